@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! A program that passes everything: the lab puts it on the peers of the director's veth devices.
+//!
+//! A veth device in driver mode loses every frame sent by `XDP_TX` or `XDP_REDIRECT` unless its
+//! peer runs a program too.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+fn main() {}
