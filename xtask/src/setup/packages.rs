@@ -17,6 +17,7 @@ pub const NEEDED: &[&str] = &[
     "ethtool",
     "nftables",
     "tcpdump",
+    "iputils-ping",
     // What real servers and clients run.
     "nginx-light",
     "curl",
