@@ -110,8 +110,9 @@ impl Director {
     /// Runs the command line: `xvs("service list")`. Words are separated by spaces.
     #[track_caller]
     pub fn xvs(&self, line: &str) -> Outcome {
-        let words = [artifacts::xvs(), "--socket".into(), self.socket()];
-        self.host.exec(words.into_iter().chain(line.split_whitespace().map(PathBuf::from)))
+        let words = [artifacts::xvs(), "--socket".into(), self.socket()].into_iter();
+        let words: Vec<_> = words.chain(line.split_whitespace().map(PathBuf::from)).collect();
+        self.host.exec_as(&format!("xvs {line}"), &words)
     }
 
     /// Adds a service at VIP:`port` with all three reals by one method.

@@ -64,11 +64,18 @@ impl Host {
     /// Runs a command inside, given as its words.
     #[track_caller]
     pub fn exec(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+        let words: Vec<_> = words.into_iter().collect();
+        let shown: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
+        self.exec_as(&shown.join(" "), &words)
+    }
+
+    /// Runs a command inside that is shown in another way.
+    #[track_caller]
+    pub(super) fn exec_as(&self, shown: &str, words: &[impl AsRef<OsStr>]) -> Outcome {
         let mut command = Command::new("timeout");
         command.arg(PATIENCE).args(words).stdin(Stdio::null());
         let output = self.run(|| command.output()).expect("coreutils are installed");
-        let words: Vec<_> = command.get_args().skip(1).map(OsStr::to_string_lossy).collect();
-        Outcome::new(format!("[{}] {}", self.name, words.join(" ")), &output)
+        Outcome::new(format!("[{}] {shown}", self.name), &output)
     }
 
     /// Runs commands of `ip`, one a line.

@@ -21,6 +21,11 @@ impl Outcome {
         Self { command, code: output.status.code(), stdout, stderr }
     }
 
+    /// The command, as `[host] words`.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
     /// Whether it ended with code 0, for those who go on without.
     pub fn is_success(&self) -> bool {
         self.code == Some(0)

@@ -5,6 +5,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     ops::Deref,
+    path::PathBuf,
     process::Command,
 };
 
@@ -38,13 +39,11 @@ impl Real {
     /// `xvs host setup`, `check` or `restore`.
     #[track_caller]
     pub fn host_setup(&self, verb: &str, method: Method) -> Outcome {
-        let forward = method.as_str();
-        let mut words = vec![artifacts::xvs().display().to_string(), "host".to_owned(), verb.to_owned()];
-        words.extend(["--vip".to_owned(), VIP.to_string(), "--forward".to_owned(), forward.to_owned()]);
-        words.extend(["--interface".to_owned(), "eth0".to_owned()]);
-        words.extend(["--state".to_owned(), self.host.path("host.json").display().to_string()]);
-        words.extend(["--bpffs".to_owned(), self.bpffs()]);
-        self.host.exec(words)
+        let line = format!("host {verb} --vip {VIP} --forward {} --interface eth0", method.as_str());
+        let mut words = vec![artifacts::xvs()];
+        words.extend(line.split_whitespace().map(PathBuf::from));
+        words.extend(["--state".into(), self.host.path("host.json"), "--bpffs".into(), self.bpffs()]);
+        self.host.exec_as(&format!("xvs {line}"), &words)
     }
 
     /// Starts nginx on some ports: `/` says who answers, `/files/` serves the lab's files, and PUT
@@ -65,7 +64,7 @@ impl Real {
     }
 
     /// Where nginx stores what was PUT at `/upload/NAME`.
-    pub fn uploaded(&self, name: &str) -> std::path::PathBuf {
+    pub fn uploaded(&self, name: &str) -> PathBuf {
         self.host.path("www").join("upload").join(name)
     }
 
@@ -94,8 +93,9 @@ impl Real {
         )
     }
 
-    fn bpffs(&self) -> String {
-        self.host.folder().join("bpf").join(self.host.name()).display().to_string()
+    /// Where `xvs host` pins the decapsulator.
+    pub fn bpffs(&self) -> PathBuf {
+        self.host.folder().join("bpf").join(self.host.name())
     }
 }
 
