@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The first source port of [`Client::spread`], below those that the kernel picks.
 const FIRST_PORT: u16 = 10_000;
 
+/// Lets the kernel choose.
+const ANY_PORT: u16 = 0;
+
 /// Sends requests.
 pub struct Client {
     host: Host,
@@ -53,6 +56,11 @@ impl Client {
     /// Sends requests for `/`, one after another.
     pub fn requests(&self, server: SocketAddrV4, count: usize) -> Spread {
         self.host.run(|| (0..count).map(|_| http::get(server, "/", PATIENCE)).collect())
+    }
+
+    /// Makes a short connection to a [`super::Server::greeter`], and returns who answered.
+    pub fn greeting(&self, server: SocketAddrV4) -> Result<String, String> {
+        self.host.run(|| greeting(ANY_PORT, server))
     }
 
     /// Connects.

@@ -37,14 +37,14 @@ impl<'a> Prometheus<'a> {
         Self { director, _process: process }
     }
 
-    /// The sum of what an expression selects, `None` while nothing is there.
+    /// The sum of the counters that an expression selects, `None` while nothing is there.
     #[track_caller]
-    pub fn sum(&self, expression: &str) -> Option<f64> {
+    pub fn sum(&self, expression: &str) -> Option<u64> {
         let url = format!("http://{ADDRESS}/api/v1/query");
         let query = format!("query=sum({expression})");
         let words = ["curl", "--silent", "--get", "--data-urlencode", &query, &url];
         let answer = self.director.exec(words).succeeds().json();
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
-        answer["data"]["result"][0]["value"][1].as_str().map(|value| value.parse().expect("a number"))
+        answer["data"]["result"][0]["value"][1].as_str().map(|value| value.parse().expect("a whole number"))
     }
 }
