@@ -2,7 +2,6 @@
 //! A lab's place in the file system, and how everything of it goes away again.
 
 use std::{
-    env,
     fs::{self, File},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -12,8 +11,8 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 
-/// How the folders of labs are called; the namespaces' names start with the rest of it.
-const PREFIX: &str = "xvs-lab-";
+/// Where labs have their folders. Not in /tmp: scripts from here are run as root.
+const LABS: &str = "/var/lib/xvs-lab";
 
 /// Holds the bpffs, sockets, logs, configurations and a script that deletes the lab.
 pub struct Folder {
@@ -27,24 +26,24 @@ impl Folder {
     /// Makes the folder of a new lab, after deleting those of dead processes.
     #[track_caller]
     pub fn create(namespaces: &[&str]) -> Self {
-        static LABS: AtomicU32 = AtomicU32::new(0);
-        let id = format!("{}-{}", process::id(), LABS.fetch_add(1, Ordering::Relaxed));
-        let path = env::temp_dir().join(format!("{PREFIX}{id}"));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = Path::new(LABS).join(&id);
+        fs::create_dir_all(LABS).unwrap_or_else(|error| panic!("{LABS}: {error} (the lab needs root)"));
 
         // Nobody may take a folder for dead that is made but not locked yet.
-        let guard =
-            File::create(env::temp_dir().join("xvs-lab.lock")).expect("the temporary folder is writable");
+        let guard = File::open(LABS).expect("it has just been made");
         guard.lock().expect("a lock on a local file");
         sweep();
         for part in ["files", "log", "bpf"] {
-            fs::create_dir_all(path.join(part)).expect("the temporary folder is writable");
+            fs::create_dir_all(path.join(part)).expect("root may write there");
         }
-        let lock = File::create(path.join("lock")).expect("the temporary folder is writable");
+        let lock = File::create(path.join("lock")).expect("root may write there");
         lock.lock().expect("a lock on a new file");
-        drop(guard);
-
         let folder = Self { path, id, _lock: lock };
         folder.write_delete_script(namespaces);
+        drop(guard);
+
         mount(Some("bpf"), &folder.bpffs(), Some("bpf"), MsFlags::empty(), None::<&str>)
             .unwrap_or_else(|error| panic!("cannot mount a bpffs ({error}): the lab needs root"));
         folder
@@ -114,11 +113,9 @@ impl Drop for Folder {
 
 /// Deletes the labs of processes that are no more, unless they were to be kept.
 fn sweep() {
-    for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let is_lab = entry.file_name().to_string_lossy().starts_with(PREFIX);
+    for path in fs::read_dir(LABS).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let is_dead = || File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
-        if is_lab && !path.join("keep").exists() && is_dead() {
+        if !path.join("keep").exists() && is_dead() {
             delete(&path.join("delete"));
         }
     }

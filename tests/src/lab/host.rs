@@ -2,7 +2,8 @@
 //! A machine of the lab: a namespace, and commands that run in it.
 
 use std::{
-    ffi::OsStr,
+    env,
+    ffi::{OsStr, OsString},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -73,7 +74,7 @@ impl Host {
     #[track_caller]
     pub(super) fn exec_as(&self, shown: &str, words: &[impl AsRef<OsStr>]) -> Outcome {
         let mut command = Command::new("timeout");
-        command.arg(PATIENCE).args(words).stdin(Stdio::null());
+        command.arg(PATIENCE).args(words).stdin(Stdio::null()).env("PATH", search_path());
         let output = self.run(|| command.output()).expect("coreutils are installed");
         Outcome::new(format!("[{}] {shown}", self.name), &output)
     }
@@ -88,7 +89,12 @@ impl Host {
     #[track_caller]
     pub fn feed(&self, words: &[&str], input: &str) {
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(&words[1..])
+            .env("PATH", search_path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child =
             self.run(|| command.spawn()).unwrap_or_else(|error| panic!("cannot start {}: {error}", words[0]));
         // The handle is dropped at the end of the statement, which is what ends the input.
@@ -109,6 +115,14 @@ impl Host {
     #[track_caller]
     pub fn start(&self, name: &str, command: &mut Command) -> Process {
         let log = self.folder.join("log").join(format!("{}-{name}", self.name));
+        command.env("PATH", search_path());
         self.run(|| Process::start(&format!("{name} of {}", self.name), command, log))
     }
+}
+
+/// Where programs are found: also those of the administrator, which not every sudo has on its path.
+fn search_path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+    path
 }

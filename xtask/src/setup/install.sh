@@ -13,4 +13,6 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 # A new machine's lists may be old or missing; one unreachable mirror must not be the end.
 apt-get --quiet update || echo "apt-get update failed; going on with the lists at hand" >&2
-apt-get --quiet --yes --no-install-recommends install "$@"
+# Whoever changed a configuration file keeps theirs, and nobody is asked.
+apt-get --quiet --yes --no-install-recommends \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@" </dev/null
