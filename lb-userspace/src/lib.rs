@@ -1,1 +1,2 @@
 //! The library behind the `xvs` binary.
+pub mod dataplane;
