@@ -4,4 +4,27 @@
 //! A veth device in driver mode loses every frame sent by `XDP_TX` or `XDP_REDIRECT` unless its
 //! peer runs a program too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+
+/// Passes every frame to the kernel.
+#[xdp]
+fn stub(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lends its helpers to GPL-compatible programs only.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// On the host this crate is only checked, by clippy.
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,1 +1,54 @@
-fn main() {}
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The project's own tasks: `cargo xtask --help` lists them.
+//!
+//! Every task calls `setup` first, so each of them works on a machine where nothing was prepared.
+
+mod build;
+mod build_ebpf;
+mod demo;
+mod setup;
+mod shell;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The tasks of the xvs project")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the build and the tests need; quick when nothing is missing
+    Setup,
+    /// Build the XDP programs into target/ebpf
+    BuildEbpf,
+    /// Build the XDP programs and the xvs binary
+    Build(build::Args),
+    /// Show xvs at work: DR, TUN and NAT in network namespaces, with nginx behind them
+    Demo(demo::Args),
+    /// Run every test: unit tests, packet tests and lab tests
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup => setup::run().map(drop),
+        Task::BuildEbpf => build_ebpf::run(),
+        Task::Build(args) => build::run(&args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The director: the daemon, and the command line that talks to it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    ops::Deref,
+    path::PathBuf,
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use super::{Host, Layout, Method, Outcome, Process, RIPS, VIP};
+use crate::artifacts;
+
+/// Where the daemon serves its metrics, inside the director's namespace.
+pub const METRICS: &str = "127.0.0.1:9471";
+
+/// The machine that runs xvs.
+pub struct Director {
+    host: Host,
+    interfaces: &'static [&'static str],
+}
+
+/// What `xvs --output json stats` prints.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stats {
+    /// Every service.
+    pub services: Vec<ServiceStats>,
+    /// Every reason that was counted.
+    pub reasons: Vec<ReasonStats>,
+}
+
+/// One service in [`Stats`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct ServiceStats {
+    /// `tcp`, `udp`…
+    pub protocol: String,
+    /// VIP and port.
+    pub address: String,
+    /// Its own counters.
+    #[serde(flatten)]
+    pub count: Counters,
+    /// Those of its reals.
+    pub reals: Vec<RealStats>,
+}
+
+/// One real of a service in [`Stats`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct RealStats {
+    /// RIP and port.
+    pub address: String,
+    /// Its counters.
+    #[serde(flatten)]
+    pub count: Counters,
+}
+
+/// The counters of a service or a real.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[expect(missing_docs, reason = "these are the product's names: docs/metrics explains them")]
+pub struct Counters {
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub packets_out: u64,
+    pub bytes_out: u64,
+    pub new_flows: u64,
+    pub active_flows: u64,
+}
+
+/// One reason in [`Stats`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReasonStats {
+    /// Its name, the same everywhere.
+    pub reason: String,
+    /// How many packets had this fate.
+    pub packets: u64,
+}
+
+impl Director {
+    pub(super) fn new(host: Host, layout: Layout) -> Self {
+        let interfaces: &[_] = match layout {
+            Layout::OneArm => &["eth0"],
+            Layout::TwoArm => &["eth0", "eth1"],
+        };
+        Self { host, interfaces }
+    }
+
+    /// Starts the daemon, and waits until it answers.
+    #[track_caller]
+    pub fn start_daemon(&self) -> Process {
+        self.start_daemon_with("")
+    }
+
+    /// The same with further options.
+    #[track_caller]
+    pub fn start_daemon_with(&self, options: &str) -> Process {
+        let mut run = Command::new(artifacts::xvs());
+        run.arg("--socket").arg(self.socket()).arg("run");
+        self.interfaces.iter().for_each(|interface| _ = run.args(["--interface", interface]));
+        run.arg("--bpffs").arg(self.bpffs()).arg("--state").arg(self.state());
+        run.args(["--metrics", METRICS]).args(options.split_whitespace());
+        let mut daemon = self.host.start("xvs", &mut run);
+        daemon.is_ready_when(|| {
+            let status = self.xvs("status");
+            if status.is_success() { Ok(()) } else { Err(status.to_string()) }
+        });
+        daemon
+    }
+
+    /// Runs the command line: `xvs("service list")`. Words are separated by spaces.
+    #[track_caller]
+    pub fn xvs(&self, line: &str) -> Outcome {
+        let words = [artifacts::xvs(), "--socket".into(), self.socket()].into_iter();
+        let words: Vec<_> = words.chain(line.split_whitespace().map(PathBuf::from)).collect();
+        self.host.exec_as(&format!("xvs {line}"), &words)
+    }
+
+    /// Adds a service at VIP:`port` with all three reals by one method.
+    #[track_caller]
+    pub fn serve(&self, protocol: &str, port: u16, scheduler: &str, method: Method, real_port: u16) {
+        self.xvs(&format!("service add {protocol} {VIP}:{port} --scheduler {scheduler}")).succeeds();
+        for rip in RIPS {
+            self.add_real(protocol, port, rip, real_port, method, 100);
+        }
+    }
+
+    /// Adds a real to the service at VIP:`port`.
+    #[track_caller]
+    pub fn add_real(
+        &self,
+        protocol: &str,
+        port: u16,
+        rip: Ipv4Addr,
+        real_port: u16,
+        method: Method,
+        weight: u32,
+    ) {
+        let real = SocketAddrV4::new(rip, real_port);
+        let forward = method.as_str();
+        let line = format!("real add {protocol} {VIP}:{port} {real} --forward {forward} --weight {weight}");
+        self.xvs(&line).succeeds();
+    }
+
+    /// What it has counted.
+    #[track_caller]
+    pub fn stats(&self) -> Stats {
+        let outcome = self.xvs("--output json stats").succeeds();
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("stats: {error}\n{outcome}"))
+    }
+
+    /// The page that Prometheus reads.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        self.host.sh(&format!("curl --silent --fail http://{METRICS}/metrics")).succeeds().stdout
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.host.path("sock")
+    }
+
+    /// The daemon's state file.
+    pub fn state(&self) -> PathBuf {
+        self.host.path("state")
+    }
+
+    /// Where the daemon pins its programs and maps.
+    pub fn bpffs(&self) -> PathBuf {
+        self.host.folder().join("bpf/director")
+    }
+}
+
+impl Deref for Director {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl Stats {
+    /// The service at VIP:`port`.
+    #[track_caller]
+    pub fn service(&self, protocol: &str, port: u16) -> &ServiceStats {
+        let address = SocketAddrV4::new(VIP, port).to_string();
+        let found = self.services.iter().find(|one| one.protocol == protocol && one.address == address);
+        found.unwrap_or_else(|| panic!("no service {protocol} {address} in {self:#?}"))
+    }
+
+    /// How many packets were counted under a reason.
+    pub fn reason(&self, name: &str) -> u64 {
+        self.reasons.iter().find(|one| one.reason == name).map_or(0, |one| one.packets)
+    }
+}
+
+impl ServiceStats {
+    /// The real at `rip`.
+    #[track_caller]
+    pub fn real(&self, rip: Ipv4Addr) -> Counters {
+        let found = self.reals.iter().find(|one| one.address.starts_with(&format!("{rip}:")));
+        found.unwrap_or_else(|| panic!("no real {rip} in {self:#?}")).count
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What became of a command.
+
+use std::process::Output;
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Outcome {
+    command: String,
+    code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+impl Outcome {
+    pub(super) fn new(command: String, output: &Output) -> Self {
+        let text = |bytes| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Self { command, code: output.status.code(), stdout, stderr }
+    }
+
+    /// The command, as `[host] words`.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Whether it ended with code 0, for those who go on without.
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// It ended with code 0.
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        self.ends_with(0)
+    }
+
+    /// It ended with this code, and said `error: …`.
+    #[track_caller]
+    pub fn fails(self, code: i32) -> Self {
+        let this = self.ends_with(code);
+        assert!(this.stderr.contains("error: "), "no `error: ` in\n{this}");
+        this
+    }
+
+    /// It printed this, on either stream.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text) || self.stderr.contains(text), "no {text:?} in\n{self}");
+        self
+    }
+
+    /// It did not print this.
+    #[track_caller]
+    pub fn does_not_say(self, text: &str) -> Self {
+        assert!(!self.stdout.contains(text) && !self.stderr.contains(text), "{text:?} in\n{self}");
+        self
+    }
+
+    /// What it printed, as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}):\n{self}"))
+    }
+
+    #[track_caller]
+    fn ends_with(self, code: i32) -> Self {
+        assert!(self.code == Some(code), "expected exit code {code}:\n{self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let code = self.code.map_or_else(|| "a signal".to_owned(), |code| code.to_string());
+        writeln!(f, "$ {}\nended with {code}", self.command)?;
+        write!(f, "--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A Prometheus server that scrapes the director.
+
+use std::{fs, process::Command};
+
+use super::{Director, Process, director::METRICS};
+
+/// Where it listens, inside the director's namespace.
+const ADDRESS: &str = "127.0.0.1:9090";
+
+/// A running server. Dropping it ends it.
+#[must_use]
+pub struct Prometheus<'a> {
+    director: &'a Director,
+    _process: Process,
+}
+
+impl<'a> Prometheus<'a> {
+    /// Starts it beside the daemon, and waits until it answers.
+    #[track_caller]
+    pub fn start(director: &'a Director) -> Self {
+        let config = director.path("prometheus.yml");
+        let text = format!(
+            "global:\n  scrape_interval: 1s\n\
+             scrape_configs:\n  - job_name: xvs\n    static_configs: [{{targets: ['{METRICS}']}}]\n"
+        );
+        fs::write(&config, text).expect("the lab's folder is writable");
+        let mut command = Command::new("prometheus");
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", director.path("prometheus").display()));
+        command.arg(format!("--web.listen-address={ADDRESS}"));
+        let mut process = director.start("prometheus", &mut command);
+        process.is_ready_when(|| {
+            let ready = director.sh(&format!("curl --silent --fail http://{ADDRESS}/-/ready"));
+            if ready.is_success() { Ok(()) } else { Err(ready.to_string()) }
+        });
+        Self { director, _process: process }
+    }
+
+    /// The sum of the counters that an expression selects, `None` while nothing is there.
+    #[track_caller]
+    pub fn sum(&self, expression: &str) -> Option<u64> {
+        let url = format!("http://{ADDRESS}/api/v1/query");
+        let query = format!("query=sum({expression})");
+        let words = ["curl", "--silent", "--get", "--data-urlencode", &query, &url];
+        let answer = self.director.exec(words).succeeds().json();
+        assert_eq!(answer["status"], "success", "{expression}: {answer}");
+        answer["data"]["result"][0]["value"][1].as_str().map(|value| value.parse().expect("a whole number"))
+    }
+}

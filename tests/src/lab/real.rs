@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A real server: made ready by `xvs host setup`, and what runs on it.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    ops::Deref,
+    path::PathBuf,
+    process::Command,
+};
+
+use super::{Host, Method, Outcome, Process, VIP};
+use crate::artifacts;
+
+/// Behind the services.
+pub struct Real {
+    host: Host,
+    /// Its address (the RIP).
+    pub rip: Ipv4Addr,
+}
+
+impl Real {
+    pub(super) fn new(host: Host, rip: Ipv4Addr) -> Self {
+        Self { host, rip }
+    }
+
+    /// Makes it ready for a forwarding method. A real for `tun` will do for `dr` as well.
+    #[track_caller]
+    pub fn set_up(&self, method: Method) {
+        match method {
+            // Its route through the director is all that it needs.
+            Method::Nat => (),
+            Method::Dr | Method::Tun => {
+                self.host_setup("setup", method).succeeds();
+            }
+        }
+    }
+
+    /// `xvs host setup`, `check` or `restore`.
+    #[track_caller]
+    pub fn host_setup(&self, verb: &str, method: Method) -> Outcome {
+        let line = format!("host {verb} --vip {VIP} --forward {} --interface eth0", method.as_str());
+        let mut words = vec![artifacts::xvs()];
+        words.extend(line.split_whitespace().map(PathBuf::from));
+        words.extend(["--state".into(), self.host.path("host.json"), "--bpffs".into(), self.bpffs()]);
+        self.host.exec_as(&format!("xvs {line}"), &words)
+    }
+
+    /// Starts nginx on some ports: `/` says who answers, `/files/` serves the lab's files, and PUT
+    /// below `/upload/` stores one (see [`Real::uploaded`]).
+    #[track_caller]
+    pub fn start_nginx(&self, ports: &[u16]) -> Process {
+        let config = self.host.path("nginx.conf");
+        fs::write(&config, self.nginx_config(ports)).expect("the lab's folder is writable");
+        fs::create_dir_all(self.host.path("www")).expect("the lab's folder is writable");
+        let mut nginx = self.host.start("nginx", Command::new("nginx").arg("-c").arg(&config));
+        for &port in ports {
+            let address = SocketAddr::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+            nginx.is_ready_when(|| {
+                self.host.run(|| TcpStream::connect(address)).map_err(|error| format!("{address}: {error}"))
+            });
+        }
+        nginx
+    }
+
+    /// Where nginx stores what was PUT at `/upload/NAME`.
+    pub fn uploaded(&self, name: &str) -> PathBuf {
+        self.host.path("www").join("upload").join(name)
+    }
+
+    fn nginx_config(&self, ports: &[u16]) -> String {
+        let listen: String =
+            ports.iter().flat_map(|port| ["listen ".into(), port.to_string(), ";".into()]).collect();
+        let (own, name) = (self.host.path("www"), self.host.name());
+        let (own, files) = (own.display(), self.host.folder().join("files"));
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .flat_map(|kind| [kind.to_string(), format!("_temp_path {own}/{kind}; ")])
+            .collect();
+        format!(
+            "daemon off; user root; worker_processes 1; error_log stderr; pid {own}/pid;
+             events {{ worker_connections 4096; }}
+             http {{
+                 access_log off; default_type text/plain; client_max_body_size 0; {temporary}
+                 server {{
+                     {listen}
+                     location = / {{ return 200 \"{name}\\n\"; }}
+                     location /files/ {{ alias {files}/; }}
+                     location /upload/ {{ root {own}; dav_methods PUT; create_full_put_path on; }}
+                 }}
+             }}",
+            files = files.display(),
+        )
+    }
+
+    /// Where `xvs host` pins the decapsulator.
+    pub fn bpffs(&self) -> PathBuf {
+        self.host.folder().join("bpf").join(self.host.name())
+    }
+}
+
+impl Deref for Real {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}

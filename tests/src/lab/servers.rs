@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Small servers that say who they are.
+
+use std::{
+    io::{self, Write as _},
+    net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use nix::sys::{
+    socket::{setsockopt, sockopt::ReceiveTimeout},
+    time::{TimeVal, TimeValLike as _},
+};
+
+use super::Host;
+
+/// How often a server looks whether it is to end.
+const TICK_MS: i64 = 50;
+
+/// A server on a thread inside a host. Dropping it ends it.
+#[must_use]
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// TCP: greets every connection with the host's name on a line, then echoes what comes.
+    #[track_caller]
+    pub fn greeter(host: &Host, address: SocketAddrV4) -> Self {
+        let listener = host.run(|| TcpListener::bind(address));
+        let listener = listener.unwrap_or_else(|error| panic!("tcp {address} on {}: {error}", host.name()));
+        limit_wait(&listener);
+        let greeting = format!("{}\n", host.name());
+        Self::start(host, move |stop| {
+            while !stop.load(Ordering::Relaxed) {
+                // A time-out is the chance to look at `stop`.
+                let Ok((stream, _)) = listener.accept() else { continue };
+                greet(stream, greeting.clone());
+            }
+        })
+    }
+
+    /// UDP: answers every datagram with the host's name, a space, and what it held.
+    ///
+    /// A reply carries the address that the socket is bound to, so for `dr` and `tun` that is the VIP.
+    #[track_caller]
+    pub fn udp_echo(host: &Host, address: SocketAddrV4) -> Self {
+        let socket = host.run(|| UdpSocket::bind(address));
+        let socket = socket.unwrap_or_else(|error| panic!("udp {address} on {}: {error}", host.name()));
+        limit_wait(&socket);
+        let name = host.name().to_owned();
+        Self::start(host, move |stop| {
+            let mut buffer = vec![0; 65_536];
+            while !stop.load(Ordering::Relaxed) {
+                // A time-out is the chance to look at `stop`; a refused reply is the client's loss.
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                let _lost = socket.send_to(&[name.as_bytes(), b" ", &buffer[..length]].concat(), from);
+            }
+        })
+    }
+
+    fn start(host: &Host, serve: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        Self { stop, thread: Some(host.ns().spawn(move || serve(&seen))) }
+    }
+}
+
+/// Makes `recv` and `accept` return now and then.
+fn limit_wait(socket: &impl AsFd) {
+    let tick = TimeVal::milliseconds(TICK_MS);
+    setsockopt(socket, ReceiveTimeout, &tick).expect("a socket of ours");
+}
+
+/// A connection gets a thread, which ends with it.
+fn greet(mut stream: TcpStream, greeting: String) {
+    thread::spawn(move || -> io::Result<()> {
+        stream.write_all(greeting.as_bytes())?;
+        io::copy(&mut stream.try_clone()?, &mut stream).map(drop)
+    });
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(panicked)) = self.thread.take().map(JoinHandle::join) {
+            eprintln!("a server of the lab panicked: {panicked:?}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Wiring the machines together.
+
+use std::fmt::Write as _;
+
+use super::{CLIENT, Client, DIP, DIRECTOR, Director, Host, Lab, RIPS, Real, crossing, folder::Folder, stub};
+
+const NAMES: [&str; 6] = ["client", "director", "real1", "real2", "real3", "switch"];
+
+/// The table by which a real routes what it sends from a VIP.
+const FROM_VIP: u32 = 100;
+
+/// How the director is connected.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Layout {
+    /// One switch for everyone.
+    #[default]
+    OneArm,
+    /// Clients on one switch, reals on another, the director between them.
+    TwoArm,
+}
+
+/// How to build a lab.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// How the director is connected.
+    pub layout: Layout,
+    /// Leaves checksum and segmentation offload on, as the kernel makes veth devices.
+    ///
+    /// Off by default: with it, checksums are filled in on no link of the lab, and nobody would
+    /// notice a wrong one.
+    pub offloads: bool,
+}
+
+/// A cable: from a port of a bridge on the switch to a device of a host.
+struct Cable<'a> {
+    bridge: &'static str,
+    port: &'static str,
+    host: &'a Host,
+    device: &'static str,
+    mac: &'static str,
+}
+
+impl Lab {
+    /// Builds the lab.
+    #[track_caller]
+    pub fn with(options: Options) -> Self {
+        let folder = Folder::create(&NAMES);
+        let host = |name| prepare(Host::create(name, &folder));
+        let (client, director, switch) = (host("client"), host("director"), host("switch"));
+        let servers = ["real1", "real2", "real3"].map(host);
+        let (front, back) = match options.layout {
+            Layout::OneArm => ("lan", "lan"),
+            Layout::TwoArm => ("front", "back"),
+        };
+        let cable = |bridge, port, host, device, mac| Cable { bridge, port, host, device, mac };
+        let mut cables = vec![
+            cable(front, "client", &client, "eth0", "02:00:c0:00:02:0a"),
+            cable(front, "director", &director, "eth0", "02:00:c0:00:02:01"),
+            cable(back, "real1", &servers[0], "eth0", "02:00:0a:00:00:0b"),
+            cable(back, "real2", &servers[1], "eth0", "02:00:0a:00:00:0c"),
+            cable(back, "real3", &servers[2], "eth0", "02:00:0a:00:00:0d"),
+        ];
+        if options.layout == Layout::TwoArm {
+            cables.push(cable(back, "director-back", &director, "eth1", "02:00:0a:00:00:01"));
+        }
+        connect(&switch, &cables);
+        stub::attach(&switch, cables.iter().map(|cable| cable.port), &folder.bpffs());
+        if !options.offloads {
+            // After the stub: attaching XDP to a veth device turns GRO on.
+            for cable in &cables {
+                offloads_off(&switch, cable);
+            }
+        }
+        crossing::start(&switch);
+
+        address_client(&client);
+        address_director(&director, options.layout);
+        let mut rips = RIPS.into_iter();
+        let reals = servers.map(|host| {
+            let rip = rips.next().expect("as many addresses as reals");
+            address_real(&host, rip);
+            Real::new(host, rip)
+        });
+        let director = Director::new(director, options.layout);
+        Self { client: Client::new(client), director, reals, switch, folder }
+    }
+}
+
+/// What new devices of a host start with: no filter by source, and no IPv6 chatter.
+#[track_caller]
+fn prepare(host: Host) -> Host {
+    for (name, value) in [
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv4/conf/all/send_redirects", "0"),
+        ("ipv4/conf/default/send_redirects", "0"),
+        ("ipv6/conf/default/accept_dad", "0"),
+        ("ipv6/conf/default/accept_ra", "0"),
+        ("ipv6/conf/default/router_solicitations", "0"),
+    ] {
+        host.sysctl(name, value);
+    }
+    host
+}
+
+#[track_caller]
+fn connect(switch: &Host, cables: &[Cable<'_>]) {
+    // The switch has no address of its own.
+    switch.sysctl("ipv6/conf/default/disable_ipv6", "1");
+    let mut script = String::new();
+    let mut bridges: Vec<_> = cables.iter().map(|cable| cable.bridge).collect();
+    bridges.sort_unstable();
+    bridges.dedup();
+    for bridge in bridges {
+        let _infallible =
+            writeln!(script, "link add {bridge} type bridge mcast_snooping 0\nlink set {bridge} up");
+    }
+    for Cable { bridge, port, host, device, mac } in cables {
+        let _infallible = writeln!(
+            script,
+            "link add {port} type veth peer name {device} address {mac} netns {}\n\
+             link set {port} master {bridge}\n\
+             link set {port} up",
+            host.ns().name()
+        );
+    }
+    switch.ip(&script);
+    for cable in cables {
+        cable.host.ip(&format!("link set {} up", cable.device));
+    }
+}
+
+#[track_caller]
+fn offloads_off(switch: &Host, cable: &Cable<'_>) {
+    for (host, device) in [(switch, cable.port), (cable.host, cable.device)] {
+        host.sh(&format!("ethtool -K {device} rx off tx off tso off gso off gro off")).succeeds();
+    }
+}
+
+#[track_caller]
+fn address_client(client: &Host) {
+    client.ip(&format!(
+        "address add {CLIENT}/24 dev eth0\n\
+         address add 2001:db8::10/64 dev eth0 nodad\n\
+         route add 10.0.0.0/24 via {DIRECTOR}"
+    ));
+}
+
+#[track_caller]
+fn address_director(director: &Host, layout: Layout) {
+    let back = match layout {
+        Layout::OneArm => "eth0",
+        Layout::TwoArm => "eth1",
+    };
+    director.ip(&format!(
+        "address add {DIRECTOR}/24 dev eth0\n\
+         address add 2001:db8::1/64 dev eth0 nodad\n\
+         address add {DIP}/24 dev {back}"
+    ));
+    // As behind LVS-NAT: what is no service's traffic is routed between the networks.
+    director.sysctl("ipv4/ip_forward", "1");
+}
+
+#[track_caller]
+fn address_real(real: &Host, rip: std::net::Ipv4Addr) {
+    real.ip(&format!(
+        "address add {rip}/24 dev eth0\n\
+         route add default via {DIP}\n\
+         rule add from 192.0.2.0/24 lookup {FROM_VIP}\n\
+         route add 192.0.2.0/24 dev eth0 table {FROM_VIP}"
+    ));
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What must be refused: with a clear error, a hint, the documented exit code, and nothing half-done.
+
+use std::fs;
+
+use lb_tests::{
+    artifacts,
+    lab::{Lab, Stage, VIP},
+};
+
+/// The exit codes of architecture.md.
+const FAILED: i32 = 1;
+const WRONG_INPUT: i32 = 2;
+const UNREACHABLE: i32 = 3;
+
+#[test]
+fn wrong_commands_change_nothing() {
+    let stage = Stage::new();
+    let director = &stage.lab.director;
+    director.xvs(&format!("service add tcp {VIP}:80 --scheduler mh")).succeeds();
+    director.xvs(&format!("real add tcp {VIP}:80 10.0.0.11:80 --forward dr")).succeeds();
+    let before = director.xvs("export").succeeds().stdout;
+
+    for (line, code) in [
+        // The service is there already.
+        ("service add tcp 192.0.2.100:80", FAILED),
+        ("service add tcp 192.0.2.100:81 --scheduler nonsense", WRONG_INPUT),
+        ("service add tcp 192.0.2.100", WRONG_INPUT),
+        ("service add icmp 192.0.2.100:80", WRONG_INPUT),
+        ("service add tcp 192.0.2.100:65536", WRONG_INPUT),
+        ("service remove tcp 192.0.2.101:80", FAILED),
+        // dr and tun leave the port alone.
+        ("real add tcp 192.0.2.100:80 10.0.0.12:8080 --forward dr", WRONG_INPUT),
+        ("real add tcp 192.0.2.100:80 10.0.0.12:8080 --forward tun", WRONG_INPUT),
+        ("real add tcp 192.0.2.100:80 10.0.0.12:80 --forward dr --weight -1", WRONG_INPUT),
+        ("real add tcp 192.0.2.100:80 10.0.0.12:80 --forward dr --weight 65536", WRONG_INPUT),
+        ("real add tcp 192.0.2.100:80 10.0.0.12:80 --forward pigeon", WRONG_INPUT),
+        ("real add tcp 192.0.2.101:80 10.0.0.12:80 --forward dr", FAILED),
+        ("real add tcp 192.0.2.100:80 10.0.0.11:80 --forward dr", FAILED),
+        ("real remove tcp 192.0.2.100:80 10.0.0.12:80", FAILED),
+        ("apply /no/such/file", FAILED),
+    ] {
+        director.xvs(line).fails(code);
+        assert_eq!(director.xvs("export").succeeds().stdout, before, "after {line}");
+    }
+}
+
+#[test]
+fn a_broken_config_is_refused_with_line_and_column() {
+    let stage = Stage::new();
+    let director = &stage.lab.director;
+    let file = director.path("broken.toml");
+    for (text, position) in [
+        ("[[service]]\nprotocol = \"tcp\"\naddress = \"192.0.2.100:80\nscheduler = \"mh\"\n", "3"),
+        ("[[service]]\nprotocol = \"tcp\"\naddress = \"192.0.2.100:80\"\nschedular = \"mh\"\n", "4"),
+        ("[[service]]\nprotocol = \"tcp\"\naddress = \"here\"\n", "3"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let refused = director.xvs(&format!("apply {}", file.display())).fails(WRONG_INPUT);
+        refused.says(&format!("line {position}")).says("column");
+    }
+    assert_eq!(director.stats().services.len(), 0);
+}
+
+#[test]
+fn a_vip_twice_in_a_config_is_refused() {
+    let stage = Stage::new();
+    let director = &stage.lab.director;
+    let file = director.path("twice.toml");
+    let service = "[[service]]\nprotocol = \"tcp\"\naddress = \"192.0.2.100:80\"\n";
+    fs::write(&file, service.repeat(2)).unwrap();
+    director.xvs(&format!("apply {}", file.display())).fails(WRONG_INPUT).says("192.0.2.100:80");
+    assert_eq!(director.stats().services.len(), 0);
+}
+
+#[test]
+fn what_is_exported_can_be_applied() {
+    let stage = Stage::new();
+    let director = &stage.lab.director;
+    stage.serve_all_methods("tcp", "wrr");
+    let exported = director.xvs("export").succeeds().stdout;
+    let file = director.path("exported.toml");
+    fs::write(&file, &exported).unwrap();
+
+    for port in [8001, 8002, 8003] {
+        director.xvs(&format!("service remove tcp {VIP}:{port}")).succeeds();
+    }
+    director.xvs(&format!("apply {}", file.display())).succeeds();
+
+    assert_eq!(director.xvs("export").succeeds().stdout, exported);
+}
+
+#[test]
+fn without_a_daemon_the_command_line_says_so() {
+    let lab = Lab::new();
+    lab.director.xvs("status").fails(UNREACHABLE).says("hint: ");
+    lab.director.xvs("service list").fails(UNREACHABLE);
+}
+
+#[test]
+fn a_daemon_that_cannot_work_does_not_start() {
+    let stage = Stage::new();
+    let director = &stage.lab.director;
+    let run = |options: &str| {
+        let xvs = artifacts::xvs();
+        director.sh(&format!("{} {options}", xvs.display()))
+    };
+    let folder = director.folder().display();
+    let elsewhere = format!("--bpffs {folder}/bpf/other --state {folder}/other.state");
+
+    // No such interface.
+    run(&format!("--socket {folder}/other.sock run -i eth9 {elsewhere}"))
+        .fails(WRONG_INPUT)
+        .says("eth9")
+        .says("hint: ");
+    // Another daemon has the socket.
+    let taken = director.socket();
+    run(&format!("--socket {} run -i eth0 {elsewhere}", taken.display())).fails(FAILED).says("hint: ");
+    // The first one is none the worse for it.
+    director.xvs("status").succeeds();
+}
+
+#[test]
+fn a_daemon_without_privileges_says_what_it_needs() {
+    let lab = Lab::new();
+    let folder = lab.director.folder();
+    // The build may lie where nobody may not go.
+    let xvs = folder.join("xvs");
+    fs::copy(artifacts::xvs(), &xvs).unwrap();
+    let (xvs, folder) = (xvs.display(), folder.display());
+
+    let line = format!(
+        "setpriv --reuid 65534 --regid 65534 --clear-groups {xvs} --socket {folder}/nobody.sock run -i eth0 \
+         --bpffs {folder}/bpf/nobody --state {folder}/nobody.state"
+    );
+
+    lab.director.sh(&line).fails(FAILED).says("hint: ");
+}

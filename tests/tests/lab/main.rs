@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Real packets of real clients through a real kernel's XDP hook to real servers.
+//!
+//! Nothing here skips: without root, or a feature of the kernel, a test panics with the reason.
+
+mod bad_input;
+mod building; //   the lab itself, without xvs
+mod crossing; //   what passes the director, and what does not
+mod files; //      HTTP, and large files both ways
+mod icmp; //       errors about a flow
+mod metrics; //    promtool and Prometheus
+mod mixed; //      several methods at once
+mod modes; //      generic XDP, two arms
+mod real_server; // xvs host
+mod restart; //    the daemon dies and comes back
+mod spread; //     who gets how many connections
+mod throughput; // iperf3
+mod udp; //        datagrams
+mod untouched; //  what is no service's //  what must be refused

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host`: a real server is made ready, checked, and put back as it was.
+
+use lb_tests::lab::{Lab, Method, Real, VIP};
+
+#[test]
+fn a_real_is_set_up_checked_and_restored() {
+    for method in [Method::Dr, Method::Tun] {
+        let lab = Lab::new();
+        let [real, ..] = &lab.reals;
+        let before = state(real);
+        real.host_setup("check", method).fails(1);
+
+        real.host_setup("setup", method).succeeds();
+        real.host_setup("check", method).succeeds();
+        real.sh("ip -br address show dev lo").succeeds().says(&format!("{VIP}/32"));
+        // Once more: nothing to do, and the old values are not forgotten.
+        real.host_setup("setup", method).succeeds();
+
+        real.host_setup("restore", method).succeeds();
+        assert_eq!(state(real), before, "{method:?}");
+    }
+}
+
+/// What `xvs host setup` may change.
+fn state(real: &Real) -> String {
+    let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
+        .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));
+    let values = real.sh(&format!("sysctl {}", sysctls.join(" "))).succeeds().stdout;
+    let addresses = real.sh("ip -br address").succeeds().stdout;
+    let programs = real.sh("ip -o link show dev eth0").succeeds().stdout;
+    format!("{values}\n{addresses}\n{programs}")
+}

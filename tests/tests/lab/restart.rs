@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The daemon dies and comes back.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, SocketAddrV4},
+    process::Command,
+};
+
+use lb_tests::lab::{Lab, Method, Process, Server, Stage, VIP, eventually};
+
+const MEGABYTES: usize = 100;
+
+/// A connection that stays open beside the downloads.
+const IDLE_PORT: u16 = 7000;
+
+#[test]
+fn downloads_and_connections_survive_the_daemon() {
+    let mut stage = Stage::new();
+    let _nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "wrr");
+    let original = stage.lab.big_file("big", MEGABYTES);
+    stage.lab.director.serve("tcp", IDLE_PORT, "wrr", Method::Dr, IDLE_PORT);
+    let _greeters = stage
+        .lab
+        .reals
+        .each_ref()
+        .map(|real| Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, IDLE_PORT)));
+    let mut idle = stage.lab.client.connect(SocketAddrV4::new(VIP, IDLE_PORT)).unwrap();
+    let mut idle_reader = BufReader::new(idle.try_clone().unwrap());
+    let mut line = String::new();
+    idle_reader.read_line(&mut line).unwrap();
+
+    let downloads = Method::ALL.map(|method| start_download(&stage.lab, method));
+    for method in Method::ALL {
+        let file = stage.lab.client.path(method.as_str());
+        eventually("the download is on its way", || match fs::metadata(&file).map_or(0, |file| file.len()) {
+            enough if enough > 5_000_000 => Ok(()),
+            few => Err(format!("{few} bytes")),
+        });
+    }
+    let services = stage.lab.director.xvs("--output json service list").succeeds().json();
+    stage.daemon.kill();
+    for mut download in downloads {
+        assert_eq!(download.ends(), Some(0), "{}", download.log());
+    }
+
+    stage.daemon = stage.lab.director.start_daemon();
+    let director = &stage.lab.director;
+
+    for method in Method::ALL {
+        let downloaded = fs::read(stage.lab.client.path(method.as_str())).unwrap();
+        assert!(downloaded == fs::read(&original).unwrap(), "{method:?}: another file arrived");
+    }
+    assert_eq!(director.xvs("--output json service list").succeeds().json(), services);
+    // Counted on while nobody looked: everything that crossed was for one of the services.
+    eventually("the counters hold what the switch saw", || {
+        let counted: u64 = director.stats().services.iter().map(|service| service.count.packets_in).sum();
+        let seen = stage.lab.crossing().client_to_director.packets;
+        if counted == seen { Ok(()) } else { Err(format!("counted {counted}, seen {seen}")) }
+    });
+    let client = idle.local_addr().unwrap().to_string();
+    director.xvs("--output json connections").succeeds().says(&client);
+    idle.write_all(b"still there\n").unwrap();
+    line.clear();
+    idle_reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "still there\n");
+    for method in Method::ALL {
+        stage.lab.client.requests(method.service(), 10).is_complete(10);
+    }
+}
+
+#[test]
+fn a_stopped_daemon_leaves_forwarding_on_unless_told_otherwise() {
+    let mut stage = Stage::new();
+    let _nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "mh");
+
+    assert_eq!(stage.daemon.stop(), Some(0));
+    for method in Method::ALL {
+        stage.lab.client.requests(method.service(), 5).is_complete(5);
+    }
+
+    stage.daemon = stage.lab.director.start_daemon_with("--detach-on-exit");
+    stage.lab.client.requests(Method::Nat.service(), 5).is_complete(5);
+    assert_eq!(stage.daemon.stop(), Some(0));
+    stage.lab.director.sh("ip link show eth0").succeeds().does_not_say("xdp");
+}
+
+#[test]
+fn changes_of_a_pool_do_not_move_living_connections() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let address = SocketAddrV4::new(VIP, IDLE_PORT);
+    lab.director.xvs(&format!("service add tcp {address} --scheduler mh")).succeeds();
+    let [first, second, _] = &lab.reals;
+    lab.director.add_real("tcp", IDLE_PORT, first.rip, IDLE_PORT, Method::Dr, 100);
+    let _greeters = lab
+        .reals
+        .each_ref()
+        .map(|real| Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, IDLE_PORT)));
+    let streams: Vec<_> = (0..40).map(|_| lab.client.connect(address).unwrap()).collect();
+
+    lab.director.add_real("tcp", IDLE_PORT, second.rip, IDLE_PORT, Method::Tun, 100);
+
+    for mut stream in streams {
+        stream.write_all(b"who are you\n").unwrap();
+        let lines: Vec<_> = BufReader::new(stream).lines().take(2).map(Result::unwrap).collect();
+        assert_eq!(lines, ["real1", "who are you"]);
+    }
+    let later = lab.client.spread(address, 100);
+    assert!(later.is_complete(100).by("real2") > 20, "{later:?}");
+}
+
+/// Starts a download that takes some seconds.
+fn start_download(lab: &Lab, method: Method) -> Process {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--limit-rate", "30M", "--output"]);
+    curl.arg(lab.client.path(method.as_str())).arg(format!("http://{VIP}:{}/files/big", method.port()));
+    lab.client.start(method.as_str(), &mut curl)
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask build`: the programs, then the binary that embeds them.
+
+use anyhow::Result;
+
+use crate::{build_ebpf, shell};
+
+/// How to build.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Without optimisations in userspace (the programs always have them)
+    #[arg(long)]
+    debug: bool,
+}
+
+/// Builds `xvs`.
+pub fn run(args: &Args) -> Result<()> {
+    build_ebpf::run()?;
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--package", "lb-userspace"]);
+    if !args.debug {
+        cargo.arg("--release");
+    }
+    shell::run(&mut cargo)
+}
+
+/// Builds the `xvs` that the demo and the lab use.
+pub fn release() -> Result<()> {
+    run(&Args { debug: false })
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask build-ebpf`: the XDP programs, as objects in target/ebpf.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    setup,
+    shell::{self, say},
+    workspace,
+};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// The binaries of lb-ebpf and the objects that others embed or load.
+const OBJECTS: &[(&str, &str)] = &[("xvs-bpf", "xvs.bpf.o"), ("stub-bpf", "stub.bpf.o")];
+
+const RUSTFLAGS: &[&str] = &[
+    // Type information comes from debug info, and the verifier's messages show source lines from it.
+    "-Cdebuginfo=2",
+    // Maps that are declared by their types need BTF. For all crates, not by profile: a callee
+    // without it makes the program unloadable (aya #1649).
+    "-Clink-arg=--btf",
+    // aya-ebpf asks which machine's registers a context has.
+    HOST_ARCH,
+];
+
+const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") {
+    r#"--cfg=bpf_target_arch="x86_64""#
+} else if cfg!(target_arch = "aarch64") {
+    r#"--cfg=bpf_target_arch="aarch64""#
+} else {
+    panic!("name this machine's architecture here as aya-build does")
+};
+
+/// Builds both objects.
+pub fn run() -> Result<()> {
+    let setup::Toolchain { compiler, linker } = setup::run()?;
+    // A folder of its own: two compilers in one would rebuild each other's work.
+    let target = workspace::target().join("bpf");
+    let mut cargo = compiler.cargo();
+    cargo
+        .args(["build", "--package", "lb-ebpf", "--release"])
+        .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
+        .arg(&target)
+        .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\u{1f}"))
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    shell::run(&mut cargo)?;
+
+    let objects = workspace::target().join("ebpf");
+    fs::create_dir_all(&objects)?;
+    for (binary, object) in OBJECTS {
+        copy_if_changed(&target.join(TARGET).join("release").join(binary), &objects.join(object))?;
+    }
+    Ok(())
+}
+
+/// An object that is the same keeps its time stamp, so that nothing that embeds it is rebuilt.
+fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
+    let built = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|present| present == built) {
+        return Ok(());
+    }
+    say!("{} is new: {} bytes", to.display(), built.len());
+    fs::write(to, built).with_context(|| format!("cannot write {}", to.display()))
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask demo`: real traffic by every forwarding method, in namespaces.
+
+use anyhow::Result;
+
+use crate::{build, shell, workspace};
+
+/// How to run the demo.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Leave the lab up, and print how to enter and how to delete it
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Builds everything and runs the demo as root.
+pub fn run(args: &Args) -> Result<()> {
+    build::release()?;
+    shell::run(shell::cargo().args(["build", "--package", "lb-tests", "--bin", "demo"]))?;
+    let mut demo = shell::root(workspace::target().join("debug/demo"));
+    if args.keep {
+        demo.arg("--keep");
+    }
+    shell::run(&mut demo)
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask setup`: from a bare machine to one that builds and tests xvs.
+//!
+//! Each part looks before it acts, so that this costs well under a second when nothing is missing.
+
+mod compiler;
+mod linker;
+mod packages;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+pub use compiler::Compiler;
+
+/// What builds the XDP programs.
+pub struct Toolchain {
+    /// A compiler that has the sources of its `core`.
+    pub compiler: Compiler,
+    /// bpf-linker.
+    pub linker: PathBuf,
+}
+
+/// Installs what is missing.
+pub fn run() -> Result<Toolchain> {
+    packages::install(packages::NEEDED)?;
+    Ok(Toolchain { compiler: compiler::find_or_install()?, linker: linker::find_or_build()? })
+}

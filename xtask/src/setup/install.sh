@@ -1,0 +1,16 @@
+# Installs the packages named as arguments, and starts none of the daemons that come with them.
+# Called with `sh -eu`, as root.
+
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    # Maintainer scripts ask this file before they start a daemon; 101 forbids it.
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+# A new machine's lists may be old or missing; one unreachable mirror must not be the end.
+apt-get --quiet update || echo "apt-get update failed; going on with the lists at hand" >&2
+apt-get --quiet --yes --no-install-recommends install "$@"

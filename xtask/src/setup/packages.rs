@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Debian packages.
+
+use std::{collections::HashSet, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell::{self, say};
+
+/// What everyone needs; the compiler's packages are in [`super::compiler`].
+pub const NEEDED: &[&str] = &[
+    // bpf-linker is built against this LLVM.
+    "llvm-22-dev",
+    "libpolly-22-dev",
+    // The lab: namespaces, offloads, counters on the switch.
+    "iproute2",
+    "ethtool",
+    "nftables",
+    "tcpdump",
+    "iputils-ping",
+    // What real servers and clients run.
+    "nginx-light",
+    "curl",
+    "wrk",
+    "iperf3",
+    "prometheus",
+];
+
+/// Packages that bring a daemon, and its unit.
+const DAEMONS: &[(&str, &str)] = &[("nginx-light", "nginx.service"), ("prometheus", "prometheus.service")];
+
+/// Installs those of `packages` that are missing.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let missing = missing(packages)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say!("installing Debian packages: {}", missing.join(" "));
+    shell::run(shell::root("sh").args(["-euc", include_str!("install.sh"), "install.sh"]).args(&missing))
+        .context("apt-get could not install everything; see its messages above")?;
+    disable_daemons(&missing)
+}
+
+/// A daemon that came with a package must not start at the next boot either: the tests run their own.
+fn disable_daemons(installed: &[&str]) -> Result<()> {
+    for (package, unit) in DAEMONS {
+        if installed.contains(package) && shell::ask(Command::new("systemctl").arg("--version")).is_some() {
+            shell::run(shell::root("systemctl").args(["disable", unit]))?;
+        }
+    }
+    Ok(())
+}
+
+fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
+    let Some(list) =
+        shell::ask(Command::new("dpkg-query").args(["-W", "-f", "${Package} ${db:Status-Status}\n"]))
+    else {
+        bail!(
+            "this machine has no dpkg: xtask knows Debian's packages only\n\
+             hint: use Debian 12 or later, or install by hand what these packages hold: {}",
+            packages.join(" ")
+        );
+    };
+    let installed: HashSet<&str> = list.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    Ok(packages.iter().copied().filter(|package| !installed.contains(package)).collect())
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Running other programs: printed before they run, clear when they fail.
+
+use std::{
+    ffi::OsStr,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Says on one line what happens; results go to stdout, all of this to stderr.
+macro_rules! say {
+    ($($arg:tt)*) => { eprintln!("xtask: {}", format_args!($($arg)*)) };
+}
+pub(crate) use say;
+
+/// Prints the command, runs it and fails if it does.
+pub fn run(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}{}", variables(command), words(command));
+    let status = command.status().with_context(|| cannot_start(command))?;
+    if !status.success() {
+        bail!("{status} from: {}", words(command));
+    }
+    Ok(())
+}
+
+/// What a command prints, or `None` if it is not there or fails: for asking, so nothing is printed.
+pub fn ask(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The cargo that runs us, from the workspace's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::workspace::root());
+    command
+}
+
+/// A command with the rights of root: by sudo where we are not, which is said.
+pub fn root(program: impl AsRef<OsStr>) -> Command {
+    if is_root() {
+        return Command::new(program);
+    }
+    let program = program.as_ref();
+    say!("{} needs root: asking sudo", program.display());
+    let mut command = Command::new("sudo");
+    // The environment names the binary under test and the log level.
+    command.arg("--preserve-env").arg(program);
+    command
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    ask(Command::new("id").arg("-u")).as_deref() == Some("0")
+}
+
+fn cannot_start(command: &Command) -> String {
+    format!("cannot start {}; is it installed and on PATH?", command.get_program().display())
+}
+
+/// The variables that a command sets, each followed by a space.
+fn variables(command: &Command) -> String {
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?.to_string_lossy())));
+    set.flat_map(|(name, value)| [name.to_string_lossy().into_owned(), "=".into(), quote(&value), " ".into()])
+        .collect()
+}
+
+/// The program and its arguments as one would type them.
+fn words(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    // Flags of CARGO_ENCODED_RUSTFLAGS are separated by a control character.
+    format!("'{}'", word.replace('\'', r"'\''").replace('\u{1f}', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_typed() {
+        let mut command = Command::new("tc");
+        command.args(["qdisc", "show dev", "it's"]).env("LANG", "C").env_remove("HOME");
+        assert_eq!(variables(&command), "LANG=C ");
+        assert_eq!(words(&command), r"tc qdisc 'show dev' 'it'\''s'");
+    }
+
+    #[test]
+    fn a_failing_command_is_named() {
+        let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("sh -c 'exit 3'"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = run(&mut Command::new("no-such-program")).unwrap_err().to_string();
+        assert!(error.contains("cannot start no-such-program"), "{error}");
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask test`: everything, from unit tests to real traffic in namespaces.
+//!
+//! No test skips: one that lacks root or a feature of the kernel panics with the reason, so a run
+//! that ends well has run them all.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    build,
+    shell::{self, say},
+};
+
+/// Which tests to run.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only tests whose name contains one of these
+    filters: Vec<String>,
+}
+
+/// Builds everything, then runs the tests: those of the lab as root.
+pub fn run(args: &Args) -> Result<()> {
+    build::release()?;
+
+    let mut unit = shell::cargo();
+    unit.args(["test", "--no-fail-fast", "--package", "lb-common", "--package", "lb-userspace"]);
+    let units = shell::run(unit.args(["--package", "xtask", "--"]).args(&args.filters));
+
+    // Built as whoever we are, run as root: nothing in the target folder ends up as root's.
+    let mut lab = shell::cargo();
+    lab.args(["test", "--no-fail-fast", "--package", "lb-tests", "--"]).args(&args.filters);
+    if !shell::is_root() {
+        say!("packet and lab tests need root: cargo runs them by sudo");
+        lab.env(runner_variable()?, "sudo --preserve-env");
+    }
+    shell::run(&mut lab).and(units)
+}
+
+/// The variable that names what cargo starts the host's programs with.
+fn runner_variable() -> Result<String> {
+    let host = shell::ask(Command::new("rustc").args(["--print", "host-tuple"]))
+        .context("rustc --print host-tuple")?;
+    Ok(format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace(['-', '.'], "_")))
+}
