@@ -12,9 +12,10 @@ mod neighbour; //  ARP and neighbour discovery: look up, keep alive
 mod route; //      which way to an address
 mod watch; //      told when any of this changes
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use futures_util::TryStreamExt as _;
+use netlink_packet_route::AddressFamily;
 use nix::libc;
 
 use crate::failure::Failure;
@@ -126,4 +127,12 @@ async fn first<T>(
     answers: impl futures_util::Stream<Item = Result<T, rtnetlink::Error>>,
 ) -> Result<Option<T>, rtnetlink::Error> {
     std::pin::pin!(answers).try_next().await
+}
+
+/// The family of an address, as netlink headers want it.
+const fn family(ip: IpAddr) -> AddressFamily {
+    match ip {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
 }

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use futures_util::StreamExt as _;
 pub use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
+    RouteNetlinkMessage,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage},
 };
 use nix::libc;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 
-use super::{Mac, Netlink, NetlinkError, errno};
+use super::{Mac, Netlink, NetlinkError, errno, family};
 
 /// An entry of the kernel's neighbour table.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -145,11 +145,4 @@ pub(super) fn destination(message: &NeighbourMessage) -> Option<IpAddr> {
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some((*v6).into()),
         _ => None,
     })
-}
-
-fn family(ip: IpAddr) -> AddressFamily {
-    match ip {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
-    }
 }

@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_route::{
-    AddressFamily,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
+use futures_util::TryStreamExt as _;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType, RouteVia,
 };
 use nix::libc;
 
-use super::{Netlink, NetlinkError, errno, first};
+use super::{Netlink, NetlinkError, errno, family, first};
 
 /// What kind of destination a route leads to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,10 +41,8 @@ impl Netlink {
     /// The way to `destination`; `None` if there is none, or one that refuses (unreachable, prohibit, blackhole).
     pub async fn route_to(&self, destination: IpAddr) -> Result<Option<Route>, NetlinkError> {
         let mut question = RouteMessage::default();
-        (question.header.address_family, question.header.destination_prefix_length) = match destination {
-            IpAddr::V4(_) => (AddressFamily::Inet, 32),
-            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-        };
+        question.header.address_family = family(destination);
+        question.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
         question.attributes.push(RouteAttribute::Destination(destination.into()));
 
         match first(self.handle.route().get(question).execute()).await {
@@ -61,6 +59,42 @@ impl Netlink {
             Err(e) => Err(NetlinkError::new(format!("look up the route to {destination}"), &e)),
         }
     }
+
+    /// Index of the interface that the default route leaves by, in the family of `like`; of several, the preferred
+    /// one.
+    pub async fn default_interface(&self, like: IpAddr) -> Result<Option<u32>, NetlinkError> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = family(like);
+        let answers = self.handle.route().get(question).execute();
+        let routes: Vec<RouteMessage> =
+            answers.try_collect().await.map_err(|e| NetlinkError::new("list the routes", &e))?;
+        let default =
+            routes.iter().filter(|route| is_default(&route.header)).min_by_key(|route| metric(route));
+        Ok(default.and_then(leaves_by))
+    }
+}
+
+fn is_default(header: &RouteHeader) -> bool {
+    header.destination_prefix_length == 0
+        && header.table == RouteHeader::RT_TABLE_MAIN
+        && header.kind == RouteType::Unicast
+}
+
+fn metric(route: &RouteMessage) -> u32 {
+    route
+        .attributes
+        .iter()
+        .find_map(|a| if let RouteAttribute::Priority(p) = a { Some(*p) } else { None })
+        .unwrap_or(0)
+}
+
+/// The interface of a route, or of the first of its ways.
+fn leaves_by(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        RouteAttribute::MultiPath(ways) => ways.first().map(|way| way.interface_index),
+        _ => None,
+    })
 }
 
 impl Route {
