@@ -28,6 +28,8 @@ impl Netns {
         run("ip", &["netns", "add", &name]);
         let netns = Self { name };
         netns.ip("link set lo up");
+        // New addresses are usable, and stand in listings, at once.
+        netns.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap());
         netns
     }
 
@@ -39,12 +41,21 @@ impl Netns {
         run("ip", &all)
     }
 
-    /// Lays a cable (a veth pair) from `here` to the interface `there` of `other`; both ends are up.
+    /// Lays a cable (a veth pair) from `here` to the interface `there` of `other`; both ends are up, with their
+    /// link-local addresses, so that nothing more happens by itself.
     #[track_caller]
     pub fn cable(&self, here: &str, other: &Self, there: &str) {
         self.ip(&format!("link add {here} type veth peer name {there} netns {}", other.name));
-        self.ip(&format!("link set {here} up"));
-        other.ip(&format!("link set {there} up"));
+        let ends = [(self, here), (other, there)];
+        for (netns, interface) in ends {
+            netns.ip(&format!("link set {interface} up"));
+        }
+        for (netns, interface) in ends {
+            eventually(|| {
+                let shown = netns.ip(&format!("-brief address show dev {interface}"));
+                if shown.contains(" UP ") && shown.contains("fe80::") { Ok(()) } else { Err(shown) }
+            });
+        }
     }
 
     /// Runs `task` on a thread that has joined the namespace, and returns what it returns.
