@@ -89,7 +89,7 @@ fn direct(frame: &Frame) -> Result<u32, Stop> {
     }
 }
 
-/// Takes the tunnel's outer header off packets for VIPs that this real server holds.
+/// Takes the tunnel's outer header off, on a real server.
 #[xdp]
 pub fn decap(ctx: XdpContext) -> u32 {
     decap::strip(&Frame::new(&ctx));

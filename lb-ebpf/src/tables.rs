@@ -79,10 +79,6 @@ static REASONS: PerCpuArray<u64, { Reason::SLOTS as usize }> = PerCpuArray::new(
 #[btf_map]
 static ICMP_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
-/// VIPs for which this host takes tunnelled packets. Used by `decap` alone.
-#[btf_map]
-static TUNNELLED: HashMap<Be32, u32, 1024> = HashMap::new();
-
 /// How many ICMP errors were made since when.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -286,13 +282,6 @@ pub fn may_make_icmp() -> bool {
     }
     budget.used += 1;
     budget.used <= settings().icmp_per_second
-}
-
-/// Whether this host takes tunnelled packets for the address.
-#[inline(always)]
-pub fn takes_tunnelled(vip: Be32) -> bool {
-    // SAFETY: only asked whether it is there.
-    unsafe { TUNNELLED.get(&vip) }.is_some()
 }
 
 /// Index of an entry in a table of which `slots` are in use, by hash.

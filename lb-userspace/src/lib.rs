@@ -1,2 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The library behind the `xvs` binary.
+
+pub mod cli;
+pub mod control;
 pub mod dataplane;
+pub mod failure;
+pub mod host;
+pub mod netlink;

@@ -221,7 +221,7 @@ fn refine(error: EbpfError) -> LoadError {
 }
 
 /// Entries of the maps whose size is chosen at load time.
-fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
+pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
     let Limits { services, reals, flows } = *limits;
     vec![
         ("SERVICES", services),

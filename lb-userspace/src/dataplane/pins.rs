@@ -80,30 +80,21 @@ pub(crate) struct Shape {
 }
 
 impl PinDir {
-    /// A pin directory at `path`, made if need be. Mounts a bpffs at its nearest bpffs-like parent when none
-    /// is there.
+    /// A pin directory at `path`, made if need be, see [`prepare_dir`].
     ///
     /// # Errors
     /// [`PinError::Io`] if it cannot be made.
     pub fn prepare(path: &Path) -> Result<Self, PinError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source: io::Error| PinError::Io { path, source }
-        };
-        let existing = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/"));
-        let on_bpffs = statfs(existing).map_err(|e| at(existing)(e.into()))?.filesystem_type() == BPF_FS_MAGIC;
-        if !on_bpffs {
-            // The usual place gets the usual mount; any other directory becomes a bpffs of its own.
-            let standard = Path::new("/sys/fs/bpf");
-            let target = if path.starts_with(standard) { standard } else { path };
-            fs::create_dir_all(target).map_err(at(target))?;
-            mount(Some("bpf"), target, Some("bpf"), MsFlags::empty(), None::<&str>)
-                .map_err(|e| at(target)(e.into()))?;
-        }
         for dir in [path.to_owned(), path.join("maps"), path.join("links")] {
-            fs::create_dir_all(&dir).map_err(at(&dir))?;
+            prepare_dir(&dir)?;
         }
         Ok(Self(path.to_owned()))
+    }
+
+    /// A pin directory that may or may not be there.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
     }
 
     /// The directory itself.
@@ -178,6 +169,28 @@ impl PinDir {
         }
         Ok(())
     }
+}
+
+/// Makes a directory in a bpffs, and mounts one when `path` is in none.
+///
+/// # Errors
+/// [`PinError::Io`] if it cannot be made.
+pub(super) fn prepare_dir(path: &Path) -> Result<(), PinError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| PinError::Io { path, source }
+    };
+    let existing = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/"));
+    let kind = statfs(existing).map_err(|e| at(existing)(e.into()))?.filesystem_type();
+    if kind != BPF_FS_MAGIC {
+        // The usual place gets the usual mount; any other directory becomes a bpffs of its own.
+        let standard = Path::new("/sys/fs/bpf");
+        let target = if path.starts_with(standard) { standard } else { path };
+        fs::create_dir_all(target).map_err(at(target))?;
+        mount(Some("bpf"), target, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .map_err(|e| at(target)(e.into()))?;
+    }
+    fs::create_dir_all(path).map_err(at(path))
 }
 
 fn read_schema(path: &Path) -> Result<u32, PinError> {
