@@ -328,7 +328,7 @@ fn check_names_what_is_wrong_and_json_lists_it() {
     assert_eq!(result.unwrap_err().message, "1 of 7 things are wrong");
     let wrong: Vec<_> = output.lines().filter(|line| line.starts_with("WRONG")).collect();
     assert!(
-        matches!(wrong[..], [line] if line.contains("net.ipv4.conf.eth0.arp_ignore: 3, not 1")),
+        matches!(wrong[..], [line] if line.contains("net.ipv4.conf.eth0.arp_ignore is 3, should be 1")),
         "{output}"
     );
 

@@ -108,7 +108,7 @@ fn what_check_calls_wrong_about_the_reverse_path_filter_loses_packets() {
     if !lab.kernel_has_ipip() {
         // Nothing to unwrap with: then check says just that.
         let (output, _) = lab.xvs_host(&format!("{CHECK} --decap ipip"));
-        assert!(output.contains("WRONG decapsulation: nothing, not an ipip device"), "{output}");
+        assert!(output.contains("WRONG decapsulation is nothing, should be an ipip device"), "{output}");
         return;
     }
     lab.succeeds(SETUP);
