@@ -127,7 +127,7 @@ pub async fn run_on(
             match wrong {
                 0 => Ok(()),
                 _ => Err(Failure::failed(format!("{wrong} of {all} things are wrong"))
-                    .hint("`xvs host setup` with the same options puts them right")),
+                    .hint("`xvs host setup` with the same options puts right what it can")),
             }
         }
         HostCommand::Restore(RestoreArgs { vips, state }) => {
@@ -175,7 +175,7 @@ impl Line for Finding {
         if *ok {
             format!("ok    {item}: {found}")
         } else {
-            format!("WRONG {item}: {found}, not {expected}; {why}")
+            format!("WRONG {item} is {found}, should be {expected}: {why}")
         }
     }
 }

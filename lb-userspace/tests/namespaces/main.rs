@@ -5,4 +5,5 @@
 mod host; //       xvs host on real servers
 mod lab; //        namespaces and cables between them
 mod neighbours; // next hops of reals
+mod tunnel; //     xvs host and tunnelled packets
 mod vips; //       VIPs on the director
