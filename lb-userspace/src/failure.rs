@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a command ends without having done what it was asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The request was fine, carrying it out was not.
@@ -21,7 +21,7 @@ pub enum FailureKind {
 /// A failed command, for a person: what, where and why, and a hint where there is one to give.
 ///
 /// Displays as `error: …`, then `hint: …` on a line of its own.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 pub struct Failure {
     /// Decides the exit code.
     pub kind: FailureKind,

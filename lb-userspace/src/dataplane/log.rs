@@ -11,7 +11,8 @@ use tokio::io::unix::AsyncFd;
 /// If the log map cannot be opened.
 pub fn forward(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     let logger = EbpfLogger::init_with_logger(ebpf, Bridge)?;
-    let mut logger = AsyncFd::new(logger)?;
+    // SAFETY: the logger owns its ring buffer's file descriptor, and keeps it open as long as it lives.
+    let mut logger = unsafe { AsyncFd::register(logger) }?;
     tokio::spawn(async move {
         while let Ok(mut guard) = logger.readable_mut().await {
             guard.get_inner_mut().flush();

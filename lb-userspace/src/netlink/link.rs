@@ -2,7 +2,9 @@
 //! Interfaces.
 
 use futures_util::TryStreamExt as _;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
 use nix::libc;
 use rtnetlink::{LinkIpIp, LinkMessageBuilder, LinkUnspec};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,32 @@ pub struct Interface {
     pub kind: Option<String>,
     /// Index of the interface that this one lies on (the parent of a VLAN), or of a veth's peer.
     pub parent: Option<u32>,
+    /// Where an XDP program runs on it, if one is attached.
+    pub xdp: Option<XdpPlace>,
+}
+
+/// Where in the kernel an attached XDP program runs.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpPlace {
+    /// In the driver.
+    Native,
+    /// In the stack.
+    Generic,
+    /// In the network card, or in several places at once.
+    Other,
+}
+
+impl XdpPlace {
+    /// The name in output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Other => "other",
+        }
+    }
 }
 
 impl Netlink {
@@ -135,6 +163,7 @@ impl From<&LinkMessage> for Interface {
             noarp: flags.contains(LinkFlags::Noarp) || flags.contains(LinkFlags::Loopback),
             kind: None,
             parent: None,
+            xdp: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -144,12 +173,23 @@ impl From<&LinkMessage> for Interface {
                 LinkAttribute::Address(bytes) if message.header.link_layer_type == LinkLayerType::Ether => {
                     interface.mac = bytes.as_slice().try_into().ok();
                 }
+                LinkAttribute::Xdp(attributes) => interface.xdp = xdp(attributes),
                 LinkAttribute::LinkInfo(infos) => interface.kind = kind(infos),
                 _ => {}
             }
         }
         interface
     }
+}
+
+fn xdp(attributes: &[LinkXdp]) -> Option<XdpPlace> {
+    attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::None) => None,
+        LinkXdp::Attached(XdpAttached::Driver) => Some(XdpPlace::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpPlace::Generic),
+        LinkXdp::Attached(_) => Some(XdpPlace::Other),
+        _ => None,
+    })
 }
 
 fn kind(infos: &[LinkInfo]) -> Option<String> {
