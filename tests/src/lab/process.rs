@@ -88,8 +88,10 @@ impl Drop for Process {
     fn drop(&mut self) {
         if thread::panicking() {
             let log = self.log();
+            if !log.is_empty() {
+                eprintln!("--- the log of {}", self.name);
+            }
             let from = log.lines().count().saturating_sub(SHOWN);
-            eprintln!("--- the log of {}", self.name);
             log.lines().skip(from).for_each(|line| eprintln!("{line}"));
             self.kill();
         } else if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {

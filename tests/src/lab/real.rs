@@ -31,19 +31,43 @@ impl Real {
             // Its route through the director is all that it needs.
             Method::Nat => (),
             Method::Dr | Method::Tun => {
-                self.host_setup("setup", method).succeeds();
+                self.host_setup(method).succeeds();
             }
         }
     }
 
-    /// `xvs host setup`, `check` or `restore`.
+    /// `xvs host setup`.
     #[track_caller]
-    pub fn host_setup(&self, verb: &str, method: Method) -> Outcome {
-        let line = format!("host {verb} --vip {VIP} --forward {} --interface eth0", method.as_str());
-        let mut words = vec![artifacts::xvs()];
+    pub fn host_setup(&self, method: Method) -> Outcome {
+        self.xvs_host(&format!("setup {}", Self::target(method)), &["--bpffs", "--state"])
+    }
+
+    /// `xvs host check`.
+    #[track_caller]
+    pub fn host_check(&self, method: Method) -> Outcome {
+        self.xvs_host(&format!("check {}", Self::target(method)), &["--bpffs"])
+    }
+
+    /// `xvs host restore`.
+    #[track_caller]
+    pub fn host_restore(&self) -> Outcome {
+        self.xvs_host("restore", &["--state"])
+    }
+
+    fn target(method: Method) -> String {
+        format!("--vip {VIP} --forward {} --interface eth0", method.as_str())
+    }
+
+    /// Runs `xvs host`, with paths of this lab where it would use those of the system.
+    #[track_caller]
+    fn xvs_host(&self, line: &str, paths: &[&str]) -> Outcome {
+        let mut words = vec![artifacts::xvs(), "host".into()];
         words.extend(line.split_whitespace().map(PathBuf::from));
-        words.extend(["--state".into(), self.host.path("host.json"), "--bpffs".into(), self.bpffs()]);
-        self.host.exec_as(&format!("xvs {line}"), &words)
+        for &option in paths {
+            let path = if option == "--bpffs" { self.bpffs() } else { self.host.path("host.json") };
+            words.extend([option.into(), path]);
+        }
+        self.host.exec_as(&format!("xvs host {line}"), &words)
     }
 
     /// Starts nginx on some ports: `/` says who answers, `/files/` serves the lab's files, and PUT
@@ -94,7 +118,7 @@ impl Real {
     }
 
     /// Where `xvs host` pins the decapsulator.
-    pub fn bpffs(&self) -> PathBuf {
+    fn bpffs(&self) -> PathBuf {
         self.host.folder().join("bpf").join(self.host.name())
     }
 }

@@ -9,15 +9,15 @@ fn a_real_is_set_up_checked_and_restored() {
         let lab = Lab::new();
         let [real, ..] = &lab.reals;
         let before = state(real);
-        real.host_setup("check", method).fails(1);
+        real.host_check(method).fails(1);
 
-        real.host_setup("setup", method).succeeds();
-        real.host_setup("check", method).succeeds();
+        real.host_setup(method).succeeds();
+        real.host_check(method).succeeds();
         real.sh("ip -br address show dev lo").succeeds().says(&format!("{VIP}/32"));
         // Once more: nothing to do, and the old values are not forgotten.
-        real.host_setup("setup", method).succeeds();
+        real.host_setup(method).succeeds();
 
-        real.host_setup("restore", method).succeeds();
+        real.host_restore().succeeds();
         assert_eq!(state(real), before, "{method:?}");
     }
 }
