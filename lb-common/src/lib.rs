@@ -1,2 +1,32 @@
-//! What both sides of xvs agree on.
-#![cfg_attr(not(test), no_std)]
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! What the xvs programs and their userspace agree on, and every piece of logic that can run on both.
+//!
+//! - [`wire`]: numbers in network byte order
+//! - [`packet`]: headers and how a frame is taken apart
+//! - [`checksum`]: incremental updates of Internet checksums
+//! - [`hash`]: the flow hash, stable across versions
+//! - [`track`]: when a flow begins, how its state moves, when it has ended
+//! - [`schema`]: the keys and values of every map
+//! - [`reason`]: what became of a packet, and why
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod checksum;
+pub mod hash;
+pub mod packet;
+pub mod reason;
+pub mod schema;
+pub mod track;
+pub mod wire;
+
+/// IANA protocol numbers that xvs knows.
+pub mod protocol {
+    /// Internet Control Message Protocol (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// IP in IP (RFC 2003).
+    pub const IPIP: u8 = 4;
+    /// Transmission Control Protocol (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// User Datagram Protocol (RFC 768).
+    pub const UDP: u8 = 17;
+}

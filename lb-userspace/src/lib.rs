@@ -1,1 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The library behind the `xvs` binary.
+
+pub mod api;
+pub mod cli;
+pub mod control;
+pub mod daemon;
+pub mod dataplane;
+pub mod failure;
+pub mod host;
+pub mod netlink;
+pub mod observe;
+pub mod schedule;

@@ -1,1 +1,45 @@
-fn main() {}
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs`: the Linux Virtual Server rebuilt on XDP.
+
+use std::process::ExitCode;
+
+use lb_userspace::{cli::Cli, failure::Failure};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let Some(cli) = Cli::understand(std::env::args_os())? else { return Ok(()) };
+    log(&cli);
+    let mut builder = if cli.is_daemon() {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(cli.carry_out())
+}
+
+/// Messages go to stderr: all of them from the daemon, warnings from other commands. `XVS_LOG` says otherwise.
+fn log(cli: &Cli) {
+    let level = match (cli.is_daemon(), cli.is_verbose()) {
+        (_, true) => "debug",
+        (true, false) => "info",
+        (false, false) => "warn",
+    };
+    let filter = EnvFilter::try_from_env("XVS_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,lb_userspace={level},dataplane=info")));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if cli.is_daemon() { log.init() } else { log.without_time().init() }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Incremental updates of Internet checksums (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
+//!
+//! A checksum is never computed over a payload: what was right stays right, and what was wrong stays
+//! wrong, so that the receiver still sees the damage.
+//!
+//! Words are taken in the machine's order, as they lie in memory: a one's complement sum does not care about
+//! byte order as long as all words are read alike (RFC 1071, section 2).
+
+/// The change of a one's complement sum: what was removed from and added to the words it covers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[must_use]
+pub struct Delta(u32);
+
+impl Delta {
+    /// A change of nothing.
+    pub const fn new() -> Self {
+        Self(0)
+    }
+
+    /// Replaces a 16-bit field.
+    #[inline(always)]
+    pub const fn replace16(self, old: u16, new: u16) -> Self {
+        Self(self.0 + (!old) as u32 + new as u32)
+    }
+
+    /// Replaces a 32-bit field, such as an IPv4 address.
+    #[inline(always)]
+    pub const fn replace32(self, old: u32, new: u32) -> Self {
+        self.replace16(old as u16, new as u16).replace16((old >> 16) as u16, (new >> 16) as u16)
+    }
+
+    /// Both changes, one after the other.
+    #[inline(always)]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// Applies the change to a checksum field.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply(self, checksum: u16) -> u16 {
+        !fold(self.0 + (!checksum) as u32)
+    }
+
+    /// Applies the change to the checksum field of UDP, in which 0 means "none" (RFC 768).
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply_udp(self, checksum: u16) -> u16 {
+        if checksum == 0 {
+            return 0;
+        }
+        let new = self.apply(checksum);
+        if new == 0 { 0xffff } else { new }
+    }
+}
+
+/// A one's complement sum of words, all in memory order, for headers that are written anew.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct Sum(u32);
+
+impl Sum {
+    /// A sum of nothing.
+    pub const fn new() -> Self {
+        Self(0)
+    }
+
+    /// Adds a 32-bit word, in memory order.
+    #[inline(always)]
+    pub const fn word(self, word: u32) -> Self {
+        Self(self.0 + (word & 0xffff) + (word >> 16))
+    }
+
+    /// The checksum of all that was added.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum(self) -> u16 {
+        !fold(self.0)
+    }
+}
+
+/// Folds a sum of up to 2^16 words to 16 bits.
+#[inline(always)]
+const fn fold(sum: u32) -> u16 {
+    let once = (sum & 0xffff) + (sum >> 16);
+    ((once & 0xffff) + (once >> 16)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A checksum in the plainest way (RFC 1071).
+    fn plain(bytes: &[u8]) -> u16 {
+        let mut sum = 0u64;
+        for pair in bytes.chunks(2) {
+            sum += u64::from(u16::from_ne_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+        }
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624() {
+        // Section 4: HC = 0xdd2f, m = 0x5555, m' = 0x3285, HC' = 0x0000.
+        let be = u16::to_be;
+        let delta = Delta::new().replace16(be(0x5555), be(0x3285));
+        assert_eq!(delta.apply(be(0xdd2f)), 0);
+        assert_eq!(delta.apply_udp(be(0xdd2f)), 0xffff, "UDP never gets a zero by computation");
+    }
+
+    #[test]
+    fn udp_without_a_checksum_stays_without() {
+        assert_eq!(Delta::new().replace32(1, 2).apply_udp(0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn an_update_is_what_a_new_sum_would_be(
+            mut bytes in proptest::collection::vec(any::<u8>(), 20..=20), address: [u8; 4], port: [u8; 2]
+        ) {
+            // A non-zero word that stays, as every real header has one: a sum of zeros has two writings.
+            bytes[0] = 0x45;
+            let before = plain(&bytes);
+            let delta = Delta::new()
+                .replace32(u32::from_ne_bytes(bytes[12..16].try_into().unwrap()), u32::from_ne_bytes(address))
+                .and(Delta::new().replace16(
+                    u16::from_ne_bytes(bytes[18..20].try_into().unwrap()),
+                    u16::from_ne_bytes(port),
+                ));
+            bytes[12..16].copy_from_slice(&address);
+            bytes[18..20].copy_from_slice(&port);
+            prop_assert_eq!(delta.apply(before), plain(&bytes));
+        }
+
+        #[test]
+        fn the_sum_of_words_is_the_plain_one(words: [u32; 17]) {
+            let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+            let sum = words.iter().fold(Sum::new(), |sum, &word| sum.word(word));
+            prop_assert_eq!(sum.checksum(), plain(&bytes));
+        }
+    }
+}

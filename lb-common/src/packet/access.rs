@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The one way to read and write a frame.
+
+use crate::reason::Reason;
+
+/// Anything with a frame in it: an `XdpContext` in the kernel, bytes in tests.
+#[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
+pub trait Packet {
+    /// A pointer to `N` bytes at `offset`, all of them within the frame. Not aligned to anything.
+    ///
+    /// # Errors
+    /// [`Reason::Truncated`] if the frame ends before.
+    fn at<const N: usize>(&self, offset: usize) -> Result<*mut [u8; N], Reason>;
+
+    /// Bytes of the frame.
+    fn len(&self) -> usize;
+}
+
+/// An integer that is read and written in memory order.
+///
+/// Packet data is not aligned. LLVM would read an unaligned word byte by byte for a BPF machine; the machine
+/// itself, on every architecture that xvs runs on, reads it at once. Hence the instructions by name.
+pub trait Word: Copy {
+    /// Reads the word.
+    ///
+    /// # Safety
+    /// `pointer` points to as many readable bytes as the word has.
+    unsafe fn read(pointer: *const u8) -> Self;
+
+    /// Writes the word.
+    ///
+    /// # Safety
+    /// `pointer` points to as many writable bytes as the word has.
+    unsafe fn write(self, pointer: *mut u8);
+}
+
+macro_rules! word {
+    ($type:ty) => {
+        impl Word for $type {
+            #[cfg(target_arch = "bpf")]
+            #[inline(always)]
+            unsafe fn read(pointer: *const u8) -> Self {
+                let value: u64;
+                // SAFETY: the caller's; the instruction has no other effect.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("{value} = *(", stringify!($type), " *)({pointer} + 0)"),
+                        pointer = in(reg) pointer,
+                        value = lateout(reg) value,
+                        options(pure, readonly, nostack),
+                    );
+                }
+                value as Self
+            }
+
+            #[cfg(target_arch = "bpf")]
+            #[inline(always)]
+            unsafe fn write(self, pointer: *mut u8) {
+                // SAFETY: the caller's; the instruction has no other effect.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("*(", stringify!($type), " *)({pointer} + 0) = {value}"),
+                        pointer = in(reg) pointer,
+                        value = in(reg) u64::from(self),
+                        options(nostack),
+                    );
+                }
+            }
+
+            #[cfg(not(target_arch = "bpf"))]
+            unsafe fn read(pointer: *const u8) -> Self {
+                // SAFETY: the caller's.
+                unsafe { pointer.cast::<Self>().read_unaligned() }
+            }
+
+            #[cfg(not(target_arch = "bpf"))]
+            unsafe fn write(self, pointer: *mut u8) {
+                // SAFETY: the caller's.
+                unsafe { pointer.cast::<Self>().write_unaligned(self) }
+            }
+        }
+    };
+}
+word!(u8);
+word!(u16);
+word!(u32);
+
+/// Reads a word.
+///
+/// # Errors
+/// [`Reason::Truncated`] if the frame ends before.
+#[inline(always)]
+pub fn load<T: Word>(packet: &impl Packet, offset: usize) -> Result<T, Reason> {
+    let pointer = at::<T>(packet, offset)?;
+    // SAFETY: `at` checked the bounds.
+    Ok(unsafe { T::read(pointer) })
+}
+
+/// Writes a word.
+///
+/// # Errors
+/// [`Reason::Truncated`] if the frame ends before; then nothing is written.
+#[inline(always)]
+pub fn store<T: Word>(packet: &impl Packet, offset: usize, value: T) -> Result<(), Reason> {
+    let pointer = at::<T>(packet, offset)?;
+    // SAFETY: `at` checked the bounds.
+    unsafe { value.write(pointer) };
+    Ok(())
+}
+
+/// Reads `N` words in a row with one check of the bounds.
+///
+/// # Errors
+/// [`Reason::Truncated`] if the frame ends before.
+#[inline(always)]
+pub(super) fn pointer_to_words<const BYTES: usize>(
+    packet: &impl Packet,
+    offset: usize,
+) -> Result<*mut u8, Reason> {
+    Ok(packet.at::<BYTES>(offset)?.cast())
+}
+
+/// A pointer to the bytes of a word.
+#[inline(always)]
+fn at<T>(packet: &impl Packet, offset: usize) -> Result<*mut u8, Reason> {
+    Ok(match size_of::<T>() {
+        1 => packet.at::<1>(offset)?.cast(),
+        2 => packet.at::<2>(offset)?.cast(),
+        _ => packet.at::<4>(offset)?.cast(),
+    })
+}
+
+/// A frame in memory, for tests.
+#[cfg(test)]
+impl Packet for core::cell::RefCell<Vec<u8>> {
+    fn at<const N: usize>(&self, offset: usize) -> Result<*mut [u8; N], Reason> {
+        let mut bytes = self.borrow_mut();
+        let end = offset.checked_add(N).ok_or(Reason::Truncated)?;
+        if end > bytes.len() {
+            return Err(Reason::Truncated);
+        }
+        Ok(bytes[offset..end].as_mut_ptr().cast())
+    }
+
+    fn len(&self) -> usize {
+        self.borrow().len()
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The keys and values of every map: a wire format between programs, daemon and the maps that outlive both.
+//!
+//! Addresses and ports are byte arrays in network order, as they lie on the wire. Ids, counters and times
+//! are integers in the machine's order. Padding is explicit and zero, since the kernel compares keys as bytes.
+
+mod counters;
+mod flow;
+mod fragment;
+mod real;
+mod service;
+mod settings;
+mod source;
+
+pub use counters::Counters;
+pub use flow::{Flow, FlowKey};
+pub use fragment::{Fragment, FragmentKey};
+pub use real::{Method, Real};
+pub use service::{Choice, Service, ServiceKey, Table};
+pub use settings::Settings;
+pub use source::{AddressUse, Source, SourceKey};
+
+/// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Slots of a scheduler's table. A prime, so that every permutation of Maglev visits every slot
+/// (Eisenbud et al., "Maglev", NSDI 2016, section 3.4).
+pub const TABLE_SIZE: u32 = 65537;
+
+/// An id of a service or real that names none: ids start at 1.
+pub const UNSET: u32 = 0;
+
+/// Asserts the layout of a map's key or value, and is the only place that lets userspace copy it as bytes.
+macro_rules! layout {
+    ($type:ty, size: $size:literal, align: $align:literal) => {
+        const _: () = assert!(size_of::<$type>() == $size && align_of::<$type>() == $align);
+
+        // SAFETY: `repr(C)` without implicit padding (the size is the sum of the fields, asserted above) and
+        // every bit pattern is a value.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $type {}
+    };
+}
+pub(crate) use layout;

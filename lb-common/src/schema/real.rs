@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Real servers: where a packet for one goes, and how.
+
+use super::{UNSET, layout};
+use crate::wire::{Be16, Be32, MacPair};
+
+/// Value of `REALS`, an array by real id. Each real belongs to one service. Written by the daemon alone.
+///
+/// | offset | field            | meaning                                                       |
+/// |-------:|------------------|---------------------------------------------------------------|
+/// | 0      | `macs`           | destination and source of its frames; zero while not known    |
+/// | 12     | `address`        | the RIP                                                       |
+/// | 16     | `tunnel_source`  | outer source of `tun`: the director's address towards the RIP |
+/// | 20     | `ifindex`        | the device that its packets leave by                          |
+/// | 24     | `service`        | id of the service; [`UNSET`] when there is no such real       |
+/// | 28     | `port`           | the real's port, 0 = as the client sent it                    |
+/// | 30     | `mtu`            | IP bytes that the device takes, the machine's order           |
+/// | 32     | `method`         | a [`Method`]                                                  |
+/// | 34     | `shared`         | 1: another service names the same nat address and port        |
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Real {
+    /// Destination and source of its frames; all zero while the next hop is not known.
+    pub macs: MacPair,
+    /// The RIP.
+    pub address: Be32,
+    /// Outer source address of `tun`.
+    pub tunnel_source: Be32,
+    /// The device that a packet for this real leaves by.
+    pub ifindex: u32,
+    /// Id of the service that the real belongs to.
+    pub service: u32,
+    /// The real's port, 0 = as the client sent it.
+    pub port: Be16,
+    /// The largest IP packet that the device takes, in bytes.
+    pub mtu: u16,
+    /// The forwarding method, a [`Method`].
+    pub method: u16,
+    /// 1 if another service sends by `nat` to the same address and port, so that a reply's source alone
+    /// does not name the service.
+    pub shared: u16,
+}
+layout!(Real, size: 36, align: 4);
+
+impl Real {
+    /// Whether there is such a real.
+    #[inline(always)]
+    #[must_use]
+    pub const fn exists(&self) -> bool {
+        self.service != UNSET
+    }
+
+    /// Whether the way to the real is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reachable(&self) -> bool {
+        let [a, b, _] = self.macs.0;
+        a != 0 || b != 0
+    }
+}
+
+/// How packets reach a real.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u16)]
+pub enum Method {
+    /// Direct routing: only the MAC addresses change.
+    Dr = 0,
+    /// Tunnelling: IP in IP.
+    Tun = 1,
+    /// Masquerading: the destination becomes the real's, and replies come back through the director.
+    Nat = 2,
+    /// The director itself is the real.
+    Local = 3,
+}
+
+impl Method {
+    /// The method of that number, if there is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u16) -> Option<Self> {
+        match number {
+            0 => Some(Self::Dr),
+            1 => Some(Self::Tun),
+            2 => Some(Self::Nat),
+            3 => Some(Self::Local),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Virtual services, and the tables by which they choose a real.
+
+use super::{TABLE_SIZE, layout};
+use crate::wire::{Be16, Be32};
+
+/// Key of `SERVICES`: a virtual service as it appears on the wire.
+///
+/// | offset | field      | encoding           |
+/// |-------:|------------|--------------------|
+/// | 0      | `address`  | network byte order |
+/// | 4      | `port`     | network byte order, 0 = every port |
+/// | 6      | `protocol` | IANA number, the machine's order |
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ServiceKey {
+    /// The VIP.
+    pub address: Be32,
+    /// The port, or 0 for every port.
+    pub port: Be16,
+    /// TCP or UDP.
+    pub protocol: u16,
+}
+layout!(ServiceKey, size: 8, align: 4);
+
+impl ServiceKey {
+    /// A key from the fields of a packet or of a configuration.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: Be32, port: Be16, protocol: u8) -> Self {
+        Self { address, port, protocol: protocol as u16 }
+    }
+}
+
+/// Value of `SERVICES`. The daemon writes it whole; the programs only read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// Which table and which counters are this service's. Never 0.
+    pub id: u32,
+    /// How many entries of the table are in use; 0 when no real can take a connection.
+    pub slots: u32,
+    /// How a new connection finds its entry: a [`Choice`].
+    pub choice: u32,
+}
+layout!(Service, size: 12, align: 4);
+
+/// How a new connection finds its entry in the service's table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Choice {
+    /// By the hash of the flow (scheduler `mh`): anyone can tell the real from the packet alone.
+    Hash = 0,
+    /// By the service's position, which moves on with each connection (`rr`, `wrr`).
+    Rotate = 1,
+}
+
+/// Value of the one element of a service's table in `TABLES`: real ids, of which the first
+/// [`Service::slots`] are in use. The daemon rewrites it in place, an entry at a time, so that a packet sees
+/// either the old or the new real.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Table(pub [u32; TABLE_SIZE as usize]);
+layout!(Table, size: 262_148, align: 4);

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Bounds-checked access to the packet: the only place that makes pointers into it.
+
+use aya_ebpf::{
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use lb_common::{
+    packet::Packet,
+    reason::Reason,
+};
+
+/// The frame that the program was called for. Pointers are derived anew at each access, so that none
+/// outlives a change of the frame's bounds.
+pub struct Frame<'a> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a> Frame<'a> {
+    #[inline(always)]
+    pub fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    /// The context, for log messages.
+    #[inline(always)]
+    pub fn ctx(&self) -> &XdpContext {
+        self.ctx
+    }
+
+    /// The device that the frame came in by.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        self.ctx.ingress_ifindex() as u32
+    }
+
+    /// Makes room for `N` bytes before the frame.
+    #[inline(always)]
+    pub fn grow<const N: i32>(&self) -> Result<(), Reason> {
+        // SAFETY: the context is the one that the kernel gave; the helper checks the room.
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -N) } == 0 { Ok(()) } else { Err(Reason::NoHeadroom) }
+    }
+
+    /// Cuts `N` bytes off the beginning of the frame.
+    #[inline(always)]
+    pub fn shrink<const N: i32>(&self) -> Result<(), Reason> {
+        // SAFETY: as in `grow`; the helper checks that an Ethernet header is left.
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, N) } == 0 { Ok(()) } else { Err(Reason::Truncated) }
+    }
+
+    /// Cuts the frame's end so that `length` bytes are left.
+    #[inline(always)]
+    pub fn truncate(&self, length: usize) -> Result<(), Reason> {
+        let cut = length as i32 - self.len() as i32;
+        // SAFETY: as in `grow`; the helper checks that an Ethernet header is left.
+        if cut > 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, cut) } != 0 {
+            return Err(Reason::Truncated);
+        }
+        Ok(())
+    }
+}
+
+impl Packet for Frame<'_> {
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Result<*mut [u8; N], Reason> {
+        let start = self.ctx.data() + offset;
+        let mut end = start + N;
+        if N == 1 {
+            // LLVM would turn `start + 1 > data_end` into `start >= data_end`, from which the verifier learns
+            // nothing about a pointer with a variable offset.
+            opaque(&mut end);
+        }
+        if end > self.ctx.data_end() {
+            return Err(Reason::Truncated);
+        }
+        Ok(start as *mut [u8; N])
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.ctx.data_end() - self.ctx.data()
+    }
+}
+
+/// Hides from LLVM where a number comes from, at the cost of a register move.
+#[inline(always)]
+fn opaque(number: &mut usize) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: does nothing.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) *number, options(pure, nomem, nostack));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    core::hint::black_box(number);
+}

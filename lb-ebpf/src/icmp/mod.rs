@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! ICMP: errors about flows go where the flow goes, and some errors are made here.
+
+mod make;
+mod quote;
+
+use lb_common::{
+    packet::{self, Parsed, Part, load},
+    reason::Reason,
+    schema::{AddressUse, Method},
+};
+pub use make::answer;
+
+use crate::{
+    Stop, forward,
+    forward::nat::End,
+    frame::Frame,
+    reply::{self, Way},
+    request, select, tables,
+};
+
+/// An echo request (RFC 792).
+const ECHO: u8 = 8;
+
+/// An ICMP message to a VIP, or about a nat real's flow, or not ours.
+#[inline(always)]
+pub fn direct(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
+    let icmp_type: u8 = load(frame, parsed.l4)?;
+    let error = packet::is_error(icmp_type) && parsed.part == Part::Whole;
+    match (tables::address_use(parsed.flow.destination).is(AddressUse::VIP), error) {
+        (true, true) => to_real(frame, parsed),
+        (true, false) if icmp_type == ECHO => Err(Reason::IcmpEcho.into()),
+        (true, false) => Err(Reason::IcmpOther.into()),
+        (false, true) => to_client(frame, parsed),
+        (false, false) => Err(Reason::NotOurs.into()),
+    }
+}
+
+/// An error about a packet that a real sent to a client, such as "fragmentation needed": the real must know.
+#[inline(always)]
+fn to_real(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
+    let quote = packet::quoted(frame, parsed)?;
+    let key = quote.flow.reversed();
+    if key.destination != parsed.flow.destination {
+        return Err(Reason::IcmpUnknownFlow.into());
+    }
+    let service = request::service(&key).ok_or(Reason::IcmpUnknownFlow)?;
+    let (id, real) = select::peek(&service, &key).map_err(|reason| Stop::at(service.id, reason))?;
+    let stop = |reason| Stop::on_the_way_to(real, reason);
+    if real.method == Method::Nat as u16 && real.reachable() {
+        forward::may_hop(frame).map_err(stop)?;
+        quote::translate(frame, parsed, &quote, End::Source, real.address, real.port).map_err(stop)?;
+    }
+    forward::send(frame, parsed, id, real).map_err(stop)
+}
+
+/// An error about a packet that a client sent to a nat real: for the client it speaks of the service.
+#[inline(always)]
+fn to_client(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
+    let quote = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
+    let (request, flow, service) = reply::request_of(&quote.flow.reversed())?;
+    if parsed.flow.destination != request.source {
+        return Err(Reason::NotOurs.into());
+    }
+    let stop = |reason| Stop::at(service, reason);
+    let mut way = Way::of_flow(&flow, &request);
+    forward::may_hop(frame).map_err(stop)?;
+    quote::translate(frame, parsed, &quote, End::Destination, way.vip, way.port).map_err(stop)?;
+    if parsed.flow.source != quote.flow.destination {
+        // A router on the way to the real speaks for itself.
+        way.vip = parsed.flow.source;
+    }
+    reply::send(frame, parsed, &way).map_err(stop)
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Translating the packet inside an ICMP error, so that its receiver recognises it.
+
+use core::mem::offset_of;
+
+use lb_common::{
+    checksum::Delta,
+    packet::{ETHERNET_LEN, IcmpError, Parsed, load, offset_of_checksum, store},
+    protocol,
+    reason::Reason,
+    wire::{Be16, Be32},
+};
+use network_types::{icmp::Icmpv4Hdr, ip::Ipv4Hdr};
+
+use crate::{forward::nat::End, frame::Frame};
+
+/// Gives one end of the quoted packet another address and, unless it is 0, another port.
+///
+/// The checksum of ICMP covers the quote, so every change counts there too. The quoted transport checksum
+/// is kept right where the quote reaches that far: always for UDP, often for TCP.
+#[inline(always)]
+pub fn translate(
+    frame: &Frame,
+    outer: &Parsed,
+    quote: &IcmpError,
+    end: End,
+    address: Be32,
+    port: Be16,
+) -> Result<(), Reason> {
+    let at = quote.l3 + end.address();
+    let old: u32 = load(frame, at)?;
+    let addresses = Delta::new().replace32(old, address.0);
+    store(frame, at, address.0)?;
+
+    let at = quote.l3 + offset_of!(Ipv4Hdr, check);
+    let old: u16 = load(frame, at)?;
+    let new = addresses.apply(old);
+    store(frame, at, new)?;
+    let mut icmp = addresses.replace16(old, new);
+    let mut transport = addresses;
+
+    if port != Be16::ZERO {
+        let at = quote.l4 + end.port();
+        let old: u16 = load(frame, at)?;
+        transport = transport.replace16(old, port.0);
+        icmp = icmp.replace16(old, port.0);
+        store(frame, at, port.0)?;
+    }
+
+    let tcp = quote.flow.protocol == u32::from(protocol::TCP);
+    let at = quote.l4 + offset_of_checksum(if tcp { protocol::TCP } else { protocol::UDP });
+    // The frame may be longer than the packet: padding is no checksum.
+    if at + 2 <= ETHERNET_LEN + outer.length as usize
+        && let Ok(old) = load::<u16>(frame, at)
+    {
+        let new = if tcp { transport.apply(old) } else { transport.apply_udp(old) };
+        store(frame, at, new)?;
+        icmp = icmp.replace16(old, new);
+    }
+
+    let at = outer.l4 + offset_of!(Icmpv4Hdr, check);
+    store(frame, at, icmp.apply(load(frame, at)?))
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! A client's packet: its service, its real.
+
+use lb_common::{
+    packet::{Parsed, Part},
+    reason::Reason,
+    schema::{AddressUse, FlowKey, Service, ServiceKey},
+    wire::Be16,
+};
+
+use crate::{Stop, forward, fragment, frame::Frame, select, tables};
+
+/// The service that a packet is for: by protocol, address and port, else by protocol, address and port 0.
+#[inline(always)]
+pub fn service(flow: &FlowKey) -> Option<Service> {
+    let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);
+    if let Some(service) = tables::service(&exact) {
+        return Some(service);
+    }
+    if !tables::address_use(flow.destination).is(AddressUse::EVERY_PORT) {
+        return None;
+    }
+    tables::service(&ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8))
+}
+
+/// Sends a packet for a service to a real.
+#[inline(always)]
+pub fn direct(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<u32, Stop> {
+    let (id, real) =
+        select::real(frame, parsed, service).map_err(|reason| Stop::at(service.id, reason))?;
+    if parsed.part == Part::First {
+        fragment::remember_request(parsed, id);
+    }
+    forward::send(frame, parsed, id, real).map_err(|reason| Stop::on_the_way_to(real, reason))
+}
+
+/// What becomes of a packet that is shorter than it says: the director's stack may see it, a real may not.
+#[inline(always)]
+pub fn truncated(parsed: &Parsed) -> Reason {
+    if tables::address_use(parsed.flow.destination).is(AddressUse::VIP) {
+        Reason::Truncated
+    } else {
+        Reason::NotOurs
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! HTTP and JSON between the daemon and everything that talks to it, over a unix socket.
+#![forbid(unsafe_code)]
+
+pub mod client; // the CLI's side
+pub mod server; // the daemon's side
+pub mod types; //  what goes over the wire

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The daemon's side of the API.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use tokio::{net::UnixListener, sync::Mutex};
+
+use super::types::Change;
+use crate::{
+    control::config,
+    daemon::Director,
+    failure::{Failure, FailureKind},
+};
+
+/// The director, shared by all who ask.
+pub type Shared = Arc<Mutex<Director>>;
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            FailureKind::WrongInput => StatusCode::BAD_REQUEST,
+            FailureKind::Failed | FailureKind::Unreachable => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(self)).into_response()
+    }
+}
+
+/// Every path of the API.
+pub fn router(director: Shared) -> Router {
+    Router::new()
+        .route("/v1/status", get(async |State(d): State<Shared>| Json(d.lock().await.status().await)))
+        .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
+        .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
+        .route("/v1/changes", post(change))
+        .route("/v1/config", get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply))
+        .with_state(director)
+}
+
+async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {
+    director.lock().await.change(&change).await.map(Json).into_response()
+}
+
+/// Query of `PUT /v1/config`.
+#[derive(Deserialize)]
+struct Apply {
+    /// What to call the text in messages.
+    name: String,
+}
+
+async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text: String) -> Response {
+    let result = match config::parse(&text, Path::new(&query.name)) {
+        Ok(config) => director.lock().await.replace(config.desired).await,
+        Err(failure) => Err(failure),
+    };
+    result.map(Json).into_response()
+}
+
+/// Listens on a unix socket that only its owner may use. A socket that nobody listens on any more is replaced.
+///
+/// # Errors
+/// If another daemon answers there, or the socket cannot be made.
+pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
+    let failed = |error: io::Error| {
+        Failure::failed(format!("cannot listen on {}: {error}", path.display()))
+            .hint("`--socket PATH` names another socket")
+    };
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(failed)?;
+    }
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(Failure::failed(format!("another xvs daemon answers on {}", path.display()))
+                .hint("`xvs status` shows it; stop it first, or give this one its own --socket, --bpffs and --state"));
+        }
+        fs::remove_file(path).map_err(failed)?;
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}

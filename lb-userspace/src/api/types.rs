@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What goes over the API, and what `--output json` prints. Field names are API.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::{
+    model::{Forward, Protocol, RealAddress, Scheduler, ServiceId},
+    state::Totals,
+};
+
+/// A change that an operator asks for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// Add a service.
+    AddService {
+        /// Which.
+        service: ServiceId,
+        /// How it picks a real.
+        scheduler: Scheduler,
+    },
+    /// Change a service; what is `None` stays.
+    EditService {
+        /// Which.
+        service: ServiceId,
+        /// How it picks a real.
+        scheduler: Option<Scheduler>,
+    },
+    /// Remove a service and its reals.
+    RemoveService {
+        /// Which.
+        service: ServiceId,
+    },
+    /// Add a real to a service.
+    AddReal {
+        /// Which service.
+        service: ServiceId,
+        /// The RIP and perhaps a port.
+        real: RealAddress,
+        /// How packets reach it.
+        forward: Forward,
+        /// Its share.
+        weight: u32,
+    },
+    /// Change a real; what is `None` stays.
+    EditReal {
+        /// Which service.
+        service: ServiceId,
+        /// The RIP and perhaps a port.
+        real: RealAddress,
+        /// How packets reach it.
+        forward: Option<Forward>,
+        /// Its share.
+        weight: Option<u32>,
+    },
+    /// Remove a real from a service.
+    RemoveReal {
+        /// Which service.
+        service: ServiceId,
+        /// The RIP and perhaps a port.
+        real: RealAddress,
+    },
+}
+
+/// What was done, a line each.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Done {
+    /// In the operator's words.
+    pub changes: Vec<String>,
+    /// What the operator should know besides.
+    pub warnings: Vec<String>,
+}
+
+/// How the daemon is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// Version of xvs.
+    pub version: String,
+    /// Version of the maps' layout.
+    pub schema: u32,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Whether it took over the maps of an earlier run.
+    pub adopted: bool,
+    /// Instructions of the main program that the verifier walked through.
+    pub verified_instructions: Option<u32>,
+    /// Where the program is attached.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// VIPs that are on the director because of the daemon.
+    pub vips: Vec<IpAddr>,
+    /// How many services there are.
+    pub services: usize,
+    /// How many reals there are.
+    pub reals: usize,
+    /// How many flows are tracked.
+    pub flows: u64,
+    /// How many flows fit.
+    pub max_flows: u32,
+    /// What is wrong, a line each.
+    pub problems: Vec<String>,
+}
+
+/// An interface that the program is attached to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// `native`, `generic`, or why not.
+    pub mode: String,
+}
+
+/// A service with its counters and reals.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ServiceView {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// VIP and port.
+    pub address: SocketAddr,
+    /// How it picks a real.
+    pub scheduler: Scheduler,
+    /// Counters of all its reals, also of those that were removed.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Flows that are tracked and established, or UDP.
+    pub active_flows: u64,
+    /// Flows that are tracked and not established.
+    pub inactive_flows: u64,
+    /// Packets that were not forwarded, by reason; reasons that never came are left out.
+    pub reasons: Vec<ReasonCount>,
+    /// Its reals.
+    pub reals: Vec<RealView>,
+}
+
+/// A real with its counters.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RealView {
+    /// RIP and port.
+    pub address: SocketAddr,
+    /// How packets reach it.
+    pub forward: Forward,
+    /// Its share.
+    pub weight: u32,
+    /// Whether packets can be sent to it, and if not, why.
+    pub next_hop: String,
+    /// Its counters.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Flows that are tracked and established, or UDP.
+    pub active_flows: u64,
+    /// Flows that are tracked and not established.
+    pub inactive_flows: u64,
+}
+
+/// How many packets ended for a reason.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReasonCount {
+    /// A name of docs/reasons.md.
+    pub reason: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// All counters.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Stats {
+    /// By service.
+    pub services: Vec<ServiceView>,
+    /// Of all services and of none in particular.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// A tracked flow.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Connection {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// CIP and port.
+    pub client: SocketAddr,
+    /// VIP and port as the client sees them.
+    pub service: SocketAddr,
+    /// RIP and port.
+    pub real: SocketAddr,
+    /// `SYN_RECV`, `ESTABLISHED`, `FIN_WAIT`, `CLOSE` or `UDP`.
+    pub state: String,
+    /// Seconds since its last packet.
+    pub idle_seconds: u64,
+    /// Seconds until it ends if no packet comes.
+    pub expires_seconds: u64,
+}

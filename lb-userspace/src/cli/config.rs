@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs apply` and `xvs export`.
+#![forbid(unsafe_code)]
+
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+
+use super::ui::Ui;
+use crate::{api::client::Api, api::types::Done, control::config, failure::Failure};
+
+/// Make the services those of a config file, and no others
+///
+/// All or nothing: a file with an error changes nothing. The [director] section counts at the next start only.
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    /// The config file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Print the services as a config file
+#[derive(Args, Debug)]
+pub struct ExportArgs {}
+
+/// Applies a config file.
+///
+/// # Errors
+/// Wrong input, with line and column.
+pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    // Understood here first: a file with an error does not even need a daemon.
+    config::read(&args.file)?;
+    let text = fs::read_to_string(&args.file)
+        .map_err(|error| Failure::wrong_input(format!("cannot read {}: {error}", args.file.display())))?;
+    let name: String = args
+        .file
+        .to_string_lossy()
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    let done: Done = api.put_text(&format!("/v1/config?name={name}"), text).await?;
+    ui.done(&done)
+}
+
+/// Prints the services as a config file.
+///
+/// # Errors
+/// If the daemon does not answer.
+pub async fn export(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let text = api.get_text("/v1/config").await?;
+    ui.show(&text, Clone::clone)
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs run` and `xvs detach`.
+#![forbid(unsafe_code)]
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+
+use super::ui::Ui;
+use crate::{
+    daemon::{self, RunOptions},
+    dataplane::Mode,
+    failure::Failure,
+};
+
+/// Run the director
+///
+/// Loads the programs, attaches them and keeps the tables. Programs and tables are pinned: forwarding goes on when the
+/// daemon stops, crashes or is replaced, and the next one takes over.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Interface that clients' packets or nat reals' replies come in by (can be repeated); VIPs go to the first
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    interfaces: Vec<String>,
+    /// Config file; one that names services says all of them, else those of the state file come back
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where in the kernel to run [default: auto]
+    #[arg(long, value_name = "MODE")]
+    xdp_mode: Option<Mode>,
+    /// Where programs, maps and links are pinned
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
+    bpffs: PathBuf,
+    /// Where the services are kept
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
+    state: PathBuf,
+    /// Serve Prometheus metrics at http://ADDR:PORT/metrics
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Leave adding VIPs to others, such as VRRP or BGP
+    #[arg(long)]
+    no_manage_vips: bool,
+    /// Stop forwarding when the daemon stops
+    #[arg(long)]
+    detach_on_exit: bool,
+}
+
+/// Runs the daemon.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Failure> {
+    let RunArgs {
+        interfaces,
+        config,
+        xdp_mode,
+        bpffs,
+        state,
+        metrics,
+        no_manage_vips,
+        detach_on_exit,
+    } = args;
+    daemon::run(RunOptions {
+        interfaces,
+        config,
+        xdp_mode,
+        bpffs,
+        state,
+        metrics,
+        no_manage_vips,
+        detach_on_exit,
+        verbose,
+        socket,
+    })
+    .await
+}
+
+/// Take the data plane of a stopped daemon off
+///
+/// Forwarding ends: programs, maps and links go, and the VIPs that the daemon added. Services stay in the state file.
+#[derive(Args, Debug)]
+pub struct DetachArgs {
+    /// Where programs, maps and links are pinned
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
+    bpffs: PathBuf,
+    /// Where the services are kept
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
+    state: PathBuf,
+}
+
+/// Takes everything off.
+///
+/// # Errors
+/// If a daemon is still running.
+pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
+    let lines = daemon::detach(&args.bpffs, &args.state).await?;
+    ui.show(&lines, |lines| lines.join("\n"))
+}

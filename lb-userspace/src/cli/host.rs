@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host`: what runs on a real server.
+#![forbid(unsafe_code)]
+
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+    path::PathBuf,
+};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::{
+    failure::Failure,
+    host::{
+        Done, Host, Outcome,
+        check::{Finding, check},
+        decap::Choice,
+        restore::restore,
+        setup::setup,
+        target::{Method, Request, Target},
+    },
+};
+
+/// Prepare this host to be a real server
+///
+/// A real server of `dr` or `tun` holds the VIP as the director does. It must accept packets for it, and must never
+/// tell anyone on the link that it has it.
+#[derive(Args, Clone, Debug)]
+pub struct HostArgs {
+    #[command(subcommand)]
+    command: HostCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum HostCommand {
+    /// Set up the VIP, the ARP settings and the decapsulation
+    ///
+    /// What is right already is left alone. Every old value is remembered first, for `restore`. If anything fails,
+    /// what was changed is put back.
+    Setup(SetupArgs),
+    /// Say line by line what holds and what does not
+    ///
+    /// Changes nothing. Exit code 1 if anything is wrong.
+    Check(TargetArgs),
+    /// Put back everything as it was before setup
+    ///
+    /// Addresses and devices that were there before setup stay.
+    Restore(RestoreArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct SetupArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct RestoreArgs {
+    /// Only this VIP; the rest is put back with the last one (can be repeated)
+    #[arg(long = "vip", value_name = "VIP")]
+    vips: Vec<IpAddr>,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct TargetArgs {
+    /// The address that clients talk to (can be repeated)
+    #[arg(long = "vip", value_name = "VIP", required = true)]
+    vips: Vec<IpAddr>,
+    /// The director's forwarding method for this host
+    #[arg(long, value_name = "METHOD", default_value = "dr")]
+    forward: Method,
+    /// The interface towards the director [default: that of the default route]
+    #[arg(long, value_name = "IFACE")]
+    interface: Option<String>,
+    /// What unwraps tunnelled packets
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    decap: Choice,
+    /// Where the XDP decapsulator is pinned
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
+    bpffs: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+struct StateArgs {
+    /// Where the values from before setup are kept
+    #[arg(long, value_name = "FILE", default_value = "/run/xvs/host.json")]
+    state: PathBuf,
+}
+
+/// Carries out `xvs host …`; results go to stdout, as lines or, if `json`, as one list.
+pub async fn run(args: &HostArgs, json: bool) -> Result<(), Failure> {
+    let host = Host::open()?;
+    run_on(&host, args, json, &mut io::stdout()).await
+}
+
+/// As [`run`], on a given host and with results to `out`.
+pub async fn run_on(
+    host: &Host,
+    args: &HostArgs,
+    json: bool,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Failure> {
+    match &args.command {
+        HostCommand::Setup(SetupArgs { target, state }) => {
+            let target = target.resolve(host).await?;
+            let mut lines = Lines::new(json, out);
+            let result = setup(host, &target, &state.state, &mut |done| lines.add(done)).await;
+            lines.end();
+            result
+        }
+        HostCommand::Check(target) => {
+            let target = target.resolve(host).await?;
+            let findings = check(host, &target).await?;
+            let wrong = findings.iter().filter(|finding| !finding.ok).count();
+            let all = findings.len();
+            let mut lines = Lines::new(json, out);
+            for finding in findings {
+                lines.add(finding);
+            }
+            lines.end();
+            match wrong {
+                0 => Ok(()),
+                _ => Err(Failure::failed(format!("{wrong} of {all} things are wrong"))
+                    .hint("`xvs host setup` with the same options puts right what it can")),
+            }
+        }
+        HostCommand::Restore(RestoreArgs { vips, state }) => {
+            let mut lines = Lines::new(json, out);
+            let result = restore(host, vips, &state.state, &mut |done| lines.add(done)).await;
+            lines.end();
+            result
+        }
+    }
+}
+
+impl TargetArgs {
+    async fn resolve(&self, host: &Host) -> Result<Target, Failure> {
+        let request = Request {
+            vips: self.vips.clone(),
+            method: self.forward,
+            interface: self.interface.clone(),
+            decap: self.decap,
+            bpffs: self.bpffs.clone(),
+        };
+        Target::new(request, &host.netlink).await
+    }
+}
+
+/// Something that is a line for a person, and an object for a script.
+trait Line: Serialize {
+    fn line(&self) -> String;
+}
+
+impl Line for Done {
+    fn line(&self) -> String {
+        let word = match self.outcome {
+            Outcome::Changed => "set",
+            Outcome::Already => "ok",
+            Outcome::Restored => "back",
+            Outcome::Skipped => "skip",
+        };
+        format!("{word:<5} {}: {}", self.item, self.detail)
+    }
+}
+
+impl Line for Finding {
+    fn line(&self) -> String {
+        let Self { item, expected, found, ok, why } = self;
+        if *ok {
+            format!("ok    {item}: {found}")
+        } else {
+            format!("WRONG {item} is {found}, should be {expected}: {why}")
+        }
+    }
+}
+
+/// Lines as they come, or one JSON list at the end.
+struct Lines<'a, T> {
+    json: Option<Vec<T>>,
+    out: &'a mut (dyn Write + Send),
+}
+
+impl<'a, T: Line> Lines<'a, T> {
+    fn new(json: bool, out: &'a mut (dyn Write + Send)) -> Self {
+        Self { json: json.then(Vec::new), out }
+    }
+
+    fn add(&mut self, item: T) {
+        match &mut self.json {
+            Some(list) => list.push(item),
+            None => self.write(&item.line()),
+        }
+    }
+
+    fn end(mut self) {
+        if let Some(list) = self.json.take() {
+            let text =
+                serde_json::to_string_pretty(&list).unwrap_or_else(|e| format!("{{\"error\": \"{e}\"}}"));
+            self.write(&text);
+        }
+    }
+
+    /// Nobody reading any more is no reason to stop half-way.
+    fn write(&mut self, text: &str) {
+        drop(writeln!(self.out, "{text}"));
+    }
+}

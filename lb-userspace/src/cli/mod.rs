@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line, one file a noun. Doc comments are the help.
+
+pub mod config; //  xvs apply, xvs export
+pub mod daemon; //  xvs run, xvs detach
+pub mod host; //    xvs host: on real servers
+pub mod real; //    xvs real
+pub mod service; // xvs service
+pub mod show; //    xvs status, stats, connections
+pub mod ui; //      tables and JSON
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+
+use crate::{api::client::Api, failure::Failure};
+use ui::{Output, Ui};
+
+/// The Linux Virtual Server rebuilt on XDP: a layer-4 load balancer
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong input, 3 daemon unreachable.
+#[derive(Debug, Parser)]
+#[command(name = "xvs", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Socket of the daemon
+    #[arg(long, global = true, env = "XVS_SOCKET", default_value = "/run/xvs/xvs.sock", value_name = "PATH")]
+    socket: PathBuf,
+    /// How to print
+    #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
+    output: Output,
+    /// Say more; for `run`, also what the programs in the kernel have to say
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(daemon::RunArgs),
+    Detach(daemon::DetachArgs),
+    Status(show::StatusArgs),
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    #[command(subcommand)]
+    Real(real::RealCommand),
+    Apply(config::ApplyArgs),
+    Export(config::ExportArgs),
+    Connections(show::ConnectionsArgs),
+    Stats(show::StatsArgs),
+    Host(host::HostArgs),
+}
+
+impl Cli {
+    /// Understands the words of a command line.
+    ///
+    /// # Errors
+    /// Wrong input; help and version are printed, and `Ok(None)` then.
+    pub fn understand(words: impl IntoIterator<Item = OsString>) -> Result<Option<Self>, Failure> {
+        match Self::try_parse_from(words) {
+            Ok(cli) => Ok(Some(cli)),
+            Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+                // A pipe that nobody reads is no failure.
+                let _ = error.print();
+                Ok(None)
+            }
+            Err(error) => {
+                let text = error.render().to_string();
+                let (message, _) = text.split_once("\nFor more information").unwrap_or((&text, ""));
+                let message = message.trim().trim_start_matches("error: ").to_owned();
+                Err(Failure::wrong_input(message).hint("`xvs help` and `xvs COMMAND --help` show what can be said"))
+            }
+        }
+    }
+
+    /// Whether the command is the daemon, which logs more.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        matches!(self.command, Command::Run(_))
+    }
+
+    /// Whether more is to be said.
+    #[must_use]
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// What went wrong, for the operator.
+    pub async fn carry_out(self) -> Result<(), Failure> {
+        let api = Api::new(&self.socket);
+        let mut ui = Ui::new(self.output);
+        match self.command {
+            Command::Run(args) => daemon::run(args, self.socket, self.verbose).await,
+            Command::Detach(args) => daemon::detach(&args, &mut ui).await,
+            Command::Status(_) => show::status(&api, &mut ui).await,
+            Command::Service(command) => service::run(command, &api, &mut ui).await,
+            Command::Real(command) => real::run(command, &api, &mut ui).await,
+            Command::Apply(args) => config::apply(&args, &api, &mut ui).await,
+            Command::Export(_) => config::export(&api, &mut ui).await,
+            Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
+            Command::Stats(_) => show::stats(&api, &mut ui).await,
+            Command::Host(args) => host::run(&args, self.output == Output::Json).await,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs service`.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand};
+
+use super::{real, ui::{Ui, table}};
+use crate::{
+    api::{
+        client::Api,
+        types::{Change, ServiceView, Stats},
+    },
+    control::model::{Protocol, Scheduler, ServiceId},
+    failure::Failure,
+};
+
+/// Add, change, remove and show services
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Add a service
+    Add(AddArgs),
+    /// Change a service; its connections stay where they are
+    Edit(EditArgs),
+    /// Remove a service and its reals
+    Remove(ServiceArgs),
+    /// Show a service and its reals
+    Show(ServiceArgs),
+    /// List all services
+    List,
+}
+
+/// What names a service.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ServiceArgs {
+    /// tcp or udp
+    #[arg(value_name = "PROTO")]
+    protocol: Protocol,
+    /// VIP and port; port 0 means every port
+    #[arg(value_name = "VIP:PORT")]
+    address: SocketAddr,
+}
+
+impl ServiceArgs {
+    /// The service's name.
+    #[must_use]
+    pub const fn id(self) -> ServiceId {
+        ServiceId { protocol: self.protocol, address: self.address }
+    }
+}
+
+/// Arguments of `xvs service add`.
+#[derive(Args, Debug)]
+pub struct AddArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// How a new connection picks a real
+    #[arg(long, value_name = "NAME", default_value = "mh")]
+    scheduler: Scheduler,
+}
+
+/// Arguments of `xvs service edit`.
+#[derive(Args, Debug)]
+pub struct EditArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// How a new connection picks a real
+    #[arg(long, value_name = "NAME")]
+    scheduler: Option<Scheduler>,
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// What the daemon said.
+pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let change = match command {
+        ServiceCommand::Add(AddArgs { service, scheduler }) => {
+            Change::AddService { service: service.id(), scheduler }
+        }
+        ServiceCommand::Edit(EditArgs { service, scheduler }) => {
+            Change::EditService { service: service.id(), scheduler }
+        }
+        ServiceCommand::Remove(service) => Change::RemoveService { service: service.id() },
+        ServiceCommand::Show(service) => {
+            let view = find(api, service.id()).await?;
+            return ui.show(&view, show);
+        }
+        ServiceCommand::List => {
+            let stats: Stats = api.get("/v1/stats").await?;
+            return ui.show(&stats.services, |services| list(services));
+        }
+    };
+    ui.done(&api.post("/v1/changes", &change).await?)
+}
+
+/// A service as the daemon has it.
+///
+/// # Errors
+/// Wrong input if there is none.
+pub async fn find(api: &Api, id: ServiceId) -> Result<ServiceView, Failure> {
+    let stats: Stats = api.get("/v1/stats").await?;
+    stats
+        .services
+        .into_iter()
+        .find(|view| view.protocol == id.protocol && view.address == id.address)
+        .ok_or_else(|| {
+            Failure::wrong_input(format!("there is no service {id}")).hint("`xvs service list` shows what there is")
+        })
+}
+
+fn list(services: &[ServiceView]) -> String {
+    let row = |service: &ServiceView| {
+        vec![
+            service.protocol.to_string(),
+            service.address.to_string(),
+            service.scheduler.as_str().to_owned(),
+            service.reals.len().to_string(),
+            service.active_flows.to_string(),
+            service.inactive_flows.to_string(),
+        ]
+    };
+    let columns = ["PROTO", "SERVICE", "SCHEDULER", ">REALS", ">ACTIVE", ">INACTIVE"];
+    table(&columns, services.iter().map(row))
+}
+
+fn show(view: &ServiceView) -> String {
+    let mut page = list(std::slice::from_ref(view));
+    page.push_str("\n\n");
+    page.push_str(&real::list(std::slice::from_ref(view)));
+    for reason in &view.reasons {
+        page.push_str(&format!("\n{}: {} packets", reason.reason, reason.packets));
+    }
+    page
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs status`, `xvs stats` and `xvs connections`.
+#![forbid(unsafe_code)]
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use clap::Args;
+
+use super::ui::{Ui, table};
+use crate::{
+    api::{
+        client::Api,
+        types::{Connection, Stats, Status},
+    },
+    control::state::Totals,
+    failure::Failure,
+};
+
+/// Show how the daemon is, and what is wrong
+#[derive(Args, Debug)]
+pub struct StatusArgs {}
+
+/// Show the counters of services and reals
+#[derive(Args, Debug)]
+pub struct StatsArgs {}
+
+/// List the tracked connections
+#[derive(Args, Debug)]
+pub struct ConnectionsArgs {
+    /// Only those of this client
+    #[arg(long, value_name = "CIP")]
+    client: Option<IpAddr>,
+    /// Only those on this real server
+    #[arg(long, value_name = "RIP")]
+    real: Option<IpAddr>,
+}
+
+/// Prints the status.
+///
+/// # Errors
+/// If the daemon does not answer.
+pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let status: Status = api.get("/v1/status").await?;
+    ui.show(&status, |status| {
+        let interfaces: Vec<String> =
+            status.interfaces.iter().map(|i| format!("{} ({})", i.name, i.mode)).collect();
+        let vips: Vec<String> = status.vips.iter().map(ToString::to_string).collect();
+        let adopted = if status.adopted { ", took over from an earlier run" } else { "" };
+        let instructions = status.verified_instructions.map_or("?".to_owned(), |n| n.to_string());
+        let mut page = String::new();
+        for (name, value) in [
+            ("version", format!("{} (schema {})", status.version, status.schema)),
+            ("daemon", format!("pid {}, up {} s{adopted}", status.pid, status.uptime_seconds)),
+            ("program", format!("{instructions} verified instructions")),
+            ("interfaces", interfaces.join(", ")),
+            ("VIPs added", if vips.is_empty() { "none".to_owned() } else { vips.join(", ") }),
+            ("services", format!("{} with {} reals", status.services, status.reals)),
+            ("flows", format!("{} of {}", status.flows, status.max_flows)),
+        ] {
+            // Writing to a string cannot fail.
+            let _ = writeln!(page, "{name:<12}{value}");
+        }
+        for problem in &status.problems {
+            let _ = writeln!(page, "{:<12}{problem}", "problem");
+        }
+        page
+    })
+}
+
+/// Prints the counters.
+///
+/// # Errors
+/// If the daemon does not answer.
+pub async fn stats(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let stats: Stats = api.get("/v1/stats").await?;
+    ui.show(&stats, |stats| {
+        let row = |name: Vec<String>, totals: &Totals, active: u64| {
+            let Totals { packets_in, bytes_in, packets_out, bytes_out, new_flows } = totals;
+            let numbers = [new_flows, &active, packets_in, bytes_in, packets_out, bytes_out];
+            name.into_iter().chain(numbers.map(ToString::to_string)).collect()
+        };
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for service in &stats.services {
+            let name = vec![
+                format!("{} {}", service.protocol, service.address),
+                service.scheduler.as_str().to_owned(),
+            ];
+            rows.push(row(name, &service.totals, service.active_flows));
+            for real in &service.reals {
+                let name = vec![format!("  -> {}", real.address), real.forward.as_str().to_owned()];
+                rows.push(row(name, &real.totals, real.active_flows));
+            }
+        }
+        let columns = [
+            "SERVICE / REAL", "HOW", ">NEW FLOWS", ">ACTIVE", ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT",
+        ];
+        let reasons = stats.reasons.iter().filter(|reason| reason.packets > 0);
+        let reasons = reasons.map(|reason| vec![reason.reason.clone(), reason.packets.to_string()]);
+        format!("{}\n\n{}", table(&columns, rows), table(&["REASON", ">PACKETS"], reasons))
+    })
+}
+
+/// Prints the tracked connections.
+///
+/// # Errors
+/// If the daemon does not answer.
+pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let mut connections: Vec<Connection> = api.get("/v1/connections").await?;
+    connections.retain(|connection| {
+        args.client.is_none_or(|client| connection.client.ip() == client)
+            && args.real.is_none_or(|real| connection.real.ip() == real)
+    });
+    ui.show(&connections, |connections| {
+        let row = |c: &Connection| {
+            vec![
+                c.protocol.to_string(),
+                c.state.clone(),
+                c.client.to_string(),
+                c.service.to_string(),
+                c.real.to_string(),
+                c.idle_seconds.to_string(),
+                c.expires_seconds.to_string(),
+            ]
+        };
+        let columns = ["PROTO", "STATE", "CLIENT", "SERVICE", "REAL", ">IDLE S", ">EXPIRES S"];
+        table(&columns, connections.iter().map(row))
+    })
+}

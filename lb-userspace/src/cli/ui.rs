@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How results are printed: tables for people, JSON for programs. Results go to stdout, all else to stderr.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write as _};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::{api::types::Done, failure::Failure};
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Output {
+    /// Tables and sentences
+    #[default]
+    Table,
+    /// JSON
+    Json,
+}
+
+/// Where results go.
+pub struct Ui {
+    output: Output,
+}
+
+impl Ui {
+    /// Prints in that form.
+    #[must_use]
+    pub const fn new(output: Output) -> Self {
+        Self { output }
+    }
+
+    /// Prints `value` as JSON if that was asked for; else what `text` makes of it.
+    ///
+    /// # Errors
+    /// If stdout cannot be written; a pipe that nobody reads any more is fine.
+    pub fn show<T: Serialize>(&mut self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        let mut page = match self.output {
+            Output::Table => text(value),
+            Output::Json => {
+                serde_json::to_string_pretty(value).map_err(|error| Failure::failed(error.to_string()))?
+            }
+        };
+        if !page.is_empty() && !page.ends_with('\n') {
+            page.push('\n');
+        }
+        match io::stdout().write_all(page.as_bytes()).and_then(|()| io::stdout().flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::failed(format!("cannot write to stdout: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints what was done.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    pub fn done(&mut self, done: &Done) -> Result<(), Failure> {
+        if self.output == Output::Table {
+            for warning in &done.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
+        self.show(done, |done| match done.changes.as_slice() {
+            [] => "nothing to change".to_owned(),
+            lines => lines.join("\n"),
+        })
+    }
+}
+
+/// A plain table: columns whose names begin with `>` are numbers, to the right.
+#[must_use]
+pub fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(columns.iter().map(|name| name.trim_start_matches('>')));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (column, name) in table.column_iter_mut().zip(columns) {
+        column.set_padding((0, 2));
+        if name.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the maps should hold: services and reals compiled to ids, keys and values. Pure.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use lb_common::{
+    schema::{
+        AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey, UNSET,
+    },
+    wire::{Be16, Be32, MacPair},
+};
+
+use super::{
+    model::{Desired, Forward, Protocol, Service, ServiceId},
+    neighbours::{NextHop, Resolution},
+};
+use crate::{
+    dataplane::{TableError, Tables},
+    schedule::{Entry, TableSpec},
+};
+
+/// What the maps hold, or should hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// `SERVICES`.
+    pub services: BTreeMap<ServiceKey, ServiceValue>,
+    /// `REALS` by id.
+    pub reals: BTreeMap<u32, RealValue>,
+    /// `TABLES` by service id, by what they are made of.
+    pub tables: BTreeMap<u32, TableSpec>,
+    /// `ADDRESSES`.
+    pub addresses: BTreeMap<Be32, u32>,
+    /// `SOURCES`.
+    pub sources: BTreeMap<SourceKey, SourceValue>,
+}
+
+/// A value of `SOURCES`, comparable.
+pub type SourceValue = Source;
+
+/// Which ids are whose. Ids outlive a change of a service or real, and are used again only after it has gone.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ids {
+    /// By service.
+    pub services: HashMap<ServiceId, u32>,
+    /// By service id, RIP and port.
+    pub reals: HashMap<(u32, SocketAddr), u32>,
+}
+
+impl Ids {
+    /// The ids that are in the maps of an earlier run.
+    #[must_use]
+    pub fn of(image: &Image) -> Self {
+        let service = |(key, value): (&ServiceKey, &ServiceValue)| Some((service_id(key)?, value.id));
+        let real = |(id, value): (&u32, &RealValue)| ((value.service, real_address(value)), *id);
+        Self {
+            services: image.services.iter().filter_map(service).collect(),
+            reals: image.reals.iter().map(real).collect(),
+        }
+    }
+
+    /// The ids for `desired`: old ones stay, new ones are the lowest free.
+    ///
+    /// Ids that `self` has are not given to others, so that nothing new takes the place of what is just going.
+    #[must_use]
+    pub fn allocate(&self, desired: &Desired) -> Self {
+        let mut used: BTreeSet<u32> = self.services.values().copied().collect();
+        let mut used_reals: BTreeSet<u32> = self.reals.values().copied().collect();
+        let mut ids = Self::default();
+        for (id, service) in &desired.services {
+            let number = self.services.get(id).copied().unwrap_or_else(|| take_lowest(&mut used));
+            ids.services.insert(*id, number);
+            for address in service.reals.keys() {
+                let key = (number, *address);
+                let real = self.reals.get(&key).copied().unwrap_or_else(|| take_lowest(&mut used_reals));
+                ids.reals.insert(key, real);
+            }
+        }
+        ids
+    }
+
+    /// The id of a real.
+    #[must_use]
+    pub fn real(&self, service: &ServiceId, address: &SocketAddr) -> Option<u32> {
+        self.reals.get(&(*self.services.get(service)?, *address)).copied()
+    }
+}
+
+/// The lowest id that is not in use, which is from now on.
+fn take_lowest(used: &mut BTreeSet<u32>) -> u32 {
+    let mut candidate = UNSET + 1;
+    for id in used.iter() {
+        if *id > candidate {
+            break;
+        }
+        candidate = id + 1;
+    }
+    used.insert(candidate);
+    candidate
+}
+
+impl Image {
+    /// Compiles services to what the maps should hold. `ids` has an id for each of them.
+    #[must_use]
+    pub fn compile(desired: &Desired, ids: &Ids, next_hops: &BTreeMap<IpAddr, Resolution>) -> Self {
+        let mut image = Self::default();
+        let shared = shared_sources(desired);
+        for (id, service) in &desired.services {
+            let (Some(&number), Some(key)) = (ids.services.get(id), service_key(id)) else { continue };
+            let spec = table_spec(id, service, ids);
+            let value =
+                ServiceValue { id: number, slots: spec.slots(), choice: service.scheduler.choice() as u32 };
+            image.services.insert(key, value);
+            image.tables.insert(number, spec);
+            image.use_address(key.address, AddressUse::VIP);
+            if key.port == Be16::ZERO {
+                image.use_address(key.address, AddressUse::EVERY_PORT);
+            }
+            for (address, real) in &service.reals {
+                let (Some(real_id), Some(rip)) = (ids.real(id, address), be32(address.ip())) else { continue };
+                let source = SourceKey::new(rip, Be16::new(address.port()), id.protocol.number());
+                let is_shared = shared.contains(&source);
+                if real.forward == Forward::Nat {
+                    image.use_address(rip, AddressUse::NAT_REAL);
+                    let value = Source { vip: key.address, port: key.port, shared: is_shared.into() };
+                    image.sources.insert(source, value);
+                }
+                let mut value = RealValue {
+                    address: rip,
+                    port: Be16::new(address.port()),
+                    service: number,
+                    method: real.forward.method() as u16,
+                    shared: (is_shared && real.forward == Forward::Nat).into(),
+                    ..RealValue::default()
+                };
+                if let Some(Ok(hop)) = next_hops.get(&address.ip()) {
+                    route(&mut value, hop);
+                }
+                image.reals.insert(real_id, value);
+            }
+        }
+        image
+    }
+
+    /// Reads what the maps hold. Tables are not read: their content says nothing that a new one would not.
+    ///
+    /// # Errors
+    /// [`TableError`] if a map cannot be read.
+    pub fn read(tables: &Tables) -> Result<Self, TableError> {
+        Ok(Self {
+            services: tables.services()?.into_iter().collect(),
+            reals: tables.reals()?.into_iter().collect(),
+            tables: BTreeMap::new(),
+            addresses: tables.addresses()?.into_iter().map(|(address, used)| (address, used.0)).collect(),
+            sources: tables.sources()?.into_iter().collect(),
+        })
+    }
+
+    fn use_address(&mut self, address: Be32, used: u32) {
+        *self.addresses.entry(address).or_insert(0) |= used;
+    }
+}
+
+/// Writes the way to a real into its entry.
+fn route(value: &mut RealValue, hop: &NextHop) {
+    value.macs = MacPair::new(hop.next_hop_mac, hop.source_mac);
+    value.ifindex = hop.ifindex;
+    value.mtu = u16::try_from(hop.mtu).unwrap_or(u16::MAX);
+    value.tunnel_source = be32(hop.source_ip).unwrap_or_default();
+}
+
+/// Sources of nat replies that more than one service names.
+fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
+    let mut seen = BTreeSet::new();
+    let mut shared = BTreeSet::new();
+    for (id, service) in &desired.services {
+        for (address, _) in service.reals.iter().filter(|(_, real)| real.forward == Forward::Nat) {
+            let Some(rip) = be32(address.ip()) else { continue };
+            let key = SourceKey::new(rip, Be16::new(address.port()), id.protocol.number());
+            if !seen.insert(key) {
+                shared.insert(key);
+            }
+        }
+    }
+    shared
+}
+
+fn table_spec(id: &ServiceId, service: &Service, ids: &Ids) -> TableSpec {
+    let entry = |(address, real): (&SocketAddr, &super::model::Real)| {
+        Some(Entry { id: ids.real(id, address)?, address: *address, weight: real.weight })
+    };
+    TableSpec { scheduler: service.scheduler, pool: service.reals.iter().filter_map(entry).collect() }
+}
+
+/// The key of a service; `None` for IPv6, which no map has yet.
+#[must_use]
+pub fn service_key(id: &ServiceId) -> Option<ServiceKey> {
+    Some(ServiceKey::new(be32(id.address.ip())?, Be16::new(id.address.port()), id.protocol.number()))
+}
+
+/// The service of a key; `None` if the protocol is not one that services have.
+#[must_use]
+pub fn service_id(key: &ServiceKey) -> Option<ServiceId> {
+    let protocol = Protocol::from_number(u8::try_from(key.protocol).ok()?)?;
+    Some(ServiceId { protocol, address: socket_address(key.address, key.port) })
+}
+
+/// RIP and port of a real.
+#[must_use]
+pub fn real_address(real: &RealValue) -> SocketAddr {
+    socket_address(real.address, real.port)
+}
+
+/// An address and port from the wire.
+#[must_use]
+pub fn socket_address(address: Be32, port: Be16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::from(address).into(), port.get())
+}
+
+fn be32(ip: IpAddr) -> Option<Be32> {
+    match ip {
+        IpAddr::V4(v4) => Some(v4.into()),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Whether a real's replies come back through the director.
+#[must_use]
+pub fn is_nat(real: &RealValue) -> bool {
+    real.method == Method::Nat as u16
+}

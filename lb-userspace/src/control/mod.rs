@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the director should do, and making it so: desired state → image → plan → apply.
+
+mod announce; //      gratuitous ARP and neighbour advertisements
+pub mod apply; //      carrying out a plan
+pub mod config; //     the config file
+pub mod image; //      what the maps should hold
+pub mod model; //      services and reals in the operator's words
+pub mod neighbours; // next hops of the reals
+pub mod plan; //       what must change, in which order
+pub mod state; //      the state file
+pub mod validate; //   what can be asked
+pub mod vips; //       VIPs on the ingress interface

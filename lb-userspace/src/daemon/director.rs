@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Services, maps, neighbours and VIPs, kept in step.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    path::PathBuf,
+    time::Instant,
+};
+
+use lb_common::{
+    schema::{Flow, FlowKey, Settings},
+    track::{self, State as FlowState},
+};
+
+use super::change;
+use crate::{
+    api::types::{Change, Done},
+    control::{
+        apply::{self, apply},
+        image::{Ids, Image},
+        model::{Desired, Forward, ServiceId},
+        neighbours::{Neighbours, Resolution},
+        plan::plan,
+        state::State,
+        validate,
+        vips::{VipEvent, VipManager},
+    },
+    dataplane::{DataPlane, Limits, TableError},
+    failure::Failure,
+    netlink::{self, Netlink},
+};
+
+/// How many flows of a real are tracked, and how far they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlowCount {
+    /// Established, or UDP.
+    pub active: u64,
+    /// Opening or closing.
+    pub inactive: u64,
+}
+
+/// The parts from which a director is made.
+pub struct Parts {
+    /// The data plane, loaded.
+    pub plane: DataPlane,
+    /// The sizes it was loaded with.
+    pub limits: Limits,
+    /// The options it was loaded with.
+    pub settings: Settings,
+    /// Netlink, in the director's network namespace.
+    pub netlink: Netlink,
+    /// Who adds VIPs; `None` leaves that to others.
+    pub vips: Option<VipManager>,
+    /// Where the state is kept.
+    pub state_file: PathBuf,
+    /// The state of an earlier run.
+    pub state: State,
+}
+
+/// The director: what it should do, and everything that it takes to do it.
+pub struct Director {
+    pub(super) plane: DataPlane,
+    pub(super) limits: Limits,
+    pub(super) settings: Settings,
+    pub(super) netlink: Netlink,
+    pub(super) started: Instant,
+    /// What the operator wants.
+    pub(super) state: State,
+    state_file: PathBuf,
+    pub(super) ids: Ids,
+    image: Image,
+    neighbours: Neighbours,
+    pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
+    pub(super) vips: Option<VipManager>,
+    /// Interfaces that the program is attached to, by index.
+    pub(super) interfaces: BTreeMap<u32, String>,
+}
+
+fn maps_failed(error: &TableError) -> Failure {
+    Failure::failed(error.to_string()).hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
+}
+
+impl Director {
+    /// A director over a loaded data plane, with what the maps hold from an earlier run.
+    ///
+    /// # Errors
+    /// If the maps cannot be read.
+    pub fn new(mut parts: Parts) -> Result<Self, Failure> {
+        let image = Image::read(parts.plane.tables()).map_err(|e| maps_failed(&e))?;
+        Ok(Self {
+            ids: Ids::of(&image),
+            image,
+            neighbours: Neighbours::new(parts.netlink.clone()),
+            plane: parts.plane,
+            limits: parts.limits,
+            settings: parts.settings,
+            netlink: parts.netlink,
+            started: Instant::now(),
+            state: parts.state,
+            state_file: parts.state_file,
+            next_hops: BTreeMap::new(),
+            vips: parts.vips,
+            interfaces: BTreeMap::new(),
+        })
+    }
+
+    /// What the operator wants.
+    #[must_use]
+    pub fn desired(&self) -> &Desired {
+        &self.state.desired
+    }
+
+    /// The data plane.
+    pub fn plane(&mut self) -> &mut DataPlane {
+        &mut self.plane
+    }
+
+    /// Whether a change of the network can have changed the way to a real.
+    #[must_use]
+    pub fn concerns(&self, change: &netlink::Change) -> bool {
+        self.neighbours.concerns(change)
+    }
+
+    /// Carries out one change.
+    ///
+    /// # Errors
+    /// Wrong input before anything changed; failed with the maps put back to what they were.
+    pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
+        let mut desired = self.state.desired.clone();
+        let line = change::apply(&mut desired, change)?;
+        let warnings = self.become_desired(desired).await?;
+        tracing::info!("{line}");
+        Ok(Done { changes: vec![line], warnings })
+    }
+
+    /// Makes `desired` all that the director does.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub async fn replace(&mut self, desired: Desired) -> Result<Done, Failure> {
+        let changes = change::describe(&self.state.desired, &desired);
+        let warnings = self.become_desired(desired).await?;
+        changes.iter().for_each(|line| tracing::info!("{line}"));
+        Ok(Done { changes, warnings })
+    }
+
+    async fn become_desired(&mut self, desired: Desired) -> Result<Vec<String>, Failure> {
+        validate::desired(&desired, &self.limits)?;
+        let rips: BTreeSet<IpAddr> = desired.rips().collect();
+        let next_hops = self.neighbours.refresh(&rips).await;
+        let ids = self.ids.allocate(&desired);
+        let before = self.image.clone();
+        let want = Image::compile(&desired, &ids, &next_hops);
+        if let Err(error) = self.carry_out(&want) {
+            // What was half done is undone; if even that fails, the next change or start repairs it.
+            if let Err(again) = self.carry_out(&before) {
+                tracing::error!(%again, "the maps could not be put back");
+            }
+            return Err(error);
+        }
+        let old = std::mem::replace(&mut self.state.desired, desired);
+        self.state.retired.retain(|id, _| self.state.desired.services.contains_key(id));
+        if let Err(error) = self.save().await {
+            self.state.desired = old;
+            self.carry_out(&before)?;
+            return Err(error);
+        }
+        self.ids = ids;
+        self.next_hops = next_hops;
+        let mut warnings = self.reconcile_vips().await;
+        warnings.extend(self.unreachable());
+        Ok(warnings)
+    }
+
+    /// Plans from what the maps hold to `want`, and does it.
+    fn carry_out(&mut self, want: &Image) -> Result<(), Failure> {
+        let steps = plan(&self.image, want);
+        let outcome = apply(self.plane.tables(), &mut self.image, &steps).map_err(|e| maps_failed(&e))?;
+        let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
+        for (number, counters) in &outcome.retired {
+            if let Some(id) = services.get(number) {
+                self.state.retired.entry(*id).or_default().add(counters);
+            }
+        }
+        if outcome.flows_removed > 0 {
+            tracing::info!(flows = outcome.flows_removed, "flows of removed reals were forgotten");
+        }
+        Ok(())
+    }
+
+    /// Asks again for the way to every real, and writes what changed.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
+        let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
+        let next_hops = self.neighbours.refresh(&rips).await;
+        if next_hops == self.next_hops {
+            return Ok(());
+        }
+        for (rip, resolution) in &next_hops {
+            match resolution {
+                Ok(hop) if self.next_hops.get(rip) != Some(resolution) => {
+                    tracing::info!(%rip, ifindex = hop.ifindex, "next hop found");
+                }
+                Err(why) if self.next_hops.get(rip) != Some(resolution) => tracing::warn!(%rip, "{why}"),
+                _ => {}
+            }
+        }
+        let want = Image::compile(&self.state.desired, &self.ids, &next_hops);
+        self.carry_out(&want)?;
+        self.next_hops = next_hops;
+        Ok(())
+    }
+
+    async fn reconcile_vips(&mut self) -> Vec<String> {
+        let Some(vips) = &mut self.vips else { return Vec::new() };
+        let wanted: BTreeSet<IpAddr> = self.state.desired.vips().collect();
+        let mut warnings = Vec::new();
+        for event in vips.reconcile(&wanted).await {
+            match event {
+                VipEvent::Added(vip) => tracing::info!(%vip, "VIP added and announced"),
+                VipEvent::AlreadyThere(vip) => tracing::debug!(%vip, "VIP was there already"),
+                VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
+                VipEvent::Failed(vip, error) => warnings.push(format!("VIP {vip}: {error}")),
+            }
+        }
+        warnings
+    }
+
+    /// Reals that packets cannot be sent to, a line each.
+    pub(super) fn unreachable(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (id, service) in &self.state.desired.services {
+            for (address, real) in &service.reals {
+                if real.forward != Forward::Local
+                    && let Some(Err(why)) = self.next_hops.get(&address.ip())
+                {
+                    lines.push(format!("real {address} of {id}: {why}"));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Writes the state file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn save(&mut self) -> Result<(), Failure> {
+        if let Some(vips) = &self.vips {
+            self.state.vips.clone_from(vips.added());
+        }
+        // VIPs that are about to be added are saved before they are: a crash in between leaves none behind.
+        let mut state = self.state.clone();
+        if self.vips.is_some() {
+            for vip in self.state.desired.vips() {
+                if self.netlink.holders(vip).await.is_ok_and(|holders| holders.is_empty()) {
+                    state.vips.insert(vip);
+                }
+            }
+        }
+        state.save(&self.state_file)
+    }
+
+    /// Takes VIPs off again that the daemon added, when forwarding ends.
+    pub async fn remove_vips(&mut self) {
+        let Some(vips) = &mut self.vips else { return };
+        for event in vips.reconcile(&BTreeSet::new()).await {
+            if let VipEvent::Failed(vip, error) = event {
+                tracing::warn!(%vip, %error, "VIP not removed");
+            }
+        }
+        if let Err(error) = self.save_as_is() {
+            tracing::warn!(%error, "state not saved");
+        }
+    }
+
+    fn save_as_is(&mut self) -> Result<(), Failure> {
+        if let Some(vips) = &self.vips {
+            self.state.vips.clone_from(vips.added());
+        }
+        self.state.save(&self.state_file)
+    }
+
+    /// Now, as the programs count time.
+    pub(super) fn now() -> u32 {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .map_or(std::time::Duration::ZERO, std::time::Duration::from);
+        track::tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Counts the flows of each real.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(super) fn count_flows(&mut self) -> Result<HashMap<u32, FlowCount>, Failure> {
+        let (now, settings) = (Self::now(), self.settings);
+        let mut counts: HashMap<u32, FlowCount> = HashMap::new();
+        self.plane
+            .tables()
+            .for_each_flow(|_, flow| {
+                let state = FlowState::from_number(flow.state);
+                if track::is_over(state, flow.seen, now, 0, &settings) {
+                    return;
+                }
+                let count = counts.entry(flow.real).or_default();
+                if state.is_active() {
+                    count.active += 1;
+                } else {
+                    count.inactive += 1;
+                }
+            })
+            .map_err(|e| maps_failed(&e))?;
+        Ok(counts)
+    }
+
+    /// Forgets flows that were silent for longer than their timeout. The programs see by themselves that they
+    /// are over; this gives their memory back.
+    ///
+    /// # Errors
+    /// If the map cannot be read or written.
+    pub fn sweep(&mut self) -> Result<usize, Failure> {
+        let (now, settings) = (Self::now(), self.settings);
+        let mut over: Vec<(FlowKey, Flow)> = Vec::new();
+        let tables = self.plane.tables();
+        let each = |key: &FlowKey, flow: &Flow| {
+            if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &settings) {
+                over.push((*key, *flow));
+            }
+        };
+        tables.for_each_flow(each).map_err(|e| maps_failed(&e))?;
+        for (key, flow) in &over {
+            tables.remove_flow(key).map_err(|e| maps_failed(&e))?;
+            if let Some(real) = self.image.reals.get(&flow.real) {
+                apply::forget_reply(tables, key, real).map_err(|e| maps_failed(&e))?;
+            }
+        }
+        Ok(over.len())
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the daemon tells: status, counters, connections.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
+
+use lb_common::{
+    reason::Reason,
+    schema::{SCHEMA_VERSION, UNSET},
+    track::{self, State as FlowState},
+};
+
+use super::{Director, director::FlowCount};
+use crate::{
+    api::types::{Connection, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
+    control::{
+        image::{real_address, socket_address},
+        model::{Forward, Protocol, Real, Service, ServiceId},
+        state::Totals,
+    },
+    dataplane::TableError,
+    failure::Failure,
+};
+
+fn failed(error: &TableError) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+impl Director {
+    /// How the daemon is.
+    pub async fn status(&mut self) -> Status {
+        let mut problems = self.unreachable();
+        let mut interfaces = Vec::new();
+        for (index, name) in &self.interfaces {
+            let mode = match self.netlink.interface_by_index(*index).await {
+                Ok(interface) => interface.xdp.map_or("detached", crate::netlink::XdpPlace::as_str).to_owned(),
+                Err(_) => "gone".to_owned(),
+            };
+            if mode == "detached" || mode == "gone" {
+                problems.push(format!("interface {name} is {mode}: no packet is forwarded there"));
+            }
+            interfaces.push(InterfaceStatus { name: name.clone(), mode });
+        }
+        let flows = self.count_flows().map_or(0, |counts| counts.values().map(|c| c.active + c.inactive).sum());
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            schema: SCHEMA_VERSION,
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            adopted: self.plane.adopted(),
+            verified_instructions: self.plane.verified_instructions(),
+            interfaces,
+            vips: self.vips.as_ref().map(|vips| vips.added().iter().copied().collect()).unwrap_or_default(),
+            services: self.state.desired.services.len(),
+            reals: self.state.desired.services.values().map(|service| service.reals.len()).sum(),
+            flows,
+            max_flows: self.limits.flows,
+            problems,
+        }
+    }
+
+    /// All counters, read from the maps now.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn stats(&mut self) -> Result<Stats, Failure> {
+        let flows = self.count_flows()?;
+        let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
+        self.add_reasons(UNSET, &mut reasons)?;
+        let mut services = Vec::new();
+        for (id, service) in self.state.desired.services.clone() {
+            let mut own = BTreeMap::new();
+            if let Some(number) = self.ids.services.get(&id).copied() {
+                self.add_reasons(number, &mut own)?;
+            }
+            let view = self.service_view(&id, &service, &flows, &own)?;
+            // The programs count a forwarded packet once, at its real.
+            *reasons.entry(Reason::Forwarded).or_default() += view.totals.packets_in + view.totals.packets_out;
+            *reasons.entry(Reason::Forwarded).or_default() -= own.get(&Reason::Local).copied().unwrap_or(0);
+            own.iter().for_each(|(reason, packets)| *reasons.entry(*reason).or_default() += packets);
+            services.push(view);
+        }
+        Ok(Stats { services, reasons: Reason::ALL.iter().filter_map(|r| count(*r, &reasons, true)).collect() })
+    }
+
+    fn add_reasons(&mut self, service: u32, sum: &mut BTreeMap<Reason, u64>) -> Result<(), Failure> {
+        for (reason, packets) in self.plane.tables().reasons(service).map_err(|e| failed(&e))? {
+            *sum.entry(reason).or_default() += packets;
+        }
+        Ok(())
+    }
+
+    fn service_view(
+        &mut self,
+        id: &ServiceId,
+        service: &Service,
+        flows: &HashMap<u32, FlowCount>,
+        reasons: &BTreeMap<Reason, u64>,
+    ) -> Result<ServiceView, Failure> {
+        let mut totals = self.state.retired.get(id).copied().unwrap_or_default();
+        let mut reals = Vec::new();
+        for (address, real) in &service.reals {
+            let number = self.ids.real(id, address).unwrap_or(UNSET);
+            let counters = self.plane.tables().counters(number).map_err(|e| failed(&e))?;
+            totals.add(&counters);
+            let mut own = Totals::default();
+            own.add(&counters);
+            let flows = flows.get(&number).copied().unwrap_or_default();
+            reals.push(RealView {
+                address: *address,
+                forward: real.forward,
+                weight: real.weight,
+                next_hop: self.next_hop(address, real),
+                totals: own,
+                active_flows: flows.active,
+                inactive_flows: flows.inactive,
+            });
+        }
+        Ok(ServiceView {
+            protocol: id.protocol,
+            address: id.address,
+            scheduler: service.scheduler,
+            totals,
+            active_flows: reals.iter().map(|real| real.active_flows).sum(),
+            inactive_flows: reals.iter().map(|real| real.inactive_flows).sum(),
+            reasons: Reason::ALL.iter().filter_map(|r| count(*r, reasons, false)).collect(),
+            reals,
+        })
+    }
+
+    fn next_hop(&self, address: &SocketAddr, real: &Real) -> String {
+        if real.forward == Forward::Local {
+            return "this host".to_owned();
+        }
+        match self.next_hops.get(&address.ip()) {
+            Some(Ok(hop)) => hop.next_hop_mac.map(|byte| format!("{byte:02x}")).join(":"),
+            Some(Err(why)) => why.to_string(),
+            None => "not asked yet".to_owned(),
+        }
+    }
+
+    /// Every tracked flow that is not over.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn connections(&mut self) -> Result<Vec<Connection>, Failure> {
+        let (now, settings) = (Self::now(), self.settings);
+        let reals: HashMap<u32, SocketAddr> = self
+            .plane
+            .tables()
+            .reals()
+            .map_err(|e| failed(&e))?
+            .iter()
+            .map(|(id, real)| (*id, real_address(real)))
+            .collect();
+        let records = self.plane.tables().flows().map_err(|e| failed(&e))?;
+        let mut connections: Vec<Connection> = records
+            .iter()
+            .filter_map(|record| {
+                let (key, flow) = (&record.key, &record.flow);
+                let state = FlowState::from_number(flow.state);
+                let idle = track::age(flow.seen, now);
+                let left = state.timeout(&settings).checked_sub(idle)?;
+                let service = socket_address(key.destination, key.destination_port);
+                let mut real = *reals.get(&flow.real)?;
+                if real.port() == 0 {
+                    real.set_port(service.port());
+                }
+                Some(Connection {
+                    protocol: Protocol::from_number(u8::try_from(key.protocol).ok()?)?,
+                    client: socket_address(key.source, key.source_port),
+                    service,
+                    real,
+                    state: state.as_str().to_owned(),
+                    idle_seconds: track::milliseconds_of_ticks(idle) / 1000,
+                    expires_seconds: track::milliseconds_of_ticks(left) / 1000,
+                })
+            })
+            .collect();
+        connections.sort_by_key(|c| (c.protocol, c.service, c.client));
+        Ok(connections)
+    }
+}
+
+/// A reason's count, unless it never came and is not `always` shown. What is not ours is never counted.
+fn count(reason: Reason, counts: &BTreeMap<Reason, u64>, always: bool) -> Option<ReasonCount> {
+    let packets = counts.get(&reason).copied().unwrap_or(0);
+    let shown = reason != Reason::NotOurs && (always || packets > 0);
+    shown.then(|| ReasonCount { reason: reason.as_str().to_owned(), packets })
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The life of the daemon.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Director, PinLock,
+    director::Parts,
+};
+use crate::{
+    api::server::{self, Shared},
+    control::{
+        config::{self, Config},
+        state::State,
+        vips::VipManager,
+    },
+    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
+    failure::Failure,
+    netlink::{Interface, Netlink, Watch},
+    observe::metrics,
+};
+
+/// How often neighbours are asked for again, on kernels that do not keep them by themselves.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How often ended flows are forgotten.
+const SWEEP: Duration = Duration::from_secs(10);
+/// How long the network must be quiet after a change before it is looked at.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// What was asked for on the command line; the config file says the rest.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Interfaces to attach to.
+    pub interfaces: Vec<String>,
+    /// The config file.
+    pub config: Option<PathBuf>,
+    /// Where in the kernel to run.
+    pub xdp_mode: Option<Mode>,
+    /// Where to pin.
+    pub bpffs: PathBuf,
+    /// Where to keep the state.
+    pub state: PathBuf,
+    /// Where Prometheus scrapes.
+    pub metrics: Option<SocketAddr>,
+    /// Whether VIPs are left to others.
+    pub no_manage_vips: bool,
+    /// Whether forwarding ends with the daemon.
+    pub detach_on_exit: bool,
+    /// Whether the programs' log messages are wanted.
+    pub verbose: bool,
+    /// Where the CLI talks to the daemon.
+    pub socket: PathBuf,
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let hint = error.hint();
+        let chain = anyhow::Error::new(error);
+        Self::failed(format!("{chain:#}")).hint(hint)
+    }
+}
+
+impl From<AttachError> for Failure {
+    fn from(error: AttachError) -> Self {
+        Self::failed(error.to_string()).hint(error.hint())
+    }
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// Whatever keeps it from starting; then nothing that forwarded before has changed.
+pub async fn run(options: RunOptions) -> Result<(), Failure> {
+    // 1. Understand.
+    let config = match &options.config {
+        Some(path) => config::read(path)?,
+        None => Config::default(),
+    };
+    let netlink = Netlink::open()?;
+    let interfaces = find_interfaces(&netlink, &options, &config).await?;
+    let mut state = State::load(&options.state)?;
+    let desired =
+        if config.desired.services.is_empty() { state.desired.clone() } else { config.desired.clone() };
+
+    // 2. Prepare; nothing is visible yet.
+    let socket = server::bind(&options.socket)?;
+    let metrics = match options.metrics.or(config.director.metrics) {
+        Some(address) => Some(bind_metrics(address).await?),
+        None => None,
+    };
+    let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
+    let _lock = PinLock::take(pins.path())?;
+    let (limits, settings) = (config.director.limits(), config.director.settings());
+    let load = Options { pins: Some(pins.clone()), limits, settings: Some(settings), log: options.verbose };
+    let mut plane = DataPlane::load(&load)?;
+    if options.verbose
+        && let Err(error) = log::forward(plane.ebpf())
+    {
+        tracing::warn!(%error, "the programs' messages cannot be read");
+    }
+    let manage = !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
+    let vips = manage.then(|| {
+        VipManager::new(netlink.clone(), interfaces[0].clone(), std::mem::take(&mut state.vips))
+    });
+    let watch = Watch::open()?;
+    let parts = Parts { plane, limits, settings, netlink, vips, state_file: options.state.clone(), state };
+    let mut director = Director::new(parts)?;
+    director.replace(desired).await?.warnings.iter().for_each(|line| tracing::warn!("{line}"));
+
+    // 3. Traffic from here on.
+    let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
+    director.attach(&interfaces, mode, &pins)?;
+    let director: Shared = Arc::new(Mutex::new(director));
+    let end = supervise(&director, socket, metrics, watch).await;
+
+    // 4. A signal came. By default forwarding survives us.
+    let mut director = director.lock().await;
+    if options.detach_on_exit {
+        pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
+        director.remove_vips().await;
+        tracing::info!("detached: nothing is forwarded any more");
+    } else {
+        director.save().await?;
+        tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
+    }
+    // The socket may be another daemon's by now if its path was taken over; removing ours is a courtesy.
+    let _ = std::fs::remove_file(&options.socket);
+    end
+}
+
+impl Director {
+    /// Attaches to the interfaces, and lets go of those that are not asked for any more.
+    fn attach(&mut self, interfaces: &[Interface], mode: Mode, pins: &PinDir) -> Result<(), Failure> {
+        let wanted: BTreeSet<u32> = interfaces.iter().map(|interface| interface.index).collect();
+        let before: BTreeSet<u32> = pins.linked().into_iter().collect();
+        for interface in interfaces {
+            let Interface { name, index, .. } = interface;
+            // Replies of nat leave by the device that the request came by.
+            self.plane().tables().put_device(*index).map_err(|error| Failure::failed(error.to_string()))?;
+            if let Err(error) = self.plane().attach(name, *index, mode) {
+                // What this start attached is taken off again; what was attached before goes on.
+                for index in wanted.difference(&before) {
+                    let _ = std::fs::remove_file(pins.link(*index));
+                }
+                return Err(error.into());
+            }
+            self.interfaces.insert(*index, name.clone());
+            let adopted = before.contains(index);
+            let instructions = self.plane().verified_instructions();
+            tracing::info!(interface = name, adopted, instructions, "attached");
+        }
+        for index in before.difference(&wanted) {
+            tracing::info!(ifindex = index, "detached: not asked for any more");
+            let _ = std::fs::remove_file(pins.link(*index));
+        }
+        self.plane().pin_program().map_err(|error| Failure::failed(error.to_string()))
+    }
+}
+
+/// Serves until a signal ends it or a server breaks.
+async fn supervise(
+    director: &Shared,
+    socket: UnixListener,
+    metrics: Option<TcpListener>,
+    mut watch: Watch,
+) -> Result<(), Failure> {
+    let broken = |error: std::io::Error| Failure::failed(format!("a server broke: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    let api = axum::serve(socket, server::router(Arc::clone(director)));
+    let mut api = tokio::spawn(api.into_future());
+    if let Some(listener) = metrics {
+        let server = axum::serve(listener, metrics::router(Arc::clone(director)));
+        tokio::spawn(server.into_future());
+    }
+    let (mut refresh, mut sweep) = (interval(REFRESH), interval(SWEEP));
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tracing::info!("ready");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            ended = &mut api => {
+                let why = ended.map_or_else(|e| e.to_string(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
+                return Err(Failure::failed(format!("the API server ended: {why}")));
+            }
+            alive = watch.settled(QUIET, |change| concerns(director, change)) => {
+                if !alive {
+                    watch = Watch::open()?;
+                }
+                report(director.lock().await.refresh_next_hops().await.map(|()| 0), "next hops");
+            }
+            _ = refresh.tick() => {
+                report(director.lock().await.refresh_next_hops().await.map(|()| 0), "next hops");
+            }
+            _ = sweep.tick() => {
+                report(director.lock().await.sweep(), "sweep");
+            }
+        }
+    }
+}
+
+/// Whether a change of the network may concern a real. If somebody is busy with the director just now, it may.
+fn concerns(director: &Shared, change: &crate::netlink::Change) -> bool {
+    director.try_lock().map_or(true, |director| director.concerns(change))
+}
+
+fn report(result: Result<usize, Failure>, what: &str) {
+    match result {
+        Ok(0) => {}
+        Ok(count) => tracing::debug!(count, "{what}"),
+        Err(failure) => tracing::error!("{what}: {}", failure.message),
+    }
+}
+
+/// The interfaces that are asked for: flags win over the config.
+async fn find_interfaces(
+    netlink: &Netlink,
+    options: &RunOptions,
+    config: &Config,
+) -> Result<Vec<Interface>, Failure> {
+    let names =
+        if options.interfaces.is_empty() { &config.director.interfaces } else { &options.interfaces };
+    if names.is_empty() {
+        return Err(Failure::wrong_input("no interface to attach to")
+            .hint("name the one that clients' packets come in by: `xvs run -i eth0`"));
+    }
+    let mut found: Vec<Interface> = Vec::new();
+    for name in names {
+        let interface = netlink.interface(name).await.map_err(|error| {
+            Failure::wrong_input(error.to_string()).hint("`ip -brief link` lists the interfaces")
+        })?;
+        if found.iter().all(|other| other.index != interface.index) {
+            found.push(interface);
+        }
+    }
+    Ok(found)
+}
+
+async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::failed(format!("cannot serve metrics on {address}: {error}"))
+            .hint("is the port in use? `--metrics ADDR:PORT` names another")
+    })
+}
+
+/// Takes the data plane of a stopped daemon off: links, programs, maps, and the VIPs that it added.
+///
+/// # Errors
+/// If a daemon is still running, or a pin cannot be removed.
+pub async fn detach(bpffs: &Path, state_file: &Path) -> Result<Vec<String>, Failure> {
+    let pins = PinDir::at(bpffs);
+    if !pins.path().is_dir() {
+        return Ok(vec![format!("nothing is pinned under {}", bpffs.display())]);
+    }
+    let _lock = PinLock::take(pins.path())?;
+    let mut lines: Vec<String> =
+        pins.linked().iter().map(|index| format!("detached from interface #{index}")).collect();
+    pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
+    let mut state = State::load(state_file)?;
+    let netlink = Netlink::open()?;
+    for vip in std::mem::take(&mut state.vips) {
+        for holder in netlink.holders(vip).await? {
+            let interface = netlink.interface_by_index(holder.ifindex).await?;
+            netlink.remove_address(&interface, vip.into()).await?;
+            lines.push(format!("removed VIP {vip} from {}", interface.name));
+        }
+    }
+    if state_file.exists() {
+        state.save(state_file)?;
+    }
+    lines.push(format!("removed the pins under {}", bpffs.display()));
+    Ok(lines)
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attaching the main program to interfaces, by links that are pinned and survive the daemon.
+
+use std::{fs, io};
+
+use aya::programs::{
+    ProgramError, XdpMode,
+    links::{FdLink, LinkError, PinnedLink},
+    xdp::XdpLink,
+};
+use thiserror::Error;
+
+use super::{DataPlane, PinDir, pins::PinError};
+
+/// Where in the kernel the program runs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// In the driver if it can, else generic.
+    #[default]
+    Auto,
+    /// In the driver, before the kernel makes a socket buffer.
+    Native,
+    /// In the stack, with any driver, slower.
+    Generic,
+}
+
+impl Mode {
+    /// The name in output and configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// Why the program cannot be attached.
+#[derive(Debug, Error)]
+pub enum AttachError {
+    /// Somebody else's program is there.
+    #[error("another XDP program is attached to {interface}")]
+    Busy {
+        /// The interface.
+        interface: String,
+    },
+    /// The driver has no native mode, or not with the interface's settings.
+    #[error("{interface} takes no XDP program in native mode: {source}")]
+    Native {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot attach to {interface}: {source}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// The attachment cannot be pinned.
+    #[error("cannot pin the attachment to {interface}: {why}")]
+    Pin {
+        /// The interface.
+        interface: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl AttachError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Busy { interface } => format!(
+                "`ip link show {interface}` names it; take it off with `ip link set dev {interface} xdp off`, or with `xvs detach` if it is an xvs of another pin directory"
+            ),
+            Self::Native { interface, .. } => format!(
+                "use `--xdp-mode generic`, or look at the MTU and offloads of {interface} (`ip -d link show {interface}`, `ethtool -k {interface}`)"
+            ),
+            Self::Attach { .. } | Self::Pin { .. } => "the kernel's log (dmesg) may say more".to_owned(),
+        }
+    }
+}
+
+impl DataPlane {
+    /// Attaches the main program to a device, or replaces the program in the pinned link of an earlier run, in
+    /// which case not a packet is lost. Returns the mode asked of the kernel; an adopted link keeps its own.
+    ///
+    /// # Errors
+    /// [`AttachError`]; the device then is as it was.
+    pub fn attach(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Mode, AttachError> {
+        let pins = self.pins.clone();
+        if let Some(pins) = &pins
+            && self.adopt_link(interface, ifindex, pins)?
+        {
+            return Ok(Mode::Auto);
+        }
+        let chosen = match mode {
+            Mode::Native => self.attach_new(interface, ifindex, Mode::Native, pins.as_ref()),
+            Mode::Generic => self.attach_new(interface, ifindex, Mode::Generic, pins.as_ref()),
+            Mode::Auto => match self.attach_new(interface, ifindex, Mode::Native, pins.as_ref()) {
+                Err(AttachError::Native { source, .. }) => {
+                    tracing::info!(interface, %source, "no native XDP here, using generic mode");
+                    self.attach_new(interface, ifindex, Mode::Generic, pins.as_ref())
+                }
+                other => other,
+            },
+        }?;
+        Ok(chosen)
+    }
+
+    /// Puts this program into the pinned link. False if there is no live one.
+    fn adopt_link(&mut self, interface: &str, ifindex: u32, pins: &PinDir) -> Result<bool, AttachError> {
+        let path = pins.link(ifindex);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
+        let pinned = PinnedLink::from_pin(&path).map_err(|e: LinkError| pin_error(e.to_string()))?;
+        let link: XdpLink =
+            FdLink::from(pinned).try_into().map_err(|e: LinkError| pin_error(e.to_string()))?;
+        match self.director().attach_to_link(link) {
+            Ok(id) => {
+                // The pin keeps the link; this handle is only dropped with the daemon.
+                let link = self.director().take_link(id).map_err(|e| pin_error(e.to_string()))?;
+                drop(link);
+                Ok(true)
+            }
+            Err(error) => {
+                // A device that was deleted leaves a dead link behind.
+                tracing::info!(interface, %error, "the pinned link is dead, attaching anew");
+                fs::remove_file(&path).map_err(|e| pin_error(e.to_string()))?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn attach_new(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        mode: Mode,
+        pins: Option<&PinDir>,
+    ) -> Result<Mode, AttachError> {
+        let flags = if mode == Mode::Generic { XdpMode::Skb } else { XdpMode::Driver };
+        let name = || interface.to_owned();
+        let id = self.director().attach_to_if_index(ifindex, flags).map_err(|source| match source {
+            ProgramError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::EBUSY) => {
+                AttachError::Busy { interface: name() }
+            }
+            ProgramError::SyscallError(e) if mode == Mode::Native => {
+                AttachError::Native { interface: name(), source: e.io_error }
+            }
+            ProgramError::XdpError(e) if mode == Mode::Native => {
+                AttachError::Native { interface: name(), source: io::Error::other(e) }
+            }
+            source => AttachError::Attach { interface: name(), source },
+        })?;
+        let Some(pins) = pins else { return Ok(mode) };
+        let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
+        let link = self.director().take_link(id).map_err(|e| pin_error(e.to_string()))?;
+        let link: FdLink = link.try_into().map_err(|e: LinkError| pin_error(e.to_string()))?;
+        link.pin(pins.link(ifindex)).map_err(|e| pin_error(e.to_string()))?;
+        Ok(mode)
+    }
+
+    /// Pins the main program under its name, in place of an older one.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if it cannot be pinned.
+    pub fn pin_program(&mut self) -> Result<(), PinError> {
+        let Some(pins) = self.pins.clone() else { return Ok(()) };
+        let path = pins.program("director");
+        let io = |source| PinError::Io { path: path.clone(), source };
+        let fresh = pins.program("director_new");
+        if fresh.exists() {
+            fs::remove_file(&fresh).map_err(io)?;
+        }
+        self.director().pin(&fresh).map_err(|e| io(io::Error::other(e)))?;
+        fs::rename(&fresh, &path).map_err(io)
+    }
+}

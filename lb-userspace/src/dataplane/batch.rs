@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reading a hash map in batches: aya 0.14 has no batch operations, and two system calls per entry are too
+//! many for a million flows.
+
+use std::{io, os::fd::BorrowedFd};
+
+use aya::Pod;
+
+/// `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
+const LOOKUP_BATCH: libc::c_long = 24;
+/// Entries per system call. Larger than any bucket of a hash map is in practice.
+const BATCH: usize = 4096;
+
+/// The `batch` arm of `union bpf_attr` (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct Attributes {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Calls `each` with every entry of a hash map. Entries that come or go meanwhile may or may not be seen.
+pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V)) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+
+    let mut keys: Vec<K> = Vec::with_capacity(BATCH);
+    let mut values: Vec<V> = Vec::with_capacity(BATCH);
+    // The position: for hash maps the number of a bucket.
+    let (mut from, mut to) = (0u32, 0u32);
+    let mut first = true;
+    loop {
+        let mut attributes = Attributes {
+            in_batch: if first { 0 } else { &raw const from as u64 },
+            out_batch: &raw mut to as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH as u32,
+            map_fd: map.as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel writes at most `count` keys and values, for which both vectors have room (the
+        // caller's K and V have the map's sizes, checked when the map was opened), and one u32 to `to`.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attributes, size_of::<Attributes>())
+        };
+        let end = if result == 0 {
+            false
+        } else {
+            let error = io::Error::last_os_error();
+            // ENOENT: the end, with the last entries.
+            if error.raw_os_error() != Some(libc::ENOENT) {
+                return Err(error);
+            }
+            true
+        };
+        let count = (attributes.count as usize).min(BATCH);
+        // SAFETY: the kernel filled `count` entries of both, and every bit pattern is a `Pod`.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        keys.iter().zip(&values).for_each(|(key, value)| each(key, value));
+        if end {
+            return Ok(());
+        }
+        (from, first) = (to, false);
+    }
+}

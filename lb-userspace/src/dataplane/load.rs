@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loading: the object becomes maps and programs. Nothing is attached yet.
+
+use std::io;
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapError, MapType},
+    programs::{ProgramError, ProgramType, Xdp},
+};
+use aya_obj::Object;
+use lb_common::{
+    reason::Reason,
+    schema::{SCHEMA_VERSION, Settings},
+};
+use thiserror::Error;
+
+use super::{
+    OBJECT, PinDir, Tables,
+    pins::{PinError, Shape},
+    tables::TableError,
+};
+
+/// The log map of `aya-log`: each load has its own, so that an old program's messages are not read as a new
+/// one's.
+const LOG_MAP: &str = "AYA_LOGS";
+
+/// How much the tables hold. Chosen when they are made: adopted maps must have the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Services.
+    pub services: u32,
+    /// Reals of all services together.
+    pub reals: u32,
+    /// Tracked flows; each takes about 120 bytes of kernel memory.
+    pub flows: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { services: 512, reals: 8192, flows: 1 << 20 }
+    }
+}
+
+/// How to load.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where to pin; `None` leaves everything to this process, for tests.
+    pub pins: Option<PinDir>,
+    /// Sizes of the tables.
+    pub limits: Limits,
+    /// Frozen options; `None` for the defaults.
+    pub settings: Option<Settings>,
+    /// Whether the programs' log messages are compiled in by the verifier.
+    pub log: bool,
+}
+
+/// The data plane, loaded and with its maps open.
+pub struct DataPlane {
+    pub(super) ebpf: Ebpf,
+    pub(super) pins: Option<PinDir>,
+    tables: Tables,
+    adopted: bool,
+}
+
+/// Why the data plane cannot be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No right to use BPF.
+    #[error("not allowed to load BPF programs: {0}")]
+    Privileges(String),
+    /// The kernel lacks something.
+    #[error("this kernel has no {0}")]
+    Kernel(&'static str),
+    /// What is pinned cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// aya could not load the object.
+    #[error("cannot load the eBPF object: {0}")]
+    Object(#[from] EbpfError),
+    /// The kernel refused the program.
+    #[error("the kernel refused the program {name}: {source}")]
+    Program {
+        /// Which program.
+        name: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// A map cannot be opened.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+impl LoadError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Privileges(_) => "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN",
+            Self::Kernel(_) => "xvs needs Linux 5.15 or newer with CONFIG_BPF_SYSCALL, and is tested on 6.1 and newer",
+            Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
+                "take the old data plane off with `xvs detach` (forwarding stops), then start again; services are kept in the state file"
+            }
+            Self::Pins(_) => "is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf`",
+            Self::Object(_) | Self::Program { .. } | Self::Table(_) => "run with -v to see the kernel's own words",
+        }
+    }
+}
+
+impl DataPlane {
+    /// Loads the programs, adopting pinned maps of the same schema and shape.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing that was attached before is changed then.
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        require_kernel()?;
+        let sizes = sizes(&options.limits);
+        let shapes = shapes(&sizes)?;
+        let adopted = match &options.pins {
+            Some(pins) => pins.check(&shapes)?,
+            None => false,
+        };
+        let settings = options.settings.unwrap_or(Settings::DEFAULT);
+        let log_level: u8 = if options.log { 4 } else { 0 };
+        let mut loader = EbpfLoader::new();
+        loader.override_global("SETTINGS", &settings, true);
+        loader.override_global("AYA_LOG_LEVEL", &log_level, true);
+        for (name, size) in &sizes {
+            loader.map_max_entries(name, *size);
+        }
+        if let Some(pins) = &options.pins {
+            for shape in &shapes {
+                let path = pins.map(&shape.name);
+                loader.map_pin_path(shape.name.as_str(), path);
+            }
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(refine)?;
+        load_program(&mut ebpf, "director")?;
+        let mut tables = Tables::open(&mut ebpf)?;
+        if !adopted {
+            tables.set_schema(SCHEMA_VERSION)?;
+        }
+        Ok(Self { ebpf, pins: options.pins.clone(), tables, adopted })
+    }
+
+    /// Whether maps of an earlier run were adopted.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// The tables.
+    pub fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
+    /// The loaded object, for its log messages.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// The main program.
+    ///
+    /// # Panics
+    /// If the object has none: then it is not ours.
+    pub fn director(&mut self) -> &mut Xdp {
+        program(&mut self.ebpf, "director")
+    }
+
+    /// The main program's instructions as the verifier counted them.
+    pub fn verified_instructions(&mut self) -> Option<u32> {
+        self.director().info().ok()?.verified_instruction_count()
+    }
+}
+
+/// A program of the object.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program = ebpf.program_mut(name).expect("the object holds the program");
+    program.try_into().expect("the program is an XDP program")
+}
+
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    program(ebpf, name).load().map_err(|source| LoadError::Program { name, source })
+}
+
+/// Whether the kernel has what the programs use, asked before anything is made.
+pub(super) fn require_kernel() -> Result<(), LoadError> {
+    let denied = |error: &io::Error| error.raw_os_error() == Some(libc::EPERM);
+    match aya::sys::is_program_supported(ProgramType::Xdp) {
+        Ok(true) => {}
+        Ok(false) => return Err(LoadError::Kernel("XDP programs")),
+        Err(ProgramError::SyscallError(e)) if denied(&e.io_error) => {
+            return Err(LoadError::Privileges(e.io_error.to_string()));
+        }
+        Err(_) => return Err(LoadError::Kernel("BPF system call")),
+    }
+    for (map_type, name) in [
+        (MapType::LruHash, "LRU hash maps"),
+        (MapType::PerCpuArray, "per-CPU arrays"),
+        (MapType::DevMapHash, "device maps (Linux 5.4)"),
+        (MapType::ArrayOfMaps, "maps of maps"),
+        (MapType::RingBuf, "ring buffers (Linux 5.8)"),
+    ] {
+        match aya::sys::is_map_supported(map_type) {
+            Ok(true) => {}
+            Err(e) if denied(&e.io_error) => return Err(LoadError::Privileges(e.io_error.to_string())),
+            _ => return Err(LoadError::Kernel(name)),
+        }
+    }
+    Ok(())
+}
+
+/// Errors that have a better name than aya's.
+fn refine(error: EbpfError) -> LoadError {
+    if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
+        && io_error.raw_os_error() == Some(libc::EPERM)
+    {
+        return LoadError::Privileges(io_error.to_string());
+    }
+    LoadError::Object(error)
+}
+
+/// Entries of the maps whose size is chosen at load time.
+pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
+    let Limits { services, reals, flows } = *limits;
+    vec![
+        ("SERVICES", services),
+        ("TABLES", services + 1),
+        ("POSITIONS", services + 1),
+        ("REALS", reals + 1),
+        ("COUNTERS", reals + 1),
+        ("REASONS", (services + 1) * Reason::SLOTS),
+        ("ADDRESSES", services + reals),
+        ("SOURCES", reals),
+        ("FLOWS", flows),
+        ("REPLIES", (flows / 8).max(1024)),
+        ("FRAGMENTS", (flows / 64).max(1024)),
+    ]
+}
+
+/// The shapes of all maps that are pinned, from the object itself.
+fn shapes(sizes: &[(&str, u32)]) -> Result<Vec<Shape>, LoadError> {
+    let object = Object::parse(OBJECT).map_err(EbpfError::from)?;
+    let shape = |(name, map): (&String, &aya_obj::Map)| Shape {
+        name: name.clone(),
+        map_type: map.map_type(),
+        key_size: map.key_size(),
+        value_size: map.value_size(),
+        max_entries: sizes.iter().find(|(n, _)| n == name).map_or(map.max_entries(), |(_, size)| *size),
+    };
+    let private = |name: &str| name.starts_with('.') || name == LOG_MAP;
+    Ok(object.maps.iter().filter(|(name, _)| !private(name)).map(shape).collect())
+}

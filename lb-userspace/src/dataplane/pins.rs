@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pins: names in a bpffs by which maps, programs and links outlive the daemon.
+//!
+//! ```text
+//! /sys/fs/bpf/xvs/director        the main program
+//! /sys/fs/bpf/xvs/decap           the decapsulator
+//! /sys/fs/bpf/xvs/maps/NAME       every map
+//! /sys/fs/bpf/xvs/links/IFINDEX   one attachment each; a bpffs allows no dots, which names of devices have
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{Array, Map, MapData, MapError, MapInfo};
+use lb_common::schema::SCHEMA_VERSION;
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+use thiserror::Error;
+
+/// Name of the map that holds the schema's version.
+pub(crate) const SCHEMA_MAP: &str = "SCHEMA";
+
+/// A directory in a bpffs.
+#[derive(Clone, Debug)]
+pub struct PinDir(PathBuf);
+
+/// Why pins cannot be used.
+#[derive(Debug, Error)]
+pub enum PinError {
+    /// The directory or something in it cannot be made or read.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// What was to be used.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The pinned maps are of another version of xvs.
+    #[error("the maps pinned under {dir} have schema {found}, this xvs has schema {SCHEMA_VERSION}")]
+    Schema {
+        /// The pin directory.
+        dir: PathBuf,
+        /// The version found.
+        found: u32,
+    },
+    /// A pinned map is not what its name says.
+    #[error("the map pinned at {path} has {what} {found}, this xvs needs {wanted}")]
+    Shape {
+        /// The pin.
+        path: PathBuf,
+        /// Which property differs.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        wanted: String,
+    },
+    /// A pin cannot be opened as a map.
+    #[error("cannot open the map pinned at {path}: {source}")]
+    Map {
+        /// The pin.
+        path: PathBuf,
+        /// Why not.
+        source: MapError,
+    },
+}
+
+/// What a map must look like to be adopted.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub name: String,
+    pub map_type: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+}
+
+impl PinDir {
+    /// A pin directory at `path`, made if need be, see [`prepare_dir`].
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if it cannot be made.
+    pub fn prepare(path: &Path) -> Result<Self, PinError> {
+        for dir in [path.to_owned(), path.join("maps"), path.join("links")] {
+            prepare_dir(&dir)?;
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// A pin directory that may or may not be there.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where a map of that name is pinned.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.0.join("maps").join(name)
+    }
+
+    /// Where a program of that name is pinned.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Where the attachment to a device is pinned.
+    #[must_use]
+    pub fn link(&self, ifindex: u32) -> PathBuf {
+        self.0.join("links").join(ifindex.to_string())
+    }
+
+    /// The devices to which something is attached by a pin here.
+    #[must_use]
+    pub fn linked(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(self.0.join("links")) else { return Vec::new() };
+        entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Checks every pinned map against the shape that this version needs. The kernel's own word counts: aya
+    /// would open a map of any shape.
+    ///
+    /// Returns whether there is anything to adopt.
+    ///
+    /// # Errors
+    /// [`PinError::Schema`] or [`PinError::Shape`] if it is not ours to use.
+    pub(crate) fn check(&self, shapes: &[Shape]) -> Result<bool, PinError> {
+        let schema = self.map(SCHEMA_MAP);
+        if schema.exists() {
+            let found = read_schema(&schema)?;
+            if found != SCHEMA_VERSION {
+                return Err(PinError::Schema { dir: self.0.clone(), found });
+            }
+        }
+        let mut adopted = false;
+        for shape in shapes {
+            let path = self.map(&shape.name);
+            if path.exists() {
+                adopted = true;
+                check_shape(&path, shape)?;
+            }
+        }
+        Ok(adopted && schema.exists())
+    }
+
+    /// Removes every pin, and with the last attachment the programs and maps. Forwarding ends.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if a pin cannot be removed.
+    pub fn remove_all(&self) -> Result<(), PinError> {
+        // Links first: no packet may meet a program whose maps are gone.
+        for dir in [self.0.join("links"), self.0.clone(), self.0.join("maps")] {
+            let Ok(entries) = fs::read_dir(&dir) else { continue };
+            for entry in entries.flatten().filter(|e| !e.path().is_dir()) {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(|source| PinError::Io { path, source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory in a bpffs, and mounts one when `path` is in none.
+///
+/// # Errors
+/// [`PinError::Io`] if it cannot be made.
+pub(super) fn prepare_dir(path: &Path) -> Result<(), PinError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| PinError::Io { path, source }
+    };
+    let existing = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/"));
+    let kind = statfs(existing).map_err(|e| at(existing)(e.into()))?.filesystem_type();
+    if kind != BPF_FS_MAGIC {
+        // The usual place gets the usual mount; any other directory becomes a bpffs of its own.
+        let standard = Path::new("/sys/fs/bpf");
+        let target = if path.starts_with(standard) { standard } else { path };
+        fs::create_dir_all(target).map_err(at(target))?;
+        mount(Some("bpf"), target, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .map_err(|e| at(target)(e.into()))?;
+    }
+    fs::create_dir_all(path).map_err(at(path))
+}
+
+fn read_schema(path: &Path) -> Result<u32, PinError> {
+    let of = |source| PinError::Map { path: path.to_owned(), source };
+    let data = MapData::from_pin(path).map_err(of)?;
+    let info = data.info().map_err(of)?;
+    if (info.key_size(), info.value_size()) != (4, 4) {
+        return Ok(0);
+    }
+    let map = Map::from_map_data(data).map_err(of)?;
+    let array: Array<_, u32> = map.try_into().map_err(of)?;
+    array.get(&0, 0).map_err(of)
+}
+
+fn check_shape(path: &Path, shape: &Shape) -> Result<(), PinError> {
+    let info =
+        MapInfo::from_pin(path).map_err(|source| PinError::Map { path: path.to_owned(), source })?;
+    let map_type = info.map_type().map_or(0, |t| t as u32);
+    for (what, found, wanted) in [
+        ("type", map_type, shape.map_type),
+        ("key size", info.key_size(), shape.key_size),
+        ("value size", info.value_size(), shape.value_size),
+        ("size", info.max_entries(), shape.max_entries),
+    ] {
+        if found != wanted {
+            return Err(PinError::Shape {
+                path: path.to_owned(),
+                what,
+                found: found.to_string(),
+                wanted: wanted.to_string(),
+            });
+        }
+    }
+    Ok(())
+}

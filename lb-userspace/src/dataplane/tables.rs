@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Typed access to every map.
+
+use std::{collections::HashMap, io, os::fd::AsFd as _};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{
+        Array, ArrayOfMaps, DevMapHash, HashMap as BpfHashMap, IterableMap as _, Map, MapData, MapError,
+        PerCpuArray, PerCpuValues,
+    },
+    util::nr_cpus,
+};
+use lb_common::{
+    reason::Reason,
+    schema::{
+        AddressUse, Counters, Flow, FlowKey, Real, Service, ServiceKey, Source, SourceKey, TABLE_SIZE, Table,
+    },
+    wire::Be32,
+};
+use thiserror::Error;
+
+use super::batch;
+
+type InnerTable = Array<MapData, Table>;
+
+/// Every map, open and typed. The daemon is the only writer.
+pub struct Tables {
+    schema: Array<MapData, u32>,
+    services: BpfHashMap<MapData, ServiceKey, Service>,
+    reals: Array<MapData, Real>,
+    tables: ArrayOfMaps<MapData, InnerTable>,
+    /// Tables by service id, opened once: putting one into the outer map waits for an RCU grace period.
+    open_tables: HashMap<u32, InnerTable>,
+    addresses: BpfHashMap<MapData, Be32, AddressUse>,
+    sources: BpfHashMap<MapData, SourceKey, Source>,
+    flows: BpfHashMap<MapData, FlowKey, Flow>,
+    replies: BpfHashMap<MapData, FlowKey, Source>,
+    devices: DevMapHash<MapData>,
+    counters: PerCpuArray<MapData, Counters>,
+    reasons: PerCpuArray<MapData, u64>,
+}
+
+/// A flow and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowRecord {
+    /// Whose.
+    pub key: FlowKey,
+    /// Where it is and how.
+    pub flow: Flow,
+}
+
+/// Why a map cannot be read or written.
+#[derive(Debug, Error)]
+pub enum TableError {
+    /// The object has no such map: it is not ours.
+    #[error("the eBPF object has no map {0}")]
+    Missing(&'static str),
+    /// The kernel refused.
+    #[error("cannot {doing} {map}: {source}")]
+    Map {
+        /// Which map.
+        map: &'static str,
+        /// What was tried.
+        doing: &'static str,
+        /// What the kernel said.
+        source: MapError,
+    },
+    /// A batch could not be read.
+    #[error("cannot read {map}: {source}")]
+    Batch {
+        /// Which map.
+        map: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Makes a [`TableError`] of a [`MapError`].
+fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> TableError {
+    move |source| TableError::Map { map, doing, source }
+}
+
+/// Takes a map out of the object as the type that it is.
+fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, TableError> {
+    let map = ebpf.take_map(name).ok_or(TableError::Missing(name))?;
+    map.try_into().map_err(failed("open", name))
+}
+
+/// A missing entry is what was wanted.
+fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// A zero for every CPU.
+fn zeros<T: Pod + Default>() -> Result<PerCpuValues<T>, TableError> {
+    let batch = |source| TableError::Batch { map: "per-CPU values", source };
+    let cpus = nr_cpus().map_err(|(_, error)| batch(error))?;
+    PerCpuValues::try_from(vec![T::default(); cpus]).map_err(batch)
+}
+
+impl Tables {
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, TableError> {
+        Ok(Self {
+            schema: take(ebpf, "SCHEMA")?,
+            services: take(ebpf, "SERVICES")?,
+            reals: take(ebpf, "REALS")?,
+            tables: take(ebpf, "TABLES")?,
+            open_tables: HashMap::new(),
+            addresses: take(ebpf, "ADDRESSES")?,
+            sources: take(ebpf, "SOURCES")?,
+            flows: take(ebpf, "FLOWS")?,
+            replies: take(ebpf, "REPLIES")?,
+            devices: take(ebpf, "DEVICES")?,
+            counters: take(ebpf, "COUNTERS")?,
+            reasons: take(ebpf, "REASONS")?,
+        })
+    }
+
+    pub(super) fn set_schema(&mut self, version: u32) -> Result<(), TableError> {
+        self.schema.set(0, version, 0).map_err(failed("write", "SCHEMA"))
+    }
+
+    /// Every service.
+    pub fn services(&self) -> Result<Vec<(ServiceKey, Service)>, TableError> {
+        self.services.iter().collect::<Result<_, _>>().map_err(failed("read", "SERVICES"))
+    }
+
+    /// Adds or replaces a service.
+    pub fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), TableError> {
+        self.services.insert(key, service, 0).map_err(failed("write", "SERVICES"))
+    }
+
+    /// Removes a service. Its packets are nobody's from now on.
+    pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), TableError> {
+        gone(self.services.remove(key)).map_err(failed("delete from", "SERVICES"))
+    }
+
+    /// How many ids of reals there are; id 0 is none of them.
+    #[must_use]
+    pub fn real_ids(&self) -> u32 {
+        self.reals.len()
+    }
+
+    /// Every real by id.
+    pub fn reals(&self) -> Result<Vec<(u32, Real)>, TableError> {
+        let mut found = Vec::new();
+        for (id, real) in (0u32..).zip(self.reals.iter()) {
+            let real = real.map_err(failed("read", "REALS"))?;
+            if real.exists() {
+                found.push((id, real));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes a real; [`Real::default`] removes it.
+    pub fn put_real(&mut self, id: u32, real: &Real) -> Result<(), TableError> {
+        self.reals.set(id, real, 0).map_err(failed("write", "REALS"))
+    }
+
+    /// Writes a service's table in place.
+    pub fn put_table(&mut self, service: u32, table: &Table) -> Result<(), TableError> {
+        let write = failed("write", "TABLES");
+        if !self.open_tables.contains_key(&service) {
+            let inner = match self.tables.get(&service, 0) {
+                Ok(inner) => inner,
+                Err(_) => {
+                    let mut inner = InnerTable::create(1, 0).map_err(failed("create", "TABLES"))?;
+                    inner.set(0, table, 0).map_err(&write)?;
+                    self.tables.set(service, &inner, 0).map_err(&write)?;
+                    inner
+                }
+            };
+            self.open_tables.insert(service, inner);
+        }
+        match self.open_tables.get_mut(&service) {
+            Some(inner) => inner.set(0, table, 0).map_err(write),
+            None => Err(TableError::Missing("TABLES")),
+        }
+    }
+
+    /// A service's table, if it was ever written.
+    #[must_use]
+    pub fn table(&self, service: u32) -> Option<Box<[u32; TABLE_SIZE as usize]>> {
+        let inner = self.tables.get(&service, 0).ok()?;
+        inner.get(&0, 0).ok().map(|table| Box::new(table.0))
+    }
+
+    /// Every address and its use.
+    pub fn addresses(&self) -> Result<Vec<(Be32, AddressUse)>, TableError> {
+        self.addresses.iter().collect::<Result<_, _>>().map_err(failed("read", "ADDRESSES"))
+    }
+
+    /// Says what an address is used for.
+    pub fn put_address(&mut self, address: Be32, used: AddressUse) -> Result<(), TableError> {
+        self.addresses.insert(address, used, 0).map_err(failed("write", "ADDRESSES"))
+    }
+
+    /// An address is used for nothing any more.
+    pub fn remove_address(&mut self, address: Be32) -> Result<(), TableError> {
+        gone(self.addresses.remove(&address)).map_err(failed("delete from", "ADDRESSES"))
+    }
+
+    /// Every source of nat replies.
+    pub fn sources(&self) -> Result<Vec<(SourceKey, Source)>, TableError> {
+        self.sources.iter().collect::<Result<_, _>>().map_err(failed("read", "SOURCES"))
+    }
+
+    /// Says which service the replies of a nat real belong to.
+    pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> Result<(), TableError> {
+        self.sources.insert(key, source, 0).map_err(failed("write", "SOURCES"))
+    }
+
+    /// Replies from there belong to no service any more.
+    pub fn remove_source(&mut self, key: &SourceKey) -> Result<(), TableError> {
+        gone(self.sources.remove(key)).map_err(failed("delete from", "SOURCES"))
+    }
+
+    /// Every tracked flow, as far as they stand still.
+    pub fn flows(&self) -> Result<Vec<FlowRecord>, TableError> {
+        let mut flows = Vec::new();
+        self.for_each_flow(|key, flow| flows.push(FlowRecord { key: *key, flow: *flow }))?;
+        Ok(flows)
+    }
+
+    /// Calls `each` with every tracked flow.
+    pub fn for_each_flow(&self, each: impl FnMut(&FlowKey, &Flow)) -> Result<(), TableError> {
+        let fd = self.flows.map().fd().as_fd();
+        batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "FLOWS", source })
+    }
+
+    /// Forgets a flow.
+    pub fn remove_flow(&mut self, key: &FlowKey) -> Result<(), TableError> {
+        gone(self.flows.remove(key)).map_err(failed("delete from", "FLOWS"))
+    }
+
+    /// Forgets which service a flow's replies belong to.
+    pub fn remove_reply(&mut self, key: &FlowKey) -> Result<(), TableError> {
+        gone(self.replies.remove(key)).map_err(failed("delete from", "REPLIES"))
+    }
+
+    /// Allows redirecting to a device.
+    pub fn put_device(&mut self, ifindex: u32) -> Result<(), TableError> {
+        self.devices.insert(ifindex, ifindex, None, 0).map_err(|error| TableError::Batch {
+            map: "DEVICES",
+            source: io::Error::other(error),
+        })
+    }
+
+    /// A real's counters, of all CPUs.
+    pub fn counters(&self, real: u32) -> Result<Counters, TableError> {
+        let values = self.counters.get(&real, 0).map_err(failed("read", "COUNTERS"))?;
+        let mut sum = Counters::default();
+        values.iter().for_each(|counters| sum.add(counters));
+        Ok(sum)
+    }
+
+    /// Sets a real's counters to zero, for the next one with its id.
+    pub fn reset_counters(&mut self, real: u32) -> Result<(), TableError> {
+        self.counters.set(real, zeros()?, 0).map_err(failed("write", "COUNTERS"))
+    }
+
+    /// How often a service's packets ended for each reason, of all CPUs; service 0 is "none in particular".
+    pub fn reasons(&self, service: u32) -> Result<Vec<(Reason, u64)>, TableError> {
+        let count = |reason: &Reason| {
+            let index = service * Reason::SLOTS + reason.index();
+            let values = self.reasons.get(&index, 0).map_err(failed("read", "REASONS"))?;
+            Ok((*reason, values.iter().sum()))
+        };
+        Reason::ALL.iter().map(count).collect()
+    }
+
+    /// Sets a service's reasons to zero, for the next one with its id.
+    pub fn reset_reasons(&mut self, service: u32) -> Result<(), TableError> {
+        for reason in Reason::ALL {
+            let index = service * Reason::SLOTS + reason.index();
+            self.reasons.set(index, zeros()?, 0).map_err(failed("write", "REASONS"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a command says when it did not do what it was asked, and the exit code that goes with it.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a command ends without having done what it was asked.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The request was fine, carrying it out was not.
+    Failed,
+    /// The request cannot be carried out as written.
+    WrongInput,
+    /// The daemon does not answer.
+    Unreachable,
+}
+
+/// A failed command, for a person: what, where and why, and a hint where there is one to give.
+///
+/// Displays as `error: …`, then `hint: …` on a line of its own.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
+pub struct Failure {
+    /// Decides the exit code.
+    pub kind: FailureKind,
+    /// What went wrong, where, and why.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// The request was understood but could not be carried out: exit code 1.
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Failed, message)
+    }
+
+    /// The request is wrong as written: exit code 2.
+    #[must_use]
+    pub fn wrong_input(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::WrongInput, message)
+    }
+
+    /// The daemon cannot be reached: exit code 3.
+    #[must_use]
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Unreachable, message)
+    }
+
+    /// Adds what the reader can do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code of the process, as documented in the help: 1 failed, 2 wrong input, 3 daemon unreachable.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self.kind {
+            FailureKind::Failed => 1,
+            FailureKind::WrongInput => 2,
+            FailureKind::Unreachable => 3,
+        }
+    }
+
+    fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+
+    #[test]
+    fn the_hint_has_a_line_of_its_own() {
+        let plain = Failure::failed("no interface eth7");
+        assert_eq!(plain.to_string(), "error: no interface eth7");
+        assert_eq!(plain.hint("see `ip link`").to_string(), "error: no interface eth7\nhint: see `ip link`");
+    }
+
+    #[test]
+    fn exit_codes_are_as_documented() {
+        assert_eq!(Failure::failed("").exit_code(), 1);
+        assert_eq!(Failure::wrong_input("").exit_code(), 2);
+        assert_eq!(Failure::unreachable("").exit_code(), 3);
+    }
+}

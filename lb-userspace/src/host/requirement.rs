@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What must hold on a real server, and why. The one list behind `check` and `setup`.
+//!
+//! ```text
+//! client's packet ── director ──> eth0 ──(tun: decapsulated)──> input ──> service on the VIP
+//!                                  │                             │
+//!                     arp_ignore, arp_announce               rp_filter, VIP on lo
+//! ```
+
+use std::net::IpAddr;
+
+use super::{
+    Host, HostError,
+    check::Finding,
+    decap::Decapsulation,
+    state::{Change, StateFile},
+    sysctl::{Name, Sysctl},
+    target::Target,
+    vip::{self, Placement},
+};
+
+/// One thing that must hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Requirement {
+    /// A setting has a value that does what is needed.
+    Sysctl(Sysctl),
+    /// The VIP is an address of this host, and on no interface that answers ARP for it.
+    Vip(IpAddr),
+    /// A tunnel device has an address, or reverse path filtering is off: without an address, even the loose filter
+    /// drops everything (`no_addr` in `__fib_validate_source`, `net/ipv4/fib_frontend.c`).
+    TunnelAddress {
+        /// The device.
+        device: String,
+        /// The VIP to give it.
+        vip: IpAddr,
+    },
+}
+
+/// Everything that must hold besides the decapsulation itself, in the order in which it is to be made to: a VIP comes
+/// after what keeps this host quiet about it.
+#[must_use]
+pub fn requirements(target: &Target, decapsulation: Option<&Decapsulation>) -> Vec<Requirement> {
+    let mut list = Vec::new();
+    let interface = target.interface.name.as_str();
+    if target.has_ipv4() {
+        for name in [Name::ArpIgnore, Name::ArpAnnounce] {
+            list.extend(["all", "lo", interface].map(|of| Requirement::Sysctl(Sysctl::new(of, name))));
+        }
+        // The strict filter asks whether the way back to the client is the way it came by.
+        match decapsulation {
+            Some(Decapsulation::Device(device)) => {
+                list.push(Requirement::Sysctl(Sysctl::new(device, Name::RpFilter)));
+            }
+            _ if !target.replies_leave_there => {
+                list.push(Requirement::Sysctl(Sysctl::new(interface, Name::RpFilter)));
+            }
+            _ => {}
+        }
+    }
+    list.extend(target.vips.iter().map(|vip| Requirement::Vip(*vip)));
+    if let Some(Decapsulation::Device(device)) = decapsulation {
+        let on_device = |vip: &IpAddr| Requirement::TunnelAddress { device: device.clone(), vip: *vip };
+        list.extend(target.vips.iter().map(on_device));
+    }
+    list
+}
+
+/// How a requirement stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Standing {
+    /// For the operator.
+    pub finding: Finding,
+    /// Set-up has nothing to do. Differs from `finding.ok` where something holds only because another value says so:
+    /// set-up does not rely on that.
+    pub settled: bool,
+}
+
+impl Requirement {
+    /// Looks how it stands.
+    pub async fn look(&self, host: &Host) -> Result<Standing, HostError> {
+        match self {
+            Self::Sysctl(sysctl) => {
+                let (own, all) = (sysctl.read()?, sysctl.of_all().read()?);
+                Ok(rule(sysctl.name).judge(sysctl, own, all))
+            }
+            Self::Vip(vip) => {
+                let placement = Placement::find(&host.netlink, *vip).await?;
+                let finding = Finding {
+                    item: format!("VIP {vip}"),
+                    expected: "on lo".to_owned(),
+                    found: placement.to_string(),
+                    ok: placement.is_good(),
+                    why: why_placement(&placement).to_owned(),
+                };
+                Ok(Standing { settled: finding.ok, finding })
+            }
+            Self::TunnelAddress { device, vip } => {
+                let filter_is_off = Sysctl::new(device, Name::RpFilter).in_force()? == 0;
+                let index = host.netlink.interface(device).await?.index;
+                let mut addresses = host.netlink.addresses().await?;
+                addresses.retain(|address| address.ifindex == index && address.net.addr().is_ipv4());
+                let has_one = !addresses.is_empty();
+                let has_this = addresses.iter().any(|address| address.net.addr() == *vip);
+                let finding = Finding {
+                    item: format!("address of {device}"),
+                    expected: "some IPv4 address".to_owned(),
+                    found: if has_one { "there" } else { "none" }.to_owned(),
+                    ok: has_one || filter_is_off,
+                    why: "a device without one drops every packet while rp_filter is on".to_owned(),
+                };
+                // Each VIP brings its own, so that each can go by itself.
+                Ok(Standing { settled: has_this || filter_is_off, finding })
+            }
+        }
+    }
+
+    /// Makes it hold, after remembering what is there now. Says what was changed.
+    pub async fn mend(&self, host: &Host, state: &mut StateFile) -> Result<String, HostError> {
+        match self {
+            Self::Sysctl(sysctl) => {
+                let before = sysctl.read()?;
+                let value = rule(sysctl.name).set;
+                state.record(Change::Sysctl { sysctl: sysctl.clone(), before })?;
+                sysctl.write(value)?;
+                Ok(format!("{value} (was {before})"))
+            }
+            Self::Vip(vip) => {
+                vip::add(host, state, *vip, "lo").await?;
+                Ok("added to lo".to_owned())
+            }
+            Self::TunnelAddress { device, vip } => {
+                vip::add(host, state, *vip, device).await?;
+                Ok(format!("{vip} added"))
+            }
+        }
+    }
+}
+
+const fn why_placement(placement: &Placement) -> &'static str {
+    match placement {
+        Placement::Missing => "packets for an address that is not this host's are dropped, or routed on",
+        Placement::Quiet { .. } => "this host takes packets for it without answering ARP for it",
+        Placement::Answering { .. } => "clients and routers would send to this host, past the director",
+        Placement::Swallowing { .. } => "this host would not reach anything else in that network",
+    }
+}
+
+/// What a setting must be.
+struct Rule {
+    /// In words, for the operator.
+    expected: &'static str,
+    /// Whether a value does what is needed.
+    allows: fn(i32) -> bool,
+    /// What set-up sets.
+    set: i32,
+    /// Why it matters.
+    why: &'static str,
+}
+
+/// What the settings must be, and do otherwise (Documentation/networking/ip-sysctl.rst).
+const fn rule(name: Name) -> Rule {
+    match name {
+        // 3 is no more than 0 for an address of global scope, as `ip address add` makes them.
+        Name::ArpIgnore => Rule {
+            expected: "1 (or 2, or 8)",
+            allows: |value| matches!(value, 1 | 2 | 8),
+            set: 1,
+            why: "else this host answers ARP requests for the VIP, and clients bypass the director",
+        },
+        // The kernel takes values beyond 2 for 0.
+        Name::ArpAnnounce => Rule {
+            expected: "2",
+            allows: |value| value == 2,
+            set: 2,
+            why: "else this host's own ARP requests may carry the VIP, and neighbours learn it from them",
+        },
+        Name::RpFilter => Rule {
+            expected: "0 or 2",
+            allows: |value| value != 1,
+            set: 2,
+            why: "1 drops packets whose way back to the client is not the interface that they came by",
+        },
+    }
+}
+
+impl Rule {
+    fn judge(&self, sysctl: &Sysctl, own: i32, all: i32) -> Standing {
+        let in_force = own.max(all);
+        let ok = (self.allows)(in_force);
+        let found = if sysctl.interface == "all" || own == in_force {
+            own.to_string()
+        } else {
+            format!("{in_force} (all: {all}, own: {own})")
+        };
+        // A filter that is off because `all` and the device say so needs nothing; ARP settings are set on each.
+        let own_matters = !matches!(sysctl.name, Name::RpFilter);
+        Standing {
+            settled: ok && (!own_matters || (self.allows)(own)),
+            finding: Finding {
+                item: sysctl.to_string(),
+                expected: self.expected.to_owned(),
+                found,
+                ok,
+                why: self.why.to_owned(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    // name, own, all: does it hold? has set-up nothing to do?
+    #[case::set_on_both(Name::ArpIgnore, 1, 1, true, true)]
+    #[case::all_covers_for_it(Name::ArpIgnore, 0, 1, true, false)]
+    #[case::its_own_is_enough(Name::ArpIgnore, 1, 0, true, true)]
+    #[case::stricter_is_fine(Name::ArpIgnore, 8, 1, true, true)]
+    #[case::off(Name::ArpIgnore, 0, 0, false, false)]
+    #[case::greater_is_not_always_stricter(Name::ArpIgnore, 1, 3, false, false)]
+    #[case::announce_2(Name::ArpAnnounce, 2, 0, true, true)]
+    #[case::announce_1_is_not_enough(Name::ArpAnnounce, 1, 1, false, false)]
+    #[case::strict(Name::RpFilter, 1, 0, false, false)]
+    #[case::strict_by_all(Name::RpFilter, 0, 1, false, false)]
+    #[case::loose_wins_over_strict(Name::RpFilter, 2, 1, true, true)]
+    #[case::filter_off(Name::RpFilter, 0, 0, true, true)]
+    fn the_greater_value_counts(
+        #[case] name: Name,
+        #[case] own: i32,
+        #[case] all: i32,
+        #[case] ok: bool,
+        #[case] settled: bool,
+    ) {
+        let standing = rule(name).judge(&Sysctl::new("eth0", name), own, all);
+        assert_eq!((standing.finding.ok, standing.settled), (ok, settled), "{standing:?}");
+    }
+
+    #[test]
+    fn what_set_up_sets_is_what_check_expects() {
+        for name in [Name::ArpIgnore, Name::ArpAnnounce, Name::RpFilter] {
+            let rule = rule(name);
+            for all in 0..=2 {
+                let (sysctl, all) =
+                    (Sysctl::new("eth0", name), if name == Name::RpFilter { all } else { rule.set });
+                assert!(rule.judge(&sysctl, rule.set, all).settled, "{name} with all {all}");
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host restore`: puts back what set-up changed.
+
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
+
+use super::{
+    Done, Host, HostError, Outcome, Report, can_configure_the_network, decap,
+    state::{Change, StateFile},
+    sysctl::Sysctl,
+    vip,
+};
+use crate::failure::Failure;
+
+/// Puts back everything, or, if `vips` names some and others remain, only the addresses of those.
+///
+/// What somebody else has removed since is passed over. Nothing remembered is nothing to do.
+///
+/// # Errors
+/// What can be put back is; the rest stays in the state file for another try.
+pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<'_>) -> Result<(), Failure> {
+    if !StateFile::exists(state) {
+        let detail = format!("nothing is remembered in {}", state.display());
+        report(Done::new("set-up", Outcome::Already, detail));
+        return Ok(());
+    }
+    can_configure_the_network()?;
+    let mut state = StateFile::open(state)?;
+    let remaining = remaining(&state, vips)?;
+
+    let of_those = |change: &&Change| match change {
+        Change::Address { address, .. } => !remaining.contains(&address.addr()),
+        _ => remaining.is_empty(),
+    };
+    let changes = state.changes().iter().filter(of_those).cloned().collect();
+    undo(host, &mut state, changes, report).await.map_err(|error| {
+        let failure = Failure::from(error);
+        Failure { message: format!("not everything was put back: {}", failure.message), ..failure }
+    })?;
+    Ok(state.set_vips(remaining)?)
+}
+
+/// The VIPs that are left when `vips` go; none named means that all do.
+fn remaining(state: &StateFile, vips: &[IpAddr]) -> Result<BTreeSet<IpAddr>, Failure> {
+    if vips.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut remaining = state.vips().clone();
+    for vip in vips {
+        if !remaining.remove(vip) {
+            let known: Vec<_> = state.vips().iter().map(IpAddr::to_string).collect();
+            return Err(Failure::wrong_input(format!("this host is not set up for the VIP {vip}"))
+                .hint(format!("it is set up for {}", known.join(", "))));
+        }
+    }
+    Ok(remaining)
+}
+
+/// Undoes `changes`, last first, and strikes out each from the state file. Goes on after an error and returns the
+/// first.
+pub(super) async fn undo(
+    host: &Host,
+    state: &mut StateFile,
+    changes: Vec<Change>,
+    report: Report<'_>,
+) -> Result<(), HostError> {
+    let mut first = Ok(());
+    for change in changes.into_iter().rev() {
+        let undone = undo_one(host, &change).await;
+        match undone.and_then(|done| state.forget(&change).map(|()| done).map_err(HostError::from)) {
+            Ok(done) => report(done),
+            Err(error) => {
+                report(Done::new(describe(&change), Outcome::Skipped, error.to_string()));
+                first = first.and(Err(error));
+            }
+        }
+    }
+    first
+}
+
+async fn undo_one(host: &Host, change: &Change) -> Result<Done, HostError> {
+    match change {
+        Change::Sysctl { sysctl, before } => reset(sysctl, *before),
+        Change::Address { address, interface } => vip::remove(host, *address, interface).await,
+        Change::Device { name } => decap::delete(host, name).await,
+        Change::Up { interface } => decap::set_down(host, interface).await,
+        Change::Program { interface, bpffs } => decap::detach(host, interface, bpffs),
+    }
+}
+
+fn reset(sysctl: &Sysctl, before: i32) -> Result<Done, HostError> {
+    let detail = match sysctl.write(before) {
+        Ok(()) => before.to_string(),
+        Err(error) if error.is_gone() => "is gone, with its interface".to_owned(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Done::new(sysctl.to_string(), Outcome::Restored, detail))
+}
+
+fn describe(change: &Change) -> String {
+    match change {
+        Change::Sysctl { sysctl, .. } => sysctl.to_string(),
+        Change::Address { address, interface } => format!("{address} on {interface}"),
+        Change::Device { name } => format!("ipip device {name}"),
+        Change::Up { interface } => interface.clone(),
+        Change::Program { interface, .. } => format!("XDP decapsulator on {interface}"),
+    }
+}

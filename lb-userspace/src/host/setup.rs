@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host setup`: makes everything hold, or leaves the host as it was.
+
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
+
+use super::{
+    Done, Host, HostError, Outcome, Report, can_configure_the_network, check, decap,
+    requirement::requirements,
+    restore::undo,
+    state::{Change, StateFile},
+    target::{Method, Target},
+    vip::Placement,
+};
+use crate::failure::Failure;
+
+/// Sets this host up for `target`, and remembers in the file `state` what was there before.
+///
+/// What holds already is left alone, so a second time changes nothing. What is remembered from an earlier time stays.
+///
+/// # Errors
+/// Nothing is changed before everything that can be checked has been; if something fails later, what this call changed
+/// is put back.
+pub async fn setup(host: &Host, target: &Target, state: &Path, report: Report<'_>) -> Result<(), Failure> {
+    can_configure_the_network()?;
+    nothing_in_the_way(host, target).await?;
+    let mut state = StateFile::open(state)?;
+
+    let before = (state.vips().clone(), state.changes().to_vec());
+    match apply(host, target, &mut state, report).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let failure = Failure::from(error);
+            Err(roll_back(host, &mut state, before, failure, report).await)
+        }
+    }
+}
+
+async fn apply(
+    host: &Host,
+    target: &Target,
+    state: &mut StateFile,
+    report: Report<'_>,
+) -> Result<(), HostError> {
+    state.set_vips(state.vips().union(&target.vips).copied().collect())?;
+    let mut decapsulation = None;
+    if target.method == Method::Tun {
+        decapsulation = Some(decap::ensure(host, target, state, report).await?);
+    }
+    for requirement in requirements(target, decapsulation.as_ref()) {
+        let standing = requirement.look(host).await?;
+        let check::Finding { item, found, .. } = standing.finding;
+        if standing.settled {
+            report(Done::new(item, Outcome::Already, found));
+        } else {
+            let detail = requirement.mend(host, state).await?;
+            report(Done::new(item, Outcome::Changed, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Undoes what was changed since `before`, and says so in the failure.
+async fn roll_back(
+    host: &Host,
+    state: &mut StateFile,
+    before: (BTreeSet<IpAddr>, Vec<Change>),
+    failure: Failure,
+    report: Report<'_>,
+) -> Failure {
+    let (vips, known) = before;
+    let new: Vec<_> = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
+    let mut stuck = undo(host, state, new, report).await.err();
+    if let Err(error) = state.set_vips(vips) {
+        stuck.get_or_insert(error.into());
+    }
+    match stuck {
+        None => failure,
+        Some(error) => Failure {
+            message: format!(
+                "{}; putting back what was changed before that failed too: {error}",
+                failure.message
+            ),
+            ..failure.hint("see to the cause, then run `xvs host restore`")
+        },
+    }
+}
+
+/// Set-up adds addresses but removes none that it did not add.
+async fn nothing_in_the_way(host: &Host, target: &Target) -> Result<(), Failure> {
+    for vip in &target.vips {
+        let placement = Placement::find(&host.netlink, *vip).await?;
+        if let Placement::Answering { interface, net } | Placement::Swallowing { interface, net } = &placement
+        {
+            return Err(Failure::failed(format!("{vip} is in the wrong place: {placement}"))
+                .hint(format!("`ip address delete {net} dev {interface}`, and see what put it there")));
+        }
+    }
+    Ok(())
+}

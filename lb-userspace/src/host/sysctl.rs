@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The IPv4 settings of an interface, below `/proc/sys/net/ipv4/conf`.
+//!
+//! For those that matter here the value in force on an interface is the greater one of its own and that of `all`
+//! (`IN_DEV_MAXCONF` in include/linux/inetdevice.h).
+
+use std::{fmt, fs, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// The settings that decide what a real server does about the VIP.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Name {
+    /// Which ARP requests are answered.
+    ArpIgnore,
+    /// Which source address own ARP requests carry.
+    ArpAnnounce,
+    /// Whether a packet's source must be reachable by where it came from.
+    RpFilter,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ArpIgnore => "arp_ignore",
+            Self::ArpAnnounce => "arp_announce",
+            Self::RpFilter => "rp_filter",
+        })
+    }
+}
+
+/// One setting of one interface, or of `all` of them. Displays as sysctl(8) names it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Sysctl {
+    /// The interface's name, or `all`.
+    pub interface: String,
+    /// The setting.
+    pub name: Name,
+}
+
+/// A setting cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {sysctl}: {reason}")]
+pub struct SysctlError {
+    /// `read`, or `set`.
+    doing: &'static str,
+    sysctl: Sysctl,
+    reason: io::Error,
+}
+
+impl SysctlError {
+    /// The interface is gone, and the setting with it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.reason.kind() == io::ErrorKind::NotFound
+    }
+}
+
+impl From<SysctlError> for Failure {
+    fn from(error: SysctlError) -> Self {
+        let failure = Self::failed(error.to_string());
+        match error.reason.kind() {
+            io::ErrorKind::PermissionDenied => failure.hint("run as root, or with CAP_NET_ADMIN"),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                failure.hint("/proc/sys is read-only, as in most containers: set it from the host")
+            }
+            io::ErrorKind::NotFound => failure.hint("is the interface still there, and is IPv4 on?"),
+            _ => failure,
+        }
+    }
+}
+
+impl Sysctl {
+    /// The setting `name` of `interface`.
+    pub fn new(interface: impl Into<String>, name: Name) -> Self {
+        Self { interface: interface.into(), name }
+    }
+
+    /// This interface's own value.
+    pub fn read(&self) -> Result<i32, SysctlError> {
+        let parsed = fs::read_to_string(self.path()).and_then(|text| {
+            text.trim()
+                .parse()
+                .map_err(|_| io::Error::other(format!("it holds {text:?}, which is no number")))
+        });
+        parsed.map_err(|reason| self.error("read", reason))
+    }
+
+    /// The value in force on the interface.
+    pub fn in_force(&self) -> Result<i32, SysctlError> {
+        Ok(self.read()?.max(self.of_all().read()?))
+    }
+
+    /// Sets this interface's own value.
+    pub fn write(&self, value: i32) -> Result<(), SysctlError> {
+        fs::write(self.path(), value.to_string()).map_err(|reason| self.error("set", reason))
+    }
+
+    /// The same setting of `all` interfaces.
+    #[must_use]
+    pub fn of_all(&self) -> Self {
+        Self::new("all", self.name)
+    }
+
+    fn path(&self) -> PathBuf {
+        ["/proc/sys/net/ipv4/conf", &self.interface, &self.name.to_string()].iter().collect()
+    }
+
+    fn error(&self, doing: &'static str, reason: io::Error) -> SysctlError {
+        SysctlError { doing, sysctl: self.clone(), reason }
+    }
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // sysctl(8) writes the dots of a name such as eth0.10 as slashes.
+        write!(f, "net.ipv4.conf.{}.{}", self.interface.replace('.', "/"), self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vlans_dot_is_no_separator() {
+        let sysctl = Sysctl::new("eth0.10", Name::ArpIgnore);
+        assert_eq!(sysctl.to_string(), "net.ipv4.conf.eth0/10.arp_ignore");
+        assert_eq!(sysctl.path().to_str(), Some("/proc/sys/net/ipv4/conf/eth0.10/arp_ignore"));
+    }
+}

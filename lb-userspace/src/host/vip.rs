@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where a VIP may be on a real server, and where it must not.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{Done, Host, HostError, Outcome, state::Change, state::StateFile};
+use crate::netlink::{Address, Interface, Netlink, NetlinkError, Removed};
+
+/// Where a VIP is on this host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Placement {
+    /// Nowhere.
+    Missing,
+    /// On an interface that does not speak ARP: `lo`, a dummy, a tunnel.
+    Quiet {
+        /// That interface's name.
+        interface: String,
+    },
+    /// On an interface that speaks ARP, which answers for it whatever `arp_ignore` is.
+    Answering {
+        /// That interface's name.
+        interface: String,
+        /// The address as it is there.
+        net: IpNet,
+    },
+    /// On `lo` with a whole network, all of which the host now takes for itself.
+    Swallowing {
+        /// That interface's name.
+        interface: String,
+        /// The address as it is there.
+        net: IpNet,
+    },
+}
+
+impl Placement {
+    /// Whether it is where it should be.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        matches!(self, Self::Quiet { .. })
+    }
+
+    /// Whether set-up cannot help, because it removes no address that it did not add.
+    #[must_use]
+    pub const fn is_in_the_way(&self) -> bool {
+        matches!(self, Self::Answering { .. } | Self::Swallowing { .. })
+    }
+
+    /// Where `vip` is, by the host's addresses. What is in the way comes before what is right.
+    pub async fn find(netlink: &Netlink, vip: IpAddr) -> Result<Self, NetlinkError> {
+        let interfaces = netlink.interfaces().await?;
+        let by_index = interfaces.iter().map(|interface| (interface.index, interface)).collect();
+        Ok(Self::of(&netlink.holders(vip).await?, &by_index))
+    }
+
+    fn of(holders: &[Address], interfaces: &HashMap<u32, &Interface>) -> Self {
+        let mut placement = Self::Missing;
+        for Address { net, ifindex } in holders {
+            let Some(found) = interfaces.get(ifindex) else { continue };
+            let (interface, net) = (found.name.clone(), *net);
+            if !found.noarp {
+                return Self::Answering { interface, net };
+            }
+            if interface == "lo" && net.prefix_len() != net.max_prefix_len() {
+                return Self::Swallowing { interface, net };
+            }
+            placement = Self::Quiet { interface };
+        }
+        placement
+    }
+}
+
+impl std::fmt::Display for Placement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("on no interface"),
+            Self::Quiet { interface } => write!(f, "on {interface}"),
+            Self::Answering { interface, net } => {
+                write!(f, "{net} on {interface}, which answers ARP for it")
+            }
+            Self::Swallowing { interface, net } => {
+                write!(f, "{net} on {interface}, which makes all of {} local", net.trunc())
+            }
+        }
+    }
+}
+
+/// Adds `vip` to `interface` and remembers that.
+pub(super) async fn add(
+    host: &Host,
+    state: &mut StateFile,
+    vip: IpAddr,
+    interface: &str,
+) -> Result<(), HostError> {
+    let address = IpNet::from(vip);
+    let device = host.netlink.interface(interface).await?;
+    state.record(Change::Address { address, interface: interface.to_owned() })?;
+    host.netlink.add_address(&device, address).await?;
+    Ok(())
+}
+
+/// Removes an address that [`add`] added; somebody else may have done so before.
+pub(super) async fn remove(host: &Host, address: IpNet, interface: &str) -> Result<Done, HostError> {
+    let item = format!("{address} on {interface}");
+    let removed = match host.netlink.interface(interface).await {
+        Ok(device) => host.netlink.remove_address(&device, address).await?,
+        Err(NetlinkError::NoSuchInterface(_)) => Removed::NotThere,
+        Err(e) => return Err(e.into()),
+    };
+    let detail = match removed {
+        Removed::Now => "removed",
+        Removed::NotThere => "was gone already",
+    };
+    Ok(Done::new(item, Outcome::Restored, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32, name: &str, noarp: bool) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            running: true,
+            noarp,
+            kind: None,
+            parent: None,
+        }
+    }
+
+    #[test]
+    fn a_vip_may_be_where_no_arp_is_spoken_and_alone() {
+        let (lo, eth0, dummy) =
+            (interface(1, "lo", true), interface(2, "eth0", false), interface(3, "d0", true));
+        let interfaces = HashMap::from([(1, &lo), (2, &eth0), (3, &dummy)]);
+        let at = |ifindex, net: &str| Address { net: net.parse().unwrap(), ifindex };
+        let place = |holders: &[Address]| Placement::of(holders, &interfaces);
+
+        assert_eq!(place(&[]), Placement::Missing);
+        assert_eq!(place(&[at(1, "10.0.0.100/32")]), Placement::Quiet { interface: "lo".into() });
+        assert_eq!(place(&[at(3, "10.0.0.100/24")]), Placement::Quiet { interface: "d0".into() });
+        assert!(place(&[at(1, "10.0.0.100/24")]).is_in_the_way());
+        assert!(place(&[at(1, "10.0.0.100/32"), at(2, "10.0.0.100/32")]).is_in_the_way());
+    }
+}

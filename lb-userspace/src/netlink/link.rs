@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Interfaces.
+
+use futures_util::TryStreamExt as _;
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
+use nix::libc;
+use rtnetlink::{LinkIpIp, LinkMessageBuilder, LinkUnspec};
+use serde::{Deserialize, Serialize};
+
+use super::{Mac, Netlink, NetlinkError, address::Added, errno, first};
+
+/// A network interface, as it was when asked for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Interface {
+    /// The kernel's number for it; stable while it exists.
+    pub index: u32,
+    /// Its name, such as `eth0`.
+    pub name: String,
+    /// Its Ethernet address; `None` for what has no Ethernet under it (loopback, tunnels).
+    pub mac: Option<Mac>,
+    /// Largest IP packet it carries, in bytes, Ethernet header not counted.
+    pub mtu: u32,
+    /// Set up by the administrator.
+    pub up: bool,
+    /// Up, and its link is too: packets can leave.
+    pub running: bool,
+    /// Does not speak ARP: loopback, tunnels, or ARP switched off by hand.
+    pub noarp: bool,
+    /// What kind of virtual device (`veth`, `vlan`, `ipip`, …); `None` for hardware and loopback.
+    pub kind: Option<String>,
+    /// Index of the interface that this one lies on (the parent of a VLAN), or of a veth's peer.
+    pub parent: Option<u32>,
+    /// Where an XDP program runs on it, if one is attached.
+    pub xdp: Option<XdpPlace>,
+}
+
+/// Where in the kernel an attached XDP program runs.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpPlace {
+    /// In the driver.
+    Native,
+    /// In the stack.
+    Generic,
+    /// In the network card, or in several places at once.
+    Other,
+}
+
+impl XdpPlace {
+    /// The name in output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Netlink {
+    /// The interface called `name`.
+    ///
+    /// # Errors
+    /// [`NetlinkError::NoSuchInterface`] if there is none.
+    pub async fn interface(&self, name: &str) -> Result<Interface, NetlinkError> {
+        // The kernel answers EINVAL, not ENODEV, to a name it could never give.
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+            return Err(NetlinkError::NoSuchInterface(format!("{name:?}")));
+        }
+        let answer = first(self.handle.link().get().match_name(name).execute()).await;
+        one(answer, name.to_owned())
+    }
+
+    /// The interface with this index.
+    ///
+    /// # Errors
+    /// [`NetlinkError::NoSuchInterface`] if there is none.
+    pub async fn interface_by_index(&self, index: u32) -> Result<Interface, NetlinkError> {
+        let answer = first(self.handle.link().get().match_index(index).execute()).await;
+        one(answer, format!("#{index}"))
+    }
+
+    /// Every interface of the namespace.
+    pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
+        self.handle
+            .link()
+            .get()
+            .execute()
+            .map_ok(|message| Interface::from(&message))
+            .try_collect()
+            .await
+            .map_err(|e| NetlinkError::new("list interfaces", &e))
+    }
+
+    /// Makes an ipip device that decapsulates packets from every sender to every address of this host.
+    ///
+    /// It is made in "external" mode: a plain device without end points would collide with `tunl0`, which the kernel
+    /// makes by itself when its ipip module is loaded.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Unsupported`] if the kernel has no ipip.
+    pub async fn add_ipip(&self, name: &str) -> Result<Added, NetlinkError> {
+        let device = LinkIpIp::new(name).collect_metadata(true).build();
+        match self.handle.link().add(device).execute().await {
+            Ok(()) => Ok(Added::Now),
+            Err(e) if errno(&e) == Some(libc::EEXIST) && self.interface(name).await.is_ok() => {
+                Ok(Added::AlreadyThere)
+            }
+            Err(e) => Err(NetlinkError::new(format!("make the ipip device {name}"), &e)),
+        }
+    }
+
+    /// Deletes an interface; true if it was there.
+    pub async fn delete_interface(&self, name: &str) -> Result<bool, NetlinkError> {
+        let interface = match self.interface(name).await {
+            Ok(interface) => interface,
+            Err(NetlinkError::NoSuchInterface(_)) => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        match self.handle.link().del(interface.index).execute().await {
+            Ok(()) => Ok(true),
+            Err(e) if errno(&e) == Some(libc::ENODEV) => Ok(false),
+            Err(e) => Err(NetlinkError::new(format!("delete the interface {name}"), &e)),
+        }
+    }
+
+    /// Sets an interface up, or down.
+    pub async fn set_up(&self, interface: &Interface, up: bool) -> Result<(), NetlinkError> {
+        let change = LinkMessageBuilder::<LinkUnspec>::new().index(interface.index);
+        let change = if up { change.up() } else { change.down() };
+        self.handle.link().change(change.build()).execute().await.map_err(|e| {
+            let direction = if up { "up" } else { "down" };
+            NetlinkError::new(format!("set the interface {} {direction}", interface.name), &e)
+        })
+    }
+}
+
+fn one(
+    answer: Result<Option<LinkMessage>, rtnetlink::Error>,
+    asked: String,
+) -> Result<Interface, NetlinkError> {
+    match answer {
+        Ok(Some(message)) => Ok(Interface::from(&message)),
+        Ok(None) => Err(NetlinkError::NoSuchInterface(asked)),
+        Err(e) if errno(&e) == Some(libc::ENODEV) => Err(NetlinkError::NoSuchInterface(asked)),
+        Err(e) => Err(NetlinkError::new(format!("look up the interface {asked}"), &e)),
+    }
+}
+
+impl From<&LinkMessage> for Interface {
+    fn from(message: &LinkMessage) -> Self {
+        let flags = message.header.flags;
+        let mut interface = Self {
+            index: message.header.index,
+            name: String::new(),
+            mac: None,
+            mtu: 0,
+            up: flags.contains(LinkFlags::Up),
+            running: flags.contains(LinkFlags::Up | LinkFlags::Running),
+            noarp: flags.contains(LinkFlags::Noarp) || flags.contains(LinkFlags::Loopback),
+            kind: None,
+            parent: None,
+            xdp: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+                LinkAttribute::Link(parent) => interface.parent = Some(*parent),
+                LinkAttribute::Address(bytes) if message.header.link_layer_type == LinkLayerType::Ether => {
+                    interface.mac = bytes.as_slice().try_into().ok();
+                }
+                LinkAttribute::Xdp(attributes) => interface.xdp = xdp(attributes),
+                LinkAttribute::LinkInfo(infos) => interface.kind = kind(infos),
+                _ => {}
+            }
+        }
+        interface
+    }
+}
+
+fn xdp(attributes: &[LinkXdp]) -> Option<XdpPlace> {
+    attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::None) => None,
+        LinkXdp::Attached(XdpAttached::Driver) => Some(XdpPlace::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpPlace::Generic),
+        LinkXdp::Attached(_) => Some(XdpPlace::Other),
+        _ => None,
+    })
+}
+
+fn kind(infos: &[LinkInfo]) -> Option<String> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(InfoKind::to_string(kind)),
+        _ => None,
+    })
+}

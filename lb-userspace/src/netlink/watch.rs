@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Told when links, addresses, routes or neighbours change.
+
+use std::{net::IpAddr, time::Duration};
+
+use futures_util::{Stream, StreamExt as _};
+use netlink_packet_route::RouteNetlinkMessage;
+use rtnetlink::{
+    MulticastGroup,
+    packet_core::{NetlinkMessage, NetlinkPayload},
+    sys::SocketAddr,
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Netlink, NetlinkError, address::Address, neighbour};
+
+const GROUPS: [MulticastGroup; 6] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+];
+
+/// Something changed. What it is now must be asked for: several changes may lie between the message and its reader.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// An interface came, went, or has another state, name, MAC or MTU.
+    Link {
+        /// Its index.
+        ifindex: u32,
+    },
+    /// An interface gained or lost an address.
+    Address {
+        /// The address.
+        ip: IpAddr,
+        /// The interface's index.
+        ifindex: u32,
+    },
+    /// A route came or went.
+    Route,
+    /// A neighbour came, went, or has another MAC or state.
+    Neighbour {
+        /// The interface's index.
+        ifindex: u32,
+        /// The neighbour's address.
+        ip: IpAddr,
+    },
+    /// There were more changes than the socket could hold: anything may have changed.
+    Missed,
+}
+
+/// A stream of changes in one network namespace.
+///
+/// Changes wait in memory until they are read: keep reading.
+pub struct Watch {
+    messages: Messages,
+    /// Held for its socket: the connection ends when every handle is gone.
+    _netlink: Netlink,
+}
+
+type Messages =
+    std::pin::Pin<Box<dyn Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)> + Send>>;
+
+impl Watch {
+    /// Watches the network namespace of the calling thread. Needs a tokio runtime.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let (connection, handle, messages) =
+            rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { messages: Box::pin(messages), _netlink: Netlink { handle } })
+    }
+
+    /// The next change; `None` if the socket broke (then open another and take everything for changed).
+    ///
+    /// Cancelling this future loses nothing.
+    pub async fn next(&mut self) -> Option<Change> {
+        loop {
+            let (message, _) = self.messages.next().await?;
+            if let Some(change) = Change::parse(&message.payload) {
+                return Some(change);
+            }
+        }
+    }
+
+    /// Waits for a change that `concerns` the caller, then until none such came for `quiet`, but not longer than
+    /// ten times that; `false` if the socket broke.
+    ///
+    /// A cable that is pulled makes hundreds of changes at once, and one answer to all of them is enough.
+    pub async fn settled(&mut self, quiet: Duration, concerns: impl Fn(&Change) -> bool) -> bool {
+        loop {
+            match self.next().await {
+                Some(change) if concerns(&change) => break,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+        let latest = Instant::now() + 10 * quiet;
+        let mut deadline = Instant::now() + quiet;
+        loop {
+            match timeout_at(deadline.min(latest), self.next()).await {
+                Ok(Some(change)) if concerns(&change) => deadline = Instant::now() + quiet,
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+impl Change {
+    fn parse(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Self> {
+        use RouteNetlinkMessage as Message;
+
+        let message = match payload {
+            NetlinkPayload::InnerMessage(message) => message,
+            NetlinkPayload::Overrun(_) => return Some(Self::Missed),
+            _ => return None,
+        };
+        match message {
+            Message::NewLink(link) | Message::DelLink(link) => {
+                Some(Self::Link { ifindex: link.header.index })
+            }
+            Message::NewAddress(address) | Message::DelAddress(address) => {
+                let Address { net, ifindex } = Address::parse(address)?;
+                Some(Self::Address { ip: net.addr(), ifindex })
+            }
+            Message::NewRoute(_) | Message::DelRoute(_) => Some(Self::Route),
+            Message::NewNeighbour(entry) | Message::DelNeighbour(entry) => {
+                Some(Self::Neighbour { ifindex: entry.header.ifindex, ip: neighbour::destination(entry)? })
+            }
+            _ => None,
+        }
+    }
+}

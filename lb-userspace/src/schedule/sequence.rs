@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Weighted round robin: the order in which reals take turns, as IPVS has it.
+#![forbid(unsafe_code)]
+
+use lb_common::schema::TABLE_SIZE;
+
+use super::Entry;
+
+/// One round of turns: each real as often as its weight says, heavy ones first and interleaved, in the order of
+/// `ip_vs_wrr_schedule` (`net/netfilter/ipvs/ip_vs_wrr.c`): the bar falls from the largest weight by the
+/// greatest common divisor, and at each height all who reach it take a turn.
+#[must_use]
+pub fn weighted(pool: &[Entry]) -> Vec<u32> {
+    let weights = reduced(pool);
+    let highest = weights.iter().copied().max().unwrap_or(0);
+    let mut turns = Vec::new();
+    for bar in (1..=highest).rev() {
+        for (entry, weight) in pool.iter().zip(&weights) {
+            if *weight >= bar {
+                turns.push(entry.id);
+            }
+        }
+    }
+    turns
+}
+
+/// The length of one round.
+#[must_use]
+pub fn length(pool: &[Entry]) -> u32 {
+    reduced(pool).iter().sum()
+}
+
+/// The weights divided by their greatest common divisor, and scaled down if a round would not fit a table:
+/// shares are then right to one in [`TABLE_SIZE`], and nobody with a weight is left out.
+fn reduced(pool: &[Entry]) -> Vec<u32> {
+    let divisor = pool.iter().map(|entry| entry.weight).fold(0, gcd).max(1);
+    let weights: Vec<u32> = pool.iter().map(|entry| entry.weight / divisor).collect();
+    let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
+    if sum <= u64::from(TABLE_SIZE) {
+        return weights;
+    }
+    let room = u64::from(TABLE_SIZE) - weights.len().min(TABLE_SIZE as usize / 2) as u64;
+    let scale = |weight: &u32| {
+        if *weight == 0 { 0 } else { (u64::from(*weight) * room / sum).max(1) as u32 }
+    };
+    weights.iter().map(scale).collect()
+}
+
+const fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pool(weights: &[u32]) -> Vec<Entry> {
+        let address = SocketAddr::from(([10, 0, 0, 1], 80));
+        (1u32..).zip(weights).map(|(id, &weight)| Entry { id, address, weight }).collect()
+    }
+
+    #[test]
+    fn turns_are_those_of_ipvs() {
+        assert_eq!(weighted(&pool(&[4, 3, 2])), [1, 1, 2, 1, 2, 3, 1, 2, 3]);
+        assert_eq!(weighted(&pool(&[100, 0, 50])), [1, 1, 3]);
+        assert!(weighted(&pool(&[0, 0])).is_empty());
+    }
+
+    #[test]
+    fn nobody_is_scaled_away() {
+        let turns = weighted(&pool(&[65535, 65534, 1]));
+        assert!(turns.len() <= TABLE_SIZE as usize && turns.contains(&3));
+    }
+
+    proptest! {
+        #[test]
+        fn a_round_is_as_long_as_said_and_fits(weights in proptest::collection::vec(0u32..=65535, 1..50)) {
+            let pool = pool(&weights);
+            let turns = weighted(&pool);
+            prop_assert_eq!(turns.len() as u32, length(&pool));
+            prop_assert!(turns.len() <= TABLE_SIZE as usize);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VIPs on a director, and what its neighbours hear of them.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use lb_userspace::{
+    control::vips::{VipEvent, VipManager},
+    netlink::{Added, Netlink},
+};
+
+use crate::lab::{Netns, eventually};
+
+const VIP: &str = "10.0.0.100";
+
+/// A director and a client on one link; the client believes that the VIP is somewhere else.
+fn link() -> (Netns, Netns) {
+    let (director, client) = (Netns::new(), Netns::new());
+    director.cable("eth0", &client, "eth0");
+    director.ip("address add 10.0.0.1/24 dev eth0");
+    client.ip("address add 10.0.0.50/24 dev eth0");
+    client.ip("neighbour add 10.0.0.100 lladdr 02:00:00:00:00:99 dev eth0 nud stale");
+    client.ip("neighbour add 2001:db8::100 lladdr 02:00:00:00:00:99 dev eth0 nud stale");
+    (director, client)
+}
+
+async fn manager(added: BTreeSet<IpAddr>) -> VipManager {
+    let netlink = Netlink::open().unwrap();
+    let eth0 = netlink.interface("eth0").await.unwrap();
+    VipManager::new(netlink, eth0, added)
+}
+
+#[test]
+fn a_vip_is_added_announced_and_removed() {
+    let (director, client) = link();
+    for vip in [VIP, "2001:db8::100"] {
+        let wanted = BTreeSet::from([ip(vip)]);
+        director.block_on(|| async {
+            let mut vips = manager(BTreeSet::new()).await;
+            assert!(
+                matches!(vips.reconcile(&wanted).await[..], [VipEvent::Added(added)] if added == ip(vip))
+            );
+            assert!(vips.reconcile(&wanted).await.is_empty(), "a second time, nothing is to be done");
+            assert_eq!(vips.added(), &wanted);
+        });
+        let shown = director.ip(&format!("address show dev eth0 to {vip}"));
+        assert!(shown.contains(vip) && !shown.contains("tentative"), "{shown}");
+
+        let mac = director.mac("eth0");
+        eventually(|| {
+            let learned = client.ip(&format!("neighbour show {vip}"));
+            if learned.contains(&mac) { Ok(()) } else { Err(format!("the client has {learned}, not {mac}")) }
+        });
+
+        director.block_on(|| async {
+            let mut vips = manager(wanted.clone()).await;
+            let events = vips.reconcile(&BTreeSet::new()).await;
+            assert!(matches!(events[..], [VipEvent::Removed(removed)] if removed == ip(vip)));
+        });
+        assert_eq!(director.ip(&format!("address show to {vip}")), "");
+    }
+}
+
+#[test]
+fn a_vip_that_is_already_on_the_host_is_not_ours_to_add_or_to_remove() {
+    let (director, _client) = link();
+    director.ip("address add 10.0.0.100/24 dev eth0");
+    director.block_on(|| async {
+        let mut vips = manager(BTreeSet::new()).await;
+        assert_eq!(vips.add(ip(VIP)).await.unwrap(), Added::AlreadyThere);
+        assert!(vips.added().is_empty());
+        vips.remove(ip(VIP)).await.unwrap();
+    });
+    assert!(director.ip("address show dev eth0").contains("10.0.0.100/24"));
+}
+
+#[test]
+fn a_vip_that_somebody_else_removed_is_added_again() {
+    let (director, _client) = link();
+    director.block_on(|| async {
+        let mut vips = manager(BTreeSet::from([ip(VIP)])).await;
+        assert!(matches!(vips.reconcile(&BTreeSet::from([ip(VIP)])).await[..], [VipEvent::Added(_)]));
+    });
+    assert!(director.ip("address show dev eth0").contains("10.0.0.100/32"));
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
