@@ -16,10 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{
-    Director, PinLock,
-    director::Parts,
-};
+use super::{Director, PinLock, director::Parts};
 use crate::{
     api::server::{self, Shared},
     control::{
@@ -112,9 +109,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tracing::warn!(%error, "the programs' messages cannot be read");
     }
     let manage = !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
-    let vips = manage.then(|| {
-        VipManager::new(netlink.clone(), interfaces[0].clone(), std::mem::take(&mut state.vips))
-    });
+    let vips = manage
+        .then(|| VipManager::new(netlink.clone(), interfaces[0].clone(), std::mem::take(&mut state.vips)));
     let watch = Watch::open()?;
     let parts = Parts { plane, limits, settings, netlink, vips, state_file: options.state.clone(), state };
     let mut director = Director::new(parts)?;
@@ -137,7 +133,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
     }
     // The socket may be another daemon's by now if its path was taken over; removing ours is a courtesy.
-    let _ = std::fs::remove_file(&options.socket);
+    drop(std::fs::remove_file(&options.socket));
     end
 }
 
@@ -153,7 +149,7 @@ impl Director {
             if let Err(error) = self.plane().attach(name, *index, mode) {
                 // What this start attached is taken off again; what was attached before goes on.
                 for index in wanted.difference(&before) {
-                    let _ = std::fs::remove_file(pins.link(*index));
+                    drop(std::fs::remove_file(pins.link(*index)));
                 }
                 return Err(error.into());
             }
@@ -164,7 +160,7 @@ impl Director {
         }
         for index in before.difference(&wanted) {
             tracing::info!(ifindex = index, "detached: not asked for any more");
-            let _ = std::fs::remove_file(pins.link(*index));
+            drop(std::fs::remove_file(pins.link(*index)));
         }
         self.plane().pin_program().map_err(|error| Failure::failed(error.to_string()))
     }
@@ -233,8 +229,7 @@ async fn find_interfaces(
     options: &RunOptions,
     config: &Config,
 ) -> Result<Vec<Interface>, Failure> {
-    let names =
-        if options.interfaces.is_empty() { &config.director.interfaces } else { &options.interfaces };
+    let names = if options.interfaces.is_empty() { &config.director.interfaces } else { &options.interfaces };
     if names.is_empty() {
         return Err(Failure::wrong_input("no interface to attach to")
             .hint("name the one that clients' packets come in by: `xvs run -i eth0`"));
