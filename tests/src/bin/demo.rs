@@ -60,6 +60,7 @@ fn run(keep: bool) -> bool {
             let forward = format!("--forward {} --weight {weight}", method.as_str());
             show(lab.director.xvs(&format!("real add tcp {VIP}:{PORT} {rip}:{PORT} {forward}")));
         }
+        lab.director.wait_for_next_hops();
         let before = lab.crossing();
         let spread = lab.client.requests(SocketAddrV4::new(VIP, PORT), REQUESTS);
         table.add_row(row(method, scheduler, &spread, lab.crossing() - before));

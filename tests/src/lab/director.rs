@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Host, Layout, Method, Outcome, Process, RIPS, VIP};
+use super::{Host, Layout, Method, Outcome, Process, RIPS, VIP, eventually};
 use crate::artifacts;
 
 /// Where the daemon serves its metrics, inside the director's namespace.
@@ -50,6 +50,8 @@ pub struct ServiceStats {
 pub struct RealStats {
     /// RIP and port.
     pub address: String,
+    /// The MAC address that packets for it are sent to, or why they are not.
+    pub next_hop: String,
     /// Its counters.
     #[serde(flatten)]
     pub count: Counters,
@@ -139,6 +141,21 @@ impl Director {
         let forward = method.as_str();
         let line = format!("real add {protocol} {VIP}:{port} {real} --forward {forward} --weight {weight}");
         self.xvs(&line).succeeds();
+        self.wait_for_next_hops();
+    }
+
+    /// Waits until the daemon knows how to reach every real. Until then it drops what is for it, and
+    /// a client loses a second before it asks again.
+    #[track_caller]
+    pub fn wait_for_next_hops(&self) {
+        eventually("every real has a next hop", || {
+            let stats = self.stats();
+            let mut reals = stats.services.iter().flat_map(|service| &service.reals);
+            match reals.find(|real| real.next_hop.split(':').count() != 6) {
+                None => Ok(()),
+                Some(real) => Err(format!("{}: {}", real.address, real.next_hop)),
+            }
+        });
     }
 
     /// What it has counted.

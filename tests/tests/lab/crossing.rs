@@ -20,9 +20,9 @@ fn replies_of_dr_and_tun_never_cross_the_director() {
         let seen = eventually("xvs has counted what the switch saw", || {
             let (stats, seen) = (director.stats(), lab.crossing() - before);
             let count = stats.service("tcp", method.port()).count;
-            let (counted_in, counted_out) = (count.packets_in, count.packets_out);
-            if (counted_in, counted_out) == (seen.client_to_director.packets, seen.director_to_client.packets)
-            {
+            let counted = [(count.packets_in, count.bytes_in), (count.packets_out, count.bytes_out)];
+            let crossed = [seen.client_to_director, seen.director_to_client];
+            if counted == crossed.map(|count| (count.packets, count.bytes)) {
                 Ok(seen)
             } else {
                 Err(format!("{method:?}: {count:?}\n{seen:?}"))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! promtool and Prometheus.
 
-use lb_tests::lab::{Method, Prometheus, Stage, VIP, eventually};
+use lb_tests::lab::{Method, Prometheus, Stage, eventually};
 
 const REQUESTS: usize = 40;
 
@@ -33,30 +33,19 @@ fn prometheus_scrapes_what_the_lab_sent() {
     }
     let sent = lab.crossing() - before;
 
-    for (what, expression, expected) in [
-        (
-            "packets in",
-            r#"xvs_service_packets_total{direction="in"}"#.to_owned(),
-            sent.client_to_director.packets,
-        ),
-        (
-            "packets out",
-            r#"xvs_service_packets_total{direction="out"}"#.to_owned(),
-            sent.director_to_client.packets,
-        ),
-        (
-            "packets to reals",
-            r#"xvs_real_packets_total{direction="in"}"#.to_owned(),
-            sent.director_to_reals.packets,
-        ),
-        ("new flows", "xvs_service_flows_total".to_owned(), 3 * REQUESTS as u64),
-        (
-            "new flows by dr",
-            format!(r#"xvs_service_flows_total{{address="{VIP}:{}"}}"#, Method::Dr.port()),
-            REQUESTS as u64,
-        ),
+    let forwarded = sent.client_to_director.packets + sent.director_to_client.packets;
+    let dr = Method::Dr.service();
+    for (expression, expected) in [
+        ("xvs_service_packets_in_total", sent.client_to_director.packets),
+        ("xvs_service_bytes_in_total", sent.client_to_director.bytes),
+        ("xvs_service_packets_out_total", sent.director_to_client.packets),
+        ("xvs_service_bytes_out_total", sent.director_to_client.bytes),
+        ("xvs_real_packets_in_total", sent.director_to_reals.packets),
+        ("xvs_service_new_flows_total", 3 * REQUESTS as u64),
+        (&format!("xvs_service_new_flows_total{{service=\"{dr}\"}}"), REQUESTS as u64),
+        ("xvs_packets_total{reason=\"forwarded\"}", forwarded),
     ] {
-        eventually(what, || match prometheus.sum(&expression) {
+        eventually("Prometheus has it", || match prometheus.sum(&expression) {
             Some(sum) if sum == expected => Ok(()),
             sum => Err(format!("{expression} = {sum:?}, and the lab sent {expected}")),
         });

@@ -40,7 +40,7 @@ fn downloads_and_connections_survive_the_daemon() {
             few => Err(format!("{few} bytes")),
         });
     }
-    let services = stage.lab.director.xvs("--output json service list").succeeds().json();
+    let services = stage.lab.director.xvs("export").succeeds().stdout;
     stage.daemon.kill();
     for mut download in downloads {
         assert_eq!(download.ends(), Some(0), "{}", download.log());
@@ -53,7 +53,7 @@ fn downloads_and_connections_survive_the_daemon() {
         let downloaded = fs::read(stage.lab.client.path(method.as_str())).unwrap();
         assert!(downloaded == fs::read(&original).unwrap(), "{method:?}: another file arrived");
     }
-    assert_eq!(director.xvs("--output json service list").succeeds().json(), services);
+    assert_eq!(director.xvs("export").succeeds().stdout, services);
     // Counted on while nobody looked: everything that crossed was for one of the services.
     eventually("the counters hold what the switch saw", || {
         let counted: u64 = director.stats().services.iter().map(|service| service.count.packets_in).sum();
