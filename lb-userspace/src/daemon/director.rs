@@ -37,9 +37,9 @@ const ANSWER: Duration = Duration::from_millis(250);
 /// How many flows of a real are tracked, and how far they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowCount {
-    /// Established, or UDP.
+    /// Established.
     pub active: u64,
-    /// Opening or closing.
+    /// Opening or closing, and UDP, as IPVS counts them.
     pub inactive: u64,
 }
 

@@ -199,10 +199,10 @@ impl Collector for Source {
             let real = format!("xvs_real_{name}");
             counters(e, (&real, help), reals().map(|(labels, r)| (labels, field(&r.totals))))?;
         }
-        let help = "Tracked flows that are established, or UDP";
+        let help = "Tracked flows that are established";
         gauges(e, ("xvs_service_active_flows", help), services().map(|(l, s)| (l, number(s.active_flows))))?;
         gauges(e, ("xvs_real_active_flows", help), reals().map(|(l, r)| (l, number(r.active_flows))))?;
-        let help = "Tracked flows that are opening or closing";
+        let help = "Tracked flows that are opening or closing, and UDP";
         gauges(
             e,
             ("xvs_service_inactive_flows", help),
