@@ -133,9 +133,9 @@ impl Director {
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
-        let warnings = self.become_desired(desired).await?;
+        self.write(desired).await?;
         tracing::info!("{line}");
-        Ok(Done { changes: vec![line], warnings })
+        Ok(Done { changes: vec![line], warnings: self.settle().await })
     }
 
     /// Makes `desired` all that the director does.
@@ -144,14 +144,18 @@ impl Director {
     /// As [`change`](Self::change).
     pub async fn replace(&mut self, desired: Desired) -> Result<Done, Failure> {
         let changes = change::describe(&self.state.desired, &desired);
-        let warnings = self.become_desired(desired).await?;
+        self.write(desired).await?;
         for line in &changes {
             tracing::info!("{line}");
         }
-        Ok(Done { changes, warnings })
+        Ok(Done { changes, warnings: self.settle().await })
     }
 
-    async fn become_desired(&mut self, desired: Desired) -> Result<Vec<String>, Failure> {
+    /// Writes the maps and the state file so that they say `desired`.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
         validate::desired(&desired, &self.limits)?;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
@@ -174,9 +178,14 @@ impl Director {
         }
         self.ids = ids;
         self.next_hops = next_hops;
+        Ok(())
+    }
+
+    /// Puts the VIPs where the services are, and says what does not work all the same.
+    pub(super) async fn settle(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
         warnings.extend(self.unreachable());
-        Ok(warnings)
+        warnings
     }
 
     /// Asks for the way to every real, and gives neighbours that were never asked before a moment to answer: a
