@@ -75,7 +75,7 @@ pub struct ListArgs {
     #[arg(value_name = "PROTO", requires = "address")]
     protocol: Option<Protocol>,
     /// VIP and port of the service
-    #[arg(value_name = "VIP:PORT")]
+    #[arg(value_name = "VIP:PORT", value_parser = service::address)]
     address: Option<SocketAddr>,
 }
 

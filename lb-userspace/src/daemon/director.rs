@@ -9,7 +9,7 @@ use std::{
 };
 
 use lb_common::{
-    schema::{Flow, FlowKey, Settings},
+    schema::Settings,
     track::{self, State as FlowState},
 };
 
@@ -17,7 +17,7 @@ use super::change;
 use crate::{
     api::types::{Change, Done},
     control::{
-        apply::{self, apply},
+        apply::{Time, apply},
         image::{Ids, Image},
         model::{Desired, Forward, ServiceId},
         neighbours::{Neighbours, Resolution, Unresolved},
@@ -72,7 +72,7 @@ pub struct Director {
     pub(super) state: State,
     state_file: PathBuf,
     pub(super) ids: Ids,
-    image: Image,
+    pub(super) image: Image,
     neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
     pub(super) vips: Option<VipManager>,
@@ -80,7 +80,7 @@ pub struct Director {
     pub(super) interfaces: BTreeMap<u32, String>,
 }
 
-fn maps_failed(error: &TableError) -> Failure {
+pub(super) fn maps_failed(error: &TableError) -> Failure {
     Failure::failed(error.to_string())
         .hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
 }
@@ -208,7 +208,10 @@ impl Director {
     /// Plans from what the maps hold to `want`, and does it.
     fn carry_out(&mut self, want: &Image) -> Result<(), Failure> {
         let steps = plan(&self.image, want);
-        let outcome = apply(self.plane.tables(), &mut self.image, &steps).map_err(|e| maps_failed(&e))?;
+        let settings = self.settings;
+        let time = Time { tick: Self::now(), settings: &settings };
+        let outcome =
+            apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
         for (number, counters) in &outcome.retired {
             if let Some(id) = services.get(number) {
@@ -346,29 +349,5 @@ impl Director {
             })
             .map_err(|e| maps_failed(&e))?;
         Ok(counts)
-    }
-
-    /// Forgets flows that were silent for longer than their timeout. The programs see by themselves that they
-    /// are over; this gives their memory back.
-    ///
-    /// # Errors
-    /// If the map cannot be read or written.
-    pub fn sweep(&mut self) -> Result<usize, Failure> {
-        let (now, settings) = (Self::now(), self.settings);
-        let mut over: Vec<(FlowKey, Flow)> = Vec::new();
-        let tables = self.plane.tables();
-        let each = |key: &FlowKey, flow: &Flow| {
-            if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &settings) {
-                over.push((*key, *flow));
-            }
-        };
-        tables.for_each_flow(each).map_err(|e| maps_failed(&e))?;
-        for (key, flow) in &over {
-            tables.remove_flow(key).map_err(|e| maps_failed(&e))?;
-            if let Some(real) = self.image.reals.get(&flow.real) {
-                apply::forget_reply(tables, key, real).map_err(|e| maps_failed(&e))?;
-            }
-        }
-        Ok(over.len())
     }
 }
