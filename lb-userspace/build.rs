@@ -8,6 +8,8 @@ fn main() {
     println!("cargo::rerun-if-changed={}", object.display());
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("xvs.bpf.o");
     if let Err(error) = fs::copy(&object, &out) {
-        println!("cargo::error=no eBPF object at target/ebpf/xvs.bpf.o ({error}): run `cargo xtask build-ebpf` first");
+        println!(
+            "cargo::error=no eBPF object at target/ebpf/xvs.bpf.o ({error}): run `cargo xtask build-ebpf` first"
+        );
     }
 }

@@ -106,4 +106,16 @@ mod tests {
         }
         assert!(Reason::ALL.len() <= Reason::SLOTS as usize);
     }
+
+    #[test]
+    fn each_is_explained_in_the_docs_with_its_fate_and_number() {
+        let docs = include_str!("../../docs/reasons.md");
+        for reason in Reason::ALL {
+            let (name, number) = (reason.as_str(), reason.index());
+            let fate = format!("{:?}", reason.fate()).to_lowercase();
+            assert!(docs.contains(&format!("\n## {name}\n")), "no heading for {name}");
+            let row = format!("| [{name}](#{name}) | {fate} | {number} |");
+            assert!(docs.contains(&row), "no row {row}");
+        }
+    }
 }

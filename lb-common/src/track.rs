@@ -68,8 +68,7 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] =
-        [Self::Udp, Self::SynReceived, Self::Established, Self::FinWait, Self::Close];
+    pub const ALL: [Self; 5] = [Self::Udp, Self::SynReceived, Self::Established, Self::FinWait, Self::Close];
 
     /// The state of that number; an unknown number is closed, so that it ends soon.
     #[inline(always)]

@@ -16,10 +16,10 @@ pub struct Be16(pub u16);
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Be32(pub u32);
 
-// SAFETY (all): integers without padding; every bit pattern is a value.
+// SAFETY: an integer: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Be16 {}
-// SAFETY: as above.
+// SAFETY: an integer: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Be32 {}
 

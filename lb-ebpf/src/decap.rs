@@ -38,7 +38,7 @@ fn try_strip(frame: &Frame) -> Result<(), Reason> {
     if !ours {
         return Err(Reason::NotOurs);
     }
-    frame.shrink::<{ IPV4_LEN as i32 }>()?;
+    frame.shrink::<IPV4_LEN>()?;
     address_frame(frame, macs)?;
     store(frame, offset_of!(EthHdr, ether_type), ether_type)
 }

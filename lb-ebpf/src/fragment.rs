@@ -23,13 +23,8 @@ fn key(parsed: &Parsed) -> FragmentKey {
 /// Records where the later fragments of a client's datagram go.
 #[inline(always)]
 pub fn remember_request(parsed: &Parsed, real: u32) {
-    let fragment = Fragment {
-        real,
-        seen: tables::now(),
-        vip: Be32::ZERO,
-        ifindex: 0,
-        to_client: MacPair::ZERO,
-    };
+    let fragment =
+        Fragment { real, seen: tables::now(), vip: Be32::ZERO, ifindex: 0, to_client: MacPair::ZERO };
     tables::remember_fragment(&key(parsed), &fragment);
 }
 

@@ -5,10 +5,7 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use lb_common::{
-    packet::Packet,
-    reason::Reason,
-};
+use lb_common::{packet::Packet, reason::Reason};
 
 /// The frame that the program was called for. Pointers are derived anew at each access, so that none
 /// outlives a change of the frame's bounds.
@@ -36,22 +33,30 @@ impl<'a> Frame<'a> {
 
     /// Makes room for `N` bytes before the frame.
     #[inline(always)]
-    pub fn grow<const N: i32>(&self) -> Result<(), Reason> {
+    pub fn grow<const N: usize>(&self) -> Result<(), Reason> {
         // SAFETY: the context is the one that the kernel gave; the helper checks the room.
-        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -N) } == 0 { Ok(()) } else { Err(Reason::NoHeadroom) }
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -signed(N)) } == 0 {
+            Ok(())
+        } else {
+            Err(Reason::NoHeadroom)
+        }
     }
 
     /// Cuts `N` bytes off the beginning of the frame.
     #[inline(always)]
-    pub fn shrink<const N: i32>(&self) -> Result<(), Reason> {
+    pub fn shrink<const N: usize>(&self) -> Result<(), Reason> {
         // SAFETY: as in `grow`; the helper checks that an Ethernet header is left.
-        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, N) } == 0 { Ok(()) } else { Err(Reason::Truncated) }
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, signed(N)) } == 0 {
+            Ok(())
+        } else {
+            Err(Reason::Truncated)
+        }
     }
 
     /// Cuts the frame's end so that `length` bytes are left.
     #[inline(always)]
     pub fn truncate(&self, length: usize) -> Result<(), Reason> {
-        let cut = length as i32 - self.len() as i32;
+        let cut = signed(length) - signed(self.len());
         // SAFETY: as in `grow`; the helper checks that an Ethernet header is left.
         if cut > 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, cut) } != 0 {
             return Err(Reason::Truncated);
@@ -82,13 +87,20 @@ impl Packet for Frame<'_> {
     }
 }
 
+/// A length of a frame, which is far below the limits of the type.
+#[inline(always)]
+#[expect(clippy::cast_possible_wrap, reason = "no frame is that long")]
+const fn signed(length: usize) -> i32 {
+    length as i32
+}
+
 /// Hides from LLVM where a number comes from, at the cost of a register move.
 #[inline(always)]
 fn opaque(number: &mut usize) {
     #[cfg(target_arch = "bpf")]
     // SAFETY: does nothing.
     unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) *number, options(pure, nomem, nostack));
+        core::arch::asm!("{0} = {0}", inout(reg) * number, options(pure, nomem, nostack));
     }
     #[cfg(not(target_arch = "bpf"))]
     core::hint::black_box(number);

@@ -3,17 +3,18 @@
 //!
 //! A packet passes top to bottom through the modules in the order listed here.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
 
+mod decap;
+mod forward; //  dr, tun, nat, local: what happens to the packet
+mod fragment; // later fragments follow their first one
 mod frame; //    bounds-checked access to the packet
-mod tables; //   every map, and the only code that touches one
+mod icmp; //     errors about flows, and errors that we make
+mod reply; //    a nat real's packet on its way back
 mod request; //  a client's packet: its service, its real
 mod select; //   which real: the flow table, then the scheduler's table
-mod fragment; // later fragments follow their first one
-mod forward; //  dr, tun, nat, local: what happens to the packet
-mod reply; //    a nat real's packet on its way back
-mod icmp; //     errors about flows, and errors that we make
-mod decap; //    IPIP on real servers without an ipip device
+mod tables; //   every map, and the only code that touches one //    IPIP on real servers without an ipip device
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use frame::Frame;

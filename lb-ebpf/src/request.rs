@@ -26,8 +26,7 @@ pub fn service(flow: &FlowKey) -> Option<Service> {
 /// Sends a packet for a service to a real.
 #[inline(always)]
 pub fn direct(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<u32, Stop> {
-    let (id, real) =
-        select::real(frame, parsed, service).map_err(|reason| Stop::at(service.id, reason))?;
+    let (id, real) = select::real(frame, parsed, service).map_err(|reason| Stop::at(service.id, reason))?;
     if parsed.part == Part::First {
         fragment::remember_request(parsed, id);
     }

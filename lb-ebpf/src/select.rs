@@ -120,8 +120,7 @@ fn remember_reply(request: &FlowKey, real: &Real) {
         return;
     }
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    let key =
-        FlowKey::new(real.address, request.source, port, request.source_port, request.protocol as u8);
+    let key = FlowKey::new(real.address, request.source, port, request.source_port, request.protocol as u8);
     let source = Source { vip: request.destination, port: request.destination_port, shared: 1 };
     tables::remember_reply(&key, &source);
 }

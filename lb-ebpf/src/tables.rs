@@ -112,7 +112,7 @@ pub fn service(key: &ServiceKey) -> Option<Service> {
 #[inline(always)]
 pub fn address_use(address: Be32) -> AddressUse {
     // SAFETY: copied out before any other map call.
-    unsafe { ADDRESSES.get(&address) }.copied().unwrap_or_default()
+    unsafe { ADDRESSES.get(address) }.copied().unwrap_or_default()
 }
 
 /// The real of that id, if there is one.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs`: the Linux Virtual Server rebuilt on XDP.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use lb_userspace::{cli::Cli, failure::Failure};
 use tracing_subscriber::EnvFilter;
@@ -24,10 +24,8 @@ fn run() -> Result<(), Failure> {
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    let runtime = builder
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let runtime =
+        builder.enable_all().build().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
     runtime.block_on(cli.carry_out())
 }
 
@@ -40,6 +38,10 @@ fn log(cli: &Cli) {
     };
     let filter = EnvFilter::try_from_env("XVS_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,lb_userspace={level},dataplane=info")));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     if cli.is_daemon() { log.init() } else { log.without_time().init() }
 }

@@ -6,9 +6,7 @@
 
 use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr};
 
-use super::{
-    access::{Packet, Word as _, pointer_to_words},
-};
+use super::access::{Packet, Word as _, pointer_to_words};
 use crate::{
     checksum::Sum,
     protocol,

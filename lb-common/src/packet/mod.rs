@@ -10,8 +10,7 @@ mod icmp;
 
 pub use access::{Packet, Word, load, store};
 pub use header::{
-    ETHERNET_LEN, ICMP_LEN, IPV4_LEN, TcpHeader, address_frame, error_header, frame_macs,
-    load_words,
+    ETHERNET_LEN, ICMP_LEN, IPV4_LEN, TcpHeader, address_frame, error_header, frame_macs, load_words,
     offset_of_checksum, store_words, tunnel_header,
 };
 pub use icmp::{IcmpError, is_error, quoted};

@@ -50,8 +50,7 @@ fn a_tcp_packet_is_taken_apart_with_and_without_options() {
 fn every_prefix_of_a_frame_is_truncated_not_misread() {
     let frame = tcp_frame(&[1; 8]);
     for n in 0..frame.len() {
-        let expected =
-            if n < ETHERNET_LEN + IPV4_LEN { Err(Reason::NotOurs) } else { Ok(Part::Truncated) };
+        let expected = if n < ETHERNET_LEN + IPV4_LEN { Err(Reason::NotOurs) } else { Ok(Part::Truncated) };
         assert_eq!(of(&frame[..n]).map(|parsed| parsed.part), expected, "prefix of {n} bytes");
     }
     assert_eq!(of(&frame).unwrap().part, Part::Whole);

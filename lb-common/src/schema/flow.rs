@@ -47,13 +47,7 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub const fn reversed(&self) -> Self {
-        Self::new(
-            self.destination,
-            self.source,
-            self.destination_port,
-            self.source_port,
-            self.protocol as u8,
-        )
+        Self::new(self.destination, self.source, self.destination_port, self.source_port, self.protocol as u8)
     }
 }
 

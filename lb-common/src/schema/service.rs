@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Virtual services, and the tables by which they choose a real.
 
+#[cfg(feature = "user")]
+use super::UNSET;
 use super::{TABLE_SIZE, layout};
 use crate::wire::{Be16, Be32};
 
@@ -58,7 +60,23 @@ pub enum Choice {
 /// Value of the one element of a service's table in `TABLES`: real ids, of which the first
 /// [`Service::slots`] are in use. The daemon rewrites it in place, an entry at a time, so that a packet sees
 /// either the old or the new real.
-#[repr(C)]
+#[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Table(pub [u32; TABLE_SIZE as usize]);
 layout!(Table, size: 262_148, align: 4);
+
+#[cfg(feature = "user")]
+impl Table {
+    /// A table that names no real. On the heap: it is too large for most stacks.
+    ///
+    /// # Panics
+    /// Never: the slice has the table's length.
+    #[must_use]
+    pub fn boxed() -> Box<Self> {
+        let slots = vec![UNSET; TABLE_SIZE as usize].into_boxed_slice();
+        let slots: Box<[u32; TABLE_SIZE as usize]> =
+            slots.try_into().expect("the slice has the table's length");
+        // SAFETY: `Table` is `repr(transparent)` over the array.
+        unsafe { Box::from_raw(Box::into_raw(slots).cast()) }
+    }
+}

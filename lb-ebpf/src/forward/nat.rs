@@ -54,13 +54,7 @@ pub fn forward(frame: &Frame, parsed: &Parsed, real: &Real) -> Result<(), Reason
 ///
 /// A later fragment and an ICMP message have no ports; the checksum of ICMP does not cover addresses.
 #[inline(always)]
-pub fn translate(
-    frame: &Frame,
-    parsed: &Parsed,
-    end: End,
-    address: Be32,
-    port: Be16,
-) -> Result<(), Reason> {
+pub fn translate(frame: &Frame, parsed: &Parsed, end: End, address: Be32, port: Be16) -> Result<(), Reason> {
     let offset = ETHERNET_LEN + end.address();
     let old: u32 = load(frame, offset)?;
     let change = Delta::new().replace32(old, address.0);
@@ -94,4 +88,3 @@ fn translate_transport(
         store(frame, at, change.apply_udp(load(frame, at)?))
     }
 }
-

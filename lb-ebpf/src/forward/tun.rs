@@ -27,7 +27,7 @@ pub fn forward(frame: &Frame, parsed: &Parsed, real: &Real) -> Result<(), Reason
     let tos: u8 = load(frame, ETHERNET_LEN + offset_of!(Ipv4Hdr, tos))?;
     hop(frame, Delta::new())?;
     // 2. Grow. Every offset into the frame is now IPV4_LEN further.
-    if let Err(reason) = frame.grow::<{ IPV4_LEN as i32 }>() {
+    if let Err(reason) = frame.grow::<IPV4_LEN>() {
         debug!(frame.ctx(), "no headroom for the outer header");
         return Err(reason);
     }

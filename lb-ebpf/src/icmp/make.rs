@@ -63,7 +63,7 @@ fn make<const BYTES: usize, const WORDS: usize>(frame: &Frame, code: u8, mtu: u1
         sum = sum.word(word);
     }
     // 2. Grow before the packet, cut after the quote.
-    frame.grow::<{ (IPV4_LEN + ICMP_LEN) as i32 }>()?;
+    frame.grow::<{ IPV4_LEN + ICMP_LEN }>()?;
     frame.truncate(ETHERNET_LEN + IPV4_LEN + ICMP_LEN + BYTES)?;
     // 3. Write once.
     let [c0, c1] = sum.checksum().to_ne_bytes();

@@ -68,8 +68,9 @@ impl Api {
             Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()))
                 .hint("is `xvs run` running? `--socket PATH` or XVS_SOCKET names another socket")
         })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.strange(&e))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| self.strange(&e))?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)

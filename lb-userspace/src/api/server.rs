@@ -2,12 +2,7 @@
 //! The daemon's side of the API.
 #![forbid(unsafe_code)]
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -46,7 +41,10 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
         .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
         .route("/v1/changes", post(change))
-        .route("/v1/config", get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply))
+        .route(
+            "/v1/config",
+            get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply),
+        )
         .with_state(director)
 }
 

@@ -126,9 +126,9 @@ pub struct ServiceView {
     /// Counters of all its reals, also of those that were removed.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Flows that are tracked and established, or UDP.
+    /// Tracked flows that are established.
     pub active_flows: u64,
-    /// Flows that are tracked and not established.
+    /// Tracked flows that are opening or closing, and UDP, as IPVS counts them.
     pub inactive_flows: u64,
     /// Packets that were not forwarded, by reason; reasons that never came are left out.
     pub reasons: Vec<ReasonCount>,
@@ -150,9 +150,9 @@ pub struct RealView {
     /// Its counters.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Flows that are tracked and established, or UDP.
+    /// Tracked flows that are established.
     pub active_flows: u64,
-    /// Flows that are tracked and not established.
+    /// Tracked flows that are opening or closing, and UDP, as IPVS counts them.
     pub inactive_flows: u64,
 }
 

@@ -50,16 +50,8 @@ pub struct RunArgs {
 /// # Errors
 /// What kept it from starting.
 pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Failure> {
-    let RunArgs {
-        interfaces,
-        config,
-        xdp_mode,
-        bpffs,
-        state,
-        metrics,
-        no_manage_vips,
-        detach_on_exit,
-    } = args;
+    let RunArgs { interfaces, config, xdp_mode, bpffs, state, metrics, no_manage_vips, detach_on_exit } =
+        args;
     daemon::run(RunOptions {
         interfaces,
         config,

@@ -61,14 +61,15 @@ impl Cli {
             Ok(cli) => Ok(Some(cli)),
             Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
                 // A pipe that nobody reads is no failure.
-                let _ = error.print();
+                drop(error.print());
                 Ok(None)
             }
             Err(error) => {
                 let text = error.render().to_string();
                 let (message, _) = text.split_once("\nFor more information").unwrap_or((&text, ""));
                 let message = message.trim().trim_start_matches("error: ").to_owned();
-                Err(Failure::wrong_input(message).hint("`xvs help` and `xvs COMMAND --help` show what can be said"))
+                Err(Failure::wrong_input(message)
+                    .hint("`xvs help` and `xvs COMMAND --help` show what can be said"))
             }
         }
     }

@@ -2,11 +2,14 @@
 //! `xvs service`.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::{fmt::Write as _, net::SocketAddr};
 
 use clap::{Args, Subcommand};
 
-use super::{real, ui::{Ui, table}};
+use super::{
+    real,
+    ui::{Ui, table},
+};
 use crate::{
     api::{
         client::Api,
@@ -106,7 +109,8 @@ pub async fn find(api: &Api, id: ServiceId) -> Result<ServiceView, Failure> {
         .into_iter()
         .find(|view| view.protocol == id.protocol && view.address == id.address)
         .ok_or_else(|| {
-            Failure::wrong_input(format!("there is no service {id}")).hint("`xvs service list` shows what there is")
+            Failure::wrong_input(format!("there is no service {id}"))
+                .hint("`xvs service list` shows what there is")
         })
 }
 
@@ -130,7 +134,8 @@ fn show(view: &ServiceView) -> String {
     page.push_str("\n\n");
     page.push_str(&real::list(std::slice::from_ref(view)));
     for reason in &view.reasons {
-        page.push_str(&format!("\n{}: {} packets", reason.reason, reason.packets));
+        // Writing to a string cannot fail.
+        let _ = write!(page, "\n{}: {} packets", reason.reason, reason.packets);
     }
     page
 }

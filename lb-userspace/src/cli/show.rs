@@ -92,7 +92,14 @@ pub async fn stats(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
             }
         }
         let columns = [
-            "SERVICE / REAL", "HOW", ">NEW FLOWS", ">ACTIVE", ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT",
+            "SERVICE / REAL",
+            "HOW",
+            ">NEW FLOWS",
+            ">ACTIVE",
+            ">PACKETS IN",
+            ">BYTES IN",
+            ">PACKETS OUT",
+            ">BYTES OUT",
         ];
         let reasons = stats.reasons.iter().filter(|reason| reason.packets > 0);
         let reasons = reasons.map(|reason| vec![reason.reason.clone(), reason.packets.to_string()]);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    schema::{AddressUse, Counters, Flow, FlowKey, Real, TABLE_SIZE, Table},
+    schema::{AddressUse, Counters, Flow, FlowKey, Real},
     wire::Be16,
 };
 
@@ -58,12 +58,7 @@ fn apply_step(tables: &mut Tables, step: &Step, outcome: &mut Outcome) -> Result
             }
             tables.put_real(*id, real)
         }
-        Step::PutTable { service, spec } => {
-            let filled = schedule::fill(&spec.turns());
-            let mut table = Box::new(Table([0; TABLE_SIZE as usize]));
-            table.0.copy_from_slice(&filled);
-            tables.put_table(*service, &table)
-        }
+        Step::PutTable { service, spec } => tables.put_table(*service, &schedule::fill(&spec.turns())),
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
         Step::PutSource { key, source } => tables.put_source(key, source),
         Step::PutService { key, service, new } => {

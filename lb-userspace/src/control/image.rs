@@ -120,7 +120,9 @@ impl Image {
                 image.use_address(key.address, AddressUse::EVERY_PORT);
             }
             for (address, real) in &service.reals {
-                let (Some(real_id), Some(rip)) = (ids.real(id, address), be32(address.ip())) else { continue };
+                let (Some(real_id), Some(rip)) = (ids.real(id, address), be32(address.ip())) else {
+                    continue;
+                };
                 let source = SourceKey::new(rip, Be16::new(address.port()), id.protocol.number());
                 let is_shared = shared.contains(&source);
                 if real.forward == Forward::Nat {

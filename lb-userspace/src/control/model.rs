@@ -165,7 +165,9 @@ impl FromStr for RealAddress {
         }
         match text.parse::<SocketAddr>() {
             Ok(address) => Ok(Self { ip: address.ip(), port: Some(address.port()) }),
-            Err(_) => Err(format!("'{text}' is not an address; write 10.0.0.2, 10.0.0.2:80 or [2001:db8::2]:80")),
+            Err(_) => {
+                Err(format!("'{text}' is not an address; write 10.0.0.2, 10.0.0.2:80 or [2001:db8::2]:80"))
+            }
         }
     }
 }

@@ -162,7 +162,8 @@ mod tests {
         let id = ServiceId { protocol: Protocol::Tcp, address: "192.0.2.1:80".parse().unwrap() };
         let mut state = State::default();
         let real = Real { forward: Forward::Tun, weight: 7 };
-        let service = Service { scheduler: Scheduler::Wrr, reals: [("10.0.0.1:80".parse().unwrap(), real)].into() };
+        let service =
+            Service { scheduler: Scheduler::Wrr, reals: [("10.0.0.1:80".parse().unwrap(), real)].into() };
         state.desired.services.insert(id, service);
         state.vips.insert("192.0.2.1".parse().unwrap());
         state.retired.insert(id, Totals { packets_in: 5, ..Totals::default() });

@@ -74,7 +74,8 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
 
 fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
     let IpAddr::V4(v4) = ip else {
-        return Err(Failure::wrong_input(format!("{what} {ip}: IPv6 is not supported yet")).hint("see docs/limits.md"));
+        return Err(Failure::wrong_input(format!("{what} {ip}: IPv6 is not supported yet"))
+            .hint("see docs/limits.md"));
     };
     if v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback() {
         return Err(Failure::wrong_input(format!("{what} {ip} is not an address of a host"))
@@ -102,7 +103,12 @@ mod tests {
     #[case::nat_to_another_port("10.0.0.100:80", "10.0.0.2:8080", Forward::Nat, 1)]
     #[case::every_port("10.0.0.100:0", "10.0.0.2:0", Forward::Tun, 0)]
     #[case::local("10.0.0.100:80", "10.0.0.100:80", Forward::Local, 65535)]
-    fn what_works_passes(#[case] vip: &str, #[case] rip: &str, #[case] forward: Forward, #[case] weight: u32) {
+    fn what_works_passes(
+        #[case] vip: &str,
+        #[case] rip: &str,
+        #[case] forward: Forward,
+        #[case] weight: u32,
+    ) {
         check(vip, rip, forward, weight).unwrap();
     }
 

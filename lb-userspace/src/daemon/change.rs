@@ -95,7 +95,9 @@ pub fn describe(old: &Desired, new: &Desired) -> Vec<String> {
         for (address, real) in &service.reals {
             let (forward, weight) = (real.forward.as_str(), real.weight);
             match before.and_then(|before| before.reals.get(address)) {
-                None => lines.push(format!("added real {address} to {id}: forward {forward}, weight {weight}")),
+                None => {
+                    lines.push(format!("added real {address} to {id}: forward {forward}, weight {weight}"));
+                }
                 Some(before) if before != real => {
                     lines.push(format!("real {address} of {id} now has forward {forward}, weight {weight}"));
                 }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use lb_common::{
@@ -20,7 +20,7 @@ use crate::{
         apply::{self, apply},
         image::{Ids, Image},
         model::{Desired, Forward, ServiceId},
-        neighbours::{Neighbours, Resolution},
+        neighbours::{Neighbours, Resolution, Unresolved},
         plan::plan,
         state::State,
         validate,
@@ -31,12 +31,15 @@ use crate::{
     netlink::{self, Netlink},
 };
 
+/// How long a change waits for new neighbours to answer. On a link they do so within a millisecond or never.
+const ANSWER: Duration = Duration::from_millis(250);
+
 /// How many flows of a real are tracked, and how far they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowCount {
-    /// Established, or UDP.
+    /// Established.
     pub active: u64,
-    /// Opening or closing.
+    /// Opening or closing, and UDP, as IPVS counts them.
     pub inactive: u64,
 }
 
@@ -78,7 +81,8 @@ pub struct Director {
 }
 
 fn maps_failed(error: &TableError) -> Failure {
-    Failure::failed(error.to_string()).hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
+    Failure::failed(error.to_string())
+        .hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
 }
 
 impl Director {
@@ -129,9 +133,9 @@ impl Director {
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
-        let warnings = self.become_desired(desired).await?;
+        self.write(desired).await?;
         tracing::info!("{line}");
-        Ok(Done { changes: vec![line], warnings })
+        Ok(Done { changes: vec![line], warnings: self.settle().await })
     }
 
     /// Makes `desired` all that the director does.
@@ -140,15 +144,21 @@ impl Director {
     /// As [`change`](Self::change).
     pub async fn replace(&mut self, desired: Desired) -> Result<Done, Failure> {
         let changes = change::describe(&self.state.desired, &desired);
-        let warnings = self.become_desired(desired).await?;
-        changes.iter().for_each(|line| tracing::info!("{line}"));
-        Ok(Done { changes, warnings })
+        self.write(desired).await?;
+        for line in &changes {
+            tracing::info!("{line}");
+        }
+        Ok(Done { changes, warnings: self.settle().await })
     }
 
-    async fn become_desired(&mut self, desired: Desired) -> Result<Vec<String>, Failure> {
+    /// Writes the maps and the state file so that they say `desired`.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
         validate::desired(&desired, &self.limits)?;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
-        let next_hops = self.neighbours.refresh(&rips).await;
+        let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.ids.allocate(&desired);
         let before = self.image.clone();
         let want = Image::compile(&desired, &ids, &next_hops);
@@ -168,9 +178,31 @@ impl Director {
         }
         self.ids = ids;
         self.next_hops = next_hops;
+        Ok(())
+    }
+
+    /// Puts the VIPs where the services are, and says what does not work all the same.
+    pub(super) async fn settle(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
         warnings.extend(self.unreachable());
-        Ok(warnings)
+        warnings
+    }
+
+    /// Asks for the way to every real, and gives neighbours that were never asked before a moment to answer: a
+    /// real that is there is in service when the operator's command returns.
+    async fn ask_for_next_hops(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let next_hops = self.neighbours.refresh(rips).await;
+            let waiting = next_hops.iter().any(|(rip, resolution)| {
+                matches!(resolution, Err(Unresolved::Asking { .. }))
+                    && self.next_hops.get(rip) != Some(resolution)
+            });
+            if !waiting || Instant::now() >= deadline {
+                return next_hops;
+            }
+            tokio::time::sleep(ANSWER / 50).await;
+        }
     }
 
     /// Plans from what the maps hold to `want`, and does it.
@@ -287,7 +319,7 @@ impl Director {
     /// Now, as the programs count time.
     pub(super) fn now() -> u32 {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map_or(std::time::Duration::ZERO, std::time::Duration::from);
+            .map_or(Duration::ZERO, Duration::from);
         track::tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
     }
 

@@ -35,7 +35,9 @@ impl Director {
         let mut interfaces = Vec::new();
         for (index, name) in &self.interfaces {
             let mode = match self.netlink.interface_by_index(*index).await {
-                Ok(interface) => interface.xdp.map_or("detached", crate::netlink::XdpPlace::as_str).to_owned(),
+                Ok(interface) => {
+                    interface.xdp.map_or("detached", crate::netlink::XdpPlace::as_str).to_owned()
+                }
                 Err(_) => "gone".to_owned(),
             };
             if mode == "detached" || mode == "gone" {
@@ -43,7 +45,8 @@ impl Director {
             }
             interfaces.push(InterfaceStatus { name: name.clone(), mode });
         }
-        let flows = self.count_flows().map_or(0, |counts| counts.values().map(|c| c.active + c.inactive).sum());
+        let flows =
+            self.count_flows().map_or(0, |counts| counts.values().map(|c| c.active + c.inactive).sum());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             schema: SCHEMA_VERSION,
@@ -77,12 +80,18 @@ impl Director {
             }
             let view = self.service_view(&id, &service, &flows, &own)?;
             // The programs count a forwarded packet once, at its real.
-            *reasons.entry(Reason::Forwarded).or_default() += view.totals.packets_in + view.totals.packets_out;
+            *reasons.entry(Reason::Forwarded).or_default() +=
+                view.totals.packets_in + view.totals.packets_out;
             *reasons.entry(Reason::Forwarded).or_default() -= own.get(&Reason::Local).copied().unwrap_or(0);
-            own.iter().for_each(|(reason, packets)| *reasons.entry(*reason).or_default() += packets);
+            for (reason, packets) in &own {
+                *reasons.entry(*reason).or_default() += packets;
+            }
             services.push(view);
         }
-        Ok(Stats { services, reasons: Reason::ALL.iter().filter_map(|r| count(*r, &reasons, true)).collect() })
+        Ok(Stats {
+            services,
+            reasons: Reason::ALL.iter().filter_map(|r| count(*r, &reasons, true)).collect(),
+        })
     }
 
     fn add_reasons(&mut self, service: u32, sum: &mut BTreeMap<Reason, u64>) -> Result<(), Failure> {
@@ -112,7 +121,7 @@ impl Director {
                 address: *address,
                 forward: real.forward,
                 weight: real.weight,
-                next_hop: self.next_hop(address, real),
+                next_hop: self.next_hop(address, *real),
                 totals: own,
                 active_flows: flows.active,
                 inactive_flows: flows.inactive,
@@ -130,7 +139,7 @@ impl Director {
         })
     }
 
-    fn next_hop(&self, address: &SocketAddr, real: &Real) -> String {
+    fn next_hop(&self, address: &SocketAddr, real: Real) -> String {
         if real.forward == Forward::Local {
             return "this host".to_owned();
         }

@@ -16,10 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{
-    Director, PinLock,
-    director::Parts,
-};
+use super::{Director, PinLock, director::Parts};
 use crate::{
     api::server::{self, Shared},
     control::{
@@ -97,6 +94,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
 
     // 2. Prepare; nothing is visible yet.
     let socket = server::bind(&options.socket)?;
+    let _socket = Cleanup(options.socket.clone());
     let metrics = match options.metrics.or(config.director.metrics) {
         Some(address) => Some(bind_metrics(address).await?),
         None => None,
@@ -106,23 +104,34 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let (limits, settings) = (config.director.limits(), config.director.settings());
     let load = Options { pins: Some(pins.clone()), limits, settings: Some(settings), log: options.verbose };
     let mut plane = DataPlane::load(&load)?;
+    let adopted = plane.adopted();
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())
     {
         tracing::warn!(%error, "the programs' messages cannot be read");
     }
     let manage = !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
-    let vips = manage.then(|| {
-        VipManager::new(netlink.clone(), interfaces[0].clone(), std::mem::take(&mut state.vips))
-    });
+    let vips = manage
+        .then(|| VipManager::new(netlink.clone(), interfaces[0].clone(), std::mem::take(&mut state.vips)));
     let watch = Watch::open()?;
     let parts = Parts { plane, limits, settings, netlink, vips, state_file: options.state.clone(), state };
     let mut director = Director::new(parts)?;
-    director.replace(desired).await?.warnings.iter().for_each(|line| tracing::warn!("{line}"));
 
     // 3. Traffic from here on.
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
-    director.attach(&interfaces, mode, &pins)?;
+    let started = match director.write(desired).await {
+        Ok(()) => director.attach(&interfaces, mode, &pins),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = started {
+        if !adopted && let Err(error) = pins.remove_all() {
+            tracing::warn!(%error, "the pins of this start could not be removed");
+        }
+        return Err(failure);
+    }
+    for line in director.settle().await {
+        tracing::warn!("{line}");
+    }
     let director: Shared = Arc::new(Mutex::new(director));
     let end = supervise(&director, socket, metrics, watch).await;
 
@@ -136,9 +145,17 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         director.save().await?;
         tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
     }
-    // The socket may be another daemon's by now if its path was taken over; removing ours is a courtesy.
-    let _ = std::fs::remove_file(&options.socket);
     end
+}
+
+/// A file that goes when the daemon does, however it ends.
+struct Cleanup(PathBuf);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        // It may be gone already: then there is nothing to do.
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 impl Director {
@@ -153,7 +170,7 @@ impl Director {
             if let Err(error) = self.plane().attach(name, *index, mode) {
                 // What this start attached is taken off again; what was attached before goes on.
                 for index in wanted.difference(&before) {
-                    let _ = std::fs::remove_file(pins.link(*index));
+                    drop(std::fs::remove_file(pins.link(*index)));
                 }
                 return Err(error.into());
             }
@@ -164,7 +181,7 @@ impl Director {
         }
         for index in before.difference(&wanted) {
             tracing::info!(ifindex = index, "detached: not asked for any more");
-            let _ = std::fs::remove_file(pins.link(*index));
+            drop(std::fs::remove_file(pins.link(*index)));
         }
         self.plane().pin_program().map_err(|error| Failure::failed(error.to_string()))
     }
@@ -233,8 +250,7 @@ async fn find_interfaces(
     options: &RunOptions,
     config: &Config,
 ) -> Result<Vec<Interface>, Failure> {
-    let names =
-        if options.interfaces.is_empty() { &config.director.interfaces } else { &options.interfaces };
+    let names = if options.interfaces.is_empty() { &config.director.interfaces } else { &options.interfaces };
     if names.is_empty() {
         return Err(Failure::wrong_input("no interface to attach to")
             .hint("name the one that clients' packets come in by: `xvs run -i eth0`"));

@@ -13,7 +13,9 @@ use thiserror::Error;
 use super::{DataPlane, PinDir, pins::PinError};
 
 /// Where in the kernel the program runs.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum, serde::Deserialize, serde::Serialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// In the driver if it can, else generic.

@@ -40,7 +40,7 @@ pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: BATCH as u32,
-            map_fd: map.as_raw_fd() as u32,
+            map_fd: map.as_raw_fd().cast_unsigned(),
             elem_flags: 0,
             flags: 0,
         };

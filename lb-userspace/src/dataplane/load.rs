@@ -96,13 +96,19 @@ impl LoadError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Privileges(_) => "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN",
-            Self::Kernel(_) => "xvs needs Linux 5.15 or newer with CONFIG_BPF_SYSCALL, and is tested on 6.1 and newer",
+            Self::Privileges(_) => {
+                "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN"
+            }
+            Self::Kernel(_) => {
+                "xvs needs Linux 5.15 or newer with CONFIG_BPF_SYSCALL, and is tested on 6.1 and newer"
+            }
             Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
                 "take the old data plane off with `xvs detach` (forwarding stops), then start again; services are kept in the state file"
             }
             Self::Pins(_) => "is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf`",
-            Self::Object(_) | Self::Program { .. } | Self::Table(_) => "run with -v to see the kernel's own words",
+            Self::Object(_) | Self::Program { .. } | Self::Table(_) => {
+                "run with -v to see the kernel's own words"
+            }
         }
     }
 }

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The data plane as userspace sees it: load, pin, attach, replace, and the tables.
 //!
-//! - [`load`]: the object becomes maps and programs, or pinned ones are adopted
-//! - [`pins`]: where they are pinned, and whether what is pinned is what this version knows
-//! - [`attach`]: interfaces
-//! - [`tables`]: typed access to every map
-//! - [`decap`]: the decapsulator of real servers
 
-pub mod attach;
-mod batch;
-pub mod decap;
-pub mod load;
-pub mod log;
-pub mod pins;
-pub mod tables;
+pub mod attach; // interfaces
+mod batch; //      reading large maps
+pub mod decap; //  the decapsulator of real servers
+pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
+pub mod log; //    what the programs have to say
+pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
+pub mod tables; // typed access to every map
 
 pub use attach::{AttachError, Mode};
 pub use load::{DataPlane, Limits, LoadError, Options};
@@ -21,5 +16,4 @@ pub use pins::PinDir;
 pub use tables::{FlowRecord, TableError, Tables};
 
 /// The programs, as `cargo xtask build-ebpf` built them.
-pub(crate) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvs.bpf.o"));
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvs.bpf.o"));

@@ -206,8 +206,7 @@ fn read_schema(path: &Path) -> Result<u32, PinError> {
 }
 
 fn check_shape(path: &Path, shape: &Shape) -> Result<(), PinError> {
-    let info =
-        MapInfo::from_pin(path).map_err(|source| PinError::Map { path: path.to_owned(), source })?;
+    let info = MapInfo::from_pin(path).map_err(|source| PinError::Map { path: path.to_owned(), source })?;
     let map_type = info.map_type().map_or(0, |t| t as u32);
     for (what, found, wanted) in [
         ("type", map_type, shape.map_type),

@@ -13,9 +13,7 @@ use aya::{
 };
 use lb_common::{
     reason::Reason,
-    schema::{
-        AddressUse, Counters, Flow, FlowKey, Real, Service, ServiceKey, Source, SourceKey, TABLE_SIZE, Table,
-    },
+    schema::{AddressUse, Counters, Flow, FlowKey, Real, Service, ServiceKey, Source, SourceKey, Table},
     wire::Be32,
 };
 use thiserror::Error;
@@ -29,9 +27,9 @@ pub struct Tables {
     schema: Array<MapData, u32>,
     services: BpfHashMap<MapData, ServiceKey, Service>,
     reals: Array<MapData, Real>,
-    tables: ArrayOfMaps<MapData, InnerTable>,
+    outer: ArrayOfMaps<MapData, InnerTable>,
     /// Tables by service id, opened once: putting one into the outer map waits for an RCU grace period.
-    open_tables: HashMap<u32, InnerTable>,
+    open: HashMap<u32, InnerTable>,
     addresses: BpfHashMap<MapData, Be32, AddressUse>,
     sources: BpfHashMap<MapData, SourceKey, Source>,
     flows: BpfHashMap<MapData, FlowKey, Flow>,
@@ -108,8 +106,8 @@ impl Tables {
             schema: take(ebpf, "SCHEMA")?,
             services: take(ebpf, "SERVICES")?,
             reals: take(ebpf, "REALS")?,
-            tables: take(ebpf, "TABLES")?,
-            open_tables: HashMap::new(),
+            outer: take(ebpf, "TABLES")?,
+            open: HashMap::new(),
             addresses: take(ebpf, "ADDRESSES")?,
             sources: take(ebpf, "SOURCES")?,
             flows: take(ebpf, "FLOWS")?,
@@ -165,29 +163,21 @@ impl Tables {
     /// Writes a service's table in place.
     pub fn put_table(&mut self, service: u32, table: &Table) -> Result<(), TableError> {
         let write = failed("write", "TABLES");
-        if !self.open_tables.contains_key(&service) {
-            let inner = match self.tables.get(&service, 0) {
-                Ok(inner) => inner,
-                Err(_) => {
-                    let mut inner = InnerTable::create(1, 0).map_err(failed("create", "TABLES"))?;
-                    inner.set(0, table, 0).map_err(&write)?;
-                    self.tables.set(service, &inner, 0).map_err(&write)?;
-                    inner
-                }
+        if !self.open.contains_key(&service) {
+            let inner = if let Ok(inner) = self.outer.get(&service, 0) {
+                inner
+            } else {
+                let mut inner = InnerTable::create(1, 0).map_err(failed("create", "TABLES"))?;
+                inner.set(0, table, 0).map_err(&write)?;
+                self.outer.set(service, &inner, 0).map_err(&write)?;
+                inner
             };
-            self.open_tables.insert(service, inner);
+            self.open.insert(service, inner);
         }
-        match self.open_tables.get_mut(&service) {
+        match self.open.get_mut(&service) {
             Some(inner) => inner.set(0, table, 0).map_err(write),
             None => Err(TableError::Missing("TABLES")),
         }
-    }
-
-    /// A service's table, if it was ever written.
-    #[must_use]
-    pub fn table(&self, service: u32) -> Option<Box<[u32; TABLE_SIZE as usize]>> {
-        let inner = self.tables.get(&service, 0).ok()?;
-        inner.get(&0, 0).ok().map(|table| Box::new(table.0))
     }
 
     /// Every address and its use.
@@ -245,10 +235,9 @@ impl Tables {
 
     /// Allows redirecting to a device.
     pub fn put_device(&mut self, ifindex: u32) -> Result<(), TableError> {
-        self.devices.insert(ifindex, ifindex, None, 0).map_err(|error| TableError::Batch {
-            map: "DEVICES",
-            source: io::Error::other(error),
-        })
+        self.devices
+            .insert(ifindex, ifindex, None, 0)
+            .map_err(|error| TableError::Batch { map: "DEVICES", source: io::Error::other(error) })
     }
 
     /// A real's counters, of all CPUs.

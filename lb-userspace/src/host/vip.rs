@@ -130,6 +130,7 @@ mod tests {
             noarp,
             kind: None,
             parent: None,
+            xdp: None,
         }
     }
 

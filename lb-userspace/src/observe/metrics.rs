@@ -40,14 +40,12 @@ pub fn router(director: Shared) -> Router {
 }
 
 async fn scrape(State(director): State<Shared>, headers: HeaderMap) -> Response {
-    let snapshot = {
-        let mut director = director.lock().await;
-        let status = director.status().await;
-        match director.stats() {
-            Ok(stats) => Snapshot { stats, status },
-            Err(failure) => return failure.into_response(),
-        }
+    let mut director = director.lock().await;
+    let snapshot = match director.stats() {
+        Ok(stats) => Snapshot { stats, status: director.status().await },
+        Err(failure) => return failure.into_response(),
     };
+    drop(director);
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let openmetrics = accept.contains("application/openmetrics-text");
     match page(snapshot, openmetrics) {
@@ -191,7 +189,8 @@ impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let Snapshot { stats, status } = &*self.0;
         let e = &mut encoder;
-        let reals = || stats.services.iter().flat_map(|s| s.reals.iter().map(move |r| (real_labels(s, r), r)));
+        let reals =
+            || stats.services.iter().flat_map(|s| s.reals.iter().map(move |r| (real_labels(s, r), r)));
         let services = || stats.services.iter().map(|s| (service_labels(s), s));
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for (name, help, field) in TOTALS {
@@ -200,25 +199,45 @@ impl Collector for Source {
             let real = format!("xvs_real_{name}");
             counters(e, (&real, help), reals().map(|(labels, r)| (labels, field(&r.totals))))?;
         }
-        let help = "Tracked flows that are established, or UDP";
+        let help = "Tracked flows that are established";
         gauges(e, ("xvs_service_active_flows", help), services().map(|(l, s)| (l, number(s.active_flows))))?;
         gauges(e, ("xvs_real_active_flows", help), reals().map(|(l, r)| (l, number(r.active_flows))))?;
-        let help = "Tracked flows that are opening or closing";
-        gauges(e, ("xvs_service_inactive_flows", help), services().map(|(l, s)| (l, number(s.inactive_flows))))?;
+        let help = "Tracked flows that are opening or closing, and UDP";
+        gauges(
+            e,
+            ("xvs_service_inactive_flows", help),
+            services().map(|(l, s)| (l, number(s.inactive_flows))),
+        )?;
         gauges(e, ("xvs_real_inactive_flows", help), reals().map(|(l, r)| (l, number(r.inactive_flows))))?;
         let weights = reals().map(|(l, r)| (l, i64::from(r.weight)));
-        gauges(e, ("xvs_real_weight", "Share of new connections relative to the service's other reals"), weights)?;
-        let reasons =
-            stats.reasons.iter().map(|r| (ReasonLabels { reason: r.reason.clone() }, r.packets));
-        counters(e, ("xvs_packets", "Packets of services by what became of them, see docs/reasons.md"), reasons)?;
+        gauges(
+            e,
+            ("xvs_real_weight", "Share of new connections relative to the service's other reals"),
+            weights,
+        )?;
+        let reasons = stats.reasons.iter().map(|r| (ReasonLabels { reason: r.reason.clone() }, r.packets));
+        counters(
+            e,
+            ("xvs_packets", "Packets of services by what became of them, see docs/reasons.md"),
+            reasons,
+        )?;
         gauge(e, ("xvs_flows", "Tracked flows"), number(status.flows))?;
         gauge(e, ("xvs_flows_max", "Tracked flows that fit"), i64::from(status.max_flows))?;
-        let interfaces = status.interfaces.iter().map(|i| {
-            (InterfaceLabels { interface: i.name.clone(), mode: i.mode.clone() }, 1)
-        });
-        gauges(e, ("xvs_interface_info", "Interfaces that the program is attached to, and its mode"), interfaces)?;
+        let interfaces = status
+            .interfaces
+            .iter()
+            .map(|i| (InterfaceLabels { interface: i.name.clone(), mode: i.mode.clone() }, 1));
+        gauges(
+            e,
+            ("xvs_interface_info", "Interfaces that the program is attached to, and its mode"),
+            interfaces,
+        )?;
         let build = BuildLabels { version: status.version.clone(), schema: status.schema };
-        gauges(e, ("xvs_build_info", "Version of xvs and of the layout of its maps"), [(build, 1)].into_iter())
+        gauges(
+            e,
+            ("xvs_build_info", "Version of xvs and of the layout of its maps"),
+            [(build, 1)].into_iter(),
+        )
     }
 }
 
@@ -228,7 +247,8 @@ mod tests {
 
     #[test]
     fn the_classic_format_names_counters_by_their_samples() {
-        let openmetrics = "# HELP a_b Help for it.\n# TYPE a_b counter\na_b_total{x=\"y\"} 5\n# TYPE g gauge\ng 1\n# EOF\n";
+        let openmetrics =
+            "# HELP a_b Help for it.\n# TYPE a_b counter\na_b_total{x=\"y\"} 5\n# TYPE g gauge\ng 1\n# EOF\n";
         let classic = classic(openmetrics).unwrap();
         assert_eq!(
             classic,

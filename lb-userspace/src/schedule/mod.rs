@@ -7,7 +7,7 @@ pub mod sequence; // rr, wrr: the order in which reals take turns
 
 use std::net::SocketAddr;
 
-use lb_common::schema::{Choice, TABLE_SIZE, UNSET};
+use lb_common::schema::{Choice, TABLE_SIZE, Table};
 
 use crate::control::model::Scheduler;
 
@@ -72,9 +72,10 @@ impl TableSpec {
 /// A whole table of `turns`, repeated to the end: whatever [`lb_common::schema::Service::slots`] a program
 /// has read, it finds a living real there.
 #[must_use]
-pub fn fill(turns: &[u32]) -> Vec<u32> {
-    if turns.is_empty() {
-        return vec![UNSET; TABLE_SIZE as usize];
+pub fn fill(turns: &[u32]) -> Box<Table> {
+    let mut table = Table::boxed();
+    for (slot, turn) in table.0.iter_mut().zip(turns.iter().cycle()) {
+        *slot = *turn;
     }
-    turns.iter().copied().cycle().take(TABLE_SIZE as usize).collect()
+    table
 }

@@ -14,6 +14,7 @@ mod modes; //      generic XDP, two arms
 mod real_server; // xvs host
 mod restart; //    the daemon dies and comes back
 mod spread; //     who gets how many connections
+mod start; //    what keeps a daemon from starting
 mod throughput; // iperf3
 mod udp; //        datagrams
 mod untouched; //  what is no service's //  what must be refused
