@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    schema::{AddressUse, Counters, Flow, FlowKey, Real},
+    schema::{AddressUse, Counters, Flow, FlowKey, Real, Source},
     wire::Be16,
 };
 
@@ -38,7 +38,7 @@ pub fn apply(tables: &mut Tables, image: &mut Image, steps: &[Step]) -> Result<O
         })
         .collect();
     for step in steps {
-        apply_step(tables, step, &mut outcome)?;
+        apply_step(tables, image, step, &mut outcome)?;
         image.apply(step);
     }
     if !removed.is_empty() {
@@ -47,7 +47,12 @@ pub fn apply(tables: &mut Tables, image: &mut Image, steps: &[Step]) -> Result<O
     Ok(outcome)
 }
 
-fn apply_step(tables: &mut Tables, step: &Step, outcome: &mut Outcome) -> Result<(), TableError> {
+fn apply_step(
+    tables: &mut Tables,
+    image: &Image,
+    step: &Step,
+    outcome: &mut Outcome,
+) -> Result<(), TableError> {
     match step {
         Step::PutReal { id, real, new } => {
             if *new {
@@ -56,7 +61,9 @@ fn apply_step(tables: &mut Tables, step: &Step, outcome: &mut Outcome) -> Result
             if real.reachable() {
                 tables.put_device(real.ifindex)?;
             }
-            tables.put_real(*id, real)
+            tables.put_real(*id, real)?;
+            let was_shared = image.reals.get(id).is_some_and(|old| old.shared != 0);
+            if real.shared != 0 && !was_shared && !new { remember_replies(tables, *id, real) } else { Ok(()) }
         }
         Step::PutTable { service, spec } => tables.put_table(*service, &schedule::fill(&spec.turns())),
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
@@ -75,6 +82,22 @@ fn apply_step(tables: &mut Tables, step: &Step, outcome: &mut Outcome) -> Result
             tables.put_real(*id, &Real::default())
         }
     }
+}
+
+/// Notes whose the replies of a real's flows are, now that its address and port alone do not say so any more.
+/// Flows that begin later are noted by the programs.
+fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), TableError> {
+    let mut requests = Vec::new();
+    tables.for_each_flow(|key, flow| {
+        if flow.real == id {
+            requests.push(*key);
+        }
+    })?;
+    for request in requests {
+        let source = Source { vip: request.destination, port: request.destination_port, shared: 1 };
+        tables.put_reply(&reply_of(&request, real), &source)?;
+    }
+    Ok(())
 }
 
 /// Forgets the flows of removed reals: their next packet begins anew, and nothing is left for the next real
@@ -98,16 +121,17 @@ fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<us
 /// # Errors
 /// [`TableError`] if the map refuses.
 pub fn forget_reply(tables: &mut Tables, request: &FlowKey, real: &Real) -> Result<(), TableError> {
-    if real.shared == 0 {
-        return Ok(());
-    }
+    if real.shared == 0 { Ok(()) } else { tables.remove_reply(&reply_of(request, real)) }
+}
+
+/// The reply to a request, as the real sends it.
+fn reply_of(request: &FlowKey, real: &Real) -> FlowKey {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    let reply = FlowKey::new(
+    FlowKey::new(
         real.address,
         request.source,
         port,
         request.source_port,
         u8::try_from(request.protocol).unwrap_or(0),
-    );
-    tables.remove_reply(&reply)
+    )
 }
