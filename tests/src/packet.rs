@@ -5,6 +5,7 @@
 //! - [`net`]: who lives where, and what a method makes of a client's frame
 //! - [`pool`]: the services that a test sets up
 //! - [`plane`]: the data plane, loaded but not attached
+//! - [`device`]: other devices than loopback
 //! - [`got`]: what became of a frame, and claims about it
 //! - [`judge`]: a frame taken apart, its checksums judged, by etherparse
 //!
@@ -17,6 +18,7 @@
     reason = "frames are made to be changed, and claims for what they do"
 )]
 
+pub mod device;
 pub mod frame;
 pub mod got;
 pub mod judge;

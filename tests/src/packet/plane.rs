@@ -102,12 +102,23 @@ impl TestPlane {
     /// Runs the director on one frame that no builder makes.
     #[track_caller]
     pub fn run_bytes(&mut self, sent: &[u8]) -> Got {
+        self.watch(sent, run)
+    }
+
+    #[track_caller]
+    fn watch(&mut self, sent: &[u8], run: impl FnOnce(&Xdp, &[u8]) -> (Action, Vec<u8>)) -> Got {
         let before = self.counts();
-        let (action, frame) = self.try_bytes(sent);
+        let (action, frame) = run(self.plane.director(), sent);
         let counted = &self.counts() - &before;
         let name = |(id, counters)| (self.name(id), counters);
         let reals = counted.reals.into_iter().map(name).collect();
         Got { sent: sent.to_vec(), action, frame, reasons: counted.reasons, reals }
+    }
+
+    /// Runs the director on one frame that comes in by another device than loopback.
+    #[track_caller]
+    pub fn run_from(&mut self, ifindex: u32, frame: &Frame) -> Got {
+        self.watch(&frame.bytes(), |program, sent| run_from(program, Some(ifindex), sent))
     }
 
     /// Runs the director on one frame without a look at what it counts, which takes most of the time.
@@ -150,10 +161,20 @@ impl TestPlane {
 /// Runs an XDP program on one frame. `repeat` is 1: a second run would see the first one's output.
 #[track_caller]
 pub fn run(program: &Xdp, sent: &[u8]) -> (Action, Vec<u8>) {
+    run_from(program, None, sent)
+}
+
+/// The same for a frame that comes in by a device; `None`: by loopback.
+#[track_caller]
+fn run_from(program: &Xdp, ifindex: Option<u32>, sent: &[u8]) -> (Action, Vec<u8>) {
     let mut frame = vec![0; LARGEST];
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+    let length = u32::try_from(sent.len()).expect("a frame is smaller than that");
+    let context = ifindex.map(|ifindex| [0, length, 0, ifindex, 0, 0].map(u32::to_ne_bytes).concat());
     let options = TestRunOptions {
         data_in: Some(sent),
         data_out: Some(&mut frame),
+        ctx_in: context.as_deref(),
         repeat: 1,
         ..TestRunOptions::default()
     };

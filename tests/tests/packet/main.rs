@@ -3,5 +3,7 @@
 //!
 //! Nothing here skips: without root a test panics with the reason.
 
-mod requests; // from a client to a real, by each method
-mod scene; //    services that many tests use
+mod fragments; // the first decides, later ones follow
+mod replies; //   a nat real's packets on their way back
+mod requests; //  from a client to a real, by each method
+mod scene; //     services that many tests use
