@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The lab and what packet tests share.
+//! What the tests are made of: the lab, and the bench on which single packets are tried.
 
 pub mod artifacts;
 pub mod lab;
+pub mod packet;

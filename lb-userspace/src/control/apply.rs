@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    schema::{AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, Settings, Tracking},
+    schema::{AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, Settings, Source, Tracking},
     track,
     wire::Be16,
 };
@@ -65,7 +65,7 @@ pub fn apply(
         })
         .collect();
     for step in steps {
-        apply_step(tables, step, time, &mut outcome)?;
+        apply_step(tables, image, step, time, &mut outcome)?;
         image.apply(step);
     }
     if !removed.is_empty() {
@@ -76,6 +76,7 @@ pub fn apply(
 
 fn apply_step(
     tables: &mut Tables,
+    image: &Image,
     step: &Step,
     time: Time<'_>,
     outcome: &mut Outcome,
@@ -88,7 +89,9 @@ fn apply_step(
             if real.reachable() {
                 tables.put_device(real.ifindex)?;
             }
-            tables.put_real(*id, real)
+            tables.put_real(*id, real)?;
+            let was_shared = image.reals.get(id).is_some_and(|old| old.shared != 0);
+            if real.shared != 0 && !was_shared && !new { remember_replies(tables, *id, real) } else { Ok(()) }
         }
         Step::PutTable { service, spec, before } => put_table(tables, *service, spec, before.as_ref(), time),
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
@@ -151,6 +154,22 @@ pub fn write_slots(tables: &mut Tables, service: u32, slots: &Slots) -> Result<(
     tables.put_table(service, &slots.table)
 }
 
+/// Notes whose the replies of a real's flows are, now that its address and port alone do not say so any more.
+/// Flows that begin later are noted by the programs.
+fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), TableError> {
+    let mut requests = Vec::new();
+    tables.for_each_flow(|key, flow| {
+        if flow.real == id {
+            requests.push(*key);
+        }
+    })?;
+    for request in requests {
+        let source = Source { vip: request.destination, port: request.destination_port, shared: 1 };
+        tables.put_reply(&reply_of(&request, real), &source)?;
+    }
+    Ok(())
+}
+
 /// Forgets the flows of removed reals: their next packet begins anew, and nothing is left for the next real
 /// with the same id.
 fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<usize, TableError> {
@@ -172,16 +191,17 @@ fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<us
 /// # Errors
 /// [`TableError`] if the map refuses.
 pub fn forget_reply(tables: &mut Tables, request: &FlowKey, real: &Real) -> Result<(), TableError> {
-    if real.shared == 0 {
-        return Ok(());
-    }
+    if real.shared == 0 { Ok(()) } else { tables.remove_reply(&reply_of(request, real)) }
+}
+
+/// The reply to a request, as the real sends it.
+fn reply_of(request: &FlowKey, real: &Real) -> FlowKey {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    let reply = FlowKey::new(
+    FlowKey::new(
         real.address,
         request.source,
         port,
         request.source_port,
         u8::try_from(request.protocol).unwrap_or(0),
-    );
-    tables.remove_reply(&reply)
+    )
 }

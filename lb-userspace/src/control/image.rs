@@ -179,17 +179,26 @@ fn route(value: &mut RealValue, hop: &NextHop) {
     value.tunnel_source = be32(hop.source_ip).unwrap_or_default();
 }
 
-/// Sources of nat replies that more than one service names.
+/// Sources of nat replies that more than one service may mean: two name the same port of a real, or one names a
+/// port and the other has them all.
 fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
-    let mut seen = BTreeSet::new();
-    let mut shared = BTreeSet::new();
+    let mut users: BTreeMap<SourceKey, u32> = BTreeMap::new();
     for (id, service) in &desired.services {
         for (address, _) in service.reals.iter().filter(|(_, real)| real.forward == Forward::Nat) {
             let Some(rip) = be32(address.ip()) else { continue };
             let key = SourceKey::new(rip, Be16::new(address.port()), id.protocol.number());
-            if !seen.insert(key) {
-                shared.insert(key);
-            }
+            *users.entry(key).or_default() += 1;
+        }
+    }
+    let every_port = |key: &SourceKey| SourceKey { port: Be16::ZERO, ..*key };
+    let mut shared = BTreeSet::new();
+    for (key, count) in &users {
+        let other = every_port(key);
+        if *count > 1 {
+            shared.insert(*key);
+        }
+        if other != *key && users.contains_key(&other) {
+            shared.extend([*key, other]);
         }
     }
     shared

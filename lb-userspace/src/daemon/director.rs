@@ -26,7 +26,7 @@ use crate::{
         validate,
         vips::{VipEvent, VipManager},
     },
-    dataplane::{DataPlane, Limits, TableError},
+    dataplane::{DataPlane, Limits, TableError, clock},
     failure::Failure,
     netlink::{self, Netlink},
 };
@@ -209,7 +209,7 @@ impl Director {
     fn carry_out(&mut self, want: &Image) -> Result<(), Failure> {
         let steps = plan(&self.image, want);
         let settings = self.settings;
-        let time = Time { tick: Self::now(), settings: &settings };
+        let time = Time { tick: clock::tick(), settings: &settings };
         let outcome =
             apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
@@ -319,19 +319,12 @@ impl Director {
         self.state.save(&self.state_file)
     }
 
-    /// Now, as the programs count time.
-    pub(super) fn now() -> u32 {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map_or(Duration::ZERO, Duration::from);
-        track::tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
-    }
-
     /// Counts the flows of each real.
     ///
     /// # Errors
     /// If the map cannot be read.
     pub(super) fn count_flows(&mut self) -> Result<HashMap<u32, FlowCount>, Failure> {
-        let (now, settings) = (Self::now(), self.settings);
+        let (now, settings) = (clock::tick(), self.settings);
         let mut counts: HashMap<u32, FlowCount> = HashMap::new();
         self.plane
             .tables()

@@ -21,7 +21,7 @@ use crate::{
         model::{Forward, Protocol, Real, Service, ServiceId},
         state::Totals,
     },
-    dataplane::TableError,
+    dataplane::{TableError, clock},
     failure::Failure,
 };
 
@@ -172,7 +172,7 @@ impl Director {
     /// # Errors
     /// If a map cannot be read.
     pub fn connections(&mut self) -> Result<Vec<Connection>, Failure> {
-        let (now, settings) = (Self::now(), self.settings);
+        let (now, settings) = (clock::tick(), self.settings);
         let reals: HashMap<u32, SocketAddr> = self
             .plane
             .tables()

@@ -14,7 +14,7 @@ use lb_common::{
 use super::{Director, director::maps_failed};
 use crate::{
     control::apply::{self, Time},
-    dataplane::TableError,
+    dataplane::{TableError, clock},
     failure::Failure,
 };
 
@@ -71,7 +71,7 @@ impl Director {
 
     /// Passes over all flows once.
     fn look(&mut self, auto: &BTreeMap<u32, Service>) -> Result<Pass, TableError> {
-        let (now, settings) = (Self::now(), self.settings);
+        let (now, settings) = (clock::tick(), self.settings);
         let mut pass = Pass::default();
         let reals = &self.image.reals;
         self.plane.tables().for_each_flow(|key, flow| {
@@ -101,7 +101,7 @@ impl Director {
     ) -> Result<Option<BTreeSet<u32>>, TableError> {
         let Some(spec) = self.image.tables.get(&service) else { return Ok(None) };
         let settings = self.settings;
-        let clock = Time { tick: Self::now(), settings: &settings }.clock(spec.protocol);
+        let clock = Time { tick: clock::tick(), settings: &settings }.clock(spec.protocol);
         let tables = self.plane.tables();
         let Some(mut slots) = apply::read_slots(tables, service)? else { return Ok(None) };
         let none = Written::new();

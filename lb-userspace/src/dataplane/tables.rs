@@ -230,6 +230,11 @@ impl Tables {
         gone(self.flows.remove(key)).map_err(failed("delete from", "FLOWS"))
     }
 
+    /// Says which service a flow's replies belong to.
+    pub fn put_reply(&mut self, key: &FlowKey, source: &Source) -> Result<(), TableError> {
+        self.replies.insert(key, source, 0).map_err(failed("write", "REPLIES"))
+    }
+
     /// Forgets which service a flow's replies belong to.
     pub fn remove_reply(&mut self, key: &FlowKey) -> Result<(), TableError> {
         gone(self.replies.remove(key)).map_err(failed("delete from", "REPLIES"))

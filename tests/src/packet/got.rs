@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What became of a frame, and claims about it. A claim that does not hold prints the frames decoded.
+
+use std::{collections::BTreeMap, fmt};
+
+use lb_common::{
+    reason::{Fate, Reason},
+    schema::Counters,
+};
+
+use super::{Frame, RealServer, judge};
+
+/// What the program told the driver to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the kernel's names (enum xdp_action)")]
+pub enum Action {
+    Aborted,
+    Drop,
+    Pass,
+    Tx,
+    Redirect,
+}
+
+impl Action {
+    /// The action of that number.
+    pub fn of(number: u32) -> Self {
+        [Self::Aborted, Self::Drop, Self::Pass, Self::Tx, Self::Redirect][number as usize]
+    }
+}
+
+/// One frame's fate.
+#[derive(Clone, Debug)]
+pub struct Got {
+    /// The frame as it came.
+    pub sent: Vec<u8>,
+    /// What the driver is to do.
+    pub action: Action,
+    /// The frame as it left.
+    pub frame: Vec<u8>,
+    /// Reasons that were counted, over all services.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// Counters that moved, by real.
+    pub reals: Vec<(RealServer, Counters)>,
+}
+
+impl Got {
+    /// Sent out of the device that it came by, to a real: exactly so, and counted once.
+    #[track_caller]
+    pub fn reaches_a_real_as(&self, expected: &Frame) {
+        self.left_as(Action::Tx, expected);
+        self.counted_in();
+    }
+
+    /// The same out of another device.
+    #[track_caller]
+    pub fn is_redirected_as(&self, expected: &Frame) {
+        self.left_as(Action::Redirect, expected);
+        self.counted_in();
+    }
+
+    /// Sent back to a client.
+    #[track_caller]
+    pub fn reaches_the_client_as(&self, expected: &Frame) {
+        self.left_as(Action::Tx, expected);
+        let (packets, bytes) = self.only_real(|c| (c.packets_out, c.bytes_out));
+        self.claim(
+            (packets, bytes) == (1, self.length()),
+            "one packet out is counted, with its length",
+            None,
+        );
+    }
+
+    /// Given to the director's own stack, byte by byte as it came, for a reason that is counted once.
+    #[track_caller]
+    pub fn is_passed(&self, reason: Reason) {
+        self.is_passed_unchanged();
+        self.counted(reason, Fate::Passed);
+    }
+
+    /// None of our business: passed as it came, and not counted anywhere.
+    #[track_caller]
+    pub fn is_untouched(&self) {
+        self.is_passed_unchanged();
+        self.claim(self.reasons.is_empty() && self.reals.is_empty(), "nothing is counted", None);
+    }
+
+    /// Dropped for a reason.
+    #[track_caller]
+    pub fn is_dropped(&self, reason: Reason) {
+        self.claim(self.action == Action::Drop, "dropped", None);
+        self.counted(reason, Fate::Dropped);
+    }
+
+    /// Answered for a reason: the answer leaves where the frame came from.
+    #[track_caller]
+    pub fn is_answered(&self, reason: Reason, expected: &Frame) {
+        self.left_as(Action::Tx, expected);
+        self.counted(reason, Fate::Answered);
+    }
+
+    /// The real that the packet went to.
+    #[track_caller]
+    pub fn real(&self) -> RealServer {
+        self.claim(self.reals.len() == 1, "one real is counted", None);
+        self.reals[0].0
+    }
+
+    /// How many flows began.
+    pub fn new_flows(&self) -> u64 {
+        self.reals.iter().map(|(_, counters)| counters.new_flows).sum()
+    }
+
+    #[track_caller]
+    fn left_as(&self, action: Action, expected: &Frame) {
+        let expected = expected.bytes();
+        let wrong = judge::wrong_checksums(&self.frame);
+        let as_expected = self.action == action && self.frame == expected && wrong.is_empty();
+        self.claim(as_expected, &format!("{action:?} of the expected frame"), Some(&expected));
+    }
+
+    #[track_caller]
+    fn is_passed_unchanged(&self) {
+        self.claim(self.action == Action::Pass, "passed", None);
+        self.claim(self.frame == self.sent, "passed as it came", Some(&self.sent));
+    }
+
+    /// For that reason and no other.
+    #[track_caller]
+    fn counted(&self, reason: Reason, fate: Fate) {
+        assert_eq!(reason.fate(), fate, "{}", reason.as_str());
+        self.claim(self.reasons == BTreeMap::from([(reason, 1)]), "that reason is counted once", None);
+    }
+
+    #[track_caller]
+    fn counted_in(&self) {
+        let (packets, bytes) = self.only_real(|c| (c.packets_in, c.bytes_in));
+        self.claim((packets, bytes) == (1, self.length()), "one packet in is counted, with its length", None);
+    }
+
+    /// What moved at the one real whose counters did, no reason besides.
+    #[track_caller]
+    fn only_real<T>(&self, what: impl FnOnce(&Counters) -> T) -> T {
+        self.claim(self.reasons.is_empty(), "no reason is counted", None);
+        self.claim(self.reals.len() == 1, "one real is counted", None);
+        what(&self.reals[0].1)
+    }
+
+    /// Total length of the IP packet that came.
+    fn length(&self) -> u64 {
+        u16::from_be_bytes([self.sent[16], self.sent[17]]).into()
+    }
+
+    #[track_caller]
+    fn claim(&self, holds: bool, what: &str, expected: Option<&[u8]>) {
+        let expected = expected.map(|bytes| format!("expected:\n{}", judge::decode(bytes)));
+        assert!(holds, "not true: {what}\n{self}{}", expected.unwrap_or_default());
+    }
+}
+
+impl fmt::Display for Got {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sent, frame) = (judge::decode(&self.sent), judge::decode(&self.frame));
+        writeln!(f, "sent:\n{sent}came out, {:?}:\n{frame}counted:", self.action)?;
+        for (reason, count) in &self.reasons {
+            writeln!(f, "  {} {count}", reason.as_str())?;
+        }
+        for (RealServer(address), counters) in &self.reals {
+            writeln!(f, "  {address} {counters:?}")?;
+        }
+        Ok(())
+    }
+}

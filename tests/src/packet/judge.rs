@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A frame taken apart by etherparse, layer by layer, and a verdict on each checksum.
+
+use std::{fmt::Write as _, net::Ipv4Addr};
+
+use etherparse::{EtherType, Ethernet2Header, Icmpv4Header, IpNumber, Ipv4Header, TcpHeader, UdpHeader};
+
+/// One header as text, and its checksum if it has one that can be judged.
+struct Layer {
+    text: String,
+    checksum: Option<Checksum>,
+}
+
+#[derive(Clone, Copy)]
+struct Checksum {
+    is: u16,
+    should_be: u16,
+}
+
+/// A frame in words, a line for each header.
+pub fn decode(frame: &[u8]) -> String {
+    let mut text = String::new();
+    for Layer { text: layer, checksum } in layers(frame) {
+        let verdict = match checksum {
+            None => String::new(),
+            Some(Checksum { is, should_be }) if is == should_be => format!(" checksum {is:04x} right"),
+            Some(Checksum { is, should_be }) => {
+                format!(" checksum {is:04x} WRONG, should be {should_be:04x}")
+            }
+        };
+        writeln!(text, "  {layer}{verdict}").expect("a string takes everything");
+    }
+    text
+}
+
+/// The headers whose checksums are wrong. Those that do not cover what is there (a fragment's, a quote's
+/// transport) are not judged.
+pub fn wrong_checksums(frame: &[u8]) -> Vec<String> {
+    let wrong = |layer: &Layer| layer.checksum.is_some_and(|checksum| checksum.is != checksum.should_be);
+    layers(frame).into_iter().filter(wrong).map(|layer| layer.text).collect()
+}
+
+fn layers(frame: &[u8]) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    let Ok((ethernet, rest)) = Ethernet2Header::from_slice(frame) else {
+        layers.push(payload(frame));
+        return layers;
+    };
+    let Ethernet2Header { source, destination, ether_type } = ethernet;
+    layers.push(plain(format!("eth {} > {} {:04x}", mac(source), mac(destination), ether_type.0)));
+    if ether_type == EtherType::IPV4 {
+        ipv4(&mut layers, rest);
+    } else {
+        layers.push(payload(rest));
+    }
+    layers
+}
+
+fn ipv4(layers: &mut Vec<Layer>, packet: &[u8]) {
+    let Ok((ip, rest)) = Ipv4Header::from_slice(packet) else { return layers.push(payload(packet)) };
+    let (source, destination) = (Ipv4Addr::from(ip.source), Ipv4Addr::from(ip.destination));
+    let text = format!(
+        "ip {source} > {destination} {:?} ttl {} tos {:02x} id {:04x} length {}{}{}{}{}",
+        ip.protocol,
+        ip.time_to_live,
+        ip.dscp.value() << 2 | ip.ecn.value(),
+        ip.identification,
+        ip.total_len,
+        if ip.dont_fragment { " DF" } else { "" },
+        if ip.more_fragments { " MF" } else { "" },
+        if ip.is_fragmenting_payload() {
+            format!(" offset {}", ip.fragment_offset.byte_offset())
+        } else {
+            String::new()
+        },
+        if ip.options.is_empty() {
+            String::new()
+        } else {
+            format!(" options {:02x?}", ip.options.as_slice())
+        },
+    );
+    let checksum = Checksum { is: ip.header_checksum, should_be: ip.calc_header_checksum() };
+    layers.push(Layer { text, checksum: Some(checksum) });
+
+    let announced = usize::from(ip.total_len).saturating_sub(ip.header_len());
+    let (body, padding) = rest.split_at(announced.min(rest.len()));
+    let whole = body.len() == announced && !ip.is_fragmenting_payload();
+    if ip.fragment_offset.value() != 0 {
+        layers.push(payload(body));
+    } else {
+        transport(layers, &ip, body, whole);
+    }
+    if !padding.is_empty() {
+        layers.push(plain(format!("padding {} bytes", padding.len())));
+    }
+}
+
+fn transport(layers: &mut Vec<Layer>, ip: &Ipv4Header, body: &[u8], whole: bool) {
+    let (text, checksum, rest) = match ip.protocol {
+        IpNumber::TCP => {
+            let Ok((tcp, data)) = TcpHeader::from_slice(body) else { return layers.push(payload(body)) };
+            let sum = tcp.calc_checksum_ipv4_raw(ip.source, ip.destination, data);
+            (tcp_text(&tcp), judged(tcp.checksum, sum.ok()), data)
+        }
+        IpNumber::UDP => {
+            let Ok((udp, data)) = UdpHeader::from_slice(body) else { return layers.push(payload(body)) };
+            let text = format!("udp {} > {} length {}", udp.source_port, udp.destination_port, udp.length);
+            let sum = udp.calc_checksum_ipv4_raw(ip.source, ip.destination, data);
+            let sum = sum.ok().filter(|_| udp.checksum != 0 && usize::from(udp.length) == body.len());
+            (text, judged(udp.checksum, sum), data)
+        }
+        IpNumber::ICMP => {
+            let Ok((icmp, data)) = Icmpv4Header::from_slice(body) else { return layers.push(payload(body)) };
+            let sum = Icmpv4Header::with_checksum(icmp.icmp_type.clone(), data).checksum;
+            (format!("icmp {:?}", icmp.icmp_type), judged(icmp.checksum, Some(sum)), data)
+        }
+        IpNumber::IPV4 => return ipv4(layers, body),
+        _ => return layers.push(payload(body)),
+    };
+    layers.push(Layer { text, checksum: checksum.filter(|_| whole) });
+    if ip.protocol == IpNumber::ICMP && matches!(body[0], 3 | 4 | 5 | 11 | 12) {
+        ipv4(layers, rest);
+    } else {
+        layers.push(payload(rest));
+    }
+}
+
+fn judged(is: u16, should_be: Option<u16>) -> Option<Checksum> {
+    should_be.map(|should_be| Checksum { is, should_be })
+}
+
+fn tcp_text(tcp: &TcpHeader) -> String {
+    let flags = [(tcp.syn, "SYN"), (tcp.ack, "ACK"), (tcp.fin, "FIN"), (tcp.rst, "RST"), (tcp.psh, "PSH")];
+    let flags: Vec<&str> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    let (from, to, sequence) = (tcp.source_port, tcp.destination_port, tcp.sequence_number);
+    format!(
+        "tcp {from} > {to} {} sequence {sequence:08x} options {:02x?}",
+        flags.join("+"),
+        tcp.options.as_slice()
+    )
+}
+
+fn payload(bytes: &[u8]) -> Layer {
+    let shown: String = bytes.iter().take(48).fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    });
+    plain(format!("{} bytes: {shown}{}", bytes.len(), if bytes.len() > 48 { "…" } else { "" }))
+}
+
+fn plain(text: String) -> Layer {
+    Layer { text, checksum: None }
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}

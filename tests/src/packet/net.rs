@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who lives where, and what a method makes of a client's frame.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use lb_userspace::control::{model::Forward, neighbours::NextHop};
+
+use super::frame::{Frame, tunnel};
+
+/// A client and its port.
+pub const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), 40_000);
+/// The address of every service.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
+/// The port of the services that have one.
+pub const PORT: u16 = 80;
+/// The service that most tests are about.
+pub const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
+/// The port of reals that are reached by `nat`, which alone can change it.
+pub const NAT_PORT: u16 = 8080;
+/// The director's own address towards the reals.
+pub const DIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// A router somewhere on the way.
+pub const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+
+/// The loopback device: that by which frames of a test run come in.
+pub const INGRESS: u32 = 1;
+/// What the device towards the reals takes.
+pub const MTU: u32 = 1500;
+
+const DIRECTOR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xd1];
+const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xc1];
+
+/// Who sends a frame to whom.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Link {
+    /// Destination.
+    pub to: [u8; 6],
+    /// Source.
+    pub from: [u8; 6],
+}
+
+/// From the client's side to the director.
+pub const CLIENT_LINK: Link = Link { to: DIRECTOR_MAC, from: CLIENT_MAC };
+
+impl Link {
+    /// The other way round.
+    pub fn back(self) -> Self {
+        Self { to: self.from, from: self.to }
+    }
+}
+
+/// A real server: the address that it serves at.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RealServer(pub SocketAddrV4);
+
+impl RealServer {
+    /// The real with that number, at the service's own port.
+    pub const fn number(number: u8) -> Self {
+        Self::at_port(number, PORT)
+    }
+
+    /// The real with that number, as a service at the usual port has it by that method.
+    pub fn by(method: Forward, number: u8) -> Self {
+        Self::at_port(number, if method == Forward::Nat { NAT_PORT } else { PORT })
+    }
+
+    /// The real with that number, at another port.
+    pub const fn at_port(number: u8, port: u16) -> Self {
+        Self(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 10 + number), port))
+    }
+
+    /// The RIP.
+    pub const fn ip(self) -> Ipv4Addr {
+        *self.0.ip()
+    }
+
+    /// From the director to the real.
+    pub const fn link(self) -> Link {
+        Link { to: [2, 0, 0, 0, 1, self.ip().octets()[3]], from: DIRECTOR_MAC }
+    }
+
+    /// What the daemon would have found out about the way to the real.
+    pub fn next_hop(self) -> NextHop {
+        NextHop {
+            ifindex: INGRESS,
+            source_mac: self.link().from,
+            next_hop_mac: self.link().to,
+            source_ip: DIP.into(),
+            mtu: MTU,
+        }
+    }
+
+    /// What the real gets of a client's frame.
+    pub fn receives(self, method: Forward, sent: &Frame) -> Frame {
+        let hop = sent.clone().hop().link(self.link());
+        match method {
+            Forward::Dr => hop,
+            Forward::Tun => tunnel(DIP, self.ip(), hop).link(self.link()),
+            Forward::Nat => hop.to(self.0),
+            Forward::Local => panic!("stays on the director"),
+        }
+    }
+
+    /// The real's frame on its way back to the director.
+    pub fn answers(self, reply: Frame) -> Frame {
+        reply.link(self.link().back())
+    }
+}
+
+/// What the client gets of a nat real's frame, which came as `vip`.
+pub fn client_receives(reply: &Frame, vip: SocketAddrV4) -> Frame {
+    reply.clone().hop().from(vip).link(CLIENT_LINK.back())
+}

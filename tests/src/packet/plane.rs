@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The data plane, loaded but not attached, with services in its maps by the way the daemon takes.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    ops::Sub,
+};
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lb_common::{
+    reason::Reason,
+    schema::{Counters, Settings},
+};
+use lb_userspace::{
+    control::{
+        apply::{self, Time},
+        image::{self, Ids, Image},
+        neighbours::{NextHop, Resolution, Unresolved},
+        plan,
+    },
+    dataplane::{DataPlane, Limits, Options, Tables, clock},
+};
+
+use super::{
+    frame::Frame,
+    got::{Action, Got},
+    net::RealServer,
+    pool::Pool,
+};
+
+/// Small: a plane is loaded for each test.
+const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024 };
+/// More than any frame of a test run has, grown or not.
+const LARGEST: usize = 4096;
+
+/// A data plane of its own.
+pub struct TestPlane {
+    plane: DataPlane,
+    settings: Settings,
+    ids: Ids,
+    image: Image,
+    next_hops: BTreeMap<IpAddr, Resolution>,
+}
+
+impl TestPlane {
+    /// Loads it and sets up services. Panics without root: a packet test does not skip.
+    #[track_caller]
+    pub fn new(pools: &[Pool]) -> Self {
+        Self::with_settings(Settings::DEFAULT, pools)
+    }
+
+    /// The same with other settings.
+    #[track_caller]
+    pub fn with_settings(settings: Settings, pools: &[Pool]) -> Self {
+        let options = Options { limits: LIMITS, settings: Some(settings), ..Options::default() };
+        let plane = DataPlane::load(&options)
+            .unwrap_or_else(|error| panic!("the data plane does not load: {error} ({})", error.hint()));
+        let mut this = Self {
+            plane,
+            settings,
+            ids: Ids::default(),
+            image: Image::default(),
+            next_hops: BTreeMap::new(),
+        };
+        this.set(pools);
+        this
+    }
+
+    /// Changes what the director should do. The way to each real is known, unless [`TestPlane::route`] says
+    /// otherwise.
+    #[track_caller]
+    pub fn set(&mut self, pools: &[Pool]) {
+        let desired = Pool::desired(pools);
+        for address in desired.services.values().flat_map(|service| service.reals.keys()) {
+            let SocketAddr::V4(v4) = address else { panic!("no IPv6 yet") };
+            let hop = || Ok(RealServer(*v4).next_hop());
+            self.next_hops.entry(address.ip()).or_insert_with(hop);
+        }
+        self.ids = self.ids.allocate(&desired);
+        let want = Image::compile(&desired, &self.ids, &self.next_hops);
+        let steps = plan::plan(&self.image, &want);
+        let time = Time { tick: clock::tick(), settings: &self.settings };
+        apply::apply(self.plane.tables(), &mut self.image, &steps, time)
+            .expect("the kernel takes every step");
+    }
+
+    /// Changes the way to a real; `None`: not known. Counts from the next [`TestPlane::set`] on.
+    pub fn route(&mut self, real: RealServer, hop: Option<NextHop>) {
+        let rip = real.ip().into();
+        self.next_hops.insert(rip, hop.ok_or(Unresolved::NoRoute { rip }));
+    }
+
+    /// The maps.
+    pub fn tables(&mut self) -> &mut Tables {
+        self.plane.tables()
+    }
+
+    /// What the maps should hold.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Runs the director on one frame.
+    #[track_caller]
+    pub fn run(&mut self, frame: &Frame) -> Got {
+        self.run_bytes(&frame.bytes())
+    }
+
+    /// Runs the director on one frame that no builder makes.
+    #[track_caller]
+    pub fn run_bytes(&mut self, sent: &[u8]) -> Got {
+        self.watch(sent, run)
+    }
+
+    #[track_caller]
+    fn watch(&mut self, sent: &[u8], run: impl FnOnce(&Xdp, &[u8]) -> (Action, Vec<u8>)) -> Got {
+        let before = self.counts();
+        let (action, frame) = run(self.plane.director(), sent);
+        let counted = &self.counts() - &before;
+        let name = |(id, counters)| (self.name(id), counters);
+        let reals = counted.reals.into_iter().map(name).collect();
+        Got { sent: sent.to_vec(), action, frame, reasons: counted.reasons, reals }
+    }
+
+    /// Runs the director on one frame that comes in by another device than loopback.
+    #[track_caller]
+    pub fn run_from(&mut self, ifindex: u32, frame: &Frame) -> Got {
+        self.watch(&frame.bytes(), |program, sent| run_from(program, Some(ifindex), sent))
+    }
+
+    /// Runs the director on one frame without a look at what it counts, which takes most of the time.
+    #[track_caller]
+    pub fn try_bytes(&mut self, sent: &[u8]) -> (Action, Vec<u8>) {
+        run(self.plane.director(), sent)
+    }
+
+    /// How many flows are tracked.
+    pub fn flows(&mut self) -> usize {
+        self.tables().flows().expect("flows can be read").len()
+    }
+
+    fn name(&self, id: u32) -> RealServer {
+        match image::real_address(&self.image.reals[&id]) {
+            SocketAddr::V4(address) => RealServer(address),
+            SocketAddr::V6(_) => panic!("no IPv6 yet"),
+        }
+    }
+
+    /// Every counter of every service and real.
+    fn counts(&mut self) -> Counts {
+        let services = self.image.services.values().map(|service| service.id);
+        let services: Vec<u32> = services.chain([lb_common::schema::UNSET]).collect();
+        let reals: Vec<u32> = self.image.reals.keys().copied().collect();
+        let tables = self.plane.tables();
+        let mut counts = Counts::default();
+        for service in services {
+            for (reason, count) in tables.reasons(service).expect("reasons can be read") {
+                *counts.reasons.entry(reason).or_default() += count;
+            }
+        }
+        for real in reals {
+            counts.reals.insert(real, tables.counters(real).expect("counters can be read"));
+        }
+        counts
+    }
+}
+
+/// Runs an XDP program on one frame. `repeat` is 1: a second run would see the first one's output.
+#[track_caller]
+pub fn run(program: &Xdp, sent: &[u8]) -> (Action, Vec<u8>) {
+    run_from(program, None, sent)
+}
+
+/// The same for a frame that comes in by a device; `None`: by loopback.
+#[track_caller]
+fn run_from(program: &Xdp, ifindex: Option<u32>, sent: &[u8]) -> (Action, Vec<u8>) {
+    let mut frame = vec![0; LARGEST];
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+    let length = u32::try_from(sent.len()).expect("a frame is smaller than that");
+    let context = ifindex.map(|ifindex| [0, length, 0, ifindex, 0, 0].map(u32::to_ne_bytes).concat());
+    let options = TestRunOptions {
+        data_in: Some(sent),
+        data_out: Some(&mut frame),
+        ctx_in: context.as_deref(),
+        repeat: 1,
+        ..TestRunOptions::default()
+    };
+    let result = program.test_run(options).expect("BPF_PROG_TEST_RUN takes the frame");
+    frame.truncate(result.data_size_out as usize);
+    (Action::of(result.return_value), frame)
+}
+
+#[derive(Default)]
+struct Counts {
+    reasons: BTreeMap<Reason, u64>,
+    reals: BTreeMap<u32, Counters>,
+}
+
+/// Only what moved.
+impl Sub for &Counts {
+    type Output = Counts;
+
+    fn sub(self, before: Self) -> Counts {
+        let moved = |(reason, count): (&Reason, &u64)| (*reason, count - before.reasons[reason]);
+        let counters = |(id, now): (&u32, &Counters)| {
+            let then = before.reals.get(id).copied().unwrap_or_default();
+            let moved = Counters {
+                packets_in: now.packets_in - then.packets_in,
+                bytes_in: now.bytes_in - then.bytes_in,
+                packets_out: now.packets_out - then.packets_out,
+                bytes_out: now.bytes_out - then.bytes_out,
+                new_flows: now.new_flows - then.new_flows,
+            };
+            (*id, moved)
+        };
+        Counts {
+            reasons: self.reasons.iter().map(moved).filter(|(_, count)| *count > 0).collect(),
+            reals: self.reals.iter().map(counters).filter(|(_, c)| *c != Counters::default()).collect(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One frame in, one frame out: the real programs in the real kernel, judged byte by byte.
+//!
+//! Nothing here skips: without root a test panics with the reason.
+
+mod fragments; // the first decides, later ones follow
+mod replies; //   a nat real's packets on their way back
+mod requests; //  from a client to a real, by each method
+mod scene; //     services that many tests use

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A nat real's packets on their way back: they come from the service.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use lb_common::reason::Reason;
+use lb_tests::packet::{
+    CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, client_receives, ping, tcp, tcp_service, udp,
+};
+use lb_userspace::control::model::Forward::{Dr, Nat, Tun};
+use rstest::rstest;
+
+use crate::scene::{ask, services};
+
+const REAL: RealServer = RealServer::at_port(1, 8080);
+const ANOTHER_VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 101);
+
+#[rstest]
+#[case::syn_ack(tcp(REAL.0, CLIENT).syn_ack())]
+#[case::data(tcp(REAL.0, CLIENT).data("HTTP/1.1 200 OK\r\n\r\n"))]
+#[case::fin(tcp(REAL.0, CLIENT).fin())]
+#[case::rst(tcp(REAL.0, CLIENT).rst())]
+#[case::udp(udp(REAL.0, CLIENT).data("answer"))]
+#[case::udp_without_checksum(udp(REAL.0, CLIENT).data("answer").without_checksum())]
+#[case::options(tcp(REAL.0, CLIENT).options(&[1; 12]).data("data"))]
+#[case::padded(tcp(REAL.0, CLIENT).rst().padded())]
+#[case::last_hop_but_one(udp(REAL.0, CLIENT).ttl(2))]
+fn a_reply_comes_from_the_service(#[case] reply: Frame) {
+    let mut plane = TestPlane::new(&services(Nat));
+    ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    ask(&mut plane, &udp(CLIENT, SERVICE));
+    let reply = REAL.answers(reply);
+    plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
+}
+
+#[rstest]
+#[case::of_no_flow(tcp(REAL.0, SocketAddrV4::new(*CLIENT.ip(), 1)))]
+#[case::from_another_port(tcp(SocketAddrV4::new(REAL.ip(), 8081), CLIENT))]
+#[case::of_another_protocol(udp(REAL.0, CLIENT))]
+#[case::to_another_client(tcp(REAL.0, SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 11), CLIENT.port())))]
+#[case::of_another_real(tcp(RealServer::at_port(2, 8080).0, CLIENT))]
+#[case::a_ping(ping(REAL.ip(), *CLIENT.ip()))]
+fn what_a_nat_real_sends_for_itself_is_untouched(#[case] sent: Frame) {
+    let mut plane = TestPlane::new(&services(Nat));
+    ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    plane.run(&REAL.answers(sent)).is_untouched();
+}
+
+/// Who sends by `dr` and `tun` sees no replies: what comes from there is something else.
+#[rstest]
+fn what_other_reals_send_is_untouched(
+    #[values(Dr, Tun)] method: lb_userspace::control::model::Forward,
+    #[values(tcp(RealServer::number(1).0, CLIENT).syn_ack(), udp(RealServer::number(1).0, CLIENT))]
+    sent: Frame,
+) {
+    let mut plane = TestPlane::new(&services(method));
+    ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    ask(&mut plane, &udp(CLIENT, SERVICE));
+    plane.run(&RealServer::number(1).answers(sent)).is_untouched();
+}
+
+#[rstest]
+fn a_reply_at_its_last_hop_is_passed(#[values(0, 1)] ttl: u8) {
+    let mut plane = TestPlane::new(&services(Nat));
+    ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    plane.run(&REAL.answers(tcp(REAL.0, CLIENT).syn_ack().ttl(ttl))).is_passed(Reason::TtlExceeded);
+}
+
+#[test]
+fn a_service_for_every_port_keeps_each_port() {
+    let real = RealServer::at_port(1, 0);
+    let mut plane = TestPlane::new(&[tcp_service().port(0).real(Nat, real)]);
+    for port in [22, 443] {
+        let (service, at) = (SocketAddrV4::new(VIP, port), RealServer::at_port(1, port));
+        let sent = tcp(CLIENT, service).syn();
+        plane.run(&sent).reaches_a_real_as(&at.receives(Nat, &sent));
+        let reply = real.answers(tcp(at.0, CLIENT).syn_ack());
+        plane.run(&reply).reaches_the_client_as(&client_receives(&reply, service));
+    }
+}
+
+/// One real at one port for two services: its source alone does not say whose the reply is.
+#[test]
+fn two_services_share_a_real_and_its_port() {
+    let another = SocketAddrV4::new(ANOTHER_VIP, PORT);
+    let pools = [tcp_service().real(Nat, REAL), tcp_service().vip(ANOTHER_VIP).real(Nat, REAL)];
+    let mut plane = TestPlane::new(&pools);
+    for (port, service) in [(1001, SERVICE), (1002, another), (1003, another), (1004, SERVICE)] {
+        let client = SocketAddrV4::new(*CLIENT.ip(), port);
+        ask(&mut plane, &tcp(client, service).syn());
+        let reply = REAL.answers(tcp(REAL.0, client).syn_ack());
+        plane.run(&reply).reaches_the_client_as(&client_receives(&reply, service));
+    }
+    plane.run(&REAL.answers(tcp(REAL.0, SocketAddrV4::new(*CLIENT.ip(), 1005)))).is_untouched();
+}
+
+/// The same where one of the two is for every port.
+#[test]
+fn a_service_for_every_port_shares_a_real_with_another() {
+    let every_port = tcp_service().vip(ANOTHER_VIP).port(0).real(Nat, RealServer::at_port(1, 0));
+    let mut plane = TestPlane::new(&[tcp_service().real(Nat, REAL), every_port]);
+    let one = SERVICE;
+    let other = SocketAddrV4::new(ANOTHER_VIP, REAL.0.port());
+    for (port, service) in [(1001, one), (1002, other)] {
+        let client = SocketAddrV4::new(*CLIENT.ip(), port);
+        ask(&mut plane, &tcp(client, service).syn());
+        let reply = REAL.answers(tcp(REAL.0, client).syn_ack());
+        plane.run(&reply).reaches_the_client_as(&client_receives(&reply, service));
+    }
+}
+
+/// A service that comes to share a real leaves the connections of the other alone.
+#[test]
+fn a_connection_outlives_that_its_real_is_shared() {
+    let alone = tcp_service().real(Nat, REAL);
+    let mut plane = TestPlane::new(std::slice::from_ref(&alone));
+    ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    let newcomer = tcp_service().vip(ANOTHER_VIP).real(Nat, REAL);
+
+    plane.set(&[alone.clone(), newcomer]);
+
+    let reply = REAL.answers(tcp(REAL.0, CLIENT).data("more"));
+    plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
+    plane.set(&[alone]);
+    plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
+}
+
+/// Replies take the way that the client's last packet came by.
+#[test]
+fn a_reply_follows_a_client_that_moved() {
+    let mut plane = TestPlane::new(&services(Nat));
+    ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    let moved = lb_tests::packet::net::Link { to: [2, 0, 0, 0, 9, 1], from: [2, 0, 0, 0, 9, 2] };
+
+    ask(&mut plane, &tcp(CLIENT, SERVICE).link(moved));
+
+    let reply = REAL.answers(tcp(REAL.0, CLIENT).data("data"));
+    plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE).link(moved.back()));
+}
