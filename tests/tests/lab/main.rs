@@ -16,5 +16,6 @@ mod restart; //    the daemon dies and comes back
 mod spread; //     who gets how many connections
 mod start; //    what keeps a daemon from starting
 mod throughput; // iperf3
+mod tracking; // only where a pool change could hurt
 mod udp; //        datagrams
 mod untouched; //  what is no service's //  what must be refused
