@@ -81,6 +81,8 @@ reasons! {
     RedirectFailed = 15, "redirect_failed", Dropped;
     /// An ICMP error was due, but the limit of errors per second was reached.
     IcmpLimited = 16, "icmp_limited", Dropped;
+    /// An ICMP error larger than the tunnel takes: an error is never answered with an error.
+    TooBigIcmp = 17, "too_big_icmp", Dropped;
 }
 
 impl Reason {

@@ -99,7 +99,7 @@ pub fn store_words<const BYTES: usize, const WORDS: usize>(
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter.
 #[inline(always)]
-pub fn load_words<const BYTES: usize, const WORDS: usize>(
+fn load_words<const BYTES: usize, const WORDS: usize>(
     packet: &impl Packet,
     offset: usize,
 ) -> Result<[u32; WORDS], Reason> {

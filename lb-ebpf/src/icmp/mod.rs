@@ -46,7 +46,11 @@ fn to_real(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
     }
     let service = request::service(&key).ok_or(Reason::IcmpUnknownFlow)?;
     let (id, real) = select::peek(&service, &key).map_err(|reason| Stop::at(service.id, reason))?;
-    let stop = |reason| Stop::on_the_way_to(real, reason);
+    let stop = |reason| match reason {
+        // An error is never answered with an error (RFC 1122, section 3.2.2).
+        Reason::TooBig => Stop::on_the_way_to(real, Reason::TooBigIcmp),
+        _ => Stop::on_the_way_to(real, reason),
+    };
     if real.method == Method::Nat as u16 && real.reachable() {
         forward::may_hop(frame).map_err(stop)?;
         quote::translate(frame, parsed, &quote, End::Source, real.address, real.port).map_err(stop)?;

@@ -7,14 +7,14 @@ use std::{
 };
 
 use aya::{
-    EbpfLoader,
+    Ebpf, EbpfLoader,
     programs::{ProgramError, Xdp, XdpMode, links::FdLink},
 };
 use nix::net::if_::if_nametoindex;
 
 use super::{
     OBJECT,
-    load::{self, Limits},
+    load::{self, Limits, LoadError},
     pins,
 };
 use crate::failure::Failure;
@@ -41,6 +41,35 @@ impl From<DecapError> for Failure {
     }
 }
 
+/// The decapsulator, loaded but not attached.
+pub struct Decap {
+    ebpf: Ebpf,
+}
+
+impl Decap {
+    /// Loads the program.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the kernel does not take it.
+    pub fn load() -> Result<Self, LoadError> {
+        load::require_kernel()?;
+        // The maps of the director come with the object: as small as can be, since nobody uses them here.
+        let mut loader = EbpfLoader::new();
+        for (name, size) in load::sizes(&Limits { services: 1, reals: 1, flows: 1 }) {
+            loader.map_max_entries(name, size.min(64));
+        }
+        loader.override_global("AYA_LOG_LEVEL", &0u8, true);
+        let mut ebpf = loader.load(OBJECT)?;
+        load::load_program(&mut ebpf, "decap")?;
+        Ok(Self { ebpf })
+    }
+
+    /// The program.
+    pub fn program(&mut self) -> &mut Xdp {
+        load::program(&mut self.ebpf, "decap")
+    }
+}
+
 /// Attaches the decapsulator to `interface` and pins its link as `<bpffs>/host/<ifindex>`; true if it was not there
 /// before. Native mode where the driver has it, else generic.
 ///
@@ -54,18 +83,9 @@ pub fn attach(interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
     let path = pin(interface, bpffs)?;
     pins::prepare_dir(bpffs).map_err(|e| failed(&e))?;
     pins::prepare_dir(&bpffs.join("host")).map_err(|e| failed(&e))?;
-    load::require_kernel().map_err(|e| DecapError { hint: Some(e.hint().to_owned()), ..failed(&e) })?;
-
-    // The maps of the director come with the object: as small as can be, since nobody uses them here.
-    let mut loader = EbpfLoader::new();
-    for (name, size) in load::sizes(&Limits { services: 1, reals: 1, flows: 1 }) {
-        loader.map_max_entries(name, size.min(64));
-    }
-    loader.override_global("AYA_LOG_LEVEL", &0u8, true);
-    let mut ebpf = loader.load(OBJECT).map_err(|e| failed(&e))?;
-    load::load_program(&mut ebpf, "decap").map_err(|e| failed(&e))?;
-    let program = load::program(&mut ebpf, "decap");
-    let link = attach_somehow(program, interface).map_err(|source| {
+    let mut decap =
+        Decap::load().map_err(|e| DecapError { hint: Some(e.hint().to_owned()), ..failed(&e) })?;
+    let link = attach_somehow(decap.program(), interface).map_err(|source| {
         let busy = matches!(&source, ProgramError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::EBUSY));
         let hint = busy.then(|| {
             format!("another XDP program is attached; see `ip link show {interface}`, and `ip link set dev {interface} xdp off`")

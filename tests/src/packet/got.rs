@@ -62,12 +62,14 @@ impl Got {
     #[track_caller]
     pub fn reaches_the_client_as(&self, expected: &Frame) {
         self.left_as(Action::Tx, expected);
-        let (packets, bytes) = self.only_real(|c| (c.packets_out, c.bytes_out));
-        self.claim(
-            (packets, bytes) == (1, self.length()),
-            "one packet out is counted, with its length",
-            None,
-        );
+        self.counted_out();
+    }
+
+    /// The same out of another device.
+    #[track_caller]
+    pub fn is_redirected_back_as(&self, expected: &Frame) {
+        self.left_as(Action::Redirect, expected);
+        self.counted_out();
     }
 
     /// Given to the director's own stack, byte by byte as it came, for a reason that is counted once.
@@ -135,6 +137,16 @@ impl Got {
     fn counted_in(&self) {
         let (packets, bytes) = self.only_real(|c| (c.packets_in, c.bytes_in));
         self.claim((packets, bytes) == (1, self.length()), "one packet in is counted, with its length", None);
+    }
+
+    #[track_caller]
+    fn counted_out(&self) {
+        let (packets, bytes) = self.only_real(|c| (c.packets_out, c.bytes_out));
+        self.claim(
+            (packets, bytes) == (1, self.length()),
+            "one packet out is counted, with its length",
+            None,
+        );
     }
 
     /// What moved at the one real whose counters did, no reason besides.

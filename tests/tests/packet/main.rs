@@ -3,7 +3,15 @@
 //!
 //! Nothing here skips: without root a test panics with the reason.
 
+mod answers; //   ICMP errors that the director makes
+mod any_bytes; // damage at random
+mod decap; //     the decapsulator of real servers
+mod devices; //   out of another device than it came by
+mod flows; //     who gets a new connection, and that it stays there
 mod fragments; // the first decides, later ones follow
+mod icmp; //      pings, and errors about flows
 mod replies; //   a nat real's packets on their way back
 mod requests; //  from a client to a real, by each method
 mod scene; //     services that many tests use
+mod truncated; // shorter than it says, at every length
+mod untouched; // what is none of ours

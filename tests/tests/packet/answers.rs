@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! ICMP errors that the director makes itself.
+
+use etherparse::{Icmpv4Type, icmpv4::DestUnreachableHeader};
+use lb_common::{reason::Reason, schema::Settings};
+use lb_tests::packet::{
+    Action, CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, error, net::CLIENT_LINK, tcp,
+    tcp_service, udp, udp_service,
+};
+use lb_userspace::control::model::Forward::{Dr, Nat, Tun};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use rstest::rstest;
+
+use crate::scene::{ask, services};
+
+/// What a client is told about its packet: header and eight bytes of it, as it came.
+fn told(code: DestUnreachableHeader, about: &Frame) -> Frame {
+    let kind = Icmpv4Type::DestinationUnreachable(code);
+    error(kind, VIP, *CLIENT.ip(), about).tos(0xc0).id(0).dont_fragment().link(CLIENT_LINK.back())
+}
+
+#[rstest]
+#[case::syn(tcp(CLIENT, SERVICE).syn())]
+#[case::data(tcp(CLIENT, SERVICE).data([b'x'; 1460]))]
+#[case::padded(tcp(CLIENT, SERVICE).padded())]
+#[case::udp(udp(CLIENT, SERVICE).data("question"))]
+#[case::udp_without_data(udp(CLIENT, SERVICE))]
+#[case::a_first_fragment(udp(CLIENT, SERVICE).data([1; 99]).part(0..80))]
+#[case::options_on_a_syn(tcp(CLIENT, SERVICE).syn().options(&[1; 4]))]
+#[case::options_on_a_datagram(udp(CLIENT, SERVICE).options(&[1; 8]))]
+#[case::options_and_padding(udp(CLIENT, SERVICE).options(&[1; 8]).padded())]
+#[case::all_options(udp(CLIENT, SERVICE).options(&[1; 40]))]
+#[case::all_options_and_data(tcp(CLIENT, SERVICE).options(&[1; 40]).data([b'x'; 500]))]
+#[case::last_hop(tcp(CLIENT, SERVICE).syn().ttl(1))]
+fn nobody_to_serve_means_port_unreachable(#[case] sent: Frame, #[values(&[], &[0, 0])] weights: &[u32]) {
+    let fill = |pool| {
+        (1..).zip(weights).fold(pool, |pool: lb_tests::packet::Pool, (number, weight)| {
+            pool.weighted(Dr, RealServer::number(number), *weight)
+        })
+    };
+    let mut plane = TestPlane::new(&[fill(tcp_service()), fill(udp_service())]);
+    plane.run(&sent).is_answered(Reason::NoReal, &told(DestUnreachableHeader::Port, &sent));
+    assert_eq!(plane.flows(), 0);
+}
+
+#[rstest]
+#[case::must_not_be_fragmented(tcp(CLIENT, SERVICE).data([b'x'; 1441]).dont_fragment())]
+#[case::may_be_fragmented(tcp(CLIENT, SERVICE).data([b'x'; 1460]))]
+#[case::udp(udp(CLIENT, SERVICE).data([b'x'; 1453]))]
+#[case::four_bytes_of_options(tcp(CLIENT, SERVICE).options(&[1; 4]).data([b'x'; 1437]))]
+#[case::forty_bytes_of_options(udp(CLIENT, SERVICE).options(&[1; 40]).data([b'x'; 1413]))]
+#[case::a_first_fragment(udp(CLIENT, SERVICE).data([1; 1999]).part(0..1464))]
+fn too_large_for_the_tunnel_means_the_size_that_fits(#[case] sent: Frame) {
+    let mut plane = TestPlane::new(&services(Tun));
+    let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1480 };
+    plane.run(&sent).is_answered(Reason::TooBig, &told(code, &sent));
+}
+
+#[rstest]
+fn what_just_fits_the_tunnel_is_sent(#[values(1480, 1479, 576)] length: usize) {
+    let mut plane = TestPlane::new(&services(Tun));
+    let sent = udp(CLIENT, SERVICE).data(vec![b'x'; length - 28]);
+    assert_eq!(sent.length(), length);
+    plane.run(&sent).reaches_a_real_as(&RealServer::by(Tun, 1).receives(Tun, &sent));
+}
+
+#[rstest]
+fn the_size_that_fits_is_that_of_the_way_to_the_real(#[values(576, 1400, 9000)] mtu: u32) {
+    let real = RealServer::by(Tun, 1);
+    let mut plane = TestPlane::new(&[]);
+    plane.route(real, Some(lb_userspace::control::neighbours::NextHop { mtu, ..real.next_hop() }));
+    plane.set(&services(Tun));
+    let fits = u16::try_from(mtu - 20).unwrap();
+    let sent = udp(CLIENT, SERVICE).data(vec![b'x'; usize::from(fits.min(3400)) - 27]);
+    if mtu == 9000 {
+        // A test run takes no frame so large: this one fits.
+        return plane.run(&sent).reaches_a_real_as(&real.receives(Tun, &sent));
+    }
+    let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: fits };
+    plane.run(&sent).is_answered(Reason::TooBig, &told(code, &sent));
+}
+
+/// RFC 1122, section 3.2.2: an error is never answered with an error.
+#[test]
+fn an_error_too_large_for_the_tunnel_is_dropped() {
+    let mut plane = TestPlane::new(&services(Tun));
+    ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    let kind = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Host);
+    let sent = error(kind, ROUTER, VIP, &tcp(SERVICE, CLIENT).data([b'x'; 1460])).quoting(1500);
+    plane.run(&sent).is_dropped(Reason::TooBigIcmp);
+}
+
+#[test]
+fn no_more_errors_are_made_in_a_second_than_allowed() {
+    const LIMIT: u32 = 3;
+    let mut one_cpu = CpuSet::new();
+    one_cpu.set(0).unwrap();
+    // Each CPU has its own budget. Zero is this thread.
+    sched_setaffinity(Pid::from_raw(0), &one_cpu).unwrap();
+    let settings = Settings { icmp_per_second: LIMIT, ..Settings::DEFAULT };
+    let mut plane = TestPlane::with_settings(settings, &[tcp_service()]);
+    let sent = tcp(CLIENT, SERVICE).syn();
+    for _ in 0..LIMIT {
+        plane.run(&sent).is_answered(Reason::NoReal, &told(DestUnreachableHeader::Port, &sent));
+    }
+    let got = plane.run(&sent);
+    assert_eq!(got.action, Action::Drop, "{got}");
+    let counted: Vec<_> = got.reasons.into_iter().collect();
+    assert_eq!(counted, [(Reason::NoReal, 1), (Reason::IcmpLimited, 1)]);
+}
+
+/// Later fragments cannot be answered, and nobody needs to be told twice.
+#[test]
+fn a_real_that_went_leaves_its_flows_to_the_others() {
+    let (one, two) = (RealServer::by(Nat, 1), RealServer::by(Nat, 2));
+    let mut plane = TestPlane::new(&[tcp_service().real(Nat, one)]);
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), one);
+
+    plane.set(&[tcp_service().real(Nat, two)]);
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE)), two);
+
+    plane.set(&[tcp_service()]);
+    let sent = tcp(CLIENT, SERVICE);
+    plane.run(&sent).is_answered(Reason::NoReal, &told(DestUnreachableHeader::Port, &sent));
+}

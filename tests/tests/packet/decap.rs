@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The decapsulator of real servers: takes the outer header off a tunnelled packet, and nothing else.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use etherparse::{Icmpv4Type, IpNumber, icmpv4::DestUnreachableHeader};
+use lb_tests::packet::{
+    Action, CLIENT, DIP, Frame, RealServer, SERVICE, VIP, error, judge, ping, plane, raw, tcp, tunnel, udp,
+};
+use lb_userspace::dataplane::decap::Decap;
+use rstest::rstest;
+
+const RIP: Ipv4Addr = RealServer::number(1).ip();
+
+#[track_caller]
+fn passes_as(sent: &[u8], expected: &[u8]) {
+    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let (action, frame) = plane::run(decap.program(), sent);
+    let [sent, got, wanted] = [sent, &frame, expected].map(judge::decode);
+    assert!(
+        action == Action::Pass && frame == expected,
+        "sent:\n{sent}came out, {action:?}:\n{got}expected:\n{wanted}"
+    );
+}
+
+#[rstest]
+#[case::syn(tcp(CLIENT, SERVICE).syn())]
+#[case::data(tcp(CLIENT, SERVICE).data([b'x'; 1440]))]
+#[case::datagram(udp(CLIENT, SERVICE).data("question"))]
+#[case::padded(udp(CLIENT, SERVICE).padded())]
+#[case::inner_options(udp(CLIENT, SERVICE).options(&[1; 40]).data("question"))]
+#[case::inner_fragment(udp(CLIENT, SERVICE).data([1; 999]).part(504..800))]
+#[case::inner_ping(ping(*CLIENT.ip(), VIP))]
+#[case::inner_error(error(
+    Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1400 }),
+    *CLIENT.ip(), VIP, &tcp(SERVICE, CLIENT)
+))]
+#[case::a_tunnel_in_the_tunnel(tunnel(*CLIENT.ip(), VIP, tcp(CLIENT, SERVICE)))]
+fn the_outer_header_goes(#[case] inner: Frame) {
+    passes_as(&tunnel(DIP, RIP, inner.clone()).bytes(), &inner.bytes());
+}
+
+#[rstest]
+#[case::no_tunnel(tcp(CLIENT, SERVICE).syn())]
+#[case::a_ping(ping(DIP, RIP))]
+#[case::ipv6_in_ipv4(raw(IpNumber::IPV6, DIP, RIP, &[0x60; 60]))]
+#[case::ipv6_that_says_it_is_ipv4(raw(IpNumber::IPV4, DIP, RIP, &[0x60; 60]))]
+#[case::gre(raw(IpNumber::GRE, DIP, RIP, &[0x45; 60]))]
+#[case::outer_options(tunnel(DIP, RIP, tcp(CLIENT, SERVICE)).options(&[1; 4]))]
+#[case::an_outer_fragment(tunnel(DIP, RIP, tcp(CLIENT, SERVICE).data([1; 99])).part(0..64))]
+#[case::a_later_outer_fragment(tunnel(DIP, RIP, tcp(CLIENT, SERVICE).data([0x45; 99])).part(64..139))]
+#[case::an_empty_tunnel(raw(IpNumber::IPV4, DIP, RIP, &[]))]
+#[case::udp_to_itself(udp(CLIENT, SocketAddrV4::new(RIP, 4)))]
+fn anything_else_stays_as_it_is(#[case] sent: Frame) {
+    passes_as(&sent.bytes(), &sent.bytes());
+}
+
+/// A packet that is shorter than its headers say is left to the kernel, whole or stripped; nothing is lost.
+#[test]
+fn a_frame_of_any_length_passes() {
+    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let sent = tunnel(DIP, RIP, tcp(CLIENT, SERVICE).data("data")).bytes();
+    for length in 14..sent.len() {
+        let (action, frame) = plane::run(decap.program(), &sent[..length]);
+        let stripped = [&sent[..14], sent.get(34..length).unwrap_or_default()].concat();
+        assert_eq!(action, Action::Pass);
+        assert_eq!(frame, if length > 34 { &stripped } else { &sent[..length] }, "{length} bytes");
+    }
+}

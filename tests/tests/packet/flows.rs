@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who gets a new connection, and that it stays there.
+
+use std::{
+    net::SocketAddrV4,
+    time::{Duration, Instant},
+};
+
+use lb_common::{reason::Reason, schema::Settings};
+use lb_tests::packet::{
+    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, tcp, tcp_service, udp, udp_service,
+};
+use lb_userspace::control::model::{
+    Forward::{Dr, Local, Nat, Tun},
+    Scheduler::{self, Mh, Rr, Wrr},
+};
+use rstest::rstest;
+
+use crate::scene::ask;
+
+/// Reals 1, 2, … of these weights.
+fn pool(scheduler: Scheduler, weights: &[u32]) -> Pool {
+    let pool = tcp_service().by(scheduler);
+    (1..)
+        .zip(weights)
+        .fold(pool, |pool, (number, weight)| pool.weighted(Dr, RealServer::number(number), *weight))
+}
+
+fn client(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(*CLIENT.ip(), port)
+}
+
+fn syn(port: u16) -> Frame {
+    tcp(client(port), SERVICE).syn()
+}
+
+/// Which reals get new connections from ports 1, 2, ….
+fn turns(plane: &mut TestPlane, ports: std::ops::Range<u16>) -> Vec<u8> {
+    ports.map(|port| ask(plane, &syn(port)).ip().octets()[3] - 10).collect()
+}
+
+#[rstest]
+#[case::round_robin(Rr, &[1, 5, 1], &[1, 2, 3, 1, 2, 3, 1])]
+#[case::round_robin_without_those_of_no_weight(Rr, &[1, 0, 1], &[1, 3, 1, 3])]
+#[case::by_weight(Wrr, &[4, 3, 2], &[1, 1, 2, 1, 2, 3, 1, 2, 3, 1, 1, 2])]
+#[case::by_reduced_weight(Wrr, &[200, 100, 0], &[1, 1, 2, 1, 1, 2])]
+fn turns_are_taken_in_order(#[case] scheduler: Scheduler, #[case] weights: &[u32], #[case] order: &[u8]) {
+    let mut plane = TestPlane::new(&[pool(scheduler, weights)]);
+    let ports = 1..u16::try_from(order.len()).unwrap() + 1;
+    assert_eq!(turns(&mut plane, ports), order);
+}
+
+#[rstest]
+fn a_flow_stays_where_it_began(#[values(Mh, Rr, Wrr)] scheduler: Scheduler) {
+    let mut plane = TestPlane::new(&[pool(scheduler, &[1, 1, 1])]);
+    let reals = turns(&mut plane, 1..10);
+    for port in (1..10).rev() {
+        let got = plane.run(&tcp(client(port), SERVICE).data("data"));
+        assert_eq!((got.real(), got.new_flows()), (RealServer::number(reals[usize::from(port) - 1]), 0));
+    }
+    // A repeated SYN is the same connection.
+    assert_eq!(turns(&mut plane, 1..10), reals);
+    assert_eq!(plane.flows(), 9);
+}
+
+#[rstest]
+#[case::reals_come(&[1, 1, 1, 1, 1, 1, 1, 1])]
+#[case::reals_drain(&[0, 0, 1])]
+#[case::all_drain(&[0, 0, 0])]
+fn a_flow_stays_when_the_pool_changes(#[case] weights: &[u32], #[values(Mh, Rr, Wrr)] scheduler: Scheduler) {
+    let mut plane = TestPlane::new(&[pool(scheduler, &[1, 1, 1])]);
+    let reals = turns(&mut plane, 1..30);
+
+    plane.set(&[pool(scheduler, weights)]);
+
+    for (port, real) in (1..30).zip(reals) {
+        assert_eq!(ask(&mut plane, &tcp(client(port), SERVICE)), RealServer::number(real));
+    }
+}
+
+#[test]
+fn flows_of_reals_that_stay_do_so_when_another_goes() {
+    let mut plane = TestPlane::new(&[pool(Mh, &[1, 1, 1])]);
+    let before = turns(&mut plane, 1..60);
+
+    plane.set(&[pool(Mh, &[1, 1])]);
+
+    let after: Vec<u8> =
+        (1..60).map(|port| ask(&mut plane, &tcp(client(port), SERVICE)).ip().octets()[3] - 10).collect();
+    for (before, after) in before.into_iter().zip(after) {
+        assert!(if before == 3 { after != 3 } else { after == before });
+    }
+}
+
+/// Directors that share config and seed choose alike: nothing but the packet decides.
+#[test]
+fn by_hash_every_director_chooses_alike() {
+    let mut one = TestPlane::new(&[pool(Mh, &[1, 2, 3])]);
+    let mut other = TestPlane::new(&[udp_service(), pool(Mh, &[1, 2, 3])]);
+    let reals = turns(&mut one, 1..200);
+    assert_eq!(turns(&mut other, 1..200), reals);
+    assert!((1..=3).all(|real| reals.contains(&real)));
+
+    let reseeded = Settings { seed: 42, ..Settings::DEFAULT };
+    let mut reseeded = TestPlane::with_settings(reseeded, &[pool(Mh, &[1, 2, 3])]);
+    assert_ne!(turns(&mut reseeded, 1..200), reals, "the seed keys the hash");
+}
+
+#[rstest]
+#[case::ack(tcp(CLIENT, SERVICE).data("data"))]
+#[case::fin(tcp(CLIENT, SERVICE).fin())]
+#[case::rst(tcp(CLIENT, SERVICE).rst())]
+#[case::syn_ack(tcp(CLIENT, SERVICE).syn_ack())]
+fn who_takes_turns_knows_nothing_of_an_unknown_flow(
+    #[case] sent: Frame,
+    #[values(Rr, Wrr)] scheduler: Scheduler,
+) {
+    let mut plane = TestPlane::new(&[pool(scheduler, &[1, 1])]);
+    plane.run(&sent).is_passed(Reason::NoFlow);
+    assert_eq!(plane.flows(), 0);
+    assert_eq!(turns(&mut plane, 1..3), [1, 2], "no turn was taken");
+}
+
+/// A director that takes over from another sees connections from their middle.
+#[rstest]
+#[case::ack(tcp(CLIENT, SERVICE).data("data"), 1)]
+#[case::fin(tcp(CLIENT, SERVICE).fin(), 1)]
+#[case::rst(tcp(CLIENT, SERVICE).rst(), 0)]
+fn by_hash_a_flow_is_taken_up_from_its_middle(#[case] sent: Frame, #[case] flows: u64) {
+    let mut plane = TestPlane::new(&[pool(Mh, &[1, 1, 1])]);
+    let got = plane.run(&sent);
+    assert_eq!((got.new_flows(), plane.flows() as u64), (flows, flows));
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), got.real());
+}
+
+/// kubernetes #70747: a balancer that sends the new connection's SYN to the old one's real stalls the client.
+#[rstest]
+#[case::after_fin(tcp(CLIENT, SERVICE).fin())]
+#[case::after_rst(tcp(CLIENT, SERVICE).rst())]
+fn a_syn_with_the_ports_of_a_closing_flow_is_a_new_one(#[case] end: Frame) {
+    let mut plane = TestPlane::new(&[pool(Rr, &[1, 1])]);
+    let first = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    assert_eq!(ask(&mut plane, &end), first);
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE)), first, "the last acknowledgement");
+
+    let got = plane.run(&tcp(CLIENT, SERVICE).syn());
+
+    assert_ne!(got.real(), first);
+    assert_eq!(got.new_flows(), 1);
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE)), got.real());
+}
+
+#[test]
+fn a_syn_within_a_connection_changes_nothing() {
+    let mut plane = TestPlane::new(&[pool(Rr, &[1, 1])]);
+    let real = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    ask(&mut plane, &tcp(CLIENT, SERVICE));
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), real);
+    assert_eq!(plane.flows(), 1);
+}
+
+#[test]
+fn a_silent_flow_ends_and_begins_anew() {
+    let settings = Settings { udp: 0, ..Settings::DEFAULT };
+    let reals = [RealServer::number(1), RealServer::number(2)];
+    let service = reals.into_iter().fold(udp_service().by(Rr), |pool, real| pool.real(Dr, real));
+    let mut plane = TestPlane::with_settings(settings, &[service]);
+    let first = ask(&mut plane, &udp(CLIENT, SERVICE));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while ask(&mut plane, &udp(CLIENT, SERVICE)) == first {
+        assert!(Instant::now() < deadline, "silent for more than no time at all, and yet it goes on");
+    }
+}
+
+#[test]
+fn more_flows_than_fit_push_out_the_oldest_and_are_all_served() {
+    let mut plane = TestPlane::new(&[pool(Mh, &[1, 1, 1])]);
+    for port in 1..4000 {
+        let (action, _) = plane.try_bytes(&syn(port).bytes());
+        assert_eq!(action, lb_tests::packet::Action::Tx);
+    }
+    assert!(plane.flows() <= 1024);
+}
+
+#[test]
+fn services_and_protocols_have_flows_of_their_own() {
+    let mut plane = TestPlane::new(&[
+        pool(Rr, &[1, 1]),
+        udp_service().by(Rr).real(Dr, RealServer::number(5)),
+        pool(Rr, &[0, 0, 1]).port(81),
+    ]);
+    let other = SocketAddrV4::new(*SERVICE.ip(), 81);
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), RealServer::number(1));
+    assert_eq!(ask(&mut plane, &udp(CLIENT, SERVICE)), RealServer::number(5));
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, other).syn()), RealServer::number(3));
+    assert_eq!(ask(&mut plane, &tcp(client(2), SERVICE).syn()), RealServer::number(2));
+    assert_eq!(plane.flows(), 4);
+}
+
+#[test]
+fn one_service_has_reals_of_every_method() {
+    let reals = [Dr, Tun, Nat].map(|method| (method, RealServer::by(method, 1 + method as u8)));
+    let local = RealServer::by(Local, 9);
+    let pool = reals.iter().fold(tcp_service().by(Rr), |pool, (method, real)| pool.real(*method, *real));
+    let mut plane = TestPlane::new(&[pool.real(Local, local)]);
+    for (port, (method, real)) in (1..).zip(reals) {
+        let sent = syn(port);
+        plane.run(&sent).reaches_a_real_as(&real.receives(method, &sent));
+    }
+    plane.run(&syn(4)).is_passed(Reason::Local);
+    for (port, (method, real)) in (1..).zip(reals) {
+        let sent = tcp(client(port), SERVICE).data("data");
+        plane.run(&sent).reaches_a_real_as(&real.receives(method, &sent));
+    }
+    plane.run(&tcp(client(4), SERVICE).data("data")).is_passed(Reason::Local);
+}
