@@ -103,17 +103,14 @@ fn survives(plane: TestPlane, frames: &[Frame]) {
     let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
     let result = TestRunner::new(config).run(&input, |(which, damages)| {
         let mut sent = which.get(&frames).clone();
-        damages.iter().for_each(|damage| damage.to(&mut sent));
+        for damage in damages {
+            damage.to(&mut sent);
+        }
         let (action, frame) = plane.borrow_mut().try_bytes(&sent);
-        let verdict = is_sane(&sent, action, &frame);
-        prop_assert!(
-            verdict.is_ok(),
-            "{}\nsent:\n{}came out, {action:?}:\n{}",
-            verdict.unwrap_err(),
-            judge::decode(&sent),
-            judge::decode(&frame)
-        );
-        Ok(())
+        is_sane(&sent, action, &frame).map_err(|wrong| {
+            let [sent, frame] = [&sent, &frame].map(|bytes| judge::decode(bytes));
+            TestCaseError::fail(format!("{wrong}\nsent:\n{sent}came out, {action:?}:\n{frame}"))
+        })
     });
     result.unwrap_or_else(|error| panic!("{error}"));
 }

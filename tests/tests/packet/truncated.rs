@@ -29,8 +29,8 @@ fn goes_no_further(plane: &mut TestPlane, sent: &[u8]) -> Action {
 /// The frame with another total length and the header checksum that goes with it.
 fn claiming(frame: &Frame, length: usize) -> Vec<u8> {
     let mut bytes = frame.bytes();
-    let (mut ip, _) = etherparse::Ipv4Header::from_slice(&bytes[ETHERNET..]).unwrap();
-    ip.total_len = length.try_into().unwrap();
+    let (mut ip, _) = etherparse::Ipv4Header::from_slice(&bytes[ETHERNET..]).expect("frames are valid");
+    ip.total_len = length.try_into().expect("a length has 16 bits");
     ip.header_checksum = ip.calc_header_checksum();
     bytes[ETHERNET..ETHERNET + ip.header_len()].copy_from_slice(&ip.to_bytes());
     bytes
