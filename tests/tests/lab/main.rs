@@ -6,6 +6,7 @@
 mod bad_input;
 mod building; //   the lab itself, without xvs
 mod crossing; //   what passes the director, and what does not
+mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
 mod icmp; //       errors about a flow
 mod metrics; //    promtool and Prometheus
