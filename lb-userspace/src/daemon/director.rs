@@ -133,9 +133,13 @@ impl Director {
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
+        let known = self.unreachable();
         self.write(desired).await?;
         tracing::info!("{line}");
-        Ok(Done { changes: vec![line], warnings: self.settle().await })
+        let mut warnings = self.settle().await;
+        // What was wrong before is in `xvs status`; the operator of this change need not hear it again.
+        warnings.retain(|warning| !known.contains(warning));
+        Ok(Done { changes: vec![line], warnings })
     }
 
     /// Makes `desired` all that the director does.
