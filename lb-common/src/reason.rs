@@ -76,7 +76,7 @@ reasons! {
     /// An ICMP error to the VIP about a flow that xvs does not know.
     IcmpUnknownFlow = 13, "icmp_unknown_flow", Passed;
     /// A later fragment whose first one was not seen.
-    FragmentUnknown = 14, "fragment_unknown", Dropped;
+    FragmentUnknown = 14, "fragment_unknown", Passed;
     /// The device towards the real takes no frames from XDP.
     RedirectFailed = 15, "redirect_failed", Dropped;
     /// An ICMP error was due, but the limit of errors per second was reached.

@@ -17,7 +17,7 @@
 //! - *settled*: older than T, and no living flow of the slot is written down on another real than `now`: the
 //!   slot is steady again.
 
-use crate::track;
+use crate::{schema::UNSET, track};
 
 /// A slot of a table is a real's id, with this bit set while the slot is moved.
 pub const MOVED: u32 = 1 << 31;
@@ -74,6 +74,10 @@ impl Slot {
     pub const fn moved_to(self, real: u32, tick: u32, timeout: u32) -> Self {
         if self.now == real {
             return self;
+        }
+        if self.now == UNSET && self.moved.is_none() {
+            // There was no real, so there are no flows.
+            return Self::steady(real);
         }
         let base = match self.moved {
             // Old flows may not have spoken yet: they are still on the old base.

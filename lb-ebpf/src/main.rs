@@ -1,20 +1,30 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The data plane: XDP programs, of which `director` forwards and `decap` serves real servers.
 //!
-//! A packet passes top to bottom through the modules in the order listed here.
+//! The way of a packet, by module:
+//!
+//! - [`frame`]: bounds-checked access to it
+//! - [`request`]: a client's packet: its service, its real
+//! - [`select`]: which real: the flow table, then the scheduler's table
+//! - [`fragment`]: later fragments follow their first one
+//! - [`forward`]: dr, tun, nat, local: what happens to the packet
+//! - [`reply`]: a nat real's packet on its way back
+//! - [`icmp`]: errors about flows, and errors that we make
+//! - [`decap`]: IPIP on real servers without an ipip device
+//! - [`tables`]: every map, and the only code that touches one
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
 
 mod decap;
-mod forward; //  dr, tun, nat, local: what happens to the packet
-mod fragment; // later fragments follow their first one
-mod frame; //    bounds-checked access to the packet
-mod icmp; //     errors about flows, and errors that we make
-mod reply; //    a nat real's packet on its way back
-mod request; //  a client's packet: its service, its real
-mod select; //   which real: the flow table, then the scheduler's table
-mod tables; //   every map, and the only code that touches one //    IPIP on real servers without an ipip device
+mod forward;
+mod fragment;
+mod frame;
+mod icmp;
+mod reply;
+mod request;
+mod select;
+mod tables;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use frame::Frame;
@@ -78,6 +88,10 @@ pub fn director(ctx: XdpContext) -> u32 {
 /// The way of a packet.
 #[inline(always)]
 fn direct(frame: &Frame) -> Result<u32, Stop> {
+    // The kernel takes no unicast packet from a broadcast frame, and neither do we (RFC 1122, section 3.3.6).
+    if packet::is_group_frame(frame)? {
+        return Err(Reason::NotOurs.into());
+    }
     let parsed = packet::parse(frame)?;
     match (parsed.part, parsed.flow.protocol as u8) {
         (Part::Truncated, _) => Err(request::truncated(&parsed).into()),

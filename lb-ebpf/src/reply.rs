@@ -62,7 +62,7 @@ pub fn direct(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
     let now = tables::now();
     if track::age(flow.seen, now) >= track::ticks_of_seconds(1) {
         // What the real sends keeps the flow alive too: one-way streams exist.
-        tables::update_flow(&request, &Flow { seen: now, ..flow });
+        tables::touch_flow(&request, now);
     }
     if parsed.part == Part::First {
         fragment::remember_reply(parsed, &flow, request.destination);

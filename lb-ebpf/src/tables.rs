@@ -201,6 +201,15 @@ pub fn update_flow(key: &FlowKey, new: &Flow) {
     }
 }
 
+/// Writes when a known flow's last packet came, and nothing else: another CPU may be changing its state.
+#[inline(always)]
+pub fn touch_flow(key: &FlowKey, now: u32) {
+    if let Some(flow) = FLOWS.get_ptr_mut(key) {
+        // SAFETY: as in `update_flow`.
+        unsafe { (*flow).seen = now };
+    }
+}
+
 /// The decision on a datagram's first fragment.
 #[inline(always)]
 pub fn fragment(key: &FragmentKey) -> Option<Fragment> {
@@ -289,7 +298,8 @@ pub fn may_make_icmp() -> bool {
     let now = now();
     // SAFETY: as in `count_in`.
     let budget = unsafe { &mut *budget };
-    if track::age(budget.since, now) >= track::ticks_of_seconds(1) {
+    // Not `age`: a CPU may have made no error for longer than half the range of ticks.
+    if now.wrapping_sub(budget.since) >= track::ticks_of_seconds(1) {
         *budget = Budget { since: now, used: 0 };
     }
     budget.used += 1;

@@ -6,7 +6,7 @@
 
 use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr};
 
-use super::access::{Packet, Word as _, pointer_to_words};
+use super::access::{Packet, Word as _, load, pointer_to_words};
 use crate::{
     checksum::Sum,
     protocol,
@@ -62,6 +62,16 @@ pub const fn offset_of_checksum(protocol: u8) -> usize {
 #[inline(always)]
 pub fn frame_macs(packet: &impl Packet) -> Result<MacPair, Reason> {
     Ok(MacPair(load_words::<12, 3>(packet, 0)?))
+}
+
+/// Whether the frame is for a group of stations: a broadcast or multicast.
+///
+/// # Errors
+/// [`Reason::NotOurs`] if it is no frame at all.
+#[inline(always)]
+pub fn is_group_frame(packet: &impl Packet) -> Result<bool, Reason> {
+    let first: u8 = load(packet, 0).map_err(|_| Reason::NotOurs)?;
+    Ok(first & 1 != 0)
 }
 
 /// Writes the frame's destination and source.

@@ -65,8 +65,12 @@ impl Api {
 
     async fn call(&self, method: Method, path: &str, body: Bytes, kind: &str) -> Result<Bytes, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
-            Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()))
-                .hint("is `xvs run` running? `--socket PATH` or XVS_SOCKET names another socket")
+            let failure =
+                Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()));
+            if error.kind() == std::io::ErrorKind::PermissionDenied {
+                return failure.hint("the socket is its owner's alone: run this as root");
+            }
+            failure.hint("is `xvs run` running? `--socket PATH` or XVS_SOCKET names another socket")
         })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await

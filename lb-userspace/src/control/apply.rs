@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
+    reason::Reason,
     schema::{AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, Settings, Source, Tracking},
     track,
     wire::Be16,
@@ -25,6 +26,8 @@ use crate::{
 pub struct Outcome {
     /// The last counters of removed reals, by service id.
     pub retired: BTreeMap<u32, Counters>,
+    /// How often packets of removed services ended for each reason.
+    pub reasons: BTreeMap<Reason, u64>,
     /// Flows that ended with their reals.
     pub flows_removed: usize,
 }
@@ -102,7 +105,13 @@ fn apply_step(
             }
             tables.put_service(key, service)
         }
-        Step::RemoveService { key, .. } => tables.remove_service(key),
+        Step::RemoveService { key, service } => {
+            tables.remove_service(key)?;
+            for (reason, packets) in tables.reasons(service.id)? {
+                *outcome.reasons.entry(reason).or_default() += packets;
+            }
+            Ok(())
+        }
         Step::RemoveSource { key } => tables.remove_source(key),
         Step::RemoveAddress { address } => tables.remove_address(*address),
         Step::RemoveReal { id, real } => {

@@ -50,17 +50,33 @@ pub struct DirectorSection {
     #[serde(default)]
     pub seed: u64,
     /// Services that fit.
-    pub max_services: Option<u32>,
+    pub max_services: Option<Size>,
     /// Reals that fit, of all services together.
-    pub max_reals: Option<u32>,
+    pub max_reals: Option<Size>,
     /// Tracked flows that fit.
-    pub max_flows: Option<u32>,
+    pub max_flows: Option<Size>,
     /// Idle time of established TCP flows, such as `15m`.
     pub tcp_timeout: Option<Timeout>,
     /// Idle time of closing TCP flows.
     pub tcp_fin_timeout: Option<Timeout>,
     /// Idle time of UDP flows.
     pub udp_timeout: Option<Timeout>,
+}
+
+/// How much a table holds: at least 1, at most what the kernel makes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "u32")]
+pub struct Size(pub u32);
+
+impl TryFrom<u32> for Size {
+    type Error = String;
+
+    fn try_from(size: u32) -> Result<Self, Self::Error> {
+        match size {
+            1..=33_554_432 => Ok(Self(size)),
+            _ => Err(format!("{size} is not between 1 and 33554432")),
+        }
+    }
 }
 
 /// A duration such as `300s` or `5m`.
@@ -75,8 +91,9 @@ impl TryFrom<String> for Timeout {
         let duration = humantime::parse_duration(&text)
             .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;
         match duration.as_secs() {
-            1..=2_592_000 => Ok(Self(duration)),
-            _ => Err(format!("{text} is not between 1s and 30days")),
+            // The programs count in ticks whose half range is 26 days.
+            1..=2_073_600 => Ok(Self(duration)),
+            _ => Err(format!("{text} is not between 1s and 24days")),
         }
     }
 }
@@ -123,9 +140,9 @@ impl DirectorSection {
     pub fn limits(&self) -> Limits {
         let default = Limits::default();
         Limits {
-            services: self.max_services.unwrap_or(default.services),
-            reals: self.max_reals.unwrap_or(default.reals),
-            flows: self.max_flows.unwrap_or(default.flows),
+            services: self.max_services.map_or(default.services, |size| size.0),
+            reals: self.max_reals.map_or(default.reals, |size| size.0),
+            flows: self.max_flows.map_or(default.flows, |size| size.0),
         }
     }
 

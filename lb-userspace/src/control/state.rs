@@ -29,6 +29,8 @@ pub struct State {
     pub vips: BTreeSet<IpAddr>,
     /// Counters of reals that were removed, so that a service's totals never go back.
     pub retired: BTreeMap<ServiceId, Totals>,
+    /// Packets of services that were removed, by the name of the reason, so that sums over all never go back.
+    pub gone: BTreeMap<String, u64>,
 }
 
 /// [`Counters`], in the file.
@@ -62,6 +64,8 @@ struct Stored {
     version: u32,
     services: Vec<StoredService>,
     vips: BTreeSet<IpAddr>,
+    #[serde(default)]
+    gone: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -99,7 +103,7 @@ impl State {
             let why = format!("it has version {}, this xvs knows {VERSION}", stored.version);
             return Err(broken(path, &why));
         }
-        let mut state = Self { vips: stored.vips, ..Self::default() };
+        let mut state = Self { vips: stored.vips, gone: stored.gone, ..Self::default() };
         for service in stored.services {
             let reals = service.reals.into_iter().map(|stored| (stored.address, stored.real)).collect();
             state.desired.services.insert(
@@ -127,7 +131,12 @@ impl State {
                 .collect(),
             retired: self.retired.get(id).copied().unwrap_or_default(),
         });
-        let stored = Stored { version: VERSION, services: services.collect(), vips: self.vips.clone() };
+        let stored = Stored {
+            version: VERSION,
+            services: services.collect(),
+            vips: self.vips.clone(),
+            gone: self.gone.clone(),
+        };
         replace(path, &stored).map_err(|error| {
             Failure::failed(format!("cannot write the state file {}: {error}", path.display()))
                 .hint("is there space, and may this user write there? `--state FILE` names another place")

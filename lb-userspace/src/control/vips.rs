@@ -48,6 +48,22 @@ pub struct VipManager {
     added: BTreeSet<IpAddr>,
 }
 
+/// Removes a VIP from every interface that has it as a host address; their names.
+///
+/// # Errors
+/// If it cannot be looked up or removed.
+pub async fn remove_everywhere(netlink: &Netlink, vip: IpAddr) -> Result<Vec<String>, NetlinkError> {
+    let mut names = Vec::new();
+    for holder in netlink.holders(vip).await? {
+        if holder.net == IpNet::from(vip) {
+            let interface = netlink.interface_by_index(holder.ifindex).await?;
+            netlink.remove_address(&interface, holder.net).await?;
+            names.push(interface.name);
+        }
+    }
+    Ok(names)
+}
+
 impl VipManager {
     /// Manages the VIPs of `interface`; `added` are those that an earlier run says it added.
     #[must_use]
@@ -102,7 +118,8 @@ impl VipManager {
     /// Removes a VIP if it was added here; others are left alone.
     pub async fn remove(&mut self, vip: IpAddr) -> Result<(), VipError> {
         if self.added.contains(&vip) {
-            self.netlink.remove_address(&self.interface, IpNet::from(vip)).await?;
+            // Wherever it is: an earlier run may have had another interface.
+            remove_everywhere(&self.netlink, vip).await?;
             self.added.remove(&vip);
         }
         Ok(())

@@ -9,7 +9,8 @@ use std::{
 };
 
 use lb_common::{
-    schema::Settings,
+    reason::Reason,
+    schema::{Choice, Settings},
     track::{self, State as FlowState},
 };
 
@@ -19,14 +20,14 @@ use crate::{
     control::{
         apply::{Time, apply},
         image::{Ids, Image},
-        model::{Desired, Forward, ServiceId},
+        model::{Desired, Forward, Service, ServiceId, Tracking},
         neighbours::{Neighbours, Resolution, Unresolved},
         plan::plan,
         state::State,
         validate,
         vips::{VipEvent, VipManager},
     },
-    dataplane::{DataPlane, Limits, TableError, clock},
+    dataplane::{DataPlane, Limits, Mode, PinDir, TableError, clock},
     failure::Failure,
     netlink::{self, Netlink},
 };
@@ -59,6 +60,10 @@ pub struct Parts {
     pub state_file: PathBuf,
     /// The state of an earlier run.
     pub state: State,
+    /// Where the data plane is pinned.
+    pub pins: PinDir,
+    /// Where in the kernel to run.
+    pub mode: Mode,
 }
 
 /// The director: what it should do, and everything that it takes to do it.
@@ -76,6 +81,8 @@ pub struct Director {
     neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
     pub(super) vips: Option<VipManager>,
+    pub(super) pins: PinDir,
+    pub(super) mode: Mode,
     /// Interfaces that the program is attached to, by index.
     pub(super) interfaces: BTreeMap<u32, String>,
 }
@@ -105,6 +112,8 @@ impl Director {
             state_file: parts.state_file,
             next_hops: BTreeMap::new(),
             vips: parts.vips,
+            pins: parts.pins,
+            mode: parts.mode,
             interfaces: BTreeMap::new(),
         })
     }
@@ -161,6 +170,7 @@ impl Director {
     /// As [`change`](Self::change).
     pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
         validate::desired(&desired, &self.limits)?;
+        self.may_leave_auto(&desired)?;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.ids.allocate(&desired);
@@ -173,10 +183,11 @@ impl Director {
             }
             return Err(error);
         }
-        let old = std::mem::replace(&mut self.state.desired, desired);
-        self.state.retired.retain(|id, _| self.state.desired.services.contains_key(id));
+        let old = self.state.clone();
+        self.state.desired = desired;
+        self.retire_services();
         if let Err(error) = self.save().await {
-            self.state.desired = old;
+            self.state = old;
             self.carry_out(&before)?;
             return Err(error);
         }
@@ -185,11 +196,61 @@ impl Director {
         Ok(())
     }
 
+    /// Refuses to leave `--tracking auto` where that would lose flows that nobody has written down.
+    fn may_leave_auto(&mut self, desired: &Desired) -> Result<(), Failure> {
+        let is_auto = |service: &Service| {
+            service.scheduler.choice() == Choice::Hash && service.tracking == Tracking::Auto
+        };
+        for (id, old) in self.state.desired.services.clone() {
+            let Some(new) = desired.services.get(&id).filter(|new| is_auto(&old) && !is_auto(new)) else {
+                continue;
+            };
+            if new.scheduler.choice() == Choice::Rotate {
+                let scheduler = new.scheduler.as_str();
+                return Err(Failure::wrong_input(format!(
+                    "service {id}: {scheduler} does not know the connections that --tracking auto did not write down"
+                ))
+                .hint("first `--tracking full` with the old scheduler, and when every connection has spoken, the new one"));
+            }
+            let slots = self.slots_in_transition(&id);
+            if slots > 0 {
+                return Err(Failure::failed(format!("service {id}: {slots} slots are in transition after a pool change"))
+                    .hint("connections in them would be lost; try again when `xvs service show` says that none is left"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what services counted that are gone, so that sums over all of them never go back.
+    fn retire_services(&mut self) {
+        let State { desired, retired, gone, .. } = &mut self.state;
+        retired.retain(|id, totals| {
+            let stays = desired.services.contains_key(id);
+            if !stays {
+                *gone.entry(Reason::Forwarded.as_str().to_owned()).or_default() +=
+                    totals.packets_in + totals.packets_out;
+            }
+            stays
+        });
+    }
+
     /// Puts the VIPs where the services are, and says what does not work all the same.
     pub(super) async fn settle(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
         warnings.extend(self.unreachable());
         warnings
+    }
+
+    /// Looks at the network again: interfaces that came back, VIPs that somebody took off, next hops.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh(&mut self) -> Result<(), Failure> {
+        self.attach_again().await;
+        for warning in self.reconcile_vips().await {
+            tracing::warn!("{warning}");
+        }
+        self.refresh_next_hops().await
     }
 
     /// Asks for the way to every real, and gives neighbours that were never asked before a moment to answer: a
@@ -222,6 +283,9 @@ impl Director {
                 self.state.retired.entry(*id).or_default().add(counters);
             }
         }
+        for (reason, packets) in outcome.reasons {
+            *self.state.gone.entry(reason.as_str().to_owned()).or_default() += packets;
+        }
         if outcome.flows_removed > 0 {
             tracing::info!(flows = outcome.flows_removed, "flows of removed reals were forgotten");
         }
@@ -232,7 +296,7 @@ impl Director {
     ///
     /// # Errors
     /// If the maps cannot be written.
-    pub async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
+    async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
         let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
         let next_hops = self.neighbours.refresh(&rips).await;
         if next_hops == self.next_hops {
@@ -257,6 +321,7 @@ impl Director {
         let Some(vips) = &mut self.vips else { return Vec::new() };
         let wanted: BTreeSet<IpAddr> = self.state.desired.vips().collect();
         let mut warnings = Vec::new();
+        let added = vips.added().clone();
         for event in vips.reconcile(&wanted).await {
             match event {
                 VipEvent::Added(vip) => tracing::info!(%vip, "VIP added and announced"),
@@ -264,6 +329,12 @@ impl Director {
                 VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
                 VipEvent::Failed(vip, error) => warnings.push(format!("VIP {vip}: {error}")),
             }
+        }
+        // From now on an address is ours in the file exactly if we added it.
+        if (vips.added() != &added || self.state.vips != added)
+            && let Err(error) = self.save_as_is()
+        {
+            warnings.push(error.message);
         }
         warnings
     }
@@ -303,8 +374,9 @@ impl Director {
         state.save(&self.state_file)
     }
 
-    /// Takes VIPs off again that the daemon added, when forwarding ends.
-    pub async fn remove_vips(&mut self) {
+    /// Forwarding has ended: takes VIPs off again that the daemon added, and lets neighbours age.
+    pub async fn let_go(&mut self) {
+        self.neighbours.release_all().await;
         let Some(vips) = &mut self.vips else { return };
         for event in vips.reconcile(&BTreeSet::new()).await {
             if let VipEvent::Failed(vip, error) = event {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The daemon: the one writer of the tables.
 
+mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
 mod director; // services, maps, neighbours and VIPs in step
 mod lock; //     one daemon per pin directory

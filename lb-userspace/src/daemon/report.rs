@@ -73,6 +73,11 @@ impl Director {
         let flows = self.count_flows()?;
         let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
         self.add_reasons(UNSET, &mut reasons)?;
+        for (name, packets) in &self.state.gone {
+            if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {
+                *reasons.entry(*reason).or_default() += packets;
+            }
+        }
         let mut services = Vec::new();
         for (id, service) in self.state.desired.services.clone() {
             let mut own = BTreeMap::new();
@@ -143,7 +148,7 @@ impl Director {
     }
 
     /// How many slots of a service a pool change moved that have not settled yet.
-    fn slots_in_transition(&mut self, id: &ServiceId) -> u32 {
+    pub(super) fn slots_in_transition(&mut self, id: &ServiceId) -> u32 {
         let service = self.ids.services.get(id).copied().unwrap_or(UNSET);
         let auto = self
             .image

@@ -2,7 +2,6 @@
 //! The life of the daemon.
 
 use std::{
-    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,8 +20,9 @@ use crate::{
     api::server::{self, Shared},
     control::{
         config::{self, Config},
+        neighbours::Neighbours,
         state::State,
-        vips::VipManager,
+        vips::{self, VipManager},
     },
     dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
     failure::Failure,
@@ -103,8 +103,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let _lock = PinLock::take(pins.path())?;
     let (limits, settings) = (config.director.limits(), config.director.settings());
     let load = Options { pins: Some(pins.clone()), limits, settings: Some(settings), log: options.verbose };
+    // With a link there, packets are forwarded by what is pinned: then it stays, whatever happens to this start.
+    let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
     let mut plane = DataPlane::load(&load)?;
-    let adopted = plane.adopted();
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())
     {
@@ -114,20 +115,16 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let vips = manage
         .then(|| VipManager::new(netlink.clone(), interfaces[0].clone(), std::mem::take(&mut state.vips)));
     let watch = Watch::open()?;
-    let parts = Parts { plane, limits, settings, netlink, vips, state_file: options.state.clone(), state };
+    let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
+    let state_file = options.state.clone();
+    let parts = Parts { plane, limits, settings, netlink, vips, state_file, state, pins: pins.clone(), mode };
     let mut director = Director::new(parts)?;
 
-    // 3. Traffic from here on.
-    let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
-    let started = match director.write(desired).await {
-        Ok(()) => director.attach(&interfaces, mode, &pins),
-        Err(failure) => Err(failure),
-    };
-    if let Err(failure) = started {
-        if !adopted && let Err(error) = pins.remove_all() {
-            tracing::warn!(%error, "the pins of this start could not be removed");
-        }
-        return Err(failure);
+    // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
+    director.attach(&interfaces)?;
+    director.write(desired).await?;
+    if let Some(fresh) = fresh {
+        fresh.keep();
     }
     for line in director.settle().await {
         tracing::warn!("{line}");
@@ -139,13 +136,31 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let mut director = director.lock().await;
     if options.detach_on_exit {
         pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
-        director.remove_vips().await;
+        director.let_go().await;
         tracing::info!("detached: nothing is forwarded any more");
     } else {
         director.save().await?;
         tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
     }
     end
+}
+
+/// Pins that a start makes, and that go again if it fails.
+struct Fresh(Option<PinDir>);
+
+impl Fresh {
+    /// The start did not fail.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(|pins| pins.remove_all()) {
+            tracing::warn!(%error, "the pins of this start could not be removed");
+        }
+    }
 }
 
 /// A file that goes when the daemon does, however it ends.
@@ -155,35 +170,6 @@ impl Drop for Cleanup {
     fn drop(&mut self) {
         // It may be gone already: then there is nothing to do.
         drop(std::fs::remove_file(&self.0));
-    }
-}
-
-impl Director {
-    /// Attaches to the interfaces, and lets go of those that are not asked for any more.
-    fn attach(&mut self, interfaces: &[Interface], mode: Mode, pins: &PinDir) -> Result<(), Failure> {
-        let wanted: BTreeSet<u32> = interfaces.iter().map(|interface| interface.index).collect();
-        let before: BTreeSet<u32> = pins.linked().into_iter().collect();
-        for interface in interfaces {
-            let Interface { name, index, .. } = interface;
-            // Replies of nat leave by the device that the request came by.
-            self.plane().tables().put_device(*index).map_err(|error| Failure::failed(error.to_string()))?;
-            if let Err(error) = self.plane().attach(name, *index, mode) {
-                // What this start attached is taken off again; what was attached before goes on.
-                for index in wanted.difference(&before) {
-                    drop(std::fs::remove_file(pins.link(*index)));
-                }
-                return Err(error.into());
-            }
-            self.interfaces.insert(*index, name.clone());
-            let adopted = before.contains(index);
-            let instructions = self.plane().verified_instructions();
-            tracing::info!(interface = name, adopted, instructions, "attached");
-        }
-        for index in before.difference(&wanted) {
-            tracing::info!(ifindex = index, "detached: not asked for any more");
-            drop(std::fs::remove_file(pins.link(*index)));
-        }
-        self.plane().pin_program().map_err(|error| Failure::failed(error.to_string()))
     }
 }
 
@@ -197,6 +183,8 @@ async fn supervise(
     let broken = |error: std::io::Error| Failure::failed(format!("a server broke: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    // The terminal that it was started from has gone.
+    let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
     let api = axum::serve(socket, server::router(Arc::clone(director)));
     let mut api = tokio::spawn(api.into_future());
     if let Some(listener) = metrics {
@@ -211,6 +199,7 @@ async fn supervise(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => return Ok(()),
             ended = &mut api => {
                 let why = ended.map_or_else(|e| e.to_string(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
                 return Err(Failure::failed(format!("the API server ended: {why}")));
@@ -219,10 +208,10 @@ async fn supervise(
                 if !alive {
                     watch = Watch::open()?;
                 }
-                report(director.lock().await.refresh_next_hops().await.map(|()| 0), "next hops");
+                report(director.lock().await.refresh().await.map(|()| 0), "network");
             }
             _ = refresh.tick() => {
-                report(director.lock().await.refresh_next_hops().await.map(|()| 0), "next hops");
+                report(director.lock().await.refresh().await.map(|()| 0), "network");
             }
             _ = sweep.tick() => {
                 report(director.lock().await.sweep(), "sweep");
@@ -290,12 +279,14 @@ pub async fn detach(bpffs: &Path, state_file: &Path) -> Result<Vec<String>, Fail
     let mut state = State::load(state_file)?;
     let netlink = Netlink::open()?;
     for vip in std::mem::take(&mut state.vips) {
-        for holder in netlink.holders(vip).await? {
-            let interface = netlink.interface_by_index(holder.ifindex).await?;
-            netlink.remove_address(&interface, vip.into()).await?;
-            lines.push(format!("removed VIP {vip} from {}", interface.name));
+        for name in vips::remove_everywhere(&netlink, vip).await? {
+            lines.push(format!("removed VIP {vip} from {name}"));
         }
     }
+    // Nobody sends to the reals by XDP any more: their neighbours may age as others do.
+    let mut neighbours = Neighbours::new(netlink);
+    neighbours.refresh(&state.desired.rips().collect()).await;
+    neighbours.release_all().await;
     if state_file.exists() {
         state.save(state_file)?;
     }

@@ -79,7 +79,11 @@ impl Director {
                 pass.over.push((*key, *flow));
                 return;
             }
-            let Some(real) = reals.get(&flow.real) else { return };
+            let Some(real) = reals.get(&flow.real) else {
+                // A daemon died between removing a real and forgetting its flows.
+                pass.over.push((*key, *flow));
+                return;
+            };
             if let Some(service) = auto.get(&real.service) {
                 let slot = hash::reduce(hash::flow(key, settings.seed), service.slots.min(TABLE_SIZE));
                 pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);
@@ -117,6 +121,10 @@ impl Director {
 
     fn forget(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
         let tables = self.plane.tables();
+        if tables.flow(key) != Some(*flow) {
+            // It has spoken since it was looked at.
+            return Ok(());
+        }
         tables.remove_flow(key)?;
         match self.image.reals.get(&flow.real) {
             Some(real) => apply::forget_reply(tables, key, real),

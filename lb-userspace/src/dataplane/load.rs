@@ -100,7 +100,7 @@ impl LoadError {
                 "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN"
             }
             Self::Kernel(_) => {
-                "xvs needs Linux 5.15 or newer with CONFIG_BPF_SYSCALL, and is tested on 6.1 and newer"
+                "xvs needs Linux 5.12 or newer with CONFIG_BPF_SYSCALL; docs/limits.md says what it was tested on"
             }
             Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
                 "take the old data plane off with `xvs detach` (forwarding stops), then start again; services are kept in the state file"
@@ -229,6 +229,8 @@ fn refine(error: EbpfError) -> LoadError {
 /// Entries of the maps whose size is chosen at load time.
 pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
     let Limits { services, reals, flows } = *limits;
+    // What replaces a full set is written before that is removed.
+    let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
     vec![
         ("SERVICES", services),
         ("TABLES", services + 1),

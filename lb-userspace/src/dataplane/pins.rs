@@ -139,6 +139,11 @@ impl PinDir {
         let schema = self.map(SCHEMA_MAP);
         if schema.exists() {
             let found = read_schema(&schema)?;
+            if found == 0 && self.linked().is_empty() {
+                // A first start that was killed before it had written the version: nobody forwards by these maps.
+                self.remove_all()?;
+                return Ok(false);
+            }
             if found != SCHEMA_VERSION {
                 return Err(PinError::Schema { dir: self.0.clone(), found });
             }

@@ -225,6 +225,12 @@ impl Tables {
         batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "FLOWS", source })
     }
 
+    /// A flow, if it is tracked.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
+        self.flows.get(key, 0).ok()
+    }
+
     /// Forgets a flow.
     pub fn remove_flow(&mut self, key: &FlowKey) -> Result<(), TableError> {
         gone(self.flows.remove(key)).map_err(failed("delete from", "FLOWS"))

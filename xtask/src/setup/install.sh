@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # Installs the packages named as arguments, and starts none of the daemons that come with them.
 # Called with `sh -eu`, as root.
 
