@@ -5,6 +5,7 @@
 //! - [`packet`]: headers and how a frame is taken apart
 //! - [`checksum`]: incremental updates of Internet checksums
 //! - [`hash`]: the flow hash, stable across versions
+//! - [`slot`]: whose flow it is while a pool change is under way
 //! - [`track`]: when a flow begins, how its state moves, when it has ended
 //! - [`schema`]: the keys and values of every map
 //! - [`reason`]: what became of a packet, and why
@@ -16,6 +17,7 @@ pub mod hash;
 pub mod packet;
 pub mod reason;
 pub mod schema;
+pub mod slot;
 pub mod track;
 pub mod wire;
 

@@ -141,6 +141,17 @@ impl State {
     }
 }
 
+/// Ticks of silence after which no flow of that protocol still lives: T in [`crate::slot`].
+#[inline(always)]
+#[must_use]
+pub const fn longest_timeout(protocol: u8, settings: &Settings) -> u32 {
+    match protocol {
+        protocol::TCP if settings.tcp > settings.tcp_fin => settings.tcp,
+        protocol::TCP => settings.tcp_fin,
+        _ => settings.udp,
+    }
+}
+
 /// Whether a known flow is over when this packet comes, so that the packet begins a new one: it was silent
 /// for too long, or a SYN reuses the ports of a closing connection (kubernetes #70747: a balancer that
 /// sends that SYN to the old real stalls the client for a second).

@@ -12,8 +12,8 @@ use aya_ebpf::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, Counters, Flow, FlowKey, Fragment, FragmentKey, Real, Service, ServiceKey, Settings,
-        Source, SourceKey, TABLE_SIZE, Table,
+        AddressUse, Counters, Flow, FlowKey, Fragment, FragmentKey, Move, Moves, Real, Service, ServiceKey,
+        Settings, Source, SourceKey, TABLE_SIZE, Table,
     },
     track,
     wire::Be32,
@@ -38,6 +38,10 @@ static REALS: Array<Real, 2> = Array::new();
 /// Tables of the schedulers by service id: real ids. One element per table, so that one system call fills it.
 #[btf_map]
 static TABLES: ArrayOfMaps<Array<Table, 1>, 2> = ArrayOfMaps::new();
+
+/// Moved slots by service id, see [`lb_common::slot`].
+#[btf_map]
+static MOVES: ArrayOfMaps<Array<Moves, 1>, 2> = ArrayOfMaps::new();
 
 /// The position of rotating schedulers by service id.
 #[btf_map]
@@ -128,6 +132,14 @@ pub fn table_entry(service: u32, index: u32) -> Option<u32> {
     // LLVM may know that the index is in range and would delete the check in `get`; the verifier does not
     // know and needs it.
     table.0.get(core::hint::black_box(index as usize)).copied()
+}
+
+/// The move of a slot that is marked as moved.
+#[inline(always)]
+pub fn slot_move(service: u32, index: u32) -> Option<Move> {
+    let moves = MOVES.get_value(service, &0)?;
+    // As in `table_entry`.
+    moves.0.get(core::hint::black_box(index as usize)).copied()
 }
 
 /// Takes the next position of a rotating scheduler.

@@ -24,8 +24,12 @@ fn run() -> Result<(), Failure> {
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    let runtime =
-        builder.enable_all().build().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let runtime = builder
+        .enable_all()
+        // A table and its moves pass over the stack, 0.8 MB together, more than once.
+        .thread_stack_size(16 << 20)
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
     runtime.block_on(cli.carry_out())
 }
 

@@ -27,7 +27,7 @@ pub fn stub() -> PathBuf {
 /// The target folder that this very program runs from.
 fn target() -> PathBuf {
     let exe = env::current_exe().expect("/proc is mounted");
-    // Tests run from target/debug/deps, the demo from target/debug.
+    // Tests run from target/debug/deps, the demo from target/release.
     let profile = exe.ancestors().find(|dir| dir.ends_with("debug") || dir.ends_with("release"));
     profile.and_then(Path::parent).expect("cargo's target folder").to_owned()
 }

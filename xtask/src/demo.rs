@@ -16,8 +16,9 @@ pub struct Args {
 /// Builds everything and runs the demo as root.
 pub fn run(args: &Args) -> Result<()> {
     build::release()?;
-    shell::run(shell::cargo().args(["build", "--package", "lb-tests", "--bin", "demo"]))?;
-    let mut demo = shell::root(workspace::target().join("debug/demo"));
+    // As xvs was built, so that what they share is compiled once.
+    shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", "demo"]))?;
+    let mut demo = shell::root(workspace::target().join("release/demo"));
     if args.keep {
         demo.arg("--keep");
     }

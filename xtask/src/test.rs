@@ -26,16 +26,23 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut unit = shell::cargo();
     unit.args(["test", "--no-fail-fast", "--package", "lb-common", "--package", "lb-userspace"]);
-    let units = shell::run(unit.args(["--package", "xtask", "--"]).args(&args.filters));
+    unit.args(["--package", "xtask", "--lib", "--bins", "--"]).args(&args.filters);
+    let mut doc = shell::cargo();
+    doc.args(["test", "--doc", "--package", "lb-common", "--package", "lb-userspace", "--"])
+        .args(&args.filters);
+    let results = [shell::run(&mut unit), shell::run(&mut doc)];
 
     // Built as whoever we are, run as root: nothing in the target folder ends up as root's.
     let mut lab = shell::cargo();
-    lab.args(["test", "--no-fail-fast", "--package", "lb-tests", "--"]).args(&args.filters);
+    lab.args(["test", "--no-fail-fast", "--package", "lb-userspace", "--package", "lb-tests"]);
+    lab.args(["--test", "*", "--"]).args(&args.filters);
     if !shell::is_root() {
-        say!("packet and lab tests need root: cargo runs them by sudo");
+        say!("packet, namespace and lab tests need root: cargo runs them by sudo");
         lab.env(runner_variable()?, "sudo --preserve-env");
     }
-    shell::run(&mut lab).and(units)
+    // All have run; the first failure is the result.
+    shell::run(&mut lab)?;
+    results.into_iter().collect()
 }
 
 /// The variable that names what cargo starts the host's programs with.

@@ -108,10 +108,7 @@ pub fn store<T: Word>(packet: &impl Packet, offset: usize, value: T) -> Result<(
     Ok(())
 }
 
-/// Reads `N` words in a row with one check of the bounds.
-///
-/// # Errors
-/// [`Reason::Truncated`] if the frame ends before.
+/// A pointer to `BYTES` bytes in a row, with one check of the bounds.
 #[inline(always)]
 pub(super) fn pointer_to_words<const BYTES: usize>(
     packet: &impl Packet,

@@ -16,7 +16,7 @@ pub use counters::Counters;
 pub use flow::{Flow, FlowKey};
 pub use fragment::{Fragment, FragmentKey};
 pub use real::{Method, Real};
-pub use service::{Choice, Service, ServiceKey, Table};
+pub use service::{Choice, Move, Moves, Service, ServiceKey, Table, Tracking};
 pub use settings::Settings;
 pub use source::{AddressUse, Source, SourceKey};
 

@@ -44,8 +44,23 @@ pub struct Service {
     pub slots: u32,
     /// How a new connection finds its entry: a [`Choice`].
     pub choice: u32,
+    /// Which flows are written down: a [`Tracking`].
+    pub tracking: u32,
 }
-layout!(Service, size: 12, align: 4);
+layout!(Service, size: 16, align: 4);
+
+/// Which flows of a service are written down in `FLOWS`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Tracking {
+    /// Those that a pool change could hurt (see [`crate::slot`]), and those of nat reals, whose replies need
+    /// the way back. Only for [`Choice::Hash`].
+    Auto = 0,
+    /// Every flow.
+    Full = 1,
+    /// None, but those of nat reals: a pool change moves living flows. Only for [`Choice::Hash`].
+    None = 2,
+}
 
 /// How a new connection finds its entry in the service's table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,11 +74,45 @@ pub enum Choice {
 
 /// Value of the one element of a service's table in `TABLES`: real ids, of which the first
 /// [`Service::slots`] are in use. The daemon rewrites it in place, an entry at a time, so that a packet sees
-/// either the old or the new real.
+/// either the old or the new real. An id with [`crate::slot::MOVED`] set has an entry in [`Moves`].
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Table(pub [u32; TABLE_SIZE as usize]);
 layout!(Table, size: 262_148, align: 4);
+
+/// A moved slot, see [`crate::slot`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Move {
+    /// The real of flows that are not written down.
+    pub base: u32,
+    /// The tick of the last move, or [`crate::slot::LONG_AGO`].
+    pub since: u32,
+}
+layout!(Move, size: 8, align: 4);
+
+/// Value of the one element of a service's moves in `MOVES`, made when the service's pool changes for the first
+/// time. Written by the daemon alone, each slot's move before the slot itself.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Moves(pub [Move; TABLE_SIZE as usize]);
+layout!(Moves, size: 524_296, align: 4);
+
+#[cfg(feature = "user")]
+impl Moves {
+    /// Moves of nothing. On the heap, as [`Table::boxed`].
+    ///
+    /// # Panics
+    /// Never: the slice has the table's length.
+    #[must_use]
+    pub fn boxed() -> Box<Self> {
+        let moves = vec![Move::default(); TABLE_SIZE as usize].into_boxed_slice();
+        let moves: Box<[Move; TABLE_SIZE as usize]> =
+            moves.try_into().expect("the slice has the table's length");
+        // SAFETY: `Moves` is `repr(transparent)` over the array.
+        unsafe { Box::from_raw(Box::into_raw(moves).cast()) }
+    }
+}
 
 #[cfg(feature = "user")]
 impl Table {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    model::{Forward, Protocol, RealAddress, Scheduler, ServiceId},
+    model::{Forward, Protocol, RealAddress, Scheduler, ServiceId, Tracking},
     state::Totals,
 };
 
@@ -21,6 +21,8 @@ pub enum Change {
         service: ServiceId,
         /// How it picks a real.
         scheduler: Scheduler,
+        /// Which flows are written down.
+        tracking: Tracking,
     },
     /// Change a service; what is `None` stays.
     EditService {
@@ -28,6 +30,8 @@ pub enum Change {
         service: ServiceId,
         /// How it picks a real.
         scheduler: Option<Scheduler>,
+        /// Which flows are written down.
+        tracking: Option<Tracking>,
     },
     /// Remove a service and its reals.
     RemoveService {
@@ -123,6 +127,10 @@ pub struct ServiceView {
     pub address: SocketAddr,
     /// How it picks a real.
     pub scheduler: Scheduler,
+    /// Which flows are written down.
+    pub tracking: Tracking,
+    /// Slots of its table that a pool change moved and that have not settled yet.
+    pub slots_in_transition: u32,
     /// Counters of all its reals, also of those that were removed.
     #[serde(flatten)]
     pub totals: Totals,

@@ -2,7 +2,10 @@
 //! `xvs real`.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, Subcommand};
 
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     api::{
         client::Api,
-        types::{Change, ServiceView, Stats},
+        types::{Change, Done, ServiceView, Stats},
     },
     control::model::{Forward, MAX_WEIGHT, Protocol, RealAddress, ServiceId},
     failure::Failure,
@@ -28,6 +31,12 @@ pub enum RealCommand {
     Edit(EditArgs),
     /// Remove a real server from a service; its connections begin anew elsewhere
     Remove(RealArgs),
+    /// Take no new connections on a real server, and see its old ones off
+    ///
+    /// Sets the weight to 0. With --wait, ends when no connection is left (exit code 0) or at the deadline (exit
+    /// code 1). Connections are those that are written down: with `--tracking auto`, only those of slots that the pool
+    /// change moved, which are all that the real still has.
+    Drain(DrainArgs),
     /// List the real servers of a service, or of all
     List(ListArgs),
 }
@@ -68,6 +77,22 @@ pub struct EditArgs {
     weight: Option<u32>,
 }
 
+/// Arguments of `xvs real drain`.
+#[derive(Args, Debug)]
+pub struct DrainArgs {
+    #[command(flatten)]
+    real: RealArgs,
+    /// Wait until no connection is left
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after that long, such as 5m
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+}
+
+/// How often waiting looks.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Arguments of `xvs real list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
@@ -75,7 +100,7 @@ pub struct ListArgs {
     #[arg(value_name = "PROTO", requires = "address")]
     protocol: Option<Protocol>,
     /// VIP and port of the service
-    #[arg(value_name = "VIP:PORT")]
+    #[arg(value_name = "VIP:PORT", value_parser = service::address)]
     address: Option<SocketAddr>,
 }
 
@@ -96,6 +121,7 @@ pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Fai
             Change::EditReal { service: service.id(), real, forward, weight }
         }
         RealCommand::Remove(RealArgs { service, real }) => Change::RemoveReal { service: service.id(), real },
+        RealCommand::Drain(args) => return drain(args, api, ui).await,
         RealCommand::List(ListArgs { protocol, address }) => {
             let services = match (protocol, address) {
                 (Some(protocol), Some(address)) => {
@@ -107,6 +133,43 @@ pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Fai
         }
     };
     ui.done(&api.post("/v1/changes", &change).await?)
+}
+
+/// Sets the weight to 0, and waits if that was asked for.
+async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let DrainArgs { real: RealArgs { service, real }, wait, deadline } = args;
+    let (id, address) = (service.id(), real.of_service(&service.id()));
+    let change = Change::EditReal { service: id, real, forward: None, weight: Some(0) };
+    let done: Done = api.post("/v1/changes", &change).await?;
+    let end = deadline.map(|deadline| Instant::now() + deadline);
+    let mut last = None;
+    loop {
+        let left = flows_left(api, id, address).await?;
+        if last != Some(left) && wait {
+            eprintln!("{left} connections left on {address}");
+            last = Some(left);
+        }
+        if left == 0 || !wait {
+            let line = format!("{address} of {id} takes no new connections, {left} are left");
+            return ui.done(&Done { changes: vec![line], warnings: done.warnings });
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Err(Failure::failed(format!(
+                "{left} connections are left on {address} of {id} at the deadline"
+            ))
+            .hint(format!(
+                "wait on with the same command, or end them with `xvs real remove {id} {address}`"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Connections of a real that are written down.
+async fn flows_left(api: &Api, id: ServiceId, address: SocketAddr) -> Result<u64, Failure> {
+    let view = service::find(api, id).await?;
+    let real = view.reals.iter().find(|real| real.address == address);
+    Ok(real.map_or(0, |real| real.active_flows + real.inactive_flows))
 }
 
 /// The reals of services as a table.

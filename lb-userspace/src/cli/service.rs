@@ -5,6 +5,7 @@
 use std::{fmt::Write as _, net::SocketAddr};
 
 use clap::{Args, Subcommand};
+use lb_common::schema::TABLE_SIZE;
 
 use super::{
     real,
@@ -15,7 +16,7 @@ use crate::{
         client::Api,
         types::{Change, ServiceView, Stats},
     },
-    control::model::{Protocol, Scheduler, ServiceId},
+    control::model::{Protocol, Scheduler, ServiceId, Tracking},
     failure::Failure,
 };
 
@@ -41,7 +42,7 @@ pub struct ServiceArgs {
     #[arg(value_name = "PROTO")]
     protocol: Protocol,
     /// VIP and port; port 0 means every port
-    #[arg(value_name = "VIP:PORT")]
+    #[arg(value_name = "VIP:PORT", value_parser = address)]
     address: SocketAddr,
 }
 
@@ -53,6 +54,16 @@ impl ServiceArgs {
     }
 }
 
+/// Reads VIP and port.
+///
+/// # Errors
+/// In words that show how it is written.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "not an address with a port; write 10.0.0.100:80 or [2001:db8::100]:80, with port 0 for every port".to_owned()
+    })
+}
+
 /// Arguments of `xvs service add`.
 #[derive(Args, Debug)]
 pub struct AddArgs {
@@ -61,6 +72,9 @@ pub struct AddArgs {
     /// How a new connection picks a real
     #[arg(long, value_name = "NAME", default_value = "mh")]
     scheduler: Scheduler,
+    /// Which flows are written down
+    #[arg(long, value_name = "WHICH", default_value = "full")]
+    tracking: Tracking,
 }
 
 /// Arguments of `xvs service edit`.
@@ -71,6 +85,9 @@ pub struct EditArgs {
     /// How a new connection picks a real
     #[arg(long, value_name = "NAME")]
     scheduler: Option<Scheduler>,
+    /// Which flows are written down
+    #[arg(long, value_name = "WHICH")]
+    tracking: Option<Tracking>,
 }
 
 /// Carries the command out.
@@ -79,11 +96,11 @@ pub struct EditArgs {
 /// What the daemon said.
 pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        ServiceCommand::Add(AddArgs { service, scheduler }) => {
-            Change::AddService { service: service.id(), scheduler }
+        ServiceCommand::Add(AddArgs { service, scheduler, tracking }) => {
+            Change::AddService { service: service.id(), scheduler, tracking }
         }
-        ServiceCommand::Edit(EditArgs { service, scheduler }) => {
-            Change::EditService { service: service.id(), scheduler }
+        ServiceCommand::Edit(EditArgs { service, scheduler, tracking }) => {
+            Change::EditService { service: service.id(), scheduler, tracking }
         }
         ServiceCommand::Remove(service) => Change::RemoveService { service: service.id() },
         ServiceCommand::Show(service) => {
@@ -120,12 +137,13 @@ fn list(services: &[ServiceView]) -> String {
             service.protocol.to_string(),
             service.address.to_string(),
             service.scheduler.as_str().to_owned(),
+            service.tracking.as_str().to_owned(),
             service.reals.len().to_string(),
             service.active_flows.to_string(),
             service.inactive_flows.to_string(),
         ]
     };
-    let columns = ["PROTO", "SERVICE", "SCHEDULER", ">REALS", ">ACTIVE", ">INACTIVE"];
+    let columns = ["PROTO", "SERVICE", "SCHEDULER", "TRACKING", ">REALS", ">ACTIVE", ">INACTIVE"];
     table(&columns, services.iter().map(row))
 }
 
@@ -133,6 +151,11 @@ fn show(view: &ServiceView) -> String {
     let mut page = list(std::slice::from_ref(view));
     page.push_str("\n\n");
     page.push_str(&real::list(std::slice::from_ref(view)));
+    if view.slots_in_transition > 0 {
+        let slots = view.slots_in_transition;
+        // Writing to a string cannot fail.
+        let _ = write!(page, "\n{slots} of {TABLE_SIZE} slots are in transition after a pool change");
+    }
     for reason in &view.reasons {
         // Writing to a string cannot fail.
         let _ = write!(page, "\n{}: {} packets", reason.reason, reason.packets);

@@ -5,14 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    schema::{AddressUse, Counters, Flow, FlowKey, Real, Source},
+    schema::{AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, Settings, Source, Tracking},
+    track,
     wire::Be16,
 };
 
-use super::{image::Image, plan::Step};
+use super::{
+    image::Image,
+    plan::Step,
+    slots::{self, Clock, Slots},
+};
 use crate::{
     dataplane::{TableError, Tables},
-    schedule,
+    schedule::{self, TableSpec},
 };
 
 /// What the maps told while a plan was carried out.
@@ -24,11 +29,33 @@ pub struct Outcome {
     pub flows_removed: usize,
 }
 
+/// When a plan is carried out, and how long flows live.
+#[derive(Clone, Copy, Debug)]
+pub struct Time<'a> {
+    /// Now, in ticks.
+    pub tick: u32,
+    /// The timeouts that the programs were loaded with.
+    pub settings: &'a Settings,
+}
+
+impl Time<'_> {
+    /// The same for the slots of a service of that protocol.
+    #[must_use]
+    pub fn clock(&self, protocol: u8) -> Clock {
+        Clock { tick: self.tick, timeout: track::longest_timeout(protocol, self.settings) }
+    }
+}
+
 /// Carries out `steps` one after the other, and keeps `image` to what the maps hold.
 ///
 /// # Errors
 /// [`TableError`] at the first step that the kernel refuses; `image` says how far it came.
-pub fn apply(tables: &mut Tables, image: &mut Image, steps: &[Step]) -> Result<Outcome, TableError> {
+pub fn apply(
+    tables: &mut Tables,
+    image: &mut Image,
+    steps: &[Step],
+    time: Time<'_>,
+) -> Result<Outcome, TableError> {
     let mut outcome = Outcome::default();
     let removed: BTreeMap<u32, Real> = steps
         .iter()
@@ -38,7 +65,7 @@ pub fn apply(tables: &mut Tables, image: &mut Image, steps: &[Step]) -> Result<O
         })
         .collect();
     for step in steps {
-        apply_step(tables, image, step, &mut outcome)?;
+        apply_step(tables, image, step, time, &mut outcome)?;
         image.apply(step);
     }
     if !removed.is_empty() {
@@ -51,6 +78,7 @@ fn apply_step(
     tables: &mut Tables,
     image: &Image,
     step: &Step,
+    time: Time<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), TableError> {
     match step {
@@ -65,7 +93,7 @@ fn apply_step(
             let was_shared = image.reals.get(id).is_some_and(|old| old.shared != 0);
             if real.shared != 0 && !was_shared && !new { remember_replies(tables, *id, real) } else { Ok(()) }
         }
-        Step::PutTable { service, spec } => tables.put_table(*service, &schedule::fill(&spec.turns())),
+        Step::PutTable { service, spec, before } => put_table(tables, *service, spec, before.as_ref(), time),
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
         Step::PutSource { key, source } => tables.put_source(key, source),
         Step::PutService { key, service, new } => {
@@ -82,6 +110,48 @@ fn apply_step(
             tables.put_real(*id, &Real::default())
         }
     }
+}
+
+/// Writes a table: whole, or, where only endangered flows are tracked, so that no living flow moves.
+fn put_table(
+    tables: &mut Tables,
+    service: u32,
+    spec: &TableSpec,
+    before: Option<&Service>,
+    time: Time<'_>,
+) -> Result<(), TableError> {
+    let turns = schedule::fill(&spec.turns());
+    if spec.tracking != Tracking::Auto {
+        return tables.put_table(service, &turns);
+    }
+    let alive = spec.pool.iter().map(|entry| entry.id).collect();
+    let old = match before {
+        Some(_) => read_slots(tables, service)?,
+        None => None,
+    };
+    let slots = slots::transition(old, before, turns, &alive, time.clock(spec.protocol));
+    write_slots(tables, service, &slots)
+}
+
+/// The slots of a service, if it has a table.
+///
+/// # Errors
+/// [`TableError`] if a map cannot be read.
+pub fn read_slots(tables: &mut Tables, service: u32) -> Result<Option<Slots>, TableError> {
+    let Some(table) = tables.table(service)? else { return Ok(None) };
+    let moves = tables.moves(service)?.unwrap_or_else(Moves::boxed);
+    Ok(Some(Slots { table, moves }))
+}
+
+/// Writes the slots of a service: a slot's move before the slot itself, so that no program sees a mark without it.
+///
+/// # Errors
+/// [`TableError`] if a map cannot be written.
+pub fn write_slots(tables: &mut Tables, service: u32, slots: &Slots) -> Result<(), TableError> {
+    if slots.moved() > 0 {
+        tables.put_moves(service, &slots.moves)?;
+    }
+    tables.put_table(service, &slots.table)
 }
 
 /// Notes whose the replies of a real's flows are, now that its address and port alone do not say so any more.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::{
-    model::{Desired, Forward, Protocol, Real, RealAddress, Scheduler, Service, ServiceId},
+    model::{Desired, Forward, Protocol, Real, RealAddress, Scheduler, Service, ServiceId, Tracking},
     validate,
 };
 use crate::{
@@ -88,6 +88,8 @@ struct ServiceSection {
     address: Spanned<SocketAddr>,
     #[serde(default)]
     scheduler: Scheduler,
+    #[serde(default)]
+    tracking: Tracking,
     #[serde(default)]
     real: Vec<RealSection>,
 }
@@ -169,7 +171,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     for section in file.service {
         let at = section.address.span().start;
         let id = ServiceId { protocol: section.protocol, address: *section.address.get_ref() };
-        let mut service = Service { scheduler: section.scheduler, ..Service::default() };
+        let mut service =
+            Service { scheduler: section.scheduler, tracking: section.tracking, ..Service::default() };
         for real in section.real {
             let at = real.address.span().start;
             let address = real.address.get_ref().of_service(&id);
@@ -224,6 +227,7 @@ pub fn write(desired: &Desired) -> String {
         protocol: Protocol,
         address: SocketAddr,
         scheduler: Scheduler,
+        tracking: Tracking,
         real: Vec<RealOut>,
     }
     #[derive(Serialize)]
@@ -236,6 +240,7 @@ pub fn write(desired: &Desired) -> String {
         protocol: id.protocol,
         address: id.address,
         scheduler: service.scheduler,
+        tracking: service.tracking,
         real: service
             .reals
             .iter()

@@ -9,13 +9,14 @@ use std::{
 
 use lb_common::{
     schema::{
-        AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey, UNSET,
+        self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
+        UNSET,
     },
     wire::{Be16, Be32, MacPair},
 };
 
 use super::{
-    model::{Desired, Forward, Protocol, Service, ServiceId},
+    model::{Desired, Forward, Protocol, Service, ServiceId, Tracking},
     neighbours::{NextHop, Resolution},
 };
 use crate::{
@@ -111,8 +112,12 @@ impl Image {
         for (id, service) in &desired.services {
             let (Some(&number), Some(key)) = (ids.services.get(id), service_key(id)) else { continue };
             let spec = table_spec(id, service, ids);
-            let value =
-                ServiceValue { id: number, slots: spec.slots(), choice: service.scheduler.choice() as u32 };
+            let value = ServiceValue {
+                id: number,
+                slots: spec.slots(),
+                choice: service.scheduler.choice() as u32,
+                tracking: spec.tracking as u32,
+            };
             image.services.insert(key, value);
             image.tables.insert(number, spec);
             image.use_address(key.address, AddressUse::VIP);
@@ -203,7 +208,21 @@ fn table_spec(id: &ServiceId, service: &Service, ids: &Ids) -> TableSpec {
     let entry = |(address, real): (&SocketAddr, &super::model::Real)| {
         Some(Entry { id: ids.real(id, address)?, address: *address, weight: real.weight })
     };
-    TableSpec { scheduler: service.scheduler, pool: service.reals.iter().filter_map(entry).collect() }
+    TableSpec {
+        scheduler: service.scheduler,
+        tracking: tracking(service),
+        protocol: id.protocol.number(),
+        pool: service.reals.iter().filter_map(entry).collect(),
+    }
+}
+
+/// What the programs track: a scheduler that rotates must know every flow.
+fn tracking(service: &Service) -> schema::Tracking {
+    match (service.scheduler.choice(), service.tracking) {
+        (schema::Choice::Rotate, _) | (_, Tracking::Full) => schema::Tracking::Full,
+        (schema::Choice::Hash, Tracking::Auto) => schema::Tracking::Auto,
+        (schema::Choice::Hash, Tracking::None) => schema::Tracking::None,
+    }
 }
 
 /// The key of a service; `None` for IPv6, which no map has yet.

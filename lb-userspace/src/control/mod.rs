@@ -8,6 +8,7 @@ pub mod image; //      what the maps should hold
 pub mod model; //      services and reals in the operator's words
 pub mod neighbours; // next hops of the reals
 pub mod plan; //       what must change, in which order
+pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
 pub mod state; //      the state file
 pub mod validate; //   what can be asked
 pub mod vips; //       VIPs on the ingress interface

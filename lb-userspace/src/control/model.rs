@@ -85,6 +85,31 @@ impl Scheduler {
     }
 }
 
+/// Which flows are written down.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Tracking {
+    /// Only flows that a pool change could hurt, where the scheduler hashes; else all
+    Auto,
+    /// All flows
+    #[default]
+    Full,
+    /// None: a pool change may move living flows (nat still tracks)
+    None,
+}
+
+impl Tracking {
+    /// The name in commands and output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How packets reach a real.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -210,6 +235,8 @@ pub struct Real {
 pub struct Service {
     /// How a new connection picks a real.
     pub scheduler: Scheduler,
+    /// Which flows are written down.
+    pub tracking: Tracking,
     /// The reals by RIP and port.
     pub reals: BTreeMap<SocketAddr, Real>,
 }

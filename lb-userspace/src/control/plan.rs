@@ -31,6 +31,8 @@ pub enum Step {
         service: u32,
         /// What the table is made of.
         spec: TableSpec,
+        /// What the service was before; `None` if the id was nobody's.
+        before: Option<Service>,
     },
     /// Say what an address is used for.
     PutAddress {
@@ -93,7 +95,8 @@ pub fn plan(have: &Image, want: &Image) -> Vec<Step> {
         steps.push(Step::PutReal { id: *id, real: *real, new });
     }
     for (service, spec) in changed(&have.tables, &want.tables) {
-        steps.push(Step::PutTable { service: *service, spec: spec.clone() });
+        let before = have.services.values().find(|old| old.id == *service).copied();
+        steps.push(Step::PutTable { service: *service, spec: spec.clone(), before });
     }
     for (address, used) in changed(&have.addresses, &want.addresses) {
         steps.push(Step::PutAddress { address: *address, used: *used });
@@ -136,7 +139,7 @@ impl Image {
     pub fn apply(&mut self, step: &Step) {
         match step {
             Step::PutReal { id, real, .. } => drop(self.reals.insert(*id, *real)),
-            Step::PutTable { service, spec } => drop(self.tables.insert(*service, spec.clone())),
+            Step::PutTable { service, spec, .. } => drop(self.tables.insert(*service, spec.clone())),
             Step::PutAddress { address, used } => drop(self.addresses.insert(*address, *used)),
             Step::PutSource { key, source } => drop(self.sources.insert(*key, *source)),
             Step::PutService { key, service, .. } => drop(self.services.insert(*key, *service)),

@@ -14,7 +14,7 @@ use std::{
 use lb_common::schema::Counters;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Desired, Real, Scheduler, Service, ServiceId};
+use super::model::{Desired, Real, Scheduler, Service, ServiceId, Tracking};
 use crate::failure::Failure;
 
 /// The version of the file's format.
@@ -69,6 +69,8 @@ struct StoredService {
     #[serde(flatten)]
     id: ServiceId,
     scheduler: Scheduler,
+    #[serde(default)]
+    tracking: Tracking,
     reals: Vec<StoredReal>,
     #[serde(default)]
     retired: Totals,
@@ -100,7 +102,10 @@ impl State {
         let mut state = Self { vips: stored.vips, ..Self::default() };
         for service in stored.services {
             let reals = service.reals.into_iter().map(|stored| (stored.address, stored.real)).collect();
-            state.desired.services.insert(service.id, Service { scheduler: service.scheduler, reals });
+            state.desired.services.insert(
+                service.id,
+                Service { scheduler: service.scheduler, tracking: service.tracking, reals },
+            );
             state.retired.insert(service.id, service.retired);
         }
         Ok(state)
@@ -114,6 +119,7 @@ impl State {
         let services = self.desired.services.iter().map(|(id, service)| StoredService {
             id: *id,
             scheduler: service.scheduler,
+            tracking: service.tracking,
             reals: service
                 .reals
                 .iter()
@@ -162,8 +168,11 @@ mod tests {
         let id = ServiceId { protocol: Protocol::Tcp, address: "192.0.2.1:80".parse().unwrap() };
         let mut state = State::default();
         let real = Real { forward: Forward::Tun, weight: 7 };
-        let service =
-            Service { scheduler: Scheduler::Wrr, reals: [("10.0.0.1:80".parse().unwrap(), real)].into() };
+        let service = Service {
+            scheduler: Scheduler::Wrr,
+            tracking: Tracking::Full,
+            reals: [("10.0.0.1:80".parse().unwrap(), real)].into(),
+        };
         state.desired.services.insert(id, service);
         state.vips.insert("192.0.2.1".parse().unwrap());
         state.retired.insert(id, Totals { packets_in: 5, ..Totals::default() });

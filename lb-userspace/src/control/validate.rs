@@ -4,7 +4,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::model::{Desired, Forward, MAX_WEIGHT, Real, Service, ServiceId};
+use lb_common::schema::Choice;
+
+use super::model::{Desired, Forward, MAX_WEIGHT, Real, Service, ServiceId, Tracking};
 use crate::{dataplane::Limits, failure::Failure};
 
 /// Checks all services together.
@@ -33,6 +35,13 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
 /// The first thing that is wrong, as wrong input.
 pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     host_address("VIP", id.address.ip())?;
+    if service.tracking == Tracking::None && service.scheduler.choice() == Choice::Rotate {
+        let scheduler = service.scheduler.as_str();
+        return Err(Failure::wrong_input(format!("service {id}: {scheduler} cannot do without tracking"))
+            .hint(
+                "it counts connections, so it must know them; use `--tracking full`, or `--scheduler mh`",
+            ));
+    }
     for (address, real) in &service.reals {
         self::real(id, address, real)?;
     }

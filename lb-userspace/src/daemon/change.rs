@@ -16,18 +16,27 @@ use crate::{
 /// Wrong input, if the change names something that is not there, or adds something that is.
 pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> {
     match change {
-        Change::AddService { service, scheduler } => {
+        Change::AddService { service, scheduler, tracking } => {
             if desired.services.contains_key(service) {
                 return Err(Failure::wrong_input(format!("service {service} is there already"))
                     .hint(format!("change it with `xvs service edit {service}`")));
             }
-            desired.services.insert(*service, Service { scheduler: *scheduler, ..Service::default() });
-            Ok(format!("added service {service}, scheduler {}", scheduler.as_str()))
+            desired.services.insert(
+                *service,
+                Service { scheduler: *scheduler, tracking: *tracking, ..Service::default() },
+            );
+            Ok(format!(
+                "added service {service}, scheduler {}, tracking {}",
+                scheduler.as_str(),
+                tracking.as_str()
+            ))
         }
-        Change::EditService { service, scheduler } => {
+        Change::EditService { service, scheduler, tracking } => {
             let entry = find(desired, service)?;
             entry.scheduler = scheduler.unwrap_or(entry.scheduler);
-            Ok(format!("service {service} now has scheduler {}", entry.scheduler.as_str()))
+            entry.tracking = tracking.unwrap_or(entry.tracking);
+            let (scheduler, tracking) = (entry.scheduler.as_str(), entry.tracking.as_str());
+            Ok(format!("service {service} now has scheduler {scheduler}, tracking {tracking}"))
         }
         Change::RemoveService { service } => {
             let reals = find(desired, service)?.reals.len();
@@ -85,10 +94,11 @@ pub fn describe(old: &Desired, new: &Desired) -> Vec<String> {
     let mut lines = Vec::new();
     for (id, service) in &new.services {
         let before = old.services.get(id);
+        let (scheduler, tracking) = (service.scheduler.as_str(), service.tracking.as_str());
         match before {
-            None => lines.push(format!("added service {id}, scheduler {}", service.scheduler.as_str())),
-            Some(before) if before.scheduler != service.scheduler => {
-                lines.push(format!("service {id} now has scheduler {}", service.scheduler.as_str()));
+            None => lines.push(format!("added service {id}, scheduler {scheduler}, tracking {tracking}")),
+            Some(before) if (before.scheduler, before.tracking) != (service.scheduler, service.tracking) => {
+                lines.push(format!("service {id} now has scheduler {scheduler}, tracking {tracking}"));
             }
             Some(_) => {}
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use lb_common::{
-    schema::{Flow, FlowKey, Settings},
+    schema::Settings,
     track::{self, State as FlowState},
 };
 
@@ -17,7 +17,7 @@ use super::change;
 use crate::{
     api::types::{Change, Done},
     control::{
-        apply::{self, apply},
+        apply::{Time, apply},
         image::{Ids, Image},
         model::{Desired, Forward, ServiceId},
         neighbours::{Neighbours, Resolution, Unresolved},
@@ -26,7 +26,7 @@ use crate::{
         validate,
         vips::{VipEvent, VipManager},
     },
-    dataplane::{DataPlane, Limits, TableError},
+    dataplane::{DataPlane, Limits, TableError, clock},
     failure::Failure,
     netlink::{self, Netlink},
 };
@@ -72,7 +72,7 @@ pub struct Director {
     pub(super) state: State,
     state_file: PathBuf,
     pub(super) ids: Ids,
-    image: Image,
+    pub(super) image: Image,
     neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
     pub(super) vips: Option<VipManager>,
@@ -80,7 +80,7 @@ pub struct Director {
     pub(super) interfaces: BTreeMap<u32, String>,
 }
 
-fn maps_failed(error: &TableError) -> Failure {
+pub(super) fn maps_failed(error: &TableError) -> Failure {
     Failure::failed(error.to_string())
         .hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
 }
@@ -133,8 +133,12 @@ impl Director {
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
-        let warnings = self.become_desired(desired).await?;
+        let known = self.unreachable();
+        self.write(desired).await?;
         tracing::info!("{line}");
+        let mut warnings = self.settle().await;
+        // What was wrong before is in `xvs status`; the operator of this change need not hear it again.
+        warnings.retain(|warning| !known.contains(warning));
         Ok(Done { changes: vec![line], warnings })
     }
 
@@ -144,14 +148,18 @@ impl Director {
     /// As [`change`](Self::change).
     pub async fn replace(&mut self, desired: Desired) -> Result<Done, Failure> {
         let changes = change::describe(&self.state.desired, &desired);
-        let warnings = self.become_desired(desired).await?;
+        self.write(desired).await?;
         for line in &changes {
             tracing::info!("{line}");
         }
-        Ok(Done { changes, warnings })
+        Ok(Done { changes, warnings: self.settle().await })
     }
 
-    async fn become_desired(&mut self, desired: Desired) -> Result<Vec<String>, Failure> {
+    /// Writes the maps and the state file so that they say `desired`.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
         validate::desired(&desired, &self.limits)?;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
@@ -174,9 +182,14 @@ impl Director {
         }
         self.ids = ids;
         self.next_hops = next_hops;
+        Ok(())
+    }
+
+    /// Puts the VIPs where the services are, and says what does not work all the same.
+    pub(super) async fn settle(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
         warnings.extend(self.unreachable());
-        Ok(warnings)
+        warnings
     }
 
     /// Asks for the way to every real, and gives neighbours that were never asked before a moment to answer: a
@@ -199,7 +212,10 @@ impl Director {
     /// Plans from what the maps hold to `want`, and does it.
     fn carry_out(&mut self, want: &Image) -> Result<(), Failure> {
         let steps = plan(&self.image, want);
-        let outcome = apply(self.plane.tables(), &mut self.image, &steps).map_err(|e| maps_failed(&e))?;
+        let settings = self.settings;
+        let time = Time { tick: clock::tick(), settings: &settings };
+        let outcome =
+            apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
         for (number, counters) in &outcome.retired {
             if let Some(id) = services.get(number) {
@@ -307,19 +323,12 @@ impl Director {
         self.state.save(&self.state_file)
     }
 
-    /// Now, as the programs count time.
-    pub(super) fn now() -> u32 {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map_or(Duration::ZERO, Duration::from);
-        track::tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
-    }
-
     /// Counts the flows of each real.
     ///
     /// # Errors
     /// If the map cannot be read.
     pub(super) fn count_flows(&mut self) -> Result<HashMap<u32, FlowCount>, Failure> {
-        let (now, settings) = (Self::now(), self.settings);
+        let (now, settings) = (clock::tick(), self.settings);
         let mut counts: HashMap<u32, FlowCount> = HashMap::new();
         self.plane
             .tables()
@@ -337,29 +346,5 @@ impl Director {
             })
             .map_err(|e| maps_failed(&e))?;
         Ok(counts)
-    }
-
-    /// Forgets flows that were silent for longer than their timeout. The programs see by themselves that they
-    /// are over; this gives their memory back.
-    ///
-    /// # Errors
-    /// If the map cannot be read or written.
-    pub fn sweep(&mut self) -> Result<usize, Failure> {
-        let (now, settings) = (Self::now(), self.settings);
-        let mut over: Vec<(FlowKey, Flow)> = Vec::new();
-        let tables = self.plane.tables();
-        let each = |key: &FlowKey, flow: &Flow| {
-            if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &settings) {
-                over.push((*key, *flow));
-            }
-        };
-        tables.for_each_flow(each).map_err(|e| maps_failed(&e))?;
-        for (key, flow) in &over {
-            tables.remove_flow(key).map_err(|e| maps_failed(&e))?;
-            if let Some(real) = self.image.reals.get(&flow.real) {
-                apply::forget_reply(tables, key, real).map_err(|e| maps_failed(&e))?;
-            }
-        }
-        Ok(over.len())
     }
 }

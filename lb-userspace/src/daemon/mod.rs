@@ -5,7 +5,8 @@ mod change; //   what an operator's change does to the services
 mod director; // services, maps, neighbours and VIPs in step
 mod lock; //     one daemon per pin directory
 mod report; //   what the daemon tells
-mod run; //      the life of the daemon
+mod run;
+mod sweep; //    ended flows and settled slots //      the life of the daemon
 
 pub use director::Director;
 pub use lock::PinLock;

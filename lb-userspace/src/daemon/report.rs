@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{
     reason::Reason,
-    schema::{SCHEMA_VERSION, UNSET},
+    schema::{self, SCHEMA_VERSION, UNSET},
     track::{self, State as FlowState},
 };
 
@@ -16,11 +16,12 @@ use super::{Director, director::FlowCount};
 use crate::{
     api::types::{Connection, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     control::{
+        apply,
         image::{real_address, socket_address},
         model::{Forward, Protocol, Real, Service, ServiceId},
         state::Totals,
     },
-    dataplane::TableError,
+    dataplane::{TableError, clock},
     failure::Failure,
 };
 
@@ -80,9 +81,9 @@ impl Director {
             }
             let view = self.service_view(&id, &service, &flows, &own)?;
             // The programs count a forwarded packet once, at its real.
-            *reasons.entry(Reason::Forwarded).or_default() +=
-                view.totals.packets_in + view.totals.packets_out;
-            *reasons.entry(Reason::Forwarded).or_default() -= own.get(&Reason::Local).copied().unwrap_or(0);
+            let local = own.get(&Reason::Local).copied().unwrap_or(0);
+            let counted = view.totals.packets_in + view.totals.packets_out;
+            *reasons.entry(Reason::Forwarded).or_default() += counted.saturating_sub(local);
             for (reason, packets) in &own {
                 *reasons.entry(*reason).or_default() += packets;
             }
@@ -131,12 +132,28 @@ impl Director {
             protocol: id.protocol,
             address: id.address,
             scheduler: service.scheduler,
+            tracking: service.tracking,
+            slots_in_transition: self.slots_in_transition(id),
             totals,
             active_flows: reals.iter().map(|real| real.active_flows).sum(),
             inactive_flows: reals.iter().map(|real| real.inactive_flows).sum(),
             reasons: Reason::ALL.iter().filter_map(|r| count(*r, reasons, false)).collect(),
             reals,
         })
+    }
+
+    /// How many slots of a service a pool change moved that have not settled yet.
+    fn slots_in_transition(&mut self, id: &ServiceId) -> u32 {
+        let service = self.ids.services.get(id).copied().unwrap_or(UNSET);
+        let auto = self
+            .image
+            .services
+            .values()
+            .any(|value| value.id == service && value.tracking == schema::Tracking::Auto as u32);
+        if !auto {
+            return 0;
+        }
+        apply::read_slots(self.plane.tables(), service).ok().flatten().map_or(0, |slots| slots.moved())
     }
 
     fn next_hop(&self, address: &SocketAddr, real: Real) -> String {
@@ -155,7 +172,7 @@ impl Director {
     /// # Errors
     /// If a map cannot be read.
     pub fn connections(&mut self) -> Result<Vec<Connection>, Failure> {
-        let (now, settings) = (Self::now(), self.settings);
+        let (now, settings) = (clock::tick(), self.settings);
         let reals: HashMap<u32, SocketAddr> = self
             .plane
             .tables()

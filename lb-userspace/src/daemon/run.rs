@@ -94,6 +94,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
 
     // 2. Prepare; nothing is visible yet.
     let socket = server::bind(&options.socket)?;
+    let _socket = Cleanup(options.socket.clone());
     let metrics = match options.metrics.or(config.director.metrics) {
         Some(address) => Some(bind_metrics(address).await?),
         None => None,
@@ -103,6 +104,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let (limits, settings) = (config.director.limits(), config.director.settings());
     let load = Options { pins: Some(pins.clone()), limits, settings: Some(settings), log: options.verbose };
     let mut plane = DataPlane::load(&load)?;
+    let adopted = plane.adopted();
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())
     {
@@ -114,11 +116,22 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let watch = Watch::open()?;
     let parts = Parts { plane, limits, settings, netlink, vips, state_file: options.state.clone(), state };
     let mut director = Director::new(parts)?;
-    director.replace(desired).await?.warnings.iter().for_each(|line| tracing::warn!("{line}"));
 
     // 3. Traffic from here on.
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
-    director.attach(&interfaces, mode, &pins)?;
+    let started = match director.write(desired).await {
+        Ok(()) => director.attach(&interfaces, mode, &pins),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = started {
+        if !adopted && let Err(error) = pins.remove_all() {
+            tracing::warn!(%error, "the pins of this start could not be removed");
+        }
+        return Err(failure);
+    }
+    for line in director.settle().await {
+        tracing::warn!("{line}");
+    }
     let director: Shared = Arc::new(Mutex::new(director));
     let end = supervise(&director, socket, metrics, watch).await;
 
@@ -132,9 +145,17 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         director.save().await?;
         tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
     }
-    // The socket may be another daemon's by now if its path was taken over; removing ours is a courtesy.
-    drop(std::fs::remove_file(&options.socket));
     end
+}
+
+/// A file that goes when the daemon does, however it ends.
+struct Cleanup(PathBuf);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        // It may be gone already: then there is nothing to do.
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 impl Director {

@@ -232,6 +232,7 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
     vec![
         ("SERVICES", services),
         ("TABLES", services + 1),
+        ("MOVES", services + 1),
         ("POSITIONS", services + 1),
         ("REALS", reals + 1),
         ("COUNTERS", reals + 1),

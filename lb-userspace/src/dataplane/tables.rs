@@ -1,35 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Typed access to every map.
 
-use std::{collections::HashMap, io, os::fd::AsFd as _};
+use std::{io, os::fd::AsFd as _};
 
 use aya::{
     Ebpf, Pod,
     maps::{
-        Array, ArrayOfMaps, DevMapHash, HashMap as BpfHashMap, IterableMap as _, Map, MapData, MapError,
-        PerCpuArray, PerCpuValues,
+        Array, DevMapHash, HashMap as BpfHashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray,
+        PerCpuValues,
     },
     util::nr_cpus,
 };
 use lb_common::{
     reason::Reason,
-    schema::{AddressUse, Counters, Flow, FlowKey, Real, Service, ServiceKey, Source, SourceKey, Table},
+    schema::{
+        AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, ServiceKey, Source, SourceKey, Table,
+    },
     wire::Be32,
 };
 use thiserror::Error;
 
-use super::batch;
-
-type InnerTable = Array<MapData, Table>;
+use super::{batch, per_service::PerService};
 
 /// Every map, open and typed. The daemon is the only writer.
 pub struct Tables {
     schema: Array<MapData, u32>,
     services: BpfHashMap<MapData, ServiceKey, Service>,
     reals: Array<MapData, Real>,
-    outer: ArrayOfMaps<MapData, InnerTable>,
-    /// Tables by service id, opened once: putting one into the outer map waits for an RCU grace period.
-    open: HashMap<u32, InnerTable>,
+    turns: PerService<Table>,
+    moves: PerService<Moves>,
     addresses: BpfHashMap<MapData, Be32, AddressUse>,
     sources: BpfHashMap<MapData, SourceKey, Source>,
     flows: BpfHashMap<MapData, FlowKey, Flow>,
@@ -75,12 +74,15 @@ pub enum TableError {
 }
 
 /// Makes a [`TableError`] of a [`MapError`].
-fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> TableError {
+pub(super) fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> TableError {
     move |source| TableError::Map { map, doing, source }
 }
 
 /// Takes a map out of the object as the type that it is.
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, TableError> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, TableError> {
     let map = ebpf.take_map(name).ok_or(TableError::Missing(name))?;
     map.try_into().map_err(failed("open", name))
 }
@@ -106,8 +108,8 @@ impl Tables {
             schema: take(ebpf, "SCHEMA")?,
             services: take(ebpf, "SERVICES")?,
             reals: take(ebpf, "REALS")?,
-            outer: take(ebpf, "TABLES")?,
-            open: HashMap::new(),
+            turns: PerService::open(ebpf, "TABLES")?,
+            moves: PerService::open(ebpf, "MOVES")?,
             addresses: take(ebpf, "ADDRESSES")?,
             sources: take(ebpf, "SOURCES")?,
             flows: take(ebpf, "FLOWS")?,
@@ -160,24 +162,24 @@ impl Tables {
         self.reals.set(id, real, 0).map_err(failed("write", "REALS"))
     }
 
+    /// A service's table, if it was ever written.
+    pub fn table(&mut self, service: u32) -> Result<Option<Box<Table>>, TableError> {
+        self.turns.read(service)
+    }
+
+    /// The moves of a service's slots, if there ever were any.
+    pub fn moves(&mut self, service: u32) -> Result<Option<Box<Moves>>, TableError> {
+        self.moves.read(service)
+    }
+
     /// Writes a service's table in place.
     pub fn put_table(&mut self, service: u32, table: &Table) -> Result<(), TableError> {
-        let write = failed("write", "TABLES");
-        if !self.open.contains_key(&service) {
-            let inner = if let Ok(inner) = self.outer.get(&service, 0) {
-                inner
-            } else {
-                let mut inner = InnerTable::create(1, 0).map_err(failed("create", "TABLES"))?;
-                inner.set(0, table, 0).map_err(&write)?;
-                self.outer.set(service, &inner, 0).map_err(&write)?;
-                inner
-            };
-            self.open.insert(service, inner);
-        }
-        match self.open.get_mut(&service) {
-            Some(inner) => inner.set(0, table, 0).map_err(write),
-            None => Err(TableError::Missing("TABLES")),
-        }
+        self.turns.write(service, table)
+    }
+
+    /// Writes the moves of a service's slots in place.
+    pub fn put_moves(&mut self, service: u32, moves: &Moves) -> Result<(), TableError> {
+        self.moves.write(service, moves)
     }
 
     /// Every address and its use.

@@ -7,7 +7,7 @@ pub mod sequence; // rr, wrr: the order in which reals take turns
 
 use std::net::SocketAddr;
 
-use lb_common::schema::{Choice, TABLE_SIZE, Table};
+use lb_common::schema::{self, Choice, TABLE_SIZE, Table};
 
 use crate::control::model::Scheduler;
 
@@ -27,6 +27,10 @@ pub struct Entry {
 pub struct TableSpec {
     /// How connections pick.
     pub scheduler: Scheduler,
+    /// Which flows are written down.
+    pub tracking: schema::Tracking,
+    /// The service's protocol, an IANA number: how long its flows live.
+    pub protocol: u8,
     /// The pool, ordered by address.
     pub pool: Vec<Entry>,
 }
@@ -61,6 +65,8 @@ impl TableSpec {
     pub fn slots(&self) -> u32 {
         let weights = || self.pool.iter().map(|entry| entry.weight).filter(|weight| *weight > 0);
         match self.scheduler {
+            // With all weights 0 the slots still say where living flows are.
+            Scheduler::Mh if !self.pool.is_empty() => TABLE_SIZE,
             _ if weights().next().is_none() => 0,
             Scheduler::Mh => TABLE_SIZE,
             Scheduler::Rr => weights().count() as u32,

@@ -37,6 +37,8 @@ pub struct Crossing {
     pub reals_to_director: Count,
     /// Replies of `dr` and `tun`.
     pub reals_to_client: Count,
+    /// Packets for the director that the switch saw and then lost, since the device was full.
+    pub lost: u64,
 }
 
 /// Packets and their bytes.
@@ -72,8 +74,22 @@ impl Crossing {
             director_to_reals: count("director_to_reals"),
             reals_to_director: count("reals_to_director"),
             reals_to_client: count("reals_to_client"),
+            lost: lost(switch),
         }
     }
+
+    /// How many packets have come to the director.
+    pub fn reached_director(&self) -> u64 {
+        self.client_to_director.packets + self.reals_to_director.packets - self.lost
+    }
+}
+
+#[track_caller]
+fn lost(switch: &Host) -> u64 {
+    let devices = switch.sh("ip -json -stats link show").succeeds().json();
+    let ports = devices.as_array().into_iter().flatten();
+    let ports = ports.filter(|port| port["ifname"].as_str().is_some_and(|name| name.starts_with("director")));
+    ports.map(|port| port["stats64"]["tx"]["dropped"].as_u64().expect("the kernel counts drops")).sum()
 }
 
 impl Sub for Count {
@@ -94,6 +110,7 @@ impl Sub for Crossing {
             director_to_reals: self.director_to_reals - before.director_to_reals,
             reals_to_director: self.reals_to_director - before.reals_to_director,
             reals_to_client: self.reals_to_client - before.reals_to_client,
+            lost: self.lost - before.lost,
         }
     }
 }

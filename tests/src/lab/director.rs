@@ -96,17 +96,32 @@ impl Director {
     /// The same with further options.
     #[track_caller]
     pub fn start_daemon_with(&self, options: &str) -> Process {
-        let mut run = Command::new(artifacts::xvs());
-        run.arg("--socket").arg(self.socket()).arg("run");
-        self.interfaces.iter().for_each(|interface| _ = run.args(["--interface", interface]));
-        run.arg("--bpffs").arg(self.bpffs()).arg("--state").arg(self.state());
-        run.args(["--metrics", METRICS]).args(options.split_whitespace());
-        let mut daemon = self.host.start("xvs", &mut run);
+        let run = self.run_line(options);
+        let mut command = Command::new(artifacts::xvs());
+        let mut daemon = self.host.start("xvs", command.args(run.split_whitespace()));
         daemon.is_ready_when(|| {
             let status = self.xvs("status");
             if status.is_success() { Ok(()) } else { Err(status.to_string()) }
         });
         daemon
+    }
+
+    /// Starts the daemon where it is to refuse, and waits for its end.
+    #[track_caller]
+    pub fn refused_daemon(&self) -> Outcome {
+        let run = self.run_line("");
+        self.host.sh(&format!("{} {run}", artifacts::xvs().display()))
+    }
+
+    fn run_line(&self, options: &str) -> String {
+        let interfaces: Vec<_> = self.interfaces.iter().map(|name| format!("--interface {name}")).collect();
+        format!(
+            "--socket {} run {} --bpffs {} --state {} --metrics {METRICS} {options}",
+            self.socket().display(),
+            interfaces.join(" "),
+            self.bpffs().display(),
+            self.state().display(),
+        )
     }
 
     /// Runs the command line: `xvs("service list")`. Words are separated by spaces.

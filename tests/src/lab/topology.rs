@@ -127,6 +127,10 @@ fn connect(switch: &Host, cables: &[Cable<'_>]) {
     }
     switch.ip(&script);
     for cable in cables {
+        // With a queue before it, a full veth device makes senders wait (6.16) instead of losing frames.
+        switch.sh(&format!("tc qdisc add dev {} root pfifo limit 1000", cable.port)).succeeds();
+    }
+    for cable in cables {
         cable.host.ip(&format!("link set {} up", cable.device));
     }
 }

@@ -14,12 +14,12 @@ use lb_common::{
 };
 use lb_userspace::{
     control::{
-        apply,
+        apply::{self, Time},
         image::{self, Ids, Image},
         neighbours::{NextHop, Resolution, Unresolved},
         plan,
     },
-    dataplane::{DataPlane, Limits, Options, Tables},
+    dataplane::{DataPlane, Limits, Options, Tables, clock},
 };
 
 use super::{
@@ -37,6 +37,7 @@ const LARGEST: usize = 4096;
 /// A data plane of its own.
 pub struct TestPlane {
     plane: DataPlane,
+    settings: Settings,
     ids: Ids,
     image: Image,
     next_hops: BTreeMap<IpAddr, Resolution>,
@@ -55,8 +56,13 @@ impl TestPlane {
         let options = Options { limits: LIMITS, settings: Some(settings), ..Options::default() };
         let plane = DataPlane::load(&options)
             .unwrap_or_else(|error| panic!("the data plane does not load: {error} ({})", error.hint()));
-        let mut this =
-            Self { plane, ids: Ids::default(), image: Image::default(), next_hops: BTreeMap::new() };
+        let mut this = Self {
+            plane,
+            settings,
+            ids: Ids::default(),
+            image: Image::default(),
+            next_hops: BTreeMap::new(),
+        };
         this.set(pools);
         this
     }
@@ -74,7 +80,9 @@ impl TestPlane {
         self.ids = self.ids.allocate(&desired);
         let want = Image::compile(&desired, &self.ids, &self.next_hops);
         let steps = plan::plan(&self.image, &want);
-        apply::apply(self.plane.tables(), &mut self.image, &steps).expect("the kernel takes every step");
+        let time = Time { tick: clock::tick(), settings: &self.settings };
+        apply::apply(self.plane.tables(), &mut self.image, &steps, time)
+            .expect("the kernel takes every step");
     }
 
     /// Changes the way to a real; `None`: not known. Counts from the next [`TestPlane::set`] on.

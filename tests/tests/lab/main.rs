@@ -6,6 +6,7 @@
 mod bad_input;
 mod building; //   the lab itself, without xvs
 mod crossing; //   what passes the director, and what does not
+mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
 mod icmp; //       errors about a flow
 mod metrics; //    promtool and Prometheus
@@ -14,6 +15,8 @@ mod modes; //      generic XDP, two arms
 mod real_server; // xvs host
 mod restart; //    the daemon dies and comes back
 mod spread; //     who gets how many connections
+mod start; //    what keeps a daemon from starting
 mod throughput; // iperf3
+mod tracking; // only where a pool change could hurt
 mod udp; //        datagrams
 mod untouched; //  what is no service's //  what must be refused

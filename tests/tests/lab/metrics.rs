@@ -45,7 +45,7 @@ fn prometheus_scrapes_what_the_lab_sent() {
         (&format!("xvs_service_new_flows_total{{service=\"{dr}\"}}"), REQUESTS as u64),
         ("xvs_packets_total{reason=\"forwarded\"}", forwarded),
     ] {
-        eventually("Prometheus has it", || match prometheus.sum(&expression) {
+        eventually("Prometheus has it", || match prometheus.sum(expression) {
             Some(sum) if sum == expected => Ok(()),
             sum => Err(format!("{expression} = {sum:?}, and the lab sent {expected}")),
         });

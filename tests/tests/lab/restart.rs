@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use aya::maps::{Array, MapData};
 use lb_tests::lab::{Lab, Method, Process, Server, Stage, VIP, eventually};
 
 const MEGABYTES: usize = 100;
@@ -54,10 +55,11 @@ fn downloads_and_connections_survive_the_daemon() {
         assert!(downloaded == fs::read(&original).unwrap(), "{method:?}: another file arrived");
     }
     assert_eq!(director.xvs("export").succeeds().stdout, services);
-    // Counted on while nobody looked: everything that crossed was for one of the services.
+    // Counted on while nobody looked: all that has reached the director was for one of the services.
     eventually("the counters hold what the switch saw", || {
-        let counted: u64 = director.stats().services.iter().map(|service| service.count.packets_in).sum();
-        let seen = stage.lab.crossing().client_to_director.packets;
+        let counts = director.stats().services.into_iter().map(|service| service.count);
+        let counted: u64 = counts.map(|count| count.packets_in + count.packets_out).sum();
+        let seen = stage.lab.crossing().reached_director();
         if counted == seen { Ok(()) } else { Err(format!("counted {counted}, seen {seen}")) }
     });
     let client = idle.local_addr().unwrap().to_string();
@@ -111,6 +113,27 @@ fn changes_of_a_pool_do_not_move_living_connections() {
     }
     let later = lab.client.spread(address, 100);
     assert!(later.is_complete(100).by("real2") > 20, "{later:?}");
+}
+
+/// The pins of another version are left alone, and so is what forwards by them.
+#[test]
+fn pins_of_another_schema_are_refused_and_forwarding_goes_on() {
+    let mut stage = Stage::new();
+    let _nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "mh");
+    let director = &stage.lab.director;
+    stage.daemon.stop();
+    let schema = director.bpffs().join("maps/SCHEMA");
+    fs::remove_file(&schema).unwrap();
+    let mut other = Array::<MapData, u32>::create(1, 0).unwrap();
+    other.set(0, 4711, 0).unwrap();
+    other.pin(&schema).unwrap();
+
+    director.refused_daemon().fails(1).says("schema 4711").says("hint: ");
+
+    for method in Method::ALL {
+        stage.lab.client.requests(method.service(), 5).is_complete(5);
+    }
 }
 
 /// Starts a download that takes some seconds.

@@ -28,7 +28,9 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                 let forward = [Forward::Dr, Forward::Tun, Forward::Nat, Forward::Local][forward];
                 (SocketAddr::from(([10, 0, 0, rip], 80)), RealSpec { forward, weight })
             });
-            desired.services.insert(id, ServiceSpec { scheduler, reals: reals.collect() });
+            desired
+                .services
+                .insert(id, ServiceSpec { scheduler, reals: reals.collect(), ..ServiceSpec::default() });
         }
         desired
     })

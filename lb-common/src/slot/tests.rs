@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The rule as a model: flows open, speak, fall silent and die, the pool changes and reals die, and no living flow
+//! of a living real may ever be sent to another. Broken rules must be caught, or the check is worth nothing.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Idle timeout, in ticks of the model.
+const T: u32 = 50;
+const REALS: u32 = 5;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// The pool changes: new flows go to this real.
+    Move(u32),
+    /// A real is removed: its flows die, and those of others must not notice.
+    Remove(u32),
+    /// A client opens a flow.
+    Open,
+    /// A flow speaks, the one at this place among the living.
+    Speak(usize),
+    /// The sweep looks whether the slot has settled.
+    Sweep,
+}
+
+/// A rule that was broken on purpose.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mutation {
+    None,
+    SettleBlindly,
+    KeepBaseWhenOld,
+    BackToBaseIsSteady,
+    NewFlowsAreNotRecorded,
+    OldFlowsAreNotRecorded,
+}
+
+#[derive(Debug)]
+struct Model {
+    mutation: Mutation,
+    tick: u32,
+    slot: Slot,
+    /// Flows that are written down: real and last packet.
+    entries: HashMap<u32, (u32, u32)>,
+    /// Every living flow: the real that it is on, and its last packet.
+    flows: HashMap<u32, (u32, u32)>,
+    next_flow: u32,
+}
+
+impl Model {
+    fn new(mutation: Mutation) -> Self {
+        Self {
+            mutation,
+            // The clock wraps on the way.
+            tick: u32::MAX - 500,
+            slot: Slot::steady(1),
+            entries: HashMap::new(),
+            flows: HashMap::new(),
+            next_flow: 0,
+        }
+    }
+
+    /// One event; what went wrong, if anything did.
+    fn step(&mut self, pause: u32, event: Event) -> Result<(), String> {
+        self.tick = self.tick.wrapping_add(pause);
+        let tick = self.tick;
+        let lives = |(_, seen): &(u32, u32)| track::age(*seen, tick) <= T;
+        self.entries.retain(|_, entry| lives(entry));
+        self.flows.retain(|_, flow| lives(flow));
+        match event {
+            Event::Move(real) => self.move_to(real),
+            Event::Remove(real) => {
+                if self.slot.now == real {
+                    self.move_to(real % REALS + 1);
+                }
+                if self.slot.base == real {
+                    self.slot = self.slot.without_base();
+                }
+                self.entries.retain(|_, (on, _)| *on != real);
+                self.flows.retain(|_, (on, _)| *on != real);
+            }
+            Event::Open => {
+                let flow = self.next_flow;
+                self.next_flow += 1;
+                let real = self.packet(flow, true);
+                self.flows.insert(flow, (real, tick));
+            }
+            Event::Speak(place) => {
+                let mut living: Vec<u32> = self.flows.keys().copied().collect();
+                living.sort_unstable();
+                let Some(&flow) = living.get(place % living.len().max(1)) else { return Ok(()) };
+                let (on, _) = self.flows[&flow];
+                let real = self.packet(flow, false);
+                if real != on {
+                    return Err(format!("flow {flow} on {on} was sent to {real}: {:?}", self.slot));
+                }
+                self.flows.insert(flow, (on, tick));
+            }
+            Event::Sweep => {
+                let elsewhere = self.mutation != Mutation::SettleBlindly
+                    && self.entries.values().any(|(real, _)| *real != self.slot.now);
+                self.slot = self.slot.aged(tick, T, elsewhere);
+                if self.slot.moved.is_none() {
+                    self.entries.clear();
+                }
+            }
+        }
+        if self.slot.moved.is_none() && !self.entries.is_empty() {
+            return Err("a steady slot has entries".to_owned());
+        }
+        Ok(())
+    }
+
+    fn move_to(&mut self, real: u32) {
+        let before = self.slot;
+        self.slot = before.moved_to(real, self.tick, T);
+        if self.slot == before {
+            return;
+        }
+        if self.mutation == Mutation::KeepBaseWhenOld && before.moved.is_some() {
+            self.slot.base = before.base;
+        }
+        if self.mutation == Mutation::BackToBaseIsSteady && self.slot.now == self.slot.base {
+            self.slot.moved = None;
+            self.entries.clear();
+        }
+    }
+
+    /// What the program does with a packet; the real that it goes to.
+    fn packet(&mut self, flow: u32, opens: bool) -> u32 {
+        let Slot { now, base, moved } = self.slot;
+        let Some(since) = moved else { return now };
+        if let Some((real, seen)) = self.entries.get_mut(&flow) {
+            *seen = self.tick;
+            return *real;
+        }
+        let Choice { real, record } = choose(now, base, since, self.tick, T, opens);
+        let forgotten = match self.mutation {
+            Mutation::NewFlowsAreNotRecorded => opens,
+            Mutation::OldFlowsAreNotRecorded => !opens,
+            _ => false,
+        };
+        if record && !forgotten {
+            self.entries.insert(flow, (real, self.tick));
+        }
+        real
+    }
+}
+
+fn any_event() -> impl Strategy<Value = (u32, Event)> {
+    let event = prop_oneof![
+        2 => (1..=REALS).prop_map(Event::Move),
+        1 => (1..=REALS).prop_map(Event::Remove),
+        8 => Just(Event::Open),
+        20 => any::<usize>().prop_map(Event::Speak),
+        5 => Just(Event::Sweep),
+    ];
+    (1u32..5, event)
+}
+
+fn run(mutation: Mutation, events: &[(u32, Event)]) -> Result<(), String> {
+    let mut model = Model::new(mutation);
+    events.iter().try_for_each(|(pause, event)| model.step(*pause, *event))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_living_flow_of_a_living_real_ever_moves(
+        events in proptest::collection::vec(any_event(), 1..600)
+    ) {
+        run(Mutation::None, &events).map_err(TestCaseError::fail)?;
+    }
+}
+
+#[rstest::rstest]
+#[case(Mutation::SettleBlindly)]
+#[case(Mutation::KeepBaseWhenOld)]
+#[case(Mutation::BackToBaseIsSteady)]
+#[case(Mutation::NewFlowsAreNotRecorded)]
+#[case(Mutation::OldFlowsAreNotRecorded)]
+fn a_broken_rule_is_caught(#[case] mutation: Mutation) {
+    use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
+
+    let mut runner = TestRunner::deterministic();
+    let histories = proptest::collection::vec(any_event(), 600..601);
+    let caught = (0..200).any(|_| {
+        let history = histories.new_tree(&mut runner).expect("a history").current();
+        run(mutation, &history).is_err()
+    });
+    assert!(caught, "{mutation:?} went unnoticed in 200 histories");
+}

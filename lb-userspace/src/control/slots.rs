@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Moving the slots of a hashing scheduler's table without moving living flows: [`lb_common::slot`] for a whole
+//! table. Pure.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::{
+    schema::{Choice, Move, Moves, Service, Table, Tracking},
+    slot::{self, MOVED, Slot},
+};
+
+/// A table and the moves of its moved slots.
+pub struct Slots {
+    /// What `TABLES` holds for the service.
+    pub table: Box<Table>,
+    /// What `MOVES` holds for it.
+    pub moves: Box<Moves>,
+}
+
+/// When a change happens, and how long flows live.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Now.
+    pub tick: u32,
+    /// Ticks of silence after which no flow still lives.
+    pub timeout: u32,
+}
+
+impl Slots {
+    /// Slots that stand still.
+    #[must_use]
+    pub fn steady(table: Box<Table>) -> Self {
+        Self { table, moves: Moves::boxed() }
+    }
+
+    fn get(&self, index: usize) -> Slot {
+        let (entry, moved) = (self.table.0[index], self.moves.0[index]);
+        let now = entry & !MOVED;
+        if entry & MOVED == 0 {
+            return Slot::steady(now);
+        }
+        Slot { now, base: moved.base, moved: Some(moved.since) }
+    }
+
+    fn set(&mut self, index: usize, slot: Slot) {
+        let Slot { now, base, moved } = slot;
+        self.table.0[index] = now | if moved.is_some() { MOVED } else { 0 };
+        self.moves.0[index] = Move { base, since: moved.unwrap_or(slot::LONG_AGO) };
+    }
+
+    /// How many slots are moved.
+    #[must_use]
+    pub fn moved(&self) -> u32 {
+        self.table.0.iter().filter(|entry| **entry & MOVED != 0).count() as u32
+    }
+
+    /// Moves the slots to what `turns` says. `alive` are the reals of the pool: flows of others are gone.
+    pub fn move_to(&mut self, turns: &Table, alive: &BTreeSet<u32>, clock: Clock) {
+        for index in 0..self.table.0.len() {
+            let old = self.get(index);
+            let mut new = old.moved_to(turns.0[index], clock.tick, clock.timeout);
+            if !alive.contains(&new.base) {
+                new = new.without_base();
+            }
+            if new != old {
+                self.set(index, new);
+            }
+        }
+    }
+
+    /// Marks every slot as moved just now, because its flows are written down, and not all on its real.
+    pub fn distrust(&mut self, clock: Clock) {
+        for index in 0..self.table.0.len() {
+            let Slot { now, .. } = self.get(index);
+            self.set(index, Slot { now, base: now, moved: Some(slot::since(clock.tick)) });
+        }
+    }
+
+    /// Lets slots settle. `written` are the reals of living flows that are written down, by slot. Returns whether
+    /// anything changed.
+    pub fn settle(&mut self, written: &BTreeMap<u32, BTreeSet<u32>>, clock: Clock) -> bool {
+        let mut changed = false;
+        for index in 0..self.table.0.len() {
+            let old = self.get(index);
+            if old.moved.is_none() {
+                continue;
+            }
+            let reals = written.get(&(index as u32));
+            let elsewhere = reals.is_some_and(|reals| reals.iter().any(|real| *real != old.now));
+            let new = old.aged(clock.tick, clock.timeout, elsewhere);
+            if new != old {
+                self.set(index, new);
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+/// What a service's slots become when its table is to be `turns`. `old` is what the maps hold for it, `before` what the
+/// service was (`None` if it is new).
+#[must_use]
+pub fn transition(
+    old: Option<Slots>,
+    before: Option<&Service>,
+    turns: Box<Table>,
+    alive: &BTreeSet<u32>,
+    clock: Clock,
+) -> Slots {
+    let (Some(mut slots), Some(before)) = (old, before) else { return Slots::steady(turns) };
+    if before.choice != Choice::Hash as u32 {
+        // Flows are written down, and the old table says nothing about them.
+        let mut slots = Slots::steady(turns);
+        slots.distrust(clock);
+        return slots;
+    }
+    if before.tracking == Tracking::Full as u32 {
+        slots.distrust(clock);
+    }
+    slots.move_to(&turns, alive, clock);
+    slots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: u32 = 100;
+
+    fn at(tick: u32) -> Clock {
+        Clock { tick, timeout: T }
+    }
+
+    fn table(real: impl Fn(usize) -> u32) -> Box<Table> {
+        let mut table = Table::boxed();
+        for (index, slot) in table.0.iter_mut().enumerate() {
+            *slot = real(index);
+        }
+        table
+    }
+
+    fn service(choice: Choice, tracking: Tracking) -> Service {
+        Service { id: 1, slots: 65537, choice: choice as u32, tracking: tracking as u32 }
+    }
+
+    #[test]
+    fn a_new_service_stands_still() {
+        let slots = transition(None, None, table(|_| 1), &[1].into(), at(5));
+        assert_eq!(slots.moved(), 0);
+    }
+
+    #[test]
+    fn only_slots_that_change_are_moved_and_they_settle() {
+        let auto = service(Choice::Hash, Tracking::Auto);
+        let old = Slots::steady(table(|_| 1));
+        let turns = table(|index| if index < 10 { 2 } else { 1 });
+        let mut slots = transition(Some(old), Some(&auto), turns, &[1, 2].into(), at(5));
+        assert_eq!(slots.moved(), 10);
+        assert_eq!(slots.get(3), Slot { now: 2, base: 1, moved: Some(5) });
+
+        // A flow in slot 3 is still on real 1 when T is over.
+        let written = BTreeMap::from([(3, BTreeSet::from([1])), (4, BTreeSet::from([2]))]);
+        assert!(!slots.settle(&written, at(5 + T)), "too early");
+        assert!(slots.settle(&written, at(6 + T)));
+        assert_eq!(slots.moved(), 1);
+        assert!(slots.settle(&BTreeMap::new(), at(7 + T)));
+        assert_eq!(slots.moved(), 0);
+        assert_eq!(slots.get(3), Slot::steady(2));
+    }
+
+    #[test]
+    fn a_removed_real_is_nobodys_base() {
+        let auto = service(Choice::Hash, Tracking::Auto);
+        let old = Slots::steady(table(|index| 1 + (index % 2) as u32));
+        let slots = transition(Some(old), Some(&auto), table(|_| 1), &[1].into(), at(5));
+        assert_eq!(slots.get(1), Slot { now: 1, base: 1, moved: Some(5) });
+        assert_eq!(slots.get(0), Slot::steady(1));
+    }
+
+    #[test]
+    fn flows_that_were_written_down_are_believed_before_the_slot() {
+        for before in [service(Choice::Rotate, Tracking::Full), service(Choice::Hash, Tracking::Full)] {
+            let old = Slots::steady(table(|_| 1));
+            let slots = transition(Some(old), Some(&before), table(|_| 2), &[1, 2].into(), at(5));
+            assert_eq!(slots.moved(), 65537);
+            assert_eq!(slots.get(0).now, 2);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tracking only where a pool change could hurt: living connections stay, and nothing is written down in peace.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+};
+
+use lb_tests::lab::{Director, Lab, Method, Server, Stage, VIP, eventually};
+
+const PORT: u16 = 7000;
+const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
+
+/// A connection, and the real that greeted it.
+struct Talk {
+    stream: BufReader<TcpStream>,
+    real: String,
+}
+
+impl Talk {
+    fn open(lab: &Lab) -> Self {
+        let mut stream = BufReader::new(lab.client.connect(SERVICE).expect("the service answers"));
+        let mut real = String::new();
+        stream.read_line(&mut real).expect("a greeting");
+        Self { stream, real: real.trim().to_owned() }
+    }
+
+    /// Whether the other end is still the one that greeted: any other would reset the connection.
+    fn goes_on(&mut self) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("the connection to {}: {error}", self.real);
+        self.stream.get_mut().write_all(b"still there\n").map_err(failed)?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line).map_err(failed)?;
+        if line == "still there\n" { Ok(()) } else { Err(format!("{} said {line:?}", self.real)) }
+    }
+}
+
+fn greeters(lab: &Lab) -> [Server; 3] {
+    lab.reals.each_ref().map(|real| Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT)))
+}
+
+/// What `xvs service show` says about flows and slots: written down, in transition.
+fn written_and_moved(director: &Director) -> (u64, u64) {
+    let status = director.xvs("--output json status").succeeds().json();
+    let show = director.xvs(&format!("--output json service show tcp {SERVICE}")).succeeds().json();
+    (status["flows"].as_u64().expect("a number"), show["slots_in_transition"].as_u64().expect("a number"))
+}
+
+#[test]
+fn connections_stay_on_their_reals_through_changes_of_the_pool_and_of_the_daemon() {
+    let mut stage = Stage::new();
+    let _greeters = greeters(&stage.lab);
+    let add = format!("service add tcp {SERVICE} --scheduler mh --tracking auto");
+    stage.lab.director.xvs(&add).succeeds();
+    let rips = stage.lab.reals.each_ref().map(|real| real.rip);
+    for (rip, method) in rips.into_iter().zip(Method::ALL) {
+        stage.lab.director.add_real("tcp", PORT, rip, PORT, method, 100);
+    }
+    let mut talks: Vec<Talk> = (0..200).map(|_| Talk::open(&stage.lab)).collect();
+
+    // A small generator of choices: the same in every run.
+    let mut seed = 0x2545_f491_u32;
+    let mut choose = |among: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        seed as usize % among
+    };
+    for step in 0..30 {
+        let rip = rips[choose(3)];
+        let weight = [0, 1, 50, 100, 300][choose(5)];
+        stage.lab.director.xvs(&format!("real edit tcp {SERVICE} {rip} --weight {weight}")).succeeds();
+        if step % 3 == 0 {
+            let pool = stage.lab.director.xvs("--output json real list").succeeds().stdout;
+            if pool.contains("\"weight\": 0") && pool.matches("\"weight\": 0").count() == 3 {
+                continue;
+            }
+            talks.extend((0..5).map(|_| Talk::open(&stage.lab)));
+        }
+        if step == 15 {
+            stage.daemon.kill();
+            stage.daemon = stage.lab.director.start_daemon();
+        }
+        for talk in &mut talks {
+            talk.goes_on().unwrap_or_else(|why| panic!("after step {step}: {why}"));
+        }
+    }
+    assert!(written_and_moved(&stage.lab.director).1 > 0, "slots are in transition");
+}
+
+#[test]
+fn slots_settle_and_nothing_is_written_down_in_peace() {
+    let lab = Lab::new();
+    let config = lab.director.path("config.toml");
+    fs::write(&config, "[director]\ntcp-timeout = \"2s\"\ntcp-fin-timeout = \"2s\"\n").unwrap();
+    for real in &lab.reals {
+        real.set_up(Method::Dr);
+    }
+    let director = &lab.director;
+    let _daemon = director.start_daemon_with(&format!("--config {}", config.display()));
+    let _greeters = greeters(&lab);
+    director.xvs(&format!("service add tcp {SERVICE} --scheduler mh --tracking auto")).succeeds();
+    for real in &lab.reals[..2] {
+        director.add_real("tcp", PORT, real.rip, PORT, Method::Dr, 100);
+    }
+    // The first real stood alone for a moment: half of its slots are in transition.
+    let mut talks: Vec<Talk> = (0..50).map(|_| Talk::open(&lab)).collect();
+    assert!(written_and_moved(director).0 > 0, "flows of moved slots are written down");
+
+    eventually("every slot has settled, and no flow is written down", || {
+        // The connections go on, so their flows live longer than the timeout.
+        talks.iter_mut().try_for_each(Talk::goes_on)?;
+        match written_and_moved(director) {
+            (0, 0) => Ok(()),
+            (flows, slots) => Err(format!("{flows} flows, {slots} slots")),
+        }
+    });
+
+    talks.extend((0..50).map(|_| Talk::open(&lab)));
+    for talk in &mut talks {
+        talk.goes_on().unwrap();
+    }
+    assert_eq!(written_and_moved(director), (0, 0));
+    let stats = director.stats();
+    assert_eq!(stats.service("tcp", PORT).count.new_flows, 100, "flows are counted by their SYNs");
+}
