@@ -54,6 +54,7 @@ fn a_reply_leaves_by_the_device_that_the_request_came_by() {
         plane.run_from(INGRESS, &reply).is_redirected_back_as(&expected);
 
         // The client comes by the other way: so do its replies.
+        plane.run_from(front, &tcp(CLIENT, SERVICE));
         ask(&mut plane, &tcp(CLIENT, SERVICE).data("data"));
         plane.run(&reply).reaches_the_client_as(&expected);
     });

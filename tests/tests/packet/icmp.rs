@@ -16,7 +16,7 @@ use lb_userspace::control::model::{
 };
 use rstest::rstest;
 
-use crate::scene::{ask, services};
+use crate::scene::{ask, asked, services};
 
 const FRAGMENTATION_NEEDED: Icmpv4Type =
     Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1400 });
@@ -110,6 +110,17 @@ fn an_error_about_nothing_known_is_left_to_the_directors_stack(#[case] sent: Fra
     plane.run(&sent).is_passed(Reason::IcmpUnknownFlow);
 }
 
+/// Who gets an error about a packet that it did not send?
+#[test]
+fn an_error_to_one_vip_about_another_is_left_to_the_directors_stack() {
+    let another = std::net::SocketAddrV4::new(std::net::Ipv4Addr::new(192, 0, 2, 101), SERVICE.port());
+    let real = RealServer::by(Nat, 1);
+    let services = [tcp_service().real(Nat, real), tcp_service().vip(*another.ip()).real(Dr, real)];
+    let mut plane = TestPlane::new(&services);
+    let sent = error(TIME_EXCEEDED, ROUTER, VIP, &tcp(another, CLIENT));
+    plane.run(&sent).is_passed(Reason::IcmpUnknownFlow);
+}
+
 #[rstest]
 #[case::a_message_that_is_no_error(error(TIMESTAMP, ROUTER, VIP, &answer()))]
 #[case::a_fragment_of_an_error(error(TIME_EXCEEDED, ROUTER, VIP, &answer()).quoting(53).part(0..40))]
@@ -157,6 +168,13 @@ fn an_error_about_a_request_to_a_nat_real_speaks_of_the_service(
     let speaks_as = if from == real.ip() { SERVICE } else { std::net::SocketAddrV4::new(from, 0) };
     let expected = client_receives(&sent, speaks_as).quoted(|quoted| quoted.to(SERVICE));
     plane.run(&sent).reaches_the_client_as(&expected);
+}
+
+#[rstest]
+fn an_error_from_a_nat_real_goes_no_further_than_its_time_to_live(#[values(0, 1)] ttl: u8) {
+    let mut plane = asked(Nat);
+    let sent = error(TIME_EXCEEDED, ROUTER, *CLIENT.ip(), &request(&tcp(CLIENT, SERVICE))).ttl(ttl);
+    plane.run(&sent).is_passed(Reason::TtlExceeded);
 }
 
 #[rstest]

@@ -46,6 +46,18 @@ fn what_a_nat_real_sends_for_itself_is_untouched(#[case] sent: Frame) {
     plane.run(&REAL.answers(sent)).is_untouched();
 }
 
+/// Two reals at one address: a flow is on one of them, and the other has nothing to say to it.
+#[test]
+fn what_comes_from_the_port_of_another_real_is_untouched() {
+    let neighbour = RealServer::at_port(1, 8081);
+    let mut plane = TestPlane::new(&[tcp_service().real(Nat, REAL).real(Nat, neighbour)]);
+    let mine = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    let other = if mine == REAL { neighbour } else { REAL };
+    plane.run(&other.answers(tcp(other.0, CLIENT).syn_ack())).is_untouched();
+    let reply = mine.answers(tcp(mine.0, CLIENT).syn_ack());
+    plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
+}
+
 /// Who sends by `dr` and `tun` sees no replies: what comes from there is something else.
 #[rstest]
 fn what_other_reals_send_is_untouched(
@@ -130,6 +142,7 @@ fn a_connection_outlives_that_its_real_is_shared() {
 fn a_reply_follows_a_client_that_moved() {
     let mut plane = TestPlane::new(&services(Nat));
     ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    ask(&mut plane, &tcp(CLIENT, SERVICE));
     let moved = lb_tests::packet::net::Link { to: [2, 0, 0, 0, 9, 1], from: [2, 0, 0, 0, 9, 2] };
 
     ask(&mut plane, &tcp(CLIENT, SERVICE).link(moved));
