@@ -121,6 +121,17 @@ impl State {
         }
     }
 
+    /// The state after a packet of the real, which only nat sees: it may end the flow, and says nothing else.
+    #[inline(always)]
+    #[must_use]
+    pub const fn after_reply(self, tcp_flags: u8) -> Self {
+        match self {
+            Self::SynReceived | Self::Established if tcp_flags & flags::RST != 0 => Self::Close,
+            Self::Established if tcp_flags & flags::FIN != 0 => Self::FinWait,
+            _ => self,
+        }
+    }
+
     /// Ticks of silence after which a flow in this state has ended.
     #[inline(always)]
     #[must_use]
@@ -193,6 +204,15 @@ mod tests {
     fn states_follow_the_client(#[case] packets: &[u8], #[case] end: State) {
         let first = State::first(protocol::TCP, packets[0]);
         assert_eq!(packets[1..].iter().fold(first, |state, &flags| state.next(flags)), end);
+    }
+
+    #[test]
+    fn a_real_may_end_a_flow_and_nothing_else() {
+        assert_eq!(State::Established.after_reply(FIN | ACK), State::FinWait);
+        assert_eq!(State::SynReceived.after_reply(RST | ACK), State::Close);
+        assert_eq!(State::SynReceived.after_reply(SYN | ACK), State::SynReceived);
+        assert_eq!(State::FinWait.after_reply(ACK), State::FinWait);
+        assert_eq!(State::Udp.after_reply(0), State::Udp);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use lb_common::{
     packet::{Parsed, Part, address_frame},
     reason::Reason,
     schema::{AddressUse, Flow, FlowKey, Fragment, Method, Source, SourceKey},
-    track,
+    track::{self, State},
     wire::{Be16, Be32, MacPair},
 };
 
@@ -60,7 +60,10 @@ impl Way {
 pub fn direct(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
     let (request, flow, service) = request_of(&parsed.flow)?;
     let now = tables::now();
-    if track::age(flow.seen, now) >= track::ticks_of_seconds(1) {
+    let state = State::from_number(flow.state).after_reply(parsed.tcp_flags) as u32;
+    if state != flow.state {
+        tables::update_flow(&request, &Flow { seen: now, state, ..flow });
+    } else if track::age(flow.seen, now) >= track::ticks_of_seconds(1) {
         // What the real sends keeps the flow alive too: one-way streams exist.
         tables::touch_flow(&request, now);
     }

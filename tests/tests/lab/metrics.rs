@@ -51,3 +51,22 @@ fn prometheus_scrapes_what_the_lab_sent() {
         });
     }
 }
+
+#[test]
+fn sums_over_all_services_never_go_back() {
+    let stage = Stage::new();
+    let _nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "mh");
+    for method in Method::ALL {
+        stage.lab.client.requests(method.service(), 10).is_complete(10);
+    }
+    let director = &stage.lab.director;
+    let before = director.stats().reason("forwarded");
+
+    for method in Method::ALL {
+        director.xvs(&format!("service remove tcp {}", method.service())).succeeds();
+    }
+
+    let after = director.stats().reason("forwarded");
+    assert!(before > 0 && after >= before, "{before} packets, then {after}");
+}

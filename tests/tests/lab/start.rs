@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use aya::maps::{Array, HashMap, Map, MapData};
-use lb_tests::lab::{Director, Lab, Stage};
+use lb_tests::lab::{Director, Lab, Stage, VIP, eventually};
 
 /// Exit code of a command whose request was fine.
 const FAILED: i32 = 1;
@@ -115,4 +115,54 @@ fn a_second_daemon_on_the_same_pins_is_refused() {
         .fails(FAILED);
 
     director.xvs("status").succeeds();
+}
+
+#[test]
+fn a_start_that_fails_changes_neither_services_nor_state() {
+    let mut stage = Stage::new();
+    let director = &stage.lab.director;
+    director.xvs(&format!("service add tcp {VIP}:80")).succeeds();
+    let before = director.xvs("export").succeeds().stdout;
+    stage.daemon.kill();
+    let config = director.path("bad.toml");
+    let text = format!(
+        "[director]\nxdp-mode = \"native\"\n[[service]]\nprotocol = \"udp\"\naddress = \"{VIP}:53\"\n"
+    );
+    fs::write(&config, text).unwrap();
+
+    let xvs = lb_tests::artifacts::xvs();
+    let (socket, bpffs, kept) = (director.socket(), director.bpffs(), director.state());
+    director
+        .sh(&format!(
+            "timeout 20 {} --socket {} run -i eth0 -i lo --config {} --bpffs {} --state {}",
+            xvs.display(),
+            socket.display(),
+            config.display(),
+            bpffs.display(),
+            kept.display()
+        ))
+        .fails(FAILED)
+        .says("lo takes no XDP program");
+
+    stage.daemon = stage.lab.director.start_daemon();
+    assert_eq!(stage.lab.director.xvs("export").succeeds().stdout, before);
+}
+
+#[test]
+fn a_vip_that_somebody_takes_off_comes_back_and_one_that_is_not_ours_stays() {
+    let stage = Stage::new();
+    let director = &stage.lab.director;
+    let has = |vip: &str| director.sh("ip -brief address show dev eth0").succeeds().stdout.contains(vip);
+    director.sh("ip address add 192.0.2.101/32 dev eth0").succeeds();
+    for vip in ["192.0.2.100", "192.0.2.101"] {
+        director.xvs(&format!("service add tcp {vip}:80")).succeeds();
+    }
+
+    director.sh("ip address del 192.0.2.100/32 dev eth0").succeeds();
+
+    eventually("the VIP is back", || if has("192.0.2.100/32") { Ok(()) } else { Err("gone".to_owned()) });
+    for vip in ["192.0.2.100", "192.0.2.101"] {
+        director.xvs(&format!("service remove tcp {vip}:80")).succeeds();
+    }
+    assert!(!has("192.0.2.100/32") && has("192.0.2.101/32"));
 }
