@@ -39,19 +39,19 @@ impl Real {
     /// `xvs host setup`.
     #[track_caller]
     pub fn host_setup(&self, method: Method) -> Outcome {
-        self.xvs_host(&format!("setup {}", Self::target(method)), &["--bpffs", "--state"])
+        self.xvs_host(&format!("setup {}", Self::target(method)))
     }
 
     /// `xvs host check`.
     #[track_caller]
     pub fn host_check(&self, method: Method) -> Outcome {
-        self.xvs_host(&format!("check {}", Self::target(method)), &["--bpffs"])
+        self.xvs_host(&format!("check {}", Self::target(method)))
     }
 
     /// `xvs host restore`.
     #[track_caller]
     pub fn host_restore(&self) -> Outcome {
-        self.xvs_host("restore", &["--state"])
+        self.xvs_host("restore")
     }
 
     fn target(method: Method) -> String {
@@ -60,14 +60,20 @@ impl Real {
 
     /// Runs `xvs host`, with paths of this lab where it would use those of the system.
     #[track_caller]
-    fn xvs_host(&self, line: &str, paths: &[&str]) -> Outcome {
+    pub fn xvs_host(&self, line: &str) -> Outcome {
+        self.host.exec_as(&format!("xvs host {line}"), &self.xvs_host_words(line))
+    }
+
+    fn xvs_host_words(&self, line: &str) -> Vec<PathBuf> {
         let mut words = vec![artifacts::xvs(), "host".into()];
         words.extend(line.split_whitespace().map(PathBuf::from));
-        for &option in paths {
-            let path = if option == "--bpffs" { self.bpffs() } else { self.host.path("host.json") };
-            words.extend([option.into(), path]);
+        if !line.starts_with("restore") {
+            words.extend(["--bpffs".into(), self.bpffs()]);
         }
-        self.host.exec_as(&format!("xvs host {line}"), &words)
+        if !line.starts_with("check") {
+            words.extend(["--state".into(), self.host.path("host.json")]);
+        }
+        words
     }
 
     /// Starts nginx on some ports: `/` says who answers, `/files/` serves the lab's files, and PUT

@@ -3,15 +3,18 @@
 //!
 //! Nothing here skips: without root, or a feature of the kernel, a test panics with the reason.
 
+mod arp; //      what a real says about a VIP, at every level of the settings
 mod bad_input;
 mod building; //   the lab itself, without xvs
 mod crossing; //   what passes the director, and what does not
+mod doc; //      docs/arp.md against what was captured
 mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
 mod icmp; //       errors about a flow
 mod metrics; //    promtool and Prometheus
 mod mixed; //      several methods at once
 mod modes; //      generic XDP, two arms
+mod ndp; //      what a real says about an IPv6 VIP
 mod real_server; // xvs host
 mod restart; //    the daemon dies and comes back
 mod spread; //     who gets how many connections
