@@ -38,7 +38,7 @@ fn random_orders_with_kills_leave_everything_as_it_was_after_restore() {
         let mut done = Vec::new();
         for _ in 0..=random.below(4) {
             let line = random.line(&etc);
-            let limit = (!random.one_of(4)).then(|| random.duration(longest));
+            let limit = (!random.one_of(4)).then(|| random.moment(longest));
             let was_killed = run(real, &line, limit);
             *if was_killed { &mut killed } else { &mut ended } += 1;
             done.push(format!("{line}{}", if was_killed { " (killed)" } else { "" }));
@@ -54,7 +54,7 @@ fn random_orders_with_kills_leave_everything_as_it_was_after_restore() {
         }
     }
     println!("{killed} commands were killed, {ended} came to their end");
-    assert!(killed > ORDERS / 4 && ended > ORDERS / 4, "no test of much: {killed} killed, {ended} ended");
+    assert!(killed > ORDERS / 2 && ended > ORDERS / 2, "no test of much: {killed} killed, {ended} ended");
 }
 
 /// Runs `xvs host` with a SIGKILL after `limit`; whether that came before its end.
@@ -141,8 +141,10 @@ impl Random {
         from[usize::try_from(self.below(from.len() as u64)).expect("it is small")]
     }
 
-    fn duration(&mut self, limit: Duration) -> Duration {
-        Duration::from_micros(self.below(u64::try_from(limit.as_micros()).expect("less than a day").max(1)))
+    /// Rather early than late: most commands are much shorter than the longest.
+    fn moment(&mut self, longest: Duration) -> Duration {
+        let limit = u64::try_from(longest.as_micros()).expect("less than a day") >> self.below(5);
+        Duration::from_micros(self.below(limit.max(1)))
     }
 
     /// Half of it done by hand, or something else altogether.
