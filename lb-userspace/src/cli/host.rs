@@ -5,7 +5,7 @@
 use std::{
     io::{self, Write},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
@@ -14,11 +14,13 @@ use serde::Serialize;
 use crate::{
     failure::Failure,
     host::{
-        Done, Host, Outcome,
+        Done, Host, Outcome, arp,
         check::{Finding, check},
         decap::Choice,
+        plan,
         restore::restore,
         setup::setup,
+        state::StateFile,
         target::{Method, Request, Target},
     },
 };
@@ -54,6 +56,15 @@ enum HostCommand {
 struct SetupArgs {
     #[command(flatten)]
     target: TargetArgs,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it again at every start, by a file in sysctl.d and a systemd unit; `restore` removes them
+    #[arg(long)]
+    persist: bool,
+    /// Where those files go
+    #[arg(long, value_name = "DIR", default_value = "/etc", requires = "persist")]
+    etc: PathBuf,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -63,6 +74,9 @@ struct RestoreArgs {
     /// Only this VIP; the rest is put back with the last one (can be repeated)
     #[arg(long = "vip", value_name = "VIP")]
     vips: Vec<IpAddr>,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -78,6 +92,12 @@ struct TargetArgs {
     /// The interface towards the director [default: that of the default route]
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
+    /// Which ARP requests this host answers, as the kernel's `arp_ignore` [default: 1, or what is stricter already]
+    #[arg(long, value_name = "0|1|2|3|8", value_parser = arp::ignore_level)]
+    arp_ignore: Option<i32>,
+    /// Which address its own ARP requests name, as the kernel's `arp_announce` [default: 2]
+    #[arg(long, value_name = "0|1|2", value_parser = arp::announce_level)]
+    arp_announce: Option<i32>,
     /// What unwraps tunnelled packets
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
@@ -88,9 +108,37 @@ struct TargetArgs {
 
 #[derive(Args, Clone, Debug)]
 struct StateArgs {
-    /// Where the values from before setup are kept
-    #[arg(long, value_name = "FILE", default_value = "/run/xvs/host.json")]
-    state: PathBuf,
+    /// Where the values from before setup are kept [default: /run/xvs/host.json, with --persist
+    /// /var/lib/xvs/host.json]
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+}
+
+/// Gone with the next start, as what setup changed is.
+const STATE: &str = "/run/xvs/host.json";
+
+/// Stays, as what setup changed does with `--persist`. Counts from then on, whatever the command.
+const PERSISTENT_STATE: &str = "/var/lib/xvs/host.json";
+
+impl StateArgs {
+    /// The file that remembers, for those who will change nothing.
+    fn path(&self, persist: bool) -> PathBuf {
+        match &self.state {
+            Some(path) => path.clone(),
+            None if persist || StateFile::exists(Path::new(PERSISTENT_STATE)) => PERSISTENT_STATE.into(),
+            None => STATE.into(),
+        }
+    }
+
+    /// As [`StateArgs::path`], with everything moved there that was remembered for one start only.
+    fn settle(&self, persist: bool) -> Result<PathBuf, Failure> {
+        let path = self.path(persist);
+        let (temporary, persistent) = (Path::new(STATE), Path::new(PERSISTENT_STATE));
+        if self.state.is_none() && path == persistent && StateFile::exists(temporary) {
+            StateFile::open(temporary)?.move_to(persistent)?;
+        }
+        Ok(path)
+    }
 }
 
 /// Carries out `xvs host …`; results go to stdout, as lines or, if `json`, as one list.
@@ -107,10 +155,16 @@ pub async fn run_on(
     out: &mut (dyn Write + Send),
 ) -> Result<(), Failure> {
     match &args.command {
-        HostCommand::Setup(SetupArgs { target, state }) => {
+        HostCommand::Setup(SetupArgs { target, dry_run, persist, etc, state }) => {
             let target = target.resolve(host).await?;
+            let etc = persist.then_some(etc.as_path());
             let mut lines = Lines::new(json, out);
-            let result = setup(host, &target, &state.state, &mut |done| lines.add(done)).await;
+            let mut report = |done| lines.add(done);
+            let result = if *dry_run {
+                plan::setup(host, &target, etc, &mut report).await
+            } else {
+                setup(host, &target, &state.settle(*persist)?, etc, &mut report).await
+            };
             lines.end();
             result
         }
@@ -130,9 +184,14 @@ pub async fn run_on(
                     .hint("`xvs host setup` with the same options puts right what it can")),
             }
         }
-        HostCommand::Restore(RestoreArgs { vips, state }) => {
+        HostCommand::Restore(RestoreArgs { vips, dry_run, state }) => {
             let mut lines = Lines::new(json, out);
-            let result = restore(host, vips, &state.state, &mut |done| lines.add(done)).await;
+            let mut report = |done| lines.add(done);
+            let result = if *dry_run {
+                plan::restore(vips, &state.path(false), &mut report)
+            } else {
+                restore(host, vips, &state.settle(false)?, &mut report).await
+            };
             lines.end();
             result
         }
@@ -145,6 +204,7 @@ impl TargetArgs {
             vips: self.vips.clone(),
             method: self.forward,
             interface: self.interface.clone(),
+            arp: arp::Levels { ignore: self.arp_ignore, announce: self.arp_announce },
             decap: self.decap,
             bpffs: self.bpffs.clone(),
         };
@@ -163,6 +223,8 @@ impl Line for Done {
             Outcome::Changed => "set",
             Outcome::Already => "ok",
             Outcome::Restored => "back",
+            Outcome::Planned => "would",
+            Outcome::Warning => "WRONG",
             Outcome::Skipped => "skip",
         };
         format!("{word:<5} {}: {}", self.item, self.detail)

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::{
-    Host, HostError, decap,
+    Host, HostError, arp, decap,
     requirement::requirements,
     target::{Method, Target},
 };
@@ -35,5 +35,31 @@ pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostErr
     for requirement in requirements(target, decapsulation.as_ref()) {
         findings.push(requirement.look(host).await?.finding);
     }
+    findings.extend(arp::findings(host, target).await?);
+    findings.extend(mtu(target));
     Ok(findings)
+}
+
+/// What the outer header leaves of the MTU, for tunnels. Never wrong by itself: the director says so to clients whose
+/// packets are too large.
+#[must_use]
+pub fn mtu(target: &Target) -> Option<Finding> {
+    const OUTER: u32 = 20; // IPv4, RFC 2003
+    const HEADERS: u32 = 40; // IPv4 and TCP, RFC 879
+    if target.method != Method::Tun {
+        return None;
+    }
+    let inner = target.interface.mtu.saturating_sub(OUTER);
+    let mss = inner.saturating_sub(HEADERS);
+    Some(Finding {
+        item: "MTU in the tunnel".to_owned(),
+        expected: "known".to_owned(),
+        found: format!(
+            "{inner} of {} remain; the director answers larger packets with ICMP, and where that is filtered \
+             `ip route change default … advmss {mss}` makes clients send smaller ones",
+            target.interface.mtu
+        ),
+        ok: true,
+        why: "uploads hang when packets do not fit and nobody says so".to_owned(),
+    })
 }

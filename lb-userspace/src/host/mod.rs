@@ -6,8 +6,11 @@
 //! that do not, and remembers each old value ([`state`]) before it changes anything, [`restore`] puts them back.
 #![forbid(unsafe_code)]
 
+pub mod arp; //         what the ARP settings mean for a VIP
+pub mod boot; //        set-up again at the next start
 pub mod check; //       does everything hold?
 pub mod decap; //       an ipip device, or the XDP program
+pub mod plan; //        what setup and restore would do
 pub mod requirement; // what must hold, and why
 pub mod restore; //     put back what setup changed
 pub mod setup; //       make it hold
@@ -21,6 +24,7 @@ use std::fs;
 use serde::Serialize;
 
 use crate::{dataplane::decap::DecapError, failure::Failure, netlink::Netlink, netlink::NetlinkError};
+use boot::BootError;
 use decap::XdpDecap;
 use state::StateError;
 use sysctl::SysctlError;
@@ -64,6 +68,10 @@ pub enum Outcome {
     Already,
     /// As it was before set-up again.
     Restored,
+    /// Would be done, but for `--dry-run`.
+    Planned,
+    /// Done as chosen, and yet wrong.
+    Warning,
     /// Not done, and why; something else is done instead, or the rest goes on without it.
     Skipped,
 }
@@ -110,6 +118,9 @@ pub enum HostError {
     /// The XDP decapsulator.
     #[error(transparent)]
     Decap(#[from] DecapError),
+    /// Files for the next start.
+    #[error(transparent)]
+    Boot(#[from] BootError),
 }
 
 impl From<HostError> for Failure {
@@ -119,6 +130,7 @@ impl From<HostError> for Failure {
             HostError::Sysctl(error) => error.into(),
             HostError::State(error) => error.into(),
             HostError::Decap(error) => error.into(),
+            HostError::Boot(error) => error.into(),
         }
     }
 }

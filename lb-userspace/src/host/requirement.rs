@@ -23,9 +23,19 @@ use super::{
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Requirement {
     /// A setting has a value that does what is needed.
-    Sysctl(Sysctl),
+    Sysctl {
+        /// Which setting.
+        sysctl: Sysctl,
+        /// The value that the operator chose: then no other will do.
+        chosen: Option<i32>,
+    },
     /// The VIP is an address of this host, and on no interface that answers ARP for it.
-    Vip(IpAddr),
+    Vip {
+        /// The address.
+        vip: IpAddr,
+        /// Set-up adds it with scope host: `arp_ignore=3` keeps quiet about no other.
+        host_scope: bool,
+    },
     /// A tunnel device has an address, or reverse path filtering is off: without an address, even the loose filter
     /// drops everything (`no_addr` in `__fib_validate_source`, `net/ipv4/fib_frontend.c`).
     TunnelAddress {
@@ -43,21 +53,29 @@ pub fn requirements(target: &Target, decapsulation: Option<&Decapsulation>) -> V
     let mut list = Vec::new();
     let interface = target.interface.name.as_str();
     if target.has_ipv4() {
-        for name in [Name::ArpIgnore, Name::ArpAnnounce] {
-            list.extend(["all", "lo", interface].map(|of| Requirement::Sysctl(Sysctl::new(of, name))));
+        for (name, chosen) in [(Name::ArpIgnore, target.arp.ignore), (Name::ArpAnnounce, target.arp.announce)]
+        {
+            let setting = |of| Requirement::Sysctl { sysctl: Sysctl::new(of, name), chosen };
+            list.extend(["all", "lo", interface].map(setting));
         }
         // The strict filter asks whether the way back to the client is the way it came by.
         match decapsulation {
             Some(Decapsulation::Device(device)) => {
-                list.push(Requirement::Sysctl(Sysctl::new(device, Name::RpFilter)));
+                list.push(Requirement::Sysctl { sysctl: Sysctl::new(device, Name::RpFilter), chosen: None });
             }
             _ if !target.replies_leave_there => {
-                list.push(Requirement::Sysctl(Sysctl::new(interface, Name::RpFilter)));
+                list.push(Requirement::Sysctl {
+                    sysctl: Sysctl::new(interface, Name::RpFilter),
+                    chosen: None,
+                });
             }
             _ => {}
         }
     }
-    list.extend(target.vips.iter().map(|vip| Requirement::Vip(*vip)));
+    let host_scope = target.arp.ignore == Some(3);
+    list.extend(
+        target.vips.iter().map(|&vip| Requirement::Vip { vip, host_scope: host_scope && vip.is_ipv4() }),
+    );
     if let Some(Decapsulation::Device(device)) = decapsulation {
         let on_device = |vip: &IpAddr| Requirement::TunnelAddress { device: device.clone(), vip: *vip };
         list.extend(target.vips.iter().map(on_device));
@@ -79,11 +97,11 @@ impl Requirement {
     /// Looks how it stands.
     pub async fn look(&self, host: &Host) -> Result<Standing, HostError> {
         match self {
-            Self::Sysctl(sysctl) => {
+            Self::Sysctl { sysctl, chosen } => {
                 let (own, all) = (sysctl.read()?, sysctl.of_all().read()?);
-                Ok(rule(sysctl.name).judge(sysctl, own, all))
+                Ok(rule(sysctl.name, *chosen).judge(sysctl, own, all))
             }
-            Self::Vip(vip) => {
+            Self::Vip { vip, .. } => {
                 let placement = Placement::find(&host.netlink, *vip).await?;
                 let finding = Finding {
                     item: format!("VIP {vip}"),
@@ -117,21 +135,53 @@ impl Requirement {
     /// Makes it hold, after remembering what is there now. Says what was changed.
     pub async fn mend(&self, host: &Host, state: &mut StateFile) -> Result<String, HostError> {
         match self {
-            Self::Sysctl(sysctl) => {
+            Self::Sysctl { sysctl, chosen } => {
                 let before = sysctl.read()?;
-                let value = rule(sysctl.name).set;
+                let value = rule(sysctl.name, *chosen).set;
                 state.record(Change::Sysctl { sysctl: sysctl.clone(), before })?;
                 sysctl.write(value)?;
                 Ok(format!("{value} (was {before})"))
             }
-            Self::Vip(vip) => {
-                vip::add(host, state, *vip, "lo").await?;
-                Ok("added to lo".to_owned())
+            Self::Vip { vip, host_scope } => {
+                vip::add(host, state, *vip, "lo", *host_scope).await?;
+                Ok(if *host_scope { "added to lo with scope host" } else { "added to lo" }.to_owned())
             }
             Self::TunnelAddress { device, vip } => {
-                vip::add(host, state, *vip, device).await?;
+                vip::add(host, state, *vip, device, false).await?;
                 Ok(format!("{vip} added"))
             }
+        }
+    }
+
+    /// What [`Requirement::mend`] would do, given how it stands; `None` for nothing.
+    #[must_use]
+    pub fn would(&self, standing: &Result<Standing, HostError>) -> Option<(String, String)> {
+        if standing.as_ref().is_ok_and(|standing| standing.settled) {
+            return None;
+        }
+        Some(match self {
+            Self::Sysctl { sysctl, chosen } => {
+                let value = rule(sysctl.name, *chosen).set;
+                let own = sysctl.read().ok();
+                // Not settled only because of the value of `all`, which comes first.
+                if own == Some(value) {
+                    return None;
+                }
+                let now = own.map_or_else(|| "not there yet".to_owned(), |own| format!("now {own}"));
+                (sysctl.to_string(), format!("set to {value} ({now})"))
+            }
+            Self::Vip { vip, host_scope: false } => (format!("VIP {vip}"), "add to lo".to_owned()),
+            Self::Vip { vip, .. } => (format!("VIP {vip}"), "add to lo with scope host".to_owned()),
+            Self::TunnelAddress { device, vip } => (format!("address of {device}"), format!("add {vip}")),
+        })
+    }
+
+    /// The setting and the value that keep it at the next start, for settings.
+    #[must_use]
+    pub fn setting(&self) -> Option<(&Sysctl, i32)> {
+        match self {
+            Self::Sysctl { sysctl, chosen } => Some((sysctl, rule(sysctl.name, *chosen).set)),
+            Self::Vip { .. } | Self::TunnelAddress { .. } => None,
         }
     }
 }
@@ -148,9 +198,11 @@ const fn why_placement(placement: &Placement) -> &'static str {
 /// What a setting must be.
 struct Rule {
     /// In words, for the operator.
-    expected: &'static str,
+    expected: String,
     /// Whether a value does what is needed.
     allows: fn(i32) -> bool,
+    /// The operator chose [`Rule::set`].
+    is_chosen: bool,
     /// What set-up sets.
     set: i32,
     /// Why it matters.
@@ -158,35 +210,46 @@ struct Rule {
 }
 
 /// What the settings must be, and do otherwise (Documentation/networking/ip-sysctl.rst).
-const fn rule(name: Name) -> Rule {
+fn rule(name: Name, chosen: Option<i32>) -> Rule {
+    let rule = |expected: &str, allows, set, why| Rule {
+        expected: chosen.map_or_else(|| expected.to_owned(), |level| level.to_string()),
+        allows,
+        is_chosen: chosen.is_some(),
+        set: chosen.unwrap_or(set),
+        why,
+    };
     match name {
         // 3 is no more than 0 for an address of global scope, as `ip address add` makes them.
-        Name::ArpIgnore => Rule {
-            expected: "1 (or 2, or 8)",
-            allows: |value| matches!(value, 1 | 2 | 8),
-            set: 1,
-            why: "else this host answers ARP requests for the VIP, and clients bypass the director",
-        },
+        Name::ArpIgnore => rule(
+            "1 (or 2, or 8)",
+            |value| matches!(value, 1 | 2 | 8),
+            1,
+            "else this host answers ARP requests for the VIP, and clients bypass the director",
+        ),
         // The kernel takes values beyond 2 for 0.
-        Name::ArpAnnounce => Rule {
-            expected: "2",
-            allows: |value| value == 2,
-            set: 2,
-            why: "else this host's own ARP requests may carry the VIP, and neighbours learn it from them",
-        },
-        Name::RpFilter => Rule {
-            expected: "0 or 2",
-            allows: |value| value != 1,
-            set: 2,
-            why: "1 drops packets whose way back to the client is not the interface that they came by",
-        },
+        Name::ArpAnnounce => rule(
+            "2",
+            |value| value == 2,
+            2,
+            "else this host's own ARP requests may carry the VIP, and neighbours learn it from them",
+        ),
+        Name::RpFilter => rule(
+            "0 or 2",
+            |value| value != 1,
+            2,
+            "1 drops packets whose way back to the client is not the interface that they came by",
+        ),
     }
 }
 
 impl Rule {
+    fn allows(&self, value: i32) -> bool {
+        if self.is_chosen { value == self.set } else { (self.allows)(value) }
+    }
+
     fn judge(&self, sysctl: &Sysctl, own: i32, all: i32) -> Standing {
         let in_force = own.max(all);
-        let ok = (self.allows)(in_force);
+        let ok = self.allows(in_force);
         let found = if sysctl.interface == "all" || own == in_force {
             own.to_string()
         } else {
@@ -195,10 +258,10 @@ impl Rule {
         // A filter that is off because `all` and the device say so needs nothing; ARP settings are set on each.
         let own_matters = !matches!(sysctl.name, Name::RpFilter);
         Standing {
-            settled: ok && (!own_matters || (self.allows)(own)),
+            settled: ok && (!own_matters || self.allows(own)),
             finding: Finding {
                 item: sysctl.to_string(),
-                expected: self.expected.to_owned(),
+                expected: self.expected.clone(),
                 found,
                 ok,
                 why: self.why.to_owned(),
@@ -214,34 +277,38 @@ mod tests {
     use super::*;
 
     #[rstest]
-    // name, own, all: does it hold? has set-up nothing to do?
-    #[case::set_on_both(Name::ArpIgnore, 1, 1, true, true)]
-    #[case::all_covers_for_it(Name::ArpIgnore, 0, 1, true, false)]
-    #[case::its_own_is_enough(Name::ArpIgnore, 1, 0, true, true)]
-    #[case::stricter_is_fine(Name::ArpIgnore, 8, 1, true, true)]
-    #[case::off(Name::ArpIgnore, 0, 0, false, false)]
-    #[case::greater_is_not_always_stricter(Name::ArpIgnore, 1, 3, false, false)]
-    #[case::announce_2(Name::ArpAnnounce, 2, 0, true, true)]
-    #[case::announce_1_is_not_enough(Name::ArpAnnounce, 1, 1, false, false)]
-    #[case::strict(Name::RpFilter, 1, 0, false, false)]
-    #[case::strict_by_all(Name::RpFilter, 0, 1, false, false)]
-    #[case::loose_wins_over_strict(Name::RpFilter, 2, 1, true, true)]
-    #[case::filter_off(Name::RpFilter, 0, 0, true, true)]
+    // name, chosen, own, all: does it hold? has set-up nothing to do?
+    #[case::set_on_both(Name::ArpIgnore, None, 1, 1, true, true)]
+    #[case::all_covers_for_it(Name::ArpIgnore, None, 0, 1, true, false)]
+    #[case::its_own_is_enough(Name::ArpIgnore, None, 1, 0, true, true)]
+    #[case::stricter_is_fine(Name::ArpIgnore, None, 8, 1, true, true)]
+    #[case::off(Name::ArpIgnore, None, 0, 0, false, false)]
+    #[case::greater_is_not_always_stricter(Name::ArpIgnore, None, 1, 3, false, false)]
+    #[case::announce_2(Name::ArpAnnounce, None, 2, 0, true, true)]
+    #[case::announce_1_is_not_enough(Name::ArpAnnounce, None, 1, 1, false, false)]
+    #[case::strict(Name::RpFilter, None, 1, 0, false, false)]
+    #[case::strict_by_all(Name::RpFilter, None, 0, 1, false, false)]
+    #[case::loose_wins_over_strict(Name::RpFilter, None, 2, 1, true, true)]
+    #[case::filter_off(Name::RpFilter, None, 0, 0, true, true)]
+    #[case::chosen(Name::ArpIgnore, Some(3), 3, 3, true, true)]
+    #[case::chosen_and_stricter(Name::ArpIgnore, Some(1), 8, 1, false, false)]
+    #[case::chosen_and_undone_by_all(Name::ArpAnnounce, Some(1), 1, 2, false, false)]
     fn the_greater_value_counts(
         #[case] name: Name,
+        #[case] chosen: Option<i32>,
         #[case] own: i32,
         #[case] all: i32,
         #[case] ok: bool,
         #[case] settled: bool,
     ) {
-        let standing = rule(name).judge(&Sysctl::new("eth0", name), own, all);
+        let standing = rule(name, chosen).judge(&Sysctl::new("eth0", name), own, all);
         assert_eq!((standing.finding.ok, standing.settled), (ok, settled), "{standing:?}");
     }
 
     #[test]
     fn what_set_up_sets_is_what_check_expects() {
         for name in [Name::ArpIgnore, Name::ArpAnnounce, Name::RpFilter] {
-            let rule = rule(name);
+            let rule = rule(name, None);
             for all in 0..=2 {
                 let (sysctl, all) =
                     (Sysctl::new("eth0", name), if name == Name::RpFilter { all } else { rule.set });

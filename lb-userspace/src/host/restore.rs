@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{
-    Done, Host, HostError, Outcome, Report, can_configure_the_network, decap,
+    Done, Host, HostError, Outcome, Report, boot, can_configure_the_network, decap,
     state::{Change, StateFile},
     sysctl::Sysctl,
     vip,
@@ -25,29 +25,40 @@ pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<
     }
     can_configure_the_network()?;
     let mut state = StateFile::open(state)?;
-    let remaining = remaining(&state, vips)?;
-
-    let of_those = |change: &&Change| match change {
-        Change::Address { address, .. } => !remaining.contains(&address.addr()),
-        _ => remaining.is_empty(),
-    };
-    let changes = state.changes().iter().filter(of_those).cloned().collect();
+    let remaining = remaining(state.vips(), vips)?;
+    let changes = state.changes().iter().filter(|change| undone_with(change, &remaining)).cloned().collect();
+    let boot = state.boot().cloned().and_then(|mut boot| {
+        boot.commands.retain(|vip, _| remaining.contains(vip));
+        (!boot.commands.is_empty()).then_some(boot)
+    });
+    // Before the address goes: the next start must not bring it back.
+    if let Some(boot) = boot.as_ref().filter(|boot| state.boot() != Some(boot)) {
+        boot.write(&mut state, report)?;
+    }
     undo(host, &mut state, changes, report).await.map_err(|error| {
         let failure = Failure::from(error);
         Failure { message: format!("not everything was put back: {}", failure.message), ..failure }
     })?;
-    Ok(state.set_vips(remaining)?)
+    Ok(state.set(remaining, boot)?)
 }
 
-/// The VIPs that are left when `vips` go; none named means that all do.
-fn remaining(state: &StateFile, vips: &[IpAddr]) -> Result<BTreeSet<IpAddr>, Failure> {
+/// Whether a change is undone when only the VIPs `remaining` stay.
+pub(super) fn undone_with(change: &Change, remaining: &BTreeSet<IpAddr>) -> bool {
+    match change {
+        Change::Address { address, .. } => !remaining.contains(&address.addr()),
+        _ => remaining.is_empty(),
+    }
+}
+
+/// The VIPs that are left of `known` when `vips` go; none named means that all do.
+pub(super) fn remaining(known: &BTreeSet<IpAddr>, vips: &[IpAddr]) -> Result<BTreeSet<IpAddr>, Failure> {
     if vips.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let mut remaining = state.vips().clone();
+    let mut remaining = known.clone();
     for vip in vips {
         if !remaining.remove(vip) {
-            let known: Vec<_> = state.vips().iter().map(IpAddr::to_string).collect();
+            let known: Vec<_> = known.iter().map(IpAddr::to_string).collect();
             return Err(Failure::wrong_input(format!("this host is not set up for the VIP {vip}"))
                 .hint(format!("it is set up for {}", known.join(", "))));
         }
@@ -84,6 +95,9 @@ async fn undo_one(host: &Host, change: &Change) -> Result<Done, HostError> {
         Change::Device { name } => decap::delete(host, name).await,
         Change::Up { interface } => decap::set_down(host, interface).await,
         Change::Program { interface, bpffs } => decap::detach(host, interface, bpffs),
+        Change::File { path, before } => boot::put_back(path, before.as_deref()),
+        Change::Link { path } => boot::unlink(path),
+        Change::Directory { path } => boot::remove_directory(path),
     }
 }
 
@@ -96,12 +110,15 @@ fn reset(sysctl: &Sysctl, before: i32) -> Result<Done, HostError> {
     Ok(Done::new(sysctl.to_string(), Outcome::Restored, detail))
 }
 
-fn describe(change: &Change) -> String {
+pub(super) fn describe(change: &Change) -> String {
     match change {
         Change::Sysctl { sysctl, .. } => sysctl.to_string(),
         Change::Address { address, interface } => format!("{address} on {interface}"),
         Change::Device { name } => format!("ipip device {name}"),
         Change::Up { interface } => interface.clone(),
         Change::Program { interface, .. } => format!("XDP decapsulator on {interface}"),
+        Change::File { path, .. } | Change::Link { path } | Change::Directory { path } => {
+            path.display().to_string()
+        }
     }
 }

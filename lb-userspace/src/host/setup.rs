@@ -4,7 +4,9 @@
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{
-    Done, Host, HostError, Outcome, Report, can_configure_the_network, check, decap,
+    Done, Host, HostError, Outcome, Report, arp,
+    boot::Boot,
+    can_configure_the_network, check, decap,
     requirement::requirements,
     restore::undo,
     state::{Change, StateFile},
@@ -20,13 +22,21 @@ use crate::failure::Failure;
 /// # Errors
 /// Nothing is changed before everything that can be checked has been; if something fails later, what this call changed
 /// is put back.
-pub async fn setup(host: &Host, target: &Target, state: &Path, report: Report<'_>) -> Result<(), Failure> {
+///
+/// With `etc`, the same is done again at the next start, by files there.
+pub async fn setup(
+    host: &Host,
+    target: &Target,
+    state: &Path,
+    etc: Option<&Path>,
+    report: Report<'_>,
+) -> Result<(), Failure> {
     can_configure_the_network()?;
     nothing_in_the_way(host, target).await?;
     let mut state = StateFile::open(state)?;
 
-    let before = (state.vips().clone(), state.changes().to_vec());
-    match apply(host, target, &mut state, report).await {
+    let before = (state.vips().clone(), state.changes().to_vec(), state.boot().cloned());
+    match apply(host, target, &mut state, etc, report).await {
         Ok(()) => Ok(()),
         Err(error) => {
             let failure = Failure::from(error);
@@ -39,6 +49,7 @@ async fn apply(
     host: &Host,
     target: &Target,
     state: &mut StateFile,
+    etc: Option<&Path>,
     report: Report<'_>,
 ) -> Result<(), HostError> {
     state.set_vips(state.vips().union(&target.vips).copied().collect())?;
@@ -46,7 +57,8 @@ async fn apply(
     if target.method == Method::Tun {
         decapsulation = Some(decap::ensure(host, target, state, report).await?);
     }
-    for requirement in requirements(target, decapsulation.as_ref()) {
+    let requirements = requirements(target, decapsulation.as_ref());
+    for requirement in &requirements {
         let standing = requirement.look(host).await?;
         let check::Finding { item, found, .. } = standing.finding;
         if standing.settled {
@@ -56,6 +68,20 @@ async fn apply(
             report(Done::new(item, Outcome::Changed, detail));
         }
     }
+    if let Some(check::Finding { item, found, .. }) = check::mtu(target) {
+        report(Done::new(item, Outcome::Already, found));
+    }
+    for check::Finding { item, found, why, .. } in
+        arp::findings(host, target).await?.into_iter().filter(|finding| !finding.ok)
+    {
+        report(Done::new(item, Outcome::Warning, format!("{found}: {why}")));
+    }
+    if let Some(etc) = etc {
+        let mut boot = state.boot().cloned().unwrap_or_else(|| Boot::new(etc.to_owned()));
+        boot.add(target, &requirements, state.path())?;
+        state.set(state.vips().clone(), Some(boot.clone()))?;
+        boot.write(state, report)?;
+    }
     Ok(())
 }
 
@@ -63,14 +89,14 @@ async fn apply(
 async fn roll_back(
     host: &Host,
     state: &mut StateFile,
-    before: (BTreeSet<IpAddr>, Vec<Change>),
+    before: (BTreeSet<IpAddr>, Vec<Change>, Option<Boot>),
     failure: Failure,
     report: Report<'_>,
 ) -> Failure {
-    let (vips, known) = before;
+    let (vips, known, boot) = before;
     let new: Vec<_> = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
     let mut stuck = undo(host, state, new, report).await.err();
-    if let Err(error) = state.set_vips(vips) {
+    if let Err(error) = state.set(vips, boot) {
         stuck.get_or_insert(error.into());
     }
     match stuck {
@@ -86,7 +112,7 @@ async fn roll_back(
 }
 
 /// Set-up adds addresses but removes none that it did not add.
-async fn nothing_in_the_way(host: &Host, target: &Target) -> Result<(), Failure> {
+pub(super) async fn nothing_in_the_way(host: &Host, target: &Target) -> Result<(), Failure> {
     for vip in &target.vips {
         let placement = Placement::find(&host.netlink, *vip).await?;
         if let Placement::Answering { interface, net } | Placement::Swallowing { interface, net } = &placement

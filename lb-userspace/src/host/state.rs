@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::sysctl::Sysctl;
+use super::{boot::Boot, sysctl::Sysctl};
 use crate::failure::Failure;
 
 /// Bumped whenever an older program could not undo what a newer one wrote down.
@@ -50,6 +50,23 @@ pub enum Change {
         /// Its name.
         interface: String,
     },
+    /// A file was written.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What stood in it; `None` if there was none.
+        before: Option<String>,
+    },
+    /// A symbolic link was made.
+    Link {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A directory was made.
+    Directory {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The XDP decapsulator was attached.
     Program {
         /// Name of the interface.
@@ -64,6 +81,7 @@ impl Change {
     fn same_thing(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Sysctl { sysctl: a, .. }, Self::Sysctl { sysctl: b, .. }) => a == b,
+            (Self::File { path: a, .. }, Self::File { path: b, .. }) => a == b,
             _ => self == other,
         }
     }
@@ -76,6 +94,18 @@ struct State {
     vips: BTreeSet<IpAddr>,
     /// In the order in which they were made.
     changes: Vec<Change>,
+    /// What is done again at the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<Boot>,
+}
+
+/// What is remembered, without the right to change it.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// The VIPs that this host is set up for.
+    pub vips: BTreeSet<IpAddr>,
+    /// In the order in which they were made.
+    pub changes: Vec<Change>,
 }
 
 /// The state file cannot be used.
@@ -149,7 +179,7 @@ impl StateFile {
                 parse(&bytes).map_err(|reason| StateError::Damaged { path: path.to_owned(), reason })?
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                State { version: VERSION, vips: BTreeSet::new(), changes: Vec::new() }
+                State { version: VERSION, vips: BTreeSet::new(), changes: Vec::new(), boot: None }
             }
             Err(e) => return Err(error("read")(e)),
         };
@@ -171,6 +201,47 @@ impl StateFile {
     /// Sets for which VIPs this host is set up.
     pub fn set_vips(&mut self, vips: BTreeSet<IpAddr>) -> Result<(), StateError> {
         self.state.vips = vips;
+        self.save()
+    }
+
+    /// What is done again at the next start.
+    #[must_use]
+    pub const fn boot(&self) -> Option<&Boot> {
+        self.state.boot.as_ref()
+    }
+
+    /// Sets for which VIPs this host is set up, and what is done again at the next start.
+    pub fn set(&mut self, vips: BTreeSet<IpAddr>, boot: Option<Boot>) -> Result<(), StateError> {
+        self.state.boot = boot;
+        self.set_vips(vips)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is remembered, for those who will change nothing; `None` if there is no file.
+    pub fn peek(path: &Path) -> Result<Option<Remembered>, StateError> {
+        match fs::read(path) {
+            Ok(bytes) => match parse(&bytes) {
+                Ok(State { vips, changes, .. }) => Ok(Some(Remembered { vips, changes })),
+                Err(reason) => Err(StateError::Damaged { path: path.to_owned(), reason }),
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(reason) => Err(StateError::Io { doing: "read", path: path.to_owned(), reason }),
+        }
+    }
+
+    /// Moves what is remembered to another file. A crash in between leaves both, of which the new one counts.
+    pub fn move_to(mut self, path: &Path) -> Result<(), StateError> {
+        let mut new = Self::open(path)?;
+        if new.state.changes.is_empty() && new.state.vips.is_empty() {
+            new.state = self.state.clone();
+            new.save()?;
+        }
+        self.state = State { version: VERSION, vips: BTreeSet::new(), changes: Vec::new(), boot: None };
         self.save()
     }
 
@@ -228,7 +299,7 @@ fn write_atomically(path: &Path, state: &State) -> io::Result<()> {
 }
 
 /// Where a new version is written before it takes the place of the old.
-fn unfinished(path: &Path) -> PathBuf {
+pub(super) fn unfinished(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
 

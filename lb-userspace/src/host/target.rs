@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::decap::Choice;
+use super::{arp::Levels, decap::Choice};
 use crate::{
     failure::Failure,
     netlink::{Interface, Netlink},
@@ -31,6 +31,8 @@ pub struct Request {
     pub method: Method,
     /// Name of the interface towards the director; that of the default route if not said.
     pub interface: Option<String>,
+    /// The ARP settings.
+    pub arp: Levels,
     /// How tunnelled packets are unwrapped.
     pub decap: Choice,
     /// Where the XDP decapsulator is pinned.
@@ -48,6 +50,8 @@ pub struct Target {
     pub interface: Interface,
     /// Replies to clients leave by that interface too, as far as the default route tells.
     pub replies_leave_there: bool,
+    /// The ARP settings.
+    pub arp: Levels,
     /// How tunnelled packets are unwrapped.
     pub decap: Choice,
     /// Where the XDP decapsulator is pinned.
@@ -83,13 +87,14 @@ impl Target {
             vips,
             method: request.method,
             interface,
+            arp: request.arp,
             decap: request.decap,
             bpffs: request.bpffs,
         })
     }
 
     /// Whether ARP matters: neighbour discovery has no settings like those for ARP, and needs none, since Linux
-    /// answers only for addresses of the interface that was asked.
+    /// answers only for addresses of the interface that was asked (docs/arp.md has the capture).
     #[must_use]
     pub fn has_ipv4(&self) -> bool {
         self.vips.iter().any(IpAddr::is_ipv4)
@@ -137,6 +142,7 @@ mod tests {
             vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
             method,
             interface: None,
+            arp: Levels::default(),
             decap: Choice::Auto,
             bpffs: PathBuf::new(),
         }

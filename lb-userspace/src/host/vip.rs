@@ -56,7 +56,7 @@ impl Placement {
 
     fn of(holders: &[Address], interfaces: &HashMap<u32, &Interface>) -> Self {
         let mut placement = Self::Missing;
-        for Address { net, ifindex } in holders {
+        for Address { net, ifindex, .. } in holders {
             let Some(found) = interfaces.get(ifindex) else { continue };
             let (interface, net) = (found.name.clone(), *net);
             if !found.noarp {
@@ -86,17 +86,22 @@ impl std::fmt::Display for Placement {
     }
 }
 
-/// Adds `vip` to `interface` and remembers that.
+/// Adds `vip` to `interface`, valid inside this host only if `host_scope`, and remembers that.
 pub(super) async fn add(
     host: &Host,
     state: &mut StateFile,
     vip: IpAddr,
     interface: &str,
+    host_scope: bool,
 ) -> Result<(), HostError> {
     let address = IpNet::from(vip);
     let device = host.netlink.interface(interface).await?;
     state.record(Change::Address { address, interface: interface.to_owned() })?;
-    host.netlink.add_address(&device, address).await?;
+    if host_scope {
+        host.netlink.add_host_address(&device, address).await?;
+    } else {
+        host.netlink.add_address(&device, address).await?;
+    }
     Ok(())
 }
 
@@ -139,7 +144,7 @@ mod tests {
         let (lo, eth0, dummy) =
             (interface(1, "lo", true), interface(2, "eth0", false), interface(3, "d0", true));
         let interfaces = HashMap::from([(1, &lo), (2, &eth0), (3, &dummy)]);
-        let at = |ifindex, net: &str| Address { net: net.parse().unwrap(), ifindex };
+        let at = |ifindex, net: &str| Address { net: net.parse().unwrap(), ifindex, host_scope: false };
         let place = |holders: &[Address]| Placement::of(holders, &interfaces);
 
         assert_eq!(place(&[]), Placement::Missing);

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,8 @@ pub struct Address {
     pub net: IpNet,
     /// Index of the interface that it is on.
     pub ifindex: u32,
+    /// Valid inside this host only, as `ip address add … scope host` makes it: what `arp_ignore=3` keeps quiet about.
+    pub host_scope: bool,
 }
 
 /// What became of adding something.
@@ -60,7 +64,22 @@ impl Netlink {
     ///
     /// IPv6 addresses are added without duplicate address detection: a VIP is meant to be on several hosts.
     pub async fn add_address(&self, interface: &Interface, net: IpNet) -> Result<Added, NetlinkError> {
+        self.add_address_of_scope(interface, net, AddressScope::Universe).await
+    }
+
+    /// As [`Netlink::add_address`], valid inside this host only.
+    pub async fn add_host_address(&self, interface: &Interface, net: IpNet) -> Result<Added, NetlinkError> {
+        self.add_address_of_scope(interface, net, AddressScope::Host).await
+    }
+
+    async fn add_address_of_scope(
+        &self,
+        interface: &Interface,
+        net: IpNet,
+        scope: AddressScope,
+    ) -> Result<Added, NetlinkError> {
         let mut request = self.handle.address().add(interface.index, net.addr(), net.prefix_len());
+        request.message_mut().header.scope = scope;
         if net.addr().is_ipv6() {
             let message = request.message_mut();
             message.header.flags = AddressHeaderFlags::Nodad;
@@ -108,7 +127,8 @@ impl Address {
             _ => None,
         });
         let net = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
-        Some(Self { net, ifindex: message.header.index })
+        let host_scope = message.header.scope == AddressScope::Host;
+        Some(Self { net, ifindex: message.header.index, host_scope })
     }
 }
 
@@ -123,7 +143,7 @@ mod tests {
         message.header.index = 4;
         message.attributes.push(AddressAttribute::Address([10, 0, 0, 2].into()));
         message.attributes.push(AddressAttribute::Local([10, 0, 0, 1].into()));
-        let expected = Address { net: "10.0.0.1/32".parse().unwrap(), ifindex: 4 };
+        let expected = Address { net: "10.0.0.1/32".parse().unwrap(), ifindex: 4, host_scope: false };
         assert_eq!(Address::parse(&message), Some(expected));
     }
 }

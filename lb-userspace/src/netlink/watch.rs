@@ -123,7 +123,7 @@ impl Change {
                 Some(Self::Link { ifindex: link.header.index })
             }
             Message::NewAddress(address) | Message::DelAddress(address) => {
-                let Address { net, ifindex } = Address::parse(address)?;
+                let Address { net, ifindex, .. } = Address::parse(address)?;
                 Some(Self::Address { ip: net.addr(), ifindex })
             }
             Message::NewRoute(_) | Message::DelRoute(_) => Some(Self::Route),

@@ -325,16 +325,18 @@ fn check_names_what_is_wrong_and_json_lists_it() {
     lab.set("eth0", "arp_ignore", 3);
 
     let (output, result) = lab.xvs_host("check --vip 10.0.0.100");
-    assert_eq!(result.unwrap_err().message, "1 of 7 things are wrong");
+    assert_eq!(result.unwrap_err().message, "2 of 9 things are wrong");
     let wrong: Vec<_> = output.lines().filter(|line| line.starts_with("WRONG")).collect();
     assert!(
-        matches!(wrong[..], [line] if line.contains("net.ipv4.conf.eth0.arp_ignore is 3, should be 1")),
+        matches!(wrong[..], [setting, meaning]
+            if setting.contains("net.ipv4.conf.eth0.arp_ignore is 3, should be 1")
+            && meaning.contains("ARP requests for 10.0.0.100 is answered: its scope is not host")),
         "{output}"
     );
 
     let (output, _) = lab.run("check --vip 10.0.0.100", true);
     let list: Vec<serde_json::Value> = serde_json::from_str(&output).unwrap();
-    assert_eq!(list.iter().filter(|item| item["ok"] == false).count(), 1);
+    assert_eq!(list.iter().filter(|item| item["ok"] == false).count(), 2);
     for key in ["item", "expected", "found", "why"] {
         assert!(list.iter().all(|item| item[key].is_string()), "{key}: {output}");
     }

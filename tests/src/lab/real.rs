@@ -64,6 +64,14 @@ impl Real {
         self.host.exec_as(&format!("xvs host {line}"), &self.xvs_host_words(line))
     }
 
+    /// `xvs host` as [`Real::xvs_host`] runs it, to be started where [`Host::run`] says.
+    pub fn xvs_host_command(&self, line: &str) -> Command {
+        let words = self.xvs_host_words(line);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command
+    }
+
     fn xvs_host_words(&self, line: &str) -> Vec<PathBuf> {
         let mut words = vec![artifacts::xvs(), "host".into()];
         words.extend(line.split_whitespace().map(PathBuf::from));

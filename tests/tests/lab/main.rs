@@ -10,6 +10,8 @@ mod crossing; //   what passes the director, and what does not
 mod doc; //      docs/arp.md against what was captured
 mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
+mod host_options; // levels, --dry-run, --persist
+mod host_orders; // xvs host in random orders, killed at random moments
 mod icmp; //       errors about a flow
 mod metrics; //    promtool and Prometheus
 mod mixed; //      several methods at once

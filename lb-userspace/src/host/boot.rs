@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Set-up again at the next start (`--persist`): a file for sysctl.d(5), so that the interface is quiet from its first
+//! moment, and a systemd unit that runs `xvs host setup` when the network is up.
+//!
+//! Both are written anew from what is remembered, and are changes like all others: remembered before they are made,
+//! and put back by restore.
+
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    net::IpAddr,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum as _;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Done, HostError, Outcome, Report,
+    requirement::Requirement,
+    state::{Change, StateFile, unfinished},
+    sysctl::Name,
+    target::Target,
+};
+use crate::failure::Failure;
+
+const SETTINGS: &str = "sysctl.d/60-xvs-host.conf";
+const UNIT: &str = "systemd/system/xvs-host.service";
+const WANTED: &str = "systemd/system/multi-user.target.wants/xvs-host.service";
+
+/// What is to be done at the next start.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Boot {
+    /// Where the files go: `/etc`.
+    pub etc: PathBuf,
+    /// The command that sets up each VIP.
+    pub commands: BTreeMap<IpAddr, String>,
+    /// Settings by the name that sysctl(8) has for them.
+    pub settings: BTreeMap<String, i32>,
+}
+
+/// A file of ours below `/etc` cannot be written or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {path}: {reason}")]
+pub struct BootError {
+    doing: &'static str,
+    path: PathBuf,
+    reason: io::Error,
+}
+
+impl From<BootError> for Failure {
+    fn from(error: BootError) -> Self {
+        Self::failed(error.to_string()).hint("is it writable? `--etc DIR` names another folder than /etc")
+    }
+}
+
+fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> BootError + 'a {
+    move |reason| BootError { doing, path: path.to_owned(), reason }
+}
+
+impl Boot {
+    /// Nothing yet, below `etc`.
+    #[must_use]
+    pub const fn new(etc: PathBuf) -> Self {
+        Self { etc, commands: BTreeMap::new(), settings: BTreeMap::new() }
+    }
+
+    /// Adds what `target` needs. `state` is the file that remembers: it must outlive a restart.
+    pub fn add(
+        &mut self,
+        target: &Target,
+        requirements: &[Requirement],
+        state: &Path,
+    ) -> Result<(), HostError> {
+        let program = env::current_exe().map_err(failed("find", Path::new("this program")))?;
+        let state = std::path::absolute(state).map_err(failed("find", state))?;
+        for vip in &target.vips {
+            self.commands.insert(*vip, command(&program, target, *vip, &state));
+        }
+        for (sysctl, _) in requirements.iter().filter_map(Requirement::setting) {
+            // The filter of a tunnel device is set when the device is made.
+            if sysctl.name != Name::RpFilter || sysctl.interface == target.interface.name {
+                self.settings.insert(sysctl.to_string(), sysctl.read()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files, and what is to stand in them.
+    fn files(&self) -> [(PathBuf, String); 2] {
+        let settings = self.settings.iter().map(|(name, value)| format!("{name} = {value}\n"));
+        let settings = settings.collect::<String>();
+        let commands = self.commands.values().map(|command| format!("ExecStart={command}\n"));
+        let commands = commands.collect::<String>();
+        [
+            (
+                self.etc.join(SETTINGS),
+                format!(
+                    "# Written by `xvs host setup --persist`, removed by `xvs host restore`.\n\
+                     # The real server must not say that it has the VIP, from the first moment on.\n{settings}"
+                ),
+            ),
+            (
+                self.etc.join(UNIT),
+                format!(
+                    "# Written by `xvs host setup --persist`, removed by `xvs host restore`.\n\
+                     [Unit]\n\
+                     Description=xvs: VIPs of this real server\n\
+                     Wants=network-online.target\n\
+                     After=network-online.target\n\n\
+                     [Service]\n\
+                     Type=oneshot\n\
+                     RemainAfterExit=yes\n\
+                     {commands}\n\
+                     [Install]\n\
+                     WantedBy=multi-user.target\n"
+                ),
+            ),
+        ]
+    }
+
+    /// What [`Boot::write`] would do.
+    #[must_use]
+    pub fn would(&self) -> Vec<(String, String)> {
+        self.files().map(|(path, _)| (path.display().to_string(), "write".to_owned())).to_vec()
+    }
+
+    /// Writes the files and enables the unit.
+    pub(super) fn write(&self, state: &mut StateFile, report: Report<'_>) -> Result<(), HostError> {
+        for (path, text) in self.files() {
+            make_directory(path.parent().unwrap_or(&self.etc), state)?;
+            let before = read(&path)?;
+            let outcome = if before.as_ref() == Some(&text) {
+                Outcome::Already
+            } else {
+                state.record(Change::File { path: path.clone(), before })?;
+                write(&path, &text)?;
+                Outcome::Changed
+            };
+            report(Done::new(path.display().to_string(), outcome, "written"));
+        }
+        let (link, unit) = (self.etc.join(WANTED), Path::new("../xvs-host.service"));
+        make_directory(link.parent().unwrap_or(&self.etc), state)?;
+        let outcome = if link.is_symlink() {
+            Outcome::Already
+        } else {
+            state.record(Change::Link { path: link.clone() })?;
+            symlink(unit, &link).map_err(failed("make", &link))?;
+            Outcome::Changed
+        };
+        report(Done::new(link.display().to_string(), outcome, "enabled for the next start"));
+        Ok(())
+    }
+}
+
+fn command(program: &Path, target: &Target, vip: IpAddr, state: &Path) -> String {
+    let word = |value: Option<clap::builder::PossibleValue>| {
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    };
+    let mut words = vec![program.display().to_string(), "host".into(), "setup".into()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    option("--vip", vip.to_string());
+    option("--forward", word(target.method.to_possible_value()));
+    option("--interface", target.interface.name.clone());
+    option("--decap", word(target.decap.to_possible_value()));
+    option("--bpffs", target.bpffs.display().to_string());
+    option("--state", state.display().to_string());
+    for (name, level) in [("--arp-ignore", target.arp.ignore), ("--arp-announce", target.arp.announce)] {
+        if let Some(level) = level {
+            option(name, level.to_string());
+        }
+    }
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as systemd.service(5) takes it to be that very word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+    if word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let escaped = word.chars().flat_map(|c| match c {
+        '\\' | '"' => vec!['\\', c],
+        '%' | '$' => vec![c, c],
+        _ => vec![c],
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
+fn read(path: &Path) -> Result<Option<String>, BootError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed("read", path)(e)),
+    }
+}
+
+/// Writes a file so that at every moment the old or the new content is there.
+fn write(path: &Path, text: &str) -> Result<(), BootError> {
+    let new = unfinished(path);
+    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(failed("write", path))
+}
+
+/// Makes `path` and what is missing above it, each remembered.
+fn make_directory(path: &Path, state: &mut StateFile) -> Result<(), HostError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_directory(parent, state)?;
+    }
+    state.record(Change::Directory { path: path.to_owned() })?;
+    fs::create_dir(path).map_err(failed("make", path))?;
+    Ok(())
+}
+
+/// Puts a file back as it was.
+pub(super) fn put_back(path: &Path, before: Option<&str>) -> Result<Done, HostError> {
+    gone(&unfinished(path))?;
+    match before {
+        Some(text) => write(path, text)?,
+        None => gone(path)?,
+    }
+    let detail = if before.is_some() { "as it was" } else { "removed" };
+    Ok(Done::new(path.display().to_string(), Outcome::Restored, detail))
+}
+
+/// Removes a link.
+pub(super) fn unlink(path: &Path) -> Result<Done, HostError> {
+    gone(path)?;
+    Ok(Done::new(path.display().to_string(), Outcome::Restored, "removed"))
+}
+
+/// Removes a directory, unless there is something of somebody else's in it by now.
+pub(super) fn remove_directory(path: &Path) -> Result<Done, HostError> {
+    let detail = match fs::remove_dir(path) {
+        Ok(()) => "removed",
+        Err(e) if e.kind() == io::ErrorKind::NotFound => "was gone already",
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => "stays: it is in use",
+        Err(e) => return Err(failed("remove", path)(e).into()),
+    };
+    Ok(Done::new(path.display().to_string(), Outcome::Restored, detail))
+}
+
+fn gone(path: &Path) -> Result<(), BootError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn systemd_takes_odd_words_as_they_are() {
+        assert_eq!(quoted("/usr/bin/xvs"), "/usr/bin/xvs");
+        assert_eq!(quoted("2001:db8::1"), "2001:db8::1");
+        assert_eq!(quoted("a b"), "\"a b\"");
+        assert_eq!(quoted("100%$x\"\\"), "\"100%%$$x\\\"\\\\\"");
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host` in random orders, killed at random moments: in the end, restore leaves everything as it was.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use lb_tests::lab::{Lab, Real, VIP, eventually};
+
+const ORDERS: u32 = 100;
+/// A second VIP, and one of IPv6.
+const OTHERS: [&str; 2] = ["192.0.2.101", "2001:db8::100"];
+
+#[test]
+fn random_orders_with_kills_leave_everything_as_it_was_after_restore() {
+    let mut random = Random::new();
+    println!("XVS_SEED={}", random.0);
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let etc = real.path("etc");
+    fs::create_dir(&etc).expect("the lab's folder is writable");
+
+    let longest = how_long(real, &etc);
+    let (mut killed, mut ended) = (0, 0);
+    for order in 0..ORDERS {
+        random.settings(real);
+        let by_hand = random.one_of(4);
+        if by_hand {
+            real.ip(&format!("address add {VIP}/32 dev lo"));
+        }
+        let before = everything(real, &etc);
+
+        let mut done = Vec::new();
+        for _ in 0..=random.below(4) {
+            let line = random.line(&etc);
+            let limit = (!random.one_of(4)).then(|| random.moment(longest));
+            let was_killed = run(real, &line, limit);
+            *if was_killed { &mut killed } else { &mut ended } += 1;
+            done.push(format!("{line}{}", if was_killed { " (killed)" } else { "" }));
+        }
+        let restored = real.xvs_host("restore").succeeds();
+
+        // The kernel detaches a program a moment after its link is gone.
+        eventually(&format!("order {order} is undone:\n{}\n{restored}", done.join("\n")), || {
+            difference(&before, &everything(real, &etc))
+        });
+        if by_hand {
+            real.ip(&format!("address delete {VIP}/32 dev lo"));
+        }
+    }
+    println!("{killed} commands were killed, {ended} came to their end");
+    assert!(killed > ORDERS / 2 && ended > ORDERS / 2, "no test of much: {killed} killed, {ended} ended");
+}
+
+/// Runs `xvs host` with a SIGKILL after `limit`; whether that came before its end.
+fn run(real: &Real, line: &str, limit: Option<Duration>) -> bool {
+    let mut command = real.xvs_host_command(line);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = real.run(|| command.spawn()).expect("xvs is built");
+    if let Some(limit) = limit {
+        // Not a wait for something: the moment itself is what varies.
+        thread::sleep(limit);
+        child.kill().expect("a child of ours");
+    }
+    child.wait().expect("a child of ours").code().is_none()
+}
+
+/// How long the longest of the commands takes here.
+fn how_long(real: &Real, etc: &Path) -> Duration {
+    let start = Instant::now();
+    real.xvs_host(&format!("setup --vip {VIP} --interface eth0 --persist --etc {}", etc.display()))
+        .succeeds();
+    let longest = start.elapsed();
+    real.xvs_host("restore").succeeds();
+    longest
+}
+
+/// Every IPv4 setting, every address and link with its program, and what is below `etc`.
+fn everything(real: &Real, etc: &Path) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<_, _> = real.run(|| {
+        let interfaces =
+            ["all", "default", "lo", "eth0"].map(|name| Path::new("/proc/sys/net/ipv4/conf").join(name));
+        interfaces.iter().flat_map(|path| files(path)).collect()
+    });
+    all.extend(files(etc));
+    for line in ["ip -brief address show", "ip -brief link show", "ip -oneline link show"] {
+        all.insert(line.to_owned(), real.sh(line).succeeds().stdout);
+    }
+    all
+}
+
+fn files(path: &Path) -> Vec<(String, String)> {
+    if path.is_dir() {
+        let inside = fs::read_dir(path).expect("it is a directory");
+        let inside: Vec<PathBuf> = inside.map(|entry| entry.expect("it can be read").path()).collect();
+        let own = (path.display().to_string(), "directory".to_owned());
+        return inside.iter().flat_map(|path| files(path)).chain([own]).collect();
+    }
+    vec![(path.display().to_string(), fs::read_to_string(path).unwrap_or_default())]
+}
+
+fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<(), String> {
+    let names: Vec<_> =
+        before.keys().chain(after.keys()).filter(|&name| before.get(name) != after.get(name)).collect();
+    let show =
+        |name: &String| format!("{name}\n  before: {:?}\n  after: {:?}", before.get(name), after.get(name));
+    match names[..] {
+        [] => Ok(()),
+        _ => Err(names.into_iter().map(show).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// Xorshift64; `XVS_SEED` repeats a run.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let given = env::var("XVS_SEED").ok().map(|seed| seed.parse().expect("XVS_SEED is a number"));
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).expect("later than 1970");
+        let seed = given.unwrap_or(u64::from(clock.subsec_nanos()) | 1);
+        Self(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn one_of(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[usize::try_from(self.below(from.len() as u64)).expect("it is small")]
+    }
+
+    /// Rather early than late: most commands are much shorter than the longest.
+    fn moment(&mut self, longest: Duration) -> Duration {
+        let limit = u64::try_from(longest.as_micros()).expect("less than a day") >> self.below(5);
+        Duration::from_micros(self.below(limit.max(1)))
+    }
+
+    /// Half of it done by hand, or something else altogether.
+    fn settings(&mut self, real: &Real) {
+        for interface in ["all", "lo", "eth0"] {
+            for (name, values) in [
+                ("arp_ignore", &["0", "1", "2", "3", "8"][..]),
+                ("arp_announce", &["0", "1", "2"]),
+                ("rp_filter", &["0", "1", "2"]),
+            ] {
+                real.sysctl(&format!("ipv4/conf/{interface}/{name}"), self.pick(values));
+            }
+        }
+    }
+
+    fn line(&mut self, etc: &Path) -> String {
+        let target = match self.below(8) {
+            0 => format!("--vip {VIP} --forward tun --decap xdp"),
+            1 => format!("--vip {} --vip {}", OTHERS[0], OTHERS[1]),
+            _ => format!("--vip {VIP} --vip {}", OTHERS[1]),
+        };
+        let levels =
+            self.pick(&["", "", "--arp-ignore 3", "--arp-ignore 8 --arp-announce 1", "--arp-announce 0"]);
+        match self.below(10) {
+            0 => format!("check {target} --interface eth0"),
+            1..4 => "restore".to_owned(),
+            4 => format!("restore --vip {VIP}"),
+            5..7 => format!("setup {target} --interface eth0 {levels} --persist --etc {}", etc.display()),
+            _ => format!("setup {target} --interface eth0 {levels}"),
+        }
+    }
+}
