@@ -11,7 +11,6 @@ use std::{
 use lb_common::{
     reason::Reason,
     schema::{Choice, Settings},
-    track::{self, State as FlowState},
 };
 
 use super::change;
@@ -34,15 +33,6 @@ use crate::{
 
 /// How long a change waits for new neighbours to answer. On a link they do so within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
-
-/// How many flows of a real are tracked, and how far they are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FlowCount {
-    /// Established.
-    pub active: u64,
-    /// Opening or closing, and UDP, as IPVS counts them.
-    pub inactive: u64,
-}
 
 /// The parts from which a director is made.
 pub struct Parts {
@@ -393,30 +383,5 @@ impl Director {
             self.state.vips.clone_from(vips.added());
         }
         self.state.save(&self.state_file)
-    }
-
-    /// Counts the flows of each real.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub(super) fn count_flows(&mut self) -> Result<HashMap<u32, FlowCount>, Failure> {
-        let (now, settings) = (clock::tick(), self.settings);
-        let mut counts: HashMap<u32, FlowCount> = HashMap::new();
-        self.plane
-            .tables()
-            .for_each_flow(|_, flow| {
-                let state = FlowState::from_number(flow.state);
-                if track::is_over(state, flow.seen, now, 0, &settings) {
-                    return;
-                }
-                let count = counts.entry(flow.real).or_default();
-                if state.is_active() {
-                    count.active += 1;
-                } else {
-                    count.inactive += 1;
-                }
-            })
-            .map_err(|e| maps_failed(&e))?;
-        Ok(counts)
     }
 }

@@ -3,6 +3,7 @@
 
 mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
+mod count; //    flows by real
 mod director; // services, maps, neighbours and VIPs in step
 mod lock; //     one daemon per pin directory
 mod report; //   what the daemon tells

@@ -12,7 +12,7 @@ use lb_common::{
     track::{self, State as FlowState},
 };
 
-use super::{Director, director::FlowCount};
+use super::{Director, count::FlowCount};
 use crate::{
     api::types::{Connection, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     control::{

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Counting flows: from the flow table itself, so that the counts are right under eviction too.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use lb_common::track::{self, State as FlowState};
+
+use super::{Director, director::maps_failed};
+use crate::{dataplane::clock, failure::Failure};
+
+/// How many flows of a real are tracked, and how far they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlowCount {
+    /// Established.
+    pub active: u64,
+    /// Opening or closing, and UDP, as IPVS counts them.
+    pub inactive: u64,
+}
+
+impl Director {
+    /// Counts the flows of each real.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(super) fn count_flows(&mut self) -> Result<HashMap<u32, FlowCount>, Failure> {
+        let (now, settings) = (clock::tick(), self.settings);
+        let mut counts: HashMap<u32, FlowCount> = HashMap::new();
+        self.plane
+            .tables()
+            .for_each_flow(|_, flow| {
+                let state = FlowState::from_number(flow.state);
+                if track::is_over(state, flow.seen, now, 0, &settings) {
+                    return;
+                }
+                let count = counts.entry(flow.real).or_default();
+                if state.is_active() {
+                    count.active += 1;
+                } else {
+                    count.inactive += 1;
+                }
+            })
+            .map_err(|e| maps_failed(&e))?;
+        Ok(counts)
+    }
+}
