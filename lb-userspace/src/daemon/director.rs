@@ -348,7 +348,7 @@ impl Director {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub async fn save(&mut self) -> Result<(), Failure> {
+    async fn save(&mut self) -> Result<(), Failure> {
         if let Some(vips) = &self.vips {
             self.state.vips.clone_from(vips.added());
         }
@@ -378,7 +378,11 @@ impl Director {
         }
     }
 
-    fn save_as_is(&mut self) -> Result<(), Failure> {
+    /// Writes the state file as things are: the VIPs in it are exactly those that were added.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn save_as_is(&mut self) -> Result<(), Failure> {
         if let Some(vips) = &self.vips {
             self.state.vips.clone_from(vips.added());
         }

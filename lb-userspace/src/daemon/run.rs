@@ -139,7 +139,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         director.let_go().await;
         tracing::info!("detached: nothing is forwarded any more");
     } else {
-        director.save().await?;
+        director.save_as_is()?;
         tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
     }
     end
