@@ -14,7 +14,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::{net::UnixListener, sync::Mutex};
 
-use super::types::Change;
+use super::types::{Change, TimeoutOptions};
 use crate::{
     control::config,
     daemon::Director,
@@ -41,6 +41,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
         .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
         .route("/v1/changes", post(change))
+        .route("/v1/timeouts", post(set_timeouts))
         .route(
             "/v1/config",
             get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply),
@@ -50,6 +51,10 @@ pub fn router(director: Shared) -> Router {
 
 async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {
     director.lock().await.change(&change).await.map(Json).into_response()
+}
+
+async fn set_timeouts(State(director): State<Shared>, Json(options): Json<TimeoutOptions>) -> Response {
+    director.lock().await.set_timeouts(options).map(Json).into_response()
 }
 
 /// Query of `PUT /v1/config`.

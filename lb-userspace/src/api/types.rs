@@ -2,12 +2,19 @@
 //! What goes over the API, and what `--output json` prints. Field names are API.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    model::{Forward, Protocol, RealAddress, Scheduler, ServiceId, Tracking},
+    model::{
+        Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
+        ServiceId, Tracking,
+    },
+    options::{RealOptions, ServiceOptions, seconds},
     state::Totals,
 };
 
@@ -19,19 +26,15 @@ pub enum Change {
     AddService {
         /// Which.
         service: ServiceId,
-        /// How it picks a real.
-        scheduler: Scheduler,
-        /// Which flows are written down.
-        tracking: Tracking,
+        /// What was said of it.
+        options: ServiceOptions,
     },
-    /// Change a service; what is `None` stays.
+    /// Change a service; what is not said stays.
     EditService {
         /// Which.
         service: ServiceId,
-        /// How it picks a real.
-        scheduler: Option<Scheduler>,
-        /// Which flows are written down.
-        tracking: Option<Tracking>,
+        /// What was said of it.
+        options: ServiceOptions,
     },
     /// Remove a service and its reals.
     RemoveService {
@@ -44,21 +47,17 @@ pub enum Change {
         service: ServiceId,
         /// The RIP and perhaps a port.
         real: RealAddress,
-        /// How packets reach it.
-        forward: Forward,
-        /// Its share.
-        weight: u32,
+        /// What was said of it.
+        options: RealOptions,
     },
-    /// Change a real; what is `None` stays.
+    /// Change a real; what is not said stays.
     EditReal {
         /// Which service.
         service: ServiceId,
         /// The RIP and perhaps a port.
         real: RealAddress,
-        /// How packets reach it.
-        forward: Option<Forward>,
-        /// Its share.
-        weight: Option<u32>,
+        /// What was said of it.
+        options: RealOptions,
     },
     /// Remove a real from a service.
     RemoveReal {
@@ -67,6 +66,48 @@ pub enum Change {
         /// The RIP and perhaps a port.
         real: RealAddress,
     },
+    /// Add endpoints to a group, which is made if it is not there.
+    AddToGroup {
+        /// Its number.
+        group: GroupId,
+        /// What to add.
+        endpoints: Vec<Endpoint>,
+    },
+    /// Remove endpoints from a group; all of them if none is named.
+    RemoveFromGroup {
+        /// Its number.
+        group: GroupId,
+        /// What to remove.
+        endpoints: Vec<Endpoint>,
+    },
+    /// Remove every service and every group.
+    Clear,
+}
+
+/// How long silent flows live, in seconds; what is not said stays.
+#[derive(clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct TimeoutOptions {
+    /// Established TCP flows
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub tcp: Option<u32>,
+    /// Closing TCP flows
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub tcp_fin: Option<u32>,
+    /// UDP flows
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub udp: Option<u32>,
+}
+
+/// How long silent flows live, in seconds.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TimeoutView {
+    /// Established TCP flows.
+    pub tcp: u32,
+    /// Closing TCP flows.
+    pub tcp_fin: u32,
+    /// UDP flows.
+    pub udp: u32,
 }
 
 /// What was done, a line each.
@@ -101,6 +142,8 @@ pub struct Status {
     pub services: usize,
     /// How many reals there are.
     pub reals: usize,
+    /// How long silent flows live.
+    pub timeouts: TimeoutView,
     /// How many flows are tracked.
     pub flows: u64,
     /// How many flows fit.
@@ -121,27 +164,40 @@ pub struct InterfaceStatus {
 /// A service with its counters and reals.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ServiceView {
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// VIP and port.
-    pub address: SocketAddr,
+    /// `protocol` and `address`, or `group`.
+    #[serde(flatten)]
+    pub id: ServiceId,
+    /// Where clients reach it.
+    pub endpoints: Vec<Endpoint>,
     /// How it picks a real.
     pub scheduler: Scheduler,
+    /// Flags of the scheduler.
+    pub flags: BTreeSet<SchedulerFlag>,
     /// Which flows are written down.
     pub tracking: Tracking,
+    /// Whether the connections of a client stay together.
+    pub persistence: Option<Persistence>,
+    /// Whether each datagram of UDP is scheduled by itself.
+    pub one_packet: bool,
+    /// What becomes of the connections of a real that is removed.
+    pub on_removal: OnRemoval,
+    /// Slots of its table, if it hashes.
+    pub slots: u32,
     /// Slots of its table that a pool change moved and that have not settled yet.
     pub slots_in_transition: u32,
     /// Counters of all its reals, also of those that were removed.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Tracked flows that are established.
+    /// Tracked flows that are opening or established.
     pub active_flows: u64,
-    /// Tracked flows that are opening or closing, and UDP, as IPVS counts them.
+    /// Tracked flows that are closing, and UDP, as IPVS counts them.
     pub inactive_flows: u64,
     /// Packets that were not forwarded, by reason; reasons that never came are left out.
     pub reasons: Vec<ReasonCount>,
-    /// Its reals.
+    /// Its reals, the one that was added first first.
     pub reals: Vec<RealView>,
+    /// Reals that were removed and still have connections.
+    pub leaving: Vec<RealView>,
 }
 
 /// A real with its counters.
@@ -153,15 +209,21 @@ pub struct RealView {
     pub forward: Forward,
     /// Its share.
     pub weight: u32,
+    /// Connections at which it takes no more; 0 = no limit.
+    pub upper: u32,
+    /// Connections below which it takes more again; 0 = three quarters of `upper`.
+    pub lower: u32,
     /// Whether packets can be sent to it, and if not, why.
     pub next_hop: String,
     /// Its counters.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Tracked flows that are established.
+    /// Tracked flows that are opening or established.
     pub active_flows: u64,
-    /// Tracked flows that are opening or closing, and UDP, as IPVS counts them.
+    /// Tracked flows that are closing, and UDP, as IPVS counts them.
     pub inactive_flows: u64,
+    /// Clients that are kept on it by persistence.
+    pub persistent_clients: u64,
 }
 
 /// How many packets ended for a reason.

@@ -18,7 +18,10 @@ use crate::{
         client::Api,
         types::{Change, Done, ServiceView, Stats},
     },
-    control::model::{Forward, MAX_WEIGHT, Protocol, RealAddress, ServiceId},
+    control::{
+        model::{RealAddress, ServiceId},
+        options::RealOptions,
+    },
     failure::Failure,
 };
 
@@ -26,9 +29,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum RealCommand {
     /// Add a real server to a service
-    Add(AddArgs),
+    Add(OptionArgs),
     /// Change a real server; its connections stay
-    Edit(EditArgs),
+    Edit(OptionArgs),
     /// Remove a real server from a service; its connections begin anew elsewhere
     Remove(RealArgs),
     /// Take no new connections on a real server, and see its old ones off
@@ -51,30 +54,13 @@ pub struct RealArgs {
     real: RealAddress,
 }
 
-/// Arguments of `xvs real add`.
+/// Arguments of `xvs real add` and `edit`.
 #[derive(Args, Debug)]
-pub struct AddArgs {
+pub struct OptionArgs {
     #[command(flatten)]
     real: RealArgs,
-    /// How packets reach it
-    #[arg(long, value_name = "METHOD", default_value = "dr")]
-    forward: Forward,
-    /// Its share of new connections relative to the others; 0 = none
-    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = weight())]
-    weight: u32,
-}
-
-/// Arguments of `xvs real edit`.
-#[derive(Args, Debug)]
-pub struct EditArgs {
     #[command(flatten)]
-    real: RealArgs,
-    /// How packets reach it
-    #[arg(long, value_name = "METHOD")]
-    forward: Option<Forward>,
-    /// Its share of new connections relative to the others; 0 = none
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = weight())]
-    weight: Option<u32>,
+    options: RealOptions,
 }
 
 /// Arguments of `xvs real drain`.
@@ -96,16 +82,12 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Arguments of `xvs real list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// tcp or udp
-    #[arg(value_name = "PROTO", requires = "address")]
-    protocol: Option<Protocol>,
+    /// tcp or udp; or the word group, before the number of a group
+    #[arg(value_name = "PROTO", requires = "name")]
+    kind: Option<String>,
     /// VIP and port of the service
-    #[arg(value_name = "VIP:PORT", value_parser = service::address)]
-    address: Option<SocketAddr>,
-}
-
-fn weight() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT))
+    #[arg(value_name = "VIP:PORT")]
+    name: Option<String>,
 }
 
 /// Carries the command out.
@@ -114,18 +96,21 @@ fn weight() -> clap::builder::RangedI64ValueParser<u32> {
 /// What the daemon said.
 pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        RealCommand::Add(AddArgs { real: RealArgs { service, real }, forward, weight }) => {
-            Change::AddReal { service: service.id(), real, forward, weight }
+        RealCommand::Add(OptionArgs { real: RealArgs { service, real }, options }) => {
+            Change::AddReal { service: service.id()?, real, options }
         }
-        RealCommand::Edit(EditArgs { real: RealArgs { service, real }, forward, weight }) => {
-            Change::EditReal { service: service.id(), real, forward, weight }
+        RealCommand::Edit(OptionArgs { real: RealArgs { service, real }, options }) => {
+            Change::EditReal { service: service.id()?, real, options }
         }
-        RealCommand::Remove(RealArgs { service, real }) => Change::RemoveReal { service: service.id(), real },
+        RealCommand::Remove(RealArgs { service, real }) => {
+            Change::RemoveReal { service: service.id()?, real }
+        }
         RealCommand::Drain(args) => return drain(args, api, ui).await,
-        RealCommand::List(ListArgs { protocol, address }) => {
-            let services = match (protocol, address) {
-                (Some(protocol), Some(address)) => {
-                    vec![service::find(api, ServiceId { protocol, address }).await?]
+        RealCommand::List(ListArgs { kind, name }) => {
+            let services = match (kind, name) {
+                (Some(kind), Some(name)) => {
+                    let id = ServiceId::parse(&kind, &name).map_err(Failure::wrong_input)?;
+                    vec![service::find(api, id).await?]
                 }
                 _ => api.get::<Stats>("/v1/stats").await?.services,
             };
@@ -138,8 +123,10 @@ pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Fai
 /// Sets the weight to 0, and waits if that was asked for.
 async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let DrainArgs { real: RealArgs { service, real }, wait, deadline } = args;
-    let (id, address) = (service.id(), real.of_service(&service.id()));
-    let change = Change::EditReal { service: id, real, forward: None, weight: Some(0) };
+    let id = service.id()?;
+    let address = real.of_service(&id);
+    let options = RealOptions { weight: Some(0), ..RealOptions::default() };
+    let change = Change::EditReal { service: id, real, options };
     let done: Done = api.post("/v1/changes", &change).await?;
     let end = deadline.map(|deadline| Instant::now() + deadline);
     let mut last = None;
@@ -178,8 +165,8 @@ pub fn list(services: &[ServiceView]) -> String {
     let rows = services.iter().flat_map(|service| {
         service.reals.iter().map(|real| {
             vec![
-                service.protocol.to_string(),
-                service.address.to_string(),
+                service.id.kind().to_owned(),
+                service.id.name(),
                 real.address.to_string(),
                 real.forward.as_str().to_owned(),
                 real.weight.to_string(),

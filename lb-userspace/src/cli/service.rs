@@ -2,10 +2,7 @@
 //! `xvs service`.
 #![forbid(unsafe_code)]
 
-use std::{fmt::Write as _, net::SocketAddr};
-
 use clap::{Args, Subcommand};
-use lb_common::schema::TABLE_SIZE;
 
 use super::{
     real,
@@ -16,7 +13,10 @@ use crate::{
         client::Api,
         types::{Change, ServiceView, Stats},
     },
-    control::model::{Protocol, Scheduler, ServiceId, Tracking},
+    control::{
+        model::{Persistence, ServiceId},
+        options::ServiceOptions,
+    },
     failure::Failure,
 };
 
@@ -24,9 +24,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum ServiceCommand {
     /// Add a service
-    Add(AddArgs),
+    Add(OptionArgs),
     /// Change a service; its connections stay where they are
-    Edit(EditArgs),
+    Edit(OptionArgs),
     /// Remove a service and its reals
     Remove(ServiceArgs),
     /// Show a service and its reals
@@ -36,58 +36,33 @@ pub enum ServiceCommand {
 }
 
 /// What names a service.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ServiceArgs {
-    /// tcp or udp
+    /// tcp or udp; or the word group, before the number of a group
     #[arg(value_name = "PROTO")]
-    protocol: Protocol,
+    kind: String,
     /// VIP and port; port 0 means every port
-    #[arg(value_name = "VIP:PORT", value_parser = address)]
-    address: SocketAddr,
+    #[arg(value_name = "VIP:PORT")]
+    name: String,
 }
 
 impl ServiceArgs {
     /// The service's name.
-    #[must_use]
-    pub const fn id(self) -> ServiceId {
-        ServiceId { protocol: self.protocol, address: self.address }
+    ///
+    /// # Errors
+    /// Wrong input, in words that show how it is written.
+    pub fn id(&self) -> Result<ServiceId, Failure> {
+        ServiceId::parse(&self.kind, &self.name).map_err(Failure::wrong_input)
     }
 }
 
-/// Reads VIP and port.
-///
-/// # Errors
-/// In words that show how it is written.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "not an address with a port; write 10.0.0.100:80 or [2001:db8::100]:80, with port 0 for every port".to_owned()
-    })
-}
-
-/// Arguments of `xvs service add`.
+/// Arguments of `xvs service add` and `edit`.
 #[derive(Args, Debug)]
-pub struct AddArgs {
+pub struct OptionArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// How a new connection picks a real
-    #[arg(long, value_name = "NAME", default_value = "mh")]
-    scheduler: Scheduler,
-    /// Which flows are written down
-    #[arg(long, value_name = "WHICH", default_value = "full")]
-    tracking: Tracking,
-}
-
-/// Arguments of `xvs service edit`.
-#[derive(Args, Debug)]
-pub struct EditArgs {
     #[command(flatten)]
-    service: ServiceArgs,
-    /// How a new connection picks a real
-    #[arg(long, value_name = "NAME")]
-    scheduler: Option<Scheduler>,
-    /// Which flows are written down
-    #[arg(long, value_name = "WHICH")]
-    tracking: Option<Tracking>,
+    options: ServiceOptions,
 }
 
 /// Carries the command out.
@@ -96,15 +71,15 @@ pub struct EditArgs {
 /// What the daemon said.
 pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        ServiceCommand::Add(AddArgs { service, scheduler, tracking }) => {
-            Change::AddService { service: service.id(), scheduler, tracking }
+        ServiceCommand::Add(OptionArgs { service, options }) => {
+            Change::AddService { service: service.id()?, options }
         }
-        ServiceCommand::Edit(EditArgs { service, scheduler, tracking }) => {
-            Change::EditService { service: service.id(), scheduler, tracking }
+        ServiceCommand::Edit(OptionArgs { service, options }) => {
+            Change::EditService { service: service.id()?, options }
         }
-        ServiceCommand::Remove(service) => Change::RemoveService { service: service.id() },
+        ServiceCommand::Remove(service) => Change::RemoveService { service: service.id()? },
         ServiceCommand::Show(service) => {
-            let view = find(api, service.id()).await?;
+            let view = find(api, service.id()?).await?;
             return ui.show(&view, show);
         }
         ServiceCommand::List => {
@@ -121,21 +96,17 @@ pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), 
 /// Wrong input if there is none.
 pub async fn find(api: &Api, id: ServiceId) -> Result<ServiceView, Failure> {
     let stats: Stats = api.get("/v1/stats").await?;
-    stats
-        .services
-        .into_iter()
-        .find(|view| view.protocol == id.protocol && view.address == id.address)
-        .ok_or_else(|| {
-            Failure::wrong_input(format!("there is no service {id}"))
-                .hint("`xvs service list` shows what there is")
-        })
+    stats.services.into_iter().find(|view| view.id == id).ok_or_else(|| {
+        Failure::wrong_input(format!("there is no service {id}"))
+            .hint("`xvs service list` shows what there is")
+    })
 }
 
 fn list(services: &[ServiceView]) -> String {
     let row = |service: &ServiceView| {
         vec![
-            service.protocol.to_string(),
-            service.address.to_string(),
+            service.id.kind().to_owned(),
+            service.id.name(),
             service.scheduler.as_str().to_owned(),
             service.tracking.as_str().to_owned(),
             service.reals.len().to_string(),
@@ -148,17 +119,38 @@ fn list(services: &[ServiceView]) -> String {
 }
 
 fn show(view: &ServiceView) -> String {
-    let mut page = list(std::slice::from_ref(view));
-    page.push_str("\n\n");
-    page.push_str(&real::list(std::slice::from_ref(view)));
+    let mut lines = vec![list(std::slice::from_ref(view)), String::new()];
+    lines.push(real::list(std::slice::from_ref(view)));
+    if view.endpoints.is_empty() {
+        lines.push(format!(
+            "no packet reaches it: `xvs group add {} tcp VIP:PORT` says which do",
+            view.id.name()
+        ));
+    } else if view.id.endpoint().is_none() {
+        let words: Vec<String> = view.endpoints.iter().map(ToString::to_string).collect();
+        lines.push(format!("endpoints: {}", words.join(", ")));
+    }
+    if !view.flags.is_empty() {
+        let words: Vec<&str> = view.flags.iter().map(|flag| flag.as_str()).collect();
+        lines.push(format!("flags: {}", words.join(", ")));
+    }
+    if let Some(Persistence { seconds, prefix }) = view.persistence {
+        lines.push(format!("persistent: {seconds}s for each client /{prefix}"));
+    }
+    if view.one_packet {
+        lines.push("one packet: each datagram of UDP is scheduled by itself".to_owned());
+    }
+    lines.push(format!("on removal: {}", view.on_removal));
     if view.slots_in_transition > 0 {
-        let slots = view.slots_in_transition;
-        // Writing to a string cannot fail.
-        let _ = write!(page, "\n{slots} of {TABLE_SIZE} slots are in transition after a pool change");
+        let (moved, slots) = (view.slots_in_transition, view.slots);
+        lines.push(format!("{moved} of {slots} slots are in transition after a pool change"));
+    }
+    for real in &view.leaving {
+        let flows = real.active_flows + real.inactive_flows;
+        lines.push(format!("removed real {} still has {flows} connections", real.address));
     }
     for reason in &view.reasons {
-        // Writing to a string cannot fail.
-        let _ = write!(page, "\n{}: {} packets", reason.reason, reason.packets);
+        lines.push(format!("{}: {} packets", reason.reason, reason.packets));
     }
-    page
+    lines.join("\n")
 }

@@ -81,10 +81,7 @@ pub async fn stats(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
         };
         let mut rows: Vec<Vec<String>> = Vec::new();
         for service in &stats.services {
-            let name = vec![
-                format!("{} {}", service.protocol, service.address),
-                service.scheduler.as_str().to_owned(),
-            ];
+            let name = vec![service.id.to_string(), service.scheduler.as_str().to_owned()];
             rows.push(row(name, &service.totals, service.active_flows));
             for real in &service.reals {
                 let name = vec![format!("  -> {}", real.address), real.forward.as_str().to_owned()];

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -14,7 +15,11 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::{
-    model::{Desired, Forward, Protocol, Real, RealAddress, Scheduler, Service, ServiceId, Tracking},
+    model::{
+        Desired, Forward, GroupId, OnRemoval, Protocol, Real, RealAddress, Scheduler, SchedulerFlag, Service,
+        ServiceId, Tracking,
+    },
+    options::{RealOptions, ServiceOptions},
     validate,
 };
 use crate::{
@@ -28,6 +33,8 @@ use crate::{
 struct File {
     #[serde(default)]
     director: DirectorSection,
+    #[serde(default)]
+    group: Vec<GroupSection>,
     #[serde(default)]
     service: Vec<ServiceSection>,
 }
@@ -100,13 +107,25 @@ impl TryFrom<String> for Timeout {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct GroupSection {
+    id: Spanned<GroupId>,
+    /// `tcp 10.0.0.100:80` each.
+    endpoints: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ServiceSection {
-    protocol: Protocol,
-    address: Spanned<SocketAddr>,
-    #[serde(default)]
-    scheduler: Scheduler,
-    #[serde(default)]
-    tracking: Tracking,
+    protocol: Option<Spanned<Protocol>>,
+    address: Option<Spanned<SocketAddr>>,
+    group: Option<Spanned<GroupId>>,
+    scheduler: Option<Scheduler>,
+    flags: Option<BTreeSet<SchedulerFlag>>,
+    tracking: Option<Tracking>,
+    persistent: Option<Timeout>,
+    netmask: Option<u8>,
+    one_packet: Option<bool>,
+    on_removal: Option<OnRemoval>,
     #[serde(default)]
     real: Vec<RealSection>,
 }
@@ -115,14 +134,45 @@ struct ServiceSection {
 #[serde(deny_unknown_fields)]
 struct RealSection {
     address: Spanned<RealAddress>,
-    #[serde(default)]
-    forward: Forward,
-    #[serde(default = "default_weight")]
-    weight: u32,
+    forward: Option<Forward>,
+    weight: Option<u32>,
+    upper: Option<u32>,
+    lower: Option<u32>,
 }
 
-const fn default_weight() -> u32 {
-    1
+impl ServiceSection {
+    /// Which service, and where the file names it.
+    fn id(&self) -> Result<(ServiceId, usize), &'static str> {
+        match (&self.protocol, &self.address, &self.group) {
+            (Some(protocol), Some(address), None) => {
+                Ok((ServiceId::new(*protocol.get_ref(), *address.get_ref()), address.span().start))
+            }
+            (None, None, Some(group)) => {
+                Ok((ServiceId::Group { group: *group.get_ref() }, group.span().start))
+            }
+            _ => Err("a service has a `protocol` and an `address`, or a `group`"),
+        }
+    }
+
+    /// Where the section begins, as far as its keys tell.
+    fn place(&self) -> usize {
+        let protocol = self.protocol.as_ref().map(|key| key.span().start);
+        let address = self.address.as_ref().map(|key| key.span().start);
+        let group = self.group.as_ref().map(|key| key.span().start);
+        [protocol, address, group].into_iter().flatten().min().unwrap_or(0)
+    }
+
+    fn options(&self) -> ServiceOptions {
+        ServiceOptions {
+            scheduler: self.scheduler,
+            flags: self.flags.clone(),
+            tracking: self.tracking,
+            persistent: self.persistent.map(|timeout| timeout.0.as_secs() as u32),
+            netmask: self.netmask,
+            one_packet: self.one_packet,
+            on_removal: self.on_removal,
+        }
+    }
 }
 
 /// A config file that was understood.
@@ -185,15 +235,30 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         place.wrong(at, error.message())
     })?;
     let mut desired = Desired::default();
+    for section in file.group {
+        let at = section.id.span().start;
+        let mut members = BTreeSet::new();
+        for endpoint in section.endpoints {
+            let at = endpoint.span().start;
+            let parsed = endpoint.get_ref().parse().map_err(|why: String| place.wrong(at, &why))?;
+            if !members.insert(parsed) {
+                return Err(place.wrong(at, &format!("the group has {parsed} twice")));
+            }
+        }
+        let id = *section.id.get_ref();
+        if desired.groups.insert(id, members).is_some() {
+            return Err(place.wrong(at, &format!("group {id} is there twice")));
+        }
+    }
     for section in file.service {
-        let at = section.address.span().start;
-        let id = ServiceId { protocol: section.protocol, address: *section.address.get_ref() };
-        let mut service =
-            Service { scheduler: section.scheduler, tracking: section.tracking, ..Service::default() };
+        let (id, at) = section.id().map_err(|why| place.wrong(section.place(), why))?;
+        let mut service = Service::default();
+        section.options().apply(&mut service);
         for real in section.real {
             let at = real.address.span().start;
             let address = real.address.get_ref().of_service(&id);
-            let real = Real { forward: real.forward, weight: real.weight };
+            let RealSection { forward, weight, upper, lower, .. } = real;
+            let real = RealOptions { forward, weight, upper, lower }.new_real();
             validate::real(&id, &address, &real).map_err(|failure| place.refine(at, failure))?;
             if service.reals.insert(address, real).is_some() {
                 return Err(place.wrong(at, &format!("{id} has real {address} twice")));
@@ -237,34 +302,56 @@ impl Place<'_> {
 pub fn write(desired: &Desired) -> String {
     #[derive(Serialize)]
     struct File {
+        group: Vec<GroupOut>,
         service: Vec<ServiceOut>,
     }
     #[derive(Serialize)]
+    struct GroupOut {
+        id: GroupId,
+        endpoints: Vec<String>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "kebab-case")]
     struct ServiceOut {
-        protocol: Protocol,
-        address: SocketAddr,
+        #[serde(flatten)]
+        id: ServiceId,
         scheduler: Scheduler,
+        flags: BTreeSet<SchedulerFlag>,
         tracking: Tracking,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        persistent: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        netmask: Option<u8>,
+        one_packet: bool,
+        on_removal: OnRemoval,
         real: Vec<RealOut>,
     }
     #[derive(Serialize)]
     struct RealOut {
         address: SocketAddr,
-        forward: Forward,
-        weight: u32,
+        #[serde(flatten)]
+        real: Real,
     }
+    let group = desired.groups.iter().map(|(id, members)| GroupOut {
+        id: *id,
+        endpoints: members.iter().map(ToString::to_string).collect(),
+    });
     let service = desired.services.iter().map(|(id, service)| ServiceOut {
-        protocol: id.protocol,
-        address: id.address,
+        id: *id,
         scheduler: service.scheduler,
+        flags: service.flags.clone(),
         tracking: service.tracking,
+        persistent: service.persistence.map(|persistence| format!("{}s", persistence.seconds)),
+        netmask: service.persistence.map(|persistence| persistence.prefix),
+        one_packet: service.one_packet,
+        on_removal: service.on_removal,
         real: service
             .reals
             .iter()
-            .map(|(address, real)| RealOut { address: *address, forward: real.forward, weight: real.weight })
+            .map(|(address, real)| RealOut { address: *address, real: *real })
             .collect(),
     });
-    toml::to_string(&File { service: service.collect() }).unwrap_or_default()
+    toml::to_string(&File { group: group.collect(), service: service.collect() }).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -288,6 +375,17 @@ scheduler = "wrr"
   [[service.real]]
   address = "10.0.0.3:8080"
   forward = "nat"
+  upper = 10
+
+[[group]]
+id = 7
+endpoints = ["tcp 10.0.0.101:80", "tcp 10.0.0.101:443"]
+
+[[service]]
+group = 7
+persistent = "1m"
+netmask = 24
+on-removal = "drain"
 "#;
 
     fn of(text: &str) -> Result<Config, Failure> {
@@ -321,6 +419,8 @@ scheduler = "wrr"
         "line 6, column 11",
         "twice"
     )]
+    #[case::no_name("[[service]]\nprotocol = \"tcp\"\n", "line 2, column 12", "`address`")]
+    #[case::no_endpoint("[[group]]\nid = 1\nendpoints = [\"x\"]\n", "line 3, column 14", "tcp 10.0.0.100:80")]
     #[case::dr_to_another_port(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n[[service.real]]\naddress = \"10.0.0.2:81\"\n",
         "line 5, column 11",

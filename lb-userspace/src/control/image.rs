@@ -16,7 +16,7 @@ use lb_common::{
 };
 
 use super::{
-    model::{Desired, Forward, Protocol, Service, ServiceId, Tracking},
+    model::{Desired, Endpoint, Forward, GroupId, Protocol, Service, ServiceId, Tracking},
     neighbours::{NextHop, Resolution},
 };
 use crate::{
@@ -52,10 +52,16 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// The ids that are in the maps of an earlier run.
+    /// The ids that are in the maps of an earlier run, whose groups were `groups`.
     #[must_use]
-    pub fn of(image: &Image) -> Self {
-        let service = |(key, value): (&ServiceKey, &ServiceValue)| Some((service_id(key)?, value.id));
+    pub fn of(image: &Image, groups: &BTreeMap<GroupId, BTreeSet<Endpoint>>) -> Self {
+        let service = |(key, value): (&ServiceKey, &ServiceValue)| {
+            let endpoint = endpoint(key)?;
+            let group = groups.iter().find(|(_, members)| members.contains(&endpoint));
+            let id =
+                group.map_or(ServiceId::Endpoint(endpoint), |(group, _)| ServiceId::Group { group: *group });
+            Some((id, value.id))
+        };
         let real = |(id, value): (&u32, &RealValue)| ((value.service, real_address(value)), *id);
         Self {
             services: image.services.iter().filter_map(service).collect(),
@@ -110,37 +116,44 @@ impl Image {
         let mut image = Self::default();
         let shared = shared_sources(desired);
         for (id, service) in &desired.services {
-            let (Some(&number), Some(key)) = (ids.services.get(id), service_key(id)) else { continue };
-            let spec = table_spec(id, service, ids);
+            let Some(&number) = ids.services.get(id) else { continue };
+            let endpoints = desired.endpoints(id);
+            let spec = table_spec(id, &endpoints, service, ids);
             let value = ServiceValue {
                 id: number,
                 slots: spec.slots(),
                 choice: service.scheduler.choice() as u32,
                 tracking: spec.tracking as u32,
             };
-            image.services.insert(key, value);
             image.tables.insert(number, spec);
-            image.use_address(key.address, AddressUse::VIP);
-            if key.port == Be16::ZERO {
-                image.use_address(key.address, AddressUse::EVERY_PORT);
+            for key in endpoints.iter().filter_map(service_key) {
+                image.services.insert(key, value);
+                image.use_address(key.address, AddressUse::VIP);
+                if key.port == Be16::ZERO {
+                    image.use_address(key.address, AddressUse::EVERY_PORT);
+                }
             }
-            for (address, real) in &service.reals {
+            for (address, real) in service.all_reals() {
                 let (Some(real_id), Some(rip)) = (ids.real(id, address), be32(address.ip())) else {
                     continue;
                 };
-                let source = SourceKey::new(rip, Be16::new(address.port()), id.protocol.number());
-                let is_shared = shared.contains(&source);
+                let mut is_shared = false;
                 if real.forward == Forward::Nat {
                     image.use_address(rip, AddressUse::NAT_REAL);
-                    let value = Source { vip: key.address, port: key.port, shared: is_shared.into() };
-                    image.sources.insert(source, value);
+                    for (key, endpoint) in endpoints.iter().filter_map(|e| Some((service_key(e)?, e))) {
+                        let source = source_key(rip, address, endpoint);
+                        let shared = shared.contains(&source);
+                        is_shared |= shared;
+                        let value = Source { vip: key.address, port: key.port, shared: shared.into() };
+                        image.sources.insert(source, value);
+                    }
                 }
                 let mut value = RealValue {
                     address: rip,
                     port: Be16::new(address.port()),
                     service: number,
                     method: real.forward.method() as u16,
-                    shared: (is_shared && real.forward == Forward::Nat).into(),
+                    shared: is_shared.into(),
                     ..RealValue::default()
                 };
                 if let Some(Ok(hop)) = next_hops.get(&address.ip()) {
@@ -184,10 +197,12 @@ fn route(value: &mut RealValue, hop: &NextHop) {
 fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
     let mut users: BTreeMap<SourceKey, u32> = BTreeMap::new();
     for (id, service) in &desired.services {
-        for (address, _) in service.reals.iter().filter(|(_, real)| real.forward == Forward::Nat) {
+        let endpoints = desired.endpoints(id);
+        for (address, _) in service.all_reals().filter(|(_, real)| real.forward == Forward::Nat) {
             let Some(rip) = be32(address.ip()) else { continue };
-            let key = SourceKey::new(rip, Be16::new(address.port()), id.protocol.number());
-            *users.entry(key).or_default() += 1;
+            for endpoint in &endpoints {
+                *users.entry(source_key(rip, address, endpoint)).or_default() += 1;
+            }
         }
     }
     let every_port = |key: &SourceKey| SourceKey { port: Be16::ZERO, ..*key };
@@ -204,16 +219,29 @@ fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
     shared
 }
 
-fn table_spec(id: &ServiceId, service: &Service, ids: &Ids) -> TableSpec {
+/// Where the replies to an endpoint come from: a real without a port answers from the endpoint's.
+fn source_key(rip: Be32, real: &SocketAddr, endpoint: &Endpoint) -> SourceKey {
+    let port = if real.port() == 0 { endpoint.address.port() } else { real.port() };
+    SourceKey::new(rip, Be16::new(port), endpoint.protocol.number())
+}
+
+fn table_spec(id: &ServiceId, endpoints: &[Endpoint], service: &Service, ids: &Ids) -> TableSpec {
     let entry = |(address, real): (&SocketAddr, &super::model::Real)| {
         Some(Entry { id: ids.real(id, address)?, address: *address, weight: real.weight })
     };
     TableSpec {
         scheduler: service.scheduler,
         tracking: tracking(service),
-        protocol: id.protocol.number(),
-        pool: service.reals.iter().filter_map(entry).collect(),
+        protocol: longest_lived(endpoints),
+        // IPVS walks the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
+        pool: service.reals.iter().rev().filter_map(entry).collect(),
     }
+}
+
+/// The protocol whose flows live longest: that of all flows but for groups of both.
+fn longest_lived(endpoints: &[Endpoint]) -> u8 {
+    let tcp = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Tcp);
+    if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }
 }
 
 /// What the programs track: a scheduler that rotates must know every flow.
@@ -227,15 +255,16 @@ fn tracking(service: &Service) -> schema::Tracking {
 
 /// The key of a service; `None` for IPv6, which no map has yet.
 #[must_use]
-pub fn service_key(id: &ServiceId) -> Option<ServiceKey> {
-    Some(ServiceKey::new(be32(id.address.ip())?, Be16::new(id.address.port()), id.protocol.number()))
+pub fn service_key(endpoint: &Endpoint) -> Option<ServiceKey> {
+    let Endpoint { protocol, address } = endpoint;
+    Some(ServiceKey::new(be32(address.ip())?, Be16::new(address.port()), protocol.number()))
 }
 
-/// The service of a key; `None` if the protocol is not one that services have.
+/// The endpoint of a key; `None` if the protocol is not one that services have.
 #[must_use]
-pub fn service_id(key: &ServiceKey) -> Option<ServiceId> {
+pub fn endpoint(key: &ServiceKey) -> Option<Endpoint> {
     let protocol = Protocol::from_number(u8::try_from(key.protocol).ok()?)?;
-    Some(ServiceId { protocol, address: socket_address(key.address, key.port) })
+    Some(Endpoint { protocol, address: socket_address(key.address, key.port) })
 }
 
 /// RIP and port of a real.

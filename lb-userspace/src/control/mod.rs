@@ -7,6 +7,7 @@ pub mod config; //     the config file
 pub mod image; //      what the maps should hold
 pub mod model; //      services and reals in the operator's words
 pub mod neighbours; // next hops of the reals
+pub mod options; //    what an operator can say of a service or a real
 pub mod plan; //       what must change, in which order
 pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
 pub mod state; //      the state file

@@ -11,11 +11,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use indexmap::IndexMap;
 use lb_common::schema::Counters;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Desired, Real, Scheduler, Service, ServiceId, Tracking};
-use crate::failure::Failure;
+use super::{
+    model::{Desired, Endpoint, GroupId, Real, Service, ServiceId},
+    options::ServiceOptions,
+};
+use crate::{api::types::TimeoutOptions, failure::Failure};
 
 /// The version of the file's format.
 const VERSION: u32 = 1;
@@ -29,6 +33,8 @@ pub struct State {
     pub vips: BTreeSet<IpAddr>,
     /// Counters of reals that were removed, so that a service's totals never go back.
     pub retired: BTreeMap<ServiceId, Totals>,
+    /// How long silent flows live, as far as the operator has said so.
+    pub timeouts: TimeoutOptions,
     /// Packets of services that were removed, by the name of the reason, so that sums over all never go back.
     pub gone: BTreeMap<String, u64>,
 }
@@ -63,6 +69,10 @@ impl Totals {
 struct Stored {
     version: u32,
     services: Vec<StoredService>,
+    #[serde(default)]
+    groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
+    #[serde(default)]
+    timeouts: TimeoutOptions,
     vips: BTreeSet<IpAddr>,
     #[serde(default)]
     gone: BTreeMap<String, u64>,
@@ -72,10 +82,11 @@ struct Stored {
 struct StoredService {
     #[serde(flatten)]
     id: ServiceId,
-    scheduler: Scheduler,
-    #[serde(default)]
-    tracking: Tracking,
+    #[serde(flatten)]
+    options: ServiceOptions,
     reals: Vec<StoredReal>,
+    #[serde(default)]
+    leaving: Vec<StoredReal>,
     #[serde(default)]
     retired: Totals,
 }
@@ -103,14 +114,17 @@ impl State {
             let why = format!("it has version {}, this xvs knows {VERSION}", stored.version);
             return Err(broken(path, &why));
         }
-        let mut state = Self { vips: stored.vips, gone: stored.gone, ..Self::default() };
-        for service in stored.services {
-            let reals = service.reals.into_iter().map(|stored| (stored.address, stored.real)).collect();
-            state.desired.services.insert(
-                service.id,
-                Service { scheduler: service.scheduler, tracking: service.tracking, reals },
-            );
-            state.retired.insert(service.id, service.retired);
+        let mut state =
+            Self { vips: stored.vips, gone: stored.gone, timeouts: stored.timeouts, ..Self::default() };
+        state.desired.groups = stored.groups;
+        for stored in stored.services {
+            let reals =
+                |list: Vec<StoredReal>| list.into_iter().map(|real| (real.address, real.real)).collect();
+            let mut service =
+                Service { reals: reals(stored.reals), leaving: reals(stored.leaving), ..Service::default() };
+            stored.options.apply(&mut service);
+            state.desired.services.insert(stored.id, service);
+            state.retired.insert(stored.id, stored.retired);
         }
         Ok(state)
     }
@@ -120,20 +134,21 @@ impl State {
     /// # Errors
     /// If it cannot be written; the old one is then still there.
     pub fn save(&self, path: &Path) -> Result<(), Failure> {
+        let reals = |reals: &IndexMap<SocketAddr, Real>| {
+            reals.iter().map(|(address, real)| StoredReal { address: *address, real: *real }).collect()
+        };
         let services = self.desired.services.iter().map(|(id, service)| StoredService {
             id: *id,
-            scheduler: service.scheduler,
-            tracking: service.tracking,
-            reals: service
-                .reals
-                .iter()
-                .map(|(address, real)| StoredReal { address: *address, real: *real })
-                .collect(),
+            options: ServiceOptions::of(service),
+            reals: reals(&service.reals),
+            leaving: reals(&service.leaving),
             retired: self.retired.get(id).copied().unwrap_or_default(),
         });
         let stored = Stored {
             version: VERSION,
             services: services.collect(),
+            groups: self.desired.groups.clone(),
+            timeouts: self.timeouts,
             vips: self.vips.clone(),
             gone: self.gone.clone(),
         };
@@ -166,7 +181,7 @@ fn broken(path: &Path, why: &dyn std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::model::{Forward, Protocol};
+    use crate::control::model::{Forward, Persistence, Protocol, Scheduler};
 
     #[test]
     fn what_is_saved_is_loaded() {
@@ -174,14 +189,22 @@ mod tests {
         let path = dir.path().join("state/state.json");
         assert_eq!(State::load(&path).unwrap(), State::default());
 
-        let id = ServiceId { protocol: Protocol::Tcp, address: "192.0.2.1:80".parse().unwrap() };
+        let address = "192.0.2.1:80".parse().unwrap();
+        let id = ServiceId::new(Protocol::Tcp, address);
         let mut state = State::default();
-        let real = Real { forward: Forward::Tun, weight: 7 };
+        let real = Real { upper: 100, ..Real::new(Forward::Tun, 7) };
         let service = Service {
             scheduler: Scheduler::Wrr,
-            tracking: Tracking::Full,
+            flags: [].into(),
+            persistence: Some(Persistence { seconds: 60, prefix: 24 }),
             reals: [("10.0.0.1:80".parse().unwrap(), real)].into(),
+            leaving: [("10.0.0.2:80".parse().unwrap(), real)].into(),
+            ..Service::default()
         };
+        state.desired.groups.insert(1, [Endpoint { protocol: Protocol::Udp, address }].into());
+        state.desired.services.insert(ServiceId::Group { group: 1 }, Service::default());
+        state.retired.insert(ServiceId::Group { group: 1 }, Totals::default());
+        state.timeouts.udp = Some(30);
         state.desired.services.insert(id, service);
         state.vips.insert("192.0.2.1".parse().unwrap());
         state.retired.insert(id, Totals { packets_in: 5, ..Totals::default() });

@@ -2,11 +2,12 @@
 //! What can be asked of a director, and what cannot: checked before anything changes.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
-use lb_common::schema::Choice;
-
-use super::model::{Desired, Forward, MAX_WEIGHT, Real, Service, ServiceId, Tracking};
+use super::model::{Desired, Endpoint, Forward, MAX_WEIGHT, Protocol, Real, Service, ServiceId, Tracking};
 use crate::{dataplane::Limits, failure::Failure};
 
 /// Checks all services together.
@@ -17,13 +18,46 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     for (id, service) in &desired.services {
         self::service(id, service)?;
     }
-    let reals: usize = desired.services.values().map(|service| service.reals.len()).sum();
-    for (what, count, limit) in
-        [("services", desired.services.len(), limits.services), ("reals", reals, limits.reals)]
-    {
+    groups(desired)?;
+    let endpoints: usize = desired.services.keys().map(|id| desired.endpoints(id).len().max(1)).sum();
+    let reals: usize = desired.services.values().map(|service| service.all_reals().count()).sum();
+    for (what, count, limit) in [("services", endpoints, limits.services), ("reals", reals, limits.reals)] {
         if count > limit as usize {
             return Err(Failure::wrong_input(format!("{count} {what} are more than the {limit} that fit"))
                 .hint(format!("set `max-{what}` in the [director] section of the config, and start anew")));
+        }
+    }
+    Ok(())
+}
+
+/// An endpoint belongs to one service.
+fn groups(desired: &Desired) -> Result<(), Failure> {
+    let mut owners: BTreeMap<Endpoint, ServiceId> = BTreeMap::new();
+    for id in desired.services.keys() {
+        owners.extend(id.endpoint().map(|endpoint| (endpoint, *id)));
+    }
+    for (group, members) in &desired.groups {
+        if *group == 0 {
+            return Err(Failure::wrong_input("0 is not the number of a group").hint("numbers begin at 1"));
+        }
+        for endpoint in members {
+            host_address("VIP", endpoint.address.ip())?;
+            let id = ServiceId::Group { group: *group };
+            if let Some(other) = owners.insert(*endpoint, id) {
+                return Err(Failure::wrong_input(format!("{endpoint} of group {group} is {other} too"))
+                    .hint("an endpoint belongs to one service or group; remove it from the other first"));
+            }
+        }
+        let Some(service) = desired.services.get(&ServiceId::Group { group: *group }) else { continue };
+        for (address, real) in &service.reals {
+            if let Some(vip) = members.iter().find(|member| member.address.ip() == address.ip())
+                && real.forward != Forward::Local
+            {
+                return Err(Failure::wrong_input(format!(
+                    "real {address} of group {group} is the VIP of {vip}"
+                ))
+                .hint("use the real server's own address, or `--forward local` if this director serves"));
+            }
         }
     }
     Ok(())
@@ -34,18 +68,44 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
 /// # Errors
 /// The first thing that is wrong, as wrong input.
 pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
-    host_address("VIP", id.address.ip())?;
-    if service.tracking == Tracking::None && service.scheduler.choice() == Choice::Rotate {
-        let scheduler = service.scheduler.as_str();
-        return Err(Failure::wrong_input(format!("service {id}: {scheduler} cannot do without tracking"))
-            .hint(
-                "it counts connections, so it must know them; use `--tracking full`, or `--scheduler mh`",
-            ));
+    if let Some(endpoint) = id.endpoint() {
+        host_address("VIP", endpoint.address.ip())?;
+    }
+    let scheduler = service.scheduler;
+    if let Some(flag) = service.flags.iter().find(|flag| flag.scheduler() != scheduler) {
+        return Err(Failure::wrong_input(format!(
+            "service {id}: {flag} is no flag of scheduler {scheduler}"
+        ))
+        .hint("`xvs service add --help` lists the flags; `--flags none` says that there are none"));
+    }
+    if service.tracking == Tracking::None {
+        none_is_possible(id, service)?;
+    }
+    if service.one_packet && id.endpoint().is_some_and(|endpoint| endpoint.protocol != Protocol::Udp) {
+        return Err(Failure::wrong_input(format!(
+            "service {id}: only datagrams can be scheduled one by one"
+        ))
+        .hint("--one-packet is for udp"));
     }
     for (address, real) in &service.reals {
         self::real(id, address, real)?;
     }
     Ok(())
+}
+
+/// Whether a service can do without writing any flow down.
+fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
+    let why = if !service.scheduler.hashes() {
+        format!("{} counts connections or takes turns", service.scheduler)
+    } else if service.persistence.is_some() {
+        "persistence keeps clients on the reals of their connections".to_owned()
+    } else if service.reals.values().any(|real| real.upper > 0) {
+        "the thresholds of reals count connections".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Failure::wrong_input(format!("service {id} cannot do without tracking: {why}"))
+        .hint("use `--tracking auto`, which tracks where it must"))
 }
 
 /// Checks one real of a service.
@@ -54,15 +114,16 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
 /// The first thing that is wrong, as wrong input.
 pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
     host_address("real server", address.ip())?;
-    let (forward, port) = (real.forward.as_str(), id.address.port());
+    let (forward, port) = (real.forward.as_str(), id.port());
     if real.forward != Forward::Nat && address.port() != port {
+        let hint = format!("leave the port off, or use `--forward nat`, which rewrites it: {}", address.ip());
         return Err(Failure::wrong_input(format!(
             "real {address} of {id}: {forward} cannot change the port from {port} to {}",
             address.port()
         ))
-        .hint(format!("leave the port off, or use `--forward nat`, which rewrites it: {}", address.ip())));
+        .hint(hint));
     }
-    if port == 0 && address.port() != 0 {
+    if port == 0 && address.port() != 0 && id.endpoint().is_some() {
         return Err(Failure::wrong_input(format!(
             "real {address} of {id}: a service for every port has reals for every port"
         ))
@@ -74,7 +135,15 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
             real.weight
         )));
     }
-    if real.forward != Forward::Local && address.ip() == id.address.ip() {
+    if real.upper > 0 && real.lower > real.upper {
+        return Err(Failure::wrong_input(format!(
+            "real {address} of {id}: the lower threshold {} is above the upper one, {}",
+            real.lower, real.upper
+        ))
+        .hint("a real that reached --upper connections takes more when it has fewer than --lower"));
+    }
+    let is_vip = id.endpoint().is_some_and(|endpoint| endpoint.address.ip() == address.ip());
+    if real.forward != Forward::Local && is_vip {
         return Err(Failure::wrong_input(format!("real {address} of {id} is the VIP itself"))
             .hint("use the real server's own address, or `--forward local` if this director serves"));
     }
@@ -97,13 +166,13 @@ fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
 mod tests {
     use rstest::rstest;
 
-    use super::{super::model::Protocol, *};
+    use super::*;
     use crate::failure::FailureKind;
 
     fn check(vip: &str, rip: &str, forward: Forward, weight: u32) -> Result<(), Failure> {
-        let id = ServiceId { protocol: Protocol::Tcp, address: vip.parse().unwrap() };
+        let id = ServiceId::new(Protocol::Tcp, vip.parse().unwrap());
         let mut service = Service::default();
-        service.reals.insert(rip.parse().unwrap(), Real { forward, weight });
+        service.reals.insert(rip.parse().unwrap(), Real::new(forward, weight));
         self::service(&id, &service)
     }
 

@@ -8,14 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::{
-    reason::Reason,
-    schema::{Choice, Settings},
-};
+use lb_common::{reason::Reason, schema::Settings, track};
 
 use super::change;
 use crate::{
-    api::types::{Change, Done},
+    api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
         apply::{Time, apply},
         image::{Ids, Image},
@@ -90,7 +87,7 @@ impl Director {
     pub fn new(mut parts: Parts) -> Result<Self, Failure> {
         let image = Image::read(parts.plane.tables()).map_err(|e| maps_failed(&e))?;
         Ok(Self {
-            ids: Ids::of(&image),
+            ids: Ids::of(&image, &parts.state.desired.groups),
             image,
             neighbours: Neighbours::new(parts.netlink.clone()),
             plane: parts.plane,
@@ -106,6 +103,33 @@ impl Director {
             mode: parts.mode,
             interfaces: BTreeMap::new(),
         })
+    }
+
+    /// How long silent flows live.
+    pub(super) fn timeouts(&self) -> TimeoutView {
+        let seconds = |ticks| (track::milliseconds_of_ticks(ticks) / 1000) as u32;
+        let Settings { tcp, tcp_fin, udp, .. } = self.settings;
+        TimeoutView { tcp: seconds(tcp), tcp_fin: seconds(tcp_fin), udp: seconds(udp) }
+    }
+
+    /// Changes how long silent flows live, at once and for every later start.
+    ///
+    /// # Errors
+    /// If the map or the state file cannot be written.
+    pub fn set_timeouts(&mut self, options: TimeoutOptions) -> Result<Done, Failure> {
+        let old = self.state.timeouts;
+        self.state.timeouts = TimeoutOptions {
+            tcp: options.tcp.or(old.tcp),
+            tcp_fin: options.tcp_fin.or(old.tcp_fin),
+            udp: options.udp.or(old.udp),
+        };
+        if let Err(failure) = self.save_as_is() {
+            self.state.timeouts = old;
+            return Err(failure);
+        }
+        let TimeoutView { tcp, tcp_fin, udp } = self.timeouts();
+        let line = format!("timeouts are now tcp {tcp}s, tcp-fin {tcp_fin}s, udp {udp}s");
+        Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
     /// What the operator wants.
@@ -132,6 +156,7 @@ impl Director {
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
+        change::carry_over(&self.state.desired, &mut desired);
         let known = self.unreachable();
         self.write(desired).await?;
         tracing::info!("{line}");
@@ -145,7 +170,8 @@ impl Director {
     ///
     /// # Errors
     /// As [`change`](Self::change).
-    pub async fn replace(&mut self, desired: Desired) -> Result<Done, Failure> {
+    pub async fn replace(&mut self, mut desired: Desired) -> Result<Done, Failure> {
+        change::carry_over(&self.state.desired, &mut desired);
         let changes = change::describe(&self.state.desired, &desired);
         self.write(desired).await?;
         for line in &changes {
@@ -188,14 +214,12 @@ impl Director {
 
     /// Refuses to leave `--tracking auto` where that would lose flows that nobody has written down.
     fn may_leave_auto(&mut self, desired: &Desired) -> Result<(), Failure> {
-        let is_auto = |service: &Service| {
-            service.scheduler.choice() == Choice::Hash && service.tracking == Tracking::Auto
-        };
+        let is_auto = |service: &Service| service.scheduler.hashes() && service.tracking == Tracking::Auto;
         for (id, old) in self.state.desired.services.clone() {
             let Some(new) = desired.services.get(&id).filter(|new| is_auto(&old) && !is_auto(new)) else {
                 continue;
             };
-            if new.scheduler.choice() == Choice::Rotate {
+            if !new.scheduler.hashes() {
                 let scheduler = new.scheduler.as_str();
                 return Err(Failure::wrong_input(format!(
                     "service {id}: {scheduler} does not know the connections that --tracking auto did not write down"

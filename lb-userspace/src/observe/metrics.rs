@@ -126,13 +126,13 @@ struct InterfaceLabels {
 }
 
 fn service_labels(service: &ServiceView) -> ServiceLabels {
-    ServiceLabels { protocol: service.protocol.to_string(), service: service.address.to_string() }
+    ServiceLabels { protocol: service.id.kind().to_owned(), service: service.id.name() }
 }
 
 fn real_labels(service: &ServiceView, real: &RealView) -> RealLabels {
     RealLabels {
-        protocol: service.protocol.to_string(),
-        service: service.address.to_string(),
+        protocol: service.id.kind().to_owned(),
+        service: service.id.name(),
         real: real.address.to_string(),
         forward: real.forward.as_str().to_owned(),
     }

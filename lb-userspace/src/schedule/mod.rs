@@ -31,7 +31,7 @@ pub struct TableSpec {
     pub tracking: schema::Tracking,
     /// The service's protocol, an IANA number: how long its flows live.
     pub protocol: u8,
-    /// The pool, ordered by address.
+    /// The pool, the real that was added last first.
     pub pool: Vec<Entry>,
 }
 
@@ -39,10 +39,7 @@ impl Scheduler {
     /// How the programs find an entry in this scheduler's table.
     #[must_use]
     pub const fn choice(self) -> Choice {
-        match self {
-            Self::Mh => Choice::Hash,
-            Self::Rr | Self::Wrr => Choice::Rotate,
-        }
+        if self.hashes() { Choice::Hash } else { Choice::Rotate }
     }
 }
 
@@ -52,11 +49,11 @@ impl TableSpec {
     #[must_use]
     pub fn turns(&self) -> Vec<u32> {
         match self.scheduler {
-            Scheduler::Mh => maglev::table(&self.pool),
+            Scheduler::Mh | Scheduler::Sh | Scheduler::Dh => maglev::table(&self.pool),
             Scheduler::Rr => {
                 self.pool.iter().filter(|entry| entry.weight > 0).map(|entry| entry.id).collect()
             }
-            Scheduler::Wrr => sequence::weighted(&self.pool),
+            _ => sequence::weighted(&self.pool),
         }
     }
 
@@ -66,11 +63,11 @@ impl TableSpec {
         let weights = || self.pool.iter().map(|entry| entry.weight).filter(|weight| *weight > 0);
         match self.scheduler {
             // With all weights 0 the slots still say where living flows are.
-            Scheduler::Mh if !self.pool.is_empty() => TABLE_SIZE,
+            Scheduler::Mh | Scheduler::Sh | Scheduler::Dh if !self.pool.is_empty() => TABLE_SIZE,
             _ if weights().next().is_none() => 0,
-            Scheduler::Mh => TABLE_SIZE,
+            Scheduler::Mh | Scheduler::Sh | Scheduler::Dh => TABLE_SIZE,
             Scheduler::Rr => weights().count() as u32,
-            Scheduler::Wrr => sequence::length(&self.pool),
+            _ => sequence::length(&self.pool),
         }
     }
 }

@@ -6,14 +6,14 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
-use lb_userspace::control::model::{self, Desired, Forward, Protocol, Scheduler, ServiceId};
+use lb_userspace::control::model::{self, Desired, Endpoint, Forward, Protocol, Scheduler, ServiceId};
 
 use super::net::{PORT, RealServer, VIP};
 
 /// A service and its reals.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    id: ServiceId,
+    id: Endpoint,
     service: model::Service,
 }
 
@@ -29,7 +29,7 @@ pub fn udp_service() -> Pool {
 
 impl Pool {
     fn new(protocol: Protocol) -> Self {
-        let id = ServiceId { protocol, address: SocketAddrV4::new(VIP, PORT).into() };
+        let id = Endpoint { protocol, address: SocketAddrV4::new(VIP, PORT).into() };
         Self { id, service: model::Service::default() }
     }
 
@@ -58,14 +58,15 @@ impl Pool {
 
     /// With a real.
     pub fn weighted(mut self, forward: Forward, real: RealServer, weight: u32) -> Self {
-        self.service.reals.insert(real.0.into(), model::Real { forward, weight });
+        self.service.reals.insert(real.0.into(), model::Real::new(forward, weight));
         self
     }
 
     /// What the director should do.
     pub(super) fn desired(pools: &[Self]) -> Desired {
-        let services: BTreeMap<_, _> = pools.iter().map(|pool| (pool.id, pool.service.clone())).collect();
+        let services: BTreeMap<_, _> =
+            pools.iter().map(|pool| (ServiceId::Endpoint(pool.id), pool.service.clone())).collect();
         assert_eq!(services.len(), pools.len(), "services differ in protocol, VIP or port");
-        Desired { services }
+        Desired { services, ..Desired::default() }
     }
 }

@@ -20,13 +20,11 @@ fn any_desired() -> impl Strategy<Value = Desired> {
     proptest::collection::vec(service, 0..4).prop_map(|services| {
         let mut desired = Desired::default();
         for (vip, scheduler, reals) in services {
-            let id = ServiceId {
-                protocol: if vip % 2 == 0 { Protocol::Tcp } else { Protocol::Udp },
-                address: SocketAddr::from(([192, 0, 2, vip], 80)),
-            };
+            let protocol = if vip % 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
+            let id = ServiceId::new(protocol, SocketAddr::from(([192, 0, 2, vip], 80)));
             let reals = reals.into_iter().map(|(rip, forward, weight)| {
                 let forward = [Forward::Dr, Forward::Tun, Forward::Nat, Forward::Local][forward];
-                (SocketAddr::from(([10, 0, 0, rip], 80)), RealSpec { forward, weight })
+                (SocketAddr::from(([10, 0, 0, rip], 80)), RealSpec::new(forward, weight))
             });
             desired
                 .services
@@ -68,7 +66,7 @@ proptest! {
             prop_assert_eq!(&have, &want);
             prop_assert!(plan(&have, &want).is_empty());
             // What a daemon reads from the maps after a restart names the same ids.
-            prop_assert_eq!(&Ids::of(&have), &ids);
+            prop_assert_eq!(&Ids::of(&have, &desired.groups), &ids);
         }
     }
 }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What names services and reals.
+#![forbid(unsafe_code)]
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use lb_common::protocol;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// A protocol that services can have.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Transmission Control Protocol
+    Tcp,
+    /// User Datagram Protocol
+    Udp,
+}
+
+impl Protocol {
+    /// The IANA number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => protocol::TCP,
+            Self::Udp => protocol::UDP,
+        }
+    }
+
+    /// The protocol of that IANA number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            protocol::TCP => Some(Self::Tcp),
+            protocol::UDP => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
+    /// The name in commands and output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            _ => Err(format!("'{text}' is none of tcp, udp")),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What clients talk to: protocol, VIP and port (0 = every port).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Endpoint {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// VIP and port.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.protocol, self.address)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("'{text}' is not a protocol and an address, such as 'tcp 10.0.0.100:80'");
+        let (protocol, address) = text.trim().split_once(' ').ok_or_else(wrong)?;
+        Ok(Self { protocol: protocol.parse()?, address: address.trim().parse().map_err(|_| wrong())? })
+    }
+}
+
+/// The number of a group of endpoints that are scheduled as one, as firewall marks are with IPVS. Never 0.
+pub type GroupId = u32;
+
+/// What names a service: one endpoint, or a group of them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(untagged)]
+pub enum ServiceId {
+    /// One endpoint.
+    Endpoint(Endpoint),
+    /// A group.
+    Group {
+        /// Its number.
+        group: GroupId,
+    },
+}
+
+impl ServiceId {
+    /// The service of one endpoint.
+    #[must_use]
+    pub const fn new(protocol: Protocol, address: SocketAddr) -> Self {
+        Self::Endpoint(Endpoint { protocol, address })
+    }
+
+    /// The endpoint, unless it is a group.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<Endpoint> {
+        match self {
+            Self::Endpoint(endpoint) => Some(*endpoint),
+            Self::Group { .. } => None,
+        }
+    }
+
+    /// The port that reals have unless they name one; 0: the one that the client sent to.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.address.port(),
+            Self::Group { .. } => 0,
+        }
+    }
+
+    /// First column of lists: the protocol, or the word `group`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.protocol.as_str(),
+            Self::Group { .. } => "group",
+        }
+    }
+
+    /// Second column of lists: VIP and port, or the group's number.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.address.to_string(),
+            Self::Group { group } => group.to_string(),
+        }
+    }
+
+    /// Reads the two words by which a service is named: `tcp 10.0.0.100:80` or `group 7`.
+    ///
+    /// # Errors
+    /// In words that show how it is written.
+    pub fn parse(kind: &str, name: &str) -> Result<Self, String> {
+        if kind == "group" {
+            return match name.parse() {
+                Ok(group) if group != 0 => Ok(Self::Group { group }),
+                _ => Err(format!("'{name}' is not the number of a group; write 1 to {}", GroupId::MAX)),
+            };
+        }
+        let protocol = kind.parse().map_err(|_| format!("'{kind}' is none of tcp, udp, group"))?;
+        let address = name.parse().map_err(|_| {
+            format!(
+                "'{name}' is not an address with a port; write 10.0.0.100:80 or [2001:db8::100]:80, with port 0 for every port"
+            )
+        })?;
+        Ok(Self::new(protocol, address))
+    }
+}
+
+impl fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
+    }
+}
+
+/// A real's address as it is written: `RIP` or `RIP:PORT`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RealAddress {
+    /// The RIP.
+    pub ip: IpAddr,
+    /// The port, if one was written.
+    pub port: Option<u16>,
+}
+
+impl RealAddress {
+    /// The address with the port of the service where none was written.
+    #[must_use]
+    pub fn of_service(self, service: &ServiceId) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(service.port()))
+    }
+}
+
+impl FromStr for RealAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(ip) = text.parse() {
+            return Ok(Self { ip, port: None });
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) => Ok(Self { ip: address.ip(), port: Some(address.port()) }),
+            Err(_) => {
+                Err(format!("'{text}' is not an address; write 10.0.0.2, 10.0.0.2:80 or [2001:db8::2]:80"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for RealAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+impl Serialize for RealAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RealAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_named_by_two_words_and_shown_by_the_same() {
+        for words in ["tcp 10.0.0.100:80", "udp 10.0.0.100:0", "group 7"] {
+            let (kind, name) = words.split_once(' ').unwrap();
+            let id = ServiceId::parse(kind, name).unwrap();
+            assert_eq!(id.to_string(), words);
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!(serde_json::from_str::<ServiceId>(&json).unwrap(), id, "{json}");
+        }
+        for (kind, name) in [("group", "0"), ("group", "x"), ("sctp", "10.0.0.1:1"), ("tcp", "10.0.0.1")] {
+            assert!(ServiceId::parse(kind, name).is_err(), "{kind} {name}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the director should do: services and their reals, in the words of the operator.
+#![forbid(unsafe_code)]
+
+mod id; //    what names services and reals
+mod words; // schedulers, flags, tracking, methods, removal policies
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+pub use id::{Endpoint, GroupId, Protocol, RealAddress, ServiceId};
+pub use words::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
+
+/// The largest weight, as IPVS has it.
+pub const MAX_WEIGHT: u32 = 65535;
+
+/// A real of a service.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Real {
+    /// Its forwarding method.
+    pub forward: Forward,
+    /// Its share of new connections relative to the other reals; 0 = none, while its connections go on.
+    pub weight: u32,
+    /// Connections at which it takes no more; 0 = no such limit.
+    #[serde(default)]
+    pub upper: u32,
+    /// Connections below which it takes more again; 0 = three quarters of `upper`.
+    #[serde(default)]
+    pub lower: u32,
+}
+
+impl Real {
+    /// A real without thresholds.
+    #[must_use]
+    pub const fn new(forward: Forward, weight: u32) -> Self {
+        Self { forward, weight, upper: 0, lower: 0 }
+    }
+}
+
+/// The connections of a client stay together.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Persistence {
+    /// Seconds after its last new connection in which a client is sent to the same real.
+    pub seconds: u32,
+    /// Clients whose addresses agree in so many leading bits are one.
+    pub prefix: u8,
+}
+
+impl Persistence {
+    /// As many seconds as IPVS has by default.
+    pub const DEFAULT_SECONDS: u32 = 300;
+    /// Each address is a client of its own.
+    pub const WHOLE_ADDRESS: u8 = 32;
+}
+
+/// A service and its reals by address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// How a new connection picks a real.
+    pub scheduler: Scheduler,
+    /// Flags of the scheduler.
+    pub flags: BTreeSet<SchedulerFlag>,
+    /// Which flows are written down.
+    pub tracking: Tracking,
+    /// Whether the connections of a client stay together.
+    pub persistence: Option<Persistence>,
+    /// Whether each datagram of UDP is scheduled by itself.
+    pub one_packet: bool,
+    /// What becomes of the connections of a real that is removed.
+    pub on_removal: OnRemoval,
+    /// The reals by RIP and port, the one that was added first first.
+    pub reals: IndexMap<SocketAddr, Real>,
+    /// Reals that were removed and still have connections that end, or are ended, by [`Service::on_removal`].
+    pub leaving: IndexMap<SocketAddr, Real>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        let scheduler = Scheduler::default();
+        Self {
+            scheduler,
+            flags: scheduler.default_flags(),
+            tracking: Tracking::default(),
+            persistence: None,
+            one_packet: false,
+            on_removal: OnRemoval::default(),
+            reals: IndexMap::new(),
+            leaving: IndexMap::new(),
+        }
+    }
+}
+
+impl Service {
+    /// Whether a flag of the scheduler is set.
+    #[must_use]
+    pub fn has(&self, flag: SchedulerFlag) -> bool {
+        self.flags.contains(&flag)
+    }
+
+    /// Every real with its address, also those that are leaving.
+    pub fn all_reals(&self) -> impl Iterator<Item = (&SocketAddr, &Real)> + '_ {
+        self.reals.iter().chain(&self.leaving)
+    }
+
+    /// All that is said of the service itself, in one line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut words = vec![format!("scheduler {}", self.scheduler)];
+        if self.flags != self.scheduler.default_flags() {
+            let flags: Vec<&str> = self.flags.iter().map(|flag| flag.as_str()).collect();
+            words.push(format!(
+                "flags {}",
+                if flags.is_empty() { "none".to_owned() } else { flags.join(",") }
+            ));
+        }
+        words.push(format!("tracking {}", self.tracking));
+        if let Some(Persistence { seconds, prefix }) = self.persistence {
+            words.push(format!("persistent {seconds}s"));
+            if prefix != Persistence::WHOLE_ADDRESS {
+                words.push(format!("netmask {prefix}"));
+            }
+        }
+        if self.one_packet {
+            words.push("one packet".to_owned());
+        }
+        if self.on_removal != OnRemoval::default() {
+            words.push(format!("on removal {}", self.on_removal));
+        }
+        words.join(", ")
+    }
+
+    /// Whether all but the reals is the same.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.describe() == other.describe()
+    }
+}
+
+impl Real {
+    /// All that is said of the real, in one line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut words = vec![format!("forward {}", self.forward), format!("weight {}", self.weight)];
+        if self.upper > 0 {
+            words.push(format!("upper {}", self.upper));
+        }
+        if self.lower > 0 {
+            words.push(format!("lower {}", self.lower));
+        }
+        words.join(", ")
+    }
+}
+
+/// Everything that the director should do.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Desired {
+    /// The services.
+    pub services: BTreeMap<ServiceId, Service>,
+    /// Endpoints that are scheduled as one, by the group's number.
+    pub groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
+}
+
+impl Desired {
+    /// Every RIP, except those that the director itself serves.
+    pub fn rips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let reals = self.services.values().flat_map(Service::all_reals);
+        reals.filter(|(_, real)| real.forward != Forward::Local).map(|(address, _)| address.ip())
+    }
+
+    /// The endpoints at which clients reach a service.
+    #[must_use]
+    pub fn endpoints(&self, id: &ServiceId) -> Vec<Endpoint> {
+        match id {
+            ServiceId::Endpoint(endpoint) => vec![*endpoint],
+            ServiceId::Group { group } => self.groups.get(group).into_iter().flatten().copied().collect(),
+        }
+    }
+
+    /// Every VIP.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.services.keys().flat_map(|id| self.endpoints(id)).map(|endpoint| endpoint.address.ip())
+    }
+}

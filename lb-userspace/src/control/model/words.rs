@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The operator's words: schedulers and their flags, tracking, methods, removal policies. Those of IPVS where it
+//! has one.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use lb_common::schema::Method;
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum of words: one list for serde, clap and output.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, clap::ValueEnum,
+        )]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] #[value(name = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word in commands and output.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.iter().find(|word| word.as_str() == text).copied().ok_or_else(|| {
+                    let known: Vec<&str> = Self::ALL.iter().map(|word| word.as_str()).collect();
+                    format!("'{text}' is none of {}", known.join(", "))
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// How a new connection picks a real; names and rules are those of IPVS.
+    #[derive(Default)]
+    Scheduler {
+        /// Maglev hashing: by the flow's 5-tuple, with little disruption when the pool changes
+        #[default]
+        Mh = "mh",
+        /// Round robin, whatever the weights
+        Rr = "rr",
+        /// Weighted round robin
+        Wrr = "wrr",
+        /// Least connections
+        Lc = "lc",
+        /// Weighted least connections
+        Wlc = "wlc",
+        /// Shortest expected delay
+        Sed = "sed",
+        /// Never queue: an idle real first, else as sed
+        Nq = "nq",
+        /// Weighted failover: the heaviest real that takes connections
+        Fo = "fo",
+        /// Weighted overflow: the heaviest real with fewer active connections than its weight
+        Ovf = "ovf",
+        /// Power of two choices: the less loaded of two random reals
+        Twos = "twos",
+        /// Source hashing
+        Sh = "sh",
+        /// Destination hashing
+        Dh = "dh",
+        /// Locality-based least connections: a destination stays on its real
+        Lblc = "lblc",
+        /// The same with a set of reals for each destination
+        Lblcr = "lblcr",
+    }
+}
+
+words! {
+    /// A flag of a scheduler, as `ipvsadm -b` has it.
+    SchedulerFlag {
+        /// sh: another real where the hashed one is overloaded
+        ShFallback = "sh-fallback",
+        /// sh: the client's port counts too
+        ShPort = "sh-port",
+        /// mh: another real where the hashed one is overloaded
+        MhFallback = "mh-fallback",
+        /// mh: the whole 5-tuple counts, not the client's address alone
+        MhPort = "mh-port",
+    }
+}
+
+words! {
+    /// Which flows are written down.
+    #[derive(Default)]
+    Tracking {
+        /// Only flows that a pool change could hurt, where the scheduler hashes; else all
+        #[default]
+        Auto = "auto",
+        /// All flows
+        Full = "full",
+        /// None: a pool change may move living flows
+        None = "none",
+    }
+}
+
+words! {
+    /// How packets reach a real.
+    #[derive(Default)]
+    Forward {
+        /// Direct routing: only the MAC addresses change; the real answers the client itself
+        #[default]
+        Dr = "dr",
+        /// Tunnelling by IP in IP; the real answers the client itself
+        Tun = "tun",
+        /// Masquerading: addresses are rewritten; replies come back through the director
+        Nat = "nat",
+        /// The director itself serves
+        Local = "local",
+    }
+}
+
+words! {
+    /// What becomes of the TCP connections of a real that is removed. UDP moves at once.
+    #[derive(Default)]
+    OnRemoval {
+        /// The next packet of each is answered with a reset
+        #[default]
+        Reset = "reset",
+        /// The next packet of each goes to another real, which resets it
+        Reschedule = "reschedule",
+        /// They stay on the real until they end
+        Drain = "drain",
+    }
+}
+
+impl Scheduler {
+    /// The flags that it has unless others are named: the 5-tuple spreads the connections of a client.
+    #[must_use]
+    pub fn default_flags(self) -> BTreeSet<SchedulerFlag> {
+        if self == Self::Mh { [SchedulerFlag::MhPort].into() } else { BTreeSet::new() }
+    }
+
+    /// Whether the packet alone names the real, so that flows need not be written down in peace.
+    #[must_use]
+    pub const fn hashes(self) -> bool {
+        matches!(self, Self::Mh | Self::Sh | Self::Dh)
+    }
+}
+
+impl SchedulerFlag {
+    /// The scheduler that knows it.
+    #[must_use]
+    pub const fn scheduler(self) -> Scheduler {
+        match self {
+            Self::ShFallback | Self::ShPort => Scheduler::Sh,
+            Self::MhFallback | Self::MhPort => Scheduler::Mh,
+        }
+    }
+}
+
+impl Forward {
+    /// The method as the programs know it.
+    #[must_use]
+    pub const fn method(self) -> Method {
+        match self {
+            Self::Dr => Method::Dr,
+            Self::Tun => Method::Tun,
+            Self::Nat => Method::Nat,
+            Self::Local => Method::Local,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for scheduler in Scheduler::ALL {
+            assert_eq!(scheduler.as_str().parse(), Ok(*scheduler));
+            assert_eq!(serde_json::to_string(scheduler).unwrap(), format!("\"{scheduler}\""));
+        }
+        assert!("xx".parse::<Scheduler>().unwrap_err().contains("wlc"));
+        for flag in SchedulerFlag::ALL {
+            assert!(flag.as_str().starts_with(flag.scheduler().as_str()));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an operator can say of a service or a real: each option once, for the command line, the API and the files.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::model::{
+    Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking,
+};
+
+/// Options of a service; what is not said stays, or is the default of a new one.
+#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct ServiceOptions {
+    /// How a new connection picks a real (default: mh)
+    #[arg(long, value_name = "NAME")]
+    pub scheduler: Option<Scheduler>,
+    /// Flags of the scheduler, such as mh-port,mh-fallback, or none (default: mh-port for mh)
+    #[arg(long, value_name = "FLAGS", value_parser = flags)]
+    pub flags: Option<BTreeSet<SchedulerFlag>>,
+    /// Which flows are written down (default: auto)
+    #[arg(long, value_name = "WHICH")]
+    pub tracking: Option<Tracking>,
+    /// Send a client to the same real until that long after its last new connection; 0s ends it
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub persistent: Option<u32>,
+    /// Clients that agree in so many leading bits are one, as 24 or 255.255.255.0 (default: 32)
+    #[arg(long, value_name = "PREFIX", value_parser = prefix)]
+    pub netmask: Option<u8>,
+    /// Schedule each datagram of UDP by itself
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub one_packet: Option<bool>,
+    /// What becomes of TCP connections of a real that is removed (default: reset)
+    #[arg(long, value_name = "WHAT")]
+    pub on_removal: Option<OnRemoval>,
+}
+
+/// Options of a real; what is not said stays, or is the default of a new one.
+#[derive(Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct RealOptions {
+    /// How packets reach it (default: dr)
+    #[arg(long, value_name = "METHOD")]
+    pub forward: Option<Forward>,
+    /// Its share of new connections relative to the others; 0 = none (default: 1)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = weight())]
+    pub weight: Option<u32>,
+    /// Connections at which it takes no more; 0 = no limit (default: 0)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub upper: Option<u32>,
+    /// Connections below which it takes more again; 0 = three quarters of --upper (default: 0)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub lower: Option<u32>,
+}
+
+impl ServiceOptions {
+    /// Does to a service what was said.
+    pub fn apply(&self, service: &mut Service) {
+        if let Some(scheduler) = self.scheduler {
+            if scheduler != service.scheduler {
+                service.flags = scheduler.default_flags();
+            }
+            service.scheduler = scheduler;
+        }
+        if let Some(flags) = &self.flags {
+            service.flags.clone_from(flags);
+        }
+        service.tracking = self.tracking.unwrap_or(service.tracking);
+        match self.persistent {
+            Some(0) => service.persistence = None,
+            Some(seconds) => {
+                let prefix = service.persistence.map_or(Persistence::WHOLE_ADDRESS, |old| old.prefix);
+                service.persistence = Some(Persistence { seconds, prefix });
+            }
+            None => {}
+        }
+        if let (Some(prefix), Some(persistence)) = (self.netmask, &mut service.persistence) {
+            persistence.prefix = prefix;
+        }
+        service.one_packet = self.one_packet.unwrap_or(service.one_packet);
+        service.on_removal = self.on_removal.unwrap_or(service.on_removal);
+    }
+
+    /// Everything that there is to say of a service: applied to any other, it makes it alike.
+    #[must_use]
+    pub fn of(service: &Service) -> Self {
+        Self {
+            scheduler: Some(service.scheduler),
+            flags: Some(service.flags.clone()),
+            tracking: Some(service.tracking),
+            persistent: Some(service.persistence.map_or(0, |persistence| persistence.seconds)),
+            netmask: service.persistence.map(|persistence| persistence.prefix),
+            one_packet: Some(service.one_packet),
+            on_removal: Some(service.on_removal),
+        }
+    }
+}
+
+impl RealOptions {
+    /// Does to a real what was said.
+    pub fn apply(&self, real: &mut Real) {
+        real.forward = self.forward.unwrap_or(real.forward);
+        real.weight = self.weight.unwrap_or(real.weight);
+        real.upper = self.upper.unwrap_or(real.upper);
+        real.lower = self.lower.unwrap_or(real.lower);
+    }
+
+    /// A new real of which this was said.
+    #[must_use]
+    pub fn new_real(&self) -> Real {
+        let mut real = Real::new(Forward::Dr, 1);
+        self.apply(&mut real);
+        real
+    }
+}
+
+fn weight() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT))
+}
+
+/// Reads `mh-port,mh-fallback` or `none`.
+fn flags(text: &str) -> Result<BTreeSet<SchedulerFlag>, String> {
+    if text == "none" {
+        return Ok(BTreeSet::new());
+    }
+    text.split(',').map(str::parse).collect()
+}
+
+/// Reads a duration in whole seconds.
+///
+/// # Errors
+/// In words that show how it is written.
+pub fn seconds(text: &str) -> Result<u32, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;
+    match u32::try_from(duration.as_secs()) {
+        // The programs count in ticks whose half range is 26 days.
+        Ok(seconds @ 0..=2_073_600) => Ok(seconds),
+        _ => Err(format!("{text} is more than 24 days")),
+    }
+}
+
+/// Reads a netmask: `24`, `/24` or `255.255.255.0`.
+///
+/// # Errors
+/// In words that show how it is written.
+pub fn prefix(text: &str) -> Result<u8, String> {
+    let wrong = || format!("'{text}' is not a netmask; write 24 or 255.255.255.0");
+    if let Ok(mask) = text.parse::<Ipv4Addr>() {
+        let bits = mask.to_bits();
+        return if bits.leading_ones() + bits.trailing_zeros() >= 32 && bits != 0 {
+            Ok(bits.leading_ones() as u8)
+        } else {
+            Err(wrong())
+        };
+    }
+    match text.trim_start_matches('/').parse() {
+        Ok(bits @ 1..=32) => Ok(bits),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_service_makes_another_alike() {
+        let said = ServiceOptions {
+            scheduler: Some(Scheduler::Sh),
+            flags: Some([SchedulerFlag::ShPort].into()),
+            persistent: Some(60),
+            netmask: Some(24),
+            one_packet: Some(true),
+            ..ServiceOptions::default()
+        };
+        let mut one = Service::default();
+        said.apply(&mut one);
+        let mut other = Service::default();
+        ServiceOptions::of(&one).apply(&mut other);
+        assert_eq!(one, other);
+        ServiceOptions { persistent: Some(0), ..ServiceOptions::default() }.apply(&mut other);
+        assert_eq!(other.persistence, None);
+    }
+
+    #[test]
+    fn another_scheduler_has_its_own_flags() {
+        let mut service = Service::default();
+        ServiceOptions { scheduler: Some(Scheduler::Wlc), ..ServiceOptions::default() }.apply(&mut service);
+        assert!(service.flags.is_empty());
+    }
+
+    #[test]
+    fn netmasks_and_durations() {
+        assert_eq!([prefix("24"), prefix("/24"), prefix("255.255.255.0")], [Ok(24), Ok(24), Ok(24)]);
+        for wrong in ["0", "33", "255.0.255.0", "x", "0.0.0.0"] {
+            assert!(prefix(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(seconds("5m"), Ok(300));
+        assert!(seconds("90000days").is_err());
+    }
+}
