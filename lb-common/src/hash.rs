@@ -7,7 +7,10 @@
 //! Two rounds of multiply and xor-shift with the odd constants of `MurmurHash3`'s 64-bit finaliser (Appleby,
 //! public domain): on a BPF machine 64-bit multiplication is one instruction, 128-bit is many.
 
-use crate::schema::FlowKey;
+use crate::{
+    schema::{FlowKey, Scheduler, Service},
+    wire::{Be16, Be32},
+};
 
 const C1: u64 = 0xff51_afd7_ed55_8ccd;
 const C2: u64 = 0xc4ce_b9fe_1a85_ec53;
@@ -15,11 +18,10 @@ const C2: u64 = 0xc4ce_b9fe_1a85_ec53;
 /// The hash of a flow under a seed, 32 bits.
 #[inline(always)]
 #[must_use]
-pub fn flow(key: &FlowKey, seed: u64) -> u32 {
-    let addresses = u64::from(key.source.get()) << 32 | u64::from(key.destination.get());
-    let ports = u64::from(key.source_port.get()) << 24
-        | u64::from(key.destination_port.get()) << 8
-        | u64::from(key.protocol);
+pub const fn flow(key: &FlowKey, seed: u64) -> u32 {
+    let addresses = (key.source.get() as u64) << 32 | key.destination.get() as u64;
+    let ports =
+        (key.source_port.get() as u64) << 24 | (key.destination_port.get() as u64) << 8 | key.protocol as u64;
     let mut h = addresses ^ seed;
     h ^= h >> 33;
     h = h.wrapping_mul(C1);
@@ -29,6 +31,36 @@ pub fn flow(key: &FlowKey, seed: u64) -> u32 {
     h ^= h >> 33;
     h = h.wrapping_mul(C1);
     (h >> 32) as u32
+}
+
+/// Which slot of its table a flow of that service falls into: the same in the programs and in the daemon.
+///
+/// `sh` and `dh` hash as IPVS does (`ip_vs_sh_hashkey`, `ip_vs_dh_hashkey`), so that clients stay on their reals when
+/// a director moves from IPVS to here.
+#[inline(always)]
+#[must_use]
+pub const fn slot(service: &Service, key: &FlowKey, seed: u64) -> u32 {
+    const SH: u32 = Scheduler::Sh as u32;
+    const DH: u32 = Scheduler::Dh as u32;
+    let ports = service.is(Service::PORTS);
+    match service.scheduler {
+        SH => ipvs(key.source.get().wrapping_add(if ports { key.source_port.get() as u32 } else { 0 })),
+        DH => ipvs(key.destination.get()),
+        _ if ports => reduce(flow(key, seed), service.slots),
+        _ => {
+            let client = FlowKey::new(key.source, Be32::ZERO, Be16::ZERO, Be16::ZERO, 0);
+            reduce(flow(&client, seed), service.slots)
+        }
+    }
+}
+
+/// Slots of the tables of `sh` and `dh` (`IP_VS_SH_TAB_SIZE`, `IP_VS_DH_TAB_SIZE`).
+pub const IPVS_SLOTS: u32 = 256;
+
+/// `hash_32` of the kernel, 8 bits.
+#[inline(always)]
+const fn ipvs(number: u32) -> u32 {
+    number.wrapping_mul(0x61c8_8647) >> 24
 }
 
 /// Maps a hash evenly to `0..size` without a division (Lemire's multiply-shift).
@@ -41,7 +73,6 @@ pub const fn reduce(hash: u32, size: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Be16, Be32};
 
     fn key(source_port: u16, source: u8) -> FlowKey {
         FlowKey::new(

@@ -5,6 +5,7 @@
 //! - [`packet`]: headers and how a frame is taken apart
 //! - [`checksum`]: incremental updates of Internet checksums
 //! - [`hash`]: the flow hash, stable across versions
+//! - [`schedule`]: which real a new connection gets, by the load of each
 //! - [`slot`]: whose flow it is while a pool change is under way
 //! - [`track`]: when a flow begins, how its state moves, when it has ended
 //! - [`schema`]: the keys and values of every map
@@ -16,6 +17,7 @@ pub mod checksum;
 pub mod hash;
 pub mod packet;
 pub mod reason;
+pub mod schedule;
 pub mod schema;
 pub mod slot;
 pub mod track;

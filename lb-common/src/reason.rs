@@ -83,6 +83,11 @@ reasons! {
     IcmpLimited = 16, "icmp_limited", Dropped;
     /// An ICMP error larger than the tunnel takes: an error is never answered with an error.
     TooBigIcmp = 17, "too_big_icmp", Dropped;
+    /// The hashed real has reached its upper threshold, and the scheduler has no fallback; the client is told
+    /// "port unreachable".
+    Overloaded = 18, "overloaded", Answered;
+    /// The connection was on a real that was removed; the client's packet is answered with a TCP reset.
+    RealRemoved = 19, "real_removed", Answered;
 }
 
 impl Reason {

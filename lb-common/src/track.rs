@@ -4,7 +4,7 @@
 //! In dr and tun the director sees only what the client sends, so states follow the client's packets, as in
 //! the "input only" table of IPVS (`net/netfilter/ipvs/ip_vs_proto_tcp.c`).
 
-use crate::{protocol, schema::Settings};
+use crate::{protocol, schema::Timeouts};
 
 /// TCP flags as they lie in the 14th byte of the header (RFC 9293).
 pub mod flags {
@@ -135,31 +135,33 @@ impl State {
     /// Ticks of silence after which a flow in this state has ended.
     #[inline(always)]
     #[must_use]
-    pub const fn timeout(self, settings: &Settings) -> u32 {
+    pub const fn timeout(self, timeouts: &Timeouts) -> u32 {
         match self {
-            Self::Udp => settings.udp,
+            Self::Udp => timeouts.udp,
             Self::SynReceived => ticks_of_seconds(60),
-            Self::Established => settings.tcp,
-            Self::FinWait => settings.tcp_fin,
+            Self::Established => timeouts.tcp,
+            Self::FinWait => timeouts.tcp_fin,
             Self::Close => ticks_of_seconds(10),
         }
     }
 
-    /// Whether IPVS would count the flow as active rather than inactive.
+    /// Whether the flow counts as active rather than inactive (`tcp_state_active_table` in
+    /// `ip_vs_proto_tcp.c`; UDP is always inactive).
+    #[inline(always)]
     #[must_use]
     pub const fn is_active(self) -> bool {
-        matches!(self, Self::Established)
+        matches!(self, Self::SynReceived | Self::Established)
     }
 }
 
 /// Ticks of silence after which no flow of that protocol still lives: T in [`crate::slot`].
 #[inline(always)]
 #[must_use]
-pub const fn longest_timeout(protocol: u8, settings: &Settings) -> u32 {
+pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
     match protocol {
-        protocol::TCP if settings.tcp > settings.tcp_fin => settings.tcp,
-        protocol::TCP => settings.tcp_fin,
-        _ => settings.udp,
+        protocol::TCP if timeouts.tcp > timeouts.tcp_fin => timeouts.tcp,
+        protocol::TCP => timeouts.tcp_fin,
+        _ => timeouts.udp,
     }
 }
 
@@ -168,9 +170,9 @@ pub const fn longest_timeout(protocol: u8, settings: &Settings) -> u32 {
 /// sends that SYN to the old real stalls the client for a second).
 #[inline(always)]
 #[must_use]
-pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, settings: &Settings) -> bool {
+pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, timeouts: &Timeouts) -> bool {
     let reused = tcp_flags & flags::SYN != 0 && matches!(state, State::FinWait | State::Close);
-    reused || age(seen, now) > state.timeout(settings)
+    reused || age(seen, now) > state.timeout(timeouts)
 }
 
 /// Whether a packet of an unknown flow may begin one. `rotating` says that the scheduler cannot tell the
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_syn_on_a_closing_flow_is_a_new_connection_kubernetes_70747() {
-        let s = Settings::DEFAULT;
+        let s = Timeouts::DEFAULT;
         assert!(is_over(State::FinWait, 5, 5, SYN, &s));
         assert!(is_over(State::Close, 5, 5, SYN, &s));
         assert!(!is_over(State::Established, 5, 5, SYN, &s));
@@ -226,7 +228,7 @@ mod tests {
 
     #[test]
     fn silence_ends_a_flow_after_its_timeout_and_not_before() {
-        let s = Settings::DEFAULT;
+        let s = Timeouts::DEFAULT;
         for state in State::ALL {
             let t = state.timeout(&s);
             // The clock wraps in between.

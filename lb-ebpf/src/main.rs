@@ -10,6 +10,7 @@
 //! - [`forward`]: dr, tun, nat, local: what happens to the packet
 //! - [`reply`]: a nat real's packet on its way back
 //! - [`icmp`]: errors about flows, and errors that we make
+//! - [`reset`]: TCP connections whose real was removed
 //! - [`decap`]: IPIP on real servers without an ipip device
 //! - [`tables`]: every map, and the only code that touches one
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -23,6 +24,7 @@ mod frame;
 mod icmp;
 mod reply;
 mod request;
+mod reset;
 mod select;
 mod tables;
 
@@ -81,6 +83,7 @@ pub fn director(ctx: XdpContext) -> u32 {
     match stop.reason.fate() {
         Fate::Sent | Fate::Passed => xdp_action::XDP_PASS,
         Fate::Dropped => xdp_action::XDP_DROP,
+        Fate::Answered if stop.reason == Reason::RealRemoved => reset::answer(&frame, stop),
         Fate::Answered => icmp::answer(&frame, stop),
     }
 }

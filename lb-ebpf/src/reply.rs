@@ -14,7 +14,7 @@ use crate::{
     forward::nat::{self, End},
     fragment,
     frame::Frame,
-    tables,
+    select, tables,
 };
 
 /// Where a reply goes, and as whom.
@@ -63,6 +63,7 @@ pub fn direct(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
     let state = State::from_number(flow.state).after_reply(parsed.tcp_flags) as u32;
     if state != flow.state {
         tables::update_flow(&request, &Flow { seen: now, state, ..flow });
+        select::count_state(&flow, state);
     } else if track::age(flow.seen, now) >= track::ticks_of_seconds(1) {
         // What the real sends keeps the flow alive too: one-way streams exist.
         tables::touch_flow(&request, now);

@@ -6,14 +6,15 @@
 use aya_ebpf::{
     Global,
     btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray},
-    helpers::bpf_ktime_get_coarse_ns,
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::btf_map,
 };
 use lb_common::{
     reason::Reason,
+    schedule::threshold,
     schema::{
-        AddressUse, Counters, Flow, FlowKey, Fragment, FragmentKey, Move, Moves, Real, Service, ServiceKey,
-        Settings, Source, SourceKey, TABLE_SIZE, Table,
+        AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load, Locality,
+        LocalityKey, Move, Moves, Real, Service, ServiceKey, Settings, Source, SourceKey, Table, Timeouts,
     },
     track,
     wire::Be32,
@@ -50,6 +51,22 @@ static POSITIONS: Array<u64, 2> = Array::new();
 /// Which real a flow is on.
 #[btf_map]
 static FLOWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
+
+/// How many connections each real has, by real id.
+#[btf_map]
+static LOADS: Array<Load, 2> = Array::new();
+
+/// Which real a client is kept on by persistence.
+#[btf_map]
+static CLIENTS: LruHashMap<ClientKey, Client, 1> = LruHashMap::new();
+
+/// Which reals the connections to a destination go to (`lblc`, `lblcr`).
+#[btf_map]
+static LOCALITIES: LruHashMap<LocalityKey, Locality, 1> = LruHashMap::new();
+
+/// How long silent flows live.
+#[btf_map]
+static TIMEOUTS: Array<Timeouts, 1> = Array::new();
 
 /// Which real a fragmented datagram goes to.
 #[btf_map]
@@ -96,6 +113,12 @@ pub struct Budget {
 #[inline(always)]
 pub fn settings() -> Settings {
     SETTINGS.load()
+}
+
+/// How long silent flows live.
+#[inline(always)]
+pub fn timeouts() -> Timeouts {
+    TIMEOUTS.get(0).copied().unwrap_or(Timeouts::DEFAULT)
 }
 
 /// The current time in ticks.
@@ -201,6 +224,71 @@ pub fn update_flow(key: &FlowKey, new: &Flow) {
     }
 }
 
+/// Connections of a real, as [`Load::counts`].
+#[inline(always)]
+pub fn load(real: u32) -> u64 {
+    LOADS.get(real).map_or(0, |load| load.counts)
+}
+
+/// Adds to the connections of a real; what is added may stand for less than nothing.
+#[inline(always)]
+pub fn add_load(real: u32, counts: u64) {
+    if let Some(load) = LOADS.get_ptr_mut(real) {
+        // SAFETY: a value of this map, checked for null; the field is 8 bytes and aligned.
+        fetch_add(unsafe { &raw mut (*load).counts }, counts);
+    }
+}
+
+/// Whether a real has reached its thresholds. What was found is kept, since it depends on what was before.
+#[inline(always)]
+pub fn is_overloaded(id: u32, real: &Real) -> bool {
+    if real.upper == 0 {
+        return false;
+    }
+    let Some(load) = LOADS.get_ptr_mut(id) else { return false };
+    // SAFETY: a value of this map, checked for null. Another CPU that writes the same mark writes the same value.
+    let load = unsafe { &mut *load };
+    let connections = Load::active(load.counts) + Load::inactive(load.counts);
+    let is = threshold::is_overloaded(load.overloaded != 0, connections, real.upper, real.lower);
+    if is != (load.overloaded != 0) {
+        load.overloaded = u64::from(is);
+    }
+    is
+}
+
+/// The real that a client is kept on.
+#[inline(always)]
+pub fn client(key: &ClientKey) -> Option<Client> {
+    // SAFETY: copied out before any other map call.
+    unsafe { CLIENTS.get(key) }.copied()
+}
+
+/// Keeps a client on a real. A failed insert costs persistence, not the packet.
+#[inline(always)]
+pub fn remember_client(key: &ClientKey, client: &Client) {
+    let _ = CLIENTS.insert(key, client, 0);
+}
+
+/// Where the connections to a destination go.
+#[inline(always)]
+pub fn locality(key: &LocalityKey) -> Option<Locality> {
+    // SAFETY: copied out before any other map call.
+    unsafe { LOCALITIES.get(key) }.copied()
+}
+
+/// Records where the connections to a destination go. A failed insert costs locality, not the packet.
+#[inline(always)]
+pub fn remember_locality(key: &LocalityKey, locality: &Locality) {
+    let _ = LOCALITIES.insert(key, locality, 0);
+}
+
+/// A random number.
+#[inline(always)]
+pub fn random() -> u32 {
+    // SAFETY: the helper takes no arguments and is always there.
+    unsafe { bpf_get_prandom_u32() }
+}
+
 /// Writes when a known flow's last packet came, and nothing else: another CPU may be changing its state.
 #[inline(always)]
 pub fn touch_flow(key: &FlowKey, now: u32) {
@@ -303,11 +391,11 @@ pub fn may_make_icmp() -> bool {
         *budget = Budget { since: now, used: 0 };
     }
     budget.used += 1;
-    budget.used <= settings().icmp_per_second
+    u64::from(budget.used) <= settings().icmp_per_second
 }
 
-/// Index of an entry in a table of which `slots` are in use, by hash.
+/// The slot of a flow in the table of a service that hashes.
 #[inline(always)]
-pub fn index_by_hash(key: &FlowKey, slots: u32) -> u32 {
-    lb_common::hash::reduce(lb_common::hash::flow(key, settings().seed), slots.min(TABLE_SIZE))
+pub fn slot_of(service: &Service, key: &FlowKey) -> u32 {
+    lb_common::hash::slot(service, key, settings().seed)
 }

@@ -4,7 +4,7 @@
 //! The layouts are those of `network-types`, except TCP's: there the flags are bit fields, here they are one
 //! byte.
 
-use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr};
+use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr};
 
 use super::access::{Packet, Word as _, load, pointer_to_words};
 use crate::{
@@ -20,6 +20,8 @@ pub const ETHERNET_LEN: usize = size_of::<EthHdr>();
 pub const IPV4_LEN: usize = size_of::<Ipv4Hdr>();
 /// Bytes of an ICMP header.
 pub const ICMP_LEN: usize = size_of::<Icmpv4Hdr>();
+/// Bytes of a TCP header without options.
+pub const TCP_LEN: usize = size_of::<TcpHdr>();
 
 /// A TCP header without its options (RFC 9293, section 3.1). All numbers are in network byte order.
 #[repr(C)]
@@ -139,6 +141,13 @@ pub const fn tunnel_header(length: u16, tos: u8, source: Be32, destination: Be32
 #[must_use]
 pub const fn error_header(length: u16, source: Be32, destination: Be32) -> [u32; 5] {
     ipv4_header(length, 0xc0, protocol::ICMP, source, destination)
+}
+
+/// The header of a TCP packet of `length` bytes in all.
+#[inline(always)]
+#[must_use]
+pub const fn tcp_header(length: u16, source: Be32, destination: Be32) -> [u32; 5] {
+    ipv4_header(length, 0, protocol::TCP, source, destination)
 }
 
 /// An IPv4 header in memory order: no options, "don't fragment", identification 0 (RFC 6864), TTL 64.

@@ -10,8 +10,8 @@ mod icmp;
 
 pub use access::{Packet, Word, load, store};
 pub use header::{
-    ETHERNET_LEN, ICMP_LEN, IPV4_LEN, TcpHeader, address_frame, error_header, frame_macs, is_group_frame,
-    offset_of_checksum, store_words, tunnel_header,
+    ETHERNET_LEN, ICMP_LEN, IPV4_LEN, TCP_LEN, TcpHeader, address_frame, error_header, frame_macs,
+    is_group_frame, offset_of_checksum, store_words, tcp_header, tunnel_header,
 };
 pub use icmp::{IcmpError, is_error, quoted};
 use network_types::{eth::EthHdr, ip::Ipv4Hdr, udp::UdpHdr};

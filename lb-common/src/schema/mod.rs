@@ -4,24 +4,30 @@
 //! Addresses and ports are byte arrays in network order, as they lie on the wire. Ids, counters and times
 //! are integers in the machine's order. Padding is explicit and zero, since the kernel compares keys as bytes.
 
+mod client;
 mod counters;
 mod flow;
 mod fragment;
+mod load;
+mod locality;
 mod real;
 mod service;
 mod settings;
 mod source;
 
+pub use client::{Client, ClientKey};
 pub use counters::Counters;
 pub use flow::{Flow, FlowKey};
 pub use fragment::{Fragment, FragmentKey};
+pub use load::Load;
+pub use locality::{Locality, LocalityKey};
 pub use real::{Method, Real};
-pub use service::{Choice, Move, Moves, Service, ServiceKey, Table, Tracking};
-pub use settings::Settings;
+pub use service::{Move, Moves, Scheduler, Service, ServiceKey, Table, Tracking};
+pub use settings::{Settings, Timeouts};
 pub use source::{AddressUse, Source, SourceKey};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Slots of a scheduler's table. A prime, so that every permutation of Maglev visits every slot
 /// (Eisenbud et al., "Maglev", NSDI 2016, section 3.4).

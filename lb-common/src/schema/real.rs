@@ -16,7 +16,10 @@ use crate::wire::{Be16, Be32, MacPair};
 /// | 28     | `port`           | the real's port, 0 = as the client sent it                    |
 /// | 30     | `mtu`            | IP bytes that the device takes, the machine's order           |
 /// | 32     | `method`         | a [`Method`]                                                  |
-/// | 34     | `shared`         | 1: another service names the same nat address and port        |
+/// | 34     | `flags`          | [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`]          |
+/// | 36     | `weight`         | its share of new connections, 0 = none                        |
+/// | 40     | `upper`          | connections at which it takes no more, 0 = no limit           |
+/// | 44     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Real {
@@ -36,13 +39,33 @@ pub struct Real {
     pub mtu: u16,
     /// The forwarding method, a [`Method`].
     pub method: u16,
-    /// 1 if another service sends by `nat` to the same address and port, so that a reply's source alone
-    /// does not name the service.
-    pub shared: u16,
+    /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`].
+    pub flags: u16,
+    /// Its share of new connections; 0 takes none.
+    pub weight: u32,
+    /// Connections at which it takes no more; 0 = no limit.
+    pub upper: u32,
+    /// Connections below which it takes more again; 0 = three quarters of `upper`.
+    pub lower: u32,
 }
-layout!(Real, size: 36, align: 4);
+layout!(Real, size: 48, align: 4);
 
 impl Real {
+    /// Another service sends by `nat` to the same address and port, so that a reply's source alone does not name the
+    /// service.
+    pub const SHARED: u16 = 1;
+    /// The real was removed: only TCP flows that are on it may still name it.
+    pub const LEAVING: u16 = 2;
+    /// The next packet of each of those flows is answered with a reset.
+    pub const RESET: u16 = 4;
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
     /// Whether there is such a real.
     #[inline(always)]
     #[must_use]

@@ -42,34 +42,87 @@ pub struct Service {
     pub id: u32,
     /// How many entries of the table are in use; 0 when no real can take a connection.
     pub slots: u32,
-    /// How a new connection finds its entry: a [`Choice`].
-    pub choice: u32,
+    /// How a new connection picks a real: a [`Scheduler`].
+    pub scheduler: u32,
     /// Which flows are written down: a [`Tracking`].
     pub tracking: u32,
+    /// Ticks for which a client is kept on its real; 0: it is not.
+    pub persistent: u32,
+    /// The part of a client's address that names it.
+    pub netmask: Be32,
+    /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`].
+    pub flags: u32,
 }
-layout!(Service, size: 16, align: 4);
+layout!(Service, size: 28, align: 4);
+
+impl Service {
+    /// The hash covers ports: `mh-port`, `sh-port`.
+    pub const PORTS: u32 = 1;
+    /// Another real where the hashed one is overloaded: `mh-fallback`, `sh-fallback`.
+    pub const FALLBACK: u32 = 2;
+    /// Each datagram of UDP is scheduled by itself.
+    pub const ONE_PACKET: u32 = 4;
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
 
 /// Which flows of a service are written down in `FLOWS`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Tracking {
     /// Those that a pool change could hurt (see [`crate::slot`]), and those of nat reals, whose replies need
-    /// the way back. Only for [`Choice::Hash`].
+    /// the way back. Only for schedulers that hash.
     Auto = 0,
     /// Every flow.
     Full = 1,
-    /// None, but those of nat reals: a pool change moves living flows. Only for [`Choice::Hash`].
+    /// None, but those of nat reals: a pool change moves living flows. Only for schedulers that hash.
     None = 2,
 }
 
-/// How a new connection finds its entry in the service's table.
+/// How a new connection picks a real; the names are those of IPVS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
-pub enum Choice {
-    /// By the hash of the flow (scheduler `mh`): anyone can tell the real from the packet alone.
-    Hash = 0,
-    /// By the service's position, which moves on with each connection (`rr`, `wrr`).
-    Rotate = 1,
+pub enum Scheduler {
+    /// The slot of the flow's hash in a Maglev table: anyone can tell the real from the packet alone.
+    Mh = 0,
+    /// The slot of the client's hash.
+    Sh = 1,
+    /// The slot of the VIP's hash.
+    Dh = 2,
+    /// The next turn of the service's table (`rr`, `wrr`).
+    Rotate = 3,
+    /// From here on the table is the pool, and the load of each real decides: see [`crate::schedule`].
+    Lc = 4,
+    /// Weighted least connections.
+    Wlc = 5,
+    /// Shortest expected delay.
+    Sed = 6,
+    /// Never queue.
+    Nq = 7,
+    /// Weighted failover.
+    Fo = 8,
+    /// Weighted overflow.
+    Ovf = 9,
+    /// The less loaded of two random turns.
+    Twos = 10,
+    /// Locality-based least connections.
+    Lblc = 11,
+    /// The same with replication.
+    Lblcr = 12,
+}
+
+impl Scheduler {
+    /// Whether the scheduler of that number tells the real from the packet alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hashes(number: u32) -> bool {
+        number <= Self::Dh as u32
+    }
 }
 
 /// Value of the one element of a service's table in `TABLES`: real ids, of which the first

@@ -5,31 +5,39 @@ use super::layout;
 use crate::track;
 
 /// The frozen global `SETTINGS`: the verifier knows its values and drops what they rule out.
-///
-/// Times are in ticks (see [`track::tick`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Key of the flow hash.
     pub seed: u64,
+    /// ICMP errors and TCP resets that each CPU makes in a second at most.
+    pub icmp_per_second: u64,
+}
+layout!(Settings, size: 16, align: 8);
+
+impl Settings {
+    /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
+    pub const DEFAULT: Self = Self { seed: 0, icmp_per_second: 1000 };
+}
+
+/// Value of the one element of `TIMEOUTS`, in ticks (see [`track::tick`]). Written by the daemon.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
     /// Idle time after which an established TCP flow has ended.
     pub tcp: u32,
     /// Idle time after which a closing TCP flow has ended.
     pub tcp_fin: u32,
     /// Idle time after which a UDP flow has ended.
     pub udp: u32,
-    /// ICMP errors that each CPU makes in a second at most.
-    pub icmp_per_second: u32,
 }
-layout!(Settings, size: 24, align: 8);
+layout!(Timeouts, size: 12, align: 4);
 
-impl Settings {
-    /// The timeouts of IPVS, and no more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
+impl Timeouts {
+    /// Those of IPVS.
     pub const DEFAULT: Self = Self {
-        seed: 0,
         tcp: track::ticks_of_seconds(900),
         tcp_fin: track::ticks_of_seconds(120),
         udp: track::ticks_of_seconds(300),
-        icmp_per_second: 1000,
     };
 }

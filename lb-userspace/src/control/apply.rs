@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
     reason::Reason,
-    schema::{AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, Settings, Source, Tracking},
+    schema::{AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, Source, Timeouts, Tracking},
     track,
     wire::Be16,
 };
@@ -37,15 +37,15 @@ pub struct Outcome {
 pub struct Time<'a> {
     /// Now, in ticks.
     pub tick: u32,
-    /// The timeouts that the programs were loaded with.
-    pub settings: &'a Settings,
+    /// How long silent flows live.
+    pub timeouts: &'a Timeouts,
 }
 
 impl Time<'_> {
     /// The same for the slots of a service of that protocol.
     #[must_use]
     pub fn clock(&self, protocol: u8) -> Clock {
-        Clock { tick: self.tick, timeout: track::longest_timeout(protocol, self.settings) }
+        Clock { tick: self.tick, timeout: track::longest_timeout(protocol, self.timeouts) }
     }
 }
 
@@ -93,8 +93,12 @@ fn apply_step(
                 tables.put_device(real.ifindex)?;
             }
             tables.put_real(*id, real)?;
-            let was_shared = image.reals.get(id).is_some_and(|old| old.shared != 0);
-            if real.shared != 0 && !was_shared && !new { remember_replies(tables, *id, real) } else { Ok(()) }
+            let was_shared = image.reals.get(id).is_some_and(|old| old.is(Real::SHARED));
+            if real.is(Real::SHARED) && !was_shared && !new {
+                remember_replies(tables, *id, real)
+            } else {
+                Ok(())
+            }
         }
         Step::PutTable { service, spec, before } => put_table(tables, *service, spec, before.as_ref(), time),
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
@@ -200,7 +204,7 @@ fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<us
 /// # Errors
 /// [`TableError`] if the map refuses.
 pub fn forget_reply(tables: &mut Tables, request: &FlowKey, real: &Real) -> Result<(), TableError> {
-    if real.shared == 0 { Ok(()) } else { tables.remove_reply(&reply_of(request, real)) }
+    if real.is(Real::SHARED) { tables.remove_reply(&reply_of(request, real)) } else { Ok(()) }
 }
 
 /// The reply to a request, as the real sends it.

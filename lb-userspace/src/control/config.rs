@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{schema::Settings, track};
+use lb_common::{
+    schema::{Settings, Timeouts},
+    track,
+};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -23,6 +26,7 @@ use super::{
     validate,
 };
 use crate::{
+    api::types::TimeoutOptions,
     dataplane::{Limits, Mode},
     failure::Failure,
 };
@@ -199,16 +203,21 @@ impl DirectorSection {
     /// The options of the programs.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        let ticks = |timeout: Option<Timeout>, default: u32| {
-            timeout.map_or(default, |t| track::ticks_of_seconds(t.0.as_secs()))
+        Settings { seed: self.seed, ..Settings::DEFAULT }
+    }
+
+    /// How long silent flows live: what the file says, else what the operator `said`, else what IPVS has.
+    #[must_use]
+    pub fn timeouts(&self, said: TimeoutOptions) -> Timeouts {
+        let ticks = |timeout: Option<Timeout>, said: Option<u32>, default: u32| {
+            let seconds = timeout.map(|timeout| timeout.0.as_secs()).or(said.map(u64::from));
+            seconds.map_or(default, track::ticks_of_seconds)
         };
-        let default = Settings::DEFAULT;
-        Settings {
-            seed: self.seed,
-            tcp: ticks(self.tcp_timeout, default.tcp),
-            tcp_fin: ticks(self.tcp_fin_timeout, default.tcp_fin),
-            udp: ticks(self.udp_timeout, default.udp),
-            ..default
+        let default = Timeouts::DEFAULT;
+        Timeouts {
+            tcp: ticks(self.tcp_timeout, said.tcp, default.tcp),
+            tcp_fin: ticks(self.tcp_fin_timeout, said.tcp_fin, default.tcp_fin),
+            udp: ticks(self.udp_timeout, said.udp, default.udp),
         }
     }
 }
@@ -395,7 +404,7 @@ on-removal = "drain"
     #[test]
     fn what_is_written_is_read_back() {
         let config = of(EXAMPLE).unwrap();
-        assert_eq!(config.director.settings().tcp, track::ticks_of_seconds(300));
+        assert_eq!(config.director.timeouts(TimeoutOptions::default()).tcp, track::ticks_of_seconds(300));
         assert_eq!(of(&write(&config.desired)).unwrap().desired, config.desired);
         let service = config.desired.services.values().next().unwrap();
         assert_eq!(service.reals.keys().map(SocketAddr::port).collect::<Vec<_>>(), [80, 8080]);

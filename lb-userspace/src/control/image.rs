@@ -12,11 +12,15 @@ use lb_common::{
         self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
         UNSET,
     },
+    track,
     wire::{Be16, Be32, MacPair},
 };
 
 use super::{
-    model::{Desired, Endpoint, Forward, GroupId, Protocol, Service, ServiceId, Tracking},
+    model::{
+        Desired, Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, SchedulerFlag, Service,
+        ServiceId, Tracking,
+    },
     neighbours::{NextHop, Resolution},
 };
 use crate::{
@@ -119,12 +123,7 @@ impl Image {
             let Some(&number) = ids.services.get(id) else { continue };
             let endpoints = desired.endpoints(id);
             let spec = table_spec(id, &endpoints, service, ids);
-            let value = ServiceValue {
-                id: number,
-                slots: spec.slots(),
-                choice: service.scheduler.choice() as u32,
-                tracking: spec.tracking as u32,
-            };
+            let value = service_value(number, service, &spec);
             image.tables.insert(number, spec);
             for key in endpoints.iter().filter_map(service_key) {
                 image.services.insert(key, value);
@@ -153,7 +152,10 @@ impl Image {
                     port: Be16::new(address.port()),
                     service: number,
                     method: real.forward.method() as u16,
-                    shared: is_shared.into(),
+                    flags: flags(service, address, is_shared),
+                    weight: if service.reals.contains_key(address) { real.weight } else { 0 },
+                    upper: real.upper,
+                    lower: real.lower,
                     ..RealValue::default()
                 };
                 if let Some(Ok(hop)) = next_hops.get(&address.ip()) {
@@ -229,12 +231,17 @@ fn table_spec(id: &ServiceId, endpoints: &[Endpoint], service: &Service, ids: &I
     let entry = |(address, real): (&SocketAddr, &super::model::Real)| {
         Some(Entry { id: ids.real(id, address)?, address: *address, weight: real.weight })
     };
+    // Slots may still name those that are leaving.
+    let leaving = service
+        .leaving
+        .iter()
+        .filter_map(|(address, _)| Some(Entry { id: ids.real(id, address)?, address: *address, weight: 0 }));
     TableSpec {
         scheduler: service.scheduler,
         tracking: tracking(service),
         protocol: longest_lived(endpoints),
         // IPVS walks the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
-        pool: service.reals.iter().rev().filter_map(entry).collect(),
+        pool: service.reals.iter().rev().filter_map(entry).chain(leaving).collect(),
     }
 }
 
@@ -244,13 +251,51 @@ fn longest_lived(endpoints: &[Endpoint]) -> u8 {
     if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }
 }
 
-/// What the programs track: a scheduler that rotates must know every flow.
+/// What the programs track: whoever counts connections, takes turns or keeps clients together must know every flow.
 fn tracking(service: &Service) -> schema::Tracking {
-    match (service.scheduler.choice(), service.tracking) {
-        (schema::Choice::Rotate, _) | (_, Tracking::Full) => schema::Tracking::Full,
-        (schema::Choice::Hash, Tracking::Auto) => schema::Tracking::Auto,
-        (schema::Choice::Hash, Tracking::None) => schema::Tracking::None,
+    let counts = service.reals.values().any(|real| real.upper > 0);
+    if !service.scheduler.hashes() || service.persistence.is_some() || counts {
+        return schema::Tracking::Full;
     }
+    match service.tracking {
+        Tracking::Full => schema::Tracking::Full,
+        Tracking::Auto => schema::Tracking::Auto,
+        Tracking::None => schema::Tracking::None,
+    }
+}
+
+fn service_value(id: u32, service: &Service, spec: &TableSpec) -> ServiceValue {
+    let has = |flag, bit| if service.has(flag) { bit } else { 0 };
+    let flags = has(SchedulerFlag::MhPort, ServiceValue::PORTS)
+        | has(SchedulerFlag::ShPort, ServiceValue::PORTS)
+        | has(SchedulerFlag::MhFallback, ServiceValue::FALLBACK)
+        | has(SchedulerFlag::ShFallback, ServiceValue::FALLBACK)
+        | if service.one_packet { ServiceValue::ONE_PACKET } else { 0 };
+    let (persistent, prefix) = match service.persistence {
+        Some(Persistence { seconds, prefix }) => (track::ticks_of_seconds(seconds.into()), prefix),
+        None => (0, Persistence::WHOLE_ADDRESS),
+    };
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+    ServiceValue {
+        id,
+        slots: spec.slots(),
+        scheduler: service.scheduler.programs() as u32,
+        tracking: spec.tracking as u32,
+        persistent,
+        netmask: Ipv4Addr::from_bits(mask).into(),
+        flags,
+    }
+}
+
+fn flags(service: &Service, address: &SocketAddr, is_shared: bool) -> u16 {
+    let mut flags = if is_shared { RealValue::SHARED } else { 0 };
+    if service.leaving.contains_key(address) {
+        flags |= RealValue::LEAVING;
+        if service.on_removal == OnRemoval::Reset {
+            flags |= RealValue::RESET;
+        }
+    }
+    flags
 }
 
 /// The key of a service; `None` for IPv6, which no map has yet.

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    schema::{Choice, Move, Moves, Service, Table, Tracking},
+    schema::{Move, Moves, Scheduler, Service, Table, Tracking},
     slot::{self, MOVED, Slot},
+    track,
 };
 
 /// A table and the moves of its moved slots.
@@ -77,6 +78,17 @@ impl Slots {
         }
     }
 
+    /// Whether flows that nobody has written down may be on that real: the base of a slot that moved lately.
+    #[must_use]
+    pub fn is_base(&self, real: u32, clock: Clock) -> bool {
+        (0..self.table.0.len()).map(|index| self.get(index)).any(|slot| {
+            slot.base == real
+                && slot
+                    .moved
+                    .is_none_or(|at| at != slot::LONG_AGO && track::age(at, clock.tick) <= clock.timeout)
+        })
+    }
+
     /// Lets slots settle. `written` are the reals of living flows that are written down, by slot. Returns whether
     /// anything changed.
     pub fn settle(&mut self, written: &BTreeMap<u32, BTreeSet<u32>>, clock: Clock) -> bool {
@@ -109,7 +121,7 @@ pub fn transition(
     clock: Clock,
 ) -> Slots {
     let (Some(mut slots), Some(before)) = (old, before) else { return Slots::steady(turns) };
-    if before.choice != Choice::Hash as u32 {
+    if !Scheduler::hashes(before.scheduler) {
         // Flows are written down, and the old table says nothing about them.
         let mut slots = Slots::steady(turns);
         slots.distrust(clock);
@@ -140,8 +152,16 @@ mod tests {
         table
     }
 
-    fn service(choice: Choice, tracking: Tracking) -> Service {
-        Service { id: 1, slots: 65537, choice: choice as u32, tracking: tracking as u32 }
+    fn service(scheduler: Scheduler, tracking: Tracking) -> Service {
+        Service {
+            id: 1,
+            slots: 65537,
+            scheduler: scheduler as u32,
+            tracking: tracking as u32,
+            persistent: 0,
+            netmask: lb_common::wire::Be32(u32::MAX),
+            flags: 0,
+        }
     }
 
     #[test]
@@ -152,7 +172,7 @@ mod tests {
 
     #[test]
     fn only_slots_that_change_are_moved_and_they_settle() {
-        let auto = service(Choice::Hash, Tracking::Auto);
+        let auto = service(Scheduler::Mh, Tracking::Auto);
         let old = Slots::steady(table(|_| 1));
         let turns = table(|index| if index < 10 { 2 } else { 1 });
         let mut slots = transition(Some(old), Some(&auto), turns, &[1, 2].into(), at(5));
@@ -171,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_removed_real_is_nobodys_base() {
-        let auto = service(Choice::Hash, Tracking::Auto);
+        let auto = service(Scheduler::Mh, Tracking::Auto);
         let old = Slots::steady(table(|index| 1 + (index % 2) as u32));
         let slots = transition(Some(old), Some(&auto), table(|_| 1), &[1].into(), at(5));
         assert_eq!(slots.get(1), Slot { now: 1, base: 1, moved: Some(5) });
@@ -180,7 +200,7 @@ mod tests {
 
     #[test]
     fn flows_that_were_written_down_are_believed_before_the_slot() {
-        for before in [service(Choice::Rotate, Tracking::Full), service(Choice::Hash, Tracking::Full)] {
+        for before in [service(Scheduler::Rotate, Tracking::Full), service(Scheduler::Mh, Tracking::Full)] {
             let old = Slots::steady(table(|_| 1));
             let slots = transition(Some(old), Some(&before), table(|_| 2), &[1, 2].into(), at(5));
             assert_eq!(slots.moved(), 65537);

@@ -12,9 +12,9 @@ use crate::{dataplane::clock, failure::Failure};
 /// How many flows of a real are tracked, and how far they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowCount {
-    /// Established.
+    /// Opening or established.
     pub active: u64,
-    /// Opening or closing, and UDP, as IPVS counts them.
+    /// Closing, and UDP, as IPVS counts them.
     pub inactive: u64,
 }
 
@@ -24,13 +24,13 @@ impl Director {
     /// # Errors
     /// If the map cannot be read.
     pub(super) fn count_flows(&mut self) -> Result<HashMap<u32, FlowCount>, Failure> {
-        let (now, settings) = (clock::tick(), self.settings);
+        let (now, timeouts) = (clock::tick(), self.timeouts);
         let mut counts: HashMap<u32, FlowCount> = HashMap::new();
         self.plane
             .tables()
             .for_each_flow(|_, flow| {
                 let state = FlowState::from_number(flow.state);
-                if track::is_over(state, flow.seen, now, 0, &settings) {
+                if track::is_over(state, flow.seen, now, 0, &timeouts) {
                     return;
                 }
                 let count = counts.entry(flow.real).or_default();
@@ -38,6 +38,24 @@ impl Director {
                     count.active += 1;
                 } else {
                     count.inactive += 1;
+                }
+            })
+            .map_err(|e| maps_failed(&e))?;
+        Ok(counts)
+    }
+
+    /// Counts the clients that persistence keeps on each real.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(super) fn count_clients(&mut self) -> Result<HashMap<u32, u64>, Failure> {
+        let now = clock::tick();
+        let mut counts: HashMap<u32, u64> = HashMap::new();
+        let tables = self.plane.tables();
+        tables
+            .for_each_client(|_, client| {
+                if track::age(client.expires, now) == 0 {
+                    *counts.entry(client.real).or_default() += 1;
                 }
             })
             .map_err(|e| maps_failed(&e))?;

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::{reason::Reason, schema::Settings, track};
+use lb_common::{
+    reason::Reason,
+    schema::{Settings, Timeouts},
+    track,
+};
 
 use super::change;
 use crate::{
@@ -39,6 +43,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The options it was loaded with.
     pub settings: Settings,
+    /// How long silent flows live.
+    pub timeouts: Timeouts,
     /// Netlink, in the director's network namespace.
     pub netlink: Netlink,
     /// Who adds VIPs; `None` leaves that to others.
@@ -58,6 +64,7 @@ pub struct Director {
     pub(super) plane: DataPlane,
     pub(super) limits: Limits,
     pub(super) settings: Settings,
+    pub(super) timeouts: Timeouts,
     pub(super) netlink: Netlink,
     pub(super) started: Instant,
     /// What the operator wants.
@@ -93,6 +100,7 @@ impl Director {
             plane: parts.plane,
             limits: parts.limits,
             settings: parts.settings,
+            timeouts: parts.timeouts,
             netlink: parts.netlink,
             started: Instant::now(),
             state: parts.state,
@@ -106,9 +114,9 @@ impl Director {
     }
 
     /// How long silent flows live.
-    pub(super) fn timeouts(&self) -> TimeoutView {
+    pub(super) fn timeout_view(&self) -> TimeoutView {
         let seconds = |ticks| (track::milliseconds_of_ticks(ticks) / 1000) as u32;
-        let Settings { tcp, tcp_fin, udp, .. } = self.settings;
+        let Timeouts { tcp, tcp_fin, udp } = self.timeouts;
         TimeoutView { tcp: seconds(tcp), tcp_fin: seconds(tcp_fin), udp: seconds(udp) }
     }
 
@@ -127,7 +135,15 @@ impl Director {
             self.state.timeouts = old;
             return Err(failure);
         }
-        let TimeoutView { tcp, tcp_fin, udp } = self.timeouts();
+        let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| track::ticks_of_seconds(s.into()));
+        let timeouts = Timeouts {
+            tcp: ticks(options.tcp, self.timeouts.tcp),
+            tcp_fin: ticks(options.tcp_fin, self.timeouts.tcp_fin),
+            udp: ticks(options.udp, self.timeouts.udp),
+        };
+        self.plane.tables().put_timeouts(&timeouts).map_err(|e| maps_failed(&e))?;
+        self.timeouts = timeouts;
+        let TimeoutView { tcp, tcp_fin, udp } = self.timeout_view();
         let line = format!("timeouts are now tcp {tcp}s, tcp-fin {tcp_fin}s, udp {udp}s");
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
@@ -285,10 +301,10 @@ impl Director {
     }
 
     /// Plans from what the maps hold to `want`, and does it.
-    fn carry_out(&mut self, want: &Image) -> Result<(), Failure> {
+    pub(super) fn carry_out(&mut self, want: &Image) -> Result<(), Failure> {
         let steps = plan(&self.image, want);
-        let settings = self.settings;
-        let time = Time { tick: clock::tick(), settings: &settings };
+        let timeouts = self.timeouts;
+        let time = Time { tick: clock::tick(), timeouts: &timeouts };
         let outcome =
             apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();

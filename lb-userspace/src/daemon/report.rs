@@ -59,7 +59,7 @@ impl Director {
             vips: self.vips.as_ref().map(|vips| vips.added().iter().copied().collect()).unwrap_or_default(),
             services: self.state.desired.services.len(),
             reals: self.state.desired.services.values().map(|service| service.reals.len()).sum(),
-            timeouts: self.timeouts(),
+            timeouts: self.timeout_view(),
             flows,
             max_flows: self.limits.flows,
             problems,
@@ -71,7 +71,7 @@ impl Director {
     /// # Errors
     /// If a map cannot be read.
     pub fn stats(&mut self) -> Result<Stats, Failure> {
-        let flows = self.count_flows()?;
+        let (flows, clients) = (self.count_flows()?, self.count_clients()?);
         let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
         self.add_reasons(UNSET, &mut reasons)?;
         for (name, packets) in &self.state.gone {
@@ -85,7 +85,7 @@ impl Director {
             if let Some(number) = self.ids.services.get(&id).copied() {
                 self.add_reasons(number, &mut own)?;
             }
-            let view = self.service_view(&id, &service, &flows, &own)?;
+            let view = self.service_view(&id, &service, &flows, &clients, &own)?;
             // The programs count a forwarded packet once, at its real.
             let local = own.get(&Reason::Local).copied().unwrap_or(0);
             let counted = view.totals.packets_in + view.totals.packets_out;
@@ -113,29 +113,31 @@ impl Director {
         id: &ServiceId,
         service: &Service,
         flows: &HashMap<u32, FlowCount>,
+        clients: &HashMap<u32, u64>,
         reasons: &BTreeMap<Reason, u64>,
     ) -> Result<ServiceView, Failure> {
         let mut totals = self.state.retired.get(id).copied().unwrap_or_default();
-        let mut reals = Vec::new();
-        for (address, real) in &service.reals {
+        let (mut reals, mut leaving) = (Vec::new(), Vec::new());
+        for (address, real) in service.all_reals() {
             let number = self.ids.real(id, address).unwrap_or(UNSET);
             let counters = self.plane.tables().counters(number).map_err(|e| failed(&e))?;
             totals.add(&counters);
             let mut own = Totals::default();
             own.add(&counters);
             let flows = flows.get(&number).copied().unwrap_or_default();
-            reals.push(RealView {
+            let view = RealView {
                 address: *address,
                 forward: real.forward,
                 weight: real.weight,
                 upper: real.upper,
                 lower: real.lower,
-                persistent_clients: 0,
+                persistent_clients: clients.get(&number).copied().unwrap_or(0),
                 next_hop: self.next_hop(address, *real),
                 totals: own,
                 active_flows: flows.active,
                 inactive_flows: flows.inactive,
-            });
+            };
+            if service.reals.contains_key(address) { reals.push(view) } else { leaving.push(view) }
         }
         Ok(ServiceView {
             id: *id,
@@ -146,8 +148,8 @@ impl Director {
             persistence: service.persistence,
             one_packet: service.one_packet,
             on_removal: service.on_removal,
-            slots: 0,
-            leaving: Vec::new(),
+            slots: self.slots(id),
+            leaving,
             slots_in_transition: self.slots_in_transition(id),
             totals,
             active_flows: reals.iter().map(|real| real.active_flows).sum(),
@@ -171,6 +173,13 @@ impl Director {
         apply::read_slots(self.plane.tables(), service).ok().flatten().map_or(0, |slots| slots.moved())
     }
 
+    /// Slots of a service's table, if it hashes.
+    fn slots(&self, id: &ServiceId) -> u32 {
+        let number = self.ids.services.get(id);
+        let value = self.image.services.values().find(|value| Some(&value.id) == number);
+        value.filter(|value| schema::Scheduler::hashes(value.scheduler)).map_or(0, |value| value.slots)
+    }
+
     fn next_hop(&self, address: &SocketAddr, real: Real) -> String {
         if real.forward == Forward::Local {
             return "this host".to_owned();
@@ -187,7 +196,7 @@ impl Director {
     /// # Errors
     /// If a map cannot be read.
     pub fn connections(&mut self) -> Result<Vec<Connection>, Failure> {
-        let (now, settings) = (clock::tick(), self.settings);
+        let (now, timeouts) = (clock::tick(), self.timeouts);
         let reals: HashMap<u32, SocketAddr> = self
             .plane
             .tables()
@@ -203,7 +212,7 @@ impl Director {
                 let (key, flow) = (&record.key, &record.flow);
                 let state = FlowState::from_number(flow.state);
                 let idle = track::age(flow.seen, now);
-                let left = state.timeout(&settings).checked_sub(idle)?;
+                let left = state.timeout(&timeouts).checked_sub(idle)?;
                 let service = socket_address(key.destination, key.destination_port);
                 let mut real = *reals.get(&flow.real)?;
                 if real.port() == 0 {

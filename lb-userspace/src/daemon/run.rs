@@ -15,7 +15,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Director, PinLock, director::Parts};
+use super::{Director, PinLock, change, director::Parts};
 use crate::{
     api::server::{self, Shared},
     control::{
@@ -89,8 +89,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let netlink = Netlink::open()?;
     let interfaces = find_interfaces(&netlink, &options, &config).await?;
     let mut state = State::load(&options.state)?;
-    let desired =
+    let mut desired =
         if config.desired.services.is_empty() { state.desired.clone() } else { config.desired.clone() };
+    change::carry_over(&state.desired, &mut desired);
 
     // 2. Prepare; nothing is visible yet.
     let socket = server::bind(&options.socket)?;
@@ -102,7 +103,14 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
     let _lock = PinLock::take(pins.path())?;
     let (limits, settings) = (config.director.limits(), config.director.settings());
-    let load = Options { pins: Some(pins.clone()), limits, settings: Some(settings), log: options.verbose };
+    let timeouts = config.director.timeouts(state.timeouts);
+    let load = Options {
+        pins: Some(pins.clone()),
+        limits,
+        settings: Some(settings),
+        timeouts: Some(timeouts),
+        log: options.verbose,
+    };
     // With a link there, packets are forwarded by what is pinned: then it stays, whatever happens to this start.
     let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
     let mut plane = DataPlane::load(&load)?;
@@ -117,7 +125,18 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let watch = Watch::open()?;
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
     let state_file = options.state.clone();
-    let parts = Parts { plane, limits, settings, netlink, vips, state_file, state, pins: pins.clone(), mode };
+    let parts = Parts {
+        plane,
+        limits,
+        settings,
+        timeouts,
+        netlink,
+        vips,
+        state_file,
+        state,
+        pins: pins.clone(),
+        mode,
+    };
     let mut director = Director::new(parts)?;
 
     // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.

@@ -2,18 +2,25 @@
 //! The sweep: forgets flows that have ended, and lets slots settle that a pool change moved.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use lb_common::{
     hash,
-    schema::{Flow, FlowKey, Method, Service, TABLE_SIZE, Tracking},
+    schema::{Flow, FlowKey, Load, Method, Service, Tracking},
     slot::MOVED,
     track::{self, State as FlowState},
 };
 
 use super::{Director, director::maps_failed};
 use crate::{
-    control::apply::{self, Time},
+    control::{
+        apply::{self, Time},
+        image::Image,
+        model::ServiceId,
+    },
     dataplane::{TableError, clock},
     failure::Failure,
 };
@@ -26,6 +33,8 @@ type Written = BTreeMap<u32, BTreeSet<u32>>;
 struct Pass {
     /// Flows that were silent for longer than their timeout.
     over: Vec<(FlowKey, Flow)>,
+    /// The connections of each real.
+    loads: BTreeMap<u32, u64>,
     /// Living flows of services that track only what is endangered.
     written: BTreeMap<u32, Written>,
     /// The same flows, which may be forgotten when their slot has settled: service and slot.
@@ -51,6 +60,7 @@ impl Director {
             .filter(|service| service.tracking == Tracking::Auto as u32)
             .map(|service| (service.id, *service))
             .collect();
+        let before = self.loads()?;
         let pass = self.look(&auto)?;
         let mut forgotten = pass.over.len();
         for (key, flow) in &pass.over {
@@ -66,26 +76,102 @@ impl Director {
                 forgotten += 1;
             }
         }
+        self.correct_loads(&before, &pass.loads)?;
+        self.let_leave(&pass.loads)?;
         Ok(forgotten)
+    }
+
+    /// The connections of each real, as the programs count them.
+    fn loads(&mut self) -> Result<BTreeMap<u32, u64>, TableError> {
+        let tables = self.plane.tables();
+        self.image.reals.keys().map(|id| Ok((*id, tables.load(*id)?.counts))).collect()
+    }
+
+    /// Corrects what the programs could not see: flows that ended in silence, or were evicted. `before` is what they had
+    /// counted before the pass that `counted` anew.
+    ///
+    /// Flows that come and go during the pass may or may not be counted in it. So a real that was busy then is corrected
+    /// only if it is further off than that can explain.
+    fn correct_loads(
+        &mut self,
+        before: &BTreeMap<u32, u64>,
+        counted: &BTreeMap<u32, u64>,
+    ) -> Result<(), TableError> {
+        let tables = self.plane.tables();
+        for (id, before) in before {
+            let load = tables.load(*id)?;
+            let counts = counted.get(id).copied().unwrap_or(0);
+            if load.counts != counts && is_off(*before, load.counts, counts) {
+                tables.put_load(*id, &Load { counts, ..load })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of removed reals that have no connections left.
+    fn let_leave(&mut self, counted: &BTreeMap<u32, u64>) -> Result<(), TableError> {
+        let mut gone: Vec<(ServiceId, SocketAddr)> = Vec::new();
+        for (id, service) in self.state.desired.services.clone() {
+            for address in service.leaving.keys() {
+                let real = self.ids.real(&id, address);
+                let flows = real.and_then(|real| counted.get(&real)).copied().unwrap_or(0);
+                if flows == 0 && !self.is_somebodys_base(&id, real)? {
+                    gone.push((id, *address));
+                }
+            }
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for (id, address) in &gone {
+            if let Some(service) = self.state.desired.services.get_mut(id) {
+                service.leaving.shift_remove(address);
+            }
+            tracing::info!("removed real {address} of {id} has no connections left");
+        }
+        let ids = self.ids.allocate(&self.state.desired);
+        let want = Image::compile(&self.state.desired, &ids, &self.next_hops);
+        if let Err(failure) = self.carry_out(&want).and_then(|()| self.save_as_is()) {
+            tracing::error!("{}", failure.message);
+            return Ok(());
+        }
+        self.ids = ids;
+        Ok(())
+    }
+
+    /// Whether flows that nobody has written down may still be on a real.
+    fn is_somebodys_base(&mut self, id: &ServiceId, real: Option<u32>) -> Result<bool, TableError> {
+        let (Some(&service), Some(real)) = (self.ids.services.get(id), real) else { return Ok(false) };
+        let Some(spec) = self.image.tables.get(&service).filter(|spec| spec.tracking == Tracking::Auto)
+        else {
+            return Ok(false);
+        };
+        let timeouts = self.timeouts;
+        let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
+        let slots = apply::read_slots(self.plane.tables(), service)?;
+        Ok(slots.is_some_and(|slots| slots.is_base(real, clock)))
     }
 
     /// Passes over all flows once.
     fn look(&mut self, auto: &BTreeMap<u32, Service>) -> Result<Pass, TableError> {
-        let (now, settings) = (clock::tick(), self.settings);
+        let (now, settings, timeouts) = (clock::tick(), self.settings, self.timeouts);
         let mut pass = Pass::default();
         let reals = &self.image.reals;
         self.plane.tables().for_each_flow(|key, flow| {
-            if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &settings) {
+            if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &timeouts) {
                 pass.over.push((*key, *flow));
                 return;
             }
+            let load =
+                if FlowState::from_number(flow.state).is_active() { Load::ACTIVE } else { Load::INACTIVE };
             let Some(real) = reals.get(&flow.real) else {
                 // A daemon died between removing a real and forgetting its flows.
                 pass.over.push((*key, *flow));
                 return;
             };
+            *pass.loads.entry(flow.real).or_default() += load;
             if let Some(service) = auto.get(&real.service) {
-                let slot = hash::reduce(hash::flow(key, settings.seed), service.slots.min(TABLE_SIZE));
+                let slot = hash::slot(service, key, settings.seed);
                 pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);
                 // A nat real's flow is written down for the way back, whatever its slot does.
                 if real.method != Method::Nat as u16 {
@@ -104,8 +190,8 @@ impl Director {
         written: Option<&Written>,
     ) -> Result<Option<BTreeSet<u32>>, TableError> {
         let Some(spec) = self.image.tables.get(&service) else { return Ok(None) };
-        let settings = self.settings;
-        let clock = Time { tick: clock::tick(), settings: &settings }.clock(spec.protocol);
+        let timeouts = self.timeouts;
+        let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
         let tables = self.plane.tables();
         let Some(mut slots) = apply::read_slots(tables, service)? else { return Ok(None) };
         let none = Written::new();
@@ -130,5 +216,27 @@ impl Director {
             Some(real) => apply::forget_reply(tables, key, real),
             None => Ok(()),
         }
+    }
+}
+
+/// Whether `load` is further from what was `counted` than the traffic explains that changed it from `before`.
+fn is_off(before: u64, load: u64, counted: u64) -> bool {
+    let off = |count: fn(u64) -> u32| {
+        let churn = count(before).abs_diff(count(load));
+        count(load).abs_diff(count(counted)) > churn.max(count(counted) / 64).saturating_mul(2)
+    };
+    before == load || off(Load::active) || off(Load::inactive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_real_is_corrected_at_once_and_a_busy_one_when_it_is_far_off() {
+        let load = Load::counts;
+        assert!(is_off(load(5, 0), load(5, 0), load(4, 0)));
+        assert!(!is_off(load(5, 0), load(6, 0), load(5, 0)));
+        assert!(is_off(load(50, 0), load(51, 0), load(5, 0)));
     }
 }

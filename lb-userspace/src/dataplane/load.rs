@@ -11,7 +11,7 @@ use aya::{
 use aya_obj::Object;
 use lb_common::{
     reason::Reason,
-    schema::{SCHEMA_VERSION, Settings},
+    schema::{SCHEMA_VERSION, Settings, Timeouts},
 };
 use thiserror::Error;
 
@@ -51,6 +51,8 @@ pub struct Options {
     pub limits: Limits,
     /// Frozen options; `None` for the defaults.
     pub settings: Option<Settings>,
+    /// How long silent flows live; `None` for the defaults.
+    pub timeouts: Option<Timeouts>,
     /// Whether the programs' log messages are compiled in by the verifier.
     pub log: bool,
 }
@@ -100,7 +102,7 @@ impl LoadError {
                 "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN"
             }
             Self::Kernel(_) => {
-                "xvs needs Linux 5.12 or newer with CONFIG_BPF_SYSCALL; docs/limits.md says what it was tested on"
+                "xvs needs Linux 5.17 or newer with CONFIG_BPF_SYSCALL; docs/limits.md says what it was tested on"
             }
             Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
                 "take the old data plane off with `xvs detach` (forwarding stops), then start again; services are kept in the state file"
@@ -146,6 +148,7 @@ impl DataPlane {
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
         }
+        tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
         Ok(Self { ebpf, pins: options.pins.clone(), tables, adopted })
     }
 
@@ -238,11 +241,14 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("POSITIONS", services + 1),
         ("REALS", reals + 1),
         ("COUNTERS", reals + 1),
+        ("LOADS", reals + 1),
         ("REASONS", (services + 1) * Reason::SLOTS),
         ("ADDRESSES", services + reals),
         ("SOURCES", reals),
         ("FLOWS", flows),
         ("REPLIES", (flows / 8).max(1024)),
+        ("CLIENTS", (flows / 8).max(1024)),
+        ("LOCALITIES", (flows / 64).max(1024)),
         ("FRAGMENTS", (flows / 64).max(1024)),
     ]
 }

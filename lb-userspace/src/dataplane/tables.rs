@@ -14,7 +14,8 @@ use aya::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, ServiceKey, Source, SourceKey, Table,
+        AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Load, Moves, Real, Service, ServiceKey,
+        Source, SourceKey, Table, Timeouts,
     },
     wire::Be32,
 };
@@ -33,6 +34,9 @@ pub struct Tables {
     sources: BpfHashMap<MapData, SourceKey, Source>,
     flows: BpfHashMap<MapData, FlowKey, Flow>,
     replies: BpfHashMap<MapData, FlowKey, Source>,
+    clients: BpfHashMap<MapData, ClientKey, Client>,
+    loads: Array<MapData, Load>,
+    timeouts: Array<MapData, Timeouts>,
     devices: DevMapHash<MapData>,
     counters: PerCpuArray<MapData, Counters>,
     reasons: PerCpuArray<MapData, u64>,
@@ -114,6 +118,9 @@ impl Tables {
             sources: take(ebpf, "SOURCES")?,
             flows: take(ebpf, "FLOWS")?,
             replies: take(ebpf, "REPLIES")?,
+            clients: take(ebpf, "CLIENTS")?,
+            loads: take(ebpf, "LOADS")?,
+            timeouts: take(ebpf, "TIMEOUTS")?,
             devices: take(ebpf, "DEVICES")?,
             counters: take(ebpf, "COUNTERS")?,
             reasons: take(ebpf, "REASONS")?,
@@ -246,6 +253,32 @@ impl Tables {
         gone(self.replies.remove(key)).map_err(failed("delete from", "REPLIES"))
     }
 
+    /// Calls `each` with every client that persistence keeps, or kept, on a real.
+    pub fn for_each_client(&self, each: impl FnMut(&ClientKey, &Client)) -> Result<(), TableError> {
+        let fd = self.clients.map().fd().as_fd();
+        batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "CLIENTS", source })
+    }
+
+    /// Forgets the real of a client.
+    pub fn remove_client(&mut self, key: &ClientKey) -> Result<(), TableError> {
+        gone(self.clients.remove(key)).map_err(failed("delete from", "CLIENTS"))
+    }
+
+    /// The connections of a real, as the programs count them.
+    pub fn load(&self, real: u32) -> Result<Load, TableError> {
+        self.loads.get(&real, 0).map_err(failed("read", "LOADS"))
+    }
+
+    /// Corrects the connections of a real.
+    pub fn put_load(&mut self, real: u32, load: &Load) -> Result<(), TableError> {
+        self.loads.set(real, load, 0).map_err(failed("write", "LOADS"))
+    }
+
+    /// Says how long silent flows live.
+    pub fn put_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), TableError> {
+        self.timeouts.set(0, timeouts, 0).map_err(failed("write", "TIMEOUTS"))
+    }
+
     /// Allows redirecting to a device.
     pub fn put_device(&mut self, ifindex: u32) -> Result<(), TableError> {
         self.devices
@@ -261,8 +294,9 @@ impl Tables {
         Ok(sum)
     }
 
-    /// Sets a real's counters to zero, for the next one with its id.
+    /// Sets a real's counters and connections to zero, for the next one with its id.
     pub fn reset_counters(&mut self, real: u32) -> Result<(), TableError> {
+        self.put_load(real, &Load::default())?;
         self.counters.set(real, zeros()?, 0).map_err(failed("write", "COUNTERS"))
     }
 

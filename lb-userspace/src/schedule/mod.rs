@@ -2,12 +2,16 @@
 //! The tables by which the programs pick a real for a new connection: pure functions of the pool.
 #![forbid(unsafe_code)]
 
+pub mod buckets; //  sh, dh: IPVS's hash tables
 pub mod maglev; //   mh: hash of the flow to a slot
 pub mod sequence; // rr, wrr: the order in which reals take turns
 
 use std::net::SocketAddr;
 
-use lb_common::schema::{self, Choice, TABLE_SIZE, Table};
+use lb_common::{
+    hash::IPVS_SLOTS,
+    schema::{self, TABLE_SIZE, Table},
+};
 
 use crate::control::model::Scheduler;
 
@@ -36,10 +40,24 @@ pub struct TableSpec {
 }
 
 impl Scheduler {
-    /// How the programs find an entry in this scheduler's table.
+    /// How the programs pick a real with this scheduler's table.
     #[must_use]
-    pub const fn choice(self) -> Choice {
-        if self.hashes() { Choice::Hash } else { Choice::Rotate }
+    pub const fn programs(self) -> schema::Scheduler {
+        match self {
+            Self::Mh => schema::Scheduler::Mh,
+            Self::Sh => schema::Scheduler::Sh,
+            Self::Dh => schema::Scheduler::Dh,
+            Self::Rr | Self::Wrr => schema::Scheduler::Rotate,
+            Self::Lc => schema::Scheduler::Lc,
+            Self::Wlc => schema::Scheduler::Wlc,
+            Self::Sed => schema::Scheduler::Sed,
+            Self::Nq => schema::Scheduler::Nq,
+            Self::Fo => schema::Scheduler::Fo,
+            Self::Ovf => schema::Scheduler::Ovf,
+            Self::Twos => schema::Scheduler::Twos,
+            Self::Lblc => schema::Scheduler::Lblc,
+            Self::Lblcr => schema::Scheduler::Lblcr,
+        }
     }
 }
 
@@ -49,11 +67,12 @@ impl TableSpec {
     #[must_use]
     pub fn turns(&self) -> Vec<u32> {
         match self.scheduler {
-            Scheduler::Mh | Scheduler::Sh | Scheduler::Dh => maglev::table(&self.pool),
-            Scheduler::Rr => {
-                self.pool.iter().filter(|entry| entry.weight > 0).map(|entry| entry.id).collect()
-            }
-            _ => sequence::weighted(&self.pool),
+            Scheduler::Mh => maglev::table(&self.pool),
+            Scheduler::Sh => buckets::by_weight(&self.pool),
+            Scheduler::Dh => buckets::in_turn(&self.pool),
+            Scheduler::Wrr | Scheduler::Twos => sequence::weighted(&self.pool),
+            // rr takes turns; the others are shown the pool and choose.
+            _ => self.pool.iter().filter(|entry| entry.weight > 0).map(|entry| entry.id).collect(),
         }
     }
 
@@ -63,11 +82,11 @@ impl TableSpec {
         let weights = || self.pool.iter().map(|entry| entry.weight).filter(|weight| *weight > 0);
         match self.scheduler {
             // With all weights 0 the slots still say where living flows are.
-            Scheduler::Mh | Scheduler::Sh | Scheduler::Dh if !self.pool.is_empty() => TABLE_SIZE,
+            Scheduler::Mh if !self.pool.is_empty() => TABLE_SIZE,
+            Scheduler::Sh | Scheduler::Dh if !self.pool.is_empty() => IPVS_SLOTS,
             _ if weights().next().is_none() => 0,
-            Scheduler::Mh | Scheduler::Sh | Scheduler::Dh => TABLE_SIZE,
-            Scheduler::Rr => weights().count() as u32,
-            _ => sequence::length(&self.pool),
+            Scheduler::Wrr | Scheduler::Twos => sequence::length(&self.pool),
+            _ => weights().count() as u32,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     reason::Reason,
-    schema::{Counters, Settings},
+    schema::{Counters, Settings, Timeouts},
 };
 use lb_userspace::{
     control::{
@@ -37,7 +37,7 @@ const LARGEST: usize = 4096;
 /// A data plane of its own.
 pub struct TestPlane {
     plane: DataPlane,
-    settings: Settings,
+    timeouts: Timeouts,
     ids: Ids,
     image: Image,
     next_hops: BTreeMap<IpAddr, Resolution>,
@@ -58,13 +58,20 @@ impl TestPlane {
             .unwrap_or_else(|error| panic!("the data plane does not load: {error} ({})", error.hint()));
         let mut this = Self {
             plane,
-            settings,
+            timeouts: Timeouts::DEFAULT,
             ids: Ids::default(),
             image: Image::default(),
             next_hops: BTreeMap::new(),
         };
         this.set(pools);
         this
+    }
+
+    /// Changes how long silent flows live.
+    #[track_caller]
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.timeouts = timeouts;
+        self.plane.tables().put_timeouts(&timeouts).expect("timeouts can be written");
     }
 
     /// Changes what the director should do. The way to each real is known, unless [`TestPlane::route`] says
@@ -80,7 +87,7 @@ impl TestPlane {
         self.ids = self.ids.allocate(&desired);
         let want = Image::compile(&desired, &self.ids, &self.next_hops);
         let steps = plan::plan(&self.image, &want);
-        let time = Time { tick: clock::tick(), settings: &self.settings };
+        let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
         apply::apply(self.plane.tables(), &mut self.image, &steps, time)
             .expect("the kernel takes every step");
     }

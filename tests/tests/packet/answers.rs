@@ -100,7 +100,7 @@ fn no_more_errors_are_made_in_a_second_than_allowed() {
     one_cpu.set(0).unwrap();
     // Each CPU has its own budget. Zero is this thread.
     sched_setaffinity(Pid::from_raw(0), &one_cpu).unwrap();
-    let settings = Settings { icmp_per_second: LIMIT, ..Settings::DEFAULT };
+    let settings = Settings { icmp_per_second: LIMIT.into(), ..Settings::DEFAULT };
     let mut plane = TestPlane::with_settings(settings, &[tcp_service()]);
     let sent = tcp(CLIENT, SERVICE).syn();
     for _ in 0..LIMIT {

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! fo, weighted failover: `ip_vs_fo.c`. The heaviest real takes everything.
+
+use super::Candidate;
+
+/// Whether the candidate is better than the best so far, of which `best.exists()` may be false.
+#[inline(always)]
+#[must_use]
+pub const fn better(best: &Candidate, candidate: &Candidate) -> bool {
+    candidate.weight > best.weight
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::reference::*, *};
+
+    proptest! {
+        #[test]
+        fn chooses_as_the_reference_does(pool in pools()) {
+            let wanted = least(&pool, |c| core::cmp::Reverse(c.weight));
+            prop_assert_eq!(walk(&pool, better), wanted);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Persistence: which real a client is kept on.
+
+use super::layout;
+use crate::wire::Be32;
+
+/// Key of `CLIENTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ClientKey {
+    /// Id of the service.
+    pub service: u32,
+    /// The CIP, as far as the service's netmask covers it.
+    pub address: Be32,
+}
+layout!(ClientKey, size: 8, align: 4);
+
+/// Value of `CLIENTS`, a least-recently-used table, written by the programs: what IPVS calls a template.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Client {
+    /// The real that the client's new connections go to.
+    pub real: u32,
+    /// The tick at which that ends: the service's time after the last new connection, and a minute after the last
+    /// sign of any connection, as in IPVS (`ip_vs_conn_expire` keeps a template that controls connections).
+    pub expires: u32,
+}
+layout!(Client, size: 8, align: 4);

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! `lblc` and `lblcr`: the connections to a destination stay together. The rules are in [`lb_common::schedule`].
+
+use core::ffi::{c_long, c_void};
+
+use aya_ebpf::helpers::bpf_loop;
+use lb_common::{
+    schedule::{
+        Candidate, lblc,
+        lblcr::{self, LARGEST_SET},
+        wlc,
+    },
+    schema::{FlowKey, Locality, LocalityKey, Real, Scheduler, Service, UNSET},
+    track,
+};
+
+use super::schedule;
+use crate::tables;
+
+/// Ticks after which a set that has not grown loses its most loaded real.
+const SHRINK: u32 = track::ticks_of_seconds(lblcr::SHRINK_SECONDS);
+
+/// A look at every real of a set, and what it found. Places that are [`LARGEST_SET`] name none.
+#[repr(C)]
+struct Look {
+    service: u32,
+    size: u32,
+    set: Locality,
+    /// The first place without a usable real.
+    free: u32,
+    best_at: u32,
+    worst_at: u32,
+    best: Candidate,
+    worst: Candidate,
+}
+
+/// No place in a set.
+const NOWHERE: u32 = LARGEST_SET as u32;
+
+/// The real for a new connection; `replicates` keeps a set of reals for each destination, not one.
+#[inline(always)]
+pub fn choose(service: &Service, key: &FlowKey, replicates: bool) -> u32 {
+    let place = LocalityKey { service: service.id, destination: key.destination };
+    let now = tables::now();
+    let set = tables::locality(&place).unwrap_or(Locality { reals: [UNSET; LARGEST_SET], changed: now });
+    let mut look = Look {
+        service: service.id,
+        size: 0,
+        set,
+        free: NOWHERE,
+        best_at: NOWHERE,
+        worst_at: NOWHERE,
+        best: Candidate::default(),
+        worst: Candidate::default(),
+    };
+    // SAFETY: the callback is a function of this program and gets the pointer to `look`, which outlives the loop.
+    unsafe { bpf_loop(NOWHERE, look_at as *mut c_void, (&raw mut look).cast(), 0) };
+    if look.size > 1 && track::age(look.set.changed, now) > SHRINK && look.worst_at != look.best_at {
+        put(&mut look.set, look.worst_at, UNSET);
+        look.set.changed = now;
+        tables::remember_locality(&place, &look.set);
+    }
+    if let Some(id) = at(&look.set, look.best_at)
+        && !(lblc::is_full(&look.best) && schedule::somebody_is_idle(service))
+    {
+        return id;
+    }
+    let id = schedule::least_loaded(service, Scheduler::Wlc as u32);
+    if id == UNSET {
+        return UNSET;
+    }
+    // A full set gives up its most loaded real.
+    let place_in_set = match (replicates, look.free) {
+        (false, _) => 0,
+        (true, NOWHERE) => look.worst_at,
+        (true, free) => free,
+    };
+    if !(replicates && contains(&look.set, id)) {
+        put(&mut look.set, place_in_set, id);
+    }
+    look.set.changed = now;
+    tables::remember_locality(&place, &look.set);
+    id
+}
+
+/// Looks at one real of a set.
+unsafe extern "C" fn look_at(i: u32, look: *mut c_void) -> c_long {
+    // SAFETY: `choose` gave the pointer, and nobody else has it.
+    let look = unsafe { &mut *look.cast::<Look>() };
+    let Some(id) = at(&look.set, i) else { return 1 };
+    match member(look.service, id) {
+        Some(candidate) => {
+            look.size += 1;
+            if wlc::better(&look.best, &candidate) {
+                (look.best, look.best_at) = (candidate, i);
+            }
+            if lblcr::worse(&look.worst, &candidate) {
+                (look.worst, look.worst_at) = (candidate, i);
+            }
+        }
+        None if look.free == NOWHERE => look.free = i,
+        None => {}
+    }
+    0
+}
+
+/// The real at a place of a set. The index hides from LLVM, which would delete the check that the verifier needs.
+#[inline(always)]
+fn at(set: &Locality, place: u32) -> Option<u32> {
+    set.reals.get(core::hint::black_box(place as usize)).copied()
+}
+
+#[inline(always)]
+fn put(set: &mut Locality, place: u32, id: u32) {
+    if let Some(real) = set.reals.get_mut(core::hint::black_box(place as usize)) {
+        *real = id;
+    }
+}
+
+/// A real of a set that takes new connections.
+#[inline(always)]
+fn member(service: u32, id: u32) -> Option<Candidate> {
+    if id == UNSET {
+        return None;
+    }
+    let real = tables::real(id)?;
+    let gone = real.service != service || real.weight == 0 || real.is(Real::LEAVING);
+    if gone || tables::is_overloaded(id, real) { None } else { Some(schedule::candidate(id, real)) }
+}
+
+#[inline(always)]
+fn contains(set: &Locality, id: u32) -> bool {
+    let mut i = 0;
+    while i < LARGEST_SET {
+        if set.reals[i] == id {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Which real gets the packet: the one that its flow is on, else the one that the scheduler chooses.
+
+mod locality; //    lblc, lblcr
+mod persistence; // a client's connections stay together
+mod schedule; //    a new connection gets a real
+mod slot; //        schedulers that hash
+
+use aya_log_ebpf::debug;
+use lb_common::{
+    packet::{self, Parsed},
+    protocol,
+    reason::Reason,
+    schema::{Flow, FlowKey, Load, Method, Real, Scheduler, Service, Source, Tracking, UNSET},
+    track::{self, State, flags},
+    wire::{Be16, MacPair},
+};
+use slot::Slot;
+
+use crate::{frame::Frame, tables};
+
+/// Ticks after which a flow's time is written again: writing at each packet would move the entry's cache
+/// line between CPUs for nothing.
+const REFRESH: u32 = track::ticks_of_seconds(1);
+
+/// A real and its id.
+type Chosen = (u32, &'static Real);
+
+/// The real of a client's packet, recorded if it begins a flow that is to be recorded.
+#[inline(always)]
+pub fn real(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<Chosen, Reason> {
+    let mut hashed = None;
+    if service.tracking != Tracking::Full as u32 {
+        let slot = Slot::of(service, &parsed.flow)?;
+        let untracked = !slot.is_moved() || service.tracking == Tracking::None as u32;
+        // The replies of a nat real need the way back that the flow's entry has.
+        if untracked
+            && let Some(real) = tables::real(slot.now())
+            && real.method != Method::Nat as u16
+        {
+            if opens(parsed) {
+                tables::count_flow(slot.now());
+            }
+            return Ok((slot.now(), real));
+        }
+        hashed = Some(slot);
+    }
+    if service.is(Service::ONE_PACKET) && parsed.flow.protocol as u8 == protocol::UDP {
+        return one_packet(frame, parsed, service);
+    }
+    tracked(frame, parsed, service, hashed)
+}
+
+/// Whether the packet opens a TCP connection.
+#[inline(always)]
+const fn opens(parsed: &Parsed) -> bool {
+    parsed.tcp_flags & (flags::SYN | flags::ACK) == flags::SYN
+}
+
+/// The real of a datagram that is scheduled by itself. Only `nat` writes it down, for the reply's way back.
+#[inline(always)]
+fn one_packet(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<Chosen, Reason> {
+    let id = schedule::choose(service, &parsed.flow)?;
+    let real = tables::real(id).ok_or(Reason::NoReal)?;
+    tables::count_flow(id);
+    if real.method == Method::Nat as u16 {
+        let flow = Flow {
+            real: id,
+            seen: tables::now(),
+            ifindex: frame.ifindex(),
+            to_client: packet::frame_macs(frame)?.swapped(),
+            state: State::Udp as u32,
+        };
+        tables::remember_flow(&parsed.flow, &flow);
+        if real.is(Real::SHARED) {
+            remember_reply(&parsed.flow, real);
+        }
+    }
+    Ok((id, real))
+}
+
+/// The real of a packet whose flow may be written down.
+#[inline(always)]
+fn tracked(frame: &Frame, parsed: &Parsed, service: &Service, slot: Option<Slot>) -> Result<Chosen, Reason> {
+    let now = tables::now();
+    let to_client = packet::frame_macs(frame)?.swapped();
+    let protocol = parsed.flow.protocol as u8;
+    let known = tables::flow(&parsed.flow);
+    if let Some(flow) = known
+        && let Some(real) = living(parsed, service, &flow, now)?
+    {
+        refresh(frame, parsed, &flow, real, to_client, now);
+        if service.persistent != 0 && track::age(flow.seen, now) >= REFRESH {
+            persistence::keep(service, &parsed.flow, flow.real, now);
+        }
+        return Ok((flow.real, real));
+    }
+    let hashes = Scheduler::hashes(service.scheduler);
+    let begins = track::begins(protocol, parsed.tcp_flags, !hashes);
+    let (id, record) = choose(parsed, service, slot, begins, now)?;
+    let real = tables::real(id).ok_or(Reason::NoReal)?;
+    if real.is(Real::RESET) && protocol == protocol::TCP {
+        return Err(Reason::RealRemoved);
+    }
+    // A stray RST is worth nothing to anyone, yet by hash it still reaches the real that may know it.
+    if !begins || !(record || real.method == Method::Nat as u16) {
+        return Ok((id, real));
+    }
+    let state = State::first(protocol, parsed.tcp_flags);
+    let flow = Flow { real: id, seen: now, ifindex: frame.ifindex(), to_client, state: state as u32 };
+    if !tables::remember_flow(&parsed.flow, &flow) {
+        debug!(frame.ctx(), "the flow table takes no new flow: affinity is lost");
+    }
+    // What the entry counted for before, if there was one, it does not any more.
+    if let Some(old) = known {
+        tables::add_load(old.real, load(State::from_number(old.state)).wrapping_neg());
+    }
+    tables::add_load(id, load(state));
+    if real.is(Real::SHARED) {
+        remember_reply(&parsed.flow, real);
+    }
+    if service.persistent != 0 {
+        persistence::remember(service, &parsed.flow, id, now);
+    }
+    // In a moved slot an old flow is written down when it speaks: it did not begin now.
+    if slot.is_none() || protocol != protocol::TCP || parsed.tcp_flags & flags::SYN != 0 {
+        tables::count_flow(id);
+    }
+    Ok((id, real))
+}
+
+/// What a flow in that state adds to the load of its real.
+#[inline(always)]
+const fn load(state: State) -> u64 {
+    if state.is_active() { Load::ACTIVE } else { Load::INACTIVE }
+}
+
+/// The real of a known flow, if the flow goes on there.
+#[inline(always)]
+fn living(
+    parsed: &Parsed,
+    service: &Service,
+    flow: &Flow,
+    now: u32,
+) -> Result<Option<&'static Real>, Reason> {
+    let state = State::from_number(flow.state);
+    if track::is_over(state, flow.seen, now, parsed.tcp_flags, &tables::timeouts()) {
+        return Ok(None);
+    }
+    let Some(real) = tables::real(flow.real) else { return Ok(None) };
+    if real.service != service.id {
+        return Ok(None);
+    }
+    if real.is(Real::LEAVING) {
+        // UDP moves at once: nothing would ever tell its sender (kubernetes #76664).
+        if parsed.flow.protocol as u8 == protocol::UDP || opens(parsed) {
+            return Ok(None);
+        }
+        if real.is(Real::RESET) {
+            return Err(Reason::RealRemoved);
+        }
+    }
+    Ok(Some(real))
+}
+
+/// The real for a flow that is not known, and whether it must be written down.
+#[inline(always)]
+fn choose(
+    parsed: &Parsed,
+    service: &Service,
+    hashed: Option<Slot>,
+    begins: bool,
+    now: u32,
+) -> Result<(u32, bool), Reason> {
+    let protocol = parsed.flow.protocol as u8;
+    if let Some(slot) = hashed {
+        let (id, record) = slot.choose(service, protocol, now, opens(parsed));
+        if id == UNSET {
+            return Err(Reason::NoReal);
+        }
+        // UDP does not follow its slot's old real when that was removed.
+        let moves = protocol == protocol::UDP && tables::real(id).is_some_and(|real| real.is(Real::LEAVING));
+        return Ok((if moves { slot.now() } else { id }, record));
+    }
+    if !begins && !Scheduler::hashes(service.scheduler) {
+        return Err(Reason::NoFlow);
+    }
+    if service.persistent != 0
+        && let Some(id) = persistence::real(service, &parsed.flow, now)
+    {
+        return Ok((id, true));
+    }
+    Ok((schedule::choose(service, &parsed.flow)?, true))
+}
+
+/// The real of a flow that an ICMP error speaks of: nothing is recorded.
+#[inline(always)]
+pub fn peek(service: &Service, key: &FlowKey) -> Result<Chosen, Reason> {
+    if let Some(flow) = tables::flow(key)
+        && let Some(real) = tables::real(flow.real)
+        && real.service == service.id
+    {
+        return Ok((flow.real, real));
+    }
+    if !Scheduler::hashes(service.scheduler) {
+        return Err(Reason::IcmpUnknownFlow);
+    }
+    let slot = Slot::of(service, key).map_err(|_| Reason::IcmpUnknownFlow)?;
+    let (id, _) = slot.choose(service, key.protocol as u8, tables::now(), false);
+    Ok((id, tables::real(id).ok_or(Reason::IcmpUnknownFlow)?))
+}
+
+/// Writes down what changed about a known flow.
+#[inline(always)]
+fn refresh(frame: &Frame, parsed: &Parsed, flow: &Flow, real: &Real, to_client: MacPair, now: u32) {
+    if real.is(Real::SHARED) {
+        remember_reply(&parsed.flow, real);
+    }
+    let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
+    let moved = flow.to_client != to_client || flow.ifindex != frame.ifindex();
+    if state == flow.state && !moved && track::age(flow.seen, now) < REFRESH {
+        return;
+    }
+    let new = Flow { seen: now, ifindex: frame.ifindex(), to_client, state, ..*flow };
+    tables::update_flow(&parsed.flow, &new);
+    count_state(flow, state);
+}
+
+/// Counts a flow's change of state at its real.
+#[inline(always)]
+pub fn count_state(flow: &Flow, state: u32) {
+    let (old, new) = (load(State::from_number(flow.state)), load(State::from_number(state)));
+    if old != new {
+        tables::add_load(flow.real, new.wrapping_sub(old));
+    }
+}
+
+/// Records which service the replies of a flow to a shared nat real belong to, unless that is known: a flow
+/// may be older than the sharing, and its entry may have been evicted.
+#[inline(always)]
+fn remember_reply(request: &FlowKey, real: &Real) {
+    if Method::from_number(real.method) != Some(Method::Nat) {
+        return;
+    }
+    let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
+    let key = FlowKey::new(real.address, request.source, port, request.source_port, request.protocol as u8);
+    let source = Source { vip: request.destination, port: request.destination_port, shared: 1 };
+    if tables::reply(&key) != Some(source) {
+        tables::remember_reply(&key, &source);
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Persistence: a client's new connections go where its earlier ones went.
+
+use lb_common::{
+    schema::{Client, ClientKey, FlowKey, Real, Service},
+    track,
+    wire::Be32,
+};
+
+use crate::tables;
+
+/// A client with living connections is kept so long at least, as IPVS renews a template.
+const GRACE: u32 = track::ticks_of_seconds(60);
+
+#[inline(always)]
+fn key(service: &Service, flow: &FlowKey) -> ClientKey {
+    ClientKey { service: service.id, address: Be32(flow.source.0 & service.netmask.0) }
+}
+
+/// The real that a client is kept on, if that is still there. Neither its weight nor its thresholds matter, as in
+/// IPVS.
+#[inline(always)]
+pub fn real(service: &Service, flow: &FlowKey, now: u32) -> Option<u32> {
+    let client = tables::client(&key(service, flow))?;
+    if is_over(client.expires, now) {
+        return None;
+    }
+    let real = tables::real(client.real)?;
+    (real.service == service.id && !real.is(Real::LEAVING)).then_some(client.real)
+}
+
+/// Keeps a client on the real of its new connection.
+#[inline(always)]
+pub fn remember(service: &Service, flow: &FlowKey, real: u32, now: u32) {
+    let client = Client { real, expires: now.wrapping_add(service.persistent) };
+    tables::remember_client(&key(service, flow), &client);
+}
+
+/// A connection of a client has shown that it lives.
+#[inline(always)]
+pub fn keep(service: &Service, flow: &FlowKey, real: u32, now: u32) {
+    let key = key(service, flow);
+    if let Some(client) = tables::client(&key)
+        && client.real == real
+        && is_over(client.expires, now.wrapping_add(GRACE))
+    {
+        tables::remember_client(&key, &Client { real, expires: now.wrapping_add(GRACE) });
+    }
+}
+
+#[inline(always)]
+const fn is_over(expires: u32, now: u32) -> bool {
+    track::age(expires, now) > 0
+}

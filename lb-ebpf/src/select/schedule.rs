@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Which real a new connection gets: the scheduler at work. The rules are in [`lb_common::schedule`].
+//!
+//! Walks over a pool are `bpf_loop`s: the verifier looks at one round, however large the pool is.
+
+use core::ffi::{c_long, c_void};
+
+use aya_ebpf::helpers::bpf_loop;
+use lb_common::{
+    reason::Reason,
+    schedule::{Candidate, fo, lblc, lc, nq, ovf, sed, twos, wlc},
+    schema::{FlowKey, Load, Real, Scheduler, Service, UNSET},
+    slot::MOVED,
+};
+
+use super::{locality, slot::Slot};
+use crate::tables;
+
+/// The real for a new connection.
+#[inline(always)]
+pub fn choose(service: &Service, key: &FlowKey) -> Result<u32, Reason> {
+    match schedule(service, key) {
+        UNSET => Err(Reason::NoReal),
+        OVERLOADED => Err(Reason::Overloaded),
+        id => Ok(id),
+    }
+}
+
+/// What [`schedule`] says of a hashed real above its thresholds. No id: those end at the size of `REALS`.
+const OVERLOADED: u32 = u32::MAX;
+
+/// The id of the real for a new connection, [`UNSET`] or [`OVERLOADED`].
+///
+/// A function that the verifier knows by its type: it looks at it once, not once for each way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn schedule(service: *const Service, key: *const FlowKey) -> u32 {
+    const ROTATE: u32 = Scheduler::Rotate as u32;
+    const TWOS: u32 = Scheduler::Twos as u32;
+    const LBLC: u32 = Scheduler::Lblc as u32;
+    const LBLCR: u32 = Scheduler::Lblcr as u32;
+    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null.
+    let (Some(service), Some(key)) = (unsafe { (service.as_ref(), key.as_ref()) }) else { return UNSET };
+    if service.slots == 0 {
+        return UNSET;
+    }
+    match service.scheduler {
+        ROTATE => match tables::next_position(service.id) {
+            Some(position) => walk(service, position, next_turn),
+            None => UNSET,
+        },
+        TWOS => of_two(service),
+        LBLC => locality::choose(service, key, false),
+        LBLCR => locality::choose(service, key, true),
+        scheduler if Scheduler::hashes(scheduler) => by_hash(service, key),
+        _ => least_loaded(service, service.scheduler),
+    }
+}
+
+/// A walk over a service's table, and what it found.
+#[repr(C)]
+pub struct Walk {
+    service: u32,
+    slots: u32,
+    scheduler: u32,
+    /// The real that was found, or [`UNSET`].
+    found: u32,
+    /// Where the walk begins.
+    start: u64,
+    best: Candidate,
+}
+
+/// What a walk does at each entry; 1 ends it.
+type Visit = unsafe extern "C" fn(u32, *mut c_void) -> c_long;
+
+/// Walks over the whole table from `start` on, and returns what was found.
+#[inline(always)]
+fn walk(service: &Service, start: u64, visit: Visit) -> u32 {
+    walk_by(service, service.scheduler, start, visit)
+}
+
+#[inline(always)]
+fn walk_by(service: &Service, scheduler: u32, start: u64, visit: Visit) -> u32 {
+    let mut walk = Walk {
+        service: service.id,
+        slots: service.slots,
+        scheduler,
+        found: UNSET,
+        start,
+        best: Candidate::default(),
+    };
+    // SAFETY: the callback is a function of this program and gets the pointer to `walk`, which outlives the loop.
+    unsafe { bpf_loop(service.slots, visit as *mut c_void, (&raw mut walk).cast(), 0) };
+    walk.found
+}
+
+/// A real that takes new connections, by its place in the table.
+#[inline(always)]
+fn usable(service: u32, index: u32) -> Option<(u32, &'static Real)> {
+    // While a service changes from hashing to another scheduler, its table may still have marks of moved slots.
+    let id = tables::table_entry(service, index)? & !MOVED;
+    let real = tables::real(id)?;
+    if real.service != service
+        || real.weight == 0
+        || real.is(Real::LEAVING)
+        || tables::is_overloaded(id, real)
+    {
+        return None;
+    }
+    Some((id, real))
+}
+
+/// A real as a scheduler sees it.
+#[inline(always)]
+pub fn candidate(id: u32, real: &Real) -> Candidate {
+    Load::candidate(tables::load(id), real.weight)
+}
+
+/// The next turn of `rr` and `wrr` whose real takes connections. The walk has taken the first position already.
+unsafe extern "C" fn next_turn(round: u32, walk: *mut c_void) -> c_long {
+    // SAFETY: `walk_by` gave the pointer, and nobody else has it.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    let position =
+        if round == 0 { walk.start } else { tables::next_position(walk.service).unwrap_or(walk.start) };
+    let slots = u64::from(walk.slots);
+    if slots == 0 {
+        return 1;
+    }
+    match usable(walk.service, (position % slots) as u32) {
+        Some((id, _)) => {
+            walk.found = id;
+            1
+        }
+        None => 0,
+    }
+}
+
+/// The next slot from the hashed one on whose real takes connections.
+unsafe extern "C" fn next_slot(round: u32, walk: *mut c_void) -> c_long {
+    // SAFETY: as in `next_turn`.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    let index = (walk.start as u32).wrapping_add(round);
+    match usable(walk.service, if index >= walk.slots { index - walk.slots } else { index }) {
+        Some((id, _)) => {
+            walk.found = id;
+            1
+        }
+        None => 0,
+    }
+}
+
+/// Keeps the better real.
+unsafe extern "C" fn compare(round: u32, walk: *mut c_void) -> c_long {
+    // SAFETY: as in `next_turn`.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    if let Some((id, real)) = usable(walk.service, round) {
+        let candidate = candidate(id, real);
+        if better(walk.scheduler, &walk.best, &candidate) {
+            walk.best = candidate;
+            walk.found = id;
+        }
+    }
+    0
+}
+
+/// Finds a real with room to spare, for `lblc` and `lblcr`.
+unsafe extern "C" fn find_idle(round: u32, walk: *mut c_void) -> c_long {
+    // SAFETY: as in `next_turn`.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    match usable(walk.service, round) {
+        Some((id, real)) if lblc::idle_enough(&candidate(id, real)) => {
+            walk.found = id;
+            1
+        }
+        _ => 0,
+    }
+}
+
+/// The rule of a scheduler.
+#[inline(always)]
+fn better(scheduler: u32, best: &Candidate, candidate: &Candidate) -> bool {
+    const LC: u32 = Scheduler::Lc as u32;
+    const SED: u32 = Scheduler::Sed as u32;
+    const NQ: u32 = Scheduler::Nq as u32;
+    const FO: u32 = Scheduler::Fo as u32;
+    const OVF: u32 = Scheduler::Ovf as u32;
+    match scheduler {
+        LC => lc::better(best, candidate),
+        SED => sed::better(best, candidate),
+        NQ => nq::better(best, candidate),
+        FO => fo::better(best, candidate),
+        OVF => ovf::better(best, candidate),
+        _ => wlc::better(best, candidate),
+    }
+}
+
+/// The best of the pool by that scheduler's rule; [`UNSET`] if nobody takes connections.
+#[inline(always)]
+pub fn least_loaded(service: &Service, scheduler: u32) -> u32 {
+    walk_by(service, scheduler, 0, compare)
+}
+
+/// Whether any real of the pool has room to spare.
+#[inline(always)]
+pub fn somebody_is_idle(service: &Service) -> bool {
+    walk(service, 0, find_idle) != UNSET
+}
+
+/// The real of the hashed slot, or, if that is overloaded and the service falls back, of the next one.
+#[inline(always)]
+fn by_hash(service: &Service, key: &FlowKey) -> u32 {
+    let Ok(slot) = Slot::of(service, key) else { return UNSET };
+    let Some(real) = tables::real(slot.now()) else { return UNSET };
+    if !tables::is_overloaded(slot.now(), real) {
+        return slot.now();
+    }
+    if service.is(Service::FALLBACK) { walk(service, u64::from(slot.index), next_slot) } else { OVERLOADED }
+}
+
+/// The less loaded of two random turns. If neither takes connections, whoever does.
+#[inline(always)]
+fn of_two(service: &Service) -> u32 {
+    let draw = || usable(service.id, lb_common::hash::reduce(tables::random(), service.slots));
+    match (draw(), draw()) {
+        (Some((one, first)), Some((other, second))) => {
+            if twos::better(&candidate(one, first), &candidate(other, second)) { other } else { one }
+        }
+        (Some((id, _)), None) | (None, Some((id, _))) => id,
+        (None, None) => walk(service, 0, next_slot),
+    }
+}

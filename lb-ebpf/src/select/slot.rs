@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Slots of the tables of schedulers that hash: the packet alone tells the real.
+
+use lb_common::{
+    reason::Reason,
+    schema::{FlowKey, Service, Tracking},
+    slot::{self, MOVED},
+    track,
+};
+
+use crate::tables;
+
+/// A slot of a hashing scheduler's table.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    pub index: u32,
+    entry: u32,
+}
+
+impl Slot {
+    /// The slot of a flow.
+    #[inline(always)]
+    pub fn of(service: &Service, key: &FlowKey) -> Result<Self, Reason> {
+        if service.slots == 0 {
+            return Err(Reason::NoReal);
+        }
+        let index = tables::slot_of(service, key);
+        let entry = tables::table_entry(service.id, index).ok_or(Reason::NoReal)?;
+        Ok(Self { index, entry })
+    }
+
+    /// The real that new flows go to.
+    #[inline(always)]
+    pub const fn now(self) -> u32 {
+        self.entry & !MOVED
+    }
+
+    /// Whether a pool change moved the slot and it has not settled yet.
+    #[inline(always)]
+    pub const fn is_moved(self) -> bool {
+        self.entry & MOVED != 0
+    }
+
+    /// The real of a flow that is not written down, and whether it must be. `opens` says that the packet is a SYN.
+    #[inline(always)]
+    pub fn choose(self, service: &Service, protocol: u8, now: u32, opens: bool) -> (u32, bool) {
+        if !self.is_moved() || service.tracking != Tracking::Auto as u32 {
+            return (self.now(), false);
+        }
+        let Some(moved) = tables::slot_move(service.id, self.index) else { return (self.now(), false) };
+        let timeout = track::longest_timeout(protocol, &tables::timeouts());
+        let choice = slot::choose(self.now(), moved.base, moved.since, now, timeout, opens);
+        (choice.real, choice.record)
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Source and destination hashing: 256 buckets, filled as IPVS fills them, so that a client or destination that
+//! a director of IPVS sent to a real goes to the same one here.
+#![forbid(unsafe_code)]
+
+use lb_common::hash::IPVS_SLOTS;
+
+use super::Entry;
+
+/// Buckets of `sh` (`ip_vs_sh_reassign`): each real takes as many in a row as its weight says, then the next one.
+///
+/// Unlike there, a real of weight 0 has no bucket: in IPVS it keeps one and refuses its clients.
+#[must_use]
+pub fn by_weight(pool: &[Entry]) -> Vec<u32> {
+    let runs = pool.iter().flat_map(|entry| std::iter::repeat_n(entry.id, entry.weight as usize));
+    fill(runs.collect::<Vec<_>>().as_slice())
+}
+
+/// Buckets of `dh` (`ip_vs_dh_reassign`): the reals in turn, whatever their weights.
+#[must_use]
+pub fn in_turn(pool: &[Entry]) -> Vec<u32> {
+    let ids: Vec<u32> = pool.iter().filter(|entry| entry.weight > 0).map(|entry| entry.id).collect();
+    fill(&ids)
+}
+
+fn fill(ids: &[u32]) -> Vec<u32> {
+    ids.iter().cycle().take(if ids.is_empty() { 0 } else { IPVS_SLOTS as usize }).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn pool(weights: &[u32]) -> Vec<Entry> {
+        let address = SocketAddr::from(([10, 0, 0, 1], 80));
+        (1u32..).zip(weights).map(|(id, &weight)| Entry { id, address, weight }).collect()
+    }
+
+    #[test]
+    fn buckets_are_filled_in_runs_and_in_turn() {
+        assert_eq!(by_weight(&pool(&[2, 0, 1]))[..6], [1, 1, 3, 1, 1, 3]);
+        assert_eq!(in_turn(&pool(&[2, 0, 1]))[..4], [1, 3, 1, 3]);
+        assert_eq!(by_weight(&pool(&[65535, 1])).len(), 256);
+        assert!(in_turn(&pool(&[0])).is_empty() && by_weight(&[]).is_empty());
+    }
+}
