@@ -40,6 +40,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/status", get(async |State(d): State<Shared>| Json(d.lock().await.status().await)))
         .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
         .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
+        .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
         .route("/v1/changes", post(change))
         .route("/v1/timeouts", post(set_timeouts))
         .route(

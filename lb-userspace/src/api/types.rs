@@ -110,6 +110,17 @@ pub struct TimeoutView {
     pub udp: u32,
 }
 
+/// Endpoints that are scheduled as one.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct GroupView {
+    /// Its number.
+    pub group: GroupId,
+    /// What belongs to it.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether there is a service that schedules it.
+    pub service: bool,
+}
+
 /// What was done, a line each.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Done {

@@ -3,10 +3,12 @@
 
 pub mod config; //  xvs apply, xvs export
 pub mod daemon; //  xvs run, xvs detach
+pub mod group; //   xvs group
 pub mod host; //    xvs host: on real servers
 pub mod real; //    xvs real
 pub mod service; // xvs service
 pub mod show; //    xvs status, stats, connections
+pub mod timeouts; // xvs timeouts
 pub mod ui; //      tables and JSON
 
 use std::{ffi::OsString, path::PathBuf};
@@ -44,6 +46,9 @@ enum Command {
     Service(service::ServiceCommand),
     #[command(subcommand)]
     Real(real::RealCommand),
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    Timeouts(timeouts::TimeoutsArgs),
     Apply(config::ApplyArgs),
     Export(config::ExportArgs),
     Connections(show::ConnectionsArgs),
@@ -99,6 +104,8 @@ impl Cli {
             Command::Status(_) => show::status(&api, &mut ui).await,
             Command::Service(command) => service::run(command, &api, &mut ui).await,
             Command::Real(command) => real::run(command, &api, &mut ui).await,
+            Command::Group(command) => group::run(command, &api, &mut ui).await,
+            Command::Timeouts(args) => timeouts::run(&args, &api, &mut ui).await,
             Command::Apply(args) => config::apply(&args, &api, &mut ui).await,
             Command::Export(_) => config::export(&api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,

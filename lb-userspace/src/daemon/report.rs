@@ -2,7 +2,7 @@
 //! What the daemon tells: status, counters, connections.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
 };
 
@@ -14,11 +14,11 @@ use lb_common::{
 
 use super::{Director, count::FlowCount};
 use crate::{
-    api::types::{Connection, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
+    api::types::{Connection, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     control::{
         apply,
         image::{real_address, socket_address},
-        model::{Forward, Protocol, Real, Service, ServiceId},
+        model::{Desired, Endpoint, Forward, GroupId, Protocol, Real, Service, ServiceId},
         state::Totals,
     },
     dataplane::{TableError, clock},
@@ -64,6 +64,18 @@ impl Director {
             max_flows: self.limits.flows,
             problems,
         }
+    }
+
+    /// Every group of endpoints.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupView> {
+        let Desired { groups, services } = &self.state.desired;
+        let view = |(group, endpoints): (&GroupId, &BTreeSet<Endpoint>)| GroupView {
+            group: *group,
+            endpoints: endpoints.iter().copied().collect(),
+            service: services.contains_key(&ServiceId::Group { group: *group }),
+        };
+        groups.iter().map(view).collect()
     }
 
     /// All counters, read from the maps now.

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs group`.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand};
+
+use super::ui::{Ui, table};
+use crate::{
+    api::{
+        client::Api,
+        types::{Change, GroupView},
+    },
+    control::model::{Endpoint, GroupId, Protocol},
+    failure::Failure,
+};
+
+/// Add, remove and list endpoints that are scheduled as one
+///
+/// A group is what a firewall mark is to IPVS. Its service is added by `xvs service add group N`.
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Add endpoints to a group, which is made if it is not there
+    Add(AddArgs),
+    /// Remove endpoints from a group, or the whole group
+    Remove(RemoveArgs),
+    /// List all groups
+    List,
+}
+
+/// Arguments of `xvs group add`.
+#[derive(Args, Debug)]
+pub struct AddArgs {
+    /// The group's number
+    #[arg(value_name = "N", value_parser = number())]
+    group: GroupId,
+    /// Protocol, VIP and port, as many pairs as wanted: tcp 10.0.0.100:80 tcp 10.0.0.100:443
+    #[arg(value_name = "PROTO VIP:PORT", required = true)]
+    endpoints: Vec<String>,
+}
+
+/// Arguments of `xvs group remove`.
+#[derive(Args, Debug)]
+pub struct RemoveArgs {
+    /// The group's number
+    #[arg(value_name = "N", value_parser = number())]
+    group: GroupId,
+    /// Protocol, VIP and port, as many pairs as wanted; without any, the whole group
+    #[arg(value_name = "PROTO VIP:PORT")]
+    endpoints: Vec<String>,
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// What the daemon said.
+pub async fn run(command: GroupCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let change = match command {
+        GroupCommand::Add(AddArgs { group, endpoints }) => {
+            Change::AddToGroup { group, endpoints: pairs(&endpoints)? }
+        }
+        GroupCommand::Remove(RemoveArgs { group, endpoints }) => {
+            Change::RemoveFromGroup { group, endpoints: pairs(&endpoints)? }
+        }
+        GroupCommand::List => {
+            let groups: Vec<GroupView> = api.get("/v1/groups").await?;
+            return ui.show(&groups, |groups| list(groups));
+        }
+    };
+    ui.done(&api.post("/v1/changes", &change).await?)
+}
+
+fn number() -> clap::builder::RangedI64ValueParser<GroupId> {
+    clap::value_parser!(u32).range(1..)
+}
+
+/// Reads `tcp 10.0.0.100:80 udp 10.0.0.100:53`, which the shell hands over as single words.
+fn pairs(words: &[String]) -> Result<Vec<Endpoint>, Failure> {
+    let wrong =
+        |why: String| Failure::wrong_input(why).hint("write pairs: tcp 10.0.0.100:80 udp 10.0.0.100:53");
+    let pair = |pair: &[String]| match pair {
+        [protocol, address] => {
+            let protocol: Protocol = protocol.parse().map_err(wrong)?;
+            let address: SocketAddr =
+                address.parse().map_err(|_| wrong(format!("'{address}' is not an address with a port")))?;
+            Ok(Endpoint { protocol, address })
+        }
+        rest => Err(wrong(format!("'{}' is half a pair", rest.concat()))),
+    };
+    words.chunks(2).map(pair).collect()
+}
+
+fn list(groups: &[GroupView]) -> String {
+    let row = |view: &GroupView| {
+        let words: Vec<String> = view.endpoints.iter().map(ToString::to_string).collect();
+        let service = if view.service { "yes" } else { "no" };
+        vec![view.group.to_string(), service.to_owned(), words.join(", ")]
+    };
+    table(&[">GROUP", "SERVICE", "ENDPOINTS"], groups.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn of(line: &str) -> Result<Vec<Endpoint>, Failure> {
+        pairs(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn endpoints_are_pairs_of_words() {
+        let shown: Vec<String> =
+            of("tcp 10.0.0.1:80 udp 10.0.0.1:0").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["tcp 10.0.0.1:80", "udp 10.0.0.1:0"]);
+        assert!(of("").unwrap().is_empty());
+    }
+
+    #[rstest]
+    #[case::half("tcp 10.0.0.1:80 udp", "'udp' is half a pair")]
+    #[case::protocol("icmp 10.0.0.1:80", "'icmp' is none of tcp, udp")]
+    #[case::no_port("tcp 10.0.0.1", "'10.0.0.1' is not an address with a port")]
+    fn anything_else_is_named(#[case] line: &str, #[case] message: &str) {
+        assert_eq!(of(line).unwrap_err().message, message);
+    }
+}
