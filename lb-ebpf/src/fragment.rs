@@ -5,7 +5,7 @@ use lb_common::{
     packet::Parsed,
     protocol,
     reason::Reason,
-    schema::{AddressUse, Flow, Fragment, FragmentKey},
+    schema::{AddressUse, Fragment, FragmentKey, WayBack},
     track,
     wire::{Be32, MacPair},
 };
@@ -30,14 +30,9 @@ pub fn remember_request(parsed: &Parsed, real: u32) {
 
 /// Records where the later fragments of a nat real's datagram go.
 #[inline(always)]
-pub fn remember_reply(parsed: &Parsed, flow: &Flow, vip: Be32) {
-    let fragment = Fragment {
-        real: flow.real,
-        seen: tables::now(),
-        vip,
-        ifindex: flow.ifindex,
-        to_client: flow.to_client,
-    };
+pub fn remember_reply(parsed: &Parsed, way: &reply::Way) {
+    let WayBack { ifindex, to_client } = way.back();
+    let fragment = Fragment { real: way.real, seen: tables::now(), vip: way.vip, ifindex, to_client };
     tables::remember_fragment(&key(parsed), &fragment);
 }
 

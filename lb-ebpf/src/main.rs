@@ -101,8 +101,8 @@ fn direct(frame: &Frame) -> Result<u32, Stop> {
         (Part::Later, _) => fragment::later(frame, &parsed),
         (_, protocol::ICMP) => icmp::direct(frame, &parsed),
         _ => match request::service(&parsed.flow) {
-            Some(service) => request::direct(frame, &parsed, &service),
-            None => reply::direct(frame, &parsed),
+            Ok(service) => request::direct(frame, &parsed, &service),
+            Err(used) => reply::direct(frame, &parsed, used),
         },
     }
 }

@@ -4,7 +4,7 @@
 use lb_common::{
     packet::{Parsed, Part, address_frame},
     reason::Reason,
-    schema::{AddressUse, Flow, FlowKey, Fragment, Method, Source, SourceKey},
+    schema::{AddressUse, Flow, FlowKey, Fragment, Method, Source, SourceKey, WayBack},
     track::{self, State},
     wire::{Be16, Be32, MacPair},
 };
@@ -16,6 +16,8 @@ use crate::{
     frame::Frame,
     select, tables,
 };
+
+const SECOND: u32 = track::ticks_of_seconds(1);
 
 /// Where a reply goes, and as whom.
 pub struct Way {
@@ -42,42 +44,90 @@ impl Way {
         }
     }
 
-    /// The way back to the client of a flow.
+    /// The way back to the client of a request.
     #[inline(always)]
-    pub fn of_flow(flow: &Flow, request: &FlowKey) -> Self {
+    fn of_request(request: &FlowKey, real: u32, back: WayBack) -> Self {
         Self {
-            real: flow.real,
+            real,
             vip: request.destination,
             port: request.destination_port,
-            ifindex: flow.ifindex,
-            to_client: flow.to_client,
+            ifindex: back.ifindex,
+            to_client: back.to_client,
         }
+    }
+
+    /// How it leaves.
+    #[inline(always)]
+    pub fn back(&self) -> WayBack {
+        WayBack { ifindex: self.ifindex, to_client: self.to_client }
     }
 }
 
-/// A packet for no service: a reply of a nat real, or not ours.
+/// What a reply answers.
+pub struct Answered {
+    /// The request, as the client sent it.
+    pub request: FlowKey,
+    /// Where the reply goes, and as whom.
+    pub way: Way,
+    /// Id of the service.
+    pub service: u32,
+    /// The flow, if it had to be looked up.
+    flow: Option<Flow>,
+}
+
+/// A packet for no service: a reply of a nat real, or not ours. `to` says what its destination is used for.
 #[inline(always)]
-pub fn direct(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
-    let (request, flow, service) = request_of(&parsed.flow)?;
+pub fn direct(frame: &Frame, parsed: &Parsed, to: AddressUse) -> Result<u32, Stop> {
+    if to.is(AddressUse::NAT_REAL) {
+        notice_direct(&parsed.flow);
+    }
+    let Answered { request, way, service, flow } = answered_by(&parsed.flow)?;
+    if let Some(flow) = flow {
+        keep(parsed, &request, &flow);
+    }
+    if parsed.part == Part::First {
+        fragment::remember_reply(parsed, &way);
+    }
+    send(frame, parsed, &way).map_err(|reason| Stop::at(service, reason))
+}
+
+/// What the real sends keeps a flow alive too, since one-way streams exist, and may end it.
+#[inline(always)]
+fn keep(parsed: &Parsed, request: &FlowKey, flow: &Flow) {
     let now = tables::now();
     let state = State::from_number(flow.state).after_reply(parsed.tcp_flags) as u32;
     if state != flow.state {
-        tables::update_flow(&request, &Flow { seen: now, state, ..flow });
-        select::count_state(&flow, state);
-    } else if track::age(flow.seen, now) >= track::ticks_of_seconds(1) {
-        // What the real sends keeps the flow alive too: one-way streams exist.
-        tables::touch_flow(&request, now);
+        tables::update_flow(request, &Flow { seen: now, state, ..*flow });
+        select::count_state(flow, state);
+    } else if track::age(flow.seen, now) >= SECOND {
+        tables::touch_flow(request, now);
     }
-    if parsed.part == Part::First {
-        fragment::remember_reply(parsed, &flow, request.destination);
-    }
-    send(frame, parsed, &Way::of_flow(&flow, &request)).map_err(|reason| Stop::at(service, reason))
 }
 
-/// The request that a packet from a nat real answers, its flow, and its service's id. A packet from a real
-/// that is part of no tracked flow was not sent by the VIP: it is not ours.
+/// Remembers that a client speaks to a nat real itself, so that the replies stay as they are.
 #[inline(always)]
-pub fn request_of(reply: &FlowKey) -> Result<(FlowKey, Flow, u32), Reason> {
+fn notice_direct(flow: &FlowKey) {
+    let reply = flow.reversed();
+    if source_of(&reply).is_none_or(|source| !source.is(Source::HASHED)) {
+        // The replies of other services are known by their flow.
+        return;
+    }
+    let now = tables::now();
+    if tables::direct(&reply).is_none_or(|seen| track::age(seen, now) >= SECOND) {
+        tables::remember_direct(&reply, now);
+    }
+}
+
+/// Whether a reply of a nat real belongs to a talk with the real itself.
+#[inline(always)]
+fn is_direct(reply: &FlowKey) -> bool {
+    let Some(seen) = tables::direct(reply) else { return false };
+    track::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
+}
+
+/// What a packet from a nat real answers. A packet that answers nothing that was sent to the VIP is not ours.
+#[inline(always)]
+pub fn answered_by(reply: &FlowKey) -> Result<Answered, Reason> {
     if !tables::address_use(reply.source).is(AddressUse::NAT_REAL) {
         return Err(Reason::NotOurs);
     }
@@ -85,13 +135,24 @@ pub fn request_of(reply: &FlowKey) -> Result<(FlowKey, Flow, u32), Reason> {
     let port = if source.port == Be16::ZERO { reply.source_port } else { source.port };
     let request =
         FlowKey::new(reply.destination, source.vip, reply.destination_port, port, reply.protocol as u8);
+    if source.is(Source::HASHED)
+        && let Some(back) = tables::way_back(reply.destination)
+    {
+        if is_direct(reply) {
+            return Err(Reason::NotOurs);
+        }
+        let way = Way::of_request(&request, source.real, back);
+        return Ok(Answered { request, way, service: source.service, flow: None });
+    }
     let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
     let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
     let same_port = real.port == reply.source_port || real.port == Be16::ZERO;
     if real.address != reply.source || !same_port || real.method != Method::Nat as u16 {
         return Err(Reason::NotOurs);
     }
-    Ok((request, flow, real.service))
+    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client };
+    let way = Way::of_request(&request, flow.real, back);
+    Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
 /// Which service a real's address and port belong to: by the port, else by port 0, else by the flow.
@@ -102,7 +163,12 @@ fn source_of(reply: &FlowKey) -> Option<Source> {
         Some(source) => source,
         None => tables::source(&SourceKey::new(reply.source, Be16::ZERO, reply.protocol as u8))?,
     };
-    if source.shared == 0 { Some(source) } else { tables::reply(reply) }
+    if source.is(Source::SHARED)
+        && let Some(known) = tables::reply(reply)
+    {
+        return Some(known);
+    }
+    Some(source)
 }
 
 /// Sends a reply back to its client and counts it.

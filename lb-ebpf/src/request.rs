@@ -10,17 +10,19 @@ use lb_common::{
 
 use crate::{Stop, forward, fragment, frame::Frame, select, tables};
 
-/// The service that a packet is for: by protocol, address and port, else by protocol, address and port 0.
+/// The service that a packet is for: by protocol, address and port, else by protocol, address and port 0; or what the
+/// address is used for, if for no service.
 #[inline(always)]
-pub fn service(flow: &FlowKey) -> Option<Service> {
+pub fn service(flow: &FlowKey) -> Result<Service, AddressUse> {
     let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);
     if let Some(service) = tables::service(&exact) {
-        return Some(service);
+        return Ok(service);
     }
-    if !tables::address_use(flow.destination).is(AddressUse::EVERY_PORT) {
-        return None;
+    let used = tables::address_use(flow.destination);
+    if !used.is(AddressUse::EVERY_PORT) {
+        return Err(used);
     }
-    tables::service(&ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8))
+    tables::service(&ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8)).ok_or(used)
 }
 
 /// Sends a packet for a service to a real.

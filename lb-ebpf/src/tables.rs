@@ -15,6 +15,7 @@ use lb_common::{
     schema::{
         AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load, Locality,
         LocalityKey, Move, Moves, Real, Service, ServiceKey, Settings, Source, SourceKey, Table, Timeouts,
+        WayBack,
     },
     track,
     wire::Be32,
@@ -83,6 +84,14 @@ static SOURCES: HashMap<SourceKey, Source, 1> = HashMap::new();
 /// The same per flow, for reals that several services share. Keyed by the reply's 5-tuple.
 #[btf_map]
 static REPLIES: LruHashMap<FlowKey, Source, 1> = LruHashMap::new();
+
+/// How to send to the clients of nat reals whose replies need no flow.
+#[btf_map]
+static WAYS_BACK: LruHashMap<Be32, WayBack, 1> = LruHashMap::new();
+
+/// When a client last spoke to a nat real by its own address, not by a VIP. Keyed by the reply's 5-tuple.
+#[btf_map]
+static DIRECT: LruHashMap<FlowKey, u32, 1> = LruHashMap::new();
 
 /// Devices that frames may be redirected to, by ifindex.
 #[btf_map]
@@ -329,6 +338,38 @@ pub fn reply(key: &FlowKey) -> Option<Source> {
 #[inline(always)]
 pub fn remember_reply(key: &FlowKey, source: &Source) {
     let _ = REPLIES.insert(key, source, 0);
+}
+
+/// How to send to a client.
+#[inline(always)]
+pub fn way_back(client: Be32) -> Option<WayBack> {
+    // SAFETY: copied out before any other map call.
+    unsafe { WAYS_BACK.get(client) }.copied()
+}
+
+/// Records how to send to a client. A failed insert costs the replies.
+#[inline(always)]
+pub fn remember_way_back(client: Be32, way: &WayBack) {
+    let _ = WAYS_BACK.insert(client, way, 0);
+}
+
+/// The tick at which a client last spoke to a nat real by its own address.
+#[inline(always)]
+pub fn direct(reply: &FlowKey) -> Option<u32> {
+    // SAFETY: copied out before any other map call.
+    unsafe { DIRECT.get(reply) }.copied()
+}
+
+/// Records that a client speaks to a nat real by its own address. A failed insert costs the replies.
+#[inline(always)]
+pub fn remember_direct(reply: &FlowKey, now: u32) {
+    let _ = DIRECT.insert(reply, now, 0);
+}
+
+/// A client speaks to the VIP with the ports of an earlier talk to a nat real itself.
+#[inline(always)]
+pub fn forget_direct(reply: &FlowKey) {
+    let _ = DIRECT.remove(reply);
 }
 
 /// Sends the frame out of another device.

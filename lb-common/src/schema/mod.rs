@@ -24,7 +24,7 @@ pub use locality::{Locality, LocalityKey};
 pub use real::{Method, Real};
 pub use service::{Move, Moves, Scheduler, Service, ServiceKey, Table, Tracking};
 pub use settings::{Settings, Timeouts};
-pub use source::{AddressUse, Source, SourceKey};
+pub use source::{AddressUse, Source, SourceKey, WayBack};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
 pub const SCHEMA_VERSION: u32 = 2;

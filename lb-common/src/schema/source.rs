@@ -2,7 +2,7 @@
 //! What the addresses of packets that are for no service mean: is it a VIP, is it a reply of a nat real?
 
 use super::layout;
-use crate::wire::{Be16, Be32};
+use crate::wire::{Be16, Be32, MacPair};
 
 /// Value of `ADDRESSES`, keyed by a [`Be32`]: what the address is used for.
 ///
@@ -53,7 +53,7 @@ impl SourceKey {
 /// Value of `SOURCES`, and of `REPLIES`, its counterpart per flow for sources that several services share.
 ///
 /// `SOURCES` is written by the daemon. `REPLIES` is keyed by the reply's own [`super::FlowKey`] and written
-/// by the programs, only for reals with [`super::Real::shared`] set.
+/// by the programs, only for reals with [`super::Real::SHARED`] set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Source {
@@ -61,7 +61,38 @@ pub struct Source {
     pub vip: Be32,
     /// The service's port; 0 = as the real sent it.
     pub port: Be16,
-    /// 1 if several services share the source, so that `REPLIES` must tell.
-    pub shared: u16,
+    /// [`Source::SHARED`] and [`Source::HASHED`], or neither: then every flow of the service is written down, and a
+    /// reply to none of them is none of the service's.
+    pub flags: u16,
+    /// The real that the reply comes from. 0 in `REPLIES`.
+    pub real: u32,
+    /// Id of the service. 0 in `REPLIES`.
+    pub service: u32,
 }
-layout!(Source, size: 8, align: 4);
+layout!(Source, size: 16, align: 4);
+
+impl Source {
+    /// Several services share the source: `REPLIES` tells which one the flow is of. This is the oldest of them, whose
+    /// flows may be older than the sharing.
+    pub const SHARED: u16 = 1;
+    /// The service's flows need not be written down: the way back to the client is in `WAYS_BACK`.
+    pub const HASHED: u16 = 2;
+
+    /// Whether that flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Value of `WAYS_BACK`, keyed by a client's address: how to send to it, learnt from what it sent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WayBack {
+    /// The device that its packets come in by.
+    pub ifindex: u32,
+    /// Destination and source of frames to it.
+    pub to_client: MacPair,
+}
+layout!(WayBack, size: 16, align: 4);

@@ -15,7 +15,7 @@ use crate::{
     Stop, forward,
     forward::nat::End,
     frame::Frame,
-    reply::{self, Way},
+    reply::{self, Answered},
     request, select, tables,
 };
 
@@ -44,7 +44,7 @@ fn to_real(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
     if key.destination != parsed.flow.destination {
         return Err(Reason::IcmpUnknownFlow.into());
     }
-    let service = request::service(&key).ok_or(Reason::IcmpUnknownFlow)?;
+    let service = request::service(&key).map_err(|_| Reason::IcmpUnknownFlow)?;
     let (id, real) = select::peek(&service, &key).map_err(|reason| Stop::at(service.id, reason))?;
     let stop = |reason| match reason {
         // An error is never answered with an error (RFC 1122, section 3.2.2).
@@ -62,12 +62,11 @@ fn to_real(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
 #[inline(always)]
 fn to_client(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
     let quote = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
-    let (request, flow, service) = reply::request_of(&quote.flow.reversed())?;
+    let Answered { request, mut way, service, .. } = reply::answered_by(&quote.flow.reversed())?;
     if parsed.flow.destination != request.source {
         return Err(Reason::NotOurs.into());
     }
     let stop = |reason| Stop::at(service, reason);
-    let mut way = Way::of_flow(&flow, &request);
     forward::may_hop(frame).map_err(stop)?;
     quote::translate(frame, parsed, &quote, End::Destination, way.vip, way.port).map_err(stop)?;
     if parsed.flow.source != quote.flow.destination {

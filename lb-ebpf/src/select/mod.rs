@@ -11,7 +11,7 @@ use lb_common::{
     packet::{self, Parsed},
     protocol,
     reason::Reason,
-    schema::{Flow, FlowKey, Load, Method, Real, Scheduler, Service, Source, Tracking, UNSET},
+    schema::{Flow, FlowKey, Load, Method, Real, Scheduler, Service, Source, Tracking, UNSET, WayBack},
     track::{self, State, flags},
     wire::{Be16, MacPair},
 };
@@ -33,11 +33,12 @@ pub fn real(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<Chosen,
     if service.tracking != Tracking::Full as u32 {
         let slot = Slot::of(service, &parsed.flow)?;
         let untracked = !slot.is_moved() || service.tracking == Tracking::None as u32;
-        // The replies of a nat real need the way back that the flow's entry has.
+        // The replies of a nat real that services share need the flow's entry.
         if untracked
             && let Some(real) = tables::real(slot.now())
-            && real.method != Method::Nat as u16
+            && !(real.method == Method::Nat as u16 && real.is(Real::SHARED))
         {
+            remember_way_back(frame, parsed, real)?;
             if opens(parsed) {
                 tables::count_flow(slot.now());
             }
@@ -90,6 +91,9 @@ fn tracked(frame: &Frame, parsed: &Parsed, service: &Service, slot: Option<Slot>
         && let Some(real) = living(parsed, service, &flow, now)?
     {
         refresh(frame, parsed, &flow, real, to_client, now);
+        if slot.is_some() {
+            remember_way_back(frame, parsed, real)?;
+        }
         if service.persistent != 0 && track::age(flow.seen, now) >= REFRESH {
             persistence::keep(service, &parsed.flow, flow.real, now);
         }
@@ -102,8 +106,12 @@ fn tracked(frame: &Frame, parsed: &Parsed, service: &Service, slot: Option<Slot>
     if real.is(Real::RESET) && protocol == protocol::TCP {
         return Err(Reason::RealRemoved);
     }
+    let nat = real.method == Method::Nat as u16;
+    if slot.is_some() {
+        remember_way_back(frame, parsed, real)?;
+    }
     // A stray RST is worth nothing to anyone, yet by hash it still reaches the real that may know it.
-    if !begins || !(record || real.method == Method::Nat as u16) {
+    if !begins || !(record || nat && real.is(Real::SHARED)) {
         return Ok((id, real));
     }
     let state = State::first(protocol, parsed.tcp_flags);
@@ -235,6 +243,29 @@ pub fn count_state(flow: &Flow, state: u32) {
     }
 }
 
+/// Records how replies of a nat real get back to the client, which they need where flows are not written down.
+#[inline(always)]
+fn remember_way_back(frame: &Frame, parsed: &Parsed, real: &Real) -> Result<(), Reason> {
+    if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
+        return Ok(());
+    }
+    let way = WayBack { ifindex: frame.ifindex(), to_client: packet::frame_macs(frame)?.swapped() };
+    if tables::way_back(parsed.flow.source) != Some(way) {
+        tables::remember_way_back(parsed.flow.source, &way);
+    }
+    if opens(parsed) {
+        tables::forget_direct(&reply_to(&parsed.flow, real));
+    }
+    Ok(())
+}
+
+/// The reply to a request, as a nat real sends it.
+#[inline(always)]
+fn reply_to(request: &FlowKey, real: &Real) -> FlowKey {
+    let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
+    FlowKey::new(real.address, request.source, port, request.source_port, request.protocol as u8)
+}
+
 /// Records which service the replies of a flow to a shared nat real belong to, unless that is known: a flow
 /// may be older than the sharing, and its entry may have been evicted.
 #[inline(always)]
@@ -242,9 +273,9 @@ fn remember_reply(request: &FlowKey, real: &Real) {
     if Method::from_number(real.method) != Some(Method::Nat) {
         return;
     }
-    let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    let key = FlowKey::new(real.address, request.source, port, request.source_port, request.protocol as u8);
-    let source = Source { vip: request.destination, port: request.destination_port, shared: 1 };
+    let key = reply_to(request, real);
+    let (vip, port) = (request.destination, request.destination_port);
+    let source = Source { vip, port, flags: Source::SHARED, real: 0, service: 0 };
     if tables::reply(&key) != Some(source) {
         tables::remember_reply(&key, &source);
     }

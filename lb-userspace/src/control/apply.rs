@@ -2,7 +2,11 @@
 //! Carrying out a plan: the only code that changes the maps.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+    time::Duration,
+};
 
 use lb_common::{
     reason::Reason,
@@ -142,8 +146,31 @@ fn put_table(
         Some(_) => read_slots(tables, service)?,
         None => None,
     };
-    let slots = slots::transition(old, before, turns, &alive, time.clock(spec.protocol));
-    write_slots(tables, service, &slots)
+    let slots = slots::transition(old, before, turns.clone(), &alive, time.clock(spec.protocol));
+    write_slots(tables, service, &slots)?;
+    if slots.moved() == 0 {
+        return Ok(());
+    }
+    // A pool that is put together real by real moves its slots again and again, and nobody is on them. What came in
+    // while this was written is counted by now: a program takes microseconds.
+    thread::sleep(PROGRAM);
+    if was_never_asked(tables, spec)? {
+        return write_slots(tables, service, &Slots::steady(turns));
+    }
+    Ok(())
+}
+
+/// Longer than a program takes from the look at a slot to the count of the packet.
+const PROGRAM: Duration = Duration::from_millis(2);
+
+/// Whether no packet ever went to a real of the pool, so that no flow can be on one.
+fn was_never_asked(tables: &Tables, spec: &TableSpec) -> Result<bool, TableError> {
+    for entry in &spec.pool {
+        if tables.counters(entry.id)?.packets_in > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The slots of a service, if it has a table.
@@ -177,7 +204,8 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
         }
     })?;
     for request in requests {
-        let source = Source { vip: request.destination, port: request.destination_port, shared: 1 };
+        let (vip, port) = (request.destination, request.destination_port);
+        let source = Source { vip, port, flags: Source::SHARED, real: 0, service: 0 };
         tables.put_reply(&reply_of(&request, real), &source)?;
     }
     Ok(())

@@ -84,7 +84,7 @@ impl Ids {
         for (id, service) in &desired.services {
             let number = self.services.get(id).copied().unwrap_or_else(|| take_lowest(&mut used));
             ids.services.insert(*id, number);
-            for address in service.reals.keys() {
+            for (address, _) in service.all_reals() {
                 let key = (number, *address);
                 let real = self.reals.get(&key).copied().unwrap_or_else(|| take_lowest(&mut used_reals));
                 ids.reals.insert(key, real);
@@ -143,8 +143,21 @@ impl Image {
                         let source = source_key(rip, address, endpoint);
                         let shared = shared.contains(&source);
                         is_shared |= shared;
-                        let value = Source { vip: key.address, port: key.port, shared: shared.into() };
-                        image.sources.insert(source, value);
+                        let hashed = image.tables[&number].tracking != schema::Tracking::Full;
+                        let flags =
+                            if shared { Source::SHARED } else { 0 } | if hashed { Source::HASHED } else { 0 };
+                        let value = Source {
+                            vip: key.address,
+                            port: key.port,
+                            flags,
+                            real: real_id,
+                            service: number,
+                        };
+                        // Ids are given out from below: that of the oldest service is the lowest.
+                        let oldest = image.sources.entry(source).or_insert(value);
+                        if number < oldest.service {
+                            *oldest = value;
+                        }
                     }
                 }
                 let mut value = RealValue {

@@ -9,7 +9,7 @@ use std::{
 
 use lb_common::{
     hash,
-    schema::{Flow, FlowKey, Load, Method, Service, Tracking},
+    schema::{Flow, FlowKey, Load, Method, Real, Service, Tracking},
     slot::MOVED,
     track::{self, State as FlowState},
 };
@@ -173,8 +173,8 @@ impl Director {
             if let Some(service) = auto.get(&real.service) {
                 let slot = hash::slot(service, key, settings.seed);
                 pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);
-                // A nat real's flow is written down for the way back, whatever its slot does.
-                if real.method != Method::Nat as u16 {
+                // Where services share a nat real, its replies need the flow, whatever its slot does.
+                if !(real.method == Method::Nat as u16 && real.is(Real::SHARED)) {
                     pass.held.push((*key, *flow, service.id, slot));
                 }
             }

@@ -248,6 +248,8 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("FLOWS", flows),
         ("REPLIES", (flows / 8).max(1024)),
         ("CLIENTS", (flows / 8).max(1024)),
+        ("WAYS_BACK", (flows / 8).max(1024)),
+        ("DIRECT", (flows / 64).max(1024)),
         ("LOCALITIES", (flows / 64).max(1024)),
         ("FRAGMENTS", (flows / 64).max(1024)),
     ]

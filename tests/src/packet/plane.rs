@@ -147,6 +147,16 @@ impl TestPlane {
         self.tables().flows().expect("flows can be read").len()
     }
 
+    /// One active connection of a real has gone: what the sweep of the daemon counts when a flow has ended.
+    #[track_caller]
+    pub fn forget_load(&mut self, real: u32) {
+        let load = self.tables().load(real).expect("loads can be read");
+        let counts = load.counts.wrapping_sub(lb_common::schema::Load::ACTIVE);
+        self.tables()
+            .put_load(real, &lb_common::schema::Load { counts, ..load })
+            .expect("loads can be written");
+    }
+
     fn name(&self, id: u32) -> RealServer {
         match image::real_address(&self.image.reals[&id]) {
             SocketAddr::V4(address) => RealServer(address),

@@ -3,10 +3,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
 };
 
-use lb_userspace::control::model::{self, Desired, Endpoint, Forward, Protocol, Scheduler, ServiceId};
+use lb_userspace::control::model::{
+    self, Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId,
+};
 
 use super::net::{PORT, RealServer, VIP};
 
@@ -14,6 +16,8 @@ use super::net::{PORT, RealServer, VIP};
 #[derive(Clone, Debug)]
 pub struct Pool {
     id: Endpoint,
+    /// Scheduled as one with the endpoints of these ports, as a group of that number.
+    group: Option<(GroupId, Vec<u16>)>,
     service: model::Service,
 }
 
@@ -30,12 +34,18 @@ pub fn udp_service() -> Pool {
 impl Pool {
     fn new(protocol: Protocol) -> Self {
         let id = Endpoint { protocol, address: SocketAddrV4::new(VIP, PORT).into() };
-        Self { id, service: model::Service::default() }
+        Self { id, group: None, service: model::Service::default() }
     }
 
     /// At another port; 0 = every port.
     pub fn port(mut self, port: u16) -> Self {
         self.id.address.set_port(port);
+        self
+    }
+
+    /// As one with other ports of its VIP.
+    pub fn grouped_with(mut self, group: GroupId, ports: &[u16]) -> Self {
+        self.group = Some((group, ports.to_vec()));
         self
     }
 
@@ -48,7 +58,13 @@ impl Pool {
     /// Picks reals otherwise than by hash.
     pub fn by(mut self, scheduler: Scheduler) -> Self {
         self.service.scheduler = scheduler;
+        self.service.flags = scheduler.default_flags();
         self
+    }
+
+    /// With every flow written down.
+    pub fn tracked(self) -> Self {
+        self.with(|service| service.tracking = model::Tracking::Full)
     }
 
     /// With a real of weight 1.
@@ -62,11 +78,43 @@ impl Pool {
         self
     }
 
+    /// With a real and all that is said of it.
+    pub fn having(mut self, real: RealServer, about: model::Real) -> Self {
+        self.service.reals.insert(real.0.into(), about);
+        self
+    }
+
+    /// With anything else that a service may have.
+    pub fn with(mut self, change: impl FnOnce(&mut model::Service)) -> Self {
+        change(&mut self.service);
+        self
+    }
+
+    /// A real was removed, and its connections are still to end.
+    pub fn without(mut self, real: RealServer) -> Self {
+        let (address, about) =
+            self.service.reals.shift_remove_entry(&SocketAddr::from(real.0)).expect("it has that real");
+        self.service.leaving.insert(address, about);
+        self
+    }
+
     /// What the director should do.
     pub(super) fn desired(pools: &[Self]) -> Desired {
         let services: BTreeMap<_, _> =
-            pools.iter().map(|pool| (ServiceId::Endpoint(pool.id), pool.service.clone())).collect();
+            pools.iter().map(|pool| (pool.service_id(), pool.service.clone())).collect();
         assert_eq!(services.len(), pools.len(), "services differ in protocol, VIP or port");
-        Desired { services, ..Desired::default() }
+        let groups = pools.iter().filter_map(|pool| {
+            let (group, ports) = pool.group.as_ref()?;
+            let other = |port: &u16| pool.clone().port(*port).id;
+            Some((*group, ports.iter().map(other).chain([pool.id]).collect()))
+        });
+        Desired { services, groups: groups.collect() }
+    }
+
+    fn service_id(&self) -> ServiceId {
+        match self.group {
+            Some((group, _)) => ServiceId::Group { group },
+            None => ServiceId::Endpoint(self.id),
+        }
     }
 }

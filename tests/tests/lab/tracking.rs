@@ -101,12 +101,17 @@ fn slots_settle_and_nothing_is_written_down_in_peace() {
     let _daemon = director.start_daemon_with(&format!("--config {}", config.display()));
     let _greeters = greeters(&lab);
     director.xvs(&format!("service add tcp {SERVICE} --scheduler mh --tracking auto")).succeeds();
-    for real in &lab.reals[..2] {
-        director.add_real("tcp", PORT, real.rip, PORT, Method::Dr, 100);
-    }
-    // The first real stood alone for a moment: half of its slots are in transition.
-    let mut talks: Vec<Talk> = (0..50).map(|_| Talk::open(&lab)).collect();
+    let add = |real: usize| director.add_real("tcp", PORT, lab.reals[real].rip, PORT, Method::Dr, 100);
+    add(0);
+    let mut talks: Vec<Talk> = (0..25).map(|_| Talk::open(&lab)).collect();
+    assert_eq!(written_and_moved(director), (0, 0), "nothing changed yet");
+    // Half of the slots move.
+    add(1);
+    talks.extend((0..25).map(|_| Talk::open(&lab)));
+    talks.iter_mut().try_for_each(Talk::goes_on).unwrap();
     assert!(written_and_moved(director).0 > 0, "flows of moved slots are written down");
+    // While they live, those on the real that their slot had before hold it in transition.
+    talks.drain(..25);
 
     eventually("every slot has settled, and no flow is written down", || {
         // The connections go on, so their flows live longer than the timeout.

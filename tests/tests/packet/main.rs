@@ -10,8 +10,11 @@ mod devices; //   out of another device than it came by
 mod flows; //     who gets a new connection, and that it stays there
 mod fragments; // the first decides, later ones follow
 mod icmp; //      pings, and errors about flows
+mod persistence; // the connections of a client stay together
+mod removal; //   what becomes of the connections of a removed real
 mod replies; //   a nat real's packets on their way back
 mod requests; //  from a client to a real, by each method
 mod scene; //     services that many tests use
+mod schedulers; // who gets a new connection, by each rule
 mod truncated; // shorter than it says, at every length
 mod untouched; // what is none of ours

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use lb_common::reason::Reason;
 use lb_tests::packet::{
-    CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, client_receives, ping, tcp, tcp_service, udp,
+    CLIENT, Frame, PORT, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives, ping, tcp, tcp_service,
+    udp,
 };
 use lb_userspace::control::model::Forward::{Dr, Nat, Tun};
 use rstest::rstest;
@@ -41,7 +42,7 @@ fn a_reply_comes_from_the_service(#[case] reply: Frame) {
 #[case::of_another_real(tcp(RealServer::at_port(2, 8080).0, CLIENT))]
 #[case::a_ping(ping(REAL.ip(), *CLIENT.ip()))]
 fn what_a_nat_real_sends_for_itself_is_untouched(#[case] sent: Frame) {
-    let mut plane = TestPlane::new(&services(Nat));
+    let mut plane = TestPlane::new(&services(Nat).map(Pool::tracked));
     ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
     plane.run(&REAL.answers(sent)).is_untouched();
 }
@@ -50,7 +51,7 @@ fn what_a_nat_real_sends_for_itself_is_untouched(#[case] sent: Frame) {
 #[test]
 fn what_comes_from_the_port_of_another_real_is_untouched() {
     let neighbour = RealServer::at_port(1, 8081);
-    let mut plane = TestPlane::new(&[tcp_service().real(Nat, REAL).real(Nat, neighbour)]);
+    let mut plane = TestPlane::new(&[tcp_service().tracked().real(Nat, REAL).real(Nat, neighbour)]);
     let mine = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
     let other = if mine == REAL { neighbour } else { REAL };
     plane.run(&other.answers(tcp(other.0, CLIENT).syn_ack())).is_untouched();
@@ -135,6 +136,39 @@ fn a_connection_outlives_that_its_real_is_shared() {
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
     plane.set(&[alone]);
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
+}
+
+/// By hash the source alone names the service: nothing is written down.
+#[test]
+fn by_hash_replies_need_no_flow() {
+    let mut plane = TestPlane::new(&services(Nat));
+    for port in 1000..1100 {
+        let client = SocketAddrV4::new(*CLIENT.ip(), port);
+        ask(&mut plane, &tcp(client, SERVICE).syn());
+        let reply = REAL.answers(tcp(REAL.0, client).syn_ack());
+        plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
+    }
+    assert_eq!(plane.flows(), 0);
+    // Nothing was ever heard of this client.
+    let stranger = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 11), 1000);
+    plane.run(&REAL.answers(tcp(REAL.0, stranger).syn_ack())).is_untouched();
+}
+
+/// A client may speak to the real itself, by way of the director, and to the VIP: each gets answers from whom it asked.
+#[test]
+fn by_hash_replies_to_whom_asked_the_real_itself_are_untouched() {
+    let mut plane = TestPlane::new(&services(Nat));
+    let client = |port| SocketAddrV4::new(*CLIENT.ip(), port);
+    let reply = |port| REAL.answers(tcp(REAL.0, client(port)).syn_ack());
+    ask(&mut plane, &tcp(client(1), SERVICE).syn());
+    plane.run(&tcp(client(2), REAL.0).syn()).is_untouched();
+
+    plane.run(&reply(1)).reaches_the_client_as(&client_receives(&reply(1), SERVICE));
+    plane.run(&reply(2)).is_untouched();
+
+    // Later the client uses the same port for the VIP.
+    ask(&mut plane, &tcp(client(2), SERVICE).syn());
+    plane.run(&reply(2)).reaches_the_client_as(&client_receives(&reply(2), SERVICE));
 }
 
 /// Replies take the way that the client's last packet came by.

@@ -104,9 +104,9 @@ words! {
     #[derive(Default)]
     Tracking {
         /// Only flows that a pool change could hurt, where the scheduler hashes; else all
+        #[default]
         Auto = "auto",
         /// All flows
-        #[default]
         Full = "full",
         /// None: a pool change may move living flows
         None = "none",

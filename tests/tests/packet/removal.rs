@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What becomes of the connections of a real that was removed: never silence.
+
+use lb_common::reason::Reason;
+use lb_tests::packet::{
+    Action, CLIENT, Pool, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, udp, udp_service,
+};
+use lb_userspace::control::model::{
+    Forward::{self, Dr, Nat, Tun},
+    OnRemoval,
+    Scheduler::{self, Mh, Rr, Wlc},
+    Tracking,
+};
+use rstest::rstest;
+
+use crate::scene::ask;
+
+fn pool(base: Pool, scheduler: Scheduler, method: Forward, policy: OnRemoval, tracking: Tracking) -> Pool {
+    let base = base.by(scheduler).with(|service| {
+        service.on_removal = policy;
+        service.tracking = tracking;
+    });
+    (1..=3).fold(base, |pool, n| pool.real(method, RealServer::by(method, n)))
+}
+
+/// kubernetes #81775: packets of connections to a removed endpoint vanished.
+#[rstest]
+fn a_connection_of_a_removed_real_is_reset_at_once_kubernetes_81775(
+    #[values(Dr, Tun, Nat)] method: Forward,
+    #[values(Mh, Rr, Wlc)] scheduler: Scheduler,
+    #[values(Tracking::Full, Tracking::Auto)] tracking: Tracking,
+) {
+    let service = || pool(tcp_service(), scheduler, method, OnRemoval::Reset, tracking);
+    let mut plane = TestPlane::new(&[service()]);
+    let real = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    ask(&mut plane, &tcp(CLIENT, SERVICE).data("a question"));
+    plane.set(&[service().without(real)]);
+
+    let sent = tcp(CLIENT, SERVICE).data("another");
+    let got = plane.run(&sent);
+
+    assert_eq!(got.action, Action::Tx, "{got}");
+    assert_eq!(got.reasons.keys().collect::<Vec<_>>(), [&Reason::RealRemoved], "{got}");
+    assert!(judge::wrong_checksums(&got.frame).is_empty(), "{got}");
+    let (asked, answer) = (sent.bytes(), &got.frame);
+    assert_eq!((&answer[0..6], &answer[6..12]), (&asked[6..12], &asked[0..6]), "back by the way it came");
+    assert_eq!((&answer[26..30], &answer[30..34]), (&asked[30..34], &asked[26..30]), "from the VIP");
+    assert_eq!((&answer[34..36], &answer[36..38]), (&asked[36..38], &asked[34..36]), "from its port");
+    assert_eq!(answer[38..42], asked[42..46], "the sequence number is what the client expects (RFC 9293)");
+    assert_eq!((answer.len(), answer[47]), (54, 0x04), "RST and nothing else");
+
+    // A new connection with the same ports goes to a real that is there.
+    assert_ne!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), real);
+    assert_ne!(ask(&mut plane, &tcp(CLIENT, SERVICE).data("a question")), real);
+}
+
+#[rstest]
+fn a_connection_of_a_removed_real_may_end_in_peace(
+    #[values(Mh, Rr, Wlc)] scheduler: Scheduler,
+    #[values(Tracking::Full, Tracking::Auto)] tracking: Tracking,
+) {
+    let service = || pool(tcp_service(), scheduler, Dr, OnRemoval::Drain, tracking);
+    let mut plane = TestPlane::new(&[service()]);
+    let real = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    plane.set(&[service().without(real)]);
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).data("a question")), real);
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).fin()), real);
+    assert_ne!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), real);
+}
+
+/// kubernetes #76664: UDP clients went on sending to an endpoint that was no more.
+#[rstest]
+fn udp_leaves_a_removed_real_at_once_kubernetes_76664(
+    #[values(Mh, Rr, Wlc)] scheduler: Scheduler,
+    #[values(OnRemoval::Reset, OnRemoval::Reschedule, OnRemoval::Drain)] policy: OnRemoval,
+    #[values(Tracking::Full, Tracking::Auto)] tracking: Tracking,
+) {
+    let service = || pool(udp_service(), scheduler, Dr, policy, tracking);
+    let mut plane = TestPlane::new(&[service()]);
+    let real = ask(&mut plane, &udp(CLIENT, SERVICE).data("a question"));
+    plane.set(&[service().without(real)]);
+    let other = ask(&mut plane, &udp(CLIENT, SERVICE).data("another"));
+    assert_ne!(other, real);
+    assert_eq!(ask(&mut plane, &udp(CLIENT, SERVICE).data("another")), other);
+}
