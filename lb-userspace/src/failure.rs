@@ -18,6 +18,22 @@ pub enum FailureKind {
     Unreachable,
 }
 
+/// What was there, or was not, where programs want to know without reading the message.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// There is no such service.
+    NoService,
+    /// There is such a service already.
+    ServiceExists,
+    /// The service has no such real.
+    NoReal,
+    /// The service has such a real already.
+    RealExists,
+    /// A table is full.
+    Full,
+}
+
 /// A failed command, for a person: what, where and why, and a hint where there is one to give.
 ///
 /// Displays as `error: …`, then `hint: …` on a line of its own.
@@ -29,6 +45,9 @@ pub struct Failure {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// What programs can act upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 impl Failure {
@@ -57,6 +76,13 @@ impl Failure {
         self
     }
 
+    /// Adds what programs can act upon.
+    #[must_use]
+    pub const fn because(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
     /// The exit code of the process, as documented in the help: 1 failed, 2 wrong input, 3 daemon unreachable.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
@@ -68,7 +94,7 @@ impl Failure {
     }
 
     fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, cause: None }
     }
 }
 

@@ -8,6 +8,8 @@ pub mod daemon;
 pub mod dataplane;
 pub mod failure;
 pub mod host;
+pub mod import;
+pub mod ipvsadm;
 pub mod netlink;
 pub mod observe;
 pub mod schedule;

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
             ExitCode::from(failure.exit_code())
@@ -16,8 +16,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Failure> {
-    let Some(cli) = Cli::understand(std::env::args_os())? else { return Ok(()) };
+fn run() -> Result<ExitCode, Failure> {
+    let Some(cli) = Cli::understand(std::env::args_os())? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     log(&cli);
     let mut builder = if cli.is_daemon() {
         tokio::runtime::Builder::new_multi_thread()

@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod client; // the CLI's side
+pub mod ipvs; //   the table as IPVS would show it
 pub mod server; // the daemon's side
 pub mod types; //  what goes over the wire

@@ -6,7 +6,7 @@ use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{DefaultBodyLimit, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -14,7 +14,10 @@ use axum::{
 use serde::Deserialize;
 use tokio::{net::UnixListener, sync::Mutex};
 
-use super::types::{Change, TimeoutOptions};
+use super::{
+    ipvs::Which,
+    types::{Change, TimeoutOptions},
+};
 use crate::{
     control::config,
     daemon::Director,
@@ -43,10 +46,15 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
         .route("/v1/changes", post(change))
         .route("/v1/timeouts", post(set_timeouts))
+        .route("/v1/batch", post(change_all))
+        .route("/v1/ipvs", post(ipvs_table))
+        .route("/v1/zero", post(set_to_zero))
         .route(
             "/v1/config",
             get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply),
         )
+        // Only root talks here, and 65,536 reals take more than the 2 MB that are usual.
+        .layer(DefaultBodyLimit::disable())
         .with_state(director)
 }
 
@@ -56,6 +64,18 @@ async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> R
 
 async fn set_timeouts(State(director): State<Shared>, Json(options): Json<TimeoutOptions>) -> Response {
     director.lock().await.set_timeouts(options).map(Json).into_response()
+}
+
+async fn change_all(State(director): State<Shared>, Json(changes): Json<Vec<Change>>) -> Response {
+    director.lock().await.change_all(&changes).await.map(Json).into_response()
+}
+
+async fn ipvs_table(State(director): State<Shared>, Json(which): Json<Which>) -> Response {
+    director.lock().await.ipvs_table(which.service).map(Json).into_response()
+}
+
+async fn set_to_zero(State(director): State<Shared>, Json(which): Json<Which>) -> Response {
+    director.lock().await.set_to_zero(which.service).map(Json).into_response()
 }
 
 /// Query of `PUT /v1/config`.

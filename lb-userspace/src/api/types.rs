@@ -82,6 +82,8 @@ pub enum Change {
     },
     /// Remove every service and every group.
     Clear,
+    /// Remove every service; groups stay, as firewall marks do.
+    ClearServices,
 }
 
 /// How long silent flows live, in seconds; what is not said stays.

@@ -5,17 +5,20 @@ pub mod config; //  xvs apply, xvs export
 pub mod daemon; //  xvs run, xvs detach
 pub mod group; //   xvs group
 pub mod host; //    xvs host: on real servers
+pub mod import; //  xvs import
+pub mod ipvsadm; // xvs ipvsadm
 pub mod real; //    xvs real
 pub mod service; // xvs service
 pub mod show; //    xvs status, stats, connections
 pub mod timeouts; // xvs timeouts
 pub mod ui; //      tables and JSON
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
 use crate::{api::client::Api, failure::Failure};
+use ipvsadm::IpvsadmArgs;
 use ui::{Output, Ui};
 
 /// The Linux Virtual Server rebuilt on XDP: a layer-4 load balancer
@@ -53,6 +56,9 @@ enum Command {
     Export(config::ExportArgs),
     Connections(show::ConnectionsArgs),
     Stats(show::StatsArgs),
+    #[command(subcommand)]
+    Import(import::ImportCommand),
+    Ipvsadm(ipvsadm::IpvsadmArgs),
     Host(host::HostArgs),
 }
 
@@ -62,8 +68,13 @@ impl Cli {
     /// # Errors
     /// Wrong input; help and version are printed, and `Ok(None)` then.
     pub fn understand(words: impl IntoIterator<Item = OsString>) -> Result<Option<Self>, Failure> {
+        let mut words = words.into_iter().collect();
+        let ipvsadm = IpvsadmArgs::cut_off(&mut words);
         match Self::try_parse_from(words) {
-            Ok(cli) => Ok(Some(cli)),
+            Ok(cli) => Ok(Some(match ipvsadm {
+                Some(args) => Self { command: Command::Ipvsadm(args), ..cli },
+                None => cli,
+            })),
             Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
                 // A pipe that nobody reads is no failure.
                 drop(error.print());
@@ -95,10 +106,10 @@ impl Cli {
     ///
     /// # Errors
     /// What went wrong, for the operator.
-    pub async fn carry_out(self) -> Result<(), Failure> {
+    pub async fn carry_out(self) -> Result<ExitCode, Failure> {
         let api = Api::new(&self.socket);
         let mut ui = Ui::new(self.output);
-        match self.command {
+        let outcome = match self.command {
             Command::Run(args) => daemon::run(args, self.socket, self.verbose).await,
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
             Command::Status(_) => show::status(&api, &mut ui).await,
@@ -110,7 +121,10 @@ impl Cli {
             Command::Export(_) => config::export(&api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
             Command::Stats(_) => show::stats(&api, &mut ui).await,
+            Command::Import(command) => return import::run(&command, &mut ui),
+            Command::Ipvsadm(args) => return Ok(args.run(&api).await),
             Command::Host(args) => host::run(&args, self.output == Output::Json).await,
-        }
+        };
+        outcome.map(|()| ExitCode::SUCCESS)
     }
 }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::model::{Desired, Endpoint, Forward, MAX_WEIGHT, Protocol, Real, Service, ServiceId, Tracking};
-use crate::{dataplane::Limits, failure::Failure};
+use crate::{
+    dataplane::Limits,
+    failure::{Cause, Failure},
+};
 
 /// Checks all services together.
 ///
@@ -24,7 +27,8 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     for (what, count, limit) in [("services", endpoints, limits.services), ("reals", reals, limits.reals)] {
         if count > limit as usize {
             return Err(Failure::wrong_input(format!("{count} {what} are more than the {limit} that fit"))
-                .hint(format!("set `max-{what}` in the [director] section of the config, and start anew")));
+                .hint(format!("set `max-{what}` in the [director] section of the config, and start anew"))
+                .because(Cause::Full));
         }
     }
     Ok(())

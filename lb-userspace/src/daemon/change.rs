@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use crate::{
     api::types::Change,
     control::model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId},
-    failure::Failure,
+    failure::{Cause, Failure},
 };
 
 /// Applies a change to `desired` and says what it did.
@@ -21,7 +21,8 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
         Change::AddService { service, options } => {
             if desired.services.contains_key(service) {
                 return Err(Failure::wrong_input(format!("service {service} is there already"))
-                    .hint(format!("change it with `xvs service edit {service}`")));
+                    .hint(format!("change it with `xvs service edit {service}`"))
+                    .because(Cause::ServiceExists));
             }
             let mut new = Service::default();
             options.apply(&mut new);
@@ -44,7 +45,8 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
             let entry = find(desired, service)?;
             if entry.reals.contains_key(&address) {
                 return Err(Failure::wrong_input(format!("service {service} has real {address} already"))
-                    .hint(format!("change it with `xvs real edit {service} {address}`")));
+                    .hint(format!("change it with `xvs real edit {service} {address}`"))
+                    .because(Cause::RealExists));
             }
             let new = options.new_real();
             entry.reals.insert(address, new);
@@ -64,6 +66,11 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
         }
         Change::AddToGroup { group, endpoints } => add_to_group(desired, *group, endpoints),
         Change::RemoveFromGroup { group, endpoints } => remove_from_group(desired, *group, endpoints),
+        Change::ClearServices => {
+            let count = desired.services.len();
+            desired.services.clear();
+            Ok(format!("removed all {count} services"))
+        }
         Change::Clear => {
             let count = desired.services.len();
             *desired = Desired::default();
@@ -134,6 +141,7 @@ fn find<'a>(desired: &'a mut Desired, service: &ServiceId) -> Result<&'a mut Ser
     desired.services.get_mut(service).ok_or_else(|| {
         Failure::wrong_input(format!("there is no service {service}"))
             .hint("`xvs service list` shows what there is")
+            .because(Cause::NoService)
     })
 }
 
@@ -145,6 +153,7 @@ fn find_real<'a>(
     find(desired, service)?.reals.get_mut(address).ok_or_else(|| {
         Failure::wrong_input(format!("service {service} has no real {address}"))
             .hint(format!("`xvs real list {service}` shows what there is"))
+            .because(Cause::NoReal)
     })
 }
 

@@ -14,7 +14,7 @@ use lb_common::{
     track,
 };
 
-use super::change;
+use super::{change, ipvs::IpvsView};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
@@ -79,6 +79,7 @@ pub struct Director {
     pub(super) mode: Mode,
     /// Interfaces that the program is attached to, by index.
     pub(super) interfaces: BTreeMap<u32, String>,
+    pub(super) ipvs: IpvsView,
 }
 
 pub(super) fn maps_failed(error: &TableError) -> Failure {
@@ -110,6 +111,7 @@ impl Director {
             pins: parts.pins,
             mode: parts.mode,
             interfaces: BTreeMap::new(),
+            ipvs: IpvsView::default(),
         })
     }
 

@@ -5,11 +5,14 @@ mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
 mod count; //    flows by real
 mod director; // services, maps, neighbours and VIPs in step
+mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod report; //   what the daemon tells
-mod run;
-mod sweep; //    ended flows and settled slots //      the life of the daemon
+mod run; //      the life of the daemon
+mod sweep; //    ended flows and settled slots
+mod zero; //     ipvsadm -Z
 
 pub use director::Director;
+pub(crate) use ipvs::apply;
 pub use lock::PinLock;
 pub use run::{RunOptions, detach, run};

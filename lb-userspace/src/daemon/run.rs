@@ -27,7 +27,7 @@ use crate::{
     dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
     failure::Failure,
     netlink::{Interface, Netlink, Watch},
-    observe::metrics,
+    observe::{metrics, rates},
 };
 
 /// How often neighbours are asked for again, on kernels that do not keep them by themselves.
@@ -211,6 +211,8 @@ async fn supervise(
         tokio::spawn(server.into_future());
     }
     let (mut refresh, mut sweep) = (interval(REFRESH), interval(SWEEP));
+    let mut sample = interval(rates::PERIOD / rates::PARTS);
+    sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tracing::info!("ready");
@@ -231,6 +233,9 @@ async fn supervise(
             }
             _ = refresh.tick() => {
                 report(director.lock().await.refresh().await.map(|()| 0), "network");
+            }
+            _ = sample.tick() => {
+                report(director.lock().await.sample_rates(), "rates");
             }
             _ = sweep.tick() => {
                 report(director.lock().await.sweep(), "sweep");

@@ -3,3 +3,4 @@
 #![forbid(unsafe_code)]
 
 pub mod metrics;
+pub mod rates; //   how fast counters count

@@ -13,6 +13,7 @@ mod files; //      HTTP, and large files both ways
 mod host_options; // levels, --dry-run, --persist
 mod host_orders; // xvs host in random orders, killed at random moments
 mod icmp; //       errors about a flow
+mod ipvsadm; //  the command line of IPVS
 mod metrics; //    promtool and Prometheus
 mod mixed; //      several methods at once
 mod modes; //      generic XDP, two arms

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the daemon does for `xvs ipvsadm`: the table as IPVS shows it, rates, and changes by the hundred.
+
+use std::{collections::HashMap, time::Instant};
+
+use super::{Director, change, zero::Zero};
+use crate::{
+    api::{
+        ipvs::{BatchDone, Shown, ShownReal, Table},
+        types::{Change, ServiceView},
+    },
+    control::{
+        model::{Desired, ServiceId},
+        state::Totals,
+        validate,
+    },
+    failure::{Cause, Failure},
+    observe::rates::{Averages, Estimate, PARTS},
+};
+
+/// What is kept for the lists of ipvsadm besides the maps. All of it in memory.
+#[derive(Default)]
+pub struct IpvsView {
+    zero: Zero,
+    /// By the number of the real.
+    estimates: HashMap<u32, Estimate>,
+    part: u32,
+}
+
+impl Director {
+    /// Samples the counters of the reals whose turn it is.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn sample_rates(&mut self) -> Result<usize, Failure> {
+        let now = Instant::now();
+        let part = self.ipvs.part;
+        self.ipvs.part = (part + 1) % PARTS;
+        if part == 0 {
+            let used: std::collections::HashSet<u32> = self.ids.reals.values().copied().collect();
+            self.ipvs.estimates.retain(|number, _| used.contains(number));
+        }
+        for number in self.ids.reals.values().filter(|number| *number % PARTS == part) {
+            let counters = self.plane.tables().counters(*number);
+            let mut counted = Totals::default();
+            counted.add(&counters.map_err(|error| super::director::maps_failed(&error))?);
+            let estimate = self.ipvs.estimates.entry(*number);
+            estimate.or_insert_with(|| Estimate::new(counted, now)).sample(counted, now);
+        }
+        Ok(0)
+    }
+
+    /// The table, or one service of it.
+    ///
+    /// # Errors
+    /// If a map cannot be read, or there is no such service.
+    pub fn ipvs_table(&mut self, which: Option<ServiceId>) -> Result<Table, Failure> {
+        let services = self.views(which)?.into_iter().map(|service| self.shown(service)).collect();
+        Ok(Table { size: self.limits.flows, services })
+    }
+
+    /// Makes lists of ipvsadm begin to count at zero.
+    ///
+    /// # Errors
+    /// As [`ipvs_table`](Self::ipvs_table).
+    pub fn set_to_zero(&mut self, which: Option<ServiceId>) -> Result<(), Failure> {
+        for service in self.views(which)? {
+            self.ipvs.zero.set(&service);
+            for real in &service.reals {
+                let number = self.ids.real(&service.id, &real.address);
+                if let Some(estimate) = number.and_then(|number| self.ipvs.estimates.get_mut(&number)) {
+                    estimate.averages = Averages::default();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn views(&mut self, which: Option<ServiceId>) -> Result<Vec<ServiceView>, Failure> {
+        let mut services = self.stats()?.services;
+        let desired = &self.state.desired;
+        self.ipvs.zero.keep(|id| desired.services.contains_key(id));
+        if let Some(id) = which {
+            services.retain(|service| service.id == id);
+            if services.is_empty() {
+                return Err(
+                    Failure::wrong_input(format!("there is no service {id}")).because(Cause::NoService)
+                );
+            }
+        }
+        Ok(services)
+    }
+
+    fn shown(&self, service: ServiceView) -> Shown {
+        let mut sum = Averages::default();
+        let reals = service.reals.iter().map(|real| {
+            let number = self.ids.real(&service.id, &real.address);
+            let estimate = number.and_then(|number| self.ipvs.estimates.get(&number));
+            let averages = estimate.map(|estimate| estimate.averages).unwrap_or_default();
+            sum += averages;
+            let counted = self.ipvs.zero.of_real(service.id, real.address, real.totals);
+            ShownReal { counted, rates: averages.rates() }
+        });
+        let reals = reals.collect();
+        let counted = self.ipvs.zero.of_service(service.id, service.totals);
+        Shown { counted, rates: sum.rates(), reals, service }
+    }
+
+    /// Carries out changes in one step, without those that are wrong, as if they had come one by one.
+    ///
+    /// # Errors
+    /// If what they come to cannot be written; then nothing has changed.
+    pub async fn change_all(&mut self, changes: &[Change]) -> Result<BatchDone, Failure> {
+        let mut desired = self.state.desired.clone();
+        let refused: Vec<Option<Failure>> =
+            changes.iter().map(|change| apply(&mut desired, change).err()).collect();
+        if refused.iter().all(Option::is_some) {
+            return Ok(BatchDone { refused, warnings: Vec::new() });
+        }
+        change::carry_over(&self.state.desired, &mut desired);
+        let lines = change::describe(&self.state.desired, &desired);
+        let known = self.unreachable();
+        self.write(desired).await?;
+        for line in lines {
+            tracing::info!("{line}");
+        }
+        let mut warnings = self.settle().await;
+        warnings.retain(|warning| !known.contains(warning));
+        Ok(BatchDone { refused, warnings })
+    }
+}
+
+/// Applies a change, or leaves everything as it was if its service would not be valid.
+///
+/// # Errors
+/// Why it was not applied, as wrong input.
+pub fn apply(desired: &mut Desired, change: &Change) -> Result<(), Failure> {
+    let id = match change {
+        Change::AddService { service, .. }
+        | Change::EditService { service, .. }
+        | Change::AddReal { service, .. }
+        | Change::EditReal { service, .. } => Some(*service),
+        _ => None,
+    };
+    let before = id.and_then(|id| desired.services.get(&id).cloned());
+    change::apply(desired, change)?;
+    let Some(id) = id else { return Ok(()) };
+    let Some(service) = desired.services.get(&id) else { return Ok(()) };
+    let valid = validate::service(&id, service);
+    if valid.is_err() {
+        match before {
+            Some(before) => desired.services.insert(id, before),
+            None => desired.services.remove(&id),
+        };
+    }
+    valid
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The output of `ipvsadm -S` or `ipvsadm-save`, with numbers or with names, or a script of ipvsadm commands.
+#![forbid(unsafe_code)]
+
+use std::{path::Path, sync::Arc};
+
+use super::{Imported, Place};
+use crate::{
+    api::types::Change,
+    control::model::{Forward, ServiceId},
+    ipvsadm::{Names, Order, is_vip, read_rules},
+};
+
+/// Reads rules; comments and empty lines say nothing.
+#[must_use]
+pub fn import(text: &str, path: &Path, names: &dyn Names) -> Imported {
+    let mut imported = Imported::default();
+    let file = Arc::new(path.to_owned());
+    for line in read_rules(text, names) {
+        let place = Place { file: Arc::clone(&file), line: line.number };
+        let order = match line.order {
+            Ok(order) => order,
+            Err(trouble) => {
+                imported.leave(&place, line.text, trouble.to_string());
+                continue;
+            }
+        };
+        if let Order::SetTimeouts(said) = order {
+            let old = &mut imported.timeouts;
+            (old.tcp, old.tcp_fin) = (said.tcp.or(old.tcp), said.tcp_fin.or(old.tcp_fin));
+            old.udp = said.udp.or(old.udp);
+            imported.carry(&place);
+            continue;
+        }
+        let Some(mut change) = order.change() else {
+            imported.leave(&place, line.text, "it asks for something, but sets no rule");
+            continue;
+        };
+        if let Change::AddReal { service, real, options } | Change::EditReal { service, real, options } =
+            &mut change
+            && is_vip(service, real)
+        {
+            options.forward = Some(Forward::Local);
+        }
+        if let Err(failure) = imported.change(&change) {
+            imported.leave(&place, line.text, failure.message);
+            continue;
+        }
+        imported.carry(&place);
+        if let Change::AddService { service: ServiceId::Group { group }, .. } = change {
+            imported.leave(&place, line.text, mark(group));
+        }
+    }
+    imported
+}
+
+/// What is missing of a service by firewall mark.
+pub(super) fn mark(group: u32) -> String {
+    format!(
+        "the service is there, but which packets have mark {group} stands in the firewall's rules: name them as \
+         endpoints of [[group]] id = {group}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        control::{config, model::Protocol},
+        ipvsadm::Nameless,
+    };
+
+    fn of(text: &str) -> Imported {
+        import(text, Path::new("rules"), &Nameless)
+    }
+
+    #[test]
+    fn rules_become_a_config_that_can_be_read() {
+        let imported = of(
+            "# saved\n-A -t 192.0.2.1:80 -s wrr -p 60\n-a -t 192.0.2.1:80 -r 10.0.0.2:8080 -m -w 3 -x 9\n\
+            -A -f 7 -s rr\n-a -f 7 -r 10.0.0.2:0 -g -w 1\n-A -t [2001:db8::1]:80 -s rr\n--set 300 0 30\n-L\n",
+        );
+        let config = config::parse(&imported.config(), Path::new("xvs.toml")).unwrap();
+        assert_eq!(config.desired, imported.desired);
+        assert_eq!(config.desired.services.len(), 2);
+        assert!(imported.config().ends_with("[director]\ntcp-timeout = \"300s\"\nudp-timeout = \"30s\"\n"));
+        let lines: Vec<usize> = imported.left.iter().map(|left| left.place.line).collect();
+        assert_eq!(lines, [4, 6, 8], "{:?}", imported.left);
+    }
+
+    /// Knows `www:http`.
+    struct Book;
+
+    impl Names for Book {
+        fn address(&self, host: &str) -> Option<Ipv4Addr> {
+            (host == "www").then_some(Ipv4Addr::new(192, 0, 2, 1))
+        }
+
+        fn port(&self, service: &str, _: Protocol) -> Option<u16> {
+            (service == "http").then_some(80)
+        }
+
+        fn host(&self, _: IpAddr) -> Option<String> {
+            None
+        }
+
+        fn service(&self, _: u16, _: Protocol) -> Option<String> {
+            None
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_are_the_same() {
+        let rules = "-A -t www:http -s rr\n-a -t www:http -r 10.0.0.2:http -g -w 1\n";
+        let names = import(rules, Path::new("rules"), &Book);
+        let numbers = of(&rules.replace("www", "192.0.2.1").replace("http", "80"));
+        assert!(names.left.is_empty() && names.desired.services.len() == 1);
+        assert_eq!(names.desired, numbers.desired);
+        assert_eq!(of(rules).left.len(), 2, "what nobody knows is listed");
+    }
+
+    const LINES: &[&str] = &[
+        "-A -t 192.0.2.1:80 -s wlc",
+        "-A -u 192.0.2.1:53 -s rr -o",
+        "-A -f 3 -s sh",
+        "-A --sctp-service 192.0.2.1:9 -s rr",
+        "-a -t 192.0.2.1:80 -r 10.0.0.2:80 -g -w 1",
+        "-a -t 192.0.2.1:80 -r 10.0.0.3:81 -m -w 1",
+        "-a -t 192.0.2.1:80 -r 10.0.0.4:80 -i -w 1 --tun-type gue --tun-port 6080",
+        "-a -u 192.0.2.1:53 -r 10.0.0.2:53 -g -w 70000",
+        "-D -t 192.0.2.1:80",
+        "-C",
+        "nonsense",
+    ];
+
+    proptest! {
+        #[test]
+        fn each_line_is_reflected_or_listed(lines in prop::collection::vec(prop::sample::select(LINES), 0..16)) {
+            let imported = of(&lines.join("\n"));
+            let read = config::parse(&imported.config(), Path::new("xvs.toml")).unwrap().desired;
+            prop_assert_eq!(read, imported.desired.clone());
+            for number in 1..=lines.len() {
+                let carried = imported.carried.iter().any(|place| place.line == number);
+                prop_assert!(carried || imported.left.iter().any(|left| left.place.line == number));
+            }
+        }
+    }
+}

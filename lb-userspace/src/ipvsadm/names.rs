@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Names of hosts and ports, through the system's resolver.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    net::{IpAddr, Ipv4Addr, ToSocketAddrs as _},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::control::model::Protocol;
+
+/// Who knows names.
+pub trait Names {
+    /// The address of a host.
+    fn address(&self, host: &str) -> Option<Ipv4Addr>;
+    /// The port of a service of /etc/services.
+    fn port(&self, service: &str, protocol: Protocol) -> Option<u16>;
+    /// The name of an address.
+    fn host(&self, address: IpAddr) -> Option<String>;
+    /// The name of a port.
+    fn service(&self, port: u16, protocol: Protocol) -> Option<String>;
+}
+
+/// Nobody knows any name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nameless;
+
+impl Names for Nameless {
+    fn address(&self, _: &str) -> Option<Ipv4Addr> {
+        None
+    }
+
+    fn port(&self, _: &str, _: Protocol) -> Option<u16> {
+        None
+    }
+
+    fn host(&self, _: IpAddr) -> Option<String> {
+        None
+    }
+
+    fn service(&self, _: u16, _: Protocol) -> Option<String> {
+        None
+    }
+}
+
+/// How long a list waits for names of addresses; what has no name by then is shown as a number.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many names are asked for at once.
+const WORKERS: usize = 16;
+
+/// The system's names.
+#[derive(Debug)]
+pub struct System {
+    services: Vec<Named>,
+    hosts: HashMap<IpAddr, String>,
+}
+
+impl System {
+    /// Reads /etc/services; without it, ports have no names.
+    #[must_use]
+    pub fn new() -> Self {
+        let text = fs::read_to_string("/etc/services").unwrap_or_default();
+        Self { services: parse_services(&text), hosts: HashMap::new() }
+    }
+
+    /// Asks for the names of addresses, all at once: a list with a thousand reals waits no longer than for one.
+    pub fn ask_for(&mut self, addresses: BTreeSet<IpAddr>) {
+        let deadline = Instant::now() + PATIENCE;
+        let workers = addresses.len().min(WORKERS);
+        let queue = Arc::new(Mutex::new(addresses.into_iter().collect::<Vec<_>>()));
+        let (send, receive) = mpsc::channel();
+        for _ in 0..workers {
+            let (queue, send) = (Arc::clone(&queue), send.clone());
+            // Whoever is still asking when time is up is left behind: the process ends soon.
+            thread::spawn(move || {
+                while let Some(address) = queue.lock().ok().and_then(|mut queue| queue.pop()) {
+                    if send.send((address, name_of(address))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        while let Some(left) = deadline.checked_duration_since(Instant::now())
+            && let Ok((address, name)) = receive.recv_timeout(left)
+        {
+            self.hosts.extend(name.map(|name| (address, name)));
+        }
+    }
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Names for System {
+    fn address(&self, host: &str) -> Option<Ipv4Addr> {
+        (host, 0).to_socket_addrs().ok()?.find_map(|address| match address.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    fn port(&self, service: &str, protocol: Protocol) -> Option<u16> {
+        let is_it = |named: &&Named| {
+            named.protocol == protocol.as_str() && named.names.iter().any(|name| name == service)
+        };
+        self.services.iter().find(is_it).map(|named| named.port)
+    }
+
+    fn host(&self, address: IpAddr) -> Option<String> {
+        self.hosts.get(&address).cloned()
+    }
+
+    fn service(&self, port: u16, protocol: Protocol) -> Option<String> {
+        let named =
+            self.services.iter().find(|named| named.port == port && named.protocol == protocol.as_str());
+        named?.names.first().cloned()
+    }
+}
+
+/// The name of an address, by `getent`, which asks whatever /etc/nsswitch.conf says.
+fn name_of(address: IpAddr) -> Option<String> {
+    let mut getent = Command::new("getent");
+    let output = getent.args(["hosts", &address.to_string()]).stdin(Stdio::null()).output().ok()?;
+    let line = String::from_utf8(output.stdout).ok()?;
+    line.split_whitespace().nth(1).map(str::to_owned)
+}
+
+/// A line of /etc/services.
+#[derive(Debug, Eq, PartialEq)]
+struct Named {
+    port: u16,
+    protocol: String,
+    /// The name, then others that it has.
+    names: Vec<String>,
+}
+
+fn parse_services(text: &str) -> Vec<Named> {
+    let line = |line: &str| {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let name = words.next()?;
+        let (port, protocol) = words.next()?.split_once('/')?;
+        let names = std::iter::once(name).chain(words).map(str::to_owned).collect();
+        Some(Named { port: port.parse().ok()?, protocol: protocol.to_owned(), names })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_have_the_names_of_etc_services() {
+        let text = "# comment\nhttp\t80/tcp\twww # World Wide Web\ndomain 53/tcp\ndomain 53/udp\nbad line\n";
+        let system = System { services: parse_services(text), hosts: HashMap::new() };
+        assert_eq!(system.port("www", Protocol::Tcp), Some(80));
+        assert_eq!(system.port("http", Protocol::Udp), None);
+        assert_eq!(system.service(53, Protocol::Udp).as_deref(), Some("domain"));
+        assert_eq!(system.service(80, Protocol::Tcp).as_deref(), Some("http"));
+        assert_eq!(system.service(81, Protocol::Tcp), None);
+    }
+
+    #[test]
+    fn this_host_has_an_address() {
+        assert_eq!(System::new().address("localhost"), Some(Ipv4Addr::LOCALHOST));
+        assert_eq!(System::new().address("no.such.host.invalid"), None);
+    }
+}

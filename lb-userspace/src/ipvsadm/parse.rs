@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a command line of ipvsadm asks for. Pure, but for names of hosts.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use super::{
+    address::{self, Place},
+    grammar::{self, Given, Means, Verb},
+    legal::{self, Topic},
+    names::Names,
+    page::Format,
+    trouble::Trouble,
+    values::{illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
+};
+use crate::{
+    api::types::{Change, TimeoutOptions},
+    control::{
+        model::{
+            Endpoint, Forward, MAX_WEIGHT, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId,
+            Tracking,
+        },
+        options::{RealOptions, ServiceOptions, prefix},
+    },
+};
+
+/// Seconds of `-p` without a value. The manual says 300, ipvsadm takes six minutes.
+const PERSISTENT: i64 = 360;
+
+/// What is to be listed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum What {
+    /// All services.
+    All,
+    /// One service.
+    Service(ServiceId),
+    /// Connections.
+    Connections,
+    /// Timeouts.
+    Timeouts,
+    /// Daemons that synchronize connections.
+    Daemons,
+}
+
+/// A command line that was understood.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Order {
+    Help,
+    Version,
+    AddService(ServiceId, ServiceOptions),
+    EditService(ServiceId, ServiceOptions),
+    RemoveService(ServiceId),
+    Clear,
+    AddReal(ServiceId, RealAddress, RealOptions),
+    EditReal(ServiceId, RealAddress, RealOptions),
+    RemoveReal(ServiceId, RealAddress),
+    List(What, Format),
+    Save(Format),
+    Restore,
+    Zero(Option<ServiceId>),
+    SetTimeouts(TimeoutOptions),
+    StopDaemon,
+}
+
+impl Order {
+    /// What ipvsadm calls it.
+    #[must_use]
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Help => Verb::Help,
+            Self::Version => Verb::Version,
+            Self::AddService(..) => Verb::Add,
+            Self::EditService(..) => Verb::Edit,
+            Self::RemoveService(_) => Verb::Delete,
+            Self::Clear => Verb::Flush,
+            Self::AddReal(..) => Verb::AddServer,
+            Self::EditReal(..) => Verb::EditServer,
+            Self::RemoveReal(..) => Verb::DeleteServer,
+            Self::List(..) => Verb::List,
+            Self::Save(_) => Verb::Save,
+            Self::Restore => Verb::Restore,
+            Self::Zero(_) => Verb::Zero,
+            Self::SetTimeouts(_) => Verb::Set,
+            Self::StopDaemon => Verb::StopDaemon,
+        }
+    }
+}
+
+impl Order {
+    /// The change of the table that it asks for, if it asks for one.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        Some(match self.clone() {
+            Self::AddService(service, options) => Change::AddService { service, options },
+            Self::EditService(service, options) => Change::EditService { service, options },
+            Self::RemoveService(service) => Change::RemoveService { service },
+            Self::Clear => Change::ClearServices,
+            Self::AddReal(service, real, options) => Change::AddReal { service, real, options },
+            Self::EditReal(service, real, options) => Change::EditReal { service, real, options },
+            Self::RemoveReal(service, real) => Change::RemoveReal { service, real },
+            _ => return None,
+        })
+    }
+}
+
+/// Options as they are gathered from a command line.
+#[derive(Default)]
+struct Draft {
+    topics: BTreeSet<Topic>,
+    format: Format,
+    service: Option<ServiceId>,
+    scheduler: Option<String>,
+    persistent: i64,
+    netmask: Option<Ipv4Addr>,
+    one_packet: bool,
+    flags: String,
+    real: Option<String>,
+    forward: Forward,
+    weight: u32,
+    upper: u32,
+    lower: u32,
+    tunnel: Option<String>,
+}
+
+/// Understands the words of a command line, without the name of the program.
+///
+/// # Errors
+/// ipvsadm's; and a refusal of what this program does not have.
+pub fn parse(words: &[String], names: &dyn Names) -> Result<Order, Trouble> {
+    if words.is_empty() {
+        return Ok(Order::List(What::All, Format::default()));
+    }
+    let grammar::Reading { given, rest } = grammar::read(words)?;
+    let mut given = given.iter();
+    let Some((first, Means::Command(verb))) = given.next().map(|first| (first, first.entry.means)) else {
+        return Err(Trouble::try_help());
+    };
+    match verb {
+        Verb::Help => return Ok(Order::Help),
+        Verb::Version => return Ok(Order::Version),
+        Verb::StartDaemon | Verb::StopDaemon if !["master", "backup"].contains(&first.text()) => {
+            let what = if verb == Verb::StopDaemon { "start_daemon" } else { "start-daemon parameter" };
+            return Err(illegal(what));
+        }
+        _ => {}
+    }
+    let mut draft = Draft { weight: 1, ..Draft::default() };
+    for given in given {
+        draft.take(given, names)?;
+    }
+    let mut rest = rest.iter();
+    let timeouts = if verb == Verb::Set { Some(timeouts(&mut rest)?) } else { None };
+    if let Some(word) = rest.next() {
+        return Err(Trouble::usage(format!("unexpected argument {word}")));
+    }
+    let flags = draft.flags()?;
+    legal::check(verb, &draft.topics)?;
+    draft.order(verb, flags, timeouts, names)
+}
+
+impl Draft {
+    /// Takes one option.
+    fn take(&mut self, given: &Given, names: &dyn Names) -> Result<(), Trouble> {
+        let topic = match given.entry.means {
+            Means::Option(topic) => topic,
+            Means::Nothing => return Ok(()),
+            Means::Ipv6 if matches!(self.service, Some(ServiceId::Group { .. })) => {
+                return Err(address::ipv6());
+            }
+            Means::Ipv6 => return Err(Trouble::usage("-6 used before -f\n")),
+            Means::Command(_) => return Err(Trouble::usage(format!("invalid option `{}'", given.word))),
+        };
+        if !self.topics.insert(topic) {
+            return Err(Trouble::usage(format!("multiple '{}' options specified", topic.name())));
+        }
+        let text = given.text();
+        match topic {
+            Topic::Service => self.service = Some(service(given.entry.long, text, names)?),
+            Topic::Scheduler => self.scheduler = Some(text.to_owned()),
+            Topic::Persistent if given.value.is_none() => self.persistent = PERSISTENT,
+            Topic::Persistent => self.persistent = timeout(text, 1)?,
+            Topic::Netmask => {
+                let mask =
+                    address::host(text, names).ok_or_else(|| illegal("virtual server persistent mask"))?;
+                self.netmask = Some(mask);
+            }
+            Topic::Server => self.real = Some(text.to_owned()),
+            Topic::Forward => {
+                self.forward = match given.entry.long {
+                    "ipip" => Forward::Tun,
+                    "masquerading" => Forward::Nat,
+                    _ => Forward::Dr,
+                }
+            }
+            Topic::Weight => self.weight = number(text, 0, MAX_WEIGHT.into(), "weight")?,
+            Topic::Upper => self.upper = number(text, 0, i32::MAX.into(), "u_threshold")?,
+            Topic::Lower => self.lower = number(text, 0, i32::MAX.into(), "l_threshold")?,
+            Topic::Numeric => self.format.numeric = true,
+            Topic::Stats => self.format.stats = true,
+            Topic::Rate => self.format.rate = true,
+            Topic::Thresholds => self.format.thresholds = true,
+            Topic::PersistentConn => self.format.persistent = true,
+            Topic::TunInfo => self.format.tunnels = true,
+            Topic::NoSort => self.format.unsorted = true,
+            Topic::Exact => self.format.exact = true,
+            Topic::Ops => self.one_packet = true,
+            Topic::SchedulerFlags => text.clone_into(&mut self.flags),
+            Topic::TunType if ["ipip", "gue", "gre"].contains(&text) => self.tunnel = Some(text.to_owned()),
+            Topic::TunType => return Err(illegal("tunnel type")),
+            Topic::TunPort => drop(number(text, 1, 65535, "tunnel port")?),
+            Topic::SyncId => drop(number(text, 0, 255, "syncid")?),
+            Topic::McastPort => drop(number(text, 1, 65535, "mcast-port")?),
+            Topic::McastTtl => drop(number(text, 1, 255, "mcast-ttl")?),
+            Topic::SyncMaxlen => drop(number(text, 1, 65535 - 20 - 8, "sync-maxlen")?),
+            // Refused with the command that they belong to, or said by being there.
+            Topic::McastInterface
+            | Topic::McastGroup
+            | Topic::Engine
+            | Topic::Connection
+            | Topic::Timeout
+            | Topic::Daemon
+            | Topic::TunNocsum
+            | Topic::TunCsum
+            | Topic::TunRemcsum => {}
+        }
+        Ok(())
+    }
+
+    fn has(&self, topic: Topic) -> bool {
+        self.topics.contains(&topic)
+    }
+
+    /// The flags of `-b`.
+    fn flags(&self) -> Result<BTreeSet<SchedulerFlag>, Trouble> {
+        let scheduler = self.scheduler.as_deref().unwrap_or(Scheduler::Wlc.as_str());
+        let words = self.flags.split(',').filter(|word| !word.is_empty());
+        words.map(|word| scheduler_flag(word, scheduler)).collect()
+    }
+
+    fn order(
+        self,
+        verb: Verb,
+        flags: BTreeSet<SchedulerFlag>,
+        timeouts: Option<TimeoutOptions>,
+        names: &dyn Names,
+    ) -> Result<Order, Trouble> {
+        Ok(match verb {
+            Verb::Help => Order::Help,
+            Verb::Version => Order::Version,
+            Verb::Add => Order::AddService(self.id()?, self.service_options(flags)?),
+            Verb::Edit => Order::EditService(self.id()?, self.service_options(flags)?),
+            Verb::Delete => Order::RemoveService(self.id()?),
+            Verb::Flush => Order::Clear,
+            Verb::AddServer => {
+                let real = self.real(names)?;
+                Order::AddReal(self.id()?, self.kept_port(real)?, self.real_options()?)
+            }
+            Verb::EditServer => {
+                let real = self.real(names)?;
+                Order::EditReal(self.id()?, self.kept_port(real)?, self.real_options()?)
+            }
+            Verb::DeleteServer => Order::RemoveReal(self.id()?, self.real(names)?),
+            Verb::List => {
+                legal::check_list(&self.topics)?;
+                let what = match self.service {
+                    Some(id) => What::Service(id),
+                    None if self.has(Topic::Connection) => What::Connections,
+                    None if self.has(Topic::Timeout) => What::Timeouts,
+                    None if self.has(Topic::Daemon) => What::Daemons,
+                    None => What::All,
+                };
+                Order::List(what, self.format)
+            }
+            Verb::Save => Order::Save(self.format),
+            Verb::Restore => Order::Restore,
+            Verb::Zero => Order::Zero(self.service),
+            Verb::Set => Order::SetTimeouts(timeouts.unwrap_or_default()),
+            Verb::StopDaemon => Order::StopDaemon,
+            Verb::StartDaemon => {
+                return Err(Trouble::refused(
+                    "there is no daemon that synchronizes connections",
+                    "directors that share config and seed choose alike: docs/migrate.md says how",
+                ));
+            }
+        })
+    }
+
+    fn id(&self) -> Result<ServiceId, Trouble> {
+        self.service.ok_or_else(Trouble::try_help)
+    }
+
+    /// `-A` and `-E` say everything that IPVS knows of a service; what is not said is its default.
+    fn service_options(&self, flags: BTreeSet<SchedulerFlag>) -> Result<ServiceOptions, Trouble> {
+        let endpoint = self.id()?.endpoint();
+        let is = |test: fn(&Endpoint) -> bool| endpoint.as_ref().is_some_and(test);
+        if is(|endpoint| endpoint.address.port() == 0) && self.persistent == 0 {
+            return Err(Trouble::usage("Zero port specified for non-persistent service"));
+        }
+        if is(|endpoint| endpoint.protocol != Protocol::Udp) && self.one_packet {
+            return Err(Trouble::usage("One-Packet Scheduling is only for UDP virtual services"));
+        }
+        if self.has(Topic::Engine) {
+            return Err(Trouble::refused(
+                "there are no persistence engines: clients are known by their addresses",
+                "leave --pe off",
+            ));
+        }
+        let netmask = self.netmask.unwrap_or(Ipv4Addr::BROADCAST);
+        let netmask = prefix(&netmask.to_string()).map_err(|_| {
+            Trouble::refused(format!("netmask {netmask} is no prefix"), "write it as 255.255.255.0")
+        })?;
+        let scheduler = self.scheduler.as_deref().map_or(Ok(Scheduler::Wlc), str::parse);
+        let scheduler =
+            scheduler.map_err(|_| Trouble::kernel("Scheduler or persistence engine not found"))?;
+        Ok(ServiceOptions {
+            scheduler: Some(scheduler),
+            flags: Some(flags),
+            // Its lists count connections, and IPVS knows every one.
+            tracking: scheduler.hashes().then_some(Tracking::Full),
+            persistent: Some(seconds(self.persistent)?),
+            netmask: Some(netmask),
+            one_packet: Some(self.one_packet),
+            on_removal: None,
+        })
+    }
+
+    /// `-a` and `-e` say everything that IPVS knows of a real; what is not said is its default.
+    fn real_options(&self) -> Result<RealOptions, Trouble> {
+        self.tunnel()?;
+        if self.lower > self.upper {
+            return Err(Trouble::kernel("Numerical result out of range"));
+        }
+        Ok(RealOptions {
+            forward: Some(self.forward),
+            weight: Some(self.weight),
+            upper: Some(self.upper),
+            lower: Some(self.lower),
+        })
+    }
+
+    /// Only tunnels by IP in IP are there, which have no options.
+    fn tunnel(&self) -> Result<(), Trouble> {
+        let options = [Topic::TunPort, Topic::TunNocsum, Topic::TunCsum, Topic::TunRemcsum];
+        let option = options.into_iter().find(|topic| self.has(*topic));
+        let kind = self.tunnel.as_deref();
+        match (kind, option) {
+            (None, None) => Ok(()),
+            _ if self.forward != Forward::Tun => {
+                Err(Trouble::usage("Tunnel options conflict with forward method"))
+            }
+            (Some(kind @ ("gue" | "gre")), _) => Err(Trouble::refused(
+                format!("{kind} tunnels are not supported yet"),
+                "`-i` is IP in IP; see docs/limits.md",
+            )),
+            (_, Some(option)) => {
+                Err(Trouble::usage(format!("Illegal '{}' option with the 'ipip' tunnel type", option.name())))
+            }
+            (Some(_), None) => Ok(()),
+        }
+    }
+
+    /// The address of `-r`; without a port, that of the service.
+    fn real(&self, names: &dyn Names) -> Result<RealAddress, Trouble> {
+        let id = self.id()?;
+        let protocol = id.endpoint().map(|endpoint| endpoint.protocol);
+        let text = self.real.as_deref().unwrap_or_default();
+        let Place { host, port } =
+            address::place(text, protocol, names)?.ok_or_else(|| illegal("real server address[:port]"))?;
+        Ok(RealAddress { ip: IpAddr::V4(host), port: Some(port.unwrap_or(id.port())) })
+    }
+
+    /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. That
+    /// of a group is the one that the client sent to.
+    fn kept_port(&self, mut real: RealAddress) -> Result<RealAddress, Trouble> {
+        if self.forward != Forward::Nat {
+            real.port = Some(self.id()?.port());
+        }
+        Ok(real)
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The table as commands that make it again, as `ipvsadm -S` prints it.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+
+use super::{
+    names::Names,
+    page::{self, Format},
+};
+use crate::{
+    api::{
+        ipvs::Shown,
+        types::{RealView, ServiceView},
+    },
+    control::model::{Forward, Persistence, Protocol, ServiceId},
+};
+
+/// A line for each service and each real.
+///
+/// Thresholds are saved too, which ipvsadm forgets: `-x` and `-y` are there where a real has them.
+#[must_use]
+pub fn save(services: Vec<Shown>, format: Format, names: &dyn Names) -> String {
+    let mut page = String::new();
+    for Shown { service, .. } in page::in_order(services, format) {
+        let protocol = service.id.endpoint().map(|endpoint| endpoint.protocol);
+        let name = match &service.id {
+            ServiceId::Endpoint(endpoint) => {
+                let option = match endpoint.protocol {
+                    Protocol::Tcp => "-t",
+                    Protocol::Udp => "-u",
+                };
+                format!("{option} {}", page::address(endpoint.address, protocol, format, names))
+            }
+            ServiceId::Group { group } => format!("-f {group}"),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "-A {name}{}", service_options(&service));
+        for real in &service.reals {
+            let address = page::address(real.address, protocol, format, names);
+            let _ = writeln!(page, "-a {name} -r {address}{}", real_options(real));
+        }
+    }
+    page
+}
+
+fn service_options(service: &ServiceView) -> String {
+    let mut line = format!(" -s {}", service.scheduler);
+    if let Some(Persistence { seconds, prefix }) = service.persistence {
+        let _ = write!(line, " -p {seconds}");
+        if prefix < Persistence::WHOLE_ADDRESS {
+            let _ = write!(line, " -M {}", page::mask(prefix));
+        }
+    }
+    if service.one_packet {
+        line.push_str(" -o");
+    }
+    let flags = page::flags(service);
+    if !flags.is_empty() {
+        let _ = write!(line, " -b {flags}");
+    }
+    line
+}
+
+fn real_options(real: &RealView) -> String {
+    let RealView { weight, upper, lower, .. } = real;
+    let (method, tunnel) = match real.forward {
+        Forward::Nat => ("-m", ""),
+        Forward::Tun => ("-i", " --tun-type ipip"),
+        Forward::Dr | Forward::Local => ("-g", ""),
+    };
+    let mut line = format!(" {method} -w {weight}{tunnel}");
+    for (option, threshold) in [("-x", upper), ("-y", lower)] {
+        if *threshold > 0 {
+            let _ = write!(line, " {option} {threshold}");
+        }
+    }
+    line
+}

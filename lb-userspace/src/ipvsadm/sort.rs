@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The order of lists.
+#![forbid(unsafe_code)]
+
+use std::{
+    cmp::Ordering,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::control::model::ServiceId;
+
+/// The order of services: by protocol, address and port, then those of groups by their numbers.
+#[must_use]
+pub fn services(a: &ServiceId, b: &ServiceId) -> Ordering {
+    match (a, b) {
+        (ServiceId::Endpoint(a), ServiceId::Endpoint(b)) => {
+            a.protocol.number().cmp(&b.protocol.number()).then_with(|| addresses(&a.address, &b.address))
+        }
+        (ServiceId::Group { group: a }, ServiceId::Group { group: b }) => difference(*a, *b),
+        (ServiceId::Endpoint(_), ServiceId::Group { .. }) => Ordering::Less,
+        (ServiceId::Group { .. }, ServiceId::Endpoint(_)) => Ordering::Greater,
+    }
+}
+
+/// The order of reals: by address and port.
+#[must_use]
+pub fn addresses(a: &SocketAddr, b: &SocketAddr) -> Ordering {
+    let ips = match (a.ip(), b.ip()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => difference(a.to_bits(), b.to_bits()),
+        (a, b) => a.cmp(&b),
+    };
+    ips.then_with(|| a.port().cmp(&b.port()))
+}
+
+/// libipvs subtracts 32-bit numbers and looks at the sign of the result: of two addresses that are far apart, the
+/// larger one comes first.
+fn difference(a: u32, b: u32) -> Ordering {
+    a.wrapping_sub(b).cast_signed().cmp(&0)
+}
+
+/// Sorts by halves, as qsort of glibc does: the order above is none in the mathematical sense, so that the way of
+/// sorting shows, and that of Rust would panic.
+pub fn sort<T>(mut items: Vec<T>, compare: &impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    if items.len() < 2 {
+        return items;
+    }
+    let second = sort(items.split_off(items.len() / 2), compare);
+    let mut first = sort(items, compare).into_iter().peekable();
+    let mut second = second.into_iter().peekable();
+    let mut merged = Vec::with_capacity(first.len() + second.len());
+    while let (Some(a), Some(b)) = (first.peek(), second.peek()) {
+        let next = if compare(a, b) == Ordering::Greater { second.next() } else { first.next() };
+        merged.extend(next);
+    }
+    merged.extend(first);
+    merged.extend(second);
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_sorted_as_libipvs_does() {
+        let expected = [
+            "tcp 10.0.0.1:80",
+            "tcp 10.0.0.1:443",
+            "tcp 10.0.0.2:80",
+            "udp 10.0.0.1:53",
+            "group 3",
+            "group 7",
+        ];
+        let id = |text: &&str| {
+            let (kind, name) = text.split_once(' ').unwrap();
+            ServiceId::parse(kind, name).unwrap()
+        };
+        let mut ids: Vec<ServiceId> = expected.iter().map(id).collect();
+        ids.reverse();
+        let sorted: Vec<String> = sort(ids, &services).iter().map(ToString::to_string).collect();
+        assert_eq!(sorted, expected);
+    }
+
+    #[test]
+    fn addresses_that_are_far_apart_come_the_other_way_round() {
+        let of = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        assert_eq!(
+            sort(of(&["10.0.0.1:80", "192.168.0.1:80"]), &addresses),
+            of(&["192.168.0.1:80", "10.0.0.1:80"])
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn sorting_is_right_where_the_order_is_one(numbers: Vec<u8>) {
+            let mut expected = numbers.clone();
+            expected.sort_unstable();
+            proptest::prop_assert_eq!(sort(numbers, &u8::cmp), expected);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What options have as their values, and what ipvsadm says of those that it cannot use.
+#![forbid(unsafe_code)]
+
+use super::{
+    address::{self, Place},
+    names::Names,
+    trouble::Trouble,
+};
+use crate::{
+    api::types::TimeoutOptions,
+    control::model::{Protocol, Scheduler, SchedulerFlag, ServiceId},
+};
+
+/// Longest timeout that ipvsadm takes, in seconds: 31 days.
+const MAX_TIMEOUT: i64 = 86400 * 31;
+/// Longest timeout that the programs can count: the half range of their ticks is 26 days.
+const LONGEST: i64 = 2_073_600;
+/// The service of `-t`, `-u`, `--sctp-service` or `-f`.
+pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId, Trouble> {
+    let protocol = match option {
+        "tcp-service" => Protocol::Tcp,
+        "udp-service" => Protocol::Udp,
+        "fwmark-service" => {
+            return match text.trim_start().parse::<i64>().map(u32::try_from) {
+                Ok(Ok(group)) if group > 0 => Ok(ServiceId::Group { group }),
+                _ => Err(Trouble::usage(format!("invalid fwmark value `{text}' specified"))),
+            };
+        }
+        _ => {
+            return Err(Trouble::refused("SCTP is not supported yet", "TCP and UDP are; see docs/limits.md"));
+        }
+    };
+    let Place { host, port } = address::place(text, Some(protocol), names)?
+        .ok_or_else(|| illegal("virtual server address[:port]"))?;
+    Ok(ServiceId::new(protocol, (host, port.unwrap_or(0)).into()))
+}
+
+/// One flag of `-b`. The kernel knows three bits, of which the first two have names with sh and mh.
+pub fn scheduler_flag(word: &str, scheduler: &str) -> Result<SchedulerFlag, Trouble> {
+    use SchedulerFlag as F;
+    let (sh, mh) = (scheduler == Scheduler::Sh.as_str(), scheduler == Scheduler::Mh.as_str());
+    let flag = match word {
+        "flag-1" if sh => F::ShFallback,
+        "flag-2" if sh => F::ShPort,
+        "flag-1" if mh => F::MhFallback,
+        "flag-2" if mh => F::MhPort,
+        "flag-1" | "flag-2" | "flag-3" => {
+            return Err(Trouble::refused(
+                format!("{word} means nothing to scheduler {scheduler}"),
+                "flags are sh-fallback, sh-port, mh-fallback and mh-port",
+            ));
+        }
+        name => name.parse().map_err(|_| Trouble::usage(format!("invalid scheduler flag `{name}'")))?,
+    };
+    if flag.scheduler().as_str() != scheduler {
+        return Err(Trouble::usage(format!("incompatible scheduler flag `{word}'")));
+    }
+    Ok(flag)
+}
+
+/// The three values of `--set`; 0 leaves one as it is.
+pub fn timeouts<'a>(rest: &mut impl Iterator<Item = &'a String>) -> Result<TimeoutOptions, Trouble> {
+    let (Some(tcp), Some(tcp_fin), Some(udp)) = (rest.next(), rest.next(), rest.next()) else {
+        return Err(Trouble::usage("--set option requires 3 timeout values"));
+    };
+    let value =
+        |text: &str| Ok::<_, Trouble>(Some(seconds(timeout(text, 0)?)?).filter(|seconds| *seconds > 0));
+    Ok(TimeoutOptions { tcp: value(tcp)?, tcp_fin: value(tcp_fin)?, udp: value(udp)? })
+}
+
+/// Reads seconds, as many as ipvsadm takes.
+pub fn timeout(text: &str, min: i64) -> Result<i64, Trouble> {
+    let value = text.trim_start().parse().ok().filter(|value| (min..=MAX_TIMEOUT).contains(value));
+    value.ok_or_else(|| Trouble::usage(format!("invalid timeout value `{text}' specified")))
+}
+
+/// Seconds, if the programs can count so many.
+pub fn seconds(value: i64) -> Result<u32, Trouble> {
+    u32::try_from(value).ok().filter(|_| value <= LONGEST).ok_or_else(|| {
+        Trouble::refused(
+            format!("a timeout of {value} s is more than this program can count"),
+            format!("at most {LONGEST} s, which are 24 days"),
+        )
+    })
+}
+
+/// Reads a number of `what`.
+pub fn number(text: &str, min: i64, max: i64, what: &str) -> Result<u32, Trouble> {
+    let value = text.trim_start().parse().ok().filter(|value| (min..=max).contains(value));
+    value.and_then(|value| u32::try_from(value).ok()).ok_or_else(|| illegal(what))
+}
+
+/// What ipvsadm says of a value that it cannot use.
+pub fn illegal(what: &str) -> Trouble {
+    Trouble::usage(format!("illegal {what} specified"))
+}
