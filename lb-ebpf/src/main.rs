@@ -83,7 +83,7 @@ pub fn director(ctx: XdpContext) -> u32 {
     match stop.reason.fate() {
         Fate::Sent | Fate::Passed => xdp_action::XDP_PASS,
         Fate::Dropped => xdp_action::XDP_DROP,
-        Fate::Answered if stop.reason == Reason::RealRemoved => reset::answer(&frame, stop),
+        Fate::Answered if stop.reason == Reason::RealRemoved => reset::answer(&frame),
         Fate::Answered => icmp::answer(&frame, stop),
     }
 }

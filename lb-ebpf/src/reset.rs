@@ -15,15 +15,14 @@ use lb_common::{
 };
 use network_types::tcp::TcpHdr;
 
-use crate::{Stop, frame::Frame, tables};
+use crate::frame::Frame;
 
 /// The packet becomes its own answer and goes out of the device that it came by.
+///
+/// There is no limit, as the kernel has none: an answer is no larger than its question, and thousands of clients may
+/// have to be told at once.
 #[inline(always)]
-pub fn answer(frame: &Frame, stop: Stop) -> u32 {
-    if !tables::may_make_icmp() {
-        tables::count_reason(stop.service, Reason::IcmpLimited);
-        return xdp_action::XDP_DROP;
-    }
+pub fn answer(frame: &Frame) -> u32 {
     if make(frame).is_ok() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
 }
 

@@ -80,12 +80,14 @@ fn limit_wait(socket: &impl AsFd) {
 
 /// A connection gets a thread, which ends with it.
 fn greet(mut stream: TcpStream, greeting: String) {
-    thread::spawn(move || -> io::Result<()> {
+    let serve = move || -> io::Result<()> {
         // It has inherited the listener's; a client may be silent as long as it likes.
         stream.set_read_timeout(None)?;
         stream.write_all(greeting.as_bytes())?;
-        io::copy(&mut stream.try_clone()?, &mut stream).map(drop)
-    });
+        io::copy(&mut &stream, &mut &stream).map(drop)
+    };
+    // Thousands of them are no exception.
+    thread::Builder::new().stack_size(128 << 10).spawn(serve).expect("a thread for a connection");
 }
 
 impl Drop for Server {

@@ -6,6 +6,7 @@
 mod arp; //      what a real says about a VIP, at every level of the settings
 mod bad_input;
 mod building; //   the lab itself, without xvs
+mod churn; //       thousands of connections while the pool changes
 mod crossing; //   what passes the director, and what does not
 mod doc; //      docs/arp.md against what was captured
 mod drain; //    a real sees its connections off
