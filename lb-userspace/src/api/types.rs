@@ -237,6 +237,9 @@ pub struct RealView {
     pub inactive_flows: u64,
     /// Clients that are kept on it by persistence.
     pub persistent_clients: u64,
+    /// Slots of the scheduler's table whose flows, those that nobody wrote down, are on it. 0 where all are written down.
+    #[serde(default)]
+    pub slots: u32,
 }
 
 /// How many packets ended for a reason.

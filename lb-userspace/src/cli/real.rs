@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    fmt,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -133,30 +134,52 @@ async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     loop {
         let left = flows_left(api, id, address).await?;
         if last != Some(left) && wait {
-            eprintln!("{left} connections left on {address}");
+            eprintln!("{left} on {address}");
             last = Some(left);
         }
-        if left == 0 || !wait {
-            let line = format!("{address} of {id} takes no new connections, {left} are left");
+        if left == Left::default() || !wait {
+            let line = format!("{address} of {id} takes no new connections, {left}");
             return ui.done(&Done { changes: vec![line], warnings: done.warnings });
         }
         if end.is_some_and(|end| Instant::now() >= end) {
-            return Err(Failure::failed(format!(
-                "{left} connections are left on {address} of {id} at the deadline"
-            ))
-            .hint(format!(
-                "wait on with the same command, or end them with `xvs real remove {id} {address}`"
-            )));
+            return Err(Failure::failed(format!("{left} on {address} of {id} at the deadline")).hint(
+                format!("wait on with the same command, or end them with `xvs real remove {id} {address}`"),
+            ));
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Connections of a real that are written down.
-async fn flows_left(api: &Api, id: ServiceId, address: SocketAddr) -> Result<u64, Failure> {
+/// What is left on a real.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Left {
+    /// Connections that are written down.
+    connections: u64,
+    /// Slots whose connections nobody has written down yet: how many they are will be known when each has spoken, or
+    /// has been silent for the idle timeout.
+    slots: u32,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.slots {
+            0 => write!(f, "{} connections are left", self.connections),
+            slots => write!(
+                f,
+                "{} connections are left, and those of {slots} slots that have not spoken since the change",
+                self.connections
+            ),
+        }
+    }
+}
+
+async fn flows_left(api: &Api, id: ServiceId, address: SocketAddr) -> Result<Left, Failure> {
     let view = service::find(api, id).await?;
     let real = view.reals.iter().find(|real| real.address == address);
-    Ok(real.map_or(0, |real| real.active_flows + real.inactive_flows))
+    Ok(real.map_or_else(Left::default, |real| Left {
+        connections: real.active_flows + real.inactive_flows,
+        slots: real.slots,
+    }))
 }
 
 /// The reals of services as a table.

@@ -144,6 +144,13 @@ fn show(view: &ServiceView) -> String {
     if view.slots_in_transition > 0 {
         let (moved, slots) = (view.slots_in_transition, view.slots);
         lines.push(format!("{moved} of {slots} slots are in transition after a pool change"));
+        lines.extend(view.reals.iter().chain(&view.leaving).map(|real| {
+            let flows = real.active_flows + real.inactive_flows;
+            format!(
+                "  {}: {flows} flows written down, and those of {} slots that are not",
+                real.address, real.slots
+            )
+        }));
     }
     for real in &view.leaving {
         let flows = real.active_flows + real.inactive_flows;

@@ -78,15 +78,17 @@ impl Slots {
         }
     }
 
-    /// Whether flows that nobody has written down may be on that real: the base of a slot that moved lately.
+    /// In how many slots flows that nobody has written down may be on a real, by real.
     #[must_use]
-    pub fn is_base(&self, real: u32, clock: Clock) -> bool {
-        (0..self.table.0.len()).map(|index| self.get(index)).any(|slot| {
-            slot.base == real
-                && slot
-                    .moved
-                    .is_none_or(|at| at != slot::LONG_AGO && track::age(at, clock.tick) <= clock.timeout)
-        })
+    pub fn bases(&self, clock: Clock) -> BTreeMap<u32, u32> {
+        let mut bases = BTreeMap::new();
+        for slot in (0..self.table.0.len()).map(|index| self.get(index)) {
+            let spoken = |at| at == slot::LONG_AGO || track::age(at, clock.tick) > clock.timeout;
+            // When everybody has spoken, whoever is not written down is on `now`.
+            let real = if slot.moved.is_some_and(spoken) { slot.now } else { slot.base };
+            *bases.entry(real).or_default() += 1;
+        }
+        bases
     }
 
     /// Lets slots settle. `written` are the reals of living flows that are written down, by slot. Returns whether

@@ -16,9 +16,10 @@ use super::{Director, count::FlowCount};
 use crate::{
     api::types::{Connection, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     control::{
-        apply,
+        apply::{self, Time},
         image::{real_address, socket_address},
         model::{Desired, Endpoint, Forward, GroupId, Protocol, Real, Service, ServiceId},
+        slots::{Clock, Slots},
         state::Totals,
     },
     dataplane::{TableError, clock},
@@ -129,6 +130,10 @@ impl Director {
         reasons: &BTreeMap<Reason, u64>,
     ) -> Result<ServiceView, Failure> {
         let mut totals = self.state.retired.get(id).copied().unwrap_or_default();
+        let (moved, bases) = match self.moving_slots(id) {
+            Some((slots, clock)) => (slots.moved(), slots.bases(clock)),
+            None => (0, BTreeMap::new()),
+        };
         let (mut reals, mut leaving) = (Vec::new(), Vec::new());
         for (address, real) in service.all_reals() {
             let number = self.ids.real(id, address).unwrap_or(UNSET);
@@ -148,6 +153,7 @@ impl Director {
                 totals: own,
                 active_flows: flows.active,
                 inactive_flows: flows.inactive,
+                slots: bases.get(&number).copied().unwrap_or(0),
             };
             if service.reals.contains_key(address) { reals.push(view) } else { leaving.push(view) }
         }
@@ -162,7 +168,7 @@ impl Director {
             on_removal: service.on_removal,
             slots: self.slots(id),
             leaving,
-            slots_in_transition: self.slots_in_transition(id),
+            slots_in_transition: moved,
             totals,
             active_flows: reals.iter().map(|real| real.active_flows).sum(),
             inactive_flows: reals.iter().map(|real| real.inactive_flows).sum(),
@@ -173,16 +179,19 @@ impl Director {
 
     /// How many slots of a service a pool change moved that have not settled yet.
     pub(super) fn slots_in_transition(&mut self, id: &ServiceId) -> u32 {
-        let service = self.ids.services.get(id).copied().unwrap_or(UNSET);
-        let auto = self
-            .image
-            .services
-            .values()
-            .any(|value| value.id == service && value.tracking == schema::Tracking::Auto as u32);
-        if !auto {
-            return 0;
+        self.moving_slots(id).map_or(0, |(slots, _)| slots.moved())
+    }
+
+    /// The slots of a service that tracks only what is endangered.
+    fn moving_slots(&mut self, id: &ServiceId) -> Option<(Slots, Clock)> {
+        let service = *self.ids.services.get(id)?;
+        let spec = self.image.tables.get(&service)?;
+        if spec.tracking != schema::Tracking::Auto {
+            return None;
         }
-        apply::read_slots(self.plane.tables(), service).ok().flatten().map_or(0, |slots| slots.moved())
+        let timeouts = self.timeouts;
+        let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
+        Some((apply::read_slots(self.plane.tables(), service).ok()??, clock))
     }
 
     /// Slots of a service's table, if it hashes.

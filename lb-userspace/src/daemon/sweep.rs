@@ -149,7 +149,7 @@ impl Director {
         let timeouts = self.timeouts;
         let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
         let slots = apply::read_slots(self.plane.tables(), service)?;
-        Ok(slots.is_some_and(|slots| slots.is_base(real, clock)))
+        Ok(slots.is_some_and(|slots| slots.bases(clock).contains_key(&real)))
     }
 
     /// Passes over all flows once.

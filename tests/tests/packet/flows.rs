@@ -202,6 +202,23 @@ fn more_flows_than_fit_push_out_the_oldest_and_are_all_served() {
     assert!(plane.flows() <= 1024);
 }
 
+/// What is not written down cannot be filled: not by any number of clients, nor by those that only send SYNs.
+#[rstest]
+fn in_peace_a_flood_writes_nothing_down(
+    #[values(Dr, Tun, Nat)] method: lb_userspace::control::model::Forward,
+    #[values(tcp(CLIENT, SERVICE).syn(), tcp(CLIENT, SERVICE), tcp(CLIENT, SERVICE).rst(), udp(CLIENT, SERVICE))]
+    sent: Frame,
+) {
+    let reals = |pool: Pool| (1..=3).fold(pool, |pool, n| pool.real(method, RealServer::by(method, n)));
+    let mut plane = TestPlane::new(&[reals(tcp_service()), reals(udp_service())]);
+    for n in 0..20_000u32 {
+        let client = SocketAddrV4::new((0xc612_0000 + n).into(), 1024 + (n % 60_000) as u16);
+        let (action, _) = plane.try_bytes(&sent.clone().from(client).bytes());
+        assert_eq!(action, lb_tests::packet::Action::Tx);
+    }
+    assert_eq!(plane.flows(), 0);
+}
+
 #[test]
 fn services_and_protocols_have_flows_of_their_own() {
     let mut plane = TestPlane::new(&[

@@ -43,6 +43,7 @@ fn real(address: &str, forward: Forward, weight: u32) -> RealView {
         active_flows: 0,
         inactive_flows: 0,
         persistent_clients: 0,
+        slots: 0,
     }
 }
 
