@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn reduces_into_the_range() {
-        assert_eq!(reduce(u32::MAX, 65537), 65536);
-        assert_eq!(reduce(0, 65537), 0);
+        assert_eq!(reduce(u32::MAX, 65536), 65535);
+        assert_eq!(reduce(0, 65536), 0);
         assert_eq!(reduce(u32::MAX, 1), 0);
     }
 }

@@ -70,6 +70,7 @@ impl Stop {
 
 /// The director: forwards what is for a service, and passes everything else untouched.
 #[xdp]
+#[inline(always)]
 pub fn director(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let stop = match direct(&frame) {
@@ -109,6 +110,7 @@ fn direct(frame: &Frame) -> Result<u32, Stop> {
 
 /// Takes the tunnel's outer header off, on a real server.
 #[xdp]
+#[inline(always)]
 pub fn decap(ctx: XdpContext) -> u32 {
     decap::strip(&Frame::new(&ctx));
     xdp_action::XDP_PASS

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray},
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::btf_map,
 };
@@ -13,9 +13,9 @@ use lb_common::{
     reason::Reason,
     schedule::threshold,
     schema::{
-        AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load, Locality,
-        LocalityKey, Move, Moves, Real, Service, ServiceKey, Settings, Source, SourceKey, Table, Timeouts,
-        WayBack,
+        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
+        Locality, LocalityKey, Move, MoveBlock, Real, Service, ServiceKey, Settings, Source, SourceKey,
+        Timeouts, WayBack,
     },
     track,
     wire::Be32,
@@ -37,13 +37,13 @@ static SERVICES: HashMap<ServiceKey, Service, 1> = HashMap::new();
 #[btf_map]
 static REALS: Array<Real, 2> = Array::new();
 
-/// Tables of the schedulers by service id: real ids. One element per table, so that one system call fills it.
+/// Tables of the schedulers, block by block: real ids.
 #[btf_map]
-static TABLES: ArrayOfMaps<Array<Table, 1>, 2> = ArrayOfMaps::new();
+static TABLES: Array<Block, 2> = Array::new();
 
-/// Moved slots by service id, see [`lb_common::slot`].
+/// Moved slots, see [`lb_common::slot`]; the same blocks.
 #[btf_map]
-static MOVES: ArrayOfMaps<Array<Moves, 1>, 2> = ArrayOfMaps::new();
+static MOVES: Array<MoveBlock, 2> = Array::new();
 
 /// The position of rotating schedulers by service id.
 #[btf_map]
@@ -157,21 +157,19 @@ pub fn real(id: u32) -> Option<&'static Real> {
     REALS.get(id).filter(|real| real.exists())
 }
 
-/// The real id in that entry of a service's table; [`lb_common::schema::UNSET`] if there is none.
+/// The real id in that entry of the table that begins with block `first`; [`lb_common::schema::UNSET`] if there is
+/// none.
 #[inline(always)]
-pub fn table_entry(service: u32, index: u32) -> Option<u32> {
-    let table = TABLES.get_value(service, &0)?;
-    // LLVM may know that the index is in range and would delete the check in `get`; the verifier does not
-    // know and needs it.
-    table.0.get(core::hint::black_box(index as usize)).copied()
+pub fn table_entry(first: u32, index: u32) -> Option<u32> {
+    let block = TABLES.get(first.wrapping_add(index / BLOCK))?;
+    block.0.get((index % BLOCK) as usize).copied()
 }
 
 /// The move of a slot that is marked as moved.
 #[inline(always)]
-pub fn slot_move(service: u32, index: u32) -> Option<Move> {
-    let moves = MOVES.get_value(service, &0)?;
-    // As in `table_entry`.
-    moves.0.get(core::hint::black_box(index as usize)).copied()
+pub fn slot_move(first: u32, index: u32) -> Option<Move> {
+    let block = MOVES.get(first.wrapping_add(index / BLOCK))?;
+    block.0.get((index % BLOCK) as usize).copied()
 }
 
 /// Takes the next position of a rotating scheduler.
@@ -278,11 +276,13 @@ pub fn remember_client(key: &ClientKey, client: &Client) {
     let _ = CLIENTS.insert(key, client, 0);
 }
 
-/// Where the connections to a destination go.
+/// Reads where the connections to a destination go, if that is known. In place: the stack is small.
 #[inline(always)]
-pub fn locality(key: &LocalityKey) -> Option<Locality> {
+pub fn read_locality(key: &LocalityKey, locality: &mut Locality) {
     // SAFETY: copied out before any other map call.
-    unsafe { LOCALITIES.get(key) }.copied()
+    if let Some(known) = unsafe { LOCALITIES.get(key) } {
+        *locality = *known;
+    }
 }
 
 /// Records where the connections to a destination go. A failed insert costs locality, not the packet.

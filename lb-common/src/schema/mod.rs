@@ -22,16 +22,22 @@ pub use fragment::{Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
 pub use real::{Method, Real};
-pub use service::{Move, Moves, Scheduler, Service, ServiceKey, Table, Tracking};
+pub use service::{Block, Move, MoveBlock, Scheduler, Service, ServiceKey, Tracking};
 pub use settings::{Settings, Timeouts};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
-/// Slots of a scheduler's table. A prime, so that every permutation of Maglev visits every slot
-/// (Eisenbud et al., "Maglev", NSDI 2016, section 3.4).
-pub const TABLE_SIZE: u32 = 65537;
+/// Entries of a block. A service's table is one block or several in a row.
+pub const BLOCK: u32 = 4096;
+
+/// Entries of the largest table.
+///
+/// Tables that are hashed into have a power of two of them, so that a slot of a small table is a run of slots of a larger
+/// one: a table can grow without moving a flow. (The paper on Maglev takes a prime; with a power of two every odd
+/// skip visits every slot.)
+pub const LARGEST_TABLE: u32 = 16 * BLOCK;
 
 /// An id of a service or real that names none: ids start at 1.
 pub const UNSET: u32 = 0;

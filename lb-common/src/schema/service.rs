@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Virtual services, and the tables by which they choose a real.
 
-#[cfg(feature = "user")]
-use super::UNSET;
-use super::{TABLE_SIZE, layout};
+use super::{BLOCK, layout};
 use crate::wire::{Be16, Be32};
 
 /// Key of `SERVICES`: a virtual service as it appears on the wire.
@@ -38,8 +36,10 @@ impl ServiceKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Service {
-    /// Which table and which counters are this service's. Never 0.
+    /// Which reals and which counters are this service's. Never 0.
     pub id: u32,
+    /// The first block of its table.
+    pub first: u32,
     /// How many entries of the table are in use; 0 when no real can take a connection.
     pub slots: u32,
     /// How a new connection picks a real: a [`Scheduler`].
@@ -53,7 +53,7 @@ pub struct Service {
     /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`].
     pub flags: u32,
 }
-layout!(Service, size: 28, align: 4);
+layout!(Service, size: 32, align: 4);
 
 impl Service {
     /// The hash covers ports: `mh-port`, `sh-port`.
@@ -75,12 +75,12 @@ impl Service {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Tracking {
-    /// Those that a pool change could hurt (see [`crate::slot`]), and those of nat reals, whose replies need
-    /// the way back. Only for schedulers that hash.
+    /// Those that a pool change could hurt (see [`crate::slot`]), and those of nat reals that services share, whose
+    /// replies do not name the service. Only for schedulers that hash.
     Auto = 0,
     /// Every flow.
     Full = 1,
-    /// None, but those of nat reals: a pool change moves living flows. Only for schedulers that hash.
+    /// None, but those of shared nat reals: a pool change moves living flows. Only for schedulers that hash.
     None = 2,
 }
 
@@ -125,13 +125,13 @@ impl Scheduler {
     }
 }
 
-/// Value of the one element of a service's table in `TABLES`: real ids, of which the first
-/// [`Service::slots`] are in use. The daemon rewrites it in place, an entry at a time, so that a packet sees
-/// either the old or the new real. An id with [`crate::slot::MOVED`] set has an entry in [`Moves`].
+/// Value of `TABLES`: a part of a service's table, which is as many blocks in a row from [`Service::first`] on as hold its
+/// [`Service::slots`] entries. An entry is a real's id. The daemon rewrites them in place, so that a packet sees
+/// either the old or the new real. An id with [`crate::slot::MOVED`] set has an entry in [`MoveBlock`].
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub struct Table(pub [u32; TABLE_SIZE as usize]);
-layout!(Table, size: 262_148, align: 4);
+pub struct Block(pub [u32; BLOCK as usize]);
+layout!(Block, size: 16_384, align: 4);
 
 /// A moved slot, see [`crate::slot`].
 #[repr(C)]
@@ -144,41 +144,9 @@ pub struct Move {
 }
 layout!(Move, size: 8, align: 4);
 
-/// Value of the one element of a service's moves in `MOVES`, made when the service's pool changes for the first
-/// time. Written by the daemon alone, each slot's move before the slot itself.
+/// Value of `MOVES`: the moves of the slots in the block of the same number. Written by the daemon alone, each
+/// slot's move before the slot itself; what no slot is marked for means nothing.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub struct Moves(pub [Move; TABLE_SIZE as usize]);
-layout!(Moves, size: 524_296, align: 4);
-
-#[cfg(feature = "user")]
-impl Moves {
-    /// Moves of nothing. On the heap, as [`Table::boxed`].
-    ///
-    /// # Panics
-    /// Never: the slice has the table's length.
-    #[must_use]
-    pub fn boxed() -> Box<Self> {
-        let moves = vec![Move::default(); TABLE_SIZE as usize].into_boxed_slice();
-        let moves: Box<[Move; TABLE_SIZE as usize]> =
-            moves.try_into().expect("the slice has the table's length");
-        // SAFETY: `Moves` is `repr(transparent)` over the array.
-        unsafe { Box::from_raw(Box::into_raw(moves).cast()) }
-    }
-}
-
-#[cfg(feature = "user")]
-impl Table {
-    /// A table that names no real. On the heap: it is too large for most stacks.
-    ///
-    /// # Panics
-    /// Never: the slice has the table's length.
-    #[must_use]
-    pub fn boxed() -> Box<Self> {
-        let slots = vec![UNSET; TABLE_SIZE as usize].into_boxed_slice();
-        let slots: Box<[u32; TABLE_SIZE as usize]> =
-            slots.try_into().expect("the slice has the table's length");
-        // SAFETY: `Table` is `repr(transparent)` over the array.
-        unsafe { Box::from_raw(Box::into_raw(slots).cast()) }
-    }
-}
+pub struct MoveBlock(pub [Move; BLOCK as usize]);
+layout!(MoveBlock, size: 32_768, align: 4);

@@ -24,37 +24,38 @@ const SHRINK: u32 = track::ticks_of_seconds(lblcr::SHRINK_SECONDS);
 #[repr(C)]
 struct Look {
     service: u32,
-    size: u32,
     set: Locality,
     /// The first place without a usable real.
-    free: u32,
-    best_at: u32,
-    worst_at: u32,
+    free: u16,
+    best_at: u16,
+    worst_at: u16,
+    /// How many usable reals there are.
+    size: u16,
     best: Candidate,
     worst: Candidate,
 }
 
 /// No place in a set.
-const NOWHERE: u32 = LARGEST_SET as u32;
+const NOWHERE: u16 = LARGEST_SET as u16;
 
 /// The real for a new connection; `replicates` keeps a set of reals for each destination, not one.
 #[inline(always)]
 pub fn choose(service: &Service, key: &FlowKey, replicates: bool) -> u32 {
     let place = LocalityKey { service: service.id, destination: key.destination };
     let now = tables::now();
-    let set = tables::locality(&place).unwrap_or(Locality { reals: [UNSET; LARGEST_SET], changed: now });
     let mut look = Look {
         service: service.id,
-        size: 0,
-        set,
+        set: Locality { reals: [UNSET; LARGEST_SET], changed: now },
         free: NOWHERE,
         best_at: NOWHERE,
         worst_at: NOWHERE,
+        size: 0,
         best: Candidate::default(),
         worst: Candidate::default(),
     };
+    tables::read_locality(&place, &mut look.set);
     // SAFETY: the callback is a function of this program and gets the pointer to `look`, which outlives the loop.
-    unsafe { bpf_loop(NOWHERE, look_at as *mut c_void, (&raw mut look).cast(), 0) };
+    unsafe { bpf_loop(NOWHERE.into(), look_at as *mut c_void, (&raw mut look).cast(), 0) };
     if look.size > 1 && track::age(look.set.changed, now) > SHRINK && look.worst_at != look.best_at {
         put(&mut look.set, look.worst_at, UNSET);
         look.set.changed = now;
@@ -84,9 +85,10 @@ pub fn choose(service: &Service, key: &FlowKey, replicates: bool) -> u32 {
 }
 
 /// Looks at one real of a set.
-unsafe extern "C" fn look_at(i: u32, look: *mut c_void) -> c_long {
+unsafe extern "C" fn look_at(round: u32, look: *mut c_void) -> c_long {
     // SAFETY: `choose` gave the pointer, and nobody else has it.
     let look = unsafe { &mut *look.cast::<Look>() };
+    let i = round as u16;
     let Some(id) = at(&look.set, i) else { return 1 };
     match member(look.service, id) {
         Some(candidate) => {
@@ -106,12 +108,12 @@ unsafe extern "C" fn look_at(i: u32, look: *mut c_void) -> c_long {
 
 /// The real at a place of a set. The index hides from LLVM, which would delete the check that the verifier needs.
 #[inline(always)]
-fn at(set: &Locality, place: u32) -> Option<u32> {
+fn at(set: &Locality, place: u16) -> Option<u32> {
     set.reals.get(core::hint::black_box(place as usize)).copied()
 }
 
 #[inline(always)]
-fn put(set: &mut Locality, place: u32, id: u32) {
+fn put(set: &mut Locality, place: u16, id: u32) {
     if let Some(real) = set.reals.get_mut(core::hint::black_box(place as usize)) {
         *real = id;
     }

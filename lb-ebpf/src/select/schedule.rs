@@ -46,7 +46,7 @@ pub extern "C" fn schedule(service: *const Service, key: *const FlowKey) -> u32 
     }
     match service.scheduler {
         ROTATE => match tables::next_position(service.id) {
-            Some(position) => walk(service, position, next_turn),
+            Some(position) => walk(service, place(position, service.slots), next_turn),
             None => UNSET,
         },
         TWOS => of_two(service),
@@ -61,12 +61,14 @@ pub extern "C" fn schedule(service: *const Service, key: *const FlowKey) -> u32 
 #[repr(C)]
 pub struct Walk {
     service: u32,
+    /// The table's first block.
+    first: u32,
     slots: u32,
     scheduler: u32,
     /// The real that was found, or [`UNSET`].
     found: u32,
-    /// Where the walk begins.
-    start: u64,
+    /// The place in the table where the walk begins.
+    start: u32,
     best: Candidate,
 }
 
@@ -75,14 +77,15 @@ type Visit = unsafe extern "C" fn(u32, *mut c_void) -> c_long;
 
 /// Walks over the whole table from `start` on, and returns what was found.
 #[inline(always)]
-fn walk(service: &Service, start: u64, visit: Visit) -> u32 {
+fn walk(service: &Service, start: u32, visit: Visit) -> u32 {
     walk_by(service, service.scheduler, start, visit)
 }
 
 #[inline(always)]
-fn walk_by(service: &Service, scheduler: u32, start: u64, visit: Visit) -> u32 {
+fn walk_by(service: &Service, scheduler: u32, start: u32, visit: Visit) -> u32 {
     let mut walk = Walk {
         service: service.id,
+        first: service.first,
         slots: service.slots,
         scheduler,
         found: UNSET,
@@ -94,11 +97,16 @@ fn walk_by(service: &Service, scheduler: u32, start: u64, visit: Visit) -> u32 {
     walk.found
 }
 
-/// A real that takes new connections, by its place in the table.
+/// The real id at a place of the table that begins with block `first`.
 #[inline(always)]
-fn usable(service: u32, index: u32) -> Option<(u32, &'static Real)> {
+fn entry(first: u32, index: u32) -> Option<u32> {
     // While a service changes from hashing to another scheduler, its table may still have marks of moved slots.
-    let id = tables::table_entry(service, index)? & !MOVED;
+    Some(tables::table_entry(first, index)? & !MOVED)
+}
+
+/// The real of that id, if it is the service's and takes new connections.
+#[inline(always)]
+fn usable(service: u32, id: u32) -> Option<&'static Real> {
     let real = tables::real(id)?;
     if real.service != service
         || real.weight == 0
@@ -107,7 +115,18 @@ fn usable(service: u32, index: u32) -> Option<(u32, &'static Real)> {
     {
         return None;
     }
-    Some((id, real))
+    Some(real)
+}
+
+/// Ends the walk at that place if its real takes new connections.
+#[inline(always)]
+fn stop_at(walk: &mut Walk, index: u32) -> c_long {
+    let Some(id) = entry(walk.first, index) else { return 0 };
+    if usable(walk.service, id).is_none() {
+        return 0;
+    }
+    walk.found = id;
+    1
 }
 
 /// A real as a scheduler sees it.
@@ -116,44 +135,39 @@ pub fn candidate(id: u32, real: &Real) -> Candidate {
     Load::candidate(tables::load(id), real.weight)
 }
 
+/// The entry of a table of `slots` at that position of an endless round.
+#[inline(always)]
+const fn place(position: u64, slots: u32) -> u32 {
+    if slots == 0 { 0 } else { (position % slots as u64) as u32 }
+}
+
 /// The next turn of `rr` and `wrr` whose real takes connections. The walk has taken the first position already.
 unsafe extern "C" fn next_turn(round: u32, walk: *mut c_void) -> c_long {
     // SAFETY: `walk_by` gave the pointer, and nobody else has it.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
-    let position =
-        if round == 0 { walk.start } else { tables::next_position(walk.service).unwrap_or(walk.start) };
-    let slots = u64::from(walk.slots);
-    if slots == 0 {
-        return 1;
-    }
-    match usable(walk.service, (position % slots) as u32) {
-        Some((id, _)) => {
-            walk.found = id;
-            1
-        }
-        None => 0,
-    }
+    let index = if round == 0 {
+        walk.start
+    } else {
+        tables::next_position(walk.service).map_or(walk.start, |position| place(position, walk.slots))
+    };
+    stop_at(walk, index)
 }
 
 /// The next slot from the hashed one on whose real takes connections.
 unsafe extern "C" fn next_slot(round: u32, walk: *mut c_void) -> c_long {
     // SAFETY: as in `next_turn`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
-    let index = (walk.start as u32).wrapping_add(round);
-    match usable(walk.service, if index >= walk.slots { index - walk.slots } else { index }) {
-        Some((id, _)) => {
-            walk.found = id;
-            1
-        }
-        None => 0,
-    }
+    let index = walk.start.wrapping_add(round);
+    stop_at(walk, if index >= walk.slots { index - walk.slots } else { index })
 }
 
 /// Keeps the better real.
 unsafe extern "C" fn compare(round: u32, walk: *mut c_void) -> c_long {
     // SAFETY: as in `next_turn`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
-    if let Some((id, real)) = usable(walk.service, round) {
+    if let Some(id) = entry(walk.first, round)
+        && let Some(real) = usable(walk.service, id)
+    {
         let candidate = candidate(id, real);
         if better(walk.scheduler, &walk.best, &candidate) {
             walk.best = candidate;
@@ -167,13 +181,14 @@ unsafe extern "C" fn compare(round: u32, walk: *mut c_void) -> c_long {
 unsafe extern "C" fn find_idle(round: u32, walk: *mut c_void) -> c_long {
     // SAFETY: as in `next_turn`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
-    match usable(walk.service, round) {
-        Some((id, real)) if lblc::idle_enough(&candidate(id, real)) => {
-            walk.found = id;
-            1
-        }
-        _ => 0,
+    if let Some(id) = entry(walk.first, round)
+        && let Some(real) = usable(walk.service, id)
+        && lblc::idle_enough(&candidate(id, real))
+    {
+        walk.found = id;
+        return 1;
     }
+    0
 }
 
 /// The rule of a scheduler.
@@ -214,13 +229,16 @@ fn by_hash(service: &Service, key: &FlowKey) -> u32 {
     if !tables::is_overloaded(slot.now(), real) {
         return slot.now();
     }
-    if service.is(Service::FALLBACK) { walk(service, u64::from(slot.index), next_slot) } else { OVERLOADED }
+    if service.is(Service::FALLBACK) { walk(service, slot.index, next_slot) } else { OVERLOADED }
 }
 
 /// The less loaded of two random turns. If neither takes connections, whoever does.
 #[inline(always)]
 fn of_two(service: &Service) -> u32 {
-    let draw = || usable(service.id, lb_common::hash::reduce(tables::random(), service.slots));
+    let draw = || {
+        let id = entry(service.first, lb_common::hash::reduce(tables::random(), service.slots))?;
+        Some((id, usable(service.id, id)?))
+    };
     match (draw(), draw()) {
         (Some((one, first)), Some((other, second))) => {
             if twos::better(&candidate(one, first), &candidate(other, second)) { other } else { one }

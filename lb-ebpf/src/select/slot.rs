@@ -25,7 +25,7 @@ impl Slot {
             return Err(Reason::NoReal);
         }
         let index = tables::slot_of(service, key);
-        let entry = tables::table_entry(service.id, index).ok_or(Reason::NoReal)?;
+        let entry = tables::table_entry(service.first, index).ok_or(Reason::NoReal)?;
         Ok(Self { index, entry })
     }
 
@@ -47,7 +47,7 @@ impl Slot {
         if !self.is_moved() || service.tracking != Tracking::Auto as u32 {
             return (self.now(), false);
         }
-        let Some(moved) = tables::slot_move(service.id, self.index) else { return (self.now(), false) };
+        let Some(moved) = tables::slot_move(service.first, self.index) else { return (self.now(), false) };
         let timeout = track::longest_timeout(protocol, &tables::timeouts());
         let choice = slot::choose(self.now(), moved.base, moved.since, now, timeout, opens);
         (choice.real, choice.record)

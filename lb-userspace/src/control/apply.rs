@@ -10,7 +10,8 @@ use std::{
 
 use lb_common::{
     reason::Reason,
-    schema::{AddressUse, Counters, Flow, FlowKey, Moves, Real, Service, Source, Timeouts, Tracking},
+    schema::{AddressUse, Counters, Flow, FlowKey, Real, Service, Source, Timeouts, Tracking},
+    slot::MOVED,
     track,
     wire::Be16,
 };
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     dataplane::{TableError, Tables},
-    schedule::{self, TableSpec},
+    schedule::{Span, TableSpec},
 };
 
 /// What the maps told while a plan was carried out.
@@ -104,7 +105,7 @@ fn apply_step(
                 Ok(())
             }
         }
-        Step::PutTable { service, spec, before } => put_table(tables, *service, spec, before.as_ref(), time),
+        Step::PutTable { spec, before, .. } => put_table(tables, spec, before.as_ref(), time),
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
         Step::PutSource { key, source } => tables.put_source(key, source),
         Step::PutService { key, service, new } => {
@@ -132,22 +133,22 @@ fn apply_step(
 /// Writes a table: whole, or, where only endangered flows are tracked, so that no living flow moves.
 fn put_table(
     tables: &mut Tables,
-    service: u32,
     spec: &TableSpec,
     before: Option<&Service>,
     time: Time<'_>,
 ) -> Result<(), TableError> {
-    let turns = schedule::fill(&spec.turns());
+    let turns = spec.table();
+    let first = spec.span.first;
     if spec.tracking != Tracking::Auto {
-        return tables.put_table(service, &turns);
+        return tables.put_table(first, &turns);
     }
     let alive = spec.pool.iter().map(|entry| entry.id).collect();
     let old = match before {
-        Some(_) => read_slots(tables, service)?,
+        Some(service) => Some((read_slots(tables, Span::from(service))?, service)),
         None => None,
     };
-    let slots = slots::transition(old, before, turns.clone(), &alive, time.clock(spec.protocol));
-    write_slots(tables, service, &slots)?;
+    let slots = slots::transition(old, turns.clone(), &alive, time.clock(spec.protocol));
+    write_slots(tables, first, &slots)?;
     if slots.moved() == 0 {
         return Ok(());
     }
@@ -155,7 +156,7 @@ fn put_table(
     // while this was written is counted by now: a program takes microseconds.
     thread::sleep(PROGRAM);
     if was_never_asked(tables, spec)? {
-        return write_slots(tables, service, &Slots::steady(turns));
+        return write_slots(tables, first, &Slots::steady(turns));
     }
     Ok(())
 }
@@ -164,7 +165,10 @@ fn put_table(
 const PROGRAM: Duration = Duration::from_millis(2);
 
 /// Whether no packet ever went to a real of the pool, so that no flow can be on one.
-fn was_never_asked(tables: &Tables, spec: &TableSpec) -> Result<bool, TableError> {
+///
+/// # Errors
+/// [`TableError`] if a map cannot be read.
+pub fn was_never_asked(tables: &Tables, spec: &TableSpec) -> Result<bool, TableError> {
     for entry in &spec.pool {
         if tables.counters(entry.id)?.packets_in > 0 {
             return Ok(false);
@@ -173,25 +177,27 @@ fn was_never_asked(tables: &Tables, spec: &TableSpec) -> Result<bool, TableError
     Ok(true)
 }
 
-/// The slots of a service, if it has a table.
+/// The slots of a service.
 ///
 /// # Errors
 /// [`TableError`] if a map cannot be read.
-pub fn read_slots(tables: &mut Tables, service: u32) -> Result<Option<Slots>, TableError> {
-    let Some(table) = tables.table(service)? else { return Ok(None) };
-    let moves = tables.moves(service)?.unwrap_or_else(Moves::boxed);
-    Ok(Some(Slots { table, moves }))
+pub fn read_slots(tables: &Tables, span: Span) -> Result<Slots, TableError> {
+    let table = tables.table(span.first, span.slots)?;
+    if table.iter().all(|entry| entry & MOVED == 0) {
+        return Ok(Slots::steady(table));
+    }
+    Ok(Slots { moves: tables.moves(span.first, span.slots)?, table })
 }
 
-/// Writes the slots of a service: a slot's move before the slot itself, so that no program sees a mark without it.
+/// Writes the slots of a service from block `first` on: a slot's move before the slot itself, so that no program sees a mark without it.
 ///
 /// # Errors
 /// [`TableError`] if a map cannot be written.
-pub fn write_slots(tables: &mut Tables, service: u32, slots: &Slots) -> Result<(), TableError> {
+pub fn write_slots(tables: &mut Tables, first: u32, slots: &Slots) -> Result<(), TableError> {
     if slots.moved() > 0 {
-        tables.put_moves(service, &slots.moves)?;
+        tables.put_moves(first, &slots.moves)?;
     }
-    tables.put_table(service, &slots.table)
+    tables.put_table(first, &slots.table)
 }
 
 /// Notes whose the replies of a real's flows are, now that its address and port alone do not say so any more.

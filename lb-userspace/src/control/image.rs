@@ -3,29 +3,26 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use lb_common::{
     schema::{
         self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
-        UNSET,
     },
     track,
     wire::{Be16, Be32, MacPair},
 };
 
 use super::{
-    model::{
-        Desired, Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, SchedulerFlag, Service,
-        ServiceId, Tracking,
-    },
+    ids::Ids,
+    model::{Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, SchedulerFlag, Service, Tracking},
     neighbours::{NextHop, Resolution},
 };
 use crate::{
     dataplane::{TableError, Tables},
-    schedule::{Entry, TableSpec},
+    schedule::TableSpec,
 };
 
 /// What the maps hold, or should hold.
@@ -46,73 +43,6 @@ pub struct Image {
 /// A value of `SOURCES`, comparable.
 pub type SourceValue = Source;
 
-/// Which ids are whose. Ids outlive a change of a service or real, and are used again only after it has gone.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Ids {
-    /// By service.
-    pub services: HashMap<ServiceId, u32>,
-    /// By service id, RIP and port.
-    pub reals: HashMap<(u32, SocketAddr), u32>,
-}
-
-impl Ids {
-    /// The ids that are in the maps of an earlier run, whose groups were `groups`.
-    #[must_use]
-    pub fn of(image: &Image, groups: &BTreeMap<GroupId, BTreeSet<Endpoint>>) -> Self {
-        let service = |(key, value): (&ServiceKey, &ServiceValue)| {
-            let endpoint = endpoint(key)?;
-            let group = groups.iter().find(|(_, members)| members.contains(&endpoint));
-            let id =
-                group.map_or(ServiceId::Endpoint(endpoint), |(group, _)| ServiceId::Group { group: *group });
-            Some((id, value.id))
-        };
-        let real = |(id, value): (&u32, &RealValue)| ((value.service, real_address(value)), *id);
-        Self {
-            services: image.services.iter().filter_map(service).collect(),
-            reals: image.reals.iter().map(real).collect(),
-        }
-    }
-
-    /// The ids for `desired`: old ones stay, new ones are the lowest free.
-    ///
-    /// Ids that `self` has are not given to others, so that nothing new takes the place of what is just going.
-    #[must_use]
-    pub fn allocate(&self, desired: &Desired) -> Self {
-        let mut used: BTreeSet<u32> = self.services.values().copied().collect();
-        let mut used_reals: BTreeSet<u32> = self.reals.values().copied().collect();
-        let mut ids = Self::default();
-        for (id, service) in &desired.services {
-            let number = self.services.get(id).copied().unwrap_or_else(|| take_lowest(&mut used));
-            ids.services.insert(*id, number);
-            for (address, _) in service.all_reals() {
-                let key = (number, *address);
-                let real = self.reals.get(&key).copied().unwrap_or_else(|| take_lowest(&mut used_reals));
-                ids.reals.insert(key, real);
-            }
-        }
-        ids
-    }
-
-    /// The id of a real.
-    #[must_use]
-    pub fn real(&self, service: &ServiceId, address: &SocketAddr) -> Option<u32> {
-        self.reals.get(&(*self.services.get(service)?, *address)).copied()
-    }
-}
-
-/// The lowest id that is not in use, which is from now on.
-fn take_lowest(used: &mut BTreeSet<u32>) -> u32 {
-    let mut candidate = UNSET + 1;
-    for id in used.iter() {
-        if *id > candidate {
-            break;
-        }
-        candidate = id + 1;
-    }
-    used.insert(candidate);
-    candidate
-}
-
 impl Image {
     /// Compiles services to what the maps should hold. `ids` has an id for each of them.
     #[must_use]
@@ -122,7 +52,7 @@ impl Image {
         for (id, service) in &desired.services {
             let Some(&number) = ids.services.get(id) else { continue };
             let endpoints = desired.endpoints(id);
-            let spec = table_spec(id, &endpoints, service, ids);
+            let spec = ids.table_spec(id, &endpoints, service);
             let value = service_value(number, service, &spec);
             image.tables.insert(number, spec);
             for key in endpoints.iter().filter_map(service_key) {
@@ -240,32 +170,15 @@ fn source_key(rip: Be32, real: &SocketAddr, endpoint: &Endpoint) -> SourceKey {
     SourceKey::new(rip, Be16::new(port), endpoint.protocol.number())
 }
 
-fn table_spec(id: &ServiceId, endpoints: &[Endpoint], service: &Service, ids: &Ids) -> TableSpec {
-    let entry = |(address, real): (&SocketAddr, &super::model::Real)| {
-        Some(Entry { id: ids.real(id, address)?, address: *address, weight: real.weight })
-    };
-    // Slots may still name those that are leaving.
-    let leaving = service
-        .leaving
-        .iter()
-        .filter_map(|(address, _)| Some(Entry { id: ids.real(id, address)?, address: *address, weight: 0 }));
-    TableSpec {
-        scheduler: service.scheduler,
-        tracking: tracking(service),
-        protocol: longest_lived(endpoints),
-        // IPVS walks the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
-        pool: service.reals.iter().rev().filter_map(entry).chain(leaving).collect(),
-    }
-}
-
 /// The protocol whose flows live longest: that of all flows but for groups of both.
-fn longest_lived(endpoints: &[Endpoint]) -> u8 {
+pub(super) fn longest_lived(endpoints: &[Endpoint]) -> u8 {
     let tcp = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Tcp);
     if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }
 }
 
 /// What the programs track: whoever counts connections, takes turns or keeps clients together must know every flow.
-fn tracking(service: &Service) -> schema::Tracking {
+#[must_use]
+pub fn tracking(service: &Service) -> schema::Tracking {
     let counts = service.reals.values().any(|real| real.upper > 0);
     if !service.scheduler.hashes() || service.persistence.is_some() || counts {
         return schema::Tracking::Full;
@@ -291,7 +204,8 @@ fn service_value(id: u32, service: &Service, spec: &TableSpec) -> ServiceValue {
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
     ServiceValue {
         id,
-        slots: spec.slots(),
+        first: spec.span.first,
+        slots: spec.span.slots,
         scheduler: service.scheduler.programs() as u32,
         tracking: spec.tracking as u32,
         persistent,

@@ -6,17 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    schema::{Move, Moves, Scheduler, Service, Table, Tracking},
+    schema::{Move, Scheduler, Service, Tracking},
     slot::{self, MOVED, Slot},
     track,
 };
 
+use crate::schedule::stretched;
+
 /// A table and the moves of its moved slots.
 pub struct Slots {
     /// What `TABLES` holds for the service.
-    pub table: Box<Table>,
-    /// What `MOVES` holds for it.
-    pub moves: Box<Moves>,
+    pub table: Vec<u32>,
+    /// What `MOVES` holds for it, slot by slot.
+    pub moves: Vec<Move>,
 }
 
 /// When a change happens, and how long flows live.
@@ -31,12 +33,20 @@ pub struct Clock {
 impl Slots {
     /// Slots that stand still.
     #[must_use]
-    pub fn steady(table: Box<Table>) -> Self {
-        Self { table, moves: Moves::boxed() }
+    pub fn steady(table: Vec<u32>) -> Self {
+        Self { moves: vec![Move::default(); table.len()], table }
+    }
+
+    /// The same in a table of `length` slots, a multiple of what there are: each slot becomes a run of slots.
+    fn stretched(self, length: usize) -> Self {
+        if self.table.len() == length {
+            return self;
+        }
+        Self { table: stretched(&self.table, length), moves: stretched(&self.moves, length) }
     }
 
     fn get(&self, index: usize) -> Slot {
-        let (entry, moved) = (self.table.0[index], self.moves.0[index]);
+        let (entry, moved) = (self.table[index], self.moves[index]);
         let now = entry & !MOVED;
         if entry & MOVED == 0 {
             return Slot::steady(now);
@@ -46,21 +56,21 @@ impl Slots {
 
     fn set(&mut self, index: usize, slot: Slot) {
         let Slot { now, base, moved } = slot;
-        self.table.0[index] = now | if moved.is_some() { MOVED } else { 0 };
-        self.moves.0[index] = Move { base, since: moved.unwrap_or(slot::LONG_AGO) };
+        self.table[index] = now | if moved.is_some() { MOVED } else { 0 };
+        self.moves[index] = Move { base, since: moved.unwrap_or(slot::LONG_AGO) };
     }
 
     /// How many slots are moved.
     #[must_use]
     pub fn moved(&self) -> u32 {
-        self.table.0.iter().filter(|entry| **entry & MOVED != 0).count() as u32
+        self.table.iter().filter(|entry| **entry & MOVED != 0).count() as u32
     }
 
     /// Moves the slots to what `turns` says. `alive` are the reals of the pool: flows of others are gone.
-    pub fn move_to(&mut self, turns: &Table, alive: &BTreeSet<u32>, clock: Clock) {
-        for index in 0..self.table.0.len() {
+    pub fn move_to(&mut self, turns: &[u32], alive: &BTreeSet<u32>, clock: Clock) {
+        for (index, turn) in turns.iter().enumerate() {
             let old = self.get(index);
-            let mut new = old.moved_to(turns.0[index], clock.tick, clock.timeout);
+            let mut new = old.moved_to(*turn, clock.tick, clock.timeout);
             if !alive.contains(&new.base) {
                 new = new.without_base();
             }
@@ -72,7 +82,7 @@ impl Slots {
 
     /// Marks every slot as moved just now, because its flows are written down, and not all on its real.
     pub fn distrust(&mut self, clock: Clock) {
-        for index in 0..self.table.0.len() {
+        for index in 0..self.table.len() {
             let Slot { now, .. } = self.get(index);
             self.set(index, Slot { now, base: now, moved: Some(slot::since(clock.tick)) });
         }
@@ -82,7 +92,7 @@ impl Slots {
     #[must_use]
     pub fn bases(&self, clock: Clock) -> BTreeMap<u32, u32> {
         let mut bases = BTreeMap::new();
-        for slot in (0..self.table.0.len()).map(|index| self.get(index)) {
+        for slot in (0..self.table.len()).map(|index| self.get(index)) {
             let spoken = |at| at == slot::LONG_AGO || track::age(at, clock.tick) > clock.timeout;
             // When everybody has spoken, whoever is not written down is on `now`.
             let real = if slot.moved.is_some_and(spoken) { slot.now } else { slot.base };
@@ -95,7 +105,7 @@ impl Slots {
     /// anything changed.
     pub fn settle(&mut self, written: &BTreeMap<u32, BTreeSet<u32>>, clock: Clock) -> bool {
         let mut changed = false;
-        for index in 0..self.table.0.len() {
+        for index in 0..self.table.len() {
             let old = self.get(index);
             if old.moved.is_none() {
                 continue;
@@ -113,23 +123,27 @@ impl Slots {
 }
 
 /// What a service's slots become when its table is to be `turns`. `old` is what the maps hold for it, `before` what the
-/// service was (`None` if it is new).
+/// service was; `None` if it is new.
 #[must_use]
 pub fn transition(
-    old: Option<Slots>,
-    before: Option<&Service>,
-    turns: Box<Table>,
+    old: Option<(Slots, &Service)>,
+    turns: Vec<u32>,
     alive: &BTreeSet<u32>,
     clock: Clock,
 ) -> Slots {
-    let (Some(mut slots), Some(before)) = (old, before) else { return Slots::steady(turns) };
-    if !Scheduler::hashes(before.scheduler) {
+    // Without slots there was no real, so there are no flows.
+    let Some((slots, before)) = old.filter(|(slots, _)| !slots.table.is_empty()) else {
+        return Slots::steady(turns);
+    };
+    let was_written_down = before.tracking == Tracking::Full as u32;
+    if !Scheduler::hashes(before.scheduler) || !turns.len().is_multiple_of(slots.table.len()) {
         // Flows are written down, and the old table says nothing about them.
         let mut slots = Slots::steady(turns);
         slots.distrust(clock);
         return slots;
     }
-    if before.tracking == Tracking::Full as u32 {
+    let mut slots = slots.stretched(turns.len());
+    if was_written_down {
         slots.distrust(clock);
     }
     slots.move_to(&turns, alive, clock);
@@ -146,18 +160,15 @@ mod tests {
         Clock { tick, timeout: T }
     }
 
-    fn table(real: impl Fn(usize) -> u32) -> Box<Table> {
-        let mut table = Table::boxed();
-        for (index, slot) in table.0.iter_mut().enumerate() {
-            *slot = real(index);
-        }
-        table
+    fn table(real: impl Fn(usize) -> u32) -> Vec<u32> {
+        (0..4096).map(real).collect()
     }
 
     fn service(scheduler: Scheduler, tracking: Tracking) -> Service {
         Service {
             id: 1,
-            slots: 65537,
+            first: 0,
+            slots: 4096,
             scheduler: scheduler as u32,
             tracking: tracking as u32,
             persistent: 0,
@@ -168,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_new_service_stands_still() {
-        let slots = transition(None, None, table(|_| 1), &[1].into(), at(5));
+        let slots = transition(None, table(|_| 1), &[1].into(), at(5));
         assert_eq!(slots.moved(), 0);
     }
 
@@ -177,7 +188,7 @@ mod tests {
         let auto = service(Scheduler::Mh, Tracking::Auto);
         let old = Slots::steady(table(|_| 1));
         let turns = table(|index| if index < 10 { 2 } else { 1 });
-        let mut slots = transition(Some(old), Some(&auto), turns, &[1, 2].into(), at(5));
+        let mut slots = transition(Some((old, &auto)), turns, &[1, 2].into(), at(5));
         assert_eq!(slots.moved(), 10);
         assert_eq!(slots.get(3), Slot { now: 2, base: 1, moved: Some(5) });
 
@@ -195,7 +206,7 @@ mod tests {
     fn a_removed_real_is_nobodys_base() {
         let auto = service(Scheduler::Mh, Tracking::Auto);
         let old = Slots::steady(table(|index| 1 + (index % 2) as u32));
-        let slots = transition(Some(old), Some(&auto), table(|_| 1), &[1].into(), at(5));
+        let slots = transition(Some((old, &auto)), table(|_| 1), &[1].into(), at(5));
         assert_eq!(slots.get(1), Slot { now: 1, base: 1, moved: Some(5) });
         assert_eq!(slots.get(0), Slot::steady(1));
     }
@@ -204,9 +215,23 @@ mod tests {
     fn flows_that_were_written_down_are_believed_before_the_slot() {
         for before in [service(Scheduler::Rotate, Tracking::Full), service(Scheduler::Mh, Tracking::Full)] {
             let old = Slots::steady(table(|_| 1));
-            let slots = transition(Some(old), Some(&before), table(|_| 2), &[1, 2].into(), at(5));
-            assert_eq!(slots.moved(), 65537);
+            let slots = transition(Some((old, &before)), table(|_| 2), &[1, 2].into(), at(5));
+            assert_eq!(slots.moved(), 4096);
             assert_eq!(slots.get(0).now, 2);
         }
+    }
+
+    #[test]
+    fn a_table_grows_without_moving_a_flow() {
+        let auto = service(Scheduler::Mh, Tracking::Auto);
+        let mut old = Slots::steady(table(|index| 1 + (index % 2) as u32));
+        old.set(7, Slot { now: 2, base: 1, moved: Some(3) });
+        let turns: Vec<u32> = (0..8192).map(|index| if index == 9 { 3 } else { 1 + index / 2 % 2 }).collect();
+        let slots = transition(Some((old, &auto)), turns, &[1, 2, 3].into(), at(5));
+        assert_eq!(slots.table.len(), 8192);
+        assert_eq!(slots.get(8), Slot::steady(1), "half of slot 4");
+        assert_eq!(slots.get(9), Slot { now: 3, base: 1, moved: Some(5) }, "the other half");
+        assert_eq!((slots.get(14), slots.get(15)), (Slot { now: 2, base: 1, moved: Some(3) }, slots.get(14)));
+        assert_eq!(slots.moved(), 3);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::{
     reason::Reason,
-    schema::{Settings, Timeouts},
+    schema::{Settings, Timeouts, Tracking},
     track,
 };
 
@@ -18,9 +18,10 @@ use super::{change, ipvs::IpvsView};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
-        apply::{Time, apply},
-        image::{Ids, Image},
-        model::{Desired, Forward, Service, ServiceId, Tracking},
+        apply::{Time, apply, was_never_asked},
+        ids::{Ids, NoRoom},
+        image::{self, Image},
+        model::{Desired, Forward, Service, ServiceId},
         neighbours::{Neighbours, Resolution, Unresolved},
         plan::plan,
         state::State,
@@ -207,7 +208,7 @@ impl Director {
         self.may_leave_auto(&desired)?;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
-        let ids = self.ids.allocate(&desired);
+        let ids = self.allocate(&desired)?;
         let before = self.image.clone();
         let want = Image::compile(&desired, &ids, &next_hops);
         if let Err(error) = self.carry_out(&want) {
@@ -230,17 +231,31 @@ impl Director {
         Ok(())
     }
 
-    /// Refuses to leave `--tracking auto` where that would lose flows that nobody has written down.
+    /// The ids and blocks for `desired`.
+    pub(super) fn allocate(&self, desired: &Desired) -> Result<Ids, Failure> {
+        self.ids.allocate(desired, self.limits.blocks()).map_err(|no_room: NoRoom| {
+            Failure::failed(no_room.to_string()).hint(
+                "blocks grow with max-services and max-reals: raise one of them in [director], `xvs detach`, start again",
+            )
+        })
+    }
+
+    /// Refuses to leave `--tracking auto`, or to hash otherwise under it, where that would lose flows that nobody has
+    /// written down.
     fn may_leave_auto(&mut self, desired: &Desired) -> Result<(), Failure> {
-        let is_auto = |service: &Service| service.scheduler.hashes() && service.tracking == Tracking::Auto;
+        let is_auto = |service: &Service| image::tracking(service) == Tracking::Auto;
         for (id, old) in self.state.desired.services.clone() {
-            let Some(new) = desired.services.get(&id).filter(|new| is_auto(&old) && !is_auto(new)) else {
+            let hashes_otherwise =
+                |new: &Service| old.scheduler != new.scheduler || old.hashes_ports() != new.hashes_ports();
+            let leaves = |new: &&Service| is_auto(&old) && (!is_auto(new) || hashes_otherwise(new));
+            let Some(new) = desired.services.get(&id).filter(leaves) else { continue };
+            if self.was_never_asked(&id)? {
                 continue;
-            };
-            if !new.scheduler.hashes() {
-                let scheduler = new.scheduler.as_str();
+            }
+            if hashes_otherwise(new) && (is_auto(new) || !new.scheduler.hashes()) {
+                let [before, after] = [&old, new].map(Service::describe_scheduler);
                 return Err(Failure::wrong_input(format!(
-                    "service {id}: {scheduler} does not know the connections that --tracking auto did not write down"
+                    "service {id}: connections that --tracking auto did not write down are where {before} put them, which {after} cannot tell"
                 ))
                 .hint("first `--tracking full` with the old scheduler, and when every connection has spoken, the new one"));
             }
@@ -251,6 +266,14 @@ impl Director {
             }
         }
         Ok(())
+    }
+
+    /// Whether no packet ever went to a real of a service.
+    fn was_never_asked(&mut self, id: &ServiceId) -> Result<bool, Failure> {
+        let Some(spec) = self.ids.services.get(id).and_then(|number| self.image.tables.get(number)) else {
+            return Ok(true);
+        };
+        was_never_asked(self.plane.tables(), spec).map_err(|e| maps_failed(&e))
     }
 
     /// Keeps what services counted that are gone, so that sums over all of them never go back.

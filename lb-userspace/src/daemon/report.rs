@@ -190,8 +190,9 @@ impl Director {
             return None;
         }
         let timeouts = self.timeouts;
-        let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
-        Some((apply::read_slots(self.plane.tables(), service).ok()??, clock))
+        let (span, clock) =
+            (spec.span, Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol));
+        Some((apply::read_slots(self.plane.tables(), span).ok()?, clock))
     }
 
     /// Slots of a service's table, if it hashes.

@@ -129,7 +129,13 @@ impl Director {
             }
             tracing::info!("removed real {address} of {id} has no connections left");
         }
-        let ids = self.ids.allocate(&self.state.desired);
+        let ids = match self.allocate(&self.state.desired) {
+            Ok(ids) => ids,
+            Err(failure) => {
+                tracing::error!("{}", failure.message);
+                return Ok(());
+            }
+        };
         let want = Image::compile(&self.state.desired, &ids, &self.next_hops);
         if let Err(failure) = self.carry_out(&want).and_then(|()| self.save_as_is()) {
             tracing::error!("{}", failure.message);
@@ -148,8 +154,8 @@ impl Director {
         };
         let timeouts = self.timeouts;
         let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
-        let slots = apply::read_slots(self.plane.tables(), service)?;
-        Ok(slots.is_some_and(|slots| slots.bases(clock).contains_key(&real)))
+        let slots = apply::read_slots(self.plane.tables(), spec.span)?;
+        Ok(slots.bases(clock).contains_key(&real))
     }
 
     /// Passes over all flows once.
@@ -192,16 +198,17 @@ impl Director {
         let Some(spec) = self.image.tables.get(&service) else { return Ok(None) };
         let timeouts = self.timeouts;
         let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
+        let span = spec.span;
         let tables = self.plane.tables();
-        let Some(mut slots) = apply::read_slots(tables, service)? else { return Ok(None) };
+        let mut slots = apply::read_slots(tables, span)?;
         let none = Written::new();
         if slots.moved() == 0 && written.is_none() {
             return Ok(None);
         }
         if slots.settle(written.unwrap_or(&none), clock) {
-            apply::write_slots(tables, service, &slots)?;
+            apply::write_slots(tables, span.first, &slots)?;
         }
-        let moved = (0u32..).zip(slots.table.0).filter(|(_, entry)| entry & MOVED != 0);
+        let moved = (0u32..).zip(slots.table).filter(|(_, entry)| entry & MOVED != 0);
         Ok(Some(moved.map(|(index, _)| index).collect()))
     }
 

@@ -11,7 +11,7 @@ use aya::{
 use aya_obj::Object;
 use lb_common::{
     reason::Reason,
-    schema::{SCHEMA_VERSION, Settings, Timeouts},
+    schema::{BLOCK, SCHEMA_VERSION, Settings, Timeouts},
 };
 use thiserror::Error;
 
@@ -35,6 +35,18 @@ pub struct Limits {
     /// Tracked flows; each takes about 120 bytes of kernel memory.
     pub flows: u32,
 }
+
+impl Limits {
+    /// Blocks of scheduler tables: one for each service, and as many more as the largest pools want
+    /// ([`crate::schedule::maglev::size`]).
+    #[must_use]
+    pub const fn blocks(&self) -> u32 {
+        self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
+    }
+}
+
+/// A table has 128 to 256 slots for each real.
+const REALS_PER_BLOCK: u32 = BLOCK / 256;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -207,7 +219,6 @@ pub(super) fn require_kernel() -> Result<(), LoadError> {
         (MapType::LruHash, "LRU hash maps"),
         (MapType::PerCpuArray, "per-CPU arrays"),
         (MapType::DevMapHash, "device maps (Linux 5.4)"),
-        (MapType::ArrayOfMaps, "maps of maps"),
         (MapType::RingBuf, "ring buffers (Linux 5.8)"),
     ] {
         match aya::sys::is_map_supported(map_type) {
@@ -231,13 +242,14 @@ fn refine(error: EbpfError) -> LoadError {
 
 /// Entries of the maps whose size is chosen at load time.
 pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
+    let blocks = limits.blocks();
     let Limits { services, reals, flows } = *limits;
     // What replaces a full set is written before that is removed.
     let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
     vec![
         ("SERVICES", services),
-        ("TABLES", services + 1),
-        ("MOVES", services + 1),
+        ("TABLES", blocks),
+        ("MOVES", blocks),
         ("POSITIONS", services + 1),
         ("REALS", reals + 1),
         ("COUNTERS", reals + 1),

@@ -8,7 +8,6 @@ pub mod clock; //  the programs' clock
 pub mod decap; //  the decapsulator of real servers
 pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
 pub mod log; //    what the programs have to say
-mod per_service; // one large value per service
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
 pub mod tables; // typed access to every map
 

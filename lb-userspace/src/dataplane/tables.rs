@@ -14,22 +14,22 @@ use aya::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Load, Moves, Real, Service, ServiceKey,
-        Source, SourceKey, Table, Timeouts,
+        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Load, Move, MoveBlock, Real,
+        Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
     },
     wire::Be32,
 };
 use thiserror::Error;
 
-use super::{batch, per_service::PerService};
+use super::batch;
 
 /// Every map, open and typed. The daemon is the only writer.
 pub struct Tables {
     schema: Array<MapData, u32>,
     services: BpfHashMap<MapData, ServiceKey, Service>,
     reals: Array<MapData, Real>,
-    turns: PerService<Table>,
-    moves: PerService<Moves>,
+    blocks: Array<MapData, Block>,
+    moves: Array<MapData, MoveBlock>,
     addresses: BpfHashMap<MapData, Be32, AddressUse>,
     sources: BpfHashMap<MapData, SourceKey, Source>,
     flows: BpfHashMap<MapData, FlowKey, Flow>,
@@ -112,8 +112,8 @@ impl Tables {
             schema: take(ebpf, "SCHEMA")?,
             services: take(ebpf, "SERVICES")?,
             reals: take(ebpf, "REALS")?,
-            turns: PerService::open(ebpf, "TABLES")?,
-            moves: PerService::open(ebpf, "MOVES")?,
+            blocks: take(ebpf, "TABLES")?,
+            moves: take(ebpf, "MOVES")?,
             addresses: take(ebpf, "ADDRESSES")?,
             sources: take(ebpf, "SOURCES")?,
             flows: take(ebpf, "FLOWS")?,
@@ -169,24 +169,45 @@ impl Tables {
         self.reals.set(id, real, 0).map_err(failed("write", "REALS"))
     }
 
-    /// A service's table, if it was ever written.
-    pub fn table(&mut self, service: u32) -> Result<Option<Box<Table>>, TableError> {
-        self.turns.read(service)
+    /// The first `slots` entries of the table that begins with block `first`.
+    pub fn table(&self, first: u32, slots: u32) -> Result<Vec<u32>, TableError> {
+        let mut table = Vec::with_capacity(slots as usize);
+        for block in first..first + slots.div_ceil(BLOCK) {
+            table.extend_from_slice(&self.blocks.get(&block, 0).map_err(failed("read", "TABLES"))?.0);
+        }
+        table.truncate(slots as usize);
+        Ok(table)
     }
 
-    /// The moves of a service's slots, if there ever were any.
-    pub fn moves(&mut self, service: u32) -> Result<Option<Box<Moves>>, TableError> {
-        self.moves.read(service)
+    /// The moves of the same entries. What no entry is marked for means nothing.
+    pub fn moves(&self, first: u32, slots: u32) -> Result<Vec<Move>, TableError> {
+        let mut moves = Vec::with_capacity(slots as usize);
+        for block in first..first + slots.div_ceil(BLOCK) {
+            moves.extend_from_slice(&self.moves.get(&block, 0).map_err(failed("read", "MOVES"))?.0);
+        }
+        moves.truncate(slots as usize);
+        Ok(moves)
     }
 
-    /// Writes a service's table in place.
-    pub fn put_table(&mut self, service: u32, table: &Table) -> Result<(), TableError> {
-        self.turns.write(service, table)
+    /// Writes a table in place, from block `first` on.
+    pub fn put_table(&mut self, first: u32, table: &[u32]) -> Result<(), TableError> {
+        for (number, entries) in (first..).zip(table.chunks(BLOCK as usize)) {
+            let mut block = Block([UNSET; BLOCK as usize]);
+            block.0[..entries.len()].copy_from_slice(entries);
+            self.blocks.set(number, block, 0).map_err(failed("write", "TABLES"))?;
+        }
+        Ok(())
     }
 
-    /// Writes the moves of a service's slots in place.
-    pub fn put_moves(&mut self, service: u32, moves: &Moves) -> Result<(), TableError> {
-        self.moves.write(service, moves)
+    /// Writes moves in place, from block `first` on.
+    pub fn put_moves(&mut self, first: u32, moves: &[Move]) -> Result<(), TableError> {
+        for (number, entries) in (first..).zip(moves.chunks(BLOCK as usize)) {
+            #[expect(clippy::large_stack_arrays, reason = "32 KiB, once")]
+            let mut block = MoveBlock([Move::default(); BLOCK as usize]);
+            block.0[..entries.len()].copy_from_slice(entries);
+            self.moves.set(number, block, 0).map_err(failed("write", "MOVES"))?;
+        }
+        Ok(())
     }
 
     /// Every address and its use.

@@ -8,11 +8,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::schema::{TABLE_SIZE, UNSET};
+use lb_common::schema::{BLOCK, LARGEST_TABLE, UNSET};
 
 use super::Entry;
 
-const SIZE: u64 = TABLE_SIZE as u64;
+/// Slots for each real, at least, until the largest table is reached: shares are then right to less than one percent.
+const SLOTS_PER_REAL: usize = 128;
+
+/// The slots of a table for that many reals, a power of two.
+#[must_use]
+pub fn size(reals: usize) -> u32 {
+    let wanted = reals.saturating_mul(SLOTS_PER_REAL).next_power_of_two();
+    u32::try_from(wanted).unwrap_or(LARGEST_TABLE).clamp(BLOCK, LARGEST_TABLE)
+}
 
 /// A real's walk through the slots.
 struct Walk {
@@ -32,8 +40,10 @@ pub fn table(pool: &[Entry]) -> Vec<u32> {
     let mut pool: Vec<&Entry> = pool.iter().filter(|entry| entry.weight > 0).collect();
     pool.sort_by_key(|entry| entry.address);
     let Some(heaviest) = pool.iter().map(|entry| u64::from(entry.weight)).max() else { return Vec::new() };
-    let mut walks: Vec<Walk> = pool.into_iter().map(walk).collect();
-    let mut table = vec![UNSET; SIZE as usize];
+    let size = size(pool.len());
+    let mask = u64::from(size) - 1;
+    let mut walks: Vec<Walk> = pool.into_iter().map(|entry| walk(entry, mask)).collect();
+    let mut table = vec![UNSET; size as usize];
     let mut free = table.len();
     loop {
         for walk in &mut walks {
@@ -43,7 +53,7 @@ pub fn table(pool: &[Entry]) -> Vec<u32> {
             }
             walk.credit -= heaviest;
             while table[walk.slot as usize] != UNSET {
-                walk.slot = (walk.slot + walk.skip) % SIZE;
+                walk.slot = (walk.slot + walk.skip) & mask;
             }
             table[walk.slot as usize] = walk.id;
             free -= 1;
@@ -54,15 +64,15 @@ pub fn table(pool: &[Entry]) -> Vec<u32> {
     }
 }
 
-fn walk(entry: &Entry) -> Walk {
+fn walk(entry: &Entry, mask: u64) -> Walk {
     let name = name(entry.address);
     Walk {
         id: entry.id,
         weight: u64::from(entry.weight),
         credit: 0,
-        slot: mix(name ^ 0x6d61_676c_6576_0001) % SIZE,
-        // From 1 to SIZE - 1: SIZE is prime, so every skip visits every slot.
-        skip: mix(name ^ 0x6d61_676c_6576_0002) % (SIZE - 1) + 1,
+        slot: mix(name ^ 0x6d61_676c_6576_0001) & mask,
+        // Odd, and the size is a power of two: every slot is visited.
+        skip: mix(name ^ 0x6d61_676c_6576_0002) & mask | 1,
     }
 }
 
@@ -115,7 +125,7 @@ mod tests {
             let shares = shares(&table(&pool(weights)), weights.len());
             let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
             for (share, weight) in shares.iter().zip(weights) {
-                let fair = u64::from(*weight) * SIZE / sum;
+                let fair = u64::from(*weight) * u64::from(size(weights.len())) / sum;
                 // A round may end before everybody had the last turn.
                 assert!(share.abs_diff(fair) <= 2, "{weights:?}: {share} slots, not {fair}");
             }
@@ -142,12 +152,12 @@ mod tests {
         assert!(table(&pool(&[0, 0])).is_empty());
     }
 
-    /// The first slots as version 1 computes them: a change here moves living flows at an upgrade.
+    /// The first slots as schema version 3 computes them: a change here moves living flows at an upgrade.
     #[test]
     fn is_what_it_always_was() {
         assert_eq!(table(&pool(&[1, 2, 3]))[..16], GOLDEN);
     }
 
     /// Computed by the same rules in another language.
-    const GOLDEN: [u32; 16] = [2, 1, 2, 3, 2, 2, 1, 2, 3, 2, 2, 1, 2, 3, 3, 2];
+    const GOLDEN: [u32; 16] = [3, 3, 3, 3, 2, 3, 2, 2, 3, 1, 2, 1, 2, 3, 3, 2];
 }

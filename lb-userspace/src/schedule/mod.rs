@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use lb_common::{
     hash::IPVS_SLOTS,
-    schema::{self, TABLE_SIZE, Table},
+    schema::{self, BLOCK, LARGEST_TABLE, Service},
 };
 
 use crate::control::model::Scheduler;
@@ -37,6 +37,31 @@ pub struct TableSpec {
     pub protocol: u8,
     /// The pool, the real that was added last first.
     pub pool: Vec<Entry>,
+    /// Where the table is and how many entries it has.
+    pub span: Span,
+}
+
+/// The place of a service's table.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Span {
+    /// Its first block.
+    pub first: u32,
+    /// Its entries.
+    pub slots: u32,
+}
+
+impl Span {
+    /// The blocks that hold it; an empty table has one too.
+    #[must_use]
+    pub const fn blocks(self) -> u32 {
+        if self.slots <= BLOCK { 1 } else { self.slots.div_ceil(BLOCK) }
+    }
+}
+
+impl From<&Service> for Span {
+    fn from(service: &Service) -> Self {
+        Self { first: service.first, slots: service.slots }
+    }
 }
 
 impl Scheduler {
@@ -62,7 +87,7 @@ impl Scheduler {
 }
 
 impl TableSpec {
-    /// The turns that a table holds: real ids, at most [`TABLE_SIZE`] of them, none if nobody can take a
+    /// The turns that a table holds: real ids, at most [`LARGEST_TABLE`] of them, none if nobody can take a
     /// connection.
     #[must_use]
     pub fn turns(&self) -> Vec<u32> {
@@ -82,7 +107,7 @@ impl TableSpec {
         let weights = || self.pool.iter().map(|entry| entry.weight).filter(|weight| *weight > 0);
         match self.scheduler {
             // With all weights 0 the slots still say where living flows are.
-            Scheduler::Mh if !self.pool.is_empty() => TABLE_SIZE,
+            Scheduler::Mh if !self.pool.is_empty() => maglev::size(weights().count()),
             Scheduler::Sh | Scheduler::Dh if !self.pool.is_empty() => IPVS_SLOTS,
             _ if weights().next().is_none() => 0,
             Scheduler::Wrr | Scheduler::Twos => sequence::length(&self.pool),
@@ -91,13 +116,32 @@ impl TableSpec {
     }
 }
 
-/// A whole table of `turns`, repeated to the end: whatever [`lb_common::schema::Service::slots`] a program
-/// has read, it finds a living real there.
-#[must_use]
-pub fn fill(turns: &[u32]) -> Box<Table> {
-    let mut table = Table::boxed();
-    for (slot, turn) in table.0.iter_mut().zip(turns.iter().cycle()) {
-        *slot = *turn;
+impl TableSpec {
+    /// The whole table.
+    ///
+    /// Tables that are hashed into are as long as the span says: each turn is a run of slots if there are more slots than
+    /// turns. Others are repeated to the end of their last block: whatever [`Service::slots`] a program has read, it
+    /// finds a living real there.
+    #[must_use]
+    pub fn table(&self) -> Vec<u32> {
+        let turns = self.turns();
+        let length =
+            if self.scheduler.hashes() { self.span.slots } else { self.span.blocks() * BLOCK } as usize;
+        if turns.is_empty() {
+            return vec![schema::UNSET; length];
+        }
+        if self.scheduler.hashes() && length.is_multiple_of(turns.len()) {
+            return stretched(&turns, length);
+        }
+        turns.into_iter().cycle().take(length).collect()
     }
-    table
 }
+
+/// A table of `length` slots in which each entry of `table` is a run: every flow finds what it found before.
+#[must_use]
+pub fn stretched<T: Copy>(table: &[T], length: usize) -> Vec<T> {
+    let run = length / table.len();
+    table.iter().flat_map(|entry| std::iter::repeat_n(*entry, run)).collect()
+}
+
+const _: () = assert!(LARGEST_TABLE.is_multiple_of(BLOCK) && IPVS_SLOTS <= BLOCK);

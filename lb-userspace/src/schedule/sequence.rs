@@ -2,7 +2,7 @@
 //! Weighted round robin: the order in which reals take turns, as IPVS has it.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::TABLE_SIZE;
+use lb_common::schema::LARGEST_TABLE;
 
 use super::Entry;
 
@@ -31,15 +31,15 @@ pub fn length(pool: &[Entry]) -> u32 {
 }
 
 /// The weights divided by their greatest common divisor, and scaled down if a round would not fit a table:
-/// shares are then right to one in [`TABLE_SIZE`], and nobody with a weight is left out.
+/// shares are then right to one in [`LARGEST_TABLE`], and nobody with a weight is left out.
 fn reduced(pool: &[Entry]) -> Vec<u32> {
     let divisor = pool.iter().map(|entry| entry.weight).fold(0, gcd).max(1);
     let weights: Vec<u32> = pool.iter().map(|entry| entry.weight / divisor).collect();
     let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
-    if sum <= u64::from(TABLE_SIZE) {
+    if sum <= u64::from(LARGEST_TABLE) {
         return weights;
     }
-    let room = u64::from(TABLE_SIZE) - weights.len().min(TABLE_SIZE as usize / 2) as u64;
+    let room = u64::from(LARGEST_TABLE) - weights.len().min(LARGEST_TABLE as usize / 2) as u64;
     let scale = |weight: &u32| {
         if *weight == 0 { 0 } else { (u64::from(*weight) * room / sum).max(1) as u32 }
     };
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn nobody_is_scaled_away() {
         let turns = weighted(&pool(&[65535, 65534, 1]));
-        assert!(turns.len() <= TABLE_SIZE as usize && turns.contains(&3));
+        assert!(turns.len() <= LARGEST_TABLE as usize && turns.contains(&3));
     }
 
     proptest! {
@@ -82,7 +82,7 @@ mod tests {
             let pool = pool(&weights);
             let turns = weighted(&pool);
             prop_assert_eq!(turns.len() as u32, length(&pool));
-            prop_assert!(turns.len() <= TABLE_SIZE as usize);
+            prop_assert!(turns.len() <= LARGEST_TABLE as usize);
         }
     }
 }

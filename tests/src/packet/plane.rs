@@ -15,7 +15,8 @@ use lb_common::{
 use lb_userspace::{
     control::{
         apply::{self, Time},
-        image::{self, Ids, Image},
+        ids::Ids,
+        image::{self, Image},
         neighbours::{NextHop, Resolution, Unresolved},
         plan,
     },
@@ -84,7 +85,7 @@ impl TestPlane {
             let hop = || Ok(RealServer(*v4).next_hop());
             self.next_hops.entry(address.ip()).or_insert_with(hop);
         }
-        self.ids = self.ids.allocate(&desired);
+        self.ids = self.ids.allocate(&desired, LIMITS.blocks()).expect("there is room");
         let want = Image::compile(&desired, &self.ids, &self.next_hops);
         let steps = plan::plan(&self.image, &want);
         let time = Time { tick: clock::tick(), timeouts: &self.timeouts };

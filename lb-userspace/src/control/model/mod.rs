@@ -110,14 +110,7 @@ impl Service {
     /// All that is said of the service itself, in one line.
     #[must_use]
     pub fn describe(&self) -> String {
-        let mut words = vec![format!("scheduler {}", self.scheduler)];
-        if self.flags != self.scheduler.default_flags() {
-            let flags: Vec<&str> = self.flags.iter().map(|flag| flag.as_str()).collect();
-            words.push(format!(
-                "flags {}",
-                if flags.is_empty() { "none".to_owned() } else { flags.join(",") }
-            ));
-        }
+        let mut words = vec![self.describe_scheduler()];
         words.push(format!("tracking {}", self.tracking));
         if let Some(Persistence { seconds, prefix }) = self.persistence {
             words.push(format!("persistent {seconds}s"));
@@ -132,6 +125,24 @@ impl Service {
             words.push(format!("on removal {}", self.on_removal));
         }
         words.join(", ")
+    }
+
+    /// The scheduler and its flags, if they are not the usual ones.
+    #[must_use]
+    pub fn describe_scheduler(&self) -> String {
+        let mut words = format!("scheduler {}", self.scheduler);
+        if self.flags != self.scheduler.default_flags() {
+            let flags: Vec<&str> = self.flags.iter().map(|flag| flag.as_str()).collect();
+            words += ", flags ";
+            words += &if flags.is_empty() { "none".to_owned() } else { flags.join(",") };
+        }
+        words
+    }
+
+    /// Whether the scheduler's hash covers ports.
+    #[must_use]
+    pub fn hashes_ports(&self) -> bool {
+        self.has(SchedulerFlag::MhPort) || self.has(SchedulerFlag::ShPort)
     }
 
     /// Whether all but the reals is the same.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::{
-    image::Ids,
+    ids::Ids,
     model::{Desired, Forward, Protocol, Real as RealSpec, Scheduler, Service as ServiceSpec, ServiceId},
 };
 
@@ -57,7 +57,7 @@ proptest! {
         let mut have = Image::default();
         let mut ids = Ids::default();
         for desired in states {
-            ids = ids.allocate(&desired);
+            ids = ids.allocate(&desired, 64).unwrap();
             let want = Image::compile(&desired, &ids, &BTreeMap::new());
             for step in plan(&have, &want) {
                 have.apply(&step);

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which ids and which blocks of `TABLES` are whose. Pure.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
+};
+
+use lb_common::schema::{BLOCK, Real as RealValue, Service as ServiceValue, ServiceKey, Tracking, UNSET};
+use thiserror::Error;
+
+use super::{
+    image::{self, Image, endpoint, real_address},
+    model::{Desired, Endpoint, GroupId, Real, Service, ServiceId},
+};
+use crate::schedule::{Entry, Span, TableSpec};
+
+/// Which ids and blocks are whose. They outlive a change of a service or real, and are used again only after it has
+/// gone: nothing new takes the place of what is just going.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ids {
+    /// By service.
+    pub services: HashMap<ServiceId, u32>,
+    /// By service id, RIP and port.
+    pub reals: HashMap<(u32, SocketAddr), u32>,
+    /// Tables by service id.
+    pub spans: HashMap<u32, Span>,
+}
+
+/// The table of a service does not fit.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("service {service} needs {blocks} blocks of tables in a row, and of all {all} no such row is free")]
+pub struct NoRoom {
+    /// Whose.
+    pub service: ServiceId,
+    /// The blocks that it needs.
+    pub blocks: u32,
+    /// All blocks there are.
+    pub all: u32,
+}
+
+impl Ids {
+    /// The ids that are in the maps of an earlier run, whose groups were `groups`.
+    #[must_use]
+    pub fn of(image: &Image, groups: &BTreeMap<GroupId, BTreeSet<Endpoint>>) -> Self {
+        let service = |(key, value): (&ServiceKey, &ServiceValue)| {
+            let endpoint = endpoint(key)?;
+            let group = groups.iter().find(|(_, members)| members.contains(&endpoint));
+            let id =
+                group.map_or(ServiceId::Endpoint(endpoint), |(group, _)| ServiceId::Group { group: *group });
+            Some((id, value.id))
+        };
+        let real = |(id, value): (&u32, &RealValue)| ((value.service, real_address(value)), *id);
+        Self {
+            services: image.services.iter().filter_map(service).collect(),
+            reals: image.reals.iter().map(real).collect(),
+            spans: image.services.values().map(|value| (value.id, Span::from(value))).collect(),
+        }
+    }
+
+    /// The ids and blocks for `desired`: old ones stay, new ones are the lowest free of `blocks`.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if a table does not fit.
+    pub fn allocate(&self, desired: &Desired, blocks: u32) -> Result<Self, NoRoom> {
+        let mut service_ids = Unused::but(self.services.values());
+        let mut real_ids = Unused::but(self.reals.values());
+        let mut room = Room::beside(self.spans.values(), blocks);
+        let mut ids = Self::default();
+        for (id, service) in &desired.services {
+            let number = self.services.get(id).copied().unwrap_or_else(|| service_ids.take());
+            ids.services.insert(*id, number);
+            for (address, _) in service.all_reals() {
+                let key = (number, *address);
+                ids.reals.insert(key, self.reals.get(&key).copied().unwrap_or_else(|| real_ids.take()));
+            }
+            let spec = ids.table_spec(id, &desired.endpoints(id), service);
+            let old = self.spans.get(&number).copied();
+            let span = room.find(old, &spec).ok_or_else(|| NoRoom {
+                service: *id,
+                blocks: Span { first: 0, slots: spec.slots() }.blocks(),
+                all: blocks,
+            })?;
+            ids.spans.insert(number, span);
+        }
+        Ok(ids)
+    }
+
+    /// The id of a real.
+    #[must_use]
+    pub fn real(&self, service: &ServiceId, address: &SocketAddr) -> Option<u32> {
+        self.reals.get(&(*self.services.get(service)?, *address)).copied()
+    }
+
+    /// What the table of a service is made of.
+    #[must_use]
+    pub fn table_spec(&self, id: &ServiceId, endpoints: &[Endpoint], service: &Service) -> TableSpec {
+        let entry = |address: &SocketAddr, weight| {
+            Some(Entry { id: self.real(id, address)?, address: *address, weight })
+        };
+        let living = |(address, real): (&SocketAddr, &Real)| entry(address, real.weight);
+        // Slots may still name those that are leaving.
+        let leaving = service.leaving.keys().filter_map(|address| entry(address, 0));
+        let span = self.services.get(id).and_then(|number| self.spans.get(number));
+        TableSpec {
+            scheduler: service.scheduler,
+            tracking: image::tracking(service),
+            protocol: image::longest_lived(endpoints),
+            // IPVS walks the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
+            pool: service.reals.iter().rev().filter_map(living).chain(leaving).collect(),
+            span: span.copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// Ids that are nobody's, from below.
+struct Unused<'a> {
+    used: HashSet<&'a u32>,
+    next: u32,
+}
+
+impl<'a> Unused<'a> {
+    fn but(used: impl Iterator<Item = &'a u32>) -> Self {
+        Self { used: used.collect(), next: UNSET + 1 }
+    }
+
+    fn take(&mut self) -> u32 {
+        while self.used.contains(&self.next) {
+            self.next += 1;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+/// Blocks that are nobody's.
+struct Room {
+    used: Vec<bool>,
+    /// No block below is free.
+    from: usize,
+}
+
+impl Room {
+    fn beside<'a>(spans: impl Iterator<Item = &'a Span>, blocks: u32) -> Self {
+        let mut room = Self { used: vec![false; blocks as usize], from: 0 };
+        for span in spans {
+            let first = span.first as usize;
+            let last = (first + span.blocks() as usize).min(room.used.len());
+            room.used[first.min(last)..last].fill(true);
+        }
+        room
+    }
+
+    /// Where a table goes whose place was `old`: there, unless it needs more blocks, or its slots become others of
+    /// which flows that nobody has written down must not notice.
+    fn find(&mut self, old: Option<Span>, spec: &TableSpec) -> Option<Span> {
+        let mut slots = spec.slots();
+        let Some(old) = old else { return self.take(slots) };
+        if spec.tracking == Tracking::Auto && slots >= BLOCK && old.slots.is_power_of_two() {
+            // It never shrinks: two slots with different flows cannot become one.
+            slots = slots.max(old.slots);
+        }
+        let new = Span { first: old.first, slots };
+        let is_larger = spec.scheduler.hashes() && slots > old.slots && old.slots > 0;
+        if is_larger || new.blocks() > old.blocks() { self.take(slots) } else { Some(new) }
+    }
+
+    /// The first blocks in a row that are free and hold that many slots.
+    fn take(&mut self, slots: u32) -> Option<Span> {
+        let count = Span { first: 0, slots }.blocks() as usize;
+        while self.used.get(self.from) == Some(&true) {
+            self.from += 1;
+        }
+        let mut free = 0;
+        for block in self.from..self.used.len() {
+            free = if self.used[block] { 0 } else { free + 1 };
+            if free == count {
+                let first = block + 1 - count;
+                self.used[first..=block].fill(true);
+                return Some(Span { first: first as u32, slots });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;
