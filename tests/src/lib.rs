@@ -4,3 +4,4 @@
 pub mod artifacts;
 pub mod lab;
 pub mod packet;
+pub mod verify;

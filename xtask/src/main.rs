@@ -9,6 +9,8 @@ mod demo;
 mod setup;
 mod shell;
 mod test;
+mod verify;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ enum Task {
     Demo(demo::Args),
     /// Run every test: unit tests, packet tests and lab tests
     Test(test::Args),
+    /// Show what the kernel's verifier makes of each program, against a budget
+    Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Task::Build(args) => build::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Verify(args) => verify::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,11 @@ pub struct Toolchain {
     pub linker: PathBuf,
 }
 
+/// Installs those of Debian's packages that are missing.
+pub fn packages(names: &[&str]) -> Result<()> {
+    packages::install(names)
+}
+
 /// Installs what is missing.
 pub fn run() -> Result<Toolchain> {
     packages::install(packages::NEEDED)?;

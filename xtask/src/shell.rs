@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsStr,
+    io::{BufRead as _, BufReader},
     process::{Command, Stdio},
 };
 
@@ -22,6 +23,21 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{status} from: {}", words(command));
     }
     Ok(())
+}
+
+/// Prints the command, runs it, and gives each line of its output to `each`, errors too; whether it fails is no matter
+/// here.
+pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
+    eprintln!("$ {}{}", variables(command), words(command));
+    let (reader, writer) = std::io::pipe()?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn().with_context(|| cannot_start(command))?;
+    // The pipe ends when nobody has its other end any more, and the command would keep ours.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    for line in BufReader::new(reader).split(b'\n') {
+        each(&String::from_utf8_lossy(&line?));
+    }
+    child.wait().map(drop).context("cannot wait for a command")
 }
 
 /// What a command prints, or `None` if it is not there or fails: for asking, so nothing is printed.

@@ -18,3 +18,4 @@ mod scene; //     services that many tests use
 mod schedulers; // who gets a new connection, by each rule
 mod truncated; // shorter than it says, at every length
 mod untouched; // what is none of ours
+mod verify; //    what the verifier makes of the programs

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the kernel's verifier says of each program, against a budget that is checked in.
+
+use std::{collections::BTreeMap, fmt};
+
+use anyhow::{Context as _, Result};
+use aya::programs::ProgramInfo;
+use lb_userspace::dataplane::{DataPlane, Options, decap::Decap};
+
+/// The most instructions that the verifier may walk through, by program: a tenth more than it took when the figure
+/// was written. The kernel's own limit is a million, but older verifiers need more than newer ones.
+const BUDGET: &str = include_str!("../../lb-ebpf/verify-budget.json");
+
+/// A program that the running kernel has taken.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Its name.
+    pub program: &'static str,
+    /// Instructions that the verifier walked through, over all paths.
+    pub instructions: u32,
+    /// Instructions that the budget allows.
+    pub budget: u32,
+    /// Size of the program as the kernel keeps it, in bytes.
+    pub translated: u32,
+    /// Size of its machine code, in bytes.
+    pub compiled: u32,
+}
+
+impl Verified {
+    fn new(program: &'static str, info: &ProgramInfo, budget: &BTreeMap<String, u32>) -> Result<Self> {
+        Ok(Self {
+            program,
+            instructions: info
+                .verified_instruction_count()
+                .context("the kernel does not count verified instructions (Linux 5.16 does)")?,
+            budget: *budget.get(program).with_context(|| format!("verify-budget.json has no {program}"))?,
+            translated: info.size_translated().unwrap_or(0),
+            compiled: info.size_jitted(),
+        })
+    }
+
+    /// Whether the verifier took more than the budget allows.
+    #[must_use]
+    pub fn is_over_budget(&self) -> bool {
+        self.instructions > self.budget
+    }
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, instructions, budget, translated, compiled } = self;
+        write!(
+            f,
+            "{program:<10} {instructions:>7} instructions verified (budget {budget}), {translated} bytes translated, {compiled} compiled"
+        )
+    }
+}
+
+/// Loads every program, as the director and a real server load it.
+///
+/// # Errors
+/// If the kernel refuses one, with its words.
+pub fn programs() -> Result<Vec<Verified>> {
+    let budget = serde_json::from_str(BUDGET).context("verify-budget.json")?;
+    let mut plane = DataPlane::load(&Options::default()).context("director")?;
+    let mut decap = Decap::load().context("decap")?;
+    Ok(vec![
+        Verified::new("director", &plane.director().info()?, &budget)?,
+        Verified::new("decap", &decap.program().info()?, &budget)?,
+    ])
+}
