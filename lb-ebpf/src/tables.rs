@@ -14,8 +14,8 @@ use lb_common::{
     schedule::threshold,
     schema::{
         AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
-        Locality, LocalityKey, Move, MoveBlock, Real, Service, ServiceKey, Settings, Source, SourceKey,
-        Timeouts, WayBack,
+        Locality, LocalityKey, Move, MoveBlock, Position, Real, Service, ServiceKey, Settings, Source,
+        SourceKey, Timeouts, WayBack,
     },
     track,
     wire::Be32,
@@ -47,7 +47,7 @@ static MOVES: Array<MoveBlock, 2> = Array::new();
 
 /// The position of rotating schedulers by service id.
 #[btf_map]
-static POSITIONS: Array<u64, 2> = Array::new();
+static POSITIONS: Array<Position, 2> = Array::new();
 
 /// Which real a flow is on.
 #[btf_map]
@@ -176,7 +176,8 @@ pub fn slot_move(first: u32, index: u32) -> Option<Move> {
 #[inline(always)]
 pub fn next_position(service: u32) -> Option<u64> {
     let position = POSITIONS.get_ptr_mut(service)?;
-    Some(fetch_add(position, 1))
+    // SAFETY: a value of this map, checked for null; only its address is taken.
+    Some(fetch_add(unsafe { &raw mut (*position).next }, 1))
 }
 
 /// Adds to a number that all CPUs share and returns what it was.

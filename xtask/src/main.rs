@@ -9,6 +9,7 @@ mod demo;
 mod setup;
 mod shell;
 mod test;
+mod test_vm;
 mod verify;
 mod vm;
 mod workspace;
@@ -36,6 +37,8 @@ enum Task {
     Demo(demo::Args),
     /// Run every test: unit tests, packet tests and lab tests
     Test(test::Args),
+    /// Run the tests that need another kernel, in a virtual machine
+    TestVm(test_vm::Args),
     /// Show what the kernel's verifier makes of each program, against a budget
     Verify(verify::Args),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Build(args) => build::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::TestVm(args) => test_vm::run(&args),
         Task::Verify(args) => verify::run(&args),
     };
     match done {

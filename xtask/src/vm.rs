@@ -154,9 +154,9 @@ impl<'a> Guest<'a> {
         let (mut began, mut done) = (false, false);
         shell::lines(&mut vng, |line| {
             let line = line.trim_end();
-            done |= line == DONE;
+            done |= line.ends_with(DONE);
             // The console has the kernel's messages too.
-            if began && !line.starts_with('[') && line != DONE {
+            if began && !line.starts_with('[') {
                 eprintln!("{line}");
             }
             began |= line.contains("starting script");

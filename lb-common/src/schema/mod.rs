@@ -22,7 +22,7 @@ pub use fragment::{Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
 pub use real::{Method, Real};
-pub use service::{Block, Move, MoveBlock, Scheduler, Service, ServiceKey, Tracking};
+pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceKey, Tracking};
 pub use settings::{Settings, Timeouts};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
 

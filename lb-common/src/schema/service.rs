@@ -133,6 +133,17 @@ impl Scheduler {
 pub struct Block(pub [u32; BLOCK as usize]);
 layout!(Block, size: 16_384, align: 4);
 
+/// Value of `POSITIONS`, an array by service id: where a scheduler that takes turns is in its table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Position {
+    /// The next turn, counted without end. The programs add to it.
+    pub next: u64,
+    /// What `next` was after the last pool change. Written by the daemon alone.
+    pub start: u64,
+}
+layout!(Position, size: 16, align: 8);
+
 /// A moved slot, see [`crate::slot`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

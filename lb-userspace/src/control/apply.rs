@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     dataplane::{TableError, Tables},
-    schedule::{Span, TableSpec},
+    schedule::{Span, TableSpec, turn},
 };
 
 /// What the maps told while a plan was carried out.
@@ -105,7 +105,10 @@ fn apply_step(
                 Ok(())
             }
         }
-        Step::PutTable { spec, before, .. } => put_table(tables, spec, before.as_ref(), time),
+        Step::PutTable { service, spec, before } => {
+            put_table(tables, spec, before.as_ref(), time)?;
+            go_on(tables, image, *service, spec, before.is_none())
+        }
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
         Step::PutSource { key, source } => tables.put_source(key, source),
         Step::PutService { key, service, new } => {
@@ -128,6 +131,23 @@ fn apply_step(
             tables.put_real(*id, &Real::default())
         }
     }
+}
+
+/// Lets a scheduler that takes turns go on where IPVS would.
+fn go_on(
+    tables: &mut Tables,
+    image: &Image,
+    service: u32,
+    spec: &TableSpec,
+    is_new: bool,
+) -> Result<(), TableError> {
+    let next = match image.tables.get(&service) {
+        _ if is_new => Some(0),
+        Some(before) => turn::after_change(before, tables.position(service)?, spec),
+        // A daemon that has just started does not know the pool of before, which most likely was the same.
+        None => None,
+    };
+    next.map_or(Ok(()), |next| tables.put_position(service, next))
 }
 
 /// Writes a table: whole, or, where only endangered flows are tracked, so that no living flow moves.

@@ -14,8 +14,8 @@ use aya::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Load, Move, MoveBlock, Real,
-        Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
+        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Load, Move, MoveBlock,
+        Position, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
     },
     wire::Be32,
 };
@@ -30,6 +30,7 @@ pub struct Tables {
     reals: Array<MapData, Real>,
     blocks: Array<MapData, Block>,
     moves: Array<MapData, MoveBlock>,
+    positions: Array<MapData, Position>,
     addresses: BpfHashMap<MapData, Be32, AddressUse>,
     sources: BpfHashMap<MapData, SourceKey, Source>,
     flows: BpfHashMap<MapData, FlowKey, Flow>,
@@ -114,6 +115,7 @@ impl Tables {
             reals: take(ebpf, "REALS")?,
             blocks: take(ebpf, "TABLES")?,
             moves: take(ebpf, "MOVES")?,
+            positions: take(ebpf, "POSITIONS")?,
             addresses: take(ebpf, "ADDRESSES")?,
             sources: take(ebpf, "SOURCES")?,
             flows: take(ebpf, "FLOWS")?,
@@ -208,6 +210,17 @@ impl Tables {
             self.moves.set(number, block, 0).map_err(failed("write", "MOVES"))?;
         }
         Ok(())
+    }
+
+    /// Where a service's scheduler is in its table.
+    pub fn position(&self, service: u32) -> Result<Position, TableError> {
+        self.positions.get(&service, 0).map_err(failed("read", "POSITIONS"))
+    }
+
+    /// Sends a service's scheduler to a place in its table.
+    pub fn put_position(&mut self, service: u32, next: u64) -> Result<(), TableError> {
+        let position = Position { next, start: next };
+        self.positions.set(service, position, 0).map_err(failed("write", "POSITIONS"))
     }
 
     /// Every address and its use.

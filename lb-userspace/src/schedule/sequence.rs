@@ -30,10 +30,29 @@ pub fn length(pool: &[Entry]) -> u32 {
     reduced(pool).iter().sum()
 }
 
+/// The greatest common divisor of the weights, as `ip_vs_wrr_gcd_weight` has it: 1 if there are none.
+#[must_use]
+pub fn divisor(pool: &[Entry]) -> u32 {
+    pool.iter().map(|entry| entry.weight).fold(0, gcd).max(1)
+}
+
+/// Which bar a turn of the round belongs to, from 1.
+#[must_use]
+pub fn bar_of(pool: &[Entry], turn: u32) -> u32 {
+    let highest = reduced(pool).into_iter().max().unwrap_or(0);
+    (1..=highest).find(|bar| turns_above(pool, *bar) <= turn).unwrap_or(1)
+}
+
+/// How many turns of the round come before those of a bar.
+#[must_use]
+pub fn turns_above(pool: &[Entry], bar: u32) -> u32 {
+    reduced(pool).into_iter().map(|weight| weight.saturating_sub(bar)).sum()
+}
+
 /// The weights divided by their greatest common divisor, and scaled down if a round would not fit a table:
 /// shares are then right to one in [`LARGEST_TABLE`], and nobody with a weight is left out.
 fn reduced(pool: &[Entry]) -> Vec<u32> {
-    let divisor = pool.iter().map(|entry| entry.weight).fold(0, gcd).max(1);
+    let divisor = divisor(pool);
     let weights: Vec<u32> = pool.iter().map(|entry| entry.weight / divisor).collect();
     let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
     if sum <= u64::from(LARGEST_TABLE) {
