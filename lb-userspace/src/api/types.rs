@@ -161,6 +161,8 @@ pub struct Status {
     pub flows: u64,
     /// How many flows fit.
     pub max_flows: u32,
+    /// Seconds that the last sweep over all flows took; 0 before the first one.
+    pub sweep_seconds: f64,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
 }

@@ -68,6 +68,8 @@ pub struct Director {
     pub(super) timeouts: Timeouts,
     pub(super) netlink: Netlink,
     pub(super) started: Instant,
+    /// How long the last sweep took.
+    pub(super) last_sweep: Duration,
     /// What the operator wants.
     pub(super) state: State,
     state_file: PathBuf,
@@ -105,6 +107,7 @@ impl Director {
             timeouts: parts.timeouts,
             netlink: parts.netlink,
             started: Instant::now(),
+            last_sweep: Duration::ZERO,
             state: parts.state,
             state_file: parts.state_file,
             next_hops: BTreeMap::new(),

@@ -63,6 +63,7 @@ impl Director {
             timeouts: self.timeout_view(),
             flows,
             max_flows: self.limits.flows,
+            sweep_seconds: self.last_sweep.as_secs_f64(),
             problems,
         }
     }

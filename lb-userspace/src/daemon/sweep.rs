@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    time::Instant,
 };
 
 use lb_common::{
@@ -49,7 +50,10 @@ impl Director {
     /// # Errors
     /// If a map cannot be read or written.
     pub fn sweep(&mut self) -> Result<usize, Failure> {
-        self.try_sweep().map_err(|e| maps_failed(&e))
+        let began = Instant::now();
+        let forgotten = self.try_sweep().map_err(|e| maps_failed(&e));
+        self.last_sweep = began.elapsed();
+        forgotten
     }
 
     fn try_sweep(&mut self) -> Result<usize, TableError> {

@@ -223,6 +223,10 @@ impl Collector for Source {
         )?;
         gauge(e, ("xvs_flows", "Tracked flows"), number(status.flows))?;
         gauge(e, ("xvs_flows_max", "Tracked flows that fit"), i64::from(status.max_flows))?;
+        let help = "Seconds that the last sweep over all tracked flows took";
+        let sweep = ConstGauge::new(status.sweep_seconds);
+        let metric = e.encode_descriptor("xvs_sweep_seconds", help, None, sweep.metric_type())?;
+        sweep.encode(metric)?;
         let interfaces = status
             .interfaces
             .iter()

@@ -16,6 +16,7 @@ mod host_orders; // xvs host in random orders, killed at random moments
 mod icmp; //       errors about a flow
 mod ipvsadm; //  the command line of IPVS
 mod metrics; //    promtool and Prometheus
+mod million; //    flows that are written down, by the million
 mod mixed; //      several methods at once
 mod modes; //      generic XDP, two arms
 mod ndp; //      what a real says about an IPv6 VIP

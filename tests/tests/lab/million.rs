@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One million tracked flows: their memory, how long a sweep takes, that counts are right, and that nobody waits.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::{Duration, Instant},
+};
+
+use aya::{
+    maps::MapData,
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use aya_obj::programs::XdpAttachType;
+use lb_tests::{
+    lab::{Director, Lab, Method, VIP, eventually},
+    packet::frame,
+};
+
+const PORT: u16 = 7000;
+const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
+const FLOWS: u32 = 1_000_000;
+/// The longest that a packet may take in the director while the daemon sweeps.
+const NO_GAP: Duration = Duration::from_millis(1);
+
+/// Flows by what opens them: addresses from 198.18.0.0/15, which RFC 2544 keeps for this.
+struct Flood {
+    program: Xdp,
+    packet: Vec<u8>,
+}
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+impl Flood {
+    fn new(director: &Director) -> Self {
+        let path = director.bpffs().join("director");
+        let program = Xdp::from_pin(path, XdpAttachType::Interface).expect("the daemon has pinned it");
+        let from = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 0), 0);
+        Self { program, packet: frame::tcp(from, SERVICE).syn().bytes() }
+    }
+
+    /// Sends a packet of a flow; says how long the director took.
+    fn send(&mut self, flow: u32, flags: u8) -> Duration {
+        // Ten thousand ports of a hundred clients. Nobody looks at the checksums: dr does not change what they cover.
+        let (client, port) = (flow / 10_000, 1024 + flow % 10_000);
+        self.packet[28..30].copy_from_slice(&(client as u16).to_be_bytes());
+        self.packet[34..36].copy_from_slice(&(port as u16).to_be_bytes());
+        self.packet[47] = flags;
+        let options = TestRunOptions { data_in: Some(&self.packet), repeat: 1, ..TestRunOptions::default() };
+        let done = self.program.test_run(options).expect("BPF_PROG_TEST_RUN takes the frame");
+        assert_eq!(done.return_value, 4, "XDP_REDIRECT: it goes to a real");
+        done.duration
+    }
+}
+
+/// Bytes that the kernel accounts to a pinned map.
+fn memory(director: &Director, map: &str) -> u64 {
+    let map = MapData::from_pin(director.bpffs().join("maps").join(map)).expect("the map is pinned");
+    let info =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd())).expect("/proc");
+    let line = info.lines().find_map(|line| line.strip_prefix("memlock:")).expect("fdinfo has it");
+    line.trim().parse().expect("a number")
+}
+
+fn metric(director: &Director, name: &str) -> f64 {
+    let page = director.metrics();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)).expect("the metric is there");
+    line.trim().parse().expect("a number")
+}
+
+/// How many flows are tracked.
+fn flows(director: &Director) -> u64 {
+    let status = director.xvs("--output json status").succeeds().stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    status["flows"].as_u64().expect("a number")
+}
+
+#[test]
+fn a_million_flows_are_swept_without_a_pause() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let config = director.path("config.toml");
+    fs::write(&config, "[director]\nmax-flows = 1500000\n").unwrap();
+    let _daemon = director.start_daemon_with(&format!("--config {}", config.display()));
+    director.serve("tcp", PORT, "wlc", Method::Dr, PORT);
+
+    let mut flood = Flood::new(director);
+    let began = Instant::now();
+    for flow in 0..FLOWS {
+        flood.send(flow, SYN);
+        flood.send(flow, ACK);
+    }
+    let filled = began.elapsed();
+    let stats = director.stats();
+    let service = stats.service("tcp", PORT);
+    assert_eq!(service.count.new_flows, u64::from(FLOWS));
+    assert_eq!(flows(director), u64::from(FLOWS), "nobody was evicted");
+    // wlc has given everyone the same share.
+    for real in &service.reals {
+        let share = u64::from(FLOWS) / 3;
+        assert!(real.count.new_flows.abs_diff(share) <= 1, "{real:?}");
+    }
+
+    // Until a sweep that began after the last flow has ended.
+    let (mut longest, mut packets, began) = (Duration::ZERO, 0u64, Instant::now());
+    let mut sweeps = Vec::new();
+    while sweeps.len() < 2 && began.elapsed() < Duration::from_mins(1) {
+        for flow in 0..20_000 {
+            longest = longest.max(flood.send(flow * 37 % FLOWS, ACK));
+            packets += 1;
+        }
+        let seconds = metric(director, "xvs_sweep_seconds ");
+        if sweeps.last() != Some(&seconds) {
+            sweeps.push(seconds);
+        }
+    }
+    let counted: u64 = {
+        let stats = director.stats();
+        stats.service("tcp", PORT).reals.iter().map(|real| real.count.active_flows).sum()
+    };
+    let bytes = memory(director, "FLOWS");
+    println!(
+        "{FLOWS} flows: {bytes} bytes of FLOWS, {} for each of 1,500,000 that fit; filled in {filled:?}; \
+         sweeps took {sweeps:?} s; {counted} are counted as active; \
+         of {packets} packets meanwhile the slowest took {longest:?}",
+        bytes / 1_500_000
+    );
+    assert_eq!(counted, u64::from(FLOWS), "the sweep has counted all of them");
+    assert!(sweeps.iter().all(|seconds| *seconds < 5.0), "{sweeps:?}");
+    assert!(longest < NO_GAP, "{longest:?}");
+
+    director.xvs("timeouts --tcp 3s").succeeds();
+    let mut longest = flood.send(7, SYN);
+    let began = Instant::now();
+    eventually("idle flows end", || {
+        // A connection that goes on is not among them.
+        for _ in 0..20_000 {
+            longest = longest.max(flood.send(7, ACK));
+        }
+        let left = flows(director);
+        if left == 1 { Ok(()) } else { Err(format!("{left} flows are left")) }
+    });
+    println!("all ended within {:?}; the slowest packet meanwhile took {longest:?}", began.elapsed());
+    assert!(longest < NO_GAP, "{longest:?}");
+}
