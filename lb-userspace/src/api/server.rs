@@ -21,6 +21,7 @@ use super::{
 use crate::{
     control::config,
     daemon::Director,
+    doctor,
     failure::{Failure, FailureKind},
 };
 
@@ -41,6 +42,7 @@ impl IntoResponse for Failure {
 pub fn router(director: Shared) -> Router {
     Router::new()
         .route("/v1/status", get(async |State(d): State<Shared>| Json(d.lock().await.status().await)))
+        .route("/v1/doctor", get(examine))
         .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
         .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
@@ -56,6 +58,15 @@ pub fn router(director: Shared) -> Router {
         // Only root talks here, and 65,536 reals take more than the 2 MB that are usual.
         .layer(DefaultBodyLimit::disable())
         .with_state(director)
+}
+
+/// The director is free again while the probes wait for answers.
+async fn examine(State(director): State<Shared>) -> Response {
+    let facts = director.lock().await.facts().await;
+    match facts {
+        Ok(facts) => Json(doctor::examine(facts).await).into_response(),
+        Err(failure) => failure.into_response(),
+    }
 }
 
 async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {

@@ -3,6 +3,7 @@
 
 pub mod config; //  xvs apply, xvs export
 pub mod daemon; //  xvs run, xvs detach
+pub mod doctor; //  xvs doctor
 pub mod group; //   xvs group
 pub mod host; //    xvs host: on real servers
 pub mod import; //  xvs import
@@ -45,6 +46,7 @@ enum Command {
     Run(daemon::RunArgs),
     Detach(daemon::DetachArgs),
     Status(show::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(subcommand)]
     Service(service::ServiceCommand),
     #[command(subcommand)]
@@ -113,6 +115,7 @@ impl Cli {
             Command::Run(args) => daemon::run(args, self.socket, self.verbose).await,
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
             Command::Status(_) => show::status(&api, &mut ui).await,
+            Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,
             Command::Service(command) => service::run(command, &api, &mut ui).await,
             Command::Real(command) => real::run(command, &api, &mut ui).await,
             Command::Group(command) => group::run(command, &api, &mut ui).await,

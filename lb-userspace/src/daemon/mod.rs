@@ -5,6 +5,7 @@ mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
 mod count; //    flows by real
 mod director; // services, maps, neighbours and VIPs in step
+mod doctor; //   what the doctor is to know
 mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod report; //   what the daemon tells

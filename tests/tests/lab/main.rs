@@ -9,6 +9,7 @@ mod building; //   the lab itself, without xvs
 mod churn; //       thousands of connections while the pool changes
 mod crossing; //   what passes the director, and what does not
 mod doc; //      docs/arp.md against what was captured
+mod doctor; //   what is wrong, and what mends it
 mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
 mod host_options; // levels, --dry-run, --persist

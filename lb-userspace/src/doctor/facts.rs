@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the daemon knows and the checks judge by.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use crate::{
+    control::model::{Endpoint, Forward, Protocol},
+    netlink::{Address, Interface, Mac},
+};
+
+/// How the loaded program sends to a real: its entry in the table of reals.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// The device that packets leave by.
+    pub ifindex: u32,
+    /// The Ethernet address that they are sent to.
+    pub to: Mac,
+    /// The Ethernet address that they are sent from.
+    pub from: Mac,
+    /// The outer source address of tunnels.
+    pub tunnel_source: Ipv4Addr,
+    /// The largest IP packet.
+    pub mtu: u16,
+}
+
+/// A real of a service at one of its endpoints.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The service, in the operator's words.
+    pub service: String,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where clients reach the service.
+    pub vip: Ipv4Addr,
+    /// Its port; 0 = every port.
+    pub port: u16,
+    /// The real's address.
+    pub rip: Ipv4Addr,
+    /// The real's port.
+    pub real_port: u16,
+    /// The forwarding method.
+    pub forward: Forward,
+    /// How packets reach it, or why they do not.
+    pub way: Result<Way, String>,
+    /// The director's address towards it.
+    pub dip: Option<Ipv4Addr>,
+    /// The router on the way, if it is not on the director's link.
+    pub gateway: Option<IpAddr>,
+}
+
+impl Subject {
+    /// The real as findings name it.
+    #[must_use]
+    pub fn real(&self) -> String {
+        format!("{}:{}", self.rip, self.real_port)
+    }
+
+    /// The command that makes the real ready for this service.
+    #[must_use]
+    pub fn setup(&self) -> String {
+        format!("xvs host setup --vip {} --forward {}", self.vip, self.forward)
+    }
+
+    /// Whether the real holds the VIP.
+    #[must_use]
+    pub fn holds_vip(&self) -> bool {
+        matches!(self.forward, Forward::Dr | Forward::Tun)
+    }
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Every real of every service, at each endpoint.
+    pub subjects: Vec<Subject>,
+    /// Every endpoint of the services.
+    pub endpoints: BTreeSet<Endpoint>,
+    /// Interfaces of the director.
+    pub interfaces: Vec<Interface>,
+    /// Addresses of the director.
+    pub addresses: Vec<Address>,
+    /// Interfaces that the program is attached to.
+    pub attached: BTreeMap<u32, String>,
+    /// Whether the operator asked for generic mode.
+    pub generic_wanted: bool,
+    /// Tracked flows.
+    pub flows: u64,
+    /// How many fit.
+    pub max_flows: u32,
+}
+
+impl Facts {
+    /// The VIPs that a probe can be sent for.
+    #[must_use]
+    pub fn vips(&self) -> BTreeSet<Ipv4Addr> {
+        let ips = self.endpoints.iter().map(|endpoint| endpoint.address.ip());
+        ips.filter_map(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None }).collect()
+    }
+
+    /// The name of an interface.
+    #[must_use]
+    pub fn name(&self, ifindex: u32) -> String {
+        let found = self.interfaces.iter().find(|interface| interface.index == ifindex);
+        found.map_or_else(|| format!("#{ifindex}"), |interface| interface.name.clone())
+    }
+}

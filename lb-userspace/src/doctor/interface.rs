@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The interfaces: native XDP, no other program where reals are, no offload that changes what XDP sees.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+use tokio::process::Command;
+
+use super::{Facts, Finding, Severity};
+use crate::netlink::XdpPlace;
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let used: BTreeSet<u32> =
+        facts.subjects.iter().filter_map(|subject| Some(subject.way.as_ref().ok()?.ifindex)).collect();
+    for interface in &facts.interfaces {
+        let name = &interface.name;
+        let ours = facts.attached.contains_key(&interface.index);
+        match interface.xdp {
+            None if ours => findings.push(Finding::new(
+                "xdp-detached",
+                Severity::Error,
+                format!("the program is not attached to {name} any more: no packet is forwarded there"),
+                "start `xvs run` again",
+            )),
+            Some(XdpPlace::Generic) if ours && !facts.generic_wanted => findings.push(Finding::new(
+                "xdp-generic",
+                Severity::Warning,
+                format!("the driver of {name} took no native XDP (MTU {}): packets are forwarded in the stack, slower", interface.mtu),
+                format!("lower the MTU (`ip link set {name} mtu 1500`) or update the driver, then start `xvs run` again; `--xdp-mode generic` says that it is meant so"),
+            )),
+            Some(_) if !ours && used.contains(&interface.index) => findings.push(Finding::new(
+                "xdp-other",
+                Severity::Warning,
+                format!("another XDP program runs on {name}, which reals are reached by: it may take their replies"),
+                format!("ip link set {name} xdp off"),
+            )),
+            _ => {}
+        }
+    }
+    findings
+}
+
+/// Offloads, as `ethtool -k` tells them. Without ethtool there is nothing to see.
+pub(super) async fn offloads(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, name) in &facts.attached {
+        let Ok(output) = Command::new("ethtool").args(["-k", name]).output().await else { break };
+        let vlans = facts
+            .interfaces
+            .iter()
+            .any(|one| one.parent == Some(*index) && one.kind.as_deref() == Some("vlan"));
+        findings.extend(judge(name, &String::from_utf8_lossy(&output.stdout), vlans));
+    }
+    findings
+}
+
+fn judge(name: &str, page: &str, vlans: bool) -> Vec<Finding> {
+    let on = |feature: &str| page.lines().any(|line| line.trim().starts_with(&format!("{feature}: on")));
+    let mut findings = Vec::new();
+    for (feature, short, matters, harm) in [
+        ("large-receive-offload", "lro", true, "merged packets fit no tunnel and no link"),
+        ("rx-gro-hw", "rx-gro-hw", true, "merged packets fit no tunnel and no link"),
+        (
+            "rx-vlan-offload",
+            "rxvlan",
+            vlans,
+            "frames lose their VLAN tag before XDP sees them, and would be sent on without",
+        ),
+    ] {
+        if matters && on(feature) {
+            findings.push(Finding::new(
+                "offload",
+                Severity::Warning,
+                format!("{feature} is on at {name}: {harm}"),
+                format!("ethtool -K {name} {short} off"),
+            ));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offloads_are_told_only_where_they_matter() {
+        let page = "Features for eth0:\nrx-checksumming: on\nlarge-receive-offload: on\nrx-vlan-offload: on [fixed]\nrx-gro-hw: off";
+        let fixes = |vlans| judge("eth0", page, vlans).into_iter().map(|one| one.fix).collect::<Vec<_>>();
+        assert_eq!(fixes(false), ["ethtool -K eth0 lro off"]);
+        assert_eq!(fixes(true), ["ethtool -K eth0 lro off", "ethtool -K eth0 rxvlan off"]);
+    }
+}

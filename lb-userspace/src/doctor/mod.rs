@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can be wrong between clients, director and reals: each cause by name, with the command that mends it.
+//!
+//! The daemon gathers what it knows ([`Facts`]); each check judges by it, and by probes of its own. docs/doctor.md
+//! says what each means.
+#![forbid(unsafe_code)]
+
+mod arp; //       who else answers for a VIP
+mod facts; //     what the daemon knows
+mod firewall; //  rules that never see a VIP's packets
+mod frame; //     the frames of probes
+mod interface; // XDP mode, other programs, offloads
+mod local; //     clients on the director, the flow table
+mod next_hop; //  the way to a real
+mod path; //      a VIP through the forwarding path
+mod vip; //       VIPs on the director
+mod wire; //      a packet socket
+
+use serde::{Deserialize, Serialize};
+
+pub use facts::{Facts, Subject, Way};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Clients are not served, or not by xvs.
+    Error,
+    /// Served, but slower or in danger.
+    Warning,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Finding {
+    /// The check that found it, a heading of docs/doctor.md.
+    pub check: String,
+    /// The service that suffers, if it is one in particular.
+    pub service: Option<String>,
+    /// The real that suffers or causes it, if it is one in particular.
+    pub real: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, and how that was seen.
+    pub cause: String,
+    /// Where to mend it: `director`, or a real's address.
+    pub place: String,
+    /// The command that mends it, or a sentence where no single command can.
+    pub fix: String,
+}
+
+impl Finding {
+    fn new(check: &str, severity: Severity, cause: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            service: None,
+            real: None,
+            severity,
+            cause: cause.into(),
+            place: "director".to_owned(),
+            fix: fix.into(),
+        }
+    }
+
+    fn of(mut self, subject: &Subject) -> Self {
+        self.service = Some(subject.service.clone());
+        self.real = Some(subject.real());
+        self
+    }
+
+    fn on(mut self, place: std::net::Ipv4Addr) -> Self {
+        self.place = place.to_string();
+        self
+    }
+}
+
+/// Makes every check. Nothing is changed; probes are sent.
+pub async fn examine(facts: Facts) -> Vec<Finding> {
+    let mut findings = vip::check(&facts);
+    findings.extend(next_hop::check(&facts));
+    findings.extend(interface::check(&facts));
+    findings.extend(local::check(&facts));
+    findings.extend(firewall::check(&facts).await);
+    findings.extend(interface::offloads(&facts).await);
+    // Probes wait for answers on sockets of their own: not on a thread that serves others.
+    let probed = tokio::task::spawn_blocking(move || {
+        let mut found = arp::check(&facts);
+        found.extend(path::check(&facts));
+        found
+    });
+    match probed.await {
+        Ok(found) => findings.extend(found),
+        Err(error) => tracing::error!(%error, "doctor: the probes ended early"),
+    }
+    findings
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs doctor`: each fault is planted by itself, named with the right real, and mended by the fix as printed.
+
+use lb_tests::lab::{Host, Lab, Method, Process, RIPS, Real, Stage, VIP, eventually};
+use serde_json::Value;
+
+/// What doctor finds, as `check real`; the real is left out where it names none.
+fn diagnose(lab: &Lab) -> (Vec<String>, Value) {
+    let found = lab.director.xvs("--output json doctor").json();
+    let names = found.as_array().expect("a list").iter().map(|one| {
+        let real = one["real"].as_str().unwrap_or_default();
+        format!("{} {real}", one["check"].as_str().expect("a name")).trim().to_owned()
+    });
+    (names.collect(), found)
+}
+
+#[track_caller]
+fn is_healthy(lab: &Lab) {
+    eventually("doctor finds nothing", || {
+        let found = lab.director.xvs("doctor");
+        if found.is_success() { Ok(()) } else { Err(found.to_string()) }
+    });
+    lab.director.xvs("doctor").succeeds().says("nothing is wrong");
+}
+
+/// Finds exactly `expected`, then does what the first finding says, where it says.
+#[track_caller]
+fn finds_and_mends(lab: &Lab, expected: &[&str]) {
+    let (names, found) = diagnose(lab);
+    assert_eq!(names, expected, "{found:#}");
+    lab.director.xvs("doctor").fails(1);
+    let (place, fix) =
+        (found[0]["place"].as_str().expect("a text"), found[0]["fix"].as_str().expect("a text"));
+    if let Some(real) = lab.reals.iter().find(|real| real.rip.to_string() == place) {
+        run_on_real(real, fix);
+    } else {
+        assert_eq!(place, "director");
+        let host: &Host = &lab.director;
+        host.sh(fix).succeeds();
+    }
+    is_healthy(lab);
+}
+
+fn run_on_real(real: &Real, fix: &str) {
+    match fix.strip_prefix("xvs host ") {
+        // With the lab's paths for state and pins, which are the system's otherwise.
+        Some(line) => real.xvs_host(line).succeeds(),
+        None => real.sh(fix).succeeds(),
+    };
+}
+
+/// Services of every method, all well.
+fn healthy() -> (Stage, Vec<Process>) {
+    let stage = Stage::new();
+    let nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "mh");
+    is_healthy(&stage.lab);
+    (stage, nginx)
+}
+
+#[test]
+fn a_real_that_answers_arp_for_the_vip_is_found_and_mended() {
+    let (stage, _nginx) = healthy();
+    let real = &stage.lab.reals[1];
+    for device in ["all", "lo", "eth0"] {
+        real.sysctl(&format!("ipv4/conf/{device}/arp_ignore"), "0");
+    }
+    finds_and_mends(&stage.lab, &[&format!("arp-leak {}:8001", RIPS[1])]);
+}
+
+#[test]
+fn a_real_without_the_vip_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80]));
+    for real in &lab.reals {
+        real.set_up(Method::Dr);
+    }
+    lab.director.serve("tcp", 80, "mh", Method::Dr, 80);
+    is_healthy(&lab);
+    // No flow is written down and no packet counted for a probe.
+    assert_eq!(lab.director.stats().service("tcp", 80).count.packets_in, 0);
+
+    lab.reals[2].ip(&format!("address delete {VIP}/32 dev lo"));
+    finds_and_mends(&lab, &[&format!("dr-blackhole {}:80", RIPS[2])]);
+}
+
+#[test]
+fn a_real_that_does_not_unwrap_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80]));
+    for real in &lab.reals {
+        real.set_up(Method::Tun);
+    }
+    lab.director.serve("tcp", 80, "mh", Method::Tun, 80);
+    is_healthy(&lab);
+
+    // Set up for dr, it holds the VIP and is quiet about it, and unwraps nothing.
+    lab.reals[0].host_restore().succeeds();
+    lab.reals[0].set_up(Method::Dr);
+    let (names, found) = diagnose(&lab);
+    assert_eq!(names.len(), 1, "{found:#}");
+    assert!(names[0].starts_with("tun-") && names[0].ends_with(&format!("{}:80", RIPS[0])), "{found:#}");
+    finds_and_mends(&lab, &[&names[0]]);
+}
+
+#[test]
+fn a_tunnel_over_a_narrow_link_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80]));
+    for real in &lab.reals {
+        real.set_up(Method::Tun);
+    }
+    lab.director.serve("tcp", 80, "mh", Method::Tun, 80);
+    is_healthy(&lab);
+
+    lab.reals[1].ip("link set eth0 mtu 1400");
+    finds_and_mends(&lab, &[&format!("tunnel-mtu {}:80", RIPS[1])]);
+}
+
+#[test]
+fn a_nat_real_whose_replies_go_elsewhere_is_found_and_mended() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    // A router that is not the director, and knows no way.
+    lab.reals[0].ip("route replace default via 10.0.0.12");
+    finds_and_mends(lab, &[&format!("nat-replies {}:9003", RIPS[0])]);
+}
+
+#[test]
+fn a_service_that_does_not_run_is_told_from_a_real_that_is_gone() {
+    let (stage, mut nginx) = healthy();
+    let lab = &stage.lab;
+    drop(nginx.remove(2));
+    let (names, found) = diagnose(lab);
+    let rip = RIPS[2];
+    let expected = [8001, 8002, 9003].map(|port| format!("not-listening {rip}:{port}"));
+    assert_eq!(names, expected, "{found:#}");
+
+    lab.director.sh(&format!("ip neighbour replace {rip} dev eth0 nud failed")).succeeds();
+    lab.reals[2].ip("link set eth0 down");
+    lab.director.ip("neighbour flush dev eth0");
+    eventually("the next hop is known to be lost", || {
+        let (names, found) = diagnose(lab);
+        let expected = [8001, 8002, 9003].map(|port| format!("next-hop {rip}:{port}"));
+        if names == expected { Ok(()) } else { Err(format!("{found:#}")) }
+    });
+}
+
+#[test]
+fn faults_of_the_director_itself_are_found_and_mended() {
+    let stage = Stage::with_daemon_options("--no-manage-vips");
+    let lab = &stage.lab;
+    let _nginx = stage.start_web_servers();
+    lab.director.ip(&format!("address add {VIP}/32 dev eth0"));
+    stage.serve_all_methods("tcp", "mh");
+    is_healthy(lab);
+
+    lab.director.ip(&format!("address delete {VIP}/32 dev eth0"));
+    let (names, found) = diagnose(lab);
+    assert!(names.contains(&"vip-missing".to_owned()), "{found:#}");
+    lab.director.sh(found[0]["fix"].as_str().expect("a text")).succeeds();
+    is_healthy(lab);
+
+    lab.director.ip(&format!("address add {VIP}/32 dev lo"));
+    finds_and_mends(lab, &["vip-twice"]);
+
+    lab.director.feed(
+        &["nft", "-f", "-"],
+                &format!("table inet filter {{\n chain input {{\n type filter hook input priority 0\n ip daddr {VIP} drop\n }}\n}}"),
+    );
+    finds_and_mends(lab, &["firewall"]);
+}
