@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, BufWriter, Write as _},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -165,10 +165,10 @@ fn replace(path: &Path, stored: &Stored) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary: PathBuf = dir.join(name);
-    let mut file = File::create(&temporary)?;
-    serde_json::to_writer_pretty(&mut file, stored)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
+    let mut writer = BufWriter::new(File::create(&temporary)?);
+    serde_json::to_writer_pretty(&mut writer, stored)?;
+    writer.write_all(b"\n")?;
+    writer.into_inner()?.sync_all()?;
     fs::rename(&temporary, path)?;
     File::open(dir)?.sync_all()
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, BufWriter, Write as _},
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -290,10 +290,10 @@ fn parse(bytes: &[u8]) -> Result<State, String> {
 
 fn write_atomically(path: &Path, state: &State) -> io::Result<()> {
     let new = unfinished(path);
-    let mut file = File::create(&new)?;
-    serde_json::to_writer_pretty(&mut file, state)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
+    let mut writer = BufWriter::new(File::create(&new)?);
+    serde_json::to_writer_pretty(&mut writer, state)?;
+    writer.write_all(b"\n")?;
+    writer.into_inner()?.sync_all()?;
     fs::rename(&new, path)?;
     File::open(directory(path))?.sync_all()
 }
