@@ -192,7 +192,11 @@ impl DirectorSection {
     /// The sizes of the tables.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        let default = Limits::default();
+        self.limits_or(Limits::default())
+    }
+
+    /// The same, and what the file does not say as in `default`.
+    fn limits_or(&self, default: Limits) -> Limits {
         Limits {
             services: self.max_services.map_or(default.services, |size| size.0),
             reals: self.max_reals.map_or(default.reals, |size| size.0),
@@ -278,7 +282,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             return Err(place.wrong(at, &format!("service {id} is there twice")));
         }
     }
-    validate::desired(&desired, &file.director.limits()).map_err(|failure| place.refine(0, failure))?;
+    // What the file does not say about sizes is the daemon's, which judges by itself.
+    let limits = file.director.limits_or(Limits { services: u32::MAX, reals: u32::MAX, flows: u32::MAX });
+    validate::desired(&desired, &limits).map_err(|failure| place.refine(0, failure))?;
     Ok(Config { director: file.director, desired })
 }
 

@@ -23,6 +23,7 @@ mod modes; //      generic XDP, two arms
 mod ndp; //      what a real says about an IPv6 VIP
 mod real_server; // xvs host
 mod restart; //    the daemon dies and comes back
+mod sizes; //    as many services and reals as there may be
 mod spread; //     who gets how many connections
 mod start; //    what keeps a daemon from starting
 mod throughput; // iperf3

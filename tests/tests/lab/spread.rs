@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who gets how many connections.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use lb_tests::lab::{Lab, Method, Server, Spread, Stage, VIP};
+use rstest::rstest;
 
 const CONNECTIONS: u16 = 20_000;
 
@@ -37,6 +41,67 @@ fn round_robin_takes_turns() {
     let turns: Vec<_> = (0..9).map(|_| lab.client.greeting(Method::Tun.service()).unwrap()).collect();
     for three in turns.windows(3) {
         assert!(three[0] != three[1] && three[1] != three[2] && three[0] != three[2], "{turns:?}");
+    }
+}
+
+/// What sixty connections that stay open are to be shared out as.
+#[derive(Clone, Copy, Debug)]
+enum Shares {
+    /// So many for each real, or one more or less.
+    About([usize; 3]),
+    /// So many for each real.
+    Exactly([usize; 3]),
+    /// All for one of them.
+    One,
+    /// Some for each of them.
+    Everyone,
+}
+
+#[rstest]
+#[case::rr("rr", [5, 3, 2], Shares::Exactly([20, 20, 20]))]
+#[case::wrr("wrr", [5, 3, 2], Shares::Exactly([30, 18, 12]))]
+#[case::lc("lc", [5, 3, 2], Shares::Exactly([20, 20, 20]))]
+#[case::wlc("wlc", [5, 3, 2], Shares::About([30, 18, 12]))]
+#[case::sed("sed", [5, 3, 2], Shares::About([30, 18, 12]))]
+#[case::nq("nq", [5, 3, 2], Shares::About([30, 18, 12]))]
+#[case::fo("fo", [5, 3, 2], Shares::Exactly([60, 0, 0]))]
+#[case::ovf("ovf", [30, 18, 12], Shares::Exactly([31, 19, 10]))]
+#[case::twos("twos", [5, 3, 2], Shares::Everyone)]
+#[case::mh("mh", [5, 3, 2], Shares::Everyone)]
+#[case::mh_by_client("mh --flags none", [5, 3, 2], Shares::One)]
+#[case::sh("sh", [5, 3, 2], Shares::One)]
+#[case::sh_port("sh --flags sh-port", [5, 3, 2], Shares::Everyone)]
+#[case::dh("dh", [5, 3, 2], Shares::One)]
+#[case::lblc("lblc", [100, 100, 100], Shares::One)]
+#[case::lblcr("lblcr", [100, 100, 100], Shares::One)]
+fn connections_that_stay_are_shared_out(
+    #[case] scheduler: &str,
+    #[case] weights: [u32; 3],
+    #[case] expected: Shares,
+) {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let _servers = serve(lab, Method::Dr, scheduler, weights);
+    let mut streams = Vec::new();
+    let mut shares = [0; 3];
+    for _ in 0..60 {
+        let stream = lab.client.connect(Method::Dr.service()).unwrap();
+        let mut name = String::new();
+        BufReader::new(&stream).read_line(&mut name).unwrap();
+        let place = lab.reals.iter().position(|real| real.name() == name.trim()).unwrap();
+        shares[place] += 1;
+        streams.push(stream);
+    }
+    println!("{scheduler}: {shares:?}");
+    match expected {
+        Shares::Exactly(exactly) => assert_eq!(shares, exactly),
+        Shares::About(about) => {
+            for (got, wanted) in shares.iter().zip(about) {
+                assert!(got.abs_diff(wanted) <= 1, "{shares:?}, not {about:?}");
+            }
+        }
+        Shares::One => assert!(shares.contains(&60), "{shares:?}"),
+        Shares::Everyone => assert!(shares.iter().all(|share| *share > 0), "{shares:?}"),
     }
 }
 

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! As many services and reals as there may be: 4,096 and 65,536, 1,024 of them behind one service.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+
+use lb_tests::lab::{Director, Lab, RIPS, Server, VIP};
+
+const SERVICES: u16 = 4096;
+/// Services with sixteen reals; the next one has 1,024, and the rest have none.
+const FULL: u16 = 4032;
+const REALS: usize = 65_536;
+/// Where the ports of services and of reals begin.
+const FIRST_PORT: u16 = 10_000;
+const FIRST_REAL_PORT: usize = 10_000;
+const GREETER: u16 = 7000;
+/// A change may take no longer here, whoever else is busy. What it takes is printed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn service(number: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(VIP, FIRST_PORT + number)
+}
+
+/// The config, in which no two reals are the same.
+fn config() -> String {
+    let mut text = String::new();
+    let mut real = 0;
+    for number in 0..SERVICES {
+        let address = service(number);
+        let _infallible =
+            write!(text, "[[service]]\nprotocol = \"tcp\"\naddress = \"{address}\"\nscheduler = \"mh\"\n");
+        let reals = match number {
+            0..FULL => 16,
+            FULL => 1024,
+            _ => 0,
+        };
+        for _ in 0..reals {
+            let (rip, port) = (RIPS[real % RIPS.len()], FIRST_REAL_PORT + real / RIPS.len());
+            let _infallible =
+                write!(text, "[[service.real]]\naddress = \"{rip}:{port}\"\nforward = \"nat\"\n");
+            real += 1;
+        }
+    }
+    assert_eq!(real, REALS);
+    text
+}
+
+#[track_caller]
+#[expect(clippy::print_stdout, reason = "it is here to show something")]
+fn timed(what: &str, director: &Director, line: &str) {
+    let began = Instant::now();
+    director.xvs(line).succeeds();
+    println!("{what}: {:?}", began.elapsed());
+    assert!(began.elapsed() < PATIENCE, "{what} took {:?}", began.elapsed());
+}
+
+#[test]
+fn the_largest_config_serves() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _greeters = lab.reals.each_ref().map(|real| {
+        // One server answers on all of the ports.
+        let redirect = "nft add table ip lab; add chain ip lab in { type nat hook prerouting priority -100; }; \
+                        add rule ip lab in tcp dport 10000-40000 redirect to :7000";
+        real.sh(redirect).succeeds();
+        Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, GREETER))
+    });
+    let sizes = director.path("sizes.toml");
+    fs::write(&sizes, "[director]\nmax-services = 4096\nmax-reals = 65536\n").unwrap();
+    let all = director.path("all.toml");
+    fs::write(&all, config()).unwrap();
+    let _daemon = director.start_daemon_with(&format!("--config {}", sizes.display()));
+    timed("apply 4,096 services with 65,536 reals", director, &format!("apply {}", all.display()));
+    director.wait_for_next_hops();
+
+    for number in [0, FULL - 1] {
+        lab.client.spread(service(number), 200).is_complete(200);
+    }
+    lab.client.spread(service(FULL), 4000).is_complete(4000);
+    let stats = director.stats();
+    let large = stats.service("tcp", service(FULL).port());
+    let asked = large.reals.iter().filter(|real| real.count.new_flows > 0).count();
+    // With four connections for each, one in e^4 is left out, which is nineteen, with a deviation of four.
+    assert!((975..=1024).contains(&asked), "{asked} of 1,024 reals got connections");
+
+    let edit = |number: u16, real: usize| {
+        let (rip, port) = (RIPS[real % RIPS.len()], FIRST_REAL_PORT + real / RIPS.len());
+        format!("real edit tcp {} {rip}:{port} --weight 50", service(number))
+    };
+    timed("change one weight of 16", director, &edit(0, 0));
+    timed("change one weight of 1,024", director, &edit(FULL, usize::from(FULL) * 16));
+    timed("list all services", director, "service list");
+    lab.client.spread(service(FULL), 400).is_complete(400);
+    timed("remove everything", director, "ipvsadm -C");
+}
