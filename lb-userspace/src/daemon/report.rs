@@ -3,13 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
 };
 
 use lb_common::{
     reason::Reason,
-    schema::{self, SCHEMA_VERSION, UNSET},
+    schema::{self, Client, ClientKey, SCHEMA_VERSION, UNSET},
     track::{self, State as FlowState},
+    wire::Be16,
 };
 
 use super::{Director, count::FlowCount};
@@ -214,7 +215,7 @@ impl Director {
         }
     }
 
-    /// Every tracked flow that is not over.
+    /// Every tracked flow that is not over, and every client that persistence keeps on a real.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -252,8 +253,40 @@ impl Director {
                 })
             })
             .collect();
+        connections.extend(self.templates(&reals, now)?);
         connections.sort_by_key(|c| (c.protocol, c.service, c.client));
         Ok(connections)
+    }
+
+    /// The clients that persistence keeps on their reals, as IPVS shows its templates: without a port, in state NONE; a
+    /// group in place of the VIP as an address from 0.0.0.0/8, which `ipvsadm` takes for its number.
+    fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
+        let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
+        let mut templates = Vec::new();
+        let each = |key: &ClientKey, client: &Client| {
+            let (Some(id), Some(real)) = (services.get(&key.service), reals.get(&client.real)) else {
+                return;
+            };
+            let left = track::age(now, client.expires);
+            if track::age(client.expires, now) > 0 {
+                return;
+            }
+            let (protocol, service) = match id {
+                ServiceId::Endpoint(endpoint) => (endpoint.protocol, endpoint.address),
+                ServiceId::Group { group } => (Protocol::Tcp, (Ipv4Addr::from_bits(*group), 0).into()),
+            };
+            templates.push(Connection {
+                protocol,
+                client: socket_address(key.address, Be16::ZERO),
+                service,
+                real: *real,
+                state: "NONE".to_owned(),
+                idle_seconds: 0,
+                expires_seconds: track::milliseconds_of_ticks(left) / 1000,
+            });
+        };
+        self.plane.tables().for_each_client(each).map_err(|e| failed(&e))?;
+        Ok(templates)
     }
 }
 
