@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Every map, and the only code that touches one. The functions are the vocabulary of the other modules.
+//! Every map, and the only code that touches one, which is why this file is long. The functions are the vocabulary of
+//! the other modules.
 //!
 //! Sizes here are the least that works: the daemon chooses them when it creates the maps.
 

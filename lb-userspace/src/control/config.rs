@@ -2,24 +2,23 @@
 //! The config file: TOML, in which an unknown key is an error with line and column.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod place;
+mod write;
+
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, time::Duration};
 
 use lb_common::{
     schema::{Settings, Timeouts},
     track,
 };
-use serde::{Deserialize, Serialize};
+use place::Place;
+use serde::Deserialize;
 use toml::Spanned;
+pub use write::write;
 
 use super::{
     model::{
-        Desired, Forward, GroupId, OnRemoval, Protocol, Real, RealAddress, Scheduler, SchedulerFlag, Service,
+        Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
         ServiceId, Tracking,
     },
     options::{RealOptions, ServiceOptions},
@@ -286,87 +285,6 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     let limits = file.director.limits_or(Limits { services: u32::MAX, reals: u32::MAX, flows: u32::MAX });
     validate::desired(&desired, &limits).map_err(|failure| place.refine(0, failure))?;
     Ok(Config { director: file.director, desired })
-}
-
-/// Turns offsets into lines and columns.
-struct Place<'a> {
-    text: &'a str,
-    path: PathBuf,
-}
-
-impl Place<'_> {
-    fn name(&self, at: usize) -> String {
-        let before = &self.text[..at.min(self.text.len())];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        format!("{}, line {line}, column {column}", self.path.display())
-    }
-
-    fn wrong(&self, at: usize, why: &str) -> Failure {
-        Failure::wrong_input(format!("{}: {why}", self.name(at)))
-            .hint("docs/cli.md shows every key of the config file; nothing was changed")
-    }
-
-    fn refine(&self, at: usize, failure: Failure) -> Failure {
-        Failure { message: format!("{}: {}", self.name(at), failure.message), ..failure }
-    }
-}
-
-/// Writes services as a config file that [`parse`] reads back.
-#[must_use]
-pub fn write(desired: &Desired) -> String {
-    #[derive(Serialize)]
-    struct File {
-        group: Vec<GroupOut>,
-        service: Vec<ServiceOut>,
-    }
-    #[derive(Serialize)]
-    struct GroupOut {
-        id: GroupId,
-        endpoints: Vec<String>,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "kebab-case")]
-    struct ServiceOut {
-        #[serde(flatten)]
-        id: ServiceId,
-        scheduler: Scheduler,
-        flags: BTreeSet<SchedulerFlag>,
-        tracking: Tracking,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        persistent: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        netmask: Option<u8>,
-        one_packet: bool,
-        on_removal: OnRemoval,
-        real: Vec<RealOut>,
-    }
-    #[derive(Serialize)]
-    struct RealOut {
-        address: SocketAddr,
-        #[serde(flatten)]
-        real: Real,
-    }
-    let group = desired.groups.iter().map(|(id, members)| GroupOut {
-        id: *id,
-        endpoints: members.iter().map(ToString::to_string).collect(),
-    });
-    let service = desired.services.iter().map(|(id, service)| ServiceOut {
-        id: *id,
-        scheduler: service.scheduler,
-        flags: service.flags.clone(),
-        tracking: service.tracking,
-        persistent: service.persistence.map(|persistence| format!("{}s", persistence.seconds)),
-        netmask: service.persistence.map(|persistence| persistence.prefix),
-        one_packet: service.one_packet,
-        on_removal: service.on_removal,
-        real: service
-            .reals
-            .iter()
-            .map(|(address, real)| RealOut { address: *address, real: *real })
-            .collect(),
-    });
-    toml::to_string(&File { group: group.collect(), service: service.collect() }).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::{
     reason::Reason,
-    schema::{Settings, Timeouts, Tracking},
+    schema::{Settings, Timeouts},
     track,
 };
 
@@ -18,10 +18,10 @@ use super::{change, ipvs::IpvsView};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
-        apply::{Time, apply, was_never_asked},
+        apply::{Time, apply},
         ids::{Ids, NoRoom},
-        image::{self, Image},
-        model::{Desired, Forward, Service, ServiceId},
+        image::Image,
+        model::{Desired, Forward, ServiceId},
         neighbours::{Neighbours, Resolution, Unresolved},
         plan::plan,
         state::State,
@@ -241,42 +241,6 @@ impl Director {
                 "blocks grow with max-services and max-reals: raise one of them in [director], `xvs detach`, start again",
             )
         })
-    }
-
-    /// Refuses to leave `--tracking auto`, or to hash otherwise under it, where that would lose flows that nobody has
-    /// written down.
-    fn may_leave_auto(&mut self, desired: &Desired) -> Result<(), Failure> {
-        let is_auto = |service: &Service| image::tracking(service) == Tracking::Auto;
-        for (id, old) in self.state.desired.services.clone() {
-            let hashes_otherwise =
-                |new: &Service| old.scheduler != new.scheduler || old.hashes_ports() != new.hashes_ports();
-            let leaves = |new: &&Service| is_auto(&old) && (!is_auto(new) || hashes_otherwise(new));
-            let Some(new) = desired.services.get(&id).filter(leaves) else { continue };
-            if self.was_never_asked(&id)? {
-                continue;
-            }
-            if hashes_otherwise(new) && (is_auto(new) || !new.scheduler.hashes()) {
-                let [before, after] = [&old, new].map(Service::describe_scheduler);
-                return Err(Failure::wrong_input(format!(
-                    "service {id}: connections that --tracking auto did not write down are where {before} put them, which {after} cannot tell"
-                ))
-                .hint("first `--tracking full` with the old scheduler, and when every connection has spoken, the new one"));
-            }
-            let slots = self.slots_in_transition(&id);
-            if slots > 0 {
-                return Err(Failure::failed(format!("service {id}: {slots} slots are in transition after a pool change"))
-                    .hint("connections in them would be lost; try again when `xvs service show` says that none is left"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether no packet ever went to a real of a service.
-    fn was_never_asked(&mut self, id: &ServiceId) -> Result<bool, Failure> {
-        let Some(spec) = self.ids.services.get(id).and_then(|number| self.image.tables.get(number)) else {
-            return Ok(true);
-        };
-        was_never_asked(self.plane.tables(), spec).map_err(|e| maps_failed(&e))
     }
 
     /// Keeps what services counted that are gone, so that sums over all of them never go back.

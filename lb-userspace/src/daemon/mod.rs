@@ -11,6 +11,7 @@ mod lock; //     one daemon per pin directory
 mod report; //   what the daemon tells
 mod run; //      the life of the daemon
 mod sweep; //    ended flows and settled slots
+mod tracking; // whether a change of how flows are tracked would lose some
 mod zero; //     ipvsadm -Z
 
 pub use director::Director;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether a change of how flows are tracked would lose some.
+#![forbid(unsafe_code)]
+
+use lb_common::schema::Tracking;
+
+use super::{Director, director::maps_failed};
+use crate::{
+    control::{
+        apply::was_never_asked,
+        image,
+        model::{Desired, Service, ServiceId},
+    },
+    failure::Failure,
+};
+
+impl Director {
+    /// Refuses to leave `--tracking auto`, or to hash otherwise under it, where that would lose flows that nobody has
+    /// written down.
+    pub(super) fn may_leave_auto(&mut self, desired: &Desired) -> Result<(), Failure> {
+        let is_auto = |service: &Service| image::tracking(service) == Tracking::Auto;
+        for (id, old) in self.state.desired.services.clone() {
+            let hashes_otherwise =
+                |new: &Service| old.scheduler != new.scheduler || old.hashes_ports() != new.hashes_ports();
+            let leaves = |new: &&Service| is_auto(&old) && (!is_auto(new) || hashes_otherwise(new));
+            let Some(new) = desired.services.get(&id).filter(leaves) else { continue };
+            if self.was_never_asked(&id)? {
+                continue;
+            }
+            if hashes_otherwise(new) && (is_auto(new) || !new.scheduler.hashes()) {
+                let [before, after] = [&old, new].map(Service::describe_scheduler);
+                return Err(Failure::wrong_input(format!(
+                    "service {id}: connections that --tracking auto did not write down are where {before} put them, which {after} cannot tell"
+                ))
+                .hint("first `--tracking full` with the old scheduler, and when every connection has spoken, the new one"));
+            }
+            let slots = self.slots_in_transition(&id);
+            if slots > 0 {
+                return Err(Failure::failed(format!("service {id}: {slots} slots are in transition after a pool change"))
+                    .hint("connections in them would be lost; try again when `xvs service show` says that none is left"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no packet ever went to a real of a service.
+    fn was_never_asked(&mut self, id: &ServiceId) -> Result<bool, Failure> {
+        let Some(spec) = self.ids.services.get(id).and_then(|number| self.image.tables.get(number)) else {
+            return Ok(true);
+        };
+        was_never_asked(self.plane.tables(), spec).map_err(|e| maps_failed(&e))
+    }
+}
