@@ -8,6 +8,7 @@ mod director; // services, maps, neighbours and VIPs in step
 mod doctor; //   what the doctor is to know
 mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
+mod network; //  next hops and VIPs in step with the network
 mod report; //   what the daemon tells
 mod run; //      the life of the daemon
 mod sweep; //    ended flows and settled slots

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Next hops and VIPs, kept in step with the network.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::Director;
+use crate::{
+    control::{
+        image::Image,
+        model::Forward,
+        neighbours::{Resolution, Unresolved},
+        vips::VipEvent,
+    },
+    failure::Failure,
+    netlink,
+};
+
+/// How long a change waits for new neighbours to answer. On a link they do so within a millisecond or never.
+const ANSWER: Duration = Duration::from_millis(250);
+
+impl Director {
+    /// Puts the VIPs where the services are, and says what does not work all the same.
+    pub(super) async fn settle(&mut self) -> Vec<String> {
+        let mut warnings = self.reconcile_vips().await;
+        warnings.extend(self.unreachable());
+        warnings
+    }
+
+    /// Looks at the network again: interfaces that came back, VIPs that somebody took off, next hops.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh(&mut self) -> Result<(), Failure> {
+        self.attach_again().await;
+        for warning in self.reconcile_vips().await {
+            tracing::warn!("{warning}");
+        }
+        self.refresh_next_hops().await
+    }
+
+    /// Asks for the way to every real, and gives neighbours that were never asked before a moment to answer: a
+    /// real that is there is in service when the operator's command returns.
+    pub(super) async fn ask_for_next_hops(
+        &mut self,
+        rips: &BTreeSet<IpAddr>,
+    ) -> BTreeMap<IpAddr, Resolution> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let next_hops = self.neighbours.refresh(rips).await;
+            let waiting = next_hops.iter().any(|(rip, resolution)| {
+                matches!(resolution, Err(Unresolved::Asking { .. }))
+                    && self.next_hops.get(rip) != Some(resolution)
+            });
+            if !waiting || Instant::now() >= deadline {
+                return next_hops;
+            }
+            tokio::time::sleep(ANSWER / 50).await;
+        }
+    }
+
+    /// Asks again for the way to every real, and writes what changed.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
+        let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
+        let next_hops = self.neighbours.refresh(&rips).await;
+        if next_hops == self.next_hops {
+            return Ok(());
+        }
+        for (rip, resolution) in &next_hops {
+            match resolution {
+                Ok(hop) if self.next_hops.get(rip) != Some(resolution) => {
+                    tracing::info!(%rip, ifindex = hop.ifindex, "next hop found");
+                }
+                Err(why) if self.next_hops.get(rip) != Some(resolution) => tracing::warn!(%rip, "{why}"),
+                _ => {}
+            }
+        }
+        let want = Image::compile(&self.state.desired, &self.ids, &next_hops);
+        self.carry_out(&want)?;
+        self.next_hops = next_hops;
+        Ok(())
+    }
+
+    async fn reconcile_vips(&mut self) -> Vec<String> {
+        let Some(vips) = &mut self.vips else { return Vec::new() };
+        let wanted: BTreeSet<IpAddr> = self.state.desired.vips().collect();
+        let mut warnings = Vec::new();
+        let added = vips.added().clone();
+        for event in vips.reconcile(&wanted).await {
+            match event {
+                VipEvent::Added(vip) => tracing::info!(%vip, "VIP added and announced"),
+                VipEvent::AlreadyThere(vip) => tracing::debug!(%vip, "VIP was there already"),
+                VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
+                VipEvent::Failed(vip, error) => warnings.push(format!("VIP {vip}: {error}")),
+            }
+        }
+        // From now on an address is ours in the file exactly if we added it.
+        if (vips.added() != &added || self.state.vips != added)
+            && let Err(error) = self.save_as_is()
+        {
+            warnings.push(error.message);
+        }
+        warnings
+    }
+
+    /// Reals that packets cannot be sent to, a line each.
+    pub(super) fn unreachable(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (id, service) in &self.state.desired.services {
+            for (address, real) in &service.reals {
+                if real.forward != Forward::Local
+                    && let Some(Err(why)) = self.next_hops.get(&address.ip())
+                {
+                    lines.push(format!("real {address} of {id}: {why}"));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Whether a change of the network can have changed the way to a real.
+    #[must_use]
+    pub fn concerns(&self, change: &netlink::Change) -> bool {
+        self.neighbours.concerns(change)
+    }
+}
