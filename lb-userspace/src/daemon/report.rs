@@ -258,8 +258,9 @@ impl Director {
         Ok(connections)
     }
 
-    /// The clients that persistence keeps on their reals, as IPVS shows its templates: without a port, in state NONE; a
-    /// group in place of the VIP as an address from 0.0.0.0/8, which `ipvsadm` takes for its number.
+    /// The clients that persistence keeps on their reals, as IPVS shows its templates: without a port, and with ASSURED
+    /// for a state, which they have there from the first established connection on. In place of a VIP, a group is an
+    /// address from 0.0.0.0/8, which `ipvsadm` takes for its number.
     fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
         let mut templates = Vec::new();
@@ -280,7 +281,7 @@ impl Director {
                 client: socket_address(key.address, Be16::ZERO),
                 service,
                 real: *real,
-                state: "NONE".to_owned(),
+                state: "ASSURED".to_owned(),
                 idle_seconds: 0,
                 expires_seconds: track::milliseconds_of_ticks(left) / 1000,
             });

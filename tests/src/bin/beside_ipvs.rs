@@ -241,10 +241,10 @@ fn local_port(name: &str) -> String {
 fn without_times(page: &str) -> String {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [protocol, _, state @ ("NONE" | "ESTABLISHED"), client, service, real] = words[..] else {
+        let [protocol, _, state @ ("ASSURED" | "ESTABLISHED"), client, service, real] = words[..] else {
             return None;
         };
-        let client = if state == "NONE" { client } else { client.split(':').next()? };
+        let client = if state == "ASSURED" { client } else { client.split(':').next()? };
         Some(format!("{protocol} {state} {client} {service} {real}"))
     };
     let mut lines: Vec<String> = page.lines().filter_map(line).collect();
