@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::{
     reason::Reason,
-    schema::{AddressUse, Counters, Flow, FlowKey, Real, Service, Source, Timeouts, Tracking},
+    schema::{AddressUse, ClientKey, Counters, Flow, FlowKey, Real, Service, Source, Timeouts, Tracking},
     slot::MOVED,
     track,
     wire::Be16,
@@ -78,6 +78,7 @@ pub fn apply(
     }
     if !removed.is_empty() {
         outcome.flows_removed = forget_flows(tables, &removed)?;
+        forget_clients(tables, &removed)?;
     }
     Ok(outcome)
 }
@@ -251,6 +252,17 @@ fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<us
         forget_reply(tables, key, &removed[real])?;
     }
     Ok(keys.len())
+}
+
+/// Forgets which clients persistence kept on removed reals, which a new one with the same id would get.
+fn forget_clients(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<(), TableError> {
+    let mut keys: Vec<ClientKey> = Vec::new();
+    tables.for_each_client(|key, client| {
+        if removed.contains_key(&client.real) {
+            keys.push(*key);
+        }
+    })?;
+    keys.iter().try_for_each(|key| tables.remove_client(key))
 }
 
 /// Forgets what the replies of a flow were.

@@ -225,7 +225,7 @@ fn tell(case: &Case, balancer: Balancer, lab: &Lab, service: SocketAddrV4) -> St
         let _infallible = writeln!(story.pages, "$ ipvsadm {page}\n{}", run(page).stdout);
     }
     let connections = run("-Lnc").stdout;
-    let _infallible = writeln!(story.pages, "$ ipvsadm -Lnc\n{}", without_times(&connections));
+    let _infallible = writeln!(story.pages, "$ ipvsadm -Lnc\n{}", without_times(&connections, service));
     drop(open);
     run("-C");
     story
@@ -236,14 +236,18 @@ fn local_port(name: &str) -> String {
     name.trim().strip_prefix("real").unwrap_or("?").to_owned()
 }
 
-/// Established connections and persistence templates, without what no two runs have in common: times, and the ports of
+/// A service's established connections and persistence templates, without what no two runs have in common: times, and the ports of
 /// clients. How a connection ends has more states in IPVS.
-fn without_times(page: &str) -> String {
+fn without_times(page: &str, of: SocketAddrV4) -> String {
+    let of = of.to_string();
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [protocol, _, state @ ("ASSURED" | "ESTABLISHED"), client, service, real] = words[..] else {
             return None;
         };
+        if service != of {
+            return None;
+        }
         let client = if state == "ASSURED" { client } else { client.split(':').next()? };
         Some(format!("{protocol} {state} {client} {service} {real}"))
     };

@@ -38,6 +38,19 @@ fn a_client_stays_on_its_real() {
     }
 }
 
+#[test]
+fn a_new_service_knows_nothing_of_a_removed_one() {
+    let service = || [persistent(300, 32, &[1, 1])];
+    let mut plane = TestPlane::new(&service());
+    let (one, other) = (syn([192, 0, 2, 1], 1), syn([192, 0, 2, 2], 1));
+    let first = ask(&mut plane, &one);
+    plane.set(&[]);
+    // It gets the same ids.
+    plane.set(&service());
+    assert_eq!(ask(&mut plane, &other), first, "it begins with the same real");
+    assert_ne!(ask(&mut plane, &one), first);
+}
+
 #[rstest]
 #[case::within(24, [198, 51, 100, 200], true)]
 #[case::beyond(24, [198, 51, 101, 1], false)]
