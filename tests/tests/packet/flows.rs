@@ -98,6 +98,30 @@ fn a_pool_that_is_put_together_real_by_real_stands_still() {
     assert_eq!(plane.flows(), 0);
 }
 
+/// With more than 32 reals a table has more slots: those that there were become runs of slots.
+#[test]
+fn a_pool_that_outgrows_its_table_moves_no_flow() {
+    let of = |count| pool(Mh, &vec![1; count]);
+    let slots = |plane: &TestPlane| plane.image().services.values().map(|service| service.slots).max();
+    let mut plane = TestPlane::new(&[of(32)]);
+    let mut flows: Vec<u8> = turns(&mut plane, 1..200);
+    assert_eq!((slots(&plane), plane.flows()), (Some(4096), 0));
+    for (count, grown) in [(33, 8192), (50, 8192), (32, 8192), (40, 8192)] {
+        plane.set(&[of(count)]);
+        assert_eq!(slots(&plane), Some(grown), "{count} reals");
+        for (port, real) in (1..).zip(&mut flows) {
+            let now = ask(&mut plane, &tcp(client(port), SERVICE)).ip().octets()[3] - 10;
+            if usize::from(*real) <= count {
+                assert_eq!(now, *real, "port {port} with {count} reals");
+            }
+            *real = now;
+        }
+        let next = flows.len() as u16 + 1;
+        flows.extend(turns(&mut plane, next..next + 50));
+    }
+    assert!(flows.iter().any(|real| *real > 32), "new connections went to new reals: {flows:?}");
+}
+
 #[test]
 fn flows_of_reals_that_stay_do_so_when_another_goes() {
     let mut plane = TestPlane::new(&[pool(Mh, &[1, 1, 1])]);
