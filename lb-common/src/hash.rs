@@ -8,25 +8,33 @@
 //! public domain): on a BPF machine 64-bit multiplication is one instruction, 128-bit is many.
 
 use crate::{
+    packet::Ip,
     schema::{FlowKey, Scheduler, Service},
-    wire::{Be16, Be32},
+    wire::{Be16, Be32, Be128},
 };
 
 const C1: u64 = 0xff51_afd7_ed55_8ccd;
 const C2: u64 = 0xc4ce_b9fe_1a85_ec53;
 
-/// The hash of a flow under a seed, 32 bits.
+/// One round: a number becomes part of a hash.
 #[inline(always)]
 #[must_use]
-pub const fn flow(key: &FlowKey, seed: u64) -> u32 {
-    let addresses = (key.source.get() as u64) << 32 | key.destination.get() as u64;
-    let ports =
-        (key.source_port.get() as u64) << 24 | (key.destination_port.get() as u64) << 8 | key.protocol as u64;
-    let mut h = addresses ^ seed;
+pub const fn round(hash: u64, number: u64) -> u64 {
+    let mut h = hash ^ number;
     h ^= h >> 33;
     h = h.wrapping_mul(C1);
-    h ^= h >> 33;
-    h ^= ports;
+    h ^ h >> 33
+}
+
+/// The hash of a flow under a seed, 32 bits. The addresses take one round in IPv4 and four in IPv6, high halves first,
+/// the source before the destination.
+#[inline(always)]
+#[must_use]
+pub fn flow<A: Ip>(key: &FlowKey<A>, seed: u64) -> u32 {
+    let ports = u64::from(key.source_port.get()) << 24
+        | u64::from(key.destination_port.get()) << 8
+        | u64::from(key.protocol);
+    let mut h = A::mix(key.source, key.destination, seed) ^ ports;
     h = h.wrapping_mul(C2);
     h ^= h >> 33;
     h = h.wrapping_mul(C1);
@@ -39,18 +47,27 @@ pub const fn flow(key: &FlowKey, seed: u64) -> u32 {
 /// a director moves from IPVS to here.
 #[inline(always)]
 #[must_use]
-pub const fn slot(service: &Service, key: &FlowKey, seed: u64) -> u32 {
+pub fn slot<A: Ip>(service: &Service, key: &FlowKey<A>, seed: u64) -> u32 {
     const SH: u32 = Scheduler::Sh as u32;
     const DH: u32 = Scheduler::Dh as u32;
     let ports = service.is(Service::PORTS);
     match service.scheduler {
-        SH => ipvs(key.source.get().wrapping_add(if ports { key.source_port.get() as u32 } else { 0 })),
-        DH => ipvs(key.destination.get()),
+        SH => ipvs(key.source.fold().wrapping_add(if ports { key.source_port.get().into() } else { 0 })),
+        DH => ipvs(key.destination.fold()),
         _ if ports => reduce(flow(key, seed), service.slots),
         _ => {
-            let client = FlowKey::new(key.source, Be32::ZERO, Be16::ZERO, Be16::ZERO, 0);
+            let client = FlowKey::new(key.source, A::default(), Be16::ZERO, Be16::ZERO, 0);
             reduce(flow(&client, seed), service.slots)
         }
+    }
+}
+
+/// The same for a flow of either version.
+#[must_use]
+pub fn slot_of_any(service: &Service, key: &FlowKey<Be128>, seed: u64) -> u32 {
+    match key.narrowed() {
+        Some(key) => slot::<Be32>(service, &key, seed),
+        None => slot(service, key, seed),
     }
 }
 
@@ -74,7 +91,7 @@ pub const fn reduce(hash: u32, size: u32) -> u32 {
 mod tests {
     use super::*;
 
-    fn key(source_port: u16, source: u8) -> FlowKey {
+    fn key(source_port: u16, source: u8) -> FlowKey<Be32> {
         FlowKey::new(
             Be32::from_bytes([10, 0, 0, source]),
             Be32::from_bytes([192, 0, 2, 1]),
@@ -94,6 +111,19 @@ mod tests {
 
     /// Computed by the same formula in another language.
     const GOLDEN: [u32; 3] = [2_154_030_725, 437_302_458, 986_803_349];
+
+    /// The same for IPv6.
+    #[test]
+    fn is_what_it_always_was_in_ipv6() {
+        let address = |last| Be128::from(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last));
+        let key = FlowKey::new(address(1), address(2), Be16::new(1024), Be16::new(80), 6);
+        assert_eq!([flow(&key, 0), flow(&key, 1)], GOLDEN6);
+        assert_eq!(flow(&key.reversed(), 0), GOLDEN6_REVERSED);
+    }
+
+    /// Computed by the same formula in another language.
+    const GOLDEN6: [u32; 2] = [1_444_820_383, 221_434_749];
+    const GOLDEN6_REVERSED: u32 = 3_061_698_646;
 
     /// The chi-squared statistic of consecutive ports and addresses over 257 bins stays near its mean (256,
     /// standard deviation 22.6).

@@ -88,6 +88,8 @@ reasons! {
     Overloaded = 18, "overloaded", Answered;
     /// The connection was on a real that was removed; the client's packet is answered with a TCP reset.
     RealRemoved = 19, "real_removed", Answered;
+    /// An IPv6 packet whose ports are behind an extension header that xvs cannot read.
+    ExtensionHeader = 20, "extension_header", Passed;
 }
 
 impl Reason {

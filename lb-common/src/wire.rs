@@ -4,7 +4,7 @@
 //! They are held in integers rather than in byte arrays, because a BPF machine has registers and an aligned
 //! stack: an address in an array of bytes costs four loads and four stores where an integer costs one.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A 16-bit number in network byte order.
 #[repr(transparent)]
@@ -16,9 +16,18 @@ pub struct Be16(pub u16);
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Be32(pub u32);
 
+/// 128 bits in network byte order, as four words in memory order: an IPv6 address, or an IPv4 address as
+/// `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Be128(pub [u32; 4]);
+
 // SAFETY: an integer: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Be16 {}
+// SAFETY: integers: no padding, and every bit pattern is a value.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Be128 {}
 // SAFETY: an integer: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Be32 {}
@@ -58,6 +67,88 @@ impl Be32 {
     #[must_use]
     pub const fn get(self) -> u32 {
         u32::from_be(self.0)
+    }
+}
+
+/// The third word of an IPv4 address in 128 bits.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+impl Be128 {
+    /// Zero: the unspecified address.
+    pub const ZERO: Self = Self([0; 4]);
+
+    /// The address of those sixteen bytes.
+    #[must_use]
+    pub const fn from_bytes(b: [u8; 16]) -> Self {
+        Self([
+            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
+            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
+        ])
+    }
+
+    /// An IPv4 address in 128 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mapped(address: Be32) -> Self {
+        Self([0, 0, MAPPED, address.0])
+    }
+
+    /// The IPv4 address that it holds, if it holds one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_v4(self) -> Option<Be32> {
+        let [a, b, c, d] = self.0;
+        if a | b == 0 && c == MAPPED { Some(Be32(d)) } else { None }
+    }
+
+    /// Its first `prefix` bits, the others zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn masked(self, prefix: u32) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([a & mask(prefix, 0), b & mask(prefix, 32), c & mask(prefix, 64), d & mask(prefix, 96)])
+    }
+}
+
+/// The bits of a word that a prefix covers, in memory order; the word begins at bit `from`.
+#[inline(always)]
+const fn mask(prefix: u32, from: u32) -> u32 {
+    if prefix >= from + 32 {
+        u32::MAX
+    } else if prefix <= from {
+        0
+    } else {
+        (u32::MAX << (from + 32 - prefix)).to_be()
+    }
+}
+
+impl From<Ipv6Addr> for Be128 {
+    fn from(address: Ipv6Addr) -> Self {
+        Self::from_bytes(address.octets())
+    }
+}
+
+impl From<IpAddr> for Be128 {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::mapped(v4.into()),
+            IpAddr::V6(v6) => v6.into(),
+        }
+    }
+}
+
+impl From<Be128> for IpAddr {
+    fn from(address: Be128) -> Self {
+        if let Some(v4) = address.as_v4() {
+            return Self::V4(v4.into());
+        }
+        let mut bytes = [0; 16];
+        for (chunk, word) in bytes.chunks_mut(4).zip(address.0) {
+            chunk.copy_from_slice(&word.to_ne_bytes());
+        }
+        Self::V6(bytes.into())
     }
 }
 
@@ -127,6 +218,24 @@ mod tests {
         let pair = MacPair::new(d, s);
         assert_eq!((pair.destination(), pair.source()), (d, s));
         assert_eq!(pair.swapped(), MacPair::new(s, d));
+    }
+
+    #[test]
+    fn an_address_of_either_version_comes_back() {
+        for text in ["192.0.2.1", "2001:db8::1", "::", "::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Be128::from(address)), address);
+        }
+        assert_eq!(Be128::from(IpAddr::from([192, 0, 2, 1])).as_v4(), Some(Be32::from_bytes([192, 0, 2, 1])));
+    }
+
+    #[test]
+    fn a_prefix_is_what_is_left_under_its_mask() {
+        let address = Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff);
+        for prefix in 0..=128 {
+            let expected = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+            assert_eq!(IpAddr::from(Be128::from(address).masked(prefix)), Ipv6Addr::from_bits(expected));
+        }
     }
 
     #[test]

@@ -4,10 +4,10 @@
 use core::mem::offset_of;
 
 use lb_common::{
-    packet::{ETHERNET_LEN, IPV4, IPV4_LEN, address_frame, frame_macs, load, store},
+    packet::{ETHERNET_LEN, IPV4_LEN, Ip as _, address_frame, frame_macs, load, store},
     protocol,
     reason::Reason,
-    wire::Be16,
+    wire::{Be16, Be32},
 };
 use network_types::{eth::EthHdr, ip::Ipv4Hdr};
 
@@ -30,7 +30,7 @@ fn try_strip(frame: &Frame) -> Result<(), Reason> {
     let fragment: u16 = load(frame, ETHERNET_LEN + offset_of!(Ipv4Hdr, frags))?;
     let inner = ETHERNET_LEN + IPV4_LEN;
     let inner_version: u8 = load(frame, inner)?;
-    let ours = ether_type == IPV4.0
+    let ours = ether_type == Be32::ETHER_TYPE.0
         && version == 0x45
         && protocol == protocol::IPIP
         && fragment & Be16::new(0x3fff).0 == 0

@@ -2,10 +2,14 @@
 //! Bounds-checked access to the packet: the only place that makes pointers into it.
 
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use lb_common::{packet::Packet, reason::Reason};
+use lb_common::{
+    packet::{Chain, MOST_EXTENSIONS, Packet, Walk},
+    reason::Reason,
+};
 
 /// The frame that the program was called for. Pointers are derived anew at each access, so that none
 /// outlives a change of the frame's bounds.
@@ -17,6 +21,14 @@ impl<'a> Frame<'a> {
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext) -> Self {
         Self { ctx }
+    }
+
+    /// Forgets what LLVM knows about the frame. It would leave out checks of its bounds that follow from others, from which
+    /// the verifier does not see that they do; and it would take loads of the bounds out of loops, and with them what makes
+    /// them pointers.
+    #[inline(always)]
+    pub fn afresh(&self) -> XdpContext {
+        XdpContext::new(core::hint::black_box(self.ctx.ctx))
     }
 
     /// The context, for log messages.
@@ -85,6 +97,29 @@ impl Packet for Frame<'_> {
     fn len(&self) -> usize {
         self.ctx.data_end() - self.ctx.data()
     }
+
+    #[inline(always)]
+    fn extensions(&self, first: u8, offset: usize) -> Chain {
+        Chain(extensions(self.ctx.ctx, first.into(), offset as u64))
+    }
+}
+
+/// [`Chain::walk`] in a function that the verifier knows by its type: it looks at the walk once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn extensions(ctx: *mut xdp_md, first: u64, offset: u64) -> u64 {
+    let ctx = XdpContext::new(ctx);
+    let frame = Frame::new(&ctx);
+    // The mask tells the verifier that the offset is within a frame.
+    let mut walk = Walk::new(first as u8, (offset & 0xfff) as usize);
+    let mut looked_at = 0;
+    while looked_at < MOST_EXTENSIONS {
+        if let Some(chain) = walk.step(&Frame::new(&frame.afresh())) {
+            return chain.0;
+        }
+        looked_at += 1;
+    }
+    walk.end().0
 }
 
 /// A length of a frame, which is far below the limits of the type.

@@ -2,11 +2,11 @@
 //! A nat real's packet on its way back: its source becomes the service again.
 
 use lb_common::{
-    packet::{Parsed, Part, address_frame},
+    packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
     schema::{AddressUse, Flow, FlowKey, Fragment, Method, Source, SourceKey, WayBack},
     track::{self, State},
-    wire::{Be16, Be32, MacPair},
+    wire::{Be16, MacPair},
 };
 
 use crate::{
@@ -14,27 +14,28 @@ use crate::{
     forward::nat::{self, End},
     fragment,
     frame::Frame,
-    select, tables,
+    select,
+    tables::{self, Version},
 };
 
 const SECOND: u32 = track::ticks_of_seconds(1);
 
 /// Where a reply goes, and as whom.
-pub struct Way {
+pub struct Way<A> {
     /// The real that it comes from.
     pub real: u32,
     /// The address that its source becomes.
-    pub vip: Be32,
+    pub vip: A,
     /// The port that its source becomes; 0 leaves it.
     pub port: Be16,
     ifindex: u32,
     to_client: MacPair,
 }
 
-impl Way {
+impl<A: Ip> Way<A> {
     /// The way of a later fragment.
     #[inline(always)]
-    pub fn of_fragment(fragment: &Fragment) -> Self {
+    pub fn of_fragment(fragment: &Fragment<A>) -> Self {
         Self {
             real: fragment.real,
             vip: fragment.vip,
@@ -46,7 +47,7 @@ impl Way {
 
     /// The way back to the client of a request.
     #[inline(always)]
-    fn of_request(request: &FlowKey, real: u32, back: WayBack) -> Self {
+    fn of_request(request: &FlowKey<A>, real: u32, back: WayBack) -> Self {
         Self {
             real,
             vip: request.destination,
@@ -64,11 +65,11 @@ impl Way {
 }
 
 /// What a reply answers.
-pub struct Answered {
+pub struct Answered<A> {
     /// The request, as the client sent it.
-    pub request: FlowKey,
+    pub request: FlowKey<A>,
     /// Where the reply goes, and as whom.
-    pub way: Way,
+    pub way: Way<A>,
     /// Id of the service.
     pub service: u32,
     /// The flow, if it had to be looked up.
@@ -77,7 +78,7 @@ pub struct Answered {
 
 /// A packet for no service: a reply of a nat real, or not ours. `to` says what its destination is used for.
 #[inline(always)]
-pub fn direct(frame: &Frame, parsed: &Parsed, to: AddressUse) -> Result<u32, Stop> {
+pub fn direct<A: Version>(frame: &Frame, parsed: &Parsed<A>, to: AddressUse) -> Result<u32, Stop> {
     if to.is(AddressUse::NAT_REAL) {
         notice_direct(&parsed.flow);
     }
@@ -93,7 +94,7 @@ pub fn direct(frame: &Frame, parsed: &Parsed, to: AddressUse) -> Result<u32, Sto
 
 /// What the real sends keeps a flow alive too, since one-way streams exist, and may end it.
 #[inline(always)]
-fn keep(parsed: &Parsed, request: &FlowKey, flow: &Flow) {
+fn keep<A: Version>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
     let now = tables::now();
     let state = State::from_number(flow.state).after_reply(parsed.tcp_flags) as u32;
     if state != flow.state {
@@ -106,7 +107,7 @@ fn keep(parsed: &Parsed, request: &FlowKey, flow: &Flow) {
 
 /// Remembers that a client speaks to a nat real itself, so that the replies stay as they are.
 #[inline(always)]
-fn notice_direct(flow: &FlowKey) {
+fn notice_direct<A: Version>(flow: &FlowKey<A>) {
     let reply = flow.reversed();
     if source_of(&reply).is_none_or(|source| !source.is(Source::HASHED)) {
         // The replies of other services are known by their flow.
@@ -120,14 +121,14 @@ fn notice_direct(flow: &FlowKey) {
 
 /// Whether a reply of a nat real belongs to a talk with the real itself.
 #[inline(always)]
-fn is_direct(reply: &FlowKey) -> bool {
+fn is_direct<A: Version>(reply: &FlowKey<A>) -> bool {
     let Some(seen) = tables::direct(reply) else { return false };
     track::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
 }
 
 /// What a packet from a nat real answers. A packet that answers nothing that was sent to the VIP is not ours.
 #[inline(always)]
-pub fn answered_by(reply: &FlowKey) -> Result<Answered, Reason> {
+pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason> {
     if !tables::address_use(reply.source).is(AddressUse::NAT_REAL) {
         return Err(Reason::NotOurs);
     }
@@ -147,7 +148,7 @@ pub fn answered_by(reply: &FlowKey) -> Result<Answered, Reason> {
     let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
     let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
     let same_port = real.port == reply.source_port || real.port == Be16::ZERO;
-    if real.address != reply.source || !same_port || real.method != Method::Nat as u16 {
+    if real.address != reply.source.wide() || !same_port || real.method != Method::Nat as u16 {
         return Err(Reason::NotOurs);
     }
     let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client };
@@ -157,7 +158,7 @@ pub fn answered_by(reply: &FlowKey) -> Result<Answered, Reason> {
 
 /// Which service a real's address and port belong to: by the port, else by port 0, else by the flow.
 #[inline(always)]
-fn source_of(reply: &FlowKey) -> Option<Source> {
+fn source_of<A: Version>(reply: &FlowKey<A>) -> Option<Source<A>> {
     let exact = tables::source(&SourceKey::new(reply.source, reply.source_port, reply.protocol as u8));
     let source = match exact {
         Some(source) => source,
@@ -173,8 +174,8 @@ fn source_of(reply: &FlowKey) -> Option<Source> {
 
 /// Sends a reply back to its client and counts it.
 #[inline(always)]
-pub fn send(frame: &Frame, parsed: &Parsed, way: &Way) -> Result<u32, Reason> {
-    forward::may_hop(frame)?;
+pub fn send<A: Ip>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
+    forward::may_hop::<A>(frame)?;
     nat::translate(frame, parsed, End::Source, way.vip, way.port)?;
     address_frame(frame, way.to_client)?;
     let action = forward::transmit(frame, way.ifindex)?;

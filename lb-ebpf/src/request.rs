@@ -8,12 +8,17 @@ use lb_common::{
     wire::Be16,
 };
 
-use crate::{Stop, forward, fragment, frame::Frame, select, tables};
+use crate::{
+    Stop, forward, fragment,
+    frame::Frame,
+    select,
+    tables::{self, Version},
+};
 
 /// The service that a packet is for: by protocol, address and port, else by protocol, address and port 0; or what the
 /// address is used for, if for no service.
 #[inline(always)]
-pub fn service(flow: &FlowKey) -> Result<Service, AddressUse> {
+pub fn service<A: Version>(flow: &FlowKey<A>) -> Result<Service, AddressUse> {
     let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);
     if let Some(service) = tables::service(&exact) {
         return Ok(service);
@@ -27,7 +32,7 @@ pub fn service(flow: &FlowKey) -> Result<Service, AddressUse> {
 
 /// Sends a packet for a service to a real.
 #[inline(always)]
-pub fn direct(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<u32, Stop> {
+pub fn direct<A: Version>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Stop> {
     let (id, real) = select::real(frame, parsed, service).map_err(|reason| Stop::at(service.id, reason))?;
     if parsed.part == Part::First {
         fragment::remember_request(parsed, id);
@@ -35,12 +40,9 @@ pub fn direct(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<u32, 
     forward::send(frame, parsed, id, real).map_err(|reason| Stop::on_the_way_to(real, reason))
 }
 
-/// What becomes of a packet that is shorter than it says: the director's stack may see it, a real may not.
+/// What becomes of a packet that cannot be read: nothing for that `reason`, unless it is for a VIP. The director's stack
+/// may see a packet that is shorter than it says, a real may not.
 #[inline(always)]
-pub fn truncated(parsed: &Parsed) -> Reason {
-    if tables::address_use(parsed.flow.destination).is(AddressUse::VIP) {
-        Reason::Truncated
-    } else {
-        Reason::NotOurs
-    }
+pub fn unreadable<A: Version>(parsed: &Parsed<A>, reason: Reason) -> Reason {
+    if tables::address_use(parsed.flow.destination).is(AddressUse::VIP) { reason } else { Reason::NotOurs }
 }

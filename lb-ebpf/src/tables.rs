@@ -4,22 +4,25 @@
 //!
 //! Sizes here are the least that works: the daemon chooses them when it creates the maps.
 
+use crate::select::Look;
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::btf_map,
+    programs::XdpContext,
 };
 use lb_common::{
+    packet::{Ip, Parsed},
     reason::Reason,
     schedule::threshold,
     schema::{
         AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
-        Locality, LocalityKey, Move, MoveBlock, Position, Real, Service, ServiceKey, Settings, Source,
-        SourceKey, Timeouts, WayBack,
+        Locality, LocalityKey, Move, MoveBlock, Position, Program, Real, Service, ServiceKey, Settings,
+        Source, SourceKey, Timeouts, WayBack,
     },
     track,
-    wire::Be32,
+    wire::{Be32, Be128},
 };
 
 /// Options known at load time. Frozen before the verifier runs.
@@ -32,7 +35,9 @@ static SCHEMA: Array<u32, 1> = Array::new();
 
 /// Services by protocol, VIP and port.
 #[btf_map]
-static SERVICES: HashMap<ServiceKey, Service, 1> = HashMap::new();
+static SERVICES: HashMap<ServiceKey<Be32>, Service, 1> = HashMap::new();
+#[btf_map]
+static SERVICES6: HashMap<ServiceKey<Be128>, Service, 1> = HashMap::new();
 
 /// Reals by id; id 0 names none.
 #[btf_map]
@@ -52,7 +57,9 @@ static POSITIONS: Array<Position, 2> = Array::new();
 
 /// Which real a flow is on.
 #[btf_map]
-static FLOWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
+static FLOWS: LruHashMap<FlowKey<Be32>, Flow, 1> = LruHashMap::new();
+#[btf_map]
+static FLOWS6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new();
 
 /// How many connections each real has, by real id.
 #[btf_map]
@@ -72,31 +79,47 @@ static TIMEOUTS: Array<Timeouts, 1> = Array::new();
 
 /// Which real a fragmented datagram goes to.
 #[btf_map]
-static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 1> = LruHashMap::new();
+static FRAGMENTS: LruHashMap<FragmentKey<Be32>, Fragment<Be32>, 1> = LruHashMap::new();
+#[btf_map]
+static FRAGMENTS6: LruHashMap<FragmentKey<Be128>, Fragment<Be128>, 1> = LruHashMap::new();
 
 /// What the addresses of services and of nat reals are used for.
 #[btf_map]
 static ADDRESSES: HashMap<Be32, AddressUse, 1> = HashMap::new();
+#[btf_map]
+static ADDRESSES6: HashMap<Be128, AddressUse, 1> = HashMap::new();
 
 /// Which service a nat real's replies belong to.
 #[btf_map]
-static SOURCES: HashMap<SourceKey, Source, 1> = HashMap::new();
+static SOURCES: HashMap<SourceKey<Be32>, Source<Be32>, 1> = HashMap::new();
+#[btf_map]
+static SOURCES6: HashMap<SourceKey<Be128>, Source<Be128>, 1> = HashMap::new();
 
 /// The same per flow, for reals that several services share. Keyed by the reply's 5-tuple.
 #[btf_map]
-static REPLIES: LruHashMap<FlowKey, Source, 1> = LruHashMap::new();
+static REPLIES: LruHashMap<FlowKey<Be32>, Source<Be32>, 1> = LruHashMap::new();
+#[btf_map]
+static REPLIES6: LruHashMap<FlowKey<Be128>, Source<Be128>, 1> = LruHashMap::new();
 
 /// How to send to the clients of nat reals whose replies need no flow.
 #[btf_map]
 static WAYS_BACK: LruHashMap<Be32, WayBack, 1> = LruHashMap::new();
+#[btf_map]
+static WAYS_BACK6: LruHashMap<Be128, WayBack, 1> = LruHashMap::new();
 
 /// When a client last spoke to a nat real by its own address, not by a VIP. Keyed by the reply's 5-tuple.
 #[btf_map]
-static DIRECT: LruHashMap<FlowKey, u32, 1> = LruHashMap::new();
+static DIRECT: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
+#[btf_map]
+static DIRECT6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
 
 /// Devices that frames may be redirected to, by ifindex.
 #[btf_map]
 static DEVICES: DevMapHash<64> = DevMapHash::new();
+
+/// The director's programs besides the one that is attached, see [`Program`].
+#[btf_map]
+static PROGRAMS: ProgramArray<{ Program::ALL.len() }> = ProgramArray::new();
 
 /// Packets, bytes and new flows by real id.
 #[btf_map]
@@ -109,6 +132,57 @@ static REASONS: PerCpuArray<u64, { Reason::SLOTS as usize }> = PerCpuArray::new(
 /// ICMP errors made in the current second.
 #[btf_map]
 static ICMP_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+/// A version of IP, and the tables that are looked into at its packets.
+pub trait Version: Ip {
+    fn services() -> &'static HashMap<ServiceKey<Self>, Service, 1>;
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
+    fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>, 1>;
+    fn addresses() -> &'static HashMap<Self, AddressUse, 1>;
+    fn sources() -> &'static HashMap<SourceKey<Self>, Source<Self>, 1>;
+    fn replies() -> &'static LruHashMap<FlowKey<Self>, Source<Self>, 1>;
+    fn ways_back() -> &'static LruHashMap<Self, WayBack, 1>;
+    fn direct() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
+}
+
+macro_rules! version {
+    ($address:ty: $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
+        impl Version for $address {
+            $(#[inline(always)]
+            fn $function() -> &'static $kind<$key, $value, 1> {
+                &$map
+            })*
+        }
+    };
+}
+version! { Be32:
+    services SERVICES HashMap<ServiceKey<Be32>, Service>;
+    flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
+    fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
+    addresses ADDRESSES HashMap<Be32, AddressUse>;
+    sources SOURCES HashMap<SourceKey<Be32>, Source<Be32>>;
+    replies REPLIES LruHashMap<FlowKey<Be32>, Source<Be32>>;
+    ways_back WAYS_BACK LruHashMap<Be32, WayBack>;
+    direct DIRECT LruHashMap<FlowKey<Be32>, u32>;
+}
+version! { Be128:
+    services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
+    flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
+    fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
+    addresses ADDRESSES6 HashMap<Be128, AddressUse>;
+    sources SOURCES6 HashMap<SourceKey<Be128>, Source<Be128>>;
+    replies REPLIES6 LruHashMap<FlowKey<Be128>, Source<Be128>>;
+    ways_back WAYS_BACK6 LruHashMap<Be128, WayBack>;
+    direct DIRECT6 LruHashMap<FlowKey<Be128>, u32>;
+}
+
+/// What is known of the IPv6 packet that a CPU is busy with.
+#[btf_map]
+static PARSED6: PerCpuArray<Parsed<Be128>, 1> = PerCpuArray::new();
+
+/// What `lblc` and `lblcr` are looking at.
+#[btf_map]
+static LOOKS: PerCpuArray<Look, 1> = PerCpuArray::new();
 
 /// How many ICMP errors were made since when.
 #[repr(C)]
@@ -140,16 +214,16 @@ pub fn now() -> u32 {
 
 /// The service of exactly that key.
 #[inline(always)]
-pub fn service(key: &ServiceKey) -> Option<Service> {
+pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<Service> {
     // SAFETY: copied out before any other map call; the daemon replaces entries whole.
-    unsafe { SERVICES.get(key) }.copied()
+    unsafe { A::services().get(key) }.copied()
 }
 
 /// What an address is used for.
 #[inline(always)]
-pub fn address_use(address: Be32) -> AddressUse {
+pub fn address_use<A: Version>(address: A) -> AddressUse {
     // SAFETY: copied out before any other map call.
-    unsafe { ADDRESSES.get(address) }.copied().unwrap_or_default()
+    unsafe { A::addresses().get(address) }.copied().unwrap_or_default()
 }
 
 /// The real of that id, if there is one.
@@ -205,23 +279,23 @@ fn fetch_add(_: *mut u64, _: u64) -> u64 {
 
 /// The flow of that key.
 #[inline(always)]
-pub fn flow(key: &FlowKey) -> Option<Flow> {
+pub fn flow<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
     // SAFETY: copied out before any other map call. Another CPU may write it meanwhile: packets of one flow
     // are rarely on two CPUs, and any mixture names the same real.
-    unsafe { FLOWS.get(key) }.copied()
+    unsafe { A::flows().get(key) }.copied()
 }
 
 /// Records where a flow goes. A full table evicts the flow that was silent longest; a failed insert costs
 /// affinity, not the packet.
 #[inline(always)]
-pub fn remember_flow(key: &FlowKey, flow: &Flow) -> bool {
-    FLOWS.insert(key, flow, 0).is_ok()
+pub fn remember_flow<A: Version>(key: &FlowKey<A>, flow: &Flow) -> bool {
+    A::flows().insert(key, flow, 0).is_ok()
 }
 
 /// Writes a known flow's new state, time and way back in place. If it was evicted meanwhile, nothing happens.
 #[inline(always)]
-pub fn update_flow(key: &FlowKey, new: &Flow) {
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
+pub fn update_flow<A: Version>(key: &FlowKey<A>, new: &Flow) {
+    if let Some(flow) = A::flows().get_ptr_mut(key) {
         // SAFETY: a value of this map, checked for null; fields are written, not read, and the entry's real
         // stays.
         unsafe {
@@ -293,6 +367,26 @@ pub fn remember_locality(key: &LocalityKey, locality: &Locality) {
     let _ = LOCALITIES.insert(key, locality, 0);
 }
 
+/// Keeps what is known of an IPv6 packet off the stack.
+#[inline(always)]
+pub fn keep_parsed(parsed: &Parsed<Be128>) -> Option<&'static Parsed<Be128>> {
+    let kept = PARSED6.get_ptr_mut(0)?;
+    // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other, and one keeps one packet.
+    unsafe {
+        *kept = *parsed;
+        // LLVM would keep it on the stack, too, if it knew what it reads.
+        core::hint::black_box(kept).as_ref()
+    }
+}
+
+/// Where this CPU looks at the reals of a set.
+#[inline(always)]
+pub fn look() -> Option<&'static mut Look> {
+    // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other, and the callback that
+    // asks for it too runs while nobody else uses it.
+    LOOKS.get_ptr_mut(0).map(|look| unsafe { &mut *look })
+}
+
 /// A random number.
 #[inline(always)]
 pub fn random() -> u32 {
@@ -302,8 +396,8 @@ pub fn random() -> u32 {
 
 /// Writes when a known flow's last packet came, and nothing else: another CPU may be changing its state.
 #[inline(always)]
-pub fn touch_flow(key: &FlowKey, now: u32) {
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
+pub fn touch_flow<A: Version>(key: &FlowKey<A>, now: u32) {
+    if let Some(flow) = A::flows().get_ptr_mut(key) {
         // SAFETY: as in `update_flow`.
         unsafe { (*flow).seen = now };
     }
@@ -311,67 +405,67 @@ pub fn touch_flow(key: &FlowKey, now: u32) {
 
 /// The decision on a datagram's first fragment.
 #[inline(always)]
-pub fn fragment(key: &FragmentKey) -> Option<Fragment> {
+pub fn fragment<A: Version>(key: &FragmentKey<A>) -> Option<Fragment<A>> {
     // SAFETY: copied out before any other map call.
-    unsafe { FRAGMENTS.get(key) }.copied()
+    unsafe { A::fragments().get(key) }.copied()
 }
 
 /// Records the decision on a first fragment. A failed insert costs the datagram.
 #[inline(always)]
-pub fn remember_fragment(key: &FragmentKey, fragment: &Fragment) {
-    let _ = FRAGMENTS.insert(key, fragment, 0);
+pub fn remember_fragment<A: Version>(key: &FragmentKey<A>, fragment: &Fragment<A>) {
+    let _ = A::fragments().insert(key, fragment, 0);
 }
 
 /// The service that a nat real's address and port belong to.
 #[inline(always)]
-pub fn source(key: &SourceKey) -> Option<Source> {
+pub fn source<A: Version>(key: &SourceKey<A>) -> Option<Source<A>> {
     // SAFETY: copied out before any other map call.
-    unsafe { SOURCES.get(key) }.copied()
+    unsafe { A::sources().get(key) }.copied()
 }
 
 /// The service that a reply of a shared nat real belongs to.
 #[inline(always)]
-pub fn reply(key: &FlowKey) -> Option<Source> {
+pub fn reply<A: Version>(key: &FlowKey<A>) -> Option<Source<A>> {
     // SAFETY: copied out before any other map call.
-    unsafe { REPLIES.get(key) }.copied()
+    unsafe { A::replies().get(key) }.copied()
 }
 
 /// Records which service the replies of a flow belong to. A failed insert costs the reply.
 #[inline(always)]
-pub fn remember_reply(key: &FlowKey, source: &Source) {
-    let _ = REPLIES.insert(key, source, 0);
+pub fn remember_reply<A: Version>(key: &FlowKey<A>, source: &Source<A>) {
+    let _ = A::replies().insert(key, source, 0);
 }
 
 /// How to send to a client.
 #[inline(always)]
-pub fn way_back(client: Be32) -> Option<WayBack> {
+pub fn way_back<A: Version>(client: A) -> Option<WayBack> {
     // SAFETY: copied out before any other map call.
-    unsafe { WAYS_BACK.get(client) }.copied()
+    unsafe { A::ways_back().get(client) }.copied()
 }
 
 /// Records how to send to a client. A failed insert costs the replies.
 #[inline(always)]
-pub fn remember_way_back(client: Be32, way: &WayBack) {
-    let _ = WAYS_BACK.insert(client, way, 0);
+pub fn remember_way_back<A: Version>(client: A, way: &WayBack) {
+    let _ = A::ways_back().insert(client, way, 0);
 }
 
 /// The tick at which a client last spoke to a nat real by its own address.
 #[inline(always)]
-pub fn direct(reply: &FlowKey) -> Option<u32> {
+pub fn direct<A: Version>(reply: &FlowKey<A>) -> Option<u32> {
     // SAFETY: copied out before any other map call.
-    unsafe { DIRECT.get(reply) }.copied()
+    unsafe { A::direct().get(reply) }.copied()
 }
 
 /// Records that a client speaks to a nat real by its own address. A failed insert costs the replies.
 #[inline(always)]
-pub fn remember_direct(reply: &FlowKey, now: u32) {
-    let _ = DIRECT.insert(reply, now, 0);
+pub fn remember_direct<A: Version>(reply: &FlowKey<A>, now: u32) {
+    let _ = A::direct().insert(reply, now, 0);
 }
 
 /// A client speaks to the VIP with the ports of an earlier talk to a nat real itself.
 #[inline(always)]
-pub fn forget_direct(reply: &FlowKey) {
-    let _ = DIRECT.remove(reply);
+pub fn forget_direct<A: Version>(reply: &FlowKey<A>) {
+    let _ = A::direct().remove(reply);
 }
 
 /// Sends the frame out of another device.
@@ -382,7 +476,7 @@ pub fn redirect(ifindex: u32) -> Result<u32, Reason> {
 
 /// Counts a packet sent to a real.
 #[inline(always)]
-pub fn count_in(real: u32, bytes: u16) {
+pub fn count_in(real: u32, bytes: u32) {
     if let Some(counters) = COUNTERS.get_ptr_mut(real) {
         // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
         unsafe {
@@ -394,7 +488,7 @@ pub fn count_in(real: u32, bytes: u16) {
 
 /// Counts a real's packet sent back to its client.
 #[inline(always)]
-pub fn count_out(real: u32, bytes: u16) {
+pub fn count_out(real: u32, bytes: u32) {
     if let Some(counters) = COUNTERS.get_ptr_mut(real) {
         // SAFETY: as in `count_in`.
         unsafe {
@@ -439,6 +533,13 @@ pub fn may_make_icmp() -> bool {
 
 /// The slot of a flow in the table of a service that hashes.
 #[inline(always)]
-pub fn slot_of(service: &Service, key: &FlowKey) -> u32 {
+pub fn slot_of<A: Ip>(service: &Service, key: &FlowKey<A>) -> u32 {
     lb_common::hash::slot(service, key, settings().seed)
+}
+
+/// Goes on in another of the director's programs. Returns if that is not there.
+#[inline(always)]
+pub fn go_on_in(ctx: &XdpContext, program: Program) {
+    // SAFETY: the context is the one that the kernel gave.
+    unsafe { PROGRAMS.tail_call(ctx, program as u32) };
 }

@@ -22,6 +22,9 @@ const RUSTFLAGS: &[&str] = &[
     // Maps that are declared by their types need BTF. For all crates, not by profile: a callee
     // without it makes the program unloadable (aya #1649).
     "-Clink-arg=--btf",
+    // LLVM 22 crashes when it expands a copy in order whose alignment it knows to be more than 8, as of an IPv6 address
+    // within a structure on the stack.
+    "-Clink-arg=--disable-expand-memcpy-in-order",
     // Instructions of Linux 5.12 and newer: atomics that return the old value, 32-bit arithmetic.
     "-Ctarget-cpu=v3",
     // aya-ebpf asks which machine's registers a context has.

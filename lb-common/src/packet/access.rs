@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The one way to read and write a frame.
 
+use super::Chain;
 use crate::reason::Reason;
 
 /// Anything with a frame in it: an `XdpContext` in the kernel, bytes in tests.
@@ -14,6 +15,14 @@ pub trait Packet {
 
     /// Bytes of the frame.
     fn len(&self) -> usize;
+
+    /// Walks over extension headers of IPv6 (see [`Chain::walk`]), of which few packets have any.
+    fn extensions(&self, first: u8, offset: usize) -> Chain
+    where
+        Self: Sized,
+    {
+        Chain::walk(self, first, offset)
+    }
 }
 
 /// An integer that is read and written in memory order.

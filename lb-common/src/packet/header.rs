@@ -4,20 +4,26 @@
 //! The layouts are those of `network-types`, except TCP's: there the flags are bit fields, here they are one
 //! byte.
 
-use network_types::{eth::EthHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr};
+use network_types::{
+    eth::EthHdr,
+    icmp::Icmpv4Hdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+};
 
 use super::access::{Packet, Word as _, load, pointer_to_words};
 use crate::{
-    checksum::Sum,
     protocol,
     reason::Reason,
-    wire::{Be16, Be32, MacPair},
+    wire::{Be16, MacPair},
 };
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_LEN: usize = size_of::<EthHdr>();
 /// Bytes of an IPv4 header without options.
 pub const IPV4_LEN: usize = size_of::<Ipv4Hdr>();
+/// Bytes of an IPv6 header without extensions.
+pub const IPV6_LEN: usize = size_of::<Ipv6Hdr>();
 /// Bytes of an ICMP header.
 pub const ICMP_LEN: usize = size_of::<Icmpv4Hdr>();
 /// Bytes of a TCP header without options.
@@ -76,6 +82,13 @@ pub fn is_group_frame(packet: &impl Packet) -> Result<bool, Reason> {
     Ok(first & 1 != 0)
 }
 
+/// What the frame carries; 0 if it is no frame at all.
+#[inline(always)]
+#[must_use]
+pub fn ether_type(packet: &impl Packet) -> Be16 {
+    Be16(load(packet, core::mem::offset_of!(EthHdr, ether_type)).unwrap_or(0))
+}
+
 /// Writes the frame's destination and source.
 ///
 /// # Errors
@@ -111,7 +124,7 @@ pub fn store_words<const BYTES: usize, const WORDS: usize>(
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter.
 #[inline(always)]
-fn load_words<const BYTES: usize, const WORDS: usize>(
+pub(super) fn load_words<const BYTES: usize, const WORDS: usize>(
     packet: &impl Packet,
     offset: usize,
 ) -> Result<[u32; WORDS], Reason> {
@@ -125,39 +138,4 @@ fn load_words<const BYTES: usize, const WORDS: usize>(
         i += 1;
     }
     Ok(words)
-}
-
-/// The outer header of a tunnelled packet (RFC 2003): `length` bytes in all, not to be fragmented, so that the
-/// tunnel's MTU is known to its users, with the inner packet's type of service.
-#[inline(always)]
-#[must_use]
-pub const fn tunnel_header(length: u16, tos: u8, source: Be32, destination: Be32) -> [u32; 5] {
-    ipv4_header(length, tos, protocol::IPIP, source, destination)
-}
-
-/// The header of an ICMP error of `length` bytes in all, with the precedence of internetwork control
-/// (RFC 1812, section 4.3.2.5).
-#[inline(always)]
-#[must_use]
-pub const fn error_header(length: u16, source: Be32, destination: Be32) -> [u32; 5] {
-    ipv4_header(length, 0xc0, protocol::ICMP, source, destination)
-}
-
-/// The header of a TCP packet of `length` bytes in all.
-#[inline(always)]
-#[must_use]
-pub const fn tcp_header(length: u16, source: Be32, destination: Be32) -> [u32; 5] {
-    ipv4_header(length, 0, protocol::TCP, source, destination)
-}
-
-/// An IPv4 header in memory order: no options, "don't fragment", identification 0 (RFC 6864), TTL 64.
-#[inline(always)]
-const fn ipv4_header(length: u16, tos: u8, protocol: u8, source: Be32, destination: Be32) -> [u32; 5] {
-    let [l0, l1] = Be16::new(length).0.to_ne_bytes();
-    let first = u32::from_ne_bytes([0x45, tos, l0, l1]);
-    let second = u32::from_ne_bytes([0, 0, 0x40, 0]);
-    let third = u32::from_ne_bytes([64, protocol, 0, 0]);
-    let sum = Sum::new().word(first).word(second).word(third).word(source.0).word(destination.0);
-    let [c0, c1] = sum.checksum().to_ne_bytes();
-    [first, second, u32::from_ne_bytes([64, protocol, c0, c1]), source.0, destination.0]
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Taking a frame apart: Ethernet, IPv4 with options, and the ports of TCP and UDP.
+//! Taking a frame apart: Ethernet, IPv4 with options or IPv6 with extensions, and the ports of TCP and UDP.
 //!
 //! [`parse`] is total: whatever the bytes are, it returns a [`Parsed`] or a [`Reason`], and reads nothing
 //! outside the frame. It runs in the kernel over an `XdpContext` and in tests over bytes.
@@ -7,28 +7,24 @@
 mod access;
 mod header;
 mod icmp;
+mod ip;
+mod ipv4;
+mod ipv6;
 
 pub use access::{Packet, Word, load, store};
 pub use header::{
-    ETHERNET_LEN, ICMP_LEN, IPV4_LEN, TCP_LEN, TcpHeader, address_frame, error_header, frame_macs,
-    is_group_frame, offset_of_checksum, store_words, tcp_header, tunnel_header,
+    ETHERNET_LEN, ICMP_LEN, IPV4_LEN, IPV6_LEN, TCP_LEN, TcpHeader, address_frame, ether_type, frame_macs,
+    is_group_frame, offset_of_checksum, store_words,
 };
-pub use icmp::{IcmpError, is_error, quoted};
-use network_types::{eth::EthHdr, ip::Ipv4Hdr, udp::UdpHdr};
+pub use icmp::{IcmpError, quoted};
+pub use ip::{Error, Header, Icmp, Ip, Start};
+pub use ipv6::{Chain, MOST_EXTENSIONS, Walk};
+use network_types::udp::UdpHdr;
 
-use crate::{
-    protocol,
-    reason::Reason,
-    schema::FlowKey,
-    wire::{Be16, Be32},
-};
+use crate::{protocol, reason::Reason, schema::FlowKey, wire::Be16};
 
-/// `EtherType` of IPv4.
-pub const IPV4: Be16 = Be16::new(0x0800);
-/// The "more fragments" bit of flags and fragment offset.
-const MORE_FRAGMENTS: Be16 = Be16::new(0x2000);
-/// The fragment offset.
-const FRAGMENT_OFFSET: Be16 = Be16::new(0x1fff);
+/// A mask of every offset of a transport header.
+const FARTHEST: u16 = 0x7ff;
 
 /// Which part of its datagram a packet is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,68 +37,76 @@ pub enum Part {
     Later,
     /// Less than its headers announce: nothing after the addresses was read.
     Truncated,
+    /// Its ports are behind an extension header that nobody here can read (IPv6).
+    Hidden,
 }
 
 /// What the data plane knows of a packet. Small and `Copy`: later stages take it, not the frame.
 #[derive(Clone, Copy, Debug)]
-pub struct Parsed {
+pub struct Parsed<A> {
     /// The 5-tuple as it is on the wire. Ports are zero for ICMP and for later fragments.
-    pub flow: FlowKey,
-    /// Offset of the transport header in the frame.
-    pub l4: usize,
+    pub flow: FlowKey<A>,
+    /// See [`Parsed::l4`].
+    l4: u16,
     /// Total length of the IP packet in bytes.
-    pub length: u16,
-    /// Identification of the datagram.
-    pub id: Be16,
+    pub length: u32,
+    /// Identification of the datagram as it lies on the wire.
+    pub id: u32,
     /// Which part of its datagram it is.
     pub part: Part,
     /// TCP flags, 0 for anything else.
     pub tcp_flags: u8,
 }
 
-/// Parses a frame up to the ports.
-///
-/// The IPv4 header is checked as the kernel's `ip_rcv` does: version, header length, total length.
+impl<A> Parsed<A> {
+    /// Offset of the transport header in the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn l4(&self) -> usize {
+        // The verifier knows nothing of what comes from memory: the mask is its bound.
+        (self.l4 & FARTHEST) as usize
+    }
+}
+
+/// Parses a frame of that version of IP up to the ports.
 ///
 /// # Errors
-/// [`Reason::NotOurs`] if the frame is not IPv4 with TCP, UDP or ICMP, or is too mangled to say whose it is.
+/// [`Reason::NotOurs`] if the packet is not TCP, UDP or ICMP, or is too mangled to say whose it is.
 #[inline(always)]
-pub fn parse(packet: &impl Packet) -> Result<Parsed, Reason> {
-    if packet.len() < ETHERNET_LEN + IPV4_LEN {
-        return Err(Reason::NotOurs);
-    }
-    let ether_type: u16 = load(packet, core::mem::offset_of!(EthHdr, ether_type))?;
-    if ether_type != IPV4.0 {
-        return Err(Reason::NotOurs);
-    }
-    let ip = Ipv4Start::load(packet, ETHERNET_LEN)?;
-    let header = ip.header_len().ok_or(Reason::NotOurs)?;
-    let l4 = ETHERNET_LEN + header;
+pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
+    let ip = A::start(packet, ETHERNET_LEN).map_err(|_| Reason::NotOurs)?;
     let minimum = match (ip.protocol, ip.part) {
-        (protocol::TCP | protocol::UDP | protocol::ICMP, Part::Later) => 0,
+        (_, Part::Truncated | Part::Hidden) => 0,
+        (protocol, Part::Later) if A::ICMP == protocol::ICMPV6 || is_ours::<A>(protocol) => 0,
         (protocol::TCP, _) => size_of::<TcpHeader>(),
-        (protocol::UDP | protocol::ICMP, _) => size_of::<UdpHdr>(),
+        (protocol, _) if is_ours::<A>(protocol) => size_of::<UdpHdr>(),
         _ => return Err(Reason::NotOurs),
     };
     let mut parsed = Parsed {
         flow: FlowKey::new(ip.source, ip.destination, Be16::ZERO, Be16::ZERO, ip.protocol),
-        l4,
+        l4: ip.l4 as u16,
         length: ip.length,
         id: ip.id,
         part: ip.part,
         tcp_flags: 0,
     };
-    if (ip.length as usize) < header + minimum || packet.len() < ETHERNET_LEN + ip.length as usize {
+    let length = ip.length as usize;
+    if ETHERNET_LEN + length < ip.l4 + minimum || packet.len() < ETHERNET_LEN + length {
         parsed.part = Part::Truncated;
-        return Ok(parsed);
     }
-    if ip.part != Part::Later && ip.protocol != protocol::ICMP {
-        (parsed.flow.source_port, parsed.flow.destination_port) = ports(packet, l4)?;
+    if matches!(parsed.part, Part::Whole | Part::First) && ip.protocol != A::ICMP {
+        (parsed.flow.source_port, parsed.flow.destination_port) = ports(packet, ip.l4)?;
         if ip.protocol == protocol::TCP {
-            parsed.tcp_flags = load(packet, l4 + core::mem::offset_of!(TcpHeader, flags))?;
+            parsed.tcp_flags = load(packet, ip.l4 + core::mem::offset_of!(TcpHeader, flags))?;
         }
     }
     Ok(parsed)
+}
+
+/// Whether packets of that protocol are looked at.
+#[inline(always)]
+fn is_ours<A: Ip>(protocol: u8) -> bool {
+    protocol == protocol::TCP || protocol == protocol::UDP || protocol == A::ICMP
 }
 
 /// The ports of TCP and UDP: the first word of their headers.
@@ -111,53 +115,6 @@ fn ports(packet: &impl Packet, l4: usize) -> Result<(Be16, Be16), Reason> {
     let both: u32 = load(packet, l4)?;
     let [s0, s1, d0, d1] = both.to_ne_bytes();
     Ok((Be16(u16::from_ne_bytes([s0, s1])), Be16(u16::from_ne_bytes([d0, d1]))))
-}
-
-/// The fields of an IPv4 header that decide about a packet.
-struct Ipv4Start {
-    version_and_length: u8,
-    length: u16,
-    id: Be16,
-    part: Part,
-    protocol: u8,
-    source: Be32,
-    destination: Be32,
-}
-
-impl Ipv4Start {
-    #[inline(always)]
-    fn load(packet: &impl Packet, l3: usize) -> Result<Self, Reason> {
-        use core::mem::offset_of;
-        let length: u16 = load(packet, l3 + offset_of!(Ipv4Hdr, tot_len))?;
-        let fragment: u16 = load(packet, l3 + offset_of!(Ipv4Hdr, frags))?;
-        let part = if fragment & (FRAGMENT_OFFSET.0 | MORE_FRAGMENTS.0) == 0 {
-            Part::Whole
-        } else if fragment & FRAGMENT_OFFSET.0 == 0 {
-            Part::First
-        } else {
-            Part::Later
-        };
-        Ok(Self {
-            version_and_length: load(packet, l3 + offset_of!(Ipv4Hdr, vihl))?,
-            length: Be16(length).get(),
-            id: Be16(load(packet, l3 + offset_of!(Ipv4Hdr, id))?),
-            part,
-            protocol: load(packet, l3 + offset_of!(Ipv4Hdr, proto))?,
-            source: Be32(load(packet, l3 + offset_of!(Ipv4Hdr, src_addr))?),
-            destination: Be32(load(packet, l3 + offset_of!(Ipv4Hdr, dst_addr))?),
-        })
-    }
-
-    /// Bytes of the header with its options; `None` if it is no IPv4 header.
-    #[inline(always)]
-    const fn header_len(&self) -> Option<usize> {
-        // Version 4 and at least five words. The mask keeps the verifier's bound: at most 60 bytes.
-        let words = self.version_and_length & 0x0f;
-        if self.version_and_length >> 4 != 4 || words < 5 {
-            return None;
-        }
-        Some((words as usize) << 2)
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@ use std::cell::RefCell;
 
 use etherparse::{IpNumber, Ipv4Options, PacketBuilder};
 use proptest::prelude::*;
+use rstest::rstest;
 
 use super::*;
+use crate::wire::{Be32, Be128};
 
 const CLIENT: [u8; 4] = [192, 0, 2, 10];
 const VIP: [u8; 4] = [192, 0, 2, 100];
@@ -22,7 +24,7 @@ fn tcp_frame(options: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn of(bytes: &[u8]) -> Result<Parsed, Reason> {
+fn of(bytes: &[u8]) -> Result<Parsed<Be32>, Reason> {
     parse(&RefCell::new(bytes.to_vec()))
 }
 
@@ -40,7 +42,7 @@ fn a_tcp_packet_is_taken_apart_with_and_without_options() {
                 protocol::TCP
             )
         );
-        assert_eq!(parsed.l4, ETHERNET_LEN + IPV4_LEN + options.len());
+        assert_eq!(parsed.l4(), ETHERNET_LEN + IPV4_LEN + options.len());
         assert_eq!(parsed.length as usize, IPV4_LEN + options.len() + 20 + 5);
         assert_eq!(parsed.tcp_flags, crate::track::flags::SYN);
     }
@@ -74,13 +76,94 @@ fn fragments_say_which_part_they_are() {
 }
 
 #[test]
-fn a_tunnel_header_is_what_etherparse_reads() {
+fn a_new_header_is_what_etherparse_reads() {
     let (source, destination) = (Be32::from_bytes([10, 0, 0, 1]), Be32::from_bytes([10, 0, 0, 11]));
-    let bytes = RefCell::new(vec![0; IPV4_LEN]);
-    store_words::<20, 5>(&bytes, 0, tunnel_header(1500, 0x2e, source, destination)).unwrap();
-    let (read, _) = etherparse::Ipv4Header::from_slice(&bytes.borrow()).unwrap();
+    let bytes = RefCell::new(vec![0; ETHERNET_LEN + IPV4_LEN]);
+    let header = Header { length: 1500, traffic_class: 0x2e, protocol: protocol::IPIP, source, destination };
+    Be32::write(&bytes, &header).unwrap();
+    let (read, _) = etherparse::Ipv4Header::from_slice(&bytes.borrow()[ETHERNET_LEN..]).unwrap();
     assert_eq!((read.total_len, read.time_to_live, read.dont_fragment), (1500, 64, true));
     assert_eq!(read.header_checksum, read.calc_header_checksum());
+}
+
+#[test]
+fn a_new_ipv6_header_is_what_etherparse_reads() {
+    let address = |last| Be128::from_bytes([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+    let (source, destination) = (address(1), address(2));
+    let bytes = RefCell::new(vec![0xee; ETHERNET_LEN + IPV6_LEN]);
+    let header = Header { length: 1500, traffic_class: 0x2e, protocol: protocol::IPV6, source, destination };
+    Be128::write(&bytes, &header).unwrap();
+    let (read, _) = etherparse::Ipv6Header::from_slice(&bytes.borrow()[ETHERNET_LEN..]).unwrap();
+    assert_eq!((read.payload_length, read.hop_limit, read.traffic_class), (1460, 64, 0x2e));
+    assert_eq!((read.next_header, read.flow_label.value()), (IpNumber::IPV6, 0));
+    assert_eq!((read.source[15], read.destination[15]), (1, 2));
+}
+
+/// A frame with these extension headers before `rest`, whose protocol is `last`.
+fn ipv6_frame(chain: &[(u8, &[u8])], last: u8, rest: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let following = chain.iter().skip(1).map(|(number, _)| *number).chain([last]);
+    for ((_, bytes), next) in chain.iter().zip(following) {
+        payload.push(next);
+        payload.extend(*bytes);
+    }
+    payload.extend(rest);
+    let mut frame = [&[2; 6][..], &[4; 6], &[0x86, 0xdd, 0x60, 0, 0, 0]].concat();
+    frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+    frame.extend([chain.first().map_or(last, |(number, _)| *number), 64]);
+    frame.extend([[0x20; 16], [0x30; 16]].concat());
+    frame.extend(payload);
+    frame
+}
+
+fn of6(bytes: &[u8]) -> Result<Parsed<Be128>, Reason> {
+    parse(&RefCell::new(bytes.to_vec()))
+}
+
+/// Sixteen bytes of options: the length counts words of eight bytes after the first.
+const OPTIONS: &[u8] = &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const AT_ITS_END: &[u8] = &[0, 4, 0, 0, 0, 0, 0];
+const ON_THE_WAY: &[u8] = &[0, 4, 1, 0, 0, 0, 0];
+const FIRST: &[u8] = &[0, 0, 1, 0, 0, 0, 7];
+const LATER: &[u8] = &[0, 0, 8, 0, 0, 0, 7];
+const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 7];
+
+#[rstest]
+#[case::none(&[], Part::Whole, 0)]
+#[case::hop_by_hop(&[(0, OPTIONS)], Part::Whole, 16)]
+#[case::destination(&[(60, OPTIONS), (60, OPTIONS)], Part::Whole, 32)]
+#[case::routed(&[(0, OPTIONS), (43, AT_ITS_END)], Part::Whole, 24)]
+#[case::on_its_way(&[(0, OPTIONS), (43, ON_THE_WAY)], Part::Hidden, 16)]
+#[case::first(&[(60, OPTIONS), (44, FIRST)], Part::First, 24)]
+#[case::later(&[(44, LATER)], Part::Later, 8)]
+#[case::a_fragment_that_is_whole(&[(44, WHOLE), (60, OPTIONS)], Part::Whole, 24)]
+#[case::authenticated(&[(51, OPTIONS)], Part::Hidden, 0)]
+#[case::six(&[(60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (60, OPTIONS)], Part::Whole, 80)]
+#[case::too_many(&[(60, OPTIONS); 7], Part::Hidden, 96)]
+fn extension_headers_are_walked_over(
+    #[case] chain: &[(u8, &[u8])],
+    #[case] part: Part,
+    #[case] length: usize,
+) {
+    let frame = ipv6_frame(chain, protocol::UDP, &[0x12, 0x34, 0, 80, 0, 8, 0, 0]);
+    let parsed = of6(&frame).unwrap();
+    assert_eq!((parsed.part, parsed.l4()), (part, ETHERNET_LEN + IPV6_LEN + length));
+    let ports = (parsed.flow.source_port.get(), parsed.flow.destination_port.get());
+    let known = matches!(part, Part::Whole | Part::First);
+    assert_eq!(ports, if known { (0x1234, 80) } else { (0, 0) });
+    assert_eq!(parsed.length as usize, frame.len() - ETHERNET_LEN);
+    for n in 0..frame.len() {
+        let short = of6(&frame[..n]).map(|parsed| parsed.part);
+        let expected = if n < ETHERNET_LEN + IPV6_LEN { Err(Reason::NotOurs) } else { Ok(Part::Truncated) };
+        assert!(short == expected, "{n} bytes: {short:?}");
+    }
+}
+
+#[test]
+fn what_is_no_transport_of_ours_is_not_ours() {
+    for protocol in [41, 47, 50, 59, 132] {
+        assert_eq!(of6(&ipv6_frame(&[(60, OPTIONS)], protocol, &[0; 20])).unwrap_err(), Reason::NotOurs);
+    }
 }
 
 proptest! {
@@ -90,12 +173,20 @@ proptest! {
     }
 
     #[test]
+    fn any_chain_of_extensions_is_survived(next: u8, bytes in proptest::collection::vec(any::<u8>(), 0..1400)) {
+        let frame = ipv6_frame(&[], next, &bytes);
+        if let Ok(parsed) = of6(&frame) {
+            prop_assert!(parsed.l4() <= frame.len() || parsed.part == Part::Truncated || parsed.part == Part::Hidden);
+        }
+    }
+
+    #[test]
     fn any_damage_to_a_header_is_survived(at in 0usize..54, byte: u8, cut in 0usize..60) {
         let mut frame = tcp_frame(&[]);
         frame[at] = byte;
         frame.truncate(cut.max(1));
         if let Ok(parsed) = of(&frame) && parsed.part != Part::Truncated {
-            prop_assert!(parsed.l4 + 20 <= frame.len() || parsed.part == Part::Later
+            prop_assert!(parsed.l4() + 20 <= frame.len() || parsed.part == Part::Later
                 || parsed.flow.protocol != u32::from(protocol::TCP));
             prop_assert!(ETHERNET_LEN + parsed.length as usize <= frame.len());
         }

@@ -2,7 +2,7 @@
 //! Persistence: which real a client is kept on.
 
 use super::layout;
-use crate::wire::Be32;
+use crate::wire::Be128;
 
 /// Key of `CLIENTS`.
 #[repr(C)]
@@ -10,10 +10,10 @@ use crate::wire::Be32;
 pub struct ClientKey {
     /// Id of the service.
     pub service: u32,
-    /// The CIP, as far as the service's netmask covers it.
-    pub address: Be32,
+    /// The CIP, as far as the service's [`super::Service::prefix`] covers it.
+    pub address: Be128,
 }
-layout!(ClientKey, size: 8, align: 4);
+layout!(ClientKey, size: 20, align: 4);
 
 /// Value of `CLIENTS`, a least-recently-used table, written by the programs: what IPVS calls a template.
 #[repr(C)]

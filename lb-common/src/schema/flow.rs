@@ -2,24 +2,26 @@
 //! Flows: which real a connection is on.
 
 use super::layout;
-use crate::wire::{Be16, Be32, MacPair};
+use crate::wire::{Be16, Be32, Be128, MacPair};
 
-/// Key of `FLOWS`: the 5-tuple as the client sends it.
+/// Key of `FLOWS` and, with addresses of 128 bits, of `FLOWS6`: the 5-tuple as the client sends it.
 ///
-/// | offset | field              | encoding           |
-/// |-------:|--------------------|--------------------|
-/// | 0      | `source`           | network byte order |
-/// | 4      | `destination`      | network byte order |
-/// | 8      | `source_port`      | network byte order |
-/// | 10     | `destination_port` | network byte order |
-/// | 12     | `protocol`         | IANA number, the machine's order |
+/// | offset  | field              | encoding           |
+/// |--------:|--------------------|--------------------|
+/// | 0       | `source`           | network byte order |
+/// | 4, 16   | `destination`      | network byte order |
+/// | 8, 32   | `source_port`      | network byte order |
+/// | 10, 34  | `destination_port` | network byte order |
+/// | 12, 36  | `protocol`         | IANA number, the machine's order |
+///
+/// Where a table of either version is meant, as everywhere in userspace, addresses have 128 bits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct FlowKey {
+pub struct FlowKey<A = Be128> {
     /// The CIP.
-    pub source: Be32,
+    pub source: A,
     /// The VIP.
-    pub destination: Be32,
+    pub destination: A,
     /// The client's port.
     pub source_port: Be16,
     /// The service's port.
@@ -27,15 +29,16 @@ pub struct FlowKey {
     /// TCP or UDP.
     pub protocol: u32,
 }
-layout!(FlowKey, size: 16, align: 4);
+layout!(FlowKey<Be32>, size: 16, align: 4);
+layout!(FlowKey<Be128>, size: 40, align: 4);
 
-impl FlowKey {
+impl<A: Copy> FlowKey<A> {
     /// A key from the fields of a packet.
     #[inline(always)]
     #[must_use]
     pub const fn new(
-        source: Be32,
-        destination: Be32,
+        source: A,
+        destination: A,
         source_port: Be16,
         destination_port: Be16,
         protocol: u8,
@@ -51,7 +54,32 @@ impl FlowKey {
     }
 }
 
-/// Value of `FLOWS`, a least-recently-used table: when it is full the flow that was silent longest makes room.
+impl FlowKey<Be128> {
+    /// The key in `FLOWS`, if the flow is one of IPv4.
+    #[must_use]
+    pub const fn narrowed(&self) -> Option<FlowKey<Be32>> {
+        let (Some(source), Some(destination)) = (self.source.as_v4(), self.destination.as_v4()) else {
+            return None;
+        };
+        Some(FlowKey::new(source, destination, self.source_port, self.destination_port, self.protocol as u8))
+    }
+}
+
+impl FlowKey<Be32> {
+    /// The same flow with addresses of 128 bits.
+    #[must_use]
+    pub const fn widened(&self) -> FlowKey<Be128> {
+        FlowKey::new(
+            Be128::mapped(self.source),
+            Be128::mapped(self.destination),
+            self.source_port,
+            self.destination_port,
+            self.protocol as u8,
+        )
+    }
+}
+
+/// Value of `FLOWS` and `FLOWS6`, a least-recently-used table: when it is full the flow that was silent longest makes room.
 ///
 /// Written by the programs at a flow's first packet and when its state or the client's way changes; the
 /// daemon deletes ended flows and those of removed reals.

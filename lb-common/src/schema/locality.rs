@@ -2,7 +2,7 @@
 //! Where the connections to a destination go, for lblc and lblcr.
 
 use super::layout;
-use crate::{schedule::lblcr::LARGEST_SET, wire::Be32};
+use crate::{schedule::lblcr::LARGEST_SET, wire::Be128};
 
 /// Key of `LOCALITIES`.
 #[repr(C)]
@@ -11,9 +11,9 @@ pub struct LocalityKey {
     /// Id of the service.
     pub service: u32,
     /// The address that the client sends to.
-    pub destination: Be32,
+    pub destination: Be128,
 }
-layout!(LocalityKey, size: 8, align: 4);
+layout!(LocalityKey, size: 20, align: 4);
 
 /// Value of `LOCALITIES`, a least-recently-used table, written by the programs.
 #[repr(C)]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The keys and values of every map: a wire format between programs, daemon and the maps that outlive both.
 //!
-//! Addresses and ports are byte arrays in network order, as they lie on the wire. Ids, counters and times
+//! Addresses and ports are integers in network order, as they lie on the wire. What the programs look up at each packet
+//! has a table for each version of IP, the second of which has a 6 at the end of its name. Ids, counters and times
 //! are integers in the machine's order. Padding is explicit and zero, since the kernel compares keys as bytes.
 
 mod client;
@@ -10,6 +11,7 @@ mod flow;
 mod fragment;
 mod load;
 mod locality;
+mod program;
 mod real;
 mod service;
 mod settings;
@@ -21,13 +23,14 @@ pub use flow::{Flow, FlowKey};
 pub use fragment::{Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
+pub use program::Program;
 pub use real::{Method, Real};
 pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceKey, Tracking};
 pub use settings::{Settings, Timeouts};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// Entries of a block. A service's table is one block or several in a row.
 pub const BLOCK: u32 = 4096;

@@ -2,7 +2,7 @@
 //! Real servers: where a packet for one goes, and how.
 
 use super::{UNSET, layout};
-use crate::wire::{Be16, Be32, MacPair};
+use crate::wire::{Be16, Be128, MacPair};
 
 /// Value of `REALS`, an array by real id. Each real belongs to one service. Written by the daemon alone.
 ///
@@ -10,25 +10,23 @@ use crate::wire::{Be16, Be32, MacPair};
 /// |-------:|------------------|---------------------------------------------------------------|
 /// | 0      | `macs`           | destination and source of its frames; zero while not known    |
 /// | 12     | `address`        | the RIP                                                       |
-/// | 16     | `tunnel_source`  | outer source of `tun`: the director's address towards the RIP |
-/// | 20     | `ifindex`        | the device that its packets leave by                          |
-/// | 24     | `service`        | id of the service; [`UNSET`] when there is no such real       |
-/// | 28     | `port`           | the real's port, 0 = as the client sent it                    |
-/// | 30     | `mtu`            | IP bytes that the device takes, the machine's order           |
-/// | 32     | `method`         | a [`Method`]                                                  |
-/// | 34     | `flags`          | [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`]          |
-/// | 36     | `weight`         | its share of new connections, 0 = none                        |
-/// | 40     | `upper`          | connections at which it takes no more, 0 = no limit           |
-/// | 44     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
+/// | 28     | `ifindex`        | the device that its packets leave by                          |
+/// | 32     | `service`        | id of the service; [`UNSET`] when there is no such real       |
+/// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
+/// | 38     | `mtu`            | IP bytes that the device takes, the machine's order           |
+/// | 40     | `method`         | a [`Method`]                                                  |
+/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`                  |
+/// | 44     | `weight`         | its share of new connections, 0 = none                        |
+/// | 48     | `upper`          | connections at which it takes no more, 0 = no limit           |
+/// | 52     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
+/// | 56     | `tunnel_source`  | outer source of `tun`: the director's address towards the RIP |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Real {
     /// Destination and source of its frames; all zero while the next hop is not known.
     pub macs: MacPair,
     /// The RIP.
-    pub address: Be32,
-    /// Outer source address of `tun`.
-    pub tunnel_source: Be32,
+    pub address: Be128,
     /// The device that a packet for this real leaves by.
     pub ifindex: u32,
     /// Id of the service that the real belongs to.
@@ -39,7 +37,7 @@ pub struct Real {
     pub mtu: u16,
     /// The forwarding method, a [`Method`].
     pub method: u16,
-    /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`].
+    /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`].
     pub flags: u16,
     /// Its share of new connections; 0 takes none.
     pub weight: u32,
@@ -47,8 +45,10 @@ pub struct Real {
     pub upper: u32,
     /// Connections below which it takes more again; 0 = three quarters of `upper`.
     pub lower: u32,
+    /// Outer source address of `tun`, of the RIP's version.
+    pub tunnel_source: Be128,
 }
-layout!(Real, size: 48, align: 4);
+layout!(Real, size: 72, align: 4);
 
 impl Real {
     /// Another service sends by `nat` to the same address and port, so that a reply's source alone does not name the
@@ -58,6 +58,9 @@ impl Real {
     pub const LEAVING: u16 = 2;
     /// The next packet of each of those flows is answered with a reset.
     pub const RESET: u16 = 4;
+
+    /// The RIP is one of IPv6. It is its service's version but for `tun`.
+    pub const IPV6: u16 = 8;
 
     /// Whether a flag is set.
     #[inline(always)]

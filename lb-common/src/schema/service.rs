@@ -2,33 +2,34 @@
 //! Virtual services, and the tables by which they choose a real.
 
 use super::{BLOCK, layout};
-use crate::wire::{Be16, Be32};
+use crate::wire::{Be16, Be32, Be128};
 
-/// Key of `SERVICES`: a virtual service as it appears on the wire.
+/// Key of `SERVICES` and, with addresses of 128 bits, of `SERVICES6`: a virtual service as it appears on the wire.
 ///
 /// | offset | field      | encoding           |
 /// |-------:|------------|--------------------|
 /// | 0      | `address`  | network byte order |
-/// | 4      | `port`     | network byte order, 0 = every port |
-/// | 6      | `protocol` | IANA number, the machine's order |
+/// | 4, 16  | `port`     | network byte order, 0 = every port |
+/// | 6, 18  | `protocol` | IANA number, the machine's order |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ServiceKey {
+pub struct ServiceKey<A = Be128> {
     /// The VIP.
-    pub address: Be32,
+    pub address: A,
     /// The port, or 0 for every port.
     pub port: Be16,
     /// TCP or UDP.
     pub protocol: u16,
 }
-layout!(ServiceKey, size: 8, align: 4);
+layout!(ServiceKey<Be32>, size: 8, align: 4);
+layout!(ServiceKey<Be128>, size: 20, align: 4);
 
-impl ServiceKey {
+impl<A> ServiceKey<A> {
     /// A key from the fields of a packet or of a configuration.
     #[inline(always)]
     #[must_use]
-    pub const fn new(address: Be32, port: Be16, protocol: u8) -> Self {
-        Self { address, port, protocol: protocol as u16 }
+    pub fn new(address: A, port: Be16, protocol: u8) -> Self {
+        Self { address, port, protocol: protocol.into() }
     }
 }
 
@@ -48,8 +49,8 @@ pub struct Service {
     pub tracking: u32,
     /// Ticks for which a client is kept on its real; 0: it is not.
     pub persistent: u32,
-    /// The part of a client's address that names it.
-    pub netmask: Be32,
+    /// How many bits of a client's address, taken as 128, name it: all of `/32` and of `/128` is 128.
+    pub prefix: u32,
     /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`].
     pub flags: u32,
 }

@@ -2,9 +2,9 @@
 //! What the addresses of packets that are for no service mean: is it a VIP, is it a reply of a nat real?
 
 use super::layout;
-use crate::wire::{Be16, Be32, MacPair};
+use crate::wire::{Be16, Be32, Be128, MacPair};
 
-/// Value of `ADDRESSES`, keyed by a [`Be32`]: what the address is used for.
+/// Value of `ADDRESSES` and `ADDRESSES6`, keyed by an address: what it is used for.
 ///
 /// It keeps everything that is not ours cheap: neither end of such a packet is in this map.
 #[repr(transparent)]
@@ -28,37 +28,38 @@ impl AddressUse {
     }
 }
 
-/// Key of `SOURCES`: where the replies of a nat real come from, as they appear on the wire.
+/// Key of `SOURCES` and `SOURCES6`: where the replies of a nat real come from, as they appear on the wire.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct SourceKey {
+pub struct SourceKey<A = Be128> {
     /// The RIP.
-    pub address: Be32,
+    pub address: A,
     /// The real's port; 0 when the service is for every port.
     pub port: Be16,
     /// TCP or UDP.
     pub protocol: u16,
 }
-layout!(SourceKey, size: 8, align: 4);
+layout!(SourceKey<Be32>, size: 8, align: 4);
+layout!(SourceKey<Be128>, size: 20, align: 4);
 
-impl SourceKey {
+impl<A> SourceKey<A> {
     /// A key from the fields of a packet or of a configuration.
     #[inline(always)]
     #[must_use]
-    pub const fn new(address: Be32, port: Be16, protocol: u8) -> Self {
-        Self { address, port, protocol: protocol as u16 }
+    pub fn new(address: A, port: Be16, protocol: u8) -> Self {
+        Self { address, port, protocol: protocol.into() }
     }
 }
 
-/// Value of `SOURCES`, and of `REPLIES`, its counterpart per flow for sources that several services share.
+/// Value of `SOURCES` and `SOURCES6`, and of `REPLIES` and `REPLIES6`, the counterpart per flow for sources that several services share.
 ///
 /// `SOURCES` is written by the daemon. `REPLIES` is keyed by the reply's own [`super::FlowKey`] and written
 /// by the programs, only for reals with [`super::Real::SHARED`] set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Source {
+pub struct Source<A = Be128> {
     /// The VIP that the reply's source becomes.
-    pub vip: Be32,
+    pub vip: A,
     /// The service's port; 0 = as the real sent it.
     pub port: Be16,
     /// [`Source::SHARED`] and [`Source::HASHED`], or neither: then every flow of the service is written down, and a
@@ -69,7 +70,8 @@ pub struct Source {
     /// Id of the service. 0 in `REPLIES`.
     pub service: u32,
 }
-layout!(Source, size: 16, align: 4);
+layout!(Source<Be32>, size: 16, align: 4);
+layout!(Source<Be128>, size: 28, align: 4);
 
 impl Source {
     /// Several services share the source: `REPLIES` tells which one the flow is of. This is the oldest of them, whose
@@ -77,16 +79,18 @@ impl Source {
     pub const SHARED: u16 = 1;
     /// The service's flows need not be written down: the way back to the client is in `WAYS_BACK`.
     pub const HASHED: u16 = 2;
+}
 
+impl<A> Source<A> {
     /// Whether that flag is set.
     #[inline(always)]
     #[must_use]
-    pub const fn is(self, flag: u16) -> bool {
+    pub const fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 }
 
-/// Value of `WAYS_BACK`, keyed by a client's address: how to send to it, learnt from what it sent.
+/// Value of `WAYS_BACK` and `WAYS_BACK6`, keyed by a client's address: how to send to it, learnt from what it sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WayBack {

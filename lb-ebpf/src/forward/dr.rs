@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Direct routing: the real holds the VIP too, so only the frame's addresses change.
 
-use lb_common::{checksum::Delta, packet::address_frame, reason::Reason, schema::Real};
+use lb_common::{
+    checksum::Delta,
+    packet::{Ip, address_frame},
+    reason::Reason,
+    schema::Real,
+};
 
-use super::hop;
 use crate::frame::Frame;
 
 #[inline(always)]
-pub fn forward(frame: &Frame, real: &Real) -> Result<(), Reason> {
-    hop(frame, Delta::new())?;
+pub fn forward<A: Ip>(frame: &Frame, real: &Real) -> Result<(), Reason> {
+    A::hop(frame, Delta::new())?;
     address_frame(frame, real.macs)
 }

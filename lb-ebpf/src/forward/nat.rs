@@ -5,15 +5,14 @@ use core::mem::offset_of;
 
 use lb_common::{
     checksum::Delta,
-    packet::{ETHERNET_LEN, Parsed, Part, address_frame, load, offset_of_checksum, store},
+    packet::{ETHERNET_LEN, Ip, Parsed, Part, address_frame, load, offset_of_checksum, store},
     protocol,
     reason::Reason,
     schema::Real,
-    wire::{Be16, Be32},
+    wire::Be16,
 };
-use network_types::{ip::Ipv4Hdr, udp::UdpHdr};
+use network_types::{icmp::Icmpv4Hdr, udp::UdpHdr};
 
-use super::hop;
 use crate::frame::Frame;
 
 /// Which end of a packet changes.
@@ -24,12 +23,12 @@ pub enum End {
 }
 
 impl End {
-    /// Offset of the address in an IPv4 header.
+    /// Offset of the address in an IP header.
     #[inline(always)]
-    pub const fn address(self) -> usize {
+    pub const fn address<A: Ip>(self) -> usize {
         match self {
-            Self::Source => offset_of!(Ipv4Hdr, src_addr),
-            Self::Destination => offset_of!(Ipv4Hdr, dst_addr),
+            Self::Source => A::SOURCE,
+            Self::Destination => A::DESTINATION,
         }
     }
 
@@ -45,46 +44,59 @@ impl End {
 
 /// Towards the real: the destination becomes RIP and port.
 #[inline(always)]
-pub fn forward(frame: &Frame, parsed: &Parsed, real: &Real) -> Result<(), Reason> {
-    translate(frame, parsed, End::Destination, real.address, real.port)?;
+pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+    translate(frame, parsed, End::Destination, A::narrow(real.address), real.port)?;
     address_frame(frame, real.macs)
 }
 
 /// Gives one end of the packet another address and, unless it is 0, another port, and takes a hop.
 ///
-/// A later fragment and an ICMP message have no ports; the checksum of ICMP does not cover addresses.
+/// A later fragment and an ICMP message have no ports.
 #[inline(always)]
-pub fn translate(frame: &Frame, parsed: &Parsed, end: End, address: Be32, port: Be16) -> Result<(), Reason> {
-    let offset = ETHERNET_LEN + end.address();
-    let old: u32 = load(frame, offset)?;
-    let change = Delta::new().replace32(old, address.0);
-    if parsed.part != Part::Later && parsed.flow.protocol != u32::from(protocol::ICMP) {
+pub fn translate<A: Ip>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    end: End,
+    address: A,
+    port: Be16,
+) -> Result<(), Reason> {
+    let offset = ETHERNET_LEN + end.address::<A>();
+    let change = A::replace(Delta::new(), A::load(frame, offset)?, address);
+    if parsed.part != Part::Later {
         translate_transport(frame, parsed, end, change, port)?;
     }
-    store(frame, offset, address.0)?;
-    hop(frame, change)
+    address.store(frame, offset)?;
+    A::hop(frame, change)
 }
 
-/// The port and the checksum of TCP or UDP, which covers the addresses too (the pseudo-header).
+/// The port and the checksum of TCP or UDP, which covers the addresses too (the pseudo-header), as that of ICMP does in
+/// IPv6.
 #[inline(always)]
-fn translate_transport(
+fn translate_transport<A: Ip>(
     frame: &Frame,
-    parsed: &Parsed,
+    parsed: &Parsed<A>,
     end: End,
     mut change: Delta,
     port: Be16,
 ) -> Result<(), Reason> {
+    if parsed.flow.protocol == u32::from(A::ICMP) {
+        if A::ICMP_COVERS_ADDRESSES {
+            let at = parsed.l4() + offset_of!(Icmpv4Hdr, check);
+            store(frame, at, change.apply(load(frame, at)?))?;
+        }
+        return Ok(());
+    }
     if port != Be16::ZERO {
-        let at = parsed.l4 + end.port();
+        let at = parsed.l4() + end.port();
         let old: u16 = load(frame, at)?;
         change = change.replace16(old, port.0);
         store(frame, at, port.0)?;
     }
     if parsed.flow.protocol == u32::from(protocol::TCP) {
-        let at = parsed.l4 + offset_of_checksum(protocol::TCP);
+        let at = parsed.l4() + offset_of_checksum(protocol::TCP);
         store(frame, at, change.apply(load(frame, at)?))
     } else {
-        let at = parsed.l4 + offset_of_checksum(protocol::UDP);
+        let at = parsed.l4() + offset_of_checksum(protocol::UDP);
         store(frame, at, change.apply_udp(load(frame, at)?))
     }
 }

@@ -5,7 +5,7 @@ mod make;
 mod quote;
 
 use lb_common::{
-    packet::{self, Parsed, Part, load},
+    packet::{self, Icmp, Parsed, Part, load},
     reason::Reason,
     schema::{AddressUse, Method},
 };
@@ -16,20 +16,22 @@ use crate::{
     forward::nat::End,
     frame::Frame,
     reply::{self, Answered},
-    request, select, tables,
+    request, select,
+    tables::{self, Version},
 };
-
-/// An echo request (RFC 792).
-const ECHO: u8 = 8;
 
 /// An ICMP message to a VIP, or about a nat real's flow, or not ours.
 #[inline(always)]
-pub fn direct(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
-    let icmp_type: u8 = load(frame, parsed.l4)?;
-    let error = packet::is_error(icmp_type) && parsed.part == Part::Whole;
+pub fn direct<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+    let icmp_type: u8 = load(frame, parsed.l4())?;
+    let kind = A::icmp(icmp_type);
+    if kind == Icmp::Link {
+        return Err(Reason::NotOurs.into());
+    }
+    let error = kind == Icmp::Error && parsed.part == Part::Whole;
     match (tables::address_use(parsed.flow.destination).is(AddressUse::VIP), error) {
         (true, true) => to_real(frame, parsed),
-        (true, false) if icmp_type == ECHO => Err(Reason::IcmpEcho.into()),
+        (true, false) if kind == Icmp::Echo => Err(Reason::IcmpEcho.into()),
         (true, false) => Err(Reason::IcmpOther.into()),
         (false, true) => to_client(frame, parsed),
         (false, false) => Err(Reason::NotOurs.into()),
@@ -38,7 +40,7 @@ pub fn direct(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
 
 /// An error about a packet that a real sent to a client, such as "fragmentation needed": the real must know.
 #[inline(always)]
-fn to_real(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
+fn to_real<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
     let quote = packet::quoted(frame, parsed)?;
     let key = quote.flow.reversed();
     if key.destination != parsed.flow.destination {
@@ -52,22 +54,23 @@ fn to_real(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
         _ => Stop::on_the_way_to(real, reason),
     };
     if real.method == Method::Nat as u16 && real.reachable() {
-        forward::may_hop(frame).map_err(stop)?;
-        quote::translate(frame, parsed, &quote, End::Source, real.address, real.port).map_err(stop)?;
+        forward::may_hop::<A>(frame).map_err(stop)?;
+        let address = A::narrow(real.address);
+        quote::translate(frame, parsed, &quote, End::Source, address, real.port).map_err(stop)?;
     }
     forward::send(frame, parsed, id, real).map_err(stop)
 }
 
 /// An error about a packet that a client sent to a nat real: for the client it speaks of the service.
 #[inline(always)]
-fn to_client(frame: &Frame, parsed: &Parsed) -> Result<u32, Stop> {
+fn to_client<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
     let quote = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
     let Answered { request, mut way, service, .. } = reply::answered_by(&quote.flow.reversed())?;
     if parsed.flow.destination != request.source {
         return Err(Reason::NotOurs.into());
     }
     let stop = |reason| Stop::at(service, reason);
-    forward::may_hop(frame).map_err(stop)?;
+    forward::may_hop::<A>(frame).map_err(stop)?;
     quote::translate(frame, parsed, &quote, End::Destination, way.vip, way.port).map_err(stop)?;
     if parsed.flow.source != quote.flow.destination {
         // A router on the way to the real speaks for itself.

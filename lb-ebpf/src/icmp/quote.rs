@@ -5,10 +5,10 @@ use core::mem::offset_of;
 
 use lb_common::{
     checksum::Delta,
-    packet::{ETHERNET_LEN, IcmpError, Parsed, load, offset_of_checksum, store},
+    packet::{ETHERNET_LEN, IPV4_LEN, IcmpError, Ip, Parsed, load, offset_of_checksum, store},
     protocol,
     reason::Reason,
-    wire::{Be16, Be32},
+    wire::Be16,
 };
 use network_types::{icmp::Icmpv4Hdr, ip::Ipv4Hdr};
 
@@ -19,25 +19,27 @@ use crate::{forward::nat::End, frame::Frame};
 /// The checksum of ICMP covers the quote, so every change counts there too. The quoted transport checksum
 /// is kept right where the quote reaches that far: always for UDP, often for TCP.
 #[inline(always)]
-pub fn translate(
+pub fn translate<A: Ip>(
     frame: &Frame,
-    outer: &Parsed,
-    quote: &IcmpError,
+    outer: &Parsed<A>,
+    quote: &IcmpError<A>,
     end: End,
-    address: Be32,
+    address: A,
     port: Be16,
 ) -> Result<(), Reason> {
-    let at = quote.l3 + end.address();
-    let old: u32 = load(frame, at)?;
-    let addresses = Delta::new().replace32(old, address.0);
-    store(frame, at, address.0)?;
+    let at = quote.l3 + end.address::<A>();
+    let addresses = A::replace(Delta::new(), A::load(frame, at)?, address);
+    address.store(frame, at)?;
 
-    let at = quote.l3 + offset_of!(Ipv4Hdr, check);
-    let old: u16 = load(frame, at)?;
-    let new = addresses.apply(old);
-    store(frame, at, new)?;
-    let mut icmp = addresses.replace16(old, new);
-    let mut transport = addresses;
+    let (mut icmp, mut transport) = (addresses, addresses);
+    if A::HEADER_LEN == IPV4_LEN {
+        // Only IPv4's header has a checksum of its own.
+        let at = quote.l3 + offset_of!(Ipv4Hdr, check);
+        let old: u16 = load(frame, at)?;
+        let new = addresses.apply(old);
+        store(frame, at, new)?;
+        icmp = icmp.replace16(old, new);
+    }
 
     if port != Be16::ZERO {
         let at = quote.l4 + end.port();
@@ -58,6 +60,6 @@ pub fn translate(
         icmp = icmp.replace16(old, new);
     }
 
-    let at = outer.l4 + offset_of!(Icmpv4Hdr, check);
+    let at = outer.l4() + offset_of!(Icmpv4Hdr, check);
     store(frame, at, icmp.apply(load(frame, at)?))
 }

@@ -10,8 +10,9 @@ use lb_common::{
         lblcr::{self, LARGEST_SET},
         wlc,
     },
-    schema::{FlowKey, Locality, LocalityKey, Real, Scheduler, Service, UNSET},
+    schema::{Locality, LocalityKey, Real, Scheduler, Service, UNSET},
     track,
+    wire::Be128,
 };
 
 use super::schedule;
@@ -20,9 +21,11 @@ use crate::tables;
 /// Ticks after which a set that has not grown loses its most loaded real.
 const SHRINK: u32 = track::ticks_of_seconds(lblcr::SHRINK_SECONDS);
 
-/// A look at every real of a set, and what it found. Places that are [`LARGEST_SET`] name none.
+/// A look at every real of a set, and what it found. Places that are [`LARGEST_SET`] name none. It is in a map: the
+/// stack is small.
 #[repr(C)]
-struct Look {
+#[derive(Clone, Copy)]
+pub struct Look {
     service: u32,
     set: Locality,
     /// The first place without a usable real.
@@ -40,22 +43,17 @@ const NOWHERE: u16 = LARGEST_SET as u16;
 
 /// The real for a new connection; `replicates` keeps a set of reals for each destination, not one.
 #[inline(always)]
-pub fn choose(service: &Service, key: &FlowKey, replicates: bool) -> u32 {
-    let place = LocalityKey { service: service.id, destination: key.destination };
+pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
+    let place = LocalityKey { service: service.id, destination };
     let now = tables::now();
-    let mut look = Look {
-        service: service.id,
-        set: Locality { reals: [UNSET; LARGEST_SET], changed: now },
-        free: NOWHERE,
-        best_at: NOWHERE,
-        worst_at: NOWHERE,
-        size: 0,
-        best: Candidate::default(),
-        worst: Candidate::default(),
-    };
+    let Some(look) = tables::look() else { return UNSET };
+    look.service = service.id;
+    look.set = Locality { reals: [UNSET; LARGEST_SET], changed: now };
+    (look.free, look.best_at, look.worst_at, look.size) = (NOWHERE, NOWHERE, NOWHERE, 0);
+    (look.best, look.worst) = (Candidate::default(), Candidate::default());
     tables::read_locality(&place, &mut look.set);
-    // SAFETY: the callback is a function of this program and gets the pointer to `look`, which outlives the loop.
-    unsafe { bpf_loop(NOWHERE.into(), look_at as *mut c_void, (&raw mut look).cast(), 0) };
+    // SAFETY: the callback is a function of this program, which takes nothing.
+    unsafe { bpf_loop(NOWHERE.into(), look_at as *mut c_void, core::ptr::null_mut(), 0) };
     if look.size > 1 && track::age(look.set.changed, now) > SHRINK && look.worst_at != look.best_at {
         put(&mut look.set, look.worst_at, UNSET);
         look.set.changed = now;
@@ -85,9 +83,8 @@ pub fn choose(service: &Service, key: &FlowKey, replicates: bool) -> u32 {
 }
 
 /// Looks at one real of a set.
-unsafe extern "C" fn look_at(round: u32, look: *mut c_void) -> c_long {
-    // SAFETY: `choose` gave the pointer, and nobody else has it.
-    let look = unsafe { &mut *look.cast::<Look>() };
+unsafe extern "C" fn look_at(round: u32, _: *mut c_void) -> c_long {
+    let Some(look) = tables::look() else { return 1 };
     let i = round as u16;
     let Some(id) = at(&look.set, i) else { return 1 };
     match member(look.service, id) {

@@ -8,16 +8,20 @@ mod slot; //        schedulers that hash
 
 use aya_log_ebpf::debug;
 use lb_common::{
-    packet::{self, Parsed},
+    packet::{self, Ip, Parsed},
     protocol,
     reason::Reason,
     schema::{Flow, FlowKey, Load, Method, Real, Scheduler, Service, Source, Tracking, UNSET, WayBack},
     track::{self, State, flags},
     wire::{Be16, MacPair},
 };
+pub use locality::Look;
 use slot::Slot;
 
-use crate::{frame::Frame, tables};
+use crate::{
+    frame::Frame,
+    tables::{self, Version},
+};
 
 /// Ticks after which a flow's time is written again: writing at each packet would move the entry's cache
 /// line between CPUs for nothing.
@@ -28,7 +32,7 @@ type Chosen = (u32, &'static Real);
 
 /// The real of a client's packet, recorded if it begins a flow that is to be recorded.
 #[inline(always)]
-pub fn real(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<Chosen, Reason> {
+pub fn real<A: Version>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<Chosen, Reason> {
     let mut hashed = None;
     if service.tracking != Tracking::Full as u32 {
         let slot = Slot::of(service, &parsed.flow)?;
@@ -54,13 +58,13 @@ pub fn real(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<Chosen,
 
 /// Whether the packet opens a TCP connection.
 #[inline(always)]
-const fn opens(parsed: &Parsed) -> bool {
+const fn opens<A>(parsed: &Parsed<A>) -> bool {
     parsed.tcp_flags & (flags::SYN | flags::ACK) == flags::SYN
 }
 
 /// The real of a datagram that is scheduled by itself. Only `nat` writes it down, for the reply's way back.
 #[inline(always)]
-fn one_packet(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<Chosen, Reason> {
+fn one_packet<A: Version>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<Chosen, Reason> {
     let id = schedule::choose(service, &parsed.flow)?;
     let real = tables::real(id).ok_or(Reason::NoReal)?;
     tables::count_flow(id);
@@ -82,7 +86,12 @@ fn one_packet(frame: &Frame, parsed: &Parsed, service: &Service) -> Result<Chose
 
 /// The real of a packet whose flow may be written down.
 #[inline(always)]
-fn tracked(frame: &Frame, parsed: &Parsed, service: &Service, slot: Option<Slot>) -> Result<Chosen, Reason> {
+fn tracked<A: Version>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    service: &Service,
+    slot: Option<Slot>,
+) -> Result<Chosen, Reason> {
     let now = tables::now();
     let to_client = packet::frame_macs(frame)?.swapped();
     let protocol = parsed.flow.protocol as u8;
@@ -145,8 +154,8 @@ const fn load(state: State) -> u64 {
 
 /// The real of a known flow, if the flow goes on there.
 #[inline(always)]
-fn living(
-    parsed: &Parsed,
+fn living<A>(
+    parsed: &Parsed<A>,
     service: &Service,
     flow: &Flow,
     now: u32,
@@ -173,8 +182,8 @@ fn living(
 
 /// The real for a flow that is not known, and whether it must be written down.
 #[inline(always)]
-fn choose(
-    parsed: &Parsed,
+fn choose<A: Version>(
+    parsed: &Parsed<A>,
     service: &Service,
     hashed: Option<Slot>,
     begins: bool,
@@ -203,7 +212,7 @@ fn choose(
 
 /// The real of a flow that an ICMP error speaks of: nothing is recorded.
 #[inline(always)]
-pub fn peek(service: &Service, key: &FlowKey) -> Result<Chosen, Reason> {
+pub fn peek<A: Version>(service: &Service, key: &FlowKey<A>) -> Result<Chosen, Reason> {
     if let Some(flow) = tables::flow(key)
         && let Some(real) = tables::real(flow.real)
         && real.service == service.id
@@ -220,7 +229,14 @@ pub fn peek(service: &Service, key: &FlowKey) -> Result<Chosen, Reason> {
 
 /// Writes down what changed about a known flow.
 #[inline(always)]
-fn refresh(frame: &Frame, parsed: &Parsed, flow: &Flow, real: &Real, to_client: MacPair, now: u32) {
+fn refresh<A: Version>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    flow: &Flow,
+    real: &Real,
+    to_client: MacPair,
+    now: u32,
+) {
     if real.is(Real::SHARED) {
         remember_reply(&parsed.flow, real);
     }
@@ -245,7 +261,7 @@ pub fn count_state(flow: &Flow, state: u32) {
 
 /// Records how replies of a nat real get back to the client, which they need where flows are not written down.
 #[inline(always)]
-fn remember_way_back(frame: &Frame, parsed: &Parsed, real: &Real) -> Result<(), Reason> {
+fn remember_way_back<A: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
         return Ok(());
     }
@@ -261,15 +277,15 @@ fn remember_way_back(frame: &Frame, parsed: &Parsed, real: &Real) -> Result<(), 
 
 /// The reply to a request, as a nat real sends it.
 #[inline(always)]
-fn reply_to(request: &FlowKey, real: &Real) -> FlowKey {
+fn reply_to<A: Ip>(request: &FlowKey<A>, real: &Real) -> FlowKey<A> {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    FlowKey::new(real.address, request.source, port, request.source_port, request.protocol as u8)
+    FlowKey::new(A::narrow(real.address), request.source, port, request.source_port, request.protocol as u8)
 }
 
 /// Records which service the replies of a flow to a shared nat real belong to, unless that is known: a flow
 /// may be older than the sharing, and its entry may have been evicted.
 #[inline(always)]
-fn remember_reply(request: &FlowKey, real: &Real) {
+fn remember_reply<A: Version>(request: &FlowKey<A>, real: &Real) {
     if Method::from_number(real.method) != Some(Method::Nat) {
         return;
     }

@@ -2,9 +2,9 @@
 //! Persistence: a client's new connections go where its earlier ones went.
 
 use lb_common::{
+    packet::Ip,
     schema::{Client, ClientKey, FlowKey, Real, Service},
     track,
-    wire::Be32,
 };
 
 use crate::tables;
@@ -13,14 +13,14 @@ use crate::tables;
 const GRACE: u32 = track::ticks_of_seconds(60);
 
 #[inline(always)]
-fn key(service: &Service, flow: &FlowKey) -> ClientKey {
-    ClientKey { service: service.id, address: Be32(flow.source.0 & service.netmask.0) }
+fn key<A: Ip>(service: &Service, flow: &FlowKey<A>) -> ClientKey {
+    ClientKey { service: service.id, address: flow.source.wide().masked(service.prefix) }
 }
 
 /// The real that a client is kept on, if that is still there. Neither its weight nor its thresholds matter, as in
 /// IPVS.
 #[inline(always)]
-pub fn real(service: &Service, flow: &FlowKey, now: u32) -> Option<u32> {
+pub fn real<A: Ip>(service: &Service, flow: &FlowKey<A>, now: u32) -> Option<u32> {
     let client = tables::client(&key(service, flow))?;
     if is_over(client.expires, now) {
         return None;
@@ -31,14 +31,14 @@ pub fn real(service: &Service, flow: &FlowKey, now: u32) -> Option<u32> {
 
 /// Keeps a client on the real of its new connection.
 #[inline(always)]
-pub fn remember(service: &Service, flow: &FlowKey, real: u32, now: u32) {
+pub fn remember<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32, now: u32) {
     let client = Client { real, expires: now.wrapping_add(service.persistent) };
     tables::remember_client(&key(service, flow), &client);
 }
 
 /// A connection of a client has shown that it lives.
 #[inline(always)]
-pub fn keep(service: &Service, flow: &FlowKey, real: u32, now: u32) {
+pub fn keep<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32, now: u32) {
     let key = key(service, flow);
     if let Some(client) = tables::client(&key)
         && client.real == real

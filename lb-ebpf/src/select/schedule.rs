@@ -7,10 +7,12 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::helpers::bpf_loop;
 use lb_common::{
+    packet::Ip,
     reason::Reason,
     schedule::{Candidate, fo, lblc, lc, nq, ovf, sed, twos, wlc},
     schema::{FlowKey, Load, Real, Scheduler, Service, UNSET},
     slot::MOVED,
+    wire::Be128,
 };
 
 use super::{locality, slot::Slot};
@@ -18,8 +20,9 @@ use crate::tables;
 
 /// The real for a new connection.
 #[inline(always)]
-pub fn choose(service: &Service, key: &FlowKey) -> Result<u32, Reason> {
-    match schedule(service, key) {
+pub fn choose<A: Ip>(service: &Service, key: &FlowKey<A>) -> Result<u32, Reason> {
+    let slot = if Scheduler::hashes(service.scheduler) { tables::slot_of(service, key) } else { 0 };
+    match schedule(service, &key.destination.wide(), slot) {
         UNSET => Err(Reason::NoReal),
         OVERLOADED => Err(Reason::Overloaded),
         id => Ok(id),
@@ -29,18 +32,21 @@ pub fn choose(service: &Service, key: &FlowKey) -> Result<u32, Reason> {
 /// What [`schedule`] says of a hashed real above its thresholds. No id: those end at the size of `REALS`.
 const OVERLOADED: u32 = u32::MAX;
 
-/// The id of the real for a new connection, [`UNSET`] or [`OVERLOADED`].
+/// The id of the real for a new connection to that address, [`UNSET`] or [`OVERLOADED`]. `slot` is that of schedulers that
+/// hash.
 ///
 /// A function that the verifier knows by its type: it looks at it once, not once for each way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn schedule(service: *const Service, key: *const FlowKey) -> u32 {
+pub extern "C" fn schedule(service: *const Service, destination: *const Be128, slot: u32) -> u32 {
     const ROTATE: u32 = Scheduler::Rotate as u32;
     const TWOS: u32 = Scheduler::Twos as u32;
     const LBLC: u32 = Scheduler::Lblc as u32;
     const LBLCR: u32 = Scheduler::Lblcr as u32;
     // SAFETY: the verifier lets nobody call this with anything but memory of that size or null.
-    let (Some(service), Some(key)) = (unsafe { (service.as_ref(), key.as_ref()) }) else { return UNSET };
+    let (Some(service), Some(destination)) = (unsafe { (service.as_ref(), destination.as_ref()) }) else {
+        return UNSET;
+    };
     if service.slots == 0 {
         return UNSET;
     }
@@ -50,9 +56,9 @@ pub extern "C" fn schedule(service: *const Service, key: *const FlowKey) -> u32 
             None => UNSET,
         },
         TWOS => of_two(service),
-        LBLC => locality::choose(service, key, false),
-        LBLCR => locality::choose(service, key, true),
-        scheduler if Scheduler::hashes(scheduler) => by_hash(service, key),
+        LBLC => locality::choose(service, *destination, false),
+        LBLCR => locality::choose(service, *destination, true),
+        scheduler if Scheduler::hashes(scheduler) => by_hash(service, slot),
         _ => least_loaded(service, service.scheduler),
     }
 }
@@ -223,8 +229,8 @@ pub fn somebody_is_idle(service: &Service) -> bool {
 
 /// The real of the hashed slot, or, if that is overloaded and the service falls back, of the next one.
 #[inline(always)]
-fn by_hash(service: &Service, key: &FlowKey) -> u32 {
-    let Ok(slot) = Slot::of(service, key) else { return UNSET };
+fn by_hash(service: &Service, slot: u32) -> u32 {
+    let Ok(slot) = Slot::at(service, slot) else { return UNSET };
     let Some(real) = tables::real(slot.now()) else { return UNSET };
     if !tables::is_overloaded(slot.now(), real) {
         return slot.now();

@@ -2,6 +2,7 @@
 //! Slots of the tables of schedulers that hash: the packet alone tells the real.
 
 use lb_common::{
+    packet::Ip,
     reason::Reason,
     schema::{FlowKey, Service, Tracking},
     slot::{self, MOVED},
@@ -20,11 +21,16 @@ pub struct Slot {
 impl Slot {
     /// The slot of a flow.
     #[inline(always)]
-    pub fn of(service: &Service, key: &FlowKey) -> Result<Self, Reason> {
+    pub fn of<A: Ip>(service: &Service, key: &FlowKey<A>) -> Result<Self, Reason> {
+        Self::at(service, tables::slot_of(service, key))
+    }
+
+    /// The slot with that number.
+    #[inline(always)]
+    pub fn at(service: &Service, index: u32) -> Result<Self, Reason> {
         if service.slots == 0 {
             return Err(Reason::NoReal);
         }
-        let index = tables::slot_of(service, key);
         let entry = tables::table_entry(service.first, index).ok_or(Reason::NoReal)?;
         Ok(Self { index, entry })
     }

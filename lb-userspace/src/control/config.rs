@@ -63,8 +63,10 @@ pub struct DirectorSection {
     pub max_services: Option<Size>,
     /// Reals that fit, of all services together.
     pub max_reals: Option<Size>,
-    /// Tracked flows that fit.
+    /// Tracked flows of IPv4 that fit.
     pub max_flows: Option<Size>,
+    /// Tracked flows of IPv6 that fit (default: a quarter of `max-flows`).
+    pub max_flows6: Option<Size>,
     /// Idle time of established TCP flows, such as `15m`.
     pub tcp_timeout: Option<Timeout>,
     /// Idle time of closing TCP flows.
@@ -196,10 +198,12 @@ impl DirectorSection {
 
     /// The same, and what the file does not say as in `default`.
     fn limits_or(&self, default: Limits) -> Limits {
+        let flows = self.max_flows.map_or(default.flows, |size| size.0);
         Limits {
             services: self.max_services.map_or(default.services, |size| size.0),
             reals: self.max_reals.map_or(default.reals, |size| size.0),
-            flows: self.max_flows.map_or(default.flows, |size| size.0),
+            flows,
+            flows6: self.max_flows6.map_or((flows / 4).max(1), |size| size.0),
         }
     }
 
@@ -282,7 +286,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         }
     }
     // What the file does not say about sizes is the daemon's, which judges by itself.
-    let limits = file.director.limits_or(Limits { services: u32::MAX, reals: u32::MAX, flows: u32::MAX });
+    let limits = file.director.limits_or(Limits { services: u32::MAX, reals: u32::MAX, ..Limits::default() });
     validate::desired(&desired, &limits).map_err(|failure| place.refine(0, failure))?;
     Ok(Config { director: file.director, desired })
 }

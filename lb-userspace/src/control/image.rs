@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
 use lb_common::{
@@ -12,7 +12,7 @@ use lb_common::{
         self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
     },
     track,
-    wire::{Be16, Be32, MacPair},
+    wire::{Be16, Be128, MacPair},
 };
 
 use super::{
@@ -35,7 +35,7 @@ pub struct Image {
     /// `TABLES` by service id, by what they are made of.
     pub tables: BTreeMap<u32, TableSpec>,
     /// `ADDRESSES`.
-    pub addresses: BTreeMap<Be32, u32>,
+    pub addresses: BTreeMap<Be128, u32>,
     /// `SOURCES`.
     pub sources: BTreeMap<SourceKey, SourceValue>,
 }
@@ -53,24 +53,23 @@ impl Image {
             let Some(&number) = ids.services.get(id) else { continue };
             let endpoints = desired.endpoints(id);
             let spec = ids.table_spec(id, &endpoints, service);
-            let value = service_value(number, service, &spec);
-            image.tables.insert(number, spec);
-            for key in endpoints.iter().filter_map(service_key) {
-                image.services.insert(key, value);
+            for endpoint in &endpoints {
+                let key = service_key(endpoint);
+                image.services.insert(key, service_value(number, endpoint, service, &spec));
                 image.use_address(key.address, AddressUse::VIP);
                 if key.port == Be16::ZERO {
                     image.use_address(key.address, AddressUse::EVERY_PORT);
                 }
             }
+            image.tables.insert(number, spec);
             for (address, real) in service.all_reals() {
-                let (Some(real_id), Some(rip)) = (ids.real(id, address), be32(address.ip())) else {
-                    continue;
-                };
+                let Some(real_id) = ids.real(id, address) else { continue };
+                let rip = Be128::from(address.ip());
                 let mut is_shared = false;
                 if real.forward == Forward::Nat {
                     image.use_address(rip, AddressUse::NAT_REAL);
-                    for (key, endpoint) in endpoints.iter().filter_map(|e| Some((service_key(e)?, e))) {
-                        let source = source_key(rip, address, endpoint);
+                    for endpoint in &endpoints {
+                        let (key, source) = (service_key(endpoint), source_key(rip, address, endpoint));
                         let shared = shared.contains(&source);
                         is_shared |= shared;
                         let hashed = image.tables[&number].tracking != schema::Tracking::Full;
@@ -124,7 +123,7 @@ impl Image {
         })
     }
 
-    fn use_address(&mut self, address: Be32, used: u32) {
+    fn use_address(&mut self, address: Be128, used: u32) {
         *self.addresses.entry(address).or_insert(0) |= used;
     }
 }
@@ -134,7 +133,7 @@ fn route(value: &mut RealValue, hop: &NextHop) {
     value.macs = MacPair::new(hop.next_hop_mac, hop.source_mac);
     value.ifindex = hop.ifindex;
     value.mtu = u16::try_from(hop.mtu).unwrap_or(u16::MAX);
-    value.tunnel_source = be32(hop.source_ip).unwrap_or_default();
+    value.tunnel_source = hop.source_ip.into();
 }
 
 /// Sources of nat replies that more than one service may mean: two name the same port of a real, or one names a
@@ -144,9 +143,8 @@ fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
     for (id, service) in &desired.services {
         let endpoints = desired.endpoints(id);
         for (address, _) in service.all_reals().filter(|(_, real)| real.forward == Forward::Nat) {
-            let Some(rip) = be32(address.ip()) else { continue };
             for endpoint in &endpoints {
-                *users.entry(source_key(rip, address, endpoint)).or_default() += 1;
+                *users.entry(source_key(address.ip().into(), address, endpoint)).or_default() += 1;
             }
         }
     }
@@ -165,7 +163,7 @@ fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
 }
 
 /// Where the replies to an endpoint come from: a real without a port answers from the endpoint's.
-fn source_key(rip: Be32, real: &SocketAddr, endpoint: &Endpoint) -> SourceKey {
+fn source_key(rip: Be128, real: &SocketAddr, endpoint: &Endpoint) -> SourceKey {
     let port = if real.port() == 0 { endpoint.address.port() } else { real.port() };
     SourceKey::new(rip, Be16::new(port), endpoint.protocol.number())
 }
@@ -190,7 +188,7 @@ pub fn tracking(service: &Service) -> schema::Tracking {
     }
 }
 
-fn service_value(id: u32, service: &Service, spec: &TableSpec) -> ServiceValue {
+fn service_value(id: u32, endpoint: &Endpoint, service: &Service, spec: &TableSpec) -> ServiceValue {
     let has = |flag, bit| if service.has(flag) { bit } else { 0 };
     let flags = has(SchedulerFlag::MhPort, ServiceValue::PORTS)
         | has(SchedulerFlag::ShPort, ServiceValue::PORTS)
@@ -201,7 +199,10 @@ fn service_value(id: u32, service: &Service, spec: &TableSpec) -> ServiceValue {
         Some(Persistence { seconds, prefix }) => (track::ticks_of_seconds(seconds.into()), prefix),
         None => (0, Persistence::WHOLE_ADDRESS),
     };
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+    let prefix = match endpoint.address {
+        SocketAddr::V4(_) => 96 + u32::from(prefix.min(32)),
+        SocketAddr::V6(_) => u32::from(prefix),
+    };
     ServiceValue {
         id,
         first: spec.span.first,
@@ -209,13 +210,16 @@ fn service_value(id: u32, service: &Service, spec: &TableSpec) -> ServiceValue {
         scheduler: service.scheduler.programs() as u32,
         tracking: spec.tracking as u32,
         persistent,
-        netmask: Ipv4Addr::from_bits(mask).into(),
+        prefix,
         flags,
     }
 }
 
 fn flags(service: &Service, address: &SocketAddr, is_shared: bool) -> u16 {
     let mut flags = if is_shared { RealValue::SHARED } else { 0 };
+    if address.is_ipv6() {
+        flags |= RealValue::IPV6;
+    }
     if service.leaving.contains_key(address) {
         flags |= RealValue::LEAVING;
         if service.on_removal == OnRemoval::Reset {
@@ -225,11 +229,11 @@ fn flags(service: &Service, address: &SocketAddr, is_shared: bool) -> u16 {
     flags
 }
 
-/// The key of a service; `None` for IPv6, which no map has yet.
+/// The key of a service.
 #[must_use]
-pub fn service_key(endpoint: &Endpoint) -> Option<ServiceKey> {
+pub fn service_key(endpoint: &Endpoint) -> ServiceKey {
     let Endpoint { protocol, address } = endpoint;
-    Some(ServiceKey::new(be32(address.ip())?, Be16::new(address.port()), protocol.number()))
+    ServiceKey::new(address.ip().into(), Be16::new(address.port()), protocol.number())
 }
 
 /// The endpoint of a key; `None` if the protocol is not one that services have.
@@ -247,15 +251,8 @@ pub fn real_address(real: &RealValue) -> SocketAddr {
 
 /// An address and port from the wire.
 #[must_use]
-pub fn socket_address(address: Be32, port: Be16) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::from(address).into(), port.get())
-}
-
-fn be32(ip: IpAddr) -> Option<Be32> {
-    match ip {
-        IpAddr::V4(v4) => Some(v4.into()),
-        IpAddr::V6(_) => None,
-    }
+pub fn socket_address(address: Be128, port: Be16) -> SocketAddr {
+    SocketAddr::new(address.into(), port.get())
 }
 
 /// Whether a real's replies come back through the director.

@@ -143,7 +143,7 @@ pub fn seconds(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a netmask: `24`, `/24` or `255.255.255.0`.
+/// Reads a netmask: `24`, `/24` or `255.255.255.0`; for IPv6 `64` or `/64`.
 ///
 /// # Errors
 /// In words that show how it is written.
@@ -158,7 +158,7 @@ pub fn prefix(text: &str) -> Result<u8, String> {
         };
     }
     match text.trim_start_matches('/').parse() {
-        Ok(bits @ 1..=32) => Ok(bits),
+        Ok(bits @ 1..=128) => Ok(bits),
         _ => Err(wrong()),
     }
 }
@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn netmasks_and_durations() {
         assert_eq!([prefix("24"), prefix("/24"), prefix("255.255.255.0")], [Ok(24), Ok(24), Ok(24)]);
-        for wrong in ["0", "33", "255.0.255.0", "x", "0.0.0.0"] {
+        assert_eq!(prefix("/64"), Ok(64));
+        for wrong in ["0", "129", "255.0.255.0", "x", "0.0.0.0"] {
             assert!(prefix(wrong).is_err(), "{wrong}");
         }
         assert_eq!(seconds("5m"), Ok(300));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     schema::{Real, Service, ServiceKey, Source, SourceKey},
-    wire::Be32,
+    wire::Be128,
 };
 
 use super::image::Image;
@@ -37,7 +37,7 @@ pub enum Step {
     /// Say what an address is used for.
     PutAddress {
         /// The address.
-        address: Be32,
+        address: Be128,
         /// Flags of [`lb_common::schema::AddressUse`].
         used: u32,
     },
@@ -72,7 +72,7 @@ pub enum Step {
     /// An address is used for nothing.
     RemoveAddress {
         /// The address.
-        address: Be32,
+        address: Be128,
     },
     /// Remove a real and its flows.
     RemoveReal {

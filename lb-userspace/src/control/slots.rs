@@ -172,7 +172,7 @@ mod tests {
             scheduler: scheduler as u32,
             tracking: tracking as u32,
             persistent: 0,
-            netmask: lb_common::wire::Be32(u32::MAX),
+            prefix: 128,
             flags: 0,
         }
     }

@@ -7,7 +7,9 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::model::{Desired, Endpoint, Forward, MAX_WEIGHT, Protocol, Real, Service, ServiceId, Tracking};
+use super::model::{
+    Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking,
+};
 use crate::{
     dataplane::Limits,
     failure::{Cause, Failure},
@@ -54,6 +56,9 @@ fn groups(desired: &Desired) -> Result<(), Failure> {
         }
         let Some(service) = desired.services.get(&ServiceId::Group { group: *group }) else { continue };
         for (address, real) in &service.reals {
+            for member in members {
+                same_version(&ServiceId::Group { group: *group }, member, address, real)?;
+            }
             if let Some(vip) = members.iter().find(|member| member.address.ip() == address.ip())
                 && real.forward != Forward::Local
             {
@@ -81,6 +86,14 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
             "service {id}: {flag} is no flag of scheduler {scheduler}"
         ))
         .hint("`xvs service add --help` lists the flags; `--flags none` says that there are none"));
+    }
+    if let (Some(endpoint), Some(Persistence { prefix, .. })) = (id.endpoint(), service.persistence)
+        && endpoint.address.is_ipv4()
+        && prefix > 32
+        && prefix < Persistence::WHOLE_ADDRESS
+    {
+        return Err(Failure::wrong_input(format!("service {id}: an IPv4 address has no {prefix} bits"))
+            .hint("--netmask is 1 to 32 here"));
     }
     if service.tracking == Tracking::None {
         none_is_possible(id, service)?;
@@ -146,6 +159,9 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
         ))
         .hint("a real that reached --upper connections takes more when it has fewer than --lower"));
     }
+    if let Some(endpoint) = id.endpoint() {
+        same_version(id, &endpoint, address, real)?;
+    }
     let is_vip = id.endpoint().is_some_and(|endpoint| endpoint.address.ip() == address.ip());
     if real.forward != Forward::Local && is_vip {
         return Err(Failure::wrong_input(format!("real {address} of {id} is the VIP itself"))
@@ -154,12 +170,43 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
     Ok(())
 }
 
+/// Only a tunnel carries packets of one version of IP to an address of the other.
+fn same_version(
+    id: &ServiceId,
+    endpoint: &Endpoint,
+    address: &SocketAddr,
+    real: &Real,
+) -> Result<(), Failure> {
+    if real.forward == Forward::Tun || endpoint.address.is_ipv6() == address.is_ipv6() {
+        return Ok(());
+    }
+    let (vip, forward) = (endpoint.address.ip(), real.forward.as_str());
+    Err(Failure::wrong_input(format!(
+        "real {address} of {id}: {forward} cannot go from {vip} to the other version of IP"
+    ))
+    .hint(
+        "use `--forward tun`, whose outer header may be of the other version, or another address of the real",
+    ))
+}
+
 fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
-    let IpAddr::V4(v4) = ip else {
-        return Err(Failure::wrong_input(format!("{what} {ip}: IPv6 is not supported yet"))
-            .hint("see docs/limits.md"));
+    let of_a_host = match ip {
+        IpAddr::V4(v4) => {
+            !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback())
+        }
+        IpAddr::V6(v6) => {
+            if v6.is_unicast_link_local() {
+                return Err(Failure::wrong_input(format!("{what} {ip} means something else on every link"))
+                    .hint("use a global or unique local address"));
+            }
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return Err(Failure::wrong_input(format!("{what} {ip} is an IPv4 address in disguise"))
+                    .hint(format!("write {v4}")));
+            }
+            !(v6.is_unspecified() || v6.is_multicast() || v6.is_loopback())
+        }
     };
-    if v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback() {
+    if !of_a_host {
         return Err(Failure::wrong_input(format!("{what} {ip} is not an address of a host"))
             .hint("use a unicast address that clients can reach"));
     }
@@ -184,6 +231,10 @@ mod tests {
     #[case::dr("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, 1)]
     #[case::nat_to_another_port("10.0.0.100:80", "10.0.0.2:8080", Forward::Nat, 1)]
     #[case::every_port("10.0.0.100:0", "10.0.0.2:0", Forward::Tun, 0)]
+    #[case::dr6("[2001:db8::1]:80", "[2001:db8::2]:80", Forward::Dr, 1)]
+    #[case::nat6("[2001:db8::1]:80", "[2001:db8::2]:8080", Forward::Nat, 1)]
+    #[case::tunnel_from_4_to_6("10.0.0.100:80", "[2001:db8::2]:80", Forward::Tun, 1)]
+    #[case::tunnel_from_6_to_4("[2001:db8::1]:80", "10.0.0.2:80", Forward::Tun, 1)]
     #[case::local("10.0.0.100:80", "10.0.0.100:80", Forward::Local, 65535)]
     fn what_works_passes(
         #[case] vip: &str,
@@ -201,7 +252,17 @@ mod tests {
     #[case::too_heavy("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, 65536, "weight 65536")]
     #[case::multicast("224.0.0.1:80", "10.0.0.2:80", Forward::Dr, 1, "VIP 224.0.0.1")]
     #[case::no_address("10.0.0.100:80", "0.0.0.0:80", Forward::Dr, 1, "real server 0.0.0.0")]
-    #[case::ipv6("[2001:db8::1]:80", "10.0.0.2:80", Forward::Dr, 1, "IPv6")]
+    #[case::another_version("[2001:db8::1]:80", "10.0.0.2:80", Forward::Dr, 1, "the other version of IP")]
+    #[case::another_version_by_nat(
+        "10.0.0.100:80",
+        "[2001:db8::1]:80",
+        Forward::Nat,
+        1,
+        "the other version of IP"
+    )]
+    #[case::of_the_link("[fe80::1]:80", "[2001:db8::2]:80", Forward::Dr, 1, "on every link")]
+    #[case::in_disguise("[::ffff:10.0.0.1]:80", "10.0.0.2:80", Forward::Dr, 1, "in disguise")]
+    #[case::multicast6("[ff02::1]:80", "[2001:db8::2]:80", Forward::Dr, 1, "VIP ff02::1")]
     fn what_cannot_work_is_named(
         #[case] vip: &str,
         #[case] rip: &str,

@@ -2,7 +2,10 @@
 //! What the doctor is to know.
 #![forbid(unsafe_code)]
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use lb_common::schema;
 
@@ -33,7 +36,7 @@ impl Director {
                     ifindex: entry.ifindex,
                     to: entry.macs.destination(),
                     from: entry.macs.source(),
-                    tunnel_source: entry.tunnel_source.into(),
+                    tunnel_source: entry.tunnel_source.as_v4().map_or(Ipv4Addr::UNSPECIFIED, Into::into),
                     mtu: entry.mtu,
                 });
                 let dip = self

@@ -181,7 +181,7 @@ impl Director {
             };
             *pass.loads.entry(flow.real).or_default() += load;
             if let Some(service) = auto.get(&real.service) {
-                let slot = hash::slot(service, key, settings.seed);
+                let slot = hash::slot_of_any(service, key, settings.seed);
                 pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);
                 // Where services share a nat real, its replies need the flow, whatever its slot does.
                 if !(real.method == Method::Nat as u16 && real.is(Real::SHARED)) {

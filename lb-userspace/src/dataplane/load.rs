@@ -11,7 +11,7 @@ use aya::{
 use aya_obj::Object;
 use lb_common::{
     reason::Reason,
-    schema::{BLOCK, SCHEMA_VERSION, Settings, Timeouts},
+    schema::{BLOCK, Program, SCHEMA_VERSION, Settings, Timeouts},
 };
 use thiserror::Error;
 
@@ -32,8 +32,10 @@ pub struct Limits {
     pub services: u32,
     /// Reals of all services together.
     pub reals: u32,
-    /// Tracked flows; each takes about 120 bytes of kernel memory.
+    /// Tracked flows of IPv4; each takes about 120 bytes of kernel memory.
     pub flows: u32,
+    /// Tracked flows of IPv6; each takes about 150 bytes of kernel memory.
+    pub flows6: u32,
 }
 
 impl Limits {
@@ -50,7 +52,7 @@ const REALS_PER_BLOCK: u32 = BLOCK / 256;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { services: 512, reals: 8192, flows: 1 << 20 }
+        Self { services: 512, reals: 8192, flows: 1 << 20, flows6: 1 << 18 }
     }
 }
 
@@ -156,9 +158,18 @@ impl DataPlane {
         }
         let mut ebpf = loader.load(OBJECT).map_err(refine)?;
         load_program(&mut ebpf, "director")?;
+        for program in Program::ALL {
+            load_program(&mut ebpf, program.as_str())?;
+        }
         let mut tables = Tables::open(&mut ebpf)?;
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
+        }
+        for number in Program::ALL {
+            let fd = program(&mut ebpf, number.as_str())
+                .fd()
+                .map_err(|source| LoadError::Program { name: number.as_str(), source })?;
+            tables.put_program(number, fd)?;
         }
         tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
         Ok(Self { ebpf, pins: options.pins.clone(), tables, adopted })
@@ -243,11 +254,12 @@ fn refine(error: EbpfError) -> LoadError {
 /// Entries of the maps whose size is chosen at load time.
 pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
     let blocks = limits.blocks();
-    let Limits { services, reals, flows } = *limits;
+    let Limits { services, reals, flows, flows6 } = *limits;
     // What replaces a full set is written before that is removed.
     let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
     vec![
         ("SERVICES", services),
+        ("SERVICES6", services),
         ("TABLES", blocks),
         ("MOVES", blocks),
         ("POSITIONS", services + 1),
@@ -256,14 +268,21 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("LOADS", reals + 1),
         ("REASONS", (services + 1) * Reason::SLOTS),
         ("ADDRESSES", services + reals),
+        ("ADDRESSES6", services + reals),
         ("SOURCES", reals),
+        ("SOURCES6", reals),
+        ("CLIENTS", ((flows + flows6) / 8).max(1024)),
+        ("LOCALITIES", ((flows + flows6) / 64).max(1024)),
         ("FLOWS", flows),
         ("REPLIES", (flows / 8).max(1024)),
-        ("CLIENTS", (flows / 8).max(1024)),
         ("WAYS_BACK", (flows / 8).max(1024)),
         ("DIRECT", (flows / 64).max(1024)),
-        ("LOCALITIES", (flows / 64).max(1024)),
         ("FRAGMENTS", (flows / 64).max(1024)),
+        ("FLOWS6", flows6),
+        ("REPLIES6", (flows6 / 8).max(1024)),
+        ("WAYS_BACK6", (flows6 / 8).max(1024)),
+        ("DIRECT6", (flows6 / 64).max(1024)),
+        ("FRAGMENTS6", (flows6 / 64).max(1024)),
     ]
 }
 

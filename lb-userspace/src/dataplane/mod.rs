@@ -10,6 +10,7 @@ pub mod load; //   the object becomes maps and programs, or pinned ones are adop
 pub mod log; //    what the programs have to say
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
 pub mod tables; // typed access to every map
+mod versions; //   a table of two maps, one for each version of IP
 
 pub use attach::{AttachError, Mode};
 pub use load::{DataPlane, Limits, LoadError, Options};

@@ -7,34 +7,36 @@ use aya::{
     Ebpf, Pod,
     maps::{
         Array, DevMapHash, HashMap as BpfHashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray,
-        PerCpuValues,
+        PerCpuValues, ProgramArray,
     },
+    programs::ProgramFd,
     util::nr_cpus,
 };
 use lb_common::{
     reason::Reason,
     schema::{
         AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Load, Move, MoveBlock,
-        Position, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
+        Position, Program, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
     },
-    wire::Be32,
+    wire::{Be32, Be128},
 };
 use thiserror::Error;
 
-use super::batch;
+use super::{batch, versions::Versions};
 
 /// Every map, open and typed. The daemon is the only writer.
 pub struct Tables {
     schema: Array<MapData, u32>,
-    services: BpfHashMap<MapData, ServiceKey, Service>,
+    services: Versions<ServiceKey<Be32>, Service, ServiceKey, Service>,
     reals: Array<MapData, Real>,
     blocks: Array<MapData, Block>,
     moves: Array<MapData, MoveBlock>,
     positions: Array<MapData, Position>,
-    addresses: BpfHashMap<MapData, Be32, AddressUse>,
-    sources: BpfHashMap<MapData, SourceKey, Source>,
-    flows: BpfHashMap<MapData, FlowKey, Flow>,
-    replies: BpfHashMap<MapData, FlowKey, Source>,
+    addresses: Versions<Be32, AddressUse, Be128, AddressUse>,
+    sources: Versions<SourceKey<Be32>, Source<Be32>, SourceKey, Source>,
+    flows: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
+    replies: Versions<FlowKey<Be32>, Source<Be32>, FlowKey, Source>,
+    programs: ProgramArray<MapData>,
     clients: BpfHashMap<MapData, ClientKey, Client>,
     loads: Array<MapData, Load>,
     timeouts: Array<MapData, Timeouts>,
@@ -93,7 +95,7 @@ pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
 }
 
 /// A missing entry is what was wanted.
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -111,15 +113,16 @@ impl Tables {
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, TableError> {
         Ok(Self {
             schema: take(ebpf, "SCHEMA")?,
-            services: take(ebpf, "SERVICES")?,
+            services: Versions::take(ebpf, ["SERVICES", "SERVICES6"])?,
             reals: take(ebpf, "REALS")?,
             blocks: take(ebpf, "TABLES")?,
             moves: take(ebpf, "MOVES")?,
             positions: take(ebpf, "POSITIONS")?,
-            addresses: take(ebpf, "ADDRESSES")?,
-            sources: take(ebpf, "SOURCES")?,
-            flows: take(ebpf, "FLOWS")?,
-            replies: take(ebpf, "REPLIES")?,
+            addresses: Versions::take(ebpf, ["ADDRESSES", "ADDRESSES6"])?,
+            sources: Versions::take(ebpf, ["SOURCES", "SOURCES6"])?,
+            flows: Versions::take(ebpf, ["FLOWS", "FLOWS6"])?,
+            replies: Versions::take(ebpf, ["REPLIES", "REPLIES6"])?,
+            programs: take(ebpf, "PROGRAMS")?,
             clients: take(ebpf, "CLIENTS")?,
             loads: take(ebpf, "LOADS")?,
             timeouts: take(ebpf, "TIMEOUTS")?,
@@ -135,17 +138,17 @@ impl Tables {
 
     /// Every service.
     pub fn services(&self) -> Result<Vec<(ServiceKey, Service)>, TableError> {
-        self.services.iter().collect::<Result<_, _>>().map_err(failed("read", "SERVICES"))
+        self.services.all()
     }
 
     /// Adds or replaces a service.
     pub fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), TableError> {
-        self.services.insert(key, service, 0).map_err(failed("write", "SERVICES"))
+        self.services.put(key, service)
     }
 
     /// Removes a service. Its packets are nobody's from now on.
     pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), TableError> {
-        gone(self.services.remove(key)).map_err(failed("delete from", "SERVICES"))
+        self.services.remove(key)
     }
 
     /// How many ids of reals there are; id 0 is none of them.
@@ -224,33 +227,33 @@ impl Tables {
     }
 
     /// Every address and its use.
-    pub fn addresses(&self) -> Result<Vec<(Be32, AddressUse)>, TableError> {
-        self.addresses.iter().collect::<Result<_, _>>().map_err(failed("read", "ADDRESSES"))
+    pub fn addresses(&self) -> Result<Vec<(Be128, AddressUse)>, TableError> {
+        self.addresses.all()
     }
 
     /// Says what an address is used for.
-    pub fn put_address(&mut self, address: Be32, used: AddressUse) -> Result<(), TableError> {
-        self.addresses.insert(address, used, 0).map_err(failed("write", "ADDRESSES"))
+    pub fn put_address(&mut self, address: Be128, used: AddressUse) -> Result<(), TableError> {
+        self.addresses.put(&address, &used)
     }
 
     /// An address is used for nothing any more.
-    pub fn remove_address(&mut self, address: Be32) -> Result<(), TableError> {
-        gone(self.addresses.remove(&address)).map_err(failed("delete from", "ADDRESSES"))
+    pub fn remove_address(&mut self, address: Be128) -> Result<(), TableError> {
+        self.addresses.remove(&address)
     }
 
     /// Every source of nat replies.
     pub fn sources(&self) -> Result<Vec<(SourceKey, Source)>, TableError> {
-        self.sources.iter().collect::<Result<_, _>>().map_err(failed("read", "SOURCES"))
+        self.sources.all()
     }
 
     /// Says which service the replies of a nat real belong to.
     pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> Result<(), TableError> {
-        self.sources.insert(key, source, 0).map_err(failed("write", "SOURCES"))
+        self.sources.put(key, source)
     }
 
     /// Replies from there belong to no service any more.
     pub fn remove_source(&mut self, key: &SourceKey) -> Result<(), TableError> {
-        gone(self.sources.remove(key)).map_err(failed("delete from", "SOURCES"))
+        self.sources.remove(key)
     }
 
     /// Every tracked flow, as far as they stand still.
@@ -262,29 +265,28 @@ impl Tables {
 
     /// Calls `each` with every tracked flow.
     pub fn for_each_flow(&self, each: impl FnMut(&FlowKey, &Flow)) -> Result<(), TableError> {
-        let fd = self.flows.map().fd().as_fd();
-        batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "FLOWS", source })
+        self.flows.for_each(each)
     }
 
     /// A flow, if it is tracked.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        self.flows.get(key, 0).ok()
+        self.flows.get(key)
     }
 
     /// Forgets a flow.
     pub fn remove_flow(&mut self, key: &FlowKey) -> Result<(), TableError> {
-        gone(self.flows.remove(key)).map_err(failed("delete from", "FLOWS"))
+        self.flows.remove(key)
     }
 
     /// Says which service a flow's replies belong to.
     pub fn put_reply(&mut self, key: &FlowKey, source: &Source) -> Result<(), TableError> {
-        self.replies.insert(key, source, 0).map_err(failed("write", "REPLIES"))
+        self.replies.put(key, source)
     }
 
     /// Forgets which service a flow's replies belong to.
     pub fn remove_reply(&mut self, key: &FlowKey) -> Result<(), TableError> {
-        gone(self.replies.remove(key)).map_err(failed("delete from", "REPLIES"))
+        self.replies.remove(key)
     }
 
     /// Calls `each` with every client that persistence keeps, or kept, on a real.
@@ -311,6 +313,11 @@ impl Tables {
     /// Says how long silent flows live.
     pub fn put_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), TableError> {
         self.timeouts.set(0, timeouts, 0).map_err(failed("write", "TIMEOUTS"))
+    }
+
+    /// Says which program the director goes on in.
+    pub(super) fn put_program(&mut self, program: Program, fd: &ProgramFd) -> Result<(), TableError> {
+        self.programs.set(program as u32, fd, 0).map_err(failed("write", "PROGRAMS"))
     }
 
     /// Allows redirecting to a device.

@@ -82,14 +82,15 @@ mod tests {
     fn rules_become_a_config_that_can_be_read() {
         let imported = of(
             "# saved\n-A -t 192.0.2.1:80 -s wrr -p 60\n-a -t 192.0.2.1:80 -r 10.0.0.2:8080 -m -w 3 -x 9\n\
-            -A -f 7 -s rr\n-a -f 7 -r 10.0.0.2:0 -g -w 1\n-A -t [2001:db8::1]:80 -s rr\n--set 300 0 30\n-L\n",
+            -A -f 7 -s rr\n-a -f 7 -r 10.0.0.2:0 -g -w 1\n-A -t [2001:db8::1]:80 -s rr\n\
+            -a -t [2001:db8::1]:80 -r [2001:db8::2]:80 -g\n--set 300 0 30\n-L\n",
         );
         let config = config::parse(&imported.config(), Path::new("xvs.toml")).unwrap();
         assert_eq!(config.desired, imported.desired);
-        assert_eq!(config.desired.services.len(), 2);
+        assert_eq!(config.desired.services.len(), 3);
         assert!(imported.config().ends_with("[director]\ntcp-timeout = \"300s\"\nudp-timeout = \"30s\"\n"));
         let lines: Vec<usize> = imported.left.iter().map(|left| left.place.line).collect();
-        assert_eq!(lines, [4, 6, 8], "{:?}", imported.left);
+        assert_eq!(lines, [4, 9], "{:?}", imported.left);
     }
 
     /// Knows `www:http`.

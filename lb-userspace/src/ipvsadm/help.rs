@@ -50,5 +50,5 @@ Options
   -c, --connection       the connections; of groups too
       --exact            every digit
 
-Refused: SCTP, IPv6, gue and gre tunnels, persistence engines, daemons that synchronize connections.
+Refused: SCTP, gue and gre tunnels, persistence engines, daemons that synchronize connections.
 ";

@@ -2,7 +2,10 @@
 //! Lists of services and reals, to the byte as `ipvsadm -L` prints them.
 #![forbid(unsafe_code)]
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::{
+    fmt::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use super::{names::Names, number::counter, sort};
 use crate::{
@@ -180,8 +183,8 @@ fn scheduling(service: &ServiceView) -> String {
     }
     if let Some(Persistence { seconds, prefix }) = service.persistence {
         let _ = write!(line, " persistent {seconds}");
-        if prefix < Persistence::WHOLE_ADDRESS {
-            let _ = write!(line, " mask {}", mask(prefix));
+        if let Some(mask) = mask(service, prefix) {
+            let _ = write!(line, " mask {mask}");
         }
     }
     if service.one_packet {
@@ -204,10 +207,13 @@ pub fn flags(service: &ServiceView) -> String {
     words.join(",")
 }
 
-/// A prefix as a netmask with dots.
+/// A prefix as a netmask with dots, or in IPv6 as a number; `None` if it is the whole address.
 #[must_use]
-pub fn mask(prefix: u8) -> std::net::Ipv4Addr {
-    u32::MAX.checked_shl(u32::from(32 - prefix.min(32))).unwrap_or(0).into()
+pub fn mask(service: &ServiceView, prefix: u8) -> Option<String> {
+    if service.id.endpoint().is_some_and(|endpoint| endpoint.address.is_ipv6()) {
+        return (prefix < 128).then(|| prefix.to_string());
+    }
+    (prefix < 32).then(|| Ipv4Addr::from_bits(u32::MAX << (32 - u32::from(prefix.max(1)))).to_string())
 }
 
 const fn method(forward: Forward) -> &'static str {

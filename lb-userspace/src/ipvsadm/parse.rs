@@ -2,10 +2,7 @@
 //! What a command line of ipvsadm asks for. Pure, but for names of hosts.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{
     address::{self, Place},
@@ -20,8 +17,8 @@ use crate::{
     api::types::{Change, TimeoutOptions},
     control::{
         model::{
-            Endpoint, Forward, MAX_WEIGHT, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId,
-            Tracking,
+            Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
+            ServiceId, Tracking,
         },
         options::{RealOptions, ServiceOptions, prefix},
     },
@@ -116,6 +113,8 @@ struct Draft {
     scheduler: Option<String>,
     persistent: i64,
     netmask: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    prefix: Option<u8>,
     one_packet: bool,
     flags: String,
     real: Option<String>,
@@ -168,9 +167,8 @@ impl Draft {
         let topic = match given.entry.means {
             Means::Option(topic) => topic,
             Means::Nothing => return Ok(()),
-            Means::Ipv6 if matches!(self.service, Some(ServiceId::Group { .. })) => {
-                return Err(address::ipv6());
-            }
+            // A group has endpoints of both versions.
+            Means::Ipv6 if matches!(self.service, Some(ServiceId::Group { .. })) => return Ok(()),
             Means::Ipv6 => return Err(Trouble::usage("-6 used before -f\n")),
             Means::Command(_) => return Err(Trouble::usage(format!("invalid option `{}'", given.word))),
         };
@@ -183,6 +181,10 @@ impl Draft {
             Topic::Scheduler => self.scheduler = Some(text.to_owned()),
             Topic::Persistent if given.value.is_none() => self.persistent = PERSISTENT,
             Topic::Persistent => self.persistent = timeout(text, 1)?,
+            Topic::Netmask if self.is_ipv6() => {
+                let bits = text.parse().ok().filter(|bits| (1..=128).contains(bits));
+                self.prefix = Some(bits.ok_or_else(|| illegal("ipv6 netmask"))?);
+            }
             Topic::Netmask => {
                 let mask =
                     address::host(text, names).ok_or_else(|| illegal("virtual server persistent mask"))?;
@@ -309,10 +311,12 @@ impl Draft {
                 "leave --pe off",
             ));
         }
-        let netmask = self.netmask.unwrap_or(Ipv4Addr::BROADCAST);
-        let netmask = prefix(&netmask.to_string()).map_err(|_| {
-            Trouble::refused(format!("netmask {netmask} is no prefix"), "write it as 255.255.255.0")
-        })?;
+        let netmask = match self.netmask {
+            None | Some(Ipv4Addr::BROADCAST) => self.prefix.unwrap_or(Persistence::WHOLE_ADDRESS),
+            Some(netmask) => prefix(&netmask.to_string()).map_err(|_| {
+                Trouble::refused(format!("netmask {netmask} is no prefix"), "write it as 255.255.255.0")
+            })?,
+        };
         let scheduler = self.scheduler.as_deref().map_or(Ok(Scheduler::Wlc), str::parse);
         let scheduler =
             scheduler.map_err(|_| Trouble::kernel("Scheduler or persistence engine not found"))?;
@@ -363,14 +367,20 @@ impl Draft {
         }
     }
 
+    /// Whether the service is one of IPv6.
+    fn is_ipv6(&self) -> bool {
+        let endpoint = self.service.as_ref().and_then(ServiceId::endpoint);
+        endpoint.is_some_and(|endpoint| endpoint.address.is_ipv6())
+    }
+
     /// The address of `-r`; without a port, that of the service.
     fn real(&self, names: &dyn Names) -> Result<RealAddress, Trouble> {
         let id = self.id()?;
         let protocol = id.endpoint().map(|endpoint| endpoint.protocol);
         let text = self.real.as_deref().unwrap_or_default();
         let Place { host, port } =
-            address::place(text, protocol, names)?.ok_or_else(|| illegal("real server address[:port]"))?;
-        Ok(RealAddress { ip: IpAddr::V4(host), port: Some(port.unwrap_or(id.port())) })
+            address::place(text, protocol, names).ok_or_else(|| illegal("real server address[:port]"))?;
+        Ok(RealAddress { ip: host, port: Some(port.unwrap_or(id.port())) })
     }
 
     /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. That

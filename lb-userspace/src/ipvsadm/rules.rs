@@ -48,8 +48,8 @@ fn service_options(service: &ServiceView) -> String {
     let mut line = format!(" -s {}", service.scheduler);
     if let Some(Persistence { seconds, prefix }) = service.persistence {
         let _ = write!(line, " -p {seconds}");
-        if prefix < Persistence::WHOLE_ADDRESS {
-            let _ = write!(line, " -M {}", page::mask(prefix));
+        if let Some(mask) = page::mask(service, prefix) {
+            let _ = write!(line, " -M {mask}");
         }
     }
     if service.one_packet {

@@ -31,7 +31,7 @@ pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId,
             return Err(Trouble::refused("SCTP is not supported yet", "TCP and UDP are; see docs/limits.md"));
         }
     };
-    let Place { host, port } = address::place(text, Some(protocol), names)?
+    let Place { host, port } = address::place(text, Some(protocol), names)
         .ok_or_else(|| illegal("virtual server address[:port]"))?;
     Ok(ServiceId::new(protocol, (host, port.unwrap_or(0)).into()))
 }

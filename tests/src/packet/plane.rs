@@ -31,7 +31,7 @@ use super::{
 };
 
 /// Small: a plane is loaded for each test.
-const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024 };
+const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6: 1024 };
 /// More than any frame of a test run has, grown or not.
 const LARGEST: usize = 4096;
 

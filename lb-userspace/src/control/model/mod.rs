@@ -47,7 +47,7 @@ impl Real {
 pub struct Persistence {
     /// Seconds after its last new connection in which a client is sent to the same real.
     pub seconds: u32,
-    /// Clients whose addresses agree in so many leading bits are one.
+    /// Clients whose addresses agree in so many leading bits are one; [`Persistence::WHOLE_ADDRESS`] in either version of IP.
     pub prefix: u8,
 }
 
@@ -55,7 +55,7 @@ impl Persistence {
     /// As many seconds as IPVS has by default.
     pub const DEFAULT_SECONDS: u32 = 300;
     /// Each address is a client of its own.
-    pub const WHOLE_ADDRESS: u8 = 32;
+    pub const WHOLE_ADDRESS: u8 = 128;
 }
 
 /// A service and its reals by address.

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use super::read::Statement;
@@ -68,19 +68,28 @@ pub fn entry(words: &[String], protocol: Protocol) -> Result<Vec<ServiceId>, Str
     Ok(addresses.into_iter().flat_map(of).collect())
 }
 
-/// `10.0.0.1` or `10.0.0.1-9`, with or without a prefix length.
+/// `10.0.0.1`, `10.0.0.1-9` or `2001:db8::1-f`, with or without a prefix length.
 fn addresses(text: &str) -> Option<Vec<IpAddr>> {
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (first, Some(last)),
         None => (text, None),
     };
     let first: IpAddr = first.split('/').next()?.parse().ok()?;
-    let (IpAddr::V4(v4), Some(last)) = (first, last) else {
-        return last.is_none().then(|| vec![first]);
-    };
-    let [a, b, c, from] = v4.octets();
-    let to: u8 = last.parse().ok()?;
-    (from <= to).then(|| (from..=to).map(|d| Ipv4Addr::new(a, b, c, d).into()).collect())
+    let Some(last) = last else { return Some(vec![first]) };
+    match first {
+        IpAddr::V4(v4) => {
+            let [a, b, c, from] = v4.octets();
+            let to: u8 = last.parse().ok()?;
+            (from <= to).then(|| (from..=to).map(|d| Ipv4Addr::new(a, b, c, d).into()).collect())
+        }
+        IpAddr::V6(v6) => {
+            let to = u16::from_str_radix(last, 16).ok()?;
+            let from = v6.segments()[7];
+            let network = v6.to_bits() & !0xffff;
+            let address = |last| Ipv6Addr::from_bits(network | u128::from(last)).into();
+            (from <= to).then(|| (from..=to).map(address).collect())
+        }
+    }
 }
 
 fn wrong(what: &str) -> String {

@@ -61,7 +61,10 @@ virtual_server 192.0.2.12 53
     real_server 10.0.0.2 5353 { inhibit_on_failure }
 }
 virtual_server 2001:db8::1 80 {
-    real_server 10.0.0.2 80
+    real_server 2001:db8::2 80
+}
+virtual_server 2001:db8::1 81 {
+    real_server 10.0.0.2 81
 }
 "#;
 
@@ -89,19 +92,29 @@ fn virtual_servers_become_services() {
         (1, web[1].to_owned()),
         (3, web[3].to_owned()),
         (4, format!("tcp 192.0.2.11:80 {}", web[0])),
-        (8, "udp 192.0.2.12:53 scheduler rr, tracking auto, one packet".to_owned()),
-        (9, "  10.0.0.2:5353 forward nat, weight 1".to_owned()),
-        (10, format!("group 7 {}", web[0])),
-        (11, "  10.0.0.2:0 forward dr, weight 5".to_owned()),
+        (8, "tcp [2001:db8::1]:80 scheduler wlc, tracking auto".to_owned()),
+        (9, "  [2001:db8::2]:80 forward nat, weight 1".to_owned()),
+        (10, "tcp [2001:db8::1]:81 scheduler wlc, tracking auto".to_owned()),
+        (11, "udp 192.0.2.12:53 scheduler rr, tracking auto, one packet".to_owned()),
+        (12, "  10.0.0.2:5353 forward nat, weight 1".to_owned()),
+        (13, format!("group 7 {}", web[0])),
+        (14, "  10.0.0.2:0 forward dr, weight 5".to_owned()),
     ] {
         assert_eq!(shown[line], expected, "{shown:#?}");
     }
 }
 
 #[test]
+fn a_range_of_ipv6_ends_in_its_last_part() {
+    let imported = of("virtual_server_group G {\n2001:db8::9-b 80\n}\nvirtual_server group G {\n}\n");
+    let shown: Vec<String> = imported.desired.services.keys().map(ToString::to_string).collect();
+    assert_eq!(shown, ["tcp [2001:db8::9]:80", "tcp [2001:db8::a]:80", "tcp [2001:db8::b]:80"]);
+}
+
+#[test]
 fn what_has_no_counterpart_is_listed_with_its_line() {
     let lines: Vec<usize> = left(&of(EXAMPLE)).iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, [2, 3, 8, 11, 18, 21, 22, 26, 38, 40, 40, 41]);
+    assert_eq!(lines, [2, 3, 8, 11, 18, 21, 22, 26, 38, 44, 44]);
 }
 
 #[test]

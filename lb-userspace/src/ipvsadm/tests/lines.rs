@@ -75,15 +75,15 @@ mod erased {
 #[rstest]
 #[case::defaults(
     "-A -t 10.0.0.1:80",
-    "add tcp 10.0.0.1:80 {flags:[],netmask:32,one_packet:false,persistent:0,scheduler:wlc}"
+    "add tcp 10.0.0.1:80 {flags:[],netmask:128,one_packet:false,persistent:0,scheduler:wlc}"
 )]
 #[case::mh_has_no_flags_of_its_own(
     "-A -t 10.0.0.1:80 -s mh",
-    "add tcp 10.0.0.1:80 {flags:[],netmask:32,one_packet:false,persistent:0,scheduler:mh,tracking:full}"
+    "add tcp 10.0.0.1:80 {flags:[],netmask:128,one_packet:false,persistent:0,scheduler:mh,tracking:full}"
 )]
 #[case::flags(
     "-A -t 10.0.0.1:80 -b mh-port,flag-1 -s mh",
-    "add tcp 10.0.0.1:80 {flags:[mh-fallback,mh-port],netmask:32,one_packet:false,persistent:0,scheduler:mh,tracking:full}"
+    "add tcp 10.0.0.1:80 {flags:[mh-fallback,mh-port],netmask:128,one_packet:false,persistent:0,scheduler:mh,tracking:full}"
 )]
 #[case::persistent(
     "-A -t 10.0.0.1 -p -M 255.255.255.0",
@@ -91,12 +91,21 @@ mod erased {
 )]
 #[case::udp(
     "--add-service --udp-service=10.0.0.1:53 --scheduler rr --persistent 60 -o",
-    "add udp 10.0.0.1:53 {flags:[],netmask:32,one_packet:true,persistent:60,scheduler:rr}"
+    "add udp 10.0.0.1:53 {flags:[],netmask:128,one_packet:true,persistent:60,scheduler:rr}"
 )]
 #[case::edit_says_everything(
     "-E -f 7 -s sh",
-    "edit group 7 {flags:[],netmask:32,one_packet:false,persistent:0,scheduler:sh,tracking:full}"
+    "edit group 7 {flags:[],netmask:128,one_packet:false,persistent:0,scheduler:sh,tracking:full}"
 )]
+#[case::of_ipv6(
+    "-A -t [2001:db8::1]:80 -s rr -p 60 -M 64",
+    "add tcp [2001:db8::1]:80 {flags:[],netmask:64,one_packet:false,persistent:60,scheduler:rr}"
+)]
+#[case::of_ipv6_for_every_port(
+    "-A -u 2001:db8::1 -p 60",
+    "add udp [2001:db8::1]:0 {flags:[],netmask:128,one_packet:false,persistent:60,scheduler:wlc}"
+)]
+#[case::a_group_of_ipv6("-D -f 7 -6", "remove group 7")]
 #[case::remove("-D -t www:http", "remove tcp 10.0.0.9:80")]
 #[case::real(
     "-a -t 10.0.0.1:80 -r 10.0.0.2",
@@ -195,6 +204,7 @@ fn lists_are_asked_for_in_many_ways() {
 #[case("-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type x", "illegal tunnel type specified", 2)]
 #[case("--start-daemon nobody", "illegal start-daemon parameter specified", 2)]
 #[case("-A -t 10.0.0.1:80 -6", "-6 used before -f\n", 2)]
+#[case("-A -t [2001:db8::1]:80 -p -M 129", "illegal ipv6 netmask specified", 2)]
 fn what_is_wrong_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &str, #[case] code: u8) {
     let trouble = of(line).unwrap_err();
     assert_eq!((trouble.to_string().as_str(), trouble.exit_code()), (message, code));
@@ -202,8 +212,6 @@ fn what_is_wrong_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &s
 
 #[rstest]
 #[case("-A --sctp-service 10.0.0.1:80", "error: SCTP is not supported yet")]
-#[case("-A -t [2001:db8::1]:80", "error: IPv6 is not supported yet")]
-#[case("-A -f 7 -6", "error: IPv6 is not supported yet")]
 #[case(
     "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue --tun-port 6080",
     "error: gue tunnels are not supported yet"

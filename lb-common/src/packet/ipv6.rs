@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! IPv6 (RFC 8200), its extension headers, and `ICMPv6` (RFC 4443).
+
+use core::mem::offset_of;
+
+use network_types::ip::Ipv6Hdr;
+
+use super::{
+    ETHERNET_LEN, IPV6_LEN, Packet, Part,
+    access::{load, store},
+    header::{load_words, store_words},
+    ip::{Error, Header, Icmp, Ip, Start},
+};
+use crate::{
+    checksum::{Delta, Sum},
+    hash, protocol,
+    reason::Reason,
+    wire::{Be16, Be128},
+};
+
+/// Extension headers by their numbers (RFC 8200, section 4).
+mod extension {
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const DESTINATION: u8 = 60;
+    /// Authentication, mobility, host identity, shim6 and two for experiments: they are in the registry of extension
+    /// headers, and what is behind them cannot be found without knowing them.
+    pub const UNKNOWN: [u8; 6] = [51, 135, 139, 140, 253, 254];
+}
+
+/// Extension headers in a row that are looked at.
+pub const MOST_EXTENSIONS: u32 = 6;
+/// Bytes of extension headers that are looked at, and a mask of them.
+const LONGEST_CHAIN: u64 = 0x3ff;
+/// Bytes of a packet that an error quotes at most. RFC 4443 would have it fill the least MTU.
+const QUOTED: usize = 256;
+
+impl Ip for Be128 {
+    const ETHER_TYPE: Be16 = Be16::new(0x86dd);
+    const HEADER_LEN: usize = IPV6_LEN;
+    const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
+    const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
+    const HOPS: usize = offset_of!(Ipv6Hdr, hop_limit);
+    const ICMP: u8 = protocol::ICMPV6;
+    const ICMP_COVERS_ADDRESSES: bool = true;
+    const TUNNELLED: u8 = protocol::IPV6;
+
+    #[inline(always)]
+    fn wide(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn narrow(address: Self) -> Self {
+        address
+    }
+
+    #[inline(always)]
+    fn load(packet: &impl Packet, offset: usize) -> Result<Self, Reason> {
+        Ok(Self(load_words::<16, 4>(packet, offset)?))
+    }
+
+    #[inline(always)]
+    fn store(self, packet: &impl Packet, offset: usize) -> Result<(), Reason> {
+        store_words::<16, 4>(packet, offset, self.0)
+    }
+
+    #[inline(always)]
+    fn replace(change: Delta, old: Self, new: Self) -> Delta {
+        let (old, new) = (old.0, new.0);
+        let change = change.replace32(old[0], new[0]).replace32(old[1], new[1]);
+        change.replace32(old[2], new[2]).replace32(old[3], new[3])
+    }
+
+    #[inline(always)]
+    fn add_to(self, sum: Sum) -> Sum {
+        let [a, b, c, d] = self.0;
+        sum.word(a).word(b).word(c).word(d)
+    }
+
+    #[inline(always)]
+    fn mix(source: Self, destination: Self, seed: u64) -> u64 {
+        let half = |high: u32, low: u32| u64::from(u32::from_be(high)) << 32 | u64::from(u32::from_be(low));
+        let both = |hash: u64, [a, b, c, d]: [u32; 4]| hash::round(hash::round(hash, half(a, b)), half(c, d));
+        both(both(seed, source.0), destination.0)
+    }
+
+    #[inline(always)]
+    fn fold(self) -> u32 {
+        let [a, b, c, d] = self.0;
+        u32::from_be(a ^ b ^ c ^ d)
+    }
+
+    #[inline(always)]
+    fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason> {
+        let [start, second, s0, s1, s2, s3, d0, d1, d2, d3] = load_words::<IPV6_LEN, 10>(packet, l3)?;
+        if start.to_ne_bytes()[0] >> 4 != 6 {
+            return Err(Reason::NotOurs);
+        }
+        let [l0, l1, next, _] = second.to_ne_bytes();
+        let first = l3 + IPV6_LEN;
+        let chain = match next {
+            protocol::TCP | protocol::UDP | protocol::ICMPV6 => Chain::none(next),
+            _ => packet.extensions(next, first),
+        };
+        Ok(Start {
+            source: Self([s0, s1, s2, s3]),
+            destination: Self([d0, d1, d2, d3]),
+            protocol: chain.protocol(),
+            l4: first + chain.length(),
+            length: u32::from(u16::from_be_bytes([l0, l1])) + IPV6_LEN as u32,
+            id: chain.id(),
+            part: chain.part(),
+        })
+    }
+
+    #[inline(always)]
+    fn traffic_class(packet: &impl Packet) -> Result<u8, Reason> {
+        let start: u16 = load(packet, ETHERNET_LEN)?;
+        Ok((Be16(start).get() >> 4) as u8)
+    }
+
+    #[inline(always)]
+    fn hop(packet: &impl Packet, _change: Delta) -> Result<(), Reason> {
+        const AT: usize = ETHERNET_LEN + Be128::HOPS;
+        let limit: u8 = load(packet, AT)?;
+        store(packet, AT, limit.wrapping_sub(1))
+    }
+
+    /// No extensions, flow label 0.
+    #[inline(always)]
+    fn write(packet: &impl Packet, header: &Header<Self>) -> Result<(), Reason> {
+        let first = (0x6000_0000 | u32::from(header.traffic_class) << 20).to_be();
+        let [l0, l1] = Be16::new(header.length.wrapping_sub(IPV6_LEN) as u16).0.to_ne_bytes();
+        let second = u32::from_ne_bytes([l0, l1, header.protocol, 64]);
+        store_words::<8, 2>(packet, ETHERNET_LEN, [first, second])?;
+        header.source.store(packet, ETHERNET_LEN + Self::SOURCE)?;
+        header.destination.store(packet, ETHERNET_LEN + Self::DESTINATION)
+    }
+
+    /// Errors have numbers below 128. Router and neighbour discovery, redirects (RFC 4861) and multicast listeners (RFC
+    /// 2710, RFC 3810) concern the link.
+    #[inline(always)]
+    fn icmp(icmp_type: u8) -> Icmp {
+        match icmp_type {
+            0..=127 => Icmp::Error,
+            128 => Icmp::Echo,
+            130..=137 | 143 => Icmp::Link,
+            _ => Icmp::Other,
+        }
+    }
+
+    #[inline(always)]
+    fn error(error: Error) -> (u8, u8, u32) {
+        match error {
+            Error::PortUnreachable => (1, 4, 0),
+            Error::TooBig(mtu) => (2, 0, u32::from(mtu).to_be()),
+        }
+    }
+
+    #[inline(always)]
+    fn quote(length: usize, _behind: usize) -> usize {
+        (if length > QUOTED { QUOTED } else { length }) & !3
+    }
+}
+
+/// What a chain of extension headers says, in one number, since the programs walk it in a function of its own:
+///
+/// | bits   | meaning                                                      |
+/// |-------:|--------------------------------------------------------------|
+/// | 0–9    | bytes of the chain                                           |
+/// | 16–23  | protocol of what is behind it                                |
+/// | 24–26  | which part of its datagram the packet is, by [`Part`]'s order |
+/// | 32–63  | identification of the datagram, as it lies on the wire       |
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Chain(pub u64);
+
+impl Chain {
+    /// No extension header at all.
+    #[inline(always)]
+    const fn none(protocol: u8) -> Self {
+        Self((protocol as u64) << 16)
+    }
+
+    #[inline(always)]
+    const fn new(length: u64, protocol: u8, part: Part, id: u32) -> Self {
+        let part = match part {
+            Part::Whole => 0,
+            Part::First => 1,
+            Part::Later => 2,
+            Part::Truncated => 3,
+            Part::Hidden => 4,
+        };
+        Self(length | (protocol as u64) << 16 | part << 24 | (id as u64) << 32)
+    }
+
+    #[inline(always)]
+    const fn length(self) -> usize {
+        (self.0 & LONGEST_CHAIN) as usize
+    }
+
+    #[inline(always)]
+    const fn protocol(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+
+    #[inline(always)]
+    const fn part(self) -> Part {
+        match self.0 >> 24 & 7 {
+            0 => Part::Whole,
+            1 => Part::First,
+            2 => Part::Later,
+            3 => Part::Truncated,
+            _ => Part::Hidden,
+        }
+    }
+
+    #[inline(always)]
+    const fn id(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Walks over the extension headers from `first` on, which is at `offset`.
+    #[inline(always)]
+    pub fn walk(packet: &impl Packet, first: u8, offset: usize) -> Self {
+        let mut walk = Walk::new(first, offset);
+        let mut looked_at = 0;
+        while looked_at < MOST_EXTENSIONS {
+            if let Some(chain) = walk.step(packet) {
+                return chain;
+            }
+            looked_at += 1;
+        }
+        walk.end()
+    }
+}
+
+/// A walk over extension headers.
+pub struct Walk {
+    /// The kind of the next one.
+    next: u8,
+    /// Where the first one is.
+    offset: usize,
+    /// Bytes of those that were walked over.
+    length: u64,
+    part: Part,
+    id: u32,
+}
+
+impl Walk {
+    /// A walk that begins at a header of kind `first` at `offset`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(first: u8, offset: usize) -> Self {
+        Self { next: first, offset, length: 0, part: Part::Whole, id: 0 }
+    }
+
+    /// Walks over one header; what the chain says if that was the end.
+    ///
+    /// A routing header that is not at its end hides the packet's true destination, a chain that goes on too long hides
+    /// everything: both are [`Part::Hidden`], as what is behind a header of an unknown kind.
+    #[inline(always)]
+    pub fn step(&mut self, packet: &impl Packet) -> Option<Chain> {
+        let at = self.offset + (self.length & LONGEST_CHAIN) as usize;
+        let bytes = match self.next {
+            extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => {
+                let Ok(start) = load::<u32>(packet, at) else { return Some(self.is(Part::Truncated)) };
+                let [following, words, _, segments_left] = start.to_ne_bytes();
+                if self.next == extension::ROUTING && segments_left != 0 {
+                    return Some(self.is(Part::Hidden));
+                }
+                self.next = following;
+                (u64::from(words) + 1) << 3
+            }
+            extension::FRAGMENT => {
+                let Ok([start, number]) = load_words::<8, 2>(packet, at) else {
+                    return Some(self.is(Part::Truncated));
+                };
+                let [following, _, high, low] = start.to_ne_bytes();
+                (self.next, self.id) = (following, number);
+                if u16::from_be_bytes([high, low]) & !7 != 0 {
+                    self.length += 8;
+                    return Some(self.is(Part::Later));
+                }
+                if low & 1 != 0 {
+                    self.part = Part::First;
+                }
+                8
+            }
+            next if is_unknown(next) => return Some(self.is(Part::Hidden)),
+            _ => return Some(self.is(self.part)),
+        };
+        self.length += bytes;
+        if self.length > LONGEST_CHAIN {
+            return Some(self.end());
+        }
+        None
+    }
+
+    /// What the chain says if nobody walks on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn end(&self) -> Chain {
+        self.is(Part::Hidden)
+    }
+
+    #[inline(always)]
+    const fn is(&self, part: Part) -> Chain {
+        Chain::new(self.length & LONGEST_CHAIN, self.next, part, self.id)
+    }
+}
+
+#[inline(always)]
+const fn is_unknown(number: u8) -> bool {
+    let mut i = 0;
+    while i < extension::UNKNOWN.len() {
+        if extension::UNKNOWN[i] == number {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}

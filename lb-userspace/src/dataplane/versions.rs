@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A table that has one map for IPv4 and another for IPv6. Outside of here, addresses have 128 bits.
+
+use std::os::fd::AsFd as _;
+
+use aya::{
+    Ebpf, Pod,
+    maps::{HashMap as BpfHashMap, IterableMap as _, MapData},
+};
+use lb_common::{
+    schema::{AddressUse, Flow, FlowKey, Service, ServiceKey, Source, SourceKey},
+    wire::{Be32, Be128},
+};
+
+use super::{
+    batch,
+    tables::{TableError, failed, gone, take},
+};
+
+/// A key or value whose addresses have 128 bits, and what stands for it in the map of IPv4.
+pub(super) trait Narrow<N>: Sized {
+    /// The same with addresses of 32 bits; `None` if they are of IPv6.
+    fn narrow(&self) -> Option<N>;
+    /// The same with addresses of 128 bits.
+    fn widen(narrow: &N) -> Self;
+}
+
+/// Both maps, of keys `K4` and `K6` and values `V4` and `V6`.
+pub(super) struct Versions<K4, V4, K6, V6> {
+    names: [&'static str; 2],
+    v4: BpfHashMap<MapData, K4, V4>,
+    v6: BpfHashMap<MapData, K6, V6>,
+}
+
+impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, V4, K6, V6> {
+    /// Takes them out of the object.
+    pub(super) fn take(ebpf: &mut Ebpf, names: [&'static str; 2]) -> Result<Self, TableError> {
+        Ok(Self { names, v4: take(ebpf, names[0])?, v6: take(ebpf, names[1])? })
+    }
+
+    /// Every entry.
+    pub(super) fn all(&self) -> Result<Vec<(K6, V6)>, TableError> {
+        let [name, name6] = self.names;
+        let mut entries = Vec::new();
+        for entry in &self.v4 {
+            let (key, value) = entry.map_err(failed("read", name))?;
+            entries.push((K6::widen(&key), V6::widen(&value)));
+        }
+        for entry in &self.v6 {
+            entries.push(entry.map_err(failed("read", name6))?);
+        }
+        Ok(entries)
+    }
+
+    /// Adds or replaces an entry.
+    pub(super) fn put(&mut self, key: &K6, value: &V6) -> Result<(), TableError> {
+        let [name, name6] = self.names;
+        match (key.narrow(), value.narrow()) {
+            (Some(key), Some(value)) => self.v4.insert(key, value, 0).map_err(failed("write", name)),
+            _ => self.v6.insert(key, value, 0).map_err(failed("write", name6)),
+        }
+    }
+
+    /// Removes an entry, if it is there.
+    pub(super) fn remove(&mut self, key: &K6) -> Result<(), TableError> {
+        let [name, name6] = self.names;
+        match key.narrow() {
+            Some(key) => gone(self.v4.remove(&key)).map_err(failed("delete from", name)),
+            None => gone(self.v6.remove(key)).map_err(failed("delete from", name6)),
+        }
+    }
+
+    /// An entry, if it is there.
+    pub(super) fn get(&self, key: &K6) -> Option<V6> {
+        match key.narrow() {
+            Some(key) => self.v4.get(&key, 0).ok().map(|value| V6::widen(&value)),
+            None => self.v6.get(key, 0).ok(),
+        }
+    }
+
+    /// Calls `each` with every entry, by batches.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&K6, &V6)) -> Result<(), TableError> {
+        let [name, name6] = self.names;
+        let wide = |key: &K4, value: &V4| each(&K6::widen(key), &V6::widen(value));
+        batch::for_each(self.v4.map().fd().as_fd(), wide)
+            .map_err(|source| TableError::Batch { map: name, source })?;
+        batch::for_each(self.v6.map().fd().as_fd(), each)
+            .map_err(|source| TableError::Batch { map: name6, source })
+    }
+}
+
+/// What is the same in both maps.
+macro_rules! alike {
+    ($($type:ty),*) => {
+        $(impl Narrow<Self> for $type {
+            fn narrow(&self) -> Option<Self> {
+                Some(*self)
+            }
+
+            fn widen(narrow: &Self) -> Self {
+                *narrow
+            }
+        })*
+    };
+}
+alike!(Flow, Service, AddressUse);
+
+impl Narrow<Be32> for Be128 {
+    fn narrow(&self) -> Option<Be32> {
+        self.as_v4()
+    }
+
+    fn widen(narrow: &Be32) -> Self {
+        Self::mapped(*narrow)
+    }
+}
+
+impl Narrow<FlowKey<Be32>> for FlowKey {
+    fn narrow(&self) -> Option<FlowKey<Be32>> {
+        self.narrowed()
+    }
+
+    fn widen(narrow: &FlowKey<Be32>) -> Self {
+        narrow.widened()
+    }
+}
+
+impl Narrow<ServiceKey<Be32>> for ServiceKey {
+    fn narrow(&self) -> Option<ServiceKey<Be32>> {
+        let Self { address, port, protocol } = *self;
+        Some(ServiceKey { address: address.as_v4()?, port, protocol })
+    }
+
+    fn widen(narrow: &ServiceKey<Be32>) -> Self {
+        let ServiceKey { address, port, protocol } = *narrow;
+        Self { address: Be128::mapped(address), port, protocol }
+    }
+}
+
+impl Narrow<SourceKey<Be32>> for SourceKey {
+    fn narrow(&self) -> Option<SourceKey<Be32>> {
+        let Self { address, port, protocol } = *self;
+        Some(SourceKey { address: address.as_v4()?, port, protocol })
+    }
+
+    fn widen(narrow: &SourceKey<Be32>) -> Self {
+        let SourceKey { address, port, protocol } = *narrow;
+        Self { address: Be128::mapped(address), port, protocol }
+    }
+}
+
+impl Narrow<Source<Be32>> for Source {
+    fn narrow(&self) -> Option<Source<Be32>> {
+        let Self { vip, port, flags, real, service } = *self;
+        Some(Source { vip: vip.as_v4()?, port, flags, real, service })
+    }
+
+    fn widen(narrow: &Source<Be32>) -> Self {
+        let Source { vip, port, flags, real, service } = *narrow;
+        Self { vip: Be128::mapped(vip), port, flags, real, service }
+    }
+}
