@@ -37,6 +37,7 @@ macro_rules! reasons {
             }
 
             /// What the kernel does with the packet.
+            #[inline(always)]
             #[must_use]
             pub const fn fate(self) -> Fate {
                 match self { $(Self::$variant => Fate::$fate,)* }

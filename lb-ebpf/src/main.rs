@@ -246,7 +246,9 @@ extern "C" fn reply(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, used: u32) ->
     let frame = Frame::new(&ctx);
     // SAFETY: the verifier lets nobody call this with anything but memory of that size or null.
     let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_PASS };
-    settle(reply::direct(&frame, parsed, AddressUse(used)))
+    // Until Linux 6.3 the key of a map could not be in memory of that kind: hence a copy, which LLVM must not leave out.
+    let copy = *parsed;
+    settle(reply::direct(&frame, core::hint::black_box(&copy), AddressUse(used)))
 }
 
 #[unsafe(no_mangle)]

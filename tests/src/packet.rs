@@ -2,6 +2,8 @@
 //! Packet tests: the real programs, one frame at a time, by `BPF_PROG_TEST_RUN`.
 //!
 //! - [`frame`]: what a frame says, written out by etherparse
+//! - [`header`]: its IP header, of either version
+//! - [`version`]: every test in either version of IP
 //! - [`net`]: who lives where, and what a method makes of a client's frame
 //! - [`pool`]: the services that a test sets up
 //! - [`plane`]: the data plane, loaded but not attached
@@ -21,12 +23,14 @@
 pub mod device;
 pub mod frame;
 pub mod got;
+pub mod header;
 pub mod judge;
 pub mod net;
 pub mod plane;
 pub mod pool;
+pub mod version;
 
-pub use frame::{Frame, error, ping, raw, tcp, tunnel, udp};
+pub use frame::{Frame, error, icmp, ping, raw, tcp, tunnel, udp};
 pub use got::{Action, Got};
 pub use net::{CLIENT, DIP, PORT, ROUTER, RealServer, SERVICE, VIP, client_receives};
 pub use plane::TestPlane;

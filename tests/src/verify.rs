@@ -51,7 +51,7 @@ impl fmt::Display for Verified {
         let Self { program, instructions, budget, translated, compiled } = self;
         write!(
             f,
-            "{program:<10} {instructions:>7} instructions verified (budget {budget}), {translated} bytes translated, {compiled} compiled"
+            "{program:<15} {instructions:>7} instructions verified (budget {budget}), {translated} bytes translated, {compiled} compiled"
         )
     }
 }
@@ -62,10 +62,12 @@ impl fmt::Display for Verified {
 /// If the kernel refuses one, with its words.
 pub fn programs() -> Result<Vec<Verified>> {
     let budget = serde_json::from_str(BUDGET).context("verify-budget.json")?;
-    let mut plane = DataPlane::load(&Options::default()).context("director")?;
+    let plane = DataPlane::load(&Options::default()).context("director")?;
     let mut decap = Decap::load().context("decap")?;
-    Ok(vec![
-        Verified::new("director", &plane.director().info()?, &budget)?,
-        Verified::new("decap", &decap.program().info()?, &budget)?,
-    ])
+    let mut programs = Vec::new();
+    for (name, program) in plane.programs() {
+        programs.push(Verified::new(name, &program.info()?, &budget)?);
+    }
+    programs.push(Verified::new("decap", &decap.program().info()?, &budget)?);
+    Ok(programs)
 }

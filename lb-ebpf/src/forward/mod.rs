@@ -6,7 +6,6 @@ pub mod nat;
 mod tun;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_log_ebpf::debug;
 use lb_common::{
     packet::{ETHERNET_LEN, Ip, Parsed, load},
     reason::Reason,
@@ -53,9 +52,5 @@ pub fn transmit(frame: &Frame, ifindex: u32) -> Result<u32, Reason> {
     if ifindex == frame.ifindex() {
         return Ok(xdp_action::XDP_TX);
     }
-    let action = tables::redirect(ifindex);
-    if action.is_err() {
-        debug!(frame.ctx(), "no redirect to device {}", ifindex);
-    }
-    action
+    tables::redirect(ifindex)
 }

@@ -3,7 +3,6 @@
 
 use core::mem::offset_of;
 
-use aya_log_ebpf::debug;
 use lb_common::{
     checksum::Delta,
     packet::{Header, Ip, Parsed, Part, address_frame, store},
@@ -39,10 +38,7 @@ fn within<A: Ip, O: Ip, const LENGTH: usize>(
     let traffic_class = A::traffic_class(frame)?;
     A::hop(frame, Delta::new())?;
     // 2. Grow. Every offset into the frame is now LENGTH further.
-    if let Err(reason) = frame.grow::<LENGTH>() {
-        debug!(frame.ctx(), "no headroom for the outer header");
-        return Err(reason);
-    }
+    frame.grow::<LENGTH>()?;
     // 3. Write once.
     address_frame(frame, real.macs)?;
     store(frame, offset_of!(EthHdr, ether_type), O::ETHER_TYPE.0)?;

@@ -199,6 +199,18 @@ impl DataPlane {
         program(&mut self.ebpf, "director")
     }
 
+    /// Every program of the director, the one that is attached first, by name.
+    ///
+    /// # Panics
+    /// If the object lacks one: then it is not ours.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, &Xdp)> {
+        let names = std::iter::once("director").chain(Program::ALL.map(Program::as_str));
+        names.map(|name| {
+            let program = self.ebpf.program(name).expect("the object holds the program");
+            (name, program.try_into().expect("the program is an XDP program"))
+        })
+    }
+
     /// The main program's instructions as the verifier counted them.
     pub fn verified_instructions(&mut self) -> Option<u32> {
         self.director().info().ok()?.verified_instruction_count()

@@ -2,27 +2,31 @@
 //! What a frame says. Tests change the words; lengths and checksums follow when it is written out.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     ops::Range,
 };
 
 use etherparse::{
-    EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpFragOffset, IpNumber, Ipv4Header,
-    TcpHeader, UdpHeader,
+    Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpNumber, TcpHeader,
+    UdpHeader,
 };
 
-use super::net::{CLIENT_LINK, Link};
+use super::{
+    header::Header,
+    net::{CLIENT_LINK, Link},
+    version,
+};
 
 /// The least that Ethernet carries, check sequence not counted.
 const ETHERNET_MINIMUM: usize = 60;
 /// What padding is made of: nothing that could be mistaken for a header's zeros.
 const PADDING: u8 = 0xa5;
 
-/// An Ethernet frame with an IPv4 packet.
+/// An Ethernet frame with a packet of IPv4 or IPv6.
 #[derive(Clone, Debug)]
 pub struct Frame {
     link: Link,
-    ip: Ipv4Header,
+    ip: Header,
     body: Body,
     /// Which bytes of the body this packet carries, if it is a fragment.
     part: Option<Range<usize>>,
@@ -39,67 +43,170 @@ enum Body {
         data: Vec<u8>,
         checksum: bool,
     },
-    Icmp(Icmpv4Type, Vec<u8>),
+    Icmp(Message, Vec<u8>),
     /// An ICMP error and the first bytes of the packet that it is about.
-    Error(Icmpv4Type, Box<Frame>, usize),
+    Error(Message, Box<Frame>, usize),
     Tunnel(Box<Frame>),
     Raw(Vec<u8>),
 }
 
+/// The kind of an ICMP message.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Of IPv4.
+    V4(Icmpv4Type),
+    /// Of IPv6.
+    V6(Icmpv6Type),
+}
+
+impl From<Icmpv4Type> for Message {
+    fn from(kind: Icmpv4Type) -> Self {
+        Self::V4(kind)
+    }
+}
+
+impl From<Icmpv6Type> for Message {
+    fn from(kind: Icmpv6Type) -> Self {
+        Self::V6(kind)
+    }
+}
+
+impl Message {
+    fn in_ipv6(self) -> Self {
+        match self {
+            Self::V4(kind) => Self::V6(version::icmp(&kind)),
+            Self::V6(_) => self,
+        }
+    }
+
+    const fn protocol(&self) -> IpNumber {
+        match self {
+            Self::V4(_) => IpNumber::ICMP,
+            Self::V6(_) => IpNumber::IPV6_ICMP,
+        }
+    }
+}
+
 /// A TCP segment of an open connection, without data, from a client.
-pub fn tcp(from: SocketAddrV4, to: SocketAddrV4) -> Frame {
+pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
+    let (from, to) = (from.into(), to.into());
     let mut header = TcpHeader::new(from.port(), to.port(), 0x0102_0304, 64_000);
     header.ack = true;
     header.acknowledgment_number = 0x0a0b_0c0d;
-    Frame::new(IpNumber::TCP, *from.ip(), *to.ip(), Body::Tcp(header, Vec::new()))
+    Frame::new(IpNumber::TCP, from.ip(), to.ip(), Body::Tcp(header, Vec::new()))
 }
 
 /// A UDP datagram without data, from a client.
-pub fn udp(from: SocketAddrV4, to: SocketAddrV4) -> Frame {
+pub fn udp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
+    let (from, to) = (from.into(), to.into());
     let (source, destination) = (from.port(), to.port());
     let body = Body::Udp { source, destination, data: Vec::new(), checksum: true };
-    Frame::new(IpNumber::UDP, *from.ip(), *to.ip(), body)
+    Frame::new(IpNumber::UDP, from.ip(), to.ip(), body)
 }
 
 /// An ICMP echo request.
-pub fn ping(from: Ipv4Addr, to: Ipv4Addr) -> Frame {
-    let echo = Icmpv4Type::EchoRequest(IcmpEchoHeader { id: 7, seq: 1 });
-    Frame::new(IpNumber::ICMP, from, to, Body::Icmp(echo, b"ping and pong".to_vec()))
+pub fn ping(from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> Frame {
+    let (from, to) = (from.into(), to.into());
+    let echo = IcmpEchoHeader { id: 7, seq: 1 };
+    let message = if from.is_ipv4() {
+        Message::V4(Icmpv4Type::EchoRequest(echo))
+    } else {
+        Message::V6(Icmpv6Type::EchoRequest(echo))
+    };
+    Frame::new(message.protocol(), from, to, Body::Icmp(message, b"ping and pong".to_vec()))
 }
 
 /// An ICMP error about a packet, of which it quotes the header and eight bytes (RFC 792).
-pub fn error(kind: Icmpv4Type, from: Ipv4Addr, to: Ipv4Addr, about: &Frame) -> Frame {
-    let quoted = about.ip.header_len() + 8;
-    Frame::new(IpNumber::ICMP, from, to, Body::Error(kind, Box::new(about.clone()), quoted))
+pub fn error(
+    kind: impl Into<Message>,
+    from: impl Into<IpAddr>,
+    to: impl Into<IpAddr>,
+    about: &Frame,
+) -> Frame {
+    let (kind, quoted) = (kind.into(), about.ip.length() + 8);
+    Frame::new(kind.protocol(), from.into(), to.into(), Body::Error(kind, Box::new(about.clone()), quoted))
+}
+
+/// Any other ICMP message.
+pub fn icmp(kind: impl Into<Message>, from: impl Into<IpAddr>, to: impl Into<IpAddr>, data: &[u8]) -> Frame {
+    let kind = kind.into();
+    Frame::new(kind.protocol(), from.into(), to.into(), Body::Icmp(kind, data.to_vec()))
 }
 
 /// A packet of any protocol, with `data` behind the IP header.
-pub fn raw(protocol: IpNumber, from: Ipv4Addr, to: Ipv4Addr, data: &[u8]) -> Frame {
-    Frame::new(protocol, from, to, Body::Raw(data.to_vec()))
+pub fn raw(protocol: IpNumber, from: impl Into<IpAddr>, to: impl Into<IpAddr>, data: &[u8]) -> Frame {
+    Frame::new(protocol, from.into(), to.into(), Body::Raw(data.to_vec()))
 }
 
-/// A packet in a packet (RFC 2003); the frame's padding stays at its end.
-pub fn tunnel(from: Ipv4Addr, to: Ipv4Addr, inner: Frame) -> Frame {
-    let padding = inner.padding;
-    let (dscp, ecn, link) = (inner.ip.dscp, inner.ip.ecn, inner.link);
-    let mut outer = Frame::new(IpNumber::IPV4, from, to, Body::Tunnel(Box::new(inner)));
-    (outer.ip.dscp, outer.ip.ecn, outer.link, outer.padding) = (dscp, ecn, link, padding);
-    outer.ip.identification = 0;
-    outer.ip.dont_fragment = true;
+/// A packet in a packet (RFC 2003, RFC 2473); the frame's padding stays at its end.
+pub fn tunnel(from: impl Into<IpAddr>, to: impl Into<IpAddr>, inner: Frame) -> Frame {
+    let (padding, tos, link) = (inner.padding, inner.ip.tos(), inner.link);
+    let protocol = if inner.is_ipv6() { IpNumber::IPV6 } else { IpNumber::IPV4 };
+    let mut outer = Frame::new(protocol, from.into(), to.into(), Body::Tunnel(Box::new(inner)));
+    outer.ip.set_tos(tos);
+    outer.ip.set_id(0);
+    outer.ip.dont_fragment();
+    (outer.link, outer.padding) = (link, padding);
     outer
 }
 
 impl Frame {
-    fn new(protocol: IpNumber, from: Ipv4Addr, to: Ipv4Addr, body: Body) -> Self {
-        let mut ip = Ipv4Header::new(0, 64, protocol, from.octets(), to.octets()).expect("no payload fits");
-        ip.identification = 0x1234;
-        ip.dont_fragment = false;
-        Self { link: CLIENT_LINK, ip, body, part: None, padding: 0 }
+    fn new(protocol: IpNumber, from: IpAddr, to: IpAddr, body: Body) -> Self {
+        Self { link: CLIENT_LINK, ip: Header::new(protocol, from, to), body, part: None, padding: 0 }
+    }
+
+    /// Whether it is of IPv6.
+    pub const fn is_ipv6(&self) -> bool {
+        matches!(self.ip, Header::V6 { .. })
+    }
+
+    /// The frame as this run of the tests means it.
+    #[must_use]
+    pub fn meant(&self) -> Self {
+        if version::is_six() { self.clone().in_ipv6() } else { self.clone() }
+    }
+
+    /// What it would be in IPv6; see [`version`].
+    #[must_use]
+    fn in_ipv6(self) -> Self {
+        let Self { link, ip, body, part, padding } = self;
+        let length = ip.length();
+        let ip = match ip {
+            Header::V4(old) => {
+                let mut new = Header::new(
+                    version::protocol(old.protocol),
+                    version::address(Header::V4(old.clone()).source()),
+                    version::address(Header::V4(old.clone()).destination()),
+                );
+                *new.hops() = old.time_to_live;
+                new.set_tos(Header::V4(old.clone()).tos());
+                new.set_id(old.identification);
+                if !old.options.is_empty() {
+                    new.set_options(&old.options);
+                }
+                new
+            }
+            Header::V6 { .. } => ip,
+        };
+        debug_assert!(ip.length() >= length, "headers of IPv6 are longer");
+        let body = match body {
+            Body::Icmp(kind, data) => Body::Icmp(kind.in_ipv6(), data),
+            Body::Error(kind, about, quoted) => {
+                let new = about.clone().in_ipv6();
+                let more = new.ip.length() - about.ip.length();
+                let quoted = if quoted == 0 { 0 } else { quoted + more };
+                Body::Error(kind.in_ipv6(), Box::new(new), quoted)
+            }
+            Body::Tunnel(inner) => Body::Tunnel(Box::new(inner.in_ipv6())),
+            other => other,
+        };
+        Self { link, ip, body, part, padding }
     }
 
     /// Source address and, where there are any, port.
-    pub fn from(mut self, address: SocketAddrV4) -> Self {
-        self.ip.source = address.ip().octets();
+    pub fn from(mut self, address: impl Into<SocketAddr>) -> Self {
+        let address = address.into();
+        self.ip.set_source(address.ip());
         match &mut self.body {
             Body::Tcp(header, _) => header.source_port = address.port(),
             Body::Udp { source, .. } => *source = address.port(),
@@ -109,8 +216,9 @@ impl Frame {
     }
 
     /// Destination address and, where there are any, port.
-    pub fn to(mut self, address: SocketAddrV4) -> Self {
-        self.ip.destination = address.ip().octets();
+    pub fn to(mut self, address: impl Into<SocketAddr>) -> Self {
+        let address = address.into();
+        self.ip.set_destination(address.ip());
         match &mut self.body {
             Body::Tcp(header, _) => header.destination_port = address.port(),
             Body::Udp { destination, .. } => *destination = address.port(),
@@ -174,38 +282,45 @@ impl Frame {
 
     /// Time to live.
     pub fn ttl(mut self, ttl: u8) -> Self {
-        self.ip.time_to_live = ttl;
+        *self.ip.hops() = ttl;
         self
     }
 
     /// After one more router.
     pub fn hop(mut self) -> Self {
-        self.ip.time_to_live -= 1;
+        *self.ip.hops() -= 1;
         self
     }
 
     /// Type of service: six bits of DSCP, two of ECN.
     pub fn tos(mut self, tos: u8) -> Self {
-        self.ip.dscp = (tos >> 2).try_into().expect("six bits");
-        self.ip.ecn = (tos & 3).try_into().expect("two bits");
+        self.ip.set_tos(tos);
         self
     }
 
     /// IP options.
     pub fn options(mut self, options: &[u8]) -> Self {
-        self.ip.options = options.try_into().expect("options are words, ten at most");
+        self.ip.set_options(options);
         self
     }
 
     /// Identification of the datagram.
     pub fn id(mut self, id: u16) -> Self {
-        self.ip.identification = id;
+        self.ip.set_id(id);
         self
     }
 
     /// Must not be fragmented.
     pub fn dont_fragment(mut self) -> Self {
-        self.ip.dont_fragment = true;
+        self.ip.dont_fragment();
+        self
+    }
+
+    /// With an extension header of IPv6: its kind and content, the number of the next one not included.
+    pub fn extension(mut self, kind: u8, content: &[u8]) -> Self {
+        let Header::V6 { extensions, .. } = &mut self.ip else { panic!("only IPv6 has extension headers") };
+        assert!(kind == 44 || (content.len() + 1).is_multiple_of(8), "they are words of eight bytes");
+        extensions.push((kind, content.to_vec()));
         self
     }
 
@@ -225,7 +340,7 @@ impl Frame {
 
     /// Filled up to the least that Ethernet carries.
     pub fn padded(mut self) -> Self {
-        self.padding = ETHERNET_MINIMUM.saturating_sub(self.bytes().len());
+        self.padding = ETHERNET_MINIMUM.saturating_sub(self.meant().bytes().len());
         self
     }
 
@@ -245,68 +360,105 @@ impl Frame {
 
     /// Total length of the IP packet.
     pub fn length(&self) -> usize {
-        self.packet().len()
+        self.meant().packet().len()
     }
 
     /// Bytes of the IP header.
     pub fn header_length(&self) -> usize {
-        self.ip.header_len()
+        self.meant().ip.length()
+    }
+
+    /// The least that its kind has behind the IP header: TCP's, UDP's and ICMP's header, and nothing for a later fragment.
+    pub fn least(&self) -> usize {
+        match self.body {
+            _ if self.part.as_ref().is_some_and(|part| part.start > 0) => 0,
+            Body::Tcp(..) => 20,
+            _ => 8,
+        }
+    }
+
+    /// The packet that it quotes, if it is an ICMP error.
+    pub fn quote(&self) -> Option<Self> {
+        match self.meant().body {
+            Body::Error(_, about, _) => Some(*about),
+            _ => None,
+        }
+    }
+
+    /// The frame with another total length of the packet, and the header checksum that goes with it.
+    pub fn claiming(&self, length: usize) -> Vec<u8> {
+        const ETHERNET: usize = 14;
+        let mut bytes = self.bytes();
+        if bytes[12..14] == [0x86, 0xdd] {
+            let payload = u16::try_from(length.saturating_sub(40)).expect("a length has 16 bits");
+            bytes[18..20].copy_from_slice(&payload.to_be_bytes());
+            return bytes;
+        }
+        let (mut ip, _) = etherparse::Ipv4Header::from_slice(&bytes[ETHERNET..]).expect("frames are valid");
+        ip.total_len = length.try_into().expect("a length has 16 bits");
+        ip.header_checksum = ip.calc_header_checksum();
+        bytes[ETHERNET..ETHERNET + ip.header_len()].copy_from_slice(&ip.to_bytes());
+        bytes
     }
 
     /// The frame on the wire.
     pub fn bytes(&self) -> Vec<u8> {
+        let meant = self.meant();
         let ethernet = Ethernet2Header {
-            destination: self.link.to,
-            source: self.link.from,
-            ether_type: EtherType::IPV4,
+            destination: meant.link.to,
+            source: meant.link.from,
+            ether_type: meant.ip.ether_type(),
         };
         let mut bytes = ethernet.to_bytes().to_vec();
-        bytes.extend(self.packet());
-        bytes.extend(vec![PADDING; self.padding]);
+        bytes.extend(meant.packet());
+        bytes.extend(vec![PADDING; meant.padding]);
         bytes
     }
 
     /// The IP packet on the wire.
     fn packet(&self) -> Vec<u8> {
-        let datagram = self.datagram();
-        let mut ip = self.ip.clone();
-        let payload = match &self.part {
-            None => &datagram[..],
-            Some(part) => {
-                let offset = u16::try_from(part.start / 8).expect("an offset is 13 bits");
-                ip.fragment_offset = IpFragOffset::try_new(offset).expect("an offset is 13 bits");
-                ip.more_fragments = part.end < datagram.len();
-                &datagram[part.clone()]
-            }
-        };
-        ip.set_payload_len(payload.len()).expect("a packet is 64 kB at most");
-        ip.header_checksum = ip.calc_header_checksum();
-        let mut bytes = ip.to_bytes().to_vec();
-        bytes.extend(payload);
-        bytes
+        self.ip.packet(&self.datagram(), self.part.as_ref())
     }
 
     /// The datagram, of which a fragment is a part.
     fn datagram(&self) -> Vec<u8> {
-        let Ipv4Header { source: from, destination: to, .. } = self.ip;
+        let (from, to) = (self.ip.source(), self.ip.destination());
         match &self.body {
             Body::Tcp(header, data) => {
                 let mut header = header.clone();
-                header.checksum = header.calc_checksum_ipv4_raw(from, to, data).expect("it fits");
+                header.checksum = match (from, to) {
+                    (IpAddr::V4(from), IpAddr::V4(to)) => {
+                        header.calc_checksum_ipv4_raw(from.octets(), to.octets(), data)
+                    }
+                    (IpAddr::V6(from), IpAddr::V6(to)) => {
+                        header.calc_checksum_ipv6_raw(from.octets(), to.octets(), data)
+                    }
+                    _ => unreachable!("a header is of one version"),
+                }
+                .expect("it fits");
                 [&header.to_bytes()[..], data].concat()
             }
             Body::Udp { source, destination, data, checksum } => {
                 let mut header =
                     UdpHeader::without_ipv4_checksum(*source, *destination, data.len()).expect("it fits");
                 if *checksum {
-                    header.checksum = header.calc_checksum_ipv4_raw(from, to, data).expect("it fits");
+                    header.checksum = match (from, to) {
+                        (IpAddr::V4(from), IpAddr::V4(to)) => {
+                            header.calc_checksum_ipv4_raw(from.octets(), to.octets(), data)
+                        }
+                        (IpAddr::V6(from), IpAddr::V6(to)) => {
+                            header.calc_checksum_ipv6_raw(from.octets(), to.octets(), data)
+                        }
+                        _ => unreachable!("a header is of one version"),
+                    }
+                    .expect("it fits");
                 }
                 [&header.to_bytes()[..], data].concat()
             }
-            Body::Icmp(kind, data) => icmp(kind, data),
+            Body::Icmp(kind, data) => message(kind, from, to, data),
             Body::Error(kind, about, quoted) => {
                 let packet = about.packet();
-                icmp(kind, &packet[..packet.len().min(*quoted)])
+                message(kind, from, to, &packet[..packet.len().min(*quoted)])
             }
             Body::Tunnel(inner) => inner.packet(),
             Body::Raw(data) => data.clone(),
@@ -314,6 +466,15 @@ impl Frame {
     }
 }
 
-fn icmp(kind: &Icmpv4Type, data: &[u8]) -> Vec<u8> {
-    [&Icmpv4Header::with_checksum(kind.clone(), data).to_bytes()[..], data].concat()
+fn message(kind: &Message, from: IpAddr, to: IpAddr, data: &[u8]) -> Vec<u8> {
+    match (kind, from, to) {
+        (Message::V4(kind), ..) => {
+            [&Icmpv4Header::with_checksum(kind.clone(), data).to_bytes()[..], data].concat()
+        }
+        (Message::V6(kind), IpAddr::V6(from), IpAddr::V6(to)) => {
+            let header = Icmpv6Header::with_checksum(*kind, from.octets(), to.octets(), data);
+            [&header.expect("it fits").to_bytes()[..], data].concat()
+        }
+        (Message::V6(_), ..) => panic!("an ICMPv6 message from {from} to {to}"),
+    }
 }

@@ -159,7 +159,8 @@ impl Got {
 
     /// Total length of the IP packet that came.
     fn length(&self) -> u64 {
-        u16::from_be_bytes([self.sent[16], self.sent[17]]).into()
+        let number = |at| u64::from(u16::from_be_bytes([self.sent[at], self.sent[at + 1]]));
+        if self.sent[12..14] == [0x86, 0xdd] { number(18) + 40 } else { number(16) }
     }
 
     #[track_caller]

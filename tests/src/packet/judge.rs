@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A frame taken apart by etherparse, layer by layer, and a verdict on each checksum.
 
-use std::{fmt::Write as _, net::Ipv4Addr};
+use std::{
+    fmt::Write as _,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
-use etherparse::{EtherType, Ethernet2Header, Icmpv4Header, IpNumber, Ipv4Header, TcpHeader, UdpHeader};
+use etherparse::{
+    EtherType, Ethernet2Header, Icmpv4Header, Icmpv6Header, IpNumber, Ipv4Header, Ipv6Extensions,
+    Ipv6FragmentHeader, Ipv6Header, TcpHeader, UdpHeader,
+};
 
 /// One header as text, and its checksum if it has one that can be judged.
 struct Layer {
@@ -50,6 +56,8 @@ fn layers(frame: &[u8]) -> Vec<Layer> {
     layers.push(plain(format!("eth {} > {} {:04x}", mac(source), mac(destination), ether_type.0)));
     if ether_type == EtherType::IPV4 {
         ipv4(&mut layers, rest);
+    } else if ether_type == EtherType::IPV6 {
+        ipv6(&mut layers, rest);
     } else {
         layers.push(payload(rest));
     }
@@ -88,40 +96,96 @@ fn ipv4(layers: &mut Vec<Layer>, packet: &[u8]) {
     if ip.fragment_offset.value() != 0 {
         layers.push(payload(body));
     } else {
-        transport(layers, &ip, body, whole);
+        let ends = Ends::V4(ip.source, ip.destination);
+        transport(layers, ends, ip.protocol, body, whole);
     }
     if !padding.is_empty() {
         layers.push(plain(format!("padding {} bytes", padding.len())));
     }
 }
 
-fn transport(layers: &mut Vec<Layer>, ip: &Ipv4Header, body: &[u8], whole: bool) {
-    let (text, checksum, rest) = match ip.protocol {
-        IpNumber::TCP => {
+fn ipv6(layers: &mut Vec<Layer>, packet: &[u8]) {
+    let Ok((ip, rest)) = Ipv6Header::from_slice(packet) else { return layers.push(payload(packet)) };
+    let (source, destination) = (Ipv6Addr::from(ip.source), Ipv6Addr::from(ip.destination));
+    layers.push(plain(format!(
+        "ip6 {source} > {destination} {:?} hops {} class {:02x} label {:05x} length {}",
+        ip.next_header,
+        ip.hop_limit,
+        ip.traffic_class,
+        ip.flow_label.value(),
+        ip.payload_length,
+    )));
+    let announced = usize::from(ip.payload_length);
+    let (body, padding) = rest.split_at(announced.min(rest.len()));
+    let mut whole = body.len() == announced;
+    let extensions = Ipv6Extensions::from_slice(ip.next_header, body);
+    if let Ok((extensions, protocol, behind)) = extensions {
+        if body.len() > behind.len() {
+            layers.push(plain(format!("extensions {:02x?}", &body[..body.len() - behind.len()])));
+        }
+        let fragment = extensions.fragment.filter(Ipv6FragmentHeader::is_fragmenting_payload);
+        whole &= fragment.is_none();
+        // The checksums of a packet that is still on its way to its true destination cover that one.
+        whole &= extensions.routing.is_none();
+        if fragment.is_some_and(|fragment| fragment.fragment_offset.value() != 0) {
+            layers.push(payload(behind));
+        } else {
+            transport(layers, Ends::V6(ip.source, ip.destination), protocol, behind, whole);
+        }
+    } else {
+        layers.push(payload(body));
+    }
+    if !padding.is_empty() {
+        layers.push(plain(format!("padding {} bytes", padding.len())));
+    }
+}
+
+/// The addresses that checksums cover.
+#[derive(Clone, Copy)]
+enum Ends {
+    V4([u8; 4], [u8; 4]),
+    V6([u8; 16], [u8; 16]),
+}
+
+fn transport(layers: &mut Vec<Layer>, ends: Ends, protocol: IpNumber, body: &[u8], whole: bool) {
+    let (text, checksum, rest) = match (protocol, ends) {
+        (IpNumber::TCP, _) => {
             let Ok((tcp, data)) = TcpHeader::from_slice(body) else { return layers.push(payload(body)) };
-            let sum = tcp.calc_checksum_ipv4_raw(ip.source, ip.destination, data);
+            let sum = match ends {
+                Ends::V4(source, destination) => tcp.calc_checksum_ipv4_raw(source, destination, data),
+                Ends::V6(source, destination) => tcp.calc_checksum_ipv6_raw(source, destination, data),
+            };
             (tcp_text(&tcp), judged(tcp.checksum, sum.ok()), data)
         }
-        IpNumber::UDP => {
+        (IpNumber::UDP, _) => {
             let Ok((udp, data)) = UdpHeader::from_slice(body) else { return layers.push(payload(body)) };
             let text = format!("udp {} > {} length {}", udp.source_port, udp.destination_port, udp.length);
-            let sum = udp.calc_checksum_ipv4_raw(ip.source, ip.destination, data);
+            let sum = match ends {
+                Ends::V4(source, destination) => udp.calc_checksum_ipv4_raw(source, destination, data),
+                Ends::V6(source, destination) => udp.calc_checksum_ipv6_raw(source, destination, data),
+            };
             let sum = sum.ok().filter(|_| udp.checksum != 0 && usize::from(udp.length) == body.len());
             (text, judged(udp.checksum, sum), data)
         }
-        IpNumber::ICMP => {
+        (IpNumber::ICMP, Ends::V4(..)) => {
             let Ok((icmp, data)) = Icmpv4Header::from_slice(body) else { return layers.push(payload(body)) };
             let sum = Icmpv4Header::with_checksum(icmp.icmp_type.clone(), data).checksum;
             (format!("icmp {:?}", icmp.icmp_type), judged(icmp.checksum, Some(sum)), data)
         }
-        IpNumber::IPV4 => return ipv4(layers, body),
+        (IpNumber::IPV6_ICMP, Ends::V6(source, destination)) => {
+            let Ok((icmp, data)) = Icmpv6Header::from_slice(body) else { return layers.push(payload(body)) };
+            let sum = icmp.icmp_type.calc_checksum(source, destination, data);
+            (format!("icmp6 {:?}", icmp.icmp_type), judged(icmp.checksum, sum.ok()), data)
+        }
+        (IpNumber::IPV4, _) => return ipv4(layers, body),
+        (IpNumber::IPV6, _) => return ipv6(layers, body),
         _ => return layers.push(payload(body)),
     };
     layers.push(Layer { text, checksum: checksum.filter(|_| whole) });
-    if ip.protocol == IpNumber::ICMP && matches!(body[0], 3 | 4 | 5 | 11 | 12) {
-        ipv4(layers, rest);
-    } else {
-        layers.push(payload(rest));
+    match protocol {
+        IpNumber::ICMP if matches!(body[0], 3 | 4 | 5 | 11 | 12) => ipv4(layers, rest),
+        IpNumber::IPV6_ICMP if body[0] < 128 => ipv6(layers, rest),
+        _ => layers.push(payload(rest)),
     }
 }
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who lives where, and what a method makes of a client's frame.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use lb_userspace::control::{model::Forward, neighbours::NextHop};
 
-use super::frame::{Frame, tunnel};
+use super::{
+    frame::{Frame, tunnel},
+    version,
+};
 
 /// A client and its port.
 pub const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), 40_000);
@@ -81,13 +84,13 @@ impl RealServer {
 
     /// What the daemon would have found out about the way to the real.
     pub fn next_hop(self) -> NextHop {
-        NextHop {
-            ifindex: INGRESS,
-            source_mac: self.link().from,
-            next_hop_mac: self.link().to,
-            source_ip: DIP.into(),
-            mtu: MTU,
-        }
+        let address = SocketAddr::from(self.0);
+        next_hop(if version::is_six() { version::socket(address) } else { address })
+    }
+
+    /// The RIP as this run of the tests means it.
+    pub fn meant(self) -> IpAddr {
+        if version::is_six() { version::address(self.ip().into()) } else { self.ip().into() }
     }
 
     /// What the real gets of a client's frame.
@@ -107,7 +110,20 @@ impl RealServer {
     }
 }
 
+/// What the daemon would have found out about the way to an address.
+pub fn next_hop(to: SocketAddr) -> NextHop {
+    let SocketAddr::V4(real) = version::original(to) else { panic!("{to} stands for nothing in IPv4") };
+    let link = RealServer(real).link();
+    NextHop {
+        ifindex: INGRESS,
+        source_mac: link.from,
+        next_hop_mac: link.to,
+        source_ip: if to.is_ipv6() { version::address(DIP.into()) } else { DIP.into() },
+        mtu: MTU,
+    }
+}
+
 /// What the client gets of a nat real's frame, which came as `vip`.
-pub fn client_receives(reply: &Frame, vip: SocketAddrV4) -> Frame {
+pub fn client_receives(reply: &Frame, vip: impl Into<SocketAddr>) -> Frame {
     reply.clone().hop().from(vip).link(CLIENT_LINK.back())
 }

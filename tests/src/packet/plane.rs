@@ -28,6 +28,7 @@ use super::{
     got::{Action, Got},
     net::RealServer,
     pool::Pool,
+    version,
 };
 
 /// Small: a plane is loaded for each test.
@@ -81,8 +82,7 @@ impl TestPlane {
     pub fn set(&mut self, pools: &[Pool]) {
         let desired = Pool::desired(pools);
         for address in desired.services.values().flat_map(|service| service.reals.keys()) {
-            let SocketAddr::V4(v4) = address else { panic!("no IPv6 yet") };
-            let hop = || Ok(RealServer(*v4).next_hop());
+            let hop = || Ok(super::net::next_hop(*address));
             self.next_hops.entry(address.ip()).or_insert_with(hop);
         }
         self.ids = self.ids.allocate(&desired, LIMITS.blocks()).expect("there is room");
@@ -95,7 +95,7 @@ impl TestPlane {
 
     /// Changes the way to a real; `None`: not known. Counts from the next [`TestPlane::set`] on.
     pub fn route(&mut self, real: RealServer, hop: Option<NextHop>) {
-        let rip = real.ip().into();
+        let rip = real.meant();
         self.next_hops.insert(rip, hop.ok_or(Unresolved::NoRoute { rip }));
     }
 
@@ -159,9 +159,9 @@ impl TestPlane {
     }
 
     fn name(&self, id: u32) -> RealServer {
-        match image::real_address(&self.image.reals[&id]) {
+        match version::original(image::real_address(&self.image.reals[&id])) {
             SocketAddr::V4(address) => RealServer(address),
-            SocketAddr::V6(_) => panic!("no IPv6 yet"),
+            SocketAddr::V6(address) => panic!("{address} stands for nothing in IPv4"),
         }
     }
 

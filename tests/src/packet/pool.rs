@@ -3,14 +3,17 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
 };
 
 use lb_userspace::control::model::{
     self, Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId,
 };
 
-use super::net::{PORT, RealServer, VIP};
+use super::{
+    net::{PORT, RealServer, VIP},
+    version,
+};
 
 /// A service and its reals.
 #[derive(Clone, Debug)]
@@ -50,7 +53,7 @@ impl Pool {
     }
 
     /// At another VIP.
-    pub fn vip(mut self, vip: Ipv4Addr) -> Self {
+    pub fn vip(mut self, vip: impl Into<IpAddr>) -> Self {
         self.id.address.set_ip(vip.into());
         self
     }
@@ -98,8 +101,27 @@ impl Pool {
         self
     }
 
+    /// The pool as this run of the tests means it.
+    fn meant(&self) -> Self {
+        let mut pool = self.clone();
+        if version::is_six() {
+            pool.id.address = version::socket(pool.id.address);
+            for reals in [&mut pool.service.reals, &mut pool.service.leaving] {
+                *reals =
+                    std::mem::take(reals).into_iter().map(|(ip, real)| (version::socket(ip), real)).collect();
+            }
+            if let Some(persistence) = &mut pool.service.persistence
+                && persistence.prefix < model::Persistence::WHOLE_ADDRESS
+            {
+                persistence.prefix += 96;
+            }
+        }
+        pool
+    }
+
     /// What the director should do.
     pub(super) fn desired(pools: &[Self]) -> Desired {
+        let pools: Vec<Self> = pools.iter().map(Self::meant).collect();
         let services: BTreeMap<_, _> =
             pools.iter().map(|pool| (pool.service_id(), pool.service.clone())).collect();
         assert_eq!(services.len(), pools.len(), "services differ in protocol, VIP or port");

@@ -5,7 +5,7 @@ use etherparse::{Icmpv4Type, icmpv4::DestUnreachableHeader};
 use lb_common::{reason::Reason, schema::Settings};
 use lb_tests::packet::{
     Action, CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, error, net::CLIENT_LINK, tcp,
-    tcp_service, udp, udp_service,
+    tcp_service, udp, udp_service, version::is_six,
 };
 use lb_userspace::control::model::Forward::{Dr, Nat, Tun};
 use nix::{
@@ -16,10 +16,17 @@ use rstest::rstest;
 
 use crate::scene::{ask, services};
 
-/// What a client is told about its packet: header and eight bytes of it, as it came.
+/// What a client is told about its packet: header and eight bytes of it, as it came; in IPv6 all of it, but 256 bytes at
+/// most, in words.
 fn told(code: DestUnreachableHeader, about: &Frame) -> Frame {
     let kind = Icmpv4Type::DestinationUnreachable(code);
-    error(kind, VIP, *CLIENT.ip(), about).tos(0xc0).id(0).dont_fragment().link(CLIENT_LINK.back())
+    let told = error(kind, VIP, *CLIENT.ip(), about).tos(0xc0).id(0).dont_fragment().link(CLIENT_LINK.back());
+    if is_six() { told.meant().quoting(about.length().min(256) & !3) } else { told }
+}
+
+/// Bytes of an IP header without options, as a tunnel adds one.
+const fn header(six: bool) -> u16 {
+    if six { 40 } else { 20 }
 }
 
 #[rstest]
@@ -55,14 +62,16 @@ fn nobody_to_serve_means_port_unreachable(#[case] sent: Frame, #[values(&[], &[0
 #[case::a_first_fragment(udp(CLIENT, SERVICE).data([1; 1999]).part(0..1464))]
 fn too_large_for_the_tunnel_means_the_size_that_fits(#[case] sent: Frame) {
     let mut plane = TestPlane::new(&services(Tun));
-    let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1480 };
+    let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1500 - header(is_six()) };
     plane.run(&sent).is_answered(Reason::TooBig, &told(code, &sent));
 }
 
 #[rstest]
-fn what_just_fits_the_tunnel_is_sent(#[values(1480, 1479, 576)] length: usize) {
+fn what_just_fits_the_tunnel_is_sent(#[values(0, 1, 900)] less: usize) {
+    let header = usize::from(header(is_six()));
+    let length = 1500 - header - less;
     let mut plane = TestPlane::new(&services(Tun));
-    let sent = udp(CLIENT, SERVICE).data(vec![b'x'; length - 28]);
+    let sent = udp(CLIENT, SERVICE).data(vec![b'x'; length - header - 8]);
     assert_eq!(sent.length(), length);
     plane.run(&sent).reaches_a_real_as(&RealServer::by(Tun, 1).receives(Tun, &sent));
 }
@@ -73,8 +82,9 @@ fn the_size_that_fits_is_that_of_the_way_to_the_real(#[values(576, 1400, 9000)] 
     let mut plane = TestPlane::new(&[]);
     plane.route(real, Some(lb_userspace::control::neighbours::NextHop { mtu, ..real.next_hop() }));
     plane.set(&services(Tun));
-    let fits = u16::try_from(mtu - 20).unwrap();
-    let sent = udp(CLIENT, SERVICE).data(vec![b'x'; usize::from(fits.min(3400)) - 27]);
+    let header = header(is_six());
+    let fits = u16::try_from(mtu).unwrap() - header;
+    let sent = udp(CLIENT, SERVICE).data(vec![b'x'; usize::from(fits.min(3400) - header) - 7]);
     if mtu == 9000 {
         // A test run takes no frame so large: this one fits.
         return plane.run(&sent).reaches_a_real_as(&real.receives(Tun, &sent));

@@ -77,6 +77,11 @@ fn is_sane(sent: &[u8], action: Action, frame: &[u8]) -> Result<(), String> {
 
 /// Whether what came out carries the payload of what went in, or quotes it.
 fn carries_on(sent: &[u8], frame: &[u8]) -> bool {
+    if is_ipv6(sent) {
+        // Behind all the headers that there may be, quoted ones included.
+        let payload = sent.get(ETHERNET + 40 + 48 + 8 + 40 + 48 + 20..).unwrap_or_default();
+        return frame.ends_with(payload) || is_answer(sent, frame);
+    }
     let header = usize::from(sent[ETHERNET] & 15) * 4;
     let later = u16::from_be_bytes([sent[20], sent[21]]) & 0x1fff != 0;
     let transport = match sent[23] {
@@ -92,7 +97,17 @@ fn carries_on(sent: &[u8], frame: &[u8]) -> bool {
 
 /// Whether it is an ICMP error of our own about what went in.
 fn is_answer(sent: &[u8], frame: &[u8]) -> bool {
+    if is_ipv6(frame) {
+        return frame[20] == 58
+            && matches!(frame[54], 1 | 2)
+            && frame.len() > 62
+            && sent[ETHERNET..].starts_with(&frame[62..]);
+    }
     frame[23] == 1 && frame[34] == 3 && frame.len() > 42 && sent[ETHERNET..].starts_with(&frame[42..])
+}
+
+fn is_ipv6(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&[0x86, 0xdd])
 }
 
 fn survives(plane: TestPlane, frames: &[Frame]) {

@@ -10,6 +10,7 @@ mod devices; //   out of another device than it came by
 mod flows; //     who gets a new connection, and that it stays there
 mod fragments; // the first decides, later ones follow
 mod icmp; //      pings, and errors about flows
+mod ipv6; //      what only IPv6 has, and one version within the other
 mod persistence; // the connections of a client stay together
 mod removal; //   what becomes of the connections of a removed real
 mod replies; //   a nat real's packets on their way back

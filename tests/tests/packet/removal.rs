@@ -4,6 +4,7 @@
 use lb_common::reason::Reason;
 use lb_tests::packet::{
     Action, CLIENT, Pool, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, udp, udp_service,
+    version::is_six,
 };
 use lb_userspace::control::model::{
     Forward::{self, Dr, Nat, Tun},
@@ -44,10 +45,15 @@ fn a_connection_of_a_removed_real_is_reset_at_once_kubernetes_81775(
     assert!(judge::wrong_checksums(&got.frame).is_empty(), "{got}");
     let (asked, answer) = (sent.bytes(), &got.frame);
     assert_eq!((&answer[0..6], &answer[6..12]), (&asked[6..12], &asked[0..6]), "back by the way it came");
-    assert_eq!((&answer[26..30], &answer[30..34]), (&asked[30..34], &asked[26..30]), "from the VIP");
-    assert_eq!((&answer[34..36], &answer[36..38]), (&asked[36..38], &asked[34..36]), "from its port");
-    assert_eq!(answer[38..42], asked[42..46], "the sequence number is what the client expects (RFC 9293)");
-    assert_eq!((answer.len(), answer[47]), (54, 0x04), "RST and nothing else");
+    let (addresses, length) = if is_six() { (22, 16) } else { (26, 4) };
+    let (source, destination) = (addresses..addresses + length, addresses + length..addresses + 2 * length);
+    let ends = |frame: &[u8]| (frame[source.clone()].to_vec(), frame[destination.clone()].to_vec());
+    let (from, to) = ends(&asked);
+    assert_eq!(ends(answer), (to, from), "from the VIP");
+    let (asked, answer) = (&asked[destination.end..], &answer[destination.end..]);
+    assert_eq!((&answer[0..2], &answer[2..4]), (&asked[2..4], &asked[0..2]), "from its port");
+    assert_eq!(answer[4..8], asked[8..12], "the sequence number is what the client expects (RFC 9293)");
+    assert_eq!((answer.len(), answer[13]), (20, 0x04), "RST and nothing else");
 
     // A new connection with the same ports goes to a real that is there.
     assert_ne!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), real);

@@ -11,7 +11,7 @@ use crate::scene::services;
 #[rstest]
 #[case::syn(tcp(CLIENT, SERVICE).syn())]
 #[case::data(tcp(CLIENT, SERVICE).data("GET / HTTP/1.1\r\n\r\n"))]
-#[case::large(tcp(CLIENT, SERVICE).data([b'x'; 1440]))]
+#[case::large(tcp(CLIENT, SERVICE).data([b'x'; 1400]))]
 #[case::fin(tcp(CLIENT, SERVICE).fin())]
 #[case::rst(tcp(CLIENT, SERVICE).rst())]
 #[case::udp(udp(CLIENT, SERVICE).data("question"))]

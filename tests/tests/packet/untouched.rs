@@ -34,7 +34,7 @@ use crate::scene::{ask, services};
 #[case::vrrp_to_the_vip(raw(IpNumber(112), *CLIENT.ip(), VIP, &[0x31; 20]))]
 #[case::igmp(raw(IpNumber::IGMP, *CLIENT.ip(), Ipv4Addr::new(224, 0, 0, 1), &[0x11, 0, 0xee, 0xff, 0, 0, 0, 0]))]
 #[case::a_tunnel_to_the_vip(tunnel(*CLIENT.ip(), VIP, tcp(CLIENT, SERVICE).syn()))]
-#[case::a_packet_without_payload(raw(IpNumber(253), *CLIENT.ip(), VIP, &[]))]
+#[case::a_packet_without_payload(raw(IpNumber(250), *CLIENT.ip(), VIP, &[]))]
 fn packets_of_no_service(#[case] sent: Frame, #[values(Dr, Tun, Nat)] method: Forward) {
     let mut plane = TestPlane::new(&services(method));
     plane.run(&sent).is_untouched();

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every packet test in either version of IP: tests speak of IPv4, and under `XVS_TEST_IP=6` whatever they say is
+//! translated to IPv6 on its way to the programs. What a test says in IPv6 stays as it is.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::LazyLock,
+};
+
+use etherparse::{Icmpv4Type, Icmpv6Type, IpNumber, icmpv4, icmpv6};
+
+static SIX: LazyLock<bool> = LazyLock::new(|| match std::env::var("XVS_TEST_IP").as_deref() {
+    Ok("6") => true,
+    Ok("4") | Err(std::env::VarError::NotPresent) => false,
+    other => panic!("XVS_TEST_IP={other:?} is neither 4 nor 6"),
+});
+
+/// Whether tests are translated to IPv6.
+pub fn is_six() -> bool {
+    *SIX
+}
+
+/// The first 96 bits of addresses that stand for IPv4's.
+const NETWORK: u128 = 0x2001_0db8 << 96;
+
+/// The address that stands for another.
+pub fn address(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
+        IpAddr::V4(v4) if v4.is_multicast() || v4.is_broadcast() => {
+            Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into()
+        }
+        IpAddr::V4(v4) => Ipv6Addr::from_bits(NETWORK | u128::from(v4.to_bits())).into(),
+        IpAddr::V6(_) => ip,
+    }
+}
+
+/// The same with a port.
+pub fn socket(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(self::address(address.ip()), address.port())
+}
+
+/// What an address stands for: the way back.
+pub fn original(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(v6) if v6.to_bits() >> 32 == NETWORK >> 32 => {
+            SocketAddr::new(Ipv4Addr::from_bits(v6.to_bits() as u32).into(), address.port())
+        }
+        _ => address,
+    }
+}
+
+/// A protocol number.
+pub fn protocol(number: IpNumber) -> IpNumber {
+    match number {
+        IpNumber::ICMP => IpNumber::IPV6_ICMP,
+        IpNumber::IPV4 => IpNumber::IPV6,
+        other => other,
+    }
+}
+
+/// An ICMP message.
+pub fn icmp(kind: &Icmpv4Type) -> Icmpv6Type {
+    use icmpv4::DestUnreachableHeader as Unreachable;
+    match kind {
+        Icmpv4Type::EchoRequest(echo) => Icmpv6Type::EchoRequest(*echo),
+        Icmpv4Type::EchoReply(echo) => Icmpv6Type::EchoReply(*echo),
+        Icmpv4Type::DestinationUnreachable(Unreachable::FragmentationNeeded { next_hop_mtu }) => {
+            Icmpv6Type::PacketTooBig { mtu: (*next_hop_mtu).into() }
+        }
+        Icmpv4Type::DestinationUnreachable(Unreachable::Port) => {
+            Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Port)
+        }
+        Icmpv4Type::DestinationUnreachable(_) => {
+            Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Address)
+        }
+        Icmpv4Type::TimeExceeded(_) => Icmpv6Type::TimeExceeded(icmpv6::TimeExceededCode::HopLimitExceeded),
+        Icmpv4Type::ParameterProblem(_) => Icmpv6Type::ParameterProblem(icmpv6::ParameterProblemHeader {
+            code: icmpv6::ParameterProblemCode::ErroneousHeaderField,
+            pointer: 4,
+        }),
+        Icmpv4Type::Unknown { type_u8: 12, .. } => {
+            Icmpv6Type::ParameterProblem(icmpv6::ParameterProblemHeader {
+                code: icmpv6::ParameterProblemCode::ErroneousHeaderField,
+                pointer: 4,
+            })
+        }
+        // An error that nobody has defined yet, in place of source quench.
+        Icmpv4Type::Unknown { type_u8: 4, .. } => {
+            Icmpv6Type::Unknown { type_u8: 100, code_u8: 0, bytes5to8: [0; 4] }
+        }
+        // Anything else that is no error: a node information query (RFC 4620).
+        _ => Icmpv6Type::Unknown { type_u8: 139, code_u8: 0, bytes5to8: [0; 4] },
+    }
+}
