@@ -55,7 +55,7 @@ mod stub;
 mod topology;
 mod wait;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use client::{Client, Spread};
 pub use crossing::{Count, Crossing};
@@ -84,6 +84,20 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 /// The addresses of the reals.
 pub const RIPS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::new(10, 0, 0, 12), Ipv4Addr::new(10, 0, 0, 13)];
+
+/// The client's address of IPv6.
+pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+/// The director's address of IPv6 among the clients.
+pub const DIRECTOR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// The director's address of IPv6 among the reals.
+pub const DIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+/// The address of the services of IPv6.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
+
+/// The address of IPv6 of the real at `rip`.
+pub const fn rip6(rip: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, rip.octets()[3] as u16)
+}
 
 /// The whole network. Dropping it deletes everything that it made.
 #[must_use]

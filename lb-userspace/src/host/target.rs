@@ -88,7 +88,7 @@ impl Target {
             method: request.method,
             interface,
             arp: request.arp,
-            decap: request.decap,
+            decap: decapsulation(&request),
             bpffs: request.bpffs,
         })
     }
@@ -101,17 +101,20 @@ impl Target {
     }
 }
 
+/// The kernel's ipip devices unwrap IPv4 alone; the XDP program unwraps both versions of IP, within both.
+fn decapsulation(request: &Request) -> Choice {
+    if request.vips.iter().any(IpAddr::is_ipv6) { Choice::Xdp } else { request.decap }
+}
+
 fn vips(request: &Request) -> Result<BTreeSet<IpAddr>, Failure> {
     let mut vips = BTreeSet::new();
     for vip in &request.vips {
         if let Some(why) = why_no_vip(*vip) {
             return Err(Failure::wrong_input(format!("{vip} cannot be a VIP: {why}")));
         }
-        if request.method == Method::Tun && vip.is_ipv6() {
-            return Err(Failure::wrong_input(format!(
-                "{vip} cannot be tunnelled: so far tun is for IPv4 only"
-            ))
-            .hint("use --forward dr for IPv6"));
+        if request.method == Method::Tun && vip.is_ipv6() && request.decap == Choice::Ipip {
+            return Err(Failure::wrong_input(format!("an ipip device does not unwrap what is for {vip}"))
+                .hint("leave --decap off: the XDP program unwraps both versions of IP, within both"));
         }
         if !vips.insert(*vip) {
             return Err(Failure::wrong_input(format!("the VIP {vip} is given twice")));
@@ -155,7 +158,6 @@ mod tests {
     #[case::multicast(&["ff02::1"], Method::Dr, "multicast")]
     #[case::broadcast(&["255.255.255.255"], Method::Dr, "broadcast")]
     #[case::link_local(&["fe80::1"], Method::Dr, "one link")]
-    #[case::tunnelled_ipv6(&["2001:db8::1"], Method::Tun, "IPv4 only")]
     fn what_cannot_be_a_vip_is_refused(#[case] given: &[&str], #[case] method: Method, #[case] says: &str) {
         let failure = vips(&request(given, method)).unwrap_err();
         assert_eq!(failure.exit_code(), 2);

@@ -107,8 +107,10 @@ impl Real {
     }
 
     fn nginx_config(&self, ports: &[u16]) -> String {
-        let listen: String =
-            ports.iter().flat_map(|port| ["listen ".into(), port.to_string(), ";".into()]).collect();
+        let listen: String = ports
+            .iter()
+            .flat_map(|port| [format!("listen {port};"), format!("listen [::]:{port};")])
+            .collect();
         let (own, name) = (self.host.path("www"), self.host.name());
         let (own, files) = (own.display(), self.host.folder().join("files"));
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd,
     sync::{
         Arc,
@@ -50,7 +50,8 @@ impl Server {
     ///
     /// A reply carries the address that the socket is bound to, so for `dr` and `tun` that is the VIP.
     #[track_caller]
-    pub fn udp_echo(host: &Host, address: SocketAddrV4) -> Self {
+    pub fn udp_echo(host: &Host, address: impl Into<SocketAddr>) -> Self {
+        let address = address.into();
         let socket = host.run(|| UdpSocket::bind(address));
         let socket = socket.unwrap_or_else(|error| panic!("udp {address} on {}: {error}", host.name()));
         limit_wait(&socket);

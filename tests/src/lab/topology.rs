@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::{CLIENT, Client, DIP, DIRECTOR, Director, Host, Lab, RIPS, Real, crossing, folder::Folder, stub};
+use super::{
+    CLIENT, CLIENT6, Client, DIP, DIP6, DIRECTOR, DIRECTOR6, Director, Host, Lab, RIPS, Real, crossing,
+    folder::Folder, rip6, stub,
+};
 
 const NAMES: [&str; 6] = ["client", "director", "real1", "real2", "real3", "switch"];
 
@@ -146,8 +149,9 @@ fn offloads_off(switch: &Host, cable: &Cable<'_>) {
 fn address_client(client: &Host) {
     client.ip(&format!(
         "address add {CLIENT}/24 dev eth0\n\
-         address add 2001:db8::10/64 dev eth0 nodad\n\
-         route add 10.0.0.0/24 via {DIRECTOR}"
+         address add {CLIENT6}/64 dev eth0 nodad\n\
+         route add 10.0.0.0/24 via {DIRECTOR}\n\
+         route add fd00::/64 via {DIRECTOR6}"
     ));
 }
 
@@ -159,19 +163,30 @@ fn address_director(director: &Host, layout: Layout) {
     };
     director.ip(&format!(
         "address add {DIRECTOR}/24 dev eth0\n\
-         address add 2001:db8::1/64 dev eth0 nodad\n\
-         address add {DIP}/24 dev {back}"
+         address add {DIRECTOR6}/64 dev eth0 nodad\n\
+         address add {DIP}/24 dev {back}\n\
+         address add {DIP6}/64 dev {back} nodad"
     ));
     // As behind LVS-NAT: what is no service's traffic is routed between the networks.
     director.sysctl("ipv4/ip_forward", "1");
+    director.sysctl("ipv6/conf/all/forwarding", "1");
 }
 
 #[track_caller]
 fn address_real(real: &Host, rip: std::net::Ipv4Addr) {
+    let rip6 = rip6(rip);
     real.ip(&format!(
         "address add {rip}/24 dev eth0\n\
+         address add {rip6}/64 dev eth0 nodad\n\
          route add default via {DIP}\n\
          rule add from 192.0.2.0/24 lookup {FROM_VIP}\n\
          route add 192.0.2.0/24 dev eth0 table {FROM_VIP}"
     ));
+    for line in [
+        format!("route add default via {DIP6}"),
+        format!("rule add from 2001:db8::/64 lookup {FROM_VIP}"),
+        format!("route add 2001:db8::/64 dev eth0 table {FROM_VIP}"),
+    ] {
+        real.sh(&format!("ip -6 {line}")).succeeds();
+    }
 }

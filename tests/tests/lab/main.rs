@@ -14,7 +14,8 @@ mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
 mod host_options; // levels, --dry-run, --persist
 mod host_orders; // xvs host in random orders, killed at random moments
-mod icmp; //       errors about a flow
+mod icmp;
+mod ipv6; //       errors about a flow
 mod ipvsadm; //  the command line of IPVS
 mod metrics; //    promtool and Prometheus
 mod million; //    flows that are written down, by the million
