@@ -380,6 +380,10 @@ impl Draft {
         let text = self.real.as_deref().unwrap_or_default();
         let Place { host, port } =
             address::place(text, protocol, names).ok_or_else(|| illegal("real server address[:port]"))?;
+        let version = id.endpoint().map(|endpoint| endpoint.address.is_ipv6());
+        if self.forward != Forward::Tun && version.is_some_and(|is_ipv6| is_ipv6 != host.is_ipv6()) {
+            return Err(Trouble::usage("Different address family is allowed only for tunneling servers"));
+        }
         Ok(RealAddress { ip: host, port: Some(port.unwrap_or(id.port())) })
     }
 

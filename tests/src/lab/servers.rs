@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd,
     sync::{
         Arc,
@@ -32,7 +32,8 @@ pub struct Server {
 impl Server {
     /// TCP: greets every connection with the host's name on a line, then echoes what comes.
     #[track_caller]
-    pub fn greeter(host: &Host, address: SocketAddrV4) -> Self {
+    pub fn greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {
+        let address = address.into();
         let listener = host.run(|| TcpListener::bind(address));
         let listener = listener.unwrap_or_else(|error| panic!("tcp {address} on {}: {error}", host.name()));
         limit_wait(&listener);

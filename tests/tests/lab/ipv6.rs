@@ -3,8 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::ErrorKind,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    io::{BufRead as _, BufReader, ErrorKind, Write as _},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -132,6 +132,57 @@ fn every_way_serves_udp_whole_and_in_fragments() {
             assert_eq!(answer.len(), "real1 ".len() + length, "{way:?}");
         }
     }
+}
+
+/// The programs of IPv6 are called by the one that is attached: they must outlive the daemon as that does.
+#[test]
+fn forwarding_goes_on_without_the_daemon_and_with_the_next_one() {
+    let (lab, mut daemon) = scene("tcp");
+    let ports = WAYS.map(|way| way.real_port);
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&ports));
+    let tracked: SocketAddr = SocketAddr::new(VIP6.into(), 7000);
+    lab.director.xvs(&format!("service add tcp {tracked} --scheduler wrr")).succeeds();
+    for rip in RIPS {
+        let real = SocketAddr::new(rip6(rip).into(), 7000);
+        lab.director.xvs(&format!("real add tcp {tracked} {real} --forward nat")).succeeds();
+    }
+    let _greeters = lab
+        .reals
+        .each_ref()
+        .map(|real| Server::greeter(real, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 7000)));
+    eventually("every real has a next hop", || {
+        let stats = lab.director.stats();
+        let mut reals = stats.services.iter().flat_map(|service| &service.reals);
+        reals
+            .find(|real| real.next_hop.split(':').count() != 6)
+            .map_or(Ok(()), |real| Err(format!("{real:?}")))
+    });
+    let connection = lab.client.run(|| TcpStream::connect_timeout(&tracked, Duration::from_secs(5))).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut reader = BufReader::new(&connection);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let listed = lab.director.xvs("connections").succeeds();
+    listed.says(&format!("[{CLIENT6}]:{}", connection.local_addr().unwrap().port()));
+    let mut echoes = |what: &str| {
+        (&connection).write_all(format!("{what}\n").as_bytes()).unwrap();
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), what);
+        for way in WAYS {
+            lab.client.sh(&format!("curl --silent --fail --max-time 5 http://{}/", way.service())).succeeds();
+        }
+    };
+    echoes("with the daemon");
+
+    daemon.kill();
+    echoes("without it");
+
+    let _next = lab.director.start_daemon();
+    echoes("with the next one");
+    lab.director.xvs("connections").succeeds().says("ESTABLISHED");
+    lab.director.xvs("ipvsadm -L -n -c").succeeds().says(&tracked.to_string());
+    lab.director.xvs("export").succeeds().says(&format!("address = \"{tracked}\""));
 }
 
 /// What a real has to say about a datagram for a port that nobody listens on reaches the client as the service's word.

@@ -204,6 +204,11 @@ fn lists_are_asked_for_in_many_ways() {
 #[case("-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type x", "illegal tunnel type specified", 2)]
 #[case("--start-daemon nobody", "illegal start-daemon parameter specified", 2)]
 #[case("-A -t 10.0.0.1:80 -6", "-6 used before -f\n", 2)]
+#[case(
+    "-a -t [2001:db8::1]:80 -r 10.0.0.2 -m",
+    "Different address family is allowed only for tunneling servers",
+    2
+)]
 #[case("-A -t [2001:db8::1]:80 -p -M 129", "illegal ipv6 netmask specified", 2)]
 fn what_is_wrong_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &str, #[case] code: u8) {
     let trouble = of(line).unwrap_err();
