@@ -7,6 +7,7 @@ mod answers; //   ICMP errors that the director makes
 mod any_bytes; // damage at random
 mod decap; //     the decapsulator of real servers
 mod devices; //   out of another device than it came by
+mod doc; //       what docs/forwarding.md shows
 mod flows; //     who gets a new connection, and that it stays there
 mod fragments; // the first decides, later ones follow
 mod icmp; //      pings, and errors about flows

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! docs/forwarding.md shows what the programs do, or the test fails. What follows a `←` there is for the reader.
+
+use lb_tests::packet::{
+    CLIENT, Got, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, version::is_six, version::socket,
+};
+use lb_userspace::control::model::{
+    Forward::{self, Dr, Nat, Tun},
+    Real,
+};
+
+const DOC: &str = include_str!("../../../docs/forwarding.md");
+
+/// The block that stands after `<!-- capture: NAME -->`, without what is for the reader.
+#[track_caller]
+fn shown(name: &str) -> Vec<String> {
+    let mark = format!("<!-- capture: {name} -->\n```text\n");
+    let (_, text) = DOC.split_once(&mark).unwrap_or_else(|| panic!("docs/forwarding.md has no {mark}"));
+    let lines = text.lines().take_while(|line| *line != "```");
+    lines.map(|line| line.split('←').next().unwrap_or_default().trim_end().to_owned()).collect()
+}
+
+#[track_caller]
+fn shows(name: &str, captured: &[(&str, &[u8])]) {
+    let mut lines = Vec::new();
+    for (way, frame) in captured {
+        lines.push((*way).to_owned());
+        lines.extend(judge::decode(frame).lines().map(|line| line.trim_end().to_owned()));
+    }
+    assert_eq!(
+        shown(name),
+        lines,
+        "docs/forwarding.md, {name} (left) against the programs:\n{}",
+        lines.join("\n")
+    );
+}
+
+fn request(method: Forward) -> Got {
+    let mut plane = TestPlane::new(&[tcp_service().real(method, RealServer::by(method, 1))]);
+    plane.run(&tcp(CLIENT, SERVICE).syn())
+}
+
+#[test]
+fn the_captures_are_what_the_programs_do() {
+    if is_six() {
+        return; // What is of IPv4 would be translated.
+    }
+    for (name, method) in [("dr", Dr), ("tun", Tun)] {
+        let got = request(method);
+        shows(name, &[("client to director", &got.sent), ("director to real", &got.frame)]);
+    }
+
+    let real = RealServer::by(Nat, 1);
+    let mut plane = TestPlane::new(&[tcp_service().real(Nat, real)]);
+    let asked = plane.run(&tcp(CLIENT, SERVICE).syn());
+    let answered = plane.run(&real.answers(tcp(real.0, CLIENT).syn_ack()));
+    let nat: [(&str, &[u8]); 4] = [
+        ("client to director", &asked.sent),
+        ("director to real", &asked.frame),
+        ("real to director", &answered.sent),
+        ("director to client", &answered.frame),
+    ];
+    shows("nat", &nat);
+
+    let service = socket(SERVICE.into());
+    let pool = tcp_service().vip(service.ip()).with(|service| {
+        service.reals.insert(RealServer::number(1).0.into(), Real::new(Tun, 1));
+    });
+    let got = TestPlane::new(&[pool]).run(&tcp(socket(CLIENT.into()), service).syn());
+    shows("tun, IPv6 within IPv4", &[("client to director", &got.sent), ("director to real", &got.frame)]);
+
+    let mut plane = TestPlane::new(&[tcp_service().real(Tun, RealServer::number(1))]);
+    let got = plane.run(&tcp(CLIENT, SERVICE).data([b'x'; 1460]));
+    shows("too big", &[("client to director", &got.sent), ("director to client", &got.frame)]);
+}
