@@ -33,6 +33,8 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// User Datagram Protocol (RFC 768).
     pub const UDP: u8 = 17;
+    /// Generic Routing Encapsulation (RFC 2784).
+    pub const GRE: u8 = 47;
     /// IPv6 in IP (RFC 2473).
     pub const IPV6: u8 = 41;
     /// Internet Control Message Protocol for IPv6 (RFC 4443).

@@ -10,16 +10,18 @@ use lb_common::{
     },
     protocol,
     reason::Reason,
+    schema::Tunnel,
     wire::{Be16, Be32, Be128},
 };
 use network_types::{
     eth::EthHdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
+    udp::UdpHdr,
 };
 
-use crate::frame::Frame;
+use crate::{frame::Frame, tables::settings};
 
-/// Strips the outer header of a packet in a packet (RFC 2003, RFC 2473), as the kernel's tunnel devices do: the kernel then
+/// Strips the outer header of a packet in a packet, by IP in IP, GRE or GUE, as the kernel's tunnel devices do: the kernel then
 /// takes the inner packet if its destination is an address of this host. Anything else stays as it is.
 #[inline(always)]
 pub fn strip(frame: &Frame) {
@@ -40,7 +42,7 @@ fn strip_ipv4(frame: &Frame) -> Result<(), Reason> {
     if version != 0x45 || fragment & Be16::new(0x3fff).0 != 0 {
         return Err(Reason::NotOurs);
     }
-    strip_header::<IPV4_LEN>(frame, protocol)
+    strip_behind::<IPV4_LEN>(frame, protocol)
 }
 
 /// An outer header of IPv6, without extensions.
@@ -51,23 +53,62 @@ fn strip_ipv6(frame: &Frame) -> Result<(), Reason> {
     if version >> 4 != 6 {
         return Err(Reason::NotOurs);
     }
-    strip_header::<IPV6_LEN>(frame, protocol)
+    strip_behind::<IPV6_LEN>(frame, protocol)
 }
 
-/// Takes the first `LENGTH` bytes off a packet, if a packet of that protocol is behind them.
+/// What is behind an outer header of `LENGTH` bytes.
 #[inline(always)]
-fn strip_header<const LENGTH: usize>(frame: &Frame, protocol: u8) -> Result<(), Reason> {
-    let macs = frame_macs(frame)?;
-    let version: u8 = load(frame, ETHERNET_LEN + LENGTH)?;
-    let (inner, header) = match (protocol, version >> 4) {
-        (protocol::IPIP, 4) => (Be32::ETHER_TYPE, IPV4_LEN),
-        (protocol::IPV6, 6) => (Be128::ETHER_TYPE, IPV6_LEN),
+fn strip_behind<const LENGTH: usize>(frame: &Frame, protocol: u8) -> Result<(), Reason> {
+    match protocol {
+        protocol::IPIP => strip_header(frame, LENGTH, Be32::ETHER_TYPE),
+        protocol::IPV6 => strip_header(frame, LENGTH, Be128::ETHER_TYPE),
+        protocol::GRE => strip_gre::<LENGTH>(frame),
+        protocol::UDP => strip_gue::<LENGTH>(frame),
+        _ => Err(Reason::NotOurs),
+    }
+}
+
+/// A GRE header without checksum, key or sequence number (RFC 2784): the only one that the director makes.
+#[inline(always)]
+fn strip_gre<const LENGTH: usize>(frame: &Frame) -> Result<(), Reason> {
+    let header: u32 = load(frame, ETHERNET_LEN + LENGTH)?;
+    let [flags, version, e0, e1] = header.to_ne_bytes();
+    if flags != 0 || version != 0 {
+        return Err(Reason::NotOurs);
+    }
+    strip_header(frame, LENGTH + Tunnel::length(Tunnel::Gre as u16), Be16(u16::from_ne_bytes([e0, e1])))
+}
+
+/// A UDP header to the port of generic UDP encapsulation, and a header of version 0 without options.
+#[inline(always)]
+fn strip_gue<const LENGTH: usize>(frame: &Frame) -> Result<(), Reason> {
+    let port: u16 = load(frame, ETHERNET_LEN + LENGTH + offset_of!(UdpHdr, dst))?;
+    let header: u32 = load(frame, ETHERNET_LEN + LENGTH + size_of::<UdpHdr>())?;
+    let inner = match header.to_ne_bytes() {
+        [0, protocol::IPIP, 0, 0] => Be32::ETHER_TYPE,
+        [0, protocol::IPV6, 0, 0] => Be128::ETHER_TYPE,
         _ => return Err(Reason::NotOurs),
     };
-    if frame.len() < ETHERNET_LEN + LENGTH + header {
+    if u64::from(Be16(port).get()) != settings().gue_port {
+        return Err(Reason::NotOurs);
+    }
+    strip_header(frame, LENGTH + Tunnel::length(Tunnel::Gue as u16), inner)
+}
+
+/// Takes the first `length` bytes off a packet, if a packet of that version is behind them.
+#[inline(always)]
+fn strip_header(frame: &Frame, length: usize, inner: Be16) -> Result<(), Reason> {
+    let macs = frame_macs(frame)?;
+    let version: u8 = load(frame, ETHERNET_LEN + length)?;
+    let header = match (inner, version >> 4) {
+        (Be32::ETHER_TYPE, 4) => IPV4_LEN,
+        (Be128::ETHER_TYPE, 6) => IPV6_LEN,
+        _ => return Err(Reason::NotOurs),
+    };
+    if frame.len() < ETHERNET_LEN + length + header {
         return Err(Reason::Truncated);
     }
-    frame.shrink::<LENGTH>()?;
+    frame.shrink(length)?;
     address_frame(frame, macs)?;
     store(frame, offset_of!(EthHdr, ether_type), inner.0)
 }

@@ -43,22 +43,22 @@ impl<'a> Frame<'a> {
         self.ctx.ingress_ifindex() as u32
     }
 
-    /// Makes room for `N` bytes before the frame.
+    /// Makes room for so many bytes before the frame.
     #[inline(always)]
-    pub fn grow<const N: usize>(&self) -> Result<(), Reason> {
+    pub fn grow(&self, bytes: usize) -> Result<(), Reason> {
         // SAFETY: the context is the one that the kernel gave; the helper checks the room.
-        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -signed(N)) } == 0 {
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -signed(bytes)) } == 0 {
             Ok(())
         } else {
             Err(Reason::NoHeadroom)
         }
     }
 
-    /// Cuts `N` bytes off the beginning of the frame.
+    /// Cuts so many bytes off the beginning of the frame.
     #[inline(always)]
-    pub fn shrink<const N: usize>(&self) -> Result<(), Reason> {
+    pub fn shrink(&self, bytes: usize) -> Result<(), Reason> {
         // SAFETY: as in `grow`; the helper checks that an Ethernet header is left.
-        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, signed(N)) } == 0 {
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, signed(bytes)) } == 0 {
             Ok(())
         } else {
             Err(Reason::Truncated)

@@ -37,7 +37,7 @@ use frame::Frame;
 use lb_common::{
     packet::{self, ICMP_LEN, Ip, Parsed, Part},
     reason::{Fate, Reason},
-    schema::{AddressUse, Program, Real, UNSET},
+    schema::{AddressUse, Program, Real, Tunnel, UNSET},
     wire::{Be32, Be128},
 };
 use tables::Version;
@@ -70,7 +70,8 @@ impl Stop {
     #[inline(always)]
     fn on_the_way_to(real: &Real, reason: Reason) -> Self {
         let outer = if real.is(Real::IPV6) { Be128::HEADER_LEN } else { Be32::HEADER_LEN };
-        Self { reason, service: real.service, mtu: real.mtu.saturating_sub(outer as u16) }
+        let growth = outer + Tunnel::length(real.tunnel);
+        Self { reason, service: real.service, mtu: real.mtu.saturating_sub(growth as u16) }
     }
 }
 
@@ -101,13 +102,12 @@ pub fn director6(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn director6_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    settle(packet::parse::<Be128>(&frame).map_err(Into::into).and_then(|parsed| {
-        if is_rare(&parsed) {
-            direct_rare(&frame, &parsed)
-        } else {
-            reply::direct(&frame, &parsed, tables::address_use(parsed.flow.destination))
-        }
-    }))
+    let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
+    settle(if is_rare(&parsed) {
+        direct_rare(&frame, &parsed)
+    } else {
+        reply::direct(&frame, &parsed, tables::address_use(parsed.flow.destination))
+    })
 }
 
 /// The way of a packet, and what the driver is told about it.
@@ -236,7 +236,8 @@ impl Functions for Be128 {
 extern "C" fn rare(ctx: *mut xdp_md) -> u32 {
     let ctx = XdpContext::new(ctx);
     let frame = Frame::new(&ctx);
-    settle(packet::parse::<Be32>(&frame).map_err(Into::into).and_then(|parsed| direct_rare(&frame, &parsed)))
+    let Ok(parsed) = packet::parse::<Be32>(&frame) else { return xdp_action::XDP_PASS };
+    settle(direct_rare(&frame, &parsed))
 }
 
 #[unsafe(no_mangle)]

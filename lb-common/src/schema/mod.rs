@@ -24,13 +24,13 @@ pub use fragment::{Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
 pub use program::Program;
-pub use real::{Method, Real};
+pub use real::{Method, Real, Tunnel};
 pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceKey, Tracking};
 pub use settings::{Settings, Timeouts};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// Entries of a block. A service's table is one block or several in a row.
 pub const BLOCK: u32 = 4096;

@@ -20,6 +20,8 @@ use crate::wire::{Be16, Be128, MacPair};
 /// | 48     | `upper`          | connections at which it takes no more, 0 = no limit           |
 /// | 52     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
 /// | 56     | `tunnel_source`  | outer source of `tun`: the director's address towards the RIP |
+/// | 72     | `tunnel`         | a [`Tunnel`]                                                  |
+/// | 74     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Real {
@@ -47,8 +49,12 @@ pub struct Real {
     pub lower: u32,
     /// Outer source address of `tun`, of the RIP's version.
     pub tunnel_source: Be128,
+    /// What is between the outer header of `tun` and the packet, a [`Tunnel`].
+    pub tunnel: u16,
+    /// The real's UDP port for [`Tunnel::Gue`].
+    pub tunnel_port: Be16,
 }
-layout!(Real, size: 72, align: 4);
+layout!(Real, size: 76, align: 4);
 
 impl Real {
     /// Another service sends by `nat` to the same address and port, so that a reply's source alone does not name the
@@ -82,6 +88,33 @@ impl Real {
     pub const fn reachable(&self) -> bool {
         let [a, b, _] = self.macs.0;
         a != 0 || b != 0
+    }
+}
+
+/// What is between the outer header of a tunnel and the packet in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u16)]
+pub enum Tunnel {
+    /// Nothing (RFC 2003, RFC 2473).
+    Ipip = 0,
+    /// A header of generic routing encapsulation, without checksum, key or sequence number (RFC 2784).
+    Gre = 1,
+    /// UDP, without a checksum, and a header of generic UDP encapsulation, version 0 (draft-ietf-intarea-gue).
+    Gue = 2,
+}
+
+impl Tunnel {
+    /// Bytes between outer header and packet for a tunnel of that number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(number: u16) -> usize {
+        const GRE: u16 = Tunnel::Gre as u16;
+        const GUE: u16 = Tunnel::Gue as u16;
+        match number {
+            GRE => 4,
+            GUE => 12,
+            _ => 0,
+        }
     }
 }
 

@@ -12,12 +12,14 @@ pub struct Settings {
     pub seed: u64,
     /// ICMP errors and TCP resets that each CPU makes in a second at most.
     pub icmp_per_second: u64,
+    /// UDP port of generic UDP encapsulation that the decapsulator of real servers listens on.
+    pub gue_port: u64,
 }
-layout!(Settings, size: 16, align: 8);
+layout!(Settings, size: 24, align: 8);
 
 impl Settings {
     /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
-    pub const DEFAULT: Self = Self { seed: 0, icmp_per_second: 1000 };
+    pub const DEFAULT: Self = Self { seed: 0, icmp_per_second: 1000, gue_port: 6080 };
 }
 
 /// Value of the one element of `TIMEOUTS`, in ticks (see [`track::tick`]). Written by the daemon.

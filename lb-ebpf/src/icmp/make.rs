@@ -62,7 +62,7 @@ fn make<A: Ip, const GROWTH: usize>(frame: &Frame, parsed: &Parsed<A>, error: Er
         sum = flow.source.add_to(flow.destination.add_to(sum)).word(u32::from_ne_bytes([l0, l1, 0, A::ICMP]));
     }
     // 2. Grow before the packet, cut after the quote.
-    frame.grow::<GROWTH>()?;
+    frame.grow(GROWTH)?;
     frame.truncate(ETHERNET_LEN + GROWTH + quote)?;
     // 3. Write once.
     let [c0, c1] = sum.checksum().to_ne_bytes();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::{
     model::{
         Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-        ServiceId, Tracking,
+        ServiceId, Tracking, Tunnel,
     },
     options::{RealOptions, ServiceOptions, seconds},
     state::Totals,
@@ -228,6 +228,9 @@ pub struct RealView {
     pub upper: u32,
     /// Connections below which it takes more again; 0 = three quarters of `upper`.
     pub lower: u32,
+    /// How packets travel to it by `tun`.
+    #[serde(default)]
+    pub tunnel: Tunnel,
     /// Whether packets can be sent to it, and if not, why.
     pub next_hop: String,
     /// Its counters.

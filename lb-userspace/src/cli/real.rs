@@ -191,7 +191,11 @@ pub fn list(services: &[ServiceView]) -> String {
                 service.id.kind().to_owned(),
                 service.id.name(),
                 real.address.to_string(),
-                real.forward.as_str().to_owned(),
+                if real.tunnel.is_ipip() {
+                    real.forward.as_str().to_owned()
+                } else {
+                    format!("{} {}", real.forward.as_str(), real.tunnel)
+                },
                 real.weight.to_string(),
                 real.active_flows.to_string(),
                 real.inactive_flows.to_string(),

@@ -19,7 +19,7 @@ pub use write::write;
 use super::{
     model::{
         Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
-        ServiceId, Tracking,
+        ServiceId, Tracking, Tunnel,
     },
     options::{RealOptions, ServiceOptions},
     validate,
@@ -143,6 +143,7 @@ struct RealSection {
     weight: Option<u32>,
     upper: Option<u32>,
     lower: Option<u32>,
+    tunnel: Option<Tunnel>,
 }
 
 impl ServiceSection {
@@ -273,8 +274,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         for real in section.real {
             let at = real.address.span().start;
             let address = real.address.get_ref().of_service(&id);
-            let RealSection { forward, weight, upper, lower, .. } = real;
-            let real = RealOptions { forward, weight, upper, lower }.new_real();
+            let RealSection { forward, weight, upper, lower, tunnel, .. } = real;
+            let real = RealOptions { forward, weight, upper, lower, tunnel }.new_real();
             validate::real(&id, &address, &real).map_err(|failure| place.refine(at, failure))?;
             if service.reals.insert(address, real).is_some() {
                 return Err(place.wrong(at, &format!("{id} has real {address} twice")));

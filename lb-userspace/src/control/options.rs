@@ -8,7 +8,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::model::{
-    Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking,
+    Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking, Tunnel,
 };
 
 /// Options of a service; what is not said stays, or is the default of a new one.
@@ -54,6 +54,9 @@ pub struct RealOptions {
     /// Connections below which it takes more again; 0 = three quarters of --upper (default: 0)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub lower: Option<u32>,
+    /// How packets travel to it by tun: ipip, gre, or gue[:PORT] (default: ipip)
+    #[arg(long, value_name = "KIND")]
+    pub tunnel: Option<Tunnel>,
 }
 
 impl ServiceOptions {
@@ -106,6 +109,9 @@ impl RealOptions {
         real.weight = self.weight.unwrap_or(real.weight);
         real.upper = self.upper.unwrap_or(real.upper);
         real.lower = self.lower.unwrap_or(real.lower);
+        // A tunnel ends with its method, unless somebody insists, who will be told.
+        let before = if real.forward == Forward::Tun { real.tunnel } else { Tunnel::Ipip };
+        real.tunnel = self.tunnel.unwrap_or(before);
     }
 
     /// A new real of which this was said.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::model::{
-    Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking,
+    Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
 };
 use crate::{
     dataplane::Limits,
@@ -158,6 +158,13 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
             real.lower, real.upper
         ))
         .hint("a real that reached --upper connections takes more when it has fewer than --lower"));
+    }
+    if real.tunnel != Tunnel::Ipip && real.forward != Forward::Tun {
+        return Err(Failure::wrong_input(format!(
+            "real {address} of {id}: {forward} has no tunnel, so it cannot be {}",
+            real.tunnel
+        ))
+        .hint("--tunnel goes with `--forward tun`"));
     }
     if let Some(endpoint) = id.endpoint() {
         same_version(id, &endpoint, address, real)?;

@@ -150,6 +150,7 @@ impl Director {
                 weight: real.weight,
                 upper: real.upper,
                 lower: real.lower,
+                tunnel: real.tunnel,
                 persistent_clients: clients.get(&number).copied().unwrap_or(0),
                 next_hop: self.next_hop(address, *real),
                 totals: own,

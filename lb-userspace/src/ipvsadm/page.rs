@@ -14,7 +14,7 @@ use crate::{
         types::{RealView, ServiceView},
     },
     control::{
-        model::{Forward, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId},
+        model::{Forward, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tunnel},
         state::Totals,
     },
 };
@@ -167,7 +167,13 @@ fn real_columns(real: &RealView, shown: &ShownReal, format: Format) -> String {
         Columns::Thresholds => format!(" {upper:<10} {lower:<10} {connections}"),
         Columns::Persistent => format!(" {weight:<9} {persistent_clients:<11} {connections}"),
         Columns::Tunnels => {
-            let tunnel = if real.forward == Forward::Tun { "ipip" } else { "n/a" };
+            // No tunnel has a checksum here.
+            let tunnel = match (real.forward, real.tunnel) {
+                (Forward::Tun, Tunnel::Ipip) => "ipip".to_owned(),
+                (Forward::Tun, Tunnel::Gre) => "gre:nocsum".to_owned(),
+                (Forward::Tun, Tunnel::Gue(port)) => format!("gue:{port}:nocsum"),
+                _ => "n/a".to_owned(),
+            };
             format!(" {method:<7} {tunnel:<13} {weight:<6} {connections}")
         }
         Columns::Plain => format!(" {method:<7} {weight:<6} {connections}"),

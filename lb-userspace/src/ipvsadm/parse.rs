@@ -18,7 +18,7 @@ use crate::{
     control::{
         model::{
             Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-            ServiceId, Tracking,
+            ServiceId, Tracking, Tunnel,
         },
         options::{RealOptions, ServiceOptions, prefix},
     },
@@ -123,6 +123,7 @@ struct Draft {
     upper: u32,
     lower: u32,
     tunnel: Option<String>,
+    tunnel_port: Option<u16>,
 }
 
 /// Understands the words of a command line, without the name of the program.
@@ -213,7 +214,9 @@ impl Draft {
             Topic::SchedulerFlags => text.clone_into(&mut self.flags),
             Topic::TunType if ["ipip", "gue", "gre"].contains(&text) => self.tunnel = Some(text.to_owned()),
             Topic::TunType => return Err(illegal("tunnel type")),
-            Topic::TunPort => drop(number(text, 1, 65535, "tunnel port")?),
+            Topic::TunPort => {
+                self.tunnel_port = u16::try_from(number(text, 1, 65535, "tunnel port")?).ok();
+            }
             Topic::SyncId => drop(number(text, 0, 255, "syncid")?),
             Topic::McastPort => drop(number(text, 1, 65535, "mcast-port")?),
             Topic::McastTtl => drop(number(text, 1, 255, "mcast-ttl")?),
@@ -334,7 +337,7 @@ impl Draft {
 
     /// `-a` and `-e` say everything that IPVS knows of a real; what is not said is its default.
     fn real_options(&self) -> Result<RealOptions, Trouble> {
-        self.tunnel()?;
+        let tunnel = self.tunnel()?;
         if self.lower > self.upper {
             return Err(Trouble::kernel("Numerical result out of range"));
         }
@@ -343,27 +346,46 @@ impl Draft {
             weight: Some(self.weight),
             upper: Some(self.upper),
             lower: Some(self.lower),
+            tunnel: Some(tunnel),
         })
     }
 
-    /// Only tunnels by IP in IP are there, which have no options.
-    fn tunnel(&self) -> Result<(), Trouble> {
-        let options = [Topic::TunPort, Topic::TunNocsum, Topic::TunCsum, Topic::TunRemcsum];
-        let option = options.into_iter().find(|topic| self.has(*topic));
+    /// The kind of the tunnel, with the options that belong to it.
+    fn tunnel(&self) -> Result<Tunnel, Trouble> {
+        let checksums = [Topic::TunCsum, Topic::TunRemcsum];
+        let options = [Topic::TunPort, Topic::TunNocsum].into_iter().chain(checksums);
+        let given: Vec<Topic> = options.filter(|topic| self.has(*topic)).collect();
         let kind = self.tunnel.as_deref();
-        match (kind, option) {
-            (None, None) => Ok(()),
-            _ if self.forward != Forward::Tun => {
+        if self.forward != Forward::Tun {
+            return if kind.is_none() && given.is_empty() {
+                Ok(Tunnel::Ipip)
+            } else {
                 Err(Trouble::usage("Tunnel options conflict with forward method"))
+            };
+        }
+        let kind = kind.unwrap_or("ipip");
+        let illegal: &[Topic] = match kind {
+            "gue" => &[],
+            "gre" => &[Topic::TunPort, Topic::TunRemcsum],
+            _ => &[Topic::TunPort, Topic::TunNocsum, Topic::TunCsum, Topic::TunRemcsum],
+        };
+        if let Some(option) = given.iter().find(|option| illegal.contains(option)) {
+            let option = option.name();
+            return Err(Trouble::usage(format!("Illegal '{option}' option with the '{kind}' tunnel type")));
+        }
+        if let Some(option) = given.iter().find(|option| checksums.contains(option)) {
+            return Err(Trouble::refused(
+                format!("tunnels have no checksum of their own: {}", option.name()),
+                "leave it off, or say --tun-nocsum: the packet inside has one",
+            ));
+        }
+        match (kind, self.tunnel_port) {
+            ("gue", Some(port)) => Ok(Tunnel::Gue(port)),
+            ("gue", None) => {
+                Err(Trouble::usage("You need to supply the 'tun-port' option for the 'gue' tunnel type"))
             }
-            (Some(kind @ ("gue" | "gre")), _) => Err(Trouble::refused(
-                format!("{kind} tunnels are not supported yet"),
-                "`-i` is IP in IP; see docs/limits.md",
-            )),
-            (_, Some(option)) => {
-                Err(Trouble::usage(format!("Illegal '{}' option with the 'ipip' tunnel type", option.name())))
-            }
-            (Some(_), None) => Ok(()),
+            ("gre", _) => Ok(Tunnel::Gre),
+            _ => Ok(Tunnel::Ipip),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
         ipvs::Shown,
         types::{RealView, ServiceView},
     },
-    control::model::{Forward, Persistence, Protocol, ServiceId},
+    control::model::{Forward, Persistence, Protocol, ServiceId, Tunnel},
 };
 
 /// A line for each service and each real.
@@ -64,10 +64,14 @@ fn service_options(service: &ServiceView) -> String {
 
 fn real_options(real: &RealView) -> String {
     let RealView { weight, upper, lower, .. } = real;
-    let (method, tunnel) = match real.forward {
-        Forward::Nat => ("-m", ""),
-        Forward::Tun => ("-i", " --tun-type ipip"),
-        Forward::Dr | Forward::Local => ("-g", ""),
+    let (method, tunnel) = match (real.forward, real.tunnel) {
+        (Forward::Nat, _) => ("-m", String::new()),
+        (Forward::Tun, Tunnel::Ipip) => ("-i", " --tun-type ipip".to_owned()),
+        (Forward::Tun, Tunnel::Gre) => ("-i", " --tun-type gre --tun-nocsum".to_owned()),
+        (Forward::Tun, Tunnel::Gue(port)) => {
+            ("-i", format!(" --tun-type gue --tun-port {port} --tun-nocsum"))
+        }
+        (Forward::Dr | Forward::Local, _) => ("-g", String::new()),
     };
     let mut line = format!(" {method} -w {weight}{tunnel}");
     for (option, threshold) in [("-x", upper), ("-y", lower)] {

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddrV4;
 
-use lb_tests::lab::{Lab, Method, Stage, VIP, eventually};
+use lb_tests::lab::{Lab, Method, RIPS, Stage, VIP, eventually};
 
 const PORT: u16 = 80;
 
@@ -18,6 +18,46 @@ fn every_method_works_in_generic_mode() {
     for method in Method::ALL {
         stage.lab.client.requests(method.service(), 30).is_complete(30);
     }
+}
+
+#[test]
+fn every_kind_of_tunnel_serves() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let ports = [8101, 8102, 8103];
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&ports));
+    let big = lab.big_file("big", 5);
+    for (port, tunnel) in ports.into_iter().zip(["ipip", "gre", "gue:6080"]) {
+        let service = SocketAddrV4::new(VIP, port);
+        lab.director.xvs(&format!("service add tcp {service}")).succeeds();
+        for rip in RIPS {
+            let real = SocketAddrV4::new(rip, port);
+            let line = format!("real add tcp {service} {real} --forward tun --tunnel {tunnel}");
+            lab.director.xvs(&line).succeeds();
+        }
+        lab.director.wait_for_next_hops();
+        lab.client.requests(service, 30).is_complete(30);
+
+        let curl = "curl --silent --show-error --fail --max-time 30";
+        lab.client
+            .sh(&format!("{curl} --upload-file {} http://{service}/upload/{port}", big.display()))
+            .succeeds();
+        let stored = lab.reals.iter().map(|real| real.uploaded(&port.to_string())).find(|path| path.exists());
+        let stored = stored.expect("a real has the file");
+        lab.client.sh(&format!("cmp {} {}", big.display(), stored.display())).succeeds();
+    }
+    lab.director.xvs("real list").succeeds().says("tun gue:6080");
+    let listed = lab.director.xvs("ipvsadm -L -n --tun-info").succeeds();
+    listed.says("gre:nocsum").says("gue:6080:nocsum");
+    let saved = lab.director.xvs("ipvsadm -S -n").succeeds();
+    saved.says("--tun-type gue --tun-port 6080 --tun-nocsum");
+    lab.director.xvs("export").succeeds().says("tunnel = \"gue:6080\"");
+
+    let service = SocketAddrV4::new(VIP, ports[1]);
+    let real = SocketAddrV4::new(RIPS[0], ports[1]);
+    lab.director.xvs(&format!("real edit tcp {service} {real} --forward dr --tunnel gre")).fails(2);
+    lab.director.xvs(&format!("real edit tcp {service} {real} --forward dr")).succeeds();
+    lab.client.requests(service, 30).is_complete(30);
 }
 
 #[test]

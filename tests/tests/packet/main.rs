@@ -19,5 +19,6 @@ mod requests; //  from a client to a real, by each method
 mod scene; //     services that many tests use
 mod schedulers; // who gets a new connection, by each rule
 mod truncated; // shorter than it says, at every length
+mod tunnels; //   GRE and GUE
 mod untouched; // what is none of ours
 mod verify; //    what the verifier makes of the programs

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod id; //    what names services and reals
+mod tunnel;
 mod words; // schedulers, flags, tracking, methods, removal policies
 
 use std::{
@@ -14,6 +15,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use id::{Endpoint, GroupId, Protocol, RealAddress, ServiceId};
+pub use tunnel::Tunnel;
 pub use words::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
 
 /// The largest weight, as IPVS has it.
@@ -32,13 +34,16 @@ pub struct Real {
     /// Connections below which it takes more again; 0 = three quarters of `upper`.
     #[serde(default)]
     pub lower: u32,
+    /// How packets travel to it by `tun`.
+    #[serde(default, skip_serializing_if = "Tunnel::is_ipip")]
+    pub tunnel: Tunnel,
 }
 
 impl Real {
     /// A real without thresholds.
     #[must_use]
     pub const fn new(forward: Forward, weight: u32) -> Self {
-        Self { forward, weight, upper: 0, lower: 0 }
+        Self { forward, weight, upper: 0, lower: 0, tunnel: Tunnel::Ipip }
     }
 }
 
@@ -162,6 +167,9 @@ impl Real {
         }
         if self.lower > 0 {
             words.push(format!("lower {}", self.lower));
+        }
+        if self.tunnel != Tunnel::Ipip {
+            words.push(format!("tunnel {}", self.tunnel));
         }
         words.join(", ")
     }

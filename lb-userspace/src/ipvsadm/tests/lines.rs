@@ -109,23 +109,23 @@ mod erased {
 #[case::remove("-D -t www:http", "remove tcp 10.0.0.9:80")]
 #[case::real(
     "-a -t 10.0.0.1:80 -r 10.0.0.2",
-    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:dr,lower:0,upper:0,weight:1}"
+    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:dr,lower:0,tunnel:ipip,upper:0,weight:1}"
 )]
 #[case::real_for_nat(
     "-a -t 10.0.0.1:80 -r 10.0.0.2:8080 -m -w 5 -x 9 -y 3",
-    "add 10.0.0.2:8080 to tcp 10.0.0.1:80 {forward:nat,lower:3,upper:9,weight:5}"
+    "add 10.0.0.2:8080 to tcp 10.0.0.1:80 {forward:nat,lower:3,tunnel:ipip,upper:9,weight:5}"
 )]
 #[case::direct_routing_keeps_the_port(
     "-a -t 10.0.0.1:80 -r 10.0.0.2:8080 -i --tun-type ipip",
-    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:tun,lower:0,upper:0,weight:1}"
+    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:tun,lower:0,tunnel:ipip,upper:0,weight:1}"
 )]
 #[case::real_of_a_group(
     "-a -f 7 -r 10.0.0.2:80 -g",
-    "add 10.0.0.2:0 to group 7 {forward:dr,lower:0,upper:0,weight:1}"
+    "add 10.0.0.2:0 to group 7 {forward:dr,lower:0,tunnel:ipip,upper:0,weight:1}"
 )]
 #[case::edit_says_everything_of_a_real(
     "-e -t 10.0.0.1:80 -r 10.0.0.2:80 -w 0",
-    "edit 10.0.0.2:80 of tcp 10.0.0.1:80 {forward:dr,lower:0,upper:0,weight:0}"
+    "edit 10.0.0.2:80 of tcp 10.0.0.1:80 {forward:dr,lower:0,tunnel:ipip,upper:0,weight:0}"
 )]
 #[case::real_before_its_service("-d -r 10.0.0.2 -t 10.0.0.1:80", "remove 10.0.0.2:80 from tcp 10.0.0.1:80")]
 #[case::clear("--clear", "clear")]
@@ -201,6 +201,16 @@ fn lists_are_asked_for_in_many_ways() {
     "Illegal 'tun-port' option with the 'ipip' tunnel type",
     2
 )]
+#[case(
+    "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue",
+    "You need to supply the 'tun-port' option for the 'gue' tunnel type",
+    2
+)]
+#[case(
+    "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gre --tun-port 9",
+    "Illegal 'tun-port' option with the 'gre' tunnel type",
+    2
+)]
 #[case("-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type x", "illegal tunnel type specified", 2)]
 #[case("--start-daemon nobody", "illegal start-daemon parameter specified", 2)]
 #[case("-A -t 10.0.0.1:80 -6", "-6 used before -f\n", 2)]
@@ -218,8 +228,8 @@ fn what_is_wrong_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &s
 #[rstest]
 #[case("-A --sctp-service 10.0.0.1:80", "error: SCTP is not supported yet")]
 #[case(
-    "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue --tun-port 6080",
-    "error: gue tunnels are not supported yet"
+    "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue --tun-port 6080 --tun-csum",
+    "error: tunnels have no checksum of their own: tun-csum"
 )]
 #[case("-A -t 10.0.0.1:80 -p --pe sip", "error: there are no persistence engines")]
 #[case(

@@ -9,7 +9,9 @@ use crate::{
         types::{Connection, RealView, ServiceView},
     },
     control::{
-        model::{Forward, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tracking},
+        model::{
+            Forward, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tracking, Tunnel,
+        },
         options::ServiceOptions,
         state::Totals,
     },
@@ -38,6 +40,7 @@ fn real(address: &str, forward: Forward, weight: u32) -> RealView {
         weight,
         upper: 0,
         lower: 0,
+        tunnel: Tunnel::Ipip,
         next_hop: String::new(),
         totals: Totals::default(),
         active_flows: 0,
