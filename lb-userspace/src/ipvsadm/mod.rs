@@ -19,6 +19,7 @@ mod sort; //        the order of lists
 #[cfg(test)]
 mod tests;
 mod trouble; //     what went wrong, in ipvsadm's words
+mod tunnel; //      --tun-type
 mod values; //      of options
 
 use std::{ffi::OsStr, path::Path};

@@ -11,6 +11,7 @@ use super::{
     names::Names,
     page::Format,
     trouble::Trouble,
+    tunnel,
     values::{illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
 use crate::{
@@ -352,41 +353,7 @@ impl Draft {
 
     /// The kind of the tunnel, with the options that belong to it.
     fn tunnel(&self) -> Result<Tunnel, Trouble> {
-        let checksums = [Topic::TunCsum, Topic::TunRemcsum];
-        let options = [Topic::TunPort, Topic::TunNocsum].into_iter().chain(checksums);
-        let given: Vec<Topic> = options.filter(|topic| self.has(*topic)).collect();
-        let kind = self.tunnel.as_deref();
-        if self.forward != Forward::Tun {
-            return if kind.is_none() && given.is_empty() {
-                Ok(Tunnel::Ipip)
-            } else {
-                Err(Trouble::usage("Tunnel options conflict with forward method"))
-            };
-        }
-        let kind = kind.unwrap_or("ipip");
-        let illegal: &[Topic] = match kind {
-            "gue" => &[],
-            "gre" => &[Topic::TunPort, Topic::TunRemcsum],
-            _ => &[Topic::TunPort, Topic::TunNocsum, Topic::TunCsum, Topic::TunRemcsum],
-        };
-        if let Some(option) = given.iter().find(|option| illegal.contains(option)) {
-            let option = option.name();
-            return Err(Trouble::usage(format!("Illegal '{option}' option with the '{kind}' tunnel type")));
-        }
-        if let Some(option) = given.iter().find(|option| checksums.contains(option)) {
-            return Err(Trouble::refused(
-                format!("tunnels have no checksum of their own: {}", option.name()),
-                "leave it off, or say --tun-nocsum: the packet inside has one",
-            ));
-        }
-        match (kind, self.tunnel_port) {
-            ("gue", Some(port)) => Ok(Tunnel::Gue(port)),
-            ("gue", None) => {
-                Err(Trouble::usage("You need to supply the 'tun-port' option for the 'gue' tunnel type"))
-            }
-            ("gre", _) => Ok(Tunnel::Gre),
-            _ => Ok(Tunnel::Ipip),
-        }
+        tunnel::read(self.forward, self.tunnel.as_deref(), self.tunnel_port, |topic| self.has(topic))
     }
 
     /// Whether the service is one of IPv6.

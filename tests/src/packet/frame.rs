@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a frame says. Tests change the words; lengths and checksums follow when it is written out.
+//!
+//! It is long because it is the vocabulary of all packet tests, a few lines a word.
 
 use std::{
     net::{IpAddr, SocketAddr},

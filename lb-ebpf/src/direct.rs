@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The way of a packet.
+
+use aya_ebpf::bindings::xdp_action;
+use lb_common::{
+    packet::{self, Ip, Parsed, Part},
+    reason::{Fate, Reason},
+};
+
+use crate::{
+    fragment,
+    frame::Frame,
+    functions::Functions,
+    icmp, request,
+    stop::{Stop, settle},
+    tables::{self, Version},
+};
+
+/// The way of a packet, and what the driver is told about it.
+#[inline(always)]
+pub fn direct<A: Functions>(frame: &Frame) -> u32 {
+    // The kernel takes no unicast packet from a broadcast frame, and neither do we (RFC 1122, section 3.3.6).
+    if packet::is_group_frame(frame) != Ok(false) {
+        return xdp_action::XDP_PASS;
+    }
+    let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
+    if is_rare(&parsed) {
+        return A::rare(frame);
+    }
+    let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
+    match request::service(&parsed.flow) {
+        Ok(service) => match request::direct(frame, parsed, &service) {
+            Err(stop) if stop.reason.fate() == Fate::Answered => {
+                tables::count_reason(stop.service, stop.reason);
+                A::answer(frame, parsed, stop)
+            }
+            directed => settle(directed),
+        },
+        Err(used) => A::reply(frame, parsed, used),
+    }
+}
+
+/// Whether a packet is not of TCP or UDP, or has no ports.
+#[inline(always)]
+pub fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
+    !matches!(parsed.part, Part::Whole | Part::First) || parsed.flow.protocol == u32::from(A::ICMP)
+}
+
+/// The way of such a packet. It is never answered.
+#[inline(always)]
+pub fn direct_rare<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+    match parsed.part {
+        Part::Truncated => Err(request::unreadable(parsed, Reason::Truncated).into()),
+        Part::Hidden => Err(request::unreadable(parsed, Reason::ExtensionHeader).into()),
+        Part::Later => fragment::later(frame, parsed),
+        Part::Whole | Part::First => icmp::direct(frame, parsed),
+    }
+}

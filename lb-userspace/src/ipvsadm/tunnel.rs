@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `--tun-type` and the options that go with it.
+#![forbid(unsafe_code)]
+
+use super::{legal::Topic, trouble::Trouble};
+use crate::control::model::{Forward, Tunnel};
+
+/// The kind of the tunnel of a real with that method. `has` says which options were given.
+///
+/// # Errors
+/// Options that do not go together, in ipvsadm's words, and a refusal of checksums.
+pub fn read(
+    forward: Forward,
+    kind: Option<&str>,
+    port: Option<u16>,
+    has: impl Fn(Topic) -> bool,
+) -> Result<Tunnel, Trouble> {
+    let checksums = [Topic::TunCsum, Topic::TunRemcsum];
+    let options = [Topic::TunPort, Topic::TunNocsum].into_iter().chain(checksums);
+    let given: Vec<Topic> = options.filter(|topic| has(*topic)).collect();
+    if forward != Forward::Tun {
+        return if kind.is_none() && given.is_empty() {
+            Ok(Tunnel::Ipip)
+        } else {
+            Err(Trouble::usage("Tunnel options conflict with forward method"))
+        };
+    }
+    let kind = kind.unwrap_or("ipip");
+    let illegal: &[Topic] = match kind {
+        "gue" => &[],
+        "gre" => &[Topic::TunPort, Topic::TunRemcsum],
+        _ => &[Topic::TunPort, Topic::TunNocsum, Topic::TunCsum, Topic::TunRemcsum],
+    };
+    if let Some(option) = given.iter().find(|option| illegal.contains(option)) {
+        let option = option.name();
+        return Err(Trouble::usage(format!("Illegal '{option}' option with the '{kind}' tunnel type")));
+    }
+    if let Some(option) = given.iter().find(|option| checksums.contains(option)) {
+        return Err(Trouble::refused(
+            format!("tunnels have no checksum of their own: {}", option.name()),
+            "leave it off, or say --tun-nocsum: the packet inside has one",
+        ));
+    }
+    match (kind, port) {
+        ("gue", Some(port)) => Ok(Tunnel::Gue(port)),
+        ("gue", None) => {
+            Err(Trouble::usage("You need to supply the 'tun-port' option for the 'gue' tunnel type"))
+        }
+        ("gre", _) => Ok(Tunnel::Gre),
+        _ => Ok(Tunnel::Ipip),
+    }
+}
