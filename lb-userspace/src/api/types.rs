@@ -157,10 +157,16 @@ pub struct Status {
     pub reals: usize,
     /// How long silent flows live.
     pub timeouts: TimeoutView,
-    /// How many flows are tracked.
+    /// How many flows of IPv4 are tracked.
     pub flows: u64,
-    /// How many flows fit.
+    /// How many fit.
     pub max_flows: u32,
+    /// How many flows of IPv6 are tracked.
+    #[serde(default)]
+    pub flows6: u64,
+    /// How many fit.
+    #[serde(default)]
+    pub max_flows6: u32,
     /// Seconds that the last sweep over all flows took; 0 before the first one.
     pub sweep_seconds: f64,
     /// What is wrong, a line each.

@@ -56,6 +56,7 @@ pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
             ("VIPs added", if vips.is_empty() { "none".to_owned() } else { vips.join(", ") }),
             ("services", format!("{} with {} reals", status.services, status.reals)),
             ("flows", format!("{} of {}", status.flows, status.max_flows)),
+            ("flows of IPv6", format!("{} of {}", status.flows6, status.max_flows6)),
         ] {
             // Writing to a string cannot fail.
             let _ = writeln!(page, "{name:<12}{value}");

@@ -18,22 +18,38 @@ pub struct FlowCount {
     pub inactive: u64,
 }
 
+/// How many flows are tracked.
+#[derive(Clone, Debug, Default)]
+pub struct FlowCounts {
+    /// By the real's id.
+    pub by_real: HashMap<u32, FlowCount>,
+    /// All of IPv4.
+    pub flows: u64,
+    /// All of IPv6, which have a table of their own.
+    pub flows6: u64,
+}
+
 impl Director {
     /// Counts the flows of each real.
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub(super) fn count_flows(&mut self) -> Result<HashMap<u32, FlowCount>, Failure> {
+    pub(super) fn count_flows(&mut self) -> Result<FlowCounts, Failure> {
         let (now, timeouts) = (clock::tick(), self.timeouts);
-        let mut counts: HashMap<u32, FlowCount> = HashMap::new();
+        let mut counts = FlowCounts::default();
         self.plane
             .tables()
-            .for_each_flow(|_, flow| {
+            .for_each_flow(|key, flow| {
                 let state = FlowState::from_number(flow.state);
                 if track::is_over(state, flow.seen, now, 0, &timeouts) {
                     return;
                 }
-                let count = counts.entry(flow.real).or_default();
+                if key.narrowed().is_some() {
+                    counts.flows += 1;
+                } else {
+                    counts.flows6 += 1;
+                }
+                let count = counts.by_real.entry(flow.real).or_default();
                 if state.is_active() {
                     count.active += 1;
                 } else {

@@ -69,6 +69,7 @@ impl Director {
                 }
             }
         }
+        let counts = self.count_flows()?;
         Ok(Facts {
             subjects,
             endpoints,
@@ -76,8 +77,10 @@ impl Director {
             addresses: self.netlink.addresses().await?,
             attached: self.interfaces.clone(),
             generic_wanted: self.mode == Mode::Generic,
-            flows: self.count_flows()?.values().map(|count| count.active + count.inactive).sum(),
+            flows: counts.flows,
             max_flows: self.limits.flows,
+            flows6: counts.flows6,
+            max_flows6: self.limits.flows6,
         })
     }
 }

@@ -48,8 +48,7 @@ impl Director {
             }
             interfaces.push(InterfaceStatus { name: name.clone(), mode });
         }
-        let flows =
-            self.count_flows().map_or(0, |counts| counts.values().map(|c| c.active + c.inactive).sum());
+        let counts = self.count_flows().unwrap_or_default();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             schema: SCHEMA_VERSION,
@@ -62,8 +61,10 @@ impl Director {
             services: self.state.desired.services.len(),
             reals: self.state.desired.services.values().map(|service| service.reals.len()).sum(),
             timeouts: self.timeout_view(),
-            flows,
+            flows: counts.flows,
             max_flows: self.limits.flows,
+            flows6: counts.flows6,
+            max_flows6: self.limits.flows6,
             sweep_seconds: self.last_sweep.as_secs_f64(),
             problems,
         }
@@ -86,7 +87,7 @@ impl Director {
     /// # Errors
     /// If a map cannot be read.
     pub fn stats(&mut self) -> Result<Stats, Failure> {
-        let (flows, clients) = (self.count_flows()?, self.count_clients()?);
+        let (flows, clients) = (self.count_flows()?.by_real, self.count_clients()?);
         let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
         self.add_reasons(UNSET, &mut reasons)?;
         for (name, packets) in &self.state.gone {

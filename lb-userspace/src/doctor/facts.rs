@@ -87,10 +87,14 @@ pub struct Facts {
     pub attached: BTreeMap<u32, String>,
     /// Whether the operator asked for generic mode.
     pub generic_wanted: bool,
-    /// Tracked flows.
+    /// Tracked flows of IPv4.
     pub flows: u64,
     /// How many fit.
     pub max_flows: u32,
+    /// Tracked flows of IPv6.
+    pub flows6: u64,
+    /// How many fit.
+    pub max_flows6: u32,
 }
 
 impl Facts {

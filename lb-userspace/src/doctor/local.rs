@@ -11,7 +11,8 @@ use super::{Facts, Finding, Severity};
 use crate::control::model::Protocol;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::from_iter(full(facts.flows, facts.max_flows));
+    let mut findings = Vec::from_iter(full("max-flows", facts.flows, facts.max_flows));
+    findings.extend(full("max-flows6", facts.flows6, facts.max_flows6));
     // Of the thread: a namespace belongs to threads.
     let sockets = fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
     for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.protocol == Protocol::Tcp) {
@@ -37,15 +38,15 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 /// A table of 90 % is about to forget flows that live.
-fn full(flows: u64, max: u32) -> Option<Finding> {
+fn full(option: &str, flows: u64, max: u32) -> Option<Finding> {
     let full = flows >= u64::from(max) / 10 * 9 && max > 0;
     full.then(|| {
         Finding::new(
             "flow-table",
             Severity::Warning,
-            format!("{flows} of {max} flows are in the table: the oldest are forgotten to make room"),
+            format!("{flows} of {max} flows that fit ({option}) are in the table: the oldest are forgotten to make room"),
             format!(
-                "set max-flows to {} in the config's [director], then `xvs detach` and start again",
+                "set {option} to {} in the config's [director], then `xvs detach` and start again",
                 u64::from(max) * 4
             ),
         )
@@ -68,8 +69,8 @@ mod tests {
 
     #[test]
     fn a_table_is_full_from_nine_tenths() {
-        assert!(full(899, 1000).is_none());
-        assert_eq!(full(900, 1000).map(|finding| finding.check), Some("flow-table".to_owned()));
+        assert!(full("max-flows", 899, 1000).is_none());
+        assert_eq!(full("max-flows", 900, 1000).map(|finding| finding.check), Some("flow-table".to_owned()));
     }
 
     #[cfg(target_endian = "little")]

@@ -221,8 +221,10 @@ impl Collector for Source {
             ("xvs_packets", "Packets of services by what became of them, see docs/reasons.md"),
             reasons,
         )?;
-        gauge(e, ("xvs_flows", "Tracked flows"), number(status.flows))?;
-        gauge(e, ("xvs_flows_max", "Tracked flows that fit"), i64::from(status.max_flows))?;
+        gauge(e, ("xvs_flows", "Tracked flows of IPv4"), number(status.flows))?;
+        gauge(e, ("xvs_flows_max", "Tracked flows of IPv4 that fit"), i64::from(status.max_flows))?;
+        gauge(e, ("xvs_flows6", "Tracked flows of IPv6"), number(status.flows6))?;
+        gauge(e, ("xvs_flows6_max", "Tracked flows of IPv6 that fit"), i64::from(status.max_flows6))?;
         let help = "Seconds that the last sweep over all tracked flows took";
         let sweep = ConstGauge::new(status.sweep_seconds);
         let metric = e.encode_descriptor("xvs_sweep_seconds", help, None, sweep.metric_type())?;

@@ -175,6 +175,10 @@ fn forwarding_goes_on_without_the_daemon_and_with_the_next_one() {
     };
     echoes("with the daemon");
 
+    let status = lab.director.xvs("--output json status").succeeds().json();
+    assert_eq!((status["flows"].as_u64(), status["flows6"].as_u64()), (Some(0), Some(1)), "{status}");
+    assert!(lab.director.metrics().contains("xvs_flows6 1\n"));
+
     daemon.kill();
     echoes("without it");
 
