@@ -14,7 +14,7 @@ use super::{Imported, ipvsadm::mark};
 use crate::{
     api::types::Change,
     control::{
-        model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking},
+        model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking, Tunnel},
         options::{RealOptions, ServiceOptions, prefix},
     },
     ipvsadm::is_vip,
@@ -172,7 +172,7 @@ impl Draft {
                 let scheduler = name.parse().map_err(Wrong::Service)?;
                 self.options.scheduler = Some(scheduler);
             }
-            ["lb_kind" | "lvs_method", method, ..] => self.real.forward = Some(forward(&words, method)?),
+            ["lb_kind" | "lvs_method", method, ..] => forward(&words, method, &mut self.real)?,
             ["protocol", name] => {
                 self.protocol = name.to_ascii_lowercase().parse().map_err(Wrong::Service)?;
             }
@@ -209,17 +209,28 @@ impl Draft {
     }
 }
 
-fn forward(words: &[&str], method: &str) -> Result<Forward, Wrong> {
+/// Reads `METHOD [type ipip | type gre [nocsum] | type gue port N [nocsum]]`.
+fn forward(words: &[&str], method: &str, options: &mut RealOptions) -> Result<(), Wrong> {
     let forward = match method.to_ascii_uppercase().as_str() {
         "DR" => Forward::Dr,
         "NAT" => Forward::Nat,
         "TUN" => Forward::Tun,
         _ => return Err(Wrong::Service(format!("{method} is none of NAT, DR, TUN"))),
     };
-    match words[2..] {
-        [] | ["type", "ipip"] => Ok(forward),
-        _ => Err(Wrong::Service("only IP in IP tunnels are there yet".to_owned())),
-    }
+    let tunnel = match words[2..] {
+        [] => None,
+        ["type", "ipip"] => Some(Tunnel::Ipip),
+        ["type", "gre"] | ["type", "gre", "nocsum"] => Some(Tunnel::Gre),
+        ["type", "gue", "port", port] | ["type", "gue", "port", port, "nocsum"] => {
+            Some(format!("gue:{port}").parse().map_err(Wrong::Service)?)
+        }
+        [.., "csum" | "remcsum"] => {
+            return Err(Wrong::Service("tunnels have no checksum of their own".to_owned()));
+        }
+        _ => return Err(Wrong::Service(format!("{} is no kind of tunnel", words[2..].join(" ")))),
+    };
+    (options.forward, options.tunnel) = (Some(forward), tunnel);
+    Ok(())
 }
 
 fn number(text: &str) -> Result<u32, Wrong> {
@@ -251,9 +262,7 @@ fn real_server(
             ["weight", value] => number(value).map(|value| options.weight = Some(value)),
             ["uthreshold", value] => number(value).map(|value| options.upper = Some(value)),
             ["lthreshold", value] => number(value).map(|value| options.lower = Some(value)),
-            ["lvs_method" | "lb_kind", method, ..] => {
-                forward(&words, method).map(|forward| options.forward = Some(forward))
-            }
+            ["lvs_method" | "lb_kind", method, ..] => forward(&words, method, &mut options),
             _ => Err(Wrong::Line(of_a_check(words.first().copied().unwrap_or_default()))),
         };
         match taken {
@@ -272,7 +281,7 @@ fn real_server(
         let mut real = RealAddress { port: Some(address.port.unwrap_or(service.port())), ..address };
         let mut options = options;
         if is_vip(service, &real) {
-            options.forward = Some(Forward::Local);
+            (options.forward, options.tunnel) = (Some(Forward::Local), None);
         }
         if options.forward != Some(Forward::Nat) && real.port != Some(service.port()) {
             // As IPVS: what is not rewritten goes to the port that the client sent to.

@@ -105,6 +105,32 @@ fn virtual_servers_become_services() {
 }
 
 #[test]
+fn kinds_of_tunnels_are_carried_over_and_their_checksums_are_not() {
+    let of_kind = |kind: &str| {
+        let imported = of(&format!(
+            "virtual_server 192.0.2.1 80 {{\nlvs_method {kind}\nreal_server 10.0.0.2 80 {{\n}}\n}}\n"
+        ));
+        let reals = imported.desired.services.values().flat_map(|service| service.reals.values());
+        (reals.map(crate::control::model::Real::describe).collect::<Vec<_>>(), imported.left.len())
+    };
+    assert_eq!(of_kind("TUN"), (vec!["forward tun, weight 1".to_owned()], 0));
+    assert_eq!(of_kind("TUN type ipip"), (vec!["forward tun, weight 1".to_owned()], 0));
+    assert_eq!(of_kind("TUN type gre"), (vec!["forward tun, weight 1, tunnel gre".to_owned()], 0));
+    let gue = (vec!["forward tun, weight 1, tunnel gue:6080".to_owned()], 0);
+    assert_eq!(of_kind("TUN type gue port 6080 nocsum"), gue);
+    for kind in [
+        "TUN type gre csum",
+        "TUN type gue port 6080 remcsum",
+        "TUN type gue",
+        "TUN type vxlan",
+        "NAT type gre",
+    ] {
+        let (reals, left) = of_kind(kind);
+        assert!(reals.is_empty() && left > 0, "{kind}: {reals:?}");
+    }
+}
+
+#[test]
 fn a_range_of_ipv6_ends_in_its_last_part() {
     let imported = of("virtual_server_group G {\n2001:db8::9-b 80\n}\nvirtual_server group G {\n}\n");
     let shown: Vec<String> = imported.desired.services.keys().map(ToString::to_string).collect();
