@@ -124,7 +124,7 @@ impl Tunnel {
 pub enum Method {
     /// Direct routing: only the MAC addresses change.
     Dr = 0,
-    /// Tunnelling: IP in IP.
+    /// Tunnelling: a packet in a packet, see [`Tunnel`].
     Tun = 1,
     /// Masquerading: the destination becomes the real's, and replies come back through the director.
     Nat = 2,

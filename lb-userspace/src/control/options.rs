@@ -27,7 +27,7 @@ pub struct ServiceOptions {
     /// Send a client to the same real until that long after its last new connection; 0s ends it
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub persistent: Option<u32>,
-    /// Clients that agree in so many leading bits are one, as 24 or 255.255.255.0 (default: 32)
+    /// Clients that agree in so many leading bits are one, as 24, 255.255.255.0 or, in IPv6, 64 (default: all of them)
     #[arg(long, value_name = "PREFIX", value_parser = prefix)]
     pub netmask: Option<u8>,
     /// Schedule each datagram of UDP by itself

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The XDP decapsulator of a real server without an ipip device: attached by a pinned link, so that it outlives us.
+//! The XDP decapsulator of a real server without a tunnel device of its kernel: attached by a pinned link, so that it outlives us.
 
 use std::{
     fs, io,

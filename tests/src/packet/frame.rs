@@ -14,7 +14,7 @@ use etherparse::{
 };
 
 use super::{
-    header::Header,
+    header::{Ends, Header},
     net::{CLIENT_LINK, Link},
     version,
 };
@@ -424,18 +424,12 @@ impl Frame {
 
     /// The datagram, of which a fragment is a part.
     fn datagram(&self) -> Vec<u8> {
-        let (from, to) = (self.ip.source(), self.ip.destination());
         match &self.body {
             Body::Tcp(header, data) => {
                 let mut header = header.clone();
-                header.checksum = match (from, to) {
-                    (IpAddr::V4(from), IpAddr::V4(to)) => {
-                        header.calc_checksum_ipv4_raw(from.octets(), to.octets(), data)
-                    }
-                    (IpAddr::V6(from), IpAddr::V6(to)) => {
-                        header.calc_checksum_ipv6_raw(from.octets(), to.octets(), data)
-                    }
-                    _ => unreachable!("a header is of one version"),
+                header.checksum = match self.ip.ends() {
+                    Ends::V4(from, to) => header.calc_checksum_ipv4_raw(from, to, data),
+                    Ends::V6(from, to) => header.calc_checksum_ipv6_raw(from, to, data),
                 }
                 .expect("it fits");
                 [&header.to_bytes()[..], data].concat()
@@ -444,23 +438,18 @@ impl Frame {
                 let mut header =
                     UdpHeader::without_ipv4_checksum(*source, *destination, data.len()).expect("it fits");
                 if *checksum {
-                    header.checksum = match (from, to) {
-                        (IpAddr::V4(from), IpAddr::V4(to)) => {
-                            header.calc_checksum_ipv4_raw(from.octets(), to.octets(), data)
-                        }
-                        (IpAddr::V6(from), IpAddr::V6(to)) => {
-                            header.calc_checksum_ipv6_raw(from.octets(), to.octets(), data)
-                        }
-                        _ => unreachable!("a header is of one version"),
+                    header.checksum = match self.ip.ends() {
+                        Ends::V4(from, to) => header.calc_checksum_ipv4_raw(from, to, data),
+                        Ends::V6(from, to) => header.calc_checksum_ipv6_raw(from, to, data),
                     }
                     .expect("it fits");
                 }
                 [&header.to_bytes()[..], data].concat()
             }
-            Body::Icmp(kind, data) => message(kind, from, to, data),
+            Body::Icmp(kind, data) => message(kind, self.ip.ends(), data),
             Body::Error(kind, about, quoted) => {
                 let packet = about.packet();
-                message(kind, from, to, &packet[..packet.len().min(*quoted)])
+                message(kind, self.ip.ends(), &packet[..packet.len().min(*quoted)])
             }
             Body::Tunnel(inner) => inner.packet(),
             Body::Raw(data) => data.clone(),
@@ -468,15 +457,15 @@ impl Frame {
     }
 }
 
-fn message(kind: &Message, from: IpAddr, to: IpAddr, data: &[u8]) -> Vec<u8> {
-    match (kind, from, to) {
-        (Message::V4(kind), ..) => {
+fn message(kind: &Message, ends: Ends, data: &[u8]) -> Vec<u8> {
+    match (kind, ends) {
+        (Message::V4(kind), _) => {
             [&Icmpv4Header::with_checksum(kind.clone(), data).to_bytes()[..], data].concat()
         }
-        (Message::V6(kind), IpAddr::V6(from), IpAddr::V6(to)) => {
-            let header = Icmpv6Header::with_checksum(*kind, from.octets(), to.octets(), data);
+        (Message::V6(kind), Ends::V6(from, to)) => {
+            let header = Icmpv6Header::with_checksum(*kind, from, to, data);
             [&header.expect("it fits").to_bytes()[..], data].concat()
         }
-        (Message::V6(_), ..) => panic!("an ICMPv6 message from {from} to {to}"),
+        (Message::V6(_), Ends::V4(..)) => panic!("an ICMPv6 message in IPv4"),
     }
 }

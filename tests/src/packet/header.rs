@@ -24,6 +24,15 @@ pub enum Header {
     },
 }
 
+/// The addresses that checksums cover, source first.
+#[derive(Clone, Copy, Debug)]
+pub enum Ends {
+    /// IPv4.
+    V4([u8; 4], [u8; 4]),
+    /// IPv6.
+    V6([u8; 16], [u8; 16]),
+}
+
 /// A fragment header (RFC 8200, section 4.5).
 const FRAGMENT: u8 = 44;
 
@@ -66,6 +75,14 @@ impl Header {
         match self {
             Self::V4(header) => Ipv4Addr::from(header.destination).into(),
             Self::V6 { fixed, .. } => Ipv6Addr::from(fixed.destination).into(),
+        }
+    }
+
+    /// Both addresses.
+    pub const fn ends(&self) -> Ends {
+        match self {
+            Self::V4(header) => Ends::V4(header.source, header.destination),
+            Self::V6 { fixed, .. } => Ends::V6(fixed.source, fixed.destination),
         }
     }
 

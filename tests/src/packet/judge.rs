@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
+use super::header::Ends;
 use etherparse::{
     EtherType, Ethernet2Header, Icmpv4Header, Icmpv6Header, IpNumber, Ipv4Header, Ipv6Extensions,
     Ipv6FragmentHeader, Ipv6Header, TcpHeader, UdpHeader,
@@ -138,13 +139,6 @@ fn ipv6(layers: &mut Vec<Layer>, packet: &[u8]) {
     if !padding.is_empty() {
         layers.push(plain(format!("padding {} bytes", padding.len())));
     }
-}
-
-/// The addresses that checksums cover.
-#[derive(Clone, Copy)]
-enum Ends {
-    V4([u8; 4], [u8; 4]),
-    V6([u8; 16], [u8; 16]),
 }
 
 fn transport(layers: &mut Vec<Layer>, ends: Ends, protocol: IpNumber, body: &[u8], whole: bool) {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use lb_tests::lab::{CLIENT6, Director, Lab, Method, Process, RIPS, Server, VIP, VIP6, eventually, rip6};
+use lb_tests::lab::{CLIENT6, Director, Lab, Method, Process, RIPS, Server, VIP, VIP6, rip6};
 
 /// A service of the scene: how clients and reals are reached.
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +56,7 @@ fn scene(protocol: &str) -> (Lab, Process) {
     for way in WAYS {
         way.serve(&lab.director, protocol);
     }
-    eventually("every real has a next hop", || {
-        let stats = lab.director.stats();
-        let mut reals = stats.services.iter().flat_map(|service| &service.reals);
-        reals
-            .find(|real| real.next_hop.split(':').count() != 6)
-            .map_or(Ok(()), |real| Err(format!("{real:?}")))
-    });
+    lab.director.wait_for_next_hops();
     (lab, daemon)
 }
 
@@ -150,13 +144,7 @@ fn forwarding_goes_on_without_the_daemon_and_with_the_next_one() {
         .reals
         .each_ref()
         .map(|real| Server::greeter(real, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 7000)));
-    eventually("every real has a next hop", || {
-        let stats = lab.director.stats();
-        let mut reals = stats.services.iter().flat_map(|service| &service.reals);
-        reals
-            .find(|real| real.next_hop.split(':').count() != 6)
-            .map_or(Ok(()), |real| Err(format!("{real:?}")))
-    });
+    lab.director.wait_for_next_hops();
     let connection = lab.client.run(|| TcpStream::connect_timeout(&tracked, Duration::from_secs(5))).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut reader = BufReader::new(&connection);
