@@ -39,4 +39,6 @@ pub mod protocol {
     pub const IPV6: u8 = 41;
     /// Internet Control Message Protocol for IPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
+    /// Stream Control Transmission Protocol (RFC 9260).
+    pub const SCTP: u8 = 132;
 }

@@ -54,7 +54,8 @@ pub const fn milliseconds_of_ticks(ticks: u32) -> u64 {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum State {
-    /// UDP: there is nothing but silence to tell the end.
+    /// UDP: there is nothing but silence to tell the end. The other states are those of TCP, and of SCTP by what its chunks
+    /// say in the flags of TCP.
     Udp = 0,
     /// The client sent a SYN and nothing since.
     SynReceived = 1,
@@ -99,7 +100,7 @@ impl State {
     #[inline(always)]
     #[must_use]
     pub const fn first(protocol: u8, tcp_flags: u8) -> Self {
-        if protocol != protocol::TCP {
+        if !is_connection(protocol) {
             return Self::Udp;
         }
         // A flow whose beginning was not seen (its director died, its entry was evicted) is taken as it comes.
@@ -158,10 +159,12 @@ impl State {
 #[inline(always)]
 #[must_use]
 pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
-    match protocol {
-        protocol::TCP if timeouts.tcp > timeouts.tcp_fin => timeouts.tcp,
-        protocol::TCP => timeouts.tcp_fin,
-        _ => timeouts.udp,
+    if !is_connection(protocol) {
+        timeouts.udp
+    } else if timeouts.tcp > timeouts.tcp_fin {
+        timeouts.tcp
+    } else {
+        timeouts.tcp_fin
     }
 }
 
@@ -175,12 +178,19 @@ pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, timeouts:
     reused || age(seen, now) > state.timeout(timeouts)
 }
 
+/// Whether a flow of that protocol is a connection, which begins and ends by packets that say so.
+#[inline(always)]
+#[must_use]
+pub const fn is_connection(protocol: u8) -> bool {
+    protocol == protocol::TCP || protocol == protocol::SCTP
+}
+
 /// Whether a packet of an unknown flow may begin one. `rotating` says that the scheduler cannot tell the
 /// real from the packet, so that TCP must begin with a SYN (as IPVS has it, `sloppy_tcp` off). RST begins none.
 #[inline(always)]
 #[must_use]
 pub const fn begins(protocol: u8, tcp_flags: u8, rotating: bool) -> bool {
-    if protocol != protocol::TCP {
+    if !is_connection(protocol) {
         return true;
     }
     if tcp_flags & flags::RST != 0 {
@@ -246,6 +256,8 @@ mod tests {
 
     #[rstest]
     #[case(protocol::UDP, 0, true, true)]
+    #[case(protocol::SCTP, SYN, true, true)]
+    #[case(protocol::SCTP, ACK, true, false)]
     #[case(protocol::TCP, SYN, true, true)]
     #[case(protocol::TCP, ACK, true, false)]
     #[case(protocol::TCP, SYN | ACK, true, false)]

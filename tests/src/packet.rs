@@ -34,4 +34,4 @@ pub use frame::{Frame, error, icmp, ping, raw, tcp, tunnel, udp};
 pub use got::{Action, Got};
 pub use net::{CLIENT, DIP, PORT, ROUTER, RealServer, SERVICE, VIP, client_receives};
 pub use plane::TestPlane;
-pub use pool::{Pool, tcp_service, udp_service};
+pub use pool::{Pool, sctp_service, tcp_service, udp_service};

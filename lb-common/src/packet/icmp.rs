@@ -21,12 +21,12 @@ pub struct IcmpError<A> {
 /// header, which is what RFC 792 promises.
 ///
 /// # Errors
-/// [`Reason::IcmpUnknownFlow`] if the quote is no TCP or UDP packet with its ports in it.
+/// [`Reason::IcmpUnknownFlow`] if the quote is no TCP, UDP or SCTP packet with its ports in it.
 #[inline(always)]
 pub fn quoted<A: Ip>(packet: &impl Packet, outer: &Parsed<A>) -> Result<IcmpError<A>, Reason> {
     let l3 = outer.l4() + ICMP_LEN;
     let ip = A::start(packet, l3).map_err(|_| Reason::IcmpUnknownFlow)?;
-    let known = matches!(ip.protocol, protocol::TCP | protocol::UDP);
+    let known = matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
     let enough = ETHERNET_LEN + outer.length as usize >= ip.l4 + size_of::<UdpHdr>();
     if !known || !enough || !matches!(ip.part, Part::Whole | Part::First) {
         return Err(Reason::IcmpUnknownFlow);

@@ -101,7 +101,7 @@ impl Ip for Be128 {
         let [l0, l1, next, _] = second.to_ne_bytes();
         let first = l3 + IPV6_LEN;
         let chain = match next {
-            protocol::TCP | protocol::UDP | protocol::ICMPV6 => Chain::none(next),
+            protocol::TCP | protocol::UDP | protocol::ICMPV6 | protocol::SCTP => Chain::none(next),
             _ => packet.extensions(next, first),
         };
         Ok(Start {

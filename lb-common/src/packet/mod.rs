@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Taking a frame apart: Ethernet, IPv4 with options or IPv6 with extensions, and the ports of TCP and UDP.
+//! Taking a frame apart: Ethernet, IPv4 with options or IPv6 with extensions, and the ports of TCP, UDP and SCTP.
 //!
 //! [`parse`] is total: whatever the bytes are, it returns a [`Parsed`] or a [`Reason`], and reads nothing
 //! outside the frame. It runs in the kernel over an `XdpContext` and in tests over bytes.
@@ -10,6 +10,7 @@ mod icmp;
 mod ip;
 mod ipv4;
 mod ipv6;
+mod sctp;
 
 pub use access::{Packet, Word, load, store};
 pub use header::{
@@ -54,7 +55,7 @@ pub struct Parsed<A> {
     pub id: u32,
     /// Which part of its datagram it is.
     pub part: Part,
-    /// TCP flags, 0 for anything else.
+    /// TCP flags; what SCTP says in their stead; 0 for anything else.
     pub tcp_flags: u8,
 }
 
@@ -71,7 +72,7 @@ impl<A> Parsed<A> {
 /// Parses a frame of that version of IP up to the ports.
 ///
 /// # Errors
-/// [`Reason::NotOurs`] if the packet is not TCP, UDP or ICMP, or is too mangled to say whose it is.
+/// [`Reason::NotOurs`] if the packet is not TCP, UDP, SCTP or ICMP, or is too mangled to say whose it is.
 #[inline(always)]
 pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
     let ip = A::start(packet, ETHERNET_LEN).map_err(|_| Reason::NotOurs)?;
@@ -79,6 +80,7 @@ pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
         (_, Part::Truncated | Part::Hidden) => 0,
         (protocol, Part::Later) if A::ICMP == protocol::ICMPV6 || is_ours::<A>(protocol) => 0,
         (protocol::TCP, _) => size_of::<TcpHeader>(),
+        (protocol::SCTP, _) => sctp::HEADER_LEN,
         (protocol, _) if is_ours::<A>(protocol) => size_of::<UdpHdr>(),
         _ => return Err(Reason::NotOurs),
     };
@@ -98,6 +100,8 @@ pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
         (parsed.flow.source_port, parsed.flow.destination_port) = ports(packet, ip.l4)?;
         if ip.protocol == protocol::TCP {
             parsed.tcp_flags = load(packet, ip.l4 + core::mem::offset_of!(TcpHeader, flags))?;
+        } else if ip.protocol == protocol::SCTP {
+            parsed.tcp_flags = sctp::flags(packet, ip.l4, ETHERNET_LEN + length);
         }
     }
     Ok(parsed)
@@ -106,10 +110,13 @@ pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
 /// Whether packets of that protocol are looked at.
 #[inline(always)]
 fn is_ours<A: Ip>(protocol: u8) -> bool {
-    protocol == protocol::TCP || protocol == protocol::UDP || protocol == A::ICMP
+    protocol == protocol::TCP
+        || protocol == protocol::UDP
+        || protocol == A::ICMP
+        || protocol == protocol::SCTP
 }
 
-/// The ports of TCP and UDP: the first word of their headers.
+/// The ports of TCP, UDP and SCTP: the first word of their headers.
 #[inline(always)]
 fn ports(packet: &impl Packet, l4: usize) -> Result<(Be16, Be16), Reason> {
     let both: u32 = load(packet, l4)?;

@@ -70,7 +70,7 @@ pub fn translate<A: Ip>(
 }
 
 /// The port and the checksum of TCP or UDP, which covers the addresses too (the pseudo-header), as that of ICMP does in
-/// IPv6.
+/// IPv6. That of SCTP covers no address, and its ports never change.
 #[inline(always)]
 fn translate_transport<A: Ip>(
     frame: &Frame,
@@ -84,6 +84,9 @@ fn translate_transport<A: Ip>(
             let at = parsed.l4() + offset_of!(Icmpv4Hdr, check);
             store(frame, at, change.apply(load(frame, at)?))?;
         }
+        return Ok(());
+    }
+    if parsed.flow.protocol == u32::from(protocol::SCTP) {
         return Ok(());
     }
     if port != Be16::ZERO {

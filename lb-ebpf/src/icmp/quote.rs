@@ -17,7 +17,7 @@ use crate::{forward::nat::End, frame::Frame};
 /// Gives one end of the quoted packet another address and, unless it is 0, another port.
 ///
 /// The checksum of ICMP covers the quote, so every change counts there too. The quoted transport checksum
-/// is kept right where the quote reaches that far: always for UDP, often for TCP.
+/// is kept right where the quote reaches that far: always for UDP, often for TCP. That of SCTP covers no address.
 #[inline(always)]
 pub fn translate<A: Ip>(
     frame: &Frame,
@@ -50,9 +50,11 @@ pub fn translate<A: Ip>(
     }
 
     let tcp = quote.flow.protocol == u32::from(protocol::TCP);
+    let sctp = quote.flow.protocol == u32::from(protocol::SCTP);
     let at = quote.l4 + offset_of_checksum(if tcp { protocol::TCP } else { protocol::UDP });
     // The frame may be longer than the packet: padding is no checksum.
-    if at + 2 <= ETHERNET_LEN + outer.length as usize
+    if !sctp
+        && at + 2 <= ETHERNET_LEN + outer.length as usize
         && let Ok(old) = load::<u16>(frame, at)
     {
         let new = if tcp { transport.apply(old) } else { transport.apply_udp(old) };

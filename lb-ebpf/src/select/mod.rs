@@ -140,7 +140,7 @@ fn tracked<A: Version>(
         persistence::remember(service, &parsed.flow, id, now);
     }
     // In a moved slot an old flow is written down when it speaks: it did not begin now.
-    if slot.is_none() || protocol != protocol::TCP || parsed.tcp_flags & flags::SYN != 0 {
+    if slot.is_none() || !track::is_connection(protocol) || parsed.tcp_flags & flags::SYN != 0 {
         tables::count_flow(id);
     }
     Ok((id, real))
@@ -169,8 +169,8 @@ fn living<A>(
         return Ok(None);
     }
     if real.is(Real::LEAVING) {
-        // UDP moves at once: nothing would ever tell its sender (kubernetes #76664).
-        if parsed.flow.protocol as u8 == protocol::UDP || opens(parsed) {
+        // UDP moves at once: nothing would ever tell its sender (kubernetes #76664). So does SCTP, which the new real tells.
+        if parsed.flow.protocol as u8 != protocol::TCP || opens(parsed) {
             return Ok(None);
         }
         if real.is(Real::RESET) {
@@ -195,8 +195,8 @@ fn choose<A: Version>(
         if id == UNSET {
             return Err(Reason::NoReal);
         }
-        // UDP does not follow its slot's old real when that was removed.
-        let moves = protocol == protocol::UDP && tables::real(id).is_some_and(|real| real.is(Real::LEAVING));
+        // Only TCP follows its slot's old real when that was removed.
+        let moves = protocol != protocol::TCP && tables::real(id).is_some_and(|real| real.is(Real::LEAVING));
         return Ok((if moves { slot.now() } else { id }, record));
     }
     if !begins && !Scheduler::hashes(service.scheduler) {

@@ -120,7 +120,7 @@ mod tests {
 
     #[rstest]
     #[case::half("tcp 10.0.0.1:80 udp", "'udp' is half a pair")]
-    #[case::protocol("icmp 10.0.0.1:80", "'icmp' is none of tcp, udp")]
+    #[case::protocol("icmp 10.0.0.1:80", "'icmp' is none of tcp, udp, sctp")]
     #[case::no_port("tcp 10.0.0.1", "'10.0.0.1' is not an address with a port")]
     fn anything_else_is_named(#[case] line: &str, #[case] message: &str) {
         assert_eq!(of(line).unwrap_err().message, message);

@@ -172,7 +172,7 @@ fn source_key(rip: Be128, real: &SocketAddr, endpoint: &Endpoint) -> SourceKey {
 
 /// The protocol whose flows live longest: that of all flows but for groups of both.
 pub(super) fn longest_lived(endpoints: &[Endpoint]) -> u8 {
-    let tcp = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Tcp);
+    let tcp = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.protocol != Protocol::Udp);
     if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }
 }
 

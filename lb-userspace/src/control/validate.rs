@@ -58,6 +58,7 @@ fn groups(desired: &Desired) -> Result<(), Failure> {
         for (address, real) in &service.reals {
             for member in members {
                 same_version(&ServiceId::Group { group: *group }, member, address, real)?;
+                same_port(&ServiceId::Group { group: *group }, member, address, real)?;
             }
             if let Some(vip) = members.iter().find(|member| member.address.ip() == address.ip())
                 && real.forward != Forward::Local
@@ -168,6 +169,7 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
     }
     if let Some(endpoint) = id.endpoint() {
         same_version(id, &endpoint, address, real)?;
+        same_port(id, &endpoint, address, real)?;
     }
     let is_vip = id.endpoint().is_some_and(|endpoint| endpoint.address.ip() == address.ip());
     if real.forward != Forward::Local && is_vip {
@@ -194,6 +196,20 @@ fn same_version(
     .hint(
         "use `--forward tun`, whose outer header may be of the other version, or another address of the real",
     ))
+}
+
+/// The checksum of SCTP covers the ports with all the rest of the packet, so that no port can be changed without a look at
+/// all of it.
+fn same_port(id: &ServiceId, endpoint: &Endpoint, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
+    let changes = real.forward == Forward::Nat && ![0, endpoint.address.port()].contains(&address.port());
+    if endpoint.protocol != Protocol::Sctp || !changes {
+        return Ok(());
+    }
+    Err(Failure::wrong_input(format!(
+        "real {address} of {id}: the checksum of SCTP covers the ports, so {} cannot change them",
+        real.forward
+    ))
+    .hint(format!("let the real serve at port {} too, and leave the port off", endpoint.address.port())))
 }
 
 fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
@@ -250,6 +266,14 @@ mod tests {
         #[case] weight: u32,
     ) {
         check(vip, rip, forward, weight).unwrap();
+    }
+
+    #[test]
+    fn no_port_of_sctp_changes() {
+        let id = ServiceId::new(Protocol::Sctp, "10.0.0.100:80".parse().unwrap());
+        let check = |rip: &str| real(&id, &rip.parse().unwrap(), &Real::new(Forward::Nat, 1));
+        check("10.0.0.2:80").unwrap();
+        assert!(check("10.0.0.2:81").unwrap_err().message.contains("covers the ports"));
     }
 
     #[rstest]

@@ -50,5 +50,5 @@ Options
   -c, --connection       the connections; of groups too
       --exact            every digit
 
-Refused: SCTP, checksums of gue and gre tunnels, persistence engines, daemons that synchronize connections.
+Refused: checksums of gue and gre tunnels, persistence engines, daemons that synchronize connections.
 ";

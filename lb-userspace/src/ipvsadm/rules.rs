@@ -29,6 +29,7 @@ pub fn save(services: Vec<Shown>, format: Format, names: &dyn Names) -> String {
                 let option = match endpoint.protocol {
                     Protocol::Tcp => "-t",
                     Protocol::Udp => "-u",
+                    Protocol::Sctp => "--sctp-service",
                 };
                 format!("{option} {}", page::address(endpoint.address, protocol, format, names))
             }

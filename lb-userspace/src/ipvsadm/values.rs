@@ -21,14 +21,12 @@ pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId,
     let protocol = match option {
         "tcp-service" => Protocol::Tcp,
         "udp-service" => Protocol::Udp,
-        "fwmark-service" => {
+        "sctp-service" => Protocol::Sctp,
+        _ => {
             return match text.trim_start().parse::<i64>().map(u32::try_from) {
                 Ok(Ok(group)) if group > 0 => Ok(ServiceId::Group { group }),
                 _ => Err(Trouble::usage(format!("invalid fwmark value `{text}' specified"))),
             };
-        }
-        _ => {
-            return Err(Trouble::refused("SCTP is not supported yet", "TCP and UDP are; see docs/limits.md"));
         }
     };
     let Place { host, port } = address::place(text, Some(protocol), names)

@@ -34,6 +34,11 @@ pub fn udp_service() -> Pool {
     Pool::new(Protocol::Udp)
 }
 
+/// An SCTP service at the VIP and the usual port, without reals.
+pub fn sctp_service() -> Pool {
+    Pool::new(Protocol::Sctp)
+}
+
 impl Pool {
     fn new(protocol: Protocol) -> Self {
         let id = Endpoint { protocol, address: SocketAddrV4::new(VIP, PORT).into() };

@@ -137,7 +137,7 @@ fn what_goes_wrong_is_said_as_scripts_expect() {
         ("-a -t 192.0.2.100:80 -r 224.0.0.1", REFUSED_BY_THE_KERNEL, "Invalid operation."),
         ("-A -t 192.0.2.100:82 -s best", REFUSED_BY_THE_KERNEL, "Scheduler or persistence engine not found"),
         ("-A -t 192.0.2.100", NOT_UNDERSTOOD, "Zero port specified for non-persistent service"),
-        ("-A --sctp-service 192.0.2.100:80", NOT_UNDERSTOOD, "error: SCTP is not supported yet"),
+        ("-D --sctp-service 192.0.2.100:80", REFUSED_BY_THE_KERNEL, "No such service"),
         ("-L --colour", REFUSED_BY_THE_KERNEL, "--colour: unknown option"),
     ] {
         let outcome = sh(director, &format!("ipvsadm {line}; echo ended with $?")).succeeds();

@@ -18,6 +18,7 @@ mod replies; //   a nat real's packets on their way back
 mod requests; //  from a client to a real, by each method
 mod scene; //     services that many tests use
 mod schedulers; // who gets a new connection, by each rule
+mod sctp; //      where no port changes
 mod truncated; // shorter than it says, at every length
 mod tunnels; //   GRE and GUE
 mod untouched; // what is none of ours

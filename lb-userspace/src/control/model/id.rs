@@ -21,6 +21,8 @@ pub enum Protocol {
     Tcp,
     /// User Datagram Protocol
     Udp,
+    /// Stream Control Transmission Protocol
+    Sctp,
 }
 
 impl Protocol {
@@ -30,6 +32,7 @@ impl Protocol {
         match self {
             Self::Tcp => protocol::TCP,
             Self::Udp => protocol::UDP,
+            Self::Sctp => protocol::SCTP,
         }
     }
 
@@ -39,6 +42,7 @@ impl Protocol {
         match number {
             protocol::TCP => Some(Self::Tcp),
             protocol::UDP => Some(Self::Udp),
+            protocol::SCTP => Some(Self::Sctp),
             _ => None,
         }
     }
@@ -49,6 +53,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Sctp => "sctp",
         }
     }
 }
@@ -60,7 +65,8 @@ impl FromStr for Protocol {
         match text {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
-            _ => Err(format!("'{text}' is none of tcp, udp")),
+            "sctp" => Ok(Self::Sctp),
+            _ => Err(format!("'{text}' is none of tcp, udp, sctp")),
         }
     }
 }
@@ -74,7 +80,7 @@ impl fmt::Display for Protocol {
 /// What clients talk to: protocol, VIP and port (0 = every port).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Endpoint {
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub protocol: Protocol,
     /// VIP and port.
     pub address: SocketAddr,
@@ -249,7 +255,7 @@ mod tests {
             let json = serde_json::to_string(&id).unwrap();
             assert_eq!(serde_json::from_str::<ServiceId>(&json).unwrap(), id, "{json}");
         }
-        for (kind, name) in [("group", "0"), ("group", "x"), ("sctp", "10.0.0.1:1"), ("tcp", "10.0.0.1")] {
+        for (kind, name) in [("group", "0"), ("group", "x"), ("dccp", "10.0.0.1:1"), ("tcp", "10.0.0.1")] {
             assert!(ServiceId::parse(kind, name).is_err(), "{kind} {name}");
         }
     }

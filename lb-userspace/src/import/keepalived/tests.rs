@@ -146,7 +146,7 @@ fn what_has_no_counterpart_is_listed_with_its_line() {
 #[test]
 fn entries_of_a_group_are_listed_when_its_server_is_not_carried_over() {
     let imported =
-        of("virtual_server_group G {\n192.0.2.1 80\n}\nvirtual_server group G {\nprotocol SCTP\n}\n");
+        of("virtual_server_group G {\n192.0.2.1 80\n}\nvirtual_server group G {\nprotocol DCCP\n}\n");
     assert!(left(&imported).contains(&(2, "192.0.2.1 80".to_owned())), "{:?}", imported.left);
 }
 
@@ -178,7 +178,7 @@ fn broken_files_are_listed_too() {
         ("virtual_server 192.0.2.1 80 {\nlb_algo \"rr\n}\n", "quote"),
         ("virtual_server $VIP 80 {\n}\n", "$VIP"),
         ("virtual_server group NONE {\n}\n", "no virtual_server_group"),
-        ("virtual_server 192.0.2.1 80 {\n protocol SCTP\n}\n", "tcp, udp"),
+        ("virtual_server 192.0.2.1 80 {\n protocol DCCP\n}\n", "tcp, udp"),
         ("virtual_server 192.0.2.1 80 {\n lb_algo best\n}\n", "'best'"),
     ] {
         let imported = of(text);

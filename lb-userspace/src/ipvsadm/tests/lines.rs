@@ -226,7 +226,6 @@ fn what_is_wrong_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &s
 }
 
 #[rstest]
-#[case("-A --sctp-service 10.0.0.1:80", "error: SCTP is not supported yet")]
 #[case(
     "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue --tun-port 6080 --tun-csum",
     "error: tunnels have no checksum of their own: tun-csum"

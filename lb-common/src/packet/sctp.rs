@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! SCTP (RFC 9260), as far as the data plane must know it.
+
+use super::access::{Packet, load};
+use crate::track::flags;
+
+/// Bytes of the common header: ports, verification tag, checksum. The checksum covers the ports and no address.
+pub const HEADER_LEN: usize = 12;
+
+/// Types of chunks (RFC 9260, section 3.2).
+mod chunk {
+    pub const INIT: u8 = 1;
+    pub const ABORT: u8 = 6;
+    pub const SHUTDOWN: u8 = 7;
+    pub const SHUTDOWN_ACK: u8 = 8;
+    pub const SHUTDOWN_COMPLETE: u8 = 14;
+}
+
+/// What a packet means for its association, in the flags of TCP, by the type of its first chunk: INIT opens, as a SYN;
+/// ABORT and the last of a shutdown end, as an RST; the rest of a shutdown is a FIN; anything else goes on. IPVS looks at
+/// the first chunk too (`set_sctp_state` in `ip_vs_proto_sctp.c`).
+///
+/// `end` is where the packet ends in the frame.
+#[inline(always)]
+pub fn flags(packet: &impl Packet, l4: usize, end: usize) -> u8 {
+    if l4 + HEADER_LEN >= end {
+        return flags::ACK;
+    }
+    match load(packet, l4 + HEADER_LEN) {
+        Ok(chunk::INIT) => flags::SYN,
+        Ok(chunk::ABORT | chunk::SHUTDOWN_COMPLETE) => flags::RST,
+        Ok(chunk::SHUTDOWN | chunk::SHUTDOWN_ACK) => flags::FIN | flags::ACK,
+        _ => flags::ACK,
+    }
+}
