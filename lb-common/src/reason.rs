@@ -30,6 +30,13 @@ macro_rules! reasons {
             /// Every reason, in the order of its number.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
+            /// The reason of that number, if there is one.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
+
             /// The name in metrics, the CLI and docs/reasons.md.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
@@ -91,6 +98,8 @@ reasons! {
     RealRemoved = 19, "real_removed", Answered;
     /// An IPv6 packet whose ports are behind an extension header that xvs cannot read.
     ExtensionHeader = 20, "extension_header", Passed;
+    /// No port of the director was free for a new flow by `fnat`; the client is told "port unreachable".
+    PortsExhausted = 21, "ports_exhausted", Answered;
 }
 
 impl Reason {

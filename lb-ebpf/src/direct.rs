@@ -13,7 +13,7 @@ use crate::{
     functions::Functions,
     icmp, request,
     stop::{Stop, settle},
-    tables::{self, Version},
+    tables,
 };
 
 /// The way of a packet, and what the driver is told about it.
@@ -48,7 +48,7 @@ pub fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
 
 /// The way of such a packet. It is never answered.
 #[inline(always)]
-pub fn direct_rare<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+pub fn direct_rare<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
     match parsed.part {
         Part::Truncated => Err(request::unreadable(parsed, Reason::Truncated).into()),
         Part::Hidden => Err(request::unreadable(parsed, Reason::ExtensionHeader).into()),

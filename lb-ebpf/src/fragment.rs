@@ -5,7 +5,7 @@ use lb_common::{
     packet::{Ip, Parsed},
     protocol,
     reason::Reason,
-    schema::{AddressUse, FlowKey, Fragment, FragmentKey, WayBack},
+    schema::{AddressUse, Dip, FlowKey, Fragment, FragmentKey, WayBack},
     track,
     wire::MacPair,
 };
@@ -13,7 +13,9 @@ use lb_common::{
 use crate::{
     Stop, forward,
     frame::Frame,
+    functions::Functions,
     reply,
+    select::Chosen,
     tables::{self, Version},
 };
 
@@ -30,9 +32,16 @@ fn key<A: Ip>(parsed: &Parsed<A>) -> FragmentKey<A> {
 
 /// Records where the later fragments of a client's datagram go.
 #[inline(always)]
-pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32) {
-    let fragment =
-        Fragment { real, seen: tables::now(), vip: A::default(), ifindex: 0, to_client: MacPair::ZERO };
+pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32, dip: Dip) {
+    let fragment = Fragment {
+        real,
+        seen: tables::now(),
+        vip: A::default(),
+        ifindex: 0,
+        to_client: MacPair::ZERO,
+        client: A::default(),
+        dip,
+    };
     tables::remember_fragment(&key(parsed), &fragment);
 }
 
@@ -40,20 +49,29 @@ pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32) {
 #[inline(always)]
 pub fn remember_reply<A: Version>(parsed: &Parsed<A>, way: &reply::Way<A>) {
     let WayBack { ifindex, to_client } = way.back();
-    let fragment = Fragment { real: way.real, seen: tables::now(), vip: way.vip, ifindex, to_client };
+    let fragment = Fragment {
+        real: way.real,
+        seen: tables::now(),
+        vip: way.vip,
+        ifindex,
+        to_client,
+        client: way.client,
+        dip: Dip::NONE,
+    };
     tables::remember_fragment(&key(parsed), &fragment);
 }
 
 /// Sends a later fragment where its first one went.
 #[inline(always)]
-pub fn later<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+pub fn later<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
     if let Some(fragment) = tables::fragment(&key(parsed))
         && track::age(fragment.seen, tables::now()) <= LIFETIME
         && let Some(real) = tables::real(fragment.real)
     {
         let stop = |reason| Stop::on_the_way_to(real, reason);
         return if fragment.vip == A::default() {
-            forward::send(frame, parsed, fragment.real, real).map_err(stop)
+            let chosen = Chosen { id: fragment.real, real, dip: fragment.dip };
+            forward::send(frame, parsed, &chosen).map_err(stop)
         } else {
             reply::send(frame, parsed, &reply::Way::of_fragment(&fragment)).map_err(stop)
         };

@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What is not done in the program that begins, for want of stack.
+//! What is not done in the program that begins, for want of stack, and for the verifier's sake.
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     programs::XdpContext,
 };
 use lb_common::{
-    packet::{self, ICMP_LEN, Ip as _, Parsed},
+    packet::{self, ICMP_LEN, IcmpError, Ip as _, Parsed},
     reason::Reason,
-    schema::{AddressUse, Program},
-    wire::{Be32, Be128},
+    schema::{AddressUse, Dip, Flow, FlowKey, Program, Service},
+    wire::{Be16, Be32, Be128},
 };
 
 use crate::{
     direct::direct_rare,
+    forward::{
+        fnat,
+        nat::{Change, End},
+    },
+    fragment,
     frame::Frame,
-    icmp, reply, reset,
+    icmp::{self, quote},
+    reply, reset,
+    select::{self, Picked, Slot},
     stop::{Stop, settle},
     tables::{self, Version},
 };
@@ -34,11 +41,264 @@ pub trait Functions: Version {
     /// [`reply::direct`], with what the packet's destination is used for.
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32;
 
+    /// [`select::pick`].
+    fn pick(parsed: &Parsed<Self>, service: &Service, slot: Slot) -> Result<Picked, Reason>;
+
+    /// [`select::begin`].
+    fn begin(frame: &Frame, parsed: &Parsed<Self>, known: Option<&Flow>, picked: Picked, dip: Dip);
+
+    /// [`select::renew`]. What cannot be written down is not.
+    fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow, hashed: bool);
+
+    /// [`select::learn_way_back`], for the real with that id.
+    fn learn_way_back(frame: &Frame, parsed: &Parsed<Self>, id: u32);
+
+    /// [`select::remember_reply`], for the real with that id.
+    fn remember_reply(parsed: &Parsed<Self>, id: u32);
+
+    /// [`select::remember_client`].
+    fn remember_client(parsed: &Parsed<Self>, service: &Service, id: u32);
+
+    /// [`select::lease`].
+    fn lease(request: &FlowKey<Self>, id: u32, old: Dip, old_real: u32) -> Dip;
+
+    /// [`fragment::remember_request`].
+    fn remember_fragment(parsed: &Parsed<Self>, real: u32, dip: Dip);
+
+    /// [`quote::translate`].
+    fn quoted_end(
+        frame: &Frame,
+        outer: &Parsed<Self>,
+        quote: &IcmpError<Self>,
+        change: &Change<Self>,
+    ) -> Result<(), Reason>;
+
+    /// [`fnat::other_end`].
+    fn other_end(frame: &Frame, parsed: &Parsed<Self>, change: Change<Self>) -> Result<(), Reason>;
+
     /// Answers a packet that was stopped.
     fn answer(frame: &Frame, parsed: &Parsed<Self>, stop: Stop) -> u32;
 }
 
-impl Functions for Be32 {
+/// The functions of a version by their names in the object, and what differs between the versions.
+macro_rules! functions {
+    (
+        $address:ty:
+        $pick:ident $begin:ident $renew:ident $learn_way_back:ident $remember_reply:ident $remember_client:ident
+        $lease:ident $remember_fragment:ident $quoted_end:ident
+        $other_end:ident $answer:ident;
+        $($own:tt)*
+    ) => {
+        impl Functions for $address {
+            $($own)*
+
+            #[inline(always)]
+            fn pick(parsed: &Parsed<Self>, service: &Service, slot: Slot) -> Result<Picked, Reason> {
+                Picked::unpacked($pick(parsed, service, slot.packed()))
+            }
+
+            #[inline(always)]
+            fn begin(frame: &Frame, parsed: &Parsed<Self>, known: Option<&Flow>, picked: Picked, dip: Dip) {
+                let known = known.map_or(core::ptr::null(), core::ptr::from_ref);
+                $begin(frame.ctx().ctx, parsed, known, Picked::packed(Ok(picked)), dip.packed());
+            }
+
+            #[inline(always)]
+            fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow, hashed: bool) {
+                $renew(frame.ctx().ctx, parsed, service, flow, hashed.into());
+            }
+
+            #[inline(always)]
+            fn learn_way_back(frame: &Frame, parsed: &Parsed<Self>, id: u32) {
+                $learn_way_back(frame.ctx().ctx, parsed, id);
+            }
+
+            #[inline(always)]
+            fn remember_reply(parsed: &Parsed<Self>, id: u32) {
+                $remember_reply(parsed, id);
+            }
+
+            #[inline(always)]
+            fn remember_client(parsed: &Parsed<Self>, service: &Service, id: u32) {
+                $remember_client(parsed, service, id);
+            }
+
+            #[inline(always)]
+            fn lease(request: &FlowKey<Self>, id: u32, old: Dip, old_real: u32) -> Dip {
+                Dip::unpacked($lease(request, id, old.packed(), old_real))
+            }
+
+            #[inline(always)]
+            fn remember_fragment(parsed: &Parsed<Self>, real: u32, dip: Dip) {
+                $remember_fragment(parsed, real, dip.packed());
+            }
+
+            #[inline(always)]
+            fn quoted_end(
+                frame: &Frame,
+                outer: &Parsed<Self>,
+                quote: &IcmpError<Self>,
+                change: &Change<Self>,
+            ) -> Result<(), Reason> {
+                done($quoted_end(frame.ctx().ctx, outer, quote, change))
+            }
+
+            #[inline(always)]
+            fn other_end(frame: &Frame, parsed: &Parsed<Self>, change: Change<Self>) -> Result<(), Reason> {
+                let Change { end, address, port } = change;
+                done($other_end(frame.ctx().ctx, parsed, end as u32, &raw const address, port.0.into()))
+            }
+
+            #[inline(always)]
+            fn answer(frame: &Frame, parsed: &Parsed<Self>, stop: Stop) -> u32 {
+                $answer(frame.ctx().ctx, parsed, stop.reason.index(), stop.mtu.into(), stop.service)
+            }
+        }
+
+        // SAFETY, here and below: the verifier lets nobody call these functions with anything but memory of the types' sizes
+        // or null.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $pick(parsed: *const Parsed<$address>, service: *const Service, slot: u64) -> u64 {
+            // SAFETY: see above.
+            let (Some(parsed), Some(service)) = (unsafe { (parsed.as_ref(), service.as_ref()) }) else { return 0 };
+            Picked::packed(select::pick(parsed, service, Slot::unpacked(slot)))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $begin(
+            ctx: *mut xdp_md,
+            parsed: *const Parsed<$address>,
+            known: *const Flow,
+            picked: u64,
+            dip: u32,
+        ) -> u32 {
+            // SAFETY: see above.
+            let (parsed, known) = unsafe { (parsed.as_ref(), known.as_ref()) };
+            let (Some(parsed), Ok(picked)) = (parsed, Picked::unpacked(picked)) else { return 0 };
+            let ctx = XdpContext::new(ctx);
+            select::begin(&Frame::new(&ctx), parsed, known, picked, Dip::unpacked(dip)).is_ok().into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $renew(
+            ctx: *mut xdp_md,
+            parsed: *const Parsed<$address>,
+            service: *const Service,
+            flow: *const Flow,
+            hashed: u32,
+        ) -> u32 {
+            // SAFETY: see above.
+            let (parsed, service, flow) = unsafe { (parsed.as_ref(), service.as_ref(), flow.as_ref()) };
+            let (Some(parsed), Some(service), Some(flow)) = (parsed, service, flow) else { return 0 };
+            let ctx = XdpContext::new(ctx);
+            select::renew(&Frame::new(&ctx), parsed, service, flow, hashed != 0).is_ok().into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $learn_way_back(ctx: *mut xdp_md, parsed: *const Parsed<$address>, id: u32) -> u32 {
+            // SAFETY: see above.
+            let (Some(parsed), Some(real)) = (unsafe { parsed.as_ref() }, tables::real(id)) else { return 0 };
+            let ctx = XdpContext::new(ctx);
+            select::learn_way_back(&Frame::new(&ctx), parsed, real).is_ok().into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $remember_reply(parsed: *const Parsed<$address>, id: u32) -> u32 {
+            // SAFETY: see above.
+            let (Some(parsed), Some(real)) = (unsafe { parsed.as_ref() }, tables::real(id)) else { return 0 };
+            select::remember_reply(&parsed.flow, real);
+            1
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $remember_client(
+            parsed: *const Parsed<$address>,
+            service: *const Service,
+            id: u32,
+        ) -> u32 {
+            // SAFETY: see above.
+            let (Some(parsed), Some(service)) = (unsafe { (parsed.as_ref(), service.as_ref()) }) else { return 0 };
+            select::remember_client(service, &parsed.flow, id);
+            1
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $lease(request: *const FlowKey<$address>, id: u32, old: u32, old_real: u32) -> u32 {
+            // SAFETY: see above.
+            let Some(request) = (unsafe { request.as_ref() }) else { return Dip::NONE.packed() };
+            select::lease(request, id, Dip::unpacked(old), old_real).packed()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $remember_fragment(parsed: *const Parsed<$address>, real: u32, dip: u32) -> u32 {
+            // SAFETY: see above.
+            let Some(parsed) = (unsafe { parsed.as_ref() }) else { return 0 };
+            fragment::remember_request(parsed, real, Dip::unpacked(dip));
+            1
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $quoted_end(
+            ctx: *mut xdp_md,
+            outer: *const Parsed<$address>,
+            quote: *const IcmpError<$address>,
+            change: *const Change<$address>,
+        ) -> u32 {
+            // SAFETY: see above.
+            let (outer, quote, change) = unsafe { (outer.as_ref(), quote.as_ref(), change.as_ref()) };
+            let (Some(outer), Some(quote), Some(change)) = (outer, quote, change) else { return 0 };
+            let ctx = XdpContext::new(ctx);
+            quote::translate(&Frame::new(&ctx), outer, quote, change).is_ok().into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $other_end(
+            ctx: *mut xdp_md,
+            parsed: *const Parsed<$address>,
+            end: u32,
+            address: *const $address,
+            port: u32,
+        ) -> u32 {
+            // SAFETY: see above.
+            let (parsed, address) = unsafe { (parsed.as_ref(), address.as_ref()) };
+            let (Some(parsed), Some(address)) = (parsed, address) else { return 0 };
+            let end = if end == End::Source as u32 { End::Source } else { End::Destination };
+            let change = Change { end, address: *address, port: Be16(port as u16) };
+            let ctx = XdpContext::new(ctx);
+            fnat::other_end(&Frame::new(&ctx), parsed, change).is_ok().into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $answer(
+            ctx: *mut xdp_md,
+            parsed: *const Parsed<$address>,
+            reason: u32,
+            mtu: u32,
+            service: u32,
+        ) -> u32 {
+            // SAFETY: see above.
+            let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_DROP };
+            let ctx = XdpContext::new(ctx);
+            let frame = Frame::new(&ctx);
+            answer_as::<$address, { <$address>::HEADER_LEN + ICMP_LEN }>(&frame, parsed, reason, mtu, service)
+        }
+    };
+}
+
+functions! { Be32:
+    pick begin renew learn_way_back remember_reply remember_client lease remember_fragment quoted_end other_end answer;
+
     #[inline(always)]
     fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
         Some(parsed)
@@ -53,14 +313,11 @@ impl Functions for Be32 {
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32 {
         reply(frame.ctx().ctx, parsed, used.0)
     }
-
-    #[inline(always)]
-    fn answer(frame: &Frame, parsed: &Parsed<Self>, stop: Stop) -> u32 {
-        answer(frame.ctx().ctx, parsed, stop.reason.index(), stop.mtu.into(), stop.service)
-    }
 }
 
-impl Functions for Be128 {
+functions! { Be128:
+    pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 quoted_end6 other_end6 answer6;
+
     #[inline(always)]
     fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
         tables::keep_parsed(parsed)
@@ -75,11 +332,6 @@ impl Functions for Be128 {
     #[inline(always)]
     fn reply(frame: &Frame, _: &Parsed<Self>, _: AddressUse) -> u32 {
         Self::rare(frame)
-    }
-
-    #[inline(always)]
-    fn answer(frame: &Frame, parsed: &Parsed<Self>, stop: Stop) -> u32 {
-        answer6(frame.ctx().ctx, parsed, stop.reason.index(), stop.mtu.into(), stop.service)
     }
 }
 
@@ -104,36 +356,6 @@ extern "C" fn reply(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, used: u32) ->
     settle(reply::direct(&frame, core::hint::black_box(&copy), AddressUse(used)))
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn answer(
-    ctx: *mut xdp_md,
-    parsed: *const Parsed<Be32>,
-    reason: u32,
-    mtu: u32,
-    service: u32,
-) -> u32 {
-    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null.
-    let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_DROP };
-    let ctx = XdpContext::new(ctx);
-    answer_as::<Be32, { Be32::HEADER_LEN + ICMP_LEN }>(&Frame::new(&ctx), parsed, reason, mtu, service)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn answer6(
-    ctx: *mut xdp_md,
-    parsed: *const Parsed<Be128>,
-    reason: u32,
-    mtu: u32,
-    service: u32,
-) -> u32 {
-    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null.
-    let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_DROP };
-    let ctx = XdpContext::new(ctx);
-    answer_as::<Be128, { Be128::HEADER_LEN + ICMP_LEN }>(&Frame::new(&ctx), parsed, reason, mtu, service)
-}
-
 /// Answers a packet that was stopped: [`Stop::reason`], [`Stop::mtu`], [`Stop::service`]. `ERROR` is what an ICMP error has
 /// before its quote.
 #[inline(always)]
@@ -150,4 +372,10 @@ fn answer_as<A: Version, const ERROR: usize>(
     let too_big = reason == Reason::TooBig.index();
     let error = if too_big { packet::Error::TooBig(mtu as u16) } else { packet::Error::PortUnreachable };
     icmp::answer::<A, ERROR>(frame, parsed, error, service)
+}
+
+/// What a function that did its work, or found the packet too short, means.
+#[inline(always)]
+const fn done(yes: u32) -> Result<(), Reason> {
+    if yes == 0 { Err(Reason::Truncated) } else { Ok(()) }
 }

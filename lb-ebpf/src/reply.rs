@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! A nat real's packet on its way back: its source becomes the service again.
+//! A packet of a real by `nat` or `fnat` on its way back: its source becomes the service again.
 
 use lb_common::{
     packet::{Ip, Parsed, Part, address_frame},
@@ -11,9 +11,10 @@ use lb_common::{
 
 use crate::{
     Stop, forward,
-    forward::nat::{self, End},
+    forward::nat::{self, Change, End},
     fragment,
     frame::Frame,
+    functions::Functions,
     select,
     tables::{self, Version},
 };
@@ -28,6 +29,10 @@ pub struct Way<A> {
     pub vip: A,
     /// The port that its source becomes; 0 leaves it.
     pub port: Be16,
+    /// For `fnat`: the address that its destination becomes; else zero, and the destination stays.
+    pub client: A,
+    /// The port that its destination becomes; 0 leaves it.
+    pub client_port: Be16,
     ifindex: u32,
     to_client: MacPair,
 }
@@ -40,6 +45,8 @@ impl<A: Ip> Way<A> {
             real: fragment.real,
             vip: fragment.vip,
             port: Be16::ZERO,
+            client: fragment.client,
+            client_port: Be16::ZERO,
             ifindex: fragment.ifindex,
             to_client: fragment.to_client,
         }
@@ -52,9 +59,17 @@ impl<A: Ip> Way<A> {
             real,
             vip: request.destination,
             port: request.destination_port,
+            client: A::default(),
+            client_port: Be16::ZERO,
             ifindex: back.ifindex,
             to_client: back.to_client,
         }
+    }
+
+    /// The same where the reply comes to an address of the director.
+    #[inline(always)]
+    fn for_client_of(self, request: &FlowKey<A>) -> Self {
+        Self { client: request.source, client_port: request.source_port, ..self }
     }
 
     /// How it leaves.
@@ -78,7 +93,7 @@ pub struct Answered<A> {
 
 /// A packet for no service: a reply of a nat real, or not ours. `to` says what its destination is used for.
 #[inline(always)]
-pub fn direct<A: Version>(frame: &Frame, parsed: &Parsed<A>, to: AddressUse) -> Result<u32, Stop> {
+pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>, to: AddressUse) -> Result<u32, Stop> {
     if to.is(AddressUse::NAT_REAL) {
         notice_direct(&parsed.flow);
     }
@@ -129,7 +144,13 @@ fn is_direct<A: Version>(reply: &FlowKey<A>) -> bool {
 /// What a packet from a nat real answers. A packet that answers nothing that was sent to the VIP is not ours.
 #[inline(always)]
 pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason> {
-    if !tables::address_use(reply.source).is(AddressUse::NAT_REAL) {
+    let used = tables::address_use(reply.source);
+    if used.is(AddressUse::FNAT_REAL)
+        && let Some(request) = tables::translation(reply)
+    {
+        return translated(reply, request);
+    }
+    if !used.is(AddressUse::NAT_REAL) {
         return Err(Reason::NotOurs);
     }
     let source = source_of(reply).ok_or(Reason::NotOurs)?;
@@ -156,6 +177,21 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
+/// What a packet to a port of the director answers that a flow by `fnat` has.
+#[inline(always)]
+fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Answered<A>, Reason> {
+    let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
+    let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
+    // The flow may have another port by now, or be on another real.
+    let mine = flow.dip.port == reply.destination_port && real.address == reply.source.wide();
+    if !mine || real.method != Method::Fnat as u16 {
+        return Err(Reason::NotOurs);
+    }
+    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client };
+    let way = Way::of_request(&request, flow.real, back).for_client_of(&request);
+    Ok(Answered { request, way, service: real.service, flow: Some(flow) })
+}
+
 /// Which service a real's address and port belong to: by the port, else by port 0, else by the flow.
 #[inline(always)]
 fn source_of<A: Version>(reply: &FlowKey<A>) -> Option<Source<A>> {
@@ -174,9 +210,13 @@ fn source_of<A: Version>(reply: &FlowKey<A>) -> Option<Source<A>> {
 
 /// Sends a reply back to its client and counts it.
 #[inline(always)]
-pub fn send<A: Ip>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
+pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
     forward::may_hop::<A>(frame)?;
-    nat::translate(frame, parsed, End::Source, way.vip, way.port)?;
+    if way.client != A::default() {
+        let change = Change { end: End::Destination, address: way.client, port: way.client_port };
+        A::other_end(frame, parsed, change)?;
+    }
+    nat::translate(frame, parsed, Change { end: End::Source, address: way.vip, port: way.port })?;
     address_frame(frame, way.to_client)?;
     let action = forward::transmit(frame, way.ifindex)?;
     tables::count_out(way.real, parsed.length);

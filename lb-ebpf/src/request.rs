@@ -9,8 +9,9 @@ use lb_common::{
 };
 
 use crate::{
-    Stop, forward, fragment,
+    Stop, forward,
     frame::Frame,
+    functions::Functions,
     select,
     tables::{self, Version},
 };
@@ -32,12 +33,12 @@ pub fn service<A: Version>(flow: &FlowKey<A>) -> Result<Service, AddressUse> {
 
 /// Sends a packet for a service to a real.
 #[inline(always)]
-pub fn direct<A: Version>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Stop> {
-    let (id, real) = select::real(frame, parsed, service).map_err(|reason| Stop::at(service.id, reason))?;
+pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Stop> {
+    let chosen = select::real(frame, parsed, service).map_err(|reason| Stop::at(service.id, reason))?;
     if parsed.part == Part::First {
-        fragment::remember_request(parsed, id);
+        A::remember_fragment(parsed, chosen.id, chosen.dip);
     }
-    forward::send(frame, parsed, id, real).map_err(|reason| Stop::on_the_way_to(real, reason))
+    forward::send(frame, parsed, &chosen).map_err(|reason| Stop::on_the_way_to(chosen.real, reason))
 }
 
 /// What becomes of a packet that cannot be read: nothing for that `reason`, unless it is for a VIP. The director's stack

@@ -7,8 +7,9 @@
 use crate::select::Look;
 use aya_ebpf::{
     Global,
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
-    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
     macros::btf_map,
     programs::XdpContext,
 };
@@ -17,12 +18,12 @@ use lb_common::{
     reason::Reason,
     schedule::threshold,
     schema::{
-        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
-        Locality, LocalityKey, Move, MoveBlock, Position, Program, Real, Service, ServiceKey, Settings,
+        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Flow, FlowKey, Fragment, FragmentKey,
+        Load, Locality, LocalityKey, Move, MoveBlock, Position, Program, Real, Service, ServiceKey, Settings,
         Source, SourceKey, Timeouts, WayBack,
     },
     track,
-    wire::{Be32, Be128},
+    wire::{Be16, Be32, Be128},
 };
 
 /// Options known at load time. Frozen before the verifier runs.
@@ -113,6 +114,25 @@ static DIRECT: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
 #[btf_map]
 static DIRECT6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
 
+/// A table whose memory is taken entry by entry, since few directors use much of it.
+type OnDemand<K, V, const N: usize> = HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
+
+/// Whose flow by `fnat` a real's packet to a port of the director belongs to, see [`Dip`].
+#[btf_map]
+static TRANSLATIONS: OnDemand<FlowKey<Be32>, FlowKey<Be32>, 1> = OnDemand::new();
+#[btf_map]
+static TRANSLATIONS6: OnDemand<FlowKey<Be128>, FlowKey<Be128>, 1> = OnDemand::new();
+
+/// The director's addresses that flows by `fnat` come from at reals.
+#[btf_map]
+static DIPS: Array<Be32, { Dip::ADDRESSES }> = Array::new();
+#[btf_map]
+static DIPS6: Array<Be128, { Dip::ADDRESSES }> = Array::new();
+
+/// How many ports of the director each CPU has tried, see [`next_dip`].
+#[btf_map]
+static TRIED: PerCpuArray<u32, 1> = PerCpuArray::new();
+
 /// Devices that frames may be redirected to, by ifindex.
 #[btf_map]
 static DEVICES: DevMapHash<64> = DevMapHash::new();
@@ -143,11 +163,25 @@ pub trait Version: Ip {
     fn replies() -> &'static LruHashMap<FlowKey<Self>, Source<Self>, 1>;
     fn ways_back() -> &'static LruHashMap<Self, WayBack, 1>;
     fn direct() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
+    fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
+    fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
+    /// The last index of them that is in use.
+    fn last_dip() -> u32;
 }
 
 macro_rules! version {
-    ($address:ty: $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
+    ($address:ty: $dips:ident $last_dip:ident; $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
         impl Version for $address {
+            #[inline(always)]
+            fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
+                &$dips
+            }
+
+            #[inline(always)]
+            fn last_dip() -> u32 {
+                settings().$last_dip as u32
+            }
+
             $(#[inline(always)]
             fn $function() -> &'static $kind<$key, $value, 1> {
                 &$map
@@ -155,7 +189,7 @@ macro_rules! version {
         }
     };
 }
-version! { Be32:
+version! { Be32: DIPS dips;
     services SERVICES HashMap<ServiceKey<Be32>, Service>;
     flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
     fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
@@ -164,8 +198,9 @@ version! { Be32:
     replies REPLIES LruHashMap<FlowKey<Be32>, Source<Be32>>;
     ways_back WAYS_BACK LruHashMap<Be32, WayBack>;
     direct DIRECT LruHashMap<FlowKey<Be32>, u32>;
+    translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
 }
-version! { Be128:
+version! { Be128: DIPS6 dips6;
     services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
     flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
     fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
@@ -174,6 +209,7 @@ version! { Be128:
     replies REPLIES6 LruHashMap<FlowKey<Be128>, Source<Be128>>;
     ways_back WAYS_BACK6 LruHashMap<Be128, WayBack>;
     direct DIRECT6 LruHashMap<FlowKey<Be128>, u32>;
+    translations TRANSLATIONS6 OnDemand<FlowKey<Be128>, FlowKey<Be128>>;
 }
 
 /// What is known of the IPv6 packet that a CPU is busy with.
@@ -466,6 +502,68 @@ pub fn remember_direct<A: Version>(reply: &FlowKey<A>, now: u32) {
 #[inline(always)]
 pub fn forget_direct<A: Version>(reply: &FlowKey<A>) {
     let _ = A::direct().remove(reply);
+}
+
+/// The flow that a real's packet to a port of the director belongs to: its client's key.
+#[inline(always)]
+pub fn translation<A: Version>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
+    // SAFETY: copied out before any other map call.
+    unsafe { A::translations().get(reply) }.copied()
+}
+
+/// Gives a flow a port of the director, unless it has been given already or the table is full.
+#[inline(always)]
+pub fn take_dip<A: Version>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
+    A::translations().insert(reply, request, BPF_NOEXIST.into()).is_ok()
+}
+
+/// A flow needs a port of the director no more.
+#[inline(always)]
+pub fn give_dip_back<A: Version>(reply: &FlowKey<A>) {
+    let _ = A::translations().remove(reply);
+}
+
+/// The address of a [`Dip`] towards a real, if it is there.
+#[inline(always)]
+pub fn dip_address<A: Version>(dip: Dip, real: &Real) -> Option<A> {
+    let address =
+        if dip.address == 0 { A::narrow(real.source) } else { *A::dips().get(dip.address.into())? };
+    if address == A::default() { None } else { Some(address) }
+}
+
+/// The next number to try in [`dip`], below `total`. Each CPU goes round all of them, so that a port rests as long as possible
+/// before it is given out again. They take turns by residue classes, so that no two try the same one as long as each is in
+/// its first round or both are equally fast.
+#[inline(always)]
+pub fn next_dip(total: u32) -> u32 {
+    let Some(tried) = TRIED.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as in `count_in`.
+    let tried = unsafe {
+        *tried = (*tried).wrapping_add(1);
+        *tried
+    };
+    // SAFETY: the helper takes no arguments and is always there.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let cpus = (settings().cpus as u32).max(1);
+    // No division by zero, which would need a way to panic: `total` is not 0.
+    let round = (total / cpus).max(1);
+    (tried % round).wrapping_mul(cpus).wrapping_add(cpu).wrapping_add(tried / round)
+}
+
+/// How many addresses and ports together flows by `fnat` can have towards a real; at least 1.
+#[inline(always)]
+pub fn dips<A: Version>() -> u32 {
+    (settings().dip_ports as u32).wrapping_mul(A::last_dip().max(1)).max(1)
+}
+
+/// One of them, by any number.
+#[inline(always)]
+pub fn dip<A: Version>(number: u32) -> Dip {
+    let settings = settings();
+    let (ports, addresses) = ((settings.dip_ports as u32).max(1), A::last_dip());
+    let (round, port) = (number / ports, number % ports);
+    let address = if addresses == 0 { 0 } else { 1 + round % addresses };
+    Dip { address: address as u16, port: Be16::new((settings.first_dip_port as u32 + port) as u16) }
 }
 
 /// Sends the frame out of another device.

@@ -32,6 +32,6 @@ pub mod version;
 
 pub use frame::{Frame, error, icmp, ping, raw, tcp, tunnel, udp};
 pub use got::{Action, Got};
-pub use net::{CLIENT, DIP, PORT, ROUTER, RealServer, SERVICE, VIP, client_receives};
+pub use net::{CLIENT, DIP, DIP_END, PORT, ROUTER, RealServer, SERVICE, VIP, client_receives, one_port};
 pub use plane::TestPlane;
 pub use pool::{Pool, sctp_service, tcp_service, udp_service};

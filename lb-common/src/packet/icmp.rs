@@ -3,7 +3,7 @@
 
 use network_types::udp::UdpHdr;
 
-use super::{ETHERNET_LEN, ICMP_LEN, Ip, Packet, Parsed, Part, ports};
+use super::{ETHERNET_LEN, FARTHEST, ICMP_LEN, Ip, Packet, Parsed, Part, ports};
 use crate::{protocol, reason::Reason, schema::FlowKey};
 
 /// What an ICMP error speaks of.
@@ -11,10 +11,27 @@ use crate::{protocol, reason::Reason, schema::FlowKey};
 pub struct IcmpError<A> {
     /// The flow of the quoted packet, in the direction in which that packet went.
     pub flow: FlowKey<A>,
+    /// See [`IcmpError::l3`].
+    l3: u16,
+    /// See [`IcmpError::l4`].
+    l4: u16,
+}
+
+impl<A> IcmpError<A> {
     /// Offset of the quoted IP header in the frame.
-    pub l3: usize,
+    #[inline(always)]
+    #[must_use]
+    pub const fn l3(&self) -> usize {
+        // As in [`Parsed::l4`], here and below.
+        (self.l3 & FARTHEST) as usize
+    }
+
     /// Offset of the quoted transport header in the frame.
-    pub l4: usize,
+    #[inline(always)]
+    #[must_use]
+    pub const fn l4(&self) -> usize {
+        (self.l4 & FARTHEST) as usize
+    }
 }
 
 /// Reads the packet that an ICMP error quotes: its IP header and the first eight bytes of its transport
@@ -33,5 +50,5 @@ pub fn quoted<A: Ip>(packet: &impl Packet, outer: &Parsed<A>) -> Result<IcmpErro
     }
     let (source, destination) = ports(packet, ip.l4).map_err(|_| Reason::IcmpUnknownFlow)?;
     let flow = FlowKey::new(ip.source, ip.destination, source, destination, ip.protocol);
-    Ok(IcmpError { flow, l3, l4: ip.l4 })
+    Ok(IcmpError { flow, l3: l3 as u16, l4: ip.l4 as u16 })
 }

@@ -78,6 +78,12 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
     fn hop(packet: &impl Packet, change: Delta) -> Result<(), Reason>;
 
+    /// Applies a change of the frame's header to the header's checksum, if it has one.
+    ///
+    /// # Errors
+    /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
+    fn apply(packet: &impl Packet, change: Delta) -> Result<(), Reason>;
+
     /// Writes a new header behind the frame's Ethernet header, with 64 hops to go.
     ///
     /// # Errors

@@ -122,6 +122,12 @@ impl Ip for Be32 {
         store(packet, TTL, u32::from_ne_bytes([after[0], after[1], c0, c1]))
     }
 
+    #[inline(always)]
+    fn apply(packet: &impl Packet, change: Delta) -> Result<(), Reason> {
+        const AT: usize = ETHERNET_LEN + offset_of!(Ipv4Hdr, check);
+        store(packet, AT, change.apply(load(packet, AT)?))
+    }
+
     /// No options, "don't fragment", identification 0 (RFC 6864).
     #[inline(always)]
     fn write(packet: &impl Packet, header: &Header<Self>) -> Result<(), Reason> {

@@ -128,6 +128,11 @@ impl Ip for Be128 {
         store(packet, AT, limit.wrapping_sub(1))
     }
 
+    #[inline(always)]
+    fn apply(_packet: &impl Packet, _change: Delta) -> Result<(), Reason> {
+        Ok(())
+    }
+
     /// No extensions, flow label 0.
     #[inline(always)]
     fn write(packet: &impl Packet, header: &Header<Self>) -> Result<(), Reason> {

@@ -96,5 +96,50 @@ pub struct Flow {
     pub to_client: MacPair,
     /// A [`crate::track::State`].
     pub state: u32,
+    /// What its packets come from at the real; [`Dip::NONE`] but for `fnat`.
+    pub dip: Dip,
 }
-layout!(Flow, size: 28, align: 4);
+layout!(Flow, size: 32, align: 4);
+
+/// An address of the director (DIP) and a port of it, which a flow by `fnat` has for itself. In `TRANSLATIONS` and
+/// `TRANSLATIONS6`, which are keyed by the [`FlowKey`] of a real's packets to it as they are on the wire, is the client's
+/// own key. The programs write there when such a flow begins, and only if nobody has the port towards that real; the daemon
+/// deletes what no flow names any more.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Dip {
+    /// Index into `DIPS` or `DIPS6`; 0: the director's address towards the real, [`super::Real::source`].
+    pub address: u16,
+    /// The port; 0 if there is none.
+    pub port: Be16,
+}
+layout!(Dip, size: 4, align: 2);
+
+impl Dip {
+    /// None.
+    pub const NONE: Self = Self { address: 0, port: Be16::ZERO };
+
+    /// How many addresses a table of them holds, the unused one of index 0 with them.
+    pub const ADDRESSES: usize = 256;
+
+    /// Whether there is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.port.0 == 0
+    }
+
+    /// Both in one number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn packed(self) -> u32 {
+        (self.address as u32) << 16 | self.port.0 as u32
+    }
+
+    /// The way back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpacked(packed: u32) -> Self {
+        Self { address: (packed >> 16) as u16, port: Be16(packed as u16) }
+    }
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Fragmented datagrams: only the first fragment has ports, so it decides for the later ones.
 
-use super::layout;
+use super::{Dip, layout};
 use crate::wire::{Be32, Be128, MacPair};
 
 /// Key of `FRAGMENTS` and `FRAGMENTS6`: what names a datagram (RFC 791, section 2.3; RFC 8200, section 4.5).
@@ -25,16 +25,20 @@ layout!(FragmentKey<Be128>, size: 40, align: 4);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fragment<A = Be128> {
-    /// The real that the datagram goes to or, for a reply of `nat`, comes from.
+    /// The real that the datagram goes to or, for a reply of `nat` or `fnat`, comes from.
     pub real: u32,
     /// When the first fragment came, in ticks.
     pub seen: u32,
-    /// For a reply of `nat`: the VIP that its source becomes. Zero for a request.
+    /// For a reply of `nat` or `fnat`: the VIP that its source becomes. Zero for a request.
     pub vip: A,
-    /// For a reply of `nat`: the device that it leaves by. Zero for a request.
+    /// For a reply of `nat` or `fnat`: the device that it leaves by. Zero for a request.
     pub ifindex: u32,
-    /// For a reply of `nat`: destination and source of its frames. Zero for a request.
+    /// For a reply of `nat` or `fnat`: destination and source of its frames. Zero for a request.
     pub to_client: MacPair,
+    /// For a reply of `fnat`: the client, which its destination becomes. Zero for anything else.
+    pub client: A,
+    /// For a request by `fnat`: what its source becomes. [`Dip::NONE`] for anything else.
+    pub dip: Dip,
 }
-layout!(Fragment<Be32>, size: 28, align: 4);
-layout!(Fragment<Be128>, size: 40, align: 4);
+layout!(Fragment<Be32>, size: 36, align: 4);
+layout!(Fragment<Be128>, size: 60, align: 4);

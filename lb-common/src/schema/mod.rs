@@ -19,7 +19,7 @@ mod source;
 
 pub use client::{Client, ClientKey};
 pub use counters::Counters;
-pub use flow::{Flow, FlowKey};
+pub use flow::{Dip, Flow, FlowKey};
 pub use fragment::{Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
@@ -30,7 +30,7 @@ pub use settings::{Settings, Timeouts};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 5;
+pub const SCHEMA_VERSION: u32 = 6;
 
 /// Entries of a block. A service's table is one block or several in a row.
 pub const BLOCK: u32 = 4096;

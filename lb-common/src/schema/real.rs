@@ -15,11 +15,11 @@ use crate::wire::{Be16, Be128, MacPair};
 /// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
 /// | 38     | `mtu`            | IP bytes that the device takes, the machine's order           |
 /// | 40     | `method`         | a [`Method`]                                                  |
-/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`                  |
+/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`    |
 /// | 44     | `weight`         | its share of new connections, 0 = none                        |
 /// | 48     | `upper`          | connections at which it takes no more, 0 = no limit           |
 /// | 52     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
-/// | 56     | `tunnel_source`  | outer source of `tun`: the director's address towards the RIP |
+/// | 56     | `source`         | the director's address towards the RIP                        |
 /// | 72     | `tunnel`         | a [`Tunnel`]                                                  |
 /// | 74     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
 #[repr(C)]
@@ -39,7 +39,7 @@ pub struct Real {
     pub mtu: u16,
     /// The forwarding method, a [`Method`].
     pub method: u16,
-    /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`].
+    /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`].
     pub flags: u16,
     /// Its share of new connections; 0 takes none.
     pub weight: u32,
@@ -47,8 +47,9 @@ pub struct Real {
     pub upper: u32,
     /// Connections below which it takes more again; 0 = three quarters of `upper`.
     pub lower: u32,
-    /// Outer source address of `tun`, of the RIP's version.
-    pub tunnel_source: Be128,
+    /// The director's own address towards the RIP, of its version: outer source of `tun`, source of `fnat` where no pool of
+    /// addresses was given.
+    pub source: Be128,
     /// What is between the outer header of `tun` and the packet, a [`Tunnel`].
     pub tunnel: u16,
     /// The real's UDP port for [`Tunnel::Gue`].
@@ -67,6 +68,8 @@ impl Real {
 
     /// The RIP is one of IPv6. It is its service's version but for `tun`.
     pub const IPV6: u16 = 8;
+    /// Replies need the flow's entry, whatever the service tracks: `fnat`, and `nat` with [`Real::SHARED`].
+    pub const NEEDS_FLOW: u16 = 16;
 
     /// Whether a flag is set.
     #[inline(always)]
@@ -130,6 +133,8 @@ pub enum Method {
     Nat = 2,
     /// The director itself is the real.
     Local = 3,
+    /// Full NAT: both ends change, so that replies come back by themselves.
+    Fnat = 4,
 }
 
 impl Method {
@@ -142,6 +147,7 @@ impl Method {
             1 => Some(Self::Tun),
             2 => Some(Self::Nat),
             3 => Some(Self::Local),
+            4 => Some(Self::Fnat),
             _ => None,
         }
     }

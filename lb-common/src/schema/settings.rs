@@ -14,12 +14,33 @@ pub struct Settings {
     pub icmp_per_second: u64,
     /// UDP port of generic UDP encapsulation that the decapsulator of real servers listens on.
     pub gue_port: u64,
+    /// The first port that `fnat` gives out, the machine's order.
+    pub first_dip_port: u64,
+    /// How many ports in a row it gives out, at least one.
+    pub dip_ports: u64,
+    /// The last index in use of `DIPS`; 0: the director's address towards each real is used.
+    pub dips: u64,
+    /// The same for `DIPS6`.
+    pub dips6: u64,
+    /// How many CPUs there may be.
+    pub cpus: u64,
 }
-layout!(Settings, size: 24, align: 8);
+layout!(Settings, size: 64, align: 8);
 
 impl Settings {
     /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
-    pub const DEFAULT: Self = Self { seed: 0, icmp_per_second: 1000, gue_port: 6080 };
+    ///
+    /// Ports for `fnat` are those below the ones that Linux gives to its own connections (`ip_local_port_range`).
+    pub const DEFAULT: Self = Self {
+        seed: 0,
+        icmp_per_second: 1000,
+        gue_port: 6080,
+        first_dip_port: 1024,
+        dip_ports: 31_744,
+        dips: 0,
+        dips6: 0,
+        cpus: 1,
+    };
 }
 
 /// Value of the one element of `TIMEOUTS`, in ticks (see [`track::tick`]). Written by the daemon.

@@ -19,6 +19,8 @@ impl AddressUse {
     pub const EVERY_PORT: u32 = 2;
     /// Some real with method `nat` has this RIP.
     pub const NAT_REAL: u32 = 4;
+    /// Some real with method `fnat` has this RIP.
+    pub const FNAT_REAL: u32 = 8;
 
     /// Whether the address is used for that.
     #[inline(always)]

@@ -2,6 +2,7 @@
 //! What happens to a packet for a real, by the real's method.
 
 mod dr;
+pub mod fnat;
 pub mod nat;
 mod tun;
 
@@ -9,17 +10,18 @@ use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     packet::{ETHERNET_LEN, Ip, Parsed, load},
     reason::Reason,
-    schema::{Method, Real},
+    schema::Method,
 };
 
-use crate::{frame::Frame, tables};
+use crate::{frame::Frame, functions::Functions, select::Chosen, tables};
 
 /// Sends a packet to its real and counts it.
 ///
 /// Nothing is written before all that can be wrong with the packet has been looked at, so that a packet
 /// that is passed or answered is still the client's.
 #[inline(always)]
-pub fn send<A: Ip>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> Result<u32, Reason> {
+pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
+    let Chosen { id, real, dip } = *chosen;
     let method = Method::from_number(real.method).ok_or(Reason::NoReal)?;
     if method == Method::Local {
         tables::count_in(id, parsed.length);
@@ -32,7 +34,12 @@ pub fn send<A: Ip>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> R
     match method {
         Method::Dr | Method::Local => dr::forward::<A>(frame, real)?,
         Method::Tun => tun::forward(frame, parsed, real)?,
-        Method::Nat => nat::forward(frame, parsed, real)?,
+        Method::Nat | Method::Fnat => {
+            if method == Method::Fnat {
+                fnat::leave_from(frame, parsed, real, dip)?;
+            }
+            nat::forward(frame, parsed, real)?;
+        }
     }
     let action = transmit(frame, real.ifindex)?;
     tables::count_in(id, parsed.length);

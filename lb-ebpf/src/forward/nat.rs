@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Masquerading: one end of the packet gets another address and port.
+//! Masquerading: one end of the packet gets another address and port. Full NAT does it to both.
 
 use core::mem::offset_of;
 
@@ -17,9 +17,10 @@ use crate::frame::Frame;
 
 /// Which end of a packet changes.
 #[derive(Clone, Copy, Eq, PartialEq)]
+#[repr(u8)]
 pub enum End {
-    Source,
-    Destination,
+    Source = 0,
+    Destination = 1,
 }
 
 impl End {
@@ -42,31 +43,42 @@ impl End {
     }
 }
 
+/// What one end of a packet becomes.
+#[derive(Clone, Copy)]
+pub struct Change<A> {
+    pub end: End,
+    pub address: A,
+    /// 0 leaves it.
+    pub port: Be16,
+}
+
 /// Towards the real: the destination becomes RIP and port.
 #[inline(always)]
 pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
-    translate(frame, parsed, End::Destination, A::narrow(real.address), real.port)?;
+    let change = Change { end: End::Destination, address: A::narrow(real.address), port: real.port };
+    translate(frame, parsed, change)?;
     address_frame(frame, real.macs)
 }
 
-/// Gives one end of the packet another address and, unless it is 0, another port, and takes a hop.
+/// Gives one end of the packet another address and port, and takes a hop.
 ///
 /// A later fragment and an ICMP message have no ports.
 #[inline(always)]
-pub fn translate<A: Ip>(
-    frame: &Frame,
-    parsed: &Parsed<A>,
-    end: End,
-    address: A,
-    port: Be16,
-) -> Result<(), Reason> {
-    let offset = ETHERNET_LEN + end.address::<A>();
-    let change = A::replace(Delta::new(), A::load(frame, offset)?, address);
+pub fn translate<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<(), Reason> {
+    let delta = translate_end(frame, parsed, change)?;
+    A::hop(frame, delta)
+}
+
+/// The same without a hop, so that the header's checksum is left as it was: what must be applied to it is returned.
+#[inline(always)]
+pub fn translate_end<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<Delta, Reason> {
+    let offset = ETHERNET_LEN + change.end.address::<A>();
+    let delta = A::replace(Delta::new(), A::load(frame, offset)?, change.address);
     if parsed.part != Part::Later {
-        translate_transport(frame, parsed, end, change, port)?;
+        translate_transport(frame, parsed, change, delta)?;
     }
-    address.store(frame, offset)?;
-    A::hop(frame, change)
+    change.address.store(frame, offset)?;
+    Ok(delta)
 }
 
 /// The port and the checksum of TCP or UDP, which covers the addresses too (the pseudo-header), as that of ICMP does in
@@ -75,31 +87,30 @@ pub fn translate<A: Ip>(
 fn translate_transport<A: Ip>(
     frame: &Frame,
     parsed: &Parsed<A>,
-    end: End,
-    mut change: Delta,
-    port: Be16,
+    change: Change<A>,
+    mut delta: Delta,
 ) -> Result<(), Reason> {
     if parsed.flow.protocol == u32::from(A::ICMP) {
         if A::ICMP_COVERS_ADDRESSES {
             let at = parsed.l4() + offset_of!(Icmpv4Hdr, check);
-            store(frame, at, change.apply(load(frame, at)?))?;
+            store(frame, at, delta.apply(load(frame, at)?))?;
         }
         return Ok(());
     }
     if parsed.flow.protocol == u32::from(protocol::SCTP) {
         return Ok(());
     }
-    if port != Be16::ZERO {
-        let at = parsed.l4() + end.port();
+    if change.port != Be16::ZERO {
+        let at = parsed.l4() + change.end.port();
         let old: u16 = load(frame, at)?;
-        change = change.replace16(old, port.0);
-        store(frame, at, port.0)?;
+        delta = delta.replace16(old, change.port.0);
+        store(frame, at, change.port.0)?;
     }
     if parsed.flow.protocol == u32::from(protocol::TCP) {
         let at = parsed.l4() + offset_of_checksum(protocol::TCP);
-        store(frame, at, change.apply(load(frame, at)?))
+        store(frame, at, delta.apply(load(frame, at)?))
     } else {
         let at = parsed.l4() + offset_of_checksum(protocol::UDP);
-        store(frame, at, change.apply_udp(load(frame, at)?))
+        store(frame, at, delta.apply_udp(load(frame, at)?))
     }
 }

@@ -41,7 +41,7 @@ fn within<A: Ip, O: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Resul
     // 3. Write once.
     address_frame(frame, real.macs)?;
     store(frame, offset_of!(EthHdr, ether_type), O::ETHER_TYPE.0)?;
-    let (source, destination) = (O::narrow(real.tunnel_source), O::narrow(real.address));
+    let (source, destination) = (O::narrow(real.source), O::narrow(real.address));
     let protocol = if real.tunnel == Tunnel::Gre as u16 {
         store_words::<4, 1>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>()])?;
         protocol::GRE

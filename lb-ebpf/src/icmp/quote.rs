@@ -12,7 +12,7 @@ use lb_common::{
 };
 use network_types::{icmp::Icmpv4Hdr, ip::Ipv4Hdr};
 
-use crate::{forward::nat::End, frame::Frame};
+use crate::{forward::nat::Change, frame::Frame};
 
 /// Gives one end of the quoted packet another address and, unless it is 0, another port.
 ///
@@ -23,18 +23,17 @@ pub fn translate<A: Ip>(
     frame: &Frame,
     outer: &Parsed<A>,
     quote: &IcmpError<A>,
-    end: End,
-    address: A,
-    port: Be16,
+    change: &Change<A>,
 ) -> Result<(), Reason> {
-    let at = quote.l3 + end.address::<A>();
+    let Change { end, address, port } = *change;
+    let at = quote.l3() + end.address::<A>();
     let addresses = A::replace(Delta::new(), A::load(frame, at)?, address);
     address.store(frame, at)?;
 
     let (mut icmp, mut transport) = (addresses, addresses);
     if A::HEADER_LEN == IPV4_LEN {
         // Only IPv4's header has a checksum of its own.
-        let at = quote.l3 + offset_of!(Ipv4Hdr, check);
+        let at = quote.l3() + offset_of!(Ipv4Hdr, check);
         let old: u16 = load(frame, at)?;
         let new = addresses.apply(old);
         store(frame, at, new)?;
@@ -42,7 +41,7 @@ pub fn translate<A: Ip>(
     }
 
     if port != Be16::ZERO {
-        let at = quote.l4 + end.port();
+        let at = quote.l4() + end.port();
         let old: u16 = load(frame, at)?;
         transport = transport.replace16(old, port.0);
         icmp = icmp.replace16(old, port.0);
@@ -51,7 +50,7 @@ pub fn translate<A: Ip>(
 
     let tcp = quote.flow.protocol == u32::from(protocol::TCP);
     let sctp = quote.flow.protocol == u32::from(protocol::SCTP);
-    let at = quote.l4 + offset_of_checksum(if tcp { protocol::TCP } else { protocol::UDP });
+    let at = quote.l4() + offset_of_checksum(if tcp { protocol::TCP } else { protocol::UDP });
     // The frame may be longer than the packet: padding is no checksum.
     if !sctp
         && at + 2 <= ETHERNET_LEN + outer.length as usize

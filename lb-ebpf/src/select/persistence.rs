@@ -31,8 +31,8 @@ pub fn real<A: Ip>(service: &Service, flow: &FlowKey<A>, now: u32) -> Option<u32
 
 /// Keeps a client on the real of its new connection.
 #[inline(always)]
-pub fn remember<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32, now: u32) {
-    let client = Client { real, expires: now.wrapping_add(service.persistent) };
+pub fn remember<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32) {
+    let client = Client { real, expires: tables::now().wrapping_add(service.persistent) };
     tables::remember_client(&key(service, flow), &client);
 }
 

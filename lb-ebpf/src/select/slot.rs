@@ -19,6 +19,27 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// None at all. Not an `Option`: LLVM would compute with what is not there, which the verifier does not allow.
+    pub const NONE: Self = Self { index: u32::MAX, entry: u32::MAX };
+
+    /// Whether there is one.
+    #[inline(always)]
+    pub const fn is_some(self) -> bool {
+        self.index != u32::MAX
+    }
+
+    /// In one number, for functions.
+    #[inline(always)]
+    pub const fn packed(self) -> u64 {
+        (self.index as u64) << 32 | self.entry as u64
+    }
+
+    /// The way back.
+    #[inline(always)]
+    pub const fn unpacked(packed: u64) -> Self {
+        Self { index: (packed >> 32) as u32, entry: packed as u32 }
+    }
+
     /// The slot of a flow.
     #[inline(always)]
     pub fn of<A: Ip>(service: &Service, key: &FlowKey<A>) -> Result<Self, Reason> {

@@ -2,15 +2,13 @@
 //! Carrying out a plan: the only code that changes the maps.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use lb_common::{
     reason::Reason,
-    schema::{AddressUse, ClientKey, Counters, Flow, FlowKey, Real, Service, Source, Timeouts, Tracking},
+    schema::{
+        AddressUse, ClientKey, Counters, Dip, Flow, FlowKey, Real, Service, Source, Timeouts, Tracking,
+    },
     slot::MOVED,
     track,
     wire::Be16,
@@ -241,15 +239,15 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
 /// Forgets the flows of removed reals: their next packet begins anew, and nothing is left for the next real
 /// with the same id.
 fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<usize, TableError> {
-    let mut keys: BTreeSet<(FlowKey, u32)> = BTreeSet::new();
+    let mut keys: Vec<(FlowKey, u32, Dip)> = Vec::new();
     tables.for_each_flow(|key, flow: &Flow| {
         if removed.contains_key(&flow.real) {
-            keys.insert((*key, flow.real));
+            keys.push((*key, flow.real, flow.dip));
         }
     })?;
-    for (key, real) in &keys {
+    for (key, real, dip) in &keys {
         tables.remove_flow(key)?;
-        forget_reply(tables, key, &removed[real])?;
+        forget_reply(tables, key, *dip, &removed[real])?;
     }
     Ok(keys.len())
 }
@@ -265,12 +263,22 @@ fn forget_clients(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<
     keys.iter().try_for_each(|key| tables.remove_client(key))
 }
 
-/// Forgets what the replies of a flow were.
+/// Forgets what the replies of a flow were, and gives its port of the director back.
 ///
 /// # Errors
 /// [`TableError`] if the map refuses.
-pub fn forget_reply(tables: &mut Tables, request: &FlowKey, real: &Real) -> Result<(), TableError> {
-    if real.is(Real::SHARED) { tables.remove_reply(&reply_of(request, real)) } else { Ok(()) }
+pub fn forget_reply(tables: &mut Tables, request: &FlowKey, dip: Dip, real: &Real) -> Result<(), TableError> {
+    let reply = reply_of(request, real);
+    if real.is(Real::SHARED) {
+        tables.remove_reply(&reply)?;
+    }
+    if dip.is_none() {
+        return Ok(());
+    }
+    let destination = tables.dip_address(dip, real)?;
+    let to_dip = FlowKey { destination, destination_port: dip.port, ..reply };
+    // Another flow may have the port by now.
+    if tables.translation(&to_dip) == Some(*request) { tables.remove_translation(&to_dip) } else { Ok(()) }
 }
 
 /// The reply to a request, as the real sends it.

@@ -5,7 +5,13 @@
 mod place;
 mod write;
 
-use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use lb_common::{
     schema::{Settings, Timeouts},
@@ -17,6 +23,7 @@ use toml::Spanned;
 pub use write::write;
 
 use super::{
+    dips::{Dips, Ports},
     model::{
         Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
         ServiceId, Tracking, Tunnel,
@@ -67,6 +74,11 @@ pub struct DirectorSection {
     pub max_flows: Option<Size>,
     /// Tracked flows of IPv6 that fit (default: a quarter of `max-flows`).
     pub max_flows6: Option<Size>,
+    /// Addresses of the director that flows by `fnat` come from (default: that of the route to each real).
+    #[serde(default)]
+    pub fnat_addresses: Vec<IpAddr>,
+    /// Their ports, of which each real can have all (default: `1024-32767`).
+    pub fnat_ports: Option<Ports>,
     /// Idle time of established TCP flows, such as `15m`.
     pub tcp_timeout: Option<Timeout>,
     /// Idle time of closing TCP flows.
@@ -211,7 +223,8 @@ impl DirectorSection {
     /// The options of the programs.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        Settings { seed: self.seed, ..Settings::DEFAULT }
+        let settings = Settings { seed: self.seed, ..Settings::DEFAULT };
+        self.fnat_ports.as_ref().map_or(settings, |ports| ports.put_in(settings))
     }
 
     /// How long silent flows live: what the file says, else what the operator `said`, else what IPVS has.
@@ -289,6 +302,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     // What the file does not say about sizes is the daemon's, which judges by itself.
     let limits = file.director.limits_or(Limits { services: u32::MAX, reals: u32::MAX, ..Limits::default() });
     validate::desired(&desired, &limits).map_err(|failure| place.refine(0, failure))?;
+    let addresses = &file.director.fnat_addresses;
+    validate::fnat_addresses(addresses).map_err(|failure| place.refine(0, failure))?;
+    validate::dips(&desired, &Dips::of(&Dips::default(), addresses))
+        .map_err(|failure| place.refine(0, failure))?;
     Ok(Config { director: file.director, desired })
 }
 

@@ -17,7 +17,9 @@ use lb_common::{
 
 use super::{
     ids::Ids,
-    model::{Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, SchedulerFlag, Service, Tracking},
+    model::{
+        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, SchedulerFlag, Service, Tracking,
+    },
     neighbours::{NextHop, Resolution},
 };
 use crate::{
@@ -89,12 +91,15 @@ impl Image {
                         }
                     }
                 }
+                if real.forward == Forward::Fnat {
+                    image.use_address(rip, AddressUse::FNAT_REAL);
+                }
                 let mut value = RealValue {
                     address: rip,
                     port: Be16::new(address.port()),
                     service: number,
                     method: real.forward.method() as u16,
-                    flags: flags(service, address, is_shared),
+                    flags: flags(service, address, real, is_shared),
                     weight: if service.reals.contains_key(address) { real.weight } else { 0 },
                     upper: real.upper,
                     lower: real.lower,
@@ -135,7 +140,7 @@ fn route(value: &mut RealValue, hop: &NextHop) {
     value.macs = MacPair::new(hop.next_hop_mac, hop.source_mac);
     value.ifindex = hop.ifindex;
     value.mtu = u16::try_from(hop.mtu).unwrap_or(u16::MAX);
-    value.tunnel_source = hop.source_ip.into();
+    value.source = hop.source_ip.into();
 }
 
 /// Sources of nat replies that more than one service may mean: two name the same port of a real, or one names a
@@ -176,11 +181,13 @@ pub(super) fn longest_lived(endpoints: &[Endpoint]) -> u8 {
     if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }
 }
 
-/// What the programs track: whoever counts connections, takes turns or keeps clients together must know every flow.
+/// What the programs track: whoever counts connections, takes turns, keeps clients together or gives out ports must know
+/// every flow.
 #[must_use]
 pub fn tracking(service: &Service) -> schema::Tracking {
     let counts = service.reals.values().any(|real| real.upper > 0);
-    if !service.scheduler.hashes() || service.persistence.is_some() || counts {
+    let gives_ports = service.all_reals().any(|(_, real)| real.forward == Forward::Fnat);
+    if !service.scheduler.hashes() || service.persistence.is_some() || counts || gives_ports {
         return schema::Tracking::Full;
     }
     match service.tracking {
@@ -217,8 +224,11 @@ fn service_value(id: u32, endpoint: &Endpoint, service: &Service, spec: &TableSp
     }
 }
 
-fn flags(service: &Service, address: &SocketAddr, is_shared: bool) -> u16 {
+fn flags(service: &Service, address: &SocketAddr, real: &Real, is_shared: bool) -> u16 {
     let mut flags = if is_shared { RealValue::SHARED } else { 0 };
+    if is_shared || real.forward == Forward::Fnat {
+        flags |= RealValue::NEEDS_FLOW;
+    }
     if address.is_ipv6() {
         flags |= RealValue::IPV6;
     }

@@ -3,7 +3,8 @@
 
 mod announce; //      gratuitous ARP and neighbour advertisements
 pub mod apply; //      carrying out a plan
-pub mod config; //     the config file
+pub mod config;
+pub mod dips; //     the config file
 pub mod ids; //        which ids and blocks are whose
 pub mod image; //      what the maps should hold
 pub mod model; //      services and reals in the operator's words

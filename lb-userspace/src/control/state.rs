@@ -16,6 +16,7 @@ use lb_common::schema::Counters;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    dips::Dips,
     model::{Desired, Endpoint, GroupId, Real, Service, ServiceId},
     options::ServiceOptions,
 };
@@ -37,6 +38,8 @@ pub struct State {
     pub timeouts: TimeoutOptions,
     /// Packets of services that were removed, by the name of the reason, so that sums over all never go back.
     pub gone: BTreeMap<String, u64>,
+    /// The addresses that flows by full NAT come from, each where the flows know it.
+    pub dips: Dips,
 }
 
 /// [`Counters`], in the file.
@@ -76,6 +79,8 @@ struct Stored {
     vips: BTreeSet<IpAddr>,
     #[serde(default)]
     gone: BTreeMap<String, u64>,
+    #[serde(default)]
+    dips: Dips,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -114,8 +119,13 @@ impl State {
             let why = format!("it has version {}, this xvs knows {VERSION}", stored.version);
             return Err(broken(path, &why));
         }
-        let mut state =
-            Self { vips: stored.vips, gone: stored.gone, timeouts: stored.timeouts, ..Self::default() };
+        let mut state = Self {
+            vips: stored.vips,
+            gone: stored.gone,
+            timeouts: stored.timeouts,
+            dips: stored.dips,
+            ..Self::default()
+        };
         state.desired.groups = stored.groups;
         for stored in stored.services {
             let reals =
@@ -151,6 +161,7 @@ impl State {
             timeouts: self.timeouts,
             vips: self.vips.clone(),
             gone: self.gone.clone(),
+            dips: self.dips.clone(),
         };
         replace(path, &stored).map_err(|error| {
             Failure::failed(format!("cannot write the state file {}: {error}", path.display()))

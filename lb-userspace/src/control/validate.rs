@@ -3,10 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
+use super::dips::Dips;
 use super::model::{
     Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
 };
@@ -34,6 +35,43 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Checks the addresses that flows by full NAT are to come from.
+///
+/// # Errors
+/// The first thing that is wrong, as wrong input.
+pub fn fnat_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for address in addresses {
+        host_address("fnat address", *address)?;
+        if !seen.insert(address) {
+            return Err(Failure::wrong_input(format!("`fnat-addresses` has {address} twice")));
+        }
+    }
+    for six in [false, true] {
+        let count = addresses.iter().filter(|address| address.is_ipv6() == six).count();
+        if count > Dips::MOST {
+            return Err(Failure::wrong_input(format!("{count} `fnat-addresses` of one version of IP"))
+                .hint(format!("{} are the most", Dips::MOST)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no address which flows by full NAT come from is a VIP: what comes back to it could be a client's.
+///
+/// # Errors
+/// The first that is, as wrong input.
+pub fn dips(desired: &Desired, dips: &Dips) -> Result<(), Failure> {
+    let vips: BTreeSet<IpAddr> = desired.vips().collect();
+    match dips.addresses().find(|address| vips.contains(address)) {
+        None => Ok(()),
+        Some(address) => Err(Failure::wrong_input(format!(
+            "{address} is a VIP, and one of the `fnat-addresses` that replies of reals come back to"
+        ))
+        .hint("give one of both another address")),
+    }
 }
 
 /// An endpoint belongs to one service.
@@ -105,6 +143,14 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
         ))
         .hint("--one-packet is for udp"));
     }
+    if service.one_packet
+        && let Some((address, _)) = service.reals.iter().find(|(_, real)| real.forward == Forward::Fnat)
+    {
+        return Err(Failure::wrong_input(format!(
+            "service {id}: real {address} by fnat takes a port of the director for each flow, and --one-packet has none"
+        ))
+        .hint("leave --one-packet off, or use another method"));
+    }
     for (address, real) in &service.reals {
         self::real(id, address, real)?;
     }
@@ -119,6 +165,8 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
         "persistence keeps clients on the reals of their connections".to_owned()
     } else if service.reals.values().any(|real| real.upper > 0) {
         "the thresholds of reals count connections".to_owned()
+    } else if service.reals.values().any(|real| real.forward == Forward::Fnat) {
+        "a flow by fnat has a port of the director".to_owned()
     } else {
         return Ok(());
     };
@@ -133,7 +181,8 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
 pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
     host_address("real server", address.ip())?;
     let (forward, port) = (real.forward.as_str(), id.port());
-    if real.forward != Forward::Nat && address.port() != port {
+    let changes_ports = matches!(real.forward, Forward::Nat | Forward::Fnat);
+    if !changes_ports && address.port() != port {
         let hint = format!("leave the port off, or use `--forward nat`, which rewrites it: {}", address.ip());
         return Err(Failure::wrong_input(format!(
             "real {address} of {id}: {forward} cannot change the port from {port} to {}",
@@ -201,7 +250,11 @@ fn same_version(
 /// The checksum of SCTP covers the ports with all the rest of the packet, so that no port can be changed without a look at
 /// all of it.
 fn same_port(id: &ServiceId, endpoint: &Endpoint, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
-    let changes = real.forward == Forward::Nat && ![0, endpoint.address.port()].contains(&address.port());
+    let changes = match real.forward {
+        Forward::Fnat => true,
+        Forward::Nat => ![0, endpoint.address.port()].contains(&address.port()),
+        Forward::Dr | Forward::Tun | Forward::Local => false,
+    };
     if endpoint.protocol != Protocol::Sctp || !changes {
         return Ok(());
     }
@@ -209,7 +262,7 @@ fn same_port(id: &ServiceId, endpoint: &Endpoint, address: &SocketAddr, real: &R
         "real {address} of {id}: the checksum of SCTP covers the ports, so {} cannot change them",
         real.forward
     ))
-    .hint(format!("let the real serve at port {} too, and leave the port off", endpoint.address.port())))
+    .hint(format!("use dr, tun, or nat to a real that serves at port {} too", endpoint.address.port())))
 }
 
 fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
@@ -253,6 +306,7 @@ mod tests {
     #[rstest]
     #[case::dr("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, 1)]
     #[case::nat_to_another_port("10.0.0.100:80", "10.0.0.2:8080", Forward::Nat, 1)]
+    #[case::fnat_to_another_port("10.0.0.100:80", "10.0.0.2:8080", Forward::Fnat, 1)]
     #[case::every_port("10.0.0.100:0", "10.0.0.2:0", Forward::Tun, 0)]
     #[case::dr6("[2001:db8::1]:80", "[2001:db8::2]:80", Forward::Dr, 1)]
     #[case::nat6("[2001:db8::1]:80", "[2001:db8::2]:8080", Forward::Nat, 1)]

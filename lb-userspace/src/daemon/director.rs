@@ -93,7 +93,10 @@ impl Director {
     /// # Errors
     /// If the maps cannot be read.
     pub fn new(mut parts: Parts) -> Result<Self, Failure> {
-        let image = Image::read(parts.plane.tables()).map_err(|e| maps_failed(&e))?;
+        let tables = parts.plane.tables();
+        let dips = &parts.state.dips;
+        tables.put_dips(&dips.table(false), &dips.table(true)).map_err(|e| maps_failed(&e))?;
+        let image = Image::read(tables).map_err(|e| maps_failed(&e))?;
         Ok(Self {
             ids: Ids::of(&image, &parts.state.desired.groups),
             image,
@@ -199,6 +202,7 @@ impl Director {
     /// As [`change`](Self::change).
     pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
         validate::desired(&desired, &self.limits)?;
+        validate::dips(&desired, &self.state.dips)?;
         self.may_leave_auto(&desired)?;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;

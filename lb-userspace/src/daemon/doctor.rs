@@ -36,7 +36,7 @@ impl Director {
                     ifindex: entry.ifindex,
                     to: entry.macs.destination(),
                     from: entry.macs.source(),
-                    tunnel_source: entry.tunnel_source.as_v4().map_or(Ipv4Addr::UNSPECIFIED, Into::into),
+                    tunnel_source: entry.source.as_v4().map_or(Ipv4Addr::UNSPECIFIED, Into::into),
                     mtu: entry.mtu,
                 });
                 let dip = self

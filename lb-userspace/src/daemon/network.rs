@@ -89,7 +89,7 @@ impl Director {
 
     async fn reconcile_vips(&mut self) -> Vec<String> {
         let Some(vips) = &mut self.vips else { return Vec::new() };
-        let wanted: BTreeSet<IpAddr> = self.state.desired.vips().collect();
+        let wanted: BTreeSet<IpAddr> = self.state.desired.vips().chain(self.state.dips.addresses()).collect();
         let mut warnings = Vec::new();
         let added = vips.added().clone();
         for event in vips.reconcile(&wanted).await {

@@ -20,6 +20,7 @@ use crate::{
     api::server::{self, Shared},
     control::{
         config::{self, Config},
+        dips::Dips,
         neighbours::Neighbours,
         state::State,
         vips::{self, VipManager},
@@ -102,7 +103,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
     let _lock = PinLock::take(pins.path())?;
-    let (limits, settings) = (config.director.limits(), config.director.settings());
+    state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
+    let (limits, settings) = (config.director.limits(), state.dips.count_in(config.director.settings()));
     let timeouts = config.director.timeouts(state.timeouts);
     let load = Options {
         pins: Some(pins.clone()),

@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::{
     hash,
-    schema::{Flow, FlowKey, Load, Method, Real, Service, Tracking},
+    schema::{Flow, FlowKey, Load, Real, Service, Tracking},
     slot::MOVED,
     track::{self, State as FlowState},
 };
@@ -36,6 +36,8 @@ struct Pass {
     over: Vec<(FlowKey, Flow)>,
     /// The connections of each real.
     loads: BTreeMap<u32, u64>,
+    /// How many flows have a port of the director.
+    with_port: usize,
     /// Living flows of services that track only what is endangered.
     written: BTreeMap<u32, Written>,
     /// The same flows, which may be forgotten when their slot has settled: service and slot.
@@ -65,6 +67,7 @@ impl Director {
             .map(|service| (service.id, *service))
             .collect();
         let before = self.loads()?;
+        let ports = self.ports_in_use()?;
         let pass = self.look(&auto)?;
         let mut forgotten = pass.over.len();
         for (key, flow) in &pass.over {
@@ -80,9 +83,33 @@ impl Director {
                 forgotten += 1;
             }
         }
+        if ports.len() > pass.with_port {
+            self.give_ports_back(&ports)?;
+        }
         self.correct_loads(&before, &pass.loads)?;
         self.let_leave(&pass.loads)?;
         Ok(forgotten)
+    }
+
+    /// Ports of the director that flows by full NAT have: their replies' keys and their own.
+    fn ports_in_use(&mut self) -> Result<Vec<(FlowKey, FlowKey)>, TableError> {
+        let mut ports = Vec::new();
+        self.plane.tables().for_each_translation(|reply, request| ports.push((*reply, *request)))?;
+        Ok(ports)
+    }
+
+    /// Gives those ports back whose flows are not there any more: the table of flows may have evicted them. A flow is
+    /// written down right after it got its port, so that whoever was in `ports` before the pass over all flows and is not
+    /// in their table now will not come.
+    fn give_ports_back(&mut self, ports: &[(FlowKey, FlowKey)]) -> Result<(), TableError> {
+        let tables = self.plane.tables();
+        for (reply, request) in ports {
+            let has_it = |flow: Flow| flow.dip.port == reply.destination_port;
+            if !tables.flow(request).is_some_and(has_it) && tables.translation(reply) == Some(*request) {
+                tables.remove_translation(reply)?;
+            }
+        }
+        Ok(())
     }
 
     /// The connections of each real, as the programs count them.
@@ -168,6 +195,7 @@ impl Director {
         let mut pass = Pass::default();
         let reals = &self.image.reals;
         self.plane.tables().for_each_flow(|key, flow| {
+            pass.with_port += usize::from(!flow.dip.is_none());
             if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &timeouts) {
                 pass.over.push((*key, *flow));
                 return;
@@ -183,8 +211,7 @@ impl Director {
             if let Some(service) = auto.get(&real.service) {
                 let slot = hash::slot_of_any(service, key, settings.seed);
                 pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);
-                // Where services share a nat real, its replies need the flow, whatever its slot does.
-                if !(real.method == Method::Nat as u16 && real.is(Real::SHARED)) {
+                if !real.is(Real::NEEDS_FLOW) {
                     pass.held.push((*key, *flow, service.id, slot));
                 }
             }
@@ -224,7 +251,7 @@ impl Director {
         }
         tables.remove_flow(key)?;
         match self.image.reals.get(&flow.real) {
-            Some(real) => apply::forget_reply(tables, key, real),
+            Some(real) => apply::forget_reply(tables, key, flow.dip, real),
             None => Ok(()),
         }
     }

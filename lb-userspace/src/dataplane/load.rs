@@ -7,6 +7,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{MapError, MapType},
     programs::{ProgramError, ProgramType, Xdp},
+    util::nr_cpus,
 };
 use aya_obj::Object;
 use lb_common::{
@@ -142,7 +143,8 @@ impl DataPlane {
             Some(pins) => pins.check(&shapes)?,
             None => false,
         };
-        let settings = options.settings.unwrap_or(Settings::DEFAULT);
+        let cpus = nr_cpus().map_err(|(file, error)| EbpfError::FileError { path: file.into(), error })?;
+        let settings = Settings { cpus: cpus as u64, ..options.settings.unwrap_or(Settings::DEFAULT) };
         let log_level: u8 = if options.log { 4 } else { 0 };
         let mut loader = EbpfLoader::new();
         loader.override_global("SETTINGS", &settings, true);
@@ -288,6 +290,9 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("FLOWS", flows),
         ("REPLIES", (flows / 8).max(1024)),
         ("WAYS_BACK", (flows / 8).max(1024)),
+        // Entries take memory when they are made.
+        ("TRANSLATIONS", flows),
+        ("TRANSLATIONS6", flows6),
         ("DIRECT", (flows / 64).max(1024)),
         ("FRAGMENTS", (flows / 64).max(1024)),
         ("FLOWS6", flows6),

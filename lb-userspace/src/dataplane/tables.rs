@@ -15,7 +15,7 @@ use aya::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Flow, FlowKey, Load, Move, MoveBlock,
+        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Flow, FlowKey, Load, Move, MoveBlock,
         Position, Program, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
     },
     wire::{Be32, Be128},
@@ -36,6 +36,9 @@ pub struct Tables {
     sources: Versions<SourceKey<Be32>, Source<Be32>, SourceKey, Source>,
     flows: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
     replies: Versions<FlowKey<Be32>, Source<Be32>, FlowKey, Source>,
+    translations: Versions<FlowKey<Be32>, FlowKey<Be32>, FlowKey, FlowKey>,
+    dips: Array<MapData, Be32>,
+    dips6: Array<MapData, Be128>,
     programs: ProgramArray<MapData>,
     clients: BpfHashMap<MapData, ClientKey, Client>,
     loads: Array<MapData, Load>,
@@ -122,6 +125,9 @@ impl Tables {
             sources: Versions::take(ebpf, ["SOURCES", "SOURCES6"])?,
             flows: Versions::take(ebpf, ["FLOWS", "FLOWS6"])?,
             replies: Versions::take(ebpf, ["REPLIES", "REPLIES6"])?,
+            translations: Versions::take(ebpf, ["TRANSLATIONS", "TRANSLATIONS6"])?,
+            dips: take(ebpf, "DIPS")?,
+            dips6: take(ebpf, "DIPS6")?,
             programs: take(ebpf, "PROGRAMS")?,
             clients: take(ebpf, "CLIENTS")?,
             loads: take(ebpf, "LOADS")?,
@@ -287,6 +293,44 @@ impl Tables {
     /// Forgets which service a flow's replies belong to.
     pub fn remove_reply(&mut self, key: &FlowKey) -> Result<(), TableError> {
         self.replies.remove(key)
+    }
+
+    /// Calls `each` with every flow by full NAT: how its real's packets look, and the flow as its client sends it.
+    pub fn for_each_translation(&self, each: impl FnMut(&FlowKey, &FlowKey)) -> Result<(), TableError> {
+        self.translations.for_each(each)
+    }
+
+    /// The flow that a real's packets to a port of the director belong to.
+    #[must_use]
+    pub fn translation(&self, reply: &FlowKey) -> Option<FlowKey> {
+        self.translations.get(reply)
+    }
+
+    /// Gives a port of the director back.
+    pub fn remove_translation(&mut self, reply: &FlowKey) -> Result<(), TableError> {
+        self.translations.remove(reply)
+    }
+
+    /// Writes the addresses that flows by full NAT come from: those of IPv4 and those of IPv6, by index.
+    pub fn put_dips(&mut self, dips: &[Be128], dips6: &[Be128]) -> Result<(), TableError> {
+        for (index, address) in (0..).zip(dips) {
+            let address = address.as_v4().unwrap_or_default();
+            self.dips.set(index, address, 0).map_err(failed("write", "DIPS"))?;
+        }
+        for (index, address) in (0..).zip(dips6) {
+            self.dips6.set(index, address, 0).map_err(failed("write", "DIPS6"))?;
+        }
+        Ok(())
+    }
+
+    /// The address of a [`Dip`] towards a real.
+    pub fn dip_address(&self, dip: Dip, real: &Real) -> Result<Be128, TableError> {
+        let index = u32::from(dip.address);
+        match (dip.address, real.is(Real::IPV6)) {
+            (0, _) => Ok(real.source),
+            (_, true) => self.dips6.get(&index, 0).map_err(failed("read", "DIPS6")),
+            (_, false) => Ok(Be128::mapped(self.dips.get(&index, 0).map_err(failed("read", "DIPS"))?)),
+        }
     }
 
     /// Calls `each` with every client that persistence keeps, or kept, on a real.

@@ -67,7 +67,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         .filter_map(|subject| {
             let dip = subject.dip?;
             let source = match subject.forward {
-                Forward::Local => return None,
+                Forward::Local | Forward::Fnat => return None,
                 Forward::Dr if subject.gateway.is_some() => return None,
                 Forward::Dr | Forward::Tun => dip,
                 Forward::Nat if !subject.asks_tcp() => return None,

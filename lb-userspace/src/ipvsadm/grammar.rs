@@ -132,6 +132,8 @@ static ENTRIES: &[Entry] = &[
     one("netmask", Some('M'), Topic::Netmask),
     one("real-server", Some('r'), Topic::Server),
     flag("masquerading", Some('m'), Topic::Forward),
+    // Ours: IPVS has no full NAT.
+    flag("fullnat", None, Topic::Forward),
     flag("ipip", Some('i'), Topic::Forward),
     flag("gatewaying", Some('g'), Topic::Forward),
     one("weight", Some('w'), Topic::Weight),

@@ -43,7 +43,7 @@ Options
   -p, --persistent       keep clients on their reals (default: 360 s)
   -M, --netmask          clients of one network are one
   -o, --ops              each datagram of UDP by itself
-  -g, --gatewaying       direct routing (default); -i, --ipip: tunnel; -m, --masquerading: NAT
+  -g, --gatewaying       direct routing (default); -i, --ipip: tunnel; -m, --masquerading: NAT; --fullnat
   -w, --weight           0 to 65535 (default: 1)
   -x, --u-threshold      -y, --l-threshold      connections of a real
   -n, --numeric          no names of hosts and ports

@@ -227,6 +227,7 @@ const fn method(forward: Forward) -> &'static str {
         Forward::Dr => "Route",
         Forward::Tun => "Tunnel",
         Forward::Nat => "Masq",
+        Forward::Fnat => "FullNat",
         Forward::Local => "Local",
     }
 }

@@ -197,6 +197,7 @@ impl Draft {
                 self.forward = match given.entry.long {
                     "ipip" => Forward::Tun,
                     "masquerading" => Forward::Nat,
+                    "fullnat" => Forward::Fnat,
                     _ => Forward::Dr,
                 }
             }
@@ -379,7 +380,7 @@ impl Draft {
     /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. That
     /// of a group is the one that the client sent to.
     fn kept_port(&self, mut real: RealAddress) -> Result<RealAddress, Trouble> {
-        if self.forward != Forward::Nat {
+        if !matches!(self.forward, Forward::Nat | Forward::Fnat) {
             real.port = Some(self.id()?.port());
         }
         Ok(real)

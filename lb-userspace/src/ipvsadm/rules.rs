@@ -67,6 +67,7 @@ fn real_options(real: &RealView) -> String {
     let RealView { weight, upper, lower, .. } = real;
     let (method, tunnel) = match (real.forward, real.tunnel) {
         (Forward::Nat, _) => ("-m", String::new()),
+        (Forward::Fnat, _) => ("--fullnat", String::new()),
         (Forward::Tun, Tunnel::Ipip) => ("-i", " --tun-type ipip".to_owned()),
         (Forward::Tun, Tunnel::Gre) => ("-i", " --tun-type gre --tun-nocsum".to_owned()),
         (Forward::Tun, Tunnel::Gue(port)) => {

@@ -29,7 +29,7 @@ impl Real {
     pub fn set_up(&self, method: Method) {
         match method {
             // Its route through the director is all that it needs.
-            Method::Nat => (),
+            Method::Nat | Method::Fnat => (),
             Method::Dr | Method::Tun => {
                 self.host_setup(method).succeeds();
             }

@@ -14,6 +14,8 @@ pub enum Method {
     Tun,
     /// Masquerading.
     Nat,
+    /// Full NAT.
+    Fnat,
 }
 
 /// A lab with the reals set up for every method and the daemon running.
@@ -29,7 +31,7 @@ pub struct Stage {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Dr, Self::Tun, Self::Nat];
+    pub const ALL: [Self; 4] = [Self::Dr, Self::Tun, Self::Nat, Self::Fnat];
 
     /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Method {
             Self::Dr => "dr",
             Self::Tun => "tun",
             Self::Nat => "nat",
+            Self::Fnat => "fnat",
         }
     }
 
@@ -46,14 +49,16 @@ impl Method {
             Self::Dr => 8001,
             Self::Tun => 8002,
             Self::Nat => 8003,
+            Self::Fnat => 8004,
         }
     }
 
-    /// The port of the reals of that service: only `nat` can have another.
+    /// The port of the reals of that service: only `nat` and `fnat` can have another.
     pub fn real_port(self) -> u16 {
         match self {
             Self::Dr | Self::Tun => self.port(),
             Self::Nat => 9003,
+            Self::Fnat => 9004,
         }
     }
 
@@ -66,12 +71,12 @@ impl Method {
     pub fn replies_directly(self) -> bool {
         match self {
             Self::Dr | Self::Tun => true,
-            Self::Nat => false,
+            Self::Nat | Self::Fnat => false,
         }
     }
 
     /// The ports that the reals listen on for the services of all methods.
-    pub fn real_ports() -> [u16; 3] {
+    pub fn real_ports() -> [u16; 4] {
         Self::ALL.map(Self::real_port)
     }
 }

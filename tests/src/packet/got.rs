@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What became of a frame, and claims about it. A claim that does not hold prints the frames decoded.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use etherparse::{NetSlice, TransportSlice};
 
 use lb_common::{
     reason::{Fate, Reason},
     schema::Counters,
 };
 
-use super::{Frame, RealServer, judge};
+use super::{Frame, RealServer, judge, version};
 
 /// What the program told the driver to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,6 +111,23 @@ impl Got {
     pub fn real(&self) -> RealServer {
         self.claim(self.reals.len() == 1, "one real is counted", None);
         self.reals[0].0
+    }
+
+    /// Address and port that the packet which left comes from.
+    #[track_caller]
+    pub fn source(&self) -> SocketAddr {
+        let sliced = etherparse::SlicedPacket::from_ethernet(&self.frame).expect("a packet left");
+        let ip = match sliced.net {
+            Some(NetSlice::Ipv4(ip)) => IpAddr::from(ip.header().source_addr()),
+            Some(NetSlice::Ipv6(ip)) => IpAddr::from(ip.header().source_addr()),
+            _ => panic!("no packet left\n{self}"),
+        };
+        let port = match sliced.transport {
+            Some(TransportSlice::Tcp(tcp)) => tcp.source_port(),
+            Some(TransportSlice::Udp(udp)) => udp.source_port(),
+            _ => panic!("the packet that left has no ports\n{self}"),
+        };
+        version::original(SocketAddr::new(ip, port))
     }
 
     /// How many flows began.

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use lb_common::schema::Settings;
 use lb_userspace::control::{model::Forward, neighbours::NextHop};
 
 use super::{
@@ -18,10 +19,12 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 pub const PORT: u16 = 80;
 /// The service that most tests are about.
 pub const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
-/// The port of reals that are reached by `nat`, which alone can change it.
+/// The port of reals that are reached by `nat` and `fnat`, which alone can change it.
 pub const NAT_PORT: u16 = 8080;
 /// The director's own address towards the reals.
 pub const DIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// What the flows of clients come from at reals by `fnat`, where [`one_port`] leaves no choice.
+pub const DIP_END: SocketAddrV4 = SocketAddrV4::new(DIP, 5000);
 /// A router somewhere on the way.
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 
@@ -53,7 +56,7 @@ impl Link {
 }
 
 /// A real server: the address that it serves at.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RealServer(pub SocketAddrV4);
 
 impl RealServer {
@@ -64,7 +67,7 @@ impl RealServer {
 
     /// The real with that number, as a service at the usual port has it by that method.
     pub fn by(method: Forward, number: u8) -> Self {
-        Self::at_port(number, if method == Forward::Nat { NAT_PORT } else { PORT })
+        Self::at_port(number, if matches!(method, Forward::Nat | Forward::Fnat) { NAT_PORT } else { PORT })
     }
 
     /// The real with that number, at another port.
@@ -100,6 +103,7 @@ impl RealServer {
             Forward::Dr => hop,
             Forward::Tun => tunnel(DIP, self.ip(), hop).link(self.link()),
             Forward::Nat => hop.to(self.0),
+            Forward::Fnat => hop.to(self.0).from(DIP_END),
             Forward::Local => panic!("stays on the director"),
         }
     }
@@ -121,6 +125,11 @@ pub fn next_hop(to: SocketAddr) -> NextHop {
         source_ip: if to.is_ipv6() { version::address(DIP.into()) } else { DIP.into() },
         mtu: MTU,
     }
+}
+
+/// Settings by which `fnat` has [`DIP_END`] and nothing else to give.
+pub const fn one_port() -> Settings {
+    Settings { first_dip_port: DIP_END.port() as u64, dip_ports: 1, ..Settings::DEFAULT }
 }
 
 /// What the client gets of a nat real's frame, which came as `vip`.

@@ -26,13 +26,13 @@ use lb_userspace::{
 use super::{
     frame::Frame,
     got::{Action, Got},
-    net::RealServer,
+    net::{RealServer, one_port},
     pool::Pool,
     version,
 };
 
 /// Small: a plane is loaded for each test.
-const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6: 1024 };
+pub const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6: 1024 };
 /// More than any frame of a test run has, grown or not.
 const LARGEST: usize = 4096;
 
@@ -46,16 +46,22 @@ pub struct TestPlane {
 }
 
 impl TestPlane {
-    /// Loads it and sets up services. Panics without root: a packet test does not skip.
+    /// Loads it and sets up services; `fnat` has one port to give. Panics without root: a packet test does not skip.
     #[track_caller]
     pub fn new(pools: &[Pool]) -> Self {
-        Self::with_settings(Settings::DEFAULT, pools)
+        Self::with_settings(one_port(), pools)
     }
 
     /// The same with other settings.
     #[track_caller]
     pub fn with_settings(settings: Settings, pools: &[Pool]) -> Self {
-        let options = Options { limits: LIMITS, settings: Some(settings), ..Options::default() };
+        Self::with_limits(LIMITS, settings, pools)
+    }
+
+    /// The same with tables of other sizes.
+    #[track_caller]
+    pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
+        let options = Options { limits, settings: Some(settings), ..Options::default() };
         let plane = DataPlane::load(&options)
             .unwrap_or_else(|error| panic!("the data plane does not load: {error} ({})", error.hint()));
         let mut this = Self {
@@ -141,6 +147,11 @@ impl TestPlane {
     #[track_caller]
     pub fn try_bytes(&mut self, sent: &[u8]) -> (Action, Vec<u8>) {
         run(self.plane.director(), sent)
+    }
+
+    /// The director's program, for runs on several CPUs at a time.
+    pub fn director(&mut self) -> &Xdp {
+        self.plane.director()
     }
 
     /// How many flows are tracked.

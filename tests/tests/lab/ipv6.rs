@@ -26,7 +26,8 @@ const TUN: Way = Way { vip: IpAddr::V6(VIP6), port: 8002, method: Method::Tun, r
 const NAT: Way = Way { vip: IpAddr::V6(VIP6), port: 8003, method: Method::Nat, real_port: 9003, six: true };
 const SIX_IN_FOUR: Way = Way { port: 8004, real_port: 8004, six: false, ..TUN };
 const FOUR_IN_SIX: Way = Way { vip: IpAddr::V4(VIP), port: 8005, real_port: 8005, ..TUN };
-const WAYS: [Way; 5] = [DR, TUN, NAT, SIX_IN_FOUR, FOUR_IN_SIX];
+const FNAT: Way = Way { vip: IpAddr::V6(VIP6), port: 8006, method: Method::Fnat, real_port: 9006, six: true };
+const WAYS: [Way; 6] = [DR, TUN, NAT, SIX_IN_FOUR, FOUR_IN_SIX, FNAT];
 
 impl Way {
     fn service(self) -> SocketAddr {
@@ -164,8 +165,12 @@ fn forwarding_goes_on_without_the_daemon_and_with_the_next_one() {
     echoes("with the daemon");
 
     let status = lab.director.xvs("--output json status").succeeds().json();
-    assert_eq!((status["flows"].as_u64(), status["flows6"].as_u64()), (Some(0), Some(1)), "{status}");
-    assert!(lab.director.metrics().contains("xvs_flows6 1\n"));
+    assert_eq!(
+        (status["flows"].as_u64(), status["flows6"].as_u64()),
+        (Some(0), Some(2)),
+        "of wrr and of fnat: {status}"
+    );
+    assert!(lab.director.metrics().contains("xvs_flows6 2\n"));
 
     daemon.kill();
     echoes("without it");

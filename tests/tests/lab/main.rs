@@ -12,10 +12,11 @@ mod doc; //      docs/arp.md against what was captured
 mod doctor; //   what is wrong, and what mends it
 mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
+mod fnat; //     a pool of addresses and ports
 mod host_options; // levels, --dry-run, --persist
 mod host_orders; // xvs host in random orders, killed at random moments
-mod icmp;
-mod ipv6; //       errors about a flow
+mod icmp; //     errors about a flow
+mod ipv6; //     IPv6 by every method
 mod ipvsadm; //  the command line of IPVS
 mod metrics; //    promtool and Prometheus
 mod million; //    flows that are written down, by the million

@@ -15,7 +15,7 @@ fn iperf3_runs_ten_seconds_without_a_broken_connection() {
     let stage = Stage::new();
     let lab = &stage.lab;
     let mut servers = Vec::new();
-    for (method, real) in Method::ALL.into_iter().zip(&lab.reals) {
+    for (method, real) in Method::ALL.into_iter().zip(lab.reals.iter().cycle()) {
         let (port, real_port) = (method.port(), method.real_port());
         lab.director.xvs(&format!("service add tcp {VIP}:{port}")).succeeds();
         lab.director.add_real("tcp", port, real.rip, real_port, method, 100);

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use lb_tests::packet::{Action, Frame, TestPlane, judge};
-use lb_userspace::control::model::Forward::{self, Dr, Nat, Tun};
+use lb_userspace::control::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use rstest::rstest;
 
@@ -131,7 +131,7 @@ fn survives(plane: TestPlane, frames: &[Frame]) {
 }
 
 #[rstest]
-fn damaged_requests(#[values(Dr, Tun, Nat)] method: Forward) {
+fn damaged_requests(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     survives(asked(method), &frames_to_the_vip());
 }
 

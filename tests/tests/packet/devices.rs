@@ -6,7 +6,7 @@ use lb_tests::packet::{
     CLIENT, RealServer, SERVICE, TestPlane, client_receives, device::with_another_device, net::INGRESS, tcp,
 };
 use lb_userspace::control::{
-    model::Forward::{self, Dr, Nat, Tun},
+    model::Forward::{self, Dr, Fnat, Nat, Tun},
     neighbours::NextHop,
 };
 use rstest::rstest;
@@ -14,7 +14,7 @@ use rstest::rstest;
 use crate::scene::{ask, services};
 
 #[rstest]
-fn a_real_behind_another_device_is_redirected_to(#[values(Dr, Tun, Nat)] method: Forward) {
+fn a_real_behind_another_device_is_redirected_to(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     with_another_device(|ifindex| {
         let real = RealServer::by(method, 1);
         let mut plane = TestPlane::new(&[]);
@@ -27,7 +27,7 @@ fn a_real_behind_another_device_is_redirected_to(#[values(Dr, Tun, Nat)] method:
 }
 
 #[rstest]
-fn what_no_device_takes_is_dropped(#[values(Dr, Tun, Nat)] method: Forward) {
+fn what_no_device_takes_is_dropped(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     const NOWHERE: u32 = 4711;
     let mut plane = TestPlane::new(&services(method));
     let ids: Vec<u32> = plane.image().reals.keys().copied().collect();

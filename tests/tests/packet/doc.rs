@@ -2,10 +2,11 @@
 //! docs/forwarding.md shows what the programs do, or the test fails. What follows a `←` there is for the reader.
 
 use lb_tests::packet::{
-    CLIENT, Got, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, version::is_six, version::socket,
+    CLIENT, DIP_END, Got, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, version::is_six,
+    version::socket,
 };
 use lb_userspace::control::model::{
-    Forward::{self, Dr, Nat, Tun},
+    Forward::{self, Dr, Fnat, Nat, Tun},
     Real,
 };
 
@@ -50,17 +51,19 @@ fn the_captures_are_what_the_programs_do() {
         shows(name, &[("client to director", &got.sent), ("director to real", &got.frame)]);
     }
 
-    let real = RealServer::by(Nat, 1);
-    let mut plane = TestPlane::new(&[tcp_service().real(Nat, real)]);
-    let asked = plane.run(&tcp(CLIENT, SERVICE).syn());
-    let answered = plane.run(&real.answers(tcp(real.0, CLIENT).syn_ack()));
-    let nat: [(&str, &[u8]); 4] = [
-        ("client to director", &asked.sent),
-        ("director to real", &asked.frame),
-        ("real to director", &answered.sent),
-        ("director to client", &answered.frame),
-    ];
-    shows("nat", &nat);
+    for (name, method, to) in [("nat", Nat, CLIENT), ("fnat", Fnat, DIP_END)] {
+        let real = RealServer::by(method, 1);
+        let mut plane = TestPlane::new(&[tcp_service().real(method, real)]);
+        let asked = plane.run(&tcp(CLIENT, SERVICE).syn());
+        let answered = plane.run(&real.answers(tcp(real.0, to).syn_ack()));
+        let both_ways: [(&str, &[u8]); 4] = [
+            ("client to director", &asked.sent),
+            ("director to real", &asked.frame),
+            ("real to director", &answered.sent),
+            ("director to client", &answered.frame),
+        ];
+        shows(name, &both_ways);
+    }
 
     let service = socket(SERVICE.into());
     let pool = tcp_service().vip(service.ip()).with(|service| {

@@ -4,12 +4,12 @@
 use lb_common::reason::Reason;
 use lb_tests::packet::{CLIENT, Frame, RealServer, SERVICE, TestPlane, client_receives, ping, tcp, udp};
 use lb_userspace::control::model::{
-    Forward::{self, Dr, Local, Nat, Tun},
+    Forward::{self, Dr, Fnat, Local, Nat, Tun},
     Scheduler::{Rr, Wrr},
 };
 use rstest::rstest;
 
-use crate::scene::{ask, services};
+use crate::scene::{ask, opened, services};
 
 /// A datagram in three parts, the last of which is odd.
 fn large() -> Vec<Frame> {
@@ -27,11 +27,11 @@ fn numbers() -> Vec<u8> {
 #[case::with_options(udp(CLIENT, SERVICE).data(numbers()).options(&[1; 40]))]
 fn every_fragment_reaches_the_real_of_the_first(
     #[case] datagram: Frame,
-    #[values(Dr, Tun, Nat)] method: Forward,
+    #[values(Dr, Tun, Nat, Fnat)] method: Forward,
     #[values(&[1000, 2000], &[24], &[40, 48, 56, 1000, 2000])] cuts: &[usize],
 ) {
     let real = RealServer::by(method, 1);
-    let mut plane = TestPlane::new(&services(method));
+    let mut plane = opened(method);
     for fragment in datagram.fragments(cuts) {
         // The second and third part would not fit into a tunnel.
         if fragment.length() > 1480 && method == Tun {
@@ -42,7 +42,7 @@ fn every_fragment_reaches_the_real_of_the_first(
 }
 
 #[rstest]
-fn fragments_that_end_in_padding_are_no_longer_than_they_say(#[values(Dr, Tun, Nat)] method: Forward) {
+fn fragments_that_end_in_padding_are_no_longer_than_they_say(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let mut plane = TestPlane::new(&services(method));
     for fragment in udp(CLIENT, SERVICE).data([7; 19]).fragments(&[8, 16, 24]) {
         let sent = fragment.padded();
@@ -71,7 +71,7 @@ fn datagrams_stay_together_whoever_takes_turns(
 
 #[rstest]
 fn a_fragment_whose_first_was_not_seen_is_left_to_the_director(
-    #[values(Dr, Tun, Nat, Local)] method: Forward,
+    #[values(Dr, Tun, Nat, Fnat, Local)] method: Forward,
 ) {
     let mut plane = TestPlane::new(&services(method));
     for fragment in &large()[1..] {
@@ -92,7 +92,7 @@ fn the_directors_own_stack_gets_its_fragments_unchanged() {
 /// RFC 1858: a first fragment so small that ports or flags are in the next one is an attack on filters.
 #[rstest]
 fn a_first_fragment_without_a_whole_transport_header_is_dropped(
-    #[values(Dr, Tun, Nat, Local)] method: Forward,
+    #[values(Dr, Tun, Nat, Fnat, Local)] method: Forward,
 ) {
     let mut plane = TestPlane::new(&services(method));
     let [first, later] = &tcp(CLIENT, SERVICE).data("data").fragments(&[16])[..] else { panic!("two parts") };

@@ -7,11 +7,11 @@ use etherparse::{
 };
 use lb_common::reason::Reason;
 use lb_tests::packet::{
-    CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error, ping, tcp,
+    CLIENT, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error, ping, tcp,
     tcp_service, udp,
 };
 use lb_userspace::control::model::{
-    Forward::{self, Dr, Local, Nat, Tun},
+    Forward::{self, Dr, Fnat, Local, Nat, Tun},
     Scheduler::Rr,
 };
 use rstest::rstest;
@@ -35,12 +35,16 @@ fn answer() -> Frame {
 /// What the real gets of a router's complaint.
 fn real_receives(real: RealServer, method: Forward, sent: &Frame) -> Frame {
     let received = real.receives(method, sent);
-    if method == Nat { received.quoted(|quoted| quoted.from(real.0)) } else { received }
+    match method {
+        Nat => received.quoted(|quoted| quoted.from(real.0)),
+        Fnat => received.quoted(|quoted| quoted.from(real.0).to(DIP_END)),
+        Dr | Tun | Local => received,
+    }
 }
 
 #[rstest]
 fn a_ping_of_the_vip_is_answered_by_the_directors_stack(
-    #[values(Dr, Tun, Nat, Local)] method: Forward,
+    #[values(Dr, Tun, Nat, Fnat, Local)] method: Forward,
     #[values(ping(*CLIENT.ip(), VIP), ping(*CLIENT.ip(), VIP).options(&[1; 40]).padded(),
         ping(*CLIENT.ip(), VIP).data([0; 1400]))]
     sent: Frame,
@@ -56,14 +60,14 @@ fn a_ping_of_the_vip_is_answered_by_the_directors_stack(
 #[case::source_quench(SOURCE_QUENCH)]
 fn an_error_about_a_flow_reaches_its_real(
     #[case] kind: Icmpv4Type,
-    #[values(Dr, Tun, Nat)] method: Forward,
+    #[values(Dr, Tun, Nat, Fnat)] method: Forward,
     #[values(28, 40, 53)] quoting: usize,
 ) {
     let mut plane = TestPlane::new(&services(method));
     ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
     let sent = error(kind, ROUTER, VIP, &answer()).quoting(quoting);
     plane.run(&sent).reaches_a_real_as(&real_receives(RealServer::by(method, 1), method, &sent));
-    assert_eq!(plane.flows(), 0, "an error records nothing");
+    assert_eq!(plane.flows(), usize::from(method == Fnat), "an error records nothing");
 }
 
 #[rstest]
@@ -78,7 +82,7 @@ fn an_error_about_a_flow_reaches_its_real(
 #[case::about_the_first_of_several(
     error(TIME_EXCEEDED, ROUTER, VIP, &udp(SERVICE, CLIENT).data([1; 999]).part(0..800)).quoting(500)
 )]
-fn an_error_of_any_form_reaches_its_real(#[case] sent: Frame, #[values(Dr, Tun, Nat)] method: Forward) {
+fn an_error_of_any_form_reaches_its_real(#[case] sent: Frame, #[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let mut plane = TestPlane::new(&services(method));
     ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
     ask(&mut plane, &udp(CLIENT, SERVICE));
@@ -131,7 +135,7 @@ fn any_other_icmp_message_is_left_to_the_directors_stack(#[case] sent: Frame) {
 }
 
 #[rstest]
-fn an_error_goes_no_further_than_its_time_to_live(#[values(Dr, Tun, Nat)] method: Forward) {
+fn an_error_goes_no_further_than_its_time_to_live(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let mut plane = TestPlane::new(&services(method));
     ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
     plane.run(&error(TIME_EXCEEDED, ROUTER, VIP, &answer()).ttl(1)).is_passed(Reason::TtlExceeded);

@@ -9,6 +9,7 @@ mod decap; //     the decapsulator of real servers
 mod devices; //   out of another device than it came by
 mod doc; //       what docs/forwarding.md shows
 mod flows; //     who gets a new connection, and that it stays there
+mod fnat; //      both ends change
 mod fragments; // the first decides, later ones follow
 mod icmp; //      pings, and errors about flows
 mod ipv6; //      what only IPv6 has, and one version within the other

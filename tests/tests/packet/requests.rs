@@ -3,10 +3,10 @@
 
 use lb_common::reason::Reason;
 use lb_tests::packet::{CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, tcp, udp};
-use lb_userspace::control::model::Forward::{self, Dr, Local, Nat, Tun};
+use lb_userspace::control::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use rstest::rstest;
 
-use crate::scene::services;
+use crate::scene::{opened, services};
 
 #[rstest]
 #[case::syn(tcp(CLIENT, SERVICE).syn())]
@@ -25,8 +25,8 @@ use crate::scene::services;
 #[case::last_hop_but_one(tcp(CLIENT, SERVICE).ttl(2))]
 #[case::far_from_the_end(tcp(CLIENT, SERVICE).ttl(255))]
 #[case::type_of_service(tcp(CLIENT, SERVICE).tos(0xb9).dont_fragment())]
-fn a_request_reaches_its_real(#[case] sent: Frame, #[values(Dr, Tun, Nat)] method: Forward) {
-    let mut plane = TestPlane::new(&services(method));
+fn a_request_reaches_its_real(#[case] sent: Frame, #[values(Dr, Tun, Nat, Fnat)] method: Forward) {
+    let mut plane = opened(method);
     plane.run(&sent).reaches_a_real_as(&RealServer::by(method, 1).receives(method, &sent));
 }
 
@@ -45,7 +45,7 @@ fn a_request_for_the_director_itself_stays_as_it_is(#[case] sent: Frame) {
 
 /// What a packet says of its own checksum stays as right or as wrong as it was: nothing is covered up.
 #[rstest]
-fn a_damaged_packet_arrives_as_damaged(#[values(Dr, Tun, Nat)] method: Forward) {
+fn a_damaged_packet_arrives_as_damaged(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let whole = tcp(CLIENT, SERVICE).data("some data");
     let real = RealServer::by(method, 1);
     let flip = |frame: &Frame| {
@@ -54,7 +54,7 @@ fn a_damaged_packet_arrives_as_damaged(#[values(Dr, Tun, Nat)] method: Forward) 
         bytes[last] ^= 0xff;
         bytes
     };
-    let mut plane = TestPlane::new(&services(method));
+    let mut plane = opened(method);
 
     let (_, frame) = plane.try_bytes(&flip(&whole));
 
@@ -63,7 +63,7 @@ fn a_damaged_packet_arrives_as_damaged(#[values(Dr, Tun, Nat)] method: Forward) 
 
 #[rstest]
 fn nobody_is_sent_a_packet_at_its_last_hop(
-    #[values(Dr, Tun, Nat)] method: Forward,
+    #[values(Dr, Tun, Nat, Fnat)] method: Forward,
     #[values(0, 1)] ttl: u8,
     #[values(tcp(CLIENT, SERVICE).syn(), udp(CLIENT, SERVICE))] sent: Frame,
 ) {
@@ -72,7 +72,7 @@ fn nobody_is_sent_a_packet_at_its_last_hop(
 }
 
 #[rstest]
-fn nobody_is_sent_a_packet_by_an_unknown_way(#[values(Dr, Tun, Nat)] method: Forward) {
+fn nobody_is_sent_a_packet_by_an_unknown_way(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let services = services(method);
     let mut plane = TestPlane::new(&[]);
     plane.route(RealServer::by(method, 1), None);
@@ -86,7 +86,7 @@ fn nobody_is_sent_a_packet_by_an_unknown_way(#[values(Dr, Tun, Nat)] method: For
 }
 
 #[rstest]
-fn a_service_for_every_port_takes_what_no_other_service_does(#[values(Dr, Tun, Nat)] method: Forward) {
+fn a_service_for_every_port_takes_what_no_other_service_does(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let [exact, ..] = services(method);
     let every = lb_tests::packet::tcp_service().port(0).real(method, RealServer::at_port(2, 0));
     let mut plane = TestPlane::new(&[exact, every]);

@@ -22,6 +22,13 @@ pub fn ask(plane: &mut TestPlane, sent: &Frame) -> RealServer {
     got.real()
 }
 
+/// A plane with [`services`], and a TCP connection from the client: `fnat` takes none from its middle on.
+pub fn opened(method: Forward) -> TestPlane {
+    let mut plane = TestPlane::new(&services(method));
+    plane.run(&tcp(CLIENT, SERVICE).syn());
+    plane
+}
+
 /// A plane whose services have each been asked once.
 pub fn asked(method: Forward) -> TestPlane {
     let mut plane = TestPlane::new(&services(method));

@@ -3,7 +3,7 @@
 
 use lb_common::reason::Reason;
 use lb_tests::packet::{Action, TestPlane, judge, version::is_six};
-use lb_userspace::control::model::Forward::{self, Dr, Local, Nat, Tun};
+use lb_userspace::control::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{asked, frames_of_nat_reals, frames_to_the_vip};
@@ -32,7 +32,7 @@ fn goes_no_further(plane: &mut TestPlane, sent: &[u8]) -> Action {
 }
 
 #[rstest]
-fn a_frame_for_the_vip_that_was_cut_short(#[values(Dr, Tun, Nat, Local)] method: Forward) {
+fn a_frame_for_the_vip_that_was_cut_short(#[values(Dr, Tun, Nat, Fnat, Local)] method: Forward) {
     let mut plane = asked(method);
     for frame in frames_to_the_vip() {
         let bytes = frame.bytes();
@@ -57,7 +57,7 @@ fn a_reply_that_was_cut_short() {
 }
 
 #[rstest]
-fn a_frame_that_says_it_is_longer_than_it_is(#[values(Dr, Tun, Nat, Local)] method: Forward) {
+fn a_frame_that_says_it_is_longer_than_it_is(#[values(Dr, Tun, Nat, Fnat, Local)] method: Forward) {
     let mut plane = asked(method);
     for frame in frames_to_the_vip() {
         let room = frame.bytes().len() - ETHERNET;
@@ -74,7 +74,7 @@ fn a_frame_that_says_it_is_longer_than_it_is(#[values(Dr, Tun, Nat, Local)] meth
 }
 
 #[rstest]
-fn a_packet_that_has_no_room_for_its_headers(#[values(Dr, Tun, Nat, Local)] method: Forward) {
+fn a_packet_that_has_no_room_for_its_headers(#[values(Dr, Tun, Nat, Fnat, Local)] method: Forward) {
     let mut plane = asked(method);
     for frame in frames_to_the_vip() {
         for length in 0..frame.header_length() + frame.least() {
@@ -90,7 +90,7 @@ fn a_packet_that_has_no_room_for_its_headers(#[values(Dr, Tun, Nat, Local)] meth
 
 /// An ICMP error whose quote ends too early to name a flow.
 #[rstest]
-fn an_error_that_quotes_too_little(#[values(Dr, Tun, Nat)] method: Forward) {
+fn an_error_that_quotes_too_little(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let mut plane = asked(method);
     for frame in frames_to_the_vip() {
         let Some(quoted) = frame.quote() else { continue };

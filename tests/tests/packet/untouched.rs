@@ -10,7 +10,7 @@ use lb_tests::packet::{
     CLIENT, DIP, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, net::CLIENT_LINK, ping, raw, tcp, tunnel,
     udp,
 };
-use lb_userspace::control::model::Forward::{self, Dr, Nat, Tun};
+use lb_userspace::control::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{ask, services};
@@ -35,7 +35,7 @@ use crate::scene::{ask, services};
 #[case::igmp(raw(IpNumber::IGMP, *CLIENT.ip(), Ipv4Addr::new(224, 0, 0, 1), &[0x11, 0, 0xee, 0xff, 0, 0, 0, 0]))]
 #[case::a_tunnel_to_the_vip(tunnel(*CLIENT.ip(), VIP, tcp(CLIENT, SERVICE).syn()))]
 #[case::a_packet_without_payload(raw(IpNumber(250), *CLIENT.ip(), VIP, &[]))]
-fn packets_of_no_service(#[case] sent: Frame, #[values(Dr, Tun, Nat)] method: Forward) {
+fn packets_of_no_service(#[case] sent: Frame, #[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let mut plane = TestPlane::new(&services(method));
     plane.run(&sent).is_untouched();
     plane.run(&sent.padded()).is_untouched();
@@ -98,7 +98,7 @@ fn ipv4_with(version_and_length: u8) -> Vec<u8> {
 #[case::version_zero(ipv4_with(0x05))]
 #[case::a_header_of_four_words(ipv4_with(0x44))]
 #[case::a_header_of_none(ipv4_with(0x40))]
-fn frames_that_are_no_packets_of_ours(#[case] sent: Vec<u8>, #[values(Dr, Tun, Nat)] method: Forward) {
+fn frames_that_are_no_packets_of_ours(#[case] sent: Vec<u8>, #[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     TestPlane::new(&services(method)).run_bytes(&sent).is_untouched();
 }
 

@@ -120,10 +120,12 @@ words! {
         /// Direct routing: only the MAC addresses change; the real answers the client itself
         #[default]
         Dr = "dr",
-        /// Tunnelling by IP in IP; the real answers the client itself
+        /// Tunnelling by IP in IP, GRE or GUE; the real answers the client itself
         Tun = "tun",
         /// Masquerading: addresses are rewritten; replies come back through the director
         Nat = "nat",
+        /// Full NAT: both ends are rewritten, so that replies come back by themselves
+        Fnat = "fnat",
         /// The director itself serves
         Local = "local",
     }
@@ -177,6 +179,7 @@ impl Forward {
             Self::Tun => Method::Tun,
             Self::Nat => Method::Nat,
             Self::Local => Method::Local,
+            Self::Fnat => Method::Fnat,
         }
     }
 }

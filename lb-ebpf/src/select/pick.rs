@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! A packet whose flow nobody knows gets a real.
+
+use lb_common::{
+    packet::Parsed,
+    protocol,
+    reason::Reason,
+    schema::{Method, Real, Scheduler, Service, UNSET},
+    track,
+};
+
+use super::{is_alone, opens, persistence, schedule, slot::Slot};
+use crate::tables::{self, Version};
+
+/// The real for such a packet.
+#[derive(Clone, Copy)]
+pub struct Picked {
+    /// Its id.
+    pub id: u32,
+    /// Whether the flow begins and must be written down.
+    pub record: bool,
+    /// Whether it was the slot of the flow's hash that named the real, and a pool change has moved it.
+    pub moved: bool,
+    /// Whether the packet is a datagram that is scheduled by itself.
+    pub alone: bool,
+}
+
+impl Picked {
+    const RECORD: u64 = 1 << 32;
+    const MOVED: u64 = 1 << 33;
+    const ALONE: u64 = 1 << 34;
+
+    /// In one number, for functions: 0 in the lower half and the reason above if there is no real.
+    #[inline(always)]
+    pub fn packed(picked: Result<Self, Reason>) -> u64 {
+        let Self { id, record, moved, alone } = match picked {
+            Ok(picked) => picked,
+            Err(reason) => return u64::from(reason.index()) << 32,
+        };
+        let bit = |set: bool, bit: u64| if set { bit } else { 0 };
+        u64::from(id) | bit(record, Self::RECORD) | bit(moved, Self::MOVED) | bit(alone, Self::ALONE)
+    }
+
+    /// The way back.
+    #[inline(always)]
+    pub fn unpacked(packed: u64) -> Result<Self, Reason> {
+        if packed as u32 == UNSET {
+            return Err(Reason::from_number((packed >> 32) as u32).unwrap_or(Reason::NoReal));
+        }
+        let has = |bit: u64| packed & bit != 0;
+        Ok(Self {
+            id: packed as u32,
+            record: has(Self::RECORD),
+            moved: has(Self::MOVED),
+            alone: has(Self::ALONE),
+        })
+    }
+}
+
+/// The real for a flow that is not known. `slot` is that of a service that hashes and does not write everything
+/// down.
+#[inline(always)]
+pub fn pick<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<Picked, Reason> {
+    let protocol = parsed.flow.protocol as u8;
+    let (id, wanted) = candidate(parsed, service, slot)?;
+    let real = tables::real(id).ok_or(Reason::NoReal)?;
+    if real.is(Real::RESET) && protocol == protocol::TCP {
+        return Err(Reason::RealRemoved);
+    }
+    let full = real.method == Method::Fnat as u16;
+    if full && track::is_connection(protocol) && !opens(parsed) {
+        // Nobody knows any more what it came from at its real.
+        return Err(Reason::NoFlow);
+    }
+    // A stray RST is worth nothing to anyone, yet by hash it still reaches the real that may know it.
+    let begins = track::begins(protocol, parsed.tcp_flags, !Scheduler::hashes(service.scheduler));
+    // A datagram that is scheduled by itself is written down for the reply's way back alone.
+    let alone = is_alone(parsed, service);
+    let needed = if alone { real.method == Method::Nat as u16 } else { wanted };
+    let record = begins && (needed || real.is(Real::NEEDS_FLOW));
+    Ok(Picked { id, record, moved: slot.is_some(), alone })
+}
+
+/// Id of the real, and whether the flow must be written down by what is known of the service.
+#[inline(always)]
+fn candidate<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<(u32, bool), Reason> {
+    let (now, protocol) = (tables::now(), parsed.flow.protocol as u8);
+    if slot.is_some() {
+        let (id, record) = slot.choose(service, protocol, now, opens(parsed));
+        if id == UNSET {
+            return Err(Reason::NoReal);
+        }
+        // Only TCP follows its slot's old real when that was removed.
+        let left = protocol != protocol::TCP && tables::real(id).is_some_and(|real| real.is(Real::LEAVING));
+        return Ok((if left { slot.now() } else { id }, record));
+    }
+    let rotates = !Scheduler::hashes(service.scheduler);
+    if rotates && !track::begins(protocol, parsed.tcp_flags, rotates) {
+        return Err(Reason::NoFlow);
+    }
+    if service.persistent != 0
+        && !is_alone(parsed, service)
+        && let Some(id) = persistence::real(service, &parsed.flow, now)
+    {
+        return Ok((id, true));
+    }
+    Ok((schedule::choose(service, &parsed.flow)?, true))
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! A packet of a flow that is known: what it changes about the flow. Most packets change nothing.
+
+use lb_common::{
+    packet::{self, Parsed},
+    reason::Reason,
+    schema::{Flow, Real, Service},
+    track::{self, State},
+};
+
+use super::{REFRESH, load, persistence};
+use crate::{frame::Frame, functions::Functions, tables};
+
+/// Whether there is anything to write down: a new state, another way to the client, or that the flow still lives.
+#[inline(always)]
+pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Result<bool, Reason> {
+    let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
+    let to_client = packet::frame_macs(frame)?.swapped();
+    let moved = flow.to_client != to_client || flow.ifindex != frame.ifindex();
+    Ok(state != flow.state || moved || track::age(flow.seen, now) >= REFRESH)
+}
+
+/// Writes down what changed. `hashed` says that the flow is in a slot which a pool change has moved.
+#[inline(always)]
+pub fn renew<A: Functions>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    service: &Service,
+    flow: &Flow,
+    hashed: bool,
+) -> Result<(), Reason> {
+    let now = tables::now();
+    let real = tables::real(flow.real).ok_or(Reason::NoReal)?;
+    if real.is(Real::SHARED) {
+        A::remember_reply(parsed, flow.real);
+    }
+    if is_due(frame, parsed, flow, now)? {
+        let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
+        let to_client = packet::frame_macs(frame)?.swapped();
+        let new = Flow { seen: now, ifindex: frame.ifindex(), to_client, state, ..*flow };
+        // A copy, as in `begin`.
+        tables::update_flow(&core::hint::black_box(parsed.flow), &new);
+        count_state(flow, state);
+    }
+    if hashed {
+        A::learn_way_back(frame, parsed, flow.real);
+    }
+    if service.persistent != 0 && track::age(flow.seen, now) >= REFRESH {
+        persistence::keep(service, &parsed.flow, flow.real, now);
+    }
+    Ok(())
+}
+
+/// Counts a flow's change of state at its real.
+#[inline(always)]
+pub fn count_state(flow: &Flow, state: u32) {
+    let (old, new) = (load(State::from_number(flow.state)), load(State::from_number(state)));
+    if old != new {
+        tables::add_load(flow.real, new.wrapping_sub(old));
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! How the replies of nat reals find their way back to the client.
+
+use lb_common::{
+    packet::{self, Ip, Parsed},
+    reason::Reason,
+    schema::{FlowKey, Method, Real, Source, WayBack},
+    wire::Be16,
+};
+
+use super::opens;
+use crate::{
+    frame::Frame,
+    tables::{self, Version},
+};
+
+/// How to send to whom the frame comes from.
+#[inline(always)]
+fn of(frame: &Frame) -> Result<WayBack, Reason> {
+    Ok(WayBack { ifindex: frame.ifindex(), to_client: packet::frame_macs(frame)?.swapped() })
+}
+
+/// Whether there is nothing to [`learn`] from a client's packet to a nat real.
+#[inline(always)]
+pub fn is_known<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
+    Ok(tables::way_back(parsed.flow.source) == Some(of(frame)?) && !opens(parsed))
+}
+
+/// Records how replies of a nat real get back to the client, which they need where flows are not written down.
+#[inline(always)]
+pub fn learn<A: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+    if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
+        return Ok(());
+    }
+    let way = of(frame)?;
+    if tables::way_back(parsed.flow.source) != Some(way) {
+        tables::remember_way_back(parsed.flow.source, &way);
+    }
+    if opens(parsed) {
+        tables::forget_direct(&reply_to(&parsed.flow, real));
+    }
+    Ok(())
+}
+
+/// The reply to a request, as a nat real sends it.
+#[inline(always)]
+fn reply_to<A: Ip>(request: &FlowKey<A>, real: &Real) -> FlowKey<A> {
+    let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
+    FlowKey::new(A::narrow(real.address), request.source, port, request.source_port, request.protocol as u8)
+}
+
+/// Records which service the replies of a flow to a shared nat real belong to, unless that is known: a flow
+/// may be older than the sharing, and its entry may have been evicted.
+#[inline(always)]
+pub fn remember_reply<A: Version>(request: &FlowKey<A>, real: &Real) {
+    if Method::from_number(real.method) != Some(Method::Nat) {
+        return;
+    }
+    let key = reply_to(request, real);
+    let (vip, port) = (request.destination, request.destination_port);
+    let source = Source { vip, port, flags: Source::SHARED, real: 0, service: 0 };
+    if tables::reply(&key) != Some(source) {
+        tables::remember_reply(&key, &source);
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The director's own addresses and ports that flows by full NAT come from at their reals. Pure.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
+
+use lb_common::{
+    schema::{Dip, Settings},
+    wire::Be128,
+};
+use serde::{Deserialize, Serialize};
+
+/// A pool of addresses, each at the place by which the flows that use it name it. A place whose address was taken out of the
+/// pool is empty until another one comes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Dips {
+    v4: Vec<Option<IpAddr>>,
+    v6: Vec<Option<IpAddr>>,
+}
+
+impl Dips {
+    /// Most addresses of each version: place 0 is the address of the route.
+    pub const MOST: usize = Dip::ADDRESSES - 1;
+
+    /// The pool of `wanted` addresses; those that `before` has stay where they are.
+    #[must_use]
+    pub fn of(before: &Self, wanted: &[IpAddr]) -> Self {
+        let wanted: BTreeSet<IpAddr> = wanted.iter().copied().collect();
+        let places = |before: &[Option<IpAddr>], six: bool| {
+            let stays = |place: &Option<IpAddr>| place.filter(|address| wanted.contains(address));
+            let mut places: Vec<Option<IpAddr>> = before.iter().map(stays).collect();
+            for address in wanted.iter().filter(|address| address.is_ipv6() == six) {
+                if places.contains(&Some(*address)) {
+                    continue;
+                }
+                match places.iter_mut().find(|place| place.is_none()) {
+                    Some(empty) => *empty = Some(*address),
+                    None => places.push(Some(*address)),
+                }
+            }
+            let used = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+            places.truncate(used);
+            places
+        };
+        Self { v4: places(&before.v4, false), v6: places(&before.v6, true) }
+    }
+
+    /// Every address.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.v4.iter().chain(&self.v6).flatten().copied()
+    }
+
+    /// What `DIPS` holds or, for IPv6, `DIPS6`.
+    #[must_use]
+    pub fn table(&self, six: bool) -> Vec<Be128> {
+        let mut table = vec![Be128::ZERO; Dip::ADDRESSES];
+        for (place, address) in table[1..].iter_mut().zip(self.places(six)) {
+            *place = address.map_or(Be128::ZERO, Be128::from);
+        }
+        table
+    }
+
+    /// Tells the programs how many places there are.
+    #[must_use]
+    pub fn count_in(&self, settings: Settings) -> Settings {
+        Settings { dips: self.v4.len() as u64, dips6: self.v6.len() as u64, ..settings }
+    }
+
+    fn places(&self, six: bool) -> &[Option<IpAddr>] {
+        if six { &self.v6 } else { &self.v4 }
+    }
+}
+
+/// A range of ports, as `1024-32767`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
+pub struct Ports(pub RangeInclusive<u16>);
+
+impl TryFrom<String> for Ports {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = || format!("'{text}' is not a range of ports from 1 on, such as 1024-32767");
+        let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+        let number = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong());
+        let (first, last) = (number(first)?, number(last)?);
+        if first == 0 || first > last {
+            return Err(wrong());
+        }
+        Ok(Self(first..=last))
+    }
+}
+
+impl Ports {
+    /// Tells the programs which ports these are.
+    #[must_use]
+    pub fn put_in(&self, settings: Settings) -> Settings {
+        let (first, last) = (u64::from(*self.0.start()), u64::from(*self.0.end()));
+        Settings { first_dip_port: first, dip_ports: last - first + 1, ..settings }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_address_keeps_its_place_as_long_as_it_is_wanted() {
+        let first = Dips::of(&Dips::default(), &pool(&["10.0.0.1", "10.0.0.2", "2001:db8::1"]));
+        let second = Dips::of(&first, &pool(&["10.0.0.2", "10.0.0.3", "10.0.0.0"]));
+        assert_eq!(
+            second.v4,
+            pool(&["10.0.0.0", "10.0.0.2", "10.0.0.3"]).into_iter().map(Some).collect::<Vec<_>>()
+        );
+        assert!(second.v6.is_empty());
+        let third = Dips::of(&second, &pool(&["10.0.0.2"]));
+        assert_eq!(third.table(false)[1..3], [Be128::ZERO, pool(&["10.0.0.2"])[0].into()]);
+        let settings = third.count_in(Settings::DEFAULT);
+        assert_eq!((settings.dips, settings.dips6), (2, 0));
+    }
+
+    #[test]
+    fn ranges_of_ports_are_read() {
+        let settings = Ports::try_from("2000-2009".to_owned()).unwrap().put_in(Settings::DEFAULT);
+        assert_eq!((settings.first_dip_port, settings.dip_ports), (2000, 10));
+        let all = Ports::try_from("1-65535".to_owned()).unwrap().put_in(Settings::DEFAULT);
+        assert_eq!((all.first_dip_port, all.dip_ports), (1, 65_535));
+        for wrong in ["", "80", "0-9", "9-8", "1-65536", "a-b"] {
+            assert!(Ports::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+}
