@@ -166,17 +166,23 @@ fn a_client_that_comes_again_has_one_port() {
     assert_eq!(seen_by_the_real(&mut plane, &another), DIP_END.into(), "the removed real's port came back");
 }
 
+/// An address of a pool.
+fn address(last: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 9, last).into()
+}
+
+/// The same as the programs know it.
+fn dip(last: u8) -> Be128 {
+    if version::is_six() { version::address(address(last)).into() } else { address(last).into() }
+}
+
 /// A pool: each of its addresses is used, and a flow stays on the one that it got.
 #[test]
 fn a_pool_of_addresses_has_as_many_ports_for_each() {
     let settings = Settings { dip_ports: 3, dips: 3, dips6: 3, ..one_port() };
     let mut plane = TestPlane::with_settings(settings, &[tcp_service().real(Fnat, real())]);
-    let address = |last: u8| IpAddr::from(Ipv4Addr::new(10, 0, 9, last));
-    let place = |last: u8| {
-        Be128::from(if version::is_six() { version::address(address(last)) } else { address(last) })
-    };
     // The second place is empty: its address was taken out of the pool.
-    let pool: Vec<Be128> = vec![Be128::ZERO, place(1), Be128::ZERO, place(3)];
+    let pool: Vec<Be128> = vec![Be128::ZERO, dip(1), Be128::ZERO, dip(3)];
     plane.tables().put_dips(&pool, &pool).unwrap();
     let mut seen = HashSet::new();
     for client in clients(6) {
@@ -197,11 +203,7 @@ fn a_million_flows_on_two_cpus_share_no_port() {
     // Room for 1,269,760 flows towards the one real: four of five ports are taken in the end.
     let settings = Settings { dips: 40, dips6: 40, ..Settings::DEFAULT };
     let mut plane = TestPlane::with_limits(limits, settings, &[udp_service().real(Fnat, real())]);
-    let place = |last: u8| {
-        let address = IpAddr::from(Ipv4Addr::new(10, 0, 9, last));
-        Be128::from(if version::is_six() { version::address(address) } else { address })
-    };
-    let pool: Vec<Be128> = std::iter::once(Be128::ZERO).chain((1..=40).map(place)).collect();
+    let pool: Vec<Be128> = std::iter::once(Be128::ZERO).chain((1..=40).map(dip)).collect();
     plane.tables().put_dips(&pool, &pool).unwrap();
 
     let template = udp(CLIENT, SERVICE).without_checksum().data("?").bytes();
