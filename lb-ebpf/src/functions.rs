@@ -45,7 +45,7 @@ pub trait Functions: Version {
     fn pick(parsed: &Parsed<Self>, service: &Service, slot: Slot) -> Result<Picked, Reason>;
 
     /// [`select::begin`].
-    fn begin(frame: &Frame, parsed: &Parsed<Self>, known: Option<&Flow>, picked: Picked, dip: Dip);
+    fn begin(frame: &Frame, parsed: &Parsed<Self>, known: &Flow, picked: Picked, dip: Dip);
 
     /// [`select::renew`]. What cannot be written down is not.
     fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow, hashed: bool);
@@ -98,8 +98,7 @@ macro_rules! functions {
             }
 
             #[inline(always)]
-            fn begin(frame: &Frame, parsed: &Parsed<Self>, known: Option<&Flow>, picked: Picked, dip: Dip) {
-                let known = known.map_or(core::ptr::null(), core::ptr::from_ref);
+            fn begin(frame: &Frame, parsed: &Parsed<Self>, known: &Flow, picked: Picked, dip: Dip) {
                 $begin(frame.ctx().ctx, parsed, known, Picked::packed(Ok(picked)), dip.packed());
             }
 
@@ -176,7 +175,9 @@ macro_rules! functions {
         ) -> u32 {
             // SAFETY: see above.
             let (parsed, known) = unsafe { (parsed.as_ref(), known.as_ref()) };
-            let (Some(parsed), Ok(picked)) = (parsed, Picked::unpacked(picked)) else { return 0 };
+            let (Some(parsed), Some(known), Ok(picked)) = (parsed, known, Picked::unpacked(picked)) else {
+                return 0;
+            };
             let ctx = XdpContext::new(ctx);
             select::begin(&Frame::new(&ctx), parsed, known, picked, Dip::unpacked(dip)).is_ok().into()
         }

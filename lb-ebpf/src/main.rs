@@ -48,6 +48,7 @@ use stop::{Stop, settle};
 #[xdp]
 #[inline(always)]
 pub fn director(ctx: XdpContext) -> u32 {
+    tables::begin_trace();
     let frame = Frame::new(&ctx);
     let ether_type = packet::ether_type(&frame);
     if ether_type == Be32::ETHER_TYPE {

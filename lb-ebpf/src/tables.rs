@@ -18,9 +18,9 @@ use lb_common::{
     reason::Reason,
     schedule::threshold,
     schema::{
-        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Flow, FlowKey, Fragment, FragmentKey,
-        Load, Locality, LocalityKey, Move, MoveBlock, Position, Program, Real, Service, ServiceKey, Settings,
-        Source, SourceKey, Timeouts, WayBack,
+        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Event, Flow, FlowKey, Fragment,
+        FragmentKey, Load, Locality, LocalityKey, Mode, Move, MoveBlock, Position, Program, Real, Service,
+        ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace, WayBack,
     },
     track,
     wire::{Be16, Be32, Be128},
@@ -29,6 +29,10 @@ use lb_common::{
 /// Options known at load time. Frozen before the verifier runs.
 #[unsafe(no_mangle)]
 static SETTINGS: Global<Settings> = Global::new(Settings::DEFAULT);
+
+/// What was done with the last packet, if steps are traced. A global, which is a map without lookups: they would take stack.
+#[unsafe(no_mangle)]
+static mut TRACE: Trace = Trace::EMPTY;
 
 /// The version of the layout of all maps; the daemon writes it once and checks it when it adopts pinned maps.
 #[btf_map]
@@ -235,6 +239,48 @@ pub fn settings() -> Settings {
     SETTINGS.load()
 }
 
+/// Whether steps are traced and maps are written. Only that word is read, at each step.
+#[inline(always)]
+fn mode() -> Mode {
+    let settings = (&raw const SETTINGS).cast::<Settings>();
+    // SAFETY: `Global` is transparent, and nobody writes it.
+    unsafe { (&raw const (*settings).mode).read_volatile() }
+}
+
+/// A packet comes: nothing was done with it yet.
+#[inline(always)]
+pub fn begin_trace() {
+    if mode() != Mode::FORWARD {
+        // SAFETY: a copy of the programs that traces runs one packet at a time. Volatile, as below: nothing here reads it.
+        unsafe {
+            (&raw mut TRACE.count).write_volatile(0);
+            (&raw mut TRACE.turns).write_volatile(0);
+        }
+    }
+}
+
+/// Notes a step, if steps are traced. Returns whether maps are to be written, too: they are not in a dry run.
+///
+/// The verifier knows the mode. What it rules out is not in the program.
+#[inline(always)]
+pub fn note(step: Step, a: u32, b: u32) -> bool {
+    let mode = mode();
+    if mode == Mode::FORWARD {
+        return true;
+    }
+    // SAFETY: as in `begin_trace`; the mask keeps the index in the array, for the verifier, too.
+    unsafe {
+        let count = (&raw const TRACE.count).read_volatile();
+        (&raw mut TRACE.count).write_volatile(count.wrapping_add(1));
+        let index = count as usize & (Trace::LENGTH - 1);
+        let event = (&raw mut TRACE.events).cast::<Event>().add(index);
+        (&raw mut (*event).step).write_volatile(step as u32);
+        (&raw mut (*event).a).write_volatile(a);
+        (&raw mut (*event).b).write_volatile(b);
+    }
+    !mode.is_dry()
+}
+
 /// How long silent flows live.
 #[inline(always)]
 pub fn timeouts() -> Timeouts {
@@ -252,7 +298,9 @@ pub fn now() -> u32 {
 #[inline(always)]
 pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<Service> {
     // SAFETY: copied out before any other map call; the daemon replaces entries whole.
-    unsafe { A::services().get(key) }.copied()
+    let service = unsafe { A::services().get(key) }.copied()?;
+    note(Step::Service, service.id, 0);
+    Some(service)
 }
 
 /// What an address is used for.
@@ -280,7 +328,9 @@ pub fn table_entry(first: u32, index: u32) -> Option<u32> {
 #[inline(always)]
 pub fn slot_move(first: u32, index: u32) -> Option<Move> {
     let block = MOVES.get(first.wrapping_add(index / BLOCK))?;
-    block.0.get((index % BLOCK) as usize).copied()
+    let moved = block.0.get((index % BLOCK) as usize).copied()?;
+    note(Step::Move, moved.base, moved.since);
+    Some(moved)
 }
 
 /// Takes the next position of a rotating scheduler.
@@ -288,7 +338,21 @@ pub fn slot_move(first: u32, index: u32) -> Option<Move> {
 pub fn next_position(service: u32) -> Option<u64> {
     let position = POSITIONS.get_ptr_mut(service)?;
     // SAFETY: a value of this map, checked for null; only its address is taken.
-    Some(fetch_add(unsafe { &raw mut (*position).next }, 1))
+    let next = unsafe { &raw mut (*position).next };
+    if mode().is_dry() {
+        // A walk takes one position after the other: what a dry run would have taken is counted beside.
+        // SAFETY: the same; and as in `begin_trace`.
+        let position = unsafe {
+            let turns = (&raw const TRACE.turns).read_volatile();
+            (&raw mut TRACE.turns).write_volatile(turns.wrapping_add(1));
+            next.read().wrapping_add(turns.into())
+        };
+        note(Step::Turn, position as u32, 0);
+        return Some(position);
+    }
+    let position = fetch_add(next, 1);
+    note(Step::Turn, position as u32, 0);
+    Some(position)
 }
 
 /// Adds to a number that all CPUs share and returns what it was.
@@ -318,20 +382,27 @@ fn fetch_add(_: *mut u64, _: u64) -> u64 {
 pub fn flow<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
     // SAFETY: copied out before any other map call. Another CPU may write it meanwhile: packets of one flow
     // are rarely on two CPUs, and any mixture names the same real.
-    unsafe { A::flows().get(key) }.copied()
+    let Some(flow) = unsafe { A::flows().get(key) }.copied() else {
+        note(Step::NoFlow, 0, 0);
+        return None;
+    };
+    note(Step::Flow, flow.real, flow.state);
+    Some(flow)
 }
 
 /// Records where a flow goes. A full table evicts the flow that was silent longest; a failed insert costs
 /// affinity, not the packet.
 #[inline(always)]
 pub fn remember_flow<A: Version>(key: &FlowKey<A>, flow: &Flow) -> bool {
-    A::flows().insert(key, flow, 0).is_ok()
+    !note(Step::RecordFlow, flow.real, flow.state) || A::flows().insert(key, flow, 0).is_ok()
 }
 
 /// Writes a known flow's new state, time and way back in place. If it was evicted meanwhile, nothing happens.
 #[inline(always)]
 pub fn update_flow<A: Version>(key: &FlowKey<A>, new: &Flow) {
-    if let Some(flow) = A::flows().get_ptr_mut(key) {
+    if note(Step::UpdateFlow, new.real, new.state)
+        && let Some(flow) = A::flows().get_ptr_mut(key)
+    {
         // SAFETY: a value of this map, checked for null; fields are written, not read, and the entry's real
         // stays.
         unsafe {
@@ -352,7 +423,9 @@ pub fn load(real: u32) -> u64 {
 /// Adds to the connections of a real; what is added may stand for less than nothing.
 #[inline(always)]
 pub fn add_load(real: u32, counts: u64) {
-    if let Some(load) = LOADS.get_ptr_mut(real) {
+    if note(Step::CountLoad, real, 0)
+        && let Some(load) = LOADS.get_ptr_mut(real)
+    {
         // SAFETY: a value of this map, checked for null; the field is 8 bytes and aligned.
         fetch_add(unsafe { &raw mut (*load).counts }, counts);
     }
@@ -369,8 +442,11 @@ pub fn is_overloaded(id: u32, real: &Real) -> bool {
     let load = unsafe { &mut *load };
     let connections = Load::active(load.counts) + Load::inactive(load.counts);
     let is = threshold::is_overloaded(load.overloaded != 0, connections, real.upper, real.lower);
-    if is != (load.overloaded != 0) {
+    if is != (load.overloaded != 0) && !mode().is_dry() {
         load.overloaded = u64::from(is);
+    }
+    if is {
+        note(Step::Overloaded, id, 0);
     }
     is
 }
@@ -379,13 +455,17 @@ pub fn is_overloaded(id: u32, real: &Real) -> bool {
 #[inline(always)]
 pub fn client(key: &ClientKey) -> Option<Client> {
     // SAFETY: copied out before any other map call.
-    unsafe { CLIENTS.get(key) }.copied()
+    let client = unsafe { CLIENTS.get(key) }.copied()?;
+    note(Step::Client, client.real, client.expires);
+    Some(client)
 }
 
 /// Keeps a client on a real. A failed insert costs persistence, not the packet.
 #[inline(always)]
 pub fn remember_client(key: &ClientKey, client: &Client) {
-    let _ = CLIENTS.insert(key, client, 0);
+    if note(Step::RecordClient, client.real, client.expires) {
+        let _ = CLIENTS.insert(key, client, 0);
+    }
 }
 
 /// Reads where the connections to a destination go, if that is known. In place: the stack is small.
@@ -394,13 +474,16 @@ pub fn read_locality(key: &LocalityKey, locality: &mut Locality) {
     // SAFETY: copied out before any other map call.
     if let Some(known) = unsafe { LOCALITIES.get(key) } {
         *locality = *known;
+        note(Step::Locality, locality.reals[0], locality.reals[1]);
     }
 }
 
 /// Records where the connections to a destination go. A failed insert costs locality, not the packet.
 #[inline(always)]
 pub fn remember_locality(key: &LocalityKey, locality: &Locality) {
-    let _ = LOCALITIES.insert(key, locality, 0);
+    if note(Step::RecordLocality, locality.reals[0], locality.reals[1]) {
+        let _ = LOCALITIES.insert(key, locality, 0);
+    }
 }
 
 /// Keeps what is known of an IPv6 packet off the stack.
@@ -427,13 +510,17 @@ pub fn look() -> Option<&'static mut Look> {
 #[inline(always)]
 pub fn random() -> u32 {
     // SAFETY: the helper takes no arguments and is always there.
-    unsafe { bpf_get_prandom_u32() }
+    let random = unsafe { bpf_get_prandom_u32() };
+    note(Step::Random, random, 0);
+    random
 }
 
 /// Writes when a known flow's last packet came, and nothing else: another CPU may be changing its state.
 #[inline(always)]
 pub fn touch_flow<A: Version>(key: &FlowKey<A>, now: u32) {
-    if let Some(flow) = A::flows().get_ptr_mut(key) {
+    if !mode().is_dry()
+        && let Some(flow) = A::flows().get_ptr_mut(key)
+    {
         // SAFETY: as in `update_flow`.
         unsafe { (*flow).seen = now };
     }
@@ -443,84 +530,115 @@ pub fn touch_flow<A: Version>(key: &FlowKey<A>, now: u32) {
 #[inline(always)]
 pub fn fragment<A: Version>(key: &FragmentKey<A>) -> Option<Fragment<A>> {
     // SAFETY: copied out before any other map call.
-    unsafe { A::fragments().get(key) }.copied()
+    let Some(fragment) = unsafe { A::fragments().get(key) }.copied() else {
+        note(Step::NoFragment, 0, 0);
+        return None;
+    };
+    note(Step::Fragment, fragment.real, u32::from(fragment.vip != A::default()));
+    Some(fragment)
 }
 
 /// Records the decision on a first fragment. A failed insert costs the datagram.
 #[inline(always)]
 pub fn remember_fragment<A: Version>(key: &FragmentKey<A>, fragment: &Fragment<A>) {
-    let _ = A::fragments().insert(key, fragment, 0);
+    if note(Step::RecordFragment, fragment.real, u32::from(fragment.vip != A::default())) {
+        let _ = A::fragments().insert(key, fragment, 0);
+    }
 }
 
 /// The service that a nat real's address and port belong to.
 #[inline(always)]
 pub fn source<A: Version>(key: &SourceKey<A>) -> Option<Source<A>> {
     // SAFETY: copied out before any other map call.
-    unsafe { A::sources().get(key) }.copied()
+    let source = unsafe { A::sources().get(key) }.copied()?;
+    note(Step::Source, source.service, source.real);
+    Some(source)
 }
 
 /// The service that a reply of a shared nat real belongs to.
 #[inline(always)]
 pub fn reply<A: Version>(key: &FlowKey<A>) -> Option<Source<A>> {
     // SAFETY: copied out before any other map call.
-    unsafe { A::replies().get(key) }.copied()
+    let source = unsafe { A::replies().get(key) }.copied()?;
+    note(Step::Source, source.service, source.real);
+    Some(source)
 }
 
 /// Records which service the replies of a flow belong to. A failed insert costs the reply.
 #[inline(always)]
 pub fn remember_reply<A: Version>(key: &FlowKey<A>, source: &Source<A>) {
-    let _ = A::replies().insert(key, source, 0);
+    if note(Step::RecordReply, 0, 0) {
+        let _ = A::replies().insert(key, source, 0);
+    }
 }
 
 /// How to send to a client.
 #[inline(always)]
 pub fn way_back<A: Version>(client: A) -> Option<WayBack> {
     // SAFETY: copied out before any other map call.
-    unsafe { A::ways_back().get(client) }.copied()
+    let way = unsafe { A::ways_back().get(client) }.copied()?;
+    note(Step::WayBack, way.ifindex, 0);
+    Some(way)
 }
 
 /// Records how to send to a client. A failed insert costs the replies.
 #[inline(always)]
 pub fn remember_way_back<A: Version>(client: A, way: &WayBack) {
-    let _ = A::ways_back().insert(client, way, 0);
+    if note(Step::RecordWayBack, way.ifindex, 0) {
+        let _ = A::ways_back().insert(client, way, 0);
+    }
 }
 
 /// The tick at which a client last spoke to a nat real by its own address.
 #[inline(always)]
 pub fn direct<A: Version>(reply: &FlowKey<A>) -> Option<u32> {
     // SAFETY: copied out before any other map call.
-    unsafe { A::direct().get(reply) }.copied()
+    let seen = unsafe { A::direct().get(reply) }.copied()?;
+    note(Step::Direct, seen, 0);
+    Some(seen)
 }
 
 /// Records that a client speaks to a nat real by its own address. A failed insert costs the replies.
 #[inline(always)]
 pub fn remember_direct<A: Version>(reply: &FlowKey<A>, now: u32) {
-    let _ = A::direct().insert(reply, now, 0);
+    if note(Step::RecordDirect, now, 0) {
+        let _ = A::direct().insert(reply, now, 0);
+    }
 }
 
 /// A client speaks to the VIP with the ports of an earlier talk to a nat real itself.
 #[inline(always)]
 pub fn forget_direct<A: Version>(reply: &FlowKey<A>) {
-    let _ = A::direct().remove(reply);
+    if note(Step::ForgetDirect, 0, 0) {
+        let _ = A::direct().remove(reply);
+    }
 }
 
 /// The flow that a real's packet to a port of the director belongs to: its client's key.
 #[inline(always)]
 pub fn translation<A: Version>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
     // SAFETY: copied out before any other map call.
-    unsafe { A::translations().get(reply) }.copied()
+    let request = unsafe { A::translations().get(reply) }.copied()?;
+    note(Step::Translation, 0, 0);
+    Some(request)
 }
 
 /// Gives a flow a port of the director, unless it has been given already or the table is full.
 #[inline(always)]
 pub fn take_dip<A: Version>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
-    A::translations().insert(reply, request, BPF_NOEXIST.into()).is_ok()
+    if note(Step::TakeDip, reply.destination_port.get().into(), 0) {
+        return A::translations().insert(reply, request, BPF_NOEXIST.into()).is_ok();
+    }
+    // SAFETY: nothing of it is read.
+    unsafe { A::translations().get(reply) }.is_none()
 }
 
 /// A flow needs a port of the director no more.
 #[inline(always)]
 pub fn give_dip_back<A: Version>(reply: &FlowKey<A>) {
-    let _ = A::translations().remove(reply);
+    if note(Step::GiveDipBack, reply.destination_port.get().into(), 0) {
+        let _ = A::translations().remove(reply);
+    }
 }
 
 /// The address of a [`Dip`] towards a real, if it is there.
@@ -537,10 +655,16 @@ pub fn dip_address<A: Version>(dip: Dip, real: &Real) -> Option<A> {
 #[inline(always)]
 pub fn next_dip(total: u32) -> u32 {
     let Some(tried) = TRIED.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as in `count_in`.
+    // SAFETY: as in `count_in`, and in `begin_trace`.
     let tried = unsafe {
-        *tried = (*tried).wrapping_add(1);
-        *tried
+        if mode().is_dry() {
+            let turns = (&raw const TRACE.turns).read_volatile();
+            (&raw mut TRACE.turns).write_volatile(turns.wrapping_add(1));
+            (*tried).wrapping_add(1).wrapping_add(turns)
+        } else {
+            *tried = (*tried).wrapping_add(1);
+            *tried
+        }
     };
     // SAFETY: the helper takes no arguments and is always there.
     let cpu = unsafe { bpf_get_smp_processor_id() };
@@ -569,13 +693,16 @@ pub fn dip<A: Version>(number: u32) -> Dip {
 /// Sends the frame out of another device.
 #[inline(always)]
 pub fn redirect(ifindex: u32) -> Result<u32, Reason> {
+    note(Step::Redirect, ifindex, 0);
     DEVICES.redirect(ifindex, 0).map_err(|_| Reason::RedirectFailed)
 }
 
 /// Counts a packet sent to a real.
 #[inline(always)]
 pub fn count_in(real: u32, bytes: u32) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(real) {
+    if note(Step::CountIn, real, bytes)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+    {
         // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
         unsafe {
             (*counters).packets_in += 1;
@@ -587,7 +714,9 @@ pub fn count_in(real: u32, bytes: u32) {
 /// Counts a real's packet sent back to its client.
 #[inline(always)]
 pub fn count_out(real: u32, bytes: u32) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(real) {
+    if note(Step::CountOut, real, bytes)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+    {
         // SAFETY: as in `count_in`.
         unsafe {
             (*counters).packets_out += 1;
@@ -599,7 +728,9 @@ pub fn count_out(real: u32, bytes: u32) {
 /// Counts a flow that began on a real.
 #[inline(always)]
 pub fn count_flow(real: u32) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(real) {
+    if note(Step::CountFlow, real, 0)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+    {
         // SAFETY: as in `count_in`.
         unsafe { (*counters).new_flows += 1 };
     }
@@ -608,7 +739,9 @@ pub fn count_flow(real: u32) {
 /// Counts a packet that was not forwarded.
 #[inline(always)]
 pub fn count_reason(service: u32, reason: Reason) {
-    if let Some(count) = REASONS.get_ptr_mut(service * Reason::SLOTS + reason.index()) {
+    if note(Step::Reason, service, reason.index())
+        && let Some(count) = REASONS.get_ptr_mut(service * Reason::SLOTS + reason.index())
+    {
         // SAFETY: as in `count_in`.
         unsafe { *count += 1 };
     }
@@ -622,11 +755,16 @@ pub fn may_make_icmp() -> bool {
     // SAFETY: as in `count_in`.
     let budget = unsafe { &mut *budget };
     // Not `age`: a CPU may have made no error for longer than half the range of ticks.
-    if now.wrapping_sub(budget.since) >= track::ticks_of_seconds(1) {
-        *budget = Budget { since: now, used: 0 };
+    let mut new = *budget;
+    if now.wrapping_sub(new.since) >= track::ticks_of_seconds(1) {
+        new = Budget { since: now, used: 0 };
     }
-    budget.used += 1;
-    u64::from(budget.used) <= settings().icmp_per_second
+    new.used += 1;
+    let may = u64::from(new.used) <= settings().icmp_per_second;
+    if note(Step::IcmpBudget, may.into(), 0) {
+        *budget = new;
+    }
+    may
 }
 
 /// The slot of a flow in the table of a service that hashes.
@@ -638,6 +776,7 @@ pub fn slot_of<A: Ip>(service: &Service, key: &FlowKey<A>) -> u32 {
 /// Goes on in another of the director's programs. Returns if that is not there.
 #[inline(always)]
 pub fn go_on_in(ctx: &XdpContext, program: Program) {
+    note(Step::Program, program as u32, 0);
     // SAFETY: the context is the one that the kernel gave.
     unsafe { PROGRAMS.tail_call(ctx, program as u32) };
 }

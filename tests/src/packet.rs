@@ -7,6 +7,7 @@
 //! - [`net`]: who lives where, and what a method makes of a client's frame
 //! - [`pool`]: the services that a test sets up
 //! - [`plane`]: the data plane, loaded but not attached
+//! - [`beside`]: further copies of the programs over its maps, and what the maps hold
 //! - [`device`]: other devices than loopback
 //! - [`got`]: what became of a frame, and claims about it
 //! - [`judge`]: a frame taken apart, its checksums judged, by etherparse
@@ -20,6 +21,7 @@
     reason = "frames are made to be changed, and claims for what they do"
 )]
 
+pub mod beside;
 pub mod device;
 pub mod frame;
 pub mod got;

@@ -101,6 +101,12 @@ pub struct Flow {
 }
 layout!(Flow, size: 32, align: 4);
 
+impl Flow {
+    /// No flow at all: its real is [`super::UNSET`].
+    pub const NONE: Self =
+        Self { real: super::UNSET, seen: 0, ifindex: 0, to_client: MacPair::ZERO, state: 0, dip: Dip::NONE };
+}
+
 /// An address of the director (DIP) and a port of it, which a flow by `fnat` has for itself. In `TRANSLATIONS` and
 /// `TRANSLATIONS6`, which are keyed by the [`FlowKey`] of a real's packets to it as they are on the wire, is the client's
 /// own key. The programs write there when such a flow begins, and only if nobody has the port towards that real; the daemon

@@ -16,6 +16,7 @@ mod real;
 mod service;
 mod settings;
 mod source;
+mod trace;
 
 pub use client::{Client, ClientKey};
 pub use counters::Counters;
@@ -28,6 +29,7 @@ pub use real::{Method, Real, Tunnel};
 pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceKey, Tracking};
 pub use settings::{Settings, Timeouts};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
+pub use trace::{Event, Mode, Step, Trace};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
 pub const SCHEMA_VERSION: u32 = 6;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Options known at load time.
 
-use super::layout;
+use super::{Mode, layout};
 use crate::track;
 
 /// The frozen global `SETTINGS`: the verifier knows its values and drops what they rule out.
@@ -24,8 +24,10 @@ pub struct Settings {
     pub dips6: u64,
     /// How many CPUs there may be.
     pub cpus: u64,
+    /// Whether steps are told, and maps written.
+    pub mode: Mode,
 }
-layout!(Settings, size: 64, align: 8);
+layout!(Settings, size: 72, align: 8);
 
 impl Settings {
     /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
@@ -40,6 +42,7 @@ impl Settings {
         dips: 0,
         dips6: 0,
         cpus: 1,
+        mode: Mode::FORWARD,
     };
 }
 

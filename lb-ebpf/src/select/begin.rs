@@ -5,7 +5,7 @@ use aya_log_ebpf::debug;
 use lb_common::{
     packet::{self, Parsed},
     reason::Reason,
-    schema::{Dip, Flow},
+    schema::{Dip, Flow, UNSET},
     track::{self, State, flags},
 };
 
@@ -15,12 +15,12 @@ use crate::{
     tables::{self, Version},
 };
 
-/// Writes the flow of a packet down. `known` is a flow that had the same 5-tuple and is over.
+/// Writes the flow of a packet down. `known` is a flow that had the same 5-tuple and is over, if there was one.
 #[inline(always)]
 pub fn begin<A: Version>(
     frame: &Frame,
     parsed: &Parsed<A>,
-    known: Option<&Flow>,
+    known: &Flow,
     picked: Picked,
     dip: Dip,
 ) -> Result<(), Reason> {
@@ -40,8 +40,8 @@ pub fn begin<A: Version>(
         debug!(frame.ctx(), "the flow table takes no new flow: affinity is lost");
     }
     // What the entry counted for before, if there was one, it does not any more.
-    if let Some(old) = known {
-        tables::add_load(old.real, load(State::from_number(old.state)).wrapping_neg());
+    if known.real != UNSET {
+        tables::add_load(known.real, load(State::from_number(known.state)).wrapping_neg());
     }
     if !picked.alone {
         tables::add_load(picked.id, load(state));

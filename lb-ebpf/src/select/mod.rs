@@ -17,7 +17,7 @@ use lb_common::{
     packet::Parsed,
     protocol,
     reason::Reason,
-    schema::{Dip, Flow, FlowKey, Load, Method, Real, Scheduler, Service, Tracking, UNSET},
+    schema::{Dip, Flow, FlowKey, Load, Method, Real, Scheduler, Service, Tracking},
     track::{self, State, flags},
 };
 pub use locality::Look;
@@ -93,17 +93,18 @@ fn tracked<A: Functions>(
     service: &Service,
     slot: Slot,
 ) -> Result<Chosen, Reason> {
-    let mut known = None;
-    if !is_alone(parsed, service) {
-        known = tables::flow(&parsed.flow);
+    // Not an `Option`: LLVM would copy what is not there, which the verifier does not allow.
+    let mut known = Flow::NONE;
+    if !is_alone(parsed, service)
+        && let Some(flow) = tables::flow(&parsed.flow)
+    {
+        known = flow;
         let now = tables::now();
-        if let Some(flow) = &known
-            && let Some(real) = living(parsed, service, flow, now)?
-        {
-            if slot.is_some() || real.is(Real::SHARED) || renew::is_due(frame, parsed, flow, now)? {
-                A::renew(frame, parsed, service, flow, slot.is_some());
+        if let Some(real) = living(parsed, service, &known, now)? {
+            if slot.is_some() || real.is(Real::SHARED) || renew::is_due(frame, parsed, &known, now)? {
+                A::renew(frame, parsed, service, &known, slot.is_some());
             }
-            return Ok(Chosen { id: flow.real, real, dip: flow.dip });
+            return Ok(Chosen { id: known.real, real, dip: known.dip });
         }
     }
     let picked = A::pick(parsed, service, slot)?;
@@ -111,11 +112,8 @@ fn tracked<A: Functions>(
     if picked.moved {
         A::learn_way_back(frame, parsed, picked.id);
     }
-    let dip = if picked.record {
-        write_down(frame, parsed, service, known.as_ref(), picked, real)?
-    } else {
-        Dip::NONE
-    };
+    let dip =
+        if picked.record { write_down(frame, parsed, service, &known, picked, real)? } else { Dip::NONE };
     if picked.alone && !picked.record {
         tables::count_flow(picked.id);
     }
@@ -128,7 +126,7 @@ fn write_down<A: Functions>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
-    known: Option<&Flow>,
+    known: &Flow,
     picked: Picked,
     real: &Real,
 ) -> Result<Dip, Reason> {
@@ -138,8 +136,7 @@ fn write_down<A: Functions>(
             // Nor is the director's address towards it known.
             return Err(Reason::NextHopUnknown);
         }
-        let (old, old_real) = known.map_or((Dip::NONE, UNSET), |old| (old.dip, old.real));
-        dip = A::lease(&parsed.flow, picked.id, old, old_real);
+        dip = A::lease(&parsed.flow, picked.id, known.dip, known.real);
         if dip.is_none() {
             return Err(Reason::PortsExhausted);
         }

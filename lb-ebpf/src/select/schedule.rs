@@ -10,7 +10,7 @@ use lb_common::{
     packet::Ip,
     reason::Reason,
     schedule::{Candidate, fo, lblc, lc, nq, ovf, sed, twos, wlc},
-    schema::{FlowKey, Load, Real, Scheduler, Service, UNSET},
+    schema::{FlowKey, Load, Real, Scheduler, Service, Step, UNSET},
     slot::MOVED,
     wire::Be128,
 };
@@ -22,7 +22,9 @@ use crate::tables;
 #[inline(always)]
 pub fn choose<A: Ip>(service: &Service, key: &FlowKey<A>) -> Result<u32, Reason> {
     let slot = if Scheduler::hashes(service.scheduler) { tables::slot_of(service, key) } else { 0 };
-    match schedule(service, &key.destination.wide(), slot) {
+    let chosen = schedule(service, &key.destination.wide(), slot);
+    tables::note(Step::Scheduled, chosen, 0);
+    match chosen {
         UNSET => Err(Reason::NoReal),
         OVERLOADED => Err(Reason::Overloaded),
         id => Ok(id),
@@ -238,14 +240,17 @@ fn by_hash(service: &Service, slot: u32) -> u32 {
     if service.is(Service::FALLBACK) { walk(service, slot.index, next_slot) } else { OVERLOADED }
 }
 
+/// The real of a random turn, if it takes connections.
+#[inline(always)]
+fn draw(service: &Service) -> Option<(u32, &'static Real)> {
+    let id = entry(service.first, lb_common::hash::reduce(tables::random(), service.slots))?;
+    Some((id, usable(service.id, id)?))
+}
+
 /// The less loaded of two random turns. If neither takes connections, whoever does.
 #[inline(always)]
 fn of_two(service: &Service) -> u32 {
-    let draw = || {
-        let id = entry(service.first, lb_common::hash::reduce(tables::random(), service.slots))?;
-        Some((id, usable(service.id, id)?))
-    };
-    match (draw(), draw()) {
+    match (draw(service), draw(service)) {
         (Some((one, first)), Some((other, second))) => {
             if twos::better(&candidate(one, first), &candidate(other, second)) { other } else { one }
         }

@@ -4,7 +4,7 @@
 use lb_common::{
     packet::Ip,
     reason::Reason,
-    schema::{FlowKey, Service, Tracking},
+    schema::{FlowKey, Service, Step, Tracking},
     slot::{self, MOVED},
     track,
 };
@@ -53,6 +53,7 @@ impl Slot {
             return Err(Reason::NoReal);
         }
         let entry = tables::table_entry(service.first, index).ok_or(Reason::NoReal)?;
+        tables::note(Step::Slot, index, entry);
         Ok(Self { index, entry })
     }
 

@@ -12,7 +12,7 @@ use aya::{
 use aya_obj::Object;
 use lb_common::{
     reason::Reason,
-    schema::{BLOCK, Program, SCHEMA_VERSION, Settings, Timeouts},
+    schema::{BLOCK, Mode, Program, SCHEMA_VERSION, Settings, Timeouts},
 };
 use thiserror::Error;
 
@@ -137,32 +137,12 @@ impl DataPlane {
     /// [`LoadError`]; nothing that was attached before is changed then.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         require_kernel()?;
-        let sizes = sizes(&options.limits);
-        let shapes = shapes(&sizes)?;
         let adopted = match &options.pins {
-            Some(pins) => pins.check(&shapes)?,
+            Some(pins) => pins.check(&shapes(&sizes(&options.limits))?)?,
             None => false,
         };
-        let cpus = nr_cpus().map_err(|(file, error)| EbpfError::FileError { path: file.into(), error })?;
-        let settings = Settings { cpus: cpus as u64, ..options.settings.unwrap_or(Settings::DEFAULT) };
-        let log_level: u8 = if options.log { 4 } else { 0 };
-        let mut loader = EbpfLoader::new();
-        loader.override_global("SETTINGS", &settings, true);
-        loader.override_global("AYA_LOG_LEVEL", &log_level, true);
-        for (name, size) in &sizes {
-            loader.map_max_entries(name, *size);
-        }
-        if let Some(pins) = &options.pins {
-            for shape in &shapes {
-                let path = pins.map(&shape.name);
-                loader.map_pin_path(shape.name.as_str(), path);
-            }
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(refine)?;
-        load_program(&mut ebpf, "director")?;
-        for program in Program::ALL {
-            load_program(&mut ebpf, program.as_str())?;
-        }
+        let mut ebpf = load_object(options, Mode::FORWARD, |_| true)?;
+        load_programs(&mut ebpf)?;
         let mut tables = Tables::open(&mut ebpf)?;
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
@@ -217,6 +197,37 @@ impl DataPlane {
     pub fn verified_instructions(&mut self) -> Option<u32> {
         self.director().info().ok()?.verified_instruction_count()
     }
+}
+
+/// The object with its maps, of which those that `shared` says are the pinned ones, and its globals.
+pub(super) fn load_object(
+    options: &Options,
+    mode: Mode,
+    shared: impl Fn(&str) -> bool,
+) -> Result<Ebpf, LoadError> {
+    let sizes = sizes(&options.limits);
+    let shapes = shapes(&sizes)?;
+    let cpus = nr_cpus().map_err(|(file, error)| EbpfError::FileError { path: file.into(), error })?;
+    let settings = Settings { mode, cpus: cpus as u64, ..options.settings.unwrap_or(Settings::DEFAULT) };
+    let log_level: u8 = if options.log { 4 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader.override_global("SETTINGS", &settings, true);
+    loader.override_global("AYA_LOG_LEVEL", &log_level, true);
+    for (name, size) in &sizes {
+        loader.map_max_entries(name, *size);
+    }
+    if let Some(pins) = &options.pins {
+        for shape in shapes.iter().filter(|shape| shared(&shape.name)) {
+            loader.map_pin_path(shape.name.as_str(), pins.map(&shape.name));
+        }
+    }
+    loader.load(OBJECT).map_err(refine)
+}
+
+/// Has the kernel verify every program of the director.
+pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    load_program(ebpf, "director")?;
+    Program::ALL.iter().try_for_each(|program| load_program(ebpf, program.as_str()))
 }
 
 /// A program of the object.

@@ -10,12 +10,14 @@ pub mod load; //   the object becomes maps and programs, or pinned ones are adop
 pub mod log; //    what the programs have to say
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
 pub mod tables; // typed access to every map
+pub mod tracer; // a second copy of the programs, that tells what it does
 mod versions; //   a table of two maps, one for each version of IP
 
 pub use attach::{AttachError, Mode};
 pub use load::{DataPlane, Limits, LoadError, Options};
 pub use pins::PinDir;
 pub use tables::{FlowRecord, TableError, Tables};
+pub use tracer::{Run, RunError, Tracer};
 
 /// The programs, as `cargo xtask build-ebpf` built them.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvs.bpf.o"));

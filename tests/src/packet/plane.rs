@@ -62,7 +62,13 @@ impl TestPlane {
     #[track_caller]
     pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
         let options = Options { limits, settings: Some(settings), ..Options::default() };
-        let plane = DataPlane::load(&options)
+        Self::with_options(&options, pools)
+    }
+
+    /// The same with anything that can be said of loading.
+    #[track_caller]
+    pub fn with_options(options: &Options, pools: &[Pool]) -> Self {
+        let plane = DataPlane::load(options)
             .unwrap_or_else(|error| panic!("the data plane does not load: {error} ({})", error.hint()));
         let mut this = Self {
             plane,

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A plane whose maps are pinned, so that further copies of the programs run beside it, and so that everything that the
+//! maps hold can be compared.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use aya::{
+    Pod,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+};
+use lb_common::{
+    schema::{
+        Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load, Locality, LocalityKey, Mode,
+        Position, Real, Service, ServiceKey, Settings, Source, SourceKey, Timeouts, WayBack,
+    },
+    wire::{Be32, Be128},
+};
+use lb_userspace::dataplane::{Options, PinDir, Tracer};
+
+use super::{TestPlane, plane::LIMITS, pool::Pool};
+
+/// A directory of pins that goes with it.
+pub struct Pins(PathBuf);
+
+impl Pins {
+    /// A new one.
+    #[track_caller]
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(format!("/sys/fs/bpf/xvs-test-{}-{number}", std::process::id()));
+        PinDir::prepare(&path).unwrap_or_else(|error| panic!("{error}"));
+        Self(path)
+    }
+
+    /// How to load a plane that is pinned here.
+    pub fn options(&self, settings: Settings) -> Options {
+        Options {
+            pins: Some(PinDir::at(&self.0)),
+            limits: LIMITS,
+            settings: Some(settings),
+            ..Options::default()
+        }
+    }
+}
+
+impl Default for Pins {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // What cannot be removed stays in sight, under a name that says whose it was.
+        if PinDir::at(&self.0).remove_all().is_ok() {
+            for dir in [self.0.join("maps"), self.0.join("links"), self.0.clone()] {
+                drop(fs::remove_dir(dir));
+            }
+        }
+    }
+}
+
+/// A plane and two further copies of its programs over the same maps.
+pub struct Beside {
+    /// Forwards, as the daemon loads it.
+    pub plane: TestPlane,
+    /// Forwards, and tells its steps.
+    pub traced: Tracer,
+    /// Tells its steps and leaves the maps as they are.
+    pub dry: Tracer,
+    pins: Pins,
+}
+
+impl Beside {
+    /// Loads all three.
+    #[track_caller]
+    pub fn new(settings: Settings, pools: &[Pool]) -> Self {
+        let pins = Pins::new();
+        let options = pins.options(settings);
+        let plane = TestPlane::with_options(&options, pools);
+        let tracer =
+            |mode| Tracer::load(&options, mode).unwrap_or_else(|error| panic!("{error} ({})", error.hint()));
+        Self { plane, traced: tracer(Mode::TRACE), dry: tracer(Mode::DRY), pins }
+    }
+
+    /// What every map holds that a program writes to, or that it reads: all but the scratch of a CPU, the steps of a
+    /// trace, the array of programs and the devices.
+    #[track_caller]
+    pub fn dump(&self) -> BTreeMap<String, String> {
+        let maps = self.pins.0.join("maps");
+        let mut dump = BTreeMap::new();
+        for entry in fs::read_dir(&maps).expect("pins can be listed") {
+            let name = entry.expect("a pin").file_name().into_string().expect("names are ASCII");
+            if let Some(text) = contents(&name, &maps) {
+                dump.insert(name, text);
+            }
+        }
+        dump
+    }
+}
+
+/// What a map holds, in an order of its own; `None` for those that are not looked at.
+fn contents(name: &str, maps: &Path) -> Option<String> {
+    let map = || {
+        let data = MapData::from_pin(maps.join(name)).expect("a pin is a map");
+        Map::from_map_data(data).expect("a map has a type")
+    };
+    Some(match name {
+        "PARSED6" | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
+        "SCHEMA" => array::<u32>(map()),
+        "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
+        "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
+        "REALS" => array::<Real>(map()),
+        "TABLES" => array::<[u32; 4096]>(map()),
+        "MOVES" => array::<[[u32; 2]; 4096]>(map()),
+        "POSITIONS" => array::<Position>(map()),
+        "FLOWS" => hash::<FlowKey<Be32>, Flow>(map()),
+        "FLOWS6" => hash::<FlowKey<Be128>, Flow>(map()),
+        "LOADS" => array::<Load>(map()),
+        "CLIENTS" => hash::<ClientKey, Client>(map()),
+        "LOCALITIES" => hash::<LocalityKey, Locality>(map()),
+        "TIMEOUTS" => array::<Timeouts>(map()),
+        "FRAGMENTS" => hash::<FragmentKey<Be32>, Fragment<Be32>>(map()),
+        "FRAGMENTS6" => hash::<FragmentKey<Be128>, Fragment<Be128>>(map()),
+        "ADDRESSES" => hash::<Be32, u32>(map()),
+        "ADDRESSES6" => hash::<Be128, u32>(map()),
+        "SOURCES" => hash::<SourceKey<Be32>, Source<Be32>>(map()),
+        "SOURCES6" => hash::<SourceKey<Be128>, Source<Be128>>(map()),
+        "REPLIES" => hash::<FlowKey<Be32>, Source<Be32>>(map()),
+        "REPLIES6" => hash::<FlowKey<Be128>, Source<Be128>>(map()),
+        "WAYS_BACK" => hash::<Be32, WayBack>(map()),
+        "WAYS_BACK6" => hash::<Be128, WayBack>(map()),
+        "DIRECT" => hash::<FlowKey<Be32>, u32>(map()),
+        "DIRECT6" => hash::<FlowKey<Be128>, u32>(map()),
+        "TRANSLATIONS" => hash::<FlowKey<Be32>, FlowKey<Be32>>(map()),
+        "TRANSLATIONS6" => hash::<FlowKey<Be128>, FlowKey<Be128>>(map()),
+        "DIPS" => array::<Be32>(map()),
+        "DIPS6" => array::<Be128>(map()),
+        "TRIED" => per_cpu::<u32>(map()),
+        "COUNTERS" => per_cpu::<Counters>(map()),
+        "REASONS" => per_cpu::<u64>(map()),
+        "ICMP_BUDGET" => per_cpu::<[u32; 2]>(map()),
+        unknown => panic!("nobody has said how to read the map {unknown}"),
+    })
+}
+
+fn array<V: Pod + Debug>(map: Map) -> String {
+    let array: Array<MapData, V> = map.try_into().expect("an array of that size");
+    // Blocks of tables are long, and most of them zero: what they are is enough.
+    let values: Vec<String> =
+        array.iter().map(|value| format!("{:?}", value.expect("arrays can be read"))).collect();
+    values.join("\n")
+}
+
+fn per_cpu<V: Pod + Debug>(map: Map) -> String {
+    let array: PerCpuArray<MapData, V> = map.try_into().expect("a per-CPU array of that size");
+    let value = |index| format!("{:?}", &array.get(&index, 0).expect("arrays can be read")[..]);
+    (0..array.len()).map(value).collect::<Vec<_>>().join("\n")
+}
+
+fn hash<K: Pod + Debug, V: Pod + Debug>(map: Map) -> String {
+    let hash: HashMap<MapData, K, V> = map.try_into().expect("a hash map of that size");
+    let entry = |entry: Result<(K, V), _>| format!("{:?}", entry.expect("hash maps can be read"));
+    let mut entries: Vec<String> = hash.iter().map(entry).collect();
+    entries.sort();
+    entries.join("\n")
+}
