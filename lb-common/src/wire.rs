@@ -208,6 +208,67 @@ impl MacPair {
     }
 }
 
+/// The VLAN tags of a frame (IEEE 802.1Q), packed: the outer one in the lower half, the inner one above. A half is a tag's
+/// control information in the machine's order, but that the bit for "may be dropped" says whether it is a service tag
+/// (802.1ad, `0x88a8`) rather than a customer's (`0x8100`). Zero is no tag.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tags(pub u32);
+
+impl Tags {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// The priority of the outer tag.
+    pub const PRIORITY: u32 = 0xe000;
+    const SERVICE: u16 = 0x1000;
+    const CUSTOMER_TYPE: Be16 = Be16::new(0x8100);
+    const SERVICE_TYPE: Be16 = Be16::new(0x88a8);
+
+    /// Whether frames of that `EtherType` have a tag there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tag(ether_type: Be16) -> bool {
+        ether_type.0 == Self::CUSTOMER_TYPE.0 || ether_type.0 == Self::SERVICE_TYPE.0
+    }
+
+    /// A VLAN of that number, by a customer's or a service tag.
+    #[must_use]
+    pub const fn vlan(id: u16, service: bool) -> Self {
+        Self((id & 0x0fff | if service { Self::SERVICE } else { 0 }) as u32)
+    }
+
+    /// The tags with another one inside of them.
+    #[must_use]
+    pub const fn around(self, inner: Self) -> Self {
+        Self(self.0 | inner.0 << 16)
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    #[must_use]
+    pub const fn count(self) -> usize {
+        (self.0 != 0) as usize + (self.0 >> 16 != 0) as usize
+    }
+
+    /// The outer one, or the inner one, as it lies in a frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self, inner: bool) -> u32 {
+        let half = if inner { (self.0 >> 16) as u16 } else { self.0 as u16 };
+        let ether_type = if half & Self::SERVICE == 0 { Self::CUSTOMER_TYPE } else { Self::SERVICE_TYPE };
+        let control = Be16::new(half & !Self::SERVICE);
+        (ether_type.0 as u32) | (control.0 as u32) << 16
+    }
+
+    /// The tag that lies so in a frame, as the only one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(word: u32) -> Self {
+        let control = Be16((word >> 16) as u16).get() & !Self::SERVICE;
+        Self((control | if word as u16 == Self::SERVICE_TYPE.0 { Self::SERVICE } else { 0 }) as u32)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +297,16 @@ mod tests {
             let expected = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
             assert_eq!(IpAddr::from(Be128::from(address).masked(prefix)), Ipv6Addr::from_bits(expected));
         }
+    }
+
+    #[test]
+    fn tags_lie_in_a_frame_as_they_should() {
+        assert_eq!(Tags::vlan(10, false).word(false).to_ne_bytes(), [0x81, 0, 0, 10]);
+        let both = Tags::vlan(100, true).around(Tags::vlan(10, false));
+        assert_eq!(both.word(false).to_ne_bytes(), [0x88, 0xa8, 0, 100]);
+        assert_eq!(both.word(true).to_ne_bytes(), [0x81, 0, 0, 10]);
+        assert_eq!([Tags::NONE.count(), Tags::vlan(10, false).count(), both.count()], [0, 1, 2]);
+        assert_eq!(Tags::of(both.word(false)).around(Tags::of(both.word(true))), both);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use lb_common::{
     reason::Reason,
     schema::{AddressUse, Dip, FlowKey, Fragment, FragmentKey, WayBack},
     track,
-    wire::MacPair,
+    wire::{MacPair, Tags},
 };
 
 use crate::{
@@ -41,6 +41,7 @@ pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32, dip: Dip) {
         to_client: MacPair::ZERO,
         client: A::default(),
         dip,
+        tags: Tags::NONE,
     };
     tables::remember_fragment(&key(parsed), &fragment);
 }
@@ -48,7 +49,7 @@ pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32, dip: Dip) {
 /// Records where the later fragments of a nat real's datagram go.
 #[inline(always)]
 pub fn remember_reply<A: Version>(parsed: &Parsed<A>, way: &reply::Way<A>) {
-    let WayBack { ifindex, to_client } = way.back();
+    let WayBack { ifindex, to_client, tags } = way.back();
     let fragment = Fragment {
         real: way.real,
         seen: tables::now(),
@@ -57,6 +58,7 @@ pub fn remember_reply<A: Version>(parsed: &Parsed<A>, way: &reply::Way<A>) {
         to_client,
         client: way.client,
         dip: Dip::NONE,
+        tags,
     };
     tables::remember_fragment(&key(parsed), &fragment);
 }

@@ -13,10 +13,10 @@ use lb_common::{
 };
 
 use crate::{
-    direct::direct_rare,
     forward::{
         fnat,
         nat::{Change, End},
+        tun,
     },
     fragment,
     frame::Frame,
@@ -65,6 +65,9 @@ pub trait Functions: Version {
     /// [`fragment::remember_request`].
     fn remember_fragment(parsed: &Parsed<Self>, real: u32, dip: Dip);
 
+    /// [`tun::within`] of a packet of IPv6, for the real with that id.
+    fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32) -> Result<(), Reason>;
+
     /// [`quote::translate`].
     fn quoted_end(
         frame: &Frame,
@@ -85,7 +88,7 @@ macro_rules! functions {
     (
         $address:ty:
         $pick:ident $begin:ident $renew:ident $learn_way_back:ident $remember_reply:ident $remember_client:ident
-        $lease:ident $remember_fragment:ident $quoted_end:ident
+        $lease:ident $remember_fragment:ident $within_ipv6:ident $quoted_end:ident
         $other_end:ident $answer:ident;
         $($own:tt)*
     ) => {
@@ -130,6 +133,14 @@ macro_rules! functions {
             #[inline(always)]
             fn remember_fragment(parsed: &Parsed<Self>, real: u32, dip: Dip) {
                 $remember_fragment(parsed, real, dip.packed());
+            }
+
+            #[inline(always)]
+            fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32) -> Result<(), Reason> {
+                match $within_ipv6(frame.ctx().ctx, parsed, id) {
+                    WITHIN => Ok(()),
+                    reason => Err(Reason::from_number(reason).unwrap_or(Reason::NoReal)),
+                }
             }
 
             #[inline(always)]
@@ -248,6 +259,18 @@ macro_rules! functions {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
+        extern "C" fn $within_ipv6(ctx: *mut xdp_md, parsed: *const Parsed<$address>, id: u32) -> u32 {
+            // SAFETY: see above.
+            let (Some(parsed), Some(real)) = (unsafe { parsed.as_ref() }, tables::real(id)) else {
+                return Reason::NoReal.index();
+            };
+            let ctx = XdpContext::new(ctx);
+            let within = tun::within::<$address, Be128>(&Frame::new(&ctx), parsed, real);
+            within.map_or_else(Reason::index, |()| WITHIN)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
         extern "C" fn $quoted_end(
             ctx: *mut xdp_md,
             outer: *const Parsed<$address>,
@@ -298,7 +321,7 @@ macro_rules! functions {
 }
 
 functions! { Be32:
-    pick begin renew learn_way_back remember_reply remember_client lease remember_fragment quoted_end other_end answer;
+    pick begin renew learn_way_back remember_reply remember_client lease remember_fragment within_ipv6 quoted_end other_end answer;
 
     #[inline(always)]
     fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
@@ -307,7 +330,8 @@ functions! { Be32:
 
     #[inline(always)]
     fn rare(frame: &Frame) -> u32 {
-        rare(frame.ctx().ctx)
+        tables::go_on_in(frame.ctx(), Program::Other);
+        xdp_action::XDP_PASS
     }
 
     #[inline(always)]
@@ -317,7 +341,7 @@ functions! { Be32:
 }
 
 functions! { Be128:
-    pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 quoted_end6 other_end6 answer6;
+    pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 within_ipv6_6 quoted_end6 other_end6 answer6;
 
     #[inline(always)]
     fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
@@ -334,15 +358,6 @@ functions! { Be128:
     fn reply(frame: &Frame, _: &Parsed<Self>, _: AddressUse) -> u32 {
         Self::rare(frame)
     }
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn rare(ctx: *mut xdp_md) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Be32>(&frame) else { return xdp_action::XDP_PASS };
-    settle(direct_rare(&frame, &parsed))
 }
 
 #[unsafe(no_mangle)]
@@ -374,6 +389,9 @@ fn answer_as<A: Version, const ERROR: usize>(
     let error = if too_big { packet::Error::TooBig(mtu as u16) } else { packet::Error::PortUnreachable };
     icmp::answer::<A, ERROR>(frame, parsed, error, service)
 }
+
+/// A packet is within another: no number of a reason.
+const WITHIN: u32 = u32::MAX;
 
 /// What a function that did its work, or found the packet too short, means.
 #[inline(always)]

@@ -4,6 +4,7 @@
 //! The way of a packet, by module:
 //!
 //! - [`direct`]: which of these it passes through
+//! - [`vlan`]: its VLAN tags are taken off and put on
 //! - [`frame`]: bounds-checked access to it
 //! - [`request`]: a client's packet: its service, its real
 //! - [`select`]: which real: the flow table, then the scheduler's table
@@ -33,6 +34,7 @@ mod reset;
 mod select;
 mod stop;
 mod tables;
+mod vlan;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use direct::{direct, direct_rare, is_rare};
@@ -40,7 +42,7 @@ use frame::Frame;
 use lb_common::{
     packet::{self, Ip as _},
     schema::Program,
-    wire::{Be32, Be128},
+    wire::{Be32, Be128, Tags},
 };
 use stop::{Stop, settle};
 
@@ -56,6 +58,9 @@ pub fn director(ctx: XdpContext) -> u32 {
     }
     if ether_type == Be128::ETHER_TYPE {
         tables::go_on_in(&ctx, Program::Ipv6);
+    }
+    if Tags::is_tag(ether_type) {
+        tables::go_on_in(&ctx, Program::Tagged);
     }
     xdp_action::XDP_PASS
 }
@@ -73,11 +78,28 @@ pub fn director6(ctx: XdpContext) -> u32 {
 pub fn director6_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
-    settle(if is_rare(&parsed) {
-        direct_rare(&frame, &parsed)
+    let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
+    settle(if is_rare(parsed) {
+        direct_rare(&frame, parsed)
     } else {
-        reply::direct(&frame, &parsed, tables::address_use(parsed.flow.destination))
+        reply::direct(&frame, parsed, tables::address_use(parsed.flow.destination))
     })
+}
+
+/// The director, for IPv4 packets that are neither TCP, UDP nor SCTP, or have no ports.
+#[xdp]
+#[inline(always)]
+pub fn director_other(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(&ctx);
+    let Ok(parsed) = packet::parse::<Be32>(&frame) else { return xdp_action::XDP_PASS };
+    settle(direct_rare(&frame, &parsed))
+}
+
+/// The director, for frames with VLAN tags.
+#[xdp]
+#[inline(always)]
+pub fn director_tagged(ctx: XdpContext) -> u32 {
+    vlan::direct(&Frame::new(&ctx))
 }
 
 /// Takes the tunnel's outer header off, on a real server.

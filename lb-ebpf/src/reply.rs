@@ -6,7 +6,7 @@ use lb_common::{
     reason::Reason,
     schema::{AddressUse, Flow, FlowKey, Fragment, Method, Source, SourceKey, WayBack},
     track::{self, State},
-    wire::{Be16, MacPair},
+    wire::{Be16, MacPair, Tags},
 };
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     functions::Functions,
     select,
     tables::{self, Version},
+    vlan,
 };
 
 const SECOND: u32 = track::ticks_of_seconds(1);
@@ -35,6 +36,7 @@ pub struct Way<A> {
     pub client_port: Be16,
     ifindex: u32,
     to_client: MacPair,
+    tags: Tags,
 }
 
 impl<A: Ip> Way<A> {
@@ -49,6 +51,7 @@ impl<A: Ip> Way<A> {
             client_port: Be16::ZERO,
             ifindex: fragment.ifindex,
             to_client: fragment.to_client,
+            tags: fragment.tags,
         }
     }
 
@@ -63,6 +66,7 @@ impl<A: Ip> Way<A> {
             client_port: Be16::ZERO,
             ifindex: back.ifindex,
             to_client: back.to_client,
+            tags: back.tags,
         }
     }
 
@@ -75,7 +79,7 @@ impl<A: Ip> Way<A> {
     /// How it leaves.
     #[inline(always)]
     pub fn back(&self) -> WayBack {
-        WayBack { ifindex: self.ifindex, to_client: self.to_client }
+        WayBack { ifindex: self.ifindex, to_client: self.to_client, tags: self.tags }
     }
 }
 
@@ -172,7 +176,7 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
     if real.address != reply.source.wide() || !same_port || real.method != Method::Nat as u16 {
         return Err(Reason::NotOurs);
     }
-    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client };
+    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
     let way = Way::of_request(&request, flow.real, back);
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
@@ -187,7 +191,7 @@ fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Ans
     if !mine || real.method != Method::Fnat as u16 {
         return Err(Reason::NotOurs);
     }
-    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client };
+    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
     let way = Way::of_request(&request, flow.real, back).for_client_of(&request);
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
@@ -218,6 +222,7 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Re
     }
     nat::translate(frame, parsed, Change { end: End::Source, address: way.vip, port: way.port })?;
     address_frame(frame, way.to_client)?;
+    vlan::dress(frame, way.tags)?;
     let action = forward::transmit(frame, way.ifindex)?;
     tables::count_out(way.real, parsed.length);
     Ok(action)

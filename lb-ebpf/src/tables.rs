@@ -4,7 +4,7 @@
 //!
 //! Sizes here are the least that works: the daemon chooses them when it creates the maps.
 
-use crate::select::Look;
+use crate::{select::Look, vlan::Taken};
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
@@ -23,7 +23,7 @@ use lb_common::{
         ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace, WayBack,
     },
     track,
-    wire::{Be16, Be32, Be128},
+    wire::{Be16, Be32, Be128, Tags},
 };
 
 /// Options known at load time. Frozen before the verifier runs.
@@ -136,6 +136,10 @@ static DIPS6: Array<Be128, { Dip::ADDRESSES }> = Array::new();
 /// How many ports of the director each CPU has tried, see [`next_dip`].
 #[btf_map]
 static TRIED: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// What was taken off the frame that a CPU is busy with.
+#[btf_map]
+static TAKEN: PerCpuArray<Taken, 1> = PerCpuArray::new();
 
 /// Devices that frames may be redirected to, by ifindex.
 #[btf_map]
@@ -410,6 +414,7 @@ pub fn update_flow<A: Version>(key: &FlowKey<A>, new: &Flow) {
             (*flow).state = new.state;
             (*flow).ifindex = new.ifindex;
             (*flow).to_client = new.to_client;
+            (*flow).tags = new.tags;
         }
     }
 }
@@ -688,6 +693,32 @@ pub fn dip<A: Version>(number: u32) -> Dip {
     let (round, port) = (number / ports, number % ports);
     let address = if addresses == 0 { 0 } else { 1 + round % addresses };
     Dip { address: address as u16, port: Be16::new((settings.first_dip_port as u32 + port) as u16) }
+}
+
+/// What was taken off the frame.
+#[inline(always)]
+pub fn taken() -> Taken {
+    TAKEN.get(0).copied().unwrap_or(Taken { tags: Tags::NONE, dressed: 0 })
+}
+
+/// Says that the frame has got all the tags that it is to have. Returns those that it came with.
+#[inline(always)]
+pub fn set_dressed() -> Tags {
+    let Some(taken) = TAKEN.get_ptr_mut(0) else { return Tags::NONE };
+    // SAFETY: as in `count_in`.
+    unsafe {
+        (*taken).dressed = 1;
+        (*taken).tags
+    }
+}
+
+/// Says what was taken off the frame.
+#[inline(always)]
+pub fn set_taken(new: Taken) {
+    if let Some(taken) = TAKEN.get_ptr_mut(0) {
+        // SAFETY: as in `count_in`.
+        unsafe { *taken = new };
+    }
 }
 
 /// Sends the frame out of another device.

@@ -2,7 +2,7 @@
 //! Flows: which real a connection is on.
 
 use super::layout;
-use crate::wire::{Be16, Be32, Be128, MacPair};
+use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 
 /// Key of `FLOWS` and, with addresses of 128 bits, of `FLOWS6`: the 5-tuple as the client sends it.
 ///
@@ -98,13 +98,22 @@ pub struct Flow {
     pub state: u32,
     /// What its packets come from at the real; [`Dip::NONE`] but for `fnat`.
     pub dip: Dip,
+    /// The VLAN tags of frames to the client, learnt in the same way. Replies of `nat` and `fnat` need them.
+    pub tags: Tags,
 }
-layout!(Flow, size: 32, align: 4);
+layout!(Flow, size: 36, align: 4);
 
 impl Flow {
     /// No flow at all: its real is [`super::UNSET`].
-    pub const NONE: Self =
-        Self { real: super::UNSET, seen: 0, ifindex: 0, to_client: MacPair::ZERO, state: 0, dip: Dip::NONE };
+    pub const NONE: Self = Self {
+        real: super::UNSET,
+        seen: 0,
+        ifindex: 0,
+        to_client: MacPair::ZERO,
+        state: 0,
+        dip: Dip::NONE,
+        tags: Tags::NONE,
+    };
 }
 
 /// An address of the director (DIP) and a port of it, which a flow by `fnat` has for itself. In `TRANSLATIONS` and

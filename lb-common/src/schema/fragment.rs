@@ -2,7 +2,7 @@
 //! Fragmented datagrams: only the first fragment has ports, so it decides for the later ones.
 
 use super::{Dip, layout};
-use crate::wire::{Be32, Be128, MacPair};
+use crate::wire::{Be32, Be128, MacPair, Tags};
 
 /// Key of `FRAGMENTS` and `FRAGMENTS6`: what names a datagram (RFC 791, section 2.3; RFC 8200, section 4.5).
 #[repr(C)]
@@ -39,6 +39,8 @@ pub struct Fragment<A = Be128> {
     pub client: A,
     /// For a request by `fnat`: what its source becomes. [`Dip::NONE`] for anything else.
     pub dip: Dip,
+    /// For a reply of `nat` or `fnat`: the VLAN tags of its frames.
+    pub tags: Tags,
 }
-layout!(Fragment<Be32>, size: 36, align: 4);
-layout!(Fragment<Be128>, size: 60, align: 4);
+layout!(Fragment<Be32>, size: 40, align: 4);
+layout!(Fragment<Be128>, size: 64, align: 4);

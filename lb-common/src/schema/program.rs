@@ -10,11 +10,17 @@ pub enum Program {
     Ipv6 = 0,
     /// `director6_other`: the same, if it is no client's for a service.
     Ipv6Other = 1,
+    /// `director_tagged`: takes VLAN tags off, has the rest done, and puts them on again.
+    Tagged = 2,
+    /// `director`: the program that is attached, for what had tags.
+    Director = 3,
+    /// `director_other`: what becomes of an IPv4 packet that is neither TCP, UDP nor SCTP, or has no ports.
+    Other = 4,
 }
 
 impl Program {
     /// Every one.
-    pub const ALL: [Self; 2] = [Self::Ipv6, Self::Ipv6Other];
+    pub const ALL: [Self; 5] = [Self::Ipv6, Self::Ipv6Other, Self::Tagged, Self::Director, Self::Other];
 
     /// Its name in the object.
     #[must_use]
@@ -22,6 +28,9 @@ impl Program {
         match self {
             Self::Ipv6 => "director6",
             Self::Ipv6Other => "director6_other",
+            Self::Tagged => "director_tagged",
+            Self::Director => "director",
+            Self::Other => "director_other",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Real servers: where a packet for one goes, and how.
 
 use super::{UNSET, layout};
-use crate::wire::{Be16, Be128, MacPair};
+use crate::wire::{Be16, Be128, MacPair, Tags};
 
 /// Value of `REALS`, an array by real id. Each real belongs to one service. Written by the daemon alone.
 ///
@@ -15,13 +15,14 @@ use crate::wire::{Be16, Be128, MacPair};
 /// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
 /// | 38     | `mtu`            | IP bytes that the device takes, the machine's order           |
 /// | 40     | `method`         | a [`Method`]                                                  |
-/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`    |
+/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`, `TAGGED` |
 /// | 44     | `weight`         | its share of new connections, 0 = none                        |
 /// | 48     | `upper`          | connections at which it takes no more, 0 = no limit           |
 /// | 52     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
 /// | 56     | `source`         | the director's address towards the RIP                        |
 /// | 72     | `tunnel`         | a [`Tunnel`]                                                  |
 /// | 74     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
+/// | 76     | `tags`           | VLAN tags of its frames, with [`Real::TAGGED`]                |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Real {
@@ -39,7 +40,8 @@ pub struct Real {
     pub mtu: u16,
     /// The forwarding method, a [`Method`].
     pub method: u16,
-    /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`].
+    /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`],
+    /// [`Real::TAGGED`].
     pub flags: u16,
     /// Its share of new connections; 0 takes none.
     pub weight: u32,
@@ -54,8 +56,10 @@ pub struct Real {
     pub tunnel: u16,
     /// The real's UDP port for [`Tunnel::Gue`].
     pub tunnel_port: Be16,
+    /// The VLAN tags of its frames, with [`Real::TAGGED`].
+    pub tags: Tags,
 }
-layout!(Real, size: 76, align: 4);
+layout!(Real, size: 80, align: 4);
 
 impl Real {
     /// Another service sends by `nat` to the same address and port, so that a reply's source alone does not name the
@@ -70,6 +74,9 @@ impl Real {
     pub const IPV6: u16 = 8;
     /// Replies need the flow's entry, whatever the service tracks: `fnat`, and `nat` with [`Real::SHARED`].
     pub const NEEDS_FLOW: u16 = 16;
+    /// Its frames have a say about VLAN tags of their own: [`Real::tags`], which may be none. Without it a frame keeps those
+    /// that it came with, if it leaves by the device that it came by, and has none if it leaves by another.
+    pub const TAGGED: u16 = 32;
 
     /// Whether a flag is set.
     #[inline(always)]

@@ -2,7 +2,7 @@
 //! What the addresses of packets that are for no service mean: is it a VIP, is it a reply of a nat real?
 
 use super::layout;
-use crate::wire::{Be16, Be32, Be128, MacPair};
+use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 
 /// Value of `ADDRESSES` and `ADDRESSES6`, keyed by an address: what it is used for.
 ///
@@ -100,5 +100,7 @@ pub struct WayBack {
     pub ifindex: u32,
     /// Destination and source of frames to it.
     pub to_client: MacPair,
+    /// Their VLAN tags.
+    pub tags: Tags,
 }
-layout!(WayBack, size: 16, align: 4);
+layout!(WayBack, size: 20, align: 4);

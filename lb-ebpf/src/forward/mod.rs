@@ -4,16 +4,16 @@
 mod dr;
 pub mod fnat;
 pub mod nat;
-mod tun;
+pub mod tun;
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     packet::{ETHERNET_LEN, Ip, Parsed, load},
     reason::Reason,
-    schema::Method,
+    schema::{Method, Real},
 };
 
-use crate::{frame::Frame, functions::Functions, select::Chosen, tables};
+use crate::{frame::Frame, functions::Functions, select::Chosen, tables, vlan};
 
 /// Sends a packet to its real and counts it.
 ///
@@ -33,13 +33,16 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) ->
     may_hop::<A>(frame)?;
     match method {
         Method::Dr | Method::Local => dr::forward::<A>(frame, real)?,
-        Method::Tun => tun::forward(frame, parsed, real)?,
+        Method::Tun => tun::forward(frame, parsed, id, real)?,
         Method::Nat | Method::Fnat => {
             if method == Method::Fnat {
                 fnat::leave_from(frame, parsed, real, dip)?;
             }
             nat::forward(frame, parsed, real)?;
         }
+    }
+    if real.is(Real::TAGGED) {
+        vlan::dress(frame, real.tags)?;
     }
     let action = transmit(frame, real.ifindex)?;
     tables::count_in(id, parsed.length);

@@ -10,16 +10,16 @@ use lb_common::{
     protocol,
     reason::Reason,
     schema::{Real, Tunnel},
-    wire::{Be16, Be32, Be128},
+    wire::{Be16, Be32},
 };
 use network_types::eth::EthHdr;
 
-use crate::frame::Frame;
+use crate::{frame::Frame, functions::Functions};
 
 #[inline(always)]
-pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+pub fn forward<A: Functions>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> Result<(), Reason> {
     if real.is(Real::IPV6) {
-        within::<A, Be128>(frame, parsed, real)
+        A::within_ipv6(frame, parsed, id)
     } else {
         within::<A, Be32>(frame, parsed, real)
     }
@@ -27,7 +27,7 @@ pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<
 
 /// The packet of version `A` within one of version `O`.
 #[inline(always)]
-fn within<A: Ip, O: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+pub fn within<A: Ip, O: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     let growth = O::HEADER_LEN + Tunnel::length(real.tunnel);
     let length = parsed.length as usize + growth;
     if length > real.mtu as usize {

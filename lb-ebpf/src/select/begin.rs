@@ -33,6 +33,7 @@ pub fn begin<A: Version>(
         to_client: packet::frame_macs(frame)?.swapped(),
         state: state as u32,
         dip,
+        tags: tables::taken().tags,
     };
     // Until Linux 6.3 the key of a map could not be in memory that a function was given: hence a copy, which LLVM must not
     // leave out.

@@ -37,7 +37,14 @@ pub fn renew<A: Functions>(
     if is_due(frame, parsed, flow, now)? {
         let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
         let to_client = packet::frame_macs(frame)?.swapped();
-        let new = Flow { seen: now, ifindex: frame.ifindex(), to_client, state, ..*flow };
+        let new = Flow {
+            seen: now,
+            ifindex: frame.ifindex(),
+            to_client,
+            state,
+            tags: tables::taken().tags,
+            ..*flow
+        };
         // A copy, as in `begin`.
         tables::update_flow(&core::hint::black_box(parsed.flow), &new);
         count_state(flow, state);

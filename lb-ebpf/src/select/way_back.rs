@@ -17,7 +17,11 @@ use crate::{
 /// How to send to whom the frame comes from.
 #[inline(always)]
 fn of(frame: &Frame) -> Result<WayBack, Reason> {
-    Ok(WayBack { ifindex: frame.ifindex(), to_client: packet::frame_macs(frame)?.swapped() })
+    Ok(WayBack {
+        ifindex: frame.ifindex(),
+        to_client: packet::frame_macs(frame)?.swapped(),
+        tags: tables::taken().tags,
+    })
 }
 
 /// Whether there is nothing to [`learn`] from a client's packet to a nat real.

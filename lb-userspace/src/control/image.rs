@@ -12,7 +12,7 @@ use lb_common::{
         self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
     },
     track,
-    wire::{Be16, Be128, MacPair},
+    wire::{Be16, Be128, MacPair, Tags},
 };
 
 use super::{
@@ -141,6 +141,10 @@ fn route(value: &mut RealValue, hop: &NextHop) {
     value.ifindex = hop.ifindex;
     value.mtu = u16::try_from(hop.mtu).unwrap_or(u16::MAX);
     value.source = hop.source_ip.into();
+    if hop.tags != 0 || hop.trunk {
+        value.flags |= RealValue::TAGGED;
+        value.tags = Tags(hop.tags);
+    }
 }
 
 /// Sources of nat replies that more than one service may mean: two name the same port of a real, or one names a

@@ -11,6 +11,7 @@ use std::{
     net::IpAddr,
 };
 
+use lb_common::wire::Tags;
 use serde::{Deserialize, Serialize};
 
 use crate::netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind};
@@ -28,6 +29,10 @@ pub struct NextHop {
     pub source_ip: IpAddr,
     /// Largest IP packet that can be sent this way, in bytes, Ethernet header not counted.
     pub mtu: u32,
+    /// The VLAN tags of its frames on that interface ([`lb_common::wire::Tags`]); 0 if there are none.
+    pub tags: u32,
+    /// Whether VLAN devices lie on that interface: frames without a tag are then meant so.
+    pub trunk: bool,
 }
 
 /// Why there is no way to send to a real.
@@ -176,12 +181,14 @@ impl Neighbours {
 struct Round<'a> {
     netlink: &'a Netlink,
     interfaces: HashMap<u32, Interface>,
+    /// Interfaces that carry VLANs, once somebody has asked.
+    trunks: Option<BTreeSet<u32>>,
     needed: BTreeSet<Key>,
 }
 
 impl<'a> Round<'a> {
     fn new(netlink: &'a Netlink) -> Self {
-        Self { netlink, interfaces: HashMap::new(), needed: BTreeSet::new() }
+        Self { netlink, interfaces: HashMap::new(), trunks: None, needed: BTreeSet::new() }
     }
 
     async fn resolve(&mut self, rip: IpAddr) -> Resolution {
@@ -205,7 +212,33 @@ impl<'a> Round<'a> {
         let neighbour = route.gateway.unwrap_or(rip);
         let next_hop_mac = self.mac_of(neighbour, route.ifindex, &name).await?;
         let mtu = route.mtu.map_or(mtu, |route| route.min(mtu));
-        Ok(NextHop { ifindex: route.ifindex, source_mac, next_hop_mac, source_ip, mtu })
+        let (ifindex, tags) = self.beneath_vlans(route.ifindex).await?;
+        let trunk = self.carries_vlans(ifindex).await?;
+        Ok(NextHop { ifindex, source_mac, next_hop_mac, source_ip, mtu, tags, trunk })
+    }
+
+    /// The interface that lies beneath a VLAN device, or beneath two, and the tags that tell it on that one's link.
+    async fn beneath_vlans(&mut self, index: u32) -> Result<(u32, u32), NetlinkError> {
+        let (mut index, mut tags) = (index, Tags::NONE);
+        for _ in 0..2 {
+            let Interface { vlan: Some(vlan), parent: Some(parent), .. } = self.interface(index).await?
+            else {
+                break;
+            };
+            tags = Tags::vlan(vlan.id, vlan.service).around(tags);
+            index = parent;
+        }
+        Ok((index, tags.0))
+    }
+
+    /// Whether a VLAN device lies on an interface.
+    async fn carries_vlans(&mut self, index: u32) -> Result<bool, NetlinkError> {
+        if self.trunks.is_none() {
+            let interfaces = self.netlink.interfaces().await?;
+            let vlans = interfaces.iter().filter(|interface| interface.vlan.is_some());
+            self.trunks = Some(vlans.filter_map(|interface| interface.parent).collect());
+        }
+        Ok(self.trunks.as_ref().is_some_and(|trunks| trunks.contains(&index)))
     }
 
     async fn interface(&mut self, index: u32) -> Result<Interface, NetlinkError> {

@@ -186,8 +186,7 @@ impl DataPlane {
     /// # Panics
     /// If the object lacks one: then it is not ours.
     pub fn programs(&self) -> impl Iterator<Item = (&'static str, &Xdp)> {
-        let names = std::iter::once("director").chain(Program::ALL.map(Program::as_str));
-        names.map(|name| {
+        Program::ALL.map(Program::as_str).into_iter().map(|name| {
             let program = self.ebpf.program(name).expect("the object holds the program");
             (name, program.try_into().expect("the program is an XDP program"))
         })
@@ -226,7 +225,6 @@ pub(super) fn load_object(
 
 /// Has the kernel verify every program of the director.
 pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
-    load_program(ebpf, "director")?;
     Program::ALL.iter().try_for_each(|program| load_program(ebpf, program.as_str()))
 }
 

@@ -134,6 +134,7 @@ mod tests {
             running: true,
             noarp,
             kind: None,
+            vlan: None,
             parent: None,
             xdp: None,
         }

@@ -3,7 +3,8 @@
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+    VlanProtocol, XdpAttached,
 };
 use nix::libc;
 use rtnetlink::{LinkIpIp, LinkMessageBuilder, LinkUnspec};
@@ -30,10 +31,21 @@ pub struct Interface {
     pub noarp: bool,
     /// What kind of virtual device (`veth`, `vlan`, `ipip`, …); `None` for hardware and loopback.
     pub kind: Option<String>,
+    /// Which VLAN it is, if it is one.
+    pub vlan: Option<Vlan>,
     /// Index of the interface that this one lies on (the parent of a VLAN), or of a veth's peer.
     pub parent: Option<u32>,
     /// Where an XDP program runs on it, if one is attached.
     pub xdp: Option<XdpPlace>,
+}
+
+/// A VLAN (IEEE 802.1Q).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Vlan {
+    /// Its number.
+    pub id: u16,
+    /// Whether its tags are service tags (802.1ad).
+    pub service: bool,
 }
 
 /// Where in the kernel an attached XDP program runs.
@@ -162,6 +174,7 @@ impl From<&LinkMessage> for Interface {
             running: flags.contains(LinkFlags::Up | LinkFlags::Running),
             noarp: flags.contains(LinkFlags::Noarp) || flags.contains(LinkFlags::Loopback),
             kind: None,
+            vlan: None,
             parent: None,
             xdp: None,
         };
@@ -174,7 +187,10 @@ impl From<&LinkMessage> for Interface {
                     interface.mac = bytes.as_slice().try_into().ok();
                 }
                 LinkAttribute::Xdp(attributes) => interface.xdp = xdp(attributes),
-                LinkAttribute::LinkInfo(infos) => interface.kind = kind(infos),
+                LinkAttribute::LinkInfo(infos) => {
+                    interface.kind = kind(infos);
+                    interface.vlan = vlan(infos);
+                }
                 _ => {}
             }
         }
@@ -190,6 +206,16 @@ fn xdp(attributes: &[LinkXdp]) -> Option<XdpPlace> {
         LinkXdp::Attached(_) => Some(XdpPlace::Other),
         _ => None,
     })
+}
+
+fn vlan(infos: &[LinkInfo]) -> Option<Vlan> {
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    })?;
+    let id = data.iter().find_map(|item| if let InfoVlan::Id(id) = item { Some(*id) } else { None })?;
+    let service = data.iter().any(|item| matches!(item, InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)));
+    Some(Vlan { id, service })
 }
 
 fn kind(infos: &[LinkInfo]) -> Option<String> {

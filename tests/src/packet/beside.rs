@@ -113,7 +113,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         Map::from_map_data(data).expect("a map has a type")
     };
     Some(match name {
-        "PARSED6" | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
+        "PARSED6" | "TAKEN" | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
         "SCHEMA" => array::<u32>(map()),
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),

@@ -34,6 +34,8 @@ pub struct Frame {
     part: Option<Range<usize>>,
     /// Bytes behind the packet.
     padding: usize,
+    /// VLAN tags, the outer one first.
+    tags: Vec<[u8; 4]>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,19 +144,26 @@ pub fn raw(protocol: IpNumber, from: impl Into<IpAddr>, to: impl Into<IpAddr>, d
 
 /// A packet in a packet (RFC 2003, RFC 2473); the frame's padding stays at its end.
 pub fn tunnel(from: impl Into<IpAddr>, to: impl Into<IpAddr>, inner: Frame) -> Frame {
-    let (padding, tos, link) = (inner.padding, inner.ip.tos(), inner.link);
+    let (padding, tos, link, tags) = (inner.padding, inner.ip.tos(), inner.link, inner.tags.clone());
     let protocol = if inner.is_ipv6() { IpNumber::IPV6 } else { IpNumber::IPV4 };
     let mut outer = Frame::new(protocol, from.into(), to.into(), Body::Tunnel(Box::new(inner)));
     outer.ip.set_tos(tos);
     outer.ip.set_id(0);
     outer.ip.dont_fragment();
-    (outer.link, outer.padding) = (link, padding);
+    (outer.link, outer.padding, outer.tags) = (link, padding, tags);
     outer
 }
 
 impl Frame {
     fn new(protocol: IpNumber, from: IpAddr, to: IpAddr, body: Body) -> Self {
-        Self { link: CLIENT_LINK, ip: Header::new(protocol, from, to), body, part: None, padding: 0 }
+        Self {
+            link: CLIENT_LINK,
+            ip: Header::new(protocol, from, to),
+            body,
+            part: None,
+            padding: 0,
+            tags: Vec::new(),
+        }
     }
 
     /// Whether it is of IPv6.
@@ -171,7 +180,7 @@ impl Frame {
     /// What it would be in IPv6; see [`version`].
     #[must_use]
     fn in_ipv6(self) -> Self {
-        let Self { link, ip, body, part, padding } = self;
+        let Self { link, ip, body, part, padding, tags } = self;
         let length = ip.length();
         let ip = match ip {
             Header::V4(old) => {
@@ -202,7 +211,7 @@ impl Frame {
             Body::Tunnel(inner) => Body::Tunnel(Box::new(inner.in_ipv6())),
             other => other,
         };
-        Self { link, ip, body, part, padding }
+        Self { link, ip, body, part, padding, tags }
     }
 
     /// Source address and, where there are any, port.
@@ -340,6 +349,19 @@ impl Frame {
         starts.zip(ends).map(|(start, end)| self.clone().part(start..end)).collect()
     }
 
+    /// With a VLAN tag inside of those that it has (IEEE 802.1Q): its type and control information.
+    pub fn tagged(mut self, ether_type: u16, control: u16) -> Self {
+        let ([a, b], [c, d]) = (ether_type.to_be_bytes(), control.to_be_bytes());
+        self.tags.push([a, b, c, d]);
+        self
+    }
+
+    /// Without VLAN tags.
+    pub fn untagged(mut self) -> Self {
+        self.tags.clear();
+        self
+    }
+
     /// Filled up to the least that Ethernet carries.
     pub fn padded(mut self) -> Self {
         self.padding = ETHERNET_MINIMUM.saturating_sub(self.meant().bytes().len());
@@ -412,6 +434,8 @@ impl Frame {
             ether_type: meant.ip.ether_type(),
         };
         let mut bytes = ethernet.to_bytes().to_vec();
+        let tags = meant.tags.concat();
+        bytes.splice(12..12, tags);
         bytes.extend(meant.packet());
         bytes.extend(vec![PADDING; meant.padding]);
         bytes

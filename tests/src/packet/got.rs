@@ -183,7 +183,12 @@ impl Got {
     /// Total length of the IP packet that came.
     fn length(&self) -> u64 {
         let number = |at| u64::from(u16::from_be_bytes([self.sent[at], self.sent[at + 1]]));
-        if self.sent[12..14] == [0x86, 0xdd] { number(18) + 40 } else { number(16) }
+        // Behind its VLAN tags.
+        let mut at = 12;
+        while matches!(number(at), 0x8100 | 0x88a8) {
+            at += 4;
+        }
+        if number(at) == 0x86dd { number(at + 6) + 40 } else { number(at + 4) }
     }
 
     #[track_caller]

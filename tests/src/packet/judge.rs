@@ -9,7 +9,7 @@ use std::{
 use super::header::Ends;
 use etherparse::{
     EtherType, Ethernet2Header, Icmpv4Header, Icmpv6Header, IpNumber, Ipv4Header, Ipv6Extensions,
-    Ipv6FragmentHeader, Ipv6Header, TcpHeader, UdpHeader,
+    Ipv6FragmentHeader, Ipv6Header, SingleVlanHeader, TcpHeader, UdpHeader,
 };
 
 /// One header as text, and its checksum if it has one that can be judged.
@@ -53,8 +53,19 @@ fn layers(frame: &[u8]) -> Vec<Layer> {
         layers.push(payload(frame));
         return layers;
     };
-    let Ethernet2Header { source, destination, ether_type } = ethernet;
+    let (mut rest, Ethernet2Header { source, destination, mut ether_type }) = (rest, ethernet);
     layers.push(plain(format!("eth {} > {} {:04x}", mac(source), mac(destination), ether_type.0)));
+    while matches!(ether_type.0, 0x8100 | 0x88a8)
+        && let Ok((tag, behind)) = SingleVlanHeader::from_slice(rest)
+    {
+        (ether_type, rest) = (tag.ether_type, behind);
+        layers.push(plain(format!(
+            "vlan {} priority {} {:04x}",
+            tag.vlan_id.value(),
+            tag.pcp.value(),
+            ether_type.0
+        )));
+    }
     if ether_type == EtherType::IPV4 {
         ipv4(&mut layers, rest);
     } else if ether_type == EtherType::IPV6 {

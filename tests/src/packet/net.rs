@@ -124,6 +124,8 @@ pub fn next_hop(to: SocketAddr) -> NextHop {
         next_hop_mac: link.to,
         source_ip: if to.is_ipv6() { version::address(DIP.into()) } else { DIP.into() },
         mtu: MTU,
+        tags: 0,
+        trunk: false,
     }
 }
 

@@ -25,3 +25,4 @@ mod truncated; // shorter than it says, at every length
 mod tunnels; //   GRE and GUE
 mod untouched; // what is none of ours
 mod verify; //    what the verifier makes of the programs
+mod vlan; //      802.1Q and 802.1ad tags

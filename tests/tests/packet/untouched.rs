@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use etherparse::{
-    ArpEthIpv4Packet, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpNumber, PacketBuilder, VlanId,
+    ArpEthIpv4Packet, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpNumber, PacketBuilder,
 };
 use lb_tests::packet::{
     CLIENT, DIP, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, net::CLIENT_LINK, ping, raw, tcp, tunnel,
@@ -68,16 +68,6 @@ fn ipv6() -> Vec<u8> {
     frame
 }
 
-/// A packet for the service, behind tags: not looked at in this version.
-fn tagged(tags: &[EtherType]) -> Vec<u8> {
-    let packet = &tcp(CLIENT, SERVICE).syn().bytes()[14..];
-    let id = VlanId::try_new(7).expect("twelve bits").value();
-    let tag = |next: EtherType| [id.to_be_bytes(), next.0.to_be_bytes()].concat();
-    let following = tags.iter().skip(1).copied().chain([EtherType::IPV4]);
-    let tagged: Vec<u8> = following.flat_map(tag).chain(packet.iter().copied()).collect();
-    ethernet(tags[0], &tagged)
-}
-
 /// An IPv4 header with another first byte.
 fn ipv4_with(version_and_length: u8) -> Vec<u8> {
     let mut frame = tcp(CLIENT, SERVICE).syn().bytes();
@@ -90,8 +80,6 @@ fn ipv4_with(version_and_length: u8) -> Vec<u8> {
 #[case::lldp(ethernet(EtherType(0x88cc), &[2, 7, 4, 2, 0, 0, 0, 0, 1, 4, 2, 5, 1, 6, 2, 0, 120, 0, 0]))]
 #[case::spanning_tree(ethernet(EtherType(0x0026), &[0x42, 0x42, 3, 0, 0, 0, 0, 0]))]
 #[case::ipv6(ipv6())]
-#[case::vlan(tagged(&[EtherType::VLAN_TAGGED_FRAME]))]
-#[case::two_vlans(tagged(&[EtherType::PROVIDER_BRIDGING, EtherType::VLAN_TAGGED_FRAME]))]
 #[case::mpls(ethernet(EtherType(0x8847), &[0, 1, 1, 64, 0x45, 0, 0, 20]))]
 #[case::no_payload(ethernet(EtherType::IPV4, &[]))]
 #[case::version_five(ipv4_with(0x55))]

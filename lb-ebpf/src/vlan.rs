@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! VLAN tags: taken off before anything else, put on at the end. The rest of the programs knows frames without tags only, and
+//! frames that have none pay nothing.
+//!
+//! A frame that is passed gets its own tags again. One that is sent gets those of whoever it is for, or keeps its own
+//! ([`lb_common::schema::Real::TAGGED`]).
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    programs::XdpContext,
+};
+use lb_common::{
+    packet::{Ip as _, address_frame, frame_macs, load, store},
+    reason::Reason,
+    schema::Program,
+    wire::{Be16, Be32, Be128, MacPair, Tags},
+};
+use network_types::eth::EthHdr;
+
+use crate::{frame::Frame, tables};
+
+/// Bytes of a tag.
+const LEN: usize = 4;
+/// Where the first one is.
+const FIRST: usize = offset_of!(EthHdr, ether_type);
+
+/// What was taken off a frame.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// Its tags.
+    pub tags: Tags,
+    /// 1 if the frame has got all the tags that it is to have.
+    pub dressed: u32,
+}
+
+/// The way of a frame with one tag or two around a packet.
+#[inline(always)]
+pub fn direct(frame: &Frame) -> u32 {
+    let Ok(words) = take_off(frame) else { return xdp_action::XDP_PASS };
+    let tags = Tags::of(words[0]).around(Tags::of(words[1]));
+    tables::set_taken(Taken { tags, dressed: 0 });
+    let action = untagged(frame.ctx().ctx);
+    let dressed = tables::taken().dressed != 0;
+    tables::set_taken(Taken { tags: Tags::NONE, dressed: 0 });
+    let again = match action {
+        xdp_action::XDP_PASS => true,
+        // What leaves by another device has no tags but those that it was given.
+        xdp_action::XDP_TX => !dressed,
+        _ => false,
+    };
+    if again && put_on(&Frame::new(&frame.afresh()), words).is_err() {
+        return xdp_action::XDP_DROP;
+    }
+    action
+}
+
+/// Takes one tag or two off, if a packet of IP is behind them. The second one is 0 if there is none.
+#[inline(always)]
+fn take_off(frame: &Frame) -> Result<[u32; 2], Reason> {
+    let macs = frame_macs(frame)?;
+    let outer: u32 = load(frame, FIRST)?;
+    let inner: u32 = load(frame, FIRST + LEN)?;
+    let is_packet = |ether_type: Be16| ether_type == Be32::ETHER_TYPE || ether_type == Be128::ETHER_TYPE;
+    let words = if Tags::is_tag(Be16(inner as u16)) {
+        if !is_packet(Be16(load(frame, FIRST + 2 * LEN)?)) {
+            return Err(Reason::NotOurs);
+        }
+        frame.shrink(2 * LEN)?;
+        [outer, inner]
+    } else {
+        if !is_packet(Be16(inner as u16)) {
+            return Err(Reason::NotOurs);
+        }
+        frame.shrink(LEN)?;
+        [outer, 0]
+    };
+    address_frame(&Frame::new(&frame.afresh()), macs)?;
+    Ok(words)
+}
+
+/// Puts tags on, as they lie in a frame; the second one if it is not 0.
+#[inline(always)]
+fn put_on(frame: &Frame, words: [u32; 2]) -> Result<(), Reason> {
+    if words[1] == 0 {
+        frame.grow(LEN)?;
+        move_macs::<LEN>(frame)?;
+    } else {
+        frame.grow(2 * LEN)?;
+        move_macs::<{ 2 * LEN }>(frame)?;
+        store(frame, FIRST + LEN, words[1])?;
+    }
+    store(frame, FIRST, words[0])
+}
+
+/// Moves the addresses of a frame that has grown to its beginning.
+#[inline(always)]
+fn move_macs<const GROWTH: usize>(frame: &Frame) -> Result<(), Reason> {
+    let macs = [load(frame, GROWTH)?, load(frame, GROWTH + 4)?, load(frame, GROWTH + 8)?];
+    address_frame(frame, MacPair(macs))
+}
+
+/// Gives a frame that is about to be sent the tags that it is to have, which may be none.
+#[inline(always)]
+pub fn dress(frame: &Frame, tags: Tags) -> Result<(), Reason> {
+    if dress_frame(frame.ctx().ctx, tags.0) == 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
+}
+
+/// [`dress`] in a function that the verifier looks at once; 1 if it was done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn dress_frame(ctx: *mut xdp_md, tags: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let frame = Frame::new(&ctx);
+    let came_with = tables::set_dressed();
+    if tags == 0 {
+        return 1;
+    }
+    // The priority stays as it came.
+    let tags = Tags(tags | came_with.0 & Tags::PRIORITY);
+    let inner = if tags.count() > 1 { tags.word(true) } else { 0 };
+    put_on(&frame, [tags.word(false), inner]).is_ok().into()
+}
+
+/// Has the director do the rest, and comes back. A tail call in a function returns to whoever called the function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn untagged(ctx: *mut xdp_md) -> u32 {
+    tables::go_on_in(&XdpContext::new(ctx), Program::Director);
+    // LLVM would take it for what the function always returns.
+    core::hint::black_box(xdp_action::XDP_PASS)
+}
