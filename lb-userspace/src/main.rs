@@ -35,9 +35,9 @@ fn run() -> Result<ExitCode, Failure> {
     runtime.block_on(cli.carry_out())
 }
 
-/// Messages go to stderr: all of them from the daemon, warnings from other commands. `XVS_LOG` says otherwise.
+/// Messages go to stderr: all of them from the daemon and agents, warnings from other commands. `XVS_LOG` says otherwise.
 fn log(cli: &Cli) {
-    let level = match (cli.is_daemon(), cli.is_verbose()) {
+    let level = match (cli.runs_on(), cli.is_verbose()) {
         (_, true) => "debug",
         (true, false) => "info",
         (false, false) => "warn",

@@ -4,5 +4,7 @@
 
 pub mod client; // the CLI's side
 pub mod ipvs; //   the table as IPVS would show it
+pub mod roles; //  what agents of real servers may ask
 pub mod server; // the daemon's side
+pub mod token; //  the secret that they show
 pub mod types; //  what goes over the wire

@@ -37,6 +37,12 @@ pub struct RunArgs {
     /// Serve Prometheus metrics at http://ADDR:PORT/metrics
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// Tell agents of real servers (`xvs host agent`) what they are; needs a token
+    #[arg(long, value_name = "ADDR:PORT")]
+    api: Option<SocketAddr>,
+    /// The token that agents must show: one word in a file that only its owner can read
+    #[arg(long, value_name = "FILE")]
+    api_token_file: Option<PathBuf>,
     /// Leave adding VIPs to others, such as VRRP or BGP
     #[arg(long)]
     no_manage_vips: bool,
@@ -50,8 +56,18 @@ pub struct RunArgs {
 /// # Errors
 /// What kept it from starting.
 pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Failure> {
-    let RunArgs { interfaces, config, xdp_mode, bpffs, state, metrics, no_manage_vips, detach_on_exit } =
-        args;
+    let RunArgs {
+        interfaces,
+        config,
+        xdp_mode,
+        bpffs,
+        state,
+        metrics,
+        api,
+        api_token_file,
+        no_manage_vips,
+        detach_on_exit,
+    } = args;
     daemon::run(RunOptions {
         interfaces,
         config,
@@ -59,6 +75,8 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         bpffs,
         state,
         metrics,
+        api,
+        api_token_file,
         no_manage_vips,
         detach_on_exit,
         verbose,

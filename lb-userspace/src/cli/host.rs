@@ -11,10 +11,11 @@ use std::{
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::agent::AgentArgs;
 use crate::{
     failure::Failure,
     host::{
-        Done, Host, Outcome, arp,
+        Done, Host, Outcome, agent, arp,
         check::{Finding, check},
         decap::Choice,
         plan,
@@ -46,6 +47,12 @@ enum HostCommand {
     ///
     /// Changes nothing. Exit code 1 if anything is wrong.
     Check(TargetArgs),
+    /// Follow the director: keep this host as its table says
+    ///
+    /// Asks the director what it sends to this host's addresses, and sets up VIPs, ARP settings and decapsulation
+    /// accordingly, at once when the table changes. While the director cannot be reached, what is there stays. Runs
+    /// until a signal; what was set up stays then, too.
+    Agent(AgentArgs),
     /// Put back everything as it was before setup
     ///
     /// Addresses and devices that were there before setup stay.
@@ -92,6 +99,9 @@ struct TargetArgs {
     /// The interface towards the director [default: that of the default route]
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
+    /// The address by which the director knows this host: takes the interface that has it
+    #[arg(long, value_name = "RIP", conflicts_with = "interface")]
+    rip: Option<IpAddr>,
     /// Which ARP requests this host answers, as the kernel's `arp_ignore` [default: 1, or what is stricter already]
     #[arg(long, value_name = "0|1|2|3|8", value_parser = arp::ignore_level)]
     arp_ignore: Option<i32>,
@@ -141,6 +151,14 @@ impl StateArgs {
     }
 }
 
+impl HostArgs {
+    /// Whether it runs on and tells what happens.
+    #[must_use]
+    pub const fn is_agent(&self) -> bool {
+        matches!(self.command, HostCommand::Agent(_))
+    }
+}
+
 /// Carries out `xvs host …`; results go to stdout, as lines or, if `json`, as one list.
 pub async fn run(args: &HostArgs, json: bool) -> Result<(), Failure> {
     let host = Host::open()?;
@@ -184,6 +202,14 @@ pub async fn run_on(
                     .hint("`xvs host setup` with the same options puts right what it can")),
             }
         }
+        HostCommand::Agent(args) => {
+            let mut report = |done: Done| {
+                let line = if json { serde_json::to_string(&done).unwrap_or_default() } else { done.line() };
+                // Nobody reading any more is no reason to stop.
+                drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+            };
+            agent::run(host, args.clone().into(), &mut report).await
+        }
         HostCommand::Restore(RestoreArgs { vips, dry_run, state }) => {
             let mut lines = Lines::new(json, out);
             let mut report = |done| lines.add(done);
@@ -204,6 +230,7 @@ impl TargetArgs {
             vips: self.vips.clone(),
             method: self.forward,
             interface: self.interface.clone(),
+            rip: self.rip,
             arp: arp::Levels { ignore: self.arp_ignore, announce: self.arp_announce },
             decap: self.decap,
             bpffs: self.bpffs.clone(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line, one file a noun. Doc comments are the help.
 
+pub mod agent; //   xvs host agent
 pub mod config; //  xvs apply, xvs export
 pub mod daemon; //  xvs run, xvs detach
 pub mod doctor; //  xvs doctor
@@ -96,6 +97,12 @@ impl Cli {
     #[must_use]
     pub fn is_daemon(&self) -> bool {
         matches!(self.command, Command::Run(_))
+    }
+
+    /// Whether the command runs on, and tells what happens meanwhile.
+    #[must_use]
+    pub fn runs_on(&self) -> bool {
+        self.is_daemon() || matches!(&self.command, Command::Host(args) if args.is_agent())
     }
 
     /// Whether more is to be said.

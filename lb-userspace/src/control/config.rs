@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -58,6 +58,10 @@ pub struct DirectorSection {
     pub interfaces: Vec<String>,
     /// Where Prometheus scrapes.
     pub metrics: Option<SocketAddr>,
+    /// Where agents of real servers ask.
+    pub api: Option<SocketAddr>,
+    /// The file with the token that they must show.
+    pub api_token_file: Option<PathBuf>,
     /// Where in the kernel the program runs.
     #[serde(default)]
     pub xdp_mode: Mode,

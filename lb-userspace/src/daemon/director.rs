@@ -13,6 +13,7 @@ use lb_common::{
     schema::{Settings, Timeouts},
     track,
 };
+use tokio::sync::watch;
 
 use super::{change, ipvs::IpvsView};
 use crate::{
@@ -80,6 +81,8 @@ pub struct Director {
     /// Interfaces that the program is attached to, by index.
     pub(super) interfaces: BTreeMap<u32, String>,
     pub(super) ipvs: IpvsView,
+    /// Told whenever services or reals are others.
+    pub(super) changed: watch::Sender<()>,
 }
 
 pub(super) fn maps_failed(error: &TableError) -> Failure {
@@ -116,6 +119,7 @@ impl Director {
             mode: parts.mode,
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
+            changed: watch::Sender::new(()),
         })
     }
 
@@ -226,6 +230,7 @@ impl Director {
         }
         self.ids = ids;
         self.next_hops = next_hops;
+        self.changed.send_replace(());
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod network; //  next hops and VIPs in step with the network
 mod report; //   what the daemon tells
+mod roles; //    what a host is to this director
 mod run; //      the life of the daemon
 mod sweep; //    ended flows and settled slots
 mod tracking; // whether a change of how flows are tracked would lose some

@@ -17,7 +17,11 @@ use tokio::{
 
 use super::{Director, PinLock, change, director::Parts};
 use crate::{
-    api::server::{self, Shared},
+    api::{
+        roles,
+        server::{self, Shared},
+        token::Token,
+    },
     control::{
         config::{self, Config},
         dips::Dips,
@@ -53,6 +57,10 @@ pub struct RunOptions {
     pub state: PathBuf,
     /// Where Prometheus scrapes.
     pub metrics: Option<SocketAddr>,
+    /// Where agents of real servers ask.
+    pub api: Option<SocketAddr>,
+    /// What is in this file they must know.
+    pub api_token_file: Option<PathBuf>,
     /// Whether VIPs are left to others.
     pub no_manage_vips: bool,
     /// Whether forwarding ends with the daemon.
@@ -101,6 +109,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         Some(address) => Some(bind_metrics(address).await?),
         None => None,
     };
+    let agents = bind_agents(&options, &config).await?;
     let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
     let _lock = PinLock::take(pins.path())?;
     state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
@@ -151,6 +160,10 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tracing::warn!("{line}");
     }
     let director: Shared = Arc::new(Mutex::new(director));
+    if let Some((listener, token)) = agents {
+        let server = axum::serve(listener, roles::router(Arc::clone(&director), token));
+        tokio::spawn(server.into_future());
+    }
     let end = supervise(&director, socket, metrics, watch).await;
 
     // 4. A signal came. By default forwarding survives us.
@@ -280,6 +293,22 @@ async fn find_interfaces(
         }
     }
     Ok(found)
+}
+
+/// Where agents are listened to, and the token that they must show; by flags, or else by the config.
+async fn bind_agents(options: &RunOptions, config: &Config) -> Result<Option<(TcpListener, Token)>, Failure> {
+    let file = options.api_token_file.as_ref().or(config.director.api_token_file.as_ref());
+    match (options.api.or(config.director.api), file) {
+        (Some(address), Some(file)) => {
+            let token = Token::read(file)?;
+            Ok(Some((roles::bind(address).await?, token)))
+        }
+        (Some(address), None) => {
+            Err(Failure::wrong_input(format!("the API for agents on {address} has no token"))
+                .hint("name the file that holds it with --api-token-file, or api-token-file in [director]"))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -160,6 +160,7 @@ impl Director {
             }
             tracing::info!("removed real {address} of {id} has no connections left");
         }
+        self.changed.send_replace(());
         let ids = match self.allocate(&self.state.desired) {
             Ok(ids) => ids,
             Err(failure) => {

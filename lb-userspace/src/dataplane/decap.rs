@@ -70,6 +70,15 @@ impl Decap {
     }
 }
 
+/// Makes the directories for pins, and mounts a bpffs if there is none.
+///
+/// # Errors
+/// [`PinError`](pins::PinError) if the system refuses.
+pub fn prepare(bpffs: &Path) -> Result<(), pins::PinError> {
+    pins::prepare_dir(bpffs)?;
+    pins::prepare_dir(&bpffs.join("host"))
+}
+
 /// Attaches the decapsulator to `interface` and pins its link as `<bpffs>/host/<ifindex>`; true if it was not there
 /// before. Native mode where the driver has it, else generic.
 ///
@@ -81,8 +90,7 @@ pub fn attach(interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
         return Ok(false);
     }
     let path = pin(interface, bpffs)?;
-    pins::prepare_dir(bpffs).map_err(|e| failed(&e))?;
-    pins::prepare_dir(&bpffs.join("host")).map_err(|e| failed(&e))?;
+    prepare(bpffs).map_err(|e| failed(&e))?;
     let mut decap =
         Decap::load().map_err(|e| DecapError { hint: Some(e.hint().to_owned()), ..failed(&e) })?;
     let link = attach_somehow(decap.program(), interface).map_err(|source| {

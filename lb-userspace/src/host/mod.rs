@@ -6,6 +6,7 @@
 //! that do not, and remembers each old value ([`state`]) before it changes anything, [`restore`] puts them back.
 #![forbid(unsafe_code)]
 
+pub mod agent; //       as the director says
 pub mod arp; //         what the ARP settings mean for a VIP
 pub mod boot; //        set-up again at the next start
 pub mod check; //       does everything hold?

@@ -42,6 +42,19 @@ pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<
     Ok(state.set(remaining, boot)?)
 }
 
+/// Puts back what unwraps tunnelled packets, when no VIP needs it any more.
+pub(super) async fn stop_unwrapping(host: &Host, state: &Path, report: Report<'_>) -> Result<(), Failure> {
+    let mut state = StateFile::open(state)?;
+    let is_for_tunnels = |change: &&Change| match change {
+        Change::Program { .. } | Change::Device { .. } | Change::Up { .. } => true,
+        Change::Address { interface, .. } => interface == decap::DEVICE,
+        Change::Sysctl { sysctl, .. } => sysctl.interface == decap::DEVICE,
+        Change::File { .. } | Change::Link { .. } | Change::Directory { .. } => false,
+    };
+    let changes = state.changes().iter().filter(is_for_tunnels).cloned().collect();
+    Ok(undo(host, &mut state, changes, report).await?)
+}
+
 /// Whether a change is undone when only the VIPs `remaining` stay.
 pub(super) fn undone_with(change: &Change, remaining: &BTreeSet<IpAddr>) -> bool {
     match change {

@@ -31,6 +31,8 @@ pub struct Request {
     pub method: Method,
     /// Name of the interface towards the director; that of the default route if not said.
     pub interface: Option<String>,
+    /// The address by which the director knows this host: then the interface that has it.
+    pub rip: Option<IpAddr>,
     /// The ARP settings.
     pub arp: Levels,
     /// How tunnelled packets are unwrapped.
@@ -70,6 +72,7 @@ impl Target {
         let default = netlink.default_interface(first).await?;
         let interface = match (&request.interface, default) {
             (Some(name), _) => netlink.interface(name).await?,
+            (None, _) if let Some(rip) = request.rip => holder(netlink, rip).await?,
             (None, Some(index)) => netlink.interface_by_index(index).await?,
             (None, None) => {
                 return Err(Failure::wrong_input("no default route to take the interface from")
@@ -98,6 +101,15 @@ impl Target {
     #[must_use]
     pub fn has_ipv4(&self) -> bool {
         self.vips.iter().any(IpAddr::is_ipv4)
+    }
+}
+
+/// The interface that has the RIP.
+async fn holder(netlink: &Netlink, rip: IpAddr) -> Result<Interface, Failure> {
+    match netlink.holders(rip).await?.first() {
+        Some(address) => Ok(netlink.interface_by_index(address.ifindex).await?),
+        None => Err(Failure::wrong_input(format!("this host does not have the address {rip}"))
+            .hint("`ip -brief address` shows what it has; is this the right host?")),
     }
 }
 
@@ -145,6 +157,7 @@ mod tests {
             vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
             method,
             interface: None,
+            rip: None,
             arp: Levels::default(),
             decap: Choice::Auto,
             bpffs: PathBuf::new(),

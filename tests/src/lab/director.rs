@@ -2,8 +2,10 @@
 //! The director: the daemon, and the command line that talks to it.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddrV4},
     ops::Deref,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::Command,
 };
@@ -15,6 +17,9 @@ use crate::artifacts;
 
 /// Where the daemon serves its metrics, inside the director's namespace.
 pub const METRICS: &str = "127.0.0.1:9471";
+
+/// Where the daemon answers agents.
+pub const API: &str = "10.0.0.1:9470";
 
 /// The machine that runs xvs.
 pub struct Director {
@@ -104,6 +109,21 @@ impl Director {
             if status.is_success() { Ok(()) } else { Err(status.to_string()) }
         });
         daemon
+    }
+
+    /// Makes the token that agents must show, and returns its file.
+    #[track_caller]
+    pub fn token(&self) -> PathBuf {
+        let path = self.host.path("token");
+        fs::write(&path, "the-lab-has-no-secrets\n").expect("the lab's folder is writable");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
+        path
+    }
+
+    /// Starts the daemon with the API for agents.
+    #[track_caller]
+    pub fn start_daemon_for_agents(&self) -> Process {
+        self.start_daemon_with(&format!("--api {API} --api-token-file {}", self.token().display()))
     }
 
     /// Starts the daemon where it is to refuse, and waits for its end.

@@ -43,6 +43,11 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until `look` succeeds, or panics when the program ends before.
     #[track_caller]
     pub fn is_ready_when<T>(&mut self, mut look: impl FnMut() -> Result<T, String>) -> T {

@@ -5,11 +5,11 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     ops::Deref,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
-use super::{Host, Method, Outcome, Process, VIP};
+use super::{Host, Method, Outcome, Process, VIP, director::API};
 use crate::artifacts;
 
 /// Behind the services.
@@ -70,6 +70,13 @@ impl Real {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         command
+    }
+
+    /// Starts the agent, which follows the lab's director with what `token` holds (see [`super::Director::token`]).
+    #[track_caller]
+    pub fn start_agent(&self, token: &Path) -> Process {
+        let line = format!("agent --director http://{API} --token-file {}", token.display());
+        self.host.start("agent", &mut self.xvs_host_command(&line))
     }
 
     fn xvs_host_words(&self, line: &str) -> Vec<PathBuf> {

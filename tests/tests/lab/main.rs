@@ -3,6 +3,7 @@
 //!
 //! Nothing here skips: without root, or a feature of the kernel, a test panics with the reason.
 
+mod agent; //    real servers that follow the director
 mod arp; //      what a real says about a VIP, at every level of the settings
 mod bad_input;
 mod building; //   the lab itself, without xvs

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host agent`: keeps this real server as the director's table says, by asking the director and setting up
+//! accordingly.
+//!
+//! The director is the one who knows: what it says for this host's addresses is set up, what it no longer says is put
+//! back. While it cannot be asked, what is there stays, and is looked after.
+
+mod ask; //        the director, over HTTP
+mod privileges; // none but those that set-up needs
+mod reconcile; //  this host as the roles say
+
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Done, Host, Outcome, Report, arp::Levels, decap::Choice};
+use crate::{
+    api::{roles::Role, token::Token},
+    dataplane,
+    failure::Failure,
+    netlink::NetlinkError,
+};
+pub use ask::Address;
+use ask::{Answer, Ask};
+
+/// How long the director may wait with an answer while nothing changes. Then this host is looked at again.
+const WAIT: Duration = Duration::from_secs(20);
+/// The same while something is wrong on this host.
+const WAIT_WHEN_WRONG: Duration = Duration::from_secs(5);
+/// How long to wait after the director was not reached: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// What an agent is to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whom to ask.
+    pub director: Address,
+    /// The file with the token; read at each question, so that it can be replaced.
+    pub token_file: PathBuf,
+    /// The ARP settings.
+    pub arp: Levels,
+    /// How tunnelled packets are unwrapped.
+    pub decap: Choice,
+    /// Where the XDP decapsulator is pinned.
+    pub bpffs: PathBuf,
+    /// What this agent changed, and only that.
+    pub state: PathBuf,
+}
+
+/// Follows the director until a signal ends it. What was set up then stays.
+///
+/// # Errors
+/// What keeps it from starting. Afterwards it says what is wrong and tries again.
+pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<(), Failure> {
+    super::can_configure_the_network()?;
+    Token::read(&options.token_file)?;
+    // Mounting a bpffs takes more than is kept. Without one only the XDP program is missing, which says so then.
+    if let Err(error) = dataplane::decap::prepare(&options.bpffs) {
+        tracing::debug!("{error}");
+    }
+    privileges::drop_others()?;
+    let failed = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let state = options.state.display().to_string();
+    let mut agent = Agent { host, options, known: None, said: BTreeSet::new(), lost: false };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = agent.follow(report) => {}
+    }
+    tracing::info!("stopped: what was set up stays; `xvs host restore --state {state}` takes it back");
+    Ok(())
+}
+
+struct Agent<'a> {
+    host: &'a Host,
+    options: Options,
+    /// What the director said last, and by what it knows that.
+    known: Option<(Vec<Role>, String)>,
+    /// What is wrong and has been said.
+    said: BTreeSet<String>,
+    /// The director could not be asked last time.
+    lost: bool,
+}
+
+impl Agent<'_> {
+    async fn follow(&mut self, report: Report<'_>) {
+        let mut pause = BACKOFF.0;
+        let mut wrong = false;
+        loop {
+            let wait = match (self.lost, wrong) {
+                // Whether it is back is to be known at once.
+                (true, _) => Duration::ZERO,
+                (false, true) => WAIT_WHEN_WRONG,
+                (false, false) => WAIT,
+            };
+            match self.ask(wait).await {
+                Ok(answer) => {
+                    if std::mem::take(&mut self.lost) || self.known.is_none() {
+                        tracing::info!("the director at {} answers", self.options.director);
+                    }
+                    pause = BACKOFF.0;
+                    if let Answer::Roles(roles, tag) = answer {
+                        self.known = Some((roles, tag));
+                    }
+                }
+                Err(failure) => {
+                    if !std::mem::replace(&mut self.lost, true) {
+                        tracing::warn!("{}; what is set up stays", failure.message);
+                        if let Some(hint) = failure.hint {
+                            tracing::warn!("hint: {hint}");
+                        }
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+            }
+            if let Some((roles, _)) = self.known.clone() {
+                wrong = !self.reconcile(&roles, report).await;
+            }
+        }
+    }
+
+    async fn ask(&self, wait: Duration) -> Result<Answer, Failure> {
+        let addresses = own_addresses(self.host).await?;
+        let token = Token::read(&self.options.token_file)?;
+        let tag = self.known.as_ref().map(|(_, tag)| tag.as_str());
+        self.options.director.ask(&Ask { addresses, token, tag, wait }).await
+    }
+
+    /// Whether all is well now. What is wrong is said once.
+    async fn reconcile(&mut self, roles: &[Role], report: Report<'_>) -> bool {
+        let mut wrong = BTreeSet::new();
+        let said = &self.said;
+        let mut say = |done: Done| match done.outcome {
+            Outcome::Already => {}
+            Outcome::Changed | Outcome::Restored | Outcome::Planned => report(done),
+            Outcome::Warning | Outcome::Skipped => {
+                let line = format!("{}: {}", done.item, done.detail);
+                if !said.contains(&line) && wrong.insert(line) {
+                    report(done);
+                }
+            }
+        };
+        let failures = reconcile::reconcile(self.host, roles, &self.options, &mut say).await;
+        let all_is_well = failures.is_empty();
+        wrong.extend(said.iter().filter(|line| !line.starts_with("error: ")).cloned());
+        for failure in failures {
+            let line = failure.to_string();
+            if !self.said.contains(&line) && !wrong.contains(&line) {
+                let detail = failure
+                    .hint
+                    .map_or(failure.message.clone(), |hint| format!("{}; {hint}", failure.message));
+                report(Done::new("set-up", Outcome::Warning, detail));
+            }
+            wrong.insert(line);
+        }
+        self.said = wrong;
+        all_is_well
+    }
+}
+
+/// The addresses by which a director may know this host: not those that only it itself can reach.
+async fn own_addresses(host: &Host) -> Result<Vec<IpAddr>, NetlinkError> {
+    let interfaces = host.netlink.interfaces().await?;
+    let quiet: BTreeSet<u32> = interfaces.iter().filter(|one| one.noarp).map(|one| one.index).collect();
+    let addresses = host.netlink.addresses().await?.into_iter();
+    let addresses = addresses.filter(|address| !address.host_scope && !quiet.contains(&address.ifindex));
+    let mut addresses: Vec<IpAddr> = addresses
+        .map(|address| address.net.addr())
+        .filter(|ip| !ip.is_loopback() && !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()))
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This host as the director's roles say: what is missing is set up, what is over is put back.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::Options;
+use crate::{
+    api::roles::Role,
+    control::model::{Forward, Tunnel},
+    failure::Failure,
+    host::{
+        Done, Host, Outcome, Report,
+        decap::Choice,
+        restore::{restore, stop_unwrapping},
+        setup::setup,
+        state::StateFile,
+        target::{Method, Request, Target},
+    },
+};
+
+/// What one VIP needs here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Need {
+    rip: IpAddr,
+    method: Method,
+    decap: Choice,
+}
+
+/// Sets up what `roles` need, VIP by VIP, then puts back what no role needs any more. What fails keeps nothing else
+/// from being done.
+pub(super) async fn reconcile(
+    host: &Host,
+    roles: &[Role],
+    options: &Options,
+    report: Report<'_>,
+) -> Vec<Failure> {
+    let needs = needs(roles, options.decap);
+    let mut failures = Vec::new();
+    for (vip, need) in &needs {
+        let request = Request {
+            vips: vec![*vip],
+            method: need.method,
+            interface: None,
+            rip: Some(need.rip),
+            arp: options.arp,
+            decap: need.decap,
+            bpffs: options.bpffs.clone(),
+        };
+        let done = match Target::new(request, &host.netlink).await {
+            Ok(target) => setup(host, &target, &options.state, None, report).await,
+            Err(failure) => Err(failure),
+        };
+        failures.extend(
+            done.err()
+                .map(|failure| Failure { message: format!("VIP {vip}: {}", failure.message), ..failure }),
+        );
+    }
+    for role in roles {
+        if let (Forward::Tun, Tunnel::Gue(port)) = (role.forward, role.tunnel)
+            && port != Tunnel::GUE_PORT
+        {
+            let detail = format!("the XDP program unwraps port {} alone", Tunnel::GUE_PORT);
+            report(Done::new(format!("GUE to port {port} for {}", role.vip), Outcome::Skipped, detail));
+        }
+    }
+    failures.extend(put_back(host, &needs, options, report).await.err());
+    failures
+}
+
+async fn put_back(
+    host: &Host,
+    needs: &BTreeMap<IpAddr, Need>,
+    options: &Options,
+    report: Report<'_>,
+) -> Result<(), Failure> {
+    let Some(known) = StateFile::peek(&options.state)? else { return Ok(()) };
+    let over: Vec<IpAddr> = known.vips.iter().filter(|vip| !needs.contains_key(vip)).copied().collect();
+    if needs.is_empty() {
+        return restore(host, &[], &options.state, report).await;
+    }
+    if !over.is_empty() {
+        restore(host, &over, &options.state, report).await?;
+    }
+    if needs.values().all(|need| need.method != Method::Tun) {
+        stop_unwrapping(host, &options.state, report).await?;
+    }
+    Ok(())
+}
+
+/// What each VIP needs. With `nat` and `local` this host needs nothing that is its own; what does for `tun` does for
+/// `dr` too.
+fn needs(roles: &[Role], decap: Choice) -> BTreeMap<IpAddr, Need> {
+    let mut needs: BTreeMap<IpAddr, Need> = BTreeMap::new();
+    for role in roles {
+        let need = match role.forward {
+            Forward::Dr => Need { rip: role.rip, method: Method::Dr, decap },
+            // A device of the kernel unwraps IPv4 in IPv4, without anything between.
+            Forward::Tun if role.tunnel != Tunnel::Ipip || role.rip.is_ipv6() => {
+                Need { rip: role.rip, method: Method::Tun, decap: Choice::Xdp }
+            }
+            Forward::Tun => Need { rip: role.rip, method: Method::Tun, decap },
+            Forward::Nat | Forward::Local => continue,
+        };
+        let entry = needs.entry(role.vip).or_insert(need);
+        if need.method == Method::Tun && (entry.method == Method::Dr || need.decap == Choice::Xdp) {
+            *entry = need;
+        }
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(forward: Forward, tunnel: Tunnel, rip: &str) -> Role {
+        Role { vip: "192.0.2.100".parse().unwrap(), rip: rip.parse().unwrap(), forward, tunnel }
+    }
+
+    #[test]
+    fn a_vip_gets_what_all_its_roles_need() {
+        let dr = role(Forward::Dr, Tunnel::Ipip, "10.0.0.11");
+        let tun = role(Forward::Tun, Tunnel::Ipip, "10.0.0.11");
+        let gre = role(Forward::Tun, Tunnel::Gre, "10.0.0.11");
+        let six = role(Forward::Tun, Tunnel::Ipip, "fd00::11");
+        let nat = role(Forward::Nat, Tunnel::Ipip, "10.0.0.11");
+        for (roles, expected) in [
+            (vec![], None),
+            (vec![nat], None),
+            (vec![nat, dr], Some((Method::Dr, Choice::Auto))),
+            (vec![dr, tun], Some((Method::Tun, Choice::Auto))),
+            (vec![tun, dr], Some((Method::Tun, Choice::Auto))),
+            (vec![tun, gre, dr], Some((Method::Tun, Choice::Xdp))),
+            (vec![six, tun], Some((Method::Tun, Choice::Xdp))),
+        ] {
+            let found = needs(&roles, Choice::Auto).into_values().next();
+            assert_eq!(found.map(|need| (need.method, need.decap)), expected, "{roles:?}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host agent`: a bare real server needs no command but this one.
+
+use std::{
+    fs,
+    net::SocketAddrV4,
+    time::{Duration, Instant},
+};
+
+use lb_tests::lab::{API, Lab, Process, RIPS, Real, VIP, VIP6, eventually, rip6};
+
+/// What issue and docs promise between `xvs real add` and the first answer.
+const PROMISE: Duration = Duration::from_secs(2);
+
+const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 80);
+
+/// A lab with nothing but daemon, agent and nginx.
+struct Scene {
+    _nginx: Process,
+    agent: Process,
+    daemon: Process,
+    lab: Lab,
+}
+
+fn scene() -> Scene {
+    let lab = Lab::new();
+    let daemon = lab.director.start_daemon_for_agents();
+    let agent = lab.reals[0].start_agent(&lab.director.token());
+    let nginx = lab.reals[0].start_nginx(&[80]);
+    eventually("the agent is there", || says(&agent, "answers"));
+    Scene { _nginx: nginx, agent, daemon, lab }
+}
+
+fn says(agent: &Process, text: &str) -> Result<(), String> {
+    let log = agent.log();
+    if log.contains(text) { Ok(()) } else { Err(log) }
+}
+
+/// What set-up may change.
+fn state(real: &Real) -> String {
+    let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
+        .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));
+    let lines = [format!("sysctl {}", sysctls.join(" ")), "ip -br address".into(), "ip -o link".into()];
+    lines.map(|line| real.sh(&line).succeeds().stdout).join("\n")
+}
+
+/// Does what `line` says, and returns how long it took until `look` succeeded.
+fn after(lab: &Lab, line: &str, look: impl FnMut() -> Result<(), String>) -> Duration {
+    let start = Instant::now();
+    lab.director.xvs(line).succeeds();
+    eventually(line, look);
+    let took = start.elapsed();
+    eprintln!("{line}: {} ms", took.as_millis());
+    assert!(took < PROMISE, "{line}: {took:?}");
+    took
+}
+
+fn answers(lab: &Lab) -> Result<(), String> {
+    let curl = lab.client.sh(&format!("curl --silent --fail --max-time 0.3 http://{SERVICE}/"));
+    if curl.is_success() { Ok(()) } else { Err(curl.to_string()) }
+}
+
+fn is_as(real: &Real, before: &str) -> Result<(), String> {
+    let now = state(real);
+    if now == before { Ok(()) } else { Err(format!("{now}\n--- before\n{before}")) }
+}
+
+#[test]
+fn a_bare_real_is_in_service_within_two_seconds_and_out_again() {
+    let Scene { lab, agent, .. } = &scene();
+    let real = &lab.reals[0];
+    let before = state(real);
+    lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
+    let add = format!("real add tcp {SERVICE} {}:80 --forward", RIPS[0]);
+
+    for method in ["dr", "tun"] {
+        after(lab, &format!("{add} {method}"), || answers(lab));
+        real.xvs_host(&format!("check --vip {VIP} --forward {method} --interface eth0")).succeeds();
+        after(lab, &format!("real remove tcp {SERVICE} {}:80", RIPS[0]), || is_as(real, &before));
+    }
+
+    // Moved: what unwraps comes and goes with the method.
+    after(lab, &format!("{add} dr"), || answers(lab));
+    let dr = state(real);
+    after(lab, &format!("real edit tcp {SERVICE} {}:80 --forward tun", RIPS[0]), || {
+        let check = real.xvs_host(&format!("check --vip {VIP} --forward tun --interface eth0"));
+        if check.is_success() { answers(lab) } else { Err(check.to_string()) }
+    });
+    after(lab, &format!("real edit tcp {SERVICE} {}:80 --forward dr", RIPS[0]), || is_as(real, &dr));
+    after(lab, &format!("service remove tcp {SERVICE}"), || is_as(real, &before));
+    for line in ["set   net.ipv4.conf.all.arp_ignore: 1", "set   VIP 192.0.2.100: added to lo", "back  "] {
+        says(agent, line).unwrap_or_else(|log| panic!("no {line:?} in\n{log}"));
+    }
+}
+
+#[test]
+fn vips_of_ipv6_and_several_at_once_follow_too() {
+    let Scene { lab, .. } = &scene();
+    let real = &lab.reals[0];
+    let before = state(real);
+    for (service, rip) in
+        [(format!("[{VIP6}]:80"), rip6(RIPS[0]).to_string()), (SERVICE.to_string(), RIPS[0].to_string())]
+    {
+        lab.director.xvs(&format!("service add tcp {service}")).succeeds();
+        after(lab, &format!("real add tcp {service} {rip} --forward dr"), || {
+            let curl =
+                lab.client.sh(&format!("curl --silent --globoff --fail --max-time 0.3 http://{service}/"));
+            if curl.is_success() { Ok(()) } else { Err(curl.to_string()) }
+        });
+    }
+    // One goes, the other stays.
+    after(lab, &format!("service remove tcp {SERVICE}"), || {
+        let shown = real.sh("ip -br address show dev lo").succeeds().stdout;
+        let (four, six) = (shown.contains(&VIP.to_string()), shown.contains(&VIP6.to_string()));
+        if (four, six) == (false, true) { Ok(()) } else { Err(shown) }
+    });
+    after(lab, &format!("service remove tcp [{VIP6}]:80"), || is_as(real, &before));
+}
+
+#[test]
+fn without_its_director_a_real_keeps_what_it_has_and_looks_after_it() {
+    let Scene { lab, agent, mut daemon, _nginx } = scene();
+    let real = &lab.reals[0];
+    let before = state(real);
+    lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
+    after(&lab, &format!("real add tcp {SERVICE} {} --forward dr", RIPS[0]), || answers(&lab));
+
+    daemon.kill();
+    eventually("the agent misses its director", || says(&agent, "what is set up stays"));
+    answers(&lab).expect("pinned programs and a VIP that stays");
+    real.ip(&format!("address delete {VIP}/32 dev lo"));
+    eventually("the agent mends what somebody broke", || answers(&lab));
+
+    // Everything goes on with the next daemon: the state file has the service.
+    let _daemon = lab.director.start_daemon_for_agents();
+    eventually("the agent is back", || {
+        let times = agent.log().matches(" answers").count();
+        if times == 2 { Ok(()) } else { Err(agent.log()) }
+    });
+    after(&lab, &format!("real remove tcp {SERVICE} {}", RIPS[0]), || is_as(real, &before));
+
+    // An agent that ends leaves all as it is, and one that comes back knows what it once did.
+    after(&lab, &format!("real add tcp {SERVICE} {} --forward dr", RIPS[0]), || answers(&lab));
+    drop(agent);
+    answers(&lab).expect("nothing was put back");
+    lab.director.xvs(&format!("real remove tcp {SERVICE} {}", RIPS[0])).succeeds();
+    let _agent = real.start_agent(&lab.director.token());
+    eventually("the next agent puts back what is over", || is_as(real, &before));
+}
+
+#[test]
+fn an_agent_has_no_rights_but_those_it_needs() {
+    let Scene { lab, agent, .. } = &scene();
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
+    // CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF: include/uapi/linux/capability.h
+    let kept = (1_u64 << 12) | (1 << 38) | (1 << 39);
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        let line = format!("{set}:\t{kept:016x}");
+        assert!(status.contains(&line), "no {line:?} in\n{status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+
+    // Agents may ask for roles, and for nothing else; others may not even do that.
+    let token = fs::read_to_string(lab.director.token()).expect("our own file");
+    let curl = |path: &str, token: &str| {
+        let header = format!("Authorization: Bearer {}", token.trim());
+        let url = format!("http://{API}{path}");
+        let words = ["curl", "--silent", "--write-out", "%{http_code}", "--output", "/dev/null", "--header"];
+        lab.client.exec(words.into_iter().chain([header.as_str(), url.as_str()])).succeeds().stdout
+    };
+    let roles = "/v1/roles?addresses=10.0.0.11";
+    assert_eq!(curl(roles, &token), "200");
+    assert_eq!(curl("/v1/roles?addresses=ten", &token), "400");
+    for path in ["/v1/status", "/v1/config", "/v1/changes"] {
+        assert_eq!(curl(path, &token), "404", "{path}");
+    }
+    for path in [roles, "/v1/status"] {
+        assert_eq!(curl(path, "another-token-of-somebody"), "401", "{path}");
+    }
+}
+
+#[test]
+fn what_keeps_an_agent_from_its_work_is_said() {
+    let Scene { lab, .. } = &scene();
+    let real = &lab.reals[1];
+    let token = real.path("token");
+    let write = |text: &str, mode: &str| {
+        fs::write(&token, text).expect("the lab's folder is writable");
+        real.sh(&format!("chmod {mode} {}", token.display())).succeeds();
+    };
+    let agent =
+        |url: &str| real.xvs_host(&format!("agent --director {url} --token-file {}", token.display()));
+
+    agent("http://10.0.0.1:9470").fails(1).says("No such file").says("openssl rand");
+    write("the-lab-has-no-secrets", "644");
+    agent("http://10.0.0.1:9470").fails(1).says("others than its owner").says("chmod 600");
+    agent("10.0.0.1").fails(2).says("http://HOST:PORT");
+    agent("https://10.0.0.1:9470").fails(2).says("tunnel");
+
+    write("not-the-one-of-the-director", "600");
+    let wrong = real.start_agent(&token);
+    eventually("the token is refused", || says(&wrong, "the token is not the director's"));
+    // Replaced, it is used without a restart.
+    write("the-lab-has-no-secrets", "600");
+    eventually("the token is taken", || says(&wrong, "answers"));
+
+    // A VIP that is where it must not be is not touched, and named.
+    real.ip(&format!("address add {VIP}/24 dev eth0"));
+    lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
+    lab.director.xvs(&format!("real add tcp {SERVICE} {} --forward dr", RIPS[1])).succeeds();
+    eventually("what is in the way is named", || says(&wrong, "is in the wrong place"));
+    real.ip(&format!("address delete {VIP}/24 dev eth0"));
+    eventually("then it goes on", || says(&wrong, "added to lo"));
+
+    lab.director.xvs("status").succeeds();
+    let no_token = lab.director.sh(&format!(
+        "{} --socket /nowhere run --interface eth0 --api {API}",
+        lb_tests::artifacts::xvs().display()
+    ));
+    no_token.fails(2).says("--api-token-file");
+}
