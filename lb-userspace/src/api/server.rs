@@ -20,8 +20,7 @@ use super::{
 };
 use crate::{
     control::config,
-    daemon::Director,
-    doctor,
+    daemon::{self, Director},
     failure::{Failure, FailureKind},
 };
 
@@ -60,13 +59,8 @@ pub fn router(director: Shared) -> Router {
         .with_state(director)
 }
 
-/// The director is free again while the probes wait for answers.
 async fn examine(State(director): State<Shared>) -> Response {
-    let facts = director.lock().await.facts().await;
-    match facts {
-        Ok(facts) => Json(doctor::examine(facts).await).into_response(),
-        Err(failure) => failure.into_response(),
-    }
+    daemon::examine(&director).await.map(Json).into_response()
 }
 
 async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {

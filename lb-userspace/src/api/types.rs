@@ -17,6 +17,7 @@ use crate::control::{
     options::{RealOptions, ServiceOptions, seconds},
     state::Totals,
 };
+use crate::doctor::Finding;
 
 /// A change that an operator asks for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -171,6 +172,20 @@ pub struct Status {
     pub sweep_seconds: f64,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
+    /// What the doctor found last; `None` if it was not here yet.
+    #[serde(default)]
+    pub doctor: Option<DoctorView>,
+}
+
+/// What the doctor found, and when.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DoctorView {
+    /// Seconds since then.
+    pub seconds_ago: u64,
+    /// Seconds that it took.
+    pub took_seconds: f64,
+    /// What was wrong.
+    pub findings: Vec<Finding>,
 }
 
 /// An interface that the program is attached to.

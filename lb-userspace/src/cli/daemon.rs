@@ -2,7 +2,7 @@
 //! `xvs run` and `xvs detach`.
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -43,6 +43,9 @@ pub struct RunArgs {
     /// The token that agents must show: one word in a file that only its owner can read
     #[arg(long, value_name = "FILE")]
     api_token_file: Option<PathBuf>,
+    /// How often the doctor looks by itself, for `xvs status` and the metrics; 0s for never
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    doctor_every: Duration,
     /// Leave adding VIPs to others, such as VRRP or BGP
     #[arg(long)]
     no_manage_vips: bool,
@@ -65,6 +68,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         metrics,
         api,
         api_token_file,
+        doctor_every,
         no_manage_vips,
         detach_on_exit,
     } = args;
@@ -77,6 +81,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         metrics,
         api,
         api_token_file,
+        doctor_every,
         no_manage_vips,
         detach_on_exit,
         verbose,

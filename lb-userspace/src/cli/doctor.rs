@@ -5,11 +5,7 @@
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{
-    api::client::Api,
-    doctor::{Finding, Severity},
-    failure::Failure,
-};
+use crate::{api::client::Api, doctor::Finding, failure::Failure};
 
 /// Find out what keeps clients from being served, and what mends it
 ///
@@ -36,15 +32,5 @@ pub async fn doctor(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
 }
 
 fn paragraph(finding: &Finding) -> String {
-    let Finding { check, service, real, severity, cause, place, fix } = finding;
-    let word = match severity {
-        Severity::Error => "WRONG",
-        Severity::Warning => "warn ",
-    };
-    let about = match (service, real) {
-        (Some(service), Some(real)) => format!(" {service} -> {real}"),
-        (Some(service), None) => format!(" {service}"),
-        (None, _) => String::new(),
-    };
-    format!("{word} {check}{about}: {cause}\n      on {place}: {fix}")
+    format!("{}\n      on {}: {}", finding.summary(), finding.place, finding.fix)
 }

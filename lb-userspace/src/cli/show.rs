@@ -64,6 +64,16 @@ pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
         for problem in &status.problems {
             let _ = writeln!(page, "{:<12}{problem}", "problem");
         }
+        if let Some(doctor) = &status.doctor {
+            let number = match doctor.findings.len() {
+                0 => "nothing is wrong".to_owned(),
+                number => format!("{number} wrong, `xvs doctor` says what mends it"),
+            };
+            let _ = writeln!(page, "{:<12}{number} ({} s ago)", "doctor", doctor.seconds_ago);
+            for finding in &doctor.findings {
+                let _ = writeln!(page, "{:<12}{}", "", finding.summary());
+            }
+        }
         page
     })
 }

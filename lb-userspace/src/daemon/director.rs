@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,7 @@ use lb_common::{
 };
 use tokio::sync::watch;
 
-use super::{change, ipvs::IpvsView};
+use super::{change, doctor::Examined, ipvs::IpvsView};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
@@ -81,6 +82,10 @@ pub struct Director {
     /// Interfaces that the program is attached to, by index.
     pub(super) interfaces: BTreeMap<u32, String>,
     pub(super) ipvs: IpvsView,
+    /// What the doctor found last.
+    pub(super) examined: Option<Examined>,
+    /// Held by whoever examines: probes of two would take each other's answers.
+    pub(super) examining: Arc<tokio::sync::Mutex<()>>,
     /// Told whenever services or reals are others.
     pub(super) changed: watch::Sender<()>,
 }
@@ -119,6 +124,8 @@ impl Director {
             mode: parts.mode,
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
+            examined: None,
+            examining: Arc::default(),
             changed: watch::Sender::new(()),
         })
     }

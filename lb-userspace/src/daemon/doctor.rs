@@ -1,23 +1,65 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the doctor is to know.
+//! The doctor: what it is to know, and what it found.
 #![forbid(unsafe_code)]
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use lb_common::schema;
 
 use super::Director;
 use crate::{
+    api::{server::Shared, types::DoctorView},
     control::model::Forward,
     dataplane::Mode,
-    doctor::{Facts, Subject, Way},
+    doctor::{self, Facts, Finding, Subject, Way},
     failure::Failure,
 };
 
+/// What the doctor found.
+pub(super) struct Examined {
+    ended: Instant,
+    took: Duration,
+    findings: Vec<Finding>,
+}
+
+/// Has the doctor look at everything, and remembers what it found. The director is free while probes wait for answers.
+///
+/// # Errors
+/// If the maps or the network cannot be read.
+pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
+    let examining = Arc::clone(&director.lock().await.examining);
+    let _alone = examining.lock().await;
+    let facts = director.lock().await.facts().await?;
+    let began = Instant::now();
+    let findings = doctor::examine(facts).await;
+    director.lock().await.remember(findings.clone(), began.elapsed());
+    Ok(findings)
+}
+
 impl Director {
+    /// Keeps what the doctor found, and logs what is new of it.
+    fn remember(&mut self, findings: Vec<Finding>, took: Duration) {
+        let before = self.examined.as_ref().map_or(&[][..], |examined| &examined.findings);
+        for finding in findings.iter().filter(|finding| !before.contains(finding)) {
+            tracing::warn!("doctor: {}; on {}: {}", finding.summary(), finding.place, finding.fix);
+        }
+        self.examined = Some(Examined { ended: Instant::now(), took, findings });
+    }
+
+    /// What the doctor found last.
+    pub(super) fn doctor_view(&self) -> Option<DoctorView> {
+        self.examined.as_ref().map(|Examined { ended, took, findings }| DoctorView {
+            seconds_ago: ended.elapsed().as_secs(),
+            took_seconds: took.as_secs_f64(),
+            findings: findings.clone(),
+        })
+    }
+
     /// Gathers what the doctor judges by.
     ///
     /// # Errors
@@ -30,26 +72,22 @@ impl Director {
         for view in &stats.services {
             endpoints.extend(view.endpoints.iter().copied());
             for real in &view.reals {
-                let IpAddr::V4(rip) = real.address.ip() else { continue };
+                let rip = real.address.ip();
                 let entry = self.ids.real(&view.id, &real.address).and_then(|id| reals.get(&id)).copied();
                 let way = entry.filter(schema::Real::reachable).map(|entry| Way {
                     ifindex: entry.ifindex,
                     to: entry.macs.destination(),
                     from: entry.macs.source(),
-                    tunnel_source: entry.source.as_v4().map_or(Ipv4Addr::UNSPECIFIED, Into::into),
+                    tunnel_source: entry.source.into(),
                     mtu: entry.mtu,
                 });
-                let dip = self
-                    .next_hops
-                    .get(&rip.into())
-                    .and_then(|hop| hop.as_ref().ok())
-                    .map(|hop| hop.source_ip);
+                let dip = self.next_hops.get(&rip).and_then(|hop| hop.as_ref().ok()).map(|hop| hop.source_ip);
                 let gateway = match real.forward {
                     Forward::Local => None,
-                    _ => self.netlink.route_to(rip.into()).await?.and_then(|route| route.gateway),
+                    _ => self.netlink.route_to(rip).await?.and_then(|route| route.gateway),
                 };
                 for endpoint in &view.endpoints {
-                    let IpAddr::V4(vip) = endpoint.address.ip() else { continue };
+                    let vip: IpAddr = endpoint.address.ip();
                     subjects.push(Subject {
                         service: view.id.to_string(),
                         protocol: endpoint.protocol,
@@ -62,8 +100,9 @@ impl Director {
                             real.address.port()
                         },
                         forward: real.forward,
+                        tunnel: real.tunnel,
                         way: way.ok_or_else(|| real.next_hop.clone()),
-                        dip: dip.and_then(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None }),
+                        dip,
                         gateway,
                     });
                 }

@@ -5,7 +5,7 @@ mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
 mod count; //    flows by real
 mod director; // services, maps, neighbours and VIPs in step
-mod doctor; //   what the doctor is to know
+mod doctor; //   what the doctor is to know, and what it found
 mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod network; //  next hops and VIPs in step with the network
@@ -17,6 +17,7 @@ mod tracking; // whether a change of how flows are tracked would lose some
 mod zero; //     ipvsadm -Z
 
 pub use director::Director;
+pub use doctor::examine;
 pub(crate) use ipvs::apply;
 pub use lock::PinLock;
 pub use run::{RunOptions, detach, run};

@@ -67,6 +67,7 @@ impl Director {
             max_flows6: self.limits.flows6,
             sweep_seconds: self.last_sweep.as_secs_f64(),
             problems,
+            doctor: self.doctor_view(),
         }
     }
 

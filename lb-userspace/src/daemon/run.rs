@@ -61,6 +61,8 @@ pub struct RunOptions {
     pub api: Option<SocketAddr>,
     /// What is in this file they must know.
     pub api_token_file: Option<PathBuf>,
+    /// How often the doctor looks; zero for never.
+    pub doctor_every: Duration,
     /// Whether VIPs are left to others.
     pub no_manage_vips: bool,
     /// Whether forwarding ends with the daemon.
@@ -164,7 +166,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         let server = axum::serve(listener, roles::router(Arc::clone(&director), token));
         tokio::spawn(server.into_future());
     }
+    let doctor = tokio::spawn(examine_every(options.doctor_every, Arc::clone(&director)));
     let end = supervise(&director, socket, metrics, watch).await;
+    doctor.abort();
 
     // 4. A signal came. By default forwarding survives us.
     let mut director = director.lock().await;
@@ -256,6 +260,17 @@ async fn supervise(
                 report(director.lock().await.sweep(), "sweep");
             }
         }
+    }
+}
+
+/// Has the doctor look again and again: what it finds is in the log, in `xvs status` and in the metrics.
+async fn examine_every(period: Duration, director: Shared) {
+    if period.is_zero() {
+        return;
+    }
+    loop {
+        tokio::time::sleep(period).await;
+        report(super::examine(&director).await.map(|_| 0), "doctor");
     }
 }
 

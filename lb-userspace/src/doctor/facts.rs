@@ -4,11 +4,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, SocketAddr},
 };
 
 use crate::{
-    control::model::{Endpoint, Forward, Protocol},
+    control::model::{Endpoint, Forward, Protocol, Tunnel},
     netlink::{Address, Interface, Mac},
 };
 
@@ -22,7 +22,7 @@ pub struct Way {
     /// The Ethernet address that they are sent from.
     pub from: Mac,
     /// The outer source address of tunnels.
-    pub tunnel_source: Ipv4Addr,
+    pub tunnel_source: IpAddr,
     /// The largest IP packet.
     pub mtu: u16,
 }
@@ -35,19 +35,21 @@ pub struct Subject {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Where clients reach the service.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// Its port; 0 = every port.
     pub port: u16,
     /// The real's address.
-    pub rip: Ipv4Addr,
+    pub rip: IpAddr,
     /// The real's port.
     pub real_port: u16,
     /// The forwarding method.
     pub forward: Forward,
+    /// What is around packets by `tun`.
+    pub tunnel: Tunnel,
     /// How packets reach it, or why they do not.
     pub way: Result<Way, String>,
     /// The director's address towards it.
-    pub dip: Option<Ipv4Addr>,
+    pub dip: Option<IpAddr>,
     /// The router on the way, if it is not on the director's link.
     pub gateway: Option<IpAddr>,
 }
@@ -56,13 +58,14 @@ impl Subject {
     /// The real as findings name it.
     #[must_use]
     pub fn real(&self) -> String {
-        format!("{}:{}", self.rip, self.real_port)
+        SocketAddr::new(self.rip, self.real_port).to_string()
     }
 
     /// The command that makes the real ready for this service.
     #[must_use]
     pub fn setup(&self) -> String {
-        format!("xvs host setup --vip {} --forward {}", self.vip, self.forward)
+        let decap = if self.forward == Forward::Tun && !self.tunnel.is_ipip() { " --decap xdp" } else { "" };
+        format!("xvs host setup --vip {} --forward {} --rip {}{decap}", self.vip, self.forward, self.rip)
     }
 
     /// Whether the real holds the VIP.
@@ -98,11 +101,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The VIPs that a probe can be sent for.
+    /// Every VIP.
     #[must_use]
-    pub fn vips(&self) -> BTreeSet<Ipv4Addr> {
-        let ips = self.endpoints.iter().map(|endpoint| endpoint.address.ip());
-        ips.filter_map(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None }).collect()
+    pub fn vips(&self) -> BTreeSet<IpAddr> {
+        self.endpoints.iter().map(|endpoint| endpoint.address.ip()).collect()
     }
 
     /// The name of an interface.

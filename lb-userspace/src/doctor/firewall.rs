@@ -2,7 +2,7 @@
 //! Rules of nftables that mention a VIP: XDP forwards before they are asked.
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use tokio::process::Command;
 
@@ -18,7 +18,7 @@ pub(super) async fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Rules on a page of `nft -a list ruleset` that mention a VIP.
-fn rules(page: &str, vip: Ipv4Addr) -> Vec<Finding> {
+fn rules(page: &str, vip: IpAddr) -> Vec<Finding> {
     let (mut table, mut chain) = ("", "");
     let mut findings = Vec::new();
     let word = vip.to_string();
@@ -48,7 +48,7 @@ mod tests {
     fn a_rule_is_found_by_the_whole_address() {
         let page = "table inet filter { # handle 1\n\tchain input { # handle 2\n\t\tip daddr 10.0.0.1 drop # handle 3\n\
                     \t\tip daddr 10.0.0.10 drop # handle 4\n\t}\n}";
-        let found = rules(page, Ipv4Addr::new(10, 0, 0, 1));
+        let found = rules(page, IpAddr::from([10, 0, 0, 1]));
         let fixes: Vec<&str> = found.iter().map(|finding| finding.fix.as_str()).collect();
         assert_eq!(fixes, ["nft delete rule inet filter input handle 3"]);
     }

@@ -27,7 +27,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 "xdp-generic",
                 Severity::Warning,
                 format!("the driver of {name} took no native XDP (MTU {}): packets are forwarded in the stack, slower", interface.mtu),
-                format!("lower the MTU (`ip link set {name} mtu 1500`) or update the driver, then start `xvs run` again; `--xdp-mode generic` says that it is meant so"),
+                format!("stop `xvs run`, `xvs detach`, `ip link set {name} mtu 1500` (or update the driver), start `xvs run` again; `--xdp-mode generic` says that it is meant so"),
             )),
             Some(_) if !ours && used.contains(&interface.index) => findings.push(Finding::new(
                 "xdp-other",

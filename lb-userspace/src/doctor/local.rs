@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
 use super::{Facts, Finding, Severity};
@@ -14,11 +14,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::from_iter(full("max-flows", facts.flows, facts.max_flows));
     findings.extend(full("max-flows6", facts.flows6, facts.max_flows6));
     // Of the thread: a namespace belongs to threads.
-    let sockets = fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
+    let page = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    let (four, six) = (page("tcp"), page("tcp6"));
     for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.protocol == Protocol::Tcp) {
-        let clients = remotes(&sockets).filter(|remote| {
+        let clients = remotes(&four).chain(remotes(&six)).filter(|remote| {
             let same_port = endpoint.address.port() == 0 || endpoint.address.port() == remote.port();
-            endpoint.address.ip() == *remote.ip() && same_port
+            endpoint.address.ip() == remote.ip() && same_port
         });
         let clients = clients.count();
         if clients > 0 {
@@ -53,14 +54,29 @@ fn full(option: &str, flows: u64, max: u32) -> Option<Finding> {
     })
 }
 
-/// Remote ends of the sockets in a page of `/proc/net/tcp`.
-fn remotes(page: &str) -> impl Iterator<Item = SocketAddrV4> + '_ {
+/// Remote ends of the sockets in a page of `/proc/net/tcp` or `tcp6`, but for those that have ended.
+fn remotes(page: &str) -> impl Iterator<Item = SocketAddr> + '_ {
     page.lines().skip(1).filter_map(|line| {
-        let (ip, port) = line.split_whitespace().nth(2)?.split_once(':')?;
-        // The kernel prints the address as the machine's number of its bytes on the wire.
-        let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).ok()?.to_ne_bytes());
-        Some(SocketAddrV4::new(ip, u16::from_str_radix(port, 16).ok()?))
+        const TIME_WAIT: &str = "06"; // include/net/tcp_states.h
+        let mut words = line.split_whitespace().skip(2);
+        let (remote, state) = (words.next()?, words.next()?);
+        let (ip, port) = remote.split_once(':').filter(|_| state != TIME_WAIT)?;
+        Some(SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?))
     })
+}
+
+/// The kernel prints an address as the machine's numbers of its words on the wire.
+fn address(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(text.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match text.len() {
+        8 => Some(word(0)?.into()),
+        32 => {
+            let octets: Vec<u8> = (0..4).map(|n| word(n * 8)).collect::<Option<Vec<_>>>()?.concat();
+            let ip = IpAddr::from(<[u8; 16]>::try_from(octets).ok()?);
+            Some(ip.to_canonical())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -76,8 +92,11 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn the_remote_end_of_a_socket_is_read() {
-        let page = "  sl  local_address rem_address   st\n   0: 0100007F:C350 640200C0:0050 01 0 0";
+        let page = "  sl  local_address rem_address   st\n   0: 0100007F:C350 640200C0:0050 01 0 0\n   1: 0:1 640200C0:0051 06 0 0";
         let ends: Vec<String> = remotes(page).map(|end| end.to_string()).collect();
         assert_eq!(ends, ["192.0.2.100:80"]);
+        let page = "sl\n0: 00:C350 B80D0120000000000000000000010000:0050 01";
+        let ends: Vec<String> = remotes(page).map(|end| end.to_string()).collect();
+        assert_eq!(ends, ["[2001:db8::100]:80"]);
     }
 }

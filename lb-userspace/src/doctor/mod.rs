@@ -5,12 +5,16 @@
 //! says what each means.
 #![forbid(unsafe_code)]
 
+mod answer; //    the frames that answer probes
 mod arp; //       who else answers for a VIP
 mod facts; //     what the daemon knows
 mod firewall; //  rules that never see a VIP's packets
 mod frame; //     the frames of probes
 mod interface; // XDP mode, other programs, offloads
+mod judge; //     what the answers of a real mean
 mod local; //     clients on the director, the flow table
+mod mtu; //       tunnels that lose large packets
+mod neighbour; // ARP and neighbour discovery
 mod next_hop; //  the way to a real
 mod path; //      a VIP through the forwarding path
 mod vip; //       VIPs on the director
@@ -28,6 +32,17 @@ pub enum Severity {
     Error,
     /// Served, but slower or in danger.
     Warning,
+}
+
+impl Severity {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
 }
 
 /// Something that is wrong.
@@ -62,13 +77,28 @@ impl Finding {
         }
     }
 
+    /// All but what mends it, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let word = match self.severity {
+            Severity::Error => "WRONG",
+            Severity::Warning => "warn ",
+        };
+        let about = match (&self.service, &self.real) {
+            (Some(service), Some(real)) => format!(" {service} -> {real}"),
+            (Some(service), None) => format!(" {service}"),
+            (None, _) => String::new(),
+        };
+        format!("{word} {}{about}: {}", self.check, self.cause)
+    }
+
     fn of(mut self, subject: &Subject) -> Self {
         self.service = Some(subject.service.clone());
         self.real = Some(subject.real());
         self
     }
 
-    fn on(mut self, place: std::net::Ipv4Addr) -> Self {
+    fn on(mut self, place: std::net::IpAddr) -> Self {
         self.place = place.to_string();
         self
     }

@@ -2,7 +2,7 @@
 //! Each VIP is an address of the director, once.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
+use ipnet::IpNet;
 
 use super::{Facts, Finding, Severity};
 
@@ -10,13 +10,13 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(ours) = facts.attached.values().next() else { return findings };
     for vip in facts.vips() {
-        let holders: Vec<_> = facts.addresses.iter().filter(|a| a.net.addr() == IpAddr::from(vip)).collect();
+        let holders: Vec<_> = facts.addresses.iter().filter(|a| a.net.addr() == vip).collect();
         match holders.as_slice() {
             [] => findings.push(Finding::new(
                 "vip-missing",
                 Severity::Error,
-                format!("no interface of the director has the VIP {vip}: nobody answers ARP for it"),
-                format!("ip address add {vip}/32 dev {ours}"),
+                format!("no interface of the director has the VIP {vip}: nobody answers for it on the link"),
+                format!("ip address add {} dev {ours}", IpNet::from(vip)),
             )),
             [_] => {}
             // The one on an interface with the program stays, or else the first.

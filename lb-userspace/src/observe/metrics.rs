@@ -2,7 +2,7 @@
 //! Prometheus metrics, read from the maps at scrape time. docs/metrics.md lists them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::{Error, Write as _},
     sync::Arc,
 };
@@ -24,7 +24,7 @@ use prometheus_client::{
 use crate::{
     api::{
         server::Shared,
-        types::{RealView, ServiceView, Stats, Status},
+        types::{DoctorView, RealView, ServiceView, Stats, Status},
     },
     control::state::Totals,
 };
@@ -113,6 +113,14 @@ struct ReasonLabels {
     reason: String,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct FindingLabels {
+    check: String,
+    severity: String,
+    service: String,
+    real: String,
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct BuildLabels {
     version: String,
@@ -173,6 +181,30 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), value:
     gauge.encode(metric)
 }
 
+/// What the doctor found last. Two findings that labels do not tell apart are one with the value 2.
+fn doctor(encoder: &mut DescriptorEncoder<'_>, doctor: &DoctorView) -> Result<(), Error> {
+    let mut found: BTreeMap<FindingLabels, i64> = BTreeMap::new();
+    for finding in &doctor.findings {
+        let labels = FindingLabels {
+            check: finding.check.clone(),
+            severity: finding.severity.as_str().to_owned(),
+            service: finding.service.clone().unwrap_or_default(),
+            real: finding.real.clone().unwrap_or_default(),
+        };
+        *found.entry(labels).or_default() += 1;
+    }
+    gauges(
+        encoder,
+        ("xvs_doctor_findings", "What the doctor found wrong when it last looked, see docs/doctor.md"),
+        found.into_iter(),
+    )?;
+    let ago = i64::try_from(doctor.seconds_ago).unwrap_or(i64::MAX);
+    gauge(encoder, ("xvs_doctor_age_seconds", "Seconds since the doctor last looked"), ago)?;
+    let took = ConstGauge::new(doctor.took_seconds);
+    let help = "Seconds that the doctor took when it last looked";
+    took.encode(encoder.encode_descriptor("xvs_doctor_duration_seconds", help, None, took.metric_type())?)
+}
+
 /// Which number of [`Totals`] a metric is.
 type Field = fn(&Totals) -> u64;
 
@@ -229,6 +261,9 @@ impl Collector for Source {
         let sweep = ConstGauge::new(status.sweep_seconds);
         let metric = e.encode_descriptor("xvs_sweep_seconds", help, None, sweep.metric_type())?;
         sweep.encode(metric)?;
+        if let Some(doctor) = &status.doctor {
+            self::doctor(e, doctor)?;
+        }
         let interfaces = status
             .interfaces
             .iter()

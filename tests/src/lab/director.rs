@@ -92,6 +92,18 @@ impl Director {
         Self { host, interfaces }
     }
 
+    /// Attaches to these interfaces alone, from the next start on.
+    pub fn attach_to(&mut self, interfaces: &'static [&'static str]) {
+        self.interfaces = interfaces;
+    }
+
+    /// Takes off what a stopped daemon left, as `xvs detach` does.
+    #[track_caller]
+    pub fn detach(&self) {
+        let (bpffs, state) = (self.bpffs(), self.state());
+        self.xvs(&format!("detach --bpffs {} --state {}", bpffs.display(), state.display())).succeeds();
+    }
+
     /// Starts the daemon, and waits until it answers.
     #[track_caller]
     pub fn start_daemon(&self) -> Process {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs doctor`: each fault is planted by itself, named with the right real, and mended by the fix as printed.
 
-use lb_tests::lab::{Host, Lab, Method, Process, RIPS, Real, Stage, VIP, eventually};
+use lb_tests::lab::{Lab, Method, Process, RIPS, Real, Stage, VIP, eventually, rip6};
 use serde_json::Value;
 
 /// What doctor finds, as `check real`; the real is left out where it names none.
-fn diagnose(lab: &Lab) -> (Vec<String>, Value) {
+pub fn diagnose(lab: &Lab) -> (Vec<String>, Value) {
     let found = lab.director.xvs("--output json doctor").json();
     let names = found.as_array().expect("a list").iter().map(|one| {
         let real = one["real"].as_str().unwrap_or_default();
@@ -15,7 +15,7 @@ fn diagnose(lab: &Lab) -> (Vec<String>, Value) {
 }
 
 #[track_caller]
-fn is_healthy(lab: &Lab) {
+pub fn is_healthy(lab: &Lab) {
     eventually("doctor finds nothing", || {
         let found = lab.director.xvs("doctor");
         if found.is_success() { Ok(()) } else { Err(found.to_string()) }
@@ -25,32 +25,40 @@ fn is_healthy(lab: &Lab) {
 
 /// Finds exactly `expected`, then does what the first finding says, where it says.
 #[track_caller]
-fn finds_and_mends(lab: &Lab, expected: &[&str]) {
+pub fn finds_and_mends(lab: &Lab, expected: &[&str]) {
     let (names, found) = diagnose(lab);
     assert_eq!(names, expected, "{found:#}");
     lab.director.xvs("doctor").fails(1);
     let (place, fix) =
         (found[0]["place"].as_str().expect("a text"), found[0]["fix"].as_str().expect("a text"));
-    if let Some(real) = lab.reals.iter().find(|real| real.rip.to_string() == place) {
+    if let Some(real) = lab
+        .reals
+        .iter()
+        .find(|real| [real.rip.to_string(), rip6(real.rip).to_string()].contains(&place.to_owned()))
+    {
         run_on_real(real, fix);
     } else {
         assert_eq!(place, "director");
-        let host: &Host = &lab.director;
-        host.sh(fix).succeeds();
+        match fix.strip_prefix("xvs ") {
+            Some(line) => lab.director.xvs(line).succeeds(),
+            None => lab.director.sh(fix).succeeds(),
+        };
     }
     is_healthy(lab);
 }
 
 fn run_on_real(real: &Real, fix: &str) {
-    match fix.strip_prefix("xvs host ") {
-        // With the lab's paths for state and pins, which are the system's otherwise.
-        Some(line) => real.xvs_host(line).succeeds(),
-        None => real.sh(fix).succeeds(),
-    };
+    for line in fix.split(" && ") {
+        match line.strip_prefix("xvs host ") {
+            // With the lab's paths for state and pins, which are the system's otherwise.
+            Some(line) => real.xvs_host(line).succeeds(),
+            None => real.sh(line).succeeds(),
+        };
+    }
 }
 
 /// Services of every method, all well.
-fn healthy() -> (Stage, Vec<Process>) {
+pub fn healthy() -> (Stage, Vec<Process>) {
     let stage = Stage::new();
     let nginx = stage.start_web_servers();
     stage.serve_all_methods("tcp", "mh");

@@ -11,6 +11,8 @@ mod churn; //       thousands of connections while the pool changes
 mod crossing; //   what passes the director, and what does not
 mod doc; //      docs/arp.md against what was captured
 mod doctor; //   what is wrong, and what mends it
+mod doctor_faults; // the rest of its faults, one by one
+mod doctor_ipv6; // in IPv6, and through every kind of tunnel
 mod drain; //    a real sees its connections off
 mod files; //      HTTP, and large files both ways
 mod fnat; //     a pool of addresses and ports

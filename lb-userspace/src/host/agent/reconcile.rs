@@ -99,7 +99,7 @@ fn needs(roles: &[Role], decap: Choice) -> BTreeMap<IpAddr, Need> {
                 Need { rip: role.rip, method: Method::Tun, decap: Choice::Xdp }
             }
             Forward::Tun => Need { rip: role.rip, method: Method::Tun, decap },
-            Forward::Nat | Forward::Local => continue,
+            Forward::Nat | Forward::Fnat | Forward::Local => continue,
         };
         let entry = needs.entry(role.vip).or_insert(need);
         if need.method == Method::Tun && (entry.method == Method::Dr || need.decap == Choice::Xdp) {

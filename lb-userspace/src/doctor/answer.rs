@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The frames that answer probes: SYN and ACK, RST, ICMP echo reply, and ICMP errors about tunnels.
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+
+use super::frame::TUNNEL_PORT;
+
+const ICMP: u8 = 1;
+const IPIP: u8 = 4;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const IPV6: u8 = 41;
+const GRE: u8 = 47;
+const ICMPV6: u8 = 58;
+
+/// What an answer to a probe says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Said {
+    /// SYN and ACK; the number that it acknowledges.
+    Open(u32),
+    /// RST.
+    Refused,
+    /// Echo reply with this sequence number.
+    Echo(u16),
+    /// This protocol is not understood: ICMP from the real about a tunnelled packet.
+    NoTunnel,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Heard {
+    pub(super) from: IpAddr,
+    /// The port that the probe came from, or the echo's identifier.
+    pub(super) probe: u16,
+    pub(super) said: Said,
+}
+
+/// Source, protocol and what follows the header of an IP packet. Answers come without extension headers.
+fn ip(packet: &[u8]) -> Option<(IpAddr, u8, &[u8])> {
+    let octets = |at: usize, length: usize| packet.get(at..at + length);
+    match packet.first()? >> 4 {
+        4 => {
+            let from = <[u8; 4]>::try_from(octets(12, 4)?).ok()?;
+            Some((from.into(), *packet.get(9)?, packet.get(usize::from(packet[0] & 0xf) * 4..)?))
+        }
+        6 => {
+            let from = <[u8; 16]>::try_from(octets(8, 16)?).ok()?;
+            Some((from.into(), *packet.get(6)?, packet.get(40..)?))
+        }
+        _ => None,
+    }
+}
+
+/// What a received frame says, if it answers a probe.
+pub(super) fn answer(frame: &[u8]) -> Option<Heard> {
+    if !matches!(frame.get(12..14)?, [0x08, 0x00] | [0x86, 0xdd]) {
+        return None;
+    }
+    let (from, protocol, l4) = ip(frame.get(14..)?)?;
+    let word = |at: usize| Some(u16::from_be_bytes(l4.get(at..at + 2)?.try_into().ok()?));
+    let (probe, said) = match (protocol, *l4.first()?) {
+        (TCP, _) => match *l4.get(13)? {
+            flags if flags & 0x04 != 0 => (word(2)?, Said::Refused),
+            flags if flags & 0x12 == 0x12 => {
+                (word(2)?, Said::Open(u32::from_be_bytes(l4.get(8..12)?.try_into().ok()?)))
+            }
+            _ => return None,
+        },
+        (ICMP, 0) | (ICMPV6, 129) => (word(4)?, Said::Echo(word(6)?)),
+        // Unreachable, and for IPv6 the parameter problem of an unknown next header.
+        (ICMP, 3) | (ICMPV6, 1 | 4) if is_about_tunnel(l4.get(8..)?) => (0, Said::NoTunnel),
+        _ => return None,
+    };
+    Some(Heard { from, probe, said })
+}
+
+/// Whether a packet that an ICMP error quotes is a tunnelled one.
+fn is_about_tunnel(quoted: &[u8]) -> bool {
+    match ip(quoted) {
+        Some((_, IPIP | IPV6 | GRE, _)) => true,
+        Some((_, UDP, l4)) => l4.get(..2) == Some(&TUNNEL_PORT.to_be_bytes()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::{super::Way, super::frame, *};
+
+    #[rstest]
+    fn every_prefix_of_an_answer_is_no_answer_or_the_same(#[values("10.0.0.1", "fd00::1")] a: IpAddr) {
+        let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: a, mtu: 1500 };
+        let frame = frame::framed(&way, None, frame::tcp((a, 80), (a, 4000), 7, true));
+        let whole = answer(&frame);
+        assert_eq!(whole, Some(Heard { from: a, probe: 4000, said: Said::Refused }));
+        for n in 0..frame.len() {
+            let part = answer(&frame[..n]);
+            assert!(part.is_none() || part == whole, "prefix of {n} bytes: {part:?}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Questions and answers of ARP (RFC 826) and of neighbour discovery (RFC 4861).
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use etherparse::PacketBuilder;
+
+use crate::netlink::Mac;
+
+/// Who has `target`? Asked by `(mac, ip)`, which must be of the same version.
+pub(super) fn question(mac: Mac, ip: IpAddr, target: IpAddr) -> Option<Vec<u8>> {
+    match (ip, target) {
+        (IpAddr::V4(ip), IpAddr::V4(target)) => Some(request(mac, ip, target)),
+        (IpAddr::V6(ip), IpAddr::V6(target)) => Some(solicitation(mac, ip, target)),
+        _ => None,
+    }
+}
+
+/// The Ethernet and IP address that an answer names.
+pub(super) fn answer(frame: &[u8]) -> Option<(Mac, IpAddr)> {
+    match frame.get(12..14)? {
+        [0x08, 0x06] if frame.get(20..22)? == [0, 2] => {
+            let ip: [u8; 4] = frame.get(28..32)?.try_into().ok()?;
+            Some((frame.get(22..28)?.try_into().ok()?, ip.into()))
+        }
+        // An advertisement comes without extension headers, and with whose Ethernet address it came is what counts.
+        [0x86, 0xdd] if frame.get(20) == Some(&58) && frame.get(54) == Some(&136) => {
+            let ip: [u8; 16] = frame.get(62..78)?.try_into().ok()?;
+            Some((frame.get(6..12)?.try_into().ok()?, ip.into()))
+        }
+        _ => None,
+    }
+}
+
+fn request(mac: Mac, ip: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    [
+        &[0xff; 6][..],
+        &mac,
+        &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1],
+        &mac,
+        &ip.octets(),
+        &[0; 6],
+        &target.octets(),
+    ]
+    .concat()
+}
+
+fn solicitation(mac: Mac, ip: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    const SOLICITATION: u8 = 135;
+    const SOURCE_LINK_LAYER: [u8; 2] = [1, 1];
+    let [.., a, b, c] = target.octets();
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+    let payload = [&target.octets()[..], &SOURCE_LINK_LAYER, &mac].concat();
+    let mut frame = Vec::new();
+    // Writing to a vector cannot fail, and nothing here is too long.
+    let _infallible = PacketBuilder::ethernet2(mac, [0x33, 0x33, 0xff, a, b, c])
+        .ipv6(ip.octets(), group.octets(), 255)
+        .icmpv6_raw(SOLICITATION, 0, [0; 4])
+        .write(&mut frame, &payload);
+    frame
+}

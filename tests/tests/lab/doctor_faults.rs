@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs doctor`: faults of the director, of the way to a real, and of a real that is nearly right.
+
+use std::{fs, net::SocketAddrV4};
+
+use lb_tests::{
+    artifacts,
+    lab::{Lab, METRICS, Method, Options, RIPS, Server, Stage, VIP, eventually},
+};
+
+use crate::doctor::{diagnose, finds_and_mends, healthy, is_healthy};
+
+/// Waits until exactly these are found: the network is told of changes a moment after they are made.
+#[track_caller]
+fn finds(lab: &Lab, expected: &[&str]) -> serde_json::Value {
+    eventually(&format!("doctor finds {expected:?}"), || {
+        let (names, found) = diagnose(lab);
+        if names == expected { Ok(found) } else { Err(format!("{found:#}")) }
+    })
+}
+
+fn fix(found: &serde_json::Value) -> &str {
+    found[0]["fix"].as_str().expect("a text")
+}
+
+#[test]
+fn generic_xdp_that_nobody_asked_for_is_found_and_mended() {
+    let lab = Lab::new();
+    // As after a start while the driver could not do better: the next daemon takes over what is attached.
+    lab.director.start_daemon_with("--xdp-mode generic").stop();
+    let mut daemon = lab.director.start_daemon();
+    let found = finds(&lab, &["xdp-generic"]);
+    let fix = fix(&found);
+    assert!(fix.starts_with("stop `xvs run`, `xvs detach`, `ip link set eth0 mtu 1500`"), "{fix}");
+
+    daemon.stop();
+    lab.director.detach();
+    lab.director.ip("link set eth0 mtu 1500");
+    drop(daemon);
+    let _daemon = lab.director.start_daemon();
+    is_healthy(&lab);
+}
+
+#[test]
+fn generic_xdp_that_was_asked_for_is_none_of_its_business() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon_with("--xdp-mode generic");
+    is_healthy(&lab);
+}
+
+#[test]
+fn a_program_that_is_off_its_interface_is_found_and_mended() {
+    let lab = Lab::new();
+    let mut daemon = lab.director.start_daemon();
+    is_healthy(&lab);
+    // The pin is what keeps the program attached.
+    for link in fs::read_dir(lab.director.bpffs().join("links")).expect("the daemon pins") {
+        fs::remove_file(link.expect("it can be read").path()).expect("root may");
+    }
+    let found = finds(&lab, &["xdp-detached"]);
+    assert_eq!(fix(&found), "start `xvs run` again");
+    daemon.stop();
+    drop(daemon);
+    let _daemon = lab.director.start_daemon();
+    is_healthy(&lab);
+}
+
+#[test]
+fn another_program_where_reals_are_is_found_and_mended() {
+    let mut lab = Lab::with(Options { layout: lb_tests::lab::Layout::TwoArm, ..Options::default() });
+    lab.director.attach_to(&["eth0"]);
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80]));
+    for real in &lab.reals {
+        real.set_up(Method::Dr);
+        // Clients are behind the director here.
+        real.ip("route replace 192.0.2.0/24 via 10.0.0.1 table 100");
+    }
+    lab.director.serve("tcp", 80, "mh", Method::Dr, 80);
+    is_healthy(&lab);
+
+    let stub = artifacts::stub();
+    lab.director.sh(&format!("ip link set dev eth1 xdp object {} section xdp", stub.display())).succeeds();
+    finds_and_mends(&lab, &["xdp-other"]);
+}
+
+#[test]
+fn a_client_on_the_director_is_found_and_mended() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    let at = SocketAddrV4::new(VIP, 8001);
+    let _server = Server::greeter(&lab.director, at);
+    let client = lab.director.run(|| std::net::TcpStream::connect(at)).expect("it has the VIP");
+    let found = finds(lab, &["local-client"]);
+    assert_eq!(found[0]["service"], format!("tcp {at}"), "{found:#}");
+    assert!(fix(&found).starts_with("run the client on another host"), "{found:#}");
+    drop(client);
+    is_healthy(lab);
+}
+
+#[test]
+fn a_full_flow_table_is_found_and_mended() {
+    let lab = Lab::new();
+    let config = lab.director.path("config");
+    let start = |flows: u64| {
+        fs::write(&config, format!("[director]\nmax-flows = {flows}\n"))
+            .expect("the lab's folder is writable");
+        lab.director.start_daemon_with(&format!("--config {}", config.display()))
+    };
+    let mut daemon = start(8192);
+    let _servers = lab.reals.each_ref().map(|real| {
+        real.set_up(Method::Dr);
+        Server::udp_echo(real, SocketAddrV4::new(VIP, 53))
+    });
+    lab.director.serve("udp", 53, "rr", Method::Dr, 53);
+    is_healthy(&lab);
+    lab.client.run(|| {
+        for port in 10_000..22_000 {
+            let socket = std::net::UdpSocket::bind((lb_tests::lab::CLIENT, port)).expect("a free port");
+            socket.send_to(b"hello", (VIP, 53)).expect("there is a route");
+        }
+    });
+    let found = finds(&lab, &["flow-table"]);
+    let fix = fix(&found);
+    assert!(fix.starts_with("set max-flows to 32768 in the config's [director], then `xvs detach`"), "{fix}");
+
+    daemon.stop();
+    lab.director.detach();
+    drop(daemon);
+    let _daemon = start(32_768);
+    is_healthy(&lab);
+}
+
+#[test]
+fn a_dr_real_behind_a_router_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals[2].start_nginx(&[80]);
+    lab.reals[2].set_up(Method::Tun);
+    lab.director.xvs(&format!("service add tcp {VIP}:80")).succeeds();
+    lab.director.add_real("tcp", 80, RIPS[2], 80, Method::Dr, 100);
+    is_healthy(&lab);
+
+    lab.reals[1].sysctl("ipv4/ip_forward", "1");
+    lab.director.ip(&format!("route add {}/32 via {}", RIPS[2], RIPS[1]));
+    eventually("the router is found", || {
+        let next_hop = lab.director.stats().service("tcp", 80).reals[0].next_hop.clone();
+        if next_hop == "02:00:0a:00:00:0c" { Ok(()) } else { Err(next_hop) }
+    });
+    let name = format!("dr-not-on-link {}:80", RIPS[2]);
+    finds(&lab, &[&name]);
+    finds_and_mends(&lab, &[&name]);
+}
+
+#[test]
+fn a_real_behind_a_firewall_of_its_own_is_found_and_mended() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    let real = &lab.reals[2];
+    real.feed(
+        &["nft", "-f", "-"],
+        "table ip wall {\n chain input {\n type filter hook input priority 0\n drop\n }\n}",
+    );
+    let names = [8001, 8002, 9003].map(|port| format!("real-silent {}:{port}", RIPS[2]));
+    let found = finds(lab, &names.each_ref().map(String::as_str));
+    assert_eq!(found[0]["place"], RIPS[2].to_string());
+    // No director knows which rule it is: the fix says how to see it.
+    assert!(fix(&found).contains("`nft list ruleset`"), "{found:#}");
+    real.sh("nft list ruleset").succeeds().says("drop");
+    real.sh("nft delete table ip wall").succeeds();
+    is_healthy(lab);
+}
+
+#[test]
+fn a_strict_reverse_path_filter_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80]));
+    for real in &lab.reals {
+        real.set_up(Method::Dr);
+    }
+    // A second cable, by which the real answers clients: well while nothing is filtered.
+    let real = &lab.reals[1];
+    lab.switch.ip(&format!(
+        "link add uplink type veth peer name eth1 netns {}\nlink set uplink master lan\nlink set uplink up",
+        real.ns().name()
+    ));
+    real.ip(
+        "link set eth1 up\naddress add 192.0.2.52/24 dev eth1\nroute replace 192.0.2.0/24 dev eth1 table 100\nroute replace default dev eth1",
+    );
+    lab.director.serve("tcp", 80, "mh", Method::Dr, 80);
+    is_healthy(&lab);
+
+    real.sysctl("ipv4/conf/eth0/rp_filter", "1");
+    finds_and_mends(&lab, &[&format!("rp-filter {}:80", RIPS[1])]);
+}
+
+#[test]
+fn what_the_doctor_finds_by_itself_is_in_status_metrics_and_log() {
+    let stage = Stage::with_daemon_options("--doctor-every 1s");
+    let _nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "mh");
+    let lab = &stage.lab;
+    let shows = |what: &str, line: &str, text: &str| {
+        eventually(what, || {
+            let shown = lab.director.sh(line).stdout;
+            if shown.contains(text) { Ok(()) } else { Err(shown) }
+        });
+    };
+    let metrics = format!("curl --silent http://{METRICS}/metrics");
+    let status =
+        format!("{} --socket {} status", artifacts::xvs().display(), lab.director.socket().display());
+    shows("status of a healthy lab", &status, "nothing is wrong (");
+    shows("metrics of a healthy lab", &metrics, "xvs_doctor_age_seconds");
+
+    lab.reals[2].ip(&format!("address delete {VIP}/32 dev lo"));
+    let real = RIPS[2];
+    shows("status", &status, &format!("WRONG dr-blackhole tcp {VIP}:8001 -> {real}:8001: "));
+    let labels =
+        format!("check=\"dr-blackhole\",severity=\"error\",service=\"tcp {VIP}:8001\",real=\"{real}:8001\"");
+    shows("metrics", &metrics, &format!("xvs_doctor_findings{{{labels}}} 1"));
+    let page = lab.director.sh(&metrics).succeeds().stdout;
+    lab.director.feed(&["promtool", "check", "metrics"], &format!("{page}\n"));
+    let log = stage.daemon.log();
+    assert!(log.contains("doctor: WRONG dr-blackhole"), "{log}");
+    let status = lab.director.xvs("--output json status").succeeds().json();
+    assert_eq!(status["doctor"]["findings"][0]["check"], "dr-blackhole", "{status:#}");
+
+    lab.reals[2].xvs_host(&format!("setup --vip {VIP} --rip {real}")).succeeds();
+    let status =
+        format!("{} --socket {} status", artifacts::xvs().display(), lab.director.socket().display());
+    shows("it is well again", &status, "nothing is wrong (");
+}
