@@ -152,7 +152,7 @@ fn a_service_that_does_not_run_is_told_from_a_real_that_is_gone() {
     lab.director.ip("neighbour flush dev eth0");
     eventually("the next hop is known to be lost", || {
         let (names, found) = diagnose(lab);
-        let expected = [8001, 8002, 9003].map(|port| format!("next-hop {rip}:{port}"));
+        let expected = [8001, 8002, 9003, 9004].map(|port| format!("next-hop {rip}:{port}"));
         if names == expected { Ok(()) } else { Err(format!("{found:#}")) }
     });
 }
