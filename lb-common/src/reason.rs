@@ -75,8 +75,9 @@ reasons! {
     TooBig = 8, "too_big", Answered;
     /// A later fragment larger than the tunnel takes; the sender was told so for the first one.
     TooBigFragment = 9, "too_big_fragment", Dropped;
-    /// The time to live has run out.
-    TtlExceeded = 10, "ttl_exceeded", Passed;
+    /// The time to live has run out. A request is answered; a reply, an ICMP error or a later fragment is left to the
+    /// director's stack.
+    TtlExceeded = 10, "ttl_exceeded", Answered;
     /// A ping of the VIP, answered by the director's stack.
     IcmpEcho = 11, "icmp_echo", Passed;
     /// Any other ICMP message to the VIP that is not an error.

@@ -385,8 +385,13 @@ fn answer_as<A: Version, const ERROR: usize>(
     if reason == Reason::RealRemoved.index() {
         return reset::answer(frame, parsed);
     }
-    let too_big = reason == Reason::TooBig.index();
-    let error = if too_big { packet::Error::TooBig(mtu as u16) } else { packet::Error::PortUnreachable };
+    let error = if reason == Reason::TooBig.index() {
+        packet::Error::TooBig(mtu as u16)
+    } else if reason == Reason::TtlExceeded.index() {
+        packet::Error::TimeExceeded
+    } else {
+        packet::Error::PortUnreachable
+    };
     icmp::answer::<A, ERROR>(frame, parsed, error, service)
 }
 

@@ -57,6 +57,8 @@ pub fn settle(directed: Result<u32, Stop>) -> u32 {
     tables::count_reason(stop.service, stop.reason);
     match stop.reason.fate() {
         Fate::Sent | Fate::Passed => xdp_action::XDP_PASS,
+        // What is not a client's request is not answered here: the kernel knows what to do.
+        Fate::Answered if stop.reason == Reason::TtlExceeded => xdp_action::XDP_PASS,
         Fate::Dropped | Fate::Answered => xdp_action::XDP_DROP,
     }
 }

@@ -154,4 +154,6 @@ pub enum Error {
     PortUnreachable,
     /// The packet is larger than so many bytes.
     TooBig(u16),
+    /// The time to live has run out on the way.
+    TimeExceeded,
 }

@@ -157,6 +157,7 @@ impl Ip for Be32 {
     fn error(error: Error) -> (u8, u8, u32) {
         match error {
             Error::PortUnreachable => (3, 3, 0),
+            Error::TimeExceeded => (11, 0, 0),
             Error::TooBig(mtu) => {
                 let [m0, m1] = mtu.to_be_bytes();
                 (3, 4, u32::from_ne_bytes([0, 0, m0, m1]))

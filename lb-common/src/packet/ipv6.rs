@@ -160,6 +160,7 @@ impl Ip for Be128 {
     fn error(error: Error) -> (u8, u8, u32) {
         match error {
             Error::PortUnreachable => (1, 4, 0),
+            Error::TimeExceeded => (3, 0, 0),
             Error::TooBig(mtu) => (2, 0, u32::from(mtu).to_be()),
         }
     }

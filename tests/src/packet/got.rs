@@ -82,7 +82,9 @@ impl Got {
     #[track_caller]
     pub fn is_passed(&self, reason: Reason) {
         self.is_passed_unchanged();
-        self.counted(reason, Fate::Passed);
+        // What is answered if a client asks is passed if anybody else does.
+        let fate = if reason == Reason::TtlExceeded { Fate::Answered } else { Fate::Passed };
+        self.counted(reason, fate);
     }
 
     /// None of our business: passed as it came, and not counted anywhere.

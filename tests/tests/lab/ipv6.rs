@@ -182,6 +182,24 @@ fn forwarding_goes_on_without_the_daemon_and_with_the_next_one() {
     lab.director.xvs("export").succeeds().says(&format!("address = \"{tracked}\""));
 }
 
+/// Traceroute finds the director, which speaks as the VIP, and behind it the real.
+#[test]
+fn traceroute_finds_the_director_and_the_real() {
+    let (lab, _daemon) = scene("tcp");
+    let ports = WAYS.map(|way| way.real_port);
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&ports));
+    for way in WAYS {
+        let (vip, port) = (way.vip, way.port);
+        let said =
+            lab.client.sh(&format!("traceroute -n -T -p {port} -w 2 -q 1 -m 5 {vip}")).succeeds().stdout;
+        let hops: Vec<Vec<&str>> =
+            said.lines().skip(1).map(|line| line.split_whitespace().take(2).collect()).collect();
+        let vip = vip.to_string();
+        assert_eq!(hops, [["1", &vip], ["2", &vip]], "{way:?}: {said}");
+    }
+    assert_eq!(lab.director.stats().reason("ttl_exceeded"), WAYS.len() as u64);
+}
+
 /// What a real has to say about a datagram for a port that nobody listens on reaches the client as the service's word.
 #[test]
 fn an_error_of_a_nat_real_reaches_the_client() {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! ICMP errors that the director makes itself.
 
-use etherparse::{Icmpv4Type, icmpv4::DestUnreachableHeader};
+use etherparse::{
+    Icmpv4Type,
+    icmpv4::{DestUnreachableHeader, TimeExceededCode},
+};
 use lb_common::{reason::Reason, schema::Settings};
 use lb_tests::packet::{
     Action, CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, error, net::CLIENT_LINK, tcp,
     tcp_service, udp, udp_service, version::is_six,
 };
-use lb_userspace::control::model::Forward::{Dr, Nat, Tun};
+use lb_userspace::control::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -19,7 +22,10 @@ use crate::scene::{ask, services};
 /// What a client is told about its packet: header and eight bytes of it, as it came; in IPv6 all of it, but 256 bytes at
 /// most, in words.
 fn told(code: DestUnreachableHeader, about: &Frame) -> Frame {
-    let kind = Icmpv4Type::DestinationUnreachable(code);
+    told_by(Icmpv4Type::DestinationUnreachable(code), about)
+}
+
+fn told_by(kind: Icmpv4Type, about: &Frame) -> Frame {
     let told = error(kind, VIP, *CLIENT.ip(), about).tos(0xc0).id(0).dont_fragment().link(CLIENT_LINK.back());
     if is_six() { told.meant().quoting(about.length().min(256) & !3) } else { told }
 }
@@ -51,6 +57,20 @@ fn nobody_to_serve_means_port_unreachable(#[case] sent: Frame, #[values(&[], &[0
     let mut plane = TestPlane::new(&[fill(tcp_service()), fill(udp_service())]);
     plane.run(&sent).is_answered(Reason::NoReal, &told(DestUnreachableHeader::Port, &sent));
     assert_eq!(plane.flows(), 0);
+}
+
+/// As any router on the way would.
+#[rstest]
+fn a_packet_at_its_last_hop_is_answered(
+    #[values(Dr, Tun, Nat, Fnat)] method: Forward,
+    #[values(0, 1)] ttl: u8,
+    #[values(tcp(CLIENT, SERVICE).syn(), udp(CLIENT, SERVICE).data("where is it?").options(&[1; 4]))]
+    sent: Frame,
+) {
+    let mut plane = TestPlane::new(&services(method));
+    let sent = sent.ttl(ttl);
+    let kind = Icmpv4Type::TimeExceeded(TimeExceededCode::TtlExceededInTransit);
+    plane.run(&sent).is_answered(Reason::TtlExceeded, &told_by(kind, &sent));
 }
 
 #[rstest]

@@ -99,11 +99,14 @@ fn carries_on(sent: &[u8], frame: &[u8]) -> bool {
 fn is_answer(sent: &[u8], frame: &[u8]) -> bool {
     if is_ipv6(frame) {
         return frame[20] == 58
-            && matches!(frame[54], 1 | 2)
+            && matches!(frame[54], 1..=3)
             && frame.len() > 62
             && sent[ETHERNET..].starts_with(&frame[62..]);
     }
-    frame[23] == 1 && frame[34] == 3 && frame.len() > 42 && sent[ETHERNET..].starts_with(&frame[42..])
+    frame[23] == 1
+        && matches!(frame[34], 3 | 11)
+        && frame.len() > 42
+        && sent[ETHERNET..].starts_with(&frame[42..])
 }
 
 fn is_ipv6(frame: &[u8]) -> bool {

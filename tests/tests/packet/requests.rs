@@ -62,16 +62,6 @@ fn a_damaged_packet_arrives_as_damaged(#[values(Dr, Tun, Nat, Fnat)] method: For
 }
 
 #[rstest]
-fn nobody_is_sent_a_packet_at_its_last_hop(
-    #[values(Dr, Tun, Nat, Fnat)] method: Forward,
-    #[values(0, 1)] ttl: u8,
-    #[values(tcp(CLIENT, SERVICE).syn(), udp(CLIENT, SERVICE))] sent: Frame,
-) {
-    let mut plane = TestPlane::new(&services(method));
-    plane.run(&sent.ttl(ttl)).is_passed(Reason::TtlExceeded);
-}
-
-#[rstest]
 fn nobody_is_sent_a_packet_by_an_unknown_way(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let services = services(method);
     let mut plane = TestPlane::new(&[]);

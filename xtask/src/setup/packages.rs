@@ -18,6 +18,7 @@ pub const NEEDED: &[&str] = &[
     "nftables",
     "tcpdump",
     "iputils-ping",
+    "traceroute",
     // What real servers and clients run.
     "nginx-light",
     "curl",
