@@ -108,6 +108,8 @@ pub struct Lab {
     pub director: Director,
     /// Answer requests.
     pub reals: [Real; 3],
+    /// As many more as [`Options::more_reals`] says.
+    pub more_reals: Vec<Real>,
     /// The switch, which counts what passes between whom.
     pub switch: Host,
     folder: Folder,

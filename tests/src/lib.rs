@@ -4,4 +4,5 @@
 pub mod artifacts;
 pub mod lab;
 pub mod packet;
+pub mod plot;
 pub mod verify;

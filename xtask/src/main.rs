@@ -6,6 +6,7 @@
 mod build;
 mod build_ebpf;
 mod demo;
+mod experiment;
 mod setup;
 mod shell;
 mod test;
@@ -35,6 +36,8 @@ enum Task {
     Build(build::Args),
     /// Show xvs at work: DR, TUN and NAT in network namespaces, with nginx behind them
     Demo(demo::Args),
+    /// Run an experiment whose result is kept in docs/experiments
+    Experiment(experiment::Args),
     /// Run every test: unit tests, packet tests and lab tests
     Test(test::Args),
     /// Run the tests that need another kernel, in a virtual machine
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Build(args) => build::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Experiment(args) => experiment::run(&args),
         Task::Test(args) => test::run(&args),
         Task::TestVm(args) => test_vm::run(&args),
         Task::Verify(args) => verify::run(&args),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Wiring the machines together.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::Ipv4Addr};
 
 use super::{
     CLIENT, CLIENT6, Client, DIP, DIP6, DIRECTOR, DIRECTOR6, Director, Host, Lab, RIPS, Real, crossing,
@@ -33,22 +33,26 @@ pub struct Options {
     /// Off by default: with it, checksums are filled in on no link of the lab, and nobody would
     /// notice a wrong one.
     pub offloads: bool,
+    /// Reals besides the three that every lab has.
+    pub more_reals: u8,
 }
 
 /// A cable: from a port of a bridge on the switch to a device of a host.
 struct Cable<'a> {
     bridge: &'static str,
-    port: &'static str,
+    port: String,
     host: &'a Host,
     device: &'static str,
-    mac: &'static str,
+    mac: String,
 }
 
 impl Lab {
     /// Builds the lab.
     #[track_caller]
     pub fn with(options: Options) -> Self {
-        let folder = Folder::create(&NAMES);
+        let more: Vec<(String, Ipv4Addr)> = (0..options.more_reals).map(another_real).collect();
+        let names: Vec<&str> = NAMES.into_iter().chain(more.iter().map(|(name, _)| name.as_str())).collect();
+        let folder = Folder::create(&names);
         let host = |name| prepare(Host::create(name, &folder));
         let (client, director, switch) = (host("client"), host("director"), host("switch"));
         let servers = ["real1", "real2", "real3"].map(host);
@@ -56,7 +60,14 @@ impl Lab {
             Layout::OneArm => ("lan", "lan"),
             Layout::TwoArm => ("front", "back"),
         };
-        let cable = |bridge, port, host, device, mac| Cable { bridge, port, host, device, mac };
+        let cable = |bridge, port: &str, host, device, mac: &str| Cable {
+            bridge,
+            port: port.to_owned(),
+            host,
+            device,
+            mac: mac.to_owned(),
+        };
+        let others: Vec<(Host, Ipv4Addr)> = more.iter().map(|(name, rip)| (host(name), *rip)).collect();
         let mut cables = vec![
             cable(front, "client", &client, "eth0", "02:00:c0:00:02:0a"),
             cable(front, "director", &director, "eth0", "02:00:c0:00:02:01"),
@@ -67,8 +78,12 @@ impl Lab {
         if options.layout == Layout::TwoArm {
             cables.push(cable(back, "director-back", &director, "eth1", "02:00:0a:00:00:01"));
         }
+        for (host, rip) in &others {
+            let mac = format!("02:00:0a:00:00:{:02x}", rip.octets()[3]);
+            cables.push(cable(back, host.name(), host, "eth0", &mac));
+        }
         connect(&switch, &cables);
-        stub::attach(&switch, cables.iter().map(|cable| cable.port), &folder.bpffs());
+        stub::attach(&switch, cables.iter().map(|cable| cable.port.as_str()), &folder.bpffs());
         if !options.offloads {
             // After the stub: attaching XDP to a veth device turns GRO on.
             for cable in &cables {
@@ -85,9 +100,21 @@ impl Lab {
             address_real(&host, rip);
             Real::new(host, rip)
         });
+        let others = others.into_iter().map(|(host, rip)| {
+            address_real(&host, rip);
+            Real::new(host, rip)
+        });
+        let more_reals = others.collect();
         let director = Director::new(director, options.layout);
-        Self { client: Client::new(client), director, reals, switch, folder }
+        Self { client: Client::new(client), director, reals, more_reals, switch, folder }
     }
+}
+
+/// Name and address of a real besides the three.
+fn another_real(number: u8) -> (String, Ipv4Addr) {
+    let [.., last] = RIPS;
+    let [a, b, c, d] = last.octets();
+    (format!("real{}", RIPS.len() + 1 + usize::from(number)), Ipv4Addr::new(a, b, c, d + 1 + number))
 }
 
 /// What new devices of a host start with: no filter by source, and no IPv6 chatter.
@@ -140,7 +167,7 @@ fn connect(switch: &Host, cables: &[Cable<'_>]) {
 
 #[track_caller]
 fn offloads_off(switch: &Host, cable: &Cable<'_>) {
-    for (host, device) in [(switch, cable.port), (cable.host, cable.device)] {
+    for (host, device) in [(switch, cable.port.as_str()), (cable.host, cable.device)] {
         host.sh(&format!("ethtool -K {device} rx off tx off tso off gso off gro off")).succeeds();
     }
 }
@@ -173,7 +200,7 @@ fn address_director(director: &Host, layout: Layout) {
 }
 
 #[track_caller]
-fn address_real(real: &Host, rip: std::net::Ipv4Addr) {
+fn address_real(real: &Host, rip: Ipv4Addr) {
     let rip6 = rip6(rip);
     real.ip(&format!(
         "address add {rip}/24 dev eth0\n\

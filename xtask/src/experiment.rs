@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask experiment`: claims about balancing, measured in the lab. docs/experiments keeps what came of it.
+
+use anyhow::Result;
+
+use crate::{build, shell, workspace};
+
+/// Which experiment.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    experiment: Experiment,
+}
+
+#[derive(clap::Subcommand)]
+enum Experiment {
+    /// What it brings that replies of tun and dr bypass the director: throughput over 1 to 20 reals, against nat
+    RepliesBypass,
+}
+
+/// Builds everything, runs the experiment as root and writes its plot below docs/experiments.
+pub fn run(args: &Args) -> Result<()> {
+    let Experiment::RepliesBypass = args.experiment;
+    build::release()?;
+    let program = "replies_bypass";
+    shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", program]))?;
+    let plot = workspace::root().join("docs/experiments/replies-bypass.svg");
+    shell::run(shell::root(workspace::target().join("release").join(program)).arg(plot))
+}
