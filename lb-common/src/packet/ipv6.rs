@@ -232,7 +232,8 @@ impl Chain {
     pub fn walk(packet: &impl Packet, first: u8, offset: usize) -> Self {
         let mut walk = Walk::new(first, offset);
         let mut looked_at = 0;
-        while looked_at < MOST_EXTENSIONS {
+        // The last step sees what is behind them.
+        while looked_at <= MOST_EXTENSIONS {
             if let Some(chain) = walk.step(packet) {
                 return chain;
             }

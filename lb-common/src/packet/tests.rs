@@ -138,8 +138,8 @@ const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 7];
 #[case::later(&[(44, LATER)], Part::Later, 8)]
 #[case::a_fragment_that_is_whole(&[(44, WHOLE), (60, OPTIONS)], Part::Whole, 24)]
 #[case::authenticated(&[(51, OPTIONS)], Part::Hidden, 0)]
-#[case::six(&[(60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (60, OPTIONS)], Part::Whole, 80)]
-#[case::too_many(&[(60, OPTIONS); 7], Part::Hidden, 96)]
+#[case::six(&[(60, OPTIONS); 6], Part::Whole, 96)]
+#[case::too_many(&[(60, OPTIONS); 7], Part::Hidden, 112)]
 fn extension_headers_are_walked_over(
     #[case] chain: &[(u8, &[u8])],
     #[case] part: Part,

@@ -69,6 +69,7 @@ const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 9];
 #[case::for_the_destination(&[(60, MANY_OPTIONS)])]
 #[case::routed(&[(43, ROUTED)])]
 #[case::a_fragment_of_one(&[(44, WHOLE)])]
+#[case::as_many_as_are_looked_at(&[(60, OPTIONS); 6])]
 #[case::all(&[(0, OPTIONS), (60, OPTIONS), (43, ROUTED), (44, WHOLE), (60, MANY_OPTIONS)])]
 fn ports_are_found_behind_extension_headers(
     #[case] chain: &[(u8, &[u8])],
