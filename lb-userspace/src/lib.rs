@@ -7,6 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod doctor;
+pub mod explain;
 pub mod failure;
 pub mod host;
 pub mod import;

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     control::config,
     daemon::{self, Director},
+    explain::Question,
     failure::{Failure, FailureKind},
 };
 
@@ -42,6 +43,7 @@ pub fn router(director: Shared) -> Router {
     Router::new()
         .route("/v1/status", get(async |State(d): State<Shared>| Json(d.lock().await.status().await)))
         .route("/v1/doctor", get(examine))
+        .route("/v1/explain", post(explain))
         .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
         .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
@@ -61,6 +63,10 @@ pub fn router(director: Shared) -> Router {
 
 async fn examine(State(director): State<Shared>) -> Response {
     daemon::examine(&director).await.map(Json).into_response()
+}
+
+async fn explain(State(director): State<Shared>, Json(question): Json<Question>) -> Response {
+    director.lock().await.explain(&question).await.map(Json).into_response()
 }
 
 async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {

@@ -5,6 +5,7 @@ pub mod agent; //   xvs host agent
 pub mod config; //  xvs apply, xvs export
 pub mod daemon; //  xvs run, xvs detach
 pub mod doctor; //  xvs doctor
+pub mod explain; // xvs explain
 pub mod group; //   xvs group
 pub mod host; //    xvs host: on real servers
 pub mod import; //  xvs import
@@ -48,6 +49,7 @@ enum Command {
     Detach(daemon::DetachArgs),
     Status(show::StatusArgs),
     Doctor(doctor::DoctorArgs),
+    Explain(explain::ExplainArgs),
     #[command(subcommand)]
     Service(service::ServiceCommand),
     #[command(subcommand)]
@@ -123,6 +125,7 @@ impl Cli {
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
             Command::Status(_) => show::status(&api, &mut ui).await,
             Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,
+            Command::Explain(args) => explain::explain(args, &api, &mut ui).await,
             Command::Service(command) => service::run(command, &api, &mut ui).await,
             Command::Real(command) => real::run(command, &api, &mut ui).await,
             Command::Group(command) => group::run(command, &api, &mut ui).await,

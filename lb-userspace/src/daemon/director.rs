@@ -30,7 +30,7 @@ use crate::{
         validate,
         vips::{VipEvent, VipManager},
     },
-    dataplane::{DataPlane, Limits, Mode, PinDir, TableError, clock},
+    dataplane::{DataPlane, Limits, Mode, PinDir, TableError, Tracer, clock},
     failure::Failure,
     netlink::Netlink,
 };
@@ -88,6 +88,8 @@ pub struct Director {
     pub(super) examining: Arc<tokio::sync::Mutex<()>>,
     /// Told whenever services or reals are others.
     pub(super) changed: watch::Sender<()>,
+    /// A copy of the programs for `xvs explain`, once it was asked for.
+    pub(super) tracer: Option<Tracer>,
 }
 
 pub(super) fn maps_failed(error: &TableError) -> Failure {
@@ -127,6 +129,7 @@ impl Director {
             examined: None,
             examining: Arc::default(),
             changed: watch::Sender::new(()),
+            tracer: None,
         })
     }
 

@@ -6,6 +6,7 @@ mod change; //   what an operator's change does to the services
 mod count; //    flows by real
 mod director; // services, maps, neighbours and VIPs in step
 mod doctor; //   what the doctor is to know, and what it found
+mod explain; //  for xvs explain
 mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod network; //  next hops and VIPs in step with the network

@@ -63,6 +63,11 @@ impl Client {
         self.host.run(|| greeting(ANY_PORT, server))
     }
 
+    /// The same from a port of the client's.
+    pub fn greeting_from(&self, port: u16, server: SocketAddrV4) -> Result<String, String> {
+        self.host.run(|| greeting(port, server))
+    }
+
     /// Connects.
     pub fn connect(&self, server: SocketAddrV4) -> Result<TcpStream, String> {
         let stream = self.host.run(|| TcpStream::connect_timeout(&server.into(), PATIENCE));

@@ -14,6 +14,7 @@ mod doctor; //   what is wrong, and what mends it
 mod doctor_faults; // the rest of its faults, one by one
 mod doctor_ipv6; // in IPv6, and through every kind of tunnel
 mod drain; //    a real sees its connections off
+mod explain; //   what would become of a packet
 mod files; //      HTTP, and large files both ways
 mod fnat; //     a pool of addresses and ports
 mod host_options; // levels, --dry-run, --persist

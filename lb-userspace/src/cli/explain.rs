@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs explain`: what the loaded programs do with a packet.
+#![forbid(unsafe_code)]
+
+use std::{fs, net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+
+use super::ui::Ui;
+use crate::{
+    api::client::Api,
+    control::model::Protocol,
+    explain::{Explanation, Flag, Flow, Question, hex, pcap},
+    failure::Failure,
+};
+
+/// Tell what becomes of a packet, step by step, by the programs that are loaded
+///
+/// A copy of the programs runs over the same tables. No packet is sent, no table and no counter is changed.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// What the packet speaks
+    #[arg(value_name = "PROTO", required_unless_present = "pcap", conflicts_with = "pcap")]
+    protocol: Option<Protocol>,
+    /// Address and port of the client
+    #[arg(value_name = "CIP:PORT", required_unless_present = "pcap")]
+    client: Option<SocketAddr>,
+    /// Address and port that it asks for
+    #[arg(value_name = "VIP:PORT", required_unless_present = "pcap")]
+    service: Option<SocketAddr>,
+    /// What a packet of TCP is for: syn if it is not said
+    #[arg(long, value_name = "FLAG", conflicts_with = "pcap")]
+    flags: Option<Flag>,
+    /// Bytes of payload
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "pcap")]
+    length: u16,
+    /// Interface that the packet comes in by: the daemon's first if it is not said
+    #[arg(long, value_name = "IFACE")]
+    interface: Option<String>,
+    /// Take the packet from this capture, as `tcpdump -w` writes it
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Which packet of the capture, counted from 1
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "pcap")]
+    packet: usize,
+}
+
+/// Has a packet explained, and prints it.
+///
+/// # Errors
+/// Wrong input, or the daemon does not answer.
+pub async fn explain(args: ExplainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let question = Question { frame: hex::encode(&args.frame()?), interface: args.interface };
+    let explanation: Explanation = api.post("/v1/explain", &question).await?;
+    ui.show(&explanation, Explanation::lines)
+}
+
+impl ExplainArgs {
+    fn frame(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(path) = &self.pcap {
+            let name = path.display().to_string();
+            let file = fs::read(path)
+                .map_err(|error| Failure::wrong_input(format!("cannot read {name}: {error}")))?;
+            return pcap::packet(&file, self.packet, &name).map(<[u8]>::to_vec);
+        }
+        let (Some(protocol), Some(client), Some(service)) = (self.protocol, self.client, self.service) else {
+            return Err(Failure::wrong_input("neither a flow nor a capture was named")
+                .hint("`xvs explain tcp 192.0.2.1:40000 10.0.0.100:80`"));
+        };
+        if self.flags.is_some() && protocol != Protocol::Tcp {
+            return Err(Failure::wrong_input(format!("--flags is for tcp: {protocol} has none"))
+                .hint("leave --flags out"));
+        }
+        let flow =
+            Flow { protocol, client, service, flag: self.flags.unwrap_or_default(), length: self.length };
+        flow.frame().ok_or_else(|| {
+            if client.is_ipv4() == service.is_ipv4() {
+                return Failure::wrong_input(format!(
+                    "{} bytes of payload are more than a packet holds",
+                    self.length
+                ))
+                .hint("test runs of the kernel take frames of up to about 3,000 bytes");
+            }
+            Failure::wrong_input(format!("{client} and {service} are not of the same version of IP"))
+                .hint("client and VIP are both IPv4, or both IPv6")
+        })
+    }
+}

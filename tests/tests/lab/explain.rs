@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs explain`: it says what a real packet then meets, and changes nothing.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use lb_tests::lab::{CLIENT, Lab, Method, Outcome, Server, Stage, VIP};
+use serde_json::Value;
+
+fn explain(lab: &Lab, line: &str) -> Value {
+    lab.director.xvs(&format!("--output json explain {line}")).succeeds().json()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value:#}"))
+}
+
+/// What was written for a field of the headers.
+fn after<'a>(told: &'a Value, field: &str) -> Option<&'a str> {
+    let changes = told["rewrite"].as_array().expect("a list");
+    changes.iter().find(|change| change["field"] == field).and_then(|change| change["after"].as_str())
+}
+
+fn greeters(lab: &Lab) -> Vec<Server> {
+    let at = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    let ports = Method::real_ports();
+    lab.reals.iter().flat_map(|real| ports.map(|port| Server::greeter(real, at(port)))).collect()
+}
+
+/// A capture of one frame, as `tcpdump -w` writes it.
+fn pcap(frame: &[u8]) -> Vec<u8> {
+    let length = frame.len() as u32;
+    let words = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1, 0, 0, length, length];
+    [&words.map(u32::to_le_bytes).concat(), frame].concat()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let pair = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
+    (0..hex.len()).step_by(2).map(pair).collect()
+}
+
+#[test]
+fn it_names_the_real_that_a_connection_then_reaches() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let _servers = greeters(lab);
+    stage.serve_all_methods("tcp", "mh");
+    for method in Method::ALL {
+        let mut reached = std::collections::BTreeSet::new();
+        for port in 21_000..21_006 {
+            let told = explain(lab, &format!("tcp {CLIENT}:{port} {}", method.service()));
+            let greeting = lab.client.greeting_from(port, method.service()).unwrap();
+            let real = lab.reals.iter().find(|real| real.name() == greeting).expect("one of the reals");
+            let address = SocketAddrV4::new(real.rip, method.real_port());
+            assert_eq!(text(&told, "real"), address.to_string(), "{told:#}");
+            assert_eq!(text(&told, "reason"), "forwarded", "{told:#}");
+            assert_eq!(text(&told, "service"), format!("tcp {}", method.service()));
+            assert!(after(&told, "MAC destination").is_some(), "{told:#}");
+            let rip = real.rip.to_string();
+            let port = (method.real_port() != method.port()).then(|| method.real_port().to_string());
+            match method {
+                Method::Dr => assert_eq!(after(&told, "destination"), None),
+                Method::Tun => assert_eq!(after(&told, "outer destination"), Some(&*rip), "{told:#}"),
+                Method::Nat | Method::Fnat => {
+                    assert_eq!(after(&told, "destination"), Some(&*rip), "{told:#}")
+                }
+            }
+            assert_eq!(after(&told, "destination port"), port.as_deref(), "{told:#}");
+            reached.insert(greeting);
+        }
+        assert!(reached.len() > 1, "all of {}'s connections went to {reached:?}", method.as_str());
+    }
+}
+
+#[test]
+fn counters_and_flows_stay_as_they_are() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let _servers = greeters(lab);
+    stage.serve_all_methods("tcp", "rr");
+    let open: Vec<_> = Method::ALL.map(|method| lab.client.connect(method.service()).unwrap()).into();
+    // Retransmissions and late acknowledgements are over.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let flows = || {
+        let mut all = lab.director.xvs("--output json connections").succeeds().json();
+        for flow in all.as_array_mut().expect("a list") {
+            for clock in ["idle_seconds", "expires_seconds"] {
+                flow.as_object_mut().expect("a flow").remove(clock);
+            }
+        }
+        all
+    };
+    let stats = || lab.director.xvs("--output json stats").succeeds().json();
+    let before = (stats(), flows());
+    assert_eq!(before.1.as_array().map(Vec::len), Some(4), "{:#}", before.1);
+    for number in 0..50 {
+        let service = Method::ALL[number % 4].service();
+        let flag = ["syn", "ack", "fin", "rst"][number / 4 % 4];
+        explain(lab, &format!("tcp {CLIENT}:{} {service} --flags {flag}", 22_000 + number));
+        let known = open[number % 4].local_addr().unwrap();
+        explain(lab, &format!("tcp {known} {service} --flags {flag}"));
+    }
+    assert_eq!((stats(), flows()), before);
+}
+
+#[test]
+fn what_is_no_services_and_what_is_no_question() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    stage.serve_all_methods("tcp", "mh");
+    let told = explain(lab, &format!("udp {CLIENT}:4000 10.0.0.250:53 --length 100"));
+    assert_eq!((text(&told, "reason"), text(&told, "action")), ("not_ours", "XDP_PASS"), "{told:#}");
+    assert!(told["service"].is_null() && told["real"].is_null(), "{told:#}");
+    assert_eq!(told["frame_in"], told["frame_out"], "{told:#}");
+
+    let ask = |words: &str| -> Outcome { lab.director.xvs(&format!("explain {words}")) };
+    let service = Method::Dr.service();
+    ask(&format!("tcp {CLIENT}:4000 {service} --interface nowhere")).fails(2).says("not attached to nowhere");
+    ask(&format!("tcp [fd00::1]:4000 {service}")).fails(2).says("same version of IP");
+    ask(&format!("udp {CLIENT}:4000 {VIP}:53 --flags ack")).fails(2).says("--flags is for tcp");
+    ask(&format!("tcp {CLIENT}:4000 {service} --length 9000")).fails(1).says("hint: ");
+    ask("--pcap /nonexistent").fails(2).says("cannot read /nonexistent");
+    ask("tcp").fails(2);
+}
+
+#[test]
+fn a_captured_packet_is_explained_as_the_same_flow_is() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    stage.serve_all_methods("tcp", "mh");
+    for method in Method::ALL {
+        let told = explain(lab, &format!("tcp {CLIENT}:4000 {}", method.service()));
+        let file = lab.director.path("one.pcap");
+        std::fs::write(&file, pcap(&bytes(text(&told, "frame_in")))).unwrap();
+        let captured = explain(lab, &format!("--pcap {}", file.display()));
+        assert_eq!(captured["real"], told["real"]);
+        assert_eq!(captured["frame_in"], told["frame_in"]);
+        let shown = lab.director.xvs(&format!("explain --pcap {}", file.display())).succeeds();
+        shown.says("parse").says("MAC destination").says("forwarded");
+    }
+    let file = lab.director.path("one.pcap");
+    let absent = lab.director.xvs(&format!("explain --pcap {} --packet 2", file.display()));
+    absent.fails(2).says("there is no packet 2").says("hint: ");
+}
