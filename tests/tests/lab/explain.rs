@@ -61,7 +61,7 @@ fn it_names_the_real_that_a_connection_then_reaches() {
                 Method::Dr => assert_eq!(after(&told, "destination"), None),
                 Method::Tun => assert_eq!(after(&told, "outer destination"), Some(&*rip), "{told:#}"),
                 Method::Nat | Method::Fnat => {
-                    assert_eq!(after(&told, "destination"), Some(&*rip), "{told:#}")
+                    assert_eq!(after(&told, "destination"), Some(&*rip), "{told:#}");
                 }
             }
             assert_eq!(after(&told, "destination port"), port.as_deref(), "{told:#}");
