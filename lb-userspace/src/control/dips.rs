@@ -50,6 +50,13 @@ impl Dips {
         self.v4.iter().chain(&self.v6).flatten().copied()
     }
 
+    /// Whether a flow's place in the pool has an address. Place 0 is the route's.
+    #[must_use]
+    pub fn has(&self, place: u16, six: bool) -> bool {
+        let places = self.places(six);
+        place == 0 || places.get(usize::from(place) - 1).is_some_and(Option::is_some)
+    }
+
     /// What `DIPS` holds or, for IPv6, `DIPS6`.
     #[must_use]
     pub fn table(&self, six: bool) -> Vec<Be128> {
@@ -119,6 +126,7 @@ mod tests {
         assert!(second.v6.is_empty());
         let third = Dips::of(&second, &pool(&["10.0.0.2"]));
         assert_eq!(third.table(false)[1..3], [Be128::ZERO, pool(&["10.0.0.2"])[0].into()]);
+        assert_eq!([0, 1, 2, 3].map(|place| third.has(place, false)), [true, false, true, false]);
         let settings = third.count_in(Settings::DEFAULT);
         assert_eq!((settings.dips, settings.dips6), (2, 0));
     }

@@ -194,9 +194,14 @@ impl Director {
     fn look(&mut self, auto: &BTreeMap<u32, Service>) -> Result<Pass, TableError> {
         let (now, settings, timeouts) = (clock::tick(), self.settings, self.timeouts);
         let mut pass = Pass::default();
-        let reals = &self.image.reals;
+        let (reals, dips) = (&self.image.reals, self.state.dips.clone());
         self.plane.tables().for_each_flow(|key, flow| {
             pass.with_port += usize::from(!flow.dip.is_none());
+            if !dips.has(flow.dip.address, key.narrowed().is_none()) {
+                // The pool has lost the address that it came from: it begins anew.
+                pass.over.push((*key, *flow));
+                return;
+            }
             if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &timeouts) {
                 pass.over.push((*key, *flow));
                 return;
