@@ -41,7 +41,7 @@ fn prometheus_scrapes_what_the_lab_sent() {
         ("xvs_service_packets_out_total", sent.director_to_client.packets),
         ("xvs_service_bytes_out_total", sent.director_to_client.bytes),
         ("xvs_real_packets_in_total", sent.director_to_reals.packets),
-        ("xvs_service_new_flows_total", 3 * REQUESTS as u64),
+        ("xvs_service_new_flows_total", (Method::ALL.len() * REQUESTS) as u64),
         (&format!("xvs_service_new_flows_total{{service=\"{dr}\"}}"), REQUESTS as u64),
         ("xvs_packets_total{reason=\"forwarded\"}", forwarded),
     ] {
