@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What is not done in the program that begins, for want of stack, and for the verifier's sake.
+//! What is not done in the program that begins, for want of stack, and for the verifier's sake. It is long because each function
+//! stands here three times: as a promise, as a call, and as the verifier knows it.
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},

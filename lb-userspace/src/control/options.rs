@@ -21,7 +21,7 @@ pub struct ServiceOptions {
     /// Flags of the scheduler, such as mh-port,mh-fallback, or none (default: mh-port for mh)
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
     pub flags: Option<BTreeSet<SchedulerFlag>>,
-    /// Which flows are written down (default: full)
+    /// Which flows are written down (default: auto)
     #[arg(long, value_name = "WHICH")]
     pub tracking: Option<Tracking>,
     /// Send a client to the same real until that long after its last new connection; 0s ends it

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Typed access to every map.
+//! Typed access to every map. It is long because every map has its few lines here, and nowhere else.
 
 use std::{io, os::fd::AsFd as _};
 
