@@ -101,6 +101,10 @@ reasons! {
     ExtensionHeader = 20, "extension_header", Passed;
     /// No port of the director was free for a new flow by `fnat`; the client is told "port unreachable".
     PortsExhausted = 21, "ports_exhausted", Answered;
+    /// A first fragment that ends within the transport header (RFC 1858).
+    FragmentTiny = 22, "fragment_tiny", Dropped;
+    /// A fragment with bytes of its datagram that another one has had (RFC 5722).
+    FragmentOverlap = 23, "fragment_overlap", Dropped;
 }
 
 impl Reason {

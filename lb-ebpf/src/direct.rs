@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    packet::{self, Ip, Parsed, Part},
+    packet::{self, IPV4_LEN, Ip, Parsed, Part},
     reason::{Fate, Reason},
 };
 
@@ -11,7 +11,7 @@ use crate::{
     fragment,
     frame::Frame,
     functions::Functions,
-    icmp, request,
+    icmp, reply, request,
     stop::{Stop, settle},
     tables,
 };
@@ -25,7 +25,7 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
     }
     let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
     if is_rare(&parsed) {
-        return A::rare(frame);
+        return A::rare(frame, parsed.part);
     }
     let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
     match request::service(&parsed.flow) {
@@ -42,7 +42,7 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
 
 /// Whether a packet is not of TCP or UDP, or has no ports.
 #[inline(always)]
-pub fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
+fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
     !matches!(parsed.part, Part::Whole | Part::First) || parsed.flow.protocol == u32::from(A::ICMP)
 }
 
@@ -50,9 +50,14 @@ pub fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
 #[inline(always)]
 pub fn direct_rare<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
     match parsed.part {
+        Part::Tiny => Err(request::unreadable(parsed, Reason::FragmentTiny).into()),
         Part::Truncated => Err(request::unreadable(parsed, Reason::Truncated).into()),
         Part::Hidden => Err(request::unreadable(parsed, Reason::ExtensionHeader).into()),
-        Part::Later => fragment::later(frame, parsed),
-        Part::Whole | Part::First => icmp::direct(frame, parsed),
+        // In IPv6 programs of their own see to these two.
+        Part::Later if A::HEADER_LEN == IPV4_LEN => fragment::later(frame, parsed),
+        Part::First if A::HEADER_LEN == IPV4_LEN && parsed.flow.protocol != u32::from(A::ICMP) => {
+            reply::direct::<A, true>(frame, parsed, tables::address_use(parsed.flow.destination))
+        }
+        Part::Whole | Part::First | Part::Later => icmp::direct(frame, parsed),
     }
 }

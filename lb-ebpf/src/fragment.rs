@@ -2,10 +2,10 @@
 //! Later fragments follow their first one, which alone has the ports.
 
 use lb_common::{
-    packet::{Ip, Parsed},
+    packet::{ETHERNET_LEN, Ip, Parsed},
     protocol,
     reason::Reason,
-    schema::{AddressUse, Dip, FlowKey, Fragment, FragmentKey, WayBack},
+    schema::{AddressUse, Adds, Covered, Dip, FlowKey, Fragment, FragmentKey, WayBack},
     track,
     wire::{MacPair, Tags},
 };
@@ -30,6 +30,12 @@ fn key<A: Ip>(parsed: &Parsed<A>) -> FragmentKey<A> {
     FragmentKey { source, destination, id: parsed.id, protocol }
 }
 
+/// Bytes of the datagram that a fragment has, less extension headers that a first one has of it.
+#[inline(always)]
+const fn bytes<A>(parsed: &Parsed<A>) -> u32 {
+    (parsed.length + ETHERNET_LEN as u32).saturating_sub(parsed.l4() as u32)
+}
+
 /// Records where the later fragments of a client's datagram go.
 #[inline(always)]
 pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32, dip: Dip) {
@@ -42,6 +48,7 @@ pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32, dip: Dip) {
         client: A::default(),
         dip,
         tags: Tags::NONE,
+        covered: Covered::first(bytes(parsed)),
     };
     tables::remember_fragment(&key(parsed), &fragment);
 }
@@ -59,6 +66,7 @@ pub fn remember_reply<A: Version>(parsed: &Parsed<A>, way: &reply::Way<A>) {
         client: way.client,
         dip: Dip::NONE,
         tags,
+        covered: Covered::first(bytes(parsed)),
     };
     tables::remember_fragment(&key(parsed), &fragment);
 }
@@ -66,16 +74,20 @@ pub fn remember_reply<A: Version>(parsed: &Parsed<A>, way: &reply::Way<A>) {
 /// Sends a later fragment where its first one went.
 #[inline(always)]
 pub fn later<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
-    if let Some(fragment) = tables::fragment(&key(parsed))
+    if let Some((fragment, covered)) = tables::fragment(&key(parsed))
         && track::age(fragment.seen, tables::now()) <= LIFETIME
         && let Some(real) = tables::real(fragment.real)
     {
         let stop = |reason| Stop::on_the_way_to(real, reason);
+        let start = A::fragment_offset(frame, parsed.l4())?;
+        if tables::cover(covered, start.into(), bytes(parsed)) != Adds::New as u32 {
+            return Err(stop(Reason::FragmentOverlap));
+        }
         return if fragment.vip == A::default() {
             let chosen = Chosen { id: fragment.real, real, dip: fragment.dip };
             forward::send(frame, parsed, &chosen).map_err(stop)
         } else {
-            reply::send(frame, parsed, &reply::Way::of_fragment(&fragment)).map_err(stop)
+            reply::send(frame, parsed, &reply::Way::of_fragment(fragment)).map_err(stop)
         };
     }
     if !tables::address_use(parsed.flow.destination).is(AddressUse::VIP) {

@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
-    packet::{self, ICMP_LEN, IcmpError, Ip as _, Parsed},
+    packet::{self, ICMP_LEN, IcmpError, Ip as _, Parsed, Part},
     reason::Reason,
     schema::{AddressUse, Dip, Flow, FlowKey, Program, Service},
     wire::{Be16, Be32, Be128},
@@ -36,8 +36,8 @@ pub trait Functions: Version {
     /// Keeps what is known of a packet off the stack, if it is too much for it.
     fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>>;
 
-    /// [`direct_rare`].
-    fn rare(frame: &Frame) -> u32;
+    /// [`direct_rare`], or [`fragment::later`].
+    fn rare(frame: &Frame, part: Part) -> u32;
 
     /// [`reply::direct`], with what the packet's destination is used for.
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32;
@@ -330,13 +330,17 @@ functions! { Be32:
     }
 
     #[inline(always)]
-    fn rare(frame: &Frame) -> u32 {
+    fn rare(frame: &Frame, _: Part) -> u32 {
         tables::go_on_in(frame.ctx(), Program::Other);
         xdp_action::XDP_PASS
     }
 
     #[inline(always)]
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32 {
+        // The function has no stack left to remember where the later fragments go.
+        if parsed.part == Part::First {
+            return Self::rare(frame, Part::First);
+        }
         reply(frame.ctx().ctx, parsed, used.0)
     }
 }
@@ -350,14 +354,18 @@ functions! { Be128:
     }
 
     #[inline(always)]
-    fn rare(frame: &Frame) -> u32 {
-        tables::go_on_in(frame.ctx(), Program::Ipv6Other);
+    fn rare(frame: &Frame, part: Part) -> u32 {
+        tables::go_on_in(
+            frame.ctx(),
+            if part == Part::Later { Program::Ipv6Fragment } else { Program::Ipv6Other },
+        );
         xdp_action::XDP_PASS
     }
 
     #[inline(always)]
     fn reply(frame: &Frame, _: &Parsed<Self>, _: AddressUse) -> u32 {
-        Self::rare(frame)
+        tables::go_on_in(frame.ctx(), Program::Ipv6Reply);
+        xdp_action::XDP_PASS
     }
 }
 
@@ -370,7 +378,7 @@ extern "C" fn reply(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, used: u32) ->
     let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_PASS };
     // Until Linux 6.3 the key of a map could not be in memory of that kind: hence a copy, which LLVM must not leave out.
     let copy = *parsed;
-    settle(reply::direct(&frame, core::hint::black_box(&copy), AddressUse(used)))
+    settle(reply::direct::<_, false>(&frame, core::hint::black_box(&copy), AddressUse(used)))
 }
 
 /// Answers a packet that was stopped: [`Stop::reason`], [`Stop::mtu`], [`Stop::service`]. `ERROR` is what an ICMP error has

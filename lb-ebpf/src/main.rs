@@ -37,7 +37,7 @@ mod tables;
 mod vlan;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use direct::{direct, direct_rare, is_rare};
+use direct::{direct, direct_rare};
 use frame::Frame;
 use lb_common::{
     packet::{self, Ip as _},
@@ -72,18 +72,34 @@ pub fn director6(ctx: XdpContext) -> u32 {
     direct::<Be128>(&Frame::new(&ctx))
 }
 
-/// The director, for IPv6 packets that are no client's for a service.
+/// The director, for IPv6 packets that are neither TCP, UDP nor SCTP, or cannot be read.
 #[xdp]
 #[inline(always)]
 pub fn director6_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    settle(if is_rare(parsed) {
-        direct_rare(&frame, parsed)
-    } else {
-        reply::direct(&frame, parsed, tables::address_use(parsed.flow.destination))
-    })
+    settle(direct_rare(&frame, parsed))
+}
+
+/// The director, for IPv6 packets that have ports and are for no service.
+#[xdp]
+#[inline(always)]
+pub fn director6_reply(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(&ctx);
+    let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
+    let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
+    settle(reply::direct::<_, true>(&frame, parsed, tables::address_use(parsed.flow.destination)))
+}
+
+/// The director, for later fragments in IPv6.
+#[xdp]
+#[inline(always)]
+pub fn director6_fragment(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(&ctx);
+    let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
+    let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
+    settle(fragment::later(&frame, parsed))
 }
 
 /// The director, for IPv4 packets that are neither TCP, UDP nor SCTP, or have no ports.

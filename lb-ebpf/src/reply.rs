@@ -95,9 +95,14 @@ pub struct Answered<A> {
     flow: Option<Flow>,
 }
 
-/// A packet for no service: a reply of a nat real, or not ours. `to` says what its destination is used for.
+/// A packet for no service: a reply of a nat real, or not ours. `to` says what its destination is used for, `FIRST` whether it
+/// may be a first fragment.
 #[inline(always)]
-pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>, to: AddressUse) -> Result<u32, Stop> {
+pub fn direct<A: Functions, const FIRST: bool>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    to: AddressUse,
+) -> Result<u32, Stop> {
     if to.is(AddressUse::NAT_REAL) {
         notice_direct(&parsed.flow);
     }
@@ -105,7 +110,7 @@ pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>, to: AddressUse) -
     if let Some(flow) = flow {
         keep(parsed, &request, &flow);
     }
-    if parsed.part == Part::First {
+    if FIRST && parsed.part == Part::First {
         fragment::remember_reply(parsed, &way);
     }
     send(frame, parsed, &way).map_err(|reason| Stop::at(service, reason))

@@ -18,9 +18,9 @@ use lb_common::{
     reason::Reason,
     schedule::threshold,
     schema::{
-        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Event, Flow, FlowKey, Fragment,
-        FragmentKey, Load, Locality, LocalityKey, Mode, Move, MoveBlock, Position, Program, Real, Service,
-        ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace, WayBack,
+        AddressUse, Adds, BLOCK, Block, Client, ClientKey, Counters, Covered, Dip, Event, Flow, FlowKey,
+        Fragment, FragmentKey, Load, Locality, LocalityKey, Mode, Move, MoveBlock, Position, Program, Real,
+        Service, ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace, WayBack,
     },
     track,
     wire::{Be16, Be32, Be128, Tags},
@@ -531,16 +531,31 @@ pub fn touch_flow<A: Version>(key: &FlowKey<A>, now: u32) {
     }
 }
 
-/// The decision on a datagram's first fragment.
+/// The decision on a datagram's first fragment, and where [`cover`] finds what has come of it.
 #[inline(always)]
-pub fn fragment<A: Version>(key: &FragmentKey<A>) -> Option<Fragment<A>> {
-    // SAFETY: copied out before any other map call.
-    let Some(fragment) = unsafe { A::fragments().get(key) }.copied() else {
+pub fn fragment<A: Version>(key: &FragmentKey<A>) -> Option<(&'static Fragment<A>, *mut Covered)> {
+    let Some(kept) = A::fragments().get_ptr_mut(key) else {
         note(Step::NoFragment, 0, 0);
         return None;
     };
+    // SAFETY: a value of this map, checked for null. Not copied: the stack is small. Another datagram may get the entry
+    // meanwhile if the table is full; then a fragment goes astray.
+    let (fragment, covered) = unsafe { (&*kept, &raw mut (*kept).covered) };
     note(Step::Fragment, fragment.real, u32::from(fragment.vip != A::default()));
-    Some(fragment)
+    Some((fragment, covered))
+}
+
+/// Adds a later fragment to what has come of its datagram, from word `start` on, so many bytes; as [`Adds`] numbers it.
+///
+/// A function that the verifier knows by its type, which looks at its loops once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn cover(covered: *mut Covered, start: u32, bytes: u32) -> u32 {
+    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null. It is a map's value; two CPUs
+    // with fragments of one datagram may overlook each other's.
+    let Some(covered) = (unsafe { covered.as_mut() }) else { return Adds::New as u32 };
+    let start = start as u16;
+    (if mode().is_dry() { covered.look(start, bytes) } else { covered.add(start, bytes) }) as u32
 }
 
 /// Records the decision on a first fragment. A failed insert costs the datagram.

@@ -65,6 +65,13 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// [`Reason::NotOurs`] if there is none, [`Reason::Truncated`] if the frame ends before.
     fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason>;
 
+    /// Where in its datagram the frame's packet begins, in words of eight bytes, if it is a later fragment whose part of the
+    /// datagram is at `l4`.
+    ///
+    /// # Errors
+    /// [`Reason::Truncated`] if the frame ends before.
+    fn fragment_offset(packet: &impl Packet, l4: usize) -> Result<u16, Reason>;
+
     /// Type of service, or traffic class, of the frame's packet.
     ///
     /// # Errors

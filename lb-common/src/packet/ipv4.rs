@@ -108,6 +108,12 @@ impl Ip for Be32 {
     }
 
     #[inline(always)]
+    fn fragment_offset(packet: &impl Packet, _l4: usize) -> Result<u16, Reason> {
+        let field: u16 = load(packet, ETHERNET_LEN + offset_of!(Ipv4Hdr, frags))?;
+        Ok(Be16(field & FRAGMENT_OFFSET.0).get())
+    }
+
+    #[inline(always)]
     fn traffic_class(packet: &impl Packet) -> Result<u8, Reason> {
         load(packet, ETHERNET_LEN + offset_of!(Ipv4Hdr, tos))
     }

@@ -115,6 +115,14 @@ impl Ip for Be128 {
         })
     }
 
+    /// The fragment header is the last one before the fragment (RFC 8200, section 4.5).
+    #[inline(always)]
+    fn fragment_offset(packet: &impl Packet, l4: usize) -> Result<u16, Reason> {
+        // The mask tells the verifier that it is behind the beginning.
+        let field: u16 = load(packet, l4.wrapping_sub(6) & super::FARTHEST as usize)?;
+        Ok(Be16(field).get() >> 3)
+    }
+
     #[inline(always)]
     fn traffic_class(packet: &impl Packet) -> Result<u8, Reason> {
         let start: u16 = load(packet, ETHERNET_LEN)?;
@@ -196,7 +204,7 @@ impl Chain {
             Part::First => 1,
             Part::Later => 2,
             Part::Truncated => 3,
-            Part::Hidden => 4,
+            Part::Hidden | Part::Tiny => 4,
         };
         Self(length | (protocol as u64) << 16 | part << 24 | (id as u64) << 32)
     }

@@ -36,6 +36,8 @@ pub enum Part {
     First,
     /// A later fragment: it has none.
     Later,
+    /// The first fragment, and so small that ports or flags are in the next one.
+    Tiny,
     /// Less than its headers announce: nothing after the addresses was read.
     Truncated,
     /// Its ports are behind an extension header that nobody here can read (IPv6).
@@ -94,7 +96,8 @@ pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
     };
     let length = ip.length as usize;
     if ETHERNET_LEN + length < ip.l4 + minimum || packet.len() < ETHERNET_LEN + length {
-        parsed.part = Part::Truncated;
+        let tiny = ip.part == Part::First && packet.len() >= ETHERNET_LEN + length;
+        parsed.part = if tiny { Part::Tiny } else { Part::Truncated };
     }
     if matches!(parsed.part, Part::Whole | Part::First) && ip.protocol != A::ICMP {
         (parsed.flow.source_port, parsed.flow.destination_port) = ports(packet, ip.l4)?;

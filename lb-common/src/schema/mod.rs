@@ -21,7 +21,7 @@ mod trace;
 pub use client::{Client, ClientKey};
 pub use counters::Counters;
 pub use flow::{Dip, Flow, FlowKey};
-pub use fragment::{Fragment, FragmentKey};
+pub use fragment::{Adds, Covered, Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
 pub use program::Program;
@@ -32,7 +32,7 @@ pub use source::{AddressUse, Source, SourceKey, WayBack};
 pub use trace::{Event, Mode, Step, Trace};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 7;
+pub const SCHEMA_VERSION: u32 = 8;
 
 /// Entries of a block. A service's table is one block or several in a row.
 pub const BLOCK: u32 = 4096;

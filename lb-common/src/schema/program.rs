@@ -8,7 +8,7 @@
 pub enum Program {
     /// `director6`: what becomes of an IPv6 packet.
     Ipv6 = 0,
-    /// `director6_other`: the same, if it is no client's for a service.
+    /// `director6_other`: the same, if it is neither TCP, UDP nor SCTP, or cannot be read.
     Ipv6Other = 1,
     /// `director_tagged`: takes VLAN tags off, has the rest done, and puts them on again.
     Tagged = 2,
@@ -16,11 +16,23 @@ pub enum Program {
     Director = 3,
     /// `director_other`: what becomes of an IPv4 packet that is neither TCP, UDP nor SCTP, or has no ports.
     Other = 4,
+    /// `director6_fragment`: what becomes of a later fragment in IPv6.
+    Ipv6Fragment = 5,
+    /// `director6_reply`: what becomes of an IPv6 packet that has ports and is for no service: a reply, or not ours.
+    Ipv6Reply = 6,
 }
 
 impl Program {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Ipv6, Self::Ipv6Other, Self::Tagged, Self::Director, Self::Other];
+    pub const ALL: [Self; 7] = [
+        Self::Ipv6,
+        Self::Ipv6Other,
+        Self::Tagged,
+        Self::Director,
+        Self::Other,
+        Self::Ipv6Fragment,
+        Self::Ipv6Reply,
+    ];
 
     /// Its name in the object.
     #[must_use]
@@ -31,6 +43,8 @@ impl Program {
             Self::Tagged => "director_tagged",
             Self::Director => "director",
             Self::Other => "director_other",
+            Self::Ipv6Fragment => "director6_fragment",
+            Self::Ipv6Reply => "director6_reply",
         }
     }
 }

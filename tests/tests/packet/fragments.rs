@@ -89,6 +89,26 @@ fn the_directors_own_stack_gets_its_fragments_unchanged() {
     }
 }
 
+/// RFC 5722. A fragment that came twice is no attack, and the rest goes on.
+#[rstest]
+fn a_fragment_that_overlaps_is_dropped_and_all_that_comes_after_it(#[values(Dr, Nat, Fnat)] method: Forward) {
+    let mut plane = opened(method);
+    let datagram = udp(CLIENT, SERVICE).data(numbers());
+    let part = |range| datagram.clone().part(range);
+    plane.run(&part(0..1000)).real();
+    plane.run(&part(2000..2800)).real();
+    plane.run(&part(2000..2800)).is_dropped(Reason::FragmentOverlap);
+    plane.run(&part(1000..2000)).real();
+    plane.run(&part(992..1200)).is_dropped(Reason::FragmentOverlap);
+    plane.run(&part(2800..3009)).real();
+
+    let datagram = datagram.id(0x4321);
+    let part = |range| datagram.clone().part(range);
+    plane.run(&part(0..1000)).real();
+    plane.run(&part(992..2000)).is_dropped(Reason::FragmentOverlap);
+    plane.run(&part(2000..2800)).is_dropped(Reason::FragmentOverlap);
+}
+
 /// RFC 1858: a first fragment so small that ports or flags are in the next one is an attack on filters.
 #[rstest]
 fn a_first_fragment_without_a_whole_transport_header_is_dropped(
@@ -96,7 +116,7 @@ fn a_first_fragment_without_a_whole_transport_header_is_dropped(
 ) {
     let mut plane = TestPlane::new(&services(method));
     let [first, later] = &tcp(CLIENT, SERVICE).data("data").fragments(&[16])[..] else { panic!("two parts") };
-    plane.run(first).is_dropped(Reason::Truncated);
+    plane.run(first).is_dropped(Reason::FragmentTiny);
     plane.run(later).is_passed(Reason::FragmentUnknown);
 }
 
