@@ -72,6 +72,12 @@ impl Sum {
         Self(self.0 + (word & 0xffff) + (word >> 16))
     }
 
+    /// A sum that was made elsewhere, folded or not.
+    #[inline(always)]
+    pub const fn from_words(sum: u32) -> Self {
+        Self((sum & 0xffff) + (sum >> 16))
+    }
+
     /// The checksum of all that was added.
     #[inline(always)]
     #[must_use]

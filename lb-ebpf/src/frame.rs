@@ -3,11 +3,12 @@
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
 use lb_common::{
-    packet::{Chain, MOST_EXTENSIONS, Packet, Walk},
+    checksum::Sum,
+    packet::{Chain, MOST_EXTENSIONS, Packet, Walk, load},
     reason::Reason,
 };
 
@@ -65,6 +66,16 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// The sum of so many bytes from `offset` on.
+    #[inline(always)]
+    pub fn sum(&self, offset: usize, length: u32) -> Result<Sum, Reason> {
+        if length > 0xfff {
+            return Err(Reason::Truncated);
+        }
+        let sum = sum(self.ctx.ctx, offset as u64, length);
+        if sum == BEYOND { Err(Reason::Truncated) } else { Ok(Sum::from_words(sum as u32)) }
+    }
+
     /// Cuts the frame's end so that `length` bytes are left.
     #[inline(always)]
     pub fn truncate(&self, length: usize) -> Result<(), Reason> {
@@ -120,6 +131,61 @@ extern "C" fn extensions(ctx: *mut xdp_md, first: u64, offset: u64) -> u64 {
         looked_at += 1;
     }
     walk.end().0
+}
+
+/// What [`sum`] returns if the frame ends before.
+const BEYOND: u64 = 1 << 32;
+
+/// [`Frame::sum`] in a function that the verifier looks at once. A frame without fragments fits into a page, so all of it is
+/// summed up; in pieces whose lengths the verifier knows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sum(ctx: *mut xdp_md, offset: u64, length: u32) -> u64 {
+    const PIECE: u32 = 512;
+    let ctx = XdpContext::new(ctx);
+    let frame = Frame::new(&ctx);
+    // The masks tell the verifier that the pieces are within a frame. Where each begins follows from the length alone, not from
+    // how many there were before: ways that meet again are the same to it.
+    let (start, length) = ((offset & 0xfff) as usize, length & 0xfff);
+    let mut words = 0;
+    let mut piece = 0;
+    while piece < 4096 / PIECE && piece < length / PIECE {
+        let Ok(more) = frame.add::<512>(start + (piece * PIECE) as usize, words) else { return BEYOND };
+        (words, piece) = (more, piece + 1);
+    }
+    let at = |bytes: u32| start + core::hint::black_box(length & !(2 * bytes - 1)) as usize;
+    macro_rules! piece {
+        ($($bytes:literal)*) => {$(
+            if length & $bytes != 0 {
+                let Ok(more) = frame.add::<$bytes>(at($bytes), words) else { return BEYOND };
+                words = more;
+            }
+        )*};
+    }
+    piece!(256 128 64 32 16 8 4);
+    let mut rest = 0;
+    if length & 2 != 0 {
+        let Ok(word) = load::<u16>(&Frame::new(&frame.afresh()), at(2)) else { return BEYOND };
+        rest = u64::from(word);
+    }
+    if length & 1 != 0 {
+        let Ok(byte) = load::<u8>(&Frame::new(&frame.afresh()), at(1)) else { return BEYOND };
+        rest += u64::from(u16::from_ne_bytes([byte, 0]));
+    }
+    // Bits wrap around, as in a sum in one's complement.
+    let sum = u64::from(words) + rest;
+    (sum & 0xffff_ffff) + (sum >> 32)
+}
+
+impl Frame<'_> {
+    /// Adds `N` bytes at `offset` to a sum.
+    #[inline(always)]
+    fn add<const N: usize>(&self, offset: usize, sum: u32) -> Result<u32, Reason> {
+        let piece = Frame::new(&self.afresh()).at::<N>(offset)?;
+        // SAFETY: the bytes' bounds were checked; nothing is compared with them.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, piece.cast(), N as u32, sum) };
+        Ok(sum as u32)
+    }
 }
 
 /// A length of a frame, which is far below the limits of the type.

@@ -30,6 +30,15 @@ use lb_common::{
 #[unsafe(no_mangle)]
 static SETTINGS: Global<Settings> = Global::new(Settings::DEFAULT);
 
+/// One of the options of this load: only its words are read.
+macro_rules! setting {
+    ($($field:ident).+) => {{
+        let settings = (&raw const SETTINGS).cast::<Settings>();
+        // SAFETY: `Global` is transparent, and nobody writes it.
+        unsafe { (&raw const (*settings).$($field).+).read_volatile() }
+    }};
+}
+
 /// What was done with the last packet, if steps are traced. A global, which is a map without lookups: they would take stack.
 #[unsafe(no_mangle)]
 static mut TRACE: Trace = Trace::EMPTY;
@@ -175,10 +184,12 @@ pub trait Version: Ip {
     fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
     /// The last index of them that is in use.
     fn last_dip() -> u32;
+    /// Where a tunnel to a real begins for a flow of that hash; `route` is the director's address towards the real.
+    fn tunnel_source(hash: impl FnOnce() -> u32, route: Be128) -> Self;
 }
 
 macro_rules! version {
-    ($address:ty: $dips:ident $last_dip:ident; $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
+    ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident; $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
         impl Version for $address {
             #[inline(always)]
             fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
@@ -187,7 +198,15 @@ macro_rules! version {
 
             #[inline(always)]
             fn last_dip() -> u32 {
-                settings().$last_dip as u32
+                setting!($last_dip) as u32
+            }
+
+            #[inline(always)]
+            fn tunnel_source(hash: impl FnOnce() -> u32, route: Be128) -> Self {
+                if setting!($tunnel_source.hosts) == 0 {
+                    return Self::narrow(route);
+                }
+                Self::narrow(setting!($tunnel_source).of_flow(hash()))
             }
 
             $(#[inline(always)]
@@ -197,7 +216,7 @@ macro_rules! version {
         }
     };
 }
-version! { Be32: DIPS dips;
+version! { Be32: DIPS dips tunnel_source;
     services SERVICES HashMap<ServiceKey<Be32>, Service>;
     flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
     fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
@@ -208,7 +227,7 @@ version! { Be32: DIPS dips;
     direct DIRECT LruHashMap<FlowKey<Be32>, u32>;
     translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
 }
-version! { Be128: DIPS6 dips6;
+version! { Be128: DIPS6 dips6 tunnel_source6;
     services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
     flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
     fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
@@ -237,18 +256,16 @@ pub struct Budget {
     used: u32,
 }
 
-/// The options of this load.
+/// The port of generic UDP encapsulation that the decapsulator listens on.
 #[inline(always)]
-pub fn settings() -> Settings {
-    SETTINGS.load()
+pub fn gue_port() -> Be16 {
+    Be16::new(setting!(gue_port) as u16)
 }
 
-/// Whether steps are traced and maps are written. Only that word is read, at each step.
+/// Whether steps are traced and maps are written.
 #[inline(always)]
 fn mode() -> Mode {
-    let settings = (&raw const SETTINGS).cast::<Settings>();
-    // SAFETY: `Global` is transparent, and nobody writes it.
-    unsafe { (&raw const (*settings).mode).read_volatile() }
+    setting!(mode)
 }
 
 /// A packet comes: nothing was done with it yet.
@@ -688,7 +705,7 @@ pub fn next_dip(total: u32) -> u32 {
     };
     // SAFETY: the helper takes no arguments and is always there.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let cpus = (settings().cpus as u32).max(1);
+    let cpus = (setting!(cpus) as u32).max(1);
     // No division by zero, which would need a way to panic: `total` is not 0.
     let round = (total / cpus).max(1);
     (tried % round).wrapping_mul(cpus).wrapping_add(cpu).wrapping_add(tried / round)
@@ -697,17 +714,16 @@ pub fn next_dip(total: u32) -> u32 {
 /// How many addresses and ports together flows by `fnat` can have towards a real; at least 1.
 #[inline(always)]
 pub fn dips<A: Version>() -> u32 {
-    (settings().dip_ports as u32).wrapping_mul(A::last_dip().max(1)).max(1)
+    (setting!(dip_ports) as u32).wrapping_mul(A::last_dip().max(1)).max(1)
 }
 
 /// One of them, by any number.
 #[inline(always)]
 pub fn dip<A: Version>(number: u32) -> Dip {
-    let settings = settings();
-    let (ports, addresses) = ((settings.dip_ports as u32).max(1), A::last_dip());
+    let (ports, addresses) = ((setting!(dip_ports) as u32).max(1), A::last_dip());
     let (round, port) = (number / ports, number % ports);
     let address = if addresses == 0 { 0 } else { 1 + round % addresses };
-    Dip { address: address as u16, port: Be16::new((settings.first_dip_port as u32 + port) as u16) }
+    Dip { address: address as u16, port: Be16::new((setting!(first_dip_port) as u32 + port) as u16) }
 }
 
 /// What was taken off the frame.
@@ -806,7 +822,7 @@ pub fn may_make_icmp() -> bool {
         new = Budget { since: now, used: 0 };
     }
     new.used += 1;
-    let may = u64::from(new.used) <= settings().icmp_per_second;
+    let may = u64::from(new.used) <= setting!(icmp_per_second);
     if note(Step::IcmpBudget, may.into(), 0) {
         *budget = new;
     }
@@ -816,7 +832,7 @@ pub fn may_make_icmp() -> bool {
 /// The slot of a flow in the table of a service that hashes.
 #[inline(always)]
 pub fn slot_of<A: Ip>(service: &Service, key: &FlowKey<A>) -> u32 {
-    lb_common::hash::slot(service, key, settings().seed)
+    lb_common::hash::slot(service, key, setting!(seed))
 }
 
 /// Goes on in another of the director's programs. Returns if that is not there.

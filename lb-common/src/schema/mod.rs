@@ -27,7 +27,7 @@ pub use locality::{Locality, LocalityKey};
 pub use program::Program;
 pub use real::{Method, Real, Tunnel};
 pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceKey, Tracking};
-pub use settings::{Settings, Timeouts};
+pub use settings::{Settings, Timeouts, TunnelSource};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
 pub use trace::{Event, Mode, Step, Trace};
 

@@ -20,7 +20,7 @@ use crate::wire::{Be16, Be128, MacPair, Tags};
 /// | 48     | `upper`          | connections at which it takes no more, 0 = no limit           |
 /// | 52     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
 /// | 56     | `source`         | the director's address towards the RIP                        |
-/// | 72     | `tunnel`         | a [`Tunnel`]                                                  |
+/// | 72     | `tunnel`         | a [`Tunnel`], perhaps with [`Tunnel::CHECKED`]                |
 /// | 74     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
 /// | 76     | `tags`           | VLAN tags of its frames, with [`Real::TAGGED`]                |
 #[repr(C)]
@@ -52,7 +52,7 @@ pub struct Real {
     /// The director's own address towards the RIP, of its version: outer source of `tun`, source of `fnat` where no pool of
     /// addresses was given.
     pub source: Be128,
-    /// What is between the outer header of `tun` and the packet, a [`Tunnel`].
+    /// What is between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with [`Tunnel::CHECKED`].
     pub tunnel: u16,
     /// The real's UDP port for [`Tunnel::Gue`].
     pub tunnel_port: Be16,
@@ -107,22 +107,35 @@ impl Real {
 pub enum Tunnel {
     /// Nothing (RFC 2003, RFC 2473).
     Ipip = 0,
-    /// A header of generic routing encapsulation, without checksum, key or sequence number (RFC 2784).
+    /// A header of generic routing encapsulation, without key or sequence number (RFC 2784).
     Gre = 1,
-    /// UDP, without a checksum, and a header of generic UDP encapsulation, version 0 (draft-ietf-intarea-gue).
+    /// UDP, and a header of generic UDP encapsulation, version 0 (draft-ietf-intarea-gue).
     Gue = 2,
 }
 
 impl Tunnel {
+    /// With this bit, what a GRE header or a UDP header and all behind it hold is summed up in its checksum; without, GRE has
+    /// none, and that of UDP is 0.
+    pub const CHECKED: u16 = 4;
+
+    /// The number without [`Tunnel::CHECKED`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind(number: u16) -> u16 {
+        number & !Self::CHECKED
+    }
+
     /// Bytes between outer header and packet for a tunnel of that number.
     #[inline(always)]
     #[must_use]
     pub const fn length(number: u16) -> usize {
         const GRE: u16 = Tunnel::Gre as u16;
+        const GRE_CHECKED: u16 = GRE | Tunnel::CHECKED;
         const GUE: u16 = Tunnel::Gue as u16;
         match number {
             GRE => 4,
-            GUE => 12,
+            GRE_CHECKED => 8,
+            _ if Self::kind(number) == GUE => 12,
             _ => 0,
         }
     }

@@ -2,7 +2,7 @@
 //! Options known at load time.
 
 use super::{Mode, layout};
-use crate::track;
+use crate::{track, wire::Be128};
 
 /// The frozen global `SETTINGS`: the verifier knows its values and drops what they rule out.
 #[repr(C)]
@@ -22,12 +22,16 @@ pub struct Settings {
     pub dips: u64,
     /// The same for `DIPS6`.
     pub dips6: u64,
+    /// Outer sources of tunnels of IPv4.
+    pub tunnel_source: TunnelSource,
+    /// Outer sources of tunnels of IPv6.
+    pub tunnel_source6: TunnelSource,
     /// How many CPUs there may be.
     pub cpus: u64,
     /// Whether steps are told, and maps written.
     pub mode: Mode,
 }
-layout!(Settings, size: 72, align: 8);
+layout!(Settings, size: 120, align: 8);
 
 impl Settings {
     /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
@@ -41,9 +45,38 @@ impl Settings {
         dip_ports: 31_744,
         dips: 0,
         dips6: 0,
+        tunnel_source: TunnelSource::ROUTE,
+        tunnel_source6: TunnelSource::ROUTE,
         cpus: 1,
         mode: Mode::FORWARD,
     };
+}
+
+/// Where the outer source addresses of tunnels come from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TunnelSource {
+    /// The network; one of IPv4 in 128 bits.
+    pub network: Be128,
+    /// Which bits of its last word each flow chooses for itself, as they lie in memory, and [`TunnelSource::GIVEN`]; 0 if the
+    /// source is the director's address towards the real.
+    pub hosts: u64,
+}
+
+impl TunnelSource {
+    /// The director's address towards the real.
+    pub const ROUTE: Self = Self { network: Be128::ZERO, hosts: 0 };
+
+    /// There is a network.
+    pub const GIVEN: u64 = 1 << 32;
+
+    /// The source for a flow of that hash.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_flow(&self, hash: u32) -> Be128 {
+        let [a, b, c, d] = self.network.0;
+        Be128([a, b, c, d | hash.to_be() & self.hosts as u32])
+    }
 }
 
 /// Value of the one element of `TIMEOUTS`, in ticks (see [`track::tick`]). Written by the daemon.

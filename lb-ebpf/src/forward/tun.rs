@@ -3,31 +3,38 @@
 
 use core::mem::offset_of;
 
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::{
-    checksum::Delta,
+    checksum::{Delta, Sum},
     hash,
     packet::{ETHERNET_LEN, Header, Ip, Parsed, Part, address_frame, store, store_words},
     protocol,
     reason::Reason,
     schema::{Real, Tunnel},
-    wire::{Be16, Be32},
+    wire::{Be16, Be32, Be128},
 };
-use network_types::eth::EthHdr;
+use network_types::{eth::EthHdr, udp::UdpHdr};
 
-use crate::{frame::Frame, functions::Functions};
+use crate::{frame::Frame, functions::Functions, tables::Version};
 
 #[inline(always)]
 pub fn forward<A: Functions>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> Result<(), Reason> {
     if real.is(Real::IPV6) {
-        A::within_ipv6(frame, parsed, id)
+        A::within_ipv6(frame, parsed, id)?;
     } else {
-        within::<A, Be32>(frame, parsed, real)
+        within::<A, Be32>(frame, parsed, real)?;
     }
+    if real.tunnel & Tunnel::CHECKED == 0 {
+        return Ok(());
+    }
+    let length = parsed.length + Tunnel::length(real.tunnel) as u32;
+    let six = real.is(Real::IPV6).into();
+    if seal(frame.ctx().ctx, six, real.tunnel.into(), length) == 0 { Err(Reason::Truncated) } else { Ok(()) }
 }
 
 /// The packet of version `A` within one of version `O`.
 #[inline(always)]
-pub fn within<A: Ip, O: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+pub fn within<A: Ip, O: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     let growth = O::HEADER_LEN + Tunnel::length(real.tunnel);
     let length = parsed.length as usize + growth;
     if length > real.mtu as usize {
@@ -41,11 +48,17 @@ pub fn within<A: Ip, O: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> R
     // 3. Write once.
     address_frame(frame, real.macs)?;
     store(frame, offset_of!(EthHdr, ether_type), O::ETHER_TYPE.0)?;
-    let (source, destination) = (O::narrow(real.source), O::narrow(real.address));
-    let protocol = if real.tunnel == Tunnel::Gre as u16 {
-        store_words::<4, 1>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>()])?;
+    let source = O::tunnel_source(|| hash::flow(&parsed.flow, 0), real.source);
+    let destination = O::narrow(real.address);
+    let kind = Tunnel::kind(real.tunnel);
+    let protocol = if kind == Tunnel::Gre as u16 {
+        if real.tunnel == kind {
+            store_words::<4, 1>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>(0)])?;
+        } else {
+            store_words::<8, 2>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>(CHECKSUM_PRESENT), 0])?;
+        }
         protocol::GRE
-    } else if real.tunnel == Tunnel::Gue as u16 {
+    } else if kind == Tunnel::Gue as u16 {
         let udp = length - O::HEADER_LEN;
         store_words::<12, 3>(frame, ETHERNET_LEN + O::HEADER_LEN, gue(parsed, real.tunnel_port, udp))?;
         protocol::UDP
@@ -55,18 +68,23 @@ pub fn within<A: Ip, O: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> R
     O::write(frame, &Header { length, traffic_class, protocol, source, destination })
 }
 
-/// A header that says what is behind it, and nothing else (RFC 2784, section 2.1).
+/// The bit of a GRE header's first byte that says that a checksum follows.
+pub const CHECKSUM_PRESENT: u8 = 0x80;
+/// Where in a GRE header that is.
+pub const GRE_CHECK: usize = 4;
+
+/// A header that says what is behind it (RFC 2784, section 2.1).
 #[inline(always)]
-fn gre<A: Ip>() -> u32 {
+fn gre<A: Ip>(flags: u8) -> u32 {
     let [e0, e1] = A::ETHER_TYPE.0.to_ne_bytes();
-    u32::from_ne_bytes([0, 0, e0, e1])
+    u32::from_ne_bytes([flags, 0, e0, e1])
 }
 
 /// A UDP header of `length` bytes in all, and a header of generic UDP encapsulation: version 0, data, no options.
 ///
 /// The source port is one of the 16,384 dynamic ones, by the hash of the flow: network cards spread packets over their
-/// queues by ports, and one flow stays on one. There is no checksum, as IPVS has it without `--tun-csum` (in IPv6 by RFC
-/// 6935): the packet inside has one.
+/// queues by ports, and one flow stays on one. There is no checksum, unless [`seal`] adds one, as IPVS has it without `--tun-csum` (in
+/// IPv6 by RFC 6935): the packet inside has one.
 #[inline(always)]
 fn gue<A: Ip>(parsed: &Parsed<A>, port: Be16, length: usize) -> [u32; 3] {
     let [s0, s1] = (0xc000 | hash::flow(&parsed.flow, 0) as u16 >> 2).to_be_bytes();
@@ -77,4 +95,42 @@ fn gue<A: Ip>(parsed: &Parsed<A>, port: Be16, length: usize) -> [u32; 3] {
         u32::from_ne_bytes([l0, l1, 0, 0]),
         u32::from_ne_bytes([0, A::TUNNELLED, 0, 0]),
     ]
+}
+
+/// Writes the checksum of a GRE header or of UDP around GUE, which covers so many bytes behind the outer header. A function that
+/// the verifier looks at once; 1 if it was done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn seal(ctx: *mut xdp_md, six: u32, tunnel: u32, length: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let frame = Frame::new(&ctx);
+    let gre = Tunnel::kind(tunnel as u16) == Tunnel::Gre as u16;
+    let sealed =
+        if six == 0 { seal_in::<Be32>(&frame, gre, length) } else { seal_in::<Be128>(&frame, gre, length) };
+    sealed.is_ok().into()
+}
+
+#[inline(always)]
+fn seal_in<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<(), Reason> {
+    let behind = ETHERNET_LEN + O::HEADER_LEN;
+    let checksum = behind_outer::<O>(frame, gre, length)?.checksum();
+    if gre {
+        store(frame, behind + GRE_CHECK, checksum)
+    } else {
+        // 0 would say that there is none (RFC 768).
+        store(frame, behind + offset_of!(UdpHdr, check), if checksum == 0 { 0xffff } else { checksum })
+    }
+}
+
+/// The sum that the checksum of a GRE header covers, or that of UDP.
+#[inline(always)]
+pub fn behind_outer<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<Sum, Reason> {
+    let sum = frame.sum(ETHERNET_LEN + O::HEADER_LEN, length)?;
+    if gre {
+        return Ok(sum);
+    }
+    let source = O::load(frame, ETHERNET_LEN + O::SOURCE)?;
+    let destination = O::load(frame, ETHERNET_LEN + O::DESTINATION)?;
+    let [l0, l1] = (length as u16).to_be_bytes();
+    Ok(source.add_to(destination.add_to(sum)).word(u32::from_ne_bytes([l0, l1, 0, protocol::UDP])))
 }

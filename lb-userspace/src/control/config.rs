@@ -29,6 +29,7 @@ use super::{
         ServiceId, Tracking, Tunnel,
     },
     options::{RealOptions, ServiceOptions},
+    tunnel_sources::TunnelSources,
     validate,
 };
 use crate::{
@@ -83,6 +84,9 @@ pub struct DirectorSection {
     pub fnat_addresses: Vec<IpAddr>,
     /// Their ports, of which each real can have all (default: `1024-32767`).
     pub fnat_ports: Option<Ports>,
+    /// Networks that the outer sources of tunnels are taken from (default: the director's address towards each real).
+    #[serde(default)]
+    pub tunnel_sources: TunnelSources,
     /// Idle time of established TCP flows, such as `15m`.
     pub tcp_timeout: Option<Timeout>,
     /// Idle time of closing TCP flows.
@@ -227,7 +231,7 @@ impl DirectorSection {
     /// The options of the programs.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        let settings = Settings { seed: self.seed, ..Settings::DEFAULT };
+        let settings = self.tunnel_sources.put_in(Settings { seed: self.seed, ..Settings::DEFAULT });
         self.fnat_ports.as_ref().map_or(settings, |ports| ports.put_in(settings))
     }
 

@@ -103,7 +103,7 @@ impl Image {
                     weight: if service.reals.contains_key(address) { real.weight } else { 0 },
                     upper: real.upper,
                     lower: real.lower,
-                    tunnel: real.tunnel.programs() as u16,
+                    tunnel: real.tunnel.programs(),
                     tunnel_port: Be16::new(real.tunnel.port()),
                     ..RealValue::default()
                 };

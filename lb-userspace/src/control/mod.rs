@@ -3,8 +3,8 @@
 
 mod announce; //      gratuitous ARP and neighbour advertisements
 pub mod apply; //      carrying out a plan
-pub mod config;
-pub mod dips; //     the config file
+pub mod config; //     the config file
+pub mod dips; //       addresses and ports that flows by full NAT come from
 pub mod ids; //        which ids and blocks are whose
 pub mod image; //      what the maps should hold
 pub mod model; //      services and reals in the operator's words
@@ -13,5 +13,6 @@ pub mod options; //    what an operator can say of a service or a real
 pub mod plan; //       what must change, in which order
 pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
 pub mod state; //      the state file
+pub mod tunnel_sources; // networks that the outer sources of tunnels are taken from
 pub mod validate; //   what can be asked
 pub mod vips; //       VIPs on the ingress interface

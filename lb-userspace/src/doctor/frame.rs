@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder};
+use etherparse::{
+    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, checksum::Sum16BitWords,
+};
 
 use super::Way;
 use crate::control::model::Tunnel;
@@ -19,12 +21,7 @@ const fn header(ip: IpAddr) -> u16 {
 
 /// What a tunnel to `rip` takes of the MTU.
 pub(super) const fn overhead(rip: IpAddr, tunnel: Tunnel) -> u16 {
-    let inner = match tunnel {
-        Tunnel::Ipip => 0,
-        Tunnel::Gre => 4,
-        Tunnel::Gue(_) => 12,
-    };
-    header(rip) + inner
+    header(rip) + tunnel.length() as u16
 }
 
 /// Headers of a packet that must not be fragmented (RFC 791, RFC 8200). Both addresses are of one version.
@@ -99,11 +96,18 @@ fn wrapped(from: IpAddr, rip: IpAddr, tunnel: Tunnel, packet: &[u8]) -> Vec<u8> 
     let mut whole = Vec::new();
     let _infallible = match tunnel {
         Tunnel::Ipip => outer.write(&mut whole, protocol, packet),
-        Tunnel::Gre => {
+        Tunnel::Gre { csum } => {
             let kind = if is_v6 { [0x86, 0xdd] } else { [0x08, 0x00] };
-            outer.write(&mut whole, IpNumber::GRE, &[&[0, 0], &kind, packet].concat())
+            let mut data =
+                [&[if csum { 0x80 } else { 0 }, 0][..], &kind, &[0; 4][..tunnel.length() - 4], packet]
+                    .concat();
+            if csum {
+                let sum = Sum16BitWords::new().add_slice(&data).ones_complement();
+                data[4..6].copy_from_slice(&sum.to_ne_bytes());
+            }
+            outer.write(&mut whole, IpNumber::GRE, &data)
         }
-        Tunnel::Gue(port) => {
+        Tunnel::Gue { port, .. } => {
             outer.udp(TUNNEL_PORT, port).write(&mut whole, &[&[0, protocol.0, 0, 0], packet].concat())
         }
     };
@@ -121,8 +125,9 @@ mod tests {
     fn what_is_around_a_packet_is_as_long_as_said(
         #[values("10.0.0.11", "fd00::b")] rip: IpAddr,
         #[values("192.0.2.100", "2001:db8::100")] vip: IpAddr,
-        #[values(Tunnel::Ipip, Tunnel::Gre, Tunnel::Gue(6080))] tunnel: Tunnel,
+        #[values("ipip", "gre", "gre:csum", "gue", "gue:csum")] tunnel: &str,
     ) {
+        let tunnel: Tunnel = tunnel.parse().unwrap();
         let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: rip, mtu: 1500 };
         let inner = echo(vip, vip, 1, 2, 1280);
         let frame = framed(&way, Some((rip, tunnel)), inner.clone());

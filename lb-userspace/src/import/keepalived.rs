@@ -209,7 +209,7 @@ impl Draft {
     }
 }
 
-/// Reads `METHOD [type ipip | type gre [nocsum] | type gue port N [nocsum]]`.
+/// Reads `METHOD [type ipip | type gre [csum] | type gue port N [csum]]`.
 fn forward(words: &[&str], method: &str, options: &mut RealOptions) -> Result<(), Wrong> {
     let forward = match method.to_ascii_uppercase().as_str() {
         "DR" => Forward::Dr,
@@ -220,13 +220,15 @@ fn forward(words: &[&str], method: &str, options: &mut RealOptions) -> Result<()
     let tunnel = match words[2..] {
         [] => None,
         ["type", "ipip"] => Some(Tunnel::Ipip),
-        ["type", "gre"] | ["type", "gre", "nocsum"] => Some(Tunnel::Gre),
+        ["type", "gre"] | ["type", "gre", "nocsum"] => Some(Tunnel::Gre { csum: false }),
+        ["type", "gre", "csum"] => Some(Tunnel::Gre { csum: true }),
         ["type", "gue", "port", port] | ["type", "gue", "port", port, "nocsum"] => {
             Some(format!("gue:{port}").parse().map_err(Wrong::Service)?)
         }
-        [.., "csum" | "remcsum"] => {
-            return Err(Wrong::Service("tunnels have no checksum of their own".to_owned()));
+        ["type", "gue", "port", port, "csum"] => {
+            Some(format!("gue:{port}:csum").parse().map_err(Wrong::Service)?)
         }
+        [.., "remcsum"] => return Err(Wrong::Service("remote checksums are not made".to_owned())),
         _ => return Err(Wrong::Service(format!("{} is no kind of tunnel", words[2..].join(" ")))),
     };
     (options.forward, options.tunnel) = (Some(forward), tunnel);

@@ -50,5 +50,5 @@ Options
   -c, --connection       the connections; of groups too
       --exact            every digit
 
-Refused: checksums of gue and gre tunnels, persistence engines, daemons that synchronize connections.
+Refused: remote checksums of gue tunnels, persistence engines, daemons that synchronize connections.
 ";

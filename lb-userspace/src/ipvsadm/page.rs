@@ -157,6 +157,11 @@ fn entry(page: &mut String, shown: &Shown, format: Format, names: &dyn Names) {
     }
 }
 
+/// What ipvsadm calls having a checksum, or none.
+pub(super) const fn csum(has: bool) -> &'static str {
+    if has { "csum" } else { "nocsum" }
+}
+
 fn real_columns(real: &RealView, shown: &ShownReal, format: Format) -> String {
     let RealView { weight, upper, lower, active_flows, inactive_flows, persistent_clients, .. } = real;
     let connections = format!("{active_flows:<10} {inactive_flows:<10}");
@@ -167,11 +172,10 @@ fn real_columns(real: &RealView, shown: &ShownReal, format: Format) -> String {
         Columns::Thresholds => format!(" {upper:<10} {lower:<10} {connections}"),
         Columns::Persistent => format!(" {weight:<9} {persistent_clients:<11} {connections}"),
         Columns::Tunnels => {
-            // No tunnel has a checksum here.
             let tunnel = match (real.forward, real.tunnel) {
                 (Forward::Tun, Tunnel::Ipip) => "ipip".to_owned(),
-                (Forward::Tun, Tunnel::Gre) => "gre:nocsum".to_owned(),
-                (Forward::Tun, Tunnel::Gue(port)) => format!("gue:{port}:nocsum"),
+                (Forward::Tun, Tunnel::Gre { csum: has }) => format!("gre:{}", csum(has)),
+                (Forward::Tun, Tunnel::Gue { port, csum: has }) => format!("gue:{port}:{}", csum(has)),
                 _ => "n/a".to_owned(),
             };
             format!(" {method:<7} {tunnel:<13} {weight:<6} {connections}")

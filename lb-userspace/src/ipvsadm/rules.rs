@@ -69,9 +69,9 @@ fn real_options(real: &RealView) -> String {
         (Forward::Nat, _) => ("-m", String::new()),
         (Forward::Fnat, _) => ("--fullnat", String::new()),
         (Forward::Tun, Tunnel::Ipip) => ("-i", " --tun-type ipip".to_owned()),
-        (Forward::Tun, Tunnel::Gre) => ("-i", " --tun-type gre --tun-nocsum".to_owned()),
-        (Forward::Tun, Tunnel::Gue(port)) => {
-            ("-i", format!(" --tun-type gue --tun-port {port} --tun-nocsum"))
+        (Forward::Tun, Tunnel::Gre { csum }) => ("-i", format!(" --tun-type gre --tun-{}", page::csum(csum))),
+        (Forward::Tun, Tunnel::Gue { port, csum }) => {
+            ("-i", format!(" --tun-type gue --tun-port {port} --tun-{}", page::csum(csum)))
         }
         (Forward::Dr | Forward::Local, _) => ("-g", String::new()),
     };

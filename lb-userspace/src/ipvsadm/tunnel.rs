@@ -8,16 +8,15 @@ use crate::control::model::{Forward, Tunnel};
 /// The kind of the tunnel of a real with that method. `has` says which options were given.
 ///
 /// # Errors
-/// Options that do not go together, in ipvsadm's words, and a refusal of checksums.
+/// Options that do not go together, in ipvsadm's words, and a refusal of checksums that are left to the receiver.
 pub fn read(
     forward: Forward,
     kind: Option<&str>,
     port: Option<u16>,
     has: impl Fn(Topic) -> bool,
 ) -> Result<Tunnel, Trouble> {
-    let checksums = [Topic::TunCsum, Topic::TunRemcsum];
-    let options = [Topic::TunPort, Topic::TunNocsum].into_iter().chain(checksums);
-    let given: Vec<Topic> = options.filter(|topic| has(*topic)).collect();
+    let options = [Topic::TunPort, Topic::TunNocsum, Topic::TunCsum, Topic::TunRemcsum];
+    let given: Vec<Topic> = options.into_iter().filter(|topic| has(*topic)).collect();
     if forward != Forward::Tun {
         return if kind.is_none() && given.is_empty() {
             Ok(Tunnel::Ipip)
@@ -35,18 +34,19 @@ pub fn read(
         let option = option.name();
         return Err(Trouble::usage(format!("Illegal '{option}' option with the '{kind}' tunnel type")));
     }
-    if let Some(option) = given.iter().find(|option| checksums.contains(option)) {
+    if given.contains(&Topic::TunRemcsum) {
         return Err(Trouble::refused(
-            format!("tunnels have no checksum of their own: {}", option.name()),
-            "leave it off, or say --tun-nocsum: the packet inside has one",
+            "remote checksums are not made: tun-remcsum",
+            "say --tun-csum, or --tun-nocsum: the packet inside has one",
         ));
     }
+    let csum = given.contains(&Topic::TunCsum);
     match (kind, port) {
-        ("gue", Some(port)) => Ok(Tunnel::Gue(port)),
+        ("gue", Some(port)) => Ok(Tunnel::Gue { port, csum }),
         ("gue", None) => {
             Err(Trouble::usage("You need to supply the 'tun-port' option for the 'gue' tunnel type"))
         }
-        ("gre", _) => Ok(Tunnel::Gre),
+        ("gre", _) => Ok(Tunnel::Gre { csum }),
         _ => Ok(Tunnel::Ipip),
     }
 }

@@ -37,7 +37,7 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for tunnel in ["ipip", "gre", "gue:6080"] {
+    for tunnel in ["ipip", "gre", "gre:csum", "gue:6080", "gue:6080:csum"] {
         for (inner, vip) in [("IPv4", IpAddr::V4(VIP)), ("IPv6", IpAddr::V6(VIP6))] {
             for (outer, outer_six) in [("IPv4", false), ("IPv6", true)] {
                 let port = 9000 + u16::try_from(cases.len()).unwrap_or(0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a packet travels inside another one: `ipip`, `gre` or `gue:PORT`.
+//! How a packet travels inside another one: `ipip`, `gre` or `gue:PORT`; the latter two with `:csum` if they have a checksum.
 
 use std::{fmt, str::FromStr};
 
@@ -13,9 +13,17 @@ pub enum Tunnel {
     #[default]
     Ipip,
     /// A GRE header.
-    Gre,
-    /// UDP to this port of the real, and a GUE header.
-    Gue(u16),
+    Gre {
+        /// Whether it has a checksum.
+        csum: bool,
+    },
+    /// UDP, and a GUE header.
+    Gue {
+        /// The real's port.
+        port: u16,
+        /// Whether UDP has a checksum.
+        csum: bool,
+    },
 }
 
 impl Tunnel {
@@ -24,12 +32,25 @@ impl Tunnel {
 
     /// What the programs know it by.
     #[must_use]
-    pub const fn programs(self) -> schema::Tunnel {
-        match self {
+    pub const fn programs(self) -> u16 {
+        let kind = match self {
             Self::Ipip => schema::Tunnel::Ipip,
-            Self::Gre => schema::Tunnel::Gre,
-            Self::Gue(_) => schema::Tunnel::Gue,
-        }
+            Self::Gre { .. } => schema::Tunnel::Gre,
+            Self::Gue { .. } => schema::Tunnel::Gue,
+        };
+        kind as u16 | if self.csum() { schema::Tunnel::CHECKED } else { 0 }
+    }
+
+    /// Bytes that it adds behind the outer header.
+    #[must_use]
+    pub const fn length(self) -> usize {
+        schema::Tunnel::length(self.programs())
+    }
+
+    /// Whether it has a checksum.
+    #[must_use]
+    pub const fn csum(self) -> bool {
+        matches!(self, Self::Gre { csum: true } | Self::Gue { csum: true, .. })
     }
 
     /// Whether it is what it is by default.
@@ -42,8 +63,8 @@ impl Tunnel {
     #[must_use]
     pub const fn port(self) -> u16 {
         match self {
-            Self::Ipip | Self::Gre => 0,
-            Self::Gue(port) => port,
+            Self::Ipip | Self::Gre { .. } => 0,
+            Self::Gue { port, .. } => port,
         }
     }
 
@@ -52,18 +73,19 @@ impl Tunnel {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Ipip => "ipip",
-            Self::Gre => "gre",
-            Self::Gue(_) => "gue",
+            Self::Gre { .. } => "gre",
+            Self::Gue { .. } => "gue",
         }
     }
 }
 
 impl fmt::Display for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ipip | Self::Gre => f.write_str(self.kind()),
-            Self::Gue(port) => write!(f, "gue:{port}"),
+        f.write_str(self.kind())?;
+        if let Self::Gue { port, .. } = self {
+            write!(f, ":{port}")?;
         }
+        f.write_str(if self.csum() { ":csum" } else { "" })
     }
 }
 
@@ -71,19 +93,22 @@ impl FromStr for Tunnel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no tunnel; write ipip, gre, gue or gue:{}", Self::GUE_PORT);
-        match text.split_once(':') {
-            None => match text {
-                "ipip" => Ok(Self::Ipip),
-                "gre" => Ok(Self::Gre),
-                "gue" => Ok(Self::Gue(Self::GUE_PORT)),
+        let wrong = || {
+            format!(
+                "'{text}' is no tunnel; write ipip, gre or gue:{}, the latter two perhaps with :csum",
+                Self::GUE_PORT
+            )
+        };
+        let (kind, csum) = text.strip_suffix(":csum").map_or((text, false), |kind| (kind, true));
+        match (kind.split_once(':'), kind) {
+            (None, "ipip") if !csum => Ok(Self::Ipip),
+            (None, "gre") => Ok(Self::Gre { csum }),
+            (None, "gue") => Ok(Self::Gue { port: Self::GUE_PORT, csum }),
+            (Some(("gue", port)), _) => match port.parse() {
+                Ok(port @ 1..) => Ok(Self::Gue { port, csum }),
                 _ => Err(wrong()),
             },
-            Some(("gue", port)) => match port.parse() {
-                Ok(port @ 1..) => Ok(Self::Gue(port)),
-                _ => Err(wrong()),
-            },
-            Some(_) => Err(wrong()),
+            _ => Err(wrong()),
         }
     }
 }
@@ -108,8 +133,10 @@ mod tests {
 
     #[rstest]
     #[case("ipip", Tunnel::Ipip)]
-    #[case("gre", Tunnel::Gre)]
-    #[case("gue:9999", Tunnel::Gue(9999))]
+    #[case("gre", Tunnel::Gre { csum: false })]
+    #[case("gre:csum", Tunnel::Gre { csum: true })]
+    #[case("gue:9999", Tunnel::Gue { port: 9999, csum: false })]
+    #[case("gue:9999:csum", Tunnel::Gue { port: 9999, csum: true })]
     fn a_tunnel_is_read_as_it_is_written(#[case] text: &str, #[case] tunnel: Tunnel) {
         assert_eq!(text.parse(), Ok(tunnel));
         assert_eq!(tunnel.to_string(), text);
@@ -117,8 +144,11 @@ mod tests {
 
     #[test]
     fn the_port_of_gue_goes_without_saying_and_nonsense_does_not() {
-        assert_eq!("gue".parse(), Ok(Tunnel::Gue(6080)));
-        for wrong in ["", "GRE", "gre:1", "gue:0", "gue:65536", "gue:", "vxlan"] {
+        assert_eq!("gue".parse(), Ok(Tunnel::Gue { port: 6080, csum: false }));
+        assert_eq!("gue:csum".parse(), Ok(Tunnel::Gue { port: 6080, csum: true }));
+        for wrong in
+            ["", ":csum", "ipip:csum", "gue:csum:6080", "GRE", "gre:1", "gue:0", "gue:65536", "gue:", "vxlan"]
+        {
             assert!(wrong.parse::<Tunnel>().is_err(), "{wrong}");
         }
     }

@@ -56,7 +56,7 @@ pub(super) async fn reconcile(
         );
     }
     for role in roles {
-        if let (Forward::Tun, Tunnel::Gue(port)) = (role.forward, role.tunnel)
+        if let (Forward::Tun, Tunnel::Gue { port, .. }) = (role.forward, role.tunnel)
             && port != Tunnel::GUE_PORT
         {
             let detail = format!("the XDP program unwraps port {} alone", Tunnel::GUE_PORT);
@@ -121,7 +121,7 @@ mod tests {
     fn a_vip_gets_what_all_its_roles_need() {
         let dr = role(Forward::Dr, Tunnel::Ipip, "10.0.0.11");
         let tun = role(Forward::Tun, Tunnel::Ipip, "10.0.0.11");
-        let gre = role(Forward::Tun, Tunnel::Gre, "10.0.0.11");
+        let gre = role(Forward::Tun, Tunnel::Gre { csum: false }, "10.0.0.11");
         let six = role(Forward::Tun, Tunnel::Ipip, "fd00::11");
         let nat = role(Forward::Nat, Tunnel::Ipip, "10.0.0.11");
         for (roles, expected) in [

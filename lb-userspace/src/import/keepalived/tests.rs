@@ -105,7 +105,7 @@ fn virtual_servers_become_services() {
 }
 
 #[test]
-fn kinds_of_tunnels_are_carried_over_and_their_checksums_are_not() {
+fn kinds_of_tunnels_are_carried_over_and_their_checksums_with_them() {
     let of_kind = |kind: &str| {
         let imported = of(&format!(
             "virtual_server 192.0.2.1 80 {{\nlvs_method {kind}\nreal_server 10.0.0.2 80 {{\n}}\n}}\n"
@@ -118,13 +118,10 @@ fn kinds_of_tunnels_are_carried_over_and_their_checksums_are_not() {
     assert_eq!(of_kind("TUN type gre"), (vec!["forward tun, weight 1, tunnel gre".to_owned()], 0));
     let gue = (vec!["forward tun, weight 1, tunnel gue:6080".to_owned()], 0);
     assert_eq!(of_kind("TUN type gue port 6080 nocsum"), gue);
-    for kind in [
-        "TUN type gre csum",
-        "TUN type gue port 6080 remcsum",
-        "TUN type gue",
-        "TUN type vxlan",
-        "NAT type gre",
-    ] {
+    let checked = (vec!["forward tun, weight 1, tunnel gue:6080:csum".to_owned()], 0);
+    assert_eq!(of_kind("TUN type gue port 6080 csum"), checked);
+    assert_eq!(of_kind("TUN type gre csum"), (vec!["forward tun, weight 1, tunnel gre:csum".to_owned()], 0));
+    for kind in ["TUN type gue port 6080 remcsum", "TUN type gue", "TUN type vxlan", "NAT type gre"] {
         let (reals, left) = of_kind(kind);
         assert!(reals.is_empty() && left > 0, "{kind}: {reals:?}");
     }

@@ -227,8 +227,8 @@ fn what_is_wrong_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &s
 
 #[rstest]
 #[case(
-    "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue --tun-port 6080 --tun-csum",
-    "error: tunnels have no checksum of their own: tun-csum"
+    "-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue --tun-port 6080 --tun-remcsum",
+    "error: remote checksums are not made: tun-remcsum"
 )]
 #[case("-A -t 10.0.0.1:80 -p --pe sip", "error: there are no persistence engines")]
 #[case(
