@@ -105,6 +105,8 @@ reasons! {
     FragmentTiny = 22, "fragment_tiny", Dropped;
     /// A fragment with bytes of its datagram that another one has had (RFC 5722).
     FragmentOverlap = 23, "fragment_overlap", Dropped;
+    /// A ping of a VIP that is silent because none of its reals takes connections.
+    IcmpEchoSilent = 24, "icmp_echo_silent", Dropped;
 }
 
 impl Reason {

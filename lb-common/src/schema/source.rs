@@ -21,6 +21,8 @@ impl AddressUse {
     pub const NAT_REAL: u32 = 4;
     /// Some real with method `fnat` has this RIP.
     pub const FNAT_REAL: u32 = 8;
+    /// The VIP has no real that takes connections, and is to be silent to pings then.
+    pub const SILENT: u32 = 16;
 
     /// Whether the address is used for that.
     #[inline(always)]

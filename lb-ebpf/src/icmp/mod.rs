@@ -29,8 +29,12 @@ pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, St
         return Err(Reason::NotOurs.into());
     }
     let error = kind == Icmp::Error && parsed.part == Part::Whole;
-    match (tables::address_use(parsed.flow.destination).is(AddressUse::VIP), error) {
+    let used = tables::address_use(parsed.flow.destination);
+    match (used.is(AddressUse::VIP), error) {
         (true, true) => to_real(frame, parsed),
+        (true, false) if kind == Icmp::Echo && used.is(AddressUse::SILENT) => {
+            Err(Reason::IcmpEchoSilent.into())
+        }
         (true, false) if kind == Icmp::Echo => Err(Reason::IcmpEcho.into()),
         (true, false) => Err(Reason::IcmpOther.into()),
         (false, true) => to_client(frame, parsed),

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     control::config,
     daemon::{self, Director},
-    explain::Question,
+    explain::{Plan, Question},
     failure::{Failure, FailureKind},
 };
 
@@ -44,6 +44,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/status", get(async |State(d): State<Shared>| Json(d.lock().await.status().await)))
         .route("/v1/doctor", get(examine))
         .route("/v1/explain", post(explain))
+        .route("/v1/plan", post(plan))
         .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
         .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
@@ -67,6 +68,14 @@ async fn examine(State(director): State<Shared>) -> Response {
 
 async fn explain(State(director): State<Shared>, Json(question): Json<Question>) -> Response {
     director.lock().await.explain(&question).await.map(Json).into_response()
+}
+
+async fn plan(State(director): State<Shared>, Json(plan): Json<Plan>) -> Response {
+    let result = match config::parse(&plan.text, Path::new(&plan.name)) {
+        Ok(config) => director.lock().await.plan(config.desired),
+        Err(failure) => Err(failure),
+    };
+    result.map(Json).into_response()
 }
 
 async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {

@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs apply` and `xvs export`.
+//! `xvs plan`, `xvs apply` and `xvs export`.
 #![forbid(unsafe_code)]
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{api::client::Api, api::types::Done, control::config, failure::Failure};
+use crate::{api::client::Api, api::types::Done, control::config, explain::Plan, failure::Failure};
 
 /// Make the services those of a config file, and no others
 ///
 /// All or nothing: a file with an error changes nothing. The [director] section counts at the next start only.
 #[derive(Args, Debug)]
 pub struct ApplyArgs {
+    /// The config file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Say what `xvs apply` of a config file would change, and change nothing
+#[derive(Args, Debug)]
+pub struct PlanArgs {
     /// The config file
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -28,13 +39,8 @@ pub struct ExportArgs {}
 /// # Errors
 /// Wrong input, with line and column.
 pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    // Understood here first: a file with an error does not even need a daemon.
-    config::read(&args.file)?;
-    let text = fs::read_to_string(&args.file)
-        .map_err(|error| Failure::wrong_input(format!("cannot read {}: {error}", args.file.display())))?;
-    let name: String = args
-        .file
-        .to_string_lossy()
+    let Plan { name, text } = understood(&args.file)?;
+    let name: String = name
         .bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
@@ -45,6 +51,27 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
         .collect();
     let done: Done = api.put_text(&format!("/v1/config?name={name}"), text).await?;
     ui.done(&done)
+}
+
+/// Says what `xvs apply` would change.
+///
+/// # Errors
+/// As `apply`.
+pub async fn plan(args: &PlanArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let done: Done = api.post("/v1/plan", &understood(&args.file)?).await?;
+    ui.done(&done)
+}
+
+/// A config file as it is handed over. It is understood here first: a file with an error does not even need a daemon.
+///
+/// # Errors
+/// Wrong input, with line and column.
+pub fn understood(file: &Path) -> Result<Plan, Failure> {
+    config::read(file)?;
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::wrong_input(format!("cannot read {name}: {error}")))?;
+    Ok(Plan { name, text })
 }
 
 /// Prints the services as a config file.

@@ -43,6 +43,9 @@ pub struct ExplainArgs {
     /// Which packet of the capture, counted from 1
     #[arg(long, value_name = "N", default_value_t = 1, requires = "pcap")]
     packet: usize,
+    /// Tell what would become of it after `xvs apply` of this config file
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
 }
 
 /// Has a packet explained, and prints it.
@@ -50,7 +53,8 @@ pub struct ExplainArgs {
 /// # Errors
 /// Wrong input, or the daemon does not answer.
 pub async fn explain(args: ExplainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let question = Question { frame: hex::encode(&args.frame()?), interface: args.interface };
+    let plan = args.plan.as_deref().map(super::config::understood).transpose()?;
+    let question = Question { frame: hex::encode(&args.frame()?), interface: args.interface, plan };
     let explanation: Explanation = api.post("/v1/explain", &question).await?;
     ui.show(&explanation, Explanation::lines)
 }

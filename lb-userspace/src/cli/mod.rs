@@ -57,6 +57,7 @@ enum Command {
     #[command(subcommand)]
     Group(group::GroupCommand),
     Timeouts(timeouts::TimeoutsArgs),
+    Plan(config::PlanArgs),
     Apply(config::ApplyArgs),
     Export(config::ExportArgs),
     Connections(show::ConnectionsArgs),
@@ -130,6 +131,7 @@ impl Cli {
             Command::Real(command) => real::run(command, &api, &mut ui).await,
             Command::Group(command) => group::run(command, &api, &mut ui).await,
             Command::Timeouts(args) => timeouts::run(&args, &api, &mut ui).await,
+            Command::Plan(args) => config::plan(&args, &api, &mut ui).await,
             Command::Apply(args) => config::apply(&args, &api, &mut ui).await,
             Command::Export(_) => config::export(&api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,

@@ -68,6 +68,9 @@ pub struct DirectorSection {
     pub xdp_mode: Mode,
     /// Whether VIPs are added to the first interface (default: true).
     pub manage_vips: Option<bool>,
+    /// When VIPs answer pings (default: always).
+    #[serde(default)]
+    pub vip_ping: VipPing,
     /// Key of the flow hash: directors that share config and seed choose alike.
     #[serde(default)]
     pub seed: u64,
@@ -93,6 +96,17 @@ pub struct DirectorSection {
     pub tcp_fin_timeout: Option<Timeout>,
     /// Idle time of UDP flows.
     pub udp_timeout: Option<Timeout>,
+}
+
+/// When VIPs answer pings.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum VipPing {
+    /// Whatever becomes of the reals.
+    #[default]
+    Always,
+    /// While a real of any of the VIP's services takes connections.
+    Serving,
 }
 
 /// How much a table holds: at least 1, at most what the kernel makes.

@@ -130,6 +130,24 @@ impl Image {
         })
     }
 
+    /// Silences the VIPs none of whose reals takes connections.
+    pub fn silence(&mut self) {
+        let serves = |service: &ServiceValue| {
+            self.reals.values().any(|real| {
+                let local = real.method == Method::Local as u16;
+                real.service == service.id && real.weight > 0 && (local || real.reachable())
+            })
+        };
+        let mut serving: BTreeMap<Be128, bool> = BTreeMap::new();
+        for (key, service) in &self.services {
+            let any = serving.entry(key.address).or_default();
+            *any = *any || serves(service);
+        }
+        for (vip, _) in serving.into_iter().filter(|(_, any)| !any) {
+            self.use_address(vip, AddressUse::SILENT);
+        }
+    }
+
     fn use_address(&mut self, address: Be128, used: u32) {
         *self.addresses.entry(address).or_insert(0) |= used;
     }

@@ -21,6 +21,7 @@ use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
         apply::{Time, apply},
+        config::VipPing,
         ids::{Ids, NoRoom},
         image::Image,
         model::{Desired, ServiceId},
@@ -57,6 +58,8 @@ pub struct Parts {
     pub pins: PinDir,
     /// Where in the kernel to run.
     pub mode: Mode,
+    /// When VIPs answer pings.
+    pub vip_ping: VipPing,
 }
 
 /// The director: what it should do, and everything that it takes to do it.
@@ -79,6 +82,7 @@ pub struct Director {
     pub(super) vips: Option<VipManager>,
     pub(super) pins: PinDir,
     pub(super) mode: Mode,
+    vip_ping: VipPing,
     /// Interfaces that the program is attached to, by index.
     pub(super) interfaces: BTreeMap<u32, String>,
     pub(super) ipvs: IpvsView,
@@ -124,6 +128,7 @@ impl Director {
             vips: parts.vips,
             pins: parts.pins,
             mode: parts.mode,
+            vip_ping: parts.vip_ping,
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
             examined: None,
@@ -215,14 +220,12 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
-        validate::desired(&desired, &self.limits)?;
-        validate::dips(&desired, &self.state.dips)?;
-        self.may_leave_auto(&desired)?;
+        self.may_become(&desired)?;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.allocate(&desired)?;
         let before = self.image.clone();
-        let want = Image::compile(&desired, &ids, &next_hops);
+        let want = self.compile(&desired, &ids, &next_hops);
         if let Err(error) = self.carry_out(&want) {
             // What was half done is undone; if even that fails, the next change or start repairs it.
             if let Err(again) = self.carry_out(&before) {
@@ -242,6 +245,38 @@ impl Director {
         self.next_hops = next_hops;
         self.changed.send_replace(());
         Ok(())
+    }
+
+    /// What the maps are to hold for `desired`.
+    pub(super) fn compile(
+        &self,
+        desired: &Desired,
+        ids: &Ids,
+        next_hops: &BTreeMap<IpAddr, Resolution>,
+    ) -> Image {
+        let mut image = Image::compile(desired, ids, next_hops);
+        if self.vip_ping == VipPing::Serving {
+            image.silence();
+        }
+        image
+    }
+
+    /// Whether the director can do `desired`.
+    pub(super) fn may_become(&mut self, desired: &Desired) -> Result<(), Failure> {
+        validate::desired(desired, &self.limits)?;
+        validate::dips(desired, &self.state.dips)?;
+        self.may_leave_auto(desired)
+    }
+
+    /// What making `desired` all that the director does would change. Nothing is changed.
+    ///
+    /// # Errors
+    /// Wrong input, or there is no room.
+    pub fn plan(&mut self, mut desired: Desired) -> Result<Done, Failure> {
+        change::carry_over(&self.state.desired, &mut desired);
+        self.may_become(&desired)?;
+        self.allocate(&desired)?;
+        Ok(Done { changes: change::describe(&self.state.desired, &desired), warnings: Vec::new() })
     }
 
     /// The ids and blocks for `desired`.

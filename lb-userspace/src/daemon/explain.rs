@@ -2,21 +2,42 @@
 //! What the programs do with a packet, by a copy of them that leaves the maps as they are.
 #![forbid(unsafe_code)]
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use lb_common::schema::{self, Method, Mode};
 
-use super::Director;
+use super::{Director, change, director::maps_failed};
 use crate::{
-    control::{image::real_address, model::ServiceId},
-    dataplane::{Options, Tracer},
+    control::{
+        apply::{Time, apply},
+        config,
+        ids::Ids,
+        image::{Image, real_address},
+        model::{Desired, ServiceId},
+        neighbours::Resolution,
+        plan::plan,
+    },
+    dataplane::{Options, Rehearsal, Run, RunError, Tracer, clock},
     explain::{
-        Explanation, Question, hex,
+        Explanation, Question, StepView, flow, hex,
         steps::{Names, Ran, RealName, ServiceName},
     },
     failure::Failure,
     netlink::Interface,
 };
+
+/// What the numbers of the programs are made from.
+struct Known<'a> {
+    desired: &'a Desired,
+    ids: &'a Ids,
+    image: &'a Image,
+    next_hops: &'a BTreeMap<IpAddr, Resolution>,
+    reals: Vec<(u32, schema::Real)>,
+}
 
 impl Director {
     /// Runs the programs on a packet and says what they did. No table and no counter is written.
@@ -32,18 +53,66 @@ impl Director {
         {
             *destination = interface.mac.unwrap_or_default();
         }
-        let names = self.names()?;
-        let run = self.tracer()?.run(&frame, interface.index).map_err(|error| {
-            Failure::failed(error.to_string())
-                .hint("test runs of the kernel take frames of 14 bytes to about 3,000, from an interface that is up")
-        })?;
-        Ok(names.explain(&Ran {
-            interface: &interface.name,
-            before: &frame,
-            after: &run.frame,
-            action: run.action,
-            trace: &run.trace,
-        }))
+        if let Some(plan) = &question.plan {
+            let config = config::parse(&plan.text, Path::new(&plan.name))?;
+            return self.rehearse(&frame, &interface, config.desired).await;
+        }
+        let reals = self.plane.tables().reals().map_err(|error| maps_failed(&error))?;
+        let names = self.names(&Known {
+            desired: &self.state.desired,
+            ids: &self.ids,
+            image: &self.image,
+            next_hops: &self.next_hops,
+            reals,
+        });
+        let run = self.tracer()?.run(&frame, interface.index);
+        told(&names, &interface, &frame, run)
+    }
+
+    /// The same, if the services were those of `desired`: in a data plane of its own, with the live one's tables, connections
+    /// and clients and the packet's flow in it, and the change made.
+    async fn rehearse(
+        &mut self,
+        frame: &[u8],
+        interface: &Interface,
+        mut desired: Desired,
+    ) -> Result<Explanation, Failure> {
+        change::carry_over(&self.state.desired, &mut desired);
+        self.may_become(&desired)?;
+        let rips: BTreeSet<IpAddr> = self.state.desired.rips().chain(desired.rips()).collect();
+        let next_hops = self.ask_for_next_hops(&rips).await;
+        let ids = self.allocate(&desired)?;
+        let want = self.compile(&desired, &ids, &next_hops);
+
+        let mut rehearsal = Rehearsal::load(&self.loaded_with())?;
+        let dips = [false, true].map(|six| self.state.dips.table(six));
+        let live = self.plane.tables();
+        let mut copy = || {
+            rehearsal.copy(live, [&dips[0], &dips[1]])?;
+            for index in self.interfaces.keys() {
+                rehearsal.tables.put_device(*index)?;
+            }
+            let key = flow::of(frame);
+            if let Some((key, flow)) = key.and_then(|key| Some((key, live.flow(&key)?))) {
+                rehearsal.tables.put_flow(&key, &flow)?;
+            }
+            let steps = plan(&self.image, &want);
+            let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
+            let mut image = self.image.clone();
+            apply(&mut rehearsal.tables, &mut image, &steps, time)?;
+            rehearsal.tables.reals()
+        };
+        let reals = copy().map_err(|error| maps_failed(&error))?;
+        let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
+        let names = self.names(&known);
+        let run = rehearsal.tracer.run(frame, interface.index);
+        let mut explanation = told(&names, interface, frame, run)?;
+        let changes = match change::describe(&self.state.desired, &desired).as_slice() {
+            [] => vec![StepView::new("plan", "nothing changes")],
+            lines => lines.iter().map(|line| StepView::new("plan", line)).collect(),
+        };
+        explanation.steps.splice(0..0, changes);
+        Ok(explanation)
     }
 
     /// The interface that a packet is to come in by.
@@ -64,43 +133,53 @@ impl Director {
     /// The copy of the programs, which is loaded when it is asked for first.
     fn tracer(&mut self) -> Result<&mut Tracer, Failure> {
         if self.tracer.is_none() {
-            let options = Options {
-                pins: Some(self.pins.clone()),
-                limits: self.limits,
-                settings: Some(self.settings),
-                ..Options::default()
-            };
-            self.tracer = Some(Tracer::load(&options, Mode::DRY)?);
+            self.tracer = Some(Tracer::load(&self.loaded_with(), Mode::DRY)?);
         }
         self.tracer.as_mut().ok_or_else(|| Failure::failed("the programs were not loaded"))
     }
 
+    /// How the live data plane was loaded.
+    fn loaded_with(&self) -> Options {
+        Options {
+            pins: Some(self.pins.clone()),
+            limits: self.limits,
+            settings: Some(self.settings),
+            timeouts: Some(self.timeouts),
+            ..Options::default()
+        }
+    }
+
     /// What the numbers of the programs stand for.
-    fn names(&mut self) -> Result<Names, Failure> {
+    fn names(&self, known: &Known) -> Names {
         let mut names =
             Names { interfaces: self.interfaces.clone().into_iter().collect(), ..Names::default() };
         let slots: HashMap<u32, u32> =
-            self.image.services.values().map(|service| (service.id, service.slots)).collect();
+            known.image.services.values().map(|service| (service.id, service.slots)).collect();
         let mut ports = HashMap::new();
-        for (id, service) in &self.state.desired.services {
-            let Some(number) = self.ids.services.get(id) else { continue };
+        for (id, service) in &known.desired.services {
+            let Some(number) = known.ids.services.get(id) else { continue };
             ports.insert(*number, id.port());
             let name = ServiceName {
                 name: service_name(id),
-                scheduler: service.describe_scheduler(),
+                scheduler: service.describe_scheduler().trim_start_matches("scheduler ").to_owned(),
                 tracking: service.tracking.to_string(),
                 slots: slots.get(number).copied().unwrap_or(0),
             };
             names.services.insert(*number, name);
         }
-        for (id, real) in self.plane.tables().reals().map_err(|error| super::director::maps_failed(&error))? {
+        for (id, real) in &known.reals {
             let port = ports.get(&real.service).copied().unwrap_or(0);
-            names.reals.insert(id, self.real_name(&real, port));
+            names.reals.insert(*id, self.real_name(known.next_hops, real, port));
         }
-        Ok(names)
+        names
     }
 
-    fn real_name(&self, real: &schema::Real, service_port: u16) -> RealName {
+    fn real_name(
+        &self,
+        next_hops: &BTreeMap<IpAddr, Resolution>,
+        real: &schema::Real,
+        service_port: u16,
+    ) -> RealName {
         let address = real_address(real);
         let shown = if address.port() == 0 { SocketAddr::new(address.ip(), service_port) } else { address };
         let method = Method::from_number(real.method);
@@ -112,7 +191,7 @@ impl Director {
             let interface = interface.map_or_else(|| format!("interface #{}", real.ifindex), Clone::clone);
             format!("{mac} by {interface}")
         } else {
-            match self.next_hops.get(&address.ip()) {
+            match next_hops.get(&address.ip()) {
                 Some(Err(why)) => format!("not known: {why}"),
                 _ => "not known".to_owned(),
             }
@@ -125,6 +204,27 @@ impl Director {
             next_hop,
         }
     }
+}
+
+/// A run in words.
+fn told(
+    names: &Names,
+    interface: &Interface,
+    frame: &[u8],
+    run: Result<Run, RunError>,
+) -> Result<Explanation, Failure> {
+    let run = run.map_err(|error| {
+        Failure::failed(error.to_string()).hint(
+            "test runs of the kernel take frames of 14 bytes to about 3,000, from an interface that is up",
+        )
+    })?;
+    Ok(names.explain(&Ran {
+        interface: &interface.name,
+        before: frame,
+        after: &run.frame,
+        action: run.action,
+        trace: &run.trace,
+    }))
 }
 
 fn service_name(id: &ServiceId) -> String {

@@ -10,7 +10,6 @@ use std::{
 use super::Director;
 use crate::{
     control::{
-        image::Image,
         model::Forward,
         neighbours::{Resolution, Unresolved},
         vips::VipEvent,
@@ -81,7 +80,7 @@ impl Director {
                 _ => {}
             }
         }
-        let want = Image::compile(&self.state.desired, &self.ids, &next_hops);
+        let want = self.compile(&self.state.desired, &self.ids, &next_hops);
         self.carry_out(&want)?;
         self.next_hops = next_hops;
         Ok(())

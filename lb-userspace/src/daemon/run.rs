@@ -149,6 +149,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         state,
         pins: pins.clone(),
         mode,
+        vip_ping: config.director.vip_ping,
     };
     let mut director = Director::new(parts)?;
 

@@ -19,7 +19,6 @@ use super::{Director, director::maps_failed};
 use crate::{
     control::{
         apply::{self, Time},
-        image::Image,
         model::ServiceId,
     },
     dataplane::{TableError, clock},
@@ -168,7 +167,7 @@ impl Director {
                 return Ok(());
             }
         };
-        let want = Image::compile(&self.state.desired, &ids, &self.next_hops);
+        let want = self.compile(&self.state.desired, &ids, &self.next_hops);
         if let Err(failure) = self.carry_out(&want).and_then(|()| self.save_as_is()) {
             tracing::error!("{}", failure.message);
             return Ok(());

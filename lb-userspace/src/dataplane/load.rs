@@ -6,7 +6,7 @@ use std::io;
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{MapError, MapType},
-    programs::{ProgramError, ProgramType, Xdp},
+    programs::{ProgramError, ProgramFd, ProgramType, Xdp},
     util::nr_cpus,
 };
 use aya_obj::Object;
@@ -147,12 +147,7 @@ impl DataPlane {
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
         }
-        for number in Program::ALL {
-            let fd = program(&mut ebpf, number.as_str())
-                .fd()
-                .map_err(|source| LoadError::Program { name: number.as_str(), source })?;
-            tables.put_program(number, fd)?;
-        }
+        connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
         tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
         Ok(Self { ebpf, pins: options.pins.clone(), tables, adopted })
     }
@@ -226,6 +221,19 @@ pub(super) fn load_object(
 /// Has the kernel verify every program of the director.
 pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     Program::ALL.iter().try_for_each(|program| load_program(ebpf, program.as_str()))
+}
+
+/// Says which program each number stands for.
+pub(super) fn connect_programs(
+    ebpf: &mut Ebpf,
+    mut put: impl FnMut(Program, &ProgramFd) -> Result<(), TableError>,
+) -> Result<(), LoadError> {
+    for number in Program::ALL {
+        let name = number.as_str();
+        let fd = program(ebpf, name).fd().map_err(|source| LoadError::Program { name, source })?;
+        put(number, fd)?;
+    }
+    Ok(())
 }
 
 /// A program of the object.

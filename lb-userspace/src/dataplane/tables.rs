@@ -107,9 +107,16 @@ pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
 
 /// A zero for every CPU.
 fn zeros<T: Pod + Default>() -> Result<PerCpuValues<T>, TableError> {
+    per_cpu(T::default())
+}
+
+/// A sum: all of it on the first CPU.
+fn per_cpu<T: Pod + Default>(sum: T) -> Result<PerCpuValues<T>, TableError> {
     let batch = |source| TableError::Batch { map: "per-CPU values", source };
     let cpus = nr_cpus().map_err(|(_, error)| batch(error))?;
-    PerCpuValues::try_from(vec![T::default(); cpus]).map_err(batch)
+    let mut values = vec![T::default(); cpus];
+    values[0] = sum;
+    PerCpuValues::try_from(values).map_err(batch)
 }
 
 impl Tables {
@@ -280,6 +287,11 @@ impl Tables {
         self.flows.get(key)
     }
 
+    /// Writes a flow down.
+    pub fn put_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
+        self.flows.put(key, flow)
+    }
+
     /// Forgets a flow.
     pub fn remove_flow(&mut self, key: &FlowKey) -> Result<(), TableError> {
         self.flows.remove(key)
@@ -339,6 +351,11 @@ impl Tables {
         batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "CLIENTS", source })
     }
 
+    /// Says which real persistence keeps a client on.
+    pub fn put_client(&mut self, key: &ClientKey, client: &Client) -> Result<(), TableError> {
+        self.clients.insert(key, client, 0).map_err(failed("write", "CLIENTS"))
+    }
+
     /// Forgets the real of a client.
     pub fn remove_client(&mut self, key: &ClientKey) -> Result<(), TableError> {
         gone(self.clients.remove(key)).map_err(failed("delete from", "CLIENTS"))
@@ -377,6 +394,11 @@ impl Tables {
         let mut sum = Counters::default();
         values.iter().for_each(|counters| sum.add(counters));
         Ok(sum)
+    }
+
+    /// Sets a real's counters, in sum.
+    pub fn put_counters(&mut self, real: u32, sum: &Counters) -> Result<(), TableError> {
+        self.counters.set(real, per_cpu(*sum)?, 0).map_err(failed("write", "COUNTERS"))
     }
 
     /// Sets a real's counters and connections to zero, for the next one with its id.

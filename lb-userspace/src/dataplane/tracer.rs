@@ -9,13 +9,13 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::schema::{Mode, Program, Trace};
+use lb_common::schema::{Mode, Timeouts, Trace};
 use thiserror::Error;
 
 use super::{
     Options,
-    load::{LoadError, load_object, load_programs, program},
-    tables::{TableError, failed, take},
+    load::{LoadError, connect_programs, load_object, load_programs, program},
+    tables::{TableError, Tables, failed, take},
 };
 
 /// The section of the global `TRACE`, which is a map of this copy of the programs alone.
@@ -27,8 +27,8 @@ const LARGEST_FRAME: usize = 4096;
 pub struct Tracer {
     ebpf: Ebpf,
     trace: Array<MapData, Trace>,
-    /// Keeps the programs that the first one goes on in.
-    _programs: ProgramArray<MapData>,
+    /// Keeps the programs that the first one goes on in, unless [`Tables`] do.
+    _programs: Option<ProgramArray<MapData>>,
 }
 
 /// What became of a packet.
@@ -69,13 +69,23 @@ impl Tracer {
         let mut ebpf = load_object(options, mode, |name| name != "PROGRAMS")?;
         let mut programs: ProgramArray<MapData> = take(&mut ebpf, "PROGRAMS")?;
         load_programs(&mut ebpf)?;
-        for number in Program::ALL {
-            let name = number.as_str();
-            let fd = program(&mut ebpf, name).fd().map_err(|source| LoadError::Program { name, source })?;
-            programs.set(number as u32, fd, 0).map_err(failed("write", "PROGRAMS"))?;
-        }
+        connect_programs(&mut ebpf, |number, fd| {
+            programs.set(number as u32, fd, 0).map_err(failed("write", "PROGRAMS"))
+        })?;
         let trace = take(&mut ebpf, TRACE)?;
-        Ok(Self { ebpf, trace, _programs: programs })
+        Ok(Self { ebpf, trace, _programs: Some(programs) })
+    }
+
+    /// Loads the programs, which write to no map, with maps that are nobody else's and hold nothing.
+    pub(super) fn with_maps_of_its_own(options: &Options) -> Result<(Self, Tables), LoadError> {
+        let options = Options { pins: None, ..options.clone() };
+        let mut ebpf = load_object(&options, Mode::DRY, |_| false)?;
+        load_programs(&mut ebpf)?;
+        let mut tables = Tables::open(&mut ebpf)?;
+        connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
+        tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
+        let trace = take(&mut ebpf, TRACE)?;
+        Ok((Self { ebpf, trace, _programs: None }, tables))
     }
 
     /// The main program.

@@ -60,6 +60,8 @@ fn ethernet(frame: &[u8], wrapped: bool, fields: &mut Fields) -> Option<()> {
     }
     let (protocol, rest) = ip(packet, &OUTER, fields)?;
     let between = match protocol {
+        // With a checksum.
+        47 if rest.first()? & 0x80 != 0 => 8,
         47 => 4,
         17 => {
             fields.push(("outer destination port", be16(rest, 2)?.to_string()));

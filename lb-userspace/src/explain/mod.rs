@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 pub mod decode; // the fields of a frame, and what became of them
+pub mod flow; //   whose packet a frame is
 pub mod hex; //    bytes as text
 pub mod packet; // a frame of a flow
 pub mod pcap; //   a frame of a capture
@@ -21,6 +22,18 @@ pub struct Question {
     /// The interface that it is to come in by; the first one of the daemon's if it is not said.
     #[serde(default)]
     pub interface: Option<String>,
+    /// A change that is to be thought of as made.
+    #[serde(default)]
+    pub plan: Option<Plan>,
+}
+
+/// A config file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Plan {
+    /// What to call it in messages.
+    pub name: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// What the programs did.

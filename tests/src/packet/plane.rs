@@ -42,6 +42,7 @@ pub struct TestPlane {
     timeouts: Timeouts,
     ids: Ids,
     image: Image,
+    silent: bool,
     next_hops: BTreeMap<IpAddr, Resolution>,
 }
 
@@ -75,6 +76,7 @@ impl TestPlane {
             timeouts: Timeouts::DEFAULT,
             ids: Ids::default(),
             image: Image::default(),
+            silent: false,
             next_hops: BTreeMap::new(),
         };
         this.set(pools);
@@ -98,11 +100,19 @@ impl TestPlane {
             self.next_hops.entry(address.ip()).or_insert_with(hop);
         }
         self.ids = self.ids.allocate(&desired, LIMITS.blocks()).expect("there is room");
-        let want = Image::compile(&desired, &self.ids, &self.next_hops);
+        let mut want = Image::compile(&desired, &self.ids, &self.next_hops);
+        if self.silent {
+            want.silence();
+        }
         let steps = plan::plan(&self.image, &want);
         let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
         apply::apply(self.plane.tables(), &mut self.image, &steps, time)
             .expect("the kernel takes every step");
+    }
+
+    /// VIPs none of whose reals takes connections are silent, from the next [`TestPlane::set`] on.
+    pub fn silence(&mut self) {
+        self.silent = true;
     }
 
     /// Changes the way to a real; `None`: not known. Counts from the next [`TestPlane::set`] on.

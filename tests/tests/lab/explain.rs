@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs explain`: it says what a real packet then meets, and changes nothing.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    fmt::Write as _,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
-use lb_tests::lab::{CLIENT, Lab, Method, Outcome, Server, Stage, VIP};
+use lb_tests::lab::{CLIENT, CLIENT6, Lab, Method, Outcome, Server, Stage, VIP, VIP6, rip6};
 use serde_json::Value;
 
 fn explain(lab: &Lab, line: &str) -> Value {
@@ -140,4 +143,103 @@ fn a_captured_packet_is_explained_as_the_same_flow_is() {
     let file = lab.director.path("one.pcap");
     let absent = lab.director.xvs(&format!("explain --pcap {} --packet 2", file.display()));
     absent.fails(2).says("there is no packet 2").says("hint: ");
+}
+
+/// What it says of a change is what becomes of the packet after it; and nothing is changed by asking.
+#[test]
+fn a_change_is_explained_before_it_is_made() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let _servers = greeters(lab);
+    stage.serve_all_methods("tcp", "mh");
+    let turns = SocketAddrV4::new(VIP, 8100);
+    lab.director.serve("tcp", turns.port(), "rr", Method::Nat, Method::Nat.real_port());
+    let open: Vec<_> = (0..3).map(|_| lab.client.connect(turns).unwrap()).collect();
+
+    // The second real goes, the third takes nothing new, and there is a service more.
+    let [_, second, third] = &lab.reals;
+    let export = lab.director.xvs("export").succeeds().stdout;
+    let mut file = String::new();
+    let mut sections: Vec<String> = export.split("[[service.real]]").map(str::to_owned).collect();
+    for section in &mut sections {
+        if section.contains(&format!("\"{}:", third.rip)) {
+            *section = section.replace("weight = 100", "weight = 0");
+        }
+    }
+    for (at, section) in sections.iter().enumerate() {
+        let gone = section.contains(&format!("\"{}:", second.rip));
+        if at > 0 && !gone {
+            file.push_str("[[service.real]]");
+        }
+        let end = section.find("[[service]]").unwrap_or(section.len());
+        file.push_str(if at > 0 && gone { &section[end..] } else { section });
+    }
+    let _infallible = write!(
+        file,
+        "\n[[service]]\nprotocol = \"udp\"\naddress = \"{VIP}:53\"\n[[service.real]]\naddress = \"{}\"\n",
+        third.rip
+    );
+    let path = lab.director.path("after.toml");
+    std::fs::write(&path, &file).unwrap();
+
+    let questions: Vec<String> = Method::ALL
+        .iter()
+        .flat_map(|method| (23_000..23_010).map(|port| format!("tcp {CLIENT}:{port} {}", method.service())))
+        .chain(open.iter().map(|stream| format!("tcp {} {turns} --flags ack", stream.local_addr().unwrap())))
+        .chain([format!("udp {CLIENT}:4000 {VIP}:53"), format!("tcp {CLIENT}:4000 {turns}")])
+        .collect();
+    let answer = |told: &Value| {
+        let field = |name: &str| told[name].to_string();
+        // Which port of the director a flow by full NAT gets is drawn anew each time.
+        let drawn = told["service"] == format!("tcp {}", Method::Fnat.service());
+        let frame = if drawn { String::new() } else { field("frame_out") };
+        [field("service"), field("real"), field("reason"), frame]
+    };
+    let now: Vec<_> = questions.iter().map(|line| answer(&explain(lab, line))).collect();
+    let then: Vec<_> = questions
+        .iter()
+        .map(|line| answer(&explain(lab, &format!("{line} --plan {}", path.display()))))
+        .collect();
+    let planned = lab.director.xvs(&format!("plan {}", path.display())).succeeds();
+    planned.says("added service udp").says(&format!("removed real {}", second.rip));
+    assert_eq!(questions.iter().map(|line| answer(&explain(lab, line))).collect::<Vec<_>>(), now);
+    assert_eq!(lab.director.xvs("export").succeeds().stdout, export);
+    assert!(then.iter().zip(&now).any(|(then, now)| then != now));
+
+    lab.director.xvs(&format!("apply {}", path.display())).succeeds();
+    for (line, then) in questions.iter().zip(&then) {
+        assert_eq!(&answer(&explain(lab, line)), then, "{line}");
+    }
+    std::fs::write(&path, "[[service]]\nprotocol = \"tcp\"\n").unwrap();
+    let ask = format!("explain {} --plan {}", questions[0], path.display());
+    lab.director.xvs(&ask).fails(2).says("after.toml");
+}
+
+/// IPv6, SCTP and a VLAN tag, through the daemon.
+#[test]
+fn other_versions_protocols_and_links_are_explained() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let six = format!("[{VIP6}]:80");
+    let rip = rip6(lab.reals[0].rip);
+    lab.director.xvs(&format!("service add tcp {six}")).succeeds();
+    lab.director.xvs(&format!("real add tcp {six} [{rip}]:8080 --forward nat")).succeeds();
+    lab.director.xvs(&format!("service add sctp {VIP}:9")).succeeds();
+    lab.director.xvs(&format!("real add sctp {VIP}:9 {} --forward dr", lab.reals[0].rip)).succeeds();
+    lab.director.wait_for_next_hops();
+
+    let told = explain(lab, &format!("tcp [{CLIENT6}]:4000 {six}"));
+    assert_eq!(after(&told, "destination"), Some(&*rip.to_string()), "{told:#}");
+    assert_eq!(after(&told, "destination port"), Some("8080"));
+    let told = explain(lab, &format!("sctp {CLIENT}:4000 {VIP}:9"));
+    assert_eq!(text(&told, "reason"), "forwarded", "{told:#}");
+
+    // The tag is kept: the real is where the client is.
+    let mut tagged = bytes(text(&told, "frame_in"));
+    tagged.splice(12..12, [0x81, 0, 0, 42]);
+    let file = lab.director.path("tagged.pcap");
+    std::fs::write(&file, pcap(&tagged)).unwrap();
+    let told = explain(lab, &format!("--pcap {}", file.display()));
+    assert_eq!(text(&told, "reason"), "forwarded", "{told:#}");
+    assert_eq!(bytes(text(&told, "frame_out"))[12..16], [0x81, 0, 0, 42]);
 }

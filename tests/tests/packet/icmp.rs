@@ -52,6 +52,32 @@ fn a_ping_of_the_vip_is_answered_by_the_directors_stack(
     TestPlane::new(&services(method)).run(&sent).is_passed(Reason::IcmpEcho);
 }
 
+/// `vip-ping = "serving"`: whoever looks at the VIP by ping sees whether it serves.
+#[rstest]
+fn a_vip_whose_reals_take_no_connections_is_silent_if_it_is_to_be(
+    #[values(Dr, Tun, Nat, Fnat, Local)] method: Forward,
+) {
+    let mut plane = TestPlane::new(&services(method));
+    plane.silence();
+    let of = |weight| {
+        services(method)
+            .map(|pool| pool.with(|service| service.reals.values_mut().for_each(|real| real.weight = weight)))
+    };
+    let sent = ping(*CLIENT.ip(), VIP);
+    plane.set(&of(1));
+    plane.run(&sent).is_passed(Reason::IcmpEcho);
+    plane.set(&of(0));
+    plane.run(&sent).is_dropped(Reason::IcmpEchoSilent);
+    if method != Local {
+        plane.set(&of(1));
+        for number in 1..=3 {
+            plane.route(RealServer::number(number), None);
+        }
+        plane.set(&of(1));
+        plane.run(&sent).is_dropped(Reason::IcmpEchoSilent);
+    }
+}
+
 #[rstest]
 #[case::fragmentation_needed(FRAGMENTATION_NEEDED)]
 #[case::port_unreachable(PORT_UNREACHABLE)]

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Links that this project's own lab does not have: VLAN devices of the kernel on every host, and links that lose, delay,
+//! repeat and reorder packets.
+//!
+//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with 8021q and netem.
+#![expect(clippy::print_stdout, reason = "it is here to show something")]
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+};
+
+use lb_tests::lab::{
+    CLIENT, CLIENT6, DIP, DIP6, DIRECTOR, DIRECTOR6, Host, Lab, Method, Process, RIPS, VIP, VIP6, rip6,
+};
+
+/// Requests to each service.
+const REQUESTS: usize = 6;
+/// Each way through a link that loses packets.
+const MEGABYTES: usize = 1;
+/// What each end does to what it sends.
+const BAD_LINK: &str = "netem delay 2ms 1ms loss 1% duplicate 1% reorder 10%";
+
+/// A service of one method and version.
+#[derive(Clone, Copy)]
+struct Way {
+    method: Method,
+    six: bool,
+}
+
+impl Way {
+    fn all() -> impl Iterator<Item = Self> {
+        Method::ALL.into_iter().flat_map(|method| [false, true].map(|six| Self { method, six }))
+    }
+
+    fn service(self) -> SocketAddr {
+        SocketAddr::new(if self.six { VIP6.into() } else { VIP.into() }, self.method.port())
+    }
+
+    fn serve(self, lab: &Lab) {
+        let (service, forward) = (self.service(), self.method.as_str());
+        lab.director.xvs(&format!("service add tcp {service} --scheduler rr")).succeeds();
+        for rip in RIPS {
+            let rip = if self.six { IpAddr::V6(rip6(rip)) } else { rip.into() };
+            let real = SocketAddr::new(rip, self.method.real_port());
+            lab.director.xvs(&format!("real add tcp {service} {real} --forward {forward}")).succeeds();
+        }
+    }
+
+    fn name(self) -> String {
+        format!("{} IPv{}", self.method.as_str(), if self.six { 6 } else { 4 })
+    }
+}
+
+fn main() -> ExitCode {
+    let mut failed = false;
+    for (what, test) in [("VLAN devices", vlans as fn() -> Vec<String>), ("bad links", bad_links)] {
+        for wrong in test() {
+            failed = true;
+            eprintln!("error: {what}: {wrong}");
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Servers, the daemon, and a service of each method and version. `interface` is where reals have their RIPs.
+fn stage(lab: &Lab, interface: &str) -> Vec<Process> {
+    let mut processes = vec![lab.director.start_daemon()];
+    for real in &lab.reals {
+        real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface {interface}"))
+            .succeeds();
+        processes.push(real.start_nginx(&Method::real_ports()));
+    }
+    Way::all().for_each(|way| way.serve(lab));
+    lab.director.wait_for_next_hops();
+    processes
+}
+
+/// Clients in VLAN 10, reals in VLAN 20, the director in both by one interface: every packet changes its tag.
+fn vlans() -> Vec<String> {
+    let lab = Lab::new();
+    tag(&lab.client, &[(10, &[CLIENT.into(), CLIENT6.into()])]);
+    lab.client.ip(&format!("route add 10.0.0.0/24 via {DIRECTOR}\nroute add fd00::/64 via {DIRECTOR6}"));
+    tag(&lab.director, &[(10, &[DIRECTOR.into(), DIRECTOR6.into()]), (20, &[DIP.into(), DIP6.into()])]);
+    for real in &lab.reals {
+        // Replies of dr and tun go straight into the clients' VLAN.
+        tag(real, &[(10, &[]), (20, &[real.rip.into(), rip6(real.rip).into()])]);
+        for line in [
+            format!("-4 route replace default via {DIP}"),
+            format!("-6 route replace default via {DIP6}"),
+            "-4 route replace 192.0.2.0/24 dev eth0.10 table 100".to_owned(),
+            "-6 route replace 2001:db8::/64 dev eth0.10 table 100".to_owned(),
+        ] {
+            real.sh(&format!("ip {line}")).succeeds();
+        }
+    }
+    for port in ["client", "director", "real1", "real2", "real3"] {
+        lab.switch.sh(&format!("ethtool -K {port} txvlan off rxvlan off")).succeeds();
+    }
+    let processes = stage(&lab, "eth0.20");
+    let mut wrong = Vec::new();
+    for way in Way::all() {
+        let url = format!("http://{}/", way.service());
+        let answered =
+            (0..REQUESTS).filter(|_| lab.client.sh(&format!("curl -sf --max-time 5 {url}")).is_success());
+        let answered = answered.count();
+        println!("from VLAN 10 to VLAN 20, {}: {answered} of {REQUESTS} answered", way.name());
+        if answered != REQUESTS {
+            wrong.push(format!("{}: {answered} of {REQUESTS}\n{:?}", way.name(), lab.director.stats()));
+        }
+    }
+    drop(processes);
+    wrong
+}
+
+/// Puts a host's addresses on VLAN devices above `eth0`, with the tags in the frames, where XDP sees them.
+fn tag(host: &Host, vlans: &[(u16, &[IpAddr])]) {
+    host.sh("ethtool -K eth0 txvlan off rxvlan off").succeeds();
+    host.ip("address flush dev eth0");
+    for (id, addresses) in vlans {
+        let device = format!("eth0.{id}");
+        host.ip(&format!("link add link eth0 name {device} type vlan id {id}\nlink set {device} up"));
+        host.sysctl(&format!("ipv4/conf/{device}/rp_filter"), "0");
+        for address in *addresses {
+            let (prefix, options) = if address.is_ipv6() { (64, "nodad") } else { (24, "") };
+            host.ip(&format!("address add {address}/{prefix} dev {device} {options}"));
+        }
+    }
+}
+
+/// What arrives twice, late, in another order or not at all does not spoil what is sent.
+fn bad_links() -> Vec<String> {
+    let lab = Lab::new();
+    let processes = stage(&lab, "eth0");
+    let big = lab.big_file("big", MEGABYTES);
+    for host in [&*lab.client, &*lab.reals[0], &*lab.reals[1], &*lab.reals[2]] {
+        host.sh(&format!("tc qdisc replace dev eth0 root {BAD_LINK}")).succeeds();
+    }
+    let curl = "curl --silent --show-error --fail --max-time 60";
+    let mut wrong = Vec::new();
+    for way in Way::all() {
+        let (service, down, sent) = (way.service(), lab.client.path("down"), big.display());
+        let got = lab.client.sh(&format!("{curl} --output {} http://{service}/files/big", down.display()));
+        let same = got.is_success() && lab.client.sh(&format!("cmp {sent} {}", down.display())).is_success();
+        let name = format!("up-{}", way.name().replace(' ', "-"));
+        let put = lab.client.sh(&format!("{curl} --upload-file {sent} http://{service}/upload/{name}"));
+        let stored = lab.reals.iter().map(|real| real.uploaded(&name)).find(|path| path.exists());
+        let kept = put.is_success()
+            && stored
+                .is_some_and(|path| lab.client.sh(&format!("cmp {sent} {}", path.display())).is_success());
+        println!("by links with {BAD_LINK}, {}: {MEGABYTES} MB down {same}, up {kept}", way.name());
+        if !same || !kept {
+            wrong.push(format!("{}: down {same}, up {kept}: {got} {put}", way.name()));
+        }
+    }
+    drop(processes);
+    wrong
+}
