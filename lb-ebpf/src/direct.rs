@@ -5,6 +5,7 @@ use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     packet::{self, IPV4_LEN, Ip, Parsed, Part},
     reason::{Fate, Reason},
+    schema::AddressUse,
 };
 
 use crate::{
@@ -26,6 +27,14 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
     let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
     if is_rare(&parsed) {
         return A::rare(frame, parsed.part);
+    }
+    if !tables::may_be_used(parsed.flow.destination) {
+        // Neither for a service nor for a real; a reply, if it comes from one.
+        if !tables::may_be_used(parsed.flow.source) {
+            return settle(Err(Reason::NotOurs.into()));
+        }
+        let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
+        return A::reply(frame, parsed, AddressUse(0));
     }
     let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
     match request::service(&parsed.flow) {

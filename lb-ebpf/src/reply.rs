@@ -153,6 +153,9 @@ fn is_direct<A: Version>(reply: &FlowKey<A>) -> bool {
 /// What a packet from a nat real answers. A packet that answers nothing that was sent to the VIP is not ours.
 #[inline(always)]
 pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason> {
+    if !tables::may_be_used(reply.source) {
+        return Err(Reason::NotOurs);
+    }
     let used = tables::address_use(reply.source);
     if used.is(AddressUse::FNAT_REAL)
         && let Some(request) = tables::translation(reply)

@@ -19,8 +19,8 @@ use lb_common::{
     schedule::threshold,
     schema::{
         AddressUse, Adds, BLOCK, Block, Client, ClientKey, Counters, Covered, Dip, Event, Flow, FlowKey,
-        Fragment, FragmentKey, Load, Locality, LocalityKey, Mode, Move, MoveBlock, Position, Program, Real,
-        Service, ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace, WayBack,
+        Fragment, FragmentKey, Load, Locality, LocalityKey, Marks, Mode, Move, MoveBlock, Position, Program,
+        Real, Service, ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace, WayBack,
     },
     track,
     wire::{Be16, Be32, Be128, Tags},
@@ -157,6 +157,10 @@ static DEVICES: DevMapHash<64> = DevMapHash::new();
 /// The director's programs besides the one that is attached, see [`Program`].
 #[btf_map]
 static PROGRAMS: ProgramArray<{ Program::ALL.len() }> = ProgramArray::new();
+
+/// Which addresses may be in use.
+#[btf_map]
+static MARKS: Array<Marks, 1> = Array::new();
 
 /// Packets, bytes and new flows by real id.
 #[btf_map]
@@ -322,6 +326,12 @@ pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<Service> {
     let service = unsafe { A::services().get(key) }.copied()?;
     note(Step::Service, service.id, 0);
     Some(service)
+}
+
+/// Whether an address may be in use: if not, it is in no table of services, reals or addresses.
+#[inline(always)]
+pub fn may_be_used<A: Version>(address: A) -> bool {
+    MARKS.get(0).is_some_and(|marks| marks.has(address.mark()))
 }
 
 /// What an address is used for.

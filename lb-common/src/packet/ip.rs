@@ -56,6 +56,9 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Both addresses of a flow, mixed under a seed: the first part of [`crate::hash::flow`].
     fn mix(source: Self, destination: Self, seed: u64) -> u64;
 
+    /// 16 bits that addresses differ in, for [`crate::schema::Marks`].
+    fn mark(self) -> u32;
+
     /// The address in 32 bits, in the machine's order, as IPVS folds it (`ip_vs_addr_fold`).
     fn fold(self) -> u32;
 

@@ -72,6 +72,12 @@ impl Ip for Be32 {
         hash::round(seed, u64::from(source.get()) << 32 | u64::from(destination.get()))
     }
 
+    /// Multiplicative (Knuth, The Art of Computer Programming, volume 3, section 6.4), by the golden ratio.
+    #[inline(always)]
+    fn mark(self) -> u32 {
+        self.get().wrapping_mul(0x9e37_79b1) >> 16
+    }
+
     #[inline(always)]
     fn fold(self) -> u32 {
         self.get()

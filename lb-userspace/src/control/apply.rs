@@ -70,9 +70,16 @@ pub fn apply(
             _ => None,
         })
         .collect();
+    let new = |step: &Step| if let Step::PutAddress { address, .. } = step { Some(*address) } else { None };
+    if steps.iter().any(|step| new(step).is_some()) {
+        tables.put_marks(image.addresses.keys().copied().chain(steps.iter().filter_map(new)))?;
+    }
     for step in steps {
         apply_step(tables, image, step, time, &mut outcome)?;
         image.apply(step);
+    }
+    if steps.iter().any(|step| matches!(step, Step::RemoveAddress { .. })) {
+        tables.put_marks(image.addresses.keys().copied())?;
     }
     if !removed.is_empty() {
         outcome.flows_removed = forget_flows(tables, &removed)?;

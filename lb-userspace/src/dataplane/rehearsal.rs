@@ -47,7 +47,9 @@ impl Rehearsal {
             tables.put_position(service.id, live.position(service.id)?.next)?;
             tables.put_service(&key, &service)?;
         }
-        for (address, used) in live.addresses()? {
+        let addresses = live.addresses()?;
+        tables.put_marks(addresses.iter().map(|(address, _)| *address))?;
+        for (address, used) in addresses {
             tables.put_address(address, used)?;
         }
         for (key, source) in live.sources()? {

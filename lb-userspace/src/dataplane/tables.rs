@@ -15,8 +15,8 @@ use aya::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Flow, FlowKey, Load, Move, MoveBlock,
-        Position, Program, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
+        AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Flow, FlowKey, Load, Marks, Move,
+        MoveBlock, Position, Program, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
     },
     wire::{Be32, Be128},
 };
@@ -39,6 +39,7 @@ pub struct Tables {
     translations: Versions<FlowKey<Be32>, FlowKey<Be32>, FlowKey, FlowKey>,
     dips: Array<MapData, Be32>,
     dips6: Array<MapData, Be128>,
+    marks: Array<MapData, Marks>,
     programs: ProgramArray<MapData>,
     clients: BpfHashMap<MapData, ClientKey, Client>,
     loads: Array<MapData, Load>,
@@ -135,6 +136,7 @@ impl Tables {
             translations: Versions::take(ebpf, ["TRANSLATIONS", "TRANSLATIONS6"])?,
             dips: take(ebpf, "DIPS")?,
             dips6: take(ebpf, "DIPS6")?,
+            marks: take(ebpf, "MARKS")?,
             programs: take(ebpf, "PROGRAMS")?,
             clients: take(ebpf, "CLIENTS")?,
             loads: take(ebpf, "LOADS")?,
@@ -242,6 +244,18 @@ impl Tables {
     /// Every address and its use.
     pub fn addresses(&self) -> Result<Vec<(Be128, AddressUse)>, TableError> {
         self.addresses.all()
+    }
+
+    /// Says which addresses may be in use: first, before one is; then, when one is no longer.
+    pub fn put_marks(&mut self, addresses: impl IntoIterator<Item = Be128>) -> Result<(), TableError> {
+        let mut marks = Marks::NONE;
+        for address in addresses {
+            match address.as_v4() {
+                Some(v4) => marks.set(v4),
+                None => marks.set(address),
+            }
+        }
+        self.marks.set(0, marks, 0).map_err(failed("write", "MARKS"))
     }
 
     /// Says what an address is used for.

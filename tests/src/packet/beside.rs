@@ -16,8 +16,8 @@ use aya::{
 };
 use lb_common::{
     schema::{
-        Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load, Locality, LocalityKey, Mode,
-        Position, Real, Service, ServiceKey, Settings, Source, SourceKey, Timeouts, WayBack,
+        Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load, Locality, LocalityKey,
+        Marks, Mode, Position, Real, Service, ServiceKey, Settings, Source, SourceKey, Timeouts, WayBack,
     },
     wire::{Be32, Be128},
 };
@@ -141,6 +141,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "DIRECT6" => hash::<FlowKey<Be128>, u32>(map()),
         "TRANSLATIONS" => hash::<FlowKey<Be32>, FlowKey<Be32>>(map()),
         "TRANSLATIONS6" => hash::<FlowKey<Be128>, FlowKey<Be128>>(map()),
+        "MARKS" => array::<Marks>(map()),
         "DIPS" => array::<Be32>(map()),
         "DIPS6" => array::<Be128>(map()),
         "TRIED" => per_cpu::<u32>(map()),
