@@ -10,9 +10,11 @@
 //! - [`track`]: when a flow begins, how its state moves, when it has ended
 //! - [`schema`]: the keys and values of every map
 //! - [`reason`]: what became of a packet, and why
+//! - [`bench`]: what the programs of the benchmark and their runner agree on
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod bench;
 pub mod checksum;
 pub mod hash;
 pub mod packet;

@@ -24,6 +24,15 @@ pub fn stub() -> PathBuf {
     built(target().join("ebpf/stub.bpf.o"))
 }
 
+/// The programs of the benchmark.
+///
+/// # Panics
+/// If they were not built.
+#[must_use]
+pub fn bench() -> PathBuf {
+    built(target().join("ebpf/bench.bpf.o"))
+}
+
 /// The target folder that this very program runs from.
 fn target() -> PathBuf {
     let exe = env::current_exe().expect("/proc is mounted");

@@ -2,6 +2,7 @@
 //! What the tests are made of: the lab, and the bench on which single packets are tried.
 
 pub mod artifacts;
+pub mod bench;
 pub mod lab;
 pub mod packet;
 pub mod plot;

@@ -13,8 +13,9 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The binaries of lb-ebpf and the objects that others embed or load.
-const OBJECTS: &[(&str, &str)] = &[("xvs-bpf", "xvs.bpf.o"), ("stub-bpf", "stub.bpf.o")];
+/// The binaries of lb-ebpf and the objects that others embed or load. Only the first of them is in what is shipped.
+const OBJECTS: &[(&str, &str)] =
+    &[("xvs-bpf", "xvs.bpf.o"), ("stub-bpf", "stub.bpf.o"), ("bench-bpf", "bench.bpf.o")];
 
 const RUSTFLAGS: &[&str] = &[
     // Type information comes from debug info, and the verifier's messages show source lines from it.
@@ -39,7 +40,7 @@ const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") {
     panic!("name this machine's architecture here as aya-build does")
 };
 
-/// Builds both objects.
+/// Builds every object.
 pub fn run() -> Result<()> {
     let setup::Toolchain { compiler, linker } = setup::run()?;
     // A folder of its own: two compilers in one would rebuild each other's work.

@@ -3,6 +3,7 @@
 //!
 //! Every task calls `setup` first, so each of them works on a machine where nothing was prepared.
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod demo;
@@ -34,6 +35,9 @@ enum Task {
     BuildEbpf,
     /// Build the XDP programs and the xvs binary
     Build(build::Args),
+    /// Measure what a packet costs: `cargo xtask bench --help` has its options
+    #[command(disable_help_flag = true)]
+    Bench(bench::Args),
     /// Show xvs at work: DR, TUN and NAT in network namespaces, with nginx behind them
     Demo(demo::Args),
     /// Run an experiment whose result is kept in docs/experiments
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run().map(drop),
         Task::BuildEbpf => build_ebpf::run(),
         Task::Build(args) => build::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Experiment(args) => experiment::run(&args),
         Task::Test(args) => test::run(&args),

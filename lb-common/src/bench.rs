@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! What the programs of `cargo xtask bench` and their runner agree on. Nothing of it is in what runs elsewhere.
+
+/// Bytes of the largest frame that is sent, a multiple of four.
+pub const LARGEST: usize = 112;
+
+/// Bits of a flow's number that make it another flow: 16 of the client's address, 14 of its port.
+pub const FLOW_BITS: u32 = 30;
+
+/// The first port that clients use.
+pub const FIRST_PORT: u16 = 1024;
+
+/// Packets of a short connection: SYN, ACK, FIN.
+pub const SHORT: u32 = 3;
+
+/// No packet was sent yet.
+pub const NONE: u32 = u32::MAX;
+
+/// Value of the one element of `ORDER`: what is sent, and how far it came.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Order {
+    /// The frame, to which addresses and ports are added.
+    pub frame: [u32; LARGEST / 4],
+    /// How many flows take turns; 0: none comes twice.
+    pub flows: u32,
+    /// How many services flows are for: the last 16 bits of the address of the first, and those that follow.
+    pub services: u32,
+    /// Those bits.
+    pub first_service: u32,
+    /// The sum of the header that its checksum is made of, without what is added; IPv4 only.
+    pub sum: u32,
+    /// Packets of a flow in a row: 1, all alike, or [`SHORT`].
+    pub packets: u32,
+    /// Whether the ends of what is sent to the reals are written down in `ENDS`.
+    pub learn: u32,
+    /// From one turn to the next, less than `flows`: 1, or how flows are made known in another order.
+    pub step: u32,
+    /// The turn of the next packet.
+    pub next: u32,
+    /// The turn of the last packet, [`NONE`] if there was none.
+    pub last: u32,
+    /// Packets that did not reach the program under test.
+    pub missed: u32,
+}
+
+/// Value of `ENDS`, an array by turn: where a packet went. Everything is in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ends {
+    /// Source address; of IPv4 only the first word is used.
+    pub source: [u32; 4],
+    /// Destination address.
+    pub destination: [u32; 4],
+    /// Source and destination port, if nothing is between them and the addresses.
+    pub ports: u32,
+    /// The frame's destination, first half.
+    pub mac: u32,
+    /// The frame's destination, last third.
+    pub mac_end: u32,
+}
+
+/// The flow of a turn: consecutive ones are nowhere near each other.
+#[inline(always)]
+#[must_use]
+pub const fn flow(turn: u32) -> u32 {
+    // An odd factor: no two turns have the same flow.
+    turn.wrapping_mul(0x9e37_79b1) & ((1 << FLOW_BITS) - 1)
+}
+
+/// The last 16 bits of the address, and the port, of a flow's client.
+#[inline(always)]
+#[must_use]
+pub const fn client(flow: u32) -> (u16, u16) {
+    ((flow >> 14) as u16, FIRST_PORT + (flow & 0x3fff) as u16)
+}
+
+/// Which of so many services a flow is for.
+#[inline(always)]
+#[must_use]
+pub const fn service(flow: u32, services: u32) -> u32 {
+    let spread = flow.wrapping_mul(0x85eb_ca6b);
+    ((spread as u64 * services as u64) >> 32) as u32
+}
+
+/// Key of `FLOOR_VIPS`, in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FloorVip {
+    /// Address.
+    pub address: u32,
+    /// Port.
+    pub port: u16,
+    /// Protocol; the padding is zero.
+    pub protocol: u16,
+}
+
+/// Key of `FLOOR_FLOWS`, in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FloorFlow {
+    /// Source.
+    pub source: u32,
+    /// Destination.
+    pub destination: u32,
+    /// Both ports.
+    pub ports: u32,
+    /// Protocol.
+    pub protocol: u32,
+}
+
+/// Value of `FLOOR_REALS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FloorReal {
+    /// Destination and source of frames, in memory order.
+    pub macs: [u32; 3],
+    /// Device.
+    pub ifindex: u32,
+}
+
+/// Value of the floors' counters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FloorCount {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Slots of the floors' table: a prime, as in the paper on Maglev.
+pub const FLOOR_SLOTS: u32 = 65_537;
+
+#[cfg(feature = "user")]
+mod pod {
+    macro_rules! pod {
+        ($($type:ident: $size:literal),*) => {
+            $(
+                const _: () = assert!(size_of::<super::$type>() == $size);
+
+                // SAFETY: `repr(C)`, integers without padding (the size is the sum of the fields), every bit pattern is a
+                // value.
+                unsafe impl aya::Pod for super::$type {}
+            )*
+        };
+    }
+    pod!(Order: 152, Ends: 44, FloorVip: 8, FloorFlow: 16, FloorReal: 16, FloorCount: 16);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_flow_comes_twice_and_each_has_its_client() {
+        let clients: HashSet<_> = (0..100_000).map(|turn| client(flow(turn))).collect();
+        assert_eq!(clients.len(), 100_000);
+    }
+
+    #[test]
+    fn flows_are_spread_over_the_services() {
+        let mut counts = vec![0_u32; 100];
+        for turn in 0..100_000 {
+            counts[service(flow(turn), 100) as usize] += 1;
+        }
+        assert!(counts.iter().all(|&count| (500..1500).contains(&count)), "{counts:?}");
+    }
+}

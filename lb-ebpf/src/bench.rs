@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The programs of `cargo xtask bench`, in an object of their own: nothing of it is in what runs elsewhere.
+//!
+//! `BPF_PROG_TEST_RUN` with more than one repetition hands a program its own output as the next input, which is wrong for
+//! anything that rewrites packets. So a trampoline restores the frame, makes it one of the next flow, and goes on in the
+//! program under test; the same is done for [`limit`], which sends the frame back. What the program costs is its time above
+//! that.
+//!
+//! - [`floor`]: the least that a balancer can do, to measure against
+//! - [`frame`]: bounds-checked access to the packet, as the director has it
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
+#![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
+
+use core::mem::offset_of;
+
+mod floor;
+#[cfg_attr(
+    target_arch = "bpf",
+    expect(dead_code, reason = "it is the director's, and frames only grow here")
+)]
+mod frame;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    btf_maps::{Array, ProgramArray},
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use frame::Frame;
+use lb_common::{
+    bench::{self, Ends, NONE, Order, SHORT},
+    packet::{ETHERNET_LEN, Ip, Packet as _, TcpHeader, Word as _},
+    reason::Reason,
+    track::flags,
+    wire::{Be32, Be128},
+};
+
+/// What is sent. Its runner is pinned to a CPU, so nobody else is here.
+#[btf_map]
+static ORDER: Array<Order, 1> = Array::new();
+
+/// Where packets went, by turn.
+#[btf_map]
+static ENDS: Array<Ends, 1> = Array::new();
+
+/// The program under test.
+#[btf_map]
+static TARGET: ProgramArray<1> = ProgramArray::new();
+
+/// Sends the frame back to whom it came from: what XDP itself costs.
+#[xdp]
+pub fn limit(ctx: XdpContext) -> u32 {
+    let Ok(start) = Frame::new(&ctx).at::<12>(0) else { return xdp_action::XDP_DROP };
+    let start: *mut u8 = start.cast();
+    // SAFETY: `at` checked the bounds.
+    unsafe {
+        let to: [u16; 3] = core::array::from_fn(|n| u16::read(start.add(2 * n)));
+        for (n, half) in to.into_iter().enumerate() {
+            u16::read(start.add(6 + 2 * n)).write(start.add(2 * n));
+            half.write(start.add(6 + 2 * n));
+        }
+    }
+    xdp_action::XDP_TX
+}
+
+/// A client's packets.
+#[xdp]
+pub fn request(ctx: XdpContext) -> u32 {
+    send::<Be32, 64>(&ctx, stamp_request::<Be32>)
+}
+
+/// The same in IPv6.
+#[xdp]
+pub fn request6(ctx: XdpContext) -> u32 {
+    send::<Be128, 80>(&ctx, stamp_request::<Be128>)
+}
+
+/// What reals answer to what was sent to them, as `ENDS` has it.
+#[xdp]
+pub fn reply(ctx: XdpContext) -> u32 {
+    send::<Be32, 64>(&ctx, stamp_reply::<Be32>)
+}
+
+/// The same in IPv6.
+#[xdp]
+pub fn reply6(ctx: XdpContext) -> u32 {
+    send::<Be128, 80>(&ctx, stamp_reply::<Be128>)
+}
+
+/// ICMP errors about what services sent to clients.
+#[xdp]
+pub fn error(ctx: XdpContext) -> u32 {
+    send::<Be32, 72>(&ctx, stamp_error::<Be32>)
+}
+
+/// The same in IPv6.
+#[xdp]
+pub fn error6(ctx: XdpContext) -> u32 {
+    send::<Be128, 112>(&ctx, stamp_error::<Be128>)
+}
+
+/// Restores the frame, of `N` bytes, stamps it, and goes on in the program under test.
+#[inline(always)]
+fn send<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *mut u8, u32)) -> u32 {
+    if prepare::<A, N>(ctx, stamp).is_some() {
+        // SAFETY: the context is the one that the kernel gave.
+        unsafe { TARGET.tail_call(ctx, 0) };
+    }
+    if let Some(order) = ORDER.get_ptr_mut(0) {
+        // SAFETY: a value of this map, and nobody else is here.
+        unsafe { (*order).missed += 1 };
+    }
+    xdp_action::XDP_ABORTED
+}
+
+#[inline(always)]
+fn prepare<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *mut u8, u32)) -> Option<()> {
+    // SAFETY: a value of this map, and nobody else is here.
+    let order = unsafe { &mut *ORDER.get_ptr_mut(0)? };
+    let frame = Frame::new(ctx);
+    if order.learn != 0 && order.last != NONE {
+        learn::<A>(&frame, order.last).ok()?;
+    }
+    // Also where nothing is to be restored: it costs the same for each program under test.
+    // To cut less than nothing off is to grow.
+    frame.shrink(frame.len().wrapping_sub(N)).ok()?;
+    let start: *mut u8 = frame.at::<N>(0).ok()?.cast();
+    for (n, word) in order.frame.iter().enumerate().take(N / 4) {
+        // SAFETY: `at` checked the bounds.
+        unsafe { word.write(start.add(4 * n)) };
+    }
+    let turn = order.next;
+    order.last = turn;
+    let next = turn.wrapping_add(order.step);
+    order.next = if order.flows != 0 && next >= order.flows { next - order.flows } else { next };
+    stamp(order, start, turn);
+    Some(())
+}
+
+/// Offset of the last two bytes of an address that begins at `offset` of an IP header.
+#[inline(always)]
+const fn end_of<A: Ip>(offset: usize) -> usize {
+    ETHERNET_LEN + offset + size_of::<A>() - 2
+}
+
+/// Client, its port and the service of a flow, in network byte order.
+#[inline(always)]
+fn ends_of(order: &Order, number: u32) -> [u16; 3] {
+    let flow = bench::flow(number);
+    let (client, port) = bench::client(flow);
+    let service = order.first_service + bench::service(flow, order.services);
+    [client.to_be(), port.to_be(), (service as u16).to_be()]
+}
+
+#[inline(always)]
+fn stamp_request<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
+    let mut number = turn;
+    if order.packets == SHORT {
+        number = turn / SHORT;
+        // In a word, not in an array: the verifier would not know that the index is within it.
+        let all = u32::from_le_bytes([flags::SYN, flags::ACK, flags::FIN | flags::ACK, 0]);
+        let flags = (all >> (8 * (turn % SHORT))) as u8;
+        // SAFETY: within the frame.
+        unsafe { flags.write(start.add(ETHERNET_LEN + A::HEADER_LEN + offset_of!(TcpHeader, flags))) };
+    }
+    let [client, port, service] = ends_of(order, number);
+    // SAFETY: all of this is within the frame.
+    unsafe {
+        client.write(start.add(end_of::<A>(A::SOURCE)));
+        service.write(start.add(end_of::<A>(A::DESTINATION)));
+        port.write(start.add(ETHERNET_LEN + A::HEADER_LEN));
+    }
+    check::<A>(start, order.sum + u32::from(client) + u32::from(service));
+}
+
+#[inline(always)]
+fn stamp_error<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
+    const ICMP: usize = lb_common::packet::ICMP_LEN;
+    let [client, port, service] = ends_of(order, turn);
+    let quote = A::HEADER_LEN + ICMP;
+    // SAFETY: all of this is within the frame.
+    unsafe {
+        service.write(start.add(end_of::<A>(A::DESTINATION)));
+        service.write(start.add(quote + end_of::<A>(A::SOURCE)));
+        client.write(start.add(quote + end_of::<A>(A::DESTINATION)));
+        port.write(start.add(quote + ETHERNET_LEN + A::HEADER_LEN + 2));
+    }
+    check::<A>(start, order.sum + u32::from(service));
+}
+
+#[inline(always)]
+fn stamp_reply<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
+    let Some(ends) = ENDS.get(turn) else { return };
+    let mut sum = order.sum;
+    // SAFETY: all of this is within the frame.
+    unsafe {
+        for n in 0..size_of::<A>() / 4 {
+            let (from, to) = (ends.destination[n], ends.source[n]);
+            from.write(start.add(ETHERNET_LEN + A::SOURCE + 4 * n));
+            to.write(start.add(ETHERNET_LEN + A::DESTINATION + 4 * n));
+            sum += (from & 0xffff) + (from >> 16) + (to & 0xffff) + (to >> 16);
+        }
+        ends.ports.rotate_left(16).write(start.add(ETHERNET_LEN + A::HEADER_LEN));
+    }
+    check::<A>(start, sum);
+}
+
+/// Writes the header's checksum, of which IPv6 has none. Sums of words in network order are in network order, too (RFC 1071).
+#[inline(always)]
+fn check<A: Ip>(start: *mut u8, sum: u32) {
+    if size_of::<A>() == 4 {
+        let folded = (sum & 0xffff) + (sum >> 16);
+        let folded = (folded & 0xffff) + (folded >> 16);
+        // SAFETY: within the frame.
+        unsafe { (!(folded as u16)).write(start.add(ETHERNET_LEN + 10)) };
+    }
+}
+
+/// Writes down where the last packet went.
+#[inline(always)]
+fn learn<A: Ip>(frame: &Frame<'_>, turn: u32) -> Result<(), Reason> {
+    let Some(ends) = ENDS.get_ptr_mut(turn) else { return Err(Reason::Truncated) };
+    // What is looked at of a frame of IPv6 fits into the least that is sent.
+    let start: *mut u8 = frame.at::<58>(0)?.cast();
+    // SAFETY: a value of this map, and nobody else is here; all of this is within the frame.
+    unsafe {
+        for n in 0..size_of::<A>() / 4 {
+            (*ends).source[n] = u32::read(start.add(ETHERNET_LEN + A::SOURCE + 4 * n));
+            (*ends).destination[n] = u32::read(start.add(ETHERNET_LEN + A::DESTINATION + 4 * n));
+        }
+        (*ends).ports = u32::read(start.add(ETHERNET_LEN + A::HEADER_LEN));
+        (*ends).mac = u32::read(start);
+        (*ends).mac_end = u16::read(start.add(4)).into();
+    }
+    Ok(())
+}
+
+/// The kernel lends its helpers to programs under a GPL-compatible licence.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// On the host this crate is only checked, by clippy.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

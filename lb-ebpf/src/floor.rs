@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The least that an XDP balancer can do for a service of IPv4 by `dr`, by how it finds the real: what the director is
+//! measured against. Nothing is validated, and each packet is one of IPv4 without options.
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use lb_common::{
+    bench::{FLOOR_SLOTS, FloorCount, FloorFlow, FloorReal, FloorVip},
+    packet::{Packet as _, Word as _},
+};
+
+use crate::frame::Frame;
+
+/// Services, by number.
+#[btf_map]
+static FLOOR_VIPS: HashMap<FloorVip, u32, 1> = HashMap::new();
+/// The real of each slot, now and before.
+#[btf_map]
+static FLOOR_TABLE: Array<[u16; 2], { FLOOR_SLOTS as usize }> = Array::new();
+/// The real of each flow.
+#[btf_map]
+static FLOOR_FLOWS: LruHashMap<FloorFlow, [u32; 2], 1> = LruHashMap::new();
+/// How to send to each real.
+#[btf_map]
+static FLOOR_REALS: Array<FloorReal, 4096> = Array::new();
+#[btf_map]
+static FLOOR_COUNTS: PerCpuArray<FloorCount, 4096> = PerCpuArray::new();
+#[btf_map]
+static FLOOR_SERVICE_COUNTS: PerCpuArray<FloorCount, 4096> = PerCpuArray::new();
+
+/// One lookup of the service, and nothing else.
+#[xdp]
+pub fn floor_lookup(ctx: XdpContext) -> u32 {
+    let Some(packet) = read(&Frame::new(&ctx)) else { return xdp_action::XDP_PASS };
+    if service(&packet).is_some() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// The slot of the flow's hash says the real.
+#[xdp]
+pub fn floor_slots(ctx: XdpContext) -> u32 {
+    balance(&ctx, |flow| {
+        let [now, base] = *FLOOR_TABLE.get(slot(flow))?;
+        // No slot is moved while it is measured.
+        if now == base { Some(now.into()) } else { None }
+    })
+}
+
+/// A table of all flows says the real; the slot, if the flow is not in it.
+#[xdp]
+pub fn floor_flows(ctx: XdpContext) -> u32 {
+    balance(&ctx, |flow| {
+        // SAFETY: copied out before any other map call.
+        if let Some([real, _]) = unsafe { FLOOR_FLOWS.get(flow) } {
+            return Some(*real);
+        }
+        let [real, _] = *FLOOR_TABLE.get(slot(flow))?;
+        let _full = FLOOR_FLOWS.insert(flow, [real.into(), 0], 0);
+        Some(real.into())
+    })
+}
+
+/// What is read of a packet.
+struct Packet {
+    start: *mut u8,
+    flow: FloorFlow,
+    length: u64,
+}
+
+#[inline(always)]
+fn read(frame: &Frame<'_>) -> Option<Packet> {
+    let start: *mut u8 = frame.at::<54>(0).ok()?.cast();
+    // SAFETY: `at` checked the bounds.
+    unsafe {
+        if u16::read(start.add(12)) != 0x800_u16.to_be() || u8::read(start.add(14)) != 0x45 {
+            return None;
+        }
+        let flow = FloorFlow {
+            source: u32::read(start.add(26)),
+            destination: u32::read(start.add(30)),
+            ports: u32::read(start.add(34)),
+            protocol: u8::read(start.add(23)).into(),
+        };
+        Some(Packet { start, flow, length: frame.len() as u64 })
+    }
+}
+
+#[inline(always)]
+fn service(packet: &Packet) -> Option<u32> {
+    let FloorFlow { destination, ports, protocol, .. } = packet.flow;
+    let key = FloorVip { address: destination, port: (ports >> 16) as u16, protocol: protocol as u16 };
+    // SAFETY: copied out before any other map call.
+    unsafe { FLOOR_VIPS.get(key) }.copied()
+}
+
+#[inline(always)]
+fn slot(flow: &FloorFlow) -> u32 {
+    let mut hash = flow.source.wrapping_mul(2_654_435_761) ^ flow.ports.wrapping_mul(0x85eb_ca6b);
+    hash ^= hash >> 15;
+    hash % FLOOR_SLOTS
+}
+
+#[inline(always)]
+fn balance(ctx: &XdpContext, choose: impl FnOnce(&FloorFlow) -> Option<u32>) -> u32 {
+    let Some(packet) = read(&Frame::new(ctx)) else { return xdp_action::XDP_PASS };
+    let Some(service) = service(&packet) else { return xdp_action::XDP_PASS };
+    let Some(id) = choose(&packet.flow) else { return xdp_action::XDP_DROP };
+    let Some(real) = FLOOR_REALS.get(id) else { return xdp_action::XDP_DROP };
+    for count in [FLOOR_COUNTS.get_ptr_mut(id), FLOOR_SERVICE_COUNTS.get_ptr_mut(service)] {
+        let Some(count) = count else { continue };
+        // SAFETY: this CPU's, checked for null.
+        unsafe {
+            (*count).packets += 1;
+            (*count).bytes += packet.length;
+        }
+    }
+    for (n, word) in real.macs.into_iter().enumerate() {
+        // SAFETY: `read` checked the bounds.
+        unsafe { word.write(packet.start.add(4 * n)) };
+    }
+    xdp_action::XDP_TX
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The least that a balancer can do, to measure against: the floors' tables.
+
+use anyhow::Result;
+use lb_common::{
+    bench::{FLOOR_SLOTS, FloorReal, FloorVip},
+    protocol,
+};
+
+use super::{
+    net::{Host, PORT, mac},
+    row::{Choice, Path, Row, Traffic, Version},
+    trampoline::Trampoline,
+};
+use crate::packet::net::CLIENT_LINK;
+
+/// Services that the floors know.
+const SERVICES: u32 = 4096;
+/// Reals that they know.
+const REALS: u32 = 100;
+
+/// Fills the floors' tables. Services share reals.
+pub fn fill(trampoline: &mut Trampoline) -> Result<()> {
+    let mut vips = trampoline.hash::<FloorVip, u32>("FLOOR_VIPS")?;
+    for service in 0..SERVICES {
+        let std::net::IpAddr::V4(address) = Host::Service(service).ip(Version::V4) else { continue };
+        let key = FloorVip {
+            address: address.to_bits().to_be(),
+            port: PORT.to_be(),
+            protocol: protocol::TCP.into(),
+        };
+        vips.insert(key, service, 0)?;
+    }
+    let mut reals = trampoline.array::<FloorReal>("FLOOR_REALS")?;
+    for real in 1..=REALS {
+        let macs = [mac(real), CLIENT_LINK.to].concat();
+        let word = |n: usize| u32::from_ne_bytes([macs[n], macs[n + 1], macs[n + 2], macs[n + 3]]);
+        reals.set(real, FloorReal { macs: [word(0), word(4), word(8)], ifindex: 1 }, 0)?;
+    }
+    let mut table = trampoline.array::<[u16; 2]>("FLOOR_TABLE")?;
+    for slot in 0..FLOOR_SLOTS {
+        // As spread as by Maglev: neighbours are on different reals.
+        let real = u16::try_from(1 + slot.wrapping_mul(0x9e37_79b1) % REALS)?;
+        table.set(slot, [real, real], 0)?;
+    }
+    Ok(())
+}
+
+/// The floors that a row is to be measured beside.
+#[must_use]
+pub fn beside(row: &Row) -> &'static [&'static str] {
+    if row.version != Version::V4 || row.path != Path::Dr {
+        return &[];
+    }
+    match (row.traffic, row.choice) {
+        (Traffic::NotOurs, _) => &["floor_lookup"],
+        (Traffic::Established | Traffic::SynFlood, Choice::MhAuto) => &["floor_slots"],
+        (Traffic::Established | Traffic::SynFlood, _) => &["floor_slots", "floor_flows"],
+        _ => &[],
+    }
+}

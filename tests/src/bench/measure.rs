@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Rounds: the limit, the floors and the director take turns, so that whatever else the machine does meets all of them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, ensure};
+use aya::programs::ProgramFd;
+use lb_common::bench::{NONE, Order, SHORT};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    check, floor,
+    frame::{self, Part},
+    plane::Plane,
+    row::{Row, Setup, Traffic},
+    stats::Spread,
+    trampoline::Trampoline,
+};
+use crate::packet::Action;
+
+/// How much is done for each row.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds.
+    pub rounds: u32,
+    /// Packets for each program in each of them.
+    pub packets: u32,
+}
+
+/// What a row costs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Measured {
+    /// The row.
+    #[serde(flatten)]
+    pub row: Row,
+    /// What sending a packet back costs, with all that makes it.
+    pub limit: Spread,
+    /// What the director costs above that.
+    pub above: Spread,
+    /// What each floor costs above that.
+    pub floors: BTreeMap<String, Spread>,
+    /// Flows that were written down when it was over.
+    pub tracked: usize,
+}
+
+/// What measures.
+pub struct Measurer {
+    object: PathBuf,
+    effort: Effort,
+    plane: Option<(Setup, u32, Plane)>,
+}
+
+impl Measurer {
+    /// By the programs of that object.
+    #[must_use]
+    pub fn new(object: &Path, effort: Effort) -> Self {
+        Self { object: object.to_owned(), effort, plane: None }
+    }
+
+    /// Measures a row. No row finds flows in the tables that another one left there.
+    pub fn measure(&mut self, row: &Row) -> Result<Measured> {
+        let setup = row.setup();
+        let mut trampoline = Trampoline::load(&self.object, row.flows)?;
+        let (_, room, mut plane) = match self.plane.take() {
+            Some((same, room, plane)) if same == setup && room >= row.flows => (same, room, plane),
+            // What was there goes first: two of the largest may not fit.
+            other => {
+                drop(other);
+                (setup, row.flows, Plane::new(&setup, row.flows)?)
+            }
+        };
+        let floors = floor::beside(row);
+        let mut programs = vec![trampoline.own("limit")?];
+        for name in floors {
+            programs.push(trampoline.own(name)?);
+        }
+        if !floors.is_empty() {
+            floor::fill(&mut trampoline)?;
+        }
+        let director = plane.director()?;
+        let (limit, above, others) = self.rounds(row, &mut trampoline, &mut plane, &programs, &director)?;
+        let tracked = plane.flows()?;
+        if tracked == 0 {
+            self.plane = Some((setup, room, plane));
+        }
+        let named = floors.iter().map(|name| (*name).to_owned());
+        Ok(Measured { row: *row, limit, above, floors: named.zip(others).collect(), tracked })
+    }
+
+    /// What the first of the programs costs, and what the director and the others cost above it.
+    fn rounds(
+        &self,
+        row: &Row,
+        trampoline: &mut Trampoline,
+        plane: &mut Plane,
+        programs: &[ProgramFd],
+        director: &ProgramFd,
+    ) -> Result<(Spread, Spread, Vec<Spread>)> {
+        for program in programs.iter().chain([director]) {
+            warm(trampoline, row, program)?;
+        }
+        let (sender, mut order) = frame::order(row, Part::Measured);
+        order.next = first_turn(row);
+        let connection = order.packets;
+        let one = trampoline.send(sender, &mut order, director, connection)?;
+        check::sample(row, &one)?;
+        let packets = self.effort.packets - self.effort.packets % connection;
+        let mut times = vec![Vec::new(); programs.len()];
+        let mut above = Vec::new();
+        // The first round warms up what was loaded just now.
+        for round in 0..=self.effort.rounds {
+            let mut each = Vec::new();
+            for program in programs {
+                each.push(trampoline.send(sender, &mut order, program, packets)?.each);
+            }
+            let before = plane.counts()?;
+            let director = trampoline.send(sender, &mut order, director, packets)?;
+            check::counted(row, packets, &plane.counts()?.since(&before))?;
+            if round == 0 {
+                continue;
+            }
+            above.push(director.each - each[0]);
+            times[0].push(each[0]);
+            for (floor, time) in times.iter_mut().zip(&each).skip(1) {
+                floor.push(time - each[0]);
+            }
+        }
+        let others = times[1..].iter().map(|times| Spread::of(times)).collect();
+        Ok((Spread::of(&times[0]), Spread::of(&above), others))
+    }
+}
+
+/// Makes a program know each flow, and the trampoline where it goes.
+fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) -> Result<()> {
+    if row.flows == 0 || matches!(row.traffic, Traffic::NotOurs | Traffic::NotIp | Traffic::NoReal) {
+        return Ok(());
+    }
+    let (sender, mut syn) = frame::order(row, Part::Syn);
+    trampoline.send(sender, &mut syn, program, row.flows)?;
+    let (sender, ack) = frame::order(row, Part::Ack);
+    // What the last packet became is seen when the next one is made.
+    let mut ack = Order { learn: row.path.is_reply().into(), last: NONE, ..ack };
+    let sent = trampoline.send(sender, &mut ack, program, row.flows + 1)?;
+    ensure!(sent.action == Action::Tx, "{row}: a program said {:?} to a request", sent.action);
+    Ok(())
+}
+
+/// Where flows that come once begin: with the first packet of one, and not with flows that are known.
+fn first_turn(row: &Row) -> u32 {
+    if row.flows == 0 { SHORT * 10_000_000 } else { 0 }
+}

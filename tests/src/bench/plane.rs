@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The director with real tables, loaded but not attached.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aya::programs::ProgramFd;
+use lb_common::{
+    reason::Reason,
+    schema::{Settings, Timeouts, UNSET},
+    wire::Be128,
+};
+use lb_userspace::{
+    control::{
+        apply::{self, Time},
+        ids::Ids,
+        image::Image,
+        model::{Desired, Endpoint, Protocol, Real, Service, ServiceId},
+        neighbours::{NextHop, Resolution},
+        plan,
+    },
+    dataplane::{DataPlane, Limits, Options, clock},
+};
+
+use super::{
+    net::{Host, PORT, REAL_PORT, mac},
+    row::{Path, Setup, Version},
+};
+use crate::packet::net::{CLIENT_LINK, INGRESS, MTU};
+
+/// Addresses of the director that flows by full NAT come from.
+const DIPS: u32 = 32;
+/// The least that tables of flows are made for: what the daemon has by default.
+const LEAST_FLOWS: u32 = 1 << 20;
+
+/// Entries of a table for so many flows: as many again are free.
+#[must_use]
+pub fn room(flows: u32) -> u32 {
+    flows.saturating_mul(2).max(LEAST_FLOWS)
+}
+
+/// A director of its own.
+pub struct Plane {
+    plane: DataPlane,
+    image: Image,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Packets for reals.
+    pub requests: u64,
+    /// Packets of reals.
+    pub replies: u64,
+    /// Why packets were not forwarded.
+    pub reasons: BTreeMap<Reason, u64>,
+}
+
+impl Plane {
+    /// Loads the director for a setup, with room for so many flows.
+    pub fn new(setup: &Setup, flows: u32) -> Result<Self> {
+        let room = room(flows);
+        let least = 1024;
+        let (flows, flows6) = match setup.version {
+            Version::V4 => (room, least),
+            Version::V6 => (least, room),
+        };
+        let reals = (setup.services * setup.reals).max(64);
+        let limits = Limits { services: setup.services.max(16), reals, flows, flows6 };
+        let settings = Settings { dips: DIPS.into(), dips6: DIPS.into(), ..Settings::DEFAULT };
+        let options = Options { limits, settings: Some(settings), ..Options::default() };
+        let mut plane = DataPlane::load(&options)?;
+        let desired = desired(setup);
+        let hops: BTreeMap<_, Resolution> = desired
+            .services
+            .values()
+            .flat_map(|service| service.reals.keys())
+            .zip(1..)
+            .map(|(address, number)| (address.ip(), Ok(next_hop(setup.version, number))))
+            .collect();
+        let ids = Ids::default().allocate(&desired, limits.blocks()).context("ids")?;
+        let mut image = Image::default();
+        let steps = plan::plan(&image, &Image::compile(&desired, &ids, &hops));
+        let timeouts = Timeouts::DEFAULT;
+        let time = Time { tick: clock::tick(), timeouts: &timeouts };
+        apply::apply(plane.tables(), &mut image, &steps, time)?;
+        if setup.path == Path::Fnat {
+            let dips: Vec<Be128> = (0..DIPS).map(|n| Host::Director(n).ip(setup.version).into()).collect();
+            plane.tables().put_dips(&dips, &dips)?;
+        }
+        Ok(Self { plane, image })
+    }
+
+    /// The director's program.
+    pub fn director(&mut self) -> Result<ProgramFd> {
+        Ok(self.plane.director().fd()?.try_clone()?)
+    }
+
+    /// How many flows are written down.
+    pub fn flows(&mut self) -> Result<usize> {
+        let mut count = 0;
+        self.plane.tables().for_each_flow(|_, _| count += 1)?;
+        Ok(count)
+    }
+
+    /// What was counted since it was loaded.
+    pub fn counts(&mut self) -> Result<Counts> {
+        let tables = self.plane.tables();
+        let mut counts = Counts::default();
+        for real in self.image.reals.keys() {
+            let counters = tables.counters(*real)?;
+            counts.requests += counters.packets_in;
+            counts.replies += counters.packets_out;
+        }
+        // Packets of all services are alike, and so are the reasons: those of the first and the last tell.
+        let ids = self.image.services.values().map(|service| service.id);
+        for service in [Some(UNSET), ids.clone().min(), ids.max()].into_iter().flatten() {
+            for (reason, count) in tables.reasons(service)? {
+                *counts.reasons.entry(reason).or_default() += count;
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl Counts {
+    /// What came since then.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let reasons = self.reasons.iter().map(|(reason, now)| (*reason, now - before.reasons[reason]));
+        Self {
+            requests: self.requests - before.requests,
+            replies: self.replies - before.replies,
+            reasons: reasons.filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+}
+
+fn desired(setup: &Setup) -> Desired {
+    let (scheduler, tracking) = setup.choice.scheduler();
+    let forward = setup.path.forward();
+    let port = if setup.path.request() == Path::Nat || setup.path == Path::Fnat { REAL_PORT } else { PORT };
+    let mut desired = Desired::default();
+    for number in 0..setup.services {
+        let address = Host::Service(number).at(setup.version, PORT);
+        let id = ServiceId::Endpoint(Endpoint { protocol: Protocol::Tcp, address });
+        let mut service =
+            Service { scheduler, tracking, flags: scheduler.default_flags(), ..Service::default() };
+        for real in 1..=setup.reals {
+            let rip = Host::Real(number * setup.reals + real).at(setup.version, port);
+            service.reals.insert(rip, Real::new(forward, 1));
+        }
+        desired.services.insert(id, service);
+    }
+    desired
+}
+
+/// Out of the device that test runs come in by: `XDP_TX`.
+fn next_hop(version: Version, number: u32) -> NextHop {
+    NextHop {
+        ifindex: INGRESS,
+        source_mac: CLIENT_LINK.to,
+        next_hop_mac: mac(number),
+        source_ip: Host::Director(0).ip(version),
+        mtu: MTU,
+        tags: 0,
+        trunk: false,
+    }
+}
