@@ -19,6 +19,7 @@ pub fn sample(row: &Row, sent: &Sent) -> Result<()> {
     let action = match row.traffic {
         Traffic::NotOurs | Traffic::NotIp => Action::Pass,
         Traffic::NoReal => return Ok(()),
+        _ if row.redirect => Action::Redirect,
         _ => Action::Tx,
     };
     ensure!(sent.action == action, "{row}: the director said {:?} to a packet, not {action:?}", sent.action);

@@ -3,8 +3,10 @@
 
 use super::row::{Choice, Path, Row, Traffic, Version};
 
-const K: u32 = 1000;
-const M: u32 = 1_000_000;
+/// A thousand.
+pub const K: u32 = 1000;
+/// A million.
+pub const M: u32 = 1_000_000;
 
 /// From where the others differ in one or two things.
 pub const BASE: Row = Row {
@@ -15,6 +17,7 @@ pub const BASE: Row = Row {
     flows: K,
     services: 1,
     reals: 100,
+    redirect: false,
 };
 
 /// More reals than the tables are ever made for are not tried.
@@ -44,13 +47,16 @@ pub fn usual() -> Vec<Row> {
     for (services, reals) in [(1, 16), (100, 16), (4096, 16), (1, 3), (1, 1024)] {
         rows.extend([K, 100 * K].map(|flows| BASE.pool(services, reals).flows(flows)));
     }
+    rows.extend([K, 100 * K].map(|flows| BASE.pool(4096, 16).flows(flows).traffic(Traffic::OneService)));
+    rows.extend([Path::Dr, Path::Tun, Path::Nat].map(|path| BASE.path(path).redirected()));
+    rows.push(BASE.flows(10 * M));
     rows.push(BASE.choice(Choice::Wlc));
     rows.extend([Choice::MhAuto, Choice::Wrr].map(|choice| BASE.choice(choice).traffic(Traffic::NewFlow)));
     rows.extend([Path::Fnat, Path::FnatReply].map(|path| BASE.path(path).choice(Choice::Wrr)));
     rows
 }
 
-/// The whole product, without what cannot be: more reals than there may be, and ways back without a request.
+/// The whole product but for [`Row::redirect`], without what cannot be: more reals than there may be, and ways back without a request.
 #[must_use]
 pub fn full() -> Vec<Row> {
     let mut rows = Vec::new();

@@ -67,7 +67,7 @@ pub fn order(row: &Row, part: Part) -> (&'static str, Order) {
         flows,
         // Packets never come in the order in which their flows began.
         step: if part == Part::Syn { apart(flows) } else { 1 },
-        services: row.services,
+        services: if row.traffic == Traffic::OneService { 1 } else { row.services },
         first_service: 0,
         packets: if measured && row.traffic == Traffic::NewFlow { SHORT } else { 1 },
         learn: 0,

@@ -1,2 +1,196 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What results should be.
+//! What results should be: the project's own goals, judged by medians of one run.
+
+use std::collections::BTreeMap;
+
+use lb_common::{
+    schema::{Flow, FlowKey},
+    wire::Be32,
+};
+
+use super::{
+    choice::{BASE, K, M},
+    measure::Measured,
+    report::Report,
+    row::{Choice, Path, Row, Traffic, Version},
+};
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What is asked for.
+    pub goal: String,
+    /// Of which row.
+    pub of: String,
+    /// What came out.
+    pub figure: f64,
+    /// At most.
+    pub bound: f64,
+    /// How the bound came about.
+    pub because: String,
+}
+
+impl Verdict {
+    /// Whether the goal is met.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.figure <= self.bound
+    }
+}
+
+/// Nanoseconds by which nothing that is equal differs: two medians of one thing do by that much.
+const NOISE: f64 = 3.0;
+
+/// Looks results up.
+struct Judge<'a> {
+    rows: BTreeMap<Row, &'a Measured>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Judge<'_> {
+    fn above(&self, row: Row) -> Option<f64> {
+        self.rows.get(&row).map(|measured| measured.above.median)
+    }
+
+    fn floor(&self, row: Row, name: &str) -> Option<f64> {
+        self.rows.get(&row)?.floors.get(name).map(|floor| floor.median)
+    }
+
+    /// A row costs at most `factor` times what something else does, and `more` nanoseconds. Rows that were not measured are
+    /// not judged.
+    fn at_most(&mut self, goal: &str, row: Row, what: &str, other: Option<f64>, factor: f64, more: f64) {
+        if let (Some(figure), Some(other)) = (self.above(row), other) {
+            let times = if factor > 1.0 { format!("{factor} × ") } else { String::new() };
+            let plus = if more > 0.0 { format!(" + {more}") } else { String::new() };
+            let because = format!("{times}{what} {other:.1}{plus}");
+            self.push(goal, row.to_string(), figure, factor.mul_add(other, more), because);
+        }
+    }
+
+    fn push(&mut self, goal: &str, of: String, figure: f64, bound: f64, because: String) {
+        self.verdicts.push(Verdict { goal: goal.to_owned(), of, figure, bound, because });
+    }
+}
+
+/// The verdicts on what was measured.
+#[must_use]
+pub fn judge(report: &Report) -> Vec<Verdict> {
+    let rows = report.rows.iter().map(|measured| (measured.row, measured)).collect();
+    let mut judge = Judge { rows, verdicts: Vec::new() };
+    floors(&mut judge);
+    methods(&mut judge);
+    others(&mut judge);
+    memory(&mut judge, report);
+    judge.verdicts
+}
+
+/// Against the least that a balancer can do.
+fn floors(judge: &mut Judge<'_>) {
+    for flows in [1, K, 100 * K, M, 10 * M] {
+        let row = BASE.flows(flows);
+        let floor = judge.floor(row, "floor_slots");
+        judge.at_most("dr by mh, any number of flows: 1.5 × the floor", row, "slot table", floor, 1.5, 0.0);
+    }
+    let few = judge.above(BASE);
+    judge.at_most("1 M flows: 1.3 × 1 k", BASE.flows(M), "1 k flows", few, 1.3, 0.0);
+    for flows in [K, 100 * K, M] {
+        let row = BASE.choice(Choice::Wrr).flows(flows);
+        let floor = judge.floor(row, "floor_flows");
+        judge.at_most("dr by wrr: 1.3 × the floor", row, "LRU flow table", floor, 1.3, 0.0);
+    }
+}
+
+/// Against `dr`, and IPv6 against IPv4.
+fn methods(judge: &mut Judge<'_>) {
+    for flows in [K, 100 * K, M] {
+        for version in [Version::V4, Version::V6] {
+            let dr = BASE.version(version).flows(flows);
+            let cost = judge.above(dr);
+            judge.at_most("tun by mh: dr + 25 ns", dr.path(Path::Tun), "dr", cost, 1.0, 25.0);
+            for path in [Path::Nat, Path::NatReply] {
+                judge.at_most("nat by mh: dr + 40 ns", dr.path(path), "dr", cost, 1.0, 40.0);
+            }
+        }
+    }
+    for choice in [Choice::MhAuto, Choice::Wrr] {
+        for path in [Path::Dr, Path::Tun, Path::Nat, Path::NatReply] {
+            for flows in [K, 100 * K, M] {
+                let four = BASE.path(path).choice(choice).flows(flows);
+                let cost = judge.above(four);
+                judge.at_most("IPv6: 1.3 × IPv4", four.version(Version::V6), "IPv4", cost, 1.3, 0.0);
+            }
+        }
+    }
+}
+
+/// What is not for a service, SYN floods, many services.
+fn others(judge: &mut Judge<'_>) {
+    for version in [Version::V4, Version::V6] {
+        let base = BASE.version(version);
+        let not_ip = base.traffic(Traffic::NotIp);
+        judge.at_most("not IP: 15 ns", not_ip, "", Some(0.0), 1.0, 15.0);
+        let lookup = judge.floor(BASE.traffic(Traffic::NotOurs), "floor_lookup");
+        let not_ours = base.traffic(Traffic::NotOurs);
+        judge.at_most("not a service's: 1.5 × one lookup", not_ours, "one hash lookup", lookup, 1.5, 0.0);
+        for path in [Path::Dr, Path::Tun, Path::Nat] {
+            // Of which as many parts of the tables are touched.
+            let known = base.path(path).flows(M);
+            let cost = judge.above(known);
+            let flood = known.traffic(Traffic::SynFlood);
+            judge.at_most("SYN flood by mh: as established", flood, "1 M established", cost, 1.0, NOISE);
+            let known = known.choice(Choice::Wrr);
+            let cost = judge.above(known);
+            let flood = known.traffic(Traffic::SynFlood);
+            judge.at_most("SYN flood by wrr: 2 × established", flood, "1 M established", cost, 2.0, 0.0);
+        }
+    }
+    for flows in [K, 100 * K] {
+        let one = BASE.pool(1, 16).flows(flows);
+        let cost = judge.above(one);
+        for traffic in [Traffic::OneService, Traffic::Established] {
+            let many = one.pool(4096, 16).traffic(traffic);
+            judge.at_most("4,096 services: 1.2 × one", many, "one service", cost, 1.2, 0.0);
+        }
+    }
+}
+
+fn memory(judge: &mut Judge<'_>, report: &Report) {
+    let row = BASE.flows(M);
+    if let Some(measured) = judge.rows.get(&row) {
+        let tracked = f64::from(u32::try_from(measured.tracked).unwrap_or(u32::MAX));
+        let goal = "memory by mh in steady state: nothing for a flow (entries)";
+        judge.push(goal, row.to_string(), tracked, 0.0, "none".to_owned());
+    }
+    let entry = size_of::<FlowKey<Be32>>() + size_of::<Flow>();
+    let entry = f64::from(u32::try_from(entry).unwrap_or(u32::MAX));
+    let what = "key and value of FLOWS".to_owned();
+    judge.push("memory of a tracked flow of IPv4: 64 bytes", what, entry, 64.0, String::new());
+    for flood in &report.floods {
+        let goal = "established flows that speak outlive a SYN flood (lost)";
+        let of = format!("{} flows, {} SYNs, {}", flood.flows, flood.syns, flood.choice);
+        judge.push(goal, of, f64::from(flood.lost), 0.0, "none".to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::stats::Spread;
+
+    fn measured(row: Row, above: f64, floors: &[(&str, f64)]) -> Measured {
+        let spread = |median| Spread { median, lower: median, upper: median };
+        let floors = floors.iter().map(|(name, floor)| ((*name).to_owned(), spread(*floor))).collect();
+        Measured { row, limit: spread(40.0), above: spread(above), floors, tracked: 0 }
+    }
+
+    #[test]
+    fn a_goal_is_met_up_to_its_bound_and_judged_only_if_measured() {
+        let rows =
+            vec![measured(BASE, 45.0, &[("floor_slots", 30.0)]), measured(BASE.path(Path::Tun), 70.1, &[])];
+        let verdicts = judge(&Report { rows, ..Report::default() });
+        let of = |row: Row| verdicts.iter().find(|v| v.of == row.to_string()).map(Verdict::is_met);
+        assert_eq!(of(BASE), Some(true));
+        assert_eq!(of(BASE.path(Path::Tun)), Some(false));
+        assert_eq!(of(BASE.path(Path::Nat)), None);
+    }
+}

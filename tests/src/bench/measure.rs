@@ -19,7 +19,7 @@ use super::{
     stats::Spread,
     trampoline::Trampoline,
 };
-use crate::packet::Action;
+use crate::packet::{Action, net::INGRESS};
 
 /// How much is done for each row.
 #[derive(Clone, Copy, Debug)]
@@ -50,26 +50,29 @@ pub struct Measured {
 pub struct Measurer {
     object: PathBuf,
     effort: Effort,
+    other_device: u32,
     plane: Option<(Setup, u32, Plane)>,
 }
 
 impl Measurer {
-    /// By the programs of that object.
+    /// By the programs of that object. There is another device than loopback, with that index.
     #[must_use]
-    pub fn new(object: &Path, effort: Effort) -> Self {
-        Self { object: object.to_owned(), effort, plane: None }
+    pub fn new(object: &Path, effort: Effort, other_device: u32) -> Self {
+        Self { object: object.to_owned(), effort, other_device, plane: None }
     }
 
     /// Measures a row. No row finds flows in the tables that another one left there.
     pub fn measure(&mut self, row: &Row) -> Result<Measured> {
         let setup = row.setup();
-        let mut trampoline = Trampoline::load(&self.object, row.flows)?;
+        let mut trampoline = Trampoline::load(&self.object, row)?;
         let (_, room, mut plane) = match self.plane.take() {
             Some((same, room, plane)) if same == setup && room >= row.flows => (same, room, plane),
             // What was there goes first: two of the largest may not fit.
             other => {
                 drop(other);
-                (setup, row.flows, Plane::new(&setup, row.flows)?)
+                // Test runs come in by loopback: out of it again is `XDP_TX`.
+                let device = if row.redirect { self.other_device } else { INGRESS };
+                (setup, row.flows, Plane::new(&setup, row.flows, device)?)
             }
         };
         let floors = floor::beside(row);
@@ -134,7 +137,7 @@ impl Measurer {
 }
 
 /// Makes a program know each flow, and the trampoline where it goes.
-fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) -> Result<()> {
+pub(super) fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) -> Result<()> {
     if row.flows == 0 || matches!(row.traffic, Traffic::NotOurs | Traffic::NotIp | Traffic::NoReal) {
         return Ok(());
     }
@@ -144,11 +147,12 @@ fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) -> Result<(
     // What the last packet became is seen when the next one is made.
     let mut ack = Order { learn: row.path.is_reply().into(), last: NONE, ..ack };
     let sent = trampoline.send(sender, &mut ack, program, row.flows + 1)?;
-    ensure!(sent.action == Action::Tx, "{row}: a program said {:?} to a request", sent.action);
+    let forwarded = [Action::Tx, Action::Redirect].contains(&sent.action);
+    ensure!(forwarded, "{row}: a program said {:?} to a request", sent.action);
     Ok(())
 }
 
 /// Where flows that come once begin: with the first packet of one, and not with flows that are known.
-fn first_turn(row: &Row) -> u32 {
+pub(super) fn first_turn(row: &Row) -> u32 {
     if row.flows == 0 { SHORT * 10_000_000 } else { 0 }
 }

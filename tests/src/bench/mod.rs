@@ -10,12 +10,15 @@
 //! - [`floor`]: the least that a balancer can do, to measure against
 //! - [`check`]: whether what is measured is the right thing
 //! - [`measure`]: rounds of limit, floors and director
+//! - [`flood`]: whether known flows outlive a SYN flood
 //! - [`stats`]: medians and their spread
 //! - [`report`]: results, written and compared
+//! - [`tables`]: the same as tables and as a plot
 //! - [`goals`]: what they should be
 
 pub mod check;
 pub mod choice;
+pub mod flood;
 pub mod floor;
 pub mod frame;
 pub mod goals;
@@ -25,6 +28,7 @@ pub mod plane;
 pub mod report;
 pub mod row;
 pub mod stats;
+pub mod tables;
 pub mod trampoline;
 
 pub use measure::{Effort, Measured, Measurer};

@@ -26,7 +26,7 @@ use super::{
     net::{Host, PORT, REAL_PORT, mac},
     row::{Path, Setup, Version},
 };
-use crate::packet::net::{CLIENT_LINK, INGRESS, MTU};
+use crate::packet::net::{CLIENT_LINK, MTU};
 
 /// Addresses of the director that flows by full NAT come from.
 const DIPS: u32 = 32;
@@ -57,8 +57,8 @@ pub struct Counts {
 }
 
 impl Plane {
-    /// Loads the director for a setup, with room for so many flows.
-    pub fn new(setup: &Setup, flows: u32) -> Result<Self> {
+    /// Loads the director for a setup, with room for so many flows. Reals are behind that device.
+    pub fn new(setup: &Setup, flows: u32, device: u32) -> Result<Self> {
         let room = room(flows);
         let least = 1024;
         let (flows, flows6) = match setup.version {
@@ -76,7 +76,7 @@ impl Plane {
             .values()
             .flat_map(|service| service.reals.keys())
             .zip(1..)
-            .map(|(address, number)| (address.ip(), Ok(next_hop(setup.version, number))))
+            .map(|(address, number)| (address.ip(), Ok(next_hop(setup.version, number, device))))
             .collect();
         let ids = Ids::default().allocate(&desired, limits.blocks()).context("ids")?;
         let mut image = Image::default();
@@ -155,10 +155,9 @@ fn desired(setup: &Setup) -> Desired {
     desired
 }
 
-/// Out of the device that test runs come in by: `XDP_TX`.
-fn next_hop(version: Version, number: u32) -> NextHop {
+fn next_hop(version: Version, number: u32, device: u32) -> NextHop {
     NextHop {
-        ifindex: INGRESS,
+        ifindex: device,
         source_mac: CLIENT_LINK.to,
         next_hop_mac: mac(number),
         source_ip: Host::Director(0).ip(version),

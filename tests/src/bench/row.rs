@@ -81,6 +81,8 @@ words! {
     Traffic {
         /// Packets of connections that are known, each in turn.
         Established = "established",
+        /// The same, all of one of the services.
+        OneService = "one-service",
         /// Connections of three packets: SYN, ACK, FIN. Each costs a third of what is measured for all three.
         NewFlow = "new-flow",
         /// SYNs of connections that never go on.
@@ -113,6 +115,9 @@ pub struct Row {
     pub services: u32,
     /// Reals of each.
     pub reals: u32,
+    /// Whether packets leave by another device than that by which they came.
+    #[serde(default)]
+    pub redirect: bool,
 }
 
 /// What the director is set up with: rows that have it in common are measured one after the other.
@@ -128,6 +133,8 @@ pub struct Setup {
     pub services: u32,
     /// Reals of each.
     pub reals: u32,
+    /// Whether they are behind another device than that by which packets come.
+    pub redirect: bool,
 }
 
 impl Row {
@@ -135,8 +142,8 @@ impl Row {
     #[must_use]
     pub const fn setup(&self) -> Setup {
         let reals = if matches!(self.traffic, Traffic::NoReal) { 0 } else { self.reals };
-        let Self { path, version, choice, services, .. } = *self;
-        Setup { path: path.request(), version, choice, services, reals }
+        let Self { path, version, choice, services, redirect, .. } = *self;
+        Setup { path: path.request(), version, choice, services, reals, redirect }
     }
 
     /// The same with as many flows.
@@ -156,11 +163,7 @@ impl Row {
     pub const fn traffic(self, traffic: Traffic) -> Self {
         let flows = match traffic {
             Traffic::NewFlow | Traffic::SynFlood => 0,
-            Traffic::Established
-            | Traffic::NotOurs
-            | Traffic::NotIp
-            | Traffic::IcmpError
-            | Traffic::NoReal => self.flows,
+            _ => self.flows,
         };
         Self { traffic, flows, ..self }
     }
@@ -183,6 +186,12 @@ impl Row {
         Self { services, reals, ..self }
     }
 
+    /// The same with reals behind another device.
+    #[must_use]
+    pub const fn redirected(self) -> Self {
+        Self { redirect: true, ..self }
+    }
+
     /// Whether the director forwards the packets.
     #[must_use]
     pub const fn is_forwarded(&self) -> bool {
@@ -192,8 +201,9 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, version, choice, traffic, flows, services, reals } = self;
-        write!(f, "{path} {version} {choice} {traffic} flows={flows} services={services} reals={reals}")
+        let Self { path, version, choice, traffic, flows, services, reals, redirect } = self;
+        write!(f, "{path} {version} {choice} {traffic} flows={flows} services={services} reals={reals}")?;
+        if *redirect { write!(f, " redirect") } else { Ok(()) }
     }
 }
 

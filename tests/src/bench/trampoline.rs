@@ -12,7 +12,7 @@ use aya::{
 use lb_common::bench::{Ends, Order};
 use nix::time::{ClockId, clock_gettime};
 
-use super::{frame, plane};
+use super::{floor, frame, plane, row::Row};
 use crate::packet::Action;
 
 /// Room for a frame that has grown.
@@ -38,11 +38,12 @@ pub struct Sent {
 }
 
 impl Trampoline {
-    /// Loads the object, with room for so many flows.
-    pub fn load(object: &Path, flows: u32) -> Result<Self> {
+    /// Loads the object, with room for the flows of a row.
+    pub fn load(object: &Path, row: &Row) -> Result<Self> {
+        let known = if floor::beside(row).is_empty() { 1 } else { plane::room(row.flows) };
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries("ENDS", flows.max(1))
-            .map_max_entries("FLOOR_FLOWS", plane::room(flows))
+            .map_max_entries("ENDS", row.flows.max(1))
+            .map_max_entries("FLOOR_FLOWS", known)
             .map_max_entries("FLOOR_VIPS", 8192)
             .load_file(object)
             .with_context(|| format!("cannot load {}", object.display()))?;

@@ -2,13 +2,18 @@
 //! `cargo xtask bench`: what a packet costs. docs/performance.md says how and what came of it.
 #![expect(clippy::print_stdout, reason = "results are what it prints")]
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use lb_tests::{
     artifacts,
-    bench::{Effort, Measurer, Row, choice, report},
+    bench::{
+        Choice, Effort, Measurer, Row, choice, flood, goals,
+        report::{self, Report},
+        tables,
+    },
+    packet::device::with_another_device,
 };
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -40,47 +45,98 @@ struct Cli {
     /// Where results are written as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where they are written as tables in Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Where cost by number of flows is plotted
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Measure nothing: take the results of an earlier run, as JSON
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Compare with an earlier run, as JSON; fails if a row became slower
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// By which factor a row must become slower for that
+    #[arg(long, default_value_t = 1.15)]
+    threshold: f64,
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
-    let rows = rows(&cli);
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether every row could be measured, and none became slower.
+fn run(cli: &Cli) -> Result<bool> {
+    let rows = rows(cli);
     if cli.list {
         for row in &rows {
             println!("{row}");
         }
-        return Ok(());
+        return Ok(true);
     }
+    let (report, mut is_good) = match &cli.from {
+        Some(path) => (Report::read(path)?, true),
+        None => with_another_device(|device| measure(cli, &rows, device))?,
+    };
+    let verdicts = goals::judge(&report);
+    println!("{}", tables::judged(&verdicts));
+    if let Some(path) = &cli.json {
+        report.write(path)?;
+    }
+    let write = |path: &PathBuf, text| fs::write(path, text).with_context(|| path.display().to_string());
+    if let Some(path) = &cli.markdown {
+        write(path, tables::markdown(&report, &verdicts))?;
+    }
+    if let Some(path) = &cli.plot {
+        write(path, tables::plot(&report))?;
+    }
+    if let Some(path) = &cli.compare {
+        for change in report::compare(&Report::read(path)?, &report) {
+            let is_worse = change.is_worse(cli.threshold);
+            is_good &= !is_worse;
+            let word = if is_worse { "  SLOWER" } else { "" };
+            let report::Change { row, before, now } = change;
+            println!("{:<66} {before:>6.1} -> {now:>6.1} ns  {:.2}x{word}", row.to_string(), change.ratio());
+        }
+    }
+    Ok(is_good)
+}
+
+/// Measures the rows one after the other. Returns whether all of them could be.
+fn measure(cli: &Cli, rows: &[Row], device: u32) -> Result<(Report, bool)> {
     pin(cli.cpu)?;
     let effort = Effort { rounds: cli.rounds, packets: cli.repeat };
-    let mut measurer = Measurer::new(&artifacts::bench(), effort);
-    let mut done = Vec::new();
-    let mut failed = Vec::new();
-    for row in &rows {
+    let object = artifacts::bench();
+    let mut measurer = Measurer::new(&object, effort, device);
+    let mut report = Report::here(effort.rounds, effort.packets);
+    let mut all = true;
+    for row in rows {
         match measurer.measure(row) {
             Ok(result) => {
                 println!("{}", report::line(&result));
-                done.push(result);
+                report.rows.push(result);
             }
             Err(error) => {
+                all = false;
                 eprintln!("error: {error:#}");
-                failed.push(*row);
             }
         }
     }
-    let report = report::Report {
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-        machine: String::new(),
-        rounds: effort.rounds,
-        packets: effort.packets,
-        rows: done,
-    };
-    if let Some(path) = &cli.json {
-        fs::write(path, serde_json::to_string_pretty(&report)?)
-            .with_context(|| path.display().to_string())?;
+    drop(measurer);
+    if cli.only.is_empty() {
+        for choice in [Choice::MhAuto, Choice::Wrr] {
+            report.floods.push(flood::measure(&object, choice)?);
+        }
     }
-    anyhow::ensure!(failed.is_empty(), "{} rows could not be measured", failed.len());
-    Ok(())
+    Ok((report, all))
 }
 
 fn rows(cli: &Cli) -> Vec<Row> {

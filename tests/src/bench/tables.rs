@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Results as tables and as a plot, for docs/performance.md. Nothing there is typed by hand.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use super::{
+    choice::BASE,
+    goals::Verdict,
+    measure::Measured,
+    report::Report,
+    row::{Choice, Path, Row, Traffic, Version},
+};
+use crate::plot::{Axes, Line, svg};
+
+/// Everything in Markdown.
+#[must_use]
+pub fn markdown(report: &Report, verdicts: &[Verdict]) -> String {
+    let Report { kernel, machine, rounds, packets, .. } = report;
+    let limits: Vec<f64> = report.rows.iter().map(|measured| measured.limit.median).collect();
+    let (least, most) =
+        limits.iter().fold((f64::MAX, 0.0_f64), |(a, b), &limit| (a.min(limit), b.max(limit)));
+    let mut page = format!(
+        "{machine}; Linux {kernel}; medians of {rounds} rounds of {packets} packets. Sending a packet back untouched takes \
+         {least:.0} to {most:.0} ns there, all that makes it included: everything below is above that.\n"
+    );
+    page += &by_flows(report);
+    page += &others(report);
+    page += &floors(report);
+    page += &judged(verdicts);
+    page
+}
+
+/// Known flows and SYN floods: a line for each way, a column for each number of flows.
+fn by_flows(report: &Report) -> String {
+    let of: BTreeMap<Row, &Measured> = report.rows.iter().map(|measured| (measured.row, measured)).collect();
+    let usual = |row: &&Row| (row.services, row.reals) == (BASE.services, BASE.reals);
+    let known: BTreeSet<u32> = of
+        .keys()
+        .filter(usual)
+        .filter(|row| row.traffic == Traffic::Established)
+        .map(|row| row.flows)
+        .collect();
+    let mut page = "\n### ns above the limit, one service, 100 reals\n\n| | ".to_owned();
+    for flows in &known {
+        let _infallible = write!(page, "{} | ", short(*flows));
+    }
+    page += "SYN flood | short connections |\n|---|";
+    page += &"---:|".repeat(known.len() + 2);
+    page.push('\n');
+    for version in Version::ALL {
+        for choice in Choice::ALL {
+            for path in Path::ALL {
+                let row = BASE.version(*version).choice(*choice).path(*path);
+                let once = [Traffic::SynFlood, Traffic::NewFlow].map(|traffic| row.traffic(traffic));
+                let cells: Vec<Option<&&Measured>> = known
+                    .iter()
+                    .map(|flows| of.get(&row.flows(*flows)))
+                    .chain(once.iter().map(|row| of.get(row)))
+                    .collect();
+                if cells.iter().any(Option::is_some) {
+                    let _infallible = write!(page, "| `{path}` {choice} {version} | ");
+                    for cell in cells {
+                        page += &cell.map(|m| format!("{:.0}", m.above.median)).unwrap_or_default();
+                        page += " | ";
+                    }
+                    page.truncate(page.trim_end().len());
+                    page.push('\n');
+                }
+            }
+        }
+    }
+    page
+}
+
+/// Whatever else was measured.
+fn others(report: &Report) -> String {
+    let mut page = "\n### Other rows\n\n| | ns above the limit | quartiles |\n|---|---:|---|\n".to_owned();
+    let listed = [Traffic::Established, Traffic::SynFlood, Traffic::NewFlow];
+    for Measured { row, above, .. } in &report.rows {
+        let is_usual = (row.services, row.reals) == (BASE.services, BASE.reals) && !row.redirect;
+        if is_usual && listed.contains(&row.traffic) {
+            continue;
+        }
+        let _infallible =
+            writeln!(page, "| {row} | {:.1} | {:.1} to {:.1} |", above.median, above.lower, above.upper);
+    }
+    page
+}
+
+fn floors(report: &Report) -> String {
+    let mut page =
+        "\n### Against the floors\n\n| | ns | floor | ns | ratio |\n|---|---:|---|---:|---:|\n".to_owned();
+    for Measured { row, above, floors, .. } in &report.rows {
+        for (name, floor) in floors {
+            let ratio = above.median / floor.median;
+            let _infallible =
+                writeln!(page, "| {row} | {:.1} | {name} | {:.1} | {ratio:.2} |", above.median, floor.median);
+        }
+    }
+    page
+}
+
+/// The judged table.
+#[must_use]
+pub fn judged(verdicts: &[Verdict]) -> String {
+    let mut page =
+        "\n### Goals\n\n| goal | of | measured | at most | because | |\n|---|---|---:|---:|---|---|\n"
+            .to_owned();
+    for verdict in verdicts {
+        let Verdict { goal, of, figure, bound, because } = verdict;
+        let word = if verdict.is_met() { "met" } else { "**missed**" };
+        let _infallible = writeln!(page, "| {goal} | {of} | {figure:.1} | {bound:.1} | {because} | {word} |");
+    }
+    page
+}
+
+/// 1, 1 k, 1 M.
+fn short(flows: u32) -> String {
+    match flows {
+        0 => "once".to_owned(),
+        1..1000 => flows.to_string(),
+        1000..1_000_000 => format!("{} k", flows / 1000),
+        _ => format!("{} M", flows / 1_000_000),
+    }
+}
+
+/// Cost by number of flows.
+#[must_use]
+pub fn plot(report: &Report) -> String {
+    const COLOURS: [&str; 8] =
+        ["#1e8449", "#2471a3", "#c0392b", "#e67e22", "#7d3c98", "#17202a", "#909497", "#d4ac0d"];
+    let curve = |name: String, pick: &dyn Fn(&Measured) -> Option<f64>| {
+        let points: BTreeMap<u32, f64> =
+            report.rows.iter().filter_map(|m| Some((m.row.flows, pick(m)?))).collect();
+        let points = points.into_iter().map(|(flows, cost)| (f64::from(flows).log10(), cost)).collect();
+        Line { name, colour: "", points }
+    };
+    let ways = [
+        (Path::Dr, Choice::MhAuto),
+        (Path::Tun, Choice::MhAuto),
+        (Path::Nat, Choice::MhAuto),
+        (Path::NatReply, Choice::MhAuto),
+        (Path::Dr, Choice::Wrr),
+    ];
+    let mut lines: Vec<Line> = ways
+        .into_iter()
+        .map(|(path, choice)| {
+            let row = BASE.path(path).choice(choice);
+            curve(format!("{path} {choice}"), &|m| {
+                (m.row == row.flows(m.row.flows)).then_some(m.above.median)
+            })
+        })
+        .collect();
+    for (name, choice) in [("floor_slots", Choice::MhAuto), ("floor_flows", Choice::Wrr)] {
+        let row = BASE.choice(choice);
+        lines.push(curve(name.to_owned(), &|m| {
+            (m.row == row.flows(m.row.flows)).then(|| m.floors.get(name).map(|floor| floor.median))?
+        }));
+    }
+    lines.retain(|line| !line.points.is_empty());
+    for (line, colour) in lines.iter_mut().zip(COLOURS) {
+        line.colour = colour;
+    }
+    let most = lines.iter().flat_map(|line| &line.points).fold(100.0_f64, |most, (_, cost)| most.max(*cost));
+    let marks: Vec<f64> = (0..=5).map(|n| f64::from(n) * (most / 500.0).ceil() * 100.0).collect();
+    let axes = Axes {
+        title: "What a packet costs the director (IPv4, known flows)",
+        x: "flows that take turns, as a power of ten",
+        y: "ns above XDP_TX",
+        x_marks: &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+        y_marks: &marks,
+    };
+    svg(&axes, &lines)
+}
