@@ -67,13 +67,13 @@ pub fn pick<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Re
     if real.is(Real::RESET) && protocol == protocol::TCP {
         return Err(Reason::RealRemoved);
     }
+    // A stray RST is worth nothing to anyone, yet by hash it still reaches the real that may know it.
+    let begins = track::begins(protocol, parsed.tcp_flags, !Scheduler::hashes(service.scheduler));
     let full = real.method == Method::Fnat as u16;
-    if full && track::is_connection(protocol) && !opens(parsed) {
+    if full && (!begins || track::is_connection(protocol) && !opens(parsed)) {
         // Nobody knows any more what it came from at its real.
         return Err(Reason::NoFlow);
     }
-    // A stray RST is worth nothing to anyone, yet by hash it still reaches the real that may know it.
-    let begins = track::begins(protocol, parsed.tcp_flags, !Scheduler::hashes(service.scheduler));
     // A datagram that is scheduled by itself is written down for the reply's way back alone.
     let alone = is_alone(parsed, service);
     let needed = if alone { real.method == Method::Nat as u16 } else { wanted };

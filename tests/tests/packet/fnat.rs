@@ -87,6 +87,17 @@ fn a_connection_from_its_middle_on_is_left_to_the_directors_stack() {
     assert_eq!(plane.flows(), 0);
 }
 
+/// A SYN that is a reset, too, begins nothing: it must not reach a real from a port of the director that another client has.
+#[rstest]
+fn a_syn_that_is_a_reset_is_left_to_the_directors_stack(
+    #[values(Scheduler::Mh, Scheduler::Rr)] by: Scheduler,
+) {
+    let mut plane = TestPlane::new(&[tcp_service().by(by).real(Fnat, real())]);
+    let somebody = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 66), DIP_END.port());
+    plane.run(&tcp(CLIENT, SERVICE).syn());
+    plane.run(&tcp(somebody, SERVICE).syn().rst()).is_passed(Reason::NoFlow);
+}
+
 /// The same real by different methods, in one service.
 #[test]
 fn methods_are_mixed_in_one_service() {
