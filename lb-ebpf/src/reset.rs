@@ -30,8 +30,8 @@ pub fn answer<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> u32 {
 fn make<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
     // 1. Read what must survive.
     let Parsed { flow, tcp_flags, .. } = parsed;
-    if tcp_flags & flags::ACK == 0 {
-        // Without it there is no sequence number that the client would believe.
+    if tcp_flags & (flags::ACK | flags::RST) != flags::ACK {
+        // Without it there is no sequence number that the client would believe; and a reset is never answered.
         return Err(Reason::RealRemoved);
     }
     let acknowledged: u32 = load(frame, parsed.l4() + offset_of!(TcpHdr, ack_seq))?;

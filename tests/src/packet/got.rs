@@ -101,6 +101,13 @@ impl Got {
         self.counted(reason, Fate::Dropped);
     }
 
+    /// Dropped for a reason of which others would be told.
+    #[track_caller]
+    pub fn is_dropped_without_an_answer(&self, reason: Reason) {
+        self.claim(self.action == Action::Drop, "dropped", None);
+        self.counted(reason, Fate::Answered);
+    }
+
     /// Answered for a reason: the answer leaves where the frame came from.
     #[track_caller]
     pub fn is_answered(&self, reason: Reason, expected: &Frame) {

@@ -55,6 +55,9 @@ fn a_connection_of_a_removed_real_is_reset_at_once_kubernetes_81775(
     assert_eq!(answer[4..8], asked[8..12], "the sequence number is what the client expects (RFC 9293)");
     assert_eq!((answer.len(), answer[13]), (20, 0x04), "RST and nothing else");
 
+    // A reset is never answered (RFC 9293, section 3.10.7.1).
+    plane.run(&tcp(CLIENT, SERVICE).rst()).is_dropped_without_an_answer(Reason::RealRemoved);
+
     // A new connection with the same ports goes to a real that is there.
     assert_ne!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), real);
     assert_ne!(ask(&mut plane, &tcp(CLIENT, SERVICE).data("a question")), real);
