@@ -24,8 +24,8 @@ use network_types::udp::UdpHdr;
 
 use crate::{protocol, reason::Reason, schema::FlowKey, wire::Be16};
 
-/// A mask of every offset of a transport header.
-const FARTHEST: u16 = 0x7ff;
+/// A mask of every offset of a transport header: that of a quoted one is behind two chains of extension headers.
+const FARTHEST: u16 = 0xfff;
 
 /// Which part of its datagram a packet is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -134,6 +134,19 @@ fn what_keeps_the_link_together_is_untouched(#[case] type_u8: u8) {
     }
 }
 
+/// The quoted ports are more than 2,047 bytes behind the frame's beginning.
+#[test]
+fn an_error_whose_quote_is_behind_long_chains_is_translated() {
+    let long = [&[126], &[0; 1014][..]].concat();
+    let mut plane = TestPlane::new(&services(Nat));
+    let kind = Icmpv6Type::TimeExceeded(TimeExceededCode::HopLimitExceeded);
+    let about = tcp(service(), client()).data("an answer").extension(60, &long);
+    let sent = error(kind, of(ROUTER), of(VIP), &about).quoting(2000).extension(60, &long);
+    let real = RealServer::by(Nat, 1);
+    let received = real_receives(Nat, &sent).quoted(|quote| quote.from(socket(real.0.into())));
+    plane.run(&sent).reaches_a_real_as(&received);
+}
+
 #[rstest]
 #[case::ipv4_of_a_service_of_ipv6(tcp(CLIENT, SERVICE).syn())]
 #[case::another_address(tcp(client(), SocketAddr::new(of(DIP), PORT)).syn())]
