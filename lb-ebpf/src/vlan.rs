@@ -105,21 +105,32 @@ fn move_macs<const GROWTH: usize>(frame: &Frame) -> Result<(), Reason> {
 /// Gives a frame that is about to be sent the tags that it is to have, which may be none.
 #[inline(always)]
 pub fn dress(frame: &Frame, tags: Tags) -> Result<(), Reason> {
-    if dress_frame(frame.ctx().ctx, tags.0) == 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
+    dress_with(frame, tags, 0)
 }
 
-/// [`dress`] in a function that the verifier looks at once; 1 if it was done.
+/// The same, but the priority stays as it came.
+#[inline(always)]
+pub fn dress_for_vlan(frame: &Frame, tags: Tags) -> Result<(), Reason> {
+    dress_with(frame, tags, Tags::PRIORITY)
+}
+
+#[inline(always)]
+fn dress_with(frame: &Frame, tags: Tags, kept: u32) -> Result<(), Reason> {
+    if dress_frame(frame.ctx().ctx, tags.0, kept) == 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
+}
+
+/// [`dress`] in a function that the verifier looks at once; 1 if it was done. The bits `kept` are those of the tags that the
+/// frame came with.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn dress_frame(ctx: *mut xdp_md, tags: u32) -> u32 {
+extern "C" fn dress_frame(ctx: *mut xdp_md, tags: u32, kept: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
     let frame = Frame::new(&ctx);
     let came_with = tables::set_dressed();
     if tags == 0 {
         return 1;
     }
-    // The priority stays as it came.
-    let tags = Tags(tags | came_with.0 & Tags::PRIORITY);
+    let tags = Tags(tags | came_with.0 & kept);
     let inner = if tags.count() > 1 { tags.word(true) } else { 0 };
     put_on(&frame, [tags.word(false), inner]).is_ok().into()
 }

@@ -42,7 +42,7 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) ->
         }
     }
     if real.is(Real::TAGGED) {
-        vlan::dress(frame, real.tags)?;
+        vlan::dress_for_vlan(frame, real.tags)?;
     }
     let action = transmit(frame, real.ifindex)?;
     tables::count_in(id, parsed.length);

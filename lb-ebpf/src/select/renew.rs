@@ -16,7 +16,8 @@ use crate::{frame::Frame, functions::Functions, tables};
 pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Result<bool, Reason> {
     let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
     let to_client = packet::frame_macs(frame)?.swapped();
-    let moved = flow.to_client != to_client || flow.ifindex != frame.ifindex();
+    let moved =
+        flow.to_client != to_client || flow.ifindex != frame.ifindex() || flow.tags != tables::taken().tags;
     Ok(state != flow.state || moved || track::age(flow.seen, now) >= REFRESH)
 }
 

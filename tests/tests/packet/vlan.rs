@@ -5,10 +5,13 @@ use etherparse::{Icmpv4Type, icmpv4::TimeExceededCode};
 use lb_common::{reason::Reason, wire::Tags};
 use lb_tests::packet::{
     CLIENT, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives,
-    device::with_another_device, error, ping, tcp, udp,
+    device::with_another_device, error, ping, tcp, tcp_service, udp,
 };
 use lb_userspace::control::{
-    model::Forward::{self, Dr, Fnat, Local, Nat, Tun},
+    model::{
+        Forward::{self, Dr, Fnat, Local, Nat, Tun},
+        Tracking,
+    },
     neighbours::NextHop,
 };
 use rstest::rstest;
@@ -98,6 +101,38 @@ fn a_reply_has_the_tags_that_its_client_sends_with(
     plane.run(&plain.tagged(CUSTOMER, 20)).reaches_the_client_as(&with_tags(expected));
 }
 
+/// Each in its own: the reply has the priority of the client's VLAN, not of the real's, nor of both at once.
+#[rstest]
+fn a_reply_has_the_priority_of_its_client(#[values(Nat, Fnat)] method: Forward) {
+    let mut plane = opened(method);
+    let request = tcp(CLIENT, SERVICE).data("a question").tagged(CUSTOMER, 0x600a);
+    let real = RealServer::by(method, 1);
+    let to = if method == Fnat { DIP_END } else { CLIENT };
+    plane.run(&request);
+    let plain = real.answers(tcp(real.0, to).data("an answer"));
+    let expected = client_receives(&plain.clone().to(CLIENT), SERVICE);
+    plane.run(&plain.tagged(CUSTOMER, 0x8014)).reaches_the_client_as(&expected.tagged(CUSTOMER, 0x600a));
+}
+
+/// The same router, another VLAN: replies follow at once, also where flows are written down.
+#[rstest]
+fn a_reply_follows_a_client_that_moves_to_another_vlan(
+    #[values(Tracking::Auto, Tracking::Full)] tracking: Tracking,
+) {
+    let real = RealServer::by(Nat, 1);
+    let pool = tcp_service().real(Nat, real).with(|service| service.tracking = tracking);
+    let mut plane = TestPlane::new(&[pool]);
+    let reply = real.answers(tcp(real.0, CLIENT).data("an answer"));
+    let expected = client_receives(&reply, SERVICE);
+    plane.run(&tcp(CLIENT, SERVICE).syn());
+    plane.run(&tcp(CLIENT, SERVICE).data("a question"));
+    plane.run(&reply).reaches_the_client_as(&expected);
+    for vlan in [10, 20] {
+        plane.run(&tcp(CLIENT, SERVICE).data("another").tagged(CUSTOMER, vlan));
+        plane.run(&reply).reaches_the_client_as(&expected.clone().tagged(CUSTOMER, vlan));
+    }
+}
+
 #[rstest]
 fn what_leaves_by_another_device_has_that_ones_tags(#[values(false, true)] twice: bool) {
     with_another_device(|ifindex| {
@@ -128,7 +163,7 @@ fn what_is_passed_has_its_tags_as_it_came(
 /// What the director makes itself goes back into the VLAN that the frame came from.
 #[rstest]
 fn an_answer_has_the_tags_of_its_question(#[values(false, true)] twice: bool) {
-    let mut plane = TestPlane::new(&[lb_tests::packet::tcp_service()]);
+    let mut plane = TestPlane::new(&[tcp_service()]);
     let sent = tcp(CLIENT, SERVICE).syn();
     let plain = plane.run(&sent);
     let got = plane.run(&tagged(sent, twice));
