@@ -124,7 +124,7 @@ extern "C" fn extensions(ctx: *mut xdp_md, first: u64, offset: u64) -> u64 {
     // The mask tells the verifier that the offset is within a frame.
     let mut walk = Walk::new(first as u8, (offset & 0xfff) as usize);
     let mut looked_at = 0;
-    while looked_at <= MOST_EXTENSIONS {
+    while looked_at < MOST_EXTENSIONS {
         if let Some(chain) = walk.step(&Frame::new(&frame.afresh())) {
             return chain.0;
         }

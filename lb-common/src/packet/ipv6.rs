@@ -250,8 +250,7 @@ impl Chain {
     pub fn walk(packet: &impl Packet, first: u8, offset: usize) -> Self {
         let mut walk = Walk::new(first, offset);
         let mut looked_at = 0;
-        // The last step sees what is behind them.
-        while looked_at <= MOST_EXTENSIONS {
+        while looked_at < MOST_EXTENSIONS {
             if let Some(chain) = walk.step(packet) {
                 return chain;
             }
@@ -305,10 +304,8 @@ impl Walk {
                 let [following, _, high, low] = start.to_ne_bytes();
                 (self.next, self.id) = (following, number);
                 if u16::from_be_bytes([high, low]) & !7 != 0 {
-                    self.length += 8;
-                    return Some(self.is(Part::Later));
-                }
-                if low & 1 != 0 {
+                    self.part = Part::Later;
+                } else if low & 1 != 0 {
                     self.part = Part::First;
                 }
                 8
@@ -316,18 +313,23 @@ impl Walk {
             next if is_unknown(next) => return Some(self.is(Part::Hidden)),
             _ => return Some(self.is(self.part)),
         };
-        self.length += bytes;
-        if self.length > LONGEST_CHAIN {
-            return Some(self.end());
+        if self.length + bytes > LONGEST_CHAIN {
+            return Some(self.is(Part::Hidden));
         }
-        None
+        self.length += bytes;
+        // What a later fragment carries has no header.
+        if self.part == Part::Later { Some(self.is(self.part)) } else { None }
     }
 
-    /// What the chain says if nobody walks on.
+    /// What the chain says after as many headers as are looked at: yet another one hides what is behind it.
     #[inline(always)]
     #[must_use]
     pub const fn end(&self) -> Chain {
-        self.is(Part::Hidden)
+        let is_known = matches!(
+            self.next,
+            extension::HOP_BY_HOP | extension::ROUTING | extension::FRAGMENT | extension::DESTINATION
+        );
+        self.is(if is_known || is_unknown(self.next) { Part::Hidden } else { self.part })
     }
 
     #[inline(always)]

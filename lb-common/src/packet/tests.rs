@@ -126,6 +126,19 @@ const AT_ITS_END: &[u8] = &[0, 4, 0, 0, 0, 0, 0];
 const ON_THE_WAY: &[u8] = &[0, 4, 1, 0, 0, 0, 0];
 const FIRST: &[u8] = &[0, 0, 1, 0, 0, 0, 7];
 const LATER: &[u8] = &[0, 0, 8, 0, 0, 0, 7];
+/// 1,016 bytes with the number of the next header.
+const LONG: [u8; 1015] = {
+    let mut options = [0; 1015];
+    options[0] = 126;
+    options
+};
+/// 1,032 bytes, eight more than a number of ten bits holds.
+const LONGER: [u8; 1031] = {
+    let mut options = [0; 1031];
+    options[0] = 128;
+    options
+};
+const SHORT: &[u8] = &[0; 7];
 const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 7];
 
 #[rstest]
@@ -139,7 +152,12 @@ const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 7];
 #[case::a_fragment_that_is_whole(&[(44, WHOLE), (60, OPTIONS)], Part::Whole, 24)]
 #[case::authenticated(&[(51, OPTIONS)], Part::Hidden, 0)]
 #[case::six(&[(60, OPTIONS); 6], Part::Whole, 96)]
-#[case::too_many(&[(60, OPTIONS); 7], Part::Hidden, 112)]
+#[case::too_many(&[(60, OPTIONS); 7], Part::Hidden, 96)]
+#[case::a_fragment_too_many(&[(60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (60, OPTIONS), (44, LATER)], Part::Hidden, 96)]
+#[case::as_long_as_may_be(&[(60, &LONG[..1015])], Part::Whole, 1016)]
+#[case::too_long(&[(60, &LONG[..1015]), (60, SHORT)], Part::Hidden, 1016)]
+#[case::too_long_by_a_fragment(&[(60, &LONG[..1015]), (44, LATER)], Part::Hidden, 1016)]
+#[case::too_long_at_once(&[(60, &LONGER[..])], Part::Hidden, 0)]
 fn extension_headers_are_walked_over(
     #[case] chain: &[(u8, &[u8])],
     #[case] part: Part,
