@@ -25,6 +25,11 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
         return xdp_action::XDP_PASS;
     }
     let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
+    // No router forwards what no host can have sent, nor answers it (RFC 1812, section 5.3.7; RFC 4291, section 2.5.2): the
+    // kernel drops it.
+    if !parsed.flow.source.is_host() {
+        return xdp_action::XDP_PASS;
+    }
     if is_rare(&parsed) {
         return A::rare(frame, parsed.part);
     }

@@ -29,6 +29,9 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Protocol number of its packets within others (RFC 2003, RFC 2473).
     const TUNNELLED: u8;
 
+    /// Whether the address can be one host's: it is not unspecified, loopback, multicast or broadcast.
+    fn is_host(self) -> bool;
+
     /// The address in 128 bits.
     fn wide(self) -> Be128;
 

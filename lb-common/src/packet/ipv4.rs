@@ -38,6 +38,12 @@ impl Ip for Be32 {
     const TUNNELLED: u8 = protocol::IPIP;
 
     #[inline(always)]
+    fn is_host(self) -> bool {
+        let first = self.0.to_ne_bytes()[0];
+        first != 0 && first != 127 && first & 0xf0 != 0xe0 && self.0 != u32::MAX
+    }
+
+    #[inline(always)]
     fn wide(self) -> Be128 {
         Be128::mapped(self)
     }

@@ -47,6 +47,13 @@ impl Ip for Be128 {
     const TUNNELLED: u8 = protocol::IPV6;
 
     #[inline(always)]
+    fn is_host(self) -> bool {
+        let [a, b, c, d] = self.0;
+        // Neither multicast, nor `::` or `::1`.
+        a.to_ne_bytes()[0] != 0xff && (a | b | c != 0 || u32::from_be(d) > 1)
+    }
+
+    #[inline(always)]
     fn wide(self) -> Self {
         self
     }
