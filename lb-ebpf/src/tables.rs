@@ -280,6 +280,7 @@ pub fn begin_trace() {
         unsafe {
             (&raw mut TRACE.count).write_volatile(0);
             (&raw mut TRACE.turns).write_volatile(0);
+            (&raw mut TRACE.tries).write_volatile(0);
         }
     }
 }
@@ -705,9 +706,9 @@ pub fn next_dip(total: u32) -> u32 {
     // SAFETY: as in `count_in`, and in `begin_trace`.
     let tried = unsafe {
         if mode().is_dry() {
-            let turns = (&raw const TRACE.turns).read_volatile();
-            (&raw mut TRACE.turns).write_volatile(turns.wrapping_add(1));
-            (*tried).wrapping_add(1).wrapping_add(turns)
+            let tries = (&raw const TRACE.tries).read_volatile();
+            (&raw mut TRACE.tries).write_volatile(tries.wrapping_add(1));
+            (*tried).wrapping_add(1).wrapping_add(tries)
         } else {
             *tried = (*tried).wrapping_add(1);
             *tried

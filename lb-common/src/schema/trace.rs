@@ -151,10 +151,12 @@ pub struct Trace {
     pub count: u32,
     /// How many positions of a rotating scheduler a dry run would have taken.
     pub turns: u32,
+    /// How many ports of the director a dry run would have tried.
+    pub tries: u32,
     /// The last [`Trace::LENGTH`] steps; step `n` is at `n % LENGTH`.
     pub events: [Event; Self::LENGTH],
 }
-layout!(Trace, size: 776, align: 4);
+layout!(Trace, size: 780, align: 4);
 
 impl Trace {
     /// How many steps are kept; a power of two.
@@ -162,7 +164,7 @@ impl Trace {
 
     /// No step at all.
     pub const EMPTY: Self =
-        Self { count: 0, turns: 0, events: [Event { step: 0, a: 0, b: 0 }; Self::LENGTH] };
+        Self { count: 0, turns: 0, tries: 0, events: [Event { step: 0, a: 0, b: 0 }; Self::LENGTH] };
 
     /// The steps that were kept, in their order.
     pub fn steps(&self) -> impl Iterator<Item = (Step, u32, u32)> + '_ {

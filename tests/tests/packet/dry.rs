@@ -150,6 +150,24 @@ fn a_dry_run_looks_at_the_next_turn_and_does_not_take_it() {
     }
 }
 
+/// A turn of the scheduler is no turn at the ports of the director.
+#[test]
+fn a_dry_run_looks_at_the_next_port_and_does_not_take_it() {
+    let real = |number| RealServer::by(Fnat, number);
+    let pool = tcp_service().by(Scheduler::Rr).real(Fnat, real(1)).real(Fnat, real(2));
+    let mut beside = Beside::new(Settings::DEFAULT, &[pool]);
+    let syn = |port| tcp(std::net::SocketAddrV4::new(*CLIENT.ip(), port), SERVICE).syn().bytes();
+    for port in 1..20 {
+        // Each CPU has its own way through the ports: what counts is a run of both on one.
+        let agree = (0..20).any(|again| {
+            let syn = syn(100 * port + again);
+            let told = beside.dry.run(&syn, INGRESS).expect("the kernel takes the frame");
+            told.frame == beside.plane.try_bytes(&syn).1
+        });
+        assert!(agree, "connection {port}");
+    }
+}
+
 #[test]
 fn a_trace_says_what_was_found_in_its_order() {
     let mut beside = Beside::new(Settings::DEFAULT, &services(Dr));
