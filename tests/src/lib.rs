@@ -3,7 +3,9 @@
 
 pub mod artifacts;
 pub mod bench;
+pub mod differential;
 pub mod lab;
+pub mod model;
 pub mod packet;
 pub mod plot;
 pub mod verify;

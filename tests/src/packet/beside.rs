@@ -21,7 +21,7 @@ use lb_common::{
     },
     wire::{Be32, Be128},
 };
-use lb_userspace::dataplane::{Options, PinDir, Tracer};
+use lb_userspace::dataplane::{Limits, Options, PinDir, Tracer};
 
 use super::{TestPlane, plane::LIMITS, pool::Pool};
 
@@ -40,13 +40,8 @@ impl Pins {
     }
 
     /// How to load a plane that is pinned here.
-    pub fn options(&self, settings: Settings) -> Options {
-        Options {
-            pins: Some(PinDir::at(&self.0)),
-            limits: LIMITS,
-            settings: Some(settings),
-            ..Options::default()
-        }
+    pub fn options(&self, limits: Limits, settings: Settings) -> Options {
+        Options { pins: Some(PinDir::at(&self.0)), limits, settings: Some(settings), ..Options::default() }
     }
 }
 
@@ -82,12 +77,42 @@ impl Beside {
     /// Loads all three.
     #[track_caller]
     pub fn new(settings: Settings, pools: &[Pool]) -> Self {
+        Self::with_limits(LIMITS, settings, pools)
+    }
+
+    /// The same with tables of other sizes.
+    #[track_caller]
+    pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
         let pins = Pins::new();
-        let options = pins.options(settings);
+        let options = pins.options(limits, settings);
         let plane = TestPlane::with_options(&options, pools);
         let tracer =
             |mode| Tracer::load(&options, mode).unwrap_or_else(|error| panic!("{error} ({})", error.hint()));
         Self { plane, traced: tracer(Mode::TRACE), dry: tracer(Mode::DRY), pins }
+    }
+
+    /// Empties every map that the programs write to, as if no packet had come yet.
+    #[track_caller]
+    pub fn forget(&self) {
+        let maps = self.pins.0.join("maps");
+        let map = |name: &str| {
+            let data = MapData::from_pin(maps.join(name)).expect("a pin is a map");
+            Map::from_map_data(data).expect("a map has a type")
+        };
+        forget_all::<FlowKey<Be32>, Flow>(map("FLOWS"));
+        forget_all::<FlowKey<Be128>, Flow>(map("FLOWS6"));
+        forget_all::<FragmentKey<Be32>, Fragment<Be32>>(map("FRAGMENTS"));
+        forget_all::<FragmentKey<Be128>, Fragment<Be128>>(map("FRAGMENTS6"));
+        forget_all::<FlowKey<Be32>, Source<Be32>>(map("REPLIES"));
+        forget_all::<FlowKey<Be128>, Source<Be128>>(map("REPLIES6"));
+        forget_all::<Be32, WayBack>(map("WAYS_BACK"));
+        forget_all::<Be128, WayBack>(map("WAYS_BACK6"));
+        forget_all::<FlowKey<Be32>, u32>(map("DIRECT"));
+        forget_all::<FlowKey<Be128>, u32>(map("DIRECT6"));
+        forget_all::<FlowKey<Be32>, FlowKey<Be32>>(map("TRANSLATIONS"));
+        forget_all::<FlowKey<Be128>, FlowKey<Be128>>(map("TRANSLATIONS6"));
+        forget_all::<ClientKey, Client>(map("CLIENTS"));
+        forget_all::<LocalityKey, Locality>(map("LOCALITIES"));
     }
 
     /// What every map holds that a program writes to, or that it reads: all but the scratch of a CPU, the steps of a
@@ -150,6 +175,14 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "ICMP_BUDGET" => per_cpu::<[u32; 2]>(map()),
         unknown => panic!("nobody has said how to read the map {unknown}"),
     })
+}
+
+fn forget_all<K: Pod + Debug, V: Pod>(map: Map) {
+    let mut hash: HashMap<MapData, K, V> = map.try_into().expect("a hash map of that size");
+    let keys: Vec<K> = hash.keys().map(|key| key.expect("hash maps can be read")).collect();
+    for key in keys {
+        hash.remove(&key).expect("nobody else removes it");
+    }
 }
 
 fn array<V: Pod + Debug>(map: Map) -> String {

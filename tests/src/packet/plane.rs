@@ -17,6 +17,7 @@ use lb_userspace::{
         apply::{self, Time},
         ids::Ids,
         image::{self, Image},
+        model::Desired,
         neighbours::{NextHop, Resolution, Unresolved},
         plan,
     },
@@ -94,13 +95,18 @@ impl TestPlane {
     /// otherwise.
     #[track_caller]
     pub fn set(&mut self, pools: &[Pool]) {
-        let desired = Pool::desired(pools);
+        self.set_desired(&Pool::desired(pools));
+    }
+
+    /// The same in the daemon's own words.
+    #[track_caller]
+    pub fn set_desired(&mut self, desired: &Desired) {
         for address in desired.services.values().flat_map(|service| service.reals.keys()) {
             let hop = || Ok(super::net::next_hop(*address));
             self.next_hops.entry(address.ip()).or_insert_with(hop);
         }
-        self.ids = self.ids.allocate(&desired, LIMITS.blocks()).expect("there is room");
-        let mut want = Image::compile(&desired, &self.ids, &self.next_hops);
+        self.ids = self.ids.allocate(desired, LIMITS.blocks()).expect("there is room");
+        let mut want = Image::compile(desired, &self.ids, &self.next_hops);
         if self.silent {
             want.silence();
         }
@@ -117,7 +123,11 @@ impl TestPlane {
 
     /// Changes the way to a real; `None`: not known. Counts from the next [`TestPlane::set`] on.
     pub fn route(&mut self, real: RealServer, hop: Option<NextHop>) {
-        let rip = real.meant();
+        self.route_to(real.meant(), hop);
+    }
+
+    /// The same by the RIP itself.
+    pub fn route_to(&mut self, rip: IpAddr, hop: Option<NextHop>) {
         self.next_hops.insert(rip, hop.ok_or(Unresolved::NoRoute { rip }));
     }
 
@@ -219,7 +229,7 @@ pub fn run(program: &Xdp, sent: &[u8]) -> (Action, Vec<u8>) {
 
 /// The same for a frame that comes in by a device; `None`: by loopback.
 #[track_caller]
-fn run_from(program: &Xdp, ifindex: Option<u32>, sent: &[u8]) -> (Action, Vec<u8>) {
+pub fn run_from(program: &Xdp, ifindex: Option<u32>, sent: &[u8]) -> (Action, Vec<u8>) {
     let mut frame = vec![0; LARGEST];
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
     let length = u32::try_from(sent.len()).expect("a frame is smaller than that");

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The way of a packet, and what becomes of those that are not forwarded.
+
+use std::net::IpAddr;
+
+use lb_common::reason::{Fate, Reason};
+
+use super::{
+    Chance, Model, Outcome,
+    frame::Frame,
+    parse::{self, Packet, Part},
+    state::{Datagram, Decision, WayBack},
+    world::Real,
+};
+use crate::packet::Action;
+
+/// A packet and how it came.
+pub struct Arrival {
+    /// The frame.
+    pub frame: Frame,
+    /// What its headers say.
+    pub packet: Packet,
+    /// The device that it came by.
+    pub device: u32,
+}
+
+/// A frame that leaves.
+pub struct Sent {
+    /// By the device that it came by, or by another.
+    pub action: Action,
+    /// The frame.
+    pub frame: Frame,
+    /// The real that it is for, or comes from.
+    pub real: u32,
+}
+
+/// Why a packet is not forwarded.
+#[derive(Debug)]
+pub struct Stop {
+    /// Why.
+    pub reason: Reason,
+    /// The service that counts it; 0: none in particular.
+    pub service: u32,
+    /// The largest packet that would have reached the real.
+    pub mtu: usize,
+    /// Whether it is a client's request: then it is answered, where the reason is one to tell.
+    pub request: bool,
+}
+
+impl Stop {
+    /// A packet of that service.
+    pub const fn at(service: u32, reason: Reason) -> Self {
+        Self { reason, service, mtu: 0, request: false }
+    }
+
+    /// A packet on its way to that real.
+    pub fn before(real: &Real, reason: Reason) -> Self {
+        let mtu = real.mtu.saturating_sub(real.growth());
+        Self { mtu, ..Self::at(real.service, reason) }
+    }
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::at(0, reason)
+    }
+}
+
+impl Arrival {
+    /// How to send to whom it came from.
+    pub fn back(&self) -> WayBack {
+        WayBack { device: self.device, macs: self.frame.macs_back(), tags: self.frame.tags_back() }
+    }
+
+    /// What names the datagram that it is a part of.
+    pub fn datagram(&self) -> Datagram {
+        let header = &self.packet.header;
+        let protocol = header.source.is_ipv4().then_some(header.protocol);
+        Datagram { source: header.source, destination: header.destination, id: header.id, protocol }
+    }
+}
+
+impl Model {
+    /// What becomes of a frame that comes in by a device.
+    pub fn run(&mut self, sent: &[u8], device: u32, mut chance: Chance) -> Outcome {
+        let untouched = |reason| Outcome { action: Action::Pass, frame: sent.to_vec(), reason, real: None };
+        let arrival = Frame::read(sent)
+            // The kernel takes no unicast packet from a broadcast frame (RFC 1122, section 3.3.6), and no director does.
+            .filter(|frame| !frame.is_for_a_group())
+            .and_then(|frame| {
+                let packet = parse::packet(&frame.packet, frame.version)?;
+                Some(Arrival { frame, packet, device })
+            })
+            // Nor does a router forward or answer what no host can have sent (RFC 1812, section 5.3.7).
+            .filter(|arrival| is_host(arrival.packet.header.source));
+        let Some(arrival) = arrival else { return untouched(Reason::NotOurs) };
+        let stop = match self.direct(&arrival, &mut chance) {
+            Ok(Sent { action, frame, real }) => {
+                let (frame, real) = (frame.bytes(), Some(real));
+                return Outcome { action, frame, reason: Reason::Forwarded, real };
+            }
+            Err(stop) => stop,
+        };
+        let reason = stop.reason;
+        if reason == Reason::NotOurs {
+            return untouched(reason);
+        }
+        self.state.count_reason(stop.service, reason);
+        match reason.fate() {
+            Fate::Answered if stop.request => match self.answer(&arrival, &stop) {
+                Some(frame) => Outcome { action: Action::Tx, frame: frame.bytes(), reason, real: None },
+                None => Outcome { action: Action::Drop, ..untouched(reason) },
+            },
+            // What is no request is the kernel's to answer.
+            Fate::Answered if reason == Reason::TtlExceeded => untouched(reason),
+            Fate::Answered | Fate::Dropped => Outcome { action: Action::Drop, ..untouched(reason) },
+            Fate::Passed | Fate::Sent => untouched(reason),
+        }
+    }
+
+    fn direct(&mut self, arrival: &Arrival, chance: &mut Chance) -> Result<Sent, Stop> {
+        let Packet { header, tuple, .. } = &arrival.packet;
+        let to_vip = self.world.is_vip(header.destination);
+        match header.part {
+            Part::Truncated | Part::Hidden if !to_vip => Err(Reason::NotOurs.into()),
+            Part::Truncated => Err(Reason::Truncated.into()),
+            Part::Hidden => Err(Reason::ExtensionHeader.into()),
+            Part::Later => self.later_fragment(arrival),
+            Part::Whole | Part::First if header.protocol == header.version.icmp() => self.icmp(arrival),
+            Part::Whole | Part::First => match self.world.service(tuple).cloned() {
+                Some(service) => {
+                    let sent = self.request(arrival, &service, chance);
+                    sent.map_err(|stop| Stop { request: true, ..stop })
+                }
+                None => self.reply(arrival),
+            },
+        }
+    }
+
+    /// A later fragment follows its first one.
+    fn later_fragment(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
+        match self.state.datagrams.get(&arrival.datagram()).cloned() {
+            Some(Decision::Request { real, dip }) if self.world.reals.contains_key(&real) => {
+                return self.forward(arrival, real, dip);
+            }
+            Some(Decision::Reply { real, vip, client, back }) if self.world.reals.contains_key(&real) => {
+                let service = self.world.reals[&real].service;
+                let client = client.map(|client| (client, 0).into());
+                return self.send_back(arrival, real, (vip, 0).into(), client, &back, service);
+            }
+            _ => {}
+        }
+        let header = &arrival.packet.header;
+        Err(match self.world.is_vip(header.destination) {
+            false => Reason::NotOurs,
+            // The director's stack puts large pings together.
+            true if header.protocol == header.version.icmp() => Reason::IcmpOther,
+            true => Reason::FragmentUnknown,
+        }
+        .into())
+    }
+}
+
+/// Whether an address can be one host's.
+fn is_host(address: IpAddr) -> bool {
+    let nobody = match address {
+        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unspecified(),
+    };
+    !nobody && !address.is_loopback() && !address.is_multicast()
+}

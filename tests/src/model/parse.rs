@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a packet's headers say, as far as a director must know: RFC 791, RFC 8200, and of the transport its ports.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{
+    Tuple, Version,
+    bytes::{address_at, u8_at, u16_at, u32_at},
+};
+
+/// TCP's flags.
+pub mod flag {
+    #![expect(missing_docs, reason = "the names of RFC 9293")]
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const ACK: u8 = 0x10;
+}
+
+/// Numbers of protocols.
+pub mod number {
+    #![expect(missing_docs, reason = "the names of IANA")]
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const ICMPV6: u8 = 58;
+    pub const SCTP: u8 = 132;
+}
+use number::{SCTP, TCP, UDP};
+
+/// Extension headers that are looked at, and their bytes together.
+const MOST_EXTENSIONS: usize = 6;
+const LONGEST_CHAIN: usize = 1023;
+
+/// Which part of its datagram a packet is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment, with the ports.
+    First,
+    /// A later fragment, without.
+    Later,
+    /// Less than it says, or than its protocol needs.
+    Truncated,
+    /// Its ports are behind something that nobody here can read.
+    Hidden,
+}
+
+/// What an IP header says, with its options or extension headers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// The version.
+    pub version: Version,
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Where it goes to.
+    pub destination: IpAddr,
+    /// What is behind the header.
+    pub protocol: u8,
+    /// Where that begins.
+    pub transport: usize,
+    /// How long the packet says that it is.
+    pub length: usize,
+    /// Identification of the datagram.
+    pub id: u32,
+    /// Which part of it this is.
+    pub part: Part,
+}
+
+/// What is known of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Packet {
+    /// Its IP header. The part is [`Part::Truncated`] whatever the header says, if the packet is.
+    pub header: Header,
+    /// Ends and protocol; ports are 0 where there are none.
+    pub tuple: Tuple,
+    /// TCP's flags, or what SCTP says in their stead.
+    pub flags: u8,
+}
+
+impl Packet {
+    /// Whether it begins a connection.
+    pub const fn opens(&self) -> bool {
+        self.flags & (flag::SYN | flag::ACK) == flag::SYN
+    }
+}
+
+/// The header at the beginning of `bytes`; `None` if there is none of that version.
+pub fn header(bytes: &[u8], version: Version) -> Option<Header> {
+    if u8_at(bytes, 0)? >> 4 != version.number() || bytes.len() < version.header_length() {
+        return None;
+    }
+    match version {
+        Version::V4 => header4(bytes),
+        Version::V6 => header6(bytes),
+    }
+}
+
+fn header4(bytes: &[u8]) -> Option<Header> {
+    let words = usize::from(bytes[0] & 0x0f);
+    let fragment = u16_at(bytes, 6)?;
+    let (more, offset) = (fragment & 0x2000 != 0, fragment & 0x1fff);
+    (words >= 5).then_some(Header {
+        version: Version::V4,
+        source: address_at(bytes, 12, Version::V4)?,
+        destination: address_at(bytes, 16, Version::V4)?,
+        protocol: bytes[9],
+        transport: 4 * words,
+        length: u16_at(bytes, 2)?.into(),
+        id: u16_at(bytes, 4)?.into(),
+        part: match (offset, more) {
+            (0, false) => Part::Whole,
+            (0, true) => Part::First,
+            _ => Part::Later,
+        },
+    })
+}
+
+fn header6(bytes: &[u8]) -> Option<Header> {
+    let mut header = Header {
+        version: Version::V6,
+        source: address_at(bytes, 8, Version::V6)?,
+        destination: address_at(bytes, 24, Version::V6)?,
+        protocol: bytes[6],
+        transport: 40,
+        length: 40 + usize::from(u16_at(bytes, 4)?),
+        id: 0,
+        part: Part::Whole,
+    };
+    header.walk(bytes);
+    Some(header)
+}
+
+impl Header {
+    /// Walks over extension headers (RFC 8200, section 4) to what is behind them.
+    fn walk(&mut self, bytes: &[u8]) {
+        for seen in 0.. {
+            let at = self.transport;
+            let length = match self.protocol {
+                // Hop-by-hop options, routing, destination options.
+                0 | 43 | 44 | 60 if seen == MOST_EXTENSIONS => return self.part = Part::Hidden,
+                0 | 43 | 60 => {
+                    let Some(start) = bytes.get(at..at + 4) else { return self.part = Part::Truncated };
+                    let segments_left = start[3];
+                    if self.protocol == 43 && segments_left != 0 {
+                        // The destination is not the last one.
+                        return self.part = Part::Hidden;
+                    }
+                    8 * (usize::from(start[1]) + 1)
+                }
+                // A fragment.
+                44 => {
+                    let (Some(fragment), Some(id)) = (u16_at(bytes, at + 2), u32_at(bytes, at + 4)) else {
+                        return self.part = Part::Truncated;
+                    };
+                    self.id = id;
+                    match (fragment >> 3, fragment & 1) {
+                        (0, 0) => {}
+                        (0, _) => self.part = Part::First,
+                        _ => self.part = Part::Later,
+                    }
+                    8
+                }
+                // Authentication, mobility, host identity, shim6, experiments.
+                51 | 135 | 139 | 140 | 253 | 254 => return self.part = Part::Hidden,
+                _ => return,
+            };
+            if at + length - 40 > LONGEST_CHAIN {
+                return self.part = Part::Hidden;
+            }
+            (self.protocol, self.transport) = (bytes[at], at + length);
+            if self.part == Part::Later {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes a packet apart. `bytes` may go on behind it. `None`: it is nothing that a service could get.
+pub fn packet(bytes: &[u8], version: Version) -> Option<Packet> {
+    let mut header = header(bytes, version)?;
+    let known = [TCP, UDP, SCTP, version.icmp()].contains(&header.protocol);
+    let least = match (header.part, header.protocol) {
+        (Part::Truncated | Part::Hidden, _) => 0,
+        // What a later fragment of IPv6 names may be an extension header.
+        (Part::Later, _) if known || version == Version::V6 => 0,
+        _ if !known => return None,
+        (_, TCP) => 20,
+        (_, SCTP) => 12,
+        _ => 8,
+    };
+    if header.length < header.transport + least || bytes.len() < header.length {
+        header.part = Part::Truncated;
+    }
+    let (mut ports, mut flags) = ((0, 0), 0);
+    if matches!(header.part, Part::Whole | Part::First) && header.protocol != version.icmp() {
+        ports = (u16_at(bytes, header.transport)?, u16_at(bytes, header.transport + 2)?);
+        flags = match header.protocol {
+            TCP => u8_at(bytes, header.transport + 13)?,
+            SCTP => sctp_flags(&bytes[header.transport..header.length]),
+            _ => 0,
+        };
+    }
+    let tuple = Tuple {
+        protocol: header.protocol,
+        source: SocketAddr::new(header.source, ports.0),
+        destination: SocketAddr::new(header.destination, ports.1),
+    };
+    Some(Packet { header, tuple, flags })
+}
+
+/// What the first chunk of an SCTP packet means for its association, as TCP would say it (docs/forwarding.md).
+fn sctp_flags(packet: &[u8]) -> u8 {
+    match packet.get(12) {
+        // INIT
+        Some(1) => flag::SYN,
+        // ABORT, SHUTDOWN COMPLETE
+        Some(6 | 14) => flag::RST,
+        // SHUTDOWN, SHUTDOWN ACK
+        Some(7 | 8) => flag::FIN | flag::ACK,
+        _ => flag::ACK,
+    }
+}
+
+/// The packet that an ICMP error quotes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Quote {
+    /// Its ends, in the direction in which it went.
+    pub tuple: Tuple,
+    /// Where its IP header is.
+    pub header: usize,
+    /// Where its ports are.
+    pub transport: usize,
+}
+
+/// Reads what an ICMP error quotes: an IP header and at least eight bytes of TCP, UDP or SCTP, all within the error.
+pub fn quote(bytes: &[u8], error: &Packet) -> Option<Quote> {
+    let Header { version, transport, length, .. } = error.header;
+    let start = transport + 8;
+    let quoted = bytes.get(start..length)?;
+    let header = header(quoted, version)?;
+    let known = [TCP, UDP, SCTP].contains(&header.protocol);
+    if !known || !matches!(header.part, Part::Whole | Part::First) || quoted.len() < header.transport + 8 {
+        return None;
+    }
+    let port = |at| u16_at(quoted, header.transport + at);
+    let tuple = Tuple {
+        protocol: header.protocol,
+        source: SocketAddr::new(header.source, port(0)?),
+        destination: SocketAddr::new(header.destination, port(2)?),
+    };
+    Some(Quote { tuple, header: start, transport: start + header.transport })
+}

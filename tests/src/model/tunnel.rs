@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A packet within another one: IP in IP (RFC 2003, RFC 2473), GRE (RFC 2784), GUE.
+
+use super::{
+    Version,
+    bytes::octets,
+    checksum, hash,
+    parse::Packet,
+    world::{Method, Real, Tunnel},
+};
+
+impl Real {
+    /// Bytes that a packet grows by on its way to it, whatever its method, should that be `tun`.
+    pub fn growth(&self) -> usize {
+        let between = match self.tunnel.0 {
+            Tunnel::Ipip => 0,
+            Tunnel::Gre => 4,
+            Tunnel::Gue => 8 + 4,
+        };
+        Version::of(self.address.ip()).header_length() + between
+    }
+
+    /// Whether a packet of so many bytes is too large for the way to it.
+    pub fn is_too_small_for(&self, length: usize) -> bool {
+        self.method == Method::Tun && length + self.growth() > self.mtu
+    }
+}
+
+/// The packet on its way to a real by `tun`. `bytes` is the packet, and what follows it in the frame.
+pub fn within(bytes: &[u8], packet: &Packet, real: &Real) -> (Version, Vec<u8>) {
+    let inner = packet.header.version;
+    let (tunnel, port) = real.tunnel;
+    let number = match inner {
+        Version::V4 => 4,
+        Version::V6 => 41,
+    };
+    let (protocol, between) = match tunnel {
+        Tunnel::Ipip => (number, Vec::new()),
+        Tunnel::Gre => (47, [&[0, 0], &inner.ether_type()[..]].concat()),
+        Tunnel::Gue => {
+            // One of 16,384 ports by the flow's hash.
+            let source = 0xc000 | hash::flow(&packet.tuple, 0) as u16 >> 2;
+            let length = (8 + 4 + packet.header.length) as u16;
+            let udp = [source, port, length, 0].map(u16::to_be_bytes).concat();
+            (17, [&udp[..], &[0, number, 0, 0]].concat())
+        }
+    };
+    let traffic_class = match inner {
+        Version::V4 => bytes[1],
+        Version::V6 => bytes[0] << 4 | bytes[1] >> 4,
+    };
+    let outer = header(
+        Version::of(real.address.ip()),
+        traffic_class,
+        between.len() + packet.header.length,
+        protocol,
+        [octets(real.director), octets(real.address.ip())],
+    );
+    (Version::of(real.address.ip()), [&outer[..], &between, bytes].concat())
+}
+
+/// A header of the director's own, with 64 hops to go; in IPv4 not to be fragmented, and with identification 0 (RFC 6864).
+pub fn header(
+    version: Version,
+    traffic_class: u8,
+    payload: usize,
+    protocol: u8,
+    [source, destination]: [Vec<u8>; 2],
+) -> Vec<u8> {
+    match version {
+        Version::V4 => {
+            let [l0, l1] = (20 + payload as u16).to_be_bytes();
+            let start = [0x45, traffic_class, l0, l1, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+            let mut header = [&start[..], &source, &destination].concat();
+            let sum = checksum::of(&header).to_be_bytes();
+            header[10..12].copy_from_slice(&sum);
+            header
+        }
+        Version::V6 => {
+            let [l0, l1] = (payload as u16).to_be_bytes();
+            let start = [0x60 | traffic_class >> 4, traffic_class << 4, 0, 0, l0, l1, protocol, 64];
+            [&start[..], &source, &destination].concat()
+        }
+    }
+}

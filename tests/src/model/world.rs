@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the operator wants: services, their reals, the schedulers' tables. It is read from the maps, where the daemon writes
+//! it; what follows from it (which address is a VIP, whose a real's replies are) is found out here once more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+pub use lb_common::schema::{Method, Scheduler, Tracking, Tunnel};
+use lb_common::{
+    schema::{self, Settings},
+    slot::MOVED,
+    wire::Tags,
+};
+use lb_userspace::dataplane::{TableError, Tables};
+
+use super::{Tuple, frame::Macs, hash};
+
+/// A virtual service. Several endpoints may have the same one.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its number.
+    pub id: u32,
+    /// How it picks a real.
+    pub scheduler: Scheduler,
+    /// Which flows are written down.
+    pub tracking: Tracking,
+    /// Whether a client is kept on its real, and how many bits of its address count.
+    pub persistent: Option<u32>,
+    /// Whether the hash covers the ports.
+    pub ports: bool,
+    /// Whether another real serves where the hashed one is overloaded.
+    pub fallback: bool,
+    /// Whether each datagram is scheduled by itself.
+    pub one_packet: bool,
+    /// The scheduler's table: real ids, and what became of moved ones.
+    pub table: Vec<Slot>,
+}
+
+/// An entry of a scheduler's table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Slot {
+    /// The real that new flows go to.
+    pub now: u32,
+    /// Where those of before are, and whether that was long ago, if a pool change moved the slot.
+    pub moved: Option<(u32, bool)>,
+}
+
+/// A real server.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "as many flags as the map has")]
+pub struct Real {
+    /// The service that it belongs to.
+    pub service: u32,
+    /// How packets reach it.
+    pub method: Method,
+    /// What is between the outer header of `tun` and the packet, and the port of GUE.
+    pub tunnel: (Tunnel, u16),
+    /// RIP and port; 0: as the client sent it.
+    pub address: SocketAddr,
+    /// Destination and source of its frames, if they are known.
+    pub macs: Option<Macs>,
+    /// The device that they leave by.
+    pub device: u32,
+    /// The largest packet that it takes.
+    pub mtu: usize,
+    /// The VLAN tags of its frames, which may be none, if that is for the director to say.
+    pub tags: Option<Vec<[u8; 4]>>,
+    /// Its share of new connections.
+    pub weight: u32,
+    /// Connections at which it takes no more, and below which it does again; 0 is no limit, and three quarters.
+    pub thresholds: (u32, u32),
+    /// The director's address towards it.
+    pub director: IpAddr,
+    /// Whether another service has it by `nat`.
+    pub shared: bool,
+    /// Whether its replies need the flow's entry.
+    pub needs_flow: bool,
+    /// Whether it was removed.
+    pub leaving: bool,
+    /// Whether its connections are then reset.
+    pub reset: bool,
+}
+
+/// Whose the replies of a real by `nat` are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Source {
+    /// VIP and port; 0: as the real sent it.
+    pub vip: SocketAddr,
+    /// The real.
+    pub real: u32,
+    /// Its service.
+    pub service: u32,
+    /// Whether it may be another service's, too.
+    pub shared: bool,
+    /// Whether the source is enough, because flows are not written down.
+    pub hashed: bool,
+}
+
+/// All that the operator wants.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// By protocol and VIP with port, 0 for every port.
+    pub services: BTreeMap<(u8, SocketAddr), Service>,
+    /// By id.
+    pub reals: BTreeMap<u32, Real>,
+    /// By protocol, RIP and port.
+    pub sources: BTreeMap<(u8, SocketAddr), Source>,
+    /// Every VIP.
+    pub vips: BTreeSet<IpAddr>,
+    /// Every RIP by `nat`, and by `fnat`.
+    pub nat_reals: BTreeSet<IpAddr>,
+    /// The same for `fnat`.
+    pub fnat_reals: BTreeSet<IpAddr>,
+    /// Devices that frames may be redirected to.
+    pub devices: BTreeSet<u32>,
+    /// Key of the flow hash.
+    pub seed: u64,
+    /// Whether ICMP errors may be sent.
+    pub may_answer: bool,
+    /// The ports of the director that `fnat` gives out.
+    pub dip_ports: std::ops::Range<u16>,
+}
+
+impl World {
+    /// Reads it from the maps. Frames may be redirected to `devices`.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn read(
+        tables: &Tables,
+        settings: &Settings,
+        devices: impl IntoIterator<Item = u32>,
+    ) -> Result<Self, TableError> {
+        let reals = tables.reals()?.into_iter().map(|(id, real)| (id, Real::read(&real))).collect();
+        let mut services = BTreeMap::new();
+        for (key, service) in tables.services()? {
+            let vip = SocketAddr::new(key.address.into(), key.port.get());
+            services.insert((key.protocol as u8, vip), Service::read(tables, &service)?);
+        }
+        let first = settings.first_dip_port as u16;
+        let mut world = Self {
+            vips: services.keys().map(|(_, vip)| vip.ip()).collect(),
+            services,
+            reals,
+            sources: BTreeMap::new(),
+            nat_reals: BTreeSet::new(),
+            fnat_reals: BTreeSet::new(),
+            devices: devices.into_iter().collect(),
+            seed: settings.seed,
+            may_answer: settings.icmp_per_second > 0,
+            dip_ports: first..first + settings.dip_ports as u16,
+        };
+        world.find_sources();
+        Ok(world)
+    }
+
+    /// Whose the replies of each real by `nat` are: those of the service that is oldest, if several have it.
+    fn find_sources(&mut self) {
+        let by = |method| self.reals.values().filter(move |real| real.method == method);
+        self.fnat_reals = by(Method::Fnat).map(|real| real.address.ip()).collect();
+        self.nat_reals = by(Method::Nat).map(|real| real.address.ip()).collect();
+        let mut users: BTreeMap<(u8, SocketAddr), Vec<Source>> = BTreeMap::new();
+        for ((protocol, vip), service) in &self.services {
+            for (&id, real) in &self.reals {
+                if real.method != Method::Nat || real.service != service.id {
+                    continue;
+                }
+                let port = if real.address.port() == 0 { vip.port() } else { real.address.port() };
+                let source = SocketAddr::new(real.address.ip(), port);
+                let hashed = service.tracking != Tracking::Full;
+                let user = Source { vip: *vip, real: id, service: service.id, shared: false, hashed };
+                users.entry((*protocol, source)).or_default().push(user);
+            }
+        }
+        for ((protocol, source), of) in &users {
+            let other_port = |(p, other): &(u8, SocketAddr)| {
+                p == protocol
+                    && other.ip() == source.ip()
+                    && other.port() != source.port()
+                    && (other.port() == 0 || source.port() == 0)
+            };
+            let shared = of.len() > 1 || users.keys().any(other_port);
+            let oldest = of.iter().min_by_key(|user| user.service).expect("somebody uses it");
+            self.sources.insert((*protocol, *source), Source { shared, ..*oldest });
+        }
+    }
+
+    /// The service of a packet: by protocol, address and port, else by protocol, address and port 0.
+    pub fn service(&self, tuple: &Tuple) -> Option<&Service> {
+        let at = |port| (tuple.protocol, SocketAddr::new(tuple.destination.ip(), port));
+        self.services.get(&at(tuple.destination.port())).or_else(|| self.services.get(&at(0)))
+    }
+
+    /// Whether an address is some service's.
+    pub fn is_vip(&self, address: IpAddr) -> bool {
+        self.vips.contains(&address)
+    }
+}
+
+impl Service {
+    fn read(tables: &Tables, service: &schema::Service) -> Result<Self, TableError> {
+        let entries = tables.table(service.first, service.slots)?;
+        let moves = tables.moves(service.first, service.slots)?;
+        let slot = |(&entry, moved): (&u32, &schema::Move)| Slot {
+            now: entry & !MOVED,
+            moved: (entry & MOVED != 0).then_some((moved.base, moved.since == 0)),
+        };
+        Ok(Self {
+            id: service.id,
+            scheduler: scheduler(service.scheduler),
+            tracking: match service.tracking {
+                0 => Tracking::Auto,
+                1 => Tracking::Full,
+                _ => Tracking::None,
+            },
+            persistent: (service.persistent != 0).then_some(service.prefix),
+            ports: service.is(schema::Service::PORTS),
+            fallback: service.is(schema::Service::FALLBACK),
+            one_packet: service.is(schema::Service::ONE_PACKET),
+            table: entries.iter().zip(&moves).map(slot).collect(),
+        })
+    }
+
+    /// The place of a flow in the table of a scheduler that hashes.
+    pub fn place(&self, tuple: &Tuple, seed: u64) -> usize {
+        match self.scheduler {
+            Scheduler::Sh => {
+                let port = if self.ports { tuple.source.port() } else { 0 };
+                hash::ipvs(tuple.source.ip(), port)
+            }
+            Scheduler::Dh => hash::ipvs(tuple.destination.ip(), 0),
+            _ if self.ports => hash::place(hash::flow(tuple, seed), self.table.len()),
+            _ => hash::place(hash::client(tuple.source.ip(), seed), self.table.len()),
+        }
+    }
+
+    /// Whether a packet alone tells the real.
+    pub const fn hashes(&self) -> bool {
+        matches!(self.scheduler, Scheduler::Mh | Scheduler::Sh | Scheduler::Dh)
+    }
+}
+
+fn scheduler(number: u32) -> Scheduler {
+    use Scheduler::{Dh, Fo, Lblc, Lblcr, Lc, Mh, Nq, Ovf, Rotate, Sed, Sh, Twos, Wlc};
+    [Mh, Sh, Dh, Rotate, Lc, Wlc, Sed, Nq, Fo, Ovf, Twos, Lblc, Lblcr][number as usize]
+}
+
+impl Real {
+    fn read(real: &schema::Real) -> Self {
+        let macs: Macs =
+            [real.macs.destination(), real.macs.source()].concat().try_into().expect("twelve bytes");
+        Self {
+            service: real.service,
+            method: Method::from_number(real.method).expect("the daemon knows the methods"),
+            tunnel: (
+                [Tunnel::Ipip, Tunnel::Gre, Tunnel::Gue][usize::from(real.tunnel)],
+                real.tunnel_port.get(),
+            ),
+            address: SocketAddr::new(real.address.into(), real.port.get()),
+            macs: (macs != [0; 12]).then_some(macs),
+            device: real.ifindex,
+            mtu: real.mtu.into(),
+            tags: real.is(schema::Real::TAGGED).then(|| tags(real.tags)),
+            weight: real.weight,
+            thresholds: (real.upper, real.lower),
+            director: real.source.into(),
+            shared: real.is(schema::Real::SHARED),
+            needs_flow: real.is(schema::Real::NEEDS_FLOW),
+            leaving: real.is(schema::Real::LEAVING),
+            reset: real.is(schema::Real::RESET),
+        }
+    }
+}
+
+/// Tags as they lie in a frame.
+fn tags(tags: Tags) -> Vec<[u8; 4]> {
+    [false, true][..tags.count()].iter().map(|&inner| tags.word(inner).to_ne_bytes()).collect()
+}
