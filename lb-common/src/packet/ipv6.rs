@@ -49,8 +49,9 @@ impl Ip for Be128 {
     #[inline(always)]
     fn is_host(self) -> bool {
         let [a, b, c, d] = self.0;
-        // Neither multicast, nor `::` or `::1`.
-        a.to_ne_bytes()[0] != 0xff && (a | b | c != 0 || u32::from_be(d) > 1)
+        // Neither multicast, nor `::` or `::1`, nor an address of IPv4 (Linux drops those since 5.5, `ip6_rcv_core`).
+        let special = a | b == 0 && (self.as_v4().is_some() || c == 0 && u32::from_be(d) <= 1);
+        a.to_ne_bytes()[0] != 0xff && !special
     }
 
     #[inline(always)]

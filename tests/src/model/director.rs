@@ -165,7 +165,8 @@ impl Model {
 fn is_host(address: IpAddr) -> bool {
     let nobody = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unspecified(),
+        // Linux takes no address of IPv4 in a packet of IPv6 (`ip6_rcv_core`).
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some(),
     };
     !nobody && !address.is_loopback() && !address.is_multicast()
 }

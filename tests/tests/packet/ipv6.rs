@@ -170,6 +170,13 @@ fn an_ipv4_service_has_no_address_of_ipv6() {
     plane.run(&tcp(mapped(CLIENT), mapped(SERVICE)).syn()).is_untouched();
 }
 
+/// Nor is a packet from such an address forwarded: the kernel drops it.
+#[test]
+fn no_host_of_ipv6_has_an_address_of_ipv4() {
+    let mapped = SocketAddr::new(CLIENT.ip().to_ipv6_mapped().into(), CLIENT.port());
+    TestPlane::new(&services(Dr)).run(&tcp(mapped, service()).syn()).is_untouched();
+}
+
 /// Clients of one version, a tunnel of the other.
 #[rstest]
 fn a_tunnel_of_the_other_version(
