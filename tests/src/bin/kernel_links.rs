@@ -80,8 +80,11 @@ fn stage(lab: &Lab, interface: &str) -> Vec<Process> {
 fn vlans() -> Vec<String> {
     let lab = Lab::new();
     tag(&lab.client, &[(10, &[CLIENT.into(), CLIENT6.into()])]);
-    lab.client.ip(&format!("route add 10.0.0.0/24 via {DIRECTOR}\nroute add fd00::/64 via {DIRECTOR6}"));
+    lab.client
+        .ip(&format!("route replace 10.0.0.0/24 via {DIRECTOR}\nroute replace fd00::/64 via {DIRECTOR6}"));
     tag(&lab.director, &[(10, &[DIRECTOR.into(), DIRECTOR6.into()]), (20, &[DIP.into(), DIP6.into()])]);
+    // The daemon would put it on eth0; in neighbour discovery an address is its interface's alone.
+    lab.director.ip(&format!("address add {VIP6}/128 dev eth0.10 nodad"));
     for real in &lab.reals {
         // Replies of dr and tun go straight into the clients' VLAN.
         tag(real, &[(10, &[]), (20, &[real.rip.into(), rip6(real.rip).into()])]);

@@ -44,6 +44,8 @@ pub struct Scene {
     pub desired: Desired,
     /// The way to each RIP, if it is known.
     pub hops: BTreeMap<IpAddr, Option<NextHop>>,
+    /// Whether VIPs without a real that takes connections are silent to pings.
+    pub silent: bool,
 }
 
 /// The address in IPv6 that stands for one of IPv4, as elsewhere in the packet tests.
@@ -87,7 +89,8 @@ impl Scene {
             .into_iter()
             .flat_map(|six| (0..RIPS).map(move |number| rip(six, number)))
             .map(|rip| (rip, hop(random, rip, devices)));
-        Self { hops: hops.collect(), desired: Desired { services, ..Desired::default() } }
+        let hops = hops.collect();
+        Self { hops, silent: random.one_in(2), desired: Desired { services, ..Desired::default() } }
     }
 
     /// The same services after the operator has done something to them: a weight, a real more, a real less.
@@ -170,7 +173,10 @@ fn real(random: &mut Random, id: Endpoint, service: &Service) -> (SocketAddr, Re
         upper,
         lower: if random.one_in(2) { upper / 2 } else { 0 },
         tunnel: match forward {
-            Forward::Tun => random.pick(&[Tunnel::Ipip, Tunnel::Gre, Tunnel::Gue(6080), Tunnel::Gue(7)]),
+            Forward::Tun => random
+                .pick(&["ipip", "gre", "gre:csum", "gue:6080", "gue:7", "gue:csum"])
+                .parse()
+                .expect("a tunnel"),
             _ => Tunnel::Ipip,
         },
     };

@@ -111,6 +111,7 @@ impl Bench {
             });
             plane.route_to(*rip, open);
         }
+        plane.silence(scene.silent);
         plane.set_desired(&scene.desired);
         let world = self.world(scene);
         Trial { bench: self, scene, model: Model { world, state: State::default() }, packets: 0 }
@@ -127,7 +128,8 @@ impl Bench {
                 tables.put_real(id, &lost).expect("reals can be written");
             }
         }
-        World::read(tables, &self.settings, [INGRESS, self.devices.other]).expect("maps can be read")
+        let world = World::read(tables, &self.settings, [INGRESS, self.devices.other]);
+        World { silent: scene.silent, ..world.expect("maps can be read") }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     Chance, Model, Outcome,
     frame::Frame,
     parse::{self, Packet, Part},
-    state::{Datagram, Decision, WayBack},
+    state::{Come, Datagram, Decision, WayBack},
     world::Real,
 };
 use crate::packet::Action;
@@ -72,6 +72,12 @@ impl Arrival {
         WayBack { device: self.device, macs: self.frame.macs_back(), tags: self.frame.tags_back() }
     }
 
+    /// What has come of the datagram with its first fragment.
+    pub fn come(&self) -> Come {
+        let header = &self.packet.header;
+        Come::first(header.length.saturating_sub(header.transport))
+    }
+
     /// What names the datagram that it is a part of.
     pub fn datagram(&self) -> Datagram {
         let header = &self.packet.header;
@@ -122,7 +128,8 @@ impl Model {
         let Packet { header, tuple, .. } = &arrival.packet;
         let to_vip = self.world.is_vip(header.destination);
         match header.part {
-            Part::Truncated | Part::Hidden if !to_vip => Err(Reason::NotOurs.into()),
+            Part::Truncated | Part::Hidden | Part::Tiny if !to_vip => Err(Reason::NotOurs.into()),
+            Part::Tiny => Err(Reason::FragmentTiny.into()),
             Part::Truncated => Err(Reason::Truncated.into()),
             Part::Hidden => Err(Reason::ExtensionHeader.into()),
             Part::Later => self.later_fragment(arrival),
@@ -139,7 +146,16 @@ impl Model {
 
     /// A later fragment follows its first one.
     fn later_fragment(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
-        match self.state.datagrams.get(&arrival.datagram()).cloned() {
+        let known = self.state.datagrams.get_mut(&arrival.datagram());
+        let known = known.filter(|(decision, _)| self.world.reals.contains_key(&decision.real()));
+        let header = &arrival.packet.header;
+        if let Some((decision, come)) = known
+            && !come.add(header.offset.into(), header.length.saturating_sub(header.transport))
+        {
+            let service = self.world.reals[&decision.real()].service;
+            return Err(Stop::at(service, Reason::FragmentOverlap));
+        }
+        match self.state.datagrams.get(&arrival.datagram()).map(|(decision, _)| decision.clone()) {
             Some(Decision::Request { real, dip }) if self.world.reals.contains_key(&real) => {
                 return self.forward(arrival, real, dip);
             }
@@ -150,7 +166,6 @@ impl Model {
             }
             _ => {}
         }
-        let header = &arrival.packet.header;
         Err(match self.world.is_vip(header.destination) {
             false => Reason::NotOurs,
             // The director's stack puts large pings together.

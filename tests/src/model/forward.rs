@@ -29,7 +29,9 @@ impl Model {
         let chosen = self.choose(arrival, service, chance);
         let Chosen { real, dip } = chosen.map_err(|reason| Stop::at(service.id, reason))?;
         if arrival.packet.header.part == Part::First {
-            self.state.datagrams.insert(arrival.datagram(), Decision::Request { real, dip });
+            self.state
+                .datagrams
+                .insert(arrival.datagram(), (Decision::Request { real, dip }, arrival.come()));
         }
         self.forward(arrival, real, dip)
     }

@@ -48,6 +48,9 @@ impl Model {
             (Kind::Error, Part::Whole) if to_vip => self.error_about_a_reply(arrival),
             (Kind::Error, Part::Whole) => self.error_about_a_request(arrival),
             _ if !to_vip => Err(Reason::NotOurs.into()),
+            (Kind::Ping, _) if !self.world.answers_pings(header.destination) => {
+                Err(Reason::IcmpEchoSilent.into())
+            }
             (Kind::Ping, _) => Err(Reason::IcmpEcho.into()),
             _ => Err(Reason::IcmpOther.into()),
         }

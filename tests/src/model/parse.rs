@@ -41,6 +41,8 @@ pub enum Part {
     First,
     /// A later fragment, without.
     Later,
+    /// The first fragment, which ends before its protocol's header does (RFC 1858).
+    Tiny,
     /// Less than it says, or than its protocol needs.
     Truncated,
     /// Its ports are behind something that nobody here can read.
@@ -66,6 +68,8 @@ pub struct Header {
     pub id: u32,
     /// Which part of it this is.
     pub part: Part,
+    /// Where in the datagram that begins, in words of eight bytes.
+    pub offset: u16,
 }
 
 /// What is known of a packet.
@@ -114,6 +118,7 @@ fn header4(bytes: &[u8]) -> Option<Header> {
             (0, true) => Part::First,
             _ => Part::Later,
         },
+        offset,
     })
 }
 
@@ -127,6 +132,7 @@ fn header6(bytes: &[u8]) -> Option<Header> {
         length: 40 + usize::from(u16_at(bytes, 4)?),
         id: 0,
         part: Part::Whole,
+        offset: 0,
     };
     header.walk(bytes);
     Some(header)
@@ -154,7 +160,7 @@ impl Header {
                     let (Some(fragment), Some(id)) = (u16_at(bytes, at + 2), u32_at(bytes, at + 4)) else {
                         return self.part = Part::Truncated;
                     };
-                    self.id = id;
+                    (self.id, self.offset) = (id, fragment >> 3);
                     match (fragment >> 3, fragment & 1) {
                         (0, 0) => {}
                         (0, _) => self.part = Part::First,
@@ -190,8 +196,10 @@ pub fn packet(bytes: &[u8], version: Version) -> Option<Packet> {
         (_, SCTP) => 12,
         _ => 8,
     };
-    if header.length < header.transport + least || bytes.len() < header.length {
+    if bytes.len() < header.length {
         header.part = Part::Truncated;
+    } else if header.length < header.transport + least {
+        header.part = if header.part == Part::First { Part::Tiny } else { Part::Truncated };
     }
     let (mut ports, mut flags) = ((0, 0), 0);
     if matches!(header.part, Part::Whole | Part::First) && header.protocol != version.icmp() {

@@ -57,7 +57,7 @@ impl Model {
                 client: answered.client().map(|client| client.ip()),
                 back: answered.back.clone(),
             };
-            self.state.datagrams.insert(arrival.datagram(), decision);
+            self.state.datagrams.insert(arrival.datagram(), (decision, arrival.come()));
         }
         self.send_back(arrival, real, request.destination, answered.client(), &answered.back, service)
     }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    ops::Range,
 };
 
 use lb_common::{reason::Reason, schema::Counters};
@@ -70,6 +71,51 @@ pub enum Decision {
     },
 }
 
+impl Decision {
+    /// The real that the datagram goes to, or comes from.
+    pub const fn real(&self) -> u32 {
+        match self {
+            Self::Request { real, .. } | Self::Reply { real, .. } => *real,
+        }
+    }
+}
+
+/// What has come of a fragmented datagram: up to four ranges of words of eight bytes, or all that may ever be once
+/// something has come twice and brought more (RFC 5722).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Come {
+    ranges: Vec<Range<usize>>,
+    spoilt: bool,
+}
+
+impl Come {
+    /// Ranges that are remembered.
+    const MOST: usize = 4;
+
+    /// The first fragment, of so many bytes.
+    pub fn first(bytes: usize) -> Self {
+        Self { ranges: vec![0..bytes.div_ceil(8)], spoilt: false }
+    }
+
+    /// A later one of so many bytes comes. Whether it may pass.
+    pub fn add(&mut self, start: usize, bytes: usize) -> bool {
+        let end = start + bytes.div_ceil(8);
+        if self.spoilt {
+            return false;
+        }
+        if let Some(before) = self.ranges.iter().find(|before| start < before.end && before.start < end) {
+            self.spoilt = start < before.start || before.end < end;
+            return false;
+        }
+        if let Some(next) = self.ranges.iter_mut().find(|next| next.end == start || next.start == end) {
+            *next = next.start.min(start)..next.end.max(end);
+        } else if self.ranges.len() < Self::MOST {
+            self.ranges.push(start..end);
+        }
+        true
+    }
+}
+
 /// How many connections a real has.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Load {
@@ -87,7 +133,7 @@ pub struct State {
     /// Flows by their tuple as the client sends it.
     pub flows: BTreeMap<Tuple, Flow>,
     /// Fragmented datagrams.
-    pub datagrams: BTreeMap<Datagram, Decision>,
+    pub datagrams: BTreeMap<Datagram, (Decision, Come)>,
     /// Whose the replies to a flow are, by the reply's tuple, where services share a real by `nat`.
     pub replies: BTreeMap<Tuple, SocketAddr>,
     /// How clients of reals by `nat` are reached whose flows are not written down.

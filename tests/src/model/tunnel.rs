@@ -14,6 +14,7 @@ impl Real {
     pub fn growth(&self) -> usize {
         let between = match self.tunnel.0 {
             Tunnel::Ipip => 0,
+            Tunnel::Gre if self.checked => 8,
             Tunnel::Gre => 4,
             Tunnel::Gue => 8 + 4,
         };
@@ -34,15 +35,32 @@ pub fn within(bytes: &[u8], packet: &Packet, real: &Real) -> (Version, Vec<u8>) 
         Version::V4 => 4,
         Version::V6 => 41,
     };
+    let ends = [octets(real.director), octets(real.address.ip())];
+    let whole = &bytes[..packet.header.length];
     let (protocol, between) = match tunnel {
         Tunnel::Ipip => (number, Vec::new()),
+        Tunnel::Gre if real.checked => {
+            let mut header = [&[0x80, 0], &inner.ether_type()[..], &[0; 4]].concat();
+            let sum = checksum::of(&[&header, whole].concat());
+            header[4..6].copy_from_slice(&sum.to_be_bytes());
+            (47, header)
+        }
         Tunnel::Gre => (47, [&[0, 0], &inner.ether_type()[..]].concat()),
         Tunnel::Gue => {
             // One of 16,384 ports by the flow's hash.
             let source = 0xc000 | hash::flow(&packet.tuple, 0) as u16 >> 2;
             let length = (8 + 4 + packet.header.length) as u16;
-            let udp = [source, port, length, 0].map(u16::to_be_bytes).concat();
-            (17, [&udp[..], &[0, number, 0, 0]].concat())
+            let mut udp = [source, port, length, 0].map(u16::to_be_bytes).concat();
+            udp.extend([0, number, 0, 0]);
+            if real.checked {
+                let pseudo = [&ends.concat()[..], &[0, 17], &length.to_be_bytes()].concat();
+                let sum = match checksum::of(&[&pseudo, &udp[..], whole].concat()) {
+                    0 => 0xffff,
+                    sum => sum,
+                };
+                udp[6..8].copy_from_slice(&sum.to_be_bytes());
+            }
+            (17, udp)
         }
     };
     let traffic_class = match inner {
@@ -54,7 +72,7 @@ pub fn within(bytes: &[u8], packet: &Packet, real: &Real) -> (Version, Vec<u8>) 
         traffic_class,
         between.len() + packet.header.length,
         protocol,
-        [octets(real.director), octets(real.address.ip())],
+        ends,
     );
     (Version::of(real.address.ip()), [&outer[..], &between, bytes].concat())
 }

@@ -57,6 +57,8 @@ pub struct Real {
     pub method: Method,
     /// What is between the outer header of `tun` and the packet, and the port of GUE.
     pub tunnel: (Tunnel, u16),
+    /// Whether GRE or UDP has a checksum.
+    pub checked: bool,
     /// RIP and port; 0: as the client sent it.
     pub address: SocketAddr,
     /// Destination and source of its frames, if they are known.
@@ -109,6 +111,8 @@ pub struct World {
     pub sources: BTreeMap<(u8, SocketAddr), Source>,
     /// Every VIP.
     pub vips: BTreeSet<IpAddr>,
+    /// Whether a VIP is silent to pings if none of its reals takes connections.
+    pub silent: bool,
     /// Every RIP by `nat`, and by `fnat`.
     pub nat_reals: BTreeSet<IpAddr>,
     /// The same for `fnat`.
@@ -144,6 +148,7 @@ impl World {
             vips: services.keys().map(|(_, vip)| vip.ip()).collect(),
             services,
             reals,
+            silent: false,
             sources: BTreeMap::new(),
             nat_reals: BTreeSet::new(),
             fnat_reals: BTreeSet::new(),
@@ -191,6 +196,15 @@ impl World {
     pub fn service(&self, tuple: &Tuple) -> Option<&Service> {
         let at = |port| (tuple.protocol, SocketAddr::new(tuple.destination.ip(), port));
         self.services.get(&at(tuple.destination.port())).or_else(|| self.services.get(&at(0)))
+    }
+
+    /// Whether a VIP answers pings.
+    pub fn answers_pings(&self, vip: IpAddr) -> bool {
+        let takes = |real: &Real| real.weight > 0 && (real.method == Method::Local || real.macs.is_some());
+        let mut services = self.services.iter().filter(|((_, address), _)| address.ip() == vip);
+        !self.silent
+            || services
+                .any(|(_, service)| self.reals.values().any(|real| real.service == service.id && takes(real)))
     }
 
     /// Whether an address is some service's.
@@ -255,9 +269,10 @@ impl Real {
             service: real.service,
             method: Method::from_number(real.method).expect("the daemon knows the methods"),
             tunnel: (
-                [Tunnel::Ipip, Tunnel::Gre, Tunnel::Gue][usize::from(real.tunnel)],
+                [Tunnel::Ipip, Tunnel::Gre, Tunnel::Gue][usize::from(real.tunnel & 3)],
                 real.tunnel_port.get(),
             ),
+            checked: real.tunnel & Tunnel::CHECKED != 0,
             address: SocketAddr::new(real.address.into(), real.port.get()),
             macs: (macs != [0; 12]).then_some(macs),
             device: real.ifindex,

@@ -116,9 +116,9 @@ impl TestPlane {
             .expect("the kernel takes every step");
     }
 
-    /// VIPs none of whose reals takes connections are silent, from the next [`TestPlane::set`] on.
-    pub fn silence(&mut self) {
-        self.silent = true;
+    /// Whether VIPs none of whose reals takes connections are silent, from the next [`TestPlane::set`] on.
+    pub fn silence(&mut self, silent: bool) {
+        self.silent = silent;
     }
 
     /// Changes the way to a real; `None`: not known. Counts from the next [`TestPlane::set`] on.

@@ -58,7 +58,7 @@ fn a_vip_whose_reals_take_no_connections_is_silent_if_it_is_to_be(
     #[values(Dr, Tun, Nat, Fnat, Local)] method: Forward,
 ) {
     let mut plane = TestPlane::new(&services(method));
-    plane.silence();
+    plane.silence(true);
     let of = |weight| {
         services(method)
             .map(|pool| pool.with(|service| service.reals.values_mut().for_each(|real| real.weight = weight)))
