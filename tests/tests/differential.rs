@@ -4,6 +4,8 @@
 //!
 //! `XVS_SEED` repeats a run, `XVS_PACKETS` makes it shorter or longer.
 
+#![expect(clippy::print_stdout, reason = "a seed, to repeat a run by, and what the run came by")]
+
 use std::{
     env,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -12,13 +14,14 @@ use std::{
 use lb_common::schema::Settings;
 use lb_tests::{
     differential::{
+        parser,
         random::Random,
-        scene::{Devices, SETTINGS, Scene},
+        scene::{SETTINGS, Scene},
         shrink::shrink,
         traffic::Traffic,
         trial::{Bench, Event},
     },
-    packet::{device::with_another_device, judge},
+    packet::device::{Devices, enter_another},
 };
 
 /// Packets of a run, and of a scene: a scene takes much less than the ten seconds after which a closed flow is forgotten.
@@ -27,34 +30,56 @@ const SCENE: usize = 5_000;
 /// One packet in so many is followed by a change of what the operator wants.
 const CHANGES: usize = 1_500;
 
+fn seed() -> u64 {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).expect("later than 1970").as_nanos() as u64;
+    let seed = number("XVS_SEED").unwrap_or_else(clock);
+    println!("XVS_SEED={seed}");
+    seed
+}
+
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
 #[test]
 fn the_model_and_the_programs_agree() {
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).expect("later than 1970").as_nanos() as u64;
-    let seed = number("XVS_SEED").unwrap_or_else(clock);
+    let seed = seed();
     let packets = number("XVS_PACKETS").map_or(PACKETS, |packets| packets as usize);
-    println!("XVS_SEED={seed}");
-    with_another_device(|other| {
-        let closed = nix::net::if_::if_nametoindex("end").expect("the other end of the pair");
-        let devices = Devices { other, closed };
-        let started = Instant::now();
-        let mut random = Random(seed);
-        // ICMP errors may be sent, and, for one packet in eight, must not.
-        let mut bench = Bench::new(SETTINGS, devices);
-        run(&mut bench, devices, &mut random, packets / 8 * 7);
-        let tally = std::mem::take(&mut bench.tally);
-        drop(bench);
-        let mut bench = Bench::new(Settings { icmp_per_second: 0, ..SETTINGS }, devices);
-        bench.tally = tally;
-        run(&mut bench, devices, &mut random, packets / 8);
-        println!("{}in {:?}", bench.tally, started.elapsed());
-        if packets >= 1_000_000 {
-            bench.tally.is_complete();
+    // The thread of a test ends with it, and so does its network namespace.
+    let devices = enter_another();
+    let started = Instant::now();
+    let mut random = Random(seed);
+    // ICMP errors may be sent, and, for one packet in eight, must not.
+    let mut bench = Bench::new(SETTINGS, devices);
+    run(&mut bench, devices, &mut random, packets / 8 * 7);
+    let tally = std::mem::take(&mut bench.tally);
+    drop(bench);
+    let mut bench = Bench::new(Settings { icmp_per_second: 0, ..SETTINGS }, devices);
+    bench.tally = tally;
+    run(&mut bench, devices, &mut random, packets / 8);
+    println!("{}in {:?}", bench.tally, started.elapsed());
+    if packets >= 1_000_000 {
+        bench.tally.is_complete();
+    }
+}
+
+/// What the parser finds in a packet, and in one that an error quotes, whether or not it is for a service.
+#[test]
+fn the_parsers_agree() {
+    let mut random = Random(seed());
+    let devices = Devices { other: 2, closed: 3 };
+    for number in 0..20 {
+        let scene = Scene::random(number, &mut random, devices);
+        let mut traffic = Traffic::new(Random(random.number()), &scene.desired, devices);
+        for _ in 0..SCENE {
+            let (mut frame, _) = traffic.frame();
+            // As if its tags had been taken off, whatever is behind them.
+            while matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]) && frame.len() >= 18 {
+                frame.drain(12..16);
+            }
+            parser::agree(&frame).unwrap_or_else(|difference| panic!("{difference}"));
         }
-    });
+    }
 }
 
 /// Scene after scene.
@@ -89,17 +114,7 @@ fn run(bench: &mut Bench, devices: Devices, random: &mut Random, packets: usize)
         });
         if let Some(difference) = difference.or_else(|| trial.end().err()) {
             eprintln!("as it was first seen:\n{difference}");
-            let shrunk = shrink(bench, &scene, history, difference);
-            let before: String = shrunk.events.iter().map(show).collect();
-            panic!("{}\n{} events:\n{before}\n{}", shrunk.scene, shrunk.events.len(), shrunk.difference);
+            panic!("{}", shrink(bench, &scene, history, difference));
         }
-    }
-}
-
-fn show(event: &Event) -> String {
-    match event {
-        Event::Frame(frame, device) => format!("by device {device}:\n{}", judge::decode(frame)),
-        Event::Age => "all changes were long ago\n".to_owned(),
-        Event::Change(desired) => format!("the operator wants {desired:?}\n"),
     }
 }

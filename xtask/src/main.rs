@@ -8,6 +8,7 @@ mod build;
 mod build_ebpf;
 mod demo;
 mod experiment;
+mod fuzz;
 mod setup;
 mod shell;
 mod test;
@@ -42,6 +43,8 @@ enum Task {
     Demo(demo::Args),
     /// Run an experiment whose result is kept in docs/experiments
     Experiment(experiment::Args),
+    /// Look for packets that the parser, or the programs, and the model do not agree on
+    Fuzz(fuzz::Args),
     /// Run every test: unit tests, packet tests and lab tests
     Test(test::Args),
     /// Run the tests that need another kernel, in a virtual machine
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Experiment(args) => experiment::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),
         Task::TestVm(args) => test_vm::run(&args),
         Task::Verify(args) => verify::run(&args),

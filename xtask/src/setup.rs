@@ -3,6 +3,7 @@
 //!
 //! Each part looks before it acts, so that this costs well under a second when nothing is missing.
 
+mod cargo_fuzz;
 mod compiler;
 mod linker;
 mod packages;
@@ -24,6 +25,11 @@ pub struct Toolchain {
 /// Installs those of Debian's packages that are missing.
 pub fn packages(names: &[&str]) -> Result<()> {
     packages::install(names)
+}
+
+/// Installs cargo-fuzz, which only fuzzing needs.
+pub fn cargo_fuzz() -> Result<PathBuf> {
+    cargo_fuzz::find_or_build()
 }
 
 /// Installs what is missing.

@@ -46,6 +46,11 @@ pub fn ask(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// The machine that everything but the programs is built for, by the compiler's name.
+pub fn host() -> Result<String> {
+    ask(Command::new("rustc").args(["--print", "host-tuple"])).context("rustc --print host-tuple")
+}
+
 /// The cargo that runs us, from the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -4,12 +4,10 @@
 //! No test skips: one that lacks root or a feature of the kernel panics with the reason, so a run
 //! that ends well has run them all.
 
-use std::process::Command;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
-    build,
+    build, fuzz,
     shell::{self, say},
 };
 
@@ -47,14 +45,14 @@ pub fn run(args: &Args) -> Result<()> {
     if !shell::is_root() {
         six.env(runner_variable()?, "sudo --preserve-env");
     }
-    // All have run; the first failure is the result.
     let under_root = [shell::run(&mut lab), shell::run(&mut six)];
-    results.into_iter().chain(under_root).collect()
+    // Names of tests say nothing of the fuzz targets.
+    let fuzzed = if args.filters.is_empty() { fuzz::briefly() } else { Ok(()) };
+    // All have run; the first failure is the result.
+    results.into_iter().chain(under_root).chain([fuzzed]).collect()
 }
 
 /// The variable that names what cargo starts the host's programs with.
 fn runner_variable() -> Result<String> {
-    let host = shell::ask(Command::new("rustc").args(["--print", "host-tuple"]))
-        .context("rustc --print host-tuple")?;
-    Ok(format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace(['-', '.'], "_")))
+    Ok(format!("CARGO_TARGET_{}_RUNNER", shell::host()?.to_uppercase().replace(['-', '.'], "_")))
 }

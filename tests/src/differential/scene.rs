@@ -16,7 +16,7 @@ use lb_userspace::control::{
 };
 
 use super::random::Random;
-use crate::packet::net;
+use crate::packet::{device::Devices, net};
 
 /// Ports of the director, so few that a scene may run out of them.
 pub const SETTINGS: Settings = Settings {
@@ -27,15 +27,6 @@ pub const SETTINGS: Settings = Settings {
     dip_ports: 40,
     ..Settings::DEFAULT
 };
-
-/// The devices of the director.
-#[derive(Clone, Copy, Debug)]
-pub struct Devices {
-    /// Another one than loopback, that frames may be redirected to.
-    pub other: u32,
-    /// One that takes no frames from XDP.
-    pub closed: u32,
-}
 
 /// What the operator wants, and the ways to the reals.
 #[derive(Clone, Debug)]

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The shortest history that still makes a difference: events that do not matter go, then bytes, then values of bytes.
 
-use super::trial::{Bench, Difference, Event};
-use crate::differential::scene::Scene;
+use std::fmt;
+
+use super::{
+    scene::Scene,
+    trial::{Bench, Difference, Event},
+};
+use crate::packet::judge;
 
 /// How often a history is tried at most.
 const PATIENCE: usize = 2_000;
@@ -17,6 +22,20 @@ pub struct Shrunk {
     pub difference: Difference,
     /// The services, at the end.
     pub scene: String,
+}
+
+impl fmt::Display for Shrunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n{} events:", self.scene, self.events.len())?;
+        for event in &self.events {
+            match event {
+                Event::Frame(frame, device) => write!(f, "by device {device}:\n{}", judge::decode(frame))?,
+                Event::Change(desired) => writeln!(f, "the operator wants {desired:?}")?,
+                Event::Age => writeln!(f, "all changes were long ago")?,
+            }
+        }
+        write!(f, "\n{}", self.difference)
+    }
 }
 
 /// The first difference that a history makes, if it makes one.

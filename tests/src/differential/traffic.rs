@@ -8,7 +8,7 @@ use lb_userspace::control::model::{Desired, ServiceId};
 use super::{
     damage::damage,
     random::Random,
-    scene::{Devices, address},
+    scene::address,
     wire::{Body, Wire, icmp, least},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
             number::{SCTP, TCP, UDP},
         },
     },
-    packet::{Action, net::INGRESS},
+    packet::{Action, device::Devices, net::INGRESS},
 };
 
 /// Frames that are remembered, to be answered and quoted.
@@ -111,7 +111,11 @@ impl Traffic {
             // Nobody's address.
             let mapped = |v4: [u8; 4]| if six { [[0; 12].as_slice(), &v4].concat() } else { v4.to_vec() };
             let bytes = self.random.pick(&[[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]]);
-            let bytes = if six && bytes[0] == 224 { vec![0xff; 16] } else { mapped(bytes) };
+            let bytes = match bytes[0] {
+                224 if six => vec![0xff; 16],
+                255 if six => [&[0; 10][..], &[0xff; 6]].concat(),
+                _ => mapped(bytes),
+            };
             let ip = address_at(&bytes, 0, if six { Version::V6 } else { Version::V4 });
             return SocketAddr::new(ip.expect("there are bytes enough"), 1024);
         }

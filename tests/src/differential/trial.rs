@@ -16,10 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{
-    scene::{Devices, Scene},
-    tally::Tally,
-};
+use super::{scene::Scene, tally::Tally};
 use crate::{
     model::{
         Chance, Model, Outcome, State, Tuple, World,
@@ -30,6 +27,7 @@ use crate::{
     packet::{
         Action,
         beside::Beside,
+        device::Devices,
         judge,
         net::INGRESS,
         plane::{LIMITS, run_from},

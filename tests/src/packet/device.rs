@@ -8,18 +8,32 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
+/// Devices of the director besides loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Devices {
+    /// One that frames may be redirected to.
+    pub other: u32,
+    /// One that takes no frames from XDP, until somebody says so.
+    pub closed: u32,
+}
+
+/// Gives this thread a network namespace of its own, which has loopback and a pair of devices, and ends with it.
+#[track_caller]
+pub fn enter_another() -> Devices {
+    unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
+    let pair = ["link", "add", "other", "type", "veth", "peer", "name", "end"];
+    let added = Command::new("ip").args(pair).output().expect("iproute2 is installed");
+    assert!(added.status.success(), "ip {pair:?}: {}", String::from_utf8_lossy(&added.stderr));
+    let index = |name| if_nametoindex(name).expect("ip has just made it");
+    Devices { other: index("other"), closed: index("end") }
+}
+
 /// Runs a test on a thread with a network namespace of its own, which has loopback and one device more, and
 /// tells it that device's index.
 #[track_caller]
 pub fn with_another_device<T: Send>(test: impl FnOnce(u32) -> T + Send) -> T {
     thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
-            let pair = ["link", "add", "other", "type", "veth", "peer", "name", "end"];
-            let added = Command::new("ip").args(pair).output().expect("iproute2 is installed");
-            assert!(added.status.success(), "ip {pair:?}: {}", String::from_utf8_lossy(&added.stderr));
-            test(if_nametoindex("other").expect("ip has just made it"))
-        });
+        let inside = scope.spawn(|| test(enter_another().other));
         inside.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
     })
 }

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whatever a frame's bytes are, the programs' parser and the model's find the same in it, and neither panics.
+#![no_main]
+
+use lb_tests::differential::parser;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|frame: &[u8]| {
+    parser::agree(frame).unwrap_or_else(|difference| panic!("{difference}"));
+});

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask fuzz`: libFuzzer on the parser, and on the model beside the loaded programs.
+
+use std::fs;
+
+use anyhow::{Result, bail};
+
+use crate::{build_ebpf, setup, shell, workspace};
+
+/// What can be fuzzed, and the longest input of each.
+const TARGETS: &[(&str, u32)] = &[("parser", 3000), ("model", 1000)];
+
+/// What to fuzz, and for how long.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only this one: parser or model
+    target: Option<String>,
+    /// How long to look, for each
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+}
+
+/// Builds the programs and the targets, then runs them one after the other.
+pub fn run(args: &Args) -> Result<()> {
+    let wanted = |name: &str| args.target.as_deref().is_none_or(|target| target == name);
+    if !TARGETS.iter().any(|(name, _)| wanted(name)) {
+        let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+        bail!("no such target\nhint: one of {}", names.join(", "));
+    }
+    build_ebpf::run()?;
+    targets(TARGETS.iter().filter(|(name, _)| wanted(name)), args.seconds)
+}
+
+/// A short look with every target, for whom the programs are built already.
+pub fn briefly() -> Result<()> {
+    targets(TARGETS.iter(), 30)
+}
+
+fn targets<'a>(targets: impl Iterator<Item = &'a (&'a str, u32)>, seconds: u32) -> Result<()> {
+    let cargo_fuzz = setup::cargo_fuzz()?;
+    let (project, folder) = (workspace::root().join("tests/fuzz"), workspace::target().join("fuzz"));
+    let mut build = std::process::Command::new(cargo_fuzz);
+    // No sanitizer, which a stable compiler has not: the code is safe, and what is looked for are panics and differences.
+    build.args(["build", "--dev", "--sanitizer", "none", "--fuzz-dir"]).arg(&project);
+    build.arg("--target-dir").arg(&folder).current_dir(&project);
+    shell::run(&mut build)?;
+    let programs = folder.join(format!("{}/debug", shell::host()?));
+    for (name, longest) in targets {
+        // What was found before is where to begin: it is kept in the target folder.
+        let (corpus, artifacts) = (folder.join("corpus").join(name), folder.join("artifacts"));
+        fs::create_dir_all(&corpus)?;
+        fs::create_dir_all(&artifacts)?;
+        // As root, as all that runs the programs.
+        let mut fuzz = shell::root(programs.join(name));
+        fuzz.args([&format!("-max_total_time={seconds}"), &format!("-max_len={longest}"), "-len_control=0"]);
+        fuzz.args(["-print_final_stats=1", "-verbosity=0"]);
+        fuzz.arg(format!("-artifact_prefix={}/{name}-", artifacts.display())).arg(&corpus);
+        shell::run(&mut fuzz)?;
+    }
+    Ok(())
+}
