@@ -113,7 +113,7 @@ fn run(bench: &mut Bench, devices: Devices, random: &mut Random, packets: usize)
             }
         });
         if let Some(difference) = difference.or_else(|| trial.end().err()) {
-            eprintln!("as it was first seen:\n{difference}");
+            eprintln!("after {} packets:\n{difference}", bench.tally.packets);
             panic!("{}", shrink(bench, &scene, history, difference));
         }
     }

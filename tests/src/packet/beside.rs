@@ -12,7 +12,7 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
 };
 use lb_common::{
     schema::{
@@ -113,6 +113,10 @@ impl Beside {
         forget_all::<FlowKey<Be128>, FlowKey<Be128>>(map("TRANSLATIONS6"));
         forget_all::<ClientKey, Client>(map("CLIENTS"));
         forget_all::<LocalityKey, Locality>(map("LOCALITIES"));
+        let mut tried: PerCpuArray<MapData, u32> = map("TRIED").try_into().expect("a per-CPU array");
+        let zeros = vec![0; aya::util::nr_cpus().expect("CPUs can be counted")];
+        let zeros = PerCpuValues::try_from(zeros).expect("one for each CPU");
+        tried.set(0, zeros, 0).expect("arrays can be written");
     }
 
     /// What every map holds that a program writes to, or that it reads: all but the scratch of a CPU, the steps of a
