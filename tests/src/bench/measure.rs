@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, ensure};
-use aya::programs::ProgramFd;
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{ProgramFd, Xdp};
+use aya_obj::programs::XdpAttachType;
 use lb_common::bench::{NONE, Order, SHORT};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,7 @@ pub struct Measurer {
     object: PathBuf,
     effort: Effort,
     other_device: u32,
+    beside: Vec<(String, PathBuf)>,
     plane: Option<(Setup, u32, Plane)>,
 }
 
@@ -58,7 +60,13 @@ impl Measurer {
     /// By the programs of that object. There is another device than loopback, with that index.
     #[must_use]
     pub fn new(object: &Path, effort: Effort, other_device: u32) -> Self {
-        Self { object: object.to_owned(), effort, other_device, plane: None }
+        Self { object: object.to_owned(), effort, other_device, beside: Vec::new(), plane: None }
+    }
+
+    /// Measures pinned programs beside rows of IPv4 by `dr`, as floors are. What is in their tables is not our business: the
+    /// first service is at 10.200.0.0:80.
+    pub fn beside(&mut self, programs: Vec<(String, PathBuf)>) {
+        self.beside = programs;
     }
 
     /// Measures a row. No row finds flows in the tables that another one left there.
@@ -83,14 +91,23 @@ impl Measurer {
         if !floors.is_empty() {
             floor::fill(&mut trampoline)?;
         }
+        let mut names: Vec<String> = floors.iter().map(|name| (*name).to_owned()).collect();
+        if !floors.is_empty() {
+            for (name, path) in &self.beside {
+                let pinned = Xdp::from_pin(path, XdpAttachType::Interface)
+                    .with_context(|| format!("cannot open {}", path.display()))?;
+                programs.push(pinned.fd()?.try_clone()?);
+                names.push(name.clone());
+            }
+        }
         let director = plane.director()?;
         let (limit, above, others) = self.rounds(row, &mut trampoline, &mut plane, &programs, &director)?;
         let tracked = plane.flows()?;
         if tracked == 0 {
             self.plane = Some((setup, room, plane));
         }
-        let named = floors.iter().map(|name| (*name).to_owned());
-        Ok(Measured { row: *row, limit, above, floors: named.zip(others).collect(), tracked })
+        let floors = names.into_iter().zip(others).collect();
+        Ok(Measured { row: *row, limit, above, floors, tracked })
     }
 
     /// What the first of the programs costs, and what the director and the others cost above it.

@@ -15,9 +15,11 @@
 //! - [`report`]: results, written and compared
 //! - [`tables`]: the same as tables and as a plot
 //! - [`goals`]: what they should be
+//! - [`control`]: how fast the daemon is, and what it takes of memory
 
 pub mod check;
 pub mod choice;
+pub mod control;
 pub mod flood;
 pub mod floor;
 pub mod frame;

@@ -9,7 +9,7 @@ use clap::Parser;
 use lb_tests::{
     artifacts,
     bench::{
-        Choice, Effort, Measurer, Row, choice, flood, goals,
+        Choice, Effort, Measurer, Row, choice, control, flood, goals,
         report::{self, Report},
         tables,
     },
@@ -27,6 +27,9 @@ struct Cli {
     /// The whole product of methods, schedulers, traffic and sizes: hours
     #[arg(long)]
     full: bool,
+    /// Measure the daemon instead: tables, applying, starting, scraping, memory
+    #[arg(long)]
+    control: bool,
     /// Only rows whose name contains each of these words (can be repeated)
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
@@ -42,6 +45,9 @@ struct Cli {
     /// The CPU that all runs on; the last one if not given
     #[arg(long)]
     cpu: Option<usize>,
+    /// Measure a pinned XDP program beside rows of `dr` by IPv4 (can be repeated)
+    #[arg(long, value_name = "NAME=PIN", value_parser = name_and_pin)]
+    beside: Vec<(String, PathBuf)>,
     /// Where results are written as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -82,6 +88,9 @@ fn run(cli: &Cli) -> Result<bool> {
         }
         return Ok(true);
     }
+    if cli.control {
+        return control(cli);
+    }
     let (report, mut is_good) = match &cli.from {
         Some(path) => (Report::read(path)?, true),
         None => with_another_device(|device| measure(cli, &rows, device))?,
@@ -110,12 +119,27 @@ fn run(cli: &Cli) -> Result<bool> {
     Ok(is_good)
 }
 
+/// Measures the daemon.
+fn control(cli: &Cli) -> Result<bool> {
+    let figures = control::measure()?;
+    let page = control::markdown(&figures);
+    println!("{page}");
+    if let Some(path) = &cli.json {
+        fs::write(path, serde_json::to_string_pretty(&figures)? + "\n")?;
+    }
+    if let Some(path) = &cli.markdown {
+        fs::write(path, page)?;
+    }
+    Ok(true)
+}
+
 /// Measures the rows one after the other. Returns whether all of them could be.
 fn measure(cli: &Cli, rows: &[Row], device: u32) -> Result<(Report, bool)> {
     pin(cli.cpu)?;
     let effort = Effort { rounds: cli.rounds, packets: cli.repeat };
     let object = artifacts::bench();
     let mut measurer = Measurer::new(&object, effort, device);
+    measurer.beside(cli.beside.clone());
     let mut report = Report::here(effort.rounds, effort.packets);
     let mut all = true;
     for row in rows {
@@ -137,6 +161,11 @@ fn measure(cli: &Cli, rows: &[Row], device: u32) -> Result<(Report, bool)> {
         }
     }
     Ok((report, all))
+}
+
+fn name_and_pin(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, pin) = text.split_once('=').ok_or("a name, =, and the path of a pinned program")?;
+    Ok((name.to_owned(), pin.into()))
 }
 
 fn rows(cli: &Cli) -> Vec<Row> {

@@ -113,14 +113,20 @@ impl Director {
     /// The same with further options.
     #[track_caller]
     pub fn start_daemon_with(&self, options: &str) -> Process {
-        let run = self.run_line(options);
-        let mut command = Command::new(artifacts::xvs());
-        let mut daemon = self.host.start("xvs", command.args(run.split_whitespace()));
+        let mut daemon = self.start_daemon_at_once(options);
         daemon.is_ready_when(|| {
             let status = self.xvs("status");
             if status.is_success() { Ok(()) } else { Err(status.to_string()) }
         });
         daemon
+    }
+
+    /// The same without waiting.
+    #[track_caller]
+    pub fn start_daemon_at_once(&self, options: &str) -> Process {
+        let run = self.run_line(options);
+        let mut command = Command::new(artifacts::xvs());
+        self.host.start("xvs", command.args(run.split_whitespace()))
     }
 
     /// Makes the token that agents must show, and returns its file.

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How fast the daemon is, and what services, reals and flows take of memory.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs, hint,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use lb_common::schema::BLOCK;
+use lb_userspace::{
+    dataplane::{DataPlane, Limits, Options},
+    schedule::{Entry, maglev},
+};
+use serde::{Deserialize, Serialize};
+
+use super::stats::Spread;
+use crate::lab::{Director, Lab, Process, RIPS, Server, VIP};
+
+/// Something that was measured once or a few times.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Figure {
+    /// What.
+    pub what: String,
+    /// How much.
+    pub figure: f64,
+    /// Of what.
+    pub unit: String,
+    /// What it should be at most.
+    pub at_most: Option<f64>,
+}
+
+impl Figure {
+    fn new(what: impl Into<String>, figure: f64, unit: &str, at_most: Option<f64>) -> Self {
+        Self { what: what.into(), figure, unit: unit.to_owned(), at_most }
+    }
+}
+
+/// As a table.
+#[must_use]
+pub fn markdown(figures: &[Figure]) -> String {
+    let mut page = "| | measured | | at most | |\n|---|---:|---|---:|---|\n".to_owned();
+    for Figure { what, figure, unit, at_most } in figures {
+        let bound = at_most.map(|bound| bound.to_string()).unwrap_or_default();
+        let word = match at_most {
+            None => "",
+            Some(bound) if figure <= bound => "met",
+            Some(_) => "**missed**",
+        };
+        let _infallible = writeln!(page, "| {what} | {figure:.2} | {unit} | {bound} | {word} |");
+    }
+    page
+}
+
+/// Measures everything.
+pub fn measure() -> Result<Vec<Figure>> {
+    let mut figures = tables()?;
+    figures.extend(memory()?);
+    figures.extend(daemon()?);
+    figures.extend(start()?);
+    Ok(figures)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// A Maglev table of 1,000 reals: made, and put in the place of another.
+fn tables() -> Result<Vec<Figure>> {
+    let pool: Vec<Entry> = (1..=1000)
+        .map(|id: u32| Entry {
+            id,
+            address: SocketAddr::new(Ipv4Addr::from_bits(0x0a70_0000 + id).into(), 80),
+            weight: 1,
+        })
+        .collect();
+    let mut plane = DataPlane::load(&Options::default())?;
+    let (mut build, mut swap) = (Vec::new(), Vec::new());
+    let mut slots = 0;
+    for _ in 0..21 {
+        let began = Instant::now();
+        let table = hint::black_box(maglev::table(hint::black_box(&pool)));
+        build.push(milliseconds(began.elapsed()));
+        slots = table.len();
+        let began = Instant::now();
+        plane.tables().put_table(1, &table)?;
+        swap.push(milliseconds(began.elapsed()));
+    }
+    let (build, swap) = (Spread::of(&build).median, Spread::of(&swap).median);
+    let what = format!("a Maglev table of 1,000 reals, {slots} slots");
+    Ok(vec![
+        Figure::new(format!("{what}: made and swapped"), build + swap, "ms", Some(2.0)),
+        Figure::new(format!("{what}: made"), build, "ms", None),
+        Figure::new(format!("{what}: swapped, block by block of {BLOCK}"), swap, "ms", None),
+    ])
+}
+
+/// Kernel memory of maps, by the difference of two sizes.
+fn memory() -> Result<Vec<Figure>> {
+    let small = Limits { services: 512, reals: 8192, flows: 1 << 16, flows6: 1 << 16 };
+    let before = maps_of(&small)?;
+    let of =
+        |limits: Limits, more: u32| Ok::<_, anyhow::Error>((maps_of(&limits)? - before) / f64::from(more));
+    let more = 1 << 18;
+    let services = of(Limits { services: small.services + 1024, ..small }, 1024)?;
+    let reals = of(Limits { reals: small.reals + 16_384, ..small }, 16_384)?;
+    let flows = of(Limits { flows: small.flows + more, ..small }, more)?;
+    let flows6 = of(Limits { flows6: small.flows6 + more, ..small }, more)?;
+    let defaults = maps_of(&Limits::default())? / f64::from(1 << 20);
+    let figure = |what: &str, figure, unit| Figure::new(format!("kernel memory {what}"), figure, unit, None);
+    Ok(vec![
+        figure("of everything, by the default sizes", defaults, "MiB"),
+        figure("of room for a service", services, "bytes"),
+        figure("of room for a real", reals, "bytes"),
+        figure("of room for a tracked flow of IPv4, with its share of the other tables", flows, "bytes"),
+        figure("of room for a tracked flow of IPv6, with its share of the other tables", flows6, "bytes"),
+        figure("of a flow by mh in steady state", 0.0, "bytes"),
+    ])
+}
+
+/// Bytes of all maps of a data plane of those sizes, as the kernel counts them.
+fn maps_of(limits: &Limits) -> Result<f64> {
+    let plane = DataPlane::load(&Options { limits: *limits, ..Options::default() })?;
+    let mut seen = BTreeSet::new();
+    let mut bytes = 0.0;
+    for entry in fs::read_dir("/proc/self/fdinfo")? {
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let of = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        if let (Some(id), Some(memory)) = (of("map_id:"), of("memlock:"))
+            && seen.insert(id.to_owned())
+        {
+            bytes += memory.parse::<f64>()?;
+        }
+    }
+    drop(plane);
+    Ok(bytes)
+}
+
+const SERVICES: u16 = 4096;
+const REALS: usize = 16;
+const FIRST_PORT: u16 = 10_000;
+
+/// So many services, each with so many reals that no other one has.
+fn config(services: u16, reals: usize) -> String {
+    let mut text = String::new();
+    let mut real = 0;
+    for number in 0..services {
+        let address = SocketAddrV4::new(VIP, FIRST_PORT + number);
+        let _infallible = write!(text, "[[service]]\nprotocol = \"tcp\"\naddress = \"{address}\"\n");
+        for _ in 0..reals {
+            let (rip, port) = (RIPS[real % RIPS.len()], usize::from(FIRST_PORT) + real / RIPS.len());
+            let _infallible =
+                write!(text, "[[service.real]]\naddress = \"{rip}:{port}\"\nforward = \"nat\"\n");
+            real += 1;
+        }
+    }
+    text
+}
+
+/// The largest config in a running daemon.
+fn daemon() -> Result<Vec<Figure>> {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let sizes = director.path("sizes.toml");
+    fs::write(&sizes, "[director]\nmax-services = 4096\nmax-reals = 65536\n")?;
+    let all = director.path("all.toml");
+    fs::write(&all, config(SERVICES, REALS))?;
+    let daemon = director.start_daemon_with(&format!("--config {}", sizes.display()));
+    let before = resident(&daemon)?;
+    let timed = |line: &str| {
+        let began = Instant::now();
+        director.xvs(line).succeeds();
+        milliseconds(began.elapsed())
+    };
+    let apply = timed(&format!("apply {}", all.display()));
+    director.wait_for_next_hops();
+    let grown = resident(&daemon)? - before;
+    let edit = timed(&format!("real edit tcp {VIP}:{FIRST_PORT} {}:{FIRST_PORT} --weight 50", RIPS[0]));
+    let mut scrapes = Vec::new();
+    let mut length = 0;
+    for _ in 0..5 {
+        let began = Instant::now();
+        length = director.metrics().len();
+        scrapes.push(milliseconds(began.elapsed()));
+    }
+    let reals = f64::from(SERVICES) * f64::from(u32::try_from(REALS)?);
+    let page = f64::from(u32::try_from(length)?) / f64::from(1 << 20);
+    Ok(vec![
+        Figure::new("apply of 4,096 services with 16 reals each", apply, "ms", Some(1000.0)),
+        Figure::new("a change of one weight among them", edit, "ms", None),
+        Figure::new("a scrape of 65,536 reals", Spread::of(&scrapes).median, "ms", Some(200.0)),
+        Figure::new("what is scraped", page, "MiB", None),
+        Figure::new(
+            "the daemon's memory for a real, with its share of the service",
+            grown / reals,
+            "bytes",
+            None,
+        ),
+    ])
+}
+
+/// Bytes that a process has in memory.
+fn resident(process: &Process) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
+}
+
+/// From the start of a daemon with 1,000 services until a client is answered.
+fn start() -> Result<Vec<Figure>> {
+    const MANY: u16 = 1000;
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _greeters = lab.reals.each_ref().map(|real| {
+        let redirect = "nft add table ip lab; add chain ip lab in { type nat hook prerouting priority -100; }; \
+                        add rule ip lab in tcp dport 10000-20000 redirect to :7000";
+        real.sh(redirect).succeeds();
+        Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7000))
+    });
+    // A client that asks before the VIP is there would not ask for its Ethernet address again for a second.
+    lab.client
+        .sh(&format!("ip neighbour replace {VIP} lladdr 02:00:c0:00:02:01 dev eth0 nud permanent"))
+        .succeeds();
+    let all = director.path("all.toml");
+    fs::write(&all, format!("[director]\nmax-services = 1024\n{}", config(MANY, 3)))?;
+    let options = format!("--config {}", all.display());
+    let (first, mut daemon) = until_answered(&lab, director, &options)?;
+    // Of a daemon that is killed the programs stay; taken off, the next one begins anew, with a state file.
+    daemon.stop();
+    director.detach();
+    let (again, _daemon) = until_answered(&lab, director, &options)?;
+    let figure = |what: &str, figure| {
+        Figure::new(
+            format!("from start to the first answer, 1,000 services, {what}"),
+            figure,
+            "ms",
+            Some(300.0),
+        )
+    };
+    Ok(vec![figure("first start", first), figure("after `xvs detach`", again)])
+}
+
+fn until_answered(lab: &Lab, director: &Director, options: &str) -> Result<(f64, Process)> {
+    let began = Instant::now();
+    let daemon = director.start_daemon_at_once(options);
+    let service = SocketAddr::from(SocketAddrV4::new(VIP, FIRST_PORT));
+    let answered = lab.client.run(|| {
+        while began.elapsed() < Duration::from_secs(30) {
+            if TcpStream::connect_timeout(&service, Duration::from_millis(10)).is_ok() {
+                return Some(began.elapsed());
+            }
+        }
+        None
+    });
+    match answered {
+        Some(elapsed) => Ok((milliseconds(elapsed), daemon)),
+        None => bail!("the first service of a daemon does not answer:\n{}", daemon.log()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_without_a_bound_is_not_judged() {
+        let page = markdown(&[
+            Figure::new("a", 1.0, "ms", Some(2.0)),
+            Figure::new("b", 3.0, "ms", Some(2.0)),
+            Figure::new("c", 3.0, "ms", None),
+        ]);
+        assert!(
+            page.contains("| a | 1.00 | ms | 2 | met |")
+                && page.contains("| b | 3.00 | ms | 2 | **missed** |"),
+            "{page}"
+        );
+        assert!(page.contains("| c | 3.00 | ms |  |  |"), "{page}");
+    }
+}
