@@ -146,6 +146,9 @@ fn notice_direct<A: Version>(flow: &FlowKey<A>) {
 /// Whether a reply of a nat real belongs to a talk with the real itself.
 #[inline(always)]
 fn is_direct<A: Version>(reply: &FlowKey<A>) -> bool {
+    if !tables::is_anybody_direct() {
+        return false;
+    }
     let Some(seen) = tables::direct(reply) else { return false };
     track::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
 }
@@ -175,7 +178,7 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
         if is_direct(reply) {
             return Err(Reason::NotOurs);
         }
-        let way = Way::of_request(&request, source.real, back);
+        let way = Way::of_request(&request, source.real, *back);
         return Ok(Answered { request, way, service: source.service, flow: None });
     }
     let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;

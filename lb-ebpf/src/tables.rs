@@ -19,8 +19,9 @@ use lb_common::{
     schedule::threshold,
     schema::{
         AddressUse, Adds, BLOCK, Block, Client, ClientKey, Counters, Covered, Dip, Event, Flow, FlowKey,
-        Fragment, FragmentKey, Load, Locality, LocalityKey, Marks, Mode, Move, MoveBlock, Position, Program,
-        Real, Service, ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace, WayBack,
+        Fragment, FragmentKey, Gateway, Load, Locality, LocalityKey, Marks, Mode, Move, MoveBlock, Near,
+        Position, Program, Real, Service, ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace,
+        WayBack,
     },
     track,
     wire::{Be16, Be32, Be128, Tags},
@@ -121,11 +122,25 @@ static WAYS_BACK: LruHashMap<Be32, WayBack, 1> = LruHashMap::new();
 #[btf_map]
 static WAYS_BACK6: LruHashMap<Be128, WayBack, 1> = LruHashMap::new();
 
+/// The same for most of them, see [`Near`].
+#[btf_map]
+static NEAR: Array<Near, { Near::COUNT as usize }> = Array::new();
+#[btf_map]
+static NEAR6: Array<Near, { Near::COUNT as usize }> = Array::new();
+
+/// The ways that [`Near`] speaks of.
+#[btf_map]
+static GATEWAYS: Array<Gateway, { Gateway::COUNT as usize }> = Array::new();
+
 /// When a client last spoke to a nat real by its own address, not by a VIP. Keyed by the reply's 5-tuple.
 #[btf_map]
 static DIRECT: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
 #[btf_map]
 static DIRECT6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
+
+/// When an entry was last written to `DIRECT` or `DIRECT6`; 0: never, or so long ago that none counts.
+#[btf_map]
+static LAST_DIRECT: Array<u32, 1> = Array::new();
 
 /// A table whose memory is taken entry by entry, since few directors use much of it.
 type OnDemand<K, V, const N: usize> = HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
@@ -186,6 +201,7 @@ pub trait Version: Ip {
     fn direct() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
     fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
     fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
+    fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }>;
     /// The last index of them that is in use.
     fn last_dip() -> u32;
     /// Where a tunnel to a real begins for a flow of that hash; `route` is the director's address towards the real.
@@ -193,11 +209,16 @@ pub trait Version: Ip {
 }
 
 macro_rules! version {
-    ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident; $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
+    ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident $near:ident; $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
         impl Version for $address {
             #[inline(always)]
             fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
                 &$dips
+            }
+
+            #[inline(always)]
+            fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }> {
+                &$near
             }
 
             #[inline(always)]
@@ -220,7 +241,7 @@ macro_rules! version {
         }
     };
 }
-version! { Be32: DIPS dips tunnel_source;
+version! { Be32: DIPS dips tunnel_source NEAR;
     services SERVICES HashMap<ServiceKey<Be32>, Service>;
     flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
     fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
@@ -231,7 +252,7 @@ version! { Be32: DIPS dips tunnel_source;
     direct DIRECT LruHashMap<FlowKey<Be32>, u32>;
     translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
 }
-version! { Be128: DIPS6 dips6 tunnel_source6;
+version! { Be128: DIPS6 dips6 tunnel_source6 NEAR6;
     services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
     flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
     fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
@@ -622,11 +643,66 @@ pub fn remember_reply<A: Version>(key: &FlowKey<A>, source: &Source<A>) {
 
 /// How to send to a client.
 #[inline(always)]
-pub fn way_back<A: Version>(client: A) -> Option<WayBack> {
-    // SAFETY: copied out before any other map call.
-    let way = unsafe { A::ways_back().get(client) }.copied()?;
+pub fn way_back<A: Version>(client: A) -> Option<&'static WayBack> {
+    let (place, name) = Near::place(client, setting!(seed));
+    let way = match A::ways_near().get(place) {
+        Some(near) if near.is_of(name) => &GATEWAYS.get(near.gateway())?.way,
+        // SAFETY: a value of this map, checked for null. Another client may get the entry meanwhile if the table is full;
+        // then a packet goes astray.
+        _ => unsafe { A::ways_back().get(client) }?,
+    };
     note(Step::WayBack, way.ifindex, 0);
     Some(way)
+}
+
+/// Whether it is known that a client comes by that way; a client that has a place near is entered there.
+#[inline(always)]
+pub fn is_way_known<A: Version>(client: A, way: &WayBack) -> bool {
+    let (place, name) = Near::place(client, setting!(seed));
+    let Some(entry) = A::ways_near().get_ptr_mut(place) else { return false };
+    // SAFETY, here and below: an aligned word of a map's value, which other CPUs may write as a whole.
+    let near = unsafe { entry.read_volatile() };
+    let seconds = Near::seconds(now());
+    let number = Gateway::place(way);
+    let Some(gateway) = GATEWAYS.get(number) else { return false };
+    let is_there = gateway.state >= Gateway::READY && gateway.way == *way;
+    if !is_there && gateway.state != Gateway::FREE {
+        if near.is_of(name) && note(Step::RecordWayBack, way.ifindex, 0) {
+            unsafe { entry.write_volatile(Near::default()) };
+        }
+        return false;
+    }
+    if near.is_of(name) {
+        if is_there && near.gateway() == number && near.silent_for(seconds) < Near::REFRESH {
+            note(Step::WayBack, way.ifindex, 0);
+            return true;
+        }
+    } else if near.is_taken() && near.silent_for(seconds) <= Near::seconds(timeouts().tcp) {
+        return false;
+    }
+    if !note(Step::RecordWayBack, way.ifindex, 0) {
+        return true;
+    }
+    let has_place = is_there || put_gateway(number, way);
+    let new = if has_place { Near::new(name, number, seconds) } else { Near::default() };
+    unsafe { entry.write_volatile(new) };
+    has_place
+}
+
+/// Enters a way where nobody's is; whether it is there.
+#[inline(always)]
+fn put_gateway(number: u32, way: &WayBack) -> bool {
+    let Some(gateway) = GATEWAYS.get_ptr_mut(number) else { return false };
+    // SAFETY: an aligned word of a map's value. Whoever finds it free is alone with the rest until it is ready.
+    unsafe {
+        let state = &raw mut (*gateway).state;
+        if fetch_add(state, 1) != Gateway::FREE {
+            return false;
+        }
+        (&raw mut (*gateway).way).write_volatile(*way);
+        state.write_volatile(Gateway::READY);
+    }
+    true
 }
 
 /// Records how to send to a client. A failed insert costs the replies.
@@ -635,6 +711,12 @@ pub fn remember_way_back<A: Version>(client: A, way: &WayBack) {
     if note(Step::RecordWayBack, way.ifindex, 0) {
         let _ = A::ways_back().insert(client, way, 0);
     }
+}
+
+/// Whether any client has spoken to a nat real by its own address. Where nobody has, one look tells.
+#[inline(always)]
+pub fn is_anybody_direct() -> bool {
+    LAST_DIRECT.get(0).is_some_and(|last| *last != 0)
 }
 
 /// The tick at which a client last spoke to a nat real by its own address.
@@ -651,13 +733,17 @@ pub fn direct<A: Version>(reply: &FlowKey<A>) -> Option<u32> {
 pub fn remember_direct<A: Version>(reply: &FlowKey<A>, now: u32) {
     if note(Step::RecordDirect, now, 0) {
         let _ = A::direct().insert(reply, now, 0);
+        if let Some(last) = LAST_DIRECT.get_ptr_mut(0) {
+            // SAFETY: an aligned word of a map's value. CPUs that write at the same time write nearly the same.
+            unsafe { last.write_volatile(now | 1) };
+        }
     }
 }
 
 /// A client speaks to the VIP with the ports of an earlier talk to a nat real itself.
 #[inline(always)]
 pub fn forget_direct<A: Version>(reply: &FlowKey<A>) {
-    if note(Step::ForgetDirect, 0, 0) {
+    if is_anybody_direct() && note(Step::ForgetDirect, 0, 0) {
         let _ = A::direct().remove(reply);
     }
 }

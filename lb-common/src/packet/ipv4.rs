@@ -85,6 +85,11 @@ impl Ip for Be32 {
     }
 
     #[inline(always)]
+    fn near(self, _seed: u64) -> (u32, u32) {
+        (self.get().wrapping_mul(0x9e37_79b1), self.0)
+    }
+
+    #[inline(always)]
     fn fold(self) -> u32 {
         self.get()
     }

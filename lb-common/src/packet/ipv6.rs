@@ -104,6 +104,16 @@ impl Ip for Be128 {
         (mixed >> 48) as u32
     }
 
+    /// 64 bits of a hash, which nobody outside can aim at. (Two clients that have all of them in common, and speak at a time, get
+    /// each other's router.)
+    #[inline(always)]
+    fn near(self, seed: u64) -> (u32, u32) {
+        let [a, b, c, d] = self.0.map(u64::from);
+        let hash = hash::round(hash::round(seed, a << 32 | b), c << 32 | d);
+        let hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        ((hash >> 32) as u32, (hash ^ hash >> 29) as u32)
+    }
+
     #[inline(always)]
     fn fold(self) -> u32 {
         let [a, b, c, d] = self.0;

@@ -2,7 +2,7 @@
 //! How the replies of nat reals find their way back to the client.
 
 use lb_common::{
-    packet::{self, Ip, Parsed},
+    packet::{self, IPV4_LEN, Ip, Parsed},
     reason::Reason,
     schema::{FlowKey, Method, Real, Source, WayBack},
     wire::Be16,
@@ -27,7 +27,10 @@ fn of(frame: &Frame) -> Result<WayBack, Reason> {
 /// Whether there is nothing to [`learn`] from a client's packet to a nat real.
 #[inline(always)]
 pub fn is_known<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
-    Ok(tables::way_back(parsed.flow.source) == Some(of(frame)?) && !opens(parsed))
+    // In IPv6 only the function that learns has the stack for it.
+    Ok(A::HEADER_LEN == IPV4_LEN
+        && tables::is_way_known(parsed.flow.source, &of(frame)?)
+        && !(opens(parsed) && tables::is_anybody_direct()))
 }
 
 /// Records how replies of a nat real get back to the client, which they need where flows are not written down.
@@ -37,7 +40,7 @@ pub fn learn<A: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Resu
         return Ok(());
     }
     let way = of(frame)?;
-    if tables::way_back(parsed.flow.source) != Some(way) {
+    if !tables::is_way_known(parsed.flow.source, &way) && tables::way_back(parsed.flow.source) != Some(&way) {
         tables::remember_way_back(parsed.flow.source, &way);
     }
     if opens(parsed) {

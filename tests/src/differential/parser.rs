@@ -98,6 +98,7 @@ fn of_the_model(frame: &[u8], version: Version) -> Option<Found> {
         parse::Part::Whole => Part::Whole,
         parse::Part::First => Part::First,
         parse::Part::Later => Part::Later,
+        parse::Part::Tiny => Part::Tiny,
         parse::Part::Truncated => Part::Truncated,
         parse::Part::Hidden => Part::Hidden,
     };

@@ -94,7 +94,8 @@ impl Come {
 
     /// The first fragment, of so many bytes.
     pub fn first(bytes: usize) -> Self {
-        Self { ranges: vec![0..bytes.div_ceil(8)], spoilt: false }
+        let all = 0..bytes.div_ceil(8);
+        Self { ranges: vec![all], spoilt: false }
     }
 
     /// A later one of so many bytes comes. Whether it may pass.

@@ -16,8 +16,9 @@ use aya::{
 };
 use lb_common::{
     schema::{
-        Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load, Locality, LocalityKey,
-        Marks, Mode, Position, Real, Service, ServiceKey, Settings, Source, SourceKey, Timeouts, WayBack,
+        Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality,
+        LocalityKey, Marks, Mode, Near, Position, Real, Service, ServiceKey, Settings, Source, SourceKey,
+        Timeouts, WayBack,
     },
     wire::{Be32, Be128},
 };
@@ -113,6 +114,16 @@ impl Beside {
         forget_all::<FlowKey<Be128>, FlowKey<Be128>>(map("TRANSLATIONS6"));
         forget_all::<ClientKey, Client>(map("CLIENTS"));
         forget_all::<LocalityKey, Locality>(map("LOCALITIES"));
+        for name in ["NEAR", "NEAR6"] {
+            let mut near: Array<MapData, Near> = map(name).try_into().expect("an array");
+            for place in 0..Near::COUNT {
+                if near.get(&place, 0).expect("arrays can be read").is_taken() {
+                    near.set(place, Near::default(), 0).expect("arrays can be written");
+                }
+            }
+        }
+        let mut last: Array<MapData, u32> = map("LAST_DIRECT").try_into().expect("an array");
+        last.set(0, 0, 0).expect("arrays can be written");
         let mut tried: PerCpuArray<MapData, u32> = map("TRIED").try_into().expect("a per-CPU array");
         let zeros = vec![0; aya::util::nr_cpus().expect("CPUs can be counted")];
         let zeros = PerCpuValues::try_from(zeros).expect("one for each CPU");
@@ -143,7 +154,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
     };
     Some(match name {
         "PARSED6" | "TAKEN" | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
-        "SCHEMA" => array::<u32>(map()),
+        "SCHEMA" | "LAST_DIRECT" => array::<u32>(map()),
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
         "REALS" => array::<Real>(map()),
@@ -170,6 +181,8 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "DIRECT6" => hash::<FlowKey<Be128>, u32>(map()),
         "TRANSLATIONS" => hash::<FlowKey<Be32>, FlowKey<Be32>>(map()),
         "TRANSLATIONS6" => hash::<FlowKey<Be128>, FlowKey<Be128>>(map()),
+        "NEAR" | "NEAR6" => array::<Near>(map()),
+        "GATEWAYS" => array::<Gateway>(map()),
         "MARKS" => array::<Marks>(map()),
         "DIPS" => array::<Be32>(map()),
         "DIPS6" => array::<Be128>(map()),

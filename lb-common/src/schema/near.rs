@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The ways back to most clients, in eight bytes each: found with two looks into arrays, where a table of the least recently
+//! used takes the time of a cache miss or several.
+//!
+//! Most clients come by few routers. `GATEWAYS` has each router's way once, `NEAR` says which of them a client came by. A client
+//! that finds its place in `NEAR` taken by one that has spoken in the meantime, or its router's in `GATEWAYS`, is in
+//! `WAYS_BACK`.
+
+use super::{WayBack, layout};
+use crate::packet::Ip;
+
+/// Value of `GATEWAYS`, an array by [`Gateway::place`]. Written by the programs; never freed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Gateway {
+    /// [`Gateway::FREE`]; how many CPUs wanted it while one writes it; [`Gateway::READY`] or more.
+    pub state: u64,
+    /// The way.
+    pub way: WayBack,
+    /// Zero.
+    pub reserved: u32,
+}
+layout!(Gateway, size: 32, align: 8);
+
+impl Gateway {
+    /// Nobody has it.
+    pub const FREE: u64 = 0;
+    /// It is not written again.
+    pub const READY: u64 = 1 << 32;
+    /// How many there are.
+    pub const COUNT: u32 = 256;
+
+    /// Where a way is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(way: &WayBack) -> u32 {
+        let [a, b, c] = way.to_client.0;
+        let mixed = a ^ b.rotate_left(11) ^ c.rotate_left(22) ^ way.ifindex ^ way.tags.0.rotate_left(7);
+        mixed.wrapping_mul(0x9e37_79b1) >> 24
+    }
+}
+
+/// Value of `NEAR` and `NEAR6`, arrays by [`Near::place`]: one word, so that it is written and read as a whole.
+///
+/// | bits   | meaning                                                             |
+/// |-------:|---------------------------------------------------------------------|
+/// | 0–31   | the client: its address, or 32 bits of a hash of one of IPv6        |
+/// | 32–39  | the place in `GATEWAYS`                                             |
+/// | 40–55  | when the client last spoke, in [`Near::seconds`]                    |
+/// | 56     | whether there is any                                                |
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Near(pub u64);
+layout!(Near, size: 8, align: 8);
+
+impl Near {
+    /// Bits of a place.
+    pub const BITS: u32 = 17;
+    /// How many there are.
+    pub const COUNT: u32 = 1 << Self::BITS;
+    /// Seconds after which the time of a client that goes on is written again.
+    pub const REFRESH: u32 = 16;
+    const SECONDS: u32 = 0xffff;
+
+    /// A client that came by a gateway.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(client: u32, gateway: u32, seconds: u32) -> Self {
+        Self(1 << 56 | (seconds as u64) << 40 | (gateway as u64 & 0xff) << 32 | client as u64)
+    }
+
+    /// The place of a client, and what it is known by there.
+    #[inline(always)]
+    pub fn place(client: impl Ip, seed: u64) -> (u32, u32) {
+        let (hash, name) = client.near(seed);
+        (hash >> (32 - Self::BITS), name)
+    }
+
+    /// Time in units of about a second that wrap around after 18 hours.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seconds(tick: u32) -> u32 {
+        tick >> 10 & Self::SECONDS
+    }
+
+    /// Whether it is that client's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of(self, client: u32) -> bool {
+        self.0 >> 56 == 1 && self.0 as u32 == client
+    }
+
+    /// Whether it is some client's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_taken(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The place in `GATEWAYS`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn gateway(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xff
+    }
+
+    /// For how long the client has not spoken.
+    #[inline(always)]
+    #[must_use]
+    pub const fn silent_for(self, seconds: u32) -> u32 {
+        seconds.wrapping_sub((self.0 >> 40) as u32) & Self::SECONDS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Be32, Be128, MacPair, Tags};
+
+    #[test]
+    fn a_word_says_what_it_was_told() {
+        let near = Near::new(0xdead_beef, 200, 0xfff0);
+        assert!(near.is_of(0xdead_beef) && !near.is_of(0xdead_beee) && near.is_taken());
+        assert_eq!((near.gateway(), near.silent_for(0xfff0), near.silent_for(5)), (200, 0, 21));
+        assert!(!Near::default().is_taken() && !Near::default().is_of(0));
+    }
+
+    #[test]
+    fn places_spread() {
+        let v4 = |n: u32| Near::place(Be32((0x0a00_0000 + n).to_be()), 0).0;
+        let v6 = |n: u32| Near::place(Be128([0xfd00_0000_u32.to_be(), 0, 0, n.to_be()]), 0).0;
+        for place in [&v4 as &dyn Fn(u32) -> u32, &v6] {
+            let mut places: std::vec::Vec<u32> = (0..1000).map(place).collect();
+            places.sort_unstable();
+            places.dedup();
+            assert!(places.len() > 950, "{}", places.len());
+            assert!(places.iter().all(|place| *place < Near::COUNT));
+        }
+        let way = |n: u32| WayBack { ifindex: 2, to_client: MacPair([n, 0x0102, 0x0304]), tags: Tags::NONE };
+        let mut places: std::vec::Vec<u32> = (0..16).map(|n| Gateway::place(&way(n))).collect();
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.len() > 10 && places.iter().all(|place| *place < Gateway::COUNT), "{places:?}");
+    }
+}
