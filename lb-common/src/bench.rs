@@ -42,6 +42,8 @@ pub struct Order {
     pub last: u32,
     /// Packets that did not reach the program under test.
     pub missed: u32,
+    /// The device that live frames leave by.
+    pub device: u32,
 }
 
 /// Value of `ENDS`, an array by turn: where a packet went. Everything is in network byte order.
@@ -145,7 +147,7 @@ mod pod {
             )*
         };
     }
-    pod!(Order: 152, Ends: 44, FloorVip: 8, FloorFlow: 16, FloorReal: 16, FloorCount: 16);
+    pod!(Order: 156, Ends: 44, FloorVip: 8, FloorFlow: 16, FloorReal: 16, FloorCount: 16);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! that.
 //!
 //! - [`floor`]: the least that a balancer can do, to measure against
+//! - [`live`]: frames that travel, and where they end
 //! - [`frame`]: bounds-checked access to the packet, as the director has it
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
@@ -20,6 +21,7 @@ mod floor;
     expect(dead_code, reason = "it is the director's, and frames only grow here")
 )]
 mod frame;
+mod live;
 
 use aya_ebpf::{
     bindings::xdp_action,

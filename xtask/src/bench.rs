@@ -5,11 +5,18 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::{build, shell, workspace};
+use crate::{
+    build, setup, shell,
+    vm::{self, Guest, Kernel},
+    workspace,
+};
 
 /// What the benchmark itself is told.
 #[derive(clap::Args)]
 pub struct Args {
+    /// In a virtual machine with Debian's kernel of that version, which has IPVS: 6.12
+    #[arg(long, value_name = "VERSION")]
+    vm: Option<String>,
     /// Options of the benchmark
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
     options: Vec<OsString>,
@@ -18,7 +25,30 @@ pub struct Args {
 /// Builds everything and runs the benchmark as root.
 pub fn run(args: &Args) -> Result<()> {
     build::release()?;
-    let program = "bench";
-    shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", program]))?;
-    shell::run(shell::root(workspace::target().join("release").join(program)).args(&args.options))
+    shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", "bench"]))?;
+    let program = workspace::target().join("release/bench");
+    if args.options.iter().any(|option| option == "--end-to-end") {
+        setup::packages(OTHERS)?;
+    }
+    let Some(version) = &args.vm else {
+        return shell::run(shell::root(program).args(&args.options));
+    };
+    let machine = vm::install()?;
+    let guest = Guest::new(&machine, Kernel::find_or_fetch(version)?);
+    let options: Vec<_> = args.options.iter().map(|option| option.to_string_lossy()).collect();
+    let command = format!(
+        "modprobe -a veth ip_vs ip_vs_mh ipip nft_nat nft_hash && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
+         && cp {} /run/ && export XVS_BIN=/run/xvs && cd {} && {} {}",
+        workspace::target().join("release/xvs").display(),
+        workspace::root().display(),
+        program.display(),
+        options.join(" "),
+    );
+    guest.run(&command, vm::BOOT + MOST)
 }
+
+/// What a user would pick instead.
+const OTHERS: &[&str] = &["haproxy", "ipvsadm"];
+
+/// Seconds that it may take in an emulated machine.
+const MOST: u32 = 1800;

@@ -74,6 +74,7 @@ pub fn order(row: &Row, part: Part) -> (&'static str, Order) {
         next: 0,
         last: NONE,
         missed: 0,
+        device: 0,
     };
     (program, order)
 }
@@ -141,7 +142,7 @@ fn header_sum(frame: &mut [u8], version: Version) -> u32 {
     header.chunks(2).map(|word| u32::from(u16::from_ne_bytes([word[0], word[1]]))).sum()
 }
 
-fn words(bytes: &[u8]) -> [u32; LARGEST / 4] {
+pub(super) fn words(bytes: &[u8]) -> [u32; LARGEST / 4] {
     let mut words = [0; LARGEST / 4];
     for (word, four) in words.iter_mut().zip(bytes.chunks(4)) {
         *word = u32::from_ne_bytes([four[0], four[1], four[2], four[3]]);

@@ -15,15 +15,21 @@
 //! - [`report`]: results, written and compared
 //! - [`tables`]: the same as tables and as a plot
 //! - [`goals`]: what they should be
+//! - [`end_to_end`]: the director in the lab, beside what a user would pick instead
+//! - [`cables`]: ways there without a switch
+//! - [`live`]: frames that travel on them
 //! - [`control`]: how fast the daemon is, and what it takes of memory
 
+pub mod cables;
 pub mod check;
 pub mod choice;
 pub mod control;
+pub mod end_to_end;
 pub mod flood;
 pub mod floor;
 pub mod frame;
 pub mod goals;
+pub mod live;
 pub mod measure;
 pub mod net;
 pub mod plane;

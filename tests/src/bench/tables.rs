@@ -27,6 +27,7 @@ pub fn markdown(report: &Report, verdicts: &[Verdict]) -> String {
          {least:.0} to {most:.0} ns there, all that makes it included: everything below is above that.\n"
     );
     page += &by_flows(report);
+    page += &stages(report);
     page += &others(report);
     page += &floors(report);
     page += &judged(verdicts);
@@ -73,6 +74,64 @@ fn by_flows(report: &Report) -> String {
         }
     }
     page
+}
+
+/// What the cost is made of, as far as rows differ in one thing.
+fn stages(report: &Report) -> String {
+    let cost = |row: Row| report.rows.iter().find(|measured| measured.row == row).map(|m| m.above.median);
+    let dr = BASE;
+    let tracked = dr.choice(Choice::Wrr);
+    let many = |row: Row| row.flows(super::choice::M);
+    let stages = [
+        ("the program is entered, and looks at the type of the frame", dr.traffic(Traffic::NotIp), None),
+        ("`dr` as a whole: parsing, service, slot, real, rewriting, counting", dr, None),
+        (
+            "a packet of no service: parsing, and every table that could know it",
+            dr.traffic(Traffic::NotOurs),
+            None,
+        ),
+        (
+            "a service without reals: parsing, service, slot, and counting a reason",
+            dr.traffic(Traffic::NoReal),
+            None,
+        ),
+        ("`tun`: the outer header", dr.path(Path::Tun), Some(dr)),
+        ("`nat`: addresses, ports, checksums, the way back", dr.path(Path::Nat), Some(dr)),
+        ("replies of `nat`: whose they are, and the same", dr.path(Path::NatReply), Some(dr)),
+        ("out of another device", dr.redirected(), Some(dr)),
+        ("IPv6: longer addresses, a second program", dr.version(Version::V6), Some(dr)),
+        ("a known flow, 1 k of them: it is found", tracked, Some(dr)),
+        ("a known flow, 1 M of them: it is not in the CPU's caches", many(tracked), Some(many(dr))),
+        (
+            "a new flow in a full table: it is written down, another is evicted",
+            tracked.traffic(Traffic::SynFlood),
+            Some(many(tracked)),
+        ),
+        ("an ICMP error about a flow", dr.traffic(Traffic::IcmpError), None),
+    ];
+    let mut page =
+        "\n### What the cost is made of (IPv4, one service, 100 reals, 1 k flows)\n\n| | ns |\n|---|---:|\n"
+            .to_owned();
+    for (what, row, than) in stages {
+        let more = than.map_or(Some(0.0), cost);
+        if let (Some(whole), Some(rest)) = (cost(row), more) {
+            let sign = if than.is_some() { "+" } else { "" };
+            let _infallible = writeln!(page, "| {what} | {sign}{:.0} |", (whole - rest).max(0.0));
+        }
+    }
+    page
+}
+
+/// Writes a text into a page, between the comments that name it; or a page of its own, if there are none.
+#[must_use]
+pub fn put(page: Option<String>, name: &str, text: &str) -> String {
+    let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
+    let Some(page) = page else { return text.to_owned() };
+    let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    match parts {
+        Some((before, after)) => format!("{before}{begin}\n{}\n{end}{after}", text.trim_end()),
+        None => text.to_owned(),
+    }
 }
 
 /// Whatever else was measured.
@@ -174,4 +233,17 @@ pub fn plot(report: &Report) -> String {
         y_marks: &marks,
     };
     svg(&axes, &lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_what_is_around_a_text() {
+        let page = "above\n<!-- rows -->\nold\n<!-- /rows -->\nbelow\n".to_owned();
+        assert_eq!(put(Some(page), "rows", "new\n"), "above\n<!-- rows -->\nnew\n<!-- /rows -->\nbelow\n");
+        assert_eq!(put(Some("nothing".to_owned()), "rows", "new\n"), "new\n");
+        assert_eq!(put(None, "rows", "new\n"), "new\n");
+    }
 }

@@ -9,7 +9,7 @@ use clap::Parser;
 use lb_tests::{
     artifacts,
     bench::{
-        Choice, Effort, Measurer, Row, choice, control, flood, goals,
+        Choice, Effort, Measurer, Row, choice, control, end_to_end, flood, goals,
         report::{self, Report},
         tables,
     },
@@ -19,10 +19,12 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
+use serde::Serialize;
 
 /// Measures what a packet costs the director, above sending it back untouched.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
 struct Cli {
     /// The whole product of methods, schedulers, traffic and sizes: hours
     #[arg(long)]
@@ -30,6 +32,12 @@ struct Cli {
     /// Measure the daemon instead: tables, applying, starting, scraping, memory
     #[arg(long)]
     control: bool,
+    /// Measure packets and connections through the lab instead, beside nftables, `HAProxy` and, where there is one, IPVS
+    #[arg(long)]
+    end_to_end: bool,
+    /// Seconds of connections for each of them
+    #[arg(long, default_value_t = 5)]
+    seconds: u32,
     /// Only rows whose name contains each of these words (can be repeated)
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
@@ -51,9 +59,13 @@ struct Cli {
     /// Where results are written as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where they are written as tables in Markdown
+    /// Where they are written as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if the file has
+    /// some
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// The name in those comments: rows, control or end-to-end, if not given
+    #[arg(long)]
+    section: Option<String>,
     /// Where cost by number of flows is plotted
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -91,6 +103,9 @@ fn run(cli: &Cli) -> Result<bool> {
     if cli.control {
         return control(cli);
     }
+    if cli.end_to_end {
+        return end_to_end(cli);
+    }
     let (report, mut is_good) = match &cli.from {
         Some(path) => (Report::read(path)?, true),
         None => with_another_device(|device| measure(cli, &rows, device))?,
@@ -100,12 +115,9 @@ fn run(cli: &Cli) -> Result<bool> {
     if let Some(path) = &cli.json {
         report.write(path)?;
     }
-    let write = |path: &PathBuf, text| fs::write(path, text).with_context(|| path.display().to_string());
-    if let Some(path) = &cli.markdown {
-        write(path, tables::markdown(&report, &verdicts))?;
-    }
+    put(cli, "rows", &tables::markdown(&report, &verdicts))?;
     if let Some(path) = &cli.plot {
-        write(path, tables::plot(&report))?;
+        fs::write(path, tables::plot(&report)).with_context(|| path.display().to_string())?;
     }
     if let Some(path) = &cli.compare {
         for change in report::compare(&Report::read(path)?, &report) {
@@ -122,20 +134,36 @@ fn run(cli: &Cli) -> Result<bool> {
 /// Measures the daemon.
 fn control(cli: &Cli) -> Result<bool> {
     let figures = control::measure()?;
-    let page = control::markdown(&figures);
+    write(cli, "control", &control::markdown(&figures), &figures)
+}
+
+/// Measures the lab.
+fn end_to_end(cli: &Cli) -> Result<bool> {
+    let effort = end_to_end::Effort { frames: cli.repeat, cpu: cpu(cli)?, seconds: cli.seconds };
+    let all = end_to_end::measure(&artifacts::bench(), effort)?;
+    write(cli, "end-to-end", &end_to_end::markdown(&all), &all)
+}
+
+fn write(cli: &Cli, section: &str, page: &str, results: &impl Serialize) -> Result<bool> {
     println!("{page}");
     if let Some(path) = &cli.json {
-        fs::write(path, serde_json::to_string_pretty(&figures)? + "\n")?;
+        fs::write(path, serde_json::to_string_pretty(results)? + "\n")?;
     }
-    if let Some(path) = &cli.markdown {
-        fs::write(path, page)?;
-    }
+    put(cli, section, page)?;
     Ok(true)
+}
+
+/// Writes tables to where they are wanted.
+fn put(cli: &Cli, section: &str, text: &str) -> Result<()> {
+    let Some(path) = &cli.markdown else { return Ok(()) };
+    let section = cli.section.as_deref().unwrap_or(section);
+    let page = tables::put(fs::read_to_string(path).ok(), section, text);
+    fs::write(path, page).with_context(|| path.display().to_string())
 }
 
 /// Measures the rows one after the other. Returns whether all of them could be.
 fn measure(cli: &Cli, rows: &[Row], device: u32) -> Result<(Report, bool)> {
-    pin(cli.cpu)?;
+    pin(cpu(cli)?)?;
     let effort = Effort { rounds: cli.rounds, packets: cli.repeat };
     let object = artifacts::bench();
     let mut measurer = Measurer::new(&object, effort, device);
@@ -182,10 +210,13 @@ fn rows(cli: &Cli) -> Vec<Row> {
     rows
 }
 
+/// The CPU that measures: the last one, if nothing else was said.
+fn cpu(cli: &Cli) -> Result<usize> {
+    Ok(cli.cpu.unwrap_or(std::thread::available_parallelism()?.get() - 1))
+}
+
 /// Stays on one CPU: what is measured has caches there.
-fn pin(cpu: Option<usize>) -> Result<()> {
-    let cpus = std::thread::available_parallelism()?.get();
-    let cpu = cpu.unwrap_or(cpus - 1);
+fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot run on CPU {cpu}"))

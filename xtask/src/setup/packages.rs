@@ -28,7 +28,8 @@ pub const NEEDED: &[&str] = &[
 ];
 
 /// Packages that bring a daemon, and its unit.
-const DAEMONS: &[(&str, &str)] = &[("nginx-light", "nginx.service"), ("prometheus", "prometheus.service")];
+const DAEMONS: &[(&str, &str)] =
+    &[("nginx-light", "nginx.service"), ("prometheus", "prometheus.service"), ("haproxy", "haproxy.service")];
 
 /// Installs those of `packages` that are missing.
 pub fn install(packages: &[&str]) -> Result<()> {

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Frames that travel (`BPF_F_TEST_XDP_LIVE_FRAMES`), and where they end.
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    btf_maps::PerCpuArray,
+    helpers::bpf_redirect,
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use lb_common::{
+    bench::FIRST_PORT,
+    packet::{ETHERNET_LEN, IPV4_LEN, Packet as _, Word as _, load},
+    protocol,
+};
+
+use crate::{ORDER, frame::Frame};
+
+/// How many frames ended here.
+#[btf_map]
+static SUNK: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Bytes of a frame that are written anew: pages come back changed by whoever received them.
+const HEADERS: usize = 64;
+
+/// Sends a datagram of the next flow.
+#[xdp]
+pub fn live(ctx: XdpContext) -> u32 {
+    let Some(order) = ORDER.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: a value of this map, and nobody else is here.
+    let order = unsafe { &mut *order };
+    let Ok(start) = Frame::new(&ctx).at::<HEADERS>(0) else { return xdp_action::XDP_ABORTED };
+    let start: *mut u8 = start.cast();
+    let port = FIRST_PORT.wrapping_add(order.next as u16);
+    // SAFETY: `at` checked the bounds.
+    unsafe {
+        for (n, word) in order.frame.iter().enumerate().take(HEADERS / 4) {
+            word.write(start.add(4 * n));
+        }
+        port.to_be().write(start.add(ETHERNET_LEN + IPV4_LEN));
+    }
+    order.next = if order.next + 1 >= order.flows { 0 } else { order.next + 1 };
+    // SAFETY: the helper takes numbers, and returns an action.
+    let action = unsafe { bpf_redirect(order.device, 0) };
+    u32::try_from(action).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+/// Counts and drops datagrams, and packets in packets; everything else is passed.
+#[xdp]
+pub fn sink(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(&ctx);
+    let (Ok(ether_type), Ok(number)) = (load::<u16>(&frame, 12), load::<u8>(&frame, ETHERNET_LEN + 9)) else {
+        return xdp_action::XDP_PASS;
+    };
+    if ether_type != 0x800_u16.to_be() || ![protocol::UDP, protocol::IPIP].contains(&number) {
+        return xdp_action::XDP_PASS;
+    }
+    if let Some(count) = SUNK.get_ptr_mut(0) {
+        // SAFETY: this CPU's, checked for null.
+        unsafe { *count += 1 };
+    }
+    xdp_action::XDP_DROP
+}
