@@ -117,7 +117,6 @@ fn memory() -> Result<Vec<Figure>> {
         figure("of room for a real", reals, "bytes"),
         figure("of room for a tracked flow of IPv4, with its share of the other tables", flows, "bytes"),
         figure("of room for a tracked flow of IPv6, with its share of the other tables", flows6, "bytes"),
-        figure("of a flow by mh in steady state", 0.0, "bytes"),
     ])
 }
 

@@ -159,13 +159,23 @@ pub(super) fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) 
         return Ok(());
     }
     let (sender, mut syn) = frame::order(row, Part::Syn);
-    trampoline.send(sender, &mut syn, program, row.flows)?;
-    let (sender, ack) = frame::order(row, Part::Ack);
-    // What the last packet became is seen when the next one is made.
-    let mut ack = Order { learn: row.path.is_reply().into(), last: NONE, ..ack };
-    let sent = trampoline.send(sender, &mut ack, program, row.flows + 1)?;
-    let forwarded = [Action::Tx, Action::Redirect].contains(&sent.action);
-    ensure!(forwarded, "{row}: a program said {:?} to a request", sent.action);
+    let (_, ack) = frame::order(row, Part::Ack);
+    let mut left = row.flows;
+    while left > 0 {
+        // Connections do not stay half open for long.
+        let some = left.min(100_000);
+        let mut ack = Order { next: syn.next, step: syn.step, ..ack };
+        trampoline.send(sender, &mut syn, program, some)?;
+        let sent = trampoline.send(sender, &mut ack, program, some)?;
+        let forwarded = [Action::Tx, Action::Redirect].contains(&sent.action);
+        ensure!(forwarded, "{row}: a program said {:?} to a request", sent.action);
+        left -= some;
+    }
+    if row.path.is_reply() {
+        // What the last packet became is seen when the next one is made.
+        let mut learn = Order { learn: 1, last: NONE, ..ack };
+        trampoline.send(sender, &mut learn, program, row.flows + 1)?;
+    }
     Ok(())
 }
 
