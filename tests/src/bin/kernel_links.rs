@@ -6,7 +6,7 @@
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
 
@@ -87,7 +87,10 @@ fn vlans() -> Vec<String> {
     lab.director.ip(&format!("address add {VIP6}/128 dev eth0.10 nodad"));
     for real in &lab.reals {
         // Replies of dr and tun go straight into the clients' VLAN.
+        // Without an address there, the kernel would take one from lo to ask for the client: the VIP, whatever arp_announce says.
         tag(real, &[(10, &[]), (20, &[real.rip.into(), rip6(real.rip).into()])]);
+        let in_ten = Ipv4Addr::new(192, 0, 2, real.rip.octets()[3]);
+        real.ip(&format!("address add {in_ten}/24 dev eth0.10 noprefixroute"));
         for line in [
             format!("-4 route replace default via {DIP}"),
             format!("-6 route replace default via {DIP6}"),

@@ -25,7 +25,7 @@ fn random_orders_with_kills_leave_everything_as_it_was_after_restore() {
     let etc = real.path("etc");
     fs::create_dir(&etc).expect("the lab's folder is writable");
 
-    let longest = how_long(real, &etc);
+    let mut longest = how_long(real, &etc);
     let (mut killed, mut ended) = (0, 0);
     for order in 0..ORDERS {
         random.settings(real);
@@ -41,6 +41,10 @@ fn random_orders_with_kills_leave_everything_as_it_was_after_restore() {
             let limit = (!random.one_of(4)).then(|| random.moment(longest));
             let was_killed = run(real, &line, limit);
             *if was_killed { &mut killed } else { &mut ended } += 1;
+            // The machine is faster or slower than when that was measured: half of the kills are to come in time.
+            if limit.is_some() {
+                longest = longest.mul_f64(if was_killed { 1.05 } else { 0.95 });
+            }
             done.push(format!("{line}{}", if was_killed { " (killed)" } else { "" }));
         }
         let restored = real.xvs_host("restore").succeeds();
