@@ -184,7 +184,7 @@ impl Frame<'_> {
         let piece = Frame::new(&self.afresh()).at::<N>(offset)?;
         // SAFETY: the bytes' bounds were checked; nothing is compared with them.
         let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, piece.cast(), N as u32, sum) };
-        Ok(sum as u32)
+        Ok(sum.cast_unsigned() as u32)
     }
 }
 

@@ -660,7 +660,7 @@ pub fn way_back<A: Version>(client: A) -> Option<&'static WayBack> {
 pub fn is_way_known<A: Version>(client: A, way: &WayBack) -> bool {
     let (place, name) = Near::place(client, setting!(seed));
     let Some(entry) = A::ways_near().get_ptr_mut(place) else { return false };
-    // SAFETY, here and below: an aligned word of a map's value, which other CPUs may write as a whole.
+    // SAFETY: an aligned word of a map's value, which other CPUs may write as a whole.
     let near = unsafe { entry.read_volatile() };
     let seconds = Near::seconds(now());
     let number = Gateway::place(way);
@@ -668,6 +668,7 @@ pub fn is_way_known<A: Version>(client: A, way: &WayBack) -> bool {
     let is_there = gateway.state >= Gateway::READY && gateway.way == *way;
     if !is_there && gateway.state != Gateway::FREE {
         if near.is_of(name) && note(Step::RecordWayBack, way.ifindex, 0) {
+            // SAFETY: as above.
             unsafe { entry.write_volatile(Near::default()) };
         }
         return false;
@@ -685,6 +686,7 @@ pub fn is_way_known<A: Version>(client: A, way: &WayBack) -> bool {
     }
     let has_place = is_there || put_gateway(number, way);
     let new = if has_place { Near::new(name, number, seconds) } else { Near::default() };
+    // SAFETY: as above.
     unsafe { entry.write_volatile(new) };
     has_place
 }
@@ -792,9 +794,9 @@ pub fn next_dip(total: u32) -> u32 {
     // SAFETY: as in `count_in`, and in `begin_trace`.
     let tried = unsafe {
         if mode().is_dry() {
-            let tries = (&raw const TRACE.tries).read_volatile();
-            (&raw mut TRACE.tries).write_volatile(tries.wrapping_add(1));
-            (*tried).wrapping_add(1).wrapping_add(tries)
+            let traced = (&raw const TRACE.tries).read_volatile();
+            (&raw mut TRACE.tries).write_volatile(traced.wrapping_add(1));
+            (*tried).wrapping_add(1).wrapping_add(traced)
         } else {
             *tried = (*tried).wrapping_add(1);
             *tried
