@@ -8,6 +8,7 @@
 //!
 //! - [`floor`]: the least that a balancer can do, to measure against
 //! - [`live`]: frames that travel, and where they end
+//! - [`object`]: what every object must have
 //! - [`frame`]: bounds-checked access to the packet, as the director has it
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
@@ -22,6 +23,7 @@ mod floor;
 )]
 mod frame;
 mod live;
+mod object;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -236,18 +238,6 @@ fn learn<A: Ip>(frame: &Frame<'_>, turn: u32) -> Result<(), Reason> {
         (*ends).mac_end = u16::read(start.add(4)).into();
     }
     Ok(())
-}
-
-/// The kernel lends its helpers to programs under a GPL-compatible licence.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }
 
 /// On the host this crate is only checked, by clippy.

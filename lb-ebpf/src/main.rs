@@ -15,6 +15,7 @@
 //! - [`reset`]: TCP connections whose real was removed
 //! - [`stop`]: packets that are not forwarded, and why
 //! - [`functions`]: what the stack has no room for otherwise
+//! - [`object`]: what every object must have
 //! - [`decap`]: tunnels' ends on real servers
 //! - [`tables`]: every map, and the only code that touches one
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -28,6 +29,7 @@ mod fragment;
 mod frame;
 mod functions;
 mod icmp;
+mod object;
 mod reply;
 mod request;
 mod reset;
@@ -124,19 +126,6 @@ pub fn director_tagged(ctx: XdpContext) -> u32 {
 pub fn decap(ctx: XdpContext) -> u32 {
     decap::strip(&Frame::new(&ctx));
     xdp_action::XDP_PASS
-}
-
-/// The kernel lends its helpers to programs under a GPL-compatible licence.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// No panic can be reached: a reachable endless loop would not pass the verifier.
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
 }
 
 #[cfg(not(target_arch = "bpf"))]

@@ -5,6 +5,8 @@
 //! peer runs a program too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
+mod object;
+
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
 /// Passes every frame to the kernel.
@@ -12,18 +14,6 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 fn stub(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The kernel lends its helpers to GPL-compatible programs only.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// On the host this crate is only checked, by clippy.
 #[cfg(not(target_arch = "bpf"))]
