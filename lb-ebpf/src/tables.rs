@@ -138,7 +138,7 @@ static DIRECT: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
 #[btf_map]
 static DIRECT6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
 
-/// When an entry was last written to `DIRECT` or `DIRECT6`; 0: never, or so long ago that none counts.
+/// When an entry was last written to `DIRECT` or `DIRECT6`; 0: never.
 #[btf_map]
 static LAST_DIRECT: Array<u32, 1> = Array::new();
 
@@ -678,7 +678,7 @@ pub fn is_way_known<A: Version>(client: A, way: &WayBack) -> bool {
             note(Step::WayBack, way.ifindex, 0);
             return true;
         }
-    } else if near.is_taken() && near.silent_for(seconds) <= Near::seconds(timeouts().tcp) {
+    } else if near.is_taken() && !near.is_over(seconds, &timeouts()) {
         return false;
     }
     if !note(Step::RecordWayBack, way.ifindex, 0) {
@@ -715,10 +715,16 @@ pub fn remember_way_back<A: Version>(client: A, way: &WayBack) {
     }
 }
 
-/// Whether any client has spoken to a nat real by its own address. Where nobody has, one look tells.
+/// Whether any client has spoken to a nat real by its own address, so lately that it counts. Where nobody ever has, one look
+/// tells.
 #[inline(always)]
 pub fn is_anybody_direct() -> bool {
-    LAST_DIRECT.get(0).is_some_and(|last| *last != 0)
+    let last = LAST_DIRECT.get(0).map_or(0, |last| *last);
+    if last == 0 {
+        return false;
+    }
+    let Timeouts { tcp, tcp_fin, udp } = timeouts();
+    track::age(last, now()) <= tcp.max(tcp_fin).max(udp)
 }
 
 /// The tick at which a client last spoke to a nat real by its own address.

@@ -6,7 +6,7 @@
 //! that finds its place in `NEAR` taken by one that has spoken in the meantime, or its router's in `GATEWAYS`, is in
 //! `WAYS_BACK`.
 
-use super::{WayBack, layout};
+use super::{Timeouts, WayBack, layout};
 use crate::packet::Ip;
 
 /// Value of `GATEWAYS`, an array by [`Gateway::place`]. Written by the programs; never freed.
@@ -104,6 +104,15 @@ impl Near {
         (self.0 >> 32) as u32 & 0xff
     }
 
+    /// Whether the client has not spoken for so long that no flow of its is left, and another one may have the place. Nobody is
+    /// if flows live longer than can be told.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over(self, seconds: u32, timeouts: &Timeouts) -> bool {
+        let silence = self.silent_for(seconds);
+        silence > timeouts.tcp >> 10 && silence > timeouts.tcp_fin >> 10 && silence > timeouts.udp >> 10
+    }
+
     /// For how long the client has not spoken.
     #[inline(always)]
     #[must_use]
@@ -123,6 +132,21 @@ mod tests {
         assert!(near.is_of(0xdead_beef) && !near.is_of(0xdead_beee) && near.is_taken());
         assert_eq!((near.gateway(), near.silent_for(0xfff0), near.silent_for(5)), (200, 0, 21));
         assert!(!Near::default().is_taken() && !Near::default().is_of(0));
+    }
+
+    #[test]
+    fn a_place_is_given_up_when_the_longest_lived_flow_has_ended() {
+        let near = Near::new(1, 2, 0xfff0);
+        let at = |seconds: u32, timeouts: &Timeouts| near.is_over((0xfff0 + seconds) & 0xffff, timeouts);
+        let [tcp, tcp_fin, udp] = [900 << 10, 120 << 10, 2000 << 10];
+        assert!(!at(0, &Timeouts::DEFAULT));
+        let timeouts = Timeouts { tcp, tcp_fin, udp };
+        assert!(!at(2000, &timeouts) && at(2001, &timeouts));
+        let timeouts = Timeouts { tcp: udp, tcp_fin, udp: tcp };
+        assert!(!at(2000, &timeouts) && at(2001, &timeouts));
+        // A day and more, which 16 bits of seconds cannot tell from an hour.
+        let timeouts = Timeouts { tcp: 90_000 << 10, tcp_fin, udp };
+        assert!(![0, 2001, 30_000, 0xffff].iter().any(|&seconds| at(seconds, &timeouts)));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! Nothing here skips: without root a test panics with the reason.
 
 mod answers; //   ICMP errors that the director makes
-mod any_bytes;
-mod bench; // damage at random
+mod any_bytes; // damage at random
+mod bench; //     the benchmark still measures
 mod decap; //     the decapsulator of real servers
 mod devices; //   out of another device than it came by
 mod doc; //       what docs/forwarding.md shows

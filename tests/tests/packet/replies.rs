@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A nat real's packets on their way back: they come from the service.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-use lb_common::reason::Reason;
+use lb_common::{
+    reason::Reason,
+    schema::{Gateway, Near, WayBack},
+    wire::{Be32, Be128, MacPair, Tags},
+};
 use lb_tests::packet::{
-    CLIENT, Frame, PORT, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives, ping, tcp, tcp_service,
-    udp,
+    CLIENT, Frame, PORT, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives,
+    net::{CLIENT_LINK, INGRESS, Link},
+    ping, tcp, tcp_service, udp,
+    version::{self, is_six},
 };
 use lb_userspace::control::model::Forward::{Dr, Nat, Tun};
 use rstest::rstest;
@@ -183,4 +189,72 @@ fn a_reply_follows_a_client_that_moved() {
 
     let reply = REAL.answers(tcp(REAL.0, CLIENT).data("data"));
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE).link(moved.back()));
+}
+
+/// The place of a client in `NEAR`, in this run's version.
+fn place(client: SocketAddrV4) -> u32 {
+    match version::socket(client.into()).ip() {
+        IpAddr::V6(v6) if is_six() => Near::place(Be128::from(IpAddr::V6(v6)), 0).0,
+        _ => Near::place(Be32::from_bytes(client.ip().octets()), 0).0,
+    }
+}
+
+/// By a router of that number.
+fn by(router: u16) -> Link {
+    let [high, low] = router.to_be_bytes();
+    Link { from: [2, 0, 0, 9, high, low], ..CLIENT_LINK }
+}
+
+/// The place of a router in `GATEWAYS`.
+fn gateway(router: u16) -> u32 {
+    let Link { to, from } = by(router);
+    Gateway::place(&WayBack { ifindex: INGRESS, to_client: MacPair::new(from, to), tags: Tags::NONE })
+}
+
+/// What a client sends by a router, and the answer, which goes back there.
+#[track_caller]
+fn asks_and_is_answered(plane: &mut TestPlane, client: SocketAddrV4, router: u16) {
+    ask(plane, &tcp(client, SERVICE).syn().link(by(router)));
+    is_answered(plane, client, router);
+}
+
+#[track_caller]
+fn is_answered(plane: &mut TestPlane, client: SocketAddrV4, router: u16) {
+    let reply = REAL.answers(tcp(REAL.0, client).data("data"));
+    plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE).link(by(router).back()));
+}
+
+/// A client whose place another one has is known all the same, and neither gets the other's router.
+#[test]
+fn two_clients_of_one_place_have_their_ways() {
+    let client = |n: u32| SocketAddrV4::new(Ipv4Addr::from_bits(0xc633_0000 + n), 1000);
+    let first = client(1);
+    let second =
+        (2..1 << 24).map(client).find(|&other| place(other) == place(first)).expect("there are 2^17 places");
+    let mut plane = TestPlane::new(&services(Nat));
+    asks_and_is_answered(&mut plane, first, 1);
+    let stranger = REAL.answers(tcp(REAL.0, second).syn_ack());
+    plane.run(&stranger).is_untouched();
+
+    asks_and_is_answered(&mut plane, second, 2);
+    is_answered(&mut plane, first, 1);
+    asks_and_is_answered(&mut plane, second, 3);
+    asks_and_is_answered(&mut plane, first, 4);
+    is_answered(&mut plane, second, 3);
+    assert_eq!(plane.flows(), 0);
+}
+
+/// So is one whose router finds its place taken by another, and whoever moves between the two.
+#[test]
+fn two_routers_of_one_place_are_not_mixed_up() {
+    let client = |n: u8| SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, n), 1000);
+    let other = (2..u16::MAX).find(|&router| gateway(router) == gateway(1)).expect("there are 256 places");
+    let mut plane = TestPlane::new(&services(Nat));
+    asks_and_is_answered(&mut plane, client(1), 1);
+    asks_and_is_answered(&mut plane, client(2), other);
+    is_answered(&mut plane, client(1), 1);
+    asks_and_is_answered(&mut plane, client(1), other);
+    is_answered(&mut plane, client(2), other);
+    asks_and_is_answered(&mut plane, client(1), 1);
+    asks_and_is_answered(&mut plane, client(2), 1);
 }
