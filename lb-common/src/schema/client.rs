@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Persistence: which real a client is kept on.
 
-use super::layout;
+use super::{Service, layout};
 use crate::wire::Be128;
 
 /// Key of `CLIENTS`.
@@ -14,6 +14,15 @@ pub struct ClientKey {
     pub address: Be128,
 }
 layout!(ClientKey, size: 20, align: 4);
+
+impl ClientKey {
+    /// The key of whoever sends from that address to a service.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(service: &Service, client: Be128) -> Self {
+        Self { service: service.id, address: client.masked(service.prefix) }
+    }
+}
 
 /// Value of `CLIENTS`, a least-recently-used table, written by the programs: what IPVS calls a template.
 #[repr(C)]

@@ -14,7 +14,7 @@ const GRACE: u32 = track::ticks_of_seconds(60);
 
 #[inline(always)]
 fn key<A: Ip>(service: &Service, flow: &FlowKey<A>) -> ClientKey {
-    ClientKey { service: service.id, address: flow.source.wide().masked(service.prefix) }
+    ClientKey::new(service, flow.source.wide())
 }
 
 /// The real that a client is kept on, if that is still there. Neither its weight nor its thresholds matter, as in

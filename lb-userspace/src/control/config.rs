@@ -31,6 +31,7 @@ use super::{
     options::{RealOptions, ServiceOptions},
     tunnel_sources::TunnelSources,
     validate,
+    vips::VipPing,
 };
 use crate::{
     api::types::TimeoutOptions,
@@ -96,17 +97,6 @@ pub struct DirectorSection {
     pub tcp_fin_timeout: Option<Timeout>,
     /// Idle time of UDP flows.
     pub udp_timeout: Option<Timeout>,
-}
-
-/// When VIPs answer pings.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum VipPing {
-    /// Whatever becomes of the reals.
-    #[default]
-    Always,
-    /// While a real of any of the VIP's services takes connections.
-    Serving,
 }
 
 /// How much a table holds: at least 1, at most what the kernel makes.

@@ -132,19 +132,17 @@ impl Image {
 
     /// Silences the VIPs none of whose reals takes connections.
     pub fn silence(&mut self) {
-        let serves = |service: &ServiceValue| {
-            self.reals.values().any(|real| {
-                let local = real.method == Method::Local as u16;
-                real.service == service.id && real.weight > 0 && (local || real.reachable())
-            })
+        let takes_connections =
+            |real: &&RealValue| real.weight > 0 && (real.method == Method::Local as u16 || real.reachable());
+        let serving: BTreeSet<u32> =
+            self.reals.values().filter(takes_connections).map(|real| real.service).collect();
+        let answers = |(key, service): (&ServiceKey, &ServiceValue)| {
+            serving.contains(&service.id).then_some(key.address)
         };
-        let mut serving: BTreeMap<Be128, bool> = BTreeMap::new();
-        for (key, service) in &self.services {
-            let any = serving.entry(key.address).or_default();
-            *any = *any || serves(service);
-        }
-        for (vip, _) in serving.into_iter().filter(|(_, any)| !any) {
-            self.use_address(vip, AddressUse::SILENT);
+        let answering: BTreeSet<Be128> = self.services.iter().filter_map(answers).collect();
+        let vips: BTreeSet<Be128> = self.services.keys().map(|key| key.address).collect();
+        for vip in vips.difference(&answering) {
+            self.use_address(*vip, AddressUse::SILENT);
         }
     }
 

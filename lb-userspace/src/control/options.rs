@@ -54,7 +54,7 @@ pub struct RealOptions {
     /// Connections below which it takes more again; 0 = three quarters of --upper (default: 0)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub lower: Option<u32>,
-    /// How packets travel to it by tun: ipip, gre, or gue[:PORT] (default: ipip)
+    /// How packets travel to it by tun: ipip, gre[:csum], or gue[:PORT][:csum] (default: ipip)
     #[arg(long, value_name = "KIND")]
     pub tunnel: Option<Tunnel>,
 }

@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director's VIPs: on the ingress interface while services need them, and announced to the link.
+//! The director's VIPs: on the ingress interface while services need them, and announced to the link; and when they answer pings.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use super::announce::announce;
 use crate::netlink::{Added, Interface, Netlink, NetlinkError};
+
+/// When VIPs answer pings.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum VipPing {
+    /// Whatever becomes of the reals.
+    #[default]
+    Always,
+    /// While a real of any of the VIP's services takes connections.
+    Serving,
+}
 
 /// Why a VIP is not as it should be.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,6 @@ use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
         apply::{Time, apply},
-        config::VipPing,
         ids::{Ids, NoRoom},
         image::Image,
         model::{Desired, ServiceId},
@@ -29,7 +28,7 @@ use crate::{
         plan::plan,
         state::State,
         validate,
-        vips::{VipEvent, VipManager},
+        vips::{VipEvent, VipManager, VipPing},
     },
     dataplane::{DataPlane, Limits, Mode, PinDir, TableError, Tracer, clock},
     failure::Failure,

@@ -69,8 +69,8 @@ impl Director {
         told(&names, &interface, &frame, run)
     }
 
-    /// The same, if the services were those of `desired`: in a data plane of its own, with the live one's tables, connections
-    /// and clients and the packet's flow in it, and the change made.
+    /// The same, if the services were those of `desired`: in a data plane of its own, with the live one's tables and connections
+    /// and the packet's client and flow in it, and the change made.
     async fn rehearse(
         &mut self,
         frame: &[u8],
@@ -88,13 +88,9 @@ impl Director {
         let dips = [false, true].map(|six| self.state.dips.table(six));
         let live = self.plane.tables();
         let mut copy = || {
-            rehearsal.copy(live, [&dips[0], &dips[1]])?;
+            rehearsal.copy(live, [&dips[0], &dips[1]], flow::of(frame).as_ref())?;
             for index in self.interfaces.keys() {
                 rehearsal.tables.put_device(*index)?;
-            }
-            let key = flow::of(frame);
-            if let Some((key, flow)) = key.and_then(|key| Some((key, live.flow(&key)?))) {
-                rehearsal.tables.put_flow(&key, &flow)?;
             }
             let steps = plan(&self.image, &want);
             let time = Time { tick: clock::tick(), timeouts: &self.timeouts };

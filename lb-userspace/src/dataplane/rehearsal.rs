@@ -2,10 +2,16 @@
 //! A data plane of its own, in which a change is tried before it is made.
 #![forbid(unsafe_code)]
 
-use lb_common::wire::Be128;
+use lb_common::{
+    schema::{ClientKey, FlowKey},
+    wire::Be128,
+};
 
-use super::{LoadError, Options, TableError, Tables, Tracer};
+use super::{Limits, LoadError, Options, TableError, Tables, Tracer};
 use crate::schedule::Span;
+
+/// Flows that fit into it.
+const FEW: u32 = 1024;
 
 /// Programs that tell their steps, and maps that are nobody else's.
 pub struct Rehearsal {
@@ -16,20 +22,27 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// Loads it, with empty maps.
+    /// Loads it, with empty maps that have room for a flow or two.
     ///
     /// # Errors
     /// [`LoadError`] if the kernel does not take it.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
-        let (tracer, tables) = Tracer::with_maps_of_its_own(options)?;
+        let limits = Limits { flows: FEW, flows6: FEW, ..options.limits };
+        let (tracer, tables) = Tracer::with_maps_of_its_own(&Options { limits, ..options.clone() })?;
         Ok(Self { tracer, tables })
     }
 
-    /// Makes the maps what others are: services, reals, their tables, connections and clients. Flows are not among them.
+    /// Makes the maps what others are: services, reals, their tables and connections; and of flows and clients what is known of
+    /// the packet of a `flow`, as the client sends it.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.
-    pub fn copy(&mut self, live: &Tables, dips: [&[Be128]; 2]) -> Result<(), TableError> {
+    pub fn copy(
+        &mut self,
+        live: &Tables,
+        dips: [&[Be128]; 2],
+        flow: Option<&FlowKey>,
+    ) -> Result<(), TableError> {
         let tables = &mut self.tables;
         for (id, real) in live.reals()? {
             tables.put_real(id, &real)?;
@@ -46,6 +59,10 @@ impl Rehearsal {
             tables.put_table(span.first, &live.table(span.first, span.slots)?)?;
             tables.put_position(service.id, live.position(service.id)?.next)?;
             tables.put_service(&key, &service)?;
+            let client = flow.map(|flow| ClientKey::new(&service, flow.source));
+            if let Some((key, client)) = client.and_then(|key| Some((key, live.client(&key)?))) {
+                tables.put_client(&key, &client)?;
+            }
         }
         let addresses = live.addresses()?;
         tables.put_marks(addresses.iter().map(|(address, _)| *address))?;
@@ -55,9 +72,9 @@ impl Rehearsal {
         for (key, source) in live.sources()? {
             tables.put_source(&key, &source)?;
         }
-        tables.put_dips(dips[0], dips[1])?;
-        let mut clients = Vec::new();
-        live.for_each_client(|key, client| clients.push((*key, *client)))?;
-        clients.iter().try_for_each(|(key, client)| tables.put_client(key, client))
+        if let Some((key, flow)) = flow.and_then(|key| Some((key, live.flow(key)?))) {
+            tables.put_flow(key, &flow)?;
+        }
+        tables.put_dips(dips[0], dips[1])
     }
 }

@@ -365,6 +365,12 @@ impl Tables {
         batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "CLIENTS", source })
     }
 
+    /// The real that persistence keeps a client on.
+    #[must_use]
+    pub fn client(&self, key: &ClientKey) -> Option<Client> {
+        self.clients.get(key, 0).ok()
+    }
+
     /// Says which real persistence keeps a client on.
     pub fn put_client(&mut self, key: &ClientKey, client: &Client) -> Result<(), TableError> {
         self.clients.insert(key, client, 0).map_err(failed("write", "CLIENTS"))

@@ -155,6 +155,10 @@ fn a_change_is_explained_before_it_is_made() {
     let turns = SocketAddrV4::new(VIP, 8100);
     lab.director.serve("tcp", turns.port(), "rr", Method::Nat, Method::Nat.real_port());
     let open: Vec<_> = (0..3).map(|_| lab.client.connect(turns).unwrap()).collect();
+    let kept = SocketAddrV4::new(VIP, 8101);
+    lab.director.serve("tcp", kept.port(), "rr", Method::Nat, Method::Nat.real_port());
+    lab.director.xvs(&format!("service edit tcp {kept} --persistent 300s")).succeeds();
+    lab.client.connect(kept).unwrap();
 
     // The second real goes, the third takes nothing new, and there is a service more.
     let [_, second, third] = &lab.reals;
@@ -186,7 +190,8 @@ fn a_change_is_explained_before_it_is_made() {
         .iter()
         .flat_map(|method| (23_000..23_010).map(|port| format!("tcp {CLIENT}:{port} {}", method.service())))
         .chain(open.iter().map(|stream| format!("tcp {} {turns} --flags ack", stream.local_addr().unwrap())))
-        .chain([format!("udp {CLIENT}:4000 {VIP}:53"), format!("tcp {CLIENT}:4000 {turns}")])
+        .chain([turns, kept].map(|service| format!("tcp {CLIENT}:4000 {service}")))
+        .chain([format!("udp {CLIENT}:4000 {VIP}:53")])
         .collect();
     let answer = |told: &Value| {
         let field = |name: &str| told[name].to_string();
