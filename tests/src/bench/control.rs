@@ -213,12 +213,7 @@ fn start() -> Result<Vec<Figure>> {
     const MANY: u16 = 1000;
     let lab = Lab::new();
     let director = &lab.director;
-    let _greeters = lab.reals.each_ref().map(|real| {
-        let redirect = "nft add table ip lab; add chain ip lab in { type nat hook prerouting priority -100; }; \
-                        add rule ip lab in tcp dport 10000-20000 redirect to :7000";
-        real.sh(redirect).succeeds();
-        Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7000))
-    });
+    let _greeters = lab.reals.each_ref().map(|real| Server::greeter_at_all(real, 10_000..=20_000));
     // A client that asks before the VIP is there would not ask for its Ethernet address again for a second.
     lab.client
         .sh(&format!("ip neighbour replace {VIP} lladdr 02:00:c0:00:02:01 dev eth0 nud permanent"))

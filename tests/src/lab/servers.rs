@@ -3,7 +3,8 @@
 
 use std::{
     io::{self, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    ops::RangeInclusive,
     os::fd::AsFd,
     sync::{
         Arc,
@@ -30,6 +31,18 @@ pub struct Server {
 }
 
 impl Server {
+    /// A greeter that answers on all of these ports, in IPv4.
+    #[track_caller]
+    pub fn greeter_at_all(host: &Host, ports: RangeInclusive<u16>) -> Self {
+        const PORT: u16 = 7000;
+        let (first, last) = (ports.start(), ports.end());
+        let redirect =
+            "nft add table ip lab; add chain ip lab in { type nat hook prerouting priority -100; }";
+        host.sh(&format!("{redirect}; add rule ip lab in tcp dport {first}-{last} redirect to :{PORT}"))
+            .succeeds();
+        Self::greeter(host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT))
+    }
+
     /// TCP: greets every connection with the host's name on a line, then echoes what comes.
     #[track_caller]
     pub fn greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {

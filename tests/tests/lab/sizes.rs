@@ -4,7 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::SocketAddrV4,
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,6 @@ const REALS: usize = 65_536;
 /// Where the ports of services and of reals begin.
 const FIRST_PORT: u16 = 10_000;
 const FIRST_REAL_PORT: usize = 10_000;
-const GREETER: u16 = 7000;
 /// A change may take no longer here, whoever else is busy. What it takes is printed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -62,13 +61,7 @@ fn timed(what: &str, director: &Director, line: &str) {
 fn the_largest_config_serves() {
     let lab = Lab::new();
     let director = &lab.director;
-    let _greeters = lab.reals.each_ref().map(|real| {
-        // One server answers on all of the ports.
-        let redirect = "nft add table ip lab; add chain ip lab in { type nat hook prerouting priority -100; }; \
-                        add rule ip lab in tcp dport 10000-40000 redirect to :7000";
-        real.sh(redirect).succeeds();
-        Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, GREETER))
-    });
+    let _greeters = lab.reals.each_ref().map(|real| Server::greeter_at_all(real, 10_000..=40_000));
     let sizes = director.path("sizes.toml");
     fs::write(&sizes, "[director]\nmax-services = 4096\nmax-reals = 65536\n").unwrap();
     let all = director.path("all.toml");
