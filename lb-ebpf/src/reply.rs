@@ -4,7 +4,7 @@
 use lb_common::{
     packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
-    schema::{AddressUse, Flow, FlowKey, Fragment, Method, Source, SourceKey, WayBack},
+    schema::{AddressUse, CachedSource, Flow, FlowKey, Fragment, Method, Source, Step, WayBack},
     track::{self, State},
     wire::{Be16, MacPair, Tags},
 };
@@ -133,7 +133,8 @@ fn keep<A: Version>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
 #[inline(always)]
 fn notice_direct<A: Version>(flow: &FlowKey<A>) {
     let reply = flow.reversed();
-    if source_of(&reply).is_none_or(|source| !source.is(Source::HASHED)) {
+    let from = tables::source(reply.source, reply.source_port, reply.protocol as u8);
+    if from.and_then(|from| source_of(&reply, from)).is_none_or(|source| !source.is(Source::HASHED)) {
         // The replies of other services are known by their flow.
         return;
     }
@@ -159,22 +160,19 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
     if !tables::may_be_used(reply.source) {
         return Err(Reason::NotOurs);
     }
-    let used = tables::address_use(reply.source);
-    if used.is(AddressUse::FNAT_REAL)
+    let from =
+        tables::source(reply.source, reply.source_port, reply.protocol as u8).ok_or(Reason::NotOurs)?;
+    if from.used.is(AddressUse::FNAT_REAL)
         && let Some(request) = tables::translation(reply)
     {
         return translated(reply, request);
     }
-    if !used.is(AddressUse::NAT_REAL) {
-        return Err(Reason::NotOurs);
-    }
-    let source = source_of(reply).ok_or(Reason::NotOurs)?;
-    let port = if source.port == Be16::ZERO { reply.source_port } else { source.port };
-    let request =
-        FlowKey::new(reply.destination, source.vip, reply.destination_port, port, reply.protocol as u8);
+    let source = source_of(reply, from).ok_or(Reason::NotOurs)?;
+    let request = source.request_of(reply);
     if source.is(Source::HASHED)
         && let Some(back) = tables::way_back(reply.destination)
     {
+        tables::note(Step::WayBack, back.ifindex, 0);
         if is_direct(reply) {
             return Err(Reason::NotOurs);
         }
@@ -192,6 +190,24 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
+/// The same for most replies, which need no table of flows: those of reals by hash, to a client whose way is known. For want of
+/// stack nothing else is done in the program that begins.
+#[inline(always)]
+pub fn answered_at_once<A: Version>(parsed: &Parsed<A>) -> Option<(Way<A>, u32)> {
+    let reply = &parsed.flow;
+    let from = tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
+    let source = &from.source;
+    let by_hash =
+        source.service != 0 && source.flags == Source::HASHED && from.used.0 == AddressUse::NAT_REAL;
+    if !by_hash || parsed.part != Part::Whole || tables::is_anybody_direct() {
+        return None;
+    }
+    let back = tables::way_back(reply.destination)?;
+    tables::note(Step::Source, source.service, source.real);
+    tables::note(Step::WayBack, back.ifindex, 0);
+    Some((Way::of_request(&source.request_of(reply), source.real, *back), source.service))
+}
+
 /// What a packet to a port of the director answers that a flow by `fnat` has.
 #[inline(always)]
 fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Answered<A>, Reason> {
@@ -207,20 +223,19 @@ fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Ans
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
-/// Which service a real's address and port belong to: by the port, else by port 0, else by the flow.
+/// Which service a real's address and port belong to: by them, else by the flow.
 #[inline(always)]
-fn source_of<A: Version>(reply: &FlowKey<A>) -> Option<Source<A>> {
-    let exact = tables::source(&SourceKey::new(reply.source, reply.source_port, reply.protocol as u8));
-    let source = match exact {
-        Some(source) => source,
-        None => tables::source(&SourceKey::new(reply.source, Be16::ZERO, reply.protocol as u8))?,
-    };
-    if source.is(Source::SHARED)
+fn source_of<A: Version>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<Source<A>> {
+    if from.source.service == 0 || !from.used.is(AddressUse::NAT_REAL) {
+        return None;
+    }
+    tables::note(Step::Source, from.source.service, from.source.real);
+    if from.source.is(Source::SHARED)
         && let Some(known) = tables::reply(reply)
     {
         return Some(known);
     }
-    Some(source)
+    Some(from.source)
 }
 
 /// Sends a reply back to its client and counts it.

@@ -19,7 +19,7 @@ use crate::{
 /// The service that a packet is for: by protocol, address and port, else by protocol, address and port 0; or what the
 /// address is used for, if for no service.
 #[inline(always)]
-pub fn service<A: Version>(flow: &FlowKey<A>) -> Result<Service, AddressUse> {
+pub fn service<A: Version>(flow: &FlowKey<A>) -> Result<&'static Service, AddressUse> {
     let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);
     if let Some(service) = tables::service(&exact) {
         return Ok(service);

@@ -18,10 +18,10 @@ use lb_common::{
     reason::Reason,
     schedule::threshold,
     schema::{
-        AddressUse, Adds, BLOCK, Block, Client, ClientKey, Counters, Covered, Dip, Event, Flow, FlowKey,
-        Fragment, FragmentKey, Gateway, Load, Locality, LocalityKey, Marks, Mode, Move, MoveBlock, Near,
-        Position, Program, Real, Service, ServiceKey, Settings, Source, SourceKey, Step, Timeouts, Trace,
-        WayBack,
+        AddressUse, Adds, BLOCK, Block, CachedService, CachedSource, Client, ClientKey, Counters, Covered,
+        Dip, Event, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality, LocalityKey, Marks, Mode,
+        Move, MoveBlock, Near, Position, Program, Real, Service, ServiceKey, Settings, Source, SourceKey,
+        Step, Timeouts, Trace, WayBack, cache,
     },
     track,
     wire::{Be16, Be32, Be128, Tags},
@@ -53,6 +53,16 @@ static SCHEMA: Array<u32, 1> = Array::new();
 static SERVICES: HashMap<ServiceKey<Be32>, Service, 1> = HashMap::new();
 #[btf_map]
 static SERVICES6: HashMap<ServiceKey<Be128>, Service, 1> = HashMap::new();
+
+/// What each CPU found last in them, see [`cache`].
+#[btf_map]
+static SERVICE_CACHE: PerCpuArray<CachedService<Be32>, 1> = PerCpuArray::new();
+#[btf_map]
+static SERVICE_CACHE6: PerCpuArray<CachedService<Be128>, 1> = PerCpuArray::new();
+
+/// Whether that, and what is in `SOURCE_CACHE`, is still so.
+#[btf_map]
+static GENERATION: Array<u64, 1> = Array::new();
 
 /// Reals by id; id 0 names none.
 #[btf_map]
@@ -109,6 +119,12 @@ static ADDRESSES6: HashMap<Be128, AddressUse, 1> = HashMap::new();
 static SOURCES: HashMap<SourceKey<Be32>, Source<Be32>, 1> = HashMap::new();
 #[btf_map]
 static SOURCES6: HashMap<SourceKey<Be128>, Source<Be128>, 1> = HashMap::new();
+
+/// What each CPU found last there and in `ADDRESSES`.
+#[btf_map]
+static SOURCE_CACHE: PerCpuArray<CachedSource<Be32>, 1> = PerCpuArray::new();
+#[btf_map]
+static SOURCE_CACHE6: PerCpuArray<CachedSource<Be128>, 1> = PerCpuArray::new();
 
 /// The same per flow, for reals that several services share. Keyed by the reply's 5-tuple.
 #[btf_map]
@@ -192,6 +208,8 @@ static ICMP_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 /// A version of IP, and the tables that are looked into at its packets.
 pub trait Version: Ip {
     fn services() -> &'static HashMap<ServiceKey<Self>, Service, 1>;
+    fn service_cache() -> &'static PerCpuArray<CachedService<Self>, 1>;
+    fn source_cache() -> &'static PerCpuArray<CachedSource<Self>, 1>;
     fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>, 1>;
     fn addresses() -> &'static HashMap<Self, AddressUse, 1>;
@@ -209,7 +227,7 @@ pub trait Version: Ip {
 }
 
 macro_rules! version {
-    ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident $near:ident; $($function:ident $map:ident $kind:ident<$key:ty, $value:ty>;)*) => {
+    ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident $near:ident; $($function:ident $map:ident $kind:ident<$($part:ty),+>;)*) => {
         impl Version for $address {
             #[inline(always)]
             fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
@@ -235,7 +253,7 @@ macro_rules! version {
             }
 
             $(#[inline(always)]
-            fn $function() -> &'static $kind<$key, $value, 1> {
+            fn $function() -> &'static $kind<$($part),+, 1> {
                 &$map
             })*
         }
@@ -243,6 +261,8 @@ macro_rules! version {
 }
 version! { Be32: DIPS dips tunnel_source NEAR;
     services SERVICES HashMap<ServiceKey<Be32>, Service>;
+    service_cache SERVICE_CACHE PerCpuArray<CachedService<Be32>>;
+    source_cache SOURCE_CACHE PerCpuArray<CachedSource<Be32>>;
     flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
     fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
     addresses ADDRESSES HashMap<Be32, AddressUse>;
@@ -254,6 +274,8 @@ version! { Be32: DIPS dips tunnel_source NEAR;
 }
 version! { Be128: DIPS6 dips6 tunnel_source6 NEAR6;
     services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
+    service_cache SERVICE_CACHE6 PerCpuArray<CachedService<Be128>>;
+    source_cache SOURCE_CACHE6 PerCpuArray<CachedSource<Be128>>;
     flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
     fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
     addresses ADDRESSES6 HashMap<Be128, AddressUse>;
@@ -341,13 +363,40 @@ pub fn now() -> u32 {
     track::tick(unsafe { bpf_ktime_get_coarse_ns() })
 }
 
-/// The service of exactly that key.
+/// The generation of the tables that only the daemon writes.
 #[inline(always)]
-pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<Service> {
-    // SAFETY: copied out before any other map call; the daemon replaces entries whole.
-    let service = unsafe { A::services().get(key) }.copied()?;
-    note(Step::Service, service.id, 0);
-    Some(service)
+fn generation() -> u64 {
+    // SAFETY: an aligned word of a map's value, which the daemon writes as a whole. Volatile: it is read before the tables are.
+    GENERATION.get(0).map_or(1, |generation| unsafe { core::ptr::from_ref(generation).read_volatile() })
+}
+
+/// The service of exactly that key. It stays what it is until this CPU looks for another one.
+#[inline(always)]
+pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<&'static Service> {
+    let place = cache::place(key.address, key.port, key.protocol, setting!(service_mask) as u32);
+    let stamp = cache::stamp(generation());
+    let entry = A::service_cache().get_ptr_mut(place)?;
+    // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
+    let entry = unsafe {
+        if stamp == 0 || (*entry).stamp != stamp || (*entry).key != *key {
+            in_order(&raw mut (*entry).stamp);
+            // Copied out before any other map call; the daemon replaces entries whole.
+            let service = A::services().get(key)?;
+            (*entry).service = *service;
+            (*entry).key = *key;
+            (*entry).stamp = stamp;
+        }
+        &*entry
+    };
+    note(Step::Service, entry.service.id, 0);
+    Some(&entry.service)
+}
+
+/// What is read after this is read after what was read before: between a generation and what belongs to it.
+#[inline(always)]
+fn in_order(mine: *mut u64) {
+    // An atomic instruction that returns something is a full barrier.
+    fetch_add(mine, 0);
 }
 
 /// Whether an address may be in use: if not, it is in no table of services, reals or addresses.
@@ -615,13 +664,34 @@ pub fn remember_fragment<A: Version>(key: &FragmentKey<A>, fragment: &Fragment<A
     }
 }
 
-/// The service that a nat real's address and port belong to.
+/// What packets from an address and port are for: replies of a nat real, by their port or by port 0, and by the use of the
+/// address. It stays what it is until this CPU looks for another one.
 #[inline(always)]
-pub fn source<A: Version>(key: &SourceKey<A>) -> Option<Source<A>> {
-    // SAFETY: copied out before any other map call.
-    let source = unsafe { A::sources().get(key) }.copied()?;
-    note(Step::Source, source.service, source.real);
-    Some(source)
+pub fn source<A: Version>(address: A, port: Be16, protocol: u8) -> Option<&'static CachedSource<A>> {
+    let mut key = SourceKey::new(address, port, protocol);
+    let place = cache::place(address, port, key.protocol, setting!(source_mask) as u32);
+    let stamp = cache::stamp(generation());
+    let entry = A::source_cache().get_ptr_mut(place)?;
+    // SAFETY: as in `service`.
+    unsafe {
+        if stamp == 0 || (*entry).stamp != stamp || (*entry).key != key {
+            in_order(&raw mut (*entry).stamp);
+            (*entry).stamp = 0;
+            (*entry).key = key;
+            (*entry).used = address_use(address);
+            (*entry).source.service = 0;
+            if let Some(source) = A::sources().get(&key) {
+                (*entry).source = *source;
+            } else {
+                key.port = Be16::ZERO;
+                if let Some(source) = A::sources().get(&key) {
+                    (*entry).source = *source;
+                }
+            }
+            (*entry).stamp = stamp;
+        }
+        Some(&*entry)
+    }
 }
 
 /// The service that a reply of a shared nat real belongs to.
@@ -645,14 +715,12 @@ pub fn remember_reply<A: Version>(key: &FlowKey<A>, source: &Source<A>) {
 #[inline(always)]
 pub fn way_back<A: Version>(client: A) -> Option<&'static WayBack> {
     let (place, name) = Near::place(client, setting!(seed));
-    let way = match A::ways_near().get(place) {
-        Some(near) if near.is_of(name) => &GATEWAYS.get(near.gateway())?.way,
+    match A::ways_near().get(place) {
+        Some(near) if near.is_of(name) => Some(&GATEWAYS.get(near.gateway())?.way),
         // SAFETY: a value of this map, checked for null. Another client may get the entry meanwhile if the table is full;
         // then a packet goes astray.
-        _ => unsafe { A::ways_back().get(client) }?,
-    };
-    note(Step::WayBack, way.ifindex, 0);
-    Some(way)
+        _ => unsafe { A::ways_back().get(client) },
+    }
 }
 
 /// Whether it is known that a client comes by that way; a client that has a place near is entered there.

@@ -5,6 +5,7 @@
 //! has a table for each version of IP, the second of which has a 6 at the end of its name. Ids, counters and times
 //! are integers in the machine's order. Padding is explicit and zero, since the kernel compares keys as bytes.
 
+pub mod cache;
 mod client;
 mod counters;
 mod flow;
@@ -20,6 +21,7 @@ mod settings;
 mod source;
 mod trace;
 
+pub use cache::{CachedService, CachedSource};
 pub use client::{Client, ClientKey};
 pub use counters::Counters;
 pub use flow::{Dip, Flow, FlowKey};
@@ -36,7 +38,7 @@ pub use source::{AddressUse, Source, SourceKey, WayBack};
 pub use trace::{Event, Mode, Step, Trace};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 8;
+pub const SCHEMA_VERSION: u32 = 9;
 
 /// Entries of a block. A service's table is one block or several in a row.
 pub const BLOCK: u32 = 4096;

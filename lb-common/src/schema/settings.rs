@@ -28,10 +28,14 @@ pub struct Settings {
     pub tunnel_source6: TunnelSource,
     /// How many CPUs there may be.
     pub cpus: u64,
+    /// One less than how many entries `SERVICE_CACHE` has, a power of two.
+    pub service_mask: u64,
+    /// One less than how many entries `SOURCE_CACHE` has, a power of two.
+    pub source_mask: u64,
     /// Whether steps are told, and maps written.
     pub mode: Mode,
 }
-layout!(Settings, size: 120, align: 8);
+layout!(Settings, size: 136, align: 8);
 
 impl Settings {
     /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
@@ -48,6 +52,8 @@ impl Settings {
         tunnel_source: TunnelSource::ROUTE,
         tunnel_source6: TunnelSource::ROUTE,
         cpus: 1,
+        service_mask: 0,
+        source_mask: 0,
         mode: Mode::FORWARD,
     };
 }

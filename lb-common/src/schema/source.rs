@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! What the addresses of packets that are for no service mean: is it a VIP, is it a reply of a nat real?
 
-use super::layout;
+use super::{FlowKey, layout};
+use crate::packet::Ip;
 use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 
 /// Value of `ADDRESSES` and `ADDRESSES6`, keyed by an address: what it is used for.
@@ -83,6 +84,16 @@ impl Source {
     pub const SHARED: u16 = 1;
     /// The service's flows need not be written down: the way back to the client is in `WAYS_BACK`.
     pub const HASHED: u16 = 2;
+}
+
+impl<A: Ip> Source<A> {
+    /// The request that a reply from there answers.
+    #[inline(always)]
+    #[must_use]
+    pub fn request_of(&self, reply: &FlowKey<A>) -> FlowKey<A> {
+        let port = if self.port == Be16::ZERO { reply.source_port } else { self.port };
+        FlowKey::new(reply.destination, self.vip, reply.destination_port, port, reply.protocol as u8)
+    }
 }
 
 impl<A> Source<A> {

@@ -51,7 +51,7 @@ fn to_real<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop>
         return Err(Reason::IcmpUnknownFlow.into());
     }
     let service = request::service(&key).map_err(|_| Reason::IcmpUnknownFlow)?;
-    let chosen = select::peek(&service, &key).map_err(|reason| Stop::at(service.id, reason))?;
+    let chosen = select::peek(service, &key).map_err(|reason| Stop::at(service.id, reason))?;
     let real = chosen.real;
     let stop = |reason| match reason {
         // An error is never answered with an error (RFC 1122, section 3.2.2).

@@ -78,6 +78,7 @@ pub fn apply(
         apply_step(tables, image, step, time, &mut outcome)?;
         image.apply(step);
     }
+    tables.settle()?;
     if steps.iter().any(|step| matches!(step, Step::RemoveAddress { .. })) {
         tables.put_marks(image.addresses.keys().copied())?;
     }

@@ -12,7 +12,7 @@ use aya::{
 use aya_obj::Object;
 use lb_common::{
     reason::Reason,
-    schema::{BLOCK, Mode, Program, SCHEMA_VERSION, Settings, Timeouts},
+    schema::{BLOCK, Mode, Program, SCHEMA_VERSION, Settings, Timeouts, cache},
 };
 use thiserror::Error;
 
@@ -45,6 +45,18 @@ impl Limits {
     #[must_use]
     pub const fn blocks(&self) -> u32 {
         self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
+    }
+
+    /// Services that each CPU keeps at hand: twice as many as there may be, so that few are in each other's place.
+    #[must_use]
+    pub const fn cached_services(&self) -> u32 {
+        cache::entries(self.services.saturating_mul(2), cache::MOST_SERVICES)
+    }
+
+    /// Ends of nat reals that each CPU keeps at hand.
+    #[must_use]
+    pub const fn cached_sources(&self) -> u32 {
+        cache::entries(self.reals.saturating_mul(4), cache::MOST_SOURCES)
     }
 }
 
@@ -147,6 +159,8 @@ impl DataPlane {
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
         }
+        // The last daemon may have ended in the middle of a change.
+        tables.settle()?;
         connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
         tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
         Ok(Self { ebpf, pins: options.pins.clone(), tables, adopted })
@@ -202,7 +216,13 @@ pub(super) fn load_object(
     let sizes = sizes(&options.limits);
     let shapes = shapes(&sizes)?;
     let cpus = nr_cpus().map_err(|(file, error)| EbpfError::FileError { path: file.into(), error })?;
-    let settings = Settings { mode, cpus: cpus as u64, ..options.settings.unwrap_or(Settings::DEFAULT) };
+    let settings = Settings {
+        mode,
+        cpus: cpus as u64,
+        service_mask: u64::from(options.limits.cached_services() - 1),
+        source_mask: u64::from(options.limits.cached_sources() - 1),
+        ..options.settings.unwrap_or(Settings::DEFAULT)
+    };
     let log_level: u8 = if options.log { 4 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.override_global("SETTINGS", &settings, true);
@@ -291,6 +311,8 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
     vec![
         ("SERVICES", services),
         ("SERVICES6", services),
+        ("SERVICE_CACHE", limits.cached_services()),
+        ("SERVICE_CACHE6", limits.cached_services()),
         ("TABLES", blocks),
         ("MOVES", blocks),
         ("POSITIONS", services + 1),
@@ -302,6 +324,8 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("ADDRESSES6", services + reals),
         ("SOURCES", reals),
         ("SOURCES6", reals),
+        ("SOURCE_CACHE", limits.cached_sources()),
+        ("SOURCE_CACHE6", limits.cached_sources()),
         ("CLIENTS", ((flows + flows6) / 8).max(1024)),
         ("LOCALITIES", ((flows + flows6) / 64).max(1024)),
         ("FLOWS", flows),

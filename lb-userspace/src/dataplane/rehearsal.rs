@@ -75,6 +75,7 @@ impl Rehearsal {
         if let Some((key, flow)) = flow.and_then(|key| Some((key, live.flow(key)?))) {
             tables.put_flow(key, &flow)?;
         }
+        tables.settle()?;
         tables.put_dips(dips[0], dips[1])
     }
 }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Typed access to every map. It is long because every map has its few lines here, and nowhere else.
 
-use std::{io, os::fd::AsFd as _};
+use std::{
+    io,
+    os::fd::AsFd as _,
+    sync::atomic::{Ordering, fence},
+};
 
 use aya::{
     Ebpf, Pod,
@@ -27,6 +31,9 @@ use super::{batch, versions::Versions};
 /// Every map, open and typed. The daemon is the only writer.
 pub struct Tables {
     schema: Array<MapData, u32>,
+    generation: Array<MapData, u64>,
+    /// Whether the generation is odd, and by this.
+    changing: bool,
     services: Versions<ServiceKey<Be32>, Service, ServiceKey, Service>,
     reals: Array<MapData, Real>,
     blocks: Array<MapData, Block>,
@@ -124,6 +131,8 @@ impl Tables {
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, TableError> {
         Ok(Self {
             schema: take(ebpf, "SCHEMA")?,
+            generation: take(ebpf, "GENERATION")?,
+            changing: false,
             services: Versions::take(ebpf, ["SERVICES", "SERVICES6"])?,
             reals: take(ebpf, "REALS")?,
             blocks: take(ebpf, "TABLES")?,
@@ -151,6 +160,36 @@ impl Tables {
         self.schema.set(0, version, 0).map_err(failed("write", "SCHEMA"))
     }
 
+    /// What CPUs keep of services, addresses and sources is out of date from now on until [`Tables::settle`].
+    fn unsettle(&mut self) -> Result<(), TableError> {
+        if !self.changing {
+            self.turn_generation(1)?;
+            self.changing = true;
+        }
+        Ok(())
+    }
+
+    /// Services, addresses and sources stay as they are for a while: CPUs may keep what they find. Whoever writes them says so
+    /// when all is written; until then packets take longer.
+    pub fn settle(&mut self) -> Result<(), TableError> {
+        self.turn_generation(0)?;
+        self.changing = false;
+        Ok(())
+    }
+
+    /// Goes on to the next generation that is odd or even; not from one that is.
+    fn turn_generation(&mut self, odd: u64) -> Result<(), TableError> {
+        let generation = self.generation.get(&0, 0).map_err(failed("read", "GENERATION"))?;
+        if generation & 1 == odd {
+            return Ok(());
+        }
+        // On every CPU, what was written to the tables comes before the new generation.
+        fence(Ordering::SeqCst);
+        self.generation.set(0, generation.wrapping_add(1), 0).map_err(failed("write", "GENERATION"))?;
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
     /// Every service.
     pub fn services(&self) -> Result<Vec<(ServiceKey, Service)>, TableError> {
         self.services.all()
@@ -158,11 +197,13 @@ impl Tables {
 
     /// Adds or replaces a service.
     pub fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), TableError> {
+        self.unsettle()?;
         self.services.put(key, service)
     }
 
     /// Removes a service. Its packets are nobody's from now on.
     pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), TableError> {
+        self.unsettle()?;
         self.services.remove(key)
     }
 
@@ -260,11 +301,13 @@ impl Tables {
 
     /// Says what an address is used for.
     pub fn put_address(&mut self, address: Be128, used: AddressUse) -> Result<(), TableError> {
+        self.unsettle()?;
         self.addresses.put(&address, &used)
     }
 
     /// An address is used for nothing any more.
     pub fn remove_address(&mut self, address: Be128) -> Result<(), TableError> {
+        self.unsettle()?;
         self.addresses.remove(&address)
     }
 
@@ -275,11 +318,13 @@ impl Tables {
 
     /// Says which service the replies of a nat real belong to.
     pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> Result<(), TableError> {
+        self.unsettle()?;
         self.sources.put(key, source)
     }
 
     /// Replies from there belong to no service any more.
     pub fn remove_source(&mut self, key: &SourceKey) -> Result<(), TableError> {
+        self.unsettle()?;
         self.sources.remove(key)
     }
 

@@ -153,13 +153,15 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         Map::from_map_data(data).expect("a map has a type")
     };
     Some(match name {
-        "PARSED6" | "TAKEN" | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
+        "PARSED6" | "TAKEN" | "SERVICE_CACHE" | "SERVICE_CACHE6" | "SOURCE_CACHE" | "SOURCE_CACHE6"
+        | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
         "SCHEMA" | "LAST_DIRECT" => array::<u32>(map()),
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
         "REALS" => array::<Real>(map()),
         "TABLES" => array::<[u32; 4096]>(map()),
         "MOVES" => array::<[[u32; 2]; 4096]>(map()),
+        "GENERATION" => array::<u64>(map()),
         "POSITIONS" => array::<Position>(map()),
         "FLOWS" => hash::<FlowKey<Be32>, Flow>(map()),
         "FLOWS6" => hash::<FlowKey<Be128>, Flow>(map()),

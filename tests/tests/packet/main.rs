@@ -6,6 +6,7 @@
 mod answers; //   ICMP errors that the director makes
 mod any_bytes; // damage at random
 mod bench; //     the benchmark still measures
+mod changes; //   what the daemon writes counts at once
 mod decap; //     the decapsulator of real servers
 mod devices; //   out of another device than it came by
 mod doc; //       what docs/forwarding.md shows

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! What each CPU found last in tables that only the daemon writes: a look into an array and one comparison, where the kernel's
+//! hash table takes a call, a hash and a walk.
+//!
+//! `GENERATION` has one element. It is odd while the daemon changes `SERVICES`, `ADDRESSES` or `SOURCES`, and another even
+//! number afterwards. An entry counts as long as its stamp says the generation of now. A daemon that dies in between leaves an odd
+//! number, by which nothing is found in a cache: slow, and right. The next one goes on.
+
+use super::{AddressUse, Service, ServiceKey, Source, SourceKey, layout};
+use crate::{
+    packet::Ip,
+    wire::{Be16, Be32, Be128},
+};
+
+/// Entries of a cache at least.
+pub const LEAST: u32 = 256;
+/// Entries of `SERVICE_CACHE` and `SERVICE_CACHE6` at most: a megabyte for each CPU.
+pub const MOST_SERVICES: u32 = 16_384;
+/// Entries of `SOURCE_CACHE` and `SOURCE_CACHE6` at most: a quarter of a megabyte for each CPU.
+pub const MOST_SOURCES: u32 = 4096;
+
+/// Entries of a cache of about so many: a power of two.
+#[must_use]
+pub const fn entries(about: u32, most: u32) -> u32 {
+    let entries = if about > most { most } else { about.next_power_of_two() };
+    if entries < LEAST { LEAST } else { entries }
+}
+
+/// The stamp of what was looked up in a generation: one that no generation finds if it was odd.
+#[inline(always)]
+#[must_use]
+pub const fn stamp(generation: u64) -> u64 {
+    if generation & 1 == 0 { generation | 1 } else { 0 }
+}
+
+/// Where an end (an address, a port, a protocol) is in a cache of `mask + 1` entries, a power of two.
+#[inline(always)]
+#[must_use]
+pub fn place(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
+    // Ports in a row get places in a row, those of another address begin elsewhere.
+    let end = u32::from(port.get()) ^ u32::from(protocol).wrapping_mul(0x9e37);
+    address.mark().wrapping_mul(0x0001_0dcd).wrapping_add(end) & mask
+}
+
+/// Value of `SERVICE_CACHE` and `SERVICE_CACHE6`, of each CPU by [`place`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CachedService<A> {
+    /// [`stamp`] of the generation that it is of.
+    pub stamp: u64,
+    /// The service.
+    pub service: Service,
+    /// Its key.
+    pub key: ServiceKey<A>,
+    /// Zero.
+    pub reserved: u32,
+}
+layout!(CachedService<Be32>, size: 56, align: 8);
+layout!(CachedService<Be128>, size: 64, align: 8);
+
+/// Value of `SOURCE_CACHE` and `SOURCE_CACHE6`, of each CPU by [`place`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CachedSource<A> {
+    /// [`stamp`] of the generation that it is of.
+    pub stamp: u64,
+    /// Where packets come from, with the port that they have.
+    pub key: SourceKey<A>,
+    /// Whose they are, by their port or by port 0; of service 0 if nobody's.
+    pub source: Source<A>,
+    /// What the address is used for.
+    pub used: AddressUse,
+    /// Zero.
+    pub reserved: u32,
+}
+layout!(CachedSource<Be32>, size: 40, align: 8);
+layout!(CachedSource<Be128>, size: 64, align: 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_found_while_the_daemon_changes_the_tables() {
+        assert_eq!([stamp(0), stamp(1), stamp(2), stamp(3)], [1, 0, 3, 0]);
+        // An entry that was never written has stamp 0, and no generation that looks has.
+        assert!((0..100).step_by(2).all(|generation| stamp(generation) != 0));
+    }
+
+    #[test]
+    fn a_cache_has_a_power_of_two_of_entries() {
+        assert_eq!(
+            [0, 1, 300, 5000, u32::MAX].map(|n| entries(n, MOST_SOURCES)),
+            [256, 256, 512, 4096, 4096]
+        );
+    }
+
+    #[test]
+    fn places_spread() {
+        let vip = |n: u32| Be32((0xc000_0200 + n).to_be());
+        let distinct = |places: &mut std::vec::Vec<u32>| {
+            places.sort_unstable();
+            places.dedup();
+            places.len()
+        };
+        let mut ports: std::vec::Vec<u32> =
+            (1..=4096).map(|port| place(vip(1), Be16::new(port), 6, 4095)).collect();
+        assert_eq!(distinct(&mut ports), 4096);
+        let mut vips: std::vec::Vec<u32> = (0..256).map(|n| place(vip(n), Be16::new(80), 6, 1023)).collect();
+        assert!(distinct(&mut vips) > 200, "{}", vips.len());
+        let [tcp, udp] = [6, 17].map(|protocol| place(vip(1), Be16::new(53), protocol, 1023));
+        assert_ne!(tcp, udp);
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the daemon changes counts from the next packet on, whatever a CPU kept of it: also in the middle of a change, and if
+//! the daemon dies there.
+
+use std::net::SocketAddrV4;
+
+use lb_common::schema::{Service, ServiceKey, Source, SourceKey, cache};
+use lb_tests::packet::{
+    Action, CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service,
+};
+use lb_userspace::control::model::Forward::{Dr, Nat};
+
+use crate::scene::{ask, services};
+
+const REAL: RealServer = RealServer::at_port(1, 8080);
+
+fn syn() -> Frame {
+    tcp(CLIENT, SERVICE).syn()
+}
+
+fn reply() -> Frame {
+    REAL.answers(tcp(REAL.0, CLIENT).syn_ack())
+}
+
+/// The service of TCP, as it is in the table.
+fn service(plane: &mut TestPlane) -> (ServiceKey, Service) {
+    let all = plane.tables().services().expect("it can be read");
+    all.into_iter().find(|(key, _)| key.protocol == 6).expect("a service of TCP")
+}
+
+/// The source of TCP.
+fn source(plane: &mut TestPlane) -> (SourceKey, Source) {
+    let all = plane.tables().sources().expect("it can be read");
+    all.into_iter().find(|(key, _)| key.protocol == 6).expect("a source of TCP")
+}
+
+#[test]
+fn another_real_gets_the_next_connection() {
+    let mut plane = TestPlane::new(&[tcp_service().real(Dr, RealServer::number(1))]);
+    for number in [2, 3, 2, 1] {
+        let real = RealServer::number(number);
+        plane.set(&[tcp_service().real(Dr, real)]);
+        assert_eq!(ask(&mut plane, &syn()), real);
+    }
+}
+
+#[test]
+fn a_service_that_is_gone_gets_nothing_and_one_that_is_back_does() {
+    let mut plane = TestPlane::new(&services(Dr));
+    for _ in 0..3 {
+        ask(&mut plane, &syn());
+        plane.set(&[]);
+        plane.run(&syn()).is_untouched();
+        plane.set(&services(Dr));
+    }
+}
+
+#[test]
+fn replies_follow_their_service() {
+    let mut plane = TestPlane::new(&services(Nat));
+    for _ in 0..3 {
+        ask(&mut plane, &syn());
+        plane.run(&reply()).reaches_the_client_as(&client_receives(&reply(), SERVICE));
+        plane.set(&services(Dr));
+        plane.run(&reply()).is_untouched();
+        plane.set(&services(Nat));
+    }
+}
+
+/// The daemon writes one entry after the other, and the packets in between see each.
+#[test]
+fn in_the_middle_of_a_change_each_packet_sees_what_was_written() {
+    let mut plane = TestPlane::new(&services(Nat));
+    let taken = plane.try_bytes(&syn().bytes()).1;
+    plane.run(&reply()).reaches_the_client_as(&client_receives(&reply(), SERVICE));
+
+    let (key, service) = service(&mut plane);
+    let (from, source) = source(&mut plane);
+    for _ in 0..2 {
+        plane.tables().put_service(&key, &Service { slots: 0, ..service }).expect("it can be written");
+        assert_eq!(plane.try_bytes(&syn().bytes()).0, Action::Tx, "it is refused");
+        assert_ne!(plane.try_bytes(&syn().bytes()).1, taken, "and not sent to a real");
+        plane.tables().put_service(&key, &service).expect("it can be written");
+        ask(&mut plane, &syn());
+        plane.tables().remove_service(&key).expect("it can be removed");
+        plane.run(&syn()).is_untouched();
+        plane.tables().put_service(&key, &service).expect("it can be written");
+
+        plane.tables().remove_source(&from).expect("it can be removed");
+        plane.run(&reply()).is_untouched();
+        plane.tables().put_source(&from, &source).expect("it can be written");
+        plane.run(&reply()).reaches_the_client_as(&client_receives(&reply(), SERVICE));
+    }
+    // The last one ended in the middle: what is written down next counts, too.
+    plane.tables().settle().expect("it can be written");
+    ask(&mut plane, &syn());
+    plane.tables().remove_service(&key).expect("it can be removed");
+    plane.run(&syn()).is_untouched();
+}
+
+/// Ports that differ in this bit share a place.
+const SHARED: u16 = cache::LEAST as u16;
+
+/// Ports whose difference is the number of places share one: who finds another one there looks into the tables again.
+#[test]
+fn ends_that_share_a_place_are_told_apart() {
+    let other = PORT ^ SHARED;
+    let reals = [REAL, RealServer::at_port(1, REAL.0.port() ^ SHARED)];
+    let pool = |port, real| tcp_service().port(port).real(Nat, real);
+    let mut plane = TestPlane::new(&[pool(PORT, reals[0]), pool(other, reals[1])]);
+    let client = CLIENT;
+    for _ in 0..3 {
+        for (port, real) in [(PORT, reals[0]), (other, reals[1])] {
+            let service = SocketAddrV4::new(VIP, port);
+            assert_eq!(ask(&mut plane, &tcp(client, service).syn()), real);
+            let reply = real.answers(tcp(real.0, client).syn_ack());
+            plane.run(&reply).reaches_the_client_as(&client_receives(&reply, service));
+        }
+    }
+}
