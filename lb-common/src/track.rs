@@ -22,11 +22,18 @@ pub mod flags {
 /// path has to do, and 32 bits of ticks last 52 days.
 const TICK_SHIFT: u32 = 20;
 
-/// The tick of a monotonic time in nanoseconds (`bpf_ktime_get_coarse_ns`, `CLOCK_MONOTONIC`).
+/// The tick of a time in nanoseconds.
 #[inline(always)]
 #[must_use]
 pub const fn tick(nanoseconds: u64) -> u32 {
     (nanoseconds >> TICK_SHIFT) as u32
+}
+
+/// The tick of a time in the kernel's jiffies, each of which lasts so many nanoseconds.
+#[inline(always)]
+#[must_use]
+pub const fn tick_of_jiffies(jiffies: u64, nanoseconds: u64) -> u32 {
+    tick(jiffies.wrapping_mul(nanoseconds))
 }
 
 /// How many ticks last at least so many seconds.

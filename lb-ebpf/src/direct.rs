@@ -38,16 +38,15 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
         if !tables::may_be_used(parsed.flow.source) {
             return settle(Err(Reason::NotOurs.into()));
         }
-        if A::HEADER_LEN == IPV4_LEN
-            && let Some((way, service)) = reply::answered_at_once(&parsed)
-        {
-            return settle(reply::send(frame, &parsed, &way).map_err(|reason| Stop::at(service, reason)));
-        }
         let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
+        if let Some(sent) = reply::send_at_once(frame, parsed) {
+            return settle(sent);
+        }
         return A::reply(frame, parsed, AddressUse(0));
     }
+    let service = request::service(&parsed.flow);
     let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
-    match request::service(&parsed.flow) {
+    match service {
         Ok(service) => match request::direct(frame, parsed, service) {
             Err(stop) if stop.reason.fate() == Fate::Answered => {
                 tables::count_reason(stop.service, stop.reason);

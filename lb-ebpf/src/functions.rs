@@ -9,7 +9,7 @@ use aya_ebpf::{
 use lb_common::{
     packet::{self, ICMP_LEN, IcmpError, Ip as _, Parsed, Part},
     reason::Reason,
-    schema::{AddressUse, Dip, Flow, FlowKey, Program, Service},
+    schema::{AddressUse, Dip, Flow, FlowKey, Program, Real, Service},
     wire::{Be16, Be32, Be128},
 };
 
@@ -66,8 +66,8 @@ pub trait Functions: Version {
     /// [`fragment::remember_request`].
     fn remember_fragment(parsed: &Parsed<Self>, real: u32, dip: Dip);
 
-    /// [`tun::within`] of a packet of IPv6, for the real with that id.
-    fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32) -> Result<(), Reason>;
+    /// [`tun::within`] a packet of IPv6, for the real with that id.
+    fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32, real: &Real) -> Result<(), Reason>;
 
     /// [`quote::translate`].
     fn quoted_end(
@@ -89,7 +89,7 @@ macro_rules! functions {
     (
         $address:ty:
         $pick:ident $begin:ident $renew:ident $learn_way_back:ident $remember_reply:ident $remember_client:ident
-        $lease:ident $remember_fragment:ident $within_ipv6:ident $quoted_end:ident
+        $lease:ident $remember_fragment:ident $quoted_end:ident
         $other_end:ident $answer:ident;
         $($own:tt)*
     ) => {
@@ -134,14 +134,6 @@ macro_rules! functions {
             #[inline(always)]
             fn remember_fragment(parsed: &Parsed<Self>, real: u32, dip: Dip) {
                 $remember_fragment(parsed, real, dip.packed());
-            }
-
-            #[inline(always)]
-            fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32) -> Result<(), Reason> {
-                match $within_ipv6(frame.ctx().ctx, parsed, id) {
-                    WITHIN => Ok(()),
-                    reason => Err(Reason::from_number(reason).unwrap_or(Reason::NoReal)),
-                }
             }
 
             #[inline(always)]
@@ -260,18 +252,6 @@ macro_rules! functions {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $within_ipv6(ctx: *mut xdp_md, parsed: *const Parsed<$address>, id: u32) -> u32 {
-            // SAFETY: see above.
-            let (Some(parsed), Some(real)) = (unsafe { parsed.as_ref() }, tables::real(id)) else {
-                return Reason::NoReal.index();
-            };
-            let ctx = XdpContext::new(ctx);
-            let within = tun::within::<$address, Be128>(&Frame::new(&ctx), parsed, real);
-            within.map_or_else(Reason::index, |()| WITHIN)
-        }
-
-        #[unsafe(no_mangle)]
-        #[inline(never)]
         extern "C" fn $quoted_end(
             ctx: *mut xdp_md,
             outer: *const Parsed<$address>,
@@ -322,11 +302,19 @@ macro_rules! functions {
 }
 
 functions! { Be32:
-    pick begin renew learn_way_back remember_reply remember_client lease remember_fragment within_ipv6 quoted_end other_end answer;
+    pick begin renew learn_way_back remember_reply remember_client lease remember_fragment quoted_end other_end answer;
 
     #[inline(always)]
     fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
         Some(parsed)
+    }
+
+    #[inline(always)]
+    fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32, _: &Real) -> Result<(), Reason> {
+        match within_ipv6(frame.ctx().ctx, parsed, id) {
+            WITHIN => Ok(()),
+            reason => Err(Reason::from_number(reason).unwrap_or(Reason::NoReal)),
+        }
     }
 
     #[inline(always)]
@@ -346,11 +334,16 @@ functions! { Be32:
 }
 
 functions! { Be128:
-    pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 within_ipv6_6 quoted_end6 other_end6 answer6;
+    pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 quoted_end6 other_end6 answer6;
 
     #[inline(always)]
     fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
         tables::keep_parsed(parsed)
+    }
+
+    #[inline(always)]
+    fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, _: u32, real: &Real) -> Result<(), Reason> {
+        tun::within::<Self, Self>(frame, parsed, real)
     }
 
     #[inline(always)]
@@ -367,6 +360,17 @@ functions! { Be128:
         tables::go_on_in(frame.ctx(), Program::Ipv6Reply);
         xdp_action::XDP_PASS
     }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn within_ipv6(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, id: u32) -> u32 {
+    // SAFETY: as for the functions of both versions.
+    let (Some(parsed), Some(real)) = (unsafe { parsed.as_ref() }, tables::real(id)) else {
+        return Reason::NoReal.index();
+    };
+    let ctx = XdpContext::new(ctx);
+    tun::within::<Be32, Be128>(&Frame::new(&ctx), parsed, real).map_or_else(Reason::index, |()| WITHIN)
 }
 
 #[unsafe(no_mangle)]

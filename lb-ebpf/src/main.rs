@@ -120,6 +120,13 @@ pub fn director_tagged(ctx: XdpContext) -> u32 {
     vlan::direct(&Frame::new(&ctx))
 }
 
+/// Tells the daemon how many ticks the director's clock is ahead of `CLOCK_MONOTONIC`.
+#[xdp]
+#[inline(always)]
+pub fn clock(_: XdpContext) -> u32 {
+    tables::now().wrapping_sub(tables::monotonic())
+}
+
 /// Takes the tunnel's outer header off, on a real server.
 #[xdp]
 #[inline(always)]

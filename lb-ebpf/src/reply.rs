@@ -4,7 +4,7 @@
 use lb_common::{
     packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
-    schema::{AddressUse, CachedSource, Flow, FlowKey, Fragment, Method, Source, Step, WayBack},
+    schema::{AddressUse, CachedSource, Flow, FlowKey, Fragment, Method, Source, Step, UNSET, WayBack},
     track::{self, State},
     wire::{Be16, MacPair, Tags},
 };
@@ -122,7 +122,7 @@ fn keep<A: Version>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
     let now = tables::now();
     let state = State::from_number(flow.state).after_reply(parsed.tcp_flags) as u32;
     if state != flow.state {
-        tables::update_flow(request, &Flow { seen: now, state, ..*flow });
+        tables::set_flow_state(request, flow, now, state);
         select::count_state(flow, state);
     } else if track::age(flow.seen, now) >= SECOND {
         tables::touch_flow(request, now);
@@ -190,22 +190,23 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
-/// The same for most replies, which need no table of flows: those of reals by hash, to a client whose way is known. For want of
-/// stack nothing else is done in the program that begins.
+/// Sends most replies back, which need no table of flows: those of reals by hash, to a client whose way is known. `None` if the
+/// packet is not one of them. For want of stack nothing else is done in the program that begins.
 #[inline(always)]
-pub fn answered_at_once<A: Version>(parsed: &Parsed<A>) -> Option<(Way<A>, u32)> {
+pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Stop>> {
     let reply = &parsed.flow;
-    let from = tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
-    let source = &from.source;
-    let by_hash =
-        source.service != 0 && source.flags == Source::HASHED && from.used.0 == AddressUse::NAT_REAL;
+    let CachedSource { source, used, .. } =
+        tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
+    let by_hash = source.service != UNSET && source.flags == Source::HASHED && used.0 == AddressUse::NAT_REAL;
     if !by_hash || parsed.part != Part::Whole || tables::is_anybody_direct() {
         return None;
     }
     let back = tables::way_back(reply.destination)?;
     tables::note(Step::Source, source.service, source.real);
     tables::note(Step::WayBack, back.ifindex, 0);
-    Some((Way::of_request(&source.request_of(reply), source.real, *back), source.service))
+    let sent = forward::may_hop::<A>(frame)
+        .and_then(|()| leave(frame, parsed, source.real, (&source.vip, source.port), back));
+    Some(sent.map_err(|reason| Stop::at(source.service, reason)))
 }
 
 /// What a packet to a port of the director answers that a flow by `fnat` has.
@@ -226,7 +227,7 @@ fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Ans
 /// Which service a real's address and port belong to: by them, else by the flow.
 #[inline(always)]
 fn source_of<A: Version>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<Source<A>> {
-    if from.source.service == 0 || !from.used.is(AddressUse::NAT_REAL) {
+    if from.source.service == UNSET || !from.used.is(AddressUse::NAT_REAL) {
         return None;
     }
     tables::note(Step::Source, from.source.service, from.source.real);
@@ -246,10 +247,22 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Re
         let change = Change { end: End::Destination, address: way.client, port: way.client_port };
         A::other_end(frame, parsed, change)?;
     }
-    nat::translate(frame, parsed, Change { end: End::Source, address: way.vip, port: way.port })?;
-    address_frame(frame, way.to_client)?;
-    vlan::dress(frame, way.tags)?;
-    let action = forward::transmit(frame, way.ifindex)?;
-    tables::count_out(way.real, parsed.length);
+    leave(frame, parsed, way.real, (&way.vip, way.port), &way.back())
+}
+
+/// Sends a reply on its way back, as the service at `vip` and its port; port 0 leaves it. By reference: the stack is small.
+#[inline(always)]
+fn leave<A: Version>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    real: u32,
+    vip: (&A, Be16),
+    back: &WayBack,
+) -> Result<u32, Reason> {
+    nat::translate(frame, parsed, Change { end: End::Source, address: *vip.0, port: vip.1 })?;
+    address_frame(frame, back.to_client)?;
+    vlan::dress(frame, back.tags)?;
+    let action = forward::transmit(frame, back.ifindex)?;
+    tables::count_out(real, parsed.length);
     Ok(action)
 }

@@ -9,7 +9,7 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
-    helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns},
     macros::btf_map,
     programs::XdpContext,
 };
@@ -23,7 +23,7 @@ use lb_common::{
         Move, MoveBlock, Near, Position, Program, Real, Service, ServiceKey, Settings, Source, SourceKey,
         Step, Timeouts, Trace, WayBack, cache,
     },
-    track,
+    track::{self, State},
     wire::{Be16, Be32, Be128, Tags},
 };
 
@@ -85,6 +85,13 @@ static POSITIONS: Array<Position, 2> = Array::new();
 static FLOWS: LruHashMap<FlowKey<Be32>, Flow, 1> = LruHashMap::new();
 #[btf_map]
 static FLOWS6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new();
+
+/// The same of connections whose client has sent a SYN and nothing since. They come and go here: a flood of SYNs evicts others
+/// like itself, and no connection that is open.
+#[btf_map]
+static OPENING: LruHashMap<FlowKey<Be32>, Flow, 1> = LruHashMap::new();
+#[btf_map]
+static OPENING6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new();
 
 /// How many connections each real has, by real id.
 #[btf_map]
@@ -211,6 +218,7 @@ pub trait Version: Ip {
     fn service_cache() -> &'static PerCpuArray<CachedService<Self>, 1>;
     fn source_cache() -> &'static PerCpuArray<CachedSource<Self>, 1>;
     fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
+    fn opening() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>, 1>;
     fn addresses() -> &'static HashMap<Self, AddressUse, 1>;
     fn sources() -> &'static HashMap<SourceKey<Self>, Source<Self>, 1>;
@@ -264,6 +272,7 @@ version! { Be32: DIPS dips tunnel_source NEAR;
     service_cache SERVICE_CACHE PerCpuArray<CachedService<Be32>>;
     source_cache SOURCE_CACHE PerCpuArray<CachedSource<Be32>>;
     flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
+    opening OPENING LruHashMap<FlowKey<Be32>, Flow>;
     fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
     addresses ADDRESSES HashMap<Be32, AddressUse>;
     sources SOURCES HashMap<SourceKey<Be32>, Source<Be32>>;
@@ -277,6 +286,7 @@ version! { Be128: DIPS6 dips6 tunnel_source6 NEAR6;
     service_cache SERVICE_CACHE6 PerCpuArray<CachedService<Be128>>;
     source_cache SOURCE_CACHE6 PerCpuArray<CachedSource<Be128>>;
     flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
+    opening OPENING6 LruHashMap<FlowKey<Be128>, Flow>;
     fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
     addresses ADDRESSES6 HashMap<Be128, AddressUse>;
     sources SOURCES6 HashMap<SourceKey<Be128>, Source<Be128>>;
@@ -356,9 +366,20 @@ pub fn timeouts() -> Timeouts {
     TIMEOUTS.get(0).copied().unwrap_or(Timeouts::DEFAULT)
 }
 
-/// The current time in ticks.
+/// The current time in ticks. The kernel reads jiffies in place, without a call.
 #[inline(always)]
 pub fn now() -> u32 {
+    let jiffy = setting!(jiffy);
+    if jiffy == 0 {
+        return monotonic();
+    }
+    // SAFETY: the helper takes no arguments and is always there (Linux 5.5).
+    track::tick_of_jiffies(unsafe { bpf_jiffies64() }, jiffy)
+}
+
+/// The same by `CLOCK_MONOTONIC`, from which it differs by a constant.
+#[inline(always)]
+pub fn monotonic() -> u32 {
     // SAFETY: the helper takes no arguments and is always there (Linux 5.11).
     track::tick(unsafe { bpf_ktime_get_coarse_ns() })
 }
@@ -484,28 +505,51 @@ fn fetch_add(_: *mut u64, _: u64) -> u64 {
 pub fn flow<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
     // SAFETY: copied out before any other map call. Another CPU may write it meanwhile: packets of one flow
     // are rarely on two CPUs, and any mixture names the same real.
-    let Some(flow) = unsafe { A::flows().get(key) }.copied() else {
-        note(Step::NoFlow, 0, 0);
-        return None;
+    let found = unsafe { A::flows().get(key).or_else(|| A::opening().get(key)) }.copied();
+    match &found {
+        Some(flow) => note(Step::Flow, flow.real, flow.state),
+        None => note(Step::NoFlow, 0, 0),
     };
-    note(Step::Flow, flow.real, flow.state);
-    Some(flow)
+    found
 }
 
 /// Records where a flow goes. A full table evicts the flow that was silent longest; a failed insert costs
-/// affinity, not the packet.
+/// affinity, not the packet. `was_known` says that there may be a flow of that key, which is over.
 #[inline(always)]
-pub fn remember_flow<A: Version>(key: &FlowKey<A>, flow: &Flow) -> bool {
-    !note(Step::RecordFlow, flow.real, flow.state) || A::flows().insert(key, flow, 0).is_ok()
+pub fn remember_flow<A: Version>(key: &FlowKey<A>, flow: &Flow, was_known: bool) -> bool {
+    if !note(Step::RecordFlow, flow.real, flow.state) {
+        return true;
+    }
+    // SAFETY: nothing of it is read. Whoever has an entry in the one table has none in the other that counts.
+    let opens =
+        flow.state == State::SynReceived as u32 && !(was_known && unsafe { A::flows().get(key) }.is_some());
+    if opens {
+        return A::opening().insert(key, flow, 0).is_ok();
+    }
+    if was_known {
+        let _ = A::opening().remove(key);
+    }
+    A::flows().insert(key, flow, 0).is_ok()
 }
 
-/// Writes a known flow's new state, time and way back in place. If it was evicted meanwhile, nothing happens.
+/// Writes a known flow's new state, time and way back in place. If it was evicted meanwhile, nothing happens. A connection
+/// that opens no more goes where it is safe from those that do.
 #[inline(always)]
 pub fn update_flow<A: Version>(key: &FlowKey<A>, new: &Flow) {
-    if note(Step::UpdateFlow, new.real, new.state)
-        && let Some(flow) = A::flows().get_ptr_mut(key)
-    {
-        // SAFETY: a value of this map, checked for null; fields are written, not read, and the entry's real
+    if !note(Step::UpdateFlow, new.real, new.state) {
+        return;
+    }
+    let mut found = A::flows().get_ptr_mut(key);
+    if found.is_none() {
+        found = A::opening().get_ptr_mut(key);
+        if found.is_some() && new.state != State::SynReceived as u32 && A::flows().insert(key, new, 0).is_ok()
+        {
+            let _ = A::opening().remove(key);
+            return;
+        }
+    }
+    if let Some(flow) = found {
+        // SAFETY: a value of its map, checked for null; fields are written, not read, and the entry's real
         // stays.
         unsafe {
             (*flow).seen = new.seen;
@@ -622,11 +666,31 @@ pub fn random() -> u32 {
 #[inline(always)]
 pub fn touch_flow<A: Version>(key: &FlowKey<A>, now: u32) {
     if !mode().is_dry()
-        && let Some(flow) = A::flows().get_ptr_mut(key)
+        && let Some(flow) = flow_in_place(key)
     {
         // SAFETY: as in `update_flow`.
         unsafe { (*flow).seen = now };
     }
+}
+
+/// The same, and the flow's new state, where its real changes that.
+#[inline(always)]
+pub fn set_flow_state<A: Version>(key: &FlowKey<A>, flow: &Flow, now: u32, state: u32) {
+    if note(Step::UpdateFlow, flow.real, state)
+        && let Some(flow) = flow_in_place(key)
+    {
+        // SAFETY: as in `update_flow`.
+        unsafe {
+            (*flow).seen = now;
+            (*flow).state = state;
+        }
+    }
+}
+
+/// A known flow, to be written to.
+#[inline(always)]
+fn flow_in_place<A: Version>(key: &FlowKey<A>) -> Option<*mut Flow> {
+    A::flows().get_ptr_mut(key).or_else(|| A::opening().get_ptr_mut(key))
 }
 
 /// The decision on a datagram's first fragment, and where [`cover`] finds what has come of it.
@@ -680,11 +744,11 @@ pub fn source<A: Version>(address: A, port: Be16, protocol: u8) -> Option<&'stat
             (*entry).key = key;
             (*entry).used = address_use(address);
             (*entry).source.service = 0;
-            if let Some(source) = A::sources().get(&key) {
+            if let Some(source) = A::sources().get(key) {
                 (*entry).source = *source;
             } else {
                 key.port = Be16::ZERO;
-                if let Some(source) = A::sources().get(&key) {
+                if let Some(source) = A::sources().get(key) {
                     (*entry).source = *source;
                 }
             }
@@ -902,7 +966,7 @@ pub fn dip<A: Version>(number: u32) -> Dip {
 /// What was taken off the frame.
 #[inline(always)]
 pub fn taken() -> Taken {
-    TAKEN.get(0).copied().unwrap_or(Taken { tags: Tags::NONE, dressed: 0 })
+    TAKEN.get(0).copied().unwrap_or(Taken { tags: Tags::NONE, bare: 0 })
 }
 
 /// Says that the frame has got all the tags that it is to have. Returns those that it came with.
@@ -911,7 +975,7 @@ pub fn set_dressed() -> Tags {
     let Some(taken) = TAKEN.get_ptr_mut(0) else { return Tags::NONE };
     // SAFETY: as in `count_in`.
     unsafe {
-        (*taken).dressed = 1;
+        (*taken).bare = 0;
         (*taken).tags
     }
 }

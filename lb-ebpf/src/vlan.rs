@@ -32,8 +32,8 @@ const FIRST: usize = offset_of!(EthHdr, ether_type);
 pub struct Taken {
     /// Its tags.
     pub tags: Tags,
-    /// 1 if the frame has got all the tags that it is to have.
-    pub dressed: u32,
+    /// 1 if the frame has not got yet all the tags that it is to have; 0 also if there were none.
+    pub bare: u32,
 }
 
 /// The way of a frame with one tag or two around a packet.
@@ -41,10 +41,10 @@ pub struct Taken {
 pub fn direct(frame: &Frame) -> u32 {
     let Ok(words) = take_off(frame) else { return xdp_action::XDP_PASS };
     let tags = Tags::of(words[0]).around(Tags::of(words[1]));
-    tables::set_taken(Taken { tags, dressed: 0 });
+    tables::set_taken(Taken { tags, bare: 1 });
     let action = untagged(frame.ctx().ctx);
-    let dressed = tables::taken().dressed != 0;
-    tables::set_taken(Taken { tags: Tags::NONE, dressed: 0 });
+    let dressed = tables::taken().bare == 0;
+    tables::set_taken(Taken { tags: Tags::NONE, bare: 0 });
     let again = match action {
         xdp_action::XDP_PASS => true,
         // What leaves by another device has no tags but those that it was given.
@@ -105,7 +105,7 @@ fn move_macs<const GROWTH: usize>(frame: &Frame) -> Result<(), Reason> {
 /// Gives a frame that is about to be sent the tags that it is to have, which may be none.
 #[inline(always)]
 pub fn dress(frame: &Frame, tags: Tags) -> Result<(), Reason> {
-    if tags == Tags::NONE && tables::taken().tags == Tags::NONE {
+    if tags == Tags::NONE && tables::taken().bare == 0 {
         return Ok(());
     }
     dress_with(frame, tags, 0)

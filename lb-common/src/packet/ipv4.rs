@@ -85,8 +85,9 @@ impl Ip for Be32 {
     }
 
     #[inline(always)]
-    fn near(self, _seed: u64) -> (u32, u32) {
-        (self.get().wrapping_mul(0x9e37_79b1), self.0)
+    fn near(self, _seed: u64) -> (u32, u32, u32) {
+        let address = self.get();
+        ((address >> 3).wrapping_mul(0x9e37_79b1), address & 7, self.0)
     }
 
     #[inline(always)]

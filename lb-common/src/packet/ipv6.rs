@@ -89,9 +89,8 @@ impl Ip for Be128 {
 
     #[inline(always)]
     fn mix(source: Self, destination: Self, seed: u64) -> u64 {
-        let half = |high: u32, low: u32| u64::from(u32::from_be(high)) << 32 | u64::from(u32::from_be(low));
-        let both = |hash: u64, [a, b, c, d]: [u32; 4]| hash::round(hash::round(hash, half(a, b)), half(c, d));
-        both(both(seed, source.0), destination.0)
+        let mixed = hash::address(seed, source.0, hash::SOURCE).rotate_left(16);
+        mixed ^ hash::address(seed, destination.0, hash::DESTINATION)
     }
 
     /// The halves, each by a constant of its own, then as for IPv4.
@@ -104,14 +103,14 @@ impl Ip for Be128 {
         (mixed >> 48) as u32
     }
 
-    /// 64 bits of a hash, which nobody outside can aim at. (Two clients that have all of them in common, and speak at a time, get
+    /// 64 bits of a hash and three of the address, which nobody outside can aim at. (Two clients that have all of them in common, and speak at a time, get
     /// each other's router.)
     #[inline(always)]
-    fn near(self, seed: u64) -> (u32, u32) {
-        let [a, b, c, d] = self.0.map(u64::from);
-        let hash = hash::round(hash::round(seed, a << 32 | b), c << 32 | d);
-        let hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        ((hash >> 32) as u32, (hash ^ hash >> 29) as u32)
+    fn near(self, seed: u64) -> (u32, u32, u32) {
+        let [a, b, c, d] = self.0;
+        let hash = hash::address(seed, [a, b, c, d & !7_u32.to_be()], hash::SOURCE);
+        let hash = (hash ^ hash >> 29).wrapping_mul(hash::DESTINATION[0]);
+        ((hash >> 32) as u32, u32::from_be(d) & 7, (hash ^ hash >> 29) as u32)
     }
 
     #[inline(always)]

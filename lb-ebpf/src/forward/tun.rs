@@ -20,7 +20,7 @@ use crate::{frame::Frame, functions::Functions, tables::Version};
 #[inline(always)]
 pub fn forward<A: Functions>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> Result<(), Reason> {
     if real.is(Real::IPV6) {
-        A::within_ipv6(frame, parsed, id)?;
+        A::within_ipv6(frame, parsed, id, real)?;
     } else {
         within::<A, Be32>(frame, parsed, real)?;
     }

@@ -37,7 +37,7 @@ pub fn begin<A: Version>(
     };
     // Until Linux 6.3 the key of a map could not be in memory that a function was given: hence a copy, which LLVM must not
     // leave out.
-    if !tables::remember_flow(&core::hint::black_box(parsed.flow), &flow) {
+    if !tables::remember_flow(&core::hint::black_box(parsed.flow), &flow, known.real != UNSET) {
         debug!(frame.ctx(), "the flow table takes no new flow: affinity is lost");
     }
     // What the entry counted for before, if there was one, it does not any more.

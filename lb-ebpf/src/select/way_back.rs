@@ -2,7 +2,7 @@
 //! How the replies of nat reals find their way back to the client.
 
 use lb_common::{
-    packet::{self, IPV4_LEN, Ip, Parsed},
+    packet::{self, Ip, Parsed},
     reason::Reason,
     schema::{FlowKey, Method, Real, Source, WayBack},
     wire::Be16,
@@ -27,9 +27,7 @@ fn of(frame: &Frame) -> Result<WayBack, Reason> {
 /// Whether there is nothing to [`learn`] from a client's packet to a nat real.
 #[inline(always)]
 pub fn is_known<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
-    // In IPv6 only the function that learns has the stack for it.
-    Ok(A::HEADER_LEN == IPV4_LEN
-        && tables::is_way_known(parsed.flow.source, &of(frame)?)
+    Ok(tables::is_way_known(parsed.flow.source, &of(frame)?)
         && !(opens(parsed) && tables::is_anybody_direct()))
 }
 

@@ -17,7 +17,7 @@ use lb_common::{
 use thiserror::Error;
 
 use super::{
-    OBJECT, PinDir, Tables,
+    OBJECT, PinDir, RunError, Tables, clock,
     pins::{PinError, Shape},
     tables::TableError,
 };
@@ -59,6 +59,9 @@ impl Limits {
         cache::entries(self.reals.saturating_mul(4), cache::MOST_SOURCES)
     }
 }
+
+/// The program that tells the programs' clock.
+const CLOCK: &str = "clock";
 
 /// A table has 128 to 256 slots for each real.
 const REALS_PER_BLOCK: u32 = BLOCK / 256;
@@ -118,6 +121,9 @@ pub enum LoadError {
     /// A map cannot be opened.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The programs' clock cannot be read.
+    #[error("cannot read the programs' clock: {0}")]
+    Clock(#[from] RunError),
 }
 
 impl LoadError {
@@ -135,7 +141,7 @@ impl LoadError {
                 "take the old data plane off with `xvs detach` (forwarding stops), then start again; services are kept in the state file"
             }
             Self::Pins(_) => "is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf`",
-            Self::Object(_) | Self::Program { .. } | Self::Table(_) => {
+            Self::Object(_) | Self::Program { .. } | Self::Table(_) | Self::Clock(_) => {
                 "run with -v to see the kernel's own words"
             }
         }
@@ -155,6 +161,8 @@ impl DataPlane {
         };
         let mut ebpf = load_object(options, Mode::FORWARD, |_| true)?;
         load_programs(&mut ebpf)?;
+        load_program(&mut ebpf, CLOCK)?;
+        clock::set(program(&mut ebpf, CLOCK))?;
         let mut tables = Tables::open(&mut ebpf)?;
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
@@ -219,6 +227,7 @@ pub(super) fn load_object(
     let settings = Settings {
         mode,
         cpus: cpus as u64,
+        jiffy: clock::jiffy(),
         service_mask: u64::from(options.limits.cached_services() - 1),
         source_mask: u64::from(options.limits.cached_sources() - 1),
         ..options.settings.unwrap_or(Settings::DEFAULT)
@@ -329,6 +338,7 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("CLIENTS", ((flows + flows6) / 8).max(1024)),
         ("LOCALITIES", ((flows + flows6) / 64).max(1024)),
         ("FLOWS", flows),
+        ("OPENING", (flows / 4).max(1024)),
         ("REPLIES", (flows / 8).max(1024)),
         ("WAYS_BACK", (flows / 8).max(1024)),
         // Entries take memory when they are made.
@@ -337,6 +347,7 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("DIRECT", (flows / 64).max(1024)),
         ("FRAGMENTS", (flows / 64).max(1024)),
         ("FLOWS6", flows6),
+        ("OPENING6", (flows6 / 4).max(1024)),
         ("REPLIES6", (flows6 / 8).max(1024)),
         ("WAYS_BACK6", (flows6 / 8).max(1024)),
         ("DIRECT6", (flows6 / 64).max(1024)),

@@ -22,6 +22,7 @@ use lb_common::{
         AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Flow, FlowKey, Load, Marks, Move,
         MoveBlock, Position, Program, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
     },
+    track::State,
     wire::{Be32, Be128},
 };
 use thiserror::Error;
@@ -42,6 +43,8 @@ pub struct Tables {
     addresses: Versions<Be32, AddressUse, Be128, AddressUse>,
     sources: Versions<SourceKey<Be32>, Source<Be32>, SourceKey, Source>,
     flows: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
+    /// Connections that are opening.
+    opening: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
     replies: Versions<FlowKey<Be32>, Source<Be32>, FlowKey, Source>,
     translations: Versions<FlowKey<Be32>, FlowKey<Be32>, FlowKey, FlowKey>,
     dips: Array<MapData, Be32>,
@@ -141,6 +144,7 @@ impl Tables {
             addresses: Versions::take(ebpf, ["ADDRESSES", "ADDRESSES6"])?,
             sources: Versions::take(ebpf, ["SOURCES", "SOURCES6"])?,
             flows: Versions::take(ebpf, ["FLOWS", "FLOWS6"])?,
+            opening: Versions::take(ebpf, ["OPENING", "OPENING6"])?,
             replies: Versions::take(ebpf, ["REPLIES", "REPLIES6"])?,
             translations: Versions::take(ebpf, ["TRANSLATIONS", "TRANSLATIONS6"])?,
             dips: take(ebpf, "DIPS")?,
@@ -336,23 +340,26 @@ impl Tables {
     }
 
     /// Calls `each` with every tracked flow.
-    pub fn for_each_flow(&self, each: impl FnMut(&FlowKey, &Flow)) -> Result<(), TableError> {
-        self.flows.for_each(each)
+    pub fn for_each_flow(&self, mut each: impl FnMut(&FlowKey, &Flow)) -> Result<(), TableError> {
+        self.flows.for_each(&mut each)?;
+        self.opening.for_each(each)
     }
 
     /// A flow, if it is tracked.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        self.flows.get(key)
+        self.flows.get(key).or_else(|| self.opening.get(key))
     }
 
     /// Writes a flow down.
     pub fn put_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
-        self.flows.put(key, flow)
+        let opens = State::from_number(flow.state) == State::SynReceived;
+        if opens { self.opening.put(key, flow) } else { self.flows.put(key, flow) }
     }
 
     /// Forgets a flow.
     pub fn remove_flow(&mut self, key: &FlowKey) -> Result<(), TableError> {
+        self.opening.remove(key)?;
         self.flows.remove(key)
     }
 

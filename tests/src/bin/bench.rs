@@ -38,7 +38,7 @@ struct Cli {
     /// Seconds of connections for each of them
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// Only rows whose name contains each of these words (can be repeated)
+    /// Only rows whose name contains each of these words (can be repeated); `lost`: what a SYN flood does to known flows
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
     /// Show the names of the rows, and measure none
@@ -183,7 +183,7 @@ fn measure(cli: &Cli, rows: &[Row], device: u32) -> Result<(Report, bool)> {
         }
     }
     drop(measurer);
-    if cli.only.is_empty() {
+    if cli.only.is_empty() || cli.only.iter().any(|words| words == "lost") {
         for choice in [Choice::MhAuto, Choice::Wrr] {
             report.floods.push(flood::measure(&object, choice)?);
         }

@@ -7,6 +7,8 @@ use super::{Tuple, bytes::octets};
 
 const C1: u64 = 0xff51_afd7_ed55_8ccd;
 const C2: u64 = 0xc4ce_b9fe_1a85_ec53;
+const SOURCE: [u64; 2] = [0x9e37_79b1_85eb_ca87, 0xc2b2_ae3d_27d4_eb4f];
+const DESTINATION: [u64; 2] = [0x1656_67b1_9e37_79f9, 0x85eb_ca77_c2b2_ae63];
 
 /// One round: xor, shift, multiply, shift.
 fn round(hash: u64, number: u64) -> u64 {
@@ -15,16 +17,37 @@ fn round(hash: u64, number: u64) -> u64 {
     mixed ^ (mixed >> 33)
 }
 
-/// The hash of a flow: its addresses eight bytes a round, source first; then ports and protocol.
+/// The hash of a flow: its addresses, then ports and protocol.
 pub fn flow(tuple: &Tuple, seed: u64) -> u32 {
-    let addresses = [octets(tuple.source.ip()), octets(tuple.destination.ip())].concat();
-    let numbers = addresses.chunks(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("eight bytes")));
-    let hash = numbers.fold(seed, round);
+    let [source, destination] = [tuple.source.ip(), tuple.destination.ip()].map(octets);
+    let addresses = if source.len() == 4 {
+        round(seed, halves(&[source, destination].concat())[0])
+    } else {
+        address(&source, seed, SOURCE).rotate_left(16) ^ address(&destination, seed, DESTINATION)
+    };
     let ports = u64::from(tuple.source.port()) << 24
         | u64::from(tuple.destination.port()) << 8
         | u64::from(tuple.protocol);
-    let hash = (hash ^ ports).wrapping_mul(C2);
+    let hash = (addresses ^ ports).wrapping_mul(C2);
     ((hash ^ (hash >> 33)).wrapping_mul(C1) >> 32) as u32
+}
+
+/// An address of IPv6: each half by a constant of its own, the second one turned by 32 bits.
+fn address(octets: &[u8], seed: u64, constants: [u64; 2]) -> u64 {
+    let mixed: Vec<u64> = halves(octets)
+        .iter()
+        .zip(constants)
+        .map(|(half, constant)| {
+            let mixed = seed ^ half;
+            (mixed ^ (mixed >> 32)).wrapping_mul(constant)
+        })
+        .collect();
+    mixed[0] ^ mixed[1].rotate_left(32)
+}
+
+/// Eight octets each.
+fn halves(octets: &[u8]) -> Vec<u64> {
+    octets.chunks(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("eight bytes"))).collect()
 }
 
 /// The hash of a client, whatever its port and whomever it speaks to.

@@ -100,6 +100,8 @@ impl Beside {
             let data = MapData::from_pin(maps.join(name)).expect("a pin is a map");
             Map::from_map_data(data).expect("a map has a type")
         };
+        forget_all::<FlowKey<Be32>, Flow>(map("OPENING"));
+        forget_all::<FlowKey<Be128>, Flow>(map("OPENING6"));
         forget_all::<FlowKey<Be32>, Flow>(map("FLOWS"));
         forget_all::<FlowKey<Be128>, Flow>(map("FLOWS6"));
         forget_all::<FragmentKey<Be32>, Fragment<Be32>>(map("FRAGMENTS"));
@@ -163,8 +165,8 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "MOVES" => array::<[[u32; 2]; 4096]>(map()),
         "GENERATION" => array::<u64>(map()),
         "POSITIONS" => array::<Position>(map()),
-        "FLOWS" => hash::<FlowKey<Be32>, Flow>(map()),
-        "FLOWS6" => hash::<FlowKey<Be128>, Flow>(map()),
+        "FLOWS" | "OPENING" => hash::<FlowKey<Be32>, Flow>(map()),
+        "FLOWS6" | "OPENING6" => hash::<FlowKey<Be128>, Flow>(map()),
         "LOADS" => array::<Load>(map()),
         "CLIENTS" => hash::<ClientKey, Client>(map()),
         "LOCALITIES" => hash::<LocalityKey, Locality>(map()),

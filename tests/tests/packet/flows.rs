@@ -54,6 +54,40 @@ fn turns_are_taken_in_order(#[case] scheduler: Scheduler, #[case] weights: &[u32
     assert_eq!(turns(&mut plane, ports), order);
 }
 
+/// The tables have room for 1,024 flows each: the flood goes round them many times.
+#[rstest]
+#[case::that_is_open(&[])]
+#[case::that_is_closing(&[tcp(CLIENT, SERVICE).fin()])]
+fn a_connection_outlives_a_flood_of_syns(#[case] more: &[Frame]) {
+    let mut plane = TestPlane::new(&[pool(Wrr, &[1, 1, 1])]);
+    let real = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    for frame in [&[tcp(CLIENT, SERVICE).data("data")], more].concat() {
+        assert_eq!(ask(&mut plane, &frame), real);
+    }
+    for port in (1..20_000).filter(|port| *port != CLIENT.port()) {
+        plane.try_bytes(&syn(port).bytes());
+    }
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).data("data")), real);
+}
+
+/// The next connection from the same port is another one, wherever the first one was written down.
+#[rstest]
+fn a_port_that_comes_again_begins_anew(#[values(Rr, Wrr)] scheduler: Scheduler) {
+    let mut plane = TestPlane::new(&[pool(scheduler, &[1, 1, 1])]);
+    let data = || tcp(CLIENT, SERVICE).data("data");
+    let mut reals = Vec::new();
+    for _ in 0..6 {
+        let real = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+        for frame in [tcp(CLIENT, SERVICE).syn(), data(), data(), tcp(CLIENT, SERVICE).fin(), data()] {
+            assert_eq!(ask(&mut plane, &frame), real);
+        }
+        assert_eq!(plane.flows(), 1);
+        reals.push(real);
+    }
+    assert_eq!(reals[..3], reals[3..], "they take turns");
+    assert_ne!(reals[0], reals[1]);
+}
+
 #[rstest]
 fn a_flow_stays_where_it_began(#[values(Mh, Rr, Wrr)] scheduler: Scheduler) {
     let mut plane = TestPlane::new(&[pool(scheduler, &[1, 1, 1])]);
