@@ -46,6 +46,7 @@ mod http;
 pub mod icmp;
 mod netns;
 mod outcome;
+mod printed;
 mod process;
 mod prometheus;
 mod real;

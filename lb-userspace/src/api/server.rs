@@ -16,7 +16,7 @@ use tokio::{net::UnixListener, sync::Mutex};
 
 use super::{
     ipvs::Which,
-    types::{Change, TimeoutOptions},
+    types::{AttachOptions, Change, TimeoutOptions},
 };
 use crate::{
     control::config,
@@ -50,6 +50,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
         .route("/v1/changes", post(change))
         .route("/v1/timeouts", post(set_timeouts))
+        .route("/v1/attach", post(attach))
         .route("/v1/batch", post(change_all))
         .route("/v1/ipvs", post(ipvs_table))
         .route("/v1/zero", post(set_to_zero))
@@ -84,6 +85,10 @@ async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> R
 
 async fn set_timeouts(State(director): State<Shared>, Json(options): Json<TimeoutOptions>) -> Response {
     director.lock().await.set_timeouts(options).map(Json).into_response()
+}
+
+async fn attach(State(director): State<Shared>, Json(options): Json<AttachOptions>) -> Response {
+    director.lock().await.attach_anew(&options).await.map(Json).into_response()
 }
 
 async fn change_all(State(director): State<Shared>, Json(changes): Json<Vec<Change>>) -> Response {

@@ -17,7 +17,7 @@ use crate::control::{
     options::{RealOptions, ServiceOptions, seconds},
     state::Totals,
 };
-use crate::doctor::Finding;
+use crate::{dataplane::Mode, doctor::Finding};
 
 /// A change that an operator asks for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -85,6 +85,17 @@ pub enum Change {
     Clear,
     /// Remove every service; groups stay, as firewall marks do.
     ClearServices,
+}
+
+/// An interface that the program is to be attached to once more.
+#[derive(clap::Args, Clone, Debug, Deserialize, Serialize)]
+pub struct AttachOptions {
+    /// One of the director's interfaces
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    /// Where in the kernel to run [default: as `xvs run` was told]
+    #[arg(long = "xdp-mode", value_name = "MODE")]
+    pub mode: Option<Mode>,
 }
 
 /// How long silent flows live, in seconds; what is not said stays.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs run` and `xvs detach`.
+//! `xvs run`, `xvs attach` and `xvs detach`.
 #![forbid(unsafe_code)]
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::ui::Ui;
 use crate::{
+    api::{client::Api, types::AttachOptions},
     daemon::{self, RunOptions},
     dataplane::Mode,
     failure::Failure,
@@ -88,6 +89,24 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         socket,
     })
     .await
+}
+
+/// Attach the program to one of the director's interfaces again
+///
+/// After something took it off, or to run it elsewhere in the kernel, as after a driver was taught native XDP. Tables
+/// and flows stay as they are. Until the next start of the daemon.
+#[derive(Args, Debug)]
+pub struct AttachArgs {
+    #[command(flatten)]
+    options: AttachOptions,
+}
+
+/// Attaches once more.
+///
+/// # Errors
+/// What the daemon said.
+pub async fn attach(args: &AttachArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    ui.done(&api.post("/v1/attach", &args.options).await?)
 }
 
 /// Take the data plane of a stopped daemon off

@@ -3,7 +3,7 @@
 
 pub mod agent; //   xvs host agent
 pub mod config; //  xvs apply, xvs export
-pub mod daemon; //  xvs run, xvs detach
+pub mod daemon; //  xvs run, xvs attach, xvs detach
 pub mod doctor; //  xvs doctor
 pub mod explain; // xvs explain
 pub mod group; //   xvs group
@@ -46,6 +46,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(daemon::RunArgs),
+    Attach(daemon::AttachArgs),
     Detach(daemon::DetachArgs),
     Status(show::StatusArgs),
     Doctor(doctor::DoctorArgs),
@@ -123,6 +124,7 @@ impl Cli {
         let mut ui = Ui::new(self.output);
         let outcome = match self.command {
             Command::Run(args) => daemon::run(args, self.socket, self.verbose).await,
+            Command::Attach(args) => daemon::attach(&args, &api, &mut ui).await,
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
             Command::Status(_) => show::status(&api, &mut ui).await,
             Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,

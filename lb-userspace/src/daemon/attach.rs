@@ -4,7 +4,11 @@
 use std::{collections::BTreeSet, fs};
 
 use super::Director;
-use crate::{failure::Failure, netlink::Interface};
+use crate::{
+    api::types::{AttachOptions, Done},
+    failure::Failure,
+    netlink::{Interface, XdpPlace},
+};
 
 impl Director {
     /// Attaches to the interfaces, and lets go of those that are not asked for any more.
@@ -38,6 +42,27 @@ impl Director {
         let instructions = self.plane.verified_instructions();
         tracing::info!(interface = name, adopted, instructions, "attached");
         Ok(())
+    }
+
+    /// Attaches to one of the interfaces once more, where `options` say, and is to run there from now on.
+    ///
+    /// # Errors
+    /// Wrong input if it is not the director's; if the interface refuses, all is as it was.
+    pub async fn attach_anew(&mut self, options: &AttachOptions) -> Result<Done, Failure> {
+        let AttachOptions { interface: name, mode } = options;
+        let Some(index) = self.interfaces.iter().find_map(|(index, mine)| (mine == name).then_some(*index))
+        else {
+            let mine: Vec<&str> = self.interfaces.values().map(String::as_str).collect();
+            return Err(Failure::wrong_input(format!("{name} is not an interface of this director"))
+                .hint(format!("it runs on {}; `xvs run -i {name}` starts it on others", mine.join(", "))));
+        };
+        let mode = mode.unwrap_or(self.mode);
+        self.plane.attach_anew(name, index, mode)?;
+        self.mode = mode;
+        let place = self.netlink.interface_by_index(index).await.ok().and_then(|interface| interface.xdp);
+        let line = format!("attached to {name} in {} mode", place.map_or("no", XdpPlace::as_str));
+        tracing::info!("{line}");
+        Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
     /// Attaches to interfaces that were deleted and have come back under their name.

@@ -115,6 +115,7 @@ impl Director {
             interfaces: self.netlink.interfaces().await?,
             addresses: self.netlink.addresses().await?,
             attached: self.interfaces.clone(),
+            program: self.plane.director().info().ok().map(|info| info.id()),
             generic_wanted: self.mode == Mode::Generic,
             flows: counts.flows,
             max_flows: self.limits.flows,

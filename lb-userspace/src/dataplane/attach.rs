@@ -117,6 +117,29 @@ impl DataPlane {
         Ok(chosen)
     }
 
+    /// Attaches the main program once more, and takes it off before if it is attached: so it comes to run in another
+    /// mode, or comes back after somebody took it off. Tables and flows stay.
+    ///
+    /// # Errors
+    /// [`AttachError`]; the program is then back where it was, if the kernel takes it there.
+    pub fn attach_anew(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Mode, AttachError> {
+        let was_attached = self.take_off(ifindex);
+        self.attach(interface, ifindex, mode).inspect_err(|_| {
+            if was_attached && let Err(error) = self.attach(interface, ifindex, Mode::Auto) {
+                tracing::error!(interface, %error, "the program is not attached any more");
+            }
+        })
+    }
+
+    /// Ends the attachment to a device; true if there was one.
+    fn take_off(&self, ifindex: u32) -> bool {
+        let Some(path) = self.pins.as_ref().map(|pins| pins.link(ifindex)) else { return false };
+        // The last handle detaches at once when it is closed; a pin that is removed does so later.
+        let handle = PinnedLink::from_pin(&path).ok();
+        drop(fs::remove_file(&path));
+        handle.is_some()
+    }
+
     /// Puts this program into the pinned link. False if there is no live one.
     fn adopt_link(&mut self, interface: &str, ifindex: u32, pins: &PinDir) -> Result<bool, AttachError> {
         let path = pins.link(ifindex);

@@ -88,6 +88,8 @@ pub struct Facts {
     pub addresses: Vec<Address>,
     /// Interfaces that the program is attached to.
     pub attached: BTreeMap<u32, String>,
+    /// The kernel's number of the program that is to run there.
+    pub program: Option<u32>,
     /// Whether the operator asked for generic mode.
     pub generic_wanted: bool,
     /// Tracked flows of IPv4.

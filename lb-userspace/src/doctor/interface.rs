@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use tokio::process::Command;
 
 use super::{Facts, Finding, Severity};
-use crate::netlink::XdpPlace;
+use crate::netlink::{Interface, XdpPlace};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -16,29 +16,56 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     for interface in &facts.interfaces {
         let name = &interface.name;
         let ours = facts.attached.contains_key(&interface.index);
+        let foreign = interface.xdp_program.is_some() && interface.xdp_program != facts.program;
         match interface.xdp {
             None if ours => findings.push(Finding::new(
                 "xdp-detached",
                 Severity::Error,
                 format!("the program is not attached to {name} any more: no packet is forwarded there"),
-                "start `xvs run` again",
+                format!("xvs attach {name}"),
+            )),
+            Some(place) if ours && foreign => findings.push(Finding::new(
+                "xdp-other",
+                Severity::Error,
+                format!("another XDP program runs on {name} in the place of the director's: no packet is forwarded there"),
+                format!("{} && xvs attach {name}", take_off(name, place)),
             )),
             Some(XdpPlace::Generic) if ours && !facts.generic_wanted => findings.push(Finding::new(
                 "xdp-generic",
                 Severity::Warning,
-                format!("the driver of {name} took no native XDP (MTU {}): packets are forwarded in the stack, slower", interface.mtu),
-                format!("stop `xvs run`, `xvs detach`, `ip link set {name} mtu 1500` (or update the driver), start `xvs run` again; `--xdp-mode generic` says that it is meant so"),
+                format!("the driver of {name} took no native XDP when the program was attached (MTU {}): packets are forwarded in the stack, slower; the fix tries it again, with an MTU of at most {ORDINARY_MTU}, and stays with generic mode for good if the driver has nothing else", interface.mtu),
+                reattach(interface),
             )),
-            Some(_) if !ours && used.contains(&interface.index) => findings.push(Finding::new(
+            Some(place) if !ours && used.contains(&interface.index) => findings.push(Finding::new(
                 "xdp-other",
                 Severity::Warning,
                 format!("another XDP program runs on {name}, which reals are reached by: it may take their replies"),
-                format!("ip link set {name} xdp off"),
+                take_off(name, place),
             )),
             _ => {}
         }
     }
     findings
+}
+
+/// What every driver with native XDP takes.
+const ORDINARY_MTU: u32 = 1500;
+
+/// The command that takes a program off that was attached by netlink.
+fn take_off(name: &str, place: XdpPlace) -> String {
+    let mode = if place == XdpPlace::Generic { "xdpgeneric" } else { "xdp" };
+    format!("ip link set dev {name} {mode} off")
+}
+
+/// The command that tries native mode again, and else says that generic mode is meant so.
+fn reattach(interface: &Interface) -> String {
+    let name = &interface.name;
+    let narrow = if interface.mtu > ORDINARY_MTU {
+        format!("ip link set dev {name} mtu {ORDINARY_MTU}; ")
+    } else {
+        String::new()
+    };
+    format!("{narrow}xvs attach {name} --xdp-mode native || xvs attach {name} --xdp-mode generic")
 }
 
 /// Offloads, as `ethtool -k` tells them. Without ethtool there is nothing to see.

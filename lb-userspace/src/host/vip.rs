@@ -137,6 +137,7 @@ mod tests {
             vlan: None,
             parent: None,
             xdp: None,
+            xdp_program: None,
         }
     }
 

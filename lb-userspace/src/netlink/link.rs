@@ -37,6 +37,9 @@ pub struct Interface {
     pub parent: Option<u32>,
     /// Where an XDP program runs on it, if one is attached.
     pub xdp: Option<XdpPlace>,
+    /// The kernel's number for that program.
+    #[serde(default)]
+    pub xdp_program: Option<u32>,
 }
 
 /// A VLAN (IEEE 802.1Q).
@@ -177,6 +180,7 @@ impl From<&LinkMessage> for Interface {
             vlan: None,
             parent: None,
             xdp: None,
+            xdp_program: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -186,7 +190,13 @@ impl From<&LinkMessage> for Interface {
                 LinkAttribute::Address(bytes) if message.header.link_layer_type == LinkLayerType::Ether => {
                     interface.mac = bytes.as_slice().try_into().ok();
                 }
-                LinkAttribute::Xdp(attributes) => interface.xdp = xdp(attributes),
+                LinkAttribute::Xdp(attributes) => {
+                    interface.xdp = xdp(attributes);
+                    interface.xdp_program = attributes.iter().find_map(|attribute| match attribute {
+                        LinkXdp::ProgId(id) => Some(*id),
+                        _ => None,
+                    });
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     interface.kind = kind(infos);
                     interface.vlan = vlan(infos);

@@ -121,7 +121,7 @@ impl Host {
 }
 
 /// Where programs are found: also those of the administrator, which not every sudo has on its path.
-fn search_path() -> OsString {
+pub(super) fn search_path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");
     path

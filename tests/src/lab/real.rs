@@ -141,7 +141,7 @@ impl Real {
     }
 
     /// Where `xvs host` pins the decapsulator.
-    fn bpffs(&self) -> PathBuf {
+    pub(super) fn bpffs(&self) -> PathBuf {
         self.host.folder().join("bpf").join(self.host.name())
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs doctor`: each fault is planted by itself, named with the right real, and mended by the fix as printed.
 
-use lb_tests::lab::{Lab, Method, Process, RIPS, Real, Stage, VIP, eventually, rip6};
+use lb_tests::lab::{Lab, Method, Process, RIPS, Stage, VIP, eventually};
 use serde_json::Value;
 
 /// What doctor finds, as `check real`; the real is left out where it names none.
@@ -23,38 +23,30 @@ pub fn is_healthy(lab: &Lab) {
     lab.director.xvs("doctor").succeeds().says("nothing is wrong");
 }
 
-/// Finds exactly `expected`, then does what the first finding says, where it says.
+/// Finds exactly `expected`, then runs what the first finding says, as printed, where it says: that mends everything.
 #[track_caller]
 pub fn finds_and_mends(lab: &Lab, expected: &[&str]) {
-    let (names, found) = diagnose(lab);
-    assert_eq!(names, expected, "{found:#}");
+    let found = finds(lab, expected);
     lab.director.xvs("doctor").fails(1);
-    let (place, fix) =
-        (found[0]["place"].as_str().expect("a text"), found[0]["fix"].as_str().expect("a text"));
-    if let Some(real) = lab
-        .reals
-        .iter()
-        .find(|real| [real.rip.to_string(), rip6(real.rip).to_string()].contains(&place.to_owned()))
-    {
-        run_on_real(real, fix);
-    } else {
-        assert_eq!(place, "director");
-        match fix.strip_prefix("xvs ") {
-            Some(line) => lab.director.xvs(line).succeeds(),
-            None => lab.director.sh(fix).succeeds(),
-        };
-    }
+    mends(lab, &found[0]);
     is_healthy(lab);
 }
 
-fn run_on_real(real: &Real, fix: &str) {
-    for line in fix.split(" && ") {
-        match line.strip_prefix("xvs host ") {
-            // With the lab's paths for state and pins, which are the system's otherwise.
-            Some(line) => real.xvs_host(line).succeeds(),
-            None => real.sh(line).succeeds(),
-        };
-    }
+/// Runs the fix of a finding as printed, where it says.
+#[track_caller]
+pub fn mends(lab: &Lab, finding: &Value) {
+    let text = |name: &str| finding[name].as_str().expect("a text").to_owned();
+    let outcome = lab.run_as_printed(&text("place"), &text("fix")).succeeds();
+    eprintln!("{}: on {}: {outcome}", text("check"), text("place"));
+}
+
+/// Waits until exactly these are found: the network is told of changes a moment after they are made.
+#[track_caller]
+pub fn finds(lab: &Lab, expected: &[&str]) -> Value {
+    eventually(&format!("doctor finds {expected:?}"), || {
+        let (names, found) = diagnose(lab);
+        if names == expected { Ok(found) } else { Err(format!("{found:#}")) }
+    })
 }
 
 /// Services of every method, all well.

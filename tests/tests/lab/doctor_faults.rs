@@ -8,16 +8,7 @@ use lb_tests::{
     lab::{Lab, METRICS, Method, Options, RIPS, Server, Stage, VIP, eventually},
 };
 
-use crate::doctor::{diagnose, finds_and_mends, healthy, is_healthy};
-
-/// Waits until exactly these are found: the network is told of changes a moment after they are made.
-#[track_caller]
-fn finds(lab: &Lab, expected: &[&str]) -> serde_json::Value {
-    eventually(&format!("doctor finds {expected:?}"), || {
-        let (names, found) = diagnose(lab);
-        if names == expected { Ok(found) } else { Err(format!("{found:#}")) }
-    })
-}
+use crate::doctor::{finds, finds_and_mends, healthy, is_healthy};
 
 fn fix(found: &serde_json::Value) -> &str {
     found[0]["fix"].as_str().expect("a text")
@@ -28,17 +19,9 @@ fn generic_xdp_that_nobody_asked_for_is_found_and_mended() {
     let lab = Lab::new();
     // As after a start while the driver could not do better: the next daemon takes over what is attached.
     lab.director.start_daemon_with("--xdp-mode generic").stop();
-    let mut daemon = lab.director.start_daemon();
-    let found = finds(&lab, &["xdp-generic"]);
-    let fix = fix(&found);
-    assert!(fix.starts_with("stop `xvs run`, `xvs detach`, `ip link set eth0 mtu 1500`"), "{fix}");
-
-    daemon.stop();
-    lab.director.detach();
-    lab.director.ip("link set eth0 mtu 1500");
-    drop(daemon);
     let _daemon = lab.director.start_daemon();
-    is_healthy(&lab);
+    finds_and_mends(&lab, &["xdp-generic"]);
+    assert_eq!(lab.director.xvs("--output json status").succeeds().json()["interfaces"][0]["mode"], "native");
 }
 
 #[test]
@@ -51,18 +34,22 @@ fn generic_xdp_that_was_asked_for_is_none_of_its_business() {
 #[test]
 fn a_program_that_is_off_its_interface_is_found_and_mended() {
     let lab = Lab::new();
-    let mut daemon = lab.director.start_daemon();
-    is_healthy(&lab);
-    // The pin is what keeps the program attached.
-    for link in fs::read_dir(lab.director.bpffs().join("links")).expect("the daemon pins") {
-        fs::remove_file(link.expect("it can be read").path()).expect("root may");
-    }
-    let found = finds(&lab, &["xdp-detached"]);
-    assert_eq!(fix(&found), "start `xvs run` again");
-    daemon.stop();
-    drop(daemon);
     let _daemon = lab.director.start_daemon();
     is_healthy(&lab);
+    // The pin is what keeps the program attached.
+    let take_off = || {
+        for link in fs::read_dir(lab.director.bpffs().join("links")).expect("the daemon pins") {
+            fs::remove_file(link.expect("it can be read").path()).expect("root may");
+        }
+    };
+    take_off();
+    finds_and_mends(&lab, &["xdp-detached"]);
+
+    take_off();
+    finds(&lab, &["xdp-detached"]);
+    let stub = artifacts::stub();
+    lab.director.sh(&format!("ip link set dev eth0 xdp object {} section xdp", stub.display())).succeeds();
+    finds_and_mends(&lab, &["xdp-other"]);
 }
 
 #[test]
