@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, Write},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -13,11 +13,13 @@ use serde::Serialize;
 
 use super::agent::AgentArgs;
 use crate::{
+    control::model::{Protocol, Tunnel},
     failure::Failure,
     host::{
         Done, Host, Outcome, agent, arp,
         check::{Finding, check},
         decap::Choice,
+        open::{Opening, open},
         plan,
         restore::restore,
         setup::setup,
@@ -53,6 +55,11 @@ enum HostCommand {
     /// accordingly, at once when the table changes. While the director cannot be reached, what is there stays. Runs
     /// until a signal; what was set up stays then, too.
     Agent(AgentArgs),
+    /// Let a service's packets pass this host's firewall
+    ///
+    /// Puts rules at the top of every chain of nftables that may drop them. `restore` takes them out again. Where nothing
+    /// filters, nothing is done.
+    Open(OpenArgs),
     /// Put back everything as it was before setup
     ///
     /// Addresses and devices that were there before setup stay.
@@ -72,6 +79,21 @@ struct SetupArgs {
     /// Where those files go
     #[arg(long, value_name = "DIR", default_value = "/etc", requires = "persist")]
     etc: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct OpenArgs {
+    /// What the service speaks: tcp, udp or sctp
+    #[arg(value_name = "PROTO")]
+    protocol: Protocol,
+    /// The address that its packets have here, the VIP or by nat the RIP, and the port; 0 for every port
+    #[arg(value_name = "ADDR:PORT")]
+    address: SocketAddr,
+    /// The tunnel that they come by
+    #[arg(long, value_name = "TUNNEL")]
+    tunnel: Option<Tunnel>,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -209,6 +231,13 @@ pub async fn run_on(
                 drop(writeln!(out, "{line}").and_then(|()| out.flush()));
             };
             agent::run(host, args.clone().into(), &mut report).await
+        }
+        HostCommand::Open(OpenArgs { protocol, address, tunnel, state }) => {
+            let opening = Opening { protocol: *protocol, address: *address, tunnel: *tunnel };
+            let mut lines = Lines::new(json, out);
+            let result = open(&opening, &state.settle(false)?, &mut |done| lines.add(done)).await;
+            lines.end();
+            result
         }
         HostCommand::Restore(RestoreArgs { vips, dry_run, state }) => {
             let mut lines = Lines::new(json, out);

@@ -30,7 +30,7 @@ use crate::{
         validate,
         vips::{VipEvent, VipManager, VipPing},
     },
-    dataplane::{DataPlane, Limits, Mode, PinDir, TableError, Tracer, clock},
+    dataplane::{DataPlane, Limits, Mode, PinDir, Single, TableError, Tracer, clock},
     failure::Failure,
     netlink::Netlink,
 };
@@ -87,6 +87,8 @@ pub struct Director {
     pub(super) ipvs: IpvsView,
     /// What the doctor found last.
     pub(super) examined: Option<Examined>,
+    /// The programs that make the doctor's probes, once it has looked.
+    pub(super) prober: Option<Box<Single>>,
     /// Held by whoever examines: probes of two would take each other's answers.
     pub(super) examining: Arc<tokio::sync::Mutex<()>>,
     /// Told whenever services or reals are others.
@@ -131,6 +133,7 @@ impl Director {
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
             examined: None,
+            prober: None,
             examining: Arc::default(),
             changed: watch::Sender::new(()),
             tracer: None,

@@ -14,11 +14,14 @@ use lb_common::schema;
 use super::Director;
 use crate::{
     api::{server::Shared, types::DoctorView},
-    control::model::Forward,
-    dataplane::Mode,
+    control::{image::service_key, model::Forward, neighbours::Unresolved},
+    dataplane::{Entry, Mode, Options, Single},
     doctor::{self, Facts, Finding, Subject, Way},
     failure::Failure,
 };
+
+/// How long neighbours that are asked just now may take to answer. On a link they do so within a millisecond or never.
+const ANSWER: Duration = Duration::from_millis(250);
 
 /// What the doctor found.
 pub(super) struct Examined {
@@ -34,10 +37,19 @@ pub(super) struct Examined {
 pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
     let examining = Arc::clone(&director.lock().await.examining);
     let _alone = examining.lock().await;
-    let facts = director.lock().await.facts().await?;
+    let deadline = Instant::now() + ANSWER;
+    while director.lock().await.asks_for_next_hops().await? && Instant::now() < deadline {
+        tokio::time::sleep(ANSWER / 25).await;
+    }
+    let (facts, programs) = {
+        let mut director = director.lock().await;
+        (director.facts().await?, director.probing_programs())
+    };
     let began = Instant::now();
-    let findings = doctor::examine(facts).await;
-    director.lock().await.remember(findings.clone(), began.elapsed());
+    let (findings, programs) = doctor::examine(facts, programs).await;
+    let mut director = director.lock().await;
+    director.prober = programs.map(Box::new);
+    director.remember(findings.clone(), began.elapsed());
     Ok(findings)
 }
 
@@ -49,6 +61,13 @@ impl Director {
             tracing::warn!("doctor: {}; on {}: {}", finding.summary(), finding.place, finding.fix);
         }
         self.examined = Some(Examined { ended: Instant::now(), took, findings });
+    }
+
+    /// The programs that make probes; they are loaded when they are needed first.
+    fn probing_programs(&mut self) -> Single {
+        let dips = [false, true].map(|six| self.state.dips.table(six));
+        let options = Options { pins: None, ..self.loaded_with() };
+        self.prober.take().map_or_else(|| Single::new(&options, dips), |programs| *programs)
     }
 
     /// What the doctor found last.
@@ -101,7 +120,16 @@ impl Director {
                         },
                         forward: real.forward,
                         tunnel: real.tunnel,
-                        way: way.ok_or_else(|| real.next_hop.clone()),
+                        weight: real.weight,
+                        address: real.address,
+                        entry: entry.filter(schema::Real::reachable).and_then(|real| {
+                            let key = service_key(endpoint);
+                            Some(Entry { key, service: *self.image.services.get(&key)?, real })
+                        }),
+                        way: way.ok_or_else(|| match self.next_hops.get(&rip) {
+                            Some(Err(why)) => why.clone(),
+                            _ => Unresolved::Unknown { why: real.next_hop.clone() },
+                        }),
                         dip,
                         gateway,
                     });

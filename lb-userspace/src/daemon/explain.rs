@@ -135,7 +135,7 @@ impl Director {
     }
 
     /// How the live data plane was loaded.
-    fn loaded_with(&self) -> Options {
+    pub(super) fn loaded_with(&self) -> Options {
         Options {
             pins: Some(self.pins.clone()),
             limits: self.limits,

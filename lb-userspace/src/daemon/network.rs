@@ -86,6 +86,12 @@ impl Director {
         Ok(())
     }
 
+    /// The same; whether some neighbour is being asked and has not answered yet.
+    pub(super) async fn asks_for_next_hops(&mut self) -> Result<bool, Failure> {
+        self.refresh_next_hops().await?;
+        Ok(self.next_hops.values().any(|hop| matches!(hop, Err(Unresolved::Asking { .. }))))
+    }
+
     async fn reconcile_vips(&mut self) -> Vec<String> {
         let Some(vips) = &mut self.vips else { return Vec::new() };
         let wanted: BTreeSet<IpAddr> = self.state.desired.vips().chain(self.state.dips.addresses()).collect();

@@ -10,6 +10,7 @@ pub mod load; //   the object becomes maps and programs, or pinned ones are adop
 pub mod log; //    what the programs have to say
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
 pub mod rehearsal; // a data plane of its own, to try a change in
+pub mod single; // a data plane of its own that knows one real at a time
 pub mod tables; // typed access to every map
 pub mod tracer; // a second copy of the programs, that tells what it does
 mod versions; //   a table of two maps, one for each version of IP
@@ -18,6 +19,7 @@ pub use attach::{AttachError, Mode};
 pub use load::{DataPlane, Limits, LoadError, Options};
 pub use pins::PinDir;
 pub use rehearsal::Rehearsal;
+pub use single::{Entry, Single, SingleError};
 pub use tables::{FlowRecord, TableError, Tables};
 pub use tracer::{Run, RunError, Tracer};
 

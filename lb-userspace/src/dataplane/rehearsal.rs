@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use lb_common::{
-    schema::{ClientKey, FlowKey},
+    schema::{ClientKey, FlowKey, Mode},
     wire::Be128,
 };
 
@@ -28,7 +28,12 @@ impl Rehearsal {
     /// [`LoadError`] if the kernel does not take it.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let limits = Limits { flows: FEW, flows6: FEW, ..options.limits };
-        let (tracer, tables) = Tracer::with_maps_of_its_own(&Options { limits, ..options.clone() })?;
+        Self::with_mode(&Options { limits, ..options.clone() }, Mode::DRY)
+    }
+
+    /// Loads it, with empty maps of the size that `options` say.
+    pub(super) fn with_mode(options: &Options, mode: Mode) -> Result<Self, LoadError> {
+        let (tracer, tables) = Tracer::with_maps_of_its_own(options, mode)?;
         Ok(Self { tracer, tables })
     }
 

@@ -4,8 +4,6 @@
 
 use std::net::IpAddr;
 
-use super::frame::TUNNEL_PORT;
-
 const ICMP: u8 = 1;
 const IPIP: u8 = 4;
 const TCP: u8 = 6;
@@ -21,10 +19,12 @@ pub(super) enum Said {
     Open(u32),
     /// RST.
     Refused,
+    /// A segment was sent that ICMP says no to: a firewall.
+    Rejected,
     /// Echo reply with this sequence number.
     Echo(u16),
-    /// This protocol is not understood: ICMP from the real about a tunnelled packet.
-    NoTunnel,
+    /// This protocol is not understood: ICMP from the real about a tunnelled packet, for UDP to this port.
+    NoTunnel(Option<u16>),
 }
 
 /// An answer.
@@ -69,18 +69,22 @@ pub(super) fn answer(frame: &[u8]) -> Option<Heard> {
         },
         (ICMP, 0) | (ICMPV6, 129) => (word(4)?, Said::Echo(word(6)?)),
         // Unreachable, and for IPv6 the parameter problem of an unknown next header.
-        (ICMP, 3) | (ICMPV6, 1 | 4) if is_about_tunnel(l4.get(8..)?) => (0, Said::NoTunnel),
+        (ICMP, 3) | (ICMPV6, 1 | 4) => quoted(l4.get(8..)?)?,
         _ => return None,
     };
     Some(Heard { from, probe, said })
 }
 
-/// Whether a packet that an ICMP error quotes is a tunnelled one.
-fn is_about_tunnel(quoted: &[u8]) -> bool {
-    match ip(quoted) {
-        Some((_, IPIP | IPV6 | GRE, _)) => true,
-        Some((_, UDP, l4)) => l4.get(..2) == Some(&TUNNEL_PORT.to_be_bytes()),
-        _ => false,
+/// What an ICMP error says by the packet that it quotes: of a tunnelled one, with its UDP port if it has one; of a segment, whose
+/// port names the probe.
+fn quoted(packet: &[u8]) -> Option<(u16, Said)> {
+    let (_, protocol, l4) = ip(packet)?;
+    let word = |at: usize| Some(u16::from_be_bytes(l4.get(at..at + 2)?.try_into().ok()?));
+    match protocol {
+        IPIP | IPV6 | GRE => Some((0, Said::NoTunnel(None))),
+        UDP => Some((0, Said::NoTunnel(Some(word(2)?)))),
+        TCP => Some((word(0)?, Said::Rejected)),
+        _ => None,
     }
 }
 

@@ -2,73 +2,115 @@
 //! Nobody but the director answers ARP or neighbour discovery for a VIP.
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
-use super::{Facts, Finding, Severity, Subject, neighbour, wire::Wire};
+use super::{
+    Facts, Finding, Severity, Subject,
+    answer::{Heard, Said, answer},
+    frame, neighbour,
+    wire::Wire,
+};
 use crate::netlink::Mac;
 
 /// Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Identifiers of pings that ask for a thief's name.
+const FIRST_PING: u16 = 40_000;
 
-pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     let vips = facts.vips();
-    let wire = match Wire::open() {
-        Ok(wire) if !vips.is_empty() => wire,
-        _ => return Vec::new(),
-    };
-    for interface in facts.interfaces.iter().filter(|one| one.running && !one.noarp) {
-        let Some(mac) = interface.mac else { continue };
-        let own = facts.addresses.iter().filter(|address| address.ifindex == interface.index);
-        // Never as a VIP: who hears a question learns who asked.
-        for ip in own.map(|address| address.net.addr()).filter(|ip| !vips.contains(ip)) {
-            for vip in &vips {
-                if let Some(question) = neighbour::question(mac, ip, *vip) {
-                    wire.send(interface.index, &question);
-                }
-            }
-        }
+    if vips.is_empty() {
+        return Vec::new();
     }
+    neighbour::ask(facts, wire, &vips);
     let ours: BTreeSet<Mac> = facts.interfaces.iter().filter_map(|interface| interface.mac).collect();
     let mut thieves = BTreeSet::new();
-    wire.listen(PATIENCE, |bytes| {
+    wire.listen(PATIENCE, |ifindex, bytes| {
         if let Some((mac, ip)) = neighbour::answer(bytes)
             && vips.contains(&ip)
             && !ours.contains(&mac)
         {
-            thieves.insert((ip, mac));
+            thieves.insert((ip, mac, ifindex));
         }
         false
     });
-    thieves.into_iter().map(|(vip, mac)| judge(&facts.subjects, vip, mac)).collect()
+    let owners = owners(facts, wire, &thieves);
+    let (mut findings, mut told) = (Vec::new(), BTreeSet::new());
+    for (vip, mac, _) in thieves {
+        if told.insert((vip, mac)) {
+            findings.push(judge(&facts.subjects, owners.get(&mac).copied(), vip, mac));
+        }
+    }
+    findings
 }
 
-fn judge(subjects: &[Subject], vip: IpAddr, mac: Mac) -> Finding {
-    let shown = mac.map(|byte| format!("{byte:02x}")).join(":");
+/// Which real each thief is, also where it answers by another interface than its RIP's: it is pinged by its MAC address under
+/// every RIP, and a real takes that for its own on whatever interface it comes in.
+fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) -> BTreeMap<Mac, IpAddr> {
+    let mut owners: BTreeMap<Mac, IpAddr> = BTreeMap::new();
+    for subject in facts.subjects.iter().filter(|subject| subject.gateway.is_none()) {
+        if let Ok(way) = &subject.way {
+            owners.insert(way.to, subject.rip);
+        }
+    }
+    let strangers: BTreeMap<Mac, u32> = thieves
+        .iter()
+        .map(|(_, mac, ifindex)| (*mac, *ifindex))
+        .filter(|(mac, _)| !owners.contains_key(mac))
+        .collect();
+    if strangers.is_empty() {
+        return owners;
+    }
+    let rips: BTreeMap<IpAddr, IpAddr> =
+        facts.subjects.iter().filter_map(|subject| Some((subject.rip, subject.dip?))).collect();
+    let mut asked = BTreeMap::new();
+    let pairs = strangers.iter().flat_map(|stranger| rips.iter().map(move |rip| (stranger, rip)));
+    for (number, ((mac, ifindex), (rip, dip))) in (FIRST_PING..).zip(pairs) {
+        let from = facts.interfaces.iter().find(|one| one.index == *ifindex).and_then(|one| one.mac);
+        let ping = frame::echo(*dip, *rip, number, 0, 64);
+        wire.send(*ifindex, &frame::ethernet(*mac, from.unwrap_or_default(), &ping));
+        asked.insert(number, (*mac, *rip));
+    }
+    wire.listen(PATIENCE, |_, bytes| {
+        if let Some(Heard { from, probe, said: Said::Echo(_) }) = answer(bytes)
+            && let Some((mac, rip)) = asked.get(&probe)
+            && *rip == from
+        {
+            owners.insert(*mac, *rip);
+        }
+        strangers.keys().all(|mac| owners.contains_key(mac))
+    });
+    owners
+}
+
+fn judge(subjects: &[Subject], owner: Option<IpAddr>, vip: IpAddr, mac: Mac) -> Finding {
+    let shown = frame::mac(mac);
     let (check, what) = if vip.is_ipv4() { ("arp-leak", "ARP") } else { ("ndp-leak", "neighbour discovery") };
-    let is_its =
-        |subject: &&Subject| subject.gateway.is_none() && subject.way.as_ref().is_ok_and(|way| way.to == mac);
+    // Whatever interface it is on: where it is on lo as well, setup puts it back there.
+    let take_off = format!("ip address flush to {vip}");
     // Of a machine with several roles, the one in which it holds this VIP tells what it needs.
-    let mut known: Vec<&Subject> = subjects.iter().filter(is_its).collect();
+    let mut known: Vec<&Subject> =
+        subjects.iter().filter(|subject| owner.is_some_and(|rip| rip == subject.rip)).collect();
     known.sort_by_key(|subject| (subject.vip != vip, !subject.holds_vip()));
     let Some(subject) = known.first() else {
-        return Finding::new(
-            check,
-            Severity::Error,
-            format!(
-                "{shown} answers {what} for the VIP {vip}, and is neither the director nor a real: clients go there"
-            ),
-            format!("find the machine (`ip neighbour | grep {shown}`) and take {vip} off it"),
+        let cause = format!(
+            "{shown} answers {what} for the VIP {vip}, and is neither the director nor a real: clients go there"
         );
+        let mut finding = Finding::new(check, Severity::Error, cause, take_off);
+        finding.place = shown;
+        return finding;
     };
     let rip = subject.rip;
     let cause =
         format!("the real {rip} ({shown}) answers {what} for the VIP {vip}: clients go past the director");
-    let take_off = format!("ip address flush to {vip}");
-    let fix = match subject.holds_vip() && subject.vip == vip {
-        false => take_off,
-        true if vip.is_ipv4() => subject.setup(),
-        // IPv6 has no settings for this: the VIP is on an interface of the link, and must be on lo alone.
-        true => format!("{take_off} && {}", subject.setup()),
+    let fix = if subject.holds_vip() && subject.vip == vip {
+        format!("{take_off} && {}", subject.setup())
+    } else {
+        take_off
     };
     Finding::new(check, Severity::Error, cause, fix).of(subject).on(rip)
 }

@@ -8,7 +8,11 @@ use std::{
 };
 
 use crate::{
-    control::model::{Endpoint, Forward, Protocol, Tunnel},
+    control::{
+        model::{Endpoint, Forward, Protocol, Tunnel},
+        neighbours::Unresolved,
+    },
+    dataplane::Entry,
     netlink::{Address, Interface, Mac},
 };
 
@@ -46,8 +50,14 @@ pub struct Subject {
     pub forward: Forward,
     /// What is around packets by `tun`.
     pub tunnel: Tunnel,
+    /// Its share of new connections.
+    pub weight: u32,
+    /// RIP and port as the service names them; port 0 = as the client sent it.
+    pub address: SocketAddr,
+    /// What the loaded tables hold of it, if packets reach it.
+    pub entry: Option<Entry>,
     /// How packets reach it, or why they do not.
-    pub way: Result<Way, String>,
+    pub way: Result<Way, Unresolved>,
     /// The director's address towards it.
     pub dip: Option<IpAddr>,
     /// The router on the way, if it is not on the director's link.
@@ -61,11 +71,28 @@ impl Subject {
         SocketAddr::new(self.rip, self.real_port).to_string()
     }
 
-    /// The command that makes the real ready for this service.
+    /// The real as commands name it.
     #[must_use]
-    pub fn setup(&self) -> String {
-        let decap = if self.forward == Forward::Tun && !self.tunnel.is_ipip() { " --decap xdp" } else { "" };
-        format!("xvs host setup --vip {} --forward {} --rip {}{decap}", self.vip, self.forward, self.rip)
+    pub fn named(&self) -> String {
+        match self.address.port() {
+            0 => self.rip.to_string(),
+            _ => self.address.to_string(),
+        }
+    }
+
+    /// What is around its packets: the outer destination, and the tunnel.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<(IpAddr, Tunnel)> {
+        (self.forward == Forward::Tun).then_some((self.rip, self.tunnel))
+    }
+
+    /// The UDP port of its tunnel, if it has one.
+    #[must_use]
+    pub fn tunnel_port(&self) -> Option<u16> {
+        match self.tunnel {
+            Tunnel::Gue { port, .. } => Some(port),
+            Tunnel::Ipip | Tunnel::Gre { .. } => None,
+        }
     }
 
     /// Whether the real holds the VIP.
@@ -107,6 +134,12 @@ impl Facts {
     #[must_use]
     pub fn vips(&self) -> BTreeSet<IpAddr> {
         self.endpoints.iter().map(|endpoint| endpoint.address.ip()).collect()
+    }
+
+    /// The interface of that name.
+    #[must_use]
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.name == name)
     }
 
     /// The name of an interface.

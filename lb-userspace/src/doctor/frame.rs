@@ -5,11 +5,12 @@
 use std::net::IpAddr;
 
 use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, checksum::Sum16BitWords,
+    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, SlicedPacket, TransportSlice,
+    checksum::Sum16BitWords,
 };
 
 use super::Way;
-use crate::control::model::Tunnel;
+use crate::{control::model::Tunnel, netlink::Mac};
 
 /// The UDP port that tunnelled probes come from: by it, ICMP errors about them are known again.
 pub(super) const TUNNEL_PORT: u16 = 61_080;
@@ -83,9 +84,30 @@ pub(super) fn framed(way: &Way, tunnel: Option<(IpAddr, Tunnel)>, packet: Vec<u8
         Some((rip, tunnel)) => wrapped(way.tunnel_source, rip, tunnel, &packet),
         None => packet,
     };
+    ethernet(way.to, way.from, &packet)
+}
+
+/// An Ethernet address as people write it.
+pub(super) fn mac(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Bytes of an Ethernet header without tags.
+pub(super) const ETHERNET: usize = 14;
+
+/// The frame of an IP packet.
+pub(super) fn ethernet(to: Mac, from: Mac, packet: &[u8]) -> Vec<u8> {
     let kind: [u8; 2] =
         if packet.first().is_some_and(|byte| byte >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
-    [&way.to[..], &way.from, &kind, &packet].concat()
+    [&to[..], &from, &kind, packet].concat()
+}
+
+/// The port that a TCP segment in a frame comes from; `None` if there is none, or something is around it.
+pub(super) fn source_port(frame: &[u8]) -> Option<u16> {
+    match SlicedPacket::from_ethernet(frame).ok()?.transport? {
+        TransportSlice::Tcp(tcp) => Some(tcp.source_port()),
+        _ => None,
+    }
 }
 
 /// A packet inside another one: RFC 2003 and 2473, RFC 2784, draft-ietf-intarea-gue.
@@ -116,7 +138,6 @@ fn wrapped(from: IpAddr, rip: IpAddr, tunnel: Tunnel, packet: &[u8]) -> Vec<u8> 
 
 #[cfg(test)]
 mod tests {
-    use etherparse::SlicedPacket;
     use rstest::rstest;
 
     use super::*;

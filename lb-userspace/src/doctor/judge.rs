@@ -4,15 +4,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Finding, Severity, Subject};
-use crate::control::model::Forward;
+use ipnet::IpNet;
+
+use super::{Finding, Severity, Subject, fix};
+use crate::control::model::{Forward, Protocol};
 
 /// How a question was answered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Answer {
     #[default]
     Silence,
+    /// By the real's stack: nobody listens.
     Refused,
+    /// By a firewall, which says so.
+    Rejected,
     Yes,
 }
 
@@ -27,46 +32,88 @@ pub(super) struct Seen {
     pub(super) far: Option<Answer>,
     /// The real said that it does not unwrap tunnels.
     pub(super) no_tunnel: bool,
+    /// Why the programs do not send what is for the real.
+    pub(super) kept: Option<&'static str>,
 }
 
-pub(super) fn judge(subject: &Subject, dip: IpAddr, seen: Seen) -> Option<Finding> {
+impl Seen {
+    /// Whether nothing came at all.
+    pub(super) fn is_silent(&self) -> bool {
+        let answers = [self.through, self.direct, self.far.unwrap_or_default()];
+        answers.iter().all(|answer| *answer == Answer::Silence) && !self.no_tunnel && self.kept.is_none()
+    }
+}
+
+/// Where the director is, as the real sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The director's address towards the real.
+    pub(super) dip: IpAddr,
+    /// A network of clients that the real is not in.
+    pub(super) clients: Option<IpNet>,
+}
+
+pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Finding> {
     let Subject { vip, port, rip, forward, tunnel, .. } = *subject;
     let at = SocketAddr::new(vip, port);
-    let finding =
-        |check, severity, cause, fix| Some(Finding::new(check, severity, cause, fix).of(subject).on(rip));
-    let error = |check, cause, fix| finding(check, Severity::Error, cause, fix);
+    let dip = place.dip;
+    let error = |check, cause: String, fix: String| {
+        Some(Finding::new(check, Severity::Error, cause, fix).of(subject).on(rip))
+    };
+    if let Some(reason) = seen.kept {
+        let cause = format!("the loaded programs do not send on what clients send to {at}: {reason}");
+        return Some(Finding::new("not-forwarded", Severity::Error, cause, subject.take_out()).of(subject));
+    }
     match (seen.through, forward) {
-        (Answer::Yes, Forward::Dr | Forward::Tun) if seen.far == Some(Answer::Silence) => finding(
-            "rp-filter",
-            Severity::Warning,
-            format!(
+        (Answer::Yes, Forward::Dr | Forward::Tun) if seen.far == Some(Answer::Silence) => {
+            let cause = format!(
                 "{rip} answers for {vip} to its neighbour {dip}, but not to the director's address among the clients: rp_filter drops packets whose way back leaves by another interface, or it has no way to clients"
-            ),
-            subject.setup(),
-        ),
+            );
+            Some(Finding::new("rp-filter", Severity::Warning, cause, subject.setup()).of(subject).on(rip))
+        }
         (Answer::Yes, _) => None,
-        (Answer::Refused, _) => error(
-            "not-listening",
+        (Answer::Refused, _) => Some(not_listening(subject, seen)),
+        (Answer::Rejected, _) => error(
+            "real-firewall",
+            format!("{rip} rejects packets for {at} by ICMP: a rule of its firewall does"),
+            subject.open(),
+        ),
+        (Answer::Silence, Forward::Fnat) if seen.far.is_some_and(|far| far != Answer::Silence) => error(
+            "fnat-replies",
             format!(
-                "{rip} takes packets for {at} and refuses connections: nothing listens there, or not for every address"
+                "{rip} answers another address of the director, but not {dip}, which clients' packets come from: what it sends there takes another way"
             ),
+            subject.route_on_link(dip),
+        ),
+        (Answer::Silence, Forward::Fnat) if seen.direct == Answer::Yes => error(
+            "real-firewall",
             format!(
-                "start the service; `ss -ltn` on {rip} shows what listens, and it must be every address or {vip}"
+                "{rip} answers pings, and nothing at port {}: a rule of its firewall drops that",
+                subject.real_port
             ),
+            subject.open(),
+        ),
+        (Answer::Silence, Forward::Fnat) => error(
+            "real-silent",
+            format!(
+                "{rip} answers ARP, and nothing that comes from {dip}: what it sends there takes another way, or a firewall there drops it"
+            ),
+            format!("{} && {}", subject.route_on_link(dip), subject.open()),
         ),
         (Answer::Silence, _) if seen.direct == Answer::Silence && !seen.no_tunnel => error(
             "real-silent",
             format!(
-                "{rip} answers neither for {vip} nor for itself, though its link does: a firewall there, or it hangs"
+                "{rip} answers neither for {vip} nor for itself, though its link does: a firewall there, or it hangs (then, on the director: {})",
+                subject.take_out()
             ),
-            format!("look at the firewall of {rip}: `nft list ruleset`"),
+            subject.open(),
         ),
         (Answer::Silence, Forward::Nat) => error(
             "nat-replies",
             format!(
                 "{rip} answers the director itself, but what it sends elsewhere does not come back through the director: its way back leads past it"
             ),
-            format!("ip route replace default via {dip}"),
+            fix::route_back(dip, place.clients),
         ),
         (Answer::Silence, Forward::Tun) if seen.no_tunnel => error(
             "tun-not-unwrapped",
@@ -76,18 +123,38 @@ pub(super) fn judge(subject: &Subject, dip: IpAddr, seen: Seen) -> Option<Findin
         (Answer::Silence, Forward::Tun) => error(
             "tun-blackhole",
             format!(
-                "{rip} answers for itself, but not for {vip} by {tunnel}: nothing unwraps the packets there, rp_filter drops what was unwrapped, or {vip} is not on lo"
+                "{rip} answers for itself, but not for {vip} by {tunnel}: nothing unwraps the packets there, rp_filter drops what was unwrapped, {vip} is not on lo, or a firewall drops its packets"
             ),
-            subject.setup(),
+            format!("{} && {}", subject.setup(), subject.open()),
         ),
         (Answer::Silence, _) => error(
             "dr-blackhole",
             format!(
-                "{rip} answers for itself, but not for {vip}: {vip} is not on its lo, or rp_filter drops its packets"
+                "{rip} answers for itself, but not for {vip}: {vip} is not on its lo, rp_filter drops its packets, or a firewall does"
             ),
-            subject.setup(),
+            format!("{} && {}", subject.setup(), subject.open()),
         ),
     }
+}
+
+/// The real takes packets for the VIP and refuses connections.
+fn not_listening(subject: &Subject, seen: Seen) -> Finding {
+    let Subject { vip, rip, .. } = *subject;
+    let at = SocketAddr::new(vip, subject.port);
+    let listens_on_rip = subject.holds_vip() && seen.direct == Answer::Yes && vip.is_ipv4() == rip.is_ipv4();
+    let finding = |cause, fix| Finding::new("not-listening", Severity::Error, cause, fix).of(subject);
+    if listens_on_rip && subject.protocol == Protocol::Tcp {
+        let cause = format!(
+            "{rip} listens at port {} of its own address alone, and refuses connections to {at}; every address would be better, and until then the fix translates {vip} there",
+            subject.port
+        );
+        return finding(cause, fix::translate_on_real(subject)).on(rip);
+    }
+    let cause = format!(
+        "{rip} takes packets for {at} and refuses connections: nothing listens there; the fix gives it no more of them until it does, and its weight ({}) is put back",
+        subject.weight
+    );
+    finding(cause, subject.take_out())
 }
 
 #[cfg(test)]
@@ -105,7 +172,10 @@ mod tests {
             real_port: 80,
             forward,
             tunnel: Tunnel::Ipip,
-            way: Err("not asked".to_owned()),
+            weight: 1,
+            address: ([10, 0, 0, 11], 80).into(),
+            entry: None,
+            way: Err(crate::control::neighbours::Unresolved::Unknown { why: "not asked".to_owned() }),
             dip: None,
             gateway: None,
         }
@@ -113,7 +183,7 @@ mod tests {
 
     #[test]
     fn each_silence_has_its_name() {
-        use Answer::{Refused, Silence, Yes};
+        use Answer::{Refused, Rejected, Silence, Yes};
         for (forward, through, direct, far, no_tunnel, check) in [
             (Forward::Dr, Yes, Silence, None, false, None),
             (Forward::Dr, Yes, Silence, Some(Yes), false, None),
@@ -125,9 +195,16 @@ mod tests {
             (Forward::Tun, Silence, Yes, None, false, Some("tun-blackhole")),
             (Forward::Nat, Silence, Yes, None, false, Some("nat-replies")),
             (Forward::Nat, Yes, Yes, None, false, None),
+            (Forward::Dr, Rejected, Rejected, Some(Silence), false, Some("real-firewall")),
+            (Forward::Fnat, Yes, Yes, Some(Silence), false, None),
+            (Forward::Fnat, Refused, Yes, Some(Refused), false, Some("not-listening")),
+            (Forward::Fnat, Silence, Silence, Some(Yes), false, Some("fnat-replies")),
+            (Forward::Fnat, Silence, Yes, Some(Silence), false, Some("real-firewall")),
+            (Forward::Fnat, Silence, Silence, Some(Silence), false, Some("real-silent")),
         ] {
-            let seen = Seen { through, direct, far, no_tunnel };
-            let finding = judge(&subject(forward), [10, 0, 0, 1].into(), seen);
+            let seen = Seen { through, direct, far, no_tunnel, kept: None };
+            let place = Place { dip: [10, 0, 0, 1].into(), clients: None };
+            let finding = judge(&subject(forward), &place, seen);
             assert_eq!(finding.map(|f| f.check).as_deref(), check, "{forward} {seen:?}");
         }
     }

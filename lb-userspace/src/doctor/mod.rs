@@ -9,6 +9,7 @@ mod answer; //    the frames that answer probes
 mod arp; //       who else answers for a VIP
 mod facts; //     what the daemon knows
 mod firewall; //  rules that never see a VIP's packets
+mod fix; //       commands that mend
 mod frame; //     the frames of probes
 mod interface; // XDP mode, other programs, offloads
 mod judge; //     what the answers of a real mean
@@ -17,12 +18,15 @@ mod mtu; //       tunnels that lose large packets
 mod neighbour; // ARP and neighbour discovery
 mod next_hop; //  the way to a real
 mod path; //      a VIP through the forwarding path
+mod sender; //    probes as the programs send them
 mod vip; //       VIPs on the director
 mod wire; //      a packet socket
 
 use serde::{Deserialize, Serialize};
 
 pub use facts::{Facts, Subject, Way};
+
+use crate::dataplane::Single;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -60,7 +64,7 @@ pub struct Finding {
     pub cause: String,
     /// Where to mend it: `director`, or a real's address.
     pub place: String,
-    /// The command that mends it, or a sentence where no single command can.
+    /// The command line that mends it, for a shell there.
     pub fix: String,
 }
 
@@ -104,23 +108,40 @@ impl Finding {
     }
 }
 
-/// Makes every check. Nothing is changed; probes are sent.
-pub async fn examine(facts: Facts) -> Vec<Finding> {
+/// Makes every check. Nothing is changed; probes are sent. `programs` make those that take the path, and are given back.
+pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Option<Single>) {
     let mut findings = vip::check(&facts);
-    findings.extend(next_hop::check(&facts));
     findings.extend(interface::check(&facts));
     findings.extend(local::check(&facts));
     findings.extend(firewall::check(&facts).await);
     findings.extend(interface::offloads(&facts).await);
     // Probes wait for answers on sockets of their own: not on a thread that serves others.
     let probed = tokio::task::spawn_blocking(move || {
-        let mut found = arp::check(&facts);
-        found.extend(path::check(&facts));
-        found
+        let found = probe(&facts, &mut programs);
+        (found, programs)
     });
     match probed.await {
-        Ok(found) => findings.extend(found),
-        Err(error) => tracing::error!(%error, "doctor: the probes ended early"),
+        Ok((found, programs)) => {
+            findings.extend(found);
+            (findings, Some(programs))
+        }
+        Err(error) => {
+            tracing::error!(%error, "doctor: the probes ended early");
+            (findings, None)
+        }
     }
-    findings
+}
+
+fn probe(facts: &Facts, programs: &mut Single) -> Vec<Finding> {
+    let wire = match wire::Wire::open() {
+        Ok(wire) => wire,
+        Err(error) => {
+            tracing::error!(%error, "doctor: no packet socket: nothing can be probed");
+            return Vec::new();
+        }
+    };
+    let mut found = next_hop::unknown(facts, &wire);
+    found.extend(arp::check(facts, &wire));
+    found.extend(path::check(facts, &wire, programs));
+    found
 }

@@ -15,7 +15,7 @@ use super::{
     frame,
     judge::Answer,
     path::Probe,
-    wire::Wire,
+    sender::Sender,
 };
 use crate::control::model::Forward;
 
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Sizes that tunnels are tried with, from what the link is believed to take downwards.
 const SIZES: [u16; 8] = [1480, 1450, 1400, 1350, 1300, 1280, 1000, 576];
 
-pub(super) fn check(facts: &Facts, wire: &Wire, probes: &[Probe<'_>]) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]) -> Vec<Finding> {
     let mut tried = BTreeMap::new();
     for probe in probes.iter().filter(|p| p.subject.forward == Forward::Tun && p.seen.through == Answer::Yes)
     {
@@ -36,13 +36,16 @@ pub(super) fn check(facts: &Facts, wire: &Wire, probes: &[Probe<'_>]) -> Vec<Fin
         for size in
             std::iter::once(largest(probe)).chain(sizes).filter(|size| *size <= largest(probe)).chain([64])
         {
-            let packet = frame::echo(probe.source, probe.subject.vip, probe.port, size, size);
-            wire.send(probe.way.ifindex, &frame::framed(&probe.way, probe.tunnel(), packet));
+            let number = (probe.port, size);
+            match sender.ping_through(probe.subject, &probe.way, probe.source, number, size) {
+                Ok(sent) => sender.send(&sent),
+                Err(error) => tracing::debug!(%error, size, "doctor: the programs do not send a ping"),
+            }
         }
     }
     let mut passed: BTreeMap<u16, BTreeSet<u16>> = BTreeMap::new();
     if !tried.is_empty() {
-        wire.listen(PATIENCE, |bytes| {
+        sender.wire.listen(PATIENCE, |_, bytes| {
             if let Some(Heard { probe, said: Said::Echo(size), .. }) = answer(bytes) {
                 passed.entry(probe).or_default().insert(size);
             }
@@ -60,7 +63,7 @@ pub(super) fn check(facts: &Facts, wire: &Wire, probes: &[Probe<'_>]) -> Vec<Fin
                 "tunnel-mtu",
                 Severity::Error,
                 format!("packets of {believed} bytes do not reach {rip}, those of {real} do: the link is narrower than the director believes, and large tunnelled packets are lost"),
-                format!("ip route replace {} {via}dev {} src {} mtu {real}", IpNet::from(rip), facts.name(probe.way.ifindex), probe.dip),
+                format!("ip route replace {} {via}dev {} src {} mtu {real}", IpNet::from(rip), facts.name(probe.way.ifindex), probe.place.dip),
             )
             .of(subject)
         })

@@ -2,18 +2,39 @@
 //! Questions and answers of ARP (RFC 826) and of neighbour discovery (RFC 4861).
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use etherparse::PacketBuilder;
 
+use super::{Facts, wire::Wire};
 use crate::netlink::Mac;
 
 /// Who has `target`? Asked by `(mac, ip)`, which must be of the same version.
-pub(super) fn question(mac: Mac, ip: IpAddr, target: IpAddr) -> Option<Vec<u8>> {
+fn question(mac: Mac, ip: IpAddr, target: IpAddr) -> Option<Vec<u8>> {
     match (ip, target) {
         (IpAddr::V4(ip), IpAddr::V4(target)) => Some(request(mac, ip, target)),
         (IpAddr::V6(ip), IpAddr::V6(target)) => Some(solicitation(mac, ip, target)),
         _ => None,
+    }
+}
+
+/// Asks for each of `wanted` on every interface.
+pub(super) fn ask(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) {
+    let vips = facts.vips();
+    for interface in facts.interfaces.iter().filter(|one| one.running && !one.is_loopback()) {
+        let Some(mac) = interface.mac else { continue };
+        let own = facts.addresses.iter().filter(|address| address.ifindex == interface.index);
+        // Never as a VIP: who hears a question learns who asked.
+        for ip in own.map(|address| address.net.addr()).filter(|ip| !vips.contains(ip)) {
+            for target in wanted {
+                if let Some(question) = question(mac, ip, *target) {
+                    wire.send(interface.index, &question);
+                }
+            }
+        }
     }
 }
 

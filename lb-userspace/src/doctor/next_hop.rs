@@ -1,41 +1,171 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The way to each real is known, and with `dr` leads over no router.
+//! The way to each real is known and right, and with `dr` leads over no router.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
-use super::{Facts, Finding, Severity};
-use crate::control::model::Forward;
+use super::{
+    Facts, Finding, Severity, Subject, fix, frame, judge::Answer, neighbour, sender::Sender, wire::Wire,
+};
+use crate::{
+    control::{model::Forward, neighbours::Unresolved},
+    netlink::Mac,
+};
 
-pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// Linux answers while it receives.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Who answers ARP or neighbour discovery for an address, and on which interface.
+pub(super) type Whereabouts = BTreeMap<IpAddr, BTreeSet<(u32, Mac)>>;
+
+/// Asks for addresses on every interface.
+pub(super) fn look_for(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) -> Whereabouts {
+    let mut found = Whereabouts::new();
+    if wanted.is_empty() {
+        return found;
+    }
+    neighbour::ask(facts, wire, wanted);
+    let ours: BTreeSet<Mac> = facts.interfaces.iter().filter_map(|interface| interface.mac).collect();
+    wire.listen(PATIENCE, |ifindex, bytes| {
+        if let Some((mac, ip)) = neighbour::answer(bytes)
+            && wanted.contains(&ip)
+            && !ours.contains(&mac)
+        {
+            found.entry(ip).or_default().insert((ifindex, mac));
+        }
+        false
+    });
+    found
+}
+
+/// Once for each real of a service, whatever endpoints that has.
+fn each(facts: &Facts) -> impl Iterator<Item = &Subject> {
     let mut seen = BTreeSet::new();
-    for subject in facts.subjects.iter().filter(|subject| subject.forward != Forward::Local) {
-        if !seen.insert((&subject.service, subject.rip, subject.real_port)) {
+    let others = facts.subjects.iter().filter(|subject| subject.forward != Forward::Local);
+    others.filter(move |subject| seen.insert((&subject.service, subject.rip, subject.real_port)))
+}
+
+/// Reals to which no way is known.
+pub(super) fn unknown(facts: &Facts, wire: &Wire) -> Vec<Finding> {
+    // One that gets no new connections may be switched off.
+    let lost: Vec<_> = each(facts)
+        .filter(|subject| subject.weight > 0)
+        .filter_map(|subject| Some((subject, subject.way.as_ref().err()?)))
+        .collect();
+    let wanted =
+        lost.iter().flat_map(|(subject, _)| [Some(subject.rip), subject.gateway]).flatten().collect();
+    let whereabouts = look_for(facts, wire, &wanted);
+    let finding = |(subject, why): &(&Subject, &Unresolved)| {
+        let (more, fix) = mend(facts, subject, why, &whereabouts);
+        let cause = format!("nothing can be sent to {}: {why}{more}", subject.rip);
+        Finding::new("next-hop", Severity::Error, cause, fix).of(subject)
+    };
+    lost.iter().map(finding).collect()
+}
+
+/// The likely cause, and what mends it.
+fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Whereabouts) -> (String, String) {
+    let rip = subject.rip;
+    let at = |ip: IpAddr| whereabouts.get(&ip).and_then(|places| places.first().copied());
+    let by = |ifindex| {
+        let name = facts.name(ifindex);
+        (format!("; it answers on {name}"), fix::route_by(facts, rip, ifindex))
+    };
+    match why {
+        Unresolved::Asking { neighbour, interface } | Unresolved::NoAnswer { neighbour, interface }
+            if at(*neighbour).is_some_and(|(ifindex, _)| facts.name(ifindex) == *interface) =>
+        {
+            let fix = fix::forget_neighbour(*neighbour, interface);
+            ("; it does answer, and the kernel's neighbour table does not take it".to_owned(), fix)
+        }
+        Unresolved::Local { .. } if at(rip).is_some() => {
+            ("; another machine has it too".to_owned(), format!("ip address flush to {rip}"))
+        }
+        Unresolved::Local { .. } => (String::new(), subject.edit("--forward local")),
+        Unresolved::InterfaceDown { interface, .. }
+            if facts.interface(interface).is_some_and(|one| !one.up) =>
+        {
+            (String::new(), format!("ip link set dev {interface} up"))
+        }
+        Unresolved::NotEthernet { interface, .. }
+            if facts
+                .interface(interface)
+                .is_some_and(|one| one.noarp && one.mac.is_some() && !one.is_loopback()) =>
+        {
+            ("; ARP is off there".to_owned(), format!("ip link set dev {interface} arp on"))
+        }
+        _ => match at(rip) {
+            Some((ifindex, _)) => by(ifindex),
+            None => match down_link(facts, rip) {
+                Some(name) => (format!("; {name} is down"), format!("ip link set dev {name} up")),
+                None => (
+                    format!(
+                        "; no machine answers for it: the fix takes it out of service, and its weight ({}) is put back when it is there again",
+                        subject.weight
+                    ),
+                    subject.take_out(),
+                ),
+            },
+        },
+    }
+}
+
+/// An interface that is down and whose network has the address.
+fn down_link(facts: &Facts, rip: IpAddr) -> Option<String> {
+    let near = facts.addresses.iter().filter(|address| address.net.contains(&rip));
+    let mut links = near.filter_map(|near| facts.interfaces.iter().find(|one| one.index == near.ifindex));
+    links.find(|link| !link.up).map(|link| link.name.clone())
+}
+
+/// Reals by `dr` that are not on the director's link. What comes through a tunnel tells whether they are ready for one.
+pub(super) fn behind_routers(facts: &Facts, sender: &mut Sender<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for subject in each(facts) {
+        let (Forward::Dr, Some(gateway), Ok(_)) = (subject.forward, subject.gateway, &subject.way) else {
             continue;
-        }
+        };
+        let unwraps = super::path::asks_by_tunnel(facts, sender, subject) != Answer::Silence;
+        let (method, why) = if unwraps {
+            ("tun", "")
+        } else {
+            (
+                "fnat",
+                "; it is not set up for tunnels (`xvs host setup --forward tun` there does that, and keeps clients' addresses), so the fix takes fnat, which needs nothing there",
+            )
+        };
         let rip = subject.rip;
-        if let Err(why) = &subject.way {
-            let finding = Finding::new(
-                "next-hop",
-                Severity::Error,
-                format!("nothing can be sent to {rip}: {why}"),
-                format!(
-                    "start {rip}, or put it on the director's network; `ip route get {rip}` shows the way"
-                ),
-            );
-            findings.push(finding.of(subject));
-        } else if let (Forward::Dr, Some(gateway)) = (subject.forward, subject.gateway) {
-            let finding = Finding::new(
-                "dr-not-on-link",
-                Severity::Error,
-                format!(
-                    "dr reaches only reals on the director's link, and the way to {rip} leads over {gateway}"
-                ),
-                format!("xvs real edit {} {} --forward tun", subject.service, subject.real()),
-            );
-            findings.push(finding.of(subject));
-        }
+        let cause = format!(
+            "dr reaches only reals on the director's link, and the way to {rip} leads over {gateway}{why}"
+        );
+        let fix = subject.edit(&format!("--forward {method}"));
+        findings.push(Finding::new("dr-not-on-link", Severity::Error, cause, fix).of(subject));
     }
     findings
+}
+
+/// Reals that are silent because their packets go to another machine: the neighbour table says other than the real.
+pub(super) fn misled(facts: &Facts, wire: &Wire, silent: &[&Subject]) -> BTreeMap<IpAddr, Finding> {
+    let neighbour = |subject: &Subject| subject.gateway.unwrap_or(subject.rip);
+    let whereabouts = look_for(facts, wire, &silent.iter().map(|subject| neighbour(subject)).collect());
+    let mut found = BTreeMap::new();
+    for subject in silent {
+        let (Ok(way), Some(places)) = (&subject.way, whereabouts.get(&neighbour(subject))) else { continue };
+        let Some((ifindex, mac)) = places.first().filter(|_| places.iter().all(|(_, mac)| *mac != way.to))
+        else {
+            continue;
+        };
+        let (neighbour, name) = (neighbour(subject), facts.name(*ifindex));
+        let cause = format!(
+            "packets for {neighbour} go to {}, and {} answers for it on {name}: the kernel's neighbour table is wrong",
+            frame::mac(way.to),
+            frame::mac(*mac)
+        );
+        let fix = fix::forget_neighbour(neighbour, &name);
+        found.insert(subject.rip, Finding::new("next-hop", Severity::Error, cause, fix).of(subject));
+    }
+    found
 }

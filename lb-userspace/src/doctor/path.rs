@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each VIP answers through the forwarding path.
 //!
-//! A probe is the frame that the data plane would send to the real, put together from the real's entry in the loaded
-//! table, from the director's own address: the reply comes to the director, where the stack drops it (its source is
-//! the director's own VIP) and this socket sees it. No flow is written down and no packet is counted. docs/limits.md
-//! says why the loaded program does not send it.
+//! A probe is a client's packet that the programs were run on, in a data plane of their own which knows this real alone
+//! ([`Single`]): what they put out is sent. The client is the director itself, so the reply comes to the director, where
+//! the stack drops it (its source is the director's own VIP) and this socket sees it. No flow is written down in the
+//! director's maps and no packet is counted.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -13,15 +13,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ipnet::IpNet;
+
 use super::{
     Facts, Finding, Subject, Way,
     answer::{Said, answer},
     frame,
-    judge::{Answer, Seen, judge},
-    mtu,
+    judge::{Answer, Place, Seen, judge},
+    mtu, next_hop,
+    sender::{Sender, Sent},
     wire::Wire,
 };
-use crate::control::model::{Forward, Protocol, Tunnel};
+use crate::{
+    control::model::{Forward, Protocol},
+    dataplane::{Single, SingleError},
+};
 
 /// Each is asked again after this time; then it is silent.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -30,15 +36,22 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(super) struct Probe<'a> {
     pub(super) subject: &'a Subject,
     pub(super) way: Way,
-    /// The director's address towards the real.
-    pub(super) dip: IpAddr,
+    pub(super) place: Place,
     /// Where the probe through the path comes from.
     pub(super) source: IpAddr,
     /// An address of the director outside the real's network, which the real answers as it does clients.
     far: Option<IpAddr>,
     /// The port, or echo identifier, of the probe through the path; the next ones are those of the others.
     pub(super) port: u16,
+    asked: [Option<Asked>; 3],
     pub(super) seen: Seen,
+}
+
+/// A question as it goes out.
+struct Asked {
+    sent: Sent,
+    /// Where it comes from, as the real sees it.
+    port: u16,
 }
 
 /// A question to a real.
@@ -59,8 +72,8 @@ impl Question {
     const PORTS: usize = 3;
 }
 
-pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let Ok(wire) = Wire::open() else { return Vec::new() };
+pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Finding> {
+    let mut sender = Sender::new(facts, wire, programs);
     // Below those that the kernel picks, and others each time: a real may remember the last probe.
     let salt = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
     let ports = (2_000 + (salt >> 8) as u16 % 4_000..32_000).step_by(Question::PORTS);
@@ -71,17 +84,49 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         .zip(ports)
         .map(|(probe, port)| Probe { port, ..probe })
         .collect();
-    for _ in 0..2 {
-        ask(&wire, &mut probes, salt);
+    for probe in &mut probes {
+        probe.prepare(&mut sender, salt);
     }
-    let mut findings: Vec<Finding> = probes.iter().filter_map(|p| judge(p.subject, p.dip, p.seen)).collect();
-    findings.extend(mtu::check(facts, &wire, &probes));
+    for _ in 0..2 {
+        ask(&mut sender, &mut probes);
+    }
+    let silent: Vec<&Subject> =
+        probes.iter().filter(|probe| probe.seen.is_silent()).map(|probe| probe.subject).collect();
+    let misled = next_hop::misled(facts, wire, &silent);
+    let mut findings = Vec::new();
+    for probe in &probes {
+        // One that gets no new connections may be switched off.
+        let is_off =
+            probe.subject.weight == 0 && (probe.seen.is_silent() || probe.seen.through == Answer::Refused);
+        match misled.get(&probe.subject.rip) {
+            Some(finding) => findings.push(finding.clone().of(probe.subject)),
+            None if is_off => {}
+            None => findings.extend(judge(probe.subject, &probe.place, probe.seen)),
+        }
+    }
+    findings.extend(mtu::check(facts, &mut sender, &probes));
+    findings.extend(next_hop::behind_routers(facts, &mut sender));
     findings
+}
+
+/// What a real by `dr` says if it is asked by a tunnel, which is what it would get by `tun`.
+pub(super) fn asks_by_tunnel(facts: &Facts, sender: &mut Sender<'_>, subject: &Subject) -> Answer {
+    let mut by_tunnel = subject.clone();
+    by_tunnel.forward = Forward::Tun;
+    if let Some(entry) = &mut by_tunnel.entry {
+        entry.real.method = Forward::Tun.method() as u16;
+    }
+    let Some(mut probe) = Probe::of(facts, &by_tunnel) else { return Answer::Silence };
+    (probe.port, probe.far) = (1_990, None);
+    probe.prepare(sender, 1);
+    let mut probes = [probe];
+    ask(sender, &mut probes);
+    probes[0].seen.through
 }
 
 /// An address of the director, of the version of `like`, that is outside of the real's network: what is sent to it takes
 /// the real's way to elsewhere.
-fn elsewhere(facts: &Facts, dip: IpAddr, like: IpAddr, only_clients: bool) -> Option<IpAddr> {
+fn elsewhere(facts: &Facts, dip: IpAddr, like: IpAddr, only_clients: bool) -> Option<IpNet> {
     let near: Vec<_> =
         facts.addresses.iter().map(|address| address.net).filter(|net| net.addr() == dip).collect();
     let vips = facts.vips();
@@ -94,9 +139,9 @@ fn elsewhere(facts: &Facts, dip: IpAddr, like: IpAddr, only_clients: bool) -> Op
         !address.host_scope && !address.net.addr().is_loopback() && !link_local && clients
     });
     usable
-        .map(|address| address.net.addr())
-        .filter(|ip| ip.is_ipv4() == like.is_ipv4() && !vips.contains(ip))
-        .find(|ip| near.iter().all(|net| !net.contains(ip)))
+        .map(|address| address.net)
+        .filter(|net| net.addr().is_ipv4() == like.is_ipv4() && !vips.contains(&net.addr()))
+        .find(|other| near.iter().all(|net| !net.contains(&other.addr())))
 }
 
 impl Subject {
@@ -111,41 +156,63 @@ impl<'a> Probe<'a> {
         let dip = subject.dip?;
         let way = *subject.way.as_ref().ok()?;
         let near = |like: IpAddr| {
-            if dip.is_ipv4() == like.is_ipv4() { Some(dip) } else { elsewhere(facts, dip, like, false) }
+            if dip.is_ipv4() == like.is_ipv4() {
+                return Some(dip);
+            }
+            elsewhere(facts, dip, like, false).map(|net| net.addr())
         };
+        let far = |only_clients| elsewhere(facts, dip, subject.vip, only_clients);
         let (source, far) = match subject.forward {
-            Forward::Local | Forward::Fnat => return None,
+            Forward::Local => return None,
             Forward::Dr if subject.gateway.is_some() => return None,
-            Forward::Dr | Forward::Tun => (near(subject.vip)?, elsewhere(facts, dip, subject.vip, true)),
-            Forward::Nat if !subject.asks_tcp() => return None,
+            Forward::Dr | Forward::Tun => (near(subject.vip)?, far(true)),
+            Forward::Nat | Forward::Fnat if !subject.asks_tcp() => return None,
+            Forward::Fnat => (dip, far(false)),
             // The VIP will do if there is nothing else, unless the real has that itself.
             Forward::Nat => {
                 let shares = |other: &Subject| {
                     other.rip == subject.rip && other.vip == subject.vip && other.holds_vip()
                 };
                 let vip = (!facts.subjects.iter().any(shares)).then_some(subject.vip);
-                (elsewhere(facts, dip, subject.rip, false).or(vip)?, None)
+                (far(false).map(|net| net.addr()).or(vip)?, far(false))
             }
         };
-        let far = far.filter(|far| *far != source);
-        Some(Self { subject, way, dip, source, far, port: 0, seen: Seen::default() })
-    }
-
-    pub(super) fn tunnel(&self) -> Option<(IpAddr, Tunnel)> {
-        let Subject { forward, rip, tunnel, .. } = *self.subject;
-        (forward == Forward::Tun).then_some((rip, tunnel))
+        let clients = far.map(|net| net.trunc()).filter(|net| !net.contains(&subject.rip));
+        let far = far.map(|net| net.addr()).filter(|far| *far != source);
+        let (place, asked, seen) = (Place { dip, clients }, [None, None, None], Seen::default());
+        Some(Self { subject, way, place, source, far, port: 0, asked, seen })
     }
 
     /// Source and destination of a question; `None` if there is none to ask.
     fn ends(&self, question: Question) -> Option<((IpAddr, u16), (IpAddr, u16))> {
-        let Subject { vip, port, rip, real_port, forward, .. } = *self.subject;
+        let Subject { vip, port, rip, real_port, .. } = *self.subject;
         let from = self.port + question as u16;
-        let to = if forward == Forward::Nat { (rip, real_port) } else { (vip, port) };
+        let to = if self.takes_path(question) { (vip, port) } else { (rip, real_port) };
         match question {
             Question::Through => Some(((self.source, from), to)),
-            Question::Direct => Some(((self.dip, from), (rip, real_port))),
+            Question::Direct => Some(((self.place.dip, from), to)),
             Question::Far => Some(((self.far?, from), to)),
         }
+    }
+
+    /// Whether the programs send it.
+    fn takes_path(&self, question: Question) -> bool {
+        match question {
+            Question::Through => true,
+            Question::Direct => false,
+            Question::Far => self.subject.holds_vip(),
+        }
+    }
+
+    /// Whether it is a SYN, else a ping.
+    fn is_tcp(&self, question: Question) -> bool {
+        self.subject.asks_tcp() && !(self.subject.forward == Forward::Fnat && question == Question::Direct)
+    }
+
+    /// Who is to answer.
+    fn answers(&self, question: Question) -> IpAddr {
+        let through_vip = self.takes_path(question) && self.subject.holds_vip();
+        if through_vip { self.subject.vip } else { self.subject.rip }
     }
 
     fn answer(&mut self, question: Question) -> &mut Answer {
@@ -156,26 +223,55 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// The frame of a question, if it is to be asked.
-    fn frame(&self, question: Question, sequence: u32) -> Option<Vec<u8>> {
-        let (from, to) = self.ends(question)?;
-        let packet = if self.subject.asks_tcp() {
-            frame::tcp(from, to, sequence, false)
+    /// Makes the frames of all questions.
+    fn prepare(&mut self, sender: &mut Sender<'_>, sequence: u32) {
+        for question in Question::ALL {
+            let Some((from, to)) = self.ends(question) else { continue };
+            let asked = if self.is_tcp(question) {
+                self.segment(sender, question, sequence, false)
+            } else if self.takes_path(question) {
+                sender.ping_through(self.subject, &self.way, from.0, (from.1, 0), 64)
+            } else {
+                Ok(self.framed(frame::echo(from.0, to.0, from.1, 0, 64)))
+            };
+            match asked {
+                Ok(sent) => {
+                    // By `fnat` it is another one.
+                    let port = if self.is_tcp(question) && self.subject.forward == Forward::Fnat {
+                        frame::source_port(&sent.1).unwrap_or(from.1)
+                    } else {
+                        from.1
+                    };
+                    self.asked[question as usize] = Some(Asked { sent, port });
+                }
+                Err(SingleError::Kept(reason)) => {
+                    self.seen.kept = Some(reason.map_or("not_ours", lb_common::reason::Reason::as_str));
+                }
+                Err(error) => tracing::error!(%error, "doctor: the programs cannot be run on a probe"),
+            }
+        }
+    }
+
+    /// A TCP segment of a question.
+    fn segment(
+        &self,
+        sender: &mut Sender<'_>,
+        question: Question,
+        sequence: u32,
+        reset: bool,
+    ) -> Result<Sent, SingleError> {
+        let Some((from, to)) = self.ends(question) else { return Err(SingleError::Kept(None)) };
+        let packet = frame::tcp(from, to, sequence, reset);
+        if self.takes_path(question) {
+            sender.through(self.subject, &packet)
         } else {
-            frame::echo(from.0, to.0, from.1, 0, 64)
-        };
-        Some(self.framed(question, packet))
+            Ok(self.framed(packet))
+        }
     }
 
-    fn framed(&self, question: Question, packet: Vec<u8>) -> Vec<u8> {
-        let tunnel = if question == Question::Direct { None } else { self.tunnel() };
-        frame::framed(&self.way, tunnel, packet)
-    }
-
-    /// Takes a SYN back that was answered: the director's stack does not know of it.
-    fn take_back(&self, question: Question, sequence: u32) -> Option<Vec<u8>> {
-        let (from, to) = self.ends(question)?;
-        Some(self.framed(question, frame::tcp(from, to, sequence, true)))
+    /// The frame of a packet that goes to the real itself.
+    fn framed(&self, packet: Vec<u8>) -> Sent {
+        (self.way.ifindex, frame::framed(&self.way, None, packet))
     }
 
     /// Whether nothing more is to be learnt.
@@ -185,42 +281,47 @@ impl<'a> Probe<'a> {
     }
 }
 
-fn ask(wire: &Wire, probes: &mut [Probe<'_>], sequence: u32) {
+fn ask(sender: &mut Sender<'_>, probes: &mut [Probe<'_>]) {
     for probe in probes.iter_mut() {
         for question in Question::ALL {
-            if let Some(frame) = probe.frame(question, sequence)
+            if probe.asked[question as usize].is_some()
                 && *probe.answer(question) == Answer::Silence
+                && let Some(asked) = &probe.asked[question as usize]
             {
-                wire.send(probe.way.ifindex, &frame);
+                sender.send(&asked.sent);
             }
         }
     }
     let ports = |(n, probe): (usize, &Probe<'_>)| {
-        let port = probe.port;
-        Question::ALL.map(|question| (port + question as u16, (n, question)))
+        let asked = |question| Some((probe.asked[question as usize].as_ref()?.port, (n, question)));
+        Question::ALL.into_iter().filter_map(asked).collect::<Vec<_>>()
     };
     let by_port: BTreeMap<u16, (usize, Question)> = probes.iter().enumerate().flat_map(ports).collect();
-    wire.listen(PATIENCE, |bytes| {
+    let wire = sender.wire;
+    wire.listen(PATIENCE, |_, bytes| {
         let Some(heard) = answer(bytes) else { return false };
-        if heard.said == Said::NoTunnel {
+        if let Said::NoTunnel(port) = heard.said {
             for probe in probes.iter_mut().filter(|probe| probe.subject.rip == heard.from) {
-                probe.seen.no_tunnel = true;
+                probe.seen.no_tunnel |= port == probe.subject.tunnel_port();
             }
             return false;
         }
         let Some((n, question)) = by_port.get(&heard.probe).copied() else { return false };
         let Some(probe) = probes.get_mut(n) else { return false };
-        if probe.ends(question).is_none_or(|(_, to)| to.0 != heard.from) {
+        let rejected = heard.said == Said::Rejected;
+        if !rejected && probe.answers(question) != heard.from {
             return false;
         }
         *probe.answer(question) = match heard.said {
             Said::Refused => Answer::Refused,
-            Said::Open(_) | Said::Echo(_) | Said::NoTunnel => Answer::Yes,
+            Said::Rejected => Answer::Rejected,
+            Said::Open(_) | Said::Echo(_) | Said::NoTunnel(_) => Answer::Yes,
         };
+        // Takes a SYN back that was answered: the director's stack does not know of it.
         if let Said::Open(acknowledged) = heard.said
-            && let Some(reset) = probe.take_back(question, acknowledged)
+            && let Ok(reset) = probe.segment(sender, question, acknowledged, true)
         {
-            wire.send(probe.way.ifindex, &reset);
+            sender.send(&reset);
         }
         probes.iter().all(Probe::is_answered)
     });

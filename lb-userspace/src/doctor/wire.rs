@@ -13,8 +13,8 @@ use nix::{
     ifaddrs::getifaddrs,
     sys::{
         socket::{
-            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt,
-            socket, sockopt::ReceiveTimeout,
+            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, sendto,
+            setsockopt, socket, sockopt::ReceiveTimeout,
         },
         time::{TimeVal, TimeValLike as _},
     },
@@ -50,14 +50,17 @@ impl Wire {
         }
     }
 
-    /// Hands every frame over that passes, until `heard` says that it has enough, or `patience` is over.
-    pub(super) fn listen(&self, patience: Duration, mut heard: impl FnMut(&[u8]) -> bool) {
+    /// Hands every frame over that passes, and the interface that it passes by, until `heard` says that it has enough, or `patience` is over.
+    pub(super) fn listen(&self, patience: Duration, mut heard: impl FnMut(u32, &[u8]) -> bool) {
         let end = Instant::now() + patience;
         let mut frame = [0; 2048];
         while Instant::now() < end {
             // A time-out is the chance to look at the clock.
-            let Ok(length) = recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) else { continue };
-            if heard(&frame[..length.min(frame.len())]) {
+            let Ok((length, from)) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) else {
+                continue;
+            };
+            let ifindex = from.map_or(0, |from| from.ifindex() as u32);
+            if heard(ifindex, &frame[..length.min(frame.len())]) {
                 return;
             }
         }

@@ -11,6 +11,7 @@ pub mod arp; //         what the ARP settings mean for a VIP
 pub mod boot; //        set-up again at the next start
 pub mod check; //       does everything hold?
 pub mod decap; //       an ipip device, or the XDP program
+pub mod open; //        a service past the firewall
 pub mod plan; //        what setup and restore would do
 pub mod requirement; // what must hold, and why
 pub mod restore; //     put back what setup changed
@@ -119,6 +120,9 @@ pub enum HostError {
     /// The XDP decapsulator.
     #[error(transparent)]
     Decap(#[from] DecapError),
+    /// The firewall.
+    #[error(transparent)]
+    Nft(#[from] open::NftError),
     /// Files for the next start.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -131,6 +135,8 @@ impl From<HostError> for Failure {
             HostError::Sysctl(error) => error.into(),
             HostError::State(error) => error.into(),
             HostError::Decap(error) => error.into(),
+            HostError::Nft(error) => Self::failed(error.to_string())
+                .hint("`nft list ruleset` shows the rules; `xvs host restore` takes those of xvs out"),
             HostError::Boot(error) => error.into(),
         }
     }

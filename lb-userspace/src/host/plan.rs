@@ -110,6 +110,7 @@ fn would(change: &Change) -> String {
         | Change::Device { .. }
         | Change::File { .. }
         | Change::Link { .. }
+        | Change::Rules { .. }
         | Change::Directory { .. } => "remove".to_owned(),
     }
 }

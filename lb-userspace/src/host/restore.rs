@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{
-    Done, Host, HostError, Outcome, Report, boot, can_configure_the_network, decap,
+    Done, Host, HostError, Outcome, Report, boot, can_configure_the_network, decap, open,
     state::{Change, StateFile},
     sysctl::Sysctl,
     vip,
@@ -49,7 +49,7 @@ pub(super) async fn stop_unwrapping(host: &Host, state: &Path, report: Report<'_
         Change::Program { .. } | Change::Device { .. } | Change::Up { .. } => true,
         Change::Address { interface, .. } => interface == decap::DEVICE,
         Change::Sysctl { sysctl, .. } => sysctl.interface == decap::DEVICE,
-        Change::File { .. } | Change::Link { .. } | Change::Directory { .. } => false,
+        Change::File { .. } | Change::Link { .. } | Change::Directory { .. } | Change::Rules { .. } => false,
     };
     let changes = state.changes().iter().filter(is_for_tunnels).cloned().collect();
     Ok(undo(host, &mut state, changes, report).await?)
@@ -108,6 +108,7 @@ async fn undo_one(host: &Host, change: &Change) -> Result<Done, HostError> {
         Change::Device { name } => decap::delete(host, name).await,
         Change::Up { interface } => decap::set_down(host, interface).await,
         Change::Program { interface, bpffs } => decap::detach(host, interface, bpffs),
+        Change::Rules { family, table, chain } => open::close(family, table, chain).await,
         Change::File { path, before } => boot::put_back(path, before.as_deref()),
         Change::Link { path } => boot::unlink(path),
         Change::Directory { path } => boot::remove_directory(path),
@@ -129,6 +130,7 @@ pub(super) fn describe(change: &Change) -> String {
         Change::Address { address, interface } => format!("{address} on {interface}"),
         Change::Device { name } => format!("ipip device {name}"),
         Change::Up { interface } => interface.clone(),
+        Change::Rules { family, table, chain } => format!("rules in {family} {table} {chain}"),
         Change::Program { interface, .. } => format!("XDP decapsulator on {interface}"),
         Change::File { path, .. } | Change::Link { path } | Change::Directory { path } => {
             path.display().to_string()

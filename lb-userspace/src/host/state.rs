@@ -67,6 +67,15 @@ pub enum Change {
         /// Its path.
         path: PathBuf,
     },
+    /// Rules were put into a chain of nftables.
+    Rules {
+        /// The chain's family.
+        family: String,
+        /// Its table.
+        table: String,
+        /// Its name.
+        chain: String,
+    },
     /// The XDP decapsulator was attached.
     Program {
         /// Name of the interface.

@@ -75,6 +75,14 @@ impl XdpPlace {
     }
 }
 
+impl Interface {
+    /// Whether it is the loopback device.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.name == "lo"
+    }
+}
+
 impl Netlink {
     /// The interface called `name`.
     ///

@@ -30,7 +30,7 @@ impl Lab {
         let real = real.unwrap_or_else(|| panic!("no machine of the lab is called {place}: {line}"));
         let script = format!(
             "state='--state {}' pins='--bpffs {}'\n\
-             case $2 in check) state=;; restore) pins=;; open|close) state= pins=;; esac\n\
+             case $2 in check) state=;; restore|open) pins=;; esac\n\
              exec {} \"$@\" $state $pins",
             real.path("host.json").display(),
             real.bpffs().display(),

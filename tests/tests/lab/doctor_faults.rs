@@ -148,14 +148,22 @@ fn a_real_behind_a_firewall_of_its_own_is_found_and_mended() {
         &["nft", "-f", "-"],
         "table ip wall {\n chain input {\n type filter hook input priority 0\n drop\n }\n}",
     );
-    let names = [8001, 8002, 9003].map(|port| format!("real-silent {}:{port}", RIPS[2]));
-    let found = finds(lab, &names.each_ref().map(String::as_str));
-    assert_eq!(found[0]["place"], RIPS[2].to_string());
-    // No director knows which rule it is: the fix says how to see it.
-    assert!(fix(&found).contains("`nft list ruleset`"), "{found:#}");
-    real.sh("nft list ruleset").succeeds().says("drop");
+    let names = [8001, 8002, 9003, 9004].map(|port| format!("real-silent {}:{port}", RIPS[2]));
+    finds_and_mends(lab, &names.each_ref().map(String::as_str));
+
+    // Whatever xvs put into it goes again, and is missed.
+    real.host_restore().succeeds();
+    real.sh("nft list ruleset").succeeds().says("drop").does_not_say("xvs");
     real.sh("nft delete table ip wall").succeeds();
+    real.set_up(Method::Tun);
     is_healthy(lab);
+
+    real.feed(
+        &["nft", "-f", "-"],
+        "table inet wall {\n chain input {\n type filter hook input priority 0\n tcp dport { 8001, 9004 } reject\n }\n}",
+    );
+    let names = [8001, 9004].map(|port| format!("real-firewall {}:{port}", RIPS[2]));
+    finds_and_mends(lab, &names.each_ref().map(String::as_str));
 }
 
 #[test]

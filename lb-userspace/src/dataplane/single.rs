@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A data plane of its own that knows one service with one real at a time.
+#![forbid(unsafe_code)]
+
+use lb_common::{
+    reason::Reason,
+    schema::{
+        AddressUse, Method, Mode, Real, Scheduler, Service, ServiceKey, Settings, Step, Trace, Tracking,
+    },
+    wire::{Be16, Be128},
+};
+
+use super::{Limits, LoadError, Options, Rehearsal, RunError, TableError};
+
+/// The id of the one real and of its service.
+const ID: u32 = 1;
+/// `enum xdp_action`: sent out of the device that it came in by, or of another one.
+const TX: u32 = 3;
+const REDIRECT: u32 = 4;
+
+/// The programs, loaded once more over maps that are nobody else's, in which a service has one real alone. Whatever comes
+/// out of them for that real is what comes out of the director's own for it, and the director's maps stay as they are.
+pub struct Single {
+    options: Options,
+    dips: [Vec<Be128>; 2],
+    loaded: Option<Box<Rehearsal>>,
+    service: Option<ServiceKey>,
+}
+
+/// A service and a real as the director's maps have them.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The endpoint.
+    pub key: ServiceKey,
+    /// Its service.
+    pub service: Service,
+    /// The real.
+    pub real: Real,
+}
+
+/// Why no packet came out.
+#[derive(Debug, thiserror::Error)]
+pub enum SingleError {
+    /// The programs cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// They cannot be run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Their maps cannot be written.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// They do not send the packet on.
+    #[error("{}", .0.map_or("it is no packet of the service", Reason::as_str))]
+    Kept(Option<Reason>),
+}
+
+impl Single {
+    /// As the director's own were loaded with `options`; `dips` are the addresses that `fnat` takes turns with. Nothing is loaded
+    /// before a packet is to be sent.
+    #[must_use]
+    pub fn new(options: &Options, dips: [Vec<Be128>; 2]) -> Self {
+        const FEW: u32 = 1024;
+        let limits = Limits { services: 1, reals: 1, flows: FEW, flows6: FEW };
+        let settings = other_ports(options.settings.unwrap_or(Settings::DEFAULT));
+        let options = Options { limits, settings: Some(settings), ..options.clone() };
+        Self { options, dips, loaded: None, service: None }
+    }
+
+    /// What the programs make of a client's frame that comes in by the device `ingress`: the device that it leaves by, and
+    /// the frame as it leaves.
+    ///
+    /// # Errors
+    /// [`SingleError`]; nothing has happened then.
+    pub fn forward(
+        &mut self,
+        entry: &Entry,
+        frame: &[u8],
+        ingress: u32,
+    ) -> Result<(u32, Vec<u8>), SingleError> {
+        self.know(entry)?;
+        let loaded = self.loaded()?;
+        let run = loaded.tracer.run(frame, ingress)?;
+        match run.action {
+            TX => Ok((ingress, run.frame)),
+            REDIRECT => Ok((entry.real.ifindex, run.frame)),
+            _ => Err(SingleError::Kept(reason(&run.trace))),
+        }
+    }
+
+    fn loaded(&mut self) -> Result<&mut Rehearsal, LoadError> {
+        match &mut self.loaded {
+            Some(loaded) => Ok(loaded),
+            none => {
+                // Not a dry run: each flow by `fnat` is to have a port of its own.
+                let mut new = Rehearsal::with_mode(&self.options, Mode::TRACE)?;
+                new.tables.put_dips(&self.dips[0], &self.dips[1])?;
+                Ok(none.insert(Box::new(new)))
+            }
+        }
+    }
+
+    /// Makes an entry all that the programs know.
+    fn know(&mut self, entry: &Entry) -> Result<(), SingleError> {
+        let Entry { key, service, real } = *entry;
+        let before = self.service.take().filter(|before| *before != key);
+        let tables = &mut self.loaded()?.tables;
+        if let Some(before) = before {
+            tables.remove_service(&before)?;
+            tables.remove_address(before.address)?;
+        }
+        let by_fnat = real.method == Method::Fnat as u16;
+        let flags = Real::IPV6 | Real::TAGGED | if by_fnat { Real::NEEDS_FLOW } else { 0 };
+        let real = Real { service: ID, weight: 1, upper: 0, flags: real.flags & flags, ..real };
+        let tracking = if by_fnat { Tracking::Full } else { Tracking::None };
+        let service = Service {
+            id: ID,
+            first: 0,
+            slots: 1,
+            scheduler: Scheduler::Mh as u32,
+            tracking: tracking as u32,
+            persistent: 0,
+            ..service
+        };
+        let every_port = if key.port == Be16::ZERO { AddressUse::EVERY_PORT } else { 0 };
+        tables.put_real(ID, &real)?;
+        tables.put_device(real.ifindex)?;
+        tables.put_table(service.first, &[ID])?;
+        tables.put_marks([key.address])?;
+        tables.put_address(key.address, AddressUse(AddressUse::VIP | every_port))?;
+        tables.put_service(&key, &service)?;
+        self.service = Some(key);
+        Ok(())
+    }
+}
+
+/// The reason that a run was counted under.
+fn reason(trace: &Trace) -> Option<Reason> {
+    let reasons = trace.steps().filter(|(step, ..)| *step == Step::Reason);
+    reasons.filter_map(|(_, _, number)| Reason::from_number(number)).last()
+}
+
+/// Ports for `fnat` that are neither those that the director's programs give out nor those that Linux does
+/// (`ip_local_port_range`): answers are nobody's.
+fn other_ports(settings: Settings) -> Settings {
+    const LINUX: (u64, u64) = (32_768, 60_999);
+    let given = (settings.first_dip_port, settings.first_dip_port + settings.dip_ports - 1);
+    let mut taken = [given, LINUX];
+    taken.sort_unstable();
+    let [first, second] = taken;
+    let gaps = [(1024, first.0), (first.1 + 1, second.0), (first.1.max(second.1) + 1, 65_536)];
+    let sizes = gaps.map(|(from, to)| (to.saturating_sub(from), from));
+    let (dip_ports, first_dip_port) = sizes.into_iter().max().unwrap_or_default();
+    // Who has given out all of them lives with a client's answer that is taken for a probe's.
+    if dip_ports == 0 {
+        return Settings { first_dip_port: LINUX.1 + 1, dip_ports: 65_535 - LINUX.1, ..settings };
+    }
+    Settings { first_dip_port, dip_ports, ..settings }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_probes_are_nobody_elses() {
+        let pool = |first, count| Settings { first_dip_port: first, dip_ports: count, ..Settings::DEFAULT };
+        let others = |settings| {
+            let Settings { first_dip_port, dip_ports, .. } = other_ports(settings);
+            (first_dip_port, dip_ports)
+        };
+        assert_eq!(others(Settings::DEFAULT), (61_000, 4_536));
+        assert_eq!(others(pool(20_000, 100)), (1024, 18_976));
+        assert_eq!(others(pool(40_000, 25_536)), (1024, 31_744));
+        assert_eq!(others(pool(1, 65_535)), (61_000, 4_536));
+    }
+}

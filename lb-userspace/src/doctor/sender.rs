@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Probes through the path: the frames are those that the programs themselves put out.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Facts, Subject, Way, frame, wire::Wire};
+use crate::{
+    dataplane::{Single, SingleError},
+    explain::{Flag, Flow},
+    netlink::Mac,
+};
+
+/// A frame, and the device that it leaves by.
+pub(super) type Sent = (u32, Vec<u8>);
+
+/// Sends frames, and has the programs make those that take the path.
+pub(super) struct Sender<'a> {
+    pub(super) wire: &'a Wire,
+    programs: &'a mut Single,
+    /// The interface that clients' packets come in by.
+    ingress: Option<(u32, Mac)>,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(facts: &Facts, wire: &'a Wire, programs: &'a mut Single) -> Self {
+        let interface = facts.interfaces.iter().find(|one| facts.attached.contains_key(&one.index) && one.up);
+        Self { wire, programs, ingress: interface.and_then(|one| Some((one.index, one.mac?))) }
+    }
+
+    pub(super) fn send(&self, (ifindex, frame): &Sent) {
+        self.wire.send(*ifindex, frame);
+    }
+
+    /// What the programs make of a client's packet for a real.
+    pub(super) fn through(&mut self, subject: &Subject, packet: &[u8]) -> Result<Sent, SingleError> {
+        let (Some(entry), Some((ingress, mac))) = (&subject.entry, self.ingress) else {
+            return Err(SingleError::Kept(None));
+        };
+        self.programs.forward(entry, &frame::ethernet(mac, CLIENT, packet), ingress)
+    }
+
+    /// A ping of the VIP of `length` bytes that travels as a packet of the service would: the director answers pings itself,
+    /// so the programs get a packet of the service of the same length, and the ping takes its place in what they put out.
+    pub(super) fn ping_through(
+        &mut self,
+        subject: &Subject,
+        way: &Way,
+        source: IpAddr,
+        (id, sequence): (u16, u16),
+        length: u16,
+    ) -> Result<Sent, SingleError> {
+        let ping = frame::echo(source, subject.vip, id, sequence, length);
+        let stand_in = stand_in(subject, source, length);
+        // A checksum over all that is in a tunnel would be that of the other packet.
+        let Some(stand_in) = stand_in.filter(|_| length <= LONGEST && !subject.tunnel.csum()) else {
+            return Ok((way.ifindex, frame::framed(way, subject.tunnel(), ping)));
+        };
+        let (ifindex, mut frame) = self.through(subject, &stand_in)?;
+        frame.truncate(frame.len().saturating_sub(ping.len()));
+        frame.extend(ping);
+        Ok((ifindex, frame))
+    }
+}
+
+/// From whom a frame comes plays no part.
+const CLIENT: Mac = [0x02, 0, 0, 0, 0, 0];
+/// The longest packet that the kernel's test runs take, with room for what goes around it.
+const LONGEST: u16 = 3_000;
+/// The port of a packet that stands in for a ping; nobody sees it.
+const PORT: u16 = 9;
+
+/// A packet of the service of `length` bytes.
+fn stand_in(subject: &Subject, source: IpAddr, length: u16) -> Option<Vec<u8>> {
+    let flow = |length| Flow {
+        protocol: subject.protocol,
+        client: SocketAddr::new(source, PORT),
+        service: SocketAddr::new(subject.vip, if subject.port == 0 { PORT } else { subject.port }),
+        flag: Flag::Ack,
+        length,
+    };
+    let packet = |length| Some(flow(length).frame()?.split_off(frame::ETHERNET));
+    let headers = u16::try_from(packet(0)?.len()).ok()?;
+    packet(length.checked_sub(headers)?).filter(|packet| packet.len() == usize::from(length))
+}
