@@ -19,7 +19,7 @@ use super::{
     types::{AttachOptions, Change, TimeoutOptions},
 };
 use crate::{
-    control::config,
+    control::{config, state::Room},
     daemon::{self, Director},
     explain::{Plan, Question},
     failure::{Failure, FailureKind},
@@ -51,6 +51,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/changes", post(change))
         .route("/v1/timeouts", post(set_timeouts))
         .route("/v1/attach", post(attach))
+        .route("/v1/resize", post(resize))
         .route("/v1/batch", post(change_all))
         .route("/v1/ipvs", post(ipvs_table))
         .route("/v1/zero", post(set_to_zero))
@@ -89,6 +90,10 @@ async fn set_timeouts(State(director): State<Shared>, Json(options): Json<Timeou
 
 async fn attach(State(director): State<Shared>, Json(options): Json<AttachOptions>) -> Response {
     director.lock().await.attach_anew(&options).await.map(Json).into_response()
+}
+
+async fn resize(State(director): State<Shared>, Json(room): Json<Room>) -> Response {
+    director.lock().await.resize(room).map(Json).into_response()
 }
 
 async fn change_all(State(director): State<Shared>, Json(changes): Json<Vec<Change>>) -> Response {

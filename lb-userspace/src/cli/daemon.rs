@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs run`, `xvs attach` and `xvs detach`.
+//! `xvs run`, `xvs attach`, `xvs resize` and `xvs detach`.
 #![forbid(unsafe_code)]
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -9,6 +9,7 @@ use clap::Args;
 use super::ui::Ui;
 use crate::{
     api::{client::Api, types::AttachOptions},
+    control::state::Room,
     daemon::{self, RunOptions},
     dataplane::Mode,
     failure::Failure,
@@ -107,6 +108,24 @@ pub struct AttachArgs {
 /// What the daemon said.
 pub async fn attach(args: &AttachArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     ui.done(&api.post("/v1/attach", &args.options).await?)
+}
+
+/// Give the tables room for more flows
+///
+/// While packets are forwarded, and without losing a connection. It counts at every later start too, unless the config
+/// file says more.
+#[derive(Args, Debug)]
+pub struct ResizeArgs {
+    #[command(flatten)]
+    room: Room,
+}
+
+/// Makes the tables larger.
+///
+/// # Errors
+/// What the daemon said.
+pub async fn resize(args: &ResizeArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    ui.done(&api.post("/v1/resize", &args.room).await?)
 }
 
 /// Take the data plane of a stopped daemon off

@@ -3,7 +3,7 @@
 
 pub mod agent; //   xvs host agent
 pub mod config; //  xvs apply, xvs export
-pub mod daemon; //  xvs run, xvs attach, xvs detach
+pub mod daemon; //  xvs run, attach, resize, detach
 pub mod doctor; //  xvs doctor
 pub mod explain; // xvs explain
 pub mod group; //   xvs group
@@ -47,6 +47,7 @@ pub struct Cli {
 enum Command {
     Run(daemon::RunArgs),
     Attach(daemon::AttachArgs),
+    Resize(daemon::ResizeArgs),
     Detach(daemon::DetachArgs),
     Status(show::StatusArgs),
     Doctor(doctor::DoctorArgs),
@@ -125,6 +126,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Run(args) => daemon::run(args, self.socket, self.verbose).await,
             Command::Attach(args) => daemon::attach(&args, &api, &mut ui).await,
+            Command::Resize(args) => daemon::resize(&args, &api, &mut ui).await,
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
             Command::Status(_) => show::status(&api, &mut ui).await,
             Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,

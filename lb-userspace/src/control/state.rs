@@ -20,7 +20,7 @@ use super::{
     model::{Desired, Endpoint, GroupId, Real, Service, ServiceId},
     options::ServiceOptions,
 };
-use crate::{api::types::TimeoutOptions, failure::Failure};
+use crate::{api::types::TimeoutOptions, dataplane::Limits, failure::Failure};
 
 /// The version of the file's format.
 const VERSION: u32 = 1;
@@ -36,10 +36,36 @@ pub struct State {
     pub retired: BTreeMap<ServiceId, Totals>,
     /// How long silent flows live, as far as the operator has said so.
     pub timeouts: TimeoutOptions,
+    /// Flows that the tables must have room for, as far as the operator has said so while the daemon ran.
+    pub room: Room,
     /// Packets of services that were removed, by the name of the reason, so that sums over all never go back.
     pub gone: BTreeMap<String, u64>,
     /// The addresses that flows by full NAT come from, each where the flows know it.
     pub dips: Dips,
+}
+
+/// How many flows are to fit, whatever the config file says; what it says counts if it is more.
+#[derive(clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Room {
+    /// Tracked flows of IPv4 that fit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=33_554_432))]
+    pub max_flows: Option<u32>,
+    /// Tracked flows of IPv6 that fit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=33_554_432))]
+    pub max_flows6: Option<u32>,
+}
+
+impl Room {
+    /// The larger of both.
+    #[must_use]
+    pub fn at_least(&self, limits: Limits) -> Limits {
+        Limits {
+            flows: limits.flows.max(self.max_flows.unwrap_or(0)),
+            flows6: limits.flows6.max(self.max_flows6.unwrap_or(0)),
+            ..limits
+        }
+    }
 }
 
 /// [`Counters`], in the file.
@@ -76,6 +102,8 @@ struct Stored {
     groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
     #[serde(default)]
     timeouts: TimeoutOptions,
+    #[serde(default)]
+    room: Room,
     vips: BTreeSet<IpAddr>,
     #[serde(default)]
     gone: BTreeMap<String, u64>,
@@ -123,6 +151,7 @@ impl State {
             vips: stored.vips,
             gone: stored.gone,
             timeouts: stored.timeouts,
+            room: stored.room,
             dips: stored.dips,
             ..Self::default()
         };
@@ -159,6 +188,7 @@ impl State {
             services: services.collect(),
             groups: self.desired.groups.clone(),
             timeouts: self.timeouts,
+            room: self.room,
             vips: self.vips.clone(),
             gone: self.gone.clone(),
             dips: self.dips.clone(),

@@ -11,6 +11,7 @@ mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod network; //  next hops and VIPs in step with the network
 mod report; //   what the daemon tells
+mod resize; //   larger tables
 mod roles; //    what a host is to this director
 mod run; //      the life of the daemon
 mod sweep; //    ended flows and settled slots

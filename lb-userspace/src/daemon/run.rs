@@ -115,7 +115,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
     let _lock = PinLock::take(pins.path())?;
     state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
-    let (limits, settings) = (config.director.limits(), state.dips.count_in(config.director.settings()));
+    let limits = state.room.at_least(config.director.limits());
+    let settings = state.dips.count_in(config.director.settings());
     let timeouts = config.director.timeouts(state.timeouts);
     let load = Options {
         pins: Some(pins.clone()),
@@ -126,6 +127,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     // With a link there, packets are forwarded by what is pinned: then it stays, whatever happens to this start.
     let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
+    DataPlane::settle_pins(&load)?;
     let mut plane = DataPlane::load(&load)?;
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())

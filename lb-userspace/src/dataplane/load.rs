@@ -174,6 +174,17 @@ impl DataPlane {
         Ok(Self { ebpf, pins: options.pins.clone(), tables, adopted })
     }
 
+    /// Ends a change of sizes that a crash broke off ([`PinDir::put_maps_aside`]). To be called before [`Self::load`] at a start.
+    ///
+    /// # Errors
+    /// [`LoadError::Pins`] if the pins cannot be put right.
+    pub fn settle_pins(options: &Options) -> Result<(), LoadError> {
+        match &options.pins {
+            Some(pins) => Ok(pins.settle(&shapes(&sizes(&options.limits))?)?),
+            None => Ok(()),
+        }
+    }
+
     /// Whether maps of an earlier run were adopted.
     #[must_use]
     pub fn adopted(&self) -> bool {

@@ -5,6 +5,7 @@
 pub mod attach; // interfaces
 mod batch; //      reading large maps
 pub mod clock; //  the programs' clock
+mod copy; //       tables that become what others are
 pub mod decap; //  the decapsulator of real servers
 pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
 pub mod log; //    what the programs have to say

@@ -128,6 +128,63 @@ impl PinDir {
         entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
     }
 
+    /// Puts the pinned maps aside, for others to take their names; the programs that use them go on. What was aside before is
+    /// gone.
+    ///
+    /// # Errors
+    /// [`PinError::Io`]; the maps are then where they were.
+    pub fn put_maps_aside(&self) -> Result<(), PinError> {
+        self.remove_aside()?;
+        let at = |source| PinError::Io { path: self.aside(), source };
+        fs::rename(self.0.join("maps"), self.aside()).map_err(at)?;
+        fs::create_dir(self.0.join("maps")).map_err(at)
+    }
+
+    /// Gives the maps that are aside their names back, in place of what has them now.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if they have not all got them.
+    pub fn take_maps_back(&self) -> Result<(), PinError> {
+        let maps = self.0.join("maps");
+        empty(&maps)?;
+        let at = |source| PinError::Io { path: maps.clone(), source };
+        fs::remove_dir(&maps).map_err(at)?;
+        fs::rename(self.aside(), &maps).map_err(at)
+    }
+
+    /// Forgets the maps that are aside.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if a pin cannot be removed.
+    pub fn remove_aside(&self) -> Result<(), PinError> {
+        let aside = self.aside();
+        if !aside.is_dir() {
+            return Ok(());
+        }
+        empty(&aside)?;
+        fs::remove_dir(&aside).map_err(|source| PinError::Io { path: aside, source })
+    }
+
+    /// Ends a change of sizes that was broken off: the maps that are of the right ones stay.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if they cannot be moved.
+    pub(crate) fn settle(&self, shapes: &[Shape]) -> Result<(), PinError> {
+        let aside = self.aside();
+        if !aside.is_dir() {
+            return Ok(());
+        }
+        // Those that are aside are complete.
+        if shapes.iter().all(|shape| check_shape(&aside.join(&shape.name), shape).is_ok()) {
+            return self.take_maps_back();
+        }
+        self.remove_aside()
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.0.join("aside")
+    }
+
     /// Checks every pinned map against the shape that this version needs. The kernel's own word counts: aya
     /// would open a map of any shape.
     ///
@@ -166,14 +223,20 @@ impl PinDir {
     pub fn remove_all(&self) -> Result<(), PinError> {
         // Links first: no packet may meet a program whose maps are gone.
         for dir in [self.0.join("links"), self.0.clone(), self.0.join("maps")] {
-            let Ok(entries) = fs::read_dir(&dir) else { continue };
-            for entry in entries.flatten().filter(|e| !e.path().is_dir()) {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(|source| PinError::Io { path, source })?;
-            }
+            empty(&dir)?;
         }
-        Ok(())
+        self.remove_aside()
     }
+}
+
+/// Removes every pin in a directory, if it is there.
+fn empty(dir: &Path) -> Result<(), PinError> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries.flatten().filter(|e| !e.path().is_dir()) {
+        let path = entry.path();
+        fs::remove_file(&path).map_err(|source| PinError::Io { path, source })?;
+    }
+    Ok(())
 }
 
 /// Makes a directory in a bpffs, and mounts one when `path` is in none.

@@ -8,7 +8,6 @@ use lb_common::{
 };
 
 use super::{Limits, LoadError, Options, TableError, Tables, Tracer};
-use crate::schedule::Span;
 
 /// Flows that fit into it.
 const FEW: u32 = 1024;
@@ -37,8 +36,8 @@ impl Rehearsal {
         Ok(Self { tracer, tables })
     }
 
-    /// Makes the maps what others are: services, reals, their tables and connections; and of flows and clients what is known of
-    /// the packet of a `flow`, as the client sends it.
+    /// Makes the maps what others are; of flows and clients, only what is known of the packet of a `flow`, as the client
+    /// sends it.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.
@@ -49,33 +48,12 @@ impl Rehearsal {
         flow: Option<&FlowKey>,
     ) -> Result<(), TableError> {
         let tables = &mut self.tables;
-        for (id, real) in live.reals()? {
-            tables.put_real(id, &real)?;
-            tables.put_load(id, &live.load(id)?)?;
-            // That a real was asked at all decides how its service's slots move.
-            tables.put_counters(id, &live.counters(id)?)?;
-            if real.reachable() {
-                tables.put_device(real.ifindex)?;
-            }
-        }
-        for (key, service) in live.services()? {
-            let span = Span::from(&service);
-            tables.put_moves(span.first, &live.moves(span.first, span.slots)?)?;
-            tables.put_table(span.first, &live.table(span.first, span.slots)?)?;
-            tables.put_position(service.id, live.position(service.id)?.next)?;
-            tables.put_service(&key, &service)?;
+        tables.copy_services(live)?;
+        for (_, service) in live.services()? {
             let client = flow.map(|flow| ClientKey::new(&service, flow.source));
             if let Some((key, client)) = client.and_then(|key| Some((key, live.client(&key)?))) {
                 tables.put_client(&key, &client)?;
             }
-        }
-        let addresses = live.addresses()?;
-        tables.put_marks(addresses.iter().map(|(address, _)| *address))?;
-        for (address, used) in addresses {
-            tables.put_address(address, used)?;
-        }
-        for (key, source) in live.sources()? {
-            tables.put_source(&key, &source)?;
         }
         if let Some((key, flow)) = flow.and_then(|key| Some((key, live.flow(key)?))) {
             tables.put_flow(key, &flow)?;

@@ -368,6 +368,11 @@ impl Tables {
         self.replies.put(key, source)
     }
 
+    /// Calls `each` with every flow whose replies are known to be a service's.
+    pub fn for_each_reply(&self, each: impl FnMut(&FlowKey, &Source)) -> Result<(), TableError> {
+        self.replies.for_each(each)
+    }
+
     /// Forgets which service a flow's replies belong to.
     pub fn remove_reply(&mut self, key: &FlowKey) -> Result<(), TableError> {
         self.replies.remove(key)
@@ -382,6 +387,11 @@ impl Tables {
     #[must_use]
     pub fn translation(&self, reply: &FlowKey) -> Option<FlowKey> {
         self.translations.get(reply)
+    }
+
+    /// Says which flow has a port of the director.
+    pub fn put_translation(&mut self, reply: &FlowKey, flow: &FlowKey) -> Result<(), TableError> {
+        self.translations.put(reply, flow)
     }
 
     /// Gives a port of the director back.
@@ -487,6 +497,12 @@ impl Tables {
             Ok((*reason, values.iter().sum()))
         };
         Reason::ALL.iter().map(count).collect()
+    }
+
+    /// Sets how often a service's packets ended for a reason, in sum.
+    pub fn put_reason(&mut self, service: u32, reason: Reason, packets: u64) -> Result<(), TableError> {
+        let index = service * Reason::SLOTS + reason.index();
+        self.reasons.set(index, per_cpu(packets)?, 0).map_err(failed("write", "REASONS"))
     }
 
     /// Sets a service's reasons to zero, for the next one with its id.

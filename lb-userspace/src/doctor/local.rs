@@ -46,10 +46,7 @@ fn full(option: &str, flows: u64, max: u32) -> Option<Finding> {
             "flow-table",
             Severity::Warning,
             format!("{flows} of {max} flows that fit ({option}) are in the table: the oldest are forgotten to make room"),
-            format!(
-                "set {option} to {} in the config's [director], then `xvs detach` and start again",
-                u64::from(max) * 4
-            ),
+            format!("xvs resize --{option} {}", u64::from(max).saturating_mul(4).min(33_554_432)),
         )
     })
 }

@@ -143,3 +143,52 @@ fn start_download(lab: &Lab, method: Method) -> Process {
     curl.arg(lab.client.path(method.as_str())).arg(format!("http://{VIP}:{}/files/big", method.port()));
     lab.client.start(method.as_str(), &mut curl)
 }
+
+#[test]
+fn connections_of_every_method_survive_larger_tables_and_a_daemon_that_is_killed_while_it_makes_them() {
+    let mut stage = Stage::new();
+    let _greeters: Vec<_> = stage
+        .lab
+        .reals
+        .iter()
+        .flat_map(|real| {
+            Method::real_ports().map(|port| Server::greeter(real, (Ipv4Addr::UNSPECIFIED, port)))
+        })
+        .collect();
+    stage.serve_all_methods("tcp", "wrr");
+    let mut connections: Vec<_> = Method::ALL
+        .into_iter()
+        .flat_map(|method| [method; 3])
+        .map(|method| stage.lab.client.connect(method.service()).expect("all is well"))
+        .collect();
+    let mut readers: Vec<_> =
+        connections.iter().map(|stream| BufReader::new(stream.try_clone().expect("ours"))).collect();
+    let mut answers = |words: &str| {
+        for (stream, reader) in connections.iter_mut().zip(&mut readers) {
+            stream.write_all(words.as_bytes()).expect("it is open");
+            let mut line = String::new();
+            while line != words {
+                line.clear();
+                assert_ne!(reader.read_line(&mut line).expect("it is open"), 0, "closed before {words}");
+            }
+        }
+    };
+    answers("before\n");
+    let director = &stage.lab.director;
+    director.xvs("resize --max-flows 2000000 --max-flows6 300000").succeeds().says("room for 2000000 flows");
+    answers("larger\n");
+    director.xvs("resize --max-flows 1000").fails(2);
+
+    let line = format!("--socket {} resize --max-flows 4000000", director.socket().display());
+    let mut resize = Command::new(lb_tests::artifacts::xvs());
+    let _resize = director.start("resize", resize.args(line.split_whitespace()));
+    eventually("it has begun", || {
+        let aside = director.bpffs().join("aside");
+        if aside.exists() { Ok(()) } else { Err("the maps are where they were".to_owned()) }
+    });
+    stage.daemon.kill();
+    answers("killed\n");
+    stage.daemon = stage.lab.director.start_daemon();
+    answers("after\n");
+    assert!(!stage.lab.director.bpffs().join("aside").exists());
+}
