@@ -71,6 +71,12 @@ impl Subject {
         SocketAddr::new(self.rip, self.real_port).to_string()
     }
 
+    /// Whether clients reach it there.
+    #[must_use]
+    pub fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.protocol == endpoint.protocol && SocketAddr::new(self.vip, self.port) == endpoint.address
+    }
+
     /// The real as commands name it.
     #[must_use]
     pub fn named(&self) -> String {

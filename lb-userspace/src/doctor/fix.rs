@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Facts, Subject};
-use crate::control::model::Forward;
+use crate::control::model::{Endpoint, Forward};
 
 /// `ip`, or `ip -6` where it would take the address for one of IPv4.
 pub(super) const fn ip(like: IpAddr) -> &'static str {
@@ -72,6 +72,38 @@ pub(super) fn route_by(facts: &Facts, rip: IpAddr, ifindex: u32) -> String {
     let near = own.map(|address| address.net).find(|net| net.contains(&rip));
     let source = near.map_or(String::new(), |net| format!(" src {}", net.addr()));
     format!("{} route replace {} dev {}{source}", ip(rip), IpNet::from(rip), facts.name(ifindex))
+}
+
+/// The table of nftables that serves clients on the director.
+pub(super) const OWN: &str = "xvs-local";
+
+/// On the director: what it sends to a service itself goes to a real, from an address that the real answers; connections that lead
+/// nowhere are broken off.
+pub(super) fn translate_own(endpoint: &Endpoint, real: &Subject) -> String {
+    let Endpoint { protocol, address } = *endpoint;
+    let (ip, vip, rip) = (if address.is_ipv4() { "ip" } else { "ip6" }, address.ip(), real.rip);
+    let source = real.dip.filter(|dip| dip.is_ipv4() == rip.is_ipv4());
+    let ports = |port| match port {
+        0 => format!("meta l4proto {protocol}"),
+        port => format!("{protocol} dport {port}"),
+    };
+    let to = match real.real_port {
+        0 => rip.to_string(),
+        port => SocketAddr::new(rip, port).to_string(),
+    };
+    let from = source.map_or("masquerade".to_owned(), |dip| format!("snat to {dip}"));
+    let (at_vip, at_real) = (ports(address.port()), ports(real.real_port));
+    let sockets = match address.port() {
+        0 => format!("dst {vip}"),
+        _ => format!("dst '{address}'"),
+    };
+    format!(
+        "nft 'add table {ip} {OWN}; add chain {ip} {OWN} output {{ type nat hook output priority -100; }}; \
+         add chain {ip} {OWN} leave {{ type nat hook postrouting priority srcnat; }}; \
+         add rule {ip} {OWN} output {ip} daddr {vip} {at_vip} dnat to {to}; \
+         add rule {ip} {OWN} leave {ip} saddr {vip} {ip} daddr {rip} {at_real} {from}' && \
+         {{ ss --kill --{protocol} {sockets} > /dev/null || true; }}"
+    )
 }
 
 /// On the director: the kernel asks again for a neighbour, also where the entry was made by hand.

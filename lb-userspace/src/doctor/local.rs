@@ -7,34 +7,71 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{Facts, Finding, Severity};
-use crate::control::model::Protocol;
+use super::{Facts, Finding, Severity, Subject, fix, wire::Wire};
+use crate::control::model::{Endpoint, Forward, Protocol};
 
-pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::from_iter(full("max-flows", facts.flows, facts.max_flows));
-    findings.extend(full("max-flows6", facts.flows6, facts.max_flows6));
+/// Sockets of the director that are connected to a service, and packets for one that go round by the loopback device.
+///
+/// A client whose packets are translated to a real (`firewall::translated`) is served, and so is one of a real on the director.
+pub(super) fn check(
+    facts: &Facts,
+    wire: Option<&Wire>,
+    served: &[SocketAddr],
+    found: &[Finding],
+) -> Vec<Finding> {
     // Of the thread: a namespace belongs to threads.
     let page = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-    let (four, six) = (page("tcp"), page("tcp6"));
-    for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.protocol == Protocol::Tcp) {
-        let clients = remotes(&four).chain(remotes(&six)).filter(|remote| {
-            let same_port = endpoint.address.port() == 0 || endpoint.address.port() == remote.port();
-            endpoint.address.ip() == remote.ip() && same_port
-        });
-        let clients = clients.count();
-        if clients > 0 {
-            let mut finding = Finding::new(
-                "local-client",
-                Severity::Warning,
-                format!(
-                    "{clients} sockets of the director itself are connected to {endpoint}: XDP never sees their packets"
-                ),
-                "run the client on another host, or let it talk to a real directly",
-            );
-            finding.service = Some(endpoint.to_string());
-            findings.push(finding);
+    let mut findings = Vec::new();
+    for endpoint in &facts.endpoints {
+        let Endpoint { protocol, address } = *endpoint;
+        let pages = match protocol {
+            Protocol::Tcp => [page("tcp"), page("tcp6")],
+            Protocol::Udp => [page("udp"), page("udp6")],
+            Protocol::Sctp => continue,
+        };
+        let is_its = |to: &SocketAddr| {
+            let same_port = address.port() == 0 || address.port() == to.port();
+            address.ip() == to.ip() && same_port && !served.contains(to)
+        };
+        let reals = facts.subjects.iter().filter(|subject| subject.is_at(endpoint));
+        if reals.clone().any(|subject| subject.forward == Forward::Local) {
+            continue;
         }
+        let sockets = pages.iter().flat_map(|page| remotes(page)).filter(is_its).count();
+        let heard = wire.is_some_and(|wire| {
+            wire.local_clients().iter().any(|(number, to)| *number == protocol.number() && is_its(to))
+        });
+        let what = match (sockets, heard) {
+            (0, false) => continue,
+            (0, true) => format!("a program on the director itself sends packets to {endpoint}"),
+            (1, _) => format!("a socket of the director itself is connected to {endpoint}"),
+            (count, _) => format!("{count} sockets of the director itself are connected to {endpoint}"),
+        };
+        // One that is well, if there is one.
+        let healthy = |subject: &&Subject| {
+            !found
+                .iter()
+                .any(|one| one.service.as_ref() == Some(&subject.service) && one.real == Some(subject.real()))
+        };
+        let fits = |subject: &&Subject| {
+            subject.rip.is_ipv4() == address.is_ipv4() && subject.way.is_ok() && subject.weight > 0
+        };
+        let mut fitting = reals.filter(fits);
+        let Some(real) = fitting.clone().find(healthy).or_else(|| fitting.next()) else { continue };
+        let cause =
+            format!("{what}: XDP never sees its packets; the fix has nftables send them to {}", real.real());
+        let mut finding =
+            Finding::new("local-client", Severity::Warning, cause, fix::translate_own(endpoint, real));
+        finding.service = Some(endpoint.to_string());
+        findings.push(finding);
     }
+    findings
+}
+
+/// Tables of flows without room.
+pub(super) fn full_tables(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::from_iter(full("max-flows", facts.flows, facts.max_flows));
+    findings.extend(full("max-flows6", facts.flows6, facts.max_flows6));
     findings
 }
 

@@ -112,12 +112,13 @@ impl Finding {
 pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Option<Single>) {
     let mut findings = vip::check(&facts);
     findings.extend(interface::check(&facts));
-    findings.extend(local::check(&facts));
-    findings.extend(firewall::check(&facts).await);
+    findings.extend(local::full_tables(&facts));
+    let rules = firewall::page().await;
+    findings.extend(firewall::check(&facts, &rules));
     findings.extend(interface::offloads(&facts).await);
     // Probes wait for answers on sockets of their own: not on a thread that serves others.
     let probed = tokio::task::spawn_blocking(move || {
-        let found = probe(&facts, &mut programs);
+        let found = probe(&facts, &mut programs, &rules);
         (found, programs)
     });
     match probed.await {
@@ -132,16 +133,18 @@ pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Optio
     }
 }
 
-fn probe(facts: &Facts, programs: &mut Single) -> Vec<Finding> {
+fn probe(facts: &Facts, programs: &mut Single, rules: &str) -> Vec<Finding> {
+    let served = firewall::translated(rules);
     let wire = match wire::Wire::open() {
         Ok(wire) => wire,
         Err(error) => {
             tracing::error!(%error, "doctor: no packet socket: nothing can be probed");
-            return Vec::new();
+            return local::check(facts, None, &served, &[]);
         }
     };
     let mut found = next_hop::unknown(facts, &wire);
     found.extend(arp::check(facts, &wire));
     found.extend(path::check(facts, &wire, programs));
+    found.extend(local::check(facts, Some(&wire), &served, &found));
     found
 }

@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::HashMap,
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
     io,
+    net::SocketAddr,
     os::fd::{AsRawFd as _, OwnedFd},
     time::{Duration, Instant},
 };
 
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use nix::{
     ifaddrs::getifaddrs,
     sys::{
@@ -26,20 +29,25 @@ const TICK_MS: i64 = 10;
 pub(super) struct Wire {
     socket: OwnedFd,
     links: HashMap<u32, LinkAddr>,
+    loopback: Option<u32>,
+    /// Protocols and destinations of connections that were begun on the loopback device while somebody listened.
+    local: RefCell<BTreeSet<(u8, SocketAddr)>>,
 }
 
 impl Wire {
     /// Opens it in the network namespace of the calling thread.
     pub(super) fn open() -> io::Result<Self> {
         // Of an address only the index counts for SOCK_RAW; nix makes none of these, but the system lists them.
-        let links = getifaddrs()?
-            .filter_map(|entry| entry.address?.as_link_addr().copied())
-            .map(|address| (address.ifindex() as u32, address))
+        let links: Vec<_> = getifaddrs()?
+            .filter_map(|entry| Some((entry.interface_name, entry.address?.as_link_addr().copied()?)))
             .collect();
+        let loopback =
+            links.iter().find(|(name, _)| name == "lo").map(|(_, address)| address.ifindex() as u32);
+        let links = links.into_iter().map(|(_, address)| (address.ifindex() as u32, address)).collect();
         let socket =
             socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?;
-        Ok(Self { socket, links })
+        Ok(Self { socket, links, loopback, local: RefCell::default() })
     }
 
     /// Sends a frame. One that is lost shows as an answer that does not come.
@@ -60,9 +68,34 @@ impl Wire {
                 continue;
             };
             let ifindex = from.map_or(0, |from| from.ifindex() as u32);
+            if Some(ifindex) == self.loopback {
+                self.local.borrow_mut().extend(begun(&frame[..length.min(frame.len())]));
+            }
             if heard(ifindex, &frame[..length.min(frame.len())]) {
                 return;
             }
         }
+    }
+
+    /// Where programs of this host have begun to send to, by the loopback device, while somebody listened.
+    pub(super) fn local_clients(&self) -> BTreeSet<(u8, SocketAddr)> {
+        self.local.borrow().clone()
+    }
+}
+
+/// Protocol and destination of a frame that begins a connection of TCP, or is a datagram.
+fn begun(frame: &[u8]) -> Option<(u8, SocketAddr)> {
+    let sliced = SlicedPacket::from_ethernet(frame).ok()?;
+    let to = match sliced.net? {
+        NetSlice::Ipv4(ip) => ip.header().destination_addr().into(),
+        NetSlice::Ipv6(ip) => ip.header().destination_addr().into(),
+        NetSlice::Arp(_) => return None,
+    };
+    match sliced.transport? {
+        TransportSlice::Tcp(tcp) if tcp.syn() && !tcp.ack() => {
+            Some((6, SocketAddr::new(to, tcp.destination_port())))
+        }
+        TransportSlice::Udp(udp) => Some((17, SocketAddr::new(to, udp.destination_port()))),
+        _ => None,
     }
 }

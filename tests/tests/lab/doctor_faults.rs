@@ -10,10 +10,6 @@ use lb_tests::{
 
 use crate::doctor::{finds, finds_and_mends, healthy, is_healthy};
 
-fn fix(found: &serde_json::Value) -> &str {
-    found[0]["fix"].as_str().expect("a text")
-}
-
 #[test]
 fn generic_xdp_that_nobody_asked_for_is_found_and_mended() {
     let lab = Lab::new();
@@ -80,8 +76,22 @@ fn a_client_on_the_director_is_found_and_mended() {
     let client = lab.director.run(|| std::net::TcpStream::connect(at)).expect("it has the VIP");
     let found = finds(lab, &["local-client"]);
     assert_eq!(found[0]["service"], format!("tcp {at}"), "{found:#}");
-    assert!(fix(&found).starts_with("run the client on another host"), "{found:#}");
-    drop(client);
+    // A real answers from now on, from all connections that are begun; those that led elsewhere are broken off.
+    finds_and_mends(lab, &["local-client"]);
+    let broken = lab.director.run(|| std::io::Read::read_to_end(&mut &client, &mut Vec::new()));
+    assert!(broken.is_err(), "{broken:?}");
+    let answer = lab.director.exec(["curl", "--silent", "--max-time", "5", &format!("http://{at}/")]);
+    answer.succeeds().says("real1");
+
+    // One that is refused, and tries again.
+    let other = Method::Nat.service();
+    let line = format!("while :; do curl --silent http://{other}/; sleep 0.1; done");
+    let _client = lab.director.start("curl", std::process::Command::new("sh").args(["-c", &line]));
+    finds_and_mends(lab, &["local-client"]);
+    lab.director
+        .exec(["curl", "--silent", "--max-time", "5", &format!("http://{other}/")])
+        .succeeds()
+        .says("real1");
     is_healthy(lab);
 }
 
