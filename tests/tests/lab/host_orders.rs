@@ -10,34 +10,67 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use lb_tests::lab::{Lab, Real, VIP, eventually};
+use lb_tests::lab::{Lab, Real, VIP, VIP6, eventually};
 
 const ORDERS: u32 = 100;
-/// A second VIP, and one of IPv6.
-const OTHERS: [&str; 2] = ["192.0.2.101", "2001:db8::100"];
+/// A second VIP of each version.
+const OTHERS: [&str; 2] = ["192.0.2.101", "2001:db8::101"];
+
+/// What a host is set up for.
+struct Scene {
+    /// The VIP that is there by hand, now and then.
+    vip: String,
+    /// What is said of VIPs and method, the usual ones last.
+    targets: Vec<String>,
+}
 
 #[test]
 fn random_orders_with_kills_leave_everything_as_it_was_after_restore() {
+    run_orders(&Scene {
+        vip: format!("{VIP}/32"),
+        targets: vec![
+            format!("--vip {VIP} --forward tun --decap xdp"),
+            format!("--vip {} --vip {VIP6}", OTHERS[0]),
+            format!("--vip {VIP} --vip {VIP6}"),
+        ],
+    });
+}
+
+#[test]
+fn random_orders_with_kills_leave_everything_as_it_was_for_ipv6_by_dr_and_tun() {
+    run_orders(&Scene {
+        vip: format!("{VIP6}/128"),
+        targets: vec![
+            format!("--vip {VIP} --vip {VIP6} --forward tun"),
+            format!("--vip {} --forward tun --decap xdp", OTHERS[1]),
+            format!("--vip {VIP6} --vip {}", OTHERS[1]),
+            format!("--vip {VIP6} --forward tun"),
+            format!("--vip {VIP6}"),
+        ],
+    });
+}
+
+fn run_orders(scene: &Scene) {
     let mut random = Random::new();
-    println!("XVS_SEED={}", random.0);
+    eprintln!("XVS_SEED={}", random.0);
     let lab = Lab::new();
     let [real, ..] = &lab.reals;
     let etc = real.path("etc");
     fs::create_dir(&etc).expect("the lab's folder is writable");
 
-    let mut longest = how_long(real, &etc);
+    let mut longest = how_long(real, scene, &etc);
     let (mut killed, mut ended) = (0, 0);
     for order in 0..ORDERS {
         random.settings(real);
         let by_hand = random.one_of(4);
         if by_hand {
-            real.ip(&format!("address add {VIP}/32 dev lo"));
+            real.ip(&format!("address add {} dev lo", scene.vip));
         }
         let before = everything(real, &etc);
 
         let mut done = Vec::new();
         for _ in 0..=random.below(4) {
-            let line = random.line(&etc);
+            let line = random.line(scene, &etc);
             let limit = (!random.one_of(4)).then(|| random.moment(longest));
             let was_killed = run(real, &line, limit);
             *if was_killed { &mut killed } else { &mut ended } += 1;
@@ -54,10 +87,10 @@ fn random_orders_with_kills_leave_everything_as_it_was_after_restore() {
             difference(&before, &everything(real, &etc))
         });
         if by_hand {
-            real.ip(&format!("address delete {VIP}/32 dev lo"));
+            real.ip(&format!("address delete {} dev lo", scene.vip));
         }
     }
-    println!("{killed} commands were killed, {ended} came to their end");
+    eprintln!("{killed} commands were killed, {ended} came to their end");
     assert!(killed > ORDERS / 2 && ended > ORDERS / 2, "no test of much: {killed} killed, {ended} ended");
 }
 
@@ -75,24 +108,34 @@ fn run(real: &Real, line: &str, limit: Option<Duration>) -> bool {
 }
 
 /// How long the longest of the commands takes here.
-fn how_long(real: &Real, etc: &Path) -> Duration {
+fn how_long(real: &Real, scene: &Scene, etc: &Path) -> Duration {
     let start = Instant::now();
-    real.xvs_host(&format!("setup --vip {VIP} --interface eth0 --persist --etc {}", etc.display()))
-        .succeeds();
+    let target = scene.targets.last().expect("there is one");
+    real.xvs_host(&format!("setup {target} --interface eth0 --persist --etc {}", etc.display())).succeeds();
     let longest = start.elapsed();
     real.xvs_host("restore").succeeds();
     longest
 }
 
-/// Every IPv4 setting, every address and link with its program, and what is below `etc`.
+/// Every setting of both versions of IP, every address, route and link with its program, and what is below `etc`.
 fn everything(real: &Real, etc: &Path) -> BTreeMap<String, String> {
     let mut all: BTreeMap<_, _> = real.run(|| {
-        let interfaces =
-            ["all", "default", "lo", "eth0"].map(|name| Path::new("/proc/sys/net/ipv4/conf").join(name));
-        interfaces.iter().flat_map(|path| files(path)).collect()
+        let names = ["all", "default", "lo", "eth0"];
+        let folders = ["/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf"].map(Path::new);
+        folders
+            .iter()
+            .flat_map(|folder| names.map(|name| folder.join(name)))
+            .flat_map(|path| files(&path))
+            .collect()
     });
     all.extend(files(etc));
-    for line in ["ip -brief address show", "ip -brief link show", "ip -oneline link show"] {
+    for line in [
+        "ip -brief address show",
+        "ip -brief link show",
+        "ip -oneline link show",
+        "ip route show table all",
+        "ip -6 route show table all",
+    ] {
         all.insert(line.to_owned(), real.sh(line).succeeds().stdout);
     }
     all
@@ -164,18 +207,18 @@ impl Random {
         }
     }
 
-    fn line(&mut self, etc: &Path) -> String {
-        let target = match self.below(8) {
-            0 => format!("--vip {VIP} --forward tun --decap xdp"),
-            1 => format!("--vip {} --vip {}", OTHERS[0], OTHERS[1]),
-            _ => format!("--vip {VIP} --vip {}", OTHERS[1]),
-        };
+    fn line(&mut self, scene: &Scene, etc: &Path) -> String {
+        // The last one more often than not: commands are to meet what others of the same kind have left.
+        let targets = &scene.targets;
+        let nth = usize::try_from(self.below(2 * targets.len() as u64)).expect("it is small");
+        let target = &targets[nth.min(targets.len() - 1)];
+        let vip = target.split_whitespace().nth(1).expect("--vip is first");
         let levels =
             self.pick(&["", "", "--arp-ignore 3", "--arp-ignore 8 --arp-announce 1", "--arp-announce 0"]);
         match self.below(10) {
             0 => format!("check {target} --interface eth0"),
             1..4 => "restore".to_owned(),
-            4 => format!("restore --vip {VIP}"),
+            4 => format!("restore --vip {vip}"),
             5..7 => format!("setup {target} --interface eth0 {levels} --persist --etc {}", etc.display()),
             _ => format!("setup {target} --interface eth0 {levels}"),
         }
