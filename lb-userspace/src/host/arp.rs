@@ -68,7 +68,35 @@ pub async fn findings(host: &Host, target: &Target) -> Result<Vec<Finding>, Host
             why: "neighbours that hear the request learn that the VIP is here".to_owned(),
         });
     }
+    findings.extend(without_address(host, target, &addresses).await?);
     Ok(findings)
+}
+
+/// Other interfaces that replies may leave by and that have no IPv4 address: whatever the settings, the kernel then asks as the
+/// first address of any device.
+async fn without_address(
+    host: &Host,
+    target: &Target,
+    addresses: &[Address],
+) -> Result<Vec<Finding>, HostError> {
+    let ways = host.netlink.route_interfaces(Ipv4Addr::UNSPECIFIED.into()).await?;
+    let has_own =
+        |index| addresses.iter().any(|address| address.ifindex == index && address.net.addr().is_ipv4());
+    let mut others = host.netlink.interfaces().await?;
+    others.retain(|other| {
+        other.up && other.mac.is_some() && !other.noarp && other.index != target.interface.index
+    });
+    others.retain(|other| ways.contains(&other.index) && !has_own(other.index));
+    let finding = |name: &str| Finding {
+        item: format!("own ARP requests by {name}"),
+        expected: format!("in the name of an IPv4 address of {name}"),
+        found: format!("in that of the first address of any device, the VIP perhaps, since {name} has none"),
+        ok: false,
+        why: format!(
+            "neighbours that hear it take this host for the VIP's; `ip address add ADDRESS/32 dev {name}` gives it one"
+        ),
+    };
+    Ok(others.iter().map(|other| finding(&other.name)).collect())
 }
 
 /// Whether requests for `vip` stay unanswered, and why.

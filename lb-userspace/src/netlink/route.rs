@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which way to an address: what `ip route get` asks.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::route::{
@@ -63,14 +63,26 @@ impl Netlink {
     /// Index of the interface that the default route leaves by, in the family of `like`; of several, the preferred
     /// one.
     pub async fn default_interface(&self, like: IpAddr) -> Result<Option<u32>, NetlinkError> {
-        let mut question = RouteMessage::default();
-        question.header.address_family = family(like);
-        let answers = self.handle.route().get(question).execute();
-        let routes: Vec<RouteMessage> =
-            answers.try_collect().await.map_err(|e| NetlinkError::new("list the routes", &e))?;
+        let routes = self.routes(like).await?;
         let default =
             routes.iter().filter(|route| is_default(&route.header)).min_by_key(|route| metric(route));
         Ok(default.and_then(leaves_by))
+    }
+
+    /// Indices of the interfaces that packets to other hosts may leave by, in the family of `like`, whatever the table of
+    /// their routes.
+    pub async fn route_interfaces(&self, like: IpAddr) -> Result<BTreeSet<u32>, NetlinkError> {
+        let routes = self.routes(like).await?;
+        let ways = routes.iter().filter(|route| route.header.kind == RouteType::Unicast);
+        Ok(ways.flat_map(all_leave_by).collect())
+    }
+
+    /// Every route of every table.
+    async fn routes(&self, like: IpAddr) -> Result<Vec<RouteMessage>, NetlinkError> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = family(like);
+        let answers = self.handle.route().get(question).execute();
+        answers.try_collect().await.map_err(|e| NetlinkError::new("list the routes", &e))
     }
 }
 
@@ -90,11 +102,17 @@ fn metric(route: &RouteMessage) -> u32 {
 
 /// The interface of a route, or of the first of its ways.
 fn leaves_by(route: &RouteMessage) -> Option<u32> {
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        RouteAttribute::MultiPath(ways) => ways.first().map(|way| way.interface_index),
-        _ => None,
-    })
+    all_leave_by(route).first().copied()
+}
+
+/// The interfaces of a route's ways.
+fn all_leave_by(route: &RouteMessage) -> Vec<u32> {
+    let ways = route.attributes.iter().map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => vec![*index],
+        RouteAttribute::MultiPath(ways) => ways.iter().map(|way| way.interface_index).collect(),
+        _ => Vec::new(),
+    });
+    ways.flatten().collect()
 }
 
 impl Route {

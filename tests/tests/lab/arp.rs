@@ -109,6 +109,32 @@ fn the_defaults_of_setup_keep_the_vip_from_being_stolen_and_zero_does_not() {
     doc::row("stolen", "1 and 2").captured(&[&answered, learnt]);
 }
 
+/// No setting helps where an interface has nothing to choose from.
+#[test]
+fn an_interface_without_an_address_asks_as_the_vip_and_check_says_so() {
+    let lab = scene();
+    let [real, ..] = &lab.reals;
+    real.host_setup(Method::Dr).succeeds();
+    lab.switch.ip(&format!(
+        "link add uplink type veth peer name eth1 netns {}\nlink set uplink master lan\nlink set uplink up",
+        real.ns().name()
+    ));
+    real.ip("link set eth1 up");
+    real.host_check(Method::Dr).succeeds();
+    // Replies to clients leave by it.
+    real.ip("route replace 192.0.2.0/24 dev eth1 table 100");
+
+    let item = "own ARP requests by eth1";
+    real.host_check(Method::Dr).fails(1).says(item);
+    real.host_setup(Method::Dr).succeeds().says(&format!("WRONG {item}"));
+    assert_eq!(announces(real, VIP, FAR_NOBODY), VIP);
+
+    let own = Ipv4Addr::new(10, 0, 0, 211);
+    real.ip(&format!("address add {own}/32 dev eth1"));
+    real.host_check(Method::Dr).succeeds();
+    assert_eq!(announces(real, VIP, FAR_NOBODY), own);
+}
+
 /// The lab, with a client that also has an address in the subnet of the reals, and asks quickly.
 fn scene() -> Lab {
     let lab = Lab::new();
