@@ -13,6 +13,7 @@ mod doc; //      docs/arp.md against what was captured
 mod doctor; //   what is wrong, and what mends it
 mod doctor_faults; // the rest of its faults, one by one
 mod doctor_ipv6; // in IPv6, and through every kind of tunnel
+mod doctor_more; // and in more ways: IPv6, two at once
 mod doctor_ways; // the same faults, come about in other ways
 mod drain; //    a real sees its connections off
 mod explain; //   what would become of a packet

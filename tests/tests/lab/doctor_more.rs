@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs doctor`: more ways to the same faults: IPv6, tunnel devices, firewalls that drop by themselves, two reals at once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_tests::lab::{DIP6, Lab, Method, RIPS, Real, VIP, VIP6, rip6};
+
+use crate::doctor::{finds_and_mends, is_healthy};
+
+/// A service of IPv6 with all reals.
+fn serve6(lab: &Lab, port: u16, real_port: u16, forward: &str) {
+    let service = SocketAddr::new(VIP6.into(), port);
+    lab.director.xvs(&format!("service add tcp {service} --scheduler rr")).succeeds();
+    for rip in RIPS {
+        let real = SocketAddr::new(rip6(rip).into(), real_port);
+        lab.director.xvs(&format!("real add tcp {service} {real} --forward {forward}")).succeeds();
+    }
+    lab.director.wait_for_next_hops();
+}
+
+fn name(check: &str, rip: impl Into<IpAddr>, port: u16) -> String {
+    format!("{check} {}", SocketAddr::new(rip.into(), port))
+}
+
+/// A client gets answers from a service of IPv6.
+#[track_caller]
+fn serves6(lab: &Lab, port: u16) {
+    for _ in 0..6 {
+        let url = format!("http://{}/", SocketAddr::new(VIP6.into(), port));
+        lab.client.exec(["curl", "--silent", "--globoff", "--max-time", "5", &url]).succeeds().says("real");
+    }
+}
+
+#[test]
+fn faults_of_ipv6_by_nat_and_fnat_are_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let mut nginx: Vec<_> = lab.reals.iter().map(|real| real.start_nginx(&[9003, 9004])).collect();
+    serve6(&lab, 8003, 9003, "nat");
+    serve6(&lab, 8004, 9004, "fnat");
+    is_healthy(&lab);
+
+    lab.reals[0].sh(&format!("ip -6 route replace default via {}", rip6(RIPS[1]))).succeeds();
+    finds_and_mends(&lab, &[&name("nat-replies", rip6(RIPS[0]), 9003)]);
+    serves6(&lab, 8003);
+
+    lab.reals[1].sh(&format!("ip -6 route add {DIP6}/128 via {}", rip6(RIPS[2]))).succeeds();
+    finds_and_mends(&lab, &[&name("fnat-replies", rip6(RIPS[1]), 9004)]);
+    serves6(&lab, 8004);
+
+    let rip = rip6(RIPS[2]);
+    let lost = [9003, 9004].map(|port| name("next-hop", rip, port));
+    let lost = lost.each_ref().map(String::as_str);
+    lab.director
+        .sh(&format!("ip -6 neighbour replace {rip} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"))
+        .succeeds();
+    finds_and_mends(&lab, &lost);
+    lab.director.sh(&format!("ip -6 route add unreachable {rip}/128")).succeeds();
+    finds_and_mends(&lab, &lost);
+
+    let at = SocketAddr::new(VIP6.into(), 8003);
+    let client = format!("while :; do curl --silent --globoff http://{at}/; sleep 0.1; done");
+    let _client = lab.director.start("curl", std::process::Command::new("sh").args(["-c", &client]));
+    finds_and_mends(&lab, &["local-client"]);
+    lab.director
+        .exec(["curl", "--silent", "--globoff", "--max-time", "5", &format!("http://{at}/")])
+        .succeeds()
+        .says("real1");
+
+    drop(nginx.remove(2));
+    let refused = [9003, 9004].map(|port| name("not-listening", rip, port));
+    finds_and_mends(&lab, &refused.each_ref().map(String::as_str));
+}
+
+/// A firewall that drops what it does not know.
+fn wall(real: &Real) {
+    real.feed(
+        &["nft", "-f", "-"],
+        "table inet wall {\n chain input {\n type filter hook input priority 0; policy drop;\n \
+         icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n }\n}",
+    );
+}
+
+#[test]
+fn what_keeps_tunnelled_packets_from_a_real_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[8002]));
+    for real in &lab.reals {
+        real.set_up(Method::Tun);
+    }
+    lab.director.serve("tcp", 8002, "mh", Method::Tun, 8002);
+    is_healthy(&lab);
+
+    // The VIP alone is dropped.
+    lab.reals[0].feed(
+        &["nft", "-f", "-"],
+        &format!("table ip wall {{\n chain input {{\n type filter hook input priority 0\n ip daddr {VIP} drop\n }}\n}}"),
+    );
+    wall(&lab.reals[2]);
+    finds_and_mends(&lab, &[&name("tun-blackhole", RIPS[0], 8002), &name("real-silent", RIPS[2], 8002)]);
+
+    // Two at once, of different kinds.
+    lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
+    lab.reals[1].ip("link set eth0 mtu 1400");
+    lab.reals[2].ip(&format!("address add {VIP}/32 dev eth0"));
+    finds_and_mends(
+        &lab,
+        &[
+            &name("arp-leak", RIPS[2], 8002),
+            &name("tun-blackhole", RIPS[0], 8002),
+            &name("tunnel-mtu", RIPS[1], 8002),
+        ],
+    );
+    lab.client.requests(Method::Tun.service(), 30).is_complete(30);
+}
+
+#[test]
+fn a_udp_service_behind_a_firewall_that_drops_all_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _servers = lab.reals.each_ref().map(|real| {
+        real.set_up(Method::Dr);
+        lb_tests::lab::Server::udp_echo(real, (VIP, 53))
+    });
+    lab.director.serve("udp", 53, "rr", Method::Dr, 53);
+    is_healthy(&lab);
+    wall(&lab.reals[1]);
+    finds_and_mends(&lab, &[&name("real-silent", RIPS[1], 53)]);
+
+    lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
+    finds_and_mends(&lab, &[&name("dr-blackhole", RIPS[0], 53)]);
+}
