@@ -69,6 +69,7 @@ pub use prometheus::Prometheus;
 pub use real::Real;
 pub use servers::Server;
 pub use stage::{Method, Stage};
+pub use stub::attach as attach_stub;
 pub use topology::{Layout, Options};
 pub use wait::eventually;
 

@@ -11,7 +11,7 @@ use crate::{
     api::{client::Api, types::AttachOptions},
     control::state::Room,
     daemon::{self, RunOptions},
-    dataplane::Mode,
+    dataplane::{Mode, links},
     failure::Failure,
 };
 
@@ -139,6 +139,9 @@ pub struct DetachArgs {
     /// Where the services are kept
     #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
     state: PathBuf,
+    /// Only end the attachment of another program: a BPF link by its number, as `bpftool link` shows it
+    #[arg(long, value_name = "ID")]
+    link: Option<u32>,
 }
 
 /// Takes everything off.
@@ -146,6 +149,13 @@ pub struct DetachArgs {
 /// # Errors
 /// If a daemon is still running.
 pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
+    if let Some(id) = args.link {
+        links::detach(id).map_err(|error| {
+            Failure::failed(format!("cannot detach the BPF link {id}: {error}"))
+                .hint("`bpftool link` lists them; it takes CAP_BPF and CAP_NET_ADMIN")
+        })?;
+        return ui.show(&vec![format!("detached the BPF link {id}")], |lines| lines.join("\n"));
+    }
     let lines = daemon::detach(&args.bpffs, &args.state).await?;
     ui.show(&lines, |lines| lines.join("\n"))
 }

@@ -7,6 +7,7 @@ mod batch; //      reading large maps
 pub mod clock; //  the programs' clock
 mod copy; //       tables that become what others are
 pub mod decap; //  the decapsulator of real servers
+pub mod links; //  attachments of others
 pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
 pub mod log; //    what the programs have to say
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use tokio::process::Command;
 
 use super::{Facts, Finding, Severity};
-use crate::netlink::{Interface, XdpPlace};
+use crate::{
+    dataplane::links,
+    netlink::{Interface, XdpPlace},
+};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -28,7 +31,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 "xdp-other",
                 Severity::Error,
                 format!("another XDP program runs on {name} in the place of the director's: no packet is forwarded there"),
-                format!("{} && xvs attach {name}", take_off(name, place)),
+                format!("{} && xvs attach {name}", take_off(interface, place)),
             )),
             Some(XdpPlace::Generic) if ours && !facts.generic_wanted => findings.push(Finding::new(
                 "xdp-generic",
@@ -40,7 +43,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 "xdp-other",
                 Severity::Warning,
                 format!("another XDP program runs on {name}, which reals are reached by: it may take their replies"),
-                take_off(name, place),
+                take_off(interface, place),
             )),
             _ => {}
         }
@@ -51,10 +54,13 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 /// What every driver with native XDP takes.
 const ORDINARY_MTU: u32 = 1500;
 
-/// The command that takes a program off that was attached by netlink.
-fn take_off(name: &str, place: XdpPlace) -> String {
+/// The command that takes another program off: a link by its number, or else what was attached by netlink.
+fn take_off(interface: &Interface, place: XdpPlace) -> String {
+    if let Some(id) = interface.xdp_program.and_then(|program| links::of(program, interface.index)) {
+        return format!("xvs detach --link {id}");
+    }
     let mode = if place == XdpPlace::Generic { "xdpgeneric" } else { "xdp" };
-    format!("ip link set dev {name} {mode} off")
+    format!("ip link set dev {} {mode} off", interface.name)
 }
 
 /// The command that tries native mode again, and else says that generic mode is meant so.

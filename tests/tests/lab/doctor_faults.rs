@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddrV4};
 
 use lb_tests::{
     artifacts,
-    lab::{Lab, METRICS, Method, Options, RIPS, Server, Stage, VIP, eventually},
+    lab::{Lab, METRICS, Method, Options, RIPS, Server, Stage, VIP, attach_stub, eventually},
 };
 
 use crate::doctor::{finds, finds_and_mends, healthy, is_healthy};
@@ -46,6 +46,13 @@ fn a_program_that_is_off_its_interface_is_found_and_mended() {
     let stub = artifacts::stub();
     lab.director.sh(&format!("ip link set dev eth0 xdp object {} section xdp", stub.display())).succeeds();
     finds_and_mends(&lab, &["xdp-other"]);
+
+    // By a link, as most programs do it now, which netlink does not take off.
+    take_off();
+    finds(&lab, &["xdp-detached"]);
+    attach_stub(&lab.director, ["eth0"], &lab.director.bpffs());
+    finds_and_mends(&lab, &["xdp-other"]);
+    assert_eq!(lab.director.xvs("--output json status").succeeds().json()["interfaces"][0]["mode"], "native");
 }
 
 #[test]
