@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
 const ICMP: u8 = 1;
 const IPIP: u8 = 4;
 const TCP: u8 = 6;
@@ -34,6 +36,8 @@ pub(super) struct Heard {
     /// The port that the probe came from, or the echo's identifier.
     pub(super) probe: u16,
     pub(super) said: Said,
+    /// Whether the checksum of a segment is right; those of other answers are not looked at.
+    pub(super) is_sound: bool,
 }
 
 /// Source, protocol and what follows the header of an IP packet. Answers come without extension headers.
@@ -72,7 +76,23 @@ pub(super) fn answer(frame: &[u8]) -> Option<Heard> {
         (ICMP, 3) | (ICMPV6, 1 | 4) => quoted(l4.get(8..)?)?,
         _ => return None,
     };
-    Some(Heard { from, probe, said })
+    Some(Heard { from, probe, said, is_sound: protocol != TCP || is_sound(frame) })
+}
+
+/// Whether a segment has the checksum that it should.
+fn is_sound(frame: &[u8]) -> bool {
+    let Ok(SlicedPacket { net: Some(net), transport: Some(TransportSlice::Tcp(tcp)), .. }) =
+        SlicedPacket::from_ethernet(frame)
+    else {
+        return true;
+    };
+    let (header, payload) = (tcp.to_header(), tcp.payload());
+    let sum = match net {
+        NetSlice::Ipv4(ip) => header.calc_checksum_ipv4(&ip.header().to_header(), payload),
+        NetSlice::Ipv6(ip) => header.calc_checksum_ipv6(&ip.header().to_header(), payload),
+        NetSlice::Arp(_) => return true,
+    };
+    sum.is_ok_and(|sum| sum == header.checksum)
 }
 
 /// What an ICMP error says by the packet that it quotes: of a tunnelled one, with its UDP port if it has one; of a segment, whose
@@ -99,7 +119,7 @@ mod tests {
         let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: a, mtu: 1500 };
         let frame = frame::framed(&way, None, frame::tcp((a, 80), (a, 4000), 7, true));
         let whole = answer(&frame);
-        assert_eq!(whole, Some(Heard { from: a, probe: 4000, said: Said::Refused }));
+        assert_eq!(whole, Some(Heard { from: a, probe: 4000, said: Said::Refused, is_sound: true }));
         for n in 0..frame.len() {
             let part = answer(&frame[..n]);
             assert!(part.is_none() || part == whole, "prefix of {n} bytes: {part:?}");

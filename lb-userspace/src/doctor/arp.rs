@@ -76,7 +76,7 @@ fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) ->
         asked.insert(number, (*mac, *rip));
     }
     wire.listen(PATIENCE, |_, bytes| {
-        if let Some(Heard { from, probe, said: Said::Echo(_) }) = answer(bytes)
+        if let Some(Heard { from, probe, said: Said::Echo(_), .. }) = answer(bytes)
             && let Some((mac, rip)) = asked.get(&probe)
             && *rip == from
         {

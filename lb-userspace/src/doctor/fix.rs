@@ -51,10 +51,17 @@ impl Subject {
 
     /// On the real: what it sends to an address takes the way of its own link again.
     pub(super) fn route_on_link(&self, to: IpAddr) -> String {
-        let (ip, rip) = (ip(to), self.rip);
-        // The real's name for the interface is not known here.
-        let device = format!("$(ip -oneline address show to {rip} | cut -d ' ' -f 2 | head -n 1)");
-        format!("{ip} route replace {} dev {device} src {rip}", IpNet::from(to))
+        format!("{} route replace {} dev {} src {}", ip(to), IpNet::from(to), self.device(), self.rip)
+    }
+
+    /// On the real: it fills checksums in itself.
+    pub(super) fn checksums(&self) -> String {
+        format!("ethtool -K {} tx off", self.device())
+    }
+
+    /// The real's name for the interface that has the RIP, which is not known here.
+    fn device(&self) -> String {
+        format!("$(ip -oneline address show to {} | cut -d ' ' -f 2 | head -n 1)", self.rip)
     }
 }
 

@@ -83,17 +83,25 @@ pub(super) async fn offloads(facts: &Facts) -> Vec<Finding> {
             .interfaces
             .iter()
             .any(|one| one.parent == Some(*index) && one.kind.as_deref() == Some("vlan"));
-        findings.extend(judge(name, &String::from_utf8_lossy(&output.stdout), vlans));
+        let generic =
+            facts.interfaces.iter().any(|one| one.index == *index && one.xdp == Some(XdpPlace::Generic));
+        findings.extend(judge(name, &String::from_utf8_lossy(&output.stdout), vlans, generic));
     }
     findings
 }
 
-fn judge(name: &str, page: &str, vlans: bool) -> Vec<Finding> {
+fn judge(name: &str, page: &str, vlans: bool, generic: bool) -> Vec<Finding> {
     let on = |feature: &str| page.lines().any(|line| line.trim().starts_with(&format!("{feature}: on")));
     let mut findings = Vec::new();
     for (feature, short, matters, harm) in [
         ("large-receive-offload", "lro", true, "merged packets fit no tunnel and no link"),
         ("rx-gro-hw", "rx-gro-hw", true, "merged packets fit no tunnel and no link"),
+        (
+            "generic-receive-offload",
+            "gro",
+            generic,
+            "XDP runs in the stack there, after packets are merged, and merged packets fit no tunnel and no link",
+        ),
         (
             "rx-vlan-offload",
             "rxvlan",
@@ -119,9 +127,14 @@ mod tests {
 
     #[test]
     fn offloads_are_told_only_where_they_matter() {
-        let page = "Features for eth0:\nrx-checksumming: on\nlarge-receive-offload: on\nrx-vlan-offload: on [fixed]\nrx-gro-hw: off";
-        let fixes = |vlans| judge("eth0", page, vlans).into_iter().map(|one| one.fix).collect::<Vec<_>>();
-        assert_eq!(fixes(false), ["ethtool -K eth0 lro off"]);
-        assert_eq!(fixes(true), ["ethtool -K eth0 lro off", "ethtool -K eth0 rxvlan off"]);
+        let page = "Features for eth0:\nrx-checksumming: on\ngeneric-receive-offload: on\nlarge-receive-offload: on\n\
+                    rx-vlan-offload: on [fixed]\nrx-gro-hw: off";
+        let fixes = |vlans, generic| {
+            let found = judge("eth0", page, vlans, generic);
+            found.into_iter().map(|one| one.fix).collect::<Vec<_>>()
+        };
+        assert_eq!(fixes(false, false), ["ethtool -K eth0 lro off"]);
+        assert_eq!(fixes(true, false), ["ethtool -K eth0 lro off", "ethtool -K eth0 rxvlan off"]);
+        assert_eq!(fixes(false, true), ["ethtool -K eth0 lro off", "ethtool -K eth0 gro off"]);
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Seen {
     pub(super) far: Option<Answer>,
     /// The real said that it does not unwrap tunnels.
     pub(super) no_tunnel: bool,
+    /// An answer came with a checksum that is none.
+    pub(super) is_unsound: bool,
     /// Why the programs do not send what is for the real.
     pub(super) kept: Option<&'static str>,
 }
@@ -71,6 +73,13 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
             );
             Some(Finding::new("rp-filter", Severity::Warning, cause, subject.setup()).of(subject).on(rip))
         }
+        (Answer::Yes, Forward::Nat | Forward::Fnat) if seen.is_unsound => error(
+            "checksum",
+            format!(
+                "{rip} sends packets whose checksums are left to its device, which does not fill them in (veth, virtio): what the programs rewrite arrives at clients with wrong ones"
+            ),
+            subject.checksums(),
+        ),
         (Answer::Yes, _) => None,
         (Answer::Refused, _) => Some(not_listening(subject, seen)),
         (Answer::Rejected, _) => error(
@@ -202,7 +211,7 @@ mod tests {
             (Forward::Fnat, Silence, Yes, Some(Silence), false, Some("real-firewall")),
             (Forward::Fnat, Silence, Silence, Some(Silence), false, Some("real-silent")),
         ] {
-            let seen = Seen { through, direct, far, no_tunnel, kept: None };
+            let seen = Seen { through, direct, far, no_tunnel, ..Seen::default() };
             let place = Place { dip: [10, 0, 0, 1].into(), clients: None };
             let finding = judge(&subject(forward), &place, seen);
             assert_eq!(finding.map(|f| f.check).as_deref(), check, "{forward} {seen:?}");

@@ -317,6 +317,7 @@ fn ask(sender: &mut Sender<'_>, probes: &mut [Probe<'_>]) {
             Said::Rejected => Answer::Rejected,
             Said::Open(_) | Said::Echo(_) | Said::NoTunnel(_) => Answer::Yes,
         };
+        probe.seen.is_unsound |= !heard.is_sound;
         // Takes a SYN back that was answered: the director's stack does not know of it.
         if let Said::Open(acknowledged) = heard.said
             && let Ok(reset) = probe.segment(sender, question, acknowledged, true)

@@ -145,3 +145,30 @@ fn a_nat_real_with_a_way_of_its_own_to_clients_is_found_and_mended() {
     finds_and_mends(lab, &[&format!("nat-replies {}:9003", RIPS[2])]);
     serves(&lab.client, Method::Nat);
 }
+
+#[test]
+fn checksums_that_a_real_leaves_to_its_device_are_found_and_mended() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    // Its replies by nat and fnat go nowhere; those by dr and tun do not pass the director.
+    lab.switch.sh("ethtool -K director tx on").succeeds();
+    is_healthy(lab);
+    lab.reals[1].sh("ethtool -K eth0 tx on").succeeds();
+    finds_and_mends(
+        lab,
+        &[9003, 9004].map(|port| format!("checksum {}:{port}", RIPS[1])).each_ref().map(String::as_str),
+    );
+    serves(&lab.client, Method::Nat);
+    serves(&lab.client, Method::Fnat);
+}
+
+#[test]
+fn packets_that_are_merged_before_generic_xdp_are_found_and_mended() {
+    let stage = Stage::with_daemon_options("--xdp-mode generic");
+    let lab = &stage.lab;
+    let _nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "mh");
+    is_healthy(lab);
+    lab.director.sh("ethtool -K eth0 gro on").succeeds();
+    finds_and_mends(lab, &["offload"]);
+}
