@@ -16,7 +16,7 @@ use lb_common::{
 };
 use tokio::sync::watch;
 
-use super::{change, doctor::Examined, ipvs::IpvsView};
+use super::{change, doctor::Examined, evicted::Evictions, ipvs::IpvsView};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
@@ -87,6 +87,8 @@ pub struct Director {
     pub(super) ipvs: IpvsView,
     /// What the doctor found last.
     pub(super) examined: Option<Examined>,
+    /// Flows that the tables forgot before their time.
+    pub(super) evictions: Evictions,
     /// The programs that make the doctor's probes, once it has looked.
     pub(super) prober: Option<Box<Single>>,
     /// Held by whoever examines: probes of two would take each other's answers.
@@ -133,6 +135,7 @@ impl Director {
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
             examined: None,
+            evictions: Evictions::default(),
             prober: None,
             examining: Arc::default(),
             changed: watch::Sender::new(()),
@@ -320,6 +323,7 @@ impl Director {
             *self.state.gone.entry(reason.as_str().to_owned()).or_default() += packets;
         }
         if outcome.flows_removed > 0 {
+            self.evictions.forget();
             tracing::info!(flows = outcome.flows_removed, "flows of removed reals were forgotten");
         }
         Ok(())

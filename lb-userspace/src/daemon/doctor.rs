@@ -149,6 +149,7 @@ impl Director {
             max_flows: self.limits.flows,
             flows6: counts.flows6,
             max_flows6: self.limits.flows6,
+            evicted: self.evictions.news(),
         })
     }
 }

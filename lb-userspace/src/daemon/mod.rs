@@ -6,6 +6,7 @@ mod change; //   what an operator's change does to the services
 mod count; //    flows by real
 mod director; // services, maps, neighbours and VIPs in step
 mod doctor; //   what the doctor is to know, and what it found
+mod evicted; //  flows that the tables forgot before their time
 mod explain; //  for xvs explain
 mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
@@ -20,6 +21,7 @@ mod zero; //     ipvsadm -Z
 
 pub use director::Director;
 pub use doctor::examine;
+pub use evicted::Evicted;
 pub(crate) use ipvs::apply;
 pub use lock::PinLock;
 pub use run::{RunOptions, detach, run};

@@ -3,7 +3,7 @@
 //! of those that are attached.
 #![forbid(unsafe_code)]
 
-use super::{Director, director::maps_failed};
+use super::{Director, director::maps_failed, evicted::Evictions};
 use crate::{
     api::types::Done,
     control::state::Room,
@@ -67,6 +67,7 @@ impl Director {
         self.plane.tables().copy_flows(plane.tables()).map_err(|error| maps_failed(&error))?;
         self.limits = limits;
         self.tracer = None;
+        self.evictions = Evictions::default();
         let old = self.state.room;
         self.state.room = Room {
             max_flows: room.max_flows.or(old.max_flows),

@@ -15,7 +15,7 @@ use lb_common::{
     track::{self, State as FlowState},
 };
 
-use super::{Director, director::maps_failed};
+use super::{Director, director::maps_failed, evicted::Sample};
 use crate::{
     control::{
         apply::{self, Time},
@@ -41,6 +41,8 @@ struct Pass {
     written: BTreeMap<u32, Written>,
     /// The same flows, which may be forgotten when their slot has settled: service and slot.
     held: Vec<(FlowKey, Flow, u32, u32)>,
+    /// Some of those that live.
+    sample: Sample,
 }
 
 impl Director {
@@ -65,6 +67,7 @@ impl Director {
             .filter(|service| service.tracking == Tracking::Auto as u32)
             .map(|service| (service.id, *service))
             .collect();
+        self.evictions.look(self.plane.tables());
         let before = self.loads()?;
         let ports = self.ports_in_use()?;
         let pass = self.look(&auto)?;
@@ -85,6 +88,7 @@ impl Director {
         if ports.len() > pass.with_port {
             self.give_ports_back(&ports)?;
         }
+        self.evictions.note(pass.sample.take(), self.plane.tables());
         self.correct_loads(&before, &pass.loads)?;
         self.let_leave(&pass.loads)?;
         Ok(forgotten)
@@ -213,6 +217,7 @@ impl Director {
                 return;
             };
             *pass.loads.entry(flow.real).or_default() += load;
+            pass.sample.add(key);
             if let Some(service) = auto.get(&real.service) {
                 let slot = hash::slot_of_any(service, key, settings.seed);
                 pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);

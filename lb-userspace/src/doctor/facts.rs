@@ -12,6 +12,7 @@ use crate::{
         model::{Endpoint, Forward, Protocol, Tunnel},
         neighbours::Unresolved,
     },
+    daemon::Evicted,
     dataplane::Entry,
     netlink::{Address, Interface, Mac},
 };
@@ -133,6 +134,8 @@ pub struct Facts {
     pub flows6: u64,
     /// How many fit.
     pub max_flows6: u32,
+    /// What the tables of IPv4 and of IPv6 forgot lately though it lived.
+    pub evicted: [Option<Evicted>; 2],
 }
 
 impl Facts {

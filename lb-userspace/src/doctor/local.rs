@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Facts, Finding, Severity, Subject, fix, wire::Wire};
-use crate::control::model::{Endpoint, Forward, Protocol};
+use crate::{
+    control::model::{Endpoint, Forward, Protocol},
+    daemon::Evicted,
+};
 
 /// Sockets of the director that are connected to a service, and packets for one that go round by the loopback device.
 ///
@@ -70,22 +73,26 @@ pub(super) fn check(
 
 /// Tables of flows without room.
 pub(super) fn full_tables(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::from_iter(full("max-flows", facts.flows, facts.max_flows));
-    findings.extend(full("max-flows6", facts.flows6, facts.max_flows6));
+    let [evicted, evicted6] = facts.evicted;
+    let mut findings = Vec::from_iter(full("max-flows", facts.flows, facts.max_flows, evicted));
+    findings.extend(full("max-flows6", facts.flows6, facts.max_flows6, evicted6));
     findings
 }
 
-/// A table of 90 % is about to forget flows that live.
-fn full(option: &str, flows: u64, max: u32) -> Option<Finding> {
-    let full = flows >= u64::from(max) / 10 * 9 && max > 0;
-    full.then(|| {
-        Finding::new(
-            "flow-table",
-            Severity::Warning,
-            format!("{flows} of {max} flows that fit ({option}) are in the table: the oldest are forgotten to make room"),
-            format!("xvs resize --{option} {}", u64::from(max).saturating_mul(4).min(33_554_432)),
-        )
-    })
+/// A table of 90 % is about to forget flows that live, and another one may have done so.
+fn full(option: &str, flows: u64, max: u32, evicted: Option<Evicted>) -> Option<Finding> {
+    let is_full = flows >= u64::from(max) / 10 * 9 && max > 0;
+    let cause = match evicted {
+        _ if is_full => format!(
+            "{flows} of {max} flows that fit ({option}) are in the table: the oldest are forgotten to make room"
+        ),
+        Some(Evicted { noted, missing }) => format!(
+            "flows come faster than they end, and others are forgotten to make room ({option} is {max}, {flows} live now): of {noted} that lived at a sweep, {missing} were gone at the next"
+        ),
+        None => return None,
+    };
+    let fix = format!("xvs resize --{option} {}", u64::from(max).saturating_mul(4).min(33_554_432));
+    Some(Finding::new("flow-table", Severity::Warning, cause, fix))
 }
 
 /// Remote ends of the sockets in a page of `/proc/net/tcp` or `tcp6`, but for those that have ended.
@@ -119,8 +126,13 @@ mod tests {
 
     #[test]
     fn a_table_is_full_from_nine_tenths() {
-        assert!(full("max-flows", 899, 1000).is_none());
-        assert_eq!(full("max-flows", 900, 1000).map(|finding| finding.check), Some("flow-table".to_owned()));
+        assert!(full("max-flows", 899, 1000, None).is_none());
+        assert_eq!(
+            full("max-flows", 900, 1000, None).map(|finding| finding.check),
+            Some("flow-table".to_owned())
+        );
+        let evicted = Some(Evicted { noted: 1024, missing: 40 });
+        assert!(full("max-flows", 9, 1000, evicted).is_some_and(|finding| finding.cause.contains("of 1024")));
     }
 
     #[cfg(target_endian = "little")]

@@ -139,6 +139,47 @@ fn a_full_flow_table_is_found_and_mended() {
 }
 
 #[test]
+fn a_flow_table_that_forgets_flows_that_live_is_found_and_mended() {
+    let lab = Lab::new();
+    let config = lab.director.path("config");
+    fs::write(&config, "[director]\nmax-flows = 8192\n").expect("the lab's folder is writable");
+    let _daemon = lab.director.start_daemon_with(&format!("--config {}", config.display()));
+    lab.director.xvs("timeouts --tcp-fin 1s").succeeds();
+    let _servers = lab.reals.each_ref().map(|real| {
+        real.set_up(Method::Dr);
+        let any = std::net::Ipv4Addr::UNSPECIFIED;
+        (Server::udp_echo(real, SocketAddrV4::new(VIP, 53)), Server::greeter(real, (any, 80)))
+    });
+    lab.director.serve("udp", 53, "rr", Method::Dr, 53);
+    lab.director.serve("tcp", 80, "rr", Method::Dr, 80);
+    lab.client.run(|| {
+        for port in 10_000..14_000 {
+            let socket = std::net::UdpSocket::bind((lb_tests::lab::CLIENT, port)).expect("a free port");
+            socket.send_to(b"hello", (VIP, 53)).expect("there is a route");
+        }
+    });
+    is_healthy(&lab);
+    let swept = || lab.director.xvs("--output json status").succeeds().json()["sweep_seconds"].clone();
+    let before = swept();
+    eventually(
+        "they are noted at a sweep",
+        || if swept() == before { Err(before.to_string()) } else { Ok(()) },
+    );
+    // Before the next one come many short ones. They have ended when the doctor looks, and the long ones are gone.
+    lab.client.spread(SocketAddrV4::new(VIP, 80), 12_000).is_complete(12_000);
+    eventually("flows were forgotten", || {
+        let (names, found) = crate::doctor::diagnose(&lab);
+        let cause = found[0]["cause"].as_str().unwrap_or_default();
+        if names == ["flow-table"] && cause.contains("of 1024 that lived") {
+            Ok(())
+        } else {
+            Err(format!("{found:#}"))
+        }
+    });
+    finds_and_mends(&lab, &["flow-table"]);
+}
+
+#[test]
 fn a_dr_real_behind_a_router_is_found_and_mended() {
     let lab = Lab::new();
     let _daemon = lab.director.start_daemon();
