@@ -57,7 +57,9 @@ impl Director {
     /// Keeps what the doctor found, and logs what is new of it.
     fn remember(&mut self, findings: Vec<Finding>, took: Duration) {
         let before = self.examined.as_ref().map_or(&[][..], |examined| &examined.findings);
-        for finding in findings.iter().filter(|finding| !before.contains(finding)) {
+        for finding in
+            findings.iter().filter(|finding| !before.iter().any(|one| one.is_about_the_same(finding)))
+        {
             tracing::warn!("doctor: {}; on {}: {}", finding.summary(), finding.place, finding.fix);
         }
         self.examined = Some(Examined { ended: Instant::now(), took, findings });

@@ -96,6 +96,13 @@ impl Finding {
         format!("{word} {}{about}: {}", self.check, self.cause)
     }
 
+    /// Whether both say the same of the same, in whatever words.
+    #[must_use]
+    pub fn is_about_the_same(&self, other: &Self) -> bool {
+        let about = |one: &Self| (one.check.clone(), one.service.clone(), one.real.clone(), one.fix.clone());
+        about(self) == about(other)
+    }
+
     fn of(mut self, subject: &Subject) -> Self {
         self.service = Some(subject.service.clone());
         self.real = Some(subject.real());

@@ -131,3 +131,52 @@ fn a_udp_service_behind_a_firewall_that_drops_all_is_found_and_mended() {
     lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
     finds_and_mends(&lab, &[&name("dr-blackhole", RIPS[0], 53)]);
 }
+
+#[test]
+fn services_of_every_port_and_of_several_endpoints_are_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80, 81]));
+    for real in &lab.reals {
+        real.set_up(Method::Tun);
+    }
+    let director = &lab.director;
+    director.xvs(&format!("service add tcp {VIP}:0 --persistent 60s")).succeeds();
+    director.xvs(&format!("group add 7 tcp 192.0.2.101:80 udp 192.0.2.101:53 tcp {VIP}:81")).succeeds();
+    director.xvs("service add group 7").succeeds();
+    for (rip, forward) in RIPS.iter().zip(["dr", "tun", "dr"]) {
+        director.xvs(&format!("real add tcp {VIP}:0 {rip} --forward {forward}")).succeeds();
+        director.xvs(&format!("real add group 7 {rip} --forward {forward}")).succeeds();
+    }
+    for real in &lab.reals {
+        real.xvs_host("setup --vip 192.0.2.101 --forward tun --interface eth0").succeeds();
+    }
+    is_healthy(&lab);
+
+    lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
+    finds_and_mends(&lab, &[&name("dr-blackhole", RIPS[0], 0), &name("dr-blackhole", RIPS[0], 81)]);
+
+    lab.reals[1].ip("address delete 192.0.2.101/32 dev lo");
+    finds_and_mends(&lab, &[&name("tun-blackhole", RIPS[1], 80), &name("tun-blackhole", RIPS[1], 53)]);
+
+    lab.reals[2].ip("link set eth0 down");
+    lab.director.ip("neighbour flush dev eth0");
+    let lost = [0, 81, 80, 53].map(|port| name("next-hop", RIPS[2], port));
+    finds_and_mends(&lab, &lost.each_ref().map(String::as_str));
+}
+
+#[test]
+fn a_vip_that_is_there_twice_on_one_interface_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon_with("--no-manage-vips");
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[8001]));
+    for real in &lab.reals {
+        real.set_up(Method::Dr);
+    }
+    lab.director.ip(&format!("address add {VIP}/32 dev eth0"));
+    lab.director.serve("tcp", 8001, "mh", Method::Dr, 8001);
+    is_healthy(&lab);
+    lab.director.ip(&format!("address add {VIP}/24 dev eth0"));
+    finds_and_mends(&lab, &["vip-twice"]);
+    lab.client.requests(Method::Dr.service(), 9).is_complete(9);
+}
