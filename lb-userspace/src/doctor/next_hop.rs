@@ -147,25 +147,43 @@ pub(super) fn behind_routers(facts: &Facts, sender: &mut Sender<'_>) -> Vec<Find
     findings
 }
 
-/// Reals that are silent because their packets go to another machine: the neighbour table says other than the real.
-pub(super) fn misled(facts: &Facts, wire: &Wire, silent: &[&Subject]) -> BTreeMap<IpAddr, Finding> {
-    let neighbour = |subject: &Subject| subject.gateway.unwrap_or(subject.rip);
-    let whereabouts = look_for(facts, wire, &silent.iter().map(|subject| neighbour(subject)).collect());
-    let mut found = BTreeMap::new();
-    for subject in silent {
-        let (Ok(way), Some(places)) = (&subject.way, whereabouts.get(&neighbour(subject))) else { continue };
-        let Some((ifindex, mac)) = places.first().filter(|_| places.iter().all(|(_, mac)| *mac != way.to))
-        else {
-            continue;
-        };
-        let (neighbour, name) = (neighbour(subject), facts.name(*ifindex));
-        let cause = format!(
-            "packets for {neighbour} go to {}, and {} answers for it on {name}: the kernel's neighbour table is wrong",
-            frame::mac(way.to),
-            frame::mac(*mac)
-        );
-        let fix = fix::forget_neighbour(neighbour, &name);
-        found.insert(subject.rip, Finding::new("next-hop", Severity::Error, cause, fix).of(subject));
+/// Who on the link the packets for silent reals are meant for.
+pub(super) fn look_for_silent(facts: &Facts, wire: &Wire, silent: &[&Subject]) -> Whereabouts {
+    look_for(facts, wire, &silent.iter().map(|subject| neighbour_of(subject)).collect())
+}
+
+fn neighbour_of(subject: &Subject) -> IpAddr {
+    subject.gateway.unwrap_or(subject.rip)
+}
+
+/// A real that is silent because its packets go to another machine, or because there is none: the neighbour table says other than
+/// the link.
+pub(super) fn misled(facts: &Facts, subject: &Subject, whereabouts: &Whereabouts) -> Option<Finding> {
+    let way = subject.way.as_ref().ok()?;
+    let (neighbour, to) = (neighbour_of(subject), frame::mac(way.to));
+    let places: Vec<_> = whereabouts.get(&neighbour).into_iter().flatten().collect();
+    if places.iter().any(|(_, mac)| *mac == way.to) {
+        return None;
     }
-    found
+    let (cause, fix) = match places.first() {
+        Some((ifindex, mac)) => {
+            let (name, mac) = (facts.name(*ifindex), frame::mac(*mac));
+            (
+                format!(
+                    "packets for {neighbour} go to {to}, and {mac} answers for it on {name}: the kernel's neighbour table is wrong"
+                ),
+                fix::forget_neighbour(neighbour, &name),
+            )
+        }
+        // It may be switched off.
+        None if subject.weight == 0 => return None,
+        None => (
+            format!(
+                "{neighbour} was at {to}, and does not answer any more: the host is down, its link is, or it has lost the address; the fix takes the real out of service, and its weight ({}) is put back when it is there again",
+                subject.weight
+            ),
+            subject.take_out(),
+        ),
+    };
+    Some(Finding::new("next-hop", Severity::Error, cause, fix).of(subject))
 }

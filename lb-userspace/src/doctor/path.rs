@@ -92,14 +92,16 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Fi
     }
     let silent: Vec<&Subject> =
         probes.iter().filter(|probe| probe.seen.is_silent()).map(|probe| probe.subject).collect();
-    let misled = next_hop::misled(facts, wire, &silent);
+    let whereabouts = next_hop::look_for_silent(facts, wire, &silent);
     let mut findings = Vec::new();
     for probe in &probes {
         // One that gets no new connections may be switched off.
         let is_off =
             probe.subject.weight == 0 && (probe.seen.is_silent() || probe.seen.through == Answer::Refused);
-        match misled.get(&probe.subject.rip) {
-            Some(finding) => findings.push(finding.clone().of(probe.subject)),
+        let is_silent = probe.seen.is_silent();
+        let misled = is_silent.then(|| next_hop::misled(facts, probe.subject, &whereabouts)).flatten();
+        match misled {
+            Some(finding) => findings.push(finding),
             None if is_off => {}
             None => findings.extend(judge(probe.subject, &probe.place, probe.seen)),
         }

@@ -180,3 +180,34 @@ fn a_vip_that_is_there_twice_on_one_interface_is_found_and_mended() {
     finds_and_mends(&lab, &["vip-twice"]);
     lab.client.requests(Method::Dr.service(), 9).is_complete(9);
 }
+
+#[test]
+fn a_real_that_has_lost_something_is_found_and_mended_at_once() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[8002, 9003]));
+    for real in &lab.reals {
+        real.set_up(Method::Tun);
+    }
+    lab.director.serve("tcp", 8002, "mh", Method::Tun, 8002);
+    lab.director.serve("tcp", 8003, "mh", Method::Nat, 9003);
+    is_healthy(&lab);
+
+    // What unwraps: the pin is what keeps it attached.
+    let pins = lab.director.bpffs().with_file_name("real1");
+    let out = lab.reals[0].exec(["find".into(), pins, "-type".into(), "f".into(), "-delete".into()]);
+    out.succeeds();
+    let (names, found) = crate::doctor::diagnose(&lab);
+    assert!(names.len() == 1 && names[0].starts_with("tun-"), "{found:#}");
+    finds_and_mends(&lab, &[&names[0]]);
+
+    lab.reals[1].ip("route delete default");
+    finds_and_mends(&lab, &[&name("nat-replies", RIPS[1], 9003)]);
+
+    // Its address, while the director's kernel still takes it for reachable.
+    lab.reals[2].ip(&format!("address delete {}/24 dev eth0", RIPS[2]));
+    finds_and_mends(
+        &lab,
+        &[8002, 9003].map(|port| name("next-hop", RIPS[2], port)).each_ref().map(String::as_str),
+    );
+}
