@@ -211,3 +211,33 @@ fn a_real_that_has_lost_something_is_found_and_mended_at_once() {
         &[8002, 9003].map(|port| name("next-hop", RIPS[2], port)).each_ref().map(String::as_str),
     );
 }
+
+#[test]
+fn between_two_networks_all_is_well_until_something_is_wrong() {
+    let lab = Lab::two_arm();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    for real in &lab.reals {
+        real.set_up(Method::Tun);
+        // Clients are behind the director here.
+        real.ip("route replace 192.0.2.0/24 via 10.0.0.1 table 100");
+    }
+    for method in Method::ALL {
+        lab.director.serve("tcp", method.port(), "mh", method, method.real_port());
+    }
+    is_healthy(&lab);
+
+    lab.reals[0].ip("route replace default via 10.0.0.12");
+    finds_and_mends(&lab, &[&name("nat-replies", RIPS[0], 9003)]);
+
+    lab.reals[1].ip(&format!("address delete {VIP}/32 dev lo"));
+    finds_and_mends(&lab, &[&name("dr-blackhole", RIPS[1], 8001), &name("tun-blackhole", RIPS[1], 8002)]);
+
+    lab.director.ip("link set eth1 down");
+    let lost: Vec<_> = Method::ALL
+        .iter()
+        .flat_map(|method| RIPS.map(|rip| name("next-hop", rip, method.real_port())))
+        .collect();
+    finds_and_mends(&lab, &lost.iter().map(String::as_str).collect::<Vec<_>>());
+    lab.client.requests(Method::Nat.service(), 9).is_complete(9);
+}
