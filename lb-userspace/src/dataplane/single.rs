@@ -50,6 +50,9 @@ pub enum SingleError {
     /// Their maps cannot be written.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// There is no interface to run them for, or no real.
+    #[error("no interface that clients' packets come in by is up")]
+    NoIngress,
     /// They do not send the packet on.
     #[error("{}", .0.map_or("it is no packet of the service", Reason::as_str))]
     Kept(Option<Reason>),

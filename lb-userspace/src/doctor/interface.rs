@@ -19,6 +19,14 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     for interface in &facts.interfaces {
         let name = &interface.name;
         let ours = facts.attached.contains_key(&interface.index);
+        if ours && !interface.up {
+            findings.push(Finding::new(
+                "interface-down",
+                Severity::Error,
+                format!("the interface {name} of the director is down: no packet comes in there"),
+                format!("ip link set dev {name} up"),
+            ));
+        }
         let foreign = interface.xdp_program.is_some() && interface.xdp_program != facts.program;
         match interface.xdp {
             None if ours => findings.push(Finding::new(

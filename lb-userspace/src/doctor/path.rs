@@ -249,7 +249,11 @@ impl<'a> Probe<'a> {
                 Err(SingleError::Kept(reason)) => {
                     self.seen.kept = Some(reason.map_or("not_ours", lb_common::reason::Reason::as_str));
                 }
-                Err(error) => tracing::error!(%error, "doctor: the programs cannot be run on a probe"),
+                Err(error) => {
+                    tracing::debug!(%error, "doctor: the programs cannot be run on a probe");
+                    self.asked[question as usize] =
+                        self.by_hand(question, sequence).map(|sent| Asked { sent, port: from.1 });
+                }
             }
         }
     }
@@ -269,6 +273,19 @@ impl<'a> Probe<'a> {
         } else {
             Ok(self.framed(packet))
         }
+    }
+
+    /// What the programs would put out, put together here: for when they cannot be run.
+    fn by_hand(&self, question: Question, sequence: u32) -> Option<Sent> {
+        let (from, _) = self.ends(question)?;
+        let Subject { vip, port, rip, real_port, .. } = *self.subject;
+        let to = if self.subject.holds_vip() { (vip, port) } else { (rip, real_port) };
+        let packet = if self.is_tcp(question) {
+            frame::tcp(from, to, sequence, false)
+        } else {
+            frame::echo(from.0, to.0, from.1, 0, 64)
+        };
+        Some((self.way.ifindex, frame::framed(&self.way, self.subject.tunnel(), packet)))
     }
 
     /// The frame of a packet that goes to the real itself.

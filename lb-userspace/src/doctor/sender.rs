@@ -35,7 +35,7 @@ impl<'a> Sender<'a> {
     /// What the programs make of a client's packet for a real.
     pub(super) fn through(&mut self, subject: &Subject, packet: &[u8]) -> Result<Sent, SingleError> {
         let (Some(entry), Some((ingress, mac))) = (&subject.entry, self.ingress) else {
-            return Err(SingleError::Kept(None));
+            return Err(SingleError::NoIngress);
         };
         self.programs.forward(entry, &frame::ethernet(mac, CLIENT, packet), ingress)
     }

@@ -234,10 +234,14 @@ fn between_two_networks_all_is_well_until_something_is_wrong() {
     finds_and_mends(&lab, &[&name("dr-blackhole", RIPS[1], 8001), &name("tun-blackhole", RIPS[1], 8002)]);
 
     lab.director.ip("link set eth1 down");
-    let lost: Vec<_> = Method::ALL
-        .iter()
-        .flat_map(|method| RIPS.map(|rip| name("next-hop", rip, method.real_port())))
-        .collect();
-    finds_and_mends(&lab, &lost.iter().map(String::as_str).collect::<Vec<_>>());
+    let lost =
+        Method::ALL.iter().flat_map(|method| RIPS.map(|rip| name("next-hop", rip, method.real_port())));
+    let found: Vec<_> = std::iter::once("interface-down".to_owned()).chain(lost).collect();
+    finds_and_mends(&lab, &found.iter().map(String::as_str).collect::<Vec<_>>());
+    lab.client.requests(Method::Nat.service(), 9).is_complete(9);
+
+    // Where clients are: the reals are as well as before.
+    lab.director.ip("link set eth0 down");
+    finds_and_mends(&lab, &["interface-down"]);
     lab.client.requests(Method::Nat.service(), 9).is_complete(9);
 }
