@@ -37,7 +37,7 @@ impl Tables {
         for (key, source) in live.sources()? {
             self.put_source(&key, &source)?;
         }
-        Ok(())
+        self.settle()
     }
 
     /// How often packets ended for each reason.
