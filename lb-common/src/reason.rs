@@ -70,10 +70,10 @@ reasons! {
     NextHopUnknown = 6, "next_hop_unknown", Dropped;
     /// The kernel has no room before the packet for an outer header.
     NoHeadroom = 7, "no_headroom", Dropped;
-    /// Larger than the tunnel takes; the client is told the MTU that fits, also if it allows fragmentation,
+    /// Larger than the way to the real takes; the client is told the MTU that fits, also if it allows fragmentation,
     /// which XDP cannot do.
     TooBig = 8, "too_big", Answered;
-    /// A later fragment larger than the tunnel takes; the sender was told so for the first one.
+    /// A later fragment larger than the way to the real takes; the sender was told so for the first one.
     TooBigFragment = 9, "too_big_fragment", Dropped;
     /// The time to live has run out. A request is answered; a reply, an ICMP error or a later fragment is left to the
     /// director's stack.

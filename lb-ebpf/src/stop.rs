@@ -5,7 +5,7 @@ use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     packet::Ip as _,
     reason::{Fate, Reason},
-    schema::{Real, Tunnel, UNSET},
+    schema::{Method, Real, Tunnel, UNSET},
     wire::{Be32, Be128},
 };
 
@@ -38,8 +38,12 @@ impl Stop {
     /// A packet for a real is stopped.
     #[inline(always)]
     pub fn on_the_way_to(real: &Real, reason: Reason) -> Self {
-        let outer = if real.is(Real::IPV6) { Be128::HEADER_LEN } else { Be32::HEADER_LEN };
-        let growth = outer + Tunnel::length(real.tunnel);
+        let growth = if Method::from_number(real.method) == Some(Method::Tun) {
+            let outer = if real.is(Real::IPV6) { Be128::HEADER_LEN } else { Be32::HEADER_LEN };
+            outer + Tunnel::length(real.tunnel)
+        } else {
+            0
+        };
         Self { reason, service: real.service, mtu: real.mtu.saturating_sub(growth as u16) }
     }
 }

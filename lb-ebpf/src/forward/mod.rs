@@ -8,7 +8,7 @@ pub mod tun;
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    packet::{ETHERNET_LEN, Ip, Parsed, load},
+    packet::{ETHERNET_LEN, Ip, Parsed, Part, load},
     reason::Reason,
     schema::{Method, Real},
 };
@@ -31,6 +31,9 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) ->
         return Err(Reason::NextHopUnknown);
     }
     may_hop::<A>(frame)?;
+    if method != Method::Tun {
+        fits(parsed, 0, real)?;
+    }
     match method {
         Method::Dr | Method::Local => dr::forward::<A>(frame, real)?,
         Method::Tun => tun::forward(frame, parsed, id, real)?,
@@ -47,6 +50,15 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) ->
     let action = transmit(frame, real.ifindex)?;
     tables::count_in(id, parsed.length);
     Ok(action)
+}
+
+/// Whether the way to the real takes the packet with so many bytes more: nothing is fragmented.
+#[inline(always)]
+fn fits<A>(parsed: &Parsed<A>, growth: usize, real: &Real) -> Result<(), Reason> {
+    if parsed.length as usize + growth <= real.mtu as usize {
+        return Ok(());
+    }
+    Err(if parsed.part == Part::Later { Reason::TooBigFragment } else { Reason::TooBig })
 }
 
 /// Whether the packet may take another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).

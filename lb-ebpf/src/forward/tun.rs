@@ -7,7 +7,7 @@ use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::{
     checksum::{Delta, Sum},
     hash,
-    packet::{ETHERNET_LEN, Header, Ip, Parsed, Part, address_frame, store, store_words},
+    packet::{ETHERNET_LEN, Header, Ip, Parsed, address_frame, store, store_words},
     protocol,
     reason::Reason,
     schema::{Real, Tunnel},
@@ -15,6 +15,7 @@ use lb_common::{
 };
 use network_types::{eth::EthHdr, udp::UdpHdr};
 
+use super::fits;
 use crate::{frame::Frame, functions::Functions, tables::Version};
 
 #[inline(always)]
@@ -37,9 +38,7 @@ pub fn forward<A: Functions>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &
 pub fn within<A: Ip, O: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     let growth = O::HEADER_LEN + Tunnel::length(real.tunnel);
     let length = parsed.length as usize + growth;
-    if length > real.mtu as usize {
-        return Err(if parsed.part == Part::Later { Reason::TooBigFragment } else { Reason::TooBig });
-    }
+    fits(parsed, growth, real)?;
     // 1. Read what must survive, and finish with the inner packet.
     let traffic_class = A::traffic_class(frame)?;
     A::hop(frame, Delta::new())?;

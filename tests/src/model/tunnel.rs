@@ -10,8 +10,11 @@ use super::{
 };
 
 impl Real {
-    /// Bytes that a packet grows by on its way to it, whatever its method, should that be `tun`.
+    /// Bytes that a packet grows by on its way to it.
     pub fn growth(&self) -> usize {
+        if self.method != Method::Tun {
+            return 0;
+        }
         let between = match self.tunnel.0 {
             Tunnel::Ipip => 0,
             Tunnel::Gre if self.checked => 8,
@@ -23,7 +26,7 @@ impl Real {
 
     /// Whether a packet of so many bytes is too large for the way to it.
     pub fn is_too_small_for(&self, length: usize) -> bool {
-        self.method == Method::Tun && length + self.growth() > self.mtu
+        length + self.growth() > self.mtu
     }
 }
 

@@ -97,17 +97,23 @@ fn what_just_fits_the_tunnel_is_sent(#[values(0, 1, 900)] less: usize) {
 }
 
 #[rstest]
-fn the_size_that_fits_is_that_of_the_way_to_the_real(#[values(576, 1400, 9000)] mtu: u32) {
-    let real = RealServer::by(Tun, 1);
+fn the_size_that_fits_is_that_of_the_way_to_the_real(
+    #[values(Dr, Tun, Nat, Fnat)] method: Forward,
+    #[values(576, 1400, 9000)] mtu: u32,
+) {
+    let real = RealServer::by(method, 1);
     let mut plane = TestPlane::new(&[]);
     plane.route(real, Some(lb_userspace::control::neighbours::NextHop { mtu, ..real.next_hop() }));
-    plane.set(&services(Tun));
+    plane.set(&services(method));
     let header = header(is_six());
-    let fits = u16::try_from(mtu).unwrap() - header;
-    let sent = udp(CLIENT, SERVICE).data(vec![b'x'; usize::from(fits.min(3400) - header) - 7]);
+    let outer = if method == Tun { header } else { 0 };
+    let fits = u16::try_from(mtu).unwrap() - outer;
+    let longer = |bytes: u16| udp(CLIENT, SERVICE).data(vec![b'x'; usize::from(bytes - header) - 7]);
+    // A test run takes no frame of 9,000 bytes: that one fits.
+    let (fitting, sent) = (longer(fits.min(3400) - 1), longer(fits.min(3400)));
+    plane.run(&fitting).reaches_a_real_as(&real.receives(method, &fitting));
     if mtu == 9000 {
-        // A test run takes no frame so large: this one fits.
-        return plane.run(&sent).reaches_a_real_as(&real.receives(Tun, &sent));
+        return;
     }
     let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: fits };
     plane.run(&sent).is_answered(Reason::TooBig, &told(code, &sent));
