@@ -55,6 +55,7 @@ mod stage;
 mod stub;
 mod topology;
 mod wait;
+mod way;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -72,6 +73,7 @@ pub use stage::{Method, Stage};
 pub use stub::attach as attach_stub;
 pub use topology::{Layout, Options};
 pub use wait::eventually;
+pub use way::Way;
 
 use folder::Folder;
 

@@ -6,12 +6,12 @@
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     process::ExitCode,
 };
 
 use lb_tests::lab::{
-    CLIENT, CLIENT6, DIP, DIP6, DIRECTOR, DIRECTOR6, Host, Lab, Method, Process, RIPS, VIP, VIP6, rip6,
+    CLIENT, CLIENT6, DIP, DIP6, DIRECTOR, DIRECTOR6, Host, Lab, Method, Process, VIP, VIP6, Way, rip6,
 };
 
 /// Requests to each service.
@@ -20,37 +20,6 @@ const REQUESTS: usize = 6;
 const MEGABYTES: usize = 1;
 /// What each end does to what it sends.
 const BAD_LINK: &str = "netem delay 2ms 1ms loss 1% duplicate 1% reorder 10%";
-
-/// A service of one method and version.
-#[derive(Clone, Copy)]
-struct Way {
-    method: Method,
-    six: bool,
-}
-
-impl Way {
-    fn all() -> impl Iterator<Item = Self> {
-        Method::ALL.into_iter().flat_map(|method| [false, true].map(|six| Self { method, six }))
-    }
-
-    fn service(self) -> SocketAddr {
-        SocketAddr::new(if self.six { VIP6.into() } else { VIP.into() }, self.method.port())
-    }
-
-    fn serve(self, lab: &Lab) {
-        let (service, forward) = (self.service(), self.method.as_str());
-        lab.director.xvs(&format!("service add tcp {service} --scheduler rr")).succeeds();
-        for rip in RIPS {
-            let rip = if self.six { IpAddr::V6(rip6(rip)) } else { rip.into() };
-            let real = SocketAddr::new(rip, self.method.real_port());
-            lab.director.xvs(&format!("real add tcp {service} {real} --forward {forward}")).succeeds();
-        }
-    }
-
-    fn name(self) -> String {
-        format!("{} IPv{}", self.method.as_str(), if self.six { 6 } else { 4 })
-    }
-}
 
 fn main() -> ExitCode {
     let mut failed = false;
@@ -71,7 +40,7 @@ fn stage(lab: &Lab, interface: &str) -> Vec<Process> {
             .succeeds();
         processes.push(real.start_nginx(&Method::real_ports()));
     }
-    Way::all().for_each(|way| way.serve(lab));
+    Way::all().for_each(|way| way.serve(&lab.director, "tcp", "rr"));
     lab.director.wait_for_next_hops();
     processes
 }

@@ -5,7 +5,7 @@
 
 mod agent; //    real servers that follow the director
 mod arp; //      what a real says about a VIP, at every level of the settings
-mod bad_input;
+mod bad_input; // what must be refused
 mod building; //   the lab itself, without xvs
 mod churn; //       thousands of connections while the pool changes
 mod crossing; //   what passes the director, and what does not
@@ -24,6 +24,7 @@ mod host_orders; // xvs host in random orders, killed at random moments
 mod icmp; //     errors about a flow
 mod ipv6; //     IPv6 by every method
 mod ipvsadm; //  the command line of IPVS
+mod matrix; //   every method in either version: ping, traceroute, narrow links
 mod metrics; //    promtool and Prometheus
 mod million; //    flows that are written down, by the million
 mod mixed; //      several methods at once
@@ -37,4 +38,4 @@ mod start; //    what keeps a daemon from starting
 mod throughput; // iperf3
 mod tracking; // only where a pool change could hurt
 mod udp; //        datagrams
-mod untouched; //  what is no service's //  what must be refused
+mod untouched; //  what is no service's
