@@ -9,7 +9,7 @@ use std::{
 use super::header::Ends;
 use etherparse::{
     EtherType, Ethernet2Header, Icmpv4Header, Icmpv6Header, IpNumber, Ipv4Header, Ipv6Extensions,
-    Ipv6FragmentHeader, Ipv6Header, SingleVlanHeader, TcpHeader, UdpHeader,
+    Ipv6FragmentHeader, Ipv6Header, SingleVlanHeader, TcpHeader, UdpHeader, checksum::Sum16BitWords,
 };
 
 /// One header as text, and its checksum if it has one that can be judged.
@@ -184,13 +184,50 @@ fn transport(layers: &mut Vec<Layer>, ends: Ends, protocol: IpNumber, body: &[u8
         }
         (IpNumber::IPV4, _) => return ipv4(layers, body),
         (IpNumber::IPV6, _) => return ipv6(layers, body),
+        (IpNumber::GRE, _) => return gre(layers, body, whole),
         _ => return layers.push(payload(body)),
     };
     layers.push(Layer { text, checksum: checksum.filter(|_| whole) });
     match protocol {
         IpNumber::ICMP if matches!(body[0], 3 | 4 | 5 | 11 | 12) => ipv4(layers, rest),
         IpNumber::IPV6_ICMP if body[0] < 128 => ipv6(layers, rest),
+        IpNumber::UDP if body[2..4] == GUE_PORT => gue(layers, rest),
         _ => layers.push(payload(rest)),
+    }
+}
+
+/// Where GUE is found if nothing else is said (RFC draft-ietf-intarea-gue).
+const GUE_PORT: [u8; 2] = 6080_u16.to_be_bytes();
+
+/// A header of GUE and what it says is behind it.
+fn gue(layers: &mut Vec<Layer>, body: &[u8]) {
+    let Some((header @ [0, protocol, 0, 0], inner)) = body.split_first_chunk() else {
+        return layers.push(payload(body));
+    };
+    layers.push(plain(format!("gue version 0 data {:?} flags {:02x?}", IpNumber(*protocol), &header[2..])));
+    match IpNumber(*protocol) {
+        IpNumber::IPV4 => ipv4(layers, inner),
+        IpNumber::IPV6 => ipv6(layers, inner),
+        _ => layers.push(payload(inner)),
+    }
+}
+
+/// A header of GRE (RFC 2784) and what it says is behind it.
+fn gre(layers: &mut Vec<Layer>, body: &[u8], whole: bool) {
+    let (ether_type, inner, checksum) = match body {
+        [0, 0, e0, e1, inner @ ..] => (u16::from_be_bytes([*e0, *e1]), inner, None),
+        [0x80, 0, e0, e1, c0, c1, 0, 0, inner @ ..] => {
+            let sum = Sum16BitWords::new().add_slice(&body[..4]).add_slice(&body[8..]).ones_complement();
+            let checksum = Checksum { is: u16::from_be_bytes([*c0, *c1]), should_be: sum.to_be() };
+            (u16::from_be_bytes([*e0, *e1]), inner, Some(checksum).filter(|_| whole))
+        }
+        _ => return layers.push(payload(body)),
+    };
+    layers.push(Layer { text: format!("gre {ether_type:04x}"), checksum });
+    match EtherType(ether_type) {
+        EtherType::IPV4 => ipv4(layers, inner),
+        EtherType::IPV6 => ipv6(layers, inner),
+        _ => layers.push(payload(inner)),
     }
 }
 

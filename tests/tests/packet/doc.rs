@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! docs/forwarding.md shows what the programs do, or the test fails. What follows a `←` there is for the reader.
 
+use std::net::SocketAddr;
+
 use lb_tests::packet::{
     CLIENT, DIP_END, Got, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, version::is_six,
     version::socket,
 };
 use lb_userspace::control::model::{
     Forward::{self, Dr, Fnat, Nat, Tun},
-    Real,
+    Real, Tunnel,
 };
 
 const DOC: &str = include_str!("../../../docs/forwarding.md");
@@ -65,12 +67,25 @@ fn the_captures_are_what_the_programs_do() {
         shows(name, &both_ways);
     }
 
-    let service = socket(SERVICE.into());
-    let pool = tcp_service().vip(service.ip()).with(|service| {
-        service.reals.insert(RealServer::number(1).0.into(), Real::new(Tun, 1));
-    });
-    let got = TestPlane::new(&[pool]).run(&tcp(socket(CLIENT.into()), service).syn());
-    shows("tun, IPv6 within IPv4", &[("client to director", &got.sent), ("director to real", &got.frame)]);
+    let (four, six) =
+        ([CLIENT, SERVICE].map(SocketAddr::from), [CLIENT, SERVICE].map(|v4| socket(v4.into())));
+    let rip = SocketAddr::from(RealServer::number(1).0);
+    let rip6 = socket(rip);
+    for (name, [client, service], rip, tunnel) in [
+        ("tun, IPv6 within IPv4", six, rip, Tunnel::Ipip),
+        ("tun, IPv4 within IPv6", four, rip6, Tunnel::Ipip),
+        ("tun, IPv6 within IPv6", six, rip6, Tunnel::Ipip),
+        ("tun, gre", four, rip, Tunnel::Gre { csum: false }),
+        ("tun, gre:csum", four, rip, Tunnel::Gre { csum: true }),
+        ("tun, gue", four, rip, Tunnel::Gue { port: 6080, csum: false }),
+        ("tun, gue:csum within IPv6", six, rip6, Tunnel::Gue { port: 6080, csum: true }),
+    ] {
+        let pool = tcp_service().vip(service.ip()).with(|service| {
+            service.reals.insert(rip, Real { tunnel, ..Real::new(Tun, 1) });
+        });
+        let got = TestPlane::new(&[pool]).run(&tcp(client, service).syn());
+        shows(name, &[("client to director", &got.sent), ("director to real", &got.frame)]);
+    }
 
     let mut plane = TestPlane::new(&[tcp_service().real(Tun, RealServer::number(1))]);
     let got = plane.run(&tcp(CLIENT, SERVICE).data([b'x'; 1460]));
