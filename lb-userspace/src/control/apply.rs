@@ -11,7 +11,6 @@ use lb_common::{
     },
     slot::MOVED,
     track,
-    wire::Be16,
 };
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
     slots::{self, Clock, Slots},
 };
 use crate::{
-    dataplane::{TableError, Tables},
+    dataplane::{TableError, Tables, reply_of},
     schedule::{Span, TableSpec, turn},
 };
 
@@ -287,16 +286,4 @@ pub fn forget_reply(tables: &mut Tables, request: &FlowKey, dip: Dip, real: &Rea
     let to_dip = FlowKey { destination, destination_port: dip.port, ..reply };
     // Another flow may have the port by now.
     if tables.translation(&to_dip) == Some(*request) { tables.remove_translation(&to_dip) } else { Ok(()) }
-}
-
-/// The reply to a request, as the real sends it.
-fn reply_of(request: &FlowKey, real: &Real) -> FlowKey {
-    let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    FlowKey::new(
-        real.address,
-        request.source,
-        port,
-        request.source_port,
-        u8::try_from(request.protocol).unwrap_or(0),
-    )
 }

@@ -3,14 +3,29 @@
 #![forbid(unsafe_code)]
 
 use lb_common::{
-    schema::{ClientKey, FlowKey, Mode},
-    wire::Be128,
+    schema::{ClientKey, FlowKey, Mode, Source, SourceKey},
+    wire::{Be16, Be128},
 };
 
-use super::{Limits, LoadError, Options, TableError, Tables, Tracer};
+use super::{Limits, LoadError, Options, TableError, Tables, Tracer, reply_of};
 
 /// Flows that fit into it.
 const FEW: u32 = 1024;
+
+/// Maps that the programs alone write, which these programs do not: they read those of the live data plane.
+const SHARED: [&str; 11] = [
+    "LOCALITIES",
+    "FRAGMENTS",
+    "FRAGMENTS6",
+    "WAYS_BACK",
+    "WAYS_BACK6",
+    "NEAR",
+    "NEAR6",
+    "GATEWAYS",
+    "DIRECT",
+    "DIRECT6",
+    "LAST_DIRECT",
+];
 
 /// Programs that tell their steps, and maps that are nobody else's.
 pub struct Rehearsal {
@@ -21,23 +36,28 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// Loads it, with empty maps that have room for a flow or two.
+    /// Loads it, with empty maps that have room for a flow or two. What is known of clients' ways, fragments and localities is
+    /// what is pinned where `options` says.
     ///
     /// # Errors
     /// [`LoadError`] if the kernel does not take it.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let limits = Limits { flows: FEW, flows6: FEW, ..options.limits };
-        Self::with_mode(&Options { limits, ..options.clone() }, Mode::DRY)
+        Self::with_mode(&Options { limits, ..options.clone() }, Mode::DRY, |name| SHARED.contains(&name))
     }
 
-    /// Loads it, with empty maps of the size that `options` say.
-    pub(super) fn with_mode(options: &Options, mode: Mode) -> Result<Self, LoadError> {
-        let (tracer, tables) = Tracer::with_maps_of_its_own(options, mode)?;
+    /// Loads it, with maps of the size that `options` say, which are empty, but for those pinned ones that `shared` says.
+    pub(super) fn with_mode(
+        options: &Options,
+        mode: Mode,
+        shared: impl Fn(&str) -> bool,
+    ) -> Result<Self, LoadError> {
+        let (tracer, tables) = Tracer::with_maps_of_its_own(options, mode, shared)?;
         Ok(Self { tracer, tables })
     }
 
-    /// Makes the maps what others are; of flows and clients, only what is known of the packet of a `flow`, as the client
-    /// sends it.
+    /// Makes the maps what others are: services, reals, their tables and connections; and of flows and clients what is known of
+    /// the packet of a `flow`, whichever end sends it.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.
@@ -55,10 +75,46 @@ impl Rehearsal {
                 tables.put_client(&key, &client)?;
             }
         }
-        if let Some((key, flow)) = flow.and_then(|key| Some((key, live.flow(key)?))) {
-            tables.put_flow(key, &flow)?;
+        tables.put_dips(dips[0], dips[1])?;
+        flow.map_or(Ok(()), |flow| self.copy_flow(live, &live.sources()?, flow))
+    }
+
+    /// Copies what is known of the packet of a `flow`: as a request, and as a reply to what may have been one.
+    fn copy_flow(
+        &mut self,
+        live: &Tables,
+        sources: &[(SourceKey, Source)],
+        flow: &FlowKey,
+    ) -> Result<(), TableError> {
+        let mut requests = vec![*flow];
+        if let Some(request) = live.translation(flow) {
+            self.tables.put_translation(flow, &request)?;
+            requests.push(request);
         }
-        tables.settle()?;
-        tables.put_dips(dips[0], dips[1])
+        let known = live.reply(flow);
+        if let Some(source) = &known {
+            self.tables.put_reply(flow, source)?;
+        }
+        let is_of = |key: &SourceKey| {
+            let port = key.port == flow.source_port || key.port == Be16::ZERO;
+            key.address == flow.source && port && u32::from(key.protocol) == flow.protocol
+        };
+        let sources = sources.iter().filter(|(key, _)| is_of(key)).map(|(_, source)| source);
+        requests.extend(sources.chain(&known).map(|source| FlowKey {
+            source: flow.destination,
+            destination: source.vip,
+            source_port: flow.destination_port,
+            destination_port: if source.port == Be16::ZERO { flow.source_port } else { source.port },
+            ..*flow
+        }));
+        for request in requests {
+            let Some(flow) = live.flow(&request) else { continue };
+            self.tables.put_flow(&request, &flow)?;
+            let reply = live.real(flow.real).map(|real| reply_of(&request, &real));
+            if let Some((reply, source)) = reply.and_then(|reply| Some((reply, live.reply(&reply)?))) {
+                self.tables.put_reply(&reply, &source)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -96,7 +96,7 @@ impl Single {
             Some(loaded) => Ok(loaded),
             none => {
                 // Not a dry run: each flow by `fnat` is to have a port of its own.
-                let mut new = Rehearsal::with_mode(&self.options, Mode::TRACE)?;
+                let mut new = Rehearsal::with_mode(&self.options, Mode::TRACE, |_| false)?;
                 new.tables.put_dips(&self.dips[0], &self.dips[1])?;
                 Ok(none.insert(Box::new(new)))
             }

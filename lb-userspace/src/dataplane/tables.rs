@@ -23,7 +23,7 @@ use lb_common::{
         MoveBlock, Position, Program, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
     },
     track::State,
-    wire::{Be32, Be128},
+    wire::{Be16, Be32, Be128},
 };
 use thiserror::Error;
 
@@ -66,6 +66,19 @@ pub struct FlowRecord {
     pub key: FlowKey,
     /// Where it is and how.
     pub flow: Flow,
+}
+
+/// The reply to a request, as the real sends it.
+#[must_use]
+pub fn reply_of(request: &FlowKey, real: &Real) -> FlowKey {
+    let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
+    FlowKey::new(
+        real.address,
+        request.source,
+        port,
+        request.source_port,
+        u8::try_from(request.protocol).unwrap_or(0),
+    )
 }
 
 /// Why a map cannot be read or written.
@@ -229,6 +242,12 @@ impl Tables {
         Ok(found)
     }
 
+    /// A real, if there is one of that id.
+    #[must_use]
+    pub fn real(&self, id: u32) -> Option<Real> {
+        self.reals.get(&id, 0).ok().filter(Real::exists)
+    }
+
     /// Writes a real; [`Real::default`] removes it.
     pub fn put_real(&mut self, id: u32, real: &Real) -> Result<(), TableError> {
         self.reals.set(id, real, 0).map_err(failed("write", "REALS"))
@@ -363,6 +382,12 @@ impl Tables {
         self.flows.remove(key)
     }
 
+    /// Which service a flow's replies belong to, if their real is several services'.
+    #[must_use]
+    pub fn reply(&self, key: &FlowKey) -> Option<Source> {
+        self.replies.get(key)
+    }
+
     /// Says which service a flow's replies belong to.
     pub fn put_reply(&mut self, key: &FlowKey, source: &Source) -> Result<(), TableError> {
         self.replies.put(key, source)
@@ -389,9 +414,9 @@ impl Tables {
         self.translations.get(reply)
     }
 
-    /// Says which flow has a port of the director.
-    pub fn put_translation(&mut self, reply: &FlowKey, flow: &FlowKey) -> Result<(), TableError> {
-        self.translations.put(reply, flow)
+    /// Says which flow a real's packets to a port of the director belong to.
+    pub fn put_translation(&mut self, reply: &FlowKey, request: &FlowKey) -> Result<(), TableError> {
+        self.translations.put(reply, request)
     }
 
     /// Gives a port of the director back.

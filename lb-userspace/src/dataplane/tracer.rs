@@ -76,10 +76,13 @@ impl Tracer {
         Ok(Self { ebpf, trace, _programs: Some(programs) })
     }
 
-    /// Loads the programs with maps that are nobody else's and hold nothing.
-    pub(super) fn with_maps_of_its_own(options: &Options, mode: Mode) -> Result<(Self, Tables), LoadError> {
-        let options = Options { pins: None, ..options.clone() };
-        let mut ebpf = load_object(&options, mode, |_| false)?;
+    /// Loads the programs with maps that are nobody else's and hold nothing, but for those pinned ones that `shared` says.
+    pub(super) fn with_maps_of_its_own(
+        options: &Options,
+        mode: Mode,
+        shared: impl Fn(&str) -> bool,
+    ) -> Result<(Self, Tables), LoadError> {
+        let mut ebpf = load_object(options, mode, shared)?;
         load_programs(&mut ebpf)?;
         let mut tables = Tables::open(&mut ebpf)?;
         connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;

@@ -4,43 +4,80 @@
 
 use std::net::IpAddr;
 
-use etherparse::{NetSlice, SlicedPacket};
+use etherparse::{IpNumber, LaxNetSlice, LaxSlicedPacket};
 use lb_common::{
     schema::FlowKey,
     wire::{Be16, Be128},
 };
 
-/// The flow of a frame that has ports; `None` if it has none.
+/// Bytes before what an ICMP error quotes.
+const ICMP: usize = 8;
+
+/// The flow of a frame that has ports, or that an ICMP error is about, as whoever sends it would send packets of that flow; `None`
+/// if it has none.
 #[must_use]
 pub fn of(frame: &[u8]) -> Option<FlowKey> {
-    let sliced = SlicedPacket::from_ethernet(frame).ok()?;
-    let (source, destination, payload): (IpAddr, IpAddr, _) = match sliced.net? {
-        NetSlice::Ipv4(ip) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into(), ip.payload().clone())
-        }
-        NetSlice::Ipv6(ip) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into(), ip.payload().clone())
-        }
-        NetSlice::Arp(_) => return None,
+    let (ends, protocol, payload) = packet(&LaxSlicedPacket::from_ethernet(frame).ok()?)?;
+    let error = match protocol {
+        IpNumber::ICMP => matches!(payload.first()?, 3 | 4 | 5 | 11 | 12),
+        IpNumber::IPV6_ICMP => *payload.first()? < 128,
+        _ => return key(ends, protocol, payload),
     };
-    let ports: &[u8; 4] = payload.payload.first_chunk()?;
-    let [s0, s1, d0, d1] = *ports;
-    let has_ports = matches!(payload.ip_number.0, 6 | 17 | 132);
-    has_ports.then(|| {
+    let quoted = payload.get(ICMP..).filter(|_| error)?;
+    let (ends, protocol, payload) = packet(&LaxSlicedPacket::from_ip(quoted).ok()?)?;
+    Some(key(ends, protocol, payload)?.reversed())
+}
+
+/// Source and destination, the protocol, and what is behind the headers of IP.
+fn packet<'a>(sliced: &LaxSlicedPacket<'a>) -> Option<([IpAddr; 2], IpNumber, &'a [u8])> {
+    let (ends, payload): ([IpAddr; 2], _) = match sliced.net.as_ref()? {
+        LaxNetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            ([header.source_addr().into(), header.destination_addr().into()], ip.payload())
+        }
+        LaxNetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            ([header.source_addr().into(), header.destination_addr().into()], ip.payload())
+        }
+        LaxNetSlice::Arp(_) => return None,
+    };
+    Some((ends, payload.ip_number, payload.payload))
+}
+
+fn key([source, destination]: [IpAddr; 2], protocol: IpNumber, payload: &[u8]) -> Option<FlowKey> {
+    let [s0, s1, d0, d1] = *payload.first_chunk()?;
+    matches!(protocol, IpNumber::TCP | IpNumber::UDP | IpNumber::SCTP).then(|| {
         FlowKey::new(
             Be128::from(source),
             Be128::from(destination),
             Be16::new(u16::from_be_bytes([s0, s1])),
             Be16::new(u16::from_be_bytes([d0, d1])),
-            payload.ip_number.0,
+            protocol.0,
         )
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use etherparse::{Icmpv4Type, PacketBuilder, icmpv4};
+
     use super::*;
     use crate::{control::model::Protocol, explain};
+
+    #[test]
+    fn an_error_is_of_the_flow_that_it_is_about() {
+        let quote = PacketBuilder::ipv4([10, 0, 0, 1], [192, 0, 2, 1], 60).tcp(80, 4000, 1, 1);
+        let mut quoted = Vec::new();
+        quote.write(&mut quoted, &[]).unwrap();
+        let kind = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
+        let mut frame = Vec::new();
+        // No more of the transport header than an error must have.
+        let error = PacketBuilder::ethernet2([2; 6], [2; 6]).ipv4([9; 4], [10, 0, 0, 1], 60).icmpv4(kind);
+        error.write(&mut frame, &quoted[..28]).unwrap();
+        let key = of(&frame).unwrap();
+        assert_eq!(key.source, Be128::from(IpAddr::from([192, 0, 2, 1])));
+        assert_eq!((key.source_port.get(), key.destination_port.get()), (4000, 80));
+    }
 
     #[test]
     fn a_frame_is_its_flows() {

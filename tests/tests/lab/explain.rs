@@ -9,28 +9,28 @@ use std::{
 use lb_tests::lab::{CLIENT, CLIENT6, Lab, Method, Outcome, Server, Stage, VIP, VIP6, rip6};
 use serde_json::Value;
 
-fn explain(lab: &Lab, line: &str) -> Value {
+pub fn explain(lab: &Lab, line: &str) -> Value {
     lab.director.xvs(&format!("--output json explain {line}")).succeeds().json()
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value:#}"))
 }
 
 /// What was written for a field of the headers.
-fn after<'a>(told: &'a Value, field: &str) -> Option<&'a str> {
+pub fn after<'a>(told: &'a Value, field: &str) -> Option<&'a str> {
     let changes = told["rewrite"].as_array().expect("a list");
     changes.iter().find(|change| change["field"] == field).and_then(|change| change["after"].as_str())
 }
 
-fn greeters(lab: &Lab) -> Vec<Server> {
+pub fn greeters(lab: &Lab) -> Vec<Server> {
     let at = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
     let ports = Method::real_ports();
     lab.reals.iter().flat_map(|real| ports.map(|port| Server::greeter(real, at(port)))).collect()
 }
 
 /// A capture of one frame, as `tcpdump -w` writes it.
-fn pcap(frame: &[u8]) -> Vec<u8> {
+pub fn pcap(frame: &[u8]) -> Vec<u8> {
     let length = frame.len() as u32;
     let words = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1, 0, 0, length, length];
     [&words.map(u32::to_le_bytes).concat(), frame].concat()

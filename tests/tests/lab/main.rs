@@ -17,6 +17,7 @@ mod doctor_more; // and in more ways: IPv6, two at once
 mod doctor_ways; // the same faults, come about in other ways
 mod drain; //    a real sees its connections off
 mod explain; //   what would become of a packet
+mod explain_plan; // what would become of packets of connections that are there
 mod files; //      HTTP, and large files both ways
 mod fnat; //     a pool of addresses and ports
 mod host_options; // levels, --dry-run, --persist
