@@ -68,7 +68,7 @@ pub use outcome::Outcome;
 pub use process::Process;
 pub use prometheus::Prometheus;
 pub use real::Real;
-pub use servers::Server;
+pub use servers::{Server, sctp_connect};
 pub use stage::{Method, Stage};
 pub use stub::attach as attach_stub;
 pub use topology::{Layout, Options};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director's VIPs: on the ingress interface while services need them, and announced to the link; and when they answer pings.
+//! The director's VIPs: on the interface of their network while services need them, and announced to the link; and when they answer pings.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::announce::announce;
-use crate::netlink::{Added, Interface, Netlink, NetlinkError};
+use crate::netlink::{Added, Address, Interface, Netlink, NetlinkError};
 
 /// When VIPs answer pings.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -42,8 +42,8 @@ pub enum VipError {
 /// What [`VipManager::reconcile`] did about one VIP.
 #[derive(Debug)]
 pub enum VipEvent {
-    /// Added to the interface and announced.
-    Added(IpAddr),
+    /// Added to the interface of that name, and announced there.
+    Added(IpAddr, String),
     /// Not added: this host had it already, so it is somebody else's to remove.
     AlreadyThere(IpAddr),
     /// Removed: no service needs it any more.
@@ -52,12 +52,51 @@ pub enum VipEvent {
     Failed(IpAddr, VipError),
 }
 
-/// Adds VIPs to the ingress interface, and removes those, and only those, that it added.
+/// Adds VIPs to the interfaces where clients look for them, and removes those, and only those, that it added.
 #[derive(Debug)]
 pub struct VipManager {
     netlink: Netlink,
-    interface: Interface,
+    attached: Vec<String>,
     added: BTreeSet<IpAddr>,
+}
+
+/// The interface that a VIP belongs on: of those that are attached to and the VLAN devices above them, the one that has an
+/// address in the smallest network that the VIP is in; else the first that is attached to.
+///
+/// In neighbour discovery an address is its interface's alone, and an announcement goes to its interface's link.
+#[must_use]
+pub fn home<'a>(
+    vip: IpAddr,
+    attached: &[String],
+    links: &'a [Interface],
+    addresses: &[Address],
+) -> Option<&'a Interface> {
+    let named = |name: &String| links.iter().find(|link| link.name == *name);
+    let eligible = |index: u32| {
+        let mut link = links.iter().find(|link| link.index == index);
+        // Two tags are as many as the programs read.
+        for _ in 0..3 {
+            if link.is_some_and(|link| attached.contains(&link.name)) {
+                return true;
+            }
+            let beneath = link.filter(|link| link.vlan.is_some()).and_then(|link| link.parent);
+            link = links.iter().find(|link| Some(link.index) == beneath);
+        }
+        false
+    };
+    let around = |address: &&Address| {
+        let net = address.net;
+        net.prefix_len() < net.max_prefix_len() && net.contains(&vip) && eligible(address.ifindex)
+    };
+    let nearest = addresses.iter().filter(around).min_by_key(|address| {
+        let first = links
+            .iter()
+            .find(|link| link.index == address.ifindex)
+            .is_none_or(|link| attached.first() != Some(&link.name));
+        (u8::MAX - address.net.prefix_len(), first, address.ifindex)
+    });
+    let found = nearest.and_then(|address| links.iter().find(|link| link.index == address.ifindex));
+    found.or_else(|| attached.first().and_then(named))
 }
 
 /// Removes a VIP from every interface that has it as a host address; their names.
@@ -77,10 +116,11 @@ pub async fn remove_everywhere(netlink: &Netlink, vip: IpAddr) -> Result<Vec<Str
 }
 
 impl VipManager {
-    /// Manages the VIPs of `interface`; `added` are those that an earlier run says it added.
+    /// Manages the VIPs of a director that is attached to those interfaces; `added` are those that an earlier run says it
+    /// added.
     #[must_use]
-    pub const fn new(netlink: Netlink, interface: Interface, added: BTreeSet<IpAddr>) -> Self {
-        Self { netlink, interface, added }
+    pub const fn new(netlink: Netlink, attached: Vec<String>, added: BTreeSet<IpAddr>) -> Self {
+        Self { netlink, attached, added }
     }
 
     /// The VIPs that are there because of us: to be written to the state file after each change.
@@ -100,31 +140,60 @@ impl VipManager {
                 Err(error) => events.push(VipEvent::Failed(vip, error)),
             }
         }
+        let addresses = match self.netlink.addresses().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                events.extend(wanted.first().map(|vip| VipEvent::Failed(*vip, error.into())));
+                return events;
+            }
+        };
+        let here: BTreeSet<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
+        let mut links = None;
         for vip in wanted {
-            match self.add(*vip).await {
-                Ok(Added::Now) => events.push(VipEvent::Added(*vip)),
-                Ok(Added::AlreadyThere) if self.added.contains(vip) => {}
-                Ok(Added::AlreadyThere) => events.push(VipEvent::AlreadyThere(*vip)),
+            if here.contains(vip) {
+                // Somebody else's, if it was not added by us, on whatever interface it is.
+                if !self.added.contains(vip) {
+                    events.push(VipEvent::AlreadyThere(*vip));
+                }
+                continue;
+            }
+            match self.add(*vip, &mut links, &addresses).await {
+                Ok(interface) => events.push(VipEvent::Added(*vip, interface)),
                 Err(error) => events.push(VipEvent::Failed(*vip, error)),
             }
         }
         events
     }
 
-    /// Adds a VIP and announces it, unless it is an address of this host already, on whatever interface.
+    /// Adds a VIP to its interface and announces it there; the interface's name. `links` are all, once they were asked for.
     ///
-    /// # Errors
     /// After [`VipError::NotAnnounced`] it has been added nevertheless.
-    pub async fn add(&mut self, vip: IpAddr) -> Result<Added, VipError> {
-        if !self.netlink.holders(vip).await?.is_empty() {
-            return Ok(Added::AlreadyThere);
-        }
-        let added = self.netlink.add_address(&self.interface, IpNet::from(vip)).await?;
-        if added == Added::Now {
+    async fn add(
+        &mut self,
+        vip: IpAddr,
+        links: &mut Option<Vec<Interface>>,
+        addresses: &[Address],
+    ) -> Result<String, VipError> {
+        let links = match links {
+            Some(links) => links,
+            none => none.insert(self.netlink.interfaces().await?),
+        };
+        let Some(interface) = home(vip, &self.attached, links, addresses) else {
+            let first = self.attached.first().cloned().unwrap_or_default();
+            return Err(NetlinkError::NoSuchInterface(first).into());
+        };
+        if self.netlink.add_address(interface, IpNet::from(vip)).await? == Added::Now {
             self.added.insert(vip);
-            self.announce(vip)?;
+            // Nobody is to be told on an interface without Ethernet.
+            if let Some(mac) = interface.mac {
+                announce(vip, mac, interface.index).map_err(|reason| VipError::NotAnnounced {
+                    vip,
+                    interface: interface.name.clone(),
+                    reason,
+                })?;
+            }
         }
-        Ok(added)
+        Ok(interface.name.clone())
     }
 
     /// Removes a VIP if it was added here; others are left alone.
@@ -136,14 +205,71 @@ impl VipManager {
         }
         Ok(())
     }
+}
 
-    /// Tells the link again that the VIP is here. Nothing to do on an interface without Ethernet.
-    pub fn announce(&self, vip: IpAddr) -> Result<(), VipError> {
-        let Some(mac) = self.interface.mac else { return Ok(()) };
-        announce(vip, mac, self.interface.index).map_err(|reason| VipError::NotAnnounced {
-            vip,
-            interface: self.interface.name.clone(),
-            reason,
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::Vlan;
+
+    fn link(index: u32, name: &str, parent: Option<u32>) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            up: true,
+            running: true,
+            noarp: false,
+            kind: parent.map(|_| "vlan".to_owned()),
+            vlan: parent.map(|_| Vlan { id: 10, service: false }),
+            parent,
+            controller: None,
+            xdp: None,
+        }
+    }
+
+    fn home_of(vip: &str, addresses: &[(u32, &str)]) -> u32 {
+        let mut veth = link(6, "veth0", Some(2));
+        veth.vlan = None;
+        let links = [
+            link(1, "lo", None),
+            link(2, "eth0", None),
+            link(3, "eth1", None),
+            link(4, "eth0.10", Some(2)),
+            link(5, "eth0.10.20", Some(4)),
+            veth,
+            link(7, "eth2", None),
+            link(8, "eth2.10", Some(7)),
+        ];
+        let addresses: Vec<Address> = addresses
+            .iter()
+            .map(|(ifindex, net)| Address { net: net.parse().unwrap(), ifindex: *ifindex, host_scope: false })
+            .collect();
+        let attached = ["eth0".to_owned(), "eth1".to_owned()];
+        home(vip.parse().unwrap(), &attached, &links, &addresses).unwrap().index
+    }
+
+    #[test]
+    fn a_vip_belongs_where_its_network_is() {
+        let on = [(2, "192.0.2.1/24"), (3, "10.0.0.1/24"), (4, "2001:db8::1/64"), (5, "198.51.100.1/24")];
+        assert_eq!(home_of("192.0.2.100", &on), 2);
+        assert_eq!(home_of("10.0.0.100", &on), 3, "another interface that is attached to");
+        assert_eq!(home_of("2001:db8::100", &on), 4, "a VLAN device");
+        assert_eq!(home_of("198.51.100.7", &on), 5, "one on a VLAN device");
+        assert_eq!(home_of("203.0.113.1", &on), 2, "of no network: the first");
+        assert_eq!(home_of("203.0.113.1", &[(4, "0.0.0.0/0")]), 4);
+    }
+
+    #[test]
+    fn neither_other_interfaces_nor_host_addresses_are_a_home() {
+        let on = [(1, "192.0.2.1/24"), (6, "192.0.2.2/24"), (8, "192.0.2.3/24"), (4, "192.0.2.100/32")];
+        assert_eq!(home_of("192.0.2.100", &on), 2);
+    }
+
+    #[test]
+    fn the_smallest_network_counts_and_then_the_first_interface() {
+        assert_eq!(home_of("192.0.2.100", &[(2, "192.0.0.0/16"), (4, "192.0.2.1/24")]), 4);
+        assert_eq!(home_of("192.0.2.100", &[(4, "192.0.2.2/24"), (2, "192.0.2.1/24")]), 2);
     }
 }

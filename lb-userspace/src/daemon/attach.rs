@@ -65,10 +65,26 @@ impl Director {
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
-    /// Attaches to interfaces that were deleted and have come back under their name.
+    /// Lets frames leave by the members of a bond or team. Packets that come in by one are said to come from it, not from the
+    /// bond, and replies leave by where their client's packets come from.
+    async fn allow_members(&mut self, of: &Interface) {
+        if !matches!(of.kind.as_deref(), Some("bond" | "team")) {
+            return;
+        }
+        for member in self.netlink.interfaces().await.unwrap_or_default() {
+            if member.controller == Some(of.index)
+                && let Err(error) = self.plane.tables().put_device(member.index)
+            {
+                tracing::warn!(member = member.name, of = of.name, %error, "nat replies may not leave by it");
+            }
+        }
+    }
+
+    /// Attaches to interfaces that were deleted and have come back under their name, and looks which members they have.
     pub(super) async fn attach_again(&mut self) {
         for (old, name) in self.interfaces.clone() {
             let Ok(interface) = self.netlink.interface(&name).await else { continue };
+            self.allow_members(&interface).await;
             if interface.index == old {
                 continue;
             }

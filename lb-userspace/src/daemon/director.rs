@@ -340,11 +340,11 @@ impl Director {
         // VIPs that are about to be added are saved before they are: a crash in between leaves none behind.
         let mut state = self.state.clone();
         if self.vips.is_some() {
-            for vip in self.state.desired.vips() {
-                if self.netlink.holders(vip).await.is_ok_and(|holders| holders.is_empty()) {
-                    state.vips.insert(vip);
-                }
-            }
+            let here = self.netlink.addresses().await;
+            let here =
+                here.map(|here| here.iter().map(|address| address.net.addr()).collect::<BTreeSet<_>>());
+            let is_new = |vip: &IpAddr| here.as_ref().is_ok_and(|here| !here.contains(vip));
+            state.vips.extend(self.state.desired.vips().filter(is_new));
         }
         state.save(&self.state_file)
     }

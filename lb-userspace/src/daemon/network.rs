@@ -99,7 +99,7 @@ impl Director {
         let added = vips.added().clone();
         for event in vips.reconcile(&wanted).await {
             match event {
-                VipEvent::Added(vip) => tracing::info!(%vip, "VIP added and announced"),
+                VipEvent::Added(vip, interface) => tracing::info!(%vip, interface, "VIP added and announced"),
                 VipEvent::AlreadyThere(vip) => tracing::debug!(%vip, "VIP was there already"),
                 VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
                 VipEvent::Failed(vip, error) => warnings.push(format!("VIP {vip}: {error}")),

@@ -135,8 +135,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tracing::warn!(%error, "the programs' messages cannot be read");
     }
     let manage = !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
-    let vips = manage
-        .then(|| VipManager::new(netlink.clone(), interfaces[0].clone(), std::mem::take(&mut state.vips)));
+    let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();
+    let vips = manage.then(|| VipManager::new(netlink.clone(), attached, std::mem::take(&mut state.vips)));
     let watch = Watch::open()?;
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
     let state_file = options.state.clone();

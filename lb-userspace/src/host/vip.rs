@@ -136,6 +136,7 @@ mod tests {
             kind: None,
             vlan: None,
             parent: None,
+            controller: None,
             xdp: None,
             xdp_program: None,
         }

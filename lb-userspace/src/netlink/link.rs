@@ -35,6 +35,8 @@ pub struct Interface {
     pub vlan: Option<Vlan>,
     /// Index of the interface that this one lies on (the parent of a VLAN), or of a veth's peer.
     pub parent: Option<u32>,
+    /// Index of the bond, team or bridge that it is a member of.
+    pub controller: Option<u32>,
     /// Where an XDP program runs on it, if one is attached.
     pub xdp: Option<XdpPlace>,
     /// The kernel's number for that program.
@@ -187,6 +189,7 @@ impl From<&LinkMessage> for Interface {
             kind: None,
             vlan: None,
             parent: None,
+            controller: None,
             xdp: None,
             xdp_program: None,
         };
@@ -194,6 +197,7 @@ impl From<&LinkMessage> for Interface {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+                LinkAttribute::Controller(index) => interface.controller = Some(*index),
                 LinkAttribute::Link(parent) => interface.parent = Some(*parent),
                 LinkAttribute::Address(bytes) if message.header.link_layer_type == LinkLayerType::Ether => {
                     interface.mac = bytes.as_slice().try_into().ok();

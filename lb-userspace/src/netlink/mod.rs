@@ -21,7 +21,7 @@ use nix::libc;
 use crate::failure::Failure;
 
 pub use address::{Added, Address, Removed};
-pub use link::{Interface, XdpPlace};
+pub use link::{Interface, Vlan, XdpPlace};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use route::{Route, RouteKind};
 pub use watch::{Change, Watch};

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use lb_userspace::{
     control::vips::{VipEvent, VipManager},
-    netlink::{Added, Netlink},
+    netlink::Netlink,
 };
 
 use crate::lab::{Netns, eventually};
@@ -23,10 +23,8 @@ fn link() -> (Netns, Netns) {
     (director, client)
 }
 
-async fn manager(added: BTreeSet<IpAddr>) -> VipManager {
-    let netlink = Netlink::open().unwrap();
-    let eth0 = netlink.interface("eth0").await.unwrap();
-    VipManager::new(netlink, eth0, added)
+fn manager(added: BTreeSet<IpAddr>) -> VipManager {
+    VipManager::new(Netlink::open().unwrap(), vec!["eth0".to_owned()], added)
 }
 
 #[test]
@@ -35,9 +33,9 @@ fn a_vip_is_added_announced_and_removed() {
     for vip in [VIP, "2001:db8::100"] {
         let wanted = BTreeSet::from([ip(vip)]);
         director.block_on(|| async {
-            let mut vips = manager(BTreeSet::new()).await;
+            let mut vips = manager(BTreeSet::new());
             assert!(
-                matches!(vips.reconcile(&wanted).await[..], [VipEvent::Added(added)] if added == ip(vip))
+                matches!(vips.reconcile(&wanted).await[..], [VipEvent::Added(added, _)] if added == ip(vip))
             );
             assert!(vips.reconcile(&wanted).await.is_empty(), "a second time, nothing is to be done");
             assert_eq!(vips.added(), &wanted);
@@ -52,7 +50,7 @@ fn a_vip_is_added_announced_and_removed() {
         });
 
         director.block_on(|| async {
-            let mut vips = manager(wanted.clone()).await;
+            let mut vips = manager(wanted.clone());
             let events = vips.reconcile(&BTreeSet::new()).await;
             assert!(matches!(events[..], [VipEvent::Removed(removed)] if removed == ip(vip)));
         });
@@ -65,8 +63,9 @@ fn a_vip_that_is_already_on_the_host_is_not_ours_to_add_or_to_remove() {
     let (director, _client) = link();
     director.ip("address add 10.0.0.100/24 dev eth0");
     director.block_on(|| async {
-        let mut vips = manager(BTreeSet::new()).await;
-        assert_eq!(vips.add(ip(VIP)).await.unwrap(), Added::AlreadyThere);
+        let mut vips = manager(BTreeSet::new());
+        let wanted = BTreeSet::from([ip(VIP)]);
+        assert!(matches!(vips.reconcile(&wanted).await[..], [VipEvent::AlreadyThere(_)]));
         assert!(vips.added().is_empty());
         vips.remove(ip(VIP)).await.unwrap();
     });
@@ -77,10 +76,33 @@ fn a_vip_that_is_already_on_the_host_is_not_ours_to_add_or_to_remove() {
 fn a_vip_that_somebody_else_removed_is_added_again() {
     let (director, _client) = link();
     director.block_on(|| async {
-        let mut vips = manager(BTreeSet::from([ip(VIP)])).await;
-        assert!(matches!(vips.reconcile(&BTreeSet::from([ip(VIP)])).await[..], [VipEvent::Added(_)]));
+        let mut vips = manager(BTreeSet::from([ip(VIP)]));
+        assert!(matches!(vips.reconcile(&BTreeSet::from([ip(VIP)])).await[..], [VipEvent::Added(..)]));
     });
     assert!(director.ip("address show dev eth0").contains("10.0.0.100/32"));
+}
+
+/// A neighbour on the second link hears of the VIP of its network there.
+#[test]
+fn a_vip_is_announced_on_the_link_of_its_network() {
+    let (director, _client) = link();
+    let neighbour = Netns::new();
+    director.cable("eth1", &neighbour, "eth0");
+    director.ip("address add 2001:db8:1::1/64 dev eth1 nodad");
+    neighbour.ip("address add 2001:db8:1::50/64 dev eth0 nodad");
+    neighbour.ip("neighbour add 2001:db8:1::100 lladdr 02:00:00:00:00:99 dev eth0 nud stale");
+    let vip = ip("2001:db8:1::100");
+    director.block_on(|| async {
+        let attached = ["eth0", "eth1"].map(str::to_owned).to_vec();
+        let mut vips = VipManager::new(Netlink::open().unwrap(), attached, BTreeSet::new());
+        let events = vips.reconcile(&BTreeSet::from([vip])).await;
+        assert!(matches!(&events[..], [VipEvent::Added(_, on)] if on == "eth1"), "{events:?}");
+    });
+    let mac = director.mac("eth1");
+    eventually(|| {
+        let learned = neighbour.ip(&format!("neighbour show {vip}"));
+        if learned.contains(&mac) { Ok(()) } else { Err(format!("the neighbour has {learned}, not {mac}")) }
+    });
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Links that this project's own lab does not have: VLAN devices of the kernel on every host, and links that lose, delay,
-//! repeat and reorder packets.
+//! Links that this project's own lab does not have: VLAN devices of the kernel on every host, bonds, and links that lose,
+//! delay, repeat and reorder packets.
 //!
-//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with 8021q and netem.
+//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with 8021q, bonding and netem.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -23,7 +23,8 @@ const BAD_LINK: &str = "netem delay 2ms 1ms loss 1% duplicate 1% reorder 10%";
 
 fn main() -> ExitCode {
     let mut failed = false;
-    for (what, test) in [("VLAN devices", vlans as fn() -> Vec<String>), ("bad links", bad_links)] {
+    let tests: [(_, fn() -> _); 3] = [("VLAN devices", vlans), ("bonds", bonds), ("bad links", bad_links)];
+    for (what, test) in tests {
         for wrong in test() {
             failed = true;
             eprintln!("error: {what}: {wrong}");
@@ -52,8 +53,6 @@ fn vlans() -> Vec<String> {
     lab.client
         .ip(&format!("route replace 10.0.0.0/24 via {DIRECTOR}\nroute replace fd00::/64 via {DIRECTOR6}"));
     tag(&lab.director, &[(10, &[DIRECTOR.into(), DIRECTOR6.into()]), (20, &[DIP.into(), DIP6.into()])]);
-    // The daemon would put it on eth0; in neighbour discovery an address is its interface's alone.
-    lab.director.ip(&format!("address add {VIP6}/128 dev eth0.10 nodad"));
     for real in &lab.reals {
         // Replies of dr and tun go straight into the clients' VLAN.
         // Without an address there, the kernel would take one from lo to ask for the client: the VIP, whatever arp_announce says.
@@ -73,19 +72,85 @@ fn vlans() -> Vec<String> {
         lab.switch.sh(&format!("ethtool -K {port} txvlan off rxvlan off")).succeeds();
     }
     let processes = stage(&lab, "eth0.20");
+    let mut wrong = requests(&lab, "from VLAN 10 to VLAN 20");
+    // In neighbour discovery an address is its interface's alone, and only its link hears an announcement.
+    let home = lab.director.sh("ip address show dev eth0.10").succeeds().stdout;
+    wrong.extend([VIP.to_string(), VIP6.to_string()].into_iter().filter(|vip| !home.contains(vip.as_str())));
+    drop(processes);
+    wrong
+}
+
+/// Some requests by every way; what was not answered.
+fn requests(lab: &Lab, what: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for way in Way::all() {
         let url = format!("http://{}/", way.service());
         let answered =
             (0..REQUESTS).filter(|_| lab.client.sh(&format!("curl -sf --max-time 5 {url}")).is_success());
         let answered = answered.count();
-        println!("from VLAN 10 to VLAN 20, {}: {answered} of {REQUESTS} answered", way.name());
+        println!("{what}, {}: {answered} of {REQUESTS} answered", way.name());
         if answered != REQUESTS {
-            wrong.push(format!("{}: {answered} of {REQUESTS}\n{:?}", way.name(), lab.director.stats()));
+            wrong.push(format!(
+                "{what}, {}: {answered} of {REQUESTS}\n{:?}",
+                way.name(),
+                lab.director.stats()
+            ));
         }
     }
-    drop(processes);
     wrong
+}
+
+/// The director's interface is a bond of two links, with the programs in the drivers; then one of the links goes.
+fn bonds() -> Vec<String> {
+    let mut wrong = Vec::new();
+    for mode in ["active-backup", "balance-xor"] {
+        let mut lab = Lab::new();
+        bond(&lab, mode);
+        lab.director.attach_to(&["bond0"]);
+        let processes = stage(&lab, "eth0");
+        let status = lab.director.xvs("status").succeeds();
+        let native = lab.director.sh("ip -d link show bond0").succeeds().stdout;
+        let native = native.contains("prog/xdp") && !native.contains("xdpgeneric");
+        println!("bond of mode {mode}: XDP in the drivers: {native}");
+        if !native {
+            wrong.push(format!("{mode}: not in the drivers\n{status}"));
+        }
+        wrong.extend(requests(&lab, &format!("bond of mode {mode}")));
+        wrong.extend(files(&lab, &format!("bond of mode {mode}")));
+        lab.switch.ip("link set director down");
+        // Longer than the bond takes to see it (miimon).
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        wrong.extend(requests(&lab, &format!("bond of mode {mode}, one link of two")));
+        drop(processes);
+    }
+    wrong
+}
+
+/// Makes the director's link one of two of a bond, which gets its addresses.
+fn bond(lab: &Lab, mode: &str) {
+    let director = lab.director.ns().name();
+    lab.switch.ip(&format!(
+        "link add director2 type veth peer name eth1 netns {director}\n\
+         link set director2 master lan up"
+    ));
+    lab.director.ip(&format!(
+        "link set eth0 down\n\
+         link add bond0 type bond mode {mode} miimon 50 xmit_hash_policy layer3+4\n\
+         link set eth0 master bond0\n\
+         link set eth1 master bond0\n\
+         link set bond0 up\n\
+         address flush dev eth0\n\
+         address add {DIRECTOR}/24 dev bond0\n\
+         address add {DIRECTOR6}/64 dev bond0 nodad\n\
+         address add {DIP}/24 dev bond0\n\
+         address add {DIP6}/64 dev bond0 nodad"
+    ));
+    lab.director.sysctl("ipv4/conf/bond0/rp_filter", "0");
+    for (host, device) in [(&lab.switch, "director2"), (&*lab.director, "eth1")] {
+        host.sh(&format!("ethtool -K {device} rx off tx off tso off gso off")).succeeds();
+    }
+    // A veth end takes what its peer sends by XDP if it has a program, as the lab's others have, or this.
+    lab.switch.sh("ethtool -K director2 gro on").succeeds();
 }
 
 /// Puts a host's addresses on VLAN devices above `eth0`, with the tags in the frames, where XDP sees them.
@@ -107,10 +172,17 @@ fn tag(host: &Host, vlans: &[(u16, &[IpAddr])]) {
 fn bad_links() -> Vec<String> {
     let lab = Lab::new();
     let processes = stage(&lab, "eth0");
-    let big = lab.big_file("big", MEGABYTES);
     for host in [&*lab.client, &*lab.reals[0], &*lab.reals[1], &*lab.reals[2]] {
         host.sh(&format!("tc qdisc replace dev eth0 root {BAD_LINK}")).succeeds();
     }
+    let wrong = files(&lab, &format!("by links with {BAD_LINK}"));
+    drop(processes);
+    wrong
+}
+
+/// A file both ways by every way; what did not arrive whole.
+fn files(lab: &Lab, what: &str) -> Vec<String> {
+    let big = lab.big_file("big", MEGABYTES);
     let curl = "curl --silent --show-error --fail --max-time 60";
     let mut wrong = Vec::new();
     for way in Way::all() {
@@ -123,11 +195,10 @@ fn bad_links() -> Vec<String> {
         let kept = put.is_success()
             && stored
                 .is_some_and(|path| lab.client.sh(&format!("cmp {sent} {}", path.display())).is_success());
-        println!("by links with {BAD_LINK}, {}: {MEGABYTES} MB down {same}, up {kept}", way.name());
+        println!("{what}, {}: {MEGABYTES} MB down {same}, up {kept}", way.name());
         if !same || !kept {
-            wrong.push(format!("{}: down {same}, up {kept}: {got} {put}", way.name()));
+            wrong.push(format!("{what}, {}: down {same}, up {kept}: {got} {put}", way.name()));
         }
     }
-    drop(processes);
     wrong
 }

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     ops::RangeInclusive,
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +14,10 @@ use std::{
 };
 
 use nix::sys::{
-    socket::{setsockopt, sockopt::ReceiveTimeout},
+    socket::{
+        AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, listen,
+        setsockopt, socket, sockopt::ReceiveTimeout,
+    },
     time::{TimeVal, TimeValLike as _},
 };
 
@@ -49,6 +52,24 @@ impl Server {
         let address = address.into();
         let listener = host.run(|| TcpListener::bind(address));
         let listener = listener.unwrap_or_else(|error| panic!("tcp {address} on {}: {error}", host.name()));
+        Self::greet_all(host, listener)
+    }
+
+    /// The same by SCTP, in associations of one stream.
+    #[track_caller]
+    pub fn sctp_greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {
+        let address = address.into();
+        let listener = host.run(|| -> nix::Result<OwnedFd> {
+            let fd = sctp_socket(address)?;
+            listen(&fd, Backlog::new(64)?)?;
+            Ok(fd)
+        });
+        let listener = listener.unwrap_or_else(|error| panic!("sctp {address} on {}: {error}", host.name()));
+        // The type only lends what is the same for both protocols.
+        Self::greet_all(host, listener.into())
+    }
+
+    fn greet_all(host: &Host, listener: TcpListener) -> Self {
         limit_wait(&listener);
         let greeting = format!("{}\n", host.name());
         Self::start(host, move |stop| {
@@ -85,6 +106,23 @@ impl Server {
         let seen = Arc::clone(&stop);
         Self { stop, thread: Some(host.ns().spawn(move || serve(&seen))) }
     }
+}
+
+/// An association by SCTP from an address to another one, as a stream.
+pub fn sctp_connect(from: &Host, address: SocketAddr, to: SocketAddr) -> nix::Result<TcpStream> {
+    from.run(|| {
+        let fd = sctp_socket(address)?;
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
+        Ok(fd.into())
+    })
+}
+
+/// A socket at one address: at several, SCTP would tell the peer of all of them.
+fn sctp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, Some(SockProtocol::Sctp))?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(fd)
 }
 
 /// Makes `recv` and `accept` return now and then.
