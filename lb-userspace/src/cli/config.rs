@@ -10,7 +10,13 @@ use std::{
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{api::client::Api, api::types::Done, control::config, explain::Plan, failure::Failure};
+use crate::{
+    api::client::Api,
+    api::types::Done,
+    control::config,
+    explain::Plan,
+    failure::{Failure, FailureKind},
+};
 
 /// Make the services those of a config file, and no others
 ///
@@ -39,7 +45,8 @@ pub struct ExportArgs {}
 /// # Errors
 /// Wrong input, with line and column.
 pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let Plan { name, text } = understood(&args.file)?;
+    let text = text_of(&args.file)?;
+    let name = args.file.display().to_string();
     let name: String = name
         .bytes()
         .map(|byte| match byte {
@@ -49,8 +56,16 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
             _ => format!("%{byte:02X}"),
         })
         .collect();
-    let done: Done = api.put_text(&format!("/v1/config?name={name}"), text).await?;
-    ui.done(&done)
+    match api.put_text::<Done>(&format!("/v1/config?name={name}"), text).await {
+        Ok(done) => ui.done(&done),
+        Err(failure) => {
+            // The daemon reads the file, once. A file with an error does not even need a daemon.
+            if failure.kind == FailureKind::Unreachable {
+                config::read(&args.file)?;
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// Says what `xvs apply` would change.
@@ -68,10 +83,12 @@ pub async fn plan(args: &PlanArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure
 /// Wrong input, with line and column.
 pub fn understood(file: &Path) -> Result<Plan, Failure> {
     config::read(file)?;
-    let name = file.display().to_string();
-    let text = fs::read_to_string(file)
-        .map_err(|error| Failure::wrong_input(format!("cannot read {name}: {error}")))?;
-    Ok(Plan { name, text })
+    Ok(Plan { name: file.display().to_string(), text: text_of(file)? })
+}
+
+fn text_of(file: &Path) -> Result<String, Failure> {
+    let name = file.display();
+    fs::read_to_string(file).map_err(|error| Failure::wrong_input(format!("cannot read {name}: {error}")))
 }
 
 /// Prints the services as a config file.

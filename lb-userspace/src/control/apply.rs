@@ -2,7 +2,12 @@
 //! Carrying out a plan: the only code that changes the maps.
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem::discriminant,
+    thread,
+    time::Duration,
+};
 
 use lb_common::{
     reason::Reason,
@@ -73,9 +78,18 @@ pub fn apply(
     if steps.iter().any(|step| new(step).is_some()) {
         tables.put_marks(image.addresses.keys().copied().chain(steps.iter().filter_map(new)))?;
     }
-    for step in steps {
-        apply_step(tables, image, step, time, &mut outcome)?;
-        image.apply(step);
+    begin(tables, steps)?;
+    for run in steps.chunk_by(|one, next| is_batched(one) && discriminant(one) == discriminant(next)) {
+        match run {
+            [Step::PutReal { .. }, _, ..] => put_reals(tables, image, run)?,
+            [Step::PutSource { .. }, _, ..] => put_sources(tables, image, run)?,
+            _ => {
+                for step in run {
+                    apply_step(tables, image, step, time, &mut outcome)?;
+                    image.apply(step);
+                }
+            }
+        }
     }
     tables.settle()?;
     if steps.iter().any(|step| matches!(step, Step::RemoveAddress { .. })) {
@@ -88,6 +102,66 @@ pub fn apply(
     Ok(outcome)
 }
 
+/// Whether many of these are written with one system call.
+const fn is_batched(step: &Step) -> bool {
+    matches!(step, Step::PutReal { .. } | Step::PutSource { .. })
+}
+
+/// What is nobody's yet counts from zero.
+fn begin(tables: &mut Tables, steps: &[Step]) -> Result<(), TableError> {
+    let (mut reals, mut services) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::PutReal { id, new: true, .. } => reals.push(*id),
+            Step::PutService { service, new: true, .. } => services.push(service.id),
+            _ => {}
+        }
+    }
+    if reals.is_empty() && services.is_empty() { Ok(()) } else { tables.reset(&reals, &services) }
+}
+
+fn put_reals(tables: &mut Tables, image: &mut Image, run: &[Step]) -> Result<(), TableError> {
+    let real =
+        |step: &Step| if let Step::PutReal { id, real, .. } = step { Some((*id, *real)) } else { None };
+    let reals: Vec<(u32, Real)> = run.iter().filter_map(real).collect();
+    let devices: BTreeSet<u32> =
+        reals.iter().filter(|(_, real)| real.reachable()).map(|(_, real)| real.ifindex).collect();
+    devices.into_iter().try_for_each(|device| tables.put_device(device))?;
+    let mut written = tables.put_reals(&reals);
+    for step in run {
+        if written.is_ok()
+            && let Step::PutReal { id, real, new } = step
+        {
+            written = note_sharing(tables, image, *id, real, *new);
+        }
+        // Some may be written even if not all are: to be taken back, then.
+        image.apply(step);
+    }
+    written
+}
+
+fn put_sources(tables: &mut Tables, image: &mut Image, run: &[Step]) -> Result<(), TableError> {
+    let source =
+        |step: &Step| if let Step::PutSource { key, source } = step { Some((*key, *source)) } else { None };
+    let written = tables.put_sources(&run.iter().filter_map(source).collect::<Vec<_>>());
+    for step in run {
+        image.apply(step);
+    }
+    written
+}
+
+/// Notes whose the replies are of a real that has come to be several services'.
+fn note_sharing(
+    tables: &mut Tables,
+    image: &Image,
+    id: u32,
+    real: &Real,
+    new: bool,
+) -> Result<(), TableError> {
+    let was_shared = image.reals.get(&id).is_some_and(|old| old.is(Real::SHARED));
+    if real.is(Real::SHARED) && !was_shared && !new { remember_replies(tables, id, real) } else { Ok(()) }
+}
+
 fn apply_step(
     tables: &mut Tables,
     image: &Image,
@@ -97,19 +171,11 @@ fn apply_step(
 ) -> Result<(), TableError> {
     match step {
         Step::PutReal { id, real, new } => {
-            if *new {
-                tables.reset_counters(*id)?;
-            }
             if real.reachable() {
                 tables.put_device(real.ifindex)?;
             }
             tables.put_real(*id, real)?;
-            let was_shared = image.reals.get(id).is_some_and(|old| old.is(Real::SHARED));
-            if real.is(Real::SHARED) && !was_shared && !new {
-                remember_replies(tables, *id, real)
-            } else {
-                Ok(())
-            }
+            note_sharing(tables, image, *id, real, *new)
         }
         Step::PutTable { service, spec, before } => {
             put_table(tables, spec, before.as_ref(), time)?;
@@ -117,12 +183,7 @@ fn apply_step(
         }
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
         Step::PutSource { key, source } => tables.put_source(key, source),
-        Step::PutService { key, service, new } => {
-            if *new {
-                tables.reset_reasons(service.id)?;
-            }
-            tables.put_service(key, service)
-        }
+        Step::PutService { key, service, .. } => tables.put_service(key, service),
         Step::RemoveService { key, service } => {
             tables.remove_service(key)?;
             for (reason, packets) in tables.reasons(service.id)? {

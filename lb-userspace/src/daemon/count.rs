@@ -2,9 +2,13 @@
 //! Counting flows: from the flow table itself, so that the counts are right under eviction too.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use lb_common::track::{self, State as FlowState};
+use lb_common::{
+    reason::Reason,
+    schema::Counters,
+    track::{self, State as FlowState},
+};
 
 use super::{Director, director::maps_failed};
 use crate::{dataplane::clock, failure::Failure};
@@ -27,6 +31,28 @@ pub struct FlowCounts {
     pub flows: u64,
     /// All of IPv6, which have a table of their own.
     pub flows6: u64,
+}
+
+/// What the programs have counted, of all reals and services.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// By the real's id.
+    pub reals: Vec<Counters>,
+    /// By the service's id and the reason.
+    pub reasons: Vec<u64>,
+}
+
+impl Counted {
+    /// The counters of a real.
+    pub fn real(&self, id: u32) -> Counters {
+        self.reals.get(id as usize).copied().unwrap_or_default()
+    }
+
+    /// How often a service's packets ended for each reason; service 0 is "none in particular".
+    pub fn reasons(&self, service: u32) -> BTreeMap<Reason, u64> {
+        let at = |reason: Reason| (service * Reason::SLOTS + reason.index()) as usize;
+        Reason::ALL.iter().filter_map(|reason| Some((*reason, *self.reasons.get(at(*reason))?))).collect()
+    }
 }
 
 impl Director {

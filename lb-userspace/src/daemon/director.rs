@@ -104,6 +104,9 @@ pub(super) fn maps_failed(error: &TableError) -> Failure {
         .hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
 }
 
+/// Lines that one change may write into the log: tens of thousands take as long as the change itself.
+const LINES: usize = 100;
+
 impl Director {
     /// A director over a loaded data plane, with what the maps hold from an earlier run.
     ///
@@ -214,8 +217,11 @@ impl Director {
         change::carry_over(&self.state.desired, &mut desired);
         let changes = change::describe(&self.state.desired, &desired);
         self.write(desired).await?;
-        for line in &changes {
+        for line in changes.iter().take(LINES) {
             tracing::info!("{line}");
+        }
+        if let more @ 1.. = changes.len().saturating_sub(LINES) {
+            tracing::info!("and {more} changes more");
         }
         Ok(Done { changes, warnings: self.settle().await })
     }

@@ -15,6 +15,7 @@ mod report; //   what the daemon tells
 mod resize; //   larger tables
 mod roles; //    what a host is to this director
 mod run; //      the life of the daemon
+pub mod scrape; // what a scrape of the metrics tells
 mod sweep; //    ended flows and settled slots
 mod tracking; // whether a change of how flows are tracked would lose some
 mod zero; //     ipvsadm -Z

@@ -13,7 +13,10 @@ use lb_common::{
     wire::Be16,
 };
 
-use super::{Director, count::FlowCount};
+use super::{
+    Director,
+    count::{Counted, FlowCount, FlowCounts},
+};
 use crate::{
     api::types::{Connection, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     control::{
@@ -34,6 +37,12 @@ fn failed(error: &TableError) -> Failure {
 impl Director {
     /// How the daemon is.
     pub async fn status(&mut self) -> Status {
+        let counts = self.count_flows().unwrap_or_default();
+        self.status_with(&counts).await
+    }
+
+    /// The same where flows are counted already.
+    pub(super) async fn status_with(&mut self, counts: &FlowCounts) -> Status {
         let mut problems = self.unreachable();
         let mut interfaces = Vec::new();
         for (index, name) in &self.interfaces {
@@ -48,7 +57,6 @@ impl Director {
             }
             interfaces.push(InterfaceStatus { name: name.clone(), mode });
         }
-        let counts = self.count_flows().unwrap_or_default();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             schema: SCHEMA_VERSION,
@@ -89,27 +97,13 @@ impl Director {
     /// If a map cannot be read.
     pub fn stats(&mut self) -> Result<Stats, Failure> {
         let (flows, clients) = (self.count_flows()?.by_real, self.count_clients()?);
-        let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
-        self.add_reasons(UNSET, &mut reasons)?;
-        for (name, packets) in &self.state.gone {
-            if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {
-                *reasons.entry(*reason).or_default() += packets;
-            }
-        }
+        let counted = self.counted()?;
+        let mut reasons = self.reasons_of_nobody(&counted);
         let mut services = Vec::new();
         for (id, service) in self.state.desired.services.clone() {
-            let mut own = BTreeMap::new();
-            if let Some(number) = self.ids.services.get(&id).copied() {
-                self.add_reasons(number, &mut own)?;
-            }
-            let view = self.service_view(&id, &service, &flows, &clients, &own)?;
-            // The programs count a forwarded packet once, at its real.
-            let local = own.get(&Reason::Local).copied().unwrap_or(0);
-            let counted = view.totals.packets_in + view.totals.packets_out;
-            *reasons.entry(Reason::Forwarded).or_default() += counted.saturating_sub(local);
-            for (reason, packets) in &own {
-                *reasons.entry(*reason).or_default() += packets;
-            }
+            let own = self.ids.services.get(&id).map(|number| counted.reasons(*number)).unwrap_or_default();
+            let view = self.service_view(&id, &service, &flows, &clients, &counted, &own);
+            add(&mut reasons, &own, &view.totals);
             services.push(view);
         }
         Ok(Stats {
@@ -118,11 +112,27 @@ impl Director {
         })
     }
 
-    fn add_reasons(&mut self, service: u32, sum: &mut BTreeMap<Reason, u64>) -> Result<(), Failure> {
-        for (reason, packets) in self.plane.tables().reasons(service).map_err(|e| failed(&e))? {
-            *sum.entry(reason).or_default() += packets;
+    /// All that the programs count, read at once.
+    pub(super) fn counted(&mut self) -> Result<Counted, Failure> {
+        let after = |ids: Option<&u32>| ids.map_or(1, |last| last + 1);
+        let (reals, services) =
+            (after(self.ids.reals.values().max()), after(self.ids.services.values().max()));
+        let tables = self.plane.tables();
+        Ok(Counted {
+            reals: tables.all_counters(reals).map_err(|e| failed(&e))?,
+            reasons: tables.all_reasons(services).map_err(|e| failed(&e))?,
+        })
+    }
+
+    /// Packets of no service, or of services that are gone, by what became of them.
+    pub(super) fn reasons_of_nobody(&self, counted: &Counted) -> BTreeMap<Reason, u64> {
+        let mut reasons = counted.reasons(UNSET);
+        for (name, packets) in &self.state.gone {
+            if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {
+                *reasons.entry(*reason).or_default() += packets;
+            }
         }
-        Ok(())
+        reasons
     }
 
     fn service_view(
@@ -131,8 +141,9 @@ impl Director {
         service: &Service,
         flows: &HashMap<u32, FlowCount>,
         clients: &HashMap<u32, u64>,
+        counted: &Counted,
         reasons: &BTreeMap<Reason, u64>,
-    ) -> Result<ServiceView, Failure> {
+    ) -> ServiceView {
         let mut totals = self.state.retired.get(id).copied().unwrap_or_default();
         let (moved, bases) = match self.moving_slots(id) {
             Some((slots, clock)) => (slots.moved(), slots.bases(clock)),
@@ -141,7 +152,7 @@ impl Director {
         let (mut reals, mut leaving) = (Vec::new(), Vec::new());
         for (address, real) in service.all_reals() {
             let number = self.ids.real(id, address).unwrap_or(UNSET);
-            let counters = self.plane.tables().counters(number).map_err(|e| failed(&e))?;
+            let counters = counted.real(number);
             totals.add(&counters);
             let mut own = Totals::default();
             own.add(&counters);
@@ -162,7 +173,7 @@ impl Director {
             };
             if service.reals.contains_key(address) { reals.push(view) } else { leaving.push(view) }
         }
-        Ok(ServiceView {
+        ServiceView {
             id: *id,
             endpoints: self.state.desired.endpoints(id),
             scheduler: service.scheduler,
@@ -179,7 +190,7 @@ impl Director {
             inactive_flows: reals.iter().map(|real| real.inactive_flows).sum(),
             reasons: Reason::ALL.iter().filter_map(|r| count(*r, reasons, false)).collect(),
             reals,
-        })
+        }
     }
 
     /// How many slots of a service a pool change moved that have not settled yet.
@@ -294,8 +305,19 @@ impl Director {
     }
 }
 
+/// Adds what became of a service's packets to that of all.
+pub(super) fn add(sums: &mut BTreeMap<Reason, u64>, own: &BTreeMap<Reason, u64>, totals: &Totals) {
+    // The programs count a forwarded packet once, at its real.
+    let local = own.get(&Reason::Local).copied().unwrap_or(0);
+    let sent = totals.packets_in + totals.packets_out;
+    *sums.entry(Reason::Forwarded).or_default() += sent.saturating_sub(local);
+    for (reason, packets) in own {
+        *sums.entry(*reason).or_default() += packets;
+    }
+}
+
 /// A reason's count, unless it never came and is not `always` shown. What is not ours is never counted.
-fn count(reason: Reason, counts: &BTreeMap<Reason, u64>, always: bool) -> Option<ReasonCount> {
+pub(super) fn count(reason: Reason, counts: &BTreeMap<Reason, u64>, always: bool) -> Option<ReasonCount> {
     let packets = counts.get(&reason).copied().unwrap_or(0);
     let shown = reason != Reason::NotOurs && (always || packets > 0);
     shown.then(|| ReasonCount { reason: reason.as_str().to_owned(), packets })

@@ -128,7 +128,14 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // With a link there, packets are forwarded by what is pinned: then it stays, whatever happens to this start.
     let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
     DataPlane::settle_pins(&load)?;
-    let mut plane = DataPlane::load(&load)?;
+    // Neighbours answer while the kernel verifies.
+    let mut neighbours = Neighbours::new(netlink.clone());
+    neighbours.refresh(&desired.rips().collect()).await;
+    let loaded = DataPlane::load(&load);
+    if loaded.is_err() && fresh.is_some() {
+        neighbours.release_all().await;
+    }
+    let mut plane = loaded?;
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())
     {

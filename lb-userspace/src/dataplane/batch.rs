@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reading a hash map in batches: aya 0.14 has no batch operations, and two system calls per entry are too
-//! many for a million flows.
+//! Reading a map in batches: aya 0.14 has no batch operations, and two system calls per entry are too
+//! many for a million flows, and so is one for each counter.
 
-use std::{io, os::fd::BorrowedFd};
+use std::{io, ops::ControlFlow, os::fd::BorrowedFd};
 
 use aya::Pod;
 
 /// `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
 const LOOKUP_BATCH: libc::c_long = 24;
+/// `BPF_MAP_UPDATE_BATCH` (Linux 5.6).
+const UPDATE_BATCH: libc::c_long = 26;
 /// Entries per system call. Larger than any bucket of a hash map is in practice.
 const BATCH: usize = 4096;
 
@@ -26,11 +28,69 @@ struct Attributes {
 
 /// Calls `each` with every entry of a hash map. Entries that come or go meanwhile may or may not be seen.
 pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V)) -> io::Result<()> {
+    batches(map, 1, |keys: &[K], values| {
+        keys.iter().zip(values).for_each(|(key, value)| each(key, value));
+        ControlFlow::Continue(())
+    })
+}
+
+/// The first `count` entries of an array that has a value for each of `cpus` CPUs, each entry made one by `sum`.
+pub fn per_cpu<V: Pod, S>(
+    map: BorrowedFd<'_>,
+    cpus: usize,
+    count: usize,
+    sum: impl Fn(&[V]) -> S,
+) -> io::Result<Vec<S>> {
+    // The kernel rounds each CPU's value up to that.
+    const { assert!(size_of::<V>().is_multiple_of(8)) };
+    let mut sums = Vec::with_capacity(count);
+    batches(map, cpus, |keys: &[u32], values| {
+        let entries = keys.iter().zip(values.chunks_exact(cpus)).take(count - sums.len());
+        // An array is read from its first entry on, without a gap.
+        sums.extend(entries.map(|(_, values)| sum(values)));
+        if sums.len() == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(sums)
+}
+
+/// Writes entries, which must be as many keys as values.
+pub fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+
+    for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
+        let mut attributes = Attributes {
+            in_batch: 0,
+            out_batch: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: keys.len().min(values.len()) as u32,
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel reads `count` keys and values, which both slices have (the caller's K and V have the map's sizes,
+        // checked when the map was opened).
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, UPDATE_BATCH, &raw mut attributes, size_of::<Attributes>())
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Calls `each` with keys and values until it has enough; `per_key` values belong to each key.
+fn batches<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    per_key: usize,
+    mut each: impl FnMut(&[K], &[V]) -> ControlFlow<()>,
+) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
 
     let mut keys: Vec<K> = Vec::with_capacity(BATCH);
-    let mut values: Vec<V> = Vec::with_capacity(BATCH);
-    // The position: for hash maps the number of a bucket.
+    let mut values: Vec<V> = Vec::with_capacity(BATCH * per_key);
+    // The position: for hash maps the number of a bucket, for arrays the last index.
     let (mut from, mut to) = (0u32, 0u32);
     let mut first = true;
     loop {
@@ -44,7 +104,7 @@ pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: the kernel writes at most `count` keys and values, for which both vectors have room (the
+        // SAFETY: the kernel writes at most `count` keys and `per_key` values for each, for which both vectors have room (the
         // caller's K and V have the map's sizes, checked when the map was opened), and one u32 to `to`.
         let result = unsafe {
             libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attributes, size_of::<Attributes>())
@@ -63,10 +123,9 @@ pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V
         // SAFETY: the kernel filled `count` entries of both, and every bit pattern is a `Pod`.
         unsafe {
             keys.set_len(count);
-            values.set_len(count);
+            values.set_len(count * per_key);
         }
-        keys.iter().zip(&values).for_each(|(key, value)| each(key, value));
-        if end {
+        if each(&keys, &values).is_break() || end {
             return Ok(());
         }
         (from, first) = (to, false);

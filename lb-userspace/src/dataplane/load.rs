@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loading: the object becomes maps and programs. Nothing is attached yet.
 
-use std::io;
+use std::{
+    io,
+    num::NonZero,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -258,9 +263,31 @@ pub(super) fn load_object(
     loader.load(OBJECT).map_err(refine)
 }
 
-/// Has the kernel verify every program of the director.
+/// Has the kernel verify every program of the director, as many at a time as there are CPUs: that is most of a start.
 pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
-    Program::ALL.iter().try_for_each(|program| load_program(ebpf, program.as_str()))
+    let names = Program::ALL.map(Program::as_str);
+    let programs: Vec<(&'static str, &mut aya::programs::Program)> = ebpf
+        .programs_mut()
+        .filter_map(|(name, program)| Some((names.into_iter().find(|known| *known == name)?, program)))
+        .collect();
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(programs.len());
+    let queue = Mutex::new(programs);
+    let work = || -> Result<(), LoadError> {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((name, program)) = next else { return Ok(()) };
+            let program: &mut Xdp =
+                program.try_into().map_err(|source| LoadError::Program { name, source })?;
+            program.load().map_err(|source| LoadError::Program { name, source })?;
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        // A panic goes on here.
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 /// Says which program each number stands for.

@@ -143,6 +143,19 @@ fn per_cpu<T: Pod + Default>(sum: T) -> Result<PerCpuValues<T>, TableError> {
     PerCpuValues::try_from(values).map_err(batch)
 }
 
+/// The first entries of a per-CPU array, summed up.
+fn per_cpu_sums<V: Pod, S>(
+    map: &PerCpuArray<MapData, V>,
+    name: &'static str,
+    entries: u32,
+    sum: impl Fn(&[V]) -> S,
+) -> Result<Vec<S>, TableError> {
+    let failed = |source| TableError::Batch { map: name, source };
+    let cpus = nr_cpus().map_err(|(_, error)| failed(error))?;
+    let count = entries.min(map.len()) as usize;
+    batch::per_cpu(map.map().fd().as_fd(), cpus, count, sum).map_err(failed)
+}
+
 impl Tables {
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, TableError> {
         Ok(Self {
@@ -233,12 +246,13 @@ impl Tables {
     /// Every real by id.
     pub fn reals(&self) -> Result<Vec<(u32, Real)>, TableError> {
         let mut found = Vec::new();
-        for (id, real) in (0u32..).zip(self.reals.iter()) {
-            let real = real.map_err(failed("read", "REALS"))?;
+        let each = |id: &u32, real: &Real| {
             if real.exists() {
-                found.push((id, real));
+                found.push((*id, *real));
             }
-        }
+        };
+        let fd = self.reals.map().fd().as_fd();
+        batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "REALS", source })?;
         Ok(found)
     }
 
@@ -251,6 +265,13 @@ impl Tables {
     /// Writes a real; [`Real::default`] removes it.
     pub fn put_real(&mut self, id: u32, real: &Real) -> Result<(), TableError> {
         self.reals.set(id, real, 0).map_err(failed("write", "REALS"))
+    }
+
+    /// Writes many reals.
+    pub fn put_reals(&mut self, reals: &[(u32, Real)]) -> Result<(), TableError> {
+        let (ids, values): (Vec<u32>, Vec<Real>) = reals.iter().copied().unzip();
+        let fd = self.reals.map().fd().as_fd();
+        batch::update(fd, &ids, &values).map_err(|source| TableError::Batch { map: "REALS", source })
     }
 
     /// The first `slots` entries of the table that begins with block `first`.
@@ -343,6 +364,12 @@ impl Tables {
     pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> Result<(), TableError> {
         self.unsettle()?;
         self.sources.put(key, source)
+    }
+
+    /// Says it of many.
+    pub fn put_sources(&mut self, sources: &[(SourceKey, Source)]) -> Result<(), TableError> {
+        self.unsettle()?;
+        self.sources.put_all(sources)
     }
 
     /// Replies from there belong to no service any more.
@@ -503,15 +530,52 @@ impl Tables {
         Ok(sum)
     }
 
+    /// The counters of every real of an id below `ids`, of all CPUs.
+    pub fn all_counters(&self, ids: u32) -> Result<Vec<Counters>, TableError> {
+        per_cpu_sums(&self.counters, "COUNTERS", ids, |values: &[Counters]| {
+            let mut sum = Counters::default();
+            for counters in values {
+                sum.add(counters);
+            }
+            sum
+        })
+    }
+
+    /// What [`Tables::reasons`] counts of every service of an id below `services`: by id and reason.
+    pub fn all_reasons(&self, services: u32) -> Result<Vec<u64>, TableError> {
+        let sum = |values: &[u64]| values.iter().sum();
+        per_cpu_sums(&self.reasons, "REASONS", services * Reason::SLOTS, sum)
+    }
+
     /// Sets a real's counters, in sum.
     pub fn put_counters(&mut self, real: u32, sum: &Counters) -> Result<(), TableError> {
         self.counters.set(real, per_cpu(*sum)?, 0).map_err(failed("write", "COUNTERS"))
     }
 
-    /// Sets a real's counters and connections to zero, for the next one with its id.
-    pub fn reset_counters(&mut self, real: u32) -> Result<(), TableError> {
-        self.put_load(real, &Load::default())?;
-        self.counters.set(real, zeros()?, 0).map_err(failed("write", "COUNTERS"))
+    /// Sets counters and connections of these reals, and reasons of these services, to zero, for the next ones with their ids.
+    ///
+    /// All are read first: that takes a system call for thousands, and most ids were nobody's ever.
+    pub fn reset(&mut self, reals: &[u32], services: &[u32]) -> Result<(), TableError> {
+        let after = |ids: &[u32]| ids.iter().max().map_or(0, |last| last + 1);
+        let (counters, reasons) = (self.all_counters(after(reals))?, self.all_reasons(after(services))?);
+        let mut loads = Vec::new();
+        let fd = self.loads.map().fd().as_fd();
+        batch::for_each(fd, |_: &u32, load: &Load| loads.push(*load))
+            .map_err(|source| TableError::Batch { map: "LOADS", source })?;
+        for real in reals {
+            if loads.get(*real as usize).is_some_and(|load| *load != Load::default()) {
+                self.put_load(*real, &Load::default())?;
+            }
+            if counters.get(*real as usize).is_some_and(|counters| *counters != Counters::default()) {
+                self.counters.set(*real, zeros()?, 0).map_err(failed("write", "COUNTERS"))?;
+            }
+        }
+        for index in services.iter().flat_map(|id| id * Reason::SLOTS..(id + 1) * Reason::SLOTS) {
+            if reasons.get(index as usize).is_some_and(|count| *count > 0) {
+                self.reasons.set(index, zeros()?, 0).map_err(failed("write", "REASONS"))?;
+            }
+        }
+        Ok(())
     }
 
     /// How often a service's packets ended for each reason, of all CPUs; service 0 is "none in particular".
@@ -528,14 +592,5 @@ impl Tables {
     pub fn put_reason(&mut self, service: u32, reason: Reason, packets: u64) -> Result<(), TableError> {
         let index = service * Reason::SLOTS + reason.index();
         self.reasons.set(index, per_cpu(packets)?, 0).map_err(failed("write", "REASONS"))
-    }
-
-    /// Sets a service's reasons to zero, for the next one with its id.
-    pub fn reset_reasons(&mut self, service: u32) -> Result<(), TableError> {
-        for reason in Reason::ALL {
-            let index = service * Reason::SLOTS + reason.index();
-            self.reasons.set(index, zeros()?, 0).map_err(failed("write", "REASONS"))?;
-        }
-        Ok(())
     }
 }

@@ -61,6 +61,25 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
         }
     }
 
+    /// Adds or replaces many entries.
+    pub(super) fn put_all(&mut self, entries: &[(K6, V6)]) -> Result<(), TableError> {
+        let [name, name6] = self.names;
+        let (mut narrow, mut wide) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+        for (key, value) in entries {
+            if let (Some(key), Some(value)) = (key.narrow(), value.narrow()) {
+                narrow.0.push(key);
+                narrow.1.push(value);
+            } else {
+                wide.0.push(*key);
+                wide.1.push(*value);
+            }
+        }
+        batch::update(self.v4.map().fd().as_fd(), &narrow.0, &narrow.1)
+            .map_err(|source| TableError::Batch { map: name, source })?;
+        batch::update(self.v6.map().fd().as_fd(), &wide.0, &wide.1)
+            .map_err(|source| TableError::Batch { map: name6, source })
+    }
+
     /// Removes an entry, if it is there.
     pub(super) fn remove(&mut self, key: &K6) -> Result<(), TableError> {
         let [name, name6] = self.names;

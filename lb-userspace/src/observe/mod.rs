@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod metrics;
+pub mod page; //    metrics as text
 pub mod rates; //   how fast counters count

@@ -98,7 +98,7 @@ impl Bench {
         plane.set_desired(&Desired::default());
         self.beside.forget();
         let plane = &mut self.beside.plane;
-        plane.tables().reset_reasons(UNSET).expect("reasons can be written");
+        plane.tables().reset(&[], &[UNSET]).expect("reasons can be written");
         for (rip, hop) in &scene.hops {
             let open = hop.map(|hop| match hop.ifindex {
                 // Nobody can say so to the daemon: it is done to the entry itself.

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A page of metrics, as text: <https://prometheus.io/docs/specs/om/open_metrics_spec/>, or as
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/> says.
+#![forbid(unsafe_code)]
+
+use std::fmt::{Display, Write as _};
+
+/// How the page is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// For whoever asks for it.
+    OpenMetrics,
+    /// For anybody else. A counter has its `_total` in `TYPE` and `HELP` too, and no end is marked.
+    Classic,
+}
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// It goes up and down.
+    Gauge,
+    /// It only goes up.
+    Counter,
+}
+
+/// Bytes of a part.
+const PART: usize = 1 << 20;
+
+/// A page under way. It leaves in parts, so that it can be sent while it is written.
+pub struct Page<S> {
+    format: Format,
+    text: String,
+    /// The name of the metric's samples.
+    name: String,
+    send: S,
+}
+
+impl<S: FnMut(String)> Page<S> {
+    /// An empty page, whose parts are given to `send`.
+    pub fn new(format: Format, send: S) -> Self {
+        Self { format, text: String::with_capacity(PART), name: String::new(), send }
+    }
+
+    /// Begins a metric. What follows are its samples.
+    pub fn metric(&mut self, kind: Kind, name: impl Display, help: &str) -> &mut Self {
+        let (kind, total) = match kind {
+            Kind::Gauge => ("gauge", ""),
+            Kind::Counter => ("counter", "_total"),
+        };
+        let head = if self.format == Format::Classic { total } else { "" };
+        let _infallible = write!(self.text, "# HELP {name}{head} {help}.\n# TYPE {name}{head} {kind}\n");
+        self.name = format!("{name}{total}");
+        self
+    }
+
+    /// A sample: its labels as they stand in the page, braces included, and its value.
+    pub fn sample(&mut self, labels: &str, value: u64) {
+        self.text.push_str(&self.name);
+        self.text.push_str(labels);
+        self.text.push(' ');
+        push_number(&mut self.text, value);
+        self.end_line();
+    }
+
+    /// A sample that is no whole number.
+    pub fn fraction(&mut self, value: f64) {
+        let _infallible = write!(self.text, "{} {value:?}", self.name);
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
+        self.text.push('\n');
+        // The longest line is far shorter.
+        if self.text.len() > PART - PART / 8 {
+            let text = std::mem::replace(&mut self.text, String::with_capacity(PART));
+            (self.send)(text);
+        }
+    }
+
+    /// Ends the page.
+    pub fn end(mut self) {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        (self.send)(self.text);
+    }
+}
+
+/// Labels as they stand in a page.
+#[must_use]
+pub fn labels(pairs: &[(&str, &str)]) -> String {
+    let mut text = String::from("{");
+    for (number, (name, value)) in pairs.iter().enumerate() {
+        let comma = if number > 0 { "," } else { "" };
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _infallible = write!(text, "{comma}{name}=\"{value}\"");
+    }
+    text.push('}');
+    text
+}
+
+/// What `write!` does, which takes a multiple of the time: most numbers of a large page are short.
+fn push_number(text: &mut String, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: Format) -> String {
+        let mut all = String::new();
+        let mut page = Page::new(format, |part: String| all.push_str(&part));
+        page.metric(Kind::Counter, "a_b", "Help for it").sample("{x=\"y\"}", 5);
+        page.metric(Kind::Gauge, "g", "More").sample("", u64::MAX);
+        page.metric(Kind::Gauge, "f_seconds", "Time").fraction(0.0);
+        page.end();
+        all
+    }
+
+    #[test]
+    fn the_classic_format_names_counters_by_their_samples() {
+        assert_eq!(
+            written(Format::OpenMetrics),
+            "# HELP a_b Help for it.\n# TYPE a_b counter\na_b_total{x=\"y\"} 5\n\
+             # HELP g More.\n# TYPE g gauge\ng 18446744073709551615\n\
+             # HELP f_seconds Time.\n# TYPE f_seconds gauge\nf_seconds 0.0\n# EOF\n"
+        );
+        assert_eq!(
+            written(Format::Classic),
+            "# HELP a_b_total Help for it.\n# TYPE a_b_total counter\na_b_total{x=\"y\"} 5\n\
+             # HELP g More.\n# TYPE g gauge\ng 18446744073709551615\n\
+             # HELP f_seconds Time.\n# TYPE f_seconds gauge\nf_seconds 0.0\n"
+        );
+    }
+
+    #[test]
+    fn numbers_are_what_they_are_in_decimal() {
+        for number in [0, 9, 10, 99, 100, 1_234_567_890, u64::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
+    }
+
+    #[test]
+    fn values_of_labels_are_escaped() {
+        assert_eq!(labels(&[("a", "x\"y\\z\n"), ("b", "")]), "{a=\"x\\\"y\\\\z\\n\",b=\"\"}");
+    }
+
+    #[test]
+    fn a_large_page_comes_in_parts() {
+        let mut parts = Vec::new();
+        let mut page = Page::new(Format::Classic, |part: String| parts.push(part));
+        page.metric(Kind::Gauge, "many", "Many");
+        (0..100_000).for_each(|number| page.sample("{label=\"of a certain length\"}", number));
+        page.end();
+        assert!(parts.len() > 2 && parts.iter().all(|part| part.len() <= PART), "{}", parts.len());
+        assert_eq!(parts.concat().lines().count(), 100_002);
+    }
+}
