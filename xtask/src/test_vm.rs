@@ -23,7 +23,7 @@ pub struct Args {
 const PACKAGES: &[&str] = &["ipvsadm"];
 
 /// Seconds that the tests may take in an emulated machine.
-const TESTS: u32 = 900;
+const TESTS: u32 = 1800;
 
 /// Builds everything and runs the tests in a guest.
 pub fn run(args: &Args) -> Result<()> {
