@@ -74,7 +74,8 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         no_manage_vips,
         detach_on_exit,
     } = args;
-    daemon::run(RunOptions {
+    // On the heap: what starts is large.
+    Box::pin(daemon::run(RunOptions {
         interfaces,
         config,
         xdp_mode,
@@ -88,7 +89,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         detach_on_exit,
         verbose,
         socket,
-    })
+    }))
     .await
 }
 

@@ -226,6 +226,7 @@ mod tests {
             parent,
             controller: None,
             xdp: None,
+            xdp_program: None,
         }
     }
 
