@@ -9,7 +9,7 @@ use lb_common::reason::Reason;
 use lb_tests::packet::{
     CLIENT, DIP, Frame, PORT, Pool, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error,
     icmp,
-    net::Link,
+    net::{Link, next_hop},
     raw, tcp, tcp_service, tunnel, udp, udp_service,
     version::{self, address, is_six, socket},
 };
@@ -138,11 +138,15 @@ fn what_keeps_the_link_together_is_untouched(#[case] type_u8: u8) {
 #[test]
 fn an_error_whose_quote_is_behind_long_chains_is_translated() {
     let long = [&[126], &[0; 1014][..]].concat();
-    let mut plane = TestPlane::new(&services(Nat));
+    let real = RealServer::by(Nat, 1);
+    let mut plane = TestPlane::new(&[]);
+    let hop = next_hop(socket(real.0.into()));
+    let wide = lb_userspace::control::neighbours::NextHop { mtu: 9000, ..hop };
+    plane.route_to(of(real.ip()), Some(wide));
+    plane.set(&services(Nat));
     let kind = Icmpv6Type::TimeExceeded(TimeExceededCode::HopLimitExceeded);
     let about = tcp(service(), client()).data("an answer").extension(60, &long);
     let sent = error(kind, of(ROUTER), of(VIP), &about).quoting(2000).extension(60, &long);
-    let real = RealServer::by(Nat, 1);
     let received = real_receives(Nat, &sent).quoted(|quote| quote.from(socket(real.0.into())));
     plane.run(&sent).reaches_a_real_as(&received);
 }
