@@ -387,14 +387,17 @@ impl Tables {
 
     /// Calls `each` with every tracked flow.
     pub fn for_each_flow(&self, mut each: impl FnMut(&FlowKey, &Flow)) -> Result<(), TableError> {
-        self.flows.for_each(&mut each)?;
-        self.opening.for_each(each)
+        // In this order: a connection that opens meanwhile goes from the one to the other, and is seen twice rather than never.
+        self.opening.for_each(&mut each)?;
+        self.flows.for_each(each)
     }
 
     /// A flow, if it is tracked.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        self.flows.get(key).or_else(|| self.opening.get(key))
+        // In this order, as in `for_each_flow`.
+        let opening = self.opening.get(key);
+        self.flows.get(key).or(opening)
     }
 
     /// Writes a flow down.
