@@ -2,7 +2,8 @@
 //! Links that this project's own lab does not have: VLAN devices of the kernel on every host, bonds, and links that lose,
 //! delay, repeat and reorder packets.
 //!
-//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with 8021q, bonding and netem.
+//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with 8021q, bonding and netem. Words choose
+//! among the tests: `kernel_links bonds`.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -23,8 +24,10 @@ const BAD_LINK: &str = "netem delay 2ms 1ms loss 1% duplicate 1% reorder 10%";
 
 fn main() -> ExitCode {
     let mut failed = false;
+    let words: Vec<_> = std::env::args().skip(1).collect();
     let tests: [(_, fn() -> _); 3] = [("VLAN devices", vlans), ("bonds", bonds), ("bad links", bad_links)];
-    for (what, test) in tests {
+    let chosen = |what: &str| words.is_empty() || words.iter().any(|word| what.contains(word.as_str()));
+    for (what, test) in tests.into_iter().filter(|(what, _)| chosen(what)) {
         for wrong in test() {
             failed = true;
             eprintln!("error: {what}: {wrong}");
@@ -197,7 +200,12 @@ fn files(lab: &Lab, what: &str) -> Vec<String> {
                 .is_some_and(|path| lab.client.sh(&format!("cmp {sent} {}", path.display())).is_success());
         println!("{what}, {}: {MEGABYTES} MB down {same}, up {kept}", way.name());
         if !same || !kept {
-            wrong.push(format!("{what}, {}: down {same}, up {kept}: {got} {put}", way.name()));
+            wrong.push(format!(
+                "{what}, {}: down {same}, up {kept}: {got} {put}\n{:?}\n{}",
+                way.name(),
+                lab.director.stats(),
+                lab.director.sh("ip -s link; ip -6 neighbour; nstat -az | grep -v ' 0 '"),
+            ));
         }
     }
     wrong
