@@ -7,10 +7,11 @@
 //! Words are taken in the machine's order, as they lie in memory: a one's complement sum does not care about
 //! byte order as long as all words are read alike (RFC 1071, section 2).
 
-/// The change of a one's complement sum: what was removed from and added to the words it covers.
+/// The change of a one's complement sum: what was removed from and added to the words it covers. Words of 32 bits are added up in
+/// 64: that is folded once, at the end.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[must_use]
-pub struct Delta(u32);
+pub struct Delta(u64);
 
 impl Delta {
     /// A change of nothing.
@@ -21,13 +22,19 @@ impl Delta {
     /// Replaces a 16-bit field.
     #[inline(always)]
     pub const fn replace16(self, old: u16, new: u16) -> Self {
-        Self(self.0 + (!old) as u32 + new as u32)
+        Self(self.0 + (!old) as u64 + new as u64)
     }
 
     /// Replaces a 32-bit field, such as an IPv4 address.
     #[inline(always)]
     pub const fn replace32(self, old: u32, new: u32) -> Self {
-        self.replace16(old as u16, new as u16).replace16((old >> 16) as u16, (new >> 16) as u16)
+        Self(self.0 + (!old) as u64 + new as u64)
+    }
+
+    /// Replaces a 64-bit field, such as half an IPv6 address.
+    #[inline(always)]
+    pub const fn replace64(self, old: u64, new: u64) -> Self {
+        self.replace32(old as u32, new as u32).replace32((old >> 32) as u32, (new >> 32) as u32)
     }
 
     /// Both changes, one after the other.
@@ -40,7 +47,7 @@ impl Delta {
     #[inline(always)]
     #[must_use]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold(self.0 + (!checksum) as u32)
+        !fold(self.0 + (!checksum) as u64)
     }
 
     /// Applies the change to the checksum field of UDP, in which 0 means "none" (RFC 768).
@@ -58,7 +65,7 @@ impl Delta {
 /// A one's complement sum of words, all in memory order, for headers that are written anew.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
-pub struct Sum(u32);
+pub struct Sum(u64);
 
 impl Sum {
     /// A sum of nothing.
@@ -69,13 +76,13 @@ impl Sum {
     /// Adds a 32-bit word, in memory order.
     #[inline(always)]
     pub const fn word(self, word: u32) -> Self {
-        Self(self.0 + (word & 0xffff) + (word >> 16))
+        Self(self.0 + word as u64)
     }
 
     /// A sum that was made elsewhere, folded or not.
     #[inline(always)]
     pub const fn from_words(sum: u32) -> Self {
-        Self((sum & 0xffff) + (sum >> 16))
+        Self(sum as u64)
     }
 
     /// The checksum of all that was added.
@@ -86,11 +93,13 @@ impl Sum {
     }
 }
 
-/// Folds a sum of up to 2^16 words to 16 bits.
+/// Folds a sum of fewer than 2^16 words of 32 bits to 16 bits.
 #[inline(always)]
-const fn fold(sum: u32) -> u16 {
-    let once = (sum & 0xffff) + (sum >> 16);
-    ((once & 0xffff) + (once >> 16)) as u16
+const fn fold(sum: u64) -> u16 {
+    // At most 2^32 - 1 + 2^16 - 1, then 2^17 - 2, then 2^16 - 1.
+    let once = (sum & 0xffff_ffff) + (sum >> 32);
+    let twice = (once & 0xffff) + (once >> 16);
+    ((twice & 0xffff) + (twice >> 16)) as u16
 }
 
 #[cfg(test)]

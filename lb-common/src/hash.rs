@@ -34,8 +34,8 @@ pub const fn round(hash: u64, number: u64) -> u64 {
 /// Half an address of IPv6 under a seed, by a constant of its own. Halves do not wait for each other: a CPU does several at a time.
 #[inline(always)]
 #[must_use]
-pub const fn half(seed: u64, high: u32, low: u32, constant: u64) -> u64 {
-    let mut h = seed ^ ((u32::from_be(high) as u64) << 32 | u32::from_be(low) as u64);
+pub const fn half(seed: u64, half: u64, constant: u64) -> u64 {
+    let mut h = seed ^ u64::from_be(half);
     h ^= h >> 32;
     h.wrapping_mul(constant)
 }
@@ -43,9 +43,8 @@ pub const fn half(seed: u64, high: u32, low: u32, constant: u64) -> u64 {
 /// An address of IPv6 under a seed: both halves, one of them turned by half a word.
 #[inline(always)]
 #[must_use]
-pub const fn address(seed: u64, address: [u32; 4], constants: [u64; 2]) -> u64 {
-    let [a, b, c, d] = address;
-    half(seed, a, b, constants[0]) ^ half(seed, c, d, constants[1]).rotate_left(32)
+pub const fn address(seed: u64, address: [u64; 2], constants: [u64; 2]) -> u64 {
+    half(seed, address[0], constants[0]) ^ half(seed, address[1], constants[1]).rotate_left(32)
 }
 
 /// The hash of a flow under a seed, 32 bits. The addresses take one [`round`] in IPv4; in IPv6 they are mixed by [`address`].

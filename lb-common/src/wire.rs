@@ -16,11 +16,11 @@ pub struct Be16(pub u16);
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Be32(pub u32);
 
-/// 128 bits in network byte order, as four words in memory order: an IPv6 address, or an IPv4 address as
+/// 128 bits in network byte order, as two words in memory order: an IPv6 address, or an IPv4 address as
 /// `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Be128(pub [u32; 4]);
+pub struct Be128(pub [u64; 2]);
 
 // SAFETY: an integer: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
@@ -70,21 +70,19 @@ impl Be32 {
     }
 }
 
-/// The third word of an IPv4 address in 128 bits.
+/// What is before an IPv4 address in the second word of 128 bits.
 const MAPPED: u32 = 0xffff_u32.to_be();
 
 impl Be128 {
     /// Zero: the unspecified address.
-    pub const ZERO: Self = Self([0; 4]);
+    pub const ZERO: Self = Self([0; 2]);
 
     /// The address of those sixteen bytes.
     #[must_use]
     pub const fn from_bytes(b: [u8; 16]) -> Self {
         Self([
-            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
-            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
-            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
-            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
+            u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+            u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
         ])
     }
 
@@ -92,35 +90,43 @@ impl Be128 {
     #[inline(always)]
     #[must_use]
     pub const fn mapped(address: Be32) -> Self {
-        Self([0, 0, MAPPED, address.0])
+        const { assert!(cfg!(target_endian = "little"), "words are put together in little-endian order") };
+        Self([0, MAPPED as u64 | (address.0 as u64) << 32])
     }
 
     /// The IPv4 address that it holds, if it holds one.
     #[inline(always)]
     #[must_use]
     pub const fn as_v4(self) -> Option<Be32> {
-        let [a, b, c, d] = self.0;
-        if a | b == 0 && c == MAPPED { Some(Be32(d)) } else { None }
+        let [high, low] = self.0;
+        if high == 0 && low as u32 == MAPPED { Some(self.last()) } else { None }
+    }
+
+    /// Its last 32 bits: the IPv4 address, if it is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last(self) -> Be32 {
+        Be32((self.0[1] >> 32) as u32)
     }
 
     /// Its first `prefix` bits, the others zero.
     #[inline(always)]
     #[must_use]
     pub const fn masked(self, prefix: u32) -> Self {
-        let [a, b, c, d] = self.0;
-        Self([a & mask(prefix, 0), b & mask(prefix, 32), c & mask(prefix, 64), d & mask(prefix, 96)])
+        let [high, low] = self.0;
+        Self([high & mask(prefix, 0), low & mask(prefix, 64)])
     }
 }
 
 /// The bits of a word that a prefix covers, in memory order; the word begins at bit `from`.
 #[inline(always)]
-const fn mask(prefix: u32, from: u32) -> u32 {
-    if prefix >= from + 32 {
-        u32::MAX
+const fn mask(prefix: u32, from: u32) -> u64 {
+    if prefix >= from + 64 {
+        u64::MAX
     } else if prefix <= from {
         0
     } else {
-        (u32::MAX << (from + 32 - prefix)).to_be()
+        (u64::MAX << (from + 64 - prefix)).to_be()
     }
 }
 
@@ -145,7 +151,7 @@ impl From<Be128> for IpAddr {
             return Self::V4(v4.into());
         }
         let mut bytes = [0; 16];
-        for (chunk, word) in bytes.chunks_mut(4).zip(address.0) {
+        for (chunk, word) in bytes.chunks_mut(8).zip(address.0) {
             chunk.copy_from_slice(&word.to_ne_bytes());
         }
         Self::V6(bytes.into())

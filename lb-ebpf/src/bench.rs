@@ -59,10 +59,10 @@ pub fn limit(ctx: XdpContext) -> u32 {
     let start: *mut u8 = start.cast();
     // SAFETY: `at` checked the bounds.
     unsafe {
-        let to: [u16; 3] = core::array::from_fn(|n| u16::read(start.add(2 * n)));
+        let to: [u16; 3] = core::array::from_fn(|n| u16::read::<0>(start.add(2 * n)));
         for (n, half) in to.into_iter().enumerate() {
-            u16::read(start.add(6 + 2 * n)).write(start.add(2 * n));
-            half.write(start.add(6 + 2 * n));
+            u16::read::<0>(start.add(6 + 2 * n)).write::<0>(start.add(2 * n));
+            half.write::<0>(start.add(6 + 2 * n));
         }
     }
     xdp_action::XDP_TX
@@ -132,7 +132,7 @@ fn prepare<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *
     let start: *mut u8 = frame.at::<N>(0).ok()?.cast();
     for (n, word) in order.frame.iter().enumerate().take(N / 4) {
         // SAFETY: `at` checked the bounds.
-        unsafe { word.write(start.add(4 * n)) };
+        unsafe { word.write::<0>(start.add(4 * n)) };
     }
     let turn = order.next;
     order.last = turn;
@@ -166,14 +166,14 @@ fn stamp_request<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
         let all = u32::from_le_bytes([flags::SYN, flags::ACK, flags::FIN | flags::ACK, 0]);
         let flags = (all >> (8 * (turn % SHORT))) as u8;
         // SAFETY: within the frame.
-        unsafe { flags.write(start.add(ETHERNET_LEN + A::HEADER_LEN + offset_of!(TcpHeader, flags))) };
+        unsafe { flags.write::<0>(start.add(ETHERNET_LEN + A::HEADER_LEN + offset_of!(TcpHeader, flags))) };
     }
     let [client, port, service] = ends_of(order, number);
     // SAFETY: all of this is within the frame.
     unsafe {
-        client.write(start.add(end_of::<A>(A::SOURCE)));
-        service.write(start.add(end_of::<A>(A::DESTINATION)));
-        port.write(start.add(ETHERNET_LEN + A::HEADER_LEN));
+        client.write::<0>(start.add(end_of::<A>(A::SOURCE)));
+        service.write::<0>(start.add(end_of::<A>(A::DESTINATION)));
+        port.write::<0>(start.add(ETHERNET_LEN + A::HEADER_LEN));
     }
     check::<A>(start, order.sum + u32::from(client) + u32::from(service));
 }
@@ -185,10 +185,10 @@ fn stamp_error<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
     let quote = A::HEADER_LEN + ICMP;
     // SAFETY: all of this is within the frame.
     unsafe {
-        service.write(start.add(end_of::<A>(A::DESTINATION)));
-        service.write(start.add(quote + end_of::<A>(A::SOURCE)));
-        client.write(start.add(quote + end_of::<A>(A::DESTINATION)));
-        port.write(start.add(quote + ETHERNET_LEN + A::HEADER_LEN + 2));
+        service.write::<0>(start.add(end_of::<A>(A::DESTINATION)));
+        service.write::<0>(start.add(quote + end_of::<A>(A::SOURCE)));
+        client.write::<0>(start.add(quote + end_of::<A>(A::DESTINATION)));
+        port.write::<0>(start.add(quote + ETHERNET_LEN + A::HEADER_LEN + 2));
     }
     check::<A>(start, order.sum + u32::from(service));
 }
@@ -201,11 +201,11 @@ fn stamp_reply<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
     unsafe {
         for n in 0..size_of::<A>() / 4 {
             let (from, to) = (ends.destination[n], ends.source[n]);
-            from.write(start.add(ETHERNET_LEN + A::SOURCE + 4 * n));
-            to.write(start.add(ETHERNET_LEN + A::DESTINATION + 4 * n));
+            from.write::<0>(start.add(ETHERNET_LEN + A::SOURCE + 4 * n));
+            to.write::<0>(start.add(ETHERNET_LEN + A::DESTINATION + 4 * n));
             sum += (from & 0xffff) + (from >> 16) + (to & 0xffff) + (to >> 16);
         }
-        ends.ports.rotate_left(16).write(start.add(ETHERNET_LEN + A::HEADER_LEN));
+        ends.ports.rotate_left(16).write::<0>(start.add(ETHERNET_LEN + A::HEADER_LEN));
     }
     check::<A>(start, sum);
 }
@@ -217,7 +217,7 @@ fn check<A: Ip>(start: *mut u8, sum: u32) {
         let folded = (sum & 0xffff) + (sum >> 16);
         let folded = (folded & 0xffff) + (folded >> 16);
         // SAFETY: within the frame.
-        unsafe { (!(folded as u16)).write(start.add(ETHERNET_LEN + 10)) };
+        unsafe { (!(folded as u16)).write::<0>(start.add(ETHERNET_LEN + 10)) };
     }
 }
 
@@ -230,12 +230,12 @@ fn learn<A: Ip>(frame: &Frame<'_>, turn: u32) -> Result<(), Reason> {
     // SAFETY: a value of this map, and nobody else is here; all of this is within the frame.
     unsafe {
         for n in 0..size_of::<A>() / 4 {
-            (*ends).source[n] = u32::read(start.add(ETHERNET_LEN + A::SOURCE + 4 * n));
-            (*ends).destination[n] = u32::read(start.add(ETHERNET_LEN + A::DESTINATION + 4 * n));
+            (*ends).source[n] = u32::read::<0>(start.add(ETHERNET_LEN + A::SOURCE + 4 * n));
+            (*ends).destination[n] = u32::read::<0>(start.add(ETHERNET_LEN + A::DESTINATION + 4 * n));
         }
-        (*ends).ports = u32::read(start.add(ETHERNET_LEN + A::HEADER_LEN));
-        (*ends).mac = u32::read(start);
-        (*ends).mac_end = u16::read(start.add(4)).into();
+        (*ends).ports = u32::read::<0>(start.add(ETHERNET_LEN + A::HEADER_LEN));
+        (*ends).mac = u32::read::<0>(start);
+        (*ends).mac_end = u16::read::<4>(start).into();
     }
     Ok(())
 }

@@ -75,14 +75,14 @@ fn read(frame: &Frame<'_>) -> Option<Packet> {
     let start: *mut u8 = frame.at::<54>(0).ok()?.cast();
     // SAFETY: `at` checked the bounds.
     unsafe {
-        if u16::read(start.add(12)) != 0x800_u16.to_be() || u8::read(start.add(14)) != 0x45 {
+        if u16::read::<12>(start) != 0x800_u16.to_be() || u8::read::<14>(start) != 0x45 {
             return None;
         }
         let flow = FloorFlow {
-            source: u32::read(start.add(26)),
-            destination: u32::read(start.add(30)),
-            ports: u32::read(start.add(34)),
-            protocol: u8::read(start.add(23)).into(),
+            source: u32::read::<26>(start),
+            destination: u32::read::<30>(start),
+            ports: u32::read::<34>(start),
+            protocol: u8::read::<23>(start).into(),
         };
         Some(Packet { start, flow, length: frame.len() as u64 })
     }
@@ -119,7 +119,7 @@ fn balance(ctx: &XdpContext, choose: impl FnOnce(&FloorFlow) -> Option<u32>) -> 
     }
     for (n, word) in real.macs.into_iter().enumerate() {
         // SAFETY: `read` checked the bounds.
-        unsafe { word.write(packet.start.add(4 * n)) };
+        unsafe { word.write::<0>(packet.start.add(4 * n)) };
     }
     xdp_action::XDP_TX
 }

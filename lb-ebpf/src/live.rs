@@ -35,9 +35,9 @@ pub fn live(ctx: XdpContext) -> u32 {
     // SAFETY: `at` checked the bounds.
     unsafe {
         for (n, word) in order.frame.iter().enumerate().take(HEADERS / 4) {
-            word.write(start.add(4 * n));
+            word.write::<0>(start.add(4 * n));
         }
-        port.to_be().write(start.add(ETHERNET_LEN + IPV4_LEN));
+        port.to_be().write::<0>(start.add(ETHERNET_LEN + IPV4_LEN));
     }
     order.next = if order.next + 1 >= order.flows { 0 } else { order.next + 1 };
     // SAFETY: the helper takes numbers, and returns an action.

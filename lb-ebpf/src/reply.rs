@@ -195,9 +195,9 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
 #[inline(always)]
 pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Stop>> {
     let reply = &parsed.flow;
-    let CachedSource { source, used, .. } =
-        tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
-    let by_hash = source.service != UNSET && source.flags == Source::HASHED && used.0 == AddressUse::NAT_REAL;
+    let source = tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
+    let by_hash =
+        source.service != UNSET && source.flags == Source::HASHED && source.used.0 == AddressUse::NAT_REAL;
     if !by_hash || parsed.part != Part::Whole || tables::is_anybody_direct() {
         return None;
     }
@@ -227,16 +227,17 @@ fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Ans
 /// Which service a real's address and port belong to: by them, else by the flow.
 #[inline(always)]
 fn source_of<A: Version>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<Source<A>> {
-    if from.source.service == UNSET || !from.used.is(AddressUse::NAT_REAL) {
+    if from.service == UNSET || !from.used.is(AddressUse::NAT_REAL) {
         return None;
     }
-    tables::note(Step::Source, from.source.service, from.source.real);
-    if from.source.is(Source::SHARED)
+    tables::note(Step::Source, from.service, from.real);
+    let source = from.source();
+    if source.is(Source::SHARED)
         && let Some(known) = tables::reply(reply)
     {
         return Some(known);
     }
-    Some(from.source)
+    Some(source)
 }
 
 /// Sends a reply back to its client and counts it.

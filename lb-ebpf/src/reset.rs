@@ -51,5 +51,5 @@ fn make<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
     let sum = sum.word(ports).word(acknowledged).word(offset_and_flags);
     let [c0, c1] = sum.checksum().to_ne_bytes();
     let words = [ports, acknowledged, 0, offset_and_flags, u32::from_ne_bytes([c0, c1, 0, 0])];
-    store_words::<TCP_LEN, 5>(frame, ETHERNET_LEN + A::HEADER_LEN, words)
+    store_words::<u32, TCP_LEN, 5>(frame, ETHERNET_LEN + A::HEADER_LEN, words)
 }

@@ -21,7 +21,7 @@ use lb_common::{
         AddressUse, Adds, BLOCK, Block, CachedService, CachedSource, Client, ClientKey, Counters, Covered,
         Dip, Event, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality, LocalityKey, Marks, Mode,
         Move, MoveBlock, Near, Position, Program, Real, Service, ServiceKey, Settings, Source, SourceKey,
-        Step, Timeouts, Trace, WayBack, cache,
+        Step, Timeouts, Trace, UNSET, WayBack, cache,
     },
     track::{self, State},
     wire::{Be16, Be32, Be128, Tags},
@@ -738,23 +738,41 @@ pub fn source<A: Version>(address: A, port: Be16, protocol: u8) -> Option<&'stat
     let entry = A::source_cache().get_ptr_mut(place)?;
     // SAFETY: as in `service`.
     unsafe {
-        if stamp == 0 || (*entry).stamp != stamp || (*entry).key != key {
+        if stamp == 0 || (*entry).stamp != stamp || !(*entry).is_of(&key) {
             in_order(&raw mut (*entry).stamp);
             (*entry).stamp = 0;
-            (*entry).key = key;
+            (*entry).address = address;
+            (*entry).from_port = port;
+            (*entry).protocol = key.protocol;
             (*entry).used = address_use(address);
-            (*entry).source.service = 0;
+            (*entry).service = UNSET;
             if let Some(source) = A::sources().get(key) {
-                (*entry).source = *source;
+                keep_source(entry, source);
             } else {
                 key.port = Be16::ZERO;
                 if let Some(source) = A::sources().get(key) {
-                    (*entry).source = *source;
+                    keep_source(entry, source);
                 }
             }
             (*entry).stamp = stamp;
         }
         Some(&*entry)
+    }
+}
+
+/// Writes down what was found.
+///
+/// # Safety
+/// The entry is this CPU's own.
+#[inline(always)]
+unsafe fn keep_source<A: Version>(entry: *mut CachedSource<A>, source: &Source<A>) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*entry).vip = source.vip;
+        (*entry).port = source.port;
+        (*entry).flags = source.flags;
+        (*entry).real = source.real;
+        (*entry).service = source.service;
     }
 }
 

@@ -29,18 +29,18 @@ pub trait Packet {
 ///
 /// Packet data is not aligned. LLVM would read an unaligned word byte by byte for a BPF machine; the machine
 /// itself, on every architecture that xvs runs on, reads it at once. Hence the instructions by name.
-pub trait Word: Copy {
-    /// Reads the word.
+pub trait Word: Copy + Default {
+    /// Reads the word `AT` bytes behind a pointer: the instruction has room for that.
     ///
     /// # Safety
-    /// `pointer` points to as many readable bytes as the word has.
-    unsafe fn read(pointer: *const u8) -> Self;
+    /// There are as many readable bytes as the word has.
+    unsafe fn read<const AT: usize>(pointer: *const u8) -> Self;
 
-    /// Writes the word.
+    /// Writes the word `AT` bytes behind a pointer.
     ///
     /// # Safety
-    /// `pointer` points to as many writable bytes as the word has.
-    unsafe fn write(self, pointer: *mut u8);
+    /// There are as many writable bytes as the word has.
+    unsafe fn write<const AT: usize>(self, pointer: *mut u8);
 }
 
 macro_rules! word {
@@ -48,12 +48,13 @@ macro_rules! word {
         impl Word for $type {
             #[cfg(target_arch = "bpf")]
             #[inline(always)]
-            unsafe fn read(pointer: *const u8) -> Self {
+            unsafe fn read<const AT: usize>(pointer: *const u8) -> Self {
                 let value: u64;
                 // SAFETY: the caller's; the instruction has no other effect.
                 unsafe {
                     core::arch::asm!(
-                        concat!("{value} = *(", stringify!($type), " *)({pointer} + 0)"),
+                        concat!("{value} = *(", stringify!($type), " *)({pointer} + {at})"),
+                        at = const AT,
                         pointer = in(reg) pointer,
                         value = lateout(reg) value,
                         options(pure, readonly, nostack),
@@ -64,11 +65,12 @@ macro_rules! word {
 
             #[cfg(target_arch = "bpf")]
             #[inline(always)]
-            unsafe fn write(self, pointer: *mut u8) {
+            unsafe fn write<const AT: usize>(self, pointer: *mut u8) {
                 // SAFETY: the caller's; the instruction has no other effect.
                 unsafe {
                     core::arch::asm!(
-                        concat!("*(", stringify!($type), " *)({pointer} + 0) = {value}"),
+                        concat!("*(", stringify!($type), " *)({pointer} + {at}) = {value}"),
+                        at = const AT,
                         pointer = in(reg) pointer,
                         value = in(reg) u64::from(self),
                         options(nostack),
@@ -77,15 +79,15 @@ macro_rules! word {
             }
 
             #[cfg(not(target_arch = "bpf"))]
-            unsafe fn read(pointer: *const u8) -> Self {
+            unsafe fn read<const AT: usize>(pointer: *const u8) -> Self {
                 // SAFETY: the caller's.
-                unsafe { pointer.cast::<Self>().read_unaligned() }
+                unsafe { pointer.add(AT).cast::<Self>().read_unaligned() }
             }
 
             #[cfg(not(target_arch = "bpf"))]
-            unsafe fn write(self, pointer: *mut u8) {
+            unsafe fn write<const AT: usize>(self, pointer: *mut u8) {
                 // SAFETY: the caller's.
-                unsafe { pointer.cast::<Self>().write_unaligned(self) }
+                unsafe { pointer.add(AT).cast::<Self>().write_unaligned(self) }
             }
         }
     };
@@ -93,6 +95,47 @@ macro_rules! word {
 word!(u8);
 word!(u16);
 word!(u32);
+word!(u64);
+
+/// Reads the word so many bytes behind a pointer, which are known to the compiler.
+///
+/// # Safety
+/// There are as many readable bytes as the word has.
+#[inline(always)]
+pub(super) unsafe fn read_at<T: Word>(pointer: *const u8, at: usize) -> T {
+    // SAFETY: the caller's.
+    unsafe {
+        match at {
+            0 => T::read::<0>(pointer),
+            4 => T::read::<4>(pointer),
+            8 => T::read::<8>(pointer),
+            12 => T::read::<12>(pointer),
+            16 => T::read::<16>(pointer),
+            24 => T::read::<24>(pointer),
+            32 => T::read::<32>(pointer),
+            _ => T::read::<0>(pointer.add(at)),
+        }
+    }
+}
+
+/// Writes a word so many bytes behind a pointer, which are known to the compiler.
+///
+/// # Safety
+/// There are as many writable bytes as the word has.
+#[inline(always)]
+pub(super) unsafe fn write_at<T: Word>(pointer: *mut u8, at: usize, word: T) {
+    // SAFETY: the caller's.
+    unsafe {
+        match at {
+            0 => word.write::<0>(pointer),
+            4 => word.write::<4>(pointer),
+            8 => word.write::<8>(pointer),
+            12 => word.write::<12>(pointer),
+            16 => word.write::<16>(pointer),
+            _ => word.write::<0>(pointer.add(at)),
+        }
+    }
+}
 
 /// Reads a word.
 ///
@@ -102,7 +145,7 @@ word!(u32);
 pub fn load<T: Word>(packet: &impl Packet, offset: usize) -> Result<T, Reason> {
     let pointer = at::<T>(packet, offset)?;
     // SAFETY: `at` checked the bounds.
-    Ok(unsafe { T::read(pointer) })
+    Ok(unsafe { T::read::<0>(pointer) })
 }
 
 /// Writes a word.
@@ -113,7 +156,7 @@ pub fn load<T: Word>(packet: &impl Packet, offset: usize) -> Result<T, Reason> {
 pub fn store<T: Word>(packet: &impl Packet, offset: usize, value: T) -> Result<(), Reason> {
     let pointer = at::<T>(packet, offset)?;
     // SAFETY: `at` checked the bounds.
-    unsafe { value.write(pointer) };
+    unsafe { value.write::<0>(pointer) };
     Ok(())
 }
 
@@ -132,7 +175,8 @@ fn at<T>(packet: &impl Packet, offset: usize) -> Result<*mut u8, Reason> {
     Ok(match size_of::<T>() {
         1 => packet.at::<1>(offset)?.cast(),
         2 => packet.at::<2>(offset)?.cast(),
-        _ => packet.at::<4>(offset)?.cast(),
+        4 => packet.at::<4>(offset)?.cast(),
+        _ => packet.at::<8>(offset)?.cast(),
     })
 }
 

@@ -11,7 +11,7 @@ use network_types::{
     tcp::TcpHdr,
 };
 
-use super::access::{Packet, Word as _, load, pointer_to_words};
+use super::access::{Packet, Word, load, pointer_to_words, read_at, write_at};
 use crate::{
     protocol,
     reason::Reason,
@@ -69,7 +69,7 @@ pub const fn offset_of_checksum(protocol: u8) -> usize {
 /// [`Reason::Truncated`] if the frame is shorter.
 #[inline(always)]
 pub fn frame_macs(packet: &impl Packet) -> Result<MacPair, Reason> {
-    Ok(MacPair(load_words::<12, 3>(packet, 0)?))
+    Ok(MacPair(load_words::<u32, 12, 3>(packet, 0)?))
 }
 
 /// Whether the frame is for a group of stations: a broadcast or multicast.
@@ -95,7 +95,7 @@ pub fn ether_type(packet: &impl Packet) -> Be16 {
 /// [`Reason::Truncated`] if the frame is shorter.
 #[inline(always)]
 pub fn address_frame(packet: &impl Packet, macs: MacPair) -> Result<(), Reason> {
-    store_words::<12, 3>(packet, 0, macs.0)
+    store_words::<u32, 12, 3>(packet, 0, macs.0)
 }
 
 /// Writes `WORDS` words in a row, `BYTES` bytes, with one check of the bounds.
@@ -103,17 +103,17 @@ pub fn address_frame(packet: &impl Packet, macs: MacPair) -> Result<(), Reason> 
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter; then nothing is written.
 #[inline(always)]
-pub fn store_words<const BYTES: usize, const WORDS: usize>(
+pub fn store_words<T: Word, const BYTES: usize, const WORDS: usize>(
     packet: &impl Packet,
     offset: usize,
-    words: [u32; WORDS],
+    words: [T; WORDS],
 ) -> Result<(), Reason> {
-    const { assert!(BYTES == 4 * WORDS) };
+    const { assert!(BYTES == size_of::<T>() * WORDS) };
     let pointer = pointer_to_words::<BYTES>(packet, offset)?;
     let mut i = 0;
     while i < WORDS {
         // SAFETY: within the BYTES bytes whose bounds were checked.
-        unsafe { words[i].write(pointer.add(4 * i)) };
+        unsafe { write_at(pointer, i * size_of::<T>(), words[i]) };
         i += 1;
     }
     Ok(())
@@ -124,17 +124,17 @@ pub fn store_words<const BYTES: usize, const WORDS: usize>(
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter.
 #[inline(always)]
-pub(super) fn load_words<const BYTES: usize, const WORDS: usize>(
+pub(super) fn load_words<T: Word, const BYTES: usize, const WORDS: usize>(
     packet: &impl Packet,
     offset: usize,
-) -> Result<[u32; WORDS], Reason> {
-    const { assert!(BYTES == 4 * WORDS) };
+) -> Result<[T; WORDS], Reason> {
+    const { assert!(BYTES == size_of::<T>() * WORDS) };
     let pointer = pointer_to_words::<BYTES>(packet, offset)?;
-    let mut words = [0; WORDS];
+    let mut words = [T::default(); WORDS];
     let mut i = 0;
     while i < WORDS {
         // SAFETY: within the BYTES bytes whose bounds were checked.
-        words[i] = unsafe { u32::read(pointer.add(4 * i)) };
+        words[i] = unsafe { read_at(pointer, i * size_of::<T>()) };
         i += 1;
     }
     Ok(words)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The two versions of IP, as far as the data plane must tell them apart.
 
+use core::{fmt::Debug, hash::Hash};
+
 use super::{Packet, Part};
 use crate::{
     checksum::{Delta, Sum},
@@ -12,6 +14,10 @@ use crate::{
 ///
 /// Whatever handles packets is written once, over this trait, and compiled for each version.
 pub trait Ip: Copy + Default + Eq + 'static {
+    /// Zeros at the end of a key of an address and four bytes more, up to a multiple of the address's alignment: the kernel
+    /// compares all of a key.
+    type Padding: Copy + Debug + Default + Eq + Hash + Ord;
+
     /// `EtherType` of its frames.
     const ETHER_TYPE: Be16;
     /// Bytes of a header without options or extensions.

@@ -28,6 +28,8 @@ const TTL: usize = ETHERNET_LEN + offset_of!(Ipv4Hdr, ttl);
 const QUOTED: usize = 8;
 
 impl Ip for Be32 {
+    type Padding = [u32; 0];
+
     const ETHER_TYPE: Be16 = Be16::new(0x0800);
     const HEADER_LEN: usize = IPV4_LEN;
     const SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
@@ -50,7 +52,7 @@ impl Ip for Be32 {
 
     #[inline(always)]
     fn narrow(address: Be128) -> Self {
-        Self(address.0[3])
+        address.last()
     }
 
     #[inline(always)]
@@ -98,7 +100,7 @@ impl Ip for Be32 {
     /// The header is checked as the kernel's `ip_rcv` does: version and header length.
     #[inline(always)]
     fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason> {
-        let [first, second, third, source, destination] = load_words::<IPV4_LEN, 5>(packet, l3)?;
+        let [first, second, third, source, destination] = load_words::<u32, IPV4_LEN, 5>(packet, l3)?;
         let [version_and_length, _, l0, l1] = first.to_ne_bytes();
         let [i0, i1, f0, f1] = second.to_ne_bytes();
         // Version 4 and at least five words. The mask keeps the verifier's bound: at most 60 bytes.
@@ -164,7 +166,7 @@ impl Ip for Be32 {
         let [c0, c1] = sum.checksum().to_ne_bytes();
         let third = u32::from_ne_bytes([64, header.protocol, c0, c1]);
         let words = [first, second, third, header.source.0, header.destination.0];
-        store_words::<IPV4_LEN, 5>(packet, ETHERNET_LEN, words)
+        store_words::<u32, IPV4_LEN, 5>(packet, ETHERNET_LEN, words)
     }
 
     /// Errors are destination unreachable, source quench, redirect, time exceeded and parameter problem.

@@ -37,6 +37,8 @@ const LONGEST_CHAIN: u64 = 0x3ff;
 const QUOTED: usize = 256;
 
 impl Ip for Be128 {
+    type Padding = [u32; 1];
+
     const ETHER_TYPE: Be16 = Be16::new(0x86dd);
     const HEADER_LEN: usize = IPV6_LEN;
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
@@ -48,10 +50,10 @@ impl Ip for Be128 {
 
     #[inline(always)]
     fn is_host(self) -> bool {
-        let [a, b, c, d] = self.0;
+        let [high, low] = self.0;
         // Neither multicast, nor `::` or `::1`, nor an address of IPv4 (Linux drops those since 5.5, `ip6_rcv_core`).
-        let special = a | b == 0 && (self.as_v4().is_some() || c == 0 && u32::from_be(d) <= 1);
-        a.to_ne_bytes()[0] != 0xff && !special
+        let special = high == 0 && (self.as_v4().is_some() || u64::from_be(low) <= 1);
+        high.to_ne_bytes()[0] != 0xff && !special
     }
 
     #[inline(always)]
@@ -66,25 +68,23 @@ impl Ip for Be128 {
 
     #[inline(always)]
     fn load(packet: &impl Packet, offset: usize) -> Result<Self, Reason> {
-        Ok(Self(load_words::<16, 4>(packet, offset)?))
+        Ok(Self(load_words::<u64, 16, 2>(packet, offset)?))
     }
 
     #[inline(always)]
     fn store(self, packet: &impl Packet, offset: usize) -> Result<(), Reason> {
-        store_words::<16, 4>(packet, offset, self.0)
+        store_words::<u64, 16, 2>(packet, offset, self.0)
     }
 
     #[inline(always)]
     fn replace(change: Delta, old: Self, new: Self) -> Delta {
-        let (old, new) = (old.0, new.0);
-        let change = change.replace32(old[0], new[0]).replace32(old[1], new[1]);
-        change.replace32(old[2], new[2]).replace32(old[3], new[3])
+        change.replace64(old.0[0], new.0[0]).replace64(old.0[1], new.0[1])
     }
 
     #[inline(always)]
     fn add_to(self, sum: Sum) -> Sum {
-        let [a, b, c, d] = self.0;
-        sum.word(a).word(b).word(c).word(d)
+        let [high, low] = self.0;
+        sum.word(high as u32).word((high >> 32) as u32).word(low as u32).word((low >> 32) as u32)
     }
 
     #[inline(always)]
@@ -96,10 +96,9 @@ impl Ip for Be128 {
     /// The halves, each by a constant of its own, then as for IPv4.
     #[inline(always)]
     fn mark(self) -> u32 {
-        let [a, b, c, d] = self.0.map(u64::from);
-        let (high, low) =
-            (a << 32 | u64::from(u32::from_be(b as u32)), c << 32 | u64::from(u32::from_be(d as u32)));
-        let mixed = high.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ low.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let [high, low] = self.0;
+        let mixed =
+            high.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ u64::from_be(low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 48) as u32
     }
 
@@ -107,33 +106,33 @@ impl Ip for Be128 {
     /// each other's router.)
     #[inline(always)]
     fn near(self, seed: u64) -> (u32, u32, u32) {
-        let [a, b, c, d] = self.0;
-        let hash = hash::address(seed, [a, b, c, d & !7_u32.to_be()], hash::SOURCE);
+        let [high, low] = self.0;
+        let hash = hash::address(seed, [high, low & !7_u64.to_be()], hash::SOURCE);
         let hash = (hash ^ hash >> 29).wrapping_mul(hash::DESTINATION[0]);
-        ((hash >> 32) as u32, u32::from_be(d) & 7, (hash ^ hash >> 29) as u32)
+        ((hash >> 32) as u32, u64::from_be(low) as u32 & 7, (hash ^ hash >> 29) as u32)
     }
 
     #[inline(always)]
     fn fold(self) -> u32 {
-        let [a, b, c, d] = self.0;
-        u32::from_be(a ^ b ^ c ^ d)
+        let both = self.0[0] ^ self.0[1];
+        u32::from_be(both as u32 ^ (both >> 32) as u32)
     }
 
     #[inline(always)]
     fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason> {
-        let [start, second, s0, s1, s2, s3, d0, d1, d2, d3] = load_words::<IPV6_LEN, 10>(packet, l3)?;
-        if start.to_ne_bytes()[0] >> 4 != 6 {
+        let [start, s0, s1, d0, d1] = load_words::<u64, IPV6_LEN, 5>(packet, l3)?;
+        let [version, _, _, _, l0, l1, next, _] = start.to_ne_bytes();
+        if version >> 4 != 6 {
             return Err(Reason::NotOurs);
         }
-        let [l0, l1, next, _] = second.to_ne_bytes();
         let first = l3 + IPV6_LEN;
         let chain = match next {
             protocol::TCP | protocol::UDP | protocol::ICMPV6 | protocol::SCTP => Chain::none(next),
             _ => packet.extensions(next, first),
         };
         Ok(Start {
-            source: Self([s0, s1, s2, s3]),
-            destination: Self([d0, d1, d2, d3]),
+            source: Self([s0, s1]),
+            destination: Self([d0, d1]),
             protocol: chain.protocol(),
             l4: first + chain.length(),
             length: u32::from(u16::from_be_bytes([l0, l1])) + IPV6_LEN as u32,
@@ -174,7 +173,7 @@ impl Ip for Be128 {
         let first = (0x6000_0000 | u32::from(header.traffic_class) << 20).to_be();
         let [l0, l1] = Be16::new(header.length.wrapping_sub(IPV6_LEN) as u16).0.to_ne_bytes();
         let second = u32::from_ne_bytes([l0, l1, header.protocol, 64]);
-        store_words::<8, 2>(packet, ETHERNET_LEN, [first, second])?;
+        store_words::<u32, 8, 2>(packet, ETHERNET_LEN, [first, second])?;
         header.source.store(packet, ETHERNET_LEN + Self::SOURCE)?;
         header.destination.store(packet, ETHERNET_LEN + Self::DESTINATION)
     }
@@ -315,7 +314,7 @@ impl Walk {
                 (u64::from(words) + 1) << 3
             }
             extension::FRAGMENT => {
-                let Ok([start, number]) = load_words::<8, 2>(packet, at) else {
+                let Ok([start, number]) = load_words::<u32, 8, 2>(packet, at) else {
                     return Some(self.is(Part::Truncated));
                 };
                 let [following, _, high, low] = start.to_ne_bytes();

@@ -45,29 +45,39 @@ pub fn place(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
 /// Value of `SERVICE_CACHE` and `SERVICE_CACHE6`, of each CPU by [`place`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct CachedService<A> {
+pub struct CachedService<A: Ip> {
     /// [`stamp`] of the generation that it is of.
     pub stamp: u64,
     /// The service.
     pub service: Service,
     /// Its key.
     pub key: ServiceKey<A>,
-    /// Zero.
-    pub reserved: u32,
 }
-layout!(CachedService<Be32>, size: 56, align: 8);
+layout!(CachedService<Be32>, size: 48, align: 8);
 layout!(CachedService<Be128>, size: 64, align: 8);
 
 /// Value of `SOURCE_CACHE` and `SOURCE_CACHE6`, of each CPU by [`place`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct CachedSource<A> {
+pub struct CachedSource<A: Ip> {
     /// [`stamp`] of the generation that it is of.
     pub stamp: u64,
-    /// Where packets come from, with the port that they have.
-    pub key: SourceKey<A>,
-    /// Whose they are, by their port or by port 0; of service 0 if nobody's.
-    pub source: Source<A>,
+    /// Where packets come from.
+    pub address: A,
+    /// What they become: [`Source::vip`].
+    pub vip: A,
+    /// The port that they have.
+    pub from_port: Be16,
+    /// Their protocol.
+    pub protocol: u16,
+    /// [`Source::port`].
+    pub port: Be16,
+    /// [`Source::flags`].
+    pub flags: u16,
+    /// [`Source::real`].
+    pub real: u32,
+    /// Whose they are, by their port or by port 0; service 0 if nobody's.
+    pub service: u32,
     /// What the address is used for.
     pub used: AddressUse,
     /// Zero.
@@ -75,6 +85,22 @@ pub struct CachedSource<A> {
 }
 layout!(CachedSource<Be32>, size: 40, align: 8);
 layout!(CachedSource<Be128>, size: 64, align: 8);
+
+impl<A: Ip> CachedSource<A> {
+    /// Whether it says where packets with that key come from.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(&self, key: &SourceKey<A>) -> bool {
+        self.address == key.address && self.from_port == key.port && self.protocol == key.protocol
+    }
+
+    /// What it says.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self) -> Source<A> {
+        Source::new(self.vip, self.port, self.flags, self.real, self.service)
+    }
+}
 
 #[cfg(test)]
 mod tests {

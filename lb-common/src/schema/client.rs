@@ -8,19 +8,21 @@ use crate::wire::Be128;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ClientKey {
-    /// Id of the service.
-    pub service: u32,
     /// The CIP, as far as the service's [`super::Service::prefix`] covers it.
     pub address: Be128,
+    /// Id of the service.
+    pub service: u32,
+    /// Zero.
+    pub reserved: u32,
 }
-layout!(ClientKey, size: 20, align: 4);
+layout!(ClientKey, size: 24, align: 8);
 
 impl ClientKey {
     /// The key of whoever sends from that address to a service.
     #[inline(always)]
     #[must_use]
     pub const fn new(service: &Service, client: Be128) -> Self {
-        Self { service: service.id, address: client.masked(service.prefix) }
+        Self { address: client.masked(service.prefix), service: service.id, reserved: 0 }
     }
 }
 

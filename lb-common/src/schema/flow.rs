@@ -30,7 +30,7 @@ pub struct FlowKey<A = Be128> {
     pub protocol: u32,
 }
 layout!(FlowKey<Be32>, size: 16, align: 4);
-layout!(FlowKey<Be128>, size: 40, align: 4);
+layout!(FlowKey<Be128>, size: 40, align: 8);
 
 impl<A: Copy> FlowKey<A> {
     /// A key from the fields of a packet.

@@ -18,7 +18,7 @@ pub struct FragmentKey<A = Be128> {
     pub protocol: u32,
 }
 layout!(FragmentKey<Be32>, size: 16, align: 4);
-layout!(FragmentKey<Be128>, size: 40, align: 4);
+layout!(FragmentKey<Be128>, size: 40, align: 8);
 
 /// Which parts of a datagram have come: up to four ranges without a gap, in words of eight bytes, the first word in the lower
 /// half and the one after the last in the upper; 0 is no range. More gaps than that are not looked at.
@@ -124,7 +124,7 @@ pub struct Fragment<A = Be128> {
     pub covered: Covered,
 }
 layout!(Fragment<Be32>, size: 56, align: 4);
-layout!(Fragment<Be128>, size: 80, align: 4);
+layout!(Fragment<Be128>, size: 80, align: 8);
 
 #[cfg(test)]
 mod tests {

@@ -8,12 +8,14 @@ use crate::{schedule::lblcr::LARGEST_SET, wire::Be128};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct LocalityKey {
-    /// Id of the service.
-    pub service: u32,
     /// The address that the client sends to.
     pub destination: Be128,
+    /// Id of the service.
+    pub service: u32,
+    /// Zero.
+    pub reserved: u32,
 }
-layout!(LocalityKey, size: 20, align: 4);
+layout!(LocalityKey, size: 24, align: 8);
 
 /// Value of `LOCALITIES`, a least-recently-used table, written by the programs.
 #[repr(C)]

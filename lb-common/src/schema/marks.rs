@@ -42,7 +42,7 @@ mod tests {
     fn an_address_in_use_is_marked_and_few_others_are() {
         let mut marks = Marks::NONE;
         let v4 = |n: u32| Be32((0x0a00_0000 + n).to_be());
-        let v6 = |n: u32| Be128([0xfd00_0000_u32.to_be(), 0, 0, n.to_be()]);
+        let v6 = |n: u32| Be128([0xfd_u64, u64::from(n).to_be()]);
         (0..500).for_each(|n| marks.set(v4(n)));
         (0..500).for_each(|n| marks.set(v6(n)));
         assert!((0..500).all(|n| marks.has(v4(n).mark()) && marks.has(v6(n).mark())));

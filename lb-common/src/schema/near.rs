@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn places_spread() {
         let v4 = |n: u32| Near::place(Be32((0x0a00_0000 + n).to_be()), 0).0;
-        let v6 = |n: u32| Near::place(Be128([0xfd00_0000_u32.to_be(), 0, 0, n.to_be()]), 0).0;
+        let v6 = |n: u32| Near::place(Be128([0xfd_u64, u64::from(n).to_be()]), 0).0;
         for place in [&v4 as &dyn Fn(u32) -> u32, &v6] {
             let mut places: std::vec::Vec<u32> = (0..1000).map(place).collect();
             places.sort_unstable();

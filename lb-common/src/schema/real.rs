@@ -9,29 +9,29 @@ use crate::wire::{Be16, Be128, MacPair, Tags};
 /// | offset | field            | meaning                                                       |
 /// |-------:|------------------|---------------------------------------------------------------|
 /// | 0      | `macs`           | destination and source of its frames; zero while not known    |
-/// | 12     | `address`        | the RIP                                                       |
-/// | 28     | `ifindex`        | the device that its packets leave by                          |
+/// | 12     | `ifindex`        | the device that its packets leave by                          |
+/// | 16     | `address`        | the RIP                                                       |
 /// | 32     | `service`        | id of the service; [`UNSET`] when there is no such real       |
 /// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
 /// | 38     | `mtu`            | IP bytes that the device takes, the machine's order           |
 /// | 40     | `method`         | a [`Method`]                                                  |
 /// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`, `TAGGED` |
-/// | 44     | `weight`         | its share of new connections, 0 = none                        |
-/// | 48     | `upper`          | connections at which it takes no more, 0 = no limit           |
-/// | 52     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
-/// | 56     | `source`         | the director's address towards the RIP                        |
-/// | 72     | `tunnel`         | a [`Tunnel`], perhaps with [`Tunnel::CHECKED`]                |
-/// | 74     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
+/// | 44     | `tunnel`         | a [`Tunnel`], perhaps with [`Tunnel::CHECKED`]                |
+/// | 46     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
+/// | 48     | `source`         | the director's address towards the RIP                        |
+/// | 64     | `weight`         | its share of new connections, 0 = none                        |
+/// | 68     | `upper`          | connections at which it takes no more, 0 = no limit           |
+/// | 72     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
 /// | 76     | `tags`           | VLAN tags of its frames, with [`Real::TAGGED`]                |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Real {
     /// Destination and source of its frames; all zero while the next hop is not known.
     pub macs: MacPair,
-    /// The RIP.
-    pub address: Be128,
     /// The device that a packet for this real leaves by.
     pub ifindex: u32,
+    /// The RIP.
+    pub address: Be128,
     /// Id of the service that the real belongs to.
     pub service: u32,
     /// The real's port, 0 = as the client sent it.
@@ -43,23 +43,23 @@ pub struct Real {
     /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`],
     /// [`Real::TAGGED`].
     pub flags: u16,
+    /// What is between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with [`Tunnel::CHECKED`].
+    pub tunnel: u16,
+    /// The real's UDP port for [`Tunnel::Gue`].
+    pub tunnel_port: Be16,
+    /// The director's own address towards the RIP, of its version: outer source of `tun`, source of `fnat` where no pool of
+    /// addresses was given.
+    pub source: Be128,
     /// Its share of new connections; 0 takes none.
     pub weight: u32,
     /// Connections at which it takes no more; 0 = no limit.
     pub upper: u32,
     /// Connections below which it takes more again; 0 = three quarters of `upper`.
     pub lower: u32,
-    /// The director's own address towards the RIP, of its version: outer source of `tun`, source of `fnat` where no pool of
-    /// addresses was given.
-    pub source: Be128,
-    /// What is between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with [`Tunnel::CHECKED`].
-    pub tunnel: u16,
-    /// The real's UDP port for [`Tunnel::Gue`].
-    pub tunnel_port: Be16,
     /// The VLAN tags of its frames, with [`Real::TAGGED`].
     pub tags: Tags,
 }
-layout!(Real, size: 80, align: 4);
+layout!(Real, size: 80, align: 8);
 
 impl Real {
     /// Another service sends by `nat` to the same address and port, so that a reply's source alone does not name the

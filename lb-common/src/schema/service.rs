@@ -2,7 +2,10 @@
 //! Virtual services, and the tables by which they choose a real.
 
 use super::{BLOCK, layout};
-use crate::wire::{Be16, Be32, Be128};
+use crate::{
+    packet::Ip,
+    wire::{Be16, Be32, Be128},
+};
 
 /// Key of `SERVICES` and, with addresses of 128 bits, of `SERVICES6`: a virtual service as it appears on the wire.
 ///
@@ -13,23 +16,25 @@ use crate::wire::{Be16, Be32, Be128};
 /// | 6, 18  | `protocol` | IANA number, the machine's order |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ServiceKey<A = Be128> {
+pub struct ServiceKey<A: Ip = Be128> {
     /// The VIP.
     pub address: A,
     /// The port, or 0 for every port.
     pub port: Be16,
     /// TCP or UDP.
     pub protocol: u16,
+    /// Zero.
+    pub reserved: A::Padding,
 }
 layout!(ServiceKey<Be32>, size: 8, align: 4);
-layout!(ServiceKey<Be128>, size: 20, align: 4);
+layout!(ServiceKey<Be128>, size: 24, align: 8);
 
-impl<A> ServiceKey<A> {
+impl<A: Ip> ServiceKey<A> {
     /// A key from the fields of a packet or of a configuration.
     #[inline(always)]
     #[must_use]
     pub fn new(address: A, port: Be16, protocol: u8) -> Self {
-        Self { address, port, protocol: protocol.into() }
+        Self { address, port, protocol: protocol.into(), reserved: A::Padding::default() }
     }
 }
 

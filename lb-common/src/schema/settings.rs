@@ -83,8 +83,8 @@ impl TunnelSource {
     #[inline(always)]
     #[must_use]
     pub const fn of_flow(&self, hash: u32) -> Be128 {
-        let [a, b, c, d] = self.network.0;
-        Be128([a, b, c, d | hash.to_be() & self.hosts as u32])
+        let [high, low] = self.network.0;
+        Be128([high, low | ((hash.to_be() & self.hosts as u32) as u64) << 32])
     }
 }
 

@@ -36,23 +36,25 @@ impl AddressUse {
 /// Key of `SOURCES` and `SOURCES6`: where the replies of a nat real come from, as they appear on the wire.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct SourceKey<A = Be128> {
+pub struct SourceKey<A: Ip = Be128> {
     /// The RIP.
     pub address: A,
     /// The real's port; 0 when the service is for every port.
     pub port: Be16,
     /// TCP or UDP.
     pub protocol: u16,
+    /// Zero.
+    pub reserved: A::Padding,
 }
 layout!(SourceKey<Be32>, size: 8, align: 4);
-layout!(SourceKey<Be128>, size: 20, align: 4);
+layout!(SourceKey<Be128>, size: 24, align: 8);
 
-impl<A> SourceKey<A> {
+impl<A: Ip> SourceKey<A> {
     /// A key from the fields of a packet or of a configuration.
     #[inline(always)]
     #[must_use]
     pub fn new(address: A, port: Be16, protocol: u8) -> Self {
-        Self { address, port, protocol: protocol.into() }
+        Self { address, port, protocol: protocol.into(), reserved: A::Padding::default() }
     }
 }
 
@@ -62,7 +64,7 @@ impl<A> SourceKey<A> {
 /// by the programs, only for reals with [`super::Real::SHARED`] set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Source<A = Be128> {
+pub struct Source<A: Ip = Be128> {
     /// The VIP that the reply's source becomes.
     pub vip: A,
     /// The service's port; 0 = as the real sent it.
@@ -74,9 +76,11 @@ pub struct Source<A = Be128> {
     pub real: u32,
     /// Id of the service. 0 in `REPLIES`.
     pub service: u32,
+    /// Zero.
+    pub reserved: A::Padding,
 }
 layout!(Source<Be32>, size: 16, align: 4);
-layout!(Source<Be128>, size: 28, align: 4);
+layout!(Source<Be128>, size: 32, align: 8);
 
 impl Source {
     /// Several services share the source: `REPLIES` tells which one the flow is of. This is the oldest of them, whose
@@ -87,6 +91,13 @@ impl Source {
 }
 
 impl<A: Ip> Source<A> {
+    /// A source from its fields.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(vip: A, port: Be16, flags: u16, real: u32, service: u32) -> Self {
+        Self { vip, port, flags, real, service, reserved: A::Padding::default() }
+    }
+
     /// The request that a reply from there answers.
     #[inline(always)]
     #[must_use]
@@ -96,7 +107,7 @@ impl<A: Ip> Source<A> {
     }
 }
 
-impl<A> Source<A> {
+impl<A: Ip> Source<A> {
     /// Whether that flag is set.
     #[inline(always)]
     #[must_use]

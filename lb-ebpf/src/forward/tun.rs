@@ -52,14 +52,14 @@ pub fn within<A: Ip, O: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real)
     let kind = Tunnel::kind(real.tunnel);
     let protocol = if kind == Tunnel::Gre as u16 {
         if real.tunnel == kind {
-            store_words::<4, 1>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>(0)])?;
+            store_words::<u32, 4, 1>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>(0)])?;
         } else {
-            store_words::<8, 2>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>(CHECKSUM_PRESENT), 0])?;
+            store_words::<u32, 8, 2>(frame, ETHERNET_LEN + O::HEADER_LEN, [gre::<A>(CHECKSUM_PRESENT), 0])?;
         }
         protocol::GRE
     } else if kind == Tunnel::Gue as u16 {
         let udp = length - O::HEADER_LEN;
-        store_words::<12, 3>(frame, ETHERNET_LEN + O::HEADER_LEN, gue(parsed, real.tunnel_port, udp))?;
+        store_words::<u32, 12, 3>(frame, ETHERNET_LEN + O::HEADER_LEN, gue(parsed, real.tunnel_port, udp))?;
         protocol::UDP
     } else {
         A::TUNNELLED

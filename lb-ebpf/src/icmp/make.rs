@@ -77,5 +77,5 @@ fn make<A: Ip, const GROWTH: usize>(frame: &Frame, parsed: &Parsed<A>, error: Er
     };
     A::write(frame, &header)?;
     let icmp = [u32::from_ne_bytes([kind, code, c0, c1]), last];
-    store_words::<ICMP_LEN, 2>(frame, ETHERNET_LEN + A::HEADER_LEN, icmp)
+    store_words::<u32, ICMP_LEN, 2>(frame, ETHERNET_LEN + A::HEADER_LEN, icmp)
 }

@@ -44,7 +44,7 @@ const NOWHERE: u16 = LARGEST_SET as u16;
 /// The real for a new connection; `replicates` keeps a set of reals for each destination, not one.
 #[inline(always)]
 pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
-    let place = LocalityKey { service: service.id, destination };
+    let place = LocalityKey { destination, service: service.id, reserved: 0 };
     let now = tables::now();
     let Some(look) = tables::look() else { return UNSET };
     look.service = service.id;

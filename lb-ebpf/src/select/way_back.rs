@@ -63,7 +63,7 @@ pub fn remember_reply<A: Version>(request: &FlowKey<A>, real: &Real) {
     }
     let key = reply_to(request, real);
     let (vip, port) = (request.destination, request.destination_port);
-    let source = Source { vip, port, flags: Source::SHARED, real: 0, service: 0 };
+    let source = Source::new(vip, port, Source::SHARED, 0, 0);
     if tables::reply(&key) != Some(source) {
         tables::remember_reply(&key, &source);
     }

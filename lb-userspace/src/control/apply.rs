@@ -298,7 +298,7 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
     })?;
     for request in requests {
         let (vip, port) = (request.destination, request.destination_port);
-        let source = Source { vip, port, flags: Source::SHARED, real: 0, service: 0 };
+        let source = Source::new(vip, port, Source::SHARED, 0, 0);
         tables.put_reply(&reply_of(&request, real), &source)?;
     }
     Ok(())

@@ -77,13 +77,7 @@ impl Image {
                         let hashed = image.tables[&number].tracking != schema::Tracking::Full;
                         let flags =
                             if shared { Source::SHARED } else { 0 } | if hashed { Source::HASHED } else { 0 };
-                        let value = Source {
-                            vip: key.address,
-                            port: key.port,
-                            flags,
-                            real: real_id,
-                            service: number,
-                        };
+                        let value = Source::new(key.address, key.port, flags, real_id, number);
                         // Ids are given out from below: that of the oldest service is the lowest.
                         let oldest = image.sources.entry(source).or_insert(value);
                         if number < oldest.service {

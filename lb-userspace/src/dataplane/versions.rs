@@ -146,36 +146,36 @@ impl Narrow<FlowKey<Be32>> for FlowKey {
 
 impl Narrow<ServiceKey<Be32>> for ServiceKey {
     fn narrow(&self) -> Option<ServiceKey<Be32>> {
-        let Self { address, port, protocol } = *self;
-        Some(ServiceKey { address: address.as_v4()?, port, protocol })
+        let Self { address, port, protocol, .. } = *self;
+        Some(ServiceKey::new(address.as_v4()?, port, protocol as u8))
     }
 
     fn widen(narrow: &ServiceKey<Be32>) -> Self {
-        let ServiceKey { address, port, protocol } = *narrow;
-        Self { address: Be128::mapped(address), port, protocol }
+        let ServiceKey { address, port, protocol, .. } = *narrow;
+        Self::new(Be128::mapped(address), port, protocol as u8)
     }
 }
 
 impl Narrow<SourceKey<Be32>> for SourceKey {
     fn narrow(&self) -> Option<SourceKey<Be32>> {
-        let Self { address, port, protocol } = *self;
-        Some(SourceKey { address: address.as_v4()?, port, protocol })
+        let Self { address, port, protocol, .. } = *self;
+        Some(SourceKey::new(address.as_v4()?, port, protocol as u8))
     }
 
     fn widen(narrow: &SourceKey<Be32>) -> Self {
-        let SourceKey { address, port, protocol } = *narrow;
-        Self { address: Be128::mapped(address), port, protocol }
+        let SourceKey { address, port, protocol, .. } = *narrow;
+        Self::new(Be128::mapped(address), port, protocol as u8)
     }
 }
 
 impl Narrow<Source<Be32>> for Source {
     fn narrow(&self) -> Option<Source<Be32>> {
-        let Self { vip, port, flags, real, service } = *self;
-        Some(Source { vip: vip.as_v4()?, port, flags, real, service })
+        let Self { vip, port, flags, real, service, .. } = *self;
+        Some(Source::new(vip.as_v4()?, port, flags, real, service))
     }
 
     fn widen(narrow: &Source<Be32>) -> Self {
-        let Source { vip, port, flags, real, service } = *narrow;
-        Self { vip: Be128::mapped(vip), port, flags, real, service }
+        let Source { vip, port, flags, real, service, .. } = *narrow;
+        Self::new(Be128::mapped(vip), port, flags, real, service)
     }
 }

@@ -130,7 +130,7 @@ const fn is_unread(part: Part) -> bool {
 fn tuple<A: Ip>(flow: &FlowKey<A>, protocol: u8) -> Tuple {
     // Not by `IpAddr::from`, to which an address of IPv4 in a packet of IPv6 is one of IPv4.
     let end = |address: A, port| {
-        let [_, _, _, last] = address.wide().0;
+        let last = address.wide().last().0;
         let bytes: Vec<u8> = address.wide().0.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let ip = match <[u8; 16]>::try_from(bytes) {
             Ok(bytes) if A::HEADER_LEN == 40 => IpAddr::from(bytes),
