@@ -38,23 +38,20 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
         if !tables::may_be_used(parsed.flow.source) {
             return settle(Err(Reason::NotOurs.into()));
         }
-        let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
-        if let Some(sent) = reply::send_at_once(frame, parsed) {
+        if let Some(sent) = reply::send_at_once(frame, &parsed) {
             return settle(sent);
         }
-        return A::reply(frame, parsed, AddressUse(0));
+        return A::reply(frame, &parsed, AddressUse(0));
     }
-    let service = request::service(&parsed.flow);
-    let Some(parsed) = A::keep(&parsed) else { return xdp_action::XDP_PASS };
-    match service {
-        Ok(service) => match request::direct(frame, parsed, service) {
+    match request::service(&parsed.flow) {
+        Ok(service) => match request::direct(frame, &parsed, service) {
             Err(stop) if stop.reason.fate() == Fate::Answered => {
                 tables::count_reason(stop.service, stop.reason);
-                A::answer(frame, parsed, stop)
+                A::answer(frame, &parsed, stop)
             }
             directed => settle(directed),
         },
-        Err(used) => A::reply(frame, parsed, used),
+        Err(used) => A::reply(frame, &parsed, used),
     }
 }
 

@@ -33,9 +33,6 @@ use crate::{
 /// Functions have theirs out of what is left of it. The verifier knows them by their types and looks at each once, not once
 /// for each way that leads there. Programs have a stack of their own, and parse the packet anew.
 pub trait Functions: Version {
-    /// Keeps what is known of a packet off the stack, if it is too much for it.
-    fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>>;
-
     /// [`direct_rare`], or [`fragment::later`].
     fn rare(frame: &Frame, part: Part) -> u32;
 
@@ -49,7 +46,7 @@ pub trait Functions: Version {
     fn begin(frame: &Frame, parsed: &Parsed<Self>, known: &Flow, picked: Picked, dip: Dip);
 
     /// [`select::renew`]. What cannot be written down is not.
-    fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow, hashed: bool);
+    fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow);
 
     /// [`select::learn_way_back`], for the real with that id.
     fn learn_way_back(frame: &Frame, parsed: &Parsed<Self>, id: u32);
@@ -107,8 +104,8 @@ macro_rules! functions {
             }
 
             #[inline(always)]
-            fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow, hashed: bool) {
-                $renew(frame.ctx().ctx, parsed, service, flow, hashed.into());
+            fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow) {
+                $renew(frame.ctx().ctx, parsed, service, flow);
             }
 
             #[inline(always)]
@@ -193,13 +190,12 @@ macro_rules! functions {
             parsed: *const Parsed<$address>,
             service: *const Service,
             flow: *const Flow,
-            hashed: u32,
         ) -> u32 {
             // SAFETY: see above.
             let (parsed, service, flow) = unsafe { (parsed.as_ref(), service.as_ref(), flow.as_ref()) };
             let (Some(parsed), Some(service), Some(flow)) = (parsed, service, flow) else { return 0 };
             let ctx = XdpContext::new(ctx);
-            select::renew(&Frame::new(&ctx), parsed, service, flow, hashed != 0).is_ok().into()
+            select::renew(&Frame::new(&ctx), parsed, service, flow).is_ok().into()
         }
 
         #[unsafe(no_mangle)]
@@ -305,11 +301,6 @@ functions! { Be32:
     pick begin renew learn_way_back remember_reply remember_client lease remember_fragment quoted_end other_end answer;
 
     #[inline(always)]
-    fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
-        Some(parsed)
-    }
-
-    #[inline(always)]
     fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32, _: &Real) -> Result<(), Reason> {
         match within_ipv6(frame.ctx().ctx, parsed, id) {
             WITHIN => Ok(()),
@@ -335,11 +326,6 @@ functions! { Be32:
 
 functions! { Be128:
     pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 quoted_end6 other_end6 answer6;
-
-    #[inline(always)]
-    fn keep(parsed: &Parsed<Self>) -> Option<&Parsed<Self>> {
-        tables::keep_parsed(parsed)
-    }
 
     #[inline(always)]
     fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, _: u32, real: &Real) -> Result<(), Reason> {

@@ -8,7 +8,7 @@ use lb_common::{
     packet::{ETHERNET_LEN, Ip, Parsed, Part, address_frame, load, offset_of_checksum, store},
     protocol,
     reason::Reason,
-    schema::Real,
+    schema::{FlowKey, Real},
     wire::Be16,
 };
 use network_types::{icmp::Icmpv4Hdr, udp::UdpHdr};
@@ -30,6 +30,15 @@ impl End {
         match self {
             Self::Source => A::SOURCE,
             Self::Destination => A::DESTINATION,
+        }
+    }
+
+    /// The address and the port that a flow has there.
+    #[inline(always)]
+    const fn of<A: Ip>(self, flow: &FlowKey<A>) -> (A, Be16) {
+        match self {
+            Self::Source => (flow.source, flow.source_port),
+            Self::Destination => (flow.destination, flow.destination_port),
         }
     }
 
@@ -72,12 +81,11 @@ pub fn translate<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) ->
 /// The same without a hop, so that the header's checksum is left as it was: what must be applied to it is returned.
 #[inline(always)]
 pub fn translate_end<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<Delta, Reason> {
-    let offset = ETHERNET_LEN + change.end.address::<A>();
-    let delta = A::replace(Delta::new(), A::load(frame, offset)?, change.address);
+    let delta = A::replace(Delta::new(), change.end.of(&parsed.flow).0, change.address);
     if parsed.part != Part::Later {
         translate_transport(frame, parsed, change, delta)?;
     }
-    change.address.store(frame, offset)?;
+    change.address.store(frame, ETHERNET_LEN + change.end.address::<A>())?;
     Ok(delta)
 }
 
@@ -101,10 +109,8 @@ fn translate_transport<A: Ip>(
         return Ok(());
     }
     if change.port != Be16::ZERO {
-        let at = parsed.l4() + change.end.port();
-        let old: u16 = load(frame, at)?;
-        delta = delta.replace16(old, change.port.0);
-        store(frame, at, change.port.0)?;
+        delta = delta.replace16(change.end.of(&parsed.flow).1.0, change.port.0);
+        store(frame, parsed.l4() + change.end.port(), change.port.0)?;
     }
     if parsed.flow.protocol == u32::from(protocol::TCP) {
         let at = parsed.l4() + offset_of_checksum(protocol::TCP);

@@ -101,8 +101,14 @@ fn tracked<A: Functions>(
         known = flow;
         let now = tables::now();
         if let Some(real) = living(parsed, service, &known, now)? {
-            if slot.is_some() || real.is(Real::SHARED) || renew::is_due(frame, parsed, &known, now)? {
-                A::renew(frame, parsed, service, &known, slot.is_some());
+            if real.is(Real::SHARED) {
+                A::remember_reply(parsed, known.real);
+            }
+            if renew::is_due(frame, parsed, &known, now)? {
+                A::renew(frame, parsed, service, &known);
+            }
+            if slot.is_some() {
+                A::learn_way_back(frame, parsed, known.real);
             }
             return Ok(Chosen { id: known.real, real, dip: known.dip });
         }

@@ -4,12 +4,15 @@
 use lb_common::{
     packet::{self, Parsed},
     reason::Reason,
-    schema::{Flow, Real, Service},
+    schema::{Flow, Service},
     track::{self, State},
 };
 
 use super::{REFRESH, load, persistence};
-use crate::{frame::Frame, functions::Functions, tables};
+use crate::{
+    frame::Frame,
+    tables::{self, Version},
+};
 
 /// Whether there is anything to write down: a new state, another way to the client, or that the flow still lives.
 #[inline(always)]
@@ -21,20 +24,15 @@ pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Re
     Ok(state != flow.state || moved || track::age(flow.seen, now) >= REFRESH)
 }
 
-/// Writes down what changed. `hashed` says that the flow is in a slot which a pool change has moved.
+/// Writes down what changed.
 #[inline(always)]
-pub fn renew<A: Functions>(
+pub fn renew<A: Version>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
     flow: &Flow,
-    hashed: bool,
 ) -> Result<(), Reason> {
     let now = tables::now();
-    let real = tables::real(flow.real).ok_or(Reason::NoReal)?;
-    if real.is(Real::SHARED) {
-        A::remember_reply(parsed, flow.real);
-    }
     if is_due(frame, parsed, flow, now)? {
         let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
         let to_client = packet::frame_macs(frame)?.swapped();
@@ -49,9 +47,6 @@ pub fn renew<A: Functions>(
         // A copy, as in `begin`.
         tables::update_flow(&core::hint::black_box(parsed.flow), &new);
         count_state(flow, state);
-    }
-    if hashed {
-        A::learn_way_back(frame, parsed, flow.real);
     }
     if service.persistent != 0 && track::age(flow.seen, now) >= REFRESH {
         persistence::keep(service, &parsed.flow, flow.real, now);
