@@ -59,19 +59,12 @@ pub fn director(ctx: XdpContext) -> u32 {
         return direct::<Be32>(&frame);
     }
     if ether_type == Be128::ETHER_TYPE {
-        tables::go_on_in(&ctx, Program::Ipv6);
+        return direct::<Be128>(&frame);
     }
     if Tags::is_tag(ether_type) {
         tables::go_on_in(&ctx, Program::Tagged);
     }
     xdp_action::XDP_PASS
-}
-
-/// The director, for IPv6.
-#[xdp]
-#[inline(always)]
-pub fn director6(ctx: XdpContext) -> u32 {
-    direct::<Be128>(&Frame::new(&ctx))
 }
 
 /// The director, for IPv6 packets that are neither TCP, UDP nor SCTP, or cannot be read.

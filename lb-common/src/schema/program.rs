@@ -2,43 +2,33 @@
 //! The director's programs.
 
 /// Index into `PROGRAMS`, an array of programs that the one that is attached goes on in. Each has a stack of its own,
-/// which is 512 bytes and would not hold both versions of IP.
+/// which is 512 bytes and would not hold what is rare, too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Program {
-    /// `director6`: what becomes of an IPv6 packet.
-    Ipv6 = 0,
-    /// `director6_other`: the same, if it is neither TCP, UDP nor SCTP, or cannot be read.
-    Ipv6Other = 1,
-    /// `director_tagged`: takes VLAN tags off, has the rest done, and puts them on again.
-    Tagged = 2,
     /// `director`: the program that is attached, for what had tags.
-    Director = 3,
+    Director = 0,
+    /// `director_tagged`: takes VLAN tags off, has the rest done, and puts them on again.
+    Tagged = 1,
     /// `director_other`: what becomes of an IPv4 packet that is neither TCP, UDP nor SCTP, or has no ports.
-    Other = 4,
+    Other = 2,
+    /// `director6_other`: what becomes of an IPv6 packet that is neither TCP, UDP nor SCTP, or cannot be read.
+    Ipv6Other = 3,
     /// `director6_fragment`: what becomes of a later fragment in IPv6.
-    Ipv6Fragment = 5,
+    Ipv6Fragment = 4,
     /// `director6_reply`: what becomes of an IPv6 packet that has ports and is for no service: a reply, or not ours.
-    Ipv6Reply = 6,
+    Ipv6Reply = 5,
 }
 
 impl Program {
     /// Every one.
-    pub const ALL: [Self; 7] = [
-        Self::Ipv6,
-        Self::Ipv6Other,
-        Self::Tagged,
-        Self::Director,
-        Self::Other,
-        Self::Ipv6Fragment,
-        Self::Ipv6Reply,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Director, Self::Tagged, Self::Other, Self::Ipv6Other, Self::Ipv6Fragment, Self::Ipv6Reply];
 
     /// Its name in the object.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Ipv6 => "director6",
             Self::Ipv6Other => "director6_other",
             Self::Tagged => "director_tagged",
             Self::Director => "director",
