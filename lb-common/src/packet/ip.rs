@@ -69,8 +69,8 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// 16 bits that addresses differ in, for [`crate::schema::Marks`].
     fn mark(self) -> u32;
 
-    /// For [`crate::schema::Near`]: a hash, under a seed, of the address without its last three bits; those; and what tells it
-    /// from others of which these two are the same.
+    /// For [`crate::schema::Near`]: a hash of the address without its last three bits; those; and what tells it, under a seed, from
+    /// others of which these two are the same.
     fn near(self, seed: u64) -> (u32, u32, u32);
 
     /// The address in 32 bits, in the machine's order, as IPVS folds it (`ip_vs_addr_fold`).

@@ -102,14 +102,16 @@ impl Ip for Be128 {
         (mixed >> 48) as u32
     }
 
-    /// 64 bits of a hash and three of the address, which nobody outside can aim at. (Two clients that have all of them in common, and speak at a time, get
-    /// each other's router.)
+    /// Places are by numbers in a row, as for IPv4: addresses in a row, and networks in a row, do not take each other's. Who has
+    /// one is told by 32 bits that nobody outside knows. (Two clients that have them and the place in common, and speak at a time,
+    /// get each other's router.)
     #[inline(always)]
     fn near(self, seed: u64) -> (u32, u32, u32) {
-        let [high, low] = self.0;
-        let hash = hash::address(seed, [high, low & !7_u64.to_be()], hash::SOURCE);
-        let hash = (hash ^ hash >> 29).wrapping_mul(hash::DESTINATION[0]);
-        ((hash >> 32) as u32, u64::from_be(low) as u32 & 7, (hash ^ hash >> 29) as u32)
+        let [high, low] = self.0.map(u64::from_be);
+        let place =
+            high.wrapping_mul(hash::DESTINATION[0]).wrapping_add((low >> 3).wrapping_mul(hash::SOURCE[0]));
+        let name = hash::address(seed, self.0, hash::SOURCE);
+        ((place >> 32) as u32, low as u32 & 7, (name ^ name >> 32) as u32)
     }
 
     #[inline(always)]
