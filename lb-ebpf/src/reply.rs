@@ -4,7 +4,7 @@
 use lb_common::{
     packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
-    schema::{AddressUse, CachedSource, Flow, FlowKey, Fragment, Method, Source, Step, UNSET, WayBack},
+    schema::{AddressUse, CachedSource, Flow, FlowKey, Fragment, Method, Real, Source, Step, UNSET, WayBack},
     track::{self, State},
     wire::{Be16, MacPair, Tags},
 };
@@ -181,8 +181,7 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
     }
     let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
     let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
-    let same_port = real.port == reply.source_port || real.port == Be16::ZERO;
-    if real.address != reply.source.wide() || !same_port || real.method != Method::Nat as u16 {
+    if !sends(real, reply) {
         return Err(Reason::NotOurs);
     }
     let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
@@ -190,15 +189,19 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
-/// Sends most replies back, which need no table of flows: those of reals by hash, to a client whose way is known. `None` if the
+/// Sends most replies back: those of reals that one service has, if the way to their client, or their flow, is known. `None` if the
 /// packet is not one of them. For want of stack nothing else is done in the program that begins.
 #[inline(always)]
 pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Stop>> {
     let reply = &parsed.flow;
     let source = tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
-    let by_hash =
-        source.service != UNSET && source.flags == Source::HASHED && source.used.0 == AddressUse::NAT_REAL;
-    if !by_hash || parsed.part != Part::Whole || tables::is_anybody_direct() {
+    if source.service == UNSET || source.used.0 != AddressUse::NAT_REAL || parsed.part != Part::Whole {
+        return None;
+    }
+    if source.flags == 0 {
+        return send_of_flow(frame, parsed, source);
+    }
+    if source.flags != Source::HASHED || tables::is_anybody_direct() {
         return None;
     }
     let back = tables::way_back(reply.destination)?;
@@ -207,6 +210,35 @@ pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Res
     let sent = forward::may_hop::<A>(frame)
         .and_then(|()| leave(frame, parsed, source.real, (&source.vip, source.port), back));
     Some(sent.map_err(|reason| Stop::at(source.service, reason)))
+}
+
+/// The same for a reply of a service whose flows are written down.
+#[inline(always)]
+fn send_of_flow<A: Version>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    source: &CachedSource<A>,
+) -> Option<Result<u32, Stop>> {
+    let request = source.source().request_of(&parsed.flow);
+    let flow = tables::flow_of_reply(&request)?;
+    let real = tables::real(flow.real)?;
+    if !sends(real, &parsed.flow) {
+        return None;
+    }
+    tables::note(Step::Source, source.service, source.real);
+    tables::note(Step::Flow, flow.real, flow.state);
+    keep(parsed, &request, &flow);
+    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
+    let vip = (&source.vip, request.destination_port);
+    let sent = forward::may_hop::<A>(frame).and_then(|()| leave(frame, parsed, flow.real, vip, &back));
+    Some(sent.map_err(|reason| Stop::at(real.service, reason)))
+}
+
+/// Whether a packet may come from a real by `nat`.
+#[inline(always)]
+fn sends<A: Ip>(real: &Real, reply: &FlowKey<A>) -> bool {
+    let same_port = real.port == reply.source_port || real.port == Be16::ZERO;
+    real.address == reply.source.wide() && same_port && real.method == Method::Nat as u16
 }
 
 /// What a packet to a port of the director answers that a flow by `fnat` has.

@@ -503,14 +503,20 @@ fn fetch_add(_: *mut u64, _: u64) -> u64 {
 /// The flow of that key.
 #[inline(always)]
 pub fn flow<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
-    // SAFETY: copied out before any other map call. Another CPU may write it meanwhile: packets of one flow
-    // are rarely on two CPUs, and any mixture names the same real.
-    let found = unsafe { A::flows().get(key).or_else(|| A::opening().get(key)) }.copied();
+    let found = flow_of_reply(key);
     match &found {
         Some(flow) => note(Step::Flow, flow.real, flow.state),
         None => note(Step::NoFlow, 0, 0),
     };
     found
+}
+
+/// The same, and nothing is noted: another program may look for the reply's flow again.
+#[inline(always)]
+pub fn flow_of_reply<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
+    // SAFETY: copied out before any other map call. Another CPU may write it meanwhile: packets of one flow
+    // are rarely on two CPUs, and any mixture names the same real.
+    unsafe { A::flows().get(key).or_else(|| A::opening().get(key)) }.copied()
 }
 
 /// Records where a flow goes. A full table evicts the flow that was silent longest; a failed insert costs
