@@ -111,7 +111,7 @@ reasons! {
 
 impl Reason {
     /// How many counters a service has in the map of reasons: a power of two with room to grow.
-    pub const SLOTS: u32 = 32;
+    pub const SLOTS: usize = 32;
 
     /// The index of this reason's counter.
     #[must_use]
@@ -130,7 +130,7 @@ mod tests {
             assert_eq!(reason.index() as usize, index);
             assert!(reason.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
         }
-        assert!(Reason::ALL.len() <= Reason::SLOTS as usize);
+        assert!(Reason::ALL.len() <= Reason::SLOTS);
     }
 
     #[test]

@@ -197,7 +197,7 @@ const fn signed(length: usize) -> i32 {
 
 /// Hides from LLVM where a number comes from, at the cost of a register move.
 #[inline(always)]
-fn opaque(number: &mut usize) {
+pub fn opaque(number: &mut usize) {
     #[cfg(target_arch = "bpf")]
     // SAFETY: does nothing.
     unsafe {

@@ -4,7 +4,7 @@
 //!
 //! Sizes here are the least that works: the daemon chooses them when it creates the maps.
 
-use crate::{select::Look, vlan::Taken};
+use crate::{frame::opaque, select::Look, vlan::Taken};
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
@@ -20,8 +20,8 @@ use lb_common::{
     schema::{
         AddressUse, Adds, BLOCK, Block, CachedService, CachedSource, Client, ClientKey, Counters, Covered,
         Dip, Event, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality, LocalityKey, Marks, Mode,
-        Move, MoveBlock, Near, Position, Program, Real, Service, ServiceKey, Settings, Source, SourceKey,
-        Step, Timeouts, Trace, UNSET, WayBack, cache,
+        Move, MoveBlock, Near, Position, Program, Real, ReasonCounts, Service, ServiceKey, Settings, Source,
+        SourceKey, Step, Timeouts, Trace, UNSET, WayBack, cache,
     },
     track::{self, State},
     wire::{Be16, Be32, Be128, Tags},
@@ -204,9 +204,9 @@ static MARKS: Array<Marks, 1> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, 2> = PerCpuArray::new();
 
-/// Packets by service id and reason: `service * Reason::SLOTS + reason`.
+/// Packets by service id and reason.
 #[btf_map]
-static REASONS: PerCpuArray<u64, { Reason::SLOTS as usize }> = PerCpuArray::new();
+static REASONS: PerCpuArray<ReasonCounts, 1> = PerCpuArray::new();
 
 /// ICMP errors made in the current second.
 #[btf_map]
@@ -1063,10 +1063,14 @@ pub fn count_flow(real: u32) {
 #[inline(always)]
 pub fn count_reason(service: u32, reason: Reason) {
     if note(Step::Reason, service, reason.index())
-        && let Some(count) = REASONS.get_ptr_mut(service * Reason::SLOTS + reason.index())
+        && let Some(counts) = REASONS.get_ptr_mut(service)
     {
+        // The mask tells the verifier that there is such a count. LLVM, which knows, would leave it out.
+        let mut index = reason.index() as usize;
+        opaque(&mut index);
+        let index = index & (Reason::SLOTS - 1);
         // SAFETY: as in `count_in`.
-        unsafe { *count += 1 };
+        unsafe { (*counts).0[index] += 1 };
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Counters of a real.
+//! Counters of a real, and of what became of a service's packets.
 
 use super::layout;
+use crate::reason::Reason;
 
 /// Value of `COUNTERS`, a per-CPU array by real id.
 ///
@@ -33,5 +34,23 @@ impl Counters {
         self.packets_out += *packets_out;
         self.bytes_out += *bytes_out;
         self.new_flows += *new_flows;
+    }
+}
+
+/// Value of `REASONS`, a per-CPU array by service id: how many packets ended for each reason. Service 0 is "none in particular".
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ReasonCounts(pub [u64; Reason::SLOTS]);
+layout!(ReasonCounts, size: 256, align: 8);
+
+impl ReasonCounts {
+    /// Adds those of another CPU.
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
+    }
+
+    /// Every reason and its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.iter().copied().zip(self.0)
     }
 }

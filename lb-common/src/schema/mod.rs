@@ -23,7 +23,7 @@ mod trace;
 
 pub use cache::{CachedService, CachedSource};
 pub use client::{Client, ClientKey};
-pub use counters::Counters;
+pub use counters::{Counters, ReasonCounts};
 pub use flow::{Dip, Flow, FlowKey};
 pub use fragment::{Adds, Covered, Fragment, FragmentKey};
 pub use load::Load;

@@ -186,7 +186,7 @@ fn apply_step(
         Step::PutService { key, service, .. } => tables.put_service(key, service),
         Step::RemoveService { key, service } => {
             tables.remove_service(key)?;
-            for (reason, packets) in tables.reasons(service.id)? {
+            for (reason, packets) in tables.reasons(service.id)?.iter() {
                 *outcome.reasons.entry(reason).or_default() += packets;
             }
             Ok(())

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use lb_common::{
     reason::Reason,
-    schema::Counters,
+    schema::{Counters, ReasonCounts},
     track::{self, State as FlowState},
 };
 
@@ -38,8 +38,8 @@ pub struct FlowCounts {
 pub struct Counted {
     /// By the real's id.
     pub reals: Vec<Counters>,
-    /// By the service's id and the reason.
-    pub reasons: Vec<u64>,
+    /// By the service's id.
+    pub reasons: Vec<ReasonCounts>,
 }
 
 impl Counted {
@@ -50,8 +50,7 @@ impl Counted {
 
     /// How often a service's packets ended for each reason; service 0 is "none in particular".
     pub fn reasons(&self, service: u32) -> BTreeMap<Reason, u64> {
-        let at = |reason: Reason| (service * Reason::SLOTS + reason.index()) as usize;
-        Reason::ALL.iter().filter_map(|reason| Some((*reason, *self.reasons.get(at(*reason))?))).collect()
+        self.reasons.get(service as usize).map(|counts| counts.iter().collect()).unwrap_or_default()
     }
 }
 

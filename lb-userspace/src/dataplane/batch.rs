@@ -12,6 +12,8 @@ const LOOKUP_BATCH: libc::c_long = 24;
 const UPDATE_BATCH: libc::c_long = 26;
 /// Entries per system call. Larger than any bucket of a hash map is in practice.
 const BATCH: usize = 4096;
+/// Bytes of values per system call, about: an entry of a per-CPU map has some for each CPU.
+const BYTES: usize = 16 << 20;
 
 /// The `batch` arm of `union bpf_attr` (include/uapi/linux/bpf.h).
 #[repr(C)]
@@ -88,8 +90,9 @@ fn batches<K: Pod, V: Pod>(
 ) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
 
-    let mut keys: Vec<K> = Vec::with_capacity(BATCH);
-    let mut values: Vec<V> = Vec::with_capacity(BATCH * per_key);
+    let batch = (BYTES / (per_key * size_of::<V>()).max(1)).clamp(1, BATCH);
+    let mut keys: Vec<K> = Vec::with_capacity(batch);
+    let mut values: Vec<V> = Vec::with_capacity(batch * per_key);
     // The position: for hash maps the number of a bucket, for arrays the last index.
     let (mut from, mut to) = (0u32, 0u32);
     let mut first = true;
@@ -99,7 +102,7 @@ fn batches<K: Pod, V: Pod>(
             out_batch: &raw mut to as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
-            count: BATCH as u32,
+            count: batch as u32,
             map_fd: map.as_raw_fd().cast_unsigned(),
             elem_flags: 0,
             flags: 0,

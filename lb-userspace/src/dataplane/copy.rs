@@ -50,9 +50,7 @@ impl Tables {
         services.sort_unstable();
         services.dedup();
         for service in services {
-            for (reason, packets) in live.reasons(service)? {
-                self.put_reason(service, reason, packets)?;
-            }
+            self.put_reasons(service, &live.reasons(service)?)?;
         }
         Ok(())
     }

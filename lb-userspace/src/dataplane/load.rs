@@ -15,10 +15,7 @@ use aya::{
     util::nr_cpus,
 };
 use aya_obj::Object;
-use lb_common::{
-    reason::Reason,
-    schema::{BLOCK, Mode, Program, SCHEMA_VERSION, Settings, Timeouts, cache},
-};
+use lb_common::schema::{BLOCK, Mode, Program, SCHEMA_VERSION, Settings, Timeouts, cache};
 use thiserror::Error;
 
 use super::{
@@ -266,10 +263,12 @@ pub(super) fn load_object(
 /// Has the kernel verify every program of the director, as many at a time as there are CPUs: that is most of a start.
 pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     let names = Program::ALL.map(Program::as_str);
-    let programs: Vec<(&'static str, &mut aya::programs::Program)> = ebpf
+    let mut programs: Vec<(&'static str, &mut aya::programs::Program)> = ebpf
         .programs_mut()
         .filter_map(|(name, program)| Some((names.into_iter().find(|known| *known == name)?, program)))
         .collect();
+    // The first of them takes as long as all others together: it is taken first, from the end.
+    programs.sort_by_key(|(name, _)| names.iter().rev().position(|known| known == name));
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(programs.len());
     let queue = Mutex::new(programs);
     let work = || -> Result<(), LoadError> {
@@ -366,7 +365,7 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("REALS", reals + 1),
         ("COUNTERS", reals + 1),
         ("LOADS", reals + 1),
-        ("REASONS", (services + 1) * Reason::SLOTS),
+        ("REASONS", services + 1),
         ("ADDRESSES", services + reals),
         ("ADDRESSES6", services + reals),
         ("SOURCES", reals),

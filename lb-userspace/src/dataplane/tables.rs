@@ -17,10 +17,10 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::{
-    reason::Reason,
     schema::{
         AddressUse, BLOCK, Block, Client, ClientKey, Counters, Dip, Flow, FlowKey, Load, Marks, Move,
-        MoveBlock, Position, Program, Real, Service, ServiceKey, Source, SourceKey, Timeouts, UNSET,
+        MoveBlock, Position, Program, Real, ReasonCounts, Service, ServiceKey, Source, SourceKey, Timeouts,
+        UNSET,
     },
     track::State,
     wire::{Be16, Be32, Be128},
@@ -56,7 +56,7 @@ pub struct Tables {
     timeouts: Array<MapData, Timeouts>,
     devices: DevMapHash<MapData>,
     counters: PerCpuArray<MapData, Counters>,
-    reasons: PerCpuArray<MapData, u64>,
+    reasons: PerCpuArray<MapData, ReasonCounts>,
 }
 
 /// A flow and what is known of it.
@@ -141,6 +141,15 @@ fn per_cpu<T: Pod + Default>(sum: T) -> Result<PerCpuValues<T>, TableError> {
     let mut values = vec![T::default(); cpus];
     values[0] = sum;
     PerCpuValues::try_from(values).map_err(batch)
+}
+
+/// What all CPUs have counted.
+fn sum_reasons(values: &[ReasonCounts]) -> ReasonCounts {
+    let mut sum = ReasonCounts::default();
+    for counts in values {
+        sum.add(counts);
+    }
+    sum
 }
 
 /// The first entries of a per-CPU array, summed up.
@@ -544,10 +553,9 @@ impl Tables {
         })
     }
 
-    /// What [`Tables::reasons`] counts of every service of an id below `services`: by id and reason.
-    pub fn all_reasons(&self, services: u32) -> Result<Vec<u64>, TableError> {
-        let sum = |values: &[u64]| values.iter().sum();
-        per_cpu_sums(&self.reasons, "REASONS", services * Reason::SLOTS, sum)
+    /// What [`Tables::reasons`] counts of every service of an id below `services`, by id.
+    pub fn all_reasons(&self, services: u32) -> Result<Vec<ReasonCounts>, TableError> {
+        per_cpu_sums(&self.reasons, "REASONS", services, sum_reasons)
     }
 
     /// Sets a real's counters, in sum.
@@ -573,27 +581,21 @@ impl Tables {
                 self.counters.set(*real, zeros()?, 0).map_err(failed("write", "COUNTERS"))?;
             }
         }
-        for index in services.iter().flat_map(|id| id * Reason::SLOTS..(id + 1) * Reason::SLOTS) {
-            if reasons.get(index as usize).is_some_and(|count| *count > 0) {
-                self.reasons.set(index, zeros()?, 0).map_err(failed("write", "REASONS"))?;
+        for service in services {
+            if reasons.get(*service as usize).is_some_and(|counts| *counts != ReasonCounts::default()) {
+                self.put_reasons(*service, &ReasonCounts::default())?;
             }
         }
         Ok(())
     }
 
     /// How often a service's packets ended for each reason, of all CPUs; service 0 is "none in particular".
-    pub fn reasons(&self, service: u32) -> Result<Vec<(Reason, u64)>, TableError> {
-        let count = |reason: &Reason| {
-            let index = service * Reason::SLOTS + reason.index();
-            let values = self.reasons.get(&index, 0).map_err(failed("read", "REASONS"))?;
-            Ok((*reason, values.iter().sum()))
-        };
-        Reason::ALL.iter().map(count).collect()
+    pub fn reasons(&self, service: u32) -> Result<ReasonCounts, TableError> {
+        Ok(sum_reasons(&self.reasons.get(&service, 0).map_err(failed("read", "REASONS"))?))
     }
 
-    /// Sets how often a service's packets ended for a reason, in sum.
-    pub fn put_reason(&mut self, service: u32, reason: Reason, packets: u64) -> Result<(), TableError> {
-        let index = service * Reason::SLOTS + reason.index();
-        self.reasons.set(index, per_cpu(packets)?, 0).map_err(failed("write", "REASONS"))
+    /// Sets how often a service's packets ended for each reason, in sum.
+    pub fn put_reasons(&mut self, service: u32, sum: &ReasonCounts) -> Result<(), TableError> {
+        self.reasons.set(service, per_cpu(*sum)?, 0).map_err(failed("write", "REASONS"))
     }
 }

@@ -115,7 +115,7 @@ impl Plane {
         // Packets of all services are alike, and so are the reasons: those of the first and the last tell.
         let ids = self.image.services.values().map(|service| service.id);
         for service in [Some(UNSET), ids.clone().min(), ids.max()].into_iter().flatten() {
-            for (reason, count) in tables.reasons(service)? {
+            for (reason, count) in tables.reasons(service)?.iter() {
                 *counts.reasons.entry(reason).or_default() += count;
             }
         }

@@ -264,7 +264,7 @@ impl Trial<'_> {
         }
         let services = world.services.values().map(|service| service.id).chain([UNSET]);
         for service in services {
-            for (reason, programs) in tables.reasons(service).expect("reasons can be read") {
+            for (reason, programs) in tables.reasons(service).expect("reasons can be read").iter() {
                 let model = reasons.get(&(service, reason)).copied().unwrap_or(0);
                 let what = format!("{} of service {service}", reason.as_str());
                 claim(what, model.to_string(), programs.to_string());

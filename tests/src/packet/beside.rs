@@ -17,8 +17,8 @@ use aya::{
 use lb_common::{
     schema::{
         Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality,
-        LocalityKey, Marks, Mode, Near, Position, Real, Service, ServiceKey, Settings, Source, SourceKey,
-        Timeouts, WayBack,
+        LocalityKey, Marks, Mode, Near, Position, Real, ReasonCounts, Service, ServiceKey, Settings, Source,
+        SourceKey, Timeouts, WayBack,
     },
     wire::{Be32, Be128},
 };
@@ -192,7 +192,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "DIPS6" => array::<Be128>(map()),
         "TRIED" => per_cpu::<u32>(map()),
         "COUNTERS" => per_cpu::<Counters>(map()),
-        "REASONS" => per_cpu::<u64>(map()),
+        "REASONS" => per_cpu::<ReasonCounts>(map()),
         "ICMP_BUDGET" => per_cpu::<[u32; 2]>(map()),
         unknown => panic!("nobody has said how to read the map {unknown}"),
     })

@@ -210,7 +210,7 @@ impl TestPlane {
         let tables = self.plane.tables();
         let mut counts = Counts::default();
         for service in services {
-            for (reason, count) in tables.reasons(service).expect("reasons can be read") {
+            for (reason, count) in tables.reasons(service).expect("reasons can be read").iter() {
                 *counts.reasons.entry(reason).or_default() += count;
             }
         }
