@@ -99,7 +99,7 @@ fn stages(report: &Report) -> String {
         ("`nat`: addresses, ports, checksums, the way back", dr.path(Path::Nat), Some(dr)),
         ("replies of `nat`: whose they are, and the same", dr.path(Path::NatReply), Some(dr)),
         ("out of another device", dr.redirected(), Some(dr)),
-        ("IPv6: longer addresses, a second program", dr.version(Version::V6), Some(dr)),
+        ("IPv6: longer addresses", dr.version(Version::V6), Some(dr)),
         ("a known flow, 1 k of them: it is found", tracked, Some(dr)),
         ("a known flow, 1 M of them: it is not in the CPU's caches", many(tracked), Some(many(dr))),
         (
