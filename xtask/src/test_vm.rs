@@ -29,8 +29,18 @@ const TESTS: u32 = 1800;
 pub fn run(args: &Args) -> Result<()> {
     build::release()?;
     setup::packages(PACKAGES)?;
-    let bins =
-        ["--bin", "beside_ipvs", "--bin", "kernel_tunnels", "--bin", "kernel_links", "--bin", "kernel_sctp"];
+    let bins = [
+        "--bin",
+        "beside_ipvs",
+        "--bin",
+        "kernel_tunnels",
+        "--bin",
+        "kernel_host",
+        "--bin",
+        "kernel_links",
+        "--bin",
+        "kernel_sctp",
+    ];
     shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests"]).args(bins))?;
     let machine = vm::install()?;
     let guest = Guest::new(&machine, Kernel::find_or_fetch(&args.kernel)?);
@@ -38,9 +48,10 @@ pub fn run(args: &Args) -> Result<()> {
     // The root file system is the host's: it has no unix sockets, and each start of a program reads it anew.
     let command = format!(
         "modprobe -a veth ip_vs ipip sit ip6_tunnel ip_gre ip6_gre fou fou6 8021q sch_netem sctp bonding && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
-         && cp {} /run/ && export XVS_BIN=/run/xvs && {} && {} && {} && {} {}",
+         && cp {} /run/ && export XVS_BIN=/run/xvs && {} && {} && {} && {} && {} {}",
         release.join("xvs").display(),
         release.join("kernel_tunnels").display(),
+        release.join("kernel_host").display(),
         release.join("kernel_links").display(),
         release.join("kernel_sctp").display(),
         release.join("beside_ipvs").display(),

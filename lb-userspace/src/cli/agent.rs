@@ -27,7 +27,7 @@ pub struct AgentArgs {
     /// Which address its own ARP requests name, as the kernel's `arp_announce` [default: 2]
     #[arg(long, value_name = "0|1|2", value_parser = arp::announce_level)]
     arp_announce: Option<i32>,
-    /// What unwraps tunnelled packets; where an ipip device cannot, the XDP program does
+    /// What unwraps tunnelled packets; where no device of the kernel can, the XDP program does
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
     /// Where the XDP decapsulator is pinned

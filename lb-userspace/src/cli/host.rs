@@ -121,8 +121,9 @@ struct TargetArgs {
     /// The interface towards the director [default: that of the default route]
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
-    /// The address by which the director knows this host: takes the interface that has it
-    #[arg(long, value_name = "RIP", conflicts_with = "interface")]
+    /// The address by which the director knows this host: takes the interface that has it, if none is said, and tunnelled
+    /// packets come within its version of IP [default: within that of the VIP, if the interface has an address of it]
+    #[arg(long, value_name = "RIP")]
     rip: Option<IpAddr>,
     /// Which ARP requests this host answers, as the kernel's `arp_ignore` [default: 1, or what is stricter already]
     #[arg(long, value_name = "0|1|2|3|8", value_parser = arp::ignore_level)]

@@ -163,6 +163,9 @@ fn command(program: &Path, target: &Target, vip: IpAddr, state: &Path) -> String
     option("--vip", vip.to_string());
     option("--forward", word(target.method.to_possible_value()));
     option("--interface", target.interface.name.clone());
+    if let Some(rip) = target.rip {
+        option("--rip", rip.to_string());
+    }
     option("--decap", word(target.decap.to_possible_value()));
     option("--bpffs", target.bpffs.display().to_string());
     option("--state", state.display().to_string());

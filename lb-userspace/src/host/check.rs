@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     Host, HostError, arp, decap,
+    encapsulation::Encapsulation,
     requirement::requirements,
     target::{Method, Target},
 };
@@ -29,8 +30,9 @@ pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostErr
     let mut findings = Vec::new();
     let mut decapsulation = None;
     if target.method == Method::Tun {
-        decapsulation = decap::find(host, target).await?;
-        findings.push(decap::finding(target, decapsulation.as_ref()));
+        let found = decap::find(host, target).await?;
+        findings.push(decap::finding(target, &found));
+        decapsulation = found.decapsulation;
     }
     for requirement in requirements(target, decapsulation.as_ref()) {
         findings.push(requirement.look(host).await?.finding);
@@ -43,23 +45,22 @@ pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostErr
 /// What the outer header leaves of the MTU, for tunnels. Never wrong by itself: the director says so to clients whose
 /// packets are too large.
 #[must_use]
-pub fn mtu(target: &Target) -> Option<Finding> {
-    const OUTER: u32 = 20; // IPv4, RFC 2003
-    const HEADERS: u32 = 40; // IPv4 and TCP, RFC 879
-    if target.method != Method::Tun {
-        return None;
-    }
-    let inner = target.interface.mtu.saturating_sub(OUTER);
-    let mss = inner.saturating_sub(HEADERS);
-    Some(Finding {
-        item: "MTU in the tunnel".to_owned(),
-        expected: "known".to_owned(),
-        found: format!(
-            "{inner} of {} remain; the director answers larger packets with ICMP, and where that is filtered \
-             `ip route change default … advmss {mss}` makes clients send smaller ones",
-            target.interface.mtu
-        ),
-        ok: true,
-        why: "uploads hang when packets do not fit and nobody says so".to_owned(),
-    })
+pub fn mtu(target: &Target) -> Vec<Finding> {
+    let finding = |encapsulation: Encapsulation| {
+        let inner = target.interface.mtu.saturating_sub(encapsulation.overhead());
+        let mss = inner.saturating_sub(encapsulation.headers());
+        let ip = if encapsulation.inner_six { "ip -6" } else { "ip" };
+        Finding {
+            item: format!("MTU in the tunnel ({encapsulation})"),
+            expected: "known".to_owned(),
+            found: format!(
+                "{inner} of {} remain; the director answers larger packets with ICMP, and where that is filtered \
+                 `{ip} route change default … advmss {mss}` makes clients send smaller ones",
+                target.interface.mtu
+            ),
+            ok: true,
+            why: "uploads hang when packets do not fit and nobody says so".to_owned(),
+        }
+    };
+    target.encapsulations().into_iter().map(finding).collect()
 }

@@ -1,32 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Unwrapping tunnelled packets: an ipip device where the kernel has them, else our XDP program.
+//! Unwrapping tunnelled packets: devices of the kernel where it has them, else our XDP program.
 
-use std::path::Path;
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use super::{
     Done, Host, HostError, Outcome, Report,
     check::Finding,
+    encapsulation::{Encapsulation, Kind},
+    restore::undo,
     state::{Change, StateFile},
     target::Target,
 };
 use crate::{
     dataplane::{self, decap::DecapError},
-    netlink::{Added, Interface, NetlinkError},
+    netlink::{Added, Interface, NetlinkError, TunnelDevice},
 };
-
-/// The ipip device that set-up makes.
-pub const DEVICE: &str = "xvs-ipip";
-
-/// The one that the kernel makes by itself when its ipip module is loaded; in use where LVS was set up by hand.
-const KERNELS_DEVICE: &str = "tunl0";
 
 /// How tunnelled packets are to be unwrapped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Choice {
-    /// What is there already, else an ipip device, else the XDP program
+    /// What is there already, else devices of the kernel, else the XDP program
     Auto,
-    /// An ipip device of the kernel
-    Ipip,
+    /// Devices of the kernel: ipip, ip6tnl, sit
+    #[value(alias = "ipip")]
+    Device,
     /// The XDP program of xvs, on the interface
     Xdp,
 }
@@ -34,10 +31,39 @@ pub enum Choice {
 /// How tunnelled packets are unwrapped on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decapsulation {
-    /// By this ipip device: inner packets arrive on it.
-    Device(String),
+    /// By devices of the kernel: inner packets arrive on them.
+    Devices(Vec<Device>),
     /// By the XDP program: inner packets arrive on the interface.
     Program,
+}
+
+/// A device of the kernel, and what it is there for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// What it unwraps.
+    pub encapsulation: Encapsulation,
+}
+
+impl Device {
+    /// The one that set-up makes.
+    #[must_use]
+    pub fn ours(encapsulation: Encapsulation) -> Self {
+        Self { name: encapsulation.kind().device().to_owned(), encapsulation }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} device {} ({})", self.encapsulation.kind().as_str(), self.name, self.encapsulation)
+    }
+}
+
+/// Whether set-up makes a device of that name.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    Kind::ALL.iter().any(|kind| kind.device() == name)
 }
 
 /// Attaches and detaches the XDP decapsulator; the functions of [`dataplane::decap`], but for tests.
@@ -68,67 +94,89 @@ impl XdpDecap for DataPlane {
     }
 }
 
-/// What unwraps packets now, of what `target` allows.
-pub async fn find(host: &Host, target: &Target) -> Result<Option<Decapsulation>, HostError> {
-    if target.decap != Choice::Ipip && host.xdp.is_attached(&target.interface.name, &target.bpffs)? {
-        return Ok(Some(Decapsulation::Program));
-    }
-    if target.decap != Choice::Xdp {
-        let interfaces = host.netlink.interfaces().await?;
-        for name in [DEVICE, KERNELS_DEVICE] {
-            if interfaces.iter().any(|interface| is_working_device(interface, name)) {
-                return Ok(Some(Decapsulation::Device(name.to_owned())));
-            }
-        }
-    }
-    Ok(None)
+/// What was found to unwrap packets.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What there is; not all of it, perhaps.
+    pub decapsulation: Option<Decapsulation>,
+    /// What nothing unwraps.
+    pub missing: Vec<Encapsulation>,
 }
 
-fn is_working_device(interface: &Interface, name: &str) -> bool {
-    interface.name == name && interface.kind.as_deref() == Some("ipip") && interface.up
+/// What unwraps packets now, of what `target` allows.
+pub async fn find(host: &Host, target: &Target) -> Result<Found, HostError> {
+    if target.decap != Choice::Device && host.xdp.is_attached(&target.interface.name, &target.bpffs)? {
+        return Ok(Found { decapsulation: Some(Decapsulation::Program), missing: Vec::new() });
+    }
+    let (mut devices, mut missing) = (Vec::new(), Vec::new());
+    let interfaces = if target.decap == Choice::Xdp { Vec::new() } else { host.netlink.interfaces().await? };
+    for encapsulation in target.encapsulations() {
+        let kind = encapsulation.kind();
+        let kernels = encapsulation.has_kernels_device().then(|| kind.kernels_device());
+        let names = std::iter::once(kind.device()).chain(kernels);
+        let working = |name: &&str| interfaces.iter().any(|one| is_working_device(one, kind, name));
+        match names.into_iter().find(working) {
+            Some(name) => devices.push(Device { name: name.to_owned(), encapsulation }),
+            None => missing.push(encapsulation),
+        }
+    }
+    let decapsulation = (!devices.is_empty()).then_some(Decapsulation::Devices(devices));
+    Ok(Found { decapsulation, missing })
+}
+
+fn is_working_device(interface: &Interface, kind: Kind, name: &str) -> bool {
+    interface.name == name && interface.kind.as_deref() == Some(kind.as_str()) && interface.up
 }
 
 /// What [`find`] found, for the operator.
 #[must_use]
-pub fn finding(target: &Target, found: Option<&Decapsulation>) -> Finding {
+pub fn finding(target: &Target, found: &Found) -> Finding {
+    let kinds: BTreeSet<&str> = target.encapsulations().into_iter().map(|one| one.kind().as_str()).collect();
+    let devices = format!("a device of kind {}", Vec::from_iter(kinds).join(" and one of kind "));
     let expected = match target.decap {
-        Choice::Auto => "an ipip device, or the XDP program",
-        Choice::Ipip => "an ipip device",
-        Choice::Xdp => "the XDP program",
+        Choice::Auto => format!("{devices}, or the XDP program"),
+        Choice::Device => devices,
+        Choice::Xdp => "the XDP program".to_owned(),
     };
-    let described = match found {
-        Some(Decapsulation::Device(name)) => format!("the ipip device {name}"),
-        Some(Decapsulation::Program) => format!("the XDP program on {}", target.interface.name),
-        None => "nothing".to_owned(),
+    let mut parts: Vec<String> = match &found.decapsulation {
+        Some(Decapsulation::Devices(devices)) => devices.iter().map(Device::to_string).collect(),
+        Some(Decapsulation::Program) => vec![format!("the XDP program on {}", target.interface.name)],
+        None => Vec::new(),
     };
+    parts.extend(found.missing.iter().map(|missing| format!("nothing for {missing}")));
     Finding {
         item: "decapsulation".to_owned(),
-        expected: expected.to_owned(),
-        found: described,
-        ok: found.is_some(),
+        expected,
+        found: parts.join(", "),
+        ok: found.missing.is_empty(),
         why: "tunnelled packets must be unwrapped before a service can see them".to_owned(),
     }
 }
 
-/// Makes something unwrap packets, if nothing does.
+/// Makes something unwrap packets, as far as nothing does.
 pub async fn ensure(
     host: &Host,
     target: &Target,
     state: &mut StateFile,
     report: Report<'_>,
 ) -> Result<Decapsulation, HostError> {
-    if let Some(found) = find(host, target).await? {
-        report(Done::new("decapsulation", Outcome::Already, finding(target, Some(&found)).found));
-        return Ok(found);
+    let found = find(host, target).await?;
+    if found.missing.is_empty()
+        && let Some(decapsulation) = &found.decapsulation
+    {
+        report(Done::new("decapsulation", Outcome::Already, finding(target, &found).found));
+        return Ok(decapsulation.clone());
     }
     if target.decap != Choice::Xdp {
-        match make_device(host, state).await {
-            Ok(()) => {
-                report(Done::new("decapsulation", Outcome::Changed, format!("by the ipip device {DEVICE}")));
-                return Ok(Decapsulation::Device(DEVICE.to_owned()));
-            }
+        let known = state.changes().to_vec();
+        match make_devices(host, target, found, state, report).await {
+            Ok(devices) => return Ok(Decapsulation::Devices(devices)),
             Err(HostError::Netlink(error)) if target.decap == Choice::Auto && another_way(&error) => {
-                report(Done::new("ipip device", Outcome::Skipped, format!("{error}: using the XDP program")));
+                // The program unwraps everything: what was made beside the missing one is of no use.
+                let new = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
+                undo(host, state, new, &mut |_| ()).await?;
+                let detail = format!("{error}: using the XDP program");
+                report(Done::new("devices of the kernel", Outcome::Skipped, detail));
             }
             Err(error) => return Err(error),
         }
@@ -151,11 +199,46 @@ const fn another_way(error: &NetlinkError) -> bool {
     matches!(error, NetlinkError::Unsupported { .. } | NetlinkError::Refused { .. })
 }
 
-async fn make_device(host: &Host, state: &mut StateFile) -> Result<(), HostError> {
-    let change = Change::Device { name: DEVICE.to_owned() };
-    let there = host.netlink.interface(DEVICE).await.is_ok();
+/// Makes the devices that are missing; says so when all are there.
+async fn make_devices(
+    host: &Host,
+    target: &Target,
+    found: Found,
+    state: &mut StateFile,
+    report: Report<'_>,
+) -> Result<Vec<Device>, HostError> {
+    let mut devices = match found.decapsulation {
+        Some(Decapsulation::Devices(devices)) => devices,
+        Some(Decapsulation::Program) | None => Vec::new(),
+    };
+    let there = devices.len();
+    for encapsulation in found.missing {
+        make_device(host, target, encapsulation.kind(), state).await?;
+        devices.push(Device::ours(encapsulation));
+    }
+    for (n, device) in devices.iter().enumerate() {
+        let (outcome, by) = if n < there { (Outcome::Already, "") } else { (Outcome::Changed, "by ") };
+        report(Done::new("decapsulation", outcome, format!("{by}{device}")));
+    }
+    Ok(devices)
+}
+
+async fn make_device(
+    host: &Host,
+    target: &Target,
+    kind: Kind,
+    state: &mut StateFile,
+) -> Result<(), HostError> {
+    let name = kind.device();
+    let change = Change::Device { name: name.to_owned() };
+    let there = host.netlink.interface(name).await.is_ok();
     let new = !there && state.record(change.clone())?;
-    match host.netlink.add_ipip(DEVICE).await {
+    let device = match kind {
+        Kind::Ipip => TunnelDevice::Ipip,
+        Kind::Ip6tnl => TunnelDevice::Ip6tnl,
+        Kind::Sit => TunnelDevice::Sit(target.rip4),
+    };
+    match host.netlink.add_tunnel(name, device).await {
         Ok(Added::Now | Added::AlreadyThere) => {}
         Err(error) => {
             if new {
@@ -164,11 +247,13 @@ async fn make_device(host: &Host, state: &mut StateFile) -> Result<(), HostError
             return Err(error.into());
         }
     }
-    let device = host.netlink.interface(DEVICE).await?;
-    if there {
-        state.record(Change::Up { interface: DEVICE.to_owned() })?;
+    let device = host.netlink.interface(name).await?;
+    if !device.up {
+        if there {
+            state.record(Change::Up { interface: name.to_owned() })?;
+        }
+        host.netlink.set_up(&device, true).await?;
     }
-    host.netlink.set_up(&device, true).await?;
     Ok(())
 }
 
@@ -181,7 +266,7 @@ pub(super) fn detach(host: &Host, interface: &str, bpffs: &Path) -> Result<Done,
 /// Deletes the device that [`ensure`] made.
 pub(super) async fn delete(host: &Host, name: &str) -> Result<Done, HostError> {
     let detail = if host.netlink.delete_interface(name).await? { "deleted" } else { "was gone already" };
-    Ok(Done::new(format!("ipip device {name}"), Outcome::Restored, detail))
+    Ok(Done::new(format!("tunnel device {name}"), Outcome::Restored, detail))
 }
 
 /// Sets an interface down that [`ensure`] found down.

@@ -10,7 +10,8 @@ pub mod agent; //       as the director says
 pub mod arp; //         what the ARP settings mean for a VIP
 pub mod boot; //        set-up again at the next start
 pub mod check; //       does everything hold?
-pub mod decap; //       an ipip device, or the XDP program
+pub mod decap; //       devices of the kernel, or the XDP program
+pub mod encapsulation; // which version of IP within which
 pub mod open; //        a service past the firewall
 pub mod plan; //        what setup and restore would do
 pub mod requirement; // what must hold, and why

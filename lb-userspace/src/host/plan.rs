@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `--dry-run`: what setup and restore would do. Changes nothing, not even the state file, and needs no privileges.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{
     Done, Host, HostError, Outcome, Report,
     boot::Boot,
-    decap::{self, Choice, Decapsulation},
+    decap::{self, Choice, Decapsulation, Device, Found},
+    encapsulation::Encapsulation,
     requirement::requirements,
     restore::{describe, remaining, undone_with},
     setup::nothing_in_the_way,
@@ -25,13 +26,12 @@ pub async fn setup(
     nothing_in_the_way(host, target).await?;
     let mut decapsulation = None;
     if target.method == Method::Tun {
-        decapsulation = decap::find(host, target).await?;
-        match &decapsulation {
-            Some(_) => {
-                let found = decap::finding(target, decapsulation.as_ref()).found;
-                report(Done::new("decapsulation", Outcome::Already, found));
-            }
-            None => decapsulation = Some(would_decapsulate(target, report)),
+        let found = decap::find(host, target).await?;
+        if found.missing.is_empty() {
+            report(Done::new("decapsulation", Outcome::Already, decap::finding(target, &found).found));
+            decapsulation = found.decapsulation;
+        } else {
+            decapsulation = Some(would_decapsulate(target, found, report));
         }
     }
     let requirements = requirements(target, decapsulation.as_ref());
@@ -60,30 +60,27 @@ pub async fn setup(
     Ok(())
 }
 
-fn would_decapsulate(target: &Target, report: Report<'_>) -> Decapsulation {
-    let program = Decapsulation::Program;
-    let device = Decapsulation::Device(decap::DEVICE.to_owned());
-    let chosen = match target.decap {
-        Choice::Ipip => device,
-        Choice::Auto if kernel_seems_to_have_ipip() => device,
-        Choice::Auto | Choice::Xdp => program,
+fn would_decapsulate(target: &Target, found: Found, report: Report<'_>) -> Decapsulation {
+    let seems_to_be_there = |one: &Encapsulation| one.kind().seems_to_be_there();
+    let by_devices = match target.decap {
+        Choice::Device => true,
+        Choice::Auto => found.missing.iter().all(seems_to_be_there),
+        Choice::Xdp => false,
     };
-    let detail = match &chosen {
-        Decapsulation::Device(name) => format!("make the ipip device {name}"),
-        Decapsulation::Program => format!("attach the XDP program to {}", target.interface.name),
+    if !by_devices {
+        let detail = format!("attach the XDP program to {}", target.interface.name);
+        report(Done::new("decapsulation", Outcome::Planned, detail));
+        return Decapsulation::Program;
+    }
+    let mut devices = match found.decapsulation {
+        Some(Decapsulation::Devices(devices)) => devices,
+        Some(Decapsulation::Program) | None => Vec::new(),
     };
-    report(Done::new("decapsulation", Outcome::Planned, detail));
-    chosen
-}
-
-/// As far as can be known without trying, which would load a module.
-fn kernel_seems_to_have_ipip() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let modules = Path::new("/lib/modules").join(release.trim());
-    Path::new("/sys/module/ipip").exists()
-        || ["modules.dep", "modules.builtin"].iter().any(|list| {
-            fs::read_to_string(modules.join(list)).is_ok_and(|list| list.contains("/net/ipv4/ipip.ko"))
-        })
+    for device in found.missing.into_iter().map(Device::ours) {
+        report(Done::new("decapsulation", Outcome::Planned, format!("make {device}")));
+        devices.push(device);
+    }
+    Decapsulation::Devices(devices)
 }
 
 /// Says what [`super::restore::restore`] would do.

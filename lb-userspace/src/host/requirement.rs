@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::{
     Host, HostError,
     check::Finding,
-    decap::Decapsulation,
+    decap::{Decapsulation, Device},
     state::{Change, StateFile},
     sysctl::{Name, Sysctl},
     target::Target,
@@ -60,8 +60,12 @@ pub fn requirements(target: &Target, decapsulation: Option<&Decapsulation>) -> V
         }
         // The strict filter asks whether the way back to the client is the way it came by.
         match decapsulation {
-            Some(Decapsulation::Device(device)) => {
-                list.push(Requirement::Sysctl { sysctl: Sysctl::new(device, Name::RpFilter), chosen: None });
+            Some(Decapsulation::Devices(devices)) => {
+                let filter = |device: &Device| Requirement::Sysctl {
+                    sysctl: Sysctl::new(&device.name, Name::RpFilter),
+                    chosen: None,
+                };
+                list.extend(devices.iter().filter(|device| !device.encapsulation.inner_six).map(filter));
             }
             _ if !target.replies_leave_there => {
                 list.push(Requirement::Sysctl {
@@ -76,9 +80,11 @@ pub fn requirements(target: &Target, decapsulation: Option<&Decapsulation>) -> V
     list.extend(
         target.vips.iter().map(|&vip| Requirement::Vip { vip, host_scope: host_scope && vip.is_ipv4() }),
     );
-    if let Some(Decapsulation::Device(device)) = decapsulation {
-        let on_device = |vip: &IpAddr| Requirement::TunnelAddress { device: device.clone(), vip: *vip };
-        list.extend(target.vips.iter().map(on_device));
+    if let Some(Decapsulation::Devices(devices)) = decapsulation {
+        for Device { name, .. } in devices.iter().filter(|device| !device.encapsulation.inner_six) {
+            let on_device = |vip: &IpAddr| Requirement::TunnelAddress { device: name.clone(), vip: *vip };
+            list.extend(target.vips.iter().filter(|vip| vip.is_ipv4()).map(on_device));
+        }
     }
     list
 }

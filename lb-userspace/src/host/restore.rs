@@ -47,8 +47,8 @@ pub(super) async fn stop_unwrapping(host: &Host, state: &Path, report: Report<'_
     let mut state = StateFile::open(state)?;
     let is_for_tunnels = |change: &&Change| match change {
         Change::Program { .. } | Change::Device { .. } | Change::Up { .. } => true,
-        Change::Address { interface, .. } => interface == decap::DEVICE,
-        Change::Sysctl { sysctl, .. } => sysctl.interface == decap::DEVICE,
+        Change::Address { interface, .. } => decap::is_ours(interface),
+        Change::Sysctl { sysctl, .. } => decap::is_ours(&sysctl.interface),
         Change::File { .. } | Change::Link { .. } | Change::Directory { .. } | Change::Rules { .. } => false,
     };
     let changes = state.changes().iter().filter(is_for_tunnels).cloned().collect();
@@ -128,7 +128,7 @@ pub(super) fn describe(change: &Change) -> String {
     match change {
         Change::Sysctl { sysctl, .. } => sysctl.to_string(),
         Change::Address { address, interface } => format!("{address} on {interface}"),
-        Change::Device { name } => format!("ipip device {name}"),
+        Change::Device { name } => format!("tunnel device {name}"),
         Change::Up { interface } => interface.clone(),
         Change::Rules { family, table, chain } => format!("rules in {family} {table} {chain}"),
         Change::Program { interface, .. } => format!("XDP decapsulator on {interface}"),

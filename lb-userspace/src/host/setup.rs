@@ -68,7 +68,7 @@ async fn apply(
             report(Done::new(item, Outcome::Changed, detail));
         }
     }
-    if let Some(check::Finding { item, found, .. }) = check::mtu(target) {
+    for check::Finding { item, found, .. } in check::mtu(target) {
         report(Done::new(item, Outcome::Already, found));
     }
     for check::Finding { item, found, why, .. } in

@@ -40,7 +40,7 @@ pub enum Change {
         /// Name of the interface that it was added to.
         interface: String,
     },
-    /// An ipip device was made.
+    /// A tunnel device was made.
     Device {
         /// Its name.
         name: String,

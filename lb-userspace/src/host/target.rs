@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{arp::Levels, decap::Choice};
+use super::{arp::Levels, decap::Choice, encapsulation::Encapsulation};
 use crate::{
     failure::Failure,
     netlink::{Interface, Netlink},
@@ -31,7 +31,8 @@ pub struct Request {
     pub method: Method,
     /// Name of the interface towards the director; that of the default route if not said.
     pub interface: Option<String>,
-    /// The address by which the director knows this host: then the interface that has it.
+    /// The address by which the director knows this host: then the interface that has it, and the version of IP that
+    /// tunnelled packets arrive within.
     pub rip: Option<IpAddr>,
     /// The ARP settings.
     pub arp: Levels,
@@ -50,6 +51,12 @@ pub struct Target {
     pub method: Method,
     /// The interface towards the director.
     pub interface: Interface,
+    /// The address by which the director knows this host, if it was said.
+    pub rip: Option<IpAddr>,
+    /// Which versions of IP tunnelled packets arrive within.
+    outer: Outer,
+    /// Where IPv6 within IPv4 is sent to; unspecified if this host has no IPv4.
+    pub rip4: Ipv4Addr,
     /// Replies to clients leave by that interface too, as far as the default route tells.
     pub replies_leave_there: bool,
     /// The ARP settings.
@@ -85,15 +92,31 @@ impl Target {
                 Failure::wrong_input(message).hint("say which interface faces the director with --interface")
             );
         }
+        let own = own_addresses(netlink, &interface, &vips).await?;
+        let rip4 = own.iter().find_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None });
         Ok(Self {
+            rip: request.rip,
+            outer: Outer::of(request.rip, &own),
+            rip4: match request.rip {
+                Some(IpAddr::V4(rip)) => rip,
+                _ => rip4.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            },
             replies_leave_there: default == Some(interface.index),
             vips,
             method: request.method,
             interface,
             arp: request.arp,
-            decap: decapsulation(&request),
+            decap: request.decap,
             bpffs: request.bpffs,
         })
+    }
+
+    /// What is to be unwrapped: nothing for `dr`.
+    #[must_use]
+    pub fn encapsulations(&self) -> BTreeSet<Encapsulation> {
+        let of =
+            |vip: &IpAddr| Encapsulation { inner_six: vip.is_ipv6(), outer_six: self.outer.is_six_for(*vip) };
+        if self.method == Method::Tun { self.vips.iter().map(of).collect() } else { BTreeSet::new() }
     }
 
     /// Whether ARP matters: neighbour discovery has no settings like those for ARP, and needs none, since Linux
@@ -113,9 +136,43 @@ async fn holder(netlink: &Netlink, rip: IpAddr) -> Result<Interface, Failure> {
     }
 }
 
-/// The kernel's ipip devices unwrap IPv4 alone; the XDP program unwraps both versions of IP, within both.
-fn decapsulation(request: &Request) -> Choice {
-    if request.vips.iter().any(IpAddr::is_ipv6) { Choice::Xdp } else { request.decap }
+/// Addresses by which a director may send to this host: those of the interface, but for VIPs.
+async fn own_addresses(
+    netlink: &Netlink,
+    interface: &Interface,
+    vips: &BTreeSet<IpAddr>,
+) -> Result<Vec<IpAddr>, Failure> {
+    let all = netlink.addresses().await?;
+    let own = all.iter().filter(|one| one.ifindex == interface.index).map(|one| one.net.addr());
+    Ok(own.filter(|ip| !vips.contains(ip) && !is_link_local(*ip)).collect())
+}
+
+const fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// Which versions of IP this host is sent to by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Outer {
+    four: bool,
+    six: bool,
+}
+
+impl Outer {
+    /// That of the RIP, or else those that this host has addresses of; both if it has none yet.
+    fn of(rip: Option<IpAddr>, own: &[IpAddr]) -> Self {
+        let addresses = rip.as_ref().map_or(own, std::slice::from_ref);
+        let has = |six: bool| addresses.iter().any(|ip| ip.is_ipv6() == six);
+        Self { four: has(false) || addresses.is_empty(), six: has(true) || addresses.is_empty() }
+    }
+
+    /// The version that packets for a VIP arrive within: its own where that can be.
+    const fn is_six_for(self, vip: IpAddr) -> bool {
+        if vip.is_ipv6() { self.six } else { !self.four }
+    }
 }
 
 fn vips(request: &Request) -> Result<BTreeSet<IpAddr>, Failure> {
@@ -123,10 +180,6 @@ fn vips(request: &Request) -> Result<BTreeSet<IpAddr>, Failure> {
     for vip in &request.vips {
         if let Some(why) = why_no_vip(*vip) {
             return Err(Failure::wrong_input(format!("{vip} cannot be a VIP: {why}")));
-        }
-        if request.method == Method::Tun && vip.is_ipv6() && request.decap == Choice::Ipip {
-            return Err(Failure::wrong_input(format!("an ipip device does not unwrap what is for {vip}"))
-                .hint("leave --decap off: the XDP program unwraps both versions of IP, within both"));
         }
         if !vips.insert(*vip) {
             return Err(Failure::wrong_input(format!("the VIP {vip} is given twice")));
@@ -175,6 +228,26 @@ mod tests {
         let failure = vips(&request(given, method)).unwrap_err();
         assert_eq!(failure.exit_code(), 2);
         assert!(failure.message.contains(says), "{failure}");
+    }
+
+    #[rstest]
+    // --rip, addresses of the interface: is the outer header IPv6, for a VIP of IPv4 and of IPv6?
+    #[case::both(None, &["10.0.0.11", "fd00::11"], false, true)]
+    #[case::only_ipv4(None, &["10.0.0.11"], false, false)]
+    #[case::only_ipv6(None, &["fd00::11"], true, true)]
+    #[case::no_address_yet(None, &[], false, true)]
+    #[case::as_it_was_said(Some("fd00::11"), &["10.0.0.11", "fd00::11"], true, true)]
+    #[case::as_it_was_said_of_ipv4(Some("10.0.0.11"), &["fd00::11"], false, false)]
+    fn packets_arrive_within_the_version_of_the_rip(
+        #[case] rip: Option<&str>,
+        #[case] own: &[&str],
+        #[case] four: bool,
+        #[case] six: bool,
+    ) {
+        let own: Vec<IpAddr> = own.iter().map(|ip| ip.parse().unwrap()).collect();
+        let outer = Outer::of(rip.map(|rip| rip.parse().unwrap()), &own);
+        let [vip, vip6] = ["192.0.2.100", "2001:db8::100"].map(|vip| vip.parse().unwrap());
+        assert_eq!((outer.is_six_for(vip), outer.is_six_for(vip6)), (four, six));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use netlink_packet_route::link::{
     VlanProtocol, XdpAttached,
 };
 use nix::libc;
-use rtnetlink::{LinkIpIp, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use serde::{Deserialize, Serialize};
 
-use super::{Mac, Netlink, NetlinkError, address::Added, errno, first};
+use super::{Mac, Netlink, NetlinkError, errno, first};
 
 /// A network interface, as it was when asked for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -118,24 +118,6 @@ impl Netlink {
             .try_collect()
             .await
             .map_err(|e| NetlinkError::new("list interfaces", &e))
-    }
-
-    /// Makes an ipip device that decapsulates packets from every sender to every address of this host.
-    ///
-    /// It is made in "external" mode: a plain device without end points would collide with `tunl0`, which the kernel
-    /// makes by itself when its ipip module is loaded.
-    ///
-    /// # Errors
-    /// [`NetlinkError::Unsupported`] if the kernel has no ipip.
-    pub async fn add_ipip(&self, name: &str) -> Result<Added, NetlinkError> {
-        let device = LinkIpIp::new(name).collect_metadata(true).build();
-        match self.handle.link().add(device).execute().await {
-            Ok(()) => Ok(Added::Now),
-            Err(e) if errno(&e) == Some(libc::EEXIST) && self.interface(name).await.is_ok() => {
-                Ok(Added::AlreadyThere)
-            }
-            Err(e) => Err(NetlinkError::new(format!("make the ipip device {name}"), &e)),
-        }
     }
 
     /// Deletes an interface; true if it was there.

@@ -7,9 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod address; //    which addresses are where; add, remove
-mod link; //       interfaces by name and index; ipip devices
+mod link; //       interfaces by name and index
 mod neighbour; //  ARP and neighbour discovery: look up, keep alive
 mod route; //      which way to an address
+mod tunnel; //     devices that unwrap packets
 mod watch; //      told when any of this changes
 
 use std::{io, net::IpAddr};
@@ -24,6 +25,7 @@ pub use address::{Added, Address, Removed};
 pub use link::{Interface, Vlan, XdpPlace};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use route::{Route, RouteKind};
+pub use tunnel::TunnelDevice;
 pub use watch::{Change, Watch};
 
 /// An Ethernet address, as on the wire.

@@ -305,7 +305,6 @@ fn what_is_in_the_way_or_makes_no_sense_is_refused_before_anything_is_changed() 
         ("setup --vip 10.0.0.100 --vip 10.0.0.100", FailureKind::WrongInput, "twice"),
         ("setup --vip 10.0.0.100 --interface eth7", FailureKind::WrongInput, "no interface eth7"),
         ("setup --vip 10.0.0.100 --interface lo", FailureKind::WrongInput, "not an Ethernet interface"),
-        ("setup --vip 2001:db8::1 --forward tun --decap ipip", FailureKind::WrongInput, "does not unwrap"),
         ("check --vip 10.0.0.100 --interface much-too-long-a-name", FailureKind::WrongInput, "no interface"),
     ] {
         let failure = lab.fails(arguments);

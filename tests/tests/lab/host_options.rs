@@ -148,7 +148,7 @@ fn tunnels_have_a_line_about_the_mtu() {
     let target = format!("--vip {VIP} --interface eth0 --forward tun");
     for command in ["setup", "check"] {
         let said = real.xvs_host(&format!("{command} {target}")).succeeds();
-        said.says("ok    MTU in the tunnel: 1480 of 1500 remain").says("advmss 1440");
+        said.says("ok    MTU in the tunnel (IPv4 within IPv4): 1480 of 1500 remain").says("advmss 1440");
     }
 }
 

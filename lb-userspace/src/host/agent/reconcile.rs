@@ -94,8 +94,8 @@ fn needs(roles: &[Role], decap: Choice) -> BTreeMap<IpAddr, Need> {
     for role in roles {
         let need = match role.forward {
             Forward::Dr => Need { rip: role.rip, method: Method::Dr, decap },
-            // A device of the kernel unwraps IPv4 in IPv4, without anything between.
-            Forward::Tun if role.tunnel != Tunnel::Ipip || role.rip.is_ipv6() => {
+            // A device for IP within IP unwraps nothing else.
+            Forward::Tun if role.tunnel != Tunnel::Ipip => {
                 Need { rip: role.rip, method: Method::Tun, decap: Choice::Xdp }
             }
             Forward::Tun => Need { rip: role.rip, method: Method::Tun, decap },
@@ -104,6 +104,10 @@ fn needs(roles: &[Role], decap: Choice) -> BTreeMap<IpAddr, Need> {
         let entry = needs.entry(role.vip).or_insert(need);
         if need.method == Method::Tun && (entry.method == Method::Dr || need.decap == Choice::Xdp) {
             *entry = need;
+        }
+        // Within both versions of IP: one device is not enough, the program is.
+        if need.method == Method::Tun && need.rip.is_ipv4() != entry.rip.is_ipv4() {
+            entry.decap = Choice::Xdp;
         }
     }
     needs
@@ -131,7 +135,9 @@ mod tests {
             (vec![dr, tun], Some((Method::Tun, Choice::Auto))),
             (vec![tun, dr], Some((Method::Tun, Choice::Auto))),
             (vec![tun, gre, dr], Some((Method::Tun, Choice::Xdp))),
+            (vec![six], Some((Method::Tun, Choice::Auto))),
             (vec![six, tun], Some((Method::Tun, Choice::Xdp))),
+            (vec![tun, dr, six], Some((Method::Tun, Choice::Xdp))),
         ] {
             let found = needs(&roles, Choice::Auto).into_values().next();
             assert_eq!(found.map(|need| (need.method, need.decap)), expected, "{roles:?}");
