@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     dataplane::{TableError, Tables, reply_of},
-    schedule::{Span, TableSpec, turn},
+    schedule::{self, Span, TableSpec, turn},
 };
 
 /// What the maps told while a plan was carried out.
@@ -83,6 +83,7 @@ pub fn apply(
         match run {
             [Step::PutReal { .. }, _, ..] => put_reals(tables, image, run)?,
             [Step::PutSource { .. }, _, ..] => put_sources(tables, image, run)?,
+            [Step::PutTable { .. }, _, ..] => put_tables(tables, image, run, time)?,
             _ => {
                 for step in run {
                     apply_step(tables, image, step, time, &mut outcome)?;
@@ -102,9 +103,9 @@ pub fn apply(
     Ok(outcome)
 }
 
-/// Whether many of these are written with one system call.
+/// Whether many of these are written with one system call, or made at a time.
 const fn is_batched(step: &Step) -> bool {
-    matches!(step, Step::PutReal { .. } | Step::PutSource { .. })
+    matches!(step, Step::PutReal { .. } | Step::PutSource { .. } | Step::PutTable { .. })
 }
 
 /// What is nobody's yet counts from zero.
@@ -150,6 +151,28 @@ fn put_sources(tables: &mut Tables, image: &mut Image, run: &[Step]) -> Result<(
     written
 }
 
+fn put_tables(
+    tables: &mut Tables,
+    image: &mut Image,
+    run: &[Step],
+    time: Time<'_>,
+) -> Result<(), TableError> {
+    for run in run.chunks(TABLES_AT_A_TIME) {
+        let specs = run
+            .iter()
+            .filter_map(|step| if let Step::PutTable { spec, .. } = step { Some(spec) } else { None });
+        let made = schedule::tables(&specs.collect::<Vec<_>>());
+        for (step, turns) in run.iter().zip(made) {
+            if let Step::PutTable { service, spec, before } = step {
+                put_table(tables, spec, turns, before.as_ref(), time)?;
+                go_on(tables, image, *service, spec, before.is_none())?;
+            }
+            image.apply(step);
+        }
+    }
+    Ok(())
+}
+
 /// Notes whose the replies are of a real that has come to be several services'.
 fn note_sharing(
     tables: &mut Tables,
@@ -178,7 +201,7 @@ fn apply_step(
             note_sharing(tables, image, *id, real, *new)
         }
         Step::PutTable { service, spec, before } => {
-            put_table(tables, spec, before.as_ref(), time)?;
+            put_table(tables, spec, spec.table(), before.as_ref(), time)?;
             go_on(tables, image, *service, spec, before.is_none())
         }
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
@@ -217,14 +240,14 @@ fn go_on(
     next.map_or(Ok(()), |next| tables.put_position(service, next))
 }
 
-/// Writes a table: whole, or, where only endangered flows are tracked, so that no living flow moves.
+/// Writes a table of these `turns`: whole, or, where only endangered flows are tracked, so that no living flow moves.
 fn put_table(
     tables: &mut Tables,
     spec: &TableSpec,
+    turns: Vec<u32>,
     before: Option<&Service>,
     time: Time<'_>,
 ) -> Result<(), TableError> {
-    let turns = spec.table();
     let first = spec.span.first;
     if spec.tracking != Tracking::Auto {
         return tables.put_table(first, &turns);
@@ -247,6 +270,9 @@ fn put_table(
     }
     Ok(())
 }
+
+/// Tables that are in memory at a time, of 256 KB at most.
+const TABLES_AT_A_TIME: usize = 256;
 
 /// Longer than a program takes from the look at a slot to the count of the packet.
 const PROGRAM: Duration = Duration::from_millis(2);

@@ -7,7 +7,7 @@ pub mod maglev; //   mh: hash of the flow to a slot
 pub mod sequence; // rr, wrr: the order in which reals take turns
 pub mod turn; //     rr, wrr: whose turn it is after a pool change
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZero, panic::resume_unwind, thread};
 
 use lb_common::{
     hash::IPVS_SLOTS,
@@ -115,6 +115,20 @@ impl TableSpec {
             _ => weights().count() as u32,
         }
     }
+}
+
+/// [`TableSpec::table`] of each, made by as many threads as there are CPUs.
+#[must_use]
+pub fn tables(specs: &[&TableSpec]) -> Vec<Vec<u32>> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = specs.len().div_ceil(threads).max(1);
+    thread::scope(|scope| {
+        let work = |specs: &[&TableSpec]| specs.iter().map(|spec| spec.table()).collect::<Vec<_>>();
+        let threads: Vec<_> = specs.chunks(share).map(|specs| scope.spawn(move || work(specs))).collect();
+        // A panic goes on here.
+        let shares = threads.into_iter();
+        shares.flat_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 impl TableSpec {
