@@ -82,13 +82,29 @@ impl Single {
         ingress: u32,
     ) -> Result<(u32, Vec<u8>), SingleError> {
         self.know(entry)?;
+        if entry.real.method == Method::Fnat as u16 {
+            self.forget_translations()?;
+        }
         let loaded = self.loaded()?;
         let run = loaded.tracer.run(frame, ingress)?;
-        match run.action {
-            TX => Ok((ingress, run.frame)),
-            REDIRECT => Ok((entry.real.ifindex, run.frame)),
-            _ => Err(SingleError::Kept(reason(&run.trace))),
+        match (run.action, reason(&run.trace)) {
+            (TX, None | Some(Reason::Forwarded)) => Ok((ingress, run.frame)),
+            (REDIRECT, None | Some(Reason::Forwarded)) => Ok((entry.real.ifindex, run.frame)),
+            // Also what the sender is answered, which is sent too.
+            (_, reason) => Err(SingleError::Kept(reason)),
         }
+    }
+
+    /// Nobody sweeps these maps: what flows by `fnat` have taken would be taken for good. Their ports are given out in turn, so
+    /// that none is given out again soon.
+    fn forget_translations(&mut self) -> Result<(), SingleError> {
+        let tables = &mut self.loaded()?.tables;
+        let mut taken = Vec::new();
+        tables.for_each_translation(|reply, _| taken.push(*reply))?;
+        for reply in &taken {
+            tables.remove_translation(reply)?;
+        }
+        Ok(())
     }
 
     fn loaded(&mut self) -> Result<&mut Rehearsal, LoadError> {

@@ -9,6 +9,8 @@ use etherparse::{
     checksum::Sum16BitWords,
 };
 
+use lb_common::checksum::Delta;
+
 use super::Way;
 use crate::{control::model::Tunnel, netlink::Mac};
 
@@ -26,11 +28,11 @@ pub(super) const fn overhead(rip: IpAddr, tunnel: Tunnel) -> u16 {
 }
 
 /// Headers of a packet that must not be fragmented (RFC 791, RFC 8200). Both addresses are of one version.
-fn headers(from: IpAddr, to: IpAddr) -> IpHeaders {
+fn headers(from: IpAddr, to: IpAddr, ttl: u8) -> IpHeaders {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let ip = Ipv4Header {
-                time_to_live: 64,
+                time_to_live: ttl,
                 dont_fragment: true,
                 fragment_offset: IpFragOffset::ZERO,
                 source: from.octets(),
@@ -45,7 +47,7 @@ fn headers(from: IpAddr, to: IpAddr) -> IpHeaders {
                 IpAddr::V6(v6) => std::net::Ipv6Addr::octets(&v6),
             };
             let ip = Ipv6Header {
-                hop_limit: 64,
+                hop_limit: ttl,
                 source: octets(from),
                 destination: octets(to),
                 ..Ipv6Header::default()
@@ -55,9 +57,17 @@ fn headers(from: IpAddr, to: IpAddr) -> IpHeaders {
     }
 }
 
+/// As most senders have it.
+const TTL: u8 = 64;
+
 /// A TCP segment without payload: SYN, or the RST that takes it back.
 pub(super) fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: bool) -> Vec<u8> {
-    let segment = PacketBuilder::ip(headers(from.0, to.0)).tcp(from.1, to.1, sequence, 0xffff);
+    tcp_of(TTL, from, to, sequence, reset)
+}
+
+/// As [`tcp`], with another time to live.
+pub(super) fn tcp_of(ttl: u8, from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: bool) -> Vec<u8> {
+    let segment = PacketBuilder::ip(headers(from.0, to.0, ttl)).tcp(from.1, to.1, sequence, 0xffff);
     let segment = if reset { segment.rst() } else { segment.syn() };
     let mut packet = Vec::new();
     // Writing to a vector cannot fail, and nothing here is too long.
@@ -65,11 +75,33 @@ pub(super) fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: 
     packet
 }
 
+/// A frame that begins a connection, a SYN without options, as the one that takes it back: a RST with that sequence number.
+pub(super) fn take_back(frame: &[u8], sequence: u32) -> Vec<u8> {
+    const SEGMENT: usize = 20;
+    const RST: u8 = 0x04;
+    let mut frame = frame.to_vec();
+    let Some(segment) =
+        frame.len().checked_sub(SEGMENT).and_then(|at| frame.get_mut(at..)?.first_chunk_mut::<SEGMENT>())
+    else {
+        return frame;
+    };
+    let before = *segment;
+    let word = |segment: &[u8; SEGMENT], at: usize| u16::from_be_bytes([segment[at], segment[at + 1]]);
+    segment[4..8].copy_from_slice(&sequence.to_be_bytes());
+    segment[13] = RST;
+    let delta = [4, 6, 12]
+        .iter()
+        .fold(Delta::new(), |delta, at| delta.replace16(word(&before, *at), word(segment, *at)));
+    let sum = delta.apply(word(&before, 16));
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
 /// An ICMP echo request in an IP packet of `length` bytes.
 pub(super) fn echo(from: IpAddr, to: IpAddr, id: u16, sequence: u16, length: u16) -> Vec<u8> {
     let payload = vec![0; usize::from(length.saturating_sub(header(to) + 8))];
     let mut packet = Vec::new();
-    let ip = PacketBuilder::ip(headers(from, to));
+    let ip = PacketBuilder::ip(headers(from, to, TTL));
     let _infallible = if to.is_ipv4() {
         ip.icmpv4_echo_request(id, sequence).write(&mut packet, &payload)
     } else {
@@ -114,7 +146,7 @@ pub(super) fn source_port(frame: &[u8]) -> Option<u16> {
 fn wrapped(from: IpAddr, rip: IpAddr, tunnel: Tunnel, packet: &[u8]) -> Vec<u8> {
     let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
     let protocol = if is_v6 { IpNumber::IPV6 } else { IpNumber::IPV4 };
-    let outer = PacketBuilder::ip(headers(from, rip));
+    let outer = PacketBuilder::ip(headers(from, rip, TTL));
     let mut whole = Vec::new();
     let _infallible = match tunnel {
         Tunnel::Ipip => outer.write(&mut whole, protocol, packet),
@@ -141,6 +173,21 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    fn what_takes_a_syn_back_is_as_if_made_anew(
+        #[values("10.0.0.11", "fd00::b")] rip: IpAddr,
+        #[values("ipip", "gre", "gue")] tunnel: &str,
+    ) {
+        let tunnel: Tunnel = tunnel.parse().unwrap();
+        let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: rip, mtu: 1500 };
+        let made = |sequence, reset| {
+            let packet = tcp((rip, 4000), (rip, 80), sequence, reset);
+            framed(&way, Some((rip, tunnel)), packet)
+        };
+        assert_eq!(take_back(&made(7, false), 0xfedc_ba98), made(0xfedc_ba98, true));
+        assert_eq!(take_back(&[1, 2, 3], 7), [1, 2, 3]);
+    }
 
     #[rstest]
     fn what_is_around_a_packet_is_as_long_as_said(

@@ -34,6 +34,12 @@ pub(super) struct Seen {
     pub(super) no_tunnel: bool,
     /// An answer came with a checksum that is none.
     pub(super) is_unsound: bool,
+    /// A ping of the VIP is answered, where the service's port is not.
+    pub(super) pings: bool,
+    /// Whether the RIP answers inside the tunnel, where the VIP does not; `None` if that was not asked.
+    pub(super) unwraps: Option<bool>,
+    /// The real that answered in its place: this one does not have the VIP, and routes on what is for it.
+    pub(super) taken_by: Option<IpAddr>,
     /// Why the programs do not send what is for the real.
     pub(super) kept: Option<&'static str>,
 }
@@ -65,6 +71,9 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
     if let Some(reason) = seen.kept {
         let cause = format!("the loaded programs do not send on what clients send to {at}: {reason}");
         return Some(Finding::new("not-forwarded", Severity::Error, cause, subject.take_out()).of(subject));
+    }
+    if seen.taken_by.is_some() {
+        return Some(blackhole(subject, seen));
     }
     match (seen.through, forward) {
         (Answer::Yes, Forward::Dr | Forward::Tun) if seen.far == Some(Answer::Silence) => {
@@ -129,21 +138,44 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
             format!("{rip} says that it does not take {tunnel}: nothing there unwraps tunnelled packets"),
             subject.setup(),
         ),
-        (Answer::Silence, Forward::Tun) => error(
-            "tun-blackhole",
-            format!(
-                "{rip} answers for itself, but not for {vip} by {tunnel}: nothing unwraps the packets there, rp_filter drops what was unwrapped, {vip} is not on lo, or a firewall drops its packets"
-            ),
-            format!("{} && {}", subject.setup(), subject.open()),
-        ),
-        (Answer::Silence, _) => error(
-            "dr-blackhole",
-            format!(
-                "{rip} answers for itself, but not for {vip}: {vip} is not on its lo, rp_filter drops its packets, or a firewall does"
-            ),
-            format!("{} && {}", subject.setup(), subject.open()),
-        ),
+        (Answer::Silence, _) => Some(blackhole(subject, seen)),
     }
+}
+
+/// A real that holds the VIP, and answers for itself alone.
+fn blackhole(subject: &Subject, seen: Seen) -> Finding {
+    let Subject { vip, port, rip, forward, tunnel, .. } = *subject;
+    let check = if forward == Forward::Tun { "tun-blackhole" } else { "dr-blackhole" };
+    let error =
+        |check, cause: String, fix| Finding::new(check, Severity::Error, cause, fix).of(subject).on(rip);
+    if let Some(other) = seen.taken_by {
+        let cause = format!(
+            "{rip} does not take packets for {vip} but routes them on, and {other} answered: {vip} is not on its lo"
+        );
+        return error(check, cause, subject.setup());
+    }
+    if seen.pings {
+        let cause = format!(
+            "{rip} answers pings of {vip}, and nothing at port {port}: a rule of its firewall drops that"
+        );
+        return error("real-firewall", cause, subject.open());
+    }
+    let whole = format!("{} && {}", subject.setup(), subject.open());
+    let not_there = format!("{vip} is not on its lo, or a firewall drops all that is for it");
+    let likely = match (forward, seen.unwraps) {
+        (Forward::Tun, Some(true)) => {
+            format!("it unwraps them, and answers for itself inside the tunnel: {not_there}")
+        }
+        (Forward::Tun, Some(false)) => "and not for itself inside the tunnel either: rp_filter drops what was unwrapped, nothing unwraps the packets, or a firewall drops them".to_owned(),
+        (Forward::Tun, None) => {
+            format!("nothing unwraps the packets, rp_filter drops what was unwrapped, {not_there}")
+        }
+        _ => {
+            let cause = format!("{rip} answers for itself, but not for {vip}, not even a ping: {not_there}");
+            return error(check, cause, whole);
+        }
+    };
+    error(check, format!("{rip} answers for itself, but not for {vip} by {tunnel}; {likely}"), whole)
 }
 
 /// The real takes packets for the VIP and refuses connections.
@@ -215,6 +247,36 @@ mod tests {
             let place = Place { dip: [10, 0, 0, 1].into(), clients: None };
             let finding = judge(&subject(forward), &place, seen);
             assert_eq!(finding.map(|f| f.check).as_deref(), check, "{forward} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_blackhole_has_its_likely_cause() {
+        let silent = Seen { direct: Answer::Yes, ..Seen::default() };
+        let other = Some([10, 0, 0, 12].into());
+        for (forward, seen, check, says) in [
+            (Forward::Dr, silent, "dr-blackhole", "not even a ping"),
+            (Forward::Dr, Seen { pings: true, ..silent }, "real-firewall", "nothing at port 80"),
+            (
+                Forward::Dr,
+                Seen { taken_by: other, through: Answer::Yes, ..silent },
+                "dr-blackhole",
+                "10.0.0.12",
+            ),
+            (Forward::Tun, silent, "tun-blackhole", "nothing unwraps the packets, rp_filter"),
+            (Forward::Tun, Seen { unwraps: Some(true), ..silent }, "tun-blackhole", "it unwraps them"),
+            (
+                Forward::Tun,
+                Seen { unwraps: Some(false), ..silent },
+                "tun-blackhole",
+                "tunnel either: rp_filter",
+            ),
+            (Forward::Tun, Seen { pings: true, ..silent }, "real-firewall", "nothing at port 80"),
+        ] {
+            let place = Place { dip: [10, 0, 0, 1].into(), clients: None };
+            let finding = judge(&subject(forward), &place, seen).unwrap();
+            assert_eq!(finding.check, check, "{seen:?}");
+            assert!(finding.cause.contains(says), "{}", finding.cause);
         }
     }
 }

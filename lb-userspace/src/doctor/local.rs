@@ -23,13 +23,18 @@ pub(super) fn check(
     found: &[Finding],
 ) -> Vec<Finding> {
     // Of the thread: a namespace belongs to threads.
-    let page = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    let page = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    // Once each: the kernel walks all of its table for a page.
+    let ends = |names: [&str; 2]| names.map(|name| remotes(&page(name))).concat();
+    let has = |wanted| facts.endpoints.iter().any(|endpoint| endpoint.protocol == wanted);
+    let tcp = if has(Protocol::Tcp) { ends(["tcp", "tcp6"]) } else { Vec::new() };
+    let udp = if has(Protocol::Udp) { ends(["udp", "udp6"]) } else { Vec::new() };
     let mut findings = Vec::new();
     for endpoint in &facts.endpoints {
         let Endpoint { protocol, address } = *endpoint;
-        let pages = match protocol {
-            Protocol::Tcp => [page("tcp"), page("tcp6")],
-            Protocol::Udp => [page("udp"), page("udp6")],
+        let ends = match protocol {
+            Protocol::Tcp => &tcp,
+            Protocol::Udp => &udp,
             Protocol::Sctp => continue,
         };
         let is_its = |to: &SocketAddr| {
@@ -40,7 +45,7 @@ pub(super) fn check(
         if reals.clone().any(|subject| subject.forward == Forward::Local) {
             continue;
         }
-        let sockets = pages.iter().flat_map(|page| remotes(page)).filter(is_its).count();
+        let sockets = ends.iter().filter(|to| is_its(to)).count();
         let heard = wire.is_some_and(|wire| {
             wire.local_clients().iter().any(|(number, to)| *number == protocol.number() && is_its(to))
         });
@@ -96,14 +101,15 @@ fn full(option: &str, flows: u64, max: u32, evicted: Option<Evicted>) -> Option<
 }
 
 /// Remote ends of the sockets in a page of `/proc/net/tcp` or `tcp6`, but for those that have ended.
-fn remotes(page: &str) -> impl Iterator<Item = SocketAddr> + '_ {
-    page.lines().skip(1).filter_map(|line| {
+fn remotes(page: &str) -> Vec<SocketAddr> {
+    let ends = page.lines().skip(1).filter_map(|line| {
         const TIME_WAIT: &str = "06"; // include/net/tcp_states.h
         let mut words = line.split_whitespace().skip(2);
         let (remote, state) = (words.next()?, words.next()?);
         let (ip, port) = remote.split_once(':').filter(|_| state != TIME_WAIT)?;
         Some(SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?))
-    })
+    });
+    ends.collect()
 }
 
 /// The kernel prints an address as the machine's numbers of its words on the wire.
@@ -139,10 +145,10 @@ mod tests {
     #[test]
     fn the_remote_end_of_a_socket_is_read() {
         let page = "  sl  local_address rem_address   st\n   0: 0100007F:C350 640200C0:0050 01 0 0\n   1: 0:1 640200C0:0051 06 0 0";
-        let ends: Vec<String> = remotes(page).map(|end| end.to_string()).collect();
+        let ends: Vec<String> = remotes(page).iter().map(ToString::to_string).collect();
         assert_eq!(ends, ["192.0.2.100:80"]);
         let page = "sl\n0: 00:C350 B80D0120000000000000000000010000:0050 01";
-        let ends: Vec<String> = remotes(page).map(|end| end.to_string()).collect();
+        let ends: Vec<String> = remotes(page).iter().map(ToString::to_string).collect();
         assert_eq!(ends, ["[2001:db8::100]:80"]);
     }
 }

@@ -7,6 +7,7 @@
 
 mod answer; //    the frames that answer probes
 mod arp; //       who else answers for a VIP
+mod bypass; //    replies of nat that go straight to clients
 mod facts; //     what the daemon knows
 mod firewall; //  rules that never see a VIP's packets
 mod fix; //       commands that mend
@@ -15,6 +16,7 @@ mod interface; // XDP mode, other programs, offloads
 mod judge; //     what the answers of a real mean
 mod local; //     clients on the director, the flow table
 mod mtu; //       tunnels that lose large packets
+mod narrow; //    which of the likely causes
 mod neighbour; // ARP and neighbour discovery
 mod next_hop; //  the way to a real
 mod path; //      a VIP through the forwarding path

@@ -54,6 +54,22 @@ pub(super) fn answer(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     }
 }
 
+/// Who asks, and for which address.
+pub(super) fn asked(frame: &[u8]) -> Option<(Mac, IpAddr)> {
+    let mac = frame.get(6..12)?.try_into().ok()?;
+    match frame.get(12..14)? {
+        [0x08, 0x06] if frame.get(20..22)? == [0, 1] => {
+            let ip: [u8; 4] = frame.get(38..42)?.try_into().ok()?;
+            Some((mac, ip.into()))
+        }
+        [0x86, 0xdd] if frame.get(20) == Some(&58) && frame.get(54) == Some(&135) => {
+            let ip: [u8; 16] = frame.get(62..78)?.try_into().ok()?;
+            Some((mac, ip.into()))
+        }
+        _ => None,
+    }
+}
+
 fn request(mac: Mac, ip: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     [
         &[0xff; 6][..],

@@ -18,15 +18,16 @@ use ipnet::IpNet;
 use super::{
     Facts, Finding, Subject, Way,
     answer::{Said, answer},
-    frame,
+    bypass, frame,
     judge::{Answer, Place, Seen, judge},
-    mtu, next_hop,
+    mtu, narrow, next_hop,
     sender::{Sender, Sent},
     wire::Wire,
 };
 use crate::{
     control::model::{Forward, Protocol},
     dataplane::{Single, SingleError},
+    netlink::Mac,
 };
 
 /// Each is asked again after this time; then it is silent.
@@ -87,9 +88,11 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Fi
     for probe in &mut probes {
         probe.prepare(&mut sender, salt);
     }
+    let reals = on_link(facts);
     for _ in 0..2 {
-        ask(&mut sender, &mut probes);
+        ask(&mut sender, &mut probes, &reals);
     }
+    narrow::narrow(&mut sender, &mut probes, salt);
     let silent: Vec<&Subject> =
         probes.iter().filter(|probe| probe.seen.is_silent()).map(|probe| probe.subject).collect();
     let whereabouts = next_hop::look_for_silent(facts, wire, &silent);
@@ -103,12 +106,22 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Fi
         match misled {
             Some(finding) => findings.push(finding),
             None if is_off => {}
-            None => findings.extend(judge(probe.subject, &probe.place, probe.seen)),
+            None => {
+                let finding = judge(probe.subject, &probe.place, probe.seen);
+                findings.extend(finding.filter(|finding| probe.tells(finding)));
+            }
         }
     }
+    findings.extend(bypass::check(facts, wire, salt, &findings));
     findings.extend(mtu::check(facts, &mut sender, &probes));
     findings.extend(next_hop::behind_routers(facts, &mut sender));
     findings
+}
+
+/// Reals of the director's link, by the address that they are sent to.
+fn on_link(facts: &Facts) -> BTreeMap<Mac, IpAddr> {
+    let near = facts.subjects.iter().filter(|subject| subject.gateway.is_none());
+    near.filter_map(|subject| Some((subject.way.as_ref().ok()?.to, subject.rip))).collect()
 }
 
 /// What a real by `dr` says if it is asked by a tunnel, which is what it would get by `tun`.
@@ -122,13 +135,13 @@ pub(super) fn asks_by_tunnel(facts: &Facts, sender: &mut Sender<'_>, subject: &S
     (probe.port, probe.far) = (1_990, None);
     probe.prepare(sender, 1);
     let mut probes = [probe];
-    ask(sender, &mut probes);
+    ask(sender, &mut probes, &BTreeMap::new());
     probes[0].seen.through
 }
 
 /// An address of the director, of the version of `like`, that is outside of the real's network: what is sent to it takes
 /// the real's way to elsewhere.
-fn elsewhere(facts: &Facts, dip: IpAddr, like: IpAddr, only_clients: bool) -> Option<IpNet> {
+pub(super) fn elsewhere(facts: &Facts, dip: IpAddr, like: IpAddr, only_clients: bool) -> Option<IpNet> {
     let near: Vec<_> =
         facts.addresses.iter().map(|address| address.net).filter(|net| net.addr() == dip).collect();
     let vips = facts.vips();
@@ -168,7 +181,6 @@ impl<'a> Probe<'a> {
             Forward::Local => return None,
             Forward::Dr if subject.gateway.is_some() => return None,
             Forward::Dr | Forward::Tun => (near(subject.vip)?, far(true)),
-            Forward::Nat | Forward::Fnat if !subject.asks_tcp() => return None,
             Forward::Fnat => (dip, far(false)),
             // The VIP will do if there is nothing else, unless the real has that itself.
             Forward::Nat => {
@@ -189,7 +201,9 @@ impl<'a> Probe<'a> {
     fn ends(&self, question: Question) -> Option<((IpAddr, u16), (IpAddr, u16))> {
         let Subject { vip, port, rip, real_port, .. } = *self.subject;
         let from = self.port + question as u16;
-        let to = if self.takes_path(question) { (vip, port) } else { (rip, real_port) };
+        // A ping of the VIP would be the director's own to answer.
+        let to_vip = self.takes_path(question) && (self.subject.holds_vip() || self.is_tcp(question));
+        let to = if to_vip { (vip, port) } else { (rip, real_port) };
         match question {
             Question::Through => Some(((self.source, from), to)),
             Question::Direct => Some(((self.place.dip, from), to)),
@@ -231,7 +245,7 @@ impl<'a> Probe<'a> {
             let Some((from, to)) = self.ends(question) else { continue };
             let asked = if self.is_tcp(question) {
                 self.segment(sender, question, sequence, false)
-            } else if self.takes_path(question) {
+            } else if self.takes_path(question) && self.subject.holds_vip() {
                 sender.ping_through(self.subject, &self.way, from.0, (from.1, 0), 64)
             } else {
                 Ok(self.framed(frame::echo(from.0, to.0, from.1, 0, 64)))
@@ -275,6 +289,16 @@ impl<'a> Probe<'a> {
         }
     }
 
+    /// What takes an answered SYN back. The programs are not asked again: of many flows by `fnat` they forget the first ones.
+    fn take_back(&self, sender: &mut Sender<'_>, question: Question, acknowledged: u32) -> Option<Sent> {
+        // But for a checksum over all that is in the tunnel.
+        if self.subject.tunnel().is_some_and(|(_, tunnel)| tunnel.csum()) {
+            return self.segment(sender, question, acknowledged, true).ok();
+        }
+        let Asked { sent: (ifindex, frame), .. } = self.asked[question as usize].as_ref()?;
+        Some((*ifindex, frame::take_back(frame, acknowledged)))
+    }
+
     /// What the programs would put out, put together here: for when they cannot be run.
     fn by_hand(&self, question: Question, sequence: u32) -> Option<Sent> {
         let (from, _) = self.ends(question)?;
@@ -293,6 +317,13 @@ impl<'a> Probe<'a> {
         (self.way.ifindex, frame::framed(&self.way, None, packet))
     }
 
+    /// Whether what was asked tells that much: by nat and fnat a ping of the real is no packet of the service, and may be
+    /// dropped where those pass.
+    fn tells(&self, finding: &Finding) -> bool {
+        let is_its_own = self.subject.asks_tcp() || self.subject.holds_vip();
+        is_its_own || ["nat-replies", "fnat-replies"].contains(&finding.check.as_str())
+    }
+
     /// Whether nothing more is to be learnt.
     fn is_answered(&self) -> bool {
         let far = self.far.is_none() || self.seen.far.is_some_and(|far| far != Answer::Silence);
@@ -300,7 +331,8 @@ impl<'a> Probe<'a> {
     }
 }
 
-fn ask(sender: &mut Sender<'_>, probes: &mut [Probe<'_>]) {
+/// Sends what is not answered yet, and listens. `reals` are those that might answer in another one's place.
+fn ask(sender: &mut Sender<'_>, probes: &mut [Probe<'_>], reals: &BTreeMap<Mac, IpAddr>) {
     for probe in probes.iter_mut() {
         for question in Question::ALL {
             if probe.asked[question as usize].is_some()
@@ -336,10 +368,15 @@ fn ask(sender: &mut Sender<'_>, probes: &mut [Probe<'_>]) {
             Said::Rejected => Answer::Rejected,
             Said::Open(_) | Said::Echo(_) | Said::NoTunnel(_) => Answer::Yes,
         };
+        if probe.subject.holds_vip() && probe.takes_path(question) && probe.subject.gateway.is_none() {
+            let other =
+                bytes.get(6..12).filter(|from| *from != probe.way.to).and_then(|from| reals.get(from));
+            probe.seen.taken_by = probe.seen.taken_by.or(other.copied());
+        }
         probe.seen.is_unsound |= !heard.is_sound;
         // Takes a SYN back that was answered: the director's stack does not know of it.
         if let Said::Open(acknowledged) = heard.said
-            && let Ok(reset) = probe.segment(sender, question, acknowledged, true)
+            && let Some(reset) = probe.take_back(sender, question, acknowledged)
         {
             sender.send(&reset);
         }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeSet, HashMap},
     io,
     net::SocketAddr,
@@ -17,7 +17,8 @@ use nix::{
     sys::{
         socket::{
             AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, sendto,
-            setsockopt, socket, sockopt::ReceiveTimeout,
+            setsockopt, socket,
+            sockopt::{RcvBufForce, ReceiveTimeout},
         },
         time::{TimeVal, TimeValLike as _},
     },
@@ -26,12 +27,21 @@ use nix::{
 /// How long a single look for a frame takes.
 const TICK_MS: i64 = 10;
 
+/// Bytes of answers that may wait: all reals of all services are asked before the first answer is read.
+const ROOM: usize = 64 << 20;
+
+/// After so many frames the link, and those who answer, get a moment.
+const BURST: u32 = 64;
+const MOMENT: Duration = Duration::from_millis(1);
+
 pub(super) struct Wire {
     socket: OwnedFd,
     links: HashMap<u32, LinkAddr>,
     loopback: Option<u32>,
     /// Protocols and destinations of connections that were begun on the loopback device while somebody listened.
     local: RefCell<BTreeSet<(u8, SocketAddr)>>,
+    /// Frames that were sent.
+    sent: Cell<u32>,
 }
 
 impl Wire {
@@ -47,12 +57,19 @@ impl Wire {
         let socket =
             socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?;
-        Ok(Self { socket, links, loopback, local: RefCell::default() })
+        if let Err(error) = setsockopt(&socket, RcvBufForce, &ROOM) {
+            tracing::debug!(%error, "doctor: answers of many reals may be lost");
+        }
+        Ok(Self { socket, links, loopback, local: RefCell::default(), sent: Cell::default() })
     }
 
     /// Sends a frame. One that is lost shows as an answer that does not come.
     pub(super) fn send(&self, ifindex: u32, frame: &[u8]) {
         let Some(link) = self.links.get(&ifindex) else { return };
+        self.sent.set(self.sent.get().wrapping_add(1));
+        if self.sent.get().is_multiple_of(BURST) {
+            std::thread::sleep(MOMENT);
+        }
         if let Err(error) = sendto(self.socket.as_raw_fd(), frame, link, MsgFlags::empty()) {
             tracing::debug!(ifindex, %error, "doctor: a probe was not sent");
         }

@@ -11,6 +11,7 @@ mod churn; //       thousands of connections while the pool changes
 mod crossing; //   what passes the director, and what does not
 mod doc; //      docs/arp.md against what was captured
 mod doctor; //   what is wrong, and what mends it
+mod doctor_causes; // the right cause of several
 mod doctor_faults; // the rest of its faults, one by one
 mod doctor_ipv6; // in IPv6, and through every kind of tunnel
 mod doctor_more; // and in more ways: IPv6, two at once

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reals by nat that answer clients straight, by a link of their own to the clients' network.
+//!
+//! The director is on that link too, so an answer to its own address says nothing. A real is pinged from an address of that
+//! network that is nobody's: if it asks the link for that address, its replies do not go to the director.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::{Facts, Finding, Severity, Subject, fix, frame, neighbour, path, wire::Wire};
+use crate::{control::model::Forward, netlink::Mac};
+
+/// A real asks as soon as it is to answer.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// The identifier of the pings; nobody hears an answer.
+const PING: u16 = 1_991;
+
+/// Asks those that answer as they should, as far as is known: not the ones of `found`.
+pub(super) fn check(facts: &Facts, wire: &Wire, salt: u32, found: &[Finding]) -> Vec<Finding> {
+    let mut asked: BTreeMap<IpAddr, (&Subject, IpNet)> = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for subject in facts.subjects.iter().filter(|subject| subject.forward == Forward::Nat) {
+        let (Ok(way), Some(dip)) = (&subject.way, subject.dip) else { continue };
+        let is_known = found.iter().any(|one| one.place == subject.rip.to_string());
+        let net = path::elsewhere(facts, dip, subject.vip, true).filter(|net| !net.contains(&subject.rip));
+        let Some(net) = net.filter(|_| !is_known && taken.insert(subject.rip)) else { continue };
+        let number = salt.wrapping_add(asked.len() as u32);
+        let Some(stranger) = stranger(facts, net, number).filter(|ip| !asked.contains_key(ip)) else {
+            continue;
+        };
+        let ping = frame::echo(stranger, subject.rip, PING, 0, 64);
+        wire.send(way.ifindex, &frame::framed(way, None, ping));
+        asked.insert(stranger, (subject, net));
+    }
+    if asked.is_empty() {
+        return Vec::new();
+    }
+    let ours: BTreeSet<Mac> = facts.interfaces.iter().filter_map(|interface| interface.mac).collect();
+    let mut past = BTreeSet::new();
+    wire.listen(PATIENCE, |_, bytes| {
+        if let Some((mac, target)) = neighbour::asked(bytes)
+            && asked.contains_key(&target)
+            && !ours.contains(&mac)
+        {
+            past.insert(target);
+        }
+        past.len() == asked.len()
+    });
+    past.iter()
+        .filter_map(|stranger| asked.get(stranger))
+        .map(|(subject, net)| judge(subject, *net))
+        .collect()
+}
+
+fn judge(subject: &Subject, net: IpNet) -> Finding {
+    let (rip, dip) = (subject.rip, subject.dip.unwrap_or(subject.vip));
+    let cause = format!(
+        "{rip} has a link of its own to {}, and sends what it has for clients there straight to them: it does not come back through the director, and clients do not know its sender",
+        net.trunc()
+    );
+    let fix = fix::route_back(dip, Some(net));
+    Finding::new("nat-replies", Severity::Error, cause, fix).of(subject).on(rip)
+}
+
+/// An address in the network of one of the director's, that is not one of the director's and no VIP; another one each time, so that
+/// nobody remembers it.
+fn stranger(facts: &Facts, net: IpNet, number: u32) -> Option<IpAddr> {
+    let vips = facts.vips();
+    let is_free =
+        |ip: &IpAddr| !vips.contains(ip) && facts.addresses.iter().all(|address| address.net.addr() != *ip);
+    (0..64).map(|n| number.wrapping_add(n)).find_map(|number| nth(net, number).filter(is_free))
+}
+
+/// One of the addresses that hosts of a network may have.
+fn nth(net: IpNet, number: u32) -> Option<IpAddr> {
+    match net {
+        IpNet::V4(net) => {
+            let hosts = 1_u32.checked_shl(u32::from(32 - net.prefix_len()))?.checked_sub(2)?;
+            let host = 1 + number.checked_rem(hosts)?;
+            Some(Ipv4Addr::from_bits(net.network().to_bits() + host).into())
+        }
+        IpNet::V6(net) if net.prefix_len() <= 64 => {
+            let host = u128::from(number) | 0x02ff_fe00_0000_0000;
+            Some(Ipv6Addr::from_bits(net.network().to_bits() | host).into())
+        }
+        IpNet::V6(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_is_a_host_of_the_network() {
+        for (net, number) in [("192.0.2.1/24", 7_000_000), ("192.0.2.1/30", 3), ("10.0.0.0/8", u32::MAX)] {
+            let net: IpNet = net.parse().unwrap();
+            let ip = nth(net, number).unwrap();
+            assert!(net.contains(&ip) && ip != net.network() && ip != net.broadcast(), "{ip} of {net}");
+        }
+        let net: IpNet = "2001:db8::1/64".parse().unwrap();
+        assert!(net.contains(&nth(net, 5).unwrap()));
+        for net in ["192.0.2.1/32", "192.0.2.0/31", "0.0.0.0/0", "2001:db8::1/127"] {
+            assert_eq!(nth(net.parse().unwrap(), 1), None, "{net}");
+        }
+    }
+}

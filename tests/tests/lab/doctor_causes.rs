@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs doctor`: of several likely causes it names the right one, and of many reals none that is well.
+
+use std::{fmt::Write as _, fs};
+
+use lb_tests::lab::{DIP, Lab, Method, RIPS, Server, VIP, VIP6, rip6};
+
+use crate::doctor::{finds, finds_and_mends, healthy, is_healthy, mends};
+
+/// Finds one thing, whose cause has these words, and mends it.
+#[track_caller]
+fn finds_cause(lab: &Lab, name: &str, words: &str) {
+    let found = finds(lab, &[name]);
+    let cause = found[0]["cause"].as_str().expect("a text");
+    assert!(cause.contains(words), "{cause}");
+    mends(lab, &found[0]);
+    is_healthy(lab);
+}
+
+#[test]
+fn a_real_without_the_vip_that_routes_on_is_found_although_another_one_answers() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    // As on a host with containers. What is for the VIP goes back to the director, which sends it to some real.
+    lab.reals[1].sysctl("ipv4/ip_forward", "1");
+    is_healthy(lab);
+    lab.reals[1].ip(&format!("address delete {VIP}/32 dev lo"));
+    let names = [("dr-blackhole", 8001), ("tun-blackhole", 8002)];
+    let names = names.map(|(check, port)| format!("{check} {}:{port}", RIPS[1]));
+    finds_and_mends(lab, &names.each_ref().map(String::as_str));
+}
+
+#[test]
+fn a_missing_vip_a_firewall_and_a_tunnel_are_told_apart() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    let drops = |n: usize, rule: &str| {
+        let chain = "chain input {\n type filter hook input priority 0\n";
+        lab.reals[n].feed(&["nft", "-f", "-"], &format!("table ip wall {{\n {chain} {rule} drop\n }}\n}}"));
+    };
+    drops(0, &format!("ip daddr {VIP} tcp dport 8001"));
+    finds_cause(
+        lab,
+        &format!("real-firewall {}:8001", RIPS[0]),
+        "answers pings of 192.0.2.100, and nothing at port",
+    );
+    drops(1, &format!("ip daddr {VIP} tcp dport 8002"));
+    finds_cause(
+        lab,
+        &format!("real-firewall {}:8002", RIPS[1]),
+        "answers pings of 192.0.2.100, and nothing at port",
+    );
+
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[8002]));
+    for real in &lab.reals {
+        real.set_up(Method::Tun);
+    }
+    lab.director.serve("tcp", 8002, "mh", Method::Tun, 8002);
+    is_healthy(&lab);
+    let name = format!("tun-blackhole {}:8002", RIPS[0]);
+    lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
+    finds_cause(&lab, &name, "it unwraps them");
+    // It unwraps nothing, and does not say so.
+    lab.reals[0].host_restore().succeeds();
+    lab.reals[0].set_up(Method::Dr);
+    lab.reals[0].feed(
+        &["nft", "-f", "-"],
+        "table ip mute {\n chain output {\n type filter hook output priority 0\n icmp type destination-unreachable drop\n }\n}",
+    );
+    finds_cause(&lab, &name, "not for itself inside the tunnel either");
+}
+
+#[test]
+fn a_nat_real_with_a_link_of_its_own_to_clients_is_found_and_mended() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    for (n, line) in [(1, "route add 192.0.2.0/24 dev eth0"), (2, "address add 192.0.2.55/24 dev eth0")] {
+        lab.reals[n].ip(line);
+        finds_cause(lab, &format!("nat-replies {}:9003", RIPS[n]), "has a link of its own to 192.0.2.0/24");
+        lab.client.requests(Method::Nat.service(), 9).is_complete(9);
+    }
+
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[9003]));
+    lab.director.xvs(&format!("service add tcp [{VIP6}]:8003")).succeeds();
+    for rip in RIPS.map(rip6) {
+        lab.director.xvs(&format!("real add tcp [{VIP6}]:8003 [{rip}]:9003 --forward nat")).succeeds();
+    }
+    is_healthy(&lab);
+    lab.reals[1].sh("ip -6 route add 2001:db8::/64 dev eth0").succeeds();
+    finds_cause(
+        &lab,
+        &format!("nat-replies [{}]:9003", rip6(RIPS[1])),
+        "has a link of its own to 2001:db8::/64",
+    );
+}
+
+#[test]
+fn replies_of_udp_by_nat_and_fnat_that_go_elsewhere_are_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _servers = lab.reals.each_ref().map(|real| Server::udp_echo(real, (real.rip, 53)));
+    lab.director.serve("udp", 53, "rr", Method::Nat, 53);
+    lab.director.serve("udp", 54, "rr", Method::Fnat, 53);
+    is_healthy(&lab);
+    lab.reals[1].ip(&format!("route replace default via {}", RIPS[2]));
+    finds_and_mends(&lab, &[&format!("nat-replies {}:53", RIPS[1])]);
+    lab.reals[0].ip(&format!("route add {DIP}/32 via {}", RIPS[2]));
+    finds_and_mends(&lab, &[&format!("fnat-replies {}:53", RIPS[0])]);
+    // What drops pings does not drop what is for the service.
+    for real in &lab.reals {
+        real.feed(
+            &["nft", "-f", "-"],
+            "table ip wall {\n chain input {\n type filter hook input priority 0; policy drop;\n udp dport 53 accept\n }\n}",
+        );
+    }
+    is_healthy(&lab);
+}
+
+#[test]
+fn many_services_that_are_well_are_all_well_time_and_again() {
+    const SERVICES: usize = 400;
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80]));
+    let mut file = String::new();
+    for n in 0..SERVICES {
+        let _infallible = writeln!(
+            file,
+            "[[service]]\nprotocol = \"tcp\"\naddress = \"198.18.{}.{}:80\"",
+            n / 250,
+            n % 250 + 1
+        );
+        for rip in RIPS {
+            let forward = ["nat", "fnat"][n % 2];
+            let _infallible =
+                writeln!(file, "[[service.real]]\naddress = \"{rip}:80\"\nforward = \"{forward}\"");
+        }
+    }
+    let config = lab.director.path("services.toml");
+    fs::write(&config, file).expect("the lab's folder is writable");
+    lab.director.xvs(&format!("apply {}", config.display())).succeeds();
+    lab.director.wait_for_next_hops();
+    // More flows by fnat than the maps of the probes hold, and more answers than a socket has room for by itself.
+    for _ in 0..3 {
+        lab.director.xvs("doctor").succeeds().says("nothing is wrong");
+    }
+    lab.reals[2].ip(&format!("address delete {}/24 dev eth0", RIPS[2]));
+    let found = lab.director.xvs("--output json doctor").json();
+    let found = found.as_array().expect("a list");
+    assert_eq!(found.len(), SERVICES);
+    assert!(found.iter().all(|one| one["check"] == "next-hop"), "{:#}", found[0]);
+}
