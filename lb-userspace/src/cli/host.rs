@@ -57,7 +57,7 @@ enum HostCommand {
     Agent(AgentArgs),
     /// Let a service's packets pass this host's firewall
     ///
-    /// Puts rules at the top of every chain of nftables that may drop them. `restore` takes them out again. Where nothing
+    /// Puts rules at the top of every chain of nftables, or of iptables, that may drop them. `restore` takes them out again. Where nothing
     /// filters, nothing is done.
     Open(OpenArgs),
     /// Put back everything as it was before setup

@@ -122,8 +122,8 @@ pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Optio
     let mut findings = vip::check(&facts);
     findings.extend(interface::check(&facts));
     findings.extend(local::full_tables(&facts));
-    let rules = firewall::page().await;
-    findings.extend(firewall::check(&facts, &rules));
+    let rules = firewall::Pages::read().await;
+    findings.extend(rules.check(&facts));
     findings.extend(interface::offloads(&facts).await);
     // Probes wait for answers on sockets of their own: not on a thread that serves others.
     let probed = tokio::task::spawn_blocking(move || {
@@ -142,8 +142,8 @@ pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Optio
     }
 }
 
-fn probe(facts: &Facts, programs: &mut Single, rules: &str) -> Vec<Finding> {
-    let served = firewall::translated(rules);
+fn probe(facts: &Facts, programs: &mut Single, rules: &firewall::Pages) -> Vec<Finding> {
+    let served = rules.translated();
     let wire = match wire::Wire::open() {
         Ok(wire) => wire,
         Err(error) => {

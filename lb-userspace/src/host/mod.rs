@@ -137,7 +137,7 @@ impl From<HostError> for Failure {
             HostError::State(error) => error.into(),
             HostError::Decap(error) => error.into(),
             HostError::Nft(error) => Self::failed(error.to_string())
-                .hint("`nft list ruleset` shows the rules; `xvs host restore` takes those of xvs out"),
+                .hint("`nft list ruleset` and `iptables-legacy-save` show the rules; `xvs host restore` takes those of xvs out"),
             HostError::Boot(error) => error.into(),
         }
     }

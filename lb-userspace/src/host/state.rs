@@ -67,9 +67,9 @@ pub enum Change {
         /// Its path.
         path: PathBuf,
     },
-    /// Rules were put into a chain of nftables.
+    /// Rules were put into a chain of a firewall.
     Rules {
-        /// The chain's family.
+        /// The chain's family in nftables, or the program's name: `iptables-legacy`.
         family: String,
         /// Its table.
         table: String,

@@ -13,6 +13,7 @@ mod doc; //      docs/arp.md against what was captured
 mod doctor; //   what is wrong, and what mends it
 mod doctor_causes; // the right cause of several
 mod doctor_faults; // the rest of its faults, one by one
+mod doctor_firewall; // rules that never see a packet, and those of reals
 mod doctor_ipv6; // in IPv6, and through every kind of tunnel
 mod doctor_more; // and in more ways: IPv6, two at once
 mod doctor_ways; // the same faults, come about in other ways

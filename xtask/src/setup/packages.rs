@@ -16,6 +16,7 @@ pub const NEEDED: &[&str] = &[
     "iproute2",
     "ethtool",
     "nftables",
+    "iptables",
     "tcpdump",
     "iputils-ping",
     "traceroute",

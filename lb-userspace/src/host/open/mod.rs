@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host open`: a service's packets pass this host's nftables, whatever the rules say of others.
+//! `xvs host open`: a service's packets pass this host's firewall, nftables or iptables, whatever the rules say of others.
 //!
 //! A packet must be accepted by every base chain that it comes by, and what accepts it must come before what drops it. So each
 //! chain that filters gets a rule at its top. `restore` takes them out again.
 #![forbid(unsafe_code)]
+
+mod iptables; // the old one
 
 use std::{io, net::SocketAddr, path::Path};
 
@@ -32,17 +34,25 @@ pub struct Opening {
     pub tunnel: Option<Tunnel>,
 }
 
-/// nftables cannot be asked, or refuse.
+/// A firewall's program cannot be asked, or refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum NftError {
     /// There is no such program.
-    #[error("nft is not installed")]
-    Missing,
+    #[error("{program} is not installed")]
+    Missing {
+        /// Its name.
+        program: String,
+    },
     /// It cannot be started.
-    #[error("cannot start nft: {0}")]
-    Start(io::Error),
+    #[error("cannot start {program}: {error}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// It says no.
-    #[error("`nft {line}` failed: {message}")]
+    #[error("`{line}` failed: {message}")]
     Refused {
         /// Its words.
         line: String,
@@ -70,17 +80,16 @@ pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result
     can_configure_the_network()?;
     let page = match nft("list ruleset").await {
         Ok(page) => page,
-        Err(NftError::Missing) => {
-            report(Done::new("nftables", Outcome::Already, "not installed: nothing filters by it"));
-            return Ok(());
-        }
+        // Nothing filters by it.
+        Err(NftError::Missing { .. }) => String::new(),
         Err(error) => return Err(HostError::from(error).into()),
     };
     let mut state = StateFile::open(state)?;
     let mut filtering =
         chains(&page).into_iter().filter(|chain| chain.drops && opening.concerns(chain)).peekable();
-    if filtering.peek().is_none() {
-        report(Done::new("nftables", Outcome::Already, "no chain here drops anything"));
+    let old = iptables::open(opening, &mut state, report).await?;
+    if filtering.peek().is_none() && !old {
+        report(Done::new("firewall", Outcome::Already, "no chain here drops anything"));
     }
     for chain in filtering {
         let Chain { family, table, name, .. } = &chain;
@@ -96,6 +105,9 @@ pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result
 
 /// Takes the rules out of a chain again.
 pub(super) async fn close(family: &str, table: &str, chain: &str) -> Result<Done, HostError> {
+    if iptables::is_program(family) {
+        return iptables::close(family, table, chain).await;
+    }
     let item = format!("{family} {table} {chain}");
     let Ok(page) = nft(&format!("list chain {item}")).await else {
         return Ok(Done::new(item, Outcome::Restored, "is gone"));
@@ -180,15 +192,15 @@ fn chains(page: &str) -> Vec<Chain> {
 async fn nft(line: &str) -> Result<String, NftError> {
     let output = Command::new("nft").args(["--handle", "--numeric", line]).output().await.map_err(
         |error| match error.kind() {
-            io::ErrorKind::NotFound => NftError::Missing,
-            _ => NftError::Start(error),
+            io::ErrorKind::NotFound => NftError::Missing { program: "nft".to_owned() },
+            _ => NftError::Start { program: "nft".to_owned(), error },
         },
     )?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let message = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
-    Err(NftError::Refused { line: line.to_owned(), message })
+    Err(NftError::Refused { line: format!("nft {line}"), message })
 }
 
 #[cfg(test)]

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The same for iptables, the old one, which nftables does not show.
+
+use std::{fs, io, process::Output};
+
+use tokio::process::Command;
+
+use super::{
+    super::{Done, HostError, Outcome, Report, state::Change, state::StateFile},
+    COMMENT, NftError, Opening,
+};
+use crate::control::model::Tunnel;
+
+/// The programs by version of IP, and where the kernel says that there are tables.
+const PROGRAMS: [(&str, &str, bool); 2] =
+    [("iptables", "ip_tables_names", false), ("ip6tables", "ip6_tables_names", true)];
+
+/// The tables that may drop, in the order in which packets come by.
+const TABLES: [&str; 3] = ["raw", "mangle", "filter"];
+
+/// Puts rules at the top of every chain that filters; whether there was one.
+pub(super) async fn open(
+    opening: &Opening,
+    state: &mut StateFile,
+    report: Report<'_>,
+) -> Result<bool, HostError> {
+    let mut any = false;
+    for (plain, names, six) in PROGRAMS {
+        // Listing would load the kernel's modules: nothing is asked where no table is.
+        let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
+        let has_tables = tables.lines().any(|table| TABLES.contains(&table));
+        if !has_tables || (six != opening.address.is_ipv6() && opening.tunnel.is_none()) {
+            continue;
+        }
+        let (program, page) = list(plain).await?;
+        for (table, chain) in filtering(&page) {
+            any = true;
+            let (family, table, chain) = (program.clone(), table.to_owned(), chain.to_owned());
+            let (place, change) =
+                (format!("{family} {table} {chain}"), Change::Rules { family, table, chain });
+            state.record(change)?;
+            for rule in rules(opening, is_leaving(&place), six) {
+                let line = insert(&place, &rule);
+                run(&program, &line).await?;
+                report(Done::new(place.clone(), Outcome::Changed, format!("{rule} -j ACCEPT")));
+            }
+        }
+    }
+    Ok(any)
+}
+
+/// Whether a family of rules is one of these programs.
+pub(super) fn is_program(family: &str) -> bool {
+    PROGRAMS.iter().any(|(plain, ..)| family.trim_end_matches("-legacy") == *plain)
+}
+
+/// Takes the rules out of a chain again.
+pub(super) async fn close(program: &str, table: &str, chain: &str) -> Result<Done, HostError> {
+    let item = format!("{program} {table} {chain}");
+    let Ok(page) = run(&format!("{program}-save"), &["-t", table].map(str::to_owned)).await else {
+        return Ok(Done::new(item, Outcome::Restored, "is gone"));
+    };
+    let own = format!("--comment \"{COMMENT}\"");
+    let ours = page.lines().filter_map(|line| line.strip_prefix("-A ")).filter(|rule| rule.contains(&own));
+    for rule in ours.filter(|rule| rule.split(' ').next() == Some(chain)) {
+        let (before, after) = rule.split_once(&own).unwrap_or((rule, ""));
+        let mut words: Vec<String> = ["-t", table, "-D"].map(str::to_owned).to_vec();
+        words.extend(before.split_whitespace().map(str::to_owned));
+        words.extend(["--comment".to_owned(), COMMENT.to_owned()]);
+        words.extend(after.split_whitespace().map(str::to_owned));
+        run(program, &words).await?;
+    }
+    Ok(Done::new(item, Outcome::Restored, "without rules of xvs"))
+}
+
+/// Whether packets that this host sends come by there.
+fn is_leaving(place: &str) -> bool {
+    ["OUTPUT", "POSTROUTING"].iter().any(|chain| place.ends_with(chain))
+}
+
+/// The words that put a rule at the top of `PROGRAM TABLE CHAIN`.
+fn insert(place: &str, rule: &str) -> Vec<String> {
+    let words: Vec<&str> = place.split(' ').collect();
+    let (table, chain) =
+        (words.get(1).copied().unwrap_or_default(), words.get(2).copied().unwrap_or_default());
+    let head = ["-t", table, "-I", chain].into_iter().chain(rule.split(' '));
+    let tail = ["-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"];
+    head.chain(tail).map(str::to_owned).collect()
+}
+
+/// What is to be accepted by a chain, each a match.
+fn rules(opening: &Opening, leaves: bool, six: bool) -> Vec<String> {
+    let (ip, number, protocol) = (opening.address.ip(), opening.address.port(), opening.protocol);
+    let (whose, port) = if leaves { ("-s", "--sport") } else { ("-d", "--dport") };
+    let mut rules = Vec::new();
+    if six == ip.is_ipv6() {
+        let ports = if number == 0 { String::new() } else { format!(" {port} {number}") };
+        rules.push(format!("{whose} {ip} -p {protocol}{ports}"));
+        let echo = if leaves { "echo-reply" } else { "echo-request" };
+        rules.push(if six {
+            format!("{whose} {ip} -p ipv6-icmp --icmpv6-type {echo}")
+        } else {
+            format!("{whose} {ip} -p icmp --icmp-type {echo}")
+        });
+    }
+    if !leaves {
+        rules.extend(opening.tunnel.into_iter().flat_map(|tunnel| match tunnel {
+            Tunnel::Ipip => vec!["-p 4".to_owned(), "-p 41".to_owned()],
+            Tunnel::Gre { .. } => vec!["-p 47".to_owned()],
+            Tunnel::Gue { port, .. } => vec![format!("-p udp --dport {port}")],
+        }));
+    }
+    rules
+}
+
+/// Tables and chains on a page of iptables-save that may drop what is for this host, or what it sends.
+fn filtering(page: &str) -> Vec<(&str, &str)> {
+    const BUILT_IN: [&str; 4] = ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"];
+    // What is beyond a jump may drop.
+    const HARMLESS: [&str; 8] = ["ACCEPT", "RETURN", "LOG", "MARK", "CONNMARK", "TCPMSS", "CT", "NFLOG"];
+    let (mut table, mut found) = ("", Vec::new());
+    for line in page.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let drops = match words.as_slice() {
+            [name, ..] if name.starts_with('*') => {
+                table = name.trim_start_matches('*');
+                continue;
+            }
+            [chain, policy, ..] if chain.starts_with(':') => {
+                (*policy == "DROP").then(|| chain.trim_start_matches(':'))
+            }
+            ["-A", chain, rule @ ..] => {
+                let target = rule.iter().position(|word| ["-j", "-g"].contains(word));
+                let target = target.and_then(|at| rule.get(at + 1));
+                target.is_some_and(|target| !HARMLESS.contains(target)).then_some(*chain)
+            }
+            _ => None,
+        };
+        found.extend(drops.filter(|chain| BUILT_IN.contains(chain)).map(|chain| (table, chain)));
+    }
+    found.retain(|(table, _)| TABLES.contains(table));
+    found.dedup();
+    found
+}
+
+/// The program's own name here, and what it lists. Where there is only one iptables, it has no other name.
+async fn list(plain: &str) -> Result<(String, String), NftError> {
+    let old = format!("{plain}-legacy");
+    match run(&format!("{old}-save"), &[]).await {
+        Ok(page) => Ok((old, page)),
+        Err(NftError::Missing { .. }) => Ok((plain.to_owned(), run(&format!("{plain}-save"), &[]).await?)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn run(program: &str, words: &[String]) -> Result<String, NftError> {
+    let output = Command::new(program).args(words).output().await;
+    let Output { status, stdout, stderr } = output.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => NftError::Missing { program: program.to_owned() },
+        _ => NftError::Start { program: program.to_owned(), error },
+    })?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+    }
+    let message = String::from_utf8_lossy(&stderr).lines().next().unwrap_or_default().to_owned();
+    Err(NftError::Refused { line: format!("{program} {}", words.join(" ")), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::model::Protocol;
+
+    #[test]
+    fn chains_that_drop_are_found() {
+        let page = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s 10.0.0.0/8 -j DROP\nCOMMIT\n*nat\n:INPUT DROP [0:0]\nCOMMIT\n\
+                    *filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n:own - [0:0]\n-A INPUT -p tcp -j LOG\n\
+                    -A INPUT -j own\n-A INPUT -j DROP\n-A own -j DROP\nCOMMIT\n";
+        assert_eq!(filtering(page), [("raw", "PREROUTING"), ("filter", "OUTPUT"), ("filter", "INPUT")]);
+    }
+
+    #[test]
+    fn each_version_gets_what_is_its_own() {
+        let address = "[2001:db8::100]:80".parse().unwrap();
+        let opening = Opening { protocol: Protocol::Tcp, address, tunnel: Some(Tunnel::Ipip) };
+        assert_eq!(rules(&opening, false, false), ["-p 4", "-p 41"]);
+        assert_eq!(
+            rules(&opening, true, true),
+            ["-s 2001:db8::100 -p tcp --sport 80", "-s 2001:db8::100 -p ipv6-icmp --icmpv6-type echo-reply"]
+        );
+    }
+}
