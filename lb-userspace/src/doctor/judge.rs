@@ -78,9 +78,11 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
     match (seen.through, forward) {
         (Answer::Yes, Forward::Dr | Forward::Tun) if seen.far == Some(Answer::Silence) => {
             let cause = format!(
-                "{rip} answers for {vip} to its neighbour {dip}, but not to the director's address among the clients: rp_filter drops packets whose way back leaves by another interface, or it has no way to clients"
+                "{rip} answers for {vip} to its neighbour {dip}, but not to the director's address among the clients: rp_filter drops packets whose way back leaves by another interface, {vip} is there with a whole network, a firewall drops what comes from clients, or it has no way to them"
             );
-            Some(Finding::new("rp-filter", Severity::Warning, cause, subject.setup()).of(subject).on(rip))
+            // With a network, it is taken off; set-up puts it back without.
+            let fix = format!("ip address flush to {vip} && {} && {}", subject.setup(), subject.open());
+            Some(Finding::new("rp-filter", Severity::Warning, cause, fix).of(subject).on(rip))
         }
         (Answer::Yes, Forward::Nat | Forward::Fnat) if seen.is_unsound => error(
             "checksum",
@@ -99,9 +101,9 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
         (Answer::Silence, Forward::Fnat) if seen.far.is_some_and(|far| far != Answer::Silence) => error(
             "fnat-replies",
             format!(
-                "{rip} answers another address of the director, but not {dip}, which clients' packets come from: what it sends there takes another way"
+                "{rip} answers another address of the director, but not {dip}, which clients' packets come from: what it sends there takes another way, or a firewall there drops what comes from it"
             ),
-            subject.route_on_link(dip),
+            format!("{} && {}", subject.route_on_link(dip), subject.open()),
         ),
         (Answer::Silence, Forward::Fnat) if seen.direct == Answer::Yes => error(
             "real-firewall",
@@ -129,9 +131,9 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
         (Answer::Silence, Forward::Nat) => error(
             "nat-replies",
             format!(
-                "{rip} answers the director itself, but what it sends elsewhere does not come back through the director: its way back leads past it"
+                "{rip} answers the director itself, but what it sends elsewhere does not come back through the director: its way back leads past it, or a firewall there drops what comes from elsewhere"
             ),
-            fix::route_back(dip, place.clients),
+            format!("{} && {}", fix::route_back(dip, place.clients), subject.open()),
         ),
         (Answer::Silence, Forward::Tun) if seen.no_tunnel => error(
             "tun-not-unwrapped",

@@ -10,9 +10,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Facts, Finding, Severity,
+    Facts, Finding, Severity, Subject, Way,
     answer::{Heard, Said, answer},
-    frame,
+    fix, frame,
     judge::Answer,
     path::Probe,
     sender::Sender,
@@ -22,6 +22,44 @@ use crate::control::model::Forward;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Sizes that tunnels are tried with, from what the link is believed to take downwards.
 const SIZES: [u16; 8] = [1480, 1450, 1400, 1350, 1300, 1280, 1000, 576];
+
+/// The least that every link carries of IPv6 (RFC 8200).
+const LEAST: u16 = 1280;
+
+/// Whether IPv6 does not fit into a tunnel as the director believes it to be: clients do not send less than that.
+pub(super) fn is_too_narrow(subject: &Subject, way: &Way) -> bool {
+    subject.forward == Forward::Tun
+        && subject.vip.is_ipv6()
+        && way.mtu < LEAST + frame::overhead(subject.rip, subject.tunnel)
+}
+
+/// Tunnels that the director itself makes too narrow, by a route or a link.
+pub(super) fn narrow_for_ipv6(facts: &Facts) -> Vec<Finding> {
+    let mut told = BTreeSet::new();
+    let narrow = facts.subjects.iter().filter_map(|subject| {
+        let way = subject.way.as_ref().ok().filter(|way| is_too_narrow(subject, way))?;
+        let (rip, name) = (subject.rip, facts.name(way.ifindex));
+        let needed = LEAST + frame::overhead(rip, subject.tunnel);
+        if !told.insert(rip) {
+            return None;
+        }
+        let link = facts.interface(&name).map_or(0, |interface| interface.mtu);
+        let fix = if link < u32::from(needed) {
+            format!("ip link set dev {name} mtu {needed}")
+        } else {
+            let via = subject.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
+            let source = subject.dip.map_or(String::new(), |dip| format!("src {dip} "));
+            format!("{} route replace {} {via}dev {name} {source}mtu {link}", fix::ip(rip), IpNet::from(rip))
+        };
+        let cause = format!(
+            "the way to {rip} takes packets of {} bytes, by {}, and IPv6 in a tunnel needs {needed}: clients send no less than {LEAST} within",
+            way.mtu,
+            if link < u32::from(needed) { "the link's MTU" } else { "the route's MTU" }
+        );
+        Some(Finding::new("tunnel-mtu", Severity::Error, cause, fix).of(subject))
+    });
+    narrow.collect()
+}
 
 pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]) -> Vec<Finding> {
     let mut tried = BTreeMap::new();
@@ -63,7 +101,7 @@ pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]
                 "tunnel-mtu",
                 Severity::Error,
                 format!("packets of {believed} bytes do not reach {rip}, those of {real} do: the link is narrower than the director believes, and large tunnelled packets are lost"),
-                format!("ip route replace {} {via}dev {} src {} mtu {real}", IpNet::from(rip), facts.name(probe.way.ifindex), probe.place.dip),
+                format!("{} route replace {} {via}dev {} src {} mtu {real}", fix::ip(rip), IpNet::from(rip), facts.name(probe.way.ifindex), probe.place.dip),
             )
             .of(subject)
         })

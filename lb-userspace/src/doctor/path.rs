@@ -104,6 +104,8 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Fi
         let is_silent = probe.seen.is_silent();
         let misled = is_silent.then(|| next_hop::misled(facts, probe.subject, &whereabouts)).flatten();
         match misled {
+            // Said of the tunnel.
+            _ if mtu::is_too_narrow(probe.subject, &probe.way) => {}
             Some(finding) => findings.push(finding),
             None if is_off => {}
             None => {
@@ -113,6 +115,7 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Fi
         }
     }
     findings.extend(bypass::check(facts, wire, salt, &findings));
+    findings.extend(mtu::narrow_for_ipv6(facts));
     findings.extend(mtu::check(facts, &mut sender, &probes));
     findings.extend(next_hop::behind_routers(facts, &mut sender));
     findings

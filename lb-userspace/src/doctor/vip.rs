@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each VIP is an address of the director, once.
+//! Each VIP is an address of the director, once, and where its network hears of it.
 #![forbid(unsafe_code)]
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::{Facts, Finding, Severity};
+use crate::{
+    host::sysctl::{Name, Sysctl},
+    netlink::Address,
+};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -18,7 +24,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 format!("no interface of the director has the VIP {vip}: nobody answers for it on the link"),
                 format!("ip address add {} dev {ours}", IpNet::from(vip)),
             )),
-            [_] => {}
+            [only] => findings.extend(unheard(facts, vip, only)),
             // The one on an interface with the program stays, or else the first.
             [first, ..] => {
                 let stays = holders.iter().find(|a| facts.attached.contains_key(&a.ifindex)).unwrap_or(first);
@@ -35,4 +41,32 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A VIP in the network of one interface that is on another one, so that nobody answers for it in that network.
+fn unheard(facts: &Facts, vip: IpAddr, holder: &Address) -> Option<Finding> {
+    let is_near = |address: &&Address| {
+        let net = address.net;
+        net.addr() != vip
+            && net.prefix_len() > 0
+            && net.contains(&vip)
+            && facts.attached.contains_key(&address.ifindex)
+    };
+    let near = facts.addresses.iter().find(is_near).filter(|near| near.ifindex != holder.ifindex)?;
+    let name = facts.name(near.ifindex);
+    let what = if vip.is_ipv6() {
+        "neighbour discovery, which Linux answers for the addresses of an interface alone".to_owned()
+    } else {
+        // With 0, for every address of the host.
+        let level =
+            Sysctl::new(&name, Name::ArpIgnore).in_force().ok().filter(|level| [1, 2, 8].contains(level))?;
+        format!("ARP, arp_ignore being {level}")
+    };
+    let (has, net) = (facts.name(holder.ifindex), IpNet::from(vip));
+    let cause = format!(
+        "the VIP {vip} is on {has}, and in the network of {name}, which does not answer for it: {what}"
+    );
+    let nodad = if vip.is_ipv6() { " nodad" } else { "" };
+    let fix = format!("ip address add {net} dev {name}{nodad} && ip address delete {} dev {has}", holder.net);
+    Some(Finding::new("vip-missing", Severity::Error, cause, fix))
 }

@@ -154,3 +154,71 @@ fn many_services_that_are_well_are_all_well_time_and_again() {
     assert_eq!(found.len(), SERVICES);
     assert!(found.iter().all(|one| one["check"] == "next-hop"), "{:#}", found[0]);
 }
+
+#[test]
+fn a_real_that_does_not_answer_clients_is_mended_whatever_the_cause() {
+    let (stage, _nginx) = healthy();
+    let lab = &stage.lab;
+    let rp_filter = [8001, 8002].map(|port| format!("rp-filter {}:{port}", RIPS[1]));
+    let nat = format!("nat-replies {}:9003", RIPS[1]);
+    let names = [rp_filter[0].as_str(), &rp_filter[1], &nat];
+
+    // All of the clients' network is the real's own.
+    lab.reals[1].ip(&format!("address delete {VIP}/32 dev lo\naddress add {VIP}/24 dev lo"));
+    finds_and_mends(lab, &names);
+
+    lab.reals[1].feed(
+        &["nft", "-f", "-"],
+        "table ip wall {\n chain input {\n type filter hook input priority 0\n ip saddr 192.0.2.0/24 drop\n }\n}",
+    );
+    finds_and_mends(lab, &names);
+    for method in [Method::Dr, Method::Tun, Method::Nat] {
+        lab.client.requests(method.service(), 30).is_complete(30);
+    }
+}
+
+#[test]
+fn a_vip_of_the_director_where_its_network_does_not_hear_of_it_is_found_and_mended() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _daemon = director.start_daemon_with("--no-manage-vips");
+    director.ip(&format!("address add {VIP6}/128 dev lo\naddress add {VIP}/32 dev lo"));
+    director.xvs(&format!("service add tcp [{VIP6}]:80")).succeeds();
+    director.xvs(&format!("service add tcp {VIP}:80")).succeeds();
+    // Linux answers ARP for every address of the host, on every interface.
+    finds_cause(&lab, "vip-missing", "neighbour discovery");
+    director.sysctl("ipv4/conf/all/arp_ignore", "1");
+    finds_cause(&lab, "vip-missing", "arp_ignore being 1");
+    let asked = lab.client.sh(&format!("ping -c 1 -W 2 {VIP6}"));
+    asked.succeeds();
+    // A network that none of its interfaces is in is routed to it.
+    director.xvs("service add tcp 198.51.100.1:80").succeeds();
+    director.ip("address add 198.51.100.1/32 dev lo");
+    is_healthy(&lab);
+}
+
+#[test]
+fn a_tunnel_too_narrow_for_ipv6_is_found_and_mended() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let _nginx = lab.reals.each_ref().map(|real| {
+        real.xvs_host(&format!("setup --vip {VIP6} --forward tun --interface eth0")).succeeds();
+        real.start_nginx(&[80])
+    });
+    lab.director.xvs(&format!("service add tcp [{VIP6}]:80")).succeeds();
+    for rip in RIPS {
+        lab.director.xvs(&format!("real add tcp [{VIP6}]:80 {rip} --forward tun")).succeeds();
+    }
+    is_healthy(&lab);
+    // One byte less than fits, and so little that not even a SYN does.
+    for (rip, mtu) in [(RIPS[1], 1299), (RIPS[2], 70)] {
+        lab.director.ip(&format!("route replace {rip}/32 dev eth0 src {DIP} mtu {mtu}"));
+    }
+    finds_and_mends(
+        &lab,
+        &[1, 2].map(|n| format!("tunnel-mtu {}:80", RIPS[n])).each_ref().map(String::as_str),
+    );
+    lab.director.ip("link set eth0 mtu 1299");
+    let names = [0, 1, 2].map(|n| format!("tunnel-mtu {}:80", RIPS[n]));
+    finds_and_mends(&lab, &names.each_ref().map(String::as_str));
+}

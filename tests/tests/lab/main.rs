@@ -16,6 +16,7 @@ mod doctor_faults; // the rest of its faults, one by one
 mod doctor_firewall; // rules that never see a packet, and those of reals
 mod doctor_ipv6; // in IPv6, and through every kind of tunnel
 mod doctor_more; // and in more ways: IPv6, two at once
+mod doctor_quiet; // nothing to say where nothing is wrong
 mod doctor_ways; // the same faults, come about in other ways
 mod drain; //    a real sees its connections off
 mod explain; //   what would become of a packet
