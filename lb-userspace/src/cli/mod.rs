@@ -13,6 +13,7 @@ pub mod ipvsadm; // xvs ipvsadm
 pub mod real; //    xvs real
 pub mod service; // xvs service
 pub mod show; //    xvs status, stats, connections
+mod ssh; //         xvs real add --ssh
 pub mod timeouts; // xvs timeouts
 pub mod ui; //      tables and JSON
 

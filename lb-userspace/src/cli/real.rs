@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     service::{self, ServiceArgs},
+    ssh::SshArgs,
     ui::{Ui, table},
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum RealCommand {
     /// Add a real server to a service
-    Add(OptionArgs),
+    Add(AddArgs),
     /// Change a real server; its connections stay
     Edit(OptionArgs),
     /// Remove a real server from a service; its connections begin anew elsewhere
@@ -55,7 +56,18 @@ pub struct RealArgs {
     real: RealAddress,
 }
 
-/// Arguments of `xvs real add` and `edit`.
+/// Arguments of `xvs real add`.
+#[derive(Args, Debug)]
+pub struct AddArgs {
+    #[command(flatten)]
+    real: RealArgs,
+    #[command(flatten)]
+    options: RealOptions,
+    #[command(flatten)]
+    ssh: SshArgs,
+}
+
+/// Arguments of `xvs real edit`.
 #[derive(Args, Debug)]
 pub struct OptionArgs {
     #[command(flatten)]
@@ -97,8 +109,14 @@ pub struct ListArgs {
 /// What the daemon said.
 pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        RealCommand::Add(OptionArgs { real: RealArgs { service, real }, options }) => {
-            Change::AddReal { service: service.id()?, real, options }
+        RealCommand::Add(AddArgs { real: RealArgs { service, real }, options, ssh }) => {
+            let service = service.id()?;
+            let set_up = ssh.set_up(service::find(api, service), real, &options).await?;
+            let done = api.post("/v1/changes", &Change::AddReal { service, real, options }).await;
+            return match (done, set_up) {
+                (Err(failure), Some(set_up)) => Err(set_up.in_vain(failure)),
+                (done, _) => ui.done(&done?),
+            };
         }
         RealCommand::Edit(OptionArgs { real: RealArgs { service, real }, options }) => {
             Change::EditReal { service: service.id()?, real, options }

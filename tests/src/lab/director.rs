@@ -167,9 +167,13 @@ impl Director {
     /// Runs the command line: `xvs("service list")`. Words are separated by spaces.
     #[track_caller]
     pub fn xvs(&self, line: &str) -> Outcome {
+        self.host.exec_as(&format!("xvs {line}"), &self.xvs_words(line))
+    }
+
+    /// The words of that command line, to be started where [`Host::exec`] says.
+    pub fn xvs_words(&self, line: &str) -> Vec<PathBuf> {
         let words = [artifacts::xvs(), "--socket".into(), self.socket()].into_iter();
-        let words: Vec<_> = words.chain(line.split_whitespace().map(PathBuf::from)).collect();
-        self.host.exec_as(&format!("xvs {line}"), &words)
+        words.chain(line.split_whitespace().map(PathBuf::from)).collect()
     }
 
     /// Adds a service at VIP:`port` with all three reals by one method.

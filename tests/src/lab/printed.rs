@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Command lines as xvs prints them, run by a shell on the machine that they are meant for.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
-use super::{Host, Lab, Outcome, rip6};
+use super::{Host, Lab, Outcome, Real, rip6};
 use crate::artifacts;
 
 impl Lab {
@@ -28,16 +32,31 @@ impl Lab {
             |rip: std::net::Ipv4Addr| [rip.to_string(), rip6(rip).to_string()].contains(&place.to_owned());
         let real = self.reals.iter().chain(&self.more_reals).find(|real| is_there(real.rip));
         let real = real.unwrap_or_else(|| panic!("no machine of the lab is called {place}: {line}"));
-        let script = format!(
-            "state='--state {}' pins='--bpffs {}'\n\
-             case $2 in check) state=;; restore|open) pins=;; esac\n\
-             exec {} \"$@\" $state $pins",
-            real.path("host.json").display(),
-            real.bpffs().display(),
-            artifacts::xvs().display(),
-        );
-        shell(real, &script, line)
+        shell(real, &on_real(real), line)
     }
+}
+
+impl Real {
+    /// A program that is `xvs` as it would be on that machine, with this lab's paths.
+    #[track_caller]
+    pub fn xvs_program(&self) -> PathBuf {
+        let programs = self.path("bin");
+        fs::create_dir_all(&programs).expect("the lab's folder is writable");
+        executable(&programs.join("xvs"), &on_real(self));
+        programs.join("xvs")
+    }
+}
+
+/// What `xvs` is on a real.
+fn on_real(real: &Real) -> String {
+    format!(
+        "state='--state {}' pins='--bpffs {}'\n\
+         case $2 in check) state=;; restore|open) pins=;; esac\n\
+         exec {} \"$@\" $state $pins",
+        real.path("host.json").display(),
+        real.bpffs().display(),
+        artifacts::xvs().display(),
+    )
 }
 
 /// Runs a line by a shell to which `xvs` is a script.

@@ -38,6 +38,7 @@ mod real_server; // xvs host
 mod restart; //    the daemon dies and comes back
 mod sizes; //    as many services and reals as there may be
 mod spread; //     who gets how many connections
+mod ssh; //       a real that is set up from here
 mod start; //    what keeps a daemon from starting
 mod throughput; // iperf3
 mod tracking; // only where a pool change could hurt

@@ -20,6 +20,8 @@ pub const NEEDED: &[&str] = &[
     "tcpdump",
     "iputils-ping",
     "traceroute",
+    "openssh-client",
+    "openssh-server",
     // What real servers and clients run.
     "nginx-light",
     "curl",
@@ -29,8 +31,12 @@ pub const NEEDED: &[&str] = &[
 ];
 
 /// Packages that bring a daemon, and its unit.
-const DAEMONS: &[(&str, &str)] =
-    &[("nginx-light", "nginx.service"), ("prometheus", "prometheus.service"), ("haproxy", "haproxy.service")];
+const DAEMONS: &[(&str, &str)] = &[
+    ("nginx-light", "nginx.service"),
+    ("prometheus", "prometheus.service"),
+    ("haproxy", "haproxy.service"),
+    ("openssh-server", "ssh.service"),
+];
 
 /// Installs those of `packages` that are missing.
 pub fn install(packages: &[&str]) -> Result<()> {

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs real add … --ssh`: the real server is set up first, by `xvs host setup` there.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::IpAddr,
+    process::{ExitStatus, Stdio},
+};
+
+use clap::Args;
+use tokio::process::Command;
+
+use crate::{
+    api::types::ServiceView,
+    control::{
+        model::{Forward, RealAddress, Tunnel},
+        options::RealOptions,
+    },
+    failure::Failure,
+};
+
+/// How to reach the real server.
+#[derive(Args, Debug)]
+pub struct SshArgs {
+    /// First set the real server up: runs `xvs host setup` there by the system's ssh, and shows what it says
+    ///
+    /// The real is added only if that succeeds. For dr and tun; the others need nothing there.
+    #[arg(long, value_name = "USER@HOST", value_parser = destination)]
+    ssh: Option<String>,
+    /// What xvs is called there
+    #[arg(long, value_name = "COMMAND", default_value = "xvs", requires = "ssh")]
+    ssh_xvs: String,
+    /// Set it up at every start, too
+    #[arg(long, requires = "ssh")]
+    persist: bool,
+}
+
+/// What ssh ends with if it is itself that failed.
+const OWN_FAILURE: i32 = 255;
+/// What a shell ends with if there is no such command.
+const NO_COMMAND: i32 = 127;
+
+fn destination(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is empty".to_owned()),
+        _ if text.starts_with('-') => Err("a host's name does not begin with '-'".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// A host that was set up.
+pub(super) struct SetUp {
+    destination: String,
+    restore: String,
+}
+
+impl SshArgs {
+    /// Sets the real server up, if that is wanted.
+    ///
+    /// # Errors
+    /// If it cannot be, or is in the service already: then it is not to be added.
+    pub(super) async fn set_up(
+        &self,
+        service: impl Future<Output = Result<ServiceView, Failure>>,
+        real: RealAddress,
+        options: &RealOptions,
+    ) -> Result<Option<SetUp>, Failure> {
+        let Some(destination) = &self.ssh else { return Ok(None) };
+        let forward = options.forward.unwrap_or(Forward::Dr);
+        if !matches!(forward, Forward::Dr | Forward::Tun) {
+            return Err(Failure::wrong_input(format!("{forward} needs nothing that --ssh could set up"))
+                .hint("leave --ssh off"));
+        }
+        // What the daemon would refuse is refused before anything is changed there.
+        let service = service.await?;
+        let address = real.of_service(&service.id);
+        if service.reals.iter().any(|known| known.address == address) {
+            return Err(Failure::failed(format!("{} has the real {address} already", service.id)).hint(
+                "`xvs real edit` changes it; `xvs host setup` on the real server sets that up by itself",
+            ));
+        }
+        let vips: BTreeSet<IpAddr> = service.endpoints.iter().map(|endpoint| endpoint.address.ip()).collect();
+        let vips = Vec::from_iter(vips);
+        let tunnel = options.tunnel.unwrap_or_default();
+        let setup = self.setup(&vips, real.ip, forward, tunnel);
+        let command = format!("{} {setup}", self.ssh_xvs);
+        eprintln!("[{destination}] {command}");
+        let mut ssh = Command::new("ssh");
+        // What is said there is no result of ours.
+        ssh.args(["--", destination.as_str(), &command]).stdout(Stdio::from(io::stderr()));
+        let status = ssh.status().await.map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    "install it (Debian: openssh-client), or run `xvs host setup` there yourself"
+                }
+                _ => "run `xvs host setup` there yourself, and leave --ssh off",
+            };
+            Failure::failed(format!("cannot start ssh: {error}; {address} was not added")).hint(hint)
+        })?;
+        self.judge(destination, status)?;
+        let vips: Vec<String> = vips.iter().map(|vip| format!(" --vip {vip}")).collect();
+        let restore = format!("{} host restore{}", self.ssh_xvs, vips.concat());
+        Ok(Some(SetUp { destination: destination.clone(), restore }))
+    }
+
+    /// The words for xvs there: addresses and names of methods, which every shell leaves as they are.
+    fn setup(&self, vips: &[IpAddr], rip: IpAddr, forward: Forward, tunnel: Tunnel) -> String {
+        let vips: Vec<String> = vips.iter().map(|vip| format!(" --vip {vip}")).collect();
+        let decap = if forward == Forward::Tun && !tunnel.is_ipip() { " --decap xdp" } else { "" };
+        let persist = if self.persist { " --persist" } else { "" };
+        format!("host setup{} --forward {forward} --rip {rip}{decap}{persist}", vips.concat())
+    }
+
+    fn judge(&self, destination: &str, status: ExitStatus) -> Result<(), Failure> {
+        let failed = |what: String| Failure::failed(format!("{what}; the real was not added"));
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(OWN_FAILURE) => Err(failed(format!("ssh cannot reach {destination}, or ended early"))
+                .hint(format!("`ssh {destination} true` must work; what is missing for it belongs into ~/.ssh/config"))),
+            Some(NO_COMMAND) => Err(failed(format!("there is no `{}` on {destination}", self.ssh_xvs))
+                .hint("copy xvs there, or say where it is with --ssh-xvs")),
+            Some(code) => Err(failed(format!("setting up {destination} failed (exit code {code})"))
+                .hint("its message is above, and what it had changed is as before; a user that is not root needs `--ssh-xvs 'sudo xvs'`")),
+            None => Err(failed("ssh was killed".to_owned())
+                .hint(format!("`xvs host check` on {destination} says how far it came"))),
+        }
+    }
+}
+
+impl SetUp {
+    /// The host is set up, and yet the real was not added.
+    pub(super) fn in_vain(self, failure: Failure) -> Failure {
+        let back = format!("`ssh {} {}` takes back what was set up there", self.destination, self.restore);
+        let hint = failure.hint.as_ref().map_or(back.clone(), |hint| format!("{hint}; {back}"));
+        failure.hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_there_says_all_that_matters() {
+        let args = SshArgs { ssh: Some("root@real1".into()), ssh_xvs: "xvs".into(), persist: true };
+        let vips = ["192.0.2.100".parse().unwrap(), "2001:db8::100".parse().unwrap()];
+        let rip = "fd00::11".parse().unwrap();
+        assert_eq!(
+            args.setup(&vips, rip, Forward::Tun, Tunnel::Gre { csum: false }),
+            "host setup --vip 192.0.2.100 --vip 2001:db8::100 --forward tun --rip fd00::11 --decap xdp --persist"
+        );
+        let args = SshArgs { persist: false, ..args };
+        assert_eq!(
+            args.setup(&vips[..1], rip, Forward::Dr, Tunnel::Ipip),
+            "host setup --vip 192.0.2.100 --forward dr --rip fd00::11"
+        );
+    }
+
+    #[test]
+    fn a_host_is_no_option() {
+        assert!(destination("-oProxyCommand=reboot").is_err());
+        assert!(destination("").is_err());
+        assert_eq!(destination("root@10.0.0.11").as_deref(), Ok("root@10.0.0.11"));
+    }
+}
