@@ -14,7 +14,8 @@ use nix::net::if_::if_nametoindex;
 
 use super::{
     OBJECT,
-    load::{self, Limits, LoadError},
+    limits::{self, Limits},
+    load::{self, LoadError},
     pins,
 };
 use crate::failure::Failure;
@@ -55,7 +56,7 @@ impl Decap {
         load::require_kernel()?;
         // The maps of the director come with the object: as small as can be, since nobody uses them here.
         let mut loader = EbpfLoader::new();
-        for (name, size) in load::sizes(&Limits { services: 1, reals: 1, flows: 1, flows6: 1 }) {
+        for (name, size) in limits::sizes(&Limits { services: 1, reals: 1, flows: 1, flows6: 1 }) {
             loader.map_max_entries(name, size.min(64));
         }
         loader.override_global("AYA_LOG_LEVEL", &0u8, true);

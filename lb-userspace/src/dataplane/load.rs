@@ -15,11 +15,12 @@ use aya::{
     util::nr_cpus,
 };
 use aya_obj::Object;
-use lb_common::schema::{BLOCK, Mode, Program, SCHEMA_VERSION, Settings, Timeouts, cache};
+use lb_common::schema::{Mode, Program, SCHEMA_VERSION, Settings, Timeouts};
 use thiserror::Error;
 
 use super::{
-    OBJECT, PinDir, RunError, Tables, clock,
+    Limits, OBJECT, PinDir, RunError, Tables, clock,
+    limits::sizes,
     pins::{PinError, Shape},
     tables::TableError,
 };
@@ -28,51 +29,8 @@ use super::{
 /// one's.
 const LOG_MAP: &str = "AYA_LOGS";
 
-/// How much the tables hold. Chosen when they are made: adopted maps must have the same.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// Services.
-    pub services: u32,
-    /// Reals of all services together.
-    pub reals: u32,
-    /// Tracked flows of IPv4; each takes about 120 bytes of kernel memory.
-    pub flows: u32,
-    /// Tracked flows of IPv6; each takes about 150 bytes of kernel memory.
-    pub flows6: u32,
-}
-
-impl Limits {
-    /// Blocks of scheduler tables: one for each service, and as many more as the largest pools want
-    /// ([`crate::schedule::maglev::size`]).
-    #[must_use]
-    pub const fn blocks(&self) -> u32 {
-        self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
-    }
-
-    /// Services that each CPU keeps at hand: twice as many as there may be, so that few are in each other's place.
-    #[must_use]
-    pub const fn cached_services(&self) -> u32 {
-        cache::entries(self.services.saturating_mul(2), cache::MOST_SERVICES)
-    }
-
-    /// Ends of nat reals that each CPU keeps at hand.
-    #[must_use]
-    pub const fn cached_sources(&self) -> u32 {
-        cache::entries(self.reals.saturating_mul(4), cache::MOST_SOURCES)
-    }
-}
-
 /// The program that tells the programs' clock.
 const CLOCK: &str = "clock";
-
-/// A table has 128 to 256 slots for each real.
-const REALS_PER_BLOCK: u32 = BLOCK / 256;
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { services: 512, reals: 8192, flows: 1 << 20, flows6: 1 << 18 }
-    }
-}
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -346,50 +304,6 @@ fn refine(error: EbpfError) -> LoadError {
         return LoadError::Privileges(io_error.to_string());
     }
     LoadError::Object(error)
-}
-
-/// Entries of the maps whose size is chosen at load time.
-pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
-    let blocks = limits.blocks();
-    let Limits { services, reals, flows, flows6 } = *limits;
-    // What replaces a full set is written before that is removed.
-    let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
-    vec![
-        ("SERVICES", services),
-        ("SERVICES6", services),
-        ("SERVICE_CACHE", limits.cached_services()),
-        ("SERVICE_CACHE6", limits.cached_services()),
-        ("TABLES", blocks),
-        ("MOVES", blocks),
-        ("POSITIONS", services + 1),
-        ("REALS", reals + 1),
-        ("COUNTERS", reals + 1),
-        ("LOADS", reals + 1),
-        ("REASONS", services + 1),
-        ("ADDRESSES", services + reals),
-        ("ADDRESSES6", services + reals),
-        ("SOURCES", reals),
-        ("SOURCES6", reals),
-        ("SOURCE_CACHE", limits.cached_sources()),
-        ("SOURCE_CACHE6", limits.cached_sources()),
-        ("CLIENTS", ((flows + flows6) / 8).max(1024)),
-        ("LOCALITIES", ((flows + flows6) / 64).max(1024)),
-        ("FLOWS", flows),
-        ("OPENING", (flows / 4).max(1024)),
-        ("REPLIES", (flows / 8).max(1024)),
-        ("WAYS_BACK", (flows / 8).max(1024)),
-        // Entries take memory when they are made.
-        ("TRANSLATIONS", flows),
-        ("TRANSLATIONS6", flows6),
-        ("DIRECT", (flows / 64).max(1024)),
-        ("FRAGMENTS", (flows / 64).max(1024)),
-        ("FLOWS6", flows6),
-        ("OPENING6", (flows6 / 4).max(1024)),
-        ("REPLIES6", (flows6 / 8).max(1024)),
-        ("WAYS_BACK6", (flows6 / 8).max(1024)),
-        ("DIRECT6", (flows6 / 64).max(1024)),
-        ("FRAGMENTS6", (flows6 / 64).max(1024)),
-    ]
 }
 
 /// The shapes of all maps that are pinned, from the object itself.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The data plane as userspace sees it: load, pin, attach, replace, and the tables.
-//!
 
 pub mod attach; // interfaces
 mod batch; //      reading large maps
 pub mod clock; //  the programs' clock
 mod copy; //       tables that become what others are
 pub mod decap; //  the decapsulator of real servers
+mod limits; //     how much the tables hold
 pub mod links; //  attachments of others
 pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
 pub mod log; //    what the programs have to say
@@ -18,7 +18,8 @@ pub mod tracer; // a second copy of the programs, that tells what it does
 mod versions; //   a table of two maps, one for each version of IP
 
 pub use attach::{AttachError, Mode};
-pub use load::{DataPlane, Limits, LoadError, Options};
+pub use limits::Limits;
+pub use load::{DataPlane, LoadError, Options};
 pub use pins::PinDir;
 pub use rehearsal::Rehearsal;
 pub use single::{Entry, Single, SingleError};
