@@ -34,8 +34,8 @@ pub const fn round(hash: u64, number: u64) -> u64 {
 /// Half an address of IPv6 under a seed, by a constant of its own. Halves do not wait for each other: a CPU does several at a time.
 #[inline(always)]
 #[must_use]
-pub const fn half(seed: u64, half: u64, constant: u64) -> u64 {
-    let mut h = seed ^ u64::from_be(half);
+pub const fn half(seed: u64, word: u64, constant: u64) -> u64 {
+    let mut h = seed ^ u64::from_be(word);
     h ^= h >> 32;
     h.wrapping_mul(constant)
 }

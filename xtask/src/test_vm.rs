@@ -22,6 +22,9 @@ pub struct Args {
 /// What drives IPVS.
 const PACKAGES: &[&str] = &["ipvsadm"];
 
+/// What runs in the guest, one after the other; the last one is told the schedulers.
+const PROGRAMS: [&str; 5] = ["kernel_tunnels", "kernel_host", "kernel_links", "kernel_sctp", "beside_ipvs"];
+
 /// Seconds that the tests may take in an emulated machine.
 const TESTS: u32 = 1800;
 
@@ -29,32 +32,18 @@ const TESTS: u32 = 1800;
 pub fn run(args: &Args) -> Result<()> {
     build::release()?;
     setup::packages(PACKAGES)?;
-    let bins = [
-        "--bin",
-        "beside_ipvs",
-        "--bin",
-        "kernel_tunnels",
-        "--bin",
-        "kernel_host",
-        "--bin",
-        "kernel_links",
-        "--bin",
-        "kernel_sctp",
-    ];
-    shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests"]).args(bins))?;
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--release", "--package", "lb-tests"]);
+    shell::run(cargo.args(PROGRAMS.iter().flat_map(|program| ["--bin", program])))?;
     let machine = vm::install()?;
     let guest = Guest::new(&machine, Kernel::find_or_fetch(&args.kernel)?);
     let release = workspace::target().join("release");
     // The root file system is the host's: it has no unix sockets, and each start of a program reads it anew.
     let command = format!(
         "modprobe -a veth ip_vs ipip sit ip6_tunnel ip_gre ip6_gre fou fou6 8021q sch_netem sctp bonding && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
-         && cp {} /run/ && export XVS_BIN=/run/xvs && {} && {} && {} && {} && {} {}",
+         && cp {} /run/ && export XVS_BIN=/run/xvs && {} {}",
         release.join("xvs").display(),
-        release.join("kernel_tunnels").display(),
-        release.join("kernel_host").display(),
-        release.join("kernel_links").display(),
-        release.join("kernel_sctp").display(),
-        release.join("beside_ipvs").display(),
+        PROGRAMS.map(|program| release.join(program).display().to_string()).join(" && "),
         args.schedulers.join(" "),
     );
     guest.run(&command, vm::BOOT + TESTS)
