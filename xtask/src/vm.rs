@@ -132,7 +132,8 @@ impl<'a> Guest<'a> {
     pub fn run(&self, command: &str, seconds: u32) -> Result<()> {
         say!("on Linux {}, emulated:", self.kernel.release);
         // The exit code of a guest is lost where it crashes: only this line says that all went well.
-        let script = format!("{command} && echo {DONE}");
+        // What the console has not sent when the guest powers down is lost: the pause lets it send.
+        let script = format!("{{ {command}; }} && echo {DONE}; sleep 1");
         let mut vng = Command::new("timeout");
         vng.args(["--kill-after=5", &seconds.to_string()]).arg(self.machine.programs.join("vng"));
         vng.arg("--run").arg(self.kernel.image());
