@@ -43,6 +43,19 @@ impl Delta {
         Self(self.0 + other.0)
     }
 
+    /// The change in 16 bits, to be kept: [`Delta::from_folded`] makes the same change of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn folded(self) -> u16 {
+        fold(self.0)
+    }
+
+    /// A change that was kept.
+    #[inline(always)]
+    pub const fn from_folded(folded: u16) -> Self {
+        Self(folded as u64)
+    }
+
     /// Applies the change to a checksum field.
     #[inline(always)]
     #[must_use]
@@ -151,6 +164,7 @@ mod tests {
             bytes[12..16].copy_from_slice(&address);
             bytes[18..20].copy_from_slice(&port);
             prop_assert_eq!(delta.apply(before), plain(&bytes));
+            prop_assert_eq!(Delta::from_folded(delta.folded()).apply(before), plain(&bytes));
         }
 
         #[test]

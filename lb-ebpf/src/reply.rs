@@ -2,6 +2,7 @@
 //! A packet of a real by `nat` or `fnat` on its way back: its source becomes the service again.
 
 use lb_common::{
+    checksum::Delta,
     packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
     schema::{AddressUse, CachedSource, Flow, FlowKey, Fragment, Method, Real, Source, Step, UNSET, WayBack},
@@ -11,7 +12,7 @@ use lb_common::{
 
 use crate::{
     Stop, forward,
-    forward::nat::{self, Change, End},
+    forward::nat::{self, Change, End, Sums},
     fragment,
     frame::Frame,
     functions::Functions,
@@ -207,8 +208,7 @@ pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Res
     let back = tables::way_back(reply.destination)?;
     tables::note(Step::Source, source.service, source.real);
     tables::note(Step::WayBack, back.ifindex, 0);
-    let sent = forward::may_hop::<A>(frame)
-        .and_then(|()| leave(frame, parsed, source.real, (&source.vip, source.port), back));
+    let sent = leave_as(frame, parsed, source, source.real, back);
     Some(sent.map_err(|reason| Stop::at(source.service, reason)))
 }
 
@@ -229,8 +229,7 @@ fn send_of_flow<A: Version>(
     tables::note(Step::Flow, flow.real, flow.state);
     keep(parsed, &request, &flow);
     let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
-    let vip = (&source.vip, request.destination_port);
-    let sent = forward::may_hop::<A>(frame).and_then(|()| leave(frame, parsed, flow.real, vip, &back));
+    let sent = leave_as(frame, parsed, source, flow.real, &back);
     Some(sent.map_err(|reason| Stop::at(real.service, reason)))
 }
 
@@ -280,19 +279,30 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Re
         let change = Change { end: End::Destination, address: way.client, port: way.client_port };
         A::other_end(frame, parsed, change)?;
     }
-    leave(frame, parsed, way.real, (&way.vip, way.port), &way.back())
+    nat::translate(frame, parsed, Change { end: End::Source, address: way.vip, port: way.port })?;
+    leave(frame, parsed, way.real, &way.back())
 }
 
-/// Sends a reply on its way back, as the service at `vip` and its port; port 0 leaves it. By reference: the stack is small.
+/// Gives a reply of that source the address and port of its service, and sends it on its way back.
 #[inline(always)]
-fn leave<A: Version>(
+fn leave_as<A: Version>(
     frame: &Frame,
     parsed: &Parsed<A>,
+    source: &CachedSource<A>,
     real: u32,
-    vip: (&A, Be16),
     back: &WayBack,
 ) -> Result<u32, Reason> {
-    nat::translate(frame, parsed, Change { end: End::Source, address: *vip.0, port: vip.1 })?;
+    forward::may_hop::<A>(frame)?;
+    let change = Change { end: End::Source, address: source.vip, port: source.port };
+    let sums =
+        Sums { header: Delta::from_folded(source.of_address), transport: Delta::from_folded(source.of_both) };
+    nat::translate_by(frame, parsed, change, sums)?;
+    leave(frame, parsed, real, back)
+}
+
+/// Sends a reply on its way back, and counts it. By reference: the stack is small.
+#[inline(always)]
+fn leave<A: Version>(frame: &Frame, parsed: &Parsed<A>, real: u32, back: &WayBack) -> Result<u32, Reason> {
     address_frame(frame, back.to_client)?;
     vlan::dress(frame, back.tags)?;
     let action = forward::transmit(frame, back.ifindex)?;

@@ -753,32 +753,16 @@ pub fn source<A: Version>(address: A, port: Be16, protocol: u8) -> Option<&'stat
             (*entry).used = address_use(address);
             (*entry).service = UNSET;
             if let Some(source) = A::sources().get(key) {
-                keep_source(entry, source);
+                (*entry).keep(source);
             } else {
                 key.port = Be16::ZERO;
                 if let Some(source) = A::sources().get(key) {
-                    keep_source(entry, source);
+                    (*entry).keep(source);
                 }
             }
             (*entry).stamp = stamp;
         }
         Some(&*entry)
-    }
-}
-
-/// Writes down what was found.
-///
-/// # Safety
-/// The entry is this CPU's own.
-#[inline(always)]
-unsafe fn keep_source<A: Version>(entry: *mut CachedSource<A>, source: &Source<A>) {
-    // SAFETY: the caller's.
-    unsafe {
-        (*entry).vip = source.vip;
-        (*entry).port = source.port;
-        (*entry).flags = source.flags;
-        (*entry).real = source.real;
-        (*entry).service = source.service;
     }
 }
 

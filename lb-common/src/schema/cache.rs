@@ -8,6 +8,7 @@
 
 use super::{AddressUse, Service, ServiceKey, Source, SourceKey, layout};
 use crate::{
+    checksum::Delta,
     packet::Ip,
     wire::{Be16, Be32, Be128},
 };
@@ -80,8 +81,10 @@ pub struct CachedSource<A: Ip> {
     pub service: u32,
     /// What the address is used for.
     pub used: AddressUse,
-    /// Zero.
-    pub reserved: u32,
+    /// What a checksum changes by when the address becomes the VIP, [`Delta::folded`].
+    pub of_address: u16,
+    /// The same when the port becomes [`Self::port`], too.
+    pub of_both: u16,
 }
 layout!(CachedSource<Be32>, size: 40, align: 8);
 layout!(CachedSource<Be128>, size: 64, align: 8);
@@ -92,6 +95,23 @@ impl<A: Ip> CachedSource<A> {
     #[must_use]
     pub fn is_of(&self, key: &SourceKey<A>) -> bool {
         self.address == key.address && self.from_port == key.port && self.protocol == key.protocol
+    }
+
+    /// Writes down what was found, and what it does to checksums: that is the same for every packet.
+    #[inline(always)]
+    pub fn keep(&mut self, source: &Source<A>) {
+        self.vip = source.vip;
+        self.port = source.port;
+        self.flags = source.flags;
+        self.real = source.real;
+        self.service = source.service;
+        let of_address = A::replace(Delta::new(), self.address, source.vip);
+        self.of_address = of_address.folded();
+        self.of_both = if source.port == Be16::ZERO {
+            self.of_address
+        } else {
+            of_address.replace16(self.from_port.0, source.port.0).folded()
+        };
     }
 
     /// What it says.

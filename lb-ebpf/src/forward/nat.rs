@@ -61,6 +61,26 @@ pub struct Change<A> {
     pub port: Be16,
 }
 
+impl<A: Ip> Change<A> {
+    /// What it does to the checksums of such a packet.
+    #[inline(always)]
+    fn sums(&self, flow: &FlowKey<A>) -> Sums {
+        let (address, port) = self.end.of(flow);
+        let header = A::replace(Delta::new(), address, self.address);
+        let transport = if self.port == Be16::ZERO { header } else { header.replace16(port.0, self.port.0) };
+        Sums { header, transport }
+    }
+}
+
+/// What a change does to the checksums of a packet.
+#[derive(Clone, Copy)]
+pub struct Sums {
+    /// To that of the IP header: by the address.
+    pub header: Delta,
+    /// To that of TCP or UDP: by the address, which is in the pseudo-header, and the port.
+    pub transport: Delta,
+}
+
 /// Towards the real: the destination becomes RIP and port.
 #[inline(always)]
 pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
@@ -74,34 +94,51 @@ pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<
 /// A later fragment and an ICMP message have no ports.
 #[inline(always)]
 pub fn translate<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<(), Reason> {
-    let delta = translate_end(frame, parsed, change)?;
-    A::hop(frame, delta)
+    translate_by(frame, parsed, change, change.sums(&parsed.flow))
+}
+
+/// The same where it is known what that does to checksums.
+#[inline(always)]
+pub fn translate_by<A: Ip>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    change: Change<A>,
+    sums: Sums,
+) -> Result<(), Reason> {
+    write(frame, parsed, change, sums)?;
+    A::hop(frame, sums.header)
 }
 
 /// The same without a hop, so that the header's checksum is left as it was: what must be applied to it is returned.
 #[inline(always)]
 pub fn translate_end<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<Delta, Reason> {
-    let delta = A::replace(Delta::new(), change.end.of(&parsed.flow).0, change.address);
+    let sums = change.sums(&parsed.flow);
+    write(frame, parsed, change, sums)?;
+    Ok(sums.header)
+}
+
+/// Writes all but the header's checksum.
+#[inline(always)]
+fn write<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>, sums: Sums) -> Result<(), Reason> {
     if parsed.part != Part::Later {
-        translate_transport(frame, parsed, change, delta)?;
+        write_transport(frame, parsed, change, sums)?;
     }
-    change.address.store(frame, ETHERNET_LEN + change.end.address::<A>())?;
-    Ok(delta)
+    change.address.store(frame, ETHERNET_LEN + change.end.address::<A>())
 }
 
 /// The port and the checksum of TCP or UDP, which covers the addresses too (the pseudo-header), as that of ICMP does in
 /// IPv6. That of SCTP covers no address, and its ports never change.
 #[inline(always)]
-fn translate_transport<A: Ip>(
+fn write_transport<A: Ip>(
     frame: &Frame,
     parsed: &Parsed<A>,
     change: Change<A>,
-    mut delta: Delta,
+    sums: Sums,
 ) -> Result<(), Reason> {
     if parsed.flow.protocol == u32::from(A::ICMP) {
         if A::ICMP_COVERS_ADDRESSES {
             let at = parsed.l4() + offset_of!(Icmpv4Hdr, check);
-            store(frame, at, delta.apply(load(frame, at)?))?;
+            store(frame, at, sums.header.apply(load(frame, at)?))?;
         }
         return Ok(());
     }
@@ -109,14 +146,13 @@ fn translate_transport<A: Ip>(
         return Ok(());
     }
     if change.port != Be16::ZERO {
-        delta = delta.replace16(change.end.of(&parsed.flow).1.0, change.port.0);
         store(frame, parsed.l4() + change.end.port(), change.port.0)?;
     }
     if parsed.flow.protocol == u32::from(protocol::TCP) {
         let at = parsed.l4() + offset_of_checksum(protocol::TCP);
-        store(frame, at, delta.apply(load(frame, at)?))
+        store(frame, at, sums.transport.apply(load(frame, at)?))
     } else {
         let at = parsed.l4() + offset_of_checksum(protocol::UDP);
-        store(frame, at, delta.apply_udp(load(frame, at)?))
+        store(frame, at, sums.transport.apply_udp(load(frame, at)?))
     }
 }
