@@ -144,6 +144,10 @@ fn operand<'a>(
         Some("{") => {
             // Keys and verdicts stand in turn, with colons between: "80", ":", "drop".
             let inside: Vec<&str> = words.by_ref().take_while(|word| *word != "}").collect();
+            // An address beside the port: `ip daddr . tcp dport { 192.0.2.100 . 80 }`.
+            if inside.contains(&".") {
+                addresses.extend(inside.iter().filter(|word| **word != "."));
+            }
             if is_map { inside.chunks(3).map(<[_]>::to_vec).collect() } else { vec![inside] }
         }
         Some(word) if word.starts_with('@') => {
@@ -202,6 +206,8 @@ mod tests {
     #[case::all_but_some("ip daddr != { 192.0.2.99, 192.0.2.100 } tcp dport 80 drop", false)]
     #[case::in_braces("ip daddr { 192.0.2.99, 192.0.2.100 } drop", true)]
     #[case::by_a_map("ip daddr vmap { 192.0.2.99 : accept, 192.0.2.100 : drop }", true)]
+    #[case::beside_the_port("ip daddr . tcp dport { 192.0.2.99 . 22, 192.0.2.100 . 80 } drop", true)]
+    #[case::others_beside_the_port("ip daddr . tcp dport { 192.0.2.99 . 80 } drop", false)]
     #[case::jumps("ip daddr 192.0.2.0/24 jump others", true)]
     #[case::by_port("tcp dport 80 drop", true)]
     #[case::by_ports("tcp dport { 22, 79-81 } reject with icmp port-unreachable", true)]
