@@ -245,7 +245,12 @@ mod tests {
         ];
         let addresses: Vec<Address> = addresses
             .iter()
-            .map(|(ifindex, net)| Address { net: net.parse().unwrap(), ifindex: *ifindex, host_scope: false })
+            .map(|(ifindex, net)| Address {
+                net: net.parse().unwrap(),
+                ifindex: *ifindex,
+                host_scope: false,
+                duplicate: false,
+            })
             .collect();
         let attached = ["eth0".to_owned(), "eth1".to_owned()];
         home(vip.parse().unwrap(), &attached, &links, &addresses).unwrap().index

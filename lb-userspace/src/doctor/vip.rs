@@ -22,8 +22,10 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 "vip-missing",
                 Severity::Error,
                 format!("no interface of the director has the VIP {vip}: nobody answers for it on the link"),
-                format!("ip address add {} dev {ours}", IpNet::from(vip)),
+                // The daemon may have put it back in the meantime.
+                format!("ip address replace {} dev {ours}", IpNet::from(vip)),
             )),
+            [only] if only.duplicate => findings.push(refused(facts, vip, only)),
             [only] => findings.extend(unheard(facts, vip, only)),
             // The one on an interface with the program stays, or else the first.
             [first, ..] => {
@@ -41,6 +43,16 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A VIP that the kernel does not use, because another machine had it when it came.
+fn refused(facts: &Facts, vip: IpAddr, holder: &Address) -> Finding {
+    let (name, net) = (facts.name(holder.ifindex), holder.net);
+    let cause = format!(
+        "the VIP {vip} is on {name}, and the kernel does not use it (dadfailed): another machine answered for it when it was added; nobody answers for it now, or that machine does (then there is a finding ndp-leak)"
+    );
+    let fix = format!("ip address delete {net} dev {name} && ip address replace {net} dev {name} nodad");
+    Finding::new("vip-missing", Severity::Error, cause, fix)
 }
 
 /// A VIP in the network of one interface that is on another one, so that nobody answers for it in that network.

@@ -158,7 +158,7 @@ mod tests {
     const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 
     fn at(net: &str, ifindex: u32, host_scope: bool) -> Address {
-        Address { net: net.parse().unwrap(), ifindex, host_scope }
+        Address { net: net.parse().unwrap(), ifindex, host_scope, duplicate: false }
     }
 
     /// As docs/arp.md has it from the capture.

@@ -147,7 +147,12 @@ mod tests {
         let (lo, eth0, dummy) =
             (interface(1, "lo", true), interface(2, "eth0", false), interface(3, "d0", true));
         let interfaces = HashMap::from([(1, &lo), (2, &eth0), (3, &dummy)]);
-        let at = |ifindex, net: &str| Address { net: net.parse().unwrap(), ifindex, host_scope: false };
+        let at = |ifindex, net: &str| Address {
+            net: net.parse().unwrap(),
+            ifindex,
+            host_scope: false,
+            duplicate: false,
+        };
         let place = |holders: &[Address]| Placement::of(holders, &interfaces);
 
         assert_eq!(place(&[]), Placement::Missing);

@@ -22,6 +22,9 @@ pub struct Address {
     pub ifindex: u32,
     /// Valid inside this host only, as `ip address add … scope host` makes it: what `arp_ignore=3` keeps quiet about.
     pub host_scope: bool,
+    #[serde(default)]
+    /// Another machine had it first (duplicate address detection of IPv6): the kernel does not use it.
+    pub duplicate: bool,
 }
 
 /// What became of adding something.
@@ -128,7 +131,8 @@ impl Address {
         });
         let net = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
         let host_scope = message.header.scope == AddressScope::Host;
-        Some(Self { net, ifindex: message.header.index, host_scope })
+        let duplicate = message.header.flags.contains(AddressHeaderFlags::Dadfailed);
+        Some(Self { net, ifindex: message.header.index, host_scope, duplicate })
     }
 }
 
@@ -143,7 +147,8 @@ mod tests {
         message.header.index = 4;
         message.attributes.push(AddressAttribute::Address([10, 0, 0, 2].into()));
         message.attributes.push(AddressAttribute::Local([10, 0, 0, 1].into()));
-        let expected = Address { net: "10.0.0.1/32".parse().unwrap(), ifindex: 4, host_scope: false };
+        let expected =
+            Address { net: "10.0.0.1/32".parse().unwrap(), ifindex: 4, host_scope: false, duplicate: false };
         assert_eq!(Address::parse(&message), Some(expected));
     }
 }
