@@ -18,6 +18,8 @@ use crate::netlink::Mac;
 
 /// Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// But for an address of IPv6 that it answers for in somebody's place (`proxy_delay`).
+const PATIENCE6: Duration = Duration::from_millis(900);
 /// Identifiers of pings that ask for a thief's name.
 const FIRST_PING: u16 = 40_000;
 
@@ -29,7 +31,8 @@ pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     neighbour::ask(facts, wire, &vips);
     let ours: BTreeSet<Mac> = facts.interfaces.iter().filter_map(|interface| interface.mac).collect();
     let mut thieves = BTreeSet::new();
-    wire.listen(PATIENCE, |ifindex, bytes| {
+    let patience = if vips.iter().any(IpAddr::is_ipv6) { PATIENCE6 } else { PATIENCE };
+    wire.listen(patience, |ifindex, bytes| {
         if let Some((mac, ip)) = neighbour::answer(bytes)
             && vips.contains(&ip)
             && !ours.contains(&mac)
@@ -42,19 +45,22 @@ pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     let (mut findings, mut told) = (Vec::new(), BTreeSet::new());
     for (vip, mac, _) in thieves {
         if told.insert((vip, mac)) {
-            findings.push(judge(&facts.subjects, owners.get(&mac).copied(), vip, mac));
+            findings.push(judge(&facts.subjects, owners.get(&mac), vip, mac));
         }
     }
     findings
 }
 
+/// RIPs of the machine that has an Ethernet address.
+type Owners = BTreeMap<Mac, BTreeSet<IpAddr>>;
+
 /// Which real each thief is, also where it answers by another interface than its RIP's: it is pinged by its MAC address under
-/// every RIP, and a real takes that for its own on whatever interface it comes in.
-fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) -> BTreeMap<Mac, IpAddr> {
-    let mut owners: BTreeMap<Mac, IpAddr> = BTreeMap::new();
+/// every RIP, and a real takes that for its own on whatever interface it comes in. One machine may have several RIPs.
+fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) -> Owners {
+    let mut owners = Owners::new();
     for subject in facts.subjects.iter().filter(|subject| subject.gateway.is_none()) {
         if let Ok(way) = &subject.way {
-            owners.insert(way.to, subject.rip);
+            owners.entry(way.to).or_default().insert(subject.rip);
         }
     }
     let strangers: BTreeMap<Mac, u32> = thieves
@@ -80,21 +86,21 @@ fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) ->
             && let Some((mac, rip)) = asked.get(&probe)
             && *rip == from
         {
-            owners.insert(*mac, *rip);
+            owners.entry(*mac).or_default().insert(*rip);
         }
-        strangers.keys().all(|mac| owners.contains_key(mac))
+        false
     });
     owners
 }
 
-fn judge(subjects: &[Subject], owner: Option<IpAddr>, vip: IpAddr, mac: Mac) -> Finding {
+fn judge(subjects: &[Subject], owner: Option<&BTreeSet<IpAddr>>, vip: IpAddr, mac: Mac) -> Finding {
     let shown = frame::mac(mac);
     let (check, what) = if vip.is_ipv4() { ("arp-leak", "ARP") } else { ("ndp-leak", "neighbour discovery") };
     // Whatever interface it is on: where it is on lo as well, setup puts it back there.
     let take_off = format!("ip address flush to {vip}");
     // Of a machine with several roles, the one in which it holds this VIP tells what it needs.
     let mut known: Vec<&Subject> =
-        subjects.iter().filter(|subject| owner.is_some_and(|rip| rip == subject.rip)).collect();
+        subjects.iter().filter(|subject| owner.is_some_and(|rips| rips.contains(&subject.rip))).collect();
     known.sort_by_key(|subject| (subject.vip != vip, !subject.holds_vip()));
     let Some(subject) = known.first() else {
         let cause = format!(
@@ -105,6 +111,8 @@ fn judge(subjects: &[Subject], owner: Option<IpAddr>, vip: IpAddr, mac: Mac) -> 
         return finding;
     };
     let rip = subject.rip;
+    // It may answer in somebody's place too.
+    let take_off = format!("{take_off} && {}", subject.forget_proxy(vip));
     let cause =
         format!("the real {rip} ({shown}) answers {what} for the VIP {vip}: clients go past the director");
     let fix = if subject.holds_vip() && subject.vip == vip {

@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Facts, Finding, Severity, Subject, fix, frame, neighbour, path, wire::Wire};
+use super::{Facts, Finding, Severity, Subject, frame, judge::Place, neighbour, path, wire::Wire};
 use crate::{control::model::Forward, netlink::Mac};
 
 /// A real asks as soon as it is to answer.
@@ -60,17 +60,17 @@ pub(super) fn check(facts: &Facts, wire: &Wire, salt: u32, found: &[Finding]) ->
 
 fn judge(subject: &Subject, net: IpNet) -> Finding {
     let (rip, dip) = (subject.rip, subject.dip.unwrap_or(subject.vip));
+    let place = Place { dip, clients: Some(net), far: Some(net.addr()), shares_link: true };
     let cause = format!(
         "{rip} has a link of its own to {}, and sends what it has for clients there straight to them: it does not come back through the director, and clients do not know its sender",
         net.trunc()
     );
-    let fix = fix::route_back(dip, Some(net));
-    Finding::new("nat-replies", Severity::Error, cause, fix).of(subject).on(rip)
+    Finding::new("nat-replies", Severity::Error, cause, subject.route_back(&place)).of(subject).on(rip)
 }
 
 /// An address in the network of one of the director's, that is not one of the director's and no VIP; another one each time, so that
 /// nobody remembers it.
-fn stranger(facts: &Facts, net: IpNet, number: u32) -> Option<IpAddr> {
+pub(super) fn stranger(facts: &Facts, net: IpNet, number: u32) -> Option<IpAddr> {
     let vips = facts.vips();
     let is_free =
         |ip: &IpAddr| !vips.contains(ip) && facts.addresses.iter().all(|address| address.net.addr() != *ip);

@@ -72,10 +72,16 @@ impl Subject {
         SocketAddr::new(self.rip, self.real_port).to_string()
     }
 
+    /// Where clients reach the service.
+    #[must_use]
+    pub fn at(&self) -> SocketAddr {
+        SocketAddr::new(self.vip, self.port)
+    }
+
     /// Whether clients reach it there.
     #[must_use]
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
-        self.protocol == endpoint.protocol && SocketAddr::new(self.vip, self.port) == endpoint.address
+        self.protocol == endpoint.protocol && self.at() == endpoint.address
     }
 
     /// The real as commands name it.

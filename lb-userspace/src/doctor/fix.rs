@@ -6,8 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Facts, Subject};
+use super::{Facts, Subject, judge::Place};
 use crate::control::model::{Endpoint, Forward};
+
+/// The number of rules for routing that fixes make, and of their table: before those that people usually have.
+const RULE: u32 = 471;
 
 /// `ip`, or `ip -6` where it would take the address for one of IPv4.
 pub(super) const fn ip(like: IpAddr) -> &'static str {
@@ -49,9 +52,74 @@ impl Subject {
         quoted(&format!("xvs real edit {} {} {options}", self.service, self.named()))
     }
 
-    /// On the real: what it sends to an address takes the way of its own link again.
+    /// On the real: what it sends to an address takes the way of its own link again, whatever rules for routing say.
     pub(super) fn route_on_link(&self, to: IpAddr) -> String {
-        format!("{} route replace {} dev {} src {}", ip(to), IpNet::from(to), self.device(), self.rip)
+        let (ip, rip) = (ip(to), self.rip);
+        let route = format!("{ip} route replace {} dev {} src {rip}", IpNet::from(to), self.device());
+        let leads = format!("{ip} route get {to} from {rip} 2> /dev/null | grep -q '{rip} dev '");
+        format!("{route} && {{ {leads} || {ip} rule add pref {RULE} to {to} lookup main; }}")
+    }
+
+    /// On the real: what it sends to clients goes to the director, also to those in a network of theirs.
+    pub(super) fn route_back(&self, place: &Place) -> String {
+        let Place { dip, clients, far, .. } = *place;
+        let (ip, rip) = (ip(dip), self.rip);
+        // Routes to a part of that network are taken off where they take the address that was asked from.
+        let near = match (clients, far) {
+            (Some(net), Some(far)) => {
+                let net = net.trunc();
+                format!(
+                    "{{ {ip} route flush root {net} match {far} || true; }} && {ip} route replace {net} via {dip} && "
+                )
+            }
+            _ => String::new(),
+        };
+        let rule = far.map_or(String::new(), |far| {
+            let rule = format!("{ip} rule add pref {RULE} from {rip} lookup main");
+            format!(" && {{ {} || {rule}; }}", self.leads_back(far, dip))
+        });
+        format!("{near}{ip} route replace default via {dip}{rule}")
+    }
+
+    /// The same where it is not known to be needed.
+    pub(super) fn route_back_if_needed(&self, place: &Place) -> String {
+        let back = self.route_back(place);
+        place.far.map_or(back.clone(), |far| {
+            format!("{{ {} || {{ {back}; }}; }}", self.leads_back(far, place.dip))
+        })
+    }
+
+    fn leads_back(&self, far: IpAddr, dip: IpAddr) -> String {
+        format!("{} route get {far} from {} 2> /dev/null | grep -q 'via {dip} '", ip(far), self.rip)
+    }
+
+    /// On the real: what it sends from the VIP has a way to clients, if there is none yet: their link if that is the real's own,
+    /// else over the director.
+    pub(super) fn route_from_vip(&self, place: &Place) -> Option<String> {
+        let Place { dip, clients: Some(net), far: Some(far), shares_link } = *place else { return None };
+        let (ip, vip, net) = (ip(self.vip), self.vip, net.trunc());
+        let (wrong, way) = if shares_link {
+            ("'' | *' via '*", format!("dev {}", self.device()))
+        } else if dip.is_ipv4() == vip.is_ipv4() {
+            ("''", format!("via {dip}"))
+        } else {
+            return None;
+        };
+        Some(format!(
+            "case \"$({ip} route get {far} from {vip} 2> /dev/null)\" in {wrong}) \
+             {ip} route replace {net} {way} table {RULE} && {ip} rule add pref {RULE} from {vip} lookup {RULE};; esac"
+        ))
+    }
+
+    /// On the real: the filter asks no more whether the way back is the way that packets came by.
+    pub(super) fn loose_filter(&self) -> Option<String> {
+        let set = || format!("sysctl -q -w \"net/ipv4/conf/{}/rp_filter=2\"", self.device());
+        self.vip.is_ipv4().then(set)
+    }
+
+    /// On the real: it does not answer for an address as a proxy.
+    pub(super) fn forget_proxy(&self, vip: IpAddr) -> String {
+        format!("{{ {} neighbour delete proxy {vip} dev {} 2> /dev/null || true; }}", ip(vip), self.device())
     }
 
     /// On the real: it fills checksums in itself.
@@ -63,14 +131,6 @@ impl Subject {
     fn device(&self) -> String {
         format!("$(ip -oneline address show to {} | cut -d ' ' -f 2 | head -n 1)", self.rip)
     }
-}
-
-/// On the real: what it sends to clients goes to the director, also to those in the network `clients`.
-pub(super) fn route_back(dip: IpAddr, clients: Option<IpNet>) -> String {
-    let ip = ip(dip);
-    let near =
-        clients.map_or(String::new(), |net| format!("{ip} route replace {} via {dip} && ", net.trunc()));
-    format!("{near}{ip} route replace default via {dip}")
 }
 
 /// On the director: packets for a real leave by this interface, to the link itself.

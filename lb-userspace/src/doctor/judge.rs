@@ -2,7 +2,7 @@
 //! What the answers of a real, and its silence, mean.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -59,11 +59,15 @@ pub(super) struct Place {
     pub(super) dip: IpAddr,
     /// A network of clients that the real is not in.
     pub(super) clients: Option<IpNet>,
+    /// An address outside of the real's network that it was asked from, in `clients` if there is one.
+    pub(super) far: Option<IpAddr>,
+    /// Those clients are on the link of the real.
+    pub(super) shares_link: bool,
 }
 
 pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Finding> {
-    let Subject { vip, port, rip, forward, tunnel, .. } = *subject;
-    let at = SocketAddr::new(vip, port);
+    let Subject { vip, rip, forward, tunnel, .. } = *subject;
+    let at = subject.at();
     let dip = place.dip;
     let error = |check, cause: String, fix: String| {
         Some(Finding::new(check, Severity::Error, cause, fix).of(subject).on(rip))
@@ -81,7 +85,9 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
                 "{rip} answers for {vip} to its neighbour {dip}, but not to the director's address among the clients: rp_filter drops packets whose way back leaves by another interface, {vip} is there with a whole network, a firewall drops what comes from clients, or it has no way to them"
             );
             // With a network, it is taken off; set-up puts it back without.
-            let fix = format!("ip address flush to {vip} && {} && {}", subject.setup(), subject.open());
+            let first = [format!("ip address flush to {vip}"), subject.setup(), subject.open()];
+            let then = [subject.loose_filter(), subject.route_from_vip(place)];
+            let fix = first.into_iter().chain(then.into_iter().flatten()).collect::<Vec<_>>().join(" && ");
             Some(Finding::new("rp-filter", Severity::Warning, cause, fix).of(subject).on(rip))
         }
         (Answer::Yes, Forward::Nat | Forward::Fnat) if seen.is_unsound => error(
@@ -123,17 +129,17 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
         (Answer::Silence, _) if seen.direct == Answer::Silence && !seen.no_tunnel => error(
             "real-silent",
             format!(
-                "{rip} answers neither for {vip} nor for itself, though its link does: a firewall there, or it hangs (then, on the director: {})",
+                "{rip} answers neither for {vip} nor for itself, though its link does: a firewall there, what it sends to {dip} takes another way, or it hangs (then, on the director: {})",
                 subject.take_out()
             ),
-            subject.open(),
+            wake(subject, place),
         ),
         (Answer::Silence, Forward::Nat) => error(
             "nat-replies",
             format!(
                 "{rip} answers the director itself, but what it sends elsewhere does not come back through the director: its way back leads past it, or a firewall there drops what comes from elsewhere"
             ),
-            format!("{} && {}", fix::route_back(dip, place.clients), subject.open()),
+            format!("{} && {}", subject.route_back(place), subject.open()),
         ),
         (Answer::Silence, Forward::Tun) if seen.no_tunnel => error(
             "tun-not-unwrapped",
@@ -142,6 +148,20 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
         ),
         (Answer::Silence, _) => Some(blackhole(subject, seen)),
     }
+}
+
+/// What mends a real that answers nothing, as far as ways and firewalls go.
+fn wake(subject: &Subject, place: &Place) -> String {
+    let mut steps = Vec::new();
+    // One behind a router answers over that.
+    if subject.gateway.is_none() {
+        steps.push(subject.route_on_link(place.dip));
+        if subject.forward == Forward::Nat {
+            steps.push(subject.route_back_if_needed(place));
+        }
+    }
+    steps.push(subject.open());
+    steps.join(" && ")
 }
 
 /// A real that holds the VIP, and answers for itself alone.
@@ -183,7 +203,7 @@ fn blackhole(subject: &Subject, seen: Seen) -> Finding {
 /// The real takes packets for the VIP and refuses connections.
 fn not_listening(subject: &Subject, seen: Seen) -> Finding {
     let Subject { vip, rip, .. } = *subject;
-    let at = SocketAddr::new(vip, subject.port);
+    let at = subject.at();
     let listens_on_rip = subject.holds_vip() && seen.direct == Answer::Yes && vip.is_ipv4() == rip.is_ipv4();
     let finding = |cause, fix| Finding::new("not-listening", Severity::Error, cause, fix).of(subject);
     if listens_on_rip && subject.protocol == Protocol::Tcp {
@@ -246,7 +266,7 @@ mod tests {
             (Forward::Fnat, Silence, Silence, Some(Silence), false, Some("real-silent")),
         ] {
             let seen = Seen { through, direct, far, no_tunnel, ..Seen::default() };
-            let place = Place { dip: [10, 0, 0, 1].into(), clients: None };
+            let place = Place { dip: [10, 0, 0, 1].into(), clients: None, far: None, shares_link: false };
             let finding = judge(&subject(forward), &place, seen);
             assert_eq!(finding.map(|f| f.check).as_deref(), check, "{forward} {seen:?}");
         }
@@ -275,7 +295,7 @@ mod tests {
             ),
             (Forward::Tun, Seen { pings: true, ..silent }, "real-firewall", "nothing at port 80"),
         ] {
-            let place = Place { dip: [10, 0, 0, 1].into(), clients: None };
+            let place = Place { dip: [10, 0, 0, 1].into(), clients: None, far: None, shares_link: false };
             let finding = judge(&subject(forward), &place, seen).unwrap();
             assert_eq!(finding.check, check, "{seen:?}");
             assert!(finding.cause.contains(says), "{}", finding.cause);

@@ -8,6 +8,7 @@
 mod answer; //    the frames that answer probes
 mod arp; //       who else answers for a VIP
 mod bypass; //    replies of nat that go straight to clients
+mod came_back; // replies of dr and tun that come to the director
 mod facts; //     what the daemon knows
 mod firewall; //  rules that never see a VIP's packets
 mod fix; //       commands that mend
@@ -153,7 +154,8 @@ fn probe(facts: &Facts, programs: &mut Single, rules: &firewall::Pages) -> Vec<F
     };
     let mut found = next_hop::unknown(facts, &wire);
     found.extend(arp::check(facts, &wire));
-    found.extend(path::check(facts, &wire, programs));
+    let along = path::check(facts, &wire, programs, &found);
+    found.extend(along);
     found.extend(local::check(facts, Some(&wire), &served, &found));
     found
 }

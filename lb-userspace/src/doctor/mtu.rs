@@ -8,6 +8,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use lb_common::reason::Reason;
 
 use super::{
     Facts, Finding, Severity, Subject, Way,
@@ -23,42 +24,71 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Sizes that tunnels are tried with, from what the link is believed to take downwards.
 const SIZES: [u16; 8] = [1480, 1450, 1400, 1350, 1300, 1280, 1000, 576];
 
-/// The least that every link carries of IPv6 (RFC 8200).
-const LEAST: u16 = 1280;
+/// The least that clients send where they are told to send less: what every link carries of IPv6 (RFC 8200), and of IPv4 what Linux goes
+/// down to (`net.ipv4.route.min_pmtu`).
+const fn least(subject: &Subject) -> u16 {
+    if subject.vip.is_ipv6() { 1280 } else { 552 }
+}
 
-/// Whether IPv6 does not fit into a tunnel as the director believes it to be: clients do not send less than that.
+/// What the way to a real is to take at least.
+fn needed(subject: &Subject) -> u16 {
+    least(subject) + subject.tunnel().map_or(0, |(rip, tunnel)| frame::overhead(rip, tunnel))
+}
+
+/// Whether what clients send does not fit into a tunnel as the director believes it to be.
 pub(super) fn is_too_narrow(subject: &Subject, way: &Way) -> bool {
-    subject.forward == Forward::Tun
-        && subject.vip.is_ipv6()
-        && way.mtu < LEAST + frame::overhead(subject.rip, subject.tunnel)
+    subject.forward == Forward::Tun && way.mtu < needed(subject)
 }
 
 /// Tunnels that the director itself makes too narrow, by a route or a link.
-pub(super) fn narrow_for_ipv6(facts: &Facts) -> Vec<Finding> {
+pub(super) fn narrow(facts: &Facts) -> Vec<Finding> {
     let mut told = BTreeSet::new();
     let narrow = facts.subjects.iter().filter_map(|subject| {
         let way = subject.way.as_ref().ok().filter(|way| is_too_narrow(subject, way))?;
-        let (rip, name) = (subject.rip, facts.name(way.ifindex));
-        let needed = LEAST + frame::overhead(rip, subject.tunnel);
-        if !told.insert(rip) {
-            return None;
-        }
-        let link = facts.interface(&name).map_or(0, |interface| interface.mtu);
-        let fix = if link < u32::from(needed) {
-            format!("ip link set dev {name} mtu {needed}")
-        } else {
-            let via = subject.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
-            let source = subject.dip.map_or(String::new(), |dip| format!("src {dip} "));
-            format!("{} route replace {} {via}dev {name} {source}mtu {link}", fix::ip(rip), IpNet::from(rip))
-        };
+        let (whose, fix) = widen(facts, subject, way);
         let cause = format!(
-            "the way to {rip} takes packets of {} bytes, by {}, and IPv6 in a tunnel needs {needed}: clients send no less than {LEAST} within",
+            "the way to {} takes packets of {} bytes, by {whose} MTU, and a tunnel for {} needs {}: clients send no less than {} within",
+            subject.rip,
             way.mtu,
-            if link < u32::from(needed) { "the link's MTU" } else { "the route's MTU" }
+            subject.vip,
+            needed(subject),
+            least(subject)
         );
-        Some(Finding::new("tunnel-mtu", Severity::Error, cause, fix).of(subject))
+        let finding = Finding::new("tunnel-mtu", Severity::Error, cause, fix).of(subject);
+        told.insert(subject.rip).then_some(finding)
     });
     narrow.collect()
+}
+
+/// What the programs do not send on, because it is larger than the director's own way to the real takes.
+pub(super) fn kept(facts: &Facts, probe: &Probe<'_>) -> Option<Finding> {
+    let (subject, way) = (probe.subject, &probe.way);
+    if probe.seen.kept != Some(Reason::TooBig.as_str()) {
+        return None;
+    }
+    let (whose, fix) = widen(facts, subject, way);
+    let cause = format!(
+        "the loaded programs do not send on what clients send to {}: {}, the way to {} takes packets of {} bytes alone, by {whose} MTU",
+        subject.at(),
+        Reason::TooBig.as_str(),
+        subject.rip,
+        way.mtu
+    );
+    Some(Finding::new("not-forwarded", Severity::Error, cause, fix).of(subject))
+}
+
+/// Whose MTU makes the way to a real narrow, and the command that makes it as wide as it can be, and as it has to.
+fn widen(facts: &Facts, subject: &Subject, way: &Way) -> (&'static str, String) {
+    let (rip, name, needed) = (subject.rip, facts.name(way.ifindex), needed(subject));
+    let link = facts.interface(&name).map_or(0, |interface| interface.mtu);
+    if link < u32::from(needed) {
+        return ("the link's", format!("ip link set dev {name} mtu {needed}"));
+    }
+    let via = subject.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
+    let source = subject.dip.map_or(String::new(), |dip| format!("src {dip} "));
+    let fix =
+        format!("{} route replace {} {via}dev {name} {source}mtu {link}", fix::ip(rip), IpNet::from(rip));
+    ("the route's", fix)
 }
 
 pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]) -> Vec<Finding> {

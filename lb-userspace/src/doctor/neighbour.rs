@@ -21,6 +21,19 @@ fn question(mac: Mac, ip: IpAddr, target: IpAddr) -> Option<Vec<u8>> {
     }
 }
 
+/// Says to everybody on its link where a VIP of IPv4 is.
+pub(super) fn announce(facts: &Facts, wire: &Wire, vip: IpAddr) {
+    let IpAddr::V4(ip) = vip else { return };
+    let holders = facts.addresses.iter().filter(|address| address.net.addr() == vip);
+    let holders =
+        holders.filter_map(|holder| facts.interfaces.iter().find(|one| one.index == holder.ifindex));
+    for (interface, mac) in
+        holders.filter_map(|one| Some((one, one.mac?))).filter(|(one, _)| !one.is_loopback())
+    {
+        wire.send(interface.index, &request(mac, ip, ip));
+    }
+}
+
 /// Asks for each of `wanted` on every interface.
 pub(super) fn ask(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) {
     let vips = facts.vips();
@@ -52,6 +65,13 @@ pub(super) fn answer(frame: &[u8]) -> Option<(Mac, IpAddr)> {
         }
         _ => None,
     }
+}
+
+/// Who asks by ARP, and by which address, which who hears it believes.
+pub(super) fn asker(frame: &[u8]) -> Option<(Mac, IpAddr)> {
+    let is_question = frame.get(12..14)? == [0x08, 0x06] && frame.get(20..22)? == [0, 1];
+    let ip: [u8; 4] = frame.get(28..32).filter(|_| is_question)?.try_into().ok()?;
+    Some((frame.get(22..28)?.try_into().ok()?, ip.into()))
 }
 
 /// Who asks, and for which address.

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use super::{
     Facts, Finding, Subject, Way,
     answer::{Said, answer},
-    bypass, frame,
+    bypass, came_back, frame,
     judge::{Answer, Place, Seen, judge},
     mtu, narrow, next_hop,
     sender::{Sender, Sent},
@@ -73,7 +73,8 @@ impl Question {
     const PORTS: usize = 3;
 }
 
-pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Finding> {
+/// Asks every real; `known` is what was found before.
+pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[Finding]) -> Vec<Finding> {
     let mut sender = Sender::new(facts, wire, programs);
     // Below those that the kernel picks, and others each time: a real may remember the last probe.
     let salt = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
@@ -99,8 +100,9 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Fi
     let mut findings = Vec::new();
     for probe in &probes {
         // One that gets no new connections may be switched off.
-        let is_off =
-            probe.subject.weight == 0 && (probe.seen.is_silent() || probe.seen.through == Answer::Refused);
+        let seen = &probe.seen;
+        let is_off = probe.subject.weight == 0
+            && (seen.is_silent() || seen.kept.is_some() || seen.through == Answer::Refused);
         let is_silent = probe.seen.is_silent();
         let misled = is_silent.then(|| next_hop::misled(facts, probe.subject, &whereabouts)).flatten();
         match misled {
@@ -109,13 +111,15 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single) -> Vec<Fi
             Some(finding) => findings.push(finding),
             None if is_off => {}
             None => {
-                let finding = judge(probe.subject, &probe.place, probe.seen);
+                let finding = mtu::kept(facts, probe);
+                let finding = finding.or_else(|| judge(probe.subject, &probe.place, probe.seen));
                 findings.extend(finding.filter(|finding| probe.tells(finding)));
             }
         }
     }
     findings.extend(bypass::check(facts, wire, salt, &findings));
-    findings.extend(mtu::narrow_for_ipv6(facts));
+    findings.extend(came_back::check(facts, &mut sender, salt, (&probes, known)));
+    findings.extend(mtu::narrow(facts));
     findings.extend(mtu::check(facts, &mut sender, &probes));
     findings.extend(next_hop::behind_routers(facts, &mut sender));
     findings
@@ -196,7 +200,11 @@ impl<'a> Probe<'a> {
         };
         let clients = far.map(|net| net.trunc()).filter(|net| !net.contains(&subject.rip));
         let far = far.map(|net| net.addr()).filter(|far| *far != source);
-        let (place, asked, seen) = (Place { dip, clients }, [None, None, None], Seen::default());
+        let shares_link =
+            facts.addresses.iter().any(|a| Some(a.net.addr()) == far && a.ifindex == way.ifindex);
+        let elsewhere = far.or((source != dip && subject.forward == Forward::Nat).then_some(source));
+        let place = Place { dip, clients, far: elsewhere, shares_link };
+        let (asked, seen) = ([None, None, None], Seen::default());
         Some(Self { subject, way, place, source, far, port: 0, asked, seen })
     }
 
