@@ -59,6 +59,7 @@ fn a_program_that_is_off_its_interface_is_found_and_mended() {
 fn another_program_where_reals_are_is_found_and_mended() {
     let mut lab = Lab::with(Options { layout: lb_tests::lab::Layout::TwoArm, ..Options::default() });
     lab.director.attach_to(&["eth0"]);
+    lab.director.sysctl("ipv4/conf/all/accept_local", "1");
     let _daemon = lab.director.start_daemon();
     let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[80]));
     for real in &lab.reals {

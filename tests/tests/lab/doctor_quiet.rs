@@ -85,6 +85,7 @@ fn firewalls_that_let_services_pass_are_left_alone() {
 #[test]
 fn a_vip_that_is_routed_to_the_director_is_left_alone() {
     let lab = Lab::with(Options { layout: Layout::TwoArm, ..Options::default() });
+    lab.director.sysctl("ipv4/conf/all/accept_local", "1");
     let _daemon = lab.director.start_daemon();
     let _nginx = lab.reals.each_ref().map(|real| {
         real.xvs_host("setup --vip 203.0.113.5 --forward tun --interface eth0").succeeds();

@@ -11,7 +11,9 @@ mod churn; //       thousands of connections while the pool changes
 mod crossing; //   what passes the director, and what does not
 mod doc; //      docs/arp.md against what was captured
 mod doctor; //   what is wrong, and what mends it
+mod doctor_back; // replies that do not get to clients
 mod doctor_causes; // the right cause of several
+mod doctor_edges; // machines of several roles, ways for no packet
 mod doctor_faults; // the rest of its faults, one by one
 mod doctor_firewall; // rules that never see a packet, and those of reals
 mod doctor_ipv6; // in IPv6, and through every kind of tunnel
