@@ -22,8 +22,8 @@ pub struct Address {
     pub ifindex: u32,
     /// Valid inside this host only, as `ip address add … scope host` makes it: what `arp_ignore=3` keeps quiet about.
     pub host_scope: bool,
-    #[serde(default)]
     /// Another machine had it first (duplicate address detection of IPv6): the kernel does not use it.
+    #[serde(default)]
     pub duplicate: bool,
 }
 
