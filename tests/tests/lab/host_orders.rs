@@ -64,7 +64,8 @@ fn run_orders(scene: &Scene) {
         random.settings(real);
         let by_hand = random.one_of(4);
         if by_hand {
-            real.ip(&format!("address add {} dev lo", scene.vip));
+            let scope = random.pick(&["global", "host"]);
+            real.ip(&format!("address add {} dev lo scope {scope}", scene.vip));
         }
         let before = everything(real, &etc);
 
@@ -117,7 +118,7 @@ fn how_long(real: &Real, scene: &Scene, etc: &Path) -> Duration {
     longest
 }
 
-/// Every setting of both versions of IP, every address, route and link with its program, and what is below `etc`.
+/// Every setting of both versions of IP, every address, route, rule and link with its program, and what is below `etc`.
 fn everything(real: &Real, etc: &Path) -> BTreeMap<String, String> {
     let mut all: BTreeMap<_, _> = real.run(|| {
         let names = ["all", "default", "lo", "eth0"];
@@ -130,11 +131,15 @@ fn everything(real: &Real, etc: &Path) -> BTreeMap<String, String> {
     });
     all.extend(files(etc));
     for line in [
-        "ip -brief address show",
+        // With scopes and flags.
+        "ip -oneline address show",
         "ip -brief link show",
         "ip -oneline link show",
         "ip route show table all",
         "ip -6 route show table all",
+        "ip rule show",
+        "ip -6 rule show",
+        "nft list ruleset",
     ] {
         all.insert(line.to_owned(), real.sh(line).succeeds().stdout);
     }
