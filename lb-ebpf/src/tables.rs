@@ -396,10 +396,10 @@ fn generation() -> u64 {
 pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<&'static Service> {
     let place = cache::place(key.address, key.port, key.protocol, setting!(service_mask) as u32);
     let stamp = cache::stamp(generation());
-    let entry = A::service_cache().get_ptr_mut(place)?;
+    let (entry, found) = at_hand(A::service_cache(), place, stamp, key)?;
     // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
     let entry = unsafe {
-        if stamp == 0 || (*entry).stamp != stamp || (*entry).key != *key {
+        if !found {
             in_order(&raw mut (*entry).stamp);
             // Copied out before any other map call; the daemon replaces entries whole.
             let service = A::services().get(key)?;
@@ -411,6 +411,25 @@ pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<&'static Service> {
     };
     note(Step::Service, entry.service.id, 0);
     Some(&entry.service)
+}
+
+/// The entry of this CPU for what is found at `place`, or beside it, and whether it is of that key.
+#[inline(always)]
+fn at_hand<E: cache::Entry>(
+    cache: &'static PerCpuArray<E, 1>,
+    place: u32,
+    stamp: u64,
+    key: &E::Key,
+) -> Option<(*mut E, bool)> {
+    let first = cache.get_ptr_mut(place)?;
+    // SAFETY: as in `service`.
+    unsafe {
+        if (*first).stamp() != stamp || stamp == 0 || (*first).is_of(key) {
+            return Some((first, (*first).stamp() == stamp && stamp != 0));
+        }
+        let second = cache.get_ptr_mut(cache::other(place))?;
+        Some((second, (*second).stamp() == stamp && (*second).is_of(key)))
+    }
 }
 
 /// What is read after this is read after what was read before: between a generation and what belongs to it.
@@ -741,10 +760,10 @@ pub fn source<A: Version>(address: A, port: Be16, protocol: u8) -> Option<&'stat
     let mut key = SourceKey::new(address, port, protocol);
     let place = cache::place(address, port, key.protocol, setting!(source_mask) as u32);
     let stamp = cache::stamp(generation());
-    let entry = A::source_cache().get_ptr_mut(place)?;
+    let (entry, found) = at_hand(A::source_cache(), place, stamp, &key)?;
     // SAFETY: as in `service`.
     unsafe {
-        if stamp == 0 || (*entry).stamp != stamp || !(*entry).is_of(&key) {
+        if !found {
             in_order(&raw mut (*entry).stamp);
             (*entry).stamp = 0;
             (*entry).address = address;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! What each CPU found last in tables that only the daemon writes: a look into an array and one comparison, where the kernel's
-//! hash table takes a call, a hash and a walk.
+//! hash table takes a call, a hash and a walk. What is kept is at its [`place`] or at the [`other`] one, beside it.
 //!
 //! `GENERATION` has one element. It is odd while the daemon changes `SERVICES`, `ADDRESSES` or `SOURCES`, and another even
 //! number afterwards. An entry counts as long as its stamp says the generation of now. A daemon that dies in between leaves an odd
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Entries of a cache at least.
-pub const LEAST: u32 = 256;
+pub const LEAST: u32 = 1024;
 /// Entries of `SERVICE_CACHE` and `SERVICE_CACHE6` at most: a megabyte for each CPU.
 pub const MOST_SERVICES: u32 = 16_384;
 /// Entries of `SOURCE_CACHE` and `SOURCE_CACHE6` at most: a quarter of a megabyte for each CPU.
@@ -43,6 +43,25 @@ pub fn place(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
     address.mark().wrapping_mul(0x0001_0dcd).wrapping_add(end) & mask
 }
 
+/// Where else that may be, if its place is another's: beside it, so that three have to meet before one is in another's way.
+#[inline(always)]
+#[must_use]
+pub const fn other(place: u32) -> u32 {
+    place ^ 1
+}
+
+/// A value of a cache.
+pub trait Entry {
+    /// What it is looked for by.
+    type Key;
+
+    /// [`stamp`] of the generation that it is of.
+    fn stamp(&self) -> u64;
+
+    /// Whether it says what that key finds.
+    fn is_of(&self, key: &Self::Key) -> bool;
+}
+
 /// Value of `SERVICE_CACHE` and `SERVICE_CACHE6`, of each CPU by [`place`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,6 +75,20 @@ pub struct CachedService<A: Ip> {
 }
 layout!(CachedService<Be32>, size: 48, align: 8);
 layout!(CachedService<Be128>, size: 64, align: 8);
+
+impl<A: Ip> Entry for CachedService<A> {
+    type Key = ServiceKey<A>;
+
+    #[inline(always)]
+    fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    #[inline(always)]
+    fn is_of(&self, key: &Self::Key) -> bool {
+        self.key == *key
+    }
+}
 
 /// Value of `SOURCE_CACHE` and `SOURCE_CACHE6`, of each CPU by [`place`].
 #[repr(C)]
@@ -89,14 +122,21 @@ pub struct CachedSource<A: Ip> {
 layout!(CachedSource<Be32>, size: 40, align: 8);
 layout!(CachedSource<Be128>, size: 64, align: 8);
 
-impl<A: Ip> CachedSource<A> {
-    /// Whether it says where packets with that key come from.
+impl<A: Ip> Entry for CachedSource<A> {
+    type Key = SourceKey<A>;
+
     #[inline(always)]
-    #[must_use]
-    pub fn is_of(&self, key: &SourceKey<A>) -> bool {
-        self.address == key.address && self.from_port == key.port && self.protocol == key.protocol
+    fn stamp(&self) -> u64 {
+        self.stamp
     }
 
+    #[inline(always)]
+    fn is_of(&self, key: &Self::Key) -> bool {
+        self.address == key.address && self.from_port == key.port && self.protocol == key.protocol
+    }
+}
+
+impl<A: Ip> CachedSource<A> {
     /// Writes down what was found, and what it does to checksums: that is the same for every packet.
     #[inline(always)]
     pub fn keep(&mut self, source: &Source<A>) {
@@ -136,8 +176,8 @@ mod tests {
     #[test]
     fn a_cache_has_a_power_of_two_of_entries() {
         assert_eq!(
-            [0, 1, 300, 5000, u32::MAX].map(|n| entries(n, MOST_SOURCES)),
-            [256, 256, 512, 4096, 4096]
+            [0, 1, 1300, 5000, u32::MAX].map(|n| entries(n, MOST_SOURCES)),
+            [1024, 1024, 2048, 4096, 4096]
         );
     }
 

@@ -28,10 +28,10 @@ impl Limits {
         self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
     }
 
-    /// Services that each CPU keeps at hand: twice as many as there may be, so that few are in each other's place.
+    /// Services that each CPU keeps at hand: four times as many as there may be, so that few are in each other's way.
     #[must_use]
     pub const fn cached_services(&self) -> u32 {
-        cache::entries(self.services.saturating_mul(2), cache::MOST_SERVICES)
+        cache::entries(self.services.saturating_mul(4), cache::MOST_SERVICES)
     }
 
     /// Ends of nat reals that each CPU keeps at hand.

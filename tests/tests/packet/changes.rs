@@ -9,6 +9,7 @@ use lb_tests::packet::{
     Action, CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service,
 };
 use lb_userspace::control::model::Forward::{Dr, Nat};
+use rstest::rstest;
 
 use crate::scene::{ask, services};
 
@@ -98,22 +99,24 @@ fn in_the_middle_of_a_change_each_packet_sees_what_was_written() {
     plane.run(&syn()).is_untouched();
 }
 
-/// Ports that differ in this bit share a place.
-const SHARED: u16 = cache::LEAST as u16;
-
-/// Ports whose difference is the number of places share one: who finds another one there looks into the tables again.
-#[test]
-fn ends_that_share_a_place_are_told_apart() {
-    let other = PORT ^ SHARED;
-    let reals = [REAL, RealServer::at_port(1, REAL.0.port() ^ SHARED)];
-    let pool = |port, real| tcp_service().port(port).real(Nat, real);
-    let mut plane = TestPlane::new(&[pool(PORT, reals[0]), pool(other, reals[1])]);
-    let client = CLIENT;
+/// Ports whose difference is the number of places share two, beside each other: with two ends each has its own, with three
+/// and more one finds another there, and looks into the tables again.
+#[rstest]
+#[case::one_beside_the_other(2)]
+#[case::in_each_others_way(4)]
+fn ends_that_share_places_are_told_apart(#[case] ends: u16) {
+    // Limits of a test are so small that a cache has this many places.
+    let nth = |port: u16, nth: u16| port ^ (nth * cache::LEAST as u16);
+    let ends: Vec<_> =
+        (0..ends).map(|n| (nth(PORT, n), RealServer::at_port(1, nth(REAL.0.port(), n)))).collect();
+    let services: Vec<_> =
+        ends.iter().map(|(port, real)| tcp_service().port(*port).real(Nat, *real)).collect();
+    let mut plane = TestPlane::new(&services);
     for _ in 0..3 {
-        for (port, real) in [(PORT, reals[0]), (other, reals[1])] {
+        for &(port, real) in &ends {
             let service = SocketAddrV4::new(VIP, port);
-            assert_eq!(ask(&mut plane, &tcp(client, service).syn()), real);
-            let reply = real.answers(tcp(real.0, client).syn_ack());
+            assert_eq!(ask(&mut plane, &tcp(CLIENT, service).syn()), real);
+            let reply = real.answers(tcp(real.0, CLIENT).syn_ack());
             plane.run(&reply).reaches_the_client_as(&client_receives(&reply, service));
         }
     }
