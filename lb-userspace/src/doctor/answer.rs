@@ -92,7 +92,12 @@ fn is_sound(frame: &[u8]) -> bool {
         NetSlice::Ipv6(ip) => header.calc_checksum_ipv6(&ip.header().to_header(), payload),
         NetSlice::Arp(_) => return true,
     };
-    sum.is_ok_and(|sum| sum == header.checksum)
+    sum.is_ok_and(|sum| is_same(sum, header.checksum))
+}
+
+/// Whether two checksums say the same: Linux sends the zero of one's complement as all ones, also for TCP (`skb_checksum_help`).
+const fn is_same(one: u16, other: u16) -> bool {
+    one == other || (one == 0 && other == u16::MAX) || (one == u16::MAX && other == 0)
 }
 
 /// What an ICMP error says by the packet that it quotes: of a tunnelled one, with its UDP port if it has one; of a segment, whose
@@ -123,6 +128,22 @@ mod tests {
         for n in 0..frame.len() {
             let part = answer(&frame[..n]);
             assert!(part.is_none() || part == whole, "prefix of {n} bytes: {part:?}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_of_zero_may_be_all_ones_and_any_other_may_not() {
+        const CHECKSUM: usize = 14 + 20 + 16;
+        let a = IpAddr::from([10, 0, 0, 1]);
+        let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: a, mtu: 1500 };
+        let framed = |number| frame::framed(&way, None, frame::tcp((a, 80), (a, 4000), number, true));
+        let mut zero = (0..=u32::from(u16::MAX)).map(framed).find(|frame| frame[CHECKSUM..][..2] == [0, 0]);
+        let zero = zero.as_mut().expect("one number of all makes the sum zero");
+        for (checksum, is_sound) in
+            [([0, 0], true), ([0xff, 0xff], true), ([0, 1], false), ([0xff, 0xfe], false)]
+        {
+            zero[CHECKSUM..][..2].copy_from_slice(&checksum);
+            assert_eq!(answer(zero).map(|heard| heard.is_sound), Some(is_sound), "{checksum:x?}");
         }
     }
 }
