@@ -31,9 +31,8 @@ pub(super) fn check(facts: &Facts, wire: &Wire, salt: u32, found: &[Finding]) ->
         let net = path::elsewhere(facts, dip, subject.vip, true).filter(|net| !net.contains(&subject.rip));
         let Some(net) = net.filter(|_| !is_known && taken.insert(subject.rip)) else { continue };
         let number = salt.wrapping_add(asked.len() as u32);
-        let Some(stranger) = stranger(facts, net, number).filter(|ip| !asked.contains_key(ip)) else {
-            continue;
-        };
+        let stranger = stranger(facts, net, number, Half::Even).filter(|ip| !asked.contains_key(ip));
+        let Some(stranger) = stranger else { continue };
         let ping = frame::echo(stranger, subject.rip, PING, 0, 64);
         wire.send(way.ifindex, &frame::framed(way, None, ping));
         asked.insert(stranger, (subject, net));
@@ -68,13 +67,28 @@ fn judge(subject: &Subject, net: IpNet) -> Finding {
     Finding::new("nat-replies", Severity::Error, cause, subject.route_back(&place)).of(subject).on(rip)
 }
 
+/// Which addresses of a network are for whom: a machine asks its link for seconds, and what it asks for because of one check
+/// must not be taken for an answer to another, of the next look.
+#[derive(Clone, Copy)]
+pub(super) enum Half {
+    /// For pings of nat reals.
+    Even,
+    /// For pings of reals by dr and tun, which may well ask.
+    Odd,
+}
+
 /// An address in the network of one of the director's, that is not one of the director's and no VIP; another one each time, so that
 /// nobody remembers it.
-pub(super) fn stranger(facts: &Facts, net: IpNet, number: u32) -> Option<IpAddr> {
+pub(super) fn stranger(facts: &Facts, net: IpNet, number: u32, half: Half) -> Option<IpAddr> {
     let vips = facts.vips();
     let is_free =
         |ip: &IpAddr| !vips.contains(ip) && facts.addresses.iter().all(|address| address.net.addr() != *ip);
-    (0..64).map(|n| number.wrapping_add(n)).find_map(|number| nth(net, number).filter(is_free))
+    (0..64).find_map(|n| nth(net, of_half(number.wrapping_add(n), half)).filter(is_free))
+}
+
+/// That number among those of its half. A network has an even number of hosts, so the halves stay apart.
+const fn of_half(number: u32, half: Half) -> u32 {
+    number.wrapping_mul(2) | matches!(half, Half::Odd) as u32
 }
 
 /// One of the addresses that hosts of a network may have.
@@ -96,6 +110,21 @@ fn nth(net: IpNet, number: u32) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_have_no_address_in_common() {
+        for net in ["192.0.2.1/24", "192.0.2.1/30", "10.0.0.0/8", "2001:db8::1/64"] {
+            let net: IpNet = net.parse().unwrap();
+            let all = |half| -> BTreeSet<IpAddr> {
+                (0..1000)
+                    .chain(u32::MAX - 1000..=u32::MAX)
+                    .filter_map(|n| nth(net, of_half(n, half)))
+                    .collect()
+            };
+            let (even, odd) = (all(Half::Even), all(Half::Odd));
+            assert!(!even.is_empty() && !odd.is_empty() && even.is_disjoint(&odd), "{net}");
+        }
+    }
 
     #[test]
     fn a_stranger_is_a_host_of_the_network() {

@@ -17,7 +17,7 @@ use std::{
 use super::{
     Facts, Finding, Severity, Subject,
     answer::{Said, answer},
-    bypass::stranger,
+    bypass::{Half, stranger},
     judge::Answer,
     neighbour,
     path::Probe,
@@ -47,11 +47,8 @@ pub(super) fn check(
             continue;
         }
         let number = FIRST_PING + asked.len() as u16 % 5_000;
-        let Some(client) =
-            probe.place.clients.and_then(|net| stranger(facts, net, salt.wrapping_add(u32::from(number))))
-        else {
-            continue;
-        };
+        let client = |net| stranger(facts, net, salt.wrapping_add(u32::from(number)), Half::Odd);
+        let Some(client) = probe.place.clients.and_then(client) else { continue };
         match sender.ping_through(subject, &probe.way, client, (number, 0), 64) {
             Ok(sent) => {
                 sender.send(&sent);
