@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use ipnet::IpNet;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const PING: u16 = 1_991;
 
 /// Asks those that answer as they should, as far as is known: not the ones of `found`.
-pub(super) fn check(facts: &Facts, wire: &Wire, salt: u32, found: &[Finding]) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts, wire: &Wire, turn: u32, found: &[Finding]) -> Vec<Finding> {
     let mut asked: BTreeMap<IpAddr, (&Subject, IpNet)> = BTreeMap::new();
     let mut taken = BTreeSet::new();
     for subject in facts.subjects.iter().filter(|subject| subject.forward == Forward::Nat) {
@@ -30,7 +30,7 @@ pub(super) fn check(facts: &Facts, wire: &Wire, salt: u32, found: &[Finding]) ->
         let is_known = found.iter().any(|one| one.place == subject.rip.to_string());
         let net = path::elsewhere(facts, dip, subject.vip, true).filter(|net| !net.contains(&subject.rip));
         let Some(net) = net.filter(|_| !is_known && taken.insert(subject.rip)) else { continue };
-        let number = salt.wrapping_add(asked.len() as u32);
+        let number = turn.wrapping_add(asked.len() as u32);
         let stranger = stranger(facts, net, number, Half::Even).filter(|ip| !asked.contains_key(ip));
         let Some(stranger) = stranger else { continue };
         let ping = frame::echo(stranger, subject.rip, PING, 0, 64);
@@ -65,6 +65,12 @@ fn judge(subject: &Subject, net: IpNet) -> Finding {
         net.trunc()
     );
     Finding::new("nat-replies", Severity::Error, cause, subject.route_back(&place)).of(subject).on(rip)
+}
+
+/// The number of a look's first stranger. It goes round the half of a /24 in four seconds: a machine asks its link three times,
+/// a second apart, and a look takes more than half a second, so none hears the questions of the one before.
+pub(super) fn turn(now: SystemTime) -> u32 {
+    now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| (time.as_millis() / 32) as u32)
 }
 
 /// Which addresses of a network are for whom: a machine asks its link for seconds, and what it asks for because of one check
@@ -123,6 +129,19 @@ mod tests {
             };
             let (even, odd) = (all(Half::Even), all(Half::Odd));
             assert!(!even.is_empty() && !odd.is_empty() && even.is_disjoint(&odd), "{net}");
+        }
+    }
+
+    #[test]
+    fn looks_within_seconds_ask_for_other_strangers() {
+        let (net, first): (IpNet, _) =
+            ("192.0.2.1/24".parse().unwrap(), Duration::from_millis(1_795_000_000_123));
+        let strangers = |after| -> BTreeSet<IpAddr> {
+            let turn = turn(SystemTime::UNIX_EPOCH + first + Duration::from_millis(after));
+            (0..15).filter_map(|n| nth(net, of_half(turn.wrapping_add(n), Half::Even))).collect()
+        };
+        for after in (500..3_200).step_by(10) {
+            assert!(strangers(0).is_disjoint(&strangers(after)), "after {after} ms");
         }
     }
 

@@ -33,7 +33,7 @@ const FIRST_PING: u16 = 60_000;
 pub(super) fn check(
     facts: &Facts,
     sender: &mut Sender<'_>,
-    salt: u32,
+    turn: u32,
     (probes, known): (&[Probe<'_>], &[Finding]),
 ) -> Vec<Finding> {
     let (mut asked, mut taken): (BTreeMap<u16, &Probe<'_>>, _) = (BTreeMap::new(), BTreeSet::new());
@@ -47,7 +47,7 @@ pub(super) fn check(
             continue;
         }
         let number = FIRST_PING + asked.len() as u16 % 5_000;
-        let client = |net| stranger(facts, net, salt.wrapping_add(u32::from(number)), Half::Odd);
+        let client = |net| stranger(facts, net, turn.wrapping_add(asked.len() as u32), Half::Odd);
         let Some(client) = probe.place.clients.and_then(client) else { continue };
         match sender.ping_through(subject, &probe.way, client, (number, 0), 64) {
             Ok(sent) => {

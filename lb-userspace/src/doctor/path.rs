@@ -77,7 +77,8 @@ impl Question {
 pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[Finding]) -> Vec<Finding> {
     let mut sender = Sender::new(facts, wire, programs);
     // Below those that the kernel picks, and others each time: a real may remember the last probe.
-    let salt = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
+    let now = SystemTime::now();
+    let salt = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
     let ports = (2_000 + (salt >> 8) as u16 % 4_000..32_000).step_by(Question::PORTS);
     let mut probes: Vec<Probe<'_>> = facts
         .subjects
@@ -117,8 +118,9 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[
             }
         }
     }
-    findings.extend(bypass::check(facts, wire, salt, &findings));
-    findings.extend(came_back::check(facts, &mut sender, salt, (&probes, known)));
+    let turn = bypass::turn(now);
+    findings.extend(bypass::check(facts, wire, turn, &findings));
+    findings.extend(came_back::check(facts, &mut sender, turn, (&probes, known)));
     findings.extend(mtu::narrow(facts));
     findings.extend(mtu::check(facts, &mut sender, &probes));
     findings.extend(next_hop::behind_routers(facts, &mut sender));
