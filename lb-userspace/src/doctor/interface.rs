@@ -118,10 +118,16 @@ fn judge(name: &str, page: &str, vlans: bool, generic: bool) -> Vec<Finding> {
         ),
     ] {
         if matters && on(feature) {
+            // Software GRO is the stack's, and no matter of the card's.
+            let then = if short == "gro" {
+                ""
+            } else {
+                "; some cards restart the link, for seconds, when it is turned off"
+            };
             findings.push(Finding::new(
                 "offload",
                 Severity::Warning,
-                format!("{feature} is on at {name}: {harm}"),
+                format!("{feature} is on at {name}: {harm}{then}"),
                 format!("ethtool -K {name} {short} off"),
             ));
         }
