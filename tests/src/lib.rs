@@ -4,6 +4,7 @@
 pub mod artifacts;
 pub mod bench;
 pub mod differential;
+pub mod every_way;
 pub mod lab;
 pub mod model;
 pub mod packet;

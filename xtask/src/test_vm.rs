@@ -15,36 +15,48 @@ pub struct Args {
     /// The version of Debian's kernel
     #[arg(long, default_value = "6.12")]
     kernel: String,
-    /// Only these schedulers
-    schedulers: Vec<String>,
+    /// Only these of the programs that run in the machine
+    #[arg(long, value_name = "PROGRAM", value_parser = PROGRAMS)]
+    only: Vec<String>,
+    /// Only these of what the last program tries: schedulers, if `--only` names no other
+    words: Vec<String>,
 }
 
 /// What drives IPVS.
 const PACKAGES: &[&str] = &["ipvsadm"];
 
-/// What runs in the guest, one after the other; the last one is told the schedulers.
-const PROGRAMS: [&str; 5] = ["kernel_tunnels", "kernel_host", "kernel_links", "kernel_sctp", "beside_ipvs"];
+/// What runs in the guest, one after the other; the last one is told which words were given.
+const PROGRAMS: [&str; 6] =
+    ["kernel_tunnels", "kernel_host", "kernel_links", "kernel_cards", "kernel_sctp", "beside_ipvs"];
+
+/// Network cards: the first for the lab's switch, the others for its director.
+const CARDS: &[&str] = &["e1000", "virtio-net-pci", "vmxnet3", "e1000e"];
 
 /// Seconds that the tests may take in an emulated machine.
-const TESTS: u32 = 1800;
+const TESTS: u32 = 3600;
 
 /// Builds everything and runs the tests in a guest.
 pub fn run(args: &Args) -> Result<()> {
     build::release()?;
     setup::packages(PACKAGES)?;
+    let programs =
+        || PROGRAMS.iter().filter(|one| args.only.is_empty() || args.only.iter().any(|only| only == *one));
     let mut cargo = shell::cargo();
     cargo.args(["build", "--release", "--package", "lb-tests"]);
-    shell::run(cargo.args(PROGRAMS.iter().flat_map(|program| ["--bin", program])))?;
+    shell::run(cargo.args(programs().flat_map(|program| ["--bin", program])))?;
     let machine = vm::install()?;
-    let guest = Guest::new(&machine, Kernel::find_or_fetch(&args.kernel)?);
+    let guest = Guest::new(&machine, Kernel::find_or_fetch(&args.kernel)?).with_cards(CARDS);
     let release = workspace::target().join("release");
     // The root file system is the host's: it has no unix sockets, and each start of a program reads it anew.
     let command = format!(
-        "modprobe -a veth ip_vs ipip sit ip6_tunnel ip_gre ip6_gre fou fou6 8021q sch_netem sctp bonding && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
+        "modprobe -a veth ip_vs ipip sit ip6_tunnel ip_gre ip6_gre fou fou6 8021q sch_netem sctp bonding e1000 e1000e vmxnet3 virtio_net && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
          && cp {} /run/ && export XVS_BIN=/run/xvs && {} {}",
         release.join("xvs").display(),
-        PROGRAMS.map(|program| release.join(program).display().to_string()).join(" && "),
-        args.schedulers.join(" "),
+        programs()
+            .map(|program| release.join(program).display().to_string())
+            .collect::<Vec<_>>()
+            .join(" && "),
+        args.words.join(" "),
     );
     guest.run(&command, vm::BOOT + TESTS)
 }

@@ -3,6 +3,7 @@
 //! system. Nothing but packages is installed here; the rest is in the target folder.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -120,12 +121,20 @@ fn numbers(name: &str) -> Vec<u64> {
 pub struct Guest<'a> {
     machine: &'a VirtualMachine,
     kernel: Kernel,
+    /// Network cards on one wire, as qemu calls them.
+    cards: &'static [&'static str],
 }
 
 impl<'a> Guest<'a> {
     /// A machine with that kernel.
     pub fn new(machine: &'a VirtualMachine, kernel: Kernel) -> Self {
-        Self { machine, kernel }
+        Self { machine, kernel, cards: &[] }
+    }
+
+    /// Gives the machine network cards, on a wire of their own.
+    pub const fn with_cards(mut self, cards: &'static [&'static str]) -> Self {
+        self.cards = cards;
+        self
     }
 
     /// Boots, runs a shell command within that many seconds, and fails if it does.
@@ -140,15 +149,15 @@ impl<'a> Guest<'a> {
         // /dev/kvm may be there and not work; 9p and the plain machine are what Debian's kernels have. Without
         // --verbose, output comes by a device that they have as a module only.
         vng.args(["--disable-kvm", "--force-9p", "--disable-microvm", "--verbose", "--user", "root"]);
-        vng.args([
-            "--memory",
-            "4G",
-            "--cpus",
-            "2",
-            "--rw",
-            "--qemu-opts=-accel tcg,thread=multi -cpu max",
-            "--",
-        ]);
+        vng.args(["--memory", "4G", "--cpus", "2", "--rw"]);
+        let mut options = "-accel tcg,thread=multi -cpu max".to_owned();
+        for (number, card) in self.cards.iter().enumerate() {
+            let _infallible = write!(
+                options,
+                " -netdev hubport,id=wire{number},hubid=0 -device {card},netdev=wire{number}"
+            );
+        }
+        vng.arg(format!("--qemu-opts={options}")).arg("--");
         vng.arg(&script);
         let path = std::env::var("PATH").unwrap_or_default();
         vng.env("PATH", format!("{}:{path}:/usr/sbin", self.machine.programs.display()));

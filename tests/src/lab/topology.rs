@@ -93,7 +93,8 @@ impl Lab {
         crossing::start(&switch);
 
         address_client(&client);
-        address_director(&director, options.layout);
+        let behind = if options.layout == Layout::TwoArm { "eth1" } else { "eth0" };
+        address_director(&director, "eth0", behind);
         let mut rips = RIPS.into_iter();
         let reals = servers.map(|host| {
             let rip = rips.next().expect("as many addresses as reals");
@@ -107,6 +108,12 @@ impl Lab {
         let more_reals = others.collect();
         let director = Director::new(director, options.layout);
         Self { client: Client::new(client), director, reals, more_reals, switch, folder }
+    }
+
+    /// Gives the director's addresses to a device that takes the place of its interface.
+    #[track_caller]
+    pub fn address_director(&self, device: &str) {
+        address_director(&self.director, device, device);
     }
 }
 
@@ -183,14 +190,10 @@ fn address_client(client: &Host) {
 }
 
 #[track_caller]
-fn address_director(director: &Host, layout: Layout) {
-    let back = match layout {
-        Layout::OneArm => "eth0",
-        Layout::TwoArm => "eth1",
-    };
+fn address_director(director: &Host, front: &str, back: &str) {
     director.ip(&format!(
-        "address add {DIRECTOR}/24 dev eth0\n\
-         address add {DIRECTOR6}/64 dev eth0 nodad\n\
+        "address add {DIRECTOR}/24 dev {front}\n\
+         address add {DIRECTOR6}/64 dev {front} nodad\n\
          address add {DIP}/24 dev {back}\n\
          address add {DIP6}/64 dev {back} nodad"
     ));
