@@ -11,7 +11,7 @@ use super::{
     requirement::requirements,
     restore::{describe, remaining, undone_with},
     setup::nothing_in_the_way,
-    state::{Change, Remembered, StateFile},
+    state::{Change, Remembered, StateFile, heir},
     target::{Method, Target},
 };
 use crate::{failure::Failure, netlink::NetlinkError};
@@ -85,14 +85,20 @@ fn would_decapsulate(target: &Target, found: Found, report: Report<'_>) -> Decap
 
 /// Says what [`super::restore::restore`] would do.
 pub fn restore(vips: &[IpAddr], state: &Path, report: Report<'_>) -> Result<(), Failure> {
-    let Some(Remembered { vips: known, changes }) = StateFile::peek(state)? else {
+    let Some(Remembered { vips: known, changes, .. }) = StateFile::peek(state)? else {
         let detail = format!("nothing is remembered in {}", state.display());
         report(Done::new("set-up", Outcome::Already, detail));
         return Ok(());
     };
     let remaining: BTreeSet<IpAddr> = remaining(&known, vips)?;
     for change in changes.iter().rev().filter(|change| undone_with(change, &remaining)) {
-        report(Done::new(describe(change), Outcome::Planned, would(change)));
+        let (outcome, detail) = match heir(state, change) {
+            Some(heir) => {
+                (Outcome::Already, format!("stays: it is needed by what {} is about", heir.display()))
+            }
+            None => (Outcome::Planned, would(change)),
+        };
+        report(Done::new(describe(change), outcome, detail));
     }
     Ok(())
 }

@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{
     Done, Host, HostError, Outcome, Report, boot, can_configure_the_network, decap, open,
-    state::{Change, StateFile},
+    state::{Change, StateError, StateFile},
     sysctl::Sysctl,
     vip,
 };
 use crate::failure::Failure;
 
-/// Puts back everything, or, if `vips` names some and others remain, only the addresses of those.
+/// Puts back everything, or, if `vips` names some and others remain, only the addresses of those. What another set-up of this
+/// host needs stays, and is put back with that.
 ///
 /// What somebody else has removed since is passed over. Nothing remembered is nothing to do.
 ///
@@ -35,6 +36,7 @@ pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<
     if let Some(boot) = boot.as_ref().filter(|boot| state.boot() != Some(boot)) {
         boot.write(&mut state, report)?;
     }
+    let changes = leave(&mut state, changes, report)?;
     undo(host, &mut state, changes, report).await.map_err(|error| {
         let failure = Failure::from(error);
         Failure { message: format!("not everything was put back: {}", failure.message), ..failure }
@@ -52,6 +54,7 @@ pub(super) async fn stop_unwrapping(host: &Host, state: &Path, report: Report<'_
         Change::File { .. } | Change::Link { .. } | Change::Directory { .. } | Change::Rules { .. } => false,
     };
     let changes = state.changes().iter().filter(is_for_tunnels).cloned().collect();
+    let changes = leave(&mut state, changes, report)?;
     Ok(undo(host, &mut state, changes, report).await?)
 }
 
@@ -79,6 +82,21 @@ pub(super) fn remaining(known: &BTreeSet<IpAddr>, vips: &[IpAddr]) -> Result<BTr
     Ok(remaining)
 }
 
+/// Leaves those of `changes` that another set-up of this host needs to it, and returns the others.
+fn leave(state: &mut StateFile, changes: Vec<Change>, report: Report<'_>) -> Result<Vec<Change>, StateError> {
+    let mut own = Vec::new();
+    for change in changes {
+        match state.leave(&change)? {
+            Some(heir) => {
+                let detail = format!("stays: it is needed by what {} is about", heir.display());
+                report(Done::new(describe(&change), Outcome::Already, detail));
+            }
+            None => own.push(change),
+        }
+    }
+    Ok(own)
+}
+
 /// Undoes `changes`, last first, and strikes out each from the state file. Goes on after an error and returns the
 /// first.
 pub(super) async fn undo(
@@ -101,7 +119,7 @@ pub(super) async fn undo(
     first
 }
 
-async fn undo_one(host: &Host, change: &Change) -> Result<Done, HostError> {
+pub(super) async fn undo_one(host: &Host, change: &Change) -> Result<Done, HostError> {
     match change {
         Change::Sysctl { sysctl, before } => reset(sysctl, *before),
         Change::Address { address, interface } => vip::remove(host, *address, interface).await,

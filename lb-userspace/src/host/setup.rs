@@ -8,7 +8,7 @@ use super::{
     boot::Boot,
     can_configure_the_network, check, decap,
     requirement::requirements,
-    restore::undo,
+    restore::{undo, undo_one},
     state::{Change, StateFile},
     target::{Method, Target},
     vip::Placement,
@@ -52,7 +52,7 @@ async fn apply(
     etc: Option<&Path>,
     report: Report<'_>,
 ) -> Result<(), HostError> {
-    state.set_vips(state.vips().union(&target.vips).copied().collect())?;
+    state.add_vips(&target.vips, target.method == Method::Tun)?;
     let mut decapsulation = None;
     if target.method == Method::Tun {
         decapsulation = Some(decap::ensure(host, target, state, report).await?);
@@ -96,6 +96,13 @@ async fn roll_back(
     let (vips, known, boot) = before;
     let new: Vec<_> = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
     let mut stuck = undo(host, state, new, report).await.err();
+    // Set up differently before: back to that, which the file does not have.
+    for change in state.take_replaced().iter().rev() {
+        match undo_one(host, change).await {
+            Ok(done) => report(done),
+            Err(error) => drop(stuck.get_or_insert(error)),
+        }
+    }
     if let Err(error) = state.set(vips, boot) {
         stuck.get_or_insert(error.into());
     }

@@ -27,6 +27,7 @@ mod files; //      HTTP, and large files both ways
 mod fnat; //     a pool of addresses and ports
 mod host_options; // levels, --dry-run, --persist
 mod host_orders; // xvs host in random orders, killed at random moments
+mod host_others; // two set-ups of one host
 mod icmp; //     errors about a flow
 mod ipv6; //     IPv6 by every method
 mod ipvsadm; //  the command line of IPVS

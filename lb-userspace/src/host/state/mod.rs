@@ -4,6 +4,10 @@
 //! A crash between writing and changing leaves an entry for a change that never was; undoing that does nothing. A crash
 //! can therefore lose nothing.
 
+mod change; // one of them
+mod heirs; //  others who need it still
+mod lock; //   one at a time
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -12,95 +16,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ipnet::IpNet;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
-use super::{boot::Boot, sysctl::Sysctl};
+use super::boot::Boot;
 use crate::failure::Failure;
+pub use change::Change;
+pub(super) use heirs::heir;
+pub use lock::AgentLock;
 
 /// Bumped whenever an older program could not undo what a newer one wrote down.
 const VERSION: u32 = 1;
 
-/// One thing that set-up changed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Change {
-    /// A setting got another value.
-    Sysctl {
-        /// Which setting.
-        sysctl: Sysctl,
-        /// Its value before.
-        before: i32,
-    },
-    /// An address was added.
-    Address {
-        /// The address.
-        address: IpNet,
-        /// Name of the interface that it was added to.
-        interface: String,
-    },
-    /// A tunnel device was made.
-    Device {
-        /// Its name.
-        name: String,
-    },
-    /// An interface that was down was set up.
-    Up {
-        /// Its name.
-        interface: String,
-    },
-    /// A file was written.
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// What stood in it; `None` if there was none.
-        before: Option<String>,
-    },
-    /// A symbolic link was made.
-    Link {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// A directory was made.
-    Directory {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// Rules were put into a chain of a firewall.
-    Rules {
-        /// The chain's family in nftables, or the program's name: `iptables-legacy`.
-        family: String,
-        /// Its table.
-        table: String,
-        /// Its name.
-        chain: String,
-    },
-    /// The XDP decapsulator was attached.
-    Program {
-        /// Name of the interface.
-        interface: String,
-        /// Where its link is pinned.
-        bpffs: PathBuf,
-    },
-}
-
-impl Change {
-    /// Whether both are about the same thing, whatever was there before.
-    fn same_thing(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Sysctl { sysctl: a, .. }, Self::Sysctl { sysctl: b, .. }) => a == b,
-            (Self::File { path: a, .. }, Self::File { path: b, .. }) => a == b,
-            _ => self == other,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct State {
     version: u32,
     /// The VIPs that this host was set up for.
     vips: BTreeSet<IpAddr>,
+    /// Those of them whose packets arrive in a tunnel.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    tunnelled: BTreeSet<IpAddr>,
+    /// The network namespace that this is about, by its inode: hosts in containers may share a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<u64>,
     /// In the order in which they were made.
     changes: Vec<Change>,
     /// What is done again at the next start.
@@ -115,6 +53,8 @@ pub struct Remembered {
     pub vips: BTreeSet<IpAddr>,
     /// In the order in which they were made.
     pub changes: Vec<Change>,
+    /// What is done again at the next start.
+    pub boot: Option<Boot>,
 }
 
 /// The state file cannot be used.
@@ -163,8 +103,10 @@ impl From<StateError> for Failure {
 pub struct StateFile {
     path: PathBuf,
     state: State,
-    /// A lock on the directory: the file itself is replaced at every change.
-    _lock: Flock<File>,
+    /// Values that this process replaced once more: they are not those from before set-up, which are remembered.
+    replaced: Vec<Change>,
+    /// A lock on the directory: the file itself is replaced at every change. None beside another that has it.
+    _lock: Option<Flock<File>>,
 }
 
 impl StateFile {
@@ -180,19 +122,19 @@ impl StateFile {
         let directory = directory(path);
         fs::create_dir_all(directory).map_err(error("make the directory of"))?;
         let handle = File::open(directory).map_err(error("open the directory of"))?;
-        let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| StateError::Busy { path: path.to_owned() })?;
+        let lock = lock::wait_for(handle).map_err(|_| StateError::Busy { path: path.to_owned() })?;
+        Self::read(path, Some(lock))
+    }
 
+    fn read(path: &Path, lock: Option<Flock<File>>) -> Result<Self, StateError> {
         let state = match fs::read(path) {
             Ok(bytes) => {
                 parse(&bytes).map_err(|reason| StateError::Damaged { path: path.to_owned(), reason })?
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                State { version: VERSION, vips: BTreeSet::new(), changes: Vec::new(), boot: None }
-            }
-            Err(e) => return Err(error("read")(e)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => State { version: VERSION, ..State::default() },
+            Err(reason) => return Err(StateError::Io { doing: "read", path: path.to_owned(), reason }),
         };
-        Ok(Self { path: path.to_owned(), state, _lock: lock })
+        Ok(Self { path: path.to_owned(), state, replaced: Vec::new(), _lock: lock })
     }
 
     /// The VIPs that this host is set up for.
@@ -207,10 +149,14 @@ impl StateFile {
         &self.state.changes
     }
 
-    /// Sets for which VIPs this host is set up.
-    pub fn set_vips(&mut self, vips: BTreeSet<IpAddr>) -> Result<(), StateError> {
-        self.state.vips = vips;
-        self.save()
+    /// Adds VIPs that this host is set up for, whose packets come in a tunnel or do not.
+    pub fn add_vips(&mut self, vips: &BTreeSet<IpAddr>, tunnelled: bool) -> Result<(), StateError> {
+        let before = self.state.clone();
+        self.state.network = heirs::network();
+        self.state.vips.extend(vips);
+        self.state.tunnelled.retain(|vip| !vips.contains(vip));
+        self.state.tunnelled.extend(vips.iter().filter(|_| tunnelled));
+        if self.state == before { Ok(()) } else { self.save() }
     }
 
     /// What is done again at the next start.
@@ -222,7 +168,9 @@ impl StateFile {
     /// Sets for which VIPs this host is set up, and what is done again at the next start.
     pub fn set(&mut self, vips: BTreeSet<IpAddr>, boot: Option<Boot>) -> Result<(), StateError> {
         self.state.boot = boot;
-        self.set_vips(vips)
+        self.state.tunnelled.retain(|vip| vips.contains(vip));
+        self.state.vips = vips;
+        self.save()
     }
 
     /// Where it is.
@@ -235,7 +183,7 @@ impl StateFile {
     pub fn peek(path: &Path) -> Result<Option<Remembered>, StateError> {
         match fs::read(path) {
             Ok(bytes) => match parse(&bytes) {
-                Ok(State { vips, changes, .. }) => Ok(Some(Remembered { vips, changes })),
+                Ok(State { vips, changes, boot, .. }) => Ok(Some(Remembered { vips, changes, boot })),
                 Err(reason) => Err(StateError::Damaged { path: path.to_owned(), reason }),
             },
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -250,7 +198,7 @@ impl StateFile {
             new.state = self.state.clone();
             new.save()?;
         }
-        self.state = State { version: VERSION, vips: BTreeSet::new(), changes: Vec::new(), boot: None };
+        self.state = State { version: VERSION, ..State::default() };
         self.save()
     }
 
@@ -258,11 +206,19 @@ impl StateFile {
     /// is remembered of it stays.
     pub fn record(&mut self, change: Change) -> Result<bool, StateError> {
         if self.state.changes.iter().any(|known| known.same_thing(&change)) {
+            self.replaced.push(change);
             return Ok(false);
         }
         self.state.changes.push(change);
         self.save()?;
         Ok(true)
+    }
+
+    /// What this process replaced although it was changed before: settings and files with what was there until now.
+    pub(super) fn take_replaced(&mut self) -> Vec<Change> {
+        let mut replaced = std::mem::take(&mut self.replaced);
+        replaced.retain(|change| matches!(change, Change::Sysctl { .. } | Change::File { .. }));
+        replaced
     }
 
     /// Strikes out a change that has been undone, or was not made after all.
@@ -322,7 +278,7 @@ fn directory(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::sysctl::Name;
+    use crate::host::sysctl::{Name, Sysctl};
 
     fn arp_ignore(before: i32) -> Change {
         Change::Sysctl { sysctl: Sysctl::new("all", Name::ArpIgnore), before }
@@ -357,7 +313,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.json");
         let first = StateFile::open(&path).unwrap();
+        let start = std::time::Instant::now();
         assert!(matches!(StateFile::open(&path), Err(StateError::Busy { .. })));
+        assert!(start.elapsed() >= lock::PATIENCE);
         drop(first);
         for content in ["", "{}", r#"{"version": 99, "vips": [], "changes": []}"#] {
             fs::write(&path, content).unwrap();

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One at a time: whoever changes what is remembered, and one agent for each state file.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+use super::{StateError, directory};
+use crate::failure::Failure;
+
+/// How long a set-up may have to wait for others: each of them takes a fraction of a second, an agent's too.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Takes the lock on a directory, after whoever has it now.
+pub(super) fn wait_for(mut handle: File) -> Result<Flock<File>, Errno> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((_, error)) if error != Errno::EWOULDBLOCK || Instant::now() >= end => return Err(error),
+            Err((back, _)) => handle = back,
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Says that an agent looks after a state file: a second one would put back what is the first one's. Held until it is
+/// dropped or the process ends; the empty file `STATE.lock` stays.
+#[derive(Debug)]
+pub struct AgentLock {
+    _lock: Flock<File>,
+}
+
+impl AgentLock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// If another agent has it.
+    pub fn take(state: &Path) -> Result<Self, Failure> {
+        let path = state.with_extension("lock");
+        let failed = |reason| StateError::Io { doing: "lock", path: state.to_owned(), reason };
+        fs::create_dir_all(directory(state)).map_err(failed)?;
+        let file = File::create(&path).map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self { _lock: lock }),
+            Err(_) => Err(Failure::failed(format!("another agent keeps {}", state.display()))
+                .hint("two agents, of two directors for instance, need a file each: give this one its own with --state")),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xvs host` beside others: another set-up of the same host, at the same time or before; and itself, set up otherwise.
+
+use std::{collections::BTreeSet, fs, thread};
+
+use lb_tests::{
+    artifacts,
+    lab::{Lab, Outcome, Real, VIP},
+};
+
+const OTHER: &str = "192.0.2.101";
+const V6: &str = "2001:db8::100";
+
+/// `xvs host` with a file of its own, as an agent or an operator has it.
+fn xvs_host(real: &Real, file: &str, line: &str) -> Outcome {
+    real.sh(&format!("{} host {line} --state {}", artifacts::xvs().display(), real.path(file).display()))
+}
+
+/// ARP settings and addresses.
+fn state(real: &Real) -> String {
+    let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
+        .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));
+    let lines = [format!("sysctl {}", sysctls.join(" ")), "ip -oneline address".into()];
+    lines.map(|line| real.sh(&line).succeeds().stdout).join("\n")
+}
+
+fn setup(vip: &str) -> String {
+    format!("setup --vip {vip} --interface eth0")
+}
+
+#[test]
+fn what_another_set_up_needs_stays_until_that_is_restored() {
+    let lab = Lab::new();
+    let [real, neighbour, ..] = &lab.reals;
+    let before = state(real);
+    // In the same folder, but of another host: no concern of this one.
+    xvs_host(neighbour, "a.json", &setup(OTHER)).succeeds();
+
+    for (first, second) in [("a.json", "b.json"), ("b.json", "a.json")] {
+        xvs_host(real, "a.json", &setup(&VIP.to_string())).succeeds();
+        let found = xvs_host(real, "b.json", &setup(OTHER)).succeeds();
+        found.says("ok    net.ipv4.conf.all.arp_ignore: 1");
+        // Both are for this one.
+        let both = xvs_host(real, "b.json", &setup(&VIP.to_string())).succeeds();
+        both.says(&format!("ok    VIP {VIP}: on lo"));
+
+        let (gone, left) = if first == "a.json" { (None, OTHER) } else { (Some(OTHER), V6) };
+        xvs_host(real, first, "restore --dry-run").succeeds();
+        let said = xvs_host(real, first, "restore").succeeds();
+        if first == "a.json" {
+            said.says("ok    net.ipv4.conf.all.arp_ignore: stays: it is needed")
+                .says(&format!("ok    {VIP}/32 on lo: stays"));
+            xvs_host(real, second, &format!("restore --vip {VIP}")).succeeds();
+        }
+        let addresses = real.sh("ip -oneline address show dev lo").succeeds().stdout;
+        assert!(gone.is_none_or(|gone| !addresses.contains(gone)), "{addresses}");
+        if left == OTHER {
+            assert!(addresses.contains(left) && !addresses.contains(&format!("{VIP}/")), "{addresses}");
+            real.xvs_host(&format!("check --vip {OTHER} --interface eth0")).succeeds();
+        } else {
+            real.xvs_host(&format!("check --vip {VIP} --interface eth0")).succeeds();
+        }
+        xvs_host(real, second, "restore").succeeds();
+        assert_eq!(state(real), before);
+        assert!(!real.path("a.json").exists() && !real.path("b.json").exists());
+    }
+    neighbour.xvs_host(&format!("check --vip {OTHER} --interface eth0")).succeeds();
+}
+
+#[test]
+fn what_unwraps_stays_while_another_vip_comes_in_a_tunnel() {
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let bpffs = real.path("bpf");
+    let tun = |vip: &str| format!("{} --forward tun --bpffs {}", setup(vip), bpffs.display());
+    let attached = || real.sh("ip link show dev eth0").succeeds().stdout.contains("prog/xdp");
+    xvs_host(real, "a.json", &tun(&VIP.to_string())).succeeds();
+    xvs_host(real, "b.json", &setup(V6)).succeeds();
+    xvs_host(real, "c.json", &tun(OTHER)).succeeds();
+    xvs_host(real, "a.json", "restore").succeeds().says("XDP decapsulator on eth0: stays");
+    assert!(attached());
+    // By dr alone, nothing is to be unwrapped.
+    xvs_host(real, "c.json", "restore").succeeds().says("back  XDP decapsulator on eth0: detached");
+    xvs_host(real, "b.json", "restore").succeeds();
+    real.sh(&format!("umount {}", bpffs.display())).succeeds();
+}
+
+#[test]
+fn set_ups_at_the_same_time_wait_for_each_other() {
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let before = state(real);
+    let vips: Vec<String> = (1..=8).map(|n| format!("192.0.2.20{n}")).collect();
+    thread::scope(|scope| {
+        for vip in &vips {
+            scope.spawn(|| xvs_host(real, "a.json", &setup(vip)).succeeds());
+        }
+    });
+    let all: Vec<String> = vips.iter().map(|vip| format!("--vip {vip}")).collect();
+    real.xvs_host(&format!("check --interface eth0 {}", all.join(" "))).succeeds();
+    xvs_host(real, "a.json", "restore").succeeds();
+    assert_eq!(state(real), before);
+}
+
+#[test]
+fn a_set_up_that_fails_leaves_an_earlier_one_as_it_was() {
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let before = state(real);
+    xvs_host(real, "a.json", &setup(&VIP.to_string())).succeeds();
+    let (first, remembered) = (state(real), fs::read(real.path("a.json")).unwrap());
+
+    real.sysctl("ipv6/conf/lo/disable_ipv6", "1");
+    let line = format!("{} --vip {V6} --arp-ignore 8 --arp-announce 1", setup(OTHER));
+    xvs_host(real, "a.json", &line).fails(1).says("IPv6 is off").says("net.ipv4.conf.all.arp_ignore: 1");
+    real.sysctl("ipv6/conf/lo/disable_ipv6", "0");
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    // The kernel gives lo its ::1 anew.
+    assert_eq!(lines(&first).difference(&lines(&state(real))).next(), None);
+    assert_eq!(fs::read(real.path("a.json")).unwrap(), remembered);
+    xvs_host(real, "a.json", "restore").succeeds();
+    assert_eq!(lines(&before).difference(&lines(&state(real))).next(), None);
+}
