@@ -202,7 +202,7 @@ pub async fn run_on(
             let mut lines = Lines::new(json, out);
             let mut report = |done| lines.add(done);
             let result = if *dry_run {
-                plan::setup(host, &target, etc, &mut report).await
+                plan::setup(host, &target, &state.path(*persist), etc, &mut report).await
             } else {
                 setup(host, &target, &state.settle(*persist)?, etc, &mut report).await
             };

@@ -51,7 +51,8 @@ pub struct BootError {
 
 impl From<BootError> for Failure {
     fn from(error: BootError) -> Self {
-        Self::failed(error.to_string()).hint("is it writable? `--etc DIR` names another folder than /etc")
+        Self::failed(error.to_string())
+            .hint("`ls -l` shows what is there; `--etc DIR` names another folder than /etc")
     }
 }
 
@@ -120,16 +121,31 @@ impl Boot {
         ]
     }
 
-    /// What [`Boot::write`] would do.
-    #[must_use]
-    pub fn would(&self) -> Vec<(String, String)> {
-        self.files().map(|(path, _)| (path.display().to_string(), "write".to_owned())).to_vec()
+    /// Says what [`Boot::write`] would do.
+    pub(super) fn would(&self, report: Report<'_>) -> Result<(), BootError> {
+        for (path, text) in self.files() {
+            not_a_link(&path)?;
+            let (outcome, detail) = match read(&path)? {
+                Some(before) if before == text => (Outcome::Already, "written"),
+                _ => (Outcome::Planned, "write"),
+            };
+            report(Done::new(path.display().to_string(), outcome, detail));
+        }
+        let link = self.etc.join(WANTED);
+        let (outcome, detail) = if link.is_symlink() {
+            (Outcome::Already, "enabled for the next start")
+        } else {
+            (Outcome::Planned, "enable for the next start")
+        };
+        report(Done::new(link.display().to_string(), outcome, detail));
+        Ok(())
     }
 
     /// Writes the files and enables the unit.
     pub(super) fn write(&self, state: &mut StateFile, report: Report<'_>) -> Result<(), HostError> {
         for (path, text) in self.files() {
             make_directory(path.parent().unwrap_or(&self.etc), state)?;
+            not_a_link(&path)?;
             let before = read(&path)?;
             let outcome = if before.as_ref() == Some(&text) {
                 Outcome::Already
@@ -143,6 +159,9 @@ impl Boot {
         let (link, unit) = (self.etc.join(WANTED), Path::new("../xvs-host.service"));
         make_directory(link.parent().unwrap_or(&self.etc), state)?;
         let outcome = if link.is_symlink() {
+            if fs::canonicalize(&link).ok() != fs::canonicalize(self.etc.join(UNIT)).ok() {
+                return Err(failed("make", &link)(io::Error::other("it leads elsewhere already")).into());
+            }
             Outcome::Already
         } else {
             state.record(Change::Link { path: link.clone() })?;
@@ -189,6 +208,14 @@ fn quoted(word: &str) -> String {
         _ => vec![c],
     });
     format!("\"{}\"", escaped.collect::<String>())
+}
+
+/// A link in place of a file could not be put back, and may say that the unit is not wanted.
+fn not_a_link(path: &Path) -> Result<(), BootError> {
+    if path.is_symlink() {
+        return Err(failed("write", path)(io::Error::other("it is a link, such as `systemctl mask` makes")));
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Option<String>, BootError> {

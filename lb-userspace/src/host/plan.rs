@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr, path::Path};
 use super::{
     Done, Host, HostError, Outcome, Report,
     boot::Boot,
+    check::{self, Finding},
     decap::{self, Choice, Decapsulation, Device, Found},
     encapsulation::Encapsulation,
     requirement::requirements,
@@ -20,10 +21,12 @@ use crate::{failure::Failure, netlink::NetlinkError};
 pub async fn setup(
     host: &Host,
     target: &Target,
+    state: &Path,
     etc: Option<&Path>,
     report: Report<'_>,
 ) -> Result<(), Failure> {
     nothing_in_the_way(host, target).await?;
+    let remembered = StateFile::peek(state)?;
     let mut decapsulation = None;
     if target.method == Method::Tun {
         let found = decap::find(host, target).await?;
@@ -52,10 +55,14 @@ pub async fn setup(
             (None, Err(error)) => return Err(error.into()),
         }
     }
+    for Finding { item, found, .. } in check::mtu(target) {
+        report(Done::new(item, Outcome::Already, found));
+    }
     if let Some(etc) = etc {
-        for (item, detail) in Boot::new(etc.to_owned()).would() {
-            report(Done::new(item, Outcome::Planned, detail));
-        }
+        let boot = remembered.and_then(|remembered| remembered.boot);
+        let mut boot = boot.unwrap_or_else(|| Boot::new(etc.to_owned()));
+        boot.add(target, &requirements, state)?;
+        boot.would(report).map_err(HostError::from)?;
     }
     Ok(())
 }
@@ -85,7 +92,7 @@ fn would_decapsulate(target: &Target, found: Found, report: Report<'_>) -> Decap
 
 /// Says what [`super::restore::restore`] would do.
 pub fn restore(vips: &[IpAddr], state: &Path, report: Report<'_>) -> Result<(), Failure> {
-    let Some(Remembered { vips: known, changes, .. }) = StateFile::peek(state)? else {
+    let Some(Remembered { vips: known, changes, boot }) = StateFile::peek(state)? else {
         let detail = format!("nothing is remembered in {}", state.display());
         report(Done::new("set-up", Outcome::Already, detail));
         return Ok(());
@@ -99,6 +106,12 @@ pub fn restore(vips: &[IpAddr], state: &Path, report: Report<'_>) -> Result<(), 
             None => (Outcome::Planned, would(change)),
         };
         report(Done::new(describe(change), outcome, detail));
+    }
+    if let Some(mut boot) = boot.filter(|_| !remaining.is_empty()) {
+        boot.commands.retain(|vip, _| remaining.contains(vip));
+        if !boot.commands.is_empty() {
+            boot.would(report).map_err(HostError::from)?;
+        }
     }
     Ok(())
 }

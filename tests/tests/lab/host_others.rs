@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs host` beside others: another set-up of the same host, at the same time or before; and itself, set up otherwise.
 
-use std::{collections::BTreeSet, fs, thread};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, thread};
 
 use lb_tests::{
     artifacts,
@@ -120,4 +120,46 @@ fn a_set_up_that_fails_leaves_an_earlier_one_as_it_was() {
     assert_eq!(fs::read(real.path("a.json")).unwrap(), remembered);
     xvs_host(real, "a.json", "restore").succeeds();
     assert_eq!(lines(&before).difference(&lines(&state(real))).next(), None);
+}
+
+#[test]
+fn a_dry_run_knows_what_is_persisted() {
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let persist = |vip: &str| format!("{} --persist --etc {}", setup(vip), real.path("etc").display());
+    let (unit, link) = ("system/xvs-host.service: ", "wants/xvs-host.service: ");
+    let first = real.xvs_host(&format!("{} --dry-run", persist(&VIP.to_string()))).succeeds();
+    first.says(&format!("{unit}write")).says(&format!("{link}enable"));
+    for vip in [VIP.to_string(), OTHER.to_owned()] {
+        real.xvs_host(&persist(&vip)).succeeds();
+    }
+    real.xvs_host(&format!("{} --dry-run", persist(OTHER))).succeeds().does_not_say("would");
+    real.xvs_host(&format!("restore --vip {OTHER} --dry-run")).succeeds().says(&format!("{unit}write"));
+    real.host_restore().succeeds();
+
+    fs::write(real.path("host.json"), "{}").unwrap();
+    real.xvs_host(&format!("{} --dry-run", setup(OTHER))).fails(1).says("makes no sense");
+}
+
+#[test]
+fn a_unit_that_is_masked_stays_so() {
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let before = state(real);
+    let etc = real.path("etc");
+    let unit = etc.join("systemd/system/xvs-host.service");
+    let persist = format!("{} --persist --etc {}", setup(&VIP.to_string()), etc.display());
+    fs::create_dir_all(unit.parent().unwrap()).unwrap();
+    symlink("/dev/null", &unit).unwrap();
+    for line in [persist.clone(), format!("{persist} --dry-run")] {
+        real.xvs_host(&line).fails(1).says("xvs-host.service: it is a link, such as `systemctl mask` makes");
+        assert_eq!((state(real), fs::read_link(&unit).unwrap()), (before.clone(), "/dev/null".into()));
+        assert!(!etc.join("sysctl.d").exists() && !real.path("host.json").exists());
+    }
+    fs::remove_file(&unit).unwrap();
+    let wanted = etc.join("systemd/system/multi-user.target.wants");
+    fs::create_dir(&wanted).unwrap();
+    symlink("/dev/null", wanted.join("xvs-host.service")).unwrap();
+    real.xvs_host(&persist).fails(1).says("it leads elsewhere already");
+    assert!(!unit.exists() && state(real) == before);
 }
