@@ -4,6 +4,7 @@
 //! Nothing here skips: without root, or a feature of the kernel, a test panics with the reason.
 
 mod agent; //    real servers that follow the director
+mod agent_moves; // while host and director change
 mod arp; //      what a real says about a VIP, at every level of the settings
 mod bad_input; // what must be refused
 mod building; //   the lab itself, without xvs

@@ -11,6 +11,7 @@ use hyper::{
     http::Uri,
 };
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -80,6 +81,7 @@ impl Address {
         let silent = || self.unreachable(&"it is silent");
         let stream = timeout(PATIENCE, TcpStream::connect(&self.0)).await.map_err(|_| silent())?;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
+        notice_silence(&stream).map_err(|error| self.unreachable(&error))?;
         timeout(PATIENCE + waiting, self.exchange(stream, ask)).await.map_err(|_| silent())?
     }
 
@@ -123,6 +125,16 @@ impl Address {
         Failure::failed(format!("{self} answers strangely: {why}"))
             .hint("is it an xvs director, of the same version? see `xvs --version` on both")
     }
+}
+
+/// A director that lost its power closes no connection: the kernel is to ask for it while nothing is said, and to give up
+/// when nothing is acknowledged.
+fn notice_silence(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &1)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &1)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &3)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &PATIENCE.as_millis().try_into().unwrap_or(u32::MAX))
 }
 
 /// A task that ends with what needs it.

@@ -6,29 +6,31 @@
 //! back. While it cannot be asked, what is there stays, and is looked after.
 
 mod ask; //        the director, over HTTP
+mod moved; //      this host has other addresses
 mod privileges; // none but those that set-up needs
 mod reconcile; //  this host as the roles say
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Done, Host, Outcome, Report, arp::Levels, decap::Choice};
+use super::{Done, Host, Outcome, Report, arp::Levels, decap::Choice, state::AgentLock};
 use crate::{
     api::{roles::Role, token::Token},
     dataplane,
     failure::Failure,
-    netlink::NetlinkError,
+    netlink::Watch,
 };
 pub use ask::Address;
 use ask::{Answer, Ask};
+use moved::own_addresses;
 
 /// How long the director may wait with an answer while nothing changes. Then this host is looked at again.
 const WAIT: Duration = Duration::from_secs(20);
 /// The same while something is wrong on this host.
 const WAIT_WHEN_WRONG: Duration = Duration::from_secs(5);
 /// How long to wait after the director was not reached: at first, and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 
 /// What an agent is to know.
 #[derive(Clone, Debug)]
@@ -59,11 +61,13 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
         tracing::debug!("{error}");
     }
     privileges::drop_others()?;
+    let _lock = AgentLock::take(&options.state)?;
     let failed = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let state = options.state.display().to_string();
-    let mut agent = Agent { host, options, known: None, said: BTreeSet::new(), lost: false };
+    let watch = Watch::open()?;
+    let mut agent = Agent { host, watch, options, known: None, said: BTreeSet::new(), lost: None };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -75,13 +79,14 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
 
 struct Agent<'a> {
     host: &'a Host,
+    watch: Watch,
     options: Options,
     /// What the director said last, and by what it knows that.
     known: Option<(Vec<Role>, String)>,
     /// What is wrong and has been said.
     said: BTreeSet<String>,
-    /// The director could not be asked last time.
-    lost: bool,
+    /// Why the director could not be asked last time.
+    lost: Option<String>,
 }
 
 impl Agent<'_> {
@@ -89,7 +94,7 @@ impl Agent<'_> {
         let mut pause = BACKOFF.0;
         let mut wrong = false;
         loop {
-            let wait = match (self.lost, wrong) {
+            let wait = match (self.lost.is_some(), wrong) {
                 // Whether it is back is to be known at once.
                 (true, _) => Duration::ZERO,
                 (false, true) => WAIT_WHEN_WRONG,
@@ -97,7 +102,7 @@ impl Agent<'_> {
             };
             match self.ask(wait).await {
                 Ok(answer) => {
-                    if std::mem::take(&mut self.lost) || self.known.is_none() {
+                    if self.lost.take().is_some() || self.known.is_none() {
                         tracing::info!("the director at {} answers", self.options.director);
                     }
                     pause = BACKOFF.0;
@@ -106,7 +111,8 @@ impl Agent<'_> {
                     }
                 }
                 Err(failure) => {
-                    if !std::mem::replace(&mut self.lost, true) {
+                    let before = self.lost.replace(failure.message.clone());
+                    if before.is_none_or(|before| before != failure.message) {
                         tracing::warn!("{}; what is set up stays", failure.message);
                         if let Some(hint) = failure.hint {
                             tracing::warn!("hint: {hint}");
@@ -122,11 +128,21 @@ impl Agent<'_> {
         }
     }
 
-    async fn ask(&self, wait: Duration) -> Result<Answer, Failure> {
-        let addresses = own_addresses(self.host).await?;
-        let token = Token::read(&self.options.token_file)?;
-        let tag = self.known.as_ref().map(|(_, tag)| tag.as_str());
-        self.options.director.ask(&Ask { addresses, token, tag, wait }).await
+    /// Asks, and asks anew when this host has other addresses before the answer is there.
+    async fn ask(&mut self, wait: Duration) -> Result<Answer, Failure> {
+        loop {
+            let addresses = own_addresses(self.host).await?;
+            if addresses.is_empty() {
+                return Err(Failure::failed("this host has no address that a director could know it by"));
+            }
+            let token = Token::read(&self.options.token_file)?;
+            let tag = self.known.as_ref().map(|(_, tag)| tag.as_str());
+            let ask = Ask { addresses: addresses.clone(), token, tag, wait };
+            tokio::select! {
+                answer = self.options.director.ask(&ask) => return answer,
+                () = moved::moved(self.host, &mut self.watch, &addresses) => {}
+            }
+        }
     }
 
     /// Whether all is well now. What is wrong is said once.
@@ -159,19 +175,4 @@ impl Agent<'_> {
         self.said = wrong;
         all_is_well
     }
-}
-
-/// The addresses by which a director may know this host: not those that only it itself can reach.
-async fn own_addresses(host: &Host) -> Result<Vec<IpAddr>, NetlinkError> {
-    let interfaces = host.netlink.interfaces().await?;
-    let quiet: BTreeSet<u32> = interfaces.iter().filter(|one| one.noarp).map(|one| one.index).collect();
-    let addresses = host.netlink.addresses().await?.into_iter();
-    let addresses = addresses.filter(|address| !address.host_scope && !quiet.contains(&address.ifindex));
-    let mut addresses: Vec<IpAddr> = addresses
-        .map(|address| address.net.addr())
-        .filter(|ip| !ip.is_loopback() && !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()))
-        .collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    Ok(addresses)
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! This host as the director's roles say: what is missing is set up, what is over is put back.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::Options;
 use crate::{
@@ -19,9 +22,10 @@ use crate::{
 };
 
 /// What one VIP needs here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Need {
-    rip: IpAddr,
+    /// By which its packets come, perhaps on several interfaces.
+    rips: BTreeSet<IpAddr>,
     method: Method,
     decap: Choice,
 }
@@ -37,23 +41,24 @@ pub(super) async fn reconcile(
     let needs = needs(roles, options.decap);
     let mut failures = Vec::new();
     for (vip, need) in &needs {
-        let request = Request {
-            vips: vec![*vip],
-            method: need.method,
-            interface: None,
-            rip: Some(need.rip),
-            arp: options.arp,
-            decap: need.decap,
-            bpffs: options.bpffs.clone(),
-        };
-        let done = match Target::new(request, &host.netlink).await {
-            Ok(target) => setup(host, &target, &options.state, None, report).await,
-            Err(failure) => Err(failure),
-        };
-        failures.extend(
-            done.err()
-                .map(|failure| Failure { message: format!("VIP {vip}: {}", failure.message), ..failure }),
-        );
+        for rip in &need.rips {
+            let request = Request {
+                vips: vec![*vip],
+                method: need.method,
+                interface: None,
+                rip: Some(*rip),
+                arp: options.arp,
+                decap: need.decap,
+                bpffs: options.bpffs.clone(),
+            };
+            let done = match Target::new(request, &host.netlink).await {
+                Ok(target) => setup(host, &target, &options.state, None, report).await,
+                Err(failure) => Err(failure),
+            };
+            let of_vip =
+                |failure: Failure| Failure { message: format!("VIP {vip}: {}", failure.message), ..failure };
+            failures.extend(done.err().map(of_vip));
+        }
     }
     for role in roles {
         if let (Forward::Tun, Tunnel::Gue { port, .. }) = (role.forward, role.tunnel)
@@ -92,21 +97,23 @@ async fn put_back(
 fn needs(roles: &[Role], decap: Choice) -> BTreeMap<IpAddr, Need> {
     let mut needs: BTreeMap<IpAddr, Need> = BTreeMap::new();
     for role in roles {
-        let need = match role.forward {
-            Forward::Dr => Need { rip: role.rip, method: Method::Dr, decap },
+        let (method, decap) = match role.forward {
+            Forward::Dr => (Method::Dr, decap),
             // A device for IP within IP unwraps nothing else.
-            Forward::Tun if role.tunnel != Tunnel::Ipip => {
-                Need { rip: role.rip, method: Method::Tun, decap: Choice::Xdp }
-            }
-            Forward::Tun => Need { rip: role.rip, method: Method::Tun, decap },
+            Forward::Tun if role.tunnel != Tunnel::Ipip => (Method::Tun, Choice::Xdp),
+            Forward::Tun => (Method::Tun, decap),
             Forward::Nat | Forward::Fnat | Forward::Local => continue,
         };
-        let entry = needs.entry(role.vip).or_insert(need);
-        if need.method == Method::Tun && (entry.method == Method::Dr || need.decap == Choice::Xdp) {
-            *entry = need;
+        let entry = needs.entry(role.vip).or_insert(Need { rips: BTreeSet::new(), method, decap });
+        match (method, entry.method) {
+            (Method::Tun, Method::Dr) => *entry = Need { rips: BTreeSet::new(), method, decap },
+            (Method::Dr, Method::Tun) => continue,
+            _ => {}
         }
+        entry.rips.insert(role.rip);
         // Within both versions of IP: one device is not enough, the program is.
-        if need.method == Method::Tun && need.rip.is_ipv4() != entry.rip.is_ipv4() {
+        let both = entry.rips.iter().any(IpAddr::is_ipv4) && entry.rips.iter().any(IpAddr::is_ipv6);
+        if method == Method::Tun && (both || decap == Choice::Xdp) {
             entry.decap = Choice::Xdp;
         }
     }
@@ -142,5 +149,18 @@ mod tests {
             let found = needs(&roles, Choice::Auto).into_values().next();
             assert_eq!(found.map(|need| (need.method, need.decap)), expected, "{roles:?}");
         }
+    }
+
+    #[test]
+    fn packets_may_come_by_several_addresses() {
+        let tun = |rip| role(Forward::Tun, Tunnel::Ipip, rip);
+        let rips = |roles: &[Role]| {
+            let need = needs(roles, Choice::Auto).into_values().next().unwrap();
+            need.rips.iter().map(IpAddr::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(rips(&[tun("10.0.0.11"), tun("10.1.0.11")]), ["10.0.0.11", "10.1.0.11"]);
+        // What does for tun does for dr too, and one by dr says nothing of tunnels.
+        let dr = role(Forward::Dr, Tunnel::Ipip, "fd00::11");
+        assert_eq!(rips(&[dr, tun("10.1.0.11"), dr]), ["10.1.0.11"]);
     }
 }
