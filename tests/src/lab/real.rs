@@ -82,7 +82,7 @@ impl Real {
     fn xvs_host_words(&self, line: &str) -> Vec<PathBuf> {
         let mut words = vec![artifacts::xvs(), "host".into()];
         words.extend(line.split_whitespace().map(PathBuf::from));
-        if !line.starts_with("restore") {
+        if !["restore", "open"].iter().any(|verb| line.starts_with(verb)) {
             words.extend(["--bpffs".into(), self.bpffs()]);
         }
         if !line.starts_with("check") {

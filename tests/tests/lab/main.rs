@@ -26,6 +26,7 @@ mod explain; //   what would become of a packet
 mod explain_plan; // what would become of packets of connections that are there
 mod files; //      HTTP, and large files both ways
 mod fnat; //     a pool of addresses and ports
+mod host_open; //   rules that let a service through
 mod host_options; // levels, --dry-run, --persist
 mod host_orders; // xvs host in random orders, killed at random moments
 mod host_others; // two set-ups of one host

@@ -7,7 +7,8 @@ use tokio::process::Command;
 
 use super::{
     super::{Done, HostError, Outcome, Report, state::Change, state::StateFile},
-    COMMENT, NftError, Opening,
+    NftError, Opening,
+    place::{Rule, are_at_top, comment},
 };
 use crate::control::model::Tunnel;
 
@@ -38,10 +39,19 @@ pub(super) async fn open(
             let (family, table, chain) = (program.clone(), table.to_owned(), chain.to_owned());
             let (place, change) =
                 (format!("{family} {table} {chain}"), Change::Rules { family, table, chain });
+            let (wanted, own) = (rules(opening, is_leaving(&place), six), comment(opening));
+            let before = rules_of(&page, &place);
+            if are_at_top(&before, &own, wanted.len()) {
+                report(Done::new(place, Outcome::Already, "its rules are at the top"));
+                continue;
+            }
             state.record(change)?;
-            for rule in rules(opening, is_leaving(&place), six) {
-                let line = insert(&place, &rule);
-                run(&program, &line).await?;
+            // Rules have no handles: what is deleted is the first that is alike, which the new one would be.
+            for old in before.iter().filter(|rule| rule.comment == own) {
+                delete(&place, old).await?;
+            }
+            for rule in wanted {
+                run(&program, &insert(&place, &rule, &own)).await?;
                 report(Done::new(place.clone(), Outcome::Changed, format!("{rule} -j ACCEPT")));
             }
         }
@@ -60,17 +70,46 @@ pub(super) async fn close(program: &str, table: &str, chain: &str) -> Result<Don
     let Ok(page) = run(&format!("{program}-save"), &["-t", table].map(str::to_owned)).await else {
         return Ok(Done::new(item, Outcome::Restored, "is gone"));
     };
-    let own = format!("--comment \"{COMMENT}\"");
-    let ours = page.lines().filter_map(|line| line.strip_prefix("-A ")).filter(|rule| rule.contains(&own));
-    for rule in ours.filter(|rule| rule.split(' ').next() == Some(chain)) {
-        let (before, after) = rule.split_once(&own).unwrap_or((rule, ""));
-        let mut words: Vec<String> = ["-t", table, "-D"].map(str::to_owned).to_vec();
-        words.extend(before.split_whitespace().map(str::to_owned));
-        words.extend(["--comment".to_owned(), COMMENT.to_owned()]);
-        words.extend(after.split_whitespace().map(str::to_owned));
-        run(program, &words).await?;
+    for rule in rules_of(&page, &item).iter().filter(|rule| rule.is_ours()) {
+        delete(&item, rule).await?;
     }
     Ok(Done::new(item, Outcome::Restored, "without rules of xvs"))
+}
+
+/// The rules of `PROGRAM TABLE CHAIN` on a page of iptables-save, by their words, from the first to the last.
+fn rules_of(page: &str, place: &str) -> Vec<Rule> {
+    let (_, table, chain) = parts(place);
+    let mut here = "";
+    let of_chain = |line: &str| {
+        let name = line.strip_prefix(&format!("-A {chain} "))?.to_owned();
+        let comment = name.split_once("--comment \"").and_then(|(_, rest)| rest.split_once('"'));
+        Some(Rule { comment: comment.map_or(String::new(), |(comment, _)| comment.to_owned()), name })
+    };
+    let mut rules = Vec::new();
+    for line in page.lines() {
+        here = line.strip_prefix('*').unwrap_or(here);
+        rules.extend(of_chain(line).filter(|_| here == table));
+    }
+    rules
+}
+
+/// Takes a rule out of `PROGRAM TABLE CHAIN`.
+async fn delete(place: &str, rule: &Rule) -> Result<String, NftError> {
+    let (program, table, chain) = parts(place);
+    let quoted = format!("\"{}\"", rule.comment);
+    let (before, after) = rule.name.split_once(&quoted).unwrap_or((&rule.name, ""));
+    let mut words: Vec<String> = ["-t", table, "-D", chain].map(str::to_owned).to_vec();
+    words.extend(before.split_whitespace().map(str::to_owned));
+    words.push(rule.comment.clone());
+    words.extend(after.split_whitespace().map(str::to_owned));
+    run(program, &words).await
+}
+
+/// Program, table and chain.
+fn parts(place: &str) -> (&str, &str, &str) {
+    let mut words = place.split(' ');
+    let mut next = || words.next().unwrap_or_default();
+    (next(), next(), next())
 }
 
 /// Whether packets that this host sends come by there.
@@ -79,12 +118,10 @@ fn is_leaving(place: &str) -> bool {
 }
 
 /// The words that put a rule at the top of `PROGRAM TABLE CHAIN`.
-fn insert(place: &str, rule: &str) -> Vec<String> {
-    let words: Vec<&str> = place.split(' ').collect();
-    let (table, chain) =
-        (words.get(1).copied().unwrap_or_default(), words.get(2).copied().unwrap_or_default());
+fn insert(place: &str, rule: &str, comment: &str) -> Vec<String> {
+    let (_, table, chain) = parts(place);
     let head = ["-t", table, "-I", chain].into_iter().chain(rule.split(' '));
-    let tail = ["-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"];
+    let tail = ["-m", "comment", "--comment", comment, "-j", "ACCEPT"];
     head.chain(tail).map(str::to_owned).collect()
 }
 
@@ -177,6 +214,16 @@ mod tests {
                     *filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n:own - [0:0]\n-A INPUT -p tcp -j LOG\n\
                     -A INPUT -j own\n-A INPUT -j DROP\n-A own -j DROP\nCOMMIT\n";
         assert_eq!(filtering(page), [("raw", "PREROUTING"), ("filter", "OUTPUT"), ("filter", "INPUT")]);
+    }
+
+    #[test]
+    fn rules_of_a_chain_are_told_apart() {
+        let page = "*mangle\n-A INPUT -j DROP\nCOMMIT\n*filter\n:INPUT DROP [0:0]\n-A INPUT -d 192.0.2.100/32 -p tcp -m comment --comment \"xvs host open tcp 192.0.2.100:80\" -j ACCEPT\n\
+                    -A OUTPUT -j DROP\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n";
+        let found = rules_of(page, "iptables-legacy filter INPUT");
+        let comments: Vec<&str> = found.iter().map(|rule| rule.comment.as_str()).collect();
+        assert_eq!(comments, ["xvs host open tcp 192.0.2.100:80", ""]);
+        assert_eq!(found[1].name, "-i lo -j ACCEPT");
     }
 
     #[test]

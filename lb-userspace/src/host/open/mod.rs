@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod iptables; // the old one
+mod place; //    which of a chain's rules are xvs's, and where
 
 use std::{io, net::SocketAddr, path::Path};
 
+use place::{Rule, are_at_top, comment};
 use tokio::process::Command;
 
 use super::{
@@ -19,9 +21,6 @@ use crate::{
     control::model::{Protocol, Tunnel},
     failure::Failure,
 };
-
-/// How the rules are known again.
-const COMMENT: &str = "xvs host open";
 
 /// What is to pass.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +71,8 @@ struct Chain {
     drops: bool,
 }
 
-/// Puts rules at the top of every chain that filters, and remembers them in the file `state`.
+/// Puts rules at the top of every chain that filters, and remembers them in the file `state`. Those that are there already
+/// stay, or move to the top if others came before them.
 ///
 /// # Errors
 /// If nft refuses; rules that were made stay, and `restore` takes them out.
@@ -93,11 +93,21 @@ pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result
     }
     for chain in filtering {
         let Chain { family, table, name, .. } = &chain;
+        let (item, own) = (format!("{family} {table} {name}"), comment(opening));
+        let before = rules(&nft(&format!("list chain {item}")).await.map_err(HostError::from)?);
+        let wanted = opening.rules(&chain);
+        if are_at_top(&before, &own, wanted.len()) {
+            report(Done::new(item, Outcome::Already, "its rules are at the top"));
+            continue;
+        }
         state.record(Change::Rules { family: family.clone(), table: table.clone(), chain: name.clone() })?;
-        for rule in opening.rules(&chain) {
-            let line = format!("insert rule {family} {table} {name} {rule} accept comment \"{COMMENT}\"");
+        for rule in wanted {
+            let line = format!("insert rule {item} {rule} accept comment \"{own}\"");
             nft(&line).await.map_err(HostError::from)?;
-            report(Done::new(format!("{family} {table} {name}"), Outcome::Changed, format!("{rule} accept")));
+            report(Done::new(item.clone(), Outcome::Changed, format!("{rule} accept")));
+        }
+        for old in before.iter().filter(|rule| rule.comment == own) {
+            delete(&item, old).await.map_err(HostError::from)?;
         }
     }
     Ok(())
@@ -112,11 +122,26 @@ pub(super) async fn close(family: &str, table: &str, chain: &str) -> Result<Done
     let Ok(page) = nft(&format!("list chain {item}")).await else {
         return Ok(Done::new(item, Outcome::Restored, "is gone"));
     };
-    let ours = page.lines().filter(|line| line.contains(&format!("comment \"{COMMENT}\"")));
-    for handle in ours.filter_map(|line| line.rsplit_once("# handle ").map(|(_, handle)| handle.trim())) {
-        nft(&format!("delete rule {item} handle {handle}")).await?;
+    for rule in rules(&page).iter().filter(|rule| rule.is_ours()) {
+        delete(&item, rule).await?;
     }
     Ok(Done::new(item, Outcome::Restored, "without rules of xvs"))
+}
+
+/// The rules on a page of `nft list chain`, by their handles, from the first to the last.
+fn rules(page: &str) -> Vec<Rule> {
+    let of_rule = |line: &str| {
+        let (text, handle) = line.rsplit_once("# handle ")?;
+        let comment = text.split_once("comment \"").and_then(|(_, rest)| rest.split_once('"'));
+        let is_rule = !text.trim_end().ends_with('{');
+        let comment = comment.map_or(String::new(), |(comment, _)| comment.to_owned());
+        is_rule.then(|| Rule { comment, name: handle.trim().to_owned() })
+    };
+    page.lines().filter_map(of_rule).collect()
+}
+
+async fn delete(item: &str, rule: &Rule) -> Result<String, NftError> {
+    nft(&format!("delete rule {item} handle {}", rule.name)).await
 }
 
 impl Opening {
@@ -218,6 +243,15 @@ mod tests {
             chains(PAGE).into_iter().map(|chain| (chain.table, chain.name, chain.drops)).collect();
         let expected = [("filter", "input", true), ("raw", "early", true), ("raw", "quiet", false)];
         assert_eq!(found, expected.map(|(table, name, drops)| (table.to_owned(), name.to_owned(), drops)));
+    }
+
+    #[test]
+    fn rules_of_a_chain_are_told_apart() {
+        let page = "table inet f { # handle 1\n\tchain in { # handle 2\n\t\ttype filter hook input priority 0; policy drop;\n\
+            \t\tip daddr 192.0.2.100 tcp dport 80 accept comment \"xvs host open tcp 192.0.2.100:80\" # handle 9\n\
+            \t\ttcp dport 22 accept # handle 4\n\t}\n}\n";
+        let rule = |comment: &str, name: &str| Rule { comment: comment.to_owned(), name: name.to_owned() };
+        assert_eq!(rules(page), [rule("xvs host open tcp 192.0.2.100:80", "9"), rule("", "4")]);
     }
 
     #[test]

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which of a chain's rules are xvs's, and whether they are where they must be: before all others.
+
+use super::Opening;
+
+/// What comments of all rules of xvs begin with.
+const OURS: &str = "xvs host open";
+
+/// A rule of a chain.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Rule {
+    /// Its comment; empty if it has none.
+    pub comment: String,
+    /// What it is called when it is to be deleted.
+    pub name: String,
+}
+
+impl Rule {
+    /// Whether it is one of xvs's.
+    pub fn is_ours(&self) -> bool {
+        self.comment.starts_with(OURS)
+    }
+}
+
+/// The comment of an opening's rules, which they are known by.
+pub(super) fn comment(opening: &Opening) -> String {
+    let Opening { protocol, address, tunnel } = opening;
+    let tunnel = tunnel.map(|tunnel| format!(" {tunnel}")).unwrap_or_default();
+    format!("{OURS} {protocol} {address}{tunnel}")
+}
+
+/// Whether the chain has `count` rules with that comment, with none of somebody else before them.
+pub(super) fn are_at_top(rules: &[Rule], comment: &str, count: usize) -> bool {
+    let found = |rules: &mut dyn Iterator<Item = &Rule>| rules.filter(|rule| rule.comment == comment).count();
+    found(&mut rules.iter()) == count && found(&mut rules.iter().take_while(|rule| rule.is_ours())) == count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rules_of_xvs_may_come_before() {
+        let rules = |comments: &[&str]| -> Vec<Rule> {
+            comments.iter().map(|one| Rule { comment: (*one).to_owned(), name: String::new() }).collect()
+        };
+        let (own, other) = ("xvs host open tcp 192.0.2.100:80", "xvs host open tcp 192.0.2.100:443");
+        for (found, expected) in [
+            (rules(&[own, own, ""]), true),
+            (rules(&[other, own, other, own]), true),
+            (rules(&[own, "", own]), false),
+            (rules(&["", own, own]), false),
+            (rules(&[own, own, own]), false),
+            (rules(&[own]), false),
+            (rules(&[other, ""]), false),
+        ] {
+            assert_eq!(are_at_top(&found, own, 2), expected, "{found:?}");
+        }
+    }
+}
