@@ -268,7 +268,7 @@ fn same_port(id: &ServiceId, endpoint: &Endpoint, address: &SocketAddr, real: &R
 fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
     let of_a_host = match ip {
         IpAddr::V4(v4) => {
-            !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback())
+            !(v4.octets()[0] == 0 || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback())
         }
         IpAddr::V6(v6) => {
             if v6.is_unicast_link_local() {
@@ -336,6 +336,7 @@ mod tests {
     #[case::the_vip_itself("10.0.0.100:80", "10.0.0.100:80", Forward::Dr, 1, "the VIP itself")]
     #[case::too_heavy("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, 65536, "weight 65536")]
     #[case::multicast("224.0.0.1:80", "10.0.0.2:80", Forward::Dr, 1, "VIP 224.0.0.1")]
+    #[case::this_network("0.1.2.3:80", "10.0.0.2:80", Forward::Dr, 1, "VIP 0.1.2.3")]
     #[case::no_address("10.0.0.100:80", "0.0.0.0:80", Forward::Dr, 1, "real server 0.0.0.0")]
     #[case::another_version("[2001:db8::1]:80", "10.0.0.2:80", Forward::Dr, 1, "the other version of IP")]
     #[case::another_version_by_nat(
