@@ -61,10 +61,21 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Boot
 }
 
 impl Boot {
-    /// Nothing yet, below `etc`.
-    #[must_use]
-    pub const fn new(etc: PathBuf) -> Self {
-        Self { etc, commands: BTreeMap::new(), settings: BTreeMap::new() }
+    /// Nothing yet, below `etc`, or what an earlier set-up wrote there.
+    ///
+    /// # Errors
+    /// If that is below another folder: a host starts by one of them.
+    pub fn below(etc: &Path, earlier: Option<&Self>) -> Result<Self, BootError> {
+        match earlier {
+            None => Ok(Self { etc: etc.to_owned(), commands: BTreeMap::new(), settings: BTreeMap::new() }),
+            Some(earlier) if earlier.etc == etc => Ok(earlier.clone()),
+            Some(Self { etc: before, .. }) => {
+                let before = before.display();
+                Err(failed("write below", etc)(io::Error::other(format!(
+                    "an earlier setup wrote below {before}; `--etc {before}` adds to that, `xvs host restore` takes it out"
+                ))))
+            }
+        }
     }
 
     /// Adds what `target` needs. `state` is the file that remembers: it must outlive a restart.

@@ -60,7 +60,7 @@ pub async fn setup(
     }
     if let Some(etc) = etc {
         let boot = remembered.and_then(|remembered| remembered.boot);
-        let mut boot = boot.unwrap_or_else(|| Boot::new(etc.to_owned()));
+        let mut boot = Boot::below(etc, boot.as_ref()).map_err(HostError::from)?;
         boot.add(target, &requirements, state)?;
         boot.would(report).map_err(HostError::from)?;
     }

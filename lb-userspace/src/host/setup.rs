@@ -77,7 +77,7 @@ async fn apply(
         report(Done::new(item, Outcome::Warning, format!("{found}: {why}")));
     }
     if let Some(etc) = etc {
-        let mut boot = state.boot().cloned().unwrap_or_else(|| Boot::new(etc.to_owned()));
+        let mut boot = Boot::below(etc, state.boot())?;
         boot.add(target, &requirements, state.path())?;
         state.set(state.vips().clone(), Some(boot.clone()))?;
         boot.write(state, report)?;

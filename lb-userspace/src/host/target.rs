@@ -7,6 +7,8 @@ use std::{
     path::PathBuf,
 };
 
+use ipnet::IpNet;
+
 use super::{arp::Levels, decap::Choice, encapsulation::Encapsulation};
 use crate::{
     failure::Failure,
@@ -92,6 +94,7 @@ impl Target {
                 Failure::wrong_input(message).hint("say which interface faces the director with --interface")
             );
         }
+        are_of_hosts(netlink, &vips).await?;
         let own = own_addresses(netlink, &interface, &vips).await?;
         let rip4 = own.iter().find_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None });
         Ok(Self {
@@ -134,6 +137,20 @@ async fn holder(netlink: &Netlink, rip: IpAddr) -> Result<Interface, Failure> {
         None => Err(Failure::wrong_input(format!("this host does not have the address {rip}"))
             .hint("`ip -brief address` shows what it has; is this the right host?")),
     }
+}
+
+/// No VIP may be a network's own address, or its broadcast address: Linux would not let a host have it there.
+async fn are_of_hosts(netlink: &Netlink, vips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
+    for address in netlink.addresses().await? {
+        let IpNet::V4(net) = address.net else { continue };
+        let ends = [net.network(), net.broadcast()].map(IpAddr::V4);
+        if let Some(vip) = ends.iter().find(|end| net.prefix_len() < 31 && vips.contains(end)) {
+            let message =
+                format!("{vip} cannot be a VIP: it is no host's in {}, a network of this host", net.trunc());
+            return Err(Failure::wrong_input(message));
+        }
+    }
+    Ok(())
 }
 
 /// Addresses by which a director may send to this host: those of the interface, but for VIPs.

@@ -24,6 +24,20 @@ fn only_levels_that_the_kernel_knows_are_taken() {
 }
 
 #[test]
+fn what_no_host_can_have_is_no_vip() {
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let before = state(real);
+    for vip in ["10.0.0.0", "10.0.0.255", "0.1.2.3", "255.255.255.255", "::ffff:192.0.2.1"] {
+        for run in ["", " --dry-run"] {
+            let line = format!("setup --vip {OTHER} --vip {vip} --interface eth0{run}");
+            real.xvs_host(&line).fails(2).says(&format!("{vip} cannot be a VIP"));
+        }
+    }
+    assert_eq!(state(real), before);
+}
+
+#[test]
 fn chosen_levels_are_set_and_check_says_what_they_mean() {
     for (ignore, announce, wrong, says) in [
         (
@@ -116,6 +130,16 @@ fn what_is_persisted_sets_up_again_and_restore_removes_it() {
     assert!(
         etc.join("systemd/system/multi-user.target.wants/xvs-host.service").canonicalize().unwrap() == unit
     );
+
+    // A host starts by one folder.
+    let (elsewhere, kept) = (real.path("elsewhere"), state(real));
+    for run in ["", " --dry-run"] {
+        let line =
+            format!("setup --vip 192.0.2.103 --interface eth0 --persist --etc {}{run}", elsewhere.display());
+        let refused = real.xvs_host(&line).fails(1);
+        refused.says(&format!("an earlier setup wrote below {}", etc.display()));
+    }
+    assert!(state(real) == kept && !elsewhere.exists());
 
     // One goes: the next start must not bring it back.
     real.xvs_host(&format!("restore --vip {OTHER}")).succeeds();
