@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs host open`: its rules come first, once, whatever else is done to the firewall.
 
+use std::fs;
+
 use lb_tests::lab::{Host, Lab, VIP, VIP6};
 
 const NFT: &str = "table inet wall {
@@ -47,6 +49,9 @@ fn rules_are_made_once_and_move_to_the_top() {
     let (ours, drop) = (moved.find("--dport 80 -m comment"), moved.find("--dport 80 -j DROP"));
     assert!(ours.is_some() && ours < drop, "{moved}");
 
+    // Restore finds them also where the file that remembered them is lost, and the service was opened again.
+    fs::remove_file(real.path("host.json")).expect("it remembers rules");
+    open(&web);
     real.host_restore().succeeds();
     real.sh("iptables-legacy -D INPUT -p tcp --dport 80 -j DROP").succeeds();
     let left = rules(real);

@@ -41,11 +41,14 @@ pub(super) async fn open(
                 (format!("{family} {table} {chain}"), Change::Rules { family, table, chain });
             let (wanted, own) = (rules(opening, is_leaving(&place), six), comment(opening));
             let before = rules_of(&page, &place);
+            if wanted.is_empty() {
+                continue;
+            }
+            state.record(change)?;
             if are_at_top(&before, &own, wanted.len()) {
                 report(Done::new(place, Outcome::Already, "its rules are at the top"));
                 continue;
             }
-            state.record(change)?;
             // Rules have no handles: what is deleted is the first that is alike, which the new one would be.
             for old in before.iter().filter(|rule| rule.comment == own) {
                 delete(&place, old).await?;

@@ -96,11 +96,15 @@ pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result
         let (item, own) = (format!("{family} {table} {name}"), comment(opening));
         let before = rules(&nft(&format!("list chain {item}")).await.map_err(HostError::from)?);
         let wanted = opening.rules(&chain);
+        if wanted.is_empty() {
+            continue;
+        }
+        // Also of rules that are there: the file in which they were remembered may be lost.
+        state.record(Change::Rules { family: family.clone(), table: table.clone(), chain: name.clone() })?;
         if are_at_top(&before, &own, wanted.len()) {
             report(Done::new(item, Outcome::Already, "its rules are at the top"));
             continue;
         }
-        state.record(Change::Rules { family: family.clone(), table: table.clone(), chain: name.clone() })?;
         for rule in wanted {
             let line = format!("insert rule {item} {rule} accept comment \"{own}\"");
             nft(&line).await.map_err(HostError::from)?;
