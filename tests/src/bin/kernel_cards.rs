@@ -6,7 +6,10 @@
 //! `kernel_cards vmxnet3`.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
-use std::{fs, process::Command, process::ExitCode};
+use std::{
+    fs,
+    process::{Command, ExitCode},
+};
 
 use lb_tests::{
     every_way::{files, requests, stage, tag_all},

@@ -10,19 +10,19 @@ use std::{
 use lb_tests::lab::{API, Lab, Process, RIPS, Real, VIP, VIP6, eventually, rip6};
 
 /// What issue and docs promise between `xvs real add` and the first answer.
-const PROMISE: Duration = Duration::from_secs(2);
+pub const PROMISE: Duration = Duration::from_secs(2);
 
-const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 80);
+pub const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 80);
 
 /// A lab with nothing but daemon, agent and nginx.
-struct Scene {
+pub struct Scene {
     _nginx: Process,
-    agent: Process,
-    daemon: Process,
-    lab: Lab,
+    pub agent: Process,
+    pub daemon: Process,
+    pub lab: Lab,
 }
 
-fn scene() -> Scene {
+pub fn scene() -> Scene {
     let lab = Lab::new();
     let daemon = lab.director.start_daemon_for_agents();
     let agent = lab.reals[0].start_agent(&lab.director.token());
@@ -31,7 +31,7 @@ fn scene() -> Scene {
     Scene { _nginx: nginx, agent, daemon, lab }
 }
 
-fn says(agent: &Process, text: &str) -> Result<(), String> {
+pub fn says(agent: &Process, text: &str) -> Result<(), String> {
     let log = agent.log();
     if log.contains(text) { Ok(()) } else { Err(log) }
 }

@@ -1,42 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs host agent` when the world around it is another: the host's addresses, the director, a second agent.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddrV4},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, net::Ipv4Addr, process::Command, time::Instant};
 
 use lb_tests::{
     artifacts,
-    lab::{API, Lab, Process, RIPS, Real, VIP, eventually},
+    lab::{API, RIPS, Real, VIP, eventually},
 };
 
-const PROMISE: Duration = Duration::from_secs(2);
-const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 80);
+use crate::agent::{self, PROMISE, SERVICE, Scene, says};
+
 const BY_HAND: &str = "192.0.2.101";
 /// A second address of the first real.
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 111);
 
-struct Scene {
-    agent: Process,
-    daemon: Process,
-    lab: Lab,
-}
-
+/// That of the agent's own tests, with a service.
 fn scene() -> Scene {
-    let lab = Lab::new();
-    let daemon = lab.director.start_daemon_for_agents();
-    let agent = lab.reals[0].start_agent(&lab.director.token());
-    eventually("the agent is there", || says(&agent, "answers"));
-    lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
-    Scene { agent, daemon, lab }
-}
-
-fn says(agent: &Process, text: &str) -> Result<(), String> {
-    let log = agent.log();
-    if log.contains(text) { Ok(()) } else { Err(log) }
+    let scene = agent::scene();
+    scene.lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
+    scene
 }
 
 /// Whether the real has an address on `lo`.
@@ -56,7 +38,7 @@ fn soon(what: &str, look: impl FnMut() -> Result<(), String>) {
 
 #[test]
 fn an_address_that_comes_later_is_served_at_once_and_one_that_goes_no_longer() {
-    let Scene { lab, agent, daemon: _daemon } = &scene();
+    let Scene { lab, agent, daemon: _daemon, .. } = &scene();
     let real = &lab.reals[0];
     let vip = VIP.to_string();
     lab.director.xvs(&format!("real add tcp {SERVICE} {SECOND} --forward dr")).succeeds();
@@ -71,7 +53,7 @@ fn an_address_that_comes_later_is_served_at_once_and_one_that_goes_no_longer() {
 
 #[test]
 fn a_director_that_falls_silent_is_missed_and_found_again() {
-    let Scene { lab, agent, mut daemon } = scene();
+    let Scene { lab, agent, mut daemon, .. } = scene();
     let (real, director) = (&lab.reals[0], &lab.director);
     // As if its power were gone: nothing that the agent has a connection to answers any more, no reset either.
     let rules = "table inet lost {
@@ -90,7 +72,7 @@ fn a_director_that_falls_silent_is_missed_and_found_again() {
 
 #[test]
 fn a_set_up_by_hand_outlives_a_role_and_a_role_outlives_it() {
-    let Scene { lab, daemon: _daemon, agent: _agent } = &scene();
+    let Scene { lab, daemon: _daemon, agent: _agent, .. } = &scene();
     let real = &lab.reals[0];
     let by_hand = |line: &str| {
         let state = real.path("by-hand.json");
@@ -122,7 +104,7 @@ fn a_set_up_by_hand_outlives_a_role_and_a_role_outlives_it() {
 
 #[test]
 fn a_second_agent_has_a_file_of_its_own_or_none() {
-    let Scene { lab, daemon: _daemon, mut agent } = scene();
+    let Scene { lab, daemon: _daemon, mut agent, .. } = scene();
     let real = &lab.reals[0];
     let token = lab.director.token();
     let line = format!("agent --director http://{API} --token-file {}", token.display());
@@ -149,7 +131,7 @@ fn a_second_agent_has_a_file_of_its_own_or_none() {
 
 #[test]
 fn each_reason_for_not_being_answered_is_said() {
-    let Scene { lab, agent, daemon: _daemon } = &scene();
+    let Scene { lab, agent, daemon: _daemon, .. } = &scene();
     let (token, vip) = (lab.director.token(), VIP.to_string());
     lab.director.xvs(&format!("real add tcp {SERVICE} {} --forward dr", RIPS[0])).succeeds();
     soon("in service", || has(&lab.reals[0], &vip, true));

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 
 use lb_tests::lab::{Lab, Real, VIP};
 
-const OTHER: &str = "192.0.2.101";
-const V6: &str = "2001:db8::100";
+pub const OTHER: &str = "192.0.2.101";
+pub const V6: &str = "2001:db8::100";
 
 #[test]
 fn only_levels_that_the_kernel_knows_are_taken() {
@@ -182,13 +182,11 @@ fn commands(unit: &Path) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).map(str::to_owned).collect()
 }
 
-fn state(real: &Real) -> String {
-    let values = real.run(|| {
-        ["all", "lo", "eth0"].map(|interface| {
-            ["arp_ignore", "arp_announce", "rp_filter"].map(|name| {
-                fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{interface}/{name}")).unwrap_or_default()
-            })
-        })
-    });
-    format!("{values:?}\n{}", real.sh("ip -brief address show").succeeds().stdout)
+/// ARP settings, devices and addresses.
+pub fn state(real: &Real) -> String {
+    let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
+        .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));
+    let lines =
+        [format!("sysctl {}", sysctls.join(" ")), "ip -brief address".into(), "ip -oneline address".into()];
+    lines.map(|line| real.sh(&line).succeeds().stdout).join("\n")
 }

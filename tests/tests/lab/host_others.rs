@@ -8,20 +8,11 @@ use lb_tests::{
     lab::{Lab, Outcome, Real, VIP},
 };
 
-const OTHER: &str = "192.0.2.101";
-const V6: &str = "2001:db8::100";
+use crate::host_options::{OTHER, V6, state};
 
 /// `xvs host` with a file of its own, as an agent or an operator has it.
 fn xvs_host(real: &Real, file: &str, line: &str) -> Outcome {
     real.sh(&format!("{} host {line} --state {}", artifacts::xvs().display(), real.path(file).display()))
-}
-
-/// ARP settings and addresses.
-fn state(real: &Real) -> String {
-    let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
-        .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));
-    let lines = [format!("sysctl {}", sysctls.join(" ")), "ip -oneline address".into()];
-    lines.map(|line| real.sh(&line).succeeds().stdout).join("\n")
 }
 
 fn setup(vip: &str) -> String {
