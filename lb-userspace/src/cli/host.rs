@@ -76,7 +76,7 @@ struct SetupArgs {
     /// Do it again at every start, by a file in sysctl.d and a systemd unit; `restore` removes them
     #[arg(long)]
     persist: bool,
-    /// Where those files go
+    /// Where those files go: one folder for all set-ups that a state file remembers
     #[arg(long, value_name = "DIR", default_value = "/etc", requires = "persist")]
     etc: PathBuf,
     #[command(flatten)]

@@ -139,7 +139,8 @@ async fn holder(netlink: &Netlink, rip: IpAddr) -> Result<Interface, Failure> {
     }
 }
 
-/// No VIP may be a network's own address, or its broadcast address: Linux would not let a host have it there.
+/// No VIP may be a network's own address, or its broadcast address: neither is a host's (RFC 1122, 3.2.1.3), and Linux takes what
+/// is for the latter, added by hand or not, for a broadcast.
 async fn are_of_hosts(netlink: &Netlink, vips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     for address in netlink.addresses().await? {
         let IpNet::V4(net) = address.net else { continue };
