@@ -107,6 +107,17 @@ reasons! {
     FragmentOverlap = 23, "fragment_overlap", Dropped;
     /// A ping of a VIP that is silent because none of its reals takes connections.
     IcmpEchoSilent = 24, "icmp_echo_silent", Dropped;
+    /// A packet for a service whose source is no host's address on another link: unspecified, loopback, link-local,
+    /// multicast or broadcast (RFC 1122, section 3.2.1.3; RFC 3927, section 2.7; RFC 4291, section 2.5.6).
+    SourceInvalid = 25, "source_invalid", Dropped;
+    /// A packet for a service whose source is a VIP or another address of the director: it is forged.
+    SourceOwn = 26, "source_own", Dropped;
+    /// A packet for a service whose source is the address of a real, and which did not come from where that real is: it is
+    /// forged, and would have two servers talk to each other for ever (CVE-2024-2169).
+    SourceReal = 27, "source_real", Dropped;
+    /// A packet of a service that reached the director's stack without having met the XDP program, which is not attached:
+    /// the guard dropped it, since the stack would have reset the connection.
+    Guarded = 28, "guarded", Dropped;
 }
 
 impl Reason {

@@ -25,34 +25,50 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
         return xdp_action::XDP_PASS;
     }
     let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
-    // No router forwards what no host can have sent, nor answers it (RFC 1812, section 5.3.7; RFC 4291, section 2.5.2): the
-    // kernel drops it.
-    if !parsed.flow.source.is_host() {
-        return xdp_action::XDP_PASS;
-    }
+    // No router forwards what no host can have sent, nor answers it (RFC 1812, section 5.3.7; RFC 4291, section 2.5.2): what
+    // is for no service is left to the kernel, which drops it.
+    let valid = parsed.flow.source.is_host();
     if is_rare(&parsed) {
-        return A::rare(frame, parsed.part);
+        return if valid { A::rare(frame, parsed.part) } else { xdp_action::XDP_PASS };
     }
     if !tables::may_be_used(parsed.flow.destination) {
         // Neither for a service nor for a real; a reply, if it comes from one.
-        if !tables::may_be_used(parsed.flow.source) {
+        if !valid || !tables::may_be_used(parsed.flow.source) {
             return settle(Err(Reason::NotOurs.into()));
         }
         if let Some(sent) = reply::send_at_once(frame, &parsed) {
-            return settle(sent);
+            return let_through(&parsed, settle(sent));
         }
         return A::reply(frame, &parsed, AddressUse(0));
     }
     match request::service(&parsed.flow) {
-        Ok(service) => match request::direct(frame, &parsed, service) {
-            Err(stop) if stop.reason.fate() == Fate::Answered => {
-                tables::count_reason(stop.service, stop.reason);
-                A::answer(frame, &parsed, stop)
-            }
-            directed => settle(directed),
-        },
-        Err(used) => A::reply(frame, &parsed, used),
+        Ok(service) => {
+            let source = if valid { A::check_source(frame, &parsed) } else { Err(Reason::SourceInvalid) };
+            let directed = match source {
+                Ok(()) => request::direct(frame, &parsed, service),
+                Err(reason) => Err(Stop::at(service.id, reason)),
+            };
+            let action = match directed {
+                Err(stop) if stop.reason.fate() == Fate::Answered => {
+                    tables::count_reason(stop.service, stop.reason);
+                    A::answer(frame, &parsed, stop)
+                }
+                directed => settle(directed),
+            };
+            let_through(&parsed, action)
+        }
+        Err(used) if valid => A::reply(frame, &parsed, used),
+        Err(_) => xdp_action::XDP_PASS,
     }
+}
+
+/// Has the guard let a packet through that is left to the director's stack. Returns the action as it is.
+#[inline(always)]
+pub fn let_through<A: Functions>(parsed: &Parsed<A>, action: u32) -> u32 {
+    if action == xdp_action::XDP_PASS {
+        A::leave_to_stack(&parsed.flow);
+    }
+    action
 }
 
 /// Whether a packet is not of TCP or UDP, or has no ports.

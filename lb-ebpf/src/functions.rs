@@ -14,6 +14,7 @@ use lb_common::{
 };
 
 use crate::{
+    direct::let_through,
     forward::{
         fnat,
         nat::{Change, End},
@@ -24,6 +25,7 @@ use crate::{
     icmp::{self, quote},
     reply, reset,
     select::{self, Picked, Slot},
+    source,
     stop::{Stop, settle},
     tables::{self, Version},
 };
@@ -38,6 +40,12 @@ pub trait Functions: Version {
 
     /// [`reply::direct`], with what the packet's destination is used for.
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32;
+
+    /// [`tables::leave_to_stack`].
+    fn leave_to_stack(flow: &FlowKey<Self>);
+
+    /// [`source::check`], where the source may be in use.
+    fn check_source(frame: &Frame, parsed: &Parsed<Self>) -> Result<(), Reason>;
 
     /// [`select::pick`].
     fn pick(parsed: &Parsed<Self>, service: &Service, slot: Slot) -> Result<Picked, Reason>;
@@ -85,6 +93,7 @@ pub trait Functions: Version {
 macro_rules! functions {
     (
         $address:ty:
+        $leave_to_stack:ident $check_source:ident
         $pick:ident $begin:ident $renew:ident $learn_way_back:ident $remember_reply:ident $remember_client:ident
         $lease:ident $remember_fragment:ident $quoted_end:ident
         $other_end:ident $answer:ident;
@@ -92,6 +101,22 @@ macro_rules! functions {
     ) => {
         impl Functions for $address {
             $($own)*
+
+            #[inline(always)]
+            fn leave_to_stack(flow: &FlowKey<Self>) {
+                $leave_to_stack(flow);
+            }
+
+            #[inline(always)]
+            fn check_source(frame: &Frame, parsed: &Parsed<Self>) -> Result<(), Reason> {
+                if !tables::may_be_forged(parsed.flow.source) {
+                    return Ok(());
+                }
+                match $check_source(frame.ctx().ctx, parsed) {
+                    POSSIBLE => Ok(()),
+                    reason => Err(Reason::from_number(reason).unwrap_or(Reason::SourceInvalid)),
+                }
+            }
 
             #[inline(always)]
             fn pick(parsed: &Parsed<Self>, service: &Service, slot: Slot) -> Result<Picked, Reason> {
@@ -157,6 +182,24 @@ macro_rules! functions {
 
         // SAFETY, here and below: the verifier lets nobody call these functions with anything but memory of the types' sizes
         // or null.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $leave_to_stack(flow: *const FlowKey<$address>) -> u32 {
+            // SAFETY: see above.
+            let Some(flow) = (unsafe { flow.as_ref() }) else { return 0 };
+            tables::leave_to_stack(flow);
+            1
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $check_source(ctx: *mut xdp_md, parsed: *const Parsed<$address>) -> u32 {
+            // SAFETY: see above.
+            let Some(parsed) = (unsafe { parsed.as_ref() }) else { return POSSIBLE };
+            let ctx = XdpContext::new(ctx);
+            source::check(&Frame::new(&ctx), parsed).map_or_else(Reason::index, |()| POSSIBLE)
+        }
+
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $pick(parsed: *const Parsed<$address>, service: *const Service, slot: u64) -> u64 {
@@ -298,6 +341,7 @@ macro_rules! functions {
 }
 
 functions! { Be32:
+    leave_to_stack check_source
     pick begin renew learn_way_back remember_reply remember_client lease remember_fragment quoted_end other_end answer;
 
     #[inline(always)]
@@ -325,6 +369,7 @@ functions! { Be32:
 }
 
 functions! { Be128:
+    leave_to_stack6 check_source6
     pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 quoted_end6 other_end6 answer6;
 
     #[inline(always)]
@@ -368,7 +413,8 @@ extern "C" fn reply(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, used: u32) ->
     let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_PASS };
     // Until Linux 6.3 the key of a map could not be in memory of that kind: hence a copy, which LLVM must not leave out.
     let copy = *parsed;
-    settle(reply::direct::<_, false>(&frame, core::hint::black_box(&copy), AddressUse(used)))
+    let action = settle(reply::direct::<_, false>(&frame, core::hint::black_box(&copy), AddressUse(used)));
+    let_through(parsed, action)
 }
 
 /// Answers a packet that was stopped: [`Stop::reason`], [`Stop::mtu`], [`Stop::service`]. `ERROR` is what an ICMP error has
@@ -393,6 +439,9 @@ fn answer_as<A: Version, const ERROR: usize>(
     };
     icmp::answer::<A, ERROR>(frame, parsed, error, service)
 }
+
+/// A client may have that source: no number of a reason.
+const POSSIBLE: u32 = u32::MAX;
 
 /// A packet is within another: no number of a reason.
 const WITHIN: u32 = u32::MAX;

@@ -16,6 +16,8 @@
 //! - [`stop`]: packets that are not forwarded, and why
 //! - [`functions`]: what the stack has no room for otherwise
 //! - [`object`]: what every object must have
+//! - [`source`]: whether a client can have sent it
+//! - [`guard`]: what keeps it from the stack where no XDP program is attached
 //! - [`decap`]: tunnels' ends on real servers
 //! - [`tables`]: every map, and the only code that touches one
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -28,18 +30,24 @@ mod forward;
 mod fragment;
 mod frame;
 mod functions;
+mod guard;
 mod icmp;
 mod object;
 mod reply;
 mod request;
 mod reset;
 mod select;
+mod source;
 mod stop;
 mod tables;
 mod vlan;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use direct::{direct, direct_rare};
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use direct::{direct, direct_rare, let_through};
 use frame::Frame;
 use lb_common::{
     packet::{self, Ip as _},
@@ -84,7 +92,8 @@ pub fn director6_reply(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    settle(reply::direct::<_, true>(&frame, parsed, tables::address_use(parsed.flow.destination)))
+    let used = tables::address_use(parsed.flow.destination);
+    let_through(parsed, settle(reply::direct::<_, true>(&frame, parsed, used)))
 }
 
 /// The director, for later fragments in IPv6.
@@ -103,7 +112,7 @@ pub fn director6_fragment(ctx: XdpContext) -> u32 {
 pub fn director_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Be32>(&frame) else { return xdp_action::XDP_PASS };
-    settle(direct_rare(&frame, &parsed))
+    let_through(&parsed, settle(direct_rare(&frame, &parsed)))
 }
 
 /// The director, for frames with VLAN tags.
@@ -111,6 +120,13 @@ pub fn director_other(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn director_tagged(ctx: XdpContext) -> u32 {
     vlan::direct(&Frame::new(&ctx))
+}
+
+/// Keeps packets of services from the director's stack where no XDP program takes them.
+#[classifier]
+#[inline(always)]
+pub fn guard(ctx: TcContext) -> i32 {
+    guard::watch(&ctx)
 }
 
 /// Tells the daemon how many ticks the director's clock is ahead of `CLOCK_MONOTONIC`.

@@ -196,7 +196,7 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
 pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Stop>> {
     let reply = &parsed.flow;
     let source = tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
-    if source.service == UNSET || source.used.0 != AddressUse::NAT_REAL || parsed.part != Part::Whole {
+    if source.service == UNSET || !source.used.only_replies_by_nat() || parsed.part != Part::Whole {
         return None;
     }
     if source.flags == 0 {

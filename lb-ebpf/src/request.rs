@@ -3,6 +3,7 @@
 
 use lb_common::{
     packet::{Parsed, Part},
+    protocol,
     reason::Reason,
     schema::{AddressUse, FlowKey, Service, ServiceKey},
     wire::Be16,
@@ -25,10 +26,27 @@ pub fn service<A: Version>(flow: &FlowKey<A>) -> Result<&'static Service, Addres
         return Ok(service);
     }
     let used = tables::address_use(flow.destination);
+    if used.is(AddressUse::FTP)
+        && is_ftp_data(flow)
+        && let Some(service) = tables::service(&ServiceKey::new(flow.destination, FTP, protocol::TCP))
+    {
+        return Ok(service);
+    }
     if !used.is(AddressUse::EVERY_PORT) {
         return Err(used);
     }
     tables::service(&ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8)).ok_or(used)
+}
+
+/// The port of FTP's control connections.
+const FTP: Be16 = Be16::new(21);
+
+/// Returns whether a packet may be of a data connection of FTP: one that the client opened to the port that a passive server
+/// told it, or one that an active server opened from port 20 (RFC 959; `FTPDATA` and `PROT_SOCK` in `ip_vs_ctl.c`).
+#[inline(always)]
+fn is_ftp_data<A: Version>(flow: &FlowKey<A>) -> bool {
+    let port = flow.destination_port.get();
+    flow.protocol as u8 == protocol::TCP && (port == 20 || port >= 1024)
 }
 
 /// Sends a packet for a service to a real.

@@ -200,6 +200,26 @@ static PROGRAMS: ProgramArray<{ Program::ALL.len() }> = ProgramArray::new();
 #[btf_map]
 static MARKS: Array<Marks, 1> = Array::new();
 
+/// Which addresses may be in use in a way that forbids them as sources of clients' packets.
+#[btf_map]
+static SOURCE_MARKS: Array<Marks, 1> = Array::new();
+
+/// When a packet that the guard would drop was last left to the director's stack, by a hash of its flow. The guard lets
+/// through what the XDP programs left to the stack a moment ago, and nothing else.
+#[btf_map]
+static LEFT_TO_STACK: Array<u32, { LEFT_PLACES as usize }> = Array::new();
+
+/// Places in that table, a power of two.
+const LEFT_PLACES: u32 = 16_384;
+
+/// How long after it met the XDP program a packet may reach the guard. Between them lie at most a queue of received packets
+/// (`net.core.netdev_max_backlog`) and the merging of segments.
+const LEFT_FOR: u32 = track::ticks_of_seconds(1) / 4;
+
+/// The bond or team that a device is a member of, by ifindex.
+#[btf_map]
+static CONTROLLERS: HashMap<u32, u32, 64> = HashMap::new();
+
 /// Packets, bytes and new flows by real id.
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, 2> = PerCpuArray::new();
@@ -443,6 +463,12 @@ fn in_order(mine: *mut u64) {
 #[inline(always)]
 pub fn may_be_used<A: Version>(address: A) -> bool {
     MARKS.get(0).is_some_and(|marks| marks.has(address.mark()))
+}
+
+/// Returns whether something speaks against an address as the source of a client's packet: if not, nothing does.
+#[inline(always)]
+pub fn may_be_forged<A: Version>(source: A) -> bool {
+    SOURCE_MARKS.get(0).is_some_and(|marks| marks.has(source.mark()))
 }
 
 /// What an address is used for.
@@ -800,6 +826,44 @@ pub fn remember_reply<A: Version>(key: &FlowKey<A>, source: &Source<A>) {
     if note(Step::RecordReply, 0, 0) {
         let _ = A::replies().insert(key, source, 0);
     }
+}
+
+/// Returns the reply sources of exactly that key: whether packets from there are replies of a real by `nat`.
+#[inline(always)]
+pub fn is_source<A: Version>(key: &SourceKey<A>) -> bool {
+    // SAFETY: nothing of it is read.
+    unsafe { A::sources().get(key) }.is_some()
+}
+
+/// Returns where a flow is in [`LEFT_TO_STACK`].
+#[inline(always)]
+fn left_place<A: Ip>(key: &FlowKey<A>) -> u32 {
+    lb_common::hash::flow(key, 0) & (LEFT_PLACES - 1)
+}
+
+/// Notes that a packet is left to the director's stack.
+#[inline(always)]
+pub fn leave_to_stack<A: Ip>(key: &FlowKey<A>) {
+    if mode() == Mode::FORWARD
+        && let Some(left) = LEFT_TO_STACK.get_ptr_mut(left_place(key))
+    {
+        // SAFETY: an aligned word of a map's value.
+        unsafe { left.write_volatile(now() | 1) };
+    }
+}
+
+/// Returns whether a packet of that flow was left to the stack a moment ago.
+#[inline(always)]
+pub fn was_left_to_stack<A: Ip>(key: &FlowKey<A>) -> bool {
+    let left = LEFT_TO_STACK.get(left_place(key)).map_or(0, |left| *left);
+    left != 0 && track::age(left, now()) <= LEFT_FOR
+}
+
+/// Returns the device that a frame came in by or, for a member, the bond or team that it belongs to.
+#[inline(always)]
+pub fn controller(ifindex: u32) -> u32 {
+    // SAFETY: copied out before any other map call.
+    unsafe { CONTROLLERS.get(ifindex) }.copied().unwrap_or(ifindex)
 }
 
 /// How to send to a client.

@@ -35,8 +35,8 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Protocol number of its packets within others (RFC 2003, RFC 2473).
     const TUNNELLED: u8;
 
-    /// Whether the address can be one host's on a wire: it is not unspecified, loopback, multicast or broadcast, nor one of the
-    /// other version.
+    /// Returns whether the address can be that of a host behind a router: it is not unspecified, loopback, link-local,
+    /// multicast or broadcast, nor one of the other version.
     fn is_host(self) -> bool;
 
     /// The address in 128 bits.

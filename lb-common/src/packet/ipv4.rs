@@ -41,8 +41,9 @@ impl Ip for Be32 {
 
     #[inline(always)]
     fn is_host(self) -> bool {
-        let first = self.0.to_ne_bytes()[0];
-        first != 0 && first != 127 && first & 0xf0 != 0xe0 && self.0 != u32::MAX
+        let [first, second, ..] = self.0.to_ne_bytes();
+        let link_local = first == 169 && second == 254;
+        first != 0 && first != 127 && first & 0xf0 != 0xe0 && self.0 != u32::MAX && !link_local
     }
 
     #[inline(always)]

@@ -51,9 +51,12 @@ impl Ip for Be128 {
     #[inline(always)]
     fn is_host(self) -> bool {
         let [high, low] = self.0;
-        // Neither multicast, nor `::` or `::1`, nor an address of IPv4 (Linux drops those since 5.5, `ip6_rcv_core`).
+        let [first, second, ..] = high.to_ne_bytes();
+        // Neither multicast, nor link-local, nor `::` or `::1`, nor an IPv4 address (Linux drops those since 5.5,
+        // `ip6_rcv_core`).
         let special = high == 0 && (self.as_v4().is_some() || u64::from_be(low) <= 1);
-        high.to_ne_bytes()[0] != 0xff && !special
+        let link_local = first == 0xfe && second & 0xc0 == 0x80;
+        first != 0xff && !link_local && !special
     }
 
     #[inline(always)]

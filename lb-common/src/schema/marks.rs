@@ -5,7 +5,8 @@ use super::layout;
 use crate::packet::Ip;
 
 /// Value of the one element of `MARKS`: a bit for every value of [`Ip::mark`]. If it is 0, no address with that mark is in
-/// `ADDRESSES` or `ADDRESSES6`; if it is 1, one may be. Written by the daemon, before the addresses and after them.
+/// `ADDRESSES` or `ADDRESSES6` as a VIP or as that of a real by `nat` or `fnat`; if it is 1, one may be. Written by the
+/// daemon, before the addresses and after them. `SOURCE_MARKS` is the same for addresses that clients cannot have.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Marks(pub [u64; Marks::WORDS]);

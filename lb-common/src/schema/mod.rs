@@ -38,7 +38,7 @@ pub use source::{AddressUse, Source, SourceKey, WayBack};
 pub use trace::{Event, Mode, Step, Trace};
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
-pub const SCHEMA_VERSION: u32 = 11;
+pub const SCHEMA_VERSION: u32 = 12;
 
 /// Entries of a block. A service's table is one block or several in a row.
 pub const BLOCK: u32 = 4096;

@@ -15,7 +15,7 @@ use crate::wire::{Be16, Be128, MacPair, Tags};
 /// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
 /// | 38     | `mtu`            | IP bytes that the device takes, the machine's order           |
 /// | 40     | `method`         | a [`Method`]                                                  |
-/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`, `TAGGED` |
+/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`, `TAGGED`, `REPLACED`, `NEIGHBOUR` |
 /// | 44     | `tunnel`         | a [`Tunnel`], perhaps with [`Tunnel::CHECKED`]                |
 /// | 46     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
 /// | 48     | `source`         | the director's address towards the RIP                        |
@@ -41,7 +41,7 @@ pub struct Real {
     /// The forwarding method, a [`Method`].
     pub method: u16,
     /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`],
-    /// [`Real::TAGGED`].
+    /// [`Real::TAGGED`], [`Real::REPLACED`], [`Real::NEIGHBOUR`].
     pub flags: u16,
     /// What is between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with [`Tunnel::CHECKED`].
     pub tunnel: u16,
@@ -77,12 +77,25 @@ impl Real {
     /// Its frames have a say about VLAN tags of their own: [`Real::tags`], which may be none. Without it a frame keeps those
     /// that it came with, if it leaves by the device that it came by, and has none if it leaves by another.
     pub const TAGGED: u16 = 32;
+    /// With [`Real::LEAVING`]: the real is there as before, and new flows reach it by another method. All flows that are
+    /// on it by this one go on, those of UDP too.
+    pub const REPLACED: u16 = 64;
 
     /// Whether a flag is set.
     #[inline(always)]
     #[must_use]
     pub const fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+
+    /// No router lies between the director and the real: its frames come from the address that those to it go to.
+    pub const NEIGHBOUR: u16 = 128;
+
+    /// Returns whether a flow of a protocol without a reset must leave the real, because the real was removed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_removed(&self) -> bool {
+        self.flags & (Self::LEAVING | Self::REPLACED) == Self::LEAVING
     }
 
     /// Whether there is such a real.

@@ -56,7 +56,7 @@ pub struct Service {
     pub persistent: u32,
     /// How many bits of a client's address, taken as 128, name it: all of `/32` and of `/128` is 128.
     pub prefix: u32,
-    /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`].
+    /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`], [`Service::FTP`].
     pub flags: u32,
 }
 layout!(Service, size: 32, align: 4);
@@ -68,6 +68,9 @@ impl Service {
     pub const FALLBACK: u32 = 2;
     /// Each datagram of UDP is scheduled by itself.
     pub const ONE_PACKET: u32 = 4;
+    /// The control connections of FTP: a client's data connections to its VIP go to the same real (`IP_VS_SVC_F_PERSISTENT`
+    /// with `FTPPORT` in `ip_vs_core.c`).
+    pub const FTP: u32 = 8;
 
     /// Whether a flag is set.
     #[inline(always)]

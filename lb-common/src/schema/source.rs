@@ -7,7 +7,8 @@ use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 
 /// Value of `ADDRESSES` and `ADDRESSES6`, keyed by an address: what it is used for.
 ///
-/// It keeps everything that is not ours cheap: neither end of such a packet is in this map.
+/// It keeps everything that is not ours cheap: neither end of such a packet is in this map. The lower bits are flags; with
+/// [`AddressUse::REAL`] the upper ones are the id of a real at that address.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AddressUse(pub u32);
@@ -24,6 +25,49 @@ impl AddressUse {
     pub const FNAT_REAL: u32 = 8;
     /// The VIP has no real that takes connections, and is to be silent to pings then.
     pub const SILENT: u32 = 16;
+    /// Some real has this RIP: packets from it come in by the way that leads to it.
+    pub const REAL: u32 = 32;
+    /// The director itself has this address: no packet from it comes in.
+    pub const OWN: u32 = 64;
+    /// A broadcast address, or that of a network, of a network that the director is in: no host has it.
+    pub const BROADCAST: u32 = 128;
+    /// Some persistent service for FTP (TCP, port 21) has this VIP: data connections to it are that service's, too.
+    pub const FTP: u32 = 256;
+
+    /// Uses of an address as one that packets go to, or that replies come from.
+    pub const FORWARDS: u32 = Self::VIP | Self::EVERY_PORT | Self::NAT_REAL | Self::FNAT_REAL;
+    /// Uses of an address that speak against it as the source of a client's packet.
+    pub const FORBIDS: u32 = Self::VIP | Self::REAL | Self::OWN | Self::BROADCAST;
+
+    /// Bits of flags.
+    const FLAGS: u32 = 12;
+
+    /// Returns the use with a real's id beside its flags. Ids that do not fit are left out.
+    #[must_use]
+    pub const fn of_real(self, id: u32) -> Self {
+        if id >> (32 - Self::FLAGS) == 0 { Self(self.0 | Self::REAL | id << Self::FLAGS) } else { self }
+    }
+
+    /// Returns the use without a real's id.
+    #[must_use]
+    pub const fn without_real(self) -> Self {
+        Self(self.0 & ((1 << Self::FLAGS) - 1) & !Self::REAL)
+    }
+
+    /// Returns the id of a real at this address; [`super::UNSET`] if there is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn real(self) -> u32 {
+        self.0 >> Self::FLAGS
+    }
+
+    /// Returns whether replies alone come from the address, those of reals by `nat`: nothing else must be asked.
+    #[inline(always)]
+    #[must_use]
+    pub const fn only_replies_by_nat(self) -> bool {
+        const OTHERS: u32 = (1 << AddressUse::FLAGS) - 1 - AddressUse::REAL;
+        self.0 & OTHERS == Self::NAT_REAL
+    }
 
     /// Whether the address is used for that.
     #[inline(always)]

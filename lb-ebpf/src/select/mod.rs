@@ -115,7 +115,7 @@ fn tracked<A: Functions>(
     }
     let picked = A::pick(parsed, service, slot)?;
     let real = tables::real(picked.id).ok_or(Reason::NoReal)?;
-    if picked.moved {
+    if picked.moved || picked.alone {
         A::learn_way_back(frame, parsed, picked.id);
     }
     let dip =
@@ -191,7 +191,7 @@ fn living<A>(
     }
     if real.is(Real::LEAVING) {
         // UDP moves at once: nothing would ever tell its sender (kubernetes #76664). So does SCTP, which the new real tells.
-        if parsed.flow.protocol as u8 != protocol::TCP || opens(parsed) {
+        if opens(parsed) || parsed.flow.protocol as u8 != protocol::TCP && real.is_removed() {
             return Ok(None);
         }
         if real.is(Real::RESET) {

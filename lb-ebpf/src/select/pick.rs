@@ -6,7 +6,7 @@ use lb_common::{
     protocol,
     reason::Reason,
     schema::{Method, Real, Scheduler, Service, UNSET},
-    track,
+    track::{self, flags},
 };
 
 use super::{is_alone, opens, persistence, schedule, slot::Slot};
@@ -68,17 +68,25 @@ pub fn pick<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Re
         return Err(Reason::RealRemoved);
     }
     // A stray RST is worth nothing to anyone, yet by hash it still reaches the real that may know it.
-    let begins = track::begins(protocol, parsed.tcp_flags, !Scheduler::hashes(service.scheduler));
+    let begins = begins(parsed, service);
     let full = real.method == Method::Fnat as u16;
     if full && (!begins || track::is_connection(protocol) && !opens(parsed)) {
         // Nobody knows any more what it came from at its real.
         return Err(Reason::NoFlow);
     }
-    // A datagram that is scheduled by itself is written down for the reply's way back alone.
+    // A datagram that is scheduled by itself has no flow: its reply is known by where it comes from.
     let alone = is_alone(parsed, service);
-    let needed = if alone { real.method == Method::Nat as u16 } else { wanted };
-    let record = begins && (needed || real.is(Real::NEEDS_FLOW));
+    let record = begins && !alone && (wanted || real.is(Real::NEEDS_FLOW));
     Ok(Picked { id, record, moved: slot.is_some(), alone })
+}
+
+/// Returns whether a packet of an unknown flow may begin one. A data connection of FTP that the server opens towards the
+/// client, past the director, begins here with the client's answer to the server's SYN, as in IPVS.
+#[inline(always)]
+fn begins<A>(parsed: &Parsed<A>, service: &Service) -> bool {
+    let flags = parsed.tcp_flags;
+    let answers = service.is(Service::FTP) && flags & (flags::SYN | flags::RST) == flags::SYN;
+    answers || track::begins(parsed.flow.protocol as u8, flags, !Scheduler::hashes(service.scheduler))
 }
 
 /// Id of the real, and whether the flow must be written down by what is known of the service.
@@ -91,11 +99,10 @@ fn candidate<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> R
             return Err(Reason::NoReal);
         }
         // Only TCP follows its slot's old real when that was removed.
-        let left = protocol != protocol::TCP && tables::real(id).is_some_and(|real| real.is(Real::LEAVING));
+        let left = protocol != protocol::TCP && tables::real(id).is_some_and(|real| real.is_removed());
         return Ok((if left { slot.now() } else { id }, record));
     }
-    let rotates = !Scheduler::hashes(service.scheduler);
-    if rotates && !track::begins(protocol, parsed.tcp_flags, rotates) {
+    if !Scheduler::hashes(service.scheduler) && !begins(parsed, service) {
         return Err(Reason::NoFlow);
     }
     if service.persistent != 0

@@ -265,6 +265,9 @@ pub struct RealView {
     pub tunnel: Tunnel,
     /// Whether packets can be sent to it, and if not, why.
     pub next_hop: String,
+    /// Whether the director itself serves in its place: it is `local`, or its address is one of the director.
+    #[serde(default)]
+    pub is_local: bool,
     /// Its counters.
     #[serde(flatten)]
     pub totals: Totals,

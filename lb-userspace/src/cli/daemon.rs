@@ -131,7 +131,9 @@ pub async fn resize(args: &ResizeArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
 
 /// Take the data plane of a stopped daemon off
 ///
-/// Forwarding ends: programs, maps and links go, and the VIPs that the daemon added. Services stay in the state file.
+/// Forwarding ends: the VIPs that the daemon added are removed, then links, programs and maps. Services stay in the state
+/// file. While this host keeps a VIP that xvs did not add, a guard drops the services' packets, since the stack would reset
+/// every connection.
 #[derive(Args, Debug)]
 pub struct DetachArgs {
     /// Where programs, maps and links are pinned
@@ -140,6 +142,13 @@ pub struct DetachArgs {
     /// Where the services are kept
     #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
     state: PathBuf,
+    /// Keep the guard: until the next start, packets of the services are dropped instead of reset by the stack. For an
+    /// upgrade
+    #[arg(long, conflicts_with = "remove_guard")]
+    keep_guard: bool,
+    /// Only remove the guard that an earlier detach left
+    #[arg(long)]
+    remove_guard: bool,
     /// Only end the attachment of another program: a BPF link by its number, as `bpftool link` shows it
     #[arg(long, value_name = "ID")]
     link: Option<u32>,
@@ -157,6 +166,10 @@ pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
         })?;
         return ui.show(&vec![format!("detached the BPF link {id}")], |lines| lines.join("\n"));
     }
-    let lines = daemon::detach(&args.bpffs, &args.state).await?;
+    let lines = if args.remove_guard {
+        daemon::remove_guard(&args.bpffs)?
+    } else {
+        daemon::detach(&args.bpffs, &args.state, args.keep_guard).await?
+    };
     ui.show(&lines, |lines| lines.join("\n"))
 }

@@ -12,10 +12,12 @@ use std::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, ClientKey, Counters, Dip, Flow, FlowKey, Real, Service, Source, Timeouts, Tracking,
+        AddressUse, Client, ClientKey, Counters, Dip, Flow, FlowKey, Real, Service, Source, Timeouts,
+        Tracking,
     },
     slot::MOVED,
     track,
+    wire::Be128,
 };
 
 use super::{
@@ -35,8 +37,8 @@ pub struct Outcome {
     pub retired: BTreeMap<u32, Counters>,
     /// How often packets of removed services ended for each reason.
     pub reasons: BTreeMap<Reason, u64>,
-    /// Flows that ended with their reals.
-    pub flows_removed: usize,
+    /// Reals that are gone, by their ids. Their flows are there until [`forget`].
+    pub removed: BTreeMap<u32, Real>,
 }
 
 /// When a plan is carried out, and how long flows live.
@@ -74,9 +76,12 @@ pub fn apply(
             _ => None,
         })
         .collect();
-    let new = |step: &Step| if let Step::PutAddress { address, .. } = step { Some(*address) } else { None };
+    let new = |step: &Step| match step {
+        Step::PutAddress { address, used } => Some((*address, AddressUse(*used))),
+        _ => None,
+    };
     if steps.iter().any(|step| new(step).is_some()) {
-        tables.put_marks(image.addresses.keys().copied().chain(steps.iter().filter_map(new)))?;
+        tables.put_marks(uses(image).chain(steps.iter().filter_map(new)))?;
     }
     begin(tables, steps)?;
     for run in steps.chunk_by(|one, next| is_batched(one) && discriminant(one) == discriminant(next)) {
@@ -93,14 +98,33 @@ pub fn apply(
         }
     }
     tables.settle()?;
-    if steps.iter().any(|step| matches!(step, Step::RemoveAddress { .. })) {
-        tables.put_marks(image.addresses.keys().copied())?;
+    if steps.iter().any(|step| matches!(step, Step::PutAddress { .. } | Step::RemoveAddress { .. })) {
+        tables.put_marks(uses(image))?;
     }
-    if !removed.is_empty() {
-        outcome.flows_removed = forget_flows(tables, &removed)?;
-        forget_clients(tables, &removed)?;
-    }
+    outcome.removed = removed;
     Ok(outcome)
+}
+
+/// Forgets the flows of `removed` reals and which clients persistence kept on them. Clients of `replaced` reals are kept on
+/// the real that took the place: it is the same server. Returns how many flows were forgotten.
+///
+/// # Errors
+/// [`TableError`] if a map refuses.
+pub fn forget(
+    tables: &mut Tables,
+    removed: &BTreeMap<u32, Real>,
+    replaced: &BTreeMap<u32, u32>,
+) -> Result<usize, TableError> {
+    let flows = if removed.is_empty() { 0 } else { forget_flows(tables, removed)? };
+    if !removed.is_empty() || !replaced.is_empty() {
+        forget_clients(tables, removed, replaced)?;
+    }
+    Ok(flows)
+}
+
+/// Returns every address and its use.
+fn uses(image: &Image) -> impl Iterator<Item = (Be128, AddressUse)> + '_ {
+    image.addresses.iter().map(|(address, used)| (*address, AddressUse(*used)))
 }
 
 /// Whether many of these are written with one system call, or made at a time.
@@ -347,14 +371,22 @@ fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<us
 }
 
 /// Forgets which clients persistence kept on removed reals, which a new one with the same id would get.
-fn forget_clients(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<(), TableError> {
-    let mut keys: Vec<ClientKey> = Vec::new();
+fn forget_clients(
+    tables: &mut Tables,
+    removed: &BTreeMap<u32, Real>,
+    replaced: &BTreeMap<u32, u32>,
+) -> Result<(), TableError> {
+    let mut gone: Vec<ClientKey> = Vec::new();
+    let mut kept: Vec<(ClientKey, Client)> = Vec::new();
     tables.for_each_client(|key, client| {
-        if removed.contains_key(&client.real) {
-            keys.push(*key);
+        if let Some(new) = replaced.get(&client.real) {
+            kept.push((*key, Client { real: *new, ..*client }));
+        } else if removed.contains_key(&client.real) {
+            gone.push(*key);
         }
     })?;
-    keys.iter().try_for_each(|key| tables.remove_client(key))
+    kept.iter().try_for_each(|(key, client)| tables.put_client(key, client))?;
+    gone.iter().try_for_each(|key| tables.remove_client(key))
 }
 
 /// Forgets what the replies of a flow were, and gives its port of the director back.

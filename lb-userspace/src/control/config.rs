@@ -72,6 +72,9 @@ pub struct DirectorSection {
     /// When VIPs answer pings (default: always).
     #[serde(default)]
     pub vip_ping: VipPing,
+    /// How the sources of clients' packets are checked (default: strict).
+    #[serde(default)]
+    pub source_check: SourceCheck,
     /// Key of the flow hash: directors that share config and seed choose alike.
     #[serde(default)]
     pub seed: u64,
@@ -97,6 +100,18 @@ pub struct DirectorSection {
     pub tcp_fin_timeout: Option<Timeout>,
     /// Idle time of UDP flows.
     pub udp_timeout: Option<Timeout>,
+}
+
+/// How the sources of clients' packets are checked. Addresses that no client can have are never taken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceCheck {
+    /// The address of a real is taken by the interface that leads to the real alone, and datagrams only from the real's own
+    /// link-layer address.
+    #[default]
+    Strict,
+    /// The address of a real is taken from anywhere: for directors that reach their reals by several interfaces.
+    Loose,
 }
 
 /// How much a table holds: at least 1, at most what the kernel makes.

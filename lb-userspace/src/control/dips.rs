@@ -45,6 +45,20 @@ impl Dips {
         Self { v4: places(&before.v4, false), v6: places(&before.v6, true) }
     }
 
+    /// Returns the pool that tables of the form of [`table`](Self::table) tell, of IPv4 and of IPv6.
+    #[must_use]
+    pub fn told(tables: &[Vec<Be128>; 2]) -> Self {
+        let places = |table: &[Be128]| {
+            let places =
+                table.iter().skip(1).map(|address| (*address != Be128::ZERO).then(|| (*address).into()));
+            let mut places: Vec<Option<IpAddr>> = places.collect();
+            let used = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+            places.truncate(used);
+            places
+        };
+        Self { v4: places(&tables[0]), v6: places(&tables[1]) }
+    }
+
     /// Every address.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.v4.iter().chain(&self.v6).flatten().copied()
@@ -127,6 +141,7 @@ mod tests {
         let third = Dips::of(&second, &pool(&["10.0.0.2"]));
         assert_eq!(third.table(false)[1..3], [Be128::ZERO, pool(&["10.0.0.2"])[0].into()]);
         assert_eq!([0, 1, 2, 3].map(|place| third.has(place, false)), [true, false, true, false]);
+        assert_eq!(Dips::told(&[false, true].map(|six| third.table(six))), third);
         let settings = third.count_in(Settings::DEFAULT);
         assert_eq!((settings.dips, settings.dips6), (2, 0));
     }

@@ -11,8 +11,8 @@ use lb_common::schema::{BLOCK, Real as RealValue, Service as ServiceValue, Servi
 use thiserror::Error;
 
 use super::{
-    image::{self, Image, endpoint, real_address},
-    model::{Desired, Endpoint, GroupId, Real, Service, ServiceId},
+    image::{self, Image, endpoint, real_key},
+    model::{Desired, Endpoint, Forward, GroupId, Real, RealKey, Service, ServiceId, Tunnel},
 };
 use crate::schedule::{Entry, Span, TableSpec};
 
@@ -22,8 +22,8 @@ use crate::schedule::{Entry, Span, TableSpec};
 pub struct Ids {
     /// By service.
     pub services: HashMap<ServiceId, u32>,
-    /// By service id, RIP and port.
-    pub reals: HashMap<(u32, SocketAddr), u32>,
+    /// By service id and by what tells the service's reals from each other.
+    pub reals: HashMap<(u32, RealKey), u32>,
     /// Tables by service id.
     pub spans: HashMap<u32, Span>,
 }
@@ -51,7 +51,7 @@ impl Ids {
                 group.map_or(ServiceId::Endpoint(endpoint), |(group, _)| ServiceId::Group { group: *group });
             Some((id, value.id))
         };
-        let real = |(id, value): (&u32, &RealValue)| ((value.service, real_address(value)), *id);
+        let real = |(id, value): (&u32, &RealValue)| ((value.service, real_key(value)), *id);
         Self {
             services: image.services.iter().filter_map(service).collect(),
             reals: image.reals.iter().map(real).collect(),
@@ -71,11 +71,12 @@ impl Ids {
         for (id, service) in &desired.services {
             let number = self.services.get(id).copied().unwrap_or_else(|| service_ids.take());
             ids.services.insert(*id, number);
-            for (address, _) in service.all_reals() {
-                let key = (number, *address);
-                ids.reals.insert(key, self.reals.get(&key).copied().unwrap_or_else(|| real_ids.take()));
+            for (address, real) in service.all_reals() {
+                let key = real.key(*address);
+                let known = self.reals.get(&(number, key)).or_else(|| self.served_here(number, service, key));
+                ids.reals.insert((number, key), known.copied().unwrap_or_else(|| real_ids.take()));
             }
-            let spec = ids.table_spec(id, &desired.endpoints(id), service);
+            let spec = ids.table_spec(id, &desired.endpoints(id), service, service);
             let old = self.spans.get(&number).copied();
             let span = room.find(old, &spec).ok_or_else(|| NoRoom {
                 service: *id,
@@ -87,21 +88,37 @@ impl Ids {
         Ok(ids)
     }
 
-    /// The id of a real.
-    #[must_use]
-    pub fn real(&self, service: &ServiceId, address: &SocketAddr) -> Option<u32> {
-        self.reals.get(&(*self.services.get(service)?, *address)).copied()
+    /// Returns the id of a real that the maps have as `local`, since its address was the director's own
+    /// ([`super::effective`]), and that the operator knows by another method.
+    fn served_here(&self, number: u32, service: &Service, key: RealKey) -> Option<&u32> {
+        let local = RealKey { forward: Forward::Local, tunnel: Tunnel::Ipip, ..key };
+        self.reals.get(&(number, local)).filter(|_| !service.all_keys().any(|other| other == local))
     }
 
-    /// What the table of a service is made of.
+    /// Returns the id of a real.
     #[must_use]
-    pub fn table_spec(&self, id: &ServiceId, endpoints: &[Endpoint], service: &Service) -> TableSpec {
-        let entry = |address: &SocketAddr, weight| {
-            Some(Entry { id: self.real(id, address)?, address: *address, weight })
+    pub fn real(&self, service: &ServiceId, key: &RealKey) -> Option<u32> {
+        self.reals.get(&(*self.services.get(service)?, *key)).copied()
+    }
+
+    /// Returns what the table of a service is made of. Weights are those of `effective`: the service as the network
+    /// lets it be ([`super::effective`]).
+    #[must_use]
+    pub fn table_spec(
+        &self,
+        id: &ServiceId,
+        endpoints: &[Endpoint],
+        service: &Service,
+        effective: &Service,
+    ) -> TableSpec {
+        let entry =
+            |key: &RealKey, weight| Some(Entry { id: self.real(id, key)?, address: key.address, weight });
+        let living = |(address, real): (&SocketAddr, &Real)| {
+            let weight = effective.reals.get(address).unwrap_or(real).weight;
+            entry(&real.key(*address), weight)
         };
-        let living = |(address, real): (&SocketAddr, &Real)| entry(address, real.weight);
         // Slots may still name those that are leaving.
-        let leaving = service.leaving.keys().filter_map(|address| entry(address, 0));
+        let leaving = service.leaving.keys().filter_map(|key| entry(key, 0));
         let span = self.services.get(id).and_then(|number| self.spans.get(number));
         TableSpec {
             scheduler: service.scheduler,

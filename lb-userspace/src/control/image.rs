@@ -10,17 +10,21 @@ use std::{
 use lb_common::{
     schema::{
         self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
+        UNSET,
     },
     track,
     wire::{Be16, Be128, MacPair, Tags},
 };
 
 use super::{
+    effective,
     ids::Ids,
     model::{
-        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, SchedulerFlag, Service, Tracking,
+        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, SchedulerFlag, Service,
+        Tracking, Tunnel,
     },
     neighbours::{NextHop, Resolution},
+    own_addresses::OwnAddresses,
 };
 use crate::{
     dataplane::{TableError, Tables},
@@ -51,10 +55,11 @@ impl Image {
     pub fn compile(desired: &Desired, ids: &Ids, next_hops: &BTreeMap<IpAddr, Resolution>) -> Self {
         let mut image = Self::default();
         let shared = shared_sources(desired);
-        for (id, service) in &desired.services {
+        for (id, wanted) in &desired.services {
             let Some(&number) = ids.services.get(id) else { continue };
             let endpoints = desired.endpoints(id);
-            let spec = ids.table_spec(id, &endpoints, service);
+            let service = &effective::service(id, wanted, next_hops);
+            let spec = ids.table_spec(id, &endpoints, wanted, service);
             for endpoint in &endpoints {
                 let key = service_key(endpoint);
                 image.services.insert(key, service_value(number, endpoint, service, &spec));
@@ -62,10 +67,14 @@ impl Image {
                 if key.port == Be16::ZERO {
                     image.use_address(key.address, AddressUse::EVERY_PORT);
                 }
+                if is_ftp(endpoint, service) {
+                    image.use_address(key.address, AddressUse::FTP);
+                }
             }
             image.tables.insert(number, spec);
-            for (address, real) in service.all_reals() {
-                let Some(real_id) = ids.real(id, address) else { continue };
+            for (index, (key, (address, real))) in wanted.all_keys().zip(service.all_reals()).enumerate() {
+                let Some(real_id) = ids.real(id, &key) else { continue };
+                let is_leaving = index >= service.reals.len();
                 let rip = Be128::from(address.ip());
                 let mut is_shared = false;
                 if real.forward == Forward::Nat {
@@ -74,7 +83,9 @@ impl Image {
                         let (key, source) = (service_key(endpoint), source_key(rip, address, endpoint));
                         let shared = shared.contains(&source);
                         is_shared |= shared;
-                        let hashed = image.tables[&number].tracking != schema::Tracking::Full;
+                        // A datagram that is scheduled by itself has no flow that its reply could be known by.
+                        let alone = service.one_packet && endpoint.protocol == Protocol::Udp;
+                        let hashed = alone || image.tables[&number].tracking != schema::Tracking::Full;
                         let flags =
                             if shared { Source::SHARED } else { 0 } | if hashed { Source::HASHED } else { 0 };
                         let value = Source::new(key.address, key.port, flags, real_id, number);
@@ -93,16 +104,19 @@ impl Image {
                     port: Be16::new(address.port()),
                     service: number,
                     method: real.forward.method() as u16,
-                    flags: flags(service, address, real, is_shared),
-                    weight: if service.reals.contains_key(address) { real.weight } else { 0 },
+                    flags: flags(wanted, real, is_leaving.then_some(key), address.ip(), is_shared),
+                    weight: if is_leaving { 0 } else { real.weight },
                     upper: real.upper,
                     lower: real.lower,
                     tunnel: real.tunnel.programs(),
                     tunnel_port: Be16::new(real.tunnel.port()),
                     ..RealValue::default()
                 };
-                if let Some(Ok(hop)) = next_hops.get(&address.ip()) {
-                    route(&mut value, hop);
+                if real.forward != Forward::Local {
+                    image.use_real(rip, real_id);
+                    if let Some(Ok(hop)) = next_hops.get(&address.ip()) {
+                        route(&mut value, hop);
+                    }
                 }
                 image.reals.insert(real_id, value);
             }
@@ -140,6 +154,34 @@ impl Image {
         }
     }
 
+    /// Forbids addresses as sources of clients' packets: `own` ones are the director's, `broadcast` ones no host's.
+    pub fn forbid_sources(&mut self, own: &OwnAddresses) {
+        for (addresses, used) in [(&own.addresses, AddressUse::OWN), (&own.broadcast, AddressUse::BROADCAST)]
+        {
+            for address in addresses.iter().map(|address| Be128::from(*address)) {
+                // A VIP is forbidden already.
+                if !self.addresses.get(&address).is_some_and(|used| AddressUse(*used).is(AddressUse::VIP)) {
+                    self.use_address(address, used);
+                }
+            }
+        }
+    }
+
+    /// Takes packets from the addresses of reals wherever they come in.
+    pub fn trust_reals(&mut self) {
+        for used in self.addresses.values_mut() {
+            *used = AddressUse(*used).without_real().0;
+        }
+        self.addresses.retain(|_, used| *used != 0);
+    }
+
+    fn use_real(&mut self, rip: Be128, id: u32) {
+        let used = self.addresses.entry(rip).or_insert(0);
+        if AddressUse(*used).real() == UNSET {
+            *used = AddressUse(*used).of_real(id).0;
+        }
+    }
+
     fn use_address(&mut self, address: Be128, used: u32) {
         *self.addresses.entry(address).or_insert(0) |= used;
     }
@@ -151,6 +193,9 @@ fn route(value: &mut RealValue, hop: &NextHop) {
     value.ifindex = hop.ifindex;
     value.mtu = u16::try_from(hop.mtu).unwrap_or(u16::MAX);
     value.source = hop.source_ip.into();
+    if hop.on_link {
+        value.flags |= RealValue::NEIGHBOUR;
+    }
     if hop.tags != 0 || hop.trunk {
         value.flags |= RealValue::TAGGED;
         value.tags = Tags(hop.tags);
@@ -211,13 +256,24 @@ pub fn tracking(service: &Service) -> schema::Tracking {
     }
 }
 
+/// Returns whether data connections of FTP go with the service's: it keeps clients on their reals, and none of those needs
+/// the addresses within the control connection translated.
+fn is_ftp(endpoint: &Endpoint, service: &Service) -> bool {
+    let translates = |real: &Real| matches!(real.forward, Forward::Nat | Forward::Fnat);
+    endpoint.protocol == Protocol::Tcp
+        && endpoint.address.port() == 21
+        && service.persistence.is_some()
+        && !service.all_reals().any(|(_, real)| translates(real))
+}
+
 fn service_value(id: u32, endpoint: &Endpoint, service: &Service, spec: &TableSpec) -> ServiceValue {
     let has = |flag, bit| if service.has(flag) { bit } else { 0 };
     let flags = has(SchedulerFlag::MhPort, ServiceValue::PORTS)
         | has(SchedulerFlag::ShPort, ServiceValue::PORTS)
         | has(SchedulerFlag::MhFallback, ServiceValue::FALLBACK)
         | has(SchedulerFlag::ShFallback, ServiceValue::FALLBACK)
-        | if service.one_packet { ServiceValue::ONE_PACKET } else { 0 };
+        | if service.one_packet { ServiceValue::ONE_PACKET } else { 0 }
+        | if is_ftp(endpoint, service) { ServiceValue::FTP } else { 0 };
     let (persistent, prefix) = match service.persistence {
         Some(Persistence { seconds, prefix }) => (track::ticks_of_seconds(seconds.into()), prefix),
         None => (0, Persistence::WHOLE_ADDRESS),
@@ -238,17 +294,19 @@ fn service_value(id: u32, endpoint: &Endpoint, service: &Service, spec: &TableSp
     }
 }
 
-fn flags(service: &Service, address: &SocketAddr, real: &Real, is_shared: bool) -> u16 {
+fn flags(service: &Service, real: &Real, leaving: Option<RealKey>, rip: IpAddr, is_shared: bool) -> u16 {
     let mut flags = if is_shared { RealValue::SHARED } else { 0 };
     if is_shared || real.forward == Forward::Fnat {
         flags |= RealValue::NEEDS_FLOW;
     }
-    if address.is_ipv6() {
+    if rip.is_ipv6() {
         flags |= RealValue::IPV6;
     }
-    if service.leaving.contains_key(address) {
+    if let Some(key) = leaving {
         flags |= RealValue::LEAVING;
-        if service.on_removal == OnRemoval::Reset {
+        if service.is_replaced(&key) {
+            flags |= RealValue::REPLACED;
+        } else if service.on_removal == OnRemoval::Reset {
             flags |= RealValue::RESET;
         }
     }
@@ -267,6 +325,17 @@ pub fn service_key(endpoint: &Endpoint) -> ServiceKey {
 pub fn endpoint(key: &ServiceKey) -> Option<Endpoint> {
     let protocol = Protocol::from_number(u8::try_from(key.protocol).ok()?)?;
     Some(Endpoint { protocol, address: socket_address(key.address, key.port) })
+}
+
+/// Returns what tells a real from the others of its service.
+#[must_use]
+pub fn real_key(real: &RealValue) -> RealKey {
+    let forward = Forward::ALL.iter().find(|forward| forward.method() as u16 == real.method);
+    RealKey {
+        address: real_address(real),
+        forward: forward.copied().unwrap_or(Forward::Dr),
+        tunnel: Tunnel::from_programs(real.tunnel, real.tunnel_port.get()),
+    }
 }
 
 /// RIP and port of a real.

@@ -5,14 +5,18 @@ mod announce; //      gratuitous ARP and neighbour advertisements
 pub mod apply; //      carrying out a plan
 pub mod config; //     the config file
 pub mod dips; //       addresses and ports that flows by full NAT come from
+pub mod effective; //  what the network lets a service be
+pub mod evidence; //   the state as the maps tell it
 pub mod ids; //        which ids and blocks are whose
 pub mod image; //      what the maps should hold
 pub mod model; //      services and reals in the operator's words
 pub mod neighbours; // next hops of the reals
 pub mod options; //    what an operator can say of a service or a real
+pub mod own_addresses; // addresses that no client can have
 pub mod plan; //       what must change, in which order
 pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
 pub mod state; //      the state file
+pub mod state_file; // how that file is replaced
 pub mod tunnel_sources; // networks that the outer sources of tunnels are taken from
 pub mod validate; //   what can be asked
 pub mod vips; //       VIPs on the ingress interface

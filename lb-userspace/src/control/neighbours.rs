@@ -33,6 +33,9 @@ pub struct NextHop {
     pub tags: u32,
     /// Whether VLAN devices lie on that interface: frames without a tag are then meant so.
     pub trunk: bool,
+    /// Whether the real itself is the neighbour: no router lies between.
+    #[serde(default)]
+    pub on_link: bool,
 }
 
 /// Why there is no way to send to a real.
@@ -40,7 +43,7 @@ pub struct NextHop {
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Unresolved {
     /// The address is the director's own: `local` forwarding, or a mistake.
-    #[error("{rip} is an address of this director")]
+    #[error("{rip} is an address of this director, which serves at the service's own port alone")]
     Local {
         /// The real's address.
         rip: IpAddr,
@@ -214,7 +217,8 @@ impl<'a> Round<'a> {
         let mtu = route.mtu.map_or(mtu, |route| route.min(mtu));
         let (ifindex, tags) = self.beneath_vlans(route.ifindex).await?;
         let trunk = self.carries_vlans(ifindex).await?;
-        Ok(NextHop { ifindex, source_mac, next_hop_mac, source_ip, mtu, tags, trunk })
+        let on_link = route.gateway.is_none();
+        Ok(NextHop { ifindex, source_mac, next_hop_mac, source_ip, mtu, tags, trunk, on_link })
     }
 
     /// The interface that lies beneath a VLAN device, or beneath two, and the tags that tell it on that one's link.

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The state file: what the daemon must know again after it was stopped, written so that a crash leaves either
-//! the old or the new one.
+//! The state: what the daemon must know again after it was stopped.
 #![forbid(unsafe_code)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::{self, BufWriter, Write as _},
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use indexmap::IndexMap;
 use lb_common::schema::Counters;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +15,7 @@ use super::{
     dips::Dips,
     model::{Desired, Endpoint, GroupId, Real, Service, ServiceId},
     options::ServiceOptions,
+    state_file::{self, Prepared, ReadError},
 };
 use crate::{api::types::TimeoutOptions, dataplane::Limits, failure::Failure};
 
@@ -131,18 +128,49 @@ struct StoredReal {
     real: Real,
 }
 
-impl State {
-    /// Reads a state file; a file that is not there is an empty state.
+/// What the state file tells.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The state, if the file or the one before it is whole.
+    pub state: Option<State>,
+    /// Why the file in force is not the one that was read, or that nothing could be read.
+    pub problem: Option<String>,
+}
+
+impl Loaded {
+    /// Reads a state file or, if that is not whole, the version before it.
     ///
     /// # Errors
-    /// If it is there and cannot be understood: guessing would take services away.
-    pub fn load(path: &Path) -> Result<Self, Failure> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(broken(path, &error)),
+    /// If the file is of another version of xvs, or cannot be read at all.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let why = match state_file::read(path) {
+            Ok(content) => return Ok(Self { state: Some(State::parse(path, content)?), problem: None }),
+            Err(ReadError::Io(error)) => return Err(broken(path, &error)),
+            Err(error) => error,
         };
-        let stored: Stored = serde_json::from_str(&text).map_err(|error| broken(path, &error))?;
+        let before = state_file::previous(path);
+        let state = state_file::read(&before).ok().and_then(|content| State::parse(&before, content).ok());
+        let never_there = matches!(why, ReadError::Missing) && state.is_none();
+        let problem = format!("cannot use the state file {}: {why}", path.display());
+        Ok(Self { state, problem: (!never_there).then_some(problem) })
+    }
+}
+
+impl State {
+    /// Reads the state of a daemon that has stopped.
+    ///
+    /// # Errors
+    /// If there is a file and neither it nor the one before it can be understood: guessing would take services away.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        match Loaded::read(path)? {
+            Loaded { state: Some(state), .. } => Ok(state),
+            Loaded { problem: None, .. } => Ok(Self::default()),
+            Loaded { problem: Some(problem), .. } => Err(Failure::failed(problem).hint(REPAIR)),
+        }
+    }
+
+    fn parse(path: &Path, content: serde_json::Value) -> Result<Self, Failure> {
+        let stored: Stored = serde_json::from_value(content).map_err(|error| broken(path, &error))?;
         if stored.version != VERSION {
             let why = format!("it has version {}, this xvs knows {VERSION}", stored.version);
             return Err(broken(path, &why));
@@ -157,10 +185,11 @@ impl State {
         };
         state.desired.groups = stored.groups;
         for stored in stored.services {
-            let reals =
-                |list: Vec<StoredReal>| list.into_iter().map(|real| (real.address, real.real)).collect();
-            let mut service =
-                Service { reals: reals(stored.reals), leaving: reals(stored.leaving), ..Service::default() };
+            let mut service = Service {
+                reals: stored.reals.into_iter().map(|real| (real.address, real.real)).collect(),
+                leaving: stored.leaving.into_iter().map(|it| (it.real.key(it.address), it.real)).collect(),
+                ..Service::default()
+            };
             stored.options.apply(&mut service);
             state.desired.services.insert(stored.id, service);
             state.retired.insert(stored.id, stored.retired);
@@ -168,19 +197,25 @@ impl State {
         Ok(state)
     }
 
-    /// Replaces the state file: a temporary file beside it, flushed to disk, then renamed.
+    /// Replaces the state file.
     ///
     /// # Errors
     /// If it cannot be written; the old one is then still there.
     pub fn save(&self, path: &Path) -> Result<(), Failure> {
-        let reals = |reals: &IndexMap<SocketAddr, Real>| {
-            reals.iter().map(|(address, real)| StoredReal { address: *address, real: *real }).collect()
-        };
+        self.prepare(path)?.commit().map_err(|error| not_written(path, &error))
+    }
+
+    /// Writes the state beside the file in force: see [`state_file`].
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn prepare(&self, path: &Path) -> Result<Prepared, Failure> {
+        let stored = |(address, real): (&SocketAddr, &Real)| StoredReal { address: *address, real: *real };
         let services = self.desired.services.iter().map(|(id, service)| StoredService {
             id: *id,
             options: ServiceOptions::of(service),
-            reals: reals(&service.reals),
-            leaving: reals(&service.leaving),
+            reals: service.reals.iter().map(stored).collect(),
+            leaving: service.leaving.iter().map(|(key, real)| stored((&key.address, real))).collect(),
             retired: self.retired.get(id).copied().unwrap_or_default(),
         });
         let stored = Stored {
@@ -193,34 +228,29 @@ impl State {
             gone: self.gone.clone(),
             dips: self.dips.clone(),
         };
-        replace(path, &stored).map_err(|error| {
-            Failure::failed(format!("cannot write the state file {}: {error}", path.display()))
-                .hint("is there space, and may this user write there? `--state FILE` names another place")
-        })
+        state_file::prepare(path, &stored).map_err(|error| not_written(path, &error))
     }
 }
 
-fn replace(path: &Path, stored: &Stored) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary: PathBuf = dir.join(name);
-    let mut writer = BufWriter::new(File::create(&temporary)?);
-    serde_json::to_writer_pretty(&mut writer, stored)?;
-    writer.write_all(b"\n")?;
-    writer.into_inner()?.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(dir)?.sync_all()
+/// What to do about a state file that cannot be used.
+pub const REPAIR: &str =
+    "repair it (without its line `checksum`), or move it and FILE.prev away to start with no services";
+
+/// Returns why a state could not be saved.
+#[must_use]
+pub fn not_written(path: &Path, why: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write the state file {}: {why}", path.display()))
+        .hint("is there space, and may this user write there? `--state FILE` names another place")
 }
 
 fn broken(path: &Path, why: &dyn std::fmt::Display) -> Failure {
-    Failure::failed(format!("cannot use the state file {}: {why}", path.display()))
-        .hint("repair it, or move it away to start with no services")
+    Failure::failed(format!("cannot use the state file {}: {why}", path.display())).hint(REPAIR)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::control::model::{Forward, Persistence, Protocol, Scheduler};
 
@@ -239,7 +269,7 @@ mod tests {
             flags: [].into(),
             persistence: Some(Persistence { seconds: 60, prefix: 24 }),
             reals: [("10.0.0.1:80".parse().unwrap(), real)].into(),
-            leaving: [("10.0.0.2:80".parse().unwrap(), real)].into(),
+            leaving: [(real.key("10.0.0.2:80".parse().unwrap()), real)].into(),
             ..Service::default()
         };
         state.desired.groups.insert(1, [Endpoint { protocol: Protocol::Udp, address }].into());
@@ -252,7 +282,7 @@ mod tests {
         state.save(&path).unwrap();
         state.save(&path).unwrap();
         assert_eq!(State::load(&path).unwrap(), state);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2, "it and the one before");
     }
 
     #[test]
@@ -264,5 +294,22 @@ mod tests {
         fs::write(&path, "no json").unwrap();
         assert!(State::load(&path).unwrap_err().message.contains("line 1"));
         assert!(path.exists());
+    }
+
+    #[test]
+    fn the_version_before_stands_in_for_a_damaged_or_missing_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let first = State { vips: ["192.0.2.1".parse().unwrap()].into(), ..State::default() };
+        first.save(&path).unwrap();
+        State::default().save(&path).unwrap();
+        for damage in
+            [|path: &Path| fs::write(path, "{").unwrap(), |path: &Path| fs::remove_file(path).unwrap()]
+        {
+            damage(&path);
+            let Loaded { state, problem } = Loaded::read(&path).unwrap();
+            assert_eq!(state.as_ref(), Some(&first));
+            assert!(problem.unwrap().contains("cannot use the state file"));
+        }
     }
 }

@@ -26,7 +26,7 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     }
     groups(desired)?;
     let endpoints: usize = desired.services.keys().map(|id| desired.endpoints(id).len().max(1)).sum();
-    let reals: usize = desired.services.values().map(|service| service.all_reals().count()).sum();
+    let reals: usize = desired.services.values().map(|service| service.reals.len()).sum();
     for (what, count, limit) in [("services", endpoints, limits.services), ("reals", reals, limits.reals)] {
         if count > limit as usize {
             return Err(Failure::wrong_input(format!("{count} {what} are more than the {limit} that fit"))

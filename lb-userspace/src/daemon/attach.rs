@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fs};
 use super::Director;
 use crate::{
     api::types::{AttachOptions, Done},
+    dataplane::Mode,
     failure::Failure,
     netlink::{Interface, XdpPlace},
 };
@@ -21,14 +22,16 @@ impl Director {
         for interface in interfaces {
             if let Err(failure) = self.attach_one(interface, before.contains(&interface.index)) {
                 for index in wanted.difference(&before) {
-                    drop(fs::remove_file(self.pins.link(*index)));
+                    self.plane.take_off(*index);
+                    drop(fs::remove_file(self.pins.guard(*index)));
                 }
                 return Err(failure);
             }
         }
         for index in before.difference(&wanted) {
             tracing::info!(ifindex = index, "detached: not asked for any more");
-            drop(fs::remove_file(self.pins.link(*index)));
+            self.plane.take_off(*index);
+            drop(fs::remove_file(self.pins.guard(*index)));
         }
         self.plane.pin_program().map_err(|error| Failure::failed(error.to_string()))
     }
@@ -57,7 +60,14 @@ impl Director {
                 .hint(format!("it runs on {}; `xvs run -i {name}` starts it on others", mine.join(", "))));
         };
         let mode = mode.unwrap_or(self.mode);
-        self.plane.attach_anew(name, index, mode)?;
+        let place = self.xdp_place(index).await;
+        let before = place.and_then(Mode::of);
+        // In the mode that it has, the program in the link is replaced, between two packets.
+        if before.is_some_and(|before| mode == before || mode == Mode::Auto && before == Mode::Native) {
+            self.plane.attach(name, index, mode)?;
+        } else {
+            self.plane.change_mode(name, index, mode, before)?;
+        }
         self.mode = mode;
         let place = self.netlink.interface_by_index(index).await.ok().and_then(|interface| interface.xdp);
         let line = format!("attached to {name} in {} mode", place.map_or("no", XdpPlace::as_str));
@@ -72,26 +82,65 @@ impl Director {
             return;
         }
         for member in self.netlink.interfaces().await.unwrap_or_default() {
-            if member.controller == Some(of.index)
-                && let Err(error) = self.plane.tables().put_device(member.index)
-            {
+            if member.controller != Some(of.index) {
+                continue;
+            }
+            let tables = self.plane.tables();
+            let known =
+                tables.put_device(member.index).and_then(|()| tables.put_controller(member.index, of.index));
+            if let Err(error) = known {
                 tracing::warn!(member = member.name, of = of.name, %error, "nat replies may not leave by it");
             }
         }
     }
 
-    /// Attaches to interfaces that were deleted and have come back under their name, and looks which members they have.
+    /// Returns where this program runs on a device; `None` if it does not.
+    async fn xdp_place(&mut self, index: u32) -> Option<XdpPlace> {
+        let mine = self.plane.director().info().ok()?.id();
+        let interface = self.netlink.interface_by_index(index).await.ok()?;
+        interface.xdp.filter(|_| interface.xdp_program == Some(mine))
+    }
+
+    /// Attaches where the program was taken off, and pins links again whose pins were removed.
+    async fn repair_link(&mut self, interface: &Interface) {
+        let Interface { name, index, .. } = interface;
+        match self.plane.pin_again(name, *index) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.reattached += 1;
+                tracing::warn!(interface = name, "the pin of the link was removed; it is pinned again");
+            }
+            Err(error) => tracing::error!(interface = name, %error, "the link cannot be pinned again"),
+        }
+        // In another place, the program of somebody else is there, which is theirs to take off.
+        if interface.xdp.is_some() || self.plane.director().info().is_err() {
+            return;
+        }
+        self.plane.take_off(*index);
+        match self.attach_one(interface, false) {
+            Ok(()) => {
+                self.reattached += 1;
+                tracing::warn!(interface = name, "the program had been taken off; it is attached again");
+            }
+            Err(failure) => tracing::error!(interface = name, "{}", failure.message),
+        }
+    }
+
+    /// Attaches to interfaces that were deleted and have come back under their name, or whose program was taken off, and looks
+    /// which members they have.
     pub(super) async fn attach_again(&mut self) {
         for (old, name) in self.interfaces.clone() {
             let Ok(interface) = self.netlink.interface(&name).await else { continue };
             self.allow_members(&interface).await;
             if interface.index == old {
+                self.repair_link(&interface).await;
                 continue;
             }
             match self.attach_one(&interface, false) {
                 Ok(()) => {
                     self.interfaces.remove(&old);
-                    drop(fs::remove_file(self.pins.link(old)));
+                    self.plane.take_off(old);
+                    drop(fs::remove_file(self.pins.guard(old)));
                 }
                 Err(failure) => tracing::error!(interface = name, "{}", failure.message),
             }

@@ -118,7 +118,7 @@ fn list<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> String {
 }
 
 /// Carries over from `old` what the operator did not say anew: the order in which reals were added, and reals that
-/// were removed and still have connections.
+/// were removed, or have another method now, and still have connections.
 pub fn carry_over(old: &Desired, new: &mut Desired) {
     for (id, service) in &mut new.services {
         let Some(before) = old.services.get(id) else { continue };
@@ -129,10 +129,11 @@ pub fn carry_over(old: &Desired, new: &mut Desired) {
             .collect();
         reals.extend(service.reals.iter().map(|(address, real)| (*address, *real)));
         service.reals = reals;
-        service.leaving = before.all_reals().map(|(address, real)| (*address, *real)).collect();
-        service.leaving.retain(|address, _| !service.reals.contains_key(address));
+        let before = before.all_reals().map(|(address, real)| (real.key(*address), *real));
+        service.leaving = before.filter(|(key, _)| !service.has_real(key)).collect();
         if service.on_removal == OnRemoval::Reschedule {
-            service.leaving.clear();
+            let reals = &service.reals;
+            service.leaving.retain(|key, _| reals.contains_key(&key.address));
         }
     }
 }

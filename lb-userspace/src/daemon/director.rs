@@ -11,7 +11,7 @@ use std::{
 
 use lb_common::{
     reason::Reason,
-    schema::{Settings, Timeouts},
+    schema::{Real, Settings, Timeouts},
     track,
 };
 use tokio::sync::watch;
@@ -20,13 +20,16 @@ use super::{change, doctor::Examined, evicted::Evictions, ipvs::IpvsView};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
-        apply::{Time, apply},
+        apply::{Time, apply, forget},
+        config::SourceCheck,
         ids::{Ids, NoRoom},
         image::Image,
         model::{Desired, ServiceId},
         neighbours::{Neighbours, Resolution},
+        own_addresses::OwnAddresses,
         plan::plan,
-        state::State,
+        state::{State, not_written},
+        state_file::Prepared,
         validate,
         vips::{VipEvent, VipManager, VipPing},
     },
@@ -59,6 +62,8 @@ pub struct Parts {
     pub mode: Mode,
     /// When VIPs answer pings.
     pub vip_ping: VipPing,
+    /// How the sources of clients' packets are checked.
+    pub source_check: SourceCheck,
 }
 
 /// The director: what it should do, and everything that it takes to do it.
@@ -73,7 +78,11 @@ pub struct Director {
     pub(super) last_sweep: Duration,
     /// What the operator wants.
     pub(super) state: State,
-    state_file: PathBuf,
+    pub(super) state_file: PathBuf,
+    /// Addresses that no client can have.
+    pub(super) own: OwnAddresses,
+    /// Why the state is not on disk, if it is not.
+    pub(super) unsaved: Option<String>,
     pub(super) ids: Ids,
     pub(super) image: Image,
     pub(super) neighbours: Neighbours,
@@ -82,6 +91,9 @@ pub struct Director {
     pub(super) pins: PinDir,
     pub(super) mode: Mode,
     vip_ping: VipPing,
+    source_check: SourceCheck,
+    /// How often the program was attached again that something had taken off.
+    pub(super) reattached: u64,
     /// Interfaces that the program is attached to, by index.
     pub(super) interfaces: BTreeMap<u32, String>,
     pub(super) ipvs: IpvsView,
@@ -130,11 +142,15 @@ impl Director {
             last_sweep: Duration::ZERO,
             state: parts.state,
             state_file: parts.state_file,
+            own: OwnAddresses::default(),
+            unsaved: None,
             next_hops: BTreeMap::new(),
             vips: parts.vips,
             pins: parts.pins,
             mode: parts.mode,
             vip_ping: parts.vip_ping,
+            source_check: parts.source_check,
+            reattached: 0,
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
             examined: None,
@@ -164,17 +180,31 @@ impl Director {
             tcp_fin: options.tcp_fin.or(old.tcp_fin),
             udp: options.udp.or(old.udp),
         };
-        if let Err(failure) = self.save_as_is() {
-            self.state.timeouts = old;
-            return Err(failure);
-        }
+        let prepared = match self.state.prepare(&self.state_file) {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                self.state.timeouts = old;
+                return Err(failure);
+            }
+        };
         let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| track::ticks_of_seconds(s.into()));
         let timeouts = Timeouts {
             tcp: ticks(options.tcp, self.timeouts.tcp),
             tcp_fin: ticks(options.tcp_fin, self.timeouts.tcp_fin),
             udp: ticks(options.udp, self.timeouts.udp),
         };
-        self.plane.tables().put_timeouts(&timeouts).map_err(|e| maps_failed(&e))?;
+        let before = self.timeouts;
+        let tables = self.plane.tables();
+        let done = tables.put_timeouts(&timeouts).map_err(|e| maps_failed(&e)).and_then(|()| {
+            prepared.commit().map_err(|error| {
+                drop(tables.put_timeouts(&before));
+                not_written(&self.state_file, &error)
+            })
+        });
+        if let Err(failure) = done {
+            self.state.timeouts = old;
+            return Err(failure);
+        }
         self.timeouts = timeouts;
         let TimeoutView { tcp, tcp_fin, udp } = self.timeout_view();
         let line = format!("timeouts are now tcp {tcp}s, tcp-fin {tcp_fin}s, udp {udp}s");
@@ -231,31 +261,132 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
+        self.write_in_order(desired, false).await
+    }
+
+    /// Writes the maps and the state file at a start, which does not fail because the state cannot be saved.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(super) async fn begin(&mut self, desired: Desired) -> Result<(), Failure> {
+        self.write_in_order(desired, true).await
+    }
+
+    /// Carries out a change in the one order in which a crash, a full disk or a refusal of the kernel costs nothing: the
+    /// intent is flushed to disk, the maps are written, the intent is put in force, and flows are forgotten last.
+    async fn write_in_order(&mut self, desired: Desired, starting: bool) -> Result<(), Failure> {
         self.may_become(&desired)?;
+        self.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.allocate(&desired)?;
-        let before = self.image.clone();
-        let want = self.compile(&desired, &ids, &next_hops);
-        if let Err(error) = self.carry_out(&want) {
-            // What was half done is undone; if even that fails, the next change or start repairs it.
-            if let Err(again) = self.carry_out(&before) {
-                tracing::error!(%again, "the maps could not be put back");
+        // 1. The intent, beside the state file that is in force.
+        let old = std::mem::replace(&mut self.state.desired, desired);
+        let prepared = match self.prepare().await {
+            Ok(prepared) => Some(prepared),
+            // A start goes on: what forwards must not depend on a disk.
+            Err(failure) if starting => {
+                self.not_saved(&failure);
+                None
             }
-            return Err(error);
-        }
-        let old = self.state.clone();
-        self.state.desired = desired;
+            Err(failure) => {
+                self.state.desired = old;
+                return Err(failure);
+            }
+        };
+        // 2. The maps. Flows of removed reals stay for now.
+        let before = self.image.clone();
+        let want = self.compile(&self.state.desired, &ids, &next_hops);
+        let done = self.carry_out(&want).and_then(|removed| {
+            // 3. The state file.
+            match prepared.map(Prepared::commit) {
+                None => Ok(removed),
+                Some(Ok(())) => {
+                    self.unsaved = None;
+                    Ok(removed)
+                }
+                Some(Err(error)) if starting => {
+                    self.not_saved(&not_written(&self.state_file, &error));
+                    Ok(removed)
+                }
+                Some(Err(error)) => Err(not_written(&self.state_file, &error)),
+            }
+        });
+        let removed = match done {
+            Ok(removed) => removed,
+            Err(failure) => {
+                self.state.desired = old;
+                // What was half done is undone; if even that fails, the next change or start repairs it.
+                if let Err(again) = self.carry_out(&before) {
+                    tracing::error!("the maps could not be put back: {}", again.message);
+                }
+                return Err(failure);
+            }
+        };
         self.retire_services();
-        if let Err(error) = self.save().await {
-            self.state = old;
-            self.carry_out(&before)?;
-            return Err(error);
-        }
         self.ids = ids;
+        let moved = self.replaced_ids();
         self.next_hops = next_hops;
+        // 4. What cannot be undone.
+        self.forget(&removed, &moved);
         self.changed.send_replace(());
         Ok(())
+    }
+
+    /// Returns, for each real that was replaced by one with another method, its id and that of the one that takes its
+    /// place.
+    fn replaced_ids(&self) -> BTreeMap<u32, u32> {
+        let mut replaced = BTreeMap::new();
+        for (id, service) in &self.state.desired.services {
+            for key in service.leaving.keys().filter(|key| service.is_replaced(key)) {
+                let new = service.reals[&key.address].key(key.address);
+                if let (Some(old), Some(new)) = (self.ids.real(id, key), self.ids.real(id, &new)) {
+                    replaced.insert(old, new);
+                }
+            }
+        }
+        replaced
+    }
+
+    /// Forgets the flows of removed reals, and lets clients of replaced ones follow. What cannot be forgotten now, the
+    /// next sweep forgets.
+    pub(super) fn forget(&mut self, removed: &BTreeMap<u32, Real>, replaced: &BTreeMap<u32, u32>) {
+        match forget(self.plane.tables(), removed, replaced) {
+            Ok(0) => {}
+            Ok(flows) => {
+                self.evictions.forget();
+                tracing::info!(flows, "flows of removed reals were forgotten");
+            }
+            Err(error) => tracing::error!(%error, "flows of removed reals were not forgotten"),
+        }
+        if !removed.is_empty() && self.unsaved.is_none() {
+            // What they counted is in the state now. It is worth no failed change.
+            if let Err(failure) = self.save_as_is() {
+                self.not_saved(&failure);
+            }
+        }
+    }
+
+    /// Notes that the state is not on disk. It is tried again at each look at the network.
+    fn not_saved(&mut self, failure: &Failure) {
+        if self.unsaved.is_none() {
+            tracing::error!(
+                "{}; services go on, and changes are refused until it can be written",
+                failure.message
+            );
+        }
+        self.unsaved = Some(failure.message.clone());
+    }
+
+    /// Saves a state that could not be saved.
+    pub(super) fn save_again(&mut self) {
+        if self.unsaved.is_none() {
+            return;
+        }
+        match self.save_as_is() {
+            Ok(()) => tracing::info!(file = %self.state_file.display(), "the state is saved again"),
+            Err(failure) => self.not_saved(&failure),
+        }
     }
 
     /// What the maps are to hold for `desired`.
@@ -268,6 +399,10 @@ impl Director {
         let mut image = Image::compile(desired, ids, next_hops);
         if self.vip_ping == VipPing::Serving {
             image.silence();
+        }
+        image.forbid_sources(&self.own);
+        if self.source_check == SourceCheck::Loose {
+            image.trust_reals();
         }
         image
     }
@@ -312,8 +447,9 @@ impl Director {
         });
     }
 
-    /// Plans from what the maps hold to `want`, and does it.
-    pub(super) fn carry_out(&mut self, want: &Image) -> Result<(), Failure> {
+    /// Plans from what the maps hold to `want`, and does it. Returns the reals that are gone by that; their flows are not
+    /// forgotten yet.
+    pub(super) fn carry_out(&mut self, want: &Image) -> Result<BTreeMap<u32, Real>, Failure> {
         let steps = plan(&self.image, want);
         let timeouts = self.timeouts;
         let time = Time { tick: clock::tick(), timeouts: &timeouts };
@@ -328,18 +464,14 @@ impl Director {
         for (reason, packets) in outcome.reasons {
             *self.state.gone.entry(reason.as_str().to_owned()).or_default() += packets;
         }
-        if outcome.flows_removed > 0 {
-            self.evictions.forget();
-            tracing::info!(flows = outcome.flows_removed, "flows of removed reals were forgotten");
-        }
-        Ok(())
+        Ok(outcome.removed)
     }
 
-    /// Writes the state file.
+    /// Writes the state beside the state file.
     ///
     /// # Errors
     /// If it cannot be written.
-    async fn save(&mut self) -> Result<(), Failure> {
+    async fn prepare(&mut self) -> Result<Prepared, Failure> {
         if let Some(vips) = &self.vips {
             self.state.vips.clone_from(vips.added());
         }
@@ -352,7 +484,7 @@ impl Director {
             let is_new = |vip: &IpAddr| here.as_ref().is_ok_and(|here| !here.contains(vip));
             state.vips.extend(self.state.desired.vips().filter(is_new));
         }
-        state.save(&self.state_file)
+        state.prepare(&self.state_file)
     }
 
     /// Forwarding has ended: takes VIPs off again that the daemon added, and lets neighbours age.
@@ -369,6 +501,13 @@ impl Director {
         }
     }
 
+    /// Takes the programs off the interfaces.
+    pub fn detach(&mut self) {
+        for index in self.interfaces.keys() {
+            self.plane.take_off(*index);
+        }
+    }
+
     /// Writes the state file as things are: the VIPs in it are exactly those that were added.
     ///
     /// # Errors
@@ -377,6 +516,8 @@ impl Director {
         if let Some(vips) = &self.vips {
             self.state.vips.clone_from(vips.added());
         }
-        self.state.save(&self.state_file)
+        self.state.save(&self.state_file)?;
+        self.unsaved = None;
+        Ok(())
     }
 }

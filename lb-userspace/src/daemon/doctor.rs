@@ -94,7 +94,7 @@ impl Director {
             endpoints.extend(view.endpoints.iter().copied());
             for real in &view.reals {
                 let rip = real.address.ip();
-                let entry = self.ids.real(&view.id, &real.address).and_then(|id| reals.get(&id)).copied();
+                let entry = self.number_of(&view.id, real).and_then(|id| reals.get(&id)).copied();
                 let way = entry.filter(schema::Real::reachable).map(|entry| Way {
                     ifindex: entry.ifindex,
                     to: entry.macs.destination(),

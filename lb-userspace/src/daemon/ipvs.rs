@@ -67,7 +67,7 @@ impl Director {
         for service in self.views(which)? {
             self.ipvs.zero.set(&service);
             for real in &service.reals {
-                let number = self.ids.real(&service.id, &real.address);
+                let number = self.number_of(&service.id, real);
                 if let Some(estimate) = number.and_then(|number| self.ipvs.estimates.get_mut(&number)) {
                     estimate.averages = Averages::default();
                 }
@@ -94,7 +94,7 @@ impl Director {
     fn shown(&self, service: ServiceView) -> Shown {
         let mut sum = Averages::default();
         let reals = service.reals.iter().map(|real| {
-            let number = self.ids.real(&service.id, &real.address);
+            let number = self.number_of(&service.id, real);
             let estimate = number.and_then(|number| self.ipvs.estimates.get(&number));
             let averages = estimate.map(|estimate| estimate.averages).unwrap_or_default();
             sum += averages;

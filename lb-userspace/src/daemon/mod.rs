@@ -4,6 +4,7 @@
 mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
 mod count; //    flows by real
+mod detach; //   taking the data plane of a stopped daemon off
 mod director; // services, maps, neighbours and VIPs in step
 mod doctor; //   what the doctor is to know, and what it found
 mod evicted; //  flows that the tables forgot before their time
@@ -11,6 +12,7 @@ mod explain; //  for xvs explain
 mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod network; //  next hops and VIPs in step with the network
+mod recover; //  what a start goes on with
 mod report; //   what the daemon tells
 mod resize; //   larger tables
 mod roles; //    what a host is to this director
@@ -20,9 +22,10 @@ mod sweep; //    ended flows and settled slots
 mod tracking; // whether a change of how flows are tracked would lose some
 mod zero; //     ipvsadm -Z
 
+pub use detach::{detach, remove_guard};
 pub use director::Director;
 pub use doctor::examine;
 pub use evicted::Evicted;
 pub(crate) use ipvs::apply;
 pub use lock::PinLock;
-pub use run::{RunOptions, detach, run};
+pub use run::{RunOptions, run};

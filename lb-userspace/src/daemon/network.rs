@@ -10,8 +10,9 @@ use std::{
 use super::Director;
 use crate::{
     control::{
-        model::Forward,
+        effective,
         neighbours::{Resolution, Unresolved},
+        own_addresses::OwnAddresses,
         vips::VipEvent,
     },
     failure::Failure,
@@ -35,6 +36,7 @@ impl Director {
     /// If the maps cannot be written.
     pub async fn refresh(&mut self) -> Result<(), Failure> {
         self.attach_again().await;
+        self.save_again();
         for warning in self.reconcile_vips().await {
             tracing::warn!("{warning}");
         }
@@ -50,6 +52,10 @@ impl Director {
         let deadline = Instant::now() + ANSWER;
         loop {
             let next_hops = self.neighbours.refresh(rips).await;
+            // What changed for the reals that are there does not wait for those that come.
+            if let Err(failure) = self.note_next_hops(&next_hops) {
+                tracing::error!("network: {}", failure.message);
+            }
             let waiting = next_hops.iter().any(|(rip, resolution)| {
                 matches!(resolution, Err(Unresolved::Asking { .. }))
                     && self.next_hops.get(rip) != Some(resolution)
@@ -67,8 +73,9 @@ impl Director {
     /// If the maps cannot be written.
     async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
         let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
+        let has_others = self.look_at_own_addresses().await;
         let next_hops = self.neighbours.refresh(&rips).await;
-        if next_hops == self.next_hops {
+        if next_hops == self.next_hops && !has_others {
             return Ok(());
         }
         for (rip, resolution) in &next_hops {
@@ -81,8 +88,26 @@ impl Director {
             }
         }
         let want = self.compile(&self.state.desired, &self.ids, &next_hops);
-        self.carry_out(&want)?;
+        self.carry_out(&want).map(drop)?;
         self.next_hops = next_hops;
+        Ok(())
+    }
+
+    /// Writes what changed of the ways to the reals that the maps have. Reals that are not in `next_hops` stay as they
+    /// are.
+    fn note_next_hops(&mut self, next_hops: &BTreeMap<IpAddr, Resolution>) -> Result<(), Failure> {
+        let mut known = self.next_hops.clone();
+        for (rip, resolution) in &mut known {
+            if let Some(new) = next_hops.get(rip) {
+                resolution.clone_from(new);
+            }
+        }
+        if known == self.next_hops {
+            return Ok(());
+        }
+        let want = self.compile(&self.state.desired, &self.ids, &known);
+        self.carry_out(&want).map(drop)?;
+        self.next_hops = known;
         Ok(())
     }
 
@@ -90,6 +115,21 @@ impl Director {
     pub(super) async fn asks_for_next_hops(&mut self) -> Result<bool, Failure> {
         self.refresh_next_hops().await?;
         Ok(self.next_hops.values().any(|hop| matches!(hop, Err(Unresolved::Asking { .. }))))
+    }
+
+    /// Looks which addresses the director has. Returns whether they are others than before.
+    pub(super) async fn look_at_own_addresses(&mut self) -> bool {
+        match self.netlink.addresses().await {
+            Ok(addresses) => {
+                let own = OwnAddresses::of(&addresses);
+                let before = std::mem::replace(&mut self.own, own);
+                before != self.own
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the director's addresses are not known");
+                false
+            }
+        }
     }
 
     async fn reconcile_vips(&mut self) -> Vec<String> {
@@ -114,15 +154,18 @@ impl Director {
         warnings
     }
 
-    /// Reals that packets cannot be sent to, a line each.
+    /// Returns a line for each real that packets cannot be sent to.
     pub(super) fn unreachable(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (id, service) in &self.state.desired.services {
+            let effective = effective::service(id, service, &self.next_hops);
             for (address, real) in &service.reals {
-                if real.forward != Forward::Local
+                if !self.is_local(id, *address, real)
                     && let Some(Err(why)) = self.next_hops.get(&address.ip())
                 {
-                    lines.push(format!("real {address} of {id}: {why}"));
+                    let is_left_out = effective.reals[address].weight < real.weight;
+                    let then = if is_left_out { "; it gets no new connections until then" } else { "" };
+                    lines.push(format!("real {address} of {id}: {why}{then}"));
                 }
             }
         }

@@ -21,8 +21,9 @@ use crate::{
     api::types::{Connection, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     control::{
         apply::{self, Time},
+        effective,
         image::{real_address, socket_address},
-        model::{Desired, Endpoint, Forward, GroupId, Protocol, Real, Service, ServiceId},
+        model::{Desired, Endpoint, GroupId, Protocol, Real, RealKey, Service, ServiceId},
         slots::{Clock, Slots},
         state::Totals,
     },
@@ -44,6 +45,7 @@ impl Director {
     /// The same where flows are counted already.
     pub(super) async fn status_with(&mut self, counts: &FlowCounts) -> Status {
         let mut problems = self.unreachable();
+        problems.extend(self.unsaved.clone());
         let mut interfaces = Vec::new();
         for (index, name) in &self.interfaces {
             let mode = match self.netlink.interface_by_index(*index).await {
@@ -151,7 +153,8 @@ impl Director {
         };
         let (mut reals, mut leaving) = (Vec::new(), Vec::new());
         for (address, real) in service.all_reals() {
-            let number = self.ids.real(id, address).unwrap_or(UNSET);
+            let key = real.key(*address);
+            let number = self.ids.real(id, &key).unwrap_or(UNSET);
             let counters = counted.real(number);
             totals.add(&counters);
             let mut own = Totals::default();
@@ -165,13 +168,21 @@ impl Director {
                 lower: real.lower,
                 tunnel: real.tunnel,
                 persistent_clients: clients.get(&number).copied().unwrap_or(0),
-                next_hop: self.next_hop(address, *real),
+                next_hop: self.next_hop(id, address, real),
+                is_local: self.is_local(id, *address, real),
                 totals: own,
                 active_flows: flows.active,
                 inactive_flows: flows.inactive,
                 slots: bases.get(&number).copied().unwrap_or(0),
             };
-            if service.reals.contains_key(address) { reals.push(view) } else { leaving.push(view) }
+            if service.has_real(&key) { reals.push(view) } else { leaving.push(view) }
+        }
+        // Connections that a real keeps by the method that it had before are the real's all the same.
+        for old in &leaving {
+            if let Some(real) = reals.iter_mut().find(|real| real.address == old.address) {
+                real.active_flows += old.active_flows;
+                real.inactive_flows += old.inactive_flows;
+            }
         }
         ServiceView {
             id: *id,
@@ -191,6 +202,11 @@ impl Director {
             reasons: Reason::ALL.iter().filter_map(|r| count(*r, reasons, false)).collect(),
             reals,
         }
+    }
+
+    /// Returns the id of a real that a view shows.
+    pub(super) fn number_of(&self, id: &ServiceId, view: &RealView) -> Option<u32> {
+        self.ids.real(id, &RealKey { address: view.address, forward: view.forward, tunnel: view.tunnel })
     }
 
     /// How many slots of a service a pool change moved that have not settled yet.
@@ -218,8 +234,13 @@ impl Director {
         value.filter(|value| schema::Scheduler::hashes(value.scheduler)).map_or(0, |value| value.slots)
     }
 
-    fn next_hop(&self, address: &SocketAddr, real: Real) -> String {
-        if real.forward == Forward::Local {
+    /// Returns whether the director itself serves as a real.
+    pub(super) fn is_local(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
+        effective::is_local(id, address, real, self.next_hops.get(&address.ip()))
+    }
+
+    fn next_hop(&self, id: &ServiceId, address: &SocketAddr, real: &Real) -> String {
+        if self.is_local(id, *address, real) {
             return "this host".to_owned();
         }
         match self.next_hops.get(&address.ip()) {

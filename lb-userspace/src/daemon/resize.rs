@@ -6,8 +6,8 @@
 use super::{Director, director::maps_failed, evicted::Evictions};
 use crate::{
     api::types::Done,
-    control::state::Room,
-    dataplane::{AttachError, DataPlane, LoadError, Options, TableError},
+    control::state::{Room, State, not_written},
+    dataplane::{DataPlane, LoadError, Options, TableError},
     failure::Failure,
 };
 
@@ -15,7 +15,6 @@ use crate::{
 enum Stuck {
     Load(LoadError),
     Table(TableError),
-    Attach(AttachError),
 }
 
 impl From<Stuck> for Failure {
@@ -23,7 +22,6 @@ impl From<Stuck> for Failure {
         match stuck {
             Stuck::Load(error) => error.into(),
             Stuck::Table(error) => maps_failed(&error),
-            Stuck::Attach(error) => error.into(),
         }
     }
 }
@@ -47,33 +45,41 @@ impl Director {
             .hint("smaller ones: the config file, `xvs detach` and a new start"));
         }
         let pins_failed = |error: crate::dataplane::pins::PinError| Failure::from(LoadError::from(error));
+        let old = self.state.room;
+        let room = Room {
+            max_flows: room.max_flows.or(old.max_flows),
+            max_flows6: room.max_flows6.or(old.max_flows6),
+        };
+        // The intent first. What a crash leaves after it, the next start ends: the attached programs tell which maps count.
+        let prepared = State { room, ..self.state.clone() }.prepare(&self.state_file)?;
         self.pins.put_maps_aside().map_err(pins_failed)?;
         let options = Options { limits, ..self.loaded_with() };
         let mut plane = match self.replacement(&options) {
             Ok(plane) => plane,
             Err(stuck) => {
-                // Interfaces that have the new programs get the old ones again.
-                for (index, name) in &self.interfaces {
-                    if let Err(error) = self.plane.attach(name, *index, self.mode) {
-                        tracing::error!(interface = name, %error, "the program is not attached any more");
-                    }
-                }
                 self.pins.take_maps_back().map_err(pins_failed)?;
                 return Err(stuck.into());
             }
         };
+        let attached = self
+            .interfaces
+            .iter()
+            .try_for_each(|(index, name)| plane.attach(name, *index, self.mode).map(drop));
+        let done = attached
+            .map_err(Failure::from)
+            .and_then(|()| prepared.commit().map_err(|error| not_written(&self.state_file, &error)));
+        if let Err(failure) = done {
+            self.go_back(&mut plane);
+            self.pins.take_maps_back().map_err(pins_failed)?;
+            return Err(failure);
+        }
         std::mem::swap(&mut self.plane, &mut plane);
-        // Flows that began meanwhile are in the old ones.
-        self.plane.tables().copy_flows(plane.tables()).map_err(|error| maps_failed(&error))?;
+        self.state.room = room;
         self.limits = limits;
         self.tracer = None;
         self.evictions = Evictions::default();
-        let old = self.state.room;
-        self.state.room = Room {
-            max_flows: room.max_flows.or(old.max_flows),
-            max_flows6: room.max_flows6.or(old.max_flows6),
-        };
-        self.save_as_is()?;
+        // Flows that began meanwhile are in the old ones.
+        self.plane.tables().copy_flows(plane.tables()).map_err(|error| maps_failed(&error))?;
         self.plane.pin_program().map_err(pins_failed)?;
         self.pins.remove_aside().map_err(pins_failed)?;
         let line = format!("there is room for {} flows and {} of IPv6", limits.flows, limits.flows6);
@@ -81,7 +87,19 @@ impl Director {
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
-    /// The programs over maps of other sizes, filled from those of now, and attached in place of those of now.
+    /// Puts the programs back into the links in which those of `other` are, and takes over the flows that began there.
+    fn go_back(&mut self, other: &mut DataPlane) {
+        for (index, name) in &self.interfaces {
+            if let Err(error) = self.plane.attach(name, *index, self.mode) {
+                tracing::error!(interface = name, %error, "the program is not attached any more");
+            }
+        }
+        if let Err(error) = self.plane.tables().copy_flows(other.tables()) {
+            tracing::error!(%error, "some of the last flows are lost");
+        }
+    }
+
+    /// The programs over maps of other sizes, filled from those of now.
     fn replacement(&mut self, options: &Options) -> Result<DataPlane, Stuck> {
         let mut plane = DataPlane::load(options).map_err(Stuck::Load)?;
         let (tables, live) = (plane.tables(), self.plane.tables());
@@ -93,9 +111,6 @@ impl Director {
             .and_then(|()| self.interfaces.keys().try_for_each(|index| tables.put_device(*index)))
             .and_then(|()| tables.copy_flows(live))
             .map_err(Stuck::Table)?;
-        for (index, name) in &self.interfaces {
-            plane.attach(name, *index, self.mode).map_err(Stuck::Attach)?;
-        }
         Ok(plane)
     }
 }

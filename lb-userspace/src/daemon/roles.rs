@@ -10,16 +10,16 @@ use super::Director;
 use crate::{api::roles::Role, control::model::OnRemoval};
 
 impl Director {
-    /// The roles of the host that has these addresses, each once, in the order of the services. A removed real
-    /// keeps its role while its connections go on.
+    /// The roles of the host that has these addresses, each once, in the order of the services. A removed real,
+    /// or one with another method now, keeps its role while its connections go on.
     #[must_use]
     pub fn roles(&self, addresses: &[IpAddr]) -> Vec<Role> {
         let mut roles = Vec::new();
         for (id, service) in &self.state.desired.services {
-            let leaving = service.leaving.iter().filter(|_| service.on_removal == OnRemoval::Drain);
-            for (address, real) in
-                service.reals.iter().chain(leaving).filter(|(real, _)| addresses.contains(&real.ip()))
-            {
+            let drains = service.on_removal == OnRemoval::Drain;
+            let leaving = service.leaving.iter().filter(|(key, _)| drains || service.is_replaced(key));
+            let reals = service.reals.iter().chain(leaving.map(|(key, real)| (&key.address, real)));
+            for (address, real) in reals.filter(|(address, _)| addresses.contains(&address.ip())) {
                 for endpoint in self.state.desired.endpoints(id) {
                     let vip = endpoint.address.ip();
                     let role = Role { vip, rip: address.ip(), forward: real.forward, tunnel: real.tunnel };

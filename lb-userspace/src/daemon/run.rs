@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The life of the daemon.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
     sync::Mutex,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{Director, PinLock, change, director::Parts};
+use super::{Director, PinLock, change, director::Parts, recover};
 use crate::{
     api::{
         roles,
@@ -26,8 +21,8 @@ use crate::{
         config::{self, Config},
         dips::Dips,
         neighbours::Neighbours,
-        state::State,
-        vips::{self, VipManager},
+        state::Loaded,
+        vips::VipManager,
     },
     dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
     failure::Failure,
@@ -39,8 +34,9 @@ use crate::{
 const REFRESH: Duration = Duration::from_secs(5);
 /// How often ended flows are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
-/// How long the network must be quiet after a change before it is looked at.
-const QUIET: Duration = Duration::from_millis(50);
+/// How long changes of the network are gathered before they are written to the maps. One event is often
+/// several messages, and one look at the network answers all of them.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What was asked for on the command line; the config file says the rest.
 #[derive(Clone, Debug)]
@@ -99,10 +95,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     let netlink = Netlink::open()?;
     let interfaces = find_interfaces(&netlink, &options, &config).await?;
-    let mut state = State::load(&options.state)?;
-    let mut desired =
-        if config.desired.services.is_empty() { state.desired.clone() } else { config.desired.clone() };
-    change::carry_over(&state.desired, &mut desired);
+    let loaded = Loaded::read(&options.state)?;
 
     // 2. Prepare; nothing is visible yet.
     let socket = server::bind(&options.socket)?;
@@ -114,8 +107,13 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let agents = bind_agents(&options, &config).await?;
     let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
     let _lock = PinLock::take(pins.path())?;
+    let resized = pins.end_resize().map_err(LoadError::from)?;
+    let mut state = recover::state(loaded, &pins, &options, &config, &netlink).await?;
+    let mut desired =
+        if config.desired.services.is_empty() { state.desired.clone() } else { config.desired.clone() };
+    change::carry_over(&state.desired, &mut desired);
     state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
-    let limits = state.room.at_least(config.director.limits());
+    let limits = recover::limits(&mut state, &pins, config.director.limits());
     let settings = state.dips.count_in(config.director.settings());
     let timeouts = config.director.timeouts(state.timeouts);
     let load = Options {
@@ -127,7 +125,6 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     // With a link there, packets are forwarded by what is pinned: then it stays, whatever happens to this start.
     let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
-    DataPlane::settle_pins(&load)?;
     // Neighbours answer while the kernel verifies.
     let mut neighbours = Neighbours::new(netlink.clone());
     neighbours.refresh(&desired.rips().collect()).await;
@@ -136,6 +133,14 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         neighbours.release_all().await;
     }
     let mut plane = loaded?;
+    if resized {
+        // Flows that began before the crash in the maps that were replaced.
+        let copied = pins.tables_aside().and_then(|aside| plane.tables().copy_flows(&aside));
+        if let Err(error) = copied {
+            tracing::warn!(%error, "some flows of before the broken resize are lost");
+        }
+        pins.remove_aside().map_err(LoadError::from)?;
+    }
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())
     {
@@ -159,12 +164,13 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         pins: pins.clone(),
         mode,
         vip_ping: config.director.vip_ping,
+        source_check: config.director.source_check,
     };
     let mut director = Director::new(parts)?;
 
     // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
     director.attach(&interfaces)?;
-    director.write(desired).await?;
+    director.begin(desired).await?;
     if let Some(fresh) = fresh {
         fresh.keep();
     }
@@ -183,11 +189,16 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // 4. A signal came. By default forwarding survives us.
     let mut director = director.lock().await;
     if options.detach_on_exit {
-        pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
+        // VIPs first: an address that is not the director's is not answered for.
         director.let_go().await;
+        director.detach();
+        pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
+        pins.remove_guard().map_err(|error| Failure::failed(error.to_string()))?;
         tracing::info!("detached: nothing is forwarded any more");
     } else {
-        director.save_as_is()?;
+        if let Err(failure) = director.save_as_is() {
+            tracing::error!("{}", failure.message);
+        }
         tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
     }
     end
@@ -205,7 +216,9 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(|pins| pins.remove_all()) {
+        if let Some(Err(error)) =
+            self.0.take().map(|pins| pins.remove_all().and_then(|()| pins.remove_guard()))
+        {
             tracing::warn!(%error, "the pins of this start could not be removed");
         }
     }
@@ -245,7 +258,11 @@ async fn supervise(
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tracing::info!("ready");
+    // When the network is to be looked at, because something changed. It is kept here, outside of the futures of
+    // the loop below: those are dropped when another branch is first, and what they know with them.
+    let mut due: Option<Instant> = None;
     loop {
+        let look = due.unwrap_or_else(Instant::now);
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
@@ -254,10 +271,16 @@ async fn supervise(
                 let why = ended.map_or_else(|e| e.to_string(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
                 return Err(Failure::failed(format!("the API server ended: {why}")));
             }
-            alive = watch.settled(QUIET, |change| concerns(director, change)) => {
-                if !alive {
+            change = watch.next() => match change {
+                Some(change) if due.is_none() && concerns(director, &change) => due = Some(Instant::now() + GATHER),
+                Some(_) => {}
+                None => {
                     watch = Watch::open()?;
+                    due = Some(Instant::now());
                 }
+            },
+            () = sleep_until(look), if due.is_some() => {
+                due = None;
                 report(director.lock().await.refresh().await.map(|()| 0), "network");
             }
             _ = refresh.tick() => {
@@ -341,35 +364,4 @@ async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
         Failure::failed(format!("cannot serve metrics on {address}: {error}"))
             .hint("is the port in use? `--metrics ADDR:PORT` names another")
     })
-}
-
-/// Takes the data plane of a stopped daemon off: links, programs, maps, and the VIPs that it added.
-///
-/// # Errors
-/// If a daemon is still running, or a pin cannot be removed.
-pub async fn detach(bpffs: &Path, state_file: &Path) -> Result<Vec<String>, Failure> {
-    let pins = PinDir::at(bpffs);
-    if !pins.path().is_dir() {
-        return Ok(vec![format!("nothing is pinned under {}", bpffs.display())]);
-    }
-    let _lock = PinLock::take(pins.path())?;
-    let mut lines: Vec<String> =
-        pins.linked().iter().map(|index| format!("detached from interface #{index}")).collect();
-    pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
-    let mut state = State::load(state_file)?;
-    let netlink = Netlink::open()?;
-    for vip in std::mem::take(&mut state.vips) {
-        for name in vips::remove_everywhere(&netlink, vip).await? {
-            lines.push(format!("removed VIP {vip} from {name}"));
-        }
-    }
-    // Nobody sends to the reals by XDP any more: their neighbours may age as others do.
-    let mut neighbours = Neighbours::new(netlink);
-    neighbours.refresh(&state.desired.rips().collect()).await;
-    neighbours.release_all().await;
-    if state_file.exists() {
-        state.save(state_file)?;
-    }
-    lines.push(format!("removed the pins under {}", bpffs.display()));
-    Ok(lines)
 }

@@ -87,10 +87,11 @@ impl Director {
             };
             let labels = labels_of(id);
             for (address, real) in service.all_reals() {
-                let number = self.ids.reals.get(&(number, *address)).copied().unwrap_or(UNSET);
+                let key = real.key(*address);
+                let number = self.ids.reals.get(&(number, key)).copied().unwrap_or(UNSET);
                 let counters = counted.real(number);
                 all.totals.add(&counters);
-                if !service.reals.contains_key(address) {
+                if !service.has_real(&key) {
                     continue;
                 }
                 let flows = flows.by_real.get(&number).copied().unwrap_or_default();

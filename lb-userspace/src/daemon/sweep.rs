@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     time::Instant,
 };
 
@@ -19,7 +18,7 @@ use super::{Director, director::maps_failed, evicted::Sample};
 use crate::{
     control::{
         apply::{self, Time},
-        model::ServiceId,
+        model::{RealKey, ServiceId},
     },
     dataplane::{TableError, clock},
     failure::Failure,
@@ -73,7 +72,7 @@ impl Director {
         let pass = self.look(&auto)?;
         let mut forgotten = pass.over.len();
         for (key, flow) in &pass.over {
-            self.forget(key, flow)?;
+            self.forget_flow(key, flow)?;
         }
         for id in auto.keys() {
             let written = pass.written.get(id);
@@ -81,7 +80,7 @@ impl Director {
             let held =
                 pass.held.iter().filter(|(_, _, service, slot)| service == id && !moved.contains(slot));
             for (key, flow, ..) in held {
-                self.forget(key, flow)?;
+                self.forget_flow(key, flow)?;
                 forgotten += 1;
             }
         }
@@ -144,24 +143,28 @@ impl Director {
 
     /// Lets go of removed reals that have no connections left.
     fn let_leave(&mut self, counted: &BTreeMap<u32, u64>) -> Result<(), TableError> {
-        let mut gone: Vec<(ServiceId, SocketAddr)> = Vec::new();
+        let mut gone: Vec<(ServiceId, RealKey)> = Vec::new();
         for (id, service) in self.state.desired.services.clone() {
-            for address in service.leaving.keys() {
-                let real = self.ids.real(&id, address);
+            for key in service.leaving.keys() {
+                let real = self.ids.real(&id, key);
                 let flows = real.and_then(|real| counted.get(&real)).copied().unwrap_or(0);
                 if flows == 0 && !self.is_somebodys_base(&id, real)? {
-                    gone.push((id, *address));
+                    gone.push((id, *key));
                 }
             }
         }
         if gone.is_empty() {
             return Ok(());
         }
-        for (id, address) in &gone {
-            if let Some(service) = self.state.desired.services.get_mut(id) {
-                service.leaving.shift_remove(address);
+        for (id, key) in &gone {
+            let RealKey { address, forward, .. } = key;
+            let Some(service) = self.state.desired.services.get_mut(id) else { continue };
+            service.leaving.shift_remove(key);
+            if service.reals.contains_key(address) {
+                tracing::info!("real {address} of {id} has no connections by {forward} left");
+            } else {
+                tracing::info!("removed real {address} of {id} has no connections left");
             }
-            tracing::info!("removed real {address} of {id} has no connections left");
         }
         self.changed.send_replace(());
         let ids = match self.allocate(&self.state.desired) {
@@ -172,11 +175,13 @@ impl Director {
             }
         };
         let want = self.compile(&self.state.desired, &ids, &self.next_hops);
-        if let Err(failure) = self.carry_out(&want).and_then(|()| self.save_as_is()) {
-            tracing::error!("{}", failure.message);
-            return Ok(());
+        match self.carry_out(&want) {
+            Ok(removed) => {
+                self.ids = ids;
+                self.forget(&removed, &BTreeMap::new());
+            }
+            Err(failure) => tracing::error!("{}", failure.message),
         }
-        self.ids = ids;
         Ok(())
     }
 
@@ -253,7 +258,7 @@ impl Director {
         Ok(Some(moved.map(|(index, _)| index).collect()))
     }
 
-    fn forget(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
+    fn forget_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
         let tables = self.plane.tables();
         if tables.flow(key) != Some(*flow) {
             // It has spoken since it was looked at.

@@ -2,6 +2,8 @@
 //! Whether a change of how flows are tracked would lose some.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+
 use lb_common::schema::Tracking;
 
 use super::{Director, director::maps_failed};
@@ -9,7 +11,7 @@ use crate::{
     control::{
         apply::was_never_asked,
         image,
-        model::{Desired, Service, ServiceId},
+        model::{Desired, RealKey, Service, ServiceId},
     },
     failure::Failure,
 };
@@ -33,6 +35,18 @@ impl Director {
                     "service {id}: connections that --tracking auto did not write down are where {before} put them, which {after} cannot tell"
                 ))
                 .hint("first `--tracking full` with the old scheduler, and when every connection has spoken, the new one"));
+            }
+            let takes = |service: &Service| -> BTreeSet<RealKey> {
+                let reals = service.reals.iter().filter(|(_, real)| real.weight > 0);
+                reals.map(|(address, real)| real.key(*address)).collect()
+            };
+            if !is_auto(new) && takes(&old) != takes(new) {
+                return Err(Failure::wrong_input(format!(
+                    "service {id}: connections that are not tracked would be lost, since all are tracked after this change and its reals are others"
+                ))
+                .hint(format!(
+                    "first `xvs service edit {id} --tracking full`, and the change when every connection has sent something since"
+                )));
             }
             let slots = self.slots_in_transition(&id);
             if slots > 0 {

@@ -11,6 +11,7 @@ use aya::programs::{
 use thiserror::Error;
 
 use super::{DataPlane, PinDir, pins::PinError};
+use crate::netlink::XdpPlace;
 
 /// Where in the kernel the program runs.
 #[derive(
@@ -28,6 +29,16 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Returns the mode in which a program runs that is attached there.
+    #[must_use]
+    pub const fn of(place: XdpPlace) -> Option<Self> {
+        match place {
+            XdpPlace::Native => Some(Self::Native),
+            XdpPlace::Generic => Some(Self::Generic),
+            XdpPlace::Other => None,
+        }
+    }
+
     /// The name in output and configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -98,6 +109,7 @@ impl DataPlane {
     /// [`AttachError`]; the device then is as it was.
     pub fn attach(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Mode, AttachError> {
         let pins = self.pins.clone();
+        self.watch(interface, ifindex);
         if let Some(pins) = &pins
             && self.adopt_link(interface, ifindex, pins)?
         {
@@ -117,27 +129,52 @@ impl DataPlane {
         Ok(chosen)
     }
 
-    /// Attaches the main program once more, and takes it off before if it is attached: so it comes to run in another
-    /// mode, or comes back after somebody took it off. Tables and flows stay.
+    /// Attaches the main program in another mode. The kernel has a device in one mode at a time, so that for a moment no
+    /// program is there: the guard drops what comes in between. Tables and flows stay.
     ///
     /// # Errors
-    /// [`AttachError`]; the program is then back where it was, if the kernel takes it there.
-    pub fn attach_anew(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Mode, AttachError> {
-        let was_attached = self.take_off(ifindex);
+    /// [`AttachError`]; the program is then back in the mode `before`, if it had one and the kernel takes it there.
+    pub fn change_mode(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        mode: Mode,
+        before: Option<Mode>,
+    ) -> Result<Mode, AttachError> {
+        self.watch(interface, ifindex);
+        self.take_off(ifindex);
         self.attach(interface, ifindex, mode).inspect_err(|_| {
-            if was_attached && let Err(error) = self.attach(interface, ifindex, Mode::Auto) {
+            if let Some(before) = before
+                && let Err(error) = self.attach(interface, ifindex, before)
+            {
                 tracing::error!(interface, %error, "the program is not attached any more");
             }
         })
     }
 
-    /// Ends the attachment to a device; true if there was one.
-    fn take_off(&self, ifindex: u32) -> bool {
-        let Some(path) = self.pins.as_ref().map(|pins| pins.link(ifindex)) else { return false };
+    /// Ends the attachment to a device, if there is one.
+    pub fn take_off(&mut self, ifindex: u32) {
+        let Some(path) = self.pins.as_ref().map(|pins| pins.link(ifindex)) else { return };
         // The last handle detaches at once when it is closed; a pin that is removed does so later.
-        let handle = PinnedLink::from_pin(&path).ok();
+        let handles = (PinnedLink::from_pin(&path).ok(), self.links.remove(&ifindex));
         drop(fs::remove_file(&path));
-        handle.is_some()
+        drop(handles);
+    }
+
+    /// Pins the link of a device again whose pin somebody removed. Returns whether there was nothing to do.
+    ///
+    /// # Errors
+    /// [`AttachError::Pin`] if it cannot be pinned.
+    pub fn pin_again(&mut self, interface: &str, ifindex: u32) -> Result<bool, AttachError> {
+        let Some(path) = self.pins.as_ref().map(|pins| pins.link(ifindex)) else { return Ok(true) };
+        if path.exists() {
+            return Ok(true);
+        }
+        let Some(link) = self.links.remove(&ifindex) else { return Ok(true) };
+        let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
+        let pinned = FdLink::from(link).pin(&path).map_err(|e| pin_error(e.to_string()))?;
+        self.links.insert(ifindex, pinned);
+        Ok(false)
     }
 
     /// Puts this program into the pinned link. False if there is no live one.
@@ -152,9 +189,10 @@ impl DataPlane {
             FdLink::from(pinned).try_into().map_err(|e: LinkError| pin_error(e.to_string()))?;
         match self.director().attach_to_link(link) {
             Ok(id) => {
-                // The pin keeps the link; this handle is only dropped with the daemon.
-                let link = self.director().take_link(id).map_err(|e| pin_error(e.to_string()))?;
-                drop(link);
+                // The pin keeps the link when the daemon ends.
+                drop(self.director().take_link(id).map_err(|e| pin_error(e.to_string()))?);
+                let handle = PinnedLink::from_pin(&path).map_err(|e| pin_error(e.to_string()))?;
+                self.links.insert(ifindex, handle);
                 Ok(true)
             }
             Err(error) => {
@@ -191,7 +229,8 @@ impl DataPlane {
         let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
         let link = self.director().take_link(id).map_err(|e| pin_error(e.to_string()))?;
         let link: FdLink = link.try_into().map_err(|e: LinkError| pin_error(e.to_string()))?;
-        link.pin(pins.link(ifindex)).map_err(|e| pin_error(e.to_string()))?;
+        let pinned = link.pin(pins.link(ifindex)).map_err(|e| pin_error(e.to_string()))?;
+        self.links.insert(ifindex, pinned);
         Ok(mode)
     }
 

@@ -30,7 +30,7 @@ impl Tables {
             self.put_service(&key, &service)?;
         }
         let addresses = live.addresses()?;
-        self.put_marks(addresses.iter().map(|(address, _)| *address))?;
+        self.put_marks(addresses.iter().copied())?;
         for (address, used) in addresses {
             self.put_address(address, used)?;
         }

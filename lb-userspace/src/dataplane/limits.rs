@@ -4,6 +4,9 @@
 
 use lb_common::schema::{BLOCK, cache};
 
+/// Addresses of the director, and broadcast addresses, that are known beside those of services and reals.
+pub(crate) const OWN_ADDRESSES: u32 = 4096;
+
 /// A table has 128 to 256 slots for each real.
 const REALS_PER_BLOCK: u32 = BLOCK / 256;
 
@@ -65,8 +68,8 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("COUNTERS", reals + 1),
         ("LOADS", reals + 1),
         ("REASONS", services + 1),
-        ("ADDRESSES", services + reals),
-        ("ADDRESSES6", services + reals),
+        ("ADDRESSES", services + reals + OWN_ADDRESSES),
+        ("ADDRESSES6", services + reals + OWN_ADDRESSES),
         ("SOURCES", reals),
         ("SOURCES6", reals),
         ("SOURCE_CACHE", limits.cached_sources()),

@@ -2,6 +2,7 @@
 //! Loading: the object becomes maps and programs. Nothing is attached yet.
 
 use std::{
+    collections::HashMap,
     io,
     num::NonZero,
     sync::{Mutex, PoisonError},
@@ -11,7 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{MapError, MapType},
-    programs::{ProgramError, ProgramFd, ProgramType, Xdp},
+    programs::{ProgramError, ProgramFd, ProgramType, Xdp, links::PinnedLink},
     util::nr_cpus,
 };
 use aya_obj::Object;
@@ -51,6 +52,8 @@ pub struct Options {
 pub struct DataPlane {
     pub(super) ebpf: Ebpf,
     pub(super) pins: Option<PinDir>,
+    /// Handles of the pinned links, by device: a link lives on if somebody removes its pin.
+    pub(super) links: HashMap<u32, PinnedLink>,
     tables: Tables,
     adopted: bool,
 }
@@ -98,7 +101,7 @@ impl LoadError {
                 "xvs needs Linux 5.17 or newer with CONFIG_BPF_SYSCALL; docs/limits.md says what it was tested on"
             }
             Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
-                "take the old data plane off with `xvs detach` (forwarding stops), then start again; services are kept in the state file"
+                "take the old data plane off with `xvs detach --keep-guard` (forwarding stops, and no connection is reset), then start again; services are kept in the state file"
             }
             Self::Pins(_) => "is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf`",
             Self::Object(_) | Self::Program { .. } | Self::Table(_) | Self::Clock(_) => {
@@ -131,18 +134,9 @@ impl DataPlane {
         tables.settle()?;
         connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
         tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
-        Ok(Self { ebpf, pins: options.pins.clone(), tables, adopted })
-    }
-
-    /// Ends a change of sizes that a crash broke off ([`PinDir::put_maps_aside`]). To be called before [`Self::load`] at a start.
-    ///
-    /// # Errors
-    /// [`LoadError::Pins`] if the pins cannot be put right.
-    pub fn settle_pins(options: &Options) -> Result<(), LoadError> {
-        match &options.pins {
-            Some(pins) => Ok(pins.settle(&shapes(&sizes(&options.limits))?)?),
-            None => Ok(()),
-        }
+        let mut plane = Self { ebpf, pins: options.pins.clone(), links: HashMap::new(), tables, adopted };
+        plane.load_guard().map_err(|source| LoadError::Program { name: "guard", source })?;
+        Ok(plane)
     }
 
     /// Whether maps of an earlier run were adopted.

@@ -6,10 +6,12 @@ mod batch; //      reading large maps
 pub mod clock; //  the programs' clock
 mod copy; //       tables that become what others are
 pub mod decap; //  the decapsulator of real servers
+mod guard; //      what keeps packets of services from the stack where no program is attached
 mod limits; //     how much the tables hold
 pub mod links; //  attachments of others
 pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
 pub mod log; //    what the programs have to say
+mod map_source; // the object's maps, or pinned ones
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
 pub mod rehearsal; // a data plane of its own, to try a change in
 pub mod single; // a data plane of its own that knows one real at a time
@@ -19,6 +21,7 @@ mod versions; //   a table of two maps, one for each version of IP
 
 pub use attach::{AttachError, Mode};
 pub use limits::Limits;
+pub(crate) use limits::OWN_ADDRESSES;
 pub use load::{DataPlane, LoadError, Options};
 pub use pins::PinDir;
 pub use rehearsal::Rehearsal;

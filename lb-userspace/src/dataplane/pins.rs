@@ -6,20 +6,39 @@
 //! /sys/fs/bpf/xvs/decap           the decapsulator
 //! /sys/fs/bpf/xvs/maps/NAME       every map
 //! /sys/fs/bpf/xvs/links/IFINDEX   one attachment each; a bpffs allows no dots, which names of devices have
+//! /sys/fs/bpf/xvs/guard/IFINDEX   the same of the guard
+//! /sys/fs/bpf/xvs/aside/NAME      the maps of before, while their sizes change
 //! ```
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Array, Map, MapData, MapError, MapInfo};
+use aya::{
+    maps::{Array, Map, MapData, MapError, MapInfo},
+    programs::{
+        links::{FdLink, PinnedLink},
+        loaded_programs,
+    },
+};
 use lb_common::schema::SCHEMA_VERSION;
 use nix::{
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 use thiserror::Error;
+
+use super::{
+    guard,
+    map_source::PinnedMaps,
+    tables::{TableError, Tables},
+};
+
+/// Names of the maps of tracked flows.
+const FLOWS: &str = "FLOWS";
+const FLOWS6: &str = "FLOWS6";
 
 /// Name of the map that holds the schema's version.
 pub(crate) const SCHEMA_MAP: &str = "SCHEMA";
@@ -85,7 +104,7 @@ impl PinDir {
     /// # Errors
     /// [`PinError::Io`] if it cannot be made.
     pub fn prepare(path: &Path) -> Result<Self, PinError> {
-        for dir in [path.to_owned(), path.join("maps"), path.join("links")] {
+        for dir in [path.to_owned(), path.join("maps"), path.join("links"), path.join("guard")] {
             prepare_dir(&dir)?;
         }
         Ok(Self(path.to_owned()))
@@ -119,6 +138,12 @@ impl PinDir {
     #[must_use]
     pub fn link(&self, ifindex: u32) -> PathBuf {
         self.0.join("links").join(ifindex.to_string())
+    }
+
+    /// Returns where the guard's attachment to a device is pinned.
+    #[must_use]
+    pub fn guard(&self, ifindex: u32) -> PathBuf {
+        self.0.join("guard").join(ifindex.to_string())
     }
 
     /// The devices to which something is attached by a pin here.
@@ -165,20 +190,63 @@ impl PinDir {
         fs::remove_dir(&aside).map_err(|source| PinError::Io { path: aside, source })
     }
 
-    /// Ends a change of sizes that was broken off: the maps that are of the right ones stay.
+    /// Ends a change of sizes that a crash broke off. The maps that the attached programs use stay: what they count and write
+    /// is there. Returns whether others are aside, whose flows are to be copied.
     ///
     /// # Errors
     /// [`PinError::Io`] if they cannot be moved.
-    pub(crate) fn settle(&self, shapes: &[Shape]) -> Result<(), PinError> {
+    pub fn end_resize(&self) -> Result<bool, PinError> {
         let aside = self.aside();
         if !aside.is_dir() {
-            return Ok(());
+            return Ok(false);
         }
-        // Those that are aside are complete.
-        if shapes.iter().all(|shape| check_shape(&aside.join(&shape.name), shape).is_ok()) {
-            return self.take_maps_back();
+        let used = self.maps_in_use();
+        let is_used = |folder: &Path| {
+            let id = MapInfo::from_pin(folder.join(FLOWS)).ok().map(|info| info.id());
+            id.is_some_and(|id| used.contains(&id))
+        };
+        // With two interfaces, a crash may have left one program on each set: the new one is whole then.
+        if is_used(&self.0.join("maps")) {
+            return Ok(true);
         }
-        self.remove_aside()
+        self.take_maps_back()?;
+        Ok(false)
+    }
+
+    /// Returns the ids of the maps that the attached programs use.
+    fn maps_in_use(&self) -> BTreeSet<u32> {
+        let of_link = |index: u32| {
+            Some(FdLink::from(PinnedLink::from_pin(self.link(index)).ok()?).info().ok()?.program_id())
+        };
+        let programs: BTreeSet<u32> = self.linked().into_iter().filter_map(of_link).collect();
+        let loaded = loaded_programs().flatten().filter(|program| programs.contains(&program.id()));
+        loaded.filter_map(|program| program.map_ids().ok().flatten()).flatten().collect()
+    }
+
+    /// Returns how many flows fit into the pinned tables, of IPv4 and of IPv6.
+    #[must_use]
+    pub fn capacity(&self) -> [Option<u32>; 2] {
+        [FLOWS, FLOWS6].map(|name| MapInfo::from_pin(self.map(name)).ok().map(|info| info.max_entries()))
+    }
+
+    /// Opens the pinned maps, if they are of this version.
+    ///
+    /// # Errors
+    /// [`TableError`] if there are none, or they are others.
+    pub fn tables(&self) -> Result<Tables, TableError> {
+        let schema = self.map(SCHEMA_MAP);
+        if !read_schema(&schema).is_ok_and(|found| found == SCHEMA_VERSION) {
+            return Err(TableError::Missing(SCHEMA_MAP));
+        }
+        Tables::open(&mut PinnedMaps(self.0.join("maps")))
+    }
+
+    /// Opens the maps that are aside.
+    ///
+    /// # Errors
+    /// [`TableError`] if there are none.
+    pub fn tables_aside(&self) -> Result<Tables, TableError> {
+        Tables::open(&mut PinnedMaps(self.aside()))
     }
 
     fn aside(&self) -> PathBuf {
@@ -199,6 +267,7 @@ impl PinDir {
             if found == 0 && self.linked().is_empty() {
                 // A first start that was killed before it had written the version: nobody forwards by these maps.
                 self.remove_all()?;
+                self.remove_guard()?;
                 return Ok(false);
             }
             if found != SCHEMA_VERSION {
@@ -216,7 +285,7 @@ impl PinDir {
         Ok(adopted && schema.exists())
     }
 
-    /// Removes every pin, and with the last attachment the programs and maps. Forwarding ends.
+    /// Removes every pin but the guard's, and with the last attachment the programs and maps. Forwarding ends.
     ///
     /// # Errors
     /// [`PinError::Io`] if a pin cannot be removed.
@@ -226,6 +295,15 @@ impl PinDir {
             empty(&dir)?;
         }
         self.remove_aside()
+    }
+
+    /// Removes the guard: what the stack gets, it answers.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if a pin cannot be removed.
+    pub fn remove_guard(&self) -> Result<(), PinError> {
+        guard::remove_filters();
+        empty(&self.0.join("guard"))
     }
 }
 

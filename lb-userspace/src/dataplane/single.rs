@@ -145,8 +145,9 @@ impl Single {
         tables.put_real(ID, &real)?;
         tables.put_device(real.ifindex)?;
         tables.put_table(service.first, &[ID])?;
-        tables.put_marks([key.address])?;
-        tables.put_address(key.address, AddressUse(AddressUse::VIP | every_port))?;
+        let used = AddressUse(AddressUse::VIP | every_port);
+        tables.put_marks([(key.address, used)])?;
+        tables.put_address(key.address, used)?;
         tables.put_service(&key, &service)?;
         self.service = Some(key);
         Ok(())

@@ -8,9 +8,9 @@ use std::{
 };
 
 use aya::{
-    Ebpf, Pod,
+    Pod,
     maps::{
-        Array, DevMapHash, HashMap as BpfHashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray,
+        Array, DevMapHash, HashMap as BpfHashMap, IterableMap as _, MapData, MapError, PerCpuArray,
         PerCpuValues, ProgramArray,
     },
     programs::ProgramFd,
@@ -27,7 +27,11 @@ use lb_common::{
 };
 use thiserror::Error;
 
-use super::{batch, versions::Versions};
+use super::{
+    batch,
+    map_source::{MapSource, take},
+    versions::Versions,
+};
 
 /// Every map, open and typed. The daemon is the only writer.
 pub struct Tables {
@@ -50,6 +54,8 @@ pub struct Tables {
     dips: Array<MapData, Be32>,
     dips6: Array<MapData, Be128>,
     marks: Array<MapData, Marks>,
+    source_marks: Array<MapData, Marks>,
+    controllers: BpfHashMap<MapData, u32, u32>,
     programs: ProgramArray<MapData>,
     clients: BpfHashMap<MapData, ClientKey, Client>,
     loads: Array<MapData, Load>,
@@ -84,8 +90,8 @@ pub fn reply_of(request: &FlowKey, real: &Real) -> FlowKey {
 /// Why a map cannot be read or written.
 #[derive(Debug, Error)]
 pub enum TableError {
-    /// The object has no such map: it is not ours.
-    #[error("the eBPF object has no map {0}")]
+    /// There is no such map: the object, or the folder of pins, is not ours.
+    #[error("there is no map {0}")]
     Missing(&'static str),
     /// The kernel refused.
     #[error("cannot {doing} {map}: {source}")]
@@ -110,15 +116,6 @@ pub enum TableError {
 /// Makes a [`TableError`] of a [`MapError`].
 pub(super) fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> TableError {
     move |source| TableError::Map { map, doing, source }
-}
-
-/// Takes a map out of the object as the type that it is.
-pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<T, TableError> {
-    let map = ebpf.take_map(name).ok_or(TableError::Missing(name))?;
-    map.try_into().map_err(failed("open", name))
 }
 
 /// A missing entry is what was wanted.
@@ -166,7 +163,7 @@ fn per_cpu_sums<V: Pod, S>(
 }
 
 impl Tables {
-    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, TableError> {
+    pub(super) fn open(ebpf: &mut impl MapSource) -> Result<Self, TableError> {
         Ok(Self {
             schema: take(ebpf, "SCHEMA")?,
             generation: take(ebpf, "GENERATION")?,
@@ -185,6 +182,8 @@ impl Tables {
             dips: take(ebpf, "DIPS")?,
             dips6: take(ebpf, "DIPS6")?,
             marks: take(ebpf, "MARKS")?,
+            source_marks: take(ebpf, "SOURCE_MARKS")?,
+            controllers: take(ebpf, "CONTROLLERS")?,
             programs: take(ebpf, "PROGRAMS")?,
             clients: take(ebpf, "CLIENTS")?,
             loads: take(ebpf, "LOADS")?,
@@ -340,16 +339,40 @@ impl Tables {
         self.addresses.all()
     }
 
-    /// Says which addresses may be in use: first, before one is; then, when one is no longer.
-    pub fn put_marks(&mut self, addresses: impl IntoIterator<Item = Be128>) -> Result<(), TableError> {
-        let mut marks = Marks::NONE;
-        for address in addresses {
-            match address.as_v4() {
-                Some(v4) => marks.set(v4),
-                None => marks.set(address),
+    /// Writes which addresses may be in use: first, before one is; then, when one is no longer.
+    pub fn put_marks(
+        &mut self,
+        addresses: impl IntoIterator<Item = (Be128, AddressUse)>,
+    ) -> Result<(), TableError> {
+        let (mut marks, mut source_marks) = (Marks::NONE, Marks::NONE);
+        for (address, used) in addresses {
+            for (marks, uses) in
+                [(&mut marks, AddressUse::FORWARDS), (&mut source_marks, AddressUse::FORBIDS)]
+            {
+                match address.as_v4() {
+                    _ if !used.is(uses) => {}
+                    Some(v4) => marks.set(v4),
+                    None => marks.set(address),
+                }
             }
         }
+        self.source_marks.set(0, source_marks, 0).map_err(failed("write", "SOURCE_MARKS"))?;
         self.marks.set(0, marks, 0).map_err(failed("write", "MARKS"))
+    }
+
+    /// Reads the director's addresses that flows by full NAT come from, of IPv4 and of IPv6; those of IPv4 in 128 bits.
+    pub fn pool(&self) -> Result<[Vec<Be128>; 2], TableError> {
+        let v4: Result<Vec<Be32>, MapError> = self.dips.iter().collect();
+        let wide =
+            |address: Be32| if address == Be32::default() { Be128::ZERO } else { Be128::mapped(address) };
+        let v4 = v4.map_err(failed("read", "DIPS"))?.into_iter().map(wide).collect();
+        let v6: Result<Vec<Be128>, MapError> = self.dips6.iter().collect();
+        Ok([v4, v6.map_err(failed("read", "DIPS6"))?])
+    }
+
+    /// Writes which bond or team a device is a member of.
+    pub fn put_controller(&mut self, member: u32, controller: u32) -> Result<(), TableError> {
+        self.controllers.insert(member, controller, 0).map_err(failed("write", "CONTROLLERS"))
     }
 
     /// Says what an address is used for.

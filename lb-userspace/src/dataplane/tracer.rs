@@ -15,7 +15,8 @@ use thiserror::Error;
 use super::{
     Options,
     load::{LoadError, connect_programs, load_object, load_programs, program},
-    tables::{TableError, Tables, failed, take},
+    map_source::take,
+    tables::{TableError, Tables, failed},
 };
 
 /// The section of the global `TRACE`, which is a map of this copy of the programs alone.

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd as _;
 
 use aya::{
-    Ebpf, Pod,
+    Pod,
     maps::{HashMap as BpfHashMap, IterableMap as _, MapData},
 };
 use lb_common::{
@@ -14,7 +14,8 @@ use lb_common::{
 
 use super::{
     batch,
-    tables::{TableError, failed, gone, take},
+    map_source::{MapSource, take},
+    tables::{TableError, failed, gone},
 };
 
 /// A key or value whose addresses have 128 bits, and what stands for it in the map of IPv4.
@@ -33,8 +34,8 @@ pub(super) struct Versions<K4, V4, K6, V6> {
 }
 
 impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, V4, K6, V6> {
-    /// Takes them out of the object.
-    pub(super) fn take(ebpf: &mut Ebpf, names: [&'static str; 2]) -> Result<Self, TableError> {
+    /// Takes them out of the object, or from their pins.
+    pub(super) fn take(ebpf: &mut impl MapSource, names: [&'static str; 2]) -> Result<Self, TableError> {
         Ok(Self { names, v4: take(ebpf, names[0])?, v6: take(ebpf, names[1])? })
     }
 

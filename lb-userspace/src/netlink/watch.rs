@@ -88,6 +88,8 @@ impl Watch {
     /// ten times that; `false` if the socket broke.
     ///
     /// A cable that is pulled makes hundreds of changes at once, and one answer to all of them is enough.
+    ///
+    /// Cancelling this future loses the changes that it has read: in a `select!`, wait for [`next`](Self::next).
     pub async fn settled(&mut self, quiet: Duration, concerns: impl Fn(&Change) -> bool) -> bool {
         loop {
             match self.next().await {

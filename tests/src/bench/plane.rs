@@ -164,5 +164,6 @@ fn next_hop(version: Version, number: u32, device: u32) -> NextHop {
         mtu: MTU,
         tags: 0,
         trunk: false,
+        on_link: true,
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use lb_common::{schema::Settings, wire::Tags};
 use lb_userspace::control::{
     model::{
-        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, Scheduler, SchedulerFlag,
-        Service, ServiceId, Tracking, Tunnel,
+        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, Scheduler,
+        SchedulerFlag, Service, ServiceId, Tracking, Tunnel,
     },
     neighbours::NextHop,
 };
@@ -90,7 +90,7 @@ impl Scene {
         for (id, service) in &mut desired.services {
             let ServiceId::Endpoint(id) = id else { continue };
             for _ in 0..random.below(3) {
-                match random.below(3) {
+                match random.below(4) {
                     0 if !service.reals.is_empty() => {
                         let at = random.below(service.reals.len());
                         service.reals[at].weight = random.pick(&[0, 1, 2]);
@@ -98,11 +98,23 @@ impl Scene {
                     1 if !service.reals.is_empty() => {
                         let at = random.below(service.reals.len());
                         let (address, real) = service.reals.shift_remove_index(at).expect("it is there");
-                        service.leaving.insert(address, real);
+                        service.leaving.insert(real.key(address), real);
+                    }
+                    2 if !service.reals.is_empty() => {
+                        let at = random.below(service.reals.len());
+                        let (address, old) = service.reals.get_index_mut(at).expect("it is there");
+                        let key = old.key(*address);
+                        let forward = random.pick(&[Forward::Dr, Forward::Tun, Forward::Nat]);
+                        if forward != old.forward && address.port() == id.address.port() {
+                            service.leaving.insert(key, *old);
+                            *old = Real { forward, tunnel: Tunnel::Ipip, ..*old };
+                        }
+                        let keys: Vec<RealKey> = service.all_keys().take(service.reals.len()).collect();
+                        service.leaving.retain(|key, _| !keys.contains(key));
                     }
                     _ => {
                         let (address, real) = real(random, *id, service);
-                        if !service.leaving.contains_key(&address) {
+                        if !service.leaving.keys().any(|key| key.address == address) {
                             service.reals.entry(address).or_insert(real);
                         }
                     }

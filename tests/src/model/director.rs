@@ -96,9 +96,7 @@ impl Model {
             .and_then(|frame| {
                 let packet = parse::packet(&frame.packet, frame.version)?;
                 Some(Arrival { frame, packet, device })
-            })
-            // Nor does a router forward or answer what no host can have sent (RFC 1812, section 5.3.7).
-            .filter(|arrival| is_host(arrival.packet.header.source));
+            });
         let Some(arrival) = arrival else { return untouched(Reason::NotOurs) };
         let stop = match self.direct(&arrival, &mut chance) {
             Ok(Sent { action, frame, real }) => {
@@ -127,6 +125,15 @@ impl Model {
     fn direct(&mut self, arrival: &Arrival, chance: &mut Chance) -> Result<Sent, Stop> {
         let Packet { header, tuple, .. } = &arrival.packet;
         let to_vip = self.world.is_vip(header.destination);
+        let has_ports =
+            matches!(header.part, Part::Whole | Part::First) && header.protocol != header.version.icmp();
+        let service = self.world.service(tuple).filter(|_| has_ports);
+        // Nor does a router forward or answer what no host can have sent (RFC 1812, section 5.3.7).
+        if !is_host(header.source) {
+            return Err(
+                service.map_or(Reason::NotOurs.into(), |service| Stop::at(service.id, Reason::SourceInvalid))
+            );
+        }
         match header.part {
             Part::Truncated | Part::Hidden | Part::Tiny if !to_vip => Err(Reason::NotOurs.into()),
             Part::Tiny => Err(Reason::FragmentTiny.into()),
@@ -136,6 +143,10 @@ impl Model {
             Part::Whole | Part::First if header.protocol == header.version.icmp() => self.icmp(arrival),
             Part::Whole | Part::First => match self.world.service(tuple).cloned() {
                 Some(service) => {
+                    let from = arrival.frame.source_mac();
+                    if let Some(reason) = self.world.forgery(tuple, arrival.device, from) {
+                        return Err(Stop::at(service.id, reason));
+                    }
                     let sent = self.request(arrival, &service, chance);
                     sent.map_err(|stop| Stop { request: true, ..stop })
                 }
@@ -179,9 +190,9 @@ impl Model {
 /// Whether an address can be one host's.
 fn is_host(address: IpAddr) -> bool {
     let nobody = match address {
-        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast(),
+        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_link_local(),
         // Linux takes no address of IPv4 in a packet of IPv6 (`ip6_rcv_core`).
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some(),
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some() || v6.is_unicast_link_local(),
     };
     !nobody && !address.is_loopback() && !address.is_multicast()
 }

@@ -56,6 +56,11 @@ impl Frame {
         swapped(self.macs)
     }
 
+    /// Returns the address on the link that it came from.
+    pub fn source_mac(&self) -> [u8; 6] {
+        self.macs[6..].try_into().expect("the second half")
+    }
+
     /// The tags of frames to whom this one came from: as they came, but whether they may be dropped under load. A last tag
     /// with neither VLAN nor priority says nothing.
     pub fn tags_back(&self) -> Vec<[u8; 4]> {

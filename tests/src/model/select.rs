@@ -12,7 +12,7 @@ use super::{
     connection::{State, begins, is_connection},
     director::Arrival,
     parse::{
-        flag,
+        Packet, flag,
         number::{TCP, UDP},
     },
     state::Flow,
@@ -86,7 +86,7 @@ impl Model {
         }
         let picked = self.pick(arrival, service, slot, alone, chance)?;
         let real = self.world.reals.get(&picked.real).cloned().ok_or(Reason::NoReal)?;
-        if slot.is_some() {
+        if slot.is_some() || alone {
             self.learn_way_back(arrival, &real);
         }
         if !picked.record {
@@ -100,9 +100,9 @@ impl Model {
             Method::Fnat => Some(self.lease(&packet.tuple, picked.real, known.as_ref(), chance)?),
             _ => None,
         };
-        self.begin(arrival, &picked, known.as_ref(), dip, slot.is_some(), alone);
+        self.begin(arrival, &picked, known.as_ref(), dip, slot.is_some());
         self.remember_reply(&packet.tuple, &real);
-        if service.persistent.is_some() && !alone {
+        if service.persistent.is_some() {
             self.state.clients.insert(client(service, &packet.tuple), picked.real);
         }
         Ok(Chosen { real: picked.real, dip })
@@ -117,8 +117,8 @@ impl Model {
             return Ok(false);
         }
         match (real.leaving, real.reset) {
-            // Only connections of TCP stay on a real that was removed.
-            (true, _) if packet.tuple.protocol != TCP || packet.opens() => Ok(false),
+            // Only connections of TCP stay on a real that was removed; all flows stay on one that was replaced.
+            (true, _) if packet.opens() || packet.tuple.protocol != TCP && !real.replaced => Ok(false),
             (true, true) => Err(Reason::RealRemoved),
             _ => Ok(true),
         }
@@ -149,15 +149,15 @@ impl Model {
         chance: &mut Chance,
     ) -> Result<Picked, Reason> {
         let packet = &arrival.packet;
-        let (tuple, flags) = (&packet.tuple, packet.flags);
+        let tuple = &packet.tuple;
         let (id, wanted) = match slot {
             Some(slot) => {
                 let (id, record) = slot.choose(service, packet.opens());
-                let left = self.world.reals.get(&id).is_some_and(|real| real.leaving);
+                let left = self.world.reals.get(&id).is_some_and(|real| real.leaving && !real.replaced);
                 // Only TCP follows a real that was removed.
                 (if left && tuple.protocol != TCP { slot.now } else { id }, record)
             }
-            None if !service.hashes() && !begins(tuple.protocol, flags, true) => return Err(Reason::NoFlow),
+            None if !service.hashes() && !may_begin(packet, service) => return Err(Reason::NoFlow),
             None => match self.kept(service, tuple).filter(|_| !alone) {
                 Some(id) => (id, true),
                 None => (self.schedule(service, tuple, chance)?, true),
@@ -167,14 +167,13 @@ impl Model {
         if real.reset && tuple.protocol == TCP {
             return Err(Reason::RealRemoved);
         }
-        let begins = begins(tuple.protocol, flags, !service.hashes());
+        let begins = may_begin(packet, service);
         if real.method == Method::Fnat && (!begins || is_connection(tuple.protocol) && !packet.opens()) {
             // Nobody knows any more which port of the director it had.
             return Err(Reason::NoFlow);
         }
-        // A datagram by itself is written down only for the sake of its reply.
-        let wanted = if alone { real.method == Method::Nat } else { wanted };
-        let record = begins && (wanted || real.needs_flow);
+        // A datagram by itself belongs to no flow.
+        let record = begins && !alone && (wanted || real.needs_flow);
         Ok(Picked { real: id, record })
     }
 
@@ -194,7 +193,6 @@ impl Model {
         known: Option<&Flow>,
         dip: Option<u16>,
         moved: bool,
-        alone: bool,
     ) {
         let (tuple, flags) = (arrival.packet.tuple, arrival.packet.flags);
         let state = State::first(tuple.protocol, flags);
@@ -202,9 +200,7 @@ impl Model {
         if let Some(known) = known {
             self.state.load(known.real, known.state, -1);
         }
-        if !alone {
-            self.state.load(picked.real, state, 1);
-        }
+        self.state.load(picked.real, state, 1);
         // In a moved slot an old flow is written down when it speaks: it did not begin now.
         if !moved || !is_connection(tuple.protocol) || flags & flag::SYN != 0 {
             self.state.count(picked.real).new_flows += 1;
@@ -277,6 +273,12 @@ impl Model {
         self.state.translations.insert(reply(real, dip), *request);
         Ok(dip)
     }
+}
+
+/// Whether a packet of an unknown flow may begin one. An active FTP server's data connection begins with the client's answer.
+fn may_begin(packet: &Packet, service: &Service) -> bool {
+    let answers = service.ftp && packet.flags & flag::SYN != 0 && packet.flags & flag::RST == 0;
+    answers || begins(packet.tuple.protocol, packet.flags, !service.hashes())
 }
 
 /// The reply to a request, as a real sends it that is reached by `nat`.

@@ -9,13 +9,19 @@ use std::{
 
 pub use lb_common::schema::{Method, Scheduler, Tracking, Tunnel};
 use lb_common::{
+    reason::Reason,
     schema::{self, Settings},
     slot::MOVED,
     wire::Tags,
 };
 use lb_userspace::dataplane::{TableError, Tables};
 
-use super::{Tuple, frame::Macs, hash};
+use super::{
+    Tuple,
+    frame::Macs,
+    hash,
+    parse::number::{TCP, UDP},
+};
 
 /// A virtual service. Several endpoints may have the same one.
 #[derive(Clone, Debug)]
@@ -34,6 +40,8 @@ pub struct Service {
     pub fallback: bool,
     /// Whether each datagram is scheduled by itself.
     pub one_packet: bool,
+    /// Whether data connections of FTP to its VIP are its, too.
+    pub ftp: bool,
     /// The scheduler's table: real ids, and what became of moved ones.
     pub table: Vec<Slot>,
 }
@@ -81,8 +89,12 @@ pub struct Real {
     pub needs_flow: bool,
     /// Whether it was removed.
     pub leaving: bool,
+    /// Leaving only because it is reached by another method now.
+    pub replaced: bool,
     /// Whether its connections are then reset.
     pub reset: bool,
+    /// Whether no router lies before it.
+    pub neighbour: bool,
 }
 
 /// Whose the replies of a real by `nat` are.
@@ -113,6 +125,10 @@ pub struct World {
     pub vips: BTreeSet<IpAddr>,
     /// Whether a VIP is silent to pings if none of its reals takes connections.
     pub silent: bool,
+    /// Addresses of the director.
+    pub own: BTreeSet<IpAddr>,
+    /// Addresses that no host has.
+    pub broadcast: BTreeSet<IpAddr>,
     /// Every RIP by `nat`, and by `fnat`.
     pub nat_reals: BTreeSet<IpAddr>,
     /// The same for `fnat`.
@@ -150,6 +166,8 @@ impl World {
             reals,
             silent: false,
             sources: BTreeMap::new(),
+            own: BTreeSet::new(),
+            broadcast: BTreeSet::new(),
             nat_reals: BTreeSet::new(),
             fnat_reals: BTreeSet::new(),
             devices: devices.into_iter().collect(),
@@ -174,7 +192,8 @@ impl World {
                 }
                 let port = if real.address.port() == 0 { vip.port() } else { real.address.port() };
                 let source = SocketAddr::new(real.address.ip(), port);
-                let hashed = service.tracking != Tracking::Full;
+                // A datagram by itself has no flow that the reply could be known by.
+                let hashed = service.tracking != Tracking::Full || service.one_packet && *protocol == UDP;
                 let user = Source { vip: *vip, real: id, service: service.id, shared: false, hashed };
                 users.entry((*protocol, source)).or_default().push(user);
             }
@@ -195,7 +214,29 @@ impl World {
     /// The service of a packet: by protocol, address and port, else by protocol, address and port 0.
     pub fn service(&self, tuple: &Tuple) -> Option<&Service> {
         let at = |port| (tuple.protocol, SocketAddr::new(tuple.destination.ip(), port));
-        self.services.get(&at(tuple.destination.port())).or_else(|| self.services.get(&at(0)))
+        let port = tuple.destination.port();
+        // A client's data connections of FTP: to a port that a server told it, or from the server's port 20.
+        let ftp = || {
+            let control = self.services.get(&at(21)).filter(|service| service.ftp)?;
+            (tuple.protocol == TCP && (port == 20 || port >= 1024)).then_some(control)
+        };
+        self.services.get(&at(port)).or_else(ftp).or_else(|| self.services.get(&at(0)))
+    }
+
+    /// Why no client can have sent a packet from there to a service, if it cannot: by device, and from that address of the link.
+    pub fn forgery(&self, tuple: &Tuple, device: u32, from: [u8; 6]) -> Option<Reason> {
+        let source = tuple.source.ip();
+        if self.vips.contains(&source) || self.own.contains(&source) {
+            return Some(Reason::SourceOwn);
+        }
+        if self.broadcast.contains(&source) {
+            return Some(Reason::SourceInvalid);
+        }
+        let real =
+            self.reals.values().find(|real| real.address.ip() == source && real.method != Method::Local)?;
+        let macs = real.macs?;
+        let stranger = real.neighbour && tuple.protocol == UDP && macs[..6] != from;
+        (device != real.device || stranger).then_some(Reason::SourceReal)
     }
 
     /// Whether a VIP answers pings.
@@ -233,6 +274,7 @@ impl Service {
             ports: service.is(schema::Service::PORTS),
             fallback: service.is(schema::Service::FALLBACK),
             one_packet: service.is(schema::Service::ONE_PACKET),
+            ftp: service.is(schema::Service::FTP),
             table: entries.iter().zip(&moves).map(slot).collect(),
         })
     }
@@ -284,7 +326,9 @@ impl Real {
             shared: real.is(schema::Real::SHARED),
             needs_flow: real.is(schema::Real::NEEDS_FLOW),
             leaving: real.is(schema::Real::LEAVING),
+            replaced: real.is(schema::Real::REPLACED),
             reset: real.is(schema::Real::RESET),
+            neighbour: real.is(schema::Real::NEIGHBOUR),
         }
     }
 }

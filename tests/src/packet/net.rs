@@ -126,6 +126,7 @@ pub fn next_hop(to: SocketAddr) -> NextHop {
         mtu: MTU,
         tags: 0,
         trunk: false,
+        on_link: true,
     }
 }
 

@@ -19,6 +19,7 @@ use lb_userspace::{
         image::{self, Image},
         model::Desired,
         neighbours::{NextHop, Resolution, Unresolved},
+        own_addresses::OwnAddresses,
         plan,
     },
     dataplane::{DataPlane, Limits, Options, Tables, clock},
@@ -44,6 +45,7 @@ pub struct TestPlane {
     ids: Ids,
     image: Image,
     silent: bool,
+    own: OwnAddresses,
     next_hops: BTreeMap<IpAddr, Resolution>,
 }
 
@@ -78,6 +80,7 @@ impl TestPlane {
             ids: Ids::default(),
             image: Image::default(),
             silent: false,
+            own: OwnAddresses::default(),
             next_hops: BTreeMap::new(),
         };
         this.set(pools);
@@ -110,10 +113,18 @@ impl TestPlane {
         if self.silent {
             want.silence();
         }
+        want.forbid_sources(&self.own);
         let steps = plan::plan(&self.image, &want);
         let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
-        apply::apply(self.plane.tables(), &mut self.image, &steps, time)
+        let outcome = apply::apply(self.plane.tables(), &mut self.image, &steps, time)
             .expect("the kernel takes every step");
+        apply::forget(self.plane.tables(), &outcome.removed, &BTreeMap::new())
+            .expect("the kernel takes every step");
+    }
+
+    /// Gives the director addresses besides its VIPs. Counts from the next [`TestPlane::set`] on.
+    pub fn has_addresses(&mut self, own: OwnAddresses) {
+        self.own = own;
     }
 
     /// Whether VIPs none of whose reals takes connections are silent, from the next [`TestPlane::set`] on.

@@ -102,7 +102,15 @@ impl Pool {
     pub fn without(mut self, real: RealServer) -> Self {
         let (address, about) =
             self.service.reals.shift_remove_entry(&SocketAddr::from(real.0)).expect("it has that real");
-        self.service.leaving.insert(address, about);
+        self.service.leaving.insert(about.key(address), about);
+        self
+    }
+
+    /// The method of a real was edited, and its connections are still to end.
+    pub fn edited(mut self, real: RealServer, method: Forward) -> Self {
+        let about = self.service.reals.get_mut(&SocketAddr::from(real.0)).expect("it has that real");
+        self.service.leaving.insert(about.key(real.0.into()), *about);
+        about.forward = method;
         self
     }
 
@@ -111,10 +119,12 @@ impl Pool {
         let mut pool = self.clone();
         if version::is_six() {
             pool.id.address = version::socket(pool.id.address);
-            for reals in [&mut pool.service.reals, &mut pool.service.leaving] {
-                *reals =
-                    std::mem::take(reals).into_iter().map(|(ip, real)| (version::socket(ip), real)).collect();
-            }
+            let model::Service { reals, leaving, .. } = &mut pool.service;
+            *reals =
+                std::mem::take(reals).into_iter().map(|(ip, real)| (version::socket(ip), real)).collect();
+            let meant =
+                |(key, real): (model::RealKey, model::Real)| (real.key(version::socket(key.address)), real);
+            *leaving = std::mem::take(leaving).into_iter().map(meant).collect();
             if let Some(persistence) = &mut pool.service.persistence
                 && persistence.prefix < model::Persistence::WHOLE_ADDRESS
             {

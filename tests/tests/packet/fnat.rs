@@ -225,7 +225,7 @@ fn a_million_flows_on_two_cpus_share_no_port() {
             scope.spawn(move || {
                 for number in 0..EACH {
                     // Client address and port, of which the address is before the last two bytes of the header's checksum.
-                    let client = (10 << 24 | half << 20 | number >> 15).to_be_bytes();
+                    let client = (11 << 24 | half << 20 | number >> 15).to_be_bytes();
                     let port = (1024 + (number & 0x7fff) as u16).to_be_bytes();
                     let (source, ports) = if version::is_six() { (34, 54) } else { (26, 34) };
                     frame[source..source + 4].copy_from_slice(&client);

@@ -178,7 +178,7 @@ fn an_ipv4_service_has_no_address_of_ipv6() {
 #[test]
 fn no_host_of_ipv6_has_an_address_of_ipv4() {
     let mapped = SocketAddr::new(CLIENT.ip().to_ipv6_mapped().into(), CLIENT.port());
-    TestPlane::new(&services(Dr)).run(&tcp(mapped, service()).syn()).is_untouched();
+    TestPlane::new(&services(Dr)).run(&tcp(mapped, service()).syn()).is_dropped(Reason::SourceInvalid);
 }
 
 /// Clients of one version, a tunnel of the other.

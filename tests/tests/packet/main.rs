@@ -14,8 +14,10 @@ mod dry; //       copies of the programs that only tell
 mod flows; //     who gets a new connection, and that it stays there
 mod fnat; //      both ends change
 mod fragments; // the first decides, later ones follow
+mod ftp; //       data connections follow their control connection
 mod icmp; //      pings, and errors about flows
 mod ipv6; //      what only IPv6 has, and one version within the other
+mod methods; //   connections stay on the method that they began with
 mod persistence; // the connections of a client stay together
 mod removal; //   what becomes of the connections of a removed real
 mod replies; //   a nat real's packets on their way back
@@ -23,6 +25,7 @@ mod requests; //  from a client to a real, by each method
 mod scene; //     services that many tests use
 mod schedulers; // who gets a new connection, by each rule
 mod sctp; //      where no port changes
+mod sources; //   what no client can have sent
 mod truncated; // shorter than it says, at every length
 mod tunnels; //   GRE and GUE
 mod untouched; // what is none of ours

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddrV4};
 
 use lb_common::reason::Reason;
 use lb_tests::packet::{
-    Action, CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, VIP, tcp, tcp_service, udp, udp_service,
+    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service, udp,
+    udp_service,
 };
 use lb_userspace::control::model::{
     Forward::{Dr, Nat},
@@ -231,10 +232,13 @@ fn one_packet_schedules_each_datagram(#[case] method: lb_userspace::control::mod
     let taken: Vec<usize> =
         (0..6).map(|_| number(ask(&mut plane, &udp(CLIENT, SERVICE).data("a question")))).collect();
     assert_eq!(taken, [2, 1, 2, 1, 2, 1]);
-    assert_eq!(plane.flows(), usize::from(method == Nat));
+    assert_eq!(plane.flows(), 0);
     if method == Nat {
-        let answer = udp(reals[0].0, CLIENT).data("an answer").link(reals[0].link().back());
-        assert_eq!(plane.run(&answer).action, Action::Tx);
+        // The answers of both leave as the service's, whichever was asked last (kubernetes #110814).
+        for real in reals {
+            let answer = real.answers(udp(real.0, CLIENT).data("an answer"));
+            plane.run(&answer).reaches_the_client_as(&client_receives(&answer, SERVICE));
+        }
     }
 }
 

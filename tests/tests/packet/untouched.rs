@@ -41,21 +41,6 @@ fn packets_of_no_service(#[case] sent: Frame, #[values(Dr, Tun, Nat, Fnat)] meth
     plane.run(&sent.padded()).is_untouched();
 }
 
-/// RFC 1812, section 5.3.7, and RFC 4291, section 2.5.2: no router forwards that, and the kernel drops it.
-#[rstest]
-#[case::nobody(Ipv4Addr::UNSPECIFIED)]
-#[case::a_group(Ipv4Addr::new(224, 0, 0, 9))]
-#[case::everybody(Ipv4Addr::BROADCAST)]
-fn what_no_host_can_have_sent(#[case] from: Ipv4Addr, #[values(Dr, Tun, Nat, Fnat)] method: Forward) {
-    let mut plane = TestPlane::new(&services(method));
-    plane.run(&tcp(SocketAddrV4::new(from, 1024), SERVICE).syn()).is_untouched();
-    plane.run(&udp(SocketAddrV4::new(from, 1024), SERVICE)).is_untouched();
-    plane.run(&ping(from, VIP)).is_untouched();
-    // Nor is it answered.
-    let mut plane = TestPlane::new(&[lb_tests::packet::tcp_service()]);
-    plane.run(&tcp(SocketAddrV4::new(from, 1024), SERVICE).syn()).is_untouched();
-}
-
 fn ethernet(ether_type: EtherType, payload: &[u8]) -> Vec<u8> {
     let header = Ethernet2Header { destination: CLIENT_LINK.to, source: CLIENT_LINK.from, ether_type };
     [&header.to_bytes()[..], payload].concat()

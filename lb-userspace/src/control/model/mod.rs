@@ -39,7 +39,25 @@ pub struct Real {
     pub tunnel: Tunnel,
 }
 
+/// What tells the reals of a service from each other: where one is, and how packets get there. A real whose
+/// method is edited has two entries for a while, since its connections keep the method that they began with.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RealKey {
+    /// RIP and port.
+    pub address: SocketAddr,
+    /// The forwarding method.
+    pub forward: Forward,
+    /// What is between the outer header and the packet, for `tun`.
+    pub tunnel: Tunnel,
+}
+
 impl Real {
+    /// Returns the key of this real at `address`.
+    #[must_use]
+    pub const fn key(&self, address: SocketAddr) -> RealKey {
+        RealKey { address, forward: self.forward, tunnel: self.tunnel }
+    }
+
     /// A real without thresholds.
     #[must_use]
     pub const fn new(forward: Forward, weight: u32) -> Self {
@@ -80,8 +98,9 @@ pub struct Service {
     pub on_removal: OnRemoval,
     /// The reals by RIP and port, the one that was added first first.
     pub reals: IndexMap<SocketAddr, Real>,
-    /// Reals that were removed and still have connections that end, or are ended, by [`Service::on_removal`].
-    pub leaving: IndexMap<SocketAddr, Real>,
+    /// Reals that were removed, or whose method was edited, and still have connections. Those of a removed real end,
+    /// or are ended, by [`Service::on_removal`]; those of an edited one go on by its old method, as in IPVS.
+    pub leaving: IndexMap<RealKey, Real>,
 }
 
 impl Default for Service {
@@ -109,7 +128,24 @@ impl Service {
 
     /// Every real with its address, also those that are leaving.
     pub fn all_reals(&self) -> impl Iterator<Item = (&SocketAddr, &Real)> + '_ {
-        self.reals.iter().chain(&self.leaving)
+        self.reals.iter().chain(self.leaving.iter().map(|(key, real)| (&key.address, real)))
+    }
+
+    /// Returns the key of every real, also of those that are leaving.
+    pub fn all_keys(&self) -> impl Iterator<Item = RealKey> + '_ {
+        self.all_reals().map(|(address, real)| real.key(*address))
+    }
+
+    /// Returns whether one of the reals that take new connections has that key.
+    #[must_use]
+    pub fn has_real(&self, key: &RealKey) -> bool {
+        self.reals.get(&key.address).is_some_and(|real| real.key(key.address) == *key)
+    }
+
+    /// Returns whether the real of that key was replaced: it has another method now.
+    #[must_use]
+    pub fn is_replaced(&self, key: &RealKey) -> bool {
+        self.reals.contains_key(&key.address) && !self.has_real(key)
     }
 
     /// All that is said of the service itself, in one line.

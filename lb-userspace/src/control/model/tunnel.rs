@@ -7,7 +7,7 @@ use lb_common::schema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is between the outer header of `tun` and the packet.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Tunnel {
     /// Nothing: IP in IP.
     #[default]
@@ -39,6 +39,19 @@ impl Tunnel {
             Self::Gue { .. } => schema::Tunnel::Gue,
         };
         kind as u16 | if self.csum() { schema::Tunnel::CHECKED } else { 0 }
+    }
+
+    /// Returns the tunnel that the programs know by that number and port.
+    #[must_use]
+    pub const fn from_programs(number: u16, port: u16) -> Self {
+        const GRE: u16 = schema::Tunnel::Gre as u16;
+        const GUE: u16 = schema::Tunnel::Gue as u16;
+        let csum = number & schema::Tunnel::CHECKED != 0;
+        match schema::Tunnel::kind(number) {
+            GRE => Self::Gre { csum },
+            GUE => Self::Gue { port, csum },
+            _ => Self::Ipip,
+        }
     }
 
     /// Bytes that it adds behind the outer header.

@@ -35,6 +35,7 @@ fn totals(new_flows: u64, packets: u64, bytes: u64) -> Totals {
 
 fn real(address: &str, forward: Forward, weight: u32) -> RealView {
     RealView {
+        is_local: false,
         address: address.parse().unwrap(),
         forward,
         weight,

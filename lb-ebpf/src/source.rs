@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Whether a client can have sent a packet for a service from that source. The kernel asks this of what it receives (martian
+//! addresses, `rp_filter`), before IPVS sees it; XDP programs come before the kernel.
+
+use lb_common::{
+    packet::{Parsed, frame_macs},
+    protocol,
+    reason::Reason,
+    schema::{AddressUse, Real},
+};
+
+use crate::{
+    frame::Frame,
+    tables::{self, Version},
+};
+
+/// Returns an error if no client can have sent the packet.
+///
+/// A real may be a client of another service. Its packets then come in by the device that leads to it. Datagrams must also
+/// come from its own link-layer address, if no router lies between: a forged one could have two servers answer each other
+/// without end. (A connection cannot: the second server resets it.)
+#[inline(always)]
+pub fn check<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
+    let used = tables::address_use(parsed.flow.source);
+    if used.is(AddressUse::VIP | AddressUse::OWN) {
+        return Err(Reason::SourceOwn);
+    }
+    if used.is(AddressUse::BROADCAST) {
+        return Err(Reason::SourceInvalid);
+    }
+    if !used.is(AddressUse::REAL) {
+        return Ok(());
+    }
+    let Some(real) = tables::real(used.real()) else { return Ok(()) };
+    if !real.reachable() {
+        return Ok(());
+    }
+    if tables::controller(frame.ifindex()) != real.ifindex {
+        return Err(Reason::SourceReal);
+    }
+    let from = frame_macs(frame)?.source();
+    if real.is(Real::NEIGHBOUR)
+        && parsed.flow.protocol as u8 == protocol::UDP
+        && from != real.macs.destination()
+    {
+        return Err(Reason::SourceReal);
+    }
+    Ok(())
+}

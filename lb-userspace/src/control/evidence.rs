@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The state as the maps tell it, for a daemon that finds its pins and not its state file: no connection is lost because a
+//! file is. Pure.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::{
+    schema::{self, Real as RealValue, Service as ServiceValue, ServiceKey},
+    track,
+};
+
+use super::{
+    image::{Image, endpoint, real_key},
+    model::{
+        Desired, Endpoint, GroupId, Persistence, Real, Scheduler, SchedulerFlag, Service, ServiceId, Tracking,
+    },
+    state::State,
+};
+
+/// Returns the state that the maps tell. What they do not tell (timeouts, what becomes of removed reals, the weights of
+/// reals that cannot be reached, numbers of groups) is taken from `before`, an older state, as far as it fits.
+#[must_use]
+pub fn state(image: &Image, before: State) -> State {
+    let mut endpoints: BTreeMap<u32, (ServiceValue, BTreeSet<Endpoint>)> = BTreeMap::new();
+    for (key, value) in &image.services {
+        if let Some(endpoint) = endpoint(key) {
+            endpoints.entry(value.id).or_insert_with(|| (*value, BTreeSet::new())).1.insert(endpoint);
+        }
+    }
+    let mut desired = Desired::default();
+    for (number, (value, endpoints)) in endpoints {
+        let id = identity(&endpoints, &before.desired.groups, &desired.groups);
+        if let ServiceId::Group { group } = id {
+            desired.groups.insert(group, endpoints);
+        }
+        let known = before.desired.services.get(&id);
+        let service = service(image, number, &value, known);
+        desired.services.insert(id, service);
+    }
+    State { desired, ..before }
+}
+
+/// Returns what a service with these endpoints is called: a group keeps its number if `known` has it.
+fn identity(
+    endpoints: &BTreeSet<Endpoint>,
+    known: &BTreeMap<GroupId, BTreeSet<Endpoint>>,
+    taken: &BTreeMap<GroupId, BTreeSet<Endpoint>>,
+) -> ServiceId {
+    let shares = |members: &BTreeSet<Endpoint>| !members.is_disjoint(endpoints);
+    if let Some((group, _)) =
+        known.iter().find(|(group, members)| shares(members) && !taken.contains_key(group))
+    {
+        return ServiceId::Group { group: *group };
+    }
+    match endpoints.first() {
+        Some(endpoint) if endpoints.len() == 1 => ServiceId::Endpoint(*endpoint),
+        _ => {
+            let free = (1..).find(|group| !known.contains_key(group) && !taken.contains_key(group));
+            ServiceId::Group { group: free.unwrap_or(GroupId::MAX) }
+        }
+    }
+}
+
+fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Service>) -> Service {
+    let scheduler = Scheduler::ALL.iter().find(|scheduler| scheduler.programs() as u32 == value.scheduler);
+    let scheduler = scheduler.copied().unwrap_or_default();
+    let has = |flag: &SchedulerFlag| match flag {
+        SchedulerFlag::MhPort | SchedulerFlag::ShPort => value.is(ServiceValue::PORTS),
+        SchedulerFlag::MhFallback | SchedulerFlag::ShFallback => value.is(ServiceValue::FALLBACK),
+    };
+    let flags = SchedulerFlag::ALL.iter().filter(|flag| flag.scheduler() == scheduler && has(flag));
+    let persistence = (value.persistent != 0).then(|| persistence(image, number, value));
+    let mut service = Service {
+        scheduler,
+        flags: flags.copied().collect(),
+        tracking: tracking(value, known),
+        persistence,
+        one_packet: value.is(ServiceValue::ONE_PACKET),
+        on_removal: known.map(|known| known.on_removal).unwrap_or_default(),
+        ..Service::default()
+    };
+    for value in image.reals.values().filter(|real| real.service == number) {
+        let key = real_key(value);
+        if value.is(RealValue::LEAVING) {
+            service.leaving.insert(key, real(value, None));
+        } else {
+            let known = known.and_then(|known| known.reals.get(&key.address));
+            let real = real(value, known);
+            service.reals.insert(key.address, real);
+        }
+    }
+    service
+}
+
+fn real(value: &RealValue, known: Option<&Real>) -> Real {
+    let key = real_key(value);
+    // A real at an address of the director, or without a next hop, is another one in the maps than the operator's.
+    let (forward, tunnel) = match known {
+        Some(known) if value.method == schema::Method::Local as u16 => (known.forward, known.tunnel),
+        _ => (key.forward, key.tunnel),
+    };
+    let is_lost = value.weight == 0
+        && !value.reachable()
+        && value.method != schema::Method::Local as u16
+        && !value.is(RealValue::LEAVING);
+    let weight = if is_lost { known.map_or(1, |known| known.weight) } else { value.weight };
+    Real { forward, weight, upper: value.upper, lower: value.lower, tunnel }
+}
+
+/// Returns how clients are grouped. In the maps, prefixes of IPv4 addresses are those of `::ffff:a.b.c.d`.
+fn persistence(image: &Image, number: u32, value: &ServiceValue) -> Persistence {
+    let is_of = |(_, service): &(&ServiceKey, &ServiceValue)| service.id == number;
+    let is_ipv4 = image.services.iter().find(is_of).is_some_and(|(key, _)| key.address.as_v4().is_some());
+    let prefix = if is_ipv4 { value.prefix.saturating_sub(96) } else { value.prefix } as u8;
+    let whole = if is_ipv4 { 32 } else { 128 };
+    Persistence {
+        seconds: (track::milliseconds_of_ticks(value.persistent) / 1000) as u32,
+        prefix: if prefix == whole { Persistence::WHOLE_ADDRESS } else { prefix },
+    }
+}
+
+fn tracking(value: &ServiceValue, known: Option<&Service>) -> Tracking {
+    if let Some(known) = known {
+        return known.tracking;
+    }
+    let must_be_full = value.persistent != 0 || !schema::Scheduler::hashes(value.scheduler);
+    match value.tracking {
+        number if number == schema::Tracking::None as u32 => Tracking::None,
+        number if number == schema::Tracking::Full as u32 && !must_be_full => Tracking::Full,
+        _ => Tracking::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{
+        ids::Ids,
+        model::{Forward, OnRemoval, Protocol, Tunnel},
+    };
+
+    fn desired() -> Desired {
+        let mut desired = Desired::default();
+        let reals = |forward, port| {
+            let real = |last: u8| {
+                (format!("10.0.0.{last}:{port}").parse().unwrap(), Real::new(forward, last.into()))
+            };
+            [1, 2, 3].map(real).into()
+        };
+        let endpoint = |text: &str| Endpoint { protocol: Protocol::Tcp, address: text.parse().unwrap() };
+        desired.services.insert(
+            ServiceId::Endpoint(endpoint("192.0.2.1:80")),
+            Service { reals: reals(Forward::Nat, 8080), ..Service::default() },
+        );
+        desired.services.insert(
+            ServiceId::Endpoint(endpoint("192.0.2.2:0")),
+            Service {
+                scheduler: Scheduler::Wlc,
+                flags: [].into(),
+                persistence: Some(Persistence { seconds: 300, prefix: 24 }),
+                reals: reals(Forward::Dr, 0),
+                ..Service::default()
+            },
+        );
+        let tunnelled = Real { tunnel: Tunnel::Gue { port: 6080, csum: true }, ..Real::new(Forward::Tun, 9) };
+        desired.services.insert(
+            ServiceId::Endpoint(endpoint("[2001:db8::1]:443")),
+            Service {
+                scheduler: Scheduler::Sh,
+                flags: [SchedulerFlag::ShPort].into(),
+                reals: [("[2001:db8::2]:443".parse().unwrap(), Real { upper: 7, lower: 3, ..tunnelled })]
+                    .into(),
+                ..Service::default()
+            },
+        );
+        let members = ["192.0.2.3:80", "192.0.2.3:443"].map(endpoint);
+        desired.groups.insert(7, members.into());
+        let group = Service {
+            scheduler: Scheduler::Rr,
+            flags: [].into(),
+            reals: reals(Forward::Dr, 0),
+            ..Service::default()
+        };
+        desired.services.insert(ServiceId::Group { group: 7 }, group);
+        desired
+    }
+
+    fn image(desired: &Desired) -> Image {
+        let ids = Ids::default().allocate(desired, 64).unwrap();
+        Image::compile(desired, &ids, &BTreeMap::new())
+    }
+
+    #[test]
+    fn the_maps_tell_the_services() {
+        let wanted = desired();
+        let before = State { desired: wanted.clone(), ..State::default() };
+        assert_eq!(state(&image(&wanted), before).desired, wanted);
+    }
+
+    #[test]
+    fn without_any_file_they_tell_all_but_the_numbers_of_groups() {
+        let wanted = desired();
+        let mut told = state(&image(&wanted), State::default()).desired;
+        assert_eq!(told.groups.remove(&1), wanted.groups.get(&7).cloned());
+        let group = told.services.remove(&ServiceId::Group { group: 1 }).unwrap();
+        told.services.insert(ServiceId::Group { group: 7 }, group);
+        for (id, service) in &wanted.services {
+            let mut told = told.services[id].clone();
+            // Thresholds are counted, so everything is tracked, whatever was asked.
+            told.tracking = service.tracking;
+            assert_eq!(&told, service, "{id}");
+        }
+    }
+
+    #[test]
+    fn an_older_state_tells_what_the_maps_do_not() {
+        let wanted = desired();
+        let mut before = State { desired: wanted.clone(), ..State::default() };
+        before.timeouts.udp = Some(30);
+        for service in before.desired.services.values_mut() {
+            service.on_removal = OnRemoval::Drain;
+        }
+        // A real that came after it was written is in the maps alone.
+        let id = *before.desired.services.keys().next().unwrap();
+        before.desired.services.get_mut(&id).unwrap().reals.pop();
+        let told = state(&image(&wanted), before);
+        assert_eq!(told.timeouts.udp, Some(30));
+        assert_eq!(told.desired.services[&id].reals, wanted.services[&id].reals);
+        assert!(told.desired.services.values().all(|service| service.on_removal == OnRemoval::Drain));
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The file in which the daemon keeps what must outlive it: how it is replaced, so that a crash, a full disk or a flipped
+//! bit costs at most the last change.
+//!
+//! ```text
+//! state.json        in force, with a checksum
+//! state.json.prev   the one before it
+//! state.json.new    the next one, while a change is carried out
+//! ```
+#![forbid(unsafe_code)]
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+
+/// The key of the checksum in the file.
+const CHECKSUM: &str = "checksum";
+
+/// Why a file does not say what the state is.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// It is not there.
+    #[error("it is missing")]
+    Missing,
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(io::Error),
+    /// It is not JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It is not what was written.
+    #[error("its checksum is {found}, and that of its content {computed}")]
+    Checksum {
+        /// What the file says.
+        found: String,
+        /// What its content has.
+        computed: String,
+    },
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound { Self::Missing } else { Self::Io(error) }
+    }
+}
+
+/// Returns where the version before `path` is kept.
+#[must_use]
+pub fn previous(path: &Path) -> PathBuf {
+    beside(path, ".prev")
+}
+
+/// Reads a file and checks it. A file without a checksum is taken as it is: somebody wrote it by hand.
+///
+/// # Errors
+/// [`ReadError`] if it is not whole.
+pub fn read(path: &Path) -> Result<Value, ReadError> {
+    let mut content: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let stated = content.as_object_mut().and_then(|fields| fields.remove(CHECKSUM));
+    if let Some(stated) = stated {
+        let computed = checksum(&content);
+        if stated != Value::String(computed.clone()) {
+            let found = stated.as_str().map_or_else(|| stated.to_string(), str::to_owned);
+            return Err(ReadError::Checksum { found, computed });
+        }
+    }
+    Ok(content)
+}
+
+/// The next version of the file, on disk beside the one in force. Dropped without a [`commit`](Self::commit), it goes.
+#[derive(Debug)]
+#[must_use]
+pub struct Prepared {
+    path: PathBuf,
+    new: PathBuf,
+    committed: bool,
+}
+
+/// Writes the next version of the file and flushes it to disk. The one in force stays until [`Prepared::commit`].
+///
+/// # Errors
+/// If it cannot be written.
+pub fn prepare(path: &Path, content: &impl Serialize) -> io::Result<Prepared> {
+    let mut content = serde_json::to_value(content)?;
+    let checksum = checksum(&content);
+    if let Some(fields) = content.as_object_mut() {
+        fields.insert(CHECKSUM.to_owned(), Value::String(checksum));
+    }
+    let mut text = serde_json::to_vec_pretty(&content)?;
+    text.push(b'\n');
+    fs::create_dir_all(folder(path))?;
+    let new = beside(path, ".new");
+    // What a killed daemon left; and no link that somebody put there is followed.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let prepared = Prepared { path: path.to_owned(), new, committed: false };
+    file.write_all(&text)?;
+    file.sync_all()?;
+    Ok(prepared)
+}
+
+impl Prepared {
+    /// Puts the next version in force, and keeps the one that was.
+    ///
+    /// # Errors
+    /// If it cannot be renamed; the one in force then stays.
+    pub fn commit(mut self) -> io::Result<()> {
+        if let Err(error) = keep_previous(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the previous state is not kept");
+        }
+        fs::rename(&self.new, &self.path)?;
+        self.committed = true;
+        File::open(folder(&self.path))?.sync_all()
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if !self.committed {
+            // It is not in force. If it cannot be removed, the next change replaces it.
+            drop(fs::remove_file(&self.new));
+        }
+    }
+}
+
+/// Gives the file in force a second name, by which it is there when another is in force.
+fn keep_previous(path: &Path) -> io::Result<()> {
+    if read(path).is_err() {
+        // What is there already may be whole.
+        return Ok(());
+    }
+    let link = beside(path, ".old");
+    match fs::remove_file(&link) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::hard_link(path, &link)?;
+    fs::rename(&link, previous(path))?;
+    // Two names of one file are not renamed into each other.
+    match fs::remove_file(&link) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the checksum of a content, whatever white space it is written with. The fields of [`Value`] are sorted.
+fn checksum(content: &Value) -> String {
+    format!("crc32:{:08x}", crc32fast::hash(content.to_string().as_bytes()))
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or(OsStr::new("state")).to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn save(path: &Path, content: &Value) {
+        prepare(path, content).unwrap().commit().unwrap();
+    }
+
+    #[test]
+    fn the_version_before_is_kept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/state.json");
+        assert!(matches!(read(&path), Err(ReadError::Missing)));
+        for number in 0..3 {
+            save(&path, &json!({ "number": number }));
+        }
+        assert_eq!(read(&path).unwrap(), json!({ "number": 2 }));
+        assert_eq!(read(&previous(&path)).unwrap(), json!({ "number": 1 }));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "VIPs and RIPs are not for everyone");
+    }
+
+    #[test]
+    fn what_is_not_committed_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        save(&path, &json!({ "number": 1 }));
+        drop(prepare(&path, &json!({ "number": 2 })).unwrap());
+        assert_eq!(read(&path).unwrap(), json!({ "number": 1 }));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_file_does_not_replace_the_version_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        save(&path, &json!({ "number": 1 }));
+        save(&path, &json!({ "number": 2 }));
+        fs::write(&path, "").unwrap();
+        save(&path, &json!({ "number": 3 }));
+        assert_eq!(read(&previous(&path)).unwrap(), json!({ "number": 1 }));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_next_version_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("state.json"), folder.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join("state.json.new")).unwrap();
+        save(&path, &json!({}));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_file_without_a_checksum_is_taken_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        fs::write(&path, "{\"number\": 1}").unwrap();
+        assert_eq!(read(&path).unwrap(), json!({ "number": 1 }));
+    }
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_changes_nothing_or_is_found(at in 0usize..1000, bit in 0u8..8) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.json");
+            let content = json!({ "address": "192.0.2.1:80", "weight": 100, "vips": ["192.0.2.1"] });
+            save(&path, &content);
+            let mut bytes = fs::read(&path).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            fs::write(&path, bytes).unwrap();
+            match read(&path) {
+                Ok(found) => {
+                    // The checksum's own name may have been hit: then there is one field more, which nobody knows.
+                    let mut found = found;
+                    found.as_object_mut().unwrap().retain(|key, _| content.get(key).is_some());
+                    prop_assert_eq!(found, content);
+                }
+                Err(error) => prop_assert!(!matches!(error, ReadError::Missing)),
+            }
+        }
+    }
+}

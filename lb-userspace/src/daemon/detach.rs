@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Taking the data plane of a stopped daemon off.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
+
+use super::PinLock;
+use crate::{
+    control::{neighbours::Neighbours, state::Loaded, vips},
+    dataplane::PinDir,
+    failure::Failure,
+    netlink::Netlink,
+};
+
+/// Takes the data plane of a stopped daemon off: the VIPs that it added, then links, programs and maps, and the guard last.
+///
+/// The guard stays if `keep_guard` says so, and while this host has a VIP that xvs did not add: the stack would reset every
+/// connection to it.
+///
+/// # Errors
+/// If a daemon is still running, or a pin cannot be removed.
+pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result<Vec<String>, Failure> {
+    let pins = PinDir::at(bpffs);
+    let pinned = pins.path().is_dir();
+    let _lock = if pinned { Some(PinLock::take(pins.path())?) } else { None };
+    let mut lines = Vec::new();
+    let Loaded { state, problem } = Loaded::read(state_file)?;
+    let known = state.is_some();
+    let mut state = state.unwrap_or_default();
+    lines.extend(problem.map(|problem| format!("{problem}: VIPs stay where they are")));
+    let netlink = Netlink::open()?;
+    for vip in std::mem::take(&mut state.vips) {
+        for name in vips::remove_everywhere(&netlink, vip).await? {
+            lines.push(format!("removed VIP {vip} from {name}"));
+        }
+    }
+    if !pinned {
+        lines.push(format!("nothing is pinned under {}", bpffs.display()));
+    }
+    for index in pins.linked() {
+        let name =
+            netlink.interface_by_index(index).await.map_or(format!("#{index}"), |interface| interface.name);
+        lines.push(format!("detached from interface {name}"));
+    }
+    pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
+    // Nobody sends to the reals by XDP any more: their neighbours may age as others do.
+    let mut neighbours = Neighbours::new(netlink.clone());
+    neighbours.refresh(&state.desired.rips().collect()).await;
+    neighbours.release_all().await;
+    if known {
+        state.save(state_file)?;
+    }
+    let here = netlink.addresses().await.unwrap_or_default();
+    let stays = |vip: &IpAddr| here.iter().any(|address| address.net.addr() == *vip);
+    let left: BTreeSet<String> = state.desired.vips().filter(stays).map(|vip| vip.to_string()).collect();
+    if pinned && (keep_guard || !left.is_empty()) {
+        let whose = if left.is_empty() {
+            "the services' packets".to_owned()
+        } else {
+            let left: Vec<String> = left.into_iter().collect();
+            format!("this host still has {}: the services' packets", left.join(", "))
+        };
+        lines.push(format!(
+            "{whose} are dropped, so that no connection is reset, until `xvs run` starts again; `xvs detach --remove-guard` ends that"
+        ));
+    } else {
+        pins.remove_guard().map_err(|error| Failure::failed(error.to_string()))?;
+    }
+    if pinned {
+        lines.push(format!("removed the pins under {}", bpffs.display()));
+    }
+    Ok(lines)
+}
+
+/// Removes the guard that a detach left.
+///
+/// # Errors
+/// If a daemon is still running, or a pin cannot be removed.
+pub fn remove_guard(bpffs: &Path) -> Result<Vec<String>, Failure> {
+    let pins = PinDir::at(bpffs);
+    if !pins.path().is_dir() {
+        return Ok(vec![format!("nothing is pinned under {}", bpffs.display())]);
+    }
+    let _lock = PinLock::take(pins.path())?;
+    if !pins.linked().is_empty() {
+        return Err(Failure::failed("the programs are attached, and the guard goes with them")
+            .hint("`xvs detach` takes both off"));
+    }
+    pins.remove_guard().map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(vec!["removed the guard: the stack gets the services' packets".to_owned()])
+}

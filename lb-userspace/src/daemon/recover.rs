@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a start goes on with: the state file, the one before it, or what the pinned maps tell.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::RunOptions;
+use crate::{
+    control::{
+        config::Config,
+        dips::Dips,
+        evidence,
+        image::Image,
+        state::{Loaded, REPAIR, State},
+        state_file,
+    },
+    dataplane::{Limits, PinDir},
+    failure::Failure,
+    netlink::Netlink,
+};
+
+/// Returns the state that the file tells or, if it does not, the maps of the last daemon: no connection is lost for the want
+/// of a file.
+pub(super) async fn state(
+    loaded: Loaded,
+    pins: &PinDir,
+    options: &RunOptions,
+    config: &Config,
+    netlink: &Netlink,
+) -> Result<State, Failure> {
+    let Loaded { state, problem } = loaded;
+    if let (Some(state), None) = (&state, &problem) {
+        return Ok(state.clone());
+    }
+    let told = pins.tables().and_then(|tables| Ok((Image::read(&tables)?, tables.pool()?)));
+    match (told, state, problem) {
+        (Ok((image, pool)), before, problem) if !image.services.is_empty() => {
+            let why =
+                problem.unwrap_or_else(|| format!("there is no state file {}", options.state.display()));
+            tracing::warn!("{why}: services are those of the maps, which packets are forwarded by");
+            let mut state = evidence::state(&image, before.unwrap_or_default());
+            state.dips = Dips::told(&pool);
+            state.vips.extend(added_vips(&state, netlink).await);
+            Ok(state)
+        }
+        (_, Some(before), Some(problem)) => {
+            let previous = state_file::previous(&options.state);
+            tracing::warn!("{problem}: services are those of {}", previous.display());
+            Ok(before)
+        }
+        (_, None, Some(problem)) if config.desired.services.is_empty() => {
+            Err(Failure::failed(problem).hint(REPAIR))
+        }
+        (_, state, problem) => {
+            if let Some(problem) = problem {
+                tracing::warn!("{problem}: services are those of the config file");
+            }
+            Ok(state.unwrap_or_default())
+        }
+    }
+}
+
+/// Returns the VIPs that most likely the last daemon added: those that this host has as single addresses.
+async fn added_vips(state: &State, netlink: &Netlink) -> BTreeSet<IpAddr> {
+    let here = netlink.addresses().await.unwrap_or_default();
+    let single = |vip: &IpAddr| here.iter().any(|address| address.net == IpNet::from(*vip));
+    state.desired.vips().filter(single).collect()
+}
+
+/// Returns how much the tables hold. Pinned ones may hold more flows than the config and the state file say, if a resize was
+/// broken off, or if the file is lost: then they stay.
+pub(super) fn limits(state: &mut State, pins: &PinDir, configured: Limits) -> Limits {
+    let mut limits = state.room.at_least(configured);
+    let [flows, flows6] = pins.capacity();
+    for (limit, pinned, room) in [
+        (&mut limits.flows, flows, &mut state.room.max_flows),
+        (&mut limits.flows6, flows6, &mut state.room.max_flows6),
+    ] {
+        if let Some(pinned) = pinned
+            && pinned > *limit
+        {
+            tracing::warn!(
+                "the tables hold {pinned} flows, more than the {limit} that are configured; `xvs detach` first to make them smaller"
+            );
+            (*limit, *room) = (pinned, Some(pinned));
+        }
+    }
+    limits
+}

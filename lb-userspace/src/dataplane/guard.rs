@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guard on an interface: attached before the XDP program and detached after it, so that packets of services never
+//! reach a stack that would reset them. From Linux 6.6 on by a pinned link (`tcx`), before that by a filter of `clsact`,
+//! which stays by itself.
+
+use aya::{
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
+    },
+    util::KernelVersion,
+};
+use nix::net::if_::if_nameindex;
+
+use super::{DataPlane, PinDir};
+
+/// The program's name, and that of its filters.
+const NAME: &str = "guard";
+
+/// What tells the guard's filter from those of others: early, and under a handle of its own.
+const FILTER: NlOptions = NlOptions { priority: 1, handle: TcHandle::new(0, 0x7876), classid: None };
+
+impl DataPlane {
+    /// Has the guard watch an interface. Without one, everything works, and packets are reset while no XDP program is there:
+    /// a failure is a warning.
+    pub(super) fn watch(&mut self, interface: &str, ifindex: u32) {
+        let Some(pins) = self.pins.clone() else { return };
+        if let Err(error) = self.attach_guard(interface, ifindex, &pins) {
+            tracing::warn!(
+                interface,
+                error = format!("{error:#}"),
+                "no guard: while no XDP program is attached, the director's stack resets connections"
+            );
+        }
+    }
+
+    fn attach_guard(&mut self, interface: &str, ifindex: u32, pins: &PinDir) -> anyhow::Result<()> {
+        let program = self.guard_program();
+        if !has_tcx() {
+            return Ok(attach_filter(program, interface)?);
+        }
+        let path = pins.guard(ifindex);
+        if let Ok(pinned) = PinnedLink::from_pin(&path) {
+            let replaced = SchedClassifierLink::try_from(FdLink::from(pinned))
+                .ok()
+                .and_then(|link| program.attach_to_link(link).ok());
+            if let Some(id) = replaced {
+                // The pin keeps the link.
+                drop(program.take_link(id)?);
+                return Ok(());
+            }
+            // Its device was deleted.
+            std::fs::remove_file(&path)?;
+        }
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(interface, TcAttachType::Ingress, order)?;
+        let link: FdLink = program.take_link(id)?.try_into()?;
+        link.pin(&path)?;
+        Ok(())
+    }
+
+    fn guard_program(&mut self) -> &mut SchedClassifier {
+        let program = self.ebpf.program_mut(NAME).expect("the object holds the program");
+        program.try_into().expect("the program is a classifier")
+    }
+
+    /// Loads the guard.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    pub(super) fn load_guard(&mut self) -> Result<(), ProgramError> {
+        self.guard_program().load()
+    }
+}
+
+/// Returns whether the kernel has links for programs of this kind.
+fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+/// Attaches by a filter, in place of an earlier one.
+fn attach_filter(program: &mut SchedClassifier, interface: &str) -> Result<(), ProgramError> {
+    // It may be there already, which is as good.
+    drop(tc::qdisc_add_clsact(interface));
+    let earlier = SchedClassifierLink::attached(
+        interface,
+        TcAttachType::Ingress,
+        FILTER.priority,
+        FILTER.handle,
+        None,
+    )?;
+    let id = match program.attach_to_link(earlier) {
+        Ok(id) => id,
+        Err(_) => {
+            program.attach_with_options(interface, TcAttachType::Ingress, TcAttachOptions::Netlink(FILTER))?
+        }
+    };
+    // A filter stays where it is when its handle is dropped without a destructor.
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
+/// Removes filters of this name from every interface, on kernels where the guard is attached by one.
+pub(super) fn remove_filters() {
+    if has_tcx() {
+        return;
+    }
+    for interface in if_nameindex().iter().flatten() {
+        if let Ok(name) = interface.name().to_str() {
+            // Most interfaces have none.
+            drop(tc::qdisc_detach_program(name, TcAttachType::Ingress, NAME));
+        }
+    }
+}
