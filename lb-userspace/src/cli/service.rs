@@ -154,7 +154,11 @@ fn show(view: &ServiceView) -> String {
     }
     for real in &view.leaving {
         let flows = real.active_flows + real.inactive_flows;
-        lines.push(format!("removed real {} still has {flows} connections", real.address));
+        lines.push(if view.reals.iter().any(|other| other.address == real.address) {
+            format!("real {} still has {flows} connections by {}", real.address, real.forward)
+        } else {
+            format!("removed real {} still has {flows} connections", real.address)
+        });
     }
     for reason in &view.reasons {
         lines.push(format!("{}: {} packets", reason.reason, reason.packets));

@@ -63,8 +63,7 @@ fn identity(
 }
 
 fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Service>) -> Service {
-    let scheduler = Scheduler::ALL.iter().find(|scheduler| scheduler.programs() as u32 == value.scheduler);
-    let scheduler = scheduler.copied().unwrap_or_default();
+    let scheduler = scheduler(image, number, value, known);
     let has = |flag: &SchedulerFlag| match flag {
         SchedulerFlag::MhPort | SchedulerFlag::ShPort => value.is(ServiceValue::PORTS),
         SchedulerFlag::MhFallback | SchedulerFlag::ShFallback => value.is(ServiceValue::FALLBACK),
@@ -91,6 +90,17 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
         }
     }
     service
+}
+
+/// Returns the scheduler. The programs do not tell `rr` from `wrr`, which are the same where all weights are 1.
+fn scheduler(image: &Image, number: u32, value: &ServiceValue, known: Option<&Service>) -> Scheduler {
+    let is_it = |scheduler: &Scheduler| scheduler.programs() as u32 == value.scheduler;
+    if let Some(known) = known.map(|known| known.scheduler).filter(is_it) {
+        return known;
+    }
+    let found = Scheduler::ALL.iter().copied().find(is_it).unwrap_or_default();
+    let weighs = image.reals.values().any(|real| real.service == number && real.weight > 1);
+    if found == Scheduler::Rr && weighs { Scheduler::Wrr } else { found }
 }
 
 fn real(value: &RealValue, known: Option<&Real>) -> Real {

@@ -25,6 +25,7 @@ pub const API: &str = "10.0.0.1:9470";
 pub struct Director {
     host: Host,
     interfaces: &'static [&'static str],
+    state: PathBuf,
 }
 
 /// What `xvs --output json stats` prints.
@@ -89,7 +90,13 @@ impl Director {
             Layout::OneArm => &["eth0"],
             Layout::TwoArm => &["eth0", "eth1"],
         };
-        Self { host, interfaces }
+        let state = host.path("state");
+        Self { host, interfaces, state }
+    }
+
+    /// Keeps the state in that file, from the next start on.
+    pub fn keep_state_in(&mut self, file: PathBuf) {
+        self.state = file;
     }
 
     /// Attaches to these interfaces alone, from the next start on.
@@ -237,7 +244,7 @@ impl Director {
 
     /// The daemon's state file.
     pub fn state(&self) -> PathBuf {
-        self.host.path("state")
+        self.state.clone()
     }
 
     /// Where the daemon pins its programs and maps.

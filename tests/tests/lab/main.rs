@@ -45,6 +45,7 @@ mod sizes; //    as many services and reals as there may be
 mod spread; //     who gets how many connections
 mod ssh; //       a real that is set up from here
 mod start; //    what keeps a daemon from starting
+mod survival; // no connection is reset
 mod throughput; // iperf3
 mod tracking; // only where a pool change could hurt
 mod udp; //        datagrams
