@@ -181,6 +181,9 @@ pub struct Status {
     pub max_flows6: u32,
     /// Seconds that the last sweep over all flows took; 0 before the first one.
     pub sweep_seconds: f64,
+    /// Lines of the log that could not be written since the daemon started.
+    #[serde(default)]
+    pub log_lines_lost: u64,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
     /// What the doctor found last; `None` if it was not here yet.

@@ -23,6 +23,7 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 
 use crate::{api::client::Api, failure::Failure};
 use ipvsadm::IpvsadmArgs;
+pub use ui::say;
 use ui::{Output, Ui};
 
 /// The Linux Virtual Server rebuilt on XDP: a layer-4 load balancer

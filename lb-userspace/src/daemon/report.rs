@@ -28,6 +28,7 @@ use crate::{
     },
     dataplane::{TableError, clock},
     failure::Failure,
+    observe::log,
 };
 
 fn failed(error: &TableError) -> Failure {
@@ -57,6 +58,12 @@ impl Director {
             }
             interfaces.push(InterfaceStatus { name: name.clone(), mode });
         }
+        let log_lines_lost = log::lost();
+        if log_lines_lost > 0 {
+            problems.push(format!(
+                "{log_lines_lost} lines of the log were lost: what reads the daemon's stderr has gone, is stuck or has no space"
+            ));
+        }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             schema: SCHEMA_VERSION,
@@ -74,6 +81,7 @@ impl Director {
             flows6: counts.flows6,
             max_flows6: self.limits.flows6,
             sweep_seconds: self.last_sweep.as_secs_f64(),
+            log_lines_lost,
             problems,
             doctor: self.doctor_view(),
         }

@@ -110,6 +110,8 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     }
     p.metric(Kind::Gauge, "xvs_sweep_seconds", "Seconds that the last sweep over all tracked flows took")
         .fraction(status.sweep_seconds);
+    p.metric(Kind::Counter, "xvs_log_lines_lost", "Lines of the log that could not be written")
+        .sample("", status.log_lines_lost);
     if let Some(doctor) = &status.doctor {
         self::doctor(p, doctor);
     }
