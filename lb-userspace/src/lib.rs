@@ -17,4 +17,5 @@ pub mod import;
 pub mod ipvsadm;
 pub mod netlink;
 pub mod observe;
+pub mod privileges;
 pub mod schedule;

@@ -24,6 +24,7 @@ fn run() -> Result<ExitCode, Failure> {
     let Some(cli) = Cli::understand(std::env::args_os())? else {
         return Ok(ExitCode::SUCCESS);
     };
+    cli.prepare()?;
     let (_log, understood) = log::start(logging(&cli));
     if let Err(why) = understood {
         tracing::warn!("{why}");

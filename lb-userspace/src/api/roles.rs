@@ -26,14 +26,25 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{server::Shared, token::Token};
+use super::{descriptors, listener::Limits, server::Shared, token::Token};
 use crate::{
     control::model::{Forward, Tunnel},
     failure::Failure,
 };
 
+/// Connections that have shown no token, or not yet.
+const IDLE: usize = 64;
+/// Bytes that a request may have besides its head.
+const BODY: usize = 64 << 10;
 /// How long an answer waits at most.
 const LONGEST: Duration = Duration::from_mins(1);
+
+/// The limits of the server for agents: each real's host may wait for an answer twice.
+#[must_use]
+pub fn limits(reals: u32) -> Limits {
+    let most = (reals as usize).saturating_mul(2).saturating_add(IDLE);
+    Limits { connections: most.min(descriptors::spare()), idle: IDLE, body: BODY }
+}
 
 /// What a host is to the director for one VIP.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -2,7 +2,7 @@
 //! The daemon's side of the API.
 #![forbid(unsafe_code)]
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,10 +12,11 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use tokio::{net::UnixListener, sync::Mutex};
+use tokio::sync::Mutex;
 
 use super::{
     ipvs::Which,
+    listener::Limits,
     types::{AttachOptions, Change, TimeoutOptions},
 };
 use crate::{
@@ -24,6 +25,9 @@ use crate::{
     explain::{Plan, Question},
     failure::{Failure, FailureKind},
 };
+
+/// The limits of this server. Only root talks to it: they are for mistakes.
+pub const LIMITS: Limits = Limits { connections: 64, idle: 64, body: 64 << 20 };
 
 /// The director, shared by all who ask.
 pub type Shared = Arc<Mutex<Director>>;
@@ -59,7 +63,7 @@ pub fn router(director: Shared) -> Router {
             "/v1/config",
             get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply),
         )
-        // Only root talks here, and 65,536 reals take more than the 2 MB that are usual.
+        // The listener has the limit.
         .layer(DefaultBodyLimit::disable())
         .with_state(director)
 }
@@ -121,28 +125,4 @@ async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text:
         Err(failure) => Err(failure),
     };
     result.map(Json).into_response()
-}
-
-/// Listens on a unix socket that only its owner may use. A socket that nobody listens on any more is replaced.
-///
-/// # Errors
-/// If another daemon answers there, or the socket cannot be made.
-pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
-    let failed = |error: io::Error| {
-        Failure::failed(format!("cannot listen on {}: {error}", path.display()))
-            .hint("`--socket PATH` names another socket")
-    };
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(failed)?;
-    }
-    if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(Failure::failed(format!("another xvs daemon answers on {}", path.display()))
-                .hint("`xvs status` shows it; stop it first, or give this one its own --socket, --bpffs and --state"));
-        }
-        fs::remove_file(path).map_err(failed)?;
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
 }

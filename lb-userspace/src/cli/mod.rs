@@ -112,6 +112,17 @@ impl Cli {
         self.is_daemon() || matches!(&self.command, Command::Host(args) if args.is_agent())
     }
 
+    /// Does what must be done before the first thread is started.
+    ///
+    /// # Errors
+    /// What keeps the command from being carried out.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Run(args) => args.prepare(),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether more is to be said.
     #[must_use]
     pub fn is_verbose(&self) -> bool {

@@ -12,7 +12,8 @@ pub mod neighbours; // next hops of the reals
 pub mod options; //    what an operator can say of a service or a real
 pub mod plan; //       what must change, in which order
 pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
-pub mod state; //      the state file
+pub mod state;
+pub mod state_lock; //      the state file
 pub mod tunnel_sources; // networks that the outer sources of tunnels are taken from
 pub mod validate; //   what can be asked
 pub mod vips; //       VIPs on the ingress interface

@@ -15,11 +15,12 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Director, PinLock, change, director::Parts};
+use super::{Director, PinLock, change, director::Parts, lock::For};
 use crate::{
     api::{
-        roles,
+        listener, roles,
         server::{self, Shared},
+        socket,
         token::Token,
     },
     control::{
@@ -27,6 +28,7 @@ use crate::{
         dips::Dips,
         neighbours::Neighbours,
         state::State,
+        state_lock::StateLock,
         vips::{self, VipManager},
     },
     dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
@@ -105,15 +107,16 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     change::carry_over(&state.desired, &mut desired);
 
     // 2. Prepare; nothing is visible yet.
-    let socket = server::bind(&options.socket)?;
+    let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
+    let _lock = PinLock::take(pins.path(), For::Daemon)?;
+    let _state_lock = StateLock::take(&options.state)?;
+    let socket = socket::bind(&options.socket)?;
     let _socket = Cleanup(options.socket.clone());
     let metrics = match options.metrics.or(config.director.metrics) {
         Some(address) => Some(bind_metrics(address).await?),
         None => None,
     };
     let agents = bind_agents(&options, &config).await?;
-    let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
-    let _lock = PinLock::take(pins.path())?;
     state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
     let limits = state.room.at_least(config.director.limits());
     let settings = state.dips.count_in(config.director.settings());
@@ -172,9 +175,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tracing::warn!("{line}");
     }
     let director: Shared = Arc::new(Mutex::new(director));
-    if let Some((listener, token)) = agents {
-        let server = axum::serve(listener, roles::router(Arc::clone(&director), token));
-        tokio::spawn(server.into_future());
+    if let Some((agents, token)) = agents {
+        let most = roles::limits(limits.reals);
+        tokio::spawn(listener::serve(agents, roles::router(Arc::clone(&director), token), most));
     }
     let doctor = tokio::spawn(examine_every(options.doctor_every, Arc::clone(&director)));
     let end = supervise(&director, socket, metrics, watch).await;
@@ -233,11 +236,11 @@ async fn supervise(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     // The terminal that it was started from has gone.
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-    let api = axum::serve(socket, server::router(Arc::clone(director)));
-    let mut api = tokio::spawn(api.into_future());
-    if let Some(listener) = metrics {
-        let server = axum::serve(listener, metrics::router(Arc::clone(director)));
-        tokio::spawn(server.into_future());
+    let api = listener::serve(socket, server::router(Arc::clone(director)), server::LIMITS);
+    let mut api = tokio::spawn(api);
+    if let Some(metrics) = metrics {
+        let router = metrics::router(Arc::clone(director));
+        tokio::spawn(listener::serve(metrics, router, metrics::LIMITS));
     }
     let (mut refresh, mut sweep) = (interval(REFRESH), interval(SWEEP));
     let mut sample = interval(rates::PERIOD / rates::PARTS);
@@ -251,7 +254,7 @@ async fn supervise(
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),
             ended = &mut api => {
-                let why = ended.map_or_else(|e| e.to_string(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
+                let Err(why) = ended;
                 return Err(Failure::failed(format!("the API server ended: {why}")));
             }
             alive = watch.settled(QUIET, |change| concerns(director, change)) => {
@@ -352,7 +355,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path) -> Result<Vec<String>, Fail
     if !pins.path().is_dir() {
         return Ok(vec![format!("nothing is pinned under {}", bpffs.display())]);
     }
-    let _lock = PinLock::take(pins.path())?;
+    let _lock = PinLock::take(pins.path(), For::Detach)?;
     let mut lines: Vec<String> =
         pins.linked().iter().map(|index| format!("detached from interface #{index}")).collect();
     pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;

@@ -11,6 +11,7 @@ pub mod links; //  attachments of others
 pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
 pub mod log; //    what the programs have to say
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
+pub mod private; // directories of this user alone
 pub mod rehearsal; // a data plane of its own, to try a change in
 pub mod single; // a data plane of its own that knows one real at a time
 pub mod tables; // typed access to every map

@@ -143,7 +143,7 @@ impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.0 {
             Some(queue) => queue.push(line),
-            None => count(io::stderr().write_all(line)),
+            None => count(&io::stderr().write_all(line)),
         }
         Ok(line.len())
     }
@@ -153,7 +153,7 @@ impl Write for Line<'_> {
     }
 }
 
-fn count(written: io::Result<()>) {
+fn count(written: &io::Result<()>) {
     if written.is_err() {
         LOST.fetch_add(1, Ordering::Relaxed);
     }
@@ -216,7 +216,7 @@ impl Queue {
             {
                 told = lost;
             }
-            count(to.write_all(&line).and_then(|()| to.flush()));
+            count(&to.write_all(&line).and_then(|()| to.flush()));
         }
     }
 

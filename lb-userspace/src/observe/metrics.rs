@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::page::{Format, Kind, Page, labels};
 use crate::{
-    api::{server::Shared, types::DoctorView},
+    api::{listener::Limits, server::Shared, types::DoctorView},
     control::state::Totals,
     daemon::scrape::{Numbers, Samples, Scrape},
 };
@@ -25,6 +25,9 @@ use crate::{
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What any other gets.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The limits of this server.
+pub const LIMITS: Limits = Limits { connections: 16, idle: 16, body: 1 << 10 };
 
 /// Parts of the page that wait for the network.
 const AHEAD: usize = 8;
