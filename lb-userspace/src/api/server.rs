@@ -15,9 +15,9 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{
-    ipvs::Which,
+    ipvs::{Table, Which},
     listener::Limits,
-    types::{AttachOptions, Change, TimeoutOptions},
+    types::{AttachOptions, Change, Connection, Stats, Status, TimeoutOptions},
 };
 use crate::{
     control::{config, state::Room},
@@ -45,12 +45,12 @@ impl IntoResponse for Failure {
 /// Every path of the API.
 pub fn router(director: Shared) -> Router {
     Router::new()
-        .route("/v1/status", get(async |State(d): State<Shared>| Json(d.lock().await.status().await)))
+        .route("/v1/status", get(status))
         .route("/v1/doctor", get(examine))
         .route("/v1/explain", post(explain))
         .route("/v1/plan", post(plan))
-        .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
-        .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
+        .route("/v1/stats", get(stats))
+        .route("/v1/connections", get(connections))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
         .route("/v1/changes", post(change))
         .route("/v1/timeouts", post(set_timeouts))
@@ -66,6 +66,21 @@ pub fn router(director: Shared) -> Router {
         // The listener has the limit.
         .layer(DefaultBodyLimit::disable())
         .with_state(director)
+}
+
+async fn status(State(director): State<Shared>) -> Json<Status> {
+    // Without the flows, the rest is worth knowing all the same.
+    let counts = daemon::count_flows(&director).await.unwrap_or_default();
+    Json(director.lock().await.status(&counts).await)
+}
+
+async fn stats(State(director): State<Shared>) -> Result<Json<Stats>, Failure> {
+    let counts = daemon::count_flows(&director).await?;
+    director.lock().await.stats(&counts).map(Json)
+}
+
+async fn connections(State(director): State<Shared>) -> Result<Json<Vec<Connection>>, Failure> {
+    daemon::connections(&director).await.map(Json)
 }
 
 async fn examine(State(director): State<Shared>) -> Response {
@@ -104,12 +119,17 @@ async fn change_all(State(director): State<Shared>, Json(changes): Json<Vec<Chan
     director.lock().await.change_all(&changes).await.map(Json).into_response()
 }
 
-async fn ipvs_table(State(director): State<Shared>, Json(which): Json<Which>) -> Response {
-    director.lock().await.ipvs_table(which.service).map(Json).into_response()
+async fn ipvs_table(
+    State(director): State<Shared>,
+    Json(which): Json<Which>,
+) -> Result<Json<Table>, Failure> {
+    let counts = daemon::count_flows(&director).await?;
+    director.lock().await.ipvs_table(which.service, &counts).map(Json)
 }
 
-async fn set_to_zero(State(director): State<Shared>, Json(which): Json<Which>) -> Response {
-    director.lock().await.set_to_zero(which.service).map(Json).into_response()
+async fn set_to_zero(State(director): State<Shared>, Json(which): Json<Which>) -> Result<Json<()>, Failure> {
+    let counts = daemon::count_flows(&director).await?;
+    director.lock().await.set_to_zero(which.service, &counts).map(Json)
 }
 
 /// Query of `PUT /v1/config`.

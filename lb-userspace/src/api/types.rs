@@ -179,6 +179,12 @@ pub struct Status {
     /// How many fit.
     #[serde(default)]
     pub max_flows6: u32,
+    /// How many connections of IPv4 are opening; they have a table of their own, beside [`Status::flows`].
+    #[serde(default)]
+    pub opening_flows: u64,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub opening_flows6: u64,
     /// Seconds that the last sweep over all flows took; 0 before the first one.
     pub sweep_seconds: f64,
     /// Lines of the log that could not be written since the daemon started.

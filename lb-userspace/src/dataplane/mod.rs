@@ -6,6 +6,7 @@ mod batch; //      reading large maps
 pub mod clock; //  the programs' clock
 mod copy; //       tables that become what others are
 pub mod decap; //  the decapsulator of real servers
+pub mod flow_reader; // a walk over all flows
 mod limits; //     how much the tables hold
 pub mod links; //  attachments of others
 pub mod load; //   the object becomes maps and programs, or pinned ones are adopted

@@ -27,7 +27,7 @@ use lb_common::{
 };
 use thiserror::Error;
 
-use super::{batch, versions::Versions};
+use super::{batch, flow_reader::FlowReader, versions::Versions};
 
 /// Every map, open and typed. The daemon is the only writer.
 pub struct Tables {
@@ -392,6 +392,14 @@ impl Tables {
         let mut flows = Vec::new();
         self.for_each_flow(|key, flow| flows.push(FlowRecord { key: *key, flow: *flow }))?;
         Ok(flows)
+    }
+
+    /// What reads the flows without these tables.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub fn flow_reader(&self) -> io::Result<FlowReader> {
+        FlowReader::new(&self.opening, &self.flows)
     }
 
     /// Calls `each` with every tracked flow.
