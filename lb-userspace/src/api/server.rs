@@ -17,10 +17,11 @@ use tokio::sync::Mutex;
 use super::{
     ipvs::{Table, Which},
     listener::Limits,
+    request::Body,
     types::{AttachOptions, Change, Connection, Stats, Status, TimeoutOptions},
 };
 use crate::{
-    control::{config, state::Room},
+    control::{bounds, config, state::Room},
     daemon::{self, Director},
     explain::{Plan, Question},
     failure::{Failure, FailureKind},
@@ -87,11 +88,11 @@ async fn examine(State(director): State<Shared>) -> Response {
     daemon::examine(&director).await.map(Json).into_response()
 }
 
-async fn explain(State(director): State<Shared>, Json(question): Json<Question>) -> Response {
+async fn explain(State(director): State<Shared>, Body(question): Body<Question>) -> Response {
     director.lock().await.explain(&question).await.map(Json).into_response()
 }
 
-async fn plan(State(director): State<Shared>, Json(plan): Json<Plan>) -> Response {
+async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Response {
     let result = match config::parse(&plan.text, Path::new(&plan.name)) {
         Ok(config) => director.lock().await.plan(config.desired),
         Err(failure) => Err(failure),
@@ -99,41 +100,50 @@ async fn plan(State(director): State<Shared>, Json(plan): Json<Plan>) -> Respons
     result.map(Json).into_response()
 }
 
-async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {
+async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> Response {
     director.lock().await.change(&change).await.map(Json).into_response()
 }
 
-async fn set_timeouts(State(director): State<Shared>, Json(options): Json<TimeoutOptions>) -> Response {
-    director.lock().await.set_timeouts(options).map(Json).into_response()
+async fn set_timeouts(State(director): State<Shared>, Body(options): Body<TimeoutOptions>) -> Response {
+    let result = match bounds::timeouts(&options) {
+        Ok(()) => director.lock().await.set_timeouts(options),
+        Err(failure) => Err(failure),
+    };
+    result.map(Json).into_response()
 }
 
-async fn attach(State(director): State<Shared>, Json(options): Json<AttachOptions>) -> Response {
+async fn attach(State(director): State<Shared>, Body(options): Body<AttachOptions>) -> Response {
     director.lock().await.attach_anew(&options).await.map(Json).into_response()
 }
 
-async fn resize(State(director): State<Shared>, Json(room): Json<Room>) -> Response {
-    director.lock().await.resize(room).map(Json).into_response()
+async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Response {
+    let result = match bounds::room(&room) {
+        Ok(()) => director.lock().await.resize(room),
+        Err(failure) => Err(failure),
+    };
+    result.map(Json).into_response()
 }
 
-async fn change_all(State(director): State<Shared>, Json(changes): Json<Vec<Change>>) -> Response {
+async fn change_all(State(director): State<Shared>, Body(changes): Body<Vec<Change>>) -> Response {
     director.lock().await.change_all(&changes).await.map(Json).into_response()
 }
 
 async fn ipvs_table(
     State(director): State<Shared>,
-    Json(which): Json<Which>,
+    Body(which): Body<Which>,
 ) -> Result<Json<Table>, Failure> {
     let counts = daemon::count_flows(&director).await?;
     director.lock().await.ipvs_table(which.service, &counts).map(Json)
 }
 
-async fn set_to_zero(State(director): State<Shared>, Json(which): Json<Which>) -> Result<Json<()>, Failure> {
+async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Failure> {
     let counts = daemon::count_flows(&director).await?;
     director.lock().await.set_to_zero(which.service, &counts).map(Json)
 }
 
 /// Query of `PUT /v1/config`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Apply {
     /// What to call the text in messages.
     name: String,

@@ -3,6 +3,7 @@
 
 mod announce; //      gratuitous ARP and neighbour advertisements
 pub mod apply; //      carrying out a plan
+pub mod bounds; //    numbers that are too small or too large
 pub mod config; //     the config file
 pub mod dips; //       addresses and ports that flows by full NAT come from
 pub mod ids; //        which ids and blocks are whose
