@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The library behind the `xvs` binary.
 
+// They panic where nothing reads any more: see `cli::say` and `observe::log`.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod api;
 pub mod cli;
 pub mod control;
@@ -14,4 +17,5 @@ pub mod import;
 pub mod ipvsadm;
 pub mod netlink;
 pub mod observe;
+pub mod privileges;
 pub mod schedule;

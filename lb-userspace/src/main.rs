@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs`: the Linux Virtual Server rebuilt on XDP.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::process::ExitCode;
 
-use lb_userspace::{cli::Cli, failure::Failure};
-use tracing_subscriber::EnvFilter;
+use lb_userspace::{
+    cli::{Cli, say},
+    failure::Failure,
+    observe::log::{self, Logging},
+};
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("{failure}");
+            say(&failure);
             ExitCode::from(failure.exit_code())
         }
     }
@@ -20,7 +24,11 @@ fn run() -> Result<ExitCode, Failure> {
     let Some(cli) = Cli::understand(std::env::args_os())? else {
         return Ok(ExitCode::SUCCESS);
     };
-    log(&cli);
+    cli.prepare()?;
+    let (_log, understood) = log::start(logging(&cli));
+    if let Err(why) = understood {
+        tracing::warn!("{why}");
+    }
     let mut builder = if cli.is_daemon() {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -35,19 +43,12 @@ fn run() -> Result<ExitCode, Failure> {
     runtime.block_on(cli.carry_out())
 }
 
-/// Messages go to stderr: all of them from the daemon and agents, warnings from other commands. `XVS_LOG` says otherwise.
-fn log(cli: &Cli) {
+/// What goes to stderr: everything from the daemon and agents, warnings from other commands. `XVS_LOG` changes that.
+fn logging(cli: &Cli) -> Logging {
     let level = match (cli.runs_on(), cli.is_verbose()) {
-        (_, true) => "debug",
-        (true, false) => "info",
-        (false, false) => "warn",
+        (_, true) => LevelFilter::DEBUG,
+        (true, false) => LevelFilter::INFO,
+        (false, false) => LevelFilter::WARN,
     };
-    let filter = EnvFilter::try_from_env("XVS_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,lb_userspace={level},dataplane=info")));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    if cli.is_daemon() { log.init() } else { log.without_time().init() }
+    Logging { level, runs_on: cli.runs_on(), time: cli.is_daemon() }
 }

@@ -2,15 +2,29 @@
 //! The CLI's side of the API.
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, body::Bytes};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 
 use crate::failure::Failure;
+
+/// How long an answer may take.
+const SHORT: Duration = Duration::from_secs(10);
+/// The same where the request takes long by its nature.
+const LONG: Duration = Duration::from_mins(2);
+/// How long to wait until connecting again.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A daemon behind a unix socket.
 #[derive(Clone, Debug)]
@@ -64,10 +78,22 @@ impl Api {
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes, kind: &str) -> Result<Bytes, Failure> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+        let patience = patience(path);
+        timeout(patience, self.exchange(method, path, body, kind)).await.unwrap_or_else(|_| {
+            let seconds = patience.as_secs();
+            Err(Failure::unreachable(format!(
+                "the daemon on {} has not answered for {seconds} s",
+                self.socket.display()
+            ))
+            .hint("it is stopped, or very busy; a change that was asked for may still be made: `xvs status` and `xvs export` show what is in force"))
+        })
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes, kind: &str) -> Result<Bytes, Failure> {
+        let stream = self.connect().await.map_err(|error| {
             let failure =
                 Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()));
-            if error.kind() == std::io::ErrorKind::PermissionDenied {
+            if error.kind() == io::ErrorKind::PermissionDenied {
                 return failure.hint("the socket is its owner's alone: run this as root");
             }
             failure.hint("is `xvs run` running? `--socket PATH` or XVS_SOCKET names another socket")
@@ -95,8 +121,48 @@ impl Api {
         }))
     }
 
+    /// Connects, and waits while more connections than the kernel keeps are waiting.
+    async fn connect(&self) -> io::Result<UnixStream> {
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BETWEEN).await,
+                other => return other,
+            }
+        }
+    }
+
     fn strange(&self, why: &dyn std::fmt::Display) -> Failure {
         Failure::unreachable(format!("the daemon on {} answers strangely: {why}", self.socket.display()))
             .hint("are daemon and command of the same version? see `xvs status` and `xvs --version`")
+    }
+}
+
+/// How long an answer may take: requests that wait for the network, or may move a million flows, have longer.
+fn patience(path: &str) -> Duration {
+    match path.split('?').next().unwrap_or(path) {
+        "/v1/doctor" | "/v1/explain" | "/v1/resize" | "/v1/config" | "/v1/plan" | "/v1/batch" => LONG,
+        _ => SHORT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::FailureKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_does_not_answer_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("sock");
+        let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
+        let api = Api::new(&socket);
+        for (path, seconds) in [("/v1/status", 10), ("/v1/changes", 10), ("/v1/config?name=x", 120)] {
+            let began = tokio::time::Instant::now();
+            let failure = api.get_text(path).await.unwrap_err();
+            assert_eq!(began.elapsed().as_secs(), seconds, "{path}");
+            assert_eq!(failure.kind, FailureKind::Unreachable);
+            assert!(failure.message.ends_with(&format!("has not answered for {seconds} s")), "{failure}");
+            assert!(failure.hint.unwrap().contains("may still be made"));
+        }
     }
 }

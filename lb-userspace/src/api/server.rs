@@ -2,7 +2,7 @@
 //! The daemon's side of the API.
 #![forbid(unsafe_code)]
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,18 +12,23 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use tokio::{net::UnixListener, sync::Mutex};
+use tokio::sync::Mutex;
 
 use super::{
-    ipvs::Which,
-    types::{AttachOptions, Change, TimeoutOptions},
+    ipvs::{Table, Which},
+    listener::Limits,
+    request::Body,
+    types::{AttachOptions, Change, Connection, Stats, Status, TimeoutOptions},
 };
 use crate::{
-    control::{config, state::Room},
+    control::{bounds, config, state::Room},
     daemon::{self, Director},
     explain::{Plan, Question},
     failure::{Failure, FailureKind},
 };
+
+/// The limits of this server. Only root talks to it: they are for mistakes.
+pub const LIMITS: Limits = Limits { connections: 64, idle: 64, body: 64 << 20 };
 
 /// The director, shared by all who ask.
 pub type Shared = Arc<Mutex<Director>>;
@@ -41,12 +46,12 @@ impl IntoResponse for Failure {
 /// Every path of the API.
 pub fn router(director: Shared) -> Router {
     Router::new()
-        .route("/v1/status", get(async |State(d): State<Shared>| Json(d.lock().await.status().await)))
+        .route("/v1/status", get(status))
         .route("/v1/doctor", get(examine))
         .route("/v1/explain", post(explain))
         .route("/v1/plan", post(plan))
-        .route("/v1/stats", get(async |State(d): State<Shared>| d.lock().await.stats().map(Json)))
-        .route("/v1/connections", get(async |State(d): State<Shared>| d.lock().await.connections().map(Json)))
+        .route("/v1/stats", get(stats))
+        .route("/v1/connections", get(connections))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
         .route("/v1/changes", post(change))
         .route("/v1/timeouts", post(set_timeouts))
@@ -59,20 +64,35 @@ pub fn router(director: Shared) -> Router {
             "/v1/config",
             get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply),
         )
-        // Only root talks here, and 65,536 reals take more than the 2 MB that are usual.
+        // The listener has the limit.
         .layer(DefaultBodyLimit::disable())
         .with_state(director)
+}
+
+async fn status(State(director): State<Shared>) -> Json<Status> {
+    // Without the flows, the rest is worth knowing all the same.
+    let counts = daemon::count_flows(&director).await.unwrap_or_default();
+    Json(director.lock().await.status(&counts).await)
+}
+
+async fn stats(State(director): State<Shared>) -> Result<Json<Stats>, Failure> {
+    let counts = daemon::count_flows(&director).await?;
+    director.lock().await.stats(&counts).map(Json)
+}
+
+async fn connections(State(director): State<Shared>) -> Result<Json<Vec<Connection>>, Failure> {
+    daemon::connections(&director).await.map(Json)
 }
 
 async fn examine(State(director): State<Shared>) -> Response {
     daemon::examine(&director).await.map(Json).into_response()
 }
 
-async fn explain(State(director): State<Shared>, Json(question): Json<Question>) -> Response {
+async fn explain(State(director): State<Shared>, Body(question): Body<Question>) -> Response {
     director.lock().await.explain(&question).await.map(Json).into_response()
 }
 
-async fn plan(State(director): State<Shared>, Json(plan): Json<Plan>) -> Response {
+async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Response {
     let result = match config::parse(&plan.text, Path::new(&plan.name)) {
         Ok(config) => director.lock().await.plan(config.desired),
         Err(failure) => Err(failure),
@@ -80,36 +100,50 @@ async fn plan(State(director): State<Shared>, Json(plan): Json<Plan>) -> Respons
     result.map(Json).into_response()
 }
 
-async fn change(State(director): State<Shared>, Json(change): Json<Change>) -> Response {
+async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> Response {
     director.lock().await.change(&change).await.map(Json).into_response()
 }
 
-async fn set_timeouts(State(director): State<Shared>, Json(options): Json<TimeoutOptions>) -> Response {
-    director.lock().await.set_timeouts(options).map(Json).into_response()
+async fn set_timeouts(State(director): State<Shared>, Body(options): Body<TimeoutOptions>) -> Response {
+    let result = match bounds::timeouts(&options) {
+        Ok(()) => director.lock().await.set_timeouts(options),
+        Err(failure) => Err(failure),
+    };
+    result.map(Json).into_response()
 }
 
-async fn attach(State(director): State<Shared>, Json(options): Json<AttachOptions>) -> Response {
+async fn attach(State(director): State<Shared>, Body(options): Body<AttachOptions>) -> Response {
     director.lock().await.attach_anew(&options).await.map(Json).into_response()
 }
 
-async fn resize(State(director): State<Shared>, Json(room): Json<Room>) -> Response {
-    director.lock().await.resize(room).map(Json).into_response()
+async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Response {
+    let result = match bounds::room(&room) {
+        Ok(()) => director.lock().await.resize(room),
+        Err(failure) => Err(failure),
+    };
+    result.map(Json).into_response()
 }
 
-async fn change_all(State(director): State<Shared>, Json(changes): Json<Vec<Change>>) -> Response {
+async fn change_all(State(director): State<Shared>, Body(changes): Body<Vec<Change>>) -> Response {
     director.lock().await.change_all(&changes).await.map(Json).into_response()
 }
 
-async fn ipvs_table(State(director): State<Shared>, Json(which): Json<Which>) -> Response {
-    director.lock().await.ipvs_table(which.service).map(Json).into_response()
+async fn ipvs_table(
+    State(director): State<Shared>,
+    Body(which): Body<Which>,
+) -> Result<Json<Table>, Failure> {
+    let counts = daemon::count_flows(&director).await?;
+    director.lock().await.ipvs_table(which.service, &counts).map(Json)
 }
 
-async fn set_to_zero(State(director): State<Shared>, Json(which): Json<Which>) -> Response {
-    director.lock().await.set_to_zero(which.service).map(Json).into_response()
+async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Failure> {
+    let counts = daemon::count_flows(&director).await?;
+    director.lock().await.set_to_zero(which.service, &counts).map(Json)
 }
 
 /// Query of `PUT /v1/config`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Apply {
     /// What to call the text in messages.
     name: String,
@@ -121,28 +155,4 @@ async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text:
         Err(failure) => Err(failure),
     };
     result.map(Json).into_response()
-}
-
-/// Listens on a unix socket that only its owner may use. A socket that nobody listens on any more is replaced.
-///
-/// # Errors
-/// If another daemon answers there, or the socket cannot be made.
-pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
-    let failed = |error: io::Error| {
-        Failure::failed(format!("cannot listen on {}: {error}", path.display()))
-            .hint("`--socket PATH` names another socket")
-    };
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(failed)?;
-    }
-    if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(Failure::failed(format!("another xvs daemon answers on {}", path.display()))
-                .hint("`xvs status` shows it; stop it first, or give this one its own --socket, --bpffs and --state"));
-        }
-        fs::remove_file(path).map_err(failed)?;
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
 }

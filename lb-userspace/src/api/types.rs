@@ -179,8 +179,17 @@ pub struct Status {
     /// How many fit.
     #[serde(default)]
     pub max_flows6: u32,
+    /// How many connections of IPv4 are opening; they have a table of their own, beside [`Status::flows`].
+    #[serde(default)]
+    pub opening_flows: u64,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub opening_flows6: u64,
     /// Seconds that the last sweep over all flows took; 0 before the first one.
     pub sweep_seconds: f64,
+    /// Lines of the log that could not be written since the daemon started.
+    #[serde(default)]
+    pub log_lines_lost: u64,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
     /// What the doctor found last; `None` if it was not here yet.

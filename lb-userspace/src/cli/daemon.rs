@@ -2,17 +2,23 @@
 //! `xvs run`, `xvs attach`, `xvs resize` and `xvs detach`.
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
 use super::ui::Ui;
 use crate::{
-    api::{client::Api, types::AttachOptions},
+    api::{client::Api, descriptors, types::AttachOptions},
     control::state::Room,
     daemon::{self, RunOptions},
-    dataplane::{Mode, links},
+    dataplane::{Mode, PinDir, links, private},
     failure::Failure,
+    netlink::Netlink,
+    privileges,
 };
 
 /// Run the director
@@ -54,6 +60,23 @@ pub struct RunArgs {
     /// Stop forwarding when the daemon stops
     #[arg(long)]
     detach_on_exit: bool,
+}
+
+impl RunArgs {
+    /// Does what takes more rights than the daemon keeps, and gives the others up. Must run before the first thread is started.
+    ///
+    /// # Errors
+    /// If this process lacks what the daemon needs.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        privileges::require(privileges::DAEMON, "xvs run")?;
+        descriptors::raise_limit();
+        private::mount_bpffs(&self.bpffs).map_err(|error| {
+            Failure::failed(format!("cannot mount a bpffs for {}: {error}", self.bpffs.display())).hint(
+                "`mount -t bpf -o mode=0700 bpf /sys/fs/bpf` as root; in a container, mount the host's there",
+            )
+        })?;
+        privileges::keep_only(privileges::DAEMON)
+    }
 }
 
 /// Runs the daemon.
@@ -152,6 +175,9 @@ pub struct DetachArgs {
     /// Only end the attachment of another program: a BPF link by its number, as `bpftool link` shows it
     #[arg(long, value_name = "ID")]
     link: Option<u32>,
+    /// Only end the attachment of another program: the BPF link on this interface, unless it is pinned here
+    #[arg(long, value_name = "IFACE", conflicts_with = "link")]
+    other: Option<String>,
 }
 
 /// Takes everything off.
@@ -159,10 +185,14 @@ pub struct DetachArgs {
 /// # Errors
 /// If a daemon is still running.
 pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
-    if let Some(id) = args.link {
+    let link = match &args.other {
+        Some(name) => Some(link_of_another(name, &args.bpffs).await?),
+        None => args.link,
+    };
+    if let Some(id) = link {
         links::detach(id).map_err(|error| {
             Failure::failed(format!("cannot detach the BPF link {id}: {error}"))
-                .hint("`bpftool link` lists them; it takes CAP_BPF and CAP_NET_ADMIN")
+                .hint("`bpftool link` lists them; it takes CAP_SYS_ADMIN and CAP_NET_ADMIN")
         })?;
         return ui.show(&vec![format!("detached the BPF link {id}")], |lines| lines.join("\n"));
     }
@@ -172,4 +202,24 @@ pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
         daemon::detach(&args.bpffs, &args.state, args.keep_guard).await?
     };
     ui.show(&lines, |lines| lines.join("\n"))
+}
+
+/// The number of the link by which a program that is not xvs's is attached to an interface.
+async fn link_of_another(name: &str, bpffs: &Path) -> Result<u32, Failure> {
+    let interface =
+        Netlink::open()?.interface(name).await.map_err(|error| Failure::wrong_input(error.to_string()))?;
+    if PinDir::at(bpffs).linked().contains(&interface.index) {
+        return Err(Failure::wrong_input(format!(
+            "what is attached to {name} is pinned under {}",
+            bpffs.display()
+        ))
+        .hint("`xvs detach` takes xvs off"));
+    }
+    let Some(program) = interface.xdp_program else {
+        return Err(Failure::wrong_input(format!("no XDP program is attached to {name}")));
+    };
+    links::of(program, interface.index).ok_or_else(|| {
+        Failure::failed(format!("no BPF link is known to attach program {program} to {name}"))
+            .hint(format!("`ip link set dev {name} xdp off` takes off what was attached without a link"))
+    })
 }

@@ -26,6 +26,7 @@ use crate::{
         state::StateFile,
         target::{Method, Request, Target},
     },
+    observe::log::Detached,
 };
 
 /// Prepare this host to be a real server
@@ -185,6 +186,9 @@ impl HostArgs {
 /// Carries out `xvs host …`; results go to stdout, as lines or, if `json`, as one list.
 pub async fn run(args: &HostArgs, json: bool) -> Result<(), Failure> {
     let host = Host::open()?;
+    if args.is_agent() {
+        return run_on(&host, args, json, &mut Detached::new(io::stdout())).await;
+    }
     run_on(&host, args, json, &mut io::stdout()).await
 }
 
@@ -228,8 +232,8 @@ pub async fn run_on(
         HostCommand::Agent(args) => {
             let mut report = |done: Done| {
                 let line = if json { serde_json::to_string(&done).unwrap_or_default() } else { done.line() };
-                // Nobody reading any more is no reason to stop.
-                drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+                // A reader that has gone is no reason to stop.
+                drop(out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()));
             };
             agent::run(host, args.clone().into(), &mut report).await
         }

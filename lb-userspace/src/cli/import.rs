@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::ui::Ui;
+use super::ui::{Ui, say};
 use crate::{
     control::config,
     failure::Failure,
@@ -90,11 +90,11 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn list(imported: &Imported) {
     let reals: usize = imported.desired.services.values().map(|service| service.reals.len()).sum();
     for left in &imported.left {
-        eprintln!("not carried over: {left}");
+        say(format_args!("not carried over: {left}"));
     }
-    eprintln!(
+    say(format_args!(
         "{} services and {reals} reals; {} lines or parts of them were not carried over",
         imported.desired.services.len(),
         imported.left.len()
-    );
+    ));
 }

@@ -23,6 +23,7 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 
 use crate::{api::client::Api, failure::Failure};
 use ipvsadm::IpvsadmArgs;
+pub use ui::say;
 use ui::{Output, Ui};
 
 /// The Linux Virtual Server rebuilt on XDP: a layer-4 load balancer
@@ -109,6 +110,17 @@ impl Cli {
     #[must_use]
     pub fn runs_on(&self) -> bool {
         self.is_daemon() || matches!(&self.command, Command::Host(args) if args.is_agent())
+    }
+
+    /// Does what must be done before the first thread is started.
+    ///
+    /// # Errors
+    /// What keeps the command from being carried out.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Run(args) => args.prepare(),
+            _ => Ok(()),
+        }
     }
 
     /// Whether more is to be said.

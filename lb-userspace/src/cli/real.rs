@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use super::{
     service::{self, ServiceArgs},
     ssh::SshArgs,
-    ui::{Ui, table},
+    ui::{Ui, say, table},
 };
 use crate::{
     api::{
@@ -152,7 +152,7 @@ async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     loop {
         let left = flows_left(api, id, address).await?;
         if last != Some(left) && wait {
-            eprintln!("{left} on {address}");
+            say(format_args!("{left} on {address}"));
             last = Some(left);
         }
         if left == Left::default() || !wait {

@@ -35,6 +35,18 @@ pub struct ConnectionsArgs {
     real: Option<IpAddr>,
 }
 
+/// Columns that the names of the status take, and a space.
+const WIDTH: usize = 15;
+
+/// How many flows there are, and how many fit.
+fn flows(here: u64, most: u32, opening: u64) -> String {
+    if opening == 0 {
+        format!("{here} of {most}")
+    } else {
+        format!("{here} of {most}, and {opening} opening")
+    }
+}
+
 /// Prints the status.
 ///
 /// # Errors
@@ -55,23 +67,23 @@ pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
             ("interfaces", interfaces.join(", ")),
             ("VIPs added", if vips.is_empty() { "none".to_owned() } else { vips.join(", ") }),
             ("services", format!("{} with {} reals", status.services, status.reals)),
-            ("flows", format!("{} of {}", status.flows, status.max_flows)),
-            ("flows of IPv6", format!("{} of {}", status.flows6, status.max_flows6)),
+            ("flows", flows(status.flows, status.max_flows, status.opening_flows)),
+            ("flows of IPv6", flows(status.flows6, status.max_flows6, status.opening_flows6)),
         ] {
             // Writing to a string cannot fail.
-            let _ = writeln!(page, "{name:<12}{value}");
+            let _ = writeln!(page, "{name:<WIDTH$}{value}");
         }
         for problem in &status.problems {
-            let _ = writeln!(page, "{:<12}{problem}", "problem");
+            let _ = writeln!(page, "{:<WIDTH$}{problem}", "problem");
         }
         if let Some(doctor) = &status.doctor {
             let number = match doctor.findings.len() {
                 0 => "nothing is wrong".to_owned(),
                 number => format!("{number} wrong, `xvs doctor` says what mends it"),
             };
-            let _ = writeln!(page, "{:<12}{number} ({} s ago)", "doctor", doctor.seconds_ago);
+            let _ = writeln!(page, "{:<WIDTH$}{number} ({} s ago)", "doctor", doctor.seconds_ago);
             for finding in &doctor.findings {
-                let _ = writeln!(page, "{:<12}{}", "", finding.summary());
+                let _ = writeln!(page, "{:<WIDTH$}{}", "", finding.summary());
             }
         }
         page

@@ -12,6 +12,7 @@ use std::{
 use clap::Args;
 use tokio::process::Command;
 
+use super::ui::say;
 use crate::{
     api::types::ServiceView,
     control::{
@@ -86,7 +87,7 @@ impl SshArgs {
         let tunnel = options.tunnel.unwrap_or_default();
         let setup = self.setup(&vips, real.ip, forward, tunnel);
         let command = format!("{} {setup}", self.ssh_xvs);
-        eprintln!("[{destination}] {command}");
+        say(format_args!("[{destination}] {command}"));
         let mut ssh = Command::new("ssh");
         // What is said there is no result of ours.
         ssh.args(["--", destination.as_str(), &command]).stdout(Stdio::from(io::stderr()));

@@ -2,7 +2,10 @@
 //! How results are printed: tables for people, JSON for programs. Results go to stdout, all else to stderr.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write as _};
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -68,6 +71,11 @@ impl Ui {
             lines => lines.join("\n"),
         })
     }
+}
+
+/// Writes a line to stderr. That there is no reader any more, or no space, is no failure of the command.
+pub fn say(line: impl fmt::Display) {
+    drop(io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
 /// A plain table: columns whose names begin with `>` are numbers, to the right.

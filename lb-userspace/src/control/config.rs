@@ -23,6 +23,7 @@ use toml::Spanned;
 pub use write::write;
 
 use super::{
+    bounds::LONGEST,
     dips::{Dips, Ports},
     model::{
         Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
@@ -141,9 +142,8 @@ impl TryFrom<String> for Timeout {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let duration = humantime::parse_duration(&text)
             .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;
-        match duration.as_secs() {
-            // The programs count in ticks whose half range is 26 days.
-            1..=2_073_600 => Ok(Self(duration)),
+        match u32::try_from(duration.as_secs()).unwrap_or(u32::MAX) {
+            1..=LONGEST => Ok(Self(duration)),
             _ => Err(format!("{text} is not between 1s and 24days")),
         }
     }
@@ -259,6 +259,8 @@ impl DirectorSection {
     pub fn timeouts(&self, said: TimeoutOptions) -> Timeouts {
         let ticks = |timeout: Option<Timeout>, said: Option<u32>, default: u32| {
             let seconds = timeout.map(|timeout| timeout.0.as_secs()).or(said.map(u64::from));
+            // An earlier version kept 0, which ends every connection at once.
+            let seconds = seconds.filter(|seconds| *seconds > 0);
             seconds.map_or(default, track::ticks_of_seconds)
         };
         let default = Timeouts::DEFAULT;

@@ -3,6 +3,7 @@
 
 mod announce; //      gratuitous ARP and neighbour advertisements
 pub mod apply; //      carrying out a plan
+pub mod bounds; //    numbers that are too small or too large
 pub mod config; //     the config file
 pub mod dips; //       addresses and ports that flows by full NAT come from
 pub mod effective; //  what the network lets a service be
@@ -17,6 +18,7 @@ pub mod plan; //       what must change, in which order
 pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
 pub mod state; //      the state file
 pub mod state_file; // how that file is replaced
+pub mod state_lock; // one daemon per state file
 pub mod tunnel_sources; // networks that the outer sources of tunnels are taken from
 pub mod validate; //   what can be asked
 pub mod vips; //       VIPs on the ingress interface

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::bounds::LONGEST;
 use super::model::{
     Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking, Tunnel,
 };
@@ -143,8 +144,7 @@ pub fn seconds(text: &str) -> Result<u32, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;
     match u32::try_from(duration.as_secs()) {
-        // The programs count in ticks whose half range is 26 days.
-        Ok(seconds @ 0..=2_073_600) => Ok(seconds),
+        Ok(seconds @ 0..=LONGEST) => Ok(seconds),
         _ => Err(format!("{text} is more than 24 days")),
     }
 }

@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use super::bounds;
 use super::dips::Dips;
 use super::model::{
     Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
@@ -125,6 +126,9 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
             "service {id}: {flag} is no flag of scheduler {scheduler}"
         ))
         .hint("`xvs service add --help` lists the flags; `--flags none` says that there are none"));
+    }
+    if let Some(persistence) = service.persistence {
+        bounds::persistence(id, persistence)?;
     }
     if let (Some(endpoint), Some(Persistence { prefix, .. })) = (id.endpoint(), service.persistence)
         && endpoint.address.is_ipv4()

@@ -6,12 +6,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use lb_common::{
     reason::Reason,
-    schema::{Counters, ReasonCounts},
+    schema::{Counters, ReasonCounts, Timeouts},
     track::{self, State as FlowState},
 };
 
 use super::{Director, director::maps_failed};
-use crate::{dataplane::clock, failure::Failure};
+use crate::{
+    api::server::Shared,
+    dataplane::{
+        clock,
+        flow_reader::{FlowReader, Kept},
+    },
+    failure::Failure,
+};
 
 /// How many flows of a real are tracked, and how far they are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,10 +34,14 @@ pub struct FlowCount {
 pub struct FlowCounts {
     /// By the real's id.
     pub by_real: HashMap<u32, FlowCount>,
-    /// All of IPv4.
+    /// In the table of IPv4.
     pub flows: u64,
-    /// All of IPv6, which have a table of their own.
+    /// In the table of IPv6.
     pub flows6: u64,
+    /// Connections of IPv4 that are opening, which have a smaller table.
+    pub opening: u64,
+    /// The same of IPv6.
+    pub opening6: u64,
 }
 
 /// What the programs have counted, of all reals and services.
@@ -54,25 +65,31 @@ impl Counted {
     }
 }
 
-impl Director {
+/// What it takes to count flows, without the director.
+pub(super) struct Counter {
+    reader: FlowReader,
+    timeouts: Timeouts,
+}
+
+impl Counter {
     /// Counts the flows of each real.
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub(super) fn count_flows(&mut self) -> Result<FlowCounts, Failure> {
-        let (now, timeouts) = (clock::tick(), self.timeouts);
+    fn count(&self) -> Result<FlowCounts, Failure> {
+        let now = clock::tick();
         let mut counts = FlowCounts::default();
-        self.plane
-            .tables()
-            .for_each_flow(|key, flow| {
+        self.reader
+            .for_each(|key, flow, kept| {
                 let state = FlowState::from_number(flow.state);
-                if track::is_over(state, flow.seen, now, 0, &timeouts) {
+                if track::is_over(state, flow.seen, now, 0, &self.timeouts) {
                     return;
                 }
-                if key.narrowed().is_some() {
-                    counts.flows += 1;
-                } else {
-                    counts.flows6 += 1;
+                match (kept, key.narrowed().is_some()) {
+                    (Kept::Flows, true) => counts.flows += 1,
+                    (Kept::Flows, false) => counts.flows6 += 1,
+                    (Kept::Opening, true) => counts.opening += 1,
+                    (Kept::Opening, false) => counts.opening6 += 1,
                 }
                 let count = counts.by_real.entry(flow.real).or_default();
                 if state.is_active() {
@@ -83,6 +100,41 @@ impl Director {
             })
             .map_err(|e| maps_failed(&e))?;
         Ok(counts)
+    }
+}
+
+/// Counts the flows of each real while the director is free for others.
+///
+/// # Errors
+/// If the map cannot be read.
+pub async fn count_flows(director: &Shared) -> Result<FlowCounts, Failure> {
+    let counter = director.lock().await.counter()?;
+    off_the_lock(move || counter.count()).await
+}
+
+/// Runs what takes long and waits for nothing on a thread of its own.
+///
+/// # Errors
+/// What `task` fails with.
+pub(super) async fn off_the_lock<T: Send + 'static>(
+    task: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(task)
+        .await
+        .unwrap_or_else(|error| Err(Failure::failed(format!("internal error: {error}"))))
+}
+
+impl Director {
+    fn counter(&mut self) -> Result<Counter, Failure> {
+        Ok(Counter { reader: self.flow_reader()?, timeouts: self.timeouts })
+    }
+
+    /// What reads the flows without the director.
+    pub(super) fn flow_reader(&mut self) -> Result<FlowReader, Failure> {
+        self.plane
+            .tables()
+            .flow_reader()
+            .map_err(|error| Failure::failed(format!("cannot read the flow tables: {error}")))
     }
 
     /// Counts the clients that persistence keeps on each real.

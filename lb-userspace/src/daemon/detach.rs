@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
-use super::PinLock;
+use super::{PinLock, lock::For};
 use crate::{
     control::{neighbours::Neighbours, state::Loaded, vips},
     dataplane::PinDir,
@@ -22,7 +22,7 @@ use crate::{
 pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result<Vec<String>, Failure> {
     let pins = PinDir::at(bpffs);
     let pinned = pins.path().is_dir();
-    let _lock = if pinned { Some(PinLock::take(pins.path())?) } else { None };
+    let _lock = if pinned { Some(PinLock::take(pins.path(), For::Detach)?) } else { None };
     let mut lines = Vec::new();
     let Loaded { state, problem } = Loaded::read(state_file)?;
     let known = state.is_some();
@@ -81,7 +81,7 @@ pub fn remove_guard(bpffs: &Path) -> Result<Vec<String>, Failure> {
     if !pins.path().is_dir() {
         return Ok(vec![format!("nothing is pinned under {}", bpffs.display())]);
     }
-    let _lock = PinLock::take(pins.path())?;
+    let _lock = PinLock::take(pins.path(), For::Detach)?;
     if !pins.linked().is_empty() {
         return Err(Failure::failed("the programs are attached, and the guard goes with them")
             .hint("`xvs detach` takes both off"));

@@ -208,6 +208,7 @@ impl Director {
         self.timeouts = timeouts;
         let TimeoutView { tcp, tcp_fin, udp } = self.timeout_view();
         let line = format!("timeouts are now tcp {tcp}s, tcp-fin {tcp_fin}s, udp {udp}s");
+        tracing::info!("{line}");
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 

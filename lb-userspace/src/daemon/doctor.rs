@@ -11,7 +11,10 @@ use std::{
 
 use lb_common::schema;
 
-use super::Director;
+use super::{
+    Director,
+    count::{FlowCounts, count_flows},
+};
 use crate::{
     api::{server::Shared, types::DoctorView},
     control::{image::service_key, model::Forward, neighbours::Unresolved},
@@ -41,9 +44,10 @@ pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
     while director.lock().await.asks_for_next_hops().await? && Instant::now() < deadline {
         tokio::time::sleep(ANSWER / 25).await;
     }
+    let counts = count_flows(director).await?;
     let (facts, programs) = {
         let mut director = director.lock().await;
-        (director.facts().await?, director.probing_programs())
+        (director.facts(&counts).await?, director.probing_programs())
     };
     let began = Instant::now();
     let (findings, programs) = doctor::examine(facts, programs).await;
@@ -81,12 +85,12 @@ impl Director {
         })
     }
 
-    /// Gathers what the doctor judges by.
+    /// Gathers what the doctor judges by; `counts` are the flows.
     ///
     /// # Errors
     /// If the maps or the network cannot be read.
-    pub async fn facts(&mut self) -> Result<Facts, Failure> {
-        let stats = self.stats()?;
+    pub async fn facts(&mut self, counts: &FlowCounts) -> Result<Facts, Failure> {
+        let stats = self.stats(counts)?;
         let reals = self.plane.tables().reals().map_err(|error| Failure::failed(error.to_string()))?;
         let reals: HashMap<u32, schema::Real> = reals.into_iter().collect();
         let (mut subjects, mut endpoints) = (Vec::new(), std::collections::BTreeSet::new());
@@ -138,7 +142,6 @@ impl Director {
                 }
             }
         }
-        let counts = self.count_flows()?;
         Ok(Facts {
             subjects,
             endpoints,

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::{Director, change, zero::Zero};
+use super::{Director, change, count::FlowCounts, zero::Zero};
 use crate::{
     api::{
         ipvs::{BatchDone, Shown, ShownReal, Table},
@@ -54,8 +54,8 @@ impl Director {
     ///
     /// # Errors
     /// If a map cannot be read, or there is no such service.
-    pub fn ipvs_table(&mut self, which: Option<ServiceId>) -> Result<Table, Failure> {
-        let services = self.views(which)?.into_iter().map(|service| self.shown(service)).collect();
+    pub fn ipvs_table(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<Table, Failure> {
+        let services = self.views(which, counts)?.into_iter().map(|service| self.shown(service)).collect();
         Ok(Table { size: self.limits.flows, services })
     }
 
@@ -63,8 +63,8 @@ impl Director {
     ///
     /// # Errors
     /// As [`ipvs_table`](Self::ipvs_table).
-    pub fn set_to_zero(&mut self, which: Option<ServiceId>) -> Result<(), Failure> {
-        for service in self.views(which)? {
+    pub fn set_to_zero(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<(), Failure> {
+        for service in self.views(which, counts)? {
             self.ipvs.zero.set(&service);
             for real in &service.reals {
                 let number = self.number_of(&service.id, real);
@@ -76,8 +76,8 @@ impl Director {
         Ok(())
     }
 
-    fn views(&mut self, which: Option<ServiceId>) -> Result<Vec<ServiceView>, Failure> {
-        let mut services = self.stats()?.services;
+    fn views(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<Vec<ServiceView>, Failure> {
+        let mut services = self.stats(counts)?.services;
         let desired = &self.state.desired;
         self.ipvs.zero.keep(|id| desired.services.contains_key(id));
         if let Some(id) = which {

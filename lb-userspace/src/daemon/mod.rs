@@ -3,6 +3,7 @@
 
 mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
+mod connections; // those that are written down
 mod count; //    flows by real
 mod detach; //   taking the data plane of a stopped daemon off
 mod director; // services, maps, neighbours and VIPs in step
@@ -22,6 +23,8 @@ mod sweep; //    ended flows and settled slots
 mod tracking; // whether a change of how flows are tracked would lose some
 mod zero; //     ipvsadm -Z
 
+pub use connections::connections;
+pub use count::count_flows;
 pub use detach::{detach, remove_guard};
 pub use director::Director;
 pub use doctor::examine;

@@ -3,14 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
 };
 
 use lb_common::{
     reason::Reason,
-    schema::{self, Client, ClientKey, SCHEMA_VERSION, UNSET},
-    track::{self, State as FlowState},
-    wire::Be16,
+    schema::{self, SCHEMA_VERSION, UNSET},
 };
 
 use super::{
@@ -18,17 +16,17 @@ use super::{
     count::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
-    api::types::{Connection, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
+    api::types::{GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     control::{
         apply::{self, Time},
         effective,
-        image::{real_address, socket_address},
-        model::{Desired, Endpoint, GroupId, Protocol, Real, RealKey, Service, ServiceId},
+        model::{Desired, Endpoint, GroupId, Real, RealKey, Service, ServiceId},
         slots::{Clock, Slots},
         state::Totals,
     },
     dataplane::{TableError, clock},
     failure::Failure,
+    observe::log,
 };
 
 fn failed(error: &TableError) -> Failure {
@@ -36,14 +34,8 @@ fn failed(error: &TableError) -> Failure {
 }
 
 impl Director {
-    /// How the daemon is.
-    pub async fn status(&mut self) -> Status {
-        let counts = self.count_flows().unwrap_or_default();
-        self.status_with(&counts).await
-    }
-
-    /// The same where flows are counted already.
-    pub(super) async fn status_with(&mut self, counts: &FlowCounts) -> Status {
+    /// How the daemon is; `counts` are the flows.
+    pub async fn status(&mut self, counts: &FlowCounts) -> Status {
         let mut problems = self.unreachable();
         problems.extend(self.unsaved.clone());
         let mut interfaces = Vec::new();
@@ -58,6 +50,12 @@ impl Director {
                 problems.push(format!("interface {name} is {mode}: no packet is forwarded there"));
             }
             interfaces.push(InterfaceStatus { name: name.clone(), mode });
+        }
+        let log_lines_lost = log::lost();
+        if log_lines_lost > 0 {
+            problems.push(format!(
+                "{log_lines_lost} lines of the log were lost: what reads the daemon's stderr has gone, is stuck or has no space"
+            ));
         }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -75,7 +73,10 @@ impl Director {
             max_flows: self.limits.flows,
             flows6: counts.flows6,
             max_flows6: self.limits.flows6,
+            opening_flows: counts.opening,
+            opening_flows6: counts.opening6,
             sweep_seconds: self.last_sweep.as_secs_f64(),
+            log_lines_lost,
             problems,
             doctor: self.doctor_view(),
         }
@@ -93,18 +94,18 @@ impl Director {
         groups.iter().map(view).collect()
     }
 
-    /// All counters, read from the maps now.
+    /// All counters, read from the maps now; `counts` are the flows.
     ///
     /// # Errors
     /// If a map cannot be read.
-    pub fn stats(&mut self) -> Result<Stats, Failure> {
-        let (flows, clients) = (self.count_flows()?.by_real, self.count_clients()?);
+    pub fn stats(&mut self, counts: &FlowCounts) -> Result<Stats, Failure> {
+        let (flows, clients) = (&counts.by_real, self.count_clients()?);
         let counted = self.counted()?;
         let mut reasons = self.reasons_of_nobody(&counted);
         let mut services = Vec::new();
         for (id, service) in self.state.desired.services.clone() {
             let own = self.ids.services.get(&id).map(|number| counted.reasons(*number)).unwrap_or_default();
-            let view = self.service_view(&id, &service, &flows, &clients, &counted, &own);
+            let view = self.service_view(&id, &service, flows, &clients, &counted, &own);
             add(&mut reasons, &own, &view.totals);
             services.push(view);
         }
@@ -248,81 +249,6 @@ impl Director {
             Some(Err(why)) => why.to_string(),
             None => "not asked yet".to_owned(),
         }
-    }
-
-    /// Every tracked flow that is not over, and every client that persistence keeps on a real.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn connections(&mut self) -> Result<Vec<Connection>, Failure> {
-        let (now, timeouts) = (clock::tick(), self.timeouts);
-        let reals: HashMap<u32, SocketAddr> = self
-            .plane
-            .tables()
-            .reals()
-            .map_err(|e| failed(&e))?
-            .iter()
-            .map(|(id, real)| (*id, real_address(real)))
-            .collect();
-        let records = self.plane.tables().flows().map_err(|e| failed(&e))?;
-        let mut connections: Vec<Connection> = records
-            .iter()
-            .filter_map(|record| {
-                let (key, flow) = (&record.key, &record.flow);
-                let state = FlowState::from_number(flow.state);
-                let idle = track::age(flow.seen, now);
-                let left = state.timeout(&timeouts).checked_sub(idle)?;
-                let service = socket_address(key.destination, key.destination_port);
-                let mut real = *reals.get(&flow.real)?;
-                if real.port() == 0 {
-                    real.set_port(service.port());
-                }
-                Some(Connection {
-                    protocol: Protocol::from_number(u8::try_from(key.protocol).ok()?)?,
-                    client: socket_address(key.source, key.source_port),
-                    service,
-                    real,
-                    state: state.as_str().to_owned(),
-                    idle_seconds: track::milliseconds_of_ticks(idle) / 1000,
-                    expires_seconds: track::milliseconds_of_ticks(left) / 1000,
-                })
-            })
-            .collect();
-        connections.extend(self.templates(&reals, now)?);
-        connections.sort_by_key(|c| (c.protocol, c.service, c.client));
-        Ok(connections)
-    }
-
-    /// The clients that persistence keeps on their reals, as IPVS shows its templates: without a port, and with ASSURED
-    /// for a state, which they have there from the first established connection on. In place of a VIP, a group is an
-    /// address from 0.0.0.0/8, which `ipvsadm` takes for its number.
-    fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
-        let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
-        let mut templates = Vec::new();
-        let each = |key: &ClientKey, client: &Client| {
-            let (Some(id), Some(real)) = (services.get(&key.service), reals.get(&client.real)) else {
-                return;
-            };
-            let left = track::age(now, client.expires);
-            if track::age(client.expires, now) > 0 {
-                return;
-            }
-            let (protocol, service) = match id {
-                ServiceId::Endpoint(endpoint) => (endpoint.protocol, endpoint.address),
-                ServiceId::Group { group } => (Protocol::Tcp, (Ipv4Addr::from_bits(*group), 0).into()),
-            };
-            templates.push(Connection {
-                protocol,
-                client: socket_address(key.address, Be16::ZERO),
-                service,
-                real: *real,
-                state: "ASSURED".to_owned(),
-                idle_seconds: 0,
-                expires_seconds: track::milliseconds_of_ticks(left) / 1000,
-            });
-        };
-        self.plane.tables().for_each_client(each).map_err(|e| failed(&e))?;
-        Ok(templates)
     }
 }
 

@@ -10,11 +10,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{Director, PinLock, change, director::Parts, recover};
+use super::{Director, PinLock, change, director::Parts, lock::For, recover};
 use crate::{
     api::{
-        roles,
+        listener, roles,
         server::{self, Shared},
+        socket,
         token::Token,
     },
     control::{
@@ -22,6 +23,7 @@ use crate::{
         dips::Dips,
         neighbours::Neighbours,
         state::Loaded,
+        state_lock::StateLock,
         vips::VipManager,
     },
     dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
@@ -98,15 +100,16 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let loaded = Loaded::read(&options.state)?;
 
     // 2. Prepare; nothing is visible yet.
-    let socket = server::bind(&options.socket)?;
+    let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
+    let _lock = PinLock::take(pins.path(), For::Daemon)?;
+    let _state_lock = StateLock::take(&options.state)?;
+    let socket = socket::bind(&options.socket)?;
     let _socket = Cleanup(options.socket.clone());
     let metrics = match options.metrics.or(config.director.metrics) {
         Some(address) => Some(bind_metrics(address).await?),
         None => None,
     };
     let agents = bind_agents(&options, &config).await?;
-    let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
-    let _lock = PinLock::take(pins.path())?;
     let resized = pins.end_resize().map_err(LoadError::from)?;
     let mut state = recover::state(loaded, &pins, &options, &config, &netlink).await?;
     let mut desired =
@@ -178,9 +181,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tracing::warn!("{line}");
     }
     let director: Shared = Arc::new(Mutex::new(director));
-    if let Some((listener, token)) = agents {
-        let server = axum::serve(listener, roles::router(Arc::clone(&director), token));
-        tokio::spawn(server.into_future());
+    if let Some((agents, token)) = agents {
+        let most = roles::limits(limits.reals);
+        tokio::spawn(listener::serve(agents, roles::router(Arc::clone(&director), token), most));
     }
     let doctor = tokio::spawn(examine_every(options.doctor_every, Arc::clone(&director)));
     let end = supervise(&director, socket, metrics, watch).await;
@@ -246,11 +249,11 @@ async fn supervise(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     // The terminal that it was started from has gone.
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-    let api = axum::serve(socket, server::router(Arc::clone(director)));
-    let mut api = tokio::spawn(api.into_future());
-    if let Some(listener) = metrics {
-        let server = axum::serve(listener, metrics::router(Arc::clone(director)));
-        tokio::spawn(server.into_future());
+    let api = listener::serve(socket, server::router(Arc::clone(director)), server::LIMITS);
+    let mut api = tokio::spawn(api);
+    if let Some(metrics) = metrics {
+        let router = metrics::router(Arc::clone(director));
+        tokio::spawn(listener::serve(metrics, router, metrics::LIMITS));
     }
     let (mut refresh, mut sweep) = (interval(REFRESH), interval(SWEEP));
     let mut sample = interval(rates::PERIOD / rates::PARTS);
@@ -268,7 +271,7 @@ async fn supervise(
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),
             ended = &mut api => {
-                let why = ended.map_or_else(|e| e.to_string(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
+                let Err(why) = ended;
                 return Err(Failure::failed(format!("the API server ended: {why}")));
             }
             change = watch.next() => match change {

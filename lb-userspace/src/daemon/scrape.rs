@@ -8,10 +8,14 @@ use lb_common::{reason::Reason, schema::UNSET};
 
 use super::{
     Director,
+    count::{FlowCounts, count_flows},
     report::{self, count},
 };
 use crate::{
-    api::types::{ReasonCount, Status},
+    api::{
+        server::Shared,
+        types::{ReasonCount, Status},
+    },
     control::{model::ServiceId, state::Totals},
     failure::Failure,
 };
@@ -68,14 +72,20 @@ impl Samples {
 /// Bytes that the labels of a real take, most likely.
 const LABELS: usize = 96;
 
+/// All that a scrape tells. The director is free for others while flows are counted.
+///
+/// # Errors
+/// If a map cannot be read.
+pub async fn scrape(director: &Shared) -> Result<Scrape, Failure> {
+    let flows = count_flows(director).await?;
+    director.lock().await.scrape(&flows).await
+}
+
 impl Director {
-    /// All that a scrape tells.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub async fn scrape(&mut self) -> Result<Scrape, Failure> {
-        let (flows, counted) = (self.count_flows()?, self.counted()?);
-        let status = self.status_with(&flows).await;
+    /// All that a scrape tells; `flows` are counted already.
+    async fn scrape(&mut self, flows: &FlowCounts) -> Result<Scrape, Failure> {
+        let counted = self.counted()?;
+        let status = self.status(flows).await;
         let mut sums = self.reasons_of_nobody(&counted);
         let mut services = Samples::with_room_for(status.services);
         let mut reals = Samples::with_room_for(status.reals);

@@ -6,6 +6,7 @@ mod batch; //      reading large maps
 pub mod clock; //  the programs' clock
 mod copy; //       tables that become what others are
 pub mod decap; //  the decapsulator of real servers
+pub mod flow_reader; // a walk over all flows
 mod guard; //      what keeps packets of services from the stack where no program is attached
 mod limits; //     how much the tables hold
 pub mod links; //  attachments of others
@@ -13,6 +14,7 @@ pub mod load; //   the object becomes maps and programs, or pinned ones are adop
 pub mod log; //    what the programs have to say
 mod map_source; // the object's maps, or pinned ones
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
+pub mod private; // directories of this user alone
 pub mod rehearsal; // a data plane of its own, to try a change in
 pub mod single; // a data plane of its own that knows one real at a time
 pub mod tables; // typed access to every map

@@ -24,15 +24,12 @@ use aya::{
     },
 };
 use lb_common::schema::SCHEMA_VERSION;
-use nix::{
-    mount::{MsFlags, mount},
-    sys::statfs::{BPF_FS_MAGIC, statfs},
-};
 use thiserror::Error;
 
 use super::{
     guard,
     map_source::PinnedMaps,
+    private,
     tables::{TableError, Tables},
 };
 
@@ -162,7 +159,7 @@ impl PinDir {
         self.remove_aside()?;
         let at = |source| PinError::Io { path: self.aside(), source };
         fs::rename(self.0.join("maps"), self.aside()).map_err(at)?;
-        fs::create_dir(self.0.join("maps")).map_err(at)
+        private::directory(&self.0.join("maps")).map_err(at)
     }
 
     /// Gives the maps that are aside their names back, in place of what has them now.
@@ -326,17 +323,8 @@ pub(super) fn prepare_dir(path: &Path) -> Result<(), PinError> {
         let path = path.to_owned();
         move |source: io::Error| PinError::Io { path, source }
     };
-    let existing = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/"));
-    let kind = statfs(existing).map_err(|e| at(existing)(e.into()))?.filesystem_type();
-    if kind != BPF_FS_MAGIC {
-        // The usual place gets the usual mount; any other directory becomes a bpffs of its own.
-        let standard = Path::new("/sys/fs/bpf");
-        let target = if path.starts_with(standard) { standard } else { path };
-        fs::create_dir_all(target).map_err(at(target))?;
-        mount(Some("bpf"), target, Some("bpf"), MsFlags::empty(), None::<&str>)
-            .map_err(|e| at(target)(e.into()))?;
-    }
-    fs::create_dir_all(path).map_err(at(path))
+    private::mount_bpffs(path).map_err(at(path))?;
+    private::directory(path).map_err(at(path))
 }
 
 fn read_schema(path: &Path) -> Result<u32, PinError> {

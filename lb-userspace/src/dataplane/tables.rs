@@ -29,6 +29,7 @@ use thiserror::Error;
 
 use super::{
     batch,
+    flow_reader::FlowReader,
     map_source::{MapSource, take},
     versions::Versions,
 };
@@ -415,6 +416,14 @@ impl Tables {
         let mut flows = Vec::new();
         self.for_each_flow(|key, flow| flows.push(FlowRecord { key: *key, flow: *flow }))?;
         Ok(flows)
+    }
+
+    /// What reads the flows without these tables.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub fn flow_reader(&self) -> io::Result<FlowReader> {
+        FlowReader::new(&self.opening, &self.flows)
     }
 
     /// Calls `each` with every tracked flow.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A table that has one map for IPv4 and another for IPv6. Outside of here, addresses have 128 bits.
 
-use std::os::fd::AsFd as _;
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
 use aya::{
     Pod,
@@ -37,6 +40,12 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
     /// Takes them out of the object, or from their pins.
     pub(super) fn take(ebpf: &mut impl MapSource, names: [&'static str; 2]) -> Result<Self, TableError> {
         Ok(Self { names, v4: take(ebpf, names[0])?, v6: take(ebpf, names[1])? })
+    }
+
+    /// Descriptors of both maps.
+    pub(super) fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
+        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        Ok([own(self.v4.map().fd().as_fd())?, own(self.v6.map().fd().as_fd())?])
     }
 
     /// Every entry.

@@ -7,10 +7,7 @@ use std::collections::BTreeSet;
 use tokio::process::Command;
 
 use super::{Facts, Finding, Severity};
-use crate::{
-    dataplane::links,
-    netlink::{Interface, XdpPlace},
-};
+use crate::netlink::{Interface, XdpPlace};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -62,13 +59,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 /// What every driver with native XDP takes.
 const ORDINARY_MTU: u32 = 1500;
 
-/// The command that takes another program off: a link by its number, or else what was attached by netlink.
+/// The command that takes another program off: a BPF link, whose number only root with all capabilities can find out, or else
+/// what was attached by netlink.
 fn take_off(interface: &Interface, place: XdpPlace) -> String {
-    if let Some(id) = interface.xdp_program.and_then(|program| links::of(program, interface.index)) {
-        return format!("xvs detach --link {id}");
-    }
     let mode = if place == XdpPlace::Generic { "xdpgeneric" } else { "xdp" };
-    format!("ip link set dev {} {mode} off", interface.name)
+    let name = &interface.name;
+    format!("xvs detach --other {name} || ip link set dev {name} {mode} off")
 }
 
 /// The command that tries native mode again, and else says that generic mode is meant so.

@@ -22,7 +22,7 @@ use crate::{
         ipvs::{BatchDone, Table, Which},
         types::{Change, Connection, Done, Status},
     },
-    cli::ui::{Output, Ui},
+    cli::ui::{Output, Ui, say},
     control::{
         model::{Forward, RealAddress, ServiceId},
         options::RealOptions,
@@ -39,7 +39,7 @@ pub async fn run(name: Name, words: &[String], api: &Api) -> u8 {
             Err(trouble) => Err(trouble),
         },
         Name::Save if words.iter().any(|word| word.starts_with('-') && word != "-n") => {
-            eprintln!("{}", help::SAVE);
+            say(help::SAVE);
             return 1;
         }
         Name::Save => {
@@ -51,7 +51,7 @@ pub async fn run(name: Name, words: &[String], api: &Api) -> u8 {
     match outcome {
         Ok(code) => code,
         Err(trouble) => {
-            eprintln!("{trouble}");
+            say(&trouble);
             trouble.exit_code()
         }
     }
@@ -146,7 +146,7 @@ async fn restore(before: Vec<Asked>, api: &Api, names: &dyn Names) -> Result<u8,
         match line.order {
             Ok(order) => orders.push(Asked { order, line: Some(place) }),
             Err(trouble) => {
-                eprintln!("{trouble}\nhint: {place}; nothing was changed");
+                say(format_args!("{trouble}\nhint: {place}; nothing was changed"));
                 return Ok(trouble.exit_code());
             }
         }
@@ -180,9 +180,9 @@ async fn changes(asked: Vec<Asked>, api: &Api) -> Result<u8, Trouble> {
             *refused = done.refused.into_iter().next().flatten();
         }
         let Some(failure) = refused.take() else { continue };
-        eprintln!("{}", Trouble::of(asked.order.verb(), failure.clone()));
+        say(Trouble::of(asked.order.verb(), failure.clone()));
         if let Some(line) = &asked.line {
-            eprintln!("hint: {line}");
+            say(format_args!("hint: {line}"));
         }
         *refused = Some(failure);
     }

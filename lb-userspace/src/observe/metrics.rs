@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Prometheus metrics, read from the maps at scrape time. docs/metrics.md lists them.
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
@@ -14,9 +14,12 @@ use axum::{
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::page::{Format, Kind, Page, labels};
+use super::{
+    page::{Format, Kind, Page, labels},
+    published::Published,
+};
 use crate::{
-    api::{server::Shared, types::DoctorView},
+    api::{listener::Limits, server::Shared, types::DoctorView},
     control::state::Totals,
     daemon::scrape::{Numbers, Samples, Scrape},
 };
@@ -26,30 +29,32 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// What any other gets.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The limits of this server.
+pub const LIMITS: Limits = Limits { connections: 16, idle: 16, body: 1 << 10 };
+
 /// Parts of the page that wait for the network.
-const AHEAD: usize = 8;
+const AHEAD: usize = 4;
 
 /// The page.
 pub fn router(director: Shared) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state(director)
+    Router::new().route("/metrics", get(scrape)).with_state(Arc::new(Published::new(director)))
 }
 
-async fn scrape(State(director): State<Shared>, headers: HeaderMap) -> Response {
-    let scraped = director.lock().await.scrape().await;
-    let scrape = match scraped {
-        Ok(scrape) => scrape,
-        Err(failure) => return failure.into_response(),
-    };
+async fn scrape(State(published): State<Arc<Published>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (format, content_type) = if accept.contains("application/openmetrics-text") {
         (Format::OpenMetrics, OPENMETRICS)
     } else {
         (Format::Classic, CLASSIC)
     };
+    let scrape = match published.scrape().await {
+        Ok(scrape) => scrape,
+        Err(failure) => return failure.into_response(),
+    };
     let (parts, waiting) = mpsc::channel::<String>(AHEAD);
-    // One thread writes the page while another one sends it.
+    // One thread writes the page while another one sends it. The listener ends a connection that takes nothing, and this with it.
     tokio::task::spawn_blocking(move || {
-        // Whoever has gone needs no page.
+        // A client that has gone needs no page.
         write(&scrape, Page::new(format, |part| drop(parts.blocking_send(part))));
     });
     let next = |mut waiting: mpsc::Receiver<String>| async {
@@ -105,11 +110,23 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
         ("xvs_flows_max", "Tracked flows of IPv4 that fit", status.max_flows.into()),
         ("xvs_flows6", "Tracked flows of IPv6", status.flows6),
         ("xvs_flows6_max", "Tracked flows of IPv6 that fit", status.max_flows6.into()),
+        (
+            "xvs_flows_opening",
+            "Connections of IPv4 that are opening, in a table of their own",
+            status.opening_flows,
+        ),
+        (
+            "xvs_flows6_opening",
+            "Connections of IPv6 that are opening, in a table of their own",
+            status.opening_flows6,
+        ),
     ] {
         p.metric(Kind::Gauge, name, help).sample("", value);
     }
     p.metric(Kind::Gauge, "xvs_sweep_seconds", "Seconds that the last sweep over all tracked flows took")
         .fraction(status.sweep_seconds);
+    p.metric(Kind::Counter, "xvs_log_lines_lost", "Lines of the log that could not be written")
+        .sample("", status.log_lines_lost);
     if let Some(doctor) = &status.doctor {
         self::doctor(p, doctor);
     }

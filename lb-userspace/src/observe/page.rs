@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 /// Bytes of a part.
-const PART: usize = 1 << 20;
+const PART: usize = 256 << 10;
 
 /// A page under way. It leaves in parts, so that it can be sent while it is written.
 pub struct Page<S> {

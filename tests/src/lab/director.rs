@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
     ops::Deref,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -134,6 +134,14 @@ impl Director {
         let run = self.run_line(options);
         let mut command = Command::new(artifacts::xvs());
         self.host.start("xvs", command.args(run.split_whitespace()))
+    }
+
+    /// Starts the daemon with its stderr going to `file`, without waiting: a device, a pipe that has a reader, or a file.
+    #[track_caller]
+    pub fn start_daemon_that_logs_to(&self, file: &Path) -> Process {
+        let (xvs, run) = (artifacts::xvs(), self.run_line(""));
+        let line = format!("exec {} {run} 2> {}", xvs.display(), file.display());
+        self.host.start("xvs", Command::new("sh").args(["-c", &line]))
     }
 
     /// Makes the token that agents must show, and returns its file.

@@ -3,11 +3,18 @@
 
 use std::{
     fs,
-    net::SocketAddrV4,
+    io::{Read as _, Write as _},
+    net::{SocketAddrV4, TcpListener},
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
 use lb_tests::lab::{API, Lab, Process, RIPS, Real, VIP, VIP6, eventually, rip6};
+use lb_userspace::api::{
+    proof::{self, Nonce},
+    token::Token,
+};
 
 /// What issue and docs promise between `xvs real add` and the first answer.
 pub const PROMISE: Duration = Duration::from_secs(2);
@@ -150,7 +157,7 @@ fn without_its_director_a_real_keeps_what_it_has_and_looks_after_it() {
 
 #[test]
 fn an_agent_has_no_rights_but_those_it_needs() {
-    let Scene { lab, agent, .. } = &scene();
+    let Scene { agent, .. } = &scene();
     let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
     // CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF: include/uapi/linux/capability.h
     let kept = (1_u64 << 12) | (1 << 38) | (1 << 39);
@@ -159,24 +166,81 @@ fn an_agent_has_no_rights_but_those_it_needs() {
         assert!(status.contains(&line), "no {line:?} in\n{status}");
     }
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+}
 
-    // Agents may ask for roles, and for nothing else; others may not even do that.
-    let token = fs::read_to_string(lab.director.token()).expect("our own file");
-    let curl = |path: &str, token: &str| {
-        let header = format!("Authorization: Bearer {}", token.trim());
-        let url = format!("http://{API}{path}");
-        let words = ["curl", "--silent", "--write-out", "%{http_code}", "--output", "/dev/null", "--header"];
-        lab.client.exec(words.into_iter().chain([header.as_str(), url.as_str()])).succeeds().stdout
-    };
-    let roles = "/v1/roles?addresses=10.0.0.11";
-    assert_eq!(curl(roles, &token), "200");
-    assert_eq!(curl("/v1/roles?addresses=ten", &token), "400");
+/// The status of an answer to `body` with an `Authorization`.
+fn asked(lab: &Lab, path: &str, authorization: &str, body: &str) -> String {
+    let header = format!("Authorization: {authorization}");
+    let url = format!("http://{API}{path}");
+    let words = ["curl", "--silent", "--write-out", "%{http_code}", "--data-binary", body, "--header"];
+    lab.client.exec(words.into_iter().chain([header.as_str(), url.as_str()])).succeeds().stdout
+}
+
+fn question(addresses: &str) -> String {
+    let nonce = String::from(Nonce::random().unwrap());
+    format!(r#"{{"time":{},"nonce":"{nonce}","addresses":{addresses}}}"#, proof::now())
+}
+
+#[test]
+fn a_question_needs_a_proof_that_is_good_once() {
+    let Scene { lab, .. } = &scene();
+    let token = Token::read(&lab.director.token()).unwrap();
+    let signed = |path: &str, body: &str| asked(lab, path, &token.sign_question(body.as_bytes()), body);
+    let body = question(r#"["10.0.0.11"]"#);
+    let first = signed("/v1/roles", &body);
+    assert!(first.ends_with("200") && first.contains("\"roles\":[]"), "{first}");
+    let again = signed("/v1/roles", &body);
+    assert!(again.ends_with("401") && again.contains("asked before"), "{again}");
+    let wrong = signed("/v1/roles", &question("\"ten\""));
+    assert!(wrong.ends_with("400") && wrong.contains("addresses: "), "{wrong}");
     for path in ["/v1/status", "/v1/config", "/v1/changes"] {
-        assert_eq!(curl(path, &token), "404", "{path}");
+        assert!(signed(path, &question("[]")).ends_with("404"), "{path}");
     }
-    for path in [roles, "/v1/status"] {
-        assert_eq!(curl(path, "another-token-of-somebody"), "401", "{path}");
+    for path in ["/v1/roles", "/v1/status"] {
+        let other = asked(lab, path, "XVS-HMAC-SHA256 00", &question("[]"));
+        assert!(other.ends_with("401"), "{path}: {other}");
+        for scheme in ["Bearer", "bearer"] {
+            let old = asked(lab, path, &format!("{scheme} the-lab-has-no-secrets"), "");
+            assert!(old.ends_with("401") && old.contains("upgrade xvs on the real server"), "{path}: {old}");
+        }
     }
+}
+
+/// A program that answers in the director's place, and hears what agents ask.
+fn false_director(lab: &Lab, answer: String) -> mpsc::Receiver<String> {
+    let (hear, heard) = mpsc::channel();
+    let listener = lab.director.run(|| TcpListener::bind(API).unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().take(3) {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap();
+            hear.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                answer.len()
+            );
+            stream.write_all(format!("{head}{answer}").as_bytes()).unwrap();
+        }
+    });
+    heard
+}
+
+#[test]
+fn a_false_director_gets_no_token_and_is_not_believed() {
+    let lab = Lab::new();
+    let roles = r#"[{"vip":"10.0.0.254","rip":"10.0.0.11","forward":"dr","tunnel":"ipip"}]"#;
+    let heard = false_director(&lab, format!(r#"{{"tag":"1","roles":{roles}}}"#));
+    let real = &lab.reals[0];
+    let before = state(real);
+    let agent = real.start_agent(&lab.director.token());
+    eventually("the agent does not believe it", || says(&agent, "does not prove that it has the token"));
+    let question = heard.recv_timeout(PROMISE).unwrap();
+    assert!(
+        question.contains("XVS-HMAC-SHA256 ") && !question.contains("the-lab-has-no-secrets"),
+        "{question}"
+    );
+    assert_eq!(state(real), before);
 }
 
 #[test]

@@ -134,3 +134,51 @@ fn a_daemon_without_privileges_says_what_it_needs() {
 
     lab.director.sh(&line).fails(FAILED).says("hint: ");
 }
+
+#[test]
+fn numbers_out_of_bounds_and_unknown_fields_are_refused_by_the_daemon() {
+    let stage = Stage::new();
+    let director = &stage.lab.director;
+    director.xvs(&format!("service add tcp {VIP}:80")).succeeds();
+    let before = director.xvs("timeouts").succeeds().stdout;
+    for line in ["timeouts --tcp 0", "timeouts --tcp 0s", "timeouts --udp 0s", "timeouts --tcp-fin 999ms"] {
+        director.xvs(line).fails(WRONG_INPUT).says("0 would end every connection; leave it out to keep it");
+    }
+    director.xvs("timeouts --tcp 25days").fails(WRONG_INPUT).says("more than 24 days");
+    let socket = director.socket();
+    for (path, body, expected) in [
+        ("timeouts", r#"{"tcp":0}"#, "0 would end every connection"),
+        ("timeouts", r#"{"tcp":4503600}"#, "more than 24 days"),
+        ("timeouts", r#"{"tpc":60}"#, "unknown field `tpc`"),
+        ("zero", r#"{"servce":{"group":1}}"#, "unknown field `servce`"),
+        ("resize", r#"{"max_flows":33554433}"#, "max-flows must be between"),
+        ("changes", r#"{"change":"clear","service":{"group":1}}"#, "unknown field `service`"),
+        ("changes", r#"{"change":"clear""#, "is not understood"),
+        (
+            "changes",
+            r#"{"change":"edit-service","service":{"protocol":"tcp","address":"192.0.2.100:80"},"options":{"persistent":4000000000}}"#,
+            "more than 24 days",
+        ),
+    ] {
+        let url = format!("http://xvs/v1/{path}");
+        let socket = socket.to_str().unwrap();
+        let asked = director.exec([
+            "curl",
+            "--silent",
+            "--unix-socket",
+            socket,
+            "--write-out",
+            "%{http_code}",
+            "--data",
+            body,
+            url.as_str(),
+        ]);
+        asked.says(expected).says("400");
+    }
+    assert_eq!(director.xvs("timeouts").succeeds().stdout, before);
+    assert_eq!(director.stats().services.len(), 1);
+    // ipvsadm's 0 keeps what there is.
+    director.xvs("ipvsadm --set 0 0 60").succeeds();
+    let after = director.xvs("timeouts").succeeds().stdout;
+    assert!(after.contains("60") && after != before, "{after}");
+}

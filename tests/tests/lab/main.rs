@@ -33,12 +33,15 @@ mod host_others; // two set-ups of one host
 mod icmp; //     errors about a flow
 mod ipv6; //     IPv6 by every method
 mod ipvsadm; //  the command line of IPVS
+mod listeners; //  connections that do nothing
+mod logs; //       what reads the log is gone, stuck or full
 mod matrix; //   every method in either version: ping, traceroute, narrow links
 mod metrics; //    promtool and Prometheus
 mod million; //    flows that are written down, by the million
 mod mixed; //      several methods at once
 mod modes; //      generic XDP, two arms
 mod ndp; //      what a real says about an IPv6 VIP
+mod privileges; // what the daemon may do
 mod real_server; // xvs host
 mod restart; //    the daemon dies and comes back
 mod sizes; //    as many services and reals as there may be

@@ -5,6 +5,8 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd as _, AsRawFd as _},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,7 +16,7 @@ use aya::{
 };
 use aya_obj::programs::XdpAttachType;
 use lb_tests::{
-    lab::{Director, Lab, Method, VIP, eventually},
+    lab::{Director, Lab, Method, RIPS, VIP, eventually},
     packet::frame,
 };
 
@@ -77,6 +79,32 @@ fn flows(director: &Director) -> u64 {
     status["flows"].as_u64().expect("a number")
 }
 
+/// Edits while sixteen clients read the metrics in a loop, each of which counts a million flows.
+fn edits_go_first(director: &Director) {
+    let stop = AtomicBool::new(false);
+    let mut longest = Duration::ZERO;
+    let scrapes = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    director.metrics();
+                    scrapes.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for weight in 1..=20 {
+            let began = Instant::now();
+            let real = RIPS[0];
+            director.xvs(&format!("real edit tcp {SERVICE} {real} --weight {}", 100 + weight % 2)).succeeds();
+            longest = longest.max(began.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!("the slowest of 20 edits beside 16 scrapers took {longest:?}; {scrapes:?} scrapes meanwhile");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+}
+
 #[test]
 fn a_million_flows_are_swept_without_a_pause() {
     let lab = Lab::new();
@@ -102,6 +130,8 @@ fn a_million_flows_are_swept_without_a_pause() {
         let share = u64::from(FLOWS) / 3;
         assert!(real.count.new_flows.abs_diff(share) <= 1, "{real:?}");
     }
+
+    edits_go_first(director);
 
     // Until a sweep that began after the last flow has ended.
     let (mut longest, mut packets, began) = (Duration::ZERO, 0u64, Instant::now());

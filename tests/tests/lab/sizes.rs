@@ -4,11 +4,12 @@
 use std::{
     fmt::Write as _,
     fs,
-    net::SocketAddrV4,
+    io::Write as _,
+    net::{SocketAddrV4, TcpStream},
     time::{Duration, Instant},
 };
 
-use lb_tests::lab::{Director, Lab, RIPS, Server, VIP};
+use lb_tests::lab::{Director, Lab, METRICS, RIPS, Server, VIP};
 
 const SERVICES: u16 = 4096;
 /// Services with sixteen reals; the next one has 1,024, and the rest have none.
@@ -57,6 +58,33 @@ fn timed(what: &str, director: &Director, line: &str) {
     assert!(began.elapsed() < PATIENCE, "{what} took {:?}", began.elapsed());
 }
 
+/// Kilobytes that the process has in memory.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel has the line");
+    line.trim().trim_end_matches(" kB").parse().expect("it is a number")
+}
+
+/// Twenty clients ask for the metrics and take no byte of the page.
+#[expect(clippy::print_stdout, reason = "it is here to show something")]
+fn scrapers_that_never_read_take_little(director: &Director, pid: u32) {
+    director.metrics();
+    let before = resident(pid);
+    let ask = |_| {
+        let mut stream = TcpStream::connect(METRICS).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: xvs\r\n\r\n").expect("it takes a request");
+        stream
+    };
+    let stuck: Vec<TcpStream> = director.run(|| (0..20).map(ask).collect());
+    // The next one waits for those that came before, as many as are let in.
+    director.metrics();
+    timed("status, with twenty clients that never read the metrics", director, "status");
+    let more = resident(pid).saturating_sub(before);
+    println!("twenty clients that never read the metrics: {more} kB more");
+    assert!(more < 100_000, "{more} kB");
+    drop(stuck);
+}
+
 #[test]
 fn the_largest_config_serves() {
     let lab = Lab::new();
@@ -66,7 +94,7 @@ fn the_largest_config_serves() {
     fs::write(&sizes, "[director]\nmax-services = 4096\nmax-reals = 65536\n").unwrap();
     let all = director.path("all.toml");
     fs::write(&all, config()).unwrap();
-    let _daemon = director.start_daemon_with(&format!("--config {}", sizes.display()));
+    let daemon = director.start_daemon_with(&format!("--config {}", sizes.display()));
     timed("apply 4,096 services with 65,536 reals", director, &format!("apply {}", all.display()));
     director.wait_for_next_hops();
 
@@ -79,6 +107,8 @@ fn the_largest_config_serves() {
     let asked = large.reals.iter().filter(|real| real.count.new_flows > 0).count();
     // With four connections for each, one in e^4 is left out, which is nineteen, with a deviation of four.
     assert!((975..=1024).contains(&asked), "{asked} of 1,024 reals got connections");
+
+    scrapers_that_never_read_take_little(director, daemon.id());
 
     let edit = |number: u16, real: usize| {
         let (rip, port) = (RIPS[real % RIPS.len()], FIRST_REAL_PORT + real / RIPS.len());

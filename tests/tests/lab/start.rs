@@ -102,17 +102,30 @@ fn another_xdp_program_on_the_interface_is_not_pushed_off() {
 fn a_second_daemon_on_the_same_pins_is_refused() {
     let stage = Stage::new();
     let director = &stage.lab.director;
+    let pid = stage.daemon.id();
 
     run(director, &format!("-i eth0 --bpffs {}", director.bpffs().display()))
         .fails(FAILED)
-        .says("another xvs daemon uses the pins");
+        .says(&format!("another xvs daemon (pid {pid}) uses the pins"));
+    let bpffs = director.bpffs();
+    director
+        .xvs(&format!("detach --bpffs {}", bpffs.display()))
+        .fails(FAILED)
+        .says(&format!("the daemon (pid {pid}) that uses the pins under {} still runs", bpffs.display()));
+    // Other pins, but the same state.
+    let socket = director.folder().join("other.sock");
+    let (other, state, xvs) =
+        (director.folder().join("bpf/other"), director.state(), lb_tests::artifacts::xvs());
     director
         .sh(&format!(
-            "{} detach --bpffs {}",
-            lb_tests::artifacts::xvs().display(),
-            director.bpffs().display()
+            "timeout 20 {} --socket {} run -i eth0 --bpffs {} --state {}",
+            xvs.display(),
+            socket.display(),
+            other.display(),
+            state.display()
         ))
-        .fails(FAILED);
+        .fails(FAILED)
+        .says(&format!("another xvs daemon (pid {pid}) keeps the state file {}", state.display()));
 
     director.xvs("status").succeeds();
 }

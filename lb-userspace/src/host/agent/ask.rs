@@ -3,24 +3,31 @@
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Request, StatusCode,
     body::Bytes,
-    header::{AUTHORIZATION, ETAG, HOST, IF_NONE_MATCH},
-    http::Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE},
+    http::{Uri, response::Parts},
 };
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    api::{roles::Role, token::Token},
+    api::{
+        proof::{self, Nonce},
+        roles::{self, Question, Role, Told},
+        token::Token,
+    },
     failure::Failure,
 };
 
 /// How long everything but the director's own waiting may take.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Bytes that an answer may have.
+const MOST: usize = 16 << 20;
 
 /// Where a director's API for agents is: `http://HOST:PORT`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,7 +64,7 @@ impl fmt::Display for Address {
 pub(super) struct Ask<'a> {
     /// This host's addresses.
     pub(super) addresses: Vec<IpAddr>,
-    /// What the director wants to see.
+    /// What director and agent have in common.
     pub(super) token: Token,
     /// What is known already.
     pub(super) tag: Option<&'a str>,
@@ -90,29 +97,51 @@ impl Address {
             .await
             .map_err(|e| self.unreachable(&e))?;
         let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-        let addresses: Vec<String> = ask.addresses.iter().map(ToString::to_string).collect();
-        let mut request = Request::get(format!("/v1/roles?addresses={}", addresses.join(",")))
+        let nonce =
+            Nonce::random().map_err(|error| Failure::failed(format!("no random numbers: {error}")))?;
+        let question = Question {
+            time: proof::now(),
+            nonce,
+            addresses: ask.addresses.clone(),
+            known: ask.tag.map(str::to_owned),
+            wait: ask.wait.as_secs(),
+        };
+        let body = serde_json::to_vec(&question).map_err(|error| self.strange(&error))?;
+        let request = Request::post("/v1/roles")
             .header(HOST, &self.0)
-            .header(AUTHORIZATION, ask.token.header());
-        if let Some(tag) = ask.tag {
-            request =
-                request.header(IF_NONE_MATCH, tag).header("prefer", format!("wait={}", ask.wait.as_secs()));
-        }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| self.strange(&error))?;
+            .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, ask.token.sign_question(&body))
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.strange(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let body = response.into_body().collect().await.map_err(|error| self.unreachable(&error))?.to_bytes();
-        match (status, tag) {
-            (StatusCode::NOT_MODIFIED, _) => Ok(Answer::AsKnown),
-            (StatusCode::OK, Some(tag)) => {
-                let roles = serde_json::from_slice(&body).map_err(|error| self.strange(&error))?;
-                Ok(Answer::Roles(roles, tag))
-            }
-            (status, _) => Err(match serde_json::from_slice::<Failure>(&body) {
-                Ok(failure) => Failure { message: format!("{self}: {}", failure.message), ..failure },
-                Err(_) => self.strange(&status),
-            }),
+        let (head, body) = response.into_parts();
+        let body =
+            Limited::new(body, MOST).collect().await.map_err(|error| self.unreachable(&error))?.to_bytes();
+        let proof = head.headers.get(roles::PROOF).map(HeaderValue::as_bytes).unwrap_or_default();
+        if head.status != StatusCode::OK {
+            return Err(self.refused(&head, &body));
+        }
+        if !ask.token.signed_answer(proof, nonce, &body) {
+            return Err(Failure::failed(format!(
+                "{self} does not prove that it has the token: its answer counts for nothing"
+            ))
+            .hint("another program answers there, or a director with another token or version"));
+        }
+        let told: Told = serde_json::from_slice(&body).map_err(|error| self.strange(&error))?;
+        Ok(told.roles.map_or(Answer::AsKnown, |roles| Answer::Roles(roles, told.tag)))
+    }
+
+    /// Why there are no roles. What is told without a proof is for the log alone.
+    fn refused(&self, head: &Parts, body: &[u8]) -> Failure {
+        let scheme =
+            head.headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if scheme.to_ascii_lowercase().starts_with("bearer") {
+            return Failure::failed(format!("{self} wants the token itself, which the network could read"))
+                .hint("the director is older than this agent: upgrade xvs there");
+        }
+        match serde_json::from_slice::<Failure>(body) {
+            Ok(failure) => Failure { message: format!("{self}: {}", failure.message), ..failure },
+            Err(_) => self.strange(&head.status),
         }
     }
 

@@ -7,7 +7,6 @@
 
 mod ask; //        the director, over HTTP
 mod moved; //      this host has other addresses
-mod privileges; // none but those that set-up needs
 mod reconcile; //  this host as the roles say
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -20,6 +19,7 @@ use crate::{
     dataplane,
     failure::Failure,
     netlink::Watch,
+    privileges,
 };
 pub use ask::Address;
 use ask::{Answer, Ask};
@@ -60,7 +60,7 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
     if let Err(error) = dataplane::decap::prepare(&options.bpffs) {
         tracing::debug!("{error}");
     }
-    privileges::drop_others()?;
+    privileges::keep_only(privileges::AGENT)?;
     let _lock = AgentLock::take(&options.state)?;
     let failed = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;

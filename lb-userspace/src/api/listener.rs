@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every server of xvs: HTTP over a listener, with limits, so that clients which are slow, idle or many cost others nothing.
+#![forbid(unsafe_code)]
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+};
+use tower_service::Service as _;
+
+use super::crowd::{Crowd, Ticket, Watched};
+use crate::failure::Failure;
+
+/// How many bytes the head of a request may have.
+const HEAD: usize = 64 << 10;
+/// How long to wait after the system had no descriptor for a connection.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often a failing listener is worth a line in the log.
+const TELL: Duration = Duration::from_mins(1);
+
+/// What a server allows its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time. One more takes the place of the longest idle one, or waits if all are being answered.
+    pub connections: usize,
+    /// Connections at a time that have not made a request that is being answered.
+    pub idle: usize,
+    /// Bytes that the body of a request may have.
+    pub body: usize,
+}
+
+/// Where a connection comes from, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// What connections come from.
+pub trait Listen: Send + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<Peer>)>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Io = tokio::net::TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(Self::Io, Option<Peer>)> {
+        let (stream, address) = Self::accept(self).await?;
+        Ok((stream, Some(Peer(address))))
+    }
+}
+
+impl Listen for UnixListener {
+    type Io = tokio::net::UnixStream;
+
+    async fn accept(&mut self) -> io::Result<(Self::Io, Option<Peer>)> {
+        Ok((Self::accept(self).await?.0, None))
+    }
+}
+
+/// Serves for ever.
+pub async fn serve(mut listener: impl Listen, router: Router, limits: Limits) -> Infallible {
+    let crowd = Arc::new(Crowd::default());
+    let mut told: Option<Instant> = None;
+    loop {
+        let (io, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if told.is_none_or(|told| told.elapsed() > TELL) {
+                    tracing::warn!("a connection cannot be accepted: {error}");
+                    told = Some(Instant::now());
+                }
+                crowd.make_room();
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        crowd.room_for_one(limits.connections, limits.idle).await;
+        tokio::spawn(attend(io, peer, router.clone(), crowd.enter(), limits.body));
+    }
+}
+
+/// Answers the requests of one connection, until it ends or has been silent for too long.
+async fn attend(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<Peer>,
+    router: Router,
+    ticket: Ticket,
+    body: usize,
+) {
+    let io = TokioIo::new(Watched::new(io, ticket.clone()));
+    let answering = ticket.clone();
+    let service = service_fn(move |request| answer(request, peer, router.clone(), answering.clone(), body));
+    let mut http = http1::Builder::new();
+    // The ticket has the time-outs: hyper's own would end idle connections as early as slow heads.
+    http.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD);
+    tokio::select! {
+        // A client that breaks off is no event.
+        _ended = http.serve_connection(io, service) => {}
+        () = ticket.expired() => {}
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    peer: Option<Peer>,
+    mut router: Router,
+    ticket: Ticket,
+    most: usize,
+) -> Result<Response, Infallible> {
+    ticket.reads_a_body();
+    let (head, body) = request.into_parts();
+    let response = match Limited::new(body, most).collect().await {
+        Ok(body) => {
+            let mut request = Request::from_parts(head, Body::from(body.to_bytes()));
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            ticket.is_answered();
+            let Ok(response) = router.call(request).await;
+            response
+        }
+        Err(error) if error.is::<LengthLimitError>() => {
+            let failure =
+                Failure::wrong_input(format!("the body of {} has more than {most} bytes", head.uri.path()));
+            let mut response = failure.into_response();
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            response
+        }
+        Err(error) => Failure::wrong_input(format!("the body of {} broke off: {error}", head.uri.path()))
+            .into_response(),
+    };
+    ticket.is_written();
+    Ok(response)
+}

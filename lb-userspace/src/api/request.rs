@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The bodies of requests: JSON that is understood as a whole, or refused with the name of the field.
+//!
+//! serde's `deny_unknown_fields` does not go with `flatten`, and misses what stands beside the tag of a variant. So what was
+//! understood is written again, and each key of the request must be in it.
+#![forbid(unsafe_code)]
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    ipvs::Which,
+    types::{AttachOptions, Change, TimeoutOptions},
+};
+use crate::{
+    control::{
+        model::{Endpoint, GroupId, RealAddress},
+        options::{RealOptions, ServiceOptions},
+        state::Room,
+    },
+    explain::{Plan, Question},
+    failure::Failure,
+};
+
+/// What is asked for in a body.
+pub trait Ask: DeserializeOwned + Serialize {
+    /// The field that is wrong in a body that was not understood, and why, where serde does not know.
+    #[must_use]
+    fn blame(_body: &Value) -> Option<String> {
+        None
+    }
+}
+
+impl Ask for Question {}
+impl Ask for Plan {}
+impl Ask for TimeoutOptions {}
+impl Ask for AttachOptions {}
+impl Ask for Room {}
+impl Ask for Which {
+    fn blame(body: &Value) -> Option<String> {
+        field("service", body.get("service")?, service)
+    }
+}
+impl Ask for Change {
+    fn blame(body: &Value) -> Option<String> {
+        let of_service =
+            matches!(body.get("change").and_then(Value::as_str), Some("add-service" | "edit-service"));
+        body.as_object()?.iter().find_map(|(name, value)| match name.as_str() {
+            "service" => field(name, value, service),
+            "real" => field(name, value, check::<RealAddress>),
+            "group" => field(name, value, check::<GroupId>),
+            "endpoints" => field(name, value, check::<Vec<Endpoint>>),
+            "options" if of_service => field(name, value, check::<ServiceOptions>),
+            "options" => field(name, value, check::<RealOptions>),
+            _ => None,
+        })
+    }
+}
+impl Ask for Vec<Change> {
+    fn blame(body: &Value) -> Option<String> {
+        let mut changes = body.as_array()?.iter().enumerate();
+        changes.find_map(|(number, change)| Some(format!("[{number}].{}", Change::blame(change)?)))
+    }
+}
+
+/// A body that was understood as a whole.
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: Ask> FromRequest<S> for Body<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let path = request.uri().path().to_owned();
+        let body = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        read(&body).map(Self).map_err(|why| {
+            Failure::wrong_input(format!("the body of {path} is not understood: {why}")).into_response()
+        })
+    }
+}
+
+/// Reads JSON that has nothing but what a `T` has.
+///
+/// # Errors
+/// What is wrong, and in which field.
+pub fn read<T: Ask>(body: &[u8]) -> Result<T, String> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let mut source = serde_json::Deserializer::from_slice(body);
+    let asked: T = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+        T::blame(&value).unwrap_or_else(|| match error.path().to_string().as_str() {
+            "." => error.inner().to_string(),
+            path => format!("{path}: {}", error.inner()),
+        })
+    })?;
+    let understood = serde_json::to_value(&asked).map_err(|error| error.to_string())?;
+    match unknown(&value, &understood) {
+        None => Ok(asked),
+        Some(field) => Err(format!("unknown field `{field}`")),
+    }
+}
+
+/// The first key of `body` that is not in what was understood of it.
+fn unknown(body: &Value, understood: &Value) -> Option<String> {
+    let below = |name: &str, rest: String| {
+        if rest.starts_with('[') { format!("{name}{rest}") } else { format!("{name}.{rest}") }
+    };
+    match (body, understood) {
+        (Value::Object(body), Value::Object(understood)) => {
+            body.iter().find_map(|(name, value)| match understood.get(name) {
+                None => Some(name.clone()),
+                Some(known) => unknown(value, known).map(|rest| below(name, rest)),
+            })
+        }
+        (Value::Array(body), Value::Array(understood)) if body.len() == understood.len() => {
+            let mut pairs = body.iter().zip(understood).enumerate();
+            pairs.find_map(|(number, (value, known))| {
+                unknown(value, known).map(|rest| below(&format!("[{number}]"), rest))
+            })
+        }
+        // An object that was understood as something else than an object.
+        (Value::Object(body), _) => body.keys().next().cloned(),
+        _ => None,
+    }
+}
+
+/// Where a value is wrong, below itself, and why.
+type Wrong = (String, String);
+
+fn field(name: &str, value: &Value, check: impl Fn(&Value) -> Result<(), Wrong>) -> Option<String> {
+    let (place, why) = check(value).err()?;
+    Some(match place.as_str() {
+        "." => format!("{name}: {why}"),
+        place if place.starts_with('[') => format!("{name}{place}: {why}"),
+        place => format!("{name}.{place}: {why}"),
+    })
+}
+
+fn check<T: DeserializeOwned>(value: &Value) -> Result<(), Wrong> {
+    serde_path_to_error::deserialize::<_, T>(value)
+        .map(drop)
+        .map_err(|error| (error.path().to_string(), error.inner().to_string()))
+}
+
+/// Checks what names a service: serde tells no more than that it is neither an endpoint nor a group.
+fn service(value: &Value) -> Result<(), Wrong> {
+    /// A group alone.
+    #[derive(Deserialize)]
+    struct Group {
+        #[expect(dead_code, reason = "it is only to be understood")]
+        group: GroupId,
+    }
+    if value.is_null() {
+        return Ok(());
+    }
+    if value.get("group").is_some() { check::<Group>(value) } else { check::<Endpoint>(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICE: &str = r#""service":{"protocol":"tcp","address":"192.0.2.1:80"}"#;
+
+    #[track_caller]
+    fn wrong<T: Ask>(body: &str, field: &str) {
+        let Err(why) = read::<T>(body.as_bytes()) else { panic!("{body} was understood") };
+        assert!(why.contains(field), "{body}: {why}");
+    }
+
+    #[test]
+    fn what_the_cli_sends_is_understood() {
+        for body in [
+            format!(r#"{{"change":"add-service",{SERVICE},"options":{{"scheduler":"rr","flags":[]}}}}"#),
+            format!(r#"{{"change":"add-real",{SERVICE},"real":"10.0.0.1","options":{{"weight":5,"tunnel":"gue:6080"}}}}"#),
+            r#"{"change":"remove-service","service":{"group":7}}"#.to_owned(),
+            r#"{"change":"add-to-group","group":7,"endpoints":[{"protocol":"udp","address":"[2001:db8::1]:53"}]}"#.to_owned(),
+            r#"{"change":"clear"}"#.to_owned(),
+            r#"{"change":"clear-services"}"#.to_owned(),
+        ] {
+            if let Err(why) = read::<Change>(body.as_bytes()) {
+                panic!("{body}: {why}");
+            }
+            let again = serde_json::to_string(&read::<Change>(body.as_bytes()).unwrap()).unwrap();
+            read::<Change>(again.as_bytes()).unwrap();
+        }
+        assert!(read::<Which>(b"{}").unwrap().service.is_none());
+        assert!(read::<Which>(br#"{"service":null}"#).unwrap().service.is_none());
+        assert_eq!(read::<TimeoutOptions>(br#"{"tcp":5}"#).unwrap().tcp, Some(5));
+        assert_eq!(read::<Room>(br#"{"max_flows":5}"#).unwrap().max_flows, Some(5));
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_wherever_it_stands() {
+        wrong::<Which>(r#"{"servce":{"group":1}}"#, "`servce`");
+        wrong::<Which>(r#"{"service":{"group":1,"x":2}}"#, "`service.x`");
+        wrong::<Which>(
+            r#"{"service":{"protocol":"tcp","address":"192.0.2.1:80","group":2}}"#,
+            "`service.group`",
+        );
+        wrong::<TimeoutOptions>(r#"{"tpc":5}"#, "`tpc`");
+        wrong::<Room>(r#"{"max-flows":5}"#, "`max-flows`");
+        wrong::<AttachOptions>(r#"{"interface":"eth0","xdp_mode":"native"}"#, "`xdp_mode`");
+        wrong::<Question>(r#"{"frame":"00","plan":{"name":"a","text":"","more":1}}"#, "`plan.more`");
+        wrong::<Plan>(r#"{"name":"a","text":"","strict":true}"#, "`strict`");
+        wrong::<Change>(r#"{"change":"clear","service":{"group":1}}"#, "`service`");
+        wrong::<Change>(r#"{"change":"clear-services","only":[]}"#, "`only`");
+        wrong::<Change>(&format!(r#"{{"change":"remove-service",{SERVICE},"force":true}}"#), "`force`");
+        wrong::<Change>(
+            &format!(r#"{{"change":"add-service",{SERVICE},"options":{{"schedular":"rr"}}}}"#),
+            "`options.schedular`",
+        );
+        wrong::<Change>(
+            r#"{"change":"add-to-group","group":1,"endpoints":[{"protocol":"udp","address":"192.0.2.1:53","x":1}]}"#,
+            "`endpoints[0].x`",
+        );
+        wrong::<Vec<Change>>(
+            &format!(r#"[{{"change":"remove-service",{SERVICE}}},{{"change":"clear","x":1}}]"#),
+            "`[1].x`",
+        );
+    }
+
+    #[test]
+    fn a_field_that_is_wrong_is_named() {
+        wrong::<TimeoutOptions>(r#"{"tcp":"5m"}"#, "tcp: ");
+        wrong::<TimeoutOptions>(r#"{"udp":4294967296}"#, "udp: ");
+        wrong::<TimeoutOptions>(r#"{"udp":-1}"#, "udp: ");
+        wrong::<TimeoutOptions>(r#"{"tcp":1,"tcp":2}"#, "`tcp`");
+        wrong::<AttachOptions>("{}", "`interface`");
+        wrong::<AttachOptions>(r#"{"interface":"eth0","mode":"fast"}"#, "mode: ");
+        wrong::<Question>(r#"{"frame":5}"#, "frame: ");
+        wrong::<Which>(r#"{"service":{"protocol":"tcp"}}"#, "service: missing field `address`");
+        wrong::<Which>(r#"{"service":{"group":"web"}}"#, "service.group: ");
+        wrong::<Which>("[]", "");
+        wrong::<Change>("{}", "`change`");
+        wrong::<Change>(r#"{"change":"destroy"}"#, "destroy");
+        wrong::<Change>(&format!(r#"{{"change":"add-service",{SERVICE}}}"#), "`options`");
+        wrong::<Change>(
+            &format!(r#"{{"change":"add-service",{SERVICE},"options":{{"persistent":"5m"}}}}"#),
+            "options.persistent: ",
+        );
+        wrong::<Change>(
+            &format!(r#"{{"change":"add-real",{SERVICE},"real":"10.0.0","options":{{}}}}"#),
+            "real: '10.0.0'",
+        );
+        wrong::<Change>(
+            &format!(r#"{{"change":"add-real",{SERVICE},"real":"10.0.0.1","options":{{"weight":1.5}}}}"#),
+            "options.weight: ",
+        );
+        wrong::<Change>(
+            r#"{"change":"remove-service","service":{"protocol":"icmp","address":"192.0.2.1:80"}}"#,
+            "service.protocol: ",
+        );
+        wrong::<Change>(r#"{"change":"remove-service","service":"tcp 192.0.2.1:80"}"#, "service: ");
+        wrong::<Vec<Change>>(
+            &format!(r#"[{{"change":"add-real",{SERVICE},"real":7,"options":{{}}}}]"#),
+            "[0].real: ",
+        );
+        for broken in ["", "{", "nonsense", "{\"change\":\"clear\"} {}", "\u{1}"] {
+            wrong::<Change>(broken, "");
+            wrong::<TimeoutOptions>(broken, "");
+        }
+    }
+}

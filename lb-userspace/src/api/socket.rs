@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The unix socket by which the CLI talks to the daemon.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs, io,
+    os::unix::{fs::FileTypeExt as _, net},
+    path::Path,
+};
+
+use nix::sys::stat::{Mode, umask};
+use tokio::net::UnixListener;
+
+use crate::failure::Failure;
+
+/// Listens on a unix socket that only its owner may use. A socket on which no process listens any more is replaced. To be called
+/// only while no other daemon can do the same: with the lock on the pins.
+///
+/// # Errors
+/// If another daemon answers there, there is a file that is no socket, or the socket cannot be made.
+pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
+    let failed = |error: io::Error| {
+        Failure::failed(format!("cannot listen on {}: {error}", path.display()))
+            .hint("`--socket PATH` names another socket")
+    };
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(failed)?;
+    }
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(Failure::failed(format!(
+                "{} is there and is not a socket; it was left alone",
+                path.display()
+            ))
+            .hint("`--socket PATH` names another place for the socket, or remove that file yourself"));
+        }
+        Ok(_) => {
+            if net::UnixStream::connect(path).is_ok() {
+                return Err(Failure::failed(format!("another xvs daemon answers on {}", path.display()))
+                    .hint("`xvs status` shows it; stop it first, or give this one its own --socket, --bpffs and --state"));
+            }
+            fs::remove_file(path).map_err(failed)?;
+        }
+    }
+    // With its mode from the first moment on.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(path);
+    umask(before);
+    listener.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_without_a_listener_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let precious = dir.path().join("precious");
+        fs::write(&precious, "data").unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let link = dir.path().join("link");
+        symlink(&precious, &link).unwrap();
+        let dangling = dir.path().join("dangling");
+        symlink(dir.path().join("nowhere"), &dangling).unwrap();
+        let folder = dir.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        for taken in [&precious, &fifo, &link, &dangling, &folder] {
+            let before = fs::symlink_metadata(taken).unwrap().file_type();
+            let refused = bind(taken).unwrap_err();
+            assert!(refused.message.contains("is not a socket"), "{refused}");
+            assert_eq!(fs::symlink_metadata(taken).unwrap().file_type(), before);
+        }
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "data");
+
+        let first = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(bind(&path).unwrap_err().message.contains("another xvs daemon answers"));
+        drop(first);
+        bind(&path).unwrap();
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The connections that are written down, for `xvs connections`. A million of them are read and sorted while the director is free
+//! for others.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use lb_common::{
+    schema::{Client, ClientKey, Flow, FlowKey, Timeouts},
+    track::{self, State as FlowState},
+    wire::Be16,
+};
+
+use super::{Director, count::off_the_lock, director::maps_failed};
+use crate::{
+    api::{server::Shared, types::Connection},
+    control::{
+        image::{real_address, socket_address},
+        model::{Protocol, ServiceId},
+    },
+    dataplane::clock,
+    failure::Failure,
+};
+
+/// Every tracked flow that is not over, and every client that persistence keeps on a real.
+///
+/// # Errors
+/// If a map cannot be read.
+pub async fn connections(director: &Shared) -> Result<Vec<Connection>, Failure> {
+    let (reader, reals, mut connections, timeouts) = {
+        let mut director = director.lock().await;
+        let tables = director.plane.tables();
+        let reals = tables.reals().map_err(|e| maps_failed(&e))?;
+        let reals: HashMap<u32, SocketAddr> =
+            reals.iter().map(|(id, real)| (*id, real_address(real))).collect();
+        let templates = director.templates(&reals, clock::tick())?;
+        (director.flow_reader()?, reals, templates, director.timeouts)
+    };
+    off_the_lock(move || {
+        let now = clock::tick();
+        reader
+            .for_each(|key, flow, _| connections.extend(connection(key, flow, &reals, &timeouts, now)))
+            .map_err(|e| maps_failed(&e))?;
+        connections.sort_by_key(|c| (c.protocol, c.service, c.client));
+        Ok(connections)
+    })
+    .await
+}
+
+/// A tracked flow, unless it is over or its real is gone.
+fn connection(
+    key: &FlowKey,
+    flow: &Flow,
+    reals: &HashMap<u32, SocketAddr>,
+    timeouts: &Timeouts,
+    now: u32,
+) -> Option<Connection> {
+    let state = FlowState::from_number(flow.state);
+    let idle = track::age(flow.seen, now);
+    let left = state.timeout(timeouts).checked_sub(idle)?;
+    let service = socket_address(key.destination, key.destination_port);
+    let mut real = *reals.get(&flow.real)?;
+    if real.port() == 0 {
+        real.set_port(service.port());
+    }
+    Some(Connection {
+        protocol: Protocol::from_number(u8::try_from(key.protocol).ok()?)?,
+        client: socket_address(key.source, key.source_port),
+        service,
+        real,
+        state: state.as_str().to_owned(),
+        idle_seconds: track::milliseconds_of_ticks(idle) / 1000,
+        expires_seconds: track::milliseconds_of_ticks(left) / 1000,
+    })
+}
+
+impl Director {
+    /// The clients that persistence keeps on their reals, as IPVS shows its templates: without a port, and with ASSURED
+    /// for a state, which they have there from the first established connection on. In place of a VIP, a group is an
+    /// address from 0.0.0.0/8, which `ipvsadm` takes for its number.
+    fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
+        let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
+        let mut templates = Vec::new();
+        let each = |key: &ClientKey, client: &Client| {
+            let (Some(id), Some(real)) = (services.get(&key.service), reals.get(&client.real)) else {
+                return;
+            };
+            let left = track::age(now, client.expires);
+            if track::age(client.expires, now) > 0 {
+                return;
+            }
+            let (protocol, service) = match id {
+                ServiceId::Endpoint(endpoint) => (endpoint.protocol, endpoint.address),
+                ServiceId::Group { group } => (Protocol::Tcp, (Ipv4Addr::from_bits(*group), 0).into()),
+            };
+            templates.push(Connection {
+                protocol,
+                client: socket_address(key.address, Be16::ZERO),
+                service,
+                real: *real,
+                state: "ASSURED".to_owned(),
+                idle_seconds: 0,
+                expires_seconds: track::milliseconds_of_ticks(left) / 1000,
+            });
+        };
+        self.plane.tables().for_each_client(each).map_err(|e| maps_failed(&e))?;
+        Ok(templates)
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Directories for pins that belong to this user alone: a pin that another user can replace or remove ends forwarding.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+    unistd::geteuid,
+};
+
+/// Nothing for the group and for others.
+const MODE: u32 = 0o700;
+/// Only the owner of a file may remove it from a directory that all may write.
+const STICKY: u32 = 0o1000;
+
+/// Mounts a bpffs if `path` is in none. The usual place gets the usual mount; any other directory becomes a bpffs of its own.
+///
+/// # Errors
+/// If the system refuses.
+pub fn mount_bpffs(path: &Path) -> io::Result<()> {
+    let existing = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/"));
+    if statfs(existing)?.filesystem_type() == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    let standard = Path::new("/sys/fs/bpf");
+    let target = if path.starts_with(standard) { standard } else { path };
+    fs::create_dir_all(target)?;
+    mount(Some("bpf"), target, Some("bpf"), MsFlags::empty(), Some("mode=0700"))?;
+    Ok(())
+}
+
+/// Makes a directory that only this user can enter, or checks that the one that is there is such.
+///
+/// # Errors
+/// If it cannot be made, is another user's, or another user can have put things there or exchange it.
+pub fn directory(path: &Path) -> io::Result<()> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    let me = geteuid().as_raw();
+    if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
+        DirBuilder::new().recursive(true).mode(MODE).create(parent)?;
+    }
+    if let Err(error) = DirBuilder::new().mode(MODE).create(path)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(error);
+    }
+    // Not through a symbolic link, which leads where another user may write.
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_dir() {
+        return refuse("it is not a directory".to_owned());
+    }
+    if found.uid() != me {
+        return refuse(format!(
+            "it belongs to user {}, who could take the pins away; remove it first",
+            found.uid()
+        ));
+    }
+    if found.mode() & 0o022 != 0 {
+        return refuse(format!(
+            "others may write there (mode {:o}); remove it, or `chmod 700` it after a look at what is in it",
+            found.mode() & 0o7777
+        ));
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let above = fs::metadata(parent)?;
+        if above.mode() & 0o022 != 0 && above.mode() & STICKY == 0 {
+            return refuse(format!(
+                "others may exchange it: {} has mode {:o}",
+                parent.display(),
+                above.mode() & 0o7777
+            ));
+        }
+    }
+    if found.mode() & 0o077 != 0 {
+        // An earlier version of xvs made it: nothing of others can be in it.
+        fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_ours_alone_or_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let at = |name: &str, mode: u32| {
+            let path = root.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let new = root.path().join("new/deep");
+        directory(&new).unwrap();
+        assert_eq!([mode(&new), mode(&root.path().join("new"))], [0o700, 0o700]);
+        let old = at("old", 0o755);
+        directory(&old).unwrap();
+        assert_eq!(mode(&old), 0o700);
+        for loose in [0o770, 0o777, 0o1777, 0o702] {
+            let path = at(&format!("{loose:o}"), loose);
+            assert!(directory(&path).is_err(), "{loose:o}");
+            assert_eq!(mode(&path), loose, "it is left alone");
+            // Below a directory that all may write only what is sticky is safe.
+            assert_eq!(directory(&path.join("below")).is_ok(), loose & STICKY != 0, "{loose:o}");
+        }
+        let link = root.path().join("link");
+        symlink(&old, &link).unwrap();
+        assert!(directory(&link).is_err());
+        if geteuid().is_root() {
+            let others = at("others", 0o700);
+            chown(&others, Some(65534), None).unwrap();
+            assert!(directory(&others).unwrap_err().to_string().contains("user 65534"));
+        }
+    }
+}
