@@ -7,8 +7,8 @@ use std::{path::Path, sync::Arc};
 use super::{Imported, Place};
 use crate::{
     api::types::Change,
-    control::model::{Forward, ServiceId},
-    ipvsadm::{Names, Order, is_vip, read_rules},
+    control::model::ServiceId,
+    ipvsadm::{Names, Order, read_rules},
 };
 
 /// Reads rules; comments and empty lines say nothing.
@@ -32,22 +32,16 @@ pub fn import(text: &str, path: &Path, names: &dyn Names) -> Imported {
             imported.carry(&place);
             continue;
         }
-        let Some(mut change) = order.change() else {
+        let Some(change) = order.change() else {
             imported.leave(&place, line.text, "it asks for something, but sets no rule");
             continue;
         };
-        if let Change::AddReal { service, real, options } | Change::EditReal { service, real, options } =
-            &mut change
-            && is_vip(service, real)
-        {
-            options.forward = Some(Forward::Local);
-        }
         if let Err(failure) = imported.change(&change) {
             imported.leave(&place, line.text, failure.message);
             continue;
         }
         imported.carry(&place);
-        if let Change::AddService { service: ServiceId::Group { group }, .. } = change {
+        if let Change::AddService { service: ServiceId::Group { group, .. }, .. } = change {
             imported.leave(&place, line.text, mark(group));
         }
     }

@@ -17,7 +17,6 @@ use crate::{
         model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking, Tunnel},
         options::{RealOptions, ServiceOptions, prefix},
     },
-    ipvsadm::is_vip,
 };
 
 /// Seconds of `persistence_timeout` without a value.
@@ -140,7 +139,7 @@ fn virtual_server(imported: &mut Imported, server: &Statement, groups: &Groups<'
             }
             Err(failure) => imported.leave(&place.place, place.text(), failure.message),
         }
-        if let ServiceId::Group { group } = service {
+        if let ServiceId::Group { group, .. } = service {
             imported.leave(&place.place, place.text(), mark(group));
         }
     }
@@ -192,8 +191,8 @@ impl Draft {
             ["ops"] => self.options.one_packet = Some(true),
             ["sh-port" | "sh-fallback" | "mh-port" | "mh-fallback"] => {
                 let flag: SchedulerFlag = words[0].parse().map_err(line)?;
-                if self.options.scheduler != Some(flag.scheduler()) {
-                    return Err(line(format!("it is a flag of scheduler {}", flag.scheduler())));
+                if self.options.scheduler != flag.scheduler() {
+                    return Err(line("it is a flag of another scheduler".to_owned()));
                 }
                 self.options.flags.get_or_insert_default().insert(flag);
             }
@@ -281,10 +280,7 @@ fn real_server(
     let mut carried = false;
     for service in services {
         let mut real = RealAddress { port: Some(address.port.unwrap_or(service.port())), ..address };
-        let mut options = options;
-        if is_vip(service, &real) {
-            (options.forward, options.tunnel) = (Some(Forward::Local), None);
-        }
+        let options = options;
         if options.forward != Some(Forward::Nat) && real.port != Some(service.port()) {
             // As IPVS: what is not rewritten goes to the port that the client sent to.
             if service.endpoint().is_some() {

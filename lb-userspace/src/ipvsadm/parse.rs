@@ -12,7 +12,7 @@ use super::{
     page::Format,
     trouble::Trouble,
     tunnel,
-    values::{illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
+    values::{LONGEST, illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
 use crate::{
     api::types::{Change, TimeoutOptions},
@@ -127,18 +127,19 @@ struct Draft {
     tunnel_port: Option<u16>,
 }
 
-/// Understands the words of a command line, without the name of the program.
+/// Understands the words of a command line, without the name of the program. What is not done as it is written is added to
+/// `notes`.
 ///
 /// # Errors
 /// ipvsadm's; and a refusal of what this program does not have.
-pub fn parse(words: &[String], names: &dyn Names) -> Result<Order, Trouble> {
+pub fn parse(words: &[String], names: &dyn Names, notes: &mut Vec<String>) -> Result<Order, Trouble> {
     if words.is_empty() {
         return Ok(Order::List(What::All, Format::default()));
     }
     let grammar::Reading { given, rest } = grammar::read(words)?;
     let mut given = given.iter();
     let Some((first, Means::Command(verb))) = given.next().map(|first| (first, first.entry.means)) else {
-        return Err(Trouble::try_help());
+        return Err(Trouble::Help);
     };
     match verb {
         Verb::Help => return Ok(Order::Help),
@@ -152,6 +153,13 @@ pub fn parse(words: &[String], names: &dyn Names) -> Result<Order, Trouble> {
     let mut draft = Draft { weight: 1, ..Draft::default() };
     for given in given {
         draft.take(given, names)?;
+    }
+    if draft.persistent > LONGEST {
+        notes.push(format!(
+            "warning: -p {}: clients are kept for 24 days ({LONGEST} s), which is the longest time",
+            draft.persistent
+        ));
+        draft.persistent = LONGEST;
     }
     let mut rest = rest.iter();
     let timeouts = if verb == Verb::Set { Some(timeouts(&mut rest)?) } else { None };
@@ -169,9 +177,14 @@ impl Draft {
         let topic = match given.entry.means {
             Means::Option(topic) => topic,
             Means::Nothing => return Ok(()),
-            // A group has endpoints of both versions.
-            Means::Ipv6 if matches!(self.service, Some(ServiceId::Group { .. })) => return Ok(()),
-            Means::Ipv6 => return Err(Trouble::usage("-6 used before -f\n")),
+            // IPVS has a service of each version of IP for a mark.
+            Means::Ipv6 => match &mut self.service {
+                Some(ServiceId::Group { ipv6, .. }) => {
+                    *ipv6 = true;
+                    return Ok(());
+                }
+                _ => return Err(Trouble::usage("-6 used before -f\n")),
+            },
             Means::Command(_) => return Err(Trouble::usage(format!("invalid option `{}'", given.word))),
         };
         if !self.topics.insert(topic) {
@@ -245,7 +258,8 @@ impl Draft {
     fn flags(&self) -> Result<BTreeSet<SchedulerFlag>, Trouble> {
         let scheduler = self.scheduler.as_deref().unwrap_or(Scheduler::Wlc.as_str());
         let words = self.flags.split(',').filter(|word| !word.is_empty());
-        words.map(|word| scheduler_flag(word, scheduler)).collect()
+        let flags: Result<Vec<_>, _> = words.map(|word| scheduler_flag(word, scheduler)).collect();
+        Ok(flags?.into_iter().flatten().collect())
     }
 
     fn order(
@@ -297,7 +311,7 @@ impl Draft {
     }
 
     fn id(&self) -> Result<ServiceId, Trouble> {
-        self.service.ok_or_else(Trouble::try_help)
+        self.service.ok_or(Trouble::Help)
     }
 
     /// `-A` and `-E` say everything that IPVS knows of a service; what is not said is its default.
@@ -318,6 +332,7 @@ impl Draft {
         }
         let netmask = match self.netmask {
             None | Some(Ipv4Addr::BROADCAST) => self.prefix.unwrap_or(Persistence::WHOLE_ADDRESS),
+            Some(Ipv4Addr::UNSPECIFIED) => 0,
             Some(netmask) => prefix(&netmask.to_string()).map_err(|_| {
                 Trouble::refused(format!("netmask {netmask} is no prefix"), "write it as 255.255.255.0")
             })?,
@@ -359,8 +374,11 @@ impl Draft {
 
     /// Whether the service is one of IPv6.
     fn is_ipv6(&self) -> bool {
-        let endpoint = self.service.as_ref().and_then(ServiceId::endpoint);
-        endpoint.is_some_and(|endpoint| endpoint.address.is_ipv6())
+        match &self.service {
+            Some(ServiceId::Endpoint(endpoint)) => endpoint.address.is_ipv6(),
+            Some(ServiceId::Group { ipv6, .. }) => *ipv6,
+            None => false,
+        }
     }
 
     /// The address of `-r`; without a port, that of the service.
@@ -370,18 +388,20 @@ impl Draft {
         let text = self.real.as_deref().unwrap_or_default();
         let Place { host, port } =
             address::place(text, protocol, names).ok_or_else(|| illegal("real server address[:port]"))?;
-        let version = id.endpoint().map(|endpoint| endpoint.address.is_ipv6());
-        if self.forward != Forward::Tun && version.is_some_and(|is_ipv6| is_ipv6 != host.is_ipv6()) {
+        if self.forward != Forward::Tun && self.is_ipv6() != host.is_ipv6() {
             return Err(Trouble::usage("Different address family is allowed only for tunneling servers"));
         }
         Ok(RealAddress { ip: host, port: Some(port.unwrap_or(id.port())) })
     }
 
-    /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. That
-    /// of a group is the one that the client sent to.
+    /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. Of a
+    /// mark's real it keeps the port, which means nothing. A service for every port sends to the client's port, even by
+    /// nat.
     fn kept_port(&self, mut real: RealAddress) -> Result<RealAddress, Trouble> {
-        if !matches!(self.forward, Forward::Nat | Forward::Fnat) {
-            real.port = Some(self.id()?.port());
+        let Some(endpoint) = self.id()?.endpoint() else { return Ok(real) };
+        let changes_port = matches!(self.forward, Forward::Nat | Forward::Fnat);
+        if !changes_port || endpoint.address.port() == 0 {
+            real.port = Some(endpoint.address.port());
         }
         Ok(real)
     }

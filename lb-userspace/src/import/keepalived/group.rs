@@ -49,7 +49,7 @@ pub fn entry(words: &[String], protocol: Protocol) -> Result<Vec<ServiceId>, Str
     let (address, port) = match words[..] {
         ["fwmark", mark] => {
             let group = mark.parse().ok().filter(|mark| *mark > 0);
-            return group.map(|group| vec![ServiceId::Group { group }]).ok_or_else(|| wrong(mark));
+            return group.map(|group| vec![ServiceId::group(group)]).ok_or_else(|| wrong(mark));
         }
         [address] => (address, "0"),
         [address, port] => (address, port),
