@@ -47,7 +47,8 @@ pub fn host(text: &str, names: &dyn Names) -> Option<Ipv4Addr> {
 
 /// Reads one to four numbers with dots between, each decimal, octal after 0, or hexadecimal after 0x. The last of fewer
 /// than four fills the bytes that are left.
-fn number(text: &str) -> Option<Ipv4Addr> {
+#[must_use]
+pub fn number(text: &str) -> Option<Ipv4Addr> {
     let part = |part: &str| {
         let (digits, radix) = match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
             Some(digits) => (digits, 16),

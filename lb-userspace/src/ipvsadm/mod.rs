@@ -25,6 +25,7 @@ mod values; //      of options
 
 use std::{ffi::OsStr, path::Path};
 
+pub use address::number as host_number;
 pub use names::{Nameless, Names, System};
 pub use parse::Order;
 pub use restore::{Line, read as read_rules};
