@@ -15,6 +15,9 @@ mod recorded; //    files that keepalived was seen to read
 mod sequence; //    ~SEQ, ~LST
 mod server; //      virtual_server, real_server
 mod services; //    what they come to
+mod timeouts; //    lvs_timeouts
+mod way; //         how packets reach a real
+mod words; //       of a line
 
 use std::path::Path;
 

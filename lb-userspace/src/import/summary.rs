@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::Arc,
 };
 
@@ -110,7 +111,8 @@ fn some(all: impl Iterator<Item = String>) -> String {
     let more = all.len().saturating_sub(NAMED);
     let mut text = all.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, " and {more} more");
     }
     text
 }

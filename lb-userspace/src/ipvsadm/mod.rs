@@ -11,6 +11,7 @@ mod kernel; //      what stands in the place of IPVS
 mod legal; //       which option goes with which command
 mod names; //       of hosts and ports
 mod number; //      counters in nine columns
+mod order; //       what a command line asks for
 mod page; //        -L
 mod parse; //       a command line, understood
 mod restore; //     -R: command lines of a file
@@ -27,7 +28,7 @@ use std::{ffi::OsStr, path::Path};
 
 pub use address::number as host_number;
 pub use names::{Nameless, Names, System};
-pub use parse::Order;
+pub use order::Order;
 pub use restore::{Line, read as read_rules};
 pub use run::run;
 pub use trouble::Trouble;

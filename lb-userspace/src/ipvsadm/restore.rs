@@ -2,11 +2,7 @@
 //! Commands of a file or of stdin, one a line, as `ipvsadm -R` takes them.
 #![forbid(unsafe_code)]
 
-use super::{
-    names::Names,
-    parse::{Order, parse},
-    trouble::Trouble,
-};
+use super::{names::Names, order::Order, parse::parse, trouble::Trouble};
 
 /// A command and where it stands.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,8 +12,9 @@ use super::{
     Name, connections, help,
     kernel::Kernel,
     names::{Names, System},
+    order::{Order, What},
     page::{self, Format},
-    parse::{Order, What, parse},
+    parse::parse,
     restore, rules,
     trouble::Trouble,
 };

@@ -149,18 +149,15 @@ impl Definitions {
     /// Finds the variable that a text begins with, `$NAME` or `${NAME}`, and the length of what names it.
     fn find(&self, text: &str) -> Option<(&Definition, usize)> {
         let after = &text[1..];
-        let (name, length) = match after.strip_prefix('{') {
-            Some(inner) => {
-                let (name, _) = inner.split_once('}')?;
-                (name, name.len() + 3)
+        let (name, length) = if let Some(inner) = after.strip_prefix('{') {
+            let (name, _) = inner.split_once('}')?;
+            (name, name.len() + 3)
+        } else {
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            if !after[end..].is_empty() && !after[end..].starts_with([' ', '\t', ',', ')']) {
+                return None;
             }
-            None => {
-                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
-                if !after[end..].is_empty() && !after[end..].starts_with([' ', '\t', ',', ')']) {
-                    return None;
-                }
-                (&after[..end], end + 1)
-            }
+            (&after[..end], end + 1)
         };
         if !is_name(name) {
             return None;

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     super::{Block, Imported, Kind, Left, Place},
+    lines::Said,
     number::{socket, unsigned},
-    parse::Said,
 };
 
 /// Most addresses of one entry.
@@ -120,7 +120,7 @@ pub fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
     let end = text.find(['-', '/']).unwrap_or(text.len());
     let first: IpAddr = text[..end].parse().map_err(|_| wrong())?;
     // A range must have two addresses if its last number alone is written.
-    let mut least = number(first);
+    let mut nearest = number(first);
     let last = if let Some((_, prefix)) = text.split_once('/') {
         let bits: u32 = prefix.parse().map_err(|_| wrong())?;
         let all = if first.is_ipv4() { 32 } else { 128 };
@@ -136,12 +136,12 @@ pub fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
         match (first, last.parse::<IpAddr>()) {
             (_, Ok(last)) if last.is_ipv4() == first.is_ipv4() => number(last),
             (IpAddr::V4(first), _) => {
-                least += 1;
+                nearest += 1;
                 let last = unsigned(last, 0, 255, true).ok_or_else(wrong)?;
                 u128::from(first.to_bits() & !0xff | last)
             }
             (IpAddr::V6(first), _) => {
-                least += 1;
+                nearest += 1;
                 let end = last.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(last.len());
                 let last = u16::from_str_radix(&last[..end], 16).map_err(|_| wrong())?;
                 first.to_bits() & !0xffff | u128::from(last)
@@ -150,7 +150,7 @@ pub fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
     } else {
         return Ok(vec![first]);
     };
-    if last < least {
+    if last < nearest {
         return Err(format!("{text} ends before it begins"));
     }
     if last - number(first) >= MOST {

@@ -25,6 +25,9 @@ pub struct Line {
     pub text: String,
 }
 
+/// A line, by where it stands and what it says.
+pub type Said = (Place, String);
+
 /// How deep files may include each other.
 const DEEPEST: usize = 16;
 
@@ -174,7 +177,7 @@ impl<'a> Lines<'a> {
                     imported.leave(&self.place, &text, why, Kind::Rest, None);
                     return None;
                 }
-                text = after.trim_start_matches([' ', '\t']).to_owned();
+                text = text.split_off(text.len() - after.trim_start_matches([' ', '\t']).len());
             }
             if let Some((name, more)) = self.definitions.define(&text) {
                 imported.carry(&self.place);
@@ -195,7 +198,13 @@ impl<'a> Lines<'a> {
                 break;
             }
             match self.replace(&text) {
-                Ok(Some(replaced)) => text = without_comment(&replaced),
+                Ok(Some(replaced)) => {
+                    text = without_comment(&replaced);
+                    // There is nothing in it to carry over or to list.
+                    if text.chars().all(|c| ['{', '}', ' ', '\t'].contains(&c)) {
+                        imported.carry(&self.place);
+                    }
+                }
                 Ok(None) => break,
                 Err(why) => {
                     imported.leave(&self.place, &text, why, Kind::Service, None);

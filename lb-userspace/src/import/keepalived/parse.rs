@@ -2,14 +2,16 @@
 //! Blocks and the words in them.
 #![forbid(unsafe_code)]
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use super::{
-    super::{Block, Imported, Kind, Left, Place},
+    super::{Block, Imported, Kind, Left},
     group::Group,
     lines::{Line, Lines},
-    number::unsigned,
-    server::{Real, Server, Taken, health},
+    server::{Real, Server, health},
+    timeouts::timeouts,
+    way::Taken,
+    words::{CHECKS, VRRP, WITH_VALUE, words},
 };
 
 /// What a file says.
@@ -19,6 +21,8 @@ pub struct File {
     pub groups: Vec<Group>,
     /// Virtual servers, in their order.
     pub servers: Vec<Server>,
+    /// Addresses of the director for full NAT, by the name of their group.
+    pub local: Vec<(String, Vec<IpAddr>)>,
 }
 
 /// A block whose words are looked up.
@@ -38,62 +42,6 @@ enum Level {
     Check(&'static str),
 }
 
-/// Blocks that are skipped by their braces: keepalived's process for services does not read them.
-const VRRP: &[&str] = &[
-    "garp_group",
-    "linkbeat_interfaces",
-    "static_ipaddress",
-    "static_routes",
-    "static_rules",
-    "track_group",
-    "vrrp_instance",
-    "vrrp_script",
-    "vrrp_sync_group",
-    "vrrp_track_process",
-];
-const CHECKS: &[(&str, &str)] = &[
-    ("BFD_CHECK", ""),
-    ("DNS_CHECK", ""),
-    ("FILE_CHECK", ""),
-    ("HTTP_GET", "url"),
-    ("MISC_CHECK", ""),
-    ("PING_CHECK", ""),
-    ("SMTP_CHECK", "host"),
-    ("SSL_GET", "url"),
-    ("TCP_CHECK", ""),
-    ("UDP_CHECK", ""),
-];
-/// Words without whose value keepalived does not start.
-const WITH_VALUE: &[&str] = &[
-    "bind_port",
-    "bindto",
-    "connect_ip",
-    "connect_port",
-    "connect_timeout",
-    "delay_before_retry",
-    "delay_loop",
-    "hysteresis",
-    "ip_family",
-    "lb_algo",
-    "lb_kind",
-    "lthreshold",
-    "lvs_method",
-    "lvs_sched",
-    "nb_get_retry",
-    "persistence_engine",
-    "persistence_granularity",
-    "protocol",
-    "quorum",
-    "real_server",
-    "retry",
-    "sorry_server",
-    "uthreshold",
-    "virtual_server",
-    "virtual_server_group",
-    "warmup",
-    "weight",
-];
-
 /// Reads a file.
 pub struct Parser<'a> {
     lines: Lines<'a>,
@@ -104,8 +52,6 @@ pub struct Parser<'a> {
     /// What is read: a server, and a real of it. They are not there if their line was wrong.
     server: Option<Server>,
     real: Option<Real>,
-    /// Addresses of the director for full NAT, by the name of their group.
-    local: Vec<(String, Vec<std::net::IpAddr>)>,
     depth: usize,
     skip: Skip,
     /// Why lines are skipped, and what is lost with them.
@@ -132,7 +78,6 @@ impl<'a> Parser<'a> {
             block: None,
             server: None,
             real: None,
-            local: Vec::new(),
             depth: 0,
             skip: Skip::No,
             skipped: (String::new(), Kind::Rest),
@@ -145,29 +90,6 @@ impl<'a> Parser<'a> {
     /// A line without which keepalived does not start.
     pub fn file(mut self) -> Result<File, Left> {
         self.stream(Level::File, false)?;
-        for server in &mut self.file.servers {
-            let Some(name) = &server.local else { continue };
-            let found = self.local.iter().find(|(other, _)| other == &name.1);
-            match found {
-                Some((_, addresses)) => {
-                    for address in addresses {
-                        if !self.imported.fnat_addresses.contains(address) {
-                            self.imported.fnat_addresses.push(*address);
-                        }
-                    }
-                }
-                None => {
-                    let why = "there is no local_address_group of that name";
-                    self.imported.leave(
-                        &name.0,
-                        &format!("laddr_group_name {}", name.1),
-                        why,
-                        Kind::Setting,
-                        Some(&server.block),
-                    );
-                }
-            }
-        }
         Ok(self.file)
     }
 
@@ -177,6 +99,11 @@ impl<'a> Parser<'a> {
 
     fn leave(&mut self, line: &Line, why: &str, kind: Kind) {
         self.imported.leave(&line.place, &line.text, why, kind, self.block.as_ref());
+    }
+
+    fn leave_skipped(&mut self, line: &Line) {
+        let (why, kind) = self.skipped.clone();
+        self.leave(line, &why, kind);
     }
 
     /// Reads the lines of a block. Returns whether it was skipped.
@@ -227,8 +154,7 @@ impl<'a> Parser<'a> {
             "{" => open + 1,
             "}" => open - 1,
             _ => {
-                let (why, kind) = self.skipped.clone();
-                self.leave(line, &why, kind);
+                self.leave_skipped(line);
                 open
             }
         };
@@ -262,25 +188,19 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         match level {
-            Level::File => self.root(line, words),
-            Level::Global => {
-                self.global(line, words);
-                Ok(())
-            }
-            Level::Flat => {
-                self.leave(line, "it is not about a service", Kind::Rest);
-                Ok(())
-            }
-            Level::Server => self.of_server(line, words),
-            Level::Real => self.of_real(line, words),
+            Level::File => self.root(line, words)?,
+            Level::Global => self.global(line, words),
+            Level::Flat => self.leave(line, "it is not about a service", Kind::Rest),
+            Level::Server => self.of_server(line, words)?,
+            Level::Real => self.of_real(line, words)?,
             Level::Check(inner) => {
                 self.leave(line, health(), Kind::Health);
                 if words[0] == inner {
                     self.inside(Level::Check(""))?;
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 
     fn root(&mut self, line: &Line, words: &[&str]) -> Result<(), Left> {
@@ -340,35 +260,11 @@ impl<'a> Parser<'a> {
     }
 
     fn global(&mut self, line: &Line, words: &[&str]) {
-        let timeouts = &mut self.imported.timeouts;
         if words[0] == "lvs_timeouts" && words.len() > 2 {
-            let mut wrong = Vec::new();
-            for pair in words[1..].chunks(2) {
-                let value = pair.get(1).and_then(|value| unsigned(value, 0, 86_400 * 31, false));
-                // The programs count no longer than 24 days; 0 leaves a timeout as it is.
-                let Some(seconds) = value.filter(|seconds| *seconds <= 2_073_600) else {
-                    wrong.push(pair.join(" "));
-                    continue;
-                };
-                let timeout = match pair[0] {
-                    "tcp" => &mut timeouts.tcp,
-                    "tcpfin" => &mut timeouts.tcp_fin,
-                    "udp" => &mut timeouts.udp,
-                    _ => {
-                        wrong.push(pair.join(" "));
-                        continue;
-                    }
-                };
-                *timeout = Some(seconds).filter(|seconds| *seconds > 0);
-            }
-            if wrong.is_empty() {
-                return self.imported.carry(&line.place);
-            }
-            return self.leave(
-                line,
-                &format!("{} is no timeout up to 24 days", wrong.join(" ")),
-                Kind::Setting,
-            );
+            return match timeouts(&words[1..], &mut self.imported.timeouts) {
+                Ok(()) => self.imported.carry(&line.place),
+                Err(why) => self.leave(line, &why, Kind::Setting),
+            };
         }
         let why = "it is about keepalived or the host";
         self.leave(line, why, Kind::Rest);
@@ -434,13 +330,12 @@ impl<'a> Parser<'a> {
         })
         // Nothing in it is refused.
         .unwrap_or_default();
-        self.local.push((name, addresses));
+        self.file.local.push((name, addresses));
     }
 
     fn of_server(&mut self, line: &Line, words: &[&str]) -> Result<(), Left> {
         let Some(server) = &mut self.server else {
-            let (why, kind) = self.skipped.clone();
-            self.leave(line, &why, kind);
+            self.leave_skipped(line);
             return Ok(());
         };
         if words[0] == "real_server" {
@@ -458,9 +353,9 @@ impl<'a> Parser<'a> {
             let skipped = self.inside(Level::Real)?;
             if let (Some(real), Some(server)) = (self.real.take(), &mut self.server)
                 && !skipped
-                && let Err((real, why)) = server.add(real)
+                && let Some(real) = server.add(real)
             {
-                real.leave(self.imported, &server.block, &why);
+                real.leave(self.imported, &server.block, "only a tunnel goes to the other version of IP");
             }
             return Ok(());
         }
@@ -478,15 +373,11 @@ impl<'a> Parser<'a> {
             self.inside(Level::Check(inner))?;
             return Ok(());
         }
-        match &mut self.real {
-            Some(real) => {
-                let taken = real.take(words);
-                self.taken(taken, line, false);
-            }
-            None => {
-                let (why, kind) = self.skipped.clone();
-                self.leave(line, &why, kind);
-            }
+        if let Some(real) = &mut self.real {
+            let taken = real.take(words);
+            self.taken(taken, line, false);
+        } else {
+            self.leave_skipped(line);
         }
         Ok(())
     }
@@ -506,30 +397,3 @@ impl<'a> Parser<'a> {
         }
     }
 }
-
-/// The words of a line: between blanks, or in double quotes. Of a quote that is not closed, nothing is taken.
-pub fn words(text: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut rest = text;
-    loop {
-        rest = rest.trim_start_matches([' ', '\t', '\x0b', '\x0c', '\r']);
-        if rest.is_empty() {
-            return words;
-        }
-        let (word, after) = match rest.strip_prefix('"') {
-            Some(quoted) => match quoted.split_once('"') {
-                Some(split) => split,
-                None => return words,
-            },
-            None => {
-                let end = rest.find([' ', '\t', '\x0b', '\x0c', '\r', '"']).unwrap_or(rest.len());
-                rest.split_at(end)
-            }
-        };
-        words.push(word);
-        rest = after;
-    }
-}
-
-/// A line and its text.
-pub type Said = (Place, String);

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 
 use super::{
     super::{Block, Imported, Kind, Left, Place},
+    lines::Said,
     number::{socket, unsigned},
-    parse::Said,
+    way::{Taken, Way},
 };
 use crate::{
-    control::model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag, Tunnel},
+    control::model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag},
     ipvsadm::host_number,
 };
 
@@ -66,24 +67,6 @@ pub enum Granularity {
     Mask(u32),
     /// Those of an IPv6 network.
     Prefix(u8),
-}
-
-/// How packets reach a real.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Way {
-    /// The method, if it was said.
-    pub forward: Option<Forward>,
-    /// The tunnel.
-    pub tunnel: Tunnel,
-}
-
-/// What became of a line.
-#[derive(Debug)]
-pub enum Taken {
-    /// It is part of what was read.
-    Yes,
-    /// It is not, or not as it is written.
-    No(String, Kind),
 }
 
 /// A `virtual_server`.
@@ -300,19 +283,17 @@ impl Server {
         Taken::Yes
     }
 
-    /// Adds a real at the end of its block.
-    ///
-    /// # Errors
-    /// The real, and why keepalived does not add it.
-    pub fn add(&mut self, real: Real) -> Result<(), (Real, String)> {
+    /// Adds a real at the end of its block. Returns it if keepalived does not add it, since only a tunnel goes to the other version
+    /// of IP.
+    pub fn add(&mut self, real: Real) -> Option<Real> {
         if real.way.forward != Some(Forward::Tun) {
             let ipv6 = real.address.is_ipv6();
             if *self.ipv6.get_or_insert(ipv6) != ipv6 {
-                return Err((real, "only a tunnel goes to the other version of IP".to_owned()));
+                return Some(real);
             }
         }
         self.reals.push(real);
-        Ok(())
+        None
     }
 
     /// Decides the version of IP at the end of the block.
@@ -392,68 +373,5 @@ impl Real {
         for (place, text) in std::iter::once(&self.said).chain(&self.lines) {
             imported.leave(place, text, why, Kind::Real, Some(block));
         }
-    }
-}
-
-impl Way {
-    /// Reads `METHOD [type ipip|gre|gue] [port N] [csum|nocsum|remcsum]`, with the options in any order. The method counts even
-    /// if the options are wrong.
-    fn take(&mut self, words: &[&str]) -> Taken {
-        let forward = match words[1] {
-            "NAT" => Forward::Nat,
-            "DR" => Forward::Dr,
-            "TUN" => Forward::Tun,
-            // Not keepalived's, but that of its forks for full NAT.
-            "FNAT" => Forward::Fnat,
-            other => {
-                let why = format!("keepalived knows no method {other} and ignores the line");
-                return Taken::No(why, Kind::Setting);
-            }
-        };
-        self.forward = Some(forward);
-        match tunnel(&words[2..]) {
-            Ok((tunnel, remote)) => {
-                self.tunnel = tunnel;
-                if remote {
-                    let why = "remote checksums are not made: the tunnel has no checksum";
-                    return Taken::No(why.to_owned(), Kind::Setting);
-                }
-            }
-            Err(why) if forward == Forward::Tun => return Taken::No(why, Kind::Setting),
-            // Words that follow another method mean nothing.
-            Err(_) => {}
-        }
-        Taken::Yes
-    }
-}
-
-/// Reads the options of a tunnel, and whether checksums are left to the receiver.
-fn tunnel(words: &[&str]) -> Result<(Tunnel, bool), String> {
-    let (mut kind, mut port, mut csum, mut remote) = ("ipip", 0, false, false);
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match *word {
-            "type" => {
-                kind = words.next().copied().unwrap_or_default();
-                if !["ipip", "gre", "gue"].contains(&kind) {
-                    return Err(format!("keepalived knows no tunnel of type {kind}"));
-                }
-            }
-            "port" => {
-                let text = words.next().copied().unwrap_or_default();
-                let number = unsigned(text, 1, 65535, false).and_then(|number| u16::try_from(number).ok());
-                port = number.ok_or_else(|| format!("{text} is no port"))?;
-            }
-            "nocsum" => (csum, remote) = (false, false),
-            "csum" => (csum, remote) = (true, false),
-            "remcsum" => (csum, remote) = (false, true),
-            other => return Err(format!("keepalived knows no option {other} of a tunnel")),
-        }
-    }
-    match kind {
-        "gue" if port > 0 => Ok((Tunnel::Gue { port, csum }, remote)),
-        "gre" if port == 0 && !remote => Ok((Tunnel::Gre { csum }, false)),
-        "ipip" if port == 0 && !csum && !remote => Ok((Tunnel::Ipip, false)),
-        _ => Err(format!("keepalived takes no such options of a tunnel by {kind}")),
     }
 }

@@ -5,7 +5,8 @@
 use super::{
     super::{Imported, Kind, Place, ipvsadm::mark},
     group::{Entry, Group},
-    parse::{File, Said},
+    lines::Said,
+    parse::File,
     server::{Granularity, PERSISTENT, Real, Server, Target},
 };
 use crate::{
@@ -19,16 +20,29 @@ use crate::{
 
 /// Adds the services of a file.
 pub fn add(imported: &mut Imported, file: File) {
-    let File { groups, servers } = file;
+    let File { groups, servers, local } = file;
     for mut server in servers {
+        if let Some((place, name)) = &server.local {
+            if let Some((_, addresses)) = local.iter().find(|(other, _)| other == name) {
+                let known = &mut imported.fnat_addresses;
+                let new: Vec<_> =
+                    addresses.iter().filter(|address| !known.contains(address)).copied().collect();
+                known.extend(new);
+            } else {
+                let (why, text) =
+                    ("there is no local_address_group of that name", format!("laddr_group_name {name}"));
+                imported.leave(place, &text, why, Kind::Setting, Some(&server.block));
+            }
+        }
         let group = match &server.target {
-            Target::Group(name) => match groups.iter().find(|group| group.name == *name) {
-                Some(group) => Some(group),
-                None => {
+            Target::Group(name) => {
+                let group = groups.iter().find(|group| group.name == *name);
+                if group.is_none() {
                     server.leave(imported, &format!("there is no virtual_server_group {name}"));
                     continue;
                 }
-            },
+                group
+            }
             _ => None,
         };
         if server.reals.is_empty() {

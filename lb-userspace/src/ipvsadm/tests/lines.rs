@@ -8,13 +8,7 @@ use rstest::rstest;
 use crate::{
     control::model::Protocol,
     failure::{Cause, Failure},
-    ipvsadm::{
-        Name, Names, Order, Trouble,
-        grammar::Verb,
-        page::Format,
-        parse::{What, parse},
-        restore,
-    },
+    ipvsadm::{Name, Names, Order, Trouble, grammar::Verb, order::What, page::Format, parse::parse, restore},
 };
 
 /// Knows one host and one service.

@@ -85,16 +85,16 @@ pub(super) async fn run(memory: &Memory, words: &[String], stdin: &str) -> Answe
 
 /// Hints are lines of their own, which ipvsadm has not.
 fn without_hints(stderr: &str) -> String {
-    stderr.lines().filter(|line| !line.starts_with("hint: ")).map(|line| format!("{line}\n")).collect()
+    stderr.split_inclusive('\n').filter(|line| !line.starts_with("hint: ")).collect()
 }
 
 /// Thresholds are saved too, which ipvsadm forgets.
 fn without_thresholds(saved: &str) -> String {
     let line = |line: &str| {
         let cut = line.find(" -x ").or_else(|| line.find(" -y ")).unwrap_or(line.len());
-        format!("{}\n", &line[..cut])
+        [line[..cut].to_owned(), "\n".to_owned()]
     };
-    saved.lines().map(line).collect()
+    saved.lines().flat_map(line).collect()
 }
 
 #[tokio::test]
