@@ -33,6 +33,7 @@ mod host_others; // two set-ups of one host
 mod icmp; //     errors about a flow
 mod ipv6; //     IPv6 by every method
 mod ipvsadm; //  the command line of IPVS
+mod ldirectord; // an unmodified ldirectord
 mod matrix; //   every method in either version: ping, traceroute, narrow links
 mod metrics; //    promtool and Prometheus
 mod million; //    flows that are written down, by the million
