@@ -18,7 +18,8 @@ pub mod wlc;
 /// A real as a scheduler sees it. Reals with weight 0 and overloaded ones are never shown to it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Candidate {
-    /// Its weight, 1 to 65,535; 0 stands for "no real yet".
+    /// Its weight, 1 to 2^31 - 1; 0 stands for "no real yet". Times the load of as many flows as a table can hold, it
+    /// fits 64 bits.
     pub weight: u32,
     /// Connections that are opening or established.
     pub active: u32,
@@ -89,7 +90,7 @@ mod reference {
     /// Pools in which ties are frequent and extremes occur.
     pub fn pools() -> impl proptest::strategy::Strategy<Value = Vec<Candidate>> {
         use proptest::prelude::*;
-        let weight = prop_oneof![4 => 0u32..4, 1 => Just(65535u32)];
+        let weight = prop_oneof![4 => 0u32..4, 1 => Just(65535u32), 1 => Just(i32::MAX as u32)];
         let count = || prop_oneof![4 => 0u32..4, 1 => 0u32..=1_000_000];
         let real = (weight, count(), count());
         let real = real.prop_map(|(weight, active, inactive)| Candidate { weight, active, inactive });

@@ -318,6 +318,9 @@ pub struct Connection {
     pub client: SocketAddr,
     /// VIP and port as the client sees them.
     pub service: SocketAddr,
+    /// The group, where a client is kept on a real of one; `service` is then its number, as IPVS shows a mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
     /// RIP and port.
     pub real: SocketAddr,
     /// `SYN_RECV`, `ESTABLISHED`, `FIN_WAIT`, `CLOSE` or `UDP`.

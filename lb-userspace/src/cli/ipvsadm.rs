@@ -20,6 +20,9 @@ pub struct IpvsadmArgs {
     /// What it is called by.
     #[arg(skip)]
     name: Name,
+    /// The words that called it.
+    #[arg(skip)]
+    program: String,
     /// Its words, which clap cannot express.
     #[arg(skip)]
     words: Vec<String>,
@@ -32,8 +35,9 @@ impl IpvsadmArgs {
             |words: &[OsString]| words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         if let Some(name) = line.first().and_then(|program| Name::of(program)) {
             let words = text(&line[1..]);
+            let program = line[0].to_string_lossy().into_owned();
             *line = vec!["xvs".into(), "ipvsadm".into()];
-            return Some(Self { name, words });
+            return Some(Self { name, program, words });
         }
         let mut at = 1;
         while let Some(word) =
@@ -47,12 +51,12 @@ impl IpvsadmArgs {
         }
         let words = text(&line[at + 1..]);
         line.truncate(at + 1);
-        Some(Self { name: Name::Ipvsadm, words })
+        Some(Self { name: Name::Ipvsadm, program: "xvs ipvsadm".to_owned(), words })
     }
 
     /// Carries the command out.
     pub async fn run(&self, api: &Api) -> ExitCode {
-        ipvsadm::run(self.name, &self.words, api).await.into()
+        ipvsadm::run(self.name, &self.program, &self.words, api).await.into()
     }
 }
 

@@ -153,7 +153,7 @@ impl Cli {
             Command::Export(_) => config::export(&api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
             Command::Stats(_) => show::stats(&api, &mut ui).await,
-            Command::Import(command) => return import::run(&command, &mut ui),
+            Command::Import(command) => return import::run(&command, self.verbose, &mut ui),
             Command::Ipvsadm(args) => return Ok(args.run(&api).await),
             Command::Host(args) => host::run(&args, self.output == Output::Json).await,
         };

@@ -12,7 +12,7 @@ use crate::{
         client::Api,
         types::{Connection, Stats, Status},
     },
-    control::state::Totals,
+    control::{model::ServiceId, state::Totals},
     failure::Failure,
 };
 
@@ -139,11 +139,15 @@ pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Resu
     });
     ui.show(&connections, |connections| {
         let row = |c: &Connection| {
+            let (protocol, service) = match c.group {
+                Some(group) => ("ip".to_owned(), ServiceId::group(group).to_string()),
+                None => (c.protocol.to_string(), c.service.to_string()),
+            };
             vec![
-                c.protocol.to_string(),
+                protocol,
                 c.state.clone(),
                 c.client.to_string(),
-                c.service.to_string(),
+                service,
                 c.real.to_string(),
                 c.idle_seconds.to_string(),
                 c.expires_seconds.to_string(),

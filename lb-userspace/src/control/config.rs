@@ -163,6 +163,9 @@ struct ServiceSection {
     protocol: Option<Spanned<Protocol>>,
     address: Option<Spanned<SocketAddr>>,
     group: Option<Spanned<GroupId>>,
+    /// Whether the service has the group's IPv6 endpoints alone.
+    #[serde(default)]
+    ipv6: bool,
     scheduler: Option<Scheduler>,
     flags: Option<BTreeSet<SchedulerFlag>>,
     tracking: Option<Tracking>,
@@ -189,13 +192,15 @@ impl ServiceSection {
     /// Which service, and where the file names it.
     fn id(&self) -> Result<(ServiceId, usize), &'static str> {
         match (&self.protocol, &self.address, &self.group) {
-            (Some(protocol), Some(address), None) => {
+            (Some(protocol), Some(address), None) if !self.ipv6 => {
                 Ok((ServiceId::new(*protocol.get_ref(), *address.get_ref()), address.span().start))
             }
             (None, None, Some(group)) => {
-                Ok((ServiceId::Group { group: *group.get_ref() }, group.span().start))
+                Ok((ServiceId::Group { group: *group.get_ref(), ipv6: self.ipv6 }, group.span().start))
             }
-            _ => Err("a service has a `protocol` and an `address`, or a `group`"),
+            _ => {
+                Err("a service has a `protocol` and an `address`, or a `group`, which may have `ipv6 = true`")
+            }
         }
     }
 
@@ -318,10 +323,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             let address = real.address.get_ref().of_service(&id);
             let RealSection { forward, weight, upper, lower, tunnel, .. } = real;
             let real = RealOptions { forward, weight, upper, lower, tunnel }.new_real();
-            validate::real(&id, &address, &real).map_err(|failure| place.refine(at, failure))?;
             if service.reals.insert(address, real).is_some() {
                 return Err(place.wrong(at, &format!("{id} has real {address} twice")));
             }
+            service.serve_own(&desired.vips_of(&id));
+            validate::real(&id, &address, &service.reals[&address])
+                .map_err(|failure| place.refine(at, failure))?;
         }
         validate::service(&id, &service).map_err(|failure| place.refine(at, failure))?;
         if desired.services.insert(id, service).is_some() {

@@ -30,9 +30,9 @@ pub fn state(image: &Image, before: State) -> State {
     }
     let mut desired = Desired::default();
     for (number, (value, endpoints)) in endpoints {
-        let id = identity(&endpoints, &before.desired.groups, &desired.groups);
-        if let ServiceId::Group { group } = id {
-            desired.groups.insert(group, endpoints);
+        let id = identity(&endpoints, &before.desired, &desired);
+        if let ServiceId::Group { group, .. } = id {
+            desired.groups.entry(group).or_default().extend(endpoints);
         }
         let known = before.desired.services.get(&id);
         let service = service(image, number, &value, known);
@@ -41,23 +41,26 @@ pub fn state(image: &Image, before: State) -> State {
     State { desired, ..before }
 }
 
-/// Returns what a service with these endpoints is called: a group keeps its number if `known` has it.
-fn identity(
-    endpoints: &BTreeSet<Endpoint>,
-    known: &BTreeMap<GroupId, BTreeSet<Endpoint>>,
-    taken: &BTreeMap<GroupId, BTreeSet<Endpoint>>,
-) -> ServiceId {
-    let shares = |members: &BTreeSet<Endpoint>| !members.is_disjoint(endpoints);
-    if let Some((group, _)) =
-        known.iter().find(|(group, members)| shares(members) && !taken.contains_key(group))
-    {
-        return ServiceId::Group { group: *group };
+/// Returns what a service with these endpoints is called: a group keeps its number if `known` has it. Those that `taken`
+/// has are others.
+fn identity(endpoints: &BTreeSet<Endpoint>, known: &Desired, taken: &Desired) -> ServiceId {
+    let shares = |(_, members): &(&GroupId, &BTreeSet<Endpoint>)| !members.is_disjoint(endpoints);
+    if let Some((group, _)) = known.groups.iter().find(shares) {
+        // A mark of each version of IP may have a service of its own.
+        let six = ServiceId::Group { group: *group, ipv6: true };
+        let all_six = endpoints.iter().all(|endpoint| endpoint.address.is_ipv6());
+        let ipv6 = all_six && known.services.contains_key(&six);
+        let id = ServiceId::Group { group: *group, ipv6 };
+        if !taken.services.contains_key(&id) {
+            return id;
+        }
     }
     match endpoints.first() {
         Some(endpoint) if endpoints.len() == 1 => ServiceId::Endpoint(*endpoint),
         _ => {
-            let free = (1..).find(|group| !known.contains_key(group) && !taken.contains_key(group));
-            ServiceId::Group { group: free.unwrap_or(GroupId::MAX) }
+            let is_free =
+                |group: &GroupId| !known.groups.contains_key(group) && !taken.groups.contains_key(group);
+            ServiceId::Group { group: (1..).find(is_free).unwrap_or(GroupId::MAX), ipv6: false }
         }
     }
 }
@@ -67,8 +70,10 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
     let has = |flag: &SchedulerFlag| match flag {
         SchedulerFlag::MhPort | SchedulerFlag::ShPort => value.is(ServiceValue::PORTS),
         SchedulerFlag::MhFallback | SchedulerFlag::ShFallback => value.is(ServiceValue::FALLBACK),
+        // Schedulers that have no such flag forget it.
+        SchedulerFlag::Flag1 | SchedulerFlag::Flag2 | SchedulerFlag::Flag3 => false,
     };
-    let flags = SchedulerFlag::ALL.iter().filter(|flag| flag.scheduler() == scheduler && has(flag));
+    let flags = SchedulerFlag::ALL.iter().filter(|flag| flag.scheduler() == Some(scheduler) && has(flag));
     let persistence = (value.persistent != 0).then(|| persistence(image, number, value));
     let mut service = Service {
         scheduler,
@@ -192,7 +197,7 @@ mod tests {
             reals: reals(Forward::Dr, 0),
             ..Service::default()
         };
-        desired.services.insert(ServiceId::Group { group: 7 }, group);
+        desired.services.insert(ServiceId::Group { group: 7, ipv6: false }, group);
         desired
     }
 
@@ -213,8 +218,8 @@ mod tests {
         let wanted = desired();
         let mut told = state(&image(&wanted), State::default()).desired;
         assert_eq!(told.groups.remove(&1), wanted.groups.get(&7).cloned());
-        let group = told.services.remove(&ServiceId::Group { group: 1 }).unwrap();
-        told.services.insert(ServiceId::Group { group: 7 }, group);
+        let group = told.services.remove(&ServiceId::Group { group: 1, ipv6: false }).unwrap();
+        told.services.insert(ServiceId::Group { group: 7, ipv6: false }, group);
         for (id, service) in &wanted.services {
             let mut told = told.services[id].clone();
             // Thresholds are counted, so everything is tracked, whatever was asked.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::{
     image::{self, Image, endpoint, real_key},
-    model::{Desired, Endpoint, Forward, GroupId, Real, RealKey, Service, ServiceId, Tunnel},
+    model::{Desired, Endpoint, Forward, Real, RealKey, Service, ServiceId, Tunnel},
 };
 use crate::schedule::{Entry, Span, TableSpec};
 
@@ -41,14 +41,12 @@ pub struct NoRoom {
 }
 
 impl Ids {
-    /// The ids that are in the maps of an earlier run, whose groups were `groups`.
+    /// Returns the ids that are in the maps of an earlier run, which was to do what is `desired`.
     #[must_use]
-    pub fn of(image: &Image, groups: &BTreeMap<GroupId, BTreeSet<Endpoint>>) -> Self {
+    pub fn of(image: &Image, desired: &Desired) -> Self {
         let service = |(key, value): (&ServiceKey, &ServiceValue)| {
             let endpoint = endpoint(key)?;
-            let group = groups.iter().find(|(_, members)| members.contains(&endpoint));
-            let id =
-                group.map_or(ServiceId::Endpoint(endpoint), |(group, _)| ServiceId::Group { group: *group });
+            let id = desired.group_of(&endpoint).unwrap_or(ServiceId::Endpoint(endpoint));
             Some((id, value.id))
         };
         let real = |(id, value): (&u32, &RealValue)| ((value.service, real_key(value)), *id);

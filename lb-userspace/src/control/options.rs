@@ -28,7 +28,8 @@ pub struct ServiceOptions {
     /// Send a client to the same real until that long after its last new connection; 0s ends it
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub persistent: Option<u32>,
-    /// Clients that agree in so many leading bits are one, as 24, 255.255.255.0 or, in IPv6, 64 (default: all of them)
+    /// Clients that agree in so many leading bits are one, as 24, 255.255.255.0 or, in IPv6, 64; 0 makes all clients of IPv4 one
+    /// (default: all bits)
     #[arg(long, value_name = "PREFIX", value_parser = prefix)]
     pub netmask: Option<u8>,
     /// Schedule each datagram of UDP by itself
@@ -157,14 +158,14 @@ pub fn prefix(text: &str) -> Result<u8, String> {
     let wrong = || format!("'{text}' is not a netmask; write 24 or 255.255.255.0");
     if let Ok(mask) = text.parse::<Ipv4Addr>() {
         let bits = mask.to_bits();
-        return if bits.leading_ones() + bits.trailing_zeros() >= 32 && bits != 0 {
+        return if bits.leading_ones() + bits.trailing_zeros() >= 32 {
             Ok(bits.leading_ones() as u8)
         } else {
             Err(wrong())
         };
     }
     match text.trim_start_matches('/').parse() {
-        Ok(bits @ 1..=128) => Ok(bits),
+        Ok(bits @ 0..=128) => Ok(bits),
         _ => Err(wrong()),
     }
 }
@@ -203,7 +204,8 @@ mod tests {
     fn netmasks_and_durations() {
         assert_eq!([prefix("24"), prefix("/24"), prefix("255.255.255.0")], [Ok(24), Ok(24), Ok(24)]);
         assert_eq!(prefix("/64"), Ok(64));
-        for wrong in ["0", "129", "255.0.255.0", "x", "0.0.0.0"] {
+        assert_eq!([prefix("0"), prefix("0.0.0.0")], [Ok(0), Ok(0)]);
+        for wrong in ["129", "255.0.255.0", "x"] {
             assert!(prefix(wrong).is_err(), "{wrong}");
         }
         assert_eq!(seconds("5m"), Ok(300));

@@ -273,8 +273,8 @@ mod tests {
             ..Service::default()
         };
         state.desired.groups.insert(1, [Endpoint { protocol: Protocol::Udp, address }].into());
-        state.desired.services.insert(ServiceId::Group { group: 1 }, Service::default());
-        state.retired.insert(ServiceId::Group { group: 1 }, Totals::default());
+        state.desired.services.insert(ServiceId::group(1), Service::default());
+        state.retired.insert(ServiceId::group(1), Totals::default());
         state.timeouts.udp = Some(30);
         state.desired.services.insert(id, service);
         state.vips.insert("192.0.2.1".parse().unwrap());

@@ -87,25 +87,32 @@ fn groups(desired: &Desired) -> Result<(), Failure> {
         }
         for endpoint in members {
             host_address("VIP", endpoint.address.ip())?;
-            let id = ServiceId::Group { group: *group };
+            let id = ServiceId::group(*group);
             if let Some(other) = owners.insert(*endpoint, id) {
                 return Err(Failure::wrong_input(format!("{endpoint} of group {group} is {other} too"))
                     .hint("an endpoint belongs to one service or group; remove it from the other first"));
             }
         }
-        let Some(service) = desired.services.get(&ServiceId::Group { group: *group }) else { continue };
+    }
+    for (id, service) in desired.services.iter().filter(|(id, _)| id.endpoint().is_none()) {
+        let members = desired.endpoints(id);
+        if members.iter().any(|member| member.address.is_ipv6())
+            && service.persistence.is_some_and(|persistence| persistence.prefix == 0)
+        {
+            return Err(no_bits(id));
+        }
         for (address, real) in &service.reals {
-            for member in members {
-                same_version(&ServiceId::Group { group: *group }, member, address, real)?;
-                same_port(&ServiceId::Group { group: *group }, member, address, real)?;
+            for member in &members {
+                same_version(id, member, address, real)?;
+                same_port(id, member, address, real)?;
             }
             if let Some(vip) = members.iter().find(|member| member.address.ip() == address.ip())
                 && real.forward != Forward::Local
             {
-                return Err(Failure::wrong_input(format!(
-                    "real {address} of group {group} is the VIP of {vip}"
-                ))
-                .hint("use the real server's own address, or `--forward local` if this director serves"));
+                return Err(Failure::wrong_input(format!("real {address} of {id} is the VIP of {vip}"))
+                    .hint(
+                        "use the real server's own address, or `--forward local` if this director serves",
+                    ));
             }
         }
     }
@@ -121,7 +128,7 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
         host_address("VIP", endpoint.address.ip())?;
     }
     let scheduler = service.scheduler;
-    if let Some(flag) = service.flags.iter().find(|flag| flag.scheduler() != scheduler) {
+    if let Some(flag) = service.flags.iter().find(|flag| flag.with(scheduler) != Ok(Some(**flag))) {
         return Err(Failure::wrong_input(format!(
             "service {id}: {flag} is no flag of scheduler {scheduler}"
         ))
@@ -137,6 +144,13 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     {
         return Err(Failure::wrong_input(format!("service {id}: an IPv4 address has no {prefix} bits"))
             .hint("--netmask is 1 to 32 here"));
+    }
+    let is_ipv6 = match id {
+        ServiceId::Endpoint(endpoint) => endpoint.address.is_ipv6(),
+        ServiceId::Group { ipv6, .. } => *ipv6,
+    };
+    if is_ipv6 && service.persistence.is_some_and(|persistence| persistence.prefix == 0) {
+        return Err(no_bits(id));
     }
     if service.tracking == Tracking::None {
         none_is_possible(id, service)?;
@@ -161,6 +175,12 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses a netmask of no bits.
+fn no_bits(id: &ServiceId) -> Failure {
+    Failure::wrong_input(format!("service {id}: a netmask of 0 bits is for IPv4 alone"))
+        .hint("--netmask is 1 to 128 for IPv6")
+}
+
 /// Whether a service can do without writing any flow down.
 fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     let why = if !service.scheduler.hashes() {
@@ -183,10 +203,14 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
 /// # Errors
 /// The first thing that is wrong, as wrong input.
 pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
-    host_address("real server", address.ip())?;
+    // A loopback address is the director itself.
+    if real.forward != Forward::Local || !address.ip().is_loopback() {
+        host_address("real server", address.ip())?;
+    }
     let (forward, port) = (real.forward.as_str(), id.port());
     let changes_ports = matches!(real.forward, Forward::Nat | Forward::Fnat);
-    if !changes_ports && address.port() != port {
+    // The port of a group's real means nothing to methods that do not change it; IPVS keeps it to tell reals apart.
+    if !changes_ports && address.port() != port && id.endpoint().is_some() {
         let hint = format!("leave the port off, or use `--forward nat`, which rewrites it: {}", address.ip());
         return Err(Failure::wrong_input(format!(
             "real {address} of {id}: {forward} cannot change the port from {port} to {}",
@@ -317,6 +341,9 @@ mod tests {
     #[case::tunnel_from_4_to_6("10.0.0.100:80", "[2001:db8::2]:80", Forward::Tun, 1)]
     #[case::tunnel_from_6_to_4("[2001:db8::1]:80", "10.0.0.2:80", Forward::Tun, 1)]
     #[case::local("10.0.0.100:80", "10.0.0.100:80", Forward::Local, 65535)]
+    #[case::loopback("10.0.0.100:80", "127.0.0.1:80", Forward::Local, 1)]
+    #[case::loopback6("[2001:db8::1]:80", "[::1]:80", Forward::Local, 1)]
+    #[case::heavy("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, i32::MAX as u32)]
     fn what_works_passes(
         #[case] vip: &str,
         #[case] rip: &str,
@@ -338,7 +365,7 @@ mod tests {
     #[case::dr_to_another_port("10.0.0.100:80", "10.0.0.2:8080", Forward::Dr, 1, "cannot change the port")]
     #[case::one_port_of_every_port("10.0.0.100:0", "10.0.0.2:80", Forward::Nat, 1, "every port")]
     #[case::the_vip_itself("10.0.0.100:80", "10.0.0.100:80", Forward::Dr, 1, "the VIP itself")]
-    #[case::too_heavy("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, 65536, "weight 65536")]
+    #[case::too_heavy("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, 1 << 31, "weight 2147483648")]
     #[case::multicast("224.0.0.1:80", "10.0.0.2:80", Forward::Dr, 1, "VIP 224.0.0.1")]
     #[case::this_network("0.1.2.3:80", "10.0.0.2:80", Forward::Dr, 1, "VIP 0.1.2.3")]
     #[case::no_address("10.0.0.100:80", "0.0.0.0:80", Forward::Dr, 1, "real server 0.0.0.0")]

@@ -70,6 +70,7 @@ fn connection(
         protocol: Protocol::from_number(u8::try_from(key.protocol).ok()?)?,
         client: socket_address(key.source, key.source_port),
         service,
+        group: None,
         real,
         state: state.as_str().to_owned(),
         idle_seconds: track::milliseconds_of_ticks(idle) / 1000,
@@ -79,8 +80,8 @@ fn connection(
 
 impl Director {
     /// The clients that persistence keeps on their reals, as IPVS shows its templates: without a port, and with ASSURED
-    /// for a state, which they have there from the first established connection on. In place of a VIP, a group is an
-    /// address from 0.0.0.0/8, which `ipvsadm` takes for its number.
+    /// for a state, which they have there from the first established connection on. In place of a VIP, a group has its
+    /// number as the address, as a firewall mark has in IPVS.
     fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
         let mut templates = Vec::new();
@@ -92,14 +93,17 @@ impl Director {
             if track::age(client.expires, now) > 0 {
                 return;
             }
-            let (protocol, service) = match id {
-                ServiceId::Endpoint(endpoint) => (endpoint.protocol, endpoint.address),
-                ServiceId::Group { group } => (Protocol::Tcp, (Ipv4Addr::from_bits(*group), 0).into()),
+            let (protocol, service, group) = match id {
+                ServiceId::Endpoint(endpoint) => (endpoint.protocol, endpoint.address, None),
+                ServiceId::Group { group, .. } => {
+                    (Protocol::Tcp, (Ipv4Addr::from_bits(*group), 0).into(), Some(*group))
+                }
             };
             templates.push(Connection {
                 protocol,
                 client: socket_address(key.address, Be16::ZERO),
                 service,
+                group,
                 real: *real,
                 state: "ASSURED".to_owned(),
                 idle_seconds: 0,

@@ -130,7 +130,7 @@ impl Director {
         tables.put_dips(&dips.table(false), &dips.table(true)).map_err(|e| maps_failed(&e))?;
         let image = Image::read(tables).map_err(|e| maps_failed(&e))?;
         Ok(Self {
-            ids: Ids::of(&image, &parts.state.desired.groups),
+            ids: Ids::of(&image, &parts.state.desired),
             image,
             neighbours: Neighbours::new(parts.netlink.clone()),
             plane: parts.plane,

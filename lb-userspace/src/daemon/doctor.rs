@@ -119,10 +119,10 @@ impl Director {
                         vip,
                         port: endpoint.address.port(),
                         rip,
-                        real_port: if real.address.port() == 0 {
-                            endpoint.address.port()
-                        } else {
-                            real.address.port()
+                        // Only nat and fnat send to another port than the client did.
+                        real_port: match (real.forward, real.address.port()) {
+                            (Forward::Nat | Forward::Fnat, port) if port != 0 => port,
+                            _ => endpoint.address.port(),
                         },
                         forward: real.forward,
                         tunnel: real.tunnel,

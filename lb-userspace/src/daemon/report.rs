@@ -89,7 +89,9 @@ impl Director {
         let view = |(group, endpoints): (&GroupId, &BTreeSet<Endpoint>)| GroupView {
             group: *group,
             endpoints: endpoints.iter().copied().collect(),
-            service: services.contains_key(&ServiceId::Group { group: *group }),
+            service: [false, true]
+                .iter()
+                .any(|ipv6| services.contains_key(&ServiceId::Group { group: *group, ipv6: *ipv6 })),
         };
         groups.iter().map(view).collect()
     }

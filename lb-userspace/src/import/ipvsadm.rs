@@ -4,11 +4,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Imported, Place};
+use super::{Imported, Kind, Place};
 use crate::{
     api::types::Change,
-    control::model::{Forward, ServiceId},
-    ipvsadm::{Names, Order, is_vip, read_rules},
+    control::model::ServiceId,
+    ipvsadm::{Names, Order, read_rules},
 };
 
 /// Reads rules; comments and empty lines say nothing.
@@ -18,10 +18,14 @@ pub fn import(text: &str, path: &Path, names: &dyn Names) -> Imported {
     let file = Arc::new(path.to_owned());
     for line in read_rules(text, names) {
         let place = Place { file: Arc::clone(&file), line: line.number };
+        for note in &line.notes {
+            let note = note.trim_start_matches("warning: ");
+            imported.leave(&place, &line.text, note, Kind::Setting, None);
+        }
         let order = match line.order {
             Ok(order) => order,
             Err(trouble) => {
-                imported.leave(&place, line.text, trouble.to_string());
+                imported.leave(&place, &line.text, trouble.text("ipvsadm"), lost(&line.text), None);
                 continue;
             }
         };
@@ -32,26 +36,33 @@ pub fn import(text: &str, path: &Path, names: &dyn Names) -> Imported {
             imported.carry(&place);
             continue;
         }
-        let Some(mut change) = order.change() else {
-            imported.leave(&place, line.text, "it asks for something, but sets no rule");
+        let Some(change) = order.change() else {
+            let why = "it asks for something, but sets no rule";
+            imported.leave(&place, &line.text, why, Kind::Rest, None);
             continue;
         };
-        if let Change::AddReal { service, real, options } | Change::EditReal { service, real, options } =
-            &mut change
-            && is_vip(service, real)
-        {
-            options.forward = Some(Forward::Local);
-        }
         if let Err(failure) = imported.change(&change) {
-            imported.leave(&place, line.text, failure.message);
+            imported.leave(&place, &line.text, failure.message, lost(&line.text), None);
             continue;
         }
         imported.carry(&place);
-        if let Change::AddService { service: ServiceId::Group { group }, .. } = change {
-            imported.leave(&place, line.text, mark(group));
+        if let Change::AddService { service: ServiceId::Group { group, .. }, .. } = change {
+            imported.leave(&place, &line.text, mark(group), Kind::Service, None);
         }
     }
     imported
+}
+
+/// What is lost with a line that is not understood.
+fn lost(text: &str) -> Kind {
+    let has = |options: &[&str]| text.split_whitespace().any(|word| options.contains(&word));
+    if has(&["-A", "-E", "--add-service", "--edit-service"]) {
+        Kind::Service
+    } else if has(&["-a", "-e", "--add-server", "--edit-server"]) {
+        Kind::Real
+    } else {
+        Kind::Rest
+    }
 }
 
 /// What is missing of a service by firewall mark.

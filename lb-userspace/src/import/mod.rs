@@ -4,13 +4,19 @@
 
 pub mod ipvsadm; //    what ipvsadm-save wrote
 pub mod keepalived; // keepalived.conf
+mod left; //           what is not carried over
+mod summary; //        the same, one line a block
 
-use std::{collections::BTreeSet, fmt, fmt::Write as _, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr, path::PathBuf, sync::Arc};
+
+pub use left::{Block, Kind, Left};
+pub use summary::summary;
 
 use crate::{
     api::types::{Change, TimeoutOptions},
     control::{config, model::Desired},
     daemon,
+    dataplane::Limits,
     failure::Failure,
 };
 
@@ -23,24 +29,6 @@ pub struct Place {
     pub line: usize,
 }
 
-/// A line, or a part of it, that was not carried over.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Left {
-    /// Where.
-    pub place: Place,
-    /// What it says.
-    pub text: String,
-    /// Why.
-    pub why: String,
-}
-
-impl fmt::Display for Left {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, text, why } = self;
-        write!(f, "{}:{}: {text}: {why}", place.file.display(), place.line)
-    }
-}
-
 /// What a file came to.
 #[derive(Clone, Debug, Default)]
 pub struct Imported {
@@ -48,21 +36,47 @@ pub struct Imported {
     pub desired: Desired,
     /// Timeouts that the file sets.
     pub timeouts: TimeoutOptions,
+    /// Addresses of the director that connections by full NAT come from.
+    pub fnat_addresses: Vec<IpAddr>,
+    /// Whether another program keeps VIPs.
+    pub vips_elsewhere: bool,
+    /// Reals that were checked, and no longer are.
+    pub checked: usize,
     /// Lines that the config says.
     pub carried: BTreeSet<Place>,
     /// What it does not say.
     pub left: BTreeSet<Left>,
+    /// Why the other program would not have read the file.
+    pub refused: Option<Left>,
 }
 
 impl Imported {
     /// The config file.
     #[must_use]
     pub fn config(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail, here and below.
+        if self.vips_elsewhere {
+            let _ = writeln!(text, "manage-vips = false");
+        }
+        if !self.fnat_addresses.is_empty() {
+            let addresses: Vec<String> = self.fnat_addresses.iter().map(|ip| format!("\"{ip}\"")).collect();
+            let _ = writeln!(text, "fnat-addresses = [{}]", addresses.join(", "));
+        }
+        let usual = Limits::default();
+        let Desired { services, .. } = &self.desired;
+        let endpoints: usize = services.keys().map(|id| self.desired.endpoints(id).len().max(1)).sum();
+        let reals: usize = services.values().map(|service| service.reals.len()).sum();
+        for (key, count, limit) in
+            [("max-services", endpoints, usual.services), ("max-reals", reals, usual.reals)]
+        {
+            if count > limit as usize {
+                let _ = writeln!(text, "{key} = {}", count.next_power_of_two());
+            }
+        }
         let TimeoutOptions { tcp, tcp_fin, udp } = self.timeouts;
         let timeouts = [("tcp-timeout", tcp), ("tcp-fin-timeout", tcp_fin), ("udp-timeout", udp)];
-        let mut text = String::new();
         for (key, seconds) in timeouts {
-            // Writing to a string cannot fail.
             let _ = seconds.map(|seconds| writeln!(text, "{key} = \"{seconds}s\""));
         }
         // Last: lists that are empty are written as keys of no section.
@@ -79,10 +93,15 @@ impl Imported {
         self.carried.insert(place.clone());
     }
 
-    fn leave(&mut self, place: &Place, text: impl Into<String>, why: impl Into<String>) {
-        // A reason is one line: what follows is a hint.
-        let why: String = why.into();
-        let why = why.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        self.left.insert(Left { place: place.clone(), text: text.into(), why });
+    /// Lists a line that is not carried over; of several reasons for one line, the first one counts.
+    fn leave(
+        &mut self,
+        place: &Place,
+        text: &str,
+        why: impl Into<String>,
+        kind: Kind,
+        block: Option<&Block>,
+    ) {
+        self.left.insert(Left::new(place, text, &why.into(), kind, block));
     }
 }

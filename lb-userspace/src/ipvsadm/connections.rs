@@ -2,7 +2,7 @@
 //! The list of connections, to the byte as `ipvsadm -L -c` prints it.
 #![forbid(unsafe_code)]
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::fmt::Write as _;
 
 use super::{
     names::Names,
@@ -26,10 +26,9 @@ pub fn list(connections: &[Connection], format: Format, names: &dyn Names) -> St
         writeln!(page, "pro expire {state:<11} {source:<18} {service:<18} {real}")
     };
     for connection in connections {
-        let Connection { protocol, client, service, real, state, expires_seconds, .. } = connection;
+        let Connection { protocol, client, service, group, real, state, expires_seconds, .. } = connection;
         // The clients of a group are kept by its number, which IPVS shows as an address of protocol IP.
-        let of_group = matches!(service.ip(), IpAddr::V4(ip) if ip.octets()[0] == 0);
-        let (name, protocol) = if of_group {
+        let (name, protocol) = if group.is_some() {
             ("IP".to_owned(), None)
         } else {
             (protocol.as_str().to_uppercase(), Some(*protocol))

@@ -309,7 +309,7 @@ mod tests {
     #[case::the_first("--colour -L", "Try `ipvsadm -h' or 'ipvsadm --help' for more information.")]
     fn what_cannot_be_read_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &str) {
         let trouble = of(line).unwrap_err();
-        assert_eq!((trouble.to_string().as_str(), trouble.exit_code()), (message, 255));
+        assert_eq!((trouble.text("ipvsadm").as_str(), trouble.exit_code()), (message, 255));
     }
 
     #[test]

@@ -7,9 +7,11 @@ mod address; //     host[:port]
 mod connections; // -L -c
 mod grammar; //     the options, and how words are read
 mod help; //        --help, --version
+mod kernel; //      what stands in the place of IPVS
 mod legal; //       which option goes with which command
 mod names; //       of hosts and ports
 mod number; //      counters in nine columns
+mod order; //       what a command line asks for
 mod page; //        -L
 mod parse; //       a command line, understood
 mod restore; //     -R: command lines of a file
@@ -17,17 +19,18 @@ mod rules; //       -S
 mod run; //         carries commands out
 mod sort; //        the order of lists
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trouble; //     what went wrong, in ipvsadm's words
 mod tunnel; //      --tun-type
 mod values; //      of options
 
 use std::{ffi::OsStr, path::Path};
 
+pub use address::number as host_number;
 pub use names::{Nameless, Names, System};
-pub use parse::Order;
+pub use order::Order;
 pub use restore::{Line, read as read_rules};
-pub use run::{is_vip, run};
+pub use run::run;
 pub use trouble::Trouble;
 
 /// A name by which the program can be called, as Debian's package has them.

@@ -24,6 +24,8 @@ pub trait Names {
     fn host(&self, address: IpAddr) -> Option<String>;
     /// The name of a port.
     fn service(&self, port: u16, protocol: Protocol) -> Option<String>;
+    /// Asks for the names of addresses, so that [`Names::host`] knows them.
+    fn look_up(&mut self, _: BTreeSet<IpAddr>) {}
 }
 
 /// Nobody knows any name.
@@ -69,7 +71,7 @@ impl System {
     }
 
     /// Asks for the names of addresses, all at once: a list with a thousand reals waits no longer than for one.
-    pub fn ask_for(&mut self, addresses: BTreeSet<IpAddr>) {
+    fn ask_for(&mut self, addresses: BTreeSet<IpAddr>) {
         let deadline = Instant::now() + PATIENCE;
         let workers = addresses.len().min(WORKERS);
         let queue = Arc::new(Mutex::new(addresses.into_iter().collect::<Vec<_>>()));
@@ -123,6 +125,10 @@ impl Names for System {
         let named =
             self.services.iter().find(|named| named.port == port && named.protocol == protocol.as_str());
         named?.names.first().cloned()
+    }
+
+    fn look_up(&mut self, addresses: BTreeSet<IpAddr>) {
+        self.ask_for(addresses);
     }
 }
 

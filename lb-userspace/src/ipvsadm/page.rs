@@ -138,10 +138,14 @@ fn entry(page: &mut String, shown: &Shown, format: Format, names: &dyn Names) {
     let name = match &service.id {
         ServiceId::Endpoint(endpoint) => {
             let protocol = endpoint.protocol.as_str().to_uppercase();
-            let address = address(endpoint.address, Some(endpoint.protocol), format, names);
-            cut(format!("{protocol:<4} {address}"), 33)
+            let name = format!(
+                "{protocol:<4} {}",
+                address(endpoint.address, Some(endpoint.protocol), format, names)
+            );
+            if endpoint.address.is_ipv6() { name } else { cut(name, 33) }
         }
-        ServiceId::Group { group } => format!("FWM  {group}"),
+        ServiceId::Group { group, .. } if is_ipv6(service) => format!("FWM  {group} IPv6"),
+        ServiceId::Group { group, .. } => format!("FWM  {group}"),
     };
     let line = match format.columns() {
         Columns::Stats => format!("{name:<33}{}", stats(counted, format)),
@@ -152,14 +156,30 @@ fn entry(page: &mut String, shown: &Shown, format: Format, names: &dyn Names) {
     page.push('\n');
     for (real, shown) in service.reals.iter().zip(reals) {
         let protocol = service.id.endpoint().map(|endpoint| endpoint.protocol);
-        let name = cut(address(real.address, protocol, format, names), 28);
+        let name = address(real.address, protocol, format, names);
+        let name = if real.address.is_ipv6() { name } else { cut(name, 28) };
         let _ = writeln!(page, "  -> {name:<28}{}", real_columns(real, shown, format));
     }
 }
 
-/// What ipvsadm calls having a checksum, or none.
-pub(super) const fn csum(has: bool) -> &'static str {
-    if has { "csum" } else { "nocsum" }
+/// What ipvsadm's list calls having a checksum, or none.
+const fn csum(has: bool) -> &'static str {
+    if has { "+c" } else { "-c" }
+}
+
+/// Returns whether a service has clients of IPv6 alone, as far as can be told: a group that `xvs service add` made may have
+/// one service for both versions.
+#[must_use]
+pub fn is_ipv6(service: &ServiceView) -> bool {
+    match service.id {
+        ServiceId::Endpoint(endpoint) => endpoint.address.is_ipv6(),
+        ServiceId::Group { ipv6: true, .. } => true,
+        ServiceId::Group { .. } if service.endpoints.is_empty() => {
+            let reals = &service.reals;
+            reals.iter().any(|real| real.address.is_ipv6() && real.forward != Forward::Tun)
+        }
+        ServiceId::Group { .. } => service.endpoints.iter().all(|endpoint| endpoint.address.is_ipv6()),
+    }
 }
 
 fn real_columns(real: &RealView, shown: &ShownReal, format: Format) -> String {
@@ -210,7 +230,7 @@ pub fn flags(service: &ServiceView) -> String {
     let order: &[F] = match service.scheduler {
         Scheduler::Sh => &[F::ShFallback, F::ShPort],
         Scheduler::Mh => &[F::MhFallback, F::MhPort],
-        _ => &[],
+        _ => &[F::Flag1, F::Flag2, F::Flag3],
     };
     let words: Vec<&str> =
         order.iter().filter(|flag| service.flags.contains(flag)).map(|flag| flag.as_str()).collect();
@@ -220,10 +240,11 @@ pub fn flags(service: &ServiceView) -> String {
 /// A prefix as a netmask with dots, or in IPv6 as a number; `None` if it is the whole address.
 #[must_use]
 pub fn mask(service: &ServiceView, prefix: u8) -> Option<String> {
-    if service.id.endpoint().is_some_and(|endpoint| endpoint.address.is_ipv6()) {
+    if is_ipv6(service) {
         return (prefix < 128).then(|| prefix.to_string());
     }
-    (prefix < 32).then(|| Ipv4Addr::from_bits(u32::MAX << (32 - u32::from(prefix.max(1)))).to_string())
+    let bits = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+    (prefix < 32).then(|| Ipv4Addr::from_bits(bits).to_string())
 }
 
 const fn method(forward: Forward) -> &'static str {
@@ -258,8 +279,15 @@ pub fn address(address: SocketAddr, protocol: Option<Protocol>, format: Format, 
         return address.to_string();
     }
     let host = names.host(address.ip()).unwrap_or_else(|| address.ip().to_string());
-    let port = protocol.and_then(|protocol| names.service(address.port(), protocol));
-    format!("{host}:{}", port.unwrap_or_else(|| address.port().to_string()))
+    let host = if address.is_ipv6() { format!("[{host}]") } else { host };
+    format!("{host}:{}", port(address, protocol, names))
+}
+
+/// A port by name if there is one.
+#[must_use]
+pub fn port(address: SocketAddr, protocol: Option<Protocol>, names: &dyn Names) -> String {
+    let name = protocol.and_then(|protocol| names.service(address.port(), protocol));
+    name.unwrap_or_else(|| address.port().to_string())
 }
 
 fn cut(mut text: String, width: usize) -> String {

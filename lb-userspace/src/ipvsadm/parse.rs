@@ -9,13 +9,14 @@ use super::{
     grammar::{self, Given, Means, Verb},
     legal::{self, Topic},
     names::Names,
+    order::{Order, What},
     page::Format,
     trouble::Trouble,
     tunnel,
-    values::{illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
+    values::{LONGEST, illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
 use crate::{
-    api::types::{Change, TimeoutOptions},
+    api::types::TimeoutOptions,
     control::{
         model::{
             Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
@@ -27,83 +28,6 @@ use crate::{
 
 /// Seconds of `-p` without a value. The manual says 300, ipvsadm takes six minutes.
 const PERSISTENT: i64 = 360;
-
-/// What is to be listed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum What {
-    /// All services.
-    All,
-    /// One service.
-    Service(ServiceId),
-    /// Connections.
-    Connections,
-    /// Timeouts.
-    Timeouts,
-    /// Daemons that synchronize connections.
-    Daemons,
-}
-
-/// A command line that was understood.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Order {
-    Help,
-    Version,
-    AddService(ServiceId, ServiceOptions),
-    EditService(ServiceId, ServiceOptions),
-    RemoveService(ServiceId),
-    Clear,
-    AddReal(ServiceId, RealAddress, RealOptions),
-    EditReal(ServiceId, RealAddress, RealOptions),
-    RemoveReal(ServiceId, RealAddress),
-    List(What, Format),
-    Save(Format),
-    Restore,
-    Zero(Option<ServiceId>),
-    SetTimeouts(TimeoutOptions),
-    StopDaemon,
-}
-
-impl Order {
-    /// What ipvsadm calls it.
-    #[must_use]
-    pub const fn verb(&self) -> Verb {
-        match self {
-            Self::Help => Verb::Help,
-            Self::Version => Verb::Version,
-            Self::AddService(..) => Verb::Add,
-            Self::EditService(..) => Verb::Edit,
-            Self::RemoveService(_) => Verb::Delete,
-            Self::Clear => Verb::Flush,
-            Self::AddReal(..) => Verb::AddServer,
-            Self::EditReal(..) => Verb::EditServer,
-            Self::RemoveReal(..) => Verb::DeleteServer,
-            Self::List(..) => Verb::List,
-            Self::Save(_) => Verb::Save,
-            Self::Restore => Verb::Restore,
-            Self::Zero(_) => Verb::Zero,
-            Self::SetTimeouts(_) => Verb::Set,
-            Self::StopDaemon => Verb::StopDaemon,
-        }
-    }
-}
-
-impl Order {
-    /// The change of the table that it asks for, if it asks for one.
-    #[must_use]
-    pub fn change(&self) -> Option<Change> {
-        Some(match self.clone() {
-            Self::AddService(service, options) => Change::AddService { service, options },
-            Self::EditService(service, options) => Change::EditService { service, options },
-            Self::RemoveService(service) => Change::RemoveService { service },
-            Self::Clear => Change::ClearServices,
-            Self::AddReal(service, real, options) => Change::AddReal { service, real, options },
-            Self::EditReal(service, real, options) => Change::EditReal { service, real, options },
-            Self::RemoveReal(service, real) => Change::RemoveReal { service, real },
-            _ => return None,
-        })
-    }
-}
 
 /// Options as they are gathered from a command line.
 #[derive(Default)]
@@ -127,18 +51,19 @@ struct Draft {
     tunnel_port: Option<u16>,
 }
 
-/// Understands the words of a command line, without the name of the program.
+/// Understands the words of a command line, without the name of the program. What is not done as it is written is added to
+/// `notes`.
 ///
 /// # Errors
 /// ipvsadm's; and a refusal of what this program does not have.
-pub fn parse(words: &[String], names: &dyn Names) -> Result<Order, Trouble> {
+pub fn parse(words: &[String], names: &dyn Names, notes: &mut Vec<String>) -> Result<Order, Trouble> {
     if words.is_empty() {
         return Ok(Order::List(What::All, Format::default()));
     }
     let grammar::Reading { given, rest } = grammar::read(words)?;
     let mut given = given.iter();
     let Some((first, Means::Command(verb))) = given.next().map(|first| (first, first.entry.means)) else {
-        return Err(Trouble::try_help());
+        return Err(Trouble::Help);
     };
     match verb {
         Verb::Help => return Ok(Order::Help),
@@ -152,6 +77,13 @@ pub fn parse(words: &[String], names: &dyn Names) -> Result<Order, Trouble> {
     let mut draft = Draft { weight: 1, ..Draft::default() };
     for given in given {
         draft.take(given, names)?;
+    }
+    if draft.persistent > LONGEST {
+        notes.push(format!(
+            "warning: -p {}: clients are kept for 24 days ({LONGEST} s), which is the longest time",
+            draft.persistent
+        ));
+        draft.persistent = LONGEST;
     }
     let mut rest = rest.iter();
     let timeouts = if verb == Verb::Set { Some(timeouts(&mut rest)?) } else { None };
@@ -169,9 +101,14 @@ impl Draft {
         let topic = match given.entry.means {
             Means::Option(topic) => topic,
             Means::Nothing => return Ok(()),
-            // A group has endpoints of both versions.
-            Means::Ipv6 if matches!(self.service, Some(ServiceId::Group { .. })) => return Ok(()),
-            Means::Ipv6 => return Err(Trouble::usage("-6 used before -f\n")),
+            // IPVS has a service of each version of IP for a mark.
+            Means::Ipv6 => match &mut self.service {
+                Some(ServiceId::Group { ipv6, .. }) => {
+                    *ipv6 = true;
+                    return Ok(());
+                }
+                _ => return Err(Trouble::usage("-6 used before -f\n")),
+            },
             Means::Command(_) => return Err(Trouble::usage(format!("invalid option `{}'", given.word))),
         };
         if !self.topics.insert(topic) {
@@ -245,7 +182,8 @@ impl Draft {
     fn flags(&self) -> Result<BTreeSet<SchedulerFlag>, Trouble> {
         let scheduler = self.scheduler.as_deref().unwrap_or(Scheduler::Wlc.as_str());
         let words = self.flags.split(',').filter(|word| !word.is_empty());
-        words.map(|word| scheduler_flag(word, scheduler)).collect()
+        let flags: Result<Vec<_>, _> = words.map(|word| scheduler_flag(word, scheduler)).collect();
+        Ok(flags?.into_iter().flatten().collect())
     }
 
     fn order(
@@ -297,7 +235,7 @@ impl Draft {
     }
 
     fn id(&self) -> Result<ServiceId, Trouble> {
-        self.service.ok_or_else(Trouble::try_help)
+        self.service.ok_or(Trouble::Help)
     }
 
     /// `-A` and `-E` say everything that IPVS knows of a service; what is not said is its default.
@@ -318,6 +256,7 @@ impl Draft {
         }
         let netmask = match self.netmask {
             None | Some(Ipv4Addr::BROADCAST) => self.prefix.unwrap_or(Persistence::WHOLE_ADDRESS),
+            Some(Ipv4Addr::UNSPECIFIED) => 0,
             Some(netmask) => prefix(&netmask.to_string()).map_err(|_| {
                 Trouble::refused(format!("netmask {netmask} is no prefix"), "write it as 255.255.255.0")
             })?,
@@ -359,8 +298,11 @@ impl Draft {
 
     /// Whether the service is one of IPv6.
     fn is_ipv6(&self) -> bool {
-        let endpoint = self.service.as_ref().and_then(ServiceId::endpoint);
-        endpoint.is_some_and(|endpoint| endpoint.address.is_ipv6())
+        match &self.service {
+            Some(ServiceId::Endpoint(endpoint)) => endpoint.address.is_ipv6(),
+            Some(ServiceId::Group { ipv6, .. }) => *ipv6,
+            None => false,
+        }
     }
 
     /// The address of `-r`; without a port, that of the service.
@@ -370,18 +312,20 @@ impl Draft {
         let text = self.real.as_deref().unwrap_or_default();
         let Place { host, port } =
             address::place(text, protocol, names).ok_or_else(|| illegal("real server address[:port]"))?;
-        let version = id.endpoint().map(|endpoint| endpoint.address.is_ipv6());
-        if self.forward != Forward::Tun && version.is_some_and(|is_ipv6| is_ipv6 != host.is_ipv6()) {
+        if self.forward != Forward::Tun && self.is_ipv6() != host.is_ipv6() {
             return Err(Trouble::usage("Different address family is allowed only for tunneling servers"));
         }
         Ok(RealAddress { ip: host, port: Some(port.unwrap_or(id.port())) })
     }
 
-    /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. That
-    /// of a group is the one that the client sent to.
+    /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. Of a
+    /// mark's real it keeps the port, which means nothing. A service for every port sends to the client's port, even by
+    /// nat.
     fn kept_port(&self, mut real: RealAddress) -> Result<RealAddress, Trouble> {
-        if !matches!(self.forward, Forward::Nat | Forward::Fnat) {
-            real.port = Some(self.id()?.port());
+        let Some(endpoint) = self.id()?.endpoint() else { return Ok(real) };
+        let changes_port = matches!(self.forward, Forward::Nat | Forward::Fnat);
+        if !changes_port || endpoint.address.port() == 0 {
+            real.port = Some(endpoint.address.port());
         }
         Ok(real)
     }

@@ -2,11 +2,7 @@
 //! Commands of a file or of stdin, one a line, as `ipvsadm -R` takes them.
 #![forbid(unsafe_code)]
 
-use super::{
-    names::Names,
-    parse::{Order, parse},
-    trouble::Trouble,
-};
+use super::{names::Names, order::Order, parse::parse, trouble::Trouble};
 
 /// A command and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,22 +13,43 @@ pub struct Line {
     pub text: String,
     /// What it asks for.
     pub order: Result<Order, Trouble>,
+    /// What of it is not done as it is written.
+    pub notes: Vec<String>,
 }
 
-/// Reads commands: a line each, which may begin with `ipvsadm`. Empty lines and comments are left out.
+/// Reads commands: a line each, which may begin with `ipvsadm`, by whatever path, and with `sudo`.
+///
+/// A backslash at its end continues a line. Empty lines and comments are left out.
 #[must_use]
 pub fn read(text: &str, names: &dyn Names) -> Vec<Line> {
-    let line = |(index, line): (usize, &str)| {
-        let text = line.trim();
-        if text.is_empty() || text.starts_with('#') {
-            return None;
+    let mut lines = Vec::new();
+    let mut physical = text.trim_start_matches('\u{feff}').lines().enumerate();
+    while let Some((index, line)) = physical.next() {
+        let mut line = line.trim().to_owned();
+        while !line.starts_with('#') && line.ends_with('\\') {
+            line.pop();
+            let Some((_, more)) = physical.next() else { break };
+            line = format!("{} {}", line.trim_end(), more.trim());
         }
-        let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        if words[0] == "ipvsadm" {
-            words.remove(0);
-        }
-        let order = if words.is_empty() { Err(Trouble::try_help()) } else { parse(&words, names) };
-        Some(Line { number: index + 1, text: text.to_owned(), order })
-    };
-    text.lines().enumerate().filter_map(line).collect()
+        lines.extend(command(index + 1, &line, names));
+    }
+    lines
+}
+
+fn command(number: usize, line: &str, names: &dyn Names) -> Option<Line> {
+    // A comment begins a word; `#` inside one belongs to it.
+    let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+    let mut words: Vec<String> = words.map(str::to_owned).collect();
+    if words.is_empty() {
+        return None;
+    }
+    if words[0] == "sudo" && words.len() > 1 {
+        words.remove(0);
+    }
+    if words[0].rsplit('/').next() == Some("ipvsadm") {
+        words.remove(0);
+    }
+    let mut notes = Vec::new();
+    let order = if words.is_empty() { Err(Trouble::Help) } else { parse(&words, names, &mut notes) };
+    Some(Line { number, text: line.to_owned(), order, notes })
 }

@@ -2,7 +2,7 @@
 //! The table as commands that make it again, as `ipvsadm -S` prints it.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::SocketAddr};
 
 use super::{
     names::Names,
@@ -31,18 +31,32 @@ pub fn save(services: Vec<Shown>, format: Format, names: &dyn Names) -> String {
                     Protocol::Udp => "-u",
                     Protocol::Sctp => "--sctp-service",
                 };
-                format!("{option} {}", page::address(endpoint.address, protocol, format, names))
+                format!("{option} {}", address(endpoint.address, protocol, format, names))
             }
-            ServiceId::Group { group } => format!("-f {group}"),
+            ServiceId::Group { group, .. } if page::is_ipv6(&service) => format!("-f {group} -6"),
+            ServiceId::Group { group, .. } => format!("-f {group}"),
         };
         // Writing to a string cannot fail.
         let _ = writeln!(page, "-A {name}{}", service_options(&service));
         for real in &service.reals {
-            let address = page::address(real.address, protocol, format, names);
+            let address = address(real.address, protocol, format, names);
             let _ = writeln!(page, "-a {name} -r {address}{}", real_options(real));
         }
     }
     page
+}
+
+/// An address that can be read back: that of IPv6 has no name, since names are looked up in IPv4.
+fn address(address: SocketAddr, protocol: Option<Protocol>, format: Format, names: &dyn Names) -> String {
+    if address.is_ipv6() && !format.numeric {
+        return format!("[{}]:{}", address.ip(), page::port(address, protocol, names));
+    }
+    page::address(address, protocol, format, names)
+}
+
+/// What ipvsadm's option for having a checksum, or none, is called.
+const fn csum(has: bool) -> &'static str {
+    if has { "csum" } else { "nocsum" }
 }
 
 fn service_options(service: &ServiceView) -> String {
@@ -69,9 +83,9 @@ fn real_options(real: &RealView) -> String {
         (Forward::Nat, _) => ("-m", String::new()),
         (Forward::Fnat, _) => ("--fullnat", String::new()),
         (Forward::Tun, Tunnel::Ipip) => ("-i", " --tun-type ipip".to_owned()),
-        (Forward::Tun, Tunnel::Gre { csum }) => ("-i", format!(" --tun-type gre --tun-{}", page::csum(csum))),
+        (Forward::Tun, Tunnel::Gre { csum }) => ("-i", format!(" --tun-type gre --tun-{}", self::csum(csum))),
         (Forward::Tun, Tunnel::Gue { port, csum }) => {
-            ("-i", format!(" --tun-type gue --tun-port {port} --tun-{}", page::csum(csum)))
+            ("-i", format!(" --tun-type gue --tun-port {port} --tun-{}", self::csum(csum)))
         }
         (Forward::Dr | Forward::Local, _) => ("-g", String::new()),
     };

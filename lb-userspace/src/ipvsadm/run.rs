@@ -4,25 +4,26 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Read, Write},
     net::{IpAddr, SocketAddr, UdpSocket},
 };
 
 use super::{
     Name, connections, help,
+    kernel::Kernel,
     names::{Names, System},
+    order::{Order, What},
     page::{self, Format},
-    parse::{Order, What, parse},
+    parse::parse,
     restore, rules,
     trouble::Trouble,
 };
 use crate::{
     api::{
         client::Api,
-        ipvs::{BatchDone, Table, Which},
-        types::{Change, Connection, Done, Status},
+        ipvs::{BatchDone, Table},
+        types::{Change, ServiceView},
     },
-    cli::ui::{Output, Ui, say},
     control::{
         model::{Forward, RealAddress, ServiceId},
         options::RealOptions,
@@ -31,96 +32,33 @@ use crate::{
 };
 
 /// Carries out a command line; `words` are those after the name of the program. Returns the exit code.
-pub async fn run(name: Name, words: &[String], api: &Api) -> u8 {
-    let mut names = System::new();
-    let outcome = match name {
-        Name::Ipvsadm => match parse(words, &names) {
-            Ok(order) => carry_out(order, api, &mut names).await,
-            Err(trouble) => Err(trouble),
-        },
-        Name::Save if words.iter().any(|word| word.starts_with('-') && word != "-n") => {
-            say(help::SAVE);
-            return 1;
-        }
-        Name::Save => {
-            let format = Format { numeric: words.iter().any(|word| word == "-n"), ..Format::default() };
-            carry_out(Order::Save(format), api, &mut names).await
-        }
-        Name::Restore => restore(vec![Asked::plain(Order::Clear)], api, &names).await,
+pub async fn run(name: Name, program: &str, words: &[String], api: &Api) -> u8 {
+    let warnings = io::stderr().is_terminal();
+    let mut session = Session {
+        program,
+        kernel: api,
+        names: System::new(),
+        stdin: io::stdin(),
+        out: io::stdout(),
+        err: io::stderr(),
+        warnings,
     };
-    match outcome {
-        Ok(code) => code,
-        Err(trouble) => {
-            say(&trouble);
-            trouble.exit_code()
-        }
-    }
+    session.run(name, words).await
 }
 
-async fn carry_out(order: Order, api: &Api, names: &mut System) -> Result<u8, Trouble> {
-    let page = match order {
-        Order::Help => help::help(),
-        Order::Version => help::version(),
-        Order::List(what, format) => list(what, format, api, names).await?,
-        Order::Save(format) => {
-            let services = table(None, api).await?.services;
-            if !format.numeric {
-                names.ask_for(services.iter().flat_map(|shown| addresses(&shown.service)).collect());
-            }
-            rules::save(services, format, names)
-        }
-        Order::Zero(service) => {
-            let zeroed: Result<(), Failure> = api.post("/v1/zero", &Which { service }).await;
-            zeroed.map_err(|failure| Trouble::of(Order::Zero(service).verb(), failure))?;
-            String::new()
-        }
-        Order::SetTimeouts(options) => {
-            api.post::<Done>("/v1/timeouts", &options).await.map(|_| String::new())?
-        }
-        Order::StopDaemon => return Err(Trouble::kernel("No daemon is running")),
-        Order::Restore => return restore(Vec::new(), api, names).await,
-        order => return changes(vec![Asked::plain(order)], api).await,
-    };
-    Ui::new(Output::Table).show(&page, Clone::clone)?;
-    Ok(0)
-}
-
-async fn list(what: What, format: Format, api: &Api, names: &mut System) -> Result<String, Trouble> {
-    Ok(match what {
-        What::Timeouts => {
-            let timeouts = api.get::<Status>("/v1/status").await?.timeouts;
-            format!("Timeout (tcp tcpfin udp): {} {} {}\n", timeouts.tcp, timeouts.tcp_fin, timeouts.udp)
-        }
-        // None runs, and ipvsadm says nothing then.
-        What::Daemons => String::new(),
-        What::Connections => {
-            let list: Vec<Connection> = api.get("/v1/connections").await?;
-            if !format.numeric {
-                let places = list.iter().flat_map(|c| [c.client, c.service, c.real]);
-                names.ask_for(places.map(|place| place.ip()).collect());
-            }
-            connections::list(&list, format, names)
-        }
-        What::All | What::Service(_) => {
-            let which = if let What::Service(id) = what { Some(id) } else { None };
-            let Table { size, services } = table(which, api).await?;
-            if !format.numeric {
-                names.ask_for(services.iter().flat_map(|shown| addresses(&shown.service)).collect());
-            }
-            page::list(which.is_none().then_some(size), services, format, names)
-        }
-    })
-}
-
-async fn table(service: Option<ServiceId>, api: &Api) -> Result<Table, Trouble> {
-    let order = Order::List(What::All, Format::default());
-    let table = api.post("/v1/ipvs", &Which { service }).await;
-    table.map_err(|failure| Trouble::of(order.verb(), failure))
-}
-
-fn addresses(service: &crate::api::types::ServiceView) -> BTreeSet<IpAddr> {
-    let vip = service.id.endpoint().map(|endpoint| endpoint.address.ip());
-    service.reals.iter().map(|real| real.address.ip()).chain(vip).collect()
+/// A command line with all that it reads from and writes to.
+pub(crate) struct Session<'a, K, N, R, O, E> {
+    /// What the program was called by.
+    pub(crate) program: &'a str,
+    /// What is read and changed.
+    pub(crate) kernel: &'a K,
+    pub(crate) names: N,
+    pub(crate) stdin: R,
+    pub(crate) out: O,
+    pub(crate) err: E,
+    /// Whether warnings of the daemon are shown. ipvsadm is silent when it has done what it was asked, and scripts take
+    /// words on stderr for trouble.
+    pub(crate) warnings: bool,
 }
 
 /// A change that was asked for, and in which line.
@@ -135,108 +73,255 @@ impl Asked {
     }
 }
 
-/// Carries out the commands of stdin after those of `before`: changes that follow each other become one step, so
-/// that a table is replaced without a moment in which half of it is there.
-async fn restore(before: Vec<Asked>, api: &Api, names: &dyn Names) -> Result<u8, Trouble> {
-    let text = io::read_to_string(io::stdin())
-        .map_err(|error| Failure::wrong_input(format!("cannot read stdin: {error}")))?;
-    let mut orders = before;
-    for line in restore::read(&text, names) {
-        let place = format!("line {}: {}", line.number, line.text);
-        match line.order {
-            Ok(order) => orders.push(Asked { order, line: Some(place) }),
+impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E> {
+    /// Carries out the command line. Returns the exit code.
+    pub(crate) async fn run(&mut self, name: Name, words: &[String]) -> u8 {
+        let mut notes = Vec::new();
+        let outcome = match name {
+            Name::Ipvsadm => match parse(words, &self.names, &mut notes) {
+                Ok(order) => self.carry_out(order).await,
+                Err(trouble) => Err(trouble),
+            },
+            Name::Save if words.iter().any(|word| word.starts_with('-') && word != "-n") => {
+                self.say(help::SAVE);
+                return 1;
+            }
+            Name::Save => {
+                let format = Format { numeric: words.iter().any(|word| word == "-n"), ..Format::default() };
+                self.carry_out(Order::Save(format)).await
+            }
+            Name::Restore => self.restore(vec![Asked::plain(Order::Clear)]).await,
+        };
+        for note in notes {
+            self.say(&note);
+        }
+        match outcome {
+            Ok(code) => code,
             Err(trouble) => {
-                say(format_args!("{trouble}\nhint: {place}; nothing was changed"));
-                return Ok(trouble.exit_code());
+                self.say(&trouble.text(self.program));
+                trouble.exit_code()
             }
         }
     }
-    let (mut code, mut pending) = (0, Vec::new());
-    for asked in orders {
-        match asked.order {
-            Order::Restore => return Err(Trouble::try_help()),
-            Order::List(..) | Order::Save(_) | Order::Zero(_) | Order::SetTimeouts(_) | Order::StopDaemon => {
-                code = code.max(changes(std::mem::take(&mut pending), api).await?);
-                code = code.max(Box::pin(carry_out(asked.order, api, &mut System::new())).await?);
+
+    async fn carry_out(&mut self, order: Order) -> Result<u8, Trouble> {
+        let page = match order {
+            Order::Help => help::help(),
+            Order::Version => help::version(),
+            Order::List(what, format) => self.list(what, format).await?,
+            Order::Save(format) => {
+                let services = self.table(None).await?.services;
+                if !format.numeric {
+                    self.names.look_up(services.iter().flat_map(|shown| addresses(&shown.service)).collect());
+                }
+                rules::save(services, format, &self.names)
             }
-            _ => pending.push(asked),
+            Order::Zero(service) => {
+                let zeroed = self.kernel.zero(service).await;
+                zeroed.map_err(|failure| Trouble::of(Order::Zero(service).verb(), failure))?;
+                String::new()
+            }
+            Order::SetTimeouts(options) => {
+                self.kernel.set_timeouts(&options).await.map(|()| String::new())?
+            }
+            Order::StopDaemon => return Err(Trouble::kernel("No daemon is running")),
+            Order::Restore => return Box::pin(self.restore(Vec::new())).await,
+            order => return self.changes(vec![Asked::plain(order)]).await,
+        };
+        match self.out.write_all(page.as_bytes()).and_then(|()| self.out.flush()) {
+            // A reader that is gone wants no more.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::failed(format!("cannot write to stdout: {error}")).into())
+            }
+            _ => Ok(0),
         }
     }
-    Ok(code.max(changes(pending, api).await?))
+
+    async fn list(&mut self, what: What, format: Format) -> Result<String, Trouble> {
+        Ok(match what {
+            What::Timeouts => {
+                let timeouts = self.kernel.timeouts().await?;
+                format!("Timeout (tcp tcpfin udp): {} {} {}\n", timeouts.tcp, timeouts.tcp_fin, timeouts.udp)
+            }
+            // None runs, and ipvsadm prints nothing then.
+            What::Daemons => String::new(),
+            What::Connections => {
+                let list = self.kernel.connections().await?;
+                if !format.numeric {
+                    let places = list.iter().flat_map(|c| [c.client, c.service, c.real]);
+                    self.names.look_up(places.map(|place| place.ip()).collect());
+                }
+                connections::list(&list, format, &self.names)
+            }
+            What::All | What::Service(_) => {
+                let which = if let What::Service(id) = what { Some(id) } else { None };
+                let Table { size, services } = self.table(which).await?;
+                if !format.numeric {
+                    self.names.look_up(services.iter().flat_map(|shown| addresses(&shown.service)).collect());
+                }
+                page::list(which.is_none().then_some(size), services, format, &self.names)
+            }
+        })
+    }
+
+    async fn table(&self, service: Option<ServiceId>) -> Result<Table, Trouble> {
+        let order = Order::List(What::All, Format::default());
+        self.kernel.table(service).await.map_err(|failure| Trouble::of(order.verb(), failure))
+    }
+
+    /// Carries out the commands of stdin after those of `before`: changes that follow each other become one step, so
+    /// that a table is replaced without a moment in which half of it is there.
+    ///
+    /// A line that cannot be understood means that this is no list of rules: nothing is changed. A rule that is
+    /// understood and refused is named, and the others are carried out.
+    async fn restore(&mut self, before: Vec<Asked>) -> Result<u8, Trouble> {
+        let mut bytes = Vec::new();
+        self.stdin
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::wrong_input(format!("cannot read stdin: {error}")))?;
+        let mut orders: Vec<Result<Asked, Trouble>> = before.into_iter().map(Ok).collect();
+        for line in restore::read(&String::from_utf8_lossy(&bytes), &self.names) {
+            let place = format!("line {}: {}", line.number, line.text);
+            for note in &line.notes {
+                self.say(&format!("{note}\nhint: {place}"));
+            }
+            match line.order {
+                Ok(order) => orders.push(Ok(Asked { order, line: Some(place) })),
+                Err(trouble) if trouble.is_of_the_rule() => {
+                    orders.push(Err(trouble.at(&format!("{place}; the other rules are restored"))));
+                }
+                Err(trouble) => {
+                    let trouble = trouble.at(&format!("{place}; nothing was changed"));
+                    self.say(&trouble.text(self.program));
+                    return Ok(trouble.exit_code());
+                }
+            }
+        }
+        let (mut code, mut pending) = (0, Vec::new());
+        for asked in orders {
+            let asked = match asked {
+                Ok(asked) => asked,
+                Err(trouble) => {
+                    code = first(code, self.changes(std::mem::take(&mut pending)).await?);
+                    self.say(&trouble.text(self.program));
+                    code = first(code, trouble.exit_code());
+                    continue;
+                }
+            };
+            match asked.order {
+                Order::Restore => return Err(Trouble::Help),
+                Order::List(..)
+                | Order::Save(_)
+                | Order::Zero(_)
+                | Order::SetTimeouts(_)
+                | Order::StopDaemon => {
+                    code = first(code, self.changes(std::mem::take(&mut pending)).await?);
+                    code = first(code, Box::pin(self.carry_out(asked.order)).await?);
+                }
+                _ => pending.push(asked),
+            }
+        }
+        Ok(first(code, self.changes(pending).await?))
+    }
+
+    /// Makes changes in one step, and names those that were refused.
+    async fn changes(&mut self, asked: Vec<Asked>) -> Result<u8, Trouble> {
+        if asked.is_empty() {
+            return Ok(0);
+        }
+        let wanted: Vec<Change> = asked.iter().filter_map(|asked| change(&asked.order)).collect();
+        let verb = asked[0].order.verb();
+        let done = self.kernel.change(&wanted).await;
+        let BatchDone { refused, warnings } = done.map_err(|failure| Trouble::of(verb, failure))?;
+        let mut code = 0;
+        for ((asked, change), refused) in asked.iter().zip(&wanted).zip(refused) {
+            let Some(mut failure) = refused else { continue };
+            if let Some(again) = named_otherwise(change, &failure) {
+                let done = self.kernel.change(&[again]).await?;
+                match done.refused.into_iter().next().flatten() {
+                    Some(other) => failure = other,
+                    None => continue,
+                }
+            }
+            let trouble = Trouble::of(asked.order.verb(), failure);
+            let trouble = match &asked.line {
+                Some(line) => trouble.at(line),
+                None => trouble,
+            };
+            self.say(&trouble.text(self.program));
+            code = first(code, trouble.exit_code());
+        }
+        if self.warnings {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+        }
+        Ok(code)
+    }
+
+    /// Writes a line to stderr.
+    fn say(&mut self, text: &str) {
+        // There is no other place to complain at.
+        drop(writeln!(self.err, "{text}"));
+    }
 }
 
-/// Makes changes in one step, and says which were refused.
-async fn changes(asked: Vec<Asked>, api: &Api) -> Result<u8, Trouble> {
-    if asked.is_empty() {
-        return Ok(0);
-    }
-    let wanted: Vec<Change> = asked.iter().filter_map(|asked| change(&asked.order)).collect();
-    let verb = asked[0].order.verb();
-    let done: Result<BatchDone, Failure> = api.post("/v1/batch", &wanted).await;
-    let BatchDone { mut refused, warnings } = done.map_err(|failure| Trouble::of(verb, failure))?;
-    for ((asked, change), refused) in asked.iter().zip(&wanted).zip(&mut refused) {
-        if let Some(again) = without_port(change, refused.as_ref()) {
-            let done: BatchDone = api.post("/v1/batch", &[again]).await?;
-            *refused = done.refused.into_iter().next().flatten();
-        }
-        let Some(failure) = refused.take() else { continue };
-        say(Trouble::of(asked.order.verb(), failure.clone()));
-        if let Some(line) = &asked.line {
-            say(format_args!("hint: {line}"));
-        }
-        *refused = Some(failure);
-    }
-    // ipvsadm is silent when it has done what it was asked: scripts take words on stderr for trouble.
-    if io::stderr().is_terminal() {
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
-    }
-    let trouble = asked.iter().zip(refused).find_map(|(asked, refused)| Some((asked, refused?)));
-    Ok(trouble.map_or(0, |(asked, failure)| Trouble::of(asked.order.verb(), failure).exit_code()))
+/// Returns the exit code of several commands: that of the first that failed.
+const fn first(before: u8, code: u8) -> u8 {
+    if before == 0 { code } else { before }
 }
 
-/// The reals of a group for direct routing have no port here, whatever ipvsadm was told when they were added.
-fn without_port(change: &Change, refused: Option<&Failure>) -> Option<Change> {
-    match (change, refused?.cause) {
-        (Change::RemoveReal { service: service @ ServiceId::Group { .. }, real }, Some(Cause::NoReal))
-            if real.port != Some(0) =>
-        {
-            Some(Change::RemoveReal { service: *service, real: RealAddress { port: Some(0), ..*real } })
+fn addresses(service: &ServiceView) -> BTreeSet<IpAddr> {
+    let vip = service.id.endpoint().map(|endpoint| endpoint.address.ip());
+    service.reals.iter().map(|real| real.address.ip()).chain(vip).collect()
+}
+
+/// Returns another form of a refused change that may name something: a group that was made by `xvs service add` has one
+/// service for both versions of IP, and its reals may have been added without a port.
+fn named_otherwise(change: &Change, failure: &Failure) -> Option<Change> {
+    let mut again = change.clone();
+    let (Change::EditService { service, .. }
+    | Change::RemoveService { service }
+    | Change::AddReal { service, .. }
+    | Change::EditReal { service, .. }
+    | Change::RemoveReal { service, .. }) = &mut again
+    else {
+        return None;
+    };
+    let ServiceId::Group { group, ipv6 } = *service else { return None };
+    match (failure.cause?, ipv6) {
+        (Cause::NoService, true) => *service = ServiceId::group(group),
+        (Cause::NoReal, _) => {
+            let (Change::EditReal { real, .. } | Change::RemoveReal { real, .. }) = &mut again else {
+                return None;
+            };
+            if real.port == Some(0) {
+                return None;
+            }
+            *real = RealAddress { port: Some(0), ..*real };
         }
-        _ => None,
+        _ => return None,
     }
+    Some(again)
 }
 
 fn change(order: &Order) -> Option<Change> {
     let mut change = order.change()?;
-    if let Change::AddReal { service, real, options } | Change::EditReal { service, real, options } =
-        &mut change
+    if let Change::AddReal { real, options, .. } | Change::EditReal { real, options, .. } = &mut change
+        && is_of_this_host(real.ip)
     {
-        *options = local(*service, *real, *options);
+        // IPVS hands packets for a real whose address is the director's own to the director itself, whatever method was
+        // asked for.
+        *options = RealOptions { forward: Some(Forward::Local), tunnel: None, ..*options };
     }
     Some(change)
 }
 
-/// IPVS hands packets for a real whose address is the director's own to the director itself, whatever method was
-/// asked for.
-fn local(service: ServiceId, real: RealAddress, options: RealOptions) -> RealOptions {
-    if is_vip(&service, &real) || is_of_this_host(real.ip) {
-        return RealOptions { forward: Some(Forward::Local), ..options };
-    }
-    options
-}
-
-/// Whether a real is the director itself, whichever host that is.
-#[must_use]
-pub fn is_vip(service: &ServiceId, real: &RealAddress) -> bool {
-    service.endpoint().is_some_and(|endpoint| endpoint.address.ip() == real.ip)
-}
-
-/// A socket towards one's own address has it as its own. Nothing is sent.
+/// Returns whether an address is one of this host's own: a socket towards it has it as its source. Nothing is sent.
 fn is_of_this_host(ip: IpAddr) -> bool {
     let towards = || {
-        let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0)))?;
+        let any: IpAddr = if ip.is_ipv6() { [0u16; 8].into() } else { [0u8; 4].into() };
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         socket.connect((ip, 9))?;
         socket.local_addr()
     };

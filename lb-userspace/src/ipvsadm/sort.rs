@@ -9,17 +9,20 @@ use std::{
 
 use crate::control::model::ServiceId;
 
-/// The order of services: by protocol, address and port, then those of groups by their numbers.
+/// The order of services: by firewall mark, which is 0 for an endpoint, then by version of IP, protocol, address and port.
 #[must_use]
 pub fn services(a: &ServiceId, b: &ServiceId) -> Ordering {
-    match (a, b) {
-        (ServiceId::Endpoint(a), ServiceId::Endpoint(b)) => {
-            a.protocol.number().cmp(&b.protocol.number()).then_with(|| addresses(&a.address, &b.address))
-        }
-        (ServiceId::Group { group: a }, ServiceId::Group { group: b }) => difference(*a, *b),
-        (ServiceId::Endpoint(_), ServiceId::Group { .. }) => Ordering::Less,
-        (ServiceId::Group { .. }, ServiceId::Endpoint(_)) => Ordering::Greater,
-    }
+    let mark = |id: &ServiceId| match id {
+        ServiceId::Group { group, .. } => *group,
+        ServiceId::Endpoint(_) => 0,
+    };
+    difference(mark(a), mark(b)).then_with(|| match (a, b) {
+        (ServiceId::Endpoint(a), ServiceId::Endpoint(b)) => (a.address.is_ipv6().cmp(&b.address.is_ipv6()))
+            .then(a.protocol.number().cmp(&b.protocol.number()))
+            .then_with(|| addresses(&a.address, &b.address)),
+        (ServiceId::Group { ipv6: a, .. }, ServiceId::Group { ipv6: b, .. }) => a.cmp(b),
+        _ => Ordering::Equal,
+    })
 }
 
 /// The order of reals: by address and port.
@@ -68,7 +71,11 @@ mod tests {
             "tcp 10.0.0.1:443",
             "tcp 10.0.0.2:80",
             "udp 10.0.0.1:53",
+            "sctp 10.0.0.1:9",
+            "tcp [2001:db8::1]:80",
+            "udp [2001:db8::1]:53",
             "group 3",
+            "group 3/ipv6",
             "group 7",
         ];
         let id = |text: &&str| {

@@ -10,6 +10,8 @@ use crate::failure::{Cause, Failure};
 /// Why a command of ipvsadm was not carried out.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Trouble {
+    /// A command line without a command, or of which the first option is unknown: ipvsadm names its help then.
+    Help,
     /// ipvsadm says the same.
     Said {
         /// Its words.
@@ -18,11 +20,17 @@ pub enum Trouble {
         code: u8,
         /// What this program knows besides.
         hint: Option<String>,
+        /// Whether the kernel says it, not ipvsadm's parser.
+        kernel: bool,
     },
     /// ipvsadm would do it, this program does not, or it says so better.
     Refused(Failure),
 }
 
+/// What ipvsadm answers to a command line that it can make nothing of.
+const HELP: &str = "Try `{program} -h' or '{program} --help' for more information.";
+/// Where the name of the program belongs in it.
+const PROGRAM: &str = "{program}";
 /// Exit code of ipvsadm for a command line that it does not understand.
 const USAGE: u8 = 2;
 /// Exit code of ipvsadm for what the kernel refused, and for options that popt refused: it returns -1.
@@ -39,18 +47,41 @@ impl Trouble {
     /// An option that cannot be read; ipvsadm tells little about the first one of a command line.
     #[must_use]
     pub fn option(word: &str, why: &str, first: bool) -> Self {
-        if first { Self::try_help() } else { Self::said(format!("{word}: {why}"), MINUS_ONE) }
-    }
-
-    /// A command line without a command.
-    #[must_use]
-    pub fn try_help() -> Self {
-        Self::said("Try `ipvsadm -h' or 'ipvsadm --help' for more information.", MINUS_ONE)
+        if first { Self::Help } else { Self::said(format!("{word}: {why}"), MINUS_ONE) }
     }
 
     /// What the kernel would have refused.
     pub fn kernel(message: impl Into<String>) -> Self {
-        Self::said(message, MINUS_ONE)
+        Self::Said { message: message.into(), code: MINUS_ONE, hint: None, kernel: true }
+    }
+
+    /// Whether the command was understood and is refused for what it asks: other commands of the same file are not
+    /// concerned.
+    #[must_use]
+    pub const fn is_of_the_rule(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Said { kernel: true, .. })
+    }
+
+    /// Adds where the command stands.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        let add = |hint: Option<String>| match hint {
+            Some(hint) => Some(format!("{hint}\nhint: {place}")),
+            None => Some(place.to_owned()),
+        };
+        match self {
+            Self::Help => Self::said(HELP, MINUS_ONE).at(place),
+            Self::Said { message, code, hint, kernel } => {
+                Self::Said { message, code, hint: add(hint), kernel }
+            }
+            Self::Refused(failure) => Self::Refused(Failure { hint: add(failure.hint), ..failure }),
+        }
+    }
+
+    /// Returns the words of the message for a program that was called by this name.
+    #[must_use]
+    pub fn text(&self, program: &str) -> String {
+        self.to_string().replace(PROGRAM, program)
     }
 
     /// What has no meaning here, or not yet.
@@ -77,17 +108,18 @@ impl Trouble {
         let known = !matches!(failure.cause, None | Some(Cause::Full));
         let code = if verb == Verb::List { NOTHING_TO_LIST } else { MINUS_ONE };
         let hint = if known { None } else { Some(failure.message) };
-        Self::Said { message: message.to_owned(), code, hint }
+        Self::Said { message: message.to_owned(), code, hint, kernel: true }
     }
 
     fn said(message: impl Into<String>, code: u8) -> Self {
-        Self::Said { message: message.into(), code, hint: None }
+        Self::Said { message: message.into(), code, hint: None, kernel: false }
     }
 
     /// The exit code of the process.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
+            Self::Help => MINUS_ONE,
             Self::Said { code, .. } => *code,
             Self::Refused(failure) => failure.exit_code(),
         }
@@ -97,6 +129,7 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Help => f.write_str(HELP),
             Self::Said { message, hint: None, .. } => f.write_str(message),
             Self::Said { message, hint: Some(hint), .. } => write!(f, "{message}\nhint: {hint}"),
             Self::Refused(failure) => failure.fmt(f),

@@ -34,6 +34,14 @@ pub fn read(
         let option = option.name();
         return Err(Trouble::usage(format!("Illegal '{option}' option with the '{kind}' tunnel type")));
     }
+    let checksums: Vec<&Topic> = given.iter().filter(|topic| **topic != Topic::TunPort).collect();
+    if let [first, second, ..] = checksums[..] {
+        return Err(Trouble::usage(format!(
+            "The option '{}' conflicts with the '{}' option in the '{kind}' tunnel type",
+            second.name(),
+            first.name()
+        )));
+    }
     if given.contains(&Topic::TunRemcsum) {
         return Err(Trouble::refused(
             "remote checksums are not made: tun-remcsum",

@@ -15,7 +15,8 @@ use crate::{
 /// Longest timeout that ipvsadm takes, in seconds: 31 days.
 const MAX_TIMEOUT: i64 = 86400 * 31;
 /// Longest timeout that the programs can count: the half range of their ticks is 26 days.
-const LONGEST: i64 = 2_073_600;
+pub const LONGEST: i64 = 2_073_600;
+
 /// The service of `-t`, `-u`, `--sctp-service` or `-f`.
 pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId, Trouble> {
     let protocol = match option {
@@ -24,7 +25,7 @@ pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId,
         "sctp-service" => Protocol::Sctp,
         _ => {
             return match text.trim_start().parse::<i64>().map(u32::try_from) {
-                Ok(Ok(group)) if group > 0 => Ok(ServiceId::Group { group }),
+                Ok(Ok(group)) if group > 0 => Ok(ServiceId::group(group)),
                 _ => Err(Trouble::usage(format!("invalid fwmark value `{text}' specified"))),
             };
         }
@@ -34,27 +35,17 @@ pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId,
     Ok(ServiceId::new(protocol, (host, port.unwrap_or(0)).into()))
 }
 
-/// One flag of `-b`. The kernel knows three bits, of which the first two have names with sh and mh.
-pub fn scheduler_flag(word: &str, scheduler: &str) -> Result<SchedulerFlag, Trouble> {
-    use SchedulerFlag as F;
-    let (sh, mh) = (scheduler == Scheduler::Sh.as_str(), scheduler == Scheduler::Mh.as_str());
-    let flag = match word {
-        "flag-1" if sh => F::ShFallback,
-        "flag-2" if sh => F::ShPort,
-        "flag-1" if mh => F::MhFallback,
-        "flag-2" if mh => F::MhPort,
-        "flag-1" | "flag-2" | "flag-3" => {
-            return Err(Trouble::refused(
-                format!("{word} means nothing to scheduler {scheduler}"),
-                "flags are sh-fallback, sh-port, mh-fallback and mh-port",
-            ));
-        }
-        name => name.parse().map_err(|_| Trouble::usage(format!("invalid scheduler flag `{name}'")))?,
-    };
-    if flag.scheduler().as_str() != scheduler {
-        return Err(Trouble::usage(format!("incompatible scheduler flag `{word}'")));
+/// Reads one flag of `-b`. The kernel knows three bits, of which the first two have names with sh and mh; the third means
+/// nothing to these, and ipvsadm does not show it.
+pub fn scheduler_flag(word: &str, scheduler: &str) -> Result<Option<SchedulerFlag>, Trouble> {
+    let flag: SchedulerFlag =
+        word.parse().map_err(|_| Trouble::usage(format!("invalid scheduler flag `{word}'")))?;
+    // A scheduler that is not known is refused later.
+    let known = scheduler.parse().unwrap_or(Scheduler::Rr);
+    match flag.with(known) {
+        Ok(flag) => Ok(flag),
+        Err(_) => Err(Trouble::usage(format!("incompatible scheduler flag `{word}'"))),
     }
-    Ok(flag)
 }
 
 /// The three values of `--set`; 0 leaves one as it is.

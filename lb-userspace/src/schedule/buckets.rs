@@ -13,7 +13,8 @@ use super::Entry;
 #[must_use]
 pub fn by_weight(pool: &[Entry]) -> Vec<u32> {
     let runs = pool.iter().flat_map(|entry| std::iter::repeat_n(entry.id, entry.weight as usize));
-    fill(runs.collect::<Vec<_>>().as_slice())
+    // No more turns than buckets are used, however large the weights are.
+    fill(runs.take(IPVS_SLOTS as usize).collect::<Vec<_>>().as_slice())
 }
 
 /// Buckets of `dh` (`ip_vs_dh_reassign`): the reals in turn, whatever their weights.
@@ -43,6 +44,7 @@ mod tests {
         assert_eq!(by_weight(&pool(&[2, 0, 1]))[..6], [1, 1, 3, 1, 1, 3]);
         assert_eq!(in_turn(&pool(&[2, 0, 1]))[..4], [1, 3, 1, 3]);
         assert_eq!(by_weight(&pool(&[65535, 1])).len(), 256);
+        assert_eq!(by_weight(&pool(&[1, i32::MAX as u32]))[..3], [1, 2, 2]);
         assert!(in_turn(&pool(&[0])).is_empty() && by_weight(&[]).is_empty());
     }
 }

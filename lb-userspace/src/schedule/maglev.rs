@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn shares_are_the_weights() {
-        for weights in [&[1, 1, 1][..], &[100, 50, 1], &[65535, 1], &[3; 1000]] {
+        for weights in [&[1, 1, 1][..], &[100, 50, 1], &[65535, 1], &[i32::MAX as u32, 1 << 30], &[3; 1000]] {
             let shares = shares(&table(&pool(weights)), weights.len());
             let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
             for (share, weight) in shares.iter().zip(weights) {

@@ -133,7 +133,8 @@ fn service(random: &mut Random, id: Endpoint, scheduler: Scheduler) -> Service {
         ..Service::default()
     };
     if random.one_in(3) {
-        let of = |scheduler| SchedulerFlag::ALL.iter().filter(move |flag| flag.scheduler() == scheduler);
+        let of =
+            |scheduler| SchedulerFlag::ALL.iter().filter(move |flag| flag.scheduler() == Some(scheduler));
         service.flags = of(scheduler).copied().filter(|_| random.one_in(2)).collect();
     }
     if scheduler.hashes() {

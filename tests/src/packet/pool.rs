@@ -150,7 +150,7 @@ impl Pool {
 
     fn service_id(&self) -> ServiceId {
         match self.group {
-            Some((group, _)) => ServiceId::Group { group },
+            Some((group, _)) => ServiceId::group(group),
             None => ServiceId::Endpoint(self.id),
         }
     }

@@ -33,6 +33,7 @@ mod host_others; // two set-ups of one host
 mod icmp; //     errors about a flow
 mod ipv6; //     IPv6 by every method
 mod ipvsadm; //  the command line of IPVS
+mod ldirectord; // an unmodified ldirectord
 mod listeners; //  connections that do nothing
 mod logs; //       what reads the log is gone, stuck or full
 mod matrix; //   every method in either version: ping, traceroute, narrow links

@@ -28,6 +28,9 @@ pub const NEEDED: &[&str] = &[
     "wrk",
     "iperf3",
     "prometheus",
+    // Monitors reals by ipvsadm, in whose place it runs xvs.
+    "ipvsadm",
+    "ldirectord",
 ];
 
 /// Packages that bring a daemon, and its unit.
@@ -36,6 +39,8 @@ const DAEMONS: &[(&str, &str)] = &[
     ("prometheus", "prometheus.service"),
     ("haproxy", "haproxy.service"),
     ("openssh-server", "ssh.service"),
+    ("ipvsadm", "ipvsadm.service"),
+    ("ldirectord", "ldirectord.service"),
 ];
 
 /// Installs those of `packages` that are missing.

@@ -115,14 +115,27 @@ pub enum ServiceId {
     Group {
         /// Its number.
         group: GroupId,
+        /// Whether this is the service of the group's IPv6 endpoints alone. IPVS has a service of each version for a
+        /// mark. Without one of IPv6, the other service has all endpoints of the group.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ipv6: bool,
     },
 }
+
+/// What follows the number in the name of a service of a group's IPv6 endpoints.
+const OF_IPV6: &str = "/ipv6";
 
 impl ServiceId {
     /// The service of one endpoint.
     #[must_use]
     pub const fn new(protocol: Protocol, address: SocketAddr) -> Self {
         Self::Endpoint(Endpoint { protocol, address })
+    }
+
+    /// The service of a group, without one of its own for IPv6.
+    #[must_use]
+    pub const fn group(group: GroupId) -> Self {
+        Self::Group { group, ipv6: false }
     }
 
     /// The endpoint, unless it is a group.
@@ -157,18 +170,23 @@ impl ServiceId {
     pub fn name(&self) -> String {
         match self {
             Self::Endpoint(endpoint) => endpoint.address.to_string(),
-            Self::Group { group } => group.to_string(),
+            Self::Group { group, ipv6: false } => group.to_string(),
+            Self::Group { group, ipv6: true } => format!("{group}{OF_IPV6}"),
         }
     }
 
-    /// Reads the two words by which a service is named: `tcp 10.0.0.100:80` or `group 7`.
+    /// Reads the two words by which a service is named: `tcp 10.0.0.100:80`, `group 7` or `group 7/ipv6`.
     ///
     /// # Errors
     /// In words that show how it is written.
     pub fn parse(kind: &str, name: &str) -> Result<Self, String> {
         if kind == "group" {
-            return match name.parse() {
-                Ok(group) if group != 0 => Ok(Self::Group { group }),
+            let (number, ipv6) = match name.strip_suffix(OF_IPV6) {
+                Some(number) => (number, true),
+                None => (name, false),
+            };
+            return match number.parse() {
+                Ok(group) if group != 0 => Ok(Self::Group { group, ipv6 }),
                 _ => Err(format!("'{name}' is not the number of a group; write 1 to {}", GroupId::MAX)),
             };
         }
@@ -248,14 +266,21 @@ mod tests {
 
     #[test]
     fn a_service_is_named_by_two_words_and_shown_by_the_same() {
-        for words in ["tcp 10.0.0.100:80", "udp 10.0.0.100:0", "group 7"] {
+        for words in ["tcp 10.0.0.100:80", "udp 10.0.0.100:0", "group 7", "group 7/ipv6"] {
             let (kind, name) = words.split_once(' ').unwrap();
             let id = ServiceId::parse(kind, name).unwrap();
             assert_eq!(id.to_string(), words);
             let json = serde_json::to_string(&id).unwrap();
             assert_eq!(serde_json::from_str::<ServiceId>(&json).unwrap(), id, "{json}");
         }
-        for (kind, name) in [("group", "0"), ("group", "x"), ("dccp", "10.0.0.1:1"), ("tcp", "10.0.0.1")] {
+        for (kind, name) in [
+            ("group", "0"),
+            ("group", "x"),
+            ("group", "7/ipv4"),
+            ("group", "/ipv6"),
+            ("dccp", "10.0.0.1:1"),
+            ("tcp", "10.0.0.1"),
+        ] {
             assert!(ServiceId::parse(kind, name).is_err(), "{kind} {name}");
         }
     }

@@ -19,7 +19,7 @@ pub use tunnel::Tunnel;
 pub use words::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
 
 /// The largest weight, as IPVS has it.
-pub const MAX_WEIGHT: u32 = 65535;
+pub const MAX_WEIGHT: u32 = i32::MAX as u32;
 
 /// A real of a service.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -70,7 +70,8 @@ impl Real {
 pub struct Persistence {
     /// Seconds after its last new connection in which a client is sent to the same real.
     pub seconds: u32,
-    /// Clients whose addresses agree in so many leading bits are one; [`Persistence::WHOLE_ADDRESS`] in either version of IP.
+    /// Clients whose addresses agree in so many leading bits are one: 0 makes all clients one, and
+    /// [`Persistence::WHOLE_ADDRESS`] is the whole address in either version of IP.
     pub prefix: u8,
 }
 
@@ -180,6 +181,17 @@ impl Service {
         words
     }
 
+    /// Makes those reals local that are the director itself: whose address is a loopback address or a VIP of the service.
+    ///
+    /// IPVS delivers packets for such a real to the director's own stack, whatever the method.
+    pub fn serve_own(&mut self, vips: &[IpAddr]) {
+        for (address, real) in &mut self.reals {
+            if address.ip().is_loopback() || vips.contains(&address.ip()) {
+                (real.forward, real.tunnel) = (Forward::Local, Tunnel::Ipip);
+            }
+        }
+    }
+
     /// Whether the scheduler's hash covers ports.
     #[must_use]
     pub fn hashes_ports(&self) -> bool {
@@ -232,8 +244,29 @@ impl Desired {
     pub fn endpoints(&self, id: &ServiceId) -> Vec<Endpoint> {
         match id {
             ServiceId::Endpoint(endpoint) => vec![*endpoint],
-            ServiceId::Group { group } => self.groups.get(group).into_iter().flatten().copied().collect(),
+            ServiceId::Group { group, ipv6 } => {
+                let divided = self.services.contains_key(&ServiceId::Group { group: *group, ipv6: true });
+                let is_own = |endpoint: &&Endpoint| {
+                    if *ipv6 { endpoint.address.is_ipv6() } else { !divided || endpoint.address.is_ipv4() }
+                };
+                self.groups.get(group).into_iter().flatten().filter(is_own).copied().collect()
+            }
         }
+    }
+
+    /// The service of the group that has an endpoint, if one has.
+    #[must_use]
+    pub fn group_of(&self, endpoint: &Endpoint) -> Option<ServiceId> {
+        let (group, _) = self.groups.iter().find(|(_, members)| members.contains(endpoint))?;
+        let of_ipv6 = ServiceId::Group { group: *group, ipv6: true };
+        let divided = endpoint.address.is_ipv6() && self.services.contains_key(&of_ipv6);
+        Some(if divided { of_ipv6 } else { ServiceId::group(*group) })
+    }
+
+    /// The VIPs of a service.
+    #[must_use]
+    pub fn vips_of(&self, id: &ServiceId) -> Vec<IpAddr> {
+        self.endpoints(id).into_iter().map(|endpoint| endpoint.address.ip()).collect()
     }
 
     /// Every VIP.

@@ -96,6 +96,12 @@ words! {
         MhFallback = "mh-fallback",
         /// mh: the whole 5-tuple counts, not the client's address alone
         MhPort = "mh-port",
+        /// IPVS's first flag: with sh and mh their fallback, with others nothing
+        Flag1 = "flag-1",
+        /// IPVS's second flag: with sh and mh their port, with others nothing
+        Flag2 = "flag-2",
+        /// IPVS's third flag: nothing
+        Flag3 = "flag-3",
     }
 }
 
@@ -160,13 +166,34 @@ impl Scheduler {
 }
 
 impl SchedulerFlag {
-    /// The scheduler that knows it.
+    /// Returns the scheduler that the flag belongs to; a flag that has a number is stored for any other scheduler than
+    /// these, and means nothing to it.
     #[must_use]
-    pub const fn scheduler(self) -> Scheduler {
+    pub const fn scheduler(self) -> Option<Scheduler> {
         match self {
-            Self::ShFallback | Self::ShPort => Scheduler::Sh,
-            Self::MhFallback | Self::MhPort => Scheduler::Mh,
+            Self::ShFallback | Self::ShPort => Some(Scheduler::Sh),
+            Self::MhFallback | Self::MhPort => Some(Scheduler::Mh),
+            Self::Flag1 | Self::Flag2 | Self::Flag3 => None,
         }
+    }
+
+    /// Returns what the flag is called with a scheduler; `None` where it means nothing and is not stored.
+    ///
+    /// # Errors
+    /// The scheduler that it belongs to, if that is another one.
+    pub const fn with(self, scheduler: Scheduler) -> Result<Option<Self>, Scheduler> {
+        Ok(match (self, scheduler) {
+            (Self::Flag1, Scheduler::Sh) => Some(Self::ShFallback),
+            (Self::Flag2, Scheduler::Sh) => Some(Self::ShPort),
+            (Self::Flag1, Scheduler::Mh) => Some(Self::MhFallback),
+            (Self::Flag2, Scheduler::Mh) => Some(Self::MhPort),
+            (Self::Flag3, Scheduler::Sh | Scheduler::Mh) => None,
+            (Self::Flag1 | Self::Flag2 | Self::Flag3, _)
+            | (Self::ShFallback | Self::ShPort, Scheduler::Sh)
+            | (Self::MhFallback | Self::MhPort, Scheduler::Mh) => Some(self),
+            (Self::ShFallback | Self::ShPort, _) => return Err(Scheduler::Sh),
+            (Self::MhFallback | Self::MhPort, _) => return Err(Scheduler::Mh),
+        })
     }
 }
 
@@ -196,7 +223,8 @@ mod tests {
         }
         assert!("xx".parse::<Scheduler>().unwrap_err().contains("wlc"));
         for flag in SchedulerFlag::ALL {
-            assert!(flag.as_str().starts_with(flag.scheduler().as_str()));
+            let belongs = flag.scheduler().map_or("flag", Scheduler::as_str);
+            assert!(flag.as_str().starts_with(belongs), "{flag}");
         }
     }
 }

@@ -66,7 +66,7 @@ proptest! {
             prop_assert_eq!(&have, &want);
             prop_assert!(plan(&have, &want).is_empty());
             // What a daemon reads from the maps after a restart names the same ids.
-            prop_assert_eq!(&Ids::of(&have, &desired.groups), &ids);
+            prop_assert_eq!(&Ids::of(&have, &desired), &ids);
         }
     }
 }

@@ -1,97 +1,207 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which services a `virtual_server` stands for.
+//! `virtual_server_group`: addresses, ranges of them, and firewall marks.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{
+    super::{Block, Imported, Kind, Left, Place},
+    lines::Said,
+    number::{socket, unsigned},
 };
 
-use super::read::Statement;
-use crate::control::model::{Protocol, ServiceId};
+/// Most addresses of one entry.
+const MOST: u128 = 65_536;
 
-/// Most services that a range stands for.
-const MOST: usize = 4096;
+/// What an entry says.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// Addresses with a port.
+    Addresses(Vec<IpAddr>, u16),
+    /// A firewall mark, of IPv6 if that is said.
+    Mark(u32, Option<bool>),
+}
 
-/// Groups by their names.
-pub type Groups<'a> = HashMap<&'a str, &'a [Statement]>;
+/// A group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its block.
+    pub block: Block,
+    /// Its name.
+    pub name: String,
+    /// Its entries with their lines: addresses first, then marks, as keepalived goes through them.
+    pub entries: Vec<(Said, Entry)>,
+}
 
-/// The services that the words after `virtual_server` name, each with the statement of a group that says it.
+impl Group {
+    /// A group without entries.
+    #[must_use]
+    pub fn new(block: &Block, name: &str) -> Self {
+        Self { block: block.clone(), name: name.to_owned(), entries: Vec::new() }
+    }
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// A line without whose value keepalived does not start. Inside: why it is no entry.
+    pub fn entry(&mut self, place: &Place, text: &str, words: &[&str]) -> Result<Result<(), String>, Left> {
+        let entry = match words {
+            ["fwmark"] => {
+                let why = "keepalived does not start with this line: a value is missing";
+                return Err(Left::new(place, text, why, Kind::Service, Some(&self.block)));
+            }
+            ["fwmark", mark, rest @ ..] => self::mark(mark, rest.first().copied()),
+            [address, rest @ ..] => {
+                let port = socket(address, rest.first().copied()).map(|socket| socket.port());
+                match port {
+                    Some(port) => addresses(address).map(|addresses| Entry::Addresses(addresses, port)),
+                    None => Err(format!("{} is no address with a port", words.join(" "))),
+                }
+            }
+            [] => return Ok(Ok(())),
+        };
+        Ok(entry.map(|entry| {
+            let marks = |(_, entry): &(Said, Entry)| matches!(entry, Entry::Mark(..));
+            let at = match &entry {
+                Entry::Mark(..) => self.entries.len(),
+                Entry::Addresses(..) => self.entries.iter().position(marks).unwrap_or(self.entries.len()),
+            };
+            self.entries.insert(at, ((place.clone(), text.to_owned()), entry));
+        }))
+    }
+
+    /// Whether the group has addresses or marks of a version.
+    #[must_use]
+    pub fn has(&self, ipv6: bool) -> bool {
+        self.entries.iter().any(|(_, entry)| match entry {
+            Entry::Addresses(addresses, _) => addresses.iter().any(|address| address.is_ipv6() == ipv6),
+            Entry::Mark(_, version) => *version == Some(ipv6),
+        })
+    }
+
+    /// Why keepalived takes no such group.
+    #[must_use]
+    pub fn wrong(&self) -> Option<&'static str> {
+        let any_mark = self.entries.iter().any(|(_, entry)| matches!(entry, Entry::Mark(_, None)));
+        if self.entries.is_empty() {
+            return Some("the group has no entries");
+        }
+        let mixed = self.has(false) && self.has(true) && any_mark;
+        mixed.then_some("keepalived takes no group of both versions of IP and a mark without one")
+    }
+
+    /// Lists all of it.
+    pub fn leave(&self, imported: &mut Imported, why: &str) {
+        imported.leave(&self.block.place, &self.block.text, why, Kind::Service, Some(&self.block));
+        for ((place, text), _) in &self.entries {
+            imported.leave(place, text, why, Kind::Service, Some(&self.block));
+        }
+    }
+}
+
+fn mark(mark: &str, version: Option<&str>) -> Result<Entry, String> {
+    let number = unsigned(mark, 0, u32::MAX, true).filter(|mark| *mark > 0);
+    let number = number.ok_or_else(|| format!("{mark} is no firewall mark"))?;
+    let version = match version {
+        None => None,
+        Some("inet") => Some(false),
+        Some("inet6") => Some(true),
+        Some(other) => return Err(format!("{other} is none of inet, inet6")),
+    };
+    Ok(Entry::Mark(number, version))
+}
+
+/// Reads one address, `FIRST-LAST`, where the last one may be its last number alone, or `NETWORK/PREFIX`.
 ///
 /// # Errors
-/// Why they name none.
-pub fn services<'a>(
-    words: &[String],
-    protocol: Protocol,
-    groups: &Groups<'a>,
-) -> Result<Vec<(ServiceId, Option<&'a Statement>)>, String> {
-    if words.first().map(String::as_str) != Some("group") {
-        return Ok(entry(words, protocol)?.into_iter().map(|id| (id, None)).collect());
-    }
-    let name = words.get(1).ok_or("it names no group")?;
-    let group =
-        groups.get(name.as_str()).ok_or_else(|| format!("there is no virtual_server_group {name}"))?;
-    let mut all = Vec::new();
-    for statement in *group {
-        if let Ok(ids) = entry(&statement.words, protocol) {
-            all.extend(ids.into_iter().map(|id| (id, Some(statement))));
+/// Why it is none.
+pub fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
+    let wrong = || format!("{text} is no address or range");
+    let end = text.find(['-', '/']).unwrap_or(text.len());
+    let first: IpAddr = text[..end].parse().map_err(|_| wrong())?;
+    // A range must have two addresses if its last number alone is written.
+    let mut nearest = number(first);
+    let last = if let Some((_, prefix)) = text.split_once('/') {
+        let bits: u32 = prefix.parse().map_err(|_| wrong())?;
+        let all = if first.is_ipv4() { 32 } else { 128 };
+        if !(1..=all).contains(&bits) {
+            return Err(wrong());
         }
+        let host = u128::MAX.checked_shr(128 - all + bits).unwrap_or(0);
+        if number(first) & host != 0 {
+            return Err(format!("{text} is no network: bits behind the prefix are set"));
+        }
+        number(first) | host
+    } else if let Some((_, last)) = text.split_once('-') {
+        match (first, last.parse::<IpAddr>()) {
+            (_, Ok(last)) if last.is_ipv4() == first.is_ipv4() => number(last),
+            (IpAddr::V4(first), _) => {
+                nearest += 1;
+                let last = unsigned(last, 0, 255, true).ok_or_else(wrong)?;
+                u128::from(first.to_bits() & !0xff | last)
+            }
+            (IpAddr::V6(first), _) => {
+                nearest += 1;
+                let end = last.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(last.len());
+                let last = u16::from_str_radix(&last[..end], 16).map_err(|_| wrong())?;
+                first.to_bits() & !0xffff | u128::from(last)
+            }
+        }
+    } else {
+        return Ok(vec![first]);
+    };
+    if last < nearest {
+        return Err(format!("{text} ends before it begins"));
     }
-    Ok(all)
+    if last - number(first) >= MOST {
+        return Err(format!("{text} has more than {MOST} addresses"));
+    }
+    let address = |number: u128| match first {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(number as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(number).into(),
+    };
+    Ok((number(first)..=last).map(address).collect())
 }
 
-/// The services of `fwmark N`, `IP [PORT]`, `IP-LAST PORT` or `IP PORT-LAST`.
-///
-/// # Errors
-/// Why it names none.
-pub fn entry(words: &[String], protocol: Protocol) -> Result<Vec<ServiceId>, String> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (address, port) = match words[..] {
-        ["fwmark", mark] => {
-            let group = mark.parse().ok().filter(|mark| *mark > 0);
-            return group.map(|group| vec![ServiceId::Group { group }]).ok_or_else(|| wrong(mark));
-        }
-        [address] => (address, "0"),
-        [address, port] => (address, port),
-        _ => return Err(wrong(&words.join(" "))),
-    };
-    let addresses = addresses(address).ok_or_else(|| wrong(address))?;
-    let (first, last) = port.split_once('-').unwrap_or((port, port));
-    let ports = match (first.parse::<u16>(), last.parse::<u16>()) {
-        (Ok(first), Ok(last)) if first <= last => first..=last,
-        _ => return Err(wrong(port)),
-    };
-    if addresses.len() * ports.len() > MOST {
-        return Err(format!("that are more than {MOST} services"));
-    }
-    let of = |ip: IpAddr| ports.clone().map(move |port| ServiceId::new(protocol, SocketAddr::new(ip, port)));
-    Ok(addresses.into_iter().flat_map(of).collect())
-}
-
-/// `10.0.0.1`, `10.0.0.1-9` or `2001:db8::1-f`, with or without a prefix length.
-fn addresses(text: &str) -> Option<Vec<IpAddr>> {
-    let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (first, Some(last)),
-        None => (text, None),
-    };
-    let first: IpAddr = first.split('/').next()?.parse().ok()?;
-    let Some(last) = last else { return Some(vec![first]) };
-    match first {
-        IpAddr::V4(v4) => {
-            let [a, b, c, from] = v4.octets();
-            let to: u8 = last.parse().ok()?;
-            (from <= to).then(|| (from..=to).map(|d| Ipv4Addr::new(a, b, c, d).into()).collect())
-        }
-        IpAddr::V6(v6) => {
-            let to = u16::from_str_radix(last, 16).ok()?;
-            let from = v6.segments()[7];
-            let network = v6.to_bits() & !0xffff;
-            let address = |last| Ipv6Addr::from_bits(network | u128::from(last)).into();
-            (from <= to).then(|| (from..=to).map(address).collect())
-        }
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
-fn wrong(what: &str) -> String {
-    format!("{what} is no address, port or mark")
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("10.0.0.1", Ok((1, "10.0.0.1")))]
+    #[case("10.0.0.8/29", Ok((8, "10.0.0.15")))]
+    #[case("10.0.0.8/32", Ok((1, "10.0.0.8")))]
+    #[case("10.0.0.0/23", Ok((512, "10.0.1.255")))]
+    #[case("2001:db8::10/126", Ok((4, "2001:db8::13")))]
+    #[case("10.0.0.1-9", Ok((9, "10.0.0.9")))]
+    #[case("10.0.0.254-10.0.1.2", Ok((5, "10.0.1.2")))]
+    #[case("2001:db8::fe-100", Ok((3, "2001:db8::100")))]
+    #[case("2001:db8::1-2001:db8::5", Ok((5, "2001:db8::5")))]
+    #[case("10.0.0.9/29", Err("behind the prefix"))]
+    #[case("10.0.0.9-9", Err("before it begins"))]
+    #[case("10.0.0.9-10.0.0.9", Ok((1, "10.0.0.9")))]
+    #[case("10.0.0.9-3", Err("before it begins"))]
+    #[case("10.0.0.0/8", Err("more than"))]
+    #[case("10.0.0.0/33", Err("no address or range"))]
+    #[case("10.0.0.1-x:", Err("before it begins"))]
+    #[case("10.0.0.1-300", Err("no address or range"))]
+    #[case("www", Err("no address or range"))]
+    fn ranges(#[case] text: &str, #[case] expected: Result<(usize, &str), &str>) {
+        match (addresses(text), expected) {
+            (Ok(found), Ok((count, last))) => {
+                assert_eq!((found.len(), found.last().unwrap().to_string().as_str()), (count, last));
+            }
+            (Err(why), Err(words)) => assert!(why.contains(words), "{why}"),
+            (found, expected) => panic!("{found:?}, not {expected:?}"),
+        }
+    }
 }

@@ -315,6 +315,7 @@ fn what_is_saved_can_be_restored() {
 #[test]
 fn connections_and_templates() {
     let connection = |client: &str, service: &str, state: &str, expires_seconds| Connection {
+        group: None,
         protocol: Protocol::Tcp,
         client: client.parse().unwrap(),
         service: service.parse().unwrap(),
@@ -326,7 +327,7 @@ fn connections_and_templates() {
     let list = [
         connection("198.51.100.7:34567", "192.0.2.100:80", "ESTABLISHED", 899),
         connection("198.51.100.7:0", "192.0.2.100:80", "NONE", 60),
-        connection("198.51.100.7:0", "0.0.0.7:0", "NONE", 3600),
+        Connection { group: Some(7), ..connection("198.51.100.7:0", "0.0.0.7:0", "NONE", 3600) },
     ];
     assert_eq!(
         connections::list(&list, NUMERIC, &Nameless),

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Blocks and the words in them.
+#![forbid(unsafe_code)]
+
+use std::{net::IpAddr, path::Path};
+
+use super::{
+    super::{Block, Imported, Kind, Left},
+    group::Group,
+    lines::{Line, Lines},
+    server::{Real, Server, health},
+    timeouts::timeouts,
+    way::Taken,
+    words::{CHECKS, VRRP, WITH_VALUE, words},
+};
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub struct File {
+    /// Groups of addresses, in their order; the first one of a name counts.
+    pub groups: Vec<Group>,
+    /// Virtual servers, in their order.
+    pub servers: Vec<Server>,
+    /// Addresses of the director for full NAT, by the name of their group.
+    pub local: Vec<(String, Vec<IpAddr>)>,
+}
+
+/// A block whose words are looked up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Level {
+    /// The file itself.
+    File,
+    /// `global_defs`.
+    Global,
+    /// A block that is not about services and has no block inside.
+    Flat,
+    /// `virtual_server`.
+    Server,
+    /// `real_server`.
+    Real,
+    /// A check that has blocks of this name.
+    Check(&'static str),
+}
+
+/// Reads a file.
+pub struct Parser<'a> {
+    lines: Lines<'a>,
+    imported: &'a mut Imported,
+    file: File,
+    /// The block at the top that is open.
+    block: Option<Block>,
+    /// What is read: a server, and a real of it. They are not there if their line was wrong.
+    server: Option<Server>,
+    real: Option<Real>,
+    depth: usize,
+    skip: Skip,
+    /// Why lines are skipped, and what is lost with them.
+    skipped: (String, Kind),
+}
+
+/// Whether lines are skipped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Skip {
+    No,
+    /// The block of the line before, if it has one.
+    Next,
+    /// A block, with so many braces open.
+    Block(usize),
+}
+
+impl<'a> Parser<'a> {
+    /// Reads a text for a host.
+    pub fn new(text: &str, path: &Path, host: Option<&'a str>, imported: &'a mut Imported) -> Self {
+        Self {
+            lines: Lines::new(text, path, host),
+            imported,
+            file: File::default(),
+            block: None,
+            server: None,
+            real: None,
+            depth: 0,
+            skip: Skip::No,
+            skipped: (String::new(), Kind::Rest),
+        }
+    }
+
+    /// Returns what the file says.
+    ///
+    /// # Errors
+    /// A line without which keepalived does not start.
+    pub fn file(mut self) -> Result<File, Left> {
+        self.stream(Level::File, false)?;
+        Ok(self.file)
+    }
+
+    fn next(&mut self) -> Option<Line> {
+        self.lines.next(self.imported)
+    }
+
+    fn leave(&mut self, line: &Line, why: &str, kind: Kind) {
+        self.imported.leave(&line.place, &line.text, why, kind, self.block.as_ref());
+    }
+
+    fn leave_skipped(&mut self, line: &Line) {
+        let (why, kind) = self.skipped.clone();
+        self.leave(line, &why, kind);
+    }
+
+    /// Reads the lines of a block. Returns whether it was skipped.
+    fn stream(&mut self, level: Level, mut needs_brace: bool) -> Result<bool, Left> {
+        while let Some(line) = self.next() {
+            let words = words(&line.text);
+            let Some(first) = words.first().copied() else { continue };
+            if self.skip == Skip::Next {
+                self.skip = if first == "{" { Skip::Block(1) } else { Skip::No };
+                if first == "{" {
+                    needs_brace = false;
+                    continue;
+                }
+            }
+            if let Skip::Block(open) = self.skip {
+                let closed = self.skip_line(&line, first, open);
+                if closed && self.depth > 0 {
+                    return Ok(true);
+                }
+                continue;
+            }
+            if std::mem::take(&mut needs_brace) {
+                if first == "{" && self.depth > 0 {
+                    continue;
+                }
+            } else if first == "{" {
+                // It opens no block that keepalived knows, and is ignored.
+                continue;
+            }
+            if first == "}" {
+                if self.depth > 0 {
+                    return Ok(false);
+                }
+                continue;
+            }
+            if words.len() == 1 && WITH_VALUE.contains(&first) && level != Level::Flat {
+                let why = "keepalived does not start with this line: a value is missing";
+                return Err(Left::new(&line.place, &line.text, why, Kind::Service, None));
+            }
+            self.word(level, &line, &words)?;
+        }
+        Ok(false)
+    }
+
+    /// Skips a line. Returns whether the block ends with it.
+    fn skip_line(&mut self, line: &Line, first: &str, open: usize) -> bool {
+        let open = match first {
+            "{" => open + 1,
+            "}" => open - 1,
+            _ => {
+                self.leave_skipped(line);
+                open
+            }
+        };
+        self.skip = if open == 0 { Skip::No } else { Skip::Block(open) };
+        open == 0
+    }
+
+    /// Reads the block of a word.
+    fn inside(&mut self, level: Level) -> Result<bool, Left> {
+        self.depth += 1;
+        let skipped = self.stream(level, true)?;
+        self.depth -= 1;
+        Ok(skipped)
+    }
+
+    /// Skips the block of a word.
+    fn skip(&mut self, why: &str, kind: Kind) {
+        self.skipped = (why.to_owned(), kind);
+        self.skip = Skip::Next;
+    }
+
+    fn word(&mut self, level: Level, line: &Line, words: &[&str]) -> Result<(), Left> {
+        let misplaced = match (level, words[0]) {
+            (Level::File, _) | (Level::Server, "real_server") => None,
+            (_, "virtual_server" | "virtual_server_group") => Some(Kind::Service),
+            (_, "real_server") => Some(Kind::Real),
+            _ => None,
+        };
+        if let Some(kind) = misplaced {
+            self.leave(line, "it stands inside another block: is there a brace missing before it?", kind);
+            return Ok(());
+        }
+        match level {
+            Level::File => self.root(line, words)?,
+            Level::Global => self.global(line, words),
+            Level::Flat => self.leave(line, "it is not about a service", Kind::Rest),
+            Level::Server => self.of_server(line, words)?,
+            Level::Real => self.of_real(line, words)?,
+            Level::Check(inner) => {
+                self.leave(line, health(), Kind::Health);
+                if words[0] == inner {
+                    self.inside(Level::Check(""))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn root(&mut self, line: &Line, words: &[&str]) -> Result<(), Left> {
+        let block = Block { place: line.place.clone(), text: super::super::left::shown(&line.text) };
+        self.block = Some(block.clone());
+        match words[0] {
+            "virtual_server" => {
+                match Server::new(&block, &words[1..])? {
+                    Ok(server) => self.server = Some(server),
+                    Err(why) => {
+                        self.leave(line, &why, Kind::Service);
+                        self.skip(&why, Kind::Service);
+                    }
+                }
+                let skipped = self.inside(Level::Server)?;
+                if let Some(mut server) = self.server.take()
+                    && !skipped
+                {
+                    server.end();
+                    self.file.servers.push(server);
+                }
+            }
+            "virtual_server_group" => self.group(&block, words)?,
+            "local_address_group" => self.local_addresses(line, words),
+            "global_defs" => {
+                self.leave(line, "it is about keepalived or the host", Kind::Rest);
+                self.inside(Level::Global)?;
+            }
+            "SSL" | "bfd_instance" | "track_file" | "vrrp_track_file" => {
+                self.leave(line, "it is not about a service", Kind::Rest);
+                self.inside(Level::Flat)?;
+            }
+            word if VRRP.contains(&word) => {
+                let why = "VRRP is not part of xvs: keepalived goes on doing it";
+                self.imported.vips_elsewhere |= word == "vrrp_instance";
+                self.leave(line, why, Kind::Rest);
+                self.skip(why, Kind::Rest);
+                self.inside(Level::Flat)?;
+            }
+            "real_server" => {
+                self.block = None;
+                let why = "it stands outside of any virtual_server: is there a brace too many before it?";
+                self.leave(line, why, Kind::Real);
+            }
+            word => {
+                self.block = None;
+                let why = if word.starts_with('\u{feff}') {
+                    "a byte order mark stands before it, with which keepalived does not know the word"
+                } else {
+                    "it stands outside of any block that keepalived 2.2.7 knows"
+                };
+                self.leave(line, why, Kind::Rest);
+            }
+        }
+        self.block = None;
+        Ok(())
+    }
+
+    fn global(&mut self, line: &Line, words: &[&str]) {
+        if words[0] == "lvs_timeouts" && words.len() > 2 {
+            return match timeouts(&words[1..], &mut self.imported.timeouts) {
+                Ok(()) => self.imported.carry(&line.place),
+                Err(why) => self.leave(line, &why, Kind::Setting),
+            };
+        }
+        let why = "it is about keepalived or the host";
+        self.leave(line, why, Kind::Rest);
+        if words[0] == "notification_email" {
+            self.values(|parser, line, _| {
+                parser.leave(line, why, Kind::Rest);
+                Ok(())
+            })
+            // Nothing in it is refused.
+            .unwrap_or_default();
+        }
+    }
+
+    /// Reads a block of lines that are no words of their own.
+    fn values(
+        &mut self,
+        mut each: impl FnMut(&mut Self, &Line, &[&str]) -> Result<(), Left>,
+    ) -> Result<(), Left> {
+        let mut needs_brace = true;
+        while let Some(line) = self.next() {
+            let words = words(&line.text);
+            let Some(first) = words.first().copied() else { continue };
+            if std::mem::take(&mut needs_brace) && first == "{" {
+                continue;
+            }
+            if first == "}" {
+                break;
+            }
+            each(self, &line, &words)?;
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, block: &Block, words: &[&str]) -> Result<(), Left> {
+        let mut group = Group::new(block, words[1]);
+        self.values(|parser, line, words| {
+            match group.entry(&line.place, &line.text, words)? {
+                Ok(()) => {}
+                Err(why) => parser.leave(line, &why, Kind::Service),
+            }
+            Ok(())
+        })?;
+        match group.wrong() {
+            Some(why) => group.leave(self.imported, why),
+            None => self.file.groups.push(group),
+        }
+        Ok(())
+    }
+
+    fn local_addresses(&mut self, line: &Line, words: &[&str]) {
+        let name = words.get(1).copied().unwrap_or_default().to_owned();
+        let mut addresses = Vec::new();
+        self.imported.carry(&line.place);
+        self.values(|parser, line, words| {
+            match super::group::addresses(words[0]) {
+                Ok(found) => {
+                    addresses.extend(found);
+                    parser.imported.carry(&line.place);
+                }
+                Err(why) => parser.leave(line, &why, Kind::Setting),
+            }
+            Ok(())
+        })
+        // Nothing in it is refused.
+        .unwrap_or_default();
+        self.file.local.push((name, addresses));
+    }
+
+    fn of_server(&mut self, line: &Line, words: &[&str]) -> Result<(), Left> {
+        let Some(server) = &mut self.server else {
+            self.leave_skipped(line);
+            return Ok(());
+        };
+        if words[0] == "real_server" {
+            let skipped_why = match Real::new(&line.place, &line.text, &words[1..], server) {
+                Ok(real) => {
+                    self.real = Some(real);
+                    None
+                }
+                Err(why) => Some(why),
+            };
+            if let Some(why) = &skipped_why {
+                self.leave(line, why, Kind::Real);
+                self.skip(why, Kind::Real);
+            }
+            let skipped = self.inside(Level::Real)?;
+            if let (Some(real), Some(server)) = (self.real.take(), &mut self.server)
+                && !skipped
+                && let Some(real) = server.add(real)
+            {
+                real.leave(self.imported, &server.block, "only a tunnel goes to the other version of IP");
+            }
+            return Ok(());
+        }
+        let taken = server.take(&line.place, words);
+        self.taken(taken, line, true);
+        Ok(())
+    }
+
+    fn of_real(&mut self, line: &Line, words: &[&str]) -> Result<(), Left> {
+        if let Some((_, inner)) = CHECKS.iter().find(|(check, _)| *check == words[0]) {
+            if let Some(real) = &mut self.real {
+                real.checked = true;
+            }
+            self.leave(line, health(), Kind::Health);
+            self.inside(Level::Check(inner))?;
+            return Ok(());
+        }
+        if let Some(real) = &mut self.real {
+            let taken = real.take(words);
+            self.taken(taken, line, false);
+        } else {
+            self.leave_skipped(line);
+        }
+        Ok(())
+    }
+
+    /// Notes what became of a line.
+    fn taken(&mut self, taken: Taken, line: &Line, of_server: bool) {
+        match taken {
+            Taken::Yes => {
+                let lines = match (&mut self.server, &mut self.real) {
+                    (_, Some(real)) if !of_server => &mut real.lines,
+                    (Some(server), _) => &mut server.lines,
+                    _ => return,
+                };
+                lines.push((line.place.clone(), line.text.clone()));
+            }
+            Taken::No(why, kind) => self.leave(line, &why, kind),
+        }
+    }
+}

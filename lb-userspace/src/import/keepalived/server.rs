@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `virtual_server` and `real_server`: what their words say.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+
+use super::{
+    super::{Block, Imported, Kind, Left, Place},
+    lines::Said,
+    number::{socket, unsigned},
+    way::{Taken, Way},
+};
+use crate::{
+    control::model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag},
+    ipvsadm::host_number,
+};
+
+/// Seconds of persistence without a value.
+pub const PERSISTENT: u32 = 360;
+/// The longest persistence that keepalived takes, and that the programs can count.
+const MONTH: u32 = 86_400 * 31;
+const LONGEST: u32 = 2_073_600;
+
+/// Words that have to do with health.
+const HEALTH: &[&str] = &[
+    "alpha",
+    "connect_timeout",
+    "delay_before_retry",
+    "delay_loop",
+    "ha_suspend",
+    "hysteresis",
+    "inhibit_on_failure",
+    "notify_down",
+    "notify_up",
+    "omega",
+    "quorum",
+    "quorum_down",
+    "quorum_up",
+    "retry",
+    "smtp_alert",
+    "snmp_name",
+    "virtualhost",
+    "warmup",
+];
+
+/// Why no check is carried over.
+#[must_use]
+pub const fn health() -> &'static str {
+    "there are no health checks yet"
+}
+
+/// What a server is reached by.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// An address.
+    Address(SocketAddr),
+    /// A firewall mark.
+    Mark(u32),
+    /// A group.
+    Group(String),
+}
+
+/// Which clients are one.
+#[derive(Clone, Copy, Debug)]
+pub enum Granularity {
+    /// Those of an IPv4 network.
+    Mask(u32),
+    /// Those of an IPv6 network.
+    Prefix(u8),
+}
+
+/// A `virtual_server`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its block.
+    pub block: Block,
+    /// What it is reached by.
+    pub target: Target,
+    /// Whether its clients have IPv6, if that is known.
+    pub ipv6: Option<bool>,
+    /// Its scheduler.
+    pub scheduler: Option<Scheduler>,
+    /// The three flags of the scheduler.
+    pub flags: [bool; 3],
+    /// Whether each packet is scheduled by itself.
+    pub one_packet: bool,
+    /// How packets reach reals that say nothing else.
+    pub way: Way,
+    /// Its protocol.
+    pub protocol: Option<Protocol>,
+    /// How long clients are kept on their reals.
+    pub persistence: Option<u32>,
+    /// Which clients are one.
+    pub granularity: Option<(Said, Granularity)>,
+    /// The weight of reals that say nothing else.
+    pub weight: u32,
+    /// A real for when no other is healthy.
+    pub sorry: Option<Real>,
+    /// Whether it is a real of weight 0 meanwhile.
+    pub sorry_inhibited: bool,
+    /// The group of addresses that connections by full NAT come from.
+    pub local: Option<(Place, String)>,
+    /// Its reals.
+    pub reals: Vec<Real>,
+    /// The lines that say all this.
+    pub lines: Vec<Said>,
+}
+
+/// A `real_server`.
+#[derive(Clone, Debug)]
+pub struct Real {
+    /// Its line.
+    pub said: Said,
+    /// Its address; port 0 if none is said.
+    pub address: SocketAddr,
+    /// How packets reach it.
+    pub way: Way,
+    /// Its weight.
+    pub weight: Option<u32>,
+    /// Its thresholds.
+    pub upper: u32,
+    pub lower: u32,
+    /// Whether it has a check.
+    pub checked: bool,
+    /// The lines in its block.
+    pub lines: Vec<Said>,
+}
+
+impl Server {
+    /// Reads the words after `virtual_server`.
+    ///
+    /// # Errors
+    /// A line without whose value keepalived does not start. Inside: why it is no server.
+    pub fn new(block: &Block, words: &[&str]) -> Result<Result<Self, String>, Left> {
+        let target = match words {
+            ["group" | "fwmark"] => {
+                let why = "keepalived does not start with this line: a value is missing";
+                return Err(Left::new(&block.place, &block.text, why, Kind::Service, None));
+            }
+            ["group", name, ..] => Target::Group((*name).to_owned()),
+            ["fwmark", mark, ..] => match unsigned(mark, 0, u32::MAX, true).filter(|mark| *mark > 0) {
+                Some(mark) => Target::Mark(mark),
+                None => return Ok(Err(format!("{mark} is no firewall mark"))),
+            },
+            _ => match socket(words[0], words.get(1).copied()) {
+                Some(address) => Target::Address(address),
+                None => return Ok(Err("it has no address that keepalived understands".to_owned())),
+            },
+        };
+        let ipv6 = match target {
+            Target::Address(address) => Some(address.is_ipv6()),
+            _ => None,
+        };
+        Ok(Ok(Self {
+            block: block.clone(),
+            target,
+            ipv6,
+            scheduler: None,
+            flags: [false; 3],
+            one_packet: false,
+            way: Way::default(),
+            protocol: None,
+            persistence: None,
+            granularity: None,
+            weight: 1,
+            sorry: None,
+            sorry_inhibited: false,
+            local: None,
+            reals: Vec::new(),
+            lines: vec![(block.place.clone(), block.text.clone())],
+        }))
+    }
+
+    /// Reads a line of its block.
+    pub fn take(&mut self, place: &Place, words: &[&str]) -> Taken {
+        let value = words.get(1).copied().unwrap_or_default();
+        let setting = |why: String| Taken::No(why, Kind::Setting);
+        match words[0] {
+            "ip_family" => {
+                let ipv6 = match value {
+                    "inet" => false,
+                    "inet6" => true,
+                    _ => return setting(format!("{value} is none of inet, inet6")),
+                };
+                if self.ipv6.is_some_and(|before| before != ipv6) {
+                    return setting("the server is of the other version of IP".to_owned());
+                }
+                self.ipv6 = Some(ipv6);
+            }
+            "lb_algo" | "lvs_sched" => match value.parse() {
+                Ok(scheduler) => self.scheduler = Some(scheduler),
+                Err(_) => {
+                    return setting(format!("keepalived knows no scheduler {value} and ignores the line"));
+                }
+            },
+            "lb_kind" | "lvs_method" => return self.way.take(words),
+            "ops" => self.one_packet = true,
+            "hashed" => {}
+            "flag-1" | "sh-fallback" | "mh-fallback" | "flag-2" | "sh-port" | "mh-port" | "flag-3" => {
+                let flag: Option<SchedulerFlag> = words[0].parse().ok();
+                let belongs = flag.and_then(SchedulerFlag::scheduler);
+                if belongs.is_some() && belongs != self.scheduler {
+                    return setting(
+                        "keepalived ignores it: it stands before its scheduler, or for another".to_owned(),
+                    );
+                }
+                let bit = match flag {
+                    Some(SchedulerFlag::Flag3) => 2,
+                    Some(SchedulerFlag::Flag2 | SchedulerFlag::ShPort | SchedulerFlag::MhPort) => 1,
+                    _ => 0,
+                };
+                self.flags[bit] = true;
+            }
+            "persistence_timeout" if words.len() == 1 => self.persistence = Some(PERSISTENT),
+            "persistence_timeout" => {
+                let Some(seconds) = unsigned(value, 1, MONTH, false) else {
+                    return setting(format!("{value} is no number of seconds from 1 to {MONTH}"));
+                };
+                self.persistence = Some(seconds.min(LONGEST));
+                if seconds > LONGEST {
+                    return setting(format!(
+                        "24 days ({LONGEST} s) are the longest: that is what it becomes"
+                    ));
+                }
+            }
+            "persistence_engine" => {
+                return setting(
+                    "there are no persistence engines: clients are kept by their addresses".to_owned(),
+                );
+            }
+            "persistence_granularity" => return self.granularity(place, words, value),
+            "protocol" => match value.to_ascii_lowercase().parse() {
+                Ok(protocol) => self.protocol = Some(protocol),
+                Err(_) => {
+                    return setting(format!("keepalived knows no protocol {value} and ignores the line"));
+                }
+            },
+            "weight" => match unsigned(value, 1, MAX_WEIGHT, true) {
+                Some(weight) => self.weight = weight,
+                None => return setting(format!("{value} is no weight from 1 to {MAX_WEIGHT}")),
+            },
+            "laddr_group_name" if words.len() > 1 => self.local = Some((place.clone(), value.to_owned())),
+            "sorry_server" | "sorry_server_inhibit" | "sorry_server_lvs_method" => {
+                self.sorry(place, words);
+                let why = "a sorry server serves when no real is healthy, and there are no health checks yet";
+                return Taken::No(why.to_owned(), Kind::Health);
+            }
+            word if HEALTH.contains(&word) => return Taken::No(health().to_owned(), Kind::Health),
+            _ => return setting("keepalived 2.2.7 does not know it here".to_owned()),
+        }
+        Taken::Yes
+    }
+
+    fn sorry(&mut self, place: &Place, words: &[&str]) {
+        match words[0] {
+            "sorry_server" => {
+                if let Ok(real) = Real::new(place, &words.join(" "), &words[1..], self) {
+                    self.sorry = Some(real);
+                }
+            }
+            "sorry_server_inhibit" => self.sorry_inhibited |= self.sorry.is_some(),
+            _ => {
+                if let Some(sorry) = &mut self.sorry {
+                    sorry.way.take(words);
+                }
+            }
+        }
+    }
+
+    fn granularity(&mut self, place: &Place, words: &[&str], value: &str) -> Taken {
+        let ipv6 = self.ipv6.unwrap_or(!value.contains('.'));
+        let granularity = if ipv6 {
+            unsigned(value, 1, 128, false).and_then(|bits| u8::try_from(bits).ok()).map(Granularity::Prefix)
+        } else {
+            host_number(value).map(|mask| Granularity::Mask(mask.to_bits()))
+        };
+        let Some(granularity) = granularity else {
+            return Taken::No(format!("{value} is no netmask"), Kind::Setting);
+        };
+        self.granularity = Some(((place.clone(), words.join(" ")), granularity));
+        self.ipv6 = self.ipv6.or(Some(ipv6));
+        self.persistence = self.persistence.or(Some(PERSISTENT));
+        Taken::Yes
+    }
+
+    /// Adds a real at the end of its block. Returns it if keepalived does not add it, since only a tunnel goes to the other version
+    /// of IP.
+    pub fn add(&mut self, real: Real) -> Option<Real> {
+        if real.way.forward != Some(Forward::Tun) {
+            let ipv6 = real.address.is_ipv6();
+            if *self.ipv6.get_or_insert(ipv6) != ipv6 {
+                return Some(real);
+            }
+        }
+        self.reals.push(real);
+        None
+    }
+
+    /// Decides the version of IP at the end of the block.
+    pub fn end(&mut self) {
+        let sorry = self.sorry.as_ref().filter(|sorry| sorry.way.forward != Some(Forward::Tun));
+        if let Some(ipv6) = sorry.map(|sorry| sorry.address.is_ipv6())
+            && *self.ipv6.get_or_insert(ipv6) != ipv6
+        {
+            self.sorry = None;
+        }
+        if self.ipv6.is_none() && !matches!(self.target, Target::Group(_)) {
+            let mut all = self.sorry.iter().chain(&self.reals).map(|real| real.address.is_ipv6());
+            let first = all.next().unwrap_or(false);
+            self.ipv6 = Some(first && all.all(|ipv6| ipv6));
+        }
+    }
+
+    /// Lists all of it.
+    pub fn leave(&self, imported: &mut Imported, why: &str) {
+        for (place, text) in &self.lines {
+            imported.leave(place, text, why, Kind::Service, Some(&self.block));
+        }
+        for real in &self.reals {
+            real.leave(imported, &self.block, why);
+        }
+    }
+}
+
+impl Real {
+    /// Reads the words after `real_server` or `sorry_server`.
+    ///
+    /// # Errors
+    /// Why it is no real.
+    pub fn new(place: &Place, text: &str, words: &[&str], server: &Server) -> Result<Self, String> {
+        let wrong = || format!("{} is no address with a port", words.join(" "));
+        let address = words.first().and_then(|ip| socket(ip, words.get(1).copied())).ok_or_else(wrong)?;
+        Ok(Self {
+            said: (place.clone(), text.to_owned()),
+            address,
+            way: server.way,
+            weight: None,
+            upper: 0,
+            lower: 0,
+            checked: false,
+            lines: Vec::new(),
+        })
+    }
+
+    /// Reads a line of its block.
+    pub fn take(&mut self, words: &[&str]) -> Taken {
+        let value = words.get(1).copied().unwrap_or_default();
+        let wrong = |what: &str| {
+            Taken::No(format!("{value} is no {what}: keepalived ignores the line"), Kind::Setting)
+        };
+        match words[0] {
+            "weight" => match unsigned(value, 0, MAX_WEIGHT, true) {
+                Some(weight) => self.weight = Some(weight),
+                None => return wrong("weight"),
+            },
+            "uthreshold" => match unsigned(value, 0, u32::MAX, true) {
+                Some(upper) => self.upper = upper,
+                None => return wrong("threshold"),
+            },
+            "lthreshold" => match unsigned(value, 0, u32::MAX, true) {
+                Some(lower) => self.lower = lower,
+                None => return wrong("threshold"),
+            },
+            "lvs_method" => return self.way.take(words),
+            word if HEALTH.contains(&word) => return Taken::No(health().to_owned(), Kind::Health),
+            _ => return Taken::No("keepalived 2.2.7 does not know it here".to_owned(), Kind::Setting),
+        }
+        Taken::Yes
+    }
+
+    /// Lists all of it.
+    pub fn leave(&self, imported: &mut Imported, block: &Block, why: &str) {
+        for (place, text) in std::iter::once(&self.said).chain(&self.lines) {
+            imported.leave(place, text, why, Kind::Real, Some(block));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How packets reach a real: `lb_kind` and `lvs_method`.
+#![forbid(unsafe_code)]
+
+use super::{super::Kind, number::unsigned};
+use crate::control::model::{Forward, Tunnel};
+
+/// How packets reach a real.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// The method, if it was said.
+    pub forward: Option<Forward>,
+    /// The tunnel.
+    pub tunnel: Tunnel,
+}
+
+/// What became of a line.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is part of what was read.
+    Yes,
+    /// It is not, or not as it is written.
+    No(String, Kind),
+}
+
+impl Way {
+    /// Reads `METHOD [type ipip|gre|gue] [port N] [csum|nocsum|remcsum]`, with the options in any order. The method counts even
+    /// if the options are wrong.
+    pub fn take(&mut self, words: &[&str]) -> Taken {
+        let forward = match words[1] {
+            "NAT" => Forward::Nat,
+            "DR" => Forward::Dr,
+            "TUN" => Forward::Tun,
+            // Not keepalived's, but that of its forks for full NAT.
+            "FNAT" => Forward::Fnat,
+            other => {
+                let why = format!("keepalived knows no method {other} and ignores the line");
+                return Taken::No(why, Kind::Setting);
+            }
+        };
+        self.forward = Some(forward);
+        match tunnel(&words[2..]) {
+            Ok((tunnel, remote)) => {
+                self.tunnel = tunnel;
+                if remote {
+                    let why = "remote checksums are not made: the tunnel has no checksum";
+                    return Taken::No(why.to_owned(), Kind::Setting);
+                }
+            }
+            Err(why) if forward == Forward::Tun => return Taken::No(why, Kind::Setting),
+            // Words that follow another method mean nothing.
+            Err(_) => {}
+        }
+        Taken::Yes
+    }
+}
+
+/// Reads the options of a tunnel, and whether checksums are left to the receiver.
+fn tunnel(words: &[&str]) -> Result<(Tunnel, bool), String> {
+    let (mut kind, mut port, mut csum, mut remote) = ("ipip", 0, false, false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "type" => {
+                kind = words.next().copied().unwrap_or_default();
+                if !["ipip", "gre", "gue"].contains(&kind) {
+                    return Err(format!("keepalived knows no tunnel of type {kind}"));
+                }
+            }
+            "port" => {
+                let text = words.next().copied().unwrap_or_default();
+                let number = unsigned(text, 1, 65535, false).and_then(|number| u16::try_from(number).ok());
+                port = number.ok_or_else(|| format!("{text} is no port"))?;
+            }
+            "nocsum" => (csum, remote) = (false, false),
+            "csum" => (csum, remote) = (true, false),
+            "remcsum" => (csum, remote) = (false, true),
+            other => return Err(format!("keepalived knows no option {other} of a tunnel")),
+        }
+    }
+    match kind {
+        "gue" if port > 0 => Ok((Tunnel::Gue { port, csum }, remote)),
+        "gre" if port == 0 && !remote => Ok((Tunnel::Gre { csum }, false)),
+        "ipip" if port == 0 && !csum && !remote => Ok((Tunnel::Ipip, false)),
+        _ => Err(format!("keepalived takes no such options of a tunnel by {kind}")),
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a command line of ipvsadm can ask for.
+#![forbid(unsafe_code)]
+
+use super::{grammar::Verb, page::Format};
+use crate::{
+    api::types::{Change, TimeoutOptions},
+    control::{
+        model::{RealAddress, ServiceId},
+        options::{RealOptions, ServiceOptions},
+    },
+};
+
+/// What is to be listed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum What {
+    /// All services.
+    All,
+    /// One service.
+    Service(ServiceId),
+    /// Connections.
+    Connections,
+    /// Timeouts.
+    Timeouts,
+    /// Daemons that synchronize connections.
+    Daemons,
+}
+
+/// A command line that was understood.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Order {
+    Help,
+    Version,
+    AddService(ServiceId, ServiceOptions),
+    EditService(ServiceId, ServiceOptions),
+    RemoveService(ServiceId),
+    Clear,
+    AddReal(ServiceId, RealAddress, RealOptions),
+    EditReal(ServiceId, RealAddress, RealOptions),
+    RemoveReal(ServiceId, RealAddress),
+    List(What, Format),
+    Save(Format),
+    Restore,
+    Zero(Option<ServiceId>),
+    SetTimeouts(TimeoutOptions),
+    StopDaemon,
+}
+
+impl Order {
+    /// What ipvsadm calls it.
+    #[must_use]
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Help => Verb::Help,
+            Self::Version => Verb::Version,
+            Self::AddService(..) => Verb::Add,
+            Self::EditService(..) => Verb::Edit,
+            Self::RemoveService(_) => Verb::Delete,
+            Self::Clear => Verb::Flush,
+            Self::AddReal(..) => Verb::AddServer,
+            Self::EditReal(..) => Verb::EditServer,
+            Self::RemoveReal(..) => Verb::DeleteServer,
+            Self::List(..) => Verb::List,
+            Self::Save(_) => Verb::Save,
+            Self::Restore => Verb::Restore,
+            Self::Zero(_) => Verb::Zero,
+            Self::SetTimeouts(_) => Verb::Set,
+            Self::StopDaemon => Verb::StopDaemon,
+        }
+    }
+}
+
+impl Order {
+    /// The change of the table that it asks for, if it asks for one.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        Some(match self.clone() {
+            Self::AddService(service, options) => Change::AddService { service, options },
+            Self::EditService(service, options) => Change::EditService { service, options },
+            Self::RemoveService(service) => Change::RemoveService { service },
+            Self::Clear => Change::ClearServices,
+            Self::AddReal(service, real, options) => Change::AddReal { service, real, options },
+            Self::EditReal(service, real, options) => Change::EditReal { service, real, options },
+            Self::RemoveReal(service, real) => Change::RemoveReal { service, real },
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A table in memory in the place of the daemon.
+
+use std::sync::Mutex;
+
+use crate::{
+    api::{
+        ipvs::{BatchDone, Rates, Shown, ShownReal, Table},
+        types::{Change, Connection, RealView, ServiceView, TimeoutOptions, TimeoutView},
+    },
+    control::{
+        model::{Desired, ServiceId},
+        state::Totals,
+    },
+    daemon,
+    failure::{Cause, Failure},
+    ipvsadm::{Nameless, kernel::Kernel, page::Format, rules},
+};
+
+/// The table.
+pub struct Memory {
+    pub desired: Mutex<Desired>,
+    timeouts: Mutex<TimeoutView>,
+}
+
+impl Memory {
+    pub fn new(desired: Desired) -> Self {
+        let timeouts = TimeoutView { tcp: 900, tcp_fin: 120, udp: 300 };
+        Self { desired: Mutex::new(desired), timeouts: Mutex::new(timeouts) }
+    }
+
+    /// What `ipvsadm -Sn` prints.
+    pub fn saved(&self) -> String {
+        saved(&self.desired.lock().unwrap())
+    }
+}
+
+/// What `ipvsadm -Sn` prints of services.
+pub fn saved(desired: &Desired) -> String {
+    rules::save(shown(desired), Format { numeric: true, ..Format::default() }, &Nameless)
+}
+
+fn shown(desired: &Desired) -> Vec<Shown> {
+    let service = |(id, service): (&ServiceId, &crate::control::model::Service)| {
+        let reals = service.reals.iter().map(|(address, real)| RealView {
+            is_local: real.forward == crate::control::model::Forward::Local,
+            address: *address,
+            forward: real.forward,
+            weight: real.weight,
+            upper: real.upper,
+            lower: real.lower,
+            tunnel: real.tunnel,
+            next_hop: String::new(),
+            totals: Totals::default(),
+            active_flows: 0,
+            inactive_flows: 0,
+            persistent_clients: 0,
+            slots: 0,
+        });
+        let view = ServiceView {
+            id: *id,
+            endpoints: desired.endpoints(id),
+            scheduler: service.scheduler,
+            flags: service.flags.clone(),
+            tracking: service.tracking,
+            persistence: service.persistence,
+            one_packet: service.one_packet,
+            on_removal: service.on_removal,
+            slots: 0,
+            slots_in_transition: 0,
+            totals: Totals::default(),
+            active_flows: 0,
+            inactive_flows: 0,
+            reasons: Vec::new(),
+            reals: reals.collect(),
+            leaving: Vec::new(),
+        };
+        let reals = vec![ShownReal::default(); view.reals.len()];
+        Shown { service: view, counted: Totals::default(), rates: Rates::default(), reals }
+    };
+    desired.services.iter().map(service).collect()
+}
+
+impl Kernel for Memory {
+    async fn table(&self, service: Option<ServiceId>) -> Result<Table, Failure> {
+        let mut services = shown(&self.desired.lock().unwrap());
+        services.retain(|shown| service.is_none_or(|id| shown.service.id == id));
+        if service.is_some() && services.is_empty() {
+            return Err(Failure::wrong_input("there is no such service").because(Cause::NoService));
+        }
+        Ok(Table { size: 4096, services })
+    }
+
+    async fn change(&self, changes: &[Change]) -> Result<BatchDone, Failure> {
+        let mut desired = self.desired.lock().unwrap();
+        let refused = changes.iter().map(|change| daemon::apply(&mut desired, change).err()).collect();
+        Ok(BatchDone { refused, warnings: Vec::new() })
+    }
+
+    async fn zero(&self, service: Option<ServiceId>) -> Result<(), Failure> {
+        self.table(service).await.map(drop)
+    }
+
+    async fn timeouts(&self) -> Result<TimeoutView, Failure> {
+        Ok(*self.timeouts.lock().unwrap())
+    }
+
+    async fn set_timeouts(&self, options: &TimeoutOptions) -> Result<(), Failure> {
+        let mut timeouts = self.timeouts.lock().unwrap();
+        timeouts.tcp = options.tcp.unwrap_or(timeouts.tcp);
+        timeouts.tcp_fin = options.tcp_fin.unwrap_or(timeouts.tcp_fin);
+        timeouts.udp = options.udp.unwrap_or(timeouts.udp);
+        Ok(())
+    }
+
+    async fn connections(&self) -> Result<Vec<Connection>, Failure> {
+        Ok(Vec::new())
+    }
+}
