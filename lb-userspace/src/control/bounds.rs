@@ -46,9 +46,9 @@ pub fn persistence(id: &ServiceId, Persistence { seconds, prefix }: Persistence)
             "service {id}: {seconds} s of persistence are more than 24 days"
         )));
     }
-    if prefix == 0 || prefix > Persistence::WHOLE_ADDRESS {
+    if prefix > Persistence::WHOLE_ADDRESS {
         return Err(Failure::wrong_input(format!("service {id}: an address has no {prefix} leading bits"))
-            .hint("--netmask is 1 to 32, or 1 to 128 in IPv6"));
+            .hint("--netmask is 0 to 32, or 0 to 128 in IPv6"));
     }
     Ok(())
 }

@@ -192,7 +192,7 @@ mod tests {
         let members = ["192.0.2.3:80", "192.0.2.3:443"].map(endpoint);
         desired.groups.insert(7, members.into());
         let group = Service {
-            scheduler: Scheduler::Rr,
+            scheduler: Scheduler::Wrr,
             flags: [].into(),
             reals: reals(Forward::Dr, 0),
             ..Service::default()
