@@ -16,6 +16,7 @@
 
 pub mod bench;
 pub mod checksum;
+pub mod ecn;
 pub mod hash;
 pub mod packet;
 pub mod reason;

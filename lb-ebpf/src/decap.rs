@@ -3,13 +3,16 @@
 
 use core::mem::offset_of;
 
+use aya_ebpf::bindings::xdp_action;
 use lb_common::{
+    checksum::Delta,
+    ecn,
     packet::{
         ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Ip, Packet as _, address_frame, ether_type, frame_macs, load, store,
     },
     protocol,
     reason::Reason,
-    schema::Tunnel,
+    schema::{Tunnel, TunnelEnd},
     wire::{Be16, Be32, Be128},
 };
 use network_types::{
@@ -21,29 +24,64 @@ use network_types::{
 use crate::{
     forward::tun::{CHECKSUM_PRESENT, behind_outer},
     frame::Frame,
-    tables::gue_port,
+    tables::{gue_port, is_tunnel_end},
 };
 
-/// Strips the outer header of a packet in a packet, by IP in IP, GRE or GUE, as the kernel's tunnel devices do: the kernel then
-/// takes the inner packet if its destination is an address of this host. Anything else stays as it is.
+/// Why a packet is not stripped.
+enum Kept {
+    /// It is left to the kernel's own stack, which counts what it cannot take.
+    Passed,
+    /// It is dropped, since a router marked it that would have dropped it (RFC 6040).
+    Dropped,
+}
+
+impl From<Reason> for Kept {
+    #[inline(always)]
+    fn from(_: Reason) -> Self {
+        Self::Passed
+    }
+}
+
+/// Strips the outer header of a packet in a packet, by IP in IP, GRE or GUE, as the kernel's tunnel devices do: if the tunnel
+/// leads to this host and comes from a director. The kernel then takes the inner packet if its destination is an address of
+/// this host. Anything else stays as it is. Returns what the driver is told.
 #[inline(always)]
-pub fn strip(frame: &Frame) {
-    // A packet that cannot be stripped goes to the kernel's own stack, which counts what it cannot take.
-    let _ = match ether_type(frame) {
+pub fn strip(frame: &Frame) -> u32 {
+    let stripped = match ether_type(frame) {
         Be32::ETHER_TYPE => strip_ipv4(frame),
         Be128::ETHER_TYPE => strip_ipv6(frame),
         _ => Ok(()),
     };
+    match stripped {
+        Ok(()) | Err(Kept::Passed) => xdp_action::XDP_PASS,
+        Err(Kept::Dropped) => xdp_action::XDP_DROP,
+    }
+}
+
+/// Returns whether a tunnel ends here, by the addresses of its outer header.
+#[inline(always)]
+fn is_for_us<O: Ip>(frame: &Frame) -> Result<(), Kept> {
+    let source = O::load(frame, ETHERNET_LEN + O::SOURCE)?;
+    let destination = O::load(frame, ETHERNET_LEN + O::DESTINATION)?;
+    if is_tunnel_end(destination, TunnelEnd::HERE) && is_tunnel_end(source, TunnelEnd::DIRECTOR) {
+        Ok(())
+    } else {
+        Err(Kept::Passed)
+    }
 }
 
 /// An outer header of IPv4, without options.
 #[inline(always)]
-fn strip_ipv4(frame: &Frame) -> Result<(), Reason> {
+fn strip_ipv4(frame: &Frame) -> Result<(), Kept> {
     let version: u8 = load(frame, ETHERNET_LEN)?;
     let fragment: u16 = load(frame, ETHERNET_LEN + offset_of!(Ipv4Hdr, frags))?;
     let protocol: u8 = load(frame, ETHERNET_LEN + offset_of!(Ipv4Hdr, proto))?;
     if version != 0x45 || fragment & Be16::new(0x3fff).0 != 0 {
-        return Err(Reason::NotOurs);
+        return Err(Kept::Passed);
+    }
+    // The stack never sees the header, so its checksum is looked at here.
+    if frame.sum(ETHERNET_LEN, IPV4_LEN as u32)?.checksum() != 0 {
+        return Err(Kept::Passed);
     }
     let length: u16 = load(frame, ETHERNET_LEN + offset_of!(Ipv4Hdr, tot_len))?;
     strip_behind::<Be32>(frame, protocol, u32::from(Be16(length).get()).wrapping_sub(IPV4_LEN as u32))
@@ -51,11 +89,11 @@ fn strip_ipv4(frame: &Frame) -> Result<(), Reason> {
 
 /// An outer header of IPv6, without extensions.
 #[inline(always)]
-fn strip_ipv6(frame: &Frame) -> Result<(), Reason> {
+fn strip_ipv6(frame: &Frame) -> Result<(), Kept> {
     let version: u8 = load(frame, ETHERNET_LEN)?;
     let protocol: u8 = load(frame, ETHERNET_LEN + offset_of!(Ipv6Hdr, next_hdr))?;
     if version >> 4 != 6 {
-        return Err(Reason::NotOurs);
+        return Err(Kept::Passed);
     }
     let length: u16 = load(frame, ETHERNET_LEN + offset_of!(Ipv6Hdr, payload_len))?;
     strip_behind::<Be128>(frame, protocol, Be16(length).get().into())
@@ -63,42 +101,42 @@ fn strip_ipv6(frame: &Frame) -> Result<(), Reason> {
 
 /// What is behind an outer header: so many bytes.
 #[inline(always)]
-fn strip_behind<O: Ip>(frame: &Frame, protocol: u8, length: u32) -> Result<(), Reason> {
+fn strip_behind<O: Ip>(frame: &Frame, protocol: u8, length: u32) -> Result<(), Kept> {
     match protocol {
-        protocol::IPIP => strip_header(frame, O::HEADER_LEN, Be32::ETHER_TYPE),
-        protocol::IPV6 => strip_header(frame, O::HEADER_LEN, Be128::ETHER_TYPE),
+        protocol::IPIP => strip_header::<O>(frame, O::HEADER_LEN, Be32::ETHER_TYPE),
+        protocol::IPV6 => strip_header::<O>(frame, O::HEADER_LEN, Be128::ETHER_TYPE),
         protocol::GRE => strip_gre::<O>(frame, length),
         protocol::UDP => strip_gue::<O>(frame, length),
-        _ => Err(Reason::NotOurs),
+        _ => Err(Kept::Passed),
     }
 }
 
 /// A GRE header without key or sequence number (RFC 2784): the only ones that the director makes.
 #[inline(always)]
-fn strip_gre<O: Ip>(frame: &Frame, length: u32) -> Result<(), Reason> {
+fn strip_gre<O: Ip>(frame: &Frame, length: u32) -> Result<(), Kept> {
     const GRE: u16 = Tunnel::Gre as u16;
     let header: u32 = load(frame, ETHERNET_LEN + O::HEADER_LEN)?;
     let [flags, version, e0, e1] = header.to_ne_bytes();
     let inner = Be16(u16::from_ne_bytes([e0, e1]));
     match (flags, version) {
-        (0, 0) => strip_header(frame, O::HEADER_LEN + Tunnel::length(GRE), inner),
+        (0, 0) => strip_header::<O>(frame, O::HEADER_LEN + Tunnel::length(GRE), inner),
         (CHECKSUM_PRESENT, 0) => {
             is_whole::<O>(frame, true, length)?;
-            strip_header(frame, O::HEADER_LEN + Tunnel::length(GRE | Tunnel::CHECKED), inner)
+            strip_header::<O>(frame, O::HEADER_LEN + Tunnel::length(GRE | Tunnel::CHECKED), inner)
         }
-        _ => Err(Reason::NotOurs),
+        _ => Err(Kept::Passed),
     }
 }
 
 /// Whether a checksum is right that covers so many bytes behind the outer header.
 #[inline(always)]
-fn is_whole<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<(), Reason> {
-    if behind_outer::<O>(frame, gre, length)?.checksum() == 0 { Ok(()) } else { Err(Reason::NotOurs) }
+fn is_whole<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<(), Kept> {
+    if behind_outer::<O>(frame, gre, length)?.checksum() == 0 { Ok(()) } else { Err(Kept::Passed) }
 }
 
 /// A UDP header to the port of generic UDP encapsulation, and a header of version 0 without options.
 #[inline(always)]
-fn strip_gue<O: Ip>(frame: &Frame, length: u32) -> Result<(), Reason> {
+fn strip_gue<O: Ip>(frame: &Frame, length: u32) -> Result<(), Kept> {
     let udp = ETHERNET_LEN + O::HEADER_LEN;
     let port: u16 = load(frame, udp + offset_of!(UdpHdr, dst))?;
     let checksum: u16 = load(frame, udp + offset_of!(UdpHdr, check))?;
@@ -106,31 +144,54 @@ fn strip_gue<O: Ip>(frame: &Frame, length: u32) -> Result<(), Reason> {
     let inner = match header.to_ne_bytes() {
         [0, protocol::IPIP, 0, 0] => Be32::ETHER_TYPE,
         [0, protocol::IPV6, 0, 0] => Be128::ETHER_TYPE,
-        _ => return Err(Reason::NotOurs),
+        _ => return Err(Kept::Passed),
     };
     if Be16(port) != gue_port() {
-        return Err(Reason::NotOurs);
+        return Err(Kept::Passed);
     }
     if checksum != 0 {
         is_whole::<O>(frame, false, length)?;
     }
-    strip_header(frame, O::HEADER_LEN + Tunnel::length(Tunnel::Gue as u16), inner)
+    strip_header::<O>(frame, O::HEADER_LEN + Tunnel::length(Tunnel::Gue as u16), inner)
 }
 
-/// Takes the first `length` bytes off a packet, if a packet of that version is behind them.
+/// Takes the first `length` bytes off a packet, if a packet of that version is behind them. What routers marked in the outer
+/// header goes on in the inner one.
 #[inline(always)]
-fn strip_header(frame: &Frame, length: usize, inner: Be16) -> Result<(), Reason> {
+fn strip_header<O: Ip>(frame: &Frame, length: usize, inner: Be16) -> Result<(), Kept> {
+    is_for_us::<O>(frame)?;
     let macs = frame_macs(frame)?;
-    let version: u8 = load(frame, ETHERNET_LEN + length)?;
-    let header = match (inner, version >> 4) {
-        (Be32::ETHER_TYPE, 4) => IPV4_LEN,
-        (Be128::ETHER_TYPE, 6) => IPV6_LEN,
-        _ => return Err(Reason::NotOurs),
+    let outer_class = O::traffic_class(frame)?;
+    let first: u16 = load(frame, ETHERNET_LEN + length)?;
+    let version = first.to_ne_bytes()[0] >> 4;
+    let (header, class) = match (inner, version) {
+        (Be32::ETHER_TYPE, 4) => (IPV4_LEN, Be16(first).get() as u8),
+        (Be128::ETHER_TYPE, 6) => (IPV6_LEN, (Be16(first).get() >> 4) as u8),
+        _ => return Err(Kept::Passed),
     };
     if frame.len() < ETHERNET_LEN + length + header {
-        return Err(Reason::Truncated);
+        return Err(Kept::Passed);
     }
+    let Some(mark) = ecn::decapsulated(class, outer_class) else { return Err(Kept::Dropped) };
     frame.shrink(length)?;
     address_frame(frame, macs)?;
-    store(frame, offset_of!(EthHdr, ether_type), inner.0)
+    store(frame, offset_of!(EthHdr, ether_type), inner.0)?;
+    if mark != class & ecn::MASK {
+        mark_inner(frame, first, mark, version == 4)?;
+    }
+    Ok(())
+}
+
+/// Writes another mark into the packet's first word, and into its checksum, if it has one.
+#[inline(always)]
+fn mark_inner(frame: &Frame, first: u16, mark: u8, is_ipv4: bool) -> Result<(), Reason> {
+    let word = Be16(first).get();
+    // In IPv6 the traffic class ends four bits further up.
+    let shift = if is_ipv4 { 0 } else { 4 };
+    let marked = word & !(u16::from(ecn::MASK) << shift) | u16::from(mark) << shift;
+    let new = Be16::new(marked).0;
+    if is_ipv4 {
+        Be32::apply(frame, Delta::new().replace16(first, new))?;
+    }
+    store(frame, ETHERNET_LEN, new)
 }

@@ -140,8 +140,7 @@ pub fn clock(_: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn decap(ctx: XdpContext) -> u32 {
-    decap::strip(&Frame::new(&ctx));
-    xdp_action::XDP_PASS
+    decap::strip(&Frame::new(&ctx))
 }
 
 #[cfg(not(target_arch = "bpf"))]

@@ -21,7 +21,7 @@ use lb_common::{
         AddressUse, Adds, BLOCK, Block, CachedService, CachedSource, Client, ClientKey, Counters, Covered,
         Dip, Event, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality, LocalityKey, Marks, Mode,
         Move, MoveBlock, Near, Position, Program, Real, ReasonCounts, Service, ServiceKey, Settings, Source,
-        SourceKey, Step, Timeouts, Trace, UNSET, WayBack, cache,
+        SourceKey, Step, Timeouts, Trace, TunnelEnd, UNSET, WayBack, cache,
     },
     track::{self, State},
     wire::{Be16, Be32, Be128, Tags},
@@ -187,6 +187,13 @@ static TRIED: PerCpuArray<u32, 1> = PerCpuArray::new();
 /// What was taken off the frame that a CPU is busy with.
 #[btf_map]
 static TAKEN: PerCpuArray<Taken, 1> = PerCpuArray::new();
+
+/// Addresses that the decapsulator of a real server takes in outer headers; see [`TunnelEnd`].
+#[btf_map]
+static TUNNEL_ENDS: HashMap<Be128, TunnelEnd, { TUNNEL_ENDS_SIZE }> = HashMap::new();
+
+/// Entries of that table: addresses of one host, and directors.
+const TUNNEL_ENDS_SIZE: usize = 1024;
 
 /// Devices that frames may be redirected to, by ifindex.
 #[btf_map]
@@ -457,6 +464,15 @@ fn at_hand<E: cache::Entry>(
 fn in_order(mine: *mut u64) {
     // An atomic instruction that returns something is a full barrier.
     fetch_add(mine, 0);
+}
+
+/// Returns whether an address of an outer header may be what `end` says.
+#[inline(always)]
+pub fn is_tunnel_end<A: Ip>(address: A, end: u32) -> bool {
+    // SAFETY: copied out before any other map call.
+    let known =
+        |address: &Be128| unsafe { TUNNEL_ENDS.get(*address) }.is_some_and(|known| known.0 & end != 0);
+    known(&address.wide()) || known(&Be128::ZERO)
 }
 
 /// Whether an address may be in use: if not, it is in no table of services, reals or addresses.

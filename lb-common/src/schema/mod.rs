@@ -20,6 +20,7 @@ mod service;
 mod settings;
 mod source;
 mod trace;
+mod tunnel_end;
 
 pub use cache::{CachedService, CachedSource};
 pub use client::{Client, ClientKey};
@@ -36,6 +37,7 @@ pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceK
 pub use settings::{Settings, Timeouts, TunnelSource};
 pub use source::{AddressUse, Source, SourceKey, WayBack};
 pub use trace::{Event, Mode, Step, Trace};
+pub use tunnel_end::TunnelEnd;
 
 /// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
 pub const SCHEMA_VERSION: u32 = 12;

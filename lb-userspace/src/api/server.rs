@@ -147,11 +147,14 @@ async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -
 struct Apply {
     /// What to call the text in messages.
     name: String,
+    /// Whether VIPs are taken from machines that have them.
+    #[serde(default, rename = "take-over")]
+    take_over: bool,
 }
 
 async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text: String) -> Response {
     let result = match config::parse(&text, Path::new(&query.name)) {
-        Ok(config) => director.lock().await.replace(config.desired).await,
+        Ok(config) => director.lock().await.replace(config.desired, query.take_over).await,
         Err(failure) => Err(failure),
     };
     result.map(Json).into_response()

@@ -29,6 +29,9 @@ pub enum Change {
         service: ServiceId,
         /// What was said of it.
         options: ServiceOptions,
+        /// Whether its VIP is taken from a machine that has it.
+        #[serde(default)]
+        take_over: bool,
     },
     /// Change a service; what is not said stays.
     EditService {
@@ -73,6 +76,9 @@ pub enum Change {
         group: GroupId,
         /// What to add.
         endpoints: Vec<Endpoint>,
+        /// Whether VIPs are taken from machines that have them.
+        #[serde(default)]
+        take_over: bool,
     },
     /// Remove endpoints from a group; all of them if none is named.
     RemoveFromGroup {

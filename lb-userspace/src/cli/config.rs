@@ -26,6 +26,9 @@ pub struct ApplyArgs {
     /// The config file
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Take VIPs from machines that have them
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Say what `xvs apply` of a config file would change, and change nothing
@@ -56,7 +59,7 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
             _ => format!("%{byte:02X}"),
         })
         .collect();
-    match api.put_text::<Done>(&format!("/v1/config?name={name}"), text).await {
+    match api.put_text::<Done>(&format!("/v1/config?name={name}&take-over={}", args.take_over), text).await {
         Ok(done) => ui.done(&done),
         Err(failure) => {
             // The daemon reads the file, once. A file with an error does not even need a daemon.

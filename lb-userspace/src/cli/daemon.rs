@@ -57,6 +57,9 @@ pub struct RunArgs {
     /// Leave adding VIPs to others, such as VRRP or BGP
     #[arg(long)]
     no_manage_vips: bool,
+    /// Take VIPs from machines that have them
+    #[arg(long)]
+    take_over: bool,
     /// Stop forwarding when the daemon stops
     #[arg(long)]
     detach_on_exit: bool,
@@ -95,6 +98,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         api_token_file,
         doctor_every,
         no_manage_vips,
+        take_over,
         detach_on_exit,
     } = args;
     // On the heap: what starts is large.
@@ -109,6 +113,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         api_token_file,
         doctor_every,
         no_manage_vips,
+        take_over,
         detach_on_exit,
         verbose,
         socket,

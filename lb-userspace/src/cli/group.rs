@@ -38,6 +38,9 @@ pub struct AddArgs {
     /// Protocol, VIP and port, as many pairs as wanted: tcp 10.0.0.100:80 tcp 10.0.0.100:443
     #[arg(value_name = "PROTO VIP:PORT", required = true)]
     endpoints: Vec<String>,
+    /// Take VIPs from machines that have them
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Arguments of `xvs group remove`.
@@ -57,8 +60,8 @@ pub struct RemoveArgs {
 /// What the daemon said.
 pub async fn run(command: GroupCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        GroupCommand::Add(AddArgs { group, endpoints }) => {
-            Change::AddToGroup { group, endpoints: pairs(&endpoints)? }
+        GroupCommand::Add(AddArgs { group, endpoints, take_over }) => {
+            Change::AddToGroup { group, endpoints: pairs(&endpoints)?, take_over }
         }
         GroupCommand::Remove(RemoveArgs { group, endpoints }) => {
             Change::RemoveFromGroup { group, endpoints: pairs(&endpoints)? }

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum ServiceCommand {
     /// Add a service
-    Add(OptionArgs),
+    Add(AddArgs),
     /// Change a service; its connections stay where they are
     Edit(OptionArgs),
     /// Remove a service and its reals
@@ -65,14 +65,24 @@ pub struct OptionArgs {
     options: ServiceOptions,
 }
 
+/// What `service add` takes.
+#[derive(Args, Debug)]
+pub struct AddArgs {
+    #[command(flatten)]
+    about: OptionArgs,
+    /// Take the VIP from a machine that has it
+    #[arg(long)]
+    take_over: bool,
+}
+
 /// Carries the command out.
 ///
 /// # Errors
 /// What the daemon said.
 pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        ServiceCommand::Add(OptionArgs { service, options }) => {
-            Change::AddService { service: service.id()?, options }
+        ServiceCommand::Add(AddArgs { about: OptionArgs { service, options }, take_over }) => {
+            Change::AddService { service: service.id()?, options, take_over }
         }
         ServiceCommand::Edit(OptionArgs { service, options }) => {
             Change::EditService { service: service.id()?, options }

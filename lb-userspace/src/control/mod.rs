@@ -4,6 +4,7 @@
 mod announce; //      gratuitous ARP and neighbour advertisements
 pub mod apply; //      carrying out a plan
 pub mod bounds; //    numbers that are too small or too large
+pub mod claim; //      whether other machines have an address
 pub mod config; //     the config file
 pub mod dips; //       addresses and ports that flows by full NAT come from
 pub mod effective; //  what the network lets a service be

@@ -46,6 +46,8 @@ pub enum VipEvent {
     Added(IpAddr, String),
     /// Not added: this host had it already, so it is somebody else's to remove.
     AlreadyThere(IpAddr),
+    /// Not added: whether another machine has it is to be asked first.
+    Unclaimed(IpAddr, Interface),
     /// Removed: no service needs it any more.
     Removed(IpAddr),
     /// Not done.
@@ -58,6 +60,10 @@ pub struct VipManager {
     netlink: Netlink,
     attached: Vec<String>,
     added: BTreeSet<IpAddr>,
+    /// Whether VIPs are taken from other machines that have them.
+    takes_over: bool,
+    /// Those that are free, or to be taken from another machine.
+    claimed: BTreeSet<IpAddr>,
 }
 
 /// The interface that a VIP belongs on: of those that are attached to and the VLAN devices above them, the one that has an
@@ -119,8 +125,34 @@ impl VipManager {
     /// Manages the VIPs of a director that is attached to those interfaces; `added` are those that an earlier run says it
     /// added.
     #[must_use]
-    pub const fn new(netlink: Netlink, attached: Vec<String>, added: BTreeSet<IpAddr>) -> Self {
-        Self { netlink, attached, added }
+    pub const fn new(
+        netlink: Netlink,
+        attached: Vec<String>,
+        added: BTreeSet<IpAddr>,
+        takes_over: bool,
+    ) -> Self {
+        Self { netlink, attached, added, takes_over, claimed: BTreeSet::new() }
+    }
+
+    /// Allows addresses to be added: no other machine has them, or they are to move here.
+    pub fn claim(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
+        self.claimed.extend(vips);
+    }
+
+    /// Returns which of `vips` are not addresses of this host, and the interface that each belongs on.
+    ///
+    /// # Errors
+    /// If the network cannot be looked at.
+    pub async fn missing(
+        &self,
+        vips: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<Vec<(IpAddr, Interface)>, NetlinkError> {
+        let addresses = self.netlink.addresses().await?;
+        let links = self.netlink.interfaces().await?;
+        let is_here = |vip: &IpAddr| addresses.iter().any(|address| address.net.addr() == *vip);
+        let missing = vips.into_iter().filter(|vip| !is_here(vip));
+        let on = |vip| Some((vip, home(vip, &self.attached, &links, &addresses)?.clone()));
+        Ok(missing.filter_map(on).collect())
     }
 
     /// The VIPs that are there because of us: to be written to the state file after each change.
@@ -158,14 +190,16 @@ impl VipManager {
                 continue;
             }
             match self.add(*vip, &mut links, &addresses).await {
-                Ok(interface) => events.push(VipEvent::Added(*vip, interface)),
+                Ok(Ok(interface)) => events.push(VipEvent::Added(*vip, interface)),
+                Ok(Err(interface)) => events.push(VipEvent::Unclaimed(*vip, interface)),
                 Err(error) => events.push(VipEvent::Failed(*vip, error)),
             }
         }
         events
     }
 
-    /// Adds a VIP to its interface and announces it there; the interface's name. `links` are all, once they were asked for.
+    /// Adds a VIP to its interface and announces it there. Returns the interface's name or, if the VIP is not claimed, the
+    /// interface. `links` are all, once they were asked for.
     ///
     /// After [`VipError::NotAnnounced`] it has been added nevertheless.
     async fn add(
@@ -173,7 +207,7 @@ impl VipManager {
         vip: IpAddr,
         links: &mut Option<Vec<Interface>>,
         addresses: &[Address],
-    ) -> Result<String, VipError> {
+    ) -> Result<Result<String, Interface>, VipError> {
         let links = match links {
             Some(links) => links,
             none => none.insert(self.netlink.interfaces().await?),
@@ -182,6 +216,10 @@ impl VipManager {
             let first = self.attached.first().cloned().unwrap_or_default();
             return Err(NetlinkError::NoSuchInterface(first).into());
         };
+        // One that was here before, and went with its interface, is claimed.
+        if !self.takes_over && !self.claimed.contains(&vip) && !self.added.contains(&vip) {
+            return Ok(Err(interface.clone()));
+        }
         if self.netlink.add_address(interface, IpNet::from(vip)).await? == Added::Now {
             self.added.insert(vip);
             // Nobody is to be told on an interface without Ethernet.
@@ -193,11 +231,12 @@ impl VipManager {
                 })?;
             }
         }
-        Ok(interface.name.clone())
+        Ok(Ok(interface.name.clone()))
     }
 
     /// Removes a VIP if it was added here; others are left alone.
     pub async fn remove(&mut self, vip: IpAddr) -> Result<(), VipError> {
+        self.claimed.remove(&vip);
         if self.added.contains(&vip) {
             // Wherever it is: an earlier run may have had another interface.
             remove_everywhere(&self.netlink, vip).await?;

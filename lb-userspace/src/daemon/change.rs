@@ -18,7 +18,7 @@ use crate::{
 /// Wrong input, if the change names something that is not there, or adds something that is.
 pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> {
     match change {
-        Change::AddService { service, options } => {
+        Change::AddService { service, options, .. } => {
             if desired.services.contains_key(service) {
                 return Err(Failure::wrong_input(format!("service {service} is there already"))
                     .hint(format!("change it with `xvs service edit {service}`"))
@@ -67,7 +67,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
             find(desired, service)?.reals.shift_remove(&address);
             Ok(format!("removed real {address} from {service}"))
         }
-        Change::AddToGroup { group, endpoints } => add_to_group(desired, *group, endpoints),
+        Change::AddToGroup { group, endpoints, .. } => add_to_group(desired, *group, endpoints),
         Change::RemoveFromGroup { group, endpoints } => remove_from_group(desired, *group, endpoints),
         Change::ClearServices => {
             let count = desired.services.len();

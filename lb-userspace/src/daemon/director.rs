@@ -16,7 +16,7 @@ use lb_common::{
 };
 use tokio::sync::watch;
 
-use super::{change, doctor::Examined, evicted::Evictions, ipvs::IpvsView};
+use super::{change, claim::Held, doctor::Examined, evicted::Evictions, ipvs::IpvsView};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
@@ -79,6 +79,8 @@ pub struct Director {
     /// What the operator wants.
     pub(super) state: State,
     pub(super) state_file: PathBuf,
+    /// VIPs that other machines have.
+    pub(super) held: Held,
     /// Addresses that no client can have.
     pub(super) own: OwnAddresses,
     /// Why the state is not on disk, if it is not.
@@ -142,6 +144,7 @@ impl Director {
             last_sweep: Duration::ZERO,
             state: parts.state,
             state_file: parts.state_file,
+            held: Held::default(),
             own: OwnAddresses::default(),
             unsaved: None,
             next_hops: BTreeMap::new(),
@@ -231,6 +234,10 @@ impl Director {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
         change::carry_over(&self.state.desired, &mut desired);
+        if let Change::AddService { take_over, .. } | Change::AddToGroup { take_over, .. } = change {
+            self.may_become(&desired)?;
+            self.may_take(&desired, *take_over).await?;
+        }
         let known = self.unreachable();
         self.write(desired).await?;
         tracing::info!("{line}");
@@ -240,12 +247,15 @@ impl Director {
         Ok(Done { changes: vec![line], warnings })
     }
 
-    /// Makes `desired` all that the director does.
+    /// Makes `desired` all that the director does. VIPs that other machines have are not taken, unless `take_over`.
     ///
     /// # Errors
     /// As [`change`](Self::change).
-    pub async fn replace(&mut self, mut desired: Desired) -> Result<Done, Failure> {
+    pub async fn replace(&mut self, mut desired: Desired, take_over: bool) -> Result<Done, Failure> {
         change::carry_over(&self.state.desired, &mut desired);
+        if take_over && let Some(vips) = &mut self.vips {
+            vips.claim(desired.vips());
+        }
         let changes = change::describe(&self.state.desired, &desired);
         self.write(desired).await?;
         for line in changes.iter().take(LINES) {

@@ -3,6 +3,7 @@
 
 mod attach; //   interfaces, also those that come back
 mod change; //   what an operator's change does to the services
+mod claim; //    addresses that other machines have
 mod connections; // those that are written down
 mod count; //    flows by real
 mod detach; //   taking the data plane of a stopped daemon off

@@ -16,7 +16,7 @@ use crate::{
         vips::VipEvent,
     },
     failure::Failure,
-    netlink,
+    netlink::{self, Interface},
 };
 
 /// How long a change waits for new neighbours to answer. On a link they do so within a millisecond or never.
@@ -26,6 +26,7 @@ impl Director {
     /// Puts the VIPs where the services are, and says what does not work all the same.
     pub(super) async fn settle(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
+        warnings.extend(self.held.lines());
         warnings.extend(self.unreachable());
         warnings
     }
@@ -71,7 +72,7 @@ impl Director {
     ///
     /// # Errors
     /// If the maps cannot be written.
-    async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
+    pub(super) async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
         let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
         let has_others = self.look_at_own_addresses().await;
         let next_hops = self.neighbours.refresh(&rips).await;
@@ -133,12 +134,23 @@ impl Director {
     }
 
     async fn reconcile_vips(&mut self) -> Vec<String> {
-        let Some(vips) = &mut self.vips else { return Vec::new() };
+        let (mut warnings, unclaimed) = self.place_vips().await;
+        if self.claim_free(unclaimed).await {
+            warnings = self.place_vips().await.0;
+        }
+        warnings
+    }
+
+    /// Puts VIPs where they belong. Returns what went wrong, and the VIPs of which it is not known whether other machines have
+    /// them.
+    async fn place_vips(&mut self) -> (Vec<String>, Vec<(IpAddr, Interface)>) {
+        let Some(vips) = &mut self.vips else { return (Vec::new(), Vec::new()) };
         let wanted: BTreeSet<IpAddr> = self.state.desired.vips().chain(self.state.dips.addresses()).collect();
-        let mut warnings = Vec::new();
+        let (mut warnings, mut unclaimed) = (Vec::new(), Vec::new());
         let added = vips.added().clone();
         for event in vips.reconcile(&wanted).await {
             match event {
+                VipEvent::Unclaimed(vip, interface) => unclaimed.push((vip, interface)),
                 VipEvent::Added(vip, interface) => tracing::info!(%vip, interface, "VIP added and announced"),
                 VipEvent::AlreadyThere(vip) => tracing::debug!(%vip, "VIP was there already"),
                 VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
@@ -151,7 +163,7 @@ impl Director {
         {
             warnings.push(error.message);
         }
-        warnings
+        (warnings, unclaimed)
     }
 
     /// Returns a line for each real that packets cannot be sent to.

@@ -38,6 +38,7 @@ impl Director {
     pub async fn status(&mut self, counts: &FlowCounts) -> Status {
         let mut problems = self.unreachable();
         problems.extend(self.unsaved.clone());
+        problems.extend(self.held.lines());
         let mut interfaces = Vec::new();
         for (index, name) in &self.interfaces {
             let mode = match self.netlink.interface_by_index(*index).await {

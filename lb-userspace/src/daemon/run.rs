@@ -63,6 +63,8 @@ pub struct RunOptions {
     pub doctor_every: Duration,
     /// Whether VIPs are left to others.
     pub no_manage_vips: bool,
+    /// Whether VIPs are taken from machines that have them.
+    pub take_over: bool,
     /// Whether forwarding ends with the daemon.
     pub detach_on_exit: bool,
     /// Whether the programs' log messages are wanted.
@@ -151,7 +153,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     }
     let manage = !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
     let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();
-    let vips = manage.then(|| VipManager::new(netlink.clone(), attached, std::mem::take(&mut state.vips)));
+    let added = std::mem::take(&mut state.vips);
+    let vips = manage.then(|| VipManager::new(netlink.clone(), attached, added, options.take_over));
     let watch = Watch::open()?;
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
     let state_file = options.state.clone();

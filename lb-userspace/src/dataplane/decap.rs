@@ -2,15 +2,20 @@
 //! The XDP decapsulator of a real server without a tunnel device of its kernel: attached by a pinned link, so that it outlives us.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs, io,
+    net::IpAddr,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, MapError},
     programs::{ProgramError, Xdp, XdpMode, links::FdLink},
 };
-use nix::net::if_::if_nametoindex;
+use lb_common::{schema::TunnelEnd, wire::Be128};
+use nix::{ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::SockaddrStorage};
 
 use super::{
     OBJECT,
@@ -42,6 +47,57 @@ impl From<DecapError> for Failure {
     }
 }
 
+/// The map of the tunnels that are taken.
+const ENDS: &str = "TUNNEL_ENDS";
+
+/// Which tunnels are taken.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ends {
+    /// Addresses that they lead to; those of this host.
+    pub here: BTreeSet<IpAddr>,
+    /// Addresses that they come from; any, if there is none.
+    pub directors: BTreeSet<IpAddr>,
+}
+
+impl Ends {
+    /// Returns the tunnels to this host as its addresses are now.
+    ///
+    /// # Errors
+    /// If the addresses cannot be read.
+    pub fn here(directors: &BTreeSet<IpAddr>) -> io::Result<Self> {
+        let ip = |address: SockaddrStorage| {
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        };
+        let here = getifaddrs()?.filter_map(|entry| ip(entry.address?)).collect();
+        Ok(Self { here, directors: directors.clone() })
+    }
+
+    fn entries(&self) -> BTreeMap<Be128, u32> {
+        let mut entries = BTreeMap::new();
+        for (addresses, end) in [(&self.here, TunnelEnd::HERE), (&self.directors, TunnelEnd::DIRECTOR)] {
+            for address in addresses {
+                *entries.entry(Be128::from(*address)).or_default() |= end;
+            }
+        }
+        if self.directors.is_empty() {
+            entries.insert(Be128::ZERO, TunnelEnd::DIRECTOR);
+        }
+        entries
+    }
+}
+
+/// Makes the map what `ends` say: new entries first, so that no packet of a tunnel that stays is refused.
+fn admit(map: Map, ends: &Ends) -> Result<(), MapError> {
+    let mut map: HashMap<_, Be128, TunnelEnd> = map.try_into()?;
+    let wanted = ends.entries();
+    for (address, end) in &wanted {
+        map.insert(address, TunnelEnd(*end), 0)?;
+    }
+    let known: Vec<Be128> = map.keys().collect::<Result<_, _>>()?;
+    known.iter().filter(|address| !wanted.contains_key(address)).try_for_each(|address| map.remove(address))
+}
+
 /// The decapsulator, loaded but not attached.
 pub struct Decap {
     ebpf: Ebpf,
@@ -65,6 +121,34 @@ impl Decap {
         Ok(Self { ebpf })
     }
 
+    /// Takes these tunnels, and no others.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    ///
+    /// # Panics
+    /// If the object has no such map: then it is not ours.
+    pub fn admit(&mut self, ends: &Ends) -> Result<(), MapError> {
+        let fd = self.ends().fd().as_fd().try_clone_to_owned().map_err(MapError::IoError)?;
+        admit(Map::from_map_data(MapData::from_fd(fd)?)?, ends)
+    }
+
+    /// Pins the map of the tunnels, in place of what an earlier program left there.
+    fn pin_ends(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.ends().pin(path).map_err(io::Error::other)
+    }
+
+    fn ends(&self) -> &MapData {
+        match self.ebpf.map(ENDS) {
+            Some(Map::HashMap(data)) => data,
+            _ => panic!("the object holds the map, a hash table"),
+        }
+    }
+
     /// The program.
     pub fn program(&mut self) -> &mut Xdp {
         load::program(&mut self.ebpf, "decap")
@@ -81,19 +165,24 @@ pub fn prepare(bpffs: &Path) -> Result<(), pins::PinError> {
 }
 
 /// Attaches the decapsulator to `interface` and pins its link as `<bpffs>/host/<ifindex>`; true if it was not there
-/// before. Native mode where the driver has it, else generic.
+/// before. Native mode where the driver has it, else generic. It takes tunnels to the addresses that this host has now, and from
+/// `directors`; from anywhere, if there are none. Where it is attached already, that is brought up to date.
 ///
 /// # Errors
 /// [`DecapError`]; the interface then is as it was.
-pub fn attach(interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
+pub fn attach(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
     let failed = |reason: &dyn std::fmt::Display| error(interface, reason);
-    if is_attached(interface, bpffs)? {
-        return Ok(false);
-    }
     let path = pin(interface, bpffs)?;
+    let ends = Ends::here(directors).map_err(|e| failed(&e))?;
+    if path.exists() {
+        let pinned = MapData::from_pin(ends_pin(&path)).and_then(Map::from_map_data);
+        return pinned.and_then(|map| admit(map, &ends)).map(|()| false).map_err(|e| failed(&e));
+    }
     prepare(bpffs).map_err(|e| failed(&e))?;
     let mut decap =
         Decap::load().map_err(|e| DecapError { hint: Some(e.hint().to_owned()), ..failed(&e) })?;
+    decap.admit(&ends).map_err(|e| failed(&e))?;
+    decap.pin_ends(&ends_pin(&path)).map_err(|e| failed(&e))?;
     let link = attach_somehow(decap.program(), interface).map_err(|source| {
         let busy = matches!(&source, ProgramError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::EBUSY));
         let hint = busy.then(|| {
@@ -113,20 +202,37 @@ pub fn detach(interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
     if if_nametoindex(interface).is_err() {
         return Ok(false);
     }
-    match fs::remove_file(pin(interface, bpffs)?) {
+    let path = pin(interface, bpffs)?;
+    drop(fs::remove_file(ends_pin(&path)));
+    match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(error(interface, &e)),
     }
 }
 
-/// Whether the pinned link of `interface` is there. An interface that was made anew has another index and has lost
-/// it.
+/// Returns whether the pinned link of `interface` is there, and takes the tunnels that [`attach`] would have it take now. An
+/// interface that was made again has another index and has lost it.
 ///
 /// # Errors
 /// [`DecapError`] if there is no such interface.
-pub fn is_attached(interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
-    Ok(pin(interface, bpffs)?.exists())
+pub fn is_attached(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
+    let path = pin(interface, bpffs)?;
+    if !path.exists() {
+        return Ok(false);
+    }
+    let pinned = MapData::from_pin(ends_pin(&path)).and_then(Map::from_map_data);
+    let Ok(Ok(map)) = pinned.map(HashMap::<_, Be128, TunnelEnd>::try_from) else { return Ok(false) };
+    let ends = Ends::here(directors).map_err(|e| error(interface, &e))?;
+    let known: BTreeMap<Be128, u32> = map.iter().flatten().map(|(address, end)| (address, end.0)).collect();
+    Ok(known == ends.entries())
+}
+
+/// Returns where the map of the tunnels is pinned whose link is pinned at `link`.
+fn ends_pin(link: &Path) -> PathBuf {
+    let mut name = link.file_name().unwrap_or_default().to_owned();
+    name.push("_ends");
+    link.with_file_name(name)
 }
 
 fn attach_somehow(program: &mut Xdp, interface: &str) -> Result<FdLink, ProgramError> {

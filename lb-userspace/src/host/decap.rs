@@ -82,7 +82,7 @@ pub struct DataPlane;
 
 impl XdpDecap for DataPlane {
     fn attach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
-        dataplane::decap::attach(interface, bpffs)
+        dataplane::decap::attach(interface, bpffs, &BTreeSet::new())
     }
 
     fn detach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
@@ -90,7 +90,7 @@ impl XdpDecap for DataPlane {
     }
 
     fn is_attached(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
-        dataplane::decap::is_attached(interface, bpffs)
+        dataplane::decap::is_attached(interface, bpffs, &BTreeSet::new())
     }
 }
 

@@ -76,7 +76,7 @@ impl Order {
     #[must_use]
     pub fn change(&self) -> Option<Change> {
         Some(match self.clone() {
-            Self::AddService(service, options) => Change::AddService { service, options },
+            Self::AddService(service, options) => Change::AddService { service, options, take_over: false },
             Self::EditService(service, options) => Change::EditService { service, options },
             Self::RemoveService(service) => Change::RemoveService { service },
             Self::Clear => Change::ClearServices,

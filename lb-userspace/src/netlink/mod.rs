@@ -9,6 +9,7 @@
 mod address; //    which addresses are where; add, remove
 mod link; //       interfaces by name and index
 mod neighbour; //  ARP and neighbour discovery: look up, keep alive
+pub mod neighbour_frames; // questions and answers of ARP and neighbour discovery
 mod route; //      which way to an address
 mod tunnel; //     devices that unwrap packets
 mod watch; //      told when any of this changes

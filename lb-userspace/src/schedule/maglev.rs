@@ -42,7 +42,7 @@ pub fn table(pool: &[Entry]) -> Vec<u32> {
     let Some(heaviest) = pool.iter().map(|entry| u64::from(entry.weight)).max() else { return Vec::new() };
     let size = size(pool.len());
     let mask = u64::from(size) - 1;
-    let mut walks: Vec<Walk> = pool.into_iter().map(|entry| walk(entry, mask)).collect();
+    let mut walks: Vec<Walk> = pool.into_iter().map(|entry| walk(entry, heaviest, mask)).collect();
     let mut table = vec![UNSET; size as usize];
     let mut free = table.len();
     loop {
@@ -64,12 +64,13 @@ pub fn table(pool: &[Entry]) -> Vec<u32> {
     }
 }
 
-fn walk(entry: &Entry, mask: u64) -> Walk {
+fn walk(entry: &Entry, heaviest: u64, mask: u64) -> Walk {
     let name = name(entry.address);
     Walk {
         id: entry.id,
         weight: u64::from(entry.weight),
-        credit: 0,
+        // Everybody has a turn in the first round, as in IPVS (`ip_vs_mh_shift_weight`): no share is none.
+        credit: heaviest - u64::from(entry.weight),
         slot: mix(name ^ 0x6d61_676c_6576_0001) & mask,
         // Odd, and the size is a power of two: every slot is visited.
         skip: mix(name ^ 0x6d61_676c_6576_0002) & mask | 1,
@@ -129,6 +130,14 @@ mod tests {
                 // A round may end before everybody had the last turn.
                 assert!(share.abs_diff(fair) <= 2, "{weights:?}: {share} slots, not {fair}");
             }
+        }
+    }
+
+    #[test]
+    fn the_smallest_share_is_a_slot() {
+        for weights in [vec![1, 10_000], [vec![100; 999], vec![1]].concat(), vec![1, i32::MAX as u32]] {
+            let shares = shares(&table(&pool(&weights)), weights.len());
+            assert!(shares.iter().all(|share| *share > 0), "{weights:?}: {shares:?}");
         }
     }
 

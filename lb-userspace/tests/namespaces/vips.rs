@@ -24,7 +24,7 @@ fn link() -> (Netns, Netns) {
 }
 
 fn manager(added: BTreeSet<IpAddr>) -> VipManager {
-    VipManager::new(Netlink::open().unwrap(), vec!["eth0".to_owned()], added)
+    VipManager::new(Netlink::open().unwrap(), vec!["eth0".to_owned()], added, true)
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_vip_is_announced_on_the_link_of_its_network() {
     let vip = ip("2001:db8:1::100");
     director.block_on(|| async {
         let attached = ["eth0", "eth1"].map(str::to_owned).to_vec();
-        let mut vips = VipManager::new(Netlink::open().unwrap(), attached, BTreeSet::new());
+        let mut vips = VipManager::new(Netlink::open().unwrap(), attached, BTreeSet::new(), true);
         let events = vips.reconcile(&BTreeSet::from([vip])).await;
         assert!(matches!(&events[..], [VipEvent::Added(_, on)] if on == "eth1"), "{events:?}");
     });

@@ -18,7 +18,7 @@ use lb_common::{
     schema::{
         Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality,
         LocalityKey, Marks, Mode, Near, Position, Real, ReasonCounts, Service, ServiceKey, Settings, Source,
-        SourceKey, Timeouts, WayBack,
+        SourceKey, Timeouts, TunnelEnd, WayBack,
     },
     wire::{Be32, Be128},
 };
@@ -189,6 +189,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "GATEWAYS" => array::<Gateway>(map()),
         "MARKS" | "SOURCE_MARKS" => array::<Marks>(map()),
         "LEFT_TO_STACK" => array::<u32>(map()),
+        "TUNNEL_ENDS" => hash::<Be128, TunnelEnd>(map()),
         "CONTROLLERS" => hash::<u32, u32>(map()),
         "DIPS" => array::<Be32>(map()),
         "DIPS6" => array::<Be128>(map()),

@@ -9,6 +9,7 @@ mod arp; //      what a real says about a VIP, at every level of the settings
 mod bad_input; // what must be refused
 mod building; //   the lab itself, without xvs
 mod churn; //       thousands of connections while the pool changes
+mod claims; //   a VIP that another machine has
 mod crossing; //   what passes the director, and what does not
 mod doc; //      docs/arp.md against what was captured
 mod doctor; //   what is wrong, and what mends it

@@ -8,14 +8,24 @@ use lb_tests::packet::{
     Action, CLIENT, DIP, Frame, RealServer, SERVICE, VIP, error, judge, ping, plane, raw, tcp, tunnel, udp,
     version::{self, is_six},
 };
-use lb_userspace::dataplane::decap::Decap;
+use lb_userspace::dataplane::decap::{Decap, Ends};
 use rstest::rstest;
 
 const RIP: Ipv4Addr = RealServer::number(1).ip();
 
+/// The decapsulator of a real server at [`RIP`], which takes tunnels from these directors, or from all.
+fn decap(directors: &[Ipv4Addr]) -> Decap {
+    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let both = |ip: Ipv4Addr| [ip.into(), version::address(ip.into())];
+    let here = both(RIP).into();
+    let directors = directors.iter().copied().flat_map(both).collect();
+    decap.admit(&Ends { here, directors }).expect("the map can be written");
+    decap
+}
+
 #[track_caller]
 fn passes_as(sent: &[u8], expected: &[u8]) {
-    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let mut decap = decap(&[]);
     let (action, frame) = plane::run(decap.program(), sent);
     let [sent, got, wanted] = [sent, &frame, expected].map(judge::decode);
     assert!(
@@ -56,10 +66,76 @@ fn anything_else_stays_as_it_is(#[case] sent: Frame) {
     passes_as(&sent.bytes(), &sent.bytes());
 }
 
+/// A host that routes or bridges tunnels takes its own alone.
+#[rstest]
+#[case::for_another_host(tunnel(DIP, Ipv4Addr::new(10, 0, 0, 99), tcp(CLIENT, SERVICE)), &[])]
+#[case::from_a_stranger(tunnel(Ipv4Addr::new(10, 0, 0, 2), RIP, tcp(CLIENT, SERVICE)), &[DIP])]
+fn a_tunnel_of_somebody_else_stays(#[case] sent: Frame, #[case] directors: &[Ipv4Addr]) {
+    let sent = sent.bytes();
+    let (action, frame) = plane::run(decap(directors).program(), &sent);
+    assert_eq!((action, frame), (Action::Pass, sent));
+}
+
+#[test]
+fn a_tunnel_of_the_director_is_taken() {
+    let inner = tcp(CLIENT, SERVICE);
+    let (action, frame) = plane::run(decap(&[DIP]).program(), &tunnel(DIP, RIP, inner.clone()).bytes());
+    assert_eq!((action, frame), (Action::Pass, inner.bytes()));
+}
+
+#[test]
+fn a_wrong_checksum_of_the_outer_header_stays() {
+    if is_six() {
+        return; // There is none.
+    }
+    let mut sent = tunnel(DIP, RIP, tcp(CLIENT, SERVICE)).bytes();
+    sent[24] ^= 1;
+    passes_as(&sent, &sent);
+}
+
+/// RFC 6040, section 4.2: all sixteen pairs of marks.
+#[rstest]
+fn congestion_marks_are_carried_over(#[values(0, 1, 2, 3)] inner: u8, #[values(0, 1, 2, 3)] outer: u8) {
+    // The bits in the first two bytes of either header.
+    let mark = |bytes: &mut [u8], bits: u8| {
+        if is_six() {
+            bytes[1] = bytes[1] & 0xcf | bits << 4;
+        } else {
+            bytes[1] = bytes[1] & 0xfc | bits;
+            bytes[10..12].fill(0);
+            let sum: u32 =
+                bytes[..20].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+            let sum = (sum & 0xffff) + (sum >> 16);
+            bytes[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        }
+    };
+    let header = if is_six() { 40 } else { 20 };
+    let packet = |bits: u8| {
+        let mut bytes = tcp(CLIENT, SERVICE).data("data").bytes();
+        mark(&mut bytes[14..], bits);
+        bytes
+    };
+    let mut sent = tunnel(DIP, RIP, tcp(CLIENT, SERVICE).data("data")).bytes();
+    mark(&mut sent[14..], outer);
+    mark(&mut sent[14 + header..], inner);
+    let expected = match (inner, outer) {
+        (0, 3) => None,
+        (0, _) => Some(0),
+        (_, 3) => Some(3),
+        (2, 1) => Some(1),
+        (inner, _) => Some(inner),
+    };
+    let (action, frame) = plane::run(decap(&[]).program(), &sent);
+    match expected {
+        None => assert_eq!(action, Action::Drop),
+        Some(bits) => assert_eq!((action, frame), (Action::Pass, packet(bits))),
+    }
+}
+
 /// A packet that is shorter than its headers say is left to the kernel, whole or stripped; nothing is lost.
 #[test]
 fn a_frame_of_any_length_passes() {
-    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let mut decap = decap(&[]);
     let sent = tunnel(DIP, RIP, tcp(CLIENT, SERVICE).data("data")).bytes();
     let header = if is_six() { 40 } else { 20 };
     for length in 14..sent.len() {

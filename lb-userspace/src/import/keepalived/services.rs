@@ -147,7 +147,7 @@ fn virtual_server(imported: &mut Imported, server: &Server, group: Option<&Group
     for (service, entry) in services(server, group) {
         let said = entry.unwrap_or(&head);
         let block = if entry.is_some() { group.map(|group| &group.block) } else { Some(&server.block) };
-        let change = Change::AddService { service, options: options.clone() };
+        let change = Change::AddService { service, options: options.clone(), take_over: false };
         match imported.change(&change) {
             Ok(()) => {
                 added.push(service);

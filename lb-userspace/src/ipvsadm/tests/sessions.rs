@@ -105,7 +105,7 @@ async fn a_group_of_ipv6_is_shown_and_found_as_a_mark_of_ipv6() {
     let options = ServiceOptions { persistent: Some(60), netmask: Some(64), ..ServiceOptions::default() };
     let real = |text: &str| RealAddress { ip: text.parse().unwrap(), port: None };
     for change in [
-        Change::AddService { service, options },
+        Change::AddService { service, options, take_over: false },
         Change::AddReal { service, real: real("2001:db8::2"), options: RealOptions::default() },
     ] {
         daemon::apply(&mut desired, &change).unwrap();

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Addresses that other machines have: found before a VIP is taken, and not taken unless that is asked for.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::Director;
+use crate::{
+    control::{
+        claim::{Claim, Holder},
+        model::{Desired, Forward},
+    },
+    failure::Failure,
+    netlink::Interface,
+};
+
+/// How long an answer is waited for. It comes within a millisecond, unless a link is lossy: hence the second question.
+const ANSWER: Duration = Duration::from_millis(200);
+const QUESTIONS: u32 = 2;
+/// What else the director does meanwhile, it does this often.
+const STEP: Duration = Duration::from_millis(20);
+/// How long after it was found with another machine an address is asked for again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// VIPs that other machines have.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    holders: BTreeMap<IpAddr, Holder>,
+    asked: Option<Instant>,
+}
+
+impl Held {
+    /// Returns a line for each.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.holders.iter().map(|(vip, holder)| format!("VIP {vip} is in use at {holder}: it is not taken"))
+    }
+}
+
+impl Director {
+    /// Refuses VIPs that a change brings and that cannot be one: addresses that other machines have, unless `take_over`, those
+    /// of reals, and those that no host has.
+    ///
+    /// # Errors
+    /// Wrong input, or which machine has the address.
+    pub(super) async fn may_take(&mut self, desired: &Desired, take_over: bool) -> Result<(), Failure> {
+        let known: BTreeSet<IpAddr> = self.state.desired.vips().collect();
+        let new: BTreeSet<IpAddr> = desired.vips().filter(|vip| !known.contains(vip)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.look_at_own_addresses().await;
+        if let Some(vip) = new.iter().find(|vip| self.own.broadcast.contains(vip)) {
+            return Err(Failure::wrong_input(format!(
+                "VIP {vip} is the first or the last address of a network of this director: no host can have it"
+            ))
+            .hint("use an address between them"));
+        }
+        for (id, service) in &desired.services {
+            let other = |(address, real): &(&std::net::SocketAddr, &crate::control::model::Real)| {
+                real.forward != Forward::Local && new.contains(&address.ip())
+            };
+            if let Some((address, _)) = service.reals.iter().find(other) {
+                return Err(Failure::wrong_input(format!(
+                    "VIP {} is the address of a real of {id}",
+                    address.ip()
+                ))
+                .hint("a VIP is an address that clients alone use; give the service another one"));
+            }
+        }
+        let Some(vips) = &mut self.vips else { return Ok(()) };
+        if take_over {
+            vips.claim(new);
+            return Ok(());
+        }
+        let missing = vips.missing(new).await.map_err(|error| Failure::failed(error.to_string()))?;
+        let holders = self.ask_for_holders(&missing).await;
+        match holders.first_key_value() {
+            None => {
+                let free = missing.into_iter().map(|(vip, _)| vip);
+                if let Some(vips) = &mut self.vips {
+                    vips.claim(free);
+                }
+                Ok(())
+            }
+            Some((vip, holder)) => Err(Failure::failed(format!("{vip} is in use at {holder}"))
+                .hint("`--take-over` if it is to move here; nothing was changed")),
+        }
+    }
+
+    /// Claims VIPs that are free; those that another machine has are remembered, and asked for again later. Returns whether
+    /// there are any to add now.
+    pub(super) async fn claim_free(&mut self, unclaimed: Vec<(IpAddr, Interface)>) -> bool {
+        let wanted: BTreeSet<IpAddr> = unclaimed.iter().map(|(vip, _)| *vip).collect();
+        self.held.holders.retain(|vip, _| wanted.contains(vip));
+        let is_new = wanted.iter().any(|vip| !self.held.holders.contains_key(vip));
+        let again = self.held.asked.is_none_or(|asked| asked.elapsed() >= AGAIN);
+        if unclaimed.is_empty() || !is_new && !again {
+            return false;
+        }
+        let holders = self.ask_for_holders(&unclaimed).await;
+        for (vip, holder) in &holders {
+            if self.held.holders.get(vip) != Some(holder) {
+                tracing::warn!("VIP {vip} is in use at {holder}: it is not taken; `--take-over` insists");
+            }
+        }
+        let free: Vec<IpAddr> = wanted.into_iter().filter(|vip| !holders.contains_key(vip)).collect();
+        self.held = Held { holders, asked: Some(Instant::now()) };
+        let any = !free.is_empty();
+        if let Some(vips) = &mut self.vips {
+            vips.claim(free);
+        }
+        any
+    }
+
+    /// Asks the links who has these addresses. Next hops are kept in step meanwhile.
+    async fn ask_for_holders(&mut self, wanted: &[(IpAddr, Interface)]) -> BTreeMap<IpAddr, Holder> {
+        if wanted.is_empty() {
+            return BTreeMap::new();
+        }
+        let links = self.netlink.interfaces().await.unwrap_or_default();
+        let mut claim = match Claim::new(wanted, &links) {
+            Ok(claim) => claim,
+            Err(error) => {
+                tracing::warn!(%error, "whether other machines have the VIPs cannot be asked");
+                return BTreeMap::new();
+            }
+        };
+        let steps = (ANSWER.as_millis() / STEP.as_millis()) as u32;
+        for step in 0..steps {
+            if step.is_multiple_of(steps / QUESTIONS) {
+                claim.ask();
+            }
+            tokio::time::sleep(STEP).await;
+            claim.read();
+            if let Err(failure) = self.refresh_next_hops().await {
+                tracing::error!("network: {}", failure.message);
+            }
+        }
+        claim.holders()
+    }
+}
