@@ -21,7 +21,7 @@ use super::{
     ids::Ids,
     model::{
         Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, SchedulerFlag, Service,
-        Tracking, Tunnel,
+        ServiceId, Tracking, Tunnel,
     },
     neighbours::{NextHop, Resolution},
     own_addresses::OwnAddresses,
@@ -200,6 +200,23 @@ fn route(value: &mut RealValue, hop: &NextHop) {
         value.flags |= RealValue::TAGGED;
         value.tags = Tags(hop.tags);
     }
+}
+
+/// Returns a real by `nat` of a service that schedules datagrams one by one, whose replies may be another service's, too:
+/// neither their source nor a flow tells.
+#[must_use]
+pub fn ambiguous_one_packet(desired: &Desired) -> Option<(ServiceId, SocketAddr)> {
+    let shared = shared_sources(desired);
+    desired.services.iter().filter(|(_, service)| service.one_packet).find_map(|(id, service)| {
+        let endpoints = desired.endpoints(id);
+        let mut reals = service.reals.iter().filter(|(_, real)| real.forward == Forward::Nat);
+        let is_shared = |(address, _): &(&SocketAddr, &Real)| {
+            endpoints.iter().any(|endpoint| {
+                shared.contains(&source_key(address.ip().into(), address, endpoint))
+            })
+        };
+        reals.find(is_shared).map(|(address, _)| (*id, *address))
+    })
 }
 
 /// Sources of nat replies that more than one service may mean: two name the same port of a real, or one names a

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::bounds;
-use super::dips::Dips;
+use super::{dips::Dips, image};
 use super::model::{
     Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
 };
@@ -26,6 +26,12 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
         self::service(id, service)?;
     }
     groups(desired)?;
+    if let Some((id, address)) = image::ambiguous_one_packet(desired) {
+        return Err(Failure::wrong_input(format!(
+            "real {address} of {id}: --one-packet leaves no flow that tells its replies from those of another service, which has it by nat too"
+        ))
+        .hint("give one of the services another port of the real, or leave --one-packet off"));
+    }
     let endpoints: usize = desired.services.keys().map(|id| desired.endpoints(id).len().max(1)).sum();
     let reals: usize = desired.services.values().map(|service| service.reals.len()).sum();
     for (what, count, limit) in [("services", endpoints, limits.services), ("reals", reals, limits.reals)] {
@@ -351,6 +357,20 @@ mod tests {
         #[case] weight: u32,
     ) {
         check(vip, rip, forward, weight).unwrap();
+    }
+
+    #[test]
+    fn replies_of_datagrams_one_by_one_are_one_services() {
+        let real = || [("10.0.0.2:53".parse().unwrap(), Real::new(Forward::Nat, 1))].into();
+        let mut desired = Desired::default();
+        for (vip, one_packet) in [("10.0.0.100:53", true), ("10.0.0.101:53", false)] {
+            let id = ServiceId::new(Protocol::Udp, vip.parse().unwrap());
+            desired.services.insert(id, Service { one_packet, reals: real(), ..Service::default() });
+        }
+        let failure = self::desired(&desired, &Limits::default()).unwrap_err();
+        assert!(failure.message.contains("10.0.0.2:53 of udp 10.0.0.100:53"), "{failure}");
+        desired.services.pop_last();
+        self::desired(&desired, &Limits::default()).unwrap();
     }
 
     #[test]

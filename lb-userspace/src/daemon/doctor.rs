@@ -108,7 +108,7 @@ impl Director {
                 });
                 let dip = self.next_hops.get(&rip).and_then(|hop| hop.as_ref().ok()).map(|hop| hop.source_ip);
                 let gateway = match real.forward {
-                    Forward::Local => None,
+                    _ if real.is_local => None,
                     _ => self.netlink.route_to(rip).await?.and_then(|route| route.gateway),
                 };
                 for endpoint in &view.endpoints {
@@ -124,7 +124,7 @@ impl Director {
                             (Forward::Nat | Forward::Fnat, port) if port != 0 => port,
                             _ => endpoint.address.port(),
                         },
-                        forward: real.forward,
+                        forward: if real.is_local { Forward::Local } else { real.forward },
                         tunnel: real.tunnel,
                         weight: real.weight,
                         address: real.address,

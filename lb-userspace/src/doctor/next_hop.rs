@@ -85,7 +85,8 @@ fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Wherea
         Unresolved::Local { .. } if at(rip).is_some() => {
             ("; another machine has it too".to_owned(), format!("ip address flush to {rip}"))
         }
-        Unresolved::Local { .. } => (String::new(), subject.edit("--forward local")),
+        // The director's own stack serves at the service's port alone.
+        Unresolved::Local { .. } => (String::new(), subject.edit("--weight 0")),
         Unresolved::InterfaceDown { interface, .. }
             if facts.interface(interface).is_some_and(|one| !one.up) =>
         {

@@ -185,7 +185,7 @@ pub fn is_ipv6(service: &ServiceView) -> bool {
 fn real_columns(real: &RealView, shown: &ShownReal, format: Format) -> String {
     let RealView { weight, upper, lower, active_flows, inactive_flows, persistent_clients, .. } = real;
     let connections = format!("{active_flows:<10} {inactive_flows:<10}");
-    let method = method(real.forward);
+    let method = method(if real.is_local { Forward::Local } else { real.forward });
     match format.columns() {
         Columns::Stats => stats(&shown.counted, format),
         Columns::Rate => speeds(&shown.rates, format, false),

@@ -32,7 +32,7 @@ fn wrong_commands_change_nothing() {
         "real add tcp 192.0.2.100:80 10.0.0.12:8080 --forward dr",
         "real add tcp 192.0.2.100:80 10.0.0.12:8080 --forward tun",
         "real add tcp 192.0.2.100:80 10.0.0.12:80 --forward dr --weight -1",
-        "real add tcp 192.0.2.100:80 10.0.0.12:80 --forward dr --weight 65536",
+        "real add tcp 192.0.2.100:80 10.0.0.12:80 --forward dr --weight 2147483648",
         "real add tcp 192.0.2.100:80 10.0.0.12:80 --forward pigeon",
         "real add tcp 192.0.2.101:80 10.0.0.12:80 --forward dr",
         "real add tcp 192.0.2.100:80 10.0.0.11:80 --forward dr",

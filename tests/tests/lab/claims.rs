@@ -70,6 +70,7 @@ fn an_address_that_cannot_be_a_vip_is_refused(#[case] vip: &str, #[case] why: &s
     director.xvs("service add tcp 192.0.2.100:80").succeeds();
     director.xvs(&format!("real add tcp 192.0.2.100:80 {}", RIPS[0])).succeeds();
     director.xvs(&format!("service add tcp {vip}:81")).fails(WRONG_INPUT).says(why);
-    director.xvs(&format!("group add 3 tcp {vip}:81")).fails(WRONG_INPUT).says(why);
+    director.xvs(&format!("group add 3 tcp {vip}:82")).succeeds();
+    director.xvs("service add group 3").fails(WRONG_INPUT).says(why);
     director.xvs("export").succeeds().does_not_say(":81");
 }
