@@ -323,12 +323,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             let address = real.address.get_ref().of_service(&id);
             let RealSection { forward, weight, upper, lower, tunnel, .. } = real;
             let real = RealOptions { forward, weight, upper, lower, tunnel }.new_real();
+            validate::real(&id, &address, &real).map_err(|failure| place.refine(at, failure))?;
             if service.reals.insert(address, real).is_some() {
                 return Err(place.wrong(at, &format!("{id} has real {address} twice")));
             }
-            service.serve_own(&desired.vips_of(&id));
-            validate::real(&id, &address, &service.reals[&address])
-                .map_err(|failure| place.refine(at, failure))?;
         }
         validate::service(&id, &service).map_err(|failure| place.refine(at, failure))?;
         if desired.services.insert(id, service).is_some() {
