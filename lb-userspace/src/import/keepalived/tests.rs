@@ -247,6 +247,25 @@ fn a_server_that_is_there_already_gets_the_reals_of_the_second() {
     );
 }
 
+/// Lines before a server that keepalived skips, or takes for no block.
+#[rstest]
+#[case::addresses("static_ipaddress {\n10.0.0.1/24 dev eth0\n}")]
+#[case::no_block("static_routes")]
+#[case::one_line("net_namespace a\ninstance b\nuse_pid_dir")]
+#[case::vrrp("vrrp_instance V {\nauthentication {\nauth_pass x\n}\nvirtual_ipaddress {\n10.1.0.1\n}\n}")]
+#[case::brace_of_its_own("vrrp_script chk\n{\nscript \"/x { y }\"\n}")]
+#[case::global("global_defs {\nnotification_email {\na@b\n}\nrouter_id x\nweight\n}")]
+#[case::unknown("foo bar {\nweight\n}")]
+#[case::unknown_inside("global_defs {\nfoo {\nbar\n}\n}")]
+#[case::two_braces_too_many("}\n}")]
+#[case::an_odd_one("{")]
+fn what_is_before_a_server(#[case] lines: &str) {
+    let imported =
+        of(&format!("{lines}\nvirtual_server 10.1.0.1 80 {{\nreal_server 10.0.0.2 80 {{\n}}\n}}\n"));
+    assert_eq!(imported.desired.services.len(), 1, "{:#?}", imported.left);
+    assert_eq!(imported.left.is_empty(), lines.starts_with(['{', '}']), "{:#?}", imported.left);
+}
+
 #[test]
 fn the_first_group_of_a_name_counts() {
     let imported = of("virtual_server_group G {\n10.1.0.1 80\n}\nvirtual_server_group G {\n10.1.0.2 80\n}\n\
