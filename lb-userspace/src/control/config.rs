@@ -323,12 +323,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             let address = real.address.get_ref().of_service(&id);
             let RealSection { forward, weight, upper, lower, tunnel, .. } = real;
             let real = RealOptions { forward, weight, upper, lower, tunnel }.new_real();
+            validate::real(&id, &address, &real).map_err(|failure| place.refine(at, failure))?;
             if service.reals.insert(address, real).is_some() {
                 return Err(place.wrong(at, &format!("{id} has real {address} twice")));
             }
-            service.serve_own(&desired.vips_of(&id));
-            validate::real(&id, &address, &service.reals[&address])
-                .map_err(|failure| place.refine(at, failure))?;
         }
         validate::service(&id, &service).map_err(|failure| place.refine(at, failure))?;
         if desired.services.insert(id, service).is_some() {
@@ -377,6 +375,13 @@ group = 7
 persistent = "1m"
 netmask = 24
 on-removal = "drain"
+
+[[service]]
+group = 7
+ipv6 = true
+  [[service.real]]
+  address = "2001:db8::2"
+  weight = 2147483647
 "#;
 
     fn of(text: &str) -> Result<Config, Failure> {
@@ -412,6 +417,11 @@ on-removal = "drain"
     )]
     #[case::no_name("[[service]]\nprotocol = \"tcp\"\n", "line 2, column 12", "`address`")]
     #[case::no_endpoint("[[group]]\nid = 1\nendpoints = [\"x\"]\n", "line 3, column 14", "tcp 10.0.0.100:80")]
+    #[case::ipv6_of_an_address(
+        "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\nipv6 = true\n",
+        "line 2, column 12",
+        "`ipv6 = true`"
+    )]
     #[case::dr_to_another_port(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n[[service.real]]\naddress = \"10.0.0.2:81\"\n",
         "line 5, column 11",

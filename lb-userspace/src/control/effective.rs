@@ -45,8 +45,10 @@ pub fn service(id: &ServiceId, wanted: &Service, next_hops: &BTreeMap<IpAddr, Re
 #[must_use]
 pub fn is_local(id: &ServiceId, address: SocketAddr, real: &Real, found: Option<&Resolution>) -> bool {
     // The programs hand such packets to the stack as they are: it serves at the service's own port.
-    let same_port = !matches!(real.forward, Forward::Nat | Forward::Fnat) || address.port() == id.port();
-    real.forward == Forward::Local || same_port && matches!(found, Some(Err(Unresolved::Local { .. })))
+    let same_port =
+        !matches!(real.forward, Forward::Nat | Forward::Fnat) || [0, id.port()].contains(&address.port());
+    let is_own = id.is_served_here(address.ip()) || matches!(found, Some(Err(Unresolved::Local { .. })));
+    real.forward == Forward::Local || same_port && is_own
 }
 
 fn serve_here(
@@ -136,6 +138,12 @@ mod tests {
         let own: IpAddr = "10.0.0.1".parse().unwrap();
         let found = Err(Unresolved::Local { rip: own });
         let real = Real::new(Forward::Nat, 1);
+        // A real without a port has that of the client's packets.
+        assert!(is_local(&id(), SocketAddr::new(own, 0), &real, Some(&found)));
+        // Loopback addresses and the VIP are the director's on every host.
+        for own in ["127.0.0.1", "192.0.2.1"] {
+            assert!(is_local(&id(), SocketAddr::new(own.parse().unwrap(), 80), &real, None), "{own}");
+        }
         assert!(!is_local(&id(), SocketAddr::new(own, 8080), &real, Some(&found)));
         assert!(is_local(&id(), SocketAddr::new(own, 80), &real, Some(&found)));
     }

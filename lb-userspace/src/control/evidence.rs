@@ -41,26 +41,19 @@ pub fn state(image: &Image, before: State) -> State {
     State { desired, ..before }
 }
 
-/// Returns what a service with these endpoints is called: a group keeps its number if `known` has it. Those that `taken`
-/// has are others.
+/// Returns what a service with these endpoints is called: a group keeps its number if `known` has it, and no service of
+/// `taken` has its name.
 fn identity(endpoints: &BTreeSet<Endpoint>, known: &Desired, taken: &Desired) -> ServiceId {
-    let shares = |(_, members): &(&GroupId, &BTreeSet<Endpoint>)| !members.is_disjoint(endpoints);
-    if let Some((group, _)) = known.groups.iter().find(shares) {
-        // A mark of each version of IP may have a service of its own.
-        let six = ServiceId::Group { group: *group, ipv6: true };
-        let all_six = endpoints.iter().all(|endpoint| endpoint.address.is_ipv6());
-        let ipv6 = all_six && known.services.contains_key(&six);
-        let id = ServiceId::Group { group: *group, ipv6 };
-        if !taken.services.contains_key(&id) {
-            return id;
-        }
+    let mut names = endpoints.iter().filter_map(|endpoint| known.group_of(endpoint));
+    if let Some(name) = names.find(|name| !taken.services.contains_key(name)) {
+        return name;
     }
     match endpoints.first() {
         Some(endpoint) if endpoints.len() == 1 => ServiceId::Endpoint(*endpoint),
         _ => {
             let is_free =
                 |group: &GroupId| !known.groups.contains_key(group) && !taken.groups.contains_key(group);
-            ServiceId::Group { group: (1..).find(is_free).unwrap_or(GroupId::MAX), ipv6: false }
+            ServiceId::group((1..GroupId::MAX).find(is_free).unwrap_or(GroupId::MAX))
         }
     }
 }
@@ -70,10 +63,13 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
     let has = |flag: &SchedulerFlag| match flag {
         SchedulerFlag::MhPort | SchedulerFlag::ShPort => value.is(ServiceValue::PORTS),
         SchedulerFlag::MhFallback | SchedulerFlag::ShFallback => value.is(ServiceValue::FALLBACK),
-        // Schedulers that have no such flag forget it.
-        SchedulerFlag::Flag1 | SchedulerFlag::Flag2 | SchedulerFlag::Flag3 => false,
+        // They mean nothing to the programs, so the maps do not tell them.
+        SchedulerFlag::Flag1 | SchedulerFlag::Flag2 | SchedulerFlag::Flag3 => {
+            known.is_some_and(|known| known.scheduler == scheduler && known.has(*flag))
+        }
     };
-    let flags = SchedulerFlag::ALL.iter().filter(|flag| flag.scheduler() == Some(scheduler) && has(flag));
+    let fits = |flag: &&SchedulerFlag| flag.with(scheduler) == Ok(Some(**flag));
+    let flags = SchedulerFlag::ALL.iter().filter(|flag| fits(flag) && has(flag));
     let persistence = (value.persistent != 0).then(|| persistence(image, number, value));
     let mut service = Service {
         scheduler,
@@ -197,7 +193,15 @@ mod tests {
             reals: reals(Forward::Dr, 0),
             ..Service::default()
         };
-        desired.services.insert(ServiceId::Group { group: 7, ipv6: false }, group);
+        desired.services.insert(ServiceId::group(7), group.clone());
+        // A mark has a service of each version.
+        desired.groups.insert(8, ["192.0.2.4:80", "[2001:db8::4]:80"].map(endpoint).into());
+        desired.services.insert(ServiceId::group(8), group.clone());
+        let six = Service {
+            reals: [("[2001:db8::2]:80".parse().unwrap(), Real::new(Forward::Dr, 0))].into(),
+            ..group
+        };
+        desired.services.insert(ServiceId::Group { group: 8, ipv6: true }, six);
         desired
     }
 
@@ -215,11 +219,13 @@ mod tests {
 
     #[test]
     fn without_any_file_they_tell_all_but_the_numbers_of_groups() {
-        let wanted = desired();
+        let mut wanted = desired();
+        wanted.groups.remove(&8);
+        wanted.services.retain(|id, _| !matches!(id, ServiceId::Group { group: 8, .. }));
         let mut told = state(&image(&wanted), State::default()).desired;
         assert_eq!(told.groups.remove(&1), wanted.groups.get(&7).cloned());
-        let group = told.services.remove(&ServiceId::Group { group: 1, ipv6: false }).unwrap();
-        told.services.insert(ServiceId::Group { group: 7, ipv6: false }, group);
+        let group = told.services.remove(&ServiceId::group(1)).unwrap();
+        told.services.insert(ServiceId::group(7), group);
         for (id, service) in &wanted.services {
             let mut told = told.services[id].clone();
             // Thresholds are counted, so everything is tracked, whatever was asked.

@@ -211,9 +211,9 @@ pub fn ambiguous_one_packet(desired: &Desired) -> Option<(ServiceId, SocketAddr)
         let endpoints = desired.endpoints(id);
         let mut reals = service.reals.iter().filter(|(_, real)| real.forward == Forward::Nat);
         let is_shared = |(address, _): &(&SocketAddr, &Real)| {
-            endpoints.iter().any(|endpoint| {
-                shared.contains(&source_key(address.ip().into(), address, endpoint))
-            })
+            endpoints
+                .iter()
+                .any(|endpoint| shared.contains(&source_key(address.ip().into(), address, endpoint)))
         };
         reals.find(is_shared).map(|(address, _)| (*id, *address))
     })

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::bounds;
-use super::{dips::Dips, image};
 use super::model::{
     Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
 };
+use super::{dips::Dips, image};
 use crate::{
     dataplane::Limits,
     failure::{Cause, Failure},
@@ -112,14 +112,6 @@ fn groups(desired: &Desired) -> Result<(), Failure> {
                 same_version(id, member, address, real)?;
                 same_port(id, member, address, real)?;
             }
-            if let Some(vip) = members.iter().find(|member| member.address.ip() == address.ip())
-                && real.forward != Forward::Local
-            {
-                return Err(Failure::wrong_input(format!("real {address} of {id} is the VIP of {vip}"))
-                    .hint(
-                        "use the real server's own address, or `--forward local` if this director serves",
-                    ));
-            }
         }
     }
     Ok(())
@@ -209,8 +201,9 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
 /// # Errors
 /// The first thing that is wrong, as wrong input.
 pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
-    // A loopback address is the director itself.
-    if real.forward != Forward::Local || !address.ip().is_loopback() {
+    // A loopback address and the VIP are the director itself, whatever the method.
+    let is_own = id.is_served_here(address.ip());
+    if !is_own {
         host_address("real server", address.ip())?;
     }
     let (forward, port) = (real.forward.as_str(), id.port());
@@ -254,10 +247,11 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
         same_version(id, &endpoint, address, real)?;
         same_port(id, &endpoint, address, real)?;
     }
-    let is_vip = id.endpoint().is_some_and(|endpoint| endpoint.address.ip() == address.ip());
-    if real.forward != Forward::Local && is_vip {
-        return Err(Failure::wrong_input(format!("real {address} of {id} is the VIP itself"))
-            .hint("use the real server's own address, or `--forward local` if this director serves"));
+    if is_own && changes_ports && ![0, port].contains(&address.port()) {
+        return Err(Failure::wrong_input(format!(
+            "real {address} of {id} is the director itself, which gets packets as they are: the port stays {port}"
+        ))
+        .hint(format!("leave the port off, and let the server listen on port {port} too")));
     }
     Ok(())
 }
@@ -347,8 +341,9 @@ mod tests {
     #[case::tunnel_from_4_to_6("10.0.0.100:80", "[2001:db8::2]:80", Forward::Tun, 1)]
     #[case::tunnel_from_6_to_4("[2001:db8::1]:80", "10.0.0.2:80", Forward::Tun, 1)]
     #[case::local("10.0.0.100:80", "10.0.0.100:80", Forward::Local, 65535)]
-    #[case::loopback("10.0.0.100:80", "127.0.0.1:80", Forward::Local, 1)]
-    #[case::loopback6("[2001:db8::1]:80", "[::1]:80", Forward::Local, 1)]
+    #[case::loopback("10.0.0.100:80", "127.0.0.1:80", Forward::Dr, 1)]
+    #[case::loopback6("[2001:db8::1]:80", "[::1]:80", Forward::Nat, 1)]
+    #[case::the_vip_itself("10.0.0.100:80", "10.0.0.100:80", Forward::Tun, 1)]
     #[case::heavy("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, i32::MAX as u32)]
     fn what_works_passes(
         #[case] vip: &str,
@@ -384,7 +379,14 @@ mod tests {
     #[rstest]
     #[case::dr_to_another_port("10.0.0.100:80", "10.0.0.2:8080", Forward::Dr, 1, "cannot change the port")]
     #[case::one_port_of_every_port("10.0.0.100:0", "10.0.0.2:80", Forward::Nat, 1, "every port")]
-    #[case::the_vip_itself("10.0.0.100:80", "10.0.0.100:80", Forward::Dr, 1, "the VIP itself")]
+    #[case::the_vip_at_another_port("10.0.0.100:80", "10.0.0.100:81", Forward::Nat, 1, "the director itself")]
+    #[case::loopback_at_another_port(
+        "10.0.0.100:80",
+        "127.0.0.1:8080",
+        Forward::Fnat,
+        1,
+        "the director itself"
+    )]
     #[case::too_heavy("10.0.0.100:80", "10.0.0.2:80", Forward::Dr, 1 << 31, "weight 2147483648")]
     #[case::multicast("224.0.0.1:80", "10.0.0.2:80", Forward::Dr, 1, "VIP 224.0.0.1")]
     #[case::this_network("0.1.2.3:80", "10.0.0.2:80", Forward::Dr, 1, "VIP 0.1.2.3")]

@@ -48,17 +48,14 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
                     .hint(format!("change it with `xvs real edit {service} {address}`"))
                     .because(Cause::RealExists));
             }
-            entry.reals.insert(address, options.new_real());
-            Ok(format!(
-                "added real {address} to {service}: {}",
-                settled(desired, service, &address)?.describe()
-            ))
+            let new = options.new_real();
+            entry.reals.insert(address, new);
+            Ok(format!("added real {address} to {service}: {}", new.describe()))
         }
         Change::EditReal { service, real, options } => {
             let address = real.of_service(service);
             let entry = find_real(desired, service, &address)?;
             options.apply(entry);
-            let entry = settled(desired, service, &address)?;
             Ok(format!("real {address} of {service} now has {}", entry.describe()))
         }
         Change::RemoveReal { service, real } => {
@@ -80,13 +77,6 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
             Ok(format!("removed all {count} services, and all groups"))
         }
     }
-}
-
-/// Returns a real after the rule that the director's own addresses are local.
-fn settled(desired: &mut Desired, service: &ServiceId, address: &SocketAddr) -> Result<Real, Failure> {
-    let vips = desired.vips_of(service);
-    find(desired, service)?.serve_own(&vips);
-    find_real(desired, service, address).copied()
 }
 
 fn add_to_group(desired: &mut Desired, group: GroupId, endpoints: &[Endpoint]) -> Result<String, Failure> {

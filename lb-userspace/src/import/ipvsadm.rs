@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::{
         control::{config, model::Protocol},
-        ipvsadm::Nameless,
+        ipvsadm::{Nameless, tests::memory::saved},
     };
 
     fn of(text: &str) -> Imported {
@@ -102,6 +102,44 @@ mod tests {
         assert!(imported.config().ends_with("[director]\ntcp-timeout = \"300s\"\nudp-timeout = \"30s\"\n"));
         let lines: Vec<usize> = imported.left.iter().map(|left| left.place.line).collect();
         assert_eq!(lines, [4, 9], "{:?}", imported.left);
+    }
+
+    #[rstest::rstest]
+    #[case::by_path("/sbin/ipvsadm -A -t 192.0.2.1:80 -s rr")]
+    #[case::by_another_path("/usr/sbin/ipvsadm -A -t 192.0.2.1:80 -s rr")]
+    #[case::by_sudo("sudo ipvsadm -A -t 192.0.2.1:80 -s rr")]
+    #[case::by_sudo_and_path("  sudo /sbin/ipvsadm -A -t 192.0.2.1:80 -s rr  ")]
+    #[case::comment("-A -t 192.0.2.1:80 -s rr # the web")]
+    #[case::continued("ipvsadm -A -t 192.0.2.1:80 \\\n  -s rr \\\n  # no more")]
+    #[case::byte_order_mark("\u{feff}-A -t 192.0.2.1:80 -s rr")]
+    #[case::carriage_return("-A -t 192.0.2.1:80 -s rr\r")]
+    #[case::comments("# rules\n\n  # of a script\n-A -t 192.0.2.1:80 -s rr")]
+    #[case::cleared_before("ipvsadm -C\nipvsadm -A -t 192.0.2.1:80 -s rr")]
+    fn lines_of_scripts_are_rules(#[case] text: &str) {
+        let imported = of(&format!("{text}\n"));
+        assert!(imported.left.is_empty(), "{:?}", imported.left);
+        assert_eq!(saved(&imported.desired), "-A -t 192.0.2.1:80 -s rr\n");
+    }
+
+    #[rstest::rstest]
+    #[case("ipvsadm -A -t $VIP:80 -s rr", Kind::Service)]
+    #[case("-a -t 192.0.2.9:80 -r 10.0.0.2:80 -g", Kind::Real)]
+    #[case("-A -t 192.0.2.1:81 -s rr -p 2678400", Kind::Setting)]
+    #[case("-A -u 192.0.2.1:5060 -s rr --pe sip", Kind::Service)]
+    #[case("echo 1 > /proc/sys/net/ipv4/ip_forward", Kind::Rest)]
+    #[case("ipvsadm -L -n", Kind::Rest)]
+    #[case("-A -f 7 -6 -s rr", Kind::Service)]
+    fn what_is_lost_with_a_line_is_told(#[case] line: &str, #[case] kind: Kind) {
+        let imported = of(&format!("-A -t 192.0.2.1:80 -s rr\n{line}\n"));
+        let left: Vec<(usize, Kind)> =
+            imported.left.iter().map(|left| (left.place.line, left.kind)).collect();
+        assert_eq!(left, [(2, kind)], "{:?}", imported.left);
+    }
+
+    #[test]
+    fn ports_of_marks_are_kept() {
+        let rules = "-A -f 7 -s rr\n-a -f 7 -r 10.0.1.223:80 -g -w 1\n-a -f 7 -r 10.0.1.224:8080 -i -w 1 --tun-type ipip\n";
+        assert_eq!(saved(&of(rules).desired), rules);
     }
 
     /// Knows `www:http`.

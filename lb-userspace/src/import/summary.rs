@@ -49,9 +49,10 @@ fn part(kind: Kind, block: Option<&str>, left: &[&Left]) -> Option<String> {
     let lines = of_kind.len();
     Some(match (kind, block) {
         // The service is lost with all of its lines: one reason is enough.
-        (Kind::Service, Some(_)) => match of_kind.iter().find(|left| is_head(left)).unwrap_or(&first) {
-            head if lines > 1 => format!("{} ({lines} lines)", head.why),
-            head => head.why.clone(),
+        (Kind::Service, Some(_)) => match of_kind.iter().find(|left| is_head(left)) {
+            Some(head) if lines > 1 => format!("{} ({lines} lines)", head.why),
+            Some(head) => head.why.clone(),
+            None => some(distinct(of_kind.iter().map(|left| left.why.clone()))),
         },
         (Kind::Real, Some(_)) if lost => return None,
         (Kind::Real, Some(_)) => {
@@ -88,8 +89,27 @@ fn is_head(left: &Left) -> bool {
     left.block.as_ref().is_some_and(|block| block.place == left.place)
 }
 
-/// The first words of lines, with counts.
+/// Each of a list once, in its order.
+fn distinct(all: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut seen = BTreeSet::new();
+    all.filter(move |one| seen.insert(one.clone()))
+}
+
+/// The checks of lines, with counts, or their first words if there is none.
 fn words(left: &[&&Left]) -> String {
+    let is_check = |left: &&&&Left| left.text.starts_with(|c: char| c.is_ascii_uppercase());
+    let checks: Vec<&&Left> = left.iter().filter(is_check).copied().collect();
+    if checks.is_empty() {
+        return counted(left);
+    }
+    let more = left.len() - checks.len();
+    let lines = if more == 1 { "line" } else { "lines" };
+    let more = if more == 0 { String::new() } else { format!(" and {more} more {lines}") };
+    format!("{}{more}", counted(&checks))
+}
+
+/// The first words of lines, with counts.
+fn counted(left: &[&&Left]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for left in left {
         let word = left.text.split_whitespace().next().unwrap_or_default();

@@ -30,7 +30,8 @@ This is xvs, which answers as ipvsadm does. `xvs --help` shows its own commands.
   ipvsadm -L|-l -c [-n] | --timeout | --daemon
   ipvsadm -S [-n] · -R · -C · -Z [SERVICE] · --set TCP TCPFIN UDP
 
-SERVICE is -t HOST[:PORT] (TCP), -u HOST[:PORT] (UDP) or -f N (group N: a firewall mark to IPVS).
+SERVICE is -t HOST[:PORT] (TCP), -u HOST[:PORT] (UDP), --sctp-service HOST[:PORT], or -f N [-6] (group N: a
+firewall mark to IPVS, -6 of IPv6). An IPv6 address with a port is written [ADDRESS]:PORT.
 
 Commands
   -A, --add-service      -E, --edit-service     -D, --delete-service   -C, --clear
@@ -41,10 +42,10 @@ Options
   -s, --scheduler NAME   rr wrr lc wlc lblc lblcr dh sh sed nq fo ovf mh twos (default: wlc)
   -b, --sched-flags      sh-fallback sh-port mh-fallback mh-port, with commas
   -p, --persistent       keep clients on their reals (default: 360 s)
-  -M, --netmask          clients of one network are one
+  -M, --netmask          clients of one network are one; the length of a prefix for IPv6
   -o, --ops              each datagram of UDP by itself
   -g, --gatewaying       direct routing (default); -i, --ipip: tunnel; -m, --masquerading: NAT; --fullnat
-  -w, --weight           0 to 65535 (default: 1)
+  -w, --weight           0 to 2147483647 (default: 1)
   -x, --u-threshold      -y, --l-threshold      connections of a real
   -n, --numeric          no names of hosts and ports
   -c, --connection       the connections; of groups too

@@ -80,8 +80,6 @@ fn service_options(service: &ServiceView) -> String {
 fn real_options(real: &RealView) -> String {
     let RealView { weight, upper, lower, .. } = real;
     let (method, tunnel) = match (real.forward, real.tunnel) {
-        // As ipvsadm writes what IPVS serves itself, whatever it was told.
-        _ if real.is_local => ("-g", String::new()),
         (Forward::Nat, _) => ("-m", String::new()),
         (Forward::Fnat, _) => ("--fullnat", String::new()),
         (Forward::Tun, Tunnel::Ipip) => ("-i", " --tun-type ipip".to_owned()),

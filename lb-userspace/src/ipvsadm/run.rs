@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, IsTerminal as _, Read, Write},
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::IpAddr,
 };
 
 use super::{
@@ -24,10 +24,7 @@ use crate::{
         ipvs::{BatchDone, Table},
         types::{Change, ServiceView},
     },
-    control::{
-        model::{Forward, RealAddress, ServiceId},
-        options::RealOptions,
-    },
+    control::model::{RealAddress, ServiceId},
     failure::{Cause, Failure},
 };
 
@@ -229,7 +226,7 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
         if asked.is_empty() {
             return Ok(0);
         }
-        let wanted: Vec<Change> = asked.iter().filter_map(|asked| change(&asked.order)).collect();
+        let wanted: Vec<Change> = asked.iter().filter_map(|asked| asked.order.change()).collect();
         let verb = asked[0].order.verb();
         let done = self.kernel.change(&wanted).await;
         let BatchDone { refused, warnings } = done.map_err(|failure| Trouble::of(verb, failure))?;
@@ -303,27 +300,4 @@ fn named_otherwise(change: &Change, failure: &Failure) -> Option<Change> {
         _ => return None,
     }
     Some(again)
-}
-
-fn change(order: &Order) -> Option<Change> {
-    let mut change = order.change()?;
-    if let Change::AddReal { real, options, .. } | Change::EditReal { real, options, .. } = &mut change
-        && is_of_this_host(real.ip)
-    {
-        // IPVS hands packets for a real whose address is the director's own to the director itself, whatever method was
-        // asked for.
-        *options = RealOptions { forward: Some(Forward::Local), tunnel: None, ..*options };
-    }
-    Some(change)
-}
-
-/// Returns whether an address is one of this host's own: a socket towards it has it as its source. Nothing is sent.
-fn is_of_this_host(ip: IpAddr) -> bool {
-    let towards = || {
-        let any: IpAddr = if ip.is_ipv6() { [0u16; 8].into() } else { [0u8; 4].into() };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-        socket.connect((ip, 9))?;
-        socket.local_addr()
-    };
-    towards().is_ok_and(|own: SocketAddr| own.ip() == ip)
 }

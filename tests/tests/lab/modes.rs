@@ -48,7 +48,7 @@ fn every_kind_of_tunnel_serves() {
     }
     lab.director.xvs("real list").succeeds().says("tun gue:6080");
     let listed = lab.director.xvs("ipvsadm -L -n --tun-info").succeeds();
-    listed.says("gre:nocsum").says("gue:6080:nocsum");
+    listed.says("gre:-c").says("gue:6080:-c");
     let saved = lab.director.xvs("ipvsadm -S -n").succeeds();
     saved.says("--tun-type gue --tun-port 6080 --tun-nocsum");
     lab.director.xvs("export").succeeds().says("tunnel = \"gue:6080\"");

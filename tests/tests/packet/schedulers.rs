@@ -242,6 +242,18 @@ fn one_packet_schedules_each_datagram(#[case] method: lb_userspace::control::mod
     }
 }
 
+/// The largest weights of IPVS.
+#[rstest]
+#[case(Wlc)]
+#[case(Sed)]
+fn the_heaviest_reals_have_their_shares(#[case] scheduler: Scheduler) {
+    let heaviest = i32::MAX as u32;
+    let mut plane = TestPlane::new(&[pool(scheduler, &[heaviest, heaviest / 2, 0])]);
+    let taken: Vec<usize> = (1..=300).map(|port| number(ask(&mut plane, &from_port(port).syn()))).collect();
+    let first = taken.iter().filter(|number| **number == 1).count();
+    assert!((199..=201).contains(&first) && !taken.contains(&3), "{first} of 300");
+}
+
 #[test]
 fn a_group_takes_turns_over_all_its_ports() {
     let mut plane = TestPlane::new(&[pool(Rr, &[1, 1, 1]).grouped_with(7, &[443, 8080])]);

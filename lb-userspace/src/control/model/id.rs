@@ -147,6 +147,13 @@ impl ServiceId {
         }
     }
 
+    /// Returns whether a real at that address is the director itself, on whichever host this is asked: at a loopback address,
+    /// or at the VIP.
+    #[must_use]
+    pub fn is_served_here(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.endpoint().is_some_and(|endpoint| endpoint.address.ip() == ip)
+    }
+
     /// The port that reals have unless they name one; 0: the one that the client sent to.
     #[must_use]
     pub const fn port(&self) -> u16 {

@@ -181,17 +181,6 @@ impl Service {
         words
     }
 
-    /// Makes those reals local that are the director itself: whose address is a loopback address or a VIP of the service.
-    ///
-    /// IPVS delivers packets for such a real to the director's own stack, whatever the method.
-    pub fn serve_own(&mut self, vips: &[IpAddr]) {
-        for (address, real) in &mut self.reals {
-            if address.ip().is_loopback() || vips.contains(&address.ip()) {
-                (real.forward, real.tunnel) = (Forward::Local, Tunnel::Ipip);
-            }
-        }
-    }
-
     /// Whether the scheduler's hash covers ports.
     #[must_use]
     pub fn hashes_ports(&self) -> bool {
@@ -261,12 +250,6 @@ impl Desired {
         let of_ipv6 = ServiceId::Group { group: *group, ipv6: true };
         let divided = endpoint.address.is_ipv6() && self.services.contains_key(&of_ipv6);
         Some(if divided { of_ipv6 } else { ServiceId::group(*group) })
-    }
-
-    /// The VIPs of a service.
-    #[must_use]
-    pub fn vips_of(&self, id: &ServiceId) -> Vec<IpAddr> {
-        self.endpoints(id).into_iter().map(|endpoint| endpoint.address.ip()).collect()
     }
 
     /// Every VIP.

@@ -2,6 +2,8 @@
 //! Blocks and the words in them.
 #![forbid(unsafe_code)]
 
+mod values; // blocks of lines that are no words of their own
+
 use std::{net::IpAddr, path::Path};
 
 use super::{
@@ -9,9 +11,10 @@ use super::{
     group::Group,
     lines::{Line, Lines},
     server::{Real, Server, health},
-    timeouts::timeouts,
     way::Taken,
-    words::{CHECKS, VRRP, WITH_VALUE, words},
+    words::{
+        CHECKS, HOST, LINES, VALUES_OF_CHECK, VALUES_OF_FILE, VALUES_OF_REAL, VALUES_OF_SERVER, VRRP, words,
+    },
 };
 
 /// What a file says.
@@ -24,6 +27,9 @@ pub struct File {
     /// Addresses of the director for full NAT, by the name of their group.
     pub local: Vec<(String, Vec<IpAddr>)>,
 }
+
+/// Why a line is not carried over that keepalived itself needs.
+const OF_THE_HOST: &str = "it is about keepalived or the host";
 
 /// A block whose words are looked up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +46,19 @@ enum Level {
     Real,
     /// A check that has blocks of this name.
     Check(&'static str),
+}
+
+impl Level {
+    /// The words without whose value keepalived does not start.
+    const fn values(self) -> &'static [&'static str] {
+        match self {
+            Self::File => VALUES_OF_FILE,
+            Self::Global | Self::Flat => &[],
+            Self::Server => VALUES_OF_SERVER,
+            Self::Real => VALUES_OF_REAL,
+            Self::Check(_) => VALUES_OF_CHECK,
+        }
+    }
 }
 
 /// Reads a file.
@@ -139,7 +158,7 @@ impl<'a> Parser<'a> {
                 }
                 continue;
             }
-            if words.len() == 1 && WITH_VALUE.contains(&first) && level != Level::Flat {
+            if words.len() == 1 && level.values().contains(&first) {
                 let why = "keepalived does not start with this line: a value is missing";
                 return Err(Left::new(&line.place, &line.text, why, Kind::Service, None));
             }
@@ -226,8 +245,15 @@ impl<'a> Parser<'a> {
             "virtual_server_group" => self.group(&block, words)?,
             "local_address_group" => self.local_addresses(line, words),
             "global_defs" => {
-                self.leave(line, "it is about keepalived or the host", Kind::Rest);
+                self.leave(line, OF_THE_HOST, Kind::Rest);
                 self.inside(Level::Global)?;
+            }
+            word if LINES.contains(&word) => self.leave(line, OF_THE_HOST, Kind::Rest),
+            word if HOST.contains(&word) => {
+                self.leave(line, OF_THE_HOST, Kind::Rest);
+                self.skip(OF_THE_HOST, Kind::Rest);
+                // The lines that are skipped are of this block.
+                return Ok(());
             }
             "SSL" | "bfd_instance" | "track_file" | "vrrp_track_file" => {
                 self.leave(line, "it is not about a service", Kind::Rest);
@@ -257,80 +283,6 @@ impl<'a> Parser<'a> {
         }
         self.block = None;
         Ok(())
-    }
-
-    fn global(&mut self, line: &Line, words: &[&str]) {
-        if words[0] == "lvs_timeouts" && words.len() > 2 {
-            return match timeouts(&words[1..], &mut self.imported.timeouts) {
-                Ok(()) => self.imported.carry(&line.place),
-                Err(why) => self.leave(line, &why, Kind::Setting),
-            };
-        }
-        let why = "it is about keepalived or the host";
-        self.leave(line, why, Kind::Rest);
-        if words[0] == "notification_email" {
-            self.values(|parser, line, _| {
-                parser.leave(line, why, Kind::Rest);
-                Ok(())
-            })
-            // Nothing in it is refused.
-            .unwrap_or_default();
-        }
-    }
-
-    /// Reads a block of lines that are no words of their own.
-    fn values(
-        &mut self,
-        mut each: impl FnMut(&mut Self, &Line, &[&str]) -> Result<(), Left>,
-    ) -> Result<(), Left> {
-        let mut needs_brace = true;
-        while let Some(line) = self.next() {
-            let words = words(&line.text);
-            let Some(first) = words.first().copied() else { continue };
-            if std::mem::take(&mut needs_brace) && first == "{" {
-                continue;
-            }
-            if first == "}" {
-                break;
-            }
-            each(self, &line, &words)?;
-        }
-        Ok(())
-    }
-
-    fn group(&mut self, block: &Block, words: &[&str]) -> Result<(), Left> {
-        let mut group = Group::new(block, words[1]);
-        self.values(|parser, line, words| {
-            match group.entry(&line.place, &line.text, words)? {
-                Ok(()) => {}
-                Err(why) => parser.leave(line, &why, Kind::Service),
-            }
-            Ok(())
-        })?;
-        match group.wrong() {
-            Some(why) => group.leave(self.imported, why),
-            None => self.file.groups.push(group),
-        }
-        Ok(())
-    }
-
-    fn local_addresses(&mut self, line: &Line, words: &[&str]) {
-        let name = words.get(1).copied().unwrap_or_default().to_owned();
-        let mut addresses = Vec::new();
-        self.imported.carry(&line.place);
-        self.values(|parser, line, words| {
-            match super::group::addresses(words[0]) {
-                Ok(found) => {
-                    addresses.extend(found);
-                    parser.imported.carry(&line.place);
-                }
-                Err(why) => parser.leave(line, &why, Kind::Setting),
-            }
-            Ok(())
-        })
-        // Nothing in it is refused.
-        .unwrap_or_default();
-        self.file.local.push((name, addresses));
     }
 
     fn of_server(&mut self, line: &Line, words: &[&str]) -> Result<(), Left> {

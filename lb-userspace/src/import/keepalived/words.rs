@@ -2,19 +2,11 @@
 //! The words of a line, and those that keepalived knows.
 #![forbid(unsafe_code)]
 
-/// Blocks that are skipped by their braces: keepalived's process for services does not read them.
-pub const VRRP: &[&str] = &[
-    "garp_group",
-    "linkbeat_interfaces",
-    "static_ipaddress",
-    "static_routes",
-    "static_rules",
-    "track_group",
-    "vrrp_instance",
-    "vrrp_script",
-    "vrrp_sync_group",
-    "vrrp_track_process",
-];
+/// Blocks that are skipped by their braces: keepalived's process for services does not read them. The first ones hold no words,
+/// so that without a brace nothing is skipped.
+pub const HOST: &[&str] = &["linkbeat_interfaces", "static_ipaddress", "static_routes", "static_rules"];
+pub const VRRP: &[&str] =
+    &["garp_group", "track_group", "vrrp_instance", "vrrp_script", "vrrp_sync_group", "vrrp_track_process"];
 /// Checks, and the name of the blocks that they have inside.
 pub const CHECKS: &[(&str, &str)] = &[
     ("BFD_CHECK", ""),
@@ -28,12 +20,19 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("TCP_CHECK", ""),
     ("UDP_CHECK", ""),
 ];
-/// Words without whose value keepalived does not start.
-pub const WITH_VALUE: &[&str] = &[
-    "bind_port",
-    "bindto",
-    "connect_ip",
-    "connect_port",
+/// Words of the file itself that have no block.
+pub const LINES: &[&str] = &[
+    "child_wait_time",
+    "instance",
+    "linkbeat_use_polling",
+    "namespace_with_ipsets",
+    "net_namespace",
+    "net_namespace_ipvs",
+    "use_pid_dir",
+];
+/// Words of a file, a server, a real and a check without whose value keepalived does not start.
+pub const VALUES_OF_FILE: &[&str] = &["virtual_server", "virtual_server_group"];
+pub const VALUES_OF_SERVER: &[&str] = &[
     "connect_timeout",
     "delay_before_retry",
     "delay_loop",
@@ -41,10 +40,8 @@ pub const WITH_VALUE: &[&str] = &[
     "ip_family",
     "lb_algo",
     "lb_kind",
-    "lthreshold",
     "lvs_method",
     "lvs_sched",
-    "nb_get_retry",
     "persistence_engine",
     "persistence_granularity",
     "protocol",
@@ -52,11 +49,31 @@ pub const WITH_VALUE: &[&str] = &[
     "real_server",
     "retry",
     "sorry_server",
-    "uthreshold",
-    "virtual_server",
-    "virtual_server_group",
     "warmup",
     "weight",
+];
+pub const VALUES_OF_REAL: &[&str] = &[
+    "connect_timeout",
+    "delay_before_retry",
+    "delay_loop",
+    "lthreshold",
+    "lvs_method",
+    "retry",
+    "uthreshold",
+    "warmup",
+    "weight",
+];
+pub const VALUES_OF_CHECK: &[&str] = &[
+    "bind_port",
+    "bindto",
+    "connect_ip",
+    "connect_port",
+    "connect_timeout",
+    "delay_before_retry",
+    "delay_loop",
+    "nb_get_retry",
+    "retry",
+    "warmup",
 ];
 
 /// The words of a line: between blanks, or in double quotes. Of a quote that is not closed, nothing is taken.

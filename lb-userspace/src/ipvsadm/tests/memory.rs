@@ -9,7 +9,7 @@ use crate::{
         types::{Change, Connection, RealView, ServiceView, TimeoutOptions, TimeoutView},
     },
     control::{
-        model::{Desired, ServiceId},
+        model::{Desired, Forward, ServiceId},
         state::Totals,
     },
     daemon,
@@ -43,13 +43,13 @@ pub fn saved(desired: &Desired) -> String {
 fn shown(desired: &Desired) -> Vec<Shown> {
     let service = |(id, service): (&ServiceId, &crate::control::model::Service)| {
         let reals = service.reals.iter().map(|(address, real)| RealView {
-            is_local: real.forward == crate::control::model::Forward::Local,
             address: *address,
             forward: real.forward,
             weight: real.weight,
             upper: real.upper,
             lower: real.lower,
             tunnel: real.tunnel,
+            is_local: real.forward == Forward::Local || id.is_served_here(address.ip()),
             next_hop: String::new(),
             totals: Totals::default(),
             active_flows: 0,

@@ -104,7 +104,7 @@ fn the_list_has_a_line_for_each_block_and_the_worst_are_first() {
              firewall's rules: name them as endpoints of [[group]] id = 7",
             "keepalived.conf:36: virtual_server nowhere 53: it has no address that keepalived understands (4 lines)",
             "keepalived.conf:18: virtual_server group WEB: real nobody 80: nobody 80 is no address with a port; health checks are not \
-             carried over (delay_loop, sorry_server, TCP_CHECK, connect_timeout)",
+             carried over (TCP_CHECK and 3 more lines)",
             "keepalived.conf:41: virtual_server 192.0.2.12 53: foo bar: keepalived 2.2.7 does not know it here",
             "keepalived.conf:2: global_defs: it is about keepalived or the host (4 lines)",
             "keepalived.conf:8: vrrp_instance VI_1: VRRP is not part of xvs: keepalived goes on doing it (4 lines)",
@@ -184,6 +184,9 @@ const LINES: &[&str] = &[
     "~LST(N, 1, 3) weight $N",
     "~SEQ(N) x",
     "vrrp_instance V {",
+    "static_routes {",
+    "static_rules",
+    "net_namespace n",
     "global_defs {",
     "notification_email {",
     "local_address_group L {",
