@@ -100,6 +100,16 @@ pub enum Unresolved {
         /// The interface's name.
         interface: String,
     },
+    /// The kernel's table has no room for the neighbour.
+    #[error(
+        "the kernel's table of neighbours has no room for {neighbour}: raise net.{version}.neigh.default.gc_thresh1, 2 and 3, which are the whole host's"
+    )]
+    TableFull {
+        /// The real, or the router on the way to it.
+        neighbour: IpAddr,
+        /// `ipv4` or `ipv6`, as sysctl has it.
+        version: String,
+    },
     /// The kernel could not be asked.
     #[error("{why}")]
     Unknown {
@@ -259,7 +269,7 @@ impl<'a> Round<'a> {
         self.needed.insert((ifindex, ip));
         let entry = self.netlink.neighbour(ifindex, ip).await?;
         if entry.as_ref().is_none_or(needs_asking) {
-            self.netlink.keep_neighbour(ifindex, ip).await?;
+            self.netlink.keep_neighbour(ifindex, ip).await.map_err(|error| unknown_or_full(error, ip))?;
         }
         let failed = entry.as_ref().is_some_and(|entry| entry.state == NeighbourState::Failed);
         entry.and_then(|entry| entry.usable_mac()).ok_or_else(|| {
@@ -270,6 +280,17 @@ impl<'a> Round<'a> {
                 Unresolved::Asking { neighbour: ip, interface }
             }
         })
+    }
+}
+
+/// Why the kernel does not ask for a neighbour.
+fn unknown_or_full(error: NetlinkError, neighbour: IpAddr) -> Unresolved {
+    match error {
+        NetlinkError::Refused { reason, .. } if reason.raw_os_error() == Some(libc::ENOBUFS) => {
+            let version = if neighbour.is_ipv6() { "ipv6" } else { "ipv4" };
+            Unresolved::TableFull { neighbour, version: version.to_owned() }
+        }
+        error => error.into(),
     }
 }
 

@@ -79,15 +79,7 @@ impl Director {
         if next_hops == self.next_hops && !has_others {
             return Ok(());
         }
-        for (rip, resolution) in &next_hops {
-            match resolution {
-                Ok(hop) if self.next_hops.get(rip) != Some(resolution) => {
-                    tracing::info!(%rip, ifindex = hop.ifindex, "next hop found");
-                }
-                Err(why) if self.next_hops.get(rip) != Some(resolution) => tracing::warn!(%rip, "{why}"),
-                _ => {}
-            }
-        }
+        self.told.log(&self.next_hops, &next_hops);
         let want = self.compile(&self.state.desired, &self.ids, &next_hops);
         self.carry_out(&want).map(drop)?;
         self.next_hops = next_hops;
