@@ -31,7 +31,7 @@ use crate::{
         state_lock::StateLock,
         vips::VipManager,
     },
-    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
+    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, shortage},
     failure::Failure,
     netlink::{Interface, Netlink, Watch},
     observe::{metrics, rates},
@@ -80,7 +80,7 @@ pub struct RunOptions {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
-        let hint = error.hint();
+        let hint = shortage::hint(&error).unwrap_or_else(|| error.hint().to_owned());
         let chain = anyhow::Error::new(error);
         Self::failed(format!("{chain:#}")).hint(hint)
     }

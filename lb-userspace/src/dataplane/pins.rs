@@ -282,6 +282,16 @@ impl PinDir {
         Ok(adopted && schema.exists())
     }
 
+    /// Whether anything is pinned.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        let has = |dir: PathBuf| {
+            fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| !entry.path().is_dir()))
+        };
+        let folders = ["links", "maps", "aside", "guard"].map(|name| self.0.join(name));
+        folders.into_iter().chain([self.0.clone()]).any(has)
+    }
+
     /// Removes every pin but the guard's, and with the last attachment the programs and maps. Forwarding ends.
     ///
     /// # Errors
