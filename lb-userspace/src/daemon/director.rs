@@ -89,6 +89,8 @@ pub struct Director {
     pub(super) image: Image,
     pub(super) neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
+    /// The real that was looked at last while nothing was known to have changed.
+    pub(super) looked_at: Option<IpAddr>,
     /// What the log has told of them.
     pub(super) told: Told,
     pub(super) vips: Option<VipManager>,
@@ -150,6 +152,7 @@ impl Director {
             own: OwnAddresses::default(),
             unsaved: None,
             next_hops: BTreeMap::new(),
+            looked_at: None,
             told: Told::default(),
             vips: parts.vips,
             pins: parts.pins,

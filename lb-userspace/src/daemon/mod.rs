@@ -8,6 +8,7 @@ mod connections; // those that are written down
 mod count; //    flows by real
 mod detach; //   taking the data plane of a stopped daemon off
 mod director; // services, maps, neighbours and VIPs in step
+mod dirty; //    what changed in the network and is to be looked at
 mod doctor; //   what the doctor is to know, and what it found
 mod evicted; //  flows that the tables forgot before their time
 mod explain; //  for xvs explain

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{Director, PinLock, change, director::Parts, lock::For, recover, reload::reload};
+use super::{Director, PinLock, change, director::Parts, dirty::Dirty, lock::For, recover, reload::reload};
 use crate::{
     api::{
         listener, roles,
@@ -272,6 +272,7 @@ async fn supervise(
     // When the network is to be looked at, because something changed. It is kept here, outside of the futures of
     // the loop below: those are dropped when another branch is first, and what they know with them.
     let mut due: Option<Instant> = None;
+    let mut dirty = Dirty::default();
     loop {
         let look = due.unwrap_or_else(Instant::now);
         tokio::select! {
@@ -283,19 +284,24 @@ async fn supervise(
                 return Err(Failure::failed(format!("the API server ended: {why}")));
             }
             change = watch.next() => match change {
-                Some(change) if due.is_none() && concerns(director, &change) => due = Some(Instant::now() + GATHER),
+                Some(change) if concerns(director, &change) => {
+                    dirty.note(&change);
+                    due.get_or_insert_with(|| Instant::now() + GATHER);
+                }
                 Some(_) => {}
                 None => {
                     watch = Watch::open()?;
+                    dirty = Dirty::All;
                     due = Some(Instant::now());
                 }
             },
             () = sleep_until(look), if due.is_some() => {
                 due = None;
-                report(director.lock().await.refresh().await.map(|()| 0), "network");
+                let changed = std::mem::take(&mut dirty);
+                report(director.lock().await.refresh_after(changed).await.map(|()| 0), "network");
             }
             _ = refresh.tick() => {
-                report(director.lock().await.refresh().await.map(|()| 0), "network");
+                report(director.lock().await.refresh_in_turn().await.map(|()| 0), "network");
             }
             _ = sample.tick() => {
                 report(director.lock().await.sample_rates(), "rates");
