@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::token::Token;
+use crate::explain::hex::{decode, encode};
 
 /// The name of the scheme in `Authorization`, `Authentication-Info` and `WWW-Authenticate`.
 pub const SCHEME: &str = "XVS-HMAC-SHA256";
@@ -44,7 +45,7 @@ impl Nonce {
 
 impl From<Nonce> for String {
     fn from(nonce: Nonce) -> Self {
-        to_hex(&nonce.0)
+        encode(&nonce.0)
     }
 }
 
@@ -52,7 +53,7 @@ impl TryFrom<String> for Nonce {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let bytes = of_hex(&text).and_then(|bytes| bytes.try_into().ok());
+        let bytes = decode(&text).and_then(|bytes| bytes.try_into().ok());
         bytes.map(Self).ok_or_else(|| "it is not 32 hexadecimal digits".to_owned())
     }
 }
@@ -92,20 +93,22 @@ impl Token {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.secret())
             .unwrap_or_else(|_| unreachable!("any length will do"));
         mac.update(domain);
-        parts.iter().for_each(|part| mac.update(part));
+        for part in parts {
+            mac.update(part);
+        }
         mac
     }
 
     fn proves(&self, header: &[u8], domain: &[u8], parts: &[&[u8]]) -> bool {
         let shown =
-            std::str::from_utf8(header).ok().and_then(|text| credentials(text, SCHEME)).and_then(of_hex);
+            std::str::from_utf8(header).ok().and_then(|text| credentials(text, SCHEME)).and_then(decode);
         // In constant time.
         shown.is_some_and(|shown| self.mac(domain, parts).verify_slice(&shown).is_ok())
     }
 }
 
 fn header(mac: &Hmac<Sha256>) -> String {
-    format!("{SCHEME} {}", to_hex(&mac.clone().finalize().into_bytes()))
+    format!("{SCHEME} {}", encode(&mac.clone().finalize().into_bytes()))
 }
 
 /// What follows the name of a scheme, which is written in upper or lower case (RFC 9110, section 11.1).
@@ -113,17 +116,6 @@ fn header(mac: &Hmac<Sha256>) -> String {
 pub fn credentials<'a>(header: &'a str, scheme: &str) -> Option<&'a str> {
     let (name, rest) = header.trim().split_once(' ')?;
     name.eq_ignore_ascii_case(scheme).then(|| rest.trim())
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn of_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect();
-    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
-    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
 /// Why a question that has the right proof is not answered.
@@ -214,7 +206,7 @@ mod tests {
     fn it_is_hmac_sha256() {
         let mac = Token::from("Jefe").mac(b"", &[b"what do ya want ", b"for nothing?"]);
         assert_eq!(
-            to_hex(&mac.finalize().into_bytes()),
+            encode(&mac.finalize().into_bytes()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
     }

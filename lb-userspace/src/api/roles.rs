@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected};
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::TcpListener,
@@ -140,7 +140,7 @@ async fn authenticate(State(gate): State<Gate>, request: Request, next: Next) ->
     let peer = request.extensions().get::<Peer>().copied();
     let (head, body) = request.into_parts();
     // It is in memory already.
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     let question = match gate.admit(&head.headers, &body) {
         Ok(question) => question,
         Err(failure) => {
@@ -159,7 +159,7 @@ async fn authenticate(State(gate): State<Gate>, request: Request, next: Next) ->
     request.extensions_mut().insert(question);
     let answer = next.run(request).await;
     let (mut head, body) = answer.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     if let Ok(proof) = HeaderValue::from_str(&gate.0.token.sign_answer(nonce, &body)) {
         head.headers.insert(PROOF, proof);
     }

@@ -2,9 +2,10 @@
 //! `xvs host agent`: follows the director.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
+use ipnet::IpNet;
 
 use crate::host::{
     agent::{Address, Options},
@@ -33,6 +34,9 @@ pub struct AgentArgs {
     /// Where the XDP decapsulator is pinned
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
+    /// Networks that VIPs may be from (can be repeated) [default: any]
+    #[arg(long, value_name = "NET", value_parser = network)]
+    vips: Vec<IpNet>,
     /// Where the agent keeps what was there before its changes; `host restore --state FILE` takes them back
     #[arg(long, value_name = "FILE", default_value = "/run/xvs/agent.json")]
     state: PathBuf,
@@ -40,8 +44,16 @@ pub struct AgentArgs {
 
 impl From<AgentArgs> for Options {
     fn from(args: AgentArgs) -> Self {
-        let AgentArgs { director, token_file, arp_ignore, arp_announce, decap, bpffs, state } = args;
+        let AgentArgs { director, token_file, arp_ignore, arp_announce, decap, bpffs, vips, state } = args;
         let arp = Levels { ignore: arp_ignore, announce: arp_announce };
-        Self { director, token_file, arp, decap, bpffs, state }
+        Self { director, token_file, arp, decap, bpffs, vips, state }
     }
+}
+
+/// Reads a network such as 192.0.2.0/24, or an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    text.parse().map_err(|_| format!("'{text}' is not a network such as 192.0.2.0/24, nor an address"))
 }

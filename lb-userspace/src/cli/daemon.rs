@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use rustix::thread::CapabilitySet;
 
 use super::ui::Ui;
 use crate::{
@@ -190,6 +191,7 @@ pub struct DetachArgs {
 /// # Errors
 /// If a daemon is still running.
 pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
+    privileges::require(CapabilitySet::NET_ADMIN, "xvs detach")?;
     let link = match &args.other {
         Some(name) => Some(link_of_another(name, &args.bpffs).await?),
         None => args.link,

@@ -100,6 +100,16 @@ pub enum Unresolved {
         /// The interface's name.
         interface: String,
     },
+    /// The kernel's table has no room for the neighbour.
+    #[error(
+        "the kernel's table of neighbours has no room for {neighbour}: raise net.{version}.neigh.default.gc_thresh1, 2 and 3, which are the whole host's"
+    )]
+    TableFull {
+        /// The real, or the router on the way to it.
+        neighbour: IpAddr,
+        /// `ipv4` or `ipv6`, as sysctl has it.
+        version: String,
+    },
     /// The kernel could not be asked.
     #[error("{why}")]
     Unknown {
@@ -124,7 +134,9 @@ type Key = (u32, IpAddr);
 #[derive(Debug)]
 pub struct Neighbours {
     netlink: Netlink,
-    /// The entries that the last [`refresh`](Self::refresh) needed.
+    /// The entry that each real needs, as far as its route leads to one.
+    needs: BTreeMap<IpAddr, Option<Key>>,
+    /// All of these entries.
     kept: BTreeSet<Key>,
 }
 
@@ -132,21 +144,27 @@ impl Neighbours {
     /// Works in the network namespace of `netlink`.
     #[must_use]
     pub const fn new(netlink: Netlink) -> Self {
-        Self { netlink, kept: BTreeSet::new() }
+        Self { netlink, needs: BTreeMap::new(), kept: BTreeSet::new() }
     }
 
     /// Resolves every real, and lets go of the neighbours that no real needs any more.
     ///
     /// Does not wait for neighbours to answer: when one does, the kernel tells ([`crate::netlink::Watch`]), and the
-    /// next call sees it. To be called when the set of reals changes, when a change [`concerns`](Self::concerns)
-    /// this, and every few seconds, which is what keeps neighbours fresh on kernels before 5.16.
+    /// next call sees it.
     pub async fn refresh(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
+        self.needs.retain(|rip, _| rips.contains(rip));
+        self.look(rips).await
+    }
+
+    /// Resolves some of the reals; what the others need stays kept.
+    pub async fn look(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
         let mut round = Round::new(&self.netlink);
         let mut resolutions = BTreeMap::new();
         for rip in rips {
             resolutions.insert(*rip, round.resolve(*rip).await);
+            self.needs.insert(*rip, round.needed.take());
         }
-        let needed = round.needed;
+        let needed: BTreeSet<Key> = self.needs.values().flatten().copied().collect();
         for (ifindex, ip) in self.kept.difference(&needed) {
             // Costs an ARP request now and then at worst, and nobody to tell.
             if let Err(error) = self.netlink.release_neighbour(*ifindex, *ip).await {
@@ -155,6 +173,18 @@ impl Neighbours {
         }
         self.kept = needed;
         resolutions
+    }
+
+    /// Lets go of the neighbours that none of `rips` needs, with the next [`look`](Self::look).
+    pub fn forget_others(&mut self, rips: &BTreeSet<IpAddr>) {
+        self.needs.retain(|rip, _| rips.contains(rip));
+    }
+
+    /// The reals that are reached by one of these neighbours.
+    #[must_use]
+    pub fn reached_by(&self, neighbours: &BTreeSet<Key>) -> BTreeSet<IpAddr> {
+        let needs = self.needs.iter().filter(|(_, key)| key.is_some_and(|key| neighbours.contains(&key)));
+        needs.map(|(rip, _)| *rip).collect()
     }
 
     /// Resolves one real, as [`refresh`](Self::refresh) does, without a promise to keep its neighbour.
@@ -186,12 +216,13 @@ struct Round<'a> {
     interfaces: HashMap<u32, Interface>,
     /// Interfaces that carry VLANs, once somebody has asked.
     trunks: Option<BTreeSet<u32>>,
-    needed: BTreeSet<Key>,
+    /// The entry that the real needs which was resolved last.
+    needed: Option<Key>,
 }
 
 impl<'a> Round<'a> {
     fn new(netlink: &'a Netlink) -> Self {
-        Self { netlink, interfaces: HashMap::new(), trunks: None, needed: BTreeSet::new() }
+        Self { netlink, interfaces: HashMap::new(), trunks: None, needed: None }
     }
 
     async fn resolve(&mut self, rip: IpAddr) -> Resolution {
@@ -256,10 +287,10 @@ impl<'a> Round<'a> {
 
     /// The neighbour's MAC; asks the kernel to find it out, and to keep it, where it does not yet.
     async fn mac_of(&mut self, ip: IpAddr, ifindex: u32, interface: &str) -> Result<Mac, Unresolved> {
-        self.needed.insert((ifindex, ip));
+        self.needed = Some((ifindex, ip));
         let entry = self.netlink.neighbour(ifindex, ip).await?;
         if entry.as_ref().is_none_or(needs_asking) {
-            self.netlink.keep_neighbour(ifindex, ip).await?;
+            self.netlink.keep_neighbour(ifindex, ip).await.map_err(|error| unknown_or_full(error, ip))?;
         }
         let failed = entry.as_ref().is_some_and(|entry| entry.state == NeighbourState::Failed);
         entry.and_then(|entry| entry.usable_mac()).ok_or_else(|| {
@@ -270,6 +301,17 @@ impl<'a> Round<'a> {
                 Unresolved::Asking { neighbour: ip, interface }
             }
         })
+    }
+}
+
+/// Why the kernel does not ask for a neighbour.
+fn unknown_or_full(error: NetlinkError, neighbour: IpAddr) -> Unresolved {
+    match error {
+        NetlinkError::Refused { reason, .. } if reason.raw_os_error() == Some(libc::ENOBUFS) => {
+            let version = if neighbour.is_ipv6() { "ipv6" } else { "ipv4" };
+            Unresolved::TableFull { neighbour, version: version.to_owned() }
+        }
+        error => error.into(),
     }
 }
 

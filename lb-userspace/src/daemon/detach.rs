@@ -34,8 +34,10 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
             lines.push(format!("removed VIP {vip} from {name}"));
         }
     }
+    let nothing = format!("nothing is pinned under {}", bpffs.display());
+    let any = pins.has_any();
     if !pinned {
-        lines.push(format!("nothing is pinned under {}", bpffs.display()));
+        lines.push(nothing.clone());
     }
     for index in pins.linked() {
         let name =
@@ -67,7 +69,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
         pins.remove_guard().map_err(|error| Failure::failed(error.to_string()))?;
     }
     if pinned {
-        lines.push(format!("removed the pins under {}", bpffs.display()));
+        lines.push(if any { format!("removed the pins under {}", bpffs.display()) } else { nothing });
     }
     Ok(lines)
 }

@@ -16,7 +16,7 @@ use lb_common::{
 };
 use tokio::sync::watch;
 
-use super::{change, claim::Held, doctor::Examined, evicted::Evictions, ipvs::IpvsView};
+use super::{change, claim::Held, doctor::Examined, evicted::Evictions, ipvs::IpvsView, told::Told};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
@@ -89,6 +89,10 @@ pub struct Director {
     pub(super) image: Image,
     pub(super) neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
+    /// The real that was looked at last while nothing was known to have changed.
+    pub(super) looked_at: Option<IpAddr>,
+    /// What the log has told of them.
+    pub(super) told: Told,
     pub(super) vips: Option<VipManager>,
     pub(super) pins: PinDir,
     pub(super) mode: Mode,
@@ -148,6 +152,8 @@ impl Director {
             own: OwnAddresses::default(),
             unsaved: None,
             next_hops: BTreeMap::new(),
+            looked_at: None,
+            told: Told::default(),
             vips: parts.vips,
             pins: parts.pins,
             mode: parts.mode,

@@ -8,6 +8,7 @@ mod connections; // those that are written down
 mod count; //    flows by real
 mod detach; //   taking the data plane of a stopped daemon off
 mod director; // services, maps, neighbours and VIPs in step
+mod dirty; //    what changed in the network and is to be looked at
 mod doctor; //   what the doctor is to know, and what it found
 mod evicted; //  flows that the tables forgot before their time
 mod explain; //  for xvs explain
@@ -15,12 +16,14 @@ mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
 mod network; //  next hops and VIPs in step with the network
 mod recover; //  what a start goes on with
+mod reload; //   SIGHUP
 mod report; //   what the daemon tells
 mod resize; //   larger tables
 mod roles; //    what a host is to this director
 mod run; //      the life of the daemon
 pub mod scrape; // what a scrape of the metrics tells
 mod sweep; //    ended flows and settled slots
+mod told; //     what the log has told of the ways to reals
 mod tracking; // whether a change of how flows are tracked would lose some
 mod zero; //     ipvsadm -Z
 

@@ -4,10 +4,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::Bound,
     time::{Duration, Instant},
 };
 
-use super::Director;
+use super::{Director, dirty::Dirty};
 use crate::{
     control::{
         effective,
@@ -21,6 +22,9 @@ use crate::{
 
 /// How long a change waits for new neighbours to answer. On a link they do so within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
+
+/// Reals that are looked at at a time while nothing is known to have changed.
+const PART: usize = 512;
 
 impl Director {
     /// Puts the VIPs where the services are, and says what does not work all the same.
@@ -36,32 +40,79 @@ impl Director {
     /// # Errors
     /// If the maps cannot be written.
     pub async fn refresh(&mut self) -> Result<(), Failure> {
+        self.refresh_place().await;
+        self.refresh_next_hops().await
+    }
+
+    /// Looks at what has changed in the network.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh_after(&mut self, dirty: Dirty) -> Result<(), Failure> {
+        match dirty {
+            Dirty::All => self.refresh().await,
+            Dirty::Neighbours(some) => {
+                let mut rips = self.neighbours.reached_by(&some);
+                rips.retain(|rip| self.next_hops.contains_key(rip));
+                self.refresh_some(&rips).await
+            }
+        }
+    }
+
+    /// Looks at the network though nothing is known to have changed: at interfaces, VIPs, and a part of the reals. Events tell
+    /// of all else, and to ask for tens of thousands of reals at a time would keep changes waiting.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh_in_turn(&mut self) -> Result<(), Failure> {
+        if self.next_hops.len() <= PART {
+            return self.refresh().await;
+        }
+        self.refresh_place().await;
+        let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
+        self.neighbours.forget_others(&rips);
+        let after = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
+        let part: BTreeSet<IpAddr> = rips.range((after, Bound::Unbounded)).take(PART).copied().collect();
+        self.looked_at = part.last().copied();
+        self.refresh_some(&part).await
+    }
+
+    /// All but the ways to reals.
+    async fn refresh_place(&mut self) {
         self.attach_again().await;
         self.save_again();
         for warning in self.reconcile_vips().await {
             tracing::warn!("{warning}");
         }
-        self.refresh_next_hops().await
     }
 
-    /// Asks for the way to every real, and gives neighbours that were never asked before a moment to answer: a
-    /// real that is there is in service when the operator's command returns.
+    /// Asks for the way to every real that has none, and gives neighbours that were never asked before a moment to answer: a
+    /// real that is there is in service when the operator's command returns. Of the others events tell.
     pub(super) async fn ask_for_next_hops(
         &mut self,
         rips: &BTreeSet<IpAddr>,
     ) -> BTreeMap<IpAddr, Resolution> {
         let deadline = Instant::now() + ANSWER;
+        let mut next_hops: BTreeMap<IpAddr, Resolution> = BTreeMap::new();
+        let mut unknown = BTreeSet::new();
+        for rip in rips {
+            match self.next_hops.get(rip) {
+                Some(known @ Ok(_)) => drop(next_hops.insert(*rip, known.clone())),
+                _ => drop(unknown.insert(*rip)),
+            }
+        }
         loop {
-            let next_hops = self.neighbours.refresh(rips).await;
+            let found = self.neighbours.look(&unknown).await;
             // What changed for the reals that are there does not wait for those that come.
-            if let Err(failure) = self.note_next_hops(&next_hops) {
+            if let Err(failure) = self.note_next_hops(&found) {
                 tracing::error!("network: {}", failure.message);
             }
-            let waiting = next_hops.iter().any(|(rip, resolution)| {
+            let waiting = found.iter().any(|(rip, resolution)| {
                 matches!(resolution, Err(Unresolved::Asking { .. }))
                     && self.next_hops.get(rip) != Some(resolution)
             });
             if !waiting || Instant::now() >= deadline {
+                next_hops.extend(found);
                 return next_hops;
             }
             tokio::time::sleep(ANSWER / 50).await;
@@ -74,20 +125,25 @@ impl Director {
     /// If the maps cannot be written.
     pub(super) async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
         let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
-        let has_others = self.look_at_own_addresses().await;
         let next_hops = self.neighbours.refresh(&rips).await;
+        self.take_over(next_hops).await
+    }
+
+    /// Asks again for the way to some of the reals, and writes what changed.
+    async fn refresh_some(&mut self, rips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
+        let found = self.neighbours.look(rips).await;
+        let mut next_hops = self.next_hops.clone();
+        next_hops.extend(found);
+        self.take_over(next_hops).await
+    }
+
+    /// Writes what changed of the ways to the reals.
+    async fn take_over(&mut self, next_hops: BTreeMap<IpAddr, Resolution>) -> Result<(), Failure> {
+        let has_others = self.look_at_own_addresses().await;
         if next_hops == self.next_hops && !has_others {
             return Ok(());
         }
-        for (rip, resolution) in &next_hops {
-            match resolution {
-                Ok(hop) if self.next_hops.get(rip) != Some(resolution) => {
-                    tracing::info!(%rip, ifindex = hop.ifindex, "next hop found");
-                }
-                Err(why) if self.next_hops.get(rip) != Some(resolution) => tracing::warn!(%rip, "{why}"),
-                _ => {}
-            }
-        }
+        self.told.log(&self.next_hops, &next_hops);
         let want = self.compile(&self.state.desired, &self.ids, &next_hops);
         self.carry_out(&want).map(drop)?;
         self.next_hops = next_hops;
@@ -112,9 +168,11 @@ impl Director {
         Ok(())
     }
 
-    /// The same; whether some neighbour is being asked and has not answered yet.
+    /// Asks again for the way to every real that has none. Returns whether some neighbour is being asked and has not answered
+    /// yet.
     pub(super) async fn asks_for_next_hops(&mut self) -> Result<bool, Failure> {
-        self.refresh_next_hops().await?;
+        let lost = self.next_hops.iter().filter(|(_, hop)| hop.is_err()).map(|(rip, _)| *rip).collect();
+        self.refresh_some(&lost).await?;
         Ok(self.next_hops.values().any(|hop| matches!(hop, Err(Unresolved::Asking { .. }))))
     }
 

@@ -83,6 +83,22 @@ impl Director {
         }
     }
 
+    /// What the daemon serves, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let services = &self.state.desired.services;
+        let reals: usize = services.values().map(|service| service.reals.len()).sum();
+        let plural =
+            |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+        let interfaces: Vec<&str> = self.interfaces.values().map(String::as_str).collect();
+        format!(
+            "{}, {} on {}",
+            plural(services.len(), "service"),
+            plural(reals, "real"),
+            interfaces.join(", ")
+        )
+    }
+
     /// Every group of endpoints.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupView> {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The life of the daemon.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -10,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{Director, PinLock, change, director::Parts, lock::For, recover};
+use super::{Director, PinLock, change, director::Parts, dirty::Dirty, lock::For, recover, reload::reload};
 use crate::{
     api::{
         listener, roles,
@@ -26,7 +31,7 @@ use crate::{
         state_lock::StateLock,
         vips::VipManager,
     },
-    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log},
+    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, shortage},
     failure::Failure,
     netlink::{Interface, Netlink, Watch},
     observe::{metrics, rates},
@@ -75,7 +80,7 @@ pub struct RunOptions {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
-        let hint = error.hint();
+        let hint = shortage::hint(&error).unwrap_or_else(|| error.hint().to_owned());
         let chain = anyhow::Error::new(error);
         Self::failed(format!("{chain:#}")).hint(hint)
     }
@@ -189,7 +194,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tokio::spawn(listener::serve(agents, roles::router(Arc::clone(&director), token), most));
     }
     let doctor = tokio::spawn(examine_every(options.doctor_every, Arc::clone(&director)));
-    let end = supervise(&director, socket, metrics, watch).await;
+    let end = supervise(&director, socket, metrics, watch, options.config.as_deref()).await;
     doctor.abort();
 
     // 4. A signal came. By default forwarding survives us.
@@ -246,11 +251,11 @@ async fn supervise(
     socket: UnixListener,
     metrics: Option<TcpListener>,
     mut watch: Watch,
+    config: Option<&Path>,
 ) -> Result<(), Failure> {
     let broken = |error: std::io::Error| Failure::failed(format!("a server broke: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    // The terminal that it was started from has gone.
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
     let api = listener::serve(socket, server::router(Arc::clone(director)), server::LIMITS);
     let mut api = tokio::spawn(api);
@@ -263,34 +268,40 @@ async fn supervise(
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tracing::info!("ready");
+    tracing::info!("ready: {}", director.lock().await.summary());
     // When the network is to be looked at, because something changed. It is kept here, outside of the futures of
     // the loop below: those are dropped when another branch is first, and what they know with them.
     let mut due: Option<Instant> = None;
+    let mut dirty = Dirty::default();
     loop {
         let look = due.unwrap_or_else(Instant::now);
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => return Ok(()),
+            _ = hangup.recv() => reload(config, director).await,
             ended = &mut api => {
                 let Err(why) = ended;
                 return Err(Failure::failed(format!("the API server ended: {why}")));
             }
             change = watch.next() => match change {
-                Some(change) if due.is_none() && concerns(director, &change) => due = Some(Instant::now() + GATHER),
+                Some(change) if concerns(director, &change) => {
+                    dirty.note(&change);
+                    due.get_or_insert_with(|| Instant::now() + GATHER);
+                }
                 Some(_) => {}
                 None => {
                     watch = Watch::open()?;
+                    dirty = Dirty::All;
                     due = Some(Instant::now());
                 }
             },
             () = sleep_until(look), if due.is_some() => {
                 due = None;
-                report(director.lock().await.refresh().await.map(|()| 0), "network");
+                let changed = std::mem::take(&mut dirty);
+                report(director.lock().await.refresh_after(changed).await.map(|()| 0), "network");
             }
             _ = refresh.tick() => {
-                report(director.lock().await.refresh().await.map(|()| 0), "network");
+                report(director.lock().await.refresh_in_turn().await.map(|()| 0), "network");
             }
             _ = sample.tick() => {
                 report(director.lock().await.sample_rates(), "rates");

@@ -94,14 +94,15 @@ impl LoadError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Privileges(_) => {
-                "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN"
-            }
+            Self::Privileges(_) => "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON",
             Self::Kernel(_) => {
                 "xvs needs Linux 5.17 or newer with CONFIG_BPF_SYSCALL; docs/limits.md says what it was tested on"
             }
             Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
                 "take the old data plane off with `xvs detach --keep-guard` (forwarding stops, and no connection is reset), then start again; services are kept in the state file"
+            }
+            Self::Pins(PinError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                "pins must be the daemon's alone: `ls -ld` shows whose that directory is, and `xvs detach` as root removes pins"
             }
             Self::Pins(_) => "is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf`",
             Self::Object(_) | Self::Program { .. } | Self::Table(_) | Self::Clock(_) => {

@@ -16,6 +16,7 @@ mod map_source; // the object's maps, or pinned ones
 pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
 pub mod private; // directories of this user alone
 pub mod rehearsal; // a data plane of its own, to try a change in
+pub mod shortage; // what is short when there is no room
 pub mod single; // a data plane of its own that knows one real at a time
 pub mod tables; // typed access to every map
 pub mod tracer; // a second copy of the programs, that tells what it does

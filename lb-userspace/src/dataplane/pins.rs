@@ -11,7 +11,6 @@
 //! ```
 
 use std::{
-    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -19,8 +18,8 @@ use std::{
 use aya::{
     maps::{Array, Map, MapData, MapError, MapInfo},
     programs::{
+        ProgramInfo,
         links::{FdLink, PinnedLink},
-        loaded_programs,
     },
 };
 use lb_common::schema::SCHEMA_VERSION;
@@ -197,27 +196,28 @@ impl PinDir {
         if !aside.is_dir() {
             return Ok(false);
         }
-        let used = self.maps_in_use();
-        let is_used = |folder: &Path| {
-            let id = MapInfo::from_pin(folder.join(FLOWS)).ok().map(|info| info.id());
-            id.is_some_and(|id| used.contains(&id))
-        };
         // With two interfaces, a crash may have left one program on each set: the new one is whole then.
-        if is_used(&self.0.join("maps")) {
+        if self.uses_maps() {
             return Ok(true);
         }
         self.take_maps_back()?;
         Ok(false)
     }
 
-    /// Returns the ids of the maps that the attached programs use.
-    fn maps_in_use(&self) -> BTreeSet<u32> {
+    /// Whether an attached program uses the maps that have their names, and not those that are aside. To list the programs of the
+    /// kernel takes CAP_SYS_ADMIN, which the daemon has given up: the pinned program tells, which is the one of before until a
+    /// change of sizes is done.
+    fn uses_maps(&self) -> bool {
+        let Ok(pinned) = ProgramInfo::from_pin(self.program("director")) else { return false };
         let of_link = |index: u32| {
             Some(FdLink::from(PinnedLink::from_pin(self.link(index)).ok()?).info().ok()?.program_id())
         };
-        let programs: BTreeSet<u32> = self.linked().into_iter().filter_map(of_link).collect();
-        let loaded = loaded_programs().flatten().filter(|program| programs.contains(&program.id()));
-        loaded.filter_map(|program| program.map_ids().ok().flatten()).flatten().collect()
+        if self.linked().into_iter().filter_map(of_link).any(|program| program != pinned.id()) {
+            return true;
+        }
+        let used = pinned.map_ids().ok().flatten().unwrap_or_default();
+        let flows = MapInfo::from_pin(self.map(FLOWS)).map(|info| info.id());
+        flows.is_ok_and(|id| used.contains(&id))
     }
 
     /// Returns how many flows fit into the pinned tables, of IPv4 and of IPv6.
@@ -280,6 +280,16 @@ impl PinDir {
             }
         }
         Ok(adopted && schema.exists())
+    }
+
+    /// Whether anything is pinned.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        let has = |dir: PathBuf| {
+            fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| !entry.path().is_dir()))
+        };
+        let folders = ["links", "maps", "aside", "guard"].map(|name| self.0.join(name));
+        folders.into_iter().chain([self.0.clone()]).any(has)
     }
 
     /// Removes every pin but the guard's, and with the last attachment the programs and maps. Forwarding ends.

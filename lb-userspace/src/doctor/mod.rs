@@ -19,6 +19,7 @@ mod local; //     clients on the director, the flow table
 mod mtu; //       tunnels that lose large packets
 mod narrow; //    which of the likely causes
 mod neighbour; // ARP and neighbour discovery
+mod neighbour_table; // how many neighbours the kernel knows
 mod next_hop; //  the way to a real
 mod path; //      a VIP through the forwarding path
 mod sender; //    probes as the programs send them
@@ -123,6 +124,7 @@ pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Optio
     let mut findings = vip::check(&facts);
     findings.extend(interface::check(&facts));
     findings.extend(local::full_tables(&facts));
+    findings.extend(neighbour_table::check(&facts));
     let rules = firewall::Pages::read().await;
     findings.extend(rules.check(&facts));
     findings.extend(interface::offloads(&facts).await);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which way to an address: what `ip route get` asks.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::route::{
@@ -77,6 +80,15 @@ impl Netlink {
         Ok(ways.flat_map(all_leave_by).collect())
     }
 
+    /// Every router that a route of this host leads over.
+    pub async fn gateways(&self) -> Result<BTreeSet<IpAddr>, NetlinkError> {
+        let mut gateways = BTreeSet::new();
+        for like in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            gateways.extend(self.routes(like).await?.iter().flat_map(|route| leads_over(&route.attributes)));
+        }
+        Ok(gateways)
+    }
+
     /// Every route of every table.
     async fn routes(&self, like: IpAddr) -> Result<Vec<RouteMessage>, NetlinkError> {
         let mut question = RouteMessage::default();
@@ -137,6 +149,18 @@ impl Route {
         }
         Some(route)
     }
+}
+
+/// The routers of a route, of each of its ways.
+fn leads_over(attributes: &[RouteAttribute]) -> Vec<IpAddr> {
+    let routers = attributes.iter().map(|attribute| match attribute {
+        RouteAttribute::Gateway(address) => ip(address).into_iter().collect(),
+        RouteAttribute::Via(RouteVia::Inet(v4)) => vec![(*v4).into()],
+        RouteAttribute::Via(RouteVia::Inet6(v6)) => vec![(*v6).into()],
+        RouteAttribute::MultiPath(ways) => ways.iter().flat_map(|way| leads_over(&way.attributes)).collect(),
+        _ => Vec::new(),
+    });
+    routers.flatten().collect()
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

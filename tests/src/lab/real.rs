@@ -75,7 +75,13 @@ impl Real {
     /// Starts the agent, which follows the lab's director with what `token` holds (see [`super::Director::token`]).
     #[track_caller]
     pub fn start_agent(&self, token: &Path) -> Process {
-        let line = format!("agent --director http://{API} --token-file {}", token.display());
+        self.start_agent_with(token, "")
+    }
+
+    /// The same with further options.
+    #[track_caller]
+    pub fn start_agent_with(&self, token: &Path, options: &str) -> Process {
+        let line = format!("agent --director http://{API} --token-file {} {options}", token.display());
         self.host.start("agent", &mut self.xvs_host_command(&line))
     }
 

@@ -177,7 +177,7 @@ fn asked(lab: &Lab, path: &str, authorization: &str, body: &str) -> String {
 }
 
 fn question(addresses: &str) -> String {
-    let nonce = String::from(Nonce::random().unwrap());
+    let nonce = String::from(Nonce::random().expect("the system has random numbers"));
     format!(r#"{{"time":{},"nonce":"{nonce}","addresses":{addresses}}}"#, proof::now())
 }
 
@@ -209,18 +209,18 @@ fn a_question_needs_a_proof_that_is_good_once() {
 /// A program that answers in the director's place, and hears what agents ask.
 fn false_director(lab: &Lab, answer: String) -> mpsc::Receiver<String> {
     let (hear, heard) = mpsc::channel();
-    let listener = lab.director.run(|| TcpListener::bind(API).unwrap());
+    let listener = lab.director.run(|| TcpListener::bind(API).expect("no daemon runs"));
     thread::spawn(move || {
         for stream in listener.incoming().take(3) {
-            let mut stream = stream.unwrap();
+            let mut stream = stream.expect("an agent connects");
             let mut request = [0; 4096];
-            let length = stream.read(&mut request).unwrap();
-            hear.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
-            let head = format!(
+            let length = stream.read(&mut request).expect("it asks");
+            hear.send(String::from_utf8_lossy(&request[..length]).into_owned()).expect("the test listens");
+            let start = format!(
                 "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                 answer.len()
             );
-            stream.write_all(format!("{head}{answer}").as_bytes()).unwrap();
+            stream.write_all(format!("{start}{answer}").as_bytes()).expect("it reads");
         }
     });
     heard
@@ -282,4 +282,42 @@ fn what_keeps_an_agent_from_its_work_is_said() {
         lb_tests::artifacts::xvs().display()
     ));
     no_token.fails(2).says("--api-token-file");
+}
+
+#[test]
+fn a_vip_that_would_cut_the_host_off_is_refused() {
+    let lab = Lab::new();
+    let (director, real) = (&lab.director, &lab.reals[0]);
+    // The VIPs are not to be the director's: it would take them from their hosts.
+    let options = format!("--no-manage-vips --api {API} --api-token-file {}", director.token().display());
+    let _daemon = director.start_daemon_with(&options);
+    real.ip(&format!("route add 203.0.113.0/24 via {}", RIPS[2]));
+    real.sh(&format!("ping -c 1 -W 2 {}", RIPS[1])).succeeds();
+    let before = state(real);
+    let agent = real.start_agent(&director.token());
+    eventually("the agent is there", || says(&agent, "answers"));
+    for (vip, why) in [
+        ("10.0.0.1".to_owned(), "the director's own address"),
+        (RIPS[2].to_string(), "a gateway of this host"),
+        (RIPS[1].to_string(), "knows a neighbour"),
+    ] {
+        director.xvs(&format!("service add tcp {vip}:8080")).succeeds();
+        director.xvs(&format!("real add tcp {vip}:8080 {} --forward dr", RIPS[0])).succeeds();
+        eventually("it is refused", || {
+            says(&agent, &format!("VIP {vip}"))?;
+            says(&agent, why)
+        });
+        assert_eq!(state(real), before, "{vip}");
+    }
+    // An ordinary one beside them is taken.
+    director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
+    director.xvs(&format!("real add tcp {SERVICE} {} --forward dr", RIPS[0])).succeeds();
+    eventually("the other one is taken", || says(&agent, "VIP 192.0.2.100: added to lo"));
+    drop(agent);
+    // What the operator allows decides about neighbours, and about all others.
+    let narrow = real.start_agent_with(&director.token(), "--vips 198.51.100.0/24 --vips 10.0.0.12");
+    eventually("it is refused", || {
+        says(&narrow, "VIP 192.0.2.100 is refused: it is in none of the networks")
+    });
+    eventually("it is taken", || says(&narrow, &format!("VIP {}: added to lo", RIPS[1])));
 }

@@ -132,7 +132,24 @@ fn a_daemon_without_privileges_says_what_it_needs() {
          --bpffs {folder}/bpf/nobody --state {folder}/nobody.state"
     );
 
-    lab.director.sh(&line).fails(FAILED).says("hint: ");
+    lab.director.sh(&line).fails(FAILED).says("`xvs run` lacks CAP_NET_ADMIN").says("run it as root");
+    let line = format!(
+        "setpriv --reuid 65534 --regid 65534 --clear-groups {xvs} detach --bpffs {folder}/bpf/nobody"
+    );
+    lab.director.sh(&line).fails(FAILED).says("`xvs detach` lacks CAP_NET_ADMIN").says("run it as root");
+    let line = format!(
+        "ulimit -n 40; {xvs} --socket {folder}/few.sock run -i eth0 --bpffs {folder}/bpf/few --state {folder}/few.state"
+    );
+    lab.director
+        .exec(["sh", "-c", line.as_str()])
+        .fails(FAILED)
+        .says("may have 40 open files")
+        .says("ulimit -n 1024");
+    // Nothing is there to take off, and that is said.
+    lab.director
+        .sh(&format!("{xvs} detach --bpffs {folder}/bpf/few --state {folder}/few.state"))
+        .succeeds()
+        .says("nothing is pinned under");
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod modes; //      generic XDP, two arms
 mod ndp; //      what a real says about an IPv6 VIP
 mod privileges; // what the daemon may do
 mod real_server; // xvs host
+mod reload; //   SIGHUP
 mod restart; //    the daemon dies and comes back
 mod sizes; //    as many services and reals as there may be
 mod spread; //     who gets how many connections

@@ -16,7 +16,7 @@ const FAILED: i32 = 1;
 
 /// What a line of a thread's status says, of each thread.
 fn of_each_thread(process: &Process, line: &str) -> Vec<u64> {
-    let threads = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap().flatten();
+    let threads = fs::read_dir(format!("/proc/{}/task", process.id())).expect("the lab allows it").flatten();
     let read = |thread: fs::DirEntry| {
         let status = fs::read_to_string(thread.path().join("status")).ok()?;
         let value =

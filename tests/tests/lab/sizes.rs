@@ -6,10 +6,11 @@ use std::{
     fs,
     io::Write as _,
     net::{SocketAddrV4, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
-use lb_tests::lab::{Director, Lab, METRICS, RIPS, Server, VIP};
+use lb_tests::lab::{Director, Lab, METRICS, RIPS, Server, VIP, eventually};
 
 const SERVICES: u16 = 4096;
 /// Services with sixteen reals; the next one has 1,024, and the rest have none.
@@ -119,4 +120,59 @@ fn the_largest_config_serves() {
     timed("list all services", director, "service list");
     lab.client.spread(service(FULL), 400).is_complete(400);
     timed("remove everything", director, "ipvsadm -C");
+}
+
+/// Seconds of a processor that the process has used.
+fn used(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, numbers) = stat.rsplit_once(')').expect("its name is in parentheses");
+    let numbers: Vec<&str> = numbers.split_whitespace().collect();
+    // In ticks of a hundredth of a second: fields 14 and 15 of proc_pid_stat(5).
+    let ticks = |at: usize| numbers[at].parse::<u32>().expect("it is a number");
+    f64::from(ticks(11) + ticks(12)) / 100.0
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "it is here to show something")]
+fn as_many_addresses_as_reals_cost_little_at_rest() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    // All of them behind one router: what is measured is the daemon, not the kernel's table of neighbours.
+    director.ip(&format!("route add 10.64.0.0/16 via {}", RIPS[0]));
+    let sizes = director.path("sizes.toml");
+    fs::write(&sizes, "[director]\nmax-services = 64\nmax-reals = 65536\n").unwrap();
+    let mut text = String::new();
+    for number in 0..16u8 {
+        let address = service(number.into());
+        let _infallible = write!(text, "[[service]]\nprotocol = \"tcp\"\naddress = \"{address}\"\n");
+        for real in 0..1024u16 {
+            let [high, low] = (u16::from(number) * 1024 + real).to_be_bytes();
+            let _infallible = writeln!(text, "[[service.real]]\naddress = \"10.64.{high}.{low}\"");
+        }
+    }
+    let all = director.path("all.toml");
+    fs::write(&all, text).unwrap();
+    let daemon = director.start_daemon_with(&format!("--config {}", sizes.display()));
+    timed("apply 16,384 reals with as many addresses", director, &format!("apply {}", all.display()));
+    timed("change one weight", director, &format!("real edit tcp {} 10.64.0.7 --weight 50", service(0)));
+
+    let (before, began) = (used(daemon.id()), Instant::now());
+    // As long as the daemon looks at the network twice.
+    thread::sleep(Duration::from_secs(6));
+    let share = (used(daemon.id()) - before) / began.elapsed().as_secs_f64();
+    println!("at rest: {:.1} % of a processor", share * 100.0);
+    assert!(share < 0.2, "{share}");
+
+    // All of them are told by one event.
+    let mac = "02:00:00:00:00:77";
+    lab.reals[0].ip(&format!("link set eth0 address {mac}"));
+    director.sh(&format!("ip neighbour replace {} lladdr {mac} dev eth0", RIPS[0])).succeeds();
+    let began = Instant::now();
+    eventually("every real is at the new address", || {
+        let found = director.stats();
+        let all = found.services.iter().flat_map(|service| &service.reals);
+        let old = all.filter(|real| real.next_hop != mac).count();
+        if old == 0 { Ok(()) } else { Err(format!("{old} are not")) }
+    });
+    println!("16,384 reals at another address: {:?}", began.elapsed());
 }

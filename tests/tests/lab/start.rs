@@ -114,18 +114,18 @@ fn a_second_daemon_on_the_same_pins_is_refused() {
         .says(&format!("the daemon (pid {pid}) that uses the pins under {} still runs", bpffs.display()));
     // Other pins, but the same state.
     let socket = director.folder().join("other.sock");
-    let (other, state, xvs) =
+    let (elsewhere, kept, xvs) =
         (director.folder().join("bpf/other"), director.state(), lb_tests::artifacts::xvs());
     director
         .sh(&format!(
             "timeout 20 {} --socket {} run -i eth0 --bpffs {} --state {}",
             xvs.display(),
             socket.display(),
-            other.display(),
-            state.display()
+            elsewhere.display(),
+            kept.display()
         ))
         .fails(FAILED)
-        .says(&format!("another xvs daemon (pid {pid}) keeps the state file {}", state.display()));
+        .says(&format!("another xvs daemon (pid {pid}) keeps the state file {}", kept.display()));
 
     director.xvs("status").succeeds();
 }

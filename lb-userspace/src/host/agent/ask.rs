@@ -82,14 +82,17 @@ pub(super) enum Answer {
 }
 
 impl Address {
-    /// Asks, and waits for the answer.
-    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+    /// Asks, and waits for the answer; from that address.
+    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, IpAddr), Failure> {
         let waiting = if ask.tag.is_some() { ask.wait } else { Duration::ZERO };
         let silent = || self.unreachable(&"it is silent");
         let stream = timeout(PATIENCE, TcpStream::connect(&self.0)).await.map_err(|_| silent())?;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
         notice_silence(&stream).map_err(|error| self.unreachable(&error))?;
-        timeout(PATIENCE + waiting, self.exchange(stream, ask)).await.map_err(|_| silent())?
+        let peer = stream.peer_addr().map_err(|error| self.unreachable(&error))?.ip().to_canonical();
+        let answer =
+            timeout(PATIENCE + waiting, self.exchange(stream, ask)).await.map_err(|_| silent())??;
+        Ok((answer, peer))
     }
 
     async fn exchange(&self, stream: TcpStream, ask: &Ask<'_>) -> Result<Answer, Failure> {

@@ -8,9 +8,16 @@
 mod ask; //        the director, over HTTP
 mod moved; //      this host has other addresses
 mod reconcile; //  this host as the roles say
+mod refused; //    VIPs that would cut this host off
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::IpAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
+use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Done, Host, Outcome, Report, arp::Levels, decap::Choice, state::AgentLock};
@@ -18,12 +25,13 @@ use crate::{
     api::{roles::Role, token::Token},
     dataplane,
     failure::Failure,
-    netlink::Watch,
+    netlink::{NetlinkError, Watch},
     privileges,
 };
 pub use ask::Address;
 use ask::{Answer, Ask};
 use moved::own_addresses;
+use refused::Needed;
 
 /// How long the director may wait with an answer while nothing changes. Then this host is looked at again.
 const WAIT: Duration = Duration::from_secs(20);
@@ -45,6 +53,8 @@ pub struct Options {
     pub decap: Choice,
     /// Where the XDP decapsulator is pinned.
     pub bpffs: PathBuf,
+    /// The networks that VIPs may be from; any if there are none.
+    pub vips: Vec<IpNet>,
     /// What this agent changed, and only that.
     pub state: PathBuf,
 }
@@ -67,7 +77,8 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let state = options.state.display().to_string();
     let watch = Watch::open()?;
-    let mut agent = Agent { host, watch, options, known: None, said: BTreeSet::new(), lost: None };
+    let mut agent =
+        Agent { host, watch, options, known: None, peer: None, said: BTreeSet::new(), lost: None };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -83,6 +94,8 @@ struct Agent<'a> {
     options: Options,
     /// What the director said last, and by what it knows that.
     known: Option<(Vec<Role>, String)>,
+    /// Where the director answered last.
+    peer: Option<IpAddr>,
     /// What is wrong and has been said.
     said: BTreeSet<String>,
     /// Why the director could not be asked last time.
@@ -101,7 +114,8 @@ impl Agent<'_> {
                 (false, false) => WAIT,
             };
             match self.ask(wait).await {
-                Ok(answer) => {
+                Ok((answer, peer)) => {
+                    self.peer = Some(peer);
                     if self.lost.take().is_some() || self.known.is_none() {
                         tracing::info!("the director at {} answers", self.options.director);
                     }
@@ -129,7 +143,7 @@ impl Agent<'_> {
     }
 
     /// Asks, and asks anew when this host has other addresses before the answer is there.
-    async fn ask(&mut self, wait: Duration) -> Result<Answer, Failure> {
+    async fn ask(&mut self, wait: Duration) -> Result<(Answer, IpAddr), Failure> {
         loop {
             let addresses = own_addresses(self.host).await?;
             if addresses.is_empty() {
@@ -159,7 +173,14 @@ impl Agent<'_> {
                 }
             }
         };
-        let failures = reconcile::reconcile(self.host, roles, &self.options, &mut say).await;
+        let failures = match self.without_refused(roles).await {
+            Ok((roles, mut refused)) => {
+                refused.extend(reconcile::reconcile(self.host, &roles, &self.options, &mut say).await);
+                refused
+            }
+            // Without a way to tell, all stays as it is.
+            Err(error) => vec![error.into()],
+        };
         let all_is_well = failures.is_empty();
         wrong.extend(said.iter().filter(|line| !line.starts_with("error: ")).cloned());
         for failure in failures {
@@ -174,5 +195,24 @@ impl Agent<'_> {
         }
         self.said = wrong;
         all_is_well
+    }
+    /// The roles whose VIPs this host takes, and why it does not take the others.
+    async fn without_refused(&self, roles: &[Role]) -> Result<(Vec<Role>, Vec<Failure>), NetlinkError> {
+        let needed = Needed::by(self.host, self.peer, &self.options.vips).await?;
+        let mut refused: BTreeMap<IpAddr, Option<String>> = BTreeMap::new();
+        for role in roles {
+            if let Entry::Vacant(entry) = refused.entry(role.vip) {
+                entry.insert(needed.refusal(self.host, role.vip).await?);
+            }
+        }
+        let taken =
+            roles.iter().filter(|role| matches!(refused.get(&role.vip), Some(None))).copied().collect();
+        let why = refused.iter().filter_map(|(vip, why)| {
+            let failure = Failure::failed(format!("VIP {vip} is refused: {}", why.as_ref()?));
+            Some(failure.hint(
+                "is it a mistake on the director? `--vips NET` tells the agent which networks VIPs are from",
+            ))
+        });
+        Ok((taken, why.collect()))
     }
 }

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! SIGHUP: the config file is applied again. It never ends the daemon, which `systemctl reload` and a terminal that closes send it.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use crate::{api::server::Shared, control::config, failure::Failure};
+
+/// Applies the config file of `xvs run` again, as `xvs apply` does, and logs what came of it.
+pub(super) async fn reload(file: Option<&Path>, director: &Shared) {
+    let Some(file) = file else {
+        tracing::info!("SIGHUP: nothing to read again, since `xvs run` has no --config");
+        return;
+    };
+    let shown = file.display();
+    match apply(file, director).await {
+        Ok(None) => tracing::info!("SIGHUP: {shown} names no services: those of the state file stay"),
+        Ok(Some(0)) => tracing::info!("SIGHUP: {shown} says nothing new"),
+        Ok(Some(1)) => tracing::info!("SIGHUP: 1 change from {shown}"),
+        Ok(Some(changes)) => tracing::info!("SIGHUP: {changes} changes from {shown}"),
+        Err(failure) => {
+            tracing::error!("SIGHUP: nothing was changed: {}", failure.message);
+            if let Some(hint) = failure.hint {
+                tracing::error!("hint: {hint}");
+            }
+        }
+    }
+}
+
+/// How many changes there were; `None` if the file leaves the services alone, as it does at a start.
+async fn apply(file: &Path, director: &Shared) -> Result<Option<usize>, Failure> {
+    let config = config::read(file)?;
+    if config.desired.services.is_empty() {
+        return Ok(None);
+    }
+    let done = director.lock().await.replace(config.desired).await?;
+    for warning in &done.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(done.changes.len()))
+}

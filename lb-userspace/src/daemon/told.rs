@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the log tells of the ways to the reals: each change once.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::control::neighbours::{Resolution, Unresolved};
+
+/// Lines that one look at the network may write: of tens of thousands of reals, the first ones tell enough.
+const LINES: usize = 100;
+
+/// Why each real that cannot be reached cannot, as it was logged.
+#[derive(Debug, Default)]
+pub(super) struct Told(BTreeMap<IpAddr, Unresolved>);
+
+/// What is new.
+#[derive(Debug, Eq, PartialEq)]
+enum News {
+    /// There is a way, or another one.
+    Found { rip: IpAddr, ifindex: u32 },
+    /// There is none, for another reason than before.
+    Lost { rip: IpAddr, why: String },
+}
+
+impl Told {
+    /// Logs what is new in `now` since `before`.
+    pub(super) fn log(&mut self, before: &BTreeMap<IpAddr, Resolution>, now: &BTreeMap<IpAddr, Resolution>) {
+        let news = self.news(before, now);
+        for one in news.iter().take(LINES) {
+            match one {
+                News::Found { rip, ifindex } => tracing::info!(%rip, ifindex, "next hop found"),
+                News::Lost { rip, why } => tracing::warn!(%rip, "{why}"),
+            }
+        }
+        if let more @ 1.. = news.len().saturating_sub(LINES) {
+            tracing::warn!("and {more} more next hops have changed");
+        }
+    }
+
+    /// The kernel asks again and again for a neighbour that does not answer: that it is waiting is no news, and that there is no
+    /// answer is news once.
+    fn news(
+        &mut self,
+        before: &BTreeMap<IpAddr, Resolution>,
+        now: &BTreeMap<IpAddr, Resolution>,
+    ) -> Vec<News> {
+        self.0.retain(|rip, _| now.contains_key(rip));
+        let mut news = Vec::new();
+        for (rip, resolution) in now {
+            match resolution {
+                Ok(hop) => {
+                    let was_told = self.0.remove(rip).is_some();
+                    if was_told || before.get(rip) != Some(resolution) {
+                        news.push(News::Found { rip: *rip, ifindex: hop.ifindex });
+                    }
+                }
+                Err(Unresolved::Asking { .. }) => {}
+                Err(why) if self.0.get(rip) == Some(why) => {}
+                Err(why) => {
+                    self.0.insert(*rip, why.clone());
+                    news.push(News::Lost { rip: *rip, why: why.to_string() });
+                }
+            }
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::neighbours::NextHop;
+
+    #[test]
+    fn a_dead_real_is_told_once_and_again_after_it_lived() {
+        let rip: IpAddr = "10.0.0.11".parse().unwrap();
+        let interface = "eth0".to_owned();
+        let asking = Err(Unresolved::Asking { neighbour: rip, interface: interface.clone() });
+        let silent = Err(Unresolved::NoAnswer { neighbour: rip, interface });
+        let hop = |mac| NextHop {
+            ifindex: 2,
+            source_mac: [0; 6],
+            next_hop_mac: [mac; 6],
+            source_ip: rip,
+            mtu: 1500,
+            tags: 0,
+            trunk: false,
+            on_link: true,
+        };
+        let (mut told, mut before) = (Told::default(), BTreeMap::new());
+        for (now, expected) in [
+            (asking.clone(), ""),
+            (silent.clone(), "lost"),
+            (asking.clone(), ""),
+            (silent.clone(), ""),
+            (asking.clone(), ""),
+            (silent.clone(), ""),
+            (Ok(hop(1)), "found"),
+            (Ok(hop(1)), ""),
+            (Ok(hop(2)), "found"),
+            (asking, ""),
+            (silent, "lost"),
+            (Err(Unresolved::NoRoute { rip }), "lost"),
+        ] {
+            let now: BTreeMap<IpAddr, Resolution> = [(rip, now)].into();
+            let news = told.news(&before, &now);
+            let found = match news.as_slice() {
+                [] => "",
+                [News::Found { .. }] => "found",
+                [News::Lost { .. }] => "lost",
+                more => panic!("{more:?}"),
+            };
+            assert_eq!(found, expected, "{now:?}");
+            before = now;
+        }
+        told.news(&before, &BTreeMap::new());
+        assert!(told.0.is_empty(), "what is gone is forgotten");
+    }
+}
