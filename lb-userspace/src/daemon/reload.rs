@@ -33,7 +33,7 @@ async fn apply(file: &Path, director: &Shared) -> Result<Option<usize>, Failure>
     if config.desired.services.is_empty() {
         return Ok(None);
     }
-    let done = director.lock().await.replace(config.desired).await?;
+    let done = director.lock().await.replace(config.desired, false).await?;
     for warning in &done.warnings {
         tracing::warn!("{warning}");
     }
