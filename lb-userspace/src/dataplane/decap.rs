@@ -65,11 +65,7 @@ impl Ends {
     /// # Errors
     /// If the addresses cannot be read.
     pub fn here(directors: &BTreeSet<IpAddr>) -> io::Result<Self> {
-        let ip = |address: SockaddrStorage| {
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-        };
-        let here = getifaddrs()?.filter_map(|entry| ip(entry.address?)).collect();
+        let here = addresses()?.into_iter().map(|(_, ip)| ip).collect();
         Ok(Self { here, directors: directors.clone() })
     }
 
@@ -85,6 +81,15 @@ impl Ends {
         }
         entries
     }
+}
+
+/// Returns every address of this host, and the name of the interface that it is on.
+fn addresses() -> io::Result<Vec<(String, IpAddr)>> {
+    let ip = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    Ok(getifaddrs()?.filter_map(|entry| Some((entry.interface_name, ip(entry.address?)?))).collect())
 }
 
 /// Makes the map what `ends` say: new entries first, so that no packet of a tunnel that stays is refused.
@@ -223,9 +228,17 @@ pub fn is_attached(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) 
     }
     let pinned = MapData::from_pin(ends_pin(&path)).and_then(Map::from_map_data);
     let Ok(Ok(map)) = pinned.map(HashMap::<_, Be128, TunnelEnd>::try_from) else { return Ok(false) };
-    let ends = Ends::here(directors).map_err(|e| error(interface, &e))?;
+    // VIPs come to `lo` later, and no tunnel leads to them.
+    let here = addresses().map_err(|e| error(interface, &e))?.into_iter();
+    let here = here.filter(|(name, _)| name != "lo").map(|(_, ip)| ip).collect();
+    let needed = Ends { here, directors: directors.clone() }.entries();
     let known: BTreeMap<Be128, u32> = map.iter().flatten().map(|(address, end)| (address, end.0)).collect();
-    Ok(known == ends.entries())
+    let directors = |entries: &BTreeMap<Be128, u32>| -> BTreeSet<Be128> {
+        let from = entries.iter().filter(|(_, end)| *end & TunnelEnd::DIRECTOR != 0);
+        from.map(|(address, _)| *address).collect()
+    };
+    let covers = needed.iter().all(|(address, end)| known.get(address).is_some_and(|known| known & end == *end));
+    Ok(covers && directors(&known) == directors(&needed))
 }
 
 /// Returns where the map of the tunnels is pinned whose link is pinned at `link`.
