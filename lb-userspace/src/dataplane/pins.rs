@@ -205,7 +205,7 @@ impl PinDir {
     }
 
     /// Whether an attached program uses the maps that have their names, and not those that are aside. To list the programs of the
-    /// kernel takes CAP_SYS_ADMIN, which the daemon has given up: the pinned program tells, which is the one of before until a
+    /// kernel takes `CAP_SYS_ADMIN`, which the daemon has given up: the pinned program tells, which is the one of before until a
     /// change of sizes is done.
     fn uses_maps(&self) -> bool {
         let Ok(pinned) = ProgramInfo::from_pin(self.program("director")) else { return false };

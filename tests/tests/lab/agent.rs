@@ -269,8 +269,8 @@ fn what_keeps_an_agent_from_its_work_is_said() {
     eventually("the token is taken", || says(&wrong, "answers"));
 
     // A VIP that is where it must not be is not touched, and named.
+    lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
     real.ip(&format!("address add {VIP}/24 dev eth0"));
-    lab.director.xvs(&format!("service add tcp {SERVICE} --take-over")).succeeds();
     lab.director.xvs(&format!("real add tcp {SERVICE} {} --forward dr", RIPS[1])).succeeds();
     eventually("what is in the way is named", || says(&wrong, "is in the wrong place"));
     real.ip(&format!("address delete {VIP}/24 dev eth0"));
