@@ -68,6 +68,7 @@ pub fn programs() -> Result<Vec<Verified>> {
     for (name, program) in plane.programs() {
         programs.push(Verified::new(name, &program.info()?, &budget)?);
     }
+    programs.push(Verified::new("guard", &plane.guard().info()?, &budget)?);
     programs.push(Verified::new("decap", &decap.program().info()?, &budget)?);
     Ok(programs)
 }

@@ -99,7 +99,7 @@ fn candidate<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> R
             return Err(Reason::NoReal);
         }
         // Only TCP follows its slot's old real when that was removed.
-        let left = protocol != protocol::TCP && tables::real(id).is_some_and(|real| real.is_removed());
+        let left = protocol != protocol::TCP && tables::real(id).is_some_and(Real::is_removed);
         return Ok((if left { slot.now() } else { id }, record));
     }
     if !Scheduler::hashes(service.scheduler) && !begins(parsed, service) {

@@ -87,6 +87,7 @@ mod tests {
         Err(Unresolved::NoAnswer { neighbour, interface: "eth0".to_owned() })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "one of several resolutions")]
     fn known(source_ip: IpAddr) -> Resolution {
         Ok(NextHop {
             ifindex: 1,

@@ -102,7 +102,7 @@ impl Director {
     }
 
     /// Attaches where the program was taken off, and pins links again whose pins were removed.
-    async fn repair_link(&mut self, interface: &Interface) {
+    fn repair_link(&mut self, interface: &Interface) {
         let Interface { name, index, .. } = interface;
         match self.plane.pin_again(name, *index) {
             Ok(true) => {}
@@ -113,7 +113,7 @@ impl Director {
             Err(error) => tracing::error!(interface = name, %error, "the link cannot be pinned again"),
         }
         // In another place, the program of somebody else is there, which is theirs to take off.
-        if interface.xdp.is_some() || self.plane.director().info().is_err() {
+        if interface.xdp.is_some() {
             return;
         }
         self.plane.take_off(*index);
@@ -133,7 +133,7 @@ impl Director {
             let Ok(interface) = self.netlink.interface(&name).await else { continue };
             self.allow_members(&interface).await;
             if interface.index == old {
-                self.repair_link(&interface).await;
+                self.repair_link(&interface);
                 continue;
             }
             match self.attach_one(&interface, false) {

@@ -47,6 +47,7 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// What was asked for on the command line; the config file says the rest.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunOptions {
     /// Interfaces to attach to.
     pub interfaces: Vec<String>,
@@ -198,8 +199,14 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     doctor.abort();
 
     // 4. A signal came. By default forwarding survives us.
+    finish(&director, &pins, options.detach_on_exit).await?;
+    end
+}
+
+/// Ends the daemon: takes the data plane off, or leaves it and saves the state.
+async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Failure> {
     let mut director = director.lock().await;
-    if options.detach_on_exit {
+    if detach {
         // VIPs first: an address that is not the director's is not answered for.
         director.let_go().await;
         director.detach();
@@ -212,7 +219,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         }
         tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
     }
-    end
+    Ok(())
 }
 
 /// Pins that a start makes, and that go again if it fails.

@@ -237,7 +237,8 @@ pub fn is_attached(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) 
         let from = entries.iter().filter(|(_, end)| *end & TunnelEnd::DIRECTOR != 0);
         from.map(|(address, _)| *address).collect()
     };
-    let covers = needed.iter().all(|(address, end)| known.get(address).is_some_and(|known| known & end == *end));
+    let covers =
+        needed.iter().all(|(address, end)| known.get(address).is_some_and(|known| known & end == *end));
     Ok(covers && directors(&known) == directors(&needed))
 }
 

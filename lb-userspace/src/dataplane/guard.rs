@@ -60,6 +60,16 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Returns the guard.
+    ///
+    /// # Panics
+    /// If the object has none: then it is not ours.
+    #[must_use]
+    pub fn guard(&self) -> &SchedClassifier {
+        let program = self.ebpf.program(NAME).expect("the object holds the program");
+        program.try_into().expect("the program is a classifier")
+    }
+
     fn guard_program(&mut self) -> &mut SchedClassifier {
         let program = self.ebpf.program_mut(NAME).expect("the object holds the program");
         program.try_into().expect("the program is a classifier")

@@ -25,6 +25,7 @@ use super::{
 
 /// A virtual service. Several endpoints may have the same one.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "as many flags as the map has")]
 pub struct Service {
     /// Its number.
     pub id: u32,

@@ -157,7 +157,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
     Some(match name {
         "PARSED6" | "TAKEN" | "SERVICE_CACHE" | "SERVICE_CACHE6" | "SOURCE_CACHE" | "SOURCE_CACHE6"
         | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
-        "SCHEMA" | "LAST_DIRECT" => array::<u32>(map()),
+        "SCHEMA" | "LAST_DIRECT" | "LEFT_TO_STACK" => array::<u32>(map()),
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
         "REALS" => array::<Real>(map()),
@@ -188,7 +188,6 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "NEAR" | "NEAR6" => array::<Near>(map()),
         "GATEWAYS" => array::<Gateway>(map()),
         "MARKS" | "SOURCE_MARKS" => array::<Marks>(map()),
-        "LEFT_TO_STACK" => array::<u32>(map()),
         "TUNNEL_ENDS" => hash::<Be128, TunnelEnd>(map()),
         "CONTROLLERS" => hash::<u32, u32>(map()),
         "DIPS" => array::<Be32>(map()),

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use lb_tests::lab::{DIP, Lab, RIPS, eventually};
@@ -15,7 +15,11 @@ const WRONG_INPUT: i32 = 2;
 
 /// Another machine's address, in a network of the director.
 fn taken(six: bool) -> IpAddr {
-    if six { "fd00::77".parse().unwrap() } else { "10.0.0.77".parse().unwrap() }
+    if six {
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x77).into()
+    } else {
+        Ipv4Addr::new(10, 0, 0, 77).into()
+    }
 }
 
 #[rstest]

@@ -152,8 +152,8 @@ fn a_detach_before_an_upgrade_resets_no_connection() {
     stage.lab.director.sysctl("ipv4/ip_forward", "1");
     assert_eq!(stage.daemon.stop(), Some(0));
     let director = &stage.lab.director;
-    let (bpffs, state) = (director.bpffs(), director.state());
-    let detach = format!("detach --bpffs {} --state {}", bpffs.display(), state.display());
+    let (bpffs, file) = (director.bpffs(), director.state());
+    let detach = format!("detach --bpffs {} --state {}", bpffs.display(), file.display());
     director.xvs(&format!("{detach} --keep-guard")).succeeds().says("are dropped");
     director.sh("ip address show eth0").succeeds().does_not_say(&VIP.to_string());
     // The VIP may be there by another hand, as keepalived's.
@@ -312,7 +312,7 @@ mod files {
     /// A stage whose director keeps its state on a file system of its own, of that many bytes.
     fn on_a_small_disk(stage: &Stage, bytes: usize) -> std::path::PathBuf {
         let folder = stage.lab.director.path("disk");
-        fs::create_dir(&folder).unwrap();
+        fs::create_dir(&folder).expect("the lab's folder is writable");
         let size = format!("size={bytes}");
         nix::mount::mount(Some("tmpfs"), &folder, Some("tmpfs"), nix::mount::MsFlags::empty(), Some(&*size))
             .expect("the test runs as root");
@@ -324,12 +324,12 @@ mod files {
     impl Disk {
         fn fill(&self) {
             let block = vec![b'x'; 4096];
-            let mut file = fs::File::create(self.0.join("ballast")).unwrap();
+            let mut file = fs::File::create(self.0.join("ballast")).expect("the lab's folder is writable");
             while file.write_all(&block).is_ok() {}
         }
 
         fn make_room(&self) {
-            fs::remove_file(self.0.join("ballast")).unwrap();
+            fs::remove_file(self.0.join("ballast")).expect("the lab's folder is writable");
         }
     }
 
@@ -392,20 +392,20 @@ mod files {
         stage.lab.director.xvs("resize --max-flows 1500000").succeeds();
         let mut connections = Connections::open(&stage, &Method::ALL.map(Method::service));
         let before = stage.lab.director.xvs("export").succeeds().stdout;
-        let state = stage.lab.director.state();
-        let previous = state.with_file_name("state.prev");
+        let file = stage.lab.director.state();
+        let previous = file.with_file_name("state.prev");
 
         let damages: [&dyn Fn(); 4] = [
-            &|| drop(fs::remove_file(&state)),
-            &|| fs::write(&state, "").unwrap(),
+            &|| drop(fs::remove_file(&file)),
+            &|| fs::write(&file, "").unwrap(),
             &|| {
-                let mut bytes = fs::read(&state).unwrap();
+                let mut bytes = fs::read(&file).unwrap();
                 let at = bytes.len() / 2;
                 bytes[at] ^= 1;
-                fs::write(&state, bytes).unwrap();
+                fs::write(&file, bytes).unwrap();
             },
             &|| {
-                drop(fs::remove_file(&state));
+                drop(fs::remove_file(&file));
                 drop(fs::remove_file(&previous));
             },
         ];
