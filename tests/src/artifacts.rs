@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `cargo xtask build` leaves in the target folder.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
-/// The binary under test: `XVS_BIN`, or the release build.
+/// Returns the binary under test: `XVS_BIN` or, beside a release build of this program, the release build, else that of the
+/// profile `lab`, which is built in less time.
 ///
 /// # Panics
 /// If it was not built.
 #[must_use]
 pub fn xvs() -> PathBuf {
-    built(env::var_os("XVS_BIN").map_or_else(|| target().join("release/xvs"), PathBuf::from))
+    let (target, profile) = target();
+    let built_for_us = if profile == "release" { "release/xvs" } else { "lab/xvs" };
+    built(env::var_os("XVS_BIN").map_or_else(|| target.join(built_for_us), PathBuf::from))
+}
+
+/// Returns whether slow tests are to look longer: `cargo xtask test --full`.
+#[must_use]
+pub fn is_full() -> bool {
+    env::var_os("XVS_FULL").is_some()
 }
 
 /// The XDP program that passes everything.
@@ -21,7 +27,7 @@ pub fn xvs() -> PathBuf {
 /// If it was not built.
 #[must_use]
 pub fn stub() -> PathBuf {
-    built(target().join("ebpf/stub.bpf.o"))
+    built(target().0.join("ebpf/stub.bpf.o"))
 }
 
 /// The programs of the benchmark.
@@ -30,15 +36,18 @@ pub fn stub() -> PathBuf {
 /// If they were not built.
 #[must_use]
 pub fn bench() -> PathBuf {
-    built(target().join("ebpf/bench.bpf.o"))
+    built(target().0.join("ebpf/bench.bpf.o"))
 }
 
-/// The target folder that this very program runs from.
-fn target() -> PathBuf {
+/// Returns the target folder that this very program runs from, and the folder of its profile there.
+fn target() -> (PathBuf, &'static str) {
     let exe = env::current_exe().expect("/proc is mounted");
-    // Tests run from target/debug/deps, the demo from target/release.
-    let profile = exe.ancestors().find(|dir| dir.ends_with("debug") || dir.ends_with("release"));
-    profile.and_then(Path::parent).expect("cargo's target folder").to_owned()
+    // Tests run from target/debug/deps, the demo from target/lab, the benchmark from target/release.
+    let of_profile = |name: &'static str| {
+        let folder = exe.ancestors().find(|folder| folder.ends_with(name))?;
+        Some((folder.parent()?.to_owned(), name))
+    };
+    ["debug", "lab", "release"].into_iter().find_map(of_profile).expect("cargo's target folder")
 }
 
 #[track_caller]

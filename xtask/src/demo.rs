@@ -15,10 +15,8 @@ pub struct Args {
 
 /// Builds everything and runs the demo as root.
 pub fn run(args: &Args) -> Result<()> {
-    build::release()?;
-    // As xvs was built, so that what they share is compiled once.
-    shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", "demo"]))?;
-    let mut demo = shell::root(workspace::target().join("release/demo"));
+    build::lab()?;
+    let mut demo = shell::root(workspace::target().join("lab/demo"));
     if args.keep {
         demo.arg("--keep");
     }

@@ -14,13 +14,16 @@ use crate::{
 /// Which tests to run.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Have slow tests look longer: more kills, more changes, at more moments
+    #[arg(long)]
+    full: bool,
     /// Only tests whose name contains one of these
     filters: Vec<String>,
 }
 
 /// Builds everything, then runs the tests: those of the lab as root.
 pub fn run(args: &Args) -> Result<()> {
-    build::release()?;
+    build::lab()?;
 
     let mut unit = shell::cargo();
     unit.args(["test", "--no-fail-fast", "--package", "lb-common", "--package", "lb-userspace"]);
@@ -34,6 +37,9 @@ pub fn run(args: &Args) -> Result<()> {
     let mut lab = shell::cargo();
     lab.args(["test", "--no-fail-fast", "--package", "lb-userspace", "--package", "lb-tests"]);
     lab.args(["--test", "*", "--"]).args(&args.filters);
+    if args.full {
+        lab.env("XVS_FULL", "1");
+    }
     if !shell::is_root() {
         say!("packet, namespace and lab tests need root: cargo runs them by sudo");
         lab.env(runner_variable()?, "sudo --preserve-env");

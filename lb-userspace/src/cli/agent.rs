@@ -31,6 +31,9 @@ pub struct AgentArgs {
     /// What unwraps tunnelled packets; where no device of the kernel can, the XDP program does
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
+    /// A director whose tunnels the XDP decapsulator takes, by its address towards this host (can be repeated) [default: any]
+    #[arg(long, value_name = "DIRECTOR")]
+    from: Vec<IpAddr>,
     /// Where the XDP decapsulator is pinned
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
@@ -44,9 +47,10 @@ pub struct AgentArgs {
 
 impl From<AgentArgs> for Options {
     fn from(args: AgentArgs) -> Self {
-        let AgentArgs { director, token_file, arp_ignore, arp_announce, decap, bpffs, vips, state } = args;
+        let AgentArgs { director, token_file, arp_ignore, arp_announce, decap, from, bpffs, vips, state } =
+            args;
         let arp = Levels { ignore: arp_ignore, announce: arp_announce };
-        Self { director, token_file, arp, decap, bpffs, vips, state }
+        Self { director, token_file, arp, decap, from: from.into_iter().collect(), bpffs, vips, state }
     }
 }
 

@@ -135,6 +135,9 @@ struct TargetArgs {
     /// What unwraps tunnelled packets
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
+    /// A director whose tunnels the XDP decapsulator takes, by its address towards this host (can be repeated) [default: any]
+    #[arg(long, value_name = "DIRECTOR")]
+    from: Vec<IpAddr>,
     /// Where the XDP decapsulator is pinned
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
@@ -267,6 +270,7 @@ impl TargetArgs {
             rip: self.rip,
             arp: arp::Levels { ignore: self.arp_ignore, announce: self.arp_announce },
             decap: self.decap,
+            from: self.from.iter().copied().collect(),
             bpffs: self.bpffs.clone(),
         };
         Target::new(request, &host.netlink).await

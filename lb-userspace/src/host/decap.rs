@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Unwrapping tunnelled packets: devices of the kernel where it has them, else our XDP program.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path};
 
 use super::{
     Done, Host, HostError, Outcome, Report,
@@ -69,11 +69,12 @@ pub fn is_ours(name: &str) -> bool {
 /// Attaches and detaches the XDP decapsulator; the functions of [`dataplane::decap`], but for tests.
 pub trait XdpDecap: Send + Sync {
     /// See [`dataplane::decap::attach`].
-    fn attach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError>;
+    fn attach(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>) -> Result<bool, DecapError>;
     /// See [`dataplane::decap::detach`].
     fn detach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError>;
     /// See [`dataplane::decap::is_attached`].
-    fn is_attached(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError>;
+    fn is_attached(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>)
+    -> Result<bool, DecapError>;
 }
 
 /// The real one.
@@ -81,16 +82,21 @@ pub trait XdpDecap: Send + Sync {
 pub struct DataPlane;
 
 impl XdpDecap for DataPlane {
-    fn attach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
-        dataplane::decap::attach(interface, bpffs, &BTreeSet::new())
+    fn attach(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
+        dataplane::decap::attach(interface, bpffs, from)
     }
 
     fn detach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
         dataplane::decap::detach(interface, bpffs)
     }
 
-    fn is_attached(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
-        dataplane::decap::is_attached(interface, bpffs, &BTreeSet::new())
+    fn is_attached(
+        &self,
+        interface: &str,
+        bpffs: &Path,
+        from: &BTreeSet<IpAddr>,
+    ) -> Result<bool, DecapError> {
+        dataplane::decap::is_attached(interface, bpffs, from)
     }
 }
 
@@ -105,7 +111,9 @@ pub struct Found {
 
 /// What unwraps packets now, of what `target` allows.
 pub async fn find(host: &Host, target: &Target) -> Result<Found, HostError> {
-    if target.decap != Choice::Device && host.xdp.is_attached(&target.interface.name, &target.bpffs)? {
+    if target.decap != Choice::Device
+        && host.xdp.is_attached(&target.interface.name, &target.bpffs, &target.from)?
+    {
         return Ok(Found { decapsulation: Some(Decapsulation::Program), missing: Vec::new() });
     }
     let (mut devices, mut missing) = (Vec::new(), Vec::new());
@@ -184,7 +192,7 @@ pub async fn ensure(
     let interface = target.interface.name.clone();
     let change = Change::Program { interface: interface.clone(), bpffs: target.bpffs.clone() };
     let new = state.record(change.clone())?;
-    if let Err(error) = host.xdp.attach(&interface, &target.bpffs) {
+    if let Err(error) = host.xdp.attach(&interface, &target.bpffs, &target.from) {
         if new {
             state.forget(&change)?;
         }

@@ -40,6 +40,8 @@ pub struct Request {
     pub arp: Levels,
     /// How tunnelled packets are unwrapped.
     pub decap: Choice,
+    /// Directors whose tunnels the XDP decapsulator takes; none: all.
+    pub from: BTreeSet<IpAddr>,
     /// Where the XDP decapsulator is pinned.
     pub bpffs: PathBuf,
 }
@@ -65,6 +67,8 @@ pub struct Target {
     pub arp: Levels,
     /// How tunnelled packets are unwrapped.
     pub decap: Choice,
+    /// Directors whose tunnels the XDP decapsulator takes; none: all.
+    pub from: BTreeSet<IpAddr>,
     /// Where the XDP decapsulator is pinned.
     pub bpffs: PathBuf,
 }
@@ -110,6 +114,7 @@ impl Target {
             interface,
             arp: request.arp,
             decap: request.decap,
+            from: request.from,
             bpffs: request.bpffs,
         })
     }
@@ -233,6 +238,7 @@ mod tests {
             rip: None,
             arp: Levels::default(),
             decap: Choice::Auto,
+            from: BTreeSet::new(),
             bpffs: PathBuf::new(),
         }
     }

@@ -2,7 +2,9 @@
 //! `xvs host` on a real server in a namespace, by its command line.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    net::IpAddr,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -134,7 +136,7 @@ struct FakeXdp {
 }
 
 impl XdpDecap for FakeXdp {
-    fn attach(&self, interface: &str, _: &Path) -> Result<bool, DecapError> {
+    fn attach(&self, interface: &str, _: &Path, _: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
         if self.broken {
             let reason = "another program is attached".to_owned();
             return Err(DecapError { interface: interface.to_owned(), reason, hint: None });
@@ -146,7 +148,7 @@ impl XdpDecap for FakeXdp {
         Ok(self.attached.lock().unwrap().take().is_some())
     }
 
-    fn is_attached(&self, interface: &str, _: &Path) -> Result<bool, DecapError> {
+    fn is_attached(&self, interface: &str, _: &Path, _: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
         Ok(self.attached.lock().unwrap().as_deref() == Some(interface))
     }
 }

@@ -133,7 +133,6 @@ fn used(pid: u32) -> f64 {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "it is here to show something")]
 fn as_many_addresses_as_reals_cost_little_at_rest() {
     let lab = Lab::new();
     let director = &lab.director;

@@ -13,6 +13,7 @@ use std::{
 
 use aya::maps::{Array, MapData};
 use lb_common::schema::Real;
+use lb_tests::artifacts::is_full;
 use lb_tests::lab::{Director, Method, RIPS, Server, Stage, VIP, eventually};
 
 const PORT: u16 = 7100;
@@ -215,7 +216,7 @@ fn neighbours_that_change_are_noticed_at_once() {
             .try_into()
             .unwrap();
     let mut worst = Duration::ZERO;
-    for number in 0..40u8 {
+    for number in 0..if is_full() { 100u8 } else { 40 } {
         // At any moment between two ticks of the daemon.
         thread::sleep(Duration::from_millis(u64::from(number) * 7 % 130));
         let mac = [2, 0, 0x0a, 1, number, 0x0b];
@@ -435,9 +436,9 @@ mod files {
         stage.serve_all_methods("tcp", "wrr");
         let mut connections = Connections::open(&stage, &Method::ALL.map(Method::service));
         let mut flows = 1_100_000;
-        for number in 0..12u64 {
+        for number in 0..if is_full() { 300u64 } else { 12 } {
             let director = &stage.lab.director;
-            flows += 10_000;
+            flows += 1000;
             let line = match number % 3 {
                 0 => format!("resize --max-flows {flows}"),
                 1 => "attach eth0 --xdp-mode generic".to_owned(),

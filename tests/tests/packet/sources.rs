@@ -59,7 +59,7 @@ fn a_source_that_no_client_has(
 }
 
 #[rstest]
-#[case::loopback(Ipv4Addr::new(127, 0, 0, 1), "::1")]
+#[case::loopback(Ipv4Addr::LOCALHOST, "::1")]
 #[case::link_local(Ipv4Addr::new(169, 254, 1, 1), "fe80::1")]
 fn a_source_that_means_something_on_one_host_or_link(
     #[case] from: Ipv4Addr,

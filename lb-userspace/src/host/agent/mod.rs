@@ -51,6 +51,8 @@ pub struct Options {
     pub arp: Levels,
     /// How tunnelled packets are unwrapped.
     pub decap: Choice,
+    /// Directors whose tunnels the XDP decapsulator takes; none: all.
+    pub from: BTreeSet<IpAddr>,
     /// Where the XDP decapsulator is pinned.
     pub bpffs: PathBuf,
     /// The networks that VIPs may be from; any if there are none.

@@ -49,6 +49,7 @@ pub(super) async fn reconcile(
                 rip: Some(*rip),
                 arp: options.arp,
                 decap: need.decap,
+                from: options.from.clone(),
                 bpffs: options.bpffs.clone(),
             };
             let done = match Target::new(request, &host.netlink).await {
