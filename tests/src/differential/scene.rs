@@ -105,7 +105,10 @@ impl Scene {
                         let (address, old) = service.reals.get_index_mut(at).expect("it is there");
                         let key = old.key(*address);
                         let forward = random.pick(&[Forward::Dr, Forward::Tun, Forward::Nat]);
-                        if forward != old.forward && address.port() == id.address.port() {
+                        // Only tunnels lead to an address of the other version of IP.
+                        let same_version = address.is_ipv4() == id.address.is_ipv4();
+                        let same_port = address.port() == id.address.port();
+                        if forward != old.forward && same_version && same_port {
                             service.leaving.insert(key, *old);
                             *old = Real { forward, tunnel: Tunnel::Ipip, ..*old };
                         }
