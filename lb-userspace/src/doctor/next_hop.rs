@@ -49,22 +49,42 @@ fn each(facts: &Facts) -> impl Iterator<Item = &Subject> {
     others.filter(move |subject| seen.insert((&subject.service, subject.rip, subject.real_port)))
 }
 
-/// Reals to which no way is known.
+/// Reals to which no way is known, and those at an address of the director that another machine has too.
 pub(super) fn unknown(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     // One that gets no new connections may be switched off.
     let lost: Vec<_> = each(facts)
         .filter(|subject| subject.weight > 0)
         .filter_map(|subject| Some((subject, subject.way.as_ref().err()?)))
         .collect();
-    let wanted =
-        lost.iter().flat_map(|(subject, _)| [Some(subject.rip), subject.gateway]).flatten().collect();
+    let vips = facts.vips();
+    let mut seen = BTreeSet::new();
+    let own: Vec<_> = facts
+        .subjects
+        .iter()
+        .filter(|subject| subject.forward == Forward::Local)
+        .filter(|subject| !subject.rip.is_loopback() && !vips.contains(&subject.rip))
+        .filter(|subject| seen.insert((&subject.service, subject.rip, subject.real_port)))
+        .collect();
+    let wanted = lost
+        .iter()
+        .flat_map(|(subject, _)| [Some(subject.rip), subject.gateway])
+        .flatten()
+        .chain(own.iter().map(|subject| subject.rip))
+        .collect();
     let whereabouts = look_for(facts, wire, &wanted);
     let finding = |(subject, why): &(&Subject, &Unresolved)| {
         let (more, fix) = mend(facts, subject, why, &whereabouts);
         let cause = format!("nothing can be sent to {}: {why}{more}", subject.rip);
         Finding::new("next-hop", Severity::Error, cause, fix).of(subject)
     };
-    lost.iter().map(finding).collect()
+    let shared = own.into_iter().filter(|subject| whereabouts.contains_key(&subject.rip)).map(|subject| {
+        let rip = subject.rip;
+        let cause = format!(
+            "{rip} is an address of this director, which serves its connections; another machine has it too"
+        );
+        Finding::new("next-hop", Severity::Error, cause, format!("ip address flush to {rip}")).of(subject)
+    });
+    shared.chain(lost.iter().map(finding)).collect()
 }
 
 /// The likely cause, and what mends it.

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddrV4};
 
 use lb_tests::{
     artifacts,
-    lab::{Lab, METRICS, Method, Options, RIPS, Server, Stage, VIP, attach_stub, eventually},
+    lab::{Lab, METRICS, Method, Options, Process, RIPS, Server, Stage, VIP, attach_stub, eventually},
 };
 
 use crate::doctor::{finds, finds_and_mends, healthy, is_healthy};
@@ -28,31 +28,85 @@ fn generic_xdp_that_was_asked_for_is_none_of_its_business() {
 }
 
 #[test]
-fn a_program_that_is_off_its_interface_is_found_and_mended() {
+fn a_program_that_is_taken_off_is_back_by_itself() {
     let lab = Lab::new();
-    let _daemon = lab.director.start_daemon();
+    let daemon = lab.director.start_daemon();
     is_healthy(&lab);
-    // The pin is what keeps the program attached.
-    let take_off = || {
-        for link in fs::read_dir(lab.director.bpffs().join("links")).expect("the daemon pins") {
-            fs::remove_file(link.expect("it can be read").path()).expect("root may");
-        }
-    };
-    take_off();
-    finds_and_mends(&lab, &["xdp-detached"]);
+    let links = lab.director.bpffs().join("links");
+    let pins = || fs::read_dir(&links).expect("the daemon pins").count();
+    let before = pins();
+    for link in fs::read_dir(&links).expect("the daemon pins") {
+        fs::remove_file(link.expect("it can be read").path()).expect("root may");
+    }
+    eventually(
+        "the link is pinned again",
+        || if pins() == before { Ok(()) } else { Err("no pin".to_owned()) },
+    );
+    is_healthy(&lab);
 
-    take_off();
-    finds(&lab, &["xdp-detached"]);
+    take_off(&lab, &daemon);
+    eventually("the program is attached again", || {
+        let log = daemon.log();
+        if log.contains("it is attached again") { Ok(()) } else { Err(log) }
+    });
+    is_healthy(&lab);
+}
+
+/// Ends the attachment of the daemon's program, as another administrator may.
+fn take_off(lab: &Lab, daemon: &Process) {
+    let infos = fs::read_dir(format!("/proc/{}/fdinfo", daemon.id())).expect("it runs");
+    let texts = infos.filter_map(|info| fs::read_to_string(info.ok()?.path()).ok());
+    let links: Vec<String> = texts
+        .filter(|text| text.contains("link_type:\txdp"))
+        .filter_map(|text| {
+            Some(text.lines().find_map(|line| line.strip_prefix("link_id:"))?.trim().to_owned())
+        })
+        .collect();
+    assert!(!links.is_empty(), "the daemon holds its links");
+    for id in links {
+        lab.director.xvs(&format!("detach --link {id}")).succeeds();
+    }
+}
+
+/// Takes the daemon's program off eth0 while it cannot look, and lets `other` take its place.
+fn take_its_place(lab: &Lab, daemon: &Process, other: impl FnOnce()) {
+    let signal = |name: &str| lab.director.exec(["kill", name, &daemon.id().to_string()]).succeeds();
+    signal("-STOP");
+    take_off(lab, daemon);
+    other();
+    signal("-CONT");
+}
+
+#[test]
+fn another_program_in_its_place_is_found_and_mended() {
+    let lab = Lab::new();
+    let daemon = lab.director.start_daemon();
+    is_healthy(&lab);
     let stub = artifacts::stub();
-    lab.director.sh(&format!("ip link set dev eth0 xdp object {} section xdp", stub.display())).succeeds();
+    take_its_place(&lab, &daemon, || {
+        let line = format!("ip link set dev eth0 xdp object {} section xdp", stub.display());
+        lab.director.sh(&line).succeeds();
+    });
     finds_and_mends(&lab, &["xdp-other"]);
 
     // By a link, as most programs do it now, which netlink does not take off.
-    take_off();
-    finds(&lab, &["xdp-detached"]);
-    attach_stub(&lab.director, ["eth0"], &lab.director.bpffs());
+    take_its_place(&lab, &daemon, || attach_stub(&lab.director, ["eth0"], &lab.director.bpffs()));
     finds_and_mends(&lab, &["xdp-other"]);
     assert_eq!(lab.director.xvs("--output json status").succeeds().json()["interfaces"][0]["mode"], "native");
+}
+
+#[test]
+fn a_program_that_cannot_be_attached_again_is_found_and_mended() {
+    let lab = Lab::new();
+    let daemon = lab.director.start_daemon_with("--xdp-mode native");
+    is_healthy(&lab);
+    // The driver takes no XDP program with frames larger than a page.
+    take_its_place(&lab, &daemon, || {
+        lab.director.ip("link set dev eth0 mtu 9000");
+    });
+    finds(&lab, &["xdp-detached"]);
+    lab.director.ip("link set dev eth0 mtu 1500");
+    is_healthy(&lab);
 }
 
 #[test]
