@@ -38,6 +38,7 @@ use crate::{
     api::types::TimeoutOptions,
     dataplane::{Limits, Mode},
     failure::Failure,
+    text::count,
 };
 
 /// A config file as it is written.
@@ -48,8 +49,7 @@ struct File {
     director: DirectorSection,
     #[serde(default)]
     group: Vec<GroupSection>,
-    #[serde(default)]
-    service: Vec<ServiceSection>,
+    service: Option<Vec<ServiceSection>>,
 }
 
 /// The `[director]` section. Flags of `xvs run` win over it.
@@ -232,6 +232,25 @@ pub struct Config {
     pub director: DirectorSection,
     /// What it does.
     pub desired: Desired,
+    /// Whether the file says `service = []`: no services, on purpose.
+    pub says_no_services: bool,
+}
+
+impl Config {
+    /// Refuses to take every service away by a file that names none, unless the file and the operator both insist.
+    ///
+    /// # Errors
+    /// Wrong input, if services would go that were not meant to.
+    pub fn may_replace(&self, present: &Desired, remove_all: bool) -> Result<(), Failure> {
+        let would_go = present.services.len();
+        if would_go == 0 || !self.desired.services.is_empty() || self.says_no_services && remove_all {
+            return Ok(());
+        }
+        let services = count(would_go, "service");
+        let why = if self.says_no_services { "says `service = []`" } else { "has no [[service]]" };
+        Err(Failure::wrong_input(format!("the file {why}: applying it would remove {services}, and nothing was changed"))
+            .hint("is it the right file? To remove every service, write `service = []` into it and give --remove-all"))
+    }
 }
 
 impl DirectorSection {
@@ -298,6 +317,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         let at = error.span().map_or(0, |span| span.start);
         place.wrong(at, error.message())
     })?;
+    let says_no_services = file.service.as_ref().is_some_and(Vec::is_empty);
     let mut desired = Desired::default();
     for section in file.group {
         let at = section.id.span().start;
@@ -314,9 +334,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             return Err(place.wrong(at, &format!("group {id} is there twice")));
         }
     }
-    for section in file.service {
+    for section in file.service.unwrap_or_default() {
         let (id, at) = section.id().map_err(|why| place.wrong(section.place(), why))?;
         let mut service = Service::default();
+        validate::netmask(&id, section.netmask).map_err(|failure| place.refine(at, failure))?;
         section.options().apply(&mut service);
         for real in section.real {
             let at = real.address.span().start;
@@ -340,7 +361,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     validate::fnat_addresses(addresses).map_err(|failure| place.refine(0, failure))?;
     validate::dips(&desired, &Dips::of(&Dips::default(), addresses))
         .map_err(|failure| place.refine(0, failure))?;
-    Ok(Config { director: file.director, desired })
+    Ok(Config { director: file.director, desired, says_no_services })
 }
 
 #[cfg(test)]

@@ -16,7 +16,14 @@ use lb_common::{
 };
 use tokio::sync::watch;
 
-use super::{change, claim::Held, doctor::Examined, evicted::Evictions, ipvs::IpvsView, told::Told};
+use super::{
+    change::{self, Difference},
+    claim::Held,
+    doctor::Examined,
+    evicted::Evictions,
+    ipvs::IpvsView,
+    told::Told,
+};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
@@ -239,6 +246,7 @@ impl Director {
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
+        change::netmask_has_use(&desired, change)?;
         change::carry_over(&self.state.desired, &mut desired);
         if let Change::AddService { take_over, .. } | Change::AddToGroup { take_over, .. } = change {
             self.may_become(&desired)?;
@@ -262,7 +270,8 @@ impl Director {
         if take_over && let Some(vips) = &mut self.vips {
             vips.claim(desired.vips());
         }
-        let changes = change::describe(&self.state.desired, &desired);
+        let changes: Vec<String> =
+            change::differences(&self.state.desired, &desired).iter().map(Difference::done).collect();
         self.write(desired).await?;
         for line in changes.iter().take(LINES) {
             tracing::info!("{line}");
@@ -439,7 +448,8 @@ impl Director {
         change::carry_over(&self.state.desired, &mut desired);
         self.may_become(&desired)?;
         self.allocate(&desired)?;
-        Ok(Done { changes: change::describe(&self.state.desired, &desired), warnings: Vec::new() })
+        let changes = change::differences(&self.state.desired, &desired);
+        Ok(Done { changes: changes.iter().map(Difference::planned).collect(), warnings: Vec::new() })
     }
 
     /// The ids and blocks for `desired`.
