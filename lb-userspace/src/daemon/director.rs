@@ -22,6 +22,7 @@ use super::{
     doctor::Examined,
     evicted::Evictions,
     ipvs::IpvsView,
+    lost_sends::LostSends,
     told::Told,
 };
 use crate::{
@@ -112,6 +113,8 @@ pub struct Director {
     pub(super) ipvs: IpvsView,
     /// What the doctor found last.
     pub(super) examined: Option<Examined>,
+    /// What the drivers count of packets that were not sent.
+    pub(super) sends: LostSends,
     /// Flows that the tables forgot before their time.
     pub(super) evictions: Evictions,
     /// The programs that make the doctor's probes, once it has looked.
@@ -170,6 +173,7 @@ impl Director {
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
             examined: None,
+            sends: LostSends::default(),
             evictions: Evictions::default(),
             prober: None,
             examining: Arc::default(),

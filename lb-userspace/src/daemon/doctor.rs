@@ -142,10 +142,14 @@ impl Director {
                 }
             }
         }
+        let interfaces = self.netlink.interfaces().await?;
         Ok(Facts {
+            deaf_veths: self.deaf_veths(&interfaces).await,
+            lost_sends: self.lost_sends().await,
+            is_standby: self.vips.is_none(),
             subjects,
             endpoints,
-            interfaces: self.netlink.interfaces().await?,
+            interfaces,
             addresses: self.netlink.addresses().await?,
             attached: self.interfaces.clone(),
             program: self.plane.director().info().ok().map(|info| info.id()),

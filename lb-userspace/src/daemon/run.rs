@@ -180,7 +180,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let mut director = Director::new(parts)?;
 
     // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
-    director.attach(&interfaces)?;
+    director.attach(&interfaces).await?;
     director.begin(desired).await?;
     if let Some(fresh) = fresh {
         fresh.keep();

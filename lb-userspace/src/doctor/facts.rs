@@ -124,6 +124,12 @@ pub struct Facts {
     pub endpoints: BTreeSet<Endpoint>,
     /// Interfaces of the director.
     pub interfaces: Vec<Interface>,
+    /// Veths whose other end loses what an XDP program sends out of them.
+    pub deaf_veths: BTreeSet<u32>,
+    /// Packets that drivers lately did not send, by interface.
+    pub lost_sends: BTreeMap<u32, u64>,
+    /// Whether VIPs come and go by the hand of others, such as VRRP: a director without them is on standby.
+    pub is_standby: bool,
     /// Addresses of the director.
     pub addresses: Vec<Address>,
     /// Interfaces that the program is attached to.
