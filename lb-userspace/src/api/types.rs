@@ -278,6 +278,9 @@ pub struct RealView {
     /// How packets travel to it by `tun`.
     #[serde(default)]
     pub tunnel: Tunnel,
+    /// Whether packets can be sent to it.
+    #[serde(default)]
+    pub is_up: bool,
     /// Whether packets can be sent to it, and if not, why.
     pub next_hop: String,
     /// Whether the director itself serves in its place: it is `local`, or its address is one of the director.

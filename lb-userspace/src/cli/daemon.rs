@@ -14,7 +14,7 @@ use rustix::thread::CapabilitySet;
 use super::ui::Ui;
 use crate::{
     api::{client::Api, descriptors, types::AttachOptions},
-    control::state::Room,
+    control::{model::written::listen_address, state::Room},
     daemon::{self, RunOptions},
     dataplane::{Mode, PinDir, links, private},
     failure::Failure,
@@ -44,10 +44,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
     state: PathBuf,
     /// Serve Prometheus metrics at http://ADDR:PORT/metrics
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     metrics: Option<SocketAddr>,
     /// Tell agents of real servers (`xvs host agent`) what they are; needs a token
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     api: Option<SocketAddr>,
     /// The token that agents must show: one word in a file that only its owner can read
     #[arg(long, value_name = "FILE")]

@@ -35,6 +35,7 @@ pub enum RealCommand {
     /// Change a real server; its connections stay
     Edit(OptionArgs),
     /// Remove a real server from a service; its connections begin anew elsewhere
+    #[command(aliases = ["rm", "delete"])]
     Remove(RealArgs),
     /// Take no new connections on a real server, and see its old ones off
     ///
@@ -43,6 +44,7 @@ pub enum RealCommand {
     /// change moved, which are all that the real still has.
     Drain(DrainArgs),
     /// List the real servers of a service, or of all
+    #[command(alias = "ls")]
     List(ListArgs),
 }
 
@@ -95,7 +97,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Arguments of `xvs real list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// tcp or udp; or the word group, before the number of a group
+    /// tcp, udp or sctp; or the word group, before the number of a group
     #[arg(value_name = "PROTO", requires = "name")]
     kind: Option<String>,
     /// VIP and port of the service

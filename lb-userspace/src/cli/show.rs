@@ -12,7 +12,10 @@ use crate::{
         client::Api,
         types::{Connection, Stats, Status},
     },
-    control::{model::ServiceId, state::Totals},
+    control::{
+        model::{ServiceId, written::ip_address},
+        state::Totals,
+    },
     failure::Failure,
 };
 
@@ -28,10 +31,10 @@ pub struct StatsArgs {}
 #[derive(Args, Debug)]
 pub struct ConnectionsArgs {
     /// Only those of this client
-    #[arg(long, value_name = "CIP")]
+    #[arg(long, value_name = "CIP", value_parser = ip_address)]
     client: Option<IpAddr>,
     /// Only those on this real server
-    #[arg(long, value_name = "RIP")]
+    #[arg(long, value_name = "RIP", value_parser = ip_address)]
     real: Option<IpAddr>,
 }
 

@@ -3,12 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod place;
+mod plain;
 mod write;
 
 use std::{
     collections::BTreeSet,
     fs,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,6 +29,7 @@ use super::{
     model::{
         Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
         ServiceId, Tracking, Tunnel,
+        written::{ListenAddress, WrittenAddress},
     },
     options::{RealOptions, ServiceOptions},
     tunnel_sources::TunnelSources,
@@ -60,9 +62,9 @@ pub struct DirectorSection {
     #[serde(default)]
     pub interfaces: Vec<String>,
     /// Where Prometheus scrapes.
-    pub metrics: Option<SocketAddr>,
+    pub metrics: Option<ListenAddress>,
     /// Where agents of real servers ask.
-    pub api: Option<SocketAddr>,
+    pub api: Option<ListenAddress>,
     /// The file with the token that they must show.
     pub api_token_file: Option<PathBuf>,
     /// Where in the kernel the program runs.
@@ -161,7 +163,7 @@ struct GroupSection {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ServiceSection {
     protocol: Option<Spanned<Protocol>>,
-    address: Option<Spanned<SocketAddr>>,
+    address: Option<Spanned<WrittenAddress>>,
     group: Option<Spanned<GroupId>>,
     /// Whether the service has the group's IPv6 endpoints alone.
     #[serde(default)]
@@ -193,7 +195,7 @@ impl ServiceSection {
     fn id(&self) -> Result<(ServiceId, usize), &'static str> {
         match (&self.protocol, &self.address, &self.group) {
             (Some(protocol), Some(address), None) if !self.ipv6 => {
-                Ok((ServiceId::new(*protocol.get_ref(), *address.get_ref()), address.span().start))
+                Ok((ServiceId::new(*protocol.get_ref(), address.get_ref().0), address.span().start))
             }
             (None, None, Some(group)) => {
                 Ok((ServiceId::Group { group: *group.get_ref(), ipv6: self.ipv6 }, group.span().start))
@@ -315,7 +317,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     let place = Place { text, path: path.to_owned() };
     let file: File = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        place.wrong(at, error.message())
+        place.wrong(at, &plain::sentence(error.message(), place.line(at)))
     })?;
     let says_no_services = file.service.as_ref().is_some_and(Vec::is_empty);
     let mut desired = Desired::default();
@@ -366,6 +368,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const EXAMPLE: &str = r#"
@@ -419,7 +423,11 @@ ipv6 = true
     }
 
     #[rstest::rstest]
-    #[case::unknown_key("[director]\ninterface = \"eth0\"\n", "line 2, column 1", "unknown field")]
+    #[case::unknown_key(
+        "[director]\ninterface = \"eth0\"\n",
+        "line 2, column 1",
+        "unknown key 'interface'; did you mean interfaces?"
+    )]
     #[case::no_toml("[[service]\n", "line 1", "")]
     #[case::unknown_scheduler(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\nscheduler = \"xx\"\n",
@@ -429,7 +437,7 @@ ipv6 = true
     #[case::negative_weight(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n[[service.real]]\naddress = \"10.0.0.2\"\nweight = -1\n",
         "line 6, column 10",
-        "-1"
+        "a whole number from 0 to 4294967295"
     )]
     #[case::twice(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n",

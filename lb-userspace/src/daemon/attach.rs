@@ -33,6 +33,8 @@ impl Director {
             self.plane.take_off(*index);
             drop(fs::remove_file(self.pins.guard(*index)));
         }
+        // What was lost before is not this start's.
+        self.lost_sends().await;
         self.plane.pin_program().map_err(|error| Failure::failed(error.to_string()))
     }
 

@@ -16,10 +16,13 @@ use super::{
     count::{FlowCounts, count_flows},
 };
 use crate::{
-    api::{server::Shared, types::DoctorView},
+    api::{
+        server::Shared,
+        types::{DoctorView, ServiceView},
+    },
     control::{image::service_key, model::Forward, neighbours::Unresolved},
     dataplane::{Entry, Mode, Options, Single},
-    doctor::{self, Facts, Finding, Subject, Way},
+    doctor::{self, Facts, Finding, Subject, Way, WithoutReal},
     failure::Failure,
 };
 
@@ -55,6 +58,19 @@ pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
     director.prober = programs.map(Box::new);
     director.remember(findings.clone(), began.elapsed());
     Ok(findings)
+}
+
+/// Returns the services none of whose reals has a weight.
+fn without_real(services: &[ServiceView]) -> Vec<WithoutReal> {
+    let idle = services.iter().filter(|view| view.reals.iter().all(|real| real.weight == 0));
+    let named = |view: &ServiceView| WithoutReal {
+        service: view.id.to_string(),
+        idle: view.reals.first().map(|real| match view.id.port() {
+            port if port == real.address.port() => real.address.ip().to_string(),
+            _ => real.address.to_string(),
+        }),
+    };
+    idle.map(named).collect()
 }
 
 impl Director {
@@ -146,6 +162,7 @@ impl Director {
         Ok(Facts {
             deaf_veths: self.deaf_veths(&interfaces).await,
             lost_sends: self.lost_sends().await,
+            without_real: without_real(&stats.services),
             is_standby: self.vips.is_none(),
             subjects,
             endpoints,

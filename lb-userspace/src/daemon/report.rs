@@ -36,7 +36,8 @@ fn failed(error: &TableError) -> Failure {
 impl Director {
     /// How the daemon is; `counts` are the flows.
     pub async fn status(&mut self, counts: &FlowCounts) -> Status {
-        let mut problems = self.unreachable();
+        let mut problems = self.without_real();
+        problems.extend(self.unreachable());
         problems.extend(self.unsaved.clone());
         problems.extend(self.held.lines());
         let mut interfaces = Vec::new();
@@ -188,6 +189,7 @@ impl Director {
                 lower: real.lower,
                 tunnel: real.tunnel,
                 persistent_clients: clients.get(&number).copied().unwrap_or(0),
+                is_up: self.is_up(id, *address, real),
                 next_hop: self.next_hop(id, address, real),
                 is_local: self.is_local(id, *address, real),
                 totals: own,
@@ -257,6 +259,24 @@ impl Director {
     /// Returns whether the director itself serves as a real.
     pub(super) fn is_local(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
         effective::is_local(id, address, real, self.next_hops.get(&address.ip()))
+    }
+
+    /// Returns whether packets can be sent to a real.
+    pub(super) fn is_up(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
+        self.is_local(id, address, real) || matches!(self.next_hops.get(&address.ip()), Some(Ok(_)))
+    }
+
+    /// Returns how many reals of a service get new connections.
+    pub(super) fn available(&self, id: &ServiceId, service: &Service) -> usize {
+        let reals = service.reals.iter();
+        reals.filter(|(address, real)| real.weight > 0 && self.is_up(id, **address, real)).count()
+    }
+
+    /// Returns a line for each service whose clients get no connection.
+    fn without_real(&self) -> Vec<String> {
+        let services = self.state.desired.services.iter();
+        let idle = services.filter(|(id, service)| self.available(id, service) == 0);
+        idle.map(|(id, _)| format!("{id} has no real that takes connections")).collect()
     }
 
     fn next_hop(&self, id: &ServiceId, address: &SocketAddr, real: &Real) -> String {

@@ -112,7 +112,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let _state_lock = StateLock::take(&options.state)?;
     let socket = socket::bind(&options.socket)?;
     let _socket = Cleanup(options.socket.clone());
-    let metrics = match options.metrics.or(config.director.metrics) {
+    let metrics = match options.metrics.or(config.director.metrics.map(|at| at.0)) {
         Some(address) => Some(bind_metrics(address).await?),
         None => None,
     };
@@ -363,7 +363,7 @@ async fn find_interfaces(
 /// Where agents are listened to, and the token that they must show; by flags, or else by the config.
 async fn bind_agents(options: &RunOptions, config: &Config) -> Result<Option<(TcpListener, Token)>, Failure> {
     let file = options.api_token_file.as_ref().or(config.director.api_token_file.as_ref());
-    match (options.api.or(config.director.api), file) {
+    match (options.api.or(config.director.api.map(|at| at.0)), file) {
         (Some(address), Some(file)) => {
             let token = Token::read(file)?;
             Ok(Some((roles::bind(address).await?, token)))

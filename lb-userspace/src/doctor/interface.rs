@@ -13,6 +13,14 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let used: BTreeSet<u32> =
         facts.subjects.iter().filter_map(|subject| Some(subject.way.as_ref().ok()?.ifindex)).collect();
+    findings.extend(facts.gone().into_iter().map(|name| {
+        Finding::new(
+            "interface-gone",
+            Severity::Error,
+            format!("the interface {name} of the director is gone: nothing is forwarded there, and its addresses and routes went with it; as soon as it is there again under that name the daemon attaches to it and adds its VIPs (addresses and routes of your own are yours to add)"),
+            "ip -brief link",
+        )
+    }));
     for interface in &facts.interfaces {
         let name = &interface.name;
         let ours = facts.attached.contains_key(&interface.index);

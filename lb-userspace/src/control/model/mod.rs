@@ -4,7 +4,8 @@
 
 mod id; //    what names services and reals
 mod tunnel;
-mod words; // schedulers, flags, tracking, methods, removal policies
+mod words;
+pub mod written; // addresses and numbers as people write them // schedulers, flags, tracking, methods, removal policies
 
 use std::{
     collections::{BTreeMap, BTreeSet},
