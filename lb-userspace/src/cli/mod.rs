@@ -157,7 +157,7 @@ impl Cli {
             Command::Attach(args) => daemon::attach(&args, &api, &mut ui).await,
             Command::Resize(args) => daemon::resize(&args, &api, &mut ui).await,
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
-            Command::Status(_) => show::status(&api, &mut ui).await,
+            Command::Status(args) => show::status(&args, &api, &mut ui).await,
             Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,
             Command::Explain(args) => explain::explain(args, &api, &mut ui).await,
             Command::Service(command) => service::run(command, &api, &mut ui).await,

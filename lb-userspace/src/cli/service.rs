@@ -122,8 +122,8 @@ fn list(services: &[ServiceView]) -> String {
             service.scheduler.as_str().to_owned(),
             service.tracking.as_str().to_owned(),
             service.reals.len().to_string(),
-            service.active_flows.to_string(),
-            service.inactive_flows.to_string(),
+            service.shown(service.active_flows),
+            service.shown(service.inactive_flows),
         ]
     };
     let columns = ["PROTO", "SERVICE", "SCHEDULER", "TRACKING", ">REALS", ">ACTIVE", ">INACTIVE"];

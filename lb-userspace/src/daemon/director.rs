@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -113,6 +113,10 @@ pub struct Director {
     pub(super) ipvs: IpvsView,
     /// What the doctor found last.
     pub(super) examined: Option<Examined>,
+    /// The config file whose services these are, and how many changes there had been when it was read.
+    pub(super) config: Option<(String, u64)>,
+    /// How many changes there were since the start.
+    pub(super) revision: u64,
     /// What the drivers count of packets that were not sent.
     pub(super) sends: LostSends,
     /// Flows that the tables forgot before their time.
@@ -173,6 +177,8 @@ impl Director {
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
             examined: None,
+            config: None,
+            revision: 0,
             sends: LostSends::default(),
             evictions: Evictions::default(),
             prober: None,
@@ -243,6 +249,11 @@ impl Director {
         &mut self.plane
     }
 
+    /// Notes that the services are those of a config file.
+    pub(super) fn has_read(&mut self, config: &Path) {
+        self.config = Some((config.display().to_string(), self.revision));
+    }
+
     /// Carries out one change.
     ///
     /// # Errors
@@ -257,7 +268,9 @@ impl Director {
             self.may_take(&desired, *take_over).await?;
         }
         let known = self.unreachable();
+        let is_change = desired != self.state.desired;
         self.write(desired).await?;
+        self.revision += u64::from(is_change);
         tracing::info!("{line}");
         let mut warnings = self.settle().await;
         // What was wrong before is in `xvs status`; the operator of this change need not hear it again.
@@ -277,6 +290,7 @@ impl Director {
         let changes: Vec<String> =
             change::differences(&self.state.desired, &desired).iter().map(Difference::done).collect();
         self.write(desired).await?;
+        self.revision += u64::from(!changes.is_empty());
         for line in changes.iter().take(LINES) {
             tracing::info!("{line}");
         }

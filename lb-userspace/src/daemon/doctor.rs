@@ -34,6 +34,8 @@ pub(super) struct Examined {
     ended: Instant,
     took: Duration,
     findings: Vec<Finding>,
+    /// How many changes there had been.
+    revision: u64,
 }
 
 /// Has the doctor look at everything, and remembers what it found. The director is free while probes wait for answers.
@@ -82,7 +84,7 @@ impl Director {
         {
             tracing::warn!("doctor: {}; on {}: {}", finding.summary(), finding.place, finding.fix);
         }
-        self.examined = Some(Examined { ended: Instant::now(), took, findings });
+        self.examined = Some(Examined { ended: Instant::now(), took, findings, revision: self.revision });
     }
 
     /// The programs that make probes; they are loaded when they are needed first.
@@ -94,7 +96,8 @@ impl Director {
 
     /// What the doctor found last.
     pub(super) fn doctor_view(&self) -> Option<DoctorView> {
-        self.examined.as_ref().map(|Examined { ended, took, findings }| DoctorView {
+        self.examined.as_ref().map(|Examined { ended, took, findings, revision }| DoctorView {
+            is_outdated: *revision != self.revision,
             seconds_ago: ended.elapsed().as_secs(),
             took_seconds: took.as_secs_f64(),
             findings: findings.clone(),

@@ -121,6 +121,7 @@ impl Director {
         let lines = change::differences(&self.state.desired, &desired);
         let known = self.unreachable();
         self.write(desired).await?;
+        self.revision += lines.len() as u64;
         for line in lines {
             tracing::info!("{}", line.done());
         }

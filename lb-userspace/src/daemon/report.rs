@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
+    time::SystemTime,
 };
 
 use lb_common::{
@@ -16,7 +17,9 @@ use super::{
     count::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
-    api::types::{GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
+    api::types::{
+        ConfigStatus, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status,
+    },
     control::{
         apply::{self, Time},
         effective,
@@ -27,6 +30,7 @@ use crate::{
     dataplane::{TableError, clock},
     failure::Failure,
     observe::log,
+    text,
 };
 
 fn failed(error: &TableError) -> Failure {
@@ -80,6 +84,13 @@ impl Director {
             sweep_seconds: self.last_sweep.as_secs_f64(),
             log_lines_lost,
             problems,
+            config: self
+                .config
+                .clone()
+                .map(|(file, read)| ConfigStatus { file, changes: self.revision - read }),
+            start_time_seconds: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |now| now.as_secs().saturating_sub(self.started.elapsed().as_secs())),
             doctor: self.doctor_view(),
         }
     }
@@ -89,14 +100,13 @@ impl Director {
     pub fn summary(&self) -> String {
         let services = &self.state.desired.services;
         let reals: usize = services.values().map(|service| service.reals.len()).sum();
-        let plural =
-            |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
         let interfaces: Vec<&str> = self.interfaces.values().map(String::as_str).collect();
         format!(
-            "{}, {} on {}",
-            plural(services.len(), "service"),
-            plural(reals, "real"),
-            interfaces.join(", ")
+            "{}, {} on {}{}",
+            text::count(services.len(), "service"),
+            text::count(reals, "real"),
+            interfaces.join(", "),
+            self.config.as_ref().map_or(String::new(), |(file, _)| format!(", from {file}"))
         )
     }
 

@@ -122,6 +122,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let mut desired =
         if config.desired.services.is_empty() { state.desired.clone() } else { config.desired.clone() };
     change::carry_over(&state.desired, &mut desired);
+    let has_services = !config.desired.services.is_empty();
+    let changes = change::differences(&state.desired, &desired);
     state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
     let limits = recover::limits(&mut state, &pins, config.director.limits());
     let settings = state.dips.count_in(config.director.settings());
@@ -182,6 +184,16 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
     director.attach(&interfaces).await?;
     director.begin(desired).await?;
+    // What was added at runtime and is not in the file goes at a start: that is told by name.
+    for change in changes.iter().take(CHANGES) {
+        tracing::info!("from the config file: {}", change.done());
+    }
+    if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
+        tracing::info!("and {more} changes more");
+    }
+    if let Some(file) = options.config.as_deref().filter(|_| has_services) {
+        director.has_read(file);
+    }
     if let Some(fresh) = fresh {
         fresh.keep();
     }
@@ -214,6 +226,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     }
     end
 }
+
+/// Lines that a start writes into the log about what the config file changes.
+const CHANGES: usize = 100;
 
 /// Pins that a start makes, and that go again if it fails.
 struct Fresh(Option<PinDir>);

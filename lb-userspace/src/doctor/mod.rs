@@ -92,12 +92,18 @@ impl Finding {
             Severity::Error => "WRONG",
             Severity::Warning => "warn ",
         };
-        let about = match (&self.service, &self.real) {
-            (Some(service), Some(real)) => format!(" {service} -> {real}"),
-            (Some(service), None) => format!(" {service}"),
-            (None, _) => String::new(),
-        };
+        let about = self.about().map_or(String::new(), |about| format!(" {about}"));
         format!("{word} {}{about}: {}", self.check, self.cause)
+    }
+
+    /// Returns the service that suffers, and the real if it is one in particular.
+    #[must_use]
+    pub fn about(&self) -> Option<String> {
+        match (&self.service, &self.real) {
+            (Some(service), Some(real)) => Some(format!("{service} -> {real}")),
+            (Some(service), None) => Some(service.clone()),
+            (None, _) => None,
+        }
     }
 
     /// Whether both say the same of the same, in whatever words.
