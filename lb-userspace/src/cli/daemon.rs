@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use rustix::thread::CapabilitySet;
 
-use super::ui::Ui;
+use super::ui::{Ui, say};
 use crate::{
     api::{client::Api, descriptors, types::AttachOptions},
     control::{model::written::listen_address, state::Room},
@@ -79,6 +79,12 @@ impl RunArgs {
                 "`mount -t bpf -o mode=0700 bpf /sys/fs/bpf` as root; in a container, mount the host's there",
             )
         })?;
+        if private::pins_end_with_us() {
+            say(format_args!(
+                "warning: mounted a bpf filesystem for {} in this process's own mount namespace: forwarding ends with the daemon. Mount one outside (`mount -t bpf bpf DIR`), and name a directory in it with --bpffs",
+                self.bpffs.display()
+            ));
+        }
         privileges::keep_only(privileges::DAEMON)
     }
 }

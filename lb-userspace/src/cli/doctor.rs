@@ -107,9 +107,9 @@ fn fix(group: &[&Finding]) -> String {
             }
         }
     }
-    let vips: String = vips.iter().map(|vip| format!(" --vip {vip}")).collect();
+    let vips = vips.join(" --vip ");
     let rest = without_vips(first);
-    format!("xvs host setup{vips}{}", rest.trim_start_matches("xvs host setup"))
+    format!("xvs host setup --vip {vips}{}", rest.trim_start_matches("xvs host setup"))
 }
 
 /// Returns what is wrong, of what it is wrong besides, and the command.

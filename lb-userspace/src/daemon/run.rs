@@ -31,7 +31,7 @@ use crate::{
         state_lock::StateLock,
         vips::VipManager,
     },
-    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, shortage},
+    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, private, shortage},
     failure::Failure,
     netlink::{Interface, Netlink, Watch},
     observe::{metrics, rates},
@@ -184,13 +184,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
     director.attach(&interfaces).await?;
     director.begin(desired).await?;
-    // What was added at runtime and is not in the file goes at a start: that is told by name.
-    for change in changes.iter().take(CHANGES) {
-        tracing::info!("from the config file: {}", change.done());
-    }
-    if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
-        tracing::info!("and {more} changes more");
-    }
+    tell(&changes);
     if let Some(file) = options.config.as_deref().filter(|_| has_services) {
         director.has_read(file);
     }
@@ -222,13 +216,29 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         if let Err(failure) = director.save_as_is() {
             tracing::error!("{}", failure.message);
         }
-        tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
+        if private::pins_end_with_us() {
+            tracing::warn!(
+                "stopped: forwarding ends with this mount namespace, whose bpf filesystem has the pins; `xvs detach` takes the VIPs off"
+            );
+        } else {
+            tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
+        }
     }
     end
 }
 
 /// Lines that a start writes into the log about what the config file changes.
 const CHANGES: usize = 100;
+
+/// Logs what the config file changes at a start: what was added at runtime and is not in the file goes, which is told by name.
+fn tell(changes: &[change::Difference]) {
+    for change in changes.iter().take(CHANGES) {
+        tracing::info!("from the config file: {}", change.done());
+    }
+    if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
+        tracing::info!("and {more} changes more");
+    }
+}
 
 /// Pins that a start makes, and that go again if it fails.
 struct Fresh(Option<PinDir>);

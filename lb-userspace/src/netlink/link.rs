@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mac, Netlink, NetlinkError, errno, first};
 
-/// The namespace that a question is about (include/uapi/linux/if_link.h).
+/// The namespace that a question is about (`include/uapi/linux/if_link.h`).
 const IFLA_TARGET_NETNSID: u16 = 46;
 
 /// A network interface, as it was when asked for.
