@@ -19,3 +19,4 @@ pub mod netlink;
 pub mod observe;
 pub mod privileges;
 pub mod schedule;
+pub mod text;

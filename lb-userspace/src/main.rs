@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs`: the Linux Virtual Server rebuilt on XDP.
 
-use std::process::ExitCode;
+use std::{ops::ControlFlow, process::ExitCode};
 
 use lb_userspace::{
     cli::{Cli, say},
@@ -21,8 +21,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    let Some(cli) = Cli::understand(std::env::args_os())? else {
-        return Ok(ExitCode::SUCCESS);
+    let cli = match Cli::understand(std::env::args_os())? {
+        ControlFlow::Continue(cli) => cli,
+        ControlFlow::Break(code) => return Ok(code),
     };
     cli.prepare()?;
     let (_log, understood) = log::start(logging(&cli));

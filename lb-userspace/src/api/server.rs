@@ -150,11 +150,20 @@ struct Apply {
     /// Whether VIPs are taken from machines that have them.
     #[serde(default, rename = "take-over")]
     take_over: bool,
+    /// Whether a text without services removes those that there are.
+    #[serde(default, rename = "remove-all")]
+    remove_all: bool,
 }
 
 async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text: String) -> Response {
     let result = match config::parse(&text, Path::new(&query.name)) {
-        Ok(config) => director.lock().await.replace(config.desired, query.take_over).await,
+        Ok(config) => {
+            let mut director = director.lock().await;
+            match config.may_replace(director.desired(), query.remove_all) {
+                Ok(()) => director.replace(config.desired, query.take_over).await,
+                Err(failure) => Err(failure),
+            }
+        }
         Err(failure) => Err(failure),
     };
     result.map(Json).into_response()

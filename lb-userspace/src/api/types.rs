@@ -198,6 +198,12 @@ pub struct Status {
     pub log_lines_lost: u64,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
+    /// The config file of `xvs run`, if it names services.
+    #[serde(default)]
+    pub config: Option<ConfigStatus>,
+    /// When the daemon started, in seconds since 1970.
+    #[serde(default)]
+    pub start_time_seconds: u64,
     /// What the doctor found last; `None` if it was not here yet.
     #[serde(default)]
     pub doctor: Option<DoctorView>,
@@ -210,8 +216,64 @@ pub struct DoctorView {
     pub seconds_ago: u64,
     /// Seconds that it took.
     pub took_seconds: f64,
+    /// Whether services or reals have changed since.
+    #[serde(default)]
+    pub is_outdated: bool,
     /// What was wrong.
     pub findings: Vec<Finding>,
+}
+
+/// The config file that the daemon read.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ConfigStatus {
+    /// The file.
+    pub file: String,
+    /// Changes that were made since it was read, and that its next reading takes back.
+    pub changes: u64,
+}
+
+impl ConfigStatus {
+    /// Returns the line of `xvs status`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { file, changes } = self;
+        match changes {
+            0 => format!("{file}, no change since it was read"),
+            1 => format!("{file}, 1 change since it was read: `xvs plan {file}` shows it"),
+            _ => format!("{file}, {changes} changes since it was read: `xvs plan {file}` shows them"),
+        }
+    }
+}
+
+impl ServiceView {
+    /// Returns whether the flow table has an entry for each connection, so that they can be counted.
+    #[must_use]
+    pub fn counts_flows(&self) -> bool {
+        let has_entries = self.active_flows + self.inactive_flows > 0;
+        let hashes = self.slots > 0 && self.persistence.is_none();
+        let all_by_fnat =
+            !self.reals.is_empty() && self.reals.iter().all(|real| real.forward == Forward::Fnat);
+        has_entries || !hashes || self.tracking == Tracking::Full || all_by_fnat
+    }
+
+    /// Returns a number of flows as lists show it: `-` where they are not counted.
+    #[must_use]
+    pub fn shown(&self, flows: u64) -> String {
+        if self.counts_flows() { flows.to_string() } else { "-".to_owned() }
+    }
+}
+
+impl RealView {
+    /// Returns what the real does, in two words at most.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match (self.is_up || self.is_local, self.weight) {
+            (false, _) => "no answer",
+            (true, 0) if self.active_flows > 0 || self.slots > 0 => "draining",
+            (true, 0) => "weight 0",
+            (true, _) => "up",
+        }
+    }
 }
 
 /// An interface that the program is attached to.
@@ -278,6 +340,9 @@ pub struct RealView {
     /// How packets travel to it by `tun`.
     #[serde(default)]
     pub tunnel: Tunnel,
+    /// Whether packets can be sent to it.
+    #[serde(default)]
+    pub is_up: bool,
     /// Whether packets can be sent to it, and if not, why.
     pub next_hop: String,
     /// Whether the director itself serves in its place: it is `local`, or its address is one of the director.

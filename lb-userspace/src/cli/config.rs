@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -18,23 +18,26 @@ use crate::{
     failure::{Failure, FailureKind},
 };
 
-/// Make the services those of a config file, and no others
+/// Apply a config file; services that are not in it are removed
 ///
 /// All or nothing: a file with an error changes nothing. The [director] section counts at the next start only.
 #[derive(Args, Debug)]
 pub struct ApplyArgs {
-    /// The config file
+    /// The config file; - reads stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Take VIPs from machines that have them
     #[arg(long)]
     take_over: bool,
+    /// Remove every service, if the file says `service = []`
+    #[arg(long)]
+    remove_all: bool,
 }
 
-/// Say what `xvs apply` of a config file would change, and change nothing
+/// Show what `xvs apply` of a config file would change, and change nothing
 #[derive(Args, Debug)]
 pub struct PlanArgs {
-    /// The config file
+    /// The config file; - reads stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -48,9 +51,8 @@ pub struct ExportArgs {}
 /// # Errors
 /// Wrong input, with line and column.
 pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let text = text_of(&args.file)?;
-    let name = args.file.display().to_string();
-    let name: String = name
+    let Plan { name, text } = read(&args.file)?;
+    let escaped: String = name
         .bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
@@ -59,12 +61,14 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
             _ => format!("%{byte:02X}"),
         })
         .collect();
-    match api.put_text::<Done>(&format!("/v1/config?name={name}&take-over={}", args.take_over), text).await {
+    let (take_over, remove_all) = (args.take_over, args.remove_all);
+    let path = format!("/v1/config?name={escaped}&take-over={take_over}&remove-all={remove_all}");
+    match api.put_text::<Done>(&path, text.clone()).await {
         Ok(done) => ui.done(&done),
         Err(failure) => {
-            // The daemon reads the file, once. A file with an error does not even need a daemon.
+            // A file with an error does not even need a daemon.
             if failure.kind == FailureKind::Unreachable {
-                config::read(&args.file)?;
+                config::parse(&text, Path::new(&name))?;
             }
             Err(failure)
         }
@@ -77,21 +81,42 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
 /// As `apply`.
 pub async fn plan(args: &PlanArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let done: Done = api.post("/v1/plan", &understood(&args.file)?).await?;
-    ui.done(&done)
+    ui.show(&done, planned)
 }
 
-/// A config file as it is handed over. It is understood here first: a file with an error does not even need a daemon.
+/// Returns the lines of a plan, and how many there are of each kind.
+fn planned(done: &Done) -> String {
+    let number = |sign| done.changes.iter().filter(|line| line.starts_with(sign)).count();
+    let (add, change, remove) = (number('+'), number('~'), number('-'));
+    if done.changes.is_empty() {
+        return "nothing to change".to_owned();
+    }
+    let lines = done.changes.join("\n");
+    format!("{lines}\n{add} to add, {change} to change, {remove} to remove; nothing was changed")
+}
+
+/// Returns a config file as it is handed over. It is parsed here first: a file with an error does not even need a daemon.
 ///
 /// # Errors
 /// Wrong input, with line and column.
 pub fn understood(file: &Path) -> Result<Plan, Failure> {
-    config::read(file)?;
-    Ok(Plan { name: file.display().to_string(), text: text_of(file)? })
+    let plan = read(file)?;
+    config::parse(&plan.text, Path::new(&plan.name))?;
+    Ok(plan)
 }
 
-fn text_of(file: &Path) -> Result<String, Failure> {
-    let name = file.display();
-    fs::read_to_string(file).map_err(|error| Failure::wrong_input(format!("cannot read {name}: {error}")))
+/// Reads a file once, so that it may be a pipe; `-` is stdin.
+fn read(file: &Path) -> Result<Plan, Failure> {
+    let (name, text) = if file == Path::new("-") {
+        ("stdin".to_owned(), io::read_to_string(io::stdin()))
+    } else {
+        (file.display().to_string(), fs::read_to_string(file))
+    };
+    match text {
+        Ok(text) => Ok(Plan { name, text }),
+        Err(error) => Err(Failure::wrong_input(format!("cannot read {name}: {error}"))
+            .hint("is the path right? `-` reads stdin")),
+    }
 }
 
 /// Prints the services as a config file.
@@ -101,4 +126,18 @@ fn text_of(file: &Path) -> Result<String, Failure> {
 pub async fn export(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let text = api.get_text("/v1/config").await?;
     ui.show(&text, Clone::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_ends_with_its_numbers() {
+        let changes = ["+ would add a", "~ would change b: c", "- would remove d", "- would remove e"];
+        let done = Done { changes: changes.map(str::to_owned).to_vec(), warnings: Vec::new() };
+        let page = planned(&done);
+        assert!(page.ends_with("1 to add, 1 to change, 2 to remove; nothing was changed"), "{page}");
+        assert_eq!(planned(&Done { changes: Vec::new(), warnings: Vec::new() }), "nothing to change");
+    }
 }

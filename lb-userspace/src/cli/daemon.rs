@@ -11,10 +11,10 @@ use std::{
 use clap::Args;
 use rustix::thread::CapabilitySet;
 
-use super::ui::Ui;
+use super::ui::{Ui, say};
 use crate::{
     api::{client::Api, descriptors, types::AttachOptions},
-    control::state::Room,
+    control::{model::written::listen_address, state::Room},
     daemon::{self, RunOptions},
     dataplane::{Mode, PinDir, links, private},
     failure::Failure,
@@ -44,10 +44,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
     state: PathBuf,
     /// Serve Prometheus metrics at http://ADDR:PORT/metrics
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     metrics: Option<SocketAddr>,
     /// Tell agents of real servers (`xvs host agent`) what they are; needs a token
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     api: Option<SocketAddr>,
     /// The token that agents must show: one word in a file that only its owner can read
     #[arg(long, value_name = "FILE")]
@@ -79,6 +79,12 @@ impl RunArgs {
                 "`mount -t bpf -o mode=0700 bpf /sys/fs/bpf` as root; in a container, mount the host's there",
             )
         })?;
+        if private::pins_end_with_us() {
+            say(format_args!(
+                "warning: mounted a bpf filesystem for {} in this process's own mount namespace: forwarding ends with the daemon. Mount one outside (`mount -t bpf bpf DIR`), and name a directory in it with --bpffs",
+                self.bpffs.display()
+            ));
+        }
         privileges::keep_only(privileges::DAEMON)
     }
 }
@@ -215,16 +221,17 @@ pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
 async fn link_of_another(name: &str, bpffs: &Path) -> Result<u32, Failure> {
     let interface =
         Netlink::open()?.interface(name).await.map_err(|error| Failure::wrong_input(error.to_string()))?;
-    if PinDir::at(bpffs).linked().contains(&interface.index) {
+    let Some(program) = interface.xdp_program else {
+        return Err(Failure::wrong_input(format!("no XDP program is attached to {name}")));
+    };
+    // The pin of a link that somebody has detached is left, and another program may be in its place.
+    if PinDir::at(bpffs).linked_program(interface.index) == Some(program) {
         return Err(Failure::wrong_input(format!(
             "what is attached to {name} is pinned under {}",
             bpffs.display()
         ))
         .hint("`xvs detach` takes xvs off"));
     }
-    let Some(program) = interface.xdp_program else {
-        return Err(Failure::wrong_input(format!("no XDP program is attached to {name}")));
-    };
     links::of(program, interface.index).ok_or_else(|| {
         Failure::failed(format!("no BPF link is known to attach program {program} to {name}"))
             .hint(format!("`ip link set dev {name} xdp off` takes off what was attached without a link"))

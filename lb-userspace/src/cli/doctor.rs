@@ -20,17 +20,176 @@ pub struct DoctorArgs {}
 /// If something is, or the daemon does not answer.
 pub async fn doctor(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let findings: Vec<Finding> = api.get("/v1/doctor").await?;
-    ui.show(&findings, |findings| match findings.as_slice() {
-        [] => "nothing is wrong".to_owned(),
-        findings => findings.iter().map(paragraph).collect::<Vec<_>>().join("\n"),
-    })?;
+    ui.show(&findings, |findings| page(findings))?;
     match findings.len() {
         0 => Ok(()),
-        1 => Err(Failure::failed("1 thing is wrong")),
-        wrong => Err(Failure::failed(format!("{wrong} things are wrong"))),
+        wrong => Err(Failure::failed(wrong_in_all(wrong))),
     }
 }
 
-fn paragraph(finding: &Finding) -> String {
-    format!("{}\n      on {}: {}", finding.summary(), finding.place, finding.fix)
+fn wrong_in_all(number: usize) -> String {
+    format!("{} wrong", if number == 1 { "1 thing is".to_owned() } else { format!("{number} things are") })
+}
+
+/// Returns the findings by the machine on which they are put right, after a line that sums them up.
+fn page(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "nothing is wrong".to_owned();
+    }
+    let mut places: Vec<(&str, Vec<&Finding>)> = Vec::new();
+    for finding in findings {
+        match places.iter_mut().find(|(place, _)| *place == finding.place) {
+            Some((_, there)) => there.push(finding),
+            None => places.push((&finding.place, vec![finding])),
+        }
+    }
+    let numbers: Vec<String> =
+        places.iter().map(|(place, there)| format!("{} on {}", there.len(), named(place))).collect();
+    let mut lines = vec![format!("{}: {}", wrong_in_all(findings.len()), numbers.join(", "))];
+    for (place, there) in &places {
+        lines.push(String::new());
+        lines.push(format!("on {}:", named(place)));
+        lines.extend(alike(there).into_iter().flat_map(|group| paragraph(&group)));
+    }
+    lines.join("\n")
+}
+
+fn named(place: &str) -> String {
+    if place == "director" { "the director".to_owned() } else { place.to_owned() }
+}
+
+/// Returns findings of one machine by check and fix, where fixes that set a host up for one VIP each are one fix.
+fn alike<'a>(there: &[&'a Finding]) -> Vec<Vec<&'a Finding>> {
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    for finding in there {
+        let key = |one: &Finding| (one.check.clone(), without_vips(&one.fix));
+        match groups.iter_mut().find(|group| key(group[0]) == key(finding)) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    groups
+}
+
+/// Returns a set-up command without its VIPs; any other command as it is.
+fn without_vips(fix: &str) -> String {
+    let mut words = fix.split(' ').peekable();
+    if !is_one_setup(fix) {
+        return fix.to_owned();
+    }
+    let mut left = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--vip" {
+            words.next();
+        } else {
+            left.push(word);
+        }
+    }
+    left.join(" ")
+}
+
+fn is_one_setup(fix: &str) -> bool {
+    fix.starts_with("xvs host setup ") && !fix.contains("&&")
+}
+
+/// Returns the command that puts all of a group right.
+fn fix(group: &[&Finding]) -> String {
+    let first = &group[0].fix;
+    if !is_one_setup(first) {
+        return first.clone();
+    }
+    let mut vips: Vec<&str> = Vec::new();
+    for finding in group {
+        let words: Vec<&str> = finding.fix.split(' ').collect();
+        for pair in words.windows(2).filter(|pair| pair[0] == "--vip") {
+            if !vips.contains(&pair[1]) {
+                vips.push(pair[1]);
+            }
+        }
+    }
+    let vips = vips.join(" --vip ");
+    let rest = without_vips(first);
+    format!("xvs host setup --vip {vips}{}", rest.trim_start_matches("xvs host setup"))
+}
+
+/// Returns what is wrong, of what it is wrong besides, and the command.
+fn paragraph(group: &[&Finding]) -> Vec<String> {
+    let mut lines = vec![format!("  {}", group[0].summary())];
+    if let [_, others @ ..] = group
+        && !others.is_empty()
+    {
+        let about: Vec<String> = others.iter().filter_map(|one| one.about()).collect();
+        lines.push(format!("        the same of {}", about.join(", ")));
+    }
+    lines.push(format!("        fix: {}", fix(group)));
+    lines
+}
+
+/// Returns one line for all findings of a check on a machine.
+pub(super) fn short(findings: &[Finding]) -> Vec<String> {
+    let mut groups: Vec<(&Finding, usize)> = Vec::new();
+    for finding in findings {
+        let same =
+            |(one, _): &&mut (&Finding, usize)| one.check == finding.check && one.place == finding.place;
+        match groups.iter_mut().find(same) {
+            Some((_, number)) => *number += 1,
+            None => groups.push((finding, 1)),
+        }
+    }
+    let line = |(finding, number): (&Finding, usize)| match number - 1 {
+        0 => finding.summary(),
+        more => format!("{} (and {more} more on {})", finding.summary(), named(&finding.place)),
+    };
+    groups.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Severity;
+
+    fn finding(check: &str, service: &str, place: &str, fix: &str) -> Finding {
+        Finding {
+            check: check.to_owned(),
+            service: Some(service.to_owned()),
+            real: (place != "director").then(|| place.to_owned()),
+            severity: Severity::Error,
+            cause: "because".to_owned(),
+            place: place.to_owned(),
+            fix: fix.to_owned(),
+        }
+    }
+
+    #[test]
+    fn findings_are_grouped_by_machine_and_set_up_once() {
+        let setup = |vip: &str| format!("xvs host setup --vip {vip} --forward dr --rip 10.0.0.11");
+        let findings = [
+            finding("dr-blackhole", "tcp 192.0.2.100:80", "10.0.0.11", &setup("192.0.2.100")),
+            finding("no-real", "tcp 192.0.2.102:80", "director", "xvs x"),
+            finding("dr-blackhole", "tcp 192.0.2.101:80", "10.0.0.11", &setup("192.0.2.101")),
+        ];
+        assert_eq!(
+            page(&findings),
+            "3 things are wrong: 2 on 10.0.0.11, 1 on the director\n\n\
+             on 10.0.0.11:\n  WRONG dr-blackhole tcp 192.0.2.100:80 -> 10.0.0.11: because\n        \
+             the same of tcp 192.0.2.101:80 -> 10.0.0.11\n        \
+             fix: xvs host setup --vip 192.0.2.100 --vip 192.0.2.101 --forward dr --rip 10.0.0.11\n\n\
+             on the director:\n  WRONG no-real tcp 192.0.2.102:80: because\n        fix: xvs x"
+        );
+        assert_eq!(page(&[]), "nothing is wrong");
+        assert_eq!(short(&findings).len(), 2);
+        assert!(short(&findings)[0].ends_with("(and 1 more on 10.0.0.11)"));
+    }
+
+    #[test]
+    fn other_commands_are_not_put_together() {
+        let one = "xvs host setup --vip 192.0.2.100 --forward dr && xvs host open tcp 192.0.2.100:80";
+        let other = "xvs host setup --vip 192.0.2.101 --forward dr && xvs host open tcp 192.0.2.101:80";
+        let findings = [
+            finding("dr-blackhole", "a", "10.0.0.11", one),
+            finding("dr-blackhole", "b", "10.0.0.11", other),
+        ];
+        let page = page(&findings);
+        assert!(page.contains(&format!("fix: {one}")) && page.contains(&format!("fix: {other}")), "{page}");
+    }
 }

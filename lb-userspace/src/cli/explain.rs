@@ -9,7 +9,7 @@ use clap::Args;
 use super::ui::Ui;
 use crate::{
     api::client::Api,
-    control::model::Protocol,
+    control::model::{Protocol, written::socket_address},
     explain::{Explanation, Flag, Flow, Question, hex, pcap},
     failure::Failure,
 };
@@ -20,13 +20,18 @@ use crate::{
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// What the packet speaks
-    #[arg(value_name = "PROTO", required_unless_present = "pcap", conflicts_with = "pcap")]
+    #[arg(
+        value_name = "PROTO",
+        ignore_case = true,
+        required_unless_present = "pcap",
+        conflicts_with = "pcap"
+    )]
     protocol: Option<Protocol>,
     /// Address and port of the client
-    #[arg(value_name = "CIP:PORT", required_unless_present = "pcap")]
+    #[arg(value_name = "CIP:PORT", value_parser = socket_address, required_unless_present = "pcap")]
     client: Option<SocketAddr>,
     /// Address and port that it asks for
-    #[arg(value_name = "VIP:PORT", required_unless_present = "pcap")]
+    #[arg(value_name = "VIP:PORT", value_parser = socket_address, required_unless_present = "pcap")]
     service: Option<SocketAddr>,
     /// What a packet of TCP is for: syn if it is not said
     #[arg(long, value_name = "FLAG", conflicts_with = "pcap")]

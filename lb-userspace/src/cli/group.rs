@@ -2,8 +2,6 @@
 //! `xvs group`.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
-
 use clap::{Args, Subcommand};
 
 use super::ui::{Ui, table};
@@ -12,7 +10,10 @@ use crate::{
         client::Api,
         types::{Change, GroupView},
     },
-    control::model::{Endpoint, GroupId, Protocol},
+    control::model::{
+        Endpoint, GroupId, Protocol,
+        written::{self, socket_address},
+    },
     failure::Failure,
 };
 
@@ -24,8 +25,10 @@ pub enum GroupCommand {
     /// Add endpoints to a group, which is made if it is not there
     Add(AddArgs),
     /// Remove endpoints from a group, or the whole group
+    #[command(aliases = ["rm", "delete"])]
     Remove(RemoveArgs),
     /// List all groups
+    #[command(alias = "ls")]
     List,
 }
 
@@ -33,7 +36,7 @@ pub enum GroupCommand {
 #[derive(Args, Debug)]
 pub struct AddArgs {
     /// The group's number
-    #[arg(value_name = "N", value_parser = number())]
+    #[arg(value_name = "N", value_parser = number)]
     group: GroupId,
     /// Protocol, VIP and port, as many pairs as wanted: tcp 10.0.0.100:80 tcp 10.0.0.100:443
     #[arg(value_name = "PROTO VIP:PORT", required = true)]
@@ -47,7 +50,7 @@ pub struct AddArgs {
 #[derive(Args, Debug)]
 pub struct RemoveArgs {
     /// The group's number
-    #[arg(value_name = "N", value_parser = number())]
+    #[arg(value_name = "N", value_parser = number)]
     group: GroupId,
     /// Protocol, VIP and port, as many pairs as wanted; without any, the whole group
     #[arg(value_name = "PROTO VIP:PORT")]
@@ -74,8 +77,9 @@ pub async fn run(command: GroupCommand, api: &Api, ui: &mut Ui) -> Result<(), Fa
     ui.done(&api.post("/v1/changes", &change).await?)
 }
 
-fn number() -> clap::builder::RangedI64ValueParser<GroupId> {
-    clap::value_parser!(u32).range(1..)
+/// Reads the number of a group.
+fn number(text: &str) -> Result<GroupId, String> {
+    written::number(text, 1, GroupId::MAX)
 }
 
 /// Reads `tcp 10.0.0.100:80 udp 10.0.0.100:53`, which the shell hands over as single words.
@@ -85,8 +89,7 @@ fn pairs(words: &[String]) -> Result<Vec<Endpoint>, Failure> {
     let pair = |pair: &[String]| match pair {
         [protocol, address] => {
             let protocol: Protocol = protocol.parse().map_err(wrong)?;
-            let address: SocketAddr =
-                address.parse().map_err(|_| wrong(format!("'{address}' is not an address with a port")))?;
+            let address = socket_address(address).map_err(wrong)?;
             Ok(Endpoint { protocol, address })
         }
         rest => Err(wrong(format!("'{}' is half a pair", rest.concat()))),
@@ -123,8 +126,8 @@ mod tests {
 
     #[rstest]
     #[case::half("tcp 10.0.0.1:80 udp", "'udp' is half a pair")]
-    #[case::protocol("icmp 10.0.0.1:80", "'icmp' is none of tcp, udp, sctp")]
-    #[case::no_port("tcp 10.0.0.1", "'10.0.0.1' is not an address with a port")]
+    #[case::protocol("icmp 10.0.0.1:80", "unknown protocol 'icmp': tcp, udp, sctp")]
+    #[case::no_port("tcp 10.0.0.1", "'10.0.0.1' has no port; write 10.0.0.1:80, with port 0 for every port")]
     fn anything_else_is_named(#[case] line: &str, #[case] message: &str) {
         assert_eq!(of(line).unwrap_err().message, message);
     }

@@ -13,7 +13,10 @@ use serde::Serialize;
 
 use super::agent::AgentArgs;
 use crate::{
-    control::model::{Protocol, Tunnel},
+    control::model::{
+        Protocol, Tunnel,
+        written::{ip_address, socket_address},
+    },
     failure::Failure,
     host::{
         Done, Host, Outcome, agent, arp,
@@ -90,7 +93,7 @@ struct OpenArgs {
     #[arg(value_name = "PROTO")]
     protocol: Protocol,
     /// The address that its packets have here, the VIP or by nat the RIP, and the port; 0 for every port
-    #[arg(value_name = "ADDR:PORT")]
+    #[arg(value_name = "ADDR:PORT", value_parser = socket_address)]
     address: SocketAddr,
     /// The tunnel that they come by
     #[arg(long, value_name = "TUNNEL")]
@@ -102,7 +105,7 @@ struct OpenArgs {
 #[derive(Args, Clone, Debug)]
 struct RestoreArgs {
     /// Only this VIP; the rest is put back with the last one (can be repeated)
-    #[arg(long = "vip", value_name = "VIP")]
+    #[arg(long = "vip", value_name = "VIP", value_parser = ip_address)]
     vips: Vec<IpAddr>,
     /// Say what would be done, and change nothing
     #[arg(long)]
@@ -114,7 +117,7 @@ struct RestoreArgs {
 #[derive(Args, Clone, Debug)]
 struct TargetArgs {
     /// The address that clients talk to (can be repeated)
-    #[arg(long = "vip", value_name = "VIP", required = true)]
+    #[arg(long = "vip", value_name = "VIP", value_parser = ip_address, required = true)]
     vips: Vec<IpAddr>,
     /// The director's forwarding method for this host
     #[arg(long, value_name = "METHOD", default_value = "dr")]
@@ -124,7 +127,7 @@ struct TargetArgs {
     interface: Option<String>,
     /// The address by which the director knows this host: takes the interface that has it, if none is said, and tunnelled
     /// packets come within its version of IP [default: within that of the VIP, if the interface has an address of it]
-    #[arg(long, value_name = "RIP")]
+    #[arg(long, value_name = "RIP", value_parser = ip_address)]
     rip: Option<IpAddr>,
     /// Which ARP requests this host answers, as the kernel's `arp_ignore` [default: 1, or what is stricter already]
     #[arg(long, value_name = "0|1|2|3|8", value_parser = arp::ignore_level)]

@@ -10,6 +10,7 @@ pub mod group; //   xvs group
 pub mod host; //    xvs host: on real servers
 pub mod import; //  xvs import
 pub mod ipvsadm; // xvs ipvsadm
+mod misuse; //      command lines that cannot be understood
 pub mod real; //    xvs real
 pub mod service; // xvs service
 pub mod show; //    xvs status, stats, connections
@@ -17,9 +18,9 @@ mod ssh; //         xvs real add --ssh
 pub mod timeouts; // xvs timeouts
 pub mod ui; //      tables and JSON
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, ops::ControlFlow, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand, error::ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::{api::client::Api, failure::Failure};
 use ipvsadm::IpvsadmArgs;
@@ -33,13 +34,27 @@ use ui::{Output, Ui};
 #[command(name = "xvs", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     /// Socket of the daemon
-    #[arg(long, global = true, env = "XVS_SOCKET", default_value = "/run/xvs/xvs.sock", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "XVS_SOCKET",
+        default_value = "/run/xvs/xvs.sock",
+        value_name = "PATH"
+    )]
     socket: PathBuf,
-    /// How to print
-    #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
+    /// Output format
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Global options",
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
     output: Output,
     /// Say more; for `run`, also what the programs in the kernel have to say
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
     #[command(subcommand)]
     command: Command,
@@ -54,11 +69,11 @@ enum Command {
     Status(show::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
-    #[command(subcommand)]
+    #[command(subcommand, aliases = ["svc", "services"])]
     Service(service::ServiceCommand),
-    #[command(subcommand)]
+    #[command(subcommand, alias = "reals")]
     Real(real::RealCommand),
-    #[command(subcommand)]
+    #[command(subcommand, alias = "groups")]
     Group(group::GroupCommand),
     Timeouts(timeouts::TimeoutsArgs),
     Plan(config::PlanArgs),
@@ -76,27 +91,28 @@ impl Cli {
     /// Understands the words of a command line.
     ///
     /// # Errors
-    /// Wrong input; help and version are printed, and `Ok(None)` then.
-    pub fn understand(words: impl IntoIterator<Item = OsString>) -> Result<Option<Self>, Failure> {
-        let mut words = words.into_iter().collect();
+    /// Wrong input. Where help or the version was printed, the exit code is returned in place of a command.
+    pub fn understand(
+        words: impl IntoIterator<Item = OsString>,
+    ) -> Result<ControlFlow<ExitCode, Self>, Failure> {
+        let mut words: Vec<OsString> = words.into_iter().collect();
+        let said = words.clone();
         let ipvsadm = IpvsadmArgs::cut_off(&mut words);
         match Self::try_parse_from(words) {
-            Ok(cli) => Ok(Some(match ipvsadm {
+            Ok(cli) => Ok(ControlFlow::Continue(match ipvsadm {
                 Some(args) => Self { command: Command::Ipvsadm(args), ..cli },
                 None => cli,
             })),
             Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
                 // A pipe that nobody reads is no failure.
                 drop(error.print());
-                Ok(None)
+                Ok(ControlFlow::Break(ExitCode::SUCCESS))
             }
-            Err(error) => {
-                let text = error.render().to_string();
-                let (message, _) = text.split_once("\nFor more information").unwrap_or((&text, ""));
-                let message = message.trim().trim_start_matches("error: ").to_owned();
-                Err(Failure::wrong_input(message)
-                    .hint("`xvs help` and `xvs COMMAND --help` show what can be said"))
+            Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                say(error.render());
+                Ok(ControlFlow::Break(ExitCode::from(Failure::wrong_input("").exit_code())))
             }
+            Err(error) => Err(misuse::failure(&error, &said, &Self::command())),
         }
     }
 
@@ -141,7 +157,7 @@ impl Cli {
             Command::Attach(args) => daemon::attach(&args, &api, &mut ui).await,
             Command::Resize(args) => daemon::resize(&args, &api, &mut ui).await,
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
-            Command::Status(_) => show::status(&api, &mut ui).await,
+            Command::Status(args) => show::status(&args, &api, &mut ui).await,
             Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,
             Command::Explain(args) => explain::explain(args, &api, &mut ui).await,
             Command::Service(command) => service::run(command, &api, &mut ui).await,

@@ -35,6 +35,7 @@ pub enum RealCommand {
     /// Change a real server; its connections stay
     Edit(OptionArgs),
     /// Remove a real server from a service; its connections begin anew elsewhere
+    #[command(aliases = ["rm", "delete"])]
     Remove(RealArgs),
     /// Take no new connections on a real server, and see its old ones off
     ///
@@ -43,6 +44,7 @@ pub enum RealCommand {
     /// change moved, which are all that the real still has.
     Drain(DrainArgs),
     /// List the real servers of a service, or of all
+    #[command(alias = "ls")]
     List(ListArgs),
 }
 
@@ -95,7 +97,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Arguments of `xvs real list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// tcp or udp; or the word group, before the number of a group
+    /// tcp, udp or sctp; or the word group, before the number of a group
     #[arg(value_name = "PROTO", requires = "name")]
     kind: Option<String>,
     /// VIP and port of the service
@@ -180,12 +182,15 @@ struct Left {
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connections = match self.connections {
+            1 => "1 connection is".to_owned(),
+            number => format!("{number} connections are"),
+        };
         match self.slots {
-            0 => write!(f, "{} connections are left", self.connections),
+            0 => write!(f, "{connections} left"),
             slots => write!(
                 f,
-                "{} connections are left, and those of {slots} slots that have not spoken since the change",
-                self.connections
+                "{connections} left, and those of {slots} slots that have not spoken since the change"
             ),
         }
     }
@@ -215,12 +220,18 @@ pub fn list(services: &[ServiceView]) -> String {
                     format!("{} {}", real.forward.as_str(), real.tunnel)
                 },
                 real.weight.to_string(),
-                real.active_flows.to_string(),
-                real.inactive_flows.to_string(),
-                real.next_hop.clone(),
+                real.state().to_owned(),
+                service.shown(real.active_flows),
+                service.shown(real.inactive_flows),
+                if real.is_up || real.is_local { real.next_hop.clone() } else { "-".to_owned() },
             ]
         })
     });
-    let columns = ["PROTO", "SERVICE", "REAL", "FORWARD", ">WEIGHT", ">ACTIVE", ">INACTIVE", "NEXT HOP"];
-    table(&columns, rows)
+    let columns =
+        ["PROTO", "SERVICE", "REAL", "FORWARD", ">WEIGHT", "STATE", ">ACTIVE", ">INACTIVE", "NEXT HOP"];
+    let down = services.iter().flat_map(|service| service.reals.iter().filter(|real| !real.is_up));
+    let mut why: Vec<String> = down.map(|real| format!("{}: {}", real.address.ip(), real.next_hop)).collect();
+    why.sort();
+    why.dedup();
+    std::iter::once(table(&columns, rows)).chain(why).collect::<Vec<_>>().join("\n")
 }

@@ -28,17 +28,19 @@ pub enum ServiceCommand {
     /// Change a service; its connections stay where they are
     Edit(OptionArgs),
     /// Remove a service and its reals
+    #[command(aliases = ["rm", "delete"])]
     Remove(ServiceArgs),
     /// Show a service and its reals
     Show(ServiceArgs),
     /// List all services
+    #[command(alias = "ls")]
     List,
 }
 
 /// What names a service.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceArgs {
-    /// tcp or udp; or the word group, before the number of a group
+    /// tcp, udp or sctp; or the word group, before the number of a group
     #[arg(value_name = "PROTO")]
     kind: String,
     /// VIP and port; port 0 means every port
@@ -120,8 +122,8 @@ fn list(services: &[ServiceView]) -> String {
             service.scheduler.as_str().to_owned(),
             service.tracking.as_str().to_owned(),
             service.reals.len().to_string(),
-            service.active_flows.to_string(),
-            service.inactive_flows.to_string(),
+            service.shown(service.active_flows),
+            service.shown(service.inactive_flows),
         ]
     };
     let columns = ["PROTO", "SERVICE", "SCHEDULER", "TRACKING", ">REALS", ">ACTIVE", ">INACTIVE"];

@@ -2,7 +2,11 @@
 //! `xvs status`, `xvs stats` and `xvs connections`.
 #![forbid(unsafe_code)]
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{
+    fmt::Write as _,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -10,15 +14,24 @@ use super::ui::{Ui, table};
 use crate::{
     api::{
         client::Api,
-        types::{Connection, Stats, Status},
+        types::{Connection, ServiceView, Stats, Status},
     },
-    control::{model::ServiceId, state::Totals},
-    failure::Failure,
+    control::{
+        model::{ServiceId, written::ip_address},
+        state::Totals,
+    },
+    dataplane::PinDir,
+    failure::{Failure, FailureKind},
+    text::count,
 };
 
 /// Show how the daemon is, and what is wrong
 #[derive(Args, Debug)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// Where programs, maps and links are pinned, which is looked at if no daemon answers
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
+    bpffs: PathBuf,
+}
 
 /// Show the counters of services and reals
 #[derive(Args, Debug)]
@@ -28,10 +41,10 @@ pub struct StatsArgs {}
 #[derive(Args, Debug)]
 pub struct ConnectionsArgs {
     /// Only those of this client
-    #[arg(long, value_name = "CIP")]
+    #[arg(long, value_name = "CIP", value_parser = ip_address)]
     client: Option<IpAddr>,
     /// Only those on this real server
-    #[arg(long, value_name = "RIP")]
+    #[arg(long, value_name = "RIP", value_parser = ip_address)]
     real: Option<IpAddr>,
 }
 
@@ -51,8 +64,11 @@ fn flows(here: u64, most: u32, opening: u64) -> String {
 ///
 /// # Errors
 /// If the daemon does not answer.
-pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let status: Status = api.get("/v1/status").await?;
+pub async fn status(args: &StatusArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let status: Status = match api.get("/v1/status").await {
+        Ok(status) => status,
+        Err(failure) => return Err(without_daemon(failure, &args.bpffs)),
+    };
     ui.show(&status, |status| {
         let interfaces: Vec<String> =
             status.interfaces.iter().map(|i| format!("{} ({})", i.name, i.mode)).collect();
@@ -60,16 +76,20 @@ pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
         let adopted = if status.adopted { ", took over from an earlier run" } else { "" };
         let instructions = status.verified_instructions.map_or("?".to_owned(), |n| n.to_string());
         let mut page = String::new();
+        let config = status.config.as_ref().map(|config| ("config", config.line()));
         for (name, value) in [
             ("version", format!("{} (schema {})", status.version, status.schema)),
             ("daemon", format!("pid {}, up {} s{adopted}", status.pid, status.uptime_seconds)),
             ("program", format!("{instructions} verified instructions")),
             ("interfaces", interfaces.join(", ")),
             ("VIPs added", if vips.is_empty() { "none".to_owned() } else { vips.join(", ") }),
-            ("services", format!("{} with {} reals", status.services, status.reals)),
+            ("services", format!("{} with {}", status.services, count(status.reals, "real"))),
             ("flows", flows(status.flows, status.max_flows, status.opening_flows)),
             ("flows of IPv6", flows(status.flows6, status.max_flows6, status.opening_flows6)),
-        ] {
+        ]
+        .into_iter()
+        .chain(config)
+        {
             // Writing to a string cannot fail.
             let _ = writeln!(page, "{name:<WIDTH$}{value}");
         }
@@ -79,15 +99,35 @@ pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
         if let Some(doctor) = &status.doctor {
             let number = match doctor.findings.len() {
                 0 => "nothing is wrong".to_owned(),
-                number => format!("{number} wrong, `xvs doctor` says what mends it"),
+                number => format!("{number} wrong, `xvs doctor` shows how to put it right"),
             };
-            let _ = writeln!(page, "{:<WIDTH$}{number} ({} s ago)", "doctor", doctor.seconds_ago);
-            for finding in &doctor.findings {
-                let _ = writeln!(page, "{:<WIDTH$}{}", "", finding.summary());
+            let when = if doctor.is_outdated { ", before the last change" } else { "" };
+            let _ = writeln!(page, "{:<WIDTH$}{number} ({} s ago{when})", "doctor", doctor.seconds_ago);
+            for line in super::doctor::short(&doctor.findings) {
+                let _ = writeln!(page, "{:<WIDTH$}{line}", "");
             }
         }
         page
     })
+}
+
+/// Adds to a failure whether packets are forwarded all the same, by programs that are pinned.
+fn without_daemon(failure: Failure, bpffs: &Path) -> Failure {
+    let linked = PinDir::at(bpffs).linked();
+    if failure.kind != FailureKind::Unreachable || linked.is_empty() {
+        return failure;
+    }
+    let name = |index: &u32| {
+        let found = nix::net::if_::if_indextoname(*index).ok();
+        found.and_then(|name| name.into_string().ok()).unwrap_or_else(|| format!("interface #{index}"))
+    };
+    let names: Vec<String> = linked.iter().map(name).collect();
+    let verb = if names.len() == 1 { "goes" } else { "go" };
+    failure.hint(format!(
+        "{} {verb} on forwarding by the programs pinned under {}, and nothing follows the network or the flows: start `xvs run` again",
+        names.join(", "),
+        bpffs.display()
+    ))
 }
 
 /// Prints the counters.
@@ -97,18 +137,19 @@ pub async fn status(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
 pub async fn stats(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let stats: Stats = api.get("/v1/stats").await?;
     ui.show(&stats, |stats| {
-        let row = |name: Vec<String>, totals: &Totals, active: u64| {
+        let row = |name: Vec<String>, totals: &Totals, active: String| {
             let Totals { packets_in, bytes_in, packets_out, bytes_out, new_flows } = totals;
-            let numbers = [new_flows, &active, packets_in, bytes_in, packets_out, bytes_out];
-            name.into_iter().chain(numbers.map(ToString::to_string)).collect()
+            let [new_flows, rest @ ..] =
+                [new_flows, packets_in, bytes_in, packets_out, bytes_out].map(ToString::to_string);
+            name.into_iter().chain([new_flows, active]).chain(rest).collect()
         };
         let mut rows: Vec<Vec<String>> = Vec::new();
         for service in &stats.services {
             let name = vec![service.id.to_string(), service.scheduler.as_str().to_owned()];
-            rows.push(row(name, &service.totals, service.active_flows));
+            rows.push(row(name, &service.totals, service.shown(service.active_flows)));
             for real in &service.reals {
                 let name = vec![format!("  -> {}", real.address), real.forward.as_str().to_owned()];
-                rows.push(row(name, &real.totals, real.active_flows));
+                rows.push(row(name, &real.totals, service.shown(real.active_flows)));
             }
         }
         let columns = [
@@ -133,6 +174,7 @@ pub async fn stats(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
 /// If the daemon does not answer.
 pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let mut connections: Vec<Connection> = api.get("/v1/connections").await?;
+    let untracked = if connections.is_empty() { untracked(api).await? } else { Vec::new() };
     connections.retain(|connection| {
         args.client.is_none_or(|client| connection.client.ip() == client)
             && args.real.is_none_or(|real| connection.real.ip() == real)
@@ -145,7 +187,8 @@ pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Resu
             };
             vec![
                 protocol,
-                c.state.clone(),
+                // What persistence keeps is no connection: it has no port.
+                if c.client.port() == 0 { "persistent".to_owned() } else { c.state.clone() },
                 c.client.to_string(),
                 service,
                 c.real.to_string(),
@@ -154,6 +197,20 @@ pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Resu
             ]
         };
         let columns = ["PROTO", "STATE", "CLIENT", "SERVICE", "REAL", ">IDLE S", ">EXPIRES S"];
-        table(&columns, connections.iter().map(row))
+        let page = table(&columns, connections.iter().map(row));
+        std::iter::once(page).chain(untracked.iter().cloned()).collect::<Vec<_>>().join("\n")
     })
+}
+
+/// Returns a line for each service whose connections are not tracked, and says how they are.
+async fn untracked(api: &Api) -> Result<Vec<String>, Failure> {
+    let stats: Stats = api.get("/v1/stats").await?;
+    let untracked = stats.services.iter().filter(|view| !view.counts_flows());
+    let line = |view: &ServiceView| {
+        let ServiceView { id, scheduler, tracking, .. } = view;
+        format!(
+            "{id}: its connections have no entries in the flow table ({scheduler}, tracking {tracking}); to see them: xvs service edit {id} --tracking full"
+        )
+    };
+    Ok(untracked.map(line).collect())
 }

@@ -3,12 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod place;
+mod plain;
 mod write;
 
 use std::{
     collections::BTreeSet,
     fs,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,6 +29,7 @@ use super::{
     model::{
         Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
         ServiceId, Tracking, Tunnel,
+        written::{ListenAddress, WrittenAddress},
     },
     options::{RealOptions, ServiceOptions},
     tunnel_sources::TunnelSources,
@@ -38,6 +40,7 @@ use crate::{
     api::types::TimeoutOptions,
     dataplane::{Limits, Mode},
     failure::Failure,
+    text::count,
 };
 
 /// A config file as it is written.
@@ -48,8 +51,7 @@ struct File {
     director: DirectorSection,
     #[serde(default)]
     group: Vec<GroupSection>,
-    #[serde(default)]
-    service: Vec<ServiceSection>,
+    service: Option<Vec<ServiceSection>>,
 }
 
 /// The `[director]` section. Flags of `xvs run` win over it.
@@ -60,9 +62,9 @@ pub struct DirectorSection {
     #[serde(default)]
     pub interfaces: Vec<String>,
     /// Where Prometheus scrapes.
-    pub metrics: Option<SocketAddr>,
+    pub metrics: Option<ListenAddress>,
     /// Where agents of real servers ask.
-    pub api: Option<SocketAddr>,
+    pub api: Option<ListenAddress>,
     /// The file with the token that they must show.
     pub api_token_file: Option<PathBuf>,
     /// Where in the kernel the program runs.
@@ -161,7 +163,7 @@ struct GroupSection {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ServiceSection {
     protocol: Option<Spanned<Protocol>>,
-    address: Option<Spanned<SocketAddr>>,
+    address: Option<Spanned<WrittenAddress>>,
     group: Option<Spanned<GroupId>>,
     /// Whether the service has the group's IPv6 endpoints alone.
     #[serde(default)]
@@ -193,7 +195,7 @@ impl ServiceSection {
     fn id(&self) -> Result<(ServiceId, usize), &'static str> {
         match (&self.protocol, &self.address, &self.group) {
             (Some(protocol), Some(address), None) if !self.ipv6 => {
-                Ok((ServiceId::new(*protocol.get_ref(), *address.get_ref()), address.span().start))
+                Ok((ServiceId::new(*protocol.get_ref(), address.get_ref().0), address.span().start))
             }
             (None, None, Some(group)) => {
                 Ok((ServiceId::Group { group: *group.get_ref(), ipv6: self.ipv6 }, group.span().start))
@@ -232,6 +234,25 @@ pub struct Config {
     pub director: DirectorSection,
     /// What it does.
     pub desired: Desired,
+    /// Whether the file says `service = []`: no services, on purpose.
+    pub says_no_services: bool,
+}
+
+impl Config {
+    /// Refuses to take every service away by a file that names none, unless the file and the operator both insist.
+    ///
+    /// # Errors
+    /// Wrong input, if services would go that were not meant to.
+    pub fn may_replace(&self, present: &Desired, remove_all: bool) -> Result<(), Failure> {
+        let would_go = present.services.len();
+        if would_go == 0 || !self.desired.services.is_empty() || self.says_no_services && remove_all {
+            return Ok(());
+        }
+        let services = count(would_go, "service");
+        let why = if self.says_no_services { "says `service = []`" } else { "has no [[service]]" };
+        Err(Failure::wrong_input(format!("the file {why}: applying it would remove {services}, and nothing was changed"))
+            .hint("is it the right file? To remove every service, write `service = []` into it and give --remove-all"))
+    }
 }
 
 impl DirectorSection {
@@ -296,8 +317,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     let place = Place { text, path: path.to_owned() };
     let file: File = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        place.wrong(at, error.message())
+        place.wrong(at, &plain::sentence(error.message(), place.line(at)))
     })?;
+    let says_no_services = file.service.as_ref().is_some_and(Vec::is_empty);
     let mut desired = Desired::default();
     for section in file.group {
         let at = section.id.span().start;
@@ -314,9 +336,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             return Err(place.wrong(at, &format!("group {id} is there twice")));
         }
     }
-    for section in file.service {
+    for section in file.service.unwrap_or_default() {
         let (id, at) = section.id().map_err(|why| place.wrong(section.place(), why))?;
         let mut service = Service::default();
+        validate::netmask(&id, section.netmask).map_err(|failure| place.refine(at, failure))?;
         section.options().apply(&mut service);
         for real in section.real {
             let at = real.address.span().start;
@@ -340,11 +363,13 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     validate::fnat_addresses(addresses).map_err(|failure| place.refine(0, failure))?;
     validate::dips(&desired, &Dips::of(&Dips::default(), addresses))
         .map_err(|failure| place.refine(0, failure))?;
-    Ok(Config { director: file.director, desired })
+    Ok(Config { director: file.director, desired, says_no_services })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const EXAMPLE: &str = r#"
@@ -398,7 +423,11 @@ ipv6 = true
     }
 
     #[rstest::rstest]
-    #[case::unknown_key("[director]\ninterface = \"eth0\"\n", "line 2, column 1", "unknown field")]
+    #[case::unknown_key(
+        "[director]\ninterface = \"eth0\"\n",
+        "line 2, column 1",
+        "unknown key 'interface'; did you mean interfaces?"
+    )]
     #[case::no_toml("[[service]\n", "line 1", "")]
     #[case::unknown_scheduler(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\nscheduler = \"xx\"\n",
@@ -408,7 +437,7 @@ ipv6 = true
     #[case::negative_weight(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n[[service.real]]\naddress = \"10.0.0.2\"\nweight = -1\n",
         "line 6, column 10",
-        "-1"
+        "a whole number from 0 to 4294967295"
     )]
     #[case::twice(
         "[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n[[service]]\nprotocol = \"tcp\"\naddress = \"10.0.0.1:80\"\n",

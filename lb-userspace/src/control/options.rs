@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds::LONGEST;
 use super::model::{
     Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking, Tunnel,
+    written::number,
 };
 
 /// Options of a service; what is not said stays, or is the default of a new one.
@@ -22,13 +23,13 @@ pub struct ServiceOptions {
     /// Flags of the scheduler, such as mh-port,mh-fallback, or none (default: mh-port for mh)
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
     pub flags: Option<BTreeSet<SchedulerFlag>>,
-    /// Which flows are written down (default: auto)
+    /// Which connections get an entry in the flow table (default: auto)
     #[arg(long, value_name = "WHICH")]
     pub tracking: Option<Tracking>,
     /// Send a client to the same real until that long after its last new connection; 0s ends it
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub persistent: Option<u32>,
-    /// Clients that agree in so many leading bits are one, as 24, 255.255.255.0 or, in IPv6, 64; 0 makes all clients of IPv4 one
+    /// Prefix length by which persistence groups clients: 24, 255.255.255.0 or, in IPv6, 64; 0 makes all clients of IPv4 one
     /// (default: all bits)
     #[arg(long, value_name = "PREFIX", value_parser = prefix)]
     pub netmask: Option<u8>,
@@ -48,13 +49,13 @@ pub struct RealOptions {
     #[arg(long, value_name = "METHOD")]
     pub forward: Option<Forward>,
     /// Its share of new connections relative to the others; 0 = none (default: 1)
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = weight())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = weight)]
     pub weight: Option<u32>,
-    /// Connections at which it takes no more; 0 = no limit (default: 0)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// Most connections at a time; 0 = no limit (default: 0)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit)]
     pub upper: Option<u32>,
     /// Connections below which it takes more again; 0 = three quarters of --upper (default: 0)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit)]
     pub lower: Option<u32>,
     /// How packets travel to it by tun: ipip, gre[:csum], or gue[:PORT][:csum] (default: ipip)
     #[arg(long, value_name = "KIND")]
@@ -125,8 +126,14 @@ impl RealOptions {
     }
 }
 
-fn weight() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT))
+/// Reads a weight.
+fn weight(text: &str) -> Result<u32, String> {
+    number(text, 0, MAX_WEIGHT)
+}
+
+/// Reads a limit of connections.
+fn limit(text: &str) -> Result<u32, String> {
+    number(text, 0, u32::MAX)
 }
 
 /// Reads `mh-port,mh-fallback` or `none`.

@@ -135,14 +135,7 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     if let Some(persistence) = service.persistence {
         bounds::persistence(id, persistence)?;
     }
-    if let (Some(endpoint), Some(Persistence { prefix, .. })) = (id.endpoint(), service.persistence)
-        && endpoint.address.is_ipv4()
-        && prefix > 32
-        && prefix < Persistence::WHOLE_ADDRESS
-    {
-        return Err(Failure::wrong_input(format!("service {id}: an IPv4 address has no {prefix} bits"))
-            .hint("--netmask is 1 to 32 here"));
-    }
+    netmask(id, service.persistence.map(|persistence| persistence.prefix))?;
     let is_ipv6 = match id {
         ServiceId::Endpoint(endpoint) => endpoint.address.is_ipv6(),
         ServiceId::Group { ipv6, .. } => *ipv6,
@@ -169,6 +162,22 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     }
     for (address, real) in &service.reals {
         self::real(id, address, real)?;
+    }
+    Ok(())
+}
+
+/// Refuses a netmask that the addresses of the service's clients cannot have, whether or not it is persistent.
+///
+/// # Errors
+/// Wrong input.
+pub fn netmask(id: &ServiceId, prefix: Option<u8>) -> Result<(), Failure> {
+    let (Some(prefix), Some(endpoint)) = (prefix, id.endpoint()) else { return Ok(()) };
+    if endpoint.address.is_ipv6() {
+        return if prefix == 0 { Err(no_bits(id)) } else { Ok(()) };
+    }
+    if prefix > 32 && prefix != Persistence::WHOLE_ADDRESS {
+        return Err(Failure::wrong_input(format!("service {id}: an IPv4 address has no {prefix} bits"))
+            .hint("--netmask is 1 to 32 here"));
     }
     Ok(())
 }

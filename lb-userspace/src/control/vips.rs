@@ -263,6 +263,7 @@ mod tests {
             kind: parent.map(|_| "vlan".to_owned()),
             vlan: parent.map(|_| Vlan { id: 10, service: false }),
             parent,
+            parent_namespace: None,
             controller: None,
             xdp: None,
             xdp_program: None,

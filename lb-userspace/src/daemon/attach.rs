@@ -16,11 +16,11 @@ impl Director {
     ///
     /// # Errors
     /// If one refuses; what was attached before goes on, what this call attached is taken off.
-    pub(super) fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
+    pub(super) async fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
         let wanted: BTreeSet<u32> = interfaces.iter().map(|interface| interface.index).collect();
         let before: BTreeSet<u32> = self.pins.linked().into_iter().collect();
         for interface in interfaces {
-            if let Err(failure) = self.attach_one(interface, before.contains(&interface.index)) {
+            if let Err(failure) = self.attach_one(interface, before.contains(&interface.index)).await {
                 for index in wanted.difference(&before) {
                     self.plane.take_off(*index);
                     drop(fs::remove_file(self.pins.guard(*index)));
@@ -33,17 +33,21 @@ impl Director {
             self.plane.take_off(*index);
             drop(fs::remove_file(self.pins.guard(*index)));
         }
+        // What was lost before is not this start's.
+        self.lost_sends().await;
         self.plane.pin_program().map_err(|error| Failure::failed(error.to_string()))
     }
 
-    fn attach_one(&mut self, interface: &Interface, adopted: bool) -> Result<(), Failure> {
+    async fn attach_one(&mut self, interface: &Interface, adopted: bool) -> Result<(), Failure> {
         let Interface { name, index, .. } = interface;
         // Replies of nat leave by the device that the request came by.
         self.plane.tables().put_device(*index).map_err(|error| Failure::failed(error.to_string()))?;
-        self.plane.attach(name, *index, self.mode)?;
+        let mode = self.mode_for(interface).await;
+        self.plane.attach(name, *index, mode)?;
         self.interfaces.insert(*index, name.clone());
         let instructions = self.plane.verified_instructions();
         tracing::info!(interface = name, adopted, instructions, "attached");
+        self.warn_of_lost_sends(interface).await;
         Ok(())
     }
 
@@ -117,7 +121,7 @@ impl Director {
             return;
         }
         self.plane.take_off(*index);
-        match self.attach_one(interface, false) {
+        match self.attach_one(interface, false).await {
             Ok(()) => {
                 self.reattached += 1;
                 tracing::warn!(interface = name, "the program had been taken off; it is attached again");
@@ -136,7 +140,7 @@ impl Director {
                 self.repair_link(&interface);
                 continue;
             }
-            match self.attach_one(&interface, false) {
+            match self.attach_one(&interface, false).await {
                 Ok(()) => {
                     self.interfaces.remove(&old);
                     self.plane.take_off(old);

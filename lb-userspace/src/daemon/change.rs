@@ -8,8 +8,12 @@ use indexmap::IndexMap;
 
 use crate::{
     api::types::Change,
-    control::model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId},
+    control::{
+        model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId},
+        validate,
+    },
     failure::{Cause, Failure},
+    text::count,
 };
 
 /// Applies a change to `desired` and says what it did.
@@ -24,6 +28,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
                     .hint(format!("change it with `xvs service edit {service}`"))
                     .because(Cause::ServiceExists));
             }
+            validate::netmask(service, options.netmask)?;
             let mut new = Service::default();
             options.apply(&mut new);
             let line = format!("added service {service}, {}", new.describe());
@@ -31,14 +36,16 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
             Ok(line)
         }
         Change::EditService { service, options } => {
+            validate::netmask(service, options.netmask)?;
             let entry = find(desired, service)?;
+            let before = entry.traits();
             options.apply(entry);
-            Ok(format!("service {service} now has {}", entry.describe()))
+            Ok(edited(&format!("service {service}"), &before, &entry.traits()))
         }
         Change::RemoveService { service } => {
             let reals = find(desired, service)?.reals.len();
             desired.services.remove(service);
-            Ok(format!("removed service {service} and its {reals} reals"))
+            Ok(format!("removed service {service} and its {}", count(reals, "real")))
         }
         Change::AddReal { service, real, options } => {
             let address = real.of_service(service);
@@ -55,8 +62,9 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
         Change::EditReal { service, real, options } => {
             let address = real.of_service(service);
             let entry = find_real(desired, service, &address)?;
+            let before = entry.traits();
             options.apply(entry);
-            Ok(format!("real {address} of {service} now has {}", entry.describe()))
+            Ok(edited(&format!("real {address} of {service}"), &before, &entry.traits()))
         }
         Change::RemoveReal { service, real } => {
             let address = real.of_service(service);
@@ -67,16 +75,43 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
         Change::AddToGroup { group, endpoints, .. } => add_to_group(desired, *group, endpoints),
         Change::RemoveFromGroup { group, endpoints } => remove_from_group(desired, *group, endpoints),
         Change::ClearServices => {
-            let count = desired.services.len();
+            let services = count(desired.services.len(), "service");
             desired.services.clear();
-            Ok(format!("removed all {count} services"))
+            Ok(format!("removed {services}"))
         }
         Change::Clear => {
-            let count = desired.services.len();
+            let services = count(desired.services.len(), "service");
             *desired = Desired::default();
-            Ok(format!("removed all {count} services, and all groups"))
+            Ok(format!("removed {services}, and all groups"))
         }
     }
+}
+
+/// Refuses a netmask that is said of a service without persistence, whose clients it would group.
+///
+/// # Errors
+/// Wrong input.
+pub fn netmask_has_use(desired: &Desired, change: &Change) -> Result<(), Failure> {
+    let (Change::AddService { service, options, .. } | Change::EditService { service, options }) = change
+    else {
+        return Ok(());
+    };
+    let is_persistent = desired.services.get(service).is_some_and(|one| one.persistence.is_some());
+    if options.netmask.is_none() || is_persistent {
+        return Ok(());
+    }
+    Err(Failure::wrong_input(format!(
+        "--netmask groups the clients of a persistent service, and service {service} is not persistent"
+    ))
+    .hint("give --persistent as well, such as --persistent 5m"))
+}
+
+/// Says what an edit changed.
+fn edited(about: &str, before: &[(&'static str, String)], after: &[(&'static str, String)]) -> String {
+    if before == after {
+        return format!("nothing to change: {about} has that already");
+    }
+    format!("{about} now has {}", altered(before, after))
 }
 
 fn add_to_group(desired: &mut Desired, group: GroupId, endpoints: &[Endpoint]) -> Result<String, Failure> {
@@ -158,46 +193,196 @@ fn find_real<'a>(
     })
 }
 
-/// What changed between two sets of services, a line each.
+/// Whether a difference adds, changes or removes something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Something is there that was not.
+    Add,
+    /// Something is otherwise.
+    Change,
+    /// Something is there no more.
+    Remove,
+}
+
+/// One difference between two sets of services.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Difference {
+    /// What it does.
+    pub effect: Effect,
+    /// What it is about: `service tcp 10.0.0.100:80`.
+    about: String,
+    /// What becomes of it, in words that follow the name.
+    rest: String,
+}
+
+impl Difference {
+    fn new(effect: Effect, about: String, rest: impl Into<String>) -> Self {
+        Self { effect, about, rest: rest.into() }
+    }
+
+    /// Returns the line for a change that was made.
+    #[must_use]
+    pub fn done(&self) -> String {
+        let Self { effect, about, rest } = self;
+        match effect {
+            Effect::Add => format!("added {about}{rest}"),
+            Effect::Change => format!("{about} now has {rest}"),
+            Effect::Remove => format!("removed {about}{rest}"),
+        }
+    }
+
+    /// Returns the line for a change that was not made yet.
+    #[must_use]
+    pub fn planned(&self) -> String {
+        let Self { effect, about, rest } = self;
+        match effect {
+            Effect::Add => format!("+ would add {about}{rest}"),
+            Effect::Change => format!("~ would change {about}: {rest}"),
+            Effect::Remove => format!("- would remove {about}{rest}"),
+        }
+    }
+}
+
+/// Returns what changes between two sets of services, in order.
 #[must_use]
-pub fn describe(old: &Desired, new: &Desired) -> Vec<String> {
-    let mut lines = Vec::new();
+pub fn differences(old: &Desired, new: &Desired) -> Vec<Difference> {
+    let mut found = Vec::new();
     for (group, members) in &new.groups {
-        if old.groups.get(group) != Some(members) {
-            lines.push(format!("group {group} now has {}", list(members)));
+        let about = format!("group {group}");
+        match old.groups.get(group) {
+            None => found.push(Difference::new(Effect::Add, about, format!(": {}", list(members)))),
+            Some(before) if before != members => {
+                found.push(Difference::new(Effect::Change, about, list(members)));
+            }
+            Some(_) => {}
         }
     }
     for (id, service) in &new.services {
         let before = old.services.get(id);
+        let about = format!("service {id}");
         match before {
-            None => lines.push(format!("added service {id}, {}", service.describe())),
+            None => found.push(Difference::new(Effect::Add, about, format!(", {}", service.describe()))),
             Some(before) if !before.is_alike(service) => {
-                lines.push(format!("service {id} now has {}", service.describe()));
+                let rest = altered(&before.traits(), &service.traits());
+                found.push(Difference::new(Effect::Change, about, rest));
             }
             Some(_) => {}
         }
         for (address, real) in &service.reals {
             match before.and_then(|before| before.reals.get(address)) {
-                None => lines.push(format!("added real {address} to {id}: {}", real.describe())),
+                None => found.push(Difference::new(
+                    Effect::Add,
+                    format!("real {address} to {id}"),
+                    format!(": {}", real.describe()),
+                )),
                 Some(before) if before != real => {
-                    lines.push(format!("real {address} of {id} now has {}", real.describe()));
+                    let about = format!("real {address} of {id}");
+                    let rest = altered(&before.traits(), &real.traits());
+                    found.push(Difference::new(Effect::Change, about, rest));
                 }
                 Some(_) => {}
             }
         }
         for address in before.into_iter().flat_map(|before| before.reals.keys()) {
             if !service.reals.contains_key(address) {
-                lines.push(format!("removed real {address} from {id}"));
+                found.push(Difference::new(Effect::Remove, format!("real {address} from {id}"), ""));
             }
         }
     }
     for (id, service) in &old.services {
         if !new.services.contains_key(id) {
-            lines.push(format!("removed service {id} and its {} reals", service.reals.len()));
+            let rest = format!(" and its {}", count(service.reals.len(), "real"));
+            found.push(Difference::new(Effect::Remove, format!("service {id}"), rest));
         }
     }
     for group in old.groups.keys().filter(|group| !new.groups.contains_key(group)) {
-        lines.push(format!("removed group {group}"));
+        found.push(Difference::new(Effect::Remove, format!("group {group}"), ""));
     }
-    lines
+    found
+}
+
+/// Returns what is otherwise, with what it was before: `weight 2 (was 1), upper none (was 10)`.
+fn altered(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> String {
+    let words = after.iter().zip(before).filter(|(now, was)| now != was);
+    words.map(|((name, now), (_, was))| format!("{name} {now} (was {was})")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::options::{RealOptions, ServiceOptions};
+
+    fn id() -> ServiceId {
+        ServiceId::parse("tcp", "192.0.2.100:80").unwrap()
+    }
+
+    fn one_service() -> Desired {
+        let options = ServiceOptions::default();
+        let mut desired = Desired::default();
+        apply(&mut desired, &Change::AddService { service: id(), options, take_over: false }).unwrap();
+        let real = "192.0.2.11".parse().unwrap();
+        apply(&mut desired, &Change::AddReal { service: id(), real, options: RealOptions::default() })
+            .unwrap();
+        desired
+    }
+
+    #[test]
+    fn an_edit_says_what_it_changed() {
+        let edit = |options| {
+            let mut desired = one_service();
+            apply(&mut desired, &Change::EditService { service: id(), options })
+        };
+        let persistent = ServiceOptions { persistent: Some(300), ..ServiceOptions::default() };
+        assert_eq!(
+            edit(persistent).unwrap(),
+            "service tcp 192.0.2.100:80 now has persistent 300s (was none)"
+        );
+        let same = edit(ServiceOptions::default()).unwrap();
+        assert_eq!(same, "nothing to change: service tcp 192.0.2.100:80 has that already");
+        let mut desired = one_service();
+        let options = RealOptions { weight: Some(0), ..RealOptions::default() };
+        let real = "192.0.2.11".parse().unwrap();
+        let line = apply(&mut desired, &Change::EditReal { service: id(), real, options }).unwrap();
+        assert_eq!(line, "real 192.0.2.11:80 of tcp 192.0.2.100:80 now has weight 0 (was 1)");
+        let line = apply(&mut desired, &Change::RemoveService { service: id() }).unwrap();
+        assert_eq!(line, "removed service tcp 192.0.2.100:80 and its 1 real");
+    }
+
+    #[test]
+    fn an_impossible_or_useless_netmask_is_refused() {
+        for (name, netmask, is_possible) in [
+            ("192.0.2.100:80", 33, false),
+            ("192.0.2.100:80", 127, false),
+            ("192.0.2.100:80", 24, true),
+            ("192.0.2.100:80", 128, true),
+            ("[2001:db8::1]:80", 0, false),
+            ("[2001:db8::1]:80", 64, true),
+        ] {
+            let service = ServiceId::parse("tcp", name).unwrap();
+            let options = ServiceOptions { netmask: Some(netmask), ..ServiceOptions::default() };
+            let change = Change::AddService { service, options, take_over: false };
+            let mut desired = Desired::default();
+            assert_eq!(apply(&mut desired, &change).is_ok(), is_possible, "{name} {netmask}");
+            assert!(netmask_has_use(&desired, &change).is_err(), "{name} {netmask}");
+        }
+    }
+
+    #[test]
+    fn a_plan_speaks_of_the_future() {
+        let (mut new, old) = (one_service(), Desired::default());
+        let planned = |old: &Desired, new: &Desired| -> Vec<String> {
+            differences(old, new).iter().map(Difference::planned).collect()
+        };
+        assert_eq!(
+            planned(&old, &new)[1],
+            "+ would add real 192.0.2.11:80 to tcp 192.0.2.100:80: forward dr, weight 1"
+        );
+        assert_eq!(planned(&new, &old), ["- would remove service tcp 192.0.2.100:80 and its 1 real"]);
+        let before = new.clone();
+        for real in new.services.values_mut().flat_map(|service| service.reals.values_mut()) {
+            real.weight = 5;
+        }
+        let changed = planned(&before, &new);
+        assert_eq!(changed, ["~ would change real 192.0.2.11:80 of tcp 192.0.2.100:80: weight 5 (was 1)"]);
+    }
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +16,15 @@ use lb_common::{
 };
 use tokio::sync::watch;
 
-use super::{change, claim::Held, doctor::Examined, evicted::Evictions, ipvs::IpvsView, told::Told};
+use super::{
+    change::{self, Difference},
+    claim::Held,
+    doctor::Examined,
+    evicted::Evictions,
+    ipvs::IpvsView,
+    lost_sends::LostSends,
+    told::Told,
+};
 use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
@@ -105,6 +113,12 @@ pub struct Director {
     pub(super) ipvs: IpvsView,
     /// What the doctor found last.
     pub(super) examined: Option<Examined>,
+    /// The config file whose services these are, and how many changes there had been when it was read.
+    pub(super) config: Option<(String, u64)>,
+    /// How many changes there were since the start.
+    pub(super) revision: u64,
+    /// What the drivers count of packets that were not sent.
+    pub(super) sends: LostSends,
     /// Flows that the tables forgot before their time.
     pub(super) evictions: Evictions,
     /// The programs that make the doctor's probes, once it has looked.
@@ -163,6 +177,9 @@ impl Director {
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
             examined: None,
+            config: None,
+            revision: 0,
+            sends: LostSends::default(),
             evictions: Evictions::default(),
             prober: None,
             examining: Arc::default(),
@@ -232,6 +249,11 @@ impl Director {
         &mut self.plane
     }
 
+    /// Notes that the services are those of a config file.
+    pub(super) fn has_read(&mut self, config: &Path) {
+        self.config = Some((config.display().to_string(), self.revision));
+    }
+
     /// Carries out one change.
     ///
     /// # Errors
@@ -239,13 +261,16 @@ impl Director {
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         let mut desired = self.state.desired.clone();
         let line = change::apply(&mut desired, change)?;
+        change::netmask_has_use(&desired, change)?;
         change::carry_over(&self.state.desired, &mut desired);
         if let Change::AddService { take_over, .. } | Change::AddToGroup { take_over, .. } = change {
             self.may_become(&desired)?;
             self.may_take(&desired, *take_over).await?;
         }
         let known = self.unreachable();
+        let is_change = desired != self.state.desired;
         self.write(desired).await?;
+        self.revision += u64::from(is_change);
         tracing::info!("{line}");
         let mut warnings = self.settle().await;
         // What was wrong before is in `xvs status`; the operator of this change need not hear it again.
@@ -262,8 +287,10 @@ impl Director {
         if take_over && let Some(vips) = &mut self.vips {
             vips.claim(desired.vips());
         }
-        let changes = change::describe(&self.state.desired, &desired);
+        let changes: Vec<String> =
+            change::differences(&self.state.desired, &desired).iter().map(Difference::done).collect();
         self.write(desired).await?;
+        self.revision += u64::from(!changes.is_empty());
         for line in changes.iter().take(LINES) {
             tracing::info!("{line}");
         }
@@ -439,7 +466,8 @@ impl Director {
         change::carry_over(&self.state.desired, &mut desired);
         self.may_become(&desired)?;
         self.allocate(&desired)?;
-        Ok(Done { changes: change::describe(&self.state.desired, &desired), warnings: Vec::new() })
+        let changes = change::differences(&self.state.desired, &desired);
+        Ok(Done { changes: changes.iter().map(Difference::planned).collect(), warnings: Vec::new() })
     }
 
     /// The ids and blocks for `desired`.

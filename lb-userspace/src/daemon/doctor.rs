@@ -16,10 +16,13 @@ use super::{
     count::{FlowCounts, count_flows},
 };
 use crate::{
-    api::{server::Shared, types::DoctorView},
+    api::{
+        server::Shared,
+        types::{DoctorView, ServiceView},
+    },
     control::{image::service_key, model::Forward, neighbours::Unresolved},
     dataplane::{Entry, Mode, Options, Single},
-    doctor::{self, Facts, Finding, Subject, Way},
+    doctor::{self, Facts, Finding, Subject, Way, WithoutReal},
     failure::Failure,
 };
 
@@ -31,6 +34,8 @@ pub(super) struct Examined {
     ended: Instant,
     took: Duration,
     findings: Vec<Finding>,
+    /// How many changes there had been.
+    revision: u64,
 }
 
 /// Has the doctor look at everything, and remembers what it found. The director is free while probes wait for answers.
@@ -57,6 +62,19 @@ pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
+/// Returns the services none of whose reals has a weight.
+fn without_real(services: &[ServiceView]) -> Vec<WithoutReal> {
+    let idle = services.iter().filter(|view| view.reals.iter().all(|real| real.weight == 0));
+    let named = |view: &ServiceView| WithoutReal {
+        service: view.id.to_string(),
+        idle: view.reals.first().map(|real| match view.id.port() {
+            port if port == real.address.port() => real.address.ip().to_string(),
+            _ => real.address.to_string(),
+        }),
+    };
+    idle.map(named).collect()
+}
+
 impl Director {
     /// Keeps what the doctor found, and logs what is new of it.
     fn remember(&mut self, findings: Vec<Finding>, took: Duration) {
@@ -66,7 +84,7 @@ impl Director {
         {
             tracing::warn!("doctor: {}; on {}: {}", finding.summary(), finding.place, finding.fix);
         }
-        self.examined = Some(Examined { ended: Instant::now(), took, findings });
+        self.examined = Some(Examined { ended: Instant::now(), took, findings, revision: self.revision });
     }
 
     /// The programs that make probes; they are loaded when they are needed first.
@@ -78,7 +96,8 @@ impl Director {
 
     /// What the doctor found last.
     pub(super) fn doctor_view(&self) -> Option<DoctorView> {
-        self.examined.as_ref().map(|Examined { ended, took, findings }| DoctorView {
+        self.examined.as_ref().map(|Examined { ended, took, findings, revision }| DoctorView {
+            is_outdated: *revision != self.revision,
             seconds_ago: ended.elapsed().as_secs(),
             took_seconds: took.as_secs_f64(),
             findings: findings.clone(),
@@ -142,10 +161,15 @@ impl Director {
                 }
             }
         }
+        let interfaces = self.netlink.interfaces().await?;
         Ok(Facts {
+            deaf_veths: self.deaf_veths(&interfaces).await,
+            lost_sends: self.lost_sends().await,
+            without_real: without_real(&stats.services),
+            is_standby: self.vips.is_none(),
             subjects,
             endpoints,
-            interfaces: self.netlink.interfaces().await?,
+            interfaces,
             addresses: self.netlink.addresses().await?,
             attached: self.interfaces.clone(),
             program: self.plane.director().info().ok().map(|info| info.id()),

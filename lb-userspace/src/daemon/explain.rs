@@ -103,9 +103,9 @@ impl Director {
         let names = self.names(&known);
         let run = rehearsal.tracer.run(frame, interface.index);
         let mut explanation = told(&names, interface, frame, run)?;
-        let changes = match change::describe(&self.state.desired, &desired).as_slice() {
+        let changes = match change::differences(&self.state.desired, &desired).as_slice() {
             [] => vec![StepView::new("plan", "nothing changes")],
-            lines => lines.iter().map(|line| StepView::new("plan", line)).collect(),
+            lines => lines.iter().map(|line| StepView::new("plan", line.planned())).collect(),
         };
         explanation.steps.splice(0..0, changes);
         Ok(explanation)

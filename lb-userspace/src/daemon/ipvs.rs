@@ -118,11 +118,12 @@ impl Director {
             return Ok(BatchDone { refused, warnings: Vec::new() });
         }
         change::carry_over(&self.state.desired, &mut desired);
-        let lines = change::describe(&self.state.desired, &desired);
+        let lines = change::differences(&self.state.desired, &desired);
         let known = self.unreachable();
         self.write(desired).await?;
+        self.revision += lines.len() as u64;
         for line in lines {
-            tracing::info!("{line}");
+            tracing::info!("{}", line.done());
         }
         let mut warnings = self.settle().await;
         warnings.retain(|warning| !known.contains(warning));

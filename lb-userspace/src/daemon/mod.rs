@@ -14,6 +14,7 @@ mod evicted; //  flows that the tables forgot before their time
 mod explain; //  for xvs explain
 mod ipvs; //     for xvs ipvsadm
 mod lock; //     one daemon per pin directory
+mod lost_sends; // packets that drivers do not send
 mod network; //  next hops and VIPs in step with the network
 mod recover; //  what a start goes on with
 mod reload; //   SIGHUP

@@ -33,7 +33,10 @@ async fn apply(file: &Path, director: &Shared) -> Result<Option<usize>, Failure>
     if config.desired.services.is_empty() {
         return Ok(None);
     }
-    let done = director.lock().await.replace(config.desired, false).await?;
+    let mut director = director.lock().await;
+    let done = director.replace(config.desired, false).await?;
+    director.has_read(file);
+    drop(director);
     for warning in &done.warnings {
         tracing::warn!("{warning}");
     }

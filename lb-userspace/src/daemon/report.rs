@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
+    time::SystemTime,
 };
 
 use lb_common::{
@@ -16,7 +17,9 @@ use super::{
     count::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
-    api::types::{GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
+    api::types::{
+        ConfigStatus, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status,
+    },
     control::{
         apply::{self, Time},
         effective,
@@ -27,6 +30,7 @@ use crate::{
     dataplane::{TableError, clock},
     failure::Failure,
     observe::log,
+    text,
 };
 
 fn failed(error: &TableError) -> Failure {
@@ -36,7 +40,8 @@ fn failed(error: &TableError) -> Failure {
 impl Director {
     /// How the daemon is; `counts` are the flows.
     pub async fn status(&mut self, counts: &FlowCounts) -> Status {
-        let mut problems = self.unreachable();
+        let mut problems = self.without_real();
+        problems.extend(self.unreachable());
         problems.extend(self.unsaved.clone());
         problems.extend(self.held.lines());
         let mut interfaces = Vec::new();
@@ -79,6 +84,13 @@ impl Director {
             sweep_seconds: self.last_sweep.as_secs_f64(),
             log_lines_lost,
             problems,
+            config: self
+                .config
+                .clone()
+                .map(|(file, read)| ConfigStatus { file, changes: self.revision - read }),
+            start_time_seconds: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |now| now.as_secs().saturating_sub(self.started.elapsed().as_secs())),
             doctor: self.doctor_view(),
         }
     }
@@ -88,14 +100,13 @@ impl Director {
     pub fn summary(&self) -> String {
         let services = &self.state.desired.services;
         let reals: usize = services.values().map(|service| service.reals.len()).sum();
-        let plural =
-            |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
         let interfaces: Vec<&str> = self.interfaces.values().map(String::as_str).collect();
         format!(
-            "{}, {} on {}",
-            plural(services.len(), "service"),
-            plural(reals, "real"),
-            interfaces.join(", ")
+            "{}, {} on {}{}",
+            text::count(services.len(), "service"),
+            text::count(reals, "real"),
+            interfaces.join(", "),
+            self.config.as_ref().map_or(String::new(), |(file, _)| format!(", from {file}"))
         )
     }
 
@@ -188,6 +199,7 @@ impl Director {
                 lower: real.lower,
                 tunnel: real.tunnel,
                 persistent_clients: clients.get(&number).copied().unwrap_or(0),
+                is_up: self.is_up(id, *address, real),
                 next_hop: self.next_hop(id, address, real),
                 is_local: self.is_local(id, *address, real),
                 totals: own,
@@ -257,6 +269,24 @@ impl Director {
     /// Returns whether the director itself serves as a real.
     pub(super) fn is_local(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
         effective::is_local(id, address, real, self.next_hops.get(&address.ip()))
+    }
+
+    /// Returns whether packets can be sent to a real.
+    pub(super) fn is_up(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
+        self.is_local(id, address, real) || matches!(self.next_hops.get(&address.ip()), Some(Ok(_)))
+    }
+
+    /// Returns how many reals of a service get new connections.
+    pub(super) fn available(&self, id: &ServiceId, service: &Service) -> usize {
+        let reals = service.reals.iter();
+        reals.filter(|(address, real)| real.weight > 0 && self.is_up(id, **address, real)).count()
+    }
+
+    /// Returns a line for each service whose clients get no connection.
+    fn without_real(&self) -> Vec<String> {
+        let services = self.state.desired.services.iter();
+        let idle = services.filter(|(id, service)| self.available(id, service) == 0);
+        idle.map(|(id, _)| format!("{id} has no real that takes connections")).collect()
     }
 
     fn next_hop(&self, id: &ServiceId, address: &SocketAddr, real: &Real) -> String {

@@ -31,7 +31,7 @@ use crate::{
         state_lock::StateLock,
         vips::VipManager,
     },
-    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, shortage},
+    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, private, shortage},
     failure::Failure,
     netlink::{Interface, Netlink, Watch},
     observe::{metrics, rates},
@@ -113,7 +113,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let _state_lock = StateLock::take(&options.state)?;
     let socket = socket::bind(&options.socket)?;
     let _socket = Cleanup(options.socket.clone());
-    let metrics = match options.metrics.or(config.director.metrics) {
+    let metrics = match options.metrics.or(config.director.metrics.map(|at| at.0)) {
         Some(address) => Some(bind_metrics(address).await?),
         None => None,
     };
@@ -123,6 +123,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let mut desired =
         if config.desired.services.is_empty() { state.desired.clone() } else { config.desired.clone() };
     change::carry_over(&state.desired, &mut desired);
+    let has_services = !config.desired.services.is_empty();
+    let changes = change::differences(&state.desired, &desired);
     state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
     let limits = recover::limits(&mut state, &pins, config.director.limits());
     let settings = state.dips.count_in(config.director.settings());
@@ -181,8 +183,12 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let mut director = Director::new(parts)?;
 
     // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
-    director.attach(&interfaces)?;
+    director.attach(&interfaces).await?;
     director.begin(desired).await?;
+    tell(&changes);
+    if let Some(file) = options.config.as_deref().filter(|_| has_services) {
+        director.has_read(file);
+    }
     if let Some(fresh) = fresh {
         fresh.keep();
     }
@@ -217,9 +223,28 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         if let Err(failure) = director.save_as_is() {
             tracing::error!("{}", failure.message);
         }
-        tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
+        if private::pins_end_with_us() {
+            tracing::warn!(
+                "stopped: forwarding ends with this mount namespace, whose bpf filesystem has the pins; `xvs detach` takes the VIPs off"
+            );
+        } else {
+            tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
+        }
     }
     Ok(())
+}
+
+/// Lines that a start writes into the log about what the config file changes.
+const CHANGES: usize = 100;
+
+/// Logs what the config file changes at a start: what was added at runtime and is not in the file goes, which is told by name.
+fn tell(changes: &[change::Difference]) {
+    for change in changes.iter().take(CHANGES) {
+        tracing::info!("from the config file: {}", change.done());
+    }
+    if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
+        tracing::info!("and {more} changes more");
+    }
 }
 
 /// Pins that a start makes, and that go again if it fails.
@@ -370,7 +395,7 @@ async fn find_interfaces(
 /// Where agents are listened to, and the token that they must show; by flags, or else by the config.
 async fn bind_agents(options: &RunOptions, config: &Config) -> Result<Option<(TcpListener, Token)>, Failure> {
     let file = options.api_token_file.as_ref().or(config.director.api_token_file.as_ref());
-    match (options.api.or(config.director.api), file) {
+    match (options.api.or(config.director.api.map(|at| at.0)), file) {
         (Some(address), Some(file)) => {
             let token = Token::read(file)?;
             Ok(Some((roles::bind(address).await?, token)))

@@ -51,6 +51,8 @@ pub struct Numbers {
     pub inactive: u64,
     /// A real's share; nothing for a service.
     pub weight: u32,
+    /// How many reals of a service get new connections; 1 for a real to which packets can be sent.
+    pub available: u64,
 }
 
 impl Samples {
@@ -93,6 +95,7 @@ impl Director {
             let number = self.ids.services.get(id).copied().unwrap_or(UNSET);
             let mut all = Numbers {
                 totals: self.state.retired.get(id).copied().unwrap_or_default(),
+                available: self.available(id, service) as u64,
                 ..Numbers::default()
             };
             let labels = labels_of(id);
@@ -116,6 +119,7 @@ impl Director {
                     active: flows.active,
                     inactive: flows.inactive,
                     weight: real.weight,
+                    available: self.is_up(id, *address, real).into(),
                 });
             }
             services.labels.push_str(&labels);

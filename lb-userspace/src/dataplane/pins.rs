@@ -149,6 +149,12 @@ impl PinDir {
         entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
     }
 
+    /// Returns the number of the program in the link that is pinned for a device; `None` if there is no such link.
+    #[must_use]
+    pub fn linked_program(&self, ifindex: u32) -> Option<u32> {
+        Some(FdLink::from(PinnedLink::from_pin(self.link(ifindex)).ok()?).info().ok()?.program_id())
+    }
+
     /// Puts the pinned maps aside, for others to take their names; the programs that use them go on. What was aside before is
     /// gone.
     ///
@@ -209,10 +215,12 @@ impl PinDir {
     /// change of sizes is done.
     fn uses_maps(&self) -> bool {
         let Ok(pinned) = ProgramInfo::from_pin(self.program("director")) else { return false };
-        let of_link = |index: u32| {
-            Some(FdLink::from(PinnedLink::from_pin(self.link(index)).ok()?).info().ok()?.program_id())
-        };
-        if self.linked().into_iter().filter_map(of_link).any(|program| program != pinned.id()) {
+        if self
+            .linked()
+            .into_iter()
+            .filter_map(|index| self.linked_program(index))
+            .any(|program| program != pinned.id())
+        {
             return true;
         }
         let used = pinned.map_ids().ok().flatten().unwrap_or_default();

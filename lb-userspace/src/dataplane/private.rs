@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use nix::{
@@ -19,6 +20,21 @@ use nix::{
 const MODE: u32 = 0o700;
 /// Only the owner of a file may remove it from a directory that all may write.
 const STICKY: u32 = 0o1000;
+
+/// Whether this process mounted a bpffs that no other process may see, so that the pins end with it.
+static ENDS_WITH_US: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether this process mounted the bpffs in a mount namespace that is not that of the whole system, as in
+/// `ip netns exec` or a container: what is pinned there most likely ends with the process.
+pub fn pins_end_with_us() -> bool {
+    ENDS_WITH_US.load(Ordering::Relaxed)
+}
+
+/// Returns whether mounts of this process are those of the whole system: of process 1, which is not this one.
+fn is_in_first_namespace() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    std::process::id() != 1 && namespace("self").is_some() && namespace("self") == namespace("1")
+}
 
 /// Mounts a bpffs if `path` is in none. The usual place gets the usual mount; any other directory becomes a bpffs of its own.
 ///
@@ -33,6 +49,7 @@ pub fn mount_bpffs(path: &Path) -> io::Result<()> {
     let target = if path.starts_with(standard) { standard } else { path };
     fs::create_dir_all(target)?;
     mount(Some("bpf"), target, Some("bpf"), MsFlags::empty(), Some("mode=0700"))?;
+    ENDS_WITH_US.store(!is_in_first_namespace(), Ordering::Relaxed);
     Ok(())
 }
 

@@ -41,8 +41,16 @@ pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
         }
         false
     });
+    let standby = facts.standby_vips();
+    let mut findings: Vec<Finding> = standby
+        .iter()
+        .filter(|vip| facts.is_on_link(**vip) && !thieves.iter().any(|(ip, ..)| ip == *vip))
+        .map(|vip| super::vip::missing(facts, *vip))
+        .collect();
+    // The director that has the VIP now looks who else answers for it.
+    thieves.retain(|(vip, ..)| !standby.contains(vip));
     let owners = owners(facts, wire, &thieves);
-    let (mut findings, mut told) = (Vec::new(), BTreeSet::new());
+    let mut told = BTreeSet::new();
     for (vip, mac, _) in thieves {
         if told.insert((vip, mac)) {
             findings.push(judge(&facts.subjects, owners.get(&mac), vip, mac));
@@ -55,7 +63,8 @@ pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
 type Owners = BTreeMap<Mac, BTreeSet<IpAddr>>;
 
 /// Which real each thief is, also where it answers by another interface than its RIP's: it is pinged by its MAC address under
-/// every RIP, and a real takes that for its own on whatever interface it comes in. One machine may have several RIPs.
+/// every RIP, and a real takes that for its own on whatever interface it comes in. One machine may have several RIPs. The time to live of
+/// one keeps a router from sending the ping on to the real, which would answer in its place.
 fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) -> Owners {
     let mut owners = Owners::new();
     for subject in facts.subjects.iter().filter(|subject| subject.gateway.is_none()) {
@@ -77,7 +86,7 @@ fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) ->
     let pairs = strangers.iter().flat_map(|stranger| rips.iter().map(move |rip| (stranger, rip)));
     for (number, ((mac, ifindex), (rip, dip))) in (FIRST_PING..).zip(pairs) {
         let from = facts.interfaces.iter().find(|one| one.index == *ifindex).and_then(|one| one.mac);
-        let ping = frame::echo(*dip, *rip, number, 0, 64);
+        let ping = frame::echo(*dip, *rip, number, 0, 1);
         wire.send(*ifindex, &frame::ethernet(*mac, from.unwrap_or_default(), &ping));
         asked.insert(number, (*mac, *rip));
     }

@@ -115,15 +115,32 @@ impl Subject {
     }
 }
 
+/// A service whose clients get nothing.
+#[derive(Clone, Debug)]
+pub struct WithoutReal {
+    /// The service, in the operator's words.
+    pub service: String,
+    /// A real whose weight is 0, as commands name it; `None` if there is no real at all.
+    pub idle: Option<String>,
+}
+
 /// Everything at one moment.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Every real of every service, at each endpoint.
     pub subjects: Vec<Subject>,
+    /// Services without a real that takes connections, and why.
+    pub without_real: Vec<WithoutReal>,
     /// Every endpoint of the services.
     pub endpoints: BTreeSet<Endpoint>,
     /// Interfaces of the director.
     pub interfaces: Vec<Interface>,
+    /// Veths whose other end loses what an XDP program sends out of them.
+    pub deaf_veths: BTreeSet<u32>,
+    /// Packets that drivers lately did not send, by interface.
+    pub lost_sends: BTreeMap<u32, u64>,
+    /// Whether VIPs come and go by the hand of others, such as VRRP: a director without them is on standby.
+    pub is_standby: bool,
     /// Addresses of the director.
     pub addresses: Vec<Address>,
     /// Interfaces that the program is attached to.
@@ -149,6 +166,28 @@ impl Facts {
     #[must_use]
     pub fn vips(&self) -> BTreeSet<IpAddr> {
         self.endpoints.iter().map(|endpoint| endpoint.address.ip()).collect()
+    }
+
+    /// Returns the VIPs that this director does not have because another one has them, or may have.
+    #[must_use]
+    pub fn standby_vips(&self) -> BTreeSet<IpAddr> {
+        let is_here = |vip: &IpAddr| self.addresses.iter().any(|address| address.net.addr() == *vip);
+        self.vips().into_iter().filter(|vip| self.is_standby && !is_here(vip)).collect()
+    }
+
+    /// Returns whether an address is in a network of one of the director's interfaces.
+    #[must_use]
+    pub fn is_on_link(&self, ip: IpAddr) -> bool {
+        let nets = self.addresses.iter().filter(|address| self.attached.contains_key(&address.ifindex));
+        nets.map(|address| address.net)
+            .any(|net| net.prefix_len() > 0 && net.addr() != ip && net.contains(&ip))
+    }
+
+    /// Returns the names of the director's interfaces that are not there any more.
+    #[must_use]
+    pub fn gone(&self) -> Vec<&str> {
+        let is_there = |index| self.interfaces.iter().any(|interface| interface.index == index);
+        self.attached.iter().filter(|(index, _)| !is_there(**index)).map(|(_, name)| name.as_str()).collect()
     }
 
     /// The interface of that name.

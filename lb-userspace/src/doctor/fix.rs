@@ -18,7 +18,7 @@ pub(super) const fn ip(like: IpAddr) -> &'static str {
 }
 
 /// Words of which a shell leaves each as it is: brackets of IPv6 are patterns to it.
-fn quoted(words: &str) -> String {
+pub(super) fn quoted(words: &str) -> String {
     let quote = |word: &str| if word.contains('[') { format!("'{word}'") } else { word.to_owned() };
     words.split(' ').map(quote).collect::<Vec<_>>().join(" ")
 }

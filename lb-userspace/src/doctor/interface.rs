@@ -13,6 +13,14 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let used: BTreeSet<u32> =
         facts.subjects.iter().filter_map(|subject| Some(subject.way.as_ref().ok()?.ifindex)).collect();
+    findings.extend(facts.gone().into_iter().map(|name| {
+        Finding::new(
+            "interface-gone",
+            Severity::Error,
+            format!("the interface {name} of the director is gone: nothing is forwarded there, and its addresses and routes went with it; as soon as it is there again under that name the daemon attaches to it and adds its VIPs (addresses and routes of your own are yours to add)"),
+            "ip -brief link",
+        )
+    }));
     for interface in &facts.interfaces {
         let name = &interface.name;
         let ours = facts.attached.contains_key(&interface.index);
@@ -38,7 +46,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 format!("another XDP program runs on {name} in the place of the director's: no packet is forwarded there"),
                 format!("{} && xvs attach {name}", take_off(interface, place)),
             )),
-            Some(XdpPlace::Generic) if ours && !facts.generic_wanted => findings.push(Finding::new(
+            Some(XdpPlace::Native) if ours && facts.deaf_veths.contains(&interface.index) => {
+                findings.push(lost_to_veth(name));
+            }
+            Some(XdpPlace::Generic)
+                if ours && !facts.generic_wanted && !facts.deaf_veths.contains(&interface.index) => findings.push(Finding::new(
                 "xdp-generic",
                 Severity::Warning,
                 format!("the driver of {name} took no native XDP when the program was attached (MTU {}): packets are forwarded in the stack, slower; the fix tries it again, with an MTU of at most {ORDINARY_MTU}, and stays with generic mode for good if the driver has nothing else", interface.mtu),
@@ -53,7 +65,30 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             _ => {}
         }
     }
+    findings.extend(facts.lost_sends.iter().filter(|(index, _)| !facts.deaf_veths.contains(index)).map(
+        |(index, number)| {
+            let name = facts.name(*index);
+            Finding::new(
+                "xdp-tx-lost",
+                Severity::Error,
+                format!("the driver of {name} did not send {number} packets that the program sent (ethtool -S counts them): its queues are full or it has none for XDP; generic mode sends them, slower"),
+                format!("xvs attach {name} --xdp-mode generic"),
+            )
+        },
+    ));
     findings
+}
+
+/// A veth that drops what the program sends, since its other end has no XDP program.
+fn lost_to_veth(name: &str) -> Finding {
+    Finding::new(
+        "xdp-tx-lost",
+        Severity::Error,
+        format!(
+            "{name} is a veth whose other end has no XDP program: the driver drops what the program sends back, and no client gets an answer; generic mode sends it, and so does native mode with an XDP program on the other end that passes everything"
+        ),
+        format!("xvs attach {name} --xdp-mode generic"),
+    )
 }
 
 /// What every driver with native XDP takes.

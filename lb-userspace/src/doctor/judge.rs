@@ -48,7 +48,10 @@ impl Seen {
     /// Whether nothing came at all.
     pub(super) fn is_silent(&self) -> bool {
         let answers = [self.through, self.direct, self.far.unwrap_or_default()];
-        answers.iter().all(|answer| *answer == Answer::Silence) && !self.no_tunnel && self.kept.is_none()
+        answers.iter().all(|answer| *answer == Answer::Silence)
+            && !self.no_tunnel
+            && !self.pings
+            && self.kept.is_none()
     }
 }
 
@@ -125,6 +128,14 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
                 "{rip} answers ARP, and nothing that comes from {dip}: what it sends there takes another way, or a firewall there drops it"
             ),
             format!("{} && {}", subject.route_on_link(dip), subject.open()),
+        ),
+        (Answer::Silence, _) if seen.pings && seen.direct == Answer::Silence => error(
+            "real-firewall",
+            format!(
+                "{rip} answers pings, and nothing at port {} or at {at}: a rule of its firewall drops that",
+                subject.real_port
+            ),
+            subject.open(),
         ),
         (Answer::Silence, _) if seen.direct == Answer::Silence && !seen.no_tunnel => error(
             "real-silent",
@@ -294,6 +305,9 @@ mod tests {
                 "tunnel either: rp_filter",
             ),
             (Forward::Tun, Seen { pings: true, ..silent }, "real-firewall", "nothing at port 80"),
+            (Forward::Dr, Seen { pings: true, ..Seen::default() }, "real-firewall", "answers pings"),
+            (Forward::Nat, Seen { pings: true, ..Seen::default() }, "real-firewall", "answers pings"),
+            (Forward::Dr, Seen::default(), "real-silent", "answers neither"),
         ] {
             let place = Place { dip: [10, 0, 0, 1].into(), clients: None, far: None, shares_link: false };
             let finding = judge(&subject(forward), &place, seen).unwrap();

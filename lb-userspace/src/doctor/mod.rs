@@ -28,9 +28,9 @@ mod wire; //      a packet socket
 
 use serde::{Deserialize, Serialize};
 
-pub use facts::{Facts, Subject, Way};
+pub use facts::{Facts, Subject, Way, WithoutReal};
 
-use crate::dataplane::Single;
+use crate::{control::model::Forward, dataplane::Single};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -92,12 +92,18 @@ impl Finding {
             Severity::Error => "WRONG",
             Severity::Warning => "warn ",
         };
-        let about = match (&self.service, &self.real) {
-            (Some(service), Some(real)) => format!(" {service} -> {real}"),
-            (Some(service), None) => format!(" {service}"),
-            (None, _) => String::new(),
-        };
+        let about = self.about().map_or(String::new(), |about| format!(" {about}"));
         format!("{word} {}{about}: {}", self.check, self.cause)
+    }
+
+    /// Returns the service that suffers, and the real if it is one in particular.
+    #[must_use]
+    pub fn about(&self) -> Option<String> {
+        match (&self.service, &self.real) {
+            (Some(service), Some(real)) => Some(format!("{service} -> {real}")),
+            (Some(service), None) => Some(service.clone()),
+            (None, _) => None,
+        }
     }
 
     /// Whether both say the same of the same, in whatever words.
@@ -120,8 +126,9 @@ impl Finding {
 }
 
 /// Makes every check. Nothing is changed; probes are sent. `programs` make those that take the path, and are given back.
-pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Option<Single>) {
-    let mut findings = vip::check(&facts);
+pub async fn examine(mut facts: Facts, mut programs: Single) -> (Vec<Finding>, Option<Single>) {
+    let mut findings = no_real(&facts);
+    findings.extend(vip::check(&facts));
     findings.extend(interface::check(&facts));
     findings.extend(local::full_tables(&facts));
     findings.extend(neighbour_table::check(&facts));
@@ -130,7 +137,7 @@ pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Optio
     findings.extend(interface::offloads(&facts).await);
     // Probes wait for answers on sockets of their own: not on a thread that serves others.
     let probed = tokio::task::spawn_blocking(move || {
-        let found = probe(&facts, &mut programs, &rules);
+        let found = probe(&mut facts, &mut programs, &rules);
         (found, programs)
     });
     match probed.await {
@@ -145,7 +152,25 @@ pub async fn examine(facts: Facts, mut programs: Single) -> (Vec<Finding>, Optio
     }
 }
 
-fn probe(facts: &Facts, programs: &mut Single, rules: &firewall::Pages) -> Vec<Finding> {
+/// Services whose clients get nothing, because no real may get their connections.
+fn no_real(facts: &Facts) -> Vec<Finding> {
+    let finding = |one: &WithoutReal| {
+        let service = &one.service;
+        let (why, fix) = match &one.idle {
+            None => ("has no reals", format!("xvs service show {service}")),
+            Some(real) => {
+                ("has no real whose weight is above 0", format!("xvs real edit {service} {real} --weight 1"))
+            }
+        };
+        let cause = format!("{service} {why}: its clients get no connection");
+        let mut finding = Finding::new("no-real", Severity::Error, cause, fix::quoted(&fix));
+        finding.service = Some(service.clone());
+        finding
+    };
+    facts.without_real.iter().map(finding).collect()
+}
+
+fn probe(facts: &mut Facts, programs: &mut Single, rules: &firewall::Pages) -> Vec<Finding> {
     let served = rules.translated();
     let wire = match wire::Wire::open() {
         Ok(wire) => wire,
@@ -156,6 +181,10 @@ fn probe(facts: &Facts, programs: &mut Single, rules: &firewall::Pages) -> Vec<F
     };
     let mut found = next_hop::unknown(facts, &wire);
     found.extend(arp::check(facts, &wire));
+    // What a standby director sends to reals by nat comes back to the director that has the VIP, and clients on it are served.
+    let standby = facts.standby_vips();
+    facts.subjects.retain(|subject| subject.forward != Forward::Nat || !standby.contains(&subject.vip));
+    facts.endpoints.retain(|endpoint| !standby.contains(&endpoint.address.ip()));
     let along = path::check(facts, &wire, programs, &found);
     found.extend(along);
     found.extend(local::check(facts, Some(&wire), &served, &found));

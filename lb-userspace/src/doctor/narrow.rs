@@ -3,7 +3,7 @@
 //!
 //! | asked | answered | means |
 //! |---|---|---|
-//! | a ping of the VIP, where it was a SYN | yes | the VIP is there: a firewall drops the service's port |
+//! | a ping of the VIP, or of the RIP by nat, where it was a SYN | yes | it is there: a firewall drops the service's port |
 //! | the RIP, inside the tunnel | yes | what arrives is unwrapped and passes rp_filter: the VIP is not there, or a firewall drops it |
 //! | the VIP with a time to live of one | no, though another real answered for it | the VIP is not there, and the real routes on |
 #![forbid(unsafe_code)]
@@ -87,7 +87,14 @@ impl Probe<'_> {
     fn questions(&self) -> Vec<Question> {
         let seen = &self.seen;
         let mut questions = Vec::new();
-        if !self.subject.holds_vip() || seen.kept.is_some() {
+        if seen.kept.is_some() {
+            return questions;
+        }
+        let is_silent = seen.through == Answer::Silence && seen.direct == Answer::Silence;
+        if is_silent && !seen.no_tunnel && self.subject.asks_tcp() && self.subject.forward != Forward::Fnat {
+            questions.push(Question::Ping);
+        }
+        if !self.subject.holds_vip() {
             return questions;
         }
         if seen.taken_by.is_some() && self.subject.asks_tcp() {
@@ -115,6 +122,10 @@ impl Probe<'_> {
     ) -> Option<(IpAddr, Sent)> {
         let subject = self.subject;
         let sent = match question {
+            Question::Ping if !subject.holds_vip() => {
+                let ping = frame::echo(self.place.dip, subject.rip, port, 0, 64);
+                (self.way.ifindex, frame::framed(&self.way, None, ping))
+            }
             Question::Ping => sender.ping_through(subject, &self.way, self.source, (port, 0), 64).ok()?,
             // With a checksum over all that is in it, a SYN could not be taken back.
             Question::Rip if subject.asks_tcp() && !subject.tunnel.csum() => self.by_tunnel(port, sequence),
@@ -124,7 +135,8 @@ impl Probe<'_> {
             }
             Question::Here => self.once(sender, port, sequence)?,
         };
-        Some((if question == Question::Rip { subject.rip } else { subject.vip }, sent))
+        let is_for_rip = question == Question::Rip || question == Question::Ping && !subject.holds_vip();
+        Some((if is_for_rip { subject.rip } else { subject.vip }, sent))
     }
 
     /// A segment for the RIP, inside the tunnel.

@@ -119,6 +119,14 @@ fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Wherea
         {
             ("; ARP is off there".to_owned(), format!("ip link set dev {interface} arp on"))
         }
+        // What is missing is the director's, and weights that were set to 0 for it would stay when it is back.
+        _ if !facts.gone().is_empty() => (
+            format!("; the interface {} of the director is gone", facts.gone().join(", ")),
+            "ip -brief link".to_owned(),
+        ),
+        Unresolved::NoRoute { .. } if down_link(facts, rip).is_none() && at(rip).is_none() => {
+            ("; the director has no network or route that has it".to_owned(), "ip route".to_owned())
+        }
         _ => match at(rip) {
             Some((ifindex, _)) => by(ifindex),
             None => match down_link(facts, rip) {

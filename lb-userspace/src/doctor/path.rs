@@ -103,7 +103,10 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[
         // One that gets no new connections may be switched off.
         let seen = &probe.seen;
         let is_off = probe.subject.weight == 0
-            && (seen.is_silent() || seen.kept.is_some() || seen.through == Answer::Refused);
+            && (seen.is_silent()
+                || seen.pings && seen.through == Answer::Silence
+                || seen.kept.is_some()
+                || seen.through == Answer::Refused);
         let is_silent = probe.seen.is_silent();
         let misled = is_silent.then(|| next_hop::misled(facts, probe.subject, &whereabouts)).flatten();
         match misled {

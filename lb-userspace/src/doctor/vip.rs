@@ -14,17 +14,17 @@ use crate::{
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let Some(ours) = facts.attached.values().next() else { return findings };
+    if !facts.gone().is_empty() {
+        // They were on an interface that is not there: there is a finding of it.
+        return findings;
+    }
+    let standby = facts.standby_vips();
     for vip in facts.vips() {
         let holders: Vec<_> = facts.addresses.iter().filter(|a| a.net.addr() == vip).collect();
         match holders.as_slice() {
-            [] => findings.push(Finding::new(
-                "vip-missing",
-                Severity::Error,
-                format!("no interface of the director has the VIP {vip}: nobody answers for it on the link"),
-                // The daemon may have put it back in the meantime.
-                format!("ip address replace {} dev {ours}", IpNet::from(vip)),
-            )),
+            // Whether another director has it is asked on the link.
+            [] if standby.contains(&vip) && facts.is_on_link(vip) => {}
+            [] => findings.push(missing(facts, vip)),
             [only] if only.duplicate => findings.push(refused(facts, vip, only)),
             [only] => findings.extend(unheard(facts, vip, only)),
             // The one on an interface with the program stays, or else the first.
@@ -43,6 +43,24 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A VIP that the director does not have and no other machine answers for.
+pub(super) fn missing(facts: &Facts, vip: IpAddr) -> Finding {
+    let ours = facts.attached.values().next().map_or("lo", String::as_str);
+    let (severity, cause) = if facts.is_standby && !facts.is_on_link(vip) {
+        let cause = format!(
+            "no interface of the director has the VIP {vip}, which xvs does not manage here: this is right on a standby director, and wrong if no other director has it"
+        );
+        (Severity::Warning, cause)
+    } else {
+        let cause =
+            format!("no interface of the director has the VIP {vip}: no machine answers for it on the link");
+        (Severity::Error, cause)
+    };
+    // The daemon may have put it back in the meantime.
+    let fix = format!("ip address replace {} dev {ours}", IpNet::from(vip));
+    Finding::new("vip-missing", severity, cause, fix)
 }
 
 /// A VIP that the kernel does not use, because another machine had it when it came.

@@ -136,6 +136,7 @@ mod tests {
             kind: None,
             vlan: None,
             parent: None,
+            parent_namespace: None,
             controller: None,
             xdp: None,
             xdp_program: None,

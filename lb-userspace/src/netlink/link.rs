@@ -2,6 +2,7 @@
 //! Interfaces.
 
 use futures_util::TryStreamExt as _;
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
     VlanProtocol, XdpAttached,
@@ -11,6 +12,9 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use serde::{Deserialize, Serialize};
 
 use super::{Mac, Netlink, NetlinkError, errno, first};
+
+/// The namespace that a question is about (`include/uapi/linux/if_link.h`).
+const IFLA_TARGET_NETNSID: u16 = 46;
 
 /// A network interface, as it was when asked for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -35,6 +39,9 @@ pub struct Interface {
     pub vlan: Option<Vlan>,
     /// Index of the interface that this one lies on (the parent of a VLAN), or of a veth's peer.
     pub parent: Option<u32>,
+    /// The kernel's number for the namespace of `parent`, if that is another one.
+    #[serde(default)]
+    pub parent_namespace: Option<i32>,
     /// Index of the bond, team or bridge that it is a member of.
     pub controller: Option<u32>,
     /// Where an XDP program runs on it, if one is attached.
@@ -108,6 +115,22 @@ impl Netlink {
         one(answer, format!("#{index}"))
     }
 
+    /// Returns whether the other end of a veth takes what an XDP program sends out of this end: the driver drops it unless
+    /// an XDP program runs there too. `None` if this is no veth, or if the other end cannot be asked.
+    pub async fn veth_takes_xdp(&self, interface: &Interface) -> Option<bool> {
+        if interface.kind.as_deref() != Some("veth") {
+            return None;
+        }
+        let mut request = self.handle.link().get().match_index(interface.parent?);
+        if let Some(number) = interface.parent_namespace {
+            let number = number.to_ne_bytes().to_vec();
+            let target = LinkAttribute::Other(DefaultNla::new(IFLA_TARGET_NETNSID, number));
+            request.message_mut().attributes.push(target);
+        }
+        let peer = Interface::from(&first(request.execute()).await.ok()??);
+        Some(peer.xdp == Some(XdpPlace::Native))
+    }
+
     /// Every interface of the namespace.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
         self.handle
@@ -171,6 +194,7 @@ impl From<&LinkMessage> for Interface {
             kind: None,
             vlan: None,
             parent: None,
+            parent_namespace: None,
             controller: None,
             xdp: None,
             xdp_program: None,
@@ -181,6 +205,7 @@ impl From<&LinkMessage> for Interface {
                 LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
                 LinkAttribute::Controller(index) => interface.controller = Some(*index),
                 LinkAttribute::Link(parent) => interface.parent = Some(*parent),
+                LinkAttribute::LinkNetNsId(number) => interface.parent_namespace = Some(*number),
                 LinkAttribute::Address(bytes) if message.header.link_layer_type == LinkLayerType::Ether => {
                     interface.mac = bytes.as_slice().try_into().ok();
                 }

@@ -74,15 +74,19 @@ type Total = fn(&Totals) -> u64;
 const TOTALS: [(&str, &str, Total); 5] = [
     ("packets_in", "Packets from clients sent on to reals", |t| t.packets_in),
     ("bytes_in", "IP bytes from clients sent on to reals, before encapsulation", |t| t.bytes_in),
-    ("packets_out", "Packets from reals sent back to clients through the director (nat)", |t| t.packets_out),
-    ("bytes_out", "IP bytes from reals sent back to clients through the director (nat)", |t| t.bytes_out),
+    ("packets_out", "Packets from reals sent back to clients through the director (nat, fnat)", |t| {
+        t.packets_out
+    }),
+    ("bytes_out", "IP bytes from reals sent back to clients through the director (nat, fnat)", |t| {
+        t.bytes_out
+    }),
     ("new_flows", "Flows that began", |t| t.new_flows),
 ];
 
 /// The gauges that services and reals have.
 const FLOWS: [(&str, &str, Field); 2] = [
-    ("active_flows", "Tracked flows that are established", |n| n.active),
-    ("inactive_flows", "Tracked flows that are opening or closing, and UDP", |n| n.inactive),
+    ("active_flows", "Tracked flows that are opening or established", |n| n.active),
+    ("inactive_flows", "Tracked flows that are closing, and UDP", |n| n.inactive),
 ];
 
 /// Writes everything.
@@ -101,6 +105,10 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     }
     let help = "Share of new connections relative to the service's other reals";
     all(p.metric(Kind::Gauge, "xvs_real_weight", help), reals, |numbers| numbers.weight.into());
+    let help = "Whether packets can be sent to the real: its next hop answers; 1 is yes";
+    all(p.metric(Kind::Gauge, "xvs_real_up", help), reals, |numbers| numbers.available);
+    let help = "Reals that get new connections: their weight is above 0 and their next hop answers";
+    all(p.metric(Kind::Gauge, "xvs_service_reals_available", help), services, |numbers| numbers.available);
     p.metric(Kind::Counter, "xvs_packets", "Packets of services by what became of them, see docs/reasons.md");
     for reason in reasons {
         p.sample(&labels(&[("reason", &reason.reason)]), reason.packets);
@@ -134,6 +142,8 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     for interface in &status.interfaces {
         p.sample(&labels(&[("interface", &interface.name), ("mode", &interface.mode)]), 1);
     }
+    p.metric(Kind::Gauge, "xvs_start_time_seconds", "When the daemon started, in seconds since 1970")
+        .sample("", status.start_time_seconds);
     let build = labels(&[("version", &status.version), ("schema", &status.schema.to_string())]);
     p.metric(Kind::Gauge, "xvs_build_info", "Version of xvs and of the layout of its maps").sample(&build, 1);
     page.end();
@@ -149,10 +159,14 @@ fn all(page: &mut Page<impl FnMut(String)>, samples: &Samples, field: impl Fn(&N
 fn doctor(page: &mut Page<impl FnMut(String)>, doctor: &DoctorView) {
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for finding in &doctor.findings {
+        // As the other metrics have them, so that they can be joined.
+        let service = finding.service.as_deref().unwrap_or_default();
+        let (protocol, service) = service.split_once(' ').unwrap_or(("", service));
         let labels = labels(&[
             ("check", &finding.check),
             ("severity", finding.severity.as_str()),
-            ("service", finding.service.as_deref().unwrap_or_default()),
+            ("protocol", protocol),
+            ("service", service),
             ("real", finding.real.as_deref().unwrap_or_default()),
         ]);
         *found.entry(labels).or_default() += 1;

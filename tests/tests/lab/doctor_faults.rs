@@ -327,8 +327,9 @@ fn what_the_doctor_finds_by_itself_is_in_status_metrics_and_log() {
     lab.reals[2].ip(&format!("address delete {VIP}/32 dev lo"));
     let real = RIPS[2];
     shows("status", &status, &format!("WRONG dr-blackhole tcp {VIP}:8001 -> {real}:8001: "));
-    let labels =
-        format!("check=\"dr-blackhole\",severity=\"error\",service=\"tcp {VIP}:8001\",real=\"{real}:8001\"");
+    let labels = format!(
+        "check=\"dr-blackhole\",severity=\"error\",protocol=\"tcp\",service=\"{VIP}:8001\",real=\"{real}:8001\""
+    );
     shows("metrics", &metrics, &format!("xvs_doctor_findings{{{labels}}} 1"));
     let page = lab.director.sh(&metrics).succeeds().stdout;
     lab.director.feed(&["promtool", "check", "metrics"], &format!("{page}\n"));

@@ -37,7 +37,7 @@ fn a_drained_real_keeps_its_connections_until_the_last_is_closed(#[values("rr", 
     let drain = format!("real drain tcp {SERVICE} {} --wait --deadline", first.rip);
 
     lab.director.xvs(&format!("{drain} 1s")).fails(1).says(if scheduler == "rr" {
-        "1 connections are left"
+        "1 connection is left"
     } else {
         "slots that have not spoken"
     });

@@ -26,6 +26,7 @@ mod drain; //    a real sees its connections off
 mod explain; //   what would become of a packet
 mod explain_plan; // what would become of packets of connections that are there
 mod files; //      HTTP, and large files both ways
+mod first_hour; // what a new user tries first
 mod fnat; //     a pool of addresses and ports
 mod host_open; //   rules that let a service through
 mod host_options; // levels, --dry-run, --persist

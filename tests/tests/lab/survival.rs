@@ -257,6 +257,7 @@ fn a_real_that_does_not_answer_gets_no_new_connections() {
     director.xvs("export").succeeds().does_not_say("weight = 0");
 
     dead.ip("link set eth0 up");
+    dead.ip("route replace default via 10.0.0.1");
     eventually("it gets connections again", || {
         let spread = stage.lab.client.spread(SERVICE, 6);
         if spread.by("real1") == 2 { Ok(()) } else { Err(format!("{spread:?}")) }
@@ -302,7 +303,7 @@ fn a_real_at_an_own_address_is_local() {
     let spread = stage.lab.client.spread(SERVICE, 20);
     spread.is_complete(20);
     assert_eq!((spread.by("director"), spread.by("real2")), (10, 10), "{spread:?}");
-    director.xvs("ipvsadm -L -n").succeeds().says("10.0.0.1:7100               Local");
+    director.xvs("ipvsadm -L -n").succeeds().says("10.0.0.1:7100                Local");
     // The file says what the operator said: another host may have the same one.
     director.xvs("export").succeeds().says("forward = \"dr\"").does_not_say("local");
 }

@@ -20,9 +20,29 @@ impl Place<'_> {
         format!("{}, line {line}, column {column}", self.path.display())
     }
 
+    /// Returns the line on which something stands.
+    pub(super) fn line(&self, at: usize) -> &str {
+        let at = at.min(self.text.len());
+        let begin = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        self.text[begin..].lines().next().unwrap_or_default()
+    }
+
     pub(super) fn wrong(&self, at: usize, why: &str) -> Failure {
-        Failure::wrong_input(format!("{}: {why}", self.name(at)))
+        Failure::wrong_input(format!("{}: {why}{}", self.name(at), self.pointed(at)))
             .hint("docs/cli.md shows every key of the config file; nothing was changed")
+    }
+
+    /// Returns the line with a mark below the place, or nothing if there is no such line.
+    fn pointed(&self, at: usize) -> String {
+        let line = self.line(at);
+        if line.trim().is_empty() {
+            return String::new();
+        }
+        let at = at.min(self.text.len());
+        let column = self.text[..at].chars().rev().take_while(|c| *c != '\n').count();
+        // Tabs stay tabs, so that the mark is below the place on every terminal.
+        let space: String = line.chars().take(column).map(|c| if c == '\t' { c } else { ' ' }).collect();
+        format!("\n  | {line}\n  | {space}^")
     }
 
     pub(super) fn refine(&self, at: usize, failure: Failure) -> Failure {

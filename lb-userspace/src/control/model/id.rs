@@ -8,6 +8,8 @@ use std::{
     str::FromStr,
 };
 
+use super::written::{ip_address, socket_address};
+use crate::text;
 use lb_common::protocol;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -62,13 +64,20 @@ impl FromStr for Protocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
+        match text.to_ascii_lowercase().as_str() {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "sctp" => Ok(Self::Sctp),
-            _ => Err(format!("'{text}' is none of tcp, udp, sctp")),
+            _ => Err(unknown_protocol(text, &["tcp", "udp", "sctp"])),
         }
     }
+}
+
+/// Says that a word is no protocol, and which one may be meant.
+fn unknown_protocol(word: &str, known: &[&str]) -> String {
+    let meant = text::likely(word, known.iter().copied());
+    let meant = meant.map_or(String::new(), |meant| format!(" (did you mean {meant}?)"));
+    format!("unknown protocol '{word}'{meant}: {}", known.join(", "))
 }
 
 impl fmt::Display for Protocol {
@@ -98,7 +107,7 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || format!("'{text}' is not a protocol and an address, such as 'tcp 10.0.0.100:80'");
         let (protocol, address) = text.trim().split_once(' ').ok_or_else(wrong)?;
-        Ok(Self { protocol: protocol.parse()?, address: address.trim().parse().map_err(|_| wrong())? })
+        Ok(Self { protocol: protocol.parse()?, address: socket_address(address.trim())? })
     }
 }
 
@@ -197,13 +206,9 @@ impl ServiceId {
                 _ => Err(format!("'{name}' is not the number of a group; write 1 to {}", GroupId::MAX)),
             };
         }
-        let protocol = kind.parse().map_err(|_| format!("'{kind}' is none of tcp, udp, group"))?;
-        let address = name.parse().map_err(|_| {
-            format!(
-                "'{name}' is not an address with a port; write 10.0.0.100:80 or [2001:db8::100]:80, with port 0 for every port"
-            )
-        })?;
-        Ok(Self::new(protocol, address))
+        let known = ["tcp", "udp", "sctp", "group"];
+        let protocol = kind.parse().map_err(|_| unknown_protocol(kind, &known))?;
+        Ok(Self::new(protocol, socket_address(name)?))
     }
 }
 
@@ -239,9 +244,10 @@ impl FromStr for RealAddress {
         }
         match text.parse::<SocketAddr>() {
             Ok(address) => Ok(Self { ip: address.ip(), port: Some(address.port()) }),
-            Err(_) => {
-                Err(format!("'{text}' is not an address; write 10.0.0.2, 10.0.0.2:80 or [2001:db8::2]:80"))
+            Err(_) if text.contains(':') || text.starts_with('[') => {
+                Err(socket_address(text).err().unwrap_or_default())
             }
+            Err(_) => Err(ip_address(text).err().unwrap_or_default()),
         }
     }
 }

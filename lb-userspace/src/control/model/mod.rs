@@ -4,7 +4,8 @@
 
 mod id; //    what names services and reals
 mod tunnel;
-mod words; // schedulers, flags, tracking, methods, removal policies
+mod words;
+pub mod written; // addresses and numbers as people write them // schedulers, flags, tracking, methods, removal policies
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -169,6 +170,24 @@ impl Service {
         words.join(", ")
     }
 
+    /// Returns each option with its value, in the same order for every service.
+    #[must_use]
+    pub fn traits(&self) -> Vec<(&'static str, String)> {
+        let flags: Vec<&str> = self.flags.iter().map(|flag| flag.as_str()).collect();
+        let none = || "none".to_owned();
+        let prefix = self.persistence.map(|persistence| persistence.prefix);
+        let prefix = prefix.filter(|prefix| *prefix != Persistence::WHOLE_ADDRESS);
+        vec![
+            ("scheduler", self.scheduler.to_string()),
+            ("flags", if flags.is_empty() { none() } else { flags.join(",") }),
+            ("tracking", self.tracking.to_string()),
+            ("persistent", self.persistence.map_or_else(none, |one| format!("{}s", one.seconds))),
+            ("netmask", prefix.map_or_else(none, |prefix| prefix.to_string())),
+            ("one packet", self.one_packet.to_string()),
+            ("on removal", self.on_removal.to_string()),
+        ]
+    }
+
     /// The scheduler and its flags, if they are not the usual ones.
     #[must_use]
     pub fn describe_scheduler(&self) -> String {
@@ -195,6 +214,19 @@ impl Service {
 }
 
 impl Real {
+    /// Returns each option with its value, in the same order for every real.
+    #[must_use]
+    pub fn traits(&self) -> Vec<(&'static str, String)> {
+        let limit = |limit: u32| if limit == 0 { "none".to_owned() } else { limit.to_string() };
+        vec![
+            ("forward", self.forward.to_string()),
+            ("weight", self.weight.to_string()),
+            ("upper", limit(self.upper)),
+            ("lower", limit(self.lower)),
+            ("tunnel", self.tunnel.to_string()),
+        ]
+    }
+
     /// All that is said of the real, in one line.
     #[must_use]
     pub fn describe(&self) -> String {

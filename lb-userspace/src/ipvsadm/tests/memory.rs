@@ -50,6 +50,7 @@ fn shown(desired: &Desired) -> Vec<Shown> {
             lower: real.lower,
             tunnel: real.tunnel,
             is_local: real.forward == Forward::Local || id.is_served_here(address.ip()),
+            is_up: true,
             next_hop: String::new(),
             totals: Totals::default(),
             active_flows: 0,

@@ -42,6 +42,7 @@ fn real(address: &str, forward: Forward, weight: u32) -> RealView {
         upper: 0,
         lower: 0,
         tunnel: Tunnel::Ipip,
+        is_up: true,
         next_hop: String::new(),
         totals: Totals::default(),
         active_flows: 0,

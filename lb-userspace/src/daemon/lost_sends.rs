@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packets that the program sends and the driver drops: a veth takes them only if its other end runs an XDP program too.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use tokio::process::Command;
+
+use super::Director;
+use crate::{
+    dataplane::Mode,
+    netlink::{Interface, XdpPlace},
+};
+
+/// How long a counter that grew is news.
+const NEWS: Duration = Duration::from_secs(30);
+
+/// What the drivers count of packets that they did not send.
+#[derive(Debug, Default)]
+pub(super) struct LostSends {
+    /// The last number, and how much and when it grew last.
+    seen: BTreeMap<String, (u64, Option<(u64, Instant)>)>,
+}
+
+impl LostSends {
+    /// Notes a number of an interface, and returns how much it grew lately.
+    fn note(&mut self, name: &str, number: u64, now: Instant) -> Option<u64> {
+        let (last, grown) = self.seen.entry(name.to_owned()).or_insert((number, None));
+        if number > *last {
+            *grown = Some((number - *last, now));
+        }
+        *last = number;
+        grown.filter(|(_, when)| now.duration_since(*when) < NEWS).map(|(by, _)| by)
+    }
+}
+
+impl Director {
+    /// Returns the mode to attach in: generic instead of `auto` on a veth whose other end would lose what the program sends.
+    pub(super) async fn mode_for(&self, interface: &Interface) -> Mode {
+        if self.mode == Mode::Auto && self.netlink.veth_takes_xdp(interface).await == Some(false) {
+            return Mode::Generic;
+        }
+        self.mode
+    }
+
+    /// Warns of an interface where what the program sends is lost, or would be in native mode.
+    pub(super) async fn warn_of_lost_sends(&self, interface: &Interface) {
+        if self.netlink.veth_takes_xdp(interface).await != Some(false) {
+            return;
+        }
+        let name = &interface.name;
+        match self.netlink.interface_by_index(interface.index).await.ok().and_then(|now| now.xdp) {
+            Some(XdpPlace::Native) => tracing::warn!(
+                "{name} is a veth whose other end has no XDP program: the driver drops what the program sends back. Use `xvs attach {name} --xdp-mode generic`, or attach an XDP program that passes everything to the other end"
+            ),
+            Some(XdpPlace::Generic) => tracing::warn!(
+                "{name} is a veth whose other end has no XDP program: generic mode is used, which is slower, since native mode would lose what the program sends back"
+            ),
+            _ => {}
+        }
+    }
+
+    /// Returns the veths among `interfaces` whose other end loses what an XDP program sends out of them.
+    pub(super) async fn deaf_veths(&self, interfaces: &[Interface]) -> BTreeSet<u32> {
+        let mut deaf = BTreeSet::new();
+        for interface in interfaces {
+            if self.netlink.veth_takes_xdp(interface).await == Some(false) {
+                deaf.insert(interface.index);
+            }
+        }
+        deaf
+    }
+
+    /// Returns how many packets the drivers of the director's interfaces lately did not send that the program had sent.
+    pub(super) async fn lost_sends(&mut self) -> BTreeMap<u32, u64> {
+        let mut lost = BTreeMap::new();
+        for (index, name) in self.interfaces.clone() {
+            // Without ethtool there is nothing to see.
+            let Ok(output) = Command::new("ethtool").args(["-S", &name]).output().await else { break };
+            let number = send_errors(&String::from_utf8_lossy(&output.stdout));
+            if let Some(by) = self.sends.note(&name, number, Instant::now()) {
+                lost.insert(index, by);
+            }
+        }
+        lost
+    }
+}
+
+/// Adds up the counters of packets that XDP programs sent and that did not leave, as drivers name them.
+fn send_errors(page: &str) -> u64 {
+    let counters = page.lines().filter_map(|line| line.trim().rsplit_once(": "));
+    let is_lost = |name: &str| {
+        name.contains("xdp")
+            && (name.contains("tx") || name.contains("xmit"))
+            && (name.contains("err") || name.ends_with("full"))
+    };
+    counters.filter(|(name, _)| is_lost(name)).filter_map(|(_, number)| number.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_lost_sends_are_added_up() {
+        let page = "NIC statistics:\n     peer_ifindex: 3\n     rx_queue_0_xdp_packets: 9\n     \
+                    rx_queue_0_xdp_drops: 5\n     rx_queue_0_xdp_tx: 4\n     rx_queue_0_xdp_tx_errors: 4\n     \
+                    tx_queue_0_xdp_xmit: 0\n     tx_queue_0_xdp_xmit_errors: 3\n     rx_xdp_tx_full: 2";
+        assert_eq!(send_errors(page), 9);
+    }
+
+    #[test]
+    fn only_growth_is_news_and_for_a_while() {
+        let (mut sends, start) = (LostSends::default(), Instant::now());
+        assert_eq!(sends.note("eth0", 7, start), None);
+        assert_eq!(sends.note("eth0", 9, start), Some(2));
+        assert_eq!(sends.note("eth0", 9, start + NEWS / 2), Some(2));
+        assert_eq!(sends.note("eth0", 9, start + NEWS), None);
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Words for messages.
+#![forbid(unsafe_code)]
+
+/// Returns a number with its noun: `1 real`, `2 reals`.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns the word among `known` that `word` is most likely a slip of, if there is one.
+#[must_use]
+pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// How alike two words are of which one is a slip of the other.
+    const ALIKE: f64 = 0.7;
+    let word = word.to_lowercase();
+    let scored = known.into_iter().map(|other| (strsim::normalized_damerau_levenshtein(&word, other), other));
+    let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    // Short words differ in a large part of their letters at once.
+    let is_near = best.0 >= ALIKE || strsim::osa_distance(&word, best.1) == 1;
+    is_near.then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_understood_and_another_word_is_not() {
+        let known = ["tcp", "udp", "sctp", "group"];
+        for (word, meant) in [
+            ("tpc", Some("tcp")),
+            ("TCP", Some("tcp")),
+            ("grup", Some("group")),
+            ("icmp", None),
+            ("http", None),
+        ] {
+            assert_eq!(likely(word, known), meant, "{word}");
+        }
+        assert_eq!(likely("schedular", ["protocol", "scheduler"]), Some("scheduler"));
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([count(0, "real"), count(1, "real"), count(2, "real")], ["0 reals", "1 real", "2 reals"]);
+    }
+}
