@@ -106,7 +106,7 @@ impl Director {
     }
 
     /// Attaches where the program was taken off, and pins links again whose pins were removed.
-    fn repair_link(&mut self, interface: &Interface) {
+    async fn repair_link(&mut self, interface: &Interface) {
         let Interface { name, index, .. } = interface;
         match self.plane.pin_again(name, *index) {
             Ok(true) => {}
@@ -137,7 +137,7 @@ impl Director {
             let Ok(interface) = self.netlink.interface(&name).await else { continue };
             self.allow_members(&interface).await;
             if interface.index == old {
-                self.repair_link(&interface);
+                self.repair_link(&interface).await;
                 continue;
             }
             match self.attach_one(&interface, false).await {
