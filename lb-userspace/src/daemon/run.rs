@@ -105,12 +105,12 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     let netlink = Netlink::open()?;
     let interfaces = find_interfaces(&netlink, &options, &config).await?;
-    let loaded = Loaded::read(&options.state)?;
 
     // 2. Prepare; nothing is visible yet.
     let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
     let _lock = PinLock::take(pins.path(), For::Daemon)?;
     let _state_lock = StateLock::take(&options.state)?;
+    let loaded = Loaded::read(&options.state)?;
     let socket = socket::bind(&options.socket)?;
     let _socket = Cleanup(options.socket.clone());
     let metrics = match options.metrics.or(config.director.metrics.map(|at| at.0)) {
@@ -147,12 +147,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     }
     let mut plane = loaded?;
     if resized {
-        // Flows that began before the crash in the maps that were replaced.
-        let copied = pins.tables_aside().and_then(|aside| plane.tables().copy_flows(&aside));
-        if let Err(error) = copied {
-            tracing::warn!(%error, "some flows of before the broken resize are lost");
-        }
-        pins.remove_aside().map_err(LoadError::from)?;
+        bring_over(&pins, &mut plane)?;
     }
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())
@@ -207,6 +202,15 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // 4. A signal came. By default forwarding survives us.
     finish(&director, &pins, options.detach_on_exit).await?;
     end
+}
+
+/// Copies the flows that began, before a crash in a change of sizes, in the maps that were replaced.
+fn bring_over(pins: &PinDir, plane: &mut DataPlane) -> Result<(), LoadError> {
+    let copied = pins.tables_aside().and_then(|aside| plane.tables().copy_flows(&aside));
+    if let Err(error) = copied {
+        tracing::warn!(%error, "some flows of before the broken resize are lost");
+    }
+    pins.remove_aside().map_err(LoadError::from)
 }
 
 /// Ends the daemon: takes the data plane off, or leaves it and saves the state.
