@@ -100,12 +100,10 @@ fn a_program_that_cannot_be_attached_again_is_found_and_mended() {
     let lab = Lab::new();
     let daemon = lab.director.start_daemon_with("--xdp-mode native");
     is_healthy(&lab);
-    // The driver takes no XDP program with frames larger than a page.
-    take_its_place(&lab, &daemon, || {
-        lab.director.ip("link set dev eth0 mtu 9000");
-    });
+    // The driver takes no XDP program where frames may come that are larger than a page.
+    take_its_place(&lab, &daemon, || lab.switch.ip("link set dev director mtu 9000"));
     finds(&lab, &["xdp-detached"]);
-    lab.director.ip("link set dev eth0 mtu 1500");
+    lab.switch.ip("link set dev director mtu 1500");
     is_healthy(&lab);
 }
 

@@ -86,9 +86,9 @@ fn iptables_of_a_real_is_found_and_mended_and_put_back() {
     finds_and_mends(lab, &[&format!("real-firewall {}:8001", RIPS[1])]);
 
     real.sh("iptables-legacy -P INPUT DROP").succeeds();
-    // What was opened for one service is open.
-    let names = [8002, 9003, 9004];
-    let names = names.map(|port| format!("real-silent {}:{port}", RIPS[1]));
+    // What was opened for one service is open, and so are pings of the VIP.
+    let names = [("real-firewall", 8002), ("real-silent", 9003), ("real-silent", 9004)];
+    let names = names.map(|(check, port)| format!("{check} {}:{port}", RIPS[1]));
     finds_and_mends(lab, &names.each_ref().map(String::as_str));
     lab.client.requests(Method::Tun.service(), 30).is_complete(30);
 
