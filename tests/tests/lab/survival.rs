@@ -257,7 +257,8 @@ fn a_real_that_does_not_answer_gets_no_new_connections() {
     director.xvs("export").succeeds().does_not_say("weight = 0");
 
     dead.ip("link set eth0 up");
-    dead.ip("route replace default via 10.0.0.1");
+    // The kernel forgets the routes of a link that is down.
+    dead.ip("route replace default via 10.0.0.1\nroute replace 192.0.2.0/24 dev eth0 table 100");
     eventually("it gets connections again", || {
         let spread = stage.lab.client.spread(SERVICE, 6);
         if spread.by("real1") == 2 { Ok(()) } else { Err(format!("{spread:?}")) }
