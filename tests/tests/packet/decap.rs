@@ -14,7 +14,7 @@ use rstest::rstest;
 const RIP: Ipv4Addr = RealServer::number(1).ip();
 
 /// The decapsulator of a real server at [`RIP`], which takes tunnels from these directors, or from all.
-fn decap(directors: &[Ipv4Addr]) -> Decap {
+pub fn decap(directors: &[Ipv4Addr]) -> Decap {
     let mut decap = Decap::load().expect("the decapsulator loads, as root");
     let both = |ip: Ipv4Addr| [ip.into(), version::address(ip.into())];
     let here = both(RIP).into();

@@ -13,12 +13,9 @@ use lb_tests::packet::{
     udp_service,
     version::{is_six, socket},
 };
-use lb_userspace::{
-    control::{
-        model::{Forward::Tun, Real, Tunnel},
-        tunnel_sources::TunnelSources,
-    },
-    dataplane::decap::Decap,
+use lb_userspace::control::{
+    model::{Forward::Tun, Real, Tunnel},
+    tunnel_sources::TunnelSources,
 };
 use rstest::rstest;
 
@@ -124,7 +121,7 @@ fn a_packet_travels_and_arrives(
     let versions = Versions { inner_six, outer_six };
     let (client, service) = (versions.inner(CLIENT), versions.inner(SERVICE));
     let mut plane = versions.plane(tunnel);
-    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let mut decap = crate::decap::decap(&[]);
     for sent in
         [tcp(client, service), udp(client, service)].map(|frame| frame.data(vec![7; length]).tos(0xb9))
     {
@@ -201,7 +198,7 @@ fn the_source_of_a_tunnel_is_the_flows_if_a_network_is_given(
     let sources = TunnelSources::try_from(networks).expect("one of each");
     let mut plane = versions.plane_with(sources.put_in(Settings::DEFAULT), tunnel.parse().unwrap());
     let network: &[u8] = if outer_six { &[0xfd, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0] } else { &[10, 9] };
-    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let mut decap = crate::decap::decap(&[]);
     let mut seen = BTreeSet::new();
     for port in 0..100 {
         let client = versions.inner(SocketAddrV4::new(*CLIENT.ip(), 20_000 + port));
@@ -234,6 +231,6 @@ fn a_damaged_packet_is_not_unwrapped(
     let mut plane = versions.plane(tunnel.parse().unwrap());
     let mut frame = plane.run(&udp(CLIENT, SERVICE).data("damaged")).frame;
     *frame.last_mut().unwrap() ^= 1;
-    let mut decap = Decap::load().expect("the decapsulator loads, as root");
+    let mut decap = crate::decap::decap(&[]);
     assert_eq!(plane::run(decap.program(), &frame), (Action::Pass, frame));
 }
