@@ -478,13 +478,15 @@ pub fn is_tunnel_end<A: Ip>(address: A, end: u32) -> bool {
 /// Whether an address may be in use: if not, it is in no table of services, reals or addresses.
 #[inline(always)]
 pub fn may_be_used<A: Version>(address: A) -> bool {
-    MARKS.get(0).is_some_and(|marks| marks.has(address.mark()))
+    MARKS.get(0).is_some_and(|marks| marks.has(address))
 }
 
 /// Returns whether something speaks against an address as the source of a client's packet: if not, nothing does.
 #[inline(always)]
 pub fn may_be_forged<A: Version>(source: A) -> bool {
-    SOURCE_MARKS.get(0).is_some_and(|marks| marks.has(source.mark()))
+    let element = Marks::element(source, setting!(source_marks_mask) as u32);
+    SOURCE_MARKS.get(0).is_some_and(|networks| networks.has(source.network()))
+        && SOURCE_MARKS.get(element).is_some_and(|marks| marks.has(source))
 }
 
 /// What an address is used for.

@@ -66,7 +66,11 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Both addresses of a flow, mixed under a seed: the first part of [`crate::hash::flow`].
     fn mix(source: Self, destination: Self, seed: u64) -> u64;
 
-    /// 16 bits that addresses differ in, for [`crate::schema::Marks`].
+    /// Returns the address without what hosts of one network usually differ in: the last 8 bits of IPv4, the last 64 of IPv6.
+    #[must_use]
+    fn network(self) -> Self;
+
+    /// Returns a hash of the address for [`crate::schema::Marks`]. Its upper bits are the better ones.
     fn mark(self) -> u32;
 
     /// For [`crate::schema::Near`]: a hash of the address without its last three bits; those; and what tells it, under a seed, from

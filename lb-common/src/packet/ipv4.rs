@@ -83,8 +83,13 @@ impl Ip for Be32 {
 
     /// Multiplicative (Knuth, The Art of Computer Programming, volume 3, section 6.4), by the golden ratio.
     #[inline(always)]
+    fn network(self) -> Self {
+        Self(self.0 & 0xffff_ff00_u32.to_be())
+    }
+
+    #[inline(always)]
     fn mark(self) -> u32 {
-        self.get().wrapping_mul(0x9e37_79b1) >> 16
+        self.get().wrapping_mul(0x9e37_79b1)
     }
 
     #[inline(always)]

@@ -98,11 +98,16 @@ impl Ip for Be128 {
 
     /// The halves, each by a constant of its own, then as for IPv4.
     #[inline(always)]
+    fn network(self) -> Self {
+        Self([self.0[0], 0])
+    }
+
+    #[inline(always)]
     fn mark(self) -> u32 {
         let [high, low] = self.0;
         let mixed =
             high.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ u64::from_be(low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 48) as u32
+        (mixed >> 32) as u32
     }
 
     /// Places are by numbers in a row, as for IPv4: addresses in a row, and networks in a row, do not take each other's. Who has

@@ -40,7 +40,7 @@ pub const fn stamp(generation: u64) -> u64 {
 pub fn place(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
     // Ports in a row get places in a row, those of another address begin elsewhere.
     let end = u32::from(port.get()) ^ u32::from(protocol).wrapping_mul(0x9e37);
-    address.mark().wrapping_mul(0x0001_0dcd).wrapping_add(end) & mask
+    (address.mark() >> 16).wrapping_mul(0x0001_0dcd).wrapping_add(end) & mask
 }
 
 /// Where else that may be, if its place is another's: beside it, so that three have to meet before one is in another's way.

@@ -1,36 +1,68 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Which addresses are certainly of no use here: what is not ours is passed after two looks at a bit each.
+//! Which addresses are certainly not in a table, so that most packets need no look into it: a Bloom filter (Bloom 1970) in blocks
+//! of one word (Putze, Sanders, Singler 2007): two bits, and one access to memory.
 
 use super::layout;
 use crate::packet::Ip;
 
-/// Value of the one element of `MARKS`: a bit for every value of [`Ip::mark`]. If it is 0, no address with that mark is in
-/// `ADDRESSES` or `ADDRESSES6` as a VIP or as that of a real by `nat` or `fnat`; if it is 1, one may be. Written by the
-/// daemon, before the addresses and after them. `SOURCE_MARKS` is the same for addresses that clients cannot have.
+/// Value of the elements of `MARKS` and `SOURCE_MARKS`: two bits for each address, by [`Ip::mark`]. If one of them is 0, the address
+/// is not in `ADDRESSES` or `ADDRESSES6` with certain uses; if both are 1, it may be. The uses are those by which packets to
+/// the address are forwarded (`MARKS`), or those by which no client can have it (`SOURCE_MARKS`). The daemon writes the bits
+/// before the addresses, and again after them.
+///
+/// `MARKS` has one element. The first element of `SOURCE_MARKS` holds the networks of the addresses, see [`Ip::network`]: reals
+/// are many, their networks are few, so that most packets of clients cost one access to 8 KB. The others, a power of two of
+/// them chosen at load time by the number of reals, hold the addresses.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Marks(pub [u64; Marks::WORDS]);
 layout!(Marks, size: 8192, align: 8);
 
 impl Marks {
-    /// Words of 64 marks each.
-    pub const WORDS: usize = 1 << (Self::BITS - 6);
-    /// Bits of a mark. 8 KB stay in a CPU's cache of the first level.
-    pub const BITS: u32 = 16;
+    /// Bits of an element. 8 KB stay in a CPU's cache of the first level.
+    pub const MARKS: u32 = 1 << 16;
+    /// Words of 64 bits each.
+    pub const WORDS: usize = (Self::MARKS / 64) as usize;
     /// Of no address.
     pub const NONE: Self = Self([0; Self::WORDS]);
 
-    /// Whether an address with that mark may be in use.
+    /// Returns the index of the element of `SOURCE_MARKS` that has the bits of an address, if `mask + 1` of them hold addresses, a
+    /// power of two up to 16.
     #[inline(always)]
     #[must_use]
-    pub const fn has(&self, mark: u32) -> bool {
-        self.0[(mark >> 6) as usize % Self::WORDS] >> (mark & 63) & 1 != 0
+    pub fn element(address: impl Ip, mask: u32) -> u32 {
+        1 + (address.mark() >> 6 & mask)
     }
 
-    /// Marks an address as in use.
+    /// Returns whether both bits of an address are set in its element.
+    #[inline(always)]
+    #[must_use]
+    pub fn has(&self, address: impl Ip) -> bool {
+        let (word, bits) = Self::bits(address);
+        self.0[word % Self::WORDS] & bits == bits
+    }
+
+    /// Sets the bits of an address.
     pub fn set(&mut self, address: impl Ip) {
+        let (word, bits) = Self::bits(address);
+        self.0[word % Self::WORDS] |= bits;
+    }
+
+    /// Sets the bits of an address and of its network in all elements of `SOURCE_MARKS`.
+    ///
+    /// # Panics
+    /// If there are less than two.
+    pub fn set_source(elements: &mut [Self], address: impl Ip) {
+        let element = Self::element(address, elements.len() as u32 - 2);
+        elements[0].set(address.network());
+        elements[element as usize].set(address);
+    }
+
+    /// Returns the word of an element that has the bits of an address, and these.
+    #[inline(always)]
+    fn bits(address: impl Ip) -> (usize, u64) {
         let mark = address.mark();
-        self.0[(mark >> 6) as usize % Self::WORDS] |= 1 << (mark & 63);
+        ((mark >> 22) as usize, 1 << (mark >> 16 & 63) | 1 << (mark >> 10 & 63))
     }
 }
 
@@ -39,17 +71,58 @@ mod tests {
     use super::*;
     use crate::wire::{Be32, Be128};
 
+    fn v4(n: u32) -> Be32 {
+        Be32((0x0a00_0000 + n).to_be())
+    }
+
+    fn v6(n: u32) -> Be128 {
+        Be128([0xfd_u64, u64::from(n).to_be()])
+    }
+
     #[test]
     fn an_address_in_use_is_marked_and_few_others_are() {
         let mut marks = Marks::NONE;
-        let v4 = |n: u32| Be32((0x0a00_0000 + n).to_be());
-        let v6 = |n: u32| Be128([0xfd_u64, u64::from(n).to_be()]);
-        (0..500).for_each(|n| marks.set(v4(n)));
-        (0..500).for_each(|n| marks.set(v6(n)));
-        assert!((0..500).all(|n| marks.has(v4(n).mark()) && marks.has(v6(n).mark())));
-        let strangers = (500..10_500).filter(|&n| marks.has(v4(n).mark())).count();
-        let strangers6 = (500..10_500).filter(|&n| marks.has(v6(n).mark())).count();
-        // 1,000 of 65,536 marks: one stranger in 65, unless the marks of neighbours fall together.
-        assert!(strangers < 400 && strangers6 < 400, "{strangers} {strangers6} of 10000");
+        for n in 0..500 {
+            marks.set(v4(n));
+            marks.set(v6(n));
+        }
+        assert!((0..500).all(|n| marks.has(v4(n)) && marks.has(v6(n))));
+        let strangers = (500..10_500).filter(|&n| marks.has(v4(n))).count();
+        let strangers6 = (500..10_500).filter(|&n| marks.has(v6(n))).count();
+        // 2,000 of 65,536 bits: one stranger in 500, as both bits lie in one word.
+        assert!(strangers < 60 && strangers6 < 60, "{strangers} {strangers6} of 10000");
+    }
+
+    /// Counts what shares bits with 32,768 addresses of each version: of 10,000 addresses elsewhere, and of as many in the
+    /// networks of these.
+    fn strangers(elements: usize) -> [usize; 4] {
+        let mut marks = vec![Marks::NONE; elements];
+        for n in (0..65_536).step_by(2) {
+            Marks::set_source(&mut marks, v4(n));
+            Marks::set_source(&mut marks, v6(n));
+        }
+        let network = |address: &dyn Fn(u32) -> Be32, n| marks[0].has(address(n).network());
+        let mask = elements as u32 - 2;
+        let one = |address| marks[Marks::element(address, mask) as usize].has(address);
+        let one6 = |address| marks[Marks::element(address, mask) as usize].has(address);
+        assert!((0..65_536).step_by(2).all(|n| network(&v4, n) && one(v4(n)) && one6(v6(n))));
+        assert!(marks[0].has(v6(0).network()));
+        let far = |n: u32| 0x1000_0000 + n * 4099;
+        [
+            (0..10_000).filter(|&n| network(&v4, far(n))).count(),
+            (0..10_000_u64).filter(|&n| marks[0].has(Be128([n, 1]).network())).count(),
+            (0..10_000).filter(|&n| one(v4(2 * n + 1))).count(),
+            (0..10_000).filter(|&n| one6(v6(2 * n + 1))).count(),
+        ]
+    }
+
+    #[test]
+    fn clients_elsewhere_are_told_by_their_network_and_neighbours_by_their_address() {
+        // 256 networks; 16 bits for each of 65,536 addresses.
+        let [far, far6, near, near6] = strangers(1 + 16);
+        assert!(far < 20 && far6 < 20 && near < 400 && near6 < 400, "{far} {far6} {near} {near6} of 10000");
+        // One element is not enough to tell the neighbours by.
+        let [far, far6, near, near6] = strangers(1 + 1);
+        assert!(far < 20 && far6 < 20 && near > 5000 && near6 > 5000, "{far} {far6} {near} {near6} of 10000");
     }
 }

@@ -32,12 +32,14 @@ pub struct Settings {
     pub service_mask: u64,
     /// One less than how many entries `SOURCE_CACHE` has, a power of two.
     pub source_mask: u64,
+    /// One less than how many elements of `SOURCE_MARKS` hold addresses, a power of two.
+    pub source_marks_mask: u64,
     /// How many nanoseconds a jiffy of the kernel lasts; 0 if that is not known.
     pub jiffy: u64,
     /// Whether steps are told, and maps written.
     pub mode: Mode,
 }
-layout!(Settings, size: 144, align: 8);
+layout!(Settings, size: 152, align: 8);
 
 impl Settings {
     /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
@@ -56,6 +58,7 @@ impl Settings {
         cpus: 1,
         service_mask: 0,
         source_mask: 0,
+        source_marks_mask: 0,
         jiffy: 0,
         mode: Mode::FORWARD,
     };

@@ -2,7 +2,7 @@
 //! How much the tables hold, and what that makes of each map.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{BLOCK, cache};
+use lb_common::schema::{BLOCK, Marks, cache};
 
 /// Addresses of the director, and broadcast addresses, that are known beside those of services and reals.
 pub(crate) const OWN_ADDRESSES: u32 = 4096;
@@ -42,6 +42,12 @@ impl Limits {
     pub const fn cached_sources(&self) -> u32 {
         cache::entries(self.reals.saturating_mul(4), cache::MOST_SOURCES)
     }
+
+    /// Returns how many elements `SOURCE_MARKS` has: one for networks, and 16 bits for each real.
+    #[must_use]
+    pub const fn source_marks(&self) -> u32 {
+        1 + self.reals.div_ceil(Marks::MARKS / 16).next_power_of_two()
+    }
 }
 
 impl Default for Limits {
@@ -72,6 +78,7 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("ADDRESSES6", services + reals + OWN_ADDRESSES),
         ("SOURCES", reals),
         ("SOURCES6", reals),
+        ("SOURCE_MARKS", limits.source_marks()),
         ("SOURCE_CACHE", limits.cached_sources()),
         ("SOURCE_CACHE6", limits.cached_sources()),
         ("CLIENTS", ((flows + flows6) / 8).max(1024)),

@@ -196,6 +196,7 @@ pub(super) fn load_object(
         jiffy: clock::jiffy(),
         service_mask: u64::from(options.limits.cached_services() - 1),
         source_mask: u64::from(options.limits.cached_sources() - 1),
+        source_marks_mask: u64::from(options.limits.source_marks() - 2),
         ..options.settings.unwrap_or(Settings::DEFAULT)
     };
     let log_level: u8 = if options.log { 4 } else { 0 };

@@ -345,19 +345,26 @@ impl Tables {
         &mut self,
         addresses: impl IntoIterator<Item = (Be128, AddressUse)>,
     ) -> Result<(), TableError> {
-        let (mut marks, mut source_marks) = (Marks::NONE, Marks::NONE);
+        let mut marks = Marks::NONE;
+        let mut source_marks = vec![Marks::NONE; self.source_marks.len() as usize];
         for (address, used) in addresses {
-            for (marks, uses) in
-                [(&mut marks, AddressUse::FORWARDS), (&mut source_marks, AddressUse::FORBIDS)]
-            {
-                match address.as_v4() {
-                    _ if !used.is(uses) => {}
+            let v4 = address.as_v4();
+            if used.is(AddressUse::FORWARDS) {
+                match v4 {
                     Some(v4) => marks.set(v4),
                     None => marks.set(address),
                 }
             }
+            if used.is(AddressUse::FORBIDS) {
+                match v4 {
+                    Some(v4) => Marks::set_source(&mut source_marks, v4),
+                    None => Marks::set_source(&mut source_marks, address),
+                }
+            }
         }
-        self.source_marks.set(0, source_marks, 0).map_err(failed("write", "SOURCE_MARKS"))?;
+        for (element, marks) in (0..).zip(source_marks) {
+            self.source_marks.set(element, marks, 0).map_err(failed("write", "SOURCE_MARKS"))?;
+        }
         self.marks.set(0, marks, 0).map_err(failed("write", "MARKS"))
     }
 
