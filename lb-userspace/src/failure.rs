@@ -2,7 +2,7 @@
 //! What a command says when it did not do what it was asked, and the exit code that goes with it.
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,9 +108,32 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Returns an error and the errors that caused it, outermost first, joined with `: `.
+///
+/// Messages of this crate never contain their source. Some libraries' do: a source whose text has been printed is left out.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let message = source.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        next = source.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Failure;
+    use std::io;
+
+    use aya::{programs::ProgramError, sys::SyscallError};
+
+    use super::{Failure, chain};
+    use crate::dataplane::load::LoadError;
 
     #[test]
     fn the_hint_has_a_line_of_its_own() {
@@ -124,5 +147,24 @@ mod tests {
         assert_eq!(Failure::failed("").exit_code(), 1);
         assert_eq!(Failure::wrong_input("").exit_code(), 2);
         assert_eq!(Failure::unreachable("").exit_code(), 3);
+    }
+
+    #[test]
+    fn every_source_is_printed_once() {
+        let refused = || io::Error::from_raw_os_error(libc::EBUSY);
+        let attach =
+            ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error: refused() });
+        let text = chain(&LoadError::Program { name: "director", source: attach });
+        assert_eq!(
+            text,
+            "the kernel refused the program director: `bpf_link_create` failed: Device or resource busy (os error 16)"
+        );
+        let load = ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(libc::EINVAL),
+            verifier_log: aya_obj::VerifierLog::new("R1 is not a pointer".to_owned()),
+        };
+        let text = chain(&LoadError::Program { name: "director", source: load });
+        assert_eq!(text.matches("Invalid argument").count(), 1, "{text}");
+        assert_eq!(text.matches("R1 is not a pointer").count(), 1, "{text}");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     control::{model::written::listen_address, state::Room},
     daemon::{self, RunOptions},
     dataplane::{Mode, PinDir, links, private},
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::Netlink,
     privileges,
 };
@@ -220,7 +220,7 @@ pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
 /// The number of the link by which a program that is not xvs's is attached to an interface.
 async fn link_of_another(name: &str, bpffs: &Path) -> Result<u32, Failure> {
     let interface =
-        Netlink::open()?.interface(name).await.map_err(|error| Failure::wrong_input(error.to_string()))?;
+        Netlink::open()?.interface(name).await.map_err(|error| Failure::wrong_input(chain(&error)))?;
     let Some(program) = interface.xdp_program else {
         return Err(Failure::wrong_input(format!("no XDP program is attached to {name}")));
     };

@@ -14,6 +14,7 @@ use nix::{
     sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket},
 };
 
+use crate::failure::chain;
 use crate::netlink::Mac;
 
 /// Pauses between repetitions. A switch that learns its ports anew may lose the first.
@@ -34,7 +35,7 @@ pub fn announce(ip: IpAddr, mac: Mac, ifindex: u32) -> io::Result<()> {
             tokio::time::sleep(pause).await;
             // The first went out; a link that went down since needs no news of this address.
             if let Err(error) = link.send(&frames) {
-                tracing::debug!(%ip, ifindex, %error, "announcement not repeated");
+                tracing::debug!(%ip, ifindex, error = chain(&error), "announcement not repeated");
             }
         }
     });

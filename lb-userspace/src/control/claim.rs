@@ -18,6 +18,7 @@ use nix::{
     },
 };
 
+use crate::failure::chain;
 use crate::netlink::{Interface, Mac, neighbour_frames};
 
 /// A machine that has an address.
@@ -79,7 +80,7 @@ impl Claim {
                 && let Err(error) = sendto(self.socket.as_raw_fd(), &question, address, MsgFlags::empty())
             {
                 // A link that is down has nobody else on it.
-                tracing::debug!(%ip, interface = interface.name, %error, "nobody was asked for it");
+                tracing::debug!(%ip, interface = interface.name, error = chain(&error), "nobody was asked for it");
             }
         }
     }

@@ -14,6 +14,7 @@ use std::{
 use lb_common::wire::Tags;
 use serde::{Deserialize, Serialize};
 
+use crate::failure::chain;
 use crate::netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind};
 
 /// How to send to a real.
@@ -120,7 +121,7 @@ pub enum Unresolved {
 
 impl From<NetlinkError> for Unresolved {
     fn from(error: NetlinkError) -> Self {
-        Self::Unknown { why: error.to_string() }
+        Self::Unknown { why: chain(&error) }
     }
 }
 
@@ -168,7 +169,7 @@ impl Neighbours {
         for (ifindex, ip) in self.kept.difference(&needed) {
             // Costs an ARP request now and then at worst, and nobody to tell.
             if let Err(error) = self.netlink.release_neighbour(*ifindex, *ip).await {
-                tracing::debug!(%ip, ifindex, %error, "neighbour not released");
+                tracing::debug!(%ip, ifindex, error = chain(&error), "neighbour not released");
             }
         }
         self.kept = needed;

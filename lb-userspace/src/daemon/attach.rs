@@ -7,7 +7,7 @@ use super::Director;
 use crate::{
     api::types::{AttachOptions, Done},
     dataplane::Mode,
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::{Interface, XdpPlace},
 };
 
@@ -35,13 +35,13 @@ impl Director {
         }
         // What was lost before is not this start's.
         self.lost_sends().await;
-        self.plane.pin_program().map_err(|error| Failure::failed(error.to_string()))
+        self.plane.pin_program().map_err(|error| Failure::failed(chain(&error)))
     }
 
     async fn attach_one(&mut self, interface: &Interface, adopted: bool) -> Result<(), Failure> {
         let Interface { name, index, .. } = interface;
         // Replies of nat leave by the device that the request came by.
-        self.plane.tables().put_device(*index).map_err(|error| Failure::failed(error.to_string()))?;
+        self.plane.tables().put_device(*index).map_err(|error| Failure::failed(chain(&error)))?;
         let mode = self.mode_for(interface).await;
         self.plane.attach(name, *index, mode)?;
         self.interfaces.insert(*index, name.clone());
@@ -93,7 +93,12 @@ impl Director {
             let known =
                 tables.put_device(member.index).and_then(|()| tables.put_controller(member.index, of.index));
             if let Err(error) = known {
-                tracing::warn!(member = member.name, of = of.name, %error, "nat replies may not leave by it");
+                tracing::warn!(
+                    member = member.name,
+                    of = of.name,
+                    error = chain(&error),
+                    "nat replies may not leave by it"
+                );
             }
         }
     }
@@ -114,7 +119,9 @@ impl Director {
                 self.reattached += 1;
                 tracing::warn!(interface = name, "the pin of the link was removed; it is pinned again");
             }
-            Err(error) => tracing::error!(interface = name, %error, "the link cannot be pinned again"),
+            Err(error) => {
+                tracing::error!(interface = name, error = chain(&error), "the link cannot be pinned again")
+            }
         }
         // In another place, the program of somebody else is there, which is theirs to take off.
         if interface.xdp.is_some() {

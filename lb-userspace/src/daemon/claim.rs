@@ -14,7 +14,7 @@ use crate::{
         claim::{Claim, Holder},
         model::{Desired, Forward},
     },
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::Interface,
 };
 
@@ -76,7 +76,7 @@ impl Director {
             vips.claim(new);
             return Ok(());
         }
-        let missing = vips.missing(new).await.map_err(|error| Failure::failed(error.to_string()))?;
+        let missing = vips.missing(new).await.map_err(|error| Failure::failed(chain(&error)))?;
         let holders = self.ask_for_holders(&missing).await;
         match holders.first_key_value() {
             None => {
@@ -125,7 +125,7 @@ impl Director {
         let mut claim = match Claim::new(wanted, &links) {
             Ok(claim) => claim,
             Err(error) => {
-                tracing::warn!(%error, "whether other machines have the VIPs cannot be asked");
+                tracing::warn!(error = chain(&error), "whether other machines have the VIPs cannot be asked");
                 return BTreeMap::new();
             }
         };

@@ -8,7 +8,7 @@ use super::{PinLock, lock::For};
 use crate::{
     control::{neighbours::Neighbours, state::Loaded, vips},
     dataplane::PinDir,
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::Netlink,
 };
 
@@ -44,7 +44,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
             netlink.interface_by_index(index).await.map_or(format!("#{index}"), |interface| interface.name);
         lines.push(format!("detached from interface {name}"));
     }
-    pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
+    pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;
     // Nobody sends to the reals by XDP any more: their neighbours may age as others do.
     let mut neighbours = Neighbours::new(netlink.clone());
     neighbours.refresh(&state.desired.rips().collect()).await;
@@ -66,7 +66,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
             "{whose} are dropped, so that no connection is reset, until `xvs run` starts again; `xvs detach --remove-guard` ends that"
         ));
     } else {
-        pins.remove_guard().map_err(|error| Failure::failed(error.to_string()))?;
+        pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
     }
     if pinned {
         lines.push(if any { format!("removed the pins under {}", bpffs.display()) } else { nothing });
@@ -88,6 +88,6 @@ pub fn remove_guard(bpffs: &Path) -> Result<Vec<String>, Failure> {
         return Err(Failure::failed("the programs are attached, and the guard goes with them")
             .hint("`xvs detach` takes both off"));
     }
-    pins.remove_guard().map_err(|error| Failure::failed(error.to_string()))?;
+    pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
     Ok(vec!["removed the guard: the stack gets the services' packets".to_owned()])
 }

@@ -42,7 +42,7 @@ use crate::{
         vips::{VipEvent, VipManager, VipPing},
     },
     dataplane::{DataPlane, Limits, Mode, PinDir, Single, TableError, Tracer, clock},
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::Netlink,
 };
 
@@ -132,8 +132,7 @@ pub struct Director {
 }
 
 pub(super) fn maps_failed(error: &TableError) -> Failure {
-    Failure::failed(error.to_string())
-        .hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
+    Failure::failed(chain(error)).hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
 }
 
 /// Lines that one change may write into the log: tens of thousands take as long as the change itself.
@@ -401,7 +400,7 @@ impl Director {
                 self.evictions.forget();
                 tracing::info!(flows, "flows of removed reals were forgotten");
             }
-            Err(error) => tracing::error!(%error, "flows of removed reals were not forgotten"),
+            Err(error) => tracing::error!(error = chain(&error), "flows of removed reals were not forgotten"),
         }
         if !removed.is_empty() && self.unsaved.is_none() {
             // What they counted is in the state now. It is worth no failed change.
@@ -538,11 +537,11 @@ impl Director {
         let Some(vips) = &mut self.vips else { return };
         for event in vips.reconcile(&BTreeSet::new()).await {
             if let VipEvent::Failed(vip, error) = event {
-                tracing::warn!(%vip, %error, "VIP not removed");
+                tracing::warn!(%vip, error = chain(&error), "VIP not removed");
             }
         }
         if let Err(error) = self.save_as_is() {
-            tracing::warn!(%error, "state not saved");
+            tracing::warn!(error = chain(&error), "state not saved");
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
     control::{image::service_key, model::Forward, neighbours::Unresolved},
     dataplane::{Entry, Mode, Options, Single},
     doctor::{self, Facts, Finding, Subject, Way, WithoutReal},
-    failure::Failure,
+    failure::{Failure, chain},
 };
 
 /// How long neighbours that are asked just now may take to answer. On a link they do so within a millisecond or never.
@@ -110,7 +110,7 @@ impl Director {
     /// If the maps or the network cannot be read.
     pub async fn facts(&mut self, counts: &FlowCounts) -> Result<Facts, Failure> {
         let stats = self.stats(counts)?;
-        let reals = self.plane.tables().reals().map_err(|error| Failure::failed(error.to_string()))?;
+        let reals = self.plane.tables().reals().map_err(|error| Failure::failed(chain(&error)))?;
         let reals: HashMap<u32, schema::Real> = reals.into_iter().collect();
         let (mut subjects, mut endpoints) = (Vec::new(), std::collections::BTreeSet::new());
         for view in &stats.services {

@@ -26,7 +26,7 @@ use crate::{
         Explanation, Question, StepView, flow, hex,
         steps::{Names, Ran, RealName, ServiceName},
     },
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::Interface,
 };
 
@@ -120,7 +120,7 @@ impl Director {
             return Err(Failure::wrong_input(message).hint(format!("it is attached to {}", mine.join(", "))));
         };
         let gone = |error: crate::netlink::NetlinkError| {
-            Failure::failed(error.to_string())
+            Failure::failed(chain(&error))
                 .hint("`xvs status` shows the interfaces and what is wrong with them")
         };
         self.netlink.interface_by_index(*index).await.map_err(gone)
@@ -210,7 +210,7 @@ fn told(
     run: Result<Run, RunError>,
 ) -> Result<Explanation, Failure> {
     let run = run.map_err(|error| {
-        Failure::failed(error.to_string()).hint(
+        Failure::failed(chain(&error)).hint(
             "test runs of the kernel take frames of 14 bytes to about 3,000, from an interface that is up",
         )
     })?;

@@ -16,7 +16,7 @@ use crate::{
         own_addresses::OwnAddresses,
         vips::VipEvent,
     },
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::{self, Interface},
 };
 
@@ -185,7 +185,7 @@ impl Director {
                 before != self.own
             }
             Err(error) => {
-                tracing::warn!(%error, "the director's addresses are not known");
+                tracing::warn!(error = chain(&error), "the director's addresses are not known");
                 false
             }
         }

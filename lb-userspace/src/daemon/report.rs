@@ -28,13 +28,13 @@ use crate::{
         state::Totals,
     },
     dataplane::{TableError, clock},
-    failure::Failure,
+    failure::{Failure, chain},
     observe::log,
     text,
 };
 
 fn failed(error: &TableError) -> Failure {
-    Failure::failed(error.to_string())
+    Failure::failed(chain(error))
 }
 
 impl Director {

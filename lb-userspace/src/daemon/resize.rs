@@ -8,7 +8,7 @@ use crate::{
     api::types::Done,
     control::state::{Room, State, not_written},
     dataplane::{DataPlane, LoadError, Options, TableError},
-    failure::Failure,
+    failure::{Failure, chain},
 };
 
 /// Why there are no others.
@@ -91,11 +91,15 @@ impl Director {
     fn go_back(&mut self, other: &mut DataPlane) {
         for (index, name) in &self.interfaces {
             if let Err(error) = self.plane.attach(name, *index, self.mode) {
-                tracing::error!(interface = name, %error, "the program is not attached any more");
+                tracing::error!(
+                    interface = name,
+                    error = chain(&error),
+                    "the program is not attached any more"
+                );
             }
         }
         if let Err(error) = self.plane.tables().copy_flows(other.tables()) {
-            tracing::error!(%error, "some of the last flows are lost");
+            tracing::error!(error = chain(&error), "some of the last flows are lost");
         }
     }
 

@@ -32,7 +32,7 @@ use crate::{
         vips::VipManager,
     },
     dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, private, shortage},
-    failure::Failure,
+    failure::{Failure, chain},
     netlink::{Interface, Netlink, Watch},
     observe::{metrics, rates},
 };
@@ -82,14 +82,13 @@ pub struct RunOptions {
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let hint = shortage::hint(&error).unwrap_or_else(|| error.hint().to_owned());
-        let chain = anyhow::Error::new(error);
-        Self::failed(format!("{chain:#}")).hint(hint)
+        Self::failed(chain(&error)).hint(hint)
     }
 }
 
 impl From<AttachError> for Failure {
     fn from(error: AttachError) -> Self {
-        Self::failed(error.to_string()).hint(error.hint())
+        Self::failed(chain(&error)).hint(error.hint())
     }
 }
 
@@ -152,7 +151,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     if options.verbose
         && let Err(error) = log::forward(plane.ebpf())
     {
-        tracing::warn!(%error, "the programs' messages cannot be read");
+        tracing::warn!(error = chain(error.as_ref()), "the programs' messages cannot be read");
     }
     let manage = !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
     let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();
@@ -208,7 +207,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
 fn bring_over(pins: &PinDir, plane: &mut DataPlane) -> Result<(), LoadError> {
     let copied = pins.tables_aside().and_then(|aside| plane.tables().copy_flows(&aside));
     if let Err(error) = copied {
-        tracing::warn!(%error, "some flows of before the broken resize are lost");
+        tracing::warn!(error = chain(&error), "some flows of before the broken resize are lost");
     }
     pins.remove_aside().map_err(LoadError::from)
 }
@@ -220,8 +219,8 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         // VIPs first: an address that is not the director's is not answered for.
         director.let_go().await;
         director.detach();
-        pins.remove_all().map_err(|error| Failure::failed(error.to_string()))?;
-        pins.remove_guard().map_err(|error| Failure::failed(error.to_string()))?;
+        pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;
+        pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
         tracing::info!("detached: nothing is forwarded any more");
     } else {
         if let Err(failure) = director.save_as_is() {
@@ -266,7 +265,7 @@ impl Drop for Fresh {
         if let Some(Err(error)) =
             self.0.take().map(|pins| pins.remove_all().and_then(|()| pins.remove_guard()))
         {
-            tracing::warn!(%error, "the pins of this start could not be removed");
+            tracing::warn!(error = chain(&error), "the pins of this start could not be removed");
         }
     }
 }
@@ -387,7 +386,7 @@ async fn find_interfaces(
     let mut found: Vec<Interface> = Vec::new();
     for name in names {
         let interface = netlink.interface(name).await.map_err(|error| {
-            Failure::wrong_input(error.to_string()).hint("`ip -brief link` lists the interfaces")
+            Failure::wrong_input(chain(&error)).hint("`ip -brief link` lists the interfaces")
         })?;
         if found.iter().all(|other| other.index != interface.index) {
             found.push(interface);

@@ -11,6 +11,7 @@ use aya::programs::{
 use thiserror::Error;
 
 use super::{DataPlane, PinDir, pins::PinError};
+use crate::failure::chain;
 use crate::netlink::XdpPlace;
 
 /// Where in the kernel the program runs.
@@ -60,7 +61,7 @@ pub enum AttachError {
         interface: String,
     },
     /// The driver has no native mode, or not with the interface's settings.
-    #[error("{interface} takes no XDP program in native mode: {source}")]
+    #[error("{interface} takes no XDP program in native mode")]
     Native {
         /// The interface.
         interface: String,
@@ -68,7 +69,7 @@ pub enum AttachError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("cannot attach to {interface}: {source}")]
+    #[error("cannot attach to {interface}")]
     Attach {
         /// The interface.
         interface: String,
@@ -147,7 +148,7 @@ impl DataPlane {
             if let Some(before) = before
                 && let Err(error) = self.attach(interface, ifindex, before)
             {
-                tracing::error!(interface, %error, "the program is not attached any more");
+                tracing::error!(interface, error = chain(&error), "the program is not attached any more");
             }
         })
     }
@@ -172,7 +173,7 @@ impl DataPlane {
         }
         let Some(link) = self.links.remove(&ifindex) else { return Ok(true) };
         let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
-        let pinned = FdLink::from(link).pin(&path).map_err(|e| pin_error(e.to_string()))?;
+        let pinned = FdLink::from(link).pin(&path).map_err(|e| pin_error(chain(&e)))?;
         self.links.insert(ifindex, pinned);
         Ok(false)
     }
@@ -184,21 +185,20 @@ impl DataPlane {
             return Ok(false);
         }
         let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
-        let pinned = PinnedLink::from_pin(&path).map_err(|e: LinkError| pin_error(e.to_string()))?;
-        let link: XdpLink =
-            FdLink::from(pinned).try_into().map_err(|e: LinkError| pin_error(e.to_string()))?;
+        let pinned = PinnedLink::from_pin(&path).map_err(|e: LinkError| pin_error(chain(&e)))?;
+        let link: XdpLink = FdLink::from(pinned).try_into().map_err(|e: LinkError| pin_error(chain(&e)))?;
         match self.director().attach_to_link(link) {
             Ok(id) => {
                 // The pin keeps the link when the daemon ends.
-                drop(self.director().take_link(id).map_err(|e| pin_error(e.to_string()))?);
-                let handle = PinnedLink::from_pin(&path).map_err(|e| pin_error(e.to_string()))?;
+                drop(self.director().take_link(id).map_err(|e| pin_error(chain(&e)))?);
+                let handle = PinnedLink::from_pin(&path).map_err(|e| pin_error(chain(&e)))?;
                 self.links.insert(ifindex, handle);
                 Ok(true)
             }
             Err(error) => {
                 // A device that was deleted leaves a dead link behind.
-                tracing::info!(interface, %error, "the pinned link is dead, attaching anew");
-                fs::remove_file(&path).map_err(|e| pin_error(e.to_string()))?;
+                tracing::info!(interface, error = chain(&error), "the pinned link is dead, attaching anew");
+                fs::remove_file(&path).map_err(|e| pin_error(chain(&e)))?;
                 Ok(false)
             }
         }
@@ -227,9 +227,9 @@ impl DataPlane {
         })?;
         let Some(pins) = pins else { return Ok(mode) };
         let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
-        let link = self.director().take_link(id).map_err(|e| pin_error(e.to_string()))?;
-        let link: FdLink = link.try_into().map_err(|e: LinkError| pin_error(e.to_string()))?;
-        let pinned = link.pin(pins.link(ifindex)).map_err(|e| pin_error(e.to_string()))?;
+        let link = self.director().take_link(id).map_err(|e| pin_error(chain(&e)))?;
+        let link: FdLink = link.try_into().map_err(|e: LinkError| pin_error(chain(&e)))?;
+        let pinned = link.pin(pins.link(ifindex)).map_err(|e| pin_error(chain(&e)))?;
         self.links.insert(ifindex, pinned);
         Ok(mode)
     }

@@ -23,7 +23,7 @@ use super::{
     load::{self, LoadError},
     pins,
 };
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 
 /// Why the decapsulator is not attached, or not detached.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub struct DecapError {
 
 impl From<DecapError> for Failure {
     fn from(error: DecapError) -> Self {
-        let failure = Self::failed(error.to_string());
+        let failure = Self::failed(chain(&error));
         match error.hint {
             Some(hint) => failure.hint(hint),
             None => failure,

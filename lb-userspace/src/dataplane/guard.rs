@@ -14,6 +14,7 @@ use aya::{
 use nix::net::if_::if_nameindex;
 
 use super::{DataPlane, PinDir};
+use crate::failure::chain;
 
 /// The program's name, and that of its filters.
 const NAME: &str = "guard";
@@ -29,7 +30,7 @@ impl DataPlane {
         if let Err(error) = self.attach_guard(interface, ifindex, &pins) {
             tracing::warn!(
                 interface,
-                error = format!("{error:#}"),
+                error = chain(error.as_ref()),
                 "no guard: while no XDP program is attached, the director's stack resets connections"
             );
         }

@@ -71,10 +71,10 @@ pub enum LoadError {
     #[error(transparent)]
     Pins(#[from] PinError),
     /// aya could not load the object.
-    #[error("cannot load the eBPF object: {0}")]
+    #[error("cannot load the eBPF object")]
     Object(#[from] EbpfError),
     /// The kernel refused the program.
-    #[error("the kernel refused the program {name}: {source}")]
+    #[error("the kernel refused the program {name}")]
     Program {
         /// Which program.
         name: &'static str,
@@ -85,7 +85,7 @@ pub enum LoadError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// The programs' clock cannot be read.
-    #[error("cannot read the programs' clock: {0}")]
+    #[error("cannot read the programs' clock")]
     Clock(#[from] RunError),
 }
 

@@ -47,7 +47,7 @@ pub struct PinDir(PathBuf);
 #[derive(Debug, Error)]
 pub enum PinError {
     /// The directory or something in it cannot be made or read.
-    #[error("cannot use {path}: {source}")]
+    #[error("cannot use {path}")]
     Io {
         /// What was to be used.
         path: PathBuf,
@@ -75,7 +75,7 @@ pub enum PinError {
         wanted: String,
     },
     /// A pin cannot be opened as a map.
-    #[error("cannot open the map pinned at {path}: {source}")]
+    #[error("cannot open the map pinned at {path}")]
     Map {
         /// The pin.
         path: PathBuf,

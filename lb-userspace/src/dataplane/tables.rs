@@ -95,7 +95,7 @@ pub enum TableError {
     #[error("there is no map {0}")]
     Missing(&'static str),
     /// The kernel refused.
-    #[error("cannot {doing} {map}: {source}")]
+    #[error("cannot {doing} {map}")]
     Map {
         /// Which map.
         map: &'static str,
@@ -105,7 +105,7 @@ pub enum TableError {
         source: MapError,
     },
     /// A batch could not be read.
-    #[error("cannot read {map}: {source}")]
+    #[error("cannot read {map}")]
     Batch {
         /// Which map.
         map: &'static str,

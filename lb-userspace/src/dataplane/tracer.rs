@@ -47,7 +47,7 @@ pub struct Run {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The kernel took no such packet.
-    #[error("the kernel runs no program on a frame of {length} bytes from interface #{ifindex}: {source}")]
+    #[error("the kernel runs no program on a frame of {length} bytes from interface #{ifindex}")]
     Refused {
         /// Bytes of the frame.
         length: usize,

@@ -23,6 +23,7 @@ use super::{
     path::Probe,
     sender::Sender,
 };
+use crate::failure::chain;
 use crate::netlink::Mac;
 
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -54,7 +55,7 @@ pub(super) fn check(
                 sender.send(&sent);
                 asked.insert(number, probe);
             }
-            Err(error) => tracing::debug!(%error, "doctor: the programs do not send a ping"),
+            Err(error) => tracing::debug!(error = chain(&error), "doctor: the programs do not send a ping"),
         }
     }
     if asked.is_empty() {

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use facts::{Facts, Subject, Way, WithoutReal};
 
-use crate::{control::model::Forward, dataplane::Single};
+use crate::{control::model::Forward, dataplane::Single, failure::chain};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -146,7 +146,7 @@ pub async fn examine(mut facts: Facts, mut programs: Single) -> (Vec<Finding>, O
             (findings, Some(programs))
         }
         Err(error) => {
-            tracing::error!(%error, "doctor: the probes ended early");
+            tracing::error!(error = chain(&error), "doctor: the probes ended early");
             (findings, None)
         }
     }
@@ -175,7 +175,7 @@ fn probe(facts: &mut Facts, programs: &mut Single, rules: &firewall::Pages) -> V
     let wire = match wire::Wire::open() {
         Ok(wire) => wire,
         Err(error) => {
-            tracing::error!(%error, "doctor: no packet socket: nothing can be probed");
+            tracing::error!(error = chain(&error), "doctor: no packet socket: nothing can be probed");
             return local::check(facts, None, &served, &[]);
         }
     };

@@ -19,6 +19,7 @@ use super::{
     sender::Sender,
 };
 use crate::control::model::Forward;
+use crate::failure::chain;
 
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Sizes that tunnels are tried with, from what the link is believed to take downwards.
@@ -107,7 +108,9 @@ pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]
             let number = (probe.port, size);
             match sender.ping_through(probe.subject, &probe.way, probe.source, number, size) {
                 Ok(sent) => sender.send(&sent),
-                Err(error) => tracing::debug!(%error, size, "doctor: the programs do not send a ping"),
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), size, "doctor: the programs do not send a ping")
+                }
             }
         }
     }

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     control::model::{Forward, Protocol},
     dataplane::{Single, SingleError},
+    failure::chain,
     netlink::Mac,
 };
 
@@ -280,7 +281,7 @@ impl<'a> Probe<'a> {
                     self.seen.kept = Some(reason.map_or("not_ours", lb_common::reason::Reason::as_str));
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "doctor: the programs cannot be run on a probe");
+                    tracing::debug!(error = chain(&error), "doctor: the programs cannot be run on a probe");
                     self.asked[question as usize] =
                         self.by_hand(question, sequence).map(|sent| Asked { sent, port: from.1 });
                 }

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::failure::chain;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use nix::{
     ifaddrs::getifaddrs,
@@ -58,7 +59,7 @@ impl Wire {
             socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?;
         if let Err(error) = setsockopt(&socket, RcvBufForce, &ROOM) {
-            tracing::debug!(%error, "doctor: answers of many reals may be lost");
+            tracing::debug!(error = chain(&error), "doctor: answers of many reals may be lost");
         }
         Ok(Self { socket, links, loopback, local: RefCell::default(), sent: Cell::default() })
     }
@@ -71,7 +72,7 @@ impl Wire {
             std::thread::sleep(MOMENT);
         }
         if let Err(error) = sendto(self.socket.as_raw_fd(), frame, link, MsgFlags::empty()) {
-            tracing::debug!(ifindex, %error, "doctor: a probe was not sent");
+            tracing::debug!(ifindex, error = chain(&error), "doctor: a probe was not sent");
         }
     }
 

@@ -26,7 +26,12 @@ use std::fs;
 
 use serde::Serialize;
 
-use crate::{dataplane::decap::DecapError, failure::Failure, netlink::Netlink, netlink::NetlinkError};
+use crate::{
+    dataplane::decap::DecapError,
+    failure::{Failure, chain},
+    netlink::Netlink,
+    netlink::NetlinkError,
+};
 use boot::BootError;
 use decap::XdpDecap;
 use state::StateError;
@@ -136,7 +141,7 @@ impl From<HostError> for Failure {
             HostError::Sysctl(error) => error.into(),
             HostError::State(error) => error.into(),
             HostError::Decap(error) => error.into(),
-            HostError::Nft(error) => Self::failed(error.to_string())
+            HostError::Nft(error) => Self::failed(chain(&error))
                 .hint("`nft list ruleset` and `iptables-legacy-save` show the rules; `xvs host restore` takes those of xvs out"),
             HostError::Boot(error) => error.into(),
         }
