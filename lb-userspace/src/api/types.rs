@@ -196,6 +196,9 @@ pub struct Status {
     /// Lines of the log that could not be written since the daemon started.
     #[serde(default)]
     pub log_lines_lost: u64,
+    /// How often the daemon attached or pinned the program again, because it had been removed, since it started.
+    #[serde(default)]
+    pub interface_repairs: u64,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
     /// The config file of `xvs run`, if it names services.

@@ -120,7 +120,7 @@ impl Director {
                 tracing::warn!(interface = name, "the pin of the link was removed; it is pinned again");
             }
             Err(error) => {
-                tracing::error!(interface = name, error = chain(&error), "the link cannot be pinned again")
+                tracing::error!(interface = name, error = chain(&error), "the link cannot be pinned again");
             }
         }
         // In another place, the program of somebody else is there, which is theirs to take off.

@@ -83,6 +83,7 @@ impl Director {
             opening_flows6: counts.opening6,
             sweep_seconds: self.last_sweep.as_secs_f64(),
             log_lines_lost,
+            interface_repairs: self.reattached,
             problems,
             config: self
                 .config

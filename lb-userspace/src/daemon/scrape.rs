@@ -16,7 +16,10 @@ use crate::{
         server::Shared,
         types::{ReasonCount, Status},
     },
-    control::{model::ServiceId, state::Totals},
+    control::{
+        model::{Forward, ServiceId},
+        state::Totals,
+    },
     failure::Failure,
 };
 
@@ -27,8 +30,10 @@ pub struct Scrape {
     pub services: Samples,
     /// Reals of services.
     pub reals: Samples,
-    /// Packets by what became of them.
+    /// Packets of all services by reason, and those of no service.
     pub reasons: Vec<ReasonCount>,
+    /// Packets of a service by reason: the labels of each count, and the count.
+    pub service_reasons: Vec<(String, u64)>,
     /// How the daemon is.
     pub status: Status,
 }
@@ -51,6 +56,8 @@ pub struct Numbers {
     pub inactive: u64,
     /// A real's share; nothing for a service.
     pub weight: u32,
+    /// A real's forward method; `None` for a service.
+    pub forward: Option<Forward>,
     /// How many reals of a service get new connections; 1 for a real to which packets can be sent.
     pub available: u64,
 }
@@ -91,6 +98,7 @@ impl Director {
         let mut sums = self.reasons_of_nobody(&counted);
         let mut services = Samples::with_room_for(status.services);
         let mut reals = Samples::with_room_for(status.reals);
+        let mut service_reasons = Vec::new();
         for (id, service) in &self.state.desired.services {
             let number = self.ids.services.get(id).copied().unwrap_or(UNSET);
             let mut all = Numbers {
@@ -112,13 +120,13 @@ impl Director {
                 let mut totals = Totals::default();
                 totals.add(&counters);
                 reals.labels.push_str(&labels);
-                let forward = real.forward.as_str();
-                let _infallible = write!(reals.labels, ",real=\"{address}\",forward=\"{forward}\"}}");
+                let _infallible = write!(reals.labels, ",real=\"{address}\"}}");
                 reals.push(Numbers {
                     totals,
                     active: flows.active,
                     inactive: flows.inactive,
                     weight: real.weight,
+                    forward: Some(real.forward),
                     available: self.is_up(id, *address, real).into(),
                 });
             }
@@ -130,9 +138,12 @@ impl Director {
             }
             let own = counted.reasons(number);
             report::add(&mut sums, &own, &all.totals);
+            for (reason, packets) in own.iter().filter(|(_, packets)| **packets > 0) {
+                service_reasons.push((format!("{labels},reason=\"{}\"}}", reason.as_str()), *packets));
+            }
         }
         let reasons = Reason::ALL.iter().filter_map(|reason| count(*reason, &sums, true)).collect();
-        Ok(Scrape { services, reals, reasons, status })
+        Ok(Scrape { services, reals, reasons, service_reasons, status })
     }
 }
 

@@ -109,7 +109,7 @@ pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]
             match sender.ping_through(probe.subject, &probe.way, probe.source, number, size) {
                 Ok(sent) => sender.send(&sent),
                 Err(error) => {
-                    tracing::debug!(error = chain(&error), size, "doctor: the programs do not send a ping")
+                    tracing::debug!(error = chain(&error), size, "doctor: the programs do not send a ping");
                 }
             }
         }

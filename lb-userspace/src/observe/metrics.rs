@@ -91,7 +91,7 @@ const FLOWS: [(&str, &str, Field); 2] = [
 
 /// Writes everything.
 fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
-    let Scrape { services, reals, reasons, status } = scrape;
+    let Scrape { services, reals, reasons, service_reasons, status } = scrape;
     let p = &mut page;
     for (whose, samples) in [("service", services), ("real", reals)] {
         for (name, help, field) in TOTALS {
@@ -109,9 +109,20 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     all(p.metric(Kind::Gauge, "xvs_real_up", help), reals, |numbers| numbers.available);
     let help = "Reals that get new connections: their weight is above 0 and their next hop answers";
     all(p.metric(Kind::Gauge, "xvs_service_reals_available", help), services, |numbers| numbers.available);
-    p.metric(Kind::Counter, "xvs_packets", "Packets of services by what became of them, see docs/reasons.md");
+    p.metric(Kind::Gauge, "xvs_real_info", "Forward method of the real; always 1");
+    for (labels, numbers) in reals.iter() {
+        if let (Some(forward), Some(labels)) = (numbers.forward, labels.strip_suffix('}')) {
+            p.sample(&format!("{labels},forward=\"{forward}\"}}"), 1);
+        }
+    }
+    p.metric(Kind::Counter, "xvs_packets", "Packets of all services by reason, see docs/reasons.md");
     for reason in reasons {
         p.sample(&labels(&[("reason", &reason.reason)]), reason.packets);
+    }
+    let help = "Packets of a service by reason, without those that were forwarded, see docs/reasons.md";
+    p.metric(Kind::Counter, "xvs_service_reason_packets", help);
+    for (labels, packets) in service_reasons {
+        p.sample(labels, *packets);
     }
     for (name, help, value) in [
         ("xvs_flows", "Tracked flows of IPv4", status.flows),
@@ -138,6 +149,9 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     if let Some(doctor) = &status.doctor {
         self::doctor(p, doctor);
     }
+    let help =
+        "Times that the daemon attached the program again, or pinned it again, because it had been removed";
+    p.metric(Kind::Counter, "xvs_interface_repairs", help).sample("", status.interface_repairs);
     p.metric(Kind::Gauge, "xvs_interface_info", "Interfaces that the program is attached to, and its mode");
     for interface in &status.interfaces {
         p.sample(&labels(&[("interface", &interface.name), ("mode", &interface.mode)]), 1);

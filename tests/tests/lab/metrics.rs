@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! promtool and Prometheus.
 
-use lb_tests::lab::{Method, Prometheus, Stage, eventually};
+use std::{
+    fs,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use lb_tests::lab::{Director, Method, Prometheus, RIPS, Stage, eventually};
 
 const REQUESTS: usize = 40;
 
@@ -69,4 +74,53 @@ fn sums_over_all_services_never_go_back() {
 
     let after = director.stats().reason("forwarded");
     assert!(before > 0 && after >= before, "{before} packets, then {after}");
+}
+
+/// Returns the value of a sample of the page, by its name and labels.
+fn sample(director: &Director, name: &str) -> Option<f64> {
+    director.metrics().lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+/// Waits until a sample has a value: the page is made once a second.
+fn shows(director: &Director, name: &str, value: f64) {
+    eventually(name, || match sample(director, name) {
+        Some(found) if (found - value).abs() < 0.5 => Ok(()),
+        found => Err(format!("{found:?} instead of {value}")),
+    });
+}
+
+#[test]
+fn an_operator_can_alert_on_reals_services_and_the_daemon() {
+    let stage = Stage::new();
+    let _nginx = stage.start_web_servers();
+    stage.serve_all_methods("tcp", "mh");
+    let director = &stage.lab.director;
+    let service = Method::Dr.service();
+    let labels = format!("protocol=\"tcp\",service=\"{service}\"");
+    let real = format!("{labels},real=\"{}:{}\"", RIPS[0], Method::Dr.real_port());
+
+    shows(director, &format!("xvs_real_up{{{real}}}"), 1.0);
+    shows(director, &format!("xvs_real_info{{{real},forward=\"dr\"}}"), 1.0);
+    shows(director, &format!("xvs_service_reals_available{{{labels}}}"), 3.0);
+    let started = sample(director, "xvs_start_time_seconds").expect("it is there");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    assert!((0.0..60.0).contains(&(now - started)), "{started} is not a moment before {now}");
+
+    for rip in RIPS {
+        director.xvs(&format!("real edit tcp {service} {rip} --weight 0")).succeeds();
+    }
+    shows(director, &format!("xvs_service_reals_available{{{labels}}}"), 0.0);
+    shows(director, &format!("xvs_real_up{{{real}}}"), 1.0);
+    stage.lab.client.sh(&format!("curl --silent --max-time 2 http://{service}/")).fails(7);
+    let no_real = format!("xvs_service_reason_packets_total{{{labels},reason=\"no_real\"}}");
+    eventually("the reason is counted for the service", || match sample(director, &no_real) {
+        Some(packets) if packets >= 1.0 => Ok(()),
+        found => Err(format!("{found:?} packets")),
+    });
+
+    shows(director, "xvs_interface_repairs_total", 0.0);
+    for link in fs::read_dir(director.bpffs().join("links")).expect("the daemon pins") {
+        fs::remove_file(link.expect("it can be read").path()).expect("root may");
+    }
+    shows(director, "xvs_interface_repairs_total", 1.0);
 }
