@@ -94,7 +94,11 @@ async fn explain(State(director): State<Shared>, Body(question): Body<Question>)
 
 async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Response {
     let result = match config::parse(&plan.text, Path::new(&plan.name)) {
-        Ok(config) => director.lock().await.plan(config.desired),
+        Ok(config) => {
+            let mut director = director.lock().await;
+            let waits = director.needs_restart(&config.director);
+            director.plan(config.desired).map(|done| done.warn(waits))
+        }
         Err(failure) => Err(failure),
     };
     result.map(Json).into_response()
@@ -160,7 +164,10 @@ async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text:
         Ok(config) => {
             let mut director = director.lock().await;
             match config.may_replace(director.desired(), query.remove_all) {
-                Ok(()) => director.replace(config.desired, query.take_over).await,
+                Ok(()) => {
+                    let done = director.replace(config.desired, query.take_over).await;
+                    done.map(|done| done.warn(director.needs_restart(&config.director)))
+                }
                 Err(failure) => Err(failure),
             }
         }

@@ -150,6 +150,15 @@ pub struct Done {
     pub warnings: Vec<String>,
 }
 
+impl Done {
+    /// Adds a warning, if there is one.
+    #[must_use]
+    pub fn warn(mut self, warning: Option<String>) -> Self {
+        self.warnings.extend(warning);
+        self
+    }
+}
+
 /// How the daemon is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Status {

@@ -16,6 +16,7 @@ use crate::{
     control::config,
     explain::Plan,
     failure::{Failure, FailureKind},
+    text::count,
 };
 
 /// Apply a config file; services that are not in it are removed
@@ -40,6 +41,9 @@ pub struct PlanArgs {
     /// The config file; - reads stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Only check the file; no daemon is asked
+    #[arg(long)]
+    offline: bool,
 }
 
 /// Print the services as a config file
@@ -80,8 +84,19 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
 /// # Errors
 /// As `apply`.
 pub async fn plan(args: &PlanArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let done: Done = api.post("/v1/plan", &understood(&args.file)?).await?;
-    ui.show(&done, planned)
+    let file = understood(&args.file)?;
+    if args.offline {
+        let desired = config::parse(&file.text, Path::new(&file.name))?.desired;
+        let reals = desired.services.values().map(|service| service.reals.len()).sum();
+        let (services, reals) = (count(desired.services.len(), "service"), count(reals, "real"));
+        let done = Done {
+            changes: vec![format!("{} is valid: {services}, {reals}", file.name)],
+            warnings: Vec::new(),
+        };
+        return ui.done(&done);
+    }
+    let done: Done = api.post("/v1/plan", &file).await?;
+    ui.done_as(&done, planned)
 }
 
 /// Returns the lines of a plan, and how many there are of each kind.

@@ -61,15 +61,23 @@ impl Ui {
     /// # Errors
     /// As [`show`](Self::show).
     pub fn done(&mut self, done: &Done) -> Result<(), Failure> {
+        self.done_as(done, |done| match done.changes.as_slice() {
+            [] => "nothing to change".to_owned(),
+            lines => lines.join("\n"),
+        })
+    }
+
+    /// Prints what was done, or would be, as `text` puts it. Warnings go to stderr.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    pub fn done_as(&mut self, done: &Done, text: impl FnOnce(&Done) -> String) -> Result<(), Failure> {
         if self.output == Output::Table {
             for warning in &done.warnings {
                 tracing::warn!("{warning}");
             }
         }
-        self.show(done, |done| match done.changes.as_slice() {
-            [] => "nothing to change".to_owned(),
-            lines => lines.join("\n"),
-        })
+        self.show(done, text)
     }
 }
 

@@ -2,46 +2,29 @@
 //! The config file: TOML, in which an unknown key is an error with line and column.
 #![forbid(unsafe_code)]
 
+mod director;
 mod place;
 mod plain;
 mod write;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use lb_common::{
-    schema::{Settings, Timeouts},
-    track,
-};
+pub use director::{DirectorSection, Size, SourceCheck, Timeout};
 use place::Place;
 use serde::Deserialize;
 use toml::Spanned;
 pub use write::write;
 
 use super::{
-    bounds::LONGEST,
-    dips::{Dips, Ports},
+    dips::Dips,
     model::{
         Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
-        ServiceId, Tracking, Tunnel,
-        written::{ListenAddress, WrittenAddress},
+        ServiceId, Tracking, Tunnel, written::WrittenAddress,
     },
     options::{RealOptions, ServiceOptions},
-    tunnel_sources::TunnelSources,
     validate,
-    vips::VipPing,
 };
-use crate::{
-    api::types::TimeoutOptions,
-    dataplane::{Limits, Mode},
-    failure::Failure,
-    text::count,
-};
+use crate::{dataplane::Limits, failure::Failure, text::count};
 
 /// A config file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -52,103 +35,6 @@ struct File {
     #[serde(default)]
     group: Vec<GroupSection>,
     service: Option<Vec<ServiceSection>>,
-}
-
-/// The `[director]` section. Flags of `xvs run` win over it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DirectorSection {
-    /// Interfaces that clients' packets and nat reals' replies come in by.
-    #[serde(default)]
-    pub interfaces: Vec<String>,
-    /// Where Prometheus scrapes.
-    pub metrics: Option<ListenAddress>,
-    /// Where agents of real servers ask.
-    pub api: Option<ListenAddress>,
-    /// The file with the token that they must show.
-    pub api_token_file: Option<PathBuf>,
-    /// Where in the kernel the program runs.
-    #[serde(default)]
-    pub xdp_mode: Mode,
-    /// Whether VIPs are added to the first interface (default: true).
-    pub manage_vips: Option<bool>,
-    /// When VIPs answer pings (default: always).
-    #[serde(default)]
-    pub vip_ping: VipPing,
-    /// How the sources of clients' packets are checked (default: strict).
-    #[serde(default)]
-    pub source_check: SourceCheck,
-    /// Key of the flow hash: directors that share config and seed choose alike.
-    #[serde(default)]
-    pub seed: u64,
-    /// Services that fit.
-    pub max_services: Option<Size>,
-    /// Reals that fit, of all services together.
-    pub max_reals: Option<Size>,
-    /// Tracked flows of IPv4 that fit.
-    pub max_flows: Option<Size>,
-    /// Tracked flows of IPv6 that fit (default: a quarter of `max-flows`).
-    pub max_flows6: Option<Size>,
-    /// Addresses of the director that flows by `fnat` come from (default: that of the route to each real).
-    #[serde(default)]
-    pub fnat_addresses: Vec<IpAddr>,
-    /// Their ports, of which each real can have all (default: `1024-32767`).
-    pub fnat_ports: Option<Ports>,
-    /// Networks that the outer sources of tunnels are taken from (default: the director's address towards each real).
-    #[serde(default)]
-    pub tunnel_sources: TunnelSources,
-    /// Idle time of established TCP flows, such as `15m`.
-    pub tcp_timeout: Option<Timeout>,
-    /// Idle time of closing TCP flows.
-    pub tcp_fin_timeout: Option<Timeout>,
-    /// Idle time of UDP flows.
-    pub udp_timeout: Option<Timeout>,
-}
-
-/// How the sources of clients' packets are checked. Addresses that no client can have are never taken.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceCheck {
-    /// The address of a real is taken by the interface that leads to the real alone, and datagrams only from the real's own
-    /// link-layer address.
-    #[default]
-    Strict,
-    /// The address of a real is taken from anywhere: for directors that reach their reals by several interfaces.
-    Loose,
-}
-
-/// How much a table holds: at least 1, at most what the kernel makes.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(try_from = "u32")]
-pub struct Size(pub u32);
-
-impl TryFrom<u32> for Size {
-    type Error = String;
-
-    fn try_from(size: u32) -> Result<Self, Self::Error> {
-        match size {
-            1..=33_554_432 => Ok(Self(size)),
-            _ => Err(format!("{size} is not between 1 and 33554432")),
-        }
-    }
-}
-
-/// A duration such as `300s` or `5m`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(try_from = "String")]
-pub struct Timeout(pub Duration);
-
-impl TryFrom<String> for Timeout {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let duration = humantime::parse_duration(&text)
-            .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;
-        match u32::try_from(duration.as_secs()).unwrap_or(u32::MAX) {
-            1..=LONGEST => Ok(Self(duration)),
-            _ => Err(format!("{text} is not between 1s and 24days")),
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -255,49 +141,6 @@ impl Config {
     }
 }
 
-impl DirectorSection {
-    /// The sizes of the tables.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        self.limits_or(Limits::default())
-    }
-
-    /// The same, and what the file does not say as in `default`.
-    fn limits_or(&self, default: Limits) -> Limits {
-        let flows = self.max_flows.map_or(default.flows, |size| size.0);
-        Limits {
-            services: self.max_services.map_or(default.services, |size| size.0),
-            reals: self.max_reals.map_or(default.reals, |size| size.0),
-            flows,
-            flows6: self.max_flows6.map_or((flows / 4).max(1), |size| size.0),
-        }
-    }
-
-    /// The options of the programs.
-    #[must_use]
-    pub fn settings(&self) -> Settings {
-        let settings = self.tunnel_sources.put_in(Settings { seed: self.seed, ..Settings::DEFAULT });
-        self.fnat_ports.as_ref().map_or(settings, |ports| ports.put_in(settings))
-    }
-
-    /// How long silent flows live: what the file says, else what the operator `said`, else what IPVS has.
-    #[must_use]
-    pub fn timeouts(&self, said: TimeoutOptions) -> Timeouts {
-        let ticks = |timeout: Option<Timeout>, said: Option<u32>, default: u32| {
-            let seconds = timeout.map(|timeout| timeout.0.as_secs()).or(said.map(u64::from));
-            // An earlier version kept 0, which ends every connection at once.
-            let seconds = seconds.filter(|seconds| *seconds > 0);
-            seconds.map_or(default, track::ticks_of_seconds)
-        };
-        let default = Timeouts::DEFAULT;
-        Timeouts {
-            tcp: ticks(self.tcp_timeout, said.tcp, default.tcp),
-            tcp_fin: ticks(self.tcp_fin_timeout, said.tcp_fin, default.tcp_fin),
-            udp: ticks(self.udp_timeout, said.udp, default.udp),
-        }
-    }
-}
-
 /// Reads a config file.
 ///
 /// # Errors
@@ -370,7 +213,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
 mod tests {
     use std::net::SocketAddr;
 
+    use lb_common::track;
+
     use super::*;
+    use crate::api::types::TimeoutOptions;
 
     const EXAMPLE: &str = r#"
 [director]

@@ -29,7 +29,7 @@ use crate::{
     api::types::{Change, Done, TimeoutOptions, TimeoutView},
     control::{
         apply::{Time, apply, forget},
-        config::SourceCheck,
+        config::{DirectorSection, SourceCheck},
         ids::{Ids, NoRoom},
         image::Image,
         model::{Desired, ServiceId},
@@ -68,10 +68,8 @@ pub struct Parts {
     pub pins: PinDir,
     /// Where in the kernel to run.
     pub mode: Mode,
-    /// When VIPs answer pings.
-    pub vip_ping: VipPing,
-    /// How the sources of clients' packets are checked.
-    pub source_check: SourceCheck,
+    /// The `[director]` section that the daemon started with.
+    pub section: DirectorSection,
 }
 
 /// The director: what it should do, and everything that it takes to do it.
@@ -104,8 +102,8 @@ pub struct Director {
     pub(super) vips: Option<VipManager>,
     pub(super) pins: PinDir,
     pub(super) mode: Mode,
-    vip_ping: VipPing,
-    source_check: SourceCheck,
+    /// The `[director]` section that the daemon started with.
+    section: DirectorSection,
     /// How often the program was attached again that something had taken off.
     pub(super) reattached: u64,
     /// Interfaces that the program is attached to, by index.
@@ -170,8 +168,7 @@ impl Director {
             vips: parts.vips,
             pins: parts.pins,
             mode: parts.mode,
-            vip_ping: parts.vip_ping,
-            source_check: parts.source_check,
+            section: parts.section,
             reattached: 0,
             interfaces: BTreeMap::new(),
             ipvs: IpvsView::default(),
@@ -251,6 +248,12 @@ impl Director {
     /// Notes that the services are those of a config file.
     pub(super) fn has_read(&mut self, config: &Path) {
         self.config = Some((config.display().to_string(), self.revision));
+    }
+
+    /// Returns a warning if a config file has keys that count at the next start only.
+    #[must_use]
+    pub fn needs_restart(&self, section: &DirectorSection) -> Option<String> {
+        self.section.needs_restart(section)
     }
 
     /// Carries out one change.
@@ -440,11 +443,11 @@ impl Director {
         next_hops: &BTreeMap<IpAddr, Resolution>,
     ) -> Image {
         let mut image = Image::compile(desired, ids, next_hops);
-        if self.vip_ping == VipPing::Serving {
+        if self.section.vip_ping == VipPing::Serving {
             image.silence();
         }
         image.forbid_sources(&self.own);
-        if self.source_check == SourceCheck::Loose {
+        if self.section.source_check == SourceCheck::Loose {
             image.trust_reals();
         }
         image

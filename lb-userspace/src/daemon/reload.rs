@@ -36,8 +36,9 @@ async fn apply(file: &Path, director: &Shared) -> Result<Option<usize>, Failure>
     let mut director = director.lock().await;
     let done = director.replace(config.desired, false).await?;
     director.has_read(file);
+    let waits = director.needs_restart(&config.director);
     drop(director);
-    for warning in &done.warnings {
+    for warning in done.warnings.iter().chain(&waits) {
         tracing::warn!("{warning}");
     }
     Ok(Some(done.changes.len()))

@@ -171,8 +171,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         state,
         pins: pins.clone(),
         mode,
-        vip_ping: config.director.vip_ping,
-        source_check: config.director.source_check,
+        section: config.director.clone(),
     };
     let mut director = Director::new(parts)?;
 

@@ -115,3 +115,37 @@ fn a_file_without_services_and_a_service_without_reals_are_told() {
     director.xvs(&format!("apply {} --remove-all", file.display())).succeeds().says("removed service");
     assert_eq!(director.stats().services.len(), 0);
 }
+
+#[test]
+fn a_file_is_checked_without_a_daemon_and_keys_that_need_a_restart_are_named() {
+    let lab = Lab::new();
+    let file = lab.director.path("new.toml");
+    let (rip, shown) = (RIPS[0], file.display());
+    let service = format!(
+        "[[service]]\nprotocol = \"tcp\"\naddress = \"{VIP}:80\"\n[[service.real]]\naddress = \"{rip}\"\n"
+    );
+    fs::write(&file, format!("[director]\nmax-flows = 5000\n{service}")).unwrap();
+    lab.director
+        .xvs(&format!("plan --offline {shown}"))
+        .succeeds()
+        .says(&format!("{shown} is valid: 1 service, 1 real"));
+    lab.director.xvs(&format!("plan {shown}")).fails(3);
+
+    let _daemon = lab.director.start_daemon();
+    let restart = "[director] is read when the daemon starts: restart it with this file as --config to change max-flows";
+    lab.director.xvs(&format!("plan {shown}")).succeeds().says(" to add").says(restart);
+    lab.director.xvs(&format!("apply {shown}")).succeeds().says("added real").says(restart);
+    fs::write(&file, service).unwrap();
+    lab.director
+        .xvs(&format!("apply {shown}"))
+        .succeeds()
+        .says("nothing to change")
+        .does_not_say("restart it");
+
+    fs::write(&file, "[director]\nmax-flow = 5000\n").unwrap();
+    lab.director
+        .xvs(&format!("plan --offline {shown}"))
+        .fails(2)
+        .says("line 2")
+        .says("did you mean max-flows?");
+}
