@@ -16,31 +16,31 @@ use crate::host::{
 /// Arguments of `xvs host agent`.
 #[derive(Args, Clone, Debug)]
 pub struct AgentArgs {
-    /// The director: http://HOST:PORT, as `xvs run --api HOST:PORT` has it there
+    /// URL of the director's API: http://HOST:PORT, from its `xvs run --api HOST:PORT`
     #[arg(long, value_name = "URL")]
     director: Address,
-    /// The director's token, in a file that only its owner can read
+    /// File with the director's token, readable by its owner only
     #[arg(long, value_name = "FILE", default_value = "/etc/xvs/token")]
     token_file: PathBuf,
-    /// Which ARP requests this host answers, as the kernel's `arp_ignore` [default: 1, or what is stricter already]
+    /// Value of `arp_ignore`: which ARP requests this host answers [default: 1, or a stricter present value]
     #[arg(long, value_name = "0|1|2|3|8", value_parser = arp::ignore_level)]
     arp_ignore: Option<i32>,
-    /// Which address its own ARP requests name, as the kernel's `arp_announce` [default: 2]
+    /// Value of `arp_announce`: which source address this host's ARP requests carry [default: 2]
     #[arg(long, value_name = "0|1|2", value_parser = arp::announce_level)]
     arp_announce: Option<i32>,
-    /// What unwraps tunnelled packets; where no device of the kernel can, the XDP program does
+    /// How tunnelled packets are decapsulated; auto uses the XDP program if no kernel device can
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
-    /// A director whose tunnels the XDP decapsulator takes, by its address towards this host (can be repeated) [default: any]
+    /// Address of a director whose tunnels the XDP decapsulator accepts (can be repeated) [default: any]
     #[arg(long, value_name = "DIRECTOR")]
     from: Vec<IpAddr>,
-    /// Where the XDP decapsulator is pinned
+    /// Directory in which the XDP decapsulator is pinned
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
-    /// Networks that VIPs may be from (can be repeated) [default: any]
+    /// Network that VIPs must be in (can be repeated) [default: any]
     #[arg(long, value_name = "NET", value_parser = network)]
     vips: Vec<IpNet>,
-    /// Where the agent keeps what was there before its changes; `host restore --state FILE` takes them back
+    /// File for the values from before the agent's changes; `host restore --state FILE` restores them
     #[arg(long, value_name = "FILE", default_value = "/run/xvs/agent.json")]
     state: PathBuf,
 }

@@ -21,13 +21,16 @@ use crate::{
 
 /// Apply a config file; services that are not in it are removed
 ///
-/// All or nothing: a file with an error changes nothing. The [director] section counts at the next start only.
+/// A file with an error changes nothing. The [director] section takes effect when the daemon starts with the file.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  xvs export > xvs.toml; $EDITOR xvs.toml; xvs plan xvs.toml; xvs apply xvs.toml"
+)]
 pub struct ApplyArgs {
     /// The config file; - reads stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Take VIPs from machines that have them
+    /// Take over VIPs that another machine answers for
     #[arg(long)]
     take_over: bool,
     /// Remove every service, if the file says `service = []`
@@ -35,7 +38,7 @@ pub struct ApplyArgs {
     remove_all: bool,
 }
 
-/// Show what `xvs apply` of a config file would change, and change nothing
+/// Show what `xvs apply` would change
 #[derive(Args, Debug)]
 pub struct PlanArgs {
     /// The config file; - reads stdin

@@ -22,43 +22,46 @@ use crate::{
     privileges,
 };
 
-/// Run the director
+/// Run the director: load and attach the eBPF programs, and maintain their maps
 ///
-/// Loads the programs, attaches them and keeps the tables. Programs and tables are pinned: forwarding goes on when the
-/// daemon stops, crashes or is replaced, and the next one takes over.
+/// Programs and maps are pinned: forwarding continues when the daemon stops, crashes or is replaced, and the next daemon takes
+/// over.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  xvs run -i eth0 --metrics 127.0.0.1:9471\n  xvs run --config /etc/xvs/xvs.toml"
+)]
 pub struct RunArgs {
-    /// Interface that clients' packets or nat reals' replies come in by (can be repeated); VIPs go to the first
+    /// Interface that receives packets from clients or replies from nat reals (can be repeated); VIPs are added to the first
     #[arg(short, long = "interface", value_name = "IFACE")]
     interfaces: Vec<String>,
-    /// Config file; one that names services says all of them, else those of the state file come back
+    /// Config file; if it has services, they replace those of the state file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where in the kernel to run [default: auto]
+    /// XDP mode [default: auto]
     #[arg(long, value_name = "MODE")]
     xdp_mode: Option<Mode>,
-    /// Where programs, maps and links are pinned
+    /// Directory for pinned programs, maps and links
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
-    /// Where the services are kept
+    /// File that stores the services
     #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
     state: PathBuf,
     /// Serve Prometheus metrics at http://ADDR:PORT/metrics
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     metrics: Option<SocketAddr>,
-    /// Tell agents of real servers (`xvs host agent`) what they are; needs a token
+    /// Serve the API for agents on real servers (`xvs host agent`); requires --api-token-file
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     api: Option<SocketAddr>,
-    /// The token that agents must show: one word in a file that only its owner can read
+    /// File with the token that agents must present, readable by its owner only
     #[arg(long, value_name = "FILE")]
     api_token_file: Option<PathBuf>,
-    /// How often the doctor looks by itself, for `xvs status` and the metrics; 0s for never
+    /// Interval of the doctor's checks for `xvs status` and the metrics; 0s disables them
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
     doctor_every: Duration,
-    /// Leave adding VIPs to others, such as VRRP or BGP
+    /// Do not add VIPs to the interface, because VRRP or BGP does
     #[arg(long)]
     no_manage_vips: bool,
-    /// Take VIPs from machines that have them
+    /// Take over VIPs that another machine answers for
     #[arg(long)]
     take_over: bool,
     /// Stop forwarding when the daemon stops
@@ -128,10 +131,10 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
     .await
 }
 
-/// Attach the program to one of the director's interfaces again
+/// Attach the program to an interface again, for example in another XDP mode
 ///
-/// After something took it off, or to run it elsewhere in the kernel, as after a driver was taught native XDP. Tables
-/// and flows stay as they are. Until the next start of the daemon.
+/// Use it after another program removed it, or after a driver gained native XDP. Tables and flows stay. The mode holds
+/// until the daemon starts again.
 #[derive(Args, Debug)]
 pub struct AttachArgs {
     #[command(flatten)]
@@ -146,10 +149,10 @@ pub async fn attach(args: &AttachArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
     ui.done(&api.post("/v1/attach", &args.options).await?)
 }
 
-/// Give the tables room for more flows
+/// Enlarge the flow tables
 ///
-/// While packets are forwarded, and without losing a connection. It counts at every later start too, unless the config
-/// file says more.
+/// Forwarding continues, and no connection is lost. The new size also holds at later starts, unless the config file has a
+/// larger one.
 #[derive(Args, Debug)]
 pub struct ResizeArgs {
     #[command(flatten)]
@@ -164,30 +167,28 @@ pub async fn resize(args: &ResizeArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
     ui.done(&api.post("/v1/resize", &args.room).await?)
 }
 
-/// Take the data plane of a stopped daemon off
+/// Stop forwarding: remove VIPs, links, programs and maps of a stopped daemon
 ///
-/// Forwarding ends: the VIPs that the daemon added are removed, then links, programs and maps. Services stay in the state
-/// file. While this host keeps a VIP that xvs did not add, a guard drops the services' packets, since the stack would reset
-/// every connection.
+/// Services stay in the state file. While this host keeps a VIP that xvs did not add, a guard drops the packets of its
+/// services, because the network stack would reset every connection.
 #[derive(Args, Debug)]
 pub struct DetachArgs {
-    /// Where programs, maps and links are pinned
+    /// Directory for pinned programs, maps and links
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
-    /// Where the services are kept
+    /// File that stores the services
     #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
     state: PathBuf,
-    /// Keep the guard: until the next start, packets of the services are dropped instead of reset by the stack. For an
-    /// upgrade
+    /// For an upgrade: keep the guard, so that packets are dropped, not answered with resets, until the next start
     #[arg(long, conflicts_with = "remove_guard")]
     keep_guard: bool,
-    /// Only remove the guard that an earlier detach left
+    /// Only remove the guard that an earlier `detach` left
     #[arg(long)]
     remove_guard: bool,
-    /// Only end the attachment of another program: a BPF link by its number, as `bpftool link` shows it
+    /// Only detach another program: its BPF link by the id that `bpftool link` shows
     #[arg(long, value_name = "ID")]
     link: Option<u32>,
-    /// Only end the attachment of another program: the BPF link on this interface, unless it is pinned here
+    /// Only detach another program: the BPF link on this interface, unless xvs pinned it
     #[arg(long, value_name = "IFACE", conflicts_with = "link")]
     other: Option<String>,
 }

@@ -7,10 +7,10 @@ use clap::Args;
 use super::ui::Ui;
 use crate::{api::client::Api, doctor::Finding, failure::Failure};
 
-/// Find out what keeps clients from being served, and what mends it
+/// Find problems, and print the commands that fix them
 ///
-/// Looks at the director and probes every real of every service from it. Changes nothing. Exit code 0 if nothing is
-/// wrong, 1 if something is.
+/// Checks the director and probes every real of every service. Changes nothing. Exit code 0 if nothing is wrong, 1 if
+/// something is.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {}
 

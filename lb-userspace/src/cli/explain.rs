@@ -14,12 +14,13 @@ use crate::{
     failure::Failure,
 };
 
-/// Tell what becomes of a packet, step by step, by the programs that are loaded
+/// Show step by step how the loaded programs handle a packet
 ///
-/// A copy of the programs runs over the same tables. No packet is sent, no table and no counter is changed.
+/// A copy of the programs runs on the live maps. No packet is sent, and no map or counter changes.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  xvs explain tcp 198.51.100.7:40000 192.0.2.100:80")]
 pub struct ExplainArgs {
-    /// What the packet speaks
+    /// Protocol of the packet
     #[arg(
         value_name = "PROTO",
         ignore_case = true,
@@ -27,28 +28,28 @@ pub struct ExplainArgs {
         conflicts_with = "pcap"
     )]
     protocol: Option<Protocol>,
-    /// Address and port of the client
+    /// Source address and port
     #[arg(value_name = "CIP:PORT", value_parser = socket_address, required_unless_present = "pcap")]
     client: Option<SocketAddr>,
-    /// Address and port that it asks for
+    /// Destination address and port
     #[arg(value_name = "VIP:PORT", value_parser = socket_address, required_unless_present = "pcap")]
     service: Option<SocketAddr>,
-    /// What a packet of TCP is for: syn if it is not said
+    /// Kind of TCP segment [default: syn]
     #[arg(long, value_name = "FLAG", conflicts_with = "pcap")]
     flags: Option<Flag>,
     /// Bytes of payload
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "pcap")]
     length: u16,
-    /// Interface that the packet comes in by: the daemon's first if it is not said
+    /// Interface that receives the packet [default: the daemon's first]
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
-    /// Take the packet from this capture, as `tcpdump -w` writes it
+    /// Read the packet from a capture file (`tcpdump -w`)
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
-    /// Which packet of the capture, counted from 1
+    /// Number of the packet in the capture, counted from 1
     #[arg(long, value_name = "N", default_value_t = 1, requires = "pcap")]
     packet: usize,
-    /// Tell what would become of it after `xvs apply` of this config file
+    /// Show how the packet would be handled after `xvs apply` of this config file
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
 }

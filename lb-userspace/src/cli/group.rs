@@ -17,12 +17,12 @@ use crate::{
     failure::Failure,
 };
 
-/// Add, remove and list endpoints that are scheduled as one
+/// Add, remove and list groups: endpoints that form one service
 ///
-/// A group is what a firewall mark is to IPVS. Its service is added by `xvs service add group N`.
+/// Groups replace the firewall marks of IPVS. `xvs service add group N` adds a group's service.
 #[derive(Debug, Subcommand)]
 pub enum GroupCommand {
-    /// Add endpoints to a group, which is made if it is not there
+    /// Add endpoints to a group; a group that does not exist is created
     Add(AddArgs),
     /// Remove endpoints from a group, or the whole group
     #[command(aliases = ["rm", "delete"])]
@@ -38,10 +38,10 @@ pub struct AddArgs {
     /// The group's number
     #[arg(value_name = "N", value_parser = number)]
     group: GroupId,
-    /// Protocol, VIP and port, as many pairs as wanted: tcp 10.0.0.100:80 tcp 10.0.0.100:443
+    /// Endpoints, such as tcp 10.0.0.100:80 tcp 10.0.0.100:443
     #[arg(value_name = "PROTO VIP:PORT", required = true)]
     endpoints: Vec<String>,
-    /// Take VIPs from machines that have them
+    /// Take over VIPs that another machine answers for
     #[arg(long)]
     take_over: bool,
 }
@@ -52,7 +52,7 @@ pub struct RemoveArgs {
     /// The group's number
     #[arg(value_name = "N", value_parser = number)]
     group: GroupId,
-    /// Protocol, VIP and port, as many pairs as wanted; without any, the whole group
+    /// Endpoints to remove; without any, the whole group
     #[arg(value_name = "PROTO VIP:PORT")]
     endpoints: Vec<String>,
 }

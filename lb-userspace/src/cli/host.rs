@@ -34,8 +34,8 @@ use crate::{
 
 /// Prepare this host to be a real server
 ///
-/// A real server of `dr` or `tun` holds the VIP as the director does. It must accept packets for it, and must never
-/// tell anyone on the link that it has it.
+/// A real server for `dr` or `tun` holds the VIP, as the director does. It accepts packets to the VIP, and must never announce
+/// or answer for the VIP in ARP.
 #[derive(Args, Clone, Debug)]
 pub struct HostArgs {
     #[command(subcommand)]
@@ -44,29 +44,29 @@ pub struct HostArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum HostCommand {
-    /// Set up the VIP, the ARP settings and the decapsulation
+    /// Add the VIP, set the ARP sysctls, and set up decapsulation
     ///
-    /// What is right already is left alone. Every old value is remembered first, for `restore`. If anything fails,
-    /// what was changed is put back.
+    /// Settings that are right already stay. Old values are saved first, for `restore`. If a step fails, the steps before it
+    /// are undone.
+    #[command(after_help = "Example:\n  xvs host setup --vip 192.0.2.100 --forward dr --interface eth0")]
     Setup(SetupArgs),
-    /// Say line by line what holds and what does not
+    /// Check every setting that setup makes
     ///
-    /// Changes nothing. Exit code 1 if anything is wrong.
+    /// Changes nothing. Exit code 1 if a setting is wrong.
     Check(TargetArgs),
-    /// Follow the director: keep this host as its table says
+    /// Run an agent that keeps this host set up for the director's services
     ///
-    /// Asks the director what it sends to this host's addresses, and sets up VIPs, ARP settings and decapsulation
-    /// accordingly, at once when the table changes. While the director cannot be reached, what is there stays. Runs
-    /// until a signal; what was set up stays then, too.
+    /// The agent asks the director which packets it sends to this host, and sets up VIPs, ARP sysctls and decapsulation, at
+    /// once when services change. While the director cannot be reached, and after the agent ends, the setup stays.
     Agent(AgentArgs),
-    /// Let a service's packets pass this host's firewall
+    /// Let packets of a service pass this host's firewall
     ///
-    /// Puts rules at the top of every chain of nftables, or of iptables, that may drop them. `restore` takes them out again. Where nothing
-    /// filters, nothing is done.
+    /// Inserts rules at the top of every nftables or iptables chain that may drop them. `restore` removes the rules. Without a
+    /// filter, nothing changes.
     Open(OpenArgs),
-    /// Put back everything as it was before setup
+    /// Undo setup
     ///
-    /// Addresses and devices that were there before setup stay.
+    /// Addresses and devices from before setup stay.
     Restore(RestoreArgs),
 }
 
@@ -74,13 +74,13 @@ enum HostCommand {
 struct SetupArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Say what would be done, and change nothing
+    /// Print the changes without making them
     #[arg(long)]
     dry_run: bool,
-    /// Do it again at every start, by a file in sysctl.d and a systemd unit; `restore` removes them
+    /// Repeat the setup at every boot, with a file in sysctl.d and a systemd unit; `restore` removes both
     #[arg(long)]
     persist: bool,
-    /// Where those files go: one folder for all set-ups that a state file remembers
+    /// Directory for these files; the same for all setups in a state file
     #[arg(long, value_name = "DIR", default_value = "/etc", requires = "persist")]
     etc: PathBuf,
     #[command(flatten)]
@@ -89,13 +89,13 @@ struct SetupArgs {
 
 #[derive(Args, Clone, Debug)]
 struct OpenArgs {
-    /// What the service speaks: tcp, udp or sctp
+    /// Protocol of the service: tcp, udp or sctp
     #[arg(value_name = "PROTO")]
     protocol: Protocol,
-    /// The address that its packets have here, the VIP or by nat the RIP, and the port; 0 for every port
+    /// Destination address of the service's packets on this host (the VIP; the RIP for nat), and the port; 0 for every port
     #[arg(value_name = "ADDR:PORT", value_parser = socket_address)]
     address: SocketAddr,
-    /// The tunnel that they come by
+    /// Encapsulation of the packets
     #[arg(long, value_name = "TUNNEL")]
     tunnel: Option<Tunnel>,
     #[command(flatten)]
@@ -104,10 +104,10 @@ struct OpenArgs {
 
 #[derive(Args, Clone, Debug)]
 struct RestoreArgs {
-    /// Only this VIP; the rest is put back with the last one (can be repeated)
+    /// Only remove this VIP (can be repeated); the last one restores everything else
     #[arg(long = "vip", value_name = "VIP", value_parser = ip_address)]
     vips: Vec<IpAddr>,
-    /// Say what would be done, and change nothing
+    /// Print the changes without making them
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -116,32 +116,32 @@ struct RestoreArgs {
 
 #[derive(Args, Clone, Debug)]
 struct TargetArgs {
-    /// The address that clients talk to (can be repeated)
+    /// Virtual address (can be repeated)
     #[arg(long = "vip", value_name = "VIP", value_parser = ip_address, required = true)]
     vips: Vec<IpAddr>,
-    /// The director's forwarding method for this host
+    /// Forward method that the director uses for this host
     #[arg(long, value_name = "METHOD", default_value = "dr")]
     forward: Method,
-    /// The interface towards the director [default: that of the default route]
+    /// Interface towards the director [default: that of the default route]
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
     /// The address by which the director knows this host: takes the interface that has it, if none is said, and tunnelled
     /// packets come within its version of IP [default: within that of the VIP, if the interface has an address of it]
     #[arg(long, value_name = "RIP", value_parser = ip_address)]
     rip: Option<IpAddr>,
-    /// Which ARP requests this host answers, as the kernel's `arp_ignore` [default: 1, or what is stricter already]
+    /// Value of `arp_ignore`: which ARP requests this host answers [default: 1, or a stricter present value]
     #[arg(long, value_name = "0|1|2|3|8", value_parser = arp::ignore_level)]
     arp_ignore: Option<i32>,
-    /// Which address its own ARP requests name, as the kernel's `arp_announce` [default: 2]
+    /// Value of `arp_announce`: which source address this host's ARP requests carry [default: 2]
     #[arg(long, value_name = "0|1|2", value_parser = arp::announce_level)]
     arp_announce: Option<i32>,
-    /// What unwraps tunnelled packets
+    /// How tunnelled packets are decapsulated
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
-    /// A director whose tunnels the XDP decapsulator takes, by its address towards this host (can be repeated) [default: any]
+    /// Address of a director whose tunnels the XDP decapsulator accepts (can be repeated) [default: any]
     #[arg(long, value_name = "DIRECTOR")]
     from: Vec<IpAddr>,
-    /// Where the XDP decapsulator is pinned
+    /// Directory in which the XDP decapsulator is pinned
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
 }

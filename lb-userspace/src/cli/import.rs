@@ -19,19 +19,22 @@ use crate::{
     ipvsadm::System,
 };
 
-/// Convert rules of ipvsadm or a keepalived.conf to a config file
+/// Convert ipvsadm rules or a keepalived.conf to a config file
 ///
-/// The config goes to stdout. What is not carried over is listed on stderr, a line for each block, the worst first; --verbose
-/// lists each line with its reason. No daemon is asked.
+/// The config goes to stdout. Settings that have no equivalent are listed on stderr, one line for each block, the most
+/// important first; --verbose lists each line with the reason. No daemon is needed.
 #[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Examples:\n  ipvsadm-save -n | xvs import ipvsadm - > xvs.toml\n  xvs import keepalived /etc/keepalived/keepalived.conf > xvs.toml"
+)]
 pub enum ImportCommand {
-    /// Rules of IPVS, as `ipvsadm-save` writes them, with names or numbers
+    /// Rules in the format of `ipvsadm-save`
     Ipvsadm {
         /// The files.
         #[command(flatten)]
         how: How,
     },
-    /// The virtual servers of a keepalived.conf
+    /// Blocks `virtual_server` of a keepalived.conf
     Keepalived {
         /// The files.
         #[command(flatten)]
@@ -45,13 +48,13 @@ pub enum ImportCommand {
 /// From where to where.
 #[derive(Args, Debug)]
 pub struct How {
-    /// The file to read, or - for stdin
+    /// File to read; - reads stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Write the config to this file
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Exit with 1 if anything was not carried over
+    /// Exit with 1 if a setting has no equivalent
     #[arg(long)]
     strict: bool,
 }

@@ -11,10 +11,9 @@ use crate::{
     ipvsadm::{self, Name},
 };
 
-/// Understand and answer as ipvsadm 1.31 does
+/// Accept the command line of ipvsadm 1.31, and print what it prints
 ///
-/// `xvs ipvsadm --help` shows its options. A link to xvs that is called ipvsadm, ipvsadm-save or ipvsadm-restore does
-/// the same.
+/// `xvs ipvsadm --help` lists the options. A link to xvs named ipvsadm, ipvsadm-save or ipvsadm-restore works the same.
 #[derive(Args, Debug, Default)]
 pub struct IpvsadmArgs {
     /// What it is called by.

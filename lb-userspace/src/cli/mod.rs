@@ -27,13 +27,13 @@ use ipvsadm::IpvsadmArgs;
 pub use ui::say;
 use ui::{Output, Ui};
 
-/// The Linux Virtual Server rebuilt on XDP: a layer-4 load balancer
+/// A layer-4 load balancer: the Linux Virtual Server rebuilt on XDP
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong input, 3 daemon unreachable.
 #[derive(Debug, Parser)]
 #[command(name = "xvs", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// Socket of the daemon
+    /// Socket on which the daemon listens
     #[arg(
         long,
         global = true,
@@ -53,7 +53,7 @@ pub struct Cli {
         value_name = "FORMAT"
     )]
     output: Output,
-    /// Say more; for `run`, also what the programs in the kernel have to say
+    /// Print more detail; `run` also logs messages of the eBPF programs
     #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
     #[command(subcommand)]

@@ -27,23 +27,29 @@ use crate::{
     failure::Failure,
 };
 
-/// Add, change, remove and list the real servers of services
+/// Add, edit, drain, remove and list real servers
 #[derive(Debug, Subcommand)]
 pub enum RealCommand {
     /// Add a real server to a service
+    #[command(
+        after_help = "Examples:\n  xvs real add tcp 192.0.2.100:80 192.0.2.11\n  xvs real add tcp 192.0.2.100:80 10.0.0.11:8080 --forward fnat --weight 100"
+    )]
     Add(AddArgs),
-    /// Change a real server; its connections stay
+    /// Change options of a real server; its connections stay
+    #[command(
+        after_help = "Options that are not given keep their values.\n\nExample:\n  xvs real edit tcp 192.0.2.100:80 192.0.2.11 --weight 50"
+    )]
     Edit(OptionArgs),
-    /// Remove a real server from a service; its connections begin anew elsewhere
+    /// Remove a real server from a service; the service's --on-removal decides what happens to its connections
     #[command(aliases = ["rm", "delete"])]
     Remove(RealArgs),
-    /// Take no new connections on a real server, and see its old ones off
+    /// Drain a real server: send it no new connections
     ///
-    /// Sets the weight to 0. With --wait, ends when no connection is left (exit code 0) or at the deadline (exit
-    /// code 1). Connections are those that are written down: with `--tracking auto`, only those of slots that the pool
-    /// change moved, which are all that the real still has.
+    /// Sets the weight to 0. With --wait, the command ends when no connection is left (exit code 0), or at the deadline (exit
+    /// code 1).
+    #[command(after_help = "Example:\n  xvs real drain tcp 192.0.2.100:80 192.0.2.11 --wait --deadline 10m")]
     Drain(DrainArgs),
-    /// List the real servers of a service, or of all
+    /// List the real servers of one service or of all
     #[command(alias = "ls")]
     List(ListArgs),
 }
@@ -53,7 +59,7 @@ pub enum RealCommand {
 pub struct RealArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The real server's address; without a port, the service's
+    /// Address of the real server; the port defaults to the service's
     #[arg(value_name = "RIP[:PORT]")]
     real: RealAddress,
 }
@@ -86,7 +92,7 @@ pub struct DrainArgs {
     /// Wait until no connection is left
     #[arg(long)]
     wait: bool,
-    /// Give up waiting after that long, such as 5m
+    /// Longest time to wait, such as 5m
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
 }
@@ -97,7 +103,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Arguments of `xvs real list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// tcp, udp or sctp; or the word group, before the number of a group
+    /// tcp, udp or sctp; or `group`, followed by the group's number
     #[arg(value_name = "PROTO", requires = "name")]
     kind: Option<String>,
     /// VIP and port of the service

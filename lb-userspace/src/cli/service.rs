@@ -20,12 +20,18 @@ use crate::{
     failure::Failure,
 };
 
-/// Add, change, remove and show services
+/// Add, edit, remove and show services
 #[derive(Debug, Subcommand)]
 pub enum ServiceCommand {
     /// Add a service
+    #[command(
+        after_help = "Examples:\n  xvs service add tcp 192.0.2.100:80\n  xvs service add tcp [2001:db8::100]:443 --scheduler wlc --persistent 5m"
+    )]
     Add(AddArgs),
-    /// Change a service; its connections stay where they are
+    /// Change options of a service; connections stay on their reals
+    #[command(
+        after_help = "Options that are not given keep their values.\n\nExample:\n  xvs service edit tcp 192.0.2.100:80 --scheduler wrr"
+    )]
     Edit(OptionArgs),
     /// Remove a service and its reals
     #[command(aliases = ["rm", "delete"])]
@@ -40,10 +46,10 @@ pub enum ServiceCommand {
 /// What names a service.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceArgs {
-    /// tcp, udp or sctp; or the word group, before the number of a group
+    /// tcp, udp or sctp; or `group`, followed by the group's number
     #[arg(value_name = "PROTO")]
     kind: String,
-    /// VIP and port; port 0 means every port
+    /// VIP and port; port 0 stands for every port
     #[arg(value_name = "VIP:PORT")]
     name: String,
 }
@@ -72,7 +78,7 @@ pub struct OptionArgs {
 pub struct AddArgs {
     #[command(flatten)]
     about: OptionArgs,
-    /// Take the VIP from a machine that has it
+    /// Take over the VIP if another machine answers for it
     #[arg(long)]
     take_over: bool,
 }

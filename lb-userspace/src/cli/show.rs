@@ -25,25 +25,25 @@ use crate::{
     text::count,
 };
 
-/// Show how the daemon is, and what is wrong
+/// Show the state of the daemon, and problems
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// Where programs, maps and links are pinned, which is looked at if no daemon answers
+    /// Directory for pinned programs, maps and links, inspected if no daemon answers
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/xvs")]
     bpffs: PathBuf,
 }
 
-/// Show the counters of services and reals
+/// Show counters of services and reals
 #[derive(Args, Debug)]
 pub struct StatsArgs {}
 
-/// List the tracked connections
+/// List tracked connections
 #[derive(Args, Debug)]
 pub struct ConnectionsArgs {
-    /// Only those of this client
+    /// Only connections of this client
     #[arg(long, value_name = "CIP", value_parser = ip_address)]
     client: Option<IpAddr>,
-    /// Only those on this real server
+    /// Only connections to this real server
     #[arg(long, value_name = "RIP", value_parser = ip_address)]
     real: Option<IpAddr>,
 }

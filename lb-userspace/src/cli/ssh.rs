@@ -25,15 +25,15 @@ use crate::{
 /// How to reach the real server.
 #[derive(Args, Debug)]
 pub struct SshArgs {
-    /// First set the real server up: runs `xvs host setup` there by the system's ssh, and shows what it says
+    /// First run `xvs host setup` on the real server with ssh, and print its output
     ///
-    /// The real is added only if that succeeds. For dr and tun; the others need nothing there.
+    /// The real is added only if the setup succeeds. For dr and tun; other methods need no setup.
     #[arg(long, value_name = "USER@HOST", value_parser = destination)]
     ssh: Option<String>,
-    /// What xvs is called there
+    /// The xvs command on the real server
     #[arg(long, value_name = "COMMAND", default_value = "xvs", requires = "ssh")]
     ssh_xvs: String,
-    /// Set it up at every start, too
+    /// Repeat the setup whenever the real server boots
     #[arg(long, requires = "ssh")]
     persist: bool,
 }

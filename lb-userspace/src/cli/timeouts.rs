@@ -13,9 +13,9 @@ use crate::{
     failure::Failure,
 };
 
-/// Show or set how long silent flows live
+/// Show or set the idle timeouts of flows
 ///
-/// Without options, shows it. What is set counts at once, for flows that are there too, and at every later start.
+/// Without options, prints the timeouts. New values take effect at once, also for existing flows, and hold at later starts.
 #[derive(Args, Debug)]
 pub struct TimeoutsArgs {
     #[command(flatten)]

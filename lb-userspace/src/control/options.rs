@@ -17,26 +17,25 @@ use super::model::{
 #[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct ServiceOptions {
-    /// How a new connection picks a real (default: mh)
+    /// How a real is chosen for a new connection [new services: mh]
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<Scheduler>,
-    /// Flags of the scheduler, such as mh-port,mh-fallback, or none (default: mh-port for mh)
+    /// Flags of the scheduler: mh-port, mh-fallback, sh-port, sh-fallback, joined by commas, or none [mh: mh-port]
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
     pub flags: Option<BTreeSet<SchedulerFlag>>,
-    /// Which connections get an entry in the flow table (default: auto)
+    /// Which connections get an entry in the flow table [new services: auto]
     #[arg(long, value_name = "WHICH")]
     pub tracking: Option<Tracking>,
-    /// Send a client to the same real until that long after its last new connection; 0s ends it
+    /// Persistence: send a client to the same real for this time after its last new connection; 0s turns it off
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub persistent: Option<u32>,
-    /// Prefix length by which persistence groups clients: 24, 255.255.255.0 or, in IPv6, 64; 0 makes all clients of IPv4 one
-    /// (default: all bits)
+    /// Prefix length by which persistence groups clients: 24, 255.255.255.0, or 64 for IPv6 [new services: the whole address]
     #[arg(long, value_name = "PREFIX", value_parser = prefix)]
     pub netmask: Option<u8>,
-    /// Schedule each datagram of UDP by itself
+    /// Choose a real for each UDP datagram
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub one_packet: Option<bool>,
-    /// What becomes of TCP connections of a real that is removed (default: reset)
+    /// What happens to TCP connections of a removed real [new services: reset]
     #[arg(long, value_name = "WHAT")]
     pub on_removal: Option<OnRemoval>,
 }
@@ -45,19 +44,19 @@ pub struct ServiceOptions {
 #[derive(Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct RealOptions {
-    /// How packets reach it (default: dr)
+    /// Forward method [new reals: dr]
     #[arg(long, value_name = "METHOD")]
     pub forward: Option<Forward>,
-    /// Its share of new connections relative to the others; 0 = none (default: 1)
+    /// Share of new connections relative to the other reals; 0 = none [new reals: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = weight)]
     pub weight: Option<u32>,
-    /// Most connections at a time; 0 = no limit (default: 0)
+    /// Most connections at a time; 0 = no limit [new reals: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit)]
     pub upper: Option<u32>,
-    /// Connections below which it takes more again; 0 = three quarters of --upper (default: 0)
+    /// After --upper was reached, accept new connections below this number; 0 = three quarters of --upper [new reals: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit)]
     pub lower: Option<u32>,
-    /// How packets travel to it by tun: ipip, gre[:csum], or gue[:PORT][:csum] (default: ipip)
+    /// Encapsulation for tun: ipip, gre[:csum] or gue[:PORT][:csum] [new reals: ipip]
     #[arg(long, value_name = "KIND")]
     pub tunnel: Option<Tunnel>,
 }

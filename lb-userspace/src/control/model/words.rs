@@ -53,10 +53,10 @@ words! {
     /// How a new connection picks a real; names and rules are those of IPVS.
     #[derive(Default)]
     Scheduler {
-        /// Maglev hashing: by the flow's 5-tuple, with little disruption when the pool changes
+        /// Maglev hashing of the 5-tuple: few flows move when the pool changes
         #[default]
         Mh = "mh",
-        /// Round robin, whatever the weights
+        /// Round robin, without weights
         Rr = "rr",
         /// Weighted round robin
         Wrr = "wrr",
@@ -66,21 +66,21 @@ words! {
         Wlc = "wlc",
         /// Shortest expected delay
         Sed = "sed",
-        /// Never queue: an idle real first, else as sed
+        /// Never queue: an idle real, otherwise as sed
         Nq = "nq",
-        /// Weighted failover: the heaviest real that takes connections
+        /// Weighted failover: the available real with the highest weight
         Fo = "fo",
-        /// Weighted overflow: the heaviest real with fewer active connections than its weight
+        /// Weighted overflow: the real with the highest weight that has fewer active connections than its weight
         Ovf = "ovf",
-        /// Power of two choices: the less loaded of two random reals
+        /// Power of two random choices: the less loaded of two reals
         Twos = "twos",
-        /// Source hashing
+        /// Source address hashing
         Sh = "sh",
-        /// Destination hashing
+        /// Destination address hashing
         Dh = "dh",
-        /// Locality-based least connections: a destination stays on its real
+        /// Locality-based least connections: a destination keeps its real
         Lblc = "lblc",
-        /// The same with a set of reals for each destination
+        /// Locality-based least connections with replication: a destination keeps a set of reals
         Lblcr = "lblcr",
     }
 }
@@ -109,12 +109,12 @@ words! {
     /// Which flows are written down.
     #[derive(Default)]
     Tracking {
-        /// Only flows that a pool change could hurt, where the scheduler hashes; else all
+        /// With hashing schedulers, only flows that a pool change could move; with others, all flows
         #[default]
         Auto = "auto",
         /// All flows
         Full = "full",
-        /// None: a pool change may move living flows
+        /// No flows: a pool change may move established connections to another real
         None = "none",
     }
 }
@@ -123,16 +123,16 @@ words! {
     /// How packets reach a real.
     #[derive(Default)]
     Forward {
-        /// Direct routing: only the MAC addresses change; the real answers the client itself
+        /// Direct routing: rewrite the MAC addresses; the real replies to the client directly
         #[default]
         Dr = "dr",
-        /// Tunnelling by IP in IP, GRE or GUE; the real answers the client itself
+        /// Tunnelling by IP in IP, GRE or GUE; the real replies to the client directly
         Tun = "tun",
-        /// Masquerading: addresses are rewritten; replies come back through the director
+        /// Masquerading: rewrite the destination; the real must route replies through the director
         Nat = "nat",
-        /// Full NAT: both ends are rewritten, so that replies come back by themselves
+        /// Full NAT: rewrite source and destination; the real replies to the director
         Fnat = "fnat",
-        /// The director itself serves
+        /// The director itself is the real server
         Local = "local",
     }
 }
@@ -141,12 +141,12 @@ words! {
     /// What becomes of the TCP connections of a real that is removed. UDP moves at once.
     #[derive(Default)]
     OnRemoval {
-        /// The next packet of each is answered with a reset
+        /// The next packet of each connection is answered with a TCP reset
         #[default]
         Reset = "reset",
-        /// The next packet of each goes to another real, which resets it
+        /// The next packet of each connection goes to another real, which resets it
         Reschedule = "reschedule",
-        /// They stay on the real until they end
+        /// Connections stay on the real until they end
         Drain = "drain",
     }
 }
