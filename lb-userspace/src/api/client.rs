@@ -132,8 +132,11 @@ impl Api {
     }
 
     fn strange(&self, why: &dyn std::fmt::Display) -> Failure {
-        Failure::unreachable(format!("the daemon on {} answers strangely: {why}", self.socket.display()))
-            .hint("are daemon and command of the same version? see `xvs status` and `xvs --version`")
+        Failure::unreachable(format!(
+            "the daemon on {} sent an unexpected response: {why}",
+            self.socket.display()
+        ))
+        .hint("are daemon and command of the same version? see `xvs status` and `xvs --version`")
     }
 }
 

@@ -78,7 +78,7 @@ impl<S: Send + Sync, T: Ask> FromRequest<S> for Body<T> {
         let path = request.uri().path().to_owned();
         let body = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
         read(&body).map(Self).map_err(|why| {
-            Failure::wrong_input(format!("the body of {path} is not understood: {why}")).into_response()
+            Failure::wrong_input(format!("cannot parse the body of {path}: {why}")).into_response()
         })
     }
 }

@@ -185,7 +185,7 @@ impl Gate {
         let question: Question = match request::read(body) {
             Ok(question) => question,
             Err(why) => {
-                return Ok(Err(Failure::wrong_input(format!("the question is not understood: {why}"))));
+                return Ok(Err(Failure::wrong_input(format!("cannot parse the question: {why}"))));
             }
         };
         match asked.note(question.time, question.nonce, proof::now()) {

@@ -156,7 +156,7 @@ fn show(view: &ServiceView) -> String {
         lines.push(format!("persistent: {seconds}s for each client /{prefix}"));
     }
     if view.one_packet {
-        lines.push("one packet: each datagram of UDP is scheduled by itself".to_owned());
+        lines.push("one packet: a real is chosen for each UDP datagram".to_owned());
     }
     lines.push(format!("on removal: {}", view.on_removal));
     if view.slots_in_transition > 0 {
@@ -164,10 +164,7 @@ fn show(view: &ServiceView) -> String {
         lines.push(format!("{moved} of {slots} slots are in transition after a pool change"));
         lines.extend(view.reals.iter().chain(&view.leaving).map(|real| {
             let flows = real.active_flows + real.inactive_flows;
-            format!(
-                "  {}: {flows} flows written down, and those of {} slots that are not",
-                real.address, real.slots
-            )
+            format!("  {}: {flows} tracked flows, and untracked flows of {} slots", real.address, real.slots)
         }));
     }
     for real in &view.leaving {

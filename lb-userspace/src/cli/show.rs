@@ -85,7 +85,7 @@ pub async fn status(args: &StatusArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
             ("VIPs added", if vips.is_empty() { "none".to_owned() } else { vips.join(", ") }),
             ("services", format!("{} with {}", status.services, count(status.reals, "real"))),
             ("flows", flows(status.flows, status.max_flows, status.opening_flows)),
-            ("flows of IPv6", flows(status.flows6, status.max_flows6, status.opening_flows6)),
+            ("IPv6 flows", flows(status.flows6, status.max_flows6, status.opening_flows6)),
         ]
         .into_iter()
         .chain(config)

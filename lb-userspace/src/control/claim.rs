@@ -80,7 +80,7 @@ impl Claim {
                 && let Err(error) = sendto(self.socket.as_raw_fd(), &question, address, MsgFlags::empty())
             {
                 // A link that is down has nobody else on it.
-                tracing::debug!(%ip, interface = interface.name, error = chain(&error), "nobody was asked for it");
+                tracing::debug!(%ip, interface = interface.name, error = chain(&error), "no probe was sent for it");
             }
         }
     }

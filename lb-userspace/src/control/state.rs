@@ -45,10 +45,10 @@ pub struct State {
 #[derive(clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Room {
-    /// Tracked flows of IPv4 that fit
+    /// Tracked IPv4 flows that fit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=33_554_432))]
     pub max_flows: Option<u32>,
-    /// Tracked flows of IPv6 that fit
+    /// Tracked IPv6 flows that fit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=33_554_432))]
     pub max_flows6: Option<u32>,
 }

@@ -28,7 +28,7 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     groups(desired)?;
     if let Some((id, address)) = image::ambiguous_one_packet(desired) {
         return Err(Failure::wrong_input(format!(
-            "real {address} of {id}: --one-packet leaves no flow that tells its replies from those of another service, which has it by nat too"
+            "real {address} of {id}: another service uses the same nat real, and with --one-packet no flow tells their replies apart"
         ))
         .hint("give one of the services another port of the real, or leave --one-packet off"));
     }
@@ -37,7 +37,9 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     for (what, count, limit) in [("services", endpoints, limits.services), ("reals", reals, limits.reals)] {
         if count > limit as usize {
             return Err(Failure::wrong_input(format!("{count} {what} are more than the {limit} that fit"))
-                .hint(format!("set `max-{what}` in the [director] section of the config, and start anew"))
+                .hint(format!(
+                    "set `max-{what}` in the [director] section of the config, and restart the daemon"
+                ))
                 .because(Cause::Full));
         }
     }
@@ -156,7 +158,7 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
         && let Some((address, _)) = service.reals.iter().find(|(_, real)| real.forward == Forward::Fnat)
     {
         return Err(Failure::wrong_input(format!(
-            "service {id}: real {address} by fnat takes a port of the director for each flow, and --one-packet has none"
+            "service {id}: fnat real {address} needs a flow for its source port on the director, and --one-packet tracks none"
         ))
         .hint("leave --one-packet off, or use another method"));
     }
@@ -197,7 +199,7 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     } else if service.reals.values().any(|real| real.upper > 0) {
         "the thresholds of reals count connections".to_owned()
     } else if service.reals.values().any(|real| real.forward == Forward::Fnat) {
-        "a flow by fnat has a port of the director".to_owned()
+        "an fnat flow has a source port on the director".to_owned()
     } else {
         return Ok(());
     };
@@ -313,7 +315,7 @@ fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
                     .hint("use a global or unique local address"));
             }
             if let Some(v4) = v6.to_ipv4_mapped() {
-                return Err(Failure::wrong_input(format!("{what} {ip} is an IPv4 address in disguise"))
+                return Err(Failure::wrong_input(format!("{what} {ip} is an IPv4-mapped IPv6 address"))
                     .hint(format!("write {v4}")));
             }
             !(v6.is_unspecified() || v6.is_multicast() || v6.is_loopback())
@@ -409,7 +411,7 @@ mod tests {
         "the other version of IP"
     )]
     #[case::of_the_link("[fe80::1]:80", "[2001:db8::2]:80", Forward::Dr, 1, "on every link")]
-    #[case::in_disguise("[::ffff:10.0.0.1]:80", "10.0.0.2:80", Forward::Dr, 1, "in disguise")]
+    #[case::in_disguise("[::ffff:10.0.0.1]:80", "10.0.0.2:80", Forward::Dr, 1, "IPv4-mapped")]
     #[case::multicast6("[ff02::1]:80", "[2001:db8::2]:80", Forward::Dr, 1, "VIP ff02::1")]
     fn what_cannot_work_is_named(
         #[case] vip: &str,

@@ -24,7 +24,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
     match change {
         Change::AddService { service, options, .. } => {
             if desired.services.contains_key(service) {
-                return Err(Failure::wrong_input(format!("service {service} is there already"))
+                return Err(Failure::wrong_input(format!("service {service} exists already"))
                     .hint(format!("change it with `xvs service edit {service}`"))
                     .because(Cause::ServiceExists));
             }

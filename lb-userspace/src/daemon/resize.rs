@@ -40,7 +40,7 @@ impl Director {
         if limits.flows < self.limits.flows || limits.flows6 < self.limits.flows6 || limits == self.limits {
             let (flows, flows6) = (self.limits.flows, self.limits.flows6);
             return Err(Failure::wrong_input(format!(
-                "the tables have room for {flows} flows and {flows6} of IPv6, and can only be made larger"
+                "the tables hold {flows} IPv4 flows and {flows6} IPv6 flows, and can only grow"
             ))
             .hint("smaller ones: the config file, `xvs detach` and a new start"));
         }
@@ -82,7 +82,7 @@ impl Director {
         self.plane.tables().copy_flows(plane.tables()).map_err(|error| maps_failed(&error))?;
         self.plane.pin_program().map_err(pins_failed)?;
         self.pins.remove_aside().map_err(pins_failed)?;
-        let line = format!("there is room for {} flows and {} of IPv6", limits.flows, limits.flows6);
+        let line = format!("the tables hold {} IPv4 flows and {} IPv6 flows", limits.flows, limits.flows6);
         tracing::info!("{line}");
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }

@@ -230,7 +230,7 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
                 "stopped: forwarding ends with this mount namespace, whose bpf filesystem has the pins; `xvs detach` takes the VIPs off"
             );
         } else {
-            tracing::info!("stopped: forwarding goes on; `xvs detach` ends it");
+            tracing::info!("stopped: forwarding continues; `xvs detach` ends it");
         }
     }
     Ok(())

@@ -197,7 +197,7 @@ impl DataPlane {
             }
             Err(error) => {
                 // A device that was deleted leaves a dead link behind.
-                tracing::info!(interface, error = chain(&error), "the pinned link is dead, attaching anew");
+                tracing::info!(interface, error = chain(&error), "the pinned link is dead, attaching again");
                 fs::remove_file(&path).map_err(|e| pin_error(chain(&e)))?;
                 Ok(false)
             }

@@ -156,7 +156,7 @@ impl Names {
     fn step(&self, service: Option<&ServiceName>, step: Step, a: u32, b: u32) -> StepView {
         let flow = |what: &str| format!("{what}: {}, {}", self.real(a), State::from_number(b).as_str());
         let (name, detail) = match step {
-            Step::Program => ("program", format!("goes on in {}", program(a))),
+            Step::Program => ("program", format!("continues in {}", program(a))),
             Step::Service => ("service", self.service(a)),
             Step::Slot => {
                 let (slots, scheduler) =
@@ -190,7 +190,7 @@ impl Names {
             Step::RecordFragment => {
                 ("fragment", format!("would remember {} for the fragments", self.real(a)))
             }
-            Step::Source if a == UNSET => ("reply", "of a flow that is written down".to_owned()),
+            Step::Source if a == UNSET => ("reply", "of a tracked flow".to_owned()),
             Step::Source => ("reply", format!("from {} for {}", self.real(b), self.service(a))),
             Step::RecordReply => ("reply", "would write down whose the replies are".to_owned()),
             Step::WayBack => ("way back", format!("to the client by {}", self.interface(a))),
@@ -254,9 +254,7 @@ fn not_tracked(trace: &Trace, service: &ServiceName) -> Option<StepView> {
         moved |= step == Step::Move;
     }
     let why = if moved { "the slot's new real is right for it" } else { "its slot has not moved" };
-    hashed.then(|| {
-        StepView::new("tracking", format!("{}: the flow need not be written down, {why}", service.tracking))
-    })
+    hashed.then(|| StepView::new("tracking", format!("{}: the flow is not tracked, {why}", service.tracking)))
 }
 
 fn program(number: u32) -> &'static str {

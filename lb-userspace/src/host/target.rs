@@ -218,7 +218,7 @@ fn why_no_vip(ip: IpAddr) -> Option<&'static str> {
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("no host has an address that begins with 0"),
         _ if ip.is_multicast() => Some("it is a multicast address"),
         IpAddr::V4(Ipv4Addr::BROADCAST) => Some("it is the broadcast address"),
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("it is an IPv4 address in disguise"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("it is an IPv4-mapped IPv6 address"),
         IpAddr::V6(v6) if Ipv6Addr::is_unicast_link_local(&v6) => Some("it is valid on one link only"),
         _ => None,
     }
@@ -251,7 +251,7 @@ mod tests {
     #[case::broadcast(&["255.255.255.255"], Method::Dr, "broadcast")]
     #[case::link_local(&["fe80::1"], Method::Dr, "one link")]
     #[case::this_network(&["0.1.2.3"], Method::Dr, "begins with 0")]
-    #[case::mapped(&["::ffff:192.0.2.1"], Method::Dr, "in disguise")]
+    #[case::mapped(&["::ffff:192.0.2.1"], Method::Dr, "IPv4-mapped")]
     fn what_cannot_be_a_vip_is_refused(#[case] given: &[&str], #[case] method: Method, #[case] says: &str) {
         let failure = vips(&request(given, method)).unwrap_err();
         assert_eq!(failure.exit_code(), 2);

@@ -125,20 +125,12 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
         p.sample(labels, *packets);
     }
     for (name, help, value) in [
-        ("xvs_flows", "Tracked flows of IPv4", status.flows),
-        ("xvs_flows_max", "Tracked flows of IPv4 that fit", status.max_flows.into()),
-        ("xvs_flows6", "Tracked flows of IPv6", status.flows6),
-        ("xvs_flows6_max", "Tracked flows of IPv6 that fit", status.max_flows6.into()),
-        (
-            "xvs_flows_opening",
-            "Connections of IPv4 that are opening, in a table of their own",
-            status.opening_flows,
-        ),
-        (
-            "xvs_flows6_opening",
-            "Connections of IPv6 that are opening, in a table of their own",
-            status.opening_flows6,
-        ),
+        ("xvs_flows", "Tracked IPv4 flows", status.flows),
+        ("xvs_flows_max", "Tracked IPv4 flows that fit", status.max_flows.into()),
+        ("xvs_flows6", "Tracked IPv6 flows", status.flows6),
+        ("xvs_flows6_max", "Tracked IPv6 flows that fit", status.max_flows6.into()),
+        ("xvs_flows_opening", "Half-open IPv4 connections, in a separate table", status.opening_flows),
+        ("xvs_flows6_opening", "Half-open IPv6 connections, in a separate table", status.opening_flows6),
     ] {
         p.metric(Kind::Gauge, name, help).sample("", value);
     }

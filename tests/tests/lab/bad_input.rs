@@ -170,7 +170,7 @@ fn numbers_out_of_bounds_and_unknown_fields_are_refused_by_the_daemon() {
         ("zero", r#"{"servce":{"group":1}}"#, "unknown field `servce`"),
         ("resize", r#"{"max_flows":33554433}"#, "max-flows must be between"),
         ("changes", r#"{"change":"clear","service":{"group":1}}"#, "unknown field `service`"),
-        ("changes", r#"{"change":"clear""#, "is not understood"),
+        ("changes", r#"{"change":"clear""#, "cannot parse the body of"),
         (
             "changes",
             r#"{"change":"edit-service","service":{"protocol":"tcp","address":"192.0.2.100:80"},"options":{"persistent":4000000000}}"#,

@@ -175,7 +175,10 @@ fn connections_of_every_method_survive_larger_tables_and_a_daemon_that_is_killed
     };
     answers("before\n");
     let director = &stage.lab.director;
-    director.xvs("resize --max-flows 2000000 --max-flows6 300000").succeeds().says("room for 2000000 flows");
+    director
+        .xvs("resize --max-flows 2000000 --max-flows6 300000")
+        .succeeds()
+        .says("the tables hold 2000000 IPv4 flows");
     answers("larger\n");
     director.xvs("resize --max-flows 1000").fails(2);
 

@@ -50,9 +50,9 @@ pub struct DirectorSection {
     pub max_services: Option<Size>,
     /// Reals that fit, of all services together.
     pub max_reals: Option<Size>,
-    /// Tracked flows of IPv4 that fit.
+    /// Tracked IPv4 flows that fit.
     pub max_flows: Option<Size>,
-    /// Tracked flows of IPv6 that fit (default: a quarter of `max-flows`).
+    /// Tracked IPv6 flows that fit (default: a quarter of `max-flows`).
     pub max_flows6: Option<Size>,
     /// Addresses of the director that flows by `fnat` come from (default: that of the route to each real).
     #[serde(default)]

@@ -154,7 +154,7 @@ impl Address {
     }
 
     fn strange(&self, why: &dyn fmt::Display) -> Failure {
-        Failure::failed(format!("{self} answers strangely: {why}"))
+        Failure::failed(format!("{self} sent an unexpected response: {why}"))
             .hint("is it an xvs director, of the same version? see `xvs --version` on both")
     }
 }

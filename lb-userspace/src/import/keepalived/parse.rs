@@ -260,7 +260,7 @@ impl<'a> Parser<'a> {
                 self.inside(Level::Flat)?;
             }
             word if VRRP.contains(&word) => {
-                let why = "VRRP is not part of xvs: keepalived goes on doing it";
+                let why = "VRRP is not part of xvs: keepalived keeps doing it";
                 self.imported.vips_elsewhere |= word == "vrrp_instance";
                 self.leave(line, why, Kind::Rest);
                 self.skip(why, Kind::Rest);

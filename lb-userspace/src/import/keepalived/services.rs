@@ -163,9 +163,8 @@ fn virtual_server(imported: &mut Imported, server: &Server, group: Option<&Group
                 let there = before.describe();
                 options.apply(&mut before);
                 if before.describe() != there {
-                    let why = format!(
-                        "{service} is there already: it gets these reals, but keeps its own settings"
-                    );
+                    let why =
+                        format!("{service} exists already: the reals are added to it, and its settings stay");
                     imported.leave(&head.0, &head.1, why, Kind::Setting, Some(&server.block));
                 }
             }

@@ -242,7 +242,7 @@ fn a_server_that_is_there_already_gets_the_reals_of_the_second() {
     let why: Vec<String> = imported.left.iter().map(ToString::to_string).collect();
     assert_eq!(why.len(), 1, "{why:?}");
     assert!(
-        why[0].starts_with("keepalived.conf:7: virtual_server 10.1.0.1 80: udp 10.1.0.1:80 is there already"),
+        why[0].starts_with("keepalived.conf:7: virtual_server 10.1.0.1 80: udp 10.1.0.1:80 exists already"),
         "{why:?}"
     );
 }

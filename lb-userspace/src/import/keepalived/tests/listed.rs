@@ -107,7 +107,7 @@ fn the_list_has_a_line_for_each_block_and_the_worst_are_first() {
              carried over (TCP_CHECK and 3 more lines)",
             "keepalived.conf:41: virtual_server 192.0.2.12 53: foo bar: keepalived 2.2.7 does not know it here",
             "keepalived.conf:2: global_defs: it is about keepalived or the host (4 lines)",
-            "keepalived.conf:8: vrrp_instance VI_1: VRRP is not part of xvs: keepalived goes on doing it (4 lines)",
+            "keepalived.conf:8: vrrp_instance VI_1: VRRP is not part of xvs: keepalived keeps doing it (4 lines)",
         ]
     );
 }
