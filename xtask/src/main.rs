@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod build_ebpf;
+mod cycles;
 mod demo;
 mod experiment;
 mod fuzz;
@@ -39,6 +40,8 @@ enum Task {
     /// Measure what a packet costs: `cargo xtask bench --help` has its options
     #[command(disable_help_flag = true)]
     Bench(bench::Args),
+    /// Fail if modules of lb-userspace import each other in a circle
+    Cycles,
     /// Show xvs at work: DR, TUN and NAT in network namespaces, with nginx behind them
     Demo(demo::Args),
     /// Run an experiment whose result is kept in docs/experiments
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Build(args) => build::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Cycles => cycles::run(),
         Task::Demo(args) => demo::run(&args),
         Task::Experiment(args) => experiment::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

@@ -61,10 +61,7 @@ fn a_hashed_flow_is_told_from_parser_to_reason() {
     assert_eq!(told.real.as_deref(), Some("10.0.0.11:80"));
     assert_eq!((told.action.as_str(), told.reason.as_str()), ("XDP_TX", "forwarded"));
     assert_eq!(detail(&told, "slot"), ["5 of 4093, by scheduler mh: 10.0.0.11:80"]);
-    assert_eq!(
-        detail(&told, "tracking"),
-        ["auto: the flow is not tracked, its slot has not moved"]
-    );
+    assert_eq!(detail(&told, "tracking"), ["auto: the flow is not tracked, its slot has not moved"]);
     assert_eq!(detail(&told, "rewrite"), ["MAC destination: 00:00:00:00:00:00 -> 02:00:00:00:00:0b"]);
     assert_eq!(told.steps.first().map(|step| step.step.as_str()), Some("parse"));
     assert_eq!(told.steps.last().map(|step| step.detail.as_str()), Some("forwarded"));
