@@ -15,6 +15,7 @@ pub mod failure;
 pub mod host;
 pub mod import;
 pub mod ipvsadm;
+pub mod model;
 pub mod netlink;
 pub mod observe;
 pub mod privileges;

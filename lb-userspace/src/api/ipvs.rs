@@ -5,10 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::types::ServiceView;
-use crate::{
-    control::{model::ServiceId, state::Totals},
-    failure::Failure,
-};
+use crate::{control::state::Totals, failure::Failure, model::ServiceId};
 
 /// Everything that a list of ipvsadm shows.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -19,12 +19,12 @@ use super::{
 };
 use crate::{
     control::{
-        model::{Endpoint, GroupId, RealAddress},
         options::{RealOptions, ServiceOptions},
         state::Room,
     },
     explain::{Plan, Question},
     failure::Failure,
+    model::{Endpoint, GroupId, RealAddress},
 };
 
 /// What is asked for in a body.

@@ -35,8 +35,8 @@ use super::{
     token::Token,
 };
 use crate::{
-    control::model::{Forward, Tunnel},
     failure::Failure,
+    model::{Forward, Tunnel},
 };
 
 /// Connections that have shown no proof, or not yet.

@@ -9,13 +9,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{
+use crate::{
+    control::{
+        options::{RealOptions, ServiceOptions, seconds},
+        state::Totals,
+    },
     model::{
         Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
         ServiceId, Tracking, Tunnel,
     },
-    options::{RealOptions, ServiceOptions, seconds},
-    state::Totals,
 };
 use crate::{dataplane::Mode, doctor::Finding};
 

@@ -14,10 +14,11 @@ use rustix::thread::CapabilitySet;
 use super::ui::{Ui, say};
 use crate::{
     api::{client::Api, descriptors, types::AttachOptions},
-    control::{model::written::listen_address, state::Room},
+    control::state::Room,
     daemon::{self, RunOptions},
     dataplane::{Mode, PinDir, links, private},
     failure::{Failure, chain},
+    model::written::listen_address,
     netlink::Netlink,
     privileges,
 };

@@ -9,9 +9,9 @@ use clap::Args;
 use super::ui::Ui;
 use crate::{
     api::client::Api,
-    control::model::{Protocol, written::socket_address},
     explain::{Explanation, Flag, Flow, Question, hex, pcap},
     failure::Failure,
+    model::{Protocol, written::socket_address},
 };
 
 /// Show step by step how the loaded programs handle a packet

@@ -10,11 +10,11 @@ use crate::{
         client::Api,
         types::{Change, GroupView},
     },
-    control::model::{
+    failure::Failure,
+    model::{
         Endpoint, GroupId, Protocol,
         written::{self, socket_address},
     },
-    failure::Failure,
 };
 
 /// Add, remove and list groups: endpoints that form one service

@@ -13,10 +13,6 @@ use serde::Serialize;
 
 use super::agent::AgentArgs;
 use crate::{
-    control::model::{
-        Protocol, Tunnel,
-        written::{ip_address, socket_address},
-    },
     failure::Failure,
     host::{
         Done, Host, Outcome, agent, arp,
@@ -28,6 +24,10 @@ use crate::{
         setup::setup,
         state::StateFile,
         target::{Method, Request, Target},
+    },
+    model::{
+        Protocol, Tunnel,
+        written::{ip_address, socket_address},
     },
     observe::log::Detached,
 };

@@ -20,11 +20,9 @@ use crate::{
         client::Api,
         types::{Change, Done, ServiceView, Stats},
     },
-    control::{
-        model::{RealAddress, ServiceId},
-        options::RealOptions,
-    },
+    control::options::RealOptions,
     failure::Failure,
+    model::{RealAddress, ServiceId},
 };
 
 /// Add, edit, drain, remove and list real servers

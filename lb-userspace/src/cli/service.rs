@@ -13,11 +13,9 @@ use crate::{
         client::Api,
         types::{Change, ServiceView, Stats},
     },
-    control::{
-        model::{Persistence, ServiceId},
-        options::ServiceOptions,
-    },
+    control::options::ServiceOptions,
     failure::Failure,
+    model::{Persistence, ServiceId},
 };
 
 /// Add, edit, remove and show services

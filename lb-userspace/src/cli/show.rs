@@ -16,12 +16,10 @@ use crate::{
         client::Api,
         types::{Connection, ServiceView, Stats, Status},
     },
-    control::{
-        model::{ServiceId, written::ip_address},
-        state::Totals,
-    },
+    control::state::Totals,
     dataplane::PinDir,
     failure::{Failure, FailureKind},
+    model::{ServiceId, written::ip_address},
     text::count,
 };
 

@@ -15,11 +15,9 @@ use tokio::process::Command;
 use super::ui::say;
 use crate::{
     api::types::ServiceView,
-    control::{
-        model::{Forward, RealAddress, Tunnel},
-        options::RealOptions,
-    },
+    control::options::RealOptions,
     failure::Failure,
+    model::{Forward, RealAddress, Tunnel},
 };
 
 /// How to reach the real server.

@@ -2,10 +2,8 @@
 //! The bounds of numbers that every front end has: command line, config file, API.
 #![forbid(unsafe_code)]
 
-use super::{
-    model::{Persistence, ServiceId},
-    state::Room,
-};
+use super::state::Room;
+use crate::model::{Persistence, ServiceId};
 use crate::{api::types::TimeoutOptions, failure::Failure};
 
 /// The longest duration in seconds: 24 days. The programs count in ticks whose half range is 26 days.

@@ -17,12 +17,12 @@ pub use write::write;
 
 use super::{
     dips::Dips,
-    model::{
-        Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
-        ServiceId, Tracking, Tunnel, written::WrittenAddress,
-    },
     options::{RealOptions, ServiceOptions},
     validate,
+};
+use crate::model::{
+    Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
+    ServiceId, Tracking, Tunnel, written::WrittenAddress,
 };
 use crate::{dataplane::Limits, failure::Failure, text::count};
 

@@ -8,10 +8,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{
-    model::{Forward, Real, Service, ServiceId, Tunnel},
-    neighbours::{Resolution, Unresolved},
-};
+use super::neighbours::{Resolution, Unresolved};
+use crate::model::{Forward, Real, Service, ServiceId, Tunnel};
 
 /// Returns a service as it can be with these next hops. Reals are in the same order.
 ///
@@ -65,7 +63,7 @@ fn serve_here(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{model::Protocol, neighbours::NextHop};
+    use crate::{control::neighbours::NextHop, model::Protocol};
 
     const RIPS: [&str; 3] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
 

@@ -12,10 +12,10 @@ use lb_common::{
 
 use super::{
     image::{Image, endpoint, real_key},
-    model::{
-        Desired, Endpoint, GroupId, Persistence, Real, Scheduler, SchedulerFlag, Service, ServiceId, Tracking,
-    },
     state::State,
+};
+use crate::model::{
+    Desired, Endpoint, GroupId, Persistence, Real, Scheduler, SchedulerFlag, Service, ServiceId, Tracking,
 };
 
 /// Returns the state that the maps tell. What they do not tell (timeouts, what becomes of removed reals, the weights of
@@ -146,8 +146,8 @@ fn tracking(value: &ServiceValue, known: Option<&Service>) -> Tracking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{
-        ids::Ids,
+    use crate::{
+        control::ids::Ids,
         model::{Forward, OnRemoval, Protocol, Tunnel},
     };
 

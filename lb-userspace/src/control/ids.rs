@@ -10,10 +10,8 @@ use std::{
 use lb_common::schema::{BLOCK, Real as RealValue, Service as ServiceValue, ServiceKey, Tracking, UNSET};
 use thiserror::Error;
 
-use super::{
-    image::{self, Image, endpoint, real_key},
-    model::{Desired, Endpoint, Forward, Real, RealKey, Service, ServiceId, Tunnel},
-};
+use super::image::{self, Image, endpoint, real_key};
+use crate::model::{Desired, Endpoint, Forward, Real, RealKey, Service, ServiceId, Tunnel};
 use crate::schedule::{Entry, Span, TableSpec};
 
 /// Which ids and blocks are whose. They outlive a change of a service or real, and are used again only after it has

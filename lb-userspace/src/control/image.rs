@@ -19,12 +19,12 @@ use lb_common::{
 use super::{
     effective,
     ids::Ids,
-    model::{
-        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, SchedulerFlag, Service,
-        ServiceId, Tracking, Tunnel,
-    },
     neighbours::{NextHop, Resolution},
     own_addresses::OwnAddresses,
+};
+use crate::model::{
+    Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, SchedulerFlag, Service,
+    ServiceId, Tracking, Tunnel,
 };
 use crate::{
     dataplane::{TableError, Tables},

@@ -11,7 +11,6 @@ pub mod effective; //  what the network lets a service be
 pub mod evidence; //   the state as the maps tell it
 pub mod ids; //        which ids and blocks are whose
 pub mod image; //      what the maps should hold
-pub mod model; //      services and reals in the operator's words
 pub mod neighbours; // next hops of the reals
 pub mod options; //    what an operator can say of a service or a real
 pub mod own_addresses; // addresses that no client can have

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dips::Dips,
-    model::{Desired, Endpoint, GroupId, Real, Service, ServiceId},
     options::ServiceOptions,
     state_file::{self, Prepared, ReadError},
 };
+use crate::model::{Desired, Endpoint, GroupId, Real, Service, ServiceId};
 use crate::{api::types::TimeoutOptions, dataplane::Limits, failure::Failure};
 
 /// The version of the file's format.
@@ -252,7 +252,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::control::model::{Forward, Persistence, Protocol, Scheduler};
+    use crate::model::{Forward, Persistence, Protocol, Scheduler};
 
     #[test]
     fn what_is_saved_is_loaded() {

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::bounds;
-use super::model::{
+use super::{dips::Dips, image};
+use crate::model::{
     Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
 };
-use super::{dips::Dips, image};
 use crate::{
     dataplane::Limits,
     failure::{Cause, Failure},

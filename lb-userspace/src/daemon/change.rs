@@ -8,11 +8,9 @@ use indexmap::IndexMap;
 
 use crate::{
     api::types::Change,
-    control::{
-        model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId},
-        validate,
-    },
+    control::validate,
     failure::{Cause, Failure},
+    model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId},
     text::count,
 };
 

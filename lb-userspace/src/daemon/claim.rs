@@ -10,11 +10,9 @@ use std::{
 
 use super::Director;
 use crate::{
-    control::{
-        claim::{Claim, Holder},
-        model::{Desired, Forward},
-    },
+    control::claim::{Claim, Holder},
     failure::{Failure, chain},
+    model::{Desired, Forward},
     netlink::Interface,
 };
 
@@ -60,7 +58,7 @@ impl Director {
             .hint("use an address between them"));
         }
         for (id, service) in &desired.services {
-            let other = |(address, real): &(&std::net::SocketAddr, &crate::control::model::Real)| {
+            let other = |(address, real): &(&std::net::SocketAddr, &crate::model::Real)| {
                 real.forward != Forward::Local && new.contains(&address.ip())
             };
             if let Some((address, _)) = service.reals.iter().find(other) {

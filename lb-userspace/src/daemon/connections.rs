@@ -17,12 +17,10 @@ use lb_common::{
 use super::{Director, count::off_the_lock, director::maps_failed};
 use crate::{
     api::{server::Shared, types::Connection},
-    control::{
-        image::{real_address, socket_address},
-        model::{Protocol, ServiceId},
-    },
+    control::image::{real_address, socket_address},
     dataplane::clock,
     failure::Failure,
+    model::{Protocol, ServiceId},
 };
 
 /// Every tracked flow that is not over, and every client that persistence keeps on a real.

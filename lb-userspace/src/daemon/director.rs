@@ -32,7 +32,6 @@ use crate::{
         config::{DirectorSection, SourceCheck},
         ids::{Ids, NoRoom},
         image::Image,
-        model::{Desired, ServiceId},
         neighbours::{Neighbours, Resolution},
         own_addresses::OwnAddresses,
         plan::plan,
@@ -43,6 +42,7 @@ use crate::{
     },
     dataplane::{DataPlane, Limits, Mode, PinDir, Single, TableError, Tracer, clock},
     failure::{Failure, chain},
+    model::{Desired, ServiceId},
     netlink::Netlink,
 };
 

@@ -20,10 +20,11 @@ use crate::{
         server::Shared,
         types::{DoctorView, ServiceView},
     },
-    control::{image::service_key, model::Forward, neighbours::Unresolved},
+    control::{image::service_key, neighbours::Unresolved},
     dataplane::{Entry, Mode, Options, Single},
     doctor::{self, Facts, Finding, Subject, Way, WithoutReal},
     failure::{Failure, chain},
+    model::Forward,
 };
 
 /// How long neighbours that are asked just now may take to answer. On a link they do so within a millisecond or never.

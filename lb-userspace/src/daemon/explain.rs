@@ -17,7 +17,6 @@ use crate::{
         config,
         ids::Ids,
         image::{Image, real_address},
-        model::{Desired, ServiceId},
         neighbours::Resolution,
         plan::plan,
     },
@@ -27,6 +26,7 @@ use crate::{
         steps::{Names, Ran, RealName, ServiceName},
     },
     failure::{Failure, chain},
+    model::{Desired, ServiceId},
     netlink::Interface,
 };
 

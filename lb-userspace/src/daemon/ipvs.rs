@@ -9,12 +9,9 @@ use crate::{
         ipvs::{BatchDone, Shown, ShownReal, Table},
         types::{Change, ServiceView},
     },
-    control::{
-        model::{Desired, ServiceId},
-        state::Totals,
-        validate,
-    },
+    control::{state::Totals, validate},
     failure::{Cause, Failure},
+    model::{Desired, ServiceId},
     observe::rates::{Averages, Estimate, PARTS},
 };
 

@@ -23,12 +23,12 @@ use crate::{
     control::{
         apply::{self, Time},
         effective,
-        model::{Desired, Endpoint, GroupId, Real, RealKey, Service, ServiceId},
         slots::{Clock, Slots},
         state::Totals,
     },
     dataplane::{TableError, clock},
     failure::{Failure, chain},
+    model::{Desired, Endpoint, GroupId, Real, RealKey, Service, ServiceId},
     observe::log,
     text,
 };

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use tokio::sync::watch;
 
 use super::Director;
-use crate::{api::roles::Role, control::model::OnRemoval};
+use crate::{api::roles::Role, model::OnRemoval};
 
 impl Director {
     /// The roles of the host that has these addresses, each once, in the order of the services. A removed real,

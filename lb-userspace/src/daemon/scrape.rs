@@ -16,11 +16,9 @@ use crate::{
         server::Shared,
         types::{ReasonCount, Status},
     },
-    control::{
-        model::{Forward, ServiceId},
-        state::Totals,
-    },
+    control::state::Totals,
     failure::Failure,
+    model::{Forward, ServiceId},
 };
 
 /// What the maps held at scrape time.

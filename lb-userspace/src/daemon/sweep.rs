@@ -16,12 +16,10 @@ use lb_common::{
 
 use super::{Director, director::maps_failed, evicted::Sample};
 use crate::{
-    control::{
-        apply::{self, Time},
-        model::{RealKey, ServiceId},
-    },
+    control::apply::{self, Time},
     dataplane::{TableError, clock},
     failure::Failure,
+    model::{RealKey, ServiceId},
 };
 
 /// The reals of living flows that are written down, by slot.

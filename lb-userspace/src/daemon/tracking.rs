@@ -8,12 +8,9 @@ use lb_common::schema::Tracking;
 
 use super::{Director, director::maps_failed};
 use crate::{
-    control::{
-        apply::was_never_asked,
-        image,
-        model::{Desired, RealKey, Service, ServiceId},
-    },
+    control::{apply::was_never_asked, image},
     failure::Failure,
+    model::{Desired, RealKey, Service, ServiceId},
 };
 
 impl Director {

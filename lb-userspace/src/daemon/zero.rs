@@ -7,10 +7,7 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use crate::{
-    api::types::ServiceView,
-    control::{model::ServiceId, state::Totals},
-};
+use crate::{api::types::ServiceView, control::state::Totals, model::ServiceId};
 
 /// What was counted when a service was last set to zero.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{Facts, Finding, Severity, Subject, frame, judge::Place, neighbour, path, wire::Wire};
-use crate::{control::model::Forward, netlink::Mac};
+use crate::{model::Forward, netlink::Mac};
 
 /// A real asks as soon as it is to answer.
 const PATIENCE: Duration = Duration::from_millis(200);

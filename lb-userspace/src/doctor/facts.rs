@@ -8,12 +8,10 @@ use std::{
 };
 
 use crate::{
-    control::{
-        model::{Endpoint, Forward, Protocol, Tunnel},
-        neighbours::Unresolved,
-    },
+    control::neighbours::Unresolved,
     daemon::Evicted,
     dataplane::Entry,
+    model::{Endpoint, Forward, Protocol, Tunnel},
     netlink::{Address, Interface, Mac},
 };
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Facts, Subject, judge::Place};
-use crate::control::model::{Endpoint, Forward};
+use crate::model::{Endpoint, Forward};
 
 /// The number of rules for routing that fixes make, and of their table: before those that people usually have.
 const RULE: u32 = 471;

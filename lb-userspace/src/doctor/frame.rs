@@ -12,7 +12,7 @@ use etherparse::{
 use lb_common::checksum::Delta;
 
 use super::Way;
-use crate::{control::model::Tunnel, netlink::Mac};
+use crate::{model::Tunnel, netlink::Mac};
 
 /// The UDP port that tunnelled probes come from: by it, ICMP errors about them are known again.
 pub(super) const TUNNEL_PORT: u16 = 61_080;

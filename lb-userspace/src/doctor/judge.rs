@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Finding, Severity, Subject, fix};
-use crate::control::model::{Forward, Protocol};
+use crate::model::{Forward, Protocol};
 
 /// How a question was answered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -234,7 +234,7 @@ fn not_listening(subject: &Subject, seen: Seen) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::model::{Protocol, Tunnel};
+    use crate::model::{Protocol, Tunnel};
 
     fn subject(forward: Forward) -> Subject {
         Subject {

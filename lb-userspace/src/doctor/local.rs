@@ -9,8 +9,8 @@ use std::{
 
 use super::{Facts, Finding, Severity, Subject, fix, wire::Wire};
 use crate::{
-    control::model::{Endpoint, Forward, Protocol},
     daemon::Evicted,
+    model::{Endpoint, Forward, Protocol},
 };
 
 /// Sockets of the director that are connected to a service, and packets for one that go round by the loopback device.

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use facts::{Facts, Subject, Way, WithoutReal};
 
-use crate::{control::model::Forward, dataplane::Single, failure::chain};
+use crate::{dataplane::Single, failure::chain, model::Forward};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

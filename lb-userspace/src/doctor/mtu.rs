@@ -18,8 +18,8 @@ use super::{
     path::Probe,
     sender::Sender,
 };
-use crate::control::model::Forward;
 use crate::failure::chain;
+use crate::model::Forward;
 
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Sizes that tunnels are tried with, from what the link is believed to take downwards.

@@ -17,7 +17,7 @@ use super::{
     path::Probe,
     sender::{Sender, Sent},
 };
-use crate::control::model::Forward;
+use crate::model::Forward;
 
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Ports and identifiers of these questions; those of the first ones are lower.

@@ -11,10 +11,7 @@ use std::{
 use super::{
     Facts, Finding, Severity, Subject, fix, frame, judge::Answer, neighbour, sender::Sender, wire::Wire,
 };
-use crate::{
-    control::{model::Forward, neighbours::Unresolved},
-    netlink::Mac,
-};
+use crate::{control::neighbours::Unresolved, model::Forward, netlink::Mac};
 
 /// Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -25,9 +25,9 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    control::model::{Forward, Protocol},
     dataplane::{Single, SingleError},
     failure::chain,
+    model::{Forward, Protocol},
     netlink::Mac,
 };
 

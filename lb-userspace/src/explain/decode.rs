@@ -179,8 +179,8 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 mod tests {
     use super::*;
     use crate::{
-        control::model::Protocol,
         explain::packet::{Flag, Flow},
+        model::Protocol,
     };
 
     fn frame(client: &str, service: &str) -> Vec<u8> {

@@ -62,7 +62,7 @@ mod tests {
     use etherparse::{Icmpv4Type, PacketBuilder, icmpv4};
 
     use super::*;
-    use crate::{control::model::Protocol, explain};
+    use crate::{explain, model::Protocol};
 
     #[test]
     fn an_error_is_of_the_flow_that_it_is_about() {

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::control::model::Protocol;
+use crate::model::Protocol;
 
 /// Where the frame says that it comes from.
 const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];

@@ -4,8 +4,8 @@ use lb_common::schema::Event;
 
 use super::*;
 use crate::{
-    control::model::Protocol,
     explain::{Flag, Flow},
+    model::Protocol,
 };
 
 fn names() -> Names {

@@ -7,8 +7,8 @@ use std::{path::Path, sync::Arc};
 use super::{Imported, Kind, Place};
 use crate::{
     api::types::Change,
-    control::model::ServiceId,
     ipvsadm::{Names, Order, read_rules},
+    model::ServiceId,
 };
 
 /// Reads rules; comments and empty lines say nothing.
@@ -81,8 +81,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        control::{config, model::Protocol},
+        control::config,
         ipvsadm::{Nameless, tests::memory::saved},
+        model::Protocol,
     };
 
     fn of(text: &str) -> Imported {

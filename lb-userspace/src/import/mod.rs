@@ -14,10 +14,11 @@ pub use summary::summary;
 
 use crate::{
     api::types::{Change, TimeoutOptions},
-    control::{config, model::Desired},
+    control::config,
     daemon,
     dataplane::Limits,
     failure::Failure,
+    model::Desired,
 };
 
 /// Where a line stands.

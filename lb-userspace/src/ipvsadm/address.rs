@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::names::Names;
-use crate::control::model::Protocol;
+use crate::model::Protocol;
 
 /// An address as it was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,8 +8,8 @@ use crate::{
         ipvs::{BatchDone, Table, Which},
         types::{Change, Connection, Done, Status, TimeoutOptions, TimeoutView},
     },
-    control::model::ServiceId,
     failure::Failure,
+    model::ServiceId,
 };
 
 /// What commands of ipvsadm read and change.

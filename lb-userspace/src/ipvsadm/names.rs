@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::control::model::Protocol;
+use crate::model::Protocol;
 
 /// Who knows names.
 pub trait Names {

@@ -5,10 +5,8 @@
 use super::{grammar::Verb, page::Format};
 use crate::{
     api::types::{Change, TimeoutOptions},
-    control::{
-        model::{RealAddress, ServiceId},
-        options::{RealOptions, ServiceOptions},
-    },
+    control::options::{RealOptions, ServiceOptions},
+    model::{RealAddress, ServiceId},
 };
 
 /// What is to be listed.

@@ -13,10 +13,8 @@ use crate::{
         ipvs::{Rates, Shown, ShownReal},
         types::{RealView, ServiceView},
     },
-    control::{
-        model::{Forward, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tunnel},
-        state::Totals,
-    },
+    control::state::Totals,
+    model::{Forward, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tunnel},
 };
 
 /// The version of IPVS that is shown: that of Linux since 2.6.

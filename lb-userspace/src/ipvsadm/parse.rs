@@ -17,12 +17,10 @@ use super::{
 };
 use crate::{
     api::types::TimeoutOptions,
-    control::{
-        model::{
-            Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-            ServiceId, Tracking, Tunnel,
-        },
-        options::{RealOptions, ServiceOptions, prefix},
+    control::options::{RealOptions, ServiceOptions, prefix},
+    model::{
+        Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
+        ServiceId, Tracking, Tunnel,
     },
 };
 

@@ -13,7 +13,7 @@ use crate::{
         ipvs::Shown,
         types::{RealView, ServiceView},
     },
-    control::model::{Forward, Persistence, Protocol, ServiceId, Tunnel},
+    model::{Forward, Persistence, Protocol, ServiceId, Tunnel},
 };
 
 /// A line for each service and each real.

@@ -24,8 +24,8 @@ use crate::{
         ipvs::{BatchDone, Table},
         types::{Change, ServiceView},
     },
-    control::model::{RealAddress, ServiceId},
     failure::{Cause, Failure},
+    model::{RealAddress, ServiceId},
 };
 
 /// Carries out a command line; `words` are those after the name of the program. Returns the exit code.

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::control::model::ServiceId;
+use crate::model::ServiceId;
 
 /// The order of services: by firewall mark, which is 0 for an endpoint, then by version of IP, protocol, address and port.
 #[must_use]

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{legal::Topic, trouble::Trouble};
-use crate::control::model::{Forward, Tunnel};
+use crate::model::{Forward, Tunnel};
 
 /// The kind of the tunnel of a real with that method. `has` says which options were given.
 ///

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::types::TimeoutOptions,
-    control::model::{Protocol, Scheduler, SchedulerFlag, ServiceId},
+    model::{Protocol, Scheduler, SchedulerFlag, ServiceId},
 };
 
 /// Longest timeout that ipvsadm takes, in seconds: 31 days.

@@ -14,7 +14,7 @@ use lb_common::{
     schema::{self, BLOCK, LARGEST_TABLE, Service},
 };
 
-use crate::control::model::Scheduler;
+use crate::model::Scheduler;
 
 /// A real as a scheduler sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

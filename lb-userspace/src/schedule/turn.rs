@@ -6,7 +6,7 @@
 use lb_common::schema::Position;
 
 use super::{Entry, TableSpec, sequence};
-use crate::control::model::Scheduler;
+use crate::model::Scheduler;
 
 /// The position in the table of `after` at which the scheduler goes on that was at `position` in the table of
 /// `before`; `None` if that is where it is.

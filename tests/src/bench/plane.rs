@@ -15,11 +15,11 @@ use lb_userspace::{
         apply::{self, Time},
         ids::Ids,
         image::Image,
-        model::{Desired, Endpoint, Protocol, Real, Service, ServiceId},
         neighbours::{NextHop, Resolution},
         plan,
     },
     dataplane::{DataPlane, Limits, Options, clock},
+    model::{Desired, Endpoint, Protocol, Real, Service, ServiceId},
 };
 
 use super::{

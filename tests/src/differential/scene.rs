@@ -7,12 +7,12 @@ use std::{
 };
 
 use lb_common::{schema::Settings, wire::Tags};
-use lb_userspace::control::{
+use lb_userspace::{
+    control::neighbours::NextHop,
     model::{
         Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, Scheduler,
         SchedulerFlag, Service, ServiceId, Tracking, Tunnel,
     },
-    neighbours::NextHop,
 };
 
 use super::random::Random;

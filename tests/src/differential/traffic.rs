@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_userspace::control::model::{Desired, ServiceId};
+use lb_userspace::model::{Desired, ServiceId};
 
 use super::{
     damage::damage,

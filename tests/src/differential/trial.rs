@@ -9,7 +9,7 @@ use lb_common::{
     slot::LONG_AGO,
     wire::Tags,
 };
-use lb_userspace::{control::model::Desired, dataplane::Limits};
+use lb_userspace::{dataplane::Limits, model::Desired};
 
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use lb_common::schema::Settings;
-use lb_userspace::control::{model::Forward, neighbours::NextHop};
+use lb_userspace::{control::neighbours::NextHop, model::Forward};
 
 use super::{
     frame::{Frame, tunnel},

@@ -17,12 +17,12 @@ use lb_userspace::{
         apply::{self, Time},
         ids::Ids,
         image::{self, Image},
-        model::Desired,
         neighbours::{NextHop, Resolution, Unresolved},
         own_addresses::OwnAddresses,
         plan,
     },
     dataplane::{DataPlane, Limits, Options, Tables, clock},
+    model::Desired,
 };
 
 use super::{

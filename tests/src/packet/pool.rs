@@ -6,9 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4},
 };
 
-use lb_userspace::control::model::{
-    self, Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId,
-};
+use lb_userspace::model::{self, Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId};
 
 use super::{
     net::{PORT, RealServer, VIP},

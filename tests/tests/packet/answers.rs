@@ -10,7 +10,7 @@ use lb_tests::packet::{
     Action, CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, error, net::CLIENT_LINK, tcp,
     tcp_service, udp, udp_service, version::is_six,
 };
-use lb_userspace::control::model::Forward::{self, Dr, Fnat, Nat, Tun};
+use lb_userspace::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,

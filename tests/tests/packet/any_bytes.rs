@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use lb_tests::packet::{Action, Frame, TestPlane, judge};
-use lb_userspace::control::model::Forward::{self, Dr, Fnat, Nat, Tun};
+use lb_userspace::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use rstest::rstest;
 

@@ -8,7 +8,7 @@ use lb_common::schema::{Service, ServiceKey, Source, SourceKey, cache};
 use lb_tests::packet::{
     Action, CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service,
 };
-use lb_userspace::control::model::Forward::{Dr, Nat};
+use lb_userspace::model::Forward::{Dr, Nat};
 use rstest::rstest;
 
 use crate::scene::{ask, services};

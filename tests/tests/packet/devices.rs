@@ -5,9 +5,9 @@ use lb_common::reason::Reason;
 use lb_tests::packet::{
     CLIENT, RealServer, SERVICE, TestPlane, client_receives, device::with_another_device, net::INGRESS, tcp,
 };
-use lb_userspace::control::{
+use lb_userspace::{
+    control::neighbours::NextHop,
     model::Forward::{self, Dr, Fnat, Nat, Tun},
-    neighbours::NextHop,
 };
 use rstest::rstest;
 

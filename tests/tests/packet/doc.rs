@@ -7,7 +7,7 @@ use lb_tests::packet::{
     CLIENT, DIP_END, Got, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, version::is_six,
     version::socket,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Fnat, Nat, Tun},
     Real, Tunnel,
 };

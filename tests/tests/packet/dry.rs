@@ -9,7 +9,7 @@ use lb_tests::packet::{
     Action, CLIENT, Frame, Pool, RealServer, SERVICE, beside::Beside, judge, net::INGRESS, tcp, tcp_service,
     udp, udp_service,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Fnat, Local, Nat, Tun},
     Persistence, Real, Scheduler,
 };

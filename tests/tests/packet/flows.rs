@@ -13,7 +13,7 @@ use lb_common::{
 use lb_tests::packet::{
     CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, tcp, tcp_service, udp, udp_service,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{Dr, Local, Nat, Tun},
     Scheduler::{self, Mh, Rr, Wrr},
 };
@@ -263,7 +263,7 @@ fn more_flows_than_fit_push_out_the_oldest_and_are_all_served() {
 /// What is not written down cannot be filled: not by any number of clients, nor by those that only send SYNs.
 #[rstest]
 fn in_peace_a_flood_writes_nothing_down(
-    #[values(Dr, Tun, Nat)] method: lb_userspace::control::model::Forward,
+    #[values(Dr, Tun, Nat)] method: lb_userspace::model::Forward,
     #[values(tcp(CLIENT, SERVICE).syn(), tcp(CLIENT, SERVICE), tcp(CLIENT, SERVICE).rst(), udp(CLIENT, SERVICE))]
     sent: Frame,
 ) {

@@ -12,11 +12,11 @@ use lb_tests::packet::{
     CLIENT, DIP, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, client_receives, error, one_port,
     plane::LIMITS, tcp, tcp_service, udp, udp_service, version,
 };
-use lb_userspace::control::model::{
+use lb_userspace::dataplane::Limits;
+use lb_userspace::model::{
     Forward::{Dr, Fnat, Nat},
     Scheduler,
 };
-use lb_userspace::dataplane::Limits;
 use rstest::rstest;
 
 use crate::scene::{asked, opened, services};

@@ -5,7 +5,7 @@
 use std::net::SocketAddrV4;
 
 use lb_tests::packet::{CLIENT, Frame, Pool, RealServer, TestPlane, VIP, tcp, tcp_service, udp};
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Nat, Tun},
     Persistence, Scheduler,
 };

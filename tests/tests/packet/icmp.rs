@@ -10,7 +10,7 @@ use lb_tests::packet::{
     CLIENT, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error, ping, tcp,
     tcp_service, udp,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Fnat, Local, Nat, Tun},
     Scheduler::Rr,
 };

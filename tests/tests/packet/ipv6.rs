@@ -13,7 +13,7 @@ use lb_tests::packet::{
     raw, tcp, tcp_service, tunnel, udp, udp_service,
     version::{self, address, is_six, socket},
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Nat, Tun},
     Real,
 };

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use lb_tests::packet::{
     CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, client_receives, tcp, tcp_service, udp, udp_service,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Fnat, Nat, Tun},
     Scheduler::{Mh, Rr},
 };
@@ -35,7 +35,7 @@ fn goes_by(plane: &mut TestPlane, method: Forward, sent: &Frame) {
 fn a_connection_keeps_its_method(
     #[values(Dr, Tun, Nat, Fnat)] before: Forward,
     #[values(Dr, Tun, Nat, Fnat)] after: Forward,
-    #[values(Rr, Mh)] scheduler: lb_userspace::control::model::Scheduler,
+    #[values(Rr, Mh)] scheduler: lb_userspace::model::Scheduler,
 ) {
     // The daemon refuses that where flows are not tracked: `fnat` tracks all of them.
     if before == after || scheduler == Mh && after == Fnat {
@@ -61,7 +61,7 @@ fn a_connection_keeps_its_method(
 
 /// UDP leaves a real that was removed; one that was edited is there.
 #[rstest]
-fn datagrams_keep_their_method_too(#[values(Rr, Mh)] scheduler: lb_userspace::control::model::Scheduler) {
+fn datagrams_keep_their_method_too(#[values(Rr, Mh)] scheduler: lb_userspace::model::Scheduler) {
     let pool = || -> Pool { udp_service().by(scheduler) };
     let mut plane = TestPlane::new(&[pool().real(Dr, real())]);
     let old = udp(client(1000), SERVICE).data("?");

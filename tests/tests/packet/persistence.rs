@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_tests::packet::{Frame, Pool, RealServer, SERVICE, TestPlane, VIP, tcp, tcp_service};
-use lb_userspace::control::model::{Forward::Dr, Persistence, Scheduler};
+use lb_userspace::model::{Forward::Dr, Persistence, Scheduler};
 use rstest::rstest;
 
 use crate::scene::ask;

@@ -6,7 +6,7 @@ use lb_tests::packet::{
     Action, CLIENT, Pool, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, udp, udp_service,
     version::is_six,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Nat, Tun},
     OnRemoval,
     Scheduler::{self, Mh, Rr, Wlc},

@@ -14,7 +14,7 @@ use lb_tests::packet::{
     ping, tcp, tcp_service, udp,
     version::{self, is_six},
 };
-use lb_userspace::control::model::Forward::{Dr, Nat, Tun};
+use lb_userspace::model::Forward::{Dr, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{ask, services};
@@ -68,7 +68,7 @@ fn what_comes_from_the_port_of_another_real_is_untouched() {
 /// Who sends by `dr` and `tun` sees no replies: what comes from there is something else.
 #[rstest]
 fn what_other_reals_send_is_untouched(
-    #[values(Dr, Tun)] method: lb_userspace::control::model::Forward,
+    #[values(Dr, Tun)] method: lb_userspace::model::Forward,
     #[values(tcp(RealServer::number(1).0, CLIENT).syn_ack(), udp(RealServer::number(1).0, CLIENT))]
     sent: Frame,
 ) {

@@ -3,7 +3,7 @@
 
 use lb_common::reason::Reason;
 use lb_tests::packet::{CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, tcp, udp};
-use lb_userspace::control::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
+use lb_userspace::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{opened, services};

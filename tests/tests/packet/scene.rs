@@ -6,7 +6,7 @@ use lb_tests::packet::{
     Action, CLIENT, Frame, Pool, ROUTER, RealServer, SERVICE, TestPlane, VIP, error, ping, tcp, tcp_service,
     udp, udp_service,
 };
-use lb_userspace::control::model::Forward::{self, Nat};
+use lb_userspace::model::Forward::{self, Nat};
 
 /// TCP and UDP at [`lb_tests::packet::SERVICE`], each with real 1.
 pub fn services(method: Forward) -> [Pool; 2] {

@@ -8,7 +8,7 @@ use lb_tests::packet::{
     CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service, udp,
     udp_service,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{Dr, Nat},
     Real,
     Scheduler::{self, Dh, Fo, Lblc, Lblcr, Lc, Mh, Nq, Ovf, Rr, Sed, Sh, Twos, Wlc},
@@ -225,7 +225,7 @@ fn lblcr_gives_a_destination_more_reals_as_it_needs_them() {
 #[rstest]
 #[case::direct(Dr)]
 #[case::nat(Nat)]
-fn one_packet_schedules_each_datagram(#[case] method: lb_userspace::control::model::Forward) {
+fn one_packet_schedules_each_datagram(#[case] method: lb_userspace::model::Forward) {
     let reals = [RealServer::by(method, 1), RealServer::by(method, 2)];
     let service = udp_service().by(Rr).with(|service| service.one_packet = true);
     let mut plane = TestPlane::new(&[service.real(method, reals[0]).real(method, reals[1])]);

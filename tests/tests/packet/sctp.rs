@@ -8,7 +8,7 @@ use lb_common::reason::Reason;
 use lb_tests::packet::{
     CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error, raw, sctp_service,
 };
-use lb_userspace::control::model::{
+use lb_userspace::model::{
     Forward::{self, Dr, Nat, Tun},
     Scheduler,
 };

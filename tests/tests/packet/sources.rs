@@ -8,9 +8,9 @@ use lb_tests::packet::{
     DIP, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, device, ping, tcp, tcp_service, udp, udp_service,
     version,
 };
-use lb_userspace::control::{
+use lb_userspace::{
+    control::own_addresses::OwnAddresses,
     model::Forward::{self, Dr, Fnat, Nat, Tun},
-    own_addresses::OwnAddresses,
 };
 use rstest::rstest;
 

@@ -3,7 +3,7 @@
 
 use lb_common::reason::Reason;
 use lb_tests::packet::{Action, TestPlane, judge, version::is_six};
-use lb_userspace::control::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
+use lb_userspace::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{asked, frames_of_nat_reals, frames_to_the_vip};

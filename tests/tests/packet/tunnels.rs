@@ -13,9 +13,9 @@ use lb_tests::packet::{
     udp_service,
     version::{is_six, socket},
 };
-use lb_userspace::control::{
+use lb_userspace::{
+    control::tunnel_sources::TunnelSources,
     model::{Forward::Tun, Real, Tunnel},
-    tunnel_sources::TunnelSources,
 };
 use rstest::rstest;
 

@@ -10,7 +10,7 @@ use lb_tests::packet::{
     CLIENT, DIP, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, net::CLIENT_LINK, ping, raw, tcp, tunnel,
     udp,
 };
-use lb_userspace::control::model::Forward::{self, Dr, Fnat, Nat, Tun};
+use lb_userspace::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{ask, services};

@@ -7,12 +7,12 @@ use lb_tests::packet::{
     CLIENT, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives,
     device::with_another_device, error, ping, tcp, tcp_service, udp,
 };
-use lb_userspace::control::{
+use lb_userspace::{
+    control::neighbours::NextHop,
     model::{
         Forward::{self, Dr, Fnat, Local, Nat, Tun},
         Tracking,
     },
-    neighbours::NextHop,
 };
 use rstest::rstest;
 

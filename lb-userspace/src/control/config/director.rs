@@ -12,11 +12,9 @@ use serde::Deserialize;
 
 use crate::{
     api::types::TimeoutOptions,
-    control::{
-        bounds::LONGEST, dips::Ports, model::written::ListenAddress, tunnel_sources::TunnelSources,
-        vips::VipPing,
-    },
+    control::{bounds::LONGEST, dips::Ports, tunnel_sources::TunnelSources, vips::VipPing},
     dataplane::{Limits, Mode},
+    model::written::ListenAddress,
 };
 
 /// The `[director]` section. Flags of `xvs run` win over it.

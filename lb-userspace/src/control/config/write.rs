@@ -6,9 +6,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde::Serialize;
 
-use crate::control::model::{
-    Desired, GroupId, OnRemoval, Real, Scheduler, SchedulerFlag, ServiceId, Tracking,
-};
+use crate::model::{Desired, GroupId, OnRemoval, Real, Scheduler, SchedulerFlag, ServiceId, Tracking};
 
 /// Writes services as a config file that [`super::parse`] reads back.
 #[must_use]

@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::control::model::{Forward, Protocol, Scheduler, Tracking as Asked};
+use crate::model::{Forward, Protocol, Scheduler, Tracking as Asked};
 
 fn service(vip: u8, reals: u16, scheduler: Scheduler, tracking: Asked) -> (ServiceId, Service) {
     let id = ServiceId::new(Protocol::Tcp, SocketAddr::from(([192, 0, 2, vip], 80)));

@@ -7,8 +7,8 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::{
-    ids::Ids,
+use crate::{
+    control::ids::Ids,
     model::{Desired, Forward, Protocol, Real as RealSpec, Scheduler, Service as ServiceSpec, ServiceId},
 };
 

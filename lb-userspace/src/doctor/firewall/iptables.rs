@@ -94,7 +94,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::control::model::{Endpoint, Protocol};
+    use crate::model::{Endpoint, Protocol};
 
     #[rstest]
     #[case::by_address("INPUT -d 192.0.2.100/32 -j DROP", true)]

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Facts, Finding, Severity};
-use crate::control::model::Endpoint;
+use crate::model::Endpoint;
 
 /// What the firewalls of this host have to say; nothing of those that are not installed.
 pub(super) struct Pages {

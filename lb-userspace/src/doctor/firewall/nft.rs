@@ -185,7 +185,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::control::model::{Endpoint, Protocol};
+    use crate::model::{Endpoint, Protocol};
 
     /// What mends rules of a chain `input`, for a service of TCP at 192.0.2.100, port 80, and one of UDP at `2001:db8::100`, port 53.
     fn fixes(inside: &str) -> Vec<String> {

@@ -9,7 +9,6 @@ use std::{
 use super::Options;
 use crate::{
     api::roles::Role,
-    control::model::{Forward, Tunnel},
     failure::Failure,
     host::{
         Done, Host, Outcome, Report,
@@ -19,6 +18,7 @@ use crate::{
         state::StateFile,
         target::{Method, Request, Target},
     },
+    model::{Forward, Tunnel},
 };
 
 /// What one VIP needs here.

@@ -10,7 +10,7 @@ use super::{
     NftError, Opening,
     place::{Rule, are_at_top, comment},
 };
-use crate::control::model::Tunnel;
+use crate::model::Tunnel;
 
 /// The programs by version of IP, and where the kernel says that there are tables.
 const PROGRAMS: [(&str, &str, bool); 2] =
@@ -209,7 +209,7 @@ async fn run(program: &str, words: &[String]) -> Result<String, NftError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::model::Protocol;
+    use crate::model::Protocol;
 
     #[test]
     fn chains_that_drop_are_found() {

@@ -18,8 +18,8 @@ use super::{
     state::{Change, StateFile},
 };
 use crate::{
-    control::model::{Protocol, Tunnel},
     failure::Failure,
+    model::{Protocol, Tunnel},
 };
 
 /// What is to pass.

@@ -11,8 +11,8 @@ use super::{
     way::{Taken, Way},
 };
 use crate::{
-    control::model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag},
     ipvsadm::host_number,
+    model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag},
 };
 
 /// Seconds of persistence without a value.

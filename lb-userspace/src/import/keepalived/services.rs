@@ -11,11 +11,9 @@ use super::{
 };
 use crate::{
     api::types::Change,
-    control::{
-        model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking},
-        options::{RealOptions, ServiceOptions},
-    },
+    control::options::{RealOptions, ServiceOptions},
     failure::Cause,
+    model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking},
 };
 
 /// Adds the services of a file.

@@ -9,10 +9,7 @@ use std::path::Path;
 use rstest::rstest;
 
 use super::{super::Imported, import};
-use crate::{
-    control::{config, model::Desired},
-    ipvsadm::tests::memory::saved,
-};
+use crate::{control::config, ipvsadm::tests::memory::saved, model::Desired};
 
 fn of(text: &str) -> Imported {
     import(text, Path::new("keepalived.conf"), Some("lb1"))

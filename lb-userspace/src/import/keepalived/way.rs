@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{super::Kind, number::unsigned};
-use crate::control::model::{Forward, Tunnel};
+use crate::model::{Forward, Tunnel};
 
 /// How packets reach a real.
 #[derive(Clone, Copy, Debug, Default)]

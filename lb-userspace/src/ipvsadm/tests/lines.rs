@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use rstest::rstest;
 
 use crate::{
-    control::model::Protocol,
     failure::{Cause, Failure},
     ipvsadm::{Name, Names, Order, Trouble, grammar::Verb, order::What, page::Format, parse::parse, restore},
+    model::Protocol,
 };
 
 /// Knows one host and one service.

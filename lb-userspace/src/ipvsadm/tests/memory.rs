@@ -8,13 +8,11 @@ use crate::{
         ipvs::{BatchDone, Rates, Shown, ShownReal, Table},
         types::{Change, Connection, RealView, ServiceView, TimeoutOptions, TimeoutView},
     },
-    control::{
-        model::{Desired, Forward, ServiceId},
-        state::Totals,
-    },
+    control::state::Totals,
     daemon,
     failure::{Cause, Failure},
     ipvsadm::{Nameless, kernel::Kernel, page::Format, rules},
+    model::{Desired, Forward, ServiceId},
 };
 
 /// The table.
@@ -41,7 +39,7 @@ pub fn saved(desired: &Desired) -> String {
 }
 
 fn shown(desired: &Desired) -> Vec<Shown> {
-    let service = |(id, service): (&ServiceId, &crate::control::model::Service)| {
+    let service = |(id, service): (&ServiceId, &crate::model::Service)| {
         let reals = service.reals.iter().map(|(address, real)| RealView {
             address: *address,
             forward: real.forward,

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::{memory::Memory, table::listed};
 use crate::{
-    control::model::{Desired, Protocol},
     ipvsadm::{Name, Names, run::Session},
+    model::{Desired, Protocol},
 };
 
 const CASES: &str = include_str!("../../../tests/data/ipvsadm.json");

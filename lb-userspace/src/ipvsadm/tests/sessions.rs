@@ -7,11 +7,9 @@ use super::{
 };
 use crate::{
     api::types::Change,
-    control::{
-        model::{Desired, RealAddress, ServiceId},
-        options::{RealOptions, ServiceOptions},
-    },
+    control::options::{RealOptions, ServiceOptions},
     daemon,
+    model::{Desired, RealAddress, ServiceId},
 };
 
 async fn command(memory: &Memory, line: &str) -> Answer {
