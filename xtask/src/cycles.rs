@@ -23,6 +23,7 @@ type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<PathBuf>>>;
 ///
 /// # Errors
 /// If there is one, or a file cannot be read.
+#[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub fn run() -> Result<()> {
     let mut cycles = 0;
     for name in CRATES {

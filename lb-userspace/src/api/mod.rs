@@ -2,15 +2,13 @@
 //! HTTP and JSON between the daemon and everything that talks to it, over a unix socket.
 #![forbid(unsafe_code)]
 
-pub mod client; // the CLI's side
-mod crowd; //      the connections of a server
-pub mod descriptors; // files that may be open
-pub mod ipvs; //   the table as IPVS would show it
-pub mod listener; // limits and time-outs of every server
-pub mod proof; //  who has the token
-pub mod request; // bodies that are understood as a whole
-pub mod roles; //  what agents of real servers may ask
-pub mod server; // the daemon's side
-pub mod socket; // where the CLI talks to it
-pub mod token; //  the secret that they show
-pub mod types; //  what goes over the wire
+pub mod client; // the client of the unix socket
+mod crowd; //      connections of a listener
+pub mod ipvs; //   the table for `xvs ipvsadm`
+pub mod listener; // limits and time-outs of every listener
+pub mod proof; //  proofs that a peer has the token
+pub mod request; // strict parsing of request bodies
+pub mod roles; //  requests of agents
+pub mod socket; // the unix socket
+pub mod token; //  the token of agents
+pub mod types; //  requests and answers

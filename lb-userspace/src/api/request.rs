@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 use axum::{
+    Json,
     body::Bytes,
     extract::{FromRequest, Request},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -15,7 +17,7 @@ use serde_json::Value;
 
 use super::{
     ipvs::Which,
-    types::{AttachOptions, Change, TimeoutOptions},
+    types::{AttachOptions, Change},
 };
 use crate::{
     control::{
@@ -23,8 +25,8 @@ use crate::{
         state::Room,
     },
     explain::{Plan, Question},
-    failure::Failure,
-    model::{Endpoint, GroupId, RealAddress},
+    failure::{Failure, FailureKind},
+    model::{Endpoint, GroupId, RealAddress, timeouts::TimeoutOptions},
 };
 
 /// What is asked for in a body.
@@ -157,6 +159,16 @@ fn service(value: &Value) -> Result<(), Wrong> {
         return Ok(());
     }
     if value.get("group").is_some() { check::<Group>(value) } else { check::<Endpoint>(value) }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            FailureKind::WrongInput => StatusCode::BAD_REQUEST,
+            FailureKind::Failed | FailureKind::Unreachable => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(self)).into_response()
+    }
 }
 
 #[cfg(test)]

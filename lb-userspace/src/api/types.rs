@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::{
-        options::{RealOptions, ServiceOptions, seconds},
+        options::{RealOptions, ServiceOptions},
         state::Totals,
     },
+    dataplane::Mode,
     model::{
         Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-        ServiceId, Tracking, Tunnel,
+        ServiceId, Tracking, Tunnel, finding::Finding,
     },
 };
-use crate::{dataplane::Mode, doctor::Finding};
 
 /// A change that an operator asks for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -104,21 +104,6 @@ pub struct AttachOptions {
     /// Where in the kernel to run [default: as `xvs run` was told]
     #[arg(long = "xdp-mode", value_name = "MODE")]
     pub mode: Option<Mode>,
-}
-
-/// How long silent flows live, in seconds; what is not said stays.
-#[derive(clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct TimeoutOptions {
-    /// Established TCP flows
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    pub tcp: Option<u32>,
-    /// Closing TCP flows
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    pub tcp_fin: Option<u32>,
-    /// UDP flows
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    pub udp: Option<u32>,
 }
 
 /// How long silent flows live, in seconds.

@@ -13,14 +13,16 @@ use rustix::thread::CapabilitySet;
 
 use super::ui::{Ui, say};
 use crate::{
-    api::{client::Api, descriptors, types::AttachOptions},
+    api::{client::Api, types::AttachOptions},
     control::state::Room,
-    daemon::{self, RunOptions},
+    daemon,
     dataplane::{Mode, PinDir, links, private},
+    descriptors,
     failure::{Failure, chain},
     model::written::listen_address,
     netlink::Netlink,
     privileges,
+    run::RunOptions,
 };
 
 /// Run the director: load and attach the eBPF programs, and maintain their maps
@@ -113,7 +115,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         detach_on_exit,
     } = args;
     // On the heap: what starts is large.
-    Box::pin(daemon::run(RunOptions {
+    Box::pin(crate::run::run(RunOptions {
         interfaces,
         config,
         xdp_mode,

@@ -5,7 +5,7 @@
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{api::client::Api, doctor::Finding, failure::Failure};
+use crate::{api::client::Api, failure::Failure, model::finding::Finding};
 
 /// Find problems, and print the commands that fix them
 ///
@@ -146,7 +146,7 @@ pub(super) fn short(findings: &[Finding]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Severity;
+    use crate::model::finding::Severity;
 
     fn finding(check: &str, service: &str, place: &str, fix: &str) -> Finding {
         Finding {

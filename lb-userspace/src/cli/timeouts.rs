@@ -8,9 +8,10 @@ use super::ui::{Ui, table};
 use crate::{
     api::{
         client::Api,
-        types::{Status, TimeoutOptions, TimeoutView},
+        types::{Status, TimeoutView},
     },
     failure::Failure,
+    model::timeouts::TimeoutOptions,
 };
 
 /// Show or set the idle timeouts of flows

@@ -14,8 +14,7 @@ use nix::{
     sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket},
 };
 
-use crate::failure::chain;
-use crate::netlink::Mac;
+use crate::{failure::chain, netlink::Mac};
 
 /// Pauses between repetitions. A switch that learns its ports anew may lose the first.
 const REPEAT_AFTER: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];

@@ -3,11 +3,14 @@
 #![forbid(unsafe_code)]
 
 use super::state::Room;
-use crate::model::{Persistence, ServiceId};
-use crate::{api::types::TimeoutOptions, failure::Failure};
+use crate::{
+    failure::Failure,
+    model::{
+        Persistence, ServiceId,
+        timeouts::{LONGEST, TimeoutOptions},
+    },
+};
 
-/// The longest duration in seconds: 24 days. The programs count in ticks whose half range is 26 days.
-pub const LONGEST: u32 = 24 * 24 * 60 * 60;
 /// The most flows that a table can be made for.
 pub const MOST_FLOWS: u32 = 1 << 25;
 

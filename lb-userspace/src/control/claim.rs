@@ -18,8 +18,10 @@ use nix::{
     },
 };
 
-use crate::failure::chain;
-use crate::netlink::{Interface, Mac, neighbour_frames};
+use crate::{
+    failure::chain,
+    netlink::{Interface, Mac, neighbour_frames},
+};
 
 /// A machine that has an address.
 #[derive(Clone, Debug, Eq, PartialEq)]

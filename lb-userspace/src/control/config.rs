@@ -20,11 +20,15 @@ use super::{
     options::{RealOptions, ServiceOptions},
     validate,
 };
-use crate::model::{
-    Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
-    ServiceId, Tracking, Tunnel, written::WrittenAddress,
+use crate::{
+    dataplane::Limits,
+    failure::Failure,
+    model::{
+        Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
+        ServiceId, Tracking, Tunnel, written::WrittenAddress,
+    },
+    text::count,
 };
-use crate::{dataplane::Limits, failure::Failure, text::count};
 
 /// A config file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -216,7 +220,7 @@ mod tests {
     use lb_common::track;
 
     use super::*;
-    use crate::api::types::TimeoutOptions;
+    use crate::model::timeouts::TimeoutOptions;
 
     const EXAMPLE: &str = r#"
 [director]

@@ -11,8 +11,10 @@ use lb_common::schema::{BLOCK, Real as RealValue, Service as ServiceValue, Servi
 use thiserror::Error;
 
 use super::image::{self, Image, endpoint, real_key};
-use crate::model::{Desired, Endpoint, Forward, Real, RealKey, Service, ServiceId, Tunnel};
-use crate::schedule::{Entry, Span, TableSpec};
+use crate::{
+    model::{Desired, Endpoint, Forward, Real, RealKey, Service, ServiceId, Tunnel},
+    schedule::{Entry, Span, TableSpec},
+};
 
 /// Which ids and blocks are whose. They outlive a change of a service or real, and are used again only after it has
 /// gone: nothing new takes the place of what is just going.

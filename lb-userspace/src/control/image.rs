@@ -22,12 +22,12 @@ use super::{
     neighbours::{NextHop, Resolution},
     own_addresses::OwnAddresses,
 };
-use crate::model::{
-    Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, SchedulerFlag, Service,
-    ServiceId, Tracking, Tunnel,
-};
 use crate::{
     dataplane::{TableError, Tables},
+    model::{
+        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, SchedulerFlag, Service,
+        ServiceId, Tracking, Tunnel,
+    },
     schedule::TableSpec,
 };
 

@@ -14,8 +14,10 @@ use std::{
 use lb_common::wire::Tags;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::chain;
-use crate::netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind};
+use crate::{
+    failure::chain,
+    netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind},
+};
 
 /// How to send to a real.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]

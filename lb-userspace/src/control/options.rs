@@ -7,10 +7,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::LONGEST;
 use crate::model::{
     Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking, Tunnel,
-    written::number,
+    timeouts::seconds, written::number,
 };
 
 /// Options of a service; what is not said stays, or is the default of a new one.
@@ -141,19 +140,6 @@ fn flags(text: &str) -> Result<BTreeSet<SchedulerFlag>, String> {
         return Ok(BTreeSet::new());
     }
     text.split(',').map(str::parse).collect()
-}
-
-/// Reads a duration in whole seconds.
-///
-/// # Errors
-/// In words that show how it is written.
-pub fn seconds(text: &str) -> Result<u32, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;
-    match u32::try_from(duration.as_secs()) {
-        Ok(seconds @ 0..=LONGEST) => Ok(seconds),
-        _ => Err(format!("{text} is more than 24 days")),
-    }
 }
 
 /// Reads a netmask: `24`, `/24` or `255.255.255.0`; for IPv6 `64` or `/64`.

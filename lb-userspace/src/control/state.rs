@@ -16,8 +16,11 @@ use super::{
     options::ServiceOptions,
     state_file::{self, Prepared, ReadError},
 };
-use crate::model::{Desired, Endpoint, GroupId, Real, Service, ServiceId};
-use crate::{api::types::TimeoutOptions, dataplane::Limits, failure::Failure};
+use crate::{
+    dataplane::Limits,
+    failure::Failure,
+    model::{Desired, Endpoint, GroupId, Real, Service, ServiceId, timeouts::TimeoutOptions},
+};
 
 /// The version of the file's format.
 const VERSION: u32 = 1;

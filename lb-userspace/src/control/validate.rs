@@ -7,14 +7,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::bounds;
-use super::{dips::Dips, image};
-use crate::model::{
-    Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
-};
+use super::{bounds, dips::Dips, image};
 use crate::{
     dataplane::Limits,
     failure::{Cause, Failure},
+    model::{
+        Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking,
+        Tunnel,
+    },
 };
 
 /// Checks all services together.

@@ -16,7 +16,7 @@ impl Director {
     ///
     /// # Errors
     /// If one refuses; what was attached before goes on, what this call attached is taken off.
-    pub(super) async fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
+    pub(crate) async fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
         let wanted: BTreeSet<u32> = interfaces.iter().map(|interface| interface.index).collect();
         let before: BTreeSet<u32> = self.pins.linked().into_iter().collect();
         for interface in interfaces {

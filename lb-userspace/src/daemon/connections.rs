@@ -16,8 +16,9 @@ use lb_common::{
 
 use super::{Director, count::off_the_lock, director::maps_failed};
 use crate::{
-    api::{server::Shared, types::Connection},
+    api::types::Connection,
     control::image::{real_address, socket_address},
+    daemon::Shared,
     dataplane::clock,
     failure::Failure,
     model::{Protocol, ServiceId},

@@ -12,7 +12,7 @@ use lb_common::{
 
 use super::{Director, director::maps_failed};
 use crate::{
-    api::server::Shared,
+    daemon::Shared,
     dataplane::{
         clock,
         flow_reader::{FlowReader, Kept},

@@ -26,7 +26,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    api::types::{Change, Done, TimeoutOptions, TimeoutView},
+    api::types::{Change, Done, TimeoutView},
     control::{
         apply::{Time, apply, forget},
         config::{DirectorSection, SourceCheck},
@@ -42,7 +42,7 @@ use crate::{
     },
     dataplane::{DataPlane, Limits, Mode, PinDir, Single, TableError, Tracer, clock},
     failure::{Failure, chain},
-    model::{Desired, ServiceId},
+    model::{Desired, ServiceId, timeouts::TimeoutOptions},
     netlink::Netlink,
 };
 
@@ -75,7 +75,7 @@ pub struct Parts {
 /// The director: what it should do, and everything that it takes to do it.
 pub struct Director {
     pub(super) plane: DataPlane,
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
     pub(super) settings: Settings,
     pub(super) timeouts: Timeouts,
     pub(super) netlink: Netlink,
@@ -83,7 +83,7 @@ pub struct Director {
     /// How long the last sweep took.
     pub(super) last_sweep: Duration,
     /// What the operator wants.
-    pub(super) state: State,
+    pub(crate) state: State,
     pub(super) state_file: PathBuf,
     /// VIPs that other machines have.
     pub(super) held: Held,
@@ -246,7 +246,7 @@ impl Director {
     }
 
     /// Notes that the services are those of a config file.
-    pub(super) fn has_read(&mut self, config: &Path) {
+    pub(crate) fn has_read(&mut self, config: &Path) {
         self.config = Some((config.display().to_string(), self.revision));
     }
 
@@ -314,7 +314,7 @@ impl Director {
     ///
     /// # Errors
     /// As [`change`](Self::change).
-    pub(super) async fn begin(&mut self, desired: Desired) -> Result<(), Failure> {
+    pub(crate) async fn begin(&mut self, desired: Desired) -> Result<(), Failure> {
         self.write_in_order(desired, true).await
     }
 
@@ -559,7 +559,7 @@ impl Director {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn save_as_is(&mut self) -> Result<(), Failure> {
+    pub(crate) fn save_as_is(&mut self) -> Result<(), Failure> {
         if let Some(vips) = &self.vips {
             self.state.vips.clone_from(vips.added());
         }

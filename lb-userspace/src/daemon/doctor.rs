@@ -16,15 +16,13 @@ use super::{
     count::{FlowCounts, count_flows},
 };
 use crate::{
-    api::{
-        server::Shared,
-        types::{DoctorView, ServiceView},
-    },
+    api::types::{DoctorView, ServiceView},
     control::{image::service_key, neighbours::Unresolved},
+    daemon::Shared,
     dataplane::{Entry, Mode, Options, Single},
-    doctor::{self, Facts, Finding, Subject, Way, WithoutReal},
+    doctor::{self, Facts, Subject, Way, WithoutReal},
     failure::{Failure, chain},
-    model::Forward,
+    model::{Forward, finding::Finding},
 };
 
 /// How long neighbours that are asked just now may take to answer. On a link they do so within a millisecond or never.

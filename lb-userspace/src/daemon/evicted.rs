@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lb_common::schema::FlowKey;
 
-use crate::dataplane::Tables;
+use crate::{dataplane::Tables, model::evicted::Evicted};
 
 /// How many flows of each table are noted.
 const NOTED: usize = 1024;
@@ -22,15 +22,6 @@ pub(super) struct Evictions {
     noted: Vec<FlowKey>,
     /// Of the tables of IPv4 and of IPv6.
     seen: [Option<(Instant, Evicted)>; 2],
-}
-
-/// What became of flows that were noted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Evicted {
-    /// How many were noted.
-    pub noted: usize,
-    /// How many of them were not there any more.
-    pub missing: usize,
 }
 
 impl Evictions {
@@ -60,13 +51,6 @@ impl Evictions {
     /// What was seen lately in the tables of IPv4 and of IPv6.
     pub(super) fn news(&self) -> [Option<Evicted>; 2] {
         self.seen.map(|seen| seen.filter(|(when, _)| when.elapsed() < NEWS).map(|(_, evicted)| evicted))
-    }
-}
-
-impl Evicted {
-    /// One flow may go by the kernel's rough idea of who spoke last.
-    const fn matters(self) -> bool {
-        self.missing > 2 && self.missing * 100 >= self.noted
     }
 }
 

@@ -2,26 +2,23 @@
 //! The daemon: the one writer of the tables.
 
 mod attach; //   interfaces, also those that come back
-mod change; //   what an operator's change does to the services
+pub(crate) mod change; //   what an operator's change does to the services
 mod claim; //    addresses that other machines have
 mod connections; // those that are written down
 mod count; //    flows by real
 mod detach; //   taking the data plane of a stopped daemon off
-mod director; // services, maps, neighbours and VIPs in step
-mod dirty; //    what changed in the network and is to be looked at
+pub(crate) mod director; // services, maps, neighbours and VIPs in step
+pub(crate) mod dirty; //    what changed in the network and is to be looked at
 mod doctor; //   what the doctor is to know, and what it found
 mod evicted; //  flows that the tables forgot before their time
 mod explain; //  for xvs explain
 mod ipvs; //     for xvs ipvsadm
-mod lock; //     one daemon per pin directory
+pub(crate) mod lock; //     one daemon per pin directory
 mod lost_sends; // packets that drivers do not send
 mod network; //  next hops and VIPs in step with the network
-mod recover; //  what a start goes on with
-mod reload; //   SIGHUP
 mod report; //   what the daemon tells
 mod resize; //   larger tables
 mod roles; //    what a host is to this director
-mod run; //      the life of the daemon
 pub mod scrape; // what a scrape of the metrics tells
 mod sweep; //    ended flows and settled slots
 mod told; //     what the log has told of the ways to reals
@@ -33,7 +30,8 @@ pub use count::count_flows;
 pub use detach::{detach, remove_guard};
 pub use director::Director;
 pub use doctor::examine;
-pub use evicted::Evicted;
 pub(crate) use ipvs::apply;
 pub use lock::PinLock;
-pub use run::{RunOptions, run};
+
+/// The director, shared by its servers.
+pub type Shared = std::sync::Arc<tokio::sync::Mutex<Director>>;

@@ -28,7 +28,7 @@ const PART: usize = 512;
 
 impl Director {
     /// Puts the VIPs where the services are, and says what does not work all the same.
-    pub(super) async fn settle(&mut self) -> Vec<String> {
+    pub(crate) async fn settle(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
         warnings.extend(self.held.lines());
         warnings.extend(self.unreachable());

@@ -12,11 +12,9 @@ use super::{
     report::{self, count},
 };
 use crate::{
-    api::{
-        server::Shared,
-        types::{ReasonCount, Status},
-    },
+    api::types::{ReasonCount, Status},
     control::state::Totals,
+    daemon::Shared,
     failure::Failure,
     model::{Forward, ServiceId},
 };

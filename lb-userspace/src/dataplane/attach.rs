@@ -11,8 +11,7 @@ use aya::programs::{
 use thiserror::Error;
 
 use super::{DataPlane, PinDir, pins::PinError};
-use crate::failure::chain;
-use crate::netlink::XdpPlace;
+use crate::{failure::chain, netlink::XdpPlace};
 
 /// Where in the kernel the program runs.
 #[derive(

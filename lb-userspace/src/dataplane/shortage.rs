@@ -4,7 +4,7 @@
 
 use std::{error::Error, fs, io, path::Path};
 
-use crate::api::descriptors;
+use crate::descriptors;
 
 /// Open files that a start takes, with room for probes and clients.
 const FILES: usize = 1024;

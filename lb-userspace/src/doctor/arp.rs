@@ -9,12 +9,15 @@ use std::{
 };
 
 use super::{
-    Facts, Finding, Severity, Subject,
+    Facts, Subject,
     answer::{Heard, Said, answer},
     frame, neighbour,
     wire::Wire,
 };
-use crate::netlink::Mac;
+use crate::{
+    model::finding::{Finding, Severity},
+    netlink::Mac,
+};
 
 /// Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -129,5 +132,5 @@ fn judge(subjects: &[Subject], owner: Option<&BTreeSet<IpAddr>>, vip: IpAddr, ma
     } else {
         take_off
     };
-    Finding::new(check, Severity::Error, cause, fix).of(subject).on(rip)
+    Finding::new(check, Severity::Error, cause, fix).of(*subject).on(rip)
 }

@@ -13,8 +13,14 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Facts, Finding, Severity, Subject, frame, judge::Place, neighbour, path, wire::Wire};
-use crate::{model::Forward, netlink::Mac};
+use super::{Facts, Subject, frame, judge::Place, neighbour, path, wire::Wire};
+use crate::{
+    model::{
+        Forward,
+        finding::{Finding, Severity},
+    },
+    netlink::Mac,
+};
 
 /// A real asks as soon as it is to answer.
 const PATIENCE: Duration = Duration::from_millis(200);

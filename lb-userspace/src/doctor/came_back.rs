@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    Facts, Finding, Severity, Subject,
+    Facts, Subject,
     answer::{Said, answer},
     bypass::{Half, stranger},
     judge::Answer,
@@ -23,8 +23,11 @@ use super::{
     path::Probe,
     sender::Sender,
 };
-use crate::failure::chain;
-use crate::netlink::Mac;
+use crate::{
+    failure::chain,
+    model::finding::{Finding, Severity},
+    netlink::Mac,
+};
 
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Identifiers of the pings; those of other probes are others.

@@ -9,9 +9,8 @@ use std::{
 
 use crate::{
     control::neighbours::Unresolved,
-    daemon::Evicted,
     dataplane::Entry,
-    model::{Endpoint, Forward, Protocol, Tunnel},
+    model::{Endpoint, Forward, Protocol, Tunnel, evicted::Evicted},
     netlink::{Address, Interface, Mac},
 };
 
@@ -61,6 +60,12 @@ pub struct Subject {
     pub dip: Option<IpAddr>,
     /// The router on the way, if it is not on the director's link.
     pub gateway: Option<IpAddr>,
+}
+
+impl From<&Subject> for (String, String) {
+    fn from(subject: &Subject) -> Self {
+        (subject.service.clone(), subject.real())
+    }
 }
 
 impl Subject {

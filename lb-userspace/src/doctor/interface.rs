@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 
 use tokio::process::Command;
 
-use super::{Facts, Finding, Severity};
-use crate::netlink::{Interface, XdpPlace};
+use super::Facts;
+use crate::{
+    model::finding::{Finding, Severity},
+    netlink::{Interface, XdpPlace},
+};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -6,8 +6,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Finding, Severity, Subject, fix};
-use crate::model::{Forward, Protocol};
+use super::{Subject, fix};
+use crate::model::{
+    Forward, Protocol,
+    finding::{Finding, Severity},
+};
 
 /// How a question was answered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -7,10 +7,11 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{Facts, Finding, Severity, Subject, fix, wire::Wire};
-use crate::{
-    daemon::Evicted,
-    model::{Endpoint, Forward, Protocol},
+use super::{Facts, Subject, fix, wire::Wire};
+use crate::model::{
+    Endpoint, Forward, Protocol,
+    evicted::Evicted,
+    finding::{Finding, Severity},
 };
 
 /// Sockets of the director that are connected to a service, and packets for one that go round by the loopback device.

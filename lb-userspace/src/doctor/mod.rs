@@ -26,104 +26,16 @@ mod sender; //    probes as the programs send them
 mod vip; //       VIPs on the director
 mod wire; //      a packet socket
 
-use serde::{Deserialize, Serialize};
-
 pub use facts::{Facts, Subject, Way, WithoutReal};
 
-use crate::{dataplane::Single, failure::chain, model::Forward};
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Clients are not served, or not by xvs.
-    Error,
-    /// Served, but slower or in danger.
-    Warning,
-}
-
-impl Severity {
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
-    }
-}
-
-/// Something that is wrong.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Finding {
-    /// The check that found it, a heading of docs/doctor.md.
-    pub check: String,
-    /// The service that suffers, if it is one in particular.
-    pub service: Option<String>,
-    /// The real that suffers or causes it, if it is one in particular.
-    pub real: Option<String>,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What is wrong, and how that was seen.
-    pub cause: String,
-    /// Where to mend it: `director`, or a real's address.
-    pub place: String,
-    /// The command line that mends it, for a shell there.
-    pub fix: String,
-}
-
-impl Finding {
-    fn new(check: &str, severity: Severity, cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            check: check.to_owned(),
-            service: None,
-            real: None,
-            severity,
-            cause: cause.into(),
-            place: "director".to_owned(),
-            fix: fix.into(),
-        }
-    }
-
-    /// All but what mends it, in one line.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let word = match self.severity {
-            Severity::Error => "WRONG",
-            Severity::Warning => "warn ",
-        };
-        let about = self.about().map_or(String::new(), |about| format!(" {about}"));
-        format!("{word} {}{about}: {}", self.check, self.cause)
-    }
-
-    /// Returns the service that suffers, and the real if it is one in particular.
-    #[must_use]
-    pub fn about(&self) -> Option<String> {
-        match (&self.service, &self.real) {
-            (Some(service), Some(real)) => Some(format!("{service} -> {real}")),
-            (Some(service), None) => Some(service.clone()),
-            (None, _) => None,
-        }
-    }
-
-    /// Whether both say the same of the same, in whatever words.
-    #[must_use]
-    pub fn is_about_the_same(&self, other: &Self) -> bool {
-        let about = |one: &Self| (one.check.clone(), one.service.clone(), one.real.clone(), one.fix.clone());
-        about(self) == about(other)
-    }
-
-    fn of(mut self, subject: &Subject) -> Self {
-        self.service = Some(subject.service.clone());
-        self.real = Some(subject.real());
-        self
-    }
-
-    fn on(mut self, place: std::net::IpAddr) -> Self {
-        self.place = place.to_string();
-        self
-    }
-}
+use crate::{
+    dataplane::Single,
+    failure::chain,
+    model::{
+        Forward,
+        finding::{Finding, Severity},
+    },
+};
 
 /// Makes every check. Nothing is changed; probes are sent. `programs` make those that take the path, and are given back.
 pub async fn examine(mut facts: Facts, mut programs: Single) -> (Vec<Finding>, Option<Single>) {

@@ -11,15 +11,20 @@ use ipnet::IpNet;
 use lb_common::reason::Reason;
 
 use super::{
-    Facts, Finding, Severity, Subject, Way,
+    Facts, Subject, Way,
     answer::{Heard, Said, answer},
     fix, frame,
     judge::Answer,
     path::Probe,
     sender::Sender,
 };
-use crate::failure::chain;
-use crate::model::Forward;
+use crate::{
+    failure::chain,
+    model::{
+        Forward,
+        finding::{Finding, Severity},
+    },
+};
 
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Sizes that tunnels are tried with, from what the link is believed to take downwards.

@@ -4,8 +4,11 @@
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
 
-use super::{Facts, Finding, Severity};
-use crate::control::neighbours::Unresolved;
+use super::Facts;
+use crate::{
+    control::neighbours::Unresolved,
+    model::finding::{Finding, Severity},
+};
 
 /// Entries that a table is made for at the least.
 const FEW: usize = 4096;

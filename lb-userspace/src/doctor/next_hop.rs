@@ -8,10 +8,15 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Facts, Finding, Severity, Subject, fix, frame, judge::Answer, neighbour, sender::Sender, wire::Wire,
+use super::{Facts, Subject, fix, frame, judge::Answer, neighbour, sender::Sender, wire::Wire};
+use crate::{
+    control::neighbours::Unresolved,
+    model::{
+        Forward,
+        finding::{Finding, Severity},
+    },
+    netlink::Mac,
 };
-use crate::{control::neighbours::Unresolved, model::Forward, netlink::Mac};
 
 /// Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -72,7 +77,7 @@ pub(super) fn unknown(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     let finding = |(subject, why): &(&Subject, &Unresolved)| {
         let (more, fix) = mend(facts, subject, why, &whereabouts);
         let cause = format!("nothing can be sent to {}: {why}{more}", subject.rip);
-        Finding::new("next-hop", Severity::Error, cause, fix).of(subject)
+        Finding::new("next-hop", Severity::Error, cause, fix).of(*subject)
     };
     let shared = own.into_iter().filter(|subject| whereabouts.contains_key(&subject.rip)).map(|subject| {
         let rip = subject.rip;

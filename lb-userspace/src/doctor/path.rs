@@ -16,7 +16,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Facts, Finding, Subject, Way,
+    Facts, Subject, Way,
     answer::{Said, answer},
     bypass, came_back, frame,
     judge::{Answer, Place, Seen, judge},
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     dataplane::{Single, SingleError},
     failure::chain,
-    model::{Forward, Protocol},
+    model::{Forward, Protocol, finding::Finding},
     netlink::Mac,
 };
 

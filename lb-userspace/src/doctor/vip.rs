@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Facts, Finding, Severity};
+use super::Facts;
 use crate::{
     host::sysctl::{Name, Sysctl},
+    model::finding::{Finding, Severity},
     netlink::Address,
 };
 

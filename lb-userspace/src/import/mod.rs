@@ -13,12 +13,12 @@ pub use left::{Block, Kind, Left};
 pub use summary::summary;
 
 use crate::{
-    api::types::{Change, TimeoutOptions},
+    api::types::Change,
     control::config,
     daemon,
     dataplane::Limits,
     failure::Failure,
-    model::Desired,
+    model::{Desired, timeouts::TimeoutOptions},
 };
 
 /// Where a line stands.

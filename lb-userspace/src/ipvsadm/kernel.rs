@@ -6,10 +6,10 @@ use crate::{
     api::{
         client::Api,
         ipvs::{BatchDone, Table, Which},
-        types::{Change, Connection, Done, Status, TimeoutOptions, TimeoutView},
+        types::{Change, Connection, Done, Status, TimeoutView},
     },
     failure::Failure,
-    model::ServiceId,
+    model::{ServiceId, timeouts::TimeoutOptions},
 };
 
 /// What commands of ipvsadm read and change.

@@ -4,9 +4,9 @@
 
 use super::{grammar::Verb, page::Format};
 use crate::{
-    api::types::{Change, TimeoutOptions},
+    api::types::Change,
     control::options::{RealOptions, ServiceOptions},
-    model::{RealAddress, ServiceId},
+    model::{RealAddress, ServiceId, timeouts::TimeoutOptions},
 };
 
 /// What is to be listed.

@@ -16,11 +16,10 @@ use super::{
     values::{LONGEST, illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
 use crate::{
-    api::types::TimeoutOptions,
     control::options::{RealOptions, ServiceOptions, prefix},
     model::{
         Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-        ServiceId, Tracking, Tunnel,
+        ServiceId, Tracking, Tunnel, timeouts::TimeoutOptions,
     },
 };
 

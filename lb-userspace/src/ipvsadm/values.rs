@@ -7,10 +7,7 @@ use super::{
     names::Names,
     trouble::Trouble,
 };
-use crate::{
-    api::types::TimeoutOptions,
-    model::{Protocol, Scheduler, SchedulerFlag, ServiceId},
-};
+use crate::model::{Protocol, Scheduler, SchedulerFlag, ServiceId, timeouts::TimeoutOptions};
 
 /// Longest timeout that ipvsadm takes, in seconds: 31 days.
 const MAX_TIMEOUT: i64 = 86400 * 31;

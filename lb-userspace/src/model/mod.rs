@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the director should do: services and their reals, in the words of the operator.
+//! The types that every layer shares: services and reals as the operator wants them, findings, timeouts. Imports no other
+//! module of this crate but `failure` and `text`.
 #![forbid(unsafe_code)]
 
-mod id; //    what names services and reals
-mod tunnel;
-mod words;
-pub mod written; // addresses and numbers as people write them // schedulers, flags, tracking, methods, removal policies
+pub mod evicted; // evictions from flow tables
+pub mod finding; // findings of the doctor
+mod id; //       names of services and reals
+pub mod timeouts; // idle timeouts
+mod tunnel; //   encapsulations
+mod words; //    schedulers, flags, tracking, methods, removal policies
+pub mod written; // addresses and numbers in files and options
 
 use std::{
     collections::{BTreeMap, BTreeSet},

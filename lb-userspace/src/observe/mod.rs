@@ -2,8 +2,5 @@
 //! What others see: Prometheus.
 #![forbid(unsafe_code)]
 
-pub mod log; //     lines that never hold anything up
-pub mod metrics;
-pub mod page; //    metrics as text
-mod published; //  the page that was made last
-pub mod rates; //   how fast counters count
+pub mod log; //   a log that never blocks
+pub mod rates; // rates of counters, as IPVS estimates them

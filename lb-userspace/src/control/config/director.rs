@@ -11,10 +11,12 @@ use lb_common::{
 use serde::Deserialize;
 
 use crate::{
-    api::types::TimeoutOptions,
-    control::{bounds::LONGEST, dips::Ports, tunnel_sources::TunnelSources, vips::VipPing},
+    control::{dips::Ports, tunnel_sources::TunnelSources, vips::VipPing},
     dataplane::{Limits, Mode},
-    model::written::ListenAddress,
+    model::{
+        timeouts::{LONGEST, TimeoutOptions},
+        written::ListenAddress,
+    },
 };
 
 /// The `[director]` section. Flags of `xvs run` win over it.

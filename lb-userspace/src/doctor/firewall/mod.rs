@@ -9,8 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Facts, Finding, Severity};
-use crate::model::Endpoint;
+use super::Facts;
+use crate::model::{
+    Endpoint,
+    finding::{Finding, Severity},
+};
 
 /// What the firewalls of this host have to say; nothing of those that are not installed.
 pub(super) struct Pages {

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use crate::{
     api::{
         ipvs::{BatchDone, Rates, Shown, ShownReal, Table},
-        types::{Change, Connection, RealView, ServiceView, TimeoutOptions, TimeoutView},
+        types::{Change, Connection, RealView, ServiceView, TimeoutView},
     },
     control::state::Totals,
     daemon,
     failure::{Cause, Failure},
     ipvsadm::{Nameless, kernel::Kernel, page::Format, rules},
-    model::{Desired, Forward, ServiceId},
+    model::{Desired, Forward, ServiceId, timeouts::TimeoutOptions},
 };
 
 /// The table.

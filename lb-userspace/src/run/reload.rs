@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::{api::server::Shared, control::config, failure::Failure};
+use crate::{control::config, daemon::Shared, failure::Failure};
 
 /// Applies the config file of `xvs run` again, as `xvs apply` does, and logs what came of it.
 pub(super) async fn reload(file: Option<&Path>, director: &Shared) {

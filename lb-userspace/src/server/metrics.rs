@@ -19,9 +19,12 @@ use super::{
     published::Published,
 };
 use crate::{
-    api::{listener::Limits, server::Shared, types::DoctorView},
+    api::{listener::Limits, types::DoctorView},
     control::state::Totals,
-    daemon::scrape::{Numbers, Samples, Scrape},
+    daemon::{
+        Shared,
+        scrape::{Numbers, Samples, Scrape},
+    },
 };
 
 /// What a scrape that asks for it gets.

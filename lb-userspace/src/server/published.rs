@@ -10,8 +10,10 @@ use std::{
 use tokio::sync::Mutex;
 
 use crate::{
-    api::server::Shared,
-    daemon::scrape::{Scrape, scrape},
+    daemon::{
+        Shared,
+        scrape::{Scrape, scrape},
+    },
     failure::Failure,
 };
 

@@ -2,46 +2,32 @@
 //! The daemon's side of the API.
 #![forbid(unsafe_code)]
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Query, State},
-    http::StatusCode,
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
-use super::{
-    ipvs::{Table, Which},
-    listener::Limits,
-    request::Body,
-    types::{AttachOptions, Change, Connection, Stats, Status, TimeoutOptions},
-};
 use crate::{
+    api::{
+        ipvs::{Table, Which},
+        listener::Limits,
+        request::Body,
+        types::{AttachOptions, Change, Connection, Stats, Status},
+    },
     control::{bounds, config, state::Room},
-    daemon::{self, Director},
+    daemon::{self, Shared},
     explain::{Plan, Question},
-    failure::{Failure, FailureKind},
+    failure::Failure,
+    model::timeouts::TimeoutOptions,
 };
 
 /// The limits of this server. Only root talks to it: they are for mistakes.
 pub const LIMITS: Limits = Limits { connections: 64, idle: 64, body: 64 << 20 };
-
-/// The director, shared by all who ask.
-pub type Shared = Arc<Mutex<Director>>;
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let status = match self.kind {
-            FailureKind::WrongInput => StatusCode::BAD_REQUEST,
-            FailureKind::Failed | FailureKind::Unreachable => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, Json(self)).into_response()
-    }
-}
 
 /// Every path of the API.
 pub fn router(director: Shared) -> Router {

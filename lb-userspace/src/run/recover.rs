@@ -6,7 +6,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::RunOptions;
 use crate::{
     control::{
         config::Config,
@@ -19,11 +18,12 @@ use crate::{
     dataplane::{Limits, PinDir},
     failure::Failure,
     netlink::Netlink,
+    run::RunOptions,
 };
 
 /// Returns the state that the file tells or, if it does not, the maps of the last daemon: no connection is lost for the want
 /// of a file.
-pub(super) async fn state(
+pub(crate) async fn state(
     loaded: Loaded,
     pins: &PinDir,
     options: &RunOptions,
@@ -71,7 +71,7 @@ async fn added_vips(state: &State, netlink: &Netlink) -> BTreeSet<IpAddr> {
 
 /// Returns how much the tables hold. Pinned ones may hold more flows than the config and the state file say, if a resize was
 /// broken off, or if the file is lost: then they stay.
-pub(super) fn limits(state: &mut State, pins: &PinDir, configured: Limits) -> Limits {
+pub(crate) fn limits(state: &mut State, pins: &PinDir, configured: Limits) -> Limits {
     let mut limits = state.room.at_least(configured);
     let [flows, flows6] = pins.capacity();
     for (limit, pinned, room) in [

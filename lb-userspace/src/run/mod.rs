@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The life of the daemon.
+//! The life of the daemon: start, event loop, stop.
+#![forbid(unsafe_code)]
+
+mod recover; // the state that a start begins with
+mod reload; //  SIGHUP
 
 use std::{
     net::SocketAddr,
@@ -15,14 +19,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{Director, PinLock, change, director::Parts, dirty::Dirty, lock::For, recover, reload::reload};
 use crate::{
-    api::{
-        listener, roles,
-        server::{self, Shared},
-        socket,
-        token::Token,
-    },
+    api::{listener, socket, token::Token},
     control::{
         config::{self, Config},
         dips::Dips,
@@ -31,10 +29,12 @@ use crate::{
         state_lock::StateLock,
         vips::VipManager,
     },
+    daemon::{Director, PinLock, Shared, change, director::Parts, dirty::Dirty, lock::For},
     dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, private, shortage},
     failure::{Failure, chain},
     netlink::{Interface, Netlink, Watch},
-    observe::{metrics, rates},
+    observe::rates,
+    server::{agents, api, metrics},
 };
 
 /// How often neighbours are asked for again, on kernels that do not keep them by themselves.
@@ -190,8 +190,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     }
     let director: Shared = Arc::new(Mutex::new(director));
     if let Some((agents, token)) = agents {
-        let most = roles::limits(limits.reals);
-        tokio::spawn(listener::serve(agents, roles::router(Arc::clone(&director), token), most));
+        let most = agents::limits(limits.reals);
+        tokio::spawn(listener::serve(agents, agents::router(Arc::clone(&director), token), most));
     }
     let doctor = tokio::spawn(examine_every(options.doctor_every, Arc::clone(&director)));
     let end = supervise(&director, socket, metrics, watch, options.config.as_deref()).await;
@@ -291,7 +291,7 @@ async fn supervise(
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-    let api = listener::serve(socket, server::router(Arc::clone(director)), server::LIMITS);
+    let api = listener::serve(socket, api::router(Arc::clone(director)), api::LIMITS);
     let mut api = tokio::spawn(api);
     if let Some(metrics) = metrics {
         let router = metrics::router(Arc::clone(director));
@@ -312,7 +312,7 @@ async fn supervise(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(config, director).await,
+            _ = hangup.recv() => reload::reload(config, director).await,
             ended = &mut api => {
                 let Err(why) = ended;
                 return Err(Failure::failed(format!("the API server ended: {why}")));
@@ -354,7 +354,7 @@ async fn examine_every(period: Duration, director: Shared) {
     }
     loop {
         tokio::time::sleep(period).await;
-        report(super::examine(&director).await.map(|_| 0), "doctor");
+        report(crate::daemon::examine(&director).await.map(|_| 0), "doctor");
     }
 }
 
@@ -400,7 +400,7 @@ async fn bind_agents(options: &RunOptions, config: &Config) -> Result<Option<(Tc
     match (options.api.or(config.director.api.map(|at| at.0)), file) {
         (Some(address), Some(file)) => {
             let token = Token::read(file)?;
-            Ok(Some((roles::bind(address).await?, token)))
+            Ok(Some((agents::bind(address).await?, token)))
         }
         (Some(address), None) => {
             Err(Failure::wrong_input(format!("the API for agents on {address} has no token"))

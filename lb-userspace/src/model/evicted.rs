@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Flows that the kernel evicted from a full flow table.
+#![forbid(unsafe_code)]
+
+/// How many of a sample of flows were evicted between two sweeps.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Evicted {
+    /// Flows of the sample.
+    pub noted: usize,
+    /// Flows of the sample that were missing.
+    pub missing: usize,
+}
+
+impl Evicted {
+    /// Returns whether the table is too small. A few evictions are normal: the kernel's LRU order is approximate.
+    pub(crate) const fn matters(self) -> bool {
+        self.missing > 2 && self.missing * 100 >= self.noted
+    }
+}
