@@ -21,7 +21,11 @@ use super::{
     types::{AttachOptions, Change, Connection, Stats, Status, TimeoutOptions},
 };
 use crate::{
-    control::{bounds, config, state::Room},
+    control::{
+        bounds,
+        config::{self, Extent},
+        state::Room,
+    },
     daemon::{self, Director},
     explain::{Plan, Question},
     failure::{Failure, FailureKind},
@@ -60,10 +64,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/batch", post(change_all))
         .route("/v1/ipvs", post(ipvs_table))
         .route("/v1/zero", post(set_to_zero))
-        .route(
-            "/v1/config",
-            get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply),
-        )
+        .route("/v1/config", get(export).put(apply))
         // The listener has the limit.
         .layer(DefaultBodyLimit::disable())
         .with_state(director)
@@ -139,6 +140,20 @@ async fn ipvs_table(
 async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Failure> {
     let counts = daemon::count_flows(&director).await?;
     director.lock().await.set_to_zero(which.service, &counts).map(Json)
+}
+
+/// Query of `GET /v1/config`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Export {
+    /// Whether defaults are written, too.
+    #[serde(default)]
+    all: bool,
+}
+
+async fn export(State(director): State<Shared>, Query(query): Query<Export>) -> String {
+    let extent = if query.all { Extent::All } else { Extent::Differences };
+    config::write(director.lock().await.desired(), extent)
 }
 
 /// Query of `PUT /v1/config`.

@@ -100,6 +100,9 @@ fn a_file_without_services_and_a_service_without_reals_are_told() {
     }
     let export = director.xvs("export").succeeds().stdout;
     assert!(export.contains(&VIP.to_string()), "{export}");
+    // Only what is not so by default is printed, unless all is asked for.
+    director.xvs("export").succeeds().does_not_say("upper").does_not_say("scheduler").does_not_say("group");
+    director.xvs("export --all").succeeds().says("upper = 0").says("scheduler = \"mh\"").says("group = []");
     // A pipe is read once.
     let xvs =
         director.xvs_words("").iter().map(|word| word.display().to_string()).collect::<Vec<_>>().join(" ");
