@@ -18,7 +18,7 @@ use super::{
     ipvs::{Table, Which},
     listener::Limits,
     request::Body,
-    types::{AttachOptions, Change, Connection, Stats, Status, TimeoutOptions},
+    types::{AttachOptions, Change, Connection, Stats, Status, TimeoutOptions, Together},
 };
 use crate::{
     control::{
@@ -58,6 +58,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/connections", get(connections))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
         .route("/v1/changes", post(change))
+        .route("/v1/together", post(change_together))
         .route("/v1/timeouts", post(set_timeouts))
         .route("/v1/attach", post(attach))
         .route("/v1/resize", post(resize))
@@ -103,6 +104,10 @@ async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Respons
 
 async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> Response {
     director.lock().await.change(&change).await.map(Json).into_response()
+}
+
+async fn change_together(State(director): State<Shared>, Body(asked): Body<Together>) -> Response {
+    director.lock().await.change_together(&asked).await.map(Json).into_response()
 }
 
 async fn set_timeouts(State(director): State<Shared>, Body(options): Body<TimeoutOptions>) -> Response {

@@ -90,7 +90,7 @@ struct SetupArgs {
 #[derive(Args, Clone, Debug)]
 struct OpenArgs {
     /// What the service speaks: tcp, udp or sctp
-    #[arg(value_name = "PROTO")]
+    #[arg(value_name = "PROTO", ignore_case = true)]
     protocol: Protocol,
     /// The address that its packets have here, the VIP or by nat the RIP, and the port; 0 for every port
     #[arg(value_name = "ADDR:PORT", value_parser = socket_address)]

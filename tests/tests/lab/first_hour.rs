@@ -118,3 +118,33 @@ fn a_file_without_services_and_a_service_without_reals_are_told() {
     director.xvs(&format!("apply {} --remove-all", file.display())).succeeds().says("removed service");
     assert_eq!(director.stats().services.len(), 0);
 }
+
+#[test]
+fn a_service_comes_with_its_reals_or_not_at_all() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _daemon = director.start_daemon();
+    let [one, two, three] = RIPS;
+    let reals = |line: &str| director.xvs(line).succeeds().stdout.lines().count();
+
+    // The second of them cannot be: dr changes no port.
+    let line = format!("service add tcp {VIP}:80 --real {one} --real {two}:81 --forward");
+    director.xvs(&format!("{line} dr")).fails(2).says(&format!("real {two}:81 of tcp {VIP}:80"));
+    assert_eq!(director.stats().services.len(), 0);
+    assert_eq!(reals(&format!("{line} nat")), 3);
+    director.xvs(&format!("real list TCP {VIP}:80")).succeeds().says(&format!("{two}:81")).says("nat");
+
+    // One is there already.
+    let line = format!("real add tcp {VIP}:80 {three} {one} --forward nat");
+    director.xvs(&line).fails(2).says(&format!("has real {one}:80 already")).says("nothing was changed");
+    assert_eq!(director.stats().services[0].reals.len(), 2);
+    director.xvs(&format!("{line} --if-missing")).succeeds().says("nothing to change").says("added real");
+    assert_eq!(director.stats().services[0].reals.len(), 3);
+
+    let export = director.xvs("export").succeeds().stdout;
+    for line in [line, format!("service add TCP {VIP}:80 --scheduler rr --real {one}")] {
+        director.xvs(&format!("{line} --if-missing")).succeeds().does_not_say("added");
+    }
+    assert_eq!(director.xvs("export").succeeds().stdout, export);
+    director.xvs(&format!("service add 80/tcp {VIP}")).fails(2).says("write them apart: tcp VIP:80");
+}
