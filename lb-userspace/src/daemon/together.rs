@@ -5,7 +5,7 @@
 use super::{Director, change, director::LINES};
 use crate::{
     api::types::{Change, Done, Together},
-    control::model::Desired,
+    control::{model::Desired, same_network},
     failure::{Cause, Failure},
 };
 
@@ -45,9 +45,9 @@ impl Director {
             self.may_take(&desired, take_over).await?;
         }
         let known = self.unreachable();
-        let is_change = desired != self.state.desired;
+        let before = self.state.desired.clone();
         self.write(desired).await?;
-        if is_change {
+        if before != self.state.desired {
             self.revision += made.len() as u64;
         }
         for line in made.iter().take(LINES) {
@@ -56,6 +56,8 @@ impl Director {
         let mut warnings = self.settle().await;
         // What was wrong before is in `xvs status`; the operator of this change need not hear it again.
         warnings.retain(|warning| !known.contains(warning));
+        let here = self.netlink.addresses().await.unwrap_or_default();
+        warnings.extend(same_network::notes(&before, &self.state.desired, &here));
         Ok(Done { changes: lines, warnings })
     }
 }

@@ -148,3 +148,19 @@ fn a_service_comes_with_its_reals_or_not_at_all() {
     assert_eq!(director.xvs("export").succeeds().stdout, export);
     director.xvs(&format!("service add 80/tcp {VIP}")).fails(2).says("write them apart: tcp VIP:80");
 }
+
+#[test]
+fn a_nat_real_in_the_network_of_the_vip_is_told() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _daemon = director.start_daemon();
+    // A network of clients and reals.
+    let (rip, note) = ("192.0.2.11", "its replies to clients there bypass the director");
+    director.xvs(&format!("service add tcp {VIP}:80 --real {rip} --forward fnat")).succeeds();
+    let told = director.xvs(&format!("real edit tcp {VIP}:80 {rip} --forward nat")).succeeds();
+    assert!(told.stderr.contains(note) && told.stderr.contains("in 192.0.2.0/24"), "{told}");
+    let told = director.xvs(&format!("real edit tcp {VIP}:80 {rip} --weight 2")).succeeds();
+    assert!(!told.stderr.contains(note), "{told}");
+    let told = director.xvs(&format!("real add tcp {VIP}:80 {} --forward nat", RIPS[0])).succeeds();
+    assert!(!told.stderr.contains(note), "{told}");
+}
