@@ -203,9 +203,10 @@ fn show(view: &ServiceView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory as _, Parser};
 
     use super::*;
+    use crate::control::model::SchedulerFlag;
 
     #[derive(Parser)]
     struct Line {
@@ -227,6 +228,14 @@ mod tests {
         assert!(changes.iter().all(|change| change["service"]["protocol"] == "tcp"));
         assert_eq!((&changes[1]["real"], &changes[2]["real"]), (&"10.0.0.2".into(), &"10.0.0.3:8080".into()));
         assert!(changes[1..].iter().all(|change| change["options"]["forward"] == "nat"));
+    }
+
+    #[test]
+    fn the_help_names_every_flag_that_a_scheduler_takes() {
+        let help = Line::command().render_help().to_string();
+        for flag in SchedulerFlag::ALL.iter().filter(|flag| flag.scheduler().is_some()) {
+            assert!(help.contains(flag.as_str()), "{flag}\n{help}");
+        }
     }
 
     #[test]

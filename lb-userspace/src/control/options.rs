@@ -20,7 +20,8 @@ pub struct ServiceOptions {
     /// How a new connection picks a real (default: mh)
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<Scheduler>,
-    /// Flags of the scheduler, such as mh-port,mh-fallback, or none (default: mh-port for mh)
+    /// Flags of the scheduler, by commas, or none: sh-fallback and sh-port for sh, mh-fallback and mh-port for mh (default:
+    /// mh-port for mh)
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
     pub flags: Option<BTreeSet<SchedulerFlag>>,
     /// Which connections get an entry in the flow table (default: auto)
