@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{
     ipvs::Which,
-    types::{AttachOptions, Change},
+    types::{AttachOptions, Change, Together},
 };
 use crate::{
     control::{
@@ -67,6 +67,11 @@ impl Ask for Vec<Change> {
     fn blame(body: &Value) -> Option<String> {
         let mut changes = body.as_array()?.iter().enumerate();
         changes.find_map(|(number, change)| Some(format!("[{number}].{}", Change::blame(change)?)))
+    }
+}
+impl Ask for Together {
+    fn blame(body: &Value) -> Option<String> {
+        Some(format!("changes{}", <Vec<Change>>::blame(body.get("changes")?)?))
     }
 }
 
@@ -233,6 +238,8 @@ mod tests {
             &format!(r#"[{{"change":"remove-service",{SERVICE}}},{{"change":"clear","x":1}}]"#),
             "`[1].x`",
         );
+        wrong::<Together>(r#"{"changes":[{"change":"clear","x":1}]}"#, "`changes[0].x`");
+        wrong::<Together>(r#"{"changes":[],"if-missing":true}"#, "`if-missing`");
     }
 
     #[test]
@@ -270,6 +277,10 @@ mod tests {
         wrong::<Vec<Change>>(
             &format!(r#"[{{"change":"add-real",{SERVICE},"real":7,"options":{{}}}}]"#),
             "[0].real: ",
+        );
+        wrong::<Together>(
+            &format!(r#"{{"changes":[{{"change":"add-real",{SERVICE},"real":7,"options":{{}}}}]}}"#),
+            "changes[0].real: ",
         );
         for broken in ["", "{", "nonsense", "{\"change\":\"clear\"} {}", "\u{1}"] {
             wrong::<Change>(broken, "");

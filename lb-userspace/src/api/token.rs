@@ -14,26 +14,45 @@ const SHORTEST: usize = 16;
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// Reads the token in a file; space around it is not part of it.
+    /// Reads the token in a file of the director's; space around it is not part of it.
     ///
     /// # Errors
     /// If the file cannot be read, others may read it, or what is in it is no token.
     pub fn read(path: &Path) -> Result<Self, Failure> {
+        let make =
+            format!("make one: `{}(umask 077; openssl rand -hex 32 > {})`", folder(path), path.display());
+        Self::read_or(path, &make)
+    }
+
+    /// Reads the token in a file of a real server's, which must be the director's token.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_copy(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let copy = format!(
+            "copy the file that the director's `xvs run --api-token-file` names, any other token is refused: `{}scp root@DIRECTOR:/etc/xvs/token {shown} && chmod 600 {shown}`",
+            folder(path)
+        );
+        Self::read_or(path, &copy)
+    }
+
+    /// Reads the token in a file; `get` is the hint where there is none.
+    fn read_or(path: &Path, get: &str) -> Result<Self, Failure> {
         let shown = path.display();
         let failed =
             |why: &dyn fmt::Display| Failure::failed(format!("cannot use the token file {shown}: {why}"));
-        let make = format!("make one: `(umask 077; openssl rand -hex 32 > {shown})`");
-        let mode = fs::metadata(path).map_err(|error| failed(&error).hint(&make))?.permissions().mode();
+        let mode = fs::metadata(path).map_err(|error| failed(&error).hint(get))?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(
                 failed(&"others than its owner can read or change it").hint(format!("`chmod 600 {shown}`"))
             );
         }
-        let text = fs::read_to_string(path).map_err(|error| failed(&error).hint(&make))?;
+        let text = fs::read_to_string(path).map_err(|error| failed(&error).hint(get))?;
         let token = text.trim();
         if token.len() < SHORTEST || !token.chars().all(|c| c.is_ascii_graphic()) {
             let why = format!("it must hold one word of at least {SHORTEST} printable characters");
-            return Err(failed(&why).hint(make));
+            return Err(failed(&why).hint(get));
         }
         Ok(Self(token.into()))
     }
@@ -41,6 +60,16 @@ impl Token {
     /// What only those know who have the token.
     pub(super) fn secret(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+}
+
+/// Returns the command that makes the folder of a file, if there is none.
+fn folder(path: &Path) -> String {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
+            format!("install -d -m 755 {} && ", folder.display())
+        }
+        _ => String::new(),
     }
 }
 
@@ -74,6 +103,22 @@ mod tests {
         let token = file(" 0123456789abcdef\n", 0o600).unwrap();
         assert_eq!(token.secret(), b"0123456789abcdef");
         assert!(!format!("{token:?}").contains("0123"));
+    }
+
+    #[test]
+    fn a_director_makes_a_token_and_a_real_copies_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let hint = |failure: Failure| failure.hint.unwrap();
+        let path = dir.path().join("token");
+        assert!(hint(Token::read(&path).unwrap_err()).starts_with("make one: `(umask 077; openssl rand"));
+        let copy = hint(Token::read_copy(&path).unwrap_err());
+        assert!(copy.starts_with("copy the file that the director's") && copy.contains("`scp "), "{copy}");
+        assert!(!copy.contains("openssl"), "{copy}");
+        let path = dir.path().join("xvs/token");
+        let folder = format!("`install -d -m 755 {} && ", dir.path().join("xvs").display());
+        for failure in [Token::read(&path).unwrap_err(), Token::read_copy(&path).unwrap_err()] {
+            assert!(failure.to_string().contains(&folder), "{failure}");
+        }
     }
 
     #[test]

@@ -95,6 +95,16 @@ pub enum Change {
     ClearServices,
 }
 
+/// Changes that are made all or none.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Together {
+    /// In their order.
+    pub changes: Vec<Change>,
+    /// Whether what is there already is left as it is, rather than refused.
+    #[serde(default)]
+    pub if_missing: bool,
+}
+
 /// An interface that the program is to be attached to once more.
 #[derive(clap::Args, Clone, Debug, Deserialize, Serialize)]
 pub struct AttachOptions {

@@ -50,8 +50,14 @@ pub struct PlanArgs {
 }
 
 /// Print the services as a config file
+///
+/// Only what is not as it is by default is printed. `xvs apply` of what is printed changes nothing.
 #[derive(Args, Debug)]
-pub struct ExportArgs {}
+pub struct ExportArgs {
+    /// Print defaults, too
+    #[arg(long)]
+    all: bool,
+}
 
 /// Applies a config file.
 ///
@@ -141,8 +147,8 @@ fn read(file: &Path) -> Result<Plan, Failure> {
 ///
 /// # Errors
 /// If the daemon does not answer.
-pub async fn export(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let text = api.get_text("/v1/config").await?;
+pub async fn export(args: &ExportArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let text = api.get_text(&format!("/v1/config?all={}", args.all)).await?;
     ui.show(&text, Clone::clone)
 }
 

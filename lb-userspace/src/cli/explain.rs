@@ -9,7 +9,7 @@ use clap::Args;
 use super::ui::Ui;
 use crate::{
     api::client::Api,
-    explain::{Explanation, Flag, Flow, Question, hex, pcap},
+    explain::{Explanation, Flag, Flow, Question, StepView, hex, pcap},
     failure::Failure,
     model::{Protocol, written::socket_address},
 };
@@ -60,18 +60,23 @@ pub struct ExplainArgs {
 /// Wrong input, or the daemon does not answer.
 pub async fn explain(args: ExplainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let plan = args.plan.as_deref().map(super::config::understood).transpose()?;
-    let question = Question { frame: hex::encode(&args.frame()?), interface: args.interface, plan };
-    let explanation: Explanation = api.post("/v1/explain", &question).await?;
+    let (frame, from) = args.frame()?;
+    let question = Question { frame: hex::encode(&frame), interface: args.interface, plan };
+    let mut explanation: Explanation = api.post("/v1/explain", &question).await?;
+    explanation.steps.splice(0..0, from);
     ui.show(&explanation, Explanation::lines)
 }
 
 impl ExplainArgs {
-    fn frame(&self) -> Result<Vec<u8>, Failure> {
+    /// Returns the frame that is asked about and, if it is of a capture, which one it is.
+    fn frame(&self) -> Result<(Vec<u8>, Option<StepView>), Failure> {
         if let Some(path) = &self.pcap {
             let name = path.display().to_string();
             let file = fs::read(path)
                 .map_err(|error| Failure::wrong_input(format!("cannot read {name}: {error}")))?;
-            return pcap::packet(&file, self.packet, &name).map(<[u8]>::to_vec);
+            let (frame, packets) = pcap::packet(&file, self.packet, &name)?;
+            let which = StepView::new("packet", format!("{} of {packets} in {name}", self.packet));
+            return Ok((frame.to_vec(), Some(which)));
         }
         let (Some(protocol), Some(client), Some(service)) = (self.protocol, self.client, self.service) else {
             return Err(Failure::wrong_input("neither a flow nor a capture was named")
@@ -83,7 +88,7 @@ impl ExplainArgs {
         }
         let flow =
             Flow { protocol, client, service, flag: self.flags.unwrap_or_default(), length: self.length };
-        flow.frame().ok_or_else(|| {
+        let frame = flow.frame().ok_or_else(|| {
             if client.is_ipv4() == service.is_ipv4() {
                 return Failure::wrong_input(format!(
                     "{} bytes of payload are more than a packet holds",
@@ -93,6 +98,7 @@ impl ExplainArgs {
             }
             Failure::wrong_input(format!("{client} and {service} are not of the same version of IP"))
                 .hint("client and VIP are both IPv4, or both IPv6")
-        })
+        })?;
+        Ok((frame, None))
     }
 }

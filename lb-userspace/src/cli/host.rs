@@ -90,7 +90,7 @@ struct SetupArgs {
 #[derive(Args, Clone, Debug)]
 struct OpenArgs {
     /// Protocol of the service: tcp, udp or sctp
-    #[arg(value_name = "PROTO")]
+    #[arg(value_name = "PROTO", ignore_case = true)]
     protocol: Protocol,
     /// Destination address of the service's packets on this host (the VIP; the RIP for nat), and the port; 0 for every port
     #[arg(value_name = "ADDR:PORT", value_parser = socket_address)]

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use clap::{Command, Error};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, model::written::port_with_protocol};
 
 /// Commands of ipvsadm, which a user of IPVS types by habit.
 const IPVSADM: &str = "ACDELRSZadel";
@@ -48,6 +48,11 @@ fn hint(words: &[OsString], root: &Command) -> String {
     {
         return format!("name interfaces with -i: `xvs run -i {interface}`");
     }
+    // As in 192.0.2.100:80/tcp, which leaves a word out.
+    let last = |word: &&str| port_with_protocol(word.rsplit_once(':').map_or(*word, |(_, port)| port));
+    if let Some(sentence) = rest.iter().find_map(last) {
+        return sentence;
+    }
     if path.len() == 1 && rest.first() == Some(&"reload") {
         return "`xvs apply FILE` applies a config file; SIGHUP has the daemon read its own again".to_owned();
     }
@@ -72,6 +77,10 @@ mod tests {
     #[case("-L -n", "`xvs ipvsadm -L -n`")]
     #[case("-A -t 10.0.0.1:80 -s rr", "`xvs ipvsadm -A -t 10.0.0.1:80 -s rr`")]
     #[case("reload", "`xvs apply FILE`")]
+    #[case("service add 10.0.0.1:80/tcp", "write them apart: tcp VIP:80")]
+    #[case("service add 53/udp", "write them apart: udp VIP:53")]
+    #[case("service add tcp 10.0.0.1:80 --forward nat", "`xvs service add --help`")]
+    #[case("real add tcp 10.0.0.1:80", "`xvs real add --help`")]
     fn the_hint_names_the_command_that_was_meant(#[case] line: &str, #[case] hint: &str) {
         let words = std::iter::once("xvs").chain(line.split(' ')).map(Into::into);
         let failure = Cli::understand(words).unwrap_err();
@@ -103,6 +112,10 @@ mod tests {
     #[case("service delete TCP 10.0.0.1:80")]
     #[case("real rm tcp 10.0.0.1:80 10.0.0.2")]
     #[case("run -i eth0 --metrics :9471")]
+    #[case("host open TCP 10.0.0.1:80")]
+    #[case("explain UDP 10.0.0.2:4000 10.0.0.1:80")]
+    #[case("service add TCP 10.0.0.1:80 --real 10.0.0.2 --real 10.0.0.3:8080 --forward nat --if-missing")]
+    #[case("real add TCP 10.0.0.1:80 10.0.0.2 10.0.0.3:8080 --forward nat --if-missing")]
     fn common_names_are_understood(#[case] line: &str) {
         let words = std::iter::once("xvs").chain(line.split(' ')).map(Into::into);
         assert!(Cli::understand(words).is_ok(), "{line}");

@@ -166,7 +166,7 @@ impl Cli {
             Command::Timeouts(args) => timeouts::run(&args, &api, &mut ui).await,
             Command::Plan(args) => config::plan(&args, &api, &mut ui).await,
             Command::Apply(args) => config::apply(&args, &api, &mut ui).await,
-            Command::Export(_) => config::export(&api, &mut ui).await,
+            Command::Export(args) => config::export(&args, &api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
             Command::Stats(_) => show::stats(&api, &mut ui).await,
             Command::Import(command) => return import::run(&command, self.verbose, &mut ui),

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{
         client::Api,
-        types::{Change, Done, ServiceView, Stats},
+        types::{Change, Done, ServiceView, Stats, Together},
     },
     control::options::RealOptions,
     failure::Failure,
@@ -28,9 +28,9 @@ use crate::{
 /// Add, edit, drain, remove and list real servers
 #[derive(Debug, Subcommand)]
 pub enum RealCommand {
-    /// Add a real server to a service
+    /// Add real servers to a service: all of them, or none
     #[command(
-        after_help = "Examples:\n  xvs real add tcp 192.0.2.100:80 192.0.2.11\n  xvs real add tcp 192.0.2.100:80 10.0.0.11:8080 --forward fnat --weight 100"
+        after_help = "Examples:\n  xvs real add tcp 192.0.2.100:80 192.0.2.11 192.0.2.12\n  xvs real add tcp 192.0.2.100:80 10.0.0.11:8080 --forward fnat --weight 100"
     )]
     Add(AddArgs),
     /// Change options of a real server; its connections stay
@@ -66,9 +66,15 @@ pub struct RealArgs {
 #[derive(Args, Debug)]
 pub struct AddArgs {
     #[command(flatten)]
-    real: RealArgs,
+    service: ServiceArgs,
+    /// Addresses of real servers; without a port, the service's
+    #[arg(value_name = "RIP[:PORT]", required = true)]
+    reals: Vec<RealAddress>,
     #[command(flatten)]
     options: RealOptions,
+    /// Add what is missing, and leave what is there already as it is
+    #[arg(long)]
+    if_missing: bool,
     #[command(flatten)]
     ssh: SshArgs,
 }
@@ -115,15 +121,7 @@ pub struct ListArgs {
 /// What the daemon said.
 pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        RealCommand::Add(AddArgs { real: RealArgs { service, real }, options, ssh }) => {
-            let service = service.id()?;
-            let set_up = ssh.set_up(service::find(api, service), real, &options).await?;
-            let done = api.post("/v1/changes", &Change::AddReal { service, real, options }).await;
-            return match (done, set_up) {
-                (Err(failure), Some(set_up)) => Err(set_up.in_vain(failure)),
-                (done, _) => ui.done(&done?),
-            };
-        }
+        RealCommand::Add(args) => return add(args, api, ui).await,
         RealCommand::Edit(OptionArgs { real: RealArgs { service, real }, options }) => {
             Change::EditReal { service: service.id()?, real, options }
         }
@@ -143,6 +141,19 @@ pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Fai
         }
     };
     ui.done(&api.post("/v1/changes", &change).await?)
+}
+
+/// Adds reals; one that is to be set up by ssh is set up first.
+async fn add(args: AddArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let AddArgs { service, reals, options, if_missing, ssh } = args;
+    let service = service.id()?;
+    let set_up = ssh.set_up(service::find(api, service), &reals, &options, if_missing).await?;
+    let changes = reals.into_iter().map(|real| Change::AddReal { service, real, options }).collect();
+    let done = api.post("/v1/together", &Together { changes, if_missing }).await;
+    match (done, set_up) {
+        (Err(failure), Some(set_up)) => Err(set_up.in_vain(failure)),
+        (done, _) => ui.done(&done?),
+    }
 }
 
 /// Sets the weight to 0, and waits if that was asked for.

@@ -11,19 +11,19 @@ use super::{
 use crate::{
     api::{
         client::Api,
-        types::{Change, ServiceView, Stats},
+        types::{Change, ServiceView, Stats, Together},
     },
-    control::options::ServiceOptions,
+    control::options::{RealOptions, ServiceOptions},
     failure::Failure,
-    model::{Persistence, ServiceId},
+    model::{Forward, Persistence, RealAddress, ServiceId},
 };
 
 /// Add, edit, remove and show services
 #[derive(Debug, Subcommand)]
 pub enum ServiceCommand {
-    /// Add a service
+    /// Add a service and, with --real, its reals: all of it, or nothing
     #[command(
-        after_help = "Examples:\n  xvs service add tcp 192.0.2.100:80\n  xvs service add tcp [2001:db8::100]:443 --scheduler wlc --persistent 5m"
+        after_help = "Examples:\n  xvs service add tcp 192.0.2.100:80 --real 192.0.2.11 --real 192.0.2.12\n  xvs service add tcp [2001:db8::100]:443 --scheduler wlc --persistent 5m"
     )]
     Add(AddArgs),
     /// Change options of a service; connections stay on their reals
@@ -76,9 +76,32 @@ pub struct OptionArgs {
 pub struct AddArgs {
     #[command(flatten)]
     about: OptionArgs,
+    /// Also add this real server (can be repeated); the port defaults to the service's
+    #[arg(long = "real", value_name = "RIP[:PORT]")]
+    reals: Vec<RealAddress>,
+    /// Forward method of the reals of --real [default: dr]
+    #[arg(long, value_name = "METHOD", requires = "reals")]
+    forward: Option<Forward>,
     /// Take over the VIP if another machine answers for it
     #[arg(long)]
     take_over: bool,
+    /// Do not fail if the service or a real exists: leave it unchanged, and add what is missing
+    #[arg(long)]
+    if_missing: bool,
+}
+
+impl AddArgs {
+    /// Returns the changes that add the service and its reals.
+    fn changes(self) -> Result<Together, Failure> {
+        let Self { about: OptionArgs { service, options }, reals, forward, take_over, if_missing } = self;
+        let service = service.id()?;
+        let mut changes = vec![Change::AddService { service, options, take_over }];
+        changes.extend(reals.into_iter().map(|real| {
+            let options = RealOptions { forward, ..RealOptions::default() };
+            Change::AddReal { service, real, options }
+        }));
+        Ok(Together { changes, if_missing })
+    }
 }
 
 /// Carries the command out.
@@ -87,8 +110,8 @@ pub struct AddArgs {
 /// What the daemon said.
 pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
-        ServiceCommand::Add(AddArgs { about: OptionArgs { service, options }, take_over }) => {
-            Change::AddService { service: service.id()?, options, take_over }
+        ServiceCommand::Add(args) => {
+            return ui.done(&api.post("/v1/together", &args.changes()?).await?);
         }
         ServiceCommand::Edit(OptionArgs { service, options }) => {
             Change::EditService { service: service.id()?, options }
@@ -177,4 +200,47 @@ fn show(view: &ServiceView) -> String {
         lines.push(format!("{}: {} packets", reason.reason, reason.packets));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+    use crate::model::SchedulerFlag;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: AddArgs,
+    }
+
+    fn changes(line: &str) -> Vec<serde_json::Value> {
+        let words = std::iter::once("add").chain(line.split(' '));
+        let together = Line::try_parse_from(words).unwrap().args.changes().unwrap();
+        together.changes.iter().map(|change| serde_json::to_value(change).unwrap()).collect()
+    }
+
+    #[test]
+    fn reals_come_with_their_service() {
+        let changes = changes("TCP 10.0.0.100:80 --real 10.0.0.2 --real 10.0.0.3:8080 --forward nat");
+        let names: Vec<_> = changes.iter().map(|change| change["change"].as_str().unwrap()).collect();
+        assert_eq!(names, ["add-service", "add-real", "add-real"]);
+        assert!(changes.iter().all(|change| change["service"]["protocol"] == "tcp"));
+        assert_eq!((&changes[1]["real"], &changes[2]["real"]), (&"10.0.0.2".into(), &"10.0.0.3:8080".into()));
+        assert!(changes[1..].iter().all(|change| change["options"]["forward"] == "nat"));
+    }
+
+    #[test]
+    fn the_help_names_every_flag_that_a_scheduler_takes() {
+        let help = Line::command().render_help().to_string();
+        for flag in SchedulerFlag::ALL.iter().filter(|flag| flag.scheduler().is_some()) {
+            assert!(help.contains(flag.as_str()), "{flag}\n{help}");
+        }
+    }
+
+    #[test]
+    fn a_service_may_come_without_reals() {
+        assert_eq!(changes("udp 10.0.0.100:53 --if-missing").len(), 1);
+    }
 }

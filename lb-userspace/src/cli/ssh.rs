@@ -59,14 +59,22 @@ impl SshArgs {
     /// Sets the real server up, if that is wanted.
     ///
     /// # Errors
-    /// If it cannot be, or is in the service already: then it is not to be added.
+    /// If it cannot be, or is in the service already, unless that is said to be right: then it is not to be added.
     pub(super) async fn set_up(
         &self,
         service: impl Future<Output = Result<ServiceView, Failure>>,
-        real: RealAddress,
+        reals: &[RealAddress],
         options: &RealOptions,
+        if_missing: bool,
     ) -> Result<Option<SetUp>, Failure> {
         let Some(destination) = &self.ssh else { return Ok(None) };
+        let [real] = *reals else {
+            return Err(Failure::wrong_input(format!(
+                "--ssh sets up one real server, and {} are named",
+                reals.len()
+            ))
+            .hint("add them one by one, each with its own --ssh; nothing was changed"));
+        };
         let forward = options.forward.unwrap_or(Forward::Dr);
         if !matches!(forward, Forward::Dr | Forward::Tun) {
             return Err(Failure::wrong_input(format!("{forward} needs nothing that --ssh could set up"))
@@ -76,6 +84,9 @@ impl SshArgs {
         let service = service.await?;
         let address = real.of_service(&service.id);
         if service.reals.iter().any(|known| known.address == address) {
+            if if_missing {
+                return Ok(None);
+            }
             return Err(Failure::failed(format!("{} has the real {address} already", service.id)).hint(
                 "`xvs real edit` changes it; `xvs host setup` on the real server sets that up by itself",
             ));
@@ -155,6 +166,17 @@ mod tests {
             args.setup(&vips[..1], rip, Forward::Dr, Tunnel::Ipip),
             "host setup --vip 192.0.2.100 --forward dr --rip fd00::11"
         );
+    }
+
+    #[tokio::test]
+    async fn one_host_is_set_up_at_a_time() {
+        let args = SshArgs { ssh: Some("root@real1".into()), ssh_xvs: "xvs".into(), persist: false };
+        let reals = ["10.0.0.11", "10.0.0.12"].map(|real| real.parse().unwrap());
+        let nobody_asks = std::future::pending();
+        let Err(failure) = args.set_up(nobody_asks, &reals, &RealOptions::default(), true).await else {
+            panic!("two were set up");
+        };
+        assert_eq!(failure.message, "--ssh sets up one real server, and 2 are named");
     }
 
     #[test]

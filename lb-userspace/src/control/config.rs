@@ -13,7 +13,7 @@ pub use director::{DirectorSection, Size, SourceCheck, Timeout};
 use place::Place;
 use serde::Deserialize;
 use toml::Spanned;
-pub use write::write;
+pub use write::{Extent, write};
 
 use super::{
     dips::Dips,
@@ -267,7 +267,9 @@ ipv6 = true
     fn what_is_written_is_read_back() {
         let config = of(EXAMPLE).unwrap();
         assert_eq!(config.director.timeouts(TimeoutOptions::default()).tcp, track::ticks_of_seconds(300));
-        assert_eq!(of(&write(&config.desired)).unwrap().desired, config.desired);
+        for extent in [Extent::Differences, Extent::All] {
+            assert_eq!(of(&write(&config.desired, extent)).unwrap().desired, config.desired);
+        }
         let service = config.desired.services.values().next().unwrap();
         assert_eq!(service.reals.keys().map(SocketAddr::port).collect::<Vec<_>>(), [80, 8080]);
     }

@@ -15,6 +15,7 @@ pub mod neighbours; // next hops of the reals
 pub mod options; //    what an operator can say of a service or a real
 pub mod own_addresses; // addresses that no client can have
 pub mod plan; //       what must change, in which order
+pub mod same_network; // reals by nat whose replies bypass the director
 pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
 pub mod state; //      the state file
 pub mod state_file; // how that file is replaced

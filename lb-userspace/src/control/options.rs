@@ -19,7 +19,8 @@ pub struct ServiceOptions {
     /// How a real is chosen for a new connection [new services: mh]
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<Scheduler>,
-    /// Flags of the scheduler: mh-port, mh-fallback, sh-port, sh-fallback, joined by commas, or none [mh: mh-port]
+    /// Flags of the scheduler, joined by commas, or none: sh-fallback and sh-port for sh; mh-fallback and mh-port for mh [mh:
+    /// mh-port]
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
     pub flags: Option<BTreeSet<SchedulerFlag>>,
     /// Which connections get an entry in the flow table [new services: auto]

@@ -132,7 +132,7 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
         return Err(Failure::wrong_input(format!(
             "service {id}: {flag} is no flag of scheduler {scheduler}"
         ))
-        .hint("`xvs service add --help` lists the flags; `--flags none` says that there are none"));
+        .hint(flag.who_takes_it()));
     }
     if let Some(persistence) = service.persistence {
         bounds::persistence(id, persistence)?;

@@ -26,7 +26,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    api::types::{Change, Done, TimeoutView},
+    api::types::{Done, TimeoutView},
     control::{
         apply::{Time, apply, forget},
         config::{DirectorSection, SourceCheck},
@@ -134,7 +134,7 @@ pub(super) fn maps_failed(error: &TableError) -> Failure {
 }
 
 /// Lines that one change may write into the log: tens of thousands take as long as the change itself.
-const LINES: usize = 100;
+pub(super) const LINES: usize = 100;
 
 impl Director {
     /// A director over a loaded data plane, with what the maps hold from an earlier run.
@@ -254,30 +254,6 @@ impl Director {
     #[must_use]
     pub fn needs_restart(&self, section: &DirectorSection) -> Option<String> {
         self.section.needs_restart(section)
-    }
-
-    /// Carries out one change.
-    ///
-    /// # Errors
-    /// Wrong input before anything changed; failed with the maps put back to what they were.
-    pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
-        let mut desired = self.state.desired.clone();
-        let line = change::apply(&mut desired, change)?;
-        change::netmask_has_use(&desired, change)?;
-        change::carry_over(&self.state.desired, &mut desired);
-        if let Change::AddService { take_over, .. } | Change::AddToGroup { take_over, .. } = change {
-            self.may_become(&desired)?;
-            self.may_take(&desired, *take_over).await?;
-        }
-        let known = self.unreachable();
-        let is_change = desired != self.state.desired;
-        self.write(desired).await?;
-        self.revision += u64::from(is_change);
-        tracing::info!("{line}");
-        let mut warnings = self.settle().await;
-        // What was wrong before is in `xvs status`; the operator of this change need not hear it again.
-        warnings.retain(|warning| !known.contains(warning));
-        Ok(Done { changes: vec![line], warnings })
     }
 
     /// Makes `desired` all that the director does. VIPs that other machines have are not taken, unless `take_over`.

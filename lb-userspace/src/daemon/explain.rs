@@ -58,13 +58,17 @@ impl Director {
             return self.rehearse(&frame, &interface, config.desired).await;
         }
         let reals = self.plane.tables().reals().map_err(|error| maps_failed(&error))?;
-        let names = self.names(&Known {
-            desired: &self.state.desired,
-            ids: &self.ids,
-            image: &self.image,
-            next_hops: &self.next_hops,
-            reals,
-        });
+        let interfaces = self.interface_names().await;
+        let names = Self::names(
+            interfaces,
+            &Known {
+                desired: &self.state.desired,
+                ids: &self.ids,
+                image: &self.image,
+                next_hops: &self.next_hops,
+                reals,
+            },
+        );
         let run = self.tracer()?.run(&frame, interface.index);
         told(&names, &interface, &frame, run)
     }
@@ -100,7 +104,7 @@ impl Director {
         };
         let reals = copy().map_err(|error| maps_failed(&error))?;
         let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
-        let names = self.names(&known);
+        let names = Self::names(self.interface_names().await, &known);
         let run = rehearsal.tracer.run(frame, interface.index);
         let mut explanation = told(&names, interface, frame, run)?;
         let changes = match change::differences(&self.state.desired, &desired).as_slice() {
@@ -145,10 +149,17 @@ impl Director {
         }
     }
 
+    /// Returns the name of each interface of this host, by index: packets may go out of others than the director's.
+    async fn interface_names(&self) -> HashMap<u32, String> {
+        let all = self.netlink.interfaces().await.unwrap_or_default();
+        let all = all.into_iter().map(|interface| (interface.index, interface.name));
+        self.interfaces.clone().into_iter().chain(all).collect()
+    }
+
     /// What the numbers of the programs stand for.
-    fn names(&self, known: &Known) -> Names {
-        let mut names =
-            Names { interfaces: self.interfaces.clone().into_iter().collect(), ..Names::default() };
+    fn names(interfaces: HashMap<u32, String>, known: &Known) -> Names {
+        let endpoints = known.desired.services.keys().flat_map(|id| known.desired.endpoints(id)).collect();
+        let mut names = Names { interfaces, endpoints, ..Names::default() };
         let slots: HashMap<u32, u32> =
             known.image.services.values().map(|service| (service.id, service.slots)).collect();
         let mut ports = HashMap::new();
@@ -165,40 +176,39 @@ impl Director {
         }
         for (id, real) in &known.reals {
             let port = ports.get(&real.service).copied().unwrap_or(0);
-            names.reals.insert(*id, self.real_name(known.next_hops, real, port));
+            let name = real_name(&names, known.next_hops, real, port);
+            names.reals.insert(*id, name);
         }
         names
     }
+}
 
-    fn real_name(
-        &self,
-        next_hops: &BTreeMap<IpAddr, Resolution>,
-        real: &schema::Real,
-        service_port: u16,
-    ) -> RealName {
-        let address = real_address(real);
-        let shown = if address.port() == 0 { SocketAddr::new(address.ip(), service_port) } else { address };
-        let method = Method::from_number(real.method);
-        let next_hop = if method == Some(Method::Local) {
-            "this host".to_owned()
-        } else if real.reachable() {
-            let mac = real.macs.destination().map(|byte| format!("{byte:02x}")).join(":");
-            let interface = self.interfaces.get(&real.ifindex);
-            let interface = interface.map_or_else(|| format!("interface #{}", real.ifindex), Clone::clone);
-            format!("{mac} by {interface}")
-        } else {
-            match next_hops.get(&address.ip()) {
-                Some(Err(why)) => format!("not known: {why}"),
-                _ => "not known".to_owned(),
-            }
-        };
-        RealName {
-            address: shown.to_string(),
-            method: method.map_or("?", method_name).to_owned(),
-            wraps: method == Some(Method::Tun),
-            weight: real.weight,
-            next_hop,
+fn real_name(
+    names: &Names,
+    next_hops: &BTreeMap<IpAddr, Resolution>,
+    real: &schema::Real,
+    service_port: u16,
+) -> RealName {
+    let address = real_address(real);
+    let shown = if address.port() == 0 { SocketAddr::new(address.ip(), service_port) } else { address };
+    let method = Method::from_number(real.method);
+    let next_hop = if method == Some(Method::Local) {
+        "this host".to_owned()
+    } else if real.reachable() {
+        let mac = real.macs.destination().map(|byte| format!("{byte:02x}")).join(":");
+        format!("{mac} by {}", names.interface(real.ifindex))
+    } else {
+        match next_hops.get(&address.ip()) {
+            Some(Err(why)) => format!("not known: {why}"),
+            _ => "not known".to_owned(),
         }
+    };
+    RealName {
+        address: shown.to_string(),
+        method: method.map_or("?", method_name).to_owned(),
+        wraps: method == Some(Method::Tun),
+        weight: real.weight,
+        next_hop,
     }
 }
 

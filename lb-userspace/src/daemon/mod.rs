@@ -21,6 +21,7 @@ mod resize; //   larger tables
 mod roles; //    what a host is to this director
 pub mod scrape; // what a scrape of the metrics tells
 mod sweep; //    ended flows and settled slots
+mod together; // changes that are made all or none
 mod told; //     what the log has told of the ways to reals
 mod tracking; // whether a change of how flows are tracked would lose some
 mod zero; //     ipvsadm -Z

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub mod decode; // the fields of a frame, and what became of them
 pub mod flow; //   whose packet a frame is
 pub mod hex; //    bytes as text
+mod near; //       services beside a packet that is for none
 pub mod packet; // a frame of a flow
 pub mod pcap; //   a frame of a capture
 pub mod steps; //  what the programs told, in words

@@ -7,11 +7,11 @@ const FILE_HEADER: usize = 24;
 const RECORD_HEADER: usize = 16;
 const ETHERNET: u32 = 1;
 
-/// The packet of that number, from 1, in what a file holds.
+/// Returns the packet of that number, from 1, in what a file holds, and how many there are.
 ///
 /// # Errors
 /// Wrong input, if it is no such file, has no such packet, or the packet was cut off. `name` is that of the file.
-pub fn packet<'a>(file: &'a [u8], number: usize, name: &str) -> Result<&'a [u8], Failure> {
+pub fn packet<'a>(file: &'a [u8], number: usize, name: &str) -> Result<(&'a [u8], usize), Failure> {
     let wrong = |why: String| Failure::wrong_input(format!("{name}: {why}"));
     let word = |at: usize, big: bool| {
         let bytes: [u8; 4] = file.get(at..at + 4)?.try_into().ok()?;
@@ -36,7 +36,7 @@ pub fn packet<'a>(file: &'a [u8], number: usize, name: &str) -> Result<&'a [u8],
         }
         None => return Err(wrong("it ends in its header".to_owned())),
     }
-    let (mut at, mut seen) = (FILE_HEADER, 0);
+    let (mut at, mut seen, mut found) = (FILE_HEADER, 0, None);
     while let (Some(kept), Some(length)) = (word(at + 8, big), word(at + 12, big)) {
         let start = at + RECORD_HEADER;
         let Some(frame) = start.checked_add(kept as usize).and_then(|end| file.get(start..end)) else {
@@ -50,11 +50,15 @@ pub fn packet<'a>(file: &'a [u8], number: usize, name: &str) -> Result<&'a [u8],
                 ))
                 .hint("`tcpdump -s 0` captures whole packets"));
             }
-            return Ok(frame);
+            found = Some(frame);
         }
         at = start + frame.len();
     }
-    Err(wrong(format!("there is no packet {number}, but {seen} in all")).hint("packets are counted from 1"))
+    match found {
+        Some(frame) => Ok((frame, seen)),
+        None => Err(wrong(format!("there is no packet {number}, but {seen} in all"))
+            .hint("packets are counted from 1")),
+    }
 }
 
 #[cfg(test)]
@@ -74,8 +78,10 @@ mod tests {
     fn packets_are_found_in_either_byte_order() {
         for words in [u32::to_le_bytes, u32::to_be_bytes] {
             let file = file(words, 1, &[(b"one", 3), (b"second", 6)]);
-            assert_eq!(packet(&file, 1, "a").unwrap(), b"one");
-            assert_eq!(packet(&file, 2, "a").unwrap(), b"second");
+            assert_eq!(packet(&file, 1, "a").unwrap(), (&b"one"[..], 2));
+            assert_eq!(packet(&file, 2, "a").unwrap(), (&b"second"[..], 2));
+            let cut = [&file[..], &[0; 15]].concat();
+            assert_eq!(packet(&cut, 1, "a").unwrap(), (&b"one"[..], 2));
             let message = packet(&file, 3, "a").unwrap_err().message;
             assert_eq!(message, "a: there is no packet 3, but 2 in all");
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the programs told, in words and with names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use lb_common::{
     reason::{Fate, Reason},
@@ -10,7 +10,8 @@ use lb_common::{
     track::State,
 };
 
-use super::{Explanation, StepView, decode, hex};
+use super::{Explanation, StepView, decode, hex, near};
+use crate::model::Endpoint;
 
 /// A service, as it is to be called.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub struct Names {
     pub reals: HashMap<u32, RealName>,
     /// Interfaces by index.
     pub interfaces: HashMap<u32, String>,
+    /// Where clients reach services.
+    pub endpoints: BTreeSet<Endpoint>,
 }
 
 /// A packet that was run.
@@ -88,7 +91,9 @@ impl Names {
         }
     }
 
-    fn interface(&self, index: u32) -> String {
+    /// Returns what an interface is called, or its number.
+    #[must_use]
+    pub fn interface(&self, index: u32) -> String {
         self.interfaces.get(&index).cloned().unwrap_or_else(|| format!("interface #{index}"))
     }
 
@@ -110,6 +115,7 @@ impl Names {
             }
             steps.push(self.step(service, step, a, b));
         }
+        steps.extend(self.near(ran, outcome));
         if let Some(service) = service
             && let Some(tracking) = not_tracked(ran.trace, service)
         {
@@ -220,6 +226,19 @@ impl Names {
             Step::GiveDipBack => ("fnat", format!("would give the director's port {a} back")),
         };
         StepView::new(name, detail)
+    }
+
+    /// Returns what services are near a packet that is for none.
+    fn near(&self, ran: &Ran, outcome: Outcome) -> Option<StepView> {
+        // What a later fragment has in the place of ports is none.
+        let is_fragment = |(step, _, _): (Step, u32, u32)| matches!(step, Step::Fragment | Step::NoFragment);
+        if outcome.service.is_some()
+            || outcome.reason != Reason::NotOurs
+            || ran.trace.steps().any(is_fragment)
+        {
+            return None;
+        }
+        Some(StepView::new("service", near::services(ran.before, &self.endpoints)?))
     }
 
     fn both(&self, a: u32, b: u32) -> String {

@@ -26,6 +26,7 @@ fn names() -> Names {
         services: [(1, service)].into(),
         reals: [(7, real(11)), (8, real(12))].into(),
         interfaces: [(3, "eth1".into())].into(),
+        endpoints: ["udp 10.0.0.9:80".parse().unwrap()].into(),
     }
 }
 
@@ -90,8 +91,12 @@ fn a_moved_slot_has_two_reals_and_the_flow_says_which() {
 #[test]
 fn what_is_no_services_has_neither_service_nor_real() {
     let told = explain(2, &[]);
-    assert_eq!((told.service, told.real, told.reason.as_str()), (None, None, "not_ours"));
+    assert_eq!((&told.service, &told.real, told.reason.as_str()), (&None, &None, "not_ours"));
     assert_eq!(told.verdict, "left to the director's own stack");
+    assert_eq!(detail(&told, "service"), ["no service is tcp 10.0.0.9:80; there is udp 10.0.0.9:80"]);
+    assert_eq!(told.steps.last().map(|step| step.detail.as_str()), Some("not_ours"));
+    let fragment = explain(2, &[(Step::NoFragment, 0, 0)]);
+    assert!(detail(&fragment, "service").is_empty(), "{:?}", fragment.steps);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::{
     Done, HostError, Outcome, Report,
     requirement::Requirement,
     state::{Change, StateFile, unfinished},
-    sysctl::Name,
+    sysctl::{Name, Sysctl},
     target::Target,
 };
 use crate::failure::Failure;
@@ -78,11 +78,12 @@ impl Boot {
         }
     }
 
-    /// Adds what `target` needs. `state` is the file that remembers: it must outlive a restart.
+    /// Adds what `target` needs, given what set-up has changed. `state` is the file that remembers: it must outlive a restart.
     pub fn add(
         &mut self,
         target: &Target,
         requirements: &[Requirement],
+        changes: &[Change],
         state: &Path,
     ) -> Result<(), HostError> {
         let program = env::current_exe().map_err(failed("find", Path::new("this program")))?;
@@ -91,9 +92,11 @@ impl Boot {
             self.commands.insert(*vip, command(&program, target, *vip, &state));
         }
         for (sysctl, _) in requirements.iter().filter_map(Requirement::setting) {
-            // The filter of a tunnel device is set when the device is made.
-            if sysctl.name != Name::RpFilter || sysctl.interface == target.interface.name {
+            if is_kept(sysctl, &target.interface.name, changes) {
                 self.settings.insert(sysctl.to_string(), sysctl.read()?);
+            } else {
+                // An earlier version wrote what it found.
+                self.settings.remove(&sysctl.to_string());
             }
         }
         Ok(())
@@ -181,6 +184,16 @@ impl Boot {
         };
         report(Done::new(link.display().to_string(), outcome, "enabled for the next start"));
         Ok(())
+    }
+}
+
+/// Returns whether a setting goes into the file: the ARP settings must hold from the first moment on, whoever set them; the
+/// reverse path filter only if set-up changed it, and not that of a tunnel device, which is set when the device is made.
+fn is_kept(sysctl: &Sysctl, interface: &str, changes: &[Change]) -> bool {
+    let is_this = |change: &Change| matches!(change, Change::Sysctl { sysctl: other, .. } if other == sysctl);
+    match sysctl.name {
+        Name::ArpIgnore | Name::ArpAnnounce => true,
+        Name::RpFilter => sysctl.interface == interface && changes.iter().any(is_this),
     }
 }
 
@@ -293,7 +306,22 @@ fn gone(path: &Path) -> Result<(), BootError> {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::*;
+
+    #[test]
+    fn a_filter_that_was_only_found_is_not_written() {
+        let filter = Sysctl::new("eth0", Name::RpFilter);
+        let changed = [Change::Sysctl { sysctl: filter.clone(), before: 1 }];
+        assert!(!is_kept(&filter, "eth0", &[]));
+        assert!(is_kept(&filter, "eth0", &changed));
+        assert!(!is_kept(&Sysctl::new("eth1", Name::RpFilter), "eth1", &changed), "another one was changed");
+        let device = Sysctl::new("tunl0", Name::RpFilter);
+        let changed = [Change::Sysctl { sysctl: device.clone(), before: 1 }];
+        assert!(!is_kept(&device, "eth0", &changed));
+        for name in [Name::ArpIgnore, Name::ArpAnnounce] {
+            assert!(is_kept(&Sysctl::new("all", name), "eth0", &[]), "{name} must hold");
+        }
+    }
 
     #[test]
     fn systemd_takes_odd_words_as_they_are() {

@@ -37,6 +37,8 @@ pub async fn setup(
             decapsulation = Some(would_decapsulate(target, found, report));
         }
     }
+    let (earlier, mut changes) =
+        remembered.map_or((None, Vec::new()), |remembered| (remembered.boot, remembered.changes));
     let requirements = requirements(target, decapsulation.as_ref());
     for requirement in &requirements {
         let standing = match requirement.look(host).await {
@@ -48,7 +50,13 @@ pub async fn setup(
             standing => standing,
         };
         match (requirement.would(&standing), standing) {
-            (Some((item, detail)), _) => report(Done::new(item, Outcome::Planned, detail)),
+            (Some((item, detail)), _) => {
+                changes.extend(requirement.setting().map(|(sysctl, value)| Change::Sysctl {
+                    sysctl: sysctl.clone(),
+                    before: sysctl.read().unwrap_or(value),
+                }));
+                report(Done::new(item, Outcome::Planned, detail));
+            }
             (None, Ok(standing)) => {
                 report(Done::new(standing.finding.item, Outcome::Already, standing.finding.found));
             }
@@ -59,9 +67,8 @@ pub async fn setup(
         report(Done::new(item, Outcome::Already, found));
     }
     if let Some(etc) = etc {
-        let boot = remembered.and_then(|remembered| remembered.boot);
-        let mut boot = Boot::below(etc, boot.as_ref()).map_err(HostError::from)?;
-        boot.add(target, &requirements, state)?;
+        let mut boot = Boot::below(etc, earlier.as_ref()).map_err(HostError::from)?;
+        boot.add(target, &requirements, &changes, state)?;
         boot.would(report).map_err(HostError::from)?;
     }
     Ok(())

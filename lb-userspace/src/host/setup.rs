@@ -78,7 +78,7 @@ async fn apply(
     }
     if let Some(etc) = etc {
         let mut boot = Boot::below(etc, state.boot())?;
-        boot.add(target, &requirements, state.path())?;
+        boot.add(target, &requirements, state.changes(), state.path())?;
         state.set(state.vips().clone(), Some(boot.clone()))?;
         boot.write(state, report)?;
     }

@@ -14,7 +14,7 @@ pub use summary::summary;
 
 use crate::{
     api::types::Change,
-    control::config,
+    control::config::{self, Extent},
     daemon,
     dataplane::Limits,
     failure::Failure,
@@ -81,7 +81,7 @@ impl Imported {
             let _ = seconds.map(|seconds| writeln!(text, "{key} = \"{seconds}s\""));
         }
         // Last: lists that are empty are written as keys of no section.
-        let services = config::write(&self.desired);
+        let services = config::write(&self.desired, Extent::Differences);
         if text.is_empty() { services } else { format!("{services}\n[director]\n{text}") }
     }
 

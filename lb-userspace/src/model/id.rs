@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use super::written::{ip_address, socket_address};
+use super::written::{self, ip_address, socket_address};
 use crate::text;
 use lb_common::protocol;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -75,6 +75,9 @@ impl FromStr for Protocol {
 
 /// Says that a word is no protocol, and which one may be meant.
 fn unknown_protocol(word: &str, known: &[&str]) -> String {
+    if let Some(sentence) = written::port_with_protocol(word) {
+        return sentence;
+    }
     let meant = text::likely(word, known.iter().copied());
     let meant = meant.map_or(String::new(), |meant| format!(" (did you mean {meant}?)"));
     format!("unknown protocol '{word}'{meant}: {}", known.join(", "))
@@ -296,5 +299,21 @@ mod tests {
         ] {
             assert!(ServiceId::parse(kind, name).is_err(), "{kind} {name}");
         }
+    }
+
+    #[test]
+    fn capitals_are_understood_and_a_port_with_a_protocol_is_named() {
+        assert_eq!(ServiceId::parse("TCP", "10.0.0.1:80"), ServiceId::parse("tcp", "10.0.0.1:80"));
+        let why = |kind, name| ServiceId::parse(kind, name).unwrap_err();
+        assert_eq!(
+            why("80/TCP", "10.0.0.1"),
+            "'80/TCP' is a port and a protocol in one; write them apart: tcp VIP:80"
+        );
+        assert_eq!(why("tcp/80", "10.0.0.1"), why("80/tcp", "10.0.0.1").replace("80/tcp", "tcp/80"));
+        assert_eq!(
+            why("tcp", "10.0.0.1:53/udp"),
+            "'53/udp' is a port and a protocol in one; write them apart: udp VIP:53"
+        );
+        assert_eq!(why("x/80", "10.0.0.1:80"), "unknown protocol 'x/80': tcp, udp, sctp, group");
     }
 }

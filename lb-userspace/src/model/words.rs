@@ -177,6 +177,19 @@ impl SchedulerFlag {
         }
     }
 
+    /// Returns which scheduler takes which flags, the one that this flag belongs to first.
+    #[must_use]
+    pub fn who_takes_it(self) -> String {
+        let mut schedulers = [Scheduler::Sh, Scheduler::Mh];
+        schedulers.sort_by_key(|scheduler| self.scheduler() != Some(*scheduler));
+        let takes = schedulers.map(|scheduler| {
+            let flags = Self::ALL.iter().filter(|flag| flag.scheduler() == Some(scheduler));
+            let flags: Vec<&str> = flags.map(|flag| flag.as_str()).collect();
+            format!("--scheduler {scheduler} takes {}", flags.join(" and "))
+        });
+        format!("{}; to others no flag means anything, and `--flags none` leaves them off", takes.join(", "))
+    }
+
     /// Returns what the flag is called with a scheduler; `None` where it means nothing and is not stored.
     ///
     /// # Errors
@@ -213,7 +226,13 @@ impl Forward {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+    use crate::{
+        control::validate,
+        model::{Service, ServiceId},
+    };
 
     #[test]
     fn words_are_read_as_they_are_written() {
@@ -226,5 +245,32 @@ mod tests {
             let belongs = flag.scheduler().map_or("flag", Scheduler::as_str);
             assert!(flag.as_str().starts_with(belongs), "{flag}");
         }
+    }
+
+    #[rstest]
+    #[case(
+        Scheduler::Mh,
+        SchedulerFlag::ShPort,
+        "--scheduler sh takes sh-fallback and sh-port, --scheduler mh takes mh-fallback and mh-port; "
+    )]
+    #[case(
+        Scheduler::Rr,
+        SchedulerFlag::MhPort,
+        "--scheduler mh takes mh-fallback and mh-port, --scheduler sh takes sh-fallback and sh-port; "
+    )]
+    #[case(Scheduler::Sh, SchedulerFlag::Flag1, "--scheduler sh takes sh-fallback and sh-port, ")]
+    fn a_flag_of_another_scheduler_is_told_where_it_belongs(
+        #[case] scheduler: Scheduler,
+        #[case] flag: SchedulerFlag,
+        #[case] hint: &str,
+    ) {
+        let id = ServiceId::parse("tcp", "10.0.0.100:80").unwrap();
+        let service = Service { scheduler, flags: [flag].into(), ..Service::default() };
+        let failure = validate::service(&id, &service).unwrap_err();
+        assert_eq!(
+            failure.message,
+            format!("service tcp 10.0.0.100:80: {flag} is no flag of scheduler {scheduler}")
+        );
+        assert!(failure.hint.as_ref().unwrap().starts_with(hint), "{failure}");
     }
 }

@@ -133,6 +133,17 @@ pub fn ip_address(text: &str) -> Result<IpAddr, String> {
     })
 }
 
+/// Returns a sentence for a word such as `80/tcp` or `tcp/80`; `None` for any other word.
+#[must_use]
+pub fn port_with_protocol(text: &str) -> Option<String> {
+    let (first, second) = text.split_once('/')?;
+    let (port, protocol) = if first.parse::<u16>().is_ok() { (first, second) } else { (second, first) };
+    let protocol = protocol.to_ascii_lowercase();
+    let port: u16 = port.parse().ok()?;
+    matches!(protocol.as_str(), "tcp" | "udp" | "sctp")
+        .then(|| format!("'{text}' is a port and a protocol in one; write them apart: {protocol} VIP:{port}"))
+}
+
 fn port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(port) => Ok(port),
@@ -140,7 +151,8 @@ fn port(text: &str) -> Result<u16, String> {
         Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
             Err(format!("port {text} is above 65535"))
         }
-        Err(_) => Err(format!("'{text}' is not the number of a port: names are not looked up")),
+        Err(_) => Err(port_with_protocol(text)
+            .unwrap_or_else(|| format!("'{text}' is not the number of a port: names are not looked up"))),
     }
 }
 

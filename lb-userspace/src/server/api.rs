@@ -17,9 +17,13 @@ use crate::{
         ipvs::{Table, Which},
         listener::Limits,
         request::Body,
-        types::{AttachOptions, Change, Connection, Stats, Status},
+        types::{AttachOptions, Change, Connection, Stats, Status, Together},
     },
-    control::{bounds, config, state::Room},
+    control::{
+        bounds,
+        config::{self, Extent},
+        state::Room,
+    },
     daemon::{self, Shared},
     explain::{Plan, Question},
     failure::Failure,
@@ -40,16 +44,14 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/connections", get(connections))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
         .route("/v1/changes", post(change))
+        .route("/v1/together", post(change_together))
         .route("/v1/timeouts", post(set_timeouts))
         .route("/v1/attach", post(attach))
         .route("/v1/resize", post(resize))
         .route("/v1/batch", post(change_all))
         .route("/v1/ipvs", post(ipvs_table))
         .route("/v1/zero", post(set_to_zero))
-        .route(
-            "/v1/config",
-            get(async |State(d): State<Shared>| config::write(d.lock().await.desired())).put(apply),
-        )
+        .route("/v1/config", get(export).put(apply))
         // The listener has the limit.
         .layer(DefaultBodyLimit::disable())
         .with_state(director)
@@ -94,6 +96,10 @@ async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> R
     director.lock().await.change(&change).await.map(Json).into_response()
 }
 
+async fn change_together(State(director): State<Shared>, Body(asked): Body<Together>) -> Response {
+    director.lock().await.change_together(&asked).await.map(Json).into_response()
+}
+
 async fn set_timeouts(State(director): State<Shared>, Body(options): Body<TimeoutOptions>) -> Response {
     let result = match bounds::timeouts(&options) {
         Ok(()) => director.lock().await.set_timeouts(options),
@@ -129,6 +135,20 @@ async fn ipvs_table(
 async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Failure> {
     let counts = daemon::count_flows(&director).await?;
     director.lock().await.set_to_zero(which.service, &counts).map(Json)
+}
+
+/// Query of `GET /v1/config`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Export {
+    /// Whether defaults are written, too.
+    #[serde(default)]
+    all: bool,
+}
+
+async fn export(State(director): State<Shared>, Query(query): Query<Export>) -> String {
+    let extent = if query.all { Extent::All } else { Extent::Differences };
+    config::write(director.lock().await.desired(), extent)
 }
 
 /// Query of `PUT /v1/config`.

@@ -98,6 +98,9 @@ fn a_bare_real_is_in_service_within_two_seconds_and_out_again() {
     for line in ["set   net.ipv4.conf.all.arp_ignore: 1", "set   VIP 192.0.2.100: added to lo", "back  "] {
         says(agent, line).unwrap_or_else(|log| panic!("no {line:?} in\n{log}"));
     }
+    // Until the first service came, and never again.
+    says(agent, &format!("no service has {}", RIPS[0])).expect("it was idle");
+    assert_eq!(agent.log().matches("yet; waiting").count(), 1, "{}", agent.log());
 }
 
 #[test]
@@ -255,7 +258,11 @@ fn what_keeps_an_agent_from_its_work_is_said() {
     let agent =
         |url: &str| real.xvs_host(&format!("agent --director {url} --token-file {}", token.display()));
 
-    agent("http://10.0.0.1:9470").fails(1).says("No such file").says("openssl rand");
+    agent("http://10.0.0.1:9470")
+        .fails(1)
+        .says("No such file")
+        .says("copy the file that the director's")
+        .does_not_say("openssl");
     write("the-lab-has-no-secrets", "644");
     agent("http://10.0.0.1:9470").fails(1).says("others than its owner").says("chmod 600");
     agent("10.0.0.1").fails(2).says("http://HOST:PORT");

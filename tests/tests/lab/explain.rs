@@ -114,6 +114,11 @@ fn what_is_no_services_and_what_is_no_question() {
     assert_eq!((text(&told, "reason"), text(&told, "action")), ("not_ours", "XDP_PASS"), "{told:#}");
     assert!(told["service"].is_null() && told["real"].is_null(), "{told:#}");
     assert_eq!(told["frame_in"], told["frame_out"], "{told:#}");
+    let near = Method::Dr.service();
+    lab.director
+        .xvs(&format!("explain udp {CLIENT}:4000 {near}"))
+        .succeeds()
+        .says(&format!("no service is udp {near}; there are tcp {near}, tcp {VIP}:"));
 
     let ask = |words: &str| -> Outcome { lab.director.xvs(&format!("explain {words}")) };
     let service = Method::Dr.service();
@@ -138,7 +143,7 @@ fn a_captured_packet_is_explained_as_the_same_flow_is() {
         assert_eq!(captured["real"], told["real"]);
         assert_eq!(captured["frame_in"], told["frame_in"]);
         let shown = lab.director.xvs(&format!("explain --pcap {}", file.display())).succeeds();
-        shown.says("parse").says("MAC destination").says("forwarded");
+        shown.says("parse").says("MAC destination").says("forwarded").says("1 of 1 in ");
     }
     let file = lab.director.path("one.pcap");
     let absent = lab.director.xvs(&format!("explain --pcap {} --packet 2", file.display()));

@@ -100,6 +100,9 @@ fn a_file_without_services_and_a_service_without_reals_are_told() {
     }
     let export = director.xvs("export").succeeds().stdout;
     assert!(export.contains(&VIP.to_string()), "{export}");
+    // Only what is not so by default is printed, unless all is asked for.
+    director.xvs("export").succeeds().does_not_say("upper").does_not_say("scheduler").does_not_say("group");
+    director.xvs("export --all").succeeds().says("upper = 0").says("scheduler = \"mh\"").says("group = []");
     // A pipe is read once.
     let xvs =
         director.xvs_words("").iter().map(|word| word.display().to_string()).collect::<Vec<_>>().join(" ");
@@ -148,4 +151,50 @@ fn a_file_is_checked_without_a_daemon_and_keys_that_need_a_restart_are_named() {
         .fails(2)
         .says("line 2")
         .says("did you mean max-flows?");
+}
+
+#[test]
+fn a_service_comes_with_its_reals_or_not_at_all() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _daemon = director.start_daemon();
+    let [one, two, three] = RIPS;
+    let reals = |line: &str| director.xvs(line).succeeds().stdout.lines().count();
+
+    // The second of them cannot be: dr changes no port.
+    let line = format!("service add tcp {VIP}:80 --real {one} --real {two}:81 --forward");
+    director.xvs(&format!("{line} dr")).fails(2).says(&format!("real {two}:81 of tcp {VIP}:80"));
+    assert_eq!(director.stats().services.len(), 0);
+    assert_eq!(reals(&format!("{line} nat")), 3);
+    director.xvs(&format!("real list TCP {VIP}:80")).succeeds().says(&format!("{two}:81")).says("nat");
+
+    // One is there already.
+    let line = format!("real add tcp {VIP}:80 {three} {one} --forward nat");
+    director.xvs(&line).fails(2).says(&format!("has real {one}:80 already")).says("nothing was changed");
+    assert_eq!(director.stats().services[0].reals.len(), 2);
+    director.xvs(&format!("{line} --if-missing")).succeeds().says("nothing to change").says("added real");
+    assert_eq!(director.stats().services[0].reals.len(), 3);
+
+    let export = director.xvs("export").succeeds().stdout;
+    for line in [line, format!("service add TCP {VIP}:80 --scheduler rr --real {one}")] {
+        director.xvs(&format!("{line} --if-missing")).succeeds().does_not_say("added");
+    }
+    assert_eq!(director.xvs("export").succeeds().stdout, export);
+    director.xvs(&format!("service add 80/tcp {VIP}")).fails(2).says("write them apart: tcp VIP:80");
+}
+
+#[test]
+fn a_nat_real_in_the_network_of_the_vip_is_told() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _daemon = director.start_daemon();
+    // A network of clients and reals.
+    let (rip, note) = ("192.0.2.11", "its replies to clients there bypass the director");
+    director.xvs(&format!("service add tcp {VIP}:80 --real {rip} --forward fnat")).succeeds();
+    let told = director.xvs(&format!("real edit tcp {VIP}:80 {rip} --forward nat")).succeeds();
+    assert!(told.stderr.contains(note) && told.stderr.contains("in 192.0.2.0/24"), "{told}");
+    let told = director.xvs(&format!("real edit tcp {VIP}:80 {rip} --weight 2")).succeeds();
+    assert!(!told.stderr.contains(note), "{told}");
+    let told = director.xvs(&format!("real add tcp {VIP}:80 {} --forward nat", RIPS[0])).succeeds();
+    assert!(!told.stderr.contains(note), "{told}");
 }

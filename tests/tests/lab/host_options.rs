@@ -166,6 +166,27 @@ fn what_is_persisted_sets_up_again_and_restore_removes_it() {
 }
 
 #[test]
+fn a_filter_of_reverse_paths_is_persisted_if_setup_changed_it() {
+    let lab = Lab::new();
+    let [real, ..] = &lab.reals;
+    let etc = real.path("etc");
+    let settings = etc.join("sysctl.d/60-xvs-host.conf");
+    let setup = format!("setup --vip {VIP} --interface eth0 --persist --etc {}", etc.display());
+    // Replies leave by another interface: the filter matters.
+    real.ip("route delete default");
+    for (found, kept) in [("0", None), ("2", None), ("1", Some("net.ipv4.conf.eth0.rp_filter = 2"))] {
+        real.sysctl("ipv4/conf/eth0/rp_filter", found);
+        real.xvs_host(&setup).succeeds();
+        let written = fs::read_to_string(&settings).unwrap();
+        assert!(written.contains("net.ipv4.conf.eth0.arp_ignore = 1"), "{written}");
+        assert_eq!(written.lines().find(|line| line.contains("rp_filter")), kept, "found {found}");
+        real.xvs_host(&format!("{setup} --dry-run")).succeeds().does_not_say("would");
+    }
+    real.host_restore().succeeds();
+    assert!(!settings.exists());
+}
+
+#[test]
 fn tunnels_have_a_line_about_the_mtu() {
     let lab = Lab::new();
     let [real, ..] = &lab.reals;

@@ -123,11 +123,11 @@ fn a_bare_real_is_set_up_by_ssh_and_then_added() {
         lab.director.wait_for_next_hops();
         lab.client.requests(service, 10).is_complete(10);
     }
-    let again = keys.xvs(
-        &lab,
-        &format!("real add tcp {} {} {}", Method::Dr.service(), real.rip, as_root(real, &real.xvs_program())),
-    );
-    again.fails(1).says("already").does_not_say("host setup --vip");
+    let line =
+        format!("real add tcp {} {} {}", Method::Dr.service(), real.rip, as_root(real, &real.xvs_program()));
+    keys.xvs(&lab, &line).fails(1).says("already").does_not_say("host setup --vip");
+    let again = keys.xvs(&lab, &format!("{line} --if-missing"));
+    again.succeeds().says("nothing to change").does_not_say("host setup --vip");
 }
 
 #[test]

@@ -306,7 +306,7 @@ fn a_real_at_an_own_address_is_local() {
     assert_eq!((spread.by("director"), spread.by("real2")), (10, 10), "{spread:?}");
     director.xvs("ipvsadm -L -n").succeeds().says("10.0.0.1:7100                Local");
     // The file says what the operator said: another host may have the same one.
-    director.xvs("export").succeeds().says("forward = \"dr\"").does_not_say("local");
+    director.xvs("export --all").succeeds().says("forward = \"dr\"").does_not_say("local");
 }
 
 mod files {

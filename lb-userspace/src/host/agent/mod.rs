@@ -67,7 +67,7 @@ pub struct Options {
 /// What keeps it from starting. Afterwards it says what is wrong and tries again.
 pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<(), Failure> {
     super::can_configure_the_network()?;
-    Token::read(&options.token_file)?;
+    Token::read_copy(&options.token_file)?;
     // Mounting a bpffs takes more than is kept. Without one only the XDP program is missing, which says so then.
     if let Err(error) = dataplane::decap::prepare(&options.bpffs) {
         tracing::debug!("{error}");
@@ -123,6 +123,10 @@ impl Agent<'_> {
                     }
                     pause = BACKOFF.0;
                     if let Answer::Roles(roles, tag) = answer {
+                        if roles.is_empty() && self.known.is_none() {
+                            let addresses = own_addresses(self.host).await.unwrap_or_default();
+                            tracing::info!("{}", idle(&addresses));
+                        }
                         self.known = Some((roles, tag));
                     }
                 }
@@ -151,7 +155,7 @@ impl Agent<'_> {
             if addresses.is_empty() {
                 return Err(Failure::failed("this host has no address that a director could know it by"));
             }
-            let token = Token::read(&self.options.token_file)?;
+            let token = Token::read_copy(&self.options.token_file)?;
             let tag = self.known.as_ref().map(|(_, tag)| tag.as_str());
             let ask = Ask { addresses: addresses.clone(), token, tag, wait };
             tokio::select! {
@@ -216,5 +220,30 @@ impl Agent<'_> {
             ))
         });
         Ok((taken, why.collect()))
+    }
+}
+
+/// Returns what is said while no service has this host.
+fn idle(addresses: &[IpAddr]) -> String {
+    /// How many addresses are named.
+    const NAMED: usize = 4;
+    let named: Vec<String> = addresses.iter().take(NAMED).map(IpAddr::to_string).collect();
+    let more = addresses.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" or {more} more") };
+    format!("no service has {}{more} yet; waiting", named.join(" or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_service_says_by_which_addresses_it_is_looked_for() {
+        let addresses = |last: std::ops::Range<u8>| -> Vec<IpAddr> {
+            last.map(|last| IpAddr::from([192, 0, 2, last])).collect()
+        };
+        assert_eq!(idle(&addresses(13..14)), "no service has 192.0.2.13 yet; waiting");
+        assert_eq!(idle(&addresses(13..15)), "no service has 192.0.2.13 or 192.0.2.14 yet; waiting");
+        assert!(idle(&addresses(13..30)).ends_with("or 192.0.2.16 or 13 more yet; waiting"));
     }
 }
