@@ -11,12 +11,12 @@ use lb_common::{
 };
 
 use crate::{
-    Stop, forward,
+    Verdict, forward,
     frame::Frame,
-    functions::Functions,
     reply,
     select::Chosen,
-    tables::{self, Version},
+    subprograms::Subprograms,
+    tables::{self, IpFamily},
 };
 
 /// How long a datagram's fragments are waited for, as the kernel has it (`ipfrag_time`).
@@ -38,7 +38,7 @@ const fn bytes<A>(parsed: &Parsed<A>) -> u32 {
 
 /// Records where the later fragments of a client's datagram go.
 #[inline(always)]
-pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32, dip: Dip) {
+pub fn remember_request<A: IpFamily>(parsed: &Parsed<A>, real: u32, dip: Dip) {
     let fragment = Fragment {
         real,
         seen: tables::now(),
@@ -55,7 +55,7 @@ pub fn remember_request<A: Version>(parsed: &Parsed<A>, real: u32, dip: Dip) {
 
 /// Records where the later fragments of a nat real's datagram go.
 #[inline(always)]
-pub fn remember_reply<A: Version>(parsed: &Parsed<A>, way: &reply::Way<A>) {
+pub fn remember_reply<A: IpFamily>(parsed: &Parsed<A>, way: &reply::Way<A>) {
     let WayBack { ifindex, to_client, tags } = way.back();
     let fragment = Fragment {
         real: way.real,
@@ -73,21 +73,21 @@ pub fn remember_reply<A: Version>(parsed: &Parsed<A>, way: &reply::Way<A>) {
 
 /// Sends a later fragment where its first one went.
 #[inline(always)]
-pub fn later<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+pub fn later<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     if let Some((fragment, covered)) = tables::fragment(&key(parsed))
         && track::age(fragment.seen, tables::now()) <= LIFETIME
         && let Some(real) = tables::real(fragment.real)
     {
-        let stop = |reason| Stop::on_the_way_to(real, reason);
+        let verdict = |reason| Verdict::for_real(real, reason);
         let start = A::fragment_offset(frame, parsed.l4())?;
         if tables::cover(covered, start.into(), bytes(parsed)) != Adds::New as u32 {
-            return Err(stop(Reason::FragmentOverlap));
+            return Err(verdict(Reason::FragmentOverlap));
         }
         return if fragment.vip == A::default() {
             let chosen = Chosen { id: fragment.real, real, dip: fragment.dip };
-            forward::send(frame, parsed, &chosen).map_err(stop)
+            forward::send(frame, parsed, &chosen).map_err(verdict)
         } else {
-            reply::send(frame, parsed, &reply::Way::of_fragment(fragment)).map_err(stop)
+            reply::send(frame, parsed, &reply::Way::of_fragment(fragment)).map_err(verdict)
         };
     }
     if !tables::address_use(parsed.flow.destination).is(AddressUse::VIP) {

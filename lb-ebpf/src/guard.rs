@@ -23,7 +23,7 @@ use network_types::{
 
 use crate::{
     request,
-    tables::{self, Version},
+    tables::{self, IpFamily},
 };
 
 /// Goes on with the next program and the stack (`TCX_NEXT`, `TC_ACT_UNSPEC`).
@@ -90,7 +90,7 @@ fn ports(ctx: &TcContext, l4: usize, protocol: u8) -> Option<(Be16, Be16)> {
 }
 
 #[inline(always)]
-fn judge<A: Version>(flow: &FlowKey<A>) -> i32 {
+fn judge<A: IpFamily>(flow: &FlowKey<A>) -> i32 {
     let service = match request::service(flow) {
         Ok(service) => service.id,
         Err(_) if is_reply(flow) => UNSET,
@@ -106,7 +106,7 @@ fn judge<A: Version>(flow: &FlowKey<A>) -> i32 {
 /// Returns whether a packet is a reply by `nat` or `fnat`: the stack would send it on with the real's own address, or reset
 /// the real's end of the connection.
 #[inline(always)]
-fn is_reply<A: Version>(flow: &FlowKey<A>) -> bool {
+fn is_reply<A: IpFamily>(flow: &FlowKey<A>) -> bool {
     let used = tables::address_use(flow.source);
     if used.is(AddressUse::FNAT_REAL) && tables::translation(flow).is_some() {
         return true;

@@ -1,35 +1,40 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The data plane: XDP programs, of which `director` forwards and `decap` serves real servers.
+//! The data plane: XDP programs that forward packets of services, and the programs beside them.
 //!
-//! The way of a packet, by module:
+//! | program | started by | handles | why it is a program of its own |
+//! |---|---|---|---|
+//! | [`director`] | the driver, at every frame | TCP, UDP and SCTP of IPv4 and IPv6 | most packets stay in it |
+//! | [`director_tagged`] | [`director`] | frames with VLAN tags: removes them, calls [`director`], adds them again | most networks have none |
+//! | [`director_other`] | [`director`] | ICMP, fragments and unreadable packets of IPv4 | 512 bytes of stack for a program and its functions |
+//! | [`director6_other`] | [`director`] | ICMP and unreadable packets of IPv6 | stack |
+//! | [`director6_fragment`] | [`director`] | later fragments of IPv6 | stack |
+//! | [`director6_reply`] | [`director`] | IPv6 packets to no service: replies of reals | stack |
+//! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that no XDP program has processed: drops them | other hook |
+//! | [`decap`] | the driver of a real server | removes the outer header of tunnelled packets | other host |
+//! | [`clock`] | the daemon, once | tells the daemon the programs' clock | test run only |
 //!
-//! - [`direct`]: which of these it passes through
-//! - [`vlan`]: its VLAN tags are taken off and put on
-//! - [`frame`]: bounds-checked access to it
-//! - [`request`]: a client's packet: its service, its real
-//! - [`select`]: which real: the flow table, then the scheduler's table
-//! - [`fragment`]: later fragments follow their first one
-//! - [`forward`]: dr, tun, nat, local: what happens to the packet
-//! - [`reply`]: a nat real's packet on its way back
-//! - [`icmp`]: errors about flows, and errors that we make
-//! - [`reset`]: TCP connections whose real was removed
-//! - [`stop`]: packets that are not forwarded, and why
-//! - [`functions`]: what the stack has no room for otherwise
-//! - [`object`]: what every object must have
-//! - [`source`]: whether a client can have sent it
-//! - [`guard`]: what keeps it from the stack where no XDP program is attached
-//! - [`decap`]: tunnels' ends on real servers
-//! - [`tables`]: every map, and the only code that touches one
+//! A program starts another one by a tail call, [`tables::tail_call`]. The path of a client's packet, by module:
+//!
+//! 1. [`frame`] checks bounds; `lb_common::packet` parses.
+//! 2. [`dispatch`] decides what the packet is: for a service, a real's reply, ICMP, a fragment, or none of these.
+//! 3. [`request`] finds the service, [`source`] checks the source address.
+//! 4. [`select`] chooses the real: an entry of the flow table, else the scheduler.
+//! 5. [`forward`] rewrites or encapsulates the packet (`dr`, `tun`, `nat`, `fnat`, `local`).
+//! 6. [`verdict`] counts a packet that is not forwarded, and maps its reason to an XDP action: passed to the stack,
+//!    dropped, or answered by [`icmp`] or [`reset`].
+//!
+//! [`reply`] is the way back of `nat` and `fnat`, [`fragment`] lets later fragments follow the first one, [`vlan`] handles
+//! tags, [`subprograms`] are functions that the verifier checks once, [`tables`] has every map, [`object`] what every object
+//! must have.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
 
 mod decap;
-mod direct;
+mod dispatch;
 mod forward;
 mod fragment;
 mod frame;
-mod functions;
 mod guard;
 mod icmp;
 mod object;
@@ -38,8 +43,9 @@ mod request;
 mod reset;
 mod select;
 mod source;
-mod stop;
+mod subprograms;
 mod tables;
+mod verdict;
 mod vlan;
 
 use aya_ebpf::{
@@ -47,96 +53,96 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use direct::{direct, direct_rare, let_through};
+use dispatch::{dispatch, dispatch_rare, let_through};
 use frame::Frame;
 use lb_common::{
-    packet::{self, Ip as _},
+    packet::{self, Ip as _, Ipv4, Ipv6},
     schema::Program,
-    wire::{Be32, Be128, Tags},
+    wire::Tags,
 };
-use stop::{Stop, settle};
+use verdict::{Verdict, into_action};
 
-/// The director: forwards what is for a service, and passes everything else untouched.
+/// Forwards packets of services, and passes all others unmodified. The program that is attached.
 #[xdp]
 #[inline(always)]
 pub fn director(ctx: XdpContext) -> u32 {
     tables::begin_trace();
     let frame = Frame::new(&ctx);
     let ether_type = packet::ether_type(&frame);
-    if ether_type == Be32::ETHER_TYPE {
-        return direct::<Be32>(&frame);
+    if ether_type == Ipv4::ETHER_TYPE {
+        return dispatch::<Ipv4>(&frame);
     }
-    if ether_type == Be128::ETHER_TYPE {
-        return direct::<Be128>(&frame);
+    if ether_type == Ipv6::ETHER_TYPE {
+        return dispatch::<Ipv6>(&frame);
     }
     if Tags::is_tag(ether_type) {
-        tables::go_on_in(&ctx, Program::Tagged);
+        tables::tail_call(&ctx, Program::Tagged);
     }
     xdp_action::XDP_PASS
 }
 
-/// The director, for IPv6 packets that are neither TCP, UDP nor SCTP, or cannot be read.
+/// Continues [`director`] with ICMP of IPv6, and with IPv6 packets that have no readable ports.
 #[xdp]
 #[inline(always)]
 pub fn director6_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
+    let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    settle(direct_rare(&frame, parsed))
+    into_action(dispatch_rare(&frame, parsed))
 }
 
-/// The director, for IPv6 packets that have ports and are for no service.
+/// Continues [`director`] with IPv6 packets that have ports and are to no service.
 #[xdp]
 #[inline(always)]
 pub fn director6_reply(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
+    let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
     let used = tables::address_use(parsed.flow.destination);
-    let_through(parsed, settle(reply::direct::<_, true>(&frame, parsed, used)))
+    let_through(parsed, into_action(reply::handle::<_, true>(&frame, parsed, used)))
 }
 
-/// The director, for later fragments in IPv6.
+/// Continues [`director`] with later IPv6 fragments.
 #[xdp]
 #[inline(always)]
 pub fn director6_fragment(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Be128>(&frame) else { return xdp_action::XDP_PASS };
+    let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    settle(fragment::later(&frame, parsed))
+    into_action(fragment::later(&frame, parsed))
 }
 
-/// The director, for IPv4 packets that are neither TCP, UDP nor SCTP, or have no ports.
+/// Continues [`director`] with ICMP, and with IPv4 packets that have no readable ports.
 #[xdp]
 #[inline(always)]
 pub fn director_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Be32>(&frame) else { return xdp_action::XDP_PASS };
-    let_through(&parsed, settle(direct_rare(&frame, &parsed)))
+    let Ok(parsed) = packet::parse::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
+    let_through(&parsed, into_action(dispatch_rare(&frame, &parsed)))
 }
 
-/// The director, for frames with VLAN tags.
+/// Continues [`director`] with frames that have VLAN tags.
 #[xdp]
 #[inline(always)]
 pub fn director_tagged(ctx: XdpContext) -> u32 {
-    vlan::direct(&Frame::new(&ctx))
+    vlan::handle(&Frame::new(&ctx))
 }
 
-/// Keeps packets of services from the director's stack where no XDP program takes them.
+/// Drops packets of services that no XDP program has processed, before the stack resets their connections.
 #[classifier]
 #[inline(always)]
 pub fn guard(ctx: TcContext) -> i32 {
     guard::watch(&ctx)
 }
 
-/// Tells the daemon how many ticks the director's clock is ahead of `CLOCK_MONOTONIC`.
+/// Returns by how many ticks the programs' clock is ahead of `CLOCK_MONOTONIC`.
 #[xdp]
 #[inline(always)]
 pub fn clock(_: XdpContext) -> u32 {
     tables::now().wrapping_sub(tables::monotonic())
 }
 
-/// Takes the tunnel's outer header off, on a real server.
+/// Removes the outer header of tunnelled packets, on a real server.
 #[xdp]
 #[inline(always)]
 pub fn decap(ctx: XdpContext) -> u32 {

@@ -11,13 +11,13 @@ use lb_common::{
 };
 
 use crate::{
-    Stop, forward,
+    Verdict, forward,
     forward::nat::{self, Change, End, Sums},
     fragment,
     frame::Frame,
-    functions::Functions,
     select,
-    tables::{self, Version},
+    subprograms::Subprograms,
+    tables::{self, IpFamily},
     vlan,
 };
 
@@ -99,11 +99,11 @@ pub struct Answered<A> {
 /// A packet for no service: a reply of a nat real, or not ours. `to` says what its destination is used for, `FIRST` whether it
 /// may be a first fragment.
 #[inline(always)]
-pub fn direct<A: Functions, const FIRST: bool>(
+pub fn handle<A: Subprograms, const FIRST: bool>(
     frame: &Frame,
     parsed: &Parsed<A>,
     to: AddressUse,
-) -> Result<u32, Stop> {
+) -> Result<u32, Verdict> {
     if to.is(AddressUse::NAT_REAL) {
         notice_direct(&parsed.flow);
     }
@@ -114,12 +114,12 @@ pub fn direct<A: Functions, const FIRST: bool>(
     if FIRST && parsed.part == Part::First {
         fragment::remember_reply(parsed, &way);
     }
-    send(frame, parsed, &way).map_err(|reason| Stop::at(service, reason))
+    send(frame, parsed, &way).map_err(|reason| Verdict::at(service, reason))
 }
 
 /// What the real sends keeps a flow alive too, since one-way streams exist, and may end it.
 #[inline(always)]
-fn keep<A: Version>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
+fn keep<A: IpFamily>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
     let now = tables::now();
     let state = State::from_number(flow.state).after_reply(parsed.tcp_flags) as u32;
     if state != flow.state {
@@ -132,7 +132,7 @@ fn keep<A: Version>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
 
 /// Remembers that a client speaks to a nat real itself, so that the replies stay as they are.
 #[inline(always)]
-fn notice_direct<A: Version>(flow: &FlowKey<A>) {
+fn notice_direct<A: IpFamily>(flow: &FlowKey<A>) {
     let reply = flow.reversed();
     let from = tables::source(reply.source, reply.source_port, reply.protocol as u8);
     if from.and_then(|from| source_of(&reply, from)).is_none_or(|source| !source.is(Source::HASHED)) {
@@ -140,24 +140,24 @@ fn notice_direct<A: Version>(flow: &FlowKey<A>) {
         return;
     }
     let now = tables::now();
-    if tables::direct(&reply).is_none_or(|seen| track::age(seen, now) >= SECOND) {
-        tables::remember_direct(&reply, now);
+    if tables::bypass(&reply).is_none_or(|seen| track::age(seen, now) >= SECOND) {
+        tables::remember_bypass(&reply, now);
     }
 }
 
 /// Whether a reply of a nat real belongs to a talk with the real itself.
 #[inline(always)]
-fn is_direct<A: Version>(reply: &FlowKey<A>) -> bool {
-    if !tables::is_anybody_direct() {
+fn is_direct<A: IpFamily>(reply: &FlowKey<A>) -> bool {
+    if !tables::may_be_bypassed() {
         return false;
     }
-    let Some(seen) = tables::direct(reply) else { return false };
+    let Some(seen) = tables::bypass(reply) else { return false };
     track::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
 }
 
 /// What a packet from a nat real answers. A packet that answers nothing that was sent to the VIP is not ours.
 #[inline(always)]
-pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason> {
+pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason> {
     if !tables::may_be_used(reply.source) {
         return Err(Reason::NotOurs);
     }
@@ -193,7 +193,7 @@ pub fn answered_by<A: Version>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason
 /// Sends most replies back: those of reals that one service has, if the way to their client, or their flow, is known. `None` if the
 /// packet is not one of them. For want of stack nothing else is done in the program that begins.
 #[inline(always)]
-pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Stop>> {
+pub fn send_at_once<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Verdict>> {
     let reply = &parsed.flow;
     let source = tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
     if source.service == UNSET || !source.used.only_replies_by_nat() || parsed.part != Part::Whole {
@@ -202,23 +202,23 @@ pub fn send_at_once<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Option<Res
     if source.flags == 0 {
         return send_of_flow(frame, parsed, source);
     }
-    if source.flags != Source::HASHED || tables::is_anybody_direct() {
+    if source.flags != Source::HASHED || tables::may_be_bypassed() {
         return None;
     }
     let back = tables::way_back(reply.destination)?;
     tables::note(Step::Source, source.service, source.real);
     tables::note(Step::WayBack, back.ifindex, 0);
     let sent = leave_as(frame, parsed, source, source.real, back);
-    Some(sent.map_err(|reason| Stop::at(source.service, reason)))
+    Some(sent.map_err(|reason| Verdict::at(source.service, reason)))
 }
 
 /// The same for a reply of a service whose flows are written down.
 #[inline(always)]
-fn send_of_flow<A: Version>(
+fn send_of_flow<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     source: &CachedSource<A>,
-) -> Option<Result<u32, Stop>> {
+) -> Option<Result<u32, Verdict>> {
     let request = source.source().request_of(&parsed.flow);
     let flow = tables::flow_of_reply(&request)?;
     let real = tables::real(flow.real)?;
@@ -230,7 +230,7 @@ fn send_of_flow<A: Version>(
     keep(parsed, &request, &flow);
     let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
     let sent = leave_as(frame, parsed, source, flow.real, &back);
-    Some(sent.map_err(|reason| Stop::at(real.service, reason)))
+    Some(sent.map_err(|reason| Verdict::at(real.service, reason)))
 }
 
 /// Whether a packet may come from a real by `nat`.
@@ -242,7 +242,7 @@ fn sends<A: Ip>(real: &Real, reply: &FlowKey<A>) -> bool {
 
 /// What a packet to a port of the director answers that a flow by `fnat` has.
 #[inline(always)]
-fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Answered<A>, Reason> {
+fn translated<A: IpFamily>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Answered<A>, Reason> {
     let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
     let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
     // The flow may have another port by now, or be on another real.
@@ -257,7 +257,7 @@ fn translated<A: Version>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Ans
 
 /// Which service a real's address and port belong to: by them, else by the flow.
 #[inline(always)]
-fn source_of<A: Version>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<Source<A>> {
+fn source_of<A: IpFamily>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<Source<A>> {
     if from.service == UNSET || !from.used.is(AddressUse::NAT_REAL) {
         return None;
     }
@@ -273,7 +273,7 @@ fn source_of<A: Version>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<S
 
 /// Sends a reply back to its client and counts it.
 #[inline(always)]
-pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
+pub fn send<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
     forward::may_hop::<A>(frame)?;
     if way.client != A::default() {
         let change = Change { end: End::Destination, address: way.client, port: way.client_port };
@@ -285,7 +285,7 @@ pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Re
 
 /// Gives a reply of that source the address and port of its service, and sends it on its way back.
 #[inline(always)]
-fn leave_as<A: Version>(
+fn leave_as<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     source: &CachedSource<A>,
@@ -302,7 +302,7 @@ fn leave_as<A: Version>(
 
 /// Sends a reply on its way back, and counts it. By reference: the stack is small.
 #[inline(always)]
-fn leave<A: Version>(frame: &Frame, parsed: &Parsed<A>, real: u32, back: &WayBack) -> Result<u32, Reason> {
+fn leave<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: u32, back: &WayBack) -> Result<u32, Reason> {
     address_frame(frame, back.to_client)?;
     vlan::dress(frame, back.tags)?;
     let action = forward::transmit(frame, back.ifindex)?;

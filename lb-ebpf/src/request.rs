@@ -10,17 +10,17 @@ use lb_common::{
 };
 
 use crate::{
-    Stop, forward,
+    Verdict, forward,
     frame::Frame,
-    functions::Functions,
     select,
-    tables::{self, Version},
+    subprograms::Subprograms,
+    tables::{self, IpFamily},
 };
 
 /// The service that a packet is for: by protocol, address and port, else by protocol, address and port 0; or what the
 /// address is used for, if for no service.
 #[inline(always)]
-pub fn service<A: Version>(flow: &FlowKey<A>) -> Result<&'static Service, AddressUse> {
+pub fn service<A: IpFamily>(flow: &FlowKey<A>) -> Result<&'static Service, AddressUse> {
     let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);
     if let Some(service) = tables::service(&exact) {
         return Ok(service);
@@ -44,24 +44,24 @@ const FTP: Be16 = Be16::new(21);
 /// Returns whether a packet may be of a data connection of FTP: one that the client opened to the port that a passive server
 /// told it, or one that an active server opened from port 20 (RFC 959; `FTPDATA` and `PROT_SOCK` in `ip_vs_ctl.c`).
 #[inline(always)]
-fn is_ftp_data<A: Version>(flow: &FlowKey<A>) -> bool {
+fn is_ftp_data<A: IpFamily>(flow: &FlowKey<A>) -> bool {
     let port = flow.destination_port.get();
     flow.protocol as u8 == protocol::TCP && (port == 20 || port >= 1024)
 }
 
 /// Sends a packet for a service to a real.
 #[inline(always)]
-pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Stop> {
-    let chosen = select::real(frame, parsed, service).map_err(|reason| Stop::at(service.id, reason))?;
+pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Verdict> {
+    let chosen = select::real(frame, parsed, service).map_err(|reason| Verdict::at(service.id, reason))?;
     if parsed.part == Part::First {
         A::remember_fragment(parsed, chosen.id, chosen.dip);
     }
-    forward::send(frame, parsed, &chosen).map_err(|reason| Stop::on_the_way_to(chosen.real, reason))
+    forward::send(frame, parsed, &chosen).map_err(|reason| Verdict::for_real(chosen.real, reason))
 }
 
 /// What becomes of a packet that cannot be read: nothing for that `reason`, unless it is for a VIP. The director's stack
 /// may see a packet that is shorter than it says, a real may not.
 #[inline(always)]
-pub fn unreadable<A: Version>(parsed: &Parsed<A>, reason: Reason) -> Reason {
+pub fn unreadable<A: IpFamily>(parsed: &Parsed<A>, reason: Reason) -> Reason {
     if tables::address_use(parsed.flow.destination).is(AddressUse::VIP) { reason } else { Reason::NotOurs }
 }

@@ -11,7 +11,7 @@ use lb_common::{
 
 use crate::{
     frame::Frame,
-    tables::{self, Version},
+    tables::{self, IpFamily},
 };
 
 /// Returns an error if no client can have sent the packet.
@@ -20,7 +20,7 @@ use crate::{
 /// come from its own link-layer address, if no router lies between: a forged one could have two servers answer each other
 /// without end. (A connection cannot: the second server resets it.)
 #[inline(always)]
-pub fn check<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
+pub fn check<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
     let used = tables::address_use(parsed.flow.source);
     if used.is(AddressUse::VIP | AddressUse::OWN) {
         return Err(Reason::SourceOwn);

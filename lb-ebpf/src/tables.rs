@@ -157,13 +157,13 @@ static GATEWAYS: Array<Gateway, { Gateway::COUNT as usize }> = Array::new();
 
 /// When a client last spoke to a nat real by its own address, not by a VIP. Keyed by the reply's 5-tuple.
 #[btf_map]
-static DIRECT: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
+static BYPASS: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
 #[btf_map]
-static DIRECT6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
+static BYPASS6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
 
-/// When an entry was last written to `DIRECT` or `DIRECT6`; 0: never.
+/// When an entry was last written to `BYPASS` or `BYPASS6`; 0: never.
 #[btf_map]
-static LAST_DIRECT: Array<u32, 1> = Array::new();
+static LAST_BYPASS: Array<u32, 1> = Array::new();
 
 /// A table whose memory is taken entry by entry, since few directors use much of it.
 type OnDemand<K, V, const N: usize> = HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
@@ -240,7 +240,7 @@ static REASONS: PerCpuArray<ReasonCounts, 1> = PerCpuArray::new();
 static ICMP_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
 /// A version of IP, and the tables that are looked into at its packets.
-pub trait Version: Ip {
+pub trait IpFamily: Ip {
     fn services() -> &'static HashMap<ServiceKey<Self>, Service, 1>;
     fn service_cache() -> &'static PerCpuArray<CachedService<Self>, 1>;
     fn source_cache() -> &'static PerCpuArray<CachedSource<Self>, 1>;
@@ -251,7 +251,7 @@ pub trait Version: Ip {
     fn sources() -> &'static HashMap<SourceKey<Self>, Source<Self>, 1>;
     fn replies() -> &'static LruHashMap<FlowKey<Self>, Source<Self>, 1>;
     fn ways_back() -> &'static LruHashMap<Self, WayBack, 1>;
-    fn direct() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
+    fn bypass() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
     fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
     fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
     fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }>;
@@ -263,7 +263,7 @@ pub trait Version: Ip {
 
 macro_rules! version {
     ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident $near:ident; $($function:ident $map:ident $kind:ident<$($part:ty),+>;)*) => {
-        impl Version for $address {
+        impl IpFamily for $address {
             #[inline(always)]
             fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
                 &$dips
@@ -305,7 +305,7 @@ version! { Be32: DIPS dips tunnel_source NEAR;
     sources SOURCES HashMap<SourceKey<Be32>, Source<Be32>>;
     replies REPLIES LruHashMap<FlowKey<Be32>, Source<Be32>>;
     ways_back WAYS_BACK LruHashMap<Be32, WayBack>;
-    direct DIRECT LruHashMap<FlowKey<Be32>, u32>;
+    bypass BYPASS LruHashMap<FlowKey<Be32>, u32>;
     translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
 }
 version! { Be128: DIPS6 dips6 tunnel_source6 NEAR6;
@@ -319,7 +319,7 @@ version! { Be128: DIPS6 dips6 tunnel_source6 NEAR6;
     sources SOURCES6 HashMap<SourceKey<Be128>, Source<Be128>>;
     replies REPLIES6 LruHashMap<FlowKey<Be128>, Source<Be128>>;
     ways_back WAYS_BACK6 LruHashMap<Be128, WayBack>;
-    direct DIRECT6 LruHashMap<FlowKey<Be128>, u32>;
+    bypass BYPASS6 LruHashMap<FlowKey<Be128>, u32>;
     translations TRANSLATIONS6 OnDemand<FlowKey<Be128>, FlowKey<Be128>>;
 }
 
@@ -420,7 +420,7 @@ fn generation() -> u64 {
 
 /// The service of exactly that key. It stays what it is until this CPU looks for another one.
 #[inline(always)]
-pub fn service<A: Version>(key: &ServiceKey<A>) -> Option<&'static Service> {
+pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
     let place = cache::place(key.address, key.port, key.protocol, setting!(service_mask) as u32);
     let stamp = cache::stamp(generation());
     let (entry, found) = at_hand(A::service_cache(), place, stamp, key)?;
@@ -477,13 +477,13 @@ pub fn is_tunnel_end<A: Ip>(address: A, end: u32) -> bool {
 
 /// Whether an address may be in use: if not, it is in no table of services, reals or addresses.
 #[inline(always)]
-pub fn may_be_used<A: Version>(address: A) -> bool {
+pub fn may_be_used<A: IpFamily>(address: A) -> bool {
     MARKS.get(0).is_some_and(|marks| marks.has(address))
 }
 
 /// Returns whether something speaks against an address as the source of a client's packet: if not, nothing does.
 #[inline(always)]
-pub fn may_be_forged<A: Version>(source: A) -> bool {
+pub fn may_be_forged<A: IpFamily>(source: A) -> bool {
     let element = Marks::element(source, setting!(source_marks_mask) as u32);
     SOURCE_MARKS.get(0).is_some_and(|networks| networks.has(source.network()))
         && SOURCE_MARKS.get(element).is_some_and(|marks| marks.has(source))
@@ -491,7 +491,7 @@ pub fn may_be_forged<A: Version>(source: A) -> bool {
 
 /// What an address is used for.
 #[inline(always)]
-pub fn address_use<A: Version>(address: A) -> AddressUse {
+pub fn address_use<A: IpFamily>(address: A) -> AddressUse {
     // SAFETY: copied out before any other map call.
     unsafe { A::addresses().get(address) }.copied().unwrap_or_default()
 }
@@ -565,7 +565,7 @@ fn fetch_add(_: *mut u64, _: u64) -> u64 {
 
 /// The flow of that key.
 #[inline(always)]
-pub fn flow<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
+pub fn flow<A: IpFamily>(key: &FlowKey<A>) -> Option<Flow> {
     let found = flow_of_reply(key);
     match &found {
         Some(flow) => note(Step::Flow, flow.real, flow.state),
@@ -576,7 +576,7 @@ pub fn flow<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
 
 /// The same, and nothing is noted: another program may look for the reply's flow again.
 #[inline(always)]
-pub fn flow_of_reply<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
+pub fn flow_of_reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Flow> {
     // SAFETY: copied out before any other map call. Another CPU may write it meanwhile: packets of one flow
     // are rarely on two CPUs, and any mixture names the same real.
     unsafe { A::flows().get(key).or_else(|| A::opening().get(key)) }.copied()
@@ -585,7 +585,7 @@ pub fn flow_of_reply<A: Version>(key: &FlowKey<A>) -> Option<Flow> {
 /// Records where a flow goes. A full table evicts the flow that was silent longest; a failed insert costs
 /// affinity, not the packet. `was_known` says that there may be a flow of that key, which is over.
 #[inline(always)]
-pub fn remember_flow<A: Version>(key: &FlowKey<A>, flow: &Flow, was_known: bool) -> bool {
+pub fn remember_flow<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, was_known: bool) -> bool {
     if !note(Step::RecordFlow, flow.real, flow.state) {
         return true;
     }
@@ -604,7 +604,7 @@ pub fn remember_flow<A: Version>(key: &FlowKey<A>, flow: &Flow, was_known: bool)
 /// Writes a known flow's new state, time and way back in place. If it was evicted meanwhile, nothing happens. A connection
 /// that opens no more goes where it is safe from those that do.
 #[inline(always)]
-pub fn update_flow<A: Version>(key: &FlowKey<A>, new: &Flow) {
+pub fn update_flow<A: IpFamily>(key: &FlowKey<A>, new: &Flow) {
     if !note(Step::UpdateFlow, new.real, new.state) {
         return;
     }
@@ -733,7 +733,7 @@ pub fn random() -> u32 {
 
 /// Writes when a known flow's last packet came, and nothing else: another CPU may be changing its state.
 #[inline(always)]
-pub fn touch_flow<A: Version>(key: &FlowKey<A>, now: u32) {
+pub fn touch_flow<A: IpFamily>(key: &FlowKey<A>, now: u32) {
     if !mode().is_dry()
         && let Some(flow) = flow_in_place(key)
     {
@@ -744,7 +744,7 @@ pub fn touch_flow<A: Version>(key: &FlowKey<A>, now: u32) {
 
 /// The same, and the flow's new state, where its real changes that.
 #[inline(always)]
-pub fn set_flow_state<A: Version>(key: &FlowKey<A>, flow: &Flow, now: u32, state: u32) {
+pub fn set_flow_state<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, now: u32, state: u32) {
     if note(Step::UpdateFlow, flow.real, state)
         && let Some(flow) = flow_in_place(key)
     {
@@ -758,13 +758,13 @@ pub fn set_flow_state<A: Version>(key: &FlowKey<A>, flow: &Flow, now: u32, state
 
 /// A known flow, to be written to.
 #[inline(always)]
-fn flow_in_place<A: Version>(key: &FlowKey<A>) -> Option<*mut Flow> {
+fn flow_in_place<A: IpFamily>(key: &FlowKey<A>) -> Option<*mut Flow> {
     A::flows().get_ptr_mut(key).or_else(|| A::opening().get_ptr_mut(key))
 }
 
 /// The decision on a datagram's first fragment, and where [`cover`] finds what has come of it.
 #[inline(always)]
-pub fn fragment<A: Version>(key: &FragmentKey<A>) -> Option<(&'static Fragment<A>, *mut Covered)> {
+pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<A>, *mut Covered)> {
     let Some(kept) = A::fragments().get_ptr_mut(key) else {
         note(Step::NoFragment, 0, 0);
         return None;
@@ -791,7 +791,7 @@ pub extern "C" fn cover(covered: *mut Covered, start: u32, bytes: u32) -> u32 {
 
 /// Records the decision on a first fragment. A failed insert costs the datagram.
 #[inline(always)]
-pub fn remember_fragment<A: Version>(key: &FragmentKey<A>, fragment: &Fragment<A>) {
+pub fn remember_fragment<A: IpFamily>(key: &FragmentKey<A>, fragment: &Fragment<A>) {
     if note(Step::RecordFragment, fragment.real, u32::from(fragment.vip != A::default())) {
         let _ = A::fragments().insert(key, fragment, 0);
     }
@@ -800,7 +800,7 @@ pub fn remember_fragment<A: Version>(key: &FragmentKey<A>, fragment: &Fragment<A
 /// What packets from an address and port are for: replies of a nat real, by their port or by port 0, and by the use of the
 /// address. It stays what it is until this CPU looks for another one.
 #[inline(always)]
-pub fn source<A: Version>(address: A, port: Be16, protocol: u8) -> Option<&'static CachedSource<A>> {
+pub fn source<A: IpFamily>(address: A, port: Be16, protocol: u8) -> Option<&'static CachedSource<A>> {
     let mut key = SourceKey::new(address, port, protocol);
     let place = cache::place(address, port, key.protocol, setting!(source_mask) as u32);
     let stamp = cache::stamp(generation());
@@ -831,7 +831,7 @@ pub fn source<A: Version>(address: A, port: Be16, protocol: u8) -> Option<&'stat
 
 /// The service that a reply of a shared nat real belongs to.
 #[inline(always)]
-pub fn reply<A: Version>(key: &FlowKey<A>) -> Option<Source<A>> {
+pub fn reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Source<A>> {
     // SAFETY: copied out before any other map call.
     let source = unsafe { A::replies().get(key) }.copied()?;
     note(Step::Source, source.service, source.real);
@@ -840,7 +840,7 @@ pub fn reply<A: Version>(key: &FlowKey<A>) -> Option<Source<A>> {
 
 /// Records which service the replies of a flow belong to. A failed insert costs the reply.
 #[inline(always)]
-pub fn remember_reply<A: Version>(key: &FlowKey<A>, source: &Source<A>) {
+pub fn remember_reply<A: IpFamily>(key: &FlowKey<A>, source: &Source<A>) {
     if note(Step::RecordReply, 0, 0) {
         let _ = A::replies().insert(key, source, 0);
     }
@@ -848,7 +848,7 @@ pub fn remember_reply<A: Version>(key: &FlowKey<A>, source: &Source<A>) {
 
 /// Returns the reply sources of exactly that key: whether packets from there are replies of a real by `nat`.
 #[inline(always)]
-pub fn is_source<A: Version>(key: &SourceKey<A>) -> bool {
+pub fn is_source<A: IpFamily>(key: &SourceKey<A>) -> bool {
     // SAFETY: nothing of it is read.
     unsafe { A::sources().get(key) }.is_some()
 }
@@ -886,7 +886,7 @@ pub fn controller(ifindex: u32) -> u32 {
 
 /// How to send to a client.
 #[inline(always)]
-pub fn way_back<A: Version>(client: A) -> Option<&'static WayBack> {
+pub fn way_back<A: IpFamily>(client: A) -> Option<&'static WayBack> {
     let (place, name) = Near::place(client, setting!(seed));
     match A::ways_near().get(place) {
         Some(near) if near.is_of(name) => Some(&GATEWAYS.get(near.gateway())?.way),
@@ -898,7 +898,7 @@ pub fn way_back<A: Version>(client: A) -> Option<&'static WayBack> {
 
 /// Whether it is known that a client comes by that way; a client that has a place near is entered there.
 #[inline(always)]
-pub fn is_way_known<A: Version>(client: A, way: &WayBack) -> bool {
+pub fn is_way_known<A: IpFamily>(client: A, way: &WayBack) -> bool {
     let (place, name) = Near::place(client, setting!(seed));
     let Some(entry) = A::ways_near().get_ptr_mut(place) else { return false };
     // SAFETY: an aligned word of a map's value, which other CPUs may write as a whole.
@@ -950,7 +950,7 @@ fn put_gateway(number: u32, way: &WayBack) -> bool {
 
 /// Records how to send to a client. A failed insert costs the replies.
 #[inline(always)]
-pub fn remember_way_back<A: Version>(client: A, way: &WayBack) {
+pub fn remember_way_back<A: IpFamily>(client: A, way: &WayBack) {
     if note(Step::RecordWayBack, way.ifindex, 0) {
         let _ = A::ways_back().insert(client, way, 0);
     }
@@ -959,8 +959,8 @@ pub fn remember_way_back<A: Version>(client: A, way: &WayBack) {
 /// Whether any client has spoken to a nat real by its own address, so lately that it counts. Where nobody ever has, one look
 /// tells.
 #[inline(always)]
-pub fn is_anybody_direct() -> bool {
-    let last = LAST_DIRECT.get(0).map_or(0, |last| *last);
+pub fn may_be_bypassed() -> bool {
+    let last = LAST_BYPASS.get(0).map_or(0, |last| *last);
     if last == 0 {
         return false;
     }
@@ -970,19 +970,19 @@ pub fn is_anybody_direct() -> bool {
 
 /// The tick at which a client last spoke to a nat real by its own address.
 #[inline(always)]
-pub fn direct<A: Version>(reply: &FlowKey<A>) -> Option<u32> {
+pub fn bypass<A: IpFamily>(reply: &FlowKey<A>) -> Option<u32> {
     // SAFETY: copied out before any other map call.
-    let seen = unsafe { A::direct().get(reply) }.copied()?;
+    let seen = unsafe { A::bypass().get(reply) }.copied()?;
     note(Step::Direct, seen, 0);
     Some(seen)
 }
 
 /// Records that a client speaks to a nat real by its own address. A failed insert costs the replies.
 #[inline(always)]
-pub fn remember_direct<A: Version>(reply: &FlowKey<A>, now: u32) {
+pub fn remember_bypass<A: IpFamily>(reply: &FlowKey<A>, now: u32) {
     if note(Step::RecordDirect, now, 0) {
-        let _ = A::direct().insert(reply, now, 0);
-        if let Some(last) = LAST_DIRECT.get_ptr_mut(0) {
+        let _ = A::bypass().insert(reply, now, 0);
+        if let Some(last) = LAST_BYPASS.get_ptr_mut(0) {
             // SAFETY: an aligned word of a map's value. CPUs that write at the same time write nearly the same.
             unsafe { last.write_volatile(now | 1) };
         }
@@ -991,15 +991,15 @@ pub fn remember_direct<A: Version>(reply: &FlowKey<A>, now: u32) {
 
 /// A client speaks to the VIP with the ports of an earlier talk to a nat real itself.
 #[inline(always)]
-pub fn forget_direct<A: Version>(reply: &FlowKey<A>) {
-    if is_anybody_direct() && note(Step::ForgetDirect, 0, 0) {
-        let _ = A::direct().remove(reply);
+pub fn forget_bypass<A: IpFamily>(reply: &FlowKey<A>) {
+    if may_be_bypassed() && note(Step::ForgetDirect, 0, 0) {
+        let _ = A::bypass().remove(reply);
     }
 }
 
 /// The flow that a real's packet to a port of the director belongs to: its client's key.
 #[inline(always)]
-pub fn translation<A: Version>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
+pub fn translation<A: IpFamily>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
     // SAFETY: copied out before any other map call.
     let request = unsafe { A::translations().get(reply) }.copied()?;
     note(Step::Translation, 0, 0);
@@ -1008,7 +1008,7 @@ pub fn translation<A: Version>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
 
 /// Gives a flow a port of the director, unless it has been given already or the table is full.
 #[inline(always)]
-pub fn take_dip<A: Version>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
+pub fn take_dip<A: IpFamily>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
     if note(Step::TakeDip, reply.destination_port.get().into(), 0) {
         return A::translations().insert(reply, request, BPF_NOEXIST.into()).is_ok();
     }
@@ -1018,7 +1018,7 @@ pub fn take_dip<A: Version>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
 
 /// A flow needs a port of the director no more.
 #[inline(always)]
-pub fn give_dip_back<A: Version>(reply: &FlowKey<A>) {
+pub fn give_dip_back<A: IpFamily>(reply: &FlowKey<A>) {
     if note(Step::GiveDipBack, reply.destination_port.get().into(), 0) {
         let _ = A::translations().remove(reply);
     }
@@ -1026,7 +1026,7 @@ pub fn give_dip_back<A: Version>(reply: &FlowKey<A>) {
 
 /// The address of a [`Dip`] towards a real, if it is there.
 #[inline(always)]
-pub fn dip_address<A: Version>(dip: Dip, real: &Real) -> Option<A> {
+pub fn dip_address<A: IpFamily>(dip: Dip, real: &Real) -> Option<A> {
     let address =
         if dip.address == 0 { A::narrow(real.source) } else { *A::dips().get(dip.address.into())? };
     if address == A::default() { None } else { Some(address) }
@@ -1059,13 +1059,13 @@ pub fn next_dip(total: u32) -> u32 {
 
 /// How many addresses and ports together flows by `fnat` can have towards a real; at least 1.
 #[inline(always)]
-pub fn dips<A: Version>() -> u32 {
+pub fn dips<A: IpFamily>() -> u32 {
     (setting!(dip_ports) as u32).wrapping_mul(A::last_dip().max(1)).max(1)
 }
 
 /// One of them, by any number.
 #[inline(always)]
-pub fn dip<A: Version>(number: u32) -> Dip {
+pub fn dip<A: IpFamily>(number: u32) -> Dip {
     let (ports, addresses) = ((setting!(dip_ports) as u32).max(1), A::last_dip());
     let (round, port) = (number / ports, number % ports);
     let address = if addresses == 0 { 0 } else { 1 + round % addresses };
@@ -1187,7 +1187,7 @@ pub fn slot_of<A: Ip>(service: &Service, key: &FlowKey<A>) -> u32 {
 
 /// Goes on in another of the director's programs. Returns if that is not there.
 #[inline(always)]
-pub fn go_on_in(ctx: &XdpContext, program: Program) {
+pub fn tail_call(ctx: &XdpContext, program: Program) {
     note(Step::Program, program as u32, 0);
     // SAFETY: the context is the one that the kernel gave.
     unsafe { PROGRAMS.tail_call(ctx, program as u32) };

@@ -38,7 +38,7 @@ pub struct Taken {
 
 /// The way of a frame with one tag or two around a packet.
 #[inline(always)]
-pub fn direct(frame: &Frame) -> u32 {
+pub fn handle(frame: &Frame) -> u32 {
     let Ok(words) = take_off(frame) else { return xdp_action::XDP_PASS };
     let tags = Tags::of(words[0]).around(Tags::of(words[1]));
     tables::set_taken(Taken { tags, bare: 1 });
@@ -142,7 +142,7 @@ extern "C" fn dress_frame(ctx: *mut xdp_md, tags: u32, kept: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn untagged(ctx: *mut xdp_md) -> u32 {
-    tables::go_on_in(&XdpContext::new(ctx), Program::Director);
+    tables::tail_call(&XdpContext::new(ctx), Program::Director);
     // LLVM would take it for what the function always returns.
     core::hint::black_box(xdp_action::XDP_PASS)
 }

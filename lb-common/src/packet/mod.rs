@@ -22,7 +22,17 @@ pub use ip::{Error, Header, Icmp, Ip, Start};
 pub use ipv6::{Chain, MOST_EXTENSIONS, Walk};
 use network_types::udp::UdpHdr;
 
-use crate::{protocol, reason::Reason, schema::FlowKey, wire::Be16};
+use crate::{
+    protocol,
+    reason::Reason,
+    schema::FlowKey,
+    wire::{Be16, Be32, Be128},
+};
+
+/// IPv4, as a parameter of everything that handles both families: its addresses have 32 bits.
+pub type Ipv4 = Be32;
+/// IPv6, as such a parameter: its addresses have 128 bits.
+pub type Ipv6 = Be128;
 
 /// A mask of every offset of a transport header: that of a quoted one is behind two chains of extension headers.
 const FARTHEST: u16 = 0xfff;

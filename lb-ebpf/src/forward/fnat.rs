@@ -9,11 +9,11 @@ use lb_common::{
 };
 
 use super::nat::{self, Change, End};
-use crate::{frame::Frame, functions::Functions, tables};
+use crate::{frame::Frame, subprograms::Subprograms, tables};
 
 /// Towards the real: the source becomes the director's own.
 #[inline(always)]
-pub fn leave_from<A: Functions>(
+pub fn leave_from<A: Subprograms>(
     frame: &Frame,
     parsed: &Parsed<A>,
     real: &Real,

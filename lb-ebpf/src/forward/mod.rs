@@ -13,14 +13,14 @@ use lb_common::{
     schema::{Method, Real},
 };
 
-use crate::{frame::Frame, functions::Functions, select::Chosen, tables, vlan};
+use crate::{frame::Frame, select::Chosen, subprograms::Subprograms, tables, vlan};
 
 /// Sends a packet to its real and counts it.
 ///
 /// Nothing is written before all that can be wrong with the packet has been looked at, so that a packet
 /// that is passed or answered is still the client's.
 #[inline(always)]
-pub fn send<A: Functions>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
+pub fn send<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
     let Chosen { id, real, dip } = *chosen;
     let method = Method::from_number(real.method).ok_or(Reason::NoReal)?;
     if method == Method::Local {

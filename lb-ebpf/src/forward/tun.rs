@@ -16,10 +16,15 @@ use lb_common::{
 use network_types::{eth::EthHdr, udp::UdpHdr};
 
 use super::fits;
-use crate::{frame::Frame, functions::Functions, tables::Version};
+use crate::{frame::Frame, subprograms::Subprograms, tables::IpFamily};
 
 #[inline(always)]
-pub fn forward<A: Functions>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> Result<(), Reason> {
+pub fn forward<A: Subprograms>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    id: u32,
+    real: &Real,
+) -> Result<(), Reason> {
     if real.is(Real::IPV6) {
         A::within_ipv6(frame, parsed, id, real)?;
     } else {
@@ -35,7 +40,7 @@ pub fn forward<A: Functions>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &
 
 /// The packet of version `A` within one of version `O`.
 #[inline(always)]
-pub fn within<A: Ip, O: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+pub fn within<A: Ip, O: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     let growth = O::HEADER_LEN + Tunnel::length(real.tunnel);
     let length = parsed.length as usize + growth;
     fits(parsed, growth, real)?;

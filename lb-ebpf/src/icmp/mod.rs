@@ -12,17 +12,18 @@ use lb_common::{
 pub use make::answer;
 
 use crate::{
-    Stop, forward,
+    Verdict, forward,
     forward::nat::{Change, End},
     frame::Frame,
-    functions::Functions,
     reply::{self, Answered},
-    request, select, tables,
+    request, select,
+    subprograms::Subprograms,
+    tables,
 };
 
 /// An ICMP message to a VIP, or about a nat real's flow, or not ours.
 #[inline(always)]
-pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let icmp_type: u8 = load(frame, parsed.l4())?;
     let kind = A::icmp(icmp_type);
     if kind == Icmp::Link {
@@ -44,53 +45,53 @@ pub fn direct<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, St
 
 /// An error about a packet that a real sent to a client, such as "fragmentation needed": the real must know.
 #[inline(always)]
-fn to_real<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+fn to_real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let quote = packet::quoted(frame, parsed)?;
     let key = quote.flow.reversed();
     if key.destination != parsed.flow.destination {
         return Err(Reason::IcmpUnknownFlow.into());
     }
     let service = request::service(&key).map_err(|_| Reason::IcmpUnknownFlow)?;
-    let chosen = select::peek(service, &key).map_err(|reason| Stop::at(service.id, reason))?;
+    let chosen = select::peek(service, &key).map_err(|reason| Verdict::at(service.id, reason))?;
     let real = chosen.real;
-    let stop = |reason| match reason {
+    let verdict = |reason| match reason {
         // An error is never answered with an error (RFC 1122, section 3.2.2).
-        Reason::TooBig => Stop::on_the_way_to(real, Reason::TooBigIcmp),
-        _ => Stop::on_the_way_to(real, reason),
+        Reason::TooBig => Verdict::for_real(real, Reason::TooBigIcmp),
+        _ => Verdict::for_real(real, reason),
     };
     let translates = real.method == Method::Nat as u16 || real.method == Method::Fnat as u16;
     if translates && real.reachable() {
-        forward::may_hop::<A>(frame).map_err(stop)?;
+        forward::may_hop::<A>(frame).map_err(verdict)?;
         let source = Change { end: End::Source, address: A::narrow(real.address), port: real.port };
-        A::quoted_end(frame, parsed, &quote, &source).map_err(stop)?;
+        A::quoted_end(frame, parsed, &quote, &source).map_err(verdict)?;
     }
     if real.method == Method::Fnat as u16 && real.reachable() {
         let address = tables::dip_address(chosen.dip, real).ok_or(Reason::IcmpUnknownFlow)?;
         let destination = Change { end: End::Destination, address, port: chosen.dip.port };
-        A::quoted_end(frame, parsed, &quote, &destination).map_err(stop)?;
+        A::quoted_end(frame, parsed, &quote, &destination).map_err(verdict)?;
     }
-    forward::send(frame, parsed, &chosen).map_err(stop)
+    forward::send(frame, parsed, &chosen).map_err(verdict)
 }
 
 /// An error about a packet that a client sent to a real by `nat` or `fnat`: for the client it speaks of the service.
 #[inline(always)]
-fn to_client<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+fn to_client<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let quote = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
     let Answered { mut way, service, .. } = reply::answered_by(&quote.flow.reversed())?;
     if parsed.flow.destination != quote.flow.source {
         return Err(Reason::NotOurs.into());
     }
-    let stop = |reason| Stop::at(service, reason);
-    forward::may_hop::<A>(frame).map_err(stop)?;
+    let verdict = |reason| Verdict::at(service, reason);
+    forward::may_hop::<A>(frame).map_err(verdict)?;
     let destination = Change { end: End::Destination, address: way.vip, port: way.port };
-    A::quoted_end(frame, parsed, &quote, &destination).map_err(stop)?;
+    A::quoted_end(frame, parsed, &quote, &destination).map_err(verdict)?;
     if way.client != A::default() {
         let source = Change { end: End::Source, address: way.client, port: way.client_port };
-        A::quoted_end(frame, parsed, &quote, &source).map_err(stop)?;
+        A::quoted_end(frame, parsed, &quote, &source).map_err(verdict)?;
     }
     if parsed.flow.source != quote.flow.destination {
         // A router on the way to the real speaks for itself.
         way.vip = parsed.flow.source;
     }
-    reply::send(frame, parsed, &way).map_err(stop)
+    reply::send(frame, parsed, &way).map_err(verdict)
 }

@@ -12,12 +12,12 @@ use lb_common::{
 use super::{Picked, load};
 use crate::{
     frame::Frame,
-    tables::{self, Version},
+    tables::{self, IpFamily},
 };
 
 /// Writes the flow of a packet down. `known` is a flow that had the same 5-tuple and is over, if there was one.
 #[inline(always)]
-pub fn begin<A: Version>(
+pub fn begin<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     known: &Flow,

@@ -12,7 +12,7 @@ use lb_common::{
     wire::Be16,
 };
 
-use crate::tables::{self, Version};
+use crate::tables::{self, IpFamily};
 
 /// Ports that are tried one after the other, and as many more at random, before the packet is refused: enough that almost all
 /// of them must be taken, few enough that a flood on a director without free ports costs little. At random, because a CPU
@@ -21,7 +21,7 @@ const IN_A_ROW: u32 = 128;
 
 /// How the packets of a real to a port of the director look.
 #[inline(always)]
-pub fn reply<A: Version>(request: &FlowKey<A>, dip: Dip, real: &Real) -> Option<FlowKey<A>> {
+pub fn reply<A: IpFamily>(request: &FlowKey<A>, dip: Dip, real: &Real) -> Option<FlowKey<A>> {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
     let address = tables::dip_address(dip, real)?;
     Some(FlowKey::new(A::narrow(real.address), address, port, dip.port, request.protocol as u8))
@@ -30,7 +30,7 @@ pub fn reply<A: Version>(request: &FlowKey<A>, dip: Dip, real: &Real) -> Option<
 /// A port for a new flow to the real with that id, [`Dip::NONE`] if none is free. `old` is what the same client's flow had
 /// before, on the real `old_real`: it stays if the real does, else it is given back.
 #[inline(always)]
-pub fn lease<A: Version>(request: &FlowKey<A>, id: u32, old: Dip, old_real: u32) -> Dip {
+pub fn lease<A: IpFamily>(request: &FlowKey<A>, id: u32, old: Dip, old_real: u32) -> Dip {
     if !old.is_none()
         && let Some(real) = tables::real(old_real)
         && let Some(reply) = reply(request, old, real)
@@ -58,7 +58,7 @@ struct Search<A> {
 }
 
 /// Takes the next port, unless somebody has it. The verifier looks at one round, however many there are.
-unsafe extern "C" fn try_next<A: Version>(round: u32, search: *mut c_void) -> c_long {
+unsafe extern "C" fn try_next<A: IpFamily>(round: u32, search: *mut c_void) -> c_long {
     // SAFETY: `lease` gave the pointer, and nobody else has it.
     let search = unsafe { &mut *search.cast::<Search<A>>() };
     let Some(real) = tables::real(search.id) else { return 1 };

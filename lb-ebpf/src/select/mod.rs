@@ -29,8 +29,8 @@ pub use way_back::{learn as learn_way_back, remember_reply};
 
 use crate::{
     frame::Frame,
-    functions::Functions,
-    tables::{self, Version},
+    subprograms::Subprograms,
+    tables::{self, IpFamily},
 };
 
 /// Ticks after which a flow's time is written again: writing at each packet would move the entry's cache
@@ -57,7 +57,7 @@ impl Chosen {
 
 /// The real of a client's packet, recorded if it begins a flow that is to be recorded.
 #[inline(always)]
-pub fn real<A: Functions>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<Chosen, Reason> {
+pub fn real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<Chosen, Reason> {
     let mut hashed = Slot::NONE;
     if service.tracking != Tracking::Full as u32 {
         let slot = Slot::of(service, &parsed.flow)?;
@@ -87,7 +87,7 @@ const fn opens<A>(parsed: &Parsed<A>) -> bool {
 
 /// The real of a packet whose flow may be written down.
 #[inline(always)]
-fn tracked<A: Functions>(
+fn tracked<A: Subprograms>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
@@ -128,7 +128,7 @@ fn tracked<A: Functions>(
 
 /// Writes down all that must be known of a flow which begins. Returns what it comes from at a real by `fnat`.
 #[inline(always)]
-fn write_down<A: Functions>(
+fn write_down<A: Subprograms>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
@@ -203,7 +203,7 @@ fn living<A>(
 
 /// The real of a flow that an ICMP error speaks of: nothing is recorded.
 #[inline(always)]
-pub fn peek<A: Version>(service: &Service, key: &FlowKey<A>) -> Result<Chosen, Reason> {
+pub fn peek<A: IpFamily>(service: &Service, key: &FlowKey<A>) -> Result<Chosen, Reason> {
     if let Some(flow) = tables::flow(key)
         && let Some(real) = tables::real(flow.real)
         && real.service == service.id

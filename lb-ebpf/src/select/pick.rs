@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use super::{is_alone, opens, persistence, schedule, slot::Slot};
-use crate::tables::{self, Version};
+use crate::tables::{self, IpFamily};
 
 /// The real for such a packet.
 #[derive(Clone, Copy)]
@@ -60,7 +60,7 @@ impl Picked {
 /// The real for a flow that is not known. `slot` is that of a service that hashes and does not write everything
 /// down.
 #[inline(always)]
-pub fn pick<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<Picked, Reason> {
+pub fn pick<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<Picked, Reason> {
     let protocol = parsed.flow.protocol as u8;
     let (id, wanted) = candidate(parsed, service, slot)?;
     let real = tables::real(id).ok_or(Reason::NoReal)?;
@@ -91,7 +91,7 @@ fn begins<A>(parsed: &Parsed<A>, service: &Service) -> bool {
 
 /// Id of the real, and whether the flow must be written down by what is known of the service.
 #[inline(always)]
-fn candidate<A: Version>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<(u32, bool), Reason> {
+fn candidate<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<(u32, bool), Reason> {
     let (now, protocol) = (tables::now(), parsed.flow.protocol as u8);
     if slot.is_some() {
         let (id, record) = slot.choose(service, protocol, now, opens(parsed));

@@ -11,7 +11,7 @@ use lb_common::{
 use super::{REFRESH, load, persistence};
 use crate::{
     frame::Frame,
-    tables::{self, Version},
+    tables::{self, IpFamily},
 };
 
 /// Whether there is anything to write down: a new state, another way to the client, or that the flow still lives.
@@ -26,7 +26,7 @@ pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Re
 
 /// Writes down what changed.
 #[inline(always)]
-pub fn renew<A: Version>(
+pub fn renew<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,

@@ -11,7 +11,7 @@ use lb_common::{
 use super::opens;
 use crate::{
     frame::Frame,
-    tables::{self, Version},
+    tables::{self, IpFamily},
 };
 
 /// How to send to whom the frame comes from.
@@ -26,14 +26,13 @@ fn of(frame: &Frame) -> Result<WayBack, Reason> {
 
 /// Whether there is nothing to [`learn`] from a client's packet to a nat real.
 #[inline(always)]
-pub fn is_known<A: Version>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
-    Ok(tables::is_way_known(parsed.flow.source, &of(frame)?)
-        && !(opens(parsed) && tables::is_anybody_direct()))
+pub fn is_known<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
+    Ok(tables::is_way_known(parsed.flow.source, &of(frame)?) && !(opens(parsed) && tables::may_be_bypassed()))
 }
 
 /// Records how replies of a nat real get back to the client, which they need where flows are not written down.
 #[inline(always)]
-pub fn learn<A: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+pub fn learn<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
         return Ok(());
     }
@@ -42,7 +41,7 @@ pub fn learn<A: Version>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Resu
         tables::remember_way_back(parsed.flow.source, &way);
     }
     if opens(parsed) {
-        tables::forget_direct(&reply_to(&parsed.flow, real));
+        tables::forget_bypass(&reply_to(&parsed.flow, real));
     }
     Ok(())
 }
@@ -57,7 +56,7 @@ fn reply_to<A: Ip>(request: &FlowKey<A>, real: &Real) -> FlowKey<A> {
 /// Records which service the replies of a flow to a shared nat real belong to, unless that is known: a flow
 /// may be older than the sharing, and its entry may have been evicted.
 #[inline(always)]
-pub fn remember_reply<A: Version>(request: &FlowKey<A>, real: &Real) {
+pub fn remember_reply<A: IpFamily>(request: &FlowKey<A>, real: &Real) {
     if Method::from_number(real.method) != Some(Method::Nat) {
         return;
     }

@@ -90,13 +90,13 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         // Entries take memory when they are made.
         ("TRANSLATIONS", flows),
         ("TRANSLATIONS6", flows6),
-        ("DIRECT", (flows / 64).max(1024)),
+        ("BYPASS", (flows / 64).max(1024)),
         ("FRAGMENTS", (flows / 64).max(1024)),
         ("FLOWS6", flows6),
         ("OPENING6", (flows6 / 4).max(1024)),
         ("REPLIES6", (flows6 / 8).max(1024)),
         ("WAYS_BACK6", (flows6 / 8).max(1024)),
-        ("DIRECT6", (flows6 / 64).max(1024)),
+        ("BYPASS6", (flows6 / 64).max(1024)),
         ("FRAGMENTS6", (flows6 / 64).max(1024)),
     ]
 }

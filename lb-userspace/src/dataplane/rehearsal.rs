@@ -22,9 +22,9 @@ const SHARED: [&str; 11] = [
     "NEAR",
     "NEAR6",
     "GATEWAYS",
-    "DIRECT",
-    "DIRECT6",
-    "LAST_DIRECT",
+    "BYPASS",
+    "BYPASS6",
+    "LAST_BYPASS",
 ];
 
 /// Programs that tell their steps, and maps that are nobody else's.

@@ -110,8 +110,8 @@ impl Beside {
         forget_all::<FlowKey<Be128>, Source<Be128>>(map("REPLIES6"));
         forget_all::<Be32, WayBack>(map("WAYS_BACK"));
         forget_all::<Be128, WayBack>(map("WAYS_BACK6"));
-        forget_all::<FlowKey<Be32>, u32>(map("DIRECT"));
-        forget_all::<FlowKey<Be128>, u32>(map("DIRECT6"));
+        forget_all::<FlowKey<Be32>, u32>(map("BYPASS"));
+        forget_all::<FlowKey<Be128>, u32>(map("BYPASS6"));
         forget_all::<FlowKey<Be32>, FlowKey<Be32>>(map("TRANSLATIONS"));
         forget_all::<FlowKey<Be128>, FlowKey<Be128>>(map("TRANSLATIONS6"));
         forget_all::<ClientKey, Client>(map("CLIENTS"));
@@ -124,7 +124,7 @@ impl Beside {
                 }
             }
         }
-        let mut last: Array<MapData, u32> = map("LAST_DIRECT").try_into().expect("an array");
+        let mut last: Array<MapData, u32> = map("LAST_BYPASS").try_into().expect("an array");
         last.set(0, 0, 0).expect("arrays can be written");
         let mut tried: PerCpuArray<MapData, u32> = map("TRIED").try_into().expect("a per-CPU array");
         let zeros = vec![0; aya::util::nr_cpus().expect("CPUs can be counted")];
@@ -157,7 +157,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
     Some(match name {
         "PARSED6" | "TAKEN" | "SERVICE_CACHE" | "SERVICE_CACHE6" | "SOURCE_CACHE" | "SOURCE_CACHE6"
         | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
-        "SCHEMA" | "LAST_DIRECT" | "LEFT_TO_STACK" => array::<u32>(map()),
+        "SCHEMA" | "LAST_BYPASS" | "LEFT_TO_STACK" => array::<u32>(map()),
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
         "REALS" => array::<Real>(map()),
@@ -181,8 +181,8 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "REPLIES6" => hash::<FlowKey<Be128>, Source<Be128>>(map()),
         "WAYS_BACK" => hash::<Be32, WayBack>(map()),
         "WAYS_BACK6" => hash::<Be128, WayBack>(map()),
-        "DIRECT" => hash::<FlowKey<Be32>, u32>(map()),
-        "DIRECT6" => hash::<FlowKey<Be128>, u32>(map()),
+        "BYPASS" => hash::<FlowKey<Be32>, u32>(map()),
+        "BYPASS6" => hash::<FlowKey<Be128>, u32>(map()),
         "TRANSLATIONS" => hash::<FlowKey<Be32>, FlowKey<Be32>>(map()),
         "TRANSLATIONS6" => hash::<FlowKey<Be128>, FlowKey<Be128>>(map()),
         "NEAR" | "NEAR6" => array::<Near>(map()),

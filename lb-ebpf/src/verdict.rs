@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Packets that are not forwarded: why, and what the driver is told.
+//! Packets that are not forwarded: the reason, and the XDP action that follows from it.
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
@@ -13,31 +13,31 @@ use crate::tables;
 
 /// Why a packet is not forwarded.
 #[derive(Clone, Copy)]
-pub struct Stop {
+pub struct Verdict {
     pub reason: Reason,
     /// The service that counts it; [`UNSET`] if none in particular.
     pub service: u32,
-    /// For [`Reason::TooBig`]: the largest packet that would have gone through, in bytes.
+    /// For [`Reason::TooBig`]: the largest packet that the path takes, in bytes.
     pub mtu: u16,
 }
 
-impl From<Reason> for Stop {
+impl From<Reason> for Verdict {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
         Self::at(UNSET, reason)
     }
 }
 
-impl Stop {
-    /// A packet of a service is stopped.
+impl Verdict {
+    /// Returns the verdict on a packet of a service.
     #[inline(always)]
     pub fn at(service: u32, reason: Reason) -> Self {
         Self { reason, service, mtu: 0 }
     }
 
-    /// A packet for a real is stopped.
+    /// Returns the verdict on a packet for a real.
     #[inline(always)]
-    pub fn on_the_way_to(real: &Real, reason: Reason) -> Self {
+    pub fn for_real(real: &Real, reason: Reason) -> Self {
         let growth = if Method::from_number(real.method) == Some(Method::Tun) {
             let outer = if real.is(Real::IPV6) { Be128::HEADER_LEN } else { Be32::HEADER_LEN };
             outer + Tunnel::length(real.tunnel)
@@ -48,21 +48,21 @@ impl Stop {
     }
 }
 
-/// What the driver is told about a packet. It is counted if it is stopped.
+/// Returns the XDP action for a packet. Counts the reason of one that is not forwarded.
 #[inline(always)]
-pub fn settle(directed: Result<u32, Stop>) -> u32 {
-    let stop = match directed {
+pub fn into_action(directed: Result<u32, Verdict>) -> u32 {
+    let verdict = match directed {
         Ok(action) => return action,
-        Err(stop) => stop,
+        Err(verdict) => verdict,
     };
-    if stop.reason == Reason::NotOurs {
+    if verdict.reason == Reason::NotOurs {
         return xdp_action::XDP_PASS;
     }
-    tables::count_reason(stop.service, stop.reason);
-    match stop.reason.fate() {
+    tables::count_reason(verdict.service, verdict.reason);
+    match verdict.reason.fate() {
         Fate::Sent | Fate::Passed => xdp_action::XDP_PASS,
         // What is not a client's request is not answered here: the kernel knows what to do.
-        Fate::Answered if stop.reason == Reason::TtlExceeded => xdp_action::XDP_PASS,
+        Fate::Answered if verdict.reason == Reason::TtlExceeded => xdp_action::XDP_PASS,
         Fate::Dropped | Fate::Answered => xdp_action::XDP_DROP,
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The way of a packet.
+//! What a packet is: for a service, a reply, ICMP, a fragment, or none of these.
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
@@ -11,15 +11,15 @@ use lb_common::{
 use crate::{
     fragment,
     frame::Frame,
-    functions::Functions,
     icmp, reply, request,
-    stop::{Stop, settle},
+    subprograms::Subprograms,
     tables,
+    verdict::{Verdict, into_action},
 };
 
-/// The way of a packet, and what the driver is told about it.
+/// Handles a packet; returns the XDP action.
 #[inline(always)]
-pub fn direct<A: Functions>(frame: &Frame) -> u32 {
+pub fn dispatch<A: Subprograms>(frame: &Frame) -> u32 {
     // The kernel takes no unicast packet from a broadcast frame, and neither do we (RFC 1122, section 3.3.6).
     if packet::is_group_frame(frame) != Ok(false) {
         return xdp_action::XDP_PASS;
@@ -34,10 +34,10 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
     if !tables::may_be_used(parsed.flow.destination) {
         // Neither for a service nor for a real; a reply, if it comes from one.
         if !valid || !tables::may_be_used(parsed.flow.source) {
-            return settle(Err(Reason::NotOurs.into()));
+            return into_action(Err(Reason::NotOurs.into()));
         }
         if let Some(sent) = reply::send_at_once(frame, &parsed) {
-            return let_through(&parsed, settle(sent));
+            return let_through(&parsed, into_action(sent));
         }
         return A::reply(frame, &parsed, AddressUse(0));
     }
@@ -45,15 +45,15 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
         Ok(service) => {
             let source = if valid { A::check_source(frame, &parsed) } else { Err(Reason::SourceInvalid) };
             let directed = match source {
-                Ok(()) => request::direct(frame, &parsed, service),
-                Err(reason) => Err(Stop::at(service.id, reason)),
+                Ok(()) => request::handle(frame, &parsed, service),
+                Err(reason) => Err(Verdict::at(service.id, reason)),
             };
             let action = match directed {
-                Err(stop) if stop.reason.fate() == Fate::Answered => {
-                    tables::count_reason(stop.service, stop.reason);
-                    A::answer(frame, &parsed, stop)
+                Err(verdict) if verdict.reason.fate() == Fate::Answered => {
+                    tables::count_reason(verdict.service, verdict.reason);
+                    A::answer(frame, &parsed, verdict)
                 }
-                directed => settle(directed),
+                directed => into_action(directed),
             };
             let_through(&parsed, action)
         }
@@ -62,24 +62,24 @@ pub fn direct<A: Functions>(frame: &Frame) -> u32 {
     }
 }
 
-/// Has the guard let a packet through that is left to the director's stack. Returns the action as it is.
+/// Lets the guard pass a packet that goes to the director's stack. Returns the action.
 #[inline(always)]
-pub fn let_through<A: Functions>(parsed: &Parsed<A>, action: u32) -> u32 {
+pub fn let_through<A: Subprograms>(parsed: &Parsed<A>, action: u32) -> u32 {
     if action == xdp_action::XDP_PASS {
         A::leave_to_stack(&parsed.flow);
     }
     action
 }
 
-/// Whether a packet is not of TCP or UDP, or has no ports.
+/// Returns whether a packet is ICMP or has no readable ports.
 #[inline(always)]
 fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
     !matches!(parsed.part, Part::Whole | Part::First) || parsed.flow.protocol == u32::from(A::ICMP)
 }
 
-/// The way of such a packet. It is never answered.
+/// Handles such a packet. It is never answered.
 #[inline(always)]
-pub fn direct_rare<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Stop> {
+pub fn dispatch_rare<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     match parsed.part {
         Part::Tiny => Err(request::unreadable(parsed, Reason::FragmentTiny).into()),
         Part::Truncated => Err(request::unreadable(parsed, Reason::Truncated).into()),
@@ -87,8 +87,8 @@ pub fn direct_rare<A: Functions>(frame: &Frame, parsed: &Parsed<A>) -> Result<u3
         // In IPv6 programs of their own see to these two.
         Part::Later if A::HEADER_LEN == IPV4_LEN => fragment::later(frame, parsed),
         Part::First if A::HEADER_LEN == IPV4_LEN && parsed.flow.protocol != u32::from(A::ICMP) => {
-            reply::direct::<A, true>(frame, parsed, tables::address_use(parsed.flow.destination))
+            reply::handle::<A, true>(frame, parsed, tables::address_use(parsed.flow.destination))
         }
-        Part::Whole | Part::First | Part::Later => icmp::direct(frame, parsed),
+        Part::Whole | Part::First | Part::Later => icmp::handle(frame, parsed),
     }
 }

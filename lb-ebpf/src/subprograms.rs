@@ -14,7 +14,7 @@ use lb_common::{
 };
 
 use crate::{
-    direct::let_through,
+    dispatch::let_through,
     forward::{
         fnat,
         nat::{Change, End},
@@ -26,19 +26,19 @@ use crate::{
     reply, reset,
     select::{self, Picked, Slot},
     source,
-    stop::{Stop, settle},
-    tables::{self, Version},
+    tables::{self, IpFamily},
+    verdict::{Verdict, into_action},
 };
 
 /// What is not done in the program that begins: its stack has 512 bytes.
 ///
-/// Functions have theirs out of what is left of it. The verifier knows them by their types and looks at each once, not once
+/// Subprograms have theirs out of what is left of it. The verifier knows them by their types and looks at each once, not once
 /// for each way that leads there. Programs have a stack of their own, and parse the packet anew.
-pub trait Functions: Version {
-    /// [`direct_rare`], or [`fragment::later`].
+pub trait Subprograms: IpFamily {
+    /// [`dispatch_rare`], or [`fragment::later`].
     fn rare(frame: &Frame, part: Part) -> u32;
 
-    /// [`reply::direct`], with what the packet's destination is used for.
+    /// [`reply::handle`], with what the packet's destination is used for.
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32;
 
     /// [`tables::leave_to_stack`].
@@ -85,12 +85,12 @@ pub trait Functions: Version {
     /// [`fnat::other_end`].
     fn other_end(frame: &Frame, parsed: &Parsed<Self>, change: Change<Self>) -> Result<(), Reason>;
 
-    /// Answers a packet that was stopped.
-    fn answer(frame: &Frame, parsed: &Parsed<Self>, stop: Stop) -> u32;
+    /// Answers a packet that is not forwarded.
+    fn answer(frame: &Frame, parsed: &Parsed<Self>, verdict: Verdict) -> u32;
 }
 
 /// The functions of a version by their names in the object, and what differs between the versions.
-macro_rules! functions {
+macro_rules! subprograms {
     (
         $address:ty:
         $leave_to_stack:ident $check_source:ident
@@ -99,7 +99,7 @@ macro_rules! functions {
         $other_end:ident $answer:ident;
         $($own:tt)*
     ) => {
-        impl Functions for $address {
+        impl Subprograms for $address {
             $($own)*
 
             #[inline(always)]
@@ -175,8 +175,8 @@ macro_rules! functions {
             }
 
             #[inline(always)]
-            fn answer(frame: &Frame, parsed: &Parsed<Self>, stop: Stop) -> u32 {
-                $answer(frame.ctx().ctx, parsed, stop.reason.index(), stop.mtu.into(), stop.service)
+            fn answer(frame: &Frame, parsed: &Parsed<Self>, verdict: Verdict) -> u32 {
+                $answer(frame.ctx().ctx, parsed, verdict.reason.index(), verdict.mtu.into(), verdict.service)
             }
         }
 
@@ -340,7 +340,7 @@ macro_rules! functions {
     };
 }
 
-functions! { Be32:
+subprograms! { Be32:
     leave_to_stack check_source
     pick begin renew learn_way_back remember_reply remember_client lease remember_fragment quoted_end other_end answer;
 
@@ -354,7 +354,7 @@ functions! { Be32:
 
     #[inline(always)]
     fn rare(frame: &Frame, _: Part) -> u32 {
-        tables::go_on_in(frame.ctx(), Program::Other);
+        tables::tail_call(frame.ctx(), Program::Other);
         xdp_action::XDP_PASS
     }
 
@@ -368,7 +368,7 @@ functions! { Be32:
     }
 }
 
-functions! { Be128:
+subprograms! { Be128:
     leave_to_stack6 check_source6
     pick6 begin6 renew6 learn_way_back6 remember_reply6 remember_client6 lease6 remember_fragment6 quoted_end6 other_end6 answer6;
 
@@ -379,7 +379,7 @@ functions! { Be128:
 
     #[inline(always)]
     fn rare(frame: &Frame, part: Part) -> u32 {
-        tables::go_on_in(
+        tables::tail_call(
             frame.ctx(),
             if part == Part::Later { Program::Ipv6Fragment } else { Program::Ipv6Other },
         );
@@ -388,7 +388,7 @@ functions! { Be128:
 
     #[inline(always)]
     fn reply(frame: &Frame, _: &Parsed<Self>, _: AddressUse) -> u32 {
-        tables::go_on_in(frame.ctx(), Program::Ipv6Reply);
+        tables::tail_call(frame.ctx(), Program::Ipv6Reply);
         xdp_action::XDP_PASS
     }
 }
@@ -413,14 +413,15 @@ extern "C" fn reply(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, used: u32) ->
     let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_PASS };
     // Until Linux 6.3 the key of a map could not be in memory of that kind: hence a copy, which LLVM must not leave out.
     let copy = *parsed;
-    let action = settle(reply::direct::<_, false>(&frame, core::hint::black_box(&copy), AddressUse(used)));
+    let action =
+        into_action(reply::handle::<_, false>(&frame, core::hint::black_box(&copy), AddressUse(used)));
     let_through(parsed, action)
 }
 
-/// Answers a packet that was stopped: [`Stop::reason`], [`Stop::mtu`], [`Stop::service`]. `ERROR` is what an ICMP error has
+/// Answers a packet that is not forwarded: [`Verdict::reason`], [`Verdict::mtu`], [`Verdict::service`]. `ERROR` is what an ICMP error has
 /// before its quote.
 #[inline(always)]
-fn answer_as<A: Version, const ERROR: usize>(
+fn answer_as<A: IpFamily, const ERROR: usize>(
     frame: &Frame,
     parsed: &Parsed<A>,
     reason: u32,
