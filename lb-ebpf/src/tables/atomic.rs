@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Atomic additions and barriers.
+
+/// What is read after this is read after what was read before: between a generation and what belongs to it.
+#[inline(always)]
+pub(super) fn in_order(mine: *mut u64) {
+    // An atomic instruction that returns something is a full barrier.
+    fetch_add(mine, 0);
+}
+
+/// Adds to a number that all CPUs share and returns what it was.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub(super) fn fetch_add(number: *mut u64, add: u64) -> u64 {
+    let mut value = add;
+    // `AtomicU64::fetch_add` does not exist for this target; the instruction does since Linux 5.12.
+    // SAFETY: the pointer is a map value's, checked for null, 8 bytes and aligned.
+    unsafe {
+        core::arch::asm!(
+            "{value} = atomic_fetch_add((u64 *)({number} + 0), {value})",
+            number = in(reg) number,
+            value = inout(reg) value,
+        );
+    }
+    value
+}
+
+#[cfg(not(target_arch = "bpf"))]
+pub(super) fn fetch_add(_: *mut u64, _: u64) -> u64 {
+    unreachable!("the programs run in the kernel only")
+}

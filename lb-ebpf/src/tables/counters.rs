@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Counters, and the limit of ICMP errors.
+
+use super::{clock::now, settings::SETTINGS, trace::note};
+use crate::frame::opaque;
+use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
+use lb_common::{
+    reason::Reason,
+    schema::{Counters, ReasonCounts, Settings, Step},
+    track,
+};
+
+/// Packets, bytes and new flows by real id.
+#[btf_map]
+pub(super) static COUNTERS: PerCpuArray<Counters, 2> = PerCpuArray::new();
+
+/// Packets by service id and reason.
+#[btf_map]
+pub(super) static REASONS: PerCpuArray<ReasonCounts, 1> = PerCpuArray::new();
+
+/// ICMP errors made in the current second.
+#[btf_map]
+pub(super) static ICMP_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+/// How many ICMP errors were made since when.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Budget {
+    /// The tick at which the count began.
+    since: u32,
+    used: u32,
+}
+
+/// Counts a packet sent to a real.
+#[inline(always)]
+pub fn count_in(real: u32, bytes: u32) {
+    if note(Step::CountIn, real, bytes)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+    {
+        // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
+        unsafe {
+            (*counters).packets_in += 1;
+            (*counters).bytes_in += u64::from(bytes);
+        }
+    }
+}
+
+/// Counts a real's packet sent back to its client.
+#[inline(always)]
+pub fn count_out(real: u32, bytes: u32) {
+    if note(Step::CountOut, real, bytes)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+    {
+        // SAFETY: as in `count_in`.
+        unsafe {
+            (*counters).packets_out += 1;
+            (*counters).bytes_out += u64::from(bytes);
+        }
+    }
+}
+
+/// Counts a flow that began on a real.
+#[inline(always)]
+pub fn count_flow(real: u32) {
+    if note(Step::CountFlow, real, 0)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+    {
+        // SAFETY: as in `count_in`.
+        unsafe { (*counters).new_flows += 1 };
+    }
+}
+
+/// Counts a packet that was not forwarded.
+#[inline(always)]
+pub fn count_reason(service: u32, reason: Reason) {
+    if note(Step::Reason, service, reason.index())
+        && let Some(counts) = REASONS.get_ptr_mut(service)
+    {
+        // The mask tells the verifier that there is such a count. LLVM, which knows, would leave it out.
+        let mut index = reason.index() as usize;
+        opaque(&mut index);
+        let index = index & (Reason::SLOTS - 1);
+        // SAFETY: as in `count_in`.
+        unsafe { (*counts).0[index] += 1 };
+    }
+}
+
+/// Whether one more ICMP error may be made in this second.
+#[inline(always)]
+pub fn may_make_icmp() -> bool {
+    let Some(budget) = ICMP_BUDGET.get_ptr_mut(0) else { return false };
+    let now = now();
+    // SAFETY: as in `count_in`.
+    let budget = unsafe { &mut *budget };
+    // Not `age`: a CPU may have made no error for longer than half the range of ticks.
+    let mut new = *budget;
+    if now.wrapping_sub(new.since) >= track::ticks_of_seconds(1) {
+        new = Budget { since: now, used: 0 };
+    }
+    new.used += 1;
+    let may = u64::from(new.used) <= setting!(icmp_per_second);
+    if note(Step::IcmpBudget, may.into(), 0) {
+        *budget = new;
+    }
+    may
+}

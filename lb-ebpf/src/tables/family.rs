@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The maps of each IP family.
+
+use super::{
+    addresses::{ADDRESSES, ADDRESSES6},
+    flows::{FLOWS, FLOWS6, OPENING, OPENING6},
+    fragments::{FRAGMENTS, FRAGMENTS6},
+    nat::{BYPASS, BYPASS6, REPLIES, REPLIES6, SOURCE_CACHE, SOURCE_CACHE6, SOURCES, SOURCES6},
+    return_path::{NEAR, NEAR6, WAYS_BACK, WAYS_BACK6},
+    services::{SERVICE_CACHE, SERVICE_CACHE6, SERVICES, SERVICES6},
+    settings::SETTINGS,
+    snat::{DIPS, DIPS6, OnDemand, TRANSLATIONS, TRANSLATIONS6},
+};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use lb_common::{
+    packet::Ip,
+    schema::{
+        AddressUse, CachedService, CachedSource, Dip, Flow, FlowKey, Fragment, FragmentKey, Near, Service,
+        ServiceKey, Settings, Source, SourceKey, WayBack,
+    },
+    wire::{Be32, Be128},
+};
+
+/// A version of IP, and the tables that are looked into at its packets.
+pub trait IpFamily: Ip {
+    fn services() -> &'static HashMap<ServiceKey<Self>, Service, 1>;
+    fn service_cache() -> &'static PerCpuArray<CachedService<Self>, 1>;
+    fn source_cache() -> &'static PerCpuArray<CachedSource<Self>, 1>;
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
+    fn opening() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
+    fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>, 1>;
+    fn addresses() -> &'static HashMap<Self, AddressUse, 1>;
+    fn sources() -> &'static HashMap<SourceKey<Self>, Source<Self>, 1>;
+    fn replies() -> &'static LruHashMap<FlowKey<Self>, Source<Self>, 1>;
+    fn ways_back() -> &'static LruHashMap<Self, WayBack, 1>;
+    fn bypass() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
+    fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
+    fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
+    fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }>;
+    /// The last index of them that is in use.
+    fn last_dip() -> u32;
+    /// Where a tunnel to a real begins for a flow of that hash; `route` is the director's address towards the real.
+    fn tunnel_source(hash: impl FnOnce() -> u32, route: Be128) -> Self;
+}
+
+macro_rules! version {
+    ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident $near:ident; $($function:ident $map:ident $kind:ident<$($part:ty),+>;)*) => {
+        impl IpFamily for $address {
+            #[inline(always)]
+            fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
+                &$dips
+            }
+
+            #[inline(always)]
+            fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }> {
+                &$near
+            }
+
+            #[inline(always)]
+            fn last_dip() -> u32 {
+                setting!($last_dip) as u32
+            }
+
+            #[inline(always)]
+            fn tunnel_source(hash: impl FnOnce() -> u32, route: Be128) -> Self {
+                if setting!($tunnel_source.hosts) == 0 {
+                    return Self::narrow(route);
+                }
+                Self::narrow(setting!($tunnel_source).of_flow(hash()))
+            }
+
+            $(#[inline(always)]
+            fn $function() -> &'static $kind<$($part),+, 1> {
+                &$map
+            })*
+        }
+    };
+}
+
+version! { Be32: DIPS dips tunnel_source NEAR;
+    services SERVICES HashMap<ServiceKey<Be32>, Service>;
+    service_cache SERVICE_CACHE PerCpuArray<CachedService<Be32>>;
+    source_cache SOURCE_CACHE PerCpuArray<CachedSource<Be32>>;
+    flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
+    opening OPENING LruHashMap<FlowKey<Be32>, Flow>;
+    fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
+    addresses ADDRESSES HashMap<Be32, AddressUse>;
+    sources SOURCES HashMap<SourceKey<Be32>, Source<Be32>>;
+    replies REPLIES LruHashMap<FlowKey<Be32>, Source<Be32>>;
+    ways_back WAYS_BACK LruHashMap<Be32, WayBack>;
+    bypass BYPASS LruHashMap<FlowKey<Be32>, u32>;
+    translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
+}
+
+version! { Be128: DIPS6 dips6 tunnel_source6 NEAR6;
+    services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
+    service_cache SERVICE_CACHE6 PerCpuArray<CachedService<Be128>>;
+    source_cache SOURCE_CACHE6 PerCpuArray<CachedSource<Be128>>;
+    flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
+    opening OPENING6 LruHashMap<FlowKey<Be128>, Flow>;
+    fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
+    addresses ADDRESSES6 HashMap<Be128, AddressUse>;
+    sources SOURCES6 HashMap<SourceKey<Be128>, Source<Be128>>;
+    replies REPLIES6 LruHashMap<FlowKey<Be128>, Source<Be128>>;
+    ways_back WAYS_BACK6 LruHashMap<Be128, WayBack>;
+    bypass BYPASS6 LruHashMap<FlowKey<Be128>, u32>;
+    translations TRANSLATIONS6 OnDemand<FlowKey<Be128>, FlowKey<Be128>>;
+}

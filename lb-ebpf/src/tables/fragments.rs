@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Where later fragments of a datagram go.
+
+use super::{family::IpFamily, settings::mode, trace::note};
+use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
+use lb_common::{
+    schema::{Adds, Covered, Fragment, FragmentKey, Step},
+    wire::{Be32, Be128},
+};
+
+/// Which real a fragmented datagram goes to.
+#[btf_map]
+pub(super) static FRAGMENTS: LruHashMap<FragmentKey<Be32>, Fragment<Be32>, 1> = LruHashMap::new();
+
+#[btf_map]
+pub(super) static FRAGMENTS6: LruHashMap<FragmentKey<Be128>, Fragment<Be128>, 1> = LruHashMap::new();
+
+/// The decision on a datagram's first fragment, and where [`cover`] finds what has come of it.
+#[inline(always)]
+pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<A>, *mut Covered)> {
+    let Some(kept) = A::fragments().get_ptr_mut(key) else {
+        note(Step::NoFragment, 0, 0);
+        return None;
+    };
+    // SAFETY: a value of this map, checked for null. Not copied: the stack is small. Another datagram may get the entry
+    // meanwhile if the table is full; then a fragment goes astray.
+    let (fragment, covered) = unsafe { (&*kept, &raw mut (*kept).covered) };
+    note(Step::Fragment, fragment.real, u32::from(fragment.vip != A::default()));
+    Some((fragment, covered))
+}
+
+/// Adds a later fragment to what has come of its datagram, from word `start` on, so many bytes; as [`Adds`] numbers it.
+///
+/// A function that the verifier knows by its type, which looks at its loops once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn cover(covered: *mut Covered, start: u32, bytes: u32) -> u32 {
+    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null. It is a map's value; two CPUs
+    // with fragments of one datagram may overlook each other's.
+    let Some(covered) = (unsafe { covered.as_mut() }) else { return Adds::New as u32 };
+    let start = start as u16;
+    (if mode().is_dry() { covered.look(start, bytes) } else { covered.add(start, bytes) }) as u32
+}
+
+/// Records the decision on a first fragment. A failed insert costs the datagram.
+#[inline(always)]
+pub fn remember_fragment<A: IpFamily>(key: &FragmentKey<A>, fragment: &Fragment<A>) {
+    if note(Step::RecordFragment, fragment.real, u32::from(fragment.vip != A::default())) {
+        let _ = A::fragments().insert(key, fragment, 0);
+    }
+}

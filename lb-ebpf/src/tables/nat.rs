@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Which service a reply of a real belongs to.
+
+use super::{
+    addresses::address_use,
+    atomic::in_order,
+    clock::{now, timeouts},
+    family::IpFamily,
+    services::{at_hand, generation},
+    settings::SETTINGS,
+    trace::note,
+};
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    schema::{CachedSource, FlowKey, Settings, Source, SourceKey, Step, Timeouts, UNSET, cache},
+    track,
+    wire::{Be16, Be32, Be128},
+};
+
+/// Which service a nat real's replies belong to.
+#[btf_map]
+pub(super) static SOURCES: HashMap<SourceKey<Be32>, Source<Be32>, 1> = HashMap::new();
+
+#[btf_map]
+pub(super) static SOURCES6: HashMap<SourceKey<Be128>, Source<Be128>, 1> = HashMap::new();
+
+/// What each CPU found last there and in `ADDRESSES`.
+#[btf_map]
+pub(super) static SOURCE_CACHE: PerCpuArray<CachedSource<Be32>, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(super) static SOURCE_CACHE6: PerCpuArray<CachedSource<Be128>, 1> = PerCpuArray::new();
+
+/// The same per flow, for reals that several services share. Keyed by the reply's 5-tuple.
+#[btf_map]
+pub(super) static REPLIES: LruHashMap<FlowKey<Be32>, Source<Be32>, 1> = LruHashMap::new();
+
+#[btf_map]
+pub(super) static REPLIES6: LruHashMap<FlowKey<Be128>, Source<Be128>, 1> = LruHashMap::new();
+
+/// When a client last spoke to a nat real by its own address, not by a VIP. Keyed by the reply's 5-tuple.
+#[btf_map]
+pub(super) static BYPASS: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
+
+#[btf_map]
+pub(super) static BYPASS6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
+
+/// When an entry was last written to `BYPASS` or `BYPASS6`; 0: never.
+#[btf_map]
+pub(super) static LAST_BYPASS: Array<u32, 1> = Array::new();
+
+/// What packets from an address and port are for: replies of a nat real, by their port or by port 0, and by the use of the
+/// address. It stays what it is until this CPU looks for another one.
+#[inline(always)]
+pub fn source<A: IpFamily>(address: A, port: Be16, protocol: u8) -> Option<&'static CachedSource<A>> {
+    let mut key = SourceKey::new(address, port, protocol);
+    let place = cache::place(address, port, key.protocol, setting!(source_mask) as u32);
+    let stamp = cache::stamp(generation());
+    let (entry, found) = at_hand(A::source_cache(), place, stamp, &key)?;
+    // SAFETY: as in `service`.
+    unsafe {
+        if !found {
+            in_order(&raw mut (*entry).stamp);
+            (*entry).stamp = 0;
+            (*entry).address = address;
+            (*entry).from_port = port;
+            (*entry).protocol = key.protocol;
+            (*entry).used = address_use(address);
+            (*entry).service = UNSET;
+            if let Some(source) = A::sources().get(key) {
+                (*entry).keep(source);
+            } else {
+                key.port = Be16::ZERO;
+                if let Some(source) = A::sources().get(key) {
+                    (*entry).keep(source);
+                }
+            }
+            (*entry).stamp = stamp;
+        }
+        Some(&*entry)
+    }
+}
+
+/// The service that a reply of a shared nat real belongs to.
+#[inline(always)]
+pub fn reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Source<A>> {
+    // SAFETY: copied out before any other map call.
+    let source = unsafe { A::replies().get(key) }.copied()?;
+    note(Step::Source, source.service, source.real);
+    Some(source)
+}
+
+/// Records which service the replies of a flow belong to. A failed insert costs the reply.
+#[inline(always)]
+pub fn remember_reply<A: IpFamily>(key: &FlowKey<A>, source: &Source<A>) {
+    if note(Step::RecordReply, 0, 0) {
+        let _ = A::replies().insert(key, source, 0);
+    }
+}
+
+/// Returns the reply sources of exactly that key: whether packets from there are replies of a real by `nat`.
+#[inline(always)]
+pub fn is_source<A: IpFamily>(key: &SourceKey<A>) -> bool {
+    // SAFETY: nothing of it is read.
+    unsafe { A::sources().get(key) }.is_some()
+}
+
+/// Whether any client has spoken to a nat real by its own address, so lately that it counts. Where nobody ever has, one look
+/// tells.
+#[inline(always)]
+pub fn may_be_bypassed() -> bool {
+    let last = LAST_BYPASS.get(0).map_or(0, |last| *last);
+    if last == 0 {
+        return false;
+    }
+    let Timeouts { tcp, tcp_fin, udp } = timeouts();
+    track::age(last, now()) <= tcp.max(tcp_fin).max(udp)
+}
+
+/// The tick at which a client last spoke to a nat real by its own address.
+#[inline(always)]
+pub fn bypass<A: IpFamily>(reply: &FlowKey<A>) -> Option<u32> {
+    // SAFETY: copied out before any other map call.
+    let seen = unsafe { A::bypass().get(reply) }.copied()?;
+    note(Step::Direct, seen, 0);
+    Some(seen)
+}
+
+/// Records that a client speaks to a nat real by its own address. A failed insert costs the replies.
+#[inline(always)]
+pub fn remember_bypass<A: IpFamily>(reply: &FlowKey<A>, now: u32) {
+    if note(Step::RecordDirect, now, 0) {
+        let _ = A::bypass().insert(reply, now, 0);
+        if let Some(last) = LAST_BYPASS.get_ptr_mut(0) {
+            // SAFETY: an aligned word of a map's value. CPUs that write at the same time write nearly the same.
+            unsafe { last.write_volatile(now | 1) };
+        }
+    }
+}
+
+/// A client speaks to the VIP with the ports of an earlier talk to a nat real itself.
+#[inline(always)]
+pub fn forget_bypass<A: IpFamily>(reply: &FlowKey<A>) {
+    if may_be_bypassed() && note(Step::ForgetDirect, 0, 0) {
+        let _ = A::bypass().remove(reply);
+    }
+}

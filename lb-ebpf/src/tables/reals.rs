@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Real servers, and their numbers of connections.
+
+use super::{atomic::fetch_add, settings::mode, trace::note};
+use aya_ebpf::{btf_maps::Array, macros::btf_map};
+use lb_common::{
+    schedule::threshold,
+    schema::{Load, Real, Step},
+};
+
+/// Reals by id; id 0 names none.
+#[btf_map]
+pub(super) static REALS: Array<Real, 2> = Array::new();
+
+/// How many connections each real has, by real id.
+#[btf_map]
+pub(super) static LOADS: Array<Load, 2> = Array::new();
+
+/// The real of that id, if there is one.
+#[inline(always)]
+pub fn real(id: u32) -> Option<&'static Real> {
+    REALS.get(id).filter(|real| real.exists())
+}
+
+/// Connections of a real, as [`Load::counts`].
+#[inline(always)]
+pub fn load(real: u32) -> u64 {
+    LOADS.get(real).map_or(0, |load| load.counts)
+}
+
+/// Adds to the connections of a real; what is added may stand for less than nothing.
+#[inline(always)]
+pub fn add_load(real: u32, counts: u64) {
+    if note(Step::CountLoad, real, 0)
+        && let Some(load) = LOADS.get_ptr_mut(real)
+    {
+        // SAFETY: a value of this map, checked for null; the field is 8 bytes and aligned.
+        fetch_add(unsafe { &raw mut (*load).counts }, counts);
+    }
+}
+
+/// Whether a real has reached its thresholds. What was found is kept, since it depends on what was before.
+#[inline(always)]
+pub fn is_overloaded(id: u32, real: &Real) -> bool {
+    if real.upper == 0 {
+        return false;
+    }
+    let Some(load) = LOADS.get_ptr_mut(id) else { return false };
+    // SAFETY: a value of this map, checked for null. Another CPU that writes the same mark writes the same value.
+    let load = unsafe { &mut *load };
+    let connections = Load::active(load.counts) + Load::inactive(load.counts);
+    let is = threshold::is_overloaded(load.overloaded != 0, connections, real.upper, real.lower);
+    if is != (load.overloaded != 0) && !mode().is_dry() {
+        load.overloaded = u64::from(is);
+    }
+    if is {
+        note(Step::Overloaded, id, 0);
+    }
+    is
+}

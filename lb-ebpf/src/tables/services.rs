@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Services, and what each CPU looked up last.
+
+use super::{atomic::in_order, family::IpFamily, settings::SETTINGS, trace::note};
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    schema::{CachedService, Service, ServiceKey, Settings, Step, cache},
+    wire::{Be32, Be128},
+};
+
+/// The version of the layout of all maps; the daemon writes it once and checks it when it adopts pinned maps.
+#[btf_map]
+pub(super) static SCHEMA: Array<u32, 1> = Array::new();
+
+/// Services by protocol, VIP and port.
+#[btf_map]
+pub(super) static SERVICES: HashMap<ServiceKey<Be32>, Service, 1> = HashMap::new();
+
+#[btf_map]
+pub(super) static SERVICES6: HashMap<ServiceKey<Be128>, Service, 1> = HashMap::new();
+
+/// What each CPU found last in them, see [`cache`].
+#[btf_map]
+pub(super) static SERVICE_CACHE: PerCpuArray<CachedService<Be32>, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(super) static SERVICE_CACHE6: PerCpuArray<CachedService<Be128>, 1> = PerCpuArray::new();
+
+/// Whether that, and what is in `SOURCE_CACHE`, is still so.
+#[btf_map]
+pub(super) static GENERATION: Array<u64, 1> = Array::new();
+
+/// The generation of the tables that only the daemon writes.
+#[inline(always)]
+pub(super) fn generation() -> u64 {
+    // SAFETY: an aligned word of a map's value, which the daemon writes as a whole. Volatile: it is read before the tables are.
+    GENERATION.get(0).map_or(1, |generation| unsafe { core::ptr::from_ref(generation).read_volatile() })
+}
+
+/// The service of exactly that key. It stays what it is until this CPU looks for another one.
+#[inline(always)]
+pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
+    let place = cache::place(key.address, key.port, key.protocol, setting!(service_mask) as u32);
+    let stamp = cache::stamp(generation());
+    let (entry, found) = at_hand(A::service_cache(), place, stamp, key)?;
+    // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
+    let entry = unsafe {
+        if !found {
+            in_order(&raw mut (*entry).stamp);
+            // Copied out before any other map call; the daemon replaces entries whole.
+            let service = A::services().get(key)?;
+            (*entry).service = *service;
+            (*entry).key = *key;
+            (*entry).stamp = stamp;
+        }
+        &*entry
+    };
+    note(Step::Service, entry.service.id, 0);
+    Some(&entry.service)
+}
+
+/// The entry of this CPU for what is found at `place`, or beside it, and whether it is of that key.
+#[inline(always)]
+pub(super) fn at_hand<E: cache::Entry>(
+    cache: &'static PerCpuArray<E, 1>,
+    place: u32,
+    stamp: u64,
+    key: &E::Key,
+) -> Option<(*mut E, bool)> {
+    let first = cache.get_ptr_mut(place)?;
+    // SAFETY: as in `service`.
+    unsafe {
+        if (*first).stamp() != stamp || stamp == 0 || (*first).is_of(key) {
+            return Some((first, (*first).stamp() == stamp && stamp != 0));
+        }
+        let second = cache.get_ptr_mut(cache::other(place))?;
+        Some((second, (*second).stamp() == stamp && (*second).is_of(key)))
+    }
+}

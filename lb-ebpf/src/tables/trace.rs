@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Steps of the last packet, for `xvs explain`.
+
+use super::settings::mode;
+use lb_common::schema::{Event, Mode, Step, Trace};
+
+/// What was done with the last packet, if steps are traced. A global, which is a map without lookups: they would take stack.
+#[unsafe(no_mangle)]
+pub(super) static mut TRACE: Trace = Trace::EMPTY;
+
+/// A packet comes: nothing was done with it yet.
+#[inline(always)]
+pub fn begin_trace() {
+    if mode() != Mode::FORWARD {
+        // SAFETY: a copy of the programs that traces runs one packet at a time. Volatile, as below: nothing here reads it.
+        unsafe {
+            (&raw mut TRACE.count).write_volatile(0);
+            (&raw mut TRACE.turns).write_volatile(0);
+            (&raw mut TRACE.tries).write_volatile(0);
+        }
+    }
+}
+
+/// Notes a step, if steps are traced. Returns whether maps are to be written, too: they are not in a dry run.
+///
+/// The verifier knows the mode. What it rules out is not in the program.
+#[inline(always)]
+pub fn note(step: Step, a: u32, b: u32) -> bool {
+    let mode = mode();
+    if mode == Mode::FORWARD {
+        return true;
+    }
+    // SAFETY: as in `begin_trace`; the mask keeps the index in the array, for the verifier, too.
+    unsafe {
+        let count = (&raw const TRACE.count).read_volatile();
+        (&raw mut TRACE.count).write_volatile(count.wrapping_add(1));
+        let index = count as usize & (Trace::LENGTH - 1);
+        let event = (&raw mut TRACE.events).cast::<Event>().add(index);
+        (&raw mut (*event).step).write_volatile(step as u32);
+        (&raw mut (*event).a).write_volatile(a);
+        (&raw mut (*event).b).write_volatile(b);
+    }
+    !mode.is_dry()
+}
