@@ -23,7 +23,10 @@ impl Director {
             if let Err(failure) = self.attach_one(interface, before.contains(&interface.index)).await {
                 for index in wanted.difference(&before) {
                     self.plane.take_off(*index);
-                    drop(fs::remove_file(self.pins.guard(*index)));
+                    // With new maps, a guard is that of an earlier detach, and stays.
+                    if self.plane.guards() {
+                        drop(fs::remove_file(self.pins.guard(*index)));
+                    }
                 }
                 return Err(failure);
             }
@@ -36,6 +39,13 @@ impl Director {
         // What was lost before is not this start's.
         self.lost_sends().await;
         self.plane.pin_program().map_err(|error| Failure::failed(chain(&error)))
+    }
+
+    /// Attaches the guard to every interface. To be called when the maps have the services.
+    pub(crate) fn guard_interfaces(&mut self) {
+        let interfaces: Vec<(String, u32)> =
+            self.interfaces.iter().map(|(index, name)| (name.clone(), *index)).collect();
+        self.plane.guard_interfaces(interfaces.iter().map(|(name, index)| (name.as_str(), *index)));
     }
 
     async fn attach_one(&mut self, interface: &Interface, adopted: bool) -> Result<(), Failure> {

@@ -109,7 +109,9 @@ impl DataPlane {
     /// [`AttachError`]; the device then is as it was.
     pub fn attach(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Mode, AttachError> {
         let pins = self.pins.clone();
-        self.watch(interface, ifindex);
+        if self.guards {
+            self.watch(interface, ifindex);
+        }
         if let Some(pins) = &pins
             && self.adopt_link(interface, ifindex, pins)?
         {

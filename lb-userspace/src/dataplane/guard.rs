@@ -23,6 +23,23 @@ const NAME: &str = "guard";
 const FILTER: NlOptions = NlOptions { priority: 1, handle: TcHandle::new(0, 0x7876), classid: None };
 
 impl DataPlane {
+    /// Attaches the guard to interfaces, by name and index, once the maps have the services.
+    ///
+    /// A start with new maps must not replace the guard that an earlier detach left: until its own maps have the services, it
+    /// would pass their packets to the stack, which resets the connections.
+    pub fn guard_interfaces<'a>(&mut self, interfaces: impl IntoIterator<Item = (&'a str, u32)>) {
+        self.guards = true;
+        for (interface, ifindex) in interfaces {
+            self.watch(interface, ifindex);
+        }
+    }
+
+    /// Returns whether the guard is attached together with the program.
+    #[must_use]
+    pub fn guards(&self) -> bool {
+        self.guards
+    }
+
     /// Has the guard watch an interface. Without one, everything works, and packets are reset while no XDP program is there:
     /// a failure is a warning.
     pub(super) fn watch(&mut self, interface: &str, ifindex: u32) {

@@ -56,6 +56,8 @@ pub struct DataPlane {
     pub(super) links: HashMap<u32, PinnedLink>,
     tables: Tables,
     adopted: bool,
+    /// Whether the guard is attached together with the program: its maps have the services.
+    pub(super) guards: bool,
 }
 
 /// Why the data plane cannot be loaded.
@@ -135,7 +137,14 @@ impl DataPlane {
         tables.settle()?;
         connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
         tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
-        let mut plane = Self { ebpf, pins: options.pins.clone(), links: HashMap::new(), tables, adopted };
+        let mut plane = Self {
+            ebpf,
+            pins: options.pins.clone(),
+            links: HashMap::new(),
+            tables,
+            adopted,
+            guards: adopted,
+        };
         plane.load_guard().map_err(|source| LoadError::Program { name: "guard", source })?;
         Ok(plane)
     }

@@ -272,7 +272,6 @@ impl PinDir {
             if found == 0 && self.linked().is_empty() {
                 // A first start that was killed before it had written the version: nobody forwards by these maps.
                 self.remove_all()?;
-                self.remove_guard()?;
                 return Ok(false);
             }
             if found != SCHEMA_VERSION {

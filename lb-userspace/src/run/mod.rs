@@ -178,6 +178,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
     director.attach(&interfaces).await?;
     director.begin(desired).await?;
+    director.guard_interfaces();
     tell(&changes);
     if let Some(file) = options.config.as_deref().filter(|_| has_services) {
         director.has_read(file);
@@ -249,7 +250,8 @@ fn tell(changes: &[change::Difference]) {
     }
 }
 
-/// Pins that a start makes, and that go again if it fails.
+/// Pins that a start makes, and that go again if it fails. A guard stays: an earlier detach left it, until the maps have the
+/// services.
 struct Fresh(Option<PinDir>);
 
 impl Fresh {
@@ -261,9 +263,7 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(Err(error)) =
-            self.0.take().map(|pins| pins.remove_all().and_then(|()| pins.remove_guard()))
-        {
+        if let Some(Err(error)) = self.0.take().map(|pins| pins.remove_all()) {
             tracing::warn!(error = chain(&error), "the pins of this start could not be removed");
         }
     }

@@ -4,9 +4,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, ErrorKind, Write as _},
     net::{Ipv4Addr, SocketAddrV4, TcpStream},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use std::{
 use aya::maps::{Array, MapData};
 use lb_common::schema::Real;
 use lb_tests::artifacts::is_full;
-use lb_tests::lab::{Director, Method, RIPS, Server, Stage, VIP, eventually};
+use lb_tests::lab::{Client, Director, Method, RIPS, Server, Stage, VIP, eventually};
 
 const PORT: u16 = 7100;
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
@@ -144,6 +145,18 @@ fn what_is_left_to_the_stack_passes_the_guard() {
     assert_eq!(guarded(director), 0);
 }
 
+/// Opens connections one after the other, for 4 ms each, until `end`. Returns how many were reset.
+fn knock(client: &Client, service: SocketAddrV4, end: &AtomicBool) -> usize {
+    client.run(|| {
+        let mut refused = 0;
+        while !end.load(Ordering::Relaxed) {
+            let result = TcpStream::connect_timeout(&service.into(), Duration::from_millis(4));
+            refused += usize::from(result.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused));
+        }
+        refused
+    })
+}
+
 #[test]
 fn a_detach_before_an_upgrade_resets_no_connection() {
     let (mut stage, _greeters) = greeting_stage();
@@ -162,9 +175,18 @@ fn a_detach_before_an_upgrade_resets_no_connection() {
     for (stream, _) in &mut connections.0 {
         stream.write_all(b"meanwhile\n").expect("it is open");
     }
-    thread::sleep(Duration::from_millis(300));
-
-    stage.daemon = stage.lab.director.start_daemon();
+    // A SYN every millisecond or so: none may meet the stack, which would reset it.
+    let started = AtomicBool::new(false);
+    let (daemon, refused) = thread::scope(|scope| {
+        let knocking =
+            [(); 4].map(|()| scope.spawn(|| knock(&stage.lab.client, Method::Dr.service(), &started)));
+        thread::sleep(Duration::from_millis(300));
+        let daemon = stage.lab.director.start_daemon();
+        started.store(true, Ordering::Relaxed);
+        (daemon, knocking.map(|knocking| knocking.join().expect("it ends")))
+    });
+    stage.daemon = daemon;
+    assert_eq!(refused, [0; 4], "connections were reset");
 
     for (_, reader) in &mut connections.0 {
         let mut line = String::new();
