@@ -4,12 +4,12 @@
 //! | program | started by | handles | why it is a program of its own |
 //! |---|---|---|---|
 //! | [`director`] | the driver, at every frame | IPv4 and IPv6 packets of TCP, UDP and SCTP | most packets stay in it |
-//! | [`director_tagged`] | [`director`] | frames with VLAN tags: removes the tags, calls [`director`], adds them again | most networks have none |
-//! | [`director_other`] | [`director`] | IPv4 ICMP, fragments and packets without readable ports | 512 bytes of stack for a program and its functions |
+//! | [`director_tagged`] | [`director`] | frames with VLAN tags: removes and restores them | most networks have none |
+//! | [`director_other`] | [`director`] | IPv4 ICMP, fragments and packets without readable ports | stack of 512 bytes |
 //! | [`director6_other`] | [`director`] | `ICMPv6` and IPv6 packets without readable ports | stack |
 //! | [`director6_fragment`] | [`director`] | later IPv6 fragments | stack |
 //! | [`director6_reply`] | [`director`] | IPv6 packets to no service: replies of reals | stack |
-//! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that no XDP program has processed: drops them | other hook |
+//! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that passed no XDP program: drops them | other hook |
 //! | [`decap`] | the driver of a real server | tunnelled packets: removes the outer header | other host |
 //! | [`clock`] | the daemon, once | no packet: returns the offset of the programs' clock | test run only |
 //!
