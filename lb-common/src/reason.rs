@@ -64,14 +64,15 @@ reasons! {
     Truncated = 3, "truncated", Dropped;
     /// No real of the service accepts a new connection; the director sends "port unreachable".
     NoReal = 4, "no_real", Answered;
-    /// A TCP packet without a SYN that belongs to no tracked connection, on a service that tracks every connection.
+    /// A TCP or SCTP packet that neither opens a connection nor belongs to a tracked one, where the scheduler or `fnat`
+    /// requires a tracked connection.
     NoFlow = 5, "no_flow", Passed;
     /// The MAC address of the next hop towards the real is not known yet.
     NextHopUnknown = 6, "next_hop_unknown", Dropped;
     /// The kernel has no room before the packet for an outer header or a VLAN tag.
     NoHeadroom = 7, "no_headroom", Dropped;
-    /// A packet larger than the MTU towards the real. The director sends "fragmentation needed" with the MTU, also if
-    /// the packet allows fragmentation, which XDP cannot do.
+    /// A packet larger than the MTU towards the real. The director sends "fragmentation needed" or "packet too big"
+    /// with the MTU, also if the packet allows fragmentation, which XDP cannot do.
     TooBig = 8, "too_big", Answered;
     /// A later fragment larger than the MTU towards the real; the first fragment was already answered.
     TooBigFragment = 9, "too_big_fragment", Dropped;

@@ -9,7 +9,7 @@
 //! | [`director6_other`] | [`director`] | `ICMPv6` and IPv6 packets without readable ports | stack |
 //! | [`director6_fragment`] | [`director`] | later IPv6 fragments | stack |
 //! | [`director6_reply`] | [`director`] | IPv6 packets to no service: replies of reals | stack |
-//! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that passed no XDP program: drops them | other hook |
+//! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that bypassed XDP: drops them | other hook |
 //! | [`decap`] | the driver of a real server | tunnelled packets: removes the outer header | other host |
 //! | [`clock`] | the daemon, once | no packet: returns the offset of the programs' clock | test run only |
 //!

@@ -17,8 +17,9 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// Returns the service of a packet: by protocol, address and port, else by protocol, address and port 0. If there is no
-/// service, returns the uses of the destination address.
+/// Returns the service of a packet: by protocol, address and port; else the FTP service of the address, if the packet
+/// may belong to an FTP data connection; else by protocol, address and port 0. If there is no service, returns the uses
+/// of the destination address.
 #[inline(always)]
 pub fn service<A: IpFamily>(flow: &FlowKey<A>) -> Result<&'static Service, AddressUse> {
     let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);

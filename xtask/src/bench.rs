@@ -11,7 +11,7 @@ use crate::{
     workspace,
 };
 
-/// What the benchmark itself is told.
+/// Options of the benchmark task
 #[derive(clap::Args)]
 pub struct Args {
     /// In a virtual machine with Debian's kernel of that version, which has IPVS: 6.12
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     guest.run(&command, vm::BOOT + MOST)
 }
 
-/// What a user would pick instead.
+/// Packages of other balancers, for comparison.
 const OTHERS: &[&str] = &["haproxy", "ipvsadm"];
 
 /// Seconds that it may take in an emulated machine.

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::{build, shell, workspace};
 
-/// Which experiment.
+/// Options of the experiment task
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -14,7 +14,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Experiment {
-    /// What it brings that replies of tun and dr bypass the director: throughput over 1 to 20 reals, against nat
+    /// Measure the benefit of replies that bypass the director (tun, dr): throughput over 1 to 20 reals, against nat
     RepliesBypass,
 }
 

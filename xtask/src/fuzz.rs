@@ -7,15 +7,15 @@ use anyhow::{Result, bail};
 
 use crate::{build_ebpf, setup, shell, workspace};
 
-/// What can be fuzzed, and the longest input of each.
+/// Fuzz targets, with the longest input of each in bytes.
 const TARGETS: &[(&str, u32)] = &[("parser", 3000), ("model", 1000)];
 
-/// What to fuzz, and for how long.
+/// Options of the fuzz task
 #[derive(clap::Args)]
 pub struct Args {
     /// Only this one: parser or model
     target: Option<String>,
-    /// How long to look, for each
+    /// Duration of each target in seconds
     #[arg(long, default_value_t = 60)]
     seconds: u32,
 }

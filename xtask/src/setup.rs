@@ -14,7 +14,7 @@ use anyhow::Result;
 
 pub use compiler::Compiler;
 
-/// What builds the XDP programs.
+/// The compiler that builds the XDP programs.
 pub struct Toolchain {
     /// A compiler that has the sources of its `core`.
     pub compiler: Compiler,

@@ -40,7 +40,7 @@ pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
     child.wait().map(drop).context("cannot wait for a command")
 }
 
-/// What a command prints, or `None` if it is not there or fails: for asking, so nothing is printed.
+/// Returns the output of a command, or `None` if the command is missing or fails. Prints nothing.
 pub fn ask(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -71,7 +71,7 @@ pub fn root(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Whether this process is root.
+/// Returns whether this process is root.
 pub fn is_root() -> bool {
     ask(Command::new("id").arg("-u")).as_deref() == Some("0")
 }

@@ -11,7 +11,7 @@ use crate::{
     shell::{self, say},
 };
 
-/// Which tests to run.
+/// Options of the test task
 #[derive(clap::Args)]
 pub struct Args {
     /// Have slow tests look longer: more kills, more changes, at more moments

@@ -9,7 +9,7 @@ use crate::{
     workspace,
 };
 
-/// Which kernel to boot.
+/// Options of the test task in a virtual machine
 #[derive(clap::Args)]
 pub struct Args {
     /// The version of Debian's kernel
@@ -22,10 +22,10 @@ pub struct Args {
     words: Vec<String>,
 }
 
-/// What drives IPVS.
+/// Packages that control IPVS.
 const PACKAGES: &[&str] = &["ipvsadm"];
 
-/// What runs in the guest, one after the other; the last one is told which words were given.
+/// Programs that run in the guest, one after the other. The last one gets the words of the command line.
 const PROGRAMS: [&str; 6] =
     ["kernel_tunnels", "kernel_host", "kernel_links", "kernel_cards", "kernel_sctp", "beside_ipvs"];
 

@@ -19,7 +19,7 @@ use crate::{
 /// The emulator, what a guest boots with, and what loads its modules.
 const PACKAGES: &[&str] = &["qemu-system-x86", "busybox-static", "kmod", "python3-venv"];
 
-/// What boots a kernel on the host's root file system.
+/// The package that boots a kernel on the host's root file system.
 const VIRTME: &str = "virtme-ng==1.42";
 
 /// Seconds that a machine may take to boot and to stop.
@@ -27,7 +27,7 @@ pub const BOOT: u32 = 60;
 
 /// A folder with the tools to boot a guest.
 pub struct VirtualMachine {
-    /// Where virtme-ng's programs are.
+    /// Folder of the programs of virtme-ng.
     programs: PathBuf,
 }
 

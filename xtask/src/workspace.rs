@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where things are.
+//! Paths of the workspace.
 
 use std::path::{Path, PathBuf};
 

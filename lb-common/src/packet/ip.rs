@@ -179,7 +179,7 @@ pub enum Icmp {
 /// ICMP errors that the director makes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
-    /// No service answers on the port.
+    /// The port cannot be served.
     PortUnreachable,
     /// The packet is larger than this MTU, in bytes.
     TooBig(u16),

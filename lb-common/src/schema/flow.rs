@@ -90,7 +90,7 @@ pub struct Flow {
     pub real: u32,
     /// Tick of the last packet (see [`crate::track::tick`]).
     pub seen: u32,
-    /// Ifindex of the interface by which the client's packets arrive: replies of `nat` leave by it.
+    /// Ifindex of the interface by which the client's packets arrive: replies of `nat` and `fnat` leave by it.
     pub ifindex: u32,
     /// Destination and source MAC address of a frame to the client, learnt from the client's last frame.
     pub to_client: MacPair,

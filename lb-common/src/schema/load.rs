@@ -4,8 +4,9 @@
 use super::layout;
 use crate::schedule::Candidate;
 
-/// Value of `LOADS`, an array by real id. The programs count each tracked flow when it begins and ends. The daemon
-/// corrects the counts for flows that the programs cannot see (flows that timed out or were evicted) by a recount.
+/// Value of `LOADS`, an array by real id. The programs adjust the counts when a tracked flow begins, changes its state
+/// or is replaced. The daemon corrects the counts for flows that the programs cannot see (flows that timed out or were
+/// evicted) by a recount.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Load {

@@ -49,7 +49,7 @@ impl Marks {
         self.0[word % Self::WORDS] |= bits;
     }
 
-    /// Sets the bits of an address and of its network in all elements of `SOURCE_MARKS`.
+    /// Sets the bits of an address and of its network. `elements` are all elements of `SOURCE_MARKS`.
     ///
     /// # Panics
     /// If there are fewer than two elements.

@@ -6,7 +6,7 @@
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Program {
-    /// `director`: the attached program, for frames without their VLAN tags.
+    /// `director`: the attached program, which `director_tagged` also calls for a frame without its VLAN tags.
     Director = 0,
     /// `director_tagged`: removes VLAN tags, calls `director`, and adds the tags again.
     Tagged = 1,

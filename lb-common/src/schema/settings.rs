@@ -42,7 +42,7 @@ pub struct Settings {
 layout!(Settings, size: 152, align: 8);
 
 impl Settings {
-    /// Default settings: as many ICMP errors as Linux sends (`icmp_msgs_per_sec`).
+    /// Default settings. Each CPU makes at most as many ICMP errors as Linux sends (`icmp_msgs_per_sec`).
     ///
     /// The SNAT ports are those below the ports that Linux uses for its own connections (`ip_local_port_range`).
     pub const DEFAULT: Self = Self {

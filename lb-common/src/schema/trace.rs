@@ -94,7 +94,7 @@ steps! {
     NoFragment = 18;
     /// Recorded the decision on a first fragment: the real, 1 if it was a reply.
     RecordFragment = 19;
-    /// Found the service of a nat real's replies: the service, the real; both unknown in a table of flows.
+    /// Found the service of a nat real's replies: the service, the real; 0, 0 if found in `REPLIES`.
     Source = 20;
     /// Recorded the service of the replies of a flow: 0, 0.
     RecordReply = 21;

@@ -49,7 +49,7 @@ pub fn way_back<A: IpFamily>(client: A) -> Option<&'static WayBack> {
 }
 
 /// Returns whether `NEAR` has this return path for the client. Records the return path there first, if the client's
-/// entry and the gateway's are free.
+/// entry and the gateway's entry are free, outdated or their own.
 #[inline(always)]
 pub fn is_way_known<A: IpFamily>(client: A, way: &WayBack) -> bool {
     let (place, name) = Near::place(client, setting!(seed));

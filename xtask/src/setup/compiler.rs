@@ -97,7 +97,8 @@ fn in_sysroot(sysroot: &Path) -> Option<Compiler> {
         .then_some(compiler)
 }
 
-/// Whether what `rustc -vV` says is new enough for the workspace and old enough for the linker.
+/// Returns whether the compiler, by the output of `rustc -vV`, is new enough for the workspace and old enough for the
+/// linker.
 fn fits(version: &str) -> bool {
     let field = |name: &str| version.lines().find_map(|line| line.strip_prefix(name)).map(major_minor);
     let Some((release, llvm)) = field("release: ").zip(field("LLVM version: ")) else { return false };

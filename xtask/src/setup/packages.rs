@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, say};
 
-/// What everyone needs; the compiler's packages are in [`super::compiler`].
+/// Packages that every task needs; the compiler's packages are in [`super::compiler`].
 pub const NEEDED: &[&str] = &[
     // bpf-linker is built against this LLVM.
     "llvm-22-dev",
