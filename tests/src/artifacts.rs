@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `cargo xtask build` leaves in the target folder.
+//! The files that `cargo xtask build` leaves in the target folder.
 
 use std::{env, path::PathBuf};
 

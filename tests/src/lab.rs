@@ -138,7 +138,7 @@ impl Lab {
         path
     }
 
-    /// What has crossed the switch since the lab was built.
+    /// Returns the traffic over the switch since the lab was built.
     pub fn crossing(&self) -> Crossing {
         Crossing::read(&self.switch)
     }

@@ -8,7 +8,7 @@ use crate::lab::{Host, Lab};
 
 /// The service at the director's end.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
-/// Whose datagrams come.
+/// Source address of the datagrams.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 /// Three reals.
 pub const RIPS: [Ipv4Addr; 3] =

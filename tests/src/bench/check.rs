@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether what is measured is the right thing: where one frame went, and what was counted for all.
+//! Checks that the benchmark measures the intended path: the destination of one frame, and the counters of all.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How fast the daemon is, and what services, reals and flows take of memory.
+//! Speed of the daemon, and memory of services, reals and flows.
 
 use std::{
     collections::BTreeSet,
@@ -23,13 +23,13 @@ use crate::lab::{Director, Lab, Process, RIPS, Server, VIP};
 /// Something that was measured once or a few times.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Figure {
-    /// What.
+    /// The measured quantity.
     pub what: String,
-    /// How much.
+    /// The value.
     pub figure: f64,
     /// Of what.
     pub unit: String,
-    /// What it should be at most.
+    /// The upper bound of the value, if there is one.
     pub at_most: Option<f64>,
 }
 

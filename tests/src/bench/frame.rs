@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is sent: a frame to which the trampoline adds addresses and ports.
+//! The frames that are sent, to which the trampoline adds addresses and ports.
 //!
-//! Checksums of IP headers are right whatever is added. Those of TCP are not: the director looks at none.
+//! Checksums of IP headers are correct for all of them. TCP checksums are not: the director verifies none.
 
 use std::net::SocketAddr;
 
@@ -16,14 +16,14 @@ use crate::packet::{self, Frame};
 
 const ETHERNET: usize = 14;
 
-/// Which packets of a row.
+/// The part of a row's packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Part {
     /// SYNs of all flows, which make them known.
     Syn,
     /// The packets after them.
     Ack,
-    /// What is measured.
+    /// Packets that are measured.
     Measured,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What results should be: the project's own goals, judged by medians of one run.
+//! The project's own goals for results, judged by medians of one run.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,20 @@ use super::{
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// What is asked for.
+    /// The required property, and its row.
     pub goal: String,
     /// Of which row.
     pub of: String,
-    /// What came out.
+    /// The measured value.
     pub figure: f64,
     /// At most.
     pub bound: f64,
-    /// How the bound came about.
+    /// The origin of the bound.
     pub because: String,
 }
 
 impl Verdict {
-    /// Whether the goal is met.
+    /// Returns whether the goal is met.
     #[must_use]
     pub fn is_met(&self) -> bool {
         self.figure <= self.bound
@@ -123,7 +123,7 @@ fn methods(judge: &mut Judge<'_>) {
     }
 }
 
-/// What is not for a service, SYN floods, many services.
+/// Judges packets of no service, SYN floods, and many services.
 fn others(judge: &mut Judge<'_>) {
     for version in [Version::V4, Version::V6] {
         let base = BASE.version(version);

@@ -38,7 +38,7 @@ pub struct Live {
     sunk: PerCpuArray<MapData, u64>,
 }
 
-/// What became of frames.
+/// The results of live frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Travelled {
     /// Nanoseconds for each frame.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::packet::{Action, net::INGRESS};
 
-/// How much is done for each row.
+/// The amount of work for each row.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Rounds.
@@ -31,23 +31,23 @@ pub struct Effort {
     pub packets: u32,
 }
 
-/// What a row costs.
+/// The cost of a row.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Measured {
     /// The row.
     #[serde(flatten)]
     pub row: Row,
-    /// What sending a packet back costs, with all that makes it.
+    /// Cost of sending a packet back, including the trampoline.
     pub limit: Spread,
-    /// What the director costs above that.
+    /// Cost of the director above [`Self::limit`].
     pub above: Spread,
-    /// What each floor costs above that.
+    /// Cost of each floor above [`Self::limit`].
     pub floors: BTreeMap<String, Spread>,
     /// Flows that were written down when it was over.
     pub tracked: usize,
 }
 
-/// What measures.
+/// The measuring instrument: the programs and their trampoline.
 pub struct Measurer {
     object: PathBuf,
     effort: Effort,
@@ -110,7 +110,7 @@ impl Measurer {
         Ok(Measured { row: *row, limit, above, floors, tracked })
     }
 
-    /// What the first of the programs costs, and what the director and the others cost above it.
+    /// Measures the cost of the first program, and the cost of the director and the others above it.
     fn rounds(
         &self,
         row: &Row,
@@ -179,7 +179,7 @@ pub(super) fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) 
     Ok(())
 }
 
-/// Where flows that come once begin: with the first packet of one, and not with flows that are known.
+/// Returns the turn at which flows that come once begin: at the first packet of a flow, and not among known flows.
 pub(super) fn first_turn(row: &Row) -> u32 {
     if row.flows == 0 { SHORT * 10_000_000 } else { 0 }
 }

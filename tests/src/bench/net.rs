@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who has which address. Everybody is known by a number, which is the end of the address.
+//! The address plan. Each host has a number, which is the end of its address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -28,7 +28,7 @@ pub enum Host {
 }
 
 impl Host {
-    /// Its address.
+    /// Returns the host's address.
     #[must_use]
     pub fn ip(self, version: Version) -> IpAddr {
         let (network, network6, number) = match self {
@@ -48,7 +48,7 @@ impl Host {
         }
     }
 
-    /// Its address with a port.
+    /// Returns the host's address with a port.
     #[must_use]
     pub fn at(self, version: Version, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip(version), port)

@@ -45,14 +45,14 @@ pub struct Plane {
     image: Image,
 }
 
-/// What was counted.
+/// Counters of a run.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Packets for reals.
     pub requests: u64,
     /// Packets of reals.
     pub replies: u64,
-    /// Why packets were not forwarded.
+    /// Number of packets that were not forwarded, by reason.
     pub reasons: BTreeMap<Reason, u64>,
 }
 
@@ -96,14 +96,14 @@ impl Plane {
         Ok(self.plane.director().fd()?.try_clone()?)
     }
 
-    /// How many flows are written down.
+    /// Returns the number of tracked flows.
     pub fn flows(&mut self) -> Result<usize> {
         let mut count = 0;
         self.plane.tables().for_each_flow(|_, _| count += 1)?;
         Ok(count)
     }
 
-    /// What was counted since it was loaded.
+    /// Returns the counters since the load.
     pub fn counts(&mut self) -> Result<Counts> {
         let tables = self.plane.tables();
         let mut counts = Counts::default();
@@ -124,7 +124,7 @@ impl Plane {
 }
 
 impl Counts {
-    /// What came since then.
+    /// Returns the difference from earlier counters.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let reasons = self.reasons.iter().map(|(reason, now)| (*reason, now - before.reasons[reason]));

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What came out of several rounds, in nanoseconds.
+/// The distribution of several rounds, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Spread {
     /// The middle one.

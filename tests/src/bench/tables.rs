@@ -76,7 +76,7 @@ fn by_flows(report: &Report) -> String {
     page
 }
 
-/// What the cost is made of, as far as rows differ in one thing.
+/// Prints the parts of the cost, as far as two rows differ in one respect.
 fn stages(report: &Report) -> String {
     let cost = |row: Row| report.rows.iter().find(|measured| measured.row == row).map(|m| m.above.median);
     let dr = BASE;

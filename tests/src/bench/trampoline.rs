@@ -26,12 +26,12 @@ pub struct Trampoline {
     target: ProgramArray<MapData>,
 }
 
-/// What became of packets that were sent.
+/// The results of sent packets.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// Nanoseconds for each.
     pub each: f64,
-    /// What the driver was told about the last one.
+    /// XDP action of the last packet.
     pub action: Action,
     /// The last frame as it left.
     pub frame: Vec<u8>,
@@ -79,7 +79,7 @@ impl Trampoline {
         Ok(program.try_into()?)
     }
 
-    /// Where the packets of that many turns went.
+    /// Returns the headers of the packets of the first `turns` turns.
     pub fn ends(&self, turns: u32) -> Result<Vec<Ends>> {
         (0..turns).map(|turn| Ok(self.ends.get(&turn, 0)?)).collect()
     }

@@ -56,17 +56,17 @@ struct Cli {
     /// Measure a pinned XDP program beside rows of `dr` by IPv4 (can be repeated)
     #[arg(long, value_name = "NAME=PIN", value_parser = name_and_pin)]
     beside: Vec<(String, PathBuf)>,
-    /// Where results are written as JSON
+    /// File for the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where they are written as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if the file has
-    /// some
+    /// File for the results as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if the file
+    /// has some
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// The name in those comments: rows, control or end-to-end, if not given
     #[arg(long)]
     section: Option<String>,
-    /// Where cost by number of flows is plotted
+    /// File for a plot of the cost by number of flows
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// Measure nothing: take the results of an earlier run, as JSON

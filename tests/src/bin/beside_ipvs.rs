@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The same rules and the same connections for IPVS and for xvs: they choose the same reals and print the same pages.
+//! Comparison of xvs with IPVS: with the same rules and connections, both choose the same reals and print the same
+//! pages.
 //!
-//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with IPVS. Both are driven by the
-//! same words: those of Debian's ipvsadm.
+//! `cargo xtask test-vm` runs it inside a virtual machine, since it needs a kernel with IPVS. Both are controlled by
+//! the same words: those of Debian's ipvsadm.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use lb_tests::lab::{Director, Lab, Outcome, RIPS, Server, VIP, eventually};
 
-/// What is done to a balancer.
+/// A step of a test.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A client connects and stays.
@@ -69,7 +70,7 @@ const TRAFFIC: &[Step] = &[
     Open,
 ];
 
-/// The same with changes of the pool between them.
+/// Connections with changes of the pool between them.
 const CHANGES: &[Step] = &[
     Open,
     Open,
@@ -132,7 +133,7 @@ const CASES: &[Case] = &[
 /// The port of the reals.
 const PORT: u16 = 7000;
 
-/// Who is driven.
+/// The balancer under test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Balancer {
     Ipvs,
@@ -148,7 +149,7 @@ impl Balancer {
     }
 }
 
-/// What a balancer did: who got each connection, and what it printed.
+/// The results of a balancer: the real of each connection, and the printed pages.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Story {
     choices: String,
@@ -256,7 +257,7 @@ fn without_times(page: &str, of: SocketAddrV4) -> String {
     lines.join("\n")
 }
 
-/// What the head of a page says of the balancer itself: version and size of its table.
+/// Returns a page without its head, which has the balancer's version and the size of its table.
 fn without_head(pages: &str) -> String {
     pages
         .lines()
@@ -264,7 +265,7 @@ fn without_head(pages: &str) -> String {
         .fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// Whether a scheduler is among the arguments, or there are none.
+/// Returns whether the arguments name a scheduler, or are empty.
 fn wanted(name: &str) -> bool {
     let mut names = std::env::args().skip(1).peekable();
     names.peek().is_none() || names.any(|one| one == name)

@@ -23,11 +23,11 @@ const SWITCH: &str = "e1000";
 /// A card, by its driver.
 struct Card {
     driver: &'static str,
-    /// Whether the driver takes XDP programs.
+    /// True if the driver supports native XDP.
     native: bool,
-    /// Whether it takes VLAN tags off frames, and can be told not to.
+    /// True if the card removes VLAN tags from frames, and this can be switched off.
     strips: bool,
-    /// Whether it merges packets.
+    /// True if the card merges packets.
     merges: bool,
 }
 
@@ -93,7 +93,7 @@ fn merging(lab: &Lab, driver: &str) -> Vec<String> {
     wrong
 }
 
-/// The same where every packet changes its tag.
+/// Runs the test in a lab in which every packet moves to another VLAN.
 fn with_vlans(card: &Card) -> Vec<String> {
     let lab = Lab::new();
     plug(&lab, card.driver);

@@ -15,7 +15,8 @@ use std::{
 
 use lb_tests::lab::{Client, Lab, RIPS, Real, Server, VIP, VIP6, rip6};
 
-/// What a client sends, within what, and the device that is to unwrap it.
+/// Cases: whether the inner packet and the outer header are IPv6, a description, and the device that must decapsulate
+/// the packet.
 const CASES: [(bool, bool, &str, &str); 4] = [
     (false, false, "IPv4 within IPv4", "the ipip device xvs-ipip"),
     (false, true, "IPv4 within IPv6", "the ip6tnl device xvs-ip6tnl"),

@@ -13,7 +13,7 @@ use lb_tests::{
     lab::{Lab, VIP, VIP6},
 };
 
-/// What each end does to what it sends.
+/// Impairments that each end applies to its packets.
 const BAD_LINK: &str = "netem delay 2ms 1ms loss 1% duplicate 1% reorder 10%";
 
 fn main() -> ExitCode {
@@ -93,7 +93,7 @@ fn bond(lab: &Lab, mode: &str) {
     }
 }
 
-/// What arrives twice, late, in another order or not at all does not spoil what is sent.
+/// Checks that duplicated, late, reordered and lost packets do not corrupt the transferred data.
 fn bad_links() -> Vec<String> {
     let lab = Lab::new();
     let processes = stage(&lab, "eth0");

@@ -16,7 +16,7 @@ use lb_tests::lab::{CLIENT, CLIENT6, Lab, Method, Server, VIP, VIP6, Way, sctp_c
 
 /// Associations to each service.
 const ASSOCIATIONS: u16 = 6;
-/// What is sent and comes back: less than a packet takes, as much, and a message in several of them.
+/// Lengths of the echoed messages in bytes: less than a packet holds, as much, and a message in several packets.
 const MESSAGES: [usize; 4] = [1, 1000, 1400, 20_000];
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What it brings that replies bypass the director: downloads by nat, tun and dr over 1 to 20 reals, where the link of
-//! the director carries twice what the link of a real does. docs/experiments/replies-bypass.md tells what came of it.
+//! Measures the benefit of replies that bypass the director: downloads by nat, tun and dr over 1 to 20 reals, where the
+//! link of the director has twice the capacity of the link of a real. The results are in
+//! docs/experiments/replies-bypass.md.
 #![expect(clippy::print_stdout, reason = "the table is what it prints")]
 
 use std::{

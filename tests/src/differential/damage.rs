@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What goes wrong with a frame on its way.
+//! Damage to frames in transit.
 
 use super::random::Random;
 
 /// The longest frame that a test run of a program takes, with some room to grow.
 pub const LONGEST: usize = 3300;
-/// Where headers are, most often.
+/// Number of bytes in which headers are, most often.
 const HEADERS: usize = 120;
 /// An Ethernet header, without which the kernel runs no program.
 const ETHERNET: usize = 14;

@@ -30,7 +30,7 @@ pub struct Fuzzer {
     devices: Devices,
 }
 
-/// What is left of an input.
+/// The unread rest of an input.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {

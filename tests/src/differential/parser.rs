@@ -40,17 +40,17 @@ pub fn agree(frame: &[u8]) -> Result<(), Difference> {
     agree_as::<Be128>(frame, Version::V6)
 }
 
-/// What both can say of a packet.
+/// The facts that both parsers find in a packet.
 #[derive(Debug, Eq, PartialEq)]
 struct Found {
     part: Part,
     tuple: Tuple,
-    /// Where the transport begins, in the frame.
+    /// Offset of the transport header in the frame.
     transport: usize,
     length: usize,
     id: u32,
     flags: u8,
-    /// What an error quotes: its ends, where its headers are.
+    /// The quote of an error: its 5-tuple, and the offsets of its headers.
     quote: Option<(Tuple, usize, usize)>,
 }
 
@@ -117,12 +117,12 @@ fn of_the_model(frame: &[u8], version: Version) -> Option<Found> {
     })
 }
 
-/// Whether a transport header was read.
+/// Returns whether the parser read the transport header.
 const fn is_read(part: Part) -> bool {
     matches!(part, Part::Whole | Part::First)
 }
 
-/// Whether nothing but addresses is known of a packet.
+/// Returns whether the parser found only the addresses.
 const fn is_unread(part: Part) -> bool {
     matches!(part, Part::Truncated | Part::Hidden)
 }

@@ -28,14 +28,14 @@ pub const SETTINGS: Settings = Settings {
     ..Settings::DEFAULT
 };
 
-/// What the operator wants, and the ways to the reals.
+/// The desired state, and the next hops of the reals.
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// Services and reals.
     pub desired: Desired,
     /// The way to each RIP, if it is known.
     pub hops: BTreeMap<IpAddr, Option<NextHop>>,
-    /// Whether VIPs without a real that takes connections are silent to pings.
+    /// True if VIPs without a real that accepts connections do not answer pings.
     pub silent: bool,
 }
 
@@ -54,7 +54,7 @@ fn rip(six: bool, number: usize) -> IpAddr {
     address(six, [10, 0, 0, 11 + number as u8])
 }
 
-/// How many RIPs there are of each version: few, so that services share them.
+/// Number of RIPs of each version: few, so that services share them.
 const RIPS: usize = 12;
 /// Ports of services.
 const PORTS: [u16; 3] = [80, 443, 0];
@@ -84,7 +84,7 @@ impl Scene {
         Self { hops, silent: random.one_in(2), desired: Desired { services, ..Desired::default() } }
     }
 
-    /// The same services after the operator has done something to them: a weight, a real more, a real less.
+    /// Returns the services after a change by the operator: a weight, a real more, a real less.
     pub fn changed(random: &mut Random, desired: &Desired) -> Desired {
         let mut desired = desired.clone();
         for (id, service) in &mut desired.services {

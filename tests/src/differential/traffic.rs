@@ -192,7 +192,7 @@ impl Traffic {
         }
     }
 
-    /// What comes back from whoever a frame was sent to.
+    /// Returns a reply from the receiver of an earlier frame.
     fn reply(&mut self) -> Option<Vec<u8>> {
         let (_, left) = self.remembered()?;
         let frame = Frame::read(&left)?;

@@ -115,7 +115,7 @@ impl Bench {
         Trial { bench: self, scene, model: Model { world, state: State::default() }, packets: 0 }
     }
 
-    /// What the operator wants, as the maps have it.
+    /// Returns the desired state, as the maps have it.
     fn world(&mut self, scene: &Scene) -> World {
         let (closed, tables) = (self.devices.closed, self.beside.plane.tables());
         for (id, real) in tables.reals().expect("reals can be read") {
@@ -131,7 +131,7 @@ impl Bench {
     }
 }
 
-/// What the programs made of a frame.
+/// The result of the programs for a frame.
 struct Got {
     action: Action,
     frame: Vec<u8>,
@@ -198,7 +198,7 @@ impl Trial<'_> {
         Ok(outcome)
     }
 
-    /// What the programs make of a frame.
+    /// Runs the programs on a frame.
     fn programs(&mut self, sent: &[u8], device: u32) -> Got {
         let Bench { beside, tally, .. } = &mut *self.bench;
         if self.packets.is_multiple_of(UNTRACED) {
@@ -321,7 +321,7 @@ fn tags(tags: Tags) -> Vec<[u8; 4]> {
     [false, true][..tags.count()].iter().map(|&inner| tags.word(inner).to_ne_bytes()).collect()
 }
 
-/// Why a packet ended, by the steps on its way.
+/// Returns the reason of a packet, by the steps of its trace.
 fn reason(trace: &Trace) -> Reason {
     let mut reason = Reason::NotOurs;
     for (step, _, b) in trace.steps() {
@@ -334,7 +334,7 @@ fn reason(trace: &Trace) -> Reason {
     reason
 }
 
-/// What nobody could foretell.
+/// Returns the random choices of the programs, from their trace.
 fn chance(trace: &Trace) -> Chance {
     let of = |wanted| trace.steps().filter(move |(step, ..)| *step == wanted).map(|(_, a, _)| a);
     Chance { random: of(Told::Random).collect(), port: of(Told::TakeDip).last().map(|port| port as u16) }

@@ -13,13 +13,13 @@ use crate::model::{
 /// A packet to be written.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    /// Where it comes from.
+    /// Source address and port.
     pub source: SocketAddr,
-    /// Where it goes to.
+    /// Destination address and port.
     pub destination: SocketAddr,
     /// The protocol.
     pub protocol: u8,
-    /// What is behind the ports in the transport header, or the whole of another protocol.
+    /// The rest of the transport header after the ports, or the whole of another protocol.
     pub body: Body,
     /// Time to live.
     pub ttl: u8,
@@ -35,7 +35,7 @@ pub struct Wire {
     pub fragment: Option<(u16, bool)>,
 }
 
-/// What a packet carries.
+/// The payload of an IP packet.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// Flags, options in words, data.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What machines say on the link about who has which address: ARP, and neighbour discovery of IPv6.
+//! Capture of ARP and IPv6 neighbour discovery on the link.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -16,7 +16,7 @@ use nix::sys::{
 
 use super::Host;
 
-/// How long what is to come may take.
+/// Maximum wait for an expected packet.
 const PATIENCE: TimeVal = TimeVal::new(20, 0);
 
 /// A packet socket: sees every frame that a machine receives and sends, also those that its kernel then ignores.

@@ -17,10 +17,10 @@ use nix::sys::socket::{
 
 use super::{CLIENT, Host, http};
 
-/// How many connections [`Client::spread`] has open at a time.
+/// Number of connections that [`Client::spread`] has open at a time.
 const WORKERS: u16 = 4;
 
-/// How long a single answer may take.
+/// Maximum duration of a single answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The first source port of [`Client::spread`], below those that the kernel picks.
@@ -34,7 +34,7 @@ pub struct Client {
     host: Host,
 }
 
-/// Who answered how many connections.
+/// Number of connections by the real that answered.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Spread {
     /// Answers by the name of the real that gave them.
@@ -63,7 +63,7 @@ impl Client {
         self.host.run(|| greeting(ANY_PORT, server))
     }
 
-    /// The same from a port of the client's.
+    /// Returns the greeting over a connection from this port of the client.
     pub fn greeting_from(&self, port: u16, server: SocketAddrV4) -> Result<String, String> {
         self.host.run(|| greeting(port, server))
     }
@@ -123,12 +123,12 @@ impl Deref for Client {
 }
 
 impl Spread {
-    /// How many connections were answered.
+    /// Returns the number of answered connections.
     pub fn answered(&self) -> usize {
         self.answers.values().sum()
     }
 
-    /// How many of them by one real.
+    /// Returns the number of connections that one real answered.
     pub fn by(&self, real: &str) -> usize {
         self.answers.get(real).copied().unwrap_or(0)
     }

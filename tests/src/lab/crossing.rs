@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the switch saw pass between whom: a witness that xvs has no hand in.
+//! The traffic between hosts as the switch counts it, independently of xvs.
 
 use std::ops::Sub;
 
@@ -44,9 +44,9 @@ pub struct Crossing {
 /// Packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Count {
-    /// How many.
+    /// Number of packets.
     pub packets: u64,
-    /// How large together.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
@@ -78,7 +78,7 @@ impl Crossing {
         }
     }
 
-    /// How many packets have come to the director.
+    /// Returns the number of packets that have reached the director.
     pub fn reached_director(&self) -> u64 {
         self.client_to_director.packets + self.reals_to_director.packets - self.lost
     }

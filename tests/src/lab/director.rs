@@ -15,10 +15,10 @@ use serde::Deserialize;
 use super::{Host, Layout, Method, Outcome, Process, RIPS, VIP, eventually};
 use crate::artifacts;
 
-/// Where the daemon serves its metrics, inside the director's namespace.
+/// Address of the daemon's metrics, inside the director's namespace.
 pub const METRICS: &str = "127.0.0.1:9471";
 
-/// Where the daemon answers agents.
+/// Address on which the daemon answers agents.
 pub const API: &str = "10.0.0.1:9470";
 
 /// The machine that runs xvs.
@@ -28,7 +28,7 @@ pub struct Director {
     state: PathBuf,
 }
 
-/// What `xvs --output json stats` prints.
+/// Output of `xvs --output json stats`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stats {
     /// Every service.
@@ -44,10 +44,10 @@ pub struct ServiceStats {
     pub protocol: String,
     /// VIP and port.
     pub address: String,
-    /// Its own counters.
+    /// Counters of the service.
     #[serde(flatten)]
     pub count: Counters,
-    /// Those of its reals.
+    /// The reals of the service, with their counters.
     pub reals: Vec<RealStats>,
 }
 
@@ -58,7 +58,7 @@ pub struct RealStats {
     pub address: String,
     /// The MAC address that packets for it are sent to, or why they are not.
     pub next_hop: String,
-    /// Its counters.
+    /// Counters of the real.
     #[serde(flatten)]
     pub count: Counters,
 }
@@ -78,9 +78,9 @@ pub struct Counters {
 /// One reason in [`Stats`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReasonStats {
-    /// Its name, the same everywhere.
+    /// Name of the reason, the same in every interface.
     pub reason: String,
-    /// How many packets had this fate.
+    /// Number of packets with this reason.
     pub packets: u64,
 }
 
@@ -117,7 +117,7 @@ impl Director {
         self.start_daemon_with("")
     }
 
-    /// The same with further options.
+    /// Starts the daemon with further options, and waits until it is ready.
     #[track_caller]
     pub fn start_daemon_with(&self, options: &str) -> Process {
         let mut daemon = self.start_daemon_at_once(options);
@@ -128,7 +128,7 @@ impl Director {
         daemon
     }
 
-    /// The same without waiting.
+    /// Starts the daemon with further options, without waiting.
     #[track_caller]
     pub fn start_daemon_at_once(&self, options: &str) -> Process {
         let run = self.run_line(options);
@@ -232,7 +232,7 @@ impl Director {
         });
     }
 
-    /// What it has counted.
+    /// Returns the director's counters.
     #[track_caller]
     pub fn stats(&self) -> Stats {
         let outcome = self.xvs("--output json stats").succeeds();
@@ -255,7 +255,7 @@ impl Director {
         self.state.clone()
     }
 
-    /// Where the daemon pins its programs and maps.
+    /// Returns the bpffs in which the daemon pins its programs and maps.
     pub fn bpffs(&self) -> PathBuf {
         self.host.folder().join("bpf/director")
     }
@@ -278,7 +278,7 @@ impl Stats {
         found.unwrap_or_else(|| panic!("no service {protocol} {address} in {self:#?}"))
     }
 
-    /// How many packets were counted under a reason.
+    /// Returns the number of packets with a reason.
     pub fn reason(&self, name: &str) -> u64 {
         self.reasons.iter().find(|one| one.reason == name).map_or(0, |one| one.packets)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 
-/// Where labs have their folders. Not in /tmp: scripts from here are run as root.
+/// Parent of the labs' folders. Not in /tmp: root runs scripts from here.
 const LABS: &str = "/var/lib/xvs-lab";
 
 /// Holds the bpffs, sockets, logs, configurations and a script that deletes the lab.
@@ -54,17 +54,17 @@ impl Folder {
         format!("xvs-{}-{name}", self.id)
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the bpffs is mounted.
+    /// Returns the mount point of the bpffs.
     pub fn bpffs(&self) -> PathBuf {
         self.path.join("bpf")
     }
 
-    /// What the web servers serve.
+    /// Returns the folder that the web servers serve.
     pub fn files(&self) -> PathBuf {
         self.path.join("files")
     }

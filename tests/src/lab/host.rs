@@ -31,12 +31,12 @@ impl Host {
         host
     }
 
-    /// Its name: `client`, `director`, `real1`…
+    /// Returns the name: `client`, `director`, `real1`…
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its namespace.
+    /// Returns the namespace.
     pub fn ns(&self) -> &Netns {
         &self.ns
     }
@@ -120,7 +120,7 @@ impl Host {
     }
 }
 
-/// Where programs are found: also those of the administrator, which not every sudo has on its path.
+/// Returns the search path of programs, including the administrator's folders, which not every sudo has on its path.
 pub(super) fn search_path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");

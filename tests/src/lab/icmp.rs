@@ -14,14 +14,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::Host;
 
-/// How much of the packet that was too big is quoted: a whole packet's worth (RFC 1812 allows more
-/// than the eight bytes of RFC 792).
+/// Length of the quote of a packet that was too big, in bytes: most of a packet (RFC 1812 allows more than the eight
+/// bytes of RFC 792).
 const QUOTED: usize = 1200;
 
-/// How long the wire may take.
+/// Maximum wait for a packet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long no news must last to be good news.
+/// Silence after which no further packet is expected.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// A socket that receives the ICMP messages that reach a host.

@@ -22,7 +22,7 @@ impl Netns {
         Self { name, file }
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }

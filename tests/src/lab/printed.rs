@@ -47,7 +47,7 @@ impl Real {
     }
 }
 
-/// What `xvs` is on a real.
+/// Returns the command line of `xvs` on a real.
 fn on_real(real: &Real) -> String {
     format!(
         "state='--state {}' pins='--bpffs {}'\n\

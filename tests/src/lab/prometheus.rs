@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 
 use super::{Director, Process, director::METRICS};
 
-/// Where it listens, inside the director's namespace.
+/// Listening address, inside the director's namespace.
 const ADDRESS: &str = "127.0.0.1:9090";
 
 /// A running server. Dropping it ends it.

@@ -15,7 +15,7 @@ use crate::artifacts;
 /// Behind the services.
 pub struct Real {
     host: Host,
-    /// Its address (the RIP).
+    /// Address of the real (RIP).
     pub rip: Ipv4Addr,
 }
 
@@ -78,7 +78,7 @@ impl Real {
         self.start_agent_with(token, "")
     }
 
-    /// The same with further options.
+    /// Starts the agent with further options.
     #[track_caller]
     pub fn start_agent_with(&self, token: &Path, options: &str) -> Process {
         let line = format!("agent --director http://{API} --token-file {} {options}", token.display());
@@ -114,7 +114,7 @@ impl Real {
         nginx
     }
 
-    /// Where nginx stores what was PUT at `/upload/NAME`.
+    /// Returns the file in which nginx stores a PUT to `/upload/NAME`.
     pub fn uploaded(&self, name: &str) -> PathBuf {
         self.host.path("www").join("upload").join(name)
     }
@@ -146,7 +146,7 @@ impl Real {
         )
     }
 
-    /// Where `xvs host` pins the decapsulator.
+    /// Returns the bpffs in which `xvs host` pins the decapsulator.
     pub(super) fn bpffs(&self) -> PathBuf {
         self.host.folder().join("bpf").join(self.host.name())
     }

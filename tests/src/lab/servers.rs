@@ -23,7 +23,7 @@ use nix::sys::{
 
 use super::Host;
 
-/// How often a server looks whether it is to end.
+/// Interval in which a server checks whether it must end, in milliseconds.
 const TICK_MS: i64 = 50;
 
 /// A server on a thread inside a host. Dropping it ends it.
@@ -55,7 +55,7 @@ impl Server {
         Self::greet_all(host, listener)
     }
 
-    /// The same by SCTP, in associations of one stream.
+    /// Starts a greeter over SCTP, in associations of one stream.
     #[track_caller]
     pub fn sctp_greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();

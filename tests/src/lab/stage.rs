@@ -33,7 +33,7 @@ impl Method {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Dr, Self::Tun, Self::Nat, Self::Fnat];
 
-    /// Its name on the command line.
+    /// Returns the name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dr => "dr",
@@ -67,7 +67,7 @@ impl Method {
         SocketAddrV4::new(VIP, self.port())
     }
 
-    /// Whether replies go to the client without the director.
+    /// Returns whether replies reach the client without the director.
     pub fn replies_directly(self) -> bool {
         match self {
             Self::Dr | Self::Tun => true,
@@ -88,7 +88,7 @@ impl Stage {
         Self::with_daemon_options("")
     }
 
-    /// The same with further options for `xvs run`.
+    /// Builds the stage with further options for `xvs run`.
     #[track_caller]
     pub fn with_daemon_options(options: &str) -> Self {
         let lab = Lab::new();

@@ -13,7 +13,7 @@ const NAMES: [&str; 6] = ["client", "director", "real1", "real2", "real3", "swit
 /// The table by which a real routes what it sends from a VIP.
 const FROM_VIP: u32 = 100;
 
-/// How the director is connected.
+/// The connection of the director.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Layout {
     /// One switch for everyone.
@@ -23,10 +23,10 @@ pub enum Layout {
     TwoArm,
 }
 
-/// How to build a lab.
+/// Options of a lab.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// How the director is connected.
+    /// The connection of the director.
     pub layout: Layout,
     /// Leaves checksum and segmentation offload on, as the kernel makes veth devices.
     ///
@@ -124,7 +124,7 @@ fn another_real(number: u8) -> (String, Ipv4Addr) {
     (format!("real{}", RIPS.len() + 1 + usize::from(number)), Ipv4Addr::new(a, b, c, d + 1 + number))
 }
 
-/// What new devices of a host start with: no filter by source, and no IPv6 chatter.
+/// Sets the defaults for new interfaces of a host: no source filter, and no unsolicited IPv6 traffic.
 #[track_caller]
 fn prepare(host: Host) -> Host {
     for (name, value) in [

@@ -8,9 +8,9 @@ use super::{Director, Method, RIPS, VIP, VIP6, rip6};
 /// A service of one method and version, at the same ports in either.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Way {
-    /// How packets reach the reals.
+    /// The forwarding method.
     pub method: Method,
-    /// Whether clients and reals speak IPv6.
+    /// True if clients and reals use IPv6.
     pub six: bool,
 }
 
@@ -30,7 +30,7 @@ impl Way {
         SocketAddr::new(self.vip(), self.method.port())
     }
 
-    /// Its reals.
+    /// Returns the addresses of the reals.
     pub fn reals(self) -> [SocketAddr; 3] {
         RIPS.map(|rip| {
             let rip = if self.six { rip6(rip).into() } else { IpAddr::V4(rip) };
@@ -48,7 +48,7 @@ impl Way {
         }
     }
 
-    /// What a person calls it.
+    /// Returns the name for people.
     pub fn name(self) -> String {
         format!("{} IPv{}", self.method.as_str(), if self.six { 6 } else { 4 })
     }

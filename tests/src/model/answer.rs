@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the director itself says to a client: ICMP errors (RFC 792, RFC 4443) and resets of TCP (RFC 9293, section 3.10.7.1).
+//! Answers of the director itself to a client: ICMP errors (RFC 792, RFC 4443) and TCP resets (RFC 9293, section
+//! 3.10.7.1).
 
 use lb_common::reason::Reason;
 

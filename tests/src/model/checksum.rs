@@ -21,13 +21,14 @@ pub fn of(bytes: &[u8]) -> u16 {
     !sum(words(bytes))
 }
 
-/// What a checksum becomes when `old` becomes `new` among what it covers.
+/// Returns a checksum after `new` replaced `old` among the bytes that it covers.
 pub fn updated(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
     assert_eq!(old.len(), new.len(), "nothing is inserted");
     !sum(std::iter::once(!checksum).chain(words(old).map(|word| !word)).chain(words(new)))
 }
 
-/// The same for UDP, in which 0 stands for "none" and stays (RFC 768); a sum that is zero is written the other way.
+/// Returns a UDP checksum after a replacement. In UDP 0 stands for "none" and does not change (RFC 768); a sum of zero
+/// is written as `0xffff`.
 pub fn updated_udp(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
     match checksum {
         0 => 0,

@@ -18,7 +18,7 @@ use crate::packet::Action;
 pub struct Arrival {
     /// The frame.
     pub frame: Frame,
-    /// What its headers say.
+    /// The parsed headers.
     pub packet: Packet,
     /// The device that it came by.
     pub device: u32,
@@ -34,16 +34,16 @@ pub struct Sent {
     pub real: u32,
 }
 
-/// Why a packet is not forwarded.
+/// The reason why a packet is not forwarded, and the facts for an answer.
 #[derive(Debug)]
 pub struct Stop {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The service that counts it; 0: none in particular.
     pub service: u32,
     /// The largest packet that would have reached the real.
     pub mtu: usize,
-    /// Whether it is a client's request: then it is answered, where the reason is one to tell.
+    /// True if the packet is a client's request, which is answered if the reason requires it.
     pub request: bool,
 }
 
@@ -67,18 +67,18 @@ impl From<Reason> for Stop {
 }
 
 impl Arrival {
-    /// How to send to whom it came from.
+    /// Returns the return path to the sender of the packet.
     pub fn back(&self) -> WayBack {
         WayBack { device: self.device, macs: self.frame.macs_back(), tags: self.frame.tags_back() }
     }
 
-    /// What has come of the datagram with its first fragment.
+    /// Returns the parts of the datagram that the first fragment brought.
     pub fn come(&self) -> Come {
         let header = &self.packet.header;
         Come::first(header.length.saturating_sub(header.transport))
     }
 
-    /// What names the datagram that it is a part of.
+    /// Returns the identity of the datagram to which the packet belongs.
     pub fn datagram(&self) -> Datagram {
         let header = &self.packet.header;
         let protocol = header.source.is_ipv4().then_some(header.protocol);
@@ -87,7 +87,7 @@ impl Arrival {
 }
 
 impl Model {
-    /// What becomes of a frame that comes in by a device.
+    /// Returns the outcome of a frame that comes in by an interface.
     pub fn run(&mut self, sent: &[u8], device: u32, mut chance: Chance) -> Outcome {
         let untouched = |reason| Outcome { action: Action::Pass, frame: sent.to_vec(), reason, real: None };
         let arrival = Frame::read(sent)
@@ -187,7 +187,7 @@ impl Model {
     }
 }
 
-/// Whether an address can be one host's.
+/// Returns whether an address can be that of a host.
 fn is_host(address: IpAddr) -> bool {
     let nobody = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_link_local(),

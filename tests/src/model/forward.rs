@@ -41,7 +41,7 @@ impl Model {
         self.forward_changed(arrival, arrival.frame.packet.clone(), id, dip)
     }
 
-    /// The same where something in the packet has been changed already.
+    /// Forwards a packet in which another part has already been changed.
     pub fn forward_changed(
         &mut self,
         arrival: &Arrival,
@@ -101,7 +101,7 @@ impl Model {
     }
 }
 
-/// Whether a packet may take another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).
+/// Checks that the TTL of a packet permits another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).
 pub fn may_hop(arrival: &Arrival) -> Result<(), Reason> {
     let hops = arrival.frame.packet[arrival.packet.header.version.hops()];
     if hops > 1 { Ok(()) } else { Err(Reason::TtlExceeded) }

@@ -13,13 +13,13 @@ pub struct Frame {
     pub macs: Macs,
     /// The tags as they lie in the frame, the outer one first.
     pub tags: Vec<[u8; 4]>,
-    /// What the frame says that it carries.
+    /// IP version by the `EtherType` of the frame.
     pub version: Version,
     /// The packet, and what follows it to the end of the frame.
     pub packet: Vec<u8>,
 }
 
-/// Whether a frame goes on with a tag at its `EtherType`.
+/// Returns whether the frame has a tag at this `EtherType`.
 fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8)
 }
@@ -46,7 +46,7 @@ impl Frame {
         [&self.macs[..], &self.tags.concat(), &self.version.ether_type(), &self.packet].concat()
     }
 
-    /// Whether it is for more than one station.
+    /// Returns whether the frame is for more than one station.
     pub fn is_for_a_group(&self) -> bool {
         self.macs[0] & 1 != 0
     }

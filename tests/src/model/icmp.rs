@@ -16,12 +16,12 @@ use super::{
     world::{Method, Service},
 };
 
-/// What an ICMP message is.
+/// The kind of an ICMP message.
 enum Kind {
-    /// It quotes a packet.
+    /// An error, which quotes a packet.
     Error,
     Ping,
-    /// It keeps the link together, as ARP does for IPv4.
+    /// A message about the link, which does for IPv6 what ARP does for IPv4.
     Link,
     Other,
 }

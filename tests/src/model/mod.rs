@@ -83,7 +83,7 @@ impl Version {
         }
     }
 
-    /// Where its time to live, or hop limit, is.
+    /// Returns the offset of the time to live, or hop limit.
     pub const fn hops(self) -> usize {
         match self {
             Self::V4 => 8,
@@ -110,9 +110,9 @@ impl Version {
 pub struct Tuple {
     /// The protocol.
     pub protocol: u8,
-    /// Where it comes from.
+    /// Source address and port.
     pub source: SocketAddr,
-    /// Where it goes to.
+    /// Destination address and port.
     pub destination: SocketAddr,
 }
 
@@ -123,7 +123,7 @@ impl Tuple {
     }
 }
 
-/// What nobody can foretell: it is taken from what the programs tell of their way.
+/// Random choices, which the model takes from the trace of the programs.
 #[derive(Clone, Debug, Default)]
 pub struct Chance {
     /// Random numbers, in their order. None left is 0.
@@ -132,14 +132,14 @@ pub struct Chance {
     pub port: Option<u16>,
 }
 
-/// What becomes of a packet.
+/// The outcome of a packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// What the driver is told.
+    /// The XDP action.
     pub action: Action,
     /// The frame that leaves, or is passed.
     pub frame: Vec<u8>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The real that it was sent to, or came from.
     pub real: Option<u32>,
@@ -148,8 +148,8 @@ pub struct Outcome {
 /// A director: what it is told to do, and what it remembers.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// What it is told to do.
+    /// The desired state.
     pub world: World,
-    /// What it remembers.
+    /// The state of the tables.
     pub state: State,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a packet's headers say, as far as a director must know: RFC 791, RFC 8200, and of the transport its ports.
+//! Parser of packet headers, as far as a director needs them: RFC 791, RFC 8200, and the ports of the transport.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -32,7 +32,7 @@ use number::{SCTP, TCP, UDP};
 const MOST_EXTENSIONS: usize = 6;
 const LONGEST_CHAIN: usize = 1023;
 
-/// Which part of its datagram a packet is.
+/// The part of its datagram that a packet is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Part {
     /// All of it.
@@ -45,37 +45,37 @@ pub enum Part {
     Tiny,
     /// Less than it says, or than its protocol needs.
     Truncated,
-    /// Its ports are behind something that nobody here can read.
+    /// A packet whose ports are behind a header that the parser cannot read.
     Hidden,
 }
 
-/// What an IP header says, with its options or extension headers.
+/// The facts of an IP header, with its options or extension headers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
     /// The version.
     pub version: Version,
-    /// Where it comes from.
+    /// Source address.
     pub source: IpAddr,
-    /// Where it goes to.
+    /// Destination address.
     pub destination: IpAddr,
-    /// What is behind the header.
+    /// Protocol behind the header.
     pub protocol: u8,
-    /// Where that begins.
+    /// Offset of that protocol's header.
     pub transport: usize,
-    /// How long the packet says that it is.
+    /// Length of the packet by its header, in bytes.
     pub length: usize,
     /// Identification of the datagram.
     pub id: u32,
-    /// Which part of it this is.
+    /// The part of the datagram that the packet is.
     pub part: Part,
-    /// Where in the datagram that begins, in words of eight bytes.
+    /// Position of that part in the datagram, in words of eight bytes.
     pub offset: u16,
 }
 
-/// What is known of a packet.
+/// The facts of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Packet {
-    /// Its IP header. The part is [`Part::Truncated`] whatever the header says, if the packet is.
+    /// IP header of the packet. The part is [`Part::Truncated`] if the packet is truncated, regardless of the header.
     pub header: Header,
     /// Ends and protocol; ports are 0 where there are none.
     pub tuple: Tuple,
@@ -84,7 +84,7 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Whether it begins a connection.
+    /// Returns whether the packet opens a connection.
     pub const fn opens(&self) -> bool {
         self.flags & (flag::SYN | flag::ACK) == flag::SYN
     }
@@ -218,7 +218,7 @@ pub fn packet(bytes: &[u8], version: Version) -> Option<Packet> {
     Some(Packet { header, tuple, flags })
 }
 
-/// What the first chunk of an SCTP packet means for its association, as TCP would say it (docs/forwarding.md).
+/// Returns the TCP flags that correspond to the first chunk of an SCTP packet (docs/forwarding.md).
 fn sctp_flags(packet: &[u8]) -> u8 {
     match packet.get(12) {
         // INIT
@@ -234,11 +234,11 @@ fn sctp_flags(packet: &[u8]) -> u8 {
 /// The packet that an ICMP error quotes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quote {
-    /// Its ends, in the direction in which it went.
+    /// The 5-tuple of the quoted packet, in the direction of that packet.
     pub tuple: Tuple,
-    /// Where its IP header is.
+    /// Offset of the quoted IP header.
     pub header: usize,
-    /// Where its ports are.
+    /// Offset of the quoted ports.
     pub transport: usize,
 }
 

@@ -16,20 +16,20 @@ use super::{
     world::{Method, Source},
 };
 
-/// What a reply answers.
+/// The request that a reply answers.
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// The request, as the client sent it.
     pub request: Tuple,
     /// The real that sent it.
     pub real: u32,
-    /// Its service.
+    /// Id of the service.
     pub service: u32,
-    /// Whether the director itself was spoken to, by `fnat`.
+    /// True if the reply is for the director itself, by `fnat`.
     pub full: bool,
-    /// How the client is reached.
+    /// The return path to the client.
     pub back: WayBack,
-    /// Whether the flow is written down.
+    /// True if the flow is tracked.
     pub known: bool,
 }
 
@@ -71,7 +71,7 @@ impl Model {
         }
     }
 
-    /// What a real's packet answers, if anything.
+    /// Returns the request that a real's packet answers, if any.
     pub fn answered_by(&self, reply: &Tuple) -> Option<Answered> {
         let from = reply.source.ip();
         if self.world.fnat_reals.contains(&from)
@@ -114,7 +114,8 @@ impl Model {
         })
     }
 
-    /// Whose the replies from that address and port are: by the port, else by port 0, else by the flow.
+    /// Returns the service of replies from an address and port: by the port, else by port 0. The flow decides if
+    /// several services share them.
     fn source_of(&self, reply: &Tuple) -> Option<Source> {
         let at = |port| (reply.protocol, SocketAddr::new(reply.source.ip(), port));
         let sources = &self.world.sources;
@@ -125,7 +126,7 @@ impl Model {
         }
     }
 
-    /// What a real sends may end a flow.
+    /// Updates the flow of a real's packet, which may end the flow.
     fn keep(&mut self, request: &Tuple, flags: u8) {
         let flow = self.state.flows.get_mut(request).expect("it is known");
         let (real, before, after) = (flow.real, flow.state, flow.state.after_real(flags));
@@ -149,7 +150,7 @@ impl Model {
             .map_err(|reason| Stop::at(service, reason))
     }
 
-    /// The same where something in the packet has been changed already.
+    /// Sends back a reply in which another part has already been changed.
     pub fn send_back_changed(
         &mut self,
         arrival: &Arrival,

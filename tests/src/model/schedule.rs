@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which real a new connection gets: the schedulers of IPVS (`ip_vs_lc.c` and so on), each by a sort or a search.
+//! Selection of the real of a new connection: the schedulers of IPVS (`ip_vs_lc.c` and so on), each by a sort or a
+//! search.
 
 use std::cmp::Ordering;
 
@@ -21,17 +22,17 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Its load: an inactive connection weighs a 256th of an active one.
+    /// Returns the load in units of an inactive connection, of which an active one has 256.
     const fn overhead(&self) -> u64 {
         256 * self.active + self.inactive
     }
 
-    /// Which of two has less load for its weight.
+    /// Compares the loads relative to the weights.
     fn by_load(&self, other: &Self) -> Ordering {
         (self.overhead() * other.weight).cmp(&(other.overhead() * self.weight))
     }
 
-    /// Which of two would serve one more connection sooner.
+    /// Compares the expected delays of one more connection.
     fn by_delay(&self, other: &Self) -> Ordering {
         ((self.active + 1) * other.weight).cmp(&((other.active + 1) * self.weight))
     }
@@ -57,7 +58,7 @@ impl Model {
         id.ok_or(Reason::NoReal)
     }
 
-    /// Whether a real has reached its thresholds: above the upper one, or not yet below the lower one again.
+    /// Returns whether a real is overloaded: above its upper threshold, or not yet below the lower one again.
     fn is_overloaded(&mut self, id: u32, real: &Real) -> bool {
         let (upper, lower) = real.thresholds;
         if upper == 0 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which real a client's packet goes to: the one that its flow is on, else the one that the scheduler names; and what is
-//! written down of it (docs/architecture.md, "Tracking").
+//! Selection of the real of a client's packet: the real of its flow, else the choice of the scheduler. Also adds the
+//! entries that the flow needs (docs/architecture.md, "Tracking").
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ use super::{
 /// A real for a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen {
-    /// Its id.
+    /// Id of the real.
     pub real: u32,
     /// By `fnat`: the port of the director that the packet comes from.
     pub dip: Option<u16>,
@@ -31,7 +31,7 @@ pub struct Chosen {
 /// A real for a packet whose flow is not known.
 struct Picked {
     real: u32,
-    /// Whether the flow is written down.
+    /// True if the flow is tracked.
     record: bool,
 }
 
@@ -108,7 +108,7 @@ impl Model {
         Ok(Chosen { real: picked.real, dip })
     }
 
-    /// Whether a known flow goes on where it is.
+    /// Returns whether a known flow continues on its real.
     fn goes_on(&self, arrival: &Arrival, service: &Service, flow: &Flow) -> Result<bool, Reason> {
         let packet = &arrival.packet;
         let Some(real) = self.world.reals.get(&flow.real) else { return Ok(false) };
@@ -220,7 +220,7 @@ impl Model {
         }
     }
 
-    /// Whose the replies of a real by `nat` are that several services share.
+    /// Records the service of the replies of a `nat` real that several services share.
     fn remember_reply(&mut self, tuple: &Tuple, real: &Real) {
         if real.method == Method::Nat && real.shared {
             self.state.replies.insert(reply_to(tuple, real), tuple.destination);
@@ -275,7 +275,8 @@ impl Model {
     }
 }
 
-/// Whether a packet of an unknown flow may begin one. An active FTP server's data connection begins with the client's answer.
+/// Returns whether a packet of an unknown flow may begin one. A data connection of an active FTP server begins with the
+/// client's answer.
 fn may_begin(packet: &Packet, service: &Service) -> bool {
     let answers = service.ftp && packet.flags & flag::SYN != 0 && packet.flags & flag::RST == 0;
     answers || begins(packet.tuple.protocol, packet.flags, !service.hashes())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a director remembers of the packets that it has seen.
+//! The tables of a director: its memory of earlier packets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,17 +14,17 @@ use super::{Tuple, connection::State as Connection, frame::Macs};
 /// A flow that is written down.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Flow {
-    /// Its real.
+    /// Id of the real.
     pub real: u32,
-    /// How far it is.
+    /// State of the connection.
     pub state: Connection,
-    /// How its client is reached.
+    /// The return path to the client.
     pub back: WayBack,
     /// The port of the director that it has, by `fnat`.
     pub dip: Option<u16>,
 }
 
-/// How to send to a client: as its last packet came.
+/// The return path to a client, by its last packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WayBack {
     /// The device.
@@ -35,20 +35,20 @@ pub struct WayBack {
     pub tags: Vec<[u8; 4]>,
 }
 
-/// What names a fragmented datagram. In IPv6 the protocol does not (RFC 8200, section 4.5).
+/// The identity of a fragmented datagram. In IPv6 it does not include the protocol (RFC 8200, section 4.5).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Datagram {
-    /// Where it comes from.
+    /// Source address.
     pub source: IpAddr,
-    /// Where it goes to.
+    /// Destination address.
     pub destination: IpAddr,
-    /// Its identification.
+    /// Identification.
     pub id: u32,
-    /// Its protocol, in IPv4.
+    /// Protocol, in IPv4.
     pub protocol: Option<u8>,
 }
 
-/// Where the first fragment went.
+/// The decision on the first fragment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// To a real, by `fnat` from that port of the director.
@@ -66,7 +66,7 @@ pub enum Decision {
         vip: IpAddr,
         /// The client, where the packet was for the director.
         client: Option<IpAddr>,
-        /// How the client is reached.
+        /// The return path to the client.
         back: WayBack,
     },
 }
@@ -80,8 +80,8 @@ impl Decision {
     }
 }
 
-/// What has come of a fragmented datagram: up to four ranges of words of eight bytes, or all that may ever be once
-/// something has come twice and brought more (RFC 5722).
+/// The parts of a fragmented datagram that have arrived: up to four ranges of words of eight bytes, or all possible
+/// parts after an overlap (RFC 5722).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Come {
     ranges: Vec<Range<usize>>,
@@ -117,14 +117,14 @@ impl Come {
     }
 }
 
-/// How many connections a real has.
+/// Connection counts of a real.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Load {
     /// Opening and established ones.
     pub active: i32,
     /// Closing ones, and those of UDP.
     pub inactive: i32,
-    /// Whether it was above its thresholds when somebody last looked.
+    /// True if the real was above its thresholds at the last check.
     pub overloaded: bool,
 }
 
@@ -135,9 +135,9 @@ pub struct State {
     pub flows: BTreeMap<Tuple, Flow>,
     /// Fragmented datagrams.
     pub datagrams: BTreeMap<Datagram, (Decision, Come)>,
-    /// Whose the replies to a flow are, by the reply's tuple, where services share a real by `nat`.
+    /// The service of the replies to a flow, by the reply's tuple, if services share a `nat` real.
     pub replies: BTreeMap<Tuple, SocketAddr>,
-    /// How clients of reals by `nat` are reached whose flows are not written down.
+    /// Return paths of clients of `nat` reals whose flows are not tracked.
     pub ways_back: BTreeMap<IpAddr, WayBack>,
     /// Replies to clients that spoke to a real by `nat` itself.
     pub direct: BTreeSet<Tuple>,
@@ -149,11 +149,11 @@ pub struct State {
     pub localities: BTreeMap<(u32, IpAddr), [u32; 8]>,
     /// The next turn of each service.
     pub turns: BTreeMap<u32, u64>,
-    /// How many connections each real has.
+    /// Connection counts by real id.
     pub loads: BTreeMap<u32, Load>,
-    /// What was counted at each real.
+    /// Counters by real id.
     pub counters: BTreeMap<u32, Counters>,
-    /// How many packets ended for a reason, by service.
+    /// Number of packets by service and reason.
     pub reasons: BTreeMap<(u32, Reason), u64>,
 }
 

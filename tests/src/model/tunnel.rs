@@ -24,7 +24,7 @@ impl Real {
         Version::of(self.address.ip()).header_length() + between
     }
 
-    /// Whether a packet of so many bytes is too large for the way to it.
+    /// Returns whether a packet of `length` bytes exceeds the MTU towards the real.
     pub fn is_too_small_for(&self, length: usize) -> bool {
         length + self.growth() > self.mtu
     }

@@ -40,7 +40,7 @@ impl Pins {
         Self(path)
     }
 
-    /// How to load a plane that is pinned here.
+    /// Returns the options to load a plane that is pinned here.
     pub fn options(&self, limits: Limits, settings: Settings) -> Options {
         Options { pins: Some(PinDir::at(&self.0)), limits, settings: Some(settings), ..Options::default() }
     }
@@ -81,7 +81,7 @@ impl Beside {
         Self::with_limits(LIMITS, settings, pools)
     }
 
-    /// The same with tables of other sizes.
+    /// Loads a plane with tables of other sizes.
     #[track_caller]
     pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
         let pins = Pins::new();
@@ -132,8 +132,8 @@ impl Beside {
         tried.set(0, zeros, 0).expect("arrays can be written");
     }
 
-    /// What every map holds that a program writes to, or that it reads: all but the scratch of a CPU, the steps of a
-    /// trace, the array of programs and the devices.
+    /// Returns the contents of every map that a program writes or reads, except the scratch memory of a CPU, the steps
+    /// of a trace, the array of programs and the interfaces.
     #[track_caller]
     pub fn dump(&self) -> BTreeMap<String, String> {
         let maps = self.pins.0.join("maps");
@@ -148,7 +148,7 @@ impl Beside {
     }
 }
 
-/// What a map holds, in an order of its own; `None` for those that are not looked at.
+/// Returns the contents of a map in a canonical order; `None` for maps that are not compared.
 fn contents(name: &str, maps: &Path) -> Option<String> {
     let map = || {
         let data = MapData::from_pin(maps.join(name)).expect("a pin is a map");

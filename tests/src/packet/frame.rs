@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a frame says. Tests change the words; lengths and checksums follow when it is written out.
+//! A frame as tests describe it. Tests change its fields; the encoder computes lengths and checksums.
 //!
-//! It is long because it is the vocabulary of all packet tests, a few lines a word.
+//! The file is long because it is the vocabulary of all packet tests, with a few lines for each word.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,7 +21,7 @@ use super::{
 
 /// The least that Ethernet carries, check sequence not counted.
 const ETHERNET_MINIMUM: usize = 60;
-/// What padding is made of: nothing that could be mistaken for a header's zeros.
+/// Byte of the padding: not 0, which could be mistaken for a header's zeros.
 const PADDING: u8 = 0xa5;
 
 /// An Ethernet frame with a packet of IPv4 or IPv6.
@@ -30,7 +30,7 @@ pub struct Frame {
     link: Link,
     ip: Header,
     body: Body,
-    /// Which bytes of the body this packet carries, if it is a fragment.
+    /// The bytes of the body that this packet carries, if it is a fragment.
     part: Option<Range<usize>>,
     /// Bytes behind the packet.
     padding: usize,
@@ -166,7 +166,7 @@ impl Frame {
         }
     }
 
-    /// Whether it is of IPv6.
+    /// Returns whether the packet is an IPv6 packet.
     pub const fn is_ipv6(&self) -> bool {
         matches!(self.ip, Header::V6 { .. })
     }
@@ -177,7 +177,7 @@ impl Frame {
         if version::is_six() { self.clone().in_ipv6() } else { self.clone() }
     }
 
-    /// What it would be in IPv6; see [`version`].
+    /// Returns the corresponding IPv6 packet; see [`version`].
     #[must_use]
     fn in_ipv6(self) -> Self {
         let Self { link, ip, body, part, padding, tags } = self;
@@ -238,13 +238,13 @@ impl Frame {
         self
     }
 
-    /// Who sends the frame to whom on the link.
+    /// Sets the source and destination MAC addresses of the frame.
     pub fn link(mut self, link: Link) -> Self {
         self.link = link;
         self
     }
 
-    /// What it carries, behind the transport header.
+    /// Sets the data behind the transport header.
     pub fn data(mut self, bytes: impl AsRef<[u8]>) -> Self {
         match &mut self.body {
             Body::Tcp(_, data) | Body::Udp { data, .. } | Body::Icmp(_, data) | Body::Raw(data) => {
@@ -368,7 +368,7 @@ impl Frame {
         self
     }
 
-    /// How many bytes of the packet that it is about an ICMP error quotes.
+    /// Sets the number of bytes that an ICMP error quotes.
     pub fn quoting(mut self, bytes: usize) -> Self {
         let Body::Error(_, _, quoted) = &mut self.body else { panic!("only errors quote") };
         *quoted = bytes;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What became of a frame, and claims about it. A claim that does not hold prints the frames decoded.
+//! The outcome of a frame, and assertions about it. A failed assertion prints the decoded frames.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use lb_common::{
 
 use super::{Frame, RealServer, judge, version};
 
-/// What the program told the driver to do.
+/// The XDP action that the program returned.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the kernel's names (enum xdp_action)")]
 pub enum Action {
@@ -39,7 +39,7 @@ impl Action {
 pub struct Got {
     /// The frame as it came.
     pub sent: Vec<u8>,
-    /// What the driver is to do.
+    /// The XDP action.
     pub action: Action,
     /// The frame as it left.
     pub frame: Vec<u8>,
@@ -57,7 +57,7 @@ impl Got {
         self.counted_in();
     }
 
-    /// The same out of another device.
+    /// Asserts that the frame left for a real by another interface, exactly as `expected`, and was counted once.
     #[track_caller]
     pub fn is_redirected_as(&self, expected: &Frame) {
         self.left_as(Action::Redirect, expected);
@@ -71,7 +71,7 @@ impl Got {
         self.counted_out();
     }
 
-    /// The same out of another device.
+    /// Asserts that the frame left for a client by another interface, exactly as `expected`, and was counted once.
     #[track_caller]
     pub fn is_redirected_back_as(&self, expected: &Frame) {
         self.left_as(Action::Redirect, expected);
@@ -139,7 +139,7 @@ impl Got {
         version::original(SocketAddr::new(ip, port))
     }
 
-    /// How many flows began.
+    /// Returns the number of flows that began.
     pub fn new_flows(&self) -> u64 {
         self.reals.iter().map(|(_, counters)| counters.new_flows).sum()
     }
@@ -181,7 +181,7 @@ impl Got {
         );
     }
 
-    /// What moved at the one real whose counters did, no reason besides.
+    /// Returns the change of the only real whose counters changed, and asserts that no reason was counted.
     #[track_caller]
     fn only_real<T>(&self, what: impl FnOnce(&Counters) -> T) -> T {
         self.claim(self.reasons.is_empty(), "no reason is counted", None);

@@ -104,7 +104,7 @@ impl Header {
         }
     }
 
-    /// What is behind it.
+    /// Returns the protocol behind the header.
     pub fn protocol(&self) -> IpNumber {
         match self {
             Self::V4(header) => header.protocol,
@@ -175,7 +175,7 @@ impl Header {
         }
     }
 
-    /// What an Ethernet header says is behind it.
+    /// Returns the `EtherType` for an Ethernet header.
     pub fn ether_type(&self) -> EtherType {
         match self {
             Self::V4(_) => EtherType::IPV4,

@@ -196,7 +196,7 @@ fn transport(layers: &mut Vec<Layer>, ends: Ends, protocol: IpNumber, body: &[u8
     }
 }
 
-/// Where GUE is found if nothing else is said (RFC draft-ietf-intarea-gue).
+/// Default port of GUE (RFC draft-ietf-intarea-gue).
 const GUE_PORT: [u8; 2] = 6080_u16.to_be_bytes();
 
 /// A header of GUE and what it says is behind it.

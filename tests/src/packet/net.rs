@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who lives where, and what a method makes of a client's frame.
+//! The address plan, and the expected effect of each method on a client's frame.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -23,20 +23,20 @@ pub const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 pub const NAT_PORT: u16 = 8080;
 /// The director's own address towards the reals.
 pub const DIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// What the flows of clients come from at reals by `fnat`, where [`one_port`] leaves no choice.
+/// SNAT address and port of clients' flows at `fnat` reals, if [`one_port`] leaves no choice.
 pub const DIP_END: SocketAddrV4 = SocketAddrV4::new(DIP, 5000);
 /// A router somewhere on the way.
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 
 /// The loopback device: that by which frames of a test run come in.
 pub const INGRESS: u32 = 1;
-/// What the device towards the reals takes.
+/// MTU of the interface towards the reals, in bytes.
 pub const MTU: u32 = 1500;
 
 const DIRECTOR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xd1];
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xc1];
 
-/// Who sends a frame to whom.
+/// Source and destination of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Link {
     /// Destination.
@@ -85,7 +85,7 @@ impl RealServer {
         Link { to: [2, 0, 0, 0, 1, self.ip().octets()[3]], from: DIRECTOR_MAC }
     }
 
-    /// What the daemon would have found out about the way to the real.
+    /// Returns the next hop that the daemon would find for the real.
     pub fn next_hop(self) -> NextHop {
         let address = SocketAddr::from(self.0);
         next_hop(if version::is_six() { version::socket(address) } else { address })
@@ -96,7 +96,7 @@ impl RealServer {
         if version::is_six() { version::address(self.ip().into()) } else { self.ip().into() }
     }
 
-    /// What the real gets of a client's frame.
+    /// Returns the frame that the real receives for a client's frame.
     pub fn receives(self, method: Forward, sent: &Frame) -> Frame {
         let hop = sent.clone().hop().link(self.link());
         match method {
@@ -114,7 +114,7 @@ impl RealServer {
     }
 }
 
-/// What the daemon would have found out about the way to an address.
+/// Returns the next hop that the daemon would find for an address.
 pub fn next_hop(to: SocketAddr) -> NextHop {
     let SocketAddr::V4(real) = version::original(to) else { panic!("{to} stands for nothing in IPv4") };
     let link = RealServer(real).link();
@@ -135,7 +135,7 @@ pub const fn one_port() -> Settings {
     Settings { first_dip_port: DIP_END.port() as u64, dip_ports: 1, ..Settings::DEFAULT }
 }
 
-/// What the client gets of a nat real's frame, which came as `vip`.
+/// Returns the frame that the client receives from `vip` for a nat real's frame.
 pub fn client_receives(reply: &Frame, vip: impl Into<SocketAddr>) -> Frame {
     reply.clone().hop().from(vip).link(CLIENT_LINK.back())
 }

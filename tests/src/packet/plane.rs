@@ -56,20 +56,20 @@ impl TestPlane {
         Self::with_settings(one_port(), pools)
     }
 
-    /// The same with other settings.
+    /// Loads a plane with other settings.
     #[track_caller]
     pub fn with_settings(settings: Settings, pools: &[Pool]) -> Self {
         Self::with_limits(LIMITS, settings, pools)
     }
 
-    /// The same with tables of other sizes.
+    /// Loads a plane with tables of other sizes.
     #[track_caller]
     pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
         let options = Options { limits, settings: Some(settings), ..Options::default() };
         Self::with_options(&options, pools)
     }
 
-    /// The same with anything that can be said of loading.
+    /// Loads a plane with any options.
     #[track_caller]
     pub fn with_options(options: &Options, pools: &[Pool]) -> Self {
         let plane = DataPlane::load(options)
@@ -101,7 +101,7 @@ impl TestPlane {
         self.set_desired(&Pool::desired(pools));
     }
 
-    /// The same in the daemon's own words.
+    /// Sets the services, in the daemon's own types.
     #[track_caller]
     pub fn set_desired(&mut self, desired: &Desired) {
         for address in desired.services.values().flat_map(|service| service.reals.keys()) {
@@ -127,7 +127,8 @@ impl TestPlane {
         self.own = own;
     }
 
-    /// Whether VIPs none of whose reals takes connections are silent, from the next [`TestPlane::set`] on.
+    /// Sets whether VIPs without a real that accepts connections stop answering pings, from the next [`TestPlane::set`]
+    /// on.
     pub fn silence(&mut self, silent: bool) {
         self.silent = silent;
     }
@@ -137,7 +138,7 @@ impl TestPlane {
         self.route_to(real.meant(), hop);
     }
 
-    /// The same by the RIP itself.
+    /// Sets the next hop of a RIP.
     pub fn route_to(&mut self, rip: IpAddr, hop: Option<NextHop>) {
         self.next_hops.insert(rip, hop.ok_or(Unresolved::NoRoute { rip }));
     }
@@ -147,7 +148,7 @@ impl TestPlane {
         self.plane.tables()
     }
 
-    /// What the maps should hold.
+    /// Returns the expected contents of the maps.
     pub fn image(&self) -> &Image {
         &self.image
     }
@@ -191,7 +192,7 @@ impl TestPlane {
         self.plane.director()
     }
 
-    /// How many flows are tracked.
+    /// Returns the number of tracked flows.
     pub fn flows(&mut self) -> usize {
         self.tables().flows().expect("flows can be read").len()
     }
@@ -238,7 +239,7 @@ pub fn run(program: &Xdp, sent: &[u8]) -> (Action, Vec<u8>) {
     run_from(program, None, sent)
 }
 
-/// The same for a frame that comes in by a device; `None`: by loopback.
+/// Runs a program on a frame that comes in by an interface; `None`: by loopback.
 #[track_caller]
 pub fn run_from(program: &Xdp, ifindex: Option<u32>, sent: &[u8]) -> (Action, Vec<u8>) {
     let mut frame = vec![0; LARGEST];

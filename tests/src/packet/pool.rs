@@ -132,7 +132,7 @@ impl Pool {
         pool
     }
 
-    /// What the director should do.
+    /// Returns the desired state of the director.
     pub(super) fn desired(pools: &[Self]) -> Desired {
         let pools: Vec<Self> = pools.iter().map(Self::meant).collect();
         let services: BTreeMap<_, _> =

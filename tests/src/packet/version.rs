@@ -15,7 +15,7 @@ static SIX: LazyLock<bool> = LazyLock::new(|| match std::env::var("XVS_TEST_IP")
     other => panic!("XVS_TEST_IP={other:?} is neither 4 nor 6"),
 });
 
-/// Whether tests are translated to IPv6.
+/// Returns whether tests are translated to IPv6.
 pub fn is_six() -> bool {
     *SIX
 }
@@ -35,12 +35,12 @@ pub fn address(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The same with a port.
+/// Returns the translation of an address with its port.
 pub fn socket(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(self::address(address.ip()), address.port())
 }
 
-/// What an address stands for: the way back.
+/// Returns the original of a translated address.
 pub fn original(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V6(v6) if v6.to_bits() >> 32 == NETWORK >> 32 => {
