@@ -29,7 +29,7 @@ pub fn stage(lab: &Lab, interface: &str) -> Vec<Process> {
     processes
 }
 
-/// Some requests by every way; what was not answered.
+/// Sends requests by every method and version; returns the unanswered ones.
 #[must_use]
 pub fn requests(lab: &Lab, what: &str) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -50,7 +50,7 @@ pub fn requests(lab: &Lab, what: &str) -> Vec<String> {
     wrong
 }
 
-/// A file both ways by every way; what did not arrive whole.
+/// Transfers a file in both directions by every method and version; returns the incomplete transfers.
 #[must_use]
 pub fn files(lab: &Lab, what: &str) -> Vec<String> {
     let big = lab.big_file("big", MEGABYTES);

@@ -98,7 +98,7 @@ pub const DIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 /// The address of the services of IPv6.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
 
-/// The address of IPv6 of the real at `rip`.
+/// Returns the IPv6 address of the real at `rip`.
 pub const fn rip6(rip: Ipv4Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, rip.octets()[3] as u16)
 }
@@ -120,17 +120,17 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// One arm, offloads off.
+    /// Builds a lab with one arm and without offloads.
     pub fn new() -> Self {
         Self::with(Options::default())
     }
 
-    /// Two arms, offloads off.
+    /// Builds a lab with two arms and without offloads.
     pub fn two_arm() -> Self {
         Self::with(Options { layout: Layout::TwoArm, ..Options::default() })
     }
 
-    /// A file of `megabytes` random bytes that every nginx of the lab serves as `/files/NAME`.
+    /// Creates a file of `megabytes` random bytes that every nginx of the lab serves as `/files/NAME`.
     pub fn big_file(&self, name: &str, megabytes: usize) -> std::path::PathBuf {
         let path = self.folder.files().join(name);
         let line = format!("dd if=/dev/urandom of={} bs=1M count={megabytes} status=none", path.display());

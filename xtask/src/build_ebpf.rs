@@ -62,7 +62,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// An object that is the same keeps its time stamp, so that nothing that embeds it is rebuilt.
+/// Copies an object unless it is unchanged: an unchanged object keeps its time stamp, so that nothing that embeds it is
+/// rebuilt.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     let built = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == built) {

@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<()> {
     targets(TARGETS.iter().filter(|(name, _)| wanted(name)), args.seconds)
 }
 
-/// A short look with every target, for whom the programs are built already.
+/// Runs every target for a short time. The programs must be built.
 pub fn briefly() -> Result<()> {
     targets(TARGETS.iter(), 30)
 }

@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     results.into_iter().chain(under_root).chain([fuzzed]).collect()
 }
 
-/// The variable that names what cargo starts the host's programs with.
+/// Returns the name of the variable with the runner by which cargo starts the host's programs.
 fn runner_variable() -> Result<String> {
     Ok(format!("CARGO_TARGET_{}_RUNNER", shell::host()?.to_uppercase().replace(['-', '.'], "_")))
 }

@@ -55,7 +55,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The newest of Debian's kernels of that version ("6.12"), fetched if it is not here.
+    /// Returns the newest of Debian's kernels of this version ("6.12"); fetches it if it is missing.
     pub fn find_or_fetch(version: &str) -> Result<Self> {
         let folder = folder().join(version);
         if let Some(release) = release(&folder) {
@@ -87,7 +87,7 @@ impl Kernel {
     }
 }
 
-/// The release of the kernel that is unpacked in a folder.
+/// Returns the release of the kernel that is unpacked in a folder.
 fn release(folder: &Path) -> Option<String> {
     std::fs::read_dir(folder.join("boot")).ok()?.find_map(|entry| {
         Some(entry.ok()?.file_name().to_string_lossy().strip_prefix("vmlinuz-")?.to_owned())
@@ -112,7 +112,7 @@ fn newest_package(version: &str) -> Result<String> {
     })
 }
 
-/// The numbers in a name, to compare versions by.
+/// Returns the numbers in a name, to compare versions by.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }
@@ -126,7 +126,7 @@ pub struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// A machine with that kernel.
+    /// Returns a machine with this kernel.
     pub fn new(machine: &'a VirtualMachine, kernel: Kernel) -> Self {
         Self { machine, kernel, cards: &[] }
     }

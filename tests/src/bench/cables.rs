@@ -45,7 +45,7 @@ pub fn plug_in(lab: &Lab) {
     director.sh(&format!("ethtool -K {FRONT} gro on")).succeeds();
 }
 
-/// The host at the end.
+/// Returns the host at the end.
 #[must_use]
 pub fn back_end(lab: &Lab) -> &Host {
     &lab.reals[0]

@@ -56,7 +56,8 @@ pub fn usual() -> Vec<Row> {
     rows
 }
 
-/// The whole product but for [`Row::redirect`], without what cannot be: more reals than there may be, and ways back without a request.
+/// Returns all combinations except with [`Row::redirect`], without impossible ones: more reals than the maximum, and
+/// return paths without a request.
 #[must_use]
 pub fn full() -> Vec<Row> {
     let mut rows = Vec::new();

@@ -236,7 +236,7 @@ fn requests(lab: &Lab, balancer: Balancer, seconds: u32, achieved: &mut Achieved
     Ok(())
 }
 
-/// A time as wrk prints it.
+/// Parses a time in the format of wrk.
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3)];
     units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
@@ -271,7 +271,8 @@ fn datagrams(
     Ok(())
 }
 
-/// As a table. Packets for each second and gigabytes are above what frames cost that end at the director.
+/// Formats the results as a table. Packets for each second and gigabytes are above the cost of frames that end at the
+/// director.
 #[must_use]
 pub fn markdown(all: &[Achieved]) -> String {
     let nobody = all.iter().find(|achieved| achieved.name == Balancer::Nobody.name());

@@ -60,7 +60,7 @@ pub fn measure(object: &Path, choice: Choice) -> Result<Flood> {
     Ok(Flood { choice, flows: FLOWS, syns: sent, lost: u32::try_from(lost)? })
 }
 
-/// The frame's destination for each flow.
+/// Returns the frame's destination for each flow.
 fn learn(trampoline: &mut Trampoline, row: &Row, plane: &mut Plane) -> Result<Vec<(u32, u32)>> {
     let (sender, order) = frame::order(row, Part::Measured);
     let mut order = Order { learn: 1, last: NONE, ..order };

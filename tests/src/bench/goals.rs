@@ -56,8 +56,8 @@ impl Judge<'_> {
         self.rows.get(&row)?.floors.get(name).map(|floor| floor.median)
     }
 
-    /// A row costs at most `factor` times what something else does, and `more` nanoseconds. Rows that were not measured are
-    /// not judged.
+    /// Judges that a row costs at most `factor` times the cost of something else, and `more` nanoseconds. Rows that
+    /// were not measured are not judged.
     fn at_most(&mut self, goal: &str, row: Row, what: &str, other: Option<f64>, factor: f64, more: f64) {
         if let (Some(figure), Some(other)) = (self.above(row), other) {
             let times = if factor > 1.0 { format!("{factor} × ") } else { String::new() };
@@ -72,7 +72,7 @@ impl Judge<'_> {
     }
 }
 
-/// The verdicts on what was measured.
+/// Returns the verdicts on a report.
 #[must_use]
 pub fn judge(report: &Report) -> Vec<Verdict> {
     let rows = report.rows.iter().map(|measured| (measured.row, measured)).collect();
@@ -84,7 +84,7 @@ pub fn judge(report: &Report) -> Vec<Verdict> {
     judge.verdicts
 }
 
-/// Against the least that a balancer can do.
+/// Judges against the least that a balancer can do.
 fn floors(judge: &mut Judge<'_>) {
     for flows in [1, K, 100 * K, M, 10 * M] {
         let row = BASE.flows(flows);
@@ -100,7 +100,7 @@ fn floors(judge: &mut Judge<'_>) {
     }
 }
 
-/// Against `dr`, and IPv6 against IPv4.
+/// Judges against `dr`, and IPv6 against IPv4.
 fn methods(judge: &mut Judge<'_>) {
     for flows in [K, 100 * K, M] {
         for version in [Version::V4, Version::V6] {

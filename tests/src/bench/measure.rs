@@ -57,7 +57,8 @@ pub struct Measurer {
 }
 
 impl Measurer {
-    /// By the programs of that object. There is another device than loopback, with that index.
+    /// Returns a measurer with the programs of this object. `other_device` is the ifindex of another interface than
+    /// loopback.
     #[must_use]
     pub fn new(object: &Path, effort: Effort, other_device: u32) -> Self {
         Self { object: object.to_owned(), effort, other_device, beside: Vec::new(), plane: None }

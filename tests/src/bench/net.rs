@@ -55,7 +55,7 @@ impl Host {
     }
 }
 
-/// The Ethernet address of a real.
+/// Returns the MAC address of a real.
 #[must_use]
 pub fn mac(real: u32) -> [u8; 6] {
     let number = real.to_be_bytes();

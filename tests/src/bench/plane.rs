@@ -91,7 +91,7 @@ impl Plane {
         Ok(Self { plane, image })
     }
 
-    /// The director's program.
+    /// Returns the director's program.
     pub fn director(&mut self) -> Result<ProgramFd> {
         Ok(self.plane.director().fd()?.try_clone()?)
     }

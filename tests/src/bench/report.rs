@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report on this machine, without rows.
+    /// Returns a report on this machine, without rows.
     #[must_use]
     pub fn here(rounds: u32, packets: u32) -> Self {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -53,7 +53,7 @@ impl Report {
     }
 }
 
-/// One line about a row.
+/// Formats one line about a row.
 #[must_use]
 pub fn line(measured: &Measured) -> String {
     let Measured { row, limit, above, floors, tracked } = measured;
@@ -103,7 +103,7 @@ impl Change {
     }
 }
 
-/// The rows that both runs measured.
+/// Compares the rows that both runs measured.
 #[must_use]
 pub fn compare(before: &Report, now: &Report) -> Vec<Change> {
     let before: BTreeMap<Row, f64> = before.rows.iter().map(|m| (m.row, m.above.median)).collect();

@@ -19,7 +19,7 @@ macro_rules! words {
             /// Every one of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The word in names.
+            /// Returns the word in names.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
@@ -208,7 +208,7 @@ impl fmt::Display for Row {
 }
 
 impl Path {
-    /// The method, as that of requests.
+    /// Returns the method, as that of requests.
     #[must_use]
     pub const fn request(self) -> Self {
         match self {
@@ -224,7 +224,7 @@ impl Path {
         matches!(self, Self::NatReply | Self::FnatReply)
     }
 
-    /// The forwarding method.
+    /// Returns the forwarding method.
     #[must_use]
     pub const fn forward(self) -> Forward {
         match self {
@@ -237,7 +237,7 @@ impl Path {
 }
 
 impl Choice {
-    /// The scheduler and what is tracked.
+    /// Returns the scheduler and the tracking.
     #[must_use]
     pub const fn scheduler(self) -> (Scheduler, Tracking) {
         match self {

@@ -59,17 +59,17 @@ impl Trampoline {
         })
     }
 
-    /// A map of the floors.
+    /// Returns an array map of the floors.
     pub fn array<V: Pod>(&mut self, name: &'static str) -> Result<Array<MapData, V>> {
         take(&mut self.ebpf, name)
     }
 
-    /// A map of the floors.
+    /// Returns a hash map of the floors.
     pub fn hash<K: Pod, V: Pod>(&mut self, name: &'static str) -> Result<HashMap<MapData, K, V>> {
         take(&mut self.ebpf, name)
     }
 
-    /// One of its own programs, to be measured.
+    /// Returns one of the trampoline's own programs, to be measured.
     pub fn own(&self, name: &str) -> Result<ProgramFd> {
         Ok(self.program(name)?.fd()?.try_clone()?)
     }

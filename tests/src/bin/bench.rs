@@ -210,7 +210,7 @@ fn rows(cli: &Cli) -> Vec<Row> {
     rows
 }
 
-/// The CPU that measures: the last one, if nothing else was said.
+/// Returns the CPU that measures: by default the last one.
 fn cpu(cli: &Cli) -> Result<usize> {
     Ok(cli.cpu.unwrap_or(std::thread::available_parallelism()?.get() - 1))
 }

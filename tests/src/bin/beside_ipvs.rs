@@ -232,13 +232,13 @@ fn tell(case: &Case, balancer: Balancer, lab: &Lab, service: SocketAddrV4) -> St
     story
 }
 
-/// The greeting's real.
+/// Returns the port of the greeting's real.
 fn local_port(name: &str) -> String {
     name.trim().strip_prefix("real").unwrap_or("?").to_owned()
 }
 
-/// A service's established connections and persistence templates, without what no two runs have in common: times, and the ports of
-/// clients. How a connection ends has more states in IPVS.
+/// Returns a service's established connections and persistence templates, without the parts that differ between runs:
+/// times, and the ports of clients. IPVS has more states for the end of a connection.
 fn without_times(page: &str, of: SocketAddrV4) -> String {
     let of = of.to_string();
     let line = |line: &str| {

@@ -44,7 +44,7 @@ const NO_LRO: &str = "ethtool -K eth0 lro off";
 const NO_STRIPPING: &str = "ethtool -K eth0 rxvlan off";
 
 impl Card {
-    /// Doctor's fixes for the device as the kernel makes it.
+    /// Returns the doctor's fixes for the interface with the kernel's defaults.
     const fn fixes(&self) -> &'static [&'static str] {
         if self.native { &[] } else { &[REATTACH, NO_GRO] }
     }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Doctor's fixes, then everything by every way.
+/// Applies the doctor's fixes, then tests every method.
 fn plain(card: &Card) -> Vec<String> {
     let lab = Lab::new();
     plug(&lab, card.driver);
@@ -84,7 +84,8 @@ fn plain(card: &Card) -> Vec<String> {
     wrong
 }
 
-/// A card that merges packets by itself does not while XDP is in its driver; in generic mode somebody may turn it on.
+/// Checks that a card that merges packets does not do so while XDP is in its driver; in generic mode it can be switched
+/// on.
 fn merging(lab: &Lab, driver: &str) -> Vec<String> {
     lab.director.xvs("attach eth0 --xdp-mode generic").succeeds();
     lab.director.sh("ethtool -K eth0 lro on").succeeds();
@@ -123,7 +124,7 @@ fn plug(lab: &Lab, driver: &str) {
     lab.address_director("eth0");
 }
 
-/// The name of the device with that driver. A lab that ends gives its cards back a moment later.
+/// Returns the name of the interface with this driver. A lab that ends returns its cards a moment later.
 fn card(driver: &str) -> Result<String, String> {
     let devices = fs::read_dir("/sys/class/net").map_err(|error| error.to_string())?;
     devices

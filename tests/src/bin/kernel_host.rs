@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Set up, twice, and answered; what check says of it, also when the device is down.
+/// Checks one case: set up twice, and answered; also the findings of `check`, and those with the interface down.
 fn case(client: &Client, real: &Real, options: &str, (name, device): (&str, &str), service: SocketAddr) {
     assert!(greeting(client, service).is_err(), "{name}: nothing unwraps, and yet there is an answer");
     let planned = real.xvs_host(&format!("setup {options} --dry-run")).succeeds();
@@ -85,7 +85,7 @@ fn case(client: &Client, real: &Real, options: &str, (name, device): (&str, &str
     assert_eq!(greeting(client, service).as_deref(), Ok(real.name()), "{name}: set up again");
 }
 
-/// VIPs of both versions, within that of each.
+/// Checks VIPs of both versions within outer headers of both versions.
 fn both_at_once(real: &Real, before: &str) {
     let options = format!("--vip {VIP} --vip {VIP6} --forward tun --interface eth0");
     let setup = real.xvs_host(&format!("setup {options}")).succeeds();
@@ -99,7 +99,7 @@ fn both_at_once(real: &Real, before: &str) {
     println!("VIPs of both versions: ipip and ip6tnl");
 }
 
-/// Killed at any moment, restore still leaves nothing behind.
+/// Checks that a set-up killed at any moment leaves nothing behind after `restore`.
 fn killed(real: &Real, before: &str) {
     let line = format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0");
     let started = std::time::Instant::now();
@@ -129,7 +129,7 @@ fn rip(six: bool) -> IpAddr {
     if six { rip6(RIPS[0]).into() } else { RIPS[0].into() }
 }
 
-/// Every device, address and route, and the settings that set-up may change.
+/// Returns every interface, address and route, and the settings that `setup` may change.
 fn everything(real: &Real) -> String {
     let listed =
         ["ip -oneline link", "ip -brief address", "ip route show table all", "ip -6 route show table all"]

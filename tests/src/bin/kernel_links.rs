@@ -44,7 +44,8 @@ fn vlans() -> Vec<String> {
     wrong
 }
 
-/// The director's interface is a bond of two links, with the programs in the drivers; then one of the links goes.
+/// Tests a bond of two links, with the programs in the drivers, as the director's interface; then one of the links
+/// fails.
 fn bonds() -> Vec<String> {
     let mut wrong = Vec::new();
     for mode in ["active-backup", "balance-xor"] {

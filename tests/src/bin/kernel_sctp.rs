@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     if failed || tracked == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// One association: who answered, if all came back.
+/// Opens one association, and returns the name of the real if all messages came back.
 fn talk(lab: &Lab, way: Way, number: u16) -> io::Result<String> {
     let port = 30_000 + number + if way.six { 100 } else { 0 };
     let from = if way.six { SocketAddr::from((CLIENT6, port)) } else { (CLIENT, port).into() };

@@ -24,7 +24,7 @@ const DEVICES: &str = "link add k4 type ipip external\n\
      link add g6 type ip6gre external\n\
      link set k4 up\nlink set k6 up\nlink set g4 up\nlink set g6 up\nlink set sit0 up";
 
-/// A device of GRE takes packets with a checksum only if it takes no others.
+/// Makes the GRE device accept packets with a checksum, and then no others.
 fn take_gre_checksums(real: &Real) {
     real.ip(&format!(
         "link del g4\n\
@@ -114,7 +114,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The kernel of a real unwraps, and a server says its name at every service's port.
+/// Prepares a real: its kernel decapsulates, and a server greets at the port of every service.
 fn prepare(real: &Real, cases: &[Case]) -> Vec<Server> {
     real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward dr --interface eth0")).succeeds();
     real.ip(DEVICES);
@@ -130,7 +130,7 @@ fn prepare(real: &Real, cases: &[Case]) -> Vec<Server> {
         .collect()
 }
 
-/// All services in one file: each start of a program takes its time in an emulated machine.
+/// Returns all services in one file, since each start of a program takes long in an emulated machine.
 fn services(cases: &[Case]) -> String {
     let mut file = String::new();
     for Case { service, outer_six, tunnel, .. } in cases {

@@ -88,7 +88,7 @@ fn limit(lab: &Lab, real: Option<&Real>, device: &str, rate: u32) {
     host.sh(&line).succeeds();
 }
 
-/// Mbit/s that a client gets from these reals by this method.
+/// Measures the throughput of a client with these reals and this method, in Mbit/s.
 fn throughput(lab: &Lab, reals: &[&Real], method: Method) -> Result<f64> {
     let service = method.service();
     lab.director.xvs(&format!("service add tcp {service} --scheduler rr")).succeeds();

@@ -51,7 +51,7 @@ pub fn damage(random: &mut Random, frame: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// A length that is a little wrong, or not wrong at all but for what is behind it.
+/// Writes a length that is slightly wrong, or right except for the bytes behind it.
 fn length(random: &mut Random, frame: &mut [u8]) {
     let at = match frame[12..14] {
         [0x08, 0x00] => 16,

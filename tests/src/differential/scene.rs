@@ -39,7 +39,7 @@ pub struct Scene {
     pub silent: bool,
 }
 
-/// The address in IPv6 that stands for one of IPv4, as elsewhere in the packet tests.
+/// Returns the address, or the IPv6 address that stands for it, as in the other packet tests.
 pub fn address(six: bool, [a, b, c, d]: [u8; 4]) -> IpAddr {
     if six {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
@@ -49,7 +49,7 @@ pub fn address(six: bool, [a, b, c, d]: [u8; 4]) -> IpAddr {
     }
 }
 
-/// The RIP of that number.
+/// Returns the RIP with this number.
 fn rip(six: bool, number: usize) -> IpAddr {
     address(six, [10, 0, 0, 11 + number as u8])
 }
@@ -60,7 +60,8 @@ const RIPS: usize = 12;
 const PORTS: [u16; 3] = [80, 443, 0];
 
 impl Scene {
-    /// A few services with a few reals each. The scheduler of the first is by the scene's number, so that each has its turn.
+    /// Returns a scene with a few services of a few reals each. The scene's number selects the scheduler of the first
+    /// service, so that each scheduler occurs.
     pub fn random(number: usize, random: &mut Random, devices: Devices) -> Self {
         let mut services = BTreeMap::new();
         for n in 0..3 + random.below(6) {
@@ -190,7 +191,7 @@ fn real(random: &mut Random, id: Endpoint, service: &Service) -> (SocketAddr, Re
     (SocketAddr::new(rip(six, random.below(RIPS)), port), real)
 }
 
-/// The way to a RIP.
+/// Returns a next hop towards a RIP.
 fn hop(random: &mut Random, rip: IpAddr, devices: Devices) -> Option<NextHop> {
     let mut hop = net::next_hop(SocketAddr::new(rip, 0));
     if random.one_in(12) {

@@ -38,7 +38,7 @@ impl fmt::Display for Shrunk {
     }
 }
 
-/// The first difference that a history makes, if it makes one.
+/// Returns the first difference that a history causes, if any.
 fn replay(bench: &mut Bench, scene: &Scene, events: &[Event]) -> Option<(usize, Difference, String)> {
     let mut trial = bench.begin(scene);
     for (number, event) in events.iter().enumerate() {

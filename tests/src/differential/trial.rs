@@ -276,7 +276,7 @@ impl Trial<'_> {
         if wrong.is_empty() { Ok(()) } else { Err(Difference(wrong.join("\n"))) }
     }
 
-    /// The services and reals as the model sees them, for whoever reads of a difference.
+    /// Describes the services and reals of the model, for the report of a difference.
     pub fn describe(&self) -> String {
         let World { services, reals, .. } = &self.model.world;
         let mut lines = Vec::new();

@@ -51,7 +51,7 @@ pub enum Body {
 }
 
 impl Wire {
-    /// The version.
+    /// Returns the version.
     pub const fn version(&self) -> Version {
         Version::of(self.source.ip())
     }
@@ -73,7 +73,7 @@ impl Wire {
         transport
     }
 
-    /// The datagram behind the IP header.
+    /// Returns the datagram behind the IP header.
     fn transport(&self) -> Vec<u8> {
         let ports = [self.source.port().to_be_bytes(), self.destination.port().to_be_bytes()].concat();
         match &self.body {
@@ -99,7 +99,7 @@ impl Wire {
         }
     }
 
-    /// The packet on the wire.
+    /// Returns the bytes of the packet.
     pub fn packet(&self) -> Vec<u8> {
         let mut payload = self.transport();
         if let Some((offset, _)) = self.fragment
@@ -145,12 +145,12 @@ impl Wire {
     }
 }
 
-/// The number of ICMP of a version.
+/// Returns the protocol number of ICMP in a version.
 pub const fn icmp(six: bool) -> u8 {
     if six { ICMPV6 } else { ICMP }
 }
 
-/// The kind of body that a protocol has, as little as there is of it.
+/// Returns the smallest body of a protocol.
 pub fn least(protocol: u8) -> Body {
     match protocol {
         TCP => Body::Tcp(crate::model::parse::flag::ACK, Vec::new(), Vec::new()),

@@ -60,7 +60,7 @@ impl Capture {
         Self { socket, host: host.name().to_owned() }
     }
 
-    /// The next message about `target` that passes.
+    /// Waits for the next message about `target`.
     #[track_caller]
     pub fn next_about(&self, target: impl Into<IpAddr>) -> Message {
         let target = target.into();
@@ -72,14 +72,14 @@ impl Capture {
         }
     }
 
-    /// The next message that passes.
+    /// Waits for the next message.
     #[track_caller]
     pub fn next(&self) -> Message {
         self.receive(MsgFlags::empty())
             .unwrap_or_else(|error| panic!("no ARP or neighbour discovery at {}: {error}", self.host))
     }
 
-    /// Everything that has passed so far.
+    /// Returns all messages so far.
     pub fn so_far(&self) -> Vec<Message> {
         std::iter::from_fn(|| self.receive(MsgFlags::MSG_DONTWAIT).ok()).collect()
     }
@@ -96,7 +96,7 @@ impl Capture {
     }
 }
 
-/// RFC 826, RFC 4861.
+/// Parses a message (RFC 826, RFC 4861).
 fn parse(frame: &[u8]) -> Option<Message> {
     let mac = array(frame, 6)?;
     let ipv4 = |at| array(frame, at).map(|octets: [u8; 4]| IpAddr::from(Ipv4Addr::from(octets)));

@@ -133,7 +133,7 @@ impl Spread {
         self.answers.get(real).copied().unwrap_or(0)
     }
 
-    /// Every connection was answered.
+    /// Asserts that every connection was answered.
     #[track_caller]
     pub fn is_complete(&self, connections: usize) -> &Self {
         assert!(self.failures.is_empty(), "{} failed, first: {}", self.failures.len(), self.failures[0]);

@@ -185,7 +185,7 @@ impl Director {
         self.host.exec_as(&format!("xvs {line}"), &self.xvs_words(line))
     }
 
-    /// The words of that command line, to be started where [`Host::exec`] says.
+    /// Returns the words of that command line, to be started as [`Host::exec`] describes.
     pub fn xvs_words(&self, line: &str) -> Vec<PathBuf> {
         let words = [artifacts::xvs(), "--socket".into(), self.socket()].into_iter();
         words.chain(line.split_whitespace().map(PathBuf::from)).collect()
@@ -239,18 +239,18 @@ impl Director {
         serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("stats: {error}\n{outcome}"))
     }
 
-    /// The page that Prometheus reads.
+    /// Returns the page that Prometheus reads.
     #[track_caller]
     pub fn metrics(&self) -> String {
         self.host.sh(&format!("curl --silent --fail http://{METRICS}/metrics")).succeeds().stdout
     }
 
-    /// The daemon's socket.
+    /// Returns the path of the daemon's socket.
     pub fn socket(&self) -> PathBuf {
         self.host.path("sock")
     }
 
-    /// The daemon's state file.
+    /// Returns the path of the daemon's state file.
     pub fn state(&self) -> PathBuf {
         self.state.clone()
     }
@@ -270,7 +270,7 @@ impl Deref for Director {
 }
 
 impl Stats {
-    /// The service at VIP:`port`.
+    /// Returns the service at VIP:`port`.
     #[track_caller]
     pub fn service(&self, protocol: &str, port: u16) -> &ServiceStats {
         let address = SocketAddrV4::new(VIP, port).to_string();
@@ -285,7 +285,7 @@ impl Stats {
 }
 
 impl ServiceStats {
-    /// The real at `rip`.
+    /// Returns the counters of the real at `rip`.
     #[track_caller]
     pub fn real(&self, rip: Ipv4Addr) -> Counters {
         let found = self.reals.iter().find(|one| one.address.starts_with(&format!("{rip}:")));

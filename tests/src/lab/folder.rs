@@ -49,7 +49,7 @@ impl Folder {
         folder
     }
 
-    /// The full name of a namespace of this lab.
+    /// Returns the full name of a namespace of this lab.
     pub fn namespace(&self, name: &str) -> String {
         format!("xvs-{}-{name}", self.id)
     }
@@ -85,7 +85,7 @@ impl Folder {
         self.path.join("delete")
     }
 
-    /// One script deletes a lab, whoever calls it: `Drop`, a later lab, or a person after `--keep`.
+    /// Writes the script that deletes the lab, for every caller: `Drop`, a later lab, or a person after `--keep`.
     fn write_delete_script(&self, namespaces: &[&str]) {
         let names: Vec<String> = namespaces.iter().map(|name| self.namespace(name)).collect();
         let (names, path) = (names.join(" "), self.path.display());

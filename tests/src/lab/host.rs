@@ -41,12 +41,12 @@ impl Host {
         &self.ns
     }
 
-    /// A path in the lab's folder that only this machine uses.
+    /// Returns a path in the lab's folder that only this machine uses.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{}.{name}", self.name))
     }
 
-    /// The lab's folder.
+    /// Returns the lab's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

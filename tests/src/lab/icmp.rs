@@ -69,13 +69,13 @@ impl Listener {
         Self(raw_socket(host))
     }
 
-    /// The next message that arrives.
+    /// Waits for the next message.
     #[track_caller]
     pub fn hears(&self) -> Quote {
         self.receive(PATIENCE).expect("a fragmentation-needed arrives")
     }
 
-    /// Nothing has arrived. Ask this after someone else has heard: then it is not too early.
+    /// Asserts that no message has arrived. Call this after another host has received one: then it is not too early.
     #[track_caller]
     pub fn heard_nothing(&self) {
         assert_eq!(self.receive(SILENCE), None);
@@ -121,7 +121,7 @@ fn parse(packet: &[u8]) -> Option<Quote> {
     })
 }
 
-/// A raw ICMP socket. Its type only lends the methods that the standard library has.
+/// Opens a raw ICMP socket. Its type only lends the methods that the standard library has.
 #[track_caller]
 fn raw_socket(host: &Host) -> UdpSocket {
     let made = host

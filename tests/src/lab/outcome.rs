@@ -21,7 +21,7 @@ impl Outcome {
         Self { command, code: output.status.code(), stdout, stderr }
     }
 
-    /// The command, as `[host] words`.
+    /// Returns the command, as `[host] words`.
     pub fn command(&self) -> &str {
         &self.command
     }

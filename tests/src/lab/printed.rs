@@ -37,7 +37,7 @@ impl Lab {
 }
 
 impl Real {
-    /// A program that is `xvs` as it would be on that machine, with this lab's paths.
+    /// Writes a program that acts as `xvs` would on this machine, with this lab's paths.
     #[track_caller]
     pub fn xvs_program(&self) -> PathBuf {
         let programs = self.path("bin");

@@ -36,19 +36,19 @@ impl Real {
         }
     }
 
-    /// `xvs host setup`.
+    /// Runs `xvs host setup`.
     #[track_caller]
     pub fn host_setup(&self, method: Method) -> Outcome {
         self.xvs_host(&format!("setup {}", Self::target(method)))
     }
 
-    /// `xvs host check`.
+    /// Runs `xvs host check`.
     #[track_caller]
     pub fn host_check(&self, method: Method) -> Outcome {
         self.xvs_host(&format!("check {}", Self::target(method)))
     }
 
-    /// `xvs host restore`.
+    /// Runs `xvs host restore`.
     #[track_caller]
     pub fn host_restore(&self) -> Outcome {
         self.xvs_host("restore")
@@ -64,7 +64,7 @@ impl Real {
         self.host.exec_as(&format!("xvs host {line}"), &self.xvs_host_words(line))
     }
 
-    /// `xvs host` as [`Real::xvs_host`] runs it, to be started where [`Host::run`] says.
+    /// Returns `xvs host` as [`Real::xvs_host`] runs it, to be started as [`Host::run`] describes.
     pub fn xvs_host_command(&self, line: &str) -> Command {
         let words = self.xvs_host_words(line);
         let mut command = Command::new(&words[0]);

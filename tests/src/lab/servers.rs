@@ -34,7 +34,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A greeter that answers on all of these ports, in IPv4.
+    /// Starts a greeter that answers on all of these ports, over IPv4.
     #[track_caller]
     pub fn greeter_at_all(host: &Host, ports: RangeInclusive<u16>) -> Self {
         const PORT: u16 = 7000;
@@ -46,7 +46,7 @@ impl Server {
         Self::greeter(host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT))
     }
 
-    /// TCP: greets every connection with the host's name on a line, then echoes what comes.
+    /// Starts a TCP server that greets every connection with the host's name on a line, then echoes its input.
     #[track_caller]
     pub fn greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
@@ -81,9 +81,9 @@ impl Server {
         })
     }
 
-    /// UDP: answers every datagram with the host's name, a space, and what it held.
+    /// Starts a UDP server that answers every datagram with the host's name, a space, and the datagram's content.
     ///
-    /// A reply carries the address that the socket is bound to, so for `dr` and `tun` that is the VIP.
+    /// A reply has the address that the socket is bound to, so for `dr` and `tun` that is the VIP.
     #[track_caller]
     pub fn udp_echo(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
@@ -108,7 +108,7 @@ impl Server {
     }
 }
 
-/// An association by SCTP from an address to another one, as a stream.
+/// Opens an SCTP association from one address to another, as a stream.
 pub fn sctp_connect(from: &Host, address: SocketAddr, to: SocketAddr) -> nix::Result<TcpStream> {
     from.run(|| {
         let fd = sctp_socket(address)?;
@@ -117,7 +117,7 @@ pub fn sctp_connect(from: &Host, address: SocketAddr, to: SocketAddr) -> nix::Re
     })
 }
 
-/// A socket at one address: at several, SCTP would tell the peer of all of them.
+/// Opens a socket at one address: at several addresses, SCTP would announce all of them to the peer.
 fn sctp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, Some(SockProtocol::Sctp))?;
@@ -131,7 +131,7 @@ fn limit_wait(socket: &impl AsFd) {
     setsockopt(socket, ReceiveTimeout, &tick).expect("a socket of ours");
 }
 
-/// A connection gets a thread, which ends with it.
+/// Serves a connection in a thread that ends with the connection.
 fn greet(mut stream: TcpStream, greeting: String) {
     let serve = move || -> io::Result<()> {
         // It has inherited the listener's; a client may be silent as long as it likes.

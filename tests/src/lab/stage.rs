@@ -43,7 +43,7 @@ impl Method {
         }
     }
 
-    /// The port of this method's service in tests that have one of each.
+    /// Returns the port of this method's service, in tests with one service per method.
     pub fn port(self) -> u16 {
         match self {
             Self::Dr => 8001,
@@ -53,7 +53,7 @@ impl Method {
         }
     }
 
-    /// The port of the reals of that service: only `nat` and `fnat` can have another.
+    /// Returns the port of the reals of that service: only `nat` and `fnat` can have another.
     pub fn real_port(self) -> u16 {
         match self {
             Self::Dr | Self::Tun => self.port(),
@@ -62,7 +62,7 @@ impl Method {
         }
     }
 
-    /// The address of that service.
+    /// Returns the address of that service.
     pub fn service(self) -> SocketAddrV4 {
         SocketAddrV4::new(VIP, self.port())
     }
@@ -75,14 +75,14 @@ impl Method {
         }
     }
 
-    /// The ports that the reals listen on for the services of all methods.
+    /// Returns the ports on which the reals listen for the services of all methods.
     pub fn real_ports() -> [u16; 4] {
         Self::ALL.map(Self::real_port)
     }
 }
 
 impl Stage {
-    /// One arm, native XDP.
+    /// Builds a stage with one arm and native XDP.
     #[track_caller]
     pub fn new() -> Self {
         Self::with_daemon_options("")

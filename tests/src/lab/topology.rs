@@ -117,7 +117,7 @@ impl Lab {
     }
 }
 
-/// Name and address of a real besides the three.
+/// Returns name and address of a real in addition to the three.
 fn another_real(number: u8) -> (String, Ipv4Addr) {
     let [.., last] = RIPS;
     let [a, b, c, d] = last.octets();

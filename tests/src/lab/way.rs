@@ -15,17 +15,17 @@ pub struct Way {
 }
 
 impl Way {
-    /// Every method in either version.
+    /// Returns every method in both versions.
     pub fn all() -> impl Iterator<Item = Self> {
         Method::ALL.into_iter().flat_map(|method| [false, true].map(|six| Self { method, six }))
     }
 
-    /// The address of the service alone.
+    /// Returns the VIP of the service.
     pub fn vip(self) -> IpAddr {
         if self.six { VIP6.into() } else { VIP.into() }
     }
 
-    /// The address of the service.
+    /// Returns the address and port of the service.
     pub fn service(self) -> SocketAddr {
         SocketAddr::new(self.vip(), self.method.port())
     }

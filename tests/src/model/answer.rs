@@ -20,7 +20,7 @@ const INTERNETWORK_CONTROL: u8 = 0xc0;
 const LONGEST_QUOTE: usize = 256;
 
 impl Model {
-    /// The answer to a client's packet, if there is one.
+    /// Returns the answer to a client's packet, if there is one.
     pub fn answer(&mut self, arrival: &Arrival, stop: &Stop) -> Option<Frame> {
         if stop.reason == Reason::RealRemoved {
             return reset(arrival);
@@ -56,7 +56,7 @@ impl Model {
     }
 }
 
-/// A reset, as far as the packet says what its sender would believe.
+/// Returns a reset, if the packet has a sequence number that its sender would accept.
 fn reset(arrival: &Arrival) -> Option<Frame> {
     let Packet { header, tuple, flags } = &arrival.packet;
     // Without an acknowledgement there is no sequence number to take, and a reset is never answered.
@@ -74,14 +74,15 @@ fn reset(arrival: &Arrival) -> Option<Frame> {
     Some(back(arrival, 0, TCP, &segment))
 }
 
-/// The pseudo-header of an answer's checksum (RFC 9293, section 3.1; RFC 8200, section 8.1).
+/// Returns the pseudo-header of an answer's checksum (RFC 9293, section 3.1; RFC 8200, section 8.1).
 fn pseudo_header(arrival: &Arrival, protocol: u8, length: usize) -> Vec<u8> {
     let Header { source, destination, .. } = arrival.packet.header;
     let rest = [&(length as u32).to_be_bytes()[..], &[0, 0, 0, protocol]].concat();
     [octets(destination), octets(source), rest].concat()
 }
 
-/// A frame back to the sender, from whomever it spoke to, with the tags that it came with.
+/// Returns a frame to the sender, from the address that the sender contacted, with the tags that the frame arrived
+/// with.
 fn back(arrival: &Arrival, traffic_class: u8, protocol: u8, payload: &[u8]) -> Frame {
     let Header { version, source, destination, .. } = arrival.packet.header;
     let ends = [octets(destination), octets(source)];

@@ -27,7 +27,7 @@ pub const fn begins(protocol: u8, flags: u8, strict: bool) -> bool {
 }
 
 impl State {
-    /// After a flow's first packet.
+    /// Returns the state after a flow's first packet.
     pub const fn first(protocol: u8, flags: u8) -> Self {
         match is_connection(protocol) {
             false => Udp,
@@ -37,7 +37,7 @@ impl State {
         }
     }
 
-    /// After another packet of the client: a reset ends everything, nothing revives what has ended.
+    /// Returns the state after another packet of the client: a reset ends everything, nothing revives an ended flow.
     pub const fn after_client(self, flags: u8) -> Self {
         match self {
             Udp => Udp,
@@ -50,7 +50,7 @@ impl State {
         }
     }
 
-    /// After a packet of the real: it may end a flow, no more.
+    /// Returns the state after a packet of the real, which may end a flow, and changes nothing else.
     pub const fn after_real(self, flags: u8) -> Self {
         match self {
             SynReceived | Established if flags & flag::RST != 0 => Close,

@@ -48,12 +48,12 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// A packet of that service.
+    /// Returns the verdict on a packet of this service.
     pub const fn at(service: u32, reason: Reason) -> Self {
         Self { reason, service, mtu: 0, request: false }
     }
 
-    /// A packet on its way to that real.
+    /// Returns the verdict on a packet towards this real.
     pub fn before(real: &Real, reason: Reason) -> Self {
         let mtu = real.mtu.saturating_sub(real.growth());
         Self { mtu, ..Self::at(real.service, reason) }
@@ -155,7 +155,7 @@ impl Model {
         }
     }
 
-    /// A later fragment follows its first one.
+    /// Sends a later fragment to the destination of its first one.
     fn later_fragment(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let known = self.state.datagrams.get_mut(&arrival.datagram());
         let known = known.filter(|(decision, _)| self.world.reals.contains_key(&decision.real()));

@@ -19,7 +19,7 @@ use super::{
 use crate::packet::Action;
 
 impl Model {
-    /// A client's packet for a service.
+    /// Forwards a client's packet for a service.
     pub fn request(
         &mut self,
         arrival: &Arrival,
@@ -85,7 +85,8 @@ impl Model {
         Ok(Sent { action, frame: Frame { macs, tags, version, packet }, real: id })
     }
 
-    /// Back by the device that it came by, or by another, if that takes it.
+    /// Returns the action for a frame that leaves by the interface of its arrival, or by another one that accepts
+    /// frames.
     pub fn action(&self, arrival: &Arrival, device: u32) -> Result<Action, Reason> {
         match device {
             _ if device == arrival.device => Ok(Action::Tx),

@@ -41,7 +41,7 @@ impl Frame {
         Some(Self { macs, tags, version, packet: bytes[at + 2..].to_vec() })
     }
 
-    /// The frame on the wire.
+    /// Returns the bytes of the frame.
     pub fn bytes(&self) -> Vec<u8> {
         [&self.macs[..], &self.tags.concat(), &self.version.ether_type(), &self.packet].concat()
     }
@@ -51,7 +51,7 @@ impl Frame {
         self.macs[0] & 1 != 0
     }
 
-    /// Destination and source of an answer.
+    /// Returns destination and source MAC address of an answer.
     pub fn macs_back(&self) -> Macs {
         swapped(self.macs)
     }
@@ -61,8 +61,8 @@ impl Frame {
         self.macs[6..].try_into().expect("the second half")
     }
 
-    /// The tags of frames to whom this one came from: as they came, but whether they may be dropped under load. A last tag
-    /// with neither VLAN nor priority says nothing.
+    /// Returns the tags of frames to the sender: those that the frame arrived with, without the drop eligible bit. A
+    /// last tag with neither VLAN nor priority is left out.
     pub fn tags_back(&self) -> Vec<[u8; 4]> {
         let mut tags: Vec<[u8; 4]> = self.tags.iter().map(|&[a, b, c, d]| [a, b, c & !0x10, d]).collect();
         while tags.last() == Some(&[0x81, 0, 0, 0]) {
@@ -71,13 +71,13 @@ impl Frame {
         tags
     }
 
-    /// The priority of the outer tag, which is the upper three bits of its third byte.
+    /// Returns the priority of the outer tag, which is the upper three bits of its third byte.
     pub fn priority(&self) -> u8 {
         self.tags.first().map_or(0, |tag| tag[2] & 0xe0)
     }
 }
 
-/// The other direction.
+/// Returns the pair with destination and source exchanged.
 pub fn swapped(macs: Macs) -> Macs {
     let mut back = macs;
     back.rotate_left(6);

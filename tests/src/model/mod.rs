@@ -59,7 +59,7 @@ impl Version {
         }
     }
 
-    /// The `EtherType` of its frames.
+    /// Returns the `EtherType` of frames of this version.
     pub const fn ether_type(self) -> [u8; 2] {
         match self {
             Self::V4 => [0x08, 0x00],
@@ -91,7 +91,7 @@ impl Version {
         }
     }
 
-    /// The number of its ICMP.
+    /// Returns the protocol number of ICMP in this version.
     pub const fn icmp(self) -> u8 {
         match self {
             Self::V4 => parse::number::ICMP,
@@ -99,7 +99,7 @@ impl Version {
         }
     }
 
-    /// The version of an address.
+    /// Returns the version of an address.
     pub const fn of(address: std::net::IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
@@ -117,7 +117,7 @@ pub struct Tuple {
 }
 
 impl Tuple {
-    /// The other direction.
+    /// Returns the other direction.
     pub const fn reversed(self) -> Self {
         Self { protocol: self.protocol, source: self.destination, destination: self.source }
     }

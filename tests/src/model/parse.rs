@@ -90,7 +90,7 @@ impl Packet {
     }
 }
 
-/// The header at the beginning of `bytes`; `None` if there is none of that version.
+/// Parses the header at the beginning of `bytes`; returns `None` if there is none of this version.
 pub fn header(bytes: &[u8], version: Version) -> Option<Header> {
     if u8_at(bytes, 0)? >> 4 != version.number() || bytes.len() < version.header_length() {
         return None;

@@ -34,14 +34,14 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// The client, if the packet must be told.
+    /// Returns the client, if the destination of the packet must become its address.
     pub fn client(&self) -> Option<SocketAddr> {
         self.full.then_some(self.request.source)
     }
 }
 
 impl Model {
-    /// A packet for no service.
+    /// Handles a packet for no service.
     pub fn reply(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let tuple = arrival.packet.tuple;
         self.notice_direct(&tuple);
@@ -62,7 +62,7 @@ impl Model {
         self.send_back(arrival, real, request.destination, answered.client(), &answered.back, service)
     }
 
-    /// A client speaks to a real by `nat` itself: the replies are to stay as they are.
+    /// Records that a client contacts a `nat` real directly, so that the replies remain unmodified.
     fn notice_direct(&mut self, tuple: &Tuple) {
         if self.world.nat_reals.contains(&tuple.destination.ip())
             && self.source_of(&tuple.reversed()).is_some_and(|source| source.hashed)

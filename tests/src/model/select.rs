@@ -36,8 +36,8 @@ struct Picked {
 }
 
 impl Slot {
-    /// The real of a flow that is not written down, and whether it must be: in a slot that was moved a SYN goes to the new
-    /// real, and everything else, which is older than the move, to the one of before.
+    /// Returns the real of an untracked flow, and whether the flow must be tracked. In a slot in transition a SYN goes
+    /// to the new real; other packets, whose flows are older than the move, go to the previous real.
     pub fn choose(self, service: &Service, opens: bool) -> (u32, bool) {
         match self.moved {
             Some((base, long_ago)) if service.tracking == Tracking::Auto && !long_ago => {
@@ -49,7 +49,7 @@ impl Slot {
 }
 
 impl Model {
-    /// The real of a client's packet.
+    /// Returns the real of a client's packet.
     pub fn choose(
         &mut self,
         arrival: &Arrival,
@@ -124,7 +124,7 @@ impl Model {
         }
     }
 
-    /// A known flow goes on.
+    /// Continues a known flow.
     fn go_on(&mut self, arrival: &Arrival, slot: Option<Slot>, flow: &Flow) -> Chosen {
         let packet = &arrival.packet;
         let real = self.world.reals[&flow.real].clone();
@@ -139,7 +139,7 @@ impl Model {
         Chosen { real: flow.real, dip: flow.dip }
     }
 
-    /// The real for a packet whose flow is not known.
+    /// Returns the real for a packet whose flow is unknown.
     fn pick(
         &mut self,
         arrival: &Arrival,
@@ -177,7 +177,7 @@ impl Model {
         Ok(Picked { real: id, record })
     }
 
-    /// The real that persistence keeps a client on, if it is still there.
+    /// Returns the real on which persistence keeps a client, if the real still exists.
     fn kept(&self, service: &Service, tuple: &Tuple) -> Option<u32> {
         service.persistent?;
         let id = *self.state.clients.get(&client(service, tuple))?;
@@ -207,7 +207,7 @@ impl Model {
         }
     }
 
-    /// The replies of a real by `nat`, whose flows are not written down, find their client by this.
+    /// Records the return path to a client, which replies of a `nat` real need if its flows are not tracked.
     fn learn_way_back(&mut self, arrival: &Arrival, real: &Real) {
         if real.method != Method::Nat || real.shared {
             return;
@@ -227,8 +227,8 @@ impl Model {
         }
     }
 
-    /// The operator wants something else. The flows of a real by `nat` that another service has now, too, are older than that:
-    /// whose their replies are must be known from now on.
+    /// Changes the desired state. If another service now has the same `nat` real too, the real's flows are older than
+    /// that, and the service of their replies must be recorded from now on.
     pub fn change(&mut self, world: World) {
         let before = std::mem::replace(&mut self.world, world);
         for (tuple, flow) in self.state.flows.clone() {
@@ -241,8 +241,8 @@ impl Model {
         }
     }
 
-    /// A port of the director for a new flow to a real by `fnat`: the one that the same client had before, if it stays on its
-    /// real, or one that nobody has towards that real.
+    /// Returns a port of the director for a new flow to a `fnat` real: the previous port of the same client if it stays
+    /// on its real, else one that no flow has towards that real.
     fn lease(
         &mut self,
         request: &Tuple,
@@ -282,7 +282,7 @@ fn may_begin(packet: &Packet, service: &Service) -> bool {
     answers || begins(packet.tuple.protocol, packet.flags, !service.hashes())
 }
 
-/// The reply to a request, as a real sends it that is reached by `nat`.
+/// Returns a `nat` real's reply to a request.
 fn reply_to(request: &Tuple, real: &Real) -> Tuple {
     let port = match real.address.port() {
         0 => request.destination.port(),
@@ -292,7 +292,8 @@ fn reply_to(request: &Tuple, real: &Real) -> Tuple {
     Tuple { protocol: request.protocol, source, destination: request.source }
 }
 
-/// A client of a service, as persistence knows it: by the leading bits of its address, which are those of IPv6 in any case.
+/// Returns the persistence key of a client of a service: the leading bits of its address, taken as an IPv6 address in
+/// any case.
 fn client(service: &Service, tuple: &Tuple) -> (u32, Vec<u8>) {
     let address = tuple.source.ip();
     let unused = if address.is_ipv4() { 96 } else { 0 };

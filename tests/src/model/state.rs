@@ -72,7 +72,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// The real that the datagram goes to, or comes from.
+    /// Returns the real to which the datagram goes, or from which it comes.
     pub const fn real(&self) -> u32 {
         match self {
             Self::Request { real, .. } | Self::Reply { real, .. } => *real,
@@ -92,13 +92,13 @@ impl Come {
     /// Ranges that are remembered.
     const MOST: usize = 4;
 
-    /// The first fragment, of so many bytes.
+    /// Returns the parts after a first fragment of `bytes` bytes.
     pub fn first(bytes: usize) -> Self {
         let all = 0..bytes.div_ceil(8);
         Self { ranges: vec![all], spoilt: false }
     }
 
-    /// A later one of so many bytes comes. Whether it may pass.
+    /// Adds a later fragment of `bytes` bytes. Returns whether it may pass.
     pub fn add(&mut self, start: usize, bytes: usize) -> bool {
         let end = start + bytes.div_ceil(8);
         if self.spoilt {

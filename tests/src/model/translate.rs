@@ -68,7 +68,7 @@ fn apply(bytes: &mut [u8], at: usize, (old, new): &(Vec<u8>, Vec<u8>), udp: bool
     replace(bytes, at, &after.to_be_bytes())
 }
 
-/// One hop less.
+/// Decrements the time to live.
 pub fn hop(bytes: &mut [u8], version: Version) {
     let at = version.hops();
     // Checksums are of words: that of the time to live has the protocol in it.

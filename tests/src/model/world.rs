@@ -212,7 +212,8 @@ impl World {
         }
     }
 
-    /// The service of a packet: by protocol, address and port, else by protocol, address and port 0.
+    /// Returns the service of a packet: by protocol, address and port; else the FTP service, for a data connection;
+    /// else by protocol, address and port 0.
     pub fn service(&self, tuple: &Tuple) -> Option<&Service> {
         let at = |port| (tuple.protocol, SocketAddr::new(tuple.destination.ip(), port));
         let port = tuple.destination.port();
@@ -281,7 +282,7 @@ impl Service {
         })
     }
 
-    /// The place of a flow in the table of a scheduler that hashes.
+    /// Returns the slot of a flow in the table of a hashing scheduler.
     pub fn place(&self, tuple: &Tuple, seed: u64) -> usize {
         match self.scheduler {
             Scheduler::Sh => {

@@ -30,7 +30,7 @@ use super::{TestPlane, plane::LIMITS, pool::Pool};
 pub struct Pins(PathBuf);
 
 impl Pins {
-    /// A new one.
+    /// Returns a new folder for pins.
     #[track_caller]
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -91,7 +91,7 @@ impl Message {
     }
 }
 
-/// A TCP segment of an open connection, without data, from a client.
+/// Returns a TCP segment of an open connection, without data, from a client.
 pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     let (from, to) = (from.into(), to.into());
     let mut header = TcpHeader::new(from.port(), to.port(), 0x0102_0304, 64_000);
@@ -100,7 +100,7 @@ pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     Frame::new(IpNumber::TCP, from.ip(), to.ip(), Body::Tcp(header, Vec::new()))
 }
 
-/// A UDP datagram without data, from a client.
+/// Returns a UDP datagram without data, from a client.
 pub fn udp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     let (from, to) = (from.into(), to.into());
     let (source, destination) = (from.port(), to.port());
@@ -108,7 +108,7 @@ pub fn udp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     Frame::new(IpNumber::UDP, from.ip(), to.ip(), body)
 }
 
-/// An ICMP echo request.
+/// Returns an ICMP echo request.
 pub fn ping(from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> Frame {
     let (from, to) = (from.into(), to.into());
     let echo = IcmpEchoHeader { id: 7, seq: 1 };
@@ -120,7 +120,7 @@ pub fn ping(from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> Frame {
     Frame::new(message.protocol(), from, to, Body::Icmp(message, b"ping and pong".to_vec()))
 }
 
-/// An ICMP error about a packet, of which it quotes the header and eight bytes (RFC 792).
+/// Returns an ICMP error that quotes the header and eight bytes of a packet (RFC 792).
 pub fn error(
     kind: impl Into<Message>,
     from: impl Into<IpAddr>,
@@ -131,18 +131,18 @@ pub fn error(
     Frame::new(kind.protocol(), from.into(), to.into(), Body::Error(kind, Box::new(about.clone()), quoted))
 }
 
-/// Any other ICMP message.
+/// Returns any other ICMP message.
 pub fn icmp(kind: impl Into<Message>, from: impl Into<IpAddr>, to: impl Into<IpAddr>, data: &[u8]) -> Frame {
     let kind = kind.into();
     Frame::new(kind.protocol(), from.into(), to.into(), Body::Icmp(kind, data.to_vec()))
 }
 
-/// A packet of any protocol, with `data` behind the IP header.
+/// Returns a packet of any protocol, with `data` behind the IP header.
 pub fn raw(protocol: IpNumber, from: impl Into<IpAddr>, to: impl Into<IpAddr>, data: &[u8]) -> Frame {
     Frame::new(protocol, from.into(), to.into(), Body::Raw(data.to_vec()))
 }
 
-/// A packet in a packet (RFC 2003, RFC 2473); the frame's padding stays at its end.
+/// Returns a tunnelled packet (RFC 2003, RFC 2473); the frame's padding stays at its end.
 pub fn tunnel(from: impl Into<IpAddr>, to: impl Into<IpAddr>, inner: Frame) -> Frame {
     let (padding, tos, link, tags) = (inner.padding, inner.ip.tos(), inner.link, inner.tags.clone());
     let protocol = if inner.is_ipv6() { IpNumber::IPV6 } else { IpNumber::IPV4 };
@@ -171,7 +171,7 @@ impl Frame {
         matches!(self.ip, Header::V6 { .. })
     }
 
-    /// The frame as this run of the tests means it.
+    /// Returns the frame in the IP version of this run of the tests.
     #[must_use]
     pub fn meant(&self) -> Self {
         if version::is_six() { self.clone().in_ipv6() } else { self.clone() }
@@ -214,7 +214,7 @@ impl Frame {
         Self { link, ip, body, part, padding, tags }
     }
 
-    /// Source address and, where there are any, port.
+    /// Sets the source address and, if there are ports, the source port.
     pub fn from(mut self, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
         self.ip.set_source(address.ip());
@@ -226,7 +226,7 @@ impl Frame {
         self
     }
 
-    /// Destination address and, where there are any, port.
+    /// Sets the destination address and, if there are ports, the destination port.
     pub fn to(mut self, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
         self.ip.set_destination(address.ip());
@@ -255,7 +255,7 @@ impl Frame {
         self
     }
 
-    /// The first segment of a connection.
+    /// Makes the segment the first one of a connection.
     pub fn syn(self) -> Self {
         self.flags(|header| {
             (header.syn, header.ack, header.acknowledgment_number) = (true, false, 0);
@@ -263,17 +263,17 @@ impl Frame {
         })
     }
 
-    /// The answer to the first segment.
+    /// Makes the segment the answer to the first one.
     pub fn syn_ack(self) -> Self {
         self.flags(|header| header.syn = true)
     }
 
-    /// No more data.
+    /// Sets the FIN flag: no more data.
     pub fn fin(self) -> Self {
         self.flags(|header| header.fin = true)
     }
 
-    /// A reset.
+    /// Makes the segment a reset.
     pub fn rst(self) -> Self {
         self.flags(|header| header.rst = true)
     }
@@ -284,50 +284,50 @@ impl Frame {
         self
     }
 
-    /// UDP without a checksum (RFC 768).
+    /// Removes the UDP checksum (RFC 768).
     pub fn without_checksum(mut self) -> Self {
         let Body::Udp { checksum, .. } = &mut self.body else { panic!("only UDP can go without") };
         *checksum = false;
         self
     }
 
-    /// Time to live.
+    /// Sets the time to live.
     pub fn ttl(mut self, ttl: u8) -> Self {
         *self.ip.hops() = ttl;
         self
     }
 
-    /// After one more router.
+    /// Decrements the time to live, as one more router does.
     pub fn hop(mut self) -> Self {
         *self.ip.hops() -= 1;
         self
     }
 
-    /// Type of service: six bits of DSCP, two of ECN.
+    /// Sets the type of service: six bits of DSCP, two of ECN.
     pub fn tos(mut self, tos: u8) -> Self {
         self.ip.set_tos(tos);
         self
     }
 
-    /// IP options.
+    /// Sets the IP options.
     pub fn options(mut self, options: &[u8]) -> Self {
         self.ip.set_options(options);
         self
     }
 
-    /// Identification of the datagram.
+    /// Sets the identification of the datagram.
     pub fn id(mut self, id: u16) -> Self {
         self.ip.set_id(id);
         self
     }
 
-    /// Must not be fragmented.
+    /// Sets "don't fragment".
     pub fn dont_fragment(mut self) -> Self {
         self.ip.dont_fragment();
         self
     }
 
-    /// With an extension header of IPv6: its kind and content, the number of the next one not included.
+    /// Adds an IPv6 extension header: its kind and content, without the number of the next one.
     pub fn extension(mut self, kind: u8, content: &[u8]) -> Self {
         let Header::V6 { extensions, .. } = &mut self.ip else { panic!("only IPv6 has extension headers") };
         assert!(kind == 44 || (content.len() + 1).is_multiple_of(8), "they are words of eight bytes");
@@ -335,34 +335,34 @@ impl Frame {
         self
     }
 
-    /// The fragment with those bytes of the datagram.
+    /// Returns the fragment with these bytes of the datagram.
     pub fn part(mut self, bytes: Range<usize>) -> Self {
         assert!(bytes.start.is_multiple_of(8), "offsets of fragments are in words of eight bytes");
         self.part = Some(bytes);
         self
     }
 
-    /// All fragments, cut at `cuts`.
+    /// Returns all fragments, cut at `cuts`.
     pub fn fragments(&self, cuts: &[usize]) -> Vec<Self> {
         let starts = std::iter::once(0).chain(cuts.iter().copied());
         let ends = cuts.iter().copied().chain(std::iter::once(self.datagram().len()));
         starts.zip(ends).map(|(start, end)| self.clone().part(start..end)).collect()
     }
 
-    /// With a VLAN tag inside of those that it has (IEEE 802.1Q): its type and control information.
+    /// Adds a VLAN tag inside the existing ones (IEEE 802.1Q): its type and control information.
     pub fn tagged(mut self, ether_type: u16, control: u16) -> Self {
         let ([a, b], [c, d]) = (ether_type.to_be_bytes(), control.to_be_bytes());
         self.tags.push([a, b, c, d]);
         self
     }
 
-    /// Without VLAN tags.
+    /// Removes the VLAN tags.
     pub fn untagged(mut self) -> Self {
         self.tags.clear();
         self
     }
 
-    /// Filled up to the least that Ethernet carries.
+    /// Pads the frame to the minimum length of Ethernet.
     pub fn padded(mut self) -> Self {
         self.padding = ETHERNET_MINIMUM.saturating_sub(self.meant().bytes().len());
         self
@@ -382,7 +382,7 @@ impl Frame {
         self
     }
 
-    /// Total length of the IP packet.
+    /// Returns the total length of the IP packet.
     pub fn length(&self) -> usize {
         self.meant().packet().len()
     }
@@ -392,7 +392,8 @@ impl Frame {
         self.meant().ip.length()
     }
 
-    /// The least that its kind has behind the IP header: TCP's, UDP's and ICMP's header, and nothing for a later fragment.
+    /// Returns the minimum length behind the IP header: the header of TCP, UDP or ICMP, and nothing for a later
+    /// fragment.
     pub fn least(&self) -> usize {
         match self.body {
             _ if self.part.as_ref().is_some_and(|part| part.start > 0) => 0,
@@ -401,7 +402,7 @@ impl Frame {
         }
     }
 
-    /// The packet that it quotes, if it is an ICMP error.
+    /// Returns the quoted packet of an ICMP error.
     pub fn quote(&self) -> Option<Self> {
         match self.meant().body {
             Body::Error(_, about, _) => Some(*about),
@@ -409,7 +410,7 @@ impl Frame {
         }
     }
 
-    /// The frame with another total length of the packet, and the header checksum that goes with it.
+    /// Returns the frame with another total length of the packet, and the matching header checksum.
     pub fn claiming(&self, length: usize) -> Vec<u8> {
         const ETHERNET: usize = 14;
         let mut bytes = self.bytes();
@@ -425,7 +426,7 @@ impl Frame {
         bytes
     }
 
-    /// The frame on the wire.
+    /// Returns the bytes of the frame.
     pub fn bytes(&self) -> Vec<u8> {
         let meant = self.meant();
         let ethernet = Ethernet2Header {
@@ -441,12 +442,12 @@ impl Frame {
         bytes
     }
 
-    /// The IP packet on the wire.
+    /// Returns the bytes of the IP packet.
     fn packet(&self) -> Vec<u8> {
         self.ip.packet(&self.datagram(), self.part.as_ref())
     }
 
-    /// The datagram, of which a fragment is a part.
+    /// Returns the datagram of which a fragment is a part.
     fn datagram(&self) -> Vec<u8> {
         match &self.body {
             Body::Tcp(header, data) => {

@@ -28,7 +28,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The action of that number.
+    /// Returns the action with this number.
     pub fn of(number: u32) -> Self {
         [Self::Aborted, Self::Drop, Self::Pass, Self::Tx, Self::Redirect][number as usize]
     }
@@ -50,7 +50,8 @@ pub struct Got {
 }
 
 impl Got {
-    /// Sent out of the device that it came by, to a real: exactly so, and counted once.
+    /// Asserts that the frame left for a real by the interface of its arrival, exactly as `expected`, and was counted
+    /// once.
     #[track_caller]
     pub fn reaches_a_real_as(&self, expected: &Frame) {
         self.left_as(Action::Tx, expected);
@@ -64,7 +65,8 @@ impl Got {
         self.counted_in();
     }
 
-    /// Sent back to a client.
+    /// Asserts that the frame left for a client by the interface of its arrival, exactly as `expected`, and was counted
+    /// once.
     #[track_caller]
     pub fn reaches_the_client_as(&self, expected: &Frame) {
         self.left_as(Action::Tx, expected);
@@ -78,7 +80,7 @@ impl Got {
         self.counted_out();
     }
 
-    /// Given to the director's own stack, byte by byte as it came, for a reason that is counted once.
+    /// Asserts that the frame was passed unmodified to the director's own stack, and that this reason was counted once.
     #[track_caller]
     pub fn is_passed(&self, reason: Reason) {
         self.is_passed_unchanged();
@@ -87,35 +89,36 @@ impl Got {
         self.counted(reason, fate);
     }
 
-    /// None of our business: passed as it came, and not counted anywhere.
+    /// Asserts that the frame is not ours: passed unmodified, and not counted.
     #[track_caller]
     pub fn is_untouched(&self) {
         self.is_passed_unchanged();
         self.claim(self.reasons.is_empty() && self.reals.is_empty(), "nothing is counted", None);
     }
 
-    /// Dropped for a reason.
+    /// Asserts that the frame was dropped for a reason.
     #[track_caller]
     pub fn is_dropped(&self, reason: Reason) {
         self.claim(self.action == Action::Drop, "dropped", None);
         self.counted(reason, Fate::Dropped);
     }
 
-    /// Dropped for a reason of which others would be told.
+    /// Asserts that the frame was dropped without an answer for a reason that is otherwise answered.
     #[track_caller]
     pub fn is_dropped_without_an_answer(&self, reason: Reason) {
         self.claim(self.action == Action::Drop, "dropped", None);
         self.counted(reason, Fate::Answered);
     }
 
-    /// Answered for a reason: the answer leaves where the frame came from.
+    /// Asserts that the frame was answered for a reason, and that the answer left by the interface of the frame's
+    /// arrival.
     #[track_caller]
     pub fn is_answered(&self, reason: Reason, expected: &Frame) {
         self.left_as(Action::Tx, expected);
         self.counted(reason, Fate::Answered);
     }
 
-    /// The real that the packet went to.
+    /// Returns the real to which the packet went.
     #[track_caller]
     pub fn real(&self) -> RealServer {
         self.claim(self.reals.len() == 1, "one real is counted", None);
@@ -158,7 +161,7 @@ impl Got {
         self.claim(self.frame == self.sent, "passed as it came", Some(&self.sent));
     }
 
-    /// For that reason and no other.
+    /// Asserts that this reason was counted, and no other.
     #[track_caller]
     fn counted(&self, reason: Reason, fate: Fate) {
         assert_eq!(reason.fate(), fate, "{}", reason.as_str());
@@ -189,7 +192,7 @@ impl Got {
         what(&self.reals[0].1)
     }
 
-    /// Total length of the IP packet that came.
+    /// Returns the total length of the IP packet that arrived.
     fn length(&self) -> u64 {
         let number = |at| u64::from(u16::from_be_bytes([self.sent[at], self.sent[at + 1]]));
         // Behind its VLAN tags.

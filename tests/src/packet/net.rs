@@ -49,7 +49,7 @@ pub struct Link {
 pub const CLIENT_LINK: Link = Link { to: DIRECTOR_MAC, from: CLIENT_MAC };
 
 impl Link {
-    /// The other way round.
+    /// Returns the link in the other direction.
     pub fn back(self) -> Self {
         Self { to: self.from, from: self.to }
     }
@@ -60,27 +60,27 @@ impl Link {
 pub struct RealServer(pub SocketAddrV4);
 
 impl RealServer {
-    /// The real with that number, at the service's own port.
+    /// Returns the real with this number, at the service's own port.
     pub const fn number(number: u8) -> Self {
         Self::at_port(number, PORT)
     }
 
-    /// The real with that number, as a service at the usual port has it by that method.
+    /// Returns the real with this number, at the usual port of a service with this method.
     pub fn by(method: Forward, number: u8) -> Self {
         Self::at_port(number, if matches!(method, Forward::Nat | Forward::Fnat) { NAT_PORT } else { PORT })
     }
 
-    /// The real with that number, at another port.
+    /// Returns the real with this number, at another port.
     pub const fn at_port(number: u8, port: u16) -> Self {
         Self(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 10 + number), port))
     }
 
-    /// The RIP.
+    /// Returns the RIP.
     pub const fn ip(self) -> Ipv4Addr {
         *self.0.ip()
     }
 
-    /// From the director to the real.
+    /// Returns the link from the director to the real.
     pub const fn link(self) -> Link {
         Link { to: [2, 0, 0, 0, 1, self.ip().octets()[3]], from: DIRECTOR_MAC }
     }
@@ -91,7 +91,7 @@ impl RealServer {
         next_hop(if version::is_six() { version::socket(address) } else { address })
     }
 
-    /// The RIP as this run of the tests means it.
+    /// Returns the RIP in the IP version of this run of the tests.
     pub fn meant(self) -> IpAddr {
         if version::is_six() { version::address(self.ip().into()) } else { self.ip().into() }
     }
@@ -108,7 +108,7 @@ impl RealServer {
         }
     }
 
-    /// The real's frame on its way back to the director.
+    /// Returns the real's frame on its way back to the director.
     pub fn answers(self, reply: Frame) -> Frame {
         reply.link(self.link().back())
     }

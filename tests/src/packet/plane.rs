@@ -143,7 +143,7 @@ impl TestPlane {
         self.next_hops.insert(rip, hop.ok_or(Unresolved::NoRoute { rip }));
     }
 
-    /// The maps.
+    /// Returns the maps.
     pub fn tables(&mut self) -> &mut Tables {
         self.plane.tables()
     }
@@ -187,7 +187,7 @@ impl TestPlane {
         run(self.plane.director(), sent)
     }
 
-    /// The director's program, for runs on several CPUs at a time.
+    /// Returns the director's program, for runs on several CPUs at a time.
     pub fn director(&mut self) -> &Xdp {
         self.plane.director()
     }
@@ -197,7 +197,7 @@ impl TestPlane {
         self.tables().flows().expect("flows can be read").len()
     }
 
-    /// One active connection of a real has gone: what the sweep of the daemon counts when a flow has ended.
+    /// Removes one active connection of a real, as the daemon's sweep does when a flow has ended.
     #[track_caller]
     pub fn forget_load(&mut self, real: u32) {
         let load = self.tables().load(real).expect("loads can be read");
@@ -214,7 +214,7 @@ impl TestPlane {
         }
     }
 
-    /// Every counter of every service and real.
+    /// Returns every counter of every service and real.
     fn counts(&mut self) -> Counts {
         let services = self.image.services.values().map(|service| service.id);
         let services: Vec<u32> = services.chain([lb_common::schema::UNSET]).collect();

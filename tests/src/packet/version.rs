@@ -23,7 +23,7 @@ pub fn is_six() -> bool {
 /// The first 96 bits of addresses that stand for IPv4's.
 const NETWORK: u128 = 0x2001_0db8 << 96;
 
-/// The address that stands for another.
+/// Returns the address that stands for another.
 pub fn address(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
@@ -50,7 +50,7 @@ pub fn original(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A protocol number.
+/// Translates a protocol number.
 pub fn protocol(number: IpNumber) -> IpNumber {
     match number {
         IpNumber::ICMP => IpNumber::IPV6_ICMP,
@@ -59,7 +59,7 @@ pub fn protocol(number: IpNumber) -> IpNumber {
     }
 }
 
-/// An ICMP message.
+/// Translates an ICMP message.
 pub fn icmp(kind: &Icmpv4Type) -> Icmpv6Type {
     use icmpv4::DestUnreachableHeader as Unreachable;
     match kind {
