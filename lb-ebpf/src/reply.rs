@@ -214,7 +214,7 @@ pub fn send_at_once<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Option<Re
     Some(sent.map_err(|reason| Verdict::at(source.service, reason)))
 }
 
-/// Sends a reply back whose service tracks its flows.
+/// Sends back a reply of a service that tracks every flow, if its entry is known.
 #[inline(always)]
 fn send_of_flow<A: IpFamily>(
     frame: &Frame,

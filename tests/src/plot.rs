@@ -14,14 +14,14 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// The surroundings of the lines.
+/// Title, labels and marks of the axes.
 #[derive(Clone, Copy, Debug)]
 pub struct Axes<'a> {
-    /// Above.
+    /// Title above the plot.
     pub title: &'a str,
-    /// Below.
+    /// Label of the x axis, below the plot.
     pub x: &'a str,
-    /// At the left.
+    /// Label of the y axis, at the left.
     pub y: &'a str,
     /// Positions of the marks on the x axis.
     pub x_marks: &'a [f64],

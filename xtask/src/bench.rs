@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bench`: what a packet costs. docs/performance.md says how it is measured and what came of it.
+//! `cargo xtask bench`: the cost of a packet. docs/performance.md has the method and the results.
 
 use std::ffi::OsString;
 

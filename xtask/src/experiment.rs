@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask experiment`: claims about balancing, measured in the lab. docs/experiments keeps what came of it.
+//! `cargo xtask experiment`: claims about load balancing, measured in the lab. The results are in docs/experiments.
 
 use anyhow::Result;
 

@@ -32,7 +32,7 @@ pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
     let (reader, writer) = std::io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| cannot_start(command))?;
-    // The pipe ends when nobody has its other end any more, and the command would keep ours.
+    // The pipe ends when the last process closes its other end, and the command would keep ours open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     for line in BufReader::new(reader).split(b'\n') {
         each(&String::from_utf8_lossy(&line?));

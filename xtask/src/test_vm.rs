@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     let machine = vm::install()?;
     let guest = Guest::new(&machine, Kernel::find_or_fetch(&args.kernel)?).with_cards(CARDS);
     let release = workspace::target().join("release");
-    // The root file system is the host's: it has no unix sockets, and each start of a program reads it anew.
+    // The root file system is the host's: it has no unix sockets, and each start of a program reads it again.
     let command = format!(
         "modprobe -a veth ip_vs ipip sit ip6_tunnel ip_gre ip6_gre fou fou6 8021q sch_netem sctp bonding e1000 e1000e vmxnet3 virtio_net && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
          && cp {} /run/ && export XVS_BIN=/run/xvs && {} {}",

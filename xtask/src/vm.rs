@@ -49,7 +49,7 @@ pub fn install() -> Result<VirtualMachine> {
 
 /// A kernel and its modules, unpacked.
 pub struct Kernel {
-    /// As `uname -r` says it.
+    /// Release, as printed by `uname -r`.
     release: String,
     folder: PathBuf,
 }
@@ -140,14 +140,14 @@ impl<'a> Guest<'a> {
     /// Boots, runs a shell command within that many seconds, and fails if it does.
     pub fn run(&self, command: &str, seconds: u32) -> Result<()> {
         say!("on Linux {}, emulated:", self.kernel.release);
-        // The exit code of a guest is lost where it crashes: only this line says that all went well.
-        // What the console has not sent when the guest powers down is lost: the pause lets it send.
+        // The exit code of a guest is lost if the guest crashes: only this line proves success. Console output that is
+        // pending when the guest powers down is lost: the pause lets it through.
         let script = format!("{{ {command}; }} && echo {DONE}; sleep 1");
         let mut vng = Command::new("timeout");
         vng.args(["--kill-after=5", &seconds.to_string()]).arg(self.machine.programs.join("vng"));
         vng.arg("--run").arg(self.kernel.image());
-        // /dev/kvm may be there and not work; 9p and the plain machine are what Debian's kernels have. Without
-        // --verbose, output comes by a device that they have as a module only.
+        // /dev/kvm may exist and not work; 9p and the plain machine are the ones that Debian's kernels support. Without
+        // --verbose, output comes by a device that these kernels have only as a module.
         vng.args(["--disable-kvm", "--force-9p", "--disable-microvm", "--verbose", "--user", "root"]);
         vng.args(["--memory", "4G", "--cpus", "2", "--rw"]);
         let mut options = "-accel tcg,thread=multi -cpu max".to_owned();

@@ -27,7 +27,7 @@ pub struct Figure {
     pub what: String,
     /// The value.
     pub figure: f64,
-    /// Of what.
+    /// Unit of the value.
     pub unit: String,
     /// The upper bound of the value, if there is one.
     pub at_most: Option<f64>,
@@ -55,7 +55,7 @@ pub fn markdown(figures: &[Figure]) -> String {
     page
 }
 
-/// Measures everything.
+/// Measures all figures.
 pub fn measure() -> Result<Vec<Figure>> {
     let mut figures = tables()?;
     figures.extend(memory()?);
@@ -222,7 +222,8 @@ fn start() -> Result<Vec<Figure>> {
     fs::write(&all, format!("[director]\nmax-services = 1024\n{}", config(MANY, 3)))?;
     let options = format!("--config {}", all.display());
     let (first, mut daemon) = until_answered(&lab, director, &options)?;
-    // Of a daemon that is killed the programs stay; taken off, the next one begins anew, with a state file.
+    // The programs of a killed daemon stay attached. After a detach, the next daemon starts from scratch, with a state
+    // file.
     daemon.stop();
     director.detach();
     let (again, _daemon) = until_answered(&lab, director, &options)?;

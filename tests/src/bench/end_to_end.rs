@@ -76,7 +76,7 @@ impl Balancer {
 pub struct Achieved {
     /// Name of the balancer.
     pub name: String,
-    /// Nanoseconds of a CPU for a frame of 64 bytes, from the client to the real's device.
+    /// Nanoseconds of a CPU for a frame of 64 bytes, from the client to the real's interface.
     pub small: Option<Spread>,
     /// Nanoseconds of a CPU for a frame of 1,414 bytes, from the client to the real's interface.
     pub large: Option<Spread>,
@@ -84,7 +84,7 @@ pub struct Achieved {
     pub arrived: Option<f64>,
     /// Connections with one request each, in a second.
     pub connections: Option<f64>,
-    /// Half of the answers come within so many milliseconds.
+    /// Median time of an answer, in milliseconds.
     pub p50: Option<f64>,
     /// 99 of 100 do.
     pub p99: Option<f64>,

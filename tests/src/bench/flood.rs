@@ -17,9 +17,9 @@ use super::{
 };
 use crate::packet::net::INGRESS;
 
-/// Known flows.
+/// Number of known flows.
 const FLOWS: u32 = 10_000;
-/// Between two packets of each known flow there are so many SYNs: a tenth of a second of a million each second.
+/// Number of SYNs between two packets of each known flow: a tenth of a second of a million each second.
 const BETWEEN: u32 = 100_000;
 /// Number of times that the flood fills the table.
 const TIMES: u32 = 4;
@@ -29,7 +29,7 @@ const TIMES: u32 = 4;
 pub struct Flood {
     /// The selection of the real of a flow.
     pub choice: Choice,
-    /// Known flows.
+    /// Number of known flows.
     pub flows: u32,
     /// SYNs that came meanwhile.
     pub syns: u32,

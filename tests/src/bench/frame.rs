@@ -132,7 +132,7 @@ fn error(version: Version) -> Frame {
     }
 }
 
-/// Takes the checksum out of an IPv4 header, and returns the sum of what is left, in memory order.
+/// Removes the checksum of an IPv4 header, and returns the sum of the rest, in memory order.
 fn header_sum(frame: &mut [u8], version: Version) -> u32 {
     if version == Version::V6 {
         return 0;

@@ -18,13 +18,13 @@ use super::{
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// The required property, and its row.
+    /// The required property.
     pub goal: String,
-    /// Of which row.
+    /// The row, or the set of rows.
     pub of: String,
     /// The measured value.
     pub figure: f64,
-    /// At most.
+    /// Upper bound of the value.
     pub bound: f64,
     /// The origin of the bound.
     pub because: String,

@@ -25,7 +25,7 @@ use crate::packet::{Action, net::INGRESS};
 /// The amount of work for each row.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: u32,
     /// Packets for each program in each of them.
     pub packets: u32,
@@ -43,11 +43,11 @@ pub struct Measured {
     pub above: Spread,
     /// Cost of each floor above [`Self::limit`].
     pub floors: BTreeMap<String, Spread>,
-    /// Flows that were written down when it was over.
+    /// Number of tracked flows at the end.
     pub tracked: usize,
 }
 
-/// The measuring instrument: the programs and their trampoline.
+/// The runner of measurements.
 pub struct Measurer {
     object: PathBuf,
     effort: Effort,
@@ -64,8 +64,8 @@ impl Measurer {
         Self { object: object.to_owned(), effort, other_device, beside: Vec::new(), plane: None }
     }
 
-    /// Measures pinned programs beside rows of IPv4 by `dr`, as floors are. What is in their tables is not our business: the
-    /// first service is at 10.200.0.0:80.
+    /// Measures pinned programs beside `dr` rows over IPv4, like floors. The caller fills their tables: the first
+    /// service is at 10.200.0.0:80.
     pub fn beside(&mut self, programs: Vec<(String, PathBuf)>) {
         self.beside = programs;
     }
@@ -131,7 +131,7 @@ impl Measurer {
         let packets = self.effort.packets - self.effort.packets % connection;
         let mut times = vec![Vec::new(); programs.len()];
         let mut above = Vec::new();
-        // The first round warms up what was loaded just now.
+        // The first round warms up the programs that were just loaded.
         for round in 0..=self.effort.rounds {
             let mut each = Vec::new();
             for program in programs {

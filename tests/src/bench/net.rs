@@ -15,15 +15,15 @@ pub const REAL_PORT: u16 = 8080;
 pub enum Host {
     /// The network of the clients.
     Clients,
-    /// A service.
+    /// A service, by its number.
     Service(u32),
     /// The director towards the reals.
     Director(u32),
     /// A router.
     Router,
-    /// A real.
+    /// A real, by its number.
     Real(u32),
-    /// Somebody whose packets pass by.
+    /// A host whose packets are for no service.
     Stranger,
 }
 

@@ -33,13 +33,13 @@ const DIPS: u32 = 32;
 /// The least that tables of flows are made for: what the daemon has by default.
 const LEAST_FLOWS: u32 = 1 << 20;
 
-/// Entries of a table for so many flows: as many again are free.
+/// Returns the size of a table for `flows` flows: half of the entries stay free.
 #[must_use]
 pub fn room(flows: u32) -> u32 {
     flows.saturating_mul(2).max(LEAST_FLOWS)
 }
 
-/// A director of its own.
+/// A director for the benchmark.
 pub struct Plane {
     plane: DataPlane,
     image: Image,
@@ -48,16 +48,16 @@ pub struct Plane {
 /// Counters of a run.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Packets for reals.
+    /// Number of packets to reals.
     pub requests: u64,
-    /// Packets of reals.
+    /// Number of packets from reals.
     pub replies: u64,
     /// Number of packets that were not forwarded, by reason.
     pub reasons: BTreeMap<Reason, u64>,
 }
 
 impl Plane {
-    /// Loads the director for a setup, with room for so many flows. Reals are behind that device.
+    /// Loads the director for a set-up, with room for `flows` flows. The reals are behind the interface `device`.
     pub fn new(setup: &Setup, flows: u32, device: u32) -> Result<Self> {
         let room = room(flows);
         let least = 1024;
@@ -112,7 +112,7 @@ impl Plane {
             counts.requests += counters.packets_in;
             counts.replies += counters.packets_out;
         }
-        // Packets of all services are alike, and so are the reasons: those of the first and the last tell.
+        // Packets and reasons of all services are alike: the first and the last service represent them.
         let ids = self.image.services.values().map(|service| service.id);
         for service in [Some(UNSET), ids.clone().min(), ids.max()].into_iter().flatten() {
             for (reason, count) in tables.reasons(service)?.iter() {

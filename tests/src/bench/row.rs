@@ -6,7 +6,7 @@ use std::fmt;
 use lb_userspace::model::{Forward, Scheduler, Tracking};
 use serde::{Deserialize, Serialize};
 
-/// An enum whose variants have a word in names of rows.
+/// An enum whose variants have a word in the names of rows.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -65,9 +65,9 @@ words! {
 words! {
     /// The selection of the real of a flow, and its tracking.
     Choice {
-        /// Maglev; only flows that a pool change could hurt are written down.
+        /// Maglev; only flows that a pool change endangers are tracked.
         MhAuto = "mh-auto",
-        /// Maglev; every flow is written down.
+        /// Maglev; every flow is tracked.
         MhFull = "mh-full",
         /// Weighted round robin.
         Wrr = "wrr",
@@ -83,7 +83,7 @@ words! {
         Established = "established",
         /// Packets of known connections of one service, each connection in turn.
         OneService = "one-service",
-        /// Connections of three packets: SYN, ACK, FIN. Each costs a third of what is measured for all three.
+        /// Connections of three packets: SYN, ACK, FIN. A packet costs a third of the three.
         NewFlow = "new-flow",
         /// SYNs of connections that never go on.
         SynFlood = "syn-flood",
@@ -129,7 +129,7 @@ pub struct Setup {
     pub version: Version,
     /// Selection of the real of a flow.
     pub choice: Choice,
-    /// Services.
+    /// Number of services.
     pub services: u32,
     /// Reals of each.
     pub reals: u32,

@@ -76,7 +76,7 @@ fn by_flows(report: &Report) -> String {
     page
 }
 
-/// Prints the parts of the cost, as far as two rows differ in one respect.
+/// Formats the parts of the cost, as far as two rows differ in one respect.
 fn stages(report: &Report) -> String {
     let cost = |row: Row| report.rows.iter().find(|measured| measured.row == row).map(|m| m.above.median);
     let dr = BASE;
@@ -122,7 +122,8 @@ fn stages(report: &Report) -> String {
     page
 }
 
-/// Writes a text into a page, between the comments that name it; or a page of its own, if there are none.
+/// Writes a text into a page, between the comments with the section's name; returns the text alone if there is no such
+/// place.
 #[must_use]
 pub fn put(page: Option<String>, name: &str, text: &str) -> String {
     let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));

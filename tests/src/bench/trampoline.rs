@@ -84,7 +84,7 @@ impl Trampoline {
         (0..turns).map(|turn| Ok(self.ends.get(&turn, 0)?)).collect()
     }
 
-    /// Sends so many packets to a program, by one of its own. `order` is kept to how far it came.
+    /// Sends packets to a program, by one of the trampoline's own programs. `order` returns with the progress.
     pub fn send(&mut self, program: &str, order: &mut Order, to: &ProgramFd, packets: u32) -> Result<Sent> {
         self.target.set(0, to, 0).context("tail call into the program under test")?;
         self.order.set(0, *order, 0)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bench`: what a packet costs. docs/performance.md says how and what came of it.
+//! `cargo xtask bench`: the cost of a packet. docs/performance.md has the method and the results.
 #![expect(clippy::print_stdout, reason = "results are what it prints")]
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -38,7 +38,8 @@ struct Cli {
     /// Seconds of connections for each of them
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// Only rows whose name contains each of these words (can be repeated); `lost`: what a SYN flood does to known flows
+    /// Only rows whose name contains each of these words (can be repeated); `lost`: the effect of a SYN flood on known
+    /// flows
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
     /// Show the names of the rows, and measure none
@@ -215,7 +216,7 @@ fn cpu(cli: &Cli) -> Result<usize> {
     Ok(cli.cpu.unwrap_or(std::thread::available_parallelism()?.get() - 1))
 }
 
-/// Stays on one CPU: what is measured has caches there.
+/// Pins the process to one CPU, whose caches are warm.
 fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;

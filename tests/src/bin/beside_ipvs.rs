@@ -232,7 +232,7 @@ fn tell(case: &Case, balancer: Balancer, lab: &Lab, service: SocketAddrV4) -> St
     story
 }
 
-/// Returns the port of the greeting's real.
+/// Returns the number of the real in a greeting.
 fn local_port(name: &str) -> String {
     name.trim().strip_prefix("real").unwrap_or("?").to_owned()
 }
@@ -281,7 +281,7 @@ fn main() -> ExitCode {
         .collect();
     lab.director.ip(&format!("address add {VIP}/32 dev eth0"));
     lab.director.sysctl("ipv4/vs/conntrack", "0");
-    // A service of its own for each: IPVS remembers the connections of a removed one.
+    // A separate service for each: IPVS remembers the connections of a removed service.
     let services = (8000..).map(|port| SocketAddrV4::new(VIP, port));
     let cases: Vec<(&Case, SocketAddrV4)> =
         CASES.iter().filter(|case| case.name.split(' ').next().is_some_and(wanted)).zip(services).collect();

@@ -84,8 +84,7 @@ fn plain(card: &Card) -> Vec<String> {
     wrong
 }
 
-/// Checks that a card that merges packets does not do so while XDP is in its driver; in generic mode it can be switched
-/// on.
+/// Tests generic mode with merging by the card switched on. A card with XDP in its driver does not merge packets.
 fn merging(lab: &Lab, driver: &str) -> Vec<String> {
     lab.director.xvs("attach eth0 --xdp-mode generic").succeeds();
     lab.director.sh("ethtool -K eth0 lro on").succeeds();
@@ -119,7 +118,7 @@ fn plug(lab: &Lab, driver: &str) {
     }
     lab.switch.ip("link set director master lan up");
     lab.director.ip("link set eth0 up");
-    // A card keeps what was set when it was in the last lab.
+    // A card keeps its settings from the previous lab.
     lab.director.sh("ethtool -K eth0 gro on").succeeds();
     lab.address_director("eth0");
 }

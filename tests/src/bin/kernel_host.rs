@@ -77,7 +77,7 @@ fn case(client: &Client, real: &Real, options: &str, (name, device): (&str, &str
     }
     let answer = greeting(client, service);
     assert_eq!(answer.as_deref(), Ok(real.name()), "{name}");
-    // The device alone is taken away: check tells.
+    // Only the device is set down, which `check` reports.
     let own = device.rsplit(' ').next().unwrap_or_default();
     real.ip(&format!("link set {own} down"));
     real.xvs_host(&format!("check {options}")).fails(1).says(&format!("nothing for {name}"));
@@ -91,7 +91,7 @@ fn both_at_once(real: &Real, before: &str) {
     let setup = real.xvs_host(&format!("setup {options}")).succeeds();
     setup.says("the ipip device xvs-ipip").says("the ip6tnl device xvs-ip6tnl").does_not_say("XDP");
     real.xvs_host(&format!("check {options}")).succeeds();
-    // One goes: the other's device stays.
+    // One VIP is removed: the device of the other one stays.
     real.xvs_host(&format!("restore --vip {VIP6}")).succeeds();
     real.xvs_host(&format!("check --vip {VIP} --forward tun --interface eth0")).succeeds();
     real.host_restore().succeeds();

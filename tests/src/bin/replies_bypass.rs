@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Limits what leaves by a device of a real, or of the switch.
+/// Limits the rate of an interface of a real, or of the switch.
 fn limit(lab: &Lab, real: Option<&Real>, device: &str, rate: u32) {
     let host = real.map_or(&lab.switch, |real| real);
     let line = format!("tc qdisc replace dev {device} root tbf rate {rate}mbit burst 16kb latency 200ms");

@@ -128,7 +128,7 @@ const fn is_unread(part: Part) -> bool {
 }
 
 fn tuple<A: Ip>(flow: &FlowKey<A>, protocol: u8) -> Tuple {
-    // Not by `IpAddr::from`, to which an address of IPv4 in a packet of IPv6 is one of IPv4.
+    // Not by `IpAddr::from`, which converts an IPv4-mapped address in an IPv6 packet to an IPv4 address.
     let end = |address: A, port| {
         let last = address.wide().last().0;
         let bytes: Vec<u8> = address.wide().0.iter().flat_map(|word| word.to_ne_bytes()).collect();

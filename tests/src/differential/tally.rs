@@ -13,11 +13,11 @@ use crate::model::{
 /// Number of packets of each kind.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// All.
+    /// Number of all packets.
     pub packets: u64,
     /// Packets that the programs handled as the daemon loads them, without a trace.
     pub untraced: u64,
-    /// By reason; those for which an ICMP error could not be sent are counted twice, as the programs do.
+    /// Number of packets by reason. As in the programs, a packet for which no ICMP error could be sent counts twice.
     pub reasons: BTreeMap<Reason, u64>,
     /// Forwarded packets, by the method of their real.
     pub methods: BTreeMap<String, u64>,

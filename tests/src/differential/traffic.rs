@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames for a scene: what clients send, what reals answer, what routers say of it, and what is none of ours.
+//! Frames for a scene: packets of clients, replies of reals, errors of routers, and packets that are not ours.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -39,7 +39,7 @@ const TAGS: [&[[u8; 4]]; 7] = [
     &[[0x81, 0, 0, 1], [0x81, 0, 0, 2], [0x81, 0, 0, 3]],
 ];
 
-/// Makes frames.
+/// The generator of frames.
 pub struct Traffic {
     random: Random,
     /// Protocol and endpoint of each service.
@@ -108,7 +108,7 @@ impl Traffic {
 
     fn client(&mut self, six: bool) -> SocketAddr {
         if self.random.one_in(200) {
-            // Nobody's address.
+            // An address that no host has.
             let mapped = |v4: [u8; 4]| if six { [[0; 12].as_slice(), &v4].concat() } else { v4.to_vec() };
             let bytes = self.random.pick(&[[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]]);
             let bytes = match bytes[0] {
@@ -229,7 +229,7 @@ impl Traffic {
         let packet = parse::packet(&frame.packet, frame.version)?;
         let mut tuple = packet.tuple.reversed();
         if self.random.one_in(4) {
-            // A flow that nobody knows.
+            // A flow that is not tracked.
             tuple.destination.set_port(self.random.below(60_000) as u16);
         }
         let reply = self.between(tuple);

@@ -36,13 +36,13 @@ use crate::{
 
 /// Tables in which no scene comes near the point where one entry makes room for another.
 const LARGE: Limits = Limits { flows: 1 << 18, flows6: 1 << 18, ..LIMITS };
-/// One packet in so many is run by the programs as the daemon loads them.
+/// The programs run one packet in this number as the daemon loads them.
 const UNTRACED: usize = 16;
 
 /// Something that happens in a scene.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A frame comes in by a device.
+    /// A frame arrives by an interface.
     Frame(Vec<u8>, u32),
     /// The operator wants something else.
     Change(Box<Desired>),
@@ -101,7 +101,7 @@ impl Bench {
         plane.tables().reset(&[], &[UNSET]).expect("reasons can be written");
         for (rip, hop) in &scene.hops {
             let open = hop.map(|hop| match hop.ifindex {
-                // Nobody can say so to the daemon: it is done to the entry itself.
+                // The daemon has no such setting: the test changes the entry itself.
                 device if device == self.devices.closed => {
                     lb_userspace::control::neighbours::NextHop { ifindex: INGRESS, ..hop }
                 }
@@ -218,7 +218,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Compares what is remembered and counted, at the end.
+    /// Compares tables and counters, at the end.
     ///
     /// # Errors
     /// If the programs and the model do not agree.
@@ -252,7 +252,7 @@ impl Trial<'_> {
         for &id in world.reals.keys() {
             let load = loads.get(&id).copied().unwrap_or_default();
             let model = Load {
-                // Both halves of one number: what is below zero in the lower one is taken from the upper one.
+                // Both halves of one number: a negative lower half borrows from the upper one.
                 counts: (i64::from(load.active) << 32).wrapping_add(i64::from(load.inactive)).cast_unsigned(),
                 overloaded: load.overloaded.into(),
             };

@@ -17,7 +17,7 @@ pub struct Wire {
     pub source: SocketAddr,
     /// Destination address and port.
     pub destination: SocketAddr,
-    /// The protocol.
+    /// The protocol number.
     pub protocol: u8,
     /// The rest of the transport header after the ports, or the whole of another protocol.
     pub body: Body,
@@ -27,9 +27,9 @@ pub struct Wire {
     pub traffic_class: u8,
     /// Identification of the datagram.
     pub id: u32,
-    /// Options of IPv4, in words.
+    /// IPv4 options, in words.
     pub options: Vec<u8>,
-    /// Extension headers of IPv6: the kind, and what is behind the number of the next one.
+    /// IPv6 extension headers: the kind, and the content after the number of the next header.
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// Offset in words of eight bytes, and whether more follow, of a fragment.
     pub fragment: Option<(u16, bool)>,
@@ -46,7 +46,7 @@ pub enum Body {
     Sctp(u8, Vec<u8>),
     /// Type, code, the second word and what follows.
     Icmp([u8; 2], [u8; 4], Vec<u8>),
-    /// Anything.
+    /// Any other content.
     Raw(Vec<u8>),
 }
 

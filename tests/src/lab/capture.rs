@@ -33,7 +33,7 @@ pub struct Message {
     pub kind: Kind,
     /// The Ethernet address that it came from.
     pub mac: [u8; 6],
-    /// The address that the sender says is its own. Who hears a question learns it.
+    /// The sender's address by its own claim. A host that receives a question learns it.
     pub sender: IpAddr,
     /// The address that is asked for, or that the answer is about.
     pub target: IpAddr,

@@ -29,7 +29,7 @@ const FIRST_PORT: u16 = 10_000;
 /// Lets the kernel choose.
 const ANY_PORT: u16 = 0;
 
-/// Sends requests.
+/// The client, which sends requests.
 pub struct Client {
     host: Host,
 }
@@ -48,7 +48,7 @@ impl Client {
         Self { host }
     }
 
-    /// Fetches a path over a connection of its own, and returns the body.
+    /// Fetches a path over a new connection, and returns the body.
     pub fn get(&self, server: SocketAddrV4, path: &str) -> Result<String, String> {
         self.host.run(|| http::get(server, path, PATIENCE))
     }
@@ -68,7 +68,7 @@ impl Client {
         self.host.run(|| greeting(port, server))
     }
 
-    /// Connects.
+    /// Connects to a server.
     pub fn connect(&self, server: SocketAddrV4) -> Result<TcpStream, String> {
         let stream = self.host.run(|| TcpStream::connect_timeout(&server.into(), PATIENCE));
         let stream = stream.map_err(|error| error.to_string())?;

@@ -27,17 +27,17 @@ table bridge crossing {
 /// IPv4 packets and bytes (Ethernet headers not counted) on each way through the switch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Crossing {
-    /// Requests.
+    /// Requests from the client to the director.
     pub client_to_director: Count,
     /// Replies of `nat`.
     pub director_to_client: Count,
-    /// Forwarded requests.
+    /// Requests that the director forwarded to the reals.
     pub director_to_reals: Count,
     /// Replies of `nat`.
     pub reals_to_director: Count,
     /// Replies of `dr` and `tun`.
     pub reals_to_client: Count,
-    /// Packets for the director that the switch saw and then lost, since the device was full.
+    /// Packets for the director that the switch counted and then lost, since the interface was full.
     pub lost: u64,
 }
 

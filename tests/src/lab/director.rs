@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director: the daemon, and the command line that talks to it.
+//! The director: the daemon, and its command line.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ pub struct Director {
 /// Output of `xvs --output json stats`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stats {
-    /// Every service.
+    /// All services.
     pub services: Vec<ServiceStats>,
     /// Every reason that was counted.
     pub reasons: Vec<ReasonStats>,
@@ -136,7 +136,8 @@ impl Director {
         self.host.start("xvs", command.args(run.split_whitespace()))
     }
 
-    /// Starts the daemon with its stderr going to `file`, without waiting: a device, a pipe that has a reader, or a file.
+    /// Starts the daemon with its stderr going to `file`, without waiting: a device, a pipe that has a reader, or a
+    /// file.
     #[track_caller]
     pub fn start_daemon_that_logs_to(&self, file: &Path) -> Process {
         let (xvs, run) = (artifacts::xvs(), self.run_line(""));
@@ -218,8 +219,8 @@ impl Director {
         self.wait_for_next_hops();
     }
 
-    /// Waits until the daemon knows how to reach every real. Until then it drops what is for it, and
-    /// a client loses a second before it asks again.
+    /// Waits until the daemon knows the next hop of every real. Until then the director drops packets for the real, and
+    /// a client waits a second before it sends again.
     #[track_caller]
     pub fn wait_for_next_hops(&self) {
         eventually("every real has a next hop", || {

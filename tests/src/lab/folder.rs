@@ -31,7 +31,7 @@ impl Folder {
         let path = Path::new(LABS).join(&id);
         fs::create_dir_all(LABS).unwrap_or_else(|error| panic!("{LABS}: {error} (the lab needs root)"));
 
-        // Nobody may take a folder for dead that is made but not locked yet.
+        // No process may take a folder for abandoned that exists but is not locked yet.
         let guard = File::open(LABS).expect("it has just been made");
         guard.lock().expect("a lock on a local file");
         sweep();
@@ -69,7 +69,7 @@ impl Folder {
         self.path.join("files")
     }
 
-    /// Keeps the lab from being deleted, and says how to enter and delete it.
+    /// Keeps the lab after the program. Returns how to enter and how to delete it.
     pub fn keep(&self) -> String {
         fs::write(self.path.join("keep"), "").expect("the lab's folder is writable");
         let (enter, script) = (self.namespace("director"), self.script());

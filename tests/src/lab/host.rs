@@ -15,7 +15,7 @@ use super::{Netns, Outcome, Process, folder::Folder};
 /// Seconds after which a command in the lab counts as hanging (`timeout` then ends it with 124).
 const PATIENCE: &str = "120";
 
-/// A machine.
+/// A machine of the lab.
 pub struct Host {
     name: String,
     ns: Netns,

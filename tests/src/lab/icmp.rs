@@ -93,7 +93,7 @@ impl Listener {
     }
 }
 
-/// Reads an IP packet; `None` for other ICMP messages. A message whose checksum is wrong is a failure.
+/// Parses an IP packet; returns `None` for other ICMP messages, and fails if the checksum of a message is wrong.
 fn parse(packet: &[u8]) -> Option<Quote> {
     let ip = Ipv4HeaderSlice::from_slice(packet).ok()?;
     let icmp = Icmpv4Slice::from_slice(&packet[ip.slice().len()..]).ok()?;

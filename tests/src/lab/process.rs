@@ -84,7 +84,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // It may have ended by itself; then there is nothing to tell.
+        // The process may have ended on its own, which is no failure.
         let _gone = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
     }
 }

@@ -97,8 +97,8 @@ impl Real {
         words
     }
 
-    /// Starts nginx on some ports: `/` says who answers, `/files/` serves the lab's files, and PUT
-    /// below `/upload/` stores one (see [`Real::uploaded`]).
+    /// Starts nginx on some ports: `/` returns the name of the real, `/files/` serves the lab's files, and PUT below
+    /// `/upload/` stores a file (see [`Real::uploaded`]).
     #[track_caller]
     pub fn start_nginx(&self, ports: &[u16]) -> Process {
         let config = self.host.path("nginx.conf");

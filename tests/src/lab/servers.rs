@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Small servers that say who they are.
+//! Small servers that answer with their name.
 
 use std::{
     io::{self, Write as _},
@@ -65,7 +65,7 @@ impl Server {
             Ok(fd)
         });
         let listener = listener.unwrap_or_else(|error| panic!("sctp {address} on {}: {error}", host.name()));
-        // The type only lends what is the same for both protocols.
+        // The type only lends the methods that both protocols share.
         Self::greet_all(host, listener.into())
     }
 
@@ -74,7 +74,7 @@ impl Server {
         let greeting = format!("{}\n", host.name());
         Self::start(host, move |stop| {
             while !stop.load(Ordering::Relaxed) {
-                // A time-out is the chance to look at `stop`.
+                // A time-out is the occasion to check `stop`.
                 let Ok((stream, _)) = listener.accept() else { continue };
                 greet(stream, greeting.clone());
             }
@@ -94,7 +94,7 @@ impl Server {
         Self::start(host, move |stop| {
             let mut buffer = vec![0; 65_536];
             while !stop.load(Ordering::Relaxed) {
-                // A time-out is the chance to look at `stop`; a refused reply is the client's loss.
+                // A time-out is the occasion to check `stop`; a refused reply is the client's loss.
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
                 let _lost = socket.send_to(&[name.as_bytes(), b" ", &buffer[..length]].concat(), from);
             }

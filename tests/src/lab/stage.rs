@@ -23,9 +23,9 @@ pub enum Method {
 /// The services are the test's: it adds them by the command line.
 #[must_use]
 pub struct Stage {
-    /// The daemon.
+    /// The running daemon.
     pub daemon: Process,
-    /// The network.
+    /// The lab.
     pub lab: Lab,
 }
 

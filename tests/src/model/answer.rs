@@ -16,7 +16,7 @@ use super::{
 
 /// The precedence of ICMP errors (RFC 1812, section 4.3.2.5).
 const INTERNETWORK_CONTROL: u8 = 0xc0;
-/// Bytes of a packet of IPv6 that an error quotes at most.
+/// Maximum length of the quote of an IPv6 packet in an error, in bytes.
 const LONGEST_QUOTE: usize = 256;
 
 impl Model {

@@ -20,13 +20,13 @@ pub struct Arrival {
     pub frame: Frame,
     /// The parsed headers.
     pub packet: Packet,
-    /// The device that it came by.
+    /// Ifindex of the interface by which the frame arrived.
     pub device: u32,
 }
 
 /// A frame that leaves.
 pub struct Sent {
-    /// By the device that it came by, or by another.
+    /// Action: out of the interface of the frame's arrival, or of another one.
     pub action: Action,
     /// The frame.
     pub frame: Frame,
@@ -91,7 +91,8 @@ impl Model {
     pub fn run(&mut self, sent: &[u8], device: u32, mut chance: Chance) -> Outcome {
         let untouched = |reason| Outcome { action: Action::Pass, frame: sent.to_vec(), reason, real: None };
         let arrival = Frame::read(sent)
-            // The kernel takes no unicast packet from a broadcast frame (RFC 1122, section 3.3.6), and no director does.
+            // The kernel accepts no unicast packet from a broadcast frame (RFC 1122, section 3.3.6), and the director
+            // forwards none.
             .filter(|frame| !frame.is_for_a_group())
             .and_then(|frame| {
                 let packet = parse::packet(&frame.packet, frame.version)?;
@@ -191,7 +192,7 @@ impl Model {
 fn is_host(address: IpAddr) -> bool {
     let nobody = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_link_local(),
-        // Linux takes no address of IPv4 in a packet of IPv6 (`ip6_rcv_core`).
+        // Linux accepts no IPv4-mapped address in an IPv6 packet (`ip6_rcv_core`).
         IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some() || v6.is_unicast_link_local(),
     };
     !nobody && !address.is_loopback() && !address.is_multicast()

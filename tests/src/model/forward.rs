@@ -36,7 +36,7 @@ impl Model {
         self.forward(arrival, real, dip)
     }
 
-    /// Sends a packet to a real, by `fnat` from that port of the director.
+    /// Sends a packet to a real; with `fnat` from this port of the director.
     pub fn forward(&mut self, arrival: &Arrival, id: u32, dip: Option<u16>) -> Result<Sent, Stop> {
         self.forward_changed(arrival, arrival.frame.packet.clone(), id, dip)
     }
@@ -108,7 +108,7 @@ pub fn may_hop(arrival: &Arrival) -> Result<(), Reason> {
     if hops > 1 { Ok(()) } else { Err(Reason::TtlExceeded) }
 }
 
-/// Tags whose outer one has that priority.
+/// Returns the tags with this priority in the outer one.
 fn with_priority(tags: &[[u8; 4]], priority: u8) -> Vec<[u8; 4]> {
     let mut tags = tags.to_vec();
     if let Some(outer) = tags.first_mut() {

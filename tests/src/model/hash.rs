@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The flow hash as it is specified (`lb-common/src/hash.rs`), once more.
+//! The flow hash again, as it is specified (`lb-common/src/hash.rs`).
 
 use std::net::IpAddr;
 

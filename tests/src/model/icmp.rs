@@ -115,7 +115,7 @@ impl Model {
         if let Some(client) = answered.client() {
             replace_quoted_end(&mut packet, &arrival.packet, &quote, End::Source, client);
         }
-        // A router on the way to the real speaks for itself.
+        // An error from a router on the path to the real keeps its source.
         let by_the_real = header.source == quote.tuple.destination.ip();
         let speaker = if by_the_real { request.destination.ip() } else { header.source };
         let sent =

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rules by which packets are forwarded, once more: plain, slow, and without a line of the programs' code.
+//! A model of the rules by which packets are forwarded: plain, slow, and without a line of the programs' code.
 //!
-//! It is written from docs/forwarding.md, docs/reasons.md and docs/architecture.md, the RFCs that they name and the schedulers
-//! of IPVS, to be compared with the programs (`tests/tests/packet/differential`). What it shares with them is names: the
-//! reasons, and the layout of the maps that it reads the operator's wishes from.
+//! It is written from docs/forwarding.md, docs/reasons.md and docs/architecture.md, the RFCs that they name and the
+//! schedulers of IPVS, and is compared with the programs (`tests/tests/packet/differential`). It shares only names with
+//! them: the reasons, and the layout of the maps from which it reads the desired state.
 //!
 //! - [`bytes`], [`checksum`]: numbers and checksums in packets
-//! - [`frame`], [`parse`]: what a frame says
+//! - [`frame`], [`parse`]: parsers of frames and packets
 //! - [`world`]: services, reals and tables
-//! - [`state`]: what is remembered from packet to packet
-//! - [`director`]: the way of a packet, and why it is not forwarded
-//! - [`select`], [`schedule`], [`connection`], [`hash`]: which real
-//! - [`forward`], [`translate`], [`tunnel`]: how it gets there
-//! - [`reply`]: and how its answer comes back
-//! - [`icmp`], [`answer`]: errors about flows, and errors that are made
+//! - [`state`]: the state that lasts from packet to packet
+//! - [`director`]: the path of a packet, and the reason if it is not forwarded
+//! - [`select`], [`schedule`], [`connection`], [`hash`]: selection of the real
+//! - [`forward`], [`translate`], [`tunnel`]: forwarding
+//! - [`reply`]: replies
+//! - [`icmp`], [`answer`]: errors about flows, and errors of the director itself
 #![expect(clippy::missing_panics_doc, reason = "whatever goes wrong here is to fail the test")]
 #![expect(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "questions, most of them")]
 
@@ -108,7 +108,7 @@ impl Version {
 /// Protocol and ends: what a flow is known by.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Tuple {
-    /// The protocol.
+    /// IANA number of the protocol.
     pub protocol: u8,
     /// Source address and port.
     pub source: SocketAddr,
@@ -128,7 +128,7 @@ impl Tuple {
 pub struct Chance {
     /// Random numbers, in their order. None left is 0.
     pub random: VecDeque<u32>,
-    /// The port of the director that a flow by `fnat` got. The model takes the first that is free if that is not.
+    /// The SNAT port of a `fnat` flow. The model takes the first free port if this one is not free.
     pub port: Option<u16>,
 }
 
@@ -145,7 +145,7 @@ pub struct Outcome {
     pub real: Option<u32>,
 }
 
-/// A director: what it is told to do, and what it remembers.
+/// A director: the desired state, and the state of its tables.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The desired state.

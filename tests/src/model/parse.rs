@@ -8,7 +8,7 @@ use super::{
     bytes::{address_at, u8_at, u16_at, u32_at},
 };
 
-/// TCP's flags.
+/// TCP flags.
 pub mod flag {
     #![expect(missing_docs, reason = "the names of RFC 9293")]
     pub const FIN: u8 = 0x01;
@@ -28,7 +28,7 @@ pub mod number {
 }
 use number::{SCTP, TCP, UDP};
 
-/// Extension headers that are looked at, and their bytes together.
+/// Maximum number of extension headers, and their maximum length in bytes.
 const MOST_EXTENSIONS: usize = 6;
 const LONGEST_CHAIN: usize = 1023;
 
@@ -43,7 +43,7 @@ pub enum Part {
     Later,
     /// The first fragment, which ends before its protocol's header does (RFC 1858).
     Tiny,
-    /// Less than it says, or than its protocol needs.
+    /// A packet shorter than its length field, or than its protocol requires.
     Truncated,
     /// A packet whose ports are behind a header that the parser cannot read.
     Hidden,
@@ -79,7 +79,7 @@ pub struct Packet {
     pub header: Header,
     /// Ends and protocol; ports are 0 where there are none.
     pub tuple: Tuple,
-    /// TCP's flags, or what SCTP says in their stead.
+    /// TCP flags, or those that correspond to an SCTP chunk.
     pub flags: u8,
 }
 
@@ -139,7 +139,7 @@ fn header6(bytes: &[u8]) -> Option<Header> {
 }
 
 impl Header {
-    /// Walks over extension headers (RFC 8200, section 4) to what is behind them.
+    /// Walks over extension headers (RFC 8200, section 4) to the header behind them.
     fn walk(&mut self, bytes: &[u8]) {
         for seen in 0.. {
             let at = self.transport;
@@ -189,7 +189,7 @@ pub fn packet(bytes: &[u8], version: Version) -> Option<Packet> {
     let known = [TCP, UDP, SCTP, version.icmp()].contains(&header.protocol);
     let least = match (header.part, header.protocol) {
         (Part::Truncated | Part::Hidden, _) => 0,
-        // What a later fragment of IPv6 names may be an extension header.
+        // The next header of a later IPv6 fragment may be an extension header.
         (Part::Later, _) if known || version == Version::V6 => 0,
         _ if !known => return None,
         (_, TCP) => 20,

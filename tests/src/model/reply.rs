@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A packet for no service: the reply of a real by `nat` or `fnat`, or none of ours.
+//! Packets for no service: replies of `nat` and `fnat` reals, and packets that are not ours.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ pub struct Answered {
     pub real: u32,
     /// Id of the service.
     pub service: u32,
-    /// True if the reply is for the director itself, by `fnat`.
+    /// True if the reply is for a SNAT address of the director, with `fnat`.
     pub full: bool,
     /// The return path to the client.
     pub back: WayBack,

@@ -28,7 +28,7 @@ pub struct Chosen {
     pub dip: Option<u16>,
 }
 
-/// A real for a packet whose flow is not known.
+/// The real that was picked for a packet of an unknown flow.
 struct Picked {
     real: u32,
     /// True if the flow is tracked.
@@ -169,7 +169,7 @@ impl Model {
         }
         let begins = may_begin(packet, service);
         if real.method == Method::Fnat && (!begins || is_connection(tuple.protocol) && !packet.opens()) {
-            // Nobody knows any more which port of the director it had.
+            // The SNAT port that the flow had is unknown.
             return Err(Reason::NoFlow);
         }
         // A datagram by itself belongs to no flow.
@@ -185,7 +185,7 @@ impl Model {
         (real.service == service.id && !real.leaving).then_some(id)
     }
 
-    /// Writes a flow down. `known` is what was known of the same tuple.
+    /// Adds the entry of a flow. `known` is the earlier entry of the same tuple.
     fn begin(
         &mut self,
         arrival: &Arrival,
@@ -201,7 +201,7 @@ impl Model {
             self.state.load(known.real, known.state, -1);
         }
         self.state.load(picked.real, state, 1);
-        // In a moved slot an old flow is written down when it speaks: it did not begin now.
+        // In a slot in transition, an older flow gets its entry at its next packet: it is not a new flow.
         if !moved || !is_connection(tuple.protocol) || flags & flag::SYN != 0 {
             self.state.count(picked.real).new_flows += 1;
         }

@@ -11,7 +11,7 @@ use lb_common::{reason::Reason, schema::Counters};
 
 use super::{Tuple, connection::State as Connection, frame::Macs};
 
-/// A flow that is written down.
+/// A tracked flow.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Flow {
     /// Id of the real.
@@ -20,14 +20,14 @@ pub struct Flow {
     pub state: Connection,
     /// The return path to the client.
     pub back: WayBack,
-    /// The port of the director that it has, by `fnat`.
+    /// The SNAT port of a `fnat` flow.
     pub dip: Option<u16>,
 }
 
 /// The return path to a client, by its last packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WayBack {
-    /// The device.
+    /// Ifindex of the interface.
     pub device: u32,
     /// Destination and source of frames.
     pub macs: Macs,
@@ -51,11 +51,11 @@ pub struct Datagram {
 /// The decision on the first fragment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// To a real, by `fnat` from that port of the director.
+    /// To a real; with `fnat` from this port of the director.
     Request {
-        /// The real.
+        /// Id of the real.
         real: u32,
-        /// The port.
+        /// The SNAT port, with `fnat`.
         dip: Option<u16>,
     },
     /// Back to a client.
@@ -139,9 +139,9 @@ pub struct State {
     pub replies: BTreeMap<Tuple, SocketAddr>,
     /// Return paths of clients of `nat` reals whose flows are not tracked.
     pub ways_back: BTreeMap<IpAddr, WayBack>,
-    /// Replies to clients that spoke to a real by `nat` itself.
+    /// Replies to clients that contacted a `nat` real directly.
     pub direct: BTreeSet<Tuple>,
-    /// Flows by `fnat`, by the tuple of their replies.
+    /// The `fnat` flows, by the tuple of their replies.
     pub translations: BTreeMap<Tuple, Tuple>,
     /// The real that a client is kept on, by service and network.
     pub clients: BTreeMap<(u32, Vec<u8>), u32>,

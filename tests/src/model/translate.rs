@@ -54,7 +54,7 @@ fn checksum_of(protocol: u8) -> Option<usize> {
     }
 }
 
-/// Writes over what is there. Returns what was there and what is now, for checksums.
+/// Overwrites bytes. Returns the old and the new bytes, for checksums.
 fn replace(bytes: &mut [u8], at: usize, new: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let old = bytes[at..at + new.len()].to_vec();
     put(bytes, at, new);

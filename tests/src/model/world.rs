@@ -72,15 +72,15 @@ pub struct Real {
     pub address: SocketAddr,
     /// Destination and source of its frames, if they are known.
     pub macs: Option<Macs>,
-    /// The device that they leave by.
+    /// Ifindex of the interface by which packets for the real leave.
     pub device: u32,
     /// The largest packet that it takes.
     pub mtu: usize,
-    /// The VLAN tags of its frames, which may be none, if that is for the director to say.
+    /// The VLAN tags of frames to the real, which may be none, if the director sets them.
     pub tags: Option<Vec<[u8; 4]>>,
     /// Share of new connections.
     pub weight: u32,
-    /// Connections at which it takes no more, and below which it does again; 0 is no limit, and three quarters.
+    /// Upper and lower threshold in connections; 0 is no limit, and three quarters of the upper threshold.
     pub thresholds: (u32, u32),
     /// The director's address towards it.
     pub director: IpAddr,
@@ -103,7 +103,7 @@ pub struct Real {
 pub struct Source {
     /// VIP and port; 0: as the real sent it.
     pub vip: SocketAddr,
-    /// The real.
+    /// Id of the real.
     pub real: u32,
     /// Id of the service.
     pub service: u32,
@@ -118,11 +118,11 @@ pub struct Source {
 pub struct World {
     /// By protocol and VIP with port, 0 for every port.
     pub services: BTreeMap<(u8, SocketAddr), Service>,
-    /// By id.
+    /// Reals by id.
     pub reals: BTreeMap<u32, Real>,
     /// By protocol, RIP and port.
     pub sources: BTreeMap<(u8, SocketAddr), Source>,
-    /// Every VIP.
+    /// All VIPs.
     pub vips: BTreeSet<IpAddr>,
     /// True if a VIP does not answer pings while none of its reals accepts connections.
     pub silent: bool,
@@ -130,7 +130,7 @@ pub struct World {
     pub own: BTreeSet<IpAddr>,
     /// Addresses that no host has.
     pub broadcast: BTreeSet<IpAddr>,
-    /// Every RIP by `nat`, and by `fnat`.
+    /// RIPs of `nat` reals.
     pub nat_reals: BTreeSet<IpAddr>,
     /// RIPs of `fnat` reals.
     pub fnat_reals: BTreeSet<IpAddr>,
@@ -217,7 +217,7 @@ impl World {
     pub fn service(&self, tuple: &Tuple) -> Option<&Service> {
         let at = |port| (tuple.protocol, SocketAddr::new(tuple.destination.ip(), port));
         let port = tuple.destination.port();
-        // A client's data connections of FTP: to a port that a server told it, or from the server's port 20.
+        // A client's FTP data connections: to a port that a server announced, or from the server's port 20.
         let ftp = || {
             let control = self.services.get(&at(21)).filter(|service| service.ftp)?;
             (tuple.protocol == TCP && (port == 20 || port >= 1024)).then_some(control)

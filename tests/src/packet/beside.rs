@@ -54,7 +54,7 @@ impl Default for Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // What cannot be removed stays in sight, under a name that says whose it was.
+        // Pins that cannot be removed remain visible, under a name that identifies the test process.
         if PinDir::at(&self.0).remove_all().is_ok() {
             for dir in [self.0.join("maps"), self.0.join("links"), self.0.clone()] {
                 drop(fs::remove_dir(dir));
@@ -67,7 +67,7 @@ impl Drop for Pins {
 pub struct Beside {
     /// Forwards, as the daemon loads it.
     pub plane: TestPlane,
-    /// Forwards, and tells its steps.
+    /// A copy that forwards, and traces its steps.
     pub traced: Tracer,
     /// Tells its steps and leaves the maps as they are.
     pub dry: Tracer,

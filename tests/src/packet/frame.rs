@@ -24,7 +24,7 @@ const ETHERNET_MINIMUM: usize = 60;
 /// Byte of the padding: not 0, which could be mistaken for a header's zeros.
 const PADDING: u8 = 0xa5;
 
-/// An Ethernet frame with a packet of IPv4 or IPv6.
+/// An Ethernet frame with an IPv4 or IPv6 packet.
 #[derive(Clone, Debug)]
 pub struct Frame {
     link: Link,
@@ -57,9 +57,9 @@ enum Body {
 /// The kind of an ICMP message.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// Of IPv4.
+    /// An ICMP message for IPv4.
     V4(Icmpv4Type),
-    /// Of IPv6.
+    /// An ICMP message for IPv6.
     V6(Icmpv6Type),
 }
 

@@ -37,7 +37,7 @@ impl Action {
 /// One frame's fate.
 #[derive(Clone, Debug)]
 pub struct Got {
-    /// The frame as it came.
+    /// The frame that was sent to the program.
     pub sent: Vec<u8>,
     /// The XDP action.
     pub action: Action,
@@ -84,7 +84,7 @@ impl Got {
     #[track_caller]
     pub fn is_passed(&self, reason: Reason) {
         self.is_passed_unchanged();
-        // What is answered if a client asks is passed if anybody else does.
+        // A packet with this reason is answered if it is a client's request, and passed otherwise.
         let fate = if reason == Reason::TtlExceeded { Fate::Answered } else { Fate::Passed };
         self.counted(reason, fate);
     }

@@ -19,7 +19,7 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 pub const PORT: u16 = 80;
 /// The service that most tests are about.
 pub const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
-/// The port of reals that are reached by `nat` and `fnat`, which alone can change it.
+/// The port of `nat` and `fnat` reals; only these methods can change the port.
 pub const NAT_PORT: u16 = 8080;
 /// The director's own address towards the reals.
 pub const DIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -28,7 +28,7 @@ pub const DIP_END: SocketAddrV4 = SocketAddrV4::new(DIP, 5000);
 /// A router somewhere on the way.
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 
-/// The loopback device: that by which frames of a test run come in.
+/// The loopback interface, by which the frames of a test run arrive.
 pub const INGRESS: u32 = 1;
 /// MTU of the interface towards the reals, in bytes.
 pub const MTU: u32 = 1500;
@@ -39,9 +39,9 @@ const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xc1];
 /// Source and destination of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Link {
-    /// Destination.
+    /// Destination MAC address.
     pub to: [u8; 6],
-    /// Source.
+    /// Source MAC address.
     pub from: [u8; 6],
 }
 

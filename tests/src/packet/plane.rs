@@ -38,7 +38,7 @@ pub const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6
 /// More than any frame of a test run has, grown or not.
 const LARGEST: usize = 4096;
 
-/// A data plane of its own.
+/// A data plane for a test.
 pub struct TestPlane {
     plane: DataPlane,
     timeouts: Timeouts,
@@ -94,8 +94,8 @@ impl TestPlane {
         self.plane.tables().put_timeouts(&timeouts).expect("timeouts can be written");
     }
 
-    /// Changes what the director should do. The way to each real is known, unless [`TestPlane::route`] says
-    /// otherwise.
+    /// Changes the desired state of the director. The next hop of each real is known, unless [`TestPlane::route`]
+    /// changes it.
     #[track_caller]
     pub fn set(&mut self, pools: &[Pool]) {
         self.set_desired(&Pool::desired(pools));
@@ -175,13 +175,13 @@ impl TestPlane {
         Got { sent: sent.to_vec(), action, frame, reasons: counted.reasons, reals }
     }
 
-    /// Runs the director on one frame that comes in by another device than loopback.
+    /// Runs the director on one frame that arrives by another interface than loopback.
     #[track_caller]
     pub fn run_from(&mut self, ifindex: u32, frame: &Frame) -> Got {
         self.watch(&frame.bytes(), |program, sent| run_from(program, Some(ifindex), sent))
     }
 
-    /// Runs the director on one frame without a look at what it counts, which takes most of the time.
+    /// Runs the director on one frame without reading its counters, which takes most of the time.
     #[track_caller]
     pub fn try_bytes(&mut self, sent: &[u8]) -> (Action, Vec<u8>) {
         run(self.plane.director(), sent)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every packet test in either version of IP: tests speak of IPv4, and under `XVS_TEST_IP=6` whatever they say is
-//! translated to IPv6 on its way to the programs. What a test says in IPv6 stays as it is.
+//! Every packet test in either IP version: tests are written for IPv4, and under `XVS_TEST_IP=6` their packets are
+//! translated to IPv6 on the way to the programs. IPv6 packets in a test are not translated.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -85,7 +85,7 @@ pub fn icmp(kind: &Icmpv4Type) -> Icmpv6Type {
                 pointer: 4,
             })
         }
-        // An error that nobody has defined yet, in place of source quench.
+        // An error type that is still undefined, in place of source quench.
         Icmpv4Type::Unknown { type_u8: 4, .. } => {
             Icmpv6Type::Unknown { type_u8: 100, code_u8: 0, bytes5to8: [0; 4] }
         }

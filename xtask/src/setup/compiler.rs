@@ -61,7 +61,7 @@ pub fn find_or_install() -> Result<Compiler> {
         let mut install = Command::new("timeout");
         install.args([RUSTUP_PATIENCE, "rustup", "toolchain", "install", "nightly"]);
         install.args(["--profile", "minimal", "--component", "rust-src"]);
-        // Its own message is on the screen, and ours below says what to do.
+        // The command's own message is on the screen, and ours below names the next step.
         shell::run(&mut install).unwrap_or_else(|error| say!("{error:#}"));
     }
     if let Some(compiler) = debian().or_else(|| rustup("nightly")) {

@@ -28,7 +28,7 @@ pub const NEEDED: &[&str] = &[
     "wrk",
     "iperf3",
     "prometheus",
-    // Monitors reals by ipvsadm, in whose place it runs xvs.
+    // ldirectord monitors reals and calls ipvsadm, in whose place the tests give it xvs.
     "ipvsadm",
     "ldirectord",
 ];
