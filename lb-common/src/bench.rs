@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What the programs of `cargo xtask bench` and their runner agree on. Nothing of it is in what runs elsewhere.
+//! The interface between the programs of `cargo xtask bench` and their runner. The other objects contain none of it.
 
-/// Bytes of the largest frame that is sent, a multiple of four.
+/// Length of the largest frame that is sent, in bytes; a multiple of four.
 pub const LARGEST: usize = 112;
 
-/// Bits of a flow's number that make it another flow: 16 of the client's address, 14 of its port.
+/// Number of bits of a flow's number that distinguish flows: 16 of the client's address, 14 of its port.
 pub const FLOW_BITS: u32 = 30;
 
 /// The first port that clients use.
 pub const FIRST_PORT: u16 = 1024;
 
-/// Packets of a short connection: SYN, ACK, FIN.
+/// Number of packets of a short connection: SYN, ACK, FIN.
 pub const SHORT: u32 = 3;
 
-/// No packet was sent yet.
+/// The turn before the first packet.
 pub const NONE: u32 = u32::MAX;
 
-/// Value of the one element of `ORDER`: what is sent, and how far it came.
+/// Value of the only element of `ORDER`: the packets to send, and the progress.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Order {
     /// The frame, to which addresses and ports are added.
     pub frame: [u32; LARGEST / 4],
-    /// How many flows take turns; 0: none comes twice.
+    /// Number of flows that take turns; 0: no flow comes twice.
     pub flows: u32,
-    /// How many services flows are for: the last 16 bits of the address of the first, and those that follow.
+    /// Number of consecutive services that flows are for.
     pub services: u32,
-    /// Those bits.
+    /// The last 16 bits of the address of the first service.
     pub first_service: u32,
-    /// The sum of the header that its checksum is made of, without what is added; IPv4 only.
+    /// Sum of the header for its checksum, without the stamped fields; IPv4 only.
     pub sum: u32,
-    /// Packets of a flow in a row: 1, all alike, or [`SHORT`].
+    /// Number of consecutive packets of a flow: 1, all alike, or [`SHORT`].
     pub packets: u32,
-    /// Whether the ends of what is sent to the reals are written down in `ENDS`.
+    /// Whether the headers of packets that were sent to the reals are recorded in `ENDS`.
     pub learn: u32,
-    /// From one turn to the next, less than `flows`: 1, or how flows are made known in another order.
+    /// Increment from one turn to the next, less than `flows`: 1, or a number by which flows begin in another order.
     pub step: u32,
     /// The turn of the next packet.
     pub next: u32,
@@ -42,27 +42,27 @@ pub struct Order {
     pub last: u32,
     /// Packets that did not reach the program under test.
     pub missed: u32,
-    /// The device that live frames leave by.
+    /// Ifindex of the interface by which live frames leave.
     pub device: u32,
 }
 
-/// Value of `ENDS`, an array by turn: where a packet went. Everything is in network byte order.
+/// Value of `ENDS`, an array by turn: the headers of a sent packet. All fields are in network byte order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Ends {
-    /// Source address; of IPv4 only the first word is used.
+    /// Source address; IPv4 uses only the first word.
     pub source: [u32; 4],
     /// Destination address.
     pub destination: [u32; 4],
-    /// Source and destination port, if nothing is between them and the addresses.
+    /// Source and destination port, if they directly follow the addresses.
     pub ports: u32,
-    /// The frame's destination, first half.
+    /// Destination MAC address of the frame, first four bytes.
     pub mac: u32,
-    /// The frame's destination, last third.
+    /// Destination MAC address of the frame, last two bytes.
     pub mac_end: u32,
 }
 
-/// The flow of a turn: consecutive ones are nowhere near each other.
+/// Returns the flow of a turn: consecutive turns have distant flows.
 #[inline(always)]
 #[must_use]
 pub const fn flow(turn: u32) -> u32 {
@@ -70,14 +70,14 @@ pub const fn flow(turn: u32) -> u32 {
     turn.wrapping_mul(0x9e37_79b1) & ((1 << FLOW_BITS) - 1)
 }
 
-/// The last 16 bits of the address, and the port, of a flow's client.
+/// Returns the last 16 bits of the address, and the port, of a flow's client.
 #[inline(always)]
 #[must_use]
 pub const fn client(flow: u32) -> (u16, u16) {
     ((flow >> 14) as u16, FIRST_PORT + (flow & 0x3fff) as u16)
 }
 
-/// Which of so many services a flow is for.
+/// Returns the index of the service of a flow, out of `services`.
 #[inline(always)]
 #[must_use]
 pub const fn service(flow: u32, services: u32) -> u32 {
@@ -115,23 +115,23 @@ pub struct FloorFlow {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FloorReal {
-    /// Destination and source of frames, in memory order.
+    /// Destination and source MAC address of frames, in memory order.
     pub macs: [u32; 3],
-    /// Device.
+    /// Ifindex of the interface.
     pub ifindex: u32,
 }
 
-/// Value of the floors' counters.
+/// Value of `FLOOR_COUNTS` and `FLOOR_SERVICE_COUNTS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FloorCount {
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
-/// Slots of the floors' table: a prime, as in the paper on Maglev.
+/// Number of slots in `FLOOR_TABLE`: a prime, as in the paper on Maglev.
 pub const FLOOR_SLOTS: u32 = 65_537;
 
 #[cfg(feature = "user")]
@@ -141,8 +141,8 @@ mod pod {
             $(
                 const _: () = assert!(size_of::<super::$type>() == $size);
 
-                // SAFETY: `repr(C)`, integers without padding (the size is the sum of the fields), every bit pattern is a
-                // value.
+                // SAFETY: `repr(C)`, integers without padding (the size is the sum of the fields), every bit pattern is
+                // a value.
                 unsafe impl aya::Pod for super::$type {}
             )*
         };

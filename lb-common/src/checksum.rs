@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Incremental updates of Internet checksums (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
 //!
-//! A checksum is never computed over a payload: what was right stays right, and what was wrong stays
-//! wrong, so that the receiver still sees the damage.
+//! A checksum is never computed over a payload: a correct checksum stays correct, and a wrong one stays wrong, so that
+//! the receiver still detects the damage.
 //!
-//! Words are taken in the machine's order, as they lie in memory: a one's complement sum does not care about
-//! byte order as long as all words are read alike (RFC 1071, section 2).
+//! Words are read in memory order as integers of the machine: a one's complement sum does not depend on the byte order,
+//! as long as all words are read alike (RFC 1071, section 2).
 
-/// The change of a one's complement sum: what was removed from and added to the words it covers. Words of 32 bits are added up in
-/// 64: that is folded once, at the end.
+/// The change of a one's complement sum: the words that were removed from it and added to it. Words of 32 bits are
+/// added in 64 bits, which are folded once, at the end.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[must_use]
 pub struct Delta(u64);
 
 impl Delta {
-    /// A change of nothing.
+    /// Returns a change of nothing.
     pub const fn new() -> Self {
         Self(0)
     }
@@ -37,20 +37,20 @@ impl Delta {
         self.replace32(old as u32, new as u32).replace32((old >> 32) as u32, (new >> 32) as u32)
     }
 
-    /// Both changes, one after the other.
+    /// Returns the sum of both changes.
     #[inline(always)]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 + other.0)
     }
 
-    /// The change in 16 bits, to be kept: [`Delta::from_folded`] makes the same change of it.
+    /// Returns the change in 16 bits, for storage. [`Delta::from_folded`] restores an equivalent change.
     #[inline(always)]
     #[must_use]
     pub const fn folded(self) -> u16 {
         fold(self.0)
     }
 
-    /// A change that was kept.
+    /// Restores a change from 16 bits.
     #[inline(always)]
     pub const fn from_folded(folded: u16) -> Self {
         Self(folded as u64)
@@ -75,13 +75,13 @@ impl Delta {
     }
 }
 
-/// A one's complement sum of words, all in memory order, for headers that are written anew.
+/// A one's complement sum of words in memory order, for new headers.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Sum(u64);
 
 impl Sum {
-    /// A sum of nothing.
+    /// Returns an empty sum.
     pub const fn new() -> Self {
         Self(0)
     }
@@ -92,13 +92,13 @@ impl Sum {
         Self(self.0 + word as u64)
     }
 
-    /// A sum that was made elsewhere, folded or not.
+    /// Returns a sum from one that was computed elsewhere, folded or not.
     #[inline(always)]
     pub const fn from_words(sum: u32) -> Self {
         Self(sum as u64)
     }
 
-    /// The checksum of all that was added.
+    /// Returns the checksum of all words that were added.
     #[inline(always)]
     #[must_use]
     pub const fn checksum(self) -> u16 {
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// A checksum in the plainest way (RFC 1071).
+    /// Returns a checksum by the simplest algorithm (RFC 1071).
     fn plain(bytes: &[u8]) -> u16 {
         let mut sum = 0u64;
         for pair in bytes.chunks(2) {
@@ -152,7 +152,7 @@ mod tests {
         fn an_update_is_what_a_new_sum_would_be(
             mut bytes in proptest::collection::vec(any::<u8>(), 20..=20), address: [u8; 4], port: [u8; 2]
         ) {
-            // A non-zero word that stays, as every real header has one: a sum of zeros has two writings.
+            // A constant non-zero word, which every real header has: a sum of zeros has two representations.
             bytes[0] = 0x45;
             let before = plain(&bytes);
             let delta = Delta::new()

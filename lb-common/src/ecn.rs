@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Explicit congestion notification at the end of a tunnel (RFC 6040, section 4.2). Pure.
 
-/// The two bits in a type of service or traffic class (RFC 3168, section 5).
+/// Mask of the two ECN bits in a type of service or traffic class (RFC 3168, section 5).
 pub const MASK: u8 = 0b11;
-/// The sender does not take part.
+/// The sender does not support ECN.
 pub const NOT_ECT: u8 = 0b00;
-/// The sender takes part.
+/// The sender supports ECN.
 pub const ECT_1: u8 = 0b01;
-/// The sender takes part; the usual mark.
+/// The sender supports ECN; the usual codepoint.
 pub const ECT_0: u8 = 0b10;
-/// A router on the way is congested.
+/// A router on the path is congested.
 pub const CE: u8 = 0b11;
 
-/// Returns the mark of a packet that leaves a tunnel, by those of the inner and of the outer header; `None` if it is to be
-/// dropped: a router marked a packet instead of dropping it, whose sender would not understand.
+/// Returns the ECN codepoint of a packet that leaves a tunnel, by those of the inner and of the outer header. `None`
+/// means that the packet must be dropped: a router marked it instead of dropping it, but its sender does not support
+/// ECN.
 #[inline(always)]
 #[must_use]
 pub const fn decapsulated(inner: u8, outer: u8) -> Option<u8> {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The flow hash: which slot of a scheduler's table a flow falls into.
+//! The flow hash, which selects the slot of a flow in a scheduler's table.
 //!
-//! Stable across versions, so that directors of different versions choose alike, and keyed by a seed, so
-//! that nobody outside can aim all their flows at one real. Directors that share config and seed agree.
+//! The hash is stable across versions, so that directors of different versions make the same choice. It is keyed by a
+//! seed, so that no outsider can aim all their flows at one real. Directors with the same config and seed agree.
 //!
-//! Two rounds of multiply and xor-shift with the odd constants of `MurmurHash3`'s 64-bit finaliser (Appleby,
-//! public domain): on a BPF machine 64-bit multiplication is one instruction, 128-bit is many.
+//! Two rounds of multiply and xor-shift with the odd constants of `MurmurHash3`'s 64-bit finaliser (Appleby, public
+//! domain): on a BPF machine 64-bit multiplication is one instruction, 128-bit is many.
 
 use crate::{
     packet::Ip,
@@ -16,12 +16,12 @@ use crate::{
 const C1: u64 = 0xff51_afd7_ed55_8ccd;
 const C2: u64 = 0xc4ce_b9fe_1a85_ec53;
 
-/// Constants of the halves of a source: those of `xxHash64` (Collet, BSD), which are odd primes.
+/// Constants for the halves of a source: those of `xxHash64` (Collet, BSD), which are odd primes.
 pub const SOURCE: [u64; 2] = [0x9e37_79b1_85eb_ca87, 0xc2b2_ae3d_27d4_eb4f];
-/// Constants of the halves of a destination, of the same origin.
+/// Constants for the halves of a destination, of the same origin.
 pub const DESTINATION: [u64; 2] = [0x1656_67b1_9e37_79f9, 0x85eb_ca77_c2b2_ae63];
 
-/// One round: a number becomes part of a hash.
+/// Mixes a number into a hash, in one round.
 #[inline(always)]
 #[must_use]
 pub const fn round(hash: u64, number: u64) -> u64 {
@@ -31,7 +31,8 @@ pub const fn round(hash: u64, number: u64) -> u64 {
     h ^ h >> 33
 }
 
-/// Half an address of IPv6 under a seed, by a constant of its own. Halves do not wait for each other: a CPU does several at a time.
+/// Hashes half an IPv6 address under a seed, with a constant of its own. The halves do not depend on each other: a CPU
+/// computes several at a time.
 #[inline(always)]
 #[must_use]
 pub const fn half(seed: u64, word: u64, constant: u64) -> u64 {
@@ -40,14 +41,15 @@ pub const fn half(seed: u64, word: u64, constant: u64) -> u64 {
     h.wrapping_mul(constant)
 }
 
-/// An address of IPv6 under a seed: both halves, one of them turned by half a word.
+/// Hashes an IPv6 address under a seed: both halves, the second one rotated by half a word.
 #[inline(always)]
 #[must_use]
 pub const fn address(seed: u64, address: [u64; 2], constants: [u64; 2]) -> u64 {
     half(seed, address[0], constants[0]) ^ half(seed, address[1], constants[1]).rotate_left(32)
 }
 
-/// The hash of a flow under a seed, 32 bits. The addresses take one [`round`] in IPv4; in IPv6 they are mixed by [`address`].
+/// Returns the hash of a flow under a seed, 32 bits. IPv4 addresses take one [`round`]; IPv6 addresses are mixed by
+/// [`address`].
 #[inline(always)]
 #[must_use]
 pub fn flow<A: Ip>(key: &FlowKey<A>, seed: u64) -> u32 {
@@ -61,10 +63,10 @@ pub fn flow<A: Ip>(key: &FlowKey<A>, seed: u64) -> u32 {
     (h >> 32) as u32
 }
 
-/// Which slot of its table a flow of that service falls into: the same in the programs and in the daemon.
+/// Returns the slot of a flow in the table of its service. The programs and the daemon get the same result.
 ///
-/// `sh` and `dh` hash as IPVS does (`ip_vs_sh_hashkey`, `ip_vs_dh_hashkey`), so that clients stay on their reals when
-/// a director moves from IPVS to here.
+/// `sh` and `dh` hash as IPVS does (`ip_vs_sh_hashkey`, `ip_vs_dh_hashkey`), so that clients stay on their reals when a
+/// director moves from IPVS to xvs.
 #[inline(always)]
 #[must_use]
 pub fn slot<A: Ip>(service: &Service, key: &FlowKey<A>, seed: u64) -> u32 {
@@ -82,7 +84,7 @@ pub fn slot<A: Ip>(service: &Service, key: &FlowKey<A>, seed: u64) -> u32 {
     }
 }
 
-/// The same for a flow of either version.
+/// Returns the slot of a flow of either IP version.
 #[must_use]
 pub fn slot_of_any(service: &Service, key: &FlowKey<Be128>, seed: u64) -> u32 {
     match key.narrowed() {
@@ -91,10 +93,10 @@ pub fn slot_of_any(service: &Service, key: &FlowKey<Be128>, seed: u64) -> u32 {
     }
 }
 
-/// Slots of the tables of `sh` and `dh` (`IP_VS_SH_TAB_SIZE`, `IP_VS_DH_TAB_SIZE`).
+/// Number of slots in the tables of `sh` and `dh` (`IP_VS_SH_TAB_SIZE`, `IP_VS_DH_TAB_SIZE`).
 pub const IPVS_SLOTS: u32 = 256;
 
-/// `hash_32` of the kernel, 8 bits.
+/// Hashes a number to 8 bits, as `hash_32` of the kernel does.
 #[inline(always)]
 const fn ipvs(number: u32) -> u32 {
     number.wrapping_mul(0x61c8_8647) >> 24
@@ -121,7 +123,7 @@ mod tests {
         )
     }
 
-    /// The values that version 1 computes: a change here sends flows elsewhere after an upgrade.
+    /// Compares with the values of version 1: a change here sends flows elsewhere after an upgrade.
     #[test]
     fn is_what_it_always_was() {
         assert_eq!(flow(&key(1024, 1), 0), GOLDEN[0]);
@@ -132,7 +134,7 @@ mod tests {
     /// Computed by the same formula in another language.
     const GOLDEN: [u32; 3] = [2_154_030_725, 437_302_458, 986_803_349];
 
-    /// The same for IPv6.
+    /// Compares with the IPv6 values of earlier versions.
     #[test]
     fn is_what_it_always_was_in_ipv6() {
         let address = |last| Be128::from(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last));
@@ -145,7 +147,7 @@ mod tests {
     const GOLDEN6: [u32; 2] = [1_229_398_000, 1_153_481_778];
     const GOLDEN6_REVERSED: u32 = 3_247_861_172;
 
-    /// The chi-squared statistic of consecutive ports and addresses over 257 bins stays near its mean (256,
+    /// Checks that the chi-squared statistic of consecutive ports and addresses over 257 bins is near its mean (256,
     /// standard deviation 22.6).
     #[test]
     fn spreads_consecutive_flows_evenly() {
@@ -160,7 +162,7 @@ mod tests {
         assert!((150.0..370.0).contains(&chi), "chi-squared {chi}");
     }
 
-    /// The same for IPv6, where clients differ in the last bits of either half of their addresses.
+    /// Checks the distribution of IPv6 flows whose clients differ in the last bits of either half of their addresses.
     #[test]
     fn spreads_consecutive_flows_of_ipv6_evenly() {
         let mut bins = [0u32; 257];

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What the xvs programs and their userspace agree on, and every piece of logic that can run on both.
+//! The interface between the xvs programs and their userspace, and all logic that can run in both.
 //!
 //! - [`wire`]: numbers in network byte order
-//! - [`packet`]: headers and how a frame is taken apart
+//! - [`packet`]: headers, and the parser of frames
 //! - [`checksum`]: incremental updates of Internet checksums
 //! - [`hash`]: the flow hash, stable across versions
-//! - [`schedule`]: which real a new connection gets, by the load of each
-//! - [`slot`]: whose flow it is while a pool change is under way
-//! - [`track`]: when a flow begins, how its state moves, when it has ended
+//! - [`schedule`]: the choice of the real for a new connection, by the load of each real
+//! - [`slot`]: the owner of a flow while a slot is in transition
+//! - [`track`]: the begin, the states and the end of a flow
 //! - [`schema`]: the keys and values of every map
-//! - [`reason`]: what became of a packet, and why
-//! - [`bench`]: what the programs of the benchmark and their runner agree on
+//! - [`reason`]: the fate of a packet, and the reason
+//! - [`bench`]: the interface between the programs of the benchmark and their runner
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
@@ -26,7 +26,7 @@ pub mod slot;
 pub mod track;
 pub mod wire;
 
-/// IANA protocol numbers that xvs knows.
+/// IANA protocol numbers that xvs uses.
 pub mod protocol {
     /// Internet Control Message Protocol (RFC 792).
     pub const ICMP: u8 = 1;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Connection tracking: when a flow begins, how its state moves, when it has ended. Pure decisions.
+//! Connection tracking: the begin, the states and the end of a flow. Pure decisions.
 //!
-//! In dr and tun the director sees only what the client sends, so states follow the client's packets, as in
-//! the "input only" table of IPVS (`net/netfilter/ipvs/ip_vs_proto_tcp.c`).
+//! With `dr` and `tun` the director sees only the client's packets, so states follow the client's packets, as in the
+//! "input only" table of IPVS (`net/netfilter/ipvs/ip_vs_proto_tcp.c`).
 
 use crate::{protocol, schema::Timeouts};
 
-/// TCP flags as they lie in the 14th byte of the header (RFC 9293).
+/// TCP flags in the 14th byte of the header (RFC 9293).
 pub mod flags {
     /// No more data from the sender.
     pub const FIN: u8 = 0x01;
@@ -18,31 +18,31 @@ pub mod flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// Nanoseconds of a tick as a power of two: a tick is 2^20 ns, 1.05 ms. Shifting is all that the packet
-/// path has to do, and 32 bits of ticks last 52 days.
+/// Duration of a tick in nanoseconds, as a power of two: a tick is 2^20 ns, 1.05 ms. The packet path only needs a
+/// shift, and 32 bits of ticks last 52 days.
 const TICK_SHIFT: u32 = 20;
 
-/// The tick of a time in nanoseconds.
+/// Returns the tick of a time in nanoseconds.
 #[inline(always)]
 #[must_use]
 pub const fn tick(nanoseconds: u64) -> u32 {
     (nanoseconds >> TICK_SHIFT) as u32
 }
 
-/// The tick of a time in the kernel's jiffies, each of which lasts so many nanoseconds.
+/// Returns the tick of a time in the kernel's jiffies, each of which lasts `nanoseconds`.
 #[inline(always)]
 #[must_use]
 pub const fn tick_of_jiffies(jiffies: u64, nanoseconds: u64) -> u32 {
     tick(jiffies.wrapping_mul(nanoseconds))
 }
 
-/// How many ticks last at least so many seconds.
+/// Returns the number of ticks that last at least `seconds`.
 #[must_use]
 pub const fn ticks_of_seconds(seconds: u64) -> u32 {
     ((seconds * 1_000_000_000).div_ceil(1 << TICK_SHIFT)) as u32
 }
 
-/// Ticks from `then` to `now`, right across the wrap. A `then` that another CPU wrote a moment ahead of
+/// Returns the ticks from `then` to `now`, correctly across the wrap. A `then` that another CPU wrote a moment ahead of
 /// this CPU's `now` is age 0, not 52 days.
 #[inline(always)]
 #[must_use]
@@ -51,34 +51,34 @@ pub const fn age(then: u32, now: u32) -> u32 {
     if age > u32::MAX / 2 { 0 } else { age }
 }
 
-/// Milliseconds that so many ticks last.
+/// Returns the duration of `ticks` in milliseconds.
 #[must_use]
 pub const fn milliseconds_of_ticks(ticks: u32) -> u64 {
     ((ticks as u64) << TICK_SHIFT) / 1_000_000
 }
 
-/// Where a flow stands, as far as the client's packets tell.
+/// State of a flow, as far as the client's packets show it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum State {
-    /// UDP: there is nothing but silence to tell the end. The other states are those of TCP, and of SCTP by what its chunks
-    /// say in the flags of TCP.
+    /// UDP: only the timeout ends the flow. The other states are those of TCP, and of SCTP by the TCP flags that
+    /// correspond to its chunks.
     Udp = 0,
-    /// The client sent a SYN and nothing since.
+    /// The client has sent a SYN and nothing since.
     SynReceived = 1,
     /// The client sends data or acknowledges.
     Established = 2,
     /// The client sent a FIN.
     FinWait = 3,
-    /// Reset.
+    /// The connection was reset.
     Close = 4,
 }
 
 impl State {
-    /// Every state.
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Udp, Self::SynReceived, Self::Established, Self::FinWait, Self::Close];
 
-    /// The state of that number; an unknown number is closed, so that it ends soon.
+    /// Returns the state with this number. An unknown number is `Close`, so that the flow ends soon.
     #[inline(always)]
     #[must_use]
     pub const fn from_number(number: u32) -> Self {
@@ -91,7 +91,7 @@ impl State {
         }
     }
 
-    /// The name that IPVS gives it (`ipvsadm -Lcn`).
+    /// Returns the name in IPVS (`ipvsadm -Lcn`).
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -103,18 +103,19 @@ impl State {
         }
     }
 
-    /// The state of a flow whose first packet this is.
+    /// Returns the state of a flow after its first packet.
     #[inline(always)]
     #[must_use]
     pub const fn first(protocol: u8, tcp_flags: u8) -> Self {
         if !is_connection(protocol) {
             return Self::Udp;
         }
-        // A flow whose beginning was not seen (its director died, its entry was evicted) is taken as it comes.
+        // A flow without a known beginning (its director failed, or its entry was evicted) continues at its current
+        // packet.
         if tcp_flags & flags::SYN != 0 { Self::SynReceived } else { Self::Established.next(tcp_flags) }
     }
 
-    /// The state after another packet of the client.
+    /// Returns the state after another packet of the client.
     #[inline(always)]
     #[must_use]
     pub const fn next(self, tcp_flags: u8) -> Self {
@@ -129,7 +130,8 @@ impl State {
         }
     }
 
-    /// The state after a packet of the real, which only nat sees: it may end the flow, and says nothing else.
+    /// Returns the state after a packet of the real, which only `nat` and `fnat` see. The packet may end the flow, and
+    /// changes nothing else.
     #[inline(always)]
     #[must_use]
     pub const fn after_reply(self, tcp_flags: u8) -> Self {
@@ -140,7 +142,7 @@ impl State {
         }
     }
 
-    /// Ticks of silence after which a flow in this state has ended.
+    /// Returns the idle time after which a flow in this state has ended, in ticks.
     #[inline(always)]
     #[must_use]
     pub const fn timeout(self, timeouts: &Timeouts) -> u32 {
@@ -153,8 +155,8 @@ impl State {
         }
     }
 
-    /// Whether the flow counts as active rather than inactive (`tcp_state_active_table` in
-    /// `ip_vs_proto_tcp.c`; UDP is always inactive).
+    /// Returns whether the flow counts as active rather than inactive (`tcp_state_active_table` in `ip_vs_proto_tcp.c`;
+    /// UDP is always inactive).
     #[inline(always)]
     #[must_use]
     pub const fn is_active(self) -> bool {
@@ -162,7 +164,7 @@ impl State {
     }
 }
 
-/// Ticks of silence after which no flow of that protocol still lives: T in [`crate::slot`].
+/// Returns the idle time after which every flow of this protocol has ended, in ticks: T in [`crate::slot`].
 #[inline(always)]
 #[must_use]
 pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
@@ -175,9 +177,9 @@ pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
     }
 }
 
-/// Whether a known flow is over when this packet comes, so that the packet begins a new one: it was silent
-/// for too long, or a SYN reuses the ports of a closing connection (kubernetes #70747: a balancer that
-/// sends that SYN to the old real stalls the client for a second).
+/// Returns whether a known flow has ended when this packet arrives, so that the packet begins a new flow: the flow was
+/// idle for too long, or a SYN reuses the ports of a closing connection (kubernetes #70747: a balancer that sends that
+/// SYN to the old real stalls the client for a second).
 #[inline(always)]
 #[must_use]
 pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, timeouts: &Timeouts) -> bool {
@@ -185,15 +187,16 @@ pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, timeouts:
     reused || age(seen, now) > state.timeout(timeouts)
 }
 
-/// Whether a flow of that protocol is a connection, which begins and ends by packets that say so.
+/// Returns whether flows of this protocol are connections, whose packets show their begin and end.
 #[inline(always)]
 #[must_use]
 pub const fn is_connection(protocol: u8) -> bool {
     protocol == protocol::TCP || protocol == protocol::SCTP
 }
 
-/// Whether a packet of an unknown flow may begin one. `rotating` says that the scheduler cannot tell the
-/// real from the packet, so that TCP must begin with a SYN (as IPVS has it, `sloppy_tcp` off). RST begins none.
+/// Returns whether a packet of an unknown flow may begin one. `rotating` is whether the scheduler cannot determine the
+/// real from the packet, so that TCP must begin with a SYN (as in IPVS with `sloppy_tcp` off). An RST never begins a
+/// flow.
 #[inline(always)]
 #[must_use]
 pub const fn begins(protocol: u8, tcp_flags: u8, rotating: bool) -> bool {
@@ -248,7 +251,7 @@ mod tests {
         let s = Timeouts::DEFAULT;
         for state in State::ALL {
             let t = state.timeout(&s);
-            // The clock wraps in between.
+            // The clock wraps meanwhile.
             let seen = u32::MAX - 10;
             assert!(!is_over(state, seen, seen.wrapping_add(t), ACK, &s));
             assert!(is_over(state, seen, seen.wrapping_add(t + 1), ACK, &s));

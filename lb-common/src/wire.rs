@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Numbers as they lie on the wire.
+//! Numbers in network byte order.
 //!
-//! They are held in integers rather than in byte arrays, because a BPF machine has registers and an aligned
-//! stack: an address in an array of bytes costs four loads and four stores where an integer costs one.
+//! They are integers and not byte arrays, because a BPF machine has registers and an aligned stack: an address in an
+//! array of bytes costs four loads and four stores, an integer one of each.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -33,17 +33,17 @@ unsafe impl aya::Pod for Be128 {}
 unsafe impl aya::Pod for Be32 {}
 
 impl Be16 {
-    /// Zero, which is the same in every order.
+    /// Zero, which does not depend on the byte order.
     pub const ZERO: Self = Self(0);
 
-    /// Converts from the machine's order.
+    /// Converts from the machine's byte order.
     #[inline(always)]
     #[must_use]
     pub const fn new(number: u16) -> Self {
         Self(number.to_be())
     }
 
-    /// Converts to the machine's order.
+    /// Converts to the machine's byte order.
     #[inline(always)]
     #[must_use]
     pub const fn get(self) -> u16 {
@@ -52,17 +52,17 @@ impl Be16 {
 }
 
 impl Be32 {
-    /// Zero, which is the same in every order.
+    /// Zero, which does not depend on the byte order.
     pub const ZERO: Self = Self(0);
 
-    /// The address of those four bytes.
+    /// Returns the address of these four bytes.
     #[inline(always)]
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 4]) -> Self {
         Self(u32::from_ne_bytes(bytes))
     }
 
-    /// Converts to the machine's order.
+    /// Converts to the machine's byte order.
     #[inline(always)]
     #[must_use]
     pub const fn get(self) -> u32 {
@@ -70,14 +70,14 @@ impl Be32 {
     }
 }
 
-/// What is before an IPv4 address in the second word of 128 bits.
+/// The 32 bits before an IPv4 address in the second word of 128 bits.
 const MAPPED: u32 = 0xffff_u32.to_be();
 
 impl Be128 {
     /// Zero: the unspecified address.
     pub const ZERO: Self = Self([0; 2]);
 
-    /// The address of those sixteen bytes.
+    /// Returns the address of these sixteen bytes.
     #[must_use]
     pub const fn from_bytes(b: [u8; 16]) -> Self {
         Self([
@@ -86,7 +86,7 @@ impl Be128 {
         ])
     }
 
-    /// An IPv4 address in 128 bits.
+    /// Returns an IPv4 address in 128 bits.
     #[inline(always)]
     #[must_use]
     pub const fn mapped(address: Be32) -> Self {
@@ -94,7 +94,7 @@ impl Be128 {
         Self([0, MAPPED as u64 | (address.0 as u64) << 32])
     }
 
-    /// The IPv4 address that it holds, if it holds one.
+    /// Returns the IPv4 address, if this is an IPv4-mapped address.
     #[inline(always)]
     #[must_use]
     pub const fn as_v4(self) -> Option<Be32> {
@@ -102,14 +102,14 @@ impl Be128 {
         if high == 0 && low as u32 == MAPPED { Some(self.last()) } else { None }
     }
 
-    /// Its last 32 bits: the IPv4 address, if it is one.
+    /// Returns the last 32 bits: the IPv4 address of an IPv4-mapped address.
     #[inline(always)]
     #[must_use]
     pub const fn last(self) -> Be32 {
         Be32((self.0[1] >> 32) as u32)
     }
 
-    /// Its first `prefix` bits, the others zero.
+    /// Returns the first `prefix` bits; the other bits are zero.
     #[inline(always)]
     #[must_use]
     pub const fn masked(self, prefix: u32) -> Self {
@@ -118,7 +118,7 @@ impl Be128 {
     }
 }
 
-/// The bits of a word that a prefix covers, in memory order; the word begins at bit `from`.
+/// Returns the bits of a word that a prefix covers, in memory order. The word begins at bit `from`.
 #[inline(always)]
 const fn mask(prefix: u32, from: u32) -> u64 {
     if prefix >= from + 64 {
@@ -170,16 +170,16 @@ impl From<Be32> for Ipv4Addr {
     }
 }
 
-/// Destination and source of a frame, the first twelve bytes of Ethernet, as three words in memory order.
+/// Destination and source MAC address of a frame, the first twelve bytes of Ethernet, as three words in memory order.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MacPair(pub [u32; 3]);
 
 impl MacPair {
-    /// All zero: an address that is not known.
+    /// All zero: an unknown pair.
     pub const ZERO: Self = Self([0; 3]);
 
-    /// The pair of two addresses.
+    /// Returns the pair of two addresses.
     #[must_use]
     pub const fn new(destination: [u8; 6], source: [u8; 6]) -> Self {
         let (d, s) = (destination, source);
@@ -190,21 +190,21 @@ impl MacPair {
         ])
     }
 
-    /// Who receives the frame.
+    /// Returns the destination address.
     #[must_use]
     pub const fn destination(self) -> [u8; 6] {
         let (a, b) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
         [a[0], a[1], a[2], a[3], b[0], b[1]]
     }
 
-    /// Who sent it.
+    /// Returns the source address.
     #[must_use]
     pub const fn source(self) -> [u8; 6] {
         let (b, c) = (self.0[1].to_ne_bytes(), self.0[2].to_ne_bytes());
         [b[2], b[3], c[0], c[1], c[2], c[3]]
     }
 
-    /// The pair of the answer: 96 bits turned by 48.
+    /// Returns the pair with destination and source exchanged: 96 bits rotated by 48.
     #[inline(always)]
     #[must_use]
     pub const fn swapped(self) -> Self {
@@ -214,15 +214,15 @@ impl MacPair {
     }
 }
 
-/// The VLAN tags of a frame (IEEE 802.1Q), packed: the outer one in the lower half, the inner one above. A half is a tag's
-/// control information in the machine's order, but that the bit for "may be dropped" says whether it is a service tag
-/// (802.1ad, `0x88a8`) rather than a customer's (`0x8100`). Zero is no tag.
+/// The VLAN tags of a frame (IEEE 802.1Q), packed: the outer tag in the lower half, the inner tag in the upper half. A
+/// half is the control information of a tag in the machine's byte order, except for the drop eligible bit: it is set
+/// for a service tag (802.1ad, `0x88a8`), and clear for a customer tag (`0x8100`). Zero is no tag.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tags(pub u32);
 
 impl Tags {
-    /// None.
+    /// No tags.
     pub const NONE: Self = Self(0);
     /// The priority of the outer tag.
     pub const PRIORITY: u32 = 0xe000;
@@ -230,33 +230,33 @@ impl Tags {
     const CUSTOMER_TYPE: Be16 = Be16::new(0x8100);
     const SERVICE_TYPE: Be16 = Be16::new(0x88a8);
 
-    /// Whether frames of that `EtherType` have a tag there.
+    /// Returns whether a tag follows this `EtherType`.
     #[inline(always)]
     #[must_use]
     pub const fn is_tag(ether_type: Be16) -> bool {
         ether_type.0 == Self::CUSTOMER_TYPE.0 || ether_type.0 == Self::SERVICE_TYPE.0
     }
 
-    /// A VLAN of that number, by a customer's or a service tag.
+    /// Returns the tag of a VLAN, as a customer or a service tag.
     #[must_use]
     pub const fn vlan(id: u16, service: bool) -> Self {
         Self((id & 0x0fff | if service { Self::SERVICE } else { 0 }) as u32)
     }
 
-    /// The tags with another one inside of them.
+    /// Returns these tags with `inner` as the inner tag.
     #[must_use]
     pub const fn around(self, inner: Self) -> Self {
         Self(self.0 | inner.0 << 16)
     }
 
-    /// How many there are.
+    /// Returns the number of tags.
     #[inline(always)]
     #[must_use]
     pub const fn count(self) -> usize {
         (self.0 != 0) as usize + (self.0 >> 16 != 0) as usize
     }
 
-    /// The outer one, or the inner one, as it lies in a frame.
+    /// Returns the outer or the inner tag as a word of a frame, in memory order.
     #[inline(always)]
     #[must_use]
     pub const fn word(self, inner: bool) -> u32 {
@@ -266,7 +266,7 @@ impl Tags {
         (ether_type.0 as u32) | (control.0 as u32) << 16
     }
 
-    /// The tag that lies so in a frame, as the only one.
+    /// Returns the tag in a word of a frame, as the only tag.
     #[inline(always)]
     #[must_use]
     pub const fn of(word: u32) -> Self {

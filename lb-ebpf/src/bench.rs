@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The programs of `cargo xtask bench`, in an object of their own: nothing of it is in what runs elsewhere.
+//! The programs of `cargo xtask bench`, in a separate object, so that the other objects do not contain them.
 //!
-//! `BPF_PROG_TEST_RUN` with more than one repetition hands a program its own output as the next input, which is wrong for
-//! anything that rewrites packets. So a trampoline restores the frame, makes it one of the next flow, and goes on in the
-//! program under test; the same is done for [`limit`], which sends the frame back. What the program costs is its time above
-//! that.
+//! `BPF_PROG_TEST_RUN` with more than one repetition passes a program its own output as the next input, which is wrong
+//! for a program that rewrites packets. Therefore a trampoline restores the frame, stamps it with the next flow, and
+//! continues in the program under test. The bench does the same for [`limit`], which sends the frame back. The cost of
+//! a program is its time above that of [`limit`].
 //!
-//! - [`floor`]: the least that a balancer can do, to measure against
-//! - [`live`]: frames that travel, and where they end
-//! - [`object`]: what every object must have
-//! - [`frame`]: bounds-checked access to the packet, as the director has it
+//! - [`floor`]: the least that a balancer can do, as a baseline
+//! - [`live`]: source and sink of live frames
+//! - [`object`]: parts that every object needs
+//! - [`frame`]: bounds-checked access to the packet, shared with the director
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
@@ -40,11 +40,11 @@ use lb_common::{
     wire::{Be32, Be128},
 };
 
-/// What is sent. Its runner is pinned to a CPU, so nobody else is here.
+/// The packets to send. Its runner is pinned to a CPU, so no other code uses the value meanwhile.
 #[btf_map]
 static ORDER: Array<Order, 1> = Array::new();
 
-/// Where packets went, by turn.
+/// Headers of the packets that the director sent, by turn.
 #[btf_map]
 static ENDS: Array<Ends, 1> = Array::new();
 
@@ -52,7 +52,7 @@ static ENDS: Array<Ends, 1> = Array::new();
 #[btf_map]
 static TARGET: ProgramArray<1> = ProgramArray::new();
 
-/// Sends the frame back to whom it came from: what XDP itself costs.
+/// Sends the frame back to its sender, which measures the cost of XDP itself.
 #[xdp]
 pub fn limit(ctx: XdpContext) -> u32 {
     let Ok(start) = Frame::new(&ctx).at::<12>(0) else { return xdp_action::XDP_DROP };
@@ -68,43 +68,43 @@ pub fn limit(ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
-/// A client's packets.
+/// Sends packets of clients over IPv4.
 #[xdp]
 pub fn request(ctx: XdpContext) -> u32 {
     send::<Be32, 64>(&ctx, stamp_request::<Be32>)
 }
 
-/// The same in IPv6.
+/// Sends packets of clients over IPv6.
 #[xdp]
 pub fn request6(ctx: XdpContext) -> u32 {
     send::<Be128, 80>(&ctx, stamp_request::<Be128>)
 }
 
-/// What reals answer to what was sent to them, as `ENDS` has it.
+/// Sends the replies of reals to the packets in `ENDS`, over IPv4.
 #[xdp]
 pub fn reply(ctx: XdpContext) -> u32 {
     send::<Be32, 64>(&ctx, stamp_reply::<Be32>)
 }
 
-/// The same in IPv6.
+/// Sends the replies of reals to the packets in `ENDS`, over IPv6.
 #[xdp]
 pub fn reply6(ctx: XdpContext) -> u32 {
     send::<Be128, 80>(&ctx, stamp_reply::<Be128>)
 }
 
-/// ICMP errors about what services sent to clients.
+/// Sends ICMP errors about packets from services to clients.
 #[xdp]
 pub fn error(ctx: XdpContext) -> u32 {
     send::<Be32, 72>(&ctx, stamp_error::<Be32>)
 }
 
-/// The same in IPv6.
+/// Sends `ICMPv6` errors about packets from services to clients.
 #[xdp]
 pub fn error6(ctx: XdpContext) -> u32 {
     send::<Be128, 112>(&ctx, stamp_error::<Be128>)
 }
 
-/// Restores the frame, of `N` bytes, stamps it, and goes on in the program under test.
+/// Restores the frame of `N` bytes, stamps it, and continues in the program under test.
 #[inline(always)]
 fn send<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *mut u8, u32)) -> u32 {
     if prepare::<A, N>(ctx, stamp).is_some() {
@@ -112,7 +112,7 @@ fn send<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *mut
         unsafe { TARGET.tail_call(ctx, 0) };
     }
     if let Some(order) = ORDER.get_ptr_mut(0) {
-        // SAFETY: a value of this map, and nobody else is here.
+        // SAFETY: a value of this map, which no other code uses meanwhile.
         unsafe { (*order).missed += 1 };
     }
     xdp_action::XDP_ABORTED
@@ -120,14 +120,14 @@ fn send<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *mut
 
 #[inline(always)]
 fn prepare<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *mut u8, u32)) -> Option<()> {
-    // SAFETY: a value of this map, and nobody else is here.
+    // SAFETY: a value of this map, which no other code uses meanwhile.
     let order = unsafe { &mut *ORDER.get_ptr_mut(0)? };
     let frame = Frame::new(ctx);
     if order.learn != 0 && order.last != NONE {
         learn::<A>(&frame, order.last).ok()?;
     }
-    // Also where nothing is to be restored: it costs the same for each program under test.
-    // To cut less than nothing off is to grow.
+    // Also if nothing needs to be restored, so that the cost is the same for each program under test. A negative cut
+    // grows the frame.
     frame.shrink(frame.len().wrapping_sub(N)).ok()?;
     let start: *mut u8 = frame.at::<N>(0).ok()?.cast();
     for (n, word) in order.frame.iter().enumerate().take(N / 4) {
@@ -142,13 +142,13 @@ fn prepare<A: Ip, const N: usize>(ctx: &XdpContext, stamp: impl FnOnce(&Order, *
     Some(())
 }
 
-/// Offset of the last two bytes of an address that begins at `offset` of an IP header.
+/// Returns the offset of the last two bytes of an address that begins at `offset` of an IP header.
 #[inline(always)]
 const fn end_of<A: Ip>(offset: usize) -> usize {
     ETHERNET_LEN + offset + size_of::<A>() - 2
 }
 
-/// Client, its port and the service of a flow, in network byte order.
+/// Returns the client, its port and the service of a flow, in network byte order.
 #[inline(always)]
 fn ends_of(order: &Order, number: u32) -> [u16; 3] {
     let flow = bench::flow(number);
@@ -162,7 +162,7 @@ fn stamp_request<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
     let mut number = turn;
     if order.packets == SHORT {
         number = turn / SHORT;
-        // In a word, not in an array: the verifier would not know that the index is within it.
+        // In a word, not in an array: the verifier would not know that the index is within the array.
         let all = u32::from_le_bytes([flags::SYN, flags::ACK, flags::FIN | flags::ACK, 0]);
         let flags = (all >> (8 * (turn % SHORT))) as u8;
         // SAFETY: within the frame.
@@ -210,7 +210,8 @@ fn stamp_reply<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
     check::<A>(start, sum);
 }
 
-/// Writes the header's checksum, of which IPv6 has none. Sums of words in network order are in network order, too (RFC 1071).
+/// Writes the checksum of the IPv4 header; IPv6 has none. Sums of words in network byte order are in network byte order
+/// too (RFC 1071).
 #[inline(always)]
 fn check<A: Ip>(start: *mut u8, sum: u32) {
     if size_of::<A>() == 4 {
@@ -221,13 +222,13 @@ fn check<A: Ip>(start: *mut u8, sum: u32) {
     }
 }
 
-/// Writes down where the last packet went.
+/// Records the headers of the last packet.
 #[inline(always)]
 fn learn<A: Ip>(frame: &Frame<'_>, turn: u32) -> Result<(), Reason> {
     let Some(ends) = ENDS.get_ptr_mut(turn) else { return Err(Reason::Truncated) };
-    // What is looked at of a frame of IPv6 fits into the least that is sent.
+    // The fields that are read of an IPv6 frame fit into the shortest frame that is sent.
     let start: *mut u8 = frame.at::<58>(0)?.cast();
-    // SAFETY: a value of this map, and nobody else is here; all of this is within the frame.
+    // SAFETY: a value of this map, which no other code uses meanwhile; all of this is within the frame.
     unsafe {
         for n in 0..size_of::<A>() / 4 {
             (*ends).source[n] = u32::read::<0>(start.add(ETHERNET_LEN + A::SOURCE + 4 * n));
@@ -240,6 +241,6 @@ fn learn<A: Ip>(frame: &Frame<'_>, turn: u32) -> Result<(), Reason> {
     Ok(())
 }
 
-/// On the host this crate is only checked, by clippy.
+/// Does nothing: on the host, clippy only checks this crate.
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

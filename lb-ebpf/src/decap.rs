@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Decapsulation on real servers: takes the outer header off, and leaves the rest to the kernel.
+//! Decapsulation on real servers: removes the outer header, and leaves the rest to the kernel.
 
 use core::mem::offset_of;
 
@@ -27,11 +27,11 @@ use crate::{
     tables::{gue_port, is_tunnel_end},
 };
 
-/// Why a packet is not stripped.
+/// The reason why a packet is not decapsulated.
 enum Kept {
-    /// It is left to the kernel's own stack, which counts what it cannot take.
+    /// The packet is left to the kernel's own stack, which counts packets that it cannot process.
     Passed,
-    /// It is dropped, since a router marked it that would have dropped it (RFC 6040).
+    /// The packet is dropped, because a router has marked a packet that it would otherwise have dropped (RFC 6040).
     Dropped,
 }
 
@@ -42,9 +42,9 @@ impl From<Reason> for Kept {
     }
 }
 
-/// Strips the outer header of a packet in a packet, by IP in IP, GRE or GUE, as the kernel's tunnel devices do: if the tunnel
-/// leads to this host and comes from a director. The kernel then takes the inner packet if its destination is an address of
-/// this host. Anything else stays as it is. Returns what the driver is told.
+/// Removes the outer header of an IP in IP, GRE or GUE packet, as the kernel's tunnel devices do, if the tunnel ends at
+/// this host and begins at a director. The kernel then accepts the inner packet if its destination is an address of
+/// this host. Other packets remain unmodified. Returns the XDP action.
 #[inline(always)]
 pub fn strip(frame: &Frame) -> u32 {
     let stripped = match ether_type(frame) {
@@ -58,7 +58,7 @@ pub fn strip(frame: &Frame) -> u32 {
     }
 }
 
-/// Returns whether a tunnel ends here, by the addresses of its outer header.
+/// Checks by the addresses of the outer header that the tunnel ends at this host.
 #[inline(always)]
 fn is_for_us<O: Ip>(frame: &Frame) -> Result<(), Kept> {
     let source = O::load(frame, ETHERNET_LEN + O::SOURCE)?;
@@ -70,7 +70,7 @@ fn is_for_us<O: Ip>(frame: &Frame) -> Result<(), Kept> {
     }
 }
 
-/// An outer header of IPv4, without options.
+/// Removes an outer IPv4 header without options.
 #[inline(always)]
 fn strip_ipv4(frame: &Frame) -> Result<(), Kept> {
     let version: u8 = load(frame, ETHERNET_LEN)?;
@@ -79,7 +79,7 @@ fn strip_ipv4(frame: &Frame) -> Result<(), Kept> {
     if version != 0x45 || fragment & Be16::new(0x3fff).0 != 0 {
         return Err(Kept::Passed);
     }
-    // The stack never sees the header, so its checksum is looked at here.
+    // The stack never gets the outer header, so its checksum is verified here.
     if frame.sum(ETHERNET_LEN, IPV4_LEN as u32)?.checksum() != 0 {
         return Err(Kept::Passed);
     }
@@ -87,7 +87,7 @@ fn strip_ipv4(frame: &Frame) -> Result<(), Kept> {
     strip_behind::<Be32>(frame, protocol, u32::from(Be16(length).get()).wrapping_sub(IPV4_LEN as u32))
 }
 
-/// An outer header of IPv6, without extensions.
+/// Removes an outer IPv6 header without extensions.
 #[inline(always)]
 fn strip_ipv6(frame: &Frame) -> Result<(), Kept> {
     let version: u8 = load(frame, ETHERNET_LEN)?;
@@ -99,7 +99,7 @@ fn strip_ipv6(frame: &Frame) -> Result<(), Kept> {
     strip_behind::<Be128>(frame, protocol, Be16(length).get().into())
 }
 
-/// What is behind an outer header: so many bytes.
+/// Removes an outer header and the tunnel header, by protocol. `length` is the number of bytes behind the outer header.
 #[inline(always)]
 fn strip_behind<O: Ip>(frame: &Frame, protocol: u8, length: u32) -> Result<(), Kept> {
     match protocol {
@@ -111,7 +111,7 @@ fn strip_behind<O: Ip>(frame: &Frame, protocol: u8, length: u32) -> Result<(), K
     }
 }
 
-/// A GRE header without key or sequence number (RFC 2784): the only ones that the director makes.
+/// Removes a GRE header without key or sequence number (RFC 2784); the director makes no other.
 #[inline(always)]
 fn strip_gre<O: Ip>(frame: &Frame, length: u32) -> Result<(), Kept> {
     const GRE: u16 = Tunnel::Gre as u16;
@@ -128,13 +128,13 @@ fn strip_gre<O: Ip>(frame: &Frame, length: u32) -> Result<(), Kept> {
     }
 }
 
-/// Whether a checksum is right that covers so many bytes behind the outer header.
+/// Verifies a checksum that covers `length` bytes behind the outer header.
 #[inline(always)]
 fn is_whole<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<(), Kept> {
     if behind_outer::<O>(frame, gre, length)?.checksum() == 0 { Ok(()) } else { Err(Kept::Passed) }
 }
 
-/// A UDP header to the port of generic UDP encapsulation, and a header of version 0 without options.
+/// Removes a UDP header to the port of generic UDP encapsulation, and a header of version 0 without options.
 #[inline(always)]
 fn strip_gue<O: Ip>(frame: &Frame, length: u32) -> Result<(), Kept> {
     let udp = ETHERNET_LEN + O::HEADER_LEN;
@@ -155,8 +155,8 @@ fn strip_gue<O: Ip>(frame: &Frame, length: u32) -> Result<(), Kept> {
     strip_header::<O>(frame, O::HEADER_LEN + Tunnel::length(Tunnel::Gue as u16), inner)
 }
 
-/// Takes the first `length` bytes off a packet, if a packet of that version is behind them. What routers marked in the outer
-/// header goes on in the inner one.
+/// Removes the first `length` bytes of a packet, if a packet of the inner type follows. The inner packet keeps the
+/// congestion mark of routers in the outer header.
 #[inline(always)]
 fn strip_header<O: Ip>(frame: &Frame, length: usize, inner: Be16) -> Result<(), Kept> {
     is_for_us::<O>(frame)?;
@@ -182,7 +182,7 @@ fn strip_header<O: Ip>(frame: &Frame, length: usize, inner: Be16) -> Result<(), 
     Ok(())
 }
 
-/// Writes another mark into the packet's first word, and into its checksum, if it has one.
+/// Writes another ECN mark into the first word of the packet, and updates the checksum of IPv4.
 #[inline(always)]
 fn mark_inner(frame: &Frame, first: u16, mark: u8, is_ipv4: bool) -> Result<(), Reason> {
     let word = Be16(first).get();

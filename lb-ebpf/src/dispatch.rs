@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What a packet is: for a service, a reply, ICMP, a fragment, or none of these.
+//! Classification of packets: for a service, a reply, ICMP, a fragment, or none of these.
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
@@ -20,19 +20,21 @@ use crate::{
 /// Handles a packet; returns the XDP action.
 #[inline(always)]
 pub fn dispatch<A: Subprograms>(frame: &Frame) -> u32 {
-    // The kernel takes no unicast packet from a broadcast frame, and neither do we (RFC 1122, section 3.3.6).
+    // The kernel accepts no unicast packet from a broadcast frame, and the director forwards none (RFC 1122, section
+    // 3.3.6).
     if packet::is_group_frame(frame) != Ok(false) {
         return xdp_action::XDP_PASS;
     }
     let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
-    // No router forwards what no host can have sent, nor answers it (RFC 1812, section 5.3.7; RFC 4291, section 2.5.2): what
-    // is for no service is left to the kernel, which drops it.
+    // Routers neither forward nor answer packets whose source no host can have (RFC 1812, section 5.3.7; RFC 4291,
+    // section 2.5.2). Such a packet for no service goes to the kernel, which drops it.
     let valid = parsed.flow.source.is_host();
     if is_rare(&parsed) {
         return if valid { A::rare(frame, parsed.part) } else { xdp_action::XDP_PASS };
     }
     if !tables::may_be_used(parsed.flow.destination) {
-        // Neither for a service nor for a real; a reply, if it comes from one.
+        // The destination is neither a VIP nor a real: the packet is a reply if its source is a real, else it is not
+        // ours.
         if !valid || !tables::may_be_used(parsed.flow.source) {
             return into_action(Err(Reason::NotOurs.into()));
         }
@@ -62,7 +64,7 @@ pub fn dispatch<A: Subprograms>(frame: &Frame) -> u32 {
     }
 }
 
-/// Lets the guard pass a packet that goes to the director's stack. Returns the action.
+/// Lets the guard pass the packet if it goes to the director's stack. Returns `action`.
 #[inline(always)]
 pub fn let_through<A: Subprograms>(parsed: &Parsed<A>, action: u32) -> u32 {
     if action == xdp_action::XDP_PASS {
@@ -77,14 +79,14 @@ fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
     !matches!(parsed.part, Part::Whole | Part::First) || parsed.flow.protocol == u32::from(A::ICMP)
 }
 
-/// Handles such a packet. It is never answered.
+/// Handles ICMP, and packets without readable ports. These packets are never answered.
 #[inline(always)]
 pub fn dispatch_rare<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     match parsed.part {
         Part::Tiny => Err(request::unreadable(parsed, Reason::FragmentTiny).into()),
         Part::Truncated => Err(request::unreadable(parsed, Reason::Truncated).into()),
         Part::Hidden => Err(request::unreadable(parsed, Reason::ExtensionHeader).into()),
-        // In IPv6 programs of their own see to these two.
+        // IPv6 has programs of its own for the next two cases.
         Part::Later if A::HEADER_LEN == IPV4_LEN => fragment::later(frame, parsed),
         Part::First if A::HEADER_LEN == IPV4_LEN && parsed.flow.protocol != u32::from(A::ICMP) => {
             reply::handle::<A, true>(frame, parsed, tables::address_use(parsed.flow.destination))

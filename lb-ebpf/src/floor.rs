@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The least that an XDP balancer can do for a service of IPv4 by `dr`, by how it finds the real: what the director is
-//! measured against. Nothing is validated, and each packet is one of IPv4 without options.
+//! The least that an XDP balancer can do for an IPv4 service with `dr`, by the way in which it finds the real: the
+//! baseline for the director. Nothing is validated, and each packet is an IPv4 packet without options.
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -18,13 +18,13 @@ use crate::frame::Frame;
 /// Services, by number.
 #[btf_map]
 static FLOOR_VIPS: HashMap<FloorVip, u32, 1> = HashMap::new();
-/// The real of each slot, now and before.
+/// The real of each slot, now and before the last move.
 #[btf_map]
 static FLOOR_TABLE: Array<[u16; 2], { FLOOR_SLOTS as usize }> = Array::new();
 /// The real of each flow.
 #[btf_map]
 static FLOOR_FLOWS: LruHashMap<FloorFlow, [u32; 2], 1> = LruHashMap::new();
-/// How to send to each real.
+/// MAC addresses of each real.
 #[btf_map]
 static FLOOR_REALS: Array<FloorReal, 4096> = Array::new();
 #[btf_map]
@@ -32,24 +32,24 @@ static FLOOR_COUNTS: PerCpuArray<FloorCount, 4096> = PerCpuArray::new();
 #[btf_map]
 static FLOOR_SERVICE_COUNTS: PerCpuArray<FloorCount, 4096> = PerCpuArray::new();
 
-/// One lookup of the service, and nothing else.
+/// Looks up the service, and does nothing else.
 #[xdp]
 pub fn floor_lookup(ctx: XdpContext) -> u32 {
     let Some(packet) = read(&Frame::new(&ctx)) else { return xdp_action::XDP_PASS };
     if service(&packet).is_some() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
-/// The slot of the flow's hash says the real.
+/// Finds the real by the slot of the flow's hash.
 #[xdp]
 pub fn floor_slots(ctx: XdpContext) -> u32 {
     balance(&ctx, |flow| {
         let [now, base] = *FLOOR_TABLE.get(slot(flow))?;
-        // No slot is moved while it is measured.
+        // No slot is in transition during a measurement.
         if now == base { Some(now.into()) } else { None }
     })
 }
 
-/// A table of all flows says the real; the slot, if the flow is not in it.
+/// Finds the real in a table of all flows, else by the slot.
 #[xdp]
 pub fn floor_flows(ctx: XdpContext) -> u32 {
     balance(&ctx, |flow| {
@@ -63,7 +63,7 @@ pub fn floor_flows(ctx: XdpContext) -> u32 {
     })
 }
 
-/// What is read of a packet.
+/// The parts of a packet that the programs read.
 struct Packet {
     start: *mut u8,
     flow: FloorFlow,

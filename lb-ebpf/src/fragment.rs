@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Later fragments follow their first one, which alone has the ports.
+//! Later fragments follow the first fragment, which alone has the ports.
 
 use lb_common::{
     packet::{ETHERNET_LEN, Ip, Parsed},
@@ -19,24 +19,24 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// How long a datagram's fragments are waited for, as the kernel has it (`ipfrag_time`).
+/// Time for which later fragments of a datagram are accepted, in ticks; the kernel's `ipfrag_time`.
 const LIFETIME: u32 = track::ticks_of_seconds(30);
 
 #[inline(always)]
 fn key<A: Ip>(parsed: &Parsed<A>) -> FragmentKey<A> {
     let FlowKey { source, destination, protocol, .. } = parsed.flow;
-    // In IPv6 a later fragment may name the extension header that the fragmented part begins with.
+    // An IPv6 later fragment may have the number of the extension header with which the fragmented part begins.
     let protocol = if A::ICMP == protocol::ICMPV6 { 0 } else { protocol };
     FragmentKey { source, destination, id: parsed.id, protocol }
 }
 
-/// Bytes of the datagram that a fragment has, less extension headers that a first one has of it.
+/// Returns the number of bytes of the datagram in a fragment, without the extension headers of a first fragment.
 #[inline(always)]
 const fn bytes<A>(parsed: &Parsed<A>) -> u32 {
     (parsed.length + ETHERNET_LEN as u32).saturating_sub(parsed.l4() as u32)
 }
 
-/// Records where the later fragments of a client's datagram go.
+/// Records the real of the later fragments of a client's datagram.
 #[inline(always)]
 pub fn remember_request<A: IpFamily>(parsed: &Parsed<A>, real: u32, dip: Dip) {
     let fragment = Fragment {
@@ -53,7 +53,7 @@ pub fn remember_request<A: IpFamily>(parsed: &Parsed<A>, real: u32, dip: Dip) {
     tables::remember_fragment(&key(parsed), &fragment);
 }
 
-/// Records where the later fragments of a nat real's datagram go.
+/// Records the return path of the later fragments of a nat real's datagram.
 #[inline(always)]
 pub fn remember_reply<A: IpFamily>(parsed: &Parsed<A>, way: &reply::Way<A>) {
     let WayBack { ifindex, to_client, tags } = way.back();
@@ -71,7 +71,7 @@ pub fn remember_reply<A: IpFamily>(parsed: &Parsed<A>, way: &reply::Way<A>) {
     tables::remember_fragment(&key(parsed), &fragment);
 }
 
-/// Sends a later fragment where its first one went.
+/// Sends a later fragment to the destination of its first fragment.
 #[inline(always)]
 pub fn later<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     if let Some((fragment, covered)) = tables::fragment(&key(parsed))
@@ -93,7 +93,7 @@ pub fn later<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, V
     if !tables::address_use(parsed.flow.destination).is(AddressUse::VIP) {
         return Err(Reason::NotOurs.into());
     }
-    // The director's own stack puts a large ping together.
+    // The director's own stack reassembles a large ping.
     let ping = parsed.flow.protocol == u32::from(A::ICMP);
     Err(if ping { Reason::IcmpOther } else { Reason::FragmentUnknown }.into())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Bounds-checked access to the packet: the only place that makes pointers into it.
+//! Bounds-checked access to the packet. Only this module makes pointers into the packet.
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -12,8 +12,8 @@ use lb_common::{
     reason::Reason,
 };
 
-/// The frame that the program was called for. Pointers are derived anew at each access, so that none
-/// outlives a change of the frame's bounds.
+/// The frame that the program was called for. Each access derives its pointer again, so that no pointer outlives a
+/// change of the frame's bounds.
 pub struct Frame<'a> {
     ctx: &'a XdpContext,
 }
@@ -24,27 +24,27 @@ impl<'a> Frame<'a> {
         Self { ctx }
     }
 
-    /// Forgets what LLVM knows about the frame. It would leave out checks of its bounds that follow from others, from which
-    /// the verifier does not see that they do; and it would take loads of the bounds out of loops, and with them what makes
-    /// them pointers.
+    /// Returns the context without the knowledge of LLVM about the frame. LLVM would otherwise remove bounds checks
+    /// that follow from other checks in a way that the verifier cannot see, and would move loads of the bounds out of
+    /// loops, where the verifier loses track of them as pointers.
     #[inline(always)]
     pub fn afresh(&self) -> XdpContext {
         XdpContext::new(core::hint::black_box(self.ctx.ctx))
     }
 
-    /// The context, for log messages.
+    /// Returns the context, for log messages.
     #[inline(always)]
     pub fn ctx(&self) -> &XdpContext {
         self.ctx
     }
 
-    /// The device that the frame came in by.
+    /// Returns the ifindex of the interface that the frame came in by.
     #[inline(always)]
     pub fn ifindex(&self) -> u32 {
         self.ctx.ingress_ifindex() as u32
     }
 
-    /// Makes room for so many bytes before the frame.
+    /// Adds room for `bytes` bytes before the frame.
     #[inline(always)]
     pub fn grow(&self, bytes: usize) -> Result<(), Reason> {
         // SAFETY: the context is the one that the kernel gave; the helper checks the room.
@@ -55,7 +55,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Cuts so many bytes off the beginning of the frame.
+    /// Cuts `bytes` bytes off the beginning of the frame.
     #[inline(always)]
     pub fn shrink(&self, bytes: usize) -> Result<(), Reason> {
         // SAFETY: as in `grow`; the helper checks that an Ethernet header is left.
@@ -66,7 +66,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The sum of so many bytes from `offset` on.
+    /// Returns the sum of `length` bytes from `offset` on.
     #[inline(always)]
     pub fn sum(&self, offset: usize, length: u32) -> Result<Sum, Reason> {
         if length > 0xfff {
@@ -76,7 +76,7 @@ impl<'a> Frame<'a> {
         if sum == BEYOND { Err(Reason::Truncated) } else { Ok(Sum::from_words(sum as u32)) }
     }
 
-    /// Cuts the frame's end so that `length` bytes are left.
+    /// Cuts the end of the frame so that `length` bytes remain.
     #[inline(always)]
     pub fn truncate(&self, length: usize) -> Result<(), Reason> {
         let cut = signed(length) - signed(self.len());
@@ -115,7 +115,7 @@ impl Packet for Frame<'_> {
     }
 }
 
-/// [`Chain::walk`] in a function that the verifier knows by its type: it looks at the walk once.
+/// Runs [`Chain::walk`] in a global function: the verifier checks the walk once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn extensions(ctx: *mut xdp_md, first: u64, offset: u64) -> u64 {
@@ -133,19 +133,19 @@ extern "C" fn extensions(ctx: *mut xdp_md, first: u64, offset: u64) -> u64 {
     walk.end().0
 }
 
-/// What [`sum`] returns if the frame ends before.
+/// Result of [`sum`] if the frame ends too early.
 const BEYOND: u64 = 1 << 32;
 
-/// [`Frame::sum`] in a function that the verifier looks at once. A frame without fragments fits into a page, so all of it is
-/// summed up; in pieces whose lengths the verifier knows.
+/// Runs [`Frame::sum`] in a global function, which the verifier checks once. A frame without fragments fits into a
+/// page, so the function sums up all of it, in pieces whose lengths the verifier knows.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sum(ctx: *mut xdp_md, offset: u64, length: u32) -> u64 {
     const PIECE: u32 = 512;
     let ctx = XdpContext::new(ctx);
     let frame = Frame::new(&ctx);
-    // The masks tell the verifier that the pieces are within a frame. Where each begins follows from the length alone, not from
-    // how many there were before: ways that meet again are the same to it.
+    // The masks tell the verifier that the pieces are within a frame. The offset of a piece depends on the length
+    // alone, not on the number of earlier pieces, so that paths which meet again have the same state for the verifier.
     let (start, length) = ((offset & 0xfff) as usize, length & 0xfff);
     let mut words = 0;
     let mut piece = 0;
@@ -172,7 +172,7 @@ extern "C" fn sum(ctx: *mut xdp_md, offset: u64, length: u32) -> u64 {
         let Ok(byte) = load::<u8>(&Frame::new(&frame.afresh()), at(1)) else { return BEYOND };
         rest += u64::from(u16::from_ne_bytes([byte, 0]));
     }
-    // Bits wrap around, as in a sum in one's complement.
+    // Carries wrap around, as in a one's complement sum.
     let sum = u64::from(words) + rest;
     (sum & 0xffff_ffff) + (sum >> 32)
 }
@@ -182,24 +182,24 @@ impl Frame<'_> {
     #[inline(always)]
     fn add<const N: usize>(&self, offset: usize, sum: u32) -> Result<u32, Reason> {
         let piece = Frame::new(&self.afresh()).at::<N>(offset)?;
-        // SAFETY: the bytes' bounds were checked; nothing is compared with them.
+        // SAFETY: the bounds of the bytes were checked; the buffer to compare with is empty.
         let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, piece.cast(), N as u32, sum) };
         Ok(sum.cast_unsigned() as u32)
     }
 }
 
-/// A length of a frame, which is far below the limits of the type.
+/// Converts a length of a frame, which is far below the limits of the type.
 #[inline(always)]
 #[expect(clippy::cast_possible_wrap, reason = "no frame is that long")]
 const fn signed(length: usize) -> i32 {
     length as i32
 }
 
-/// Hides from LLVM where a number comes from, at the cost of a register move.
+/// Hides the origin of a number from LLVM, at the cost of a register move.
 #[inline(always)]
 pub fn opaque(number: &mut usize) {
     #[cfg(target_arch = "bpf")]
-    // SAFETY: does nothing.
+    // SAFETY: the instruction has no effect.
     unsafe {
         core::arch::asm!("{0} = {0}", inout(reg) * number, options(pure, nomem, nostack));
     }

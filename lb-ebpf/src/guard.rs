@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The guard: keeps packets of services from the director's stack where no XDP program takes them.
+//! The guard: drops packets of services before the director's stack if no XDP program has processed them.
 //!
-//! The VIPs are addresses of the director, so that its stack would reset every connection whose packets it gets: after a
-//! detach, while the mode of an interface changes, when a pin was removed. The guard runs after XDP and before the stack
-//! (`tcx` or `clsact`, ingress). What it drops is sent again by the client. What the XDP programs leave to the stack on
-//! purpose, it lets through ([`tables::was_left_to_stack`]).
+//! The VIPs are addresses of the director, so its stack would reset every connection whose packets it gets: after a
+//! detach, while the mode of an interface changes, or after a pin was removed. The guard runs after XDP and before the
+//! stack (`tcx` or `clsact`, ingress). Clients send the dropped packets again. The guard passes the packets that the
+//! XDP programs leave to the stack on purpose ([`tables::was_left_to_stack`]).
 
 use core::mem::offset_of;
 
@@ -26,20 +26,20 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// Goes on with the next program and the stack (`TCX_NEXT`, `TC_ACT_UNSPEC`).
+/// Continue with the next program and the stack (`TCX_NEXT`, `TC_ACT_UNSPEC`).
 const NEXT: i32 = -1;
-/// Drops the packet (`TCX_DROP`, `TC_ACT_SHOT`).
+/// Drop the packet (`TCX_DROP`, `TC_ACT_SHOT`).
 const DROP: i32 = 2;
 
-/// Bytes of a VLAN tag. The kernel has taken the outermost one off.
+/// Length of a VLAN tag, in bytes. The kernel has already removed the outermost tag.
 const TAG: usize = 4;
-/// Where the type of what follows the addresses of a frame is.
+/// Offset of the `EtherType` in a frame.
 const ETHER_TYPE: usize = offset_of!(EthHdr, ether_type);
-/// More fragments, or not the first one, in flags and offset of IPv4: the stack puts fragments together before anything
-/// answers them, and never has the first ones.
+/// Mask of the fragment offset in the IPv4 header: set bits mean a later fragment. The stack reassembles fragments
+/// before it answers, and never gets the first ones.
 const LATER: u16 = Be16::new(0x1fff).0;
 
-/// Returns what becomes of a packet on its way to the stack.
+/// Returns the verdict on a packet on its way to the stack.
 #[inline(always)]
 pub fn watch(ctx: &TcContext) -> i32 {
     let Ok(mut ether_type) = ctx.load::<u16>(ETHER_TYPE) else { return NEXT };
@@ -70,7 +70,8 @@ fn flow4(ctx: &TcContext, l3: usize) -> Option<FlowKey<Be32>> {
     Some(FlowKey::new(Be32(source), Be32(destination), from, to, protocol))
 }
 
-/// Extension headers are not looked through: no client's stack sends one with TCP, and a fragment is not answered.
+/// Returns the 5-tuple of an IPv6 packet. Extension headers are not parsed: no client's stack sends one with TCP, and
+/// the stack does not answer a fragment.
 #[inline(always)]
 fn flow6(ctx: &TcContext, l3: usize) -> Option<FlowKey<Be128>> {
     let protocol: u8 = ctx.load(l3 + offset_of!(Ipv6Hdr, next_hdr)).ok()?;
@@ -103,8 +104,8 @@ fn judge<A: IpFamily>(flow: &FlowKey<A>) -> i32 {
     DROP
 }
 
-/// Returns whether a packet is a reply by `nat` or `fnat`: the stack would send it on with the real's own address, or reset
-/// the real's end of the connection.
+/// Returns whether a packet is a reply of a `nat` or `fnat` real. The stack would forward it with the real's own
+/// address, or reset the real's end of the connection.
 #[inline(always)]
 fn is_reply<A: IpFamily>(flow: &FlowKey<A>) -> bool {
     let used = tables::address_use(flow.source);

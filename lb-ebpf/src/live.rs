@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Frames that travel (`BPF_F_TEST_XDP_LIVE_FRAMES`), and where they end.
+//! Source and sink of live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`).
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -16,18 +16,19 @@ use lb_common::{
 
 use crate::{ORDER, frame::Frame};
 
-/// How many frames ended here.
+/// Number of frames that ended in the sink.
 #[btf_map]
 static SUNK: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Bytes of a frame that are written anew: pages come back changed by whoever received them.
+/// Length of the beginning of a frame that is written again for each packet, in bytes: pages come back with the changes
+/// of their receiver.
 const HEADERS: usize = 64;
 
 /// Sends a datagram of the next flow.
 #[xdp]
 pub fn live(ctx: XdpContext) -> u32 {
     let Some(order) = ORDER.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
-    // SAFETY: a value of this map, and nobody else is here.
+    // SAFETY: a value of this map, which no other code uses meanwhile.
     let order = unsafe { &mut *order };
     let Ok(start) = Frame::new(&ctx).at::<HEADERS>(0) else { return xdp_action::XDP_ABORTED };
     let start: *mut u8 = start.cast();
@@ -45,7 +46,7 @@ pub fn live(ctx: XdpContext) -> u32 {
     u32::try_from(action).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
-/// Counts and drops datagrams, and packets in packets; everything else is passed.
+/// Counts and drops UDP datagrams and IP-in-IP packets, and passes all other packets.
 #[xdp]
 pub fn sink(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);

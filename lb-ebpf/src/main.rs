@@ -3,29 +3,29 @@
 //!
 //! | program | started by | handles | why it is a program of its own |
 //! |---|---|---|---|
-//! | [`director`] | the driver, at every frame | TCP, UDP and SCTP of IPv4 and IPv6 | most packets stay in it |
-//! | [`director_tagged`] | [`director`] | frames with VLAN tags: removes them, calls [`director`], adds them again | most networks have none |
-//! | [`director_other`] | [`director`] | ICMP, fragments and unreadable packets of IPv4 | 512 bytes of stack for a program and its functions |
-//! | [`director6_other`] | [`director`] | ICMP and unreadable packets of IPv6 | stack |
-//! | [`director6_fragment`] | [`director`] | later fragments of IPv6 | stack |
+//! | [`director`] | the driver, at every frame | IPv4 and IPv6 packets of TCP, UDP and SCTP | most packets stay in it |
+//! | [`director_tagged`] | [`director`] | frames with VLAN tags: removes and restores them | most networks have none |
+//! | [`director_other`] | [`director`] | IPv4 ICMP, fragments and packets without readable ports | stack of 512 bytes |
+//! | [`director6_other`] | [`director`] | `ICMPv6` and IPv6 packets without readable ports | stack |
+//! | [`director6_fragment`] | [`director`] | later IPv6 fragments | stack |
 //! | [`director6_reply`] | [`director`] | IPv6 packets to no service: replies of reals | stack |
-//! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that no XDP program has processed: drops them | other hook |
-//! | [`decap`] | the driver of a real server | removes the outer header of tunnelled packets | other host |
-//! | [`clock`] | the daemon, once | tells the daemon the programs' clock | test run only |
+//! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that bypassed XDP: drops them | other hook |
+//! | [`decap`] | the driver of a real server | tunnelled packets: removes the outer header | other host |
+//! | [`clock`] | the daemon, once | no packet: returns the offset of the programs' clock | test run only |
 //!
 //! A program starts another one by a tail call, [`tables::tail_call`]. The path of a client's packet, by module:
 //!
 //! 1. [`frame`] checks bounds; `lb_common::packet` parses.
-//! 2. [`dispatch`] decides what the packet is: for a service, a real's reply, ICMP, a fragment, or none of these.
+//! 2. [`dispatch`] classifies the packet: for a service, a real's reply, ICMP, a fragment, or none of these.
 //! 3. [`request`] finds the service, [`source`] checks the source address.
-//! 4. [`select`] chooses the real: an entry of the flow table, else the scheduler.
+//! 4. [`select`] chooses the real: the real of the flow table entry, else the choice of the scheduler.
 //! 5. [`forward`] rewrites or encapsulates the packet (`dr`, `tun`, `nat`, `fnat`, `local`).
-//! 6. [`verdict`] counts a packet that is not forwarded, and maps its reason to an XDP action: passed to the stack,
-//!    dropped, or answered by [`icmp`] or [`reset`].
+//! 6. [`verdict`] counts a packet that is not forwarded, and maps its reason to an XDP action: the packet is passed to
+//!    the stack, dropped, or answered by [`icmp`] or [`reset`].
 //!
-//! [`reply`] is the way back of `nat` and `fnat`, [`fragment`] lets later fragments follow the first one, [`vlan`] handles
-//! tags, [`subprograms`] are functions that the verifier checks once, [`tables`] has every map, [`object`] what every object
-//! must have.
+//! [`reply`] returns replies of `nat` and `fnat` reals to their clients, [`fragment`] makes later fragments follow the
+//! first one, [`vlan`] handles VLAN tags, [`subprograms`] has the functions that the verifier checks once, [`tables`]
+//! has every map, and [`object`] has the parts that every object needs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
@@ -62,7 +62,7 @@ use lb_common::{
 };
 use verdict::{Verdict, into_action};
 
-/// Forwards packets of services, and passes all others unmodified. The program that is attached.
+/// Forwards packets of services, and passes all others unmodified. This program is attached to the interfaces.
 #[xdp]
 #[inline(always)]
 pub fn director(ctx: XdpContext) -> u32 {
@@ -81,7 +81,7 @@ pub fn director(ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Continues [`director`] with ICMP of IPv6, and with IPv6 packets that have no readable ports.
+/// Continues [`director`] with `ICMPv6`, and with IPv6 packets that have no readable ports.
 #[xdp]
 #[inline(always)]
 pub fn director6_other(ctx: XdpContext) -> u32 {
@@ -91,7 +91,7 @@ pub fn director6_other(ctx: XdpContext) -> u32 {
     into_action(dispatch_rare(&frame, parsed))
 }
 
-/// Continues [`director`] with IPv6 packets that have ports and are to no service.
+/// Continues [`director`] with IPv6 packets that have ports and are for no service.
 #[xdp]
 #[inline(always)]
 pub fn director6_reply(ctx: XdpContext) -> u32 {
@@ -135,7 +135,7 @@ pub fn guard(ctx: TcContext) -> i32 {
     guard::watch(&ctx)
 }
 
-/// Returns by how many ticks the programs' clock is ahead of `CLOCK_MONOTONIC`.
+/// Returns the number of ticks by which the programs' clock is ahead of `CLOCK_MONOTONIC`.
 #[xdp]
 #[inline(always)]
 pub fn clock(_: XdpContext) -> u32 {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What every object must have: a licence, and an end for panics.
+//! Parts that every object needs: a licence, and a panic handler.
 
-/// The kernel lends its helpers to programs under a GPL-compatible licence.
+/// The licence of the object. The kernel permits its helpers only to programs with a GPL-compatible licence.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// No panic can be reached: a reachable endless loop would not pass the verifier.
+/// Handles panics, none of which is reachable: a reachable endless loop would not pass the verifier.
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

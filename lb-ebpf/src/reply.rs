@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! A packet of a real by `nat` or `fnat` on its way back: its source becomes the service again.
+//! Replies of `nat` and `fnat` reals: their source becomes the service again.
 
 use lb_common::{
     checksum::Delta,
@@ -23,17 +23,17 @@ use crate::{
 
 const SECOND: u32 = track::ticks_of_seconds(1);
 
-/// Where a reply goes, and as whom.
+/// The return path of a reply, and the addresses and ports that the reply leaves with.
 pub struct Way<A> {
-    /// The real that it comes from.
+    /// Id of the real that sent the reply.
     pub real: u32,
-    /// The address that its source becomes.
+    /// The new source address.
     pub vip: A,
-    /// The port that its source becomes; 0 leaves it.
+    /// The new source port; 0 keeps the port.
     pub port: Be16,
-    /// For `fnat`: the address that its destination becomes; else zero, and the destination stays.
+    /// The new destination address, for `fnat`; zero keeps the address.
     pub client: A,
-    /// The port that its destination becomes; 0 leaves it.
+    /// The new destination port; 0 keeps the port.
     pub client_port: Be16,
     ifindex: u32,
     to_client: MacPair,
@@ -41,7 +41,7 @@ pub struct Way<A> {
 }
 
 impl<A: Ip> Way<A> {
-    /// The way of a later fragment.
+    /// Returns the return path of a later fragment.
     #[inline(always)]
     pub fn of_fragment(fragment: &Fragment<A>) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl<A: Ip> Way<A> {
         }
     }
 
-    /// The way back to the client of a request.
+    /// Returns the return path to the client of a request.
     #[inline(always)]
     fn of_request(request: &FlowKey<A>, real: u32, back: WayBack) -> Self {
         Self {
@@ -71,33 +71,33 @@ impl<A: Ip> Way<A> {
         }
     }
 
-    /// The same where the reply comes to an address of the director.
+    /// Sets the client as the new destination, for a reply to a SNAT address.
     #[inline(always)]
     fn for_client_of(self, request: &FlowKey<A>) -> Self {
         Self { client: request.source, client_port: request.source_port, ..self }
     }
 
-    /// How it leaves.
+    /// Returns the interface, MAC addresses and VLAN tags by which the reply leaves.
     #[inline(always)]
     pub fn back(&self) -> WayBack {
         WayBack { ifindex: self.ifindex, to_client: self.to_client, tags: self.tags }
     }
 }
 
-/// What a reply answers.
+/// The request that a reply answers, and the return path.
 pub struct Answered<A> {
     /// The request, as the client sent it.
     pub request: FlowKey<A>,
-    /// Where the reply goes, and as whom.
+    /// The return path and the new addresses of the reply.
     pub way: Way<A>,
     /// Id of the service.
     pub service: u32,
-    /// The flow, if it had to be looked up.
+    /// The flow table entry, if the lookup was necessary.
     flow: Option<Flow>,
 }
 
-/// A packet for no service: a reply of a nat real, or not ours. `to` says what its destination is used for, `FIRST` whether it
-/// may be a first fragment.
+/// Handles a packet for no service: a reply of a `nat` or `fnat` real, or a packet that is not ours. `to` has the uses
+/// of the destination address; `FIRST` is whether the packet may be a first fragment.
 #[inline(always)]
 pub fn handle<A: Subprograms, const FIRST: bool>(
     frame: &Frame,
@@ -117,7 +117,7 @@ pub fn handle<A: Subprograms, const FIRST: bool>(
     send(frame, parsed, &way).map_err(|reason| Verdict::at(service, reason))
 }
 
-/// What the real sends keeps a flow alive too, since one-way streams exist, and may end it.
+/// Updates the flow of a reply. Replies keep a flow alive too, since one-way streams exist, and may end it.
 #[inline(always)]
 fn keep<A: IpFamily>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
     let now = tables::now();
@@ -130,13 +130,13 @@ fn keep<A: IpFamily>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
     }
 }
 
-/// Remembers that a client speaks to a nat real itself, so that the replies stay as they are.
+/// Records that a client contacts a nat real directly, so that the replies remain unmodified.
 #[inline(always)]
 fn notice_direct<A: IpFamily>(flow: &FlowKey<A>) {
     let reply = flow.reversed();
     let from = tables::source(reply.source, reply.source_port, reply.protocol as u8);
     if from.and_then(|from| source_of(&reply, from)).is_none_or(|source| !source.is(Source::HASHED)) {
-        // The replies of other services are known by their flow.
+        // Replies of other services are identified by their flow table entry.
         return;
     }
     let now = tables::now();
@@ -145,7 +145,7 @@ fn notice_direct<A: IpFamily>(flow: &FlowKey<A>) {
     }
 }
 
-/// Whether a reply of a nat real belongs to a talk with the real itself.
+/// Returns whether the client contacted the nat real directly, so that the reply must remain unmodified.
 #[inline(always)]
 fn is_direct<A: IpFamily>(reply: &FlowKey<A>) -> bool {
     if !tables::may_be_bypassed() {
@@ -155,7 +155,8 @@ fn is_direct<A: IpFamily>(reply: &FlowKey<A>) -> bool {
     track::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
 }
 
-/// What a packet from a nat real answers. A packet that answers nothing that was sent to the VIP is not ours.
+/// Returns the request that a packet from a nat or fnat real answers. A packet that answers no packet to a VIP is not
+/// ours.
 #[inline(always)]
 pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reason> {
     if !tables::may_be_used(reply.source) {
@@ -190,8 +191,9 @@ pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reaso
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
-/// Sends most replies back: those of reals that one service has, if the way to their client, or their flow, is known. `None` if the
-/// packet is not one of them. For want of stack nothing else is done in the program that begins.
+/// Sends most replies back: those of reals that belong to one service, if the return path or the flow table entry is
+/// known. Returns `None` for other packets. The entry program does nothing else with replies, because its stack is
+/// small.
 #[inline(always)]
 pub fn send_at_once<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Verdict>> {
     let reply = &parsed.flow;
@@ -212,7 +214,7 @@ pub fn send_at_once<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Option<Re
     Some(sent.map_err(|reason| Verdict::at(source.service, reason)))
 }
 
-/// The same for a reply of a service whose flows are written down.
+/// Sends back a reply of a service that tracks every flow, if its entry is known.
 #[inline(always)]
 fn send_of_flow<A: IpFamily>(
     frame: &Frame,
@@ -233,19 +235,19 @@ fn send_of_flow<A: IpFamily>(
     Some(sent.map_err(|reason| Verdict::at(real.service, reason)))
 }
 
-/// Whether a packet may come from a real by `nat`.
+/// Returns whether a packet may come from this `nat` real.
 #[inline(always)]
 fn sends<A: Ip>(real: &Real, reply: &FlowKey<A>) -> bool {
     let same_port = real.port == reply.source_port || real.port == Be16::ZERO;
     real.address == reply.source.wide() && same_port && real.method == Method::Nat as u16
 }
 
-/// What a packet to a port of the director answers that a flow by `fnat` has.
+/// Returns the request that a packet to a SNAT address and port answers, if a `fnat` flow still has that port.
 #[inline(always)]
 fn translated<A: IpFamily>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Answered<A>, Reason> {
     let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
     let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
-    // The flow may have another port by now, or be on another real.
+    // The flow may meanwhile have another port, or be on another real.
     let mine = flow.dip.port == reply.destination_port && real.address == reply.source.wide();
     if !mine || real.method != Method::Fnat as u16 {
         return Err(Reason::NotOurs);
@@ -255,7 +257,8 @@ fn translated<A: IpFamily>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<An
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
 
-/// Which service a real's address and port belong to: by them, else by the flow.
+/// Returns the service that replies from a real's address and port belong to. If several services share the real, the
+/// entry of the flow in `REPLIES` takes precedence.
 #[inline(always)]
 fn source_of<A: IpFamily>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<Source<A>> {
     if from.service == UNSET || !from.used.is(AddressUse::NAT_REAL) {
@@ -283,7 +286,7 @@ pub fn send<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> 
     leave(frame, parsed, way.real, &way.back())
 }
 
-/// Gives a reply of that source the address and port of its service, and sends it on its way back.
+/// Replaces the source of a reply with the address and port of its service, and sends the reply to its client.
 #[inline(always)]
 fn leave_as<A: IpFamily>(
     frame: &Frame,
@@ -300,7 +303,7 @@ fn leave_as<A: IpFamily>(
     leave(frame, parsed, real, back)
 }
 
-/// Sends a reply on its way back, and counts it. By reference: the stack is small.
+/// Sends a reply to its client, and counts it. Takes a reference to the return path, because the stack is small.
 #[inline(always)]
 fn leave<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: u32, back: &WayBack) -> Result<u32, Reason> {
     address_frame(frame, back.to_client)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! A client's packet: its service, its real.
+//! Packets of clients: finds the service, then the real.
 
 use lb_common::{
     packet::{Parsed, Part},
@@ -17,8 +17,9 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// The service that a packet is for: by protocol, address and port, else by protocol, address and port 0; or what the
-/// address is used for, if for no service.
+/// Returns the service of a packet: by protocol, address and port; else the FTP service of the address, if the packet
+/// may belong to an FTP data connection; else by protocol, address and port 0. If there is no service, returns the uses
+/// of the destination address.
 #[inline(always)]
 pub fn service<A: IpFamily>(flow: &FlowKey<A>) -> Result<&'static Service, AddressUse> {
     let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);
@@ -38,11 +39,12 @@ pub fn service<A: IpFamily>(flow: &FlowKey<A>) -> Result<&'static Service, Addre
     tables::service(&ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8)).ok_or(used)
 }
 
-/// The port of FTP's control connections.
+/// TCP port of FTP control connections.
 const FTP: Be16 = Be16::new(21);
 
-/// Returns whether a packet may be of a data connection of FTP: one that the client opened to the port that a passive server
-/// told it, or one that an active server opened from port 20 (RFC 959; `FTPDATA` and `PROT_SOCK` in `ip_vs_ctl.c`).
+/// Returns whether a packet may belong to an FTP data connection: either one that the client opened to the port that a
+/// passive server announced, or one that an active server opened from port 20 (RFC 959; `FTPDATA` and `PROT_SOCK` in
+/// `ip_vs_ctl.c`).
 #[inline(always)]
 fn is_ftp_data<A: IpFamily>(flow: &FlowKey<A>) -> bool {
     let port = flow.destination_port.get();
@@ -59,8 +61,8 @@ pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Servi
     forward::send(frame, parsed, &chosen).map_err(|reason| Verdict::for_real(chosen.real, reason))
 }
 
-/// What becomes of a packet that cannot be read: nothing for that `reason`, unless it is for a VIP. The director's stack
-/// may see a packet that is shorter than it says, a real may not.
+/// Returns the reason for a packet without readable ports: `reason` if the destination is a VIP, else
+/// [`Reason::NotOurs`]. A packet that is shorter than its length field may reach the director's stack, but no real.
 #[inline(always)]
 pub fn unreadable<A: IpFamily>(parsed: &Parsed<A>, reason: Reason) -> Reason {
     if tables::address_use(parsed.flow.destination).is(AddressUse::VIP) { reason } else { Reason::NotOurs }

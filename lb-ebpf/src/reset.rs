@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Answering a TCP packet with a reset: its real was removed, and its client shall know at once (RFC 9293, section
-//! 3.10.7.1).
+//! Answers a TCP packet with a reset if its real was removed, so that the client learns of it at once (RFC 9293,
+//! section 3.10.7.1).
 
 use core::mem::offset_of;
 
@@ -17,10 +17,10 @@ use network_types::tcp::TcpHdr;
 
 use crate::frame::Frame;
 
-/// The packet becomes its own answer and goes out of the device that it came by.
+/// Converts the packet into its answer, which leaves by the interface that the packet came in by.
 ///
-/// There is no limit, as the kernel has none: an answer is no larger than its question, and thousands of clients may
-/// have to be told at once.
+/// There is no rate limit, as in the kernel: an answer is no larger than the packet that it answers, and thousands of
+/// clients may need one at once.
 #[inline(always)]
 pub fn answer<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> u32 {
     if make(frame, parsed).is_ok() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
@@ -28,18 +28,18 @@ pub fn answer<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> u32 {
 
 #[inline(always)]
 fn make<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
-    // 1. Read what must survive.
+    // 1. Read the fields that the next steps overwrite.
     let Parsed { flow, tcp_flags, .. } = parsed;
     if tcp_flags & (flags::ACK | flags::RST) != flags::ACK {
-        // Without it there is no sequence number that the client would believe; and a reset is never answered.
+        // Without an ACK there is no sequence number that the client would accept; and a reset is never answered.
         return Err(Reason::RealRemoved);
     }
     let acknowledged: u32 = load(frame, parsed.l4() + offset_of!(TcpHdr, ack_seq))?;
     let macs = frame_macs(&Frame::new(&frame.afresh()))?;
-    // 2. Cut to the headers without options.
+    // 2. Cut the frame to the headers without options.
     let length = A::HEADER_LEN + TCP_LEN;
     frame.truncate(ETHERNET_LEN + length)?;
-    // 3. Write once.
+    // 3. Write each field once.
     let answer = flow.reversed();
     address_frame(frame, macs.swapped())?;
     let FlowKey { source, destination, .. } = answer;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Whether a client can have sent a packet for a service from that source. The kernel asks this of what it receives (martian
-//! addresses, `rp_filter`), before IPVS sees it; XDP programs come before the kernel.
+//! Checks whether a client can have sent a packet for a service from its source address. The kernel checks received
+//! packets likewise (martian addresses, `rp_filter`) before IPVS gets them; XDP programs run before the kernel.
 
 use lb_common::{
     packet::{Parsed, frame_macs},
@@ -16,9 +16,9 @@ use crate::{
 
 /// Returns an error if no client can have sent the packet.
 ///
-/// A real may be a client of another service. Its packets then come in by the device that leads to it. Datagrams must also
-/// come from its own link-layer address, if no router lies between: a forged one could have two servers answer each other
-/// without end. (A connection cannot: the second server resets it.)
+/// A real may be a client of another service. Its packets then come in by the interface that leads to the real. If no
+/// router is between, datagrams must also come from the real's own MAC address: a forged datagram could make two
+/// servers answer each other endlessly. (A connection cannot: the second server resets it.)
 #[inline(always)]
 pub fn check<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
     let used = tables::address_use(parsed.flow.source);

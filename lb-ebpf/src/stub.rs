@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! A program that passes everything: the lab puts it on the peers of the director's veth devices.
+//! A program that passes every frame: the lab attaches it to the peers of the director's veth devices.
 //!
-//! A veth device in driver mode loses every frame sent by `XDP_TX` or `XDP_REDIRECT` unless its
-//! peer runs a program too.
+//! A veth device in native mode loses every frame sent by `XDP_TX` or `XDP_REDIRECT` unless its peer runs a program
+//! too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 mod object;
@@ -15,6 +15,6 @@ fn stub(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// On the host this crate is only checked, by clippy.
+/// Does nothing: on the host, clippy only checks this crate.
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What is not done in the program that begins, for want of stack, and for the verifier's sake. It is long because each function
-//! stands here three times: as a promise, as a call, and as the verifier knows it.
+//! Functions outside the entry program, to save stack and verifier time. The file is long because each function appears
+//! three times: as a trait method, as a wrapper and as an exported symbol.
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
@@ -30,51 +30,51 @@ use crate::{
     verdict::{Verdict, into_action},
 };
 
-/// What is not done in the program that begins: its stack has 512 bytes.
+/// Functions that the entry program calls out of line, because its stack has 512 bytes.
 ///
-/// Subprograms have theirs out of what is left of it. The verifier knows them by their types and looks at each once, not once
-/// for each way that leads there. Programs have a stack of their own, and parse the packet anew.
+/// Global functions share the stack of their program, and the verifier checks each of them once, by the types of its
+/// arguments, not once for each path to it. Tail-called programs have a stack of their own, but parse the packet again.
 pub trait Subprograms: IpFamily {
-    /// [`dispatch_rare`], or [`fragment::later`].
+    /// Continues in the program that runs [`dispatch_rare`] or [`fragment::later`].
     fn rare(frame: &Frame, part: Part) -> u32;
 
-    /// [`reply::handle`], with what the packet's destination is used for.
+    /// Runs [`reply::handle`]. `used` has the uses of the packet's destination.
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32;
 
-    /// [`tables::leave_to_stack`].
+    /// Calls [`tables::leave_to_stack`].
     fn leave_to_stack(flow: &FlowKey<Self>);
 
-    /// [`source::check`], where the source may be in use.
+    /// Calls [`source::check`] if the source address may be forbidden.
     fn check_source(frame: &Frame, parsed: &Parsed<Self>) -> Result<(), Reason>;
 
-    /// [`select::pick`].
+    /// Calls [`select::pick`].
     fn pick(parsed: &Parsed<Self>, service: &Service, slot: Slot) -> Result<Picked, Reason>;
 
-    /// [`select::begin`].
+    /// Calls [`select::begin`].
     fn begin(frame: &Frame, parsed: &Parsed<Self>, known: &Flow, picked: Picked, dip: Dip);
 
-    /// [`select::renew`]. What cannot be written down is not.
+    /// Calls [`select::renew`], and ignores its error.
     fn renew(frame: &Frame, parsed: &Parsed<Self>, service: &Service, flow: &Flow);
 
-    /// [`select::learn_way_back`], for the real with that id.
+    /// Calls [`select::learn_way_back`] for the real with this id.
     fn learn_way_back(frame: &Frame, parsed: &Parsed<Self>, id: u32);
 
-    /// [`select::remember_reply`], for the real with that id.
+    /// Calls [`select::remember_reply`] for the real with this id.
     fn remember_reply(parsed: &Parsed<Self>, id: u32);
 
-    /// [`select::remember_client`].
+    /// Calls [`select::remember_client`].
     fn remember_client(parsed: &Parsed<Self>, service: &Service, id: u32);
 
-    /// [`select::lease`].
+    /// Calls [`select::lease`].
     fn lease(request: &FlowKey<Self>, id: u32, old: Dip, old_real: u32) -> Dip;
 
-    /// [`fragment::remember_request`].
+    /// Calls [`fragment::remember_request`].
     fn remember_fragment(parsed: &Parsed<Self>, real: u32, dip: Dip);
 
-    /// [`tun::within`] a packet of IPv6, for the real with that id.
+    /// Calls [`tun::within`] with an outer IPv6 header, for the real with this id.
     fn within_ipv6(frame: &Frame, parsed: &Parsed<Self>, id: u32, real: &Real) -> Result<(), Reason>;
 
-    /// [`quote::translate`].
+    /// Calls [`quote::translate`].
     fn quoted_end(
         frame: &Frame,
         outer: &Parsed<Self>,
@@ -82,14 +82,15 @@ pub trait Subprograms: IpFamily {
         change: &Change<Self>,
     ) -> Result<(), Reason>;
 
-    /// [`fnat::other_end`].
+    /// Calls [`fnat::other_end`].
     fn other_end(frame: &Frame, parsed: &Parsed<Self>, change: Change<Self>) -> Result<(), Reason>;
 
     /// Answers a packet that is not forwarded.
     fn answer(frame: &Frame, parsed: &Parsed<Self>, verdict: Verdict) -> u32;
 }
 
-/// The functions of a version by their names in the object, and what differs between the versions.
+/// Implements [`Subprograms`] for one IP version: takes the names of the functions in the object, and the methods that
+/// differ between the versions.
 macro_rules! subprograms {
     (
         $address:ty:
@@ -180,8 +181,8 @@ macro_rules! subprograms {
             }
         }
 
-        // SAFETY, here and below: the verifier lets nobody call these functions with anything but memory of the types' sizes
-        // or null.
+        // SAFETY, here and below: the verifier accepts only null or memory of the types' sizes as arguments of these
+        // functions.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $leave_to_stack(flow: *const FlowKey<$address>) -> u32 {
@@ -360,7 +361,7 @@ subprograms! { Be32:
 
     #[inline(always)]
     fn reply(frame: &Frame, parsed: &Parsed<Self>, used: AddressUse) -> u32 {
-        // The function has no stack left to remember where the later fragments go.
+        // The function has no stack left to record the path of the later fragments.
         if parsed.part == Part::First {
             return Self::rare(frame, Part::First);
         }
@@ -409,17 +410,18 @@ extern "C" fn within_ipv6(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, id: u32
 extern "C" fn reply(ctx: *mut xdp_md, parsed: *const Parsed<Be32>, used: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
     let frame = Frame::new(&ctx);
-    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null.
+    // SAFETY: the verifier accepts only null or memory of that size as an argument.
     let Some(parsed) = (unsafe { parsed.as_ref() }) else { return xdp_action::XDP_PASS };
-    // Until Linux 6.3 the key of a map could not be in memory of that kind: hence a copy, which LLVM must not leave out.
+    // Until Linux 6.3 a map key could not be in memory that a global function was given. Hence the copy, which LLVM
+    // must not remove.
     let copy = *parsed;
     let action =
         into_action(reply::handle::<_, false>(&frame, core::hint::black_box(&copy), AddressUse(used)));
     let_through(parsed, action)
 }
 
-/// Answers a packet that is not forwarded: [`Verdict::reason`], [`Verdict::mtu`], [`Verdict::service`]. `ERROR` is what an ICMP error has
-/// before its quote.
+/// Answers a packet that is not forwarded. The arguments are [`Verdict::reason`], [`Verdict::mtu`] and
+/// [`Verdict::service`]; `ERROR` is the length of the headers of an ICMP error before its quote, in bytes.
 #[inline(always)]
 fn answer_as<A: IpFamily, const ERROR: usize>(
     frame: &Frame,
@@ -441,13 +443,13 @@ fn answer_as<A: IpFamily, const ERROR: usize>(
     icmp::answer::<A, ERROR>(frame, parsed, error, service)
 }
 
-/// A client may have that source: no number of a reason.
+/// Result of `check_source` for a source that a client may have; not the number of a reason.
 const POSSIBLE: u32 = u32::MAX;
 
-/// A packet is within another: no number of a reason.
+/// Result of `within_ipv6` for an encapsulated packet; not the number of a reason.
 const WITHIN: u32 = u32::MAX;
 
-/// What a function that did its work, or found the packet too short, means.
+/// Converts the result of a function that returns 0 if the packet is too short.
 #[inline(always)]
 const fn done(yes: u32) -> Result<(), Reason> {
     if yes == 0 { Err(Reason::Truncated) } else { Ok(()) }

@@ -11,13 +11,13 @@ use lb_common::{
 
 use crate::tables;
 
-/// Why a packet is not forwarded.
+/// The reason why a packet is not forwarded, and the facts that an answer needs.
 #[derive(Clone, Copy)]
 pub struct Verdict {
     pub reason: Reason,
-    /// The service that counts it; [`UNSET`] if none in particular.
+    /// Id of the service that counts the packet; [`UNSET`] if there is none.
     pub service: u32,
-    /// For [`Reason::TooBig`]: the largest packet that the path takes, in bytes.
+    /// For [`Reason::TooBig`]: the size of the largest packet that fits the path, in bytes.
     pub mtu: u16,
 }
 
@@ -35,7 +35,7 @@ impl Verdict {
         Self { reason, service, mtu: 0 }
     }
 
-    /// Returns the verdict on a packet for a real.
+    /// Returns the verdict on a packet for a real, with the MTU that is left after encapsulation.
     #[inline(always)]
     pub fn for_real(real: &Real, reason: Reason) -> Self {
         let growth = if Method::from_number(real.method) == Some(Method::Tun) {
@@ -48,7 +48,7 @@ impl Verdict {
     }
 }
 
-/// Returns the XDP action for a packet. Counts the reason of one that is not forwarded.
+/// Returns the XDP action for a packet, and counts the reason if the packet is not forwarded.
 #[inline(always)]
 pub fn into_action(directed: Result<u32, Verdict>) -> u32 {
     let verdict = match directed {
@@ -61,7 +61,8 @@ pub fn into_action(directed: Result<u32, Verdict>) -> u32 {
     tables::count_reason(verdict.service, verdict.reason);
     match verdict.reason.fate() {
         Fate::Sent | Fate::Passed => xdp_action::XDP_PASS,
-        // What is not a client's request is not answered here: the kernel knows what to do.
+        // `dispatch` answers the requests of clients. Other packets get no answer here: the kernel handles an expired
+        // TTL.
         Fate::Answered if verdict.reason == Reason::TtlExceeded => xdp_action::XDP_PASS,
         Fate::Dropped | Fate::Answered => xdp_action::XDP_DROP,
     }

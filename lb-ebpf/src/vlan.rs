@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! VLAN tags: taken off before anything else, put on at the end. The rest of the programs knows frames without tags only, and
-//! frames that have none pay nothing.
+//! VLAN tags: removed before all other steps, and added at the end. The other modules handle untagged frames only, and
+//! untagged frames pay nothing.
 //!
-//! A frame that is passed gets its own tags again. One that is sent gets those of whoever it is for, or keeps its own
+//! A frame that is passed gets its own tags again. A frame that is sent gets the tags of its next hop, or keeps its own
 //! ([`lb_common::schema::Real::TAGGED`]).
 
 use core::mem::offset_of;
@@ -21,22 +21,22 @@ use network_types::eth::EthHdr;
 
 use crate::{frame::Frame, tables};
 
-/// Bytes of a tag.
+/// Length of a tag, in bytes.
 const LEN: usize = 4;
-/// Where the first one is.
+/// Offset of the first tag in a frame.
 const FIRST: usize = offset_of!(EthHdr, ether_type);
 
-/// What was taken off a frame.
+/// The tags that were removed from a frame.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Taken {
-    /// Its tags.
+    /// The removed tags.
     pub tags: Tags,
-    /// 1 if the frame has not got yet all the tags that it is to have; 0 also if there were none.
+    /// 1 if the frame still lacks the tags that it must leave with; 0 also for a frame without tags.
     pub bare: u32,
 }
 
-/// The way of a frame with one tag or two around a packet.
+/// Handles a frame with one or two tags around a packet.
 #[inline(always)]
 pub fn handle(frame: &Frame) -> u32 {
     let Ok(words) = take_off(frame) else { return xdp_action::XDP_PASS };
@@ -47,7 +47,7 @@ pub fn handle(frame: &Frame) -> u32 {
     tables::set_taken(Taken { tags: Tags::NONE, bare: 0 });
     let again = match action {
         xdp_action::XDP_PASS => true,
-        // What leaves by another device has no tags but those that it was given.
+        // A frame that leaves by another interface has only the tags that it was given.
         xdp_action::XDP_TX => !dressed,
         _ => false,
     };
@@ -57,7 +57,7 @@ pub fn handle(frame: &Frame) -> u32 {
     action
 }
 
-/// Takes one tag or two off, if a packet of IP is behind them. The second one is 0 if there is none.
+/// Removes one or two tags, if they are followed by an IP packet. The second word is 0 if there is one tag.
 #[inline(always)]
 fn take_off(frame: &Frame) -> Result<[u32; 2], Reason> {
     let macs = frame_macs(frame)?;
@@ -81,7 +81,7 @@ fn take_off(frame: &Frame) -> Result<[u32; 2], Reason> {
     Ok(words)
 }
 
-/// Puts tags on, as they lie in a frame; the second one if it is not 0.
+/// Adds tags, given in the byte order of a frame; the second tag if it is not 0.
 #[inline(always)]
 fn put_on(frame: &Frame, words: [u32; 2]) -> Result<(), Reason> {
     if words[1] == 0 {
@@ -95,14 +95,14 @@ fn put_on(frame: &Frame, words: [u32; 2]) -> Result<(), Reason> {
     store(frame, FIRST, words[0])
 }
 
-/// Moves the addresses of a frame that has grown to its beginning.
+/// Moves the MAC addresses of a frame that has grown to its beginning.
 #[inline(always)]
 fn move_macs<const GROWTH: usize>(frame: &Frame) -> Result<(), Reason> {
     let macs = [load(frame, GROWTH)?, load(frame, GROWTH + 4)?, load(frame, GROWTH + 8)?];
     address_frame(frame, MacPair(macs))
 }
 
-/// Gives a frame that is about to be sent the tags that it is to have, which may be none.
+/// Adds the tags that a frame must leave with, which may be none.
 #[inline(always)]
 pub fn dress(frame: &Frame, tags: Tags) -> Result<(), Reason> {
     if tags == Tags::NONE && tables::taken().bare == 0 {
@@ -111,7 +111,7 @@ pub fn dress(frame: &Frame, tags: Tags) -> Result<(), Reason> {
     dress_with(frame, tags, 0)
 }
 
-/// The same, but the priority stays as it came.
+/// Adds the tags that a frame must leave with, but keeps the priority that the frame arrived with.
 #[inline(always)]
 pub fn dress_for_vlan(frame: &Frame, tags: Tags) -> Result<(), Reason> {
     dress_with(frame, tags, Tags::PRIORITY)
@@ -122,8 +122,8 @@ fn dress_with(frame: &Frame, tags: Tags, kept: u32) -> Result<(), Reason> {
     if dress_frame(frame.ctx().ctx, tags.0, kept) == 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
 }
 
-/// [`dress`] in a function that the verifier looks at once; 1 if it was done. The bits `kept` are those of the tags that the
-/// frame came with.
+/// Runs [`dress`] in a global function, which the verifier checks once. Returns 1 on success. The bits `kept` come from
+/// the tags that the frame arrived with.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn dress_frame(ctx: *mut xdp_md, tags: u32, kept: u32) -> u32 {
@@ -138,11 +138,12 @@ extern "C" fn dress_frame(ctx: *mut xdp_md, tags: u32, kept: u32) -> u32 {
     put_on(&frame, [tags.word(false), inner]).is_ok().into()
 }
 
-/// Has the director do the rest, and comes back. A tail call in a function returns to whoever called the function.
+/// Runs `director` on the untagged frame, and returns its action. A tail call in a function returns to the caller of
+/// the function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn untagged(ctx: *mut xdp_md) -> u32 {
     tables::tail_call(&XdpContext::new(ctx), Program::Director);
-    // LLVM would take it for what the function always returns.
+    // LLVM would otherwise assume that the function always returns this value.
     core::hint::black_box(xdp_action::XDP_PASS)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `cargo xtask build` leaves in the target folder.
+//! The files that `cargo xtask build` leaves in the target folder.
 
 use std::{env, path::PathBuf};
 
@@ -21,7 +21,7 @@ pub fn is_full() -> bool {
     env::var_os("XVS_FULL").is_some()
 }
 
-/// The XDP program that passes everything.
+/// Returns the path of the XDP program that passes everything.
 ///
 /// # Panics
 /// If it was not built.
@@ -30,7 +30,7 @@ pub fn stub() -> PathBuf {
     built(target().0.join("ebpf/stub.bpf.o"))
 }
 
-/// The programs of the benchmark.
+/// Returns the path of the benchmark's programs.
 ///
 /// # Panics
 /// If they were not built.

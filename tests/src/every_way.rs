@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every method in both versions of IP over the links that a lab has: what clients get, and hosts with VLAN devices.
+//! Every method in both IP versions over the links of a lab: requests of clients, and hosts with VLAN devices.
 //!
-//! For the programs that `cargo xtask test-vm` runs, which go on when something is wrong, and tell all of it at the end.
+//! For the programs that `cargo xtask test-vm` runs, which continue after a failure, and report all failures at the
+//! end.
 #![expect(clippy::print_stdout, reason = "programs print what they see")]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -29,7 +30,7 @@ pub fn stage(lab: &Lab, interface: &str) -> Vec<Process> {
     processes
 }
 
-/// Some requests by every way; what was not answered.
+/// Sends requests by every method and version; returns the unanswered ones.
 #[must_use]
 pub fn requests(lab: &Lab, what: &str) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -50,7 +51,7 @@ pub fn requests(lab: &Lab, what: &str) -> Vec<String> {
     wrong
 }
 
-/// A file both ways by every way; what did not arrive whole.
+/// Transfers a file in both directions by every method and version; returns the incomplete transfers.
 #[must_use]
 pub fn files(lab: &Lab, what: &str) -> Vec<String> {
     let big = lab.big_file("big", MEGABYTES);
@@ -84,7 +85,7 @@ pub fn files(lab: &Lab, what: &str) -> Vec<String> {
 /// reals' RIPs are at `eth0.20` then.
 #[track_caller]
 pub fn tag_all(lab: &Lab) {
-    // A veth device carries a tag beside the frame, where XDP does not see it.
+    // A veth device keeps a tag beside the frame, where XDP does not see it.
     for host in [&*lab.client, &*lab.reals[0], &*lab.reals[1], &*lab.reals[2]] {
         host.sh("ethtool -K eth0 txvlan off rxvlan off").succeeds();
     }
@@ -96,8 +97,8 @@ pub fn tag_all(lab: &Lab) {
         .ip(&format!("route replace 10.0.0.0/24 via {DIRECTOR}\nroute replace fd00::/64 via {DIRECTOR6}"));
     tag(&lab.director, &[(10, &[DIRECTOR.into(), DIRECTOR6.into()]), (20, &[DIP.into(), DIP6.into()])]);
     for real in &lab.reals {
-        // Replies of dr and tun go straight into the clients' VLAN.
-        // Without an address there, the kernel would take one from lo to ask for the client: the VIP, whatever arp_announce says.
+        // Replies of `dr` and `tun` reals go straight into the clients' VLAN. Without an address there, the kernel
+        // would use one from lo to ask for the client: the VIP, regardless of arp_announce.
         tag(real, &[(10, &[]), (20, &[real.rip.into(), rip6(real.rip).into()])]);
         let in_ten = Ipv4Addr::new(192, 0, 2, real.rip.octets()[3]);
         real.ip(&format!("address add {in_ten}/24 dev eth0.10 noprefixroute"));

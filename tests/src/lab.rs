@@ -89,16 +89,16 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 pub const RIPS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::new(10, 0, 0, 12), Ipv4Addr::new(10, 0, 0, 13)];
 
-/// The client's address of IPv6.
+/// The client's IPv6 address.
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
-/// The director's address of IPv6 among the clients.
+/// The director's IPv6 address among the clients.
 pub const DIRECTOR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-/// The director's address of IPv6 among the reals.
+/// The director's IPv6 address among the reals.
 pub const DIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
-/// The address of the services of IPv6.
+/// The IPv6 address of the services.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
 
-/// The address of IPv6 of the real at `rip`.
+/// Returns the IPv6 address of the real at `rip`.
 pub const fn rip6(rip: Ipv4Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, rip.octets()[3] as u16)
 }
@@ -106,31 +106,31 @@ pub const fn rip6(rip: Ipv4Addr) -> Ipv6Addr {
 /// The whole network. Dropping it deletes everything that it made.
 #[must_use]
 pub struct Lab {
-    /// Sends requests.
+    /// The client, which sends requests.
     pub client: Client,
-    /// Runs xvs.
+    /// The director, which runs xvs.
     pub director: Director,
-    /// Answer requests.
+    /// The reals, which answer requests.
     pub reals: [Real; 3],
-    /// As many more as [`Options::more_reals`] says.
+    /// More reals, as many as [`Options::more_reals`].
     pub more_reals: Vec<Real>,
-    /// The switch, which counts what passes between whom.
+    /// The switch, which counts the packets between the hosts.
     pub switch: Host,
     folder: Folder,
 }
 
 impl Lab {
-    /// One arm, offloads off.
+    /// Builds a lab with one arm and without offloads.
     pub fn new() -> Self {
         Self::with(Options::default())
     }
 
-    /// Two arms, offloads off.
+    /// Builds a lab with two arms and without offloads.
     pub fn two_arm() -> Self {
         Self::with(Options { layout: Layout::TwoArm, ..Options::default() })
     }
 
-    /// A file of `megabytes` random bytes that every nginx of the lab serves as `/files/NAME`.
+    /// Creates a file of `megabytes` random bytes that every nginx of the lab serves as `/files/NAME`.
     pub fn big_file(&self, name: &str, megabytes: usize) -> std::path::PathBuf {
         let path = self.folder.files().join(name);
         let line = format!("dd if=/dev/urandom of={} bs=1M count={megabytes} status=none", path.display());
@@ -138,7 +138,7 @@ impl Lab {
         path
     }
 
-    /// What has crossed the switch since the lab was built.
+    /// Returns the traffic over the switch since the lab was built.
     pub fn crossing(&self) -> Crossing {
         Crossing::read(&self.switch)
     }
@@ -149,7 +149,7 @@ impl Lab {
         stub::attach(&self.switch, [port], &self.folder.bpffs());
     }
 
-    /// Leaves everything as it is when the program ends, and says how to enter and how to delete it.
+    /// Leaves the lab as it is when the program ends. Returns how to enter and how to delete it.
     pub fn keep(self) -> String {
         let text = self.folder.keep();
         // Namespaces, processes and pins outlive this process; only `Drop` would end them.

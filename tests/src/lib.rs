@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tests are made of: the lab, and the bench on which single packets are tried.
+//! The parts of the tests: the lab, and the bench for single packets.
 
 pub mod artifacts;
 pub mod bench;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Packet tests: the real programs, one frame at a time, by `BPF_PROG_TEST_RUN`.
 //!
-//! - [`frame`]: what a frame says, written out by etherparse
+//! - [`frame`]: a frame, encoded by etherparse
 //! - [`header`]: its IP header, of either version
-//! - [`version`]: every test in either version of IP
-//! - [`net`]: who lives where, and what a method makes of a client's frame
-//! - [`pool`]: the services that a test sets up
+//! - [`version`]: every test in either IP version
+//! - [`net`]: the address plan, and the effect of each method on a client's frame
+//! - [`pool`]: the services of a test
 //! - [`plane`]: the data plane, loaded but not attached
-//! - [`beside`]: further copies of the programs over its maps, and what the maps hold
-//! - [`device`]: other devices than loopback
-//! - [`got`]: what became of a frame, and claims about it
-//! - [`judge`]: a frame taken apart, its checksums judged, by etherparse
+//! - [`beside`]: further copies of the programs over its maps, and the contents of the maps
+//! - [`device`]: other interfaces than loopback
+//! - [`got`]: the outcome of a frame, and assertions about it
+//! - [`judge`]: decoding of a frame and verification of its checksums, by etherparse
 //!
-//! Sent and expected frames are built from headers, never from what the programs share with userspace, so
-//! that checksums are made and judged by code that is not ours.
+//! Sent and expected frames are built from headers, without code that the programs share with userspace, so that
+//! independent code computes and verifies the checksums.
 #![expect(clippy::missing_panics_doc, reason = "whatever goes wrong here is to fail the test")]
 #![expect(
     clippy::must_use_candidate,

@@ -6,26 +6,26 @@ use std::fmt::Write as _;
 /// One line of a plot.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What it shows.
+    /// Name of the line.
     pub name: String,
-    /// Its colour, as SVG knows it.
+    /// Colour of the line, as in SVG.
     pub colour: &'static str,
-    /// Its points.
+    /// Points of the line.
     pub points: Vec<(f64, f64)>,
 }
 
-/// What is around the lines.
+/// Title, labels and marks of the axes.
 #[derive(Clone, Copy, Debug)]
 pub struct Axes<'a> {
-    /// Above.
+    /// Title above the plot.
     pub title: &'a str,
-    /// Below.
+    /// Label of the x axis, below the plot.
     pub x: &'a str,
-    /// At the left.
+    /// Label of the y axis, at the left.
     pub y: &'a str,
-    /// Where marks are on the x axis.
+    /// Positions of the marks on the x axis.
     pub x_marks: &'a [f64],
-    /// Where marks are on the y axis.
+    /// Positions of the marks on the y axis.
     pub y_marks: &'a [f64],
 }
 

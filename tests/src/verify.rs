@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel's verifier says of each program, against a budget that is checked in.
+//! The verifier's instruction count of each program, against a budget in the repository.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,7 +14,7 @@ const BUDGET: &str = include_str!("../../lb-ebpf/verify-budget.json");
 /// A program that the running kernel has taken.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// Its name.
+    /// Name of the program.
     pub program: &'static str,
     /// Instructions that the verifier walked through, over all paths.
     pub instructions: u32,
@@ -39,7 +39,7 @@ impl Verified {
         })
     }
 
-    /// Whether the verifier took more than the budget allows.
+    /// Returns whether the verifier needed more instructions than the budget allows.
     #[must_use]
     pub fn is_over_budget(&self) -> bool {
         self.instructions > self.budget

@@ -63,7 +63,8 @@ fn the_model_and_the_programs_agree() {
     }
 }
 
-/// What the parser finds in a packet, and in one that an error quotes, whether or not it is for a service.
+/// Compares the facts that both parsers find in a packet, and in the quote of an error, whether or not it is for a
+/// service.
 #[test]
 fn the_parsers_agree() {
     let mut random = Random(seed());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bench`: what a packet costs. docs/performance.md says how it is measured and what came of it.
+//! `cargo xtask bench`: the cost of a packet. docs/performance.md has the method and the results.
 
 use std::ffi::OsString;
 
@@ -11,7 +11,7 @@ use crate::{
     workspace,
 };
 
-/// What the benchmark itself is told.
+/// Options of the benchmark task
 #[derive(clap::Args)]
 pub struct Args {
     /// In a virtual machine with Debian's kernel of that version, which has IPVS: 6.12
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     guest.run(&command, vm::BOOT + MOST)
 }
 
-/// What a user would pick instead.
+/// Packages of other balancers, for comparison.
 const OTHERS: &[&str] = &["haproxy", "ipvsadm"];
 
 /// Seconds that it may take in an emulated machine.

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::{build_ebpf, shell};
 
-/// How to build.
+/// Options of the build task
 #[derive(clap::Args)]
 pub struct Args {
     /// Without optimisations in userspace (the programs always have them)

@@ -13,7 +13,7 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The binaries of lb-ebpf and the objects that others embed or load. Only the first of them is in what is shipped.
+/// The binaries of lb-ebpf, and the objects that others embed or load. Only the first object is part of a release.
 const OBJECTS: &[(&str, &str)] =
     &[("xvs-bpf", "xvs.bpf.o"), ("stub-bpf", "stub.bpf.o"), ("bench-bpf", "bench.bpf.o")];
 
@@ -23,8 +23,8 @@ const RUSTFLAGS: &[&str] = &[
     // Maps that are declared by their types need BTF. For all crates, not by profile: a callee
     // without it makes the program unloadable (aya #1649).
     "-Clink-arg=--btf",
-    // LLVM 22 crashes when it expands a copy in order whose alignment it knows to be more than 8, as of an IPv6 address
-    // within a structure on the stack.
+    // LLVM 22 crashes when it expands an in-order copy with a known alignment of more than 8, such as of an IPv6
+    // address within a structure on the stack.
     "-Clink-arg=--disable-expand-memcpy-in-order",
     // Instructions of Linux 5.12 and newer: atomics that return the old value, 32-bit arithmetic.
     "-Ctarget-cpu=v3",
@@ -43,7 +43,7 @@ const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") {
 /// Builds every object.
 pub fn run() -> Result<()> {
     let setup::Toolchain { compiler, linker } = setup::run()?;
-    // A folder of its own: two compilers in one would rebuild each other's work.
+    // A separate folder: two compilers in one would rebuild each other's output.
     let target = workspace::target().join("bpf");
     let mut cargo = compiler.cargo();
     cargo
@@ -62,7 +62,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// An object that is the same keeps its time stamp, so that nothing that embeds it is rebuilt.
+/// Copies an object unless it is unchanged: an unchanged object keeps its time stamp, so that nothing that embeds it is
+/// rebuilt.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     let built = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == built) {

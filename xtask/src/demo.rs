@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::{build, shell, workspace};
 
-/// How to run the demo.
+/// Options of the demo task
 #[derive(clap::Args)]
 pub struct Args {
     /// Leave the lab up, and print how to enter and how to delete it

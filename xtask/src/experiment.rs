@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask experiment`: claims about balancing, measured in the lab. docs/experiments keeps what came of it.
+//! `cargo xtask experiment`: claims about load balancing, measured in the lab. The results are in docs/experiments.
 
 use anyhow::Result;
 
 use crate::{build, shell, workspace};
 
-/// Which experiment.
+/// Options of the experiment task
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -14,7 +14,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Experiment {
-    /// What it brings that replies of tun and dr bypass the director: throughput over 1 to 20 reals, against nat
+    /// Measure the benefit of replies that bypass the director (tun, dr): throughput over 1 to 20 reals, against nat
     RepliesBypass,
 }
 

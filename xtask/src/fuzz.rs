@@ -7,15 +7,15 @@ use anyhow::{Result, bail};
 
 use crate::{build_ebpf, setup, shell, workspace};
 
-/// What can be fuzzed, and the longest input of each.
+/// Fuzz targets, with the longest input of each in bytes.
 const TARGETS: &[(&str, u32)] = &[("parser", 3000), ("model", 1000)];
 
-/// What to fuzz, and for how long.
+/// Options of the fuzz task
 #[derive(clap::Args)]
 pub struct Args {
     /// Only this one: parser or model
     target: Option<String>,
-    /// How long to look, for each
+    /// Duration of each target in seconds
     #[arg(long, default_value_t = 60)]
     seconds: u32,
 }
@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<()> {
     targets(TARGETS.iter().filter(|(name, _)| wanted(name)), args.seconds)
 }
 
-/// A short look with every target, for whom the programs are built already.
+/// Runs every target for a short time. The programs must be built.
 pub fn briefly() -> Result<()> {
     targets(TARGETS.iter(), 30)
 }
@@ -40,7 +40,8 @@ fn targets<'a>(targets: impl Iterator<Item = &'a (&'a str, u32)>, seconds: u32) 
     let cargo_fuzz = setup::cargo_fuzz()?;
     let (project, folder) = (workspace::root().join("tests/fuzz"), workspace::target().join("fuzz"));
     let mut build = std::process::Command::new(cargo_fuzz);
-    // No sanitizer, which a stable compiler has not: the code is safe, and what is looked for are panics and differences.
+    // No sanitizer, which a stable compiler does not have: the code is safe, and the fuzzer searches for panics and
+    // differences.
     build.args(["build", "--dev", "--sanitizer", "none", "--fuzz-dir"]).arg(&project);
     build.arg("--target-dir").arg(&folder).current_dir(&project);
     shell::run(&mut build)?;

@@ -14,11 +14,11 @@ use anyhow::Result;
 
 pub use compiler::Compiler;
 
-/// What builds the XDP programs.
+/// The compiler that builds the XDP programs.
 pub struct Toolchain {
     /// A compiler that has the sources of its `core`.
     pub compiler: Compiler,
-    /// bpf-linker.
+    /// Path of bpf-linker.
     pub linker: PathBuf,
 }
 
@@ -32,7 +32,7 @@ pub fn cargo_fuzz() -> Result<PathBuf> {
     cargo_fuzz::find_or_build()
 }
 
-/// Installs what is missing.
+/// Installs missing tools and packages.
 pub fn run() -> Result<Toolchain> {
     packages::install(packages::NEEDED)?;
     Ok(Toolchain { compiler: compiler::find_or_install()?, linker: linker::find_or_build()? })

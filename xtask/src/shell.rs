@@ -32,7 +32,7 @@ pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
     let (reader, writer) = std::io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| cannot_start(command))?;
-    // The pipe ends when nobody has its other end any more, and the command would keep ours.
+    // The pipe ends when the last process closes its other end, and the command would keep ours open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     for line in BufReader::new(reader).split(b'\n') {
         each(&String::from_utf8_lossy(&line?));
@@ -40,25 +40,25 @@ pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
     child.wait().map(drop).context("cannot wait for a command")
 }
 
-/// What a command prints, or `None` if it is not there or fails: for asking, so nothing is printed.
+/// Returns the output of a command, or `None` if the command is missing or fails. Prints nothing.
 pub fn ask(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The machine that everything but the programs is built for, by the compiler's name.
+/// Returns the compiler's name for the target of everything but the programs.
 pub fn host() -> Result<String> {
     ask(Command::new("rustc").args(["--print", "host-tuple"])).context("rustc --print host-tuple")
 }
 
-/// The cargo that runs us, from the workspace's root.
+/// Returns a command for the cargo that runs this process, from the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::workspace::root());
     command
 }
 
-/// A command with the rights of root: by sudo where we are not, which is said.
+/// Returns a command with root privileges, by sudo if this process has none, and prints that.
 pub fn root(program: impl AsRef<OsStr>) -> Command {
     if is_root() {
         return Command::new(program);
@@ -71,7 +71,7 @@ pub fn root(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Whether this process is root.
+/// Returns whether this process is root.
 pub fn is_root() -> bool {
     ask(Command::new("id").arg("-u")).as_deref() == Some("0")
 }
@@ -80,14 +80,14 @@ fn cannot_start(command: &Command) -> String {
     format!("cannot start {}; is it installed and on PATH?", command.get_program().display())
 }
 
-/// The variables that a command sets, each followed by a space.
+/// Returns the environment variables that a command sets, each followed by a space.
 fn variables(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| Some((name, value?.to_string_lossy())));
     set.flat_map(|(name, value)| [name.to_string_lossy().into_owned(), "=".into(), quote(&value), " ".into()])
         .collect()
 }
 
-/// The program and its arguments as one would type them.
+/// Returns the program and its arguments as a person would type them.
 fn words(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")

@@ -11,7 +11,7 @@ use crate::{
     shell::{self, say},
 };
 
-/// Which tests to run.
+/// Options of the test task
 #[derive(clap::Args)]
 pub struct Args {
     /// Have slow tests look longer: more kills, more changes, at more moments
@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> Result<()> {
         .args(&args.filters);
     let results = [shell::run(&mut unit), shell::run(&mut doc)];
 
-    // Built as whoever we are, run as root: nothing in the target folder ends up as root's.
+    // Built as the present user, and run as root: root owns no file in the target folder.
     let mut lab = shell::cargo();
     lab.args(["test", "--no-fail-fast", "--package", "lb-userspace", "--package", "lb-tests"]);
     lab.args(["--test", "*", "--"]).args(&args.filters);
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
         say!("packet, namespace and lab tests need root: cargo runs them by sudo");
         lab.env(runner_variable()?, "sudo --preserve-env");
     }
-    // The packet tests once more, with all that they say translated to IPv6.
+    // The packet tests again, with their packets translated to IPv6.
     let mut six = shell::cargo();
     six.args(["test", "--package", "lb-tests", "--test", "packet", "--"]).args(&args.filters);
     six.env("XVS_TEST_IP", "6");
@@ -52,13 +52,13 @@ pub fn run(args: &Args) -> Result<()> {
         six.env(runner_variable()?, "sudo --preserve-env");
     }
     let under_root = [shell::run(&mut lab), shell::run(&mut six)];
-    // Names of tests say nothing of the fuzz targets.
+    // Names of tests do not refer to the fuzz targets.
     let fuzzed = if args.filters.is_empty() { fuzz::briefly() } else { Ok(()) };
     // All have run; the first failure is the result.
     results.into_iter().chain(under_root).chain([fuzzed]).collect()
 }
 
-/// The variable that names what cargo starts the host's programs with.
+/// Returns the name of the variable with the runner by which cargo starts the host's programs.
 fn runner_variable() -> Result<String> {
     Ok(format!("CARGO_TARGET_{}_RUNNER", shell::host()?.to_uppercase().replace(['-', '.'], "_")))
 }

@@ -9,7 +9,7 @@ use crate::{
     workspace,
 };
 
-/// Which kernel to boot.
+/// Options of the test task in a virtual machine
 #[derive(clap::Args)]
 pub struct Args {
     /// The version of Debian's kernel
@@ -22,10 +22,10 @@ pub struct Args {
     words: Vec<String>,
 }
 
-/// What drives IPVS.
+/// Packages that control IPVS.
 const PACKAGES: &[&str] = &["ipvsadm"];
 
-/// What runs in the guest, one after the other; the last one is told which words were given.
+/// Programs that run in the guest, one after the other. The last one gets the words of the command line.
 const PROGRAMS: [&str; 6] =
     ["kernel_tunnels", "kernel_host", "kernel_links", "kernel_cards", "kernel_sctp", "beside_ipvs"];
 
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     let machine = vm::install()?;
     let guest = Guest::new(&machine, Kernel::find_or_fetch(&args.kernel)?).with_cards(CARDS);
     let release = workspace::target().join("release");
-    // The root file system is the host's: it has no unix sockets, and each start of a program reads it anew.
+    // The root file system is the host's: it has no unix sockets, and each start of a program reads it again.
     let command = format!(
         "modprobe -a veth ip_vs ipip sit ip6_tunnel ip_gre ip6_gre fou fou6 8021q sch_netem sctp bonding e1000 e1000e vmxnet3 virtio_net && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
          && cp {} /run/ && export XVS_BIN=/run/xvs && {} {}",

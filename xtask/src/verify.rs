@@ -12,7 +12,7 @@ use crate::{
     workspace,
 };
 
-/// Where to verify.
+/// Options of the verify task
 #[derive(clap::Args)]
 pub struct Args {
     /// Debian's kernels of these versions too, each in a virtual machine: 6.1,6.12

@@ -19,7 +19,7 @@ use crate::{
 /// The emulator, what a guest boots with, and what loads its modules.
 const PACKAGES: &[&str] = &["qemu-system-x86", "busybox-static", "kmod", "python3-venv"];
 
-/// What boots a kernel on the host's root file system.
+/// The package that boots a kernel on the host's root file system.
 const VIRTME: &str = "virtme-ng==1.42";
 
 /// Seconds that a machine may take to boot and to stop.
@@ -27,7 +27,7 @@ pub const BOOT: u32 = 60;
 
 /// A folder with the tools to boot a guest.
 pub struct VirtualMachine {
-    /// Where virtme-ng's programs are.
+    /// Folder of the programs of virtme-ng.
     programs: PathBuf,
 }
 
@@ -49,13 +49,13 @@ pub fn install() -> Result<VirtualMachine> {
 
 /// A kernel and its modules, unpacked.
 pub struct Kernel {
-    /// As `uname -r` says it.
+    /// Release, as printed by `uname -r`.
     release: String,
     folder: PathBuf,
 }
 
 impl Kernel {
-    /// The newest of Debian's kernels of that version ("6.12"), fetched if it is not here.
+    /// Returns the newest of Debian's kernels of this version ("6.12"); fetches it if it is missing.
     pub fn find_or_fetch(version: &str) -> Result<Self> {
         let folder = folder().join(version);
         if let Some(release) = release(&folder) {
@@ -87,7 +87,7 @@ impl Kernel {
     }
 }
 
-/// The release of the kernel that is unpacked in a folder.
+/// Returns the release of the kernel that is unpacked in a folder.
 fn release(folder: &Path) -> Option<String> {
     std::fs::read_dir(folder.join("boot")).ok()?.find_map(|entry| {
         Some(entry.ok()?.file_name().to_string_lossy().strip_prefix("vmlinuz-")?.to_owned())
@@ -112,7 +112,7 @@ fn newest_package(version: &str) -> Result<String> {
     })
 }
 
-/// The numbers in a name, to compare versions by.
+/// Returns the numbers in a name, to compare versions by.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }
@@ -126,7 +126,7 @@ pub struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// A machine with that kernel.
+    /// Returns a machine with this kernel.
     pub fn new(machine: &'a VirtualMachine, kernel: Kernel) -> Self {
         Self { machine, kernel, cards: &[] }
     }
@@ -140,14 +140,14 @@ impl<'a> Guest<'a> {
     /// Boots, runs a shell command within that many seconds, and fails if it does.
     pub fn run(&self, command: &str, seconds: u32) -> Result<()> {
         say!("on Linux {}, emulated:", self.kernel.release);
-        // The exit code of a guest is lost where it crashes: only this line says that all went well.
-        // What the console has not sent when the guest powers down is lost: the pause lets it send.
+        // The exit code of a guest is lost if the guest crashes: only this line proves success. Console output that is
+        // pending when the guest powers down is lost: the pause lets it through.
         let script = format!("{{ {command}; }} && echo {DONE}; sleep 1");
         let mut vng = Command::new("timeout");
         vng.args(["--kill-after=5", &seconds.to_string()]).arg(self.machine.programs.join("vng"));
         vng.arg("--run").arg(self.kernel.image());
-        // /dev/kvm may be there and not work; 9p and the plain machine are what Debian's kernels have. Without
-        // --verbose, output comes by a device that they have as a module only.
+        // /dev/kvm may exist and not work; 9p and the plain machine are the ones that Debian's kernels support. Without
+        // --verbose, output comes by a device that these kernels have only as a module.
         vng.args(["--disable-kvm", "--force-9p", "--disable-microvm", "--verbose", "--user", "root"]);
         vng.args(["--memory", "4G", "--cpus", "2", "--rw"]);
         let mut options = "-accel tcg,thread=multi -cpu max".to_owned();

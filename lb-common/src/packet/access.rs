@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The one way to read and write a frame.
+//! Access to a frame: all reads and writes go through this module.
 
 use super::Chain;
 use crate::reason::Reason;
 
-/// Anything with a frame in it: an `XdpContext` in the kernel, bytes in tests.
+/// An object with a frame in it: an `XdpContext` in the kernel, bytes in tests.
 #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
 pub trait Packet {
-    /// A pointer to `N` bytes at `offset`, all of them within the frame. Not aligned to anything.
+    /// Returns a pointer to `N` bytes at `offset`, all of them within the frame. The pointer has no alignment.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before.
     fn at<const N: usize>(&self, offset: usize) -> Result<*mut [u8; N], Reason>;
 
-    /// Bytes of the frame.
+    /// Returns the length of the frame in bytes.
     fn len(&self) -> usize;
 
-    /// Walks over extension headers of IPv6 (see [`Chain::walk`]), of which few packets have any.
+    /// Walks over IPv6 extension headers (see [`Chain::walk`]), which few packets have.
     fn extensions(&self, first: u8, offset: usize) -> Chain
     where
         Self: Sized,
@@ -27,19 +27,19 @@ pub trait Packet {
 
 /// An integer that is read and written in memory order.
 ///
-/// Packet data is not aligned. LLVM would read an unaligned word byte by byte for a BPF machine; the machine
-/// itself, on every architecture that xvs runs on, reads it at once. Hence the instructions by name.
+/// Packet data is not aligned. LLVM would read an unaligned word byte by byte on the BPF machine, although the machine
+/// reads it at once on every architecture that xvs supports. Hence the explicit instructions.
 pub trait Word: Copy + Default {
-    /// Reads the word `AT` bytes behind a pointer: the instruction has room for that.
+    /// Reads the word `AT` bytes behind a pointer; the offset is part of the instruction.
     ///
     /// # Safety
-    /// There are as many readable bytes as the word has.
+    /// As many bytes as the word has must be readable there.
     unsafe fn read<const AT: usize>(pointer: *const u8) -> Self;
 
     /// Writes the word `AT` bytes behind a pointer.
     ///
     /// # Safety
-    /// There are as many writable bytes as the word has.
+    /// As many bytes as the word has must be writable there.
     unsafe fn write<const AT: usize>(self, pointer: *mut u8);
 }
 
@@ -50,7 +50,7 @@ macro_rules! word {
             #[inline(always)]
             unsafe fn read<const AT: usize>(pointer: *const u8) -> Self {
                 let value: u64;
-                // SAFETY: the caller's; the instruction has no other effect.
+                // SAFETY: the caller ensures it; the instruction has no other effect.
                 unsafe {
                     core::arch::asm!(
                         concat!("{value} = *(", stringify!($type), " *)({pointer} + {at})"),
@@ -66,7 +66,7 @@ macro_rules! word {
             #[cfg(target_arch = "bpf")]
             #[inline(always)]
             unsafe fn write<const AT: usize>(self, pointer: *mut u8) {
-                // SAFETY: the caller's; the instruction has no other effect.
+                // SAFETY: the caller ensures it; the instruction has no other effect.
                 unsafe {
                     core::arch::asm!(
                         concat!("*(", stringify!($type), " *)({pointer} + {at}) = {value}"),
@@ -80,13 +80,13 @@ macro_rules! word {
 
             #[cfg(not(target_arch = "bpf"))]
             unsafe fn read<const AT: usize>(pointer: *const u8) -> Self {
-                // SAFETY: the caller's.
+                // SAFETY: the caller ensures it.
                 unsafe { pointer.add(AT).cast::<Self>().read_unaligned() }
             }
 
             #[cfg(not(target_arch = "bpf"))]
             unsafe fn write<const AT: usize>(self, pointer: *mut u8) {
-                // SAFETY: the caller's.
+                // SAFETY: the caller ensures it.
                 unsafe { pointer.add(AT).cast::<Self>().write_unaligned(self) }
             }
         }
@@ -97,13 +97,13 @@ word!(u16);
 word!(u32);
 word!(u64);
 
-/// Reads the word so many bytes behind a pointer, which are known to the compiler.
+/// Reads the word `at` bytes behind a pointer. The compiler must know `at`.
 ///
 /// # Safety
-/// There are as many readable bytes as the word has.
+/// As many bytes as the word has must be readable there.
 #[inline(always)]
 pub(super) unsafe fn read_at<T: Word>(pointer: *const u8, at: usize) -> T {
-    // SAFETY: the caller's.
+    // SAFETY: the caller ensures it.
     unsafe {
         match at {
             0 => T::read::<0>(pointer),
@@ -118,13 +118,13 @@ pub(super) unsafe fn read_at<T: Word>(pointer: *const u8, at: usize) -> T {
     }
 }
 
-/// Writes a word so many bytes behind a pointer, which are known to the compiler.
+/// Writes a word `at` bytes behind a pointer. The compiler must know `at`.
 ///
 /// # Safety
-/// There are as many writable bytes as the word has.
+/// As many bytes as the word has must be writable there.
 #[inline(always)]
 pub(super) unsafe fn write_at<T: Word>(pointer: *mut u8, at: usize, word: T) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller ensures it.
     unsafe {
         match at {
             0 => word.write::<0>(pointer),
@@ -160,7 +160,7 @@ pub fn store<T: Word>(packet: &impl Packet, offset: usize, value: T) -> Result<(
     Ok(())
 }
 
-/// A pointer to `BYTES` bytes in a row, with one check of the bounds.
+/// Returns a pointer to `BYTES` consecutive bytes, with one check of the bounds.
 #[inline(always)]
 pub(super) fn pointer_to_words<const BYTES: usize>(
     packet: &impl Packet,
@@ -169,7 +169,7 @@ pub(super) fn pointer_to_words<const BYTES: usize>(
     Ok(packet.at::<BYTES>(offset)?.cast())
 }
 
-/// A pointer to the bytes of a word.
+/// Returns a pointer to the bytes of a word.
 #[inline(always)]
 fn at<T>(packet: &impl Packet, offset: usize) -> Result<*mut u8, Reason> {
     Ok(match size_of::<T>() {

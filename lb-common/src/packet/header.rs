@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Headers: where their fields lie, and how new ones are written.
+//! Headers: the offsets of their fields, and writers of new headers.
 //!
-//! The layouts are those of `network-types`, except TCP's: there the flags are bit fields, here they are one
-//! byte.
+//! The layouts are those of `network-types`, except that of TCP: its flags are bit fields there, and one byte here.
 
 use network_types::{
     eth::EthHdr,
@@ -18,15 +17,15 @@ use crate::{
     wire::{Be16, MacPair},
 };
 
-/// Bytes of an Ethernet header without tags.
+/// Length of an Ethernet header without tags, in bytes.
 pub const ETHERNET_LEN: usize = size_of::<EthHdr>();
-/// Bytes of an IPv4 header without options.
+/// Length of an IPv4 header without options, in bytes.
 pub const IPV4_LEN: usize = size_of::<Ipv4Hdr>();
-/// Bytes of an IPv6 header without extensions.
+/// Length of an IPv6 header without extensions, in bytes.
 pub const IPV6_LEN: usize = size_of::<Ipv6Hdr>();
-/// Bytes of an ICMP header.
+/// Length of an ICMP header, in bytes.
 pub const ICMP_LEN: usize = size_of::<Icmpv4Hdr>();
-/// Bytes of a TCP header without options.
+/// Length of a TCP header without options, in bytes.
 pub const TCP_LEN: usize = size_of::<TcpHdr>();
 
 /// A TCP header without its options (RFC 9293, section 3.1). All numbers are in network byte order.
@@ -40,7 +39,7 @@ pub struct TcpHeader {
     pub sequence: [u8; 4],
     /// Acknowledgement number.
     pub acknowledgement: [u8; 4],
-    /// The header's length in words, in the high four bits.
+    /// Length of the header in words of 4 bytes, in the high four bits.
     pub data_offset: u8,
     /// See [`crate::track::flags`].
     pub flags: u8,
@@ -52,7 +51,7 @@ pub struct TcpHeader {
     pub urgent: [u8; 2],
 }
 
-/// Offset of the checksum within a header of TCP or UDP.
+/// Returns the offset of the checksum within a TCP or UDP header.
 #[inline(always)]
 #[must_use]
 pub const fn offset_of_checksum(protocol: u8) -> usize {
@@ -63,7 +62,7 @@ pub const fn offset_of_checksum(protocol: u8) -> usize {
     }
 }
 
-/// Destination and source of the frame.
+/// Returns the destination and source MAC address of the frame.
 ///
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter.
@@ -72,24 +71,24 @@ pub fn frame_macs(packet: &impl Packet) -> Result<MacPair, Reason> {
     Ok(MacPair(load_words::<u32, 12, 3>(packet, 0)?))
 }
 
-/// Whether the frame is for a group of stations: a broadcast or multicast.
+/// Returns whether the frame is for a group of stations: a broadcast or multicast.
 ///
 /// # Errors
-/// [`Reason::NotOurs`] if it is no frame at all.
+/// [`Reason::NotOurs`] if the frame is empty.
 #[inline(always)]
 pub fn is_group_frame(packet: &impl Packet) -> Result<bool, Reason> {
     let first: u8 = load(packet, 0).map_err(|_| Reason::NotOurs)?;
     Ok(first & 1 != 0)
 }
 
-/// What the frame carries; 0 if it is no frame at all.
+/// Returns the `EtherType` of the frame; 0 if the frame is too short.
 #[inline(always)]
 #[must_use]
 pub fn ether_type(packet: &impl Packet) -> Be16 {
     Be16(load(packet, core::mem::offset_of!(EthHdr, ether_type)).unwrap_or(0))
 }
 
-/// Writes the frame's destination and source.
+/// Writes the destination and source MAC address of the frame.
 ///
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter.
@@ -98,7 +97,7 @@ pub fn address_frame(packet: &impl Packet, macs: MacPair) -> Result<(), Reason> 
     store_words::<u32, 12, 3>(packet, 0, macs.0)
 }
 
-/// Writes `WORDS` words in a row, `BYTES` bytes, with one check of the bounds.
+/// Writes `WORDS` consecutive words, `BYTES` bytes, with one check of the bounds.
 ///
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter; then nothing is written.
@@ -119,7 +118,7 @@ pub fn store_words<T: Word, const BYTES: usize, const WORDS: usize>(
     Ok(())
 }
 
-/// Reads `WORDS` words in a row, `BYTES` bytes, with one check of the bounds.
+/// Reads `WORDS` consecutive words, `BYTES` bytes, with one check of the bounds.
 ///
 /// # Errors
 /// [`Reason::Truncated`] if the frame is shorter.

@@ -6,10 +6,10 @@ use network_types::udp::UdpHdr;
 use super::{ETHERNET_LEN, FARTHEST, ICMP_LEN, Ip, Packet, Parsed, Part, ports};
 use crate::{protocol, reason::Reason, schema::FlowKey};
 
-/// What an ICMP error speaks of.
+/// The packet that an ICMP error quotes.
 #[derive(Clone, Copy, Debug)]
 pub struct IcmpError<A> {
-    /// The flow of the quoted packet, in the direction in which that packet went.
+    /// The flow of the quoted packet, in the direction of that packet.
     pub flow: FlowKey<A>,
     /// See [`IcmpError::l3`].
     l3: u16,
@@ -18,7 +18,7 @@ pub struct IcmpError<A> {
 }
 
 impl<A> IcmpError<A> {
-    /// Offset of the quoted IP header in the frame.
+    /// Returns the offset of the quoted IP header in the frame.
     #[inline(always)]
     #[must_use]
     pub const fn l3(&self) -> usize {
@@ -26,7 +26,7 @@ impl<A> IcmpError<A> {
         (self.l3 & FARTHEST) as usize
     }
 
-    /// Offset of the quoted transport header in the frame.
+    /// Returns the offset of the quoted transport header in the frame.
     #[inline(always)]
     #[must_use]
     pub const fn l4(&self) -> usize {
@@ -34,11 +34,11 @@ impl<A> IcmpError<A> {
     }
 }
 
-/// Reads the packet that an ICMP error quotes: its IP header and the first eight bytes of its transport
-/// header, which is what RFC 792 promises.
+/// Reads the packet that an ICMP error quotes: its IP header and the first eight bytes of its transport header, as RFC
+/// 792 requires.
 ///
 /// # Errors
-/// [`Reason::IcmpUnknownFlow`] if the quote is no TCP, UDP or SCTP packet with its ports in it.
+/// [`Reason::IcmpUnknownFlow`] if the quote is no TCP, UDP or SCTP packet with its ports.
 #[inline(always)]
 pub fn quoted<A: Ip>(packet: &impl Packet, outer: &Parsed<A>) -> Result<IcmpError<A>, Reason> {
     let l3 = outer.l4() + ICMP_LEN;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The two versions of IP, as far as the data plane must tell them apart.
+//! The differences between the IP versions that matter to the data plane.
 
 use core::{fmt::Debug, hash::Hash};
 
@@ -10,17 +10,17 @@ use crate::{
     wire::{Be16, Be128},
 };
 
-/// An address, [`crate::wire::Be32`] or [`crate::wire::Be128`], and by its type the version of IP.
+/// An address, [`crate::wire::Be32`] or [`crate::wire::Be128`], whose type selects the IP version.
 ///
-/// Whatever handles packets is written once, over this trait, and compiled for each version.
+/// Code that handles packets is written once, over this trait, and compiled for each version.
 pub trait Ip: Copy + Default + Eq + 'static {
-    /// Zeros at the end of a key of an address and four bytes more, up to a multiple of the address's alignment: the kernel
-    /// compares all of a key.
+    /// Zero padding at the end of a key of an address and four more bytes, up to a multiple of the address's alignment:
+    /// the kernel compares the whole key.
     type Padding: Copy + Debug + Default + Eq + Hash + Ord;
 
-    /// `EtherType` of its frames.
+    /// `EtherType` of frames with packets of this version.
     const ETHER_TYPE: Be16;
-    /// Bytes of a header without options or extensions.
+    /// Length of a header without options or extensions, in bytes.
     const HEADER_LEN: usize;
     /// Offset of the source address in the header.
     const SOURCE: usize;
@@ -28,21 +28,21 @@ pub trait Ip: Copy + Default + Eq + 'static {
     const DESTINATION: usize;
     /// Offset of the time to live or hop limit in the header.
     const HOPS: usize;
-    /// Protocol number of its ICMP.
+    /// Protocol number of ICMP in this version.
     const ICMP: u8;
-    /// Whether the checksum of its ICMP covers the addresses, too.
+    /// Whether the ICMP checksum covers the addresses too.
     const ICMP_COVERS_ADDRESSES: bool;
-    /// Protocol number of its packets within others (RFC 2003, RFC 2473).
+    /// Protocol number of packets of this version in a tunnel (RFC 2003, RFC 2473).
     const TUNNELLED: u8;
 
     /// Returns whether the address can be that of a host behind a router: it is not unspecified, loopback, link-local,
-    /// multicast or broadcast, nor one of the other version.
+    /// multicast or broadcast, nor an address of the other version.
     fn is_host(self) -> bool;
 
-    /// The address in 128 bits.
+    /// Returns the address in 128 bits.
     fn wide(self) -> Be128;
 
-    /// The address in 128 bits, which is of this version, as it is on the wire.
+    /// Returns the wire form of an address of this version that is given in 128 bits.
     fn narrow(address: Be128) -> Self;
 
     /// Reads an address.
@@ -57,104 +57,104 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
     fn store(self, packet: &impl Packet, offset: usize) -> Result<(), Reason>;
 
-    /// The change of a checksum that covers an address which becomes another.
+    /// Adds the change of a checksum when `new` replaces the covered address `old`.
     fn replace(change: Delta, old: Self, new: Self) -> Delta;
 
-    /// The sum of the words of an address.
+    /// Adds the words of the address to a sum.
     fn add_to(self, sum: Sum) -> Sum;
 
-    /// Both addresses of a flow, mixed under a seed: the first part of [`crate::hash::flow`].
+    /// Mixes both addresses of a flow under a seed: the first part of [`crate::hash::flow`].
     fn mix(source: Self, destination: Self, seed: u64) -> u64;
 
-    /// Returns the address without what hosts of one network usually differ in: the last 8 bits of IPv4, the last 64 of IPv6.
+    /// Returns the network of the address: without the last 8 bits in IPv4, and without the last 64 bits in IPv6.
     #[must_use]
     fn network(self) -> Self;
 
     /// Returns a hash of the address for [`crate::schema::Marks`]. Its upper bits are the better ones.
     fn mark(self) -> u32;
 
-    /// For [`crate::schema::Near`]: a hash of the address without its last three bits; those; and what tells it, under a seed, from
-    /// others of which these two are the same.
+    /// Returns three values for [`crate::schema::Near`]: a hash of the address without its last three bits; these three
+    /// bits; and a name that distinguishes the address, under a seed, from others with the same hash and bits.
     fn near(self, seed: u64) -> (u32, u32, u32);
 
-    /// The address in 32 bits, in the machine's order, as IPVS folds it (`ip_vs_addr_fold`).
+    /// Returns the address in 32 bits, in the machine's byte order, as IPVS folds it (`ip_vs_addr_fold`).
     fn fold(self) -> u32;
 
     /// Reads the header at `l3` with its options or extensions.
     ///
     /// # Errors
-    /// [`Reason::NotOurs`] if there is none, [`Reason::Truncated`] if the frame ends before.
+    /// [`Reason::NotOurs`] if there is no header of this version, [`Reason::Truncated`] if the frame ends before.
     fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason>;
 
-    /// Where in its datagram the frame's packet begins, in words of eight bytes, if it is a later fragment whose part of the
+    /// Returns the position of a later fragment in its datagram, in words of eight bytes. The fragment's part of the
     /// datagram is at `l4`.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before.
     fn fragment_offset(packet: &impl Packet, l4: usize) -> Result<u16, Reason>;
 
-    /// Type of service, or traffic class, of the frame's packet.
+    /// Returns the type of service, or traffic class, of the frame's packet.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before.
     fn traffic_class(packet: &impl Packet) -> Result<u8, Reason>;
 
-    /// Takes one off the time to live of the frame's packet, and applies that and another change of its header to the
-    /// header's checksum, if it has one.
+    /// Decrements the time to live of the frame's packet, and applies this change and `change` to the checksum of the
+    /// header, if there is one.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
     fn hop(packet: &impl Packet, change: Delta) -> Result<(), Reason>;
 
-    /// Applies a change of the frame's header to the header's checksum, if it has one.
+    /// Applies a change of the frame's IP header to the checksum of the header, if there is one.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
     fn apply(packet: &impl Packet, change: Delta) -> Result<(), Reason>;
 
-    /// Writes a new header behind the frame's Ethernet header, with 64 hops to go.
+    /// Writes a new header behind the frame's Ethernet header, with a time to live of 64.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
     fn write(packet: &impl Packet, header: &Header<Self>) -> Result<(), Reason>;
 
-    /// What an ICMP message of that type is.
+    /// Returns the kind of an ICMP message of this type.
     fn icmp(icmp_type: u8) -> Icmp;
 
-    /// The beginning of an ICMP error: type, code, and the last word of its header in memory order.
+    /// Returns the beginning of an ICMP error: type, code, and the last word of its header in memory order.
     fn error(error: Error) -> (u8, u8, u32);
 
-    /// How many bytes such an error quotes of a packet of `length` bytes whose transport header is `behind` bytes after
-    /// its beginning: a multiple of four.
+    /// Returns the length of an ICMP error's quote of a packet of `length` bytes whose transport header is at offset
+    /// `behind`: a multiple of four bytes.
     fn quote(length: usize, behind: usize) -> usize;
 }
 
-/// What a header, with its options or extensions, says about the packet.
+/// The facts of a packet that its header has, with options or extensions.
 #[derive(Clone, Copy)]
 pub struct Start<A> {
     /// Source address.
     pub source: A,
     /// Destination address.
     pub destination: A,
-    /// Protocol of what is behind it, an IANA number.
+    /// IANA number of the protocol behind the header.
     pub protocol: u8,
-    /// Offset of that in the frame.
+    /// Offset in the frame of the header of that protocol.
     pub l4: usize,
-    /// Bytes of the packet.
+    /// Length of the packet, in bytes.
     pub length: u32,
-    /// Identification of the datagram as it lies on the wire.
+    /// Identification of the datagram, network byte order.
     pub id: u32,
-    /// Which part of it this is.
+    /// The part of the datagram that the packet is.
     pub part: Part,
 }
 
-/// A header that is written anew.
+/// The fields of a new header.
 pub struct Header<A> {
-    /// Bytes of the packet, the header with them.
+    /// Length of the packet with the header, in bytes.
     pub length: usize,
     /// Type of service, or traffic class.
     pub traffic_class: u8,
-    /// What is behind it, an IANA number.
+    /// IANA number of the protocol behind the header.
     pub protocol: u8,
     /// Source address.
     pub source: A,
@@ -162,26 +162,27 @@ pub struct Header<A> {
     pub destination: A,
 }
 
-/// What kinds of ICMP messages there are.
+/// Kinds of ICMP messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Icmp {
-    /// It quotes a packet.
+    /// An error, which quotes a packet.
     Error,
-    /// A ping.
+    /// An echo request (ping).
     Echo,
-    /// It keeps the link together, as ARP does for IPv4: none of a balancer's business.
+    /// A message about the link, such as neighbour discovery, which does for IPv6 what ARP does for IPv4: not for a
+    /// balancer.
     Link,
-    /// Anything else.
+    /// Any other message.
     Other,
 }
 
-/// The errors that are made here.
+/// ICMP errors that the director makes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
-    /// Nobody is there.
+    /// The port cannot be served.
     PortUnreachable,
-    /// The packet is larger than so many bytes.
+    /// The packet is larger than this MTU, in bytes.
     TooBig(u16),
-    /// The time to live has run out on the way.
+    /// The time to live has expired.
     TimeExceeded,
 }

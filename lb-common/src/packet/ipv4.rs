@@ -20,11 +20,11 @@ use crate::{
 
 /// The "more fragments" bit of flags and fragment offset.
 const MORE_FRAGMENTS: Be16 = Be16::new(0x2000);
-/// The fragment offset.
+/// Mask of the fragment offset in flags and fragment offset.
 const FRAGMENT_OFFSET: Be16 = Be16::new(0x1fff);
-/// Offset of time to live, protocol and checksum in the frame: one word of the header.
+/// Offset in the frame of time to live, protocol and checksum, which are one word of the header.
 const TTL: usize = ETHERNET_LEN + offset_of!(Ipv4Hdr, ttl);
-/// Bytes that an error quotes after the header.
+/// Number of bytes that an error quotes behind the header.
 const QUOTED: usize = 8;
 
 impl Ip for Be32 {
@@ -81,12 +81,13 @@ impl Ip for Be32 {
         hash::round(seed, u64::from(source.get()) << 32 | u64::from(destination.get()))
     }
 
-    /// Multiplicative (Knuth, The Art of Computer Programming, volume 3, section 6.4), by the golden ratio.
     #[inline(always)]
     fn network(self) -> Self {
         Self(self.0 & 0xffff_ff00_u32.to_be())
     }
 
+    /// Returns a multiplicative hash by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section
+    /// 6.4).
     #[inline(always)]
     fn mark(self) -> u32 {
         self.get().wrapping_mul(0x9e37_79b1)
@@ -103,13 +104,13 @@ impl Ip for Be32 {
         self.get()
     }
 
-    /// The header is checked as the kernel's `ip_rcv` does: version and header length.
+    /// Checks the header as the kernel's `ip_rcv` does: version and header length.
     #[inline(always)]
     fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason> {
         let [first, second, third, source, destination] = load_words::<u32, IPV4_LEN, 5>(packet, l3)?;
         let [version_and_length, _, l0, l1] = first.to_ne_bytes();
         let [i0, i1, f0, f1] = second.to_ne_bytes();
-        // Version 4 and at least five words. The mask keeps the verifier's bound: at most 60 bytes.
+        // Version 4 and at least five words. The mask gives the verifier a bound: at most 60 bytes.
         let words = version_and_length & 0x0f;
         if version_and_length >> 4 != 4 || words < 5 {
             return Err(Reason::NotOurs);
@@ -160,7 +161,7 @@ impl Ip for Be32 {
         store(packet, AT, change.apply(load(packet, AT)?))
     }
 
-    /// No options, "don't fragment", identification 0 (RFC 6864).
+    /// Writes a header without options, with "don't fragment" and identification 0 (RFC 6864).
     #[inline(always)]
     fn write(packet: &impl Packet, header: &Header<Self>) -> Result<(), Reason> {
         let [l0, l1] = Be16::new(header.length as u16).0.to_ne_bytes();
@@ -175,7 +176,8 @@ impl Ip for Be32 {
         store_words::<u32, IPV4_LEN, 5>(packet, ETHERNET_LEN, words)
     }
 
-    /// Errors are destination unreachable, source quench, redirect, time exceeded and parameter problem.
+    /// Returns the kind of the message. Errors are destination unreachable, source quench, redirect, time exceeded and
+    /// parameter problem.
     #[inline(always)]
     fn icmp(icmp_type: u8) -> Icmp {
         match icmp_type {
@@ -197,7 +199,7 @@ impl Ip for Be32 {
         }
     }
 
-    /// The header and eight bytes more (RFC 792).
+    /// Returns the length of the header and eight bytes more (RFC 792).
     #[inline(always)]
     fn quote(_length: usize, behind: usize) -> usize {
         behind + QUOTED

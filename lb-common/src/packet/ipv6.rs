@@ -18,22 +18,22 @@ use crate::{
     wire::{Be16, Be128},
 };
 
-/// Extension headers by their numbers (RFC 8200, section 4).
+/// Numbers of extension headers (RFC 8200, section 4).
 mod extension {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
     pub const DESTINATION: u8 = 60;
-    /// Authentication, mobility, host identity, shim6 and two for experiments: they are in the registry of extension
-    /// headers, and what is behind them cannot be found without knowing them.
+    /// Authentication, mobility, host identity, shim6 and two for experiments. They are in the registry of extension
+    /// headers, and the parser does not know where they end.
     pub const UNKNOWN: [u8; 6] = [51, 135, 139, 140, 253, 254];
 }
 
-/// Extension headers in a row that are looked at.
+/// Maximum number of consecutive extension headers that are parsed.
 pub const MOST_EXTENSIONS: u32 = 6;
-/// Bytes of extension headers that are looked at, and a mask of them.
+/// Maximum length of the extension headers that are parsed, in bytes, and a mask of that length.
 const LONGEST_CHAIN: u64 = 0x3ff;
-/// Bytes of a packet that an error quotes at most. RFC 4443 would have it fill the least MTU.
+/// Maximum length of a quote in an error, in bytes. By RFC 4443 an error fills the minimum MTU.
 const QUOTED: usize = 256;
 
 impl Ip for Be128 {
@@ -96,12 +96,12 @@ impl Ip for Be128 {
         mixed ^ hash::address(seed, destination.0, hash::DESTINATION)
     }
 
-    /// The halves, each by a constant of its own, then as for IPv4.
     #[inline(always)]
     fn network(self) -> Self {
         Self([self.0[0], 0])
     }
 
+    /// Returns the hash of both halves, each multiplied by a constant of its own.
     #[inline(always)]
     fn mark(self) -> u32 {
         let [high, low] = self.0;
@@ -110,9 +110,9 @@ impl Ip for Be128 {
         (mixed >> 32) as u32
     }
 
-    /// Places are by numbers in a row, as for IPv4: addresses in a row, and networks in a row, do not take each other's. Who has
-    /// one is told by 32 bits that nobody outside knows. (Two clients that have them and the place in common, and speak at a time,
-    /// get each other's router.)
+    /// Returns the values for `Near`. The hash is multiplicative, as in IPv4: consecutive addresses, and consecutive
+    /// networks, do not collide. The name is 32 bits of a hash that is secret by its seed. (Two clients with the same
+    /// name and place that are active at the same time get each other's router.)
     #[inline(always)]
     fn near(self, seed: u64) -> (u32, u32, u32) {
         let [high, low] = self.0.map(u64::from_be);
@@ -151,10 +151,11 @@ impl Ip for Be128 {
         })
     }
 
-    /// The fragment header is the last one before the fragment (RFC 8200, section 4.5).
+    /// Returns the offset from the fragment header, which is the last header before the fragment (RFC 8200, section
+    /// 4.5).
     #[inline(always)]
     fn fragment_offset(packet: &impl Packet, l4: usize) -> Result<u16, Reason> {
-        // The mask tells the verifier that it is behind the beginning.
+        // The mask tells the verifier that the offset is not negative.
         let field: u16 = load(packet, l4.wrapping_sub(6) & super::FARTHEST as usize)?;
         Ok(Be16(field).get() >> 3)
     }
@@ -177,7 +178,7 @@ impl Ip for Be128 {
         Ok(())
     }
 
-    /// No extensions, flow label 0.
+    /// Writes a header without extensions, with flow label 0.
     #[inline(always)]
     fn write(packet: &impl Packet, header: &Header<Self>) -> Result<(), Reason> {
         let first = (0x6000_0000 | u32::from(header.traffic_class) << 20).to_be();
@@ -188,8 +189,8 @@ impl Ip for Be128 {
         header.destination.store(packet, ETHERNET_LEN + Self::DESTINATION)
     }
 
-    /// Errors have numbers below 128. Router and neighbour discovery, redirects (RFC 4861) and multicast listeners (RFC
-    /// 2710, RFC 3810) concern the link.
+    /// Returns the kind of the message. Errors have numbers below 128. Router and neighbour discovery, redirects (RFC
+    /// 4861) and multicast listeners (RFC 2710, RFC 3810) concern the link.
     #[inline(always)]
     fn icmp(icmp_type: u8) -> Icmp {
         match icmp_type {
@@ -215,19 +216,20 @@ impl Ip for Be128 {
     }
 }
 
-/// What a chain of extension headers says, in one number, since the programs walk it in a function of its own:
+/// The result of a walk over a chain of extension headers, in one number, since the programs walk it in a global
+/// function:
 ///
 /// | bits   | meaning                                                      |
 /// |-------:|--------------------------------------------------------------|
-/// | 0–9    | bytes of the chain                                           |
-/// | 16–23  | protocol of what is behind it                                |
-/// | 24–26  | which part of its datagram the packet is, by [`Part`]'s order |
-/// | 32–63  | identification of the datagram, as it lies on the wire       |
+/// | 0–9    | length of the chain in bytes                                 |
+/// | 16–23  | protocol behind the chain                                    |
+/// | 24–26  | the part of its datagram that the packet is, by [`Part`]'s order |
+/// | 32–63  | identification of the datagram, network byte order           |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Chain(pub u64);
 
 impl Chain {
-    /// No extension header at all.
+    /// Returns the result for a packet without extension headers.
     #[inline(always)]
     const fn none(protocol: u8) -> Self {
         Self((protocol as u64) << 16)
@@ -271,7 +273,7 @@ impl Chain {
         (self.0 >> 32) as u32
     }
 
-    /// Walks over the extension headers from `first` on, which is at `offset`.
+    /// Walks over the extension headers, the first of which has the number `first` and is at `offset`.
     #[inline(always)]
     pub fn walk(packet: &impl Packet, first: u8, offset: usize) -> Self {
         let mut walk = Walk::new(first, offset);
@@ -288,28 +290,28 @@ impl Chain {
 
 /// A walk over extension headers.
 pub struct Walk {
-    /// The kind of the next one.
+    /// Number of the next header.
     next: u8,
-    /// Where the first one is.
+    /// Offset of the first header in the frame.
     offset: usize,
-    /// Bytes of those that were walked over.
+    /// Length of the headers so far, in bytes.
     length: u64,
     part: Part,
     id: u32,
 }
 
 impl Walk {
-    /// A walk that begins at a header of kind `first` at `offset`.
+    /// Returns a walk that begins at a header with the number `first` at `offset`.
     #[inline(always)]
     #[must_use]
     pub const fn new(first: u8, offset: usize) -> Self {
         Self { next: first, offset, length: 0, part: Part::Whole, id: 0 }
     }
 
-    /// Walks over one header; what the chain says if that was the end.
+    /// Walks over one header. Returns the result if the chain ends there.
     ///
-    /// A routing header that is not at its end hides the packet's true destination, a chain that goes on too long hides
-    /// everything: both are [`Part::Hidden`], as what is behind a header of an unknown kind.
+    /// A routing header with segments left hides the packet's final destination, and a chain that is too long hides
+    /// everything: both are [`Part::Hidden`], like a packet with an unknown extension header.
     #[inline(always)]
     pub fn step(&mut self, packet: &impl Packet) -> Option<Chain> {
         let at = self.offset + (self.length & LONGEST_CHAIN) as usize;
@@ -343,11 +345,11 @@ impl Walk {
             return Some(self.is(Part::Hidden));
         }
         self.length += bytes;
-        // What a later fragment carries has no header.
+        // A later fragment has no further headers.
         if self.part == Part::Later { Some(self.is(self.part)) } else { None }
     }
 
-    /// What the chain says after as many headers as are looked at: yet another one hides what is behind it.
+    /// Returns the result after the maximum number of headers. One more extension header hides everything behind it.
     #[inline(always)]
     #[must_use]
     pub const fn end(&self) -> Chain {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Taking a frame apart: Ethernet, IPv4 with options or IPv6 with extensions, and the ports of TCP, UDP and SCTP.
+//! Parser of frames: Ethernet, IPv4 with options or IPv6 with extensions, and the ports of TCP, UDP and SCTP.
 //!
-//! [`parse`] is total: whatever the bytes are, it returns a [`Parsed`] or a [`Reason`], and reads nothing
-//! outside the frame. It runs in the kernel over an `XdpContext` and in tests over bytes.
+//! [`parse`] is total: for any bytes, it returns a [`Parsed`] or a [`Reason`], and reads nothing outside the frame. It
+//! runs in the kernel over an `XdpContext` and in tests over bytes.
 
 mod access;
 mod header;
@@ -29,62 +29,62 @@ use crate::{
     wire::{Be16, Be32, Be128},
 };
 
-/// IPv4, as a parameter of everything that handles both families: its addresses have 32 bits.
+/// IPv4, as a type parameter of code that handles both families: its addresses have 32 bits.
 pub type Ipv4 = Be32;
-/// IPv6, as such a parameter: its addresses have 128 bits.
+/// IPv6, as a type parameter of code that handles both families: its addresses have 128 bits.
 pub type Ipv6 = Be128;
 
-/// A mask of every offset of a transport header: that of a quoted one is behind two chains of extension headers.
+/// A mask of every offset of a transport header: a quoted one is behind two chains of extension headers.
 const FARTHEST: u16 = 0xfff;
 
-/// Which part of its datagram a packet is.
+/// The part of its datagram that a packet is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Part {
-    /// All of it.
+    /// The whole datagram.
     Whole,
-    /// The first fragment: it has the ports.
+    /// The first fragment, which has the ports.
     First,
-    /// A later fragment: it has none.
+    /// A later fragment, which has no ports.
     Later,
-    /// The first fragment, and so small that ports or flags are in the next one.
+    /// A first fragment so small that ports or flags are in the next one.
     Tiny,
-    /// Less than its headers announce: nothing after the addresses was read.
+    /// Less than its headers announce. Nothing behind the addresses is read.
     Truncated,
-    /// Its ports are behind an extension header that nobody here can read (IPv6).
+    /// A packet whose ports are behind an extension header that the parser cannot read (IPv6).
     Hidden,
 }
 
-/// What the data plane knows of a packet. Small and `Copy`: later stages take it, not the frame.
+/// The facts of a packet that the data plane uses. Small and `Copy`: later stages take it, not the frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Parsed<A> {
-    /// The 5-tuple as it is on the wire. Ports are zero for ICMP and for later fragments.
+    /// The 5-tuple as in the packet, network byte order. Ports are zero for ICMP and for later fragments.
     pub flow: FlowKey<A>,
     /// See [`Parsed::l4`].
     l4: u16,
     /// Total length of the IP packet in bytes.
     pub length: u32,
-    /// Identification of the datagram as it lies on the wire.
+    /// Identification of the datagram, network byte order.
     pub id: u32,
-    /// Which part of its datagram it is.
+    /// The part of the datagram that the packet is.
     pub part: Part,
-    /// TCP flags; what SCTP says in their stead; 0 for anything else.
+    /// TCP flags; for SCTP, the flags that correspond to its first chunk; 0 otherwise.
     pub tcp_flags: u8,
 }
 
 impl<A> Parsed<A> {
-    /// Offset of the transport header in the frame.
+    /// Returns the offset of the transport header in the frame.
     #[inline(always)]
     #[must_use]
     pub const fn l4(&self) -> usize {
-        // The verifier knows nothing of what comes from memory: the mask is its bound.
+        // The verifier knows no bounds of values from memory: the mask is the bound.
         (self.l4 & FARTHEST) as usize
     }
 }
 
-/// Parses a frame of that version of IP up to the ports.
+/// Parses a frame of this IP version up to the ports.
 ///
 /// # Errors
-/// [`Reason::NotOurs`] if the packet is not TCP, UDP, SCTP or ICMP, or is too mangled to say whose it is.
+/// [`Reason::NotOurs`] if the packet is not TCP, UDP, SCTP or ICMP, or is too malformed to have a flow.
 #[inline(always)]
 pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
     let ip = A::start(packet, ETHERNET_LEN).map_err(|_| Reason::NotOurs)?;
@@ -120,7 +120,7 @@ pub fn parse<A: Ip>(packet: &impl Packet) -> Result<Parsed<A>, Reason> {
     Ok(parsed)
 }
 
-/// Whether packets of that protocol are looked at.
+/// Returns whether packets of this protocol are parsed.
 #[inline(always)]
 fn is_ours<A: Ip>(protocol: u8) -> bool {
     protocol == protocol::TCP
@@ -129,7 +129,7 @@ fn is_ours<A: Ip>(protocol: u8) -> bool {
         || protocol == protocol::SCTP
 }
 
-/// The ports of TCP, UDP and SCTP: the first word of their headers.
+/// Returns the ports of TCP, UDP and SCTP: the first word of their headers.
 #[inline(always)]
 fn ports(packet: &impl Packet, l4: usize) -> Result<(Be16, Be16), Reason> {
     let both: u32 = load(packet, l4)?;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! SCTP (RFC 9260), as far as the data plane must know it.
+//! The parts of SCTP (RFC 9260) that the data plane uses.
 
 use super::access::{Packet, load};
 use crate::track::flags;
 
-/// Bytes of the common header: ports, verification tag, checksum. The checksum covers the ports and no address.
+/// Length of the common header in bytes: ports, verification tag, checksum. The checksum covers the ports and no
+/// address.
 pub const HEADER_LEN: usize = 12;
 
 /// Types of chunks (RFC 9260, section 3.2).
@@ -16,11 +17,11 @@ mod chunk {
     pub const SHUTDOWN_COMPLETE: u8 = 14;
 }
 
-/// What a packet means for its association, in the flags of TCP, by the type of its first chunk: INIT opens, as a SYN;
-/// ABORT and the last of a shutdown end, as an RST; the rest of a shutdown is a FIN; anything else goes on. IPVS looks at
-/// the first chunk too (`set_sctp_state` in `ip_vs_proto_sctp.c`).
+/// Returns the TCP flags that correspond to the type of the first chunk: a SYN for INIT, an RST for ABORT and for the
+/// end of a shutdown, a FIN for the rest of a shutdown, and an ACK otherwise. IPVS uses the first chunk too
+/// (`set_sctp_state` in `ip_vs_proto_sctp.c`).
 ///
-/// `end` is where the packet ends in the frame.
+/// `end` is the end of the packet in the frame.
 #[inline(always)]
 pub fn flags(packet: &impl Packet, l4: usize, end: usize) -> u8 {
     if l4 + HEADER_LEN >= end {

@@ -99,7 +99,7 @@ fn a_new_ipv6_header_is_what_etherparse_reads() {
     assert_eq!((read.source[15], read.destination[15]), (1, 2));
 }
 
-/// A frame with these extension headers before `rest`, whose protocol is `last`.
+/// Returns a frame with these extension headers before `rest`, whose protocol is `last`.
 fn ipv6_frame(chain: &[(u8, &[u8])], last: u8, rest: &[u8]) -> Vec<u8> {
     let mut payload = Vec::new();
     let following = chain.iter().skip(1).map(|(number, _)| *number).chain([last]);
@@ -120,7 +120,7 @@ fn of6(bytes: &[u8]) -> Result<Parsed<Be128>, Reason> {
     parse(&RefCell::new(bytes.to_vec()))
 }
 
-/// Sixteen bytes of options: the length counts words of eight bytes after the first.
+/// Sixteen bytes of options: the length counts words of eight bytes after the first word.
 const OPTIONS: &[u8] = &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const AT_ITS_END: &[u8] = &[0, 4, 0, 0, 0, 0, 0];
 const ON_THE_WAY: &[u8] = &[0, 4, 1, 0, 0, 0, 0];

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! lblc, locality-based least connections: `ip_vs_lblc.c`. A destination stays on its real while that is there and not
-//! overloaded; else it moves to the least loaded by [`super::wlc`].
+//! `lblc`, locality-based least connections: `ip_vs_lblc.c`. A destination stays on its real while the real exists and
+//! is not overloaded; else it moves to the least loaded real by [`super::wlc`].
 
 use super::Candidate;
 
-/// Whether a destination's real has more active connections than its weight. It leaves the destination only if
-/// another real is [`idle_enough`].
+/// Returns whether a destination's real has more active connections than its weight. The destination leaves that real
+/// only if another real is [`idle_enough`].
 #[inline(always)]
 #[must_use]
 pub const fn is_full(real: &Candidate) -> bool {
     real.active > real.weight
 }
 
-/// Whether a real has less than half of the connections that its weight allows.
+/// Returns whether a real has less than half of the connections that its weight allows.
 #[inline(always)]
 #[must_use]
 pub const fn idle_enough(real: &Candidate) -> bool {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Schedulers that look at the load of each real when a connection begins: the rules of IPVS, one file each.
+//! Schedulers that compare the loads of the reals when a connection begins: the rules of IPVS, one file each.
 //!
-//! Each rule is a comparison: whether a candidate is better than the best so far. The programs walk the pool in
-//! IPVS's order, the real that was added last first, and keep the best; of equals the first one wins.
+//! Each rule is a comparison: whether a candidate is better than the best so far. The programs walk over the pool in
+//! the order of IPVS, the most recently added real first, and keep the best; among equals, the first one wins.
 
 pub mod fo;
 pub mod lblc;
@@ -15,27 +15,28 @@ pub mod threshold;
 pub mod twos;
 pub mod wlc;
 
-/// A real as a scheduler sees it. Reals with weight 0 and overloaded ones are never shown to it.
+/// The facts of a real that a scheduler compares. Schedulers get no reals with weight 0, and no overloaded ones.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Candidate {
-    /// Its weight, 1 to 2^31 - 1; 0 stands for "no real yet". Times the load of as many flows as a table can hold, it
-    /// fits 64 bits.
+    /// Weight, 1 to 2^31 - 1; 0 stands for "no real yet". The product of the weight and the load of as many flows as a
+    /// table can hold fits 64 bits.
     pub weight: u32,
-    /// Connections that are opening or established.
+    /// Number of connections that are opening or established.
     pub active: u32,
-    /// Connections that are closing, and those of UDP.
+    /// Number of connections that are closing, and of UDP flows.
     pub inactive: u32,
 }
 
 impl Candidate {
-    /// Whether this is a real at all.
+    /// Returns whether this is a real.
     #[inline(always)]
     #[must_use]
     pub const fn exists(&self) -> bool {
         self.weight != 0
     }
 
-    /// What an inactive connection weighs is a 256th of an active one (`ip_vs_dest_conn_overhead`).
+    /// Returns the load in units of an inactive connection, of which an active one has 256
+    /// (`ip_vs_dest_conn_overhead`).
     #[inline(always)]
     #[must_use]
     pub const fn overhead(&self) -> u64 {
@@ -43,7 +44,7 @@ impl Candidate {
     }
 }
 
-/// Whether `load` for `weight` is less than `best_load` for `best_weight`, without a division.
+/// Returns whether `load` for `weight` is less than `best_load` for `best_weight`, without a division.
 #[inline(always)]
 const fn lighter(load: u64, weight: u32, best_load: u64, best_weight: u32) -> bool {
     best_load * weight as u64 > load * best_weight as u64
@@ -51,16 +52,16 @@ const fn lighter(load: u64, weight: u32, best_load: u64, best_weight: u32) -> bo
 
 #[cfg(test)]
 mod reference {
-    //! The rules once more, as plainly as a whole pool allows: by exact fractions and a sort.
+    //! The rules again, over the whole pool: by exact fractions and a sort.
 
     use super::Candidate;
 
-    /// The place of the real with the least `key`; of equals the first.
+    /// Returns the index of the real with the least `key`; among equals the first.
     pub fn least<K: Ord>(pool: &[Candidate], key: impl Fn(&Candidate) -> K) -> Option<usize> {
         (0..pool.len()).filter(|&i| pool[i].exists()).min_by_key(|&i| key(&pool[i]))
     }
 
-    /// What a walk over the pool with a comparison chooses.
+    /// Returns the choice of a walk over the pool with a comparison.
     pub fn walk(pool: &[Candidate], better: impl Fn(&Candidate, &Candidate) -> bool) -> Option<usize> {
         let (mut best, mut place) = (Candidate::default(), None);
         for (i, candidate) in pool.iter().enumerate().filter(|(_, candidate)| candidate.exists()) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! nq, never queue: `ip_vs_nq.c`. The first idle real, whatever its weight; if none is idle, as sed.
+//! `nq`, never queue: `ip_vs_nq.c`. The first idle real, regardless of its weight; if none is idle, as `sed`.
 
 use super::{Candidate, sed};
 
-/// Whether the candidate is better than the best so far, of which `best.exists()` may be false.
+/// Returns whether the candidate is better than the best so far. `best.exists()` may be false.
 #[inline(always)]
 #[must_use]
 pub const fn better(best: &Candidate, candidate: &Candidate) -> bool {

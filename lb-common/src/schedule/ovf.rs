@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! ovf, weighted overflow: `ip_vs_ovf.c`. The heaviest real that has no more active connections than its weight.
+//! `ovf`, weighted overflow: `ip_vs_ovf.c`. The heaviest real that has no more active connections than its weight.
 
 use super::Candidate;
 
-/// Whether the candidate is better than the best so far, of which `best.exists()` may be false.
+/// Returns whether the candidate is better than the best so far. `best.exists()` may be false.
 #[inline(always)]
 #[must_use]
 pub const fn better(best: &Candidate, candidate: &Candidate) -> bool {

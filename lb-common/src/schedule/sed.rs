@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! sed, shortest expected delay: `ip_vs_sed.c`. The new connection counts already.
+//! `sed`, shortest expected delay: `ip_vs_sed.c`. The load includes the new connection.
 
 use super::{Candidate, lighter};
 
-/// Whether the candidate is better than the best so far, of which `best.exists()` may be false.
+/// Returns whether the candidate is better than the best so far. `best.exists()` may be false.
 #[inline(always)]
 #[must_use]
 pub const fn better(best: &Candidate, candidate: &Candidate) -> bool {

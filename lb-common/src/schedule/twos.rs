@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! twos, the power of two choices: `ip_vs_twos.c`. The programs draw two turns of a table in which each real is as often
-//! as its weight says, and keep the less loaded.
+//! `twos`, the power of two choices: `ip_vs_twos.c`. The programs draw two turns of a table in which the frequency of
+//! each real follows its weight, and keep the less loaded real.
 
 use super::{Candidate, wlc};
 
-/// Whether the candidate is better than the best so far, of which `best.exists()` may be false.
+/// Returns whether the candidate is better than the best so far. `best.exists()` may be false.
 #[inline(always)]
 #[must_use]
 pub const fn better(best: &Candidate, candidate: &Candidate) -> bool {

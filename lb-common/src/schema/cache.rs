@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What each CPU found last in tables that only the daemon writes: a look into an array and one comparison, where the kernel's
-//! hash table takes a call, a hash and a walk. What is kept is at its [`place`] or at the [`other`] one, beside it.
+//! Per-CPU caches of tables that only the daemon writes. A hit costs an array access and one comparison, while the
+//! kernel's hash table costs a call, a hash and a walk. An entry is at its [`place`] or at the [`other`] one beside it.
 //!
-//! `GENERATION` has one element. It is odd while the daemon changes `SERVICES`, `ADDRESSES` or `SOURCES`, and another even
-//! number afterwards. An entry counts as long as its stamp says the generation of now. A daemon that dies in between leaves an odd
-//! number, by which nothing is found in a cache: slow, and right. The next one goes on.
+//! `GENERATION` has one element. It is odd while the daemon changes `SERVICES`, `ADDRESSES` or `SOURCES`, and another
+//! even number afterwards. An entry is valid if its stamp is that of the current generation. A daemon that dies during
+//! a change leaves an odd number, with which no entry of a cache is valid: lookups are slow, but correct. The next
+//! daemon continues from there.
 
 use super::{AddressUse, Service, ServiceKey, Source, SourceKey, layout};
 use crate::{
@@ -13,37 +14,37 @@ use crate::{
     wire::{Be16, Be32, Be128},
 };
 
-/// Entries of a cache at least.
+/// Minimum number of entries of a cache.
 pub const LEAST: u32 = 1024;
-/// Entries of `SERVICE_CACHE` and `SERVICE_CACHE6` at most: a megabyte for each CPU.
+/// Maximum number of entries of `SERVICE_CACHE` and `SERVICE_CACHE6`: a megabyte for each CPU.
 pub const MOST_SERVICES: u32 = 16_384;
-/// Entries of `SOURCE_CACHE` and `SOURCE_CACHE6` at most: a quarter of a megabyte for each CPU.
+/// Maximum number of entries of `SOURCE_CACHE` and `SOURCE_CACHE6`: a quarter of a megabyte for each CPU.
 pub const MOST_SOURCES: u32 = 4096;
 
-/// Entries of a cache of about so many: a power of two.
+/// Returns the size of a cache for about `about` entries: a power of two.
 #[must_use]
 pub const fn entries(about: u32, most: u32) -> u32 {
     let entries = if about > most { most } else { about.next_power_of_two() };
     if entries < LEAST { LEAST } else { entries }
 }
 
-/// The stamp of what was looked up in a generation: one that no generation finds if it was odd.
+/// Returns the stamp of entries that were looked up in a generation; 0, which is never valid, if the generation is odd.
 #[inline(always)]
 #[must_use]
 pub const fn stamp(generation: u64) -> u64 {
     if generation & 1 == 0 { generation | 1 } else { 0 }
 }
 
-/// Where an end (an address, a port, a protocol) is in a cache of `mask + 1` entries, a power of two.
+/// Returns the index of an endpoint (address, port, protocol) in a cache of `mask + 1` entries, a power of two.
 #[inline(always)]
 #[must_use]
 pub fn place(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
-    // Ports in a row get places in a row, those of another address begin elsewhere.
+    // Consecutive ports have consecutive entries; those of another address begin elsewhere.
     let end = u32::from(port.get()) ^ u32::from(protocol).wrapping_mul(0x9e37);
     (address.mark() >> 16).wrapping_mul(0x0001_0dcd).wrapping_add(end) & mask
 }
 
-/// Where else that may be, if its place is another's: beside it, so that three have to meet before one is in another's way.
+/// Returns the alternative index, if another endpoint has the first one: the second way of a 2-way set.
 #[inline(always)]
 #[must_use]
 pub const fn other(place: u32) -> u32 {
@@ -52,25 +53,25 @@ pub const fn other(place: u32) -> u32 {
 
 /// A value of a cache.
 pub trait Entry {
-    /// What it is looked for by.
+    /// Key of the cached table.
     type Key;
 
-    /// [`stamp`] of the generation that it is of.
+    /// Returns the [`stamp`] of the entry's generation.
     fn stamp(&self) -> u64;
 
-    /// Whether it says what that key finds.
+    /// Returns whether the entry is that of this key.
     fn is_of(&self, key: &Self::Key) -> bool;
 }
 
-/// Value of `SERVICE_CACHE` and `SERVICE_CACHE6`, of each CPU by [`place`].
+/// Value of `SERVICE_CACHE` and `SERVICE_CACHE6`, per CPU by [`place`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CachedService<A: Ip> {
-    /// [`stamp`] of the generation that it is of.
+    /// [`stamp`] of the entry's generation.
     pub stamp: u64,
     /// The service.
     pub service: Service,
-    /// Its key.
+    /// Key of the service.
     pub key: ServiceKey<A>,
 }
 layout!(CachedService<Be32>, size: 48, align: 8);
@@ -90,19 +91,19 @@ impl<A: Ip> Entry for CachedService<A> {
     }
 }
 
-/// Value of `SOURCE_CACHE` and `SOURCE_CACHE6`, of each CPU by [`place`].
+/// Value of `SOURCE_CACHE` and `SOURCE_CACHE6`, per CPU by [`place`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CachedSource<A: Ip> {
-    /// [`stamp`] of the generation that it is of.
+    /// [`stamp`] of the entry's generation.
     pub stamp: u64,
-    /// Where packets come from.
+    /// Source address of the packets.
     pub address: A,
-    /// What they become: [`Source::vip`].
+    /// The new source address: [`Source::vip`].
     pub vip: A,
-    /// The port that they have.
+    /// Source port of the packets, network byte order.
     pub from_port: Be16,
-    /// Their protocol.
+    /// IANA number of the packets' protocol.
     pub protocol: u16,
     /// [`Source::port`].
     pub port: Be16,
@@ -110,13 +111,13 @@ pub struct CachedSource<A: Ip> {
     pub flags: u16,
     /// [`Source::real`].
     pub real: u32,
-    /// Whose they are, by their port or by port 0; service 0 if nobody's.
+    /// Id of the service of the packets, by their port or by port 0; 0 if they belong to no service.
     pub service: u32,
-    /// What the address is used for.
+    /// Uses of the address.
     pub used: AddressUse,
-    /// What a checksum changes by when the address becomes the VIP, [`Delta::folded`].
+    /// Change of a checksum when the VIP replaces the address, [`Delta::folded`].
     pub of_address: u16,
-    /// The same when the port becomes [`Self::port`], too.
+    /// Change of a checksum when the VIP and [`Self::port`] replace address and port, [`Delta::folded`].
     pub of_both: u16,
 }
 layout!(CachedSource<Be32>, size: 40, align: 8);
@@ -137,7 +138,7 @@ impl<A: Ip> Entry for CachedSource<A> {
 }
 
 impl<A: Ip> CachedSource<A> {
-    /// Writes down what was found, and what it does to checksums: that is the same for every packet.
+    /// Copies a source into the entry, and computes its effect on checksums, which is the same for every packet.
     #[inline(always)]
     pub fn keep(&mut self, source: &Source<A>) {
         self.vip = source.vip;
@@ -154,7 +155,7 @@ impl<A: Ip> CachedSource<A> {
         };
     }
 
-    /// What it says.
+    /// Returns the cached source.
     #[inline(always)]
     #[must_use]
     pub fn source(&self) -> Source<A> {
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn nothing_is_found_while_the_daemon_changes_the_tables() {
         assert_eq!([stamp(0), stamp(1), stamp(2), stamp(3)], [1, 0, 3, 0]);
-        // An entry that was never written has stamp 0, and no generation that looks has.
+        // An entry that was never written has stamp 0, which no generation has.
         assert!((0..100).step_by(2).all(|generation| stamp(generation) != 0));
     }
 

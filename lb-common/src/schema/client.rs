@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Persistence: which real a client is kept on.
+//! Persistence: the real on which a client is kept.
 
 use super::{Service, layout};
 use crate::wire::Be128;
@@ -8,7 +8,7 @@ use crate::wire::Be128;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ClientKey {
-    /// The CIP, as far as the service's [`super::Service::prefix`] covers it.
+    /// The CIP, masked to the service's [`super::Service::prefix`].
     pub address: Be128,
     /// Id of the service.
     pub service: u32,
@@ -18,7 +18,7 @@ pub struct ClientKey {
 layout!(ClientKey, size: 24, align: 8);
 
 impl ClientKey {
-    /// The key of whoever sends from that address to a service.
+    /// Returns the key of a client of a service.
     #[inline(always)]
     #[must_use]
     pub const fn new(service: &Service, client: Be128) -> Self {
@@ -26,14 +26,15 @@ impl ClientKey {
     }
 }
 
-/// Value of `CLIENTS`, a least-recently-used table, written by the programs: what IPVS calls a template.
+/// Value of `CLIENTS`, a least-recently-used table that the programs write: a template in IPVS.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Client {
-    /// The real that the client's new connections go to.
+    /// Id of the real for the client's new connections.
     pub real: u32,
-    /// The tick at which that ends: the service's time after the last new connection, and a minute after the last
-    /// sign of any connection, as in IPVS (`ip_vs_conn_expire` keeps a template that controls connections).
+    /// Tick at which the persistence ends: the service's timeout after the last new connection, and at least a minute
+    /// after the last packet of any connection, as in IPVS (`ip_vs_conn_expire` keeps a template that controls
+    /// connections).
     pub expires: u32,
 }
 layout!(Client, size: 8, align: 4);

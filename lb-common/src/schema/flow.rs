@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Flows: which real a connection is on.
+//! Flows: the flow table, and the SNAT addresses and ports of `fnat`.
 
 use super::layout;
 use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
@@ -12,9 +12,9 @@ use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 /// | 4, 16   | `destination`      | network byte order |
 /// | 8, 32   | `source_port`      | network byte order |
 /// | 10, 34  | `destination_port` | network byte order |
-/// | 12, 36  | `protocol`         | IANA number, the machine's order |
+/// | 12, 36  | `protocol`         | IANA number, the machine's byte order |
 ///
-/// Where a table of either version is meant, as everywhere in userspace, addresses have 128 bits.
+/// Code that handles both IP versions, as all of userspace does, uses addresses of 128 bits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FlowKey<A = Be128> {
@@ -22,18 +22,18 @@ pub struct FlowKey<A = Be128> {
     pub source: A,
     /// The VIP.
     pub destination: A,
-    /// The client's port.
+    /// The client's port, network byte order.
     pub source_port: Be16,
-    /// The service's port.
+    /// The service's port, network byte order.
     pub destination_port: Be16,
-    /// TCP or UDP.
+    /// IANA number of TCP, UDP or SCTP.
     pub protocol: u32,
 }
 layout!(FlowKey<Be32>, size: 16, align: 4);
 layout!(FlowKey<Be128>, size: 40, align: 8);
 
 impl<A: Copy> FlowKey<A> {
-    /// A key from the fields of a packet.
+    /// Returns a key from the fields of a packet.
     #[inline(always)]
     #[must_use]
     pub const fn new(
@@ -46,7 +46,7 @@ impl<A: Copy> FlowKey<A> {
         Self { source, destination, source_port, destination_port, protocol: protocol as u32 }
     }
 
-    /// The same flow seen from its other end.
+    /// Returns the flow with source and destination exchanged.
     #[inline(always)]
     #[must_use]
     pub const fn reversed(&self) -> Self {
@@ -55,7 +55,7 @@ impl<A: Copy> FlowKey<A> {
 }
 
 impl FlowKey<Be128> {
-    /// The key in `FLOWS`, if the flow is one of IPv4.
+    /// Returns the key in `FLOWS`, if the flow is an IPv4 flow.
     #[must_use]
     pub const fn narrowed(&self) -> Option<FlowKey<Be32>> {
         let (Some(source), Some(destination)) = (self.source.as_v4(), self.destination.as_v4()) else {
@@ -66,7 +66,7 @@ impl FlowKey<Be128> {
 }
 
 impl FlowKey<Be32> {
-    /// The same flow with addresses of 128 bits.
+    /// Returns the flow with addresses of 128 bits.
     #[must_use]
     pub const fn widened(&self) -> FlowKey<Be128> {
         FlowKey::new(
@@ -79,32 +79,32 @@ impl FlowKey<Be32> {
     }
 }
 
-/// Value of `FLOWS` and `FLOWS6`, a least-recently-used table: when it is full the flow that was silent longest makes room.
+/// Value of `FLOWS` and `FLOWS6`, least-recently-used tables: a full table evicts the flow that was silent longest.
 ///
-/// Written by the programs at a flow's first packet and when its state or the client's way changes; the
-/// daemon deletes ended flows and those of removed reals.
+/// The programs write it at the first packet of a flow, and when the state or the return path changes; the daemon
+/// deletes ended flows and those of removed reals.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flow {
-    /// The real that the flow is on.
+    /// Id of the real that serves the flow.
     pub real: u32,
-    /// When the last packet came, in ticks (see [`crate::track::tick`]).
+    /// Tick of the last packet (see [`crate::track::tick`]).
     pub seen: u32,
-    /// The device that the client's packets come in by: replies of `nat` leave by it.
+    /// Ifindex of the interface by which the client's packets arrive: replies of `nat` and `fnat` leave by it.
     pub ifindex: u32,
-    /// Destination and source of a frame to the client, learnt from the client's last one.
+    /// Destination and source MAC address of a frame to the client, learnt from the client's last frame.
     pub to_client: MacPair,
-    /// A [`crate::track::State`].
+    /// The state, a [`crate::track::State`].
     pub state: u32,
-    /// What its packets come from at the real; [`Dip::NONE`] but for `fnat`.
+    /// SNAT address and port of the flow's packets at the real; [`Dip::NONE`] except with `fnat`.
     pub dip: Dip,
-    /// The VLAN tags of frames to the client, learnt in the same way. Replies of `nat` and `fnat` need them.
+    /// VLAN tags of frames to the client, learnt from the client's last frame. Replies of `nat` and `fnat` need them.
     pub tags: Tags,
 }
 layout!(Flow, size: 36, align: 4);
 
 impl Flow {
-    /// No flow at all: its real is [`super::UNSET`].
+    /// No flow: the real is [`super::UNSET`].
     pub const NONE: Self = Self {
         real: super::UNSET,
         seen: 0,
@@ -116,42 +116,42 @@ impl Flow {
     };
 }
 
-/// An address of the director (DIP) and a port of it, which a flow by `fnat` has for itself. In `TRANSLATIONS` and
-/// `TRANSLATIONS6`, which are keyed by the [`FlowKey`] of a real's packets to it as they are on the wire, is the client's
-/// own key. The programs write there when such a flow begins, and only if nobody has the port towards that real; the daemon
-/// deletes what no flow names any more.
+/// A SNAT address and a port of it, reserved for one `fnat` flow. `TRANSLATIONS` and `TRANSLATIONS6` map the
+/// [`FlowKey`] of a real's packets to this address and port to the client's own key. The programs insert an entry when
+/// a `fnat` flow begins, and only if no other flow has the port towards that real; the daemon deletes entries that no
+/// flow refers to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Dip {
     /// Index into `DIPS` or `DIPS6`; 0: the director's address towards the real, [`super::Real::source`].
     pub address: u16,
-    /// The port; 0 if there is none.
+    /// The port, network byte order; 0 if there is none.
     pub port: Be16,
 }
 layout!(Dip, size: 4, align: 2);
 
 impl Dip {
-    /// None.
+    /// No SNAT address and port.
     pub const NONE: Self = Self { address: 0, port: Be16::ZERO };
 
-    /// How many addresses a table of them holds, the unused one of index 0 with them.
+    /// Number of addresses that `DIPS` holds, including the unused index 0.
     pub const ADDRESSES: usize = 256;
 
-    /// Whether there is none.
+    /// Returns whether this is [`Self::NONE`].
     #[inline(always)]
     #[must_use]
     pub const fn is_none(self) -> bool {
         self.port.0 == 0
     }
 
-    /// Both in one number.
+    /// Packs address and port into one number.
     #[inline(always)]
     #[must_use]
     pub const fn packed(self) -> u32 {
         (self.address as u32) << 16 | self.port.0 as u32
     }
 
-    /// The way back.
+    /// Unpacks a result of [`Self::packed`].
     #[inline(always)]
     #[must_use]
     pub const fn unpacked(packed: u32) -> Self {

@@ -4,7 +4,7 @@
 use super::{Dip, layout};
 use crate::wire::{Be32, Be128, MacPair, Tags};
 
-/// Key of `FRAGMENTS` and `FRAGMENTS6`: what names a datagram (RFC 791, section 2.3; RFC 8200, section 4.5).
+/// Key of `FRAGMENTS` and `FRAGMENTS6`: the identity of a datagram (RFC 791, section 2.3; RFC 8200, section 4.5).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FragmentKey<A = Be128> {
@@ -12,7 +12,7 @@ pub struct FragmentKey<A = Be128> {
     pub source: A,
     /// Destination address.
     pub destination: A,
-    /// Identification as it lies on the wire: 16 bits in IPv4, 32 in IPv6.
+    /// Identification in network byte order: 16 bits in IPv4, 32 in IPv6.
     pub id: u32,
     /// IANA number in IPv4; 0 in IPv6, where the addresses and the identification are enough.
     pub protocol: u32,
@@ -20,36 +20,37 @@ pub struct FragmentKey<A = Be128> {
 layout!(FragmentKey<Be32>, size: 16, align: 4);
 layout!(FragmentKey<Be128>, size: 40, align: 8);
 
-/// Which parts of a datagram have come: up to four ranges without a gap, in words of eight bytes, the first word in the lower
-/// half and the one after the last in the upper; 0 is no range. More gaps than that are not looked at.
+/// The parts of a datagram that have arrived: up to four contiguous ranges, in words of 8 bytes. The lower half of an
+/// element is the first word of a range, the upper half is the word after the last one; 0 is no range. Further ranges
+/// are not tracked.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Covered(pub [u32; 4]);
 
-/// What a fragment adds to the parts of its datagram that have come.
+/// The relation of a fragment to the parts of its datagram that have arrived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Adds {
-    /// Bytes that nobody has had.
+    /// All bytes are new.
     New = 0,
-    /// Nothing: it is a part of what has come, most likely the same fragment again.
+    /// No byte is new: the fragment is within a part that has arrived, and most likely a duplicate.
     Nothing = 1,
-    /// Bytes that another one has had, and others.
+    /// Some bytes are new, and others are not.
     Overlap = 2,
 }
 
 impl Covered {
-    /// What the first fragment covers, which has so many bytes.
+    /// Returns the coverage of a first fragment with `bytes` bytes.
     #[inline(always)]
     #[must_use]
     pub const fn first(bytes: u32) -> Self {
         Self([bytes.div_ceil(8) << 16, 0, 0, 0])
     }
 
-    /// Every part: whatever comes is too much.
+    /// Coverage of every part: each further fragment overlaps.
     pub const ALL: Self = Self([u32::MAX << 16, 0, 0, 0]);
 
-    /// What a fragment adds that begins at word `start` and has so many bytes.
+    /// Returns the relation of a fragment of `bytes` bytes that begins at word `start`.
     #[inline(always)]
     #[must_use]
     pub const fn look(&self, start: u16, bytes: u32) -> Adds {
@@ -66,7 +67,7 @@ impl Covered {
         Adds::New
     }
 
-    /// Adds it. Once one has overlapped, all do (RFC 5722: all of the datagram is discarded).
+    /// Adds a fragment. After one overlap, all later fragments overlap (RFC 5722: the whole datagram is discarded).
     #[inline(always)]
     pub const fn add(&mut self, start: u16, bytes: u32) -> Adds {
         let adds = self.look(start, bytes);
@@ -99,28 +100,28 @@ impl Covered {
     }
 }
 
-/// Value of `FRAGMENTS` and `FRAGMENTS6`: what the first fragment's decision was. Written and read by the programs alone; a
-/// least-recently-used table, so that a flood of first fragments pushes out the oldest.
+/// Value of `FRAGMENTS` and `FRAGMENTS6`: the decision on the first fragment. Only the programs write and read it. The
+/// table is least-recently-used, so that a flood of first fragments evicts the oldest.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fragment<A = Be128> {
-    /// The real that the datagram goes to or, for a reply of `nat` or `fnat`, comes from.
+    /// Id of the real to which the datagram goes or, for a reply of `nat` or `fnat`, from which it comes.
     pub real: u32,
-    /// When the first fragment came, in ticks.
+    /// Tick at which the first fragment arrived.
     pub seen: u32,
-    /// For a reply of `nat` or `fnat`: the VIP that its source becomes. Zero for a request.
+    /// The VIP, which replaces the source of a reply of `nat` or `fnat`. Zero for a request.
     pub vip: A,
-    /// For a reply of `nat` or `fnat`: the device that it leaves by. Zero for a request.
+    /// Ifindex of the interface by which a reply of `nat` or `fnat` leaves. Zero for a request.
     pub ifindex: u32,
-    /// For a reply of `nat` or `fnat`: destination and source of its frames. Zero for a request.
+    /// Destination and source MAC address of a reply of `nat` or `fnat`. Zero for a request.
     pub to_client: MacPair,
-    /// For a reply of `fnat`: the client, which its destination becomes. Zero for anything else.
+    /// The client's address, which replaces the destination of a reply of `fnat`. Zero otherwise.
     pub client: A,
-    /// For a request by `fnat`: what its source becomes. [`Dip::NONE`] for anything else.
+    /// SNAT address and port that replace the source of a `fnat` request. [`Dip::NONE`] otherwise.
     pub dip: Dip,
-    /// For a reply of `nat` or `fnat`: the VLAN tags of its frames.
+    /// VLAN tags of a reply of `nat` or `fnat`.
     pub tags: Tags,
-    /// Which of its bytes have come.
+    /// The parts of the datagram that have arrived.
     pub covered: Covered,
 }
 layout!(Fragment<Be32>, size: 56, align: 4);

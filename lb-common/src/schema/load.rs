@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! How many connections a real has.
+//! Connection counts of a real.
 
 use super::layout;
 use crate::schedule::Candidate;
 
-/// Value of `LOADS`, an array by real id. The programs count each flow that is written down, in both directions; what
-/// they cannot see (flows that ended in silence or were evicted) the daemon corrects by counting anew.
+/// Value of `LOADS`, an array by real id. The programs adjust the counts when a tracked flow begins, changes its state
+/// or is replaced. The daemon corrects the counts for flows that the programs cannot see (flows that timed out or were
+/// evicted) by a recount.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Load {
-    /// Active connections in the upper half, inactive ones in the lower, so that one atomic addition moves a connection
-    /// from one to the other.
+    /// Active connections in the upper half, inactive ones in the lower half, so that one atomic addition moves a
+    /// connection from one to the other.
     pub counts: u64,
     /// 1 while the real is above its thresholds, see [`crate::schedule::threshold`].
     pub overloaded: u64,
@@ -23,27 +24,27 @@ impl Load {
     /// One inactive connection in [`Load::counts`].
     pub const INACTIVE: u64 = 1;
 
-    /// The counts of so many connections.
+    /// Packs the numbers of connections into counts.
     #[must_use]
     pub const fn counts(active: u32, inactive: u32) -> u64 {
         (active as u64) << 32 | inactive as u64
     }
 
-    /// Active connections. A count that went below zero for a moment is none.
+    /// Returns the number of active connections. A count that is below zero for a moment counts as none.
     #[inline(always)]
     #[must_use]
     pub const fn active(counts: u64) -> u32 {
         positive((counts >> 32) as u32)
     }
 
-    /// Inactive connections.
+    /// Returns the number of inactive connections.
     #[inline(always)]
     #[must_use]
     pub const fn inactive(counts: u64) -> u32 {
         positive(counts as u32)
     }
 
-    /// A real with these counts as a scheduler sees it.
+    /// Returns the counts and weight of a real, for comparison by a scheduler.
     #[inline(always)]
     #[must_use]
     pub const fn candidate(counts: u64, weight: u32) -> Candidate {

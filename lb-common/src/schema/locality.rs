@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Where the connections to a destination go, for lblc and lblcr.
+//! The reals of a destination, for `lblc` and `lblcr`.
 
 use super::layout;
 use crate::{schedule::lblcr::LARGEST_SET, wire::Be128};
@@ -8,7 +8,7 @@ use crate::{schedule::lblcr::LARGEST_SET, wire::Be128};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct LocalityKey {
-    /// The address that the client sends to.
+    /// The address to which the client sends.
     pub destination: Be128,
     /// Id of the service.
     pub service: u32,
@@ -21,9 +21,9 @@ layout!(LocalityKey, size: 24, align: 8);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Locality {
-    /// Ids of the reals, the first ones in use, then [`super::UNSET`]. lblc has one.
+    /// Ids of the reals: the used entries first, then [`super::UNSET`]. `lblc` uses one entry.
     pub reals: [u32; LARGEST_SET],
-    /// The tick of the last change of the set.
+    /// Tick of the last change of the set.
     pub changed: u32,
 }
 layout!(Locality, size: 36, align: 4);

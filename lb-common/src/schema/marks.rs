@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Which addresses are certainly not in a table, so that most packets need no look into it: a Bloom filter (Bloom 1970) in blocks
-//! of one word (Putze, Sanders, Singler 2007): two bits, and one access to memory.
+//! Bloom filter of addresses (Bloom 1970) in blocks of one word (Putze, Sanders, Singler 2007): two bits, and one
+//! access to memory. Most packets need no lookup, because their addresses are certainly not in a table.
 
 use super::layout;
 use crate::packet::Ip;
 
-/// Value of the elements of `MARKS` and `SOURCE_MARKS`: two bits for each address, by [`Ip::mark`]. If one of them is 0, the address
-/// is not in `ADDRESSES` or `ADDRESSES6` with certain uses; if both are 1, it may be. The uses are those by which packets to
-/// the address are forwarded (`MARKS`), or those by which no client can have it (`SOURCE_MARKS`). The daemon writes the bits
-/// before the addresses, and again after them.
+/// Elements of `MARKS` and `SOURCE_MARKS`: two bits for each address, by [`Ip::mark`]. If one of the bits is 0, the
+/// address is not in `ADDRESSES` or `ADDRESSES6` with certain uses; if both are 1, it may be. The uses are those by
+/// which packets to the address are forwarded (`MARKS`), or those that forbid it as a client's address
+/// (`SOURCE_MARKS`). The daemon writes the bits before the addresses, and again after them.
 ///
-/// `MARKS` has one element. The first element of `SOURCE_MARKS` holds the networks of the addresses, see [`Ip::network`]: reals
-/// are many, their networks are few, so that most packets of clients cost one access to 8 KB. The others, a power of two of
-/// them chosen at load time by the number of reals, hold the addresses.
+/// `MARKS` has one element. The first element of `SOURCE_MARKS` holds the networks of the addresses, see
+/// [`Ip::network`]: reals are many, but their networks are few, so that most packets of clients cost one access to 8
+/// KB. The other elements hold the addresses; their number is a power of two, chosen at load time by the number of
+/// reals.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Marks(pub [u64; Marks::WORDS]);
 layout!(Marks, size: 8192, align: 8);
 
 impl Marks {
-    /// Bits of an element. 8 KB stay in a CPU's cache of the first level.
+    /// Bits of an element. Its 8 KB stay in the first-level cache of a CPU.
     pub const MARKS: u32 = 1 << 16;
-    /// Words of 64 bits each.
+    /// Number of 64-bit words of an element.
     pub const WORDS: usize = (Self::MARKS / 64) as usize;
-    /// Of no address.
+    /// The filter of no address.
     pub const NONE: Self = Self([0; Self::WORDS]);
 
-    /// Returns the index of the element of `SOURCE_MARKS` that has the bits of an address, if `mask + 1` of them hold addresses, a
-    /// power of two up to 16.
+    /// Returns the index of the element of `SOURCE_MARKS` that has the bits of an address. `mask + 1` elements hold
+    /// addresses, a power of two up to 16.
     #[inline(always)]
     #[must_use]
     pub fn element(address: impl Ip, mask: u32) -> u32 {
@@ -48,17 +49,17 @@ impl Marks {
         self.0[word % Self::WORDS] |= bits;
     }
 
-    /// Sets the bits of an address and of its network in all elements of `SOURCE_MARKS`.
+    /// Sets the bits of an address and of its network. `elements` are all elements of `SOURCE_MARKS`.
     ///
     /// # Panics
-    /// If there are less than two.
+    /// If there are fewer than two elements.
     pub fn set_source(elements: &mut [Self], address: impl Ip) {
         let element = Self::element(address, elements.len() as u32 - 2);
         elements[0].set(address.network());
         elements[element as usize].set(address);
     }
 
-    /// Returns the word of an element that has the bits of an address, and these.
+    /// Returns the index of the word that has the bits of an address, and the bits.
     #[inline(always)]
     fn bits(address: impl Ip) -> (usize, u64) {
         let mark = address.mark();
@@ -89,12 +90,12 @@ mod tests {
         assert!((0..500).all(|n| marks.has(v4(n)) && marks.has(v6(n))));
         let strangers = (500..10_500).filter(|&n| marks.has(v4(n))).count();
         let strangers6 = (500..10_500).filter(|&n| marks.has(v6(n))).count();
-        // 2,000 of 65,536 bits: one stranger in 500, as both bits lie in one word.
+        // 2,000 of 65,536 bits are set: one unused address in 500 passes, as both bits are in one word.
         assert!(strangers < 60 && strangers6 < 60, "{strangers} {strangers6} of 10000");
     }
 
-    /// Counts what shares bits with 32,768 addresses of each version: of 10,000 addresses elsewhere, and of as many in the
-    /// networks of these.
+    /// Counts the addresses that share bits with 32,768 addresses of each version: of 10,000 addresses elsewhere, and
+    /// of as many in the networks of the 32,768.
     fn strangers(elements: usize) -> [usize; 4] {
         let mut marks = vec![Marks::NONE; elements];
         for n in (0..65_536).step_by(2) {
@@ -121,7 +122,7 @@ mod tests {
         // 256 networks; 16 bits for each of 65,536 addresses.
         let [far, far6, near, near6] = strangers(1 + 16);
         assert!(far < 20 && far6 < 20 && near < 400 && near6 < 400, "{far} {far6} {near} {near6} of 10000");
-        // One element is not enough to tell the neighbours by.
+        // One element is not enough to distinguish neighbouring addresses.
         let [far, far6, near, near6] = strangers(1 + 1);
         assert!(far < 20 && far6 < 20 && near > 5000 && near6 > 5000, "{far} {far6} {near} {near6} of 10000");
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The keys and values of every map: a wire format between programs, daemon and the maps that outlive both.
 //!
-//! Addresses and ports are integers in network order, as they lie on the wire. What the programs look up at each packet
-//! has a table for each version of IP, the second of which has a 6 at the end of its name. Ids, counters and times
-//! are integers in the machine's order. Padding is explicit and zero, since the kernel compares keys as bytes.
+//! Addresses and ports are integers in network byte order. Data that the programs look up at each packet has one map
+//! per IP version; the name of the IPv6 map ends in 6. Ids, counters and times are integers in the machine's byte
+//! order. Padding is explicit and zero, since the kernel compares keys as bytes.
 
 pub mod cache;
 mod client;
@@ -39,20 +39,21 @@ pub use source::{AddressUse, Source, SourceKey, WayBack};
 pub use trace::{Event, Mode, Step, Trace};
 pub use tunnel_end::TunnelEnd;
 
-/// Bumped whenever the layout or the meaning of any map changes. Pinned maps of another version are refused.
+/// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon refuses
+/// pinned maps of another version.
 pub const SCHEMA_VERSION: u32 = 12;
 
-/// Entries of a block. A service's table is one block or several in a row.
+/// Entries of a block. A service's slot table is one block or several consecutive ones.
 pub const BLOCK: u32 = 4096;
 
-/// Entries of the largest table.
+/// Entries of the largest slot table.
 ///
-/// Tables that are hashed into have a power of two of them, so that a slot of a small table is a run of slots of a larger
-/// one: a table can grow without moving a flow. (The paper on Maglev takes a prime; with a power of two every odd
-/// skip visits every slot.)
+/// The number of entries of a table with a hashing scheduler is a power of two, so that a slot of a small table is a
+/// run of slots of a larger one: a table can grow without moving a flow. (The paper on Maglev takes a prime; with a
+/// power of two every odd skip visits every slot.)
 pub const LARGEST_TABLE: u32 = 16 * BLOCK;
 
-/// An id of a service or real that names none: ids start at 1.
+/// The id of no service or real: ids start at 1.
 pub const UNSET: u32 = 0;
 
 /// Asserts the layout of a map's key or value, and is the only place that lets userspace copy it as bytes.
@@ -60,8 +61,8 @@ macro_rules! layout {
     ($type:ty, size: $size:literal, align: $align:literal) => {
         const _: () = assert!(size_of::<$type>() == $size && align_of::<$type>() == $align);
 
-        // SAFETY: `repr(C)` without implicit padding (the size is the sum of the fields, asserted above) and
-        // every bit pattern is a value.
+        // SAFETY: `repr(C)` without implicit padding (the asserted size is the sum of the fields' sizes) and every bit
+        // pattern is a value.
         #[cfg(feature = "user")]
         unsafe impl aya::Pod for $type {}
     };

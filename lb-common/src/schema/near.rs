@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The ways back to most clients, in eight bytes each: found with two looks into arrays, where a table of the least recently
-//! used takes the time of a cache miss or several.
+//! Return paths of most clients, in 8 bytes each. A lookup takes two array accesses; a least-recently-used table would
+//! cost one cache miss or several.
 //!
-//! Most clients come by few routers. `GATEWAYS` has each router's way once, `NEAR` says which of them a client came by. A client
-//! that finds its place in `NEAR` taken by one that has spoken in the meantime, or its router's in `GATEWAYS`, is in
-//! `WAYS_BACK`.
+//! Most clients arrive by few routers. `GATEWAYS` has the return path by each router once, and `NEAR` has the router of
+//! each client. A client is in `WAYS_BACK` instead if its entry in `NEAR` belongs to another client that is still
+//! active, or if its router's entry in `GATEWAYS` belongs to another router.
 
 use super::{Timeouts, WayBack, layout};
 use crate::packet::Ip;
 
-/// Value of `GATEWAYS`, an array by [`Gateway::place`]. Written by the programs; never freed.
+/// Value of `GATEWAYS`, an array by [`Gateway::place`]. The programs write it, and never free it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Gateway {
-    /// [`Gateway::FREE`]; how many CPUs wanted it while one writes it; [`Gateway::READY`] or more.
+    /// [`Gateway::FREE`]; the number of CPUs that tried to claim the entry while one writes it; [`Gateway::READY`] or
+    /// more.
     pub state: u64,
-    /// The way.
+    /// The return path.
     pub way: WayBack,
     /// Zero.
     pub reserved: u32,
@@ -23,14 +24,14 @@ pub struct Gateway {
 layout!(Gateway, size: 32, align: 8);
 
 impl Gateway {
-    /// Nobody has it.
+    /// State of a free entry.
     pub const FREE: u64 = 0;
-    /// It is not written again.
+    /// State of an entry that is complete, and not written again.
     pub const READY: u64 = 1 << 32;
-    /// How many there are.
+    /// Number of entries.
     pub const COUNT: u32 = 256;
 
-    /// Where a way is.
+    /// Returns the index of a return path.
     #[inline(always)]
     #[must_use]
     pub const fn place(way: &WayBack) -> u32 {
@@ -44,69 +45,70 @@ impl Gateway {
 ///
 /// | bits   | meaning                                                             |
 /// |-------:|---------------------------------------------------------------------|
-/// | 0–31   | the client: its address, or 32 bits of a hash of one of IPv6        |
-/// | 32–39  | the place in `GATEWAYS`                                             |
-/// | 40–55  | when the client last spoke, in [`Near::seconds`]                    |
-/// | 56     | whether there is any                                                |
+/// | 0–31   | the client: its IPv4 address, or 32 bits of a hash of its IPv6 address |
+/// | 32–39  | index in `GATEWAYS`                                                 |
+/// | 40–55  | time of the client's last packet, in [`Near::seconds`]              |
+/// | 56     | 1 if the entry is in use                                            |
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Near(pub u64);
 layout!(Near, size: 8, align: 8);
 
 impl Near {
-    /// Bits of a place.
+    /// Number of bits of an index.
     pub const BITS: u32 = 17;
-    /// How many there are.
+    /// Number of entries.
     pub const COUNT: u32 = 1 << Self::BITS;
-    /// Seconds after which the time of a client that goes on is written again.
+    /// Seconds after which the time of an active client is written again.
     pub const REFRESH: u32 = 16;
     const SECONDS: u32 = 0xffff;
 
-    /// A client that came by a gateway.
+    /// Returns the entry of a client that arrived by a gateway.
     #[inline(always)]
     #[must_use]
     pub const fn new(client: u32, gateway: u32, seconds: u32) -> Self {
         Self(1 << 56 | (seconds as u64) << 40 | (gateway as u64 & 0xff) << 32 | client as u64)
     }
 
-    /// The place of a client, and what it is known by there. Eight addresses in a row, from a multiple of eight on, are eight
-    /// places in a row, which is a line of a CPU's cache: clients often come from networks in use to the last address.
+    /// Returns the index of a client, and its name in the entry. Eight consecutive addresses, from a multiple of eight
+    /// on, have eight consecutive entries, which are a line of a CPU's cache: clients often come from networks in which
+    /// every address is in use.
     #[inline(always)]
     pub fn place(client: impl Ip, seed: u64) -> (u32, u32) {
         let (hash, last, name) = client.near(seed);
         (hash >> (32 - Self::BITS + 3) << 3 | last, name)
     }
 
-    /// Time in units of about a second that wrap around after 18 hours.
+    /// Returns the time in units of about a second (1,024 ticks), which wraps around after 18 hours.
     #[inline(always)]
     #[must_use]
     pub const fn seconds(tick: u32) -> u32 {
         tick >> 10 & Self::SECONDS
     }
 
-    /// Whether it is that client's.
+    /// Returns whether the entry is that of this client.
     #[inline(always)]
     #[must_use]
     pub const fn is_of(self, client: u32) -> bool {
         self.0 >> 56 == 1 && self.0 as u32 == client
     }
 
-    /// Whether it is some client's.
+    /// Returns whether the entry is in use.
     #[inline(always)]
     #[must_use]
     pub const fn is_taken(self) -> bool {
         self.0 != 0
     }
 
-    /// The place in `GATEWAYS`.
+    /// Returns the index in `GATEWAYS`.
     #[inline(always)]
     #[must_use]
     pub const fn gateway(self) -> u32 {
         (self.0 >> 32) as u32 & 0xff
     }
 
-    /// Whether the client has not spoken for so long that no flow of its is left, and another one may have the place. Nobody is
-    /// if flows live longer than can be told.
+    /// Returns whether the client was silent for longer than any flow lives, so that another client may get the entry.
+    /// Never true if a timeout exceeds the range of [`Near::seconds`].
     #[inline(always)]
     #[must_use]
     pub const fn is_over(self, seconds: u32, timeouts: &Timeouts) -> bool {
@@ -114,7 +116,7 @@ impl Near {
         silence > timeouts.tcp >> 10 && silence > timeouts.tcp_fin >> 10 && silence > timeouts.udp >> 10
     }
 
-    /// For how long the client has not spoken.
+    /// Returns the time since the client's last packet, in [`Near::seconds`].
     #[inline(always)]
     #[must_use]
     pub const fn silent_for(self, seconds: u32) -> u32 {
@@ -145,7 +147,7 @@ mod tests {
         assert!(!at(2000, &timeouts) && at(2001, &timeouts));
         let timeouts = Timeouts { tcp: udp, tcp_fin, udp: tcp };
         assert!(!at(2000, &timeouts) && at(2001, &timeouts));
-        // A day and more, which 16 bits of seconds cannot tell from an hour.
+        // More than a day, which 16 bits of seconds cannot distinguish from an hour.
         let timeouts = Timeouts { tcp: 90_000 << 10, tcp_fin, udp };
         assert!(![0, 2001, 30_000, 0xffff].iter().any(|&seconds| at(seconds, &timeouts)));
     }

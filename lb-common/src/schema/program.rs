@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The director's programs.
 
-/// Index into `PROGRAMS`, an array of programs that the one that is attached goes on in. Each has a stack of its own,
-/// which is 512 bytes and would not hold what is rare, too.
+/// Index into `PROGRAMS`, an array of programs in which the attached one continues. Each program has a stack of its
+/// own: the 512 bytes of one stack do not suffice for the rare cases too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Program {
-    /// `director`: the program that is attached, for what had tags.
+    /// `director`: the attached program, which `director_tagged` also calls for a frame without its VLAN tags.
     Director = 0,
-    /// `director_tagged`: takes VLAN tags off, has the rest done, and puts them on again.
+    /// `director_tagged`: removes VLAN tags, calls `director`, and adds the tags again.
     Tagged = 1,
-    /// `director_other`: what becomes of an IPv4 packet that is neither TCP, UDP nor SCTP, or has no ports.
+    /// `director_other`: handles IPv4 packets that are neither TCP, UDP nor SCTP, or have no readable ports.
     Other = 2,
-    /// `director6_other`: what becomes of an IPv6 packet that is neither TCP, UDP nor SCTP, or cannot be read.
+    /// `director6_other`: handles IPv6 packets that are neither TCP, UDP nor SCTP, or have no readable ports.
     Ipv6Other = 3,
-    /// `director6_fragment`: what becomes of a later fragment in IPv6.
+    /// `director6_fragment`: handles later IPv6 fragments.
     Ipv6Fragment = 4,
-    /// `director6_reply`: what becomes of an IPv6 packet that has ports and is for no service: a reply, or not ours.
+    /// `director6_reply`: handles IPv6 packets that have ports and are for no service: replies, or packets that are not
+    /// ours.
     Ipv6Reply = 5,
 }
 
 impl Program {
-    /// Every one.
+    /// All programs.
     pub const ALL: [Self; 6] =
         [Self::Director, Self::Tagged, Self::Other, Self::Ipv6Other, Self::Ipv6Fragment, Self::Ipv6Reply];
 
-    /// Its name in the object.
+    /// Returns the name in the object.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,94 +1,96 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Real servers: where a packet for one goes, and how.
+//! Real servers: the next hop of their packets, and the forwarding method.
 
 use super::{UNSET, layout};
 use crate::wire::{Be16, Be128, MacPair, Tags};
 
-/// Value of `REALS`, an array by real id. Each real belongs to one service. Written by the daemon alone.
+/// Value of `REALS`, an array by real id. Each real belongs to one service. Only the daemon writes it.
 ///
 /// | offset | field            | meaning                                                       |
 /// |-------:|------------------|---------------------------------------------------------------|
-/// | 0      | `macs`           | destination and source of its frames; zero while not known    |
-/// | 12     | `ifindex`        | the device that its packets leave by                          |
+/// | 0      | `macs`           | destination and source MAC of frames to it; zero if unknown   |
+/// | 12     | `ifindex`        | the interface that its packets leave by                       |
 /// | 16     | `address`        | the RIP                                                       |
-/// | 32     | `service`        | id of the service; [`UNSET`] when there is no such real       |
+/// | 32     | `service`        | id of the service; [`UNSET`] if the real does not exist       |
 /// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
-/// | 38     | `mtu`            | IP bytes that the device takes, the machine's order           |
+/// | 38     | `mtu`            | MTU towards the real in bytes, the machine's byte order       |
 /// | 40     | `method`         | a [`Method`]                                                  |
 /// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`, `TAGGED`, `REPLACED`, `NEIGHBOUR` |
 /// | 44     | `tunnel`         | a [`Tunnel`], perhaps with [`Tunnel::CHECKED`]                |
 /// | 46     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
 /// | 48     | `source`         | the director's address towards the RIP                        |
-/// | 64     | `weight`         | its share of new connections, 0 = none                        |
-/// | 68     | `upper`          | connections at which it takes no more, 0 = no limit           |
-/// | 72     | `lower`          | connections below which it takes more again, 0 = 3/4 of upper |
-/// | 76     | `tags`           | VLAN tags of its frames, with [`Real::TAGGED`]                |
+/// | 64     | `weight`         | share of new connections, 0 = none                            |
+/// | 68     | `upper`          | upper threshold in connections, 0 = no limit                  |
+/// | 72     | `lower`          | lower threshold in connections, 0 = 3/4 of upper              |
+/// | 76     | `tags`           | VLAN tags of frames to it, with [`Real::TAGGED`]              |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Real {
-    /// Destination and source of its frames; all zero while the next hop is not known.
+    /// Destination and source MAC address of frames to the real; all zero while the next hop is unknown.
     pub macs: MacPair,
-    /// The device that a packet for this real leaves by.
+    /// Ifindex of the interface by which packets for the real leave.
     pub ifindex: u32,
     /// The RIP.
     pub address: Be128,
     /// Id of the service that the real belongs to.
     pub service: u32,
-    /// The real's port, 0 = as the client sent it.
+    /// The real's port; 0 = as the client sent it.
     pub port: Be16,
-    /// The largest IP packet that the device takes, in bytes.
+    /// Size of the largest IP packet that fits the path to the real, in bytes.
     pub mtu: u16,
     /// The forwarding method, a [`Method`].
     pub method: u16,
     /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`],
     /// [`Real::TAGGED`], [`Real::REPLACED`], [`Real::NEIGHBOUR`].
     pub flags: u16,
-    /// What is between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with [`Tunnel::CHECKED`].
+    /// The headers between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with [`Tunnel::CHECKED`].
     pub tunnel: u16,
     /// The real's UDP port for [`Tunnel::Gue`].
     pub tunnel_port: Be16,
-    /// The director's own address towards the RIP, of its version: outer source of `tun`, source of `fnat` where no pool of
-    /// addresses was given.
+    /// The director's own address towards the RIP (DIP), of the RIP's version: outer source of `tun`, and source of
+    /// `fnat` requests if no SNAT addresses are configured.
     pub source: Be128,
-    /// Its share of new connections; 0 takes none.
+    /// Share of new connections; 0 accepts none.
     pub weight: u32,
-    /// Connections at which it takes no more; 0 = no limit.
+    /// Number of connections at which the real accepts no new ones; 0 = no limit.
     pub upper: u32,
-    /// Connections below which it takes more again; 0 = three quarters of `upper`.
+    /// Number of connections below which the real accepts new ones again; 0 = three quarters of `upper`.
     pub lower: u32,
-    /// The VLAN tags of its frames, with [`Real::TAGGED`].
+    /// VLAN tags of frames to the real, with [`Real::TAGGED`].
     pub tags: Tags,
 }
 layout!(Real, size: 80, align: 8);
 
 impl Real {
-    /// Another service sends by `nat` to the same address and port, so that a reply's source alone does not name the
-    /// service.
+    /// Another service has a `nat` real with the same address and port, so that the source of a reply alone does not
+    /// identify the service.
     pub const SHARED: u16 = 1;
-    /// The real was removed: only TCP flows that are on it may still name it.
+    /// The real was removed: only its existing TCP flows may still refer to it.
     pub const LEAVING: u16 = 2;
-    /// The next packet of each of those flows is answered with a reset.
+    /// The next packet of each flow on the removed real is answered with a reset.
     pub const RESET: u16 = 4;
 
-    /// The RIP is one of IPv6. It is its service's version but for `tun`.
+    /// The RIP is an IPv6 address. Its version is that of the service, except with `tun`.
     pub const IPV6: u16 = 8;
-    /// Replies need the flow's entry, whatever the service tracks: `fnat`, and `nat` with [`Real::SHARED`].
+    /// Replies need a flow table entry, regardless of the tracking of the service: `fnat`, and `nat` with
+    /// [`Real::SHARED`].
     pub const NEEDS_FLOW: u16 = 16;
-    /// Its frames have a say about VLAN tags of their own: [`Real::tags`], which may be none. Without it a frame keeps those
-    /// that it came with, if it leaves by the device that it came by, and has none if it leaves by another.
+    /// [`Real::tags`], which may be none, replaces the tags of a frame. Without this flag, a frame keeps the tags that
+    /// it arrived with if it leaves by the same interface, and has none if it leaves by another one.
     pub const TAGGED: u16 = 32;
-    /// With [`Real::LEAVING`]: the real is there as before, and new flows reach it by another method. All flows that are
-    /// on it by this one go on, those of UDP too.
+    /// With [`Real::LEAVING`]: the real still exists, but new flows reach it by another method. All its flows with this
+    /// method continue, UDP flows too.
     pub const REPLACED: u16 = 64;
 
-    /// Whether a flag is set.
+    /// Returns whether a flag is set.
     #[inline(always)]
     #[must_use]
     pub const fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
-    /// No router lies between the director and the real: its frames come from the address that those to it go to.
+    /// No router is between the director and the real: frames from the real have the source MAC address to which frames
+    /// for the real are sent.
     pub const NEIGHBOUR: u16 = 128;
 
     /// Returns whether a flow of a protocol without a reset must leave the real, because the real was removed.
@@ -98,14 +100,14 @@ impl Real {
         self.flags & (Self::LEAVING | Self::REPLACED) == Self::LEAVING
     }
 
-    /// Whether there is such a real.
+    /// Returns whether the real exists.
     #[inline(always)]
     #[must_use]
     pub const fn exists(&self) -> bool {
         self.service != UNSET
     }
 
-    /// Whether the way to the real is known.
+    /// Returns whether the next hop towards the real is known.
     #[inline(always)]
     #[must_use]
     pub const fn reachable(&self) -> bool {
@@ -114,31 +116,31 @@ impl Real {
     }
 }
 
-/// What is between the outer header of a tunnel and the packet in it.
+/// The headers between the outer header of a tunnel and the inner packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u16)]
 pub enum Tunnel {
-    /// Nothing (RFC 2003, RFC 2473).
+    /// No header (RFC 2003, RFC 2473).
     Ipip = 0,
-    /// A header of generic routing encapsulation, without key or sequence number (RFC 2784).
+    /// A GRE header without key or sequence number (RFC 2784).
     Gre = 1,
-    /// UDP, and a header of generic UDP encapsulation, version 0 (draft-ietf-intarea-gue).
+    /// A UDP header and a GUE header of version 0 (draft-ietf-intarea-gue).
     Gue = 2,
 }
 
 impl Tunnel {
-    /// With this bit, what a GRE header or a UDP header and all behind it hold is summed up in its checksum; without, GRE has
-    /// none, and that of UDP is 0.
+    /// Flag of a tunnel whose GRE or UDP header has a checksum over itself and all behind it. Without this flag, GRE
+    /// has no checksum, and the UDP checksum is 0.
     pub const CHECKED: u16 = 4;
 
-    /// The number without [`Tunnel::CHECKED`].
+    /// Returns the number without [`Tunnel::CHECKED`].
     #[inline(always)]
     #[must_use]
     pub const fn kind(number: u16) -> u16 {
         number & !Self::CHECKED
     }
 
-    /// Bytes between outer header and packet for a tunnel of that number.
+    /// Returns the number of bytes between outer header and inner packet for a tunnel with this number.
     #[inline(always)]
     #[must_use]
     pub const fn length(number: u16) -> usize {
@@ -154,24 +156,24 @@ impl Tunnel {
     }
 }
 
-/// How packets reach a real.
+/// Forwarding method of a real.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u16)]
 pub enum Method {
     /// Direct routing: only the MAC addresses change.
     Dr = 0,
-    /// Tunnelling: a packet in a packet, see [`Tunnel`].
+    /// Tunnelling: an outer header carries the packet, see [`Tunnel`].
     Tun = 1,
-    /// Masquerading: the destination becomes the real's, and replies come back through the director.
+    /// Masquerading: the destination becomes the real's, and replies return through the director.
     Nat = 2,
     /// The director itself is the real.
     Local = 3,
-    /// Full NAT: both ends change, so that replies come back by themselves.
+    /// Full NAT: source and destination change, so that replies return to the director by routing.
     Fnat = 4,
 }
 
 impl Method {
-    /// The method of that number, if there is one.
+    /// Returns the method with this number, if it exists.
     #[inline(always)]
     #[must_use]
     pub const fn from_number(number: u16) -> Option<Self> {

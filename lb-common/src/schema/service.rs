@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Virtual services, and the tables by which they choose a real.
+//! Virtual services, and the tables by which they select a real.
 
 use super::{BLOCK, layout};
 use crate::{
@@ -7,21 +7,21 @@ use crate::{
     wire::{Be16, Be32, Be128},
 };
 
-/// Key of `SERVICES` and, with addresses of 128 bits, of `SERVICES6`: a virtual service as it appears on the wire.
+/// Key of `SERVICES` and, with addresses of 128 bits, of `SERVICES6`: a virtual service in the encoding of the wire.
 ///
 /// | offset | field      | encoding           |
 /// |-------:|------------|--------------------|
 /// | 0      | `address`  | network byte order |
 /// | 4, 16  | `port`     | network byte order, 0 = every port |
-/// | 6, 18  | `protocol` | IANA number, the machine's order |
+/// | 6, 18  | `protocol` | IANA number, the machine's byte order |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServiceKey<A: Ip = Be128> {
     /// The VIP.
     pub address: A,
-    /// The port, or 0 for every port.
+    /// The port, or 0 for every port, network byte order.
     pub port: Be16,
-    /// TCP or UDP.
+    /// IANA number of TCP, UDP or SCTP.
     pub protocol: u16,
     /// Zero.
     pub reserved: A::Padding,
@@ -30,7 +30,7 @@ layout!(ServiceKey<Be32>, size: 8, align: 4);
 layout!(ServiceKey<Be128>, size: 24, align: 8);
 
 impl<A: Ip> ServiceKey<A> {
-    /// A key from the fields of a packet or of a configuration.
+    /// Returns a key from the fields of a packet or of a configuration.
     #[inline(always)]
     #[must_use]
     pub fn new(address: A, port: Be16, protocol: u8) -> Self {
@@ -38,23 +38,24 @@ impl<A: Ip> ServiceKey<A> {
     }
 }
 
-/// Value of `SERVICES`. The daemon writes it whole; the programs only read.
+/// Value of `SERVICES` and `SERVICES6`. The daemon writes it as a whole; the programs only read it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Service {
-    /// Which reals and which counters are this service's. Never 0.
+    /// Id of the service, which also selects its reals and counters. Never 0.
     pub id: u32,
-    /// The first block of its table.
+    /// The first block of the slot table.
     pub first: u32,
-    /// How many entries of the table are in use; 0 when no real can take a connection.
+    /// Number of entries of the table that are in use; 0 if no real accepts connections.
     pub slots: u32,
-    /// How a new connection picks a real: a [`Scheduler`].
+    /// The scheduler of new connections: a [`Scheduler`].
     pub scheduler: u32,
-    /// Which flows are written down: a [`Tracking`].
+    /// The flows that get an entry in the flow table: a [`Tracking`].
     pub tracking: u32,
-    /// Ticks for which a client is kept on its real; 0: it is not.
+    /// Persistence timeout in ticks; 0: no persistence.
     pub persistent: u32,
-    /// How many bits of a client's address, taken as 128, name it: all of `/32` and of `/128` is 128.
+    /// Prefix length by which clients are grouped for persistence, of an address of 128 bits: 128 for both `/32` of
+    /// IPv4 and `/128`.
     pub prefix: u32,
     /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`], [`Service::FTP`].
     pub flags: u32,
@@ -62,17 +63,17 @@ pub struct Service {
 layout!(Service, size: 32, align: 4);
 
 impl Service {
-    /// The hash covers ports: `mh-port`, `sh-port`.
+    /// The hash includes ports: `mh-port`, `sh-port`.
     pub const PORTS: u32 = 1;
-    /// Another real where the hashed one is overloaded: `mh-fallback`, `sh-fallback`.
+    /// A new connection goes to another real if the hashed one is overloaded: `mh-fallback`, `sh-fallback`.
     pub const FALLBACK: u32 = 2;
-    /// Each datagram of UDP is scheduled by itself.
+    /// One-packet scheduling: each UDP datagram is scheduled on its own.
     pub const ONE_PACKET: u32 = 4;
-    /// The control connections of FTP: a client's data connections to its VIP go to the same real (`IP_VS_SVC_F_PERSISTENT`
-    /// with `FTPPORT` in `ip_vs_core.c`).
+    /// A service of FTP control connections: a client's data connections to the VIP go to the same real
+    /// (`IP_VS_SVC_F_PERSISTENT` with `FTPPORT` in `ip_vs_core.c`).
     pub const FTP: u32 = 8;
 
-    /// Whether a flag is set.
+    /// Returns whether a flag is set.
     #[inline(always)]
     #[must_use]
     pub const fn is(&self, flag: u32) -> bool {
@@ -80,32 +81,34 @@ impl Service {
     }
 }
 
-/// Which flows of a service are written down in `FLOWS`.
+/// The flows of a service that get an entry in the flow table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Tracking {
-    /// Those that a pool change could hurt (see [`crate::slot`]), and those of nat reals that services share, whose
-    /// replies do not name the service. Only for schedulers that hash.
+    /// Flows in slots in transition (see [`crate::slot`]), and flows whose replies need an entry: those of `fnat` reals
+    /// and of nat reals that several services share. Only for hashing schedulers.
     Auto = 0,
     /// Every flow.
     Full = 1,
-    /// None, but those of shared nat reals: a pool change moves living flows. Only for schedulers that hash.
+    /// No flow, except those whose replies need an entry; a pool change moves living flows. Only for hashing
+    /// schedulers.
     None = 2,
 }
 
-/// How a new connection picks a real; the names are those of IPVS.
+/// The rule that selects the real of a new connection; the names are those of IPVS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Scheduler {
-    /// The slot of the flow's hash in a Maglev table: anyone can tell the real from the packet alone.
+    /// By the slot of the flow's hash in a Maglev table: the packet alone determines the real.
     Mh = 0,
-    /// The slot of the client's hash.
+    /// By the slot of the client's hash.
     Sh = 1,
-    /// The slot of the VIP's hash.
+    /// By the slot of the VIP's hash.
     Dh = 2,
-    /// The next turn of the service's table (`rr`, `wrr`).
+    /// By the next turn of the service's table (`rr`, `wrr`).
     Rotate = 3,
-    /// From here on the table is the pool, and the load of each real decides: see [`crate::schedule`].
+    /// Least connections. From this number on the table is the pool, and the load of each real decides: see
+    /// [`crate::schedule`].
     Lc = 4,
     /// Weighted least connections.
     Wlc = 5,
@@ -121,12 +124,12 @@ pub enum Scheduler {
     Twos = 10,
     /// Locality-based least connections.
     Lblc = 11,
-    /// The same with replication.
+    /// Locality-based least connections with replication.
     Lblcr = 12,
 }
 
 impl Scheduler {
-    /// Whether the scheduler of that number tells the real from the packet alone.
+    /// Returns whether the scheduler with this number determines the real from the packet alone.
     #[inline(always)]
     #[must_use]
     pub const fn hashes(number: u32) -> bool {
@@ -134,38 +137,38 @@ impl Scheduler {
     }
 }
 
-/// Value of `TABLES`: a part of a service's table, which is as many blocks in a row from [`Service::first`] on as hold its
-/// [`Service::slots`] entries. An entry is a real's id. The daemon rewrites them in place, so that a packet sees
-/// either the old or the new real. An id with [`crate::slot::MOVED`] set has an entry in [`MoveBlock`].
+/// Value of `TABLES`: one block of a slot table. The [`Service::slots`] entries of a service occupy consecutive blocks
+/// from [`Service::first`] on. An entry is the id of a real. The daemon rewrites entries in place, so that a packet
+/// gets either the old or the new real. An id with [`crate::slot::MOVED`] set has an entry in [`MoveBlock`].
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Block(pub [u32; BLOCK as usize]);
 layout!(Block, size: 16_384, align: 4);
 
-/// Value of `POSITIONS`, an array by service id: where a scheduler that takes turns is in its table.
+/// Value of `POSITIONS`, an array by service id: the position of a rotating scheduler in its table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Position {
-    /// The next turn, counted without end. The programs add to it.
+    /// The next turn, which increases endlessly. The programs add to it.
     pub next: u64,
-    /// What `next` was after the last pool change. Written by the daemon alone.
+    /// The value of `next` after the last pool change. Only the daemon writes it.
     pub start: u64,
 }
 layout!(Position, size: 16, align: 8);
 
-/// A moved slot, see [`crate::slot`].
+/// The last move of a slot in transition, see [`crate::slot`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Move {
-    /// The real of flows that are not written down.
+    /// Id of the real of untracked flows.
     pub base: u32,
-    /// The tick of the last move, or [`crate::slot::LONG_AGO`].
+    /// Tick of the last move, or [`crate::slot::LONG_AGO`].
     pub since: u32,
 }
 layout!(Move, size: 8, align: 4);
 
-/// Value of `MOVES`: the moves of the slots in the block of the same number. Written by the daemon alone, each
-/// slot's move before the slot itself; what no slot is marked for means nothing.
+/// Value of `MOVES`: the moves of the slots in the block with the same number. Only the daemon writes it, each move
+/// before its slot. The value of a slot that is not marked has no meaning.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct MoveBlock(pub [Move; BLOCK as usize]);

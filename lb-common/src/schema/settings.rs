@@ -4,47 +4,47 @@
 use super::{Mode, layout};
 use crate::{track, wire::Be128};
 
-/// The frozen global `SETTINGS`: the verifier knows its values and drops what they rule out.
+/// Value of the frozen global `SETTINGS`: the verifier knows its values, and removes the code that they rule out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Key of the flow hash.
     pub seed: u64,
-    /// ICMP errors and TCP resets that each CPU makes in a second at most.
+    /// Maximum number of ICMP errors per CPU and second.
     pub icmp_per_second: u64,
-    /// UDP port of generic UDP encapsulation that the decapsulator of real servers listens on.
+    /// UDP port of generic UDP encapsulation on which the decapsulator of real servers listens.
     pub gue_port: u64,
-    /// The first port that `fnat` gives out, the machine's order.
+    /// First SNAT port of `fnat`, the machine's byte order.
     pub first_dip_port: u64,
-    /// How many ports in a row it gives out, at least one.
+    /// Number of consecutive SNAT ports, at least one.
     pub dip_ports: u64,
-    /// The last index in use of `DIPS`; 0: the director's address towards each real is used.
+    /// Last index in use of `DIPS`; 0: the director's address towards each real is used.
     pub dips: u64,
-    /// The same for `DIPS6`.
+    /// Last index in use of `DIPS6`; 0: the director's address towards each real is used.
     pub dips6: u64,
-    /// Outer sources of tunnels of IPv4.
+    /// Outer source addresses of IPv4 tunnels.
     pub tunnel_source: TunnelSource,
-    /// Outer sources of tunnels of IPv6.
+    /// Outer source addresses of IPv6 tunnels.
     pub tunnel_source6: TunnelSource,
-    /// How many CPUs there may be.
+    /// Number of possible CPUs.
     pub cpus: u64,
-    /// One less than how many entries `SERVICE_CACHE` has, a power of two.
+    /// Number of entries of `SERVICE_CACHE`, a power of two, less one.
     pub service_mask: u64,
-    /// One less than how many entries `SOURCE_CACHE` has, a power of two.
+    /// Number of entries of `SOURCE_CACHE`, a power of two, less one.
     pub source_mask: u64,
-    /// One less than how many elements of `SOURCE_MARKS` hold addresses, a power of two.
+    /// Number of elements of `SOURCE_MARKS` that hold addresses, a power of two, less one.
     pub source_marks_mask: u64,
-    /// How many nanoseconds a jiffy of the kernel lasts; 0 if that is not known.
+    /// Duration of a jiffy of the kernel in nanoseconds; 0 if unknown.
     pub jiffy: u64,
-    /// Whether steps are told, and maps written.
+    /// Tracing of steps, and writes to maps.
     pub mode: Mode,
 }
 layout!(Settings, size: 152, align: 8);
 
 impl Settings {
-    /// No more ICMP errors than Linux sends (`icmp_msgs_per_sec`).
+    /// Default settings. Each CPU makes at most as many ICMP errors as Linux sends (`icmp_msgs_per_sec`).
     ///
-    /// Ports for `fnat` are those below the ones that Linux gives to its own connections (`ip_local_port_range`).
+    /// The SNAT ports are those below the ports that Linux uses for its own connections (`ip_local_port_range`).
     pub const DEFAULT: Self = Self {
         seed: 0,
         icmp_per_second: 1000,
@@ -64,25 +64,25 @@ impl Settings {
     };
 }
 
-/// Where the outer source addresses of tunnels come from.
+/// Choice of the outer source addresses of tunnels.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TunnelSource {
-    /// The network; one of IPv4 in 128 bits.
+    /// The network; an IPv4 network in 128 bits.
     pub network: Be128,
-    /// Which bits of its last word each flow chooses for itself, as they lie in memory, and [`TunnelSource::GIVEN`]; 0 if the
-    /// source is the director's address towards the real.
+    /// Bits of the address's last word that each flow chooses for itself, in network byte order, and
+    /// [`TunnelSource::GIVEN`]; 0 if the source is the director's address towards the real.
     pub hosts: u64,
 }
 
 impl TunnelSource {
-    /// The director's address towards the real.
+    /// The source is the director's address towards the real.
     pub const ROUTE: Self = Self { network: Be128::ZERO, hosts: 0 };
 
-    /// There is a network.
+    /// Flag of a source with a network.
     pub const GIVEN: u64 = 1 << 32;
 
-    /// The source for a flow of that hash.
+    /// Returns the source for a flow with this hash.
     #[inline(always)]
     #[must_use]
     pub const fn of_flow(&self, hash: u32) -> Be128 {
@@ -91,7 +91,7 @@ impl TunnelSource {
     }
 }
 
-/// Value of the one element of `TIMEOUTS`, in ticks (see [`track::tick`]). Written by the daemon.
+/// Value of the only element of `TIMEOUTS`, in ticks (see [`track::tick`]). The daemon writes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
@@ -105,7 +105,7 @@ pub struct Timeouts {
 layout!(Timeouts, size: 12, align: 4);
 
 impl Timeouts {
-    /// Those of IPVS.
+    /// Timeouts of IPVS.
     pub const DEFAULT: Self = Self {
         tcp: track::ticks_of_seconds(900),
         tcp_fin: track::ticks_of_seconds(120),

@@ -1,48 +1,48 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What the addresses of packets that are for no service mean: is it a VIP, is it a reply of a nat real?
+//! Uses of addresses, the sources of replies, and return paths: they classify packets that are for no service.
 
 use super::{FlowKey, layout};
 use crate::packet::Ip;
 use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 
-/// Value of `ADDRESSES` and `ADDRESSES6`, keyed by an address: what it is used for.
+/// Value of `ADDRESSES` and `ADDRESSES6`, keyed by an address: the uses of the address.
 ///
-/// It keeps everything that is not ours cheap: neither end of such a packet is in this map. The lower bits are flags; with
-/// [`AddressUse::REAL`] the upper ones are the id of a real at that address.
+/// The map keeps packets of no service cheap: neither of their addresses is in it. The lower bits are flags; with
+/// [`AddressUse::REAL`] the upper bits are the id of a real at that address.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AddressUse(pub u32);
 layout!(AddressUse, size: 4, align: 4);
 
 impl AddressUse {
-    /// Some service has this VIP.
+    /// A service has this VIP.
     pub const VIP: u32 = 1;
-    /// Some service has this VIP and port 0.
+    /// A service has this VIP and port 0.
     pub const EVERY_PORT: u32 = 2;
-    /// Some real with method `nat` has this RIP.
+    /// A real with method `nat` has this RIP.
     pub const NAT_REAL: u32 = 4;
-    /// Some real with method `fnat` has this RIP.
+    /// A real with method `fnat` has this RIP.
     pub const FNAT_REAL: u32 = 8;
-    /// The VIP has no real that takes connections, and is to be silent to pings then.
+    /// The VIP has no real that accepts connections, and must not answer pings meanwhile.
     pub const SILENT: u32 = 16;
-    /// Some real has this RIP: packets from it come in by the way that leads to it.
+    /// A real has this RIP: packets from it arrive by the interface that leads to it.
     pub const REAL: u32 = 32;
-    /// The director itself has this address: no packet from it comes in.
+    /// The director itself has this address: no packet from it arrives.
     pub const OWN: u32 = 64;
-    /// A broadcast address, or that of a network, of a network that the director is in: no host has it.
+    /// The broadcast or network address of a network of the director: no host has it.
     pub const BROADCAST: u32 = 128;
-    /// Some persistent service for FTP (TCP, port 21) has this VIP: data connections to it are that service's, too.
+    /// A persistent FTP service (TCP, port 21) has this VIP: data connections to the VIP belong to that service too.
     pub const FTP: u32 = 256;
 
-    /// Uses of an address as one that packets go to, or that replies come from.
+    /// Uses of an address to which packets are sent, or from which replies come.
     pub const FORWARDS: u32 = Self::VIP | Self::EVERY_PORT | Self::NAT_REAL | Self::FNAT_REAL;
-    /// Uses of an address that speak against it as the source of a client's packet.
+    /// Uses of an address that forbid it as the source of a client's packet.
     pub const FORBIDS: u32 = Self::VIP | Self::REAL | Self::OWN | Self::BROADCAST;
 
-    /// Bits of flags.
+    /// Number of bits for flags.
     const FLAGS: u32 = 12;
 
-    /// Returns the use with a real's id beside its flags. Ids that do not fit are left out.
+    /// Returns the use with the id of a real beside its flags. Leaves out ids that do not fit.
     #[must_use]
     pub const fn of_real(self, id: u32) -> Self {
         if id >> (32 - Self::FLAGS) == 0 { Self(self.0 | Self::REAL | id << Self::FLAGS) } else { self }
@@ -61,7 +61,7 @@ impl AddressUse {
         self.0 >> Self::FLAGS
     }
 
-    /// Returns whether replies alone come from the address, those of reals by `nat`: nothing else must be asked.
+    /// Returns whether the address is that of nat reals only, so that no check but that for replies is necessary.
     #[inline(always)]
     #[must_use]
     pub const fn only_replies_by_nat(self) -> bool {
@@ -69,7 +69,7 @@ impl AddressUse {
         self.0 & OTHERS == Self::NAT_REAL
     }
 
-    /// Whether the address is used for that.
+    /// Returns whether the address has one of these uses.
     #[inline(always)]
     #[must_use]
     pub const fn is(self, what: u32) -> bool {
@@ -77,15 +77,15 @@ impl AddressUse {
     }
 }
 
-/// Key of `SOURCES` and `SOURCES6`: where the replies of a nat real come from, as they appear on the wire.
+/// Key of `SOURCES` and `SOURCES6`: the origin of a nat real's replies, in the encoding of the wire.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceKey<A: Ip = Be128> {
     /// The RIP.
     pub address: A,
-    /// The real's port; 0 when the service is for every port.
+    /// The real's port; 0 if the service is for every port.
     pub port: Be16,
-    /// TCP or UDP.
+    /// IANA number of TCP, UDP or SCTP.
     pub protocol: u16,
     /// Zero.
     pub reserved: A::Padding,
@@ -94,7 +94,7 @@ layout!(SourceKey<Be32>, size: 8, align: 4);
 layout!(SourceKey<Be128>, size: 24, align: 8);
 
 impl<A: Ip> SourceKey<A> {
-    /// A key from the fields of a packet or of a configuration.
+    /// Returns a key from the fields of a packet or of a configuration.
     #[inline(always)]
     #[must_use]
     pub fn new(address: A, port: Be16, protocol: u8) -> Self {
@@ -102,23 +102,24 @@ impl<A: Ip> SourceKey<A> {
     }
 }
 
-/// Value of `SOURCES` and `SOURCES6`, and of `REPLIES` and `REPLIES6`, the counterpart per flow for sources that several services share.
+/// Value of `SOURCES` and `SOURCES6`, and of `REPLIES` and `REPLIES6`, their counterpart per flow for sources that
+/// several services share.
 ///
-/// `SOURCES` is written by the daemon. `REPLIES` is keyed by the reply's own [`super::FlowKey`] and written
-/// by the programs, only for reals with [`super::Real::SHARED`] set.
+/// The daemon writes `SOURCES`. The programs write `REPLIES`, keyed by the reply's own [`super::FlowKey`], for reals
+/// with [`super::Real::SHARED`] only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Source<A: Ip = Be128> {
-    /// The VIP that the reply's source becomes.
+    /// The VIP, which replaces the source of a reply.
     pub vip: A,
     /// The service's port; 0 = as the real sent it.
     pub port: Be16,
-    /// [`Source::SHARED`] and [`Source::HASHED`], or neither: then every flow of the service is written down, and a
-    /// reply to none of them is none of the service's.
+    /// [`Source::SHARED`] and [`Source::HASHED`]. If neither is set, every flow of the service is tracked, and a reply
+    /// without a flow table entry does not belong to the service.
     pub flags: u16,
-    /// The real that the reply comes from. 0 in `REPLIES`.
+    /// Id of the real that sends the reply; 0 in `REPLIES`.
     pub real: u32,
-    /// Id of the service. 0 in `REPLIES`.
+    /// Id of the service; 0 in `REPLIES`.
     pub service: u32,
     /// Zero.
     pub reserved: A::Padding,
@@ -127,22 +128,22 @@ layout!(Source<Be32>, size: 16, align: 4);
 layout!(Source<Be128>, size: 32, align: 8);
 
 impl Source {
-    /// Several services share the source: `REPLIES` tells which one the flow is of. This is the oldest of them, whose
-    /// flows may be older than the sharing.
+    /// Several services share the source: `REPLIES` has the service of each flow. This entry is that of the oldest
+    /// service, whose flows may be older than the sharing.
     pub const SHARED: u16 = 1;
-    /// The service's flows need not be written down: the way back to the client is in `WAYS_BACK`.
+    /// The service need not track its flows: the return path to the client is in `WAYS_BACK`.
     pub const HASHED: u16 = 2;
 }
 
 impl<A: Ip> Source<A> {
-    /// A source from its fields.
+    /// Returns a source from its fields.
     #[inline(always)]
     #[must_use]
     pub fn new(vip: A, port: Be16, flags: u16, real: u32, service: u32) -> Self {
         Self { vip, port, flags, real, service, reserved: A::Padding::default() }
     }
 
-    /// The request that a reply from there answers.
+    /// Returns the request that a reply from this source answers.
     #[inline(always)]
     #[must_use]
     pub fn request_of(&self, reply: &FlowKey<A>) -> FlowKey<A> {
@@ -152,7 +153,7 @@ impl<A: Ip> Source<A> {
 }
 
 impl<A: Ip> Source<A> {
-    /// Whether that flag is set.
+    /// Returns whether a flag is set.
     #[inline(always)]
     #[must_use]
     pub const fn is(&self, flag: u16) -> bool {
@@ -160,15 +161,16 @@ impl<A: Ip> Source<A> {
     }
 }
 
-/// Value of `WAYS_BACK` and `WAYS_BACK6`, keyed by a client's address: how to send to it, learnt from what it sent.
+/// Value of `WAYS_BACK` and `WAYS_BACK6`, keyed by a client's address: the return path to the client, learnt from its
+/// last packet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WayBack {
-    /// The device that its packets come in by.
+    /// Ifindex of the interface by which the client's packets arrive.
     pub ifindex: u32,
-    /// Destination and source of frames to it.
+    /// Destination and source MAC address of frames to the client.
     pub to_client: MacPair,
-    /// Their VLAN tags.
+    /// VLAN tags of frames to the client.
     pub tags: Tags,
 }
 layout!(WayBack, size: 20, align: 4);

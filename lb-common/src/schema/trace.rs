@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What programs tell of their way with a packet, when they are loaded to.
+//! Traces: the steps of the programs with a packet, if the programs are loaded to trace.
 //!
-//! The director is loaded with [`Mode::FORWARD`], which is frozen before the verifier sees it: what tracing and dry runs take is
-//! not in its programs. `xvs explain` and the tests load a copy of their own over the same maps.
+//! The director is loaded with [`Mode::FORWARD`], which is frozen before the verifier runs: its programs contain no
+//! code for traces and dry runs. `xvs explain` and the tests load a copy of the programs over the same maps.
 
 use super::layout;
 
-/// What the programs do besides forwarding, or do not: a part of [`super::Settings`].
+/// The mode of the programs, a part of [`super::Settings`]: forwarding, tracing or a dry run.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Mode(pub u64);
 layout!(Mode, size: 8, align: 8);
 
 impl Mode {
-    /// Forward, and nothing else.
+    /// Forwards packets, and traces nothing.
     pub const FORWARD: Self = Self(0);
-    /// Write down each step in [`Trace`].
+    /// Forwards packets, and traces each step in [`Trace`].
     pub const TRACE: Self = Self(1);
-    /// The same, and write to no other map: tables and counters stay as they are.
+    /// Traces each step, and writes to no other map: tables and counters do not change.
     pub const DRY: Self = Self(3);
 
-    /// Whether steps are written down.
+    /// Returns whether steps are traced.
     #[inline(always)]
     #[must_use]
     pub const fn traces(self) -> bool {
         self.0 & 1 != 0
     }
 
-    /// Whether nothing but steps is written.
+    /// Returns whether only steps are written.
     #[inline(always)]
     #[must_use]
     pub const fn is_dry(self) -> bool {
@@ -37,13 +37,13 @@ impl Mode {
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $variant:ident = $number:literal;)*) => {
-        /// What a program found or did, and in the comments: the two numbers that go with it.
+        /// A step of a program: its finding or action, and in the comments the two numbers of the [`Event`].
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub enum Step { $($(#[$doc])* $variant = $number,)* }
 
         impl Step {
-            /// The step of that number, if there is one.
+            /// Returns the step with this number, if it exists.
             #[must_use]
             pub const fn from_number(number: u32) -> Option<Self> {
                 match number {
@@ -56,59 +56,59 @@ macro_rules! steps {
 }
 
 steps! {
-    /// Went on in another program: its number, 0.
+    /// Continued in another program: its number, 0.
     Program = 1;
     /// Found a service: its id, 0.
     Service = 2;
-    /// Looked at a slot of a hashing scheduler's table: its number, its entry.
+    /// Read a slot of a hashing scheduler's table: its number, its entry.
     Slot = 3;
-    /// The slot was moved: its base, since when.
+    /// The slot is in transition: its base, since when.
     Move = 4;
     /// Took a turn of a rotating scheduler: the position, 0.
     Turn = 5;
-    /// Drew a random number: it, 0.
+    /// Drew a random number: the number, 0.
     Random = 6;
     /// A real is above its thresholds: its id, 0.
     Overloaded = 7;
-    /// The scheduler chose: the real's id or what it says instead, 0.
+    /// The scheduler chose: the real's id or the result that replaces it, 0.
     Scheduled = 8;
     /// Found the flow: its real, its state.
     Flow = 9;
-    /// The flow is not written down: 0, 0.
+    /// The flow has no flow table entry: 0, 0.
     NoFlow = 10;
-    /// Wrote the flow down: its real, its state.
+    /// Added a flow table entry: its real, its state.
     RecordFlow = 11;
-    /// Wrote down what changed about the flow: its real, its state.
+    /// Updated a flow table entry: its real, its state.
     UpdateFlow = 12;
-    /// Found the real that a client is kept on: the real, until when.
+    /// Found the real on which persistence keeps a client: the real, until when.
     Client = 13;
-    /// Kept a client on a real: the real, until when.
+    /// Recorded a client's persistence: the real, until when.
     RecordClient = 14;
     /// Found the reals of a destination: the first of them, the second.
     Locality = 15;
-    /// Wrote down the reals of a destination: the first of them, the second.
+    /// Recorded the reals of a destination: the first of them, the second.
     RecordLocality = 16;
-    /// Found what the first fragment's decision was: the real, 1 if it was a reply.
+    /// Found the decision on the first fragment: the real, 1 if it was a reply.
     Fragment = 17;
-    /// Nothing is known of a first fragment: 0, 0.
+    /// The first fragment is unknown: 0, 0.
     NoFragment = 18;
-    /// Wrote down the decision on a first fragment: the real, 1 if it was a reply.
+    /// Recorded the decision on a first fragment: the real, 1 if it was a reply.
     RecordFragment = 19;
-    /// Found whose the replies of a nat real are: the service, the real; in a table of flows neither is known.
+    /// Found the service of a nat real's replies: the service, the real; 0, 0 if found in `REPLIES`.
     Source = 20;
-    /// Wrote down whose the replies of a flow are: 0, 0.
+    /// Recorded the service of the replies of a flow: 0, 0.
     RecordReply = 21;
-    /// Found how to send to a client: the device, 0.
+    /// Found the return path to a client: the interface, 0.
     WayBack = 22;
-    /// Wrote down how to send to a client: the device, 0.
+    /// Recorded the return path to a client: the interface, 0.
     RecordWayBack = 23;
-    /// The client spoke to the nat real itself: when, 0.
+    /// The client contacted the nat real directly: when, 0.
     Direct = 24;
-    /// Wrote down that a client speaks to a nat real itself: when, 0.
+    /// Recorded that a client contacts a nat real directly: when, 0.
     RecordDirect = 25;
-    /// Forgot that a client spoke to a nat real itself: 0, 0.
+    /// Deleted the mark of a direct contact: 0, 0.
     ForgetDirect = 26;
-    /// Sends out of another device: its number, 0.
+    /// Sends out of another interface: its number, 0.
     Redirect = 27;
     /// Counted a packet to a real: the real, bytes.
     CountIn = 28;
@@ -118,40 +118,40 @@ steps! {
     CountFlow = 30;
     /// Counted a packet that is not forwarded: the service, the reason.
     Reason = 31;
-    /// Asked whether an ICMP error may be made: 1 if so, 0.
+    /// Checked the limit of ICMP errors: 1 if an error may be made, 0.
     IcmpBudget = 32;
-    /// Counted connections of a real: the real, 0.
+    /// Adjusted the connection counts of a real: the real, 0.
     CountLoad = 33;
-    /// Found the flow by `fnat` that a packet to the director belongs to: 0, 0.
+    /// Found the `fnat` flow that a packet to the director belongs to: 0, 0.
     Translation = 34;
-    /// Tried to take a port of the director for a flow by `fnat`: the port, 0.
+    /// Tried to reserve a SNAT port for a `fnat` flow: the port, 0.
     TakeDip = 35;
-    /// Gave a port of the director back: the port, 0.
+    /// Released a SNAT port: the port, 0.
     GiveDipBack = 36;
 }
 
-/// A step and what goes with it.
+/// A step and its two numbers.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Event {
-    /// A [`Step`].
+    /// The step, a [`Step`].
     pub step: u32,
-    /// What goes with it.
+    /// The first number of the step.
     pub a: u32,
-    /// The same.
+    /// The second number of the step.
     pub b: u32,
 }
 layout!(Event, size: 12, align: 4);
 
-/// The global `TRACE`, of which each copy of the programs has its own: what was done with the last packet.
+/// Value of the global `TRACE`, of which each copy of the programs has its own: the steps of the last packet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Trace {
-    /// How many steps there were.
+    /// Number of steps.
     pub count: u32,
-    /// How many positions of a rotating scheduler a dry run would have taken.
+    /// Number of positions of a rotating scheduler that a dry run would have taken.
     pub turns: u32,
-    /// How many ports of the director a dry run would have tried.
+    /// Number of SNAT ports that a dry run would have tried.
     pub tries: u32,
     /// The last [`Trace::LENGTH`] steps; step `n` is at `n % LENGTH`.
     pub events: [Event; Self::LENGTH],
@@ -159,14 +159,14 @@ pub struct Trace {
 layout!(Trace, size: 780, align: 4);
 
 impl Trace {
-    /// How many steps are kept; a power of two.
+    /// Number of steps that are kept; a power of two.
     pub const LENGTH: usize = 64;
 
-    /// No step at all.
+    /// A trace without steps.
     pub const EMPTY: Self =
         Self { count: 0, turns: 0, tries: 0, events: [Event { step: 0, a: 0, b: 0 }; Self::LENGTH] };
 
-    /// The steps that were kept, in their order.
+    /// Returns the kept steps in their order.
     pub fn steps(&self) -> impl Iterator<Item = (Step, u32, u32)> + '_ {
         let count = self.count as usize;
         (count.saturating_sub(Self::LENGTH)..count).filter_map(|number| {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The rule as a model: flows open, speak, fall silent and die, the pool changes and reals die, and no living flow
-//! of a living real may ever be sent to another. Broken rules must be caught, or the check is worth nothing.
+//! The rule as a model: flows open, send packets, fall silent and end, the pool changes and reals are removed. No
+//! living flow of a living real may ever move to another real. The check must also find rules that were broken on
+//! purpose.
 
 use std::collections::HashMap;
 
@@ -12,18 +13,18 @@ use super::*;
 const T: u32 = 50;
 const REALS: u32 = 5;
 
-/// What happens next.
+/// The next event.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// The pool changes: new flows go to this real.
+    /// A pool change: new flows go to this real.
     Move(u32),
-    /// A real is removed: its flows die, and those of others must not notice.
+    /// A real is removed: its flows end, and other flows are not affected.
     Remove(u32),
     /// A client opens a flow.
     Open,
-    /// A flow speaks, the one at this place among the living.
+    /// The flow at this place among the living ones sends a packet.
     Speak(usize),
-    /// The sweep looks whether the slot has settled.
+    /// The sweep checks whether the slot has settled.
     Sweep,
 }
 
@@ -43,9 +44,9 @@ struct Model {
     mutation: Mutation,
     tick: u32,
     slot: Slot,
-    /// Flows that are written down: real and last packet.
+    /// Tracked flows: real and tick of the last packet.
     entries: HashMap<u32, (u32, u32)>,
-    /// Every living flow: the real that it is on, and its last packet.
+    /// Every living flow: real and tick of the last packet.
     flows: HashMap<u32, (u32, u32)>,
     next_flow: u32,
 }
@@ -54,7 +55,7 @@ impl Model {
     fn new(mutation: Mutation) -> Self {
         Self {
             mutation,
-            // The clock wraps on the way.
+            // The clock wraps during the run.
             tick: u32::MAX - 500,
             slot: Slot::steady(1),
             entries: HashMap::new(),
@@ -63,7 +64,7 @@ impl Model {
         }
     }
 
-    /// One event; what went wrong, if anything did.
+    /// Runs one event, and returns the broken rule as an error.
     fn step(&mut self, pause: u32, event: Event) -> Result<(), String> {
         self.tick = self.tick.wrapping_add(pause);
         let tick = self.tick;
@@ -129,7 +130,7 @@ impl Model {
         }
     }
 
-    /// What the program does with a packet; the real that it goes to.
+    /// Handles a packet as the program does, and returns its real.
     fn packet(&mut self, flow: u32, opens: bool) -> u32 {
         let Slot { now, base, moved } = self.slot;
         let Some(since) = moved else { return now };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Direct routing: the real holds the VIP too, so only the frame's addresses change.
+//! Direct routing: the real has the VIP too, so only the MAC addresses change.
 
 use lb_common::{
     checksum::Delta,

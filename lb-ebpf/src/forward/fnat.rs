@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Full NAT: both ends of the packet change, so that replies come back to the director by themselves. One end is changed as
-//! by `nat`, and the other one here, before.
+//! Full NAT: both ends of the packet change, so that replies return to the director by routing. `nat` changes one end;
+//! this module changes the other end first.
 
 use lb_common::{
     packet::{Ip, Parsed},
@@ -11,7 +11,7 @@ use lb_common::{
 use super::nat::{self, Change, End};
 use crate::{frame::Frame, subprograms::Subprograms, tables};
 
-/// Towards the real: the source becomes the director's own.
+/// Replaces the source of a packet to the real with a SNAT address and port.
 #[inline(always)]
 pub fn leave_from<A: Subprograms>(
     frame: &Frame,
@@ -23,7 +23,7 @@ pub fn leave_from<A: Subprograms>(
     A::other_end(frame, parsed, Change { end: End::Source, address, port: dip.port })
 }
 
-/// Changes the other end than `nat` does. It takes no hop.
+/// Changes the end that `nat` does not change. Does not decrement the TTL.
 #[inline(always)]
 pub fn other_end<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<(), Reason> {
     let delta = nat::translate_end(frame, parsed, change)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! What happens to a packet for a real, by the real's method.
+//! Forwarding of a packet to its real, by the method of the real.
 
 mod dr;
 pub mod fnat;
@@ -15,10 +15,9 @@ use lb_common::{
 
 use crate::{frame::Frame, select::Chosen, subprograms::Subprograms, tables, vlan};
 
-/// Sends a packet to its real and counts it.
+/// Sends a packet to its real, and counts the packet.
 ///
-/// Nothing is written before all that can be wrong with the packet has been looked at, so that a packet
-/// that is passed or answered is still the client's.
+/// All checks precede the first write, so that a packet that is passed or answered is unmodified.
 #[inline(always)]
 pub fn send<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
     let Chosen { id, real, dip } = *chosen;
@@ -52,7 +51,7 @@ pub fn send<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) 
     Ok(action)
 }
 
-/// Whether the way to the real takes the packet with so many bytes more: nothing is fragmented.
+/// Checks that the packet, grown by `growth` bytes, fits the MTU towards the real. The director fragments nothing.
 #[inline(always)]
 fn fits<A>(parsed: &Parsed<A>, growth: usize, real: &Real) -> Result<(), Reason> {
     if parsed.length as usize + growth <= real.mtu as usize {
@@ -61,14 +60,14 @@ fn fits<A>(parsed: &Parsed<A>, growth: usize, real: &Real) -> Result<(), Reason>
     Err(if parsed.part == Part::Later { Reason::TooBigFragment } else { Reason::TooBig })
 }
 
-/// Whether the packet may take another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).
+/// Checks that the TTL permits another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).
 #[inline(always)]
 pub fn may_hop<A: Ip>(frame: &Frame) -> Result<(), Reason> {
     let ttl: u8 = load(frame, ETHERNET_LEN + A::HOPS)?;
     if ttl <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) }
 }
 
-/// Sends the frame: back out of the device that it came by, or redirected to another.
+/// Sends the frame: out of the interface that it came in by, or redirected to another one.
 #[inline(always)]
 pub fn transmit(frame: &Frame, ifindex: u32) -> Result<u32, Reason> {
     if ifindex == frame.ifindex() {

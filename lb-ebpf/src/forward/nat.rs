@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Masquerading: one end of the packet gets another address and port. Full NAT does it to both.
+//! Masquerading: one end of the packet gets another address and port. Full NAT changes both ends.
 
 use core::mem::offset_of;
 
@@ -15,7 +15,7 @@ use network_types::{icmp::Icmpv4Hdr, udp::UdpHdr};
 
 use crate::frame::Frame;
 
-/// Which end of a packet changes.
+/// The end of a packet that changes.
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[repr(u8)]
 pub enum End {
@@ -24,7 +24,7 @@ pub enum End {
 }
 
 impl End {
-    /// Offset of the address in an IP header.
+    /// Returns the offset of the address in an IP header.
     #[inline(always)]
     pub const fn address<A: Ip>(self) -> usize {
         match self {
@@ -33,7 +33,7 @@ impl End {
         }
     }
 
-    /// The address and the port that a flow has there.
+    /// Returns the address and the port of a flow at this end.
     #[inline(always)]
     const fn of<A: Ip>(self, flow: &FlowKey<A>) -> (A, Be16) {
         match self {
@@ -42,7 +42,7 @@ impl End {
         }
     }
 
-    /// Offset of the port in a header of TCP or UDP.
+    /// Returns the offset of the port in a TCP or UDP header.
     #[inline(always)]
     pub const fn port(self) -> usize {
         match self {
@@ -52,17 +52,17 @@ impl End {
     }
 }
 
-/// What one end of a packet becomes.
+/// The new address and port of one end of a packet.
 #[derive(Clone, Copy)]
 pub struct Change<A> {
     pub end: End,
     pub address: A,
-    /// 0 leaves it.
+    /// The new port; 0 keeps the port.
     pub port: Be16,
 }
 
 impl<A: Ip> Change<A> {
-    /// What it does to the checksums of such a packet.
+    /// Returns the effect of the change on the checksums of a packet of this flow.
     #[inline(always)]
     fn sums(&self, flow: &FlowKey<A>) -> Sums {
         let (address, port) = self.end.of(flow);
@@ -72,16 +72,16 @@ impl<A: Ip> Change<A> {
     }
 }
 
-/// What a change does to the checksums of a packet.
+/// The effect of a change on the checksums of a packet.
 #[derive(Clone, Copy)]
 pub struct Sums {
-    /// To that of the IP header: by the address.
+    /// Effect of the address on the checksum of the IP header.
     pub header: Delta,
-    /// To that of TCP or UDP: by the address, which is in the pseudo-header, and the port.
+    /// Effect of the address, which is in the pseudo-header, and of the port on the TCP or UDP checksum.
     pub transport: Delta,
 }
 
-/// Towards the real: the destination becomes RIP and port.
+/// Replaces the destination of a packet with the RIP and port of the real.
 #[inline(always)]
 pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     let change = Change { end: End::Destination, address: A::narrow(real.address), port: real.port };
@@ -89,15 +89,15 @@ pub fn forward<A: Ip>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<
     address_frame(frame, real.macs)
 }
 
-/// Gives one end of the packet another address and port, and takes a hop.
+/// Replaces the address and port of one end of the packet, and decrements the TTL.
 ///
-/// A later fragment and an ICMP message have no ports.
+/// Later fragments and ICMP messages have no ports.
 #[inline(always)]
 pub fn translate<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<(), Reason> {
     translate_by(frame, parsed, change, change.sums(&parsed.flow))
 }
 
-/// The same where it is known what that does to checksums.
+/// Does the work of [`translate`] with precomputed checksum changes.
 #[inline(always)]
 pub fn translate_by<A: Ip>(
     frame: &Frame,
@@ -109,7 +109,8 @@ pub fn translate_by<A: Ip>(
     A::hop(frame, sums.header)
 }
 
-/// The same without a hop, so that the header's checksum is left as it was: what must be applied to it is returned.
+/// Replaces the address and port of one end without a hop, and leaves the checksum of the IP header unchanged. Returns
+/// the change that must be applied to that checksum.
 #[inline(always)]
 pub fn translate_end<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<Delta, Reason> {
     let sums = change.sums(&parsed.flow);
@@ -117,7 +118,7 @@ pub fn translate_end<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>
     Ok(sums.header)
 }
 
-/// Writes all but the header's checksum.
+/// Writes the new address, the port and the transport checksum, but not the checksum of the IP header.
 #[inline(always)]
 fn write<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>, sums: Sums) -> Result<(), Reason> {
     if parsed.part != Part::Later {
@@ -126,8 +127,8 @@ fn write<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>, sums: Sums
     change.address.store(frame, ETHERNET_LEN + change.end.address::<A>())
 }
 
-/// The port and the checksum of TCP or UDP, which covers the addresses too (the pseudo-header), as that of ICMP does in
-/// IPv6. That of SCTP covers no address, and its ports never change.
+/// Writes the port and the transport checksum. The checksums of TCP, UDP and `ICMPv6` cover the addresses (the
+/// pseudo-header); ICMP has no port. The checksum of SCTP covers no address, and SCTP ports never change.
 #[inline(always)]
 fn write_transport<A: Ip>(
     frame: &Frame,

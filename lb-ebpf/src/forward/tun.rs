@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Tunnelling: the packet travels to the real inside another one of either version, by IP in IP, GRE or GUE.
+//! Tunnelling: an outer header of either IP version carries the packet to the real, by IP in IP, GRE or GUE.
 
 use core::mem::offset_of;
 
@@ -38,18 +38,18 @@ pub fn forward<A: Subprograms>(
     if seal(frame.ctx().ctx, six, real.tunnel.into(), length) == 0 { Err(Reason::Truncated) } else { Ok(()) }
 }
 
-/// The packet of version `A` within one of version `O`.
+/// Encapsulates a packet of version `A` in one of version `O`.
 #[inline(always)]
 pub fn within<A: Ip, O: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     let growth = O::HEADER_LEN + Tunnel::length(real.tunnel);
     let length = parsed.length as usize + growth;
     fits(parsed, growth, real)?;
-    // 1. Read what must survive, and finish with the inner packet.
+    // 1. Read the fields that the outer header copies, and finish the inner packet.
     let traffic_class = A::traffic_class(frame)?;
     A::hop(frame, Delta::new())?;
-    // 2. Grow. Every offset into the frame is now `growth` further.
+    // 2. Grow the frame. Every offset into the frame is now `growth` bytes further.
     frame.grow(growth)?;
-    // 3. Write once.
+    // 3. Write each field once.
     address_frame(frame, real.macs)?;
     store(frame, offset_of!(EthHdr, ether_type), O::ETHER_TYPE.0)?;
     let source = O::tunnel_source(|| hash::flow(&parsed.flow, 0), real.source);
@@ -72,23 +72,24 @@ pub fn within<A: Ip, O: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real
     O::write(frame, &Header { length, traffic_class, protocol, source, destination })
 }
 
-/// The bit of a GRE header's first byte that says that a checksum follows.
+/// Flag in the first byte of a GRE header: a checksum is present.
 pub const CHECKSUM_PRESENT: u8 = 0x80;
-/// Where in a GRE header that is.
+/// Offset of the checksum in a GRE header.
 pub const GRE_CHECK: usize = 4;
 
-/// A header that says what is behind it (RFC 2784, section 2.1).
+/// Returns a GRE header with the type of the inner packet (RFC 2784, section 2.1).
 #[inline(always)]
 fn gre<A: Ip>(flags: u8) -> u32 {
     let [e0, e1] = A::ETHER_TYPE.0.to_ne_bytes();
     u32::from_ne_bytes([flags, 0, e0, e1])
 }
 
-/// A UDP header of `length` bytes in all, and a header of generic UDP encapsulation: version 0, data, no options.
+/// Returns a UDP header and a header of generic UDP encapsulation (version 0, data, no options). `length` is the length
+/// of both and of the packet inside, in bytes.
 ///
-/// The source port is one of the 16,384 dynamic ones, by the hash of the flow: network cards spread packets over their
-/// queues by ports, and one flow stays on one. There is no checksum, unless [`seal`] adds one, as IPVS has it without `--tun-csum` (in
-/// IPv6 by RFC 6935): the packet inside has one.
+/// The source port is one of the 16,384 dynamic ports, by the hash of the flow: network cards spread packets over their
+/// queues by ports, and one flow stays on one queue. There is no checksum unless [`seal`] adds one, as in IPVS without
+/// `--tun-csum` (in IPv6 by RFC 6935), since the inner packet has one.
 #[inline(always)]
 fn gue<A: Ip>(parsed: &Parsed<A>, port: Be16, length: usize) -> [u32; 3] {
     let [s0, s1] = (0xc000 | hash::flow(&parsed.flow, 0) as u16 >> 2).to_be_bytes();
@@ -101,8 +102,8 @@ fn gue<A: Ip>(parsed: &Parsed<A>, port: Be16, length: usize) -> [u32; 3] {
     ]
 }
 
-/// Writes the checksum of a GRE header or of UDP around GUE, which covers so many bytes behind the outer header. A function that
-/// the verifier looks at once; 1 if it was done.
+/// Writes the checksum of the GRE header, or of the UDP header around GUE, which covers `length` bytes behind the outer
+/// IP header. Returns 1 on success. A global function, which the verifier checks once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn seal(ctx: *mut xdp_md, six: u32, tunnel: u32, length: u32) -> u32 {
@@ -121,12 +122,12 @@ fn seal_in<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<(), Reason> {
     if gre {
         store(frame, behind + GRE_CHECK, checksum)
     } else {
-        // 0 would say that there is none (RFC 768).
+        // A checksum of 0 would mean that there is none (RFC 768).
         store(frame, behind + offset_of!(UdpHdr, check), if checksum == 0 { 0xffff } else { checksum })
     }
 }
 
-/// The sum that the checksum of a GRE header covers, or that of UDP.
+/// Returns the sum for the checksum of a GRE header or of UDP around GUE.
 #[inline(always)]
 pub fn behind_outer<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<Sum, Reason> {
     let sum = frame.sum(ETHERNET_LEN + O::HEADER_LEN, length)?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Making an ICMP error out of the packet that it is about.
+//! Conversion of a packet into an ICMP error about it.
 //!
-//! The packet stays where it is and becomes the quote: an IP header and an ICMP header grow before it, and
-//! its end is cut off.
+//! The packet remains in place and becomes the quote: an IP header and an ICMP header are added before it, and its end
+//! is cut off.
 
 use core::mem::offset_of;
 
@@ -19,12 +19,12 @@ use network_types::eth::EthHdr;
 
 use crate::{frame::Frame, tables};
 
-/// Words of the longest quote: 256 bytes in IPv6; in IPv4 all the options that fit and eight bytes more.
+/// Maximum length of a quote in words of 4 bytes: 256 bytes in IPv6; in IPv4, all options that fit, and 8 bytes more.
 const LONGEST: usize = 64;
 /// The precedence of internetwork control (RFC 1812, section 4.3.2.5).
 const INTERNETWORK_CONTROL: u8 = 0xc0;
 
-/// Answers a packet of a service with an error, out of the device that it came by.
+/// Answers a packet of a service with an error, out of the interface that the packet came in by.
 #[inline(always)]
 pub fn answer<A: Ip, const GROWTH: usize>(
     frame: &Frame,
@@ -39,11 +39,11 @@ pub fn answer<A: Ip, const GROWTH: usize>(
     if make::<A, GROWTH>(frame, parsed, error).is_ok() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
 }
 
-/// `GROWTH` is what comes before the packet.
+/// Converts the packet into an error. `GROWTH` is the length of the headers before the quote, in bytes.
 #[inline(always)]
 fn make<A: Ip, const GROWTH: usize>(frame: &Frame, parsed: &Parsed<A>, error: Error) -> Result<(), Reason> {
     const { assert!(GROWTH == A::HEADER_LEN + ICMP_LEN) };
-    // 1. Read what must survive.
+    // 1. Read the fields that the next steps overwrite.
     let flow = &parsed.flow;
     let quote = A::quote(parsed.length as usize, parsed.l4() - ETHERNET_LEN);
     let macs = frame_macs(&Frame::new(&frame.afresh()))?;
@@ -51,8 +51,8 @@ fn make<A: Ip, const GROWTH: usize>(frame: &Frame, parsed: &Parsed<A>, error: Er
     let mut sum = Sum::new().word(u32::from_ne_bytes([kind, code, 0, 0])).word(last);
     let mut word = 0;
     while word < LONGEST && 4 * word < quote {
-        // Hidden from LLVM, which would move a part of the sum to the other side of the comparison with the frame's end,
-        // where the verifier allows none.
+        // `black_box` hides the offset from LLVM, which would move a part of the sum across the comparison with the
+        // frame's end, where the verifier allows none.
         let at = core::hint::black_box(ETHERNET_LEN + 4 * word);
         sum = sum.word(load(frame, at)?);
         word += 1;
@@ -61,10 +61,10 @@ fn make<A: Ip, const GROWTH: usize>(frame: &Frame, parsed: &Parsed<A>, error: Er
         let [l0, l1] = ((ICMP_LEN + quote) as u16).to_be_bytes();
         sum = flow.source.add_to(flow.destination.add_to(sum)).word(u32::from_ne_bytes([l0, l1, 0, A::ICMP]));
     }
-    // 2. Grow before the packet, cut after the quote.
+    // 2. Grow before the packet, and cut after the quote.
     frame.grow(GROWTH)?;
     frame.truncate(ETHERNET_LEN + GROWTH + quote)?;
-    // 3. Write once.
+    // 3. Write each field once.
     let [c0, c1] = sum.checksum().to_ne_bytes();
     address_frame(frame, macs.swapped())?;
     store(frame, offset_of!(EthHdr, ether_type), A::ETHER_TYPE.0)?;

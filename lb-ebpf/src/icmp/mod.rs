@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! ICMP: errors about flows go where the flow goes, and some errors are made here.
+//! ICMP: errors about flows follow the flow, and the director itself makes some errors.
 
 mod make;
 pub mod quote;
@@ -21,7 +21,7 @@ use crate::{
     tables,
 };
 
-/// An ICMP message to a VIP, or about a nat real's flow, or not ours.
+/// Handles an ICMP message: to a VIP, about the flow of a `nat` or `fnat` real, or not ours.
 #[inline(always)]
 pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let icmp_type: u8 = load(frame, parsed.l4())?;
@@ -43,7 +43,7 @@ pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, 
     }
 }
 
-/// An error about a packet that a real sent to a client, such as "fragmentation needed": the real must know.
+/// Sends an error about a real's packet to a client, such as "fragmentation needed", to the real.
 #[inline(always)]
 fn to_real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let quote = packet::quoted(frame, parsed)?;
@@ -73,7 +73,8 @@ fn to_real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Ver
     forward::send(frame, parsed, &chosen).map_err(verdict)
 }
 
-/// An error about a packet that a client sent to a real by `nat` or `fnat`: for the client it speaks of the service.
+/// Sends an error about a client's packet to a `nat` or `fnat` real to the client. Its quote then has the address of
+/// the service.
 #[inline(always)]
 fn to_client<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let quote = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
@@ -90,7 +91,7 @@ fn to_client<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, V
         A::quoted_end(frame, parsed, &quote, &source).map_err(verdict)?;
     }
     if parsed.flow.source != quote.flow.destination {
-        // A router on the way to the real speaks for itself.
+        // The sender is a router on the path to the real: its address stays.
         way.vip = parsed.flow.source;
     }
     reply::send(frame, parsed, &way).map_err(verdict)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Translating the packet inside an ICMP error, so that its receiver recognises it.
+//! Translation of the packet inside an ICMP error, so that the receiver recognises its flow.
 
 use core::mem::offset_of;
 
@@ -14,10 +14,10 @@ use network_types::{icmp::Icmpv4Hdr, ip::Ipv4Hdr};
 
 use crate::{forward::nat::Change, frame::Frame};
 
-/// Gives one end of the quoted packet another address and, unless it is 0, another port.
+/// Replaces the address and port of one end of the quoted packet. A port of 0 keeps the port.
 ///
-/// The checksum of ICMP covers the quote, so every change counts there too. The quoted transport checksum
-/// is kept right where the quote reaches that far: always for UDP, often for TCP. That of SCTP covers no address.
+/// The ICMP checksum covers the quote, so it includes every change. The quoted transport checksum is updated if the
+/// quote contains it: always for UDP, often for TCP. The SCTP checksum covers no address.
 #[inline(always)]
 pub fn translate<A: Ip>(
     frame: &Frame,
@@ -32,7 +32,7 @@ pub fn translate<A: Ip>(
 
     let (mut icmp, mut transport) = (addresses, addresses);
     if A::HEADER_LEN == IPV4_LEN {
-        // Only IPv4's header has a checksum of its own.
+        // Only the IPv4 header has a checksum.
         let at = quote.l3() + offset_of!(Ipv4Hdr, check);
         let old: u16 = load(frame, at)?;
         let new = addresses.apply(old);
@@ -51,7 +51,7 @@ pub fn translate<A: Ip>(
     let tcp = quote.flow.protocol == u32::from(protocol::TCP);
     let sctp = quote.flow.protocol == u32::from(protocol::SCTP);
     let at = quote.l4() + offset_of_checksum(if tcp { protocol::TCP } else { protocol::UDP });
-    // The frame may be longer than the packet: padding is no checksum.
+    // The frame may be longer than the packet: the padding has no checksum.
     if !sctp
         && at + 2 <= ETHERNET_LEN + outer.length as usize
         && let Ok(old) = load::<u16>(frame, at)

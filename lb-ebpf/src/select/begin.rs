@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! A flow begins on the real that was picked for it: it is written down.
+//! Adds the flow table entry of a new flow.
 
 use aya_log_ebpf::debug;
 use lb_common::{
@@ -15,7 +15,7 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// Writes the flow of a packet down. `known` is a flow that had the same 5-tuple and is over, if there was one.
+/// Adds the flow table entry of a packet. `known` is an ended flow with the same 5-tuple, if there was one.
 #[inline(always)]
 pub fn begin<A: IpFamily>(
     frame: &Frame,
@@ -35,19 +35,19 @@ pub fn begin<A: IpFamily>(
         dip,
         tags: tables::taken().tags,
     };
-    // Until Linux 6.3 the key of a map could not be in memory that a function was given: hence a copy, which LLVM must not
-    // leave out.
+    // Until Linux 6.3 a map key could not be in memory that a global function was given. Hence the copy, which LLVM
+    // must not remove.
     if !tables::remember_flow(&core::hint::black_box(parsed.flow), &flow, known.real != UNSET) {
         debug!(frame.ctx(), "the flow table takes no new flow: affinity is lost");
     }
-    // What the entry counted for before, if there was one, it does not any more.
+    // The previous entry, if any, no longer counts as a connection of its real.
     if known.real != UNSET {
         tables::add_load(known.real, load(State::from_number(known.state)).wrapping_neg());
     }
     if !picked.alone {
         tables::add_load(picked.id, load(state));
     }
-    // In a moved slot an old flow is written down when it speaks: it did not begin now.
+    // In a slot in transition, an older connection gets its entry at a packet other than a SYN: it is not a new flow.
     if !picked.moved || !track::is_connection(protocol) || parsed.tcp_flags & flags::SYN != 0 {
         tables::count_flow(picked.id);
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Which address and port of the director a flow by full NAT comes from at its real.
+//! Allocation of the SNAT address and port from which a `fnat` flow reaches its real.
 //!
-//! What makes a port the flow's own is an insertion that fails if somebody has it, so that no two flows ever share one. The
-//! real's address and port are part of the key: each real can have all ports.
+//! An insertion that fails if the port is in use reserves the port, so that no two flows ever share one. The real's
+//! address and port are part of the key: each real can have all ports.
 
 use core::ffi::{c_long, c_void};
 
@@ -14,12 +14,12 @@ use lb_common::{
 
 use crate::tables::{self, IpFamily};
 
-/// Ports that are tried one after the other, and as many more at random, before the packet is refused: enough that almost all
-/// of them must be taken, few enough that a flood on a director without free ports costs little. At random, because a CPU
-/// may follow in the trail of another one.
+/// Number of consecutive ports that are tried, and of random ones after them, before the packet is refused. The number
+/// is high enough that almost all ports must be in use, and low enough that a flood on a director without free ports
+/// costs little. The random ports help a CPU that follows in the trail of another one.
 const IN_A_ROW: u32 = 128;
 
-/// How the packets of a real to a port of the director look.
+/// Returns the 5-tuple of the real's packets to a port of the director.
 #[inline(always)]
 pub fn reply<A: IpFamily>(request: &FlowKey<A>, dip: Dip, real: &Real) -> Option<FlowKey<A>> {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
@@ -27,8 +27,9 @@ pub fn reply<A: IpFamily>(request: &FlowKey<A>, dip: Dip, real: &Real) -> Option
     Some(FlowKey::new(A::narrow(real.address), address, port, dip.port, request.protocol as u8))
 }
 
-/// A port for a new flow to the real with that id, [`Dip::NONE`] if none is free. `old` is what the same client's flow had
-/// before, on the real `old_real`: it stays if the real does, else it is given back.
+/// Returns a port for a new flow to the real with this id, [`Dip::NONE`] if none is free. `old` is the port of the
+/// previous flow with this 5-tuple, on the real `old_real`. The flow keeps `old` if the real is the same; otherwise
+/// `old` is released.
 #[inline(always)]
 pub fn lease<A: IpFamily>(request: &FlowKey<A>, id: u32, old: Dip, old_real: u32) -> Dip {
     if !old.is_none()
@@ -47,19 +48,19 @@ pub fn lease<A: IpFamily>(request: &FlowKey<A>, id: u32, old: Dip, old_real: u32
     Dip::unpacked(search.found)
 }
 
-/// A search for a port.
+/// A search for a free port.
 #[repr(C)]
 struct Search<A> {
     request: FlowKey<A>,
     /// Id of the real.
     id: u32,
-    /// The port that the flow got.
+    /// The port that was reserved, packed; [`Dip::NONE`] if none.
     found: u32,
 }
 
-/// Takes the next port, unless somebody has it. The verifier looks at one round, however many there are.
+/// Reserves the next port, unless another flow has it. The verifier checks one round, regardless of their number.
 unsafe extern "C" fn try_next<A: IpFamily>(round: u32, search: *mut c_void) -> c_long {
-    // SAFETY: `lease` gave the pointer, and nobody else has it.
+    // SAFETY: `lease` passes the pointer, and holds the only other reference, which it does not use meanwhile.
     let search = unsafe { &mut *search.cast::<Search<A>>() };
     let Some(real) = tables::real(search.id) else { return 1 };
     let number = if round < IN_A_ROW { tables::next_dip(tables::dips::<A>()) } else { tables::random() };

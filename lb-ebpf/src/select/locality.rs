@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! `lblc` and `lblcr`: the connections to a destination stay together. The rules are in [`lb_common::schedule`].
+//! `lblc` and `lblcr`: connections to one destination go to the same real or set of reals. The rules are in
+//! [`lb_common::schedule`].
 
 use core::ffi::{c_long, c_void};
 
@@ -21,8 +22,8 @@ use crate::tables;
 /// Ticks after which a set that has not grown loses its most loaded real.
 const SHRINK: u32 = track::ticks_of_seconds(lblcr::SHRINK_SECONDS);
 
-/// A look at every real of a set, and what it found. Places that are [`LARGEST_SET`] name none. It is in a map: the
-/// stack is small.
+/// A scan of the reals of a set, and its result. [`LARGEST_SET`] as a place means none. The scan is in a map, because
+/// the stack is small.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Look {
@@ -32,16 +33,16 @@ pub struct Look {
     free: u16,
     best_at: u16,
     worst_at: u16,
-    /// How many usable reals there are.
+    /// Number of usable reals.
     size: u16,
     best: Candidate,
     worst: Candidate,
 }
 
-/// No place in a set.
+/// Index that stands for no place in a set.
 const NOWHERE: u16 = LARGEST_SET as u16;
 
-/// The real for a new connection; `replicates` keeps a set of reals for each destination, not one.
+/// Returns the real for a new connection. `replicates` keeps a set of reals for each destination, instead of one real.
 #[inline(always)]
 pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
     let place = LocalityKey { destination, service: service.id, reserved: 0 };
@@ -52,7 +53,7 @@ pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
     (look.free, look.best_at, look.worst_at, look.size) = (NOWHERE, NOWHERE, NOWHERE, 0);
     (look.best, look.worst) = (Candidate::default(), Candidate::default());
     tables::read_locality(&place, &mut look.set);
-    // SAFETY: the callback is a function of this program, which takes nothing.
+    // SAFETY: the callback is a function of this program, and ignores its null pointer.
     unsafe { bpf_loop(NOWHERE.into(), look_at as *mut c_void, core::ptr::null_mut(), 0) };
     if look.size > 1 && track::age(look.set.changed, now) > SHRINK && look.worst_at != look.best_at {
         put(&mut look.set, look.worst_at, UNSET);
@@ -68,7 +69,7 @@ pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
     if id == UNSET {
         return UNSET;
     }
-    // A full set gives up its most loaded real.
+    // A full set loses its most loaded real.
     let place_in_set = match (replicates, look.free) {
         (false, _) => 0,
         (true, NOWHERE) => look.worst_at,
@@ -82,7 +83,7 @@ pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
     id
 }
 
-/// Looks at one real of a set.
+/// Evaluates one real of a set.
 unsafe extern "C" fn look_at(round: u32, _: *mut c_void) -> c_long {
     let Some(look) = tables::look() else { return 1 };
     let i = round as u16;
@@ -103,7 +104,8 @@ unsafe extern "C" fn look_at(round: u32, _: *mut c_void) -> c_long {
     0
 }
 
-/// The real at a place of a set. The index hides from LLVM, which would delete the check that the verifier needs.
+/// Returns the real at a place of a set. `black_box` hides the index from LLVM, which would otherwise delete the check
+/// that the verifier needs.
 #[inline(always)]
 fn at(set: &Locality, place: u16) -> Option<u32> {
     set.reals.get(core::hint::black_box(place as usize)).copied()
@@ -116,7 +118,7 @@ fn put(set: &mut Locality, place: u16, id: u32) {
     }
 }
 
-/// A real of a set that takes new connections.
+/// Returns a real of a set as a candidate, if it accepts new connections.
 #[inline(always)]
 fn member(service: u32, id: u32) -> Option<Candidate> {
     if id == UNSET {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Which real gets the packet: the one that its flow is on, else the one that the scheduler chooses.
+//! Selection of the real: the real of the flow table entry, else the choice of the scheduler.
 
-mod begin; //       a flow that nobody knows yet is written down
-mod dip; //         the port of the director that a flow by full NAT has
+mod begin; //       adds the entry of a new flow
+mod dip; //         the SNAT port of a fnat flow
 mod locality; //    lblc, lblcr
-mod persistence; // a client's connections stay together
-mod pick; //        a flow that nobody knows yet gets a real
-mod renew; //       a flow that is known goes on
-mod schedule; //    a new connection gets a real
-mod slot; //        schedulers that hash
-mod way_back; //    how replies of nat reals find their client
+mod persistence; // keeps a client on one real
+mod pick; //        chooses the real of an untracked flow
+mod renew; //       updates the entry of a known flow
+mod schedule; //    chooses the real of a new connection
+mod slot; //        slots of hashing schedulers
+mod way_back; //    return paths of nat replies
 
 pub use begin::begin;
 pub use dip::lease;
@@ -33,29 +33,29 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// Ticks after which a flow's time is written again: writing at each packet would move the entry's cache
-/// line between CPUs for nothing.
+/// Ticks after which the timestamp of a flow is written again. A write at each packet would move the cache line of the
+/// entry between CPUs for nothing.
 const REFRESH: u32 = track::ticks_of_seconds(1);
 
-/// A real for a packet.
+/// The real that was selected for a packet.
 #[derive(Clone, Copy)]
 pub struct Chosen {
-    /// Its id.
+    /// Id of the real.
     pub id: u32,
     pub real: &'static Real,
-    /// For `fnat`: what the packet's source becomes.
+    /// For `fnat`: the SNAT address and port that replace the packet's source.
     pub dip: Dip,
 }
 
 impl Chosen {
-    /// A real by any method but `fnat`.
+    /// Returns a choice of a real with any method but `fnat`.
     #[inline(always)]
     const fn new(id: u32, real: &'static Real) -> Self {
         Self { id, real, dip: Dip::NONE }
     }
 }
 
-/// The real of a client's packet, recorded if it begins a flow that is to be recorded.
+/// Returns the real of a client's packet. Adds a flow table entry if the packet begins a flow that is tracked.
 #[inline(always)]
 pub fn real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<Chosen, Reason> {
     let mut hashed = Slot::NONE;
@@ -79,13 +79,13 @@ pub fn real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service
     tracked(frame, parsed, service, hashed)
 }
 
-/// Whether the packet opens a TCP connection.
+/// Returns whether the packet opens a TCP connection.
 #[inline(always)]
 const fn opens<A>(parsed: &Parsed<A>) -> bool {
     parsed.tcp_flags & (flags::SYN | flags::ACK) == flags::SYN
 }
 
-/// The real of a packet whose flow may be written down.
+/// Returns the real of a packet whose flow may be tracked.
 #[inline(always)]
 fn tracked<A: Subprograms>(
     frame: &Frame,
@@ -93,7 +93,7 @@ fn tracked<A: Subprograms>(
     service: &Service,
     slot: Slot,
 ) -> Result<Chosen, Reason> {
-    // Not an `Option`: LLVM would copy what is not there, which the verifier does not allow.
+    // Not an `Option`: LLVM would copy the absent value, which the verifier rejects.
     let mut known = Flow::NONE;
     if !is_alone(parsed, service)
         && let Some(flow) = tables::flow(&parsed.flow)
@@ -126,7 +126,7 @@ fn tracked<A: Subprograms>(
     Ok(Chosen { id: picked.id, real, dip })
 }
 
-/// Writes down all that must be known of a flow which begins. Returns what it comes from at a real by `fnat`.
+/// Adds all entries of a new tracked flow. Returns the SNAT address and port of a `fnat` flow.
 #[inline(always)]
 fn write_down<A: Subprograms>(
     frame: &Frame,
@@ -139,7 +139,7 @@ fn write_down<A: Subprograms>(
     let mut dip = Dip::NONE;
     if real.method == Method::Fnat as u16 {
         if !real.reachable() {
-            // Nor is the director's address towards it known.
+            // The DIP towards an unreachable real is unknown too.
             return Err(Reason::NextHopUnknown);
         }
         dip = A::lease(&parsed.flow, picked.id, known.dip, known.real);
@@ -157,19 +157,19 @@ fn write_down<A: Subprograms>(
     Ok(dip)
 }
 
-/// Whether the packet is a datagram that is scheduled by itself.
+/// Returns whether the packet is a datagram under one-packet scheduling.
 #[inline(always)]
 const fn is_alone<A>(parsed: &Parsed<A>, service: &Service) -> bool {
     service.is(Service::ONE_PACKET) && parsed.flow.protocol as u8 == protocol::UDP
 }
 
-/// What a flow in that state adds to the load of its real.
+/// Returns the share of a flow in this state in the load of its real.
 #[inline(always)]
 const fn load(state: State) -> u64 {
     if state.is_active() { Load::ACTIVE } else { Load::INACTIVE }
 }
 
-/// The real of a known flow, if the flow goes on there.
+/// Returns the real of a known flow, if the flow continues there.
 #[inline(always)]
 fn living<A>(
     parsed: &Parsed<A>,
@@ -186,11 +186,12 @@ fn living<A>(
         return Ok(None);
     }
     if real.method == Method::Fnat as u16 && flow.dip.is_none() {
-        // The method was another one when the flow began.
+        // The real had another method when the flow began.
         return Ok(None);
     }
     if real.is(Real::LEAVING) {
-        // UDP moves at once: nothing would ever tell its sender (kubernetes #76664). So does SCTP, which the new real tells.
+        // A UDP flow of a removed real moves at once, since nothing would ever inform its sender (kubernetes #76664).
+        // An SCTP association moves too: the new real informs the sender.
         if opens(parsed) || parsed.flow.protocol as u8 != protocol::TCP && real.is_removed() {
             return Ok(None);
         }
@@ -201,7 +202,7 @@ fn living<A>(
     Ok(Some(real))
 }
 
-/// The real of a flow that an ICMP error speaks of: nothing is recorded.
+/// Returns the real of the flow that an ICMP error quotes. Records nothing.
 #[inline(always)]
 pub fn peek<A: IpFamily>(service: &Service, key: &FlowKey<A>) -> Result<Chosen, Reason> {
     if let Some(flow) = tables::flow(key)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Persistence: a client's new connections go where its earlier ones went.
+//! Persistence: new connections of a client go to the real of its earlier ones.
 
 use lb_common::{
     packet::Ip,
@@ -9,7 +9,8 @@ use lb_common::{
 
 use crate::tables;
 
-/// A client with living connections is kept so long at least, as IPVS renews a template.
+/// Minimum time for which a client with living connections stays on its real, in ticks; IPVS renews a template
+/// likewise.
 const GRACE: u32 = track::ticks_of_seconds(60);
 
 #[inline(always)]
@@ -17,8 +18,8 @@ fn key<A: Ip>(service: &Service, flow: &FlowKey<A>) -> ClientKey {
     ClientKey::new(service, flow.source.wide())
 }
 
-/// The real that a client is kept on, if that is still there. Neither its weight nor its thresholds matter, as in
-/// IPVS.
+/// Returns the real on which persistence keeps a client, if the real still exists. Its weight and thresholds do not
+/// matter, as in IPVS.
 #[inline(always)]
 pub fn real<A: Ip>(service: &Service, flow: &FlowKey<A>, now: u32) -> Option<u32> {
     let client = tables::client(&key(service, flow))?;
@@ -36,7 +37,7 @@ pub fn remember<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32) {
     tables::remember_client(&key(service, flow), &client);
 }
 
-/// A connection of a client has shown that it lives.
+/// Extends the persistence of a client at a packet of one of its connections.
 #[inline(always)]
 pub fn keep<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32, now: u32) {
     let key = key(service, flow);

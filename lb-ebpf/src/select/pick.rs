@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! A packet whose flow nobody knows gets a real.
+//! Selection of the real for a packet without a flow table entry.
 
 use lb_common::{
     packet::Parsed,
@@ -12,16 +12,16 @@ use lb_common::{
 use super::{is_alone, opens, persistence, schedule, slot::Slot};
 use crate::tables::{self, IpFamily};
 
-/// The real for such a packet.
+/// The real that was picked for a packet without a flow table entry.
 #[derive(Clone, Copy)]
 pub struct Picked {
-    /// Its id.
+    /// Id of the real.
     pub id: u32,
-    /// Whether the flow begins and must be written down.
+    /// Whether the packet begins a flow that needs a flow table entry.
     pub record: bool,
-    /// Whether it was the slot of the flow's hash that named the real, and a pool change has moved it.
+    /// Whether the real was chosen by a slot in transition.
     pub moved: bool,
-    /// Whether the packet is a datagram that is scheduled by itself.
+    /// Whether the packet is a datagram under one-packet scheduling.
     pub alone: bool,
 }
 
@@ -30,7 +30,8 @@ impl Picked {
     const MOVED: u64 = 1 << 33;
     const ALONE: u64 = 1 << 34;
 
-    /// In one number, for functions: 0 in the lower half and the reason above if there is no real.
+    /// Packs the result into one number, for global functions. Without a real, the lower half is 0 and the upper half
+    /// is the reason.
     #[inline(always)]
     pub fn packed(picked: Result<Self, Reason>) -> u64 {
         let Self { id, record, moved, alone } = match picked {
@@ -41,7 +42,7 @@ impl Picked {
         u64::from(id) | bit(record, Self::RECORD) | bit(moved, Self::MOVED) | bit(alone, Self::ALONE)
     }
 
-    /// The way back.
+    /// Unpacks a result of [`Self::packed`].
     #[inline(always)]
     pub fn unpacked(packed: u64) -> Result<Self, Reason> {
         if packed as u32 == UNSET {
@@ -57,8 +58,8 @@ impl Picked {
     }
 }
 
-/// The real for a flow that is not known. `slot` is that of a service that hashes and does not write everything
-/// down.
+/// Picks the real for a packet without a flow table entry. `slot` is the slot of the flow if the service hashes and
+/// does not track every flow.
 #[inline(always)]
 pub fn pick<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<Picked, Reason> {
     let protocol = parsed.flow.protocol as u8;
@@ -67,21 +68,21 @@ pub fn pick<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> R
     if real.is(Real::RESET) && protocol == protocol::TCP {
         return Err(Reason::RealRemoved);
     }
-    // A stray RST is worth nothing to anyone, yet by hash it still reaches the real that may know it.
+    // A stray RST is useless to any other host, yet by hash it still reaches the real that may know it.
     let begins = begins(parsed, service);
     let full = real.method == Method::Fnat as u16;
     if full && (!begins || track::is_connection(protocol) && !opens(parsed)) {
-        // Nobody knows any more what it came from at its real.
+        // The SNAT port that the flow had at its real is unknown.
         return Err(Reason::NoFlow);
     }
-    // A datagram that is scheduled by itself has no flow: its reply is known by where it comes from.
+    // Under one-packet scheduling there is no flow: a reply is identified by its source.
     let alone = is_alone(parsed, service);
     let record = begins && !alone && (wanted || real.is(Real::NEEDS_FLOW));
     Ok(Picked { id, record, moved: slot.is_some(), alone })
 }
 
-/// Returns whether a packet of an unknown flow may begin one. A data connection of FTP that the server opens towards the
-/// client, past the director, begins here with the client's answer to the server's SYN, as in IPVS.
+/// Returns whether a packet without a flow table entry may begin a flow. An FTP data connection that the server opens
+/// towards the client, past the director, begins here with the client's answer to the server's SYN, as in IPVS.
 #[inline(always)]
 fn begins<A>(parsed: &Parsed<A>, service: &Service) -> bool {
     let flags = parsed.tcp_flags;
@@ -89,7 +90,7 @@ fn begins<A>(parsed: &Parsed<A>, service: &Service) -> bool {
     answers || track::begins(parsed.flow.protocol as u8, flags, !Scheduler::hashes(service.scheduler))
 }
 
-/// Id of the real, and whether the flow must be written down by what is known of the service.
+/// Returns the id of the real, and whether the state of the service requires a flow table entry.
 #[inline(always)]
 fn candidate<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<(u32, bool), Reason> {
     let (now, protocol) = (tables::now(), parsed.flow.protocol as u8);
@@ -98,7 +99,7 @@ fn candidate<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> 
         if id == UNSET {
             return Err(Reason::NoReal);
         }
-        // Only TCP follows its slot's old real when that was removed.
+        // Only TCP follows the previous real of its slot if that real was removed.
         let left = protocol != protocol::TCP && tables::real(id).is_some_and(Real::is_removed);
         return Ok((if left { slot.now() } else { id }, record));
     }

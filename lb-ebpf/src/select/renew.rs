@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! A packet of a flow that is known: what it changes about the flow. Most packets change nothing.
+//! Updates the entry of a known flow. Most packets change nothing.
 
 use lb_common::{
     packet::{self, Parsed},
@@ -14,7 +14,7 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// Whether there is anything to write down: a new state, another way to the client, or that the flow still lives.
+/// Returns whether the entry needs an update: a new state, another return path, or an outdated timestamp.
 #[inline(always)]
 pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Result<bool, Reason> {
     let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
@@ -24,7 +24,7 @@ pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Re
     Ok(state != flow.state || moved || track::age(flow.seen, now) >= REFRESH)
 }
 
-/// Writes down what changed.
+/// Writes the changes to the flow table, and extends the client's persistence.
 #[inline(always)]
 pub fn renew<A: IpFamily>(
     frame: &Frame,
@@ -54,7 +54,7 @@ pub fn renew<A: IpFamily>(
     Ok(())
 }
 
-/// Counts a flow's change of state at its real.
+/// Adjusts the load of the real when the state of a flow changes.
 #[inline(always)]
 pub fn count_state(flow: &Flow, state: u32) {
     let (old, new) = (load(State::from_number(flow.state)), load(State::from_number(state)));

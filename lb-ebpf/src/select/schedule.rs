@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Which real a new connection gets: the scheduler at work. The rules are in [`lb_common::schedule`].
+//! The scheduler: chooses the real of a new connection. The rules are in [`lb_common::schedule`].
 //!
-//! Walks over a pool are `bpf_loop`s: the verifier looks at one round, however large the pool is.
+//! Walks over a pool are `bpf_loop`s: the verifier checks one round, regardless of the size of the pool.
 
 use core::ffi::{c_long, c_void};
 
@@ -18,7 +18,7 @@ use lb_common::{
 use super::{locality, slot::Slot};
 use crate::tables;
 
-/// The real for a new connection.
+/// Returns the real for a new connection.
 #[inline(always)]
 pub fn choose<A: Ip>(service: &Service, key: &FlowKey<A>) -> Result<u32, Reason> {
     let slot = if Scheduler::hashes(service.scheduler) { tables::slot_of(service, key) } else { 0 };
@@ -31,13 +31,13 @@ pub fn choose<A: Ip>(service: &Service, key: &FlowKey<A>) -> Result<u32, Reason>
     }
 }
 
-/// What [`schedule`] says of a hashed real above its thresholds. No id: those end at the size of `REALS`.
+/// Result of [`schedule`] if the hashed real is overloaded. Not an id: ids are below the size of `REALS`.
 const OVERLOADED: u32 = u32::MAX;
 
-/// The id of the real for a new connection to that address, [`UNSET`] or [`OVERLOADED`]. `slot` is that of schedulers that
-/// hash.
+/// Returns the id of the real for a new connection to this address, [`UNSET`] or [`OVERLOADED`]. `slot` is the slot of
+/// hashing schedulers.
 ///
-/// A function that the verifier knows by its type: it looks at it once, not once for each way that leads here.
+/// A global function: the verifier checks it once, by the types of its arguments, not once for each path to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn schedule(service: *const Service, destination: *const Be128, slot: u32) -> u32 {
@@ -45,7 +45,7 @@ pub extern "C" fn schedule(service: *const Service, destination: *const Be128, s
     const TWOS: u32 = Scheduler::Twos as u32;
     const LBLC: u32 = Scheduler::Lblc as u32;
     const LBLCR: u32 = Scheduler::Lblcr as u32;
-    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null.
+    // SAFETY: the verifier accepts only null or memory of that size as an argument.
     let (Some(service), Some(destination)) = (unsafe { (service.as_ref(), destination.as_ref()) }) else {
         return UNSET;
     };
@@ -65,25 +65,25 @@ pub extern "C" fn schedule(service: *const Service, destination: *const Be128, s
     }
 }
 
-/// A walk over a service's table, and what it found.
+/// A walk over a service's slot table, and its result.
 #[repr(C)]
 pub struct Walk {
     service: u32,
-    /// The table's first block.
+    /// The first block of the table.
     first: u32,
     slots: u32,
     scheduler: u32,
-    /// The real that was found, or [`UNSET`].
+    /// Id of the real that was found, or [`UNSET`].
     found: u32,
-    /// The place in the table where the walk begins.
+    /// The index in the table at which the walk begins.
     start: u32,
     best: Candidate,
 }
 
-/// What a walk does at each entry; 1 ends it.
+/// The callback of a walk for one entry; the result 1 ends the walk.
 type Visit = unsafe extern "C" fn(u32, *mut c_void) -> c_long;
 
-/// Walks over the whole table from `start` on, and returns what was found.
+/// Walks over the whole table, beginning at `start`, and returns the real that was found.
 #[inline(always)]
 fn walk(service: &Service, start: u32, visit: Visit) -> u32 {
     walk_by(service, service.scheduler, start, visit)
@@ -105,14 +105,14 @@ fn walk_by(service: &Service, scheduler: u32, start: u32, visit: Visit) -> u32 {
     walk.found
 }
 
-/// The real id at a place of the table that begins with block `first`.
+/// Returns the real id at an index of the table that begins with block `first`.
 #[inline(always)]
 fn entry(first: u32, index: u32) -> Option<u32> {
-    // While a service changes from hashing to another scheduler, its table may still have marks of moved slots.
+    // While a service changes from a hashing scheduler to another one, its table may still mark slots in transition.
     Some(tables::table_entry(first, index)? & !MOVED)
 }
 
-/// The real of that id, if it is the service's and takes new connections.
+/// Returns the real with this id, if it belongs to the service and accepts new connections.
 #[inline(always)]
 fn usable(service: u32, id: u32) -> Option<&'static Real> {
     let real = tables::real(id)?;
@@ -126,7 +126,7 @@ fn usable(service: u32, id: u32) -> Option<&'static Real> {
     Some(real)
 }
 
-/// Ends the walk at that place if its real takes new connections.
+/// Ends the walk at this index if its real accepts new connections.
 #[inline(always)]
 fn stop_at(walk: &mut Walk, index: u32) -> c_long {
     let Some(id) = entry(walk.first, index) else { return 0 };
@@ -137,21 +137,22 @@ fn stop_at(walk: &mut Walk, index: u32) -> c_long {
     1
 }
 
-/// A real as a scheduler sees it.
+/// Returns the load and weight of a real, for comparison.
 #[inline(always)]
 pub fn candidate(id: u32, real: &Real) -> Candidate {
     Load::candidate(tables::load(id), real.weight)
 }
 
-/// The entry of a table of `slots` at that position of an endless round.
+/// Returns the index in a table of `slots` entries for a position of an endless rotation.
 #[inline(always)]
 const fn place(position: u64, slots: u32) -> u32 {
     if slots == 0 { 0 } else { (position % slots as u64) as u32 }
 }
 
-/// The next turn of `rr` and `wrr` whose real takes connections. The walk has taken the first position already.
+/// Finds the next turn of `rr` and `wrr` whose real accepts connections. The caller of the walk has already taken the
+/// first position.
 unsafe extern "C" fn next_turn(round: u32, walk: *mut c_void) -> c_long {
-    // SAFETY: `walk_by` gave the pointer, and nobody else has it.
+    // SAFETY: `walk_by` passes the pointer, and does not use `walk` meanwhile.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
     let index = if round == 0 {
         walk.start
@@ -161,7 +162,7 @@ unsafe extern "C" fn next_turn(round: u32, walk: *mut c_void) -> c_long {
     stop_at(walk, index)
 }
 
-/// The next slot from the hashed one on whose real takes connections.
+/// Finds the next slot, beginning at the hashed one, whose real accepts connections.
 unsafe extern "C" fn next_slot(round: u32, walk: *mut c_void) -> c_long {
     // SAFETY: as in `next_turn`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
@@ -169,7 +170,7 @@ unsafe extern "C" fn next_slot(round: u32, walk: *mut c_void) -> c_long {
     stop_at(walk, if index >= walk.slots { index - walk.slots } else { index })
 }
 
-/// Keeps the better real.
+/// Keeps the better of two reals.
 unsafe extern "C" fn compare(round: u32, walk: *mut c_void) -> c_long {
     // SAFETY: as in `next_turn`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
@@ -185,7 +186,7 @@ unsafe extern "C" fn compare(round: u32, walk: *mut c_void) -> c_long {
     0
 }
 
-/// Finds a real with room to spare, for `lblc` and `lblcr`.
+/// Finds a real with spare capacity, for `lblc` and `lblcr`.
 unsafe extern "C" fn find_idle(round: u32, walk: *mut c_void) -> c_long {
     // SAFETY: as in `next_turn`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
@@ -199,7 +200,7 @@ unsafe extern "C" fn find_idle(round: u32, walk: *mut c_void) -> c_long {
     0
 }
 
-/// The rule of a scheduler.
+/// Returns whether `candidate` is better than `best` by the rule of the scheduler.
 #[inline(always)]
 fn better(scheduler: u32, best: &Candidate, candidate: &Candidate) -> bool {
     const LC: u32 = Scheduler::Lc as u32;
@@ -217,19 +218,20 @@ fn better(scheduler: u32, best: &Candidate, candidate: &Candidate) -> bool {
     }
 }
 
-/// The best of the pool by that scheduler's rule; [`UNSET`] if nobody takes connections.
+/// Returns the best real of the pool by the rule of the scheduler; [`UNSET`] if none accepts connections.
 #[inline(always)]
 pub fn least_loaded(service: &Service, scheduler: u32) -> u32 {
     walk_by(service, scheduler, 0, compare)
 }
 
-/// Whether any real of the pool has room to spare.
+/// Returns whether any real of the pool has spare capacity.
 #[inline(always)]
 pub fn somebody_is_idle(service: &Service) -> bool {
     walk(service, 0, find_idle) != UNSET
 }
 
-/// The real of the hashed slot, or, if that is overloaded and the service falls back, of the next one.
+/// Returns the real of the hashed slot. If that real is overloaded and the service falls back, returns the real of the
+/// next usable slot.
 #[inline(always)]
 fn by_hash(service: &Service, slot: u32) -> u32 {
     let Ok(slot) = Slot::at(service, slot) else { return UNSET };
@@ -240,14 +242,15 @@ fn by_hash(service: &Service, slot: u32) -> u32 {
     if service.is(Service::FALLBACK) { walk(service, slot.index, next_slot) } else { OVERLOADED }
 }
 
-/// The real of a random turn, if it takes connections.
+/// Returns the real of a random turn, if it accepts connections.
 #[inline(always)]
 fn draw(service: &Service) -> Option<(u32, &'static Real)> {
     let id = entry(service.first, lb_common::hash::reduce(tables::random(), service.slots))?;
     Some((id, usable(service.id, id)?))
 }
 
-/// The less loaded of two random turns. If neither takes connections, whoever does.
+/// Returns the less loaded real of two random turns. If neither accepts connections, returns the first real of the
+/// table that does.
 #[inline(always)]
 fn of_two(service: &Service) -> u32 {
     match (draw(service), draw(service)) {

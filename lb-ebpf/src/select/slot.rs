@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Slots of the tables of schedulers that hash: the packet alone tells the real.
+//! Slots of hashing schedulers: the packet alone determines the real.
 
 use lb_common::{
     packet::Ip,
@@ -19,34 +19,34 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// None at all. Not an `Option`: LLVM would compute with what is not there, which the verifier does not allow.
+    /// No slot. Not an `Option`: LLVM would compute with the absent value, which the verifier rejects.
     pub const NONE: Self = Self { index: u32::MAX, entry: u32::MAX };
 
-    /// Whether there is one.
+    /// Returns whether this is a slot, and not [`Self::NONE`].
     #[inline(always)]
     pub const fn is_some(self) -> bool {
         self.index != u32::MAX
     }
 
-    /// In one number, for functions.
+    /// Packs the slot into one number, for global functions.
     #[inline(always)]
     pub const fn packed(self) -> u64 {
         (self.index as u64) << 32 | self.entry as u64
     }
 
-    /// The way back.
+    /// Unpacks a result of [`Self::packed`].
     #[inline(always)]
     pub const fn unpacked(packed: u64) -> Self {
         Self { index: (packed >> 32) as u32, entry: packed as u32 }
     }
 
-    /// The slot of a flow.
+    /// Returns the slot of a flow.
     #[inline(always)]
     pub fn of<A: Ip>(service: &Service, key: &FlowKey<A>) -> Result<Self, Reason> {
         Self::at(service, tables::slot_of(service, key))
     }
 
-    /// The slot with that number.
+    /// Returns the slot with this index.
     #[inline(always)]
     pub fn at(service: &Service, index: u32) -> Result<Self, Reason> {
         if service.slots == 0 {
@@ -57,19 +57,20 @@ impl Slot {
         Ok(Self { index, entry })
     }
 
-    /// The real that new flows go to.
+    /// Returns the id of the real for new flows.
     #[inline(always)]
     pub const fn now(self) -> u32 {
         self.entry & !MOVED
     }
 
-    /// Whether a pool change moved the slot and it has not settled yet.
+    /// Returns whether the slot is in transition.
     #[inline(always)]
     pub const fn is_moved(self) -> bool {
         self.entry & MOVED != 0
     }
 
-    /// The real of a flow that is not written down, and whether it must be. `opens` says that the packet is a SYN.
+    /// Returns the real of an untracked flow, and whether the flow needs an entry. `opens` is whether the packet is a
+    /// SYN.
     #[inline(always)]
     pub fn choose(self, service: &Service, protocol: u8, now: u32, opens: bool) -> (u32, bool) {
         if !self.is_moved() || service.tracking != Tracking::Auto as u32 {

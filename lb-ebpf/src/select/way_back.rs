@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! How the replies of nat reals find their way back to the client.
+//! Return paths of the replies of nat reals.
 
 use lb_common::{
     packet::{self, Ip, Parsed},
@@ -14,7 +14,7 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// How to send to whom the frame comes from.
+/// Returns the return path to the sender of the frame.
 #[inline(always)]
 fn of(frame: &Frame) -> Result<WayBack, Reason> {
     Ok(WayBack {
@@ -24,13 +24,13 @@ fn of(frame: &Frame) -> Result<WayBack, Reason> {
     })
 }
 
-/// Whether there is nothing to [`learn`] from a client's packet to a nat real.
+/// Returns whether a client's packet to a nat real has nothing new for [`learn`].
 #[inline(always)]
 pub fn is_known<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
     Ok(tables::is_way_known(parsed.flow.source, &of(frame)?) && !(opens(parsed) && tables::may_be_bypassed()))
 }
 
-/// Records how replies of a nat real get back to the client, which they need where flows are not written down.
+/// Records the return path of the replies of a nat real, which untracked flows need.
 #[inline(always)]
 pub fn learn<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
@@ -46,15 +46,15 @@ pub fn learn<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Res
     Ok(())
 }
 
-/// The reply to a request, as a nat real sends it.
+/// Returns the 5-tuple of the nat real's reply to a request.
 #[inline(always)]
 fn reply_to<A: Ip>(request: &FlowKey<A>, real: &Real) -> FlowKey<A> {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
     FlowKey::new(A::narrow(real.address), request.source, port, request.source_port, request.protocol as u8)
 }
 
-/// Records which service the replies of a flow to a shared nat real belong to, unless that is known: a flow
-/// may be older than the sharing, and its entry may have been evicted.
+/// Records the service of the replies of a flow to a shared nat real, unless it is recorded already. A flow may be
+/// older than the sharing, and its entry may have been evicted.
 #[inline(always)]
 pub fn remember_reply<A: IpFamily>(request: &FlowKey<A>, real: &Real) {
     if Method::from_number(real.method) != Some(Method::Nat) {

@@ -12,33 +12,33 @@ use lb_common::{
     wire::{Be32, Be128},
 };
 
-/// What the addresses of services and of nat reals are used for.
+/// Uses of the addresses of services and of nat reals.
 #[btf_map]
 pub(super) static ADDRESSES: HashMap<Be32, AddressUse, 1> = HashMap::new();
 
 #[btf_map]
 pub(super) static ADDRESSES6: HashMap<Be128, AddressUse, 1> = HashMap::new();
 
-/// Addresses that the decapsulator of a real server takes in outer headers; see [`TunnelEnd`].
+/// Addresses that the decapsulator of a real server accepts in outer headers; see [`TunnelEnd`].
 #[btf_map]
 pub(super) static TUNNEL_ENDS: HashMap<Be128, TunnelEnd, { TUNNEL_ENDS_SIZE }> = HashMap::new();
 
-/// Entries of that table: addresses of one host, and directors.
+/// Capacity of `TUNNEL_ENDS`: the addresses of one host, and its directors.
 const TUNNEL_ENDS_SIZE: usize = 1024;
 
-/// Which addresses may be in use.
+/// Bloom filter of the addresses that are in use.
 #[btf_map]
 pub(super) static MARKS: Array<Marks, 1> = Array::new();
 
-/// Which addresses may be in use in a way that forbids them as sources of clients' packets.
+/// Bloom filter of the addresses that are forbidden as sources of clients' packets.
 #[btf_map]
 pub(super) static SOURCE_MARKS: Array<Marks, 1> = Array::new();
 
-/// The bond or team that a device is a member of, by ifindex.
+/// Bond or team by ifindex of its member; the value is an ifindex.
 #[btf_map]
 pub(super) static CONTROLLERS: HashMap<u32, u32, 64> = HashMap::new();
 
-/// Returns whether an address of an outer header may be what `end` says.
+/// Returns whether an address of an outer header may be a tunnel end of the kind `end`.
 #[inline(always)]
 pub fn is_tunnel_end<A: Ip>(address: A, end: u32) -> bool {
     // SAFETY: copied out before any other map call.
@@ -47,13 +47,13 @@ pub fn is_tunnel_end<A: Ip>(address: A, end: u32) -> bool {
     known(&address.wide()) || known(&Be128::ZERO)
 }
 
-/// Whether an address may be in use: if not, it is in no table of services, reals or addresses.
+/// Returns whether an address may be in use. If not, the address is in no table of services, reals or addresses.
 #[inline(always)]
 pub fn may_be_used<A: IpFamily>(address: A) -> bool {
     MARKS.get(0).is_some_and(|marks| marks.has(address))
 }
 
-/// Returns whether something speaks against an address as the source of a client's packet: if not, nothing does.
+/// Returns whether an address may be forbidden as the source of a client's packet. If not, the address is allowed.
 #[inline(always)]
 pub fn may_be_forged<A: IpFamily>(source: A) -> bool {
     let element = Marks::element(source, setting!(source_marks_mask) as u32);
@@ -61,14 +61,14 @@ pub fn may_be_forged<A: IpFamily>(source: A) -> bool {
         && SOURCE_MARKS.get(element).is_some_and(|marks| marks.has(source))
 }
 
-/// What an address is used for.
+/// Returns the uses of an address.
 #[inline(always)]
 pub fn address_use<A: IpFamily>(address: A) -> AddressUse {
     // SAFETY: copied out before any other map call.
     unsafe { A::addresses().get(address) }.copied().unwrap_or_default()
 }
 
-/// Returns the device that a frame came in by or, for a member, the bond or team that it belongs to.
+/// Returns the ifindex of the bond or team that an interface belongs to, else the ifindex of the interface itself.
 #[inline(always)]
 pub fn controller(ifindex: u32) -> u32 {
     // SAFETY: copied out before any other map call.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Atomic additions and barriers.
 
-/// What is read after this is read after what was read before: between a generation and what belongs to it.
+/// Orders reads: the reads after this call happen after the reads before it, between a generation and its data.
 #[inline(always)]
 pub(super) fn in_order(mine: *mut u64) {
-    // An atomic instruction that returns something is a full barrier.
+    // An atomic instruction that returns a value is a full barrier.
     fetch_add(mine, 0);
 }
 
-/// Adds to a number that all CPUs share and returns what it was.
+/// Adds to a number that all CPUs share, and returns the previous value.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 pub(super) fn fetch_add(number: *mut u64, add: u64) -> u64 {

@@ -5,15 +5,15 @@ use super::trace::note;
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
 use lb_common::schema::{Client, ClientKey, Locality, LocalityKey, Step};
 
-/// Which real a client is kept on by persistence.
+/// The real on which persistence keeps a client.
 #[btf_map]
 pub(super) static CLIENTS: LruHashMap<ClientKey, Client, 1> = LruHashMap::new();
 
-/// Which reals the connections to a destination go to (`lblc`, `lblcr`).
+/// The reals for connections to a destination (`lblc`, `lblcr`).
 #[btf_map]
 pub(super) static LOCALITIES: LruHashMap<LocalityKey, Locality, 1> = LruHashMap::new();
 
-/// The real that a client is kept on.
+/// Returns the real on which persistence keeps a client.
 #[inline(always)]
 pub fn client(key: &ClientKey) -> Option<Client> {
     // SAFETY: copied out before any other map call.
@@ -30,7 +30,8 @@ pub fn remember_client(key: &ClientKey, client: &Client) {
     }
 }
 
-/// Reads where the connections to a destination go, if that is known. In place: the stack is small.
+/// Reads the reals for connections to a destination into `locality`, if there is an entry. The value is copied in
+/// place, because the stack is small.
 #[inline(always)]
 pub fn read_locality(key: &LocalityKey, locality: &mut Locality) {
     // SAFETY: copied out before any other map call.
@@ -40,7 +41,7 @@ pub fn read_locality(key: &LocalityKey, locality: &mut Locality) {
     }
 }
 
-/// Records where the connections to a destination go. A failed insert costs locality, not the packet.
+/// Records the reals for connections to a destination. A failed insert costs locality, not the packet.
 #[inline(always)]
 pub fn remember_locality(key: &LocalityKey, locality: &Locality) {
     if note(Step::RecordLocality, locality.reals[0], locality.reals[1]) {

@@ -12,30 +12,30 @@ use lb_common::{
     track,
 };
 
-/// How long silent flows live.
+/// Idle timeouts of flows, in ticks.
 #[btf_map]
 pub(super) static TIMEOUTS: Array<Timeouts, 1> = Array::new();
 
-/// How long silent flows live.
+/// Returns the idle timeouts of flows, in ticks.
 #[inline(always)]
 pub fn timeouts() -> Timeouts {
     TIMEOUTS.get(0).copied().unwrap_or(Timeouts::DEFAULT)
 }
 
-/// The current time in ticks. The kernel reads jiffies in place, without a call.
+/// Returns the current time in ticks. The kernel inlines the read of jiffies, without a call.
 #[inline(always)]
 pub fn now() -> u32 {
     let jiffy = setting!(jiffy);
     if jiffy == 0 {
         return monotonic();
     }
-    // SAFETY: the helper takes no arguments and is always there (Linux 5.5).
+    // SAFETY: the helper takes no arguments and always exists (Linux 5.5).
     track::tick_of_jiffies(unsafe { bpf_jiffies64() }, jiffy)
 }
 
-/// The same by `CLOCK_MONOTONIC`, from which it differs by a constant.
+/// Returns the time of `CLOCK_MONOTONIC` in ticks, which differs from [`now`] by a constant.
 #[inline(always)]
 pub fn monotonic() -> u32 {
-    // SAFETY: the helper takes no arguments and is always there (Linux 5.11).
+    // SAFETY: the helper takes no arguments and always exists (Linux 5.11).
     track::tick(unsafe { bpf_ktime_get_coarse_ns() })
 }

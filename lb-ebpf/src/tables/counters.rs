@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Counters, and the limit of ICMP errors.
+//! Counters, and the rate limit of ICMP errors.
 
 use super::{clock::now, settings::SETTINGS, trace::note};
 use crate::frame::opaque;
@@ -18,11 +18,11 @@ pub(super) static COUNTERS: PerCpuArray<Counters, 2> = PerCpuArray::new();
 #[btf_map]
 pub(super) static REASONS: PerCpuArray<ReasonCounts, 1> = PerCpuArray::new();
 
-/// ICMP errors made in the current second.
+/// ICMP errors made in the current second, by CPU.
 #[btf_map]
 pub(super) static ICMP_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
-/// How many ICMP errors were made since when.
+/// Number of ICMP errors since a tick.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Budget {
@@ -76,7 +76,7 @@ pub fn count_reason(service: u32, reason: Reason) {
     if note(Step::Reason, service, reason.index())
         && let Some(counts) = REASONS.get_ptr_mut(service)
     {
-        // The mask tells the verifier that there is such a count. LLVM, which knows, would leave it out.
+        // The mask tells the verifier that the count exists. LLVM, which knows it, would remove the mask.
         let mut index = reason.index() as usize;
         opaque(&mut index);
         let index = index & (Reason::SLOTS - 1);
@@ -85,14 +85,14 @@ pub fn count_reason(service: u32, reason: Reason) {
     }
 }
 
-/// Whether one more ICMP error may be made in this second.
+/// Returns whether one more ICMP error may be made in this second, and counts it.
 #[inline(always)]
 pub fn may_make_icmp() -> bool {
     let Some(budget) = ICMP_BUDGET.get_ptr_mut(0) else { return false };
     let now = now();
     // SAFETY: as in `count_in`.
     let budget = unsafe { &mut *budget };
-    // Not `age`: a CPU may have made no error for longer than half the range of ticks.
+    // Not `age`: the last error of a CPU may be older than half the range of ticks.
     let mut new = *budget;
     if now.wrapping_sub(new.since) >= track::ticks_of_seconds(1) {
         new = Budget { since: now, used: 0 };

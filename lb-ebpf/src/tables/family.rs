@@ -21,7 +21,7 @@ use lb_common::{
     wire::{Be32, Be128},
 };
 
-/// A version of IP, and the tables that are looked into at its packets.
+/// An IP version, and the maps that its packets use.
 pub trait IpFamily: Ip {
     fn services() -> &'static HashMap<ServiceKey<Self>, Service, 1>;
     fn service_cache() -> &'static PerCpuArray<CachedService<Self>, 1>;
@@ -37,9 +37,10 @@ pub trait IpFamily: Ip {
     fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
     fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
     fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }>;
-    /// The last index of them that is in use.
+    /// Returns the last index of `dips` that is in use.
     fn last_dip() -> u32;
-    /// Where a tunnel to a real begins for a flow of that hash; `route` is the director's address towards the real.
+    /// Returns the outer source address of a tunnel to a real for a flow with this hash. `route` is the DIP towards the
+    /// real.
     fn tunnel_source(hash: impl FnOnce() -> u32, route: Be128) -> Self;
 }
 

@@ -9,22 +9,22 @@ use lb_common::{
     wire::{Be32, Be128},
 };
 
-/// Which real a flow is on.
+/// Flow table: real, state and return path of a flow.
 #[btf_map]
 pub(super) static FLOWS: LruHashMap<FlowKey<Be32>, Flow, 1> = LruHashMap::new();
 
 #[btf_map]
 pub(super) static FLOWS6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new();
 
-/// The same of connections whose client has sent a SYN and nothing since. They come and go here: a flood of SYNs evicts others
-/// like itself, and no connection that is open.
+/// Half-open table: flows of connections whose client has sent nothing but a SYN. A SYN flood evicts only entries of
+/// this table, and no established connection.
 #[btf_map]
 pub(super) static OPENING: LruHashMap<FlowKey<Be32>, Flow, 1> = LruHashMap::new();
 
 #[btf_map]
 pub(super) static OPENING6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new();
 
-/// The flow of that key.
+/// Returns the flow with this key, and traces the step.
 #[inline(always)]
 pub fn flow<A: IpFamily>(key: &FlowKey<A>) -> Option<Flow> {
     let found = flow_of_reply(key);
@@ -35,22 +35,23 @@ pub fn flow<A: IpFamily>(key: &FlowKey<A>) -> Option<Flow> {
     found
 }
 
-/// The same, and nothing is noted: another program may look for the reply's flow again.
+/// Returns the flow with this key without a trace of the step, because another program may look up the reply's flow
+/// again.
 #[inline(always)]
 pub fn flow_of_reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Flow> {
-    // SAFETY: copied out before any other map call. Another CPU may write it meanwhile: packets of one flow
-    // are rarely on two CPUs, and any mixture names the same real.
+    // SAFETY: copied out before any other map call. Another CPU may write the value meanwhile: packets of one flow are
+    // rarely on two CPUs, and any mixture names the same real.
     unsafe { A::flows().get(key).or_else(|| A::opening().get(key)) }.copied()
 }
 
-/// Records where a flow goes. A full table evicts the flow that was silent longest; a failed insert costs
-/// affinity, not the packet. `was_known` says that there may be a flow of that key, which is over.
+/// Adds the entry of a flow, and returns whether it succeeded. A full table evicts the flow that was silent longest; a
+/// failed insert costs affinity, not the packet. `was_known` is whether there may be an ended flow with this key.
 #[inline(always)]
 pub fn remember_flow<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, was_known: bool) -> bool {
     if !note(Step::RecordFlow, flow.real, flow.state) {
         return true;
     }
-    // SAFETY: nothing of it is read. Whoever has an entry in the one table has none in the other that counts.
+    // SAFETY: the value is not read. A flow that is live has an entry in only one of the two tables.
     let opens =
         flow.state == State::SynReceived as u32 && !(was_known && unsafe { A::flows().get(key) }.is_some());
     if opens {
@@ -62,8 +63,8 @@ pub fn remember_flow<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, was_known: bool
     A::flows().insert(key, flow, 0).is_ok()
 }
 
-/// Writes a known flow's new state, time and way back in place. If it was evicted meanwhile, nothing happens. A connection
-/// that opens no more goes where it is safe from those that do.
+/// Writes the new state, time and return path of a known flow in place. Does nothing if the entry was evicted
+/// meanwhile. Moves a connection that is no longer half-open to the flow table, where a SYN flood cannot evict it.
 #[inline(always)]
 pub fn update_flow<A: IpFamily>(key: &FlowKey<A>, new: &Flow) {
     if !note(Step::UpdateFlow, new.real, new.state) {
@@ -79,8 +80,8 @@ pub fn update_flow<A: IpFamily>(key: &FlowKey<A>, new: &Flow) {
         }
     }
     if let Some(flow) = found {
-        // SAFETY: a value of its map, checked for null; fields are written, not read, and the entry's real
-        // stays.
+        // SAFETY: a value of its map, checked for null; fields are written, not read, and the real of the entry does
+        // not change.
         unsafe {
             (*flow).seen = new.seen;
             (*flow).state = new.state;
@@ -91,7 +92,7 @@ pub fn update_flow<A: IpFamily>(key: &FlowKey<A>, new: &Flow) {
     }
 }
 
-/// Writes when a known flow's last packet came, and nothing else: another CPU may be changing its state.
+/// Writes the time of a known flow's last packet, and nothing else: another CPU may be changing the state.
 #[inline(always)]
 pub fn touch_flow<A: IpFamily>(key: &FlowKey<A>, now: u32) {
     if !mode().is_dry()
@@ -102,7 +103,7 @@ pub fn touch_flow<A: IpFamily>(key: &FlowKey<A>, now: u32) {
     }
 }
 
-/// The same, and the flow's new state, where its real changes that.
+/// Writes the time of a known flow's last packet and the new state, if a packet of the real changes the state.
 #[inline(always)]
 pub fn set_flow_state<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, now: u32, state: u32) {
     if note(Step::UpdateFlow, flow.real, state)
@@ -116,7 +117,7 @@ pub fn set_flow_state<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, now: u32, stat
     }
 }
 
-/// A known flow, to be written to.
+/// Returns a pointer to the entry of a known flow.
 #[inline(always)]
 fn flow_in_place<A: IpFamily>(key: &FlowKey<A>) -> Option<*mut Flow> {
     A::flows().get_ptr_mut(key).or_else(|| A::opening().get_ptr_mut(key))

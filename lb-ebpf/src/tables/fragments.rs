@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Where later fragments of a datagram go.
+//! Real and return path of the later fragments of a datagram.
 
 use super::{family::IpFamily, settings::mode, trace::note};
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
@@ -8,35 +8,36 @@ use lb_common::{
     wire::{Be32, Be128},
 };
 
-/// Which real a fragmented datagram goes to.
+/// The real and the return path of a fragmented datagram.
 #[btf_map]
 pub(super) static FRAGMENTS: LruHashMap<FragmentKey<Be32>, Fragment<Be32>, 1> = LruHashMap::new();
 
 #[btf_map]
 pub(super) static FRAGMENTS6: LruHashMap<FragmentKey<Be128>, Fragment<Be128>, 1> = LruHashMap::new();
 
-/// The decision on a datagram's first fragment, and where [`cover`] finds what has come of it.
+/// Returns the decision on a datagram's first fragment, and a pointer to its coverage for [`cover`].
 #[inline(always)]
 pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<A>, *mut Covered)> {
     let Some(kept) = A::fragments().get_ptr_mut(key) else {
         note(Step::NoFragment, 0, 0);
         return None;
     };
-    // SAFETY: a value of this map, checked for null. Not copied: the stack is small. Another datagram may get the entry
-    // meanwhile if the table is full; then a fragment goes astray.
+    // SAFETY: a value of this map, checked for null. The value is not copied, because the stack is small. If the table
+    // is full, another datagram may get the entry meanwhile; then a fragment goes to a wrong host.
     let (fragment, covered) = unsafe { (&*kept, &raw mut (*kept).covered) };
     note(Step::Fragment, fragment.real, u32::from(fragment.vip != A::default()));
     Some((fragment, covered))
 }
 
-/// Adds a later fragment to what has come of its datagram, from word `start` on, so many bytes; as [`Adds`] numbers it.
+/// Adds a later fragment of `bytes` bytes, which begins at 8-byte word `start`, to the coverage of its datagram.
+/// Returns the number of an [`Adds`].
 ///
-/// A function that the verifier knows by its type, which looks at its loops once.
+/// A global function: the verifier checks its loops once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn cover(covered: *mut Covered, start: u32, bytes: u32) -> u32 {
-    // SAFETY: the verifier lets nobody call this with anything but memory of that size or null. It is a map's value; two CPUs
-    // with fragments of one datagram may overlook each other's.
+    // SAFETY: the verifier accepts only null or memory of that size as an argument. The memory is a map's value; two
+    // CPUs with fragments of one datagram may overwrite each other's changes.
     let Some(covered) = (unsafe { covered.as_mut() }) else { return Adds::New as u32 };
     let start = start as u16;
     (if mode().is_dry() { covered.look(start, bytes) } else { covered.add(start, bytes) }) as u32

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Every map, and the only code that touches one: a file by topic. The functions are the vocabulary of the other modules.
+//! Every map, and the only code that accesses maps, in one file per topic. The functions are the vocabulary of the
+//! other modules.
 //!
-//! Sizes here are the least that works: the daemon chooses them when it creates the maps.
+//! The sizes here are minimums: the daemon chooses the sizes when it creates the maps.
 
 #[macro_use]
 mod settings; // Options known at load time
@@ -9,17 +10,17 @@ mod addresses; // Uses of addresses: VIPs, reals, forbidden sources, ends of tun
 mod atomic; // Atomic additions and barriers
 mod clients; // Persistence, and the destinations of `lblc` and `lblcr`
 mod clock; // The clock of the programs, and idle timeouts
-mod counters; // Counters, and the limit of ICMP errors
+mod counters; // Counters, and the rate limit of ICMP errors
 mod family; // The maps of each IP family
 mod flows; // The flow table and the half-open table
-mod fragments; // Where later fragments of a datagram go
-mod nat; // Which service a reply of a real belongs to
+mod fragments; // Real and return path of the later fragments of a datagram
+mod nat; // The service that a reply of a real belongs to
 mod programs; // Tail calls and redirects
-mod reals; // Real servers, and their numbers of connections
+mod reals; // Real servers, and their connection counts
 mod return_path; // Interfaces, MAC addresses and tags by which replies reach clients
-mod scratch; // Memory of one CPU for one packet, beside the stack
-mod services; // Services, and what each CPU looked up last
-mod slots; // Tables of the schedulers
+mod scratch; // Per-CPU memory for one packet, beside the stack
+mod services; // Services, and the per-CPU cache of services
+mod slots; // Slot tables of the schedulers
 mod snat; // Source addresses and ports of `fnat`
 mod stack; // Packets left to the stack, for the guard
 mod trace; // Steps of the last packet, for `xvs explain`

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Which service a reply of a real belongs to.
+//! The service that a reply of a real belongs to.
 
 use super::{
     addresses::address_use,
@@ -20,40 +20,42 @@ use lb_common::{
     wire::{Be16, Be32, Be128},
 };
 
-/// Which service a nat real's replies belong to.
+/// The service of a nat real's replies, by the real's address, port and protocol.
 #[btf_map]
 pub(super) static SOURCES: HashMap<SourceKey<Be32>, Source<Be32>, 1> = HashMap::new();
 
 #[btf_map]
 pub(super) static SOURCES6: HashMap<SourceKey<Be128>, Source<Be128>, 1> = HashMap::new();
 
-/// What each CPU found last there and in `ADDRESSES`.
+/// Per-CPU cache of `SOURCES` and `ADDRESSES`.
 #[btf_map]
 pub(super) static SOURCE_CACHE: PerCpuArray<CachedSource<Be32>, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(super) static SOURCE_CACHE6: PerCpuArray<CachedSource<Be128>, 1> = PerCpuArray::new();
 
-/// The same per flow, for reals that several services share. Keyed by the reply's 5-tuple.
+/// The service of a reply, for nat reals that several services share. Keyed by the reply's 5-tuple.
 #[btf_map]
 pub(super) static REPLIES: LruHashMap<FlowKey<Be32>, Source<Be32>, 1> = LruHashMap::new();
 
 #[btf_map]
 pub(super) static REPLIES6: LruHashMap<FlowKey<Be128>, Source<Be128>, 1> = LruHashMap::new();
 
-/// When a client last spoke to a nat real by its own address, not by a VIP. Keyed by the reply's 5-tuple.
+/// Tick at which a client last contacted a nat real by the real's own address, not by a VIP. Keyed by the reply's
+/// 5-tuple.
 #[btf_map]
 pub(super) static BYPASS: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
 
 #[btf_map]
 pub(super) static BYPASS6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
 
-/// When an entry was last written to `BYPASS` or `BYPASS6`; 0: never.
+/// Tick at which an entry was last written to `BYPASS` or `BYPASS6`; 0: never.
 #[btf_map]
 pub(super) static LAST_BYPASS: Array<u32, 1> = Array::new();
 
-/// What packets from an address and port are for: replies of a nat real, by their port or by port 0, and by the use of the
-/// address. It stays what it is until this CPU looks for another one.
+/// Returns the cache entry of packets from an address and port: their service, if they are replies of a nat real, by
+/// the port or by port 0, and the uses of the address. The value does not change until this CPU looks up another
+/// source.
 #[inline(always)]
 pub fn source<A: IpFamily>(address: A, port: Be16, protocol: u8) -> Option<&'static CachedSource<A>> {
     let mut key = SourceKey::new(address, port, protocol);
@@ -84,7 +86,7 @@ pub fn source<A: IpFamily>(address: A, port: Be16, protocol: u8) -> Option<&'sta
     }
 }
 
-/// The service that a reply of a shared nat real belongs to.
+/// Returns the service of a reply of a shared nat real.
 #[inline(always)]
 pub fn reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Source<A>> {
     // SAFETY: copied out before any other map call.
@@ -93,7 +95,7 @@ pub fn reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Source<A>> {
     Some(source)
 }
 
-/// Records which service the replies of a flow belong to. A failed insert costs the reply.
+/// Records the service of the replies of a flow. A failed insert costs the reply.
 #[inline(always)]
 pub fn remember_reply<A: IpFamily>(key: &FlowKey<A>, source: &Source<A>) {
     if note(Step::RecordReply, 0, 0) {
@@ -101,15 +103,15 @@ pub fn remember_reply<A: IpFamily>(key: &FlowKey<A>, source: &Source<A>) {
     }
 }
 
-/// Returns the reply sources of exactly that key: whether packets from there are replies of a real by `nat`.
+/// Returns whether `SOURCES` has exactly this key, so that packets from there are replies of a `nat` real.
 #[inline(always)]
 pub fn is_source<A: IpFamily>(key: &SourceKey<A>) -> bool {
-    // SAFETY: nothing of it is read.
+    // SAFETY: the value is not read.
     unsafe { A::sources().get(key) }.is_some()
 }
 
-/// Whether any client has spoken to a nat real by its own address, so lately that it counts. Where nobody ever has, one look
-/// tells.
+/// Returns whether any client has contacted a nat real by the real's own address within the longest timeout. If no
+/// client ever has, one array lookup is enough.
 #[inline(always)]
 pub fn may_be_bypassed() -> bool {
     let last = LAST_BYPASS.get(0).map_or(0, |last| *last);
@@ -120,7 +122,7 @@ pub fn may_be_bypassed() -> bool {
     track::age(last, now()) <= tcp.max(tcp_fin).max(udp)
 }
 
-/// The tick at which a client last spoke to a nat real by its own address.
+/// Returns the tick at which a client last contacted a nat real by the real's own address.
 #[inline(always)]
 pub fn bypass<A: IpFamily>(reply: &FlowKey<A>) -> Option<u32> {
     // SAFETY: copied out before any other map call.
@@ -129,19 +131,19 @@ pub fn bypass<A: IpFamily>(reply: &FlowKey<A>) -> Option<u32> {
     Some(seen)
 }
 
-/// Records that a client speaks to a nat real by its own address. A failed insert costs the replies.
+/// Records that a client contacts a nat real by the real's own address. A failed insert costs the replies.
 #[inline(always)]
 pub fn remember_bypass<A: IpFamily>(reply: &FlowKey<A>, now: u32) {
     if note(Step::RecordDirect, now, 0) {
         let _ = A::bypass().insert(reply, now, 0);
         if let Some(last) = LAST_BYPASS.get_ptr_mut(0) {
-            // SAFETY: an aligned word of a map's value. CPUs that write at the same time write nearly the same.
+            // SAFETY: an aligned word of a map's value. CPUs that write at the same time write nearly the same value.
             unsafe { last.write_volatile(now | 1) };
         }
     }
 }
 
-/// A client speaks to the VIP with the ports of an earlier talk to a nat real itself.
+/// Deletes the mark of a direct contact, because the client now contacts the VIP with the same ports.
 #[inline(always)]
 pub fn forget_bypass<A: IpFamily>(reply: &FlowKey<A>) {
     if may_be_bypassed() && note(Step::ForgetDirect, 0, 0) {

@@ -12,22 +12,22 @@ use lb_common::{
     schema::{Program, Step},
 };
 
-/// Devices that frames may be redirected to, by ifindex.
+/// Interfaces that frames may be redirected to, by ifindex.
 #[btf_map]
 pub(super) static DEVICES: DevMapHash<64> = DevMapHash::new();
 
-/// The director's programs besides the one that is attached, see [`Program`].
+/// Programs of the director besides the attached one, see [`Program`].
 #[btf_map]
 pub(super) static PROGRAMS: ProgramArray<{ Program::ALL.len() }> = ProgramArray::new();
 
-/// Sends the frame out of another device.
+/// Sends the frame out of another interface.
 #[inline(always)]
 pub fn redirect(ifindex: u32) -> Result<u32, Reason> {
     note(Step::Redirect, ifindex, 0);
     DEVICES.redirect(ifindex, 0).map_err(|_| Reason::RedirectFailed)
 }
 
-/// Goes on in another of the director's programs. Returns if that is not there.
+/// Continues in another program of the director. Returns only if the program is missing.
 #[inline(always)]
 pub fn tail_call(ctx: &XdpContext, program: Program) {
     note(Step::Program, program as u32, 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Real servers, and their numbers of connections.
+//! Real servers, and their connection counts.
 
 use super::{atomic::fetch_add, settings::mode, trace::note};
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
@@ -8,27 +8,27 @@ use lb_common::{
     schema::{Load, Real, Step},
 };
 
-/// Reals by id; id 0 names none.
+/// Reals by id; id 0 is unused.
 #[btf_map]
 pub(super) static REALS: Array<Real, 2> = Array::new();
 
-/// How many connections each real has, by real id.
+/// Connection counts by real id.
 #[btf_map]
 pub(super) static LOADS: Array<Load, 2> = Array::new();
 
-/// The real of that id, if there is one.
+/// Returns the real with this id, if it exists.
 #[inline(always)]
 pub fn real(id: u32) -> Option<&'static Real> {
     REALS.get(id).filter(|real| real.exists())
 }
 
-/// Connections of a real, as [`Load::counts`].
+/// Returns the connection counts of a real, packed as in [`Load::counts`].
 #[inline(always)]
 pub fn load(real: u32) -> u64 {
     LOADS.get(real).map_or(0, |load| load.counts)
 }
 
-/// Adds to the connections of a real; what is added may stand for less than nothing.
+/// Adds to the connection counts of a real. `counts` may be negative (two's complement).
 #[inline(always)]
 pub fn add_load(real: u32, counts: u64) {
     if note(Step::CountLoad, real, 0)
@@ -39,7 +39,7 @@ pub fn add_load(real: u32, counts: u64) {
     }
 }
 
-/// Whether a real has reached its thresholds. What was found is kept, since it depends on what was before.
+/// Returns whether a real is overloaded by its thresholds. Stores the result, because the thresholds have hysteresis.
 #[inline(always)]
 pub fn is_overloaded(id: u32, real: &Real) -> bool {
     if real.upper == 0 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Interfaces, MAC addresses and tags by which replies reach clients.
+//! Return paths: the interfaces, MAC addresses and tags by which replies reach clients.
 
 use super::{
     atomic::fetch_add,
@@ -17,42 +17,44 @@ use lb_common::{
     wire::{Be32, Be128},
 };
 
-/// How to send to the clients of nat reals whose replies need no flow.
+/// Return paths of the clients of nat reals whose replies need no flow table entry, for clients without an entry in
+/// `NEAR`.
 #[btf_map]
 pub(super) static WAYS_BACK: LruHashMap<Be32, WayBack, 1> = LruHashMap::new();
 
 #[btf_map]
 pub(super) static WAYS_BACK6: LruHashMap<Be128, WayBack, 1> = LruHashMap::new();
 
-/// The same for most of them, see [`Near`].
+/// Direct-mapped cache with the return paths of most clients, see [`Near`].
 #[btf_map]
 pub(super) static NEAR: Array<Near, { Near::COUNT as usize }> = Array::new();
 
 #[btf_map]
 pub(super) static NEAR6: Array<Near, { Near::COUNT as usize }> = Array::new();
 
-/// The ways that [`Near`] speaks of.
+/// Return paths that entries of `NEAR` refer to, see [`Near`].
 #[btf_map]
 pub(super) static GATEWAYS: Array<Gateway, { Gateway::COUNT as usize }> = Array::new();
 
-/// How to send to a client.
+/// Returns the return path of a client.
 #[inline(always)]
 pub fn way_back<A: IpFamily>(client: A) -> Option<&'static WayBack> {
     let (place, name) = Near::place(client, setting!(seed));
     match A::ways_near().get(place) {
         Some(near) if near.is_of(name) => Some(&GATEWAYS.get(near.gateway())?.way),
-        // SAFETY: a value of this map, checked for null. Another client may get the entry meanwhile if the table is full;
-        // then a packet goes astray.
+        // SAFETY: a value of this map, checked for null. If the table is full, another client may get the entry
+        // meanwhile; then a packet goes to a wrong host.
         _ => unsafe { A::ways_back().get(client) },
     }
 }
 
-/// Whether it is known that a client comes by that way; a client that has a place near is entered there.
+/// Returns whether `NEAR` has this return path for the client. Records the return path there first, if the client's
+/// entry and the gateway's entry are free, outdated or their own.
 #[inline(always)]
 pub fn is_way_known<A: IpFamily>(client: A, way: &WayBack) -> bool {
     let (place, name) = Near::place(client, setting!(seed));
     let Some(entry) = A::ways_near().get_ptr_mut(place) else { return false };
-    // SAFETY: an aligned word of a map's value, which other CPUs may write as a whole.
+    // SAFETY: an aligned word of a map's value, which other CPUs write as a whole.
     let near = unsafe { entry.read_volatile() };
     let seconds = Near::seconds(now());
     let number = Gateway::place(way);
@@ -83,11 +85,12 @@ pub fn is_way_known<A: IpFamily>(client: A, way: &WayBack) -> bool {
     has_place
 }
 
-/// Enters a way where nobody's is; whether it is there.
+/// Claims a free entry of `GATEWAYS` for a return path, and returns whether it succeeded.
 #[inline(always)]
 fn put_gateway(number: u32, way: &WayBack) -> bool {
     let Some(gateway) = GATEWAYS.get_ptr_mut(number) else { return false };
-    // SAFETY: an aligned word of a map's value. Whoever finds it free is alone with the rest until it is ready.
+    // SAFETY: an aligned word of a map's value. The CPU that finds the entry free is the only one to write the rest
+    // until the state is `READY`.
     unsafe {
         let state = &raw mut (*gateway).state;
         if fetch_add(state, 1) != Gateway::FREE {
@@ -99,7 +102,7 @@ fn put_gateway(number: u32, way: &WayBack) -> bool {
     true
 }
 
-/// Records how to send to a client. A failed insert costs the replies.
+/// Records the return path of a client. A failed insert costs the replies.
 #[inline(always)]
 pub fn remember_way_back<A: IpFamily>(client: A, way: &WayBack) {
     if note(Step::RecordWayBack, way.ifindex, 0) {

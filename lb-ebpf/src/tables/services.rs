@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Services, and what each CPU looked up last.
+//! Services, and the per-CPU cache of services.
 
 use super::{atomic::in_order, family::IpFamily, settings::SETTINGS, trace::note};
 use aya_ebpf::{
@@ -11,7 +11,7 @@ use lb_common::{
     wire::{Be32, Be128},
 };
 
-/// The version of the layout of all maps; the daemon writes it once and checks it when it adopts pinned maps.
+/// Version of the layout of all maps. The daemon writes it once, and checks it when it adopts pinned maps.
 #[btf_map]
 pub(super) static SCHEMA: Array<u32, 1> = Array::new();
 
@@ -22,25 +22,26 @@ pub(super) static SERVICES: HashMap<ServiceKey<Be32>, Service, 1> = HashMap::new
 #[btf_map]
 pub(super) static SERVICES6: HashMap<ServiceKey<Be128>, Service, 1> = HashMap::new();
 
-/// What each CPU found last in them, see [`cache`].
+/// Per-CPU cache of services, see [`cache`].
 #[btf_map]
 pub(super) static SERVICE_CACHE: PerCpuArray<CachedService<Be32>, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(super) static SERVICE_CACHE6: PerCpuArray<CachedService<Be128>, 1> = PerCpuArray::new();
 
-/// Whether that, and what is in `SOURCE_CACHE`, is still so.
+/// Generation of the tables that only the daemon writes. It invalidates `SERVICE_CACHE` and `SOURCE_CACHE`.
 #[btf_map]
 pub(super) static GENERATION: Array<u64, 1> = Array::new();
 
-/// The generation of the tables that only the daemon writes.
+/// Returns the generation of the tables that only the daemon writes.
 #[inline(always)]
 pub(super) fn generation() -> u64 {
-    // SAFETY: an aligned word of a map's value, which the daemon writes as a whole. Volatile: it is read before the tables are.
+    // SAFETY: an aligned word of a map's value, which the daemon writes as a whole. The read is volatile, so that it
+    // precedes the reads of the tables.
     GENERATION.get(0).map_or(1, |generation| unsafe { core::ptr::from_ref(generation).read_volatile() })
 }
 
-/// The service of exactly that key. It stays what it is until this CPU looks for another one.
+/// Returns the service with exactly this key. The value does not change until this CPU looks up another service.
 #[inline(always)]
 pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
     let place = cache::place(key.address, key.port, key.protocol, setting!(service_mask) as u32);
@@ -50,7 +51,7 @@ pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
     let entry = unsafe {
         if !found {
             in_order(&raw mut (*entry).stamp);
-            // Copied out before any other map call; the daemon replaces entries whole.
+            // Copied out before any other map call; the daemon replaces entries as a whole.
             let service = A::services().get(key)?;
             (*entry).service = *service;
             (*entry).key = *key;
@@ -62,7 +63,7 @@ pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
     Some(&entry.service)
 }
 
-/// The entry of this CPU for what is found at `place`, or beside it, and whether it is of that key.
+/// Returns this CPU's cache entry for `key`, at `place` or beside it, and whether the entry is of that key.
 #[inline(always)]
 pub(super) fn at_hand<E: cache::Entry>(
     cache: &'static PerCpuArray<E, 1>,

@@ -7,26 +7,26 @@ use lb_common::{
     wire::Be16,
 };
 
-/// Options known at load time. Frozen before the verifier runs.
+/// Options known at load time. The daemon freezes them before the verifier runs.
 #[unsafe(no_mangle)]
 pub(super) static SETTINGS: Global<Settings> = Global::new(Settings::DEFAULT);
 
-/// One of the options of this load: only its words are read.
+/// Reads one option. The macro reads only the words of that option.
 macro_rules! setting {
     ($($field:ident).+) => {{
         let settings = (&raw const SETTINGS).cast::<Settings>();
-        // SAFETY: `Global` is transparent, and nobody writes it.
+        // SAFETY: `Global` is transparent, and no code writes it.
         unsafe { (&raw const (*settings).$($field).+).read_volatile() }
     }};
 }
 
-/// The port of generic UDP encapsulation that the decapsulator listens on.
+/// Returns the UDP port of generic UDP encapsulation on which the decapsulator listens.
 #[inline(always)]
 pub fn gue_port() -> Be16 {
     Be16::new(setting!(gue_port) as u16)
 }
 
-/// Whether steps are traced and maps are written.
+/// Returns the mode: whether steps are traced and maps are written.
 #[inline(always)]
 pub(super) fn mode() -> Mode {
     setting!(mode)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Tables of the schedulers.
+//! Slot tables of the schedulers.
 
 use super::{
     atomic::fetch_add,
@@ -12,27 +12,27 @@ use lb_common::{
     schema::{BLOCK, Block, FlowKey, Move, MoveBlock, Position, Service, Settings, Step},
 };
 
-/// Tables of the schedulers, block by block: real ids.
+/// Slot tables of the schedulers, in blocks: real ids.
 #[btf_map]
 pub(super) static TABLES: Array<Block, 2> = Array::new();
 
-/// Moved slots, see [`lb_common::slot`]; the same blocks.
+/// Moves of slots in transition, see [`lb_common::slot`], in the same blocks as `TABLES`.
 #[btf_map]
 pub(super) static MOVES: Array<MoveBlock, 2> = Array::new();
 
-/// The position of rotating schedulers by service id.
+/// Positions of rotating schedulers, by service id.
 #[btf_map]
 pub(super) static POSITIONS: Array<Position, 2> = Array::new();
 
-/// The real id in that entry of the table that begins with block `first`; [`lb_common::schema::UNSET`] if there is
-/// none.
+/// Returns the real id at an index of the table that begins with block `first`; [`lb_common::schema::UNSET`] if the
+/// entry is empty.
 #[inline(always)]
 pub fn table_entry(first: u32, index: u32) -> Option<u32> {
     let block = TABLES.get(first.wrapping_add(index / BLOCK))?;
     block.0.get((index % BLOCK) as usize).copied()
 }
 
-/// The move of a slot that is marked as moved.
+/// Returns the move of a slot in transition.
 #[inline(always)]
 pub fn slot_move(first: u32, index: u32) -> Option<Move> {
     let block = MOVES.get(first.wrapping_add(index / BLOCK))?;
@@ -48,7 +48,7 @@ pub fn next_position(service: u32) -> Option<u64> {
     // SAFETY: a value of this map, checked for null; only its address is taken.
     let next = unsafe { &raw mut (*position).next };
     if mode().is_dry() {
-        // A walk takes one position after the other: what a dry run would have taken is counted beside.
+        // A walk takes consecutive positions: a dry run counts in the trace those that it would have taken.
         // SAFETY: the same; and as in `begin_trace`.
         let position = unsafe {
             let turns = (&raw const TRACE.turns).read_volatile();
@@ -63,16 +63,16 @@ pub fn next_position(service: u32) -> Option<u64> {
     Some(position)
 }
 
-/// A random number.
+/// Returns a random number.
 #[inline(always)]
 pub fn random() -> u32 {
-    // SAFETY: the helper takes no arguments and is always there.
+    // SAFETY: the helper takes no arguments and always exists.
     let random = unsafe { bpf_get_prandom_u32() };
     note(Step::Random, random, 0);
     random
 }
 
-/// The slot of a flow in the table of a service that hashes.
+/// Returns the slot of a flow in the table of a hashing service.
 #[inline(always)]
 pub fn slot_of<A: Ip>(service: &Service, key: &FlowKey<A>) -> u32 {
     lb_common::hash::slot(service, key, setting!(seed))

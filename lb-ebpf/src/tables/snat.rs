@@ -17,28 +17,29 @@ use lb_common::{
     wire::{Be16, Be32, Be128},
 };
 
-/// A table whose memory is taken entry by entry, since few directors use much of it.
+/// A hash map that allocates its entries on demand, since few directors use many of them.
 pub type OnDemand<K, V, const N: usize> = HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
 
-/// Whose flow by `fnat` a real's packet to a port of the director belongs to, see [`Dip`].
+/// The client's 5-tuple of a `fnat` flow, by the 5-tuple of the real's packets to the SNAT address and port; see
+/// [`Dip`].
 #[btf_map]
 pub(super) static TRANSLATIONS: OnDemand<FlowKey<Be32>, FlowKey<Be32>, 1> = OnDemand::new();
 
 #[btf_map]
 pub(super) static TRANSLATIONS6: OnDemand<FlowKey<Be128>, FlowKey<Be128>, 1> = OnDemand::new();
 
-/// The director's addresses that flows by `fnat` come from at reals.
+/// SNAT addresses of the director.
 #[btf_map]
 pub(super) static DIPS: Array<Be32, { Dip::ADDRESSES }> = Array::new();
 
 #[btf_map]
 pub(super) static DIPS6: Array<Be128, { Dip::ADDRESSES }> = Array::new();
 
-/// How many ports of the director each CPU has tried, see [`next_dip`].
+/// Number of ports that each CPU has tried, see [`next_dip`].
 #[btf_map]
 pub(super) static TRIED: PerCpuArray<u32, 1> = PerCpuArray::new();
 
-/// The flow that a real's packet to a port of the director belongs to: its client's key.
+/// Returns the client's 5-tuple of the flow to which a real's packet to a SNAT address and port belongs.
 #[inline(always)]
 pub fn translation<A: IpFamily>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
     // SAFETY: copied out before any other map call.
@@ -47,17 +48,17 @@ pub fn translation<A: IpFamily>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
     Some(request)
 }
 
-/// Gives a flow a port of the director, unless it has been given already or the table is full.
+/// Reserves a SNAT address and port for a flow. Returns false if another flow has the port, or the table is full.
 #[inline(always)]
 pub fn take_dip<A: IpFamily>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
     if note(Step::TakeDip, reply.destination_port.get().into(), 0) {
         return A::translations().insert(reply, request, BPF_NOEXIST.into()).is_ok();
     }
-    // SAFETY: nothing of it is read.
+    // SAFETY: the value is not read.
     unsafe { A::translations().get(reply) }.is_none()
 }
 
-/// A flow needs a port of the director no more.
+/// Releases the SNAT address and port of a flow.
 #[inline(always)]
 pub fn give_dip_back<A: IpFamily>(reply: &FlowKey<A>) {
     if note(Step::GiveDipBack, reply.destination_port.get().into(), 0) {
@@ -65,7 +66,7 @@ pub fn give_dip_back<A: IpFamily>(reply: &FlowKey<A>) {
     }
 }
 
-/// The address of a [`Dip`] towards a real, if it is there.
+/// Returns the address of a [`Dip`] towards a real, if the address exists.
 #[inline(always)]
 pub fn dip_address<A: IpFamily>(dip: Dip, real: &Real) -> Option<A> {
     let address =
@@ -73,9 +74,9 @@ pub fn dip_address<A: IpFamily>(dip: Dip, real: &Real) -> Option<A> {
     if address == A::default() { None } else { Some(address) }
 }
 
-/// The next number to try in [`dip`], below `total`. Each CPU goes round all of them, so that a port rests as long as possible
-/// before it is given out again. They take turns by residue classes, so that no two try the same one as long as each is in
-/// its first round or both are equally fast.
+/// Returns the next number to try in [`dip`]; [`dip`] reduces numbers above `total`. Each CPU cycles through all
+/// numbers, so that a port rests as long as possible before it is given out again. The CPUs use different residue
+/// classes, so that no two CPUs try the same number while each is in its first round or both are equally fast.
 #[inline(always)]
 pub fn next_dip(total: u32) -> u32 {
     let Some(tried) = TRIED.get_ptr_mut(0) else { return 0 };
@@ -90,21 +91,21 @@ pub fn next_dip(total: u32) -> u32 {
             *tried
         }
     };
-    // SAFETY: the helper takes no arguments and is always there.
+    // SAFETY: the helper takes no arguments and always exists.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let cpus = (setting!(cpus) as u32).max(1);
-    // No division by zero, which would need a way to panic: `total` is not 0.
+    // No division by zero, which would need a panic: `total` is not 0.
     let round = (total / cpus).max(1);
     (tried % round).wrapping_mul(cpus).wrapping_add(cpu).wrapping_add(tried / round)
 }
 
-/// How many addresses and ports together flows by `fnat` can have towards a real; at least 1.
+/// Returns the number of combinations of SNAT address and port towards one real; at least 1.
 #[inline(always)]
 pub fn dips<A: IpFamily>() -> u32 {
     (setting!(dip_ports) as u32).wrapping_mul(A::last_dip().max(1)).max(1)
 }
 
-/// One of them, by any number.
+/// Returns a combination of SNAT address and port by its number, modulo the number of combinations.
 #[inline(always)]
 pub fn dip<A: IpFamily>(number: u32) -> Dip {
     let (ports, addresses) = ((setting!(dip_ports) as u32).max(1), A::last_dip());

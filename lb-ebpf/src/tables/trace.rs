@@ -4,15 +4,16 @@
 use super::settings::mode;
 use lb_common::schema::{Event, Mode, Step, Trace};
 
-/// What was done with the last packet, if steps are traced. A global, which is a map without lookups: they would take stack.
+/// Steps of the last packet, if steps are traced. A global variable is a map without lookups, which would need stack.
 #[unsafe(no_mangle)]
 pub(super) static mut TRACE: Trace = Trace::EMPTY;
 
-/// A packet comes: nothing was done with it yet.
+/// Clears the trace at the start of a packet.
 #[inline(always)]
 pub fn begin_trace() {
     if mode() != Mode::FORWARD {
-        // SAFETY: a copy of the programs that traces runs one packet at a time. Volatile, as below: nothing here reads it.
+        // SAFETY: a copy of the programs that traces runs one packet at a time. The writes are volatile, as below,
+        // because no code here reads them.
         unsafe {
             (&raw mut TRACE.count).write_volatile(0);
             (&raw mut TRACE.turns).write_volatile(0);
@@ -21,16 +22,16 @@ pub fn begin_trace() {
     }
 }
 
-/// Notes a step, if steps are traced. Returns whether maps are to be written, too: they are not in a dry run.
+/// Traces a step, if the mode asks for it. Returns whether maps may be written, which is false in a dry run.
 ///
-/// The verifier knows the mode. What it rules out is not in the program.
+/// The verifier knows the mode, and removes the code that the mode rules out.
 #[inline(always)]
 pub fn note(step: Step, a: u32, b: u32) -> bool {
     let mode = mode();
     if mode == Mode::FORWARD {
         return true;
     }
-    // SAFETY: as in `begin_trace`; the mask keeps the index in the array, for the verifier, too.
+    // SAFETY: as in `begin_trace`; the mask keeps the index within the array, for the verifier too.
     unsafe {
         let count = (&raw const TRACE.count).read_volatile();
         (&raw mut TRACE.count).write_volatile(count.wrapping_add(1));

@@ -8,14 +8,14 @@ use crate::lab::{Host, Lab};
 
 /// The service at the director's end.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
-/// Whose datagrams come.
+/// Source address of the datagrams.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
-/// Three reals.
+/// RIPs of the three reals.
 pub const RIPS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(10, 9, 0, 11), Ipv4Addr::new(10, 9, 0, 12), Ipv4Addr::new(10, 9, 0, 13)];
-/// The client's device, and the director's that it leads to.
+/// The interface of the client, and that of the director at the other end.
 pub const FRONT: &str = "front";
-/// The director's device towards the reals, and theirs.
+/// The interface of the director towards the reals, and that of the reals.
 pub const BACK: &str = "back";
 /// The Ethernet address of the director's end of the first.
 pub const DIRECTOR_MAC: [u8; 6] = [2, 0, 0, 0, 0xf, 1];
@@ -41,11 +41,11 @@ pub fn plug_in(lab: &Lab) {
         real.ip(&format!("address add {rip}/24 dev {BACK}"));
     }
     real.ip(&format!("link set {BACK} up"));
-    // What XDP sends is taken by a device that has a program, or this.
+    // An interface accepts frames from XDP only if it has a program, or GRO.
     director.sh(&format!("ethtool -K {FRONT} gro on")).succeeds();
 }
 
-/// The host at the end.
+/// Returns the host at the end.
 #[must_use]
 pub fn back_end(lab: &Lab) -> &Host {
     &lab.reals[0]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether what is measured is the right thing: where one frame went, and what was counted for all.
+//! Checks that the benchmark measures the intended path: the destination of one frame, and the counters of all.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::packet::Action;
 
-/// A frame's path is that of its row.
+/// Checks that a frame took the path of its row.
 pub fn sample(row: &Row, sent: &Sent) -> Result<()> {
     let action = match row.traffic {
         Traffic::NotOurs | Traffic::NotIp => Action::Pass,
@@ -67,7 +67,7 @@ fn ends(net: &NetSlice<'_>) -> (IpAddr, IpAddr) {
     }
 }
 
-/// All of so many packets were counted as forwarded, or none where none should be.
+/// Checks that all of `packets` packets were counted as forwarded, or none if none should be.
 pub fn counted(row: &Row, packets: u32, counts: &Counts) -> Result<()> {
     let expected = if row.is_forwarded() { u64::from(packets) } else { 0 };
     let (requests, replies) = if row.path.is_reply() { (0, expected) } else { (expected, 0) };

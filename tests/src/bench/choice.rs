@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which rows are measured: those that the goals are about, or all.
+//! Choice of the rows to measure: those of the goals, or all.
 
 use super::row::{Choice, Path, Row, Traffic, Version};
 
@@ -23,7 +23,7 @@ pub const BASE: Row = Row {
 /// More reals than the tables are ever made for are not tried.
 const MOST_REALS: u32 = 65_536;
 
-/// What the goals are about, and what optimising needs: a few minutes.
+/// Returns the rows of the goals, and those that optimisation needs: a few minutes.
 #[must_use]
 pub fn usual() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -56,7 +56,8 @@ pub fn usual() -> Vec<Row> {
     rows
 }
 
-/// The whole product but for [`Row::redirect`], without what cannot be: more reals than there may be, and ways back without a request.
+/// Returns all combinations except with [`Row::redirect`], without impossible ones: more reals than the maximum, and
+/// return paths without a request.
 #[must_use]
 pub fn full() -> Vec<Row> {
     let mut rows = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How fast the daemon is, and what services, reals and flows take of memory.
+//! Speed of the daemon, and memory of services, reals and flows.
 
 use std::{
     collections::BTreeSet,
@@ -23,13 +23,13 @@ use crate::lab::{Director, Lab, Process, RIPS, Server, VIP};
 /// Something that was measured once or a few times.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Figure {
-    /// What.
+    /// The measured quantity.
     pub what: String,
-    /// How much.
+    /// The value.
     pub figure: f64,
-    /// Of what.
+    /// Unit of the value.
     pub unit: String,
-    /// What it should be at most.
+    /// The upper bound of the value, if there is one.
     pub at_most: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Figure {
     }
 }
 
-/// As a table.
+/// Formats the figures as a table.
 #[must_use]
 pub fn markdown(figures: &[Figure]) -> String {
     let mut page = "| | measured | | at most | |\n|---|---:|---|---:|---|\n".to_owned();
@@ -55,7 +55,7 @@ pub fn markdown(figures: &[Figure]) -> String {
     page
 }
 
-/// Measures everything.
+/// Measures all figures.
 pub fn measure() -> Result<Vec<Figure>> {
     let mut figures = tables()?;
     figures.extend(memory()?);
@@ -68,7 +68,7 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A Maglev table of 1,000 reals: made, and put in the place of another.
+/// Measures a Maglev table of 1,000 reals: its computation, and the replacement of another table.
 fn tables() -> Result<Vec<Figure>> {
     let pool: Vec<Entry> = (1..=1000)
         .map(|id: u32| Entry {
@@ -98,7 +98,7 @@ fn tables() -> Result<Vec<Figure>> {
     ])
 }
 
-/// Kernel memory of maps, by the difference of two sizes.
+/// Measures the kernel memory of maps, by the difference of two sizes.
 fn memory() -> Result<Vec<Figure>> {
     let small = Limits { services: 512, reals: 8192, flows: 1 << 16, flows6: 1 << 16 };
     let before = maps_of(&small)?;
@@ -142,7 +142,7 @@ const SERVICES: u16 = 4096;
 const REALS: usize = 16;
 const FIRST_PORT: u16 = 10_000;
 
-/// So many services, each with so many reals that no other one has.
+/// Returns a config with `services` services, each with `reals` reals of its own.
 fn config(services: u16, reals: usize) -> String {
     let mut text = String::new();
     let mut real = 0;
@@ -159,7 +159,7 @@ fn config(services: u16, reals: usize) -> String {
     text
 }
 
-/// The largest config in a running daemon.
+/// Measures the largest config in a running daemon.
 fn daemon() -> Result<Vec<Figure>> {
     let lab = Lab::new();
     let director = &lab.director;
@@ -208,7 +208,7 @@ fn resident(process: &Process) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
 }
 
-/// From the start of a daemon with 1,000 services until a client is answered.
+/// Measures the time from the start of a daemon with 1,000 services to the first answer to a client.
 fn start() -> Result<Vec<Figure>> {
     const MANY: u16 = 1000;
     let lab = Lab::new();
@@ -222,7 +222,8 @@ fn start() -> Result<Vec<Figure>> {
     fs::write(&all, format!("[director]\nmax-services = 1024\n{}", config(MANY, 3)))?;
     let options = format!("--config {}", all.display());
     let (first, mut daemon) = until_answered(&lab, director, &options)?;
-    // Of a daemon that is killed the programs stay; taken off, the next one begins anew, with a state file.
+    // The programs of a killed daemon stay attached. After a detach, the next daemon starts from scratch, with a state
+    // file.
     daemon.stop();
     director.detach();
     let (again, _daemon) = until_answered(&lab, director, &options)?;

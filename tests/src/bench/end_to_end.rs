@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::{cables, live::Live, stats::Spread};
 use crate::lab::{Lab, Method, Process, RIPS, VIP, eventually};
 
-/// Who balances.
+/// The balancer under test.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Balancer {
-    /// Nobody: frames end in XDP at the director, and connections go to a real.
+    /// No balancer: frames end in XDP at the director, and connections go to a real.
     Nobody,
     /// xvs, by a method.
     Xvs(By),
@@ -26,7 +26,7 @@ pub enum Balancer {
     Haproxy,
 }
 
-/// How the real is reached.
+/// The forwarding method.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the methods' names")]
 pub enum By {
@@ -58,7 +58,7 @@ impl Balancer {
         }
     }
 
-    /// Where its service is.
+    /// Returns the port of the service.
     const fn port(self) -> u16 {
         match self {
             Self::Xvs(by) | Self::Ipvs(by) => match by {
@@ -71,20 +71,20 @@ impl Balancer {
     }
 }
 
-/// What a balancer does.
+/// The results of a balancer.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Achieved {
-    /// Who.
+    /// Name of the balancer.
     pub name: String,
-    /// Nanoseconds of a CPU for a frame of 64 bytes, from the client to the real's device.
+    /// Nanoseconds of a CPU for a frame of 64 bytes, from the client to the real's interface.
     pub small: Option<Spread>,
-    /// The same for 1,414 bytes.
+    /// Nanoseconds of a CPU for a frame of 1,414 bytes, from the client to the real's interface.
     pub large: Option<Spread>,
     /// The least share of frames that arrived in a round.
     pub arrived: Option<f64>,
     /// Connections with one request each, in a second.
     pub connections: Option<f64>,
-    /// Half of the answers come within so many milliseconds.
+    /// Median time of an answer, in milliseconds.
     pub p50: Option<f64>,
     /// 99 of 100 do.
     pub p99: Option<f64>,
@@ -94,7 +94,7 @@ const SMALL: usize = 64;
 const LARGE: usize = 1414;
 const ROUNDS: usize = 5;
 
-/// How much is done for each balancer.
+/// The amount of work for each balancer.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Frames in each round.
@@ -236,7 +236,7 @@ fn requests(lab: &Lab, balancer: Balancer, seconds: u32, achieved: &mut Achieved
     Ok(())
 }
 
-/// A time as wrk prints it.
+/// Parses a time in the format of wrk.
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3)];
     units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
@@ -271,7 +271,8 @@ fn datagrams(
     Ok(())
 }
 
-/// As a table. Packets for each second and gigabytes are above what frames cost that end at the director.
+/// Formats the results as a table. Packets for each second and gigabytes are above the cost of frames that end at the
+/// director.
 #[must_use]
 pub fn markdown(all: &[Achieved]) -> String {
     let nobody = all.iter().find(|achieved| achieved.name == Balancer::Nobody.name());

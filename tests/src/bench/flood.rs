@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether known flows outlive a SYN flood that fills the table several times.
+//! Survival of known flows during a SYN flood that fills the table several times.
 
 use std::path::Path;
 
@@ -17,23 +17,23 @@ use super::{
 };
 use crate::packet::net::INGRESS;
 
-/// Known flows.
+/// Number of known flows.
 const FLOWS: u32 = 10_000;
-/// Between two packets of each known flow there are so many SYNs: a tenth of a second of a million each second.
+/// Number of SYNs between two packets of each known flow: a tenth of a second of a million each second.
 const BETWEEN: u32 = 100_000;
-/// How often the flood fills the table.
+/// Number of times that the flood fills the table.
 const TIMES: u32 = 4;
 
-/// What became of known flows.
+/// The effect of a flood on known flows.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Flood {
-    /// How flows get their reals.
+    /// The selection of the real of a flow.
     pub choice: Choice,
-    /// Known flows.
+    /// Number of known flows.
     pub flows: u32,
     /// SYNs that came meanwhile.
     pub syns: u32,
-    /// How many flows that spoke meanwhile were not sent to their reals any more.
+    /// Number of flows that sent packets meanwhile and lost their reals.
     pub lost: u32,
 }
 
@@ -60,7 +60,7 @@ pub fn measure(object: &Path, choice: Choice) -> Result<Flood> {
     Ok(Flood { choice, flows: FLOWS, syns: sent, lost: u32::try_from(lost)? })
 }
 
-/// The frame's destination for each flow.
+/// Returns the frame's destination for each flow.
 fn learn(trampoline: &mut Trampoline, row: &Row, plane: &mut Plane) -> Result<Vec<(u32, u32)>> {
     let (sender, order) = frame::order(row, Part::Measured);
     let mut order = Order { learn: 1, last: NONE, ..order };

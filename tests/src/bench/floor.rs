@@ -46,7 +46,7 @@ pub fn fill(trampoline: &mut Trampoline) -> Result<()> {
     Ok(())
 }
 
-/// The floors that a row is to be measured beside.
+/// Returns the floors beside which a row is measured.
 #[must_use]
 pub fn beside(row: &Row) -> &'static [&'static str] {
     if row.version != Version::V4 || row.path != Path::Dr {

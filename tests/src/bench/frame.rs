@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is sent: a frame to which the trampoline adds addresses and ports.
+//! The frames that are sent, to which the trampoline adds addresses and ports.
 //!
-//! Checksums of IP headers are right whatever is added. Those of TCP are not: the director looks at none.
+//! Checksums of IP headers are correct for all of them. TCP checksums are not: the director verifies none.
 
 use std::net::SocketAddr;
 
@@ -16,18 +16,18 @@ use crate::packet::{self, Frame};
 
 const ETHERNET: usize = 14;
 
-/// Which packets of a row.
+/// The part of a row's packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Part {
     /// SYNs of all flows, which make them known.
     Syn,
     /// The packets after them.
     Ack,
-    /// What is measured.
+    /// Packets that are measured.
     Measured,
 }
 
-/// The program that sends a part, its frame and what is added to it.
+/// Returns the program that sends a part, with its frame and the stamped fields.
 #[must_use]
 pub fn order(row: &Row, part: Part) -> (&'static str, Order) {
     let six = row.version == Version::V6;
@@ -79,7 +79,7 @@ pub fn order(row: &Row, part: Part) -> (&'static str, Order) {
     (program, order)
 }
 
-/// A step that comes by each of so many flows before it comes by one twice, and is far.
+/// Returns a large step that visits each of `flows` flows before it visits one twice.
 fn apart(flows: u32) -> u32 {
     let most = u64::from(flows);
     let golden = u32::try_from(most * 618 / 1000).unwrap_or(1).max(1);
@@ -101,7 +101,7 @@ pub fn length(program: &str) -> usize {
     }
 }
 
-/// As much as makes the frame as long as what is sent.
+/// Returns the data that brings the frame to its usual length.
 fn data(version: Version) -> &'static [u8] {
     match version {
         Version::V4 => b"ten bytes.",
@@ -116,7 +116,7 @@ fn unspecified(version: Version) -> std::net::IpAddr {
     }
 }
 
-/// A router's error about what a service sent to a client.
+/// Returns a router's error about a packet from a service to a client.
 fn error(version: Version) -> Frame {
     let quoted = packet::tcp(Host::Service(0).at(version, PORT), Host::Clients.at(version, 0));
     let (router, service) = (Host::Router.ip(version), Host::Service(0).ip(version));
@@ -132,7 +132,7 @@ fn error(version: Version) -> Frame {
     }
 }
 
-/// Takes the checksum out of an IPv4 header, and returns the sum of what is left, in memory order.
+/// Removes the checksum of an IPv4 header, and returns the sum of the rest, in memory order.
 fn header_sum(frame: &mut [u8], version: Version) -> u32 {
     if version == Version::V6 {
         return 0;

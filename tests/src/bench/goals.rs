@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What results should be: the project's own goals, judged by medians of one run.
+//! The project's own goals for results, judged by medians of one run.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,20 @@ use super::{
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// What is asked for.
+    /// The required property.
     pub goal: String,
-    /// Of which row.
+    /// The row, or the set of rows.
     pub of: String,
-    /// What came out.
+    /// The measured value.
     pub figure: f64,
-    /// At most.
+    /// Upper bound of the value.
     pub bound: f64,
-    /// How the bound came about.
+    /// The origin of the bound.
     pub because: String,
 }
 
 impl Verdict {
-    /// Whether the goal is met.
+    /// Returns whether the goal is met.
     #[must_use]
     pub fn is_met(&self) -> bool {
         self.figure <= self.bound
@@ -56,8 +56,8 @@ impl Judge<'_> {
         self.rows.get(&row)?.floors.get(name).map(|floor| floor.median)
     }
 
-    /// A row costs at most `factor` times what something else does, and `more` nanoseconds. Rows that were not measured are
-    /// not judged.
+    /// Judges that a row costs at most `factor` times the cost of something else, and `more` nanoseconds. Rows that
+    /// were not measured are not judged.
     fn at_most(&mut self, goal: &str, row: Row, what: &str, other: Option<f64>, factor: f64, more: f64) {
         if let (Some(figure), Some(other)) = (self.above(row), other) {
             let times = if factor > 1.0 { format!("{factor} × ") } else { String::new() };
@@ -72,7 +72,7 @@ impl Judge<'_> {
     }
 }
 
-/// The verdicts on what was measured.
+/// Returns the verdicts on a report.
 #[must_use]
 pub fn judge(report: &Report) -> Vec<Verdict> {
     let rows = report.rows.iter().map(|measured| (measured.row, measured)).collect();
@@ -84,7 +84,7 @@ pub fn judge(report: &Report) -> Vec<Verdict> {
     judge.verdicts
 }
 
-/// Against the least that a balancer can do.
+/// Judges against the least that a balancer can do.
 fn floors(judge: &mut Judge<'_>) {
     for flows in [1, K, 100 * K, M, 10 * M] {
         let row = BASE.flows(flows);
@@ -100,7 +100,7 @@ fn floors(judge: &mut Judge<'_>) {
     }
 }
 
-/// Against `dr`, and IPv6 against IPv4.
+/// Judges against `dr`, and IPv6 against IPv4.
 fn methods(judge: &mut Judge<'_>) {
     for flows in [K, 100 * K, M] {
         for version in [Version::V4, Version::V6] {
@@ -123,7 +123,7 @@ fn methods(judge: &mut Judge<'_>) {
     }
 }
 
-/// What is not for a service, SYN floods, many services.
+/// Judges packets of no service, SYN floods, and many services.
 fn others(judge: &mut Judge<'_>) {
     for version in [Version::V4, Version::V6] {
         let base = BASE.version(version);

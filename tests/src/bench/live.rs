@@ -38,7 +38,7 @@ pub struct Live {
     sunk: PerCpuArray<MapData, u64>,
 }
 
-/// What became of frames.
+/// The results of live frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Travelled {
     /// Nanoseconds for each frame.
@@ -48,7 +48,7 @@ pub struct Travelled {
 }
 
 impl Live {
-    /// Loads them.
+    /// Loads the programs.
     pub fn load(object: &Path) -> Result<Self> {
         let mut ebpf = Ebpf::load_file(object).with_context(|| object.display().to_string())?;
         for name in ["live", "sink"] {
@@ -59,7 +59,7 @@ impl Live {
         Ok(Self { ebpf, order, sunk })
     }
 
-    /// Lets datagrams end at a device.
+    /// Makes datagrams end at an interface.
     pub fn sink_at(&mut self, host: &Host, device: &str) -> Result<()> {
         let sink = program(&mut self.ebpf, "sink")?;
         host.run(|| sink.attach(device, XdpMode::Driver))
@@ -67,7 +67,8 @@ impl Live {
         Ok(())
     }
 
-    /// Sends datagrams of so many bytes from the client to a port of the VIP, out of the client's device, by that CPU alone.
+    /// Sends datagrams of this length from the client to a port of the VIP, out of the client's interface, with one
+    /// CPU.
     pub fn send(
         &mut self,
         client: &Host,

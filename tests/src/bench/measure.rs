@@ -22,32 +22,32 @@ use super::{
 };
 use crate::packet::{Action, net::INGRESS};
 
-/// How much is done for each row.
+/// The amount of work for each row.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: u32,
     /// Packets for each program in each of them.
     pub packets: u32,
 }
 
-/// What a row costs.
+/// The cost of a row.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Measured {
     /// The row.
     #[serde(flatten)]
     pub row: Row,
-    /// What sending a packet back costs, with all that makes it.
+    /// Cost of sending a packet back, including the trampoline.
     pub limit: Spread,
-    /// What the director costs above that.
+    /// Cost of the director above [`Self::limit`].
     pub above: Spread,
-    /// What each floor costs above that.
+    /// Cost of each floor above [`Self::limit`].
     pub floors: BTreeMap<String, Spread>,
-    /// Flows that were written down when it was over.
+    /// Number of tracked flows at the end.
     pub tracked: usize,
 }
 
-/// What measures.
+/// The runner of measurements.
 pub struct Measurer {
     object: PathBuf,
     effort: Effort,
@@ -57,14 +57,15 @@ pub struct Measurer {
 }
 
 impl Measurer {
-    /// By the programs of that object. There is another device than loopback, with that index.
+    /// Returns a measurer with the programs of this object. `other_device` is the ifindex of another interface than
+    /// loopback.
     #[must_use]
     pub fn new(object: &Path, effort: Effort, other_device: u32) -> Self {
         Self { object: object.to_owned(), effort, other_device, beside: Vec::new(), plane: None }
     }
 
-    /// Measures pinned programs beside rows of IPv4 by `dr`, as floors are. What is in their tables is not our business: the
-    /// first service is at 10.200.0.0:80.
+    /// Measures pinned programs beside `dr` rows over IPv4, like floors. The caller fills their tables: the first
+    /// service is at 10.200.0.0:80.
     pub fn beside(&mut self, programs: Vec<(String, PathBuf)>) {
         self.beside = programs;
     }
@@ -110,7 +111,7 @@ impl Measurer {
         Ok(Measured { row: *row, limit, above, floors, tracked })
     }
 
-    /// What the first of the programs costs, and what the director and the others cost above it.
+    /// Measures the cost of the first program, and the cost of the director and the others above it.
     fn rounds(
         &self,
         row: &Row,
@@ -130,7 +131,7 @@ impl Measurer {
         let packets = self.effort.packets - self.effort.packets % connection;
         let mut times = vec![Vec::new(); programs.len()];
         let mut above = Vec::new();
-        // The first round warms up what was loaded just now.
+        // The first round warms up the programs that were just loaded.
         for round in 0..=self.effort.rounds {
             let mut each = Vec::new();
             for program in programs {
@@ -179,7 +180,7 @@ pub(super) fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) 
     Ok(())
 }
 
-/// Where flows that come once begin: with the first packet of one, and not with flows that are known.
+/// Returns the turn at which flows that come once begin: at the first packet of a flow, and not among known flows.
 pub(super) fn first_turn(row: &Row) -> u32 {
     if row.flows == 0 { SHORT * 10_000_000 } else { 0 }
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bench`: what a packet costs, measured so that it can be trusted.
+//! `cargo xtask bench`: the cost of a packet, in reliable measurements.
 //!
-//! - [`row`]: what is measured, and by which name
-//! - [`choice`]: which rows are
-//! - [`net`]: who has which address
-//! - [`frame`]: what is sent
+//! - [`row`]: the rows, and their names
+//! - [`choice`]: the choice of rows
+//! - [`net`]: the address plan
+//! - [`frame`]: the frames that are sent
 //! - [`plane`]: the director with real tables, loaded but not attached
 //! - [`trampoline`]: the programs that send, and the clock
-//! - [`floor`]: the least that a balancer can do, to measure against
-//! - [`check`]: whether what is measured is the right thing
+//! - [`floor`]: the least that a balancer can do, as a baseline
+//! - [`check`]: checks that the intended path is measured
 //! - [`measure`]: rounds of limit, floors and director
-//! - [`flood`]: whether known flows outlive a SYN flood
+//! - [`flood`]: survival of known flows during a SYN flood
 //! - [`stats`]: medians and their spread
 //! - [`report`]: results, written and compared
-//! - [`tables`]: the same as tables and as a plot
-//! - [`goals`]: what they should be
-//! - [`end_to_end`]: the director in the lab, beside what a user would pick instead
-//! - [`cables`]: ways there without a switch
-//! - [`live`]: frames that travel on them
-//! - [`control`]: how fast the daemon is, and what it takes of memory
+//! - [`tables`]: results as tables and as a plot
+//! - [`goals`]: goals for the results
+//! - [`end_to_end`]: the director in the lab, beside other balancers
+//! - [`cables`]: links of that lab without a switch
+//! - [`live`]: live frames on those links
+//! - [`control`]: speed and memory of the daemon
 
 pub mod cables;
 pub mod check;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who has which address. Everybody is known by a number, which is the end of the address.
+//! The address plan. Each host has a number, which is the end of its address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,20 +15,20 @@ pub const REAL_PORT: u16 = 8080;
 pub enum Host {
     /// The network of the clients.
     Clients,
-    /// A service.
+    /// A service, by its number.
     Service(u32),
     /// The director towards the reals.
     Director(u32),
     /// A router.
     Router,
-    /// A real.
+    /// A real, by its number.
     Real(u32),
-    /// Somebody whose packets pass by.
+    /// A host whose packets are for no service.
     Stranger,
 }
 
 impl Host {
-    /// Its address.
+    /// Returns the host's address.
     #[must_use]
     pub fn ip(self, version: Version) -> IpAddr {
         let (network, network6, number) = match self {
@@ -48,14 +48,14 @@ impl Host {
         }
     }
 
-    /// Its address with a port.
+    /// Returns the host's address with a port.
     #[must_use]
     pub fn at(self, version: Version, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip(version), port)
     }
 }
 
-/// The Ethernet address of a real.
+/// Returns the MAC address of a real.
 #[must_use]
 pub fn mac(real: u32) -> [u8; 6] {
     let number = real.to_be_bytes();

@@ -33,31 +33,31 @@ const DIPS: u32 = 32;
 /// The least that tables of flows are made for: what the daemon has by default.
 const LEAST_FLOWS: u32 = 1 << 20;
 
-/// Entries of a table for so many flows: as many again are free.
+/// Returns the size of a table for `flows` flows: half of the entries stay free.
 #[must_use]
 pub fn room(flows: u32) -> u32 {
     flows.saturating_mul(2).max(LEAST_FLOWS)
 }
 
-/// A director of its own.
+/// A director for the benchmark.
 pub struct Plane {
     plane: DataPlane,
     image: Image,
 }
 
-/// What was counted.
+/// Counters of a run.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Packets for reals.
+    /// Number of packets to reals.
     pub requests: u64,
-    /// Packets of reals.
+    /// Number of packets from reals.
     pub replies: u64,
-    /// Why packets were not forwarded.
+    /// Number of packets that were not forwarded, by reason.
     pub reasons: BTreeMap<Reason, u64>,
 }
 
 impl Plane {
-    /// Loads the director for a setup, with room for so many flows. Reals are behind that device.
+    /// Loads the director for a set-up, with room for `flows` flows. The reals are behind the interface `device`.
     pub fn new(setup: &Setup, flows: u32, device: u32) -> Result<Self> {
         let room = room(flows);
         let least = 1024;
@@ -91,19 +91,19 @@ impl Plane {
         Ok(Self { plane, image })
     }
 
-    /// The director's program.
+    /// Returns the director's program.
     pub fn director(&mut self) -> Result<ProgramFd> {
         Ok(self.plane.director().fd()?.try_clone()?)
     }
 
-    /// How many flows are written down.
+    /// Returns the number of tracked flows.
     pub fn flows(&mut self) -> Result<usize> {
         let mut count = 0;
         self.plane.tables().for_each_flow(|_, _| count += 1)?;
         Ok(count)
     }
 
-    /// What was counted since it was loaded.
+    /// Returns the counters since the load.
     pub fn counts(&mut self) -> Result<Counts> {
         let tables = self.plane.tables();
         let mut counts = Counts::default();
@@ -112,7 +112,7 @@ impl Plane {
             counts.requests += counters.packets_in;
             counts.replies += counters.packets_out;
         }
-        // Packets of all services are alike, and so are the reasons: those of the first and the last tell.
+        // Packets and reasons of all services are alike: the first and the last service represent them.
         let ids = self.image.services.values().map(|service| service.id);
         for service in [Some(UNSET), ids.clone().min(), ids.max()].into_iter().flatten() {
             for (reason, count) in tables.reasons(service)?.iter() {
@@ -124,7 +124,7 @@ impl Plane {
 }
 
 impl Counts {
-    /// What came since then.
+    /// Returns the difference from earlier counters.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let reasons = self.reasons.iter().map(|(reason, now)| (*reason, now - before.reasons[reason]));

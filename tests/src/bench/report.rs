@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one run found out: written, read and compared.
+//! The results of one run: written, read and compared.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{flood::Flood, measure::Measured, row::Row};
 
-/// What one run found out.
+/// The results of one run.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Report {
     /// The kernel.
@@ -21,12 +21,12 @@ pub struct Report {
     pub packets: u32,
     /// The rows.
     pub rows: Vec<Measured>,
-    /// What SYN floods did to known flows.
+    /// Results of SYN floods.
     pub floods: Vec<Flood>,
 }
 
 impl Report {
-    /// A report on this machine, without rows.
+    /// Returns a report on this machine, without rows.
     #[must_use]
     pub fn here(rounds: u32, packets: u32) -> Self {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -53,7 +53,7 @@ impl Report {
     }
 }
 
-/// One line about a row.
+/// Formats one line about a row.
 #[must_use]
 pub fn line(measured: &Measured) -> String {
     let Measured { row, limit, above, floors, tracked } = measured;
@@ -90,20 +90,20 @@ impl Change {
     /// Nanoseconds that two runs of one thing differ by: less is no change.
     const NOISE: f64 = 3.0;
 
-    /// How often what it cost before it costs now. What costs next to nothing is not divided by.
+    /// Returns the ratio of the present cost to the earlier one. Costs below the noise count as the noise.
     #[must_use]
     pub fn ratio(&self) -> f64 {
         self.now.max(Self::NOISE) / self.before.max(Self::NOISE)
     }
 
-    /// Whether it became slower by more than that factor.
+    /// Returns whether the cost rose by more than this factor.
     #[must_use]
     pub fn is_worse(&self, threshold: f64) -> bool {
         self.ratio() > threshold && self.now - self.before > Self::NOISE
     }
 }
 
-/// The rows that both runs measured.
+/// Compares the rows that both runs measured.
 #[must_use]
 pub fn compare(before: &Report, now: &Report) -> Vec<Change> {
     let before: BTreeMap<Row, f64> = before.rows.iter().map(|m| (m.row, m.above.median)).collect();

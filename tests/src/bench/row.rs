@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is measured, and by which name.
+//! The rows of the benchmark, and their names.
 
 use std::fmt;
 
 use lb_userspace::model::{Forward, Scheduler, Tracking};
 use serde::{Deserialize, Serialize};
 
-/// An enum whose variants have a word in names of rows.
+/// An enum whose variants have a word in the names of rows.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -19,7 +19,7 @@ macro_rules! words {
             /// Every one of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The word in names.
+            /// Returns the word in names.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
@@ -63,11 +63,11 @@ words! {
 }
 
 words! {
-    /// How a flow gets its real, and what is written down of it.
+    /// The selection of the real of a flow, and its tracking.
     Choice {
-        /// Maglev; only flows that a pool change could hurt are written down.
+        /// Maglev; only flows that a pool change endangers are tracked.
         MhAuto = "mh-auto",
-        /// Maglev; every flow is written down.
+        /// Maglev; every flow is tracked.
         MhFull = "mh-full",
         /// Weighted round robin.
         Wrr = "wrr",
@@ -77,13 +77,13 @@ words! {
 }
 
 words! {
-    /// What comes in.
+    /// The incoming traffic.
     Traffic {
         /// Packets of connections that are known, each in turn.
         Established = "established",
-        /// The same, all of one of the services.
+        /// Packets of known connections of one service, each connection in turn.
         OneService = "one-service",
-        /// Connections of three packets: SYN, ACK, FIN. Each costs a third of what is measured for all three.
+        /// Connections of three packets: SYN, ACK, FIN. A packet costs a third of the three.
         NewFlow = "new-flow",
         /// SYNs of connections that never go on.
         SynFlood = "syn-flood",
@@ -105,40 +105,40 @@ pub struct Row {
     pub path: Path,
     /// Version of IP.
     pub version: Version,
-    /// How a flow gets its real.
+    /// Selection of the real of a flow.
     pub choice: Choice,
-    /// What comes in.
+    /// The incoming traffic.
     pub traffic: Traffic,
-    /// How many flows take turns; 0: none comes twice.
+    /// Number of flows that take turns; 0: no flow comes twice.
     pub flows: u32,
     /// Services, all of which get packets.
     pub services: u32,
     /// Reals of each.
     pub reals: u32,
-    /// Whether packets leave by another device than that by which they came.
+    /// True if packets leave by another interface than that by which they came.
     #[serde(default)]
     pub redirect: bool,
 }
 
-/// What the director is set up with: rows that have it in common are measured one after the other.
+/// The set-up of the director. Rows with the same set-up are measured one after the other.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Setup {
     /// The method, as that of the request.
     pub path: Path,
     /// Version of IP.
     pub version: Version,
-    /// How a flow gets its real.
+    /// Selection of the real of a flow.
     pub choice: Choice,
-    /// Services.
+    /// Number of services.
     pub services: u32,
     /// Reals of each.
     pub reals: u32,
-    /// Whether they are behind another device than that by which packets come.
+    /// True if the reals are behind another interface than that by which packets come.
     pub redirect: bool,
 }
 
 impl Row {
-    /// What the director is set up with for it.
+    /// Returns the set-up of the director for the row.
     #[must_use]
     pub const fn setup(&self) -> Setup {
         let reals = if matches!(self.traffic, Traffic::NoReal) { 0 } else { self.reals };
@@ -146,19 +146,19 @@ impl Row {
         Setup { path: path.request(), version, choice, services, reals, redirect }
     }
 
-    /// The same with as many flows.
+    /// Returns the row with this number of flows.
     #[must_use]
     pub const fn flows(self, flows: u32) -> Self {
         Self { flows, ..self }
     }
 
-    /// The same of another version of IP.
+    /// Returns the row with another IP version.
     #[must_use]
     pub const fn version(self, version: Version) -> Self {
         Self { version, ..self }
     }
 
-    /// The same with other traffic; flows that come once are as many as there are packets.
+    /// Returns the row with other traffic. If flows come once, there are as many as packets.
     #[must_use]
     pub const fn traffic(self, traffic: Traffic) -> Self {
         let flows = match traffic {
@@ -168,31 +168,31 @@ impl Row {
         Self { traffic, flows, ..self }
     }
 
-    /// The same on another way.
+    /// Returns the row with another path.
     #[must_use]
     pub const fn path(self, path: Path) -> Self {
         Self { path, ..self }
     }
 
-    /// The same with another scheduler.
+    /// Returns the row with another scheduler.
     #[must_use]
     pub const fn choice(self, choice: Choice) -> Self {
         Self { choice, ..self }
     }
 
-    /// The same with so many services of so many reals.
+    /// Returns the row with this number of services, and this number of reals in each.
     #[must_use]
     pub const fn pool(self, services: u32, reals: u32) -> Self {
         Self { services, reals, ..self }
     }
 
-    /// The same with reals behind another device.
+    /// Returns the row with reals behind another interface.
     #[must_use]
     pub const fn redirected(self) -> Self {
         Self { redirect: true, ..self }
     }
 
-    /// Whether the director forwards the packets.
+    /// Returns whether the director forwards the packets.
     #[must_use]
     pub const fn is_forwarded(&self) -> bool {
         !matches!(self.traffic, Traffic::NotOurs | Traffic::NotIp | Traffic::NoReal)
@@ -208,7 +208,7 @@ impl fmt::Display for Row {
 }
 
 impl Path {
-    /// The method, as that of requests.
+    /// Returns the method, as that of requests.
     #[must_use]
     pub const fn request(self) -> Self {
         match self {
@@ -218,13 +218,13 @@ impl Path {
         }
     }
 
-    /// Whether it is the way back.
+    /// Returns whether the path is that of replies.
     #[must_use]
     pub const fn is_reply(self) -> bool {
         matches!(self, Self::NatReply | Self::FnatReply)
     }
 
-    /// The forwarding method.
+    /// Returns the forwarding method.
     #[must_use]
     pub const fn forward(self) -> Forward {
         match self {
@@ -237,7 +237,7 @@ impl Path {
 }
 
 impl Choice {
-    /// The scheduler and what is tracked.
+    /// Returns the scheduler and the tracking.
     #[must_use]
     pub const fn scheduler(self) -> (Scheduler, Tracking) {
         match self {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What came out of several rounds, in nanoseconds.
+/// The distribution of several rounds, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Spread {
     /// The middle one.
@@ -15,7 +15,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these values.
+    /// Returns the spread of these values.
     #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
@@ -28,7 +28,7 @@ impl Spread {
     }
 }
 
-/// The value below which that share of sorted values lies, between two of them where it lies between.
+/// Returns the value below which this share of the sorted values is, interpolated between two of them.
 #[expect(clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a few values, and a share of them")]
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::plot::{Axes, Line, svg};
 
-/// Everything in Markdown.
+/// Formats the whole report in Markdown.
 #[must_use]
 pub fn markdown(report: &Report, verdicts: &[Verdict]) -> String {
     let Report { kernel, machine, rounds, packets, .. } = report;
@@ -34,7 +34,7 @@ pub fn markdown(report: &Report, verdicts: &[Verdict]) -> String {
     page
 }
 
-/// Known flows and SYN floods: a line for each way, a column for each number of flows.
+/// Formats known flows and SYN floods: a line for each path, a column for each number of flows.
 fn by_flows(report: &Report) -> String {
     let of: BTreeMap<Row, &Measured> = report.rows.iter().map(|measured| (measured.row, measured)).collect();
     let usual = |row: &&Row| (row.services, row.reals) == (BASE.services, BASE.reals);
@@ -76,7 +76,7 @@ fn by_flows(report: &Report) -> String {
     page
 }
 
-/// What the cost is made of, as far as rows differ in one thing.
+/// Formats the parts of the cost, as far as two rows differ in one respect.
 fn stages(report: &Report) -> String {
     let cost = |row: Row| report.rows.iter().find(|measured| measured.row == row).map(|m| m.above.median);
     let dr = BASE;
@@ -122,7 +122,8 @@ fn stages(report: &Report) -> String {
     page
 }
 
-/// Writes a text into a page, between the comments that name it; or a page of its own, if there are none.
+/// Writes a text into a page, between the comments with the section's name; returns the text alone if there is no such
+/// place.
 #[must_use]
 pub fn put(page: Option<String>, name: &str, text: &str) -> String {
     let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
@@ -134,7 +135,7 @@ pub fn put(page: Option<String>, name: &str, text: &str) -> String {
     }
 }
 
-/// Whatever else was measured.
+/// Formats all other rows.
 fn others(report: &Report) -> String {
     let mut page = "\n### Other rows\n\n| | ns above the limit | quartiles |\n|---|---:|---|\n".to_owned();
     let listed = [Traffic::Established, Traffic::SynFlood, Traffic::NewFlow];
@@ -162,7 +163,7 @@ fn floors(report: &Report) -> String {
     page
 }
 
-/// The judged table.
+/// Formats the table of verdicts.
 #[must_use]
 pub fn judged(verdicts: &[Verdict]) -> String {
     let mut page =
@@ -176,7 +177,7 @@ pub fn judged(verdicts: &[Verdict]) -> String {
     page
 }
 
-/// 1, 1 k, 1 M.
+/// Formats a number of flows: 1, 1 k, 1 M.
 fn short(flows: u32) -> String {
     match flows {
         0 => "once".to_owned(),
@@ -186,7 +187,7 @@ fn short(flows: u32) -> String {
     }
 }
 
-/// Cost by number of flows.
+/// Plots the cost by number of flows.
 #[must_use]
 pub fn plot(report: &Report) -> String {
     const COLOURS: [&str; 8] =

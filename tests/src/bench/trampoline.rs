@@ -26,12 +26,12 @@ pub struct Trampoline {
     target: ProgramArray<MapData>,
 }
 
-/// What became of packets that were sent.
+/// The results of sent packets.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// Nanoseconds for each.
     pub each: f64,
-    /// What the driver was told about the last one.
+    /// XDP action of the last packet.
     pub action: Action,
     /// The last frame as it left.
     pub frame: Vec<u8>,
@@ -59,17 +59,17 @@ impl Trampoline {
         })
     }
 
-    /// A map of the floors.
+    /// Returns an array map of the floors.
     pub fn array<V: Pod>(&mut self, name: &'static str) -> Result<Array<MapData, V>> {
         take(&mut self.ebpf, name)
     }
 
-    /// A map of the floors.
+    /// Returns a hash map of the floors.
     pub fn hash<K: Pod, V: Pod>(&mut self, name: &'static str) -> Result<HashMap<MapData, K, V>> {
         take(&mut self.ebpf, name)
     }
 
-    /// One of its own programs, to be measured.
+    /// Returns one of the trampoline's own programs, to be measured.
     pub fn own(&self, name: &str) -> Result<ProgramFd> {
         Ok(self.program(name)?.fd()?.try_clone()?)
     }
@@ -79,12 +79,12 @@ impl Trampoline {
         Ok(program.try_into()?)
     }
 
-    /// Where the packets of that many turns went.
+    /// Returns the headers of the packets of the first `turns` turns.
     pub fn ends(&self, turns: u32) -> Result<Vec<Ends>> {
         (0..turns).map(|turn| Ok(self.ends.get(&turn, 0)?)).collect()
     }
 
-    /// Sends so many packets to a program, by one of its own. `order` is kept to how far it came.
+    /// Sends packets to a program, by one of the trampoline's own programs. `order` returns with the progress.
     pub fn send(&mut self, program: &str, order: &mut Order, to: &ProgramFd, packets: u32) -> Result<Sent> {
         self.target.set(0, to, 0).context("tail call into the program under test")?;
         self.order.set(0, *order, 0)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bench`: what a packet costs. docs/performance.md says how and what came of it.
+//! `cargo xtask bench`: the cost of a packet. docs/performance.md has the method and the results.
 #![expect(clippy::print_stdout, reason = "results are what it prints")]
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -38,7 +38,8 @@ struct Cli {
     /// Seconds of connections for each of them
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// Only rows whose name contains each of these words (can be repeated); `lost`: what a SYN flood does to known flows
+    /// Only rows whose name contains each of these words (can be repeated); `lost`: the effect of a SYN flood on known
+    /// flows
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
     /// Show the names of the rows, and measure none
@@ -56,17 +57,17 @@ struct Cli {
     /// Measure a pinned XDP program beside rows of `dr` by IPv4 (can be repeated)
     #[arg(long, value_name = "NAME=PIN", value_parser = name_and_pin)]
     beside: Vec<(String, PathBuf)>,
-    /// Where results are written as JSON
+    /// File for the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where they are written as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if the file has
-    /// some
+    /// File for the results as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if the file
+    /// has some
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// The name in those comments: rows, control or end-to-end, if not given
     #[arg(long)]
     section: Option<String>,
-    /// Where cost by number of flows is plotted
+    /// File for a plot of the cost by number of flows
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// Measure nothing: take the results of an earlier run, as JSON
@@ -210,12 +211,12 @@ fn rows(cli: &Cli) -> Vec<Row> {
     rows
 }
 
-/// The CPU that measures: the last one, if nothing else was said.
+/// Returns the CPU that measures: by default the last one.
 fn cpu(cli: &Cli) -> Result<usize> {
     Ok(cli.cpu.unwrap_or(std::thread::available_parallelism()?.get() - 1))
 }
 
-/// Stays on one CPU: what is measured has caches there.
+/// Pins the process to one CPU, whose caches are warm.
 fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;

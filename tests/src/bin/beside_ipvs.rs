@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The same rules and the same connections for IPVS and for xvs: they choose the same reals and print the same pages.
+//! Comparison of xvs with IPVS: with the same rules and connections, both choose the same reals and print the same
+//! pages.
 //!
-//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with IPVS. Both are driven by the
-//! same words: those of Debian's ipvsadm.
+//! `cargo xtask test-vm` runs it inside a virtual machine, since it needs a kernel with IPVS. Both are controlled by
+//! the same words: those of Debian's ipvsadm.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use lb_tests::lab::{Director, Lab, Outcome, RIPS, Server, VIP, eventually};
 
-/// What is done to a balancer.
+/// A step of a test.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A client connects and stays.
@@ -69,7 +70,7 @@ const TRAFFIC: &[Step] = &[
     Open,
 ];
 
-/// The same with changes of the pool between them.
+/// Connections with changes of the pool between them.
 const CHANGES: &[Step] = &[
     Open,
     Open,
@@ -132,7 +133,7 @@ const CASES: &[Case] = &[
 /// The port of the reals.
 const PORT: u16 = 7000;
 
-/// Who is driven.
+/// The balancer under test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Balancer {
     Ipvs,
@@ -148,7 +149,7 @@ impl Balancer {
     }
 }
 
-/// What a balancer did: who got each connection, and what it printed.
+/// The results of a balancer: the real of each connection, and the printed pages.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Story {
     choices: String,
@@ -231,13 +232,13 @@ fn tell(case: &Case, balancer: Balancer, lab: &Lab, service: SocketAddrV4) -> St
     story
 }
 
-/// The greeting's real.
+/// Returns the number of the real in a greeting.
 fn local_port(name: &str) -> String {
     name.trim().strip_prefix("real").unwrap_or("?").to_owned()
 }
 
-/// A service's established connections and persistence templates, without what no two runs have in common: times, and the ports of
-/// clients. How a connection ends has more states in IPVS.
+/// Returns a service's established connections and persistence templates, without the parts that differ between runs:
+/// times, and the ports of clients. IPVS has more states for the end of a connection.
 fn without_times(page: &str, of: SocketAddrV4) -> String {
     let of = of.to_string();
     let line = |line: &str| {
@@ -256,7 +257,7 @@ fn without_times(page: &str, of: SocketAddrV4) -> String {
     lines.join("\n")
 }
 
-/// What the head of a page says of the balancer itself: version and size of its table.
+/// Returns a page without its head, which has the balancer's version and the size of its table.
 fn without_head(pages: &str) -> String {
     pages
         .lines()
@@ -264,7 +265,7 @@ fn without_head(pages: &str) -> String {
         .fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// Whether a scheduler is among the arguments, or there are none.
+/// Returns whether the arguments name a scheduler, or are empty.
 fn wanted(name: &str) -> bool {
     let mut names = std::env::args().skip(1).peekable();
     names.peek().is_none() || names.any(|one| one == name)
@@ -280,7 +281,7 @@ fn main() -> ExitCode {
         .collect();
     lab.director.ip(&format!("address add {VIP}/32 dev eth0"));
     lab.director.sysctl("ipv4/vs/conntrack", "0");
-    // A service of its own for each: IPVS remembers the connections of a removed one.
+    // A separate service for each: IPVS remembers the connections of a removed service.
     let services = (8000..).map(|port| SocketAddrV4::new(VIP, port));
     let cases: Vec<(&Case, SocketAddrV4)> =
         CASES.iter().filter(|case| case.name.split(' ').next().is_some_and(wanted)).zip(services).collect();

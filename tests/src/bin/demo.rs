@@ -75,7 +75,7 @@ fn run(keep: bool) -> bool {
     );
     show(lab.director.xvs("stats"));
     if keep {
-        // Dropped, they would end what is to stay.
+        // A drop would end processes that must continue.
         std::mem::forget((daemon, nginx));
         let socket = lab.director.socket();
         println!("{}\n  inside it: export XVS_SOCKET={}", lab.keep(), socket.display());

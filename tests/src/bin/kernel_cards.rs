@@ -23,11 +23,11 @@ const SWITCH: &str = "e1000";
 /// A card, by its driver.
 struct Card {
     driver: &'static str,
-    /// Whether the driver takes XDP programs.
+    /// True if the driver supports native XDP.
     native: bool,
-    /// Whether it takes VLAN tags off frames, and can be told not to.
+    /// True if the card removes VLAN tags from frames, and this can be switched off.
     strips: bool,
-    /// Whether it merges packets.
+    /// True if the card merges packets.
     merges: bool,
 }
 
@@ -44,7 +44,7 @@ const NO_LRO: &str = "ethtool -K eth0 lro off";
 const NO_STRIPPING: &str = "ethtool -K eth0 rxvlan off";
 
 impl Card {
-    /// Doctor's fixes for the device as the kernel makes it.
+    /// Returns the doctor's fixes for the interface with the kernel's defaults.
     const fn fixes(&self) -> &'static [&'static str] {
         if self.native { &[] } else { &[REATTACH, NO_GRO] }
     }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Doctor's fixes, then everything by every way.
+/// Applies the doctor's fixes, then tests every method.
 fn plain(card: &Card) -> Vec<String> {
     let lab = Lab::new();
     plug(&lab, card.driver);
@@ -84,7 +84,7 @@ fn plain(card: &Card) -> Vec<String> {
     wrong
 }
 
-/// A card that merges packets by itself does not while XDP is in its driver; in generic mode somebody may turn it on.
+/// Tests generic mode with merging by the card switched on. A card with XDP in its driver does not merge packets.
 fn merging(lab: &Lab, driver: &str) -> Vec<String> {
     lab.director.xvs("attach eth0 --xdp-mode generic").succeeds();
     lab.director.sh("ethtool -K eth0 lro on").succeeds();
@@ -93,7 +93,7 @@ fn merging(lab: &Lab, driver: &str) -> Vec<String> {
     wrong
 }
 
-/// The same where every packet changes its tag.
+/// Runs the test in a lab in which every packet moves to another VLAN.
 fn with_vlans(card: &Card) -> Vec<String> {
     let lab = Lab::new();
     plug(&lab, card.driver);
@@ -118,12 +118,12 @@ fn plug(lab: &Lab, driver: &str) {
     }
     lab.switch.ip("link set director master lan up");
     lab.director.ip("link set eth0 up");
-    // A card keeps what was set when it was in the last lab.
+    // A card keeps its settings from the previous lab.
     lab.director.sh("ethtool -K eth0 gro on").succeeds();
     lab.address_director("eth0");
 }
 
-/// The name of the device with that driver. A lab that ends gives its cards back a moment later.
+/// Returns the name of the interface with this driver. A lab that ends returns its cards a moment later.
 fn card(driver: &str) -> Result<String, String> {
     let devices = fs::read_dir("/sys/class/net").map_err(|error| error.to_string())?;
     devices

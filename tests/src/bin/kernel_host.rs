@@ -15,7 +15,8 @@ use std::{
 
 use lb_tests::lab::{Client, Lab, RIPS, Real, Server, VIP, VIP6, rip6};
 
-/// What a client sends, within what, and the device that is to unwrap it.
+/// Cases: whether the inner packet and the outer header are IPv6, a description, and the device that must decapsulate
+/// the packet.
 const CASES: [(bool, bool, &str, &str); 4] = [
     (false, false, "IPv4 within IPv4", "the ipip device xvs-ipip"),
     (false, true, "IPv4 within IPv6", "the ip6tnl device xvs-ip6tnl"),
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Set up, twice, and answered; what check says of it, also when the device is down.
+/// Checks one case: set up twice, and answered; also the findings of `check`, and those with the interface down.
 fn case(client: &Client, real: &Real, options: &str, (name, device): (&str, &str), service: SocketAddr) {
     assert!(greeting(client, service).is_err(), "{name}: nothing unwraps, and yet there is an answer");
     let planned = real.xvs_host(&format!("setup {options} --dry-run")).succeeds();
@@ -76,7 +77,7 @@ fn case(client: &Client, real: &Real, options: &str, (name, device): (&str, &str
     }
     let answer = greeting(client, service);
     assert_eq!(answer.as_deref(), Ok(real.name()), "{name}");
-    // The device alone is taken away: check tells.
+    // Only the device is set down, which `check` reports.
     let own = device.rsplit(' ').next().unwrap_or_default();
     real.ip(&format!("link set {own} down"));
     real.xvs_host(&format!("check {options}")).fails(1).says(&format!("nothing for {name}"));
@@ -84,13 +85,13 @@ fn case(client: &Client, real: &Real, options: &str, (name, device): (&str, &str
     assert_eq!(greeting(client, service).as_deref(), Ok(real.name()), "{name}: set up again");
 }
 
-/// VIPs of both versions, within that of each.
+/// Checks VIPs of both versions within outer headers of both versions.
 fn both_at_once(real: &Real, before: &str) {
     let options = format!("--vip {VIP} --vip {VIP6} --forward tun --interface eth0");
     let setup = real.xvs_host(&format!("setup {options}")).succeeds();
     setup.says("the ipip device xvs-ipip").says("the ip6tnl device xvs-ip6tnl").does_not_say("XDP");
     real.xvs_host(&format!("check {options}")).succeeds();
-    // One goes: the other's device stays.
+    // One VIP is removed: the device of the other one stays.
     real.xvs_host(&format!("restore --vip {VIP6}")).succeeds();
     real.xvs_host(&format!("check --vip {VIP} --forward tun --interface eth0")).succeeds();
     real.host_restore().succeeds();
@@ -98,7 +99,7 @@ fn both_at_once(real: &Real, before: &str) {
     println!("VIPs of both versions: ipip and ip6tnl");
 }
 
-/// Killed at any moment, restore still leaves nothing behind.
+/// Checks that a set-up killed at any moment leaves nothing behind after `restore`.
 fn killed(real: &Real, before: &str) {
     let line = format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0");
     let started = std::time::Instant::now();
@@ -128,7 +129,7 @@ fn rip(six: bool) -> IpAddr {
     if six { rip6(RIPS[0]).into() } else { RIPS[0].into() }
 }
 
-/// Every device, address and route, and the settings that set-up may change.
+/// Returns every interface, address and route, and the settings that `setup` may change.
 fn everything(real: &Real) -> String {
     let listed =
         ["ip -oneline link", "ip -brief address", "ip route show table all", "ip -6 route show table all"]

@@ -13,7 +13,7 @@ use lb_tests::{
     lab::{Lab, VIP, VIP6},
 };
 
-/// What each end does to what it sends.
+/// Impairments that each end applies to its packets.
 const BAD_LINK: &str = "netem delay 2ms 1ms loss 1% duplicate 1% reorder 10%";
 
 fn main() -> ExitCode {
@@ -44,7 +44,8 @@ fn vlans() -> Vec<String> {
     wrong
 }
 
-/// The director's interface is a bond of two links, with the programs in the drivers; then one of the links goes.
+/// Tests a bond of two links, with the programs in the drivers, as the director's interface; then one of the links
+/// fails.
 fn bonds() -> Vec<String> {
     let mut wrong = Vec::new();
     for mode in ["active-backup", "balance-xor"] {
@@ -93,7 +94,7 @@ fn bond(lab: &Lab, mode: &str) {
     }
 }
 
-/// What arrives twice, late, in another order or not at all does not spoil what is sent.
+/// Checks that duplicated, late, reordered and lost packets do not corrupt the transferred data.
 fn bad_links() -> Vec<String> {
     let lab = Lab::new();
     let processes = stage(&lab, "eth0");

@@ -16,7 +16,7 @@ use lb_tests::lab::{CLIENT, CLIENT6, Lab, Method, Server, VIP, VIP6, Way, sctp_c
 
 /// Associations to each service.
 const ASSOCIATIONS: u16 = 6;
-/// What is sent and comes back: less than a packet takes, as much, and a message in several of them.
+/// Lengths of the echoed messages in bytes: less than a packet holds, as much, and a message in several packets.
 const MESSAGES: [usize; 4] = [1, 1000, 1400, 20_000];
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     if failed || tracked == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// One association: who answered, if all came back.
+/// Opens one association, and returns the name of the real if all messages came back.
 fn talk(lab: &Lab, way: Way, number: u16) -> io::Result<String> {
     let port = 30_000 + number + if way.six { 100 } else { 0 };
     let from = if way.six { SocketAddr::from((CLIENT6, port)) } else { (CLIENT, port).into() };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tunnels to reals whose kernel unwraps them: every kind, of either version, for clients of either version.
+//! Tunnels to reals whose kernel decapsulates: every kind and IP version of tunnel, for clients of both versions.
 //!
-//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with ipip, ip6tnl, sit, gre and fou.
+//! `cargo xtask test-vm` runs it inside a virtual machine, since it needs a kernel with ipip, ip6tnl, sit, gre and fou.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -16,15 +16,15 @@ use std::{
 
 use lb_tests::lab::{Client, Lab, RIPS, Real, Server, VIP, VIP6, rip6};
 
-/// Devices that unwrap what comes from anyone. Those of IPv6 take both versions, `sit0` takes IPv6 in IPv4; what comes by
-/// GUE is theirs when UDP and GUE are off.
+/// Devices that decapsulate packets from any source. The IPv6 devices accept both versions, `sit0` accepts IPv6 in
+/// IPv4; they also get the inner packets of GUE, after UDP and GUE are removed.
 const DEVICES: &str = "link add k4 type ipip external\n\
      link add k6 type ip6tnl mode any external\n\
      link add g4 type gre external\n\
      link add g6 type ip6gre external\n\
      link set k4 up\nlink set k6 up\nlink set g4 up\nlink set g6 up\nlink set sit0 up";
 
-/// A device of GRE takes packets with a checksum only if it takes no others.
+/// Makes the GRE devices accept packets with a checksum, and no others.
 fn take_gre_checksums(real: &Real) {
     real.ip(&format!(
         "link del g4\n\
@@ -43,7 +43,7 @@ fn take_gre_checksums(real: &Real) {
 /// Connections to each service.
 const CONNECTIONS: usize = 6;
 
-/// The tunnel that needs devices of its own, last.
+/// The tunnel that needs separate devices, last.
 const CHECKED_GRE: &str = "gre:csum";
 
 /// A service: its VIP, its reals' version, and how packets travel.
@@ -114,7 +114,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The kernel of a real unwraps, and a server says its name at every service's port.
+/// Prepares a real: its kernel decapsulates, and a server greets at the port of every service.
 fn prepare(real: &Real, cases: &[Case]) -> Vec<Server> {
     real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward dr --interface eth0")).succeeds();
     real.ip(DEVICES);
@@ -130,7 +130,7 @@ fn prepare(real: &Real, cases: &[Case]) -> Vec<Server> {
         .collect()
 }
 
-/// All services in one file: each start of a program takes its time in an emulated machine.
+/// Returns all services in one file, since each start of a program takes long in an emulated machine.
 fn services(cases: &[Case]) -> String {
     let mut file = String::new();
     for Case { service, outer_six, tunnel, .. } in cases {

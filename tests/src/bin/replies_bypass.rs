@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What it brings that replies bypass the director: downloads by nat, tun and dr over 1 to 20 reals, where the link of
-//! the director carries twice what the link of a real does. docs/experiments/replies-bypass.md tells what came of it.
+//! Measures the benefit of replies that bypass the director: downloads by nat, tun and dr over 1 to 20 reals, where the
+//! link of the director has twice the capacity of the link of a real. The results are in
+//! docs/experiments/replies-bypass.md.
 #![expect(clippy::print_stdout, reason = "the table is what it prints")]
 
 use std::{
@@ -80,14 +81,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Limits what leaves by a device of a real, or of the switch.
+/// Limits the rate of an interface of a real, or of the switch.
 fn limit(lab: &Lab, real: Option<&Real>, device: &str, rate: u32) {
     let host = real.map_or(&lab.switch, |real| real);
     let line = format!("tc qdisc replace dev {device} root tbf rate {rate}mbit burst 16kb latency 200ms");
     host.sh(&line).succeeds();
 }
 
-/// Mbit/s that a client gets from these reals by this method.
+/// Measures the throughput of a client with these reals and this method, in Mbit/s.
 fn throughput(lab: &Lab, reals: &[&Real], method: Method) -> Result<f64> {
     let service = method.service();
     lab.director.xvs(&format!("service add tcp {service} --scheduler rr")).succeeds();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Shows what the running kernel's verifier says of each program; fails if one is refused or over its budget.
+//! Shows the verifier's instruction count of each program on the running kernel; fails if a program is refused or over
+//! its budget.
 
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 

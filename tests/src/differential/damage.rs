@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What goes wrong with a frame on its way.
+//! Damage to frames in transit.
 
 use super::random::Random;
 
 /// The longest frame that a test run of a program takes, with some room to grow.
 pub const LONGEST: usize = 3300;
-/// Where headers are, most often.
+/// Number of bytes in which headers are, most often.
 const HEADERS: usize = 120;
 /// An Ethernet header, without which the kernel runs no program.
 const ETHERNET: usize = 14;
@@ -51,7 +51,7 @@ pub fn damage(random: &mut Random, frame: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// A length that is a little wrong, or not wrong at all but for what is behind it.
+/// Writes a length that is slightly wrong, or right except for the bytes behind it.
 fn length(random: &mut Random, frame: &mut [u8]) {
     let at = match frame[12..14] {
         [0x08, 0x00] => 16,

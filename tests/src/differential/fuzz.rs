@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The differential test with a fuzzer in the place of chance: it chooses a scene, and frame by frame what comes.
+//! The differential test with a fuzzer instead of random numbers. The fuzzer chooses a scene, and then the frames one
+//! by one.
 //!
-//! | byte | what follows |
+//! | byte | meaning |
 //! |---|---|
-//! | 0 to 191 | a sixteenth as many generated frames are skipped, the next one comes; the lower two bits of the next byte say how many of its bytes change: place and value of each |
-//! | 192 to 239 | a frame of the fuzzer's own: its length in two bytes, and the bytes |
+//! | 0 to 191 | skips a sixteenth as many generated frames, and sends the next one; the lower two bits of the next byte are the number of bytes that change, with place and value of each |
+//! | 192 to 239 | a frame of the fuzzer: its length in two bytes, and the bytes |
 //! | 240 to 251 | the operator changes something |
 //! | 252 to 255 | all changes were long ago |
 
@@ -30,7 +31,7 @@ pub struct Fuzzer {
     devices: Devices,
 }
 
-/// What is left of an input.
+/// The unread rest of an input.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -58,7 +59,7 @@ impl Default for Fuzzer {
 }
 
 impl Fuzzer {
-    /// Loads the programs. The thread has a network namespace of its own from now on.
+    /// Loads the programs. The thread has its own network namespace from now on.
     pub fn new() -> Self {
         let devices = device::enter_another();
         Self { bench: Bench::new(SETTINGS, devices), devices }

@@ -40,17 +40,17 @@ pub fn agree(frame: &[u8]) -> Result<(), Difference> {
     agree_as::<Be128>(frame, Version::V6)
 }
 
-/// What both can say of a packet.
+/// The facts that both parsers find in a packet.
 #[derive(Debug, Eq, PartialEq)]
 struct Found {
     part: Part,
     tuple: Tuple,
-    /// Where the transport begins, in the frame.
+    /// Offset of the transport header in the frame.
     transport: usize,
     length: usize,
     id: u32,
     flags: u8,
-    /// What an error quotes: its ends, where its headers are.
+    /// The quote of an error: its 5-tuple, and the offsets of its headers.
     quote: Option<(Tuple, usize, usize)>,
 }
 
@@ -117,18 +117,18 @@ fn of_the_model(frame: &[u8], version: Version) -> Option<Found> {
     })
 }
 
-/// Whether a transport header was read.
+/// Returns whether the parser read the transport header.
 const fn is_read(part: Part) -> bool {
     matches!(part, Part::Whole | Part::First)
 }
 
-/// Whether nothing but addresses is known of a packet.
+/// Returns whether the parser found only the addresses.
 const fn is_unread(part: Part) -> bool {
     matches!(part, Part::Truncated | Part::Hidden)
 }
 
 fn tuple<A: Ip>(flow: &FlowKey<A>, protocol: u8) -> Tuple {
-    // Not by `IpAddr::from`, to which an address of IPv4 in a packet of IPv6 is one of IPv4.
+    // Not by `IpAddr::from`, which converts an IPv4-mapped address in an IPv6 packet to an IPv4 address.
     let end = |address: A, port| {
         let last = address.wide().last().0;
         let bytes: Vec<u8> = address.wide().0.iter().flat_map(|word| word.to_ne_bytes()).collect();

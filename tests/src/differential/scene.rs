@@ -28,18 +28,18 @@ pub const SETTINGS: Settings = Settings {
     ..Settings::DEFAULT
 };
 
-/// What the operator wants, and the ways to the reals.
+/// The desired state, and the next hops of the reals.
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// Services and reals.
     pub desired: Desired,
     /// The way to each RIP, if it is known.
     pub hops: BTreeMap<IpAddr, Option<NextHop>>,
-    /// Whether VIPs without a real that takes connections are silent to pings.
+    /// True if VIPs without a real that accepts connections do not answer pings.
     pub silent: bool,
 }
 
-/// The address in IPv6 that stands for one of IPv4, as elsewhere in the packet tests.
+/// Returns the address, or the IPv6 address that stands for it, as in the other packet tests.
 pub fn address(six: bool, [a, b, c, d]: [u8; 4]) -> IpAddr {
     if six {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
@@ -49,18 +49,19 @@ pub fn address(six: bool, [a, b, c, d]: [u8; 4]) -> IpAddr {
     }
 }
 
-/// The RIP of that number.
+/// Returns the RIP with this number.
 fn rip(six: bool, number: usize) -> IpAddr {
     address(six, [10, 0, 0, 11 + number as u8])
 }
 
-/// How many RIPs there are of each version: few, so that services share them.
+/// Number of RIPs of each version: few, so that services share them.
 const RIPS: usize = 12;
 /// Ports of services.
 const PORTS: [u16; 3] = [80, 443, 0];
 
 impl Scene {
-    /// A few services with a few reals each. The scheduler of the first is by the scene's number, so that each has its turn.
+    /// Returns a scene with a few services of a few reals each. The scene's number selects the scheduler of the first
+    /// service, so that each scheduler occurs.
     pub fn random(number: usize, random: &mut Random, devices: Devices) -> Self {
         let mut services = BTreeMap::new();
         for n in 0..3 + random.below(6) {
@@ -84,7 +85,7 @@ impl Scene {
         Self { hops, silent: random.one_in(2), desired: Desired { services, ..Desired::default() } }
     }
 
-    /// The same services after the operator has done something to them: a weight, a real more, a real less.
+    /// Returns the services after a change by the operator: a weight, a real more, a real less.
     pub fn changed(random: &mut Random, desired: &Desired) -> Desired {
         let mut desired = desired.clone();
         for (id, service) in &mut desired.services {
@@ -161,7 +162,7 @@ fn real(random: &mut Random, id: Endpoint, service: &Service) -> (SocketAddr, Re
     if !random.one_in(3) {
         methods.push(Forward::Local);
     }
-    // A search for a free port takes so many steps that the draws of `twos` are not among the last ones that are told.
+    // A search for a free port traces so many steps that the trace no longer contains the draws of `twos`.
     let gives_ports = id.protocol != Protocol::Sctp && service.scheduler != Scheduler::Twos;
     if gives_ports && !service.one_packet && service.tracking != Tracking::None {
         methods.extend([Forward::Fnat, Forward::Fnat]);
@@ -190,7 +191,7 @@ fn real(random: &mut Random, id: Endpoint, service: &Service) -> (SocketAddr, Re
     (SocketAddr::new(rip(six, random.below(RIPS)), port), real)
 }
 
-/// The way to a RIP.
+/// Returns a next hop towards a RIP.
 fn hop(random: &mut Random, rip: IpAddr, devices: Devices) -> Option<NextHop> {
     let mut hop = net::next_hop(SocketAddr::new(rip, 0));
     if random.one_in(12) {

@@ -9,12 +9,12 @@ use super::{
 };
 use crate::packet::judge;
 
-/// How often a history is tried at most.
+/// Maximum number of attempts with a history.
 const PATIENCE: usize = 2_000;
 /// The shortest frame that the kernel runs a program on.
 const ETHERNET: usize = 14;
 
-/// What is left of a history, and the difference that it makes.
+/// A shortened history, and the difference that it causes.
 pub struct Shrunk {
     /// The history.
     pub events: Vec<Event>,
@@ -38,7 +38,7 @@ impl fmt::Display for Shrunk {
     }
 }
 
-/// The first difference that a history makes, if it makes one.
+/// Returns the first difference that a history causes, if any.
 fn replay(bench: &mut Bench, scene: &Scene, events: &[Event]) -> Option<(usize, Difference, String)> {
     let mut trial = bench.begin(scene);
     for (number, event) in events.iter().enumerate() {

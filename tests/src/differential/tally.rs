@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run has come by: packets by reason, and those that were forwarded by method and scheduler.
+//! Statistics of a run: packets by reason, and forwarded packets by method and scheduler.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,18 +10,18 @@ use crate::model::{
     world::{Method, Tunnel},
 };
 
-/// How many packets there were of each kind.
+/// Number of packets of each kind.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// All.
+    /// Number of all packets.
     pub packets: u64,
-    /// Those that the programs ran as the daemon loads them, without telling their steps.
+    /// Packets that the programs handled as the daemon loads them, without a trace.
     pub untraced: u64,
-    /// By reason; those for which an ICMP error could not be sent are counted twice, as the programs do.
+    /// Number of packets by reason. As in the programs, a packet for which no ICMP error could be sent counts twice.
     pub reasons: BTreeMap<Reason, u64>,
-    /// Those that were forwarded, by the method of their real.
+    /// Forwarded packets, by the method of their real.
     pub methods: BTreeMap<String, u64>,
-    /// The same by the scheduler of their service, and what it tracks.
+    /// Forwarded packets, by the scheduler of their service, and its tracking.
     pub schedulers: BTreeMap<String, u64>,
 }
 

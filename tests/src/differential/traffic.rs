@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames for a scene: what clients send, what reals answer, what routers say of it, and what is none of ours.
+//! Frames for a scene: packets of clients, replies of reals, errors of routers, and packets that are not ours.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -39,7 +39,7 @@ const TAGS: [&[[u8; 4]]; 7] = [
     &[[0x81, 0, 0, 1], [0x81, 0, 0, 2], [0x81, 0, 0, 3]],
 ];
 
-/// Makes frames.
+/// The generator of frames.
 pub struct Traffic {
     random: Random,
     /// Protocol and endpoint of each service.
@@ -73,7 +73,7 @@ impl Traffic {
         }
     }
 
-    /// The next frame, and the device that it comes by.
+    /// Returns the next frame, and the interface by which it arrives.
     pub fn frame(&mut self) -> (Vec<u8>, u32) {
         let mut bytes = self.valid();
         if self.random.one_in(3) {
@@ -108,7 +108,7 @@ impl Traffic {
 
     fn client(&mut self, six: bool) -> SocketAddr {
         if self.random.one_in(200) {
-            // Nobody's address.
+            // An address that no host has.
             let mapped = |v4: [u8; 4]| if six { [[0; 12].as_slice(), &v4].concat() } else { v4.to_vec() };
             let bytes = self.random.pick(&[[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]]);
             let bytes = match bytes[0] {
@@ -135,21 +135,21 @@ impl Traffic {
         (protocol, vip)
     }
 
-    /// A client's packet for a service.
+    /// Returns a client's packet for a service.
     fn request(&mut self) -> Vec<u8> {
         let (protocol, vip) = self.service();
         let wire = self.wire(protocol, vip);
         self.of_a_client(&wire)
     }
 
-    /// A packet of that protocol from a client to whoever.
+    /// Returns a packet of this protocol from a client to `to`.
     fn wire(&mut self, protocol: u8, to: SocketAddr) -> Wire {
         let source = self.client(to.is_ipv6());
         let tuple = Tuple { protocol, source, destination: to };
         self.between(tuple)
     }
 
-    /// A packet with those ends.
+    /// Returns a packet with this 5-tuple.
     fn between(&mut self, tuple: Tuple) -> Wire {
         let random = &mut self.random;
         let length = match random.below(24) {
@@ -192,7 +192,7 @@ impl Traffic {
         }
     }
 
-    /// What comes back from whoever a frame was sent to.
+    /// Returns a reply from the receiver of an earlier frame.
     fn reply(&mut self) -> Option<Vec<u8>> {
         let (_, left) = self.remembered()?;
         let frame = Frame::read(&left)?;
@@ -201,7 +201,7 @@ impl Traffic {
         Some(self.framed(swapped(frame.macs), &wire.packet(), frame.version))
     }
 
-    /// A client speaks to a real itself.
+    /// Returns a client's packet to a real's own address.
     fn directly(&mut self) -> Option<Vec<u8>> {
         let (_, left) = self.remembered()?;
         let frame = Frame::read(&left)?;
@@ -210,7 +210,7 @@ impl Traffic {
         Some(self.of_a_client(&wire))
     }
 
-    /// A real, or a router before it, has something to say about a packet that it got.
+    /// Returns an ICMP error of a real, or of a router before it, about a packet to the real.
     fn error_about_a_request(&mut self) -> Option<Vec<u8>> {
         let (_, left) = self.remembered()?;
         let frame = Frame::read(&left)?;
@@ -222,14 +222,14 @@ impl Traffic {
         Some(self.framed(swapped(frame.macs), &error.packet(), frame.version))
     }
 
-    /// A client, or a router before it, has something to say about a packet that a real sent to it.
+    /// Returns an ICMP error of a client, or of a router before it, about a packet of a real to the client.
     fn error_about_a_reply(&mut self) -> Option<Vec<u8>> {
         let (came, _) = self.remembered()?;
         let frame = Frame::read(&came)?;
         let packet = parse::packet(&frame.packet, frame.version)?;
         let mut tuple = packet.tuple.reversed();
         if self.random.one_in(4) {
-            // A flow that nobody knows.
+            // A flow that is not tracked.
             tuple.destination.set_port(self.random.below(60_000) as u16);
         }
         let reply = self.between(tuple);
@@ -243,7 +243,7 @@ impl Traffic {
         Some(self.of_a_client(&error))
     }
 
-    /// An ICMP error that quotes a packet.
+    /// Returns an ICMP error that quotes a packet.
     fn error(&mut self, from: IpAddr, to: IpAddr, quoted: &[u8]) -> Wire {
         let six = from.is_ipv6();
         let tuple = Tuple { protocol: icmp(six), source: (from, 0).into(), destination: (to, 0).into() };
@@ -260,7 +260,7 @@ impl Traffic {
         Wire { body, ..wire }
     }
 
-    /// A ping of a VIP, a message of the link, or another ICMP message that is no error.
+    /// Returns a ping of a VIP, a message about the link, or another ICMP message that is no error.
     fn message(&mut self) -> Vec<u8> {
         let (_, vip) = self.service();
         let six = vip.is_ipv6();
@@ -271,7 +271,7 @@ impl Traffic {
         self.of_a_client(&Wire { body, ..wire })
     }
 
-    /// Something for somebody else, or for a port or of a protocol that no service has.
+    /// Returns a packet for another host, or for a port or of a protocol that no service has.
     fn stranger(&mut self) -> Vec<u8> {
         let (_, vip) = self.service();
         let other = SocketAddr::new(address(vip.is_ipv6(), [198, 51, 100, 7]), 80);
@@ -309,7 +309,7 @@ impl Traffic {
     }
 }
 
-/// Extension headers of every kind: options, routing, and what hides what is behind it.
+/// Returns extension headers of every kind: options, routing, and headers that hide the rest.
 fn extensions(random: &mut Random) -> Vec<(u8, Vec<u8>)> {
     let count = if random.one_in(10) { random.below(9) } else { 1 + random.below(2) };
     (0..count)

@@ -36,13 +36,13 @@ use crate::{
 
 /// Tables in which no scene comes near the point where one entry makes room for another.
 const LARGE: Limits = Limits { flows: 1 << 18, flows6: 1 << 18, ..LIMITS };
-/// One packet in so many is run by the programs as the daemon loads them.
+/// The programs run one packet in this number as the daemon loads them.
 const UNTRACED: usize = 16;
 
 /// Something that happens in a scene.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A frame comes in by a device.
+    /// A frame arrives by an interface.
     Frame(Vec<u8>, u32),
     /// The operator wants something else.
     Change(Box<Desired>),
@@ -101,7 +101,7 @@ impl Bench {
         plane.tables().reset(&[], &[UNSET]).expect("reasons can be written");
         for (rip, hop) in &scene.hops {
             let open = hop.map(|hop| match hop.ifindex {
-                // Nobody can say so to the daemon: it is done to the entry itself.
+                // The daemon has no such setting: the test changes the entry itself.
                 device if device == self.devices.closed => {
                     lb_userspace::control::neighbours::NextHop { ifindex: INGRESS, ..hop }
                 }
@@ -115,7 +115,7 @@ impl Bench {
         Trial { bench: self, scene, model: Model { world, state: State::default() }, packets: 0 }
     }
 
-    /// What the operator wants, as the maps have it.
+    /// Returns the desired state, as the maps have it.
     fn world(&mut self, scene: &Scene) -> World {
         let (closed, tables) = (self.devices.closed, self.beside.plane.tables());
         for (id, real) in tables.reals().expect("reals can be read") {
@@ -131,7 +131,7 @@ impl Bench {
     }
 }
 
-/// What the programs made of a frame.
+/// The result of the programs for a frame.
 struct Got {
     action: Action,
     frame: Vec<u8>,
@@ -198,7 +198,7 @@ impl Trial<'_> {
         Ok(outcome)
     }
 
-    /// What the programs make of a frame.
+    /// Runs the programs on a frame.
     fn programs(&mut self, sent: &[u8], device: u32) -> Got {
         let Bench { beside, tally, .. } = &mut *self.bench;
         if self.packets.is_multiple_of(UNTRACED) {
@@ -218,7 +218,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Compares what is remembered and counted, at the end.
+    /// Compares tables and counters, at the end.
     ///
     /// # Errors
     /// If the programs and the model do not agree.
@@ -252,7 +252,7 @@ impl Trial<'_> {
         for &id in world.reals.keys() {
             let load = loads.get(&id).copied().unwrap_or_default();
             let model = Load {
-                // Both halves of one number: what is below zero in the lower one is taken from the upper one.
+                // Both halves of one number: a negative lower half borrows from the upper one.
                 counts: (i64::from(load.active) << 32).wrapping_add(i64::from(load.inactive)).cast_unsigned(),
                 overloaded: load.overloaded.into(),
             };
@@ -276,7 +276,7 @@ impl Trial<'_> {
         if wrong.is_empty() { Ok(()) } else { Err(Difference(wrong.join("\n"))) }
     }
 
-    /// The services and reals as the model sees them, for whoever reads of a difference.
+    /// Describes the services and reals of the model, for the report of a difference.
     pub fn describe(&self) -> String {
         let World { services, reals, .. } = &self.model.world;
         let mut lines = Vec::new();
@@ -321,7 +321,7 @@ fn tags(tags: Tags) -> Vec<[u8; 4]> {
     [false, true][..tags.count()].iter().map(|&inner| tags.word(inner).to_ne_bytes()).collect()
 }
 
-/// Why a packet ended, by the steps on its way.
+/// Returns the reason of a packet, by the steps of its trace.
 fn reason(trace: &Trace) -> Reason {
     let mut reason = Reason::NotOurs;
     for (step, _, b) in trace.steps() {
@@ -334,7 +334,7 @@ fn reason(trace: &Trace) -> Reason {
     reason
 }
 
-/// What nobody could foretell.
+/// Returns the random choices of the programs, from their trace.
 fn chance(trace: &Trace) -> Chance {
     let of = |wanted| trace.steps().filter(move |(step, ..)| *step == wanted).map(|(_, a, _)| a);
     Chance { random: of(Told::Random).collect(), port: of(Told::TakeDip).last().map(|port| port as u16) }

@@ -13,13 +13,13 @@ use crate::model::{
 /// A packet to be written.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    /// Where it comes from.
+    /// Source address and port.
     pub source: SocketAddr,
-    /// Where it goes to.
+    /// Destination address and port.
     pub destination: SocketAddr,
-    /// The protocol.
+    /// The protocol number.
     pub protocol: u8,
-    /// What is behind the ports in the transport header, or the whole of another protocol.
+    /// The rest of the transport header after the ports, or the whole of another protocol.
     pub body: Body,
     /// Time to live.
     pub ttl: u8,
@@ -27,15 +27,15 @@ pub struct Wire {
     pub traffic_class: u8,
     /// Identification of the datagram.
     pub id: u32,
-    /// Options of IPv4, in words.
+    /// IPv4 options, in words.
     pub options: Vec<u8>,
-    /// Extension headers of IPv6: the kind, and what is behind the number of the next one.
+    /// IPv6 extension headers: the kind, and the content after the number of the next header.
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// Offset in words of eight bytes, and whether more follow, of a fragment.
     pub fragment: Option<(u16, bool)>,
 }
 
-/// What a packet carries.
+/// The payload of an IP packet.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// Flags, options in words, data.
@@ -46,12 +46,12 @@ pub enum Body {
     Sctp(u8, Vec<u8>),
     /// Type, code, the second word and what follows.
     Icmp([u8; 2], [u8; 4], Vec<u8>),
-    /// Anything.
+    /// Any other content.
     Raw(Vec<u8>),
 }
 
 impl Wire {
-    /// The version.
+    /// Returns the version.
     pub const fn version(&self) -> Version {
         Version::of(self.source.ip())
     }
@@ -73,7 +73,7 @@ impl Wire {
         transport
     }
 
-    /// The datagram behind the IP header.
+    /// Returns the datagram behind the IP header.
     fn transport(&self) -> Vec<u8> {
         let ports = [self.source.port().to_be_bytes(), self.destination.port().to_be_bytes()].concat();
         match &self.body {
@@ -99,7 +99,7 @@ impl Wire {
         }
     }
 
-    /// The packet on the wire.
+    /// Returns the bytes of the packet.
     pub fn packet(&self) -> Vec<u8> {
         let mut payload = self.transport();
         if let Some((offset, _)) = self.fragment
@@ -145,12 +145,12 @@ impl Wire {
     }
 }
 
-/// The number of ICMP of a version.
+/// Returns the protocol number of ICMP in a version.
 pub const fn icmp(six: bool) -> u8 {
     if six { ICMPV6 } else { ICMP }
 }
 
-/// The kind of body that a protocol has, as little as there is of it.
+/// Returns the smallest body of a protocol.
 pub fn least(protocol: u8) -> Body {
     match protocol {
         TCP => Body::Tcp(crate::model::parse::flag::ACK, Vec::new(), Vec::new()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What machines say on the link about who has which address: ARP, and neighbour discovery of IPv6.
+//! Capture of ARP and IPv6 neighbour discovery on the link.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -16,7 +16,7 @@ use nix::sys::{
 
 use super::Host;
 
-/// How long what is to come may take.
+/// Maximum wait for an expected packet.
 const PATIENCE: TimeVal = TimeVal::new(20, 0);
 
 /// A packet socket: sees every frame that a machine receives and sends, also those that its kernel then ignores.
@@ -33,7 +33,7 @@ pub struct Message {
     pub kind: Kind,
     /// The Ethernet address that it came from.
     pub mac: [u8; 6],
-    /// The address that the sender says is its own. Who hears a question learns it.
+    /// The sender's address by its own claim. A host that receives a question learns it.
     pub sender: IpAddr,
     /// The address that is asked for, or that the answer is about.
     pub target: IpAddr,
@@ -60,7 +60,7 @@ impl Capture {
         Self { socket, host: host.name().to_owned() }
     }
 
-    /// The next message about `target` that passes.
+    /// Waits for the next message about `target`.
     #[track_caller]
     pub fn next_about(&self, target: impl Into<IpAddr>) -> Message {
         let target = target.into();
@@ -72,14 +72,14 @@ impl Capture {
         }
     }
 
-    /// The next message that passes.
+    /// Waits for the next message.
     #[track_caller]
     pub fn next(&self) -> Message {
         self.receive(MsgFlags::empty())
             .unwrap_or_else(|error| panic!("no ARP or neighbour discovery at {}: {error}", self.host))
     }
 
-    /// Everything that has passed so far.
+    /// Returns all messages so far.
     pub fn so_far(&self) -> Vec<Message> {
         std::iter::from_fn(|| self.receive(MsgFlags::MSG_DONTWAIT).ok()).collect()
     }
@@ -96,7 +96,7 @@ impl Capture {
     }
 }
 
-/// RFC 826, RFC 4861.
+/// Parses a message (RFC 826, RFC 4861).
 fn parse(frame: &[u8]) -> Option<Message> {
     let mac = array(frame, 6)?;
     let ipv4 = |at| array(frame, at).map(|octets: [u8; 4]| IpAddr::from(Ipv4Addr::from(octets)));

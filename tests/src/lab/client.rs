@@ -17,10 +17,10 @@ use nix::sys::socket::{
 
 use super::{CLIENT, Host, http};
 
-/// How many connections [`Client::spread`] has open at a time.
+/// Number of connections that [`Client::spread`] has open at a time.
 const WORKERS: u16 = 4;
 
-/// How long a single answer may take.
+/// Maximum duration of a single answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The first source port of [`Client::spread`], below those that the kernel picks.
@@ -29,12 +29,12 @@ const FIRST_PORT: u16 = 10_000;
 /// Lets the kernel choose.
 const ANY_PORT: u16 = 0;
 
-/// Sends requests.
+/// The client, which sends requests.
 pub struct Client {
     host: Host,
 }
 
-/// Who answered how many connections.
+/// Number of connections by the real that answered.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Spread {
     /// Answers by the name of the real that gave them.
@@ -48,7 +48,7 @@ impl Client {
         Self { host }
     }
 
-    /// Fetches a path over a connection of its own, and returns the body.
+    /// Fetches a path over a new connection, and returns the body.
     pub fn get(&self, server: SocketAddrV4, path: &str) -> Result<String, String> {
         self.host.run(|| http::get(server, path, PATIENCE))
     }
@@ -63,12 +63,12 @@ impl Client {
         self.host.run(|| greeting(ANY_PORT, server))
     }
 
-    /// The same from a port of the client's.
+    /// Returns the greeting over a connection from this port of the client.
     pub fn greeting_from(&self, port: u16, server: SocketAddrV4) -> Result<String, String> {
         self.host.run(|| greeting(port, server))
     }
 
-    /// Connects.
+    /// Connects to a server.
     pub fn connect(&self, server: SocketAddrV4) -> Result<TcpStream, String> {
         let stream = self.host.run(|| TcpStream::connect_timeout(&server.into(), PATIENCE));
         let stream = stream.map_err(|error| error.to_string())?;
@@ -123,17 +123,17 @@ impl Deref for Client {
 }
 
 impl Spread {
-    /// How many connections were answered.
+    /// Returns the number of answered connections.
     pub fn answered(&self) -> usize {
         self.answers.values().sum()
     }
 
-    /// How many of them by one real.
+    /// Returns the number of connections that one real answered.
     pub fn by(&self, real: &str) -> usize {
         self.answers.get(real).copied().unwrap_or(0)
     }
 
-    /// Every connection was answered.
+    /// Asserts that every connection was answered.
     #[track_caller]
     pub fn is_complete(&self, connections: usize) -> &Self {
         assert!(self.failures.is_empty(), "{} failed, first: {}", self.failures.len(), self.failures[0]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the switch saw pass between whom: a witness that xvs has no hand in.
+//! The traffic between hosts as the switch counts it, independently of xvs.
 
 use std::ops::Sub;
 
@@ -27,26 +27,26 @@ table bridge crossing {
 /// IPv4 packets and bytes (Ethernet headers not counted) on each way through the switch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Crossing {
-    /// Requests.
+    /// Requests from the client to the director.
     pub client_to_director: Count,
     /// Replies of `nat`.
     pub director_to_client: Count,
-    /// Forwarded requests.
+    /// Requests that the director forwarded to the reals.
     pub director_to_reals: Count,
     /// Replies of `nat`.
     pub reals_to_director: Count,
     /// Replies of `dr` and `tun`.
     pub reals_to_client: Count,
-    /// Packets for the director that the switch saw and then lost, since the device was full.
+    /// Packets for the director that the switch counted and then lost, since the interface was full.
     pub lost: u64,
 }
 
 /// Packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Count {
-    /// How many.
+    /// Number of packets.
     pub packets: u64,
-    /// How large together.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
@@ -78,7 +78,7 @@ impl Crossing {
         }
     }
 
-    /// How many packets have come to the director.
+    /// Returns the number of packets that have reached the director.
     pub fn reached_director(&self) -> u64 {
         self.client_to_director.packets + self.reals_to_director.packets - self.lost
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director: the daemon, and the command line that talks to it.
+//! The director: the daemon, and its command line.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use serde::Deserialize;
 use super::{Host, Layout, Method, Outcome, Process, RIPS, VIP, eventually};
 use crate::artifacts;
 
-/// Where the daemon serves its metrics, inside the director's namespace.
+/// Address of the daemon's metrics, inside the director's namespace.
 pub const METRICS: &str = "127.0.0.1:9471";
 
-/// Where the daemon answers agents.
+/// Address on which the daemon answers agents.
 pub const API: &str = "10.0.0.1:9470";
 
 /// The machine that runs xvs.
@@ -28,10 +28,10 @@ pub struct Director {
     state: PathBuf,
 }
 
-/// What `xvs --output json stats` prints.
+/// Output of `xvs --output json stats`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stats {
-    /// Every service.
+    /// All services.
     pub services: Vec<ServiceStats>,
     /// Every reason that was counted.
     pub reasons: Vec<ReasonStats>,
@@ -44,10 +44,10 @@ pub struct ServiceStats {
     pub protocol: String,
     /// VIP and port.
     pub address: String,
-    /// Its own counters.
+    /// Counters of the service.
     #[serde(flatten)]
     pub count: Counters,
-    /// Those of its reals.
+    /// The reals of the service, with their counters.
     pub reals: Vec<RealStats>,
 }
 
@@ -58,7 +58,7 @@ pub struct RealStats {
     pub address: String,
     /// The MAC address that packets for it are sent to, or why they are not.
     pub next_hop: String,
-    /// Its counters.
+    /// Counters of the real.
     #[serde(flatten)]
     pub count: Counters,
 }
@@ -78,9 +78,9 @@ pub struct Counters {
 /// One reason in [`Stats`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReasonStats {
-    /// Its name, the same everywhere.
+    /// Name of the reason, the same in every interface.
     pub reason: String,
-    /// How many packets had this fate.
+    /// Number of packets with this reason.
     pub packets: u64,
 }
 
@@ -117,7 +117,7 @@ impl Director {
         self.start_daemon_with("")
     }
 
-    /// The same with further options.
+    /// Starts the daemon with further options, and waits until it is ready.
     #[track_caller]
     pub fn start_daemon_with(&self, options: &str) -> Process {
         let mut daemon = self.start_daemon_at_once(options);
@@ -128,7 +128,7 @@ impl Director {
         daemon
     }
 
-    /// The same without waiting.
+    /// Starts the daemon with further options, without waiting.
     #[track_caller]
     pub fn start_daemon_at_once(&self, options: &str) -> Process {
         let run = self.run_line(options);
@@ -136,7 +136,8 @@ impl Director {
         self.host.start("xvs", command.args(run.split_whitespace()))
     }
 
-    /// Starts the daemon with its stderr going to `file`, without waiting: a device, a pipe that has a reader, or a file.
+    /// Starts the daemon with its stderr going to `file`, without waiting: a device, a pipe that has a reader, or a
+    /// file.
     #[track_caller]
     pub fn start_daemon_that_logs_to(&self, file: &Path) -> Process {
         let (xvs, run) = (artifacts::xvs(), self.run_line(""));
@@ -185,7 +186,7 @@ impl Director {
         self.host.exec_as(&format!("xvs {line}"), &self.xvs_words(line))
     }
 
-    /// The words of that command line, to be started where [`Host::exec`] says.
+    /// Returns the words of that command line, to be started as [`Host::exec`] describes.
     pub fn xvs_words(&self, line: &str) -> Vec<PathBuf> {
         let words = [artifacts::xvs(), "--socket".into(), self.socket()].into_iter();
         words.chain(line.split_whitespace().map(PathBuf::from)).collect()
@@ -218,8 +219,8 @@ impl Director {
         self.wait_for_next_hops();
     }
 
-    /// Waits until the daemon knows how to reach every real. Until then it drops what is for it, and
-    /// a client loses a second before it asks again.
+    /// Waits until the daemon knows the next hop of every real. Until then the director drops packets for the real, and
+    /// a client waits a second before it sends again.
     #[track_caller]
     pub fn wait_for_next_hops(&self) {
         eventually("every real has a next hop", || {
@@ -232,30 +233,30 @@ impl Director {
         });
     }
 
-    /// What it has counted.
+    /// Returns the director's counters.
     #[track_caller]
     pub fn stats(&self) -> Stats {
         let outcome = self.xvs("--output json stats").succeeds();
         serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("stats: {error}\n{outcome}"))
     }
 
-    /// The page that Prometheus reads.
+    /// Returns the page that Prometheus reads.
     #[track_caller]
     pub fn metrics(&self) -> String {
         self.host.sh(&format!("curl --silent --fail http://{METRICS}/metrics")).succeeds().stdout
     }
 
-    /// The daemon's socket.
+    /// Returns the path of the daemon's socket.
     pub fn socket(&self) -> PathBuf {
         self.host.path("sock")
     }
 
-    /// The daemon's state file.
+    /// Returns the path of the daemon's state file.
     pub fn state(&self) -> PathBuf {
         self.state.clone()
     }
 
-    /// Where the daemon pins its programs and maps.
+    /// Returns the bpffs in which the daemon pins its programs and maps.
     pub fn bpffs(&self) -> PathBuf {
         self.host.folder().join("bpf/director")
     }
@@ -270,7 +271,7 @@ impl Deref for Director {
 }
 
 impl Stats {
-    /// The service at VIP:`port`.
+    /// Returns the service at VIP:`port`.
     #[track_caller]
     pub fn service(&self, protocol: &str, port: u16) -> &ServiceStats {
         let address = SocketAddrV4::new(VIP, port).to_string();
@@ -278,14 +279,14 @@ impl Stats {
         found.unwrap_or_else(|| panic!("no service {protocol} {address} in {self:#?}"))
     }
 
-    /// How many packets were counted under a reason.
+    /// Returns the number of packets with a reason.
     pub fn reason(&self, name: &str) -> u64 {
         self.reasons.iter().find(|one| one.reason == name).map_or(0, |one| one.packets)
     }
 }
 
 impl ServiceStats {
-    /// The real at `rip`.
+    /// Returns the counters of the real at `rip`.
     #[track_caller]
     pub fn real(&self, rip: Ipv4Addr) -> Counters {
         let found = self.reals.iter().find(|one| one.address.starts_with(&format!("{rip}:")));

@@ -11,7 +11,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 
-/// Where labs have their folders. Not in /tmp: scripts from here are run as root.
+/// Parent of the labs' folders. Not in /tmp: root runs scripts from here.
 const LABS: &str = "/var/lib/xvs-lab";
 
 /// Holds the bpffs, sockets, logs, configurations and a script that deletes the lab.
@@ -31,7 +31,7 @@ impl Folder {
         let path = Path::new(LABS).join(&id);
         fs::create_dir_all(LABS).unwrap_or_else(|error| panic!("{LABS}: {error} (the lab needs root)"));
 
-        // Nobody may take a folder for dead that is made but not locked yet.
+        // No process may take a folder for abandoned that exists but is not locked yet.
         let guard = File::open(LABS).expect("it has just been made");
         guard.lock().expect("a lock on a local file");
         sweep();
@@ -49,27 +49,27 @@ impl Folder {
         folder
     }
 
-    /// The full name of a namespace of this lab.
+    /// Returns the full name of a namespace of this lab.
     pub fn namespace(&self, name: &str) -> String {
         format!("xvs-{}-{name}", self.id)
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the bpffs is mounted.
+    /// Returns the mount point of the bpffs.
     pub fn bpffs(&self) -> PathBuf {
         self.path.join("bpf")
     }
 
-    /// What the web servers serve.
+    /// Returns the folder that the web servers serve.
     pub fn files(&self) -> PathBuf {
         self.path.join("files")
     }
 
-    /// Keeps the lab from being deleted, and says how to enter and delete it.
+    /// Keeps the lab after the program. Returns how to enter and how to delete it.
     pub fn keep(&self) -> String {
         fs::write(self.path.join("keep"), "").expect("the lab's folder is writable");
         let (enter, script) = (self.namespace("director"), self.script());
@@ -85,7 +85,7 @@ impl Folder {
         self.path.join("delete")
     }
 
-    /// One script deletes a lab, whoever calls it: `Drop`, a later lab, or a person after `--keep`.
+    /// Writes the script that deletes the lab, for every caller: `Drop`, a later lab, or a person after `--keep`.
     fn write_delete_script(&self, namespaces: &[&str]) {
         let names: Vec<String> = namespaces.iter().map(|name| self.namespace(name)).collect();
         let (names, path) = (names.join(" "), self.path.display());

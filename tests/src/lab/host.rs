@@ -15,7 +15,7 @@ use super::{Netns, Outcome, Process, folder::Folder};
 /// Seconds after which a command in the lab counts as hanging (`timeout` then ends it with 124).
 const PATIENCE: &str = "120";
 
-/// A machine.
+/// A machine of the lab.
 pub struct Host {
     name: String,
     ns: Netns,
@@ -31,22 +31,22 @@ impl Host {
         host
     }
 
-    /// Its name: `client`, `director`, `real1`…
+    /// Returns the name: `client`, `director`, `real1`…
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its namespace.
+    /// Returns the namespace.
     pub fn ns(&self) -> &Netns {
         &self.ns
     }
 
-    /// A path in the lab's folder that only this machine uses.
+    /// Returns a path in the lab's folder that only this machine uses.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{}.{name}", self.name))
     }
 
-    /// The lab's folder.
+    /// Returns the lab's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -120,7 +120,7 @@ impl Host {
     }
 }
 
-/// Where programs are found: also those of the administrator, which not every sudo has on its path.
+/// Returns the search path of programs, including the administrator's folders, which not every sudo has on its path.
 pub(super) fn search_path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");

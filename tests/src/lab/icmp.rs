@@ -14,14 +14,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::Host;
 
-/// How much of the packet that was too big is quoted: a whole packet's worth (RFC 1812 allows more
-/// than the eight bytes of RFC 792).
+/// Length of the quote of a packet that was too big, in bytes: most of a packet (RFC 1812 allows more than the eight
+/// bytes of RFC 792).
 const QUOTED: usize = 1200;
 
-/// How long the wire may take.
+/// Maximum wait for a packet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long no news must last to be good news.
+/// Silence after which no further packet is expected.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// A socket that receives the ICMP messages that reach a host.
@@ -69,13 +69,13 @@ impl Listener {
         Self(raw_socket(host))
     }
 
-    /// The next message that arrives.
+    /// Waits for the next message.
     #[track_caller]
     pub fn hears(&self) -> Quote {
         self.receive(PATIENCE).expect("a fragmentation-needed arrives")
     }
 
-    /// Nothing has arrived. Ask this after someone else has heard: then it is not too early.
+    /// Asserts that no message has arrived. Call this after another host has received one: then it is not too early.
     #[track_caller]
     pub fn heard_nothing(&self) {
         assert_eq!(self.receive(SILENCE), None);
@@ -93,7 +93,7 @@ impl Listener {
     }
 }
 
-/// Reads an IP packet; `None` for other ICMP messages. A message whose checksum is wrong is a failure.
+/// Parses an IP packet; returns `None` for other ICMP messages, and fails if the checksum of a message is wrong.
 fn parse(packet: &[u8]) -> Option<Quote> {
     let ip = Ipv4HeaderSlice::from_slice(packet).ok()?;
     let icmp = Icmpv4Slice::from_slice(&packet[ip.slice().len()..]).ok()?;
@@ -121,7 +121,7 @@ fn parse(packet: &[u8]) -> Option<Quote> {
     })
 }
 
-/// A raw ICMP socket. Its type only lends the methods that the standard library has.
+/// Opens a raw ICMP socket. Its type only lends the methods that the standard library has.
 #[track_caller]
 fn raw_socket(host: &Host) -> UdpSocket {
     let made = host

@@ -12,7 +12,7 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Creates it.
+    /// Creates the namespace.
     #[track_caller]
     pub(super) fn create(name: String) -> Self {
         let added = Command::new("ip").args(["netns", "add", &name]).output().expect("iproute2 is installed");
@@ -22,7 +22,7 @@ impl Netns {
         Self { name, file }
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What became of a command.
+//! The outcome of a command.
 
 use std::process::Output;
 
@@ -8,9 +8,9 @@ use std::process::Output;
 pub struct Outcome {
     command: String,
     code: Option<i32>,
-    /// What it printed.
+    /// Standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// Standard error.
     pub stderr: String,
 }
 
@@ -21,23 +21,23 @@ impl Outcome {
         Self { command, code: output.status.code(), stdout, stderr }
     }
 
-    /// The command, as `[host] words`.
+    /// Returns the command, as `[host] words`.
     pub fn command(&self) -> &str {
         &self.command
     }
 
-    /// Whether it ended with code 0, for those who go on without.
+    /// Returns whether the command exited with code 0, for callers that continue in either case.
     pub fn is_success(&self) -> bool {
         self.code == Some(0)
     }
 
-    /// It ended with code 0.
+    /// Asserts that the command exited with code 0.
     #[track_caller]
     pub fn succeeds(self) -> Self {
         self.ends_with(0)
     }
 
-    /// It ended with this code, and said `error: …`.
+    /// Asserts that the command exited with this code, and printed `error: …`.
     #[track_caller]
     pub fn fails(self, code: i32) -> Self {
         let this = self.ends_with(code);
@@ -45,21 +45,21 @@ impl Outcome {
         this
     }
 
-    /// It printed this, on either stream.
+    /// Asserts that the command printed this text, on either stream.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
         assert!(self.stdout.contains(text) || self.stderr.contains(text), "no {text:?} in\n{self}");
         self
     }
 
-    /// It did not print this.
+    /// Asserts that the command did not print this text.
     #[track_caller]
     pub fn does_not_say(self, text: &str) -> Self {
         assert!(!self.stdout.contains(text) && !self.stderr.contains(text), "{text:?} in\n{self}");
         self
     }
 
-    /// What it printed, as JSON.
+    /// Returns standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}):\n{self}"))

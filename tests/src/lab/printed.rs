@@ -37,7 +37,7 @@ impl Lab {
 }
 
 impl Real {
-    /// A program that is `xvs` as it would be on that machine, with this lab's paths.
+    /// Writes a program that acts as `xvs` would on this machine, with this lab's paths.
     #[track_caller]
     pub fn xvs_program(&self) -> PathBuf {
         let programs = self.path("bin");
@@ -47,7 +47,7 @@ impl Real {
     }
 }
 
-/// What `xvs` is on a real.
+/// Returns the command line of `xvs` on a real.
 fn on_real(real: &Real) -> String {
     format!(
         "state='--state {}' pins='--bpffs {}'\n\

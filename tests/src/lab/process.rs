@@ -15,7 +15,7 @@ use nix::{
 
 use super::wait::eventually;
 
-/// How many lines of its log a failing test shows.
+/// Number of log lines that a failing test shows.
 const SHOWN: usize = 40;
 
 /// A running program. Dropping it ends it; a failing test shows the end of its log.
@@ -38,12 +38,12 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
-    /// What it has printed.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -84,7 +84,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // It may have ended by itself; then there is nothing to tell.
+        // The process may have ended on its own, which is no failure.
         let _gone = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 
 use super::{Director, Process, director::METRICS};
 
-/// Where it listens, inside the director's namespace.
+/// Listening address, inside the director's namespace.
 const ADDRESS: &str = "127.0.0.1:9090";
 
 /// A running server. Dropping it ends it.
@@ -37,7 +37,7 @@ impl<'a> Prometheus<'a> {
         Self { director, _process: process }
     }
 
-    /// The sum of the counters that an expression selects, `None` while nothing is there.
+    /// Returns the sum of the counters that an expression selects, `None` while there are none.
     #[track_caller]
     pub fn sum(&self, expression: &str) -> Option<u64> {
         let url = format!("http://{ADDRESS}/api/v1/query");

@@ -15,7 +15,7 @@ use crate::artifacts;
 /// Behind the services.
 pub struct Real {
     host: Host,
-    /// Its address (the RIP).
+    /// Address of the real (RIP).
     pub rip: Ipv4Addr,
 }
 
@@ -36,19 +36,19 @@ impl Real {
         }
     }
 
-    /// `xvs host setup`.
+    /// Runs `xvs host setup`.
     #[track_caller]
     pub fn host_setup(&self, method: Method) -> Outcome {
         self.xvs_host(&format!("setup {}", Self::target(method)))
     }
 
-    /// `xvs host check`.
+    /// Runs `xvs host check`.
     #[track_caller]
     pub fn host_check(&self, method: Method) -> Outcome {
         self.xvs_host(&format!("check {}", Self::target(method)))
     }
 
-    /// `xvs host restore`.
+    /// Runs `xvs host restore`.
     #[track_caller]
     pub fn host_restore(&self) -> Outcome {
         self.xvs_host("restore")
@@ -64,7 +64,7 @@ impl Real {
         self.host.exec_as(&format!("xvs host {line}"), &self.xvs_host_words(line))
     }
 
-    /// `xvs host` as [`Real::xvs_host`] runs it, to be started where [`Host::run`] says.
+    /// Returns `xvs host` as [`Real::xvs_host`] runs it, to be started as [`Host::run`] describes.
     pub fn xvs_host_command(&self, line: &str) -> Command {
         let words = self.xvs_host_words(line);
         let mut command = Command::new(&words[0]);
@@ -78,7 +78,7 @@ impl Real {
         self.start_agent_with(token, "")
     }
 
-    /// The same with further options.
+    /// Starts the agent with further options.
     #[track_caller]
     pub fn start_agent_with(&self, token: &Path, options: &str) -> Process {
         let line = format!("agent --director http://{API} --token-file {} {options}", token.display());
@@ -97,8 +97,8 @@ impl Real {
         words
     }
 
-    /// Starts nginx on some ports: `/` says who answers, `/files/` serves the lab's files, and PUT
-    /// below `/upload/` stores one (see [`Real::uploaded`]).
+    /// Starts nginx on some ports: `/` returns the name of the real, `/files/` serves the lab's files, and PUT below
+    /// `/upload/` stores a file (see [`Real::uploaded`]).
     #[track_caller]
     pub fn start_nginx(&self, ports: &[u16]) -> Process {
         let config = self.host.path("nginx.conf");
@@ -114,7 +114,7 @@ impl Real {
         nginx
     }
 
-    /// Where nginx stores what was PUT at `/upload/NAME`.
+    /// Returns the file in which nginx stores a PUT to `/upload/NAME`.
     pub fn uploaded(&self, name: &str) -> PathBuf {
         self.host.path("www").join("upload").join(name)
     }
@@ -146,7 +146,7 @@ impl Real {
         )
     }
 
-    /// Where `xvs host` pins the decapsulator.
+    /// Returns the bpffs in which `xvs host` pins the decapsulator.
     pub(super) fn bpffs(&self) -> PathBuf {
         self.host.folder().join("bpf").join(self.host.name())
     }

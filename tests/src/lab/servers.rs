@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Small servers that say who they are.
+//! Small servers that answer with their name.
 
 use std::{
     io::{self, Write as _},
@@ -23,7 +23,7 @@ use nix::sys::{
 
 use super::Host;
 
-/// How often a server looks whether it is to end.
+/// Interval in which a server checks whether it must end, in milliseconds.
 const TICK_MS: i64 = 50;
 
 /// A server on a thread inside a host. Dropping it ends it.
@@ -34,7 +34,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A greeter that answers on all of these ports, in IPv4.
+    /// Starts a greeter that answers on all of these ports, over IPv4.
     #[track_caller]
     pub fn greeter_at_all(host: &Host, ports: RangeInclusive<u16>) -> Self {
         const PORT: u16 = 7000;
@@ -46,7 +46,7 @@ impl Server {
         Self::greeter(host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT))
     }
 
-    /// TCP: greets every connection with the host's name on a line, then echoes what comes.
+    /// Starts a TCP server that greets every connection with the host's name on a line, then echoes its input.
     #[track_caller]
     pub fn greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
@@ -55,7 +55,7 @@ impl Server {
         Self::greet_all(host, listener)
     }
 
-    /// The same by SCTP, in associations of one stream.
+    /// Starts a greeter over SCTP, in associations of one stream.
     #[track_caller]
     pub fn sctp_greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
@@ -65,7 +65,7 @@ impl Server {
             Ok(fd)
         });
         let listener = listener.unwrap_or_else(|error| panic!("sctp {address} on {}: {error}", host.name()));
-        // The type only lends what is the same for both protocols.
+        // The type only lends the methods that both protocols share.
         Self::greet_all(host, listener.into())
     }
 
@@ -74,16 +74,16 @@ impl Server {
         let greeting = format!("{}\n", host.name());
         Self::start(host, move |stop| {
             while !stop.load(Ordering::Relaxed) {
-                // A time-out is the chance to look at `stop`.
+                // A time-out is the occasion to check `stop`.
                 let Ok((stream, _)) = listener.accept() else { continue };
                 greet(stream, greeting.clone());
             }
         })
     }
 
-    /// UDP: answers every datagram with the host's name, a space, and what it held.
+    /// Starts a UDP server that answers every datagram with the host's name, a space, and the datagram's content.
     ///
-    /// A reply carries the address that the socket is bound to, so for `dr` and `tun` that is the VIP.
+    /// A reply has the address that the socket is bound to, so for `dr` and `tun` that is the VIP.
     #[track_caller]
     pub fn udp_echo(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
@@ -94,7 +94,7 @@ impl Server {
         Self::start(host, move |stop| {
             let mut buffer = vec![0; 65_536];
             while !stop.load(Ordering::Relaxed) {
-                // A time-out is the chance to look at `stop`; a refused reply is the client's loss.
+                // A time-out is the occasion to check `stop`; a refused reply is the client's loss.
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
                 let _lost = socket.send_to(&[name.as_bytes(), b" ", &buffer[..length]].concat(), from);
             }
@@ -108,7 +108,7 @@ impl Server {
     }
 }
 
-/// An association by SCTP from an address to another one, as a stream.
+/// Opens an SCTP association from one address to another, as a stream.
 pub fn sctp_connect(from: &Host, address: SocketAddr, to: SocketAddr) -> nix::Result<TcpStream> {
     from.run(|| {
         let fd = sctp_socket(address)?;
@@ -117,7 +117,7 @@ pub fn sctp_connect(from: &Host, address: SocketAddr, to: SocketAddr) -> nix::Re
     })
 }
 
-/// A socket at one address: at several, SCTP would tell the peer of all of them.
+/// Opens a socket at one address: at several addresses, SCTP would announce all of them to the peer.
 fn sctp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, Some(SockProtocol::Sctp))?;
@@ -131,7 +131,7 @@ fn limit_wait(socket: &impl AsFd) {
     setsockopt(socket, ReceiveTimeout, &tick).expect("a socket of ours");
 }
 
-/// A connection gets a thread, which ends with it.
+/// Serves a connection in a thread that ends with the connection.
 fn greet(mut stream: TcpStream, greeting: String) {
     let serve = move || -> io::Result<()> {
         // It has inherited the listener's; a client may be silent as long as it likes.

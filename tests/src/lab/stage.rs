@@ -23,9 +23,9 @@ pub enum Method {
 /// The services are the test's: it adds them by the command line.
 #[must_use]
 pub struct Stage {
-    /// The daemon.
+    /// The running daemon.
     pub daemon: Process,
-    /// The network.
+    /// The lab.
     pub lab: Lab,
 }
 
@@ -33,7 +33,7 @@ impl Method {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Dr, Self::Tun, Self::Nat, Self::Fnat];
 
-    /// Its name on the command line.
+    /// Returns the name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dr => "dr",
@@ -43,7 +43,7 @@ impl Method {
         }
     }
 
-    /// The port of this method's service in tests that have one of each.
+    /// Returns the port of this method's service, in tests with one service per method.
     pub fn port(self) -> u16 {
         match self {
             Self::Dr => 8001,
@@ -53,7 +53,7 @@ impl Method {
         }
     }
 
-    /// The port of the reals of that service: only `nat` and `fnat` can have another.
+    /// Returns the port of the reals of that service: only `nat` and `fnat` can have another.
     pub fn real_port(self) -> u16 {
         match self {
             Self::Dr | Self::Tun => self.port(),
@@ -62,12 +62,12 @@ impl Method {
         }
     }
 
-    /// The address of that service.
+    /// Returns the address of that service.
     pub fn service(self) -> SocketAddrV4 {
         SocketAddrV4::new(VIP, self.port())
     }
 
-    /// Whether replies go to the client without the director.
+    /// Returns whether replies reach the client without the director.
     pub fn replies_directly(self) -> bool {
         match self {
             Self::Dr | Self::Tun => true,
@@ -75,20 +75,20 @@ impl Method {
         }
     }
 
-    /// The ports that the reals listen on for the services of all methods.
+    /// Returns the ports on which the reals listen for the services of all methods.
     pub fn real_ports() -> [u16; 4] {
         Self::ALL.map(Self::real_port)
     }
 }
 
 impl Stage {
-    /// One arm, native XDP.
+    /// Builds a stage with one arm and native XDP.
     #[track_caller]
     pub fn new() -> Self {
         Self::with_daemon_options("")
     }
 
-    /// The same with further options for `xvs run`.
+    /// Builds the stage with further options for `xvs run`.
     #[track_caller]
     pub fn with_daemon_options(options: &str) -> Self {
         let lab = Lab::new();

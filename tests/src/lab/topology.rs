@@ -13,7 +13,7 @@ const NAMES: [&str; 6] = ["client", "director", "real1", "real2", "real3", "swit
 /// The table by which a real routes what it sends from a VIP.
 const FROM_VIP: u32 = 100;
 
-/// How the director is connected.
+/// The connection of the director.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Layout {
     /// One switch for everyone.
@@ -23,21 +23,21 @@ pub enum Layout {
     TwoArm,
 }
 
-/// How to build a lab.
+/// Options of a lab.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// How the director is connected.
+    /// The connection of the director.
     pub layout: Layout,
     /// Leaves checksum and segmentation offload on, as the kernel makes veth devices.
     ///
-    /// Off by default: with it, checksums are filled in on no link of the lab, and nobody would
-    /// notice a wrong one.
+    /// Off by default: with offloads, checksums are not filled in on any link of the lab, and no test would notice a
+    /// wrong one.
     pub offloads: bool,
     /// Reals besides the three that every lab has.
     pub more_reals: u8,
 }
 
-/// A cable: from a port of a bridge on the switch to a device of a host.
+/// A cable: from a port of a bridge on the switch to an interface of a host.
 struct Cable<'a> {
     bridge: &'static str,
     port: String,
@@ -110,21 +110,21 @@ impl Lab {
         Self { client: Client::new(client), director, reals, more_reals, switch, folder }
     }
 
-    /// Gives the director's addresses to a device that takes the place of its interface.
+    /// Adds the director's addresses to an interface that replaces its usual one.
     #[track_caller]
     pub fn address_director(&self, device: &str) {
         address_director(&self.director, device, device);
     }
 }
 
-/// Name and address of a real besides the three.
+/// Returns name and address of a real in addition to the three.
 fn another_real(number: u8) -> (String, Ipv4Addr) {
     let [.., last] = RIPS;
     let [a, b, c, d] = last.octets();
     (format!("real{}", RIPS.len() + 1 + usize::from(number)), Ipv4Addr::new(a, b, c, d + 1 + number))
 }
 
-/// What new devices of a host start with: no filter by source, and no IPv6 chatter.
+/// Sets the defaults for new interfaces of a host: no source filter, and no unsolicited IPv6 traffic.
 #[track_caller]
 fn prepare(host: Host) -> Host {
     for (name, value) in [
@@ -143,7 +143,7 @@ fn prepare(host: Host) -> Host {
 
 #[track_caller]
 fn connect(switch: &Host, cables: &[Cable<'_>]) {
-    // The switch has no address of its own.
+    // The switch has no address.
     switch.sysctl("ipv6/conf/default/disable_ipv6", "1");
     let mut script = String::new();
     let mut bridges: Vec<_> = cables.iter().map(|cable| cable.bridge).collect();
@@ -197,7 +197,7 @@ fn address_director(director: &Host, front: &str, back: &str) {
          address add {DIP}/24 dev {back}\n\
          address add {DIP6}/64 dev {back} nodad"
     ));
-    // As behind LVS-NAT: what is no service's traffic is routed between the networks.
+    // As behind LVS-NAT: the director routes traffic of no service between the networks.
     director.sysctl("ipv4/ip_forward", "1");
     director.sysctl("ipv6/conf/all/forwarding", "1");
 }

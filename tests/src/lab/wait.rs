@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything in the lab may take to become true.
+/// Maximum wait until a condition in the lab becomes true.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Between two looks.

@@ -8,29 +8,29 @@ use super::{Director, Method, RIPS, VIP, VIP6, rip6};
 /// A service of one method and version, at the same ports in either.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Way {
-    /// How packets reach the reals.
+    /// The forwarding method.
     pub method: Method,
-    /// Whether clients and reals speak IPv6.
+    /// True if clients and reals use IPv6.
     pub six: bool,
 }
 
 impl Way {
-    /// Every method in either version.
+    /// Returns every method in both versions.
     pub fn all() -> impl Iterator<Item = Self> {
         Method::ALL.into_iter().flat_map(|method| [false, true].map(|six| Self { method, six }))
     }
 
-    /// The address of the service alone.
+    /// Returns the VIP of the service.
     pub fn vip(self) -> IpAddr {
         if self.six { VIP6.into() } else { VIP.into() }
     }
 
-    /// The address of the service.
+    /// Returns the address and port of the service.
     pub fn service(self) -> SocketAddr {
         SocketAddr::new(self.vip(), self.method.port())
     }
 
-    /// Its reals.
+    /// Returns the addresses of the reals.
     pub fn reals(self) -> [SocketAddr; 3] {
         RIPS.map(|rip| {
             let rip = if self.six { rip6(rip).into() } else { IpAddr::V4(rip) };
@@ -48,7 +48,7 @@ impl Way {
         }
     }
 
-    /// What a person calls it.
+    /// Returns the name for people.
     pub fn name(self) -> String {
         format!("{} IPv{}", self.method.as_str(), if self.six { 6 } else { 4 })
     }

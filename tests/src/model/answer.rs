@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the director itself says to a client: ICMP errors (RFC 792, RFC 4443) and resets of TCP (RFC 9293, section 3.10.7.1).
+//! Answers of the director itself to a client: ICMP errors (RFC 792, RFC 4443) and TCP resets (RFC 9293, section
+//! 3.10.7.1).
 
 use lb_common::reason::Reason;
 
@@ -15,11 +16,11 @@ use super::{
 
 /// The precedence of ICMP errors (RFC 1812, section 4.3.2.5).
 const INTERNETWORK_CONTROL: u8 = 0xc0;
-/// Bytes of a packet of IPv6 that an error quotes at most.
+/// Maximum length of the quote of an IPv6 packet in an error, in bytes.
 const LONGEST_QUOTE: usize = 256;
 
 impl Model {
-    /// The answer to a client's packet, if there is one.
+    /// Returns the answer to a client's packet, if there is one.
     pub fn answer(&mut self, arrival: &Arrival, stop: &Stop) -> Option<Frame> {
         if stop.reason == Reason::RealRemoved {
             return reset(arrival);
@@ -55,7 +56,7 @@ impl Model {
     }
 }
 
-/// A reset, as far as the packet says what its sender would believe.
+/// Returns a reset, if the packet has a sequence number that its sender would accept.
 fn reset(arrival: &Arrival) -> Option<Frame> {
     let Packet { header, tuple, flags } = &arrival.packet;
     // Without an acknowledgement there is no sequence number to take, and a reset is never answered.
@@ -73,14 +74,15 @@ fn reset(arrival: &Arrival) -> Option<Frame> {
     Some(back(arrival, 0, TCP, &segment))
 }
 
-/// The pseudo-header of an answer's checksum (RFC 9293, section 3.1; RFC 8200, section 8.1).
+/// Returns the pseudo-header of an answer's checksum (RFC 9293, section 3.1; RFC 8200, section 8.1).
 fn pseudo_header(arrival: &Arrival, protocol: u8, length: usize) -> Vec<u8> {
     let Header { source, destination, .. } = arrival.packet.header;
     let rest = [&(length as u32).to_be_bytes()[..], &[0, 0, 0, protocol]].concat();
     [octets(destination), octets(source), rest].concat()
 }
 
-/// A frame back to the sender, from whomever it spoke to, with the tags that it came with.
+/// Returns a frame to the sender, from the address that the sender contacted, with the tags that the frame arrived
+/// with.
 fn back(arrival: &Arrival, traffic_class: u8, protocol: u8, payload: &[u8]) -> Frame {
     let Header { version, source, destination, .. } = arrival.packet.header;
     let ends = [octets(destination), octets(source)];

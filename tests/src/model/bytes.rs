@@ -5,22 +5,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Version;
 
-/// The byte there, if it is there.
+/// Returns the byte at an offset, if there is one.
 pub fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
     bytes.get(at).copied()
 }
 
-/// The two bytes there as a number.
+/// Returns the two bytes at an offset as a number.
 pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().expect("two bytes")))
 }
 
-/// The four bytes there as a number.
+/// Returns the four bytes at an offset as a number.
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().expect("four bytes")))
 }
 
-/// The address there.
+/// Returns the address at an offset.
 pub fn address_at(bytes: &[u8], at: usize, version: Version) -> Option<IpAddr> {
     let bytes = bytes.get(at..at + version.address_length())?;
     Some(match version {
@@ -29,7 +29,7 @@ pub fn address_at(bytes: &[u8], at: usize, version: Version) -> Option<IpAddr> {
     })
 }
 
-/// An address as it lies on the wire.
+/// Returns an address in network byte order.
 pub fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How far a connection is, as the client's packets tell: the states of IPVS for input only (`ip_vs_proto_tcp.c`).
+//! State of a connection by the client's packets: the states of IPVS for input only (`ip_vs_proto_tcp.c`).
 
 use super::parse::{flag, number};
 
-/// Where a flow stands.
+/// State of a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the names of IPVS")]
 pub enum State {
@@ -15,19 +15,19 @@ pub enum State {
 }
 use State::{Close, Established, FinWait, SynReceived, Udp};
 
-/// Whether flows of a protocol begin and end by packets that say so.
+/// Returns whether flows of a protocol begin and end by explicit packets.
 pub const fn is_connection(protocol: u8) -> bool {
     matches!(protocol, number::TCP | number::SCTP)
 }
 
-/// Whether a packet of an unknown flow begins one. `strict`: a connection begins with a SYN and nothing else.
+/// Returns whether a packet of an unknown flow begins one. `strict`: a connection begins only with a SYN.
 pub const fn begins(protocol: u8, flags: u8, strict: bool) -> bool {
     let opens = flags & (flag::SYN | flag::ACK) == flag::SYN;
     !is_connection(protocol) || (flags & flag::RST == 0 && (!strict || opens))
 }
 
 impl State {
-    /// After a flow's first packet.
+    /// Returns the state after a flow's first packet.
     pub const fn first(protocol: u8, flags: u8) -> Self {
         match is_connection(protocol) {
             false => Udp,
@@ -37,7 +37,7 @@ impl State {
         }
     }
 
-    /// After another packet of the client: a reset ends everything, nothing revives what has ended.
+    /// Returns the state after another packet of the client: a reset ends everything, nothing revives an ended flow.
     pub const fn after_client(self, flags: u8) -> Self {
         match self {
             Udp => Udp,
@@ -50,7 +50,7 @@ impl State {
         }
     }
 
-    /// After a packet of the real: it may end a flow, no more.
+    /// Returns the state after a packet of the real, which may end a flow, and changes nothing else.
     pub const fn after_real(self, flags: u8) -> Self {
         match self {
             SynReceived | Established if flags & flag::RST != 0 => Close,
@@ -59,12 +59,12 @@ impl State {
         }
     }
 
-    /// Whether a SYN begins another connection with the same ports.
+    /// Returns whether a SYN begins another connection with the same ports.
     pub const fn is_over_by(self, flags: u8) -> bool {
         matches!(self, FinWait | Close) && flags & flag::SYN != 0
     }
 
-    /// Whether it counts as an active connection.
+    /// Returns whether the flow counts as an active connection.
     pub const fn is_active(self) -> bool {
         matches!(self, SynReceived | Established)
     }

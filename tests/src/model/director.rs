@@ -18,15 +18,15 @@ use crate::packet::Action;
 pub struct Arrival {
     /// The frame.
     pub frame: Frame,
-    /// What its headers say.
+    /// The parsed headers.
     pub packet: Packet,
-    /// The device that it came by.
+    /// Ifindex of the interface by which the frame arrived.
     pub device: u32,
 }
 
 /// A frame that leaves.
 pub struct Sent {
-    /// By the device that it came by, or by another.
+    /// Action: out of the interface of the frame's arrival, or of another one.
     pub action: Action,
     /// The frame.
     pub frame: Frame,
@@ -34,26 +34,26 @@ pub struct Sent {
     pub real: u32,
 }
 
-/// Why a packet is not forwarded.
+/// The reason why a packet is not forwarded, and the facts for an answer.
 #[derive(Debug)]
 pub struct Stop {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The service that counts it; 0: none in particular.
     pub service: u32,
     /// The largest packet that would have reached the real.
     pub mtu: usize,
-    /// Whether it is a client's request: then it is answered, where the reason is one to tell.
+    /// True if the packet is a client's request, which is answered if the reason requires it.
     pub request: bool,
 }
 
 impl Stop {
-    /// A packet of that service.
+    /// Returns the verdict on a packet of this service.
     pub const fn at(service: u32, reason: Reason) -> Self {
         Self { reason, service, mtu: 0, request: false }
     }
 
-    /// A packet on its way to that real.
+    /// Returns the verdict on a packet towards this real.
     pub fn before(real: &Real, reason: Reason) -> Self {
         let mtu = real.mtu.saturating_sub(real.growth());
         Self { mtu, ..Self::at(real.service, reason) }
@@ -67,18 +67,18 @@ impl From<Reason> for Stop {
 }
 
 impl Arrival {
-    /// How to send to whom it came from.
+    /// Returns the return path to the sender of the packet.
     pub fn back(&self) -> WayBack {
         WayBack { device: self.device, macs: self.frame.macs_back(), tags: self.frame.tags_back() }
     }
 
-    /// What has come of the datagram with its first fragment.
+    /// Returns the parts of the datagram that the first fragment brought.
     pub fn come(&self) -> Come {
         let header = &self.packet.header;
         Come::first(header.length.saturating_sub(header.transport))
     }
 
-    /// What names the datagram that it is a part of.
+    /// Returns the identity of the datagram to which the packet belongs.
     pub fn datagram(&self) -> Datagram {
         let header = &self.packet.header;
         let protocol = header.source.is_ipv4().then_some(header.protocol);
@@ -87,11 +87,12 @@ impl Arrival {
 }
 
 impl Model {
-    /// What becomes of a frame that comes in by a device.
+    /// Returns the outcome of a frame that comes in by an interface.
     pub fn run(&mut self, sent: &[u8], device: u32, mut chance: Chance) -> Outcome {
         let untouched = |reason| Outcome { action: Action::Pass, frame: sent.to_vec(), reason, real: None };
         let arrival = Frame::read(sent)
-            // The kernel takes no unicast packet from a broadcast frame (RFC 1122, section 3.3.6), and no director does.
+            // The kernel accepts no unicast packet from a broadcast frame (RFC 1122, section 3.3.6), and the director
+            // forwards none.
             .filter(|frame| !frame.is_for_a_group())
             .and_then(|frame| {
                 let packet = parse::packet(&frame.packet, frame.version)?;
@@ -155,7 +156,7 @@ impl Model {
         }
     }
 
-    /// A later fragment follows its first one.
+    /// Sends a later fragment to the destination of its first one.
     fn later_fragment(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let known = self.state.datagrams.get_mut(&arrival.datagram());
         let known = known.filter(|(decision, _)| self.world.reals.contains_key(&decision.real()));
@@ -187,11 +188,11 @@ impl Model {
     }
 }
 
-/// Whether an address can be one host's.
+/// Returns whether an address can be that of a host.
 fn is_host(address: IpAddr) -> bool {
     let nobody = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_link_local(),
-        // Linux takes no address of IPv4 in a packet of IPv6 (`ip6_rcv_core`).
+        // Linux accepts no IPv4-mapped address in an IPv6 packet (`ip6_rcv_core`).
         IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some() || v6.is_unicast_link_local(),
     };
     !nobody && !address.is_loopback() && !address.is_multicast()

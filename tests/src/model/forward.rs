@@ -19,7 +19,7 @@ use super::{
 use crate::packet::Action;
 
 impl Model {
-    /// A client's packet for a service.
+    /// Forwards a client's packet for a service.
     pub fn request(
         &mut self,
         arrival: &Arrival,
@@ -36,12 +36,12 @@ impl Model {
         self.forward(arrival, real, dip)
     }
 
-    /// Sends a packet to a real, by `fnat` from that port of the director.
+    /// Sends a packet to a real; with `fnat` from this port of the director.
     pub fn forward(&mut self, arrival: &Arrival, id: u32, dip: Option<u16>) -> Result<Sent, Stop> {
         self.forward_changed(arrival, arrival.frame.packet.clone(), id, dip)
     }
 
-    /// The same where something in the packet has been changed already.
+    /// Forwards a packet in which another part has already been changed.
     pub fn forward_changed(
         &mut self,
         arrival: &Arrival,
@@ -85,7 +85,8 @@ impl Model {
         Ok(Sent { action, frame: Frame { macs, tags, version, packet }, real: id })
     }
 
-    /// Back by the device that it came by, or by another, if that takes it.
+    /// Returns the action for a frame that leaves by the interface of its arrival, or by another one that accepts
+    /// frames.
     pub fn action(&self, arrival: &Arrival, device: u32) -> Result<Action, Reason> {
         match device {
             _ if device == arrival.device => Ok(Action::Tx),
@@ -101,13 +102,13 @@ impl Model {
     }
 }
 
-/// Whether a packet may take another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).
+/// Checks that the TTL of a packet permits another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).
 pub fn may_hop(arrival: &Arrival) -> Result<(), Reason> {
     let hops = arrival.frame.packet[arrival.packet.header.version.hops()];
     if hops > 1 { Ok(()) } else { Err(Reason::TtlExceeded) }
 }
 
-/// Tags whose outer one has that priority.
+/// Returns the tags with this priority in the outer one.
 fn with_priority(tags: &[[u8; 4]], priority: u8) -> Vec<[u8; 4]> {
     let mut tags = tags.to_vec();
     if let Some(outer) = tags.first_mut() {

@@ -13,13 +13,13 @@ pub struct Frame {
     pub macs: Macs,
     /// The tags as they lie in the frame, the outer one first.
     pub tags: Vec<[u8; 4]>,
-    /// What the frame says that it carries.
+    /// IP version by the `EtherType` of the frame.
     pub version: Version,
     /// The packet, and what follows it to the end of the frame.
     pub packet: Vec<u8>,
 }
 
-/// Whether a frame goes on with a tag at its `EtherType`.
+/// Returns whether the frame has a tag at this `EtherType`.
 fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8)
 }
@@ -41,17 +41,17 @@ impl Frame {
         Some(Self { macs, tags, version, packet: bytes[at + 2..].to_vec() })
     }
 
-    /// The frame on the wire.
+    /// Returns the bytes of the frame.
     pub fn bytes(&self) -> Vec<u8> {
         [&self.macs[..], &self.tags.concat(), &self.version.ether_type(), &self.packet].concat()
     }
 
-    /// Whether it is for more than one station.
+    /// Returns whether the frame is for more than one station.
     pub fn is_for_a_group(&self) -> bool {
         self.macs[0] & 1 != 0
     }
 
-    /// Destination and source of an answer.
+    /// Returns destination and source MAC address of an answer.
     pub fn macs_back(&self) -> Macs {
         swapped(self.macs)
     }
@@ -61,8 +61,8 @@ impl Frame {
         self.macs[6..].try_into().expect("the second half")
     }
 
-    /// The tags of frames to whom this one came from: as they came, but whether they may be dropped under load. A last tag
-    /// with neither VLAN nor priority says nothing.
+    /// Returns the tags of frames to the sender: those that the frame arrived with, without the drop eligible bit. A
+    /// last tag with neither VLAN nor priority is left out.
     pub fn tags_back(&self) -> Vec<[u8; 4]> {
         let mut tags: Vec<[u8; 4]> = self.tags.iter().map(|&[a, b, c, d]| [a, b, c & !0x10, d]).collect();
         while tags.last() == Some(&[0x81, 0, 0, 0]) {
@@ -71,13 +71,13 @@ impl Frame {
         tags
     }
 
-    /// The priority of the outer tag, which is the upper three bits of its third byte.
+    /// Returns the priority of the outer tag, which is the upper three bits of its third byte.
     pub fn priority(&self) -> u8 {
         self.tags.first().map_or(0, |tag| tag[2] & 0xe0)
     }
 }
 
-/// The other direction.
+/// Returns the pair with destination and source exchanged.
 pub fn swapped(macs: Macs) -> Macs {
     let mut back = macs;
     back.rotate_left(6);

@@ -16,17 +16,17 @@ use super::{
     world::{Method, Service},
 };
 
-/// What an ICMP message is.
+/// The kind of an ICMP message.
 enum Kind {
-    /// It quotes a packet.
+    /// An error, which quotes a packet.
     Error,
     Ping,
-    /// It keeps the link together, as ARP does for IPv4.
+    /// A message about the link, which does for IPv6 what ARP does for IPv4.
     Link,
     Other,
 }
 
-/// RFC 792; RFC 4443, and for the link RFC 4861, RFC 2710, RFC 3810.
+/// Returns the kind of a message by its type: RFC 792; RFC 4443, and for the link RFC 4861, RFC 2710, RFC 3810.
 fn kind(version: Version, number: u8) -> Kind {
     match (version, number) {
         // Unreachable, source quench, redirect, time exceeded, parameter problem.
@@ -38,7 +38,7 @@ fn kind(version: Version, number: u8) -> Kind {
 }
 
 impl Model {
-    /// An ICMP message.
+    /// Handles an ICMP message.
     pub fn icmp(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let header = &arrival.packet.header;
         let to_vip = self.world.is_vip(header.destination);
@@ -56,7 +56,7 @@ impl Model {
         }
     }
 
-    /// An error to a VIP, about what a real sent to a client: the real must know.
+    /// Sends an error about a real's packet to a client, which arrives at a VIP, to the real.
     fn error_about_a_reply(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let mut packet = arrival.frame.packet.clone();
         let quote = parse::quote(&packet, &arrival.packet).ok_or(Reason::IcmpUnknownFlow)?;
@@ -83,7 +83,7 @@ impl Model {
         })
     }
 
-    /// The real of a flow that an error speaks of. Nothing is written down.
+    /// Returns the real of the flow that an error quotes. Records nothing.
     fn peek(&self, request: &Tuple, service: &Service) -> Option<Chosen> {
         if let Some(flow) = self.state.flows.get(request)
             && self.world.reals.get(&flow.real).is_some_and(|real| real.service == service.id)
@@ -99,7 +99,8 @@ impl Model {
         (real.method != Method::Fnat).then_some(Chosen { real: id, dip: None })
     }
 
-    /// An error about what a client sent to a real by `nat` or `fnat`: for the client it speaks of the service.
+    /// Sends an error about a client's packet to a `nat` or `fnat` real to the client. Its quote then has the address
+    /// of the service.
     fn error_about_a_request(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let mut packet = arrival.frame.packet.clone();
         let quote = parse::quote(&packet, &arrival.packet).ok_or(Reason::NotOurs)?;
@@ -114,7 +115,7 @@ impl Model {
         if let Some(client) = answered.client() {
             replace_quoted_end(&mut packet, &arrival.packet, &quote, End::Source, client);
         }
-        // A router on the way to the real speaks for itself.
+        // An error from a router on the path to the real keeps its source.
         let by_the_real = header.source == quote.tuple.destination.ip();
         let speaker = if by_the_real { request.destination.ip() } else { header.source };
         let sent =

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rules by which packets are forwarded, once more: plain, slow, and without a line of the programs' code.
+//! A model of the rules by which packets are forwarded: plain, slow, and without a line of the programs' code.
 //!
-//! It is written from docs/forwarding.md, docs/reasons.md and docs/architecture.md, the RFCs that they name and the schedulers
-//! of IPVS, to be compared with the programs (`tests/tests/packet/differential`). What it shares with them is names: the
-//! reasons, and the layout of the maps that it reads the operator's wishes from.
+//! It is written from docs/forwarding.md, docs/reasons.md and docs/architecture.md, the RFCs that they name and the
+//! schedulers of IPVS, and is compared with the programs (`tests/tests/packet/differential`). It shares only names with
+//! them: the reasons, and the layout of the maps from which it reads the desired state.
 //!
 //! - [`bytes`], [`checksum`]: numbers and checksums in packets
-//! - [`frame`], [`parse`]: what a frame says
+//! - [`frame`], [`parse`]: parsers of frames and packets
 //! - [`world`]: services, reals and tables
-//! - [`state`]: what is remembered from packet to packet
-//! - [`director`]: the way of a packet, and why it is not forwarded
-//! - [`select`], [`schedule`], [`connection`], [`hash`]: which real
-//! - [`forward`], [`translate`], [`tunnel`]: how it gets there
-//! - [`reply`]: and how its answer comes back
-//! - [`icmp`], [`answer`]: errors about flows, and errors that are made
+//! - [`state`]: the state that lasts from packet to packet
+//! - [`director`]: the path of a packet, and the reason if it is not forwarded
+//! - [`select`], [`schedule`], [`connection`], [`hash`]: selection of the real
+//! - [`forward`], [`translate`], [`tunnel`]: forwarding
+//! - [`reply`]: replies
+//! - [`icmp`], [`answer`]: errors about flows, and errors of the director itself
 #![expect(clippy::missing_panics_doc, reason = "whatever goes wrong here is to fail the test")]
 #![expect(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "questions, most of them")]
 
@@ -59,7 +59,7 @@ impl Version {
         }
     }
 
-    /// The `EtherType` of its frames.
+    /// Returns the `EtherType` of frames of this version.
     pub const fn ether_type(self) -> [u8; 2] {
         match self {
             Self::V4 => [0x08, 0x00],
@@ -83,7 +83,7 @@ impl Version {
         }
     }
 
-    /// Where its time to live, or hop limit, is.
+    /// Returns the offset of the time to live, or hop limit.
     pub const fn hops(self) -> usize {
         match self {
             Self::V4 => 8,
@@ -91,7 +91,7 @@ impl Version {
         }
     }
 
-    /// The number of its ICMP.
+    /// Returns the protocol number of ICMP in this version.
     pub const fn icmp(self) -> u8 {
         match self {
             Self::V4 => parse::number::ICMP,
@@ -99,7 +99,7 @@ impl Version {
         }
     }
 
-    /// The version of an address.
+    /// Returns the version of an address.
     pub const fn of(address: std::net::IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
@@ -108,48 +108,48 @@ impl Version {
 /// Protocol and ends: what a flow is known by.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Tuple {
-    /// The protocol.
+    /// IANA number of the protocol.
     pub protocol: u8,
-    /// Where it comes from.
+    /// Source address and port.
     pub source: SocketAddr,
-    /// Where it goes to.
+    /// Destination address and port.
     pub destination: SocketAddr,
 }
 
 impl Tuple {
-    /// The other direction.
+    /// Returns the other direction.
     pub const fn reversed(self) -> Self {
         Self { protocol: self.protocol, source: self.destination, destination: self.source }
     }
 }
 
-/// What nobody can foretell: it is taken from what the programs tell of their way.
+/// Random choices, which the model takes from the trace of the programs.
 #[derive(Clone, Debug, Default)]
 pub struct Chance {
     /// Random numbers, in their order. None left is 0.
     pub random: VecDeque<u32>,
-    /// The port of the director that a flow by `fnat` got. The model takes the first that is free if that is not.
+    /// The SNAT port of a `fnat` flow. The model takes the first free port if this one is not free.
     pub port: Option<u16>,
 }
 
-/// What becomes of a packet.
+/// The outcome of a packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// What the driver is told.
+    /// The XDP action.
     pub action: Action,
     /// The frame that leaves, or is passed.
     pub frame: Vec<u8>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The real that it was sent to, or came from.
     pub real: Option<u32>,
 }
 
-/// A director: what it is told to do, and what it remembers.
+/// A director: the desired state, and the state of its tables.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// What it is told to do.
+    /// The desired state.
     pub world: World,
-    /// What it remembers.
+    /// The state of the tables.
     pub state: State,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a packet's headers say, as far as a director must know: RFC 791, RFC 8200, and of the transport its ports.
+//! Parser of packet headers, as far as a director needs them: RFC 791, RFC 8200, and the ports of the transport.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use super::{
     bytes::{address_at, u8_at, u16_at, u32_at},
 };
 
-/// TCP's flags.
+/// TCP flags.
 pub mod flag {
     #![expect(missing_docs, reason = "the names of RFC 9293")]
     pub const FIN: u8 = 0x01;
@@ -28,11 +28,11 @@ pub mod number {
 }
 use number::{SCTP, TCP, UDP};
 
-/// Extension headers that are looked at, and their bytes together.
+/// Maximum number of extension headers, and their maximum length in bytes.
 const MOST_EXTENSIONS: usize = 6;
 const LONGEST_CHAIN: usize = 1023;
 
-/// Which part of its datagram a packet is.
+/// The part of its datagram that a packet is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Part {
     /// All of it.
@@ -43,54 +43,54 @@ pub enum Part {
     Later,
     /// The first fragment, which ends before its protocol's header does (RFC 1858).
     Tiny,
-    /// Less than it says, or than its protocol needs.
+    /// A packet shorter than its length field, or than its protocol requires.
     Truncated,
-    /// Its ports are behind something that nobody here can read.
+    /// A packet whose ports are behind a header that the parser cannot read.
     Hidden,
 }
 
-/// What an IP header says, with its options or extension headers.
+/// The facts of an IP header, with its options or extension headers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
     /// The version.
     pub version: Version,
-    /// Where it comes from.
+    /// Source address.
     pub source: IpAddr,
-    /// Where it goes to.
+    /// Destination address.
     pub destination: IpAddr,
-    /// What is behind the header.
+    /// Protocol behind the header.
     pub protocol: u8,
-    /// Where that begins.
+    /// Offset of that protocol's header.
     pub transport: usize,
-    /// How long the packet says that it is.
+    /// Length of the packet by its header, in bytes.
     pub length: usize,
     /// Identification of the datagram.
     pub id: u32,
-    /// Which part of it this is.
+    /// The part of the datagram that the packet is.
     pub part: Part,
-    /// Where in the datagram that begins, in words of eight bytes.
+    /// Position of that part in the datagram, in words of eight bytes.
     pub offset: u16,
 }
 
-/// What is known of a packet.
+/// The facts of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Packet {
-    /// Its IP header. The part is [`Part::Truncated`] whatever the header says, if the packet is.
+    /// IP header of the packet. The part is [`Part::Truncated`] if the packet is truncated, regardless of the header.
     pub header: Header,
     /// Ends and protocol; ports are 0 where there are none.
     pub tuple: Tuple,
-    /// TCP's flags, or what SCTP says in their stead.
+    /// TCP flags, or those that correspond to an SCTP chunk.
     pub flags: u8,
 }
 
 impl Packet {
-    /// Whether it begins a connection.
+    /// Returns whether the packet opens a connection.
     pub const fn opens(&self) -> bool {
         self.flags & (flag::SYN | flag::ACK) == flag::SYN
     }
 }
 
-/// The header at the beginning of `bytes`; `None` if there is none of that version.
+/// Parses the header at the beginning of `bytes`; returns `None` if there is none of this version.
 pub fn header(bytes: &[u8], version: Version) -> Option<Header> {
     if u8_at(bytes, 0)? >> 4 != version.number() || bytes.len() < version.header_length() {
         return None;
@@ -139,7 +139,7 @@ fn header6(bytes: &[u8]) -> Option<Header> {
 }
 
 impl Header {
-    /// Walks over extension headers (RFC 8200, section 4) to what is behind them.
+    /// Walks over extension headers (RFC 8200, section 4) to the header behind them.
     fn walk(&mut self, bytes: &[u8]) {
         for seen in 0.. {
             let at = self.transport;
@@ -189,7 +189,7 @@ pub fn packet(bytes: &[u8], version: Version) -> Option<Packet> {
     let known = [TCP, UDP, SCTP, version.icmp()].contains(&header.protocol);
     let least = match (header.part, header.protocol) {
         (Part::Truncated | Part::Hidden, _) => 0,
-        // What a later fragment of IPv6 names may be an extension header.
+        // The next header of a later IPv6 fragment may be an extension header.
         (Part::Later, _) if known || version == Version::V6 => 0,
         _ if !known => return None,
         (_, TCP) => 20,
@@ -218,7 +218,7 @@ pub fn packet(bytes: &[u8], version: Version) -> Option<Packet> {
     Some(Packet { header, tuple, flags })
 }
 
-/// What the first chunk of an SCTP packet means for its association, as TCP would say it (docs/forwarding.md).
+/// Returns the TCP flags that correspond to the first chunk of an SCTP packet (docs/forwarding.md).
 fn sctp_flags(packet: &[u8]) -> u8 {
     match packet.get(12) {
         // INIT
@@ -234,11 +234,11 @@ fn sctp_flags(packet: &[u8]) -> u8 {
 /// The packet that an ICMP error quotes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quote {
-    /// Its ends, in the direction in which it went.
+    /// The 5-tuple of the quoted packet, in the direction of that packet.
     pub tuple: Tuple,
-    /// Where its IP header is.
+    /// Offset of the quoted IP header.
     pub header: usize,
-    /// Where its ports are.
+    /// Offset of the quoted ports.
     pub transport: usize,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A packet for no service: the reply of a real by `nat` or `fnat`, or none of ours.
+//! Packets for no service: replies of `nat` and `fnat` reals, and packets that are not ours.
 
 use std::net::SocketAddr;
 
@@ -16,32 +16,32 @@ use super::{
     world::{Method, Source},
 };
 
-/// What a reply answers.
+/// The request that a reply answers.
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// The request, as the client sent it.
     pub request: Tuple,
     /// The real that sent it.
     pub real: u32,
-    /// Its service.
+    /// Id of the service.
     pub service: u32,
-    /// Whether the director itself was spoken to, by `fnat`.
+    /// True if the reply is for a SNAT address of the director, with `fnat`.
     pub full: bool,
-    /// How the client is reached.
+    /// The return path to the client.
     pub back: WayBack,
-    /// Whether the flow is written down.
+    /// True if the flow is tracked.
     pub known: bool,
 }
 
 impl Answered {
-    /// The client, if the packet must be told.
+    /// Returns the client, if the destination of the packet must become its address.
     pub fn client(&self) -> Option<SocketAddr> {
         self.full.then_some(self.request.source)
     }
 }
 
 impl Model {
-    /// A packet for no service.
+    /// Handles a packet for no service.
     pub fn reply(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let tuple = arrival.packet.tuple;
         self.notice_direct(&tuple);
@@ -62,7 +62,7 @@ impl Model {
         self.send_back(arrival, real, request.destination, answered.client(), &answered.back, service)
     }
 
-    /// A client speaks to a real by `nat` itself: the replies are to stay as they are.
+    /// Records that a client contacts a `nat` real directly, so that the replies remain unmodified.
     fn notice_direct(&mut self, tuple: &Tuple) {
         if self.world.nat_reals.contains(&tuple.destination.ip())
             && self.source_of(&tuple.reversed()).is_some_and(|source| source.hashed)
@@ -71,7 +71,7 @@ impl Model {
         }
     }
 
-    /// What a real's packet answers, if anything.
+    /// Returns the request that a real's packet answers, if any.
     pub fn answered_by(&self, reply: &Tuple) -> Option<Answered> {
         let from = reply.source.ip();
         if self.world.fnat_reals.contains(&from)
@@ -114,7 +114,8 @@ impl Model {
         })
     }
 
-    /// Whose the replies from that address and port are: by the port, else by port 0, else by the flow.
+    /// Returns the service of replies from an address and port: by the port, else by port 0. The flow decides if
+    /// several services share them.
     fn source_of(&self, reply: &Tuple) -> Option<Source> {
         let at = |port| (reply.protocol, SocketAddr::new(reply.source.ip(), port));
         let sources = &self.world.sources;
@@ -125,7 +126,7 @@ impl Model {
         }
     }
 
-    /// What a real sends may end a flow.
+    /// Updates the flow of a real's packet, which may end the flow.
     fn keep(&mut self, request: &Tuple, flags: u8) {
         let flow = self.state.flows.get_mut(request).expect("it is known");
         let (real, before, after) = (flow.real, flow.state, flow.state.after_real(flags));
@@ -149,7 +150,7 @@ impl Model {
             .map_err(|reason| Stop::at(service, reason))
     }
 
-    /// The same where something in the packet has been changed already.
+    /// Sends back a reply in which another part has already been changed.
     pub fn send_back_changed(
         &mut self,
         arrival: &Arrival,

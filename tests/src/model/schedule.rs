@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which real a new connection gets: the schedulers of IPVS (`ip_vs_lc.c` and so on), each by a sort or a search.
+//! Selection of the real of a new connection: the schedulers of IPVS (`ip_vs_lc.c` and so on), each by a sort or a
+//! search.
 
 use std::cmp::Ordering;
 
@@ -21,24 +22,24 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Its load: an inactive connection weighs a 256th of an active one.
+    /// Returns the load in units of an inactive connection, of which an active one has 256.
     const fn overhead(&self) -> u64 {
         256 * self.active + self.inactive
     }
 
-    /// Which of two has less load for its weight.
+    /// Compares the loads relative to the weights.
     fn by_load(&self, other: &Self) -> Ordering {
         (self.overhead() * other.weight).cmp(&(other.overhead() * self.weight))
     }
 
-    /// Which of two would serve one more connection sooner.
+    /// Compares the expected delays of one more connection.
     fn by_delay(&self, other: &Self) -> Ordering {
         ((self.active + 1) * other.weight).cmp(&((other.active + 1) * self.weight))
     }
 }
 
 impl Model {
-    /// The real for a new connection.
+    /// Returns the real for a new connection.
     pub fn schedule(&mut self, service: &Service, tuple: &Tuple, chance: &mut Chance) -> Result<u32, Reason> {
         if service.table.is_empty() {
             return Err(Reason::NoReal);
@@ -57,7 +58,7 @@ impl Model {
         id.ok_or(Reason::NoReal)
     }
 
-    /// Whether a real has reached its thresholds: above the upper one, or not yet below the lower one again.
+    /// Returns whether a real is overloaded: above its upper threshold, or not yet below the lower one again.
     fn is_overloaded(&mut self, id: u32, real: &Real) -> bool {
         let (upper, lower) = real.thresholds;
         if upper == 0 {
@@ -71,7 +72,7 @@ impl Model {
         load.overloaded
     }
 
-    /// A real of the service, if it takes new connections.
+    /// Returns a real of the service, if it accepts new connections.
     fn usable(&mut self, service: &Service, id: u32) -> Option<Candidate> {
         let real = self.world.reals.get(&id)?.clone();
         if real.service != service.id || real.weight == 0 || real.leaving || self.is_overloaded(id, &real) {
@@ -81,12 +82,12 @@ impl Model {
         Some(Candidate { id, weight: real.weight.into(), active: count(active), inactive: count(inactive) })
     }
 
-    /// Every real that takes new connections, in the table's order.
+    /// Returns every real that accepts new connections, in the table's order.
     fn pool(&mut self, service: &Service) -> Vec<Candidate> {
         service.table.iter().filter_map(|slot| self.usable(service, slot.now)).collect()
     }
 
-    /// `mh`, `sh`, `dh`: the hash names the real; where that is overloaded, the next one, or none.
+    /// Selects by hash, for `mh`, `sh` and `dh`. If the hashed real is overloaded, the next one serves, or none.
     fn by_hash(&mut self, service: &Service, tuple: &Tuple) -> Result<u32, Reason> {
         let place = service.place(tuple, self.world.seed);
         let id = service.table[place].now;
@@ -102,7 +103,7 @@ impl Model {
         found.map(|real| real.id).ok_or(Reason::NoReal)
     }
 
-    /// `rr`, `wrr`: turn by turn, over those who take none.
+    /// Selects by turns, for `rr` and `wrr`, and skips reals that accept no connections.
     fn next_turn(&mut self, service: &Service) -> Option<u32> {
         (0..service.table.len()).find_map(|_| {
             let turn = self.state.turns.entry(service.id).or_default();
@@ -112,7 +113,8 @@ impl Model {
         })
     }
 
-    /// `twos`: the less loaded of two that are drawn; the first of equals; somebody, if neither takes connections.
+    /// Selects the less loaded of two drawn reals, for `twos`; the first of equals; any other if neither accepts
+    /// connections.
     fn of_two(&mut self, service: &Service, chance: &mut Chance) -> Option<u32> {
         let mut draw = || {
             let number = chance.random.pop_front().unwrap_or(0);
@@ -130,7 +132,8 @@ impl Model {
         }
     }
 
-    /// `lblc`, `lblcr`: a destination stays on its real, or on its set of them, while that has room or nobody else has.
+    /// Selects by destination, for `lblc` and `lblcr`: a destination stays on its real, or its set of reals, while they
+    /// have capacity or no other real has.
     fn by_locality(&mut self, service: &Service, tuple: &Tuple, replicates: bool) -> Option<u32> {
         let key = (service.id, tuple.destination.ip());
         let mut set = self.state.localities.get(&key).copied().unwrap_or_default();
@@ -165,7 +168,7 @@ impl Model {
     }
 }
 
-/// The best of a pool by the rule of a scheduler; the first of equals.
+/// Returns the best of a pool by the rule of a scheduler; the first of equals.
 fn least_loaded(scheduler: Scheduler, pool: &[Candidate]) -> Option<u32> {
     let heaviest = |pool: Vec<&Candidate>| pool.into_iter().rev().max_by_key(|real| real.weight).copied();
     let by_delay = || pool.iter().min_by(|a, b| a.by_delay(b)).copied();
@@ -180,7 +183,7 @@ fn least_loaded(scheduler: Scheduler, pool: &[Candidate]) -> Option<u32> {
     best.map(|real| real.id)
 }
 
-/// A count that is below zero for a moment is none.
+/// Returns a count, or 0 while it is below zero for a moment.
 fn count(connections: i32) -> u64 {
     connections.max(0).cast_unsigned().into()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which real a client's packet goes to: the one that its flow is on, else the one that the scheduler names; and what is
-//! written down of it (docs/architecture.md, "Tracking").
+//! Selection of the real of a client's packet: the real of its flow, else the choice of the scheduler. Also adds the
+//! entries that the flow needs (docs/architecture.md, "Tracking").
 
 use std::net::SocketAddr;
 
@@ -22,22 +22,22 @@ use super::{
 /// A real for a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen {
-    /// Its id.
+    /// Id of the real.
     pub real: u32,
     /// By `fnat`: the port of the director that the packet comes from.
     pub dip: Option<u16>,
 }
 
-/// A real for a packet whose flow is not known.
+/// The real that was picked for a packet of an unknown flow.
 struct Picked {
     real: u32,
-    /// Whether the flow is written down.
+    /// True if the flow is tracked.
     record: bool,
 }
 
 impl Slot {
-    /// The real of a flow that is not written down, and whether it must be: in a slot that was moved a SYN goes to the new
-    /// real, and everything else, which is older than the move, to the one of before.
+    /// Returns the real of an untracked flow, and whether the flow must be tracked. In a slot in transition a SYN goes
+    /// to the new real; other packets, whose flows are older than the move, go to the previous real.
     pub fn choose(self, service: &Service, opens: bool) -> (u32, bool) {
         match self.moved {
             Some((base, long_ago)) if service.tracking == Tracking::Auto && !long_ago => {
@@ -49,7 +49,7 @@ impl Slot {
 }
 
 impl Model {
-    /// The real of a client's packet.
+    /// Returns the real of a client's packet.
     pub fn choose(
         &mut self,
         arrival: &Arrival,
@@ -108,7 +108,7 @@ impl Model {
         Ok(Chosen { real: picked.real, dip })
     }
 
-    /// Whether a known flow goes on where it is.
+    /// Returns whether a known flow continues on its real.
     fn goes_on(&self, arrival: &Arrival, service: &Service, flow: &Flow) -> Result<bool, Reason> {
         let packet = &arrival.packet;
         let Some(real) = self.world.reals.get(&flow.real) else { return Ok(false) };
@@ -124,7 +124,7 @@ impl Model {
         }
     }
 
-    /// A known flow goes on.
+    /// Continues a known flow.
     fn go_on(&mut self, arrival: &Arrival, slot: Option<Slot>, flow: &Flow) -> Chosen {
         let packet = &arrival.packet;
         let real = self.world.reals[&flow.real].clone();
@@ -139,7 +139,7 @@ impl Model {
         Chosen { real: flow.real, dip: flow.dip }
     }
 
-    /// The real for a packet whose flow is not known.
+    /// Returns the real for a packet whose flow is unknown.
     fn pick(
         &mut self,
         arrival: &Arrival,
@@ -169,7 +169,7 @@ impl Model {
         }
         let begins = may_begin(packet, service);
         if real.method == Method::Fnat && (!begins || is_connection(tuple.protocol) && !packet.opens()) {
-            // Nobody knows any more which port of the director it had.
+            // The SNAT port that the flow had is unknown.
             return Err(Reason::NoFlow);
         }
         // A datagram by itself belongs to no flow.
@@ -177,7 +177,7 @@ impl Model {
         Ok(Picked { real: id, record })
     }
 
-    /// The real that persistence keeps a client on, if it is still there.
+    /// Returns the real on which persistence keeps a client, if the real still exists.
     fn kept(&self, service: &Service, tuple: &Tuple) -> Option<u32> {
         service.persistent?;
         let id = *self.state.clients.get(&client(service, tuple))?;
@@ -185,7 +185,7 @@ impl Model {
         (real.service == service.id && !real.leaving).then_some(id)
     }
 
-    /// Writes a flow down. `known` is what was known of the same tuple.
+    /// Adds the entry of a flow. `known` is the earlier entry of the same tuple.
     fn begin(
         &mut self,
         arrival: &Arrival,
@@ -201,13 +201,13 @@ impl Model {
             self.state.load(known.real, known.state, -1);
         }
         self.state.load(picked.real, state, 1);
-        // In a moved slot an old flow is written down when it speaks: it did not begin now.
+        // In a slot in transition, an older flow gets its entry at its next packet: it is not a new flow.
         if !moved || !is_connection(tuple.protocol) || flags & flag::SYN != 0 {
             self.state.count(picked.real).new_flows += 1;
         }
     }
 
-    /// The replies of a real by `nat`, whose flows are not written down, find their client by this.
+    /// Records the return path to a client, which replies of a `nat` real need if its flows are not tracked.
     fn learn_way_back(&mut self, arrival: &Arrival, real: &Real) {
         if real.method != Method::Nat || real.shared {
             return;
@@ -220,15 +220,15 @@ impl Model {
         }
     }
 
-    /// Whose the replies of a real by `nat` are that several services share.
+    /// Records the service of the replies of a `nat` real that several services share.
     fn remember_reply(&mut self, tuple: &Tuple, real: &Real) {
         if real.method == Method::Nat && real.shared {
             self.state.replies.insert(reply_to(tuple, real), tuple.destination);
         }
     }
 
-    /// The operator wants something else. The flows of a real by `nat` that another service has now, too, are older than that:
-    /// whose their replies are must be known from now on.
+    /// Changes the desired state. If another service now has the same `nat` real too, the real's flows are older than
+    /// that, and the service of their replies must be recorded from now on.
     pub fn change(&mut self, world: World) {
         let before = std::mem::replace(&mut self.world, world);
         for (tuple, flow) in self.state.flows.clone() {
@@ -241,8 +241,8 @@ impl Model {
         }
     }
 
-    /// A port of the director for a new flow to a real by `fnat`: the one that the same client had before, if it stays on its
-    /// real, or one that nobody has towards that real.
+    /// Returns a port of the director for a new flow to a `fnat` real: the previous port of the same client if it stays
+    /// on its real, else one that no flow has towards that real.
     fn lease(
         &mut self,
         request: &Tuple,
@@ -275,13 +275,14 @@ impl Model {
     }
 }
 
-/// Whether a packet of an unknown flow may begin one. An active FTP server's data connection begins with the client's answer.
+/// Returns whether a packet of an unknown flow may begin one. A data connection of an active FTP server begins with the
+/// client's answer.
 fn may_begin(packet: &Packet, service: &Service) -> bool {
     let answers = service.ftp && packet.flags & flag::SYN != 0 && packet.flags & flag::RST == 0;
     answers || begins(packet.tuple.protocol, packet.flags, !service.hashes())
 }
 
-/// The reply to a request, as a real sends it that is reached by `nat`.
+/// Returns a `nat` real's reply to a request.
 fn reply_to(request: &Tuple, real: &Real) -> Tuple {
     let port = match real.address.port() {
         0 => request.destination.port(),
@@ -291,7 +292,8 @@ fn reply_to(request: &Tuple, real: &Real) -> Tuple {
     Tuple { protocol: request.protocol, source, destination: request.source }
 }
 
-/// A client of a service, as persistence knows it: by the leading bits of its address, which are those of IPv6 in any case.
+/// Returns the persistence key of a client of a service: the leading bits of its address, taken as an IPv6 address in
+/// any case.
 fn client(service: &Service, tuple: &Tuple) -> (u32, Vec<u8>) {
     let address = tuple.source.ip();
     let unused = if address.is_ipv4() { 96 } else { 0 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a director remembers of the packets that it has seen.
+//! The tables of a director: its memory of earlier packets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,23 +11,23 @@ use lb_common::{reason::Reason, schema::Counters};
 
 use super::{Tuple, connection::State as Connection, frame::Macs};
 
-/// A flow that is written down.
+/// A tracked flow.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Flow {
-    /// Its real.
+    /// Id of the real.
     pub real: u32,
-    /// How far it is.
+    /// State of the connection.
     pub state: Connection,
-    /// How its client is reached.
+    /// The return path to the client.
     pub back: WayBack,
-    /// The port of the director that it has, by `fnat`.
+    /// The SNAT port of a `fnat` flow.
     pub dip: Option<u16>,
 }
 
-/// How to send to a client: as its last packet came.
+/// The return path to a client, by its last packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WayBack {
-    /// The device.
+    /// Ifindex of the interface.
     pub device: u32,
     /// Destination and source of frames.
     pub macs: Macs,
@@ -35,27 +35,27 @@ pub struct WayBack {
     pub tags: Vec<[u8; 4]>,
 }
 
-/// What names a fragmented datagram. In IPv6 the protocol does not (RFC 8200, section 4.5).
+/// The identity of a fragmented datagram. In IPv6 it does not include the protocol (RFC 8200, section 4.5).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Datagram {
-    /// Where it comes from.
+    /// Source address.
     pub source: IpAddr,
-    /// Where it goes to.
+    /// Destination address.
     pub destination: IpAddr,
-    /// Its identification.
+    /// Identification.
     pub id: u32,
-    /// Its protocol, in IPv4.
+    /// Protocol, in IPv4.
     pub protocol: Option<u8>,
 }
 
-/// Where the first fragment went.
+/// The decision on the first fragment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// To a real, by `fnat` from that port of the director.
+    /// To a real; with `fnat` from this port of the director.
     Request {
-        /// The real.
+        /// Id of the real.
         real: u32,
-        /// The port.
+        /// The SNAT port, with `fnat`.
         dip: Option<u16>,
     },
     /// Back to a client.
@@ -66,13 +66,13 @@ pub enum Decision {
         vip: IpAddr,
         /// The client, where the packet was for the director.
         client: Option<IpAddr>,
-        /// How the client is reached.
+        /// The return path to the client.
         back: WayBack,
     },
 }
 
 impl Decision {
-    /// The real that the datagram goes to, or comes from.
+    /// Returns the real to which the datagram goes, or from which it comes.
     pub const fn real(&self) -> u32 {
         match self {
             Self::Request { real, .. } | Self::Reply { real, .. } => *real,
@@ -80,8 +80,8 @@ impl Decision {
     }
 }
 
-/// What has come of a fragmented datagram: up to four ranges of words of eight bytes, or all that may ever be once
-/// something has come twice and brought more (RFC 5722).
+/// The parts of a fragmented datagram that have arrived: up to four ranges of words of eight bytes, or all possible
+/// parts after an overlap (RFC 5722).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Come {
     ranges: Vec<Range<usize>>,
@@ -92,13 +92,13 @@ impl Come {
     /// Ranges that are remembered.
     const MOST: usize = 4;
 
-    /// The first fragment, of so many bytes.
+    /// Returns the parts after a first fragment of `bytes` bytes.
     pub fn first(bytes: usize) -> Self {
         let all = 0..bytes.div_ceil(8);
         Self { ranges: vec![all], spoilt: false }
     }
 
-    /// A later one of so many bytes comes. Whether it may pass.
+    /// Adds a later fragment of `bytes` bytes. Returns whether it may pass.
     pub fn add(&mut self, start: usize, bytes: usize) -> bool {
         let end = start + bytes.div_ceil(8);
         if self.spoilt {
@@ -117,14 +117,14 @@ impl Come {
     }
 }
 
-/// How many connections a real has.
+/// Connection counts of a real.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Load {
     /// Opening and established ones.
     pub active: i32,
     /// Closing ones, and those of UDP.
     pub inactive: i32,
-    /// Whether it was above its thresholds when somebody last looked.
+    /// True if the real was above its thresholds at the last check.
     pub overloaded: bool,
 }
 
@@ -135,13 +135,13 @@ pub struct State {
     pub flows: BTreeMap<Tuple, Flow>,
     /// Fragmented datagrams.
     pub datagrams: BTreeMap<Datagram, (Decision, Come)>,
-    /// Whose the replies to a flow are, by the reply's tuple, where services share a real by `nat`.
+    /// The service of the replies to a flow, by the reply's tuple, if services share a `nat` real.
     pub replies: BTreeMap<Tuple, SocketAddr>,
-    /// How clients of reals by `nat` are reached whose flows are not written down.
+    /// Return paths of clients of `nat` reals whose flows are not tracked.
     pub ways_back: BTreeMap<IpAddr, WayBack>,
-    /// Replies to clients that spoke to a real by `nat` itself.
+    /// Replies to clients that contacted a `nat` real directly.
     pub direct: BTreeSet<Tuple>,
-    /// Flows by `fnat`, by the tuple of their replies.
+    /// The `fnat` flows, by the tuple of their replies.
     pub translations: BTreeMap<Tuple, Tuple>,
     /// The real that a client is kept on, by service and network.
     pub clients: BTreeMap<(u32, Vec<u8>), u32>,
@@ -149,11 +149,11 @@ pub struct State {
     pub localities: BTreeMap<(u32, IpAddr), [u32; 8]>,
     /// The next turn of each service.
     pub turns: BTreeMap<u32, u64>,
-    /// How many connections each real has.
+    /// Connection counts by real id.
     pub loads: BTreeMap<u32, Load>,
-    /// What was counted at each real.
+    /// Counters by real id.
     pub counters: BTreeMap<u32, Counters>,
-    /// How many packets ended for a reason, by service.
+    /// Number of packets by service and reason.
     pub reasons: BTreeMap<(u32, Reason), u64>,
 }
 

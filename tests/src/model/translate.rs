@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What changes within a packet: its time to live, its ends, and the checksums over them.
+//! Changes within a packet: the time to live, the addresses and ports, and the checksums over them.
 
 use std::net::SocketAddr;
 
@@ -13,17 +13,17 @@ use super::{
     },
 };
 
-/// Which end of a packet.
+/// One end of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {
-    /// Where it comes from.
+    /// The source.
     Source,
-    /// Where it goes to.
+    /// The destination.
     Destination,
 }
 
 impl End {
-    /// Where its address is in a header.
+    /// Returns the offset of the end's address in an IP header.
     const fn address(self, version: Version) -> usize {
         match (self, version) {
             (Self::Source, Version::V4) => 12,
@@ -33,7 +33,7 @@ impl End {
         }
     }
 
-    /// Where its port is in a header of the transport.
+    /// Returns the offset of the end's port in a transport header.
     const fn port(self) -> usize {
         match self {
             Self::Source => 0,
@@ -42,10 +42,10 @@ impl End {
     }
 }
 
-/// Where IPv4 has the checksum of its header.
+/// Offset of the checksum in an IPv4 header.
 const HEADER_CHECKSUM: usize = 10;
 
-/// Where a protocol has its checksum, if that covers addresses.
+/// Returns the offset of a protocol's checksum, if the checksum covers addresses.
 fn checksum_of(protocol: u8) -> Option<usize> {
     match protocol {
         TCP => Some(16),
@@ -54,7 +54,7 @@ fn checksum_of(protocol: u8) -> Option<usize> {
     }
 }
 
-/// Writes over what is there. Returns what was there and what is now, for checksums.
+/// Overwrites bytes. Returns the old and the new bytes, for checksums.
 fn replace(bytes: &mut [u8], at: usize, new: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let old = bytes[at..at + new.len()].to_vec();
     put(bytes, at, new);
@@ -68,7 +68,7 @@ fn apply(bytes: &mut [u8], at: usize, (old, new): &(Vec<u8>, Vec<u8>), udp: bool
     replace(bytes, at, &after.to_be_bytes())
 }
 
-/// One hop less.
+/// Decrements the time to live.
 pub fn hop(bytes: &mut [u8], version: Version) {
     let at = version.hops();
     // Checksums are of words: that of the time to live has the protocol in it.
@@ -109,7 +109,7 @@ pub fn replace_end(bytes: &mut [u8], packet: &Packet, end: End, new: SocketAddr)
     }
 }
 
-/// The same for the packet that an ICMP error quotes. The error's own checksum covers all of it.
+/// Replaces an end of the packet that an ICMP error quotes. The error's own checksum covers the whole quote.
 pub fn replace_quoted_end(bytes: &mut [u8], error: &Packet, quote: &Quote, end: End, new: SocketAddr) {
     let (version, protocol) = (error.header.version, quote.tuple.protocol);
     let addresses = replace(bytes, quote.header + end.address(version), &octets(new.ip()));

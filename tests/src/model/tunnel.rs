@@ -24,13 +24,13 @@ impl Real {
         Version::of(self.address.ip()).header_length() + between
     }
 
-    /// Whether a packet of so many bytes is too large for the way to it.
+    /// Returns whether a packet of `length` bytes exceeds the MTU towards the real.
     pub fn is_too_small_for(&self, length: usize) -> bool {
         length + self.growth() > self.mtu
     }
 }
 
-/// The packet on its way to a real by `tun`. `bytes` is the packet, and what follows it in the frame.
+/// Encapsulates a packet for a `tun` real. `bytes` is the packet, and the rest of the frame behind it.
 pub fn within(bytes: &[u8], packet: &Packet, real: &Real) -> (Version, Vec<u8>) {
     let inner = packet.header.version;
     let (tunnel, port) = real.tunnel;
@@ -80,7 +80,8 @@ pub fn within(bytes: &[u8], packet: &Packet, real: &Real) -> (Version, Vec<u8>) 
     (Version::of(real.address.ip()), [&outer[..], &between, bytes].concat())
 }
 
-/// A header of the director's own, with 64 hops to go; in IPv4 not to be fragmented, and with identification 0 (RFC 6864).
+/// Returns a header of the director's own, with a time to live of 64; in IPv4 with "don't fragment" and identification
+/// 0 (RFC 6864).
 pub fn header(
     version: Version,
     traffic_class: u8,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the operator wants: services, their reals, the schedulers' tables. It is read from the maps, where the daemon writes
-//! it; what follows from it (which address is a VIP, whose a real's replies are) is found out here once more.
+//! The desired state: services, their reals, the schedulers' tables. The model reads it from the maps that the daemon
+//! writes, and derives the rest (the VIPs, the service of a real's replies) on its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,21 +27,21 @@ use super::{
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "as many flags as the map has")]
 pub struct Service {
-    /// Its number.
+    /// Id of the service.
     pub id: u32,
-    /// How it picks a real.
+    /// The scheduler.
     pub scheduler: Scheduler,
-    /// Which flows are written down.
+    /// The flows that are tracked.
     pub tracking: Tracking,
-    /// Whether a client is kept on its real, and how many bits of its address count.
+    /// Prefix length by which clients are grouped for persistence, if there is persistence.
     pub persistent: Option<u32>,
-    /// Whether the hash covers the ports.
+    /// True if the hash covers the ports.
     pub ports: bool,
-    /// Whether another real serves where the hashed one is overloaded.
+    /// True if another real serves a connection whose hashed real is overloaded.
     pub fallback: bool,
-    /// Whether each datagram is scheduled by itself.
+    /// True with one-packet scheduling.
     pub one_packet: bool,
-    /// Whether data connections of FTP to its VIP are its, too.
+    /// True if FTP data connections to the VIP belong to the service too.
     pub ftp: bool,
     /// The scheduler's table: real ids, and what became of moved ones.
     pub table: Vec<Slot>,
@@ -52,7 +52,7 @@ pub struct Service {
 pub struct Slot {
     /// The real that new flows go to.
     pub now: u32,
-    /// Where those of before are, and whether that was long ago, if a pool change moved the slot.
+    /// The real of older flows, and whether the move was long ago, if a pool change moved the slot.
     pub moved: Option<(u32, bool)>,
 }
 
@@ -62,54 +62,54 @@ pub struct Slot {
 pub struct Real {
     /// The service that it belongs to.
     pub service: u32,
-    /// How packets reach it.
+    /// The forwarding method.
     pub method: Method,
-    /// What is between the outer header of `tun` and the packet, and the port of GUE.
+    /// The headers between the outer header of `tun` and the packet, and the port of GUE.
     pub tunnel: (Tunnel, u16),
-    /// Whether GRE or UDP has a checksum.
+    /// True if GRE or UDP has a checksum.
     pub checked: bool,
     /// RIP and port; 0: as the client sent it.
     pub address: SocketAddr,
     /// Destination and source of its frames, if they are known.
     pub macs: Option<Macs>,
-    /// The device that they leave by.
+    /// Ifindex of the interface by which packets for the real leave.
     pub device: u32,
     /// The largest packet that it takes.
     pub mtu: usize,
-    /// The VLAN tags of its frames, which may be none, if that is for the director to say.
+    /// The VLAN tags of frames to the real, which may be none, if the director sets them.
     pub tags: Option<Vec<[u8; 4]>>,
-    /// Its share of new connections.
+    /// Share of new connections.
     pub weight: u32,
-    /// Connections at which it takes no more, and below which it does again; 0 is no limit, and three quarters.
+    /// Upper and lower threshold in connections; 0 is no limit, and three quarters of the upper threshold.
     pub thresholds: (u32, u32),
     /// The director's address towards it.
     pub director: IpAddr,
-    /// Whether another service has it by `nat`.
+    /// True if another service has the same `nat` real.
     pub shared: bool,
-    /// Whether its replies need the flow's entry.
+    /// True if replies need a flow table entry.
     pub needs_flow: bool,
-    /// Whether it was removed.
+    /// True if the real was removed.
     pub leaving: bool,
     /// Leaving only because it is reached by another method now.
     pub replaced: bool,
-    /// Whether its connections are then reset.
+    /// True if the connections of the removed real are reset.
     pub reset: bool,
-    /// Whether no router lies before it.
+    /// True if no router is between the director and the real.
     pub neighbour: bool,
 }
 
-/// Whose the replies of a real by `nat` are.
+/// The service of the replies of a `nat` real.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Source {
     /// VIP and port; 0: as the real sent it.
     pub vip: SocketAddr,
-    /// The real.
+    /// Id of the real.
     pub real: u32,
-    /// Its service.
+    /// Id of the service.
     pub service: u32,
-    /// Whether it may be another service's, too.
+    /// True if the replies may be those of another service too.
     pub shared: bool,
-    /// Whether the source is enough, because flows are not written down.
+    /// True if the source is sufficient, because flows are not tracked.
     pub hashed: bool,
 }
 
@@ -118,27 +118,27 @@ pub struct Source {
 pub struct World {
     /// By protocol and VIP with port, 0 for every port.
     pub services: BTreeMap<(u8, SocketAddr), Service>,
-    /// By id.
+    /// Reals by id.
     pub reals: BTreeMap<u32, Real>,
     /// By protocol, RIP and port.
     pub sources: BTreeMap<(u8, SocketAddr), Source>,
-    /// Every VIP.
+    /// All VIPs.
     pub vips: BTreeSet<IpAddr>,
-    /// Whether a VIP is silent to pings if none of its reals takes connections.
+    /// True if a VIP does not answer pings while none of its reals accepts connections.
     pub silent: bool,
     /// Addresses of the director.
     pub own: BTreeSet<IpAddr>,
     /// Addresses that no host has.
     pub broadcast: BTreeSet<IpAddr>,
-    /// Every RIP by `nat`, and by `fnat`.
+    /// RIPs of `nat` reals.
     pub nat_reals: BTreeSet<IpAddr>,
-    /// The same for `fnat`.
+    /// RIPs of `fnat` reals.
     pub fnat_reals: BTreeSet<IpAddr>,
     /// Devices that frames may be redirected to.
     pub devices: BTreeSet<u32>,
     /// Key of the flow hash.
     pub seed: u64,
-    /// Whether ICMP errors may be sent.
+    /// True if ICMP errors may be sent.
     pub may_answer: bool,
     /// The ports of the director that `fnat` gives out.
     pub dip_ports: std::ops::Range<u16>,
@@ -180,7 +180,7 @@ impl World {
         Ok(world)
     }
 
-    /// Whose the replies of each real by `nat` are: those of the service that is oldest, if several have it.
+    /// Finds the service of the replies of each `nat` real: the oldest service, if several have the real.
     fn find_sources(&mut self) {
         let by = |method| self.reals.values().filter(move |real| real.method == method);
         self.fnat_reals = by(Method::Fnat).map(|real| real.address.ip()).collect();
@@ -212,11 +212,12 @@ impl World {
         }
     }
 
-    /// The service of a packet: by protocol, address and port, else by protocol, address and port 0.
+    /// Returns the service of a packet: by protocol, address and port; else the FTP service, for a data connection;
+    /// else by protocol, address and port 0.
     pub fn service(&self, tuple: &Tuple) -> Option<&Service> {
         let at = |port| (tuple.protocol, SocketAddr::new(tuple.destination.ip(), port));
         let port = tuple.destination.port();
-        // A client's data connections of FTP: to a port that a server told it, or from the server's port 20.
+        // A client's FTP data connections: to a port that a server announced, or from the server's port 20.
         let ftp = || {
             let control = self.services.get(&at(21)).filter(|service| service.ftp)?;
             (tuple.protocol == TCP && (port == 20 || port >= 1024)).then_some(control)
@@ -224,7 +225,8 @@ impl World {
         self.services.get(&at(port)).or_else(ftp).or_else(|| self.services.get(&at(0)))
     }
 
-    /// Why no client can have sent a packet from there to a service, if it cannot: by device, and from that address of the link.
+    /// Returns the reason why no client can have sent a packet to a service from this source, interface and MAC
+    /// address, if there is one.
     pub fn forgery(&self, tuple: &Tuple, device: u32, from: [u8; 6]) -> Option<Reason> {
         let source = tuple.source.ip();
         if self.vips.contains(&source) || self.own.contains(&source) {
@@ -240,7 +242,7 @@ impl World {
         (device != real.device || stranger).then_some(Reason::SourceReal)
     }
 
-    /// Whether a VIP answers pings.
+    /// Returns whether a VIP answers pings.
     pub fn answers_pings(&self, vip: IpAddr) -> bool {
         let takes = |real: &Real| real.weight > 0 && (real.method == Method::Local || real.macs.is_some());
         let mut services = self.services.iter().filter(|((_, address), _)| address.ip() == vip);
@@ -249,7 +251,7 @@ impl World {
                 .any(|(_, service)| self.reals.values().any(|real| real.service == service.id && takes(real)))
     }
 
-    /// Whether an address is some service's.
+    /// Returns whether an address is the VIP of a service.
     pub fn is_vip(&self, address: IpAddr) -> bool {
         self.vips.contains(&address)
     }
@@ -280,7 +282,7 @@ impl Service {
         })
     }
 
-    /// The place of a flow in the table of a scheduler that hashes.
+    /// Returns the slot of a flow in the table of a hashing scheduler.
     pub fn place(&self, tuple: &Tuple, seed: u64) -> usize {
         match self.scheduler {
             Scheduler::Sh => {
@@ -293,7 +295,7 @@ impl Service {
         }
     }
 
-    /// Whether a packet alone tells the real.
+    /// Returns whether the packet alone determines the real.
     pub const fn hashes(&self) -> bool {
         matches!(self.scheduler, Scheduler::Mh | Scheduler::Sh | Scheduler::Dh)
     }

@@ -30,7 +30,7 @@ use super::{TestPlane, plane::LIMITS, pool::Pool};
 pub struct Pins(PathBuf);
 
 impl Pins {
-    /// A new one.
+    /// Returns a new folder for pins.
     #[track_caller]
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -40,7 +40,7 @@ impl Pins {
         Self(path)
     }
 
-    /// How to load a plane that is pinned here.
+    /// Returns the options to load a plane that is pinned here.
     pub fn options(&self, limits: Limits, settings: Settings) -> Options {
         Options { pins: Some(PinDir::at(&self.0)), limits, settings: Some(settings), ..Options::default() }
     }
@@ -54,7 +54,7 @@ impl Default for Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // What cannot be removed stays in sight, under a name that says whose it was.
+        // Pins that cannot be removed remain visible, under a name that identifies the test process.
         if PinDir::at(&self.0).remove_all().is_ok() {
             for dir in [self.0.join("maps"), self.0.join("links"), self.0.clone()] {
                 drop(fs::remove_dir(dir));
@@ -67,7 +67,7 @@ impl Drop for Pins {
 pub struct Beside {
     /// Forwards, as the daemon loads it.
     pub plane: TestPlane,
-    /// Forwards, and tells its steps.
+    /// A copy that forwards, and traces its steps.
     pub traced: Tracer,
     /// Tells its steps and leaves the maps as they are.
     pub dry: Tracer,
@@ -81,7 +81,7 @@ impl Beside {
         Self::with_limits(LIMITS, settings, pools)
     }
 
-    /// The same with tables of other sizes.
+    /// Loads a plane with tables of other sizes.
     #[track_caller]
     pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
         let pins = Pins::new();
@@ -132,8 +132,8 @@ impl Beside {
         tried.set(0, zeros, 0).expect("arrays can be written");
     }
 
-    /// What every map holds that a program writes to, or that it reads: all but the scratch of a CPU, the steps of a
-    /// trace, the array of programs and the devices.
+    /// Returns the contents of every map that a program writes or reads, except the scratch memory of a CPU, the steps
+    /// of a trace, the array of programs and the interfaces.
     #[track_caller]
     pub fn dump(&self) -> BTreeMap<String, String> {
         let maps = self.pins.0.join("maps");
@@ -148,7 +148,7 @@ impl Beside {
     }
 }
 
-/// What a map holds, in an order of its own; `None` for those that are not looked at.
+/// Returns the contents of a map in a canonical order; `None` for maps that are not compared.
 fn contents(name: &str, maps: &Path) -> Option<String> {
     let map = || {
         let data = MapData::from_pin(maps.join(name)).expect("a pin is a map");

@@ -13,11 +13,11 @@ use nix::{
 pub struct Devices {
     /// One that frames may be redirected to.
     pub other: u32,
-    /// One that takes no frames from XDP, until somebody says so.
+    /// An interface that accepts no frames from XDP until a test permits it.
     pub closed: u32,
 }
 
-/// Gives this thread a network namespace of its own, which has loopback and a pair of devices, and ends with it.
+/// Gives this thread its own network namespace, which has loopback and a pair of interfaces, and ends with the thread.
 #[track_caller]
 pub fn enter_another() -> Devices {
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
@@ -28,8 +28,8 @@ pub fn enter_another() -> Devices {
     Devices { other: index("other"), closed: index("end") }
 }
 
-/// Runs a test on a thread with a network namespace of its own, which has loopback and one device more, and
-/// tells it that device's index.
+/// Runs a test on a thread with its own network namespace, which has loopback and one more interface, and passes the
+/// test the ifindex of that interface.
 #[track_caller]
 pub fn with_another_device<T: Send>(test: impl FnOnce(u32) -> T + Send) -> T {
     thread::scope(|scope| {

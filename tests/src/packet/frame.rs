@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a frame says. Tests change the words; lengths and checksums follow when it is written out.
+//! A frame as tests describe it. Tests change its fields; the encoder computes lengths and checksums.
 //!
-//! It is long because it is the vocabulary of all packet tests, a few lines a word.
+//! The file is long because it is the vocabulary of all packet tests, with a few lines for each word.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,16 +21,16 @@ use super::{
 
 /// The least that Ethernet carries, check sequence not counted.
 const ETHERNET_MINIMUM: usize = 60;
-/// What padding is made of: nothing that could be mistaken for a header's zeros.
+/// Byte of the padding: not 0, which could be mistaken for a header's zeros.
 const PADDING: u8 = 0xa5;
 
-/// An Ethernet frame with a packet of IPv4 or IPv6.
+/// An Ethernet frame with an IPv4 or IPv6 packet.
 #[derive(Clone, Debug)]
 pub struct Frame {
     link: Link,
     ip: Header,
     body: Body,
-    /// Which bytes of the body this packet carries, if it is a fragment.
+    /// The bytes of the body that this packet carries, if it is a fragment.
     part: Option<Range<usize>>,
     /// Bytes behind the packet.
     padding: usize,
@@ -57,9 +57,9 @@ enum Body {
 /// The kind of an ICMP message.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// Of IPv4.
+    /// An ICMP message for IPv4.
     V4(Icmpv4Type),
-    /// Of IPv6.
+    /// An ICMP message for IPv6.
     V6(Icmpv6Type),
 }
 
@@ -91,7 +91,7 @@ impl Message {
     }
 }
 
-/// A TCP segment of an open connection, without data, from a client.
+/// Returns a TCP segment of an open connection, without data, from a client.
 pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     let (from, to) = (from.into(), to.into());
     let mut header = TcpHeader::new(from.port(), to.port(), 0x0102_0304, 64_000);
@@ -100,7 +100,7 @@ pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     Frame::new(IpNumber::TCP, from.ip(), to.ip(), Body::Tcp(header, Vec::new()))
 }
 
-/// A UDP datagram without data, from a client.
+/// Returns a UDP datagram without data, from a client.
 pub fn udp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     let (from, to) = (from.into(), to.into());
     let (source, destination) = (from.port(), to.port());
@@ -108,7 +108,7 @@ pub fn udp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Frame {
     Frame::new(IpNumber::UDP, from.ip(), to.ip(), body)
 }
 
-/// An ICMP echo request.
+/// Returns an ICMP echo request.
 pub fn ping(from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> Frame {
     let (from, to) = (from.into(), to.into());
     let echo = IcmpEchoHeader { id: 7, seq: 1 };
@@ -120,7 +120,7 @@ pub fn ping(from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> Frame {
     Frame::new(message.protocol(), from, to, Body::Icmp(message, b"ping and pong".to_vec()))
 }
 
-/// An ICMP error about a packet, of which it quotes the header and eight bytes (RFC 792).
+/// Returns an ICMP error that quotes the header and eight bytes of a packet (RFC 792).
 pub fn error(
     kind: impl Into<Message>,
     from: impl Into<IpAddr>,
@@ -131,18 +131,18 @@ pub fn error(
     Frame::new(kind.protocol(), from.into(), to.into(), Body::Error(kind, Box::new(about.clone()), quoted))
 }
 
-/// Any other ICMP message.
+/// Returns any other ICMP message.
 pub fn icmp(kind: impl Into<Message>, from: impl Into<IpAddr>, to: impl Into<IpAddr>, data: &[u8]) -> Frame {
     let kind = kind.into();
     Frame::new(kind.protocol(), from.into(), to.into(), Body::Icmp(kind, data.to_vec()))
 }
 
-/// A packet of any protocol, with `data` behind the IP header.
+/// Returns a packet of any protocol, with `data` behind the IP header.
 pub fn raw(protocol: IpNumber, from: impl Into<IpAddr>, to: impl Into<IpAddr>, data: &[u8]) -> Frame {
     Frame::new(protocol, from.into(), to.into(), Body::Raw(data.to_vec()))
 }
 
-/// A packet in a packet (RFC 2003, RFC 2473); the frame's padding stays at its end.
+/// Returns a tunnelled packet (RFC 2003, RFC 2473); the frame's padding stays at its end.
 pub fn tunnel(from: impl Into<IpAddr>, to: impl Into<IpAddr>, inner: Frame) -> Frame {
     let (padding, tos, link, tags) = (inner.padding, inner.ip.tos(), inner.link, inner.tags.clone());
     let protocol = if inner.is_ipv6() { IpNumber::IPV6 } else { IpNumber::IPV4 };
@@ -166,18 +166,18 @@ impl Frame {
         }
     }
 
-    /// Whether it is of IPv6.
+    /// Returns whether the packet is an IPv6 packet.
     pub const fn is_ipv6(&self) -> bool {
         matches!(self.ip, Header::V6 { .. })
     }
 
-    /// The frame as this run of the tests means it.
+    /// Returns the frame in the IP version of this run of the tests.
     #[must_use]
     pub fn meant(&self) -> Self {
         if version::is_six() { self.clone().in_ipv6() } else { self.clone() }
     }
 
-    /// What it would be in IPv6; see [`version`].
+    /// Returns the corresponding IPv6 packet; see [`version`].
     #[must_use]
     fn in_ipv6(self) -> Self {
         let Self { link, ip, body, part, padding, tags } = self;
@@ -214,7 +214,7 @@ impl Frame {
         Self { link, ip, body, part, padding, tags }
     }
 
-    /// Source address and, where there are any, port.
+    /// Sets the source address and, if there are ports, the source port.
     pub fn from(mut self, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
         self.ip.set_source(address.ip());
@@ -226,7 +226,7 @@ impl Frame {
         self
     }
 
-    /// Destination address and, where there are any, port.
+    /// Sets the destination address and, if there are ports, the destination port.
     pub fn to(mut self, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
         self.ip.set_destination(address.ip());
@@ -238,13 +238,13 @@ impl Frame {
         self
     }
 
-    /// Who sends the frame to whom on the link.
+    /// Sets the source and destination MAC addresses of the frame.
     pub fn link(mut self, link: Link) -> Self {
         self.link = link;
         self
     }
 
-    /// What it carries, behind the transport header.
+    /// Sets the data behind the transport header.
     pub fn data(mut self, bytes: impl AsRef<[u8]>) -> Self {
         match &mut self.body {
             Body::Tcp(_, data) | Body::Udp { data, .. } | Body::Icmp(_, data) | Body::Raw(data) => {
@@ -255,7 +255,7 @@ impl Frame {
         self
     }
 
-    /// The first segment of a connection.
+    /// Makes the segment the first one of a connection.
     pub fn syn(self) -> Self {
         self.flags(|header| {
             (header.syn, header.ack, header.acknowledgment_number) = (true, false, 0);
@@ -263,17 +263,17 @@ impl Frame {
         })
     }
 
-    /// The answer to the first segment.
+    /// Makes the segment the answer to the first one.
     pub fn syn_ack(self) -> Self {
         self.flags(|header| header.syn = true)
     }
 
-    /// No more data.
+    /// Sets the FIN flag: no more data.
     pub fn fin(self) -> Self {
         self.flags(|header| header.fin = true)
     }
 
-    /// A reset.
+    /// Makes the segment a reset.
     pub fn rst(self) -> Self {
         self.flags(|header| header.rst = true)
     }
@@ -284,50 +284,50 @@ impl Frame {
         self
     }
 
-    /// UDP without a checksum (RFC 768).
+    /// Removes the UDP checksum (RFC 768).
     pub fn without_checksum(mut self) -> Self {
         let Body::Udp { checksum, .. } = &mut self.body else { panic!("only UDP can go without") };
         *checksum = false;
         self
     }
 
-    /// Time to live.
+    /// Sets the time to live.
     pub fn ttl(mut self, ttl: u8) -> Self {
         *self.ip.hops() = ttl;
         self
     }
 
-    /// After one more router.
+    /// Decrements the time to live, as one more router does.
     pub fn hop(mut self) -> Self {
         *self.ip.hops() -= 1;
         self
     }
 
-    /// Type of service: six bits of DSCP, two of ECN.
+    /// Sets the type of service: six bits of DSCP, two of ECN.
     pub fn tos(mut self, tos: u8) -> Self {
         self.ip.set_tos(tos);
         self
     }
 
-    /// IP options.
+    /// Sets the IP options.
     pub fn options(mut self, options: &[u8]) -> Self {
         self.ip.set_options(options);
         self
     }
 
-    /// Identification of the datagram.
+    /// Sets the identification of the datagram.
     pub fn id(mut self, id: u16) -> Self {
         self.ip.set_id(id);
         self
     }
 
-    /// Must not be fragmented.
+    /// Sets "don't fragment".
     pub fn dont_fragment(mut self) -> Self {
         self.ip.dont_fragment();
         self
     }
 
-    /// With an extension header of IPv6: its kind and content, the number of the next one not included.
+    /// Adds an IPv6 extension header: its kind and content, without the number of the next one.
     pub fn extension(mut self, kind: u8, content: &[u8]) -> Self {
         let Header::V6 { extensions, .. } = &mut self.ip else { panic!("only IPv6 has extension headers") };
         assert!(kind == 44 || (content.len() + 1).is_multiple_of(8), "they are words of eight bytes");
@@ -335,40 +335,40 @@ impl Frame {
         self
     }
 
-    /// The fragment with those bytes of the datagram.
+    /// Returns the fragment with these bytes of the datagram.
     pub fn part(mut self, bytes: Range<usize>) -> Self {
         assert!(bytes.start.is_multiple_of(8), "offsets of fragments are in words of eight bytes");
         self.part = Some(bytes);
         self
     }
 
-    /// All fragments, cut at `cuts`.
+    /// Returns all fragments, cut at `cuts`.
     pub fn fragments(&self, cuts: &[usize]) -> Vec<Self> {
         let starts = std::iter::once(0).chain(cuts.iter().copied());
         let ends = cuts.iter().copied().chain(std::iter::once(self.datagram().len()));
         starts.zip(ends).map(|(start, end)| self.clone().part(start..end)).collect()
     }
 
-    /// With a VLAN tag inside of those that it has (IEEE 802.1Q): its type and control information.
+    /// Adds a VLAN tag inside the existing ones (IEEE 802.1Q): its type and control information.
     pub fn tagged(mut self, ether_type: u16, control: u16) -> Self {
         let ([a, b], [c, d]) = (ether_type.to_be_bytes(), control.to_be_bytes());
         self.tags.push([a, b, c, d]);
         self
     }
 
-    /// Without VLAN tags.
+    /// Removes the VLAN tags.
     pub fn untagged(mut self) -> Self {
         self.tags.clear();
         self
     }
 
-    /// Filled up to the least that Ethernet carries.
+    /// Pads the frame to the minimum length of Ethernet.
     pub fn padded(mut self) -> Self {
         self.padding = ETHERNET_MINIMUM.saturating_sub(self.meant().bytes().len());
         self
     }
 
-    /// How many bytes of the packet that it is about an ICMP error quotes.
+    /// Sets the number of bytes that an ICMP error quotes.
     pub fn quoting(mut self, bytes: usize) -> Self {
         let Body::Error(_, _, quoted) = &mut self.body else { panic!("only errors quote") };
         *quoted = bytes;
@@ -382,7 +382,7 @@ impl Frame {
         self
     }
 
-    /// Total length of the IP packet.
+    /// Returns the total length of the IP packet.
     pub fn length(&self) -> usize {
         self.meant().packet().len()
     }
@@ -392,7 +392,8 @@ impl Frame {
         self.meant().ip.length()
     }
 
-    /// The least that its kind has behind the IP header: TCP's, UDP's and ICMP's header, and nothing for a later fragment.
+    /// Returns the minimum length behind the IP header: the header of TCP, UDP or ICMP, and nothing for a later
+    /// fragment.
     pub fn least(&self) -> usize {
         match self.body {
             _ if self.part.as_ref().is_some_and(|part| part.start > 0) => 0,
@@ -401,7 +402,7 @@ impl Frame {
         }
     }
 
-    /// The packet that it quotes, if it is an ICMP error.
+    /// Returns the quoted packet of an ICMP error.
     pub fn quote(&self) -> Option<Self> {
         match self.meant().body {
             Body::Error(_, about, _) => Some(*about),
@@ -409,7 +410,7 @@ impl Frame {
         }
     }
 
-    /// The frame with another total length of the packet, and the header checksum that goes with it.
+    /// Returns the frame with another total length of the packet, and the matching header checksum.
     pub fn claiming(&self, length: usize) -> Vec<u8> {
         const ETHERNET: usize = 14;
         let mut bytes = self.bytes();
@@ -425,7 +426,7 @@ impl Frame {
         bytes
     }
 
-    /// The frame on the wire.
+    /// Returns the bytes of the frame.
     pub fn bytes(&self) -> Vec<u8> {
         let meant = self.meant();
         let ethernet = Ethernet2Header {
@@ -441,12 +442,12 @@ impl Frame {
         bytes
     }
 
-    /// The IP packet on the wire.
+    /// Returns the bytes of the IP packet.
     fn packet(&self) -> Vec<u8> {
         self.ip.packet(&self.datagram(), self.part.as_ref())
     }
 
-    /// The datagram, of which a fragment is a part.
+    /// Returns the datagram of which a fragment is a part.
     fn datagram(&self) -> Vec<u8> {
         match &self.body {
             Body::Tcp(header, data) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What became of a frame, and claims about it. A claim that does not hold prints the frames decoded.
+//! The outcome of a frame, and assertions about it. A failed assertion prints the decoded frames.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use lb_common::{
 
 use super::{Frame, RealServer, judge, version};
 
-/// What the program told the driver to do.
+/// The XDP action that the program returned.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the kernel's names (enum xdp_action)")]
 pub enum Action {
@@ -28,7 +28,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The action of that number.
+    /// Returns the action with this number.
     pub fn of(number: u32) -> Self {
         [Self::Aborted, Self::Drop, Self::Pass, Self::Tx, Self::Redirect][number as usize]
     }
@@ -37,9 +37,9 @@ impl Action {
 /// One frame's fate.
 #[derive(Clone, Debug)]
 pub struct Got {
-    /// The frame as it came.
+    /// The frame that was sent to the program.
     pub sent: Vec<u8>,
-    /// What the driver is to do.
+    /// The XDP action.
     pub action: Action,
     /// The frame as it left.
     pub frame: Vec<u8>,
@@ -50,72 +50,75 @@ pub struct Got {
 }
 
 impl Got {
-    /// Sent out of the device that it came by, to a real: exactly so, and counted once.
+    /// Asserts that the frame left for a real by the interface of its arrival, exactly as `expected`, and was counted
+    /// once.
     #[track_caller]
     pub fn reaches_a_real_as(&self, expected: &Frame) {
         self.left_as(Action::Tx, expected);
         self.counted_in();
     }
 
-    /// The same out of another device.
+    /// Asserts that the frame left for a real by another interface, exactly as `expected`, and was counted once.
     #[track_caller]
     pub fn is_redirected_as(&self, expected: &Frame) {
         self.left_as(Action::Redirect, expected);
         self.counted_in();
     }
 
-    /// Sent back to a client.
+    /// Asserts that the frame left for a client by the interface of its arrival, exactly as `expected`, and was counted
+    /// once.
     #[track_caller]
     pub fn reaches_the_client_as(&self, expected: &Frame) {
         self.left_as(Action::Tx, expected);
         self.counted_out();
     }
 
-    /// The same out of another device.
+    /// Asserts that the frame left for a client by another interface, exactly as `expected`, and was counted once.
     #[track_caller]
     pub fn is_redirected_back_as(&self, expected: &Frame) {
         self.left_as(Action::Redirect, expected);
         self.counted_out();
     }
 
-    /// Given to the director's own stack, byte by byte as it came, for a reason that is counted once.
+    /// Asserts that the frame was passed unmodified to the director's own stack, and that this reason was counted once.
     #[track_caller]
     pub fn is_passed(&self, reason: Reason) {
         self.is_passed_unchanged();
-        // What is answered if a client asks is passed if anybody else does.
+        // A packet with this reason is answered if it is a client's request, and passed otherwise.
         let fate = if reason == Reason::TtlExceeded { Fate::Answered } else { Fate::Passed };
         self.counted(reason, fate);
     }
 
-    /// None of our business: passed as it came, and not counted anywhere.
+    /// Asserts that the frame is not ours: passed unmodified, and not counted.
     #[track_caller]
     pub fn is_untouched(&self) {
         self.is_passed_unchanged();
         self.claim(self.reasons.is_empty() && self.reals.is_empty(), "nothing is counted", None);
     }
 
-    /// Dropped for a reason.
+    /// Asserts that the frame was dropped for a reason.
     #[track_caller]
     pub fn is_dropped(&self, reason: Reason) {
         self.claim(self.action == Action::Drop, "dropped", None);
         self.counted(reason, Fate::Dropped);
     }
 
-    /// Dropped for a reason of which others would be told.
+    /// Asserts that the frame was dropped without an answer for a reason that is otherwise answered.
     #[track_caller]
     pub fn is_dropped_without_an_answer(&self, reason: Reason) {
         self.claim(self.action == Action::Drop, "dropped", None);
         self.counted(reason, Fate::Answered);
     }
 
-    /// Answered for a reason: the answer leaves where the frame came from.
+    /// Asserts that the frame was answered for a reason, and that the answer left by the interface of the frame's
+    /// arrival.
     #[track_caller]
     pub fn is_answered(&self, reason: Reason, expected: &Frame) {
         self.left_as(Action::Tx, expected);
         self.counted(reason, Fate::Answered);
     }
 
-    /// The real that the packet went to.
+    /// Returns the real to which the packet went.
     #[track_caller]
     pub fn real(&self) -> RealServer {
         self.claim(self.reals.len() == 1, "one real is counted", None);
@@ -139,7 +142,7 @@ impl Got {
         version::original(SocketAddr::new(ip, port))
     }
 
-    /// How many flows began.
+    /// Returns the number of flows that began.
     pub fn new_flows(&self) -> u64 {
         self.reals.iter().map(|(_, counters)| counters.new_flows).sum()
     }
@@ -158,7 +161,7 @@ impl Got {
         self.claim(self.frame == self.sent, "passed as it came", Some(&self.sent));
     }
 
-    /// For that reason and no other.
+    /// Asserts that this reason was counted, and no other.
     #[track_caller]
     fn counted(&self, reason: Reason, fate: Fate) {
         assert_eq!(reason.fate(), fate, "{}", reason.as_str());
@@ -181,7 +184,7 @@ impl Got {
         );
     }
 
-    /// What moved at the one real whose counters did, no reason besides.
+    /// Returns the change of the only real whose counters changed, and asserts that no reason was counted.
     #[track_caller]
     fn only_real<T>(&self, what: impl FnOnce(&Counters) -> T) -> T {
         self.claim(self.reasons.is_empty(), "no reason is counted", None);
@@ -189,7 +192,7 @@ impl Got {
         what(&self.reals[0].1)
     }
 
-    /// Total length of the IP packet that came.
+    /// Returns the total length of the IP packet that arrived.
     fn length(&self) -> u64 {
         let number = |at| u64::from(u16::from_be_bytes([self.sent[at], self.sent[at + 1]]));
         // Behind its VLAN tags.

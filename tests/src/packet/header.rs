@@ -37,7 +37,7 @@ pub enum Ends {
 const FRAGMENT: u8 = 44;
 
 impl Header {
-    /// A header with 64 hops to go.
+    /// Returns a header with a time to live of 64.
     pub fn new(protocol: IpNumber, from: IpAddr, to: IpAddr) -> Self {
         match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -62,7 +62,7 @@ impl Header {
         }
     }
 
-    /// The source address.
+    /// Returns the source address.
     pub fn source(&self) -> IpAddr {
         match self {
             Self::V4(header) => Ipv4Addr::from(header.source).into(),
@@ -70,7 +70,7 @@ impl Header {
         }
     }
 
-    /// The destination address.
+    /// Returns the destination address.
     pub fn destination(&self) -> IpAddr {
         match self {
             Self::V4(header) => Ipv4Addr::from(header.destination).into(),
@@ -78,7 +78,7 @@ impl Header {
         }
     }
 
-    /// Both addresses.
+    /// Returns both addresses.
     pub const fn ends(&self) -> Ends {
         match self {
             Self::V4(header) => Ends::V4(header.source, header.destination),
@@ -104,7 +104,7 @@ impl Header {
         }
     }
 
-    /// What is behind it.
+    /// Returns the protocol behind the header.
     pub fn protocol(&self) -> IpNumber {
         match self {
             Self::V4(header) => header.protocol,
@@ -112,7 +112,7 @@ impl Header {
         }
     }
 
-    /// Time to live, or hop limit.
+    /// Returns the time to live, or hop limit.
     pub fn hops(&mut self) -> &mut u8 {
         match self {
             Self::V4(header) => &mut header.time_to_live,
@@ -120,7 +120,7 @@ impl Header {
         }
     }
 
-    /// Type of service, or traffic class.
+    /// Returns the type of service, or traffic class.
     pub fn tos(&self) -> u8 {
         match self {
             Self::V4(header) => header.dscp.value() << 2 | header.ecn.value(),
@@ -175,7 +175,7 @@ impl Header {
         }
     }
 
-    /// What an Ethernet header says is behind it.
+    /// Returns the `EtherType` for an Ethernet header.
     pub fn ether_type(&self) -> EtherType {
         match self {
             Self::V4(_) => EtherType::IPV4,
@@ -183,7 +183,7 @@ impl Header {
         }
     }
 
-    /// The packet that carries a datagram, or a part of it.
+    /// Returns the packet that carries a datagram, or a part of it.
     pub fn packet(&self, datagram: &[u8], part: Option<&Range<usize>>) -> Vec<u8> {
         match self {
             Self::V4(header) => packet_v4(header.clone(), datagram, part),
@@ -237,7 +237,7 @@ fn packet_v6(
     [&fixed.to_bytes()[..], &chain, payload].concat()
 }
 
-/// The content of an options header with room for so many bytes: padding (RFC 8200, section 4.2).
+/// Returns the content of an options header that fills `room` bytes: padding (RFC 8200, section 4.2).
 fn padding(room: usize) -> Vec<u8> {
     let length = (room + 4).next_multiple_of(8);
     let mut content = vec![u8::try_from(length / 8 - 1).expect("few words"), 1];

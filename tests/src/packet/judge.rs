@@ -24,7 +24,7 @@ struct Checksum {
     should_be: u16,
 }
 
-/// A frame in words, a line for each header.
+/// Decodes a frame to text, a line for each header.
 pub fn decode(frame: &[u8]) -> String {
     let mut text = String::new();
     for Layer { text: layer, checksum } in layers(frame) {
@@ -40,8 +40,8 @@ pub fn decode(frame: &[u8]) -> String {
     text
 }
 
-/// The headers whose checksums are wrong. Those that do not cover what is there (a fragment's, a quote's
-/// transport) are not judged.
+/// Returns the headers with wrong checksums. Checksums over missing bytes (a fragment's, a quoted transport header's)
+/// are not judged.
 pub fn wrong_checksums(frame: &[u8]) -> Vec<String> {
     let wrong = |layer: &Layer| layer.checksum.is_some_and(|checksum| checksum.is != checksum.should_be);
     layers(frame).into_iter().filter(wrong).map(|layer| layer.text).collect()
@@ -196,10 +196,10 @@ fn transport(layers: &mut Vec<Layer>, ends: Ends, protocol: IpNumber, body: &[u8
     }
 }
 
-/// Where GUE is found if nothing else is said (RFC draft-ietf-intarea-gue).
+/// Default port of GUE (RFC draft-ietf-intarea-gue).
 const GUE_PORT: [u8; 2] = 6080_u16.to_be_bytes();
 
-/// A header of GUE and what it says is behind it.
+/// Decodes a GUE header and its content.
 fn gue(layers: &mut Vec<Layer>, body: &[u8]) {
     let Some((header @ [0, protocol, 0, 0], inner)) = body.split_first_chunk() else {
         return layers.push(payload(body));
@@ -212,7 +212,7 @@ fn gue(layers: &mut Vec<Layer>, body: &[u8]) {
     }
 }
 
-/// A header of GRE (RFC 2784) and what it says is behind it.
+/// Decodes a GRE header (RFC 2784) and its content.
 fn gre(layers: &mut Vec<Layer>, body: &[u8], whole: bool) {
     let (ether_type, inner, checksum) = match body {
         [0, 0, e0, e1, inner @ ..] => (u16::from_be_bytes([*e0, *e1]), inner, None),

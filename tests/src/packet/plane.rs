@@ -38,7 +38,7 @@ pub const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6
 /// More than any frame of a test run has, grown or not.
 const LARGEST: usize = 4096;
 
-/// A data plane of its own.
+/// A data plane for a test.
 pub struct TestPlane {
     plane: DataPlane,
     timeouts: Timeouts,
@@ -56,20 +56,20 @@ impl TestPlane {
         Self::with_settings(one_port(), pools)
     }
 
-    /// The same with other settings.
+    /// Loads a plane with other settings.
     #[track_caller]
     pub fn with_settings(settings: Settings, pools: &[Pool]) -> Self {
         Self::with_limits(LIMITS, settings, pools)
     }
 
-    /// The same with tables of other sizes.
+    /// Loads a plane with tables of other sizes.
     #[track_caller]
     pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
         let options = Options { limits, settings: Some(settings), ..Options::default() };
         Self::with_options(&options, pools)
     }
 
-    /// The same with anything that can be said of loading.
+    /// Loads a plane with any options.
     #[track_caller]
     pub fn with_options(options: &Options, pools: &[Pool]) -> Self {
         let plane = DataPlane::load(options)
@@ -94,14 +94,14 @@ impl TestPlane {
         self.plane.tables().put_timeouts(&timeouts).expect("timeouts can be written");
     }
 
-    /// Changes what the director should do. The way to each real is known, unless [`TestPlane::route`] says
-    /// otherwise.
+    /// Changes the desired state of the director. The next hop of each real is known, unless [`TestPlane::route`]
+    /// changes it.
     #[track_caller]
     pub fn set(&mut self, pools: &[Pool]) {
         self.set_desired(&Pool::desired(pools));
     }
 
-    /// The same in the daemon's own words.
+    /// Sets the services, in the daemon's own types.
     #[track_caller]
     pub fn set_desired(&mut self, desired: &Desired) {
         for address in desired.services.values().flat_map(|service| service.reals.keys()) {
@@ -127,7 +127,8 @@ impl TestPlane {
         self.own = own;
     }
 
-    /// Whether VIPs none of whose reals takes connections are silent, from the next [`TestPlane::set`] on.
+    /// Sets whether VIPs without a real that accepts connections stop answering pings, from the next [`TestPlane::set`]
+    /// on.
     pub fn silence(&mut self, silent: bool) {
         self.silent = silent;
     }
@@ -137,17 +138,17 @@ impl TestPlane {
         self.route_to(real.meant(), hop);
     }
 
-    /// The same by the RIP itself.
+    /// Sets the next hop of a RIP.
     pub fn route_to(&mut self, rip: IpAddr, hop: Option<NextHop>) {
         self.next_hops.insert(rip, hop.ok_or(Unresolved::NoRoute { rip }));
     }
 
-    /// The maps.
+    /// Returns the maps.
     pub fn tables(&mut self) -> &mut Tables {
         self.plane.tables()
     }
 
-    /// What the maps should hold.
+    /// Returns the expected contents of the maps.
     pub fn image(&self) -> &Image {
         &self.image
     }
@@ -174,29 +175,29 @@ impl TestPlane {
         Got { sent: sent.to_vec(), action, frame, reasons: counted.reasons, reals }
     }
 
-    /// Runs the director on one frame that comes in by another device than loopback.
+    /// Runs the director on one frame that arrives by another interface than loopback.
     #[track_caller]
     pub fn run_from(&mut self, ifindex: u32, frame: &Frame) -> Got {
         self.watch(&frame.bytes(), |program, sent| run_from(program, Some(ifindex), sent))
     }
 
-    /// Runs the director on one frame without a look at what it counts, which takes most of the time.
+    /// Runs the director on one frame without reading its counters, which takes most of the time.
     #[track_caller]
     pub fn try_bytes(&mut self, sent: &[u8]) -> (Action, Vec<u8>) {
         run(self.plane.director(), sent)
     }
 
-    /// The director's program, for runs on several CPUs at a time.
+    /// Returns the director's program, for runs on several CPUs at a time.
     pub fn director(&mut self) -> &Xdp {
         self.plane.director()
     }
 
-    /// How many flows are tracked.
+    /// Returns the number of tracked flows.
     pub fn flows(&mut self) -> usize {
         self.tables().flows().expect("flows can be read").len()
     }
 
-    /// One active connection of a real has gone: what the sweep of the daemon counts when a flow has ended.
+    /// Removes one active connection of a real, as the daemon's sweep does when a flow has ended.
     #[track_caller]
     pub fn forget_load(&mut self, real: u32) {
         let load = self.tables().load(real).expect("loads can be read");
@@ -213,7 +214,7 @@ impl TestPlane {
         }
     }
 
-    /// Every counter of every service and real.
+    /// Returns every counter of every service and real.
     fn counts(&mut self) -> Counts {
         let services = self.image.services.values().map(|service| service.id);
         let services: Vec<u32> = services.chain([lb_common::schema::UNSET]).collect();
@@ -238,7 +239,7 @@ pub fn run(program: &Xdp, sent: &[u8]) -> (Action, Vec<u8>) {
     run_from(program, None, sent)
 }
 
-/// The same for a frame that comes in by a device; `None`: by loopback.
+/// Runs a program on a frame that comes in by an interface; `None`: by loopback.
 #[track_caller]
 pub fn run_from(program: &Xdp, ifindex: Option<u32>, sent: &[u8]) -> (Action, Vec<u8>) {
     let mut frame = vec![0; LARGEST];

@@ -22,17 +22,17 @@ pub struct Pool {
     service: model::Service,
 }
 
-/// A TCP service at the VIP and the usual port, without reals.
+/// Returns a TCP service at the VIP and the usual port, without reals.
 pub fn tcp_service() -> Pool {
     Pool::new(Protocol::Tcp)
 }
 
-/// A UDP service at the VIP and the usual port, without reals.
+/// Returns a UDP service at the VIP and the usual port, without reals.
 pub fn udp_service() -> Pool {
     Pool::new(Protocol::Udp)
 }
 
-/// An SCTP service at the VIP and the usual port, without reals.
+/// Returns an SCTP service at the VIP and the usual port, without reals.
 pub fn sctp_service() -> Pool {
     Pool::new(Protocol::Sctp)
 }
@@ -43,19 +43,19 @@ impl Pool {
         Self { id, group: None, service: model::Service::default() }
     }
 
-    /// At another port; 0 = every port.
+    /// Sets another port; 0 = every port.
     pub fn port(mut self, port: u16) -> Self {
         self.id.address.set_port(port);
         self
     }
 
-    /// As one with other ports of its VIP.
+    /// Groups the service with other ports of its VIP.
     pub fn grouped_with(mut self, group: GroupId, ports: &[u16]) -> Self {
         self.group = Some((group, ports.to_vec()));
         self
     }
 
-    /// At another VIP.
+    /// Sets another VIP.
     pub fn vip(mut self, vip: impl Into<IpAddr>) -> Self {
         self.id.address.set_ip(vip.into());
         self
@@ -68,35 +68,35 @@ impl Pool {
         self
     }
 
-    /// With every flow written down.
+    /// Tracks every flow.
     pub fn tracked(self) -> Self {
         self.with(|service| service.tracking = model::Tracking::Full)
     }
 
-    /// With a real of weight 1.
+    /// Adds a real of weight 1.
     pub fn real(self, forward: Forward, real: RealServer) -> Self {
         self.weighted(forward, real, 1)
     }
 
-    /// With a real.
+    /// Adds a real with a weight.
     pub fn weighted(mut self, forward: Forward, real: RealServer, weight: u32) -> Self {
         self.service.reals.insert(real.0.into(), model::Real::new(forward, weight));
         self
     }
 
-    /// With a real and all that is said of it.
+    /// Adds a real with all its settings.
     pub fn having(mut self, real: RealServer, about: model::Real) -> Self {
         self.service.reals.insert(real.0.into(), about);
         self
     }
 
-    /// With anything else that a service may have.
+    /// Changes any other setting of the service.
     pub fn with(mut self, change: impl FnOnce(&mut model::Service)) -> Self {
         change(&mut self.service);
         self
     }
 
-    /// A real was removed, and its connections are still to end.
+    /// Removes a real whose connections have not ended yet.
     pub fn without(mut self, real: RealServer) -> Self {
         let (address, about) =
             self.service.reals.shift_remove_entry(&SocketAddr::from(real.0)).expect("it has that real");
@@ -104,7 +104,7 @@ impl Pool {
         self
     }
 
-    /// The method of a real was edited, and its connections are still to end.
+    /// Changes the method of a real whose connections have not ended yet.
     pub fn edited(mut self, real: RealServer, method: Forward) -> Self {
         let about = self.service.reals.get_mut(&SocketAddr::from(real.0)).expect("it has that real");
         self.service.leaving.insert(about.key(real.0.into()), *about);
@@ -112,7 +112,7 @@ impl Pool {
         self
     }
 
-    /// The pool as this run of the tests means it.
+    /// Returns the pool in the IP version of this run of the tests.
     fn meant(&self) -> Self {
         let mut pool = self.clone();
         if version::is_six() {
@@ -132,7 +132,7 @@ impl Pool {
         pool
     }
 
-    /// What the director should do.
+    /// Returns the desired state of the director.
     pub(super) fn desired(pools: &[Self]) -> Desired {
         let pools: Vec<Self> = pools.iter().map(Self::meant).collect();
         let services: BTreeMap<_, _> =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every packet test in either version of IP: tests speak of IPv4, and under `XVS_TEST_IP=6` whatever they say is
-//! translated to IPv6 on its way to the programs. What a test says in IPv6 stays as it is.
+//! Every packet test in either IP version: tests are written for IPv4, and under `XVS_TEST_IP=6` their packets are
+//! translated to IPv6 on the way to the programs. IPv6 packets in a test are not translated.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -15,7 +15,7 @@ static SIX: LazyLock<bool> = LazyLock::new(|| match std::env::var("XVS_TEST_IP")
     other => panic!("XVS_TEST_IP={other:?} is neither 4 nor 6"),
 });
 
-/// Whether tests are translated to IPv6.
+/// Returns whether tests are translated to IPv6.
 pub fn is_six() -> bool {
     *SIX
 }
@@ -23,7 +23,7 @@ pub fn is_six() -> bool {
 /// The first 96 bits of addresses that stand for IPv4's.
 const NETWORK: u128 = 0x2001_0db8 << 96;
 
-/// The address that stands for another.
+/// Returns the address that stands for another.
 pub fn address(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
@@ -35,12 +35,12 @@ pub fn address(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The same with a port.
+/// Returns the translation of an address with its port.
 pub fn socket(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(self::address(address.ip()), address.port())
 }
 
-/// What an address stands for: the way back.
+/// Returns the original of a translated address.
 pub fn original(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V6(v6) if v6.to_bits() >> 32 == NETWORK >> 32 => {
@@ -50,7 +50,7 @@ pub fn original(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A protocol number.
+/// Translates a protocol number.
 pub fn protocol(number: IpNumber) -> IpNumber {
     match number {
         IpNumber::ICMP => IpNumber::IPV6_ICMP,
@@ -59,7 +59,7 @@ pub fn protocol(number: IpNumber) -> IpNumber {
     }
 }
 
-/// An ICMP message.
+/// Translates an ICMP message.
 pub fn icmp(kind: &Icmpv4Type) -> Icmpv6Type {
     use icmpv4::DestUnreachableHeader as Unreachable;
     match kind {
@@ -85,7 +85,7 @@ pub fn icmp(kind: &Icmpv4Type) -> Icmpv6Type {
                 pointer: 4,
             })
         }
-        // An error that nobody has defined yet, in place of source quench.
+        // An error type that is still undefined, in place of source quench.
         Icmpv4Type::Unknown { type_u8: 4, .. } => {
             Icmpv6Type::Unknown { type_u8: 100, code_u8: 0, bytes5to8: [0; 4] }
         }

@@ -16,7 +16,7 @@ use lb_userspace::api::{
     token::Token,
 };
 
-/// What issue and docs promise between `xvs real add` and the first answer.
+/// Maximum time between `xvs real add` and the first answer, as the issue and the docs promise.
 pub const PROMISE: Duration = Duration::from_secs(2);
 
 pub const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 80);
@@ -43,7 +43,7 @@ pub fn says(agent: &Process, text: &str) -> Result<(), String> {
     if log.contains(text) { Ok(()) } else { Err(log) }
 }
 
-/// What set-up may change.
+/// Returns the settings that `setup` may change.
 fn state(real: &Real) -> String {
     let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
         .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));

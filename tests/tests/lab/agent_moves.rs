@@ -14,20 +14,20 @@ const BY_HAND: &str = "192.0.2.101";
 /// A second address of the first real.
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 111);
 
-/// That of the agent's own tests, with a service.
+/// Returns the scene of the agent's own tests, with a service.
 fn scene() -> Scene {
     let scene = agent::scene();
     scene.lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
     scene
 }
 
-/// Whether the real has an address on `lo`.
+/// Checks whether the real has an address on `lo`.
 fn has(real: &Real, vip: &str, want: bool) -> Result<(), String> {
     let shown = real.sh("ip -oneline address show dev lo").succeeds().stdout;
     if shown.contains(&format!(" {vip}/")) == want { Ok(()) } else { Err(shown) }
 }
 
-/// Whether `look` succeeds in time.
+/// Asserts that `look` succeeds in time.
 fn soon(what: &str, look: impl FnMut() -> Result<(), String>) {
     let start = Instant::now();
     eventually(what, look);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel of a real server answers and announces about a VIP, at every level of `arp_ignore` and
-//! `arp_announce`. docs/arp.md shows what is captured here, and is held against it.
+//! Answers and announcements of a real server's kernel about a VIP, at every level of `arp_ignore` and `arp_announce`.
+//! docs/arp.md shows the captured packets, and a test compares them with it.
 
 use std::{
     collections::BTreeSet,
@@ -166,7 +166,7 @@ fn send(host: &Host, source: Ipv4Addr, target: Ipv4Addr) {
     sent.unwrap_or_else(|error| panic!("from {source} to {target}: {error}"));
 }
 
-/// Whether `real` answers when `host` asks for `target`.
+/// Returns whether `real` answers when `host` asks for `target`.
 ///
 /// The kernel answers while it receives, so at the real itself the answer comes before the second request, or never.
 fn answers(host: &Host, source: Ipv4Addr, real: &Host, target: Ipv4Addr) -> bool {

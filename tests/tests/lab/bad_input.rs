@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What must be refused: with a clear error, a hint, the documented exit code, and nothing half-done.
+//! Input that must be refused: with a clear error, a hint, the documented exit code, and nothing half-done.
 
 use std::fs;
 

@@ -17,7 +17,7 @@ const PORT: u16 = 7000;
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 const CONNECTIONS: usize = 2000;
 const STEPS: usize = 50;
-/// How soon a client must know that its real is gone.
+/// Maximum time until a client learns that its real was removed.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A connection, and the real that greeted it.
@@ -46,7 +46,7 @@ impl Talk {
     }
 }
 
-/// The same choices in every run.
+/// Random choices that are the same in every run.
 struct Dice(u32);
 
 impl Dice {
@@ -76,7 +76,7 @@ impl Pool<'_> {
         self.weights.insert(real, 100);
     }
 
-    /// Whether somebody takes new connections.
+    /// Returns whether any real accepts new connections.
     fn is_open(&self) -> bool {
         self.weights.values().any(|weight| *weight > 0)
     }

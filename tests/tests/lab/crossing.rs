@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What passes the director, and what does not. The switch is the witness.
+//! Packets that pass the director, and packets that do not, by the counters of the switch.
 
 use lb_tests::lab::{Counters, Method, Stage, eventually};
 

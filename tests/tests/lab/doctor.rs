@@ -4,13 +4,13 @@
 use lb_tests::lab::{Lab, Method, Process, RIPS, Stage, VIP, eventually};
 use serde_json::Value;
 
-/// What doctor finds, as `check real`; the real is left out where it names none. That a service has no reals is left out: many
-/// tests need none, and `first_hour` tests it.
+/// Returns the findings of the doctor, as `check real`, without the real if a finding names none. The finding that a
+/// service has no reals is left out: many tests need none, and `first_hour` tests it.
 pub fn diagnose(lab: &Lab) -> (Vec<String>, Value) {
     diagnose_with(lab, |check| check != "no-real")
 }
 
-/// The same of the checks that are `wanted`.
+/// Returns the findings of the checks that are `wanted`.
 fn diagnose_with(lab: &Lab, wanted: impl Fn(&str) -> bool) -> (Vec<String>, Value) {
     let mut found = lab.director.xvs("--output json doctor").json();
     found.as_array_mut().expect("a list").retain(|one| wanted(one["check"].as_str().expect("a name")));

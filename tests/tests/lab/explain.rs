@@ -17,7 +17,7 @@ pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value:#}"))
 }
 
-/// What was written for a field of the headers.
+/// Returns the new value of a header field.
 pub fn after<'a>(told: &'a Value, field: &str) -> Option<&'a str> {
     let changes = told["rewrite"].as_array().expect("a list");
     changes.iter().find(|change| change["field"] == field).and_then(|change| change["after"].as_str())
@@ -150,7 +150,7 @@ fn a_captured_packet_is_explained_as_the_same_flow_is() {
     absent.fails(2).says("there is no packet 2").says("hint: ");
 }
 
-/// What it says of a change is what becomes of the packet after it; and nothing is changed by asking.
+/// Asserts that an explained change matches the fate of the packet after it, and that the question changes nothing.
 #[test]
 fn a_change_is_explained_before_it_is_made() {
     let stage = Stage::new();

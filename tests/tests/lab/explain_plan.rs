@@ -15,7 +15,7 @@ use crate::explain::{after, explain, greeters, pcap, text};
 
 /// Two services that share a real's port.
 const TWINS: [SocketAddrV4; 2] = [SocketAddrV4::new(VIP, 8201), SocketAddrV4::new(VIP, 8202)];
-/// Its destinations stay where they are.
+/// A service whose destinations stay on their reals.
 const LOCAL: SocketAddrV4 = SocketAddrV4::new(VIP, 8203);
 /// A service of datagrams.
 const DATAGRAMS: SocketAddrV4 = SocketAddrV4::new(VIP, 8204);
@@ -63,7 +63,7 @@ fn client_of(stream: &std::net::TcpStream) -> SocketAddrV4 {
     address
 }
 
-/// What is said of a captured frame.
+/// Returns the explanation of a captured frame.
 fn told_of(lab: &Lab, frame: &[u8], options: &str) -> Value {
     let file = lab.director.path("one.pcap");
     std::fs::write(&file, pcap(frame)).expect("the lab's folder is writable");

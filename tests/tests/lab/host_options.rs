@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `xvs host` can be told: levels of the ARP settings, `--dry-run`, `--persist`.
+//! Options of `xvs host`: levels of the ARP settings, `--dry-run`, `--persist`.
 
 use std::{fs, path::Path};
 

@@ -15,7 +15,7 @@ use lb_tests::{
     lab::{Lab, Real, VIP, VIP6, eventually},
 };
 
-/// How many random orders of commands are tried.
+/// Returns the number of random orders of commands to try.
 fn orders() -> u32 {
     if is_full() { 100 } else { 40 }
 }
@@ -23,11 +23,11 @@ fn orders() -> u32 {
 /// A second VIP of each version.
 const OTHERS: [&str; 2] = ["192.0.2.101", "2001:db8::101"];
 
-/// What a host is set up for.
+/// The configuration of a host.
 struct Scene {
     /// The VIP that is there by hand, now and then.
     vip: String,
-    /// What is said of VIPs and method, the usual ones last.
+    /// Options for VIPs and method, the usual ones last.
     targets: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ fn run(real: &Real, line: &str, limit: Option<Duration>) -> bool {
     child.wait().expect("a child of ours").code().is_none()
 }
 
-/// How long the longest of the commands takes here.
+/// Returns the duration of the longest of the commands.
 fn how_long(real: &Real, scene: &Scene, etc: &Path) -> Duration {
     let start = Instant::now();
     let target = scene.targets.last().expect("there is one");

@@ -17,7 +17,7 @@ struct Way {
     port: u16,
     method: Method,
     real_port: u16,
-    /// Whether reals are reached by their addresses of IPv6.
+    /// True if reals are reached by their IPv6 addresses.
     six: bool,
 }
 
@@ -200,7 +200,7 @@ fn traceroute_finds_the_director_and_the_real() {
     assert_eq!(lab.director.stats().reason("ttl_exceeded"), WAYS.len() as u64);
 }
 
-/// What a real has to say about a datagram for a port that nobody listens on reaches the client as the service's word.
+/// Asserts that a real's error about a datagram for a closed port reaches the client as an error of the service.
 #[test]
 fn an_error_of_a_nat_real_reaches_the_client() {
     let (lab, _daemon) = scene("udp");

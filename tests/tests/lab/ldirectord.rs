@@ -80,14 +80,14 @@ fn lists(director: &Director, expected: &[&str]) {
     });
 }
 
-/// Who answers ten connections to the VIP, in the order of their names.
+/// Returns the servers that answer ten connections to the VIP, ordered by name.
 #[track_caller]
 fn answers(client: &Client) -> BTreeSet<String> {
     let greeting = |_| client.greeting(SocketAddrV4::new(VIP, PORT)).expect("a server answers");
     (0..10).map(greeting).collect()
 }
 
-/// Who answers at the VIP of IPv6.
+/// Returns the server that answers at the IPv6 VIP.
 #[track_caller]
 fn greeting6(client: &Host) -> String {
     let address = SocketAddr::V6(SocketAddrV6::new(LONG_VIP, PORT, 0, 0));

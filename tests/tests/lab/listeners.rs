@@ -11,7 +11,7 @@ use std::{
 use lb_tests::lab::{API, Director, METRICS, Stage, VIP};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// How long anything may take, however many connections are idle.
+/// Maximum time of an answer, regardless of the number of idle connections.
 const SOON: Duration = Duration::from_secs(1);
 /// Connections to each listener.
 const MANY: usize = 1000;

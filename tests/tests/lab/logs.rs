@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What reads the log is gone, stuck or out of space: the daemon answers all the same.
+//! The daemon answers even if the reader of its log is gone, stuck or out of space.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,7 +11,7 @@ use std::{
 use lb_tests::lab::{Director, Lab, Process, VIP, eventually};
 use nix::{fcntl::OFlag, sys::stat::Mode, unistd::mkfifo};
 
-/// How long a command may take, whatever became of the log.
+/// Maximum time of a command, regardless of the log.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Runs commands that change something and log it, each of which must be done soon.

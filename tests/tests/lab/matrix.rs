@@ -64,9 +64,9 @@ fn every_way_is_traced_by_tcp_and_by_udp() {
     assert_eq!(lab.director.stats().reason("ttl_exceeded"), 2 * Way::all().count() as u64);
 }
 
-/// What the link between the router and the client takes.
+/// MTU of the link between the router and the client, in bytes.
 const TO_CLIENT: u32 = 1400;
-/// What the director's way to a real takes.
+/// MTU of the director's path to a real, in bytes.
 const TO_REAL: u32 = 1350;
 
 /// Downloads must pass a router's link towards the client, and uploads the director's way to the reals: with both, it is
@@ -163,7 +163,7 @@ fn forget_mtus(host: &Host) {
     host.sh("ip -6 route flush cache").succeeds();
 }
 
-/// Whether a host has been told of an MTU on the way to someone.
+/// Returns whether a host has learnt a path MTU.
 #[track_caller]
 fn knows(host: &Host, six: bool, mtu: u32) -> bool {
     let version = if six { 6 } else { 4 };

@@ -28,7 +28,7 @@ const NO_GAP: Duration = Duration::from_millis(1);
 /// The longest that any packet may take. A sweep takes longer than this, and a time slice of another process does not.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// How long packets took in the director.
+/// Times that packets spent in the director.
 #[derive(Debug, Default)]
 struct Gaps {
     packets: usize,
@@ -96,7 +96,7 @@ fn metric(director: &Director, name: &str) -> f64 {
     line.trim().parse().expect("a number")
 }
 
-/// How many flows are tracked.
+/// Returns the number of tracked flows.
 fn flows(director: &Director) -> u64 {
     let status = director.xvs("--output json status").succeeds().stdout;
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");

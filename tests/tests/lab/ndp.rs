@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel of a real server says in neighbour discovery about an IPv6 VIP. docs/arp.md shows it.
+//! Neighbour discovery of a real server's kernel about an IPv6 VIP. docs/arp.md shows it.
 
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
@@ -80,7 +80,8 @@ fn scene() -> Lab {
     lab
 }
 
-/// What the real says when asked for the VIP by multicast and by unicast, and as whom it asks when it sends from there.
+/// Returns the real's answers to questions for the VIP by multicast and by unicast, and the source of its own question
+/// when it sends from the VIP.
 fn what_is_said(client: &Host, real: &Host) -> [&'static str; 3] {
     let word = |answered| if answered { "answered" } else { "silent" };
     flush(client);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the daemon may do once it runs, and what it leaves to others.
+//! Privileges of the running daemon, and those that it gives up.
 
 use std::{
     fs::{self, Permissions},
@@ -14,7 +14,7 @@ const DAEMON: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
 /// The exit code of what failed.
 const FAILED: i32 = 1;
 
-/// What a line of a thread's status says, of each thread.
+/// Returns the values of a status line, for each thread.
 fn of_each_thread(process: &Process, line: &str) -> Vec<u64> {
     let threads = fs::read_dir(format!("/proc/{}/task", process.id())).expect("the lab allows it").flatten();
     let read = |thread: fs::DirEntry| {

@@ -22,7 +22,7 @@ fn a_real_is_set_up_checked_and_restored() {
     }
 }
 
-/// What `xvs host setup` may change.
+/// Returns the settings that `xvs host setup` may change.
 fn state(real: &Real) -> String {
     let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
         .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));

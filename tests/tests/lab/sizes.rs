@@ -16,7 +16,7 @@ const SERVICES: u16 = 4096;
 /// Services with sixteen reals; the next one has 1,024, and the rest have none.
 const FULL: u16 = 4032;
 const REALS: usize = 65_536;
-/// Where the ports of services and of reals begin.
+/// First ports of services and of reals.
 const FIRST_PORT: u16 = 10_000;
 const FIRST_REAL_PORT: usize = 10_000;
 /// A change may take no longer here, whoever else is busy. What it takes is printed.

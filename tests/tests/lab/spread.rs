@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who gets how many connections.
+//! Distribution of connections over reals.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -44,7 +44,7 @@ fn round_robin_takes_turns() {
     }
 }
 
-/// What sixty connections that stay open are to be shared out as.
+/// The expected distribution of sixty connections that stay open.
 #[derive(Clone, Copy, Debug)]
 enum Shares {
     /// So many for each real, or one more or less.

@@ -85,7 +85,7 @@ impl Keys {
     }
 }
 
-/// Whether the director has the real.
+/// Returns whether the director has the real.
 fn is_there(lab: &Lab, real: &Real) -> bool {
     let stats = lab.director.stats();
     stats

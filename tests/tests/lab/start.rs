@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What keeps a daemon from starting, and that nothing is half done then.
+//! Faults that keep a daemon from starting; it then leaves nothing half done.
 
 use std::{fs, path::Path};
 

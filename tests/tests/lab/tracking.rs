@@ -26,7 +26,7 @@ impl Talk {
         Self { stream, real: real.trim().to_owned() }
     }
 
-    /// Whether the other end is still the one that greeted: any other would reset the connection.
+    /// Checks that the connection still ends at the real that greeted: any other real would reset it.
     fn goes_on(&mut self) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("the connection to {}: {error}", self.real);
         self.stream.get_mut().write_all(b"still there\n").map_err(failed)?;
@@ -40,7 +40,7 @@ fn greeters(lab: &Lab) -> [Server; 3] {
     lab.reals.each_ref().map(|real| Server::greeter(real, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT)))
 }
 
-/// What `xvs service show` says about flows and slots: written down, in transition.
+/// Returns the numbers of tracked flows and of slots in transition, as `xvs service show` prints them.
 fn written_and_moved(director: &Director) -> (u64, u64) {
     let status = director.xvs("--output json status").succeeds().json();
     let show = director.xvs(&format!("--output json service show tcp {SERVICE}")).succeeds().json();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is no service's: the director's own traffic goes on as if xvs were not there.
+//! Traffic of no service: the director's own traffic is not affected by xvs.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

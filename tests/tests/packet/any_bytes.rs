@@ -58,7 +58,7 @@ impl Damage {
     }
 }
 
-/// What no damage may lead to.
+/// Checks the invariants that hold for any damage.
 fn is_sane(sent: &[u8], action: Action, frame: &[u8]) -> Result<(), String> {
     let claim = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
     match action {
@@ -75,7 +75,7 @@ fn is_sane(sent: &[u8], action: Action, frame: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Whether what came out carries the payload of what went in, or quotes it.
+/// Returns whether the output carries the payload of the input, or quotes it.
 fn carries_on(sent: &[u8], frame: &[u8]) -> bool {
     if is_ipv6(sent) {
         // Behind all the headers that there may be, quoted ones included.
@@ -95,7 +95,7 @@ fn carries_on(sent: &[u8], frame: &[u8]) -> bool {
     frame.ends_with(payload) || is_answer(sent, frame)
 }
 
-/// Whether it is an ICMP error of our own about what went in.
+/// Returns whether the output is an ICMP error of the director about the input.
 fn is_answer(sent: &[u8], frame: &[u8]) -> bool {
     if is_ipv6(frame) {
         return frame[20] == 58

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the daemon changes counts from the next packet on, whatever a CPU kept of it: also in the middle of a change, and if
-//! the daemon dies there.
+//! Changes of the daemon are effective from the next packet on, regardless of the CPUs' caches: also during a change,
+//! and if the daemon dies in it.
 
 use std::net::SocketAddrV4;
 

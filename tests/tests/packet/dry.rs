@@ -64,7 +64,7 @@ fn frames() -> Vec<Frame> {
     frames
 }
 
-/// What a traced run says that the packet ended for, and the real that it was sent to.
+/// Returns the reason of a packet, and its real, from the trace.
 fn fate(trace: &Trace) -> (Reason, Option<u32>) {
     let (mut reason, mut real) = (Reason::NotOurs, None);
     for (step, a, b) in trace.steps() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who gets a new connection, and that it stays there.
+//! Selection of the real of a new connection, which stays on that real.
 
 use std::{
     net::SocketAddrV4,
@@ -37,7 +37,7 @@ fn syn(port: u16) -> Frame {
     tcp(client(port), SERVICE).syn()
 }
 
-/// Which reals get new connections from ports 1, 2, ….
+/// Returns the reals of new connections from ports 1, 2, ….
 fn turns(plane: &mut TestPlane, ports: std::ops::Range<u16>) -> Vec<u8> {
     ports.map(|port| ask(plane, &syn(port)).ip().octets()[3] - 10).collect()
 }
@@ -116,7 +116,7 @@ fn a_flow_stays_when_the_pool_changes(#[case] weights: &[u32], #[values(Mh, Rr, 
     }
 }
 
-/// Nobody was asked yet, so nobody's flows can be hurt.
+/// A service without packets has no flows, so no change of its pool endangers any.
 #[test]
 fn a_pool_that_is_put_together_real_by_real_stands_still() {
     let mut plane = TestPlane::new(&[pool(Mh, &[1]), udp_service()]);
@@ -260,7 +260,7 @@ fn more_flows_than_fit_push_out_the_oldest_and_are_all_served() {
     assert!(plane.flows() <= 1024);
 }
 
-/// What is not written down cannot be filled: not by any number of clients, nor by those that only send SYNs.
+/// Untracked flows cannot fill a table: neither by many clients nor by clients that send only SYNs.
 #[rstest]
 fn in_peace_a_flood_writes_nothing_down(
     #[values(Dr, Tun, Nat)] method: lb_userspace::model::Forward,

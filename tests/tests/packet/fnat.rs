@@ -21,12 +21,12 @@ use rstest::rstest;
 
 use crate::scene::{asked, opened, services};
 
-/// What a real by `fnat` gets and sends: from and to the director's own port.
+/// Returns the `fnat` real, which sends and receives with the director's own address and port.
 fn real() -> RealServer {
     RealServer::by(Fnat, 1)
 }
 
-/// What the client gets of the real's frame to the director.
+/// Returns the frame that the client gets for the real's frame to the director.
 fn back(reply: &Frame) -> Frame {
     client_receives(&reply.clone().to(CLIENT), SERVICE)
 }
@@ -98,7 +98,7 @@ fn a_syn_that_is_a_reset_is_left_to_the_directors_stack(
     plane.run(&tcp(somebody, SERVICE).syn().rst()).is_passed(Reason::NoFlow);
 }
 
-/// The same real by different methods, in one service.
+/// One service has the same real with different methods.
 #[test]
 fn methods_are_mixed_in_one_service() {
     let pool = tcp_service().by(Scheduler::Rr).real(Dr, RealServer::number(2)).real(Fnat, real());
@@ -119,7 +119,7 @@ fn clients(count: u16) -> impl Iterator<Item = SocketAddrV4> {
     (0..count).map(|port| SocketAddrV4::new(*CLIENT.ip(), 20_000 + port))
 }
 
-/// What the real sees as a client.
+/// Returns the client's address and port as the real sees them.
 fn seen_by_the_real(plane: &mut TestPlane, sent: &Frame) -> SocketAddr {
     let got = plane.run(sent);
     assert_eq!(got.reasons.len(), 0, "{got}");
@@ -182,7 +182,7 @@ fn address(last: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 9, last).into()
 }
 
-/// The same as the programs know it.
+/// Returns a SNAT address as the programs encode it.
 fn dip(last: u8) -> Be128 {
     if version::is_six() { version::address(address(last)).into() } else { address(last).into() }
 }

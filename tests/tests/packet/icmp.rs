@@ -27,12 +27,12 @@ const PARAMETER_PROBLEM: Icmpv4Type =
 const SOURCE_QUENCH: Icmpv4Type = Icmpv4Type::Unknown { type_u8: 4, code_u8: 0, bytes5to8: [0; 4] };
 const TIMESTAMP: Icmpv4Type = Icmpv4Type::Unknown { type_u8: 13, code_u8: 0, bytes5to8: [0; 4] };
 
-/// What a router complains about: a packet of the service to its client.
+/// Returns a packet of the service to its client, about which a router sends errors.
 fn answer() -> Frame {
     tcp(SERVICE, CLIENT).data("a long answer").dont_fragment()
 }
 
-/// What the real gets of a router's complaint.
+/// Returns the frame that the real receives for a router's error.
 fn real_receives(real: RealServer, method: Forward, sent: &Frame) -> Frame {
     let received = real.receives(method, sent);
     match method {
@@ -140,7 +140,7 @@ fn an_error_about_nothing_known_is_left_to_the_directors_stack(#[case] sent: Fra
     plane.run(&sent).is_passed(Reason::IcmpUnknownFlow);
 }
 
-/// Who gets an error about a packet that it did not send?
+/// An error about a packet of another VIP is not sent to any real.
 #[test]
 fn an_error_to_one_vip_about_another_is_left_to_the_directors_stack() {
     let another = std::net::SocketAddrV4::new(std::net::Ipv4Addr::new(192, 0, 2, 101), SERVICE.port());
@@ -173,7 +173,7 @@ fn an_error_about_the_directors_own_service_stays_as_it_is() {
     plane.run(&error(TIME_EXCEEDED, ROUTER, VIP, &answer())).is_passed(Reason::Local);
 }
 
-/// What a nat real, or a router on the way to it, complains about: a request as the director sent it.
+/// Returns a request as the director sent it to a nat real; the real, or a router before it, sends errors about it.
 fn request(question: &Frame) -> Frame {
     RealServer::by(Nat, 1).receives(Nat, question)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What only IPv6 has, and packets of one version within the other. Whatever both versions have is tested in both: see
-//! `lb_tests::packet::version`.
+//! Features of IPv6 alone, and packets of one version within the other. Features of both versions are tested in both:
+//! see `lb_tests::packet::version`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
@@ -41,7 +41,7 @@ fn services(method: Forward) -> [Pool; 2] {
     })
 }
 
-/// What real 1 of IPv6 gets.
+/// Returns the frame that IPv6 real 1 receives.
 fn real_receives(method: Forward, sent: &Frame) -> Frame {
     let real = RealServer::by(method, 1);
     let hop = sent.clone().hop().link(real.link());
@@ -114,7 +114,7 @@ fn replies_of_nat_have_extension_headers_too() {
     plane.run(&sent).reaches_the_client_as(&expected);
 }
 
-/// Who is looked for on the link must be found, and keep finding: none of it is a balancer's business.
+/// Neighbour discovery must continue to work: a balancer forwards none of it.
 #[rstest]
 #[case::router_solicitation(133)]
 #[case::router_advertisement(134)]
@@ -174,7 +174,7 @@ fn an_ipv4_service_has_no_address_of_ipv6() {
     plane.run(&tcp(mapped(CLIENT), mapped(SERVICE)).syn()).is_untouched();
 }
 
-/// Nor is a packet from such an address forwarded: the kernel drops it.
+/// A packet from such an address is not forwarded either: the kernel drops it.
 #[test]
 fn no_host_of_ipv6_has_an_address_of_ipv4() {
     let mapped = SocketAddr::new(CLIENT.ip().to_ipv6_mapped().into(), CLIENT.port());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What becomes of the connections of a real that was removed: never silence.
+//! The fate of the connections of a removed real: never silence.
 
 use lb_common::reason::Reason;
 use lb_tests::packet::{

@@ -65,7 +65,7 @@ fn what_comes_from_the_port_of_another_real_is_untouched() {
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
 }
 
-/// Who sends by `dr` and `tun` sees no replies: what comes from there is something else.
+/// The director sees no replies of `dr` and `tun` reals: packets from these reals are of another kind.
 #[rstest]
 fn what_other_reals_send_is_untouched(
     #[values(Dr, Tun)] method: lb_userspace::model::Forward,
@@ -113,7 +113,7 @@ fn two_services_share_a_real_and_its_port() {
     plane.run(&REAL.answers(tcp(REAL.0, SocketAddrV4::new(*CLIENT.ip(), 1005)))).is_untouched();
 }
 
-/// The same where one of the two is for every port.
+/// Two services share a real, and one of them is for every port.
 #[test]
 fn a_service_for_every_port_shares_a_real_with_another() {
     let every_port = tcp_service().vip(ANOTHER_VIP).port(0).real(Nat, RealServer::at_port(1, 0));
@@ -211,7 +211,7 @@ fn gateway(router: u16) -> u32 {
     Gateway::place(&WayBack { ifindex: INGRESS, to_client: MacPair::new(from, to), tags: Tags::NONE })
 }
 
-/// What a client sends by a router, and the answer, which goes back there.
+/// Sends a client's request by a router, and asserts that the answer returns by that router.
 #[track_caller]
 fn asks_and_is_answered(plane: &mut TestPlane, client: SocketAddrV4, router: u16) {
     ask(plane, &tcp(client, SERVICE).syn().link(by(router)));

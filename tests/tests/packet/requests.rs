@@ -43,7 +43,7 @@ fn a_request_for_the_director_itself_stays_as_it_is(#[case] sent: Frame) {
     assert_eq!(got.real(), RealServer::by(Local, 1));
 }
 
-/// What a packet says of its own checksum stays as right or as wrong as it was: nothing is covered up.
+/// The checksum of a packet stays correct or wrong, so that no damage is hidden.
 #[rstest]
 fn a_damaged_packet_arrives_as_damaged(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
     let whole = tcp(CLIENT, SERVICE).data("some data");

@@ -37,7 +37,7 @@ pub fn asked(method: Forward) -> TestPlane {
     plane
 }
 
-/// What [`asked`] services get, one of each kind.
+/// Returns the frames that [`asked`] services get, one of each kind.
 pub fn frames_to_the_vip() -> Vec<Frame> {
     let too_big = |about: &Frame, quoting| {
         let header = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1400 };
@@ -57,7 +57,7 @@ pub fn frames_to_the_vip() -> Vec<Frame> {
     ]
 }
 
-/// What comes back from the nat reals of [`asked`] services, one of each kind.
+/// Returns the frames of the nat reals of [`asked`] services, one of each kind.
 pub fn frames_of_nat_reals() -> Vec<Frame> {
     let real = RealServer::by(Nat, 1);
     let unreachable = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port);

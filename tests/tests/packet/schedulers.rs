@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who gets a new connection, by each rule of IPVS, while connections come and go.
+//! Selection of the real of a new connection, by each rule of IPVS, while connections come and go.
 
 use std::{collections::BTreeMap, net::SocketAddrV4};
 
@@ -43,7 +43,7 @@ fn number(real: RealServer) -> usize {
     usize::from(real.ip().octets()[3] - 10)
 }
 
-/// What a real has, as its scheduler sees it.
+/// The load of a real, as its scheduler sees it.
 #[derive(Clone, Copy, Default)]
 struct Has {
     active: u32,

@@ -23,7 +23,7 @@ const REAL: RealServer = RealServer::number(1);
 /// An Ethernet header.
 const ETHERNET: usize = 14;
 
-/// Who speaks which version.
+/// IP versions of the inner packet and of the outer header.
 #[derive(Clone, Copy, Debug)]
 struct Versions {
     inner_six: bool,
@@ -57,7 +57,7 @@ impl Versions {
         TestPlane::with_settings(settings, &pools)
     }
 
-    /// What the real gets; of GUE with the source port that the director has chosen.
+    /// Returns the frame that the real gets; for GUE with the source port that the director has chosen.
     fn received(self, sent: &Frame, tunnel: Tunnel, got: &Got) -> Frame {
         let inner = sent.clone().hop().bytes()[ETHERNET..ETHERNET + sent.length()].to_vec();
         let (ether_type, number) = if self.inner_six { ([0x86, 0xdd], 41) } else { ([8, 0], 4) };
@@ -183,7 +183,7 @@ fn the_source_port_of_gue_is_the_flows() {
     assert!(ports.len() > 90, "{ports:?}");
 }
 
-/// They spread by addresses, too, and for IP in IP by nothing else.
+/// Outer sources spread packets by addresses too, and are the only such field of IP in IP.
 #[rstest]
 fn the_source_of_a_tunnel_is_the_flows_if_a_network_is_given(
     #[values(false, true)] inner_six: bool,

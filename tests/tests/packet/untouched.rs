@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is none of ours comes out byte by byte as it went in, and moves no counter.
+//! Packets that are not ours: passed unmodified, and not counted.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -46,7 +46,7 @@ fn ethernet(ether_type: EtherType, payload: &[u8]) -> Vec<u8> {
     [&header.to_bytes()[..], payload].concat()
 }
 
-/// Who has the VIP?
+/// Returns the ARP question for the VIP.
 fn arp() -> Vec<u8> {
     let ask = ArpEthIpv4Packet {
         operation: ArpOperation::REQUEST,

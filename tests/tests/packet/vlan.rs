@@ -22,7 +22,7 @@ const CUSTOMER: u16 = 0x8100;
 const SERVICE_TAG: u16 = 0x88a8;
 /// Priority 5, VLAN 10.
 const TEN: u16 = 0xa00a;
-/// The same priority, VLAN 20.
+/// Control information of a tag with the same priority and VLAN 20.
 const TWENTY: u16 = 0xa014;
 
 /// The frame in VLAN 10, or in that one within VLAN 100 of a provider.
@@ -114,7 +114,7 @@ fn a_reply_has_the_priority_of_its_client(#[values(Nat, Fnat)] method: Forward) 
     plane.run(&plain.tagged(CUSTOMER, 0x8014)).reaches_the_client_as(&expected.tagged(CUSTOMER, 0x600a));
 }
 
-/// The same router, another VLAN: replies follow at once, also where flows are written down.
+/// A client moves to another VLAN of the same router: replies follow at once, also if flows are tracked.
 #[rstest]
 fn a_reply_follows_a_client_that_moves_to_another_vlan(
     #[values(Tracking::Auto, Tracking::Full)] tracking: Tracking,
@@ -160,7 +160,7 @@ fn what_is_passed_has_its_tags_as_it_came(
     }
 }
 
-/// What the director makes itself goes back into the VLAN that the frame came from.
+/// Packets that the director makes go back into the VLAN from which the frame came.
 #[rstest]
 fn an_answer_has_the_tags_of_its_question(#[values(false, true)] twice: bool) {
     let mut plane = TestPlane::new(&[tcp_service()]);

@@ -12,7 +12,7 @@ use crate::{
 
 const VERSION: &str = "0.13.2";
 
-/// cargo-fuzz, built when it is missing or of another version.
+/// Returns the path of cargo-fuzz; builds it if it is missing or of another version.
 pub fn find_or_build() -> Result<PathBuf> {
     let tool = workspace::tools().join("bin/cargo-fuzz");
     if !shell::ask(Command::new(&tool).arg("--version")).is_some_and(|said| said.ends_with(VERSION)) {

@@ -27,7 +27,7 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// This cargo, with nothing in its environment that speaks of the cargo that runs us.
+    /// Returns a command for this cargo, without the environment variables of the cargo that runs this process.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);
         for (name, _) in std::env::vars_os().filter(|(name, _)| misleads(&name.to_string_lossy())) {
@@ -40,7 +40,8 @@ impl Compiler {
     }
 }
 
-/// `cargo xtask` runs with variables that name its own compiler, package, flags and libraries.
+/// Returns whether an environment variable is one of those by which cargo names the compiler, package, flags and
+/// libraries of `cargo xtask` itself.
 fn misleads(variable: &str) -> bool {
     let kept = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
     let ours = ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"];
@@ -48,8 +49,8 @@ fn misleads(variable: &str) -> bool {
     ours.iter().any(starts) && !kept.iter().any(starts)
 }
 
-/// The first usable compiler: rustup's nightly, the one in use, Debian's; then Debian's and
-/// rustup's again after an attempt to install it.
+/// Returns the first usable compiler: rustup's nightly, the one in use, Debian's; then Debian's and rustup's again
+/// after an attempt to install it.
 pub fn find_or_install() -> Result<Compiler> {
     if let Some(compiler) = rustup("nightly").or_else(in_use).or_else(debian) {
         return Ok(compiler);
@@ -60,7 +61,7 @@ pub fn find_or_install() -> Result<Compiler> {
         let mut install = Command::new("timeout");
         install.args([RUSTUP_PATIENCE, "rustup", "toolchain", "install", "nightly"]);
         install.args(["--profile", "minimal", "--component", "rust-src"]);
-        // Its own message is on the screen, and ours below says what to do.
+        // The command's own message is on the screen, and ours below names the next step.
         shell::run(&mut install).unwrap_or_else(|error| say!("{error:#}"));
     }
     if let Some(compiler) = debian().or_else(|| rustup("nightly")) {
@@ -85,7 +86,8 @@ fn in_use() -> Option<Compiler> {
     in_sysroot(Path::new(&shell::ask(Command::new("rustc").args(["--print", "sysroot"]))?))
 }
 
-/// Debian's compilers stand beside rustup's and are not first on PATH: they are named by path.
+/// Returns Debian's compiler by its path, since Debian's compilers are installed beside rustup's and are not first on
+/// PATH.
 fn debian() -> Option<Compiler> {
     in_sysroot(Path::new("/usr"))
 }
@@ -97,14 +99,15 @@ fn in_sysroot(sysroot: &Path) -> Option<Compiler> {
         .then_some(compiler)
 }
 
-/// Whether what `rustc -vV` says is new enough for the workspace and old enough for the linker.
+/// Returns whether the compiler, by the output of `rustc -vV`, is new enough for the workspace and old enough for the
+/// linker.
 fn fits(version: &str) -> bool {
     let field = |name: &str| version.lines().find_map(|line| line.strip_prefix(name)).map(major_minor);
     let Some((release, llvm)) = field("release: ").zip(field("LLVM version: ")) else { return false };
     release >= major_minor(env!("CARGO_PKG_RUST_VERSION")) && llvm.0 <= linker::LLVM
 }
 
-/// The first two numbers of a version.
+/// Returns the first two numbers of a version.
 fn major_minor(version: &str) -> (u32, u32) {
     let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

@@ -19,7 +19,7 @@ pub const LLVM: u32 = 22;
 /// aya 0.14 and aya-ebpf 0.2 were released with this one.
 const VERSION: &str = "0.13.0";
 
-/// The linker, built when it is missing or of another version.
+/// Returns the path of the linker; builds it if it is missing or of another version.
 pub fn find_or_build() -> Result<PathBuf> {
     let linker = workspace::tools().join("bin/bpf-linker");
     if !is_current(&linker) {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, say};
 
-/// What everyone needs; the compiler's packages are in [`super::compiler`].
+/// Packages that every task needs; the compiler's packages are in [`super::compiler`].
 pub const NEEDED: &[&str] = &[
     // bpf-linker is built against this LLVM.
     "llvm-22-dev",
@@ -28,7 +28,7 @@ pub const NEEDED: &[&str] = &[
     "wrk",
     "iperf3",
     "prometheus",
-    // Monitors reals by ipvsadm, in whose place it runs xvs.
+    // ldirectord monitors reals and calls ipvsadm, in whose place the tests give it xvs.
     "ipvsadm",
     "ldirectord",
 ];
@@ -55,7 +55,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     disable_daemons(&missing)
 }
 
-/// A daemon that came with a package must not start at the next boot either: the tests run their own.
+/// Disables the daemons of new packages, which must not start at the next boot either: the tests run their own.
 fn disable_daemons(installed: &[&str]) -> Result<()> {
     for (package, unit) in DAEMONS {
         if installed.contains(package) && shell::ask(Command::new("systemctl").arg("--version")).is_some() {
