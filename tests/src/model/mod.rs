@@ -12,7 +12,7 @@
 //! - [`director`]: the path of a packet, and the reason if it is not forwarded
 //! - [`select`], [`schedule`], [`connection`], [`hash`]: selection of the real
 //! - [`forward`], [`translate`], [`tunnel`]: forwarding
-//! - [`reply`]: replies
+//! - [`reply`] - replies of reals
 //! - [`icmp`], [`answer`]: errors about flows, and errors of the director itself
 #![expect(clippy::missing_panics_doc, reason = "whatever goes wrong here is to fail the test")]
 #![expect(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "questions, most of them")]
