@@ -55,7 +55,7 @@ struct ServiceSection {
     protocol: Option<Spanned<Protocol>>,
     address: Option<Spanned<WrittenAddress>>,
     group: Option<Spanned<GroupId>>,
-    /// Selects the IPv6 endpoints of the group; without it, the service has the IPv4 ones.
+    /// Selects only the IPv6 endpoints of the group.
     #[serde(default)]
     ipv6: bool,
     scheduler: Option<Scheduler>,
