@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line, one file a noun. Doc comments are the help.
 
-pub mod agent; //   xvs host agent
-pub mod config; //  xvs apply, xvs export
-pub mod daemon; //  xvs run, attach, resize, detach
-pub mod doctor; //  xvs doctor
-pub mod explain; // xvs explain
-pub mod group; //   xvs group
-pub mod host; //    xvs host: on real servers
-pub mod import; //  xvs import
-pub mod ipvsadm; // xvs ipvsadm
-mod misuse; //      command lines that cannot be understood
-pub mod real; //    xvs real
-pub mod service; // xvs service
-pub mod show; //    xvs status, stats, connections
-mod ssh; //         xvs real add --ssh
+pub mod agent; //    xvs host agent
+pub mod config; //   xvs apply, xvs export
+pub mod daemon; //   xvs run, attach, resize, detach
+pub mod doctor; //   xvs doctor
+pub mod explain; //  xvs explain
+pub mod group; //    xvs group
+pub mod host; //     xvs host: on real servers
+pub mod import; //   xvs import
+pub mod ipvsadm; //  xvs ipvsadm
+mod misuse; //       command lines that cannot be understood
+pub mod real; //     xvs real
+pub mod service; //  xvs service
+pub mod show; //     xvs status, stats, connections
+mod ssh; //          xvs real add --ssh
 pub mod timeouts; // xvs timeouts
-pub mod ui; //      tables and JSON
+pub mod ui; //       tables and JSON
 
 use std::{ffi::OsString, ops::ControlFlow, path::PathBuf, process::ExitCode};
 

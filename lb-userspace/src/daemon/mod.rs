@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The daemon: the only writer of the configuration in the maps.
 
-mod attach; // attaching to interfaces
-pub(crate) mod change; // effect of a change on the services
-mod claim; // VIPs in use by other machines
-mod connections; // tracked connections
-mod count; // flow counts by real
-mod detach; // removal of a stopped daemon's data plane
+mod attach; //              attaching to interfaces
+pub(crate) mod change; //   effect of a change on the services
+mod claim; //               VIPs in use by other machines
+mod connections; //         tracked connections
+mod count; //               flow counts by real
+mod detach; //              removal of a stopped daemon's data plane
 pub(crate) mod director; // the services, and all that follows from them
-pub(crate) mod dirty; // pending changes of the network
-mod doctor; // facts and findings of the doctor
-mod evicted; // evictions of living flows
-mod explain; // `xvs explain`
-mod ipvs; // `xvs ipvsadm`
-pub(crate) mod lock; // lock of the pin directory
-mod lost_sends; // packets that drivers fail to send
-mod network; // updates of next hops and VIPs
-mod report; // status and counters
-mod resize; // larger tables at run time
-mod roles; // roles of a host
-pub mod scrape; // data of a metrics scrape
-mod sweep; // removal of ended flows, settling of slots
-mod together; // atomic batches of changes
-mod told; // log of next-hop changes
-mod tracking; // refusal of tracking changes that lose flows
-mod zero; // `ipvsadm -Z`
+pub(crate) mod dirty; //    pending changes of the network
+mod doctor; //              facts and findings of the doctor
+mod evicted; //             evictions of living flows
+mod explain; //             `xvs explain`
+mod ipvs; //                `xvs ipvsadm`
+pub(crate) mod lock; //     lock of the pin directory
+mod lost_sends; //          packets that drivers fail to send
+mod network; //             updates of next hops and VIPs
+mod report; //              status and counters
+mod resize; //              larger tables at run time
+mod roles; //               roles of a host
+pub mod scrape; //          data of a metrics scrape
+mod sweep; //               removal of ended flows, settling of slots
+mod together; //            atomic batches of changes
+mod told; //                log of next-hop changes
+mod tracking; //            refusal of tracking changes that lose flows
+mod zero; //                `ipvsadm -Z`
 
 pub use connections::connections;
 pub use count::count_flows;

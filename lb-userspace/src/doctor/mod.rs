@@ -4,26 +4,26 @@
 //! The daemon gathers [`Facts`]; each check uses them, and probes of its own. docs/doctor.md explains the findings.
 #![forbid(unsafe_code)]
 
-mod answer; // answers to probes
-mod arp; // other machines that answer for a VIP
-mod bypass; // `nat` replies that bypass the director
-mod came_back; // `dr` and `tun` replies through the director
-mod facts; // facts that the daemon knows
-mod firewall; // rules without effect on a VIP's packets
-mod fix; // commands that fix findings
-mod frame; // frames of probes
-mod interface; // XDP mode, other programs, offloads
-mod judge; // interpretation of a real's answers
-mod local; // clients on the director, the flow table
-mod mtu; // tunnels that lose large packets
-mod narrow; // probes that tell likely causes apart
-mod neighbour; // ARP and neighbour discovery
+mod answer; //          answers to probes
+mod arp; //             other machines that answer for a VIP
+mod bypass; //          `nat` replies that bypass the director
+mod came_back; //       `dr` and `tun` replies through the director
+mod facts; //           facts that the daemon knows
+mod firewall; //        rules without effect on a VIP's packets
+mod fix; //             commands that fix findings
+mod frame; //           frames of probes
+mod interface; //       XDP mode, other programs, offloads
+mod judge; //           interpretation of a real's answers
+mod local; //           clients on the director, the flow table
+mod mtu; //             tunnels that lose large packets
+mod narrow; //          probes that tell likely causes apart
+mod neighbour; //       ARP and neighbour discovery
 mod neighbour_table; // size of the kernel's neighbour table
-mod next_hop; // next hops of reals
-mod path; // VIPs through the forwarding path
-mod sender; // probes as the programs send them
-mod vip; // VIPs on the director
-mod wire; // a packet socket
+mod next_hop; //        next hops of reals
+mod path; //            VIPs through the forwarding path
+mod sender; //          probes as the programs send them
+mod vip; //             VIPs on the director
+mod wire; //            a packet socket
 
 pub use facts::{Facts, Subject, Way, WithoutReal};
 

@@ -7,21 +7,21 @@
 //! [`restore`] restores them.
 #![forbid(unsafe_code)]
 
-pub mod agent; // set-up according to the director
-pub mod arp; // effect of the ARP settings on a VIP
-pub mod boot; // set-up at the next start
-pub mod check; // verification of the requirements
-pub mod decap; // devices of the kernel, or the XDP program
+pub mod agent; //         set-up according to the director
+pub mod arp; //           effect of the ARP settings on a VIP
+pub mod boot; //          set-up at the next start
+pub mod check; //         verification of the requirements
+pub mod decap; //         devices of the kernel, or the XDP program
 pub mod encapsulation; // inner and outer IP versions
-pub mod open; // a service past the firewall
-pub mod plan; // dry runs of setup and restore
-pub mod requirement; // requirements and their reasons
-pub mod restore; // undoing the changes of setup
-pub mod setup; // fulfilling the requirements
-pub mod state; // record of changes and old values
-pub mod sysctl; // `/proc/sys/net/ipv4/conf`
-pub mod target; // the request, checked against this host
-pub mod vip; // right and wrong places of a VIP
+pub mod open; //          a service past the firewall
+pub mod plan; //          dry runs of setup and restore
+pub mod requirement; //   requirements and their reasons
+pub mod restore; //       undoing the changes of setup
+pub mod setup; //         fulfilling the requirements
+pub mod state; //         record of changes and old values
+pub mod sysctl; //        `/proc/sys/net/ipv4/conf`
+pub mod target; //        the request, checked against this host
+pub mod vip; //           right and wrong places of a VIP
 
 use std::fs;
 

@@ -206,7 +206,7 @@ const fn why_placement(placement: &Placement) -> &'static str {
 struct Rule {
     /// Required values in words, for the operator.
     expected: String,
-    /// Returns whether a value is sufficient.
+    /// Predicate for sufficient values.
     allows: fn(i32) -> bool,
     /// The operator chose [`Rule::set`].
     is_chosen: bool,

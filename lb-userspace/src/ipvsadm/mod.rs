@@ -20,9 +20,9 @@ mod run; //         carries commands out
 mod sort; //        the order of lists
 #[cfg(test)]
 pub(crate) mod tests;
-mod trouble; //     what went wrong, in ipvsadm's words
-mod tunnel; //      --tun-type
-mod values; //      of options
+mod trouble; // what went wrong, in ipvsadm's words
+mod tunnel; //  --tun-type
+mod values; //  of options
 
 use std::{ffi::OsStr, path::Path};
 

@@ -3,13 +3,13 @@
 //! Imports no other module of this crate but `failure` and `text`.
 #![forbid(unsafe_code)]
 
-pub mod evicted; // evictions from flow tables
-pub mod finding; // findings of the doctor
-mod id; //       names of services and reals
+pub mod evicted; //  evictions from flow tables
+pub mod finding; //  findings of the doctor
+mod id; //           names of services and reals
 pub mod timeouts; // idle timeouts
-mod tunnel; //   encapsulations
-mod words; //    schedulers, flags, tracking, methods, removal policies
-pub mod written; // addresses and numbers in files and options
+mod tunnel; //       encapsulations
+mod words; //        schedulers, flags, tracking, methods, removal policies
+pub mod written; //  addresses and numbers in files and options
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,13 +6,13 @@
 //! [`Watch::open`] open theirs on the calling thread, and all their operations happen in that namespace.
 #![forbid(unsafe_code)]
 
-mod address; // addresses: list, add, remove
-mod link; // interfaces by name and index
-mod neighbour; // neighbour entries: look up, keep alive
+mod address; //              addresses: list, add, remove
+mod link; //                 interfaces by name and index
+mod neighbour; //            neighbour entries: look up, keep alive
 pub mod neighbour_frames; // frames of ARP and neighbour discovery
-mod route; // routes to addresses
-mod tunnel; // tunnel devices for decapsulation
-mod watch; // events about changes
+mod route; //                routes to addresses
+mod tunnel; //               tunnel devices for decapsulation
+mod watch; //                events about changes
 
 use std::{io, net::IpAddr};
 

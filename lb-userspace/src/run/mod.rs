@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod recover; // state that a start begins with
-mod reload; // SIGHUP
+mod reload; //  SIGHUP
 
 use std::{
     net::SocketAddr,

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod iptables; // output of iptables-save
-mod nft; // output of nft
+mod nft; //      output of nft
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -6,10 +6,10 @@
 //! restores what no role needs any more. While the director cannot be reached, the agent keeps and repairs
 //! the present set-up.
 
-mod ask; // requests to the director, over HTTP
-mod moved; // changes of this host's addresses
+mod ask; //       requests to the director, over HTTP
+mod moved; //     changes of this host's addresses
 mod reconcile; // set-up according to the roles
-mod refused; // VIPs that would cut this host off
+mod refused; //   VIPs that would cut this host off
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod iptables; // the legacy iptables
-mod place; // position of xvs's rules in a chain
+mod place; //    position of xvs's rules in a chain
 
 use std::{io, net::SocketAddr, path::Path};
 
@@ -81,7 +81,7 @@ pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result
     can_configure_the_network()?;
     let page = match nft("list ruleset").await {
         Ok(page) => page,
-        // Without nft, no nftables rules are managed here.
+        // Without nft, nothing here filters with nftables.
         Err(NftError::Missing { .. }) => String::new(),
         Err(error) => return Err(HostError::from(error).into()),
     };

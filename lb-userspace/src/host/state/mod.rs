@@ -5,8 +5,8 @@
 //! does nothing. So a crash loses nothing.
 
 mod change; // one change
-mod heirs; // changes shared by several set-ups
-mod lock; // one writer at a time
+mod heirs; //  changes shared by several set-ups
+mod lock; //   one writer at a time
 
 use std::{
     collections::BTreeSet,
