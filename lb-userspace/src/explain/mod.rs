@@ -6,12 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 pub mod decode; // fields of a frame, and differences
-pub mod flow; // flow of a frame
+pub mod flow; //   flow of a frame
 pub mod hex; //    bytes as text
-mod near; // services near a packet that matches none
+mod near; //       services near a packet that matches none
 pub mod packet; // a frame of a flow
 pub mod pcap; //   a frame of a capture
-pub mod steps; // description of the recorded steps
+pub mod steps; //  description of the recorded steps
 
 pub use decode::Difference;
 pub use packet::{Flag, Flow};

@@ -6,18 +6,18 @@
 //! file is defined by keepalived's parser, which this one imitates.
 
 mod definitions; // `$NAME=value`
-mod group; // `virtual_server_group`
+mod group; //       `virtual_server_group`
 mod lines; //       comments, includes, conditions
 mod number; //      numbers as strtoul reads them
 mod parse; //       blocks
 #[cfg(test)]
 mod recorded; // files as keepalived itself reads them
 mod sequence; // `~SEQ`, `~LST`
-mod server; // `virtual_server`, `real_server`
+mod server; //   `virtual_server`, `real_server`
 mod services; // resulting services
 mod timeouts; // `lvs_timeouts`
-mod way; // forward methods
-mod words; // words of a line
+mod way; //      forward methods
+mod words; //    words of a line
 
 use std::path::Path;
 

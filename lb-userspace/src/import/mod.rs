@@ -3,10 +3,10 @@
 //! carried over.
 #![forbid(unsafe_code)]
 
-pub mod ipvsadm; // output of ipvsadm-save
+pub mod ipvsadm; //    output of ipvsadm-save
 pub mod keepalived; // keepalived.conf
-mod left; // lines that are not carried over
-mod summary; // summary of those lines by block
+mod left; //           lines that are not carried over
+mod summary; //        summary of those lines by block
 
 use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr, path::PathBuf, sync::Arc};
 

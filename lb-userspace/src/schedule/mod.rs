@@ -5,7 +5,7 @@
 pub mod buckets; //  sh, dh: IPVS's hash tables
 pub mod maglev; //   mh: hash of the flow to a slot
 pub mod sequence; // rr, wrr: the order in which reals take turns
-pub mod turn; // rr, wrr: the next turn after a pool change
+pub mod turn; //     rr, wrr: the next turn after a pool change
 
 use std::{net::SocketAddr, num::NonZero, panic::resume_unwind, thread};
 

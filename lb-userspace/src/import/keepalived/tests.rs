@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests with files of keepalived, and the resulting services.
 
-mod files; // includes, and rules about whole files
+mod files; //  includes, and rules about whole files
 mod listed; // lists of lines that are not carried over
 
 use std::path::Path;
