@@ -21,7 +21,7 @@ use crate::failure::Failure;
 
 /// Timeout of an answer.
 const SHORT: Duration = Duration::from_secs(10);
-/// Timeout of an answer to a request that takes long by its nature.
+/// Timeout of an answer to a slow request.
 const LONG: Duration = Duration::from_mins(2);
 /// Time between attempts to connect.
 const BETWEEN: Duration = Duration::from_millis(20);

@@ -202,7 +202,7 @@ mod tests {
         assert!(!question.contains("0123456789abcdef"));
     }
 
-    /// Test case 2 of RFC 4231, with the same construction and no prefix.
+    /// Tests case 2 of RFC 4231, with the same construction and no prefix.
     #[test]
     fn it_is_hmac_sha256() {
         let mac = Token::from("Jefe").mac(b"", &[b"what do ya want ", b"for nothing?"]);

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A change that an operator asks for.
+/// A change that an operator requests.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {

@@ -336,7 +336,7 @@ impl<'a, T: Line> Lines<'a, T> {
         }
     }
 
-    /// Without a reader, the command still continues to its end.
+    /// Writes a text. Without a reader, the command still continues to its end.
     fn write(&mut self, text: &str) {
         drop(writeln!(self.out, "{text}"));
     }

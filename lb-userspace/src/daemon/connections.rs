@@ -25,6 +25,9 @@ use crate::{
 };
 
 /// Returns every tracked flow that has not ended, and every persistence entry of a client.
+///
+/// # Errors
+/// If a map cannot be read.
 pub async fn connections(director: &Shared) -> Result<Vec<Connection>, Failure> {
     let (reader, reals, mut connections, timeouts) = {
         let mut director = director.lock().await;

@@ -82,7 +82,7 @@ pub struct Director {
     pub(super) started: Instant,
     /// Duration of the last sweep.
     pub(super) last_sweep: Duration,
-    /// State of the operator's wishes, as saved.
+    /// Configured services, and the other data of the state file.
     pub(crate) state: State,
     pub(super) state_file: PathBuf,
     /// VIPs that other machines have.
@@ -95,7 +95,7 @@ pub struct Director {
     pub(super) image: Image,
     pub(super) neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
-    /// Last real of the previous round of [`refresh_in_turn`](Self::refresh_in_turn).
+    /// Last real in the previous part of `refresh_in_turn`.
     pub(super) looked_at: Option<IpAddr>,
     /// Changes of next hops that the log has.
     pub(super) told: Told,

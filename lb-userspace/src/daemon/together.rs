@@ -17,7 +17,7 @@ struct Outcome {
     lines: Vec<String>,
     /// Lines of the changes that were made.
     made: Vec<String>,
-    /// Whether to take VIPs from machines that have them; `None` if the changes bring no VIPs.
+    /// Option to take VIPs from machines that have them; `None` if the changes bring no VIPs.
     take_over: Option<bool>,
 }
 
@@ -25,7 +25,7 @@ impl Director {
     /// Carries out one change.
     ///
     /// # Errors
-    /// Wrong input before anything changed; failed with the maps put back to what they were.
+    /// Wrong input before anything changed; otherwise failed, with the maps restored.
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         self.change_together(&Together { changes: vec![change.clone()], if_missing: false }).await
     }

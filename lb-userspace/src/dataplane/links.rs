@@ -14,7 +14,7 @@ const LINK_DETACH: libc::c_long = 34;
 /// `BPF_LINK_TYPE_XDP`.
 const XDP: u32 = 6;
 
-/// The first words of `union bpf_attr`, as all of these commands take them.
+/// The first words of `union bpf_attr`, which suffice for all of these commands.
 type Attributes = [u32; 4];
 
 /// Start of `struct bpf_link_info`, as far as XDP needs it.

@@ -66,9 +66,9 @@ pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
 type Owners = BTreeMap<Mac, BTreeSet<IpAddr>>;
 
 /// Finds the RIPs of each machine that answers for a VIP, even if the answer came from another interface than
-/// the one with the RIP: the doctor pings its MAC address with every RIP as destination, and a real accepts
-/// its RIP on any interface. A machine may have several RIPs. A time to live of 1 keeps a router from
-/// forwarding the ping to the real, which would answer instead.
+/// the one with the RIP: the doctor pings the MAC address of an unknown machine with every RIP as
+/// destination, and a real accepts its RIP on any interface. A machine may have several RIPs. A router with
+/// that MAC address may forward the ping, whose time to live is 64, to the real, which then answers instead.
 fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) -> Owners {
     let mut owners = Owners::new();
     for subject in facts.subjects.iter().filter(|subject| subject.gateway.is_none()) {

@@ -69,11 +69,11 @@ pub fn is_ours(name: &str) -> bool {
 
 /// Attaches and detaches the XDP decapsulator: the functions of [`dataplane::decap`], which tests replace.
 pub trait XdpDecap: Send + Sync {
-    /// See [`dataplane::decap::attach`].
+    /// Attaches the decapsulator as [`dataplane::decap::attach`] does.
     fn attach(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>) -> Result<bool, DecapError>;
-    /// See [`dataplane::decap::detach`].
+    /// Detaches the decapsulator as [`dataplane::decap::detach`] does.
     fn detach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError>;
-    /// See [`dataplane::decap::is_attached`].
+    /// Returns whether the decapsulator is attached, as [`dataplane::decap::is_attached`] does.
     fn is_attached(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>)
     -> Result<bool, DecapError>;
 }

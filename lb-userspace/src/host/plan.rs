@@ -42,7 +42,7 @@ pub async fn setup(
     let requirements = requirements(target, decapsulation.as_ref());
     for requirement in &requirements {
         let standing = match requirement.look(host).await {
-            // The sysctl of a device that does not exist yet.
+            // Only a missing device, which setup would create, is not an error.
             Err(HostError::Sysctl(error)) if !error.is_gone() => return Err(error.into()),
             Err(HostError::Netlink(error)) if !matches!(error, NetlinkError::NoSuchInterface(_)) => {
                 return Err(error.into());

@@ -14,11 +14,11 @@ use crate::failure::Failure;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Name {
-    /// Requests that ARP answers.
+    /// `arp_ignore`: selects the ARP requests that the host answers.
     ArpIgnore,
-    /// Source address of the host's own ARP requests.
+    /// `arp_announce`: selects the source address of the host's own ARP requests.
     ArpAnnounce,
-    /// Reverse path filter: a packet's source must be reachable through its ingress interface.
+    /// `rp_filter`: reverse path filter, by which a packet's source must be reachable through its ingress interface.
     RpFilter,
 }
 

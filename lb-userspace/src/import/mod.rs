@@ -81,8 +81,8 @@ impl Imported {
         for (key, seconds) in timeouts {
             let _ = seconds.map(|seconds| writeln!(text, "{key} = \"{seconds}s\""));
         }
-        // This comes last: in TOML, a key after a section would belong to the section, and empty lists are
-        // such keys.
+        // `[director]` comes last: in TOML, a key after a section would belong to it, and empty lists are
+        // written as such keys.
         let services = config::write(&self.desired, Extent::Differences);
         if text.is_empty() { services } else { format!("{services}\n[director]\n{text}") }
     }

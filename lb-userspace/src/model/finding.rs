@@ -83,7 +83,7 @@ impl Finding {
         }
     }
 
-    /// Returns whether both findings have the same check, service, real and fix, in whatever words.
+    /// Returns whether both findings have the same check, service, real and fix; their wording may differ.
     #[must_use]
     pub fn is_about_the_same(&self, other: &Self) -> bool {
         let about = |one: &Self| (one.check.clone(), one.service.clone(), one.real.clone(), one.fix.clone());

@@ -116,8 +116,8 @@ impl Netlink {
     }
 
     /// Returns whether the peer of a veth accepts frames that an XDP program sends through this end: the
-    /// driver drops them unless an XDP program runs on the peer too. `None` if this is not a veth, or if the
-    /// peer cannot be queried.
+    /// driver drops them unless an XDP program runs on the peer too, in native mode. `None` if this is not a
+    /// veth, or if the peer cannot be queried.
     pub async fn veth_takes_xdp(&self, interface: &Interface) -> Option<bool> {
         if interface.kind.as_deref() != Some("veth") {
             return None;

@@ -102,7 +102,8 @@ mod tests {
         Totals { packets_in, bytes_in: packets_in * 100, new_flows: packets_in / 10, ..Totals::default() }
     }
 
-    /// 1,000 packets/s: the kernel's arithmetic by hand, (((2000 << 9) - average) >> 2) added four times.
+    /// Tests 1,000 packets/s against the kernel's arithmetic by hand: (((2000 << 9) - average) >> 2) added
+    /// four times.
     #[test]
     fn the_average_takes_over_a_quarter_of_each_sample() {
         let start = Instant::now();

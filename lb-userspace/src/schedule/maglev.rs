@@ -163,7 +163,7 @@ mod tests {
         assert!(table(&pool(&[0, 0])).is_empty());
     }
 
-    /// Expected first slots, as schema version 3 computes them: a change here moves living flows at an upgrade.
+    /// Tests the first slots against those of schema version 3: a change here moves living flows at an upgrade.
     #[test]
     fn is_what_it_always_was() {
         assert_eq!(table(&pool(&[1, 2, 3]))[..16], GOLDEN);

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Content type for clients that accept OpenMetrics.
+/// Content type for clients that accept `OpenMetrics`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Content type for other clients.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
