@@ -93,7 +93,7 @@ impl<S: Send + Sync, T: Ask> FromRequest<S> for Body<T> {
 /// Parses JSON that has only fields of `T`.
 ///
 /// # Errors
-/// A message with the error and the field.
+/// If the body is invalid; the message has the error and the field.
 pub fn read<T: Ask>(body: &[u8]) -> Result<T, String> {
     let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut source = serde_json::Deserializer::from_slice(body);

@@ -62,7 +62,7 @@ pub struct ExportArgs {
 /// Applies a config file.
 ///
 /// # Errors
-/// Wrong input, with line and column.
+/// If the file is invalid; the failure is wrong input with line and column.
 pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let Plan { name, text } = read(&args.file)?;
     let escaped: String = name
@@ -122,7 +122,7 @@ fn planned(done: &Done) -> String {
 /// Reads and checks a config file for a request. A file with an error is reported even without a daemon.
 ///
 /// # Errors
-/// Wrong input, with line and column.
+/// If the file is invalid; the failure is wrong input with line and column.
 pub fn understood(file: &Path) -> Result<Plan, Failure> {
     let plan = read(file)?;
     config::parse(&plan.text, Path::new(&plan.name))?;

@@ -57,7 +57,7 @@ pub struct ExplainArgs {
 /// Requests an explanation of a packet, and prints it.
 ///
 /// # Errors
-/// Wrong input, or the daemon does not answer.
+/// If the input is wrong, or the daemon does not answer.
 pub async fn explain(args: ExplainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let plan = args.plan.as_deref().map(super::config::understood).transpose()?;
     let (frame, from) = args.frame()?;

@@ -92,7 +92,7 @@ impl Cli {
     /// the exit code is returned instead of a command.
     ///
     /// # Errors
-    /// Wrong input.
+    /// If the words are wrong input.
     pub fn understand(
         words: impl IntoIterator<Item = OsString>,
     ) -> Result<ControlFlow<ExitCode, Self>, Failure> {

@@ -56,7 +56,7 @@ impl ServiceArgs {
     /// Returns the id of the service.
     ///
     /// # Errors
-    /// Wrong input, with a message that shows the valid forms.
+    /// If the name is invalid; the message shows the valid forms.
     pub fn id(&self) -> Result<ServiceId, Failure> {
         ServiceId::parse(&self.kind, &self.name).map_err(Failure::wrong_input)
     }
@@ -132,7 +132,7 @@ pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), 
 /// Returns a service of the daemon.
 ///
 /// # Errors
-/// Wrong input if the service does not exist.
+/// If the service does not exist; the failure is wrong input.
 pub async fn find(api: &Api, id: ServiceId) -> Result<ServiceView, Failure> {
     let stats: Stats = api.get("/v1/stats").await?;
     stats.services.into_iter().find(|view| view.id == id).ok_or_else(|| {

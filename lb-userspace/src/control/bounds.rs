@@ -17,7 +17,7 @@ pub const MOST_FLOWS: u32 = 1 << 25;
 /// Checks timeouts of idle flows.
 ///
 /// # Errors
-/// Wrong input that names the first timeout that is out of bounds.
+/// If a timeout is out of bounds; the failure is wrong input and names the first one.
 pub fn timeouts(options: &TimeoutOptions) -> Result<(), Failure> {
     let TimeoutOptions { tcp, tcp_fin, udp } = options;
     for (name, seconds) in [("tcp", tcp), ("tcp-fin", tcp_fin), ("udp", udp)] {
@@ -40,7 +40,7 @@ pub fn timeouts(options: &TimeoutOptions) -> Result<(), Failure> {
 /// Checks the timeout and the prefix length of persistence.
 ///
 /// # Errors
-/// Wrong input that names the value that is out of bounds.
+/// If a value is out of bounds; the failure is wrong input and names it.
 pub fn persistence(id: &ServiceId, Persistence { seconds, prefix }: Persistence) -> Result<(), Failure> {
     if seconds > LONGEST {
         return Err(Failure::wrong_input(format!(
@@ -57,7 +57,7 @@ pub fn persistence(id: &ServiceId, Persistence { seconds, prefix }: Persistence)
 /// Checks the sizes of the flow tables.
 ///
 /// # Errors
-/// Wrong input that names the first number that is out of bounds.
+/// If a number is out of bounds; the failure is wrong input and names the first one.
 pub fn room(room: &Room) -> Result<(), Failure> {
     for (name, flows) in [("max-flows", room.max_flows), ("max-flows6", room.max_flows6)] {
         if flows.is_some_and(|flows| !(1..=MOST_FLOWS).contains(&flows)) {

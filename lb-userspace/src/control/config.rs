@@ -133,7 +133,7 @@ impl Config {
     /// operator insists.
     ///
     /// # Errors
-    /// Wrong input, if services would be removed by accident.
+    /// If services would be removed by accident; the failure is wrong input.
     pub fn may_replace(&self, present: &Desired, remove_all: bool) -> Result<(), Failure> {
         let would_go = present.services.len();
         if would_go == 0 || !self.desired.services.is_empty() || self.says_no_services && remove_all {
@@ -149,7 +149,7 @@ impl Config {
 /// Reads a config file.
 ///
 /// # Errors
-/// Wrong input, with file, line and column of the error.
+/// If the file is invalid; the failure is wrong input with file, line and column.
 pub fn read(path: &Path) -> Result<Config, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::wrong_input(format!("cannot read {}: {error}", path.display())).hint("is the path right?")
@@ -160,7 +160,7 @@ pub fn read(path: &Path) -> Result<Config, Failure> {
 /// Parses the text of a config file; `path` is for messages.
 ///
 /// # Errors
-/// Wrong input, with line and column of the error.
+/// If the text is invalid; the failure is wrong input with line and column.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     let place = Place { text, path: path.to_owned() };
     let file: File = toml::from_str(text).map_err(|error| {

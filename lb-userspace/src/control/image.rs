@@ -258,7 +258,7 @@ pub(super) fn longest_lived(endpoints: &[Endpoint]) -> u8 {
     if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }
 }
 
-/// Returns the tracking mode of the programs. Thresholds, round-robin schedulers, persistence and port
+/// Returns the tracking mode of the programs. Schedulers that do not hash, thresholds, persistence and port
 /// allocation require that every flow is tracked.
 #[must_use]
 pub fn tracking(service: &Service) -> schema::Tracking {

@@ -147,7 +147,7 @@ fn flags(text: &str) -> Result<BTreeSet<SchedulerFlag>, String> {
 /// Parses a netmask: `24`, `/24` or `255.255.255.0`; for IPv6 `64` or `/64`.
 ///
 /// # Errors
-/// A message that shows the valid forms.
+/// If the text is invalid; the message shows the valid forms.
 pub fn prefix(text: &str) -> Result<u8, String> {
     let wrong = || format!("'{text}' is not a netmask; write 24 or 255.255.255.0");
     if let Ok(mask) = text.parse::<Ipv4Addr>() {

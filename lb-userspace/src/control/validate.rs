@@ -20,7 +20,7 @@ use crate::{
 /// Checks all services together.
 ///
 /// # Errors
-/// Wrong input that names the first error.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     for (id, service) in &desired.services {
         self::service(id, service)?;
@@ -49,7 +49,7 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
 /// Checks the SNAT addresses.
 ///
 /// # Errors
-/// Wrong input that names the first error.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn fnat_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for address in addresses {
@@ -71,7 +71,7 @@ pub fn fnat_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
 /// Checks that no SNAT address is a VIP: replies to it could not be told from packets of clients.
 ///
 /// # Errors
-/// Wrong input that names the first such address.
+/// If an address is; the failure is wrong input and names the first one.
 pub fn dips(desired: &Desired, dips: &Dips) -> Result<(), Failure> {
     let vips: BTreeSet<IpAddr> = desired.vips().collect();
     match dips.addresses().find(|address| vips.contains(address)) {
@@ -122,7 +122,7 @@ fn groups(desired: &Desired) -> Result<(), Failure> {
 /// Checks a service and its reals.
 ///
 /// # Errors
-/// Wrong input that names the first error.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     if let Some(endpoint) = id.endpoint() {
         host_address("VIP", endpoint.address.ip())?;
@@ -172,7 +172,7 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
 /// persistent.
 ///
 /// # Errors
-/// Wrong input.
+/// If the netmask does not fit; the failure is wrong input.
 pub fn netmask(id: &ServiceId, prefix: Option<u8>) -> Result<(), Failure> {
     let (Some(prefix), Some(endpoint)) = (prefix, id.endpoint()) else { return Ok(()) };
     if endpoint.address.is_ipv6() {
@@ -211,7 +211,7 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
 /// Checks one real of a service.
 ///
 /// # Errors
-/// Wrong input that names the first error.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
     // A loopback address and the VIP are the director itself, with any method.
     let is_own = id.is_served_here(address.ip());

@@ -18,7 +18,7 @@ use crate::{
 /// Applies a change to `desired` and returns a line that describes it.
 ///
 /// # Errors
-/// Wrong input, if the change names something that does not exist, or adds something that exists.
+/// If the change names something that does not exist, or adds something that exists; the failure is wrong input.
 pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> {
     match change {
         Change::AddService { service, options, .. } => {
@@ -89,7 +89,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
 /// Refuses a netmask for a service without persistence: it would have no clients to group.
 ///
 /// # Errors
-/// Wrong input.
+/// If the service is not persistent; the failure is wrong input.
 pub fn netmask_has_use(desired: &Desired, change: &Change) -> Result<(), Failure> {
     let (Change::AddService { service, options, .. } | Change::EditService { service, options }) = change
     else {

@@ -43,7 +43,7 @@ impl Director {
     /// those of reals; and network and broadcast addresses.
     ///
     /// # Errors
-    /// Wrong input, or a failure that names the machine that has the address.
+    /// If a VIP is refused; the failure names the machine that has the address, if there is one.
     pub(super) async fn may_take(&mut self, desired: &Desired, take_over: bool) -> Result<(), Failure> {
         let known: BTreeSet<IpAddr> = self.state.desired.vips().collect();
         let new: BTreeSet<IpAddr> = desired.vips().filter(|vip| !known.contains(vip)).collect();

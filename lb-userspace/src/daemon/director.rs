@@ -440,7 +440,7 @@ impl Director {
     /// Returns the changes that replacing all services with `desired` would make, without making them.
     ///
     /// # Errors
-    /// Wrong input, or a full table.
+    /// If `desired` is invalid, or a table is full.
     pub fn plan(&mut self, mut desired: Desired) -> Result<Done, Failure> {
         change::carry_over(&self.state.desired, &mut desired);
         self.may_become(&desired)?;

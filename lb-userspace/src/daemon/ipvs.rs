@@ -131,7 +131,7 @@ impl Director {
 /// Applies a change, or leaves `desired` unchanged if the service would become invalid.
 ///
 /// # Errors
-/// Wrong input, with the reason.
+/// If the service would become invalid; the failure is wrong input.
 pub fn apply(desired: &mut Desired, change: &Change) -> Result<(), Failure> {
     let id = match change {
         Change::AddService { service, .. }

@@ -167,7 +167,7 @@ impl Director {
         Ok(())
     }
 
-    /// Resolves the next hop of every real that has none again. Returns whether an answer of a neighbour is pending.
+    /// Resolves again the next hop of every real that has none. Returns whether an answer of a neighbour is pending.
     pub(super) async fn asks_for_next_hops(&mut self) -> Result<bool, Failure> {
         let lost = self.next_hops.iter().filter(|(_, hop)| hop.is_err()).map(|(rip, _)| *rip).collect();
         self.refresh_some(&lost).await?;

@@ -25,7 +25,7 @@ impl Director {
     /// Carries out one change.
     ///
     /// # Errors
-    /// Wrong input before anything changed; otherwise failed, with the maps restored.
+    /// If the change is wrong input, before anything changed; or if it fails, with the maps restored.
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         self.change_together(&Together { changes: vec![change.clone()], if_missing: false }).await
     }

@@ -5,7 +5,7 @@
 //! /sys/fs/bpf/xvs/director        the main program
 //! /sys/fs/bpf/xvs/decap           the decapsulator
 //! /sys/fs/bpf/xvs/maps/NAME       every map
-//! /sys/fs/bpf/xvs/links/IFINDEX   an attachment; by index, because a bpffs permits no dots in names
+//! /sys/fs/bpf/xvs/links/IFINDEX   an attachment; by index: names of devices may have dots, which a bpffs refuses
 //! /sys/fs/bpf/xvs/guard/IFINDEX   an attachment of the guard
 //! /sys/fs/bpf/xvs/aside/NAME      the previous maps, during a resize
 //! ```

@@ -76,7 +76,7 @@ impl Target {
     /// Checks a request against itself and against this host.
     ///
     /// # Errors
-    /// Wrong input, or a missing interface; each with a hint.
+    /// If the request is wrong, or an interface is missing; each failure has a hint.
     pub async fn new(request: Request, netlink: &Netlink) -> Result<Self, Failure> {
         let vips = vips(&request)?;
         let first =

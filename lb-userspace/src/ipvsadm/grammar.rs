@@ -200,7 +200,7 @@ pub struct Reading {
 /// same word, long ones have it after `=` or as the next word, and `--` ends the options.
 ///
 /// # Errors
-/// As ipvsadm, if an option is unknown or lacks its value.
+/// Fails as ipvsadm does, if an option is unknown or lacks its value.
 pub fn read(words: &[String]) -> Result<Reading, Trouble> {
     let mut reading = Reading::default();
     let mut words = words.iter().peekable();

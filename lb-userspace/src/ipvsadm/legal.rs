@@ -150,7 +150,7 @@ fn rules(verb: Verb) -> Rules {
 /// Checks that a command has its required options, and only permitted ones.
 ///
 /// # Errors
-/// As ipvsadm.
+/// Fails as ipvsadm does.
 pub fn check(verb: Verb, given: &BTreeSet<Topic>) -> Result<(), Trouble> {
     let Rules { needs, may, one_of } = rules(verb);
     let mut only: Option<Topic> = None;
@@ -180,7 +180,7 @@ pub fn check(verb: Verb, given: &BTreeSet<Topic>) -> Result<(), Trouble> {
 /// Checks the combination of options of a list.
 ///
 /// # Errors
-/// As ipvsadm.
+/// Fails as ipvsadm does.
 pub fn check_list(given: &BTreeSet<Topic>) -> Result<(), Trouble> {
     use Topic as T;
     let any = |topics: &[T]| topics.iter().any(|topic| given.contains(topic));

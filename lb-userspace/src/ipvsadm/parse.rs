@@ -52,7 +52,7 @@ struct Draft {
 /// added to `notes`.
 ///
 /// # Errors
-/// As ipvsadm; or a refusal of features that xvs lacks.
+/// Fails as ipvsadm does, and for features that xvs lacks.
 pub fn parse(words: &[String], names: &dyn Names, notes: &mut Vec<String>) -> Result<Order, Trouble> {
     if words.is_empty() {
         return Ok(Order::List(What::All, Format::default()));

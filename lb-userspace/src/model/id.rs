@@ -197,7 +197,7 @@ impl ServiceId {
     /// Parses the two words of a service's name: `tcp 10.0.0.100:80`, `group 7` or `group 7/ipv6`.
     ///
     /// # Errors
-    /// A message that shows the valid forms.
+    /// If the text is invalid; the message shows the valid forms.
     pub fn parse(kind: &str, name: &str) -> Result<Self, String> {
         if kind == "group" {
             let (number, ipv6) = match name.strip_suffix(OF_IPV6) {

@@ -25,7 +25,7 @@ pub const LONGEST: u32 = 24 * 24 * 60 * 60;
 /// Parses a duration in whole seconds.
 ///
 /// # Errors
-/// A message that shows the valid forms.
+/// If the text is invalid; the message shows the valid forms.
 pub fn seconds(text: &str) -> Result<u32, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;

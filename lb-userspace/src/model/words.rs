@@ -194,7 +194,7 @@ impl SchedulerFlag {
     /// Returns the name of the flag with a scheduler; `None` if the flag has no effect with it and is not stored.
     ///
     /// # Errors
-    /// The scheduler to which the flag belongs, if that is another one.
+    /// If the flag belongs to another scheduler, which is the error.
     pub const fn with(self, scheduler: Scheduler) -> Result<Option<Self>, Scheduler> {
         Ok(match (self, scheduler) {
             (Self::Flag1, Scheduler::Sh) => Some(Self::ShFallback),

@@ -35,7 +35,7 @@ impl TryFrom<String> for ListenAddress {
 /// Parses `10.0.0.100:80` or `[2001:db8::100]:80`.
 ///
 /// # Errors
-/// A sentence that names the mistake.
+/// If the text is invalid; the message names the mistake.
 pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -85,7 +85,7 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
 /// Parses an address with a port, or `:9471` for every IPv4 address of this host.
 ///
 /// # Errors
-/// A sentence that names the mistake.
+/// If the text is invalid; the message names the mistake.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text.strip_prefix(':')
         && !port.contains(':')
@@ -101,7 +101,7 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 /// Parses an address without a port.
 ///
 /// # Errors
-/// A sentence that names the mistake.
+/// If the text is invalid; the message names the mistake.
 pub fn ip_address(text: &str) -> Result<IpAddr, String> {
     if let Ok(ip) = text.parse() {
         return Ok(ip);
@@ -159,7 +159,7 @@ fn port(text: &str) -> Result<u16, String> {
 /// Parses a whole number from `least` to `most`.
 ///
 /// # Errors
-/// A sentence with the valid range.
+/// If the number is out of range; the message has the range.
 pub fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),

@@ -43,8 +43,8 @@ impl Group {
     /// Parses an entry.
     ///
     /// # Errors
-    /// A line that prevents the start of keepalived because its value is missing. The inner error is the
-    /// reason why the entry is invalid.
+    /// If the line lacks a value, which prevents the start of keepalived. The inner error is the reason why
+    /// the entry is invalid.
     pub fn entry(&mut self, place: &Place, text: &str, words: &[&str]) -> Result<Result<(), String>, Left> {
         let entry = match words {
             ["fwmark"] => {
@@ -115,7 +115,7 @@ fn mark(mark: &str, version: Option<&str>) -> Result<Entry, String> {
 /// Parses one address, `FIRST-LAST`, where the last one may be its last number only, or `NETWORK/PREFIX`.
 ///
 /// # Errors
-/// The reason why the text is invalid.
+/// If the text is invalid; the message has the reason.
 pub fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
     let wrong = || format!("{text} is no address or range");
     let end = text.find(['-', '/']).unwrap_or(text.len());

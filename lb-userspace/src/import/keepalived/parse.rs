@@ -106,7 +106,7 @@ impl<'a> Parser<'a> {
     /// Returns the content of the file.
     ///
     /// # Errors
-    /// A line that prevents the start of keepalived.
+    /// If a line prevents the start of keepalived; the error has the line.
     pub fn file(mut self) -> Result<File, Left> {
         self.stream(Level::File, false)?;
         Ok(self.file)

@@ -21,7 +21,7 @@ impl Sequence {
     /// Parses a sequence.
     ///
     /// # Errors
-    /// The reason why the text is invalid.
+    /// If the text is invalid; the message has the reason.
     pub fn read(text: &str, definitions: &mut Definitions) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("~LST") {
             return list(rest);

@@ -130,8 +130,8 @@ impl Server {
     /// Parses the words after `virtual_server`.
     ///
     /// # Errors
-    /// A line that prevents the start of keepalived because its value is missing. The inner error is the
-    /// reason why the server is invalid.
+    /// If the line lacks a value, which prevents the start of keepalived. The inner error is the reason why
+    /// the server is invalid.
     pub fn new(block: &Block, words: &[&str]) -> Result<Result<Self, String>, Left> {
         let target = match words {
             ["group" | "fwmark"] => {
@@ -327,7 +327,7 @@ impl Real {
     /// Parses the words after `real_server` or `sorry_server`.
     ///
     /// # Errors
-    /// The reason why the real is invalid.
+    /// If the real is invalid; the message has the reason.
     pub fn new(place: &Place, text: &str, words: &[&str], server: &Server) -> Result<Self, String> {
         let wrong = || format!("{} is no address with a port", words.join(" "));
         let address = words.first().and_then(|ip| socket(ip, words.get(1).copied())).ok_or_else(wrong)?;
