@@ -10,7 +10,7 @@
 //! - [`track`]: the begin, the states and the end of a flow
 //! - [`schema`]: the keys and values of every map
 //! - [`reason`]: the fate of a packet, and the reason
-//! - [`bench`]: the interface between the programs of the benchmark and their runner
+//! - [mod@bench]: the interface between the programs of the benchmark and their runner
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 

@@ -1,89 +1,90 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a command says when it did not do what it was asked, and the exit code that goes with it.
+//! Failures of commands: the message, the hint, and the exit code.
 #![forbid(unsafe_code)]
 
 use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// Why a command ends without having done what it was asked.
+/// Kind of a failure, which determines the exit code.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
-    /// The request was fine, carrying it out was not.
+    /// The request is valid, but carrying it out failed.
     Failed,
     /// The request cannot be carried out as written.
     WrongInput,
-    /// The daemon does not answer.
+    /// The daemon cannot be reached.
     Unreachable,
 }
 
-/// What was there, or was not, where programs want to know without reading the message.
+/// Cause of a failure, for programs that must not depend on the message.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// There is no such service.
+    /// The service does not exist.
     NoService,
-    /// There is such a service already.
+    /// The service exists already.
     ServiceExists,
-    /// The service has no such real.
+    /// The real is not in the service.
     NoReal,
-    /// The service has such a real already.
+    /// The real is in the service already.
     RealExists,
     /// A table is full.
     Full,
 }
 
-/// A failed command, for a person: what, where and why, and a hint where there is one to give.
+/// A failed command, as shown to a person: what failed, where and why, and an optional hint.
 ///
 /// Displays as `error: …`, then `hint: …` on a line of its own.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 pub struct Failure {
-    /// Decides the exit code.
+    /// Kind, which determines the exit code.
     pub kind: FailureKind,
-    /// What went wrong, where, and why.
+    /// What failed, where, and why.
     pub message: String,
-    /// What to do about it.
+    /// Remedy, if one is known.
     pub hint: Option<String>,
-    /// What programs can act upon.
+    /// Cause, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
 }
 
 impl Failure {
-    /// The request was understood but could not be carried out: exit code 1.
+    /// Creates a failure of a valid request that could not be carried out: exit code 1.
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Failed, message)
     }
 
-    /// The request is wrong as written: exit code 2.
+    /// Creates a failure of a request that is wrong as written: exit code 2.
     #[must_use]
     pub fn wrong_input(message: impl Into<String>) -> Self {
         Self::new(FailureKind::WrongInput, message)
     }
 
-    /// The daemon cannot be reached: exit code 3.
+    /// Creates a failure for a daemon that cannot be reached: exit code 3.
     #[must_use]
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Unreachable, message)
     }
 
-    /// Adds what the reader can do about it.
+    /// Adds a remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds what programs can act upon.
+    /// Adds a cause for programs.
     #[must_use]
     pub const fn because(mut self, cause: Cause) -> Self {
         self.cause = Some(cause);
         self
     }
 
-    /// The exit code of the process, as documented in the help: 1 failed, 2 wrong input, 3 daemon unreachable.
+    /// Returns the exit code of the process, as documented in the help: 1 failed, 2 wrong input, 3 daemon
+    /// unreachable.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self.kind {
@@ -110,7 +111,8 @@ impl fmt::Display for Failure {
 
 /// Returns an error and the errors that caused it, outermost first, joined with `: `.
 ///
-/// Messages of this crate never contain their source. Some libraries' do: a source whose text has been printed is left out.
+/// Messages of this crate never contain their source, but those of some libraries do: a source whose text has
+/// been printed is left out.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

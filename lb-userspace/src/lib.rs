@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The library behind the `xvs` binary.
 
-// They panic where nothing reads any more: see `cli::say` and `observe::log`.
+// The print macros panic if stdout or stderr is closed: use `cli::say` and `observe::log`.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod api;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A process that listens to others keeps the rights that its work needs, and cannot get others back.
+//! Privileges: a process that serves others keeps the capabilities that its work needs, and cannot regain the others.
 #![forbid(unsafe_code)]
 
 use rustix::thread::{
@@ -8,16 +8,16 @@ use rustix::thread::{
 
 use crate::failure::Failure;
 
-/// What the daemon needs while it runs: addresses, neighbours and interfaces; the doctor's probes; maps and programs.
+/// Capabilities of the daemon: addresses, neighbours and interfaces; the doctor's probes; maps and programs.
 pub const DAEMON: CapabilitySet = AGENT.union(CapabilitySet::NET_RAW);
-/// What an agent needs: addresses, devices and settings of the network; the XDP decapsulator, which reads packets.
+/// Capabilities of an agent: addresses, devices and sysctls; the XDP decapsulator, which reads packets.
 pub const AGENT: CapabilitySet =
     CapabilitySet::NET_ADMIN.union(CapabilitySet::BPF).union(CapabilitySet::PERFMON);
 
-/// Refuses early what would be refused half-way.
+/// Checks capabilities before the first step, so that a command does not fail half-way.
 ///
 /// # Errors
-/// If this thread lacks a capability of `needed`; `command` is what needs it.
+/// Fails if this thread lacks a capability of `needed`; `command` is the name in the message.
 pub fn require(needed: CapabilitySet, command: &str) -> Result<(), Failure> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
     let names: Vec<String> =
@@ -29,7 +29,8 @@ pub fn require(needed: CapabilitySet, command: &str) -> Result<(), Failure> {
         .hint("run it as root, or with these capabilities"))
 }
 
-/// Gives up every capability but `kept`, for good. Must run before the first thread is started: each has its own.
+/// Drops every capability but `kept`, permanently. Must run before the first thread is started: each thread
+/// has its own capabilities.
 ///
 /// # Errors
 /// If the kernel refuses.
@@ -37,7 +38,8 @@ pub fn keep_only(kept: CapabilitySet) -> Result<(), Failure> {
     let failed = |error: rustix::io::Errno| Failure::failed(format!("cannot give up privileges: {error}"));
     let mut sets = capabilities(None).map_err(failed)?;
     for one in CapabilitySet::all().difference(kept).iter() {
-        // Without the right to do this, or unknown to this kernel: then no program is started that could have it.
+        // This fails without `CAP_SETPCAP`, or if the kernel does not know the capability. Then
+        // `no_new_privs` still keeps programs that this process starts from gaining it.
         let _kept_out_otherwise = remove_capability_from_bounding_set(one);
     }
     sets.permitted &= kept;

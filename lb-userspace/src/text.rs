@@ -8,15 +8,15 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Returns the word among `known` that `word` is most likely a slip of, if there is one.
+/// Returns the word among `known` of which `word` is most likely a misspelling, if any.
 #[must_use]
 pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// How alike two words are of which one is a slip of the other.
+    /// Similarity from which one word counts as a misspelling of the other.
     const ALIKE: f64 = 0.7;
     let word = word.to_lowercase();
     let scored = known.into_iter().map(|other| (strsim::normalized_damerau_levenshtein(&word, other), other));
     let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-    // Short words differ in a large part of their letters at once.
+    // In short words, one typo changes a large part of the letters.
     let is_near = best.0 >= ALIKE || strsim::osa_distance(&word, best.1) == 1;
     is_near.then_some(best.1)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The CLI's side of the API.
+//! Client of the API on the unix socket.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -19,11 +19,11 @@ use tokio::{
 
 use crate::failure::Failure;
 
-/// How long an answer may take.
+/// Timeout of an answer.
 const SHORT: Duration = Duration::from_secs(10);
-/// The same where the request takes long by its nature.
+/// Timeout of an answer to a slow request.
 const LONG: Duration = Duration::from_mins(2);
-/// How long to wait until connecting again.
+/// Time between attempts to connect.
 const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A daemon behind a unix socket.
@@ -33,21 +33,21 @@ pub struct Api {
 }
 
 impl Api {
-    /// The daemon that listens on `socket`.
+    /// Creates a client of the daemon that listens on `socket`.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
     }
 
-    /// Asks for something.
+    /// Sends a GET request, and parses the answer.
     ///
     /// # Errors
-    /// Unreachable if nobody answers, else what the daemon said.
+    /// Unreachable if the daemon does not answer; otherwise the failure that the daemon reports.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.decode(&self.call(Method::GET, path, Bytes::new(), "").await?)
     }
 
-    /// Asks for a text.
+    /// Sends a GET request whose answer is a text.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -56,7 +56,7 @@ impl Api {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// Asks for a change.
+    /// Sends a POST request for a change.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -65,7 +65,7 @@ impl Api {
         self.decode(&self.call(Method::POST, path, body.into(), "application/json").await?)
     }
 
-    /// Hands a text over.
+    /// Sends a text in a PUT request.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -121,7 +121,7 @@ impl Api {
         }))
     }
 
-    /// Connects, and waits while more connections than the kernel keeps are waiting.
+    /// Connects, and retries while the kernel's queue of connections is full.
     async fn connect(&self) -> io::Result<UnixStream> {
         loop {
             match UnixStream::connect(&self.socket).await {
@@ -140,7 +140,8 @@ impl Api {
     }
 }
 
-/// How long an answer may take: requests that wait for the network, or may move a million flows, have longer.
+/// Returns the timeout of an answer: requests that wait for the network, or may move a million flows, have a
+/// longer one.
 fn patience(path: &str) -> Duration {
     match path.split('?').next().unwrap_or(path) {
         "/v1/doctor" | "/v1/explain" | "/v1/resize" | "/v1/config" | "/v1/plan" | "/v1/batch" => LONG,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The connections of one server: how many there are, which of them has been idle longest, and when each is over.
+//! Connections of one server: their number, their idle times, and their deadlines.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -17,39 +17,39 @@ use tokio::{
     time::Instant,
 };
 
-/// How long the head of a request may take.
+/// Timeout of the head of a request.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long its body may take.
+/// Timeout of the body of a request.
 const BODY: Duration = Duration::from_secs(30);
-/// How long an answer may take to leave, and after it the next request to come.
+/// Time in which an answer must be sent, and then the next request must begin.
 const REST: Duration = Duration::from_mins(1);
-/// How long a client may take no byte of its answer.
+/// Time after which a client that accepts no byte of its answer is disconnected.
 const STALL: Duration = Duration::from_secs(10);
 
-/// The connections of one server.
+/// Connections of one server.
 #[derive(Default)]
 pub(super) struct Crowd {
     members: Mutex<Members>,
-    /// Told when a connection ends or is no longer being answered.
+    /// Notified when a connection ends or has been answered.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct Members {
     next: u64,
-    /// In the order in which they came.
+    /// Connections in order of their arrival.
     here: BTreeMap<u64, Member>,
 }
 
 struct Member {
-    /// Since when it waits for its client; `None` while it is being answered.
+    /// Time since which the connection waits for its client; `None` while it is being answered.
     idle: Option<Instant>,
-    /// When it is over; `None` while it is being answered.
+    /// Deadline of the connection; `None` while it is being answered.
     end: watch::Sender<Option<Instant>>,
 }
 
 impl Members {
-    /// Ends the connection that has waited for its client longest; false if all are being answered.
+    /// Ends the connection that has waited for its client longest. Returns false if all are being answered.
     fn end_one(&mut self) -> bool {
         let idle = self.here.iter().filter_map(|(id, member)| Some((member.idle?, *id)));
         let Some((_, id)) = idle.min() else { return false };
@@ -70,7 +70,8 @@ impl Crowd {
         self.members().end_one();
     }
 
-    /// Waits until one more connection has room among `most`, of which `most_idle` may be idle.
+    /// Waits until there is room for another connection: at most `most` in total, of which at most
+    /// `most_idle` are idle.
     pub(super) async fn room_for_one(&self, most: usize, most_idle: usize) {
         loop {
             {
@@ -85,7 +86,7 @@ impl Crowd {
         }
     }
 
-    /// A connection more.
+    /// Adds a connection.
     pub(super) fn enter(self: &Arc<Self>) -> Ticket {
         let now = Instant::now();
         let (end, over) = watch::channel(Some(now + HEAD));
@@ -97,23 +98,23 @@ impl Crowd {
     }
 }
 
-/// What a connection does.
+/// Phase of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
-    /// It reads the head of a request.
+    /// The connection reads the head of a request.
     Head,
-    /// It reads a body, or its request is being answered.
+    /// The connection reads a body, or its request is being answered.
     Request,
-    /// Its answer leaves, or has left, and it must be over by then.
+    /// The answer is being sent, or was sent.
     Rest {
-        /// When it is over unless another request begins.
+        /// Deadline, unless another request begins.
         end: Instant,
-        /// Whether its client takes nothing.
+        /// The client accepts no bytes.
         stalled: bool,
     },
 }
 
-/// A connection's place in the crowd; the last copy that is dropped gives it up.
+/// The entry of a connection in the crowd; it is removed when the last copy of the ticket is dropped.
 #[derive(Clone)]
 pub(super) struct Ticket(Arc<Place>);
 
@@ -132,7 +133,7 @@ impl Drop for Place {
 }
 
 impl Ticket {
-    /// Waits until the connection is over.
+    /// Waits until the deadline of the connection.
     pub(super) async fn expired(&self) {
         let mut over = self.0.over.clone();
         loop {
@@ -142,7 +143,7 @@ impl Ticket {
                     () = tokio::time::sleep_until(end) => return,
                     changed = over.changed() => {
                         if changed.is_err() {
-                            // It was ended to make room: the last word counts.
+                            // The connection was ended to make room: its last deadline counts.
                             return;
                         }
                     }
@@ -153,17 +154,17 @@ impl Ticket {
         }
     }
 
-    /// The head of a request is there.
+    /// Notes that the head of a request was received.
     pub(super) fn reads_a_body(&self) {
         self.become_(Phase::Request, Some(Instant::now() + BODY));
     }
 
-    /// The whole request is there.
+    /// Notes that the whole request was received.
     pub(super) fn is_answered(&self) {
         self.become_(Phase::Request, None);
     }
 
-    /// The answer is there, and is yet to leave.
+    /// Notes that the answer is ready to be sent.
     pub(super) fn is_written(&self) {
         let end = Instant::now() + REST;
         self.become_(Phase::Rest { end, stalled: false }, Some(end));
@@ -186,14 +187,14 @@ impl Ticket {
         }
     }
 
-    /// Bytes of the client came.
+    /// Notes that bytes of the client arrived.
     fn came(&self) {
         if matches!(*self.phase(), Phase::Rest { .. }) {
             self.become_(Phase::Head, Some(Instant::now() + HEAD));
         }
     }
 
-    /// The client takes bytes of its answer, or none for now.
+    /// Notes whether the client accepts bytes of its answer at present.
     fn takes(&self, some: bool) {
         let Phase::Rest { end, stalled } = *self.phase() else { return };
         if stalled == some {
@@ -203,7 +204,7 @@ impl Ticket {
     }
 }
 
-/// A stream that tells its ticket what goes over it.
+/// A stream that reports its activity to a ticket.
 pub(super) struct Watched<S> {
     stream: S,
     ticket: Ticket,
@@ -263,7 +264,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        // Without it hyper copies a whole page of metrics for each reader.
+        // Without this, hyper copies a whole page of metrics for each reader.
         self.stream.is_write_vectored()
     }
 }
@@ -284,7 +285,7 @@ mod tests {
         assert_eq!(crowd.members().here.len(), 1);
         let third = crowd.enter();
         third.is_answered();
-        // Both are being answered: the next one waits until an answer is there.
+        // Both are being answered: the next connection waits until an answer is ready.
         let waiting = crowd.room_for_one(2, 2);
         tokio::pin!(waiting);
         assert!(tokio::time::timeout(Duration::from_secs(100), &mut waiting).await.is_err());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What goes over the API for `xvs ipvsadm`: the table as IPVS would show it.
+//! API types for `xvs ipvsadm`: the table as IPVS would show it.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -7,38 +7,38 @@ use serde::{Deserialize, Serialize};
 use super::types::ServiceView;
 use crate::{control::state::Totals, failure::Failure, model::ServiceId};
 
-/// Everything that a list of ipvsadm shows.
+/// Data of a list of ipvsadm.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Table {
-    /// How many flows fit: IPVS's size of the table of connections.
+    /// Number of flows that fit: the size of the connection table in IPVS.
     pub size: u32,
-    /// Every service, or the one that was asked for.
+    /// Every service, or the requested one.
     pub services: Vec<Shown>,
 }
 
 /// A service as IPVS would show it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Shown {
-    /// The service.
+    /// Service.
     pub service: ServiceView,
-    /// What was counted since `ipvsadm -Z`.
+    /// Counts since `ipvsadm -Z`.
     pub counted: Totals,
-    /// How fast it counts.
+    /// Rates of the counters.
     pub rates: Rates,
-    /// The same of its reals, in their order.
+    /// Counts and rates of the reals, in the order of the service's reals.
     pub reals: Vec<ShownReal>,
 }
 
 /// A real as IPVS would show it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct ShownReal {
-    /// What was counted since `ipvsadm -Z`.
+    /// Counts since `ipvsadm -Z`.
     pub counted: Totals,
-    /// How fast it counts.
+    /// Rates of the counters.
     pub rates: Rates,
 }
 
-/// Averages over the last seconds, as IPVS's estimator makes them, each per second.
+/// Averages over the last seconds, as the estimator of IPVS computes them, each per second.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Rates {
     /// New connections.
@@ -56,15 +56,15 @@ pub struct Rates {
 /// Body of `POST /v1/ipvs` and `POST /v1/zero`: one service, or all.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Which {
-    /// Which service.
+    /// Service.
     pub service: Option<ServiceId>,
 }
 
-/// What became of changes that were asked for together.
+/// Result of a batch of changes.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct BatchDone {
-    /// Why a change was not made, one for each; `None` if it was.
+    /// Reason why each change was not made; `None` if it was.
     pub refused: Vec<Option<Failure>>,
-    /// What the operator should know besides.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every server of xvs: HTTP over a listener, with limits, so that clients which are slow, idle or many cost others nothing.
+//! HTTP over a listener, for every server of xvs, with limits, so that slow, idle or numerous clients do not
+//! affect others.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -29,34 +30,34 @@ use tower_service::Service as _;
 use super::crowd::{Crowd, Ticket, Watched};
 use crate::failure::Failure;
 
-/// How many bytes the head of a request may have.
+/// Maximum size of the head of a request, in bytes.
 const HEAD: usize = 64 << 10;
-/// How long to wait after the system had no descriptor for a connection.
+/// Pause after the system had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often a failing listener is worth a line in the log.
+/// Minimum interval of log lines about a failing listener.
 const TELL: Duration = Duration::from_mins(1);
 
-/// What a server allows its clients.
+/// Limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time. One more takes the place of the longest idle one, or waits if all are being answered.
+    /// Maximum number of connections. Another one replaces the longest idle one, or waits if all are being answered.
     pub connections: usize,
-    /// Connections at a time that have not made a request that is being answered.
+    /// Maximum number of connections without a request that is being answered.
     pub idle: usize,
-    /// Bytes that the body of a request may have.
+    /// Maximum size of the body of a request, in bytes.
     pub body: usize,
 }
 
-/// Where a connection comes from, for the log.
+/// Address of a client, for the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// What connections come from.
+/// A source of connections.
 pub trait Listen: Send + 'static {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection.
+    /// Returns the next connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<Peer>)>> + Send;
 }
 
@@ -77,7 +78,7 @@ impl Listen for UnixListener {
     }
 }
 
-/// Serves for ever.
+/// Serves forever.
 pub async fn serve(mut listener: impl Listen, router: Router, limits: Limits) -> Infallible {
     let crowd = Arc::new(Crowd::default());
     let mut told: Option<Instant> = None;
@@ -99,7 +100,7 @@ pub async fn serve(mut listener: impl Listen, router: Router, limits: Limits) ->
     }
 }
 
-/// Answers the requests of one connection, until it ends or has been silent for too long.
+/// Answers the requests of one connection, until it ends or reaches its deadline.
 async fn attend(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Option<Peer>,
@@ -111,10 +112,10 @@ async fn attend(
     let answering = ticket.clone();
     let service = service_fn(move |request| answer(request, peer, router.clone(), answering.clone(), body));
     let mut http = http1::Builder::new();
-    // The ticket has the time-outs: hyper's own would end idle connections as early as slow heads.
+    // The ticket has the timeouts: hyper's own would end idle connections as early as slow heads.
     http.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD);
     tokio::select! {
-        // A client that breaks off is no event.
+        // A client that disconnects is not logged.
         _ended = http.serve_connection(io, service) => {}
         () = ticket.expired() => {}
     }

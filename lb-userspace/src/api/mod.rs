@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! HTTP and JSON between the daemon and everything that talks to it, over a unix socket.
+//! HTTP and JSON between the daemon and its clients, over a unix socket.
 #![forbid(unsafe_code)]
 
-pub mod client; // the client of the unix socket
-mod crowd; //      connections of a listener
-pub mod ipvs; //   the table for `xvs ipvsadm`
-pub mod listener; // limits and time-outs of every listener
-pub mod proof; //  proofs that a peer has the token
-pub mod request; // strict parsing of request bodies
-pub mod roles; //  requests of agents
-pub mod socket; // the unix socket
-pub mod token; //  the token of agents
-pub mod types; //  requests and answers
+pub mod client; //   the client of the unix socket
+mod crowd; //        connections of a listener
+pub mod ipvs; //     the table for `xvs ipvsadm`
+pub mod listener; // limits and timeouts of every listener
+pub mod proof; //    proofs that a peer has the token
+pub mod request; //  strict parsing of request bodies
+pub mod roles; //    requests of agents
+pub mod socket; //   the unix socket
+pub mod token; //    the token of agents
+pub mod types; //    requests and answers

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a director and its agents prove to each other that they have the same token, which itself never crosses the network:
-//! HMAC-SHA256 over what is sent (RFC 2104), each way with words of its own, over a nonce of the agent, and over the time.
+//! Mutual proof of a director and its agents that they have the same token, which itself never crosses the
+//! network: HMAC-SHA256 over the message (RFC 2104), with a different prefix for each direction, over a nonce
+//! of the agent, and over the time.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -16,14 +17,14 @@ use sha2::Sha256;
 use super::token::Token;
 use crate::explain::hex::{decode, encode};
 
-/// The name of the scheme in `Authorization`, `Authentication-Info` and `WWW-Authenticate`.
+/// Name of the scheme in `Authorization`, `Authentication-Info` and `WWW-Authenticate`.
 pub const SCHEME: &str = "XVS-HMAC-SHA256";
-/// How far apart the clocks of director and agent may be.
+/// Maximum difference between the clocks of director and agent.
 pub const CLOCKS: Duration = Duration::from_mins(5);
-/// What is signed before a question and before an answer: neither can be taken for the other.
+/// Prefixes of the signed texts of questions and answers: neither can be taken for the other.
 const QUESTION: &[u8] = b"xvs agent's question, version 1\n";
 const ANSWER: &[u8] = b"xvs director's answer, version 1\n";
-/// Questions that are remembered.
+/// Number of questions that are remembered.
 const REMEMBERED: usize = 1 << 20;
 
 /// A number that is used once.
@@ -32,10 +33,10 @@ const REMEMBERED: usize = 1 << 20;
 pub struct Nonce([u8; 16]);
 
 impl Nonce {
-    /// A random one.
+    /// Creates a random nonce.
     ///
     /// # Errors
-    /// If the system has none.
+    /// If the system has no random bytes.
     pub fn random() -> std::io::Result<Self> {
         let mut bytes = [0; 16];
         let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -58,32 +59,32 @@ impl TryFrom<String> for Nonce {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the present time in seconds since 1970.
 #[must_use]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Token {
-    /// The value of the header that proves who sends a question.
+    /// Returns the header value that authenticates a question.
     #[must_use]
     pub fn sign_question(&self, body: &[u8]) -> String {
         header(&self.mac(QUESTION, &[body]))
     }
 
-    /// Whether a header proves that a question is an agent's.
+    /// Returns whether a header value authenticates a question.
     #[must_use]
     pub fn signed_question(&self, header: &[u8], body: &[u8]) -> bool {
         self.proves(header, QUESTION, &[body])
     }
 
-    /// The value of the header that proves who sends the answer to the question with that nonce.
+    /// Returns the header value that authenticates the answer to the question with that nonce.
     #[must_use]
     pub fn sign_answer(&self, nonce: Nonce, body: &[u8]) -> String {
         header(&self.mac(ANSWER, &[&nonce.0, body]))
     }
 
-    /// Whether a header proves that an answer is the director's, to that question.
+    /// Returns whether a header value authenticates an answer to the question with that nonce.
     #[must_use]
     pub fn signed_answer(&self, header: &[u8], nonce: Nonce, body: &[u8]) -> bool {
         self.proves(header, ANSWER, &[&nonce.0, body])
@@ -102,7 +103,7 @@ impl Token {
     fn proves(&self, header: &[u8], domain: &[u8], parts: &[&[u8]]) -> bool {
         let shown =
             std::str::from_utf8(header).ok().and_then(|text| credentials(text, SCHEME)).and_then(decode);
-        // In constant time.
+        // The comparison takes constant time.
         shown.is_some_and(|shown| self.mac(domain, parts).verify_slice(&shown).is_ok())
     }
 }
@@ -111,35 +112,35 @@ fn header(mac: &Hmac<Sha256>) -> String {
     format!("{SCHEME} {}", encode(&mac.clone().finalize().into_bytes()))
 }
 
-/// What follows the name of a scheme, which is written in upper or lower case (RFC 9110, section 11.1).
+/// Returns the part after the name of a scheme, which is case-insensitive (RFC 9110, section 11.1).
 #[must_use]
 pub fn credentials<'a>(header: &'a str, scheme: &str) -> Option<&'a str> {
     let (name, rest) = header.trim().split_once(' ')?;
     name.eq_ignore_ascii_case(scheme).then(|| rest.trim())
 }
 
-/// Why a question that has the right proof is not answered.
+/// Reason why a question with a valid proof is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stale {
-    /// The clocks differ by so many seconds.
+    /// The clocks differ by this number of seconds.
     Clock(u64),
-    /// It was asked before.
+    /// The question was asked before.
     Again,
 }
 
-/// The questions of the last minutes: none is answered twice.
+/// Questions of the last minutes, so that none is answered twice.
 #[derive(Debug, Default)]
 pub struct Asked(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     nonces: HashSet<Nonce>,
-    /// In the order in which they came, with the time in the question.
+    /// Nonces in order of arrival, with the time of the question.
     order: VecDeque<(u64, Nonce)>,
 }
 
 impl Asked {
-    /// Takes note of a question of that time.
+    /// Records a question of that time.
     ///
     /// # Errors
     /// If it is too old, too new or known.
@@ -151,7 +152,7 @@ impl Asked {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { nonces, order } = &mut *known;
         while let Some((old, nonce)) = order.front().copied() {
-            // Older ones are refused by their time. If there are too many, the oldest could be asked again.
+            // The time check refuses older ones. If there are too many, the oldest could be replayed.
             if old + CLOCKS.as_secs() >= now && order.len() < REMEMBERED {
                 break;
             }
@@ -201,7 +202,7 @@ mod tests {
         assert!(!question.contains("0123456789abcdef"));
     }
 
-    /// Test case 2 of RFC 4231, by the same construction without words before it.
+    /// Tests case 2 of RFC 4231, with the same construction and no prefix.
     #[test]
     fn it_is_hmac_sha256() {
         let mac = Token::from("Jefe").mac(b"", &[b"what do ya want ", b"for nothing?"]);
@@ -220,10 +221,10 @@ mod tests {
         assert_eq!(asked.note(now + limit, Nonce([1; 16]), now), Ok(()));
         assert_eq!(asked.note(now, Nonce([2; 16]), now), Ok(()));
         assert_eq!(asked.note(now, Nonce([2; 16]), now + 1), Err(Stale::Again));
-        // As long as its time is good, it is known.
+        // The nonce is known as long as its time is valid.
         assert_eq!(asked.note(now + limit, Nonce([1; 16]), now + 2 * limit), Err(Stale::Again));
         assert_eq!(asked.note(now, Nonce([2; 16]), now + limit), Err(Stale::Again));
-        // Then it is forgotten, and its time refuses it.
+        // Then the nonce is removed, and the time check refuses it.
         assert_eq!(asked.note(now + 2 * limit + 1, Nonce([3; 16]), now + 2 * limit + 1), Ok(()));
         assert_eq!(asked.0.lock().unwrap().nonces.len(), 1);
         assert_eq!(asked.note(now, Nonce([2; 16]), now + 2 * limit + 1), Err(Stale::Clock(2 * limit + 1)));

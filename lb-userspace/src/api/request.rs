@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The bodies of requests: JSON that is understood as a whole, or refused with the name of the field.
+//! Request bodies: JSON that is parsed completely, or refused with the name of the wrong field.
 //!
-//! serde's `deny_unknown_fields` does not go with `flatten`, and misses what stands beside the tag of a variant. So what was
-//! understood is written again, and each key of the request must be in it.
+//! serde's `deny_unknown_fields` does not work with `flatten`, and misses keys beside the tag of a variant.
+//! So the parsed value is serialised again, and must contain each key of the request.
 #![forbid(unsafe_code)]
 
 use axum::{
@@ -29,9 +29,9 @@ use crate::{
     model::{Endpoint, GroupId, RealAddress, timeouts::TimeoutOptions},
 };
 
-/// What is asked for in a body.
+/// Type of a request body.
 pub trait Ask: DeserializeOwned + Serialize {
-    /// The field that is wrong in a body that was not understood, and why, where serde does not know.
+    /// Returns the wrong field of a body that could not be parsed, and the reason, where serde does not know it.
     #[must_use]
     fn blame(_body: &Value) -> Option<String> {
         None
@@ -75,7 +75,7 @@ impl Ask for Together {
     }
 }
 
-/// A body that was understood as a whole.
+/// A completely parsed body.
 pub struct Body<T>(pub T);
 
 impl<S: Send + Sync, T: Ask> FromRequest<S> for Body<T> {
@@ -90,10 +90,10 @@ impl<S: Send + Sync, T: Ask> FromRequest<S> for Body<T> {
     }
 }
 
-/// Reads JSON that has nothing but what a `T` has.
+/// Parses JSON that has only fields of `T`.
 ///
 /// # Errors
-/// What is wrong, and in which field.
+/// If the body is invalid; the message has the error and the field.
 pub fn read<T: Ask>(body: &[u8]) -> Result<T, String> {
     let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut source = serde_json::Deserializer::from_slice(body);
@@ -110,7 +110,7 @@ pub fn read<T: Ask>(body: &[u8]) -> Result<T, String> {
     }
 }
 
-/// The first key of `body` that is not in what was understood of it.
+/// Returns the first key of `body` that the parsed value lacks.
 fn unknown(body: &Value, understood: &Value) -> Option<String> {
     let below = |name: &str, rest: String| {
         if rest.starts_with('[') { format!("{name}{rest}") } else { format!("{name}.{rest}") }
@@ -128,13 +128,13 @@ fn unknown(body: &Value, understood: &Value) -> Option<String> {
                 unknown(value, known).map(|rest| below(&format!("[{number}]"), rest))
             })
         }
-        // An object that was understood as something else than an object.
+        // The object was parsed as another kind of value.
         (Value::Object(body), _) => body.keys().next().cloned(),
         _ => None,
     }
 }
 
-/// Where a value is wrong, below itself, and why.
+/// Path of a wrong value below its parent, and the reason.
 type Wrong = (String, String);
 
 fn field(name: &str, value: &Value, check: impl Fn(&Value) -> Result<(), Wrong>) -> Option<String> {
@@ -152,9 +152,9 @@ fn check<T: DeserializeOwned>(value: &Value) -> Result<(), Wrong> {
         .map_err(|error| (error.path().to_string(), error.inner().to_string()))
 }
 
-/// Checks what names a service: serde tells no more than that it is neither an endpoint nor a group.
+/// Checks the identity of a service: serde only reports that it is neither an endpoint nor a group.
 fn service(value: &Value) -> Result<(), Wrong> {
-    /// A group alone.
+    /// A group by its number only.
     #[derive(Deserialize)]
     struct Group {
         #[expect(dead_code, reason = "it is only to be understood")]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What goes over the wire between an agent on a real server and the director. docs/agent.md has the protocol.
+//! Messages between an agent on a real server and the director. docs/agent.md has the protocol.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -10,46 +10,46 @@ use serde::{Deserialize, Serialize};
 use super::{proof::Nonce, request};
 use crate::model::{Forward, Tunnel};
 
-/// The header with the proof of an answer (RFC 7615).
+/// Header with the proof of an answer (RFC 7615).
 pub const PROOF: HeaderName = HeaderName::from_static("authentication-info");
 
-/// What a host is to the director for one VIP.
+/// Role of a host for one VIP.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Role {
-    /// The address that clients talk to.
+    /// VIP.
     pub vip: IpAddr,
-    /// The address by which the director knows the host.
+    /// RIP of the host.
     pub rip: IpAddr,
-    /// How packets get there.
+    /// Forward method.
     pub forward: Forward,
-    /// What is around them by `tun`.
+    /// Encapsulation for `tun`.
     pub tunnel: Tunnel,
 }
 
 /// Body of `POST /v1/roles`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Question {
-    /// When it is asked, in seconds since 1970.
+    /// Time of the question, in seconds since 1970.
     pub time: u64,
-    /// What it is known by.
+    /// Nonce of the question.
     pub nonce: Nonce,
-    /// The addresses of the agent's host.
+    /// Addresses of the agent's host.
     pub addresses: Vec<IpAddr>,
-    /// The tag of what the agent knows already.
+    /// Tag of the roles that the agent knows.
     #[serde(default)]
     pub known: Option<String>,
-    /// How many seconds the answer may wait for something else than that.
+    /// Time in seconds that the answer may wait for other roles.
     #[serde(default)]
     pub wait: u64,
 }
 
 impl request::Ask for Question {}
 
-/// Answer to it.
+/// Answer to a [`Question`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Told {
-    /// What the roles are known by.
+    /// Tag of the roles.
     pub tag: String,
-    /// The roles, unless they are those that the agent knows.
+    /// Roles, unless the agent knows them.
     pub roles: Option<Vec<Role>>,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The unix socket by which the CLI talks to the daemon.
+//! Unix socket between the CLI and the daemon.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -13,11 +13,11 @@ use tokio::net::UnixListener;
 
 use crate::failure::Failure;
 
-/// Listens on a unix socket that only its owner may use. A socket on which no process listens any more is replaced. To be called
-/// only while no other daemon can do the same: with the lock on the pins.
+/// Listens on a unix socket that only its owner may use. Replaces a socket on which no process listens any
+/// more. Call this only while no other daemon can do the same: with the lock on the pins.
 ///
 /// # Errors
-/// If another daemon answers there, there is a file that is no socket, or the socket cannot be made.
+/// If another daemon answers there, the path is a file other than a socket, or the socket cannot be created.
 pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |error: io::Error| {
         Failure::failed(format!("cannot listen on {}: {error}", path.display()))
@@ -44,7 +44,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
             fs::remove_file(path).map_err(failed)?;
         }
     }
-    // With its mode from the first moment on.
+    // The socket has its mode from the beginning.
     let before = umask(Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     umask(before);

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The secret that agents of real servers show: one line in a file that only its owner can read.
+//! Shared secret of director and agents: one line in a file that only its owner can read.
 #![forbid(unsafe_code)]
 
 use std::{fmt, fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use crate::failure::Failure;
 
-/// Fewer characters than this can be guessed.
+/// Minimum number of characters: shorter tokens can be guessed.
 const SHORTEST: usize = 16;
 
-/// A token. Its text is in no message.
+/// A token. Messages never contain its text.
 #[derive(Clone)]
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// Reads the token in a file of the director's; space around it is not part of it.
+    /// Reads the token from a file of the director; surrounding white space is ignored.
     ///
     /// # Errors
-    /// If the file cannot be read, others may read it, or what is in it is no token.
+    /// If the file cannot be read, others may read it, or its content is not a token.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let make =
             format!("make one: `{}(umask 077; openssl rand -hex 32 > {})`", folder(path), path.display());
         Self::read_or(path, &make)
     }
 
-    /// Reads the token in a file of a real server's, which must be the director's token.
+    /// Reads the token from a file of a real server, which must hold the director's token.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -37,7 +37,7 @@ impl Token {
         Self::read_or(path, &copy)
     }
 
-    /// Reads the token in a file; `get` is the hint where there is none.
+    /// Reads the token from a file; `get` is the hint if there is none.
     fn read_or(path: &Path, get: &str) -> Result<Self, Failure> {
         let shown = path.display();
         let failed =
@@ -57,13 +57,13 @@ impl Token {
         Ok(Self(token.into()))
     }
 
-    /// What only those know who have the token.
+    /// Returns the secret.
     pub(super) fn secret(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
 
-/// Returns the command that makes the folder of a file, if there is none.
+/// Returns the command that creates the folder of a file, if it does not exist.
 fn folder(path: &Path) -> String {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {

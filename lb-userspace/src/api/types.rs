@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What goes over the API, and what `--output json` prints. Field names are API.
+//! Types of the API, and of `--output json`. The names of the fields are part of the API.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -21,72 +21,72 @@ use crate::{
     },
 };
 
-/// A change that an operator asks for.
+/// A change that an operator requests.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {
     /// Add a service.
     AddService {
-        /// Which.
+        /// Service.
         service: ServiceId,
-        /// What was said of it.
+        /// Options of the service.
         options: ServiceOptions,
-        /// Whether its VIP is taken from a machine that has it.
+        /// The VIP is added even if another machine has it.
         #[serde(default)]
         take_over: bool,
     },
-    /// Change a service; what is not said stays.
+    /// Change a service; options that are not given stay.
     EditService {
-        /// Which.
+        /// Service.
         service: ServiceId,
-        /// What was said of it.
+        /// Options of the service.
         options: ServiceOptions,
     },
     /// Remove a service and its reals.
     RemoveService {
-        /// Which.
+        /// Service.
         service: ServiceId,
     },
     /// Add a real to a service.
     AddReal {
-        /// Which service.
+        /// Service.
         service: ServiceId,
-        /// The RIP and perhaps a port.
+        /// RIP and optional port.
         real: RealAddress,
-        /// What was said of it.
+        /// Options of the real.
         options: RealOptions,
     },
-    /// Change a real; what is not said stays.
+    /// Change a real; options that are not given stay.
     EditReal {
-        /// Which service.
+        /// Service.
         service: ServiceId,
-        /// The RIP and perhaps a port.
+        /// RIP and optional port.
         real: RealAddress,
-        /// What was said of it.
+        /// Options of the real.
         options: RealOptions,
     },
     /// Remove a real from a service.
     RemoveReal {
-        /// Which service.
+        /// Service.
         service: ServiceId,
-        /// The RIP and perhaps a port.
+        /// RIP and optional port.
         real: RealAddress,
     },
-    /// Add endpoints to a group, which is made if it is not there.
+    /// Add endpoints to a group, which is created if necessary.
     AddToGroup {
-        /// Its number.
+        /// Number of the group.
         group: GroupId,
-        /// What to add.
+        /// Endpoints to add.
         endpoints: Vec<Endpoint>,
-        /// Whether VIPs are taken from machines that have them.
+        /// VIPs are added even if other machines have them.
         #[serde(default)]
         take_over: bool,
     },
     /// Remove endpoints from a group; all of them if none is named.
     RemoveFromGroup {
-        /// Its number.
+        /// Number of the group.
         group: GroupId,
-        /// What to remove.
+        /// Endpoints to remove.
         endpoints: Vec<Endpoint>,
     },
     /// Remove every service and every group.
@@ -95,12 +95,12 @@ pub enum Change {
     ClearServices,
 }
 
-/// Changes that are made all or none.
+/// An atomic batch of changes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Together {
-    /// In their order.
+    /// Changes in order.
     pub changes: Vec<Change>,
-    /// Whether what is there already is left as it is, rather than refused.
+    /// Existing services and reals are left unchanged, rather than refused.
     #[serde(default)]
     pub if_missing: bool,
 }
@@ -116,7 +116,7 @@ pub struct AttachOptions {
     pub mode: Option<Mode>,
 }
 
-/// How long silent flows live, in seconds.
+/// Timeouts of idle flows, in seconds.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TimeoutView {
     /// Established TCP flows.
@@ -127,23 +127,23 @@ pub struct TimeoutView {
     pub udp: u32,
 }
 
-/// Endpoints that are scheduled as one.
+/// A group of endpoints.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct GroupView {
-    /// Its number.
+    /// Number of the group.
     pub group: GroupId,
-    /// What belongs to it.
+    /// Endpoints of the group.
     pub endpoints: Vec<Endpoint>,
-    /// Whether there is a service that schedules it.
+    /// A service uses the group.
     pub service: bool,
 }
 
-/// What was done, a line each.
+/// Result of a change.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Done {
-    /// In the operator's words.
+    /// Changes that were made, one line each.
     pub changes: Vec<String>,
-    /// What the operator should know besides.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }
 
@@ -156,7 +156,7 @@ impl Done {
     }
 }
 
-/// How the daemon is.
+/// Status of the daemon.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Status {
     /// Version of xvs.
@@ -167,77 +167,78 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
-    /// Whether it took over the maps of an earlier run.
+    /// The daemon adopted the maps of an earlier run.
     pub adopted: bool,
-    /// Instructions of the main program that the verifier walked through.
+    /// Number of instructions of the main program that the verifier processed.
     pub verified_instructions: Option<u32>,
-    /// Where the program is attached.
+    /// Interfaces to which the program is attached.
     pub interfaces: Vec<InterfaceStatus>,
-    /// VIPs that are on the director because of the daemon.
+    /// VIPs that the daemon added.
     pub vips: Vec<IpAddr>,
-    /// How many services there are.
+    /// Number of services.
     pub services: usize,
-    /// How many reals there are.
+    /// Number of reals.
     pub reals: usize,
-    /// How long silent flows live.
+    /// Timeouts of idle flows.
     pub timeouts: TimeoutView,
-    /// How many flows of IPv4 are tracked.
+    /// Number of tracked IPv4 flows.
     pub flows: u64,
-    /// How many fit.
+    /// Size of the IPv4 flow table.
     pub max_flows: u32,
-    /// How many flows of IPv6 are tracked.
+    /// Number of tracked IPv6 flows.
     #[serde(default)]
     pub flows6: u64,
-    /// How many fit.
+    /// Size of the IPv6 flow table.
     #[serde(default)]
     pub max_flows6: u32,
-    /// How many connections of IPv4 are opening; they have a table of their own, beside [`Status::flows`].
+    /// Number of opening IPv4 connections, which are in the half-open table and not in [`Status::flows`].
     #[serde(default)]
     pub opening_flows: u64,
-    /// The same of IPv6.
+    /// Number of opening IPv6 connections.
     #[serde(default)]
     pub opening_flows6: u64,
-    /// Seconds that the last sweep over all flows took; 0 before the first one.
+    /// Duration of the last sweep over all flows in seconds; 0 before the first one.
     pub sweep_seconds: f64,
-    /// Lines of the log that could not be written since the daemon started.
+    /// Number of log lines that could not be written since the daemon started.
     #[serde(default)]
     pub log_lines_lost: u64,
-    /// How often the daemon attached or pinned the program again, because it had been removed, since it started.
+    /// Number of times that the daemon attached or pinned the program again after it was removed, since the
+    /// daemon started.
     #[serde(default)]
     pub interface_repairs: u64,
-    /// What is wrong, a line each.
+    /// Problems, one line each.
     pub problems: Vec<String>,
-    /// The config file of `xvs run`, if it names services.
+    /// Config file of `xvs run`, if it has services.
     #[serde(default)]
     pub config: Option<ConfigStatus>,
-    /// When the daemon started, in seconds since 1970.
+    /// Start of the daemon, in seconds since 1970.
     #[serde(default)]
     pub start_time_seconds: u64,
-    /// What the doctor found last; `None` if it was not here yet.
+    /// Last findings of the doctor; `None` before its first run.
     #[serde(default)]
     pub doctor: Option<DoctorView>,
 }
 
-/// What the doctor found, and when.
+/// Findings of the doctor, and their age.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct DoctorView {
-    /// Seconds since then.
+    /// Seconds since the end of the run.
     pub seconds_ago: u64,
-    /// Seconds that it took.
+    /// Duration of the run in seconds.
     pub took_seconds: f64,
-    /// Whether services or reals have changed since.
+    /// Services or reals have changed since.
     #[serde(default)]
     pub is_outdated: bool,
-    /// What was wrong.
+    /// Findings.
     pub findings: Vec<Finding>,
 }
 
-/// The config file that the daemon read.
+/// Config file that the daemon read.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ConfigStatus {
-    /// The file.
+    /// Name of the file.
     pub file: String,
-    /// Changes that were made since it was read, and that its next reading takes back.
+    /// Number of changes since the file was read, which the next read reverts.
     pub changes: u64,
 }
 
@@ -255,7 +256,7 @@ impl ConfigStatus {
 }
 
 impl ServiceView {
-    /// Returns whether the flow table has an entry for each connection, so that they can be counted.
+    /// Returns whether the flow table has an entry for each connection, so that connections can be counted.
     #[must_use]
     pub fn counts_flows(&self) -> bool {
         let has_entries = self.active_flows + self.inactive_flows > 0;
@@ -265,7 +266,7 @@ impl ServiceView {
         has_entries || !hashes || self.tracking == Tracking::Full || all_by_fnat
     }
 
-    /// Returns a number of flows as lists show it: `-` where they are not counted.
+    /// Returns a number of flows as in lists: `-` if they are not counted.
     #[must_use]
     pub fn shown(&self, flows: u64) -> String {
         if self.counts_flows() { flows.to_string() } else { "-".to_owned() }
@@ -273,7 +274,7 @@ impl ServiceView {
 }
 
 impl RealView {
-    /// Returns what the real does, in two words at most.
+    /// Returns the state of the real, in two words at most.
     #[must_use]
     pub const fn state(&self) -> &'static str {
         match (self.is_up || self.is_local, self.weight) {
@@ -285,12 +286,12 @@ impl RealView {
     }
 }
 
-/// An interface that the program is attached to.
+/// An interface to which the program is attached.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct InterfaceStatus {
-    /// Its name.
+    /// Name of the interface.
     pub name: String,
-    /// `native`, `generic`, or why not.
+    /// XDP mode: `native` or `generic`, or the reason why the program is not attached.
     pub mode: String,
 }
 
@@ -300,34 +301,34 @@ pub struct ServiceView {
     /// `protocol` and `address`, or `group`.
     #[serde(flatten)]
     pub id: ServiceId,
-    /// Where clients reach it.
+    /// Endpoints of the service.
     pub endpoints: Vec<Endpoint>,
-    /// How it picks a real.
+    /// Scheduler.
     pub scheduler: Scheduler,
     /// Flags of the scheduler.
     pub flags: BTreeSet<SchedulerFlag>,
-    /// Which flows are written down.
+    /// Choice of flows to track.
     pub tracking: Tracking,
-    /// Whether the connections of a client stay together.
+    /// Persistence, if enabled.
     pub persistence: Option<Persistence>,
-    /// Whether each datagram of UDP is scheduled by itself.
+    /// One-packet scheduling: each UDP datagram is scheduled on its own.
     pub one_packet: bool,
-    /// What becomes of the connections of a real that is removed.
+    /// Fate of the connections of a removed real.
     pub on_removal: OnRemoval,
-    /// Slots of its table, if it hashes.
+    /// Number of slots of a hashing scheduler.
     pub slots: u32,
-    /// Slots of its table that a pool change moved and that have not settled yet.
+    /// Number of slots in transition.
     pub slots_in_transition: u32,
-    /// Counters of all its reals, also of those that were removed.
+    /// Counters of all reals, including removed ones.
     #[serde(flatten)]
     pub totals: Totals,
     /// Tracked flows that are opening or established.
     pub active_flows: u64,
-    /// Tracked flows that are closing, and UDP, as IPVS counts them.
+    /// Tracked flows that are closing, and UDP flows, as IPVS counts them.
     pub inactive_flows: u64,
-    /// Packets that were not forwarded, by reason; reasons that never came are left out.
+    /// Packets that were not forwarded, by reason; reasons without packets are left out.
     pub reasons: Vec<ReasonCount>,
-    /// Its reals, the one that was added first first.
+    /// Reals, in the order in which they were added.
     pub reals: Vec<RealView>,
     /// Reals that were removed and still have connections.
     pub leaving: Vec<RealView>,
@@ -338,67 +339,68 @@ pub struct ServiceView {
 pub struct RealView {
     /// RIP and port.
     pub address: SocketAddr,
-    /// How packets reach it.
+    /// Forward method.
     pub forward: Forward,
-    /// Its share.
+    /// Weight.
     pub weight: u32,
-    /// Connections at which it takes no more; 0 = no limit.
+    /// Number of connections at which the real gets no new ones; 0 means no limit.
     pub upper: u32,
-    /// Connections below which it takes more again; 0 = three quarters of `upper`.
+    /// Number of connections below which an overloaded real gets new ones again; 0 means three quarters of `upper`.
     pub lower: u32,
-    /// How packets travel to it by `tun`.
+    /// Encapsulation for `tun`.
     #[serde(default)]
     pub tunnel: Tunnel,
-    /// Whether packets can be sent to it.
+    /// Packets can be sent to the real.
     #[serde(default)]
     pub is_up: bool,
-    /// Whether packets can be sent to it, and if not, why.
+    /// Next hop, or the reason why there is none.
     pub next_hop: String,
-    /// Whether the director itself serves in its place: it is `local`, or its address is one of the director.
+    /// The director itself serves: the real is `local`, or has an address of the director.
     #[serde(default)]
     pub is_local: bool,
-    /// Its counters.
+    /// Counters of the real.
     #[serde(flatten)]
     pub totals: Totals,
     /// Tracked flows that are opening or established.
     pub active_flows: u64,
-    /// Tracked flows that are closing, and UDP, as IPVS counts them.
+    /// Tracked flows that are closing, and UDP flows, as IPVS counts them.
     pub inactive_flows: u64,
-    /// Clients that are kept on it by persistence.
+    /// Number of clients that persistence keeps on the real.
     pub persistent_clients: u64,
-    /// Slots of the scheduler's table whose flows, those that nobody wrote down, are on it. 0 where all are written down.
+    /// Number of slots whose untracked flows are on the real; 0 if every flow is tracked.
     #[serde(default)]
     pub slots: u32,
 }
 
-/// How many packets ended for a reason.
+/// Packet count of a reason.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ReasonCount {
-    /// A name of docs/reasons.md.
+    /// Name of the reason in docs/reasons.md.
     pub reason: String,
-    /// How many.
+    /// Number of packets.
     pub packets: u64,
 }
 
 /// All counters.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Stats {
-    /// By service.
+    /// Counters by service.
     pub services: Vec<ServiceView>,
-    /// Of all services and of none in particular.
+    /// Counts by reason, of all services and of packets of no service.
     pub reasons: Vec<ReasonCount>,
 }
 
 /// A tracked flow.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Connection {
-    /// TCP or UDP.
+    /// Protocol.
     pub protocol: Protocol,
     /// CIP and port.
     pub client: SocketAddr,
     /// VIP and port as the client sees them.
     pub service: SocketAddr,
-    /// The group, where a client is kept on a real of one; `service` is then its number, as IPVS shows a mark.
+    /// Group, for a persistence entry of a service with a group; then `service` is the group's number, as
+    /// IPVS shows a mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
     /// RIP and port.

@@ -54,7 +54,7 @@ impl From<AgentArgs> for Options {
     }
 }
 
-/// Reads a network such as 192.0.2.0/24, or an address alone.
+/// Parses a network such as 192.0.2.0/24, or a single address.
 fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());

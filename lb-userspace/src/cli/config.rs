@@ -62,7 +62,7 @@ pub struct ExportArgs {
 /// Applies a config file.
 ///
 /// # Errors
-/// Wrong input, with line and column.
+/// If the file is invalid; the failure is wrong input with line and column.
 pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let Plan { name, text } = read(&args.file)?;
     let escaped: String = name
@@ -79,7 +79,7 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
     match api.put_text::<Done>(&path, text.clone()).await {
         Ok(done) => ui.done(&done),
         Err(failure) => {
-            // A file with an error does not even need a daemon.
+            // A file with an error is reported even without a daemon.
             if failure.kind == FailureKind::Unreachable {
                 config::parse(&text, Path::new(&name))?;
             }
@@ -88,7 +88,7 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
     }
 }
 
-/// Says what `xvs apply` would change.
+/// Prints the changes that `xvs apply` would make.
 ///
 /// # Errors
 /// As `apply`.
@@ -108,7 +108,7 @@ pub async fn plan(args: &PlanArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure
     ui.done_as(&done, planned)
 }
 
-/// Returns the lines of a plan, and how many there are of each kind.
+/// Returns the lines of a plan, and the number of each kind of change.
 fn planned(done: &Done) -> String {
     let number = |sign| done.changes.iter().filter(|line| line.starts_with(sign)).count();
     let (add, change, remove) = (number('+'), number('~'), number('-'));
@@ -119,10 +119,10 @@ fn planned(done: &Done) -> String {
     format!("{lines}\n{add} to add, {change} to change, {remove} to remove; nothing was changed")
 }
 
-/// Returns a config file as it is handed over. It is parsed here first: a file with an error does not even need a daemon.
+/// Reads and checks a config file for a request. A file with an error is reported even without a daemon.
 ///
 /// # Errors
-/// Wrong input, with line and column.
+/// If the file is invalid; the failure is wrong input with line and column.
 pub fn understood(file: &Path) -> Result<Plan, Failure> {
     let plan = read(file)?;
     config::parse(&plan.text, Path::new(&plan.name))?;

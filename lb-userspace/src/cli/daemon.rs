@@ -73,10 +73,11 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Does what takes more rights than the daemon keeps, and gives the others up. Must run before the first thread is started.
+    /// Performs the steps that need more capabilities than the daemon keeps, and drops the others. Must run
+    /// before the first thread is started.
     ///
     /// # Errors
-    /// If this process lacks what the daemon needs.
+    /// If this process lacks capabilities that the daemon needs.
     pub fn prepare(&self) -> Result<(), Failure> {
         privileges::require(privileges::DAEMON, "xvs run")?;
         descriptors::raise_limit();
@@ -98,7 +99,7 @@ impl RunArgs {
 /// Runs the daemon.
 ///
 /// # Errors
-/// What kept it from starting.
+/// If the daemon cannot start, or a server fails.
 pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Failure> {
     let RunArgs {
         interfaces,
@@ -114,7 +115,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         take_over,
         detach_on_exit,
     } = args;
-    // On the heap: what starts is large.
+    // On the heap, because the future is large.
     Box::pin(crate::run::run(RunOptions {
         interfaces,
         config,
@@ -144,10 +145,10 @@ pub struct AttachArgs {
     options: AttachOptions,
 }
 
-/// Attaches once more.
+/// Attaches to an interface again.
 ///
 /// # Errors
-/// What the daemon said.
+/// If the daemon refuses or cannot be reached.
 pub async fn attach(args: &AttachArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     ui.done(&api.post("/v1/attach", &args.options).await?)
 }
@@ -162,10 +163,10 @@ pub struct ResizeArgs {
     room: Room,
 }
 
-/// Makes the tables larger.
+/// Enlarges the flow tables.
 ///
 /// # Errors
-/// What the daemon said.
+/// If the daemon refuses or cannot be reached.
 pub async fn resize(args: &ResizeArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     ui.done(&api.post("/v1/resize", &args.room).await?)
 }
@@ -196,10 +197,10 @@ pub struct DetachArgs {
     other: Option<String>,
 }
 
-/// Takes everything off.
+/// Detaches programs, as the options select.
 ///
 /// # Errors
-/// If a daemon is still running.
+/// If a daemon is still running, or a link or pin cannot be removed.
 pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
     privileges::require(CapabilitySet::NET_ADMIN, "xvs detach")?;
     let link = match &args.other {
@@ -221,14 +222,14 @@ pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
     ui.show(&lines, |lines| lines.join("\n"))
 }
 
-/// The number of the link by which a program that is not xvs's is attached to an interface.
+/// Returns the id of the link that attaches another program than xvs's to an interface.
 async fn link_of_another(name: &str, bpffs: &Path) -> Result<u32, Failure> {
     let interface =
         Netlink::open()?.interface(name).await.map_err(|error| Failure::wrong_input(chain(&error)))?;
     let Some(program) = interface.xdp_program else {
         return Err(Failure::wrong_input(format!("no XDP program is attached to {name}")));
     };
-    // The pin of a link that somebody has detached is left, and another program may be in its place.
+    // If a link was detached from outside, its pin remains, and another program may be attached instead.
     if PinDir::at(bpffs).linked_program(interface.index) == Some(program) {
         return Err(Failure::wrong_input(format!(
             "what is attached to {name} is pinned under {}",

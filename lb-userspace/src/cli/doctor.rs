@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: what is wrong, and what mends it.
+//! `xvs doctor`: problems, and commands that fix them.
 #![forbid(unsafe_code)]
 
 use clap::Args;
@@ -14,10 +14,10 @@ use crate::{api::client::Api, failure::Failure, model::finding::Finding};
 #[derive(Args, Debug)]
 pub struct DoctorArgs {}
 
-/// Prints what is wrong.
+/// Prints the findings.
 ///
 /// # Errors
-/// If something is, or the daemon does not answer.
+/// If there are findings, or the daemon does not answer.
 pub async fn doctor(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let findings: Vec<Finding> = api.get("/v1/doctor").await?;
     ui.show(&findings, |findings| page(findings))?;
@@ -31,7 +31,7 @@ fn wrong_in_all(number: usize) -> String {
     format!("{} wrong", if number == 1 { "1 thing is".to_owned() } else { format!("{number} things are") })
 }
 
-/// Returns the findings by the machine on which they are put right, after a line that sums them up.
+/// Returns a summary line, then the findings by the machine on which they are fixed.
 fn page(findings: &[Finding]) -> String {
     if findings.is_empty() {
         return "nothing is wrong".to_owned();
@@ -58,7 +58,7 @@ fn named(place: &str) -> String {
     if place == "director" { "the director".to_owned() } else { place.to_owned() }
 }
 
-/// Returns findings of one machine by check and fix, where fixes that set a host up for one VIP each are one fix.
+/// Groups findings of one machine by check and fix. Fixes that set a host up for one VIP each count as one fix.
 fn alike<'a>(there: &[&'a Finding]) -> Vec<Vec<&'a Finding>> {
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
     for finding in there {
@@ -92,7 +92,7 @@ fn is_one_setup(fix: &str) -> bool {
     fix.starts_with("xvs host setup ") && !fix.contains("&&")
 }
 
-/// Returns the command that puts all of a group right.
+/// Returns the command that fixes a whole group.
 fn fix(group: &[&Finding]) -> String {
     let first = &group[0].fix;
     if !is_one_setup(first) {
@@ -112,7 +112,7 @@ fn fix(group: &[&Finding]) -> String {
     format!("xvs host setup --vip {vips}{}", rest.trim_start_matches("xvs host setup"))
 }
 
-/// Returns what is wrong, of what it is wrong besides, and the command.
+/// Returns the first finding of a group, the subjects of the others, and the fix.
 fn paragraph(group: &[&Finding]) -> Vec<String> {
     let mut lines = vec![format!("  {}", group[0].summary())];
     if let [_, others @ ..] = group

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs explain`: what the loaded programs do with a packet.
+//! `xvs explain`: the path of a packet through the loaded programs.
 #![forbid(unsafe_code)]
 
 use std::{fs, net::SocketAddr, path::PathBuf};
@@ -54,10 +54,10 @@ pub struct ExplainArgs {
     plan: Option<PathBuf>,
 }
 
-/// Has a packet explained, and prints it.
+/// Requests an explanation of a packet, and prints it.
 ///
 /// # Errors
-/// Wrong input, or the daemon does not answer.
+/// If the input is wrong, or the daemon does not answer.
 pub async fn explain(args: ExplainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let plan = args.plan.as_deref().map(super::config::understood).transpose()?;
     let (frame, from) = args.frame()?;
@@ -68,7 +68,7 @@ pub async fn explain(args: ExplainArgs, api: &Api, ui: &mut Ui) -> Result<(), Fa
 }
 
 impl ExplainArgs {
-    /// Returns the frame that is asked about and, if it is of a capture, which one it is.
+    /// Returns the frame of the request and, if it comes from a capture, a step with its number.
     fn frame(&self) -> Result<(Vec<u8>, Option<StepView>), Failure> {
         if let Some(path) = &self.pcap {
             let name = path.display().to_string();

@@ -57,10 +57,10 @@ pub struct RemoveArgs {
     endpoints: Vec<String>,
 }
 
-/// Carries the command out.
+/// Executes the command.
 ///
 /// # Errors
-/// What the daemon said.
+/// If the daemon refuses or cannot be reached.
 pub async fn run(command: GroupCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
         GroupCommand::Add(AddArgs { group, endpoints, take_over }) => {
@@ -77,12 +77,12 @@ pub async fn run(command: GroupCommand, api: &Api, ui: &mut Ui) -> Result<(), Fa
     ui.done(&api.post("/v1/changes", &change).await?)
 }
 
-/// Reads the number of a group.
+/// Parses the number of a group.
 fn number(text: &str) -> Result<GroupId, String> {
     written::number(text, 1, GroupId::MAX)
 }
 
-/// Reads `tcp 10.0.0.100:80 udp 10.0.0.100:53`, which the shell hands over as single words.
+/// Parses `tcp 10.0.0.100:80 udp 10.0.0.100:53`, which the shell passes as single words.
 fn pairs(words: &[String]) -> Result<Vec<Endpoint>, Failure> {
     let wrong =
         |why: String| Failure::wrong_input(why).hint("write pairs: tcp 10.0.0.100:80 udp 10.0.0.100:53");

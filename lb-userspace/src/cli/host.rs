@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host`: what runs on a real server.
+//! `xvs host`: commands for real servers.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -154,14 +154,14 @@ struct StateArgs {
     state: Option<PathBuf>,
 }
 
-/// Gone with the next start, as what setup changed is.
+/// State file that disappears at the next start, like the changes of setup.
 const STATE: &str = "/run/xvs/host.json";
 
-/// Stays, as what setup changed does with `--persist`. Counts from then on, whatever the command.
+/// State file that stays, like the changes of `--persist`. Once it exists, all commands use it.
 const PERSISTENT_STATE: &str = "/var/lib/xvs/host.json";
 
 impl StateArgs {
-    /// The file that remembers, for those who will change nothing.
+    /// Returns the state file for read-only use.
     fn path(&self, persist: bool) -> PathBuf {
         match &self.state {
             Some(path) => path.clone(),
@@ -170,7 +170,7 @@ impl StateArgs {
         }
     }
 
-    /// As [`StateArgs::path`], with everything moved there that was remembered for one start only.
+    /// Returns the state file as [`StateArgs::path`] does, and moves the state from the temporary file into it.
     fn settle(&self, persist: bool) -> Result<PathBuf, Failure> {
         let path = self.path(persist);
         let (temporary, persistent) = (Path::new(STATE), Path::new(PERSISTENT_STATE));
@@ -182,14 +182,14 @@ impl StateArgs {
 }
 
 impl HostArgs {
-    /// Whether it runs on and tells what happens.
+    /// Returns whether the command keeps running and reports events.
     #[must_use]
     pub const fn is_agent(&self) -> bool {
         matches!(self.command, HostCommand::Agent(_))
     }
 }
 
-/// Carries out `xvs host …`; results go to stdout, as lines or, if `json`, as one list.
+/// Executes `xvs host …`; results go to stdout, as lines or, if `json`, as one list.
 pub async fn run(args: &HostArgs, json: bool) -> Result<(), Failure> {
     let host = Host::open()?;
     if args.is_agent() {
@@ -198,7 +198,7 @@ pub async fn run(args: &HostArgs, json: bool) -> Result<(), Failure> {
     run_on(&host, args, json, &mut io::stdout()).await
 }
 
-/// As [`run`], on a given host and with results to `out`.
+/// Executes the command as [`run`] does, on a given host and with results to `out`.
 pub async fn run_on(
     host: &Host,
     args: &HostArgs,
@@ -238,7 +238,7 @@ pub async fn run_on(
         HostCommand::Agent(args) => {
             let mut report = |done: Done| {
                 let line = if json { serde_json::to_string(&done).unwrap_or_default() } else { done.line() };
-                // A reader that has gone is no reason to stop.
+                // The agent continues when the reader of its output is gone.
                 drop(out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()));
             };
             agent::run(host, args.clone().into(), &mut report).await
@@ -280,7 +280,7 @@ impl TargetArgs {
     }
 }
 
-/// Something that is a line for a person, and an object for a script.
+/// A result that has a line for people, and an object for scripts.
 trait Line: Serialize {
     fn line(&self) -> String;
 }
@@ -310,7 +310,7 @@ impl Line for Finding {
     }
 }
 
-/// Lines as they come, or one JSON list at the end.
+/// Lines that are printed at once, or collected for one JSON list at the end.
 struct Lines<'a, T> {
     json: Option<Vec<T>>,
     out: &'a mut (dyn Write + Send),
@@ -336,7 +336,7 @@ impl<'a, T: Line> Lines<'a, T> {
         }
     }
 
-    /// Nobody reading any more is no reason to stop half-way.
+    /// Writes a text. Without a reader, the command still continues to its end.
     fn write(&mut self, text: &str) {
         drop(writeln!(self.out, "{text}"));
     }

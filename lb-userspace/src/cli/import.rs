@@ -79,7 +79,7 @@ pub fn run(command: &ImportCommand, verbose: bool, ui: &mut Ui) -> Result<ExitCo
         return Err(nothing(command, &text, &path, &imported, verbose));
     }
     let config = imported.config();
-    // What is printed must be what `xvs apply` takes.
+    // The printed config must be valid for `xvs apply`.
     config::parse(&config, Path::new("the config"))?;
     match &how.write {
         Some(path) => fs::write(path, &config)
@@ -107,7 +107,7 @@ fn read(path: &Path) -> Result<(String, PathBuf), Failure> {
     Ok((String::from_utf8_lossy(&bytes).into_owned(), path))
 }
 
-/// What is not carried over: a line for each block, or for each line.
+/// Returns the lines that are not carried over: a line for each block, or for each line.
 fn listed(imported: &Imported, verbose: bool) -> Vec<String> {
     if !verbose {
         return import::summary(imported);
@@ -117,7 +117,7 @@ fn listed(imported: &Imported, verbose: bool) -> Vec<String> {
     left.into_iter().map(ToString::to_string).collect()
 }
 
-/// What is said at the end.
+/// Returns the closing summary.
 fn end(imported: &Imported, written: Option<&Path>) -> Vec<String> {
     let count = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
     let services = &imported.desired.services;
@@ -139,7 +139,7 @@ fn end(imported: &Imported, written: Option<&Path>) -> Vec<String> {
     lines
 }
 
-/// Why a file has no service.
+/// Returns the failure for a file without services.
 fn nothing(command: &ImportCommand, text: &str, path: &Path, imported: &Imported, verbose: bool) -> Failure {
     let begins = |words: &[&str]| {
         text.lines().any(|line| line.split_whitespace().next().is_some_and(|word| words.contains(&word)))

@@ -28,7 +28,7 @@ pub struct IpvsadmArgs {
 }
 
 impl IpvsadmArgs {
-    /// Cuts the words of ipvsadm off those of a command line, which then ends with `ipvsadm`.
+    /// Removes the words of ipvsadm from a command line, which then ends with `ipvsadm`.
     pub fn cut_off(line: &mut Vec<OsString>) -> Option<Self> {
         let text =
             |words: &[OsString]| words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -42,7 +42,7 @@ impl IpvsadmArgs {
         while let Some(word) =
             line.get(at).and_then(|word| word.to_str()).filter(|word| word.starts_with('-'))
         {
-            // Global options that have their value in the next word.
+            // Global options whose value is the next word.
             at += if ["--socket", "--output"].contains(&word) { 2 } else { 1 };
         }
         if line.get(at)? != "ipvsadm" {
@@ -53,7 +53,7 @@ impl IpvsadmArgs {
         Some(Self { name: Name::Ipvsadm, program: "xvs ipvsadm".to_owned(), words })
     }
 
-    /// Carries the command out.
+    /// Executes the command.
     pub async fn run(&self, api: &Api) -> ExitCode {
         ipvsadm::run(self.name, &self.program, &self.words, api).await.into()
     }

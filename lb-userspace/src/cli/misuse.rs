@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is said of a command line that cannot be understood: the mistake, and the help of the command that was meant.
+//! Messages for invalid command lines: the mistake, and the help of the command that was meant.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -8,14 +8,14 @@ use clap::{Command, Error};
 
 use crate::{failure::Failure, model::written::port_with_protocol};
 
-/// Commands of ipvsadm, which a user of IPVS types by habit.
+/// Commands of ipvsadm, which users of IPVS type by habit.
 const IPVSADM: &str = "ACDELRSZadel";
 
-/// Returns the failure for what clap says of the words.
+/// Converts clap's error to a failure.
 pub(super) fn failure(error: &Error, words: &[OsString], root: &Command) -> Failure {
     let text = error.render().to_string();
     let (message, _) = text.split_once("\nFor more information").unwrap_or((&text, ""));
-    // A dash is never meant to be taken as a value here.
+    // No value here begins with a dash, so clap's tip is misleading.
     let lines = message.lines().filter(|line| !line.trim_start().starts_with("tip: to pass"));
     let message = lines.collect::<Vec<_>>().join("\n").replace("\n\n\n", "\n\n");
     let message = message.trim().trim_start_matches("error: ").to_owned();
@@ -48,7 +48,7 @@ fn hint(words: &[OsString], root: &Command) -> String {
     {
         return format!("name interfaces with -i: `xvs run -i {interface}`");
     }
-    // As in 192.0.2.100:80/tcp, which leaves a word out.
+    // For example 192.0.2.100:80/tcp, which lacks a word.
     let last = |word: &&str| port_with_protocol(word.rsplit_once(':').map_or(*word, |(_, port)| port));
     if let Some(sentence) = rest.iter().find_map(last) {
         return sentence;

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command line, one file a noun. Doc comments are the help.
+//! The command line, with one file per noun. Doc comments become the help.
 
-pub mod agent; //   xvs host agent
-pub mod config; //  xvs apply, xvs export
-pub mod daemon; //  xvs run, attach, resize, detach
-pub mod doctor; //  xvs doctor
-pub mod explain; // xvs explain
-pub mod group; //   xvs group
-pub mod host; //    xvs host: on real servers
-pub mod import; //  xvs import
-pub mod ipvsadm; // xvs ipvsadm
-mod misuse; //      command lines that cannot be understood
-pub mod real; //    xvs real
-pub mod service; // xvs service
-pub mod show; //    xvs status, stats, connections
-mod ssh; //         xvs real add --ssh
-pub mod timeouts; // xvs timeouts
-pub mod ui; //      tables and JSON
+pub mod agent; //    `xvs host agent`
+pub mod config; //   `xvs plan`, `apply`, `export`
+pub mod daemon; //   `xvs run`, `attach`, `resize`, `detach`
+pub mod doctor; //   `xvs doctor`
+pub mod explain; //  `xvs explain`
+pub mod group; //    `xvs group`
+pub mod host; //     `xvs host`: on real servers
+pub mod import; //   `xvs import`
+pub mod ipvsadm; //  `xvs ipvsadm`
+mod misuse; //       invalid command lines
+pub mod real; //     `xvs real`
+pub mod service; //  `xvs service`
+pub mod show; //     `xvs status`, `stats`, `connections`
+mod ssh; //          `xvs real add --ssh`
+pub mod timeouts; // `xvs timeouts`
+pub mod ui; //       tables and JSON
 
 use std::{ffi::OsString, ops::ControlFlow, path::PathBuf, process::ExitCode};
 
@@ -88,10 +88,11 @@ enum Command {
 }
 
 impl Cli {
-    /// Understands the words of a command line.
+    /// Parses the words of a command line. If they only request help or the version, the text is printed, and
+    /// the exit code is returned instead of a command.
     ///
     /// # Errors
-    /// Wrong input. Where help or the version was printed, the exit code is returned in place of a command.
+    /// If the words are wrong input.
     pub fn understand(
         words: impl IntoIterator<Item = OsString>,
     ) -> Result<ControlFlow<ExitCode, Self>, Failure> {
@@ -104,7 +105,7 @@ impl Cli {
                 None => cli,
             })),
             Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-                // A pipe that nobody reads is no failure.
+                // A closed pipe is not an error.
                 drop(error.print());
                 Ok(ControlFlow::Break(ExitCode::SUCCESS))
             }
@@ -116,22 +117,22 @@ impl Cli {
         }
     }
 
-    /// Whether the command is the daemon, which logs more.
+    /// Returns whether the command is the daemon, which logs more.
     #[must_use]
     pub fn is_daemon(&self) -> bool {
         matches!(self.command, Command::Run(_))
     }
 
-    /// Whether the command runs on, and tells what happens meanwhile.
+    /// Returns whether the command keeps running and reports events.
     #[must_use]
     pub fn runs_on(&self) -> bool {
         self.is_daemon() || matches!(&self.command, Command::Host(args) if args.is_agent())
     }
 
-    /// Does what must be done before the first thread is started.
+    /// Performs the steps that must precede the first thread.
     ///
     /// # Errors
-    /// What keeps the command from being carried out.
+    /// If the command cannot be executed.
     pub fn prepare(&self) -> Result<(), Failure> {
         match &self.command {
             Command::Run(args) => args.prepare(),
@@ -139,16 +140,16 @@ impl Cli {
         }
     }
 
-    /// Whether more is to be said.
+    /// Returns whether `--verbose` was given.
     #[must_use]
     pub fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// Carries the command out.
+    /// Executes the command.
     ///
     /// # Errors
-    /// What went wrong, for the operator.
+    /// If the command fails; the failure is a message for the operator.
     pub async fn carry_out(self) -> Result<ExitCode, Failure> {
         let api = Api::new(&self.socket);
         let mut ui = Ui::new(self.output);

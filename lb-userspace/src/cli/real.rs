@@ -101,7 +101,7 @@ pub struct DrainArgs {
     deadline: Option<Duration>,
 }
 
-/// How often waiting looks.
+/// Interval at which `drain --wait` checks the connections.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Arguments of `xvs real list`.
@@ -115,10 +115,10 @@ pub struct ListArgs {
     name: Option<String>,
 }
 
-/// Carries the command out.
+/// Executes the command.
 ///
 /// # Errors
-/// What the daemon said.
+/// If the daemon refuses or cannot be reached.
 pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
         RealCommand::Add(args) => return add(args, api, ui).await,
@@ -143,7 +143,7 @@ pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Fai
     ui.done(&api.post("/v1/changes", &change).await?)
 }
 
-/// Adds reals; one that is to be set up by ssh is set up first.
+/// Adds reals; with `--ssh`, the real server is set up first.
 async fn add(args: AddArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let AddArgs { service, reals, options, if_missing, ssh } = args;
     let service = service.id()?;
@@ -156,7 +156,7 @@ async fn add(args: AddArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     }
 }
 
-/// Sets the weight to 0, and waits if that was asked for.
+/// Sets the weight to 0, and waits if requested.
 async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let DrainArgs { real: RealArgs { service, real }, wait, deadline } = args;
     let id = service.id()?;
@@ -185,13 +185,13 @@ async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     }
 }
 
-/// What is left on a real.
+/// Remaining load of a real.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Left {
-    /// Connections that are written down.
+    /// Tracked connections.
     connections: u64,
-    /// Slots whose connections nobody has written down yet: how many they are will be known when each has spoken, or
-    /// has been silent for the idle timeout.
+    /// Slots with untracked connections: their number is known when each connection has sent a packet, or the
+    /// idle timeout has elapsed.
     slots: u32,
 }
 
@@ -220,7 +220,7 @@ async fn flows_left(api: &Api, id: ServiceId, address: SocketAddr) -> Result<Lef
     }))
 }
 
-/// The reals of services as a table.
+/// Returns the reals of services as a table.
 #[must_use]
 pub fn list(services: &[ServiceView]) -> String {
     let rows = services.iter().flat_map(|service| {

@@ -53,10 +53,10 @@ pub struct ServiceArgs {
 }
 
 impl ServiceArgs {
-    /// The service's name.
+    /// Returns the id of the service.
     ///
     /// # Errors
-    /// Wrong input, in words that show how it is written.
+    /// If the name is invalid; the message shows the valid forms.
     pub fn id(&self) -> Result<ServiceId, Failure> {
         ServiceId::parse(&self.kind, &self.name).map_err(Failure::wrong_input)
     }
@@ -104,10 +104,10 @@ impl AddArgs {
     }
 }
 
-/// Carries the command out.
+/// Executes the command.
 ///
 /// # Errors
-/// What the daemon said.
+/// If the daemon refuses or cannot be reached.
 pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let change = match command {
         ServiceCommand::Add(args) => {
@@ -129,10 +129,10 @@ pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), 
     ui.done(&api.post("/v1/changes", &change).await?)
 }
 
-/// A service as the daemon has it.
+/// Returns a service of the daemon.
 ///
 /// # Errors
-/// Wrong input if there is none.
+/// If the service does not exist; the failure is wrong input.
 pub async fn find(api: &Api, id: ServiceId) -> Result<ServiceView, Failure> {
     let stats: Stats = api.get("/v1/stats").await?;
     stats.services.into_iter().find(|view| view.id == id).ok_or_else(|| {

@@ -46,10 +46,10 @@ pub struct ConnectionsArgs {
     real: Option<IpAddr>,
 }
 
-/// Columns that the names of the status take, and a space.
+/// Width of the names in the status, with a space.
 const WIDTH: usize = 15;
 
-/// How many flows there are, and how many fit.
+/// Returns the number of flows, and the size of the table.
 fn flows(here: u64, most: u32, opening: u64) -> String {
     if opening == 0 {
         format!("{here} of {most}")
@@ -109,7 +109,7 @@ pub async fn status(args: &StatusArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
     })
 }
 
-/// Adds to a failure whether packets are forwarded all the same, by programs that are pinned.
+/// Adds to a failure whether pinned programs still forward packets.
 fn without_daemon(failure: Failure, bpffs: &Path) -> Failure {
     let linked = PinDir::at(bpffs).linked();
     if failure.kind != FailureKind::Unreachable || linked.is_empty() {
@@ -185,7 +185,7 @@ pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Resu
             };
             vec![
                 protocol,
-                // What persistence keeps is no connection: it has no port.
+                // A persistence entry is not a connection: it has no port.
                 if c.client.port() == 0 { "persistent".to_owned() } else { c.state.clone() },
                 c.client.to_string(),
                 service,
@@ -200,7 +200,7 @@ pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Resu
     })
 }
 
-/// Returns a line for each service whose connections are not tracked, and says how they are.
+/// Returns a line for each service whose connections are not tracked, with the command to track them.
 async fn untracked(api: &Api) -> Result<Vec<String>, Failure> {
     let stats: Stats = api.get("/v1/stats").await?;
     let untracked = stats.services.iter().filter(|view| !view.counts_flows());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs real add … --ssh`: the real server is set up first, by `xvs host setup` there.
+//! `xvs real add … --ssh`: first sets up the real server, by `xvs host setup` there.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -36,9 +36,9 @@ pub struct SshArgs {
     persist: bool,
 }
 
-/// What ssh ends with if it is itself that failed.
+/// Exit code of ssh if ssh itself failed.
 const OWN_FAILURE: i32 = 255;
-/// What a shell ends with if there is no such command.
+/// Exit code of a shell if the command does not exist.
 const NO_COMMAND: i32 = 127;
 
 fn destination(text: &str) -> Result<String, String> {
@@ -49,17 +49,17 @@ fn destination(text: &str) -> Result<String, String> {
     }
 }
 
-/// A host that was set up.
+/// A real server that was set up.
 pub(super) struct SetUp {
     destination: String,
     restore: String,
 }
 
 impl SshArgs {
-    /// Sets the real server up, if that is wanted.
+    /// Sets the real server up, if requested.
     ///
     /// # Errors
-    /// If it cannot be, or is in the service already, unless that is said to be right: then it is not to be added.
+    /// If the setup fails, or the real is in the service already without `--if-missing`: then it must not be added.
     pub(super) async fn set_up(
         &self,
         service: impl Future<Output = Result<ServiceView, Failure>>,
@@ -80,7 +80,7 @@ impl SshArgs {
             return Err(Failure::wrong_input(format!("{forward} needs nothing that --ssh could set up"))
                 .hint("leave --ssh off"));
         }
-        // What the daemon would refuse is refused before anything is changed there.
+        // Requests that the daemon would refuse are refused before the real server changes.
         let service = service.await?;
         let address = real.of_service(&service.id);
         if service.reals.iter().any(|known| known.address == address) {
@@ -98,7 +98,7 @@ impl SshArgs {
         let command = format!("{} {setup}", self.ssh_xvs);
         say(format_args!("[{destination}] {command}"));
         let mut ssh = Command::new("ssh");
-        // What is said there is no result of ours.
+        // The output of the remote command is not a result of this one.
         ssh.args(["--", destination.as_str(), &command]).stdout(Stdio::from(io::stderr()));
         let status = ssh.status().await.map_err(|error| {
             let hint = match error.kind() {
@@ -115,7 +115,8 @@ impl SshArgs {
         Ok(Some(SetUp { destination: destination.clone(), restore }))
     }
 
-    /// The words for xvs there: addresses and names of methods, which every shell leaves as they are.
+    /// Returns the arguments of xvs on the real server: addresses and names of methods, which need no quotes
+    /// in any shell.
     fn setup(&self, vips: &[IpAddr], rip: IpAddr, forward: Forward, tunnel: Tunnel) -> String {
         let vips: Vec<String> = vips.iter().map(|vip| format!(" --vip {vip}")).collect();
         let decap = if forward == Forward::Tun && !tunnel.is_ipip() { " --decap xdp" } else { "" };
@@ -140,7 +141,7 @@ impl SshArgs {
 }
 
 impl SetUp {
-    /// The host is set up, and yet the real was not added.
+    /// Adds to a failure how to undo the setup of the real server.
     pub(super) fn in_vain(self, failure: Failure) -> Failure {
         let back = format!("`ssh {} {}` takes back what was set up there", self.destination, self.restore);
         let hint = failure.hint.as_ref().map_or(back.clone(), |hint| format!("{hint}; {back}"));

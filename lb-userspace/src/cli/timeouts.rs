@@ -23,10 +23,10 @@ pub struct TimeoutsArgs {
     options: TimeoutOptions,
 }
 
-/// Shows the timeouts, or sets those that are named.
+/// Shows the timeouts, or sets those that are given.
 ///
 /// # Errors
-/// What the daemon said.
+/// If the daemon refuses or cannot be reached.
 pub async fn run(args: &TimeoutsArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     if args.options != TimeoutOptions::default() {
         return ui.done(&api.post("/v1/timeouts", &args.options).await?);

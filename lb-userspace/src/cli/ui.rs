@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How results are printed: tables for people, JSON for programs. Results go to stdout, all else to stderr.
+//! Output of results: tables for people, JSON for programs. Results go to stdout, everything else to stderr.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -22,22 +22,22 @@ pub enum Output {
     Json,
 }
 
-/// Where results go.
+/// Printer of results.
 pub struct Ui {
     output: Output,
 }
 
 impl Ui {
-    /// Prints in that form.
+    /// Creates a printer with that format.
     #[must_use]
     pub const fn new(output: Output) -> Self {
         Self { output }
     }
 
-    /// Prints `value` as JSON if that was asked for; else what `text` makes of it.
+    /// Prints `value` as JSON or, in the other format, the result of `text`.
     ///
     /// # Errors
-    /// If stdout cannot be written; a pipe that nobody reads any more is fine.
+    /// If stdout cannot be written; a closed pipe is not an error.
     pub fn show<T: Serialize>(&mut self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         let mut page = match self.output {
             Output::Table => text(value),
@@ -56,7 +56,7 @@ impl Ui {
         }
     }
 
-    /// Prints what was done.
+    /// Prints the changes that were made.
     ///
     /// # Errors
     /// As [`show`](Self::show).
@@ -67,7 +67,7 @@ impl Ui {
         })
     }
 
-    /// Prints what was done, or would be, as `text` puts it. Warnings go to stderr.
+    /// Prints the changes that were or would be made, in the form of `text`. Warnings go to stderr.
     ///
     /// # Errors
     /// As [`show`](Self::show).
@@ -81,12 +81,12 @@ impl Ui {
     }
 }
 
-/// Writes a line to stderr. That there is no reader any more, or no space, is no failure of the command.
+/// Writes a line to stderr. A closed stderr or a full disk is not an error of the command.
 pub fn say(line: impl fmt::Display) {
     drop(io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
-/// A plain table: columns whose names begin with `>` are numbers, to the right.
+/// Returns a plain table: columns whose names begin with `>` are numbers, and right-aligned.
 #[must_use]
 pub fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tells a link that an address is here now: gratuitous ARP, and unsolicited neighbour advertisements.
+//! Announcements of addresses to a link: gratuitous ARP, and unsolicited neighbour advertisements.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -16,7 +16,7 @@ use nix::{
 
 use crate::{failure::chain, netlink::Mac};
 
-/// Pauses between repetitions. A switch that learns its ports anew may lose the first.
+/// Pauses between repetitions. A switch whose port has just come up may lose the first frame.
 const REPEAT_AFTER: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 const BROADCAST: Mac = [0xff; 6];
@@ -32,7 +32,7 @@ pub fn announce(ip: IpAddr, mac: Mac, ifindex: u32) -> io::Result<()> {
     tokio::spawn(async move {
         for pause in REPEAT_AFTER {
             tokio::time::sleep(pause).await;
-            // The first went out; a link that went down since needs no news of this address.
+            // The first announcement was sent; if the link went down since, a repetition is of no use.
             if let Err(error) = link.send(&frames) {
                 tracing::debug!(%ip, ifindex, error = chain(&error), "announcement not repeated");
             }
@@ -41,8 +41,8 @@ pub fn announce(ip: IpAddr, mac: Mac, ifindex: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// What to send: both forms of gratuitous ARP, since some hosts learn from requests only and others from replies
-/// only (RFC 5227 §3, as keepalived sends them), or one neighbour advertisement.
+/// Returns the frames to send: both forms of gratuitous ARP, since some hosts learn from requests only and
+/// others from replies only (RFC 5227 §3, as keepalived sends them), or one neighbour advertisement.
 fn frames(ip: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
     match ip {
         IpAddr::V4(v4) => vec![arp(ARP_REQUEST, v4, mac).to_vec(), arp(ARP_REPLY, v4, mac).to_vec()],
@@ -53,7 +53,7 @@ fn frames(ip: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
 const ARP_REQUEST: u8 = 1;
 const ARP_REPLY: u8 = 2;
 
-/// A gratuitous ARP frame (RFC 826, RFC 5227): sender and target address are the same.
+/// Returns a gratuitous ARP frame (RFC 826, RFC 5227): sender and target address are the same.
 ///
 /// | offset | field                                         |
 /// |-------:|-----------------------------------------------|
@@ -74,7 +74,7 @@ fn arp(operation: u8, ip: Ipv4Addr, mac: Mac) -> [u8; 42] {
     frame
 }
 
-/// An unsolicited neighbour advertisement (RFC 4861 §4.4, §7.2.6) to all nodes of the link.
+/// Returns an unsolicited neighbour advertisement (RFC 4861 §4.4, §7.2.6) to all nodes of the link.
 ///
 /// | offset | field                                                                  |
 /// |-------:|------------------------------------------------------------------------|
@@ -101,7 +101,7 @@ fn advertisement(ip: Ipv6Addr, mac: Mac) -> [u8; 86] {
     frame
 }
 
-/// The `ICMPv6` checksum over the pseudo-header (RFC 8200 §8.1) and the message, as on the wire.
+/// Returns the `ICMPv6` checksum over the pseudo-header (RFC 8200 §8.1) and the message, in network byte order.
 fn icmpv6_checksum(addresses: &[u8], message: &[u8]) -> [u8; 2] {
     let words = addresses.chunks(2).chain(message.chunks(2));
     let sum: u32 = words.map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
@@ -112,7 +112,7 @@ fn icmpv6_checksum(addresses: &[u8], message: &[u8]) -> [u8; 2] {
     (!(sum as u16)).to_be_bytes()
 }
 
-/// A socket that sends whole frames by one interface.
+/// A socket that sends whole frames through one interface.
 struct Link {
     socket: OwnedFd,
     address: LinkAddr,
@@ -120,7 +120,8 @@ struct Link {
 
 impl Link {
     fn open(ifindex: u32) -> io::Result<Self> {
-        // Of the address only the index counts for SOCK_RAW; nix makes none of these, but the system lists them.
+        // SOCK_RAW uses only the index of the address. nix cannot construct such addresses, but `getifaddrs`
+        // lists them.
         let address = getifaddrs()?
             .filter_map(|entry| entry.address?.as_link_addr().copied())
             .find(|address| address.ifindex() == ifindex as usize)
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn an_advertisements_checksum_is_right() {
         let frame = advertisement("2001:db8::100".parse().unwrap(), MAC);
-        // Summed with its checksum in place, a message gives zero.
+        // The sum over a message with its checksum is zero.
         assert_eq!(icmpv6_checksum(&frame[22..54], &frame[54..]), [0, 0]);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Carrying out a plan: the only code that changes the maps.
+//! Execution of a plan: the only code that changes the configuration in the maps.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -30,38 +30,38 @@ use crate::{
     schedule::{self, Span, TableSpec, turn},
 };
 
-/// What the maps told while a plan was carried out.
+/// Data read from the maps during the execution of a plan.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The last counters of removed reals, by service id.
+    /// Last counters of removed reals, by service id.
     pub retired: BTreeMap<u32, Counters>,
-    /// How often packets of removed services ended for each reason.
+    /// Packets of removed services, by reason.
     pub reasons: BTreeMap<Reason, u64>,
-    /// Reals that are gone, by their ids. Their flows are there until [`forget`].
+    /// Removed reals, by id. Their flows are in the tables until [`forget`].
     pub removed: BTreeMap<u32, Real>,
 }
 
-/// When a plan is carried out, and how long flows live.
+/// Time of the execution, and timeouts of flows.
 #[derive(Clone, Copy, Debug)]
 pub struct Time<'a> {
-    /// Now, in ticks.
+    /// Current time in ticks.
     pub tick: u32,
-    /// How long silent flows live.
+    /// Timeouts of idle flows.
     pub timeouts: &'a Timeouts,
 }
 
 impl Time<'_> {
-    /// The same for the slots of a service of that protocol.
+    /// Returns the clock for the slots of a service of that protocol.
     #[must_use]
     pub fn clock(&self, protocol: u8) -> Clock {
         Clock { tick: self.tick, timeout: track::longest_timeout(protocol, self.timeouts) }
     }
 }
 
-/// Carries out `steps` one after the other, and keeps `image` to what the maps hold.
+/// Executes `steps` in order, and keeps `image` equal to the contents of the maps.
 ///
 /// # Errors
-/// [`TableError`] at the first step that the kernel refuses; `image` says how far it came.
+/// [`TableError`] at the first step that the kernel refuses; `image` then shows the executed steps.
 pub fn apply(
     tables: &mut Tables,
     image: &mut Image,
@@ -105,8 +105,8 @@ pub fn apply(
     Ok(outcome)
 }
 
-/// Forgets the flows of `removed` reals and which clients persistence kept on them. Clients of `replaced` reals are kept on
-/// the real that took the place: it is the same server. Returns how many flows were forgotten.
+/// Removes the flows and the persistence entries of `removed` reals. Persistence entries of `replaced` reals
+/// move to the replacement, which is the same server. Returns the number of removed flows.
 ///
 /// # Errors
 /// [`TableError`] if a map refuses.
@@ -122,17 +122,17 @@ pub fn forget(
     Ok(flows)
 }
 
-/// Returns every address and its use.
+/// Returns every address and its uses.
 fn uses(image: &Image) -> impl Iterator<Item = (Be128, AddressUse)> + '_ {
     image.addresses.iter().map(|(address, used)| (*address, AddressUse(*used)))
 }
 
-/// Whether many of these are written with one system call, or made at a time.
+/// Returns whether consecutive steps of this kind are combined in one batch.
 const fn is_batched(step: &Step) -> bool {
     matches!(step, Step::PutReal { .. } | Step::PutSource { .. } | Step::PutTable { .. })
 }
 
-/// What is nobody's yet counts from zero.
+/// Resets the counters of newly allocated ids.
 fn begin(tables: &mut Tables, steps: &[Step]) -> Result<(), TableError> {
     let (mut reals, mut services) = (Vec::new(), Vec::new());
     for step in steps {
@@ -159,7 +159,8 @@ fn put_reals(tables: &mut Tables, image: &mut Image, run: &[Step]) -> Result<(),
         {
             written = note_sharing(tables, image, *id, real, *new);
         }
-        // Some may be written even if not all are: to be taken back, then.
+        // If the batch failed half-way, some entries may be written: the image lists all of them, so that an
+        // undo removes them.
         image.apply(step);
     }
     written
@@ -197,7 +198,7 @@ fn put_tables(
     Ok(())
 }
 
-/// Notes whose the replies are of a real that has come to be several services'.
+/// Records the replies of existing flows of a real that has become shared by several services.
 fn note_sharing(
     tables: &mut Tables,
     image: &Image,
@@ -247,7 +248,7 @@ fn apply_step(
     }
 }
 
-/// Lets a scheduler that takes turns go on where IPVS would.
+/// Sets the position of a round-robin scheduler to where IPVS would continue.
 fn go_on(
     tables: &mut Tables,
     image: &Image,
@@ -258,13 +259,13 @@ fn go_on(
     let next = match image.tables.get(&service) {
         _ if is_new => Some(0),
         Some(before) => turn::after_change(before, tables.position(service)?, spec),
-        // A daemon that has just started does not know the pool of before, which most likely was the same.
+        // After a start, the daemon does not know the previous pool, which most likely was the same.
         None => None,
     };
     next.map_or(Ok(()), |next| tables.put_position(service, next))
 }
 
-/// Writes a table of these `turns`: whole, or, where only endangered flows are tracked, so that no living flow moves.
+/// Writes the slot table for these `turns`: as a whole or, with tracking `auto`, such that no living flow moves.
 fn put_table(
     tables: &mut Tables,
     spec: &TableSpec,
@@ -286,8 +287,8 @@ fn put_table(
     if slots.moved() == 0 {
         return Ok(());
     }
-    // A pool that is put together real by real moves its slots again and again, and nobody is on them. What came in
-    // while this was written is counted by now: a program takes microseconds.
+    // A pool that is built real by real moves its slots repeatedly, while it has no flows. The pause lets the
+    // programs, which take microseconds, count the packets that they handled meanwhile.
     thread::sleep(PROGRAM);
     if was_never_asked(tables, spec)? {
         return write_slots(tables, first, &Slots::steady(turns));
@@ -295,13 +296,13 @@ fn put_table(
     Ok(())
 }
 
-/// Tables that are in memory at a time, of 256 KB at most.
+/// Number of tables in memory at a time; each takes at most 256 KB.
 const TABLES_AT_A_TIME: usize = 256;
 
-/// Longer than a program takes from the look at a slot to the count of the packet.
+/// Upper bound of the time from a program's read of a slot to its count of the packet.
 const PROGRAM: Duration = Duration::from_millis(2);
 
-/// Whether no packet ever went to a real of the pool, so that no flow can be on one.
+/// Returns whether no packet ever went to a real of the pool, so that no flow can be on one.
 ///
 /// # Errors
 /// [`TableError`] if a map cannot be read.
@@ -314,7 +315,7 @@ pub fn was_never_asked(tables: &Tables, spec: &TableSpec) -> Result<bool, TableE
     Ok(true)
 }
 
-/// The slots of a service.
+/// Returns the slots of a service.
 ///
 /// # Errors
 /// [`TableError`] if a map cannot be read.
@@ -326,7 +327,8 @@ pub fn read_slots(tables: &Tables, span: Span) -> Result<Slots, TableError> {
     Ok(Slots { moves: tables.moves(span.first, span.slots)?, table })
 }
 
-/// Writes the slots of a service from block `first` on: a slot's move before the slot itself, so that no program sees a mark without it.
+/// Writes the slots of a service from block `first` on. Moves are written before the slots, so that no
+/// program finds a mark without its move.
 ///
 /// # Errors
 /// [`TableError`] if a map cannot be written.
@@ -337,8 +339,8 @@ pub fn write_slots(tables: &mut Tables, first: u32, slots: &Slots) -> Result<(),
     tables.put_table(first, &slots.table)
 }
 
-/// Notes whose the replies of a real's flows are, now that its address and port alone do not say so any more.
-/// Flows that begin later are noted by the programs.
+/// Records the services of the replies of a real's flows, when address and port of the real no longer
+/// identify the service. The programs record later flows.
 fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), TableError> {
     let mut requests = Vec::new();
     tables.for_each_flow(|key, flow| {
@@ -354,8 +356,8 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
     Ok(())
 }
 
-/// Forgets the flows of removed reals: their next packet begins anew, and nothing is left for the next real
-/// with the same id.
+/// Removes the flows of removed reals: the next packet of each is scheduled again, and the next real with the
+/// same id inherits no flows.
 fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<usize, TableError> {
     let mut keys: Vec<(FlowKey, u32, Dip)> = Vec::new();
     tables.for_each_flow(|key, flow: &Flow| {
@@ -370,7 +372,7 @@ fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<us
     Ok(keys.len())
 }
 
-/// Forgets which clients persistence kept on removed reals, which a new one with the same id would get.
+/// Removes the persistence entries of removed reals, which a new real with the same id would inherit.
 fn forget_clients(
     tables: &mut Tables,
     removed: &BTreeMap<u32, Real>,
@@ -389,7 +391,7 @@ fn forget_clients(
     gone.iter().try_for_each(|key| tables.remove_client(key))
 }
 
-/// Forgets what the replies of a flow were, and gives its port of the director back.
+/// Removes the reply entries of a flow, and releases its SNAT port.
 ///
 /// # Errors
 /// [`TableError`] if the map refuses.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The bounds of numbers that every front end has: command line, config file, API.
+//! Bounds of numbers, for all front ends: command line, config file, API.
 #![forbid(unsafe_code)]
 
 use super::state::Room;
@@ -11,13 +11,13 @@ use crate::{
     },
 };
 
-/// The most flows that a table can be made for.
+/// Largest number of flows for which a table can be created.
 pub const MOST_FLOWS: u32 = 1 << 25;
 
-/// Checks how long silent flows are to live.
+/// Checks timeouts of idle flows.
 ///
 /// # Errors
-/// Wrong input that names the first one that is out of bounds.
+/// If a timeout is out of bounds; the failure is wrong input and names the first one.
 pub fn timeouts(options: &TimeoutOptions) -> Result<(), Failure> {
     let TimeoutOptions { tcp, tcp_fin, udp } = options;
     for (name, seconds) in [("tcp", tcp), ("tcp-fin", tcp_fin), ("udp", udp)] {
@@ -37,10 +37,10 @@ pub fn timeouts(options: &TimeoutOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks how long and how closely clients are kept on a real.
+/// Checks the timeout and the prefix length of persistence.
 ///
 /// # Errors
-/// Wrong input that says what is out of bounds.
+/// If a value is out of bounds; the failure is wrong input and names it.
 pub fn persistence(id: &ServiceId, Persistence { seconds, prefix }: Persistence) -> Result<(), Failure> {
     if seconds > LONGEST {
         return Err(Failure::wrong_input(format!(
@@ -54,10 +54,10 @@ pub fn persistence(id: &ServiceId, Persistence { seconds, prefix }: Persistence)
     Ok(())
 }
 
-/// Checks how many flows are to fit.
+/// Checks the sizes of the flow tables.
 ///
 /// # Errors
-/// Wrong input that names the first number that is out of bounds.
+/// If a number is out of bounds; the failure is wrong input and names the first one.
 pub fn room(room: &Room) -> Result<(), Failure> {
     for (name, flows) in [("max-flows", room.max_flows), ("max-flows6", room.max_flows6)] {
         if flows.is_some_and(|flows| !(1..=MOST_FLOWS).contains(&flows)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether other machines have an address: asked before the director takes it (RFC 5227, section 2.1; RFC 4862, section
-//! 5.4).
+//! Probes for addresses that other machines have, before the director adds them (RFC 5227, section 2.1; RFC
+//! 4862, section 5.4).
 #![forbid(unsafe_code)]
 
 use std::{
@@ -26,9 +26,9 @@ use crate::{
 /// A machine that has an address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Holder {
-    /// Its Ethernet address.
+    /// Ethernet address of the machine.
     pub mac: Mac,
-    /// The interface that it answers on.
+    /// Interface on which the machine answers.
     pub interface: String,
 }
 
@@ -39,7 +39,7 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// A question to the links for several addresses at a time. Answers are gathered by [`read`](Self::read), which does not wait.
+/// A probe for several addresses at a time. [`read`](Self::read) collects the answers without waiting.
 pub struct Claim {
     socket: OwnedFd,
     wanted: Vec<(IpAddr, Interface, LinkAddr)>,
@@ -48,13 +48,14 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Prepares to ask for each address on the link of its interface, in the network namespace of the calling thread. `links`
-    /// are all interfaces of this host, whose own answers do not count.
+    /// Prepares to probe for each address on the link of its interface, in the network namespace of the
+    /// calling thread. `links` are all interfaces of this host, whose own answers do not count.
     ///
     /// # Errors
-    /// If there is no packet socket (`CAP_NET_RAW`).
+    /// If a packet socket cannot be opened (`CAP_NET_RAW`).
     pub fn new(wanted: &[(IpAddr, Interface)], links: &[Interface]) -> io::Result<Self> {
-        // Of an address only the index counts for SOCK_RAW; nix makes none of these, but the system lists them.
+        // SOCK_RAW uses only the index of the address. nix cannot construct such addresses, but `getifaddrs`
+        // lists them.
         let addresses: BTreeMap<usize, LinkAddr> = getifaddrs()?
             .filter_map(|entry| entry.address?.as_link_addr().copied())
             .map(|address| (address.ifindex(), address))
@@ -72,7 +73,7 @@ impl Claim {
         })
     }
 
-    /// Asks. Who has an address answers within a millisecond or so.
+    /// Sends the probes. A machine that has an address answers within about a millisecond.
     pub fn ask(&self) {
         for (ip, interface, address) in &self.wanted {
             let nobody: IpAddr =
@@ -81,13 +82,13 @@ impl Claim {
             if let Some(question) = question
                 && let Err(error) = sendto(self.socket.as_raw_fd(), &question, address, MsgFlags::empty())
             {
-                // A link that is down has nobody else on it.
+                // On a link that is down there is no other machine.
                 tracing::debug!(%ip, interface = interface.name, error = chain(&error), "no probe was sent for it");
             }
         }
     }
 
-    /// Reads the answers that have come.
+    /// Reads the answers received so far.
     pub fn read(&mut self) {
         let mut frame = [0; 256];
         loop {
@@ -114,7 +115,7 @@ impl Claim {
         }
     }
 
-    /// Returns who has which address.
+    /// Returns the machines that have the addresses.
     #[must_use]
     pub fn holders(self) -> BTreeMap<IpAddr, Holder> {
         self.holders

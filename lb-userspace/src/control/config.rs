@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The config file: TOML, in which an unknown key is an error with line and column.
+//! The config file: TOML. Unknown keys are errors, which give line and column.
 #![forbid(unsafe_code)]
 
 mod director;
@@ -30,7 +30,7 @@ use crate::{
     text::count,
 };
 
-/// A config file as it is written.
+/// The file as deserialised, before validation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -45,7 +45,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct GroupSection {
     id: Spanned<GroupId>,
-    /// `tcp 10.0.0.100:80` each.
+    /// Endpoints, each like `tcp 10.0.0.100:80`.
     endpoints: Vec<Spanned<String>>,
 }
 
@@ -55,7 +55,7 @@ struct ServiceSection {
     protocol: Option<Spanned<Protocol>>,
     address: Option<Spanned<WrittenAddress>>,
     group: Option<Spanned<GroupId>>,
-    /// Whether the service has the group's IPv6 endpoints alone.
+    /// Selects only the IPv6 endpoints of the group.
     #[serde(default)]
     ipv6: bool,
     scheduler: Option<Scheduler>,
@@ -81,7 +81,7 @@ struct RealSection {
 }
 
 impl ServiceSection {
-    /// Which service, and where the file names it.
+    /// Returns the id of the service, and its offset in the file.
     fn id(&self) -> Result<(ServiceId, usize), &'static str> {
         match (&self.protocol, &self.address, &self.group) {
             (Some(protocol), Some(address), None) if !self.ipv6 => {
@@ -96,7 +96,7 @@ impl ServiceSection {
         }
     }
 
-    /// Where the section begins, as far as its keys tell.
+    /// Returns the offset of the first of these keys in the file.
     fn place(&self) -> usize {
         let protocol = self.protocol.as_ref().map(|key| key.span().start);
         let address = self.address.as_ref().map(|key| key.span().start);
@@ -117,22 +117,23 @@ impl ServiceSection {
     }
 }
 
-/// A config file that was understood.
+/// A parsed config file.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// How the director runs.
+    /// The `[director]` section.
     pub director: DirectorSection,
-    /// What it does.
+    /// Desired services.
     pub desired: Desired,
-    /// Whether the file says `service = []`: no services, on purpose.
+    /// The file has `service = []`: no services, on purpose.
     pub says_no_services: bool,
 }
 
 impl Config {
-    /// Refuses to take every service away by a file that names none, unless the file and the operator both insist.
+    /// Refuses to remove all services because the file has none, unless the file has `service = []` and the
+    /// operator insists.
     ///
     /// # Errors
-    /// Wrong input, if services would go that were not meant to.
+    /// If services would be removed by accident; the failure is wrong input.
     pub fn may_replace(&self, present: &Desired, remove_all: bool) -> Result<(), Failure> {
         let would_go = present.services.len();
         if would_go == 0 || !self.desired.services.is_empty() || self.says_no_services && remove_all {
@@ -148,7 +149,7 @@ impl Config {
 /// Reads a config file.
 ///
 /// # Errors
-/// Wrong input, with the file, line and column of what is wrong.
+/// If the file is invalid; the failure is wrong input with file, line and column.
 pub fn read(path: &Path) -> Result<Config, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::wrong_input(format!("cannot read {}: {error}", path.display())).hint("is the path right?")
@@ -156,10 +157,10 @@ pub fn read(path: &Path) -> Result<Config, Failure> {
     parse(&text, path)
 }
 
-/// Understands the text of a config file; `path` is for messages.
+/// Parses the text of a config file; `path` is for messages.
 ///
 /// # Errors
-/// Wrong input, with line and column of what is wrong.
+/// If the text is invalid; the failure is wrong input with line and column.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     let place = Place { text, path: path.to_owned() };
     let file: File = toml::from_str(text).map_err(|error| {
@@ -203,7 +204,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             return Err(place.wrong(at, &format!("service {id} is there twice")));
         }
     }
-    // What the file does not say about sizes is the daemon's, which judges by itself.
+    // For sizes that the file lacks, the daemon's limits apply, which the daemon checks itself.
     let limits = file.director.limits_or(Limits { services: u32::MAX, reals: u32::MAX, ..Limits::default() });
     validate::desired(&desired, &limits).map_err(|failure| place.refine(0, failure))?;
     let addresses = &file.director.fnat_addresses;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director's own addresses and ports that flows by full NAT come from at their reals. Pure.
+//! SNAT addresses and ports of `fnat` requests. These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
@@ -10,8 +10,8 @@ use lb_common::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A pool of addresses, each at the place by which the flows that use it name it. A place whose address was taken out of the
-/// pool is empty until another one comes.
+/// A pool of SNAT addresses, each at a fixed index that flow table entries refer to. The index of a removed
+/// address stays empty until another address takes it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Dips {
     v4: Vec<Option<IpAddr>>,
@@ -19,10 +19,10 @@ pub struct Dips {
 }
 
 impl Dips {
-    /// Most addresses of each version: place 0 is the address of the route.
+    /// Maximum number of addresses per IP version; index 0 is the source address of the route.
     pub const MOST: usize = Dip::ADDRESSES - 1;
 
-    /// The pool of `wanted` addresses; those that `before` has stay where they are.
+    /// Creates the pool of `wanted` addresses; addresses that `before` has keep their index.
     #[must_use]
     pub fn of(before: &Self, wanted: &[IpAddr]) -> Self {
         let wanted: BTreeSet<IpAddr> = wanted.iter().copied().collect();
@@ -45,7 +45,7 @@ impl Dips {
         Self { v4: places(&before.v4, false), v6: places(&before.v6, true) }
     }
 
-    /// Returns the pool that tables of the form of [`table`](Self::table) tell, of IPv4 and of IPv6.
+    /// Returns the pool of the IPv4 and the IPv6 table, in the form that [`table`](Self::table) returns.
     #[must_use]
     pub fn told(tables: &[Vec<Be128>; 2]) -> Self {
         let places = |table: &[Be128]| {
@@ -59,19 +59,19 @@ impl Dips {
         Self { v4: places(&tables[0]), v6: places(&tables[1]) }
     }
 
-    /// Every address.
+    /// Returns every address.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.v4.iter().chain(&self.v6).flatten().copied()
     }
 
-    /// Whether a flow's place in the pool has an address. Place 0 is the route's.
+    /// Returns whether the index in a flow table entry has an address. Index 0 is the address of the route.
     #[must_use]
     pub fn has(&self, place: u16, six: bool) -> bool {
         let places = self.places(six);
         place == 0 || places.get(usize::from(place) - 1).is_some_and(Option::is_some)
     }
 
-    /// What `DIPS` holds or, for IPv6, `DIPS6`.
+    /// Returns the contents of `DIPS` or, for IPv6, `DIPS6`.
     #[must_use]
     pub fn table(&self, six: bool) -> Vec<Be128> {
         let mut table = vec![Be128::ZERO; Dip::ADDRESSES];
@@ -81,7 +81,7 @@ impl Dips {
         table
     }
 
-    /// Tells the programs how many places there are.
+    /// Sets the number of indexes in the programs' settings.
     #[must_use]
     pub fn count_in(&self, settings: Settings) -> Settings {
         Settings { dips: self.v4.len() as u64, dips6: self.v6.len() as u64, ..settings }
@@ -92,7 +92,7 @@ impl Dips {
     }
 }
 
-/// A range of ports, as `1024-32767`.
+/// A range of ports, such as `1024-32767`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(try_from = "String")]
 pub struct Ports(pub RangeInclusive<u16>);
@@ -113,7 +113,7 @@ impl TryFrom<String> for Ports {
 }
 
 impl Ports {
-    /// Tells the programs which ports these are.
+    /// Sets the range in the programs' settings.
     #[must_use]
     pub fn put_in(&self, settings: Settings) -> Settings {
         let (first, last) = (u64::from(*self.0.start()), u64::from(*self.0.end()));

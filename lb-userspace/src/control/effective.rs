@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the network lets a service be: reals that cannot be reached take no new connections, and reals at the
-//! director's own addresses are served by the director itself.
+//! Effects of the network on a service: reals without a next hop get no new connections, and the director
+//! itself serves as the reals at its own addresses.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -11,12 +11,12 @@ use std::{
 use super::neighbours::{Resolution, Unresolved};
 use crate::model::{Forward, Real, Service, ServiceId, Tunnel};
 
-/// Returns a service as it can be with these next hops. Reals are in the same order.
+/// Returns a service as these next hops permit. Reals are in the same order.
 ///
-/// - A real at an address of the director is `local`, as in IPVS (`Local` in its lists): one configuration serves
-///   two hosts that are director and real for each other.
-/// - A real without a next hop has weight 0, while another real takes connections. If none does, weights stay:
-///   clients retransmit what is dropped, and are served when a next hop is back.
+/// - A real at an address of the director is `local`, as in IPVS (`Local` in its lists): one configuration
+///   serves two hosts that are director and real for each other.
+/// - A real without a next hop has weight 0, while another real gets connections. If no real does, weights
+///   stay: packets are dropped, and clients that retransmit are served when a next hop is back.
 #[must_use]
 pub fn service(id: &ServiceId, wanted: &Service, next_hops: &BTreeMap<IpAddr, Resolution>) -> Service {
     let mut service = wanted.clone();
@@ -39,10 +39,10 @@ pub fn service(id: &ServiceId, wanted: &Service, next_hops: &BTreeMap<IpAddr, Re
     service
 }
 
-/// Returns whether the director itself serves as that real.
+/// Returns whether a real is the director itself.
 #[must_use]
 pub fn is_local(id: &ServiceId, address: SocketAddr, real: &Real, found: Option<&Resolution>) -> bool {
-    // The programs hand such packets to the stack as they are: it serves at the service's own port.
+    // The programs pass such packets unmodified to the stack, which serves at the service's own port.
     let same_port =
         !matches!(real.forward, Forward::Nat | Forward::Fnat) || [0, id.port()].contains(&address.port());
     let is_own = id.is_served_here(address.ip()) || matches!(found, Some(Err(Unresolved::Local { .. })));
@@ -137,7 +137,7 @@ mod tests {
         let own: IpAddr = "10.0.0.1".parse().unwrap();
         let found = Err(Unresolved::Local { rip: own });
         let real = Real::new(Forward::Nat, 1);
-        // A real without a port has that of the client's packets.
+        // A real without a port serves at the port of the client's packets.
         assert!(is_local(&id(), SocketAddr::new(own, 0), &real, Some(&found)));
         // Loopback addresses and the VIP are the director's on every host.
         for own in ["127.0.0.1", "192.0.2.1"] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The state as the maps tell it, for a daemon that finds its pins and not its state file: no connection is lost because a
-//! file is. Pure.
+//! Reconstruction of the state from the maps, for a daemon that finds its pins but no state file: a lost file
+//! costs no connections. These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +18,8 @@ use crate::model::{
     Desired, Endpoint, GroupId, Persistence, Real, Scheduler, SchedulerFlag, Service, ServiceId, Tracking,
 };
 
-/// Returns the state that the maps tell. What they do not tell (timeouts, what becomes of removed reals, the weights of
-/// reals that cannot be reached, numbers of groups) is taken from `before`, an older state, as far as it fits.
+/// Returns the state according to the maps. Values that are not in the maps (timeouts, `--on-removal`, the weights of
+/// reals without a next hop, numbers of groups) come from `before`, an older state, as far as it matches.
 #[must_use]
 pub fn state(image: &Image, before: State) -> State {
     let mut endpoints: BTreeMap<u32, (ServiceValue, BTreeSet<Endpoint>)> = BTreeMap::new();
@@ -41,8 +41,8 @@ pub fn state(image: &Image, before: State) -> State {
     State { desired, ..before }
 }
 
-/// Returns what a service with these endpoints is called: a group keeps its number if `known` has it, and no service of
-/// `taken` has its name.
+/// Returns the id of a service with these endpoints: a group keeps its number if `known` has the group, and
+/// no service of `taken` has that id.
 fn identity(endpoints: &BTreeSet<Endpoint>, known: &Desired, taken: &Desired) -> ServiceId {
     let mut names = endpoints.iter().filter_map(|endpoint| known.group_of(endpoint));
     if let Some(name) = names.find(|name| !taken.services.contains_key(name)) {
@@ -63,7 +63,7 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
     let has = |flag: &SchedulerFlag| match flag {
         SchedulerFlag::MhPort | SchedulerFlag::ShPort => value.is(ServiceValue::PORTS),
         SchedulerFlag::MhFallback | SchedulerFlag::ShFallback => value.is(ServiceValue::FALLBACK),
-        // They mean nothing to the programs, so the maps do not tell them.
+        // The programs ignore these flags, so the maps lack them.
         SchedulerFlag::Flag1 | SchedulerFlag::Flag2 | SchedulerFlag::Flag3 => {
             known.is_some_and(|known| known.scheduler == scheduler && known.has(*flag))
         }
@@ -93,7 +93,7 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
     service
 }
 
-/// Returns the scheduler. The programs do not tell `rr` from `wrr`, which are the same where all weights are 1.
+/// Returns the scheduler. The programs do not distinguish `rr` from `wrr`, which are equal if all weights are 1.
 fn scheduler(image: &Image, number: u32, value: &ServiceValue, known: Option<&Service>) -> Scheduler {
     let is_it = |scheduler: &Scheduler| scheduler.programs() as u32 == value.scheduler;
     if let Some(known) = known.map(|known| known.scheduler).filter(is_it) {
@@ -106,7 +106,7 @@ fn scheduler(image: &Image, number: u32, value: &ServiceValue, known: Option<&Se
 
 fn real(value: &RealValue, known: Option<&Real>) -> Real {
     let key = real_key(value);
-    // A real at an address of the director, or without a next hop, is another one in the maps than the operator's.
+    // The entry of a real at an address of the director, or without a next hop, differs from the operator's real.
     let (forward, tunnel) = match known {
         Some(known) if value.method == schema::Method::Local as u16 => (known.forward, known.tunnel),
         _ => (key.forward, key.tunnel),
@@ -119,7 +119,7 @@ fn real(value: &RealValue, known: Option<&Real>) -> Real {
     Real { forward, weight, upper: value.upper, lower: value.lower, tunnel }
 }
 
-/// Returns how clients are grouped. In the maps, prefixes of IPv4 addresses are those of `::ffff:a.b.c.d`.
+/// Returns the persistence of a service. In the maps, prefixes of IPv4 addresses are those of `::ffff:a.b.c.d`.
 fn persistence(image: &Image, number: u32, value: &ServiceValue) -> Persistence {
     let is_of = |(_, service): &(&ServiceKey, &ServiceValue)| service.id == number;
     let is_ipv4 = image.services.iter().find(is_of).is_some_and(|(key, _)| key.address.as_v4().is_some());
@@ -194,7 +194,7 @@ mod tests {
             ..Service::default()
         };
         desired.services.insert(ServiceId::group(7), group.clone());
-        // A mark has a service of each version.
+        // A group has a service for each IP version.
         desired.groups.insert(8, ["192.0.2.4:80", "[2001:db8::4]:80"].map(endpoint).into());
         desired.services.insert(ServiceId::group(8), group.clone());
         let six = Service {
@@ -228,7 +228,7 @@ mod tests {
         told.services.insert(ServiceId::group(7), group);
         for (id, service) in &wanted.services {
             let mut told = told.services[id].clone();
-            // Thresholds are counted, so everything is tracked, whatever was asked.
+            // Thresholds count connections, so every flow is tracked, whatever the operator chose.
             told.tracking = service.tracking;
             assert_eq!(&told, service, "{id}");
         }
@@ -242,7 +242,7 @@ mod tests {
         for service in before.desired.services.values_mut() {
             service.on_removal = OnRemoval::Drain;
         }
-        // A real that came after it was written is in the maps alone.
+        // A real that was added after that state was written is in the maps only.
         let id = *before.desired.services.keys().next().unwrap();
         before.desired.services.get_mut(&id).unwrap().reals.pop();
         let told = state(&image(&wanted), before);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which ids and which blocks of `TABLES` are whose. Pure.
+//! Allocation of ids, and of blocks of `TABLES`. These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -16,15 +16,15 @@ use crate::{
     schedule::{Entry, Span, TableSpec},
 };
 
-/// Which ids and blocks are whose. They outlive a change of a service or real, and are used again only after it has
-/// gone: nothing new takes the place of what is just going.
+/// Allocated ids and blocks. They stay the same when a service or real changes, and are reused only after the
+/// change that removes it: nothing new gets an id that the same change frees.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ids {
-    /// By service.
+    /// Ids of services.
     pub services: HashMap<ServiceId, u32>,
-    /// By service id and by what tells the service's reals from each other.
+    /// Ids of reals, by service id and key within the service.
     pub reals: HashMap<(u32, RealKey), u32>,
-    /// Tables by service id.
+    /// Tables, by service id.
     pub spans: HashMap<u32, Span>,
 }
 
@@ -32,16 +32,16 @@ pub struct Ids {
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("service {service} needs {blocks} blocks of tables in a row, and of all {all} no such row is free")]
 pub struct NoRoom {
-    /// Whose.
+    /// Service.
     pub service: ServiceId,
-    /// The blocks that it needs.
+    /// Number of blocks that the service needs.
     pub blocks: u32,
-    /// All blocks there are.
+    /// Total number of blocks.
     pub all: u32,
 }
 
 impl Ids {
-    /// Returns the ids that are in the maps of an earlier run, which was to do what is `desired`.
+    /// Returns the ids in the maps of an earlier run, whose services were `desired`.
     #[must_use]
     pub fn of(image: &Image, desired: &Desired) -> Self {
         let service = |(key, value): (&ServiceKey, &ServiceValue)| {
@@ -57,7 +57,7 @@ impl Ids {
         }
     }
 
-    /// The ids and blocks for `desired`: old ones stay, new ones are the lowest free of `blocks`.
+    /// Allocates ids and blocks for `desired`: existing ones stay, new ones are the lowest free ones of `blocks`.
     ///
     /// # Errors
     /// [`NoRoom`] if a table does not fit.
@@ -86,8 +86,8 @@ impl Ids {
         Ok(ids)
     }
 
-    /// Returns the id of a real that the maps have as `local`, since its address was the director's own
-    /// ([`super::effective`]), and that the operator knows by another method.
+    /// Returns the id of a real that is `local` in the maps, because its address was the director's own
+    /// ([`super::effective`]), and has another method in the operator's configuration.
     fn served_here(&self, number: u32, service: &Service, key: RealKey) -> Option<&u32> {
         let local = RealKey { forward: Forward::Local, tunnel: Tunnel::Ipip, ..key };
         self.reals.get(&(number, local)).filter(|_| !service.all_keys().any(|other| other == local))
@@ -99,8 +99,8 @@ impl Ids {
         self.reals.get(&(*self.services.get(service)?, *key)).copied()
     }
 
-    /// Returns what the table of a service is made of. Weights are those of `effective`: the service as the network
-    /// lets it be ([`super::effective`]).
+    /// Returns the specification of a service's table. Weights are those of `effective`: the service as the
+    /// network permits ([`super::effective`]).
     #[must_use]
     pub fn table_spec(
         &self,
@@ -115,21 +115,21 @@ impl Ids {
             let weight = effective.reals.get(address).unwrap_or(real).weight;
             entry(&real.key(*address), weight)
         };
-        // Slots may still name those that are leaving.
+        // Slots may still refer to leaving reals.
         let leaving = service.leaving.keys().filter_map(|key| entry(key, 0));
         let span = self.services.get(id).and_then(|number| self.spans.get(number));
         TableSpec {
             scheduler: service.scheduler,
             tracking: image::tracking(service),
             protocol: image::longest_lived(endpoints),
-            // IPVS walks the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
+            // IPVS iterates over the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
             pool: service.reals.iter().rev().filter_map(living).chain(leaving).collect(),
             span: span.copied().unwrap_or_default(),
         }
     }
 }
 
-/// Ids that are nobody's, from below.
+/// Free ids, in ascending order.
 struct Unused<'a> {
     used: HashSet<&'a u32>,
     next: u32,
@@ -149,10 +149,10 @@ impl<'a> Unused<'a> {
     }
 }
 
-/// Blocks that are nobody's.
+/// Free blocks.
 struct Room {
     used: Vec<bool>,
-    /// No block below is free.
+    /// No lower block is free.
     from: usize,
 }
 
@@ -167,13 +167,13 @@ impl Room {
         room
     }
 
-    /// Where a table goes whose place was `old`: there, unless it needs more blocks, or its slots become others of
-    /// which flows that nobody has written down must not notice.
+    /// Returns the blocks for a table that was at `old`: the same blocks, unless it needs more of them, or
+    /// its number of slots changes and untracked flows must not notice.
     fn find(&mut self, old: Option<Span>, spec: &TableSpec) -> Option<Span> {
         let mut slots = spec.slots();
         let Some(old) = old else { return self.take(slots) };
         if spec.tracking == Tracking::Auto && slots >= BLOCK && old.slots.is_power_of_two() {
-            // It never shrinks: two slots with different flows cannot become one.
+            // The table never shrinks: two slots with different flows cannot become one.
             slots = slots.max(old.slots);
         }
         let new = Span { first: old.first, slots };
@@ -181,7 +181,7 @@ impl Room {
         if is_larger || new.blocks() > old.blocks() { self.take(slots) } else { Some(new) }
     }
 
-    /// The first blocks in a row that are free and hold that many slots.
+    /// Takes the first adjacent free blocks that hold that many slots.
     fn take(&mut self, slots: u32) -> Option<Span> {
         let count = Span { first: 0, slots }.blocks() as usize;
         while self.used.get(self.from) == Some(&true) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the maps should hold: services and reals compiled to ids, keys and values. Pure.
+//! Desired contents of the maps: services and reals compiled to ids, keys and values. These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -31,26 +31,26 @@ use crate::{
     schedule::TableSpec,
 };
 
-/// What the maps hold, or should hold.
+/// Contents of the maps, actual or desired.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
-    /// `SERVICES`.
+    /// Contents of `SERVICES`.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
-    /// `REALS` by id.
+    /// Contents of `REALS`, by id.
     pub reals: BTreeMap<u32, RealValue>,
-    /// `TABLES` by service id, by what they are made of.
+    /// Specifications of the tables in `TABLES`, by service id.
     pub tables: BTreeMap<u32, TableSpec>,
-    /// `ADDRESSES`.
+    /// Contents of `ADDRESSES`.
     pub addresses: BTreeMap<Be128, u32>,
-    /// `SOURCES`.
+    /// Contents of `SOURCES`.
     pub sources: BTreeMap<SourceKey, SourceValue>,
 }
 
-/// A value of `SOURCES`, comparable.
+/// A value of `SOURCES`.
 pub type SourceValue = Source;
 
 impl Image {
-    /// Compiles services to what the maps should hold. `ids` has an id for each of them.
+    /// Compiles services to the desired contents of the maps. `ids` must have an id for each of them.
     #[must_use]
     pub fn compile(desired: &Desired, ids: &Ids, next_hops: &BTreeMap<IpAddr, Resolution>) -> Self {
         let mut image = Self::default();
@@ -83,13 +83,14 @@ impl Image {
                         let (key, source) = (service_key(endpoint), source_key(rip, address, endpoint));
                         let shared = shared.contains(&source);
                         is_shared |= shared;
-                        // A datagram that is scheduled by itself has no flow that its reply could be known by.
+                        // A datagram that is scheduled on its own has no flow table entry by which its reply
+                        // could be recognised.
                         let alone = service.one_packet && endpoint.protocol == Protocol::Udp;
                         let hashed = alone || image.tables[&number].tracking != schema::Tracking::Full;
                         let flags =
                             if shared { Source::SHARED } else { 0 } | if hashed { Source::HASHED } else { 0 };
                         let value = Source::new(key.address, key.port, flags, real_id, number);
-                        // Ids are given out from below: that of the oldest service is the lowest.
+                        // Ids are allocated in ascending order: the oldest service has the lowest.
                         let oldest = image.sources.entry(source).or_insert(value);
                         if number < oldest.service {
                             *oldest = value;
@@ -124,7 +125,7 @@ impl Image {
         image
     }
 
-    /// Reads what the maps hold. Tables are not read: their content says nothing that a new one would not.
+    /// Reads the contents of the maps. Slot tables are not read: they can be computed again.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read.
@@ -138,7 +139,7 @@ impl Image {
         })
     }
 
-    /// Silences the VIPs none of whose reals takes connections.
+    /// Marks the VIPs whose services have no real for new connections, so that they do not answer pings.
     pub fn silence(&mut self) {
         let takes_connections =
             |real: &&RealValue| real.weight > 0 && (real.method == Method::Local as u16 || real.reachable());
@@ -154,7 +155,7 @@ impl Image {
         }
     }
 
-    /// Forbids addresses as sources of clients' packets: `own` ones are the director's, `broadcast` ones no host's.
+    /// Forbids addresses as sources of clients' packets: `own` has the director's addresses, and broadcast addresses.
     pub fn forbid_sources(&mut self, own: &OwnAddresses) {
         for (addresses, used) in [(&own.addresses, AddressUse::OWN), (&own.broadcast, AddressUse::BROADCAST)]
         {
@@ -167,7 +168,7 @@ impl Image {
         }
     }
 
-    /// Takes packets from the addresses of reals wherever they come in.
+    /// Accepts packets with the source address of a real from every interface.
     pub fn trust_reals(&mut self) {
         for used in self.addresses.values_mut() {
             *used = AddressUse(*used).without_real().0;
@@ -187,7 +188,7 @@ impl Image {
     }
 }
 
-/// Writes the way to a real into its entry.
+/// Writes a next hop into the entry of a real.
 fn route(value: &mut RealValue, hop: &NextHop) {
     value.macs = MacPair::new(hop.next_hop_mac, hop.source_mac);
     value.ifindex = hop.ifindex;
@@ -202,8 +203,8 @@ fn route(value: &mut RealValue, hop: &NextHop) {
     }
 }
 
-/// Returns a real by `nat` of a service that schedules datagrams one by one, whose replies may be another service's, too:
-/// neither their source nor a flow tells.
+/// Returns a `nat` real of a service with one-packet scheduling that another service shares: neither the
+/// source nor a flow table entry identifies the service of its replies.
 #[must_use]
 pub fn ambiguous_one_packet(desired: &Desired) -> Option<(ServiceId, SocketAddr)> {
     let shared = shared_sources(desired);
@@ -219,8 +220,8 @@ pub fn ambiguous_one_packet(desired: &Desired) -> Option<(ServiceId, SocketAddr)
     })
 }
 
-/// Sources of nat replies that more than one service may mean: two name the same port of a real, or one names a
-/// port and the other has them all.
+/// Returns the sources of `nat` replies that more than one service may own: two services have the same port
+/// of a real, or one has a port and the other all ports.
 fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
     let mut users: BTreeMap<SourceKey, u32> = BTreeMap::new();
     for (id, service) in &desired.services {
@@ -245,20 +246,20 @@ fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
     shared
 }
 
-/// Where the replies to an endpoint come from: a real without a port answers from the endpoint's.
+/// Returns the source of the replies to an endpoint: a real without a port answers from the endpoint's port.
 fn source_key(rip: Be128, real: &SocketAddr, endpoint: &Endpoint) -> SourceKey {
     let port = if real.port() == 0 { endpoint.address.port() } else { real.port() };
     SourceKey::new(rip, Be16::new(port), endpoint.protocol.number())
 }
 
-/// The protocol whose flows live longest: that of all flows but for groups of both.
+/// Returns the protocol with the longest timeouts: that of all endpoints, or TCP for groups with both protocols.
 pub(super) fn longest_lived(endpoints: &[Endpoint]) -> u8 {
     let tcp = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.protocol != Protocol::Udp);
     if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }
 }
 
-/// What the programs track: whoever counts connections, takes turns, keeps clients together or gives out ports must know
-/// every flow.
+/// Returns the tracking mode of the programs. Schedulers that do not hash, thresholds, persistence and port
+/// allocation require that every flow is tracked.
 #[must_use]
 pub fn tracking(service: &Service) -> schema::Tracking {
     let counts = service.reals.values().any(|real| real.upper > 0);
@@ -273,8 +274,8 @@ pub fn tracking(service: &Service) -> schema::Tracking {
     }
 }
 
-/// Returns whether data connections of FTP go with the service's: it keeps clients on their reals, and none of those needs
-/// the addresses within the control connection translated.
+/// Returns whether FTP data connections belong to the service: persistence keeps clients on their reals, and
+/// no real needs the addresses within the control connection translated.
 fn is_ftp(endpoint: &Endpoint, service: &Service) -> bool {
     let translates = |real: &Real| matches!(real.forward, Forward::Nat | Forward::Fnat);
     endpoint.protocol == Protocol::Tcp
@@ -330,21 +331,21 @@ fn flags(service: &Service, real: &Real, leaving: Option<RealKey>, rip: IpAddr, 
     flags
 }
 
-/// The key of a service.
+/// Returns the key of a service.
 #[must_use]
 pub fn service_key(endpoint: &Endpoint) -> ServiceKey {
     let Endpoint { protocol, address } = endpoint;
     ServiceKey::new(address.ip().into(), Be16::new(address.port()), protocol.number())
 }
 
-/// The endpoint of a key; `None` if the protocol is not one that services have.
+/// Returns the endpoint of a key; `None` if services cannot have its protocol.
 #[must_use]
 pub fn endpoint(key: &ServiceKey) -> Option<Endpoint> {
     let protocol = Protocol::from_number(u8::try_from(key.protocol).ok()?)?;
     Some(Endpoint { protocol, address: socket_address(key.address, key.port) })
 }
 
-/// Returns what tells a real from the others of its service.
+/// Returns the key of a real, which is unique within its service.
 #[must_use]
 pub fn real_key(real: &RealValue) -> RealKey {
     let forward = Forward::ALL.iter().find(|forward| forward.method() as u16 == real.method);
@@ -355,19 +356,19 @@ pub fn real_key(real: &RealValue) -> RealKey {
     }
 }
 
-/// RIP and port of a real.
+/// Returns RIP and port of a real.
 #[must_use]
 pub fn real_address(real: &RealValue) -> SocketAddr {
     socket_address(real.address, real.port)
 }
 
-/// An address and port from the wire.
+/// Converts an address and a port from network byte order.
 #[must_use]
 pub fn socket_address(address: Be128, port: Be16) -> SocketAddr {
     SocketAddr::new(address.into(), port.get())
 }
 
-/// Whether a real's replies come back through the director.
+/// Returns whether a real's replies return through the director.
 #[must_use]
 pub fn is_nat(real: &RealValue) -> bool {
     real.method == Method::Nat as u16

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the director should do, and making it so: desired state → image → plan → apply.
+//! The configuration, and its way into the maps: desired state → image → plan → apply.
 
-mod announce; //      gratuitous ARP and neighbour advertisements
-pub mod apply; //      carrying out a plan
-pub mod bounds; //    numbers that are too small or too large
-pub mod claim; //      whether other machines have an address
-pub mod config; //     the config file
-pub mod dips; //       addresses and ports that flows by full NAT come from
-pub mod effective; //  what the network lets a service be
-pub mod evidence; //   the state as the maps tell it
-pub mod ids; //        which ids and blocks are whose
-pub mod image; //      what the maps should hold
-pub mod neighbours; // next hops of the reals
-pub mod options; //    what an operator can say of a service or a real
-pub mod own_addresses; // addresses that no client can have
-pub mod plan; //       what must change, in which order
-pub mod same_network; // reals by nat whose replies bypass the director
-pub mod slots; //      moving the slots of a hashing scheduler without moving living flows
-pub mod state; //      the state file
-pub mod state_file; // how that file is replaced
-pub mod state_lock; // one daemon per state file
-pub mod tunnel_sources; // networks that the outer sources of tunnels are taken from
-pub mod validate; //   what can be asked
-pub mod vips; //       VIPs on the ingress interface
+mod announce; //           gratuitous ARP and neighbour advertisements
+pub mod apply; //          execution of a plan
+pub mod bounds; //         bounds of numbers
+pub mod claim; //          probes for VIPs on other machines
+pub mod config; //         the config file
+pub mod dips; //           SNAT addresses and ports of `fnat`
+pub mod effective; //      effects of the network on a service
+pub mod evidence; //       state according to the maps
+pub mod ids; //            allocation of ids and blocks
+pub mod image; //          desired contents of the maps
+pub mod neighbours; //     next hops of the reals
+pub mod options; //        options of services and reals
+pub mod own_addresses; //  addresses that no client can have
+pub mod plan; //           steps of a change, in order
+pub mod same_network; //   `nat` reals whose replies bypass the director
+pub mod slots; //          slot moves that keep living flows in place
+pub mod state; //          the state file
+pub mod state_file; //     safe replacement of the state file
+pub mod state_lock; //     lock of the state file
+pub mod tunnel_sources; // outer source addresses of tunnels
+pub mod validate; //       validation of services
+pub mod vips; //           VIPs on the interfaces

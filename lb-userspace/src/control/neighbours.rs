@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where packets for each real must be sent: the route to its address and the neighbour at the end of it.
+//! Next hops of reals: the route to the address of each real, and the neighbour entry at its end.
 //!
-//! The fast path looks nothing up; it sends where this module found that the kernel would. So this module asks
-//! again whenever the kernel's answer may have changed, and keeps the kernel from forgetting neighbours that only
-//! the fast path uses: XDP traffic does not refresh the kernel's table.
+//! The fast path looks nothing up; it sends to the next hop that this module found. So this module resolves
+//! again whenever the kernel's answer may have changed, and keeps alive the neighbour entries that only the
+//! fast path uses: XDP traffic does not refresh the kernel's table.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -19,104 +19,104 @@ use crate::{
     netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind},
 };
 
-/// How to send to a real.
+/// Next hop of a real.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct NextHop {
-    /// Index of the interface that packets leave by.
+    /// Index of the egress interface.
     pub ifindex: u32,
-    /// That interface's Ethernet address, the source of the frames.
+    /// Ethernet address of that interface, the source of the frames.
     pub source_mac: Mac,
-    /// The Ethernet address to send to: the real's own, or that of the router on the way to it.
+    /// Destination Ethernet address: the real's own, or that of the router on the way to it.
     pub next_hop_mac: Mac,
-    /// The director's address towards the real (DIP): outer source of tunnels.
+    /// Address of the director towards the real (DIP): outer source of tunnels.
     pub source_ip: IpAddr,
-    /// Largest IP packet that can be sent this way, in bytes, Ethernet header not counted.
+    /// MTU of the path: the largest IP packet in bytes, without the Ethernet header.
     pub mtu: u32,
-    /// The VLAN tags of its frames on that interface ([`lb_common::wire::Tags`]); 0 if there are none.
+    /// VLAN tags of the frames on that interface ([`lb_common::wire::Tags`]); 0 if there are none.
     pub tags: u32,
-    /// Whether VLAN devices lie on that interface: frames without a tag are then meant so.
+    /// The interface has VLAN devices: frames without a tag must then stay untagged.
     pub trunk: bool,
-    /// Whether the real itself is the neighbour: no router lies between.
+    /// The real itself is the neighbour, without a router in between.
     #[serde(default)]
     pub on_link: bool,
 }
 
-/// Why there is no way to send to a real.
+/// Reason why a real has no next hop.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Unresolved {
     /// The address is the director's own: `local` forwarding, or a mistake.
     #[error("{rip} is an address of this director, which serves at the service's own port alone")]
     Local {
-        /// The real's address.
+        /// Address of the real.
         rip: IpAddr,
     },
-    /// The routing table has no way to it, or refuses it.
+    /// The routing table has no route to the real, or a prohibiting one.
     #[error("no route to {rip}; see `ip route get {rip}`")]
     NoRoute {
-        /// The real's address.
+        /// Address of the real.
         rip: IpAddr,
     },
-    /// A broadcast, multicast or anycast address cannot be a real.
+    /// The address is a broadcast, multicast or anycast address.
     #[error("{rip} is not the address of a single host")]
     NotAHost {
-        /// The real's address.
+        /// Address of the real.
         rip: IpAddr,
     },
-    /// The interface on the way is down, or has no carrier.
+    /// The egress interface is down, or has no carrier.
     #[error("the interface {interface}, on the way to {rip}, is down")]
     InterfaceDown {
-        /// The real's address.
+        /// Address of the real.
         rip: IpAddr,
-        /// The interface's name.
+        /// Name of the interface.
         interface: String,
     },
-    /// The interface on the way has no Ethernet under it: XDP cannot send there.
+    /// The egress interface is not an Ethernet interface: XDP cannot send there.
     #[error("the way to {rip} leaves by {interface}, which is not an Ethernet interface")]
     NotEthernet {
-        /// The real's address.
+        /// Address of the real.
         rip: IpAddr,
-        /// The interface's name.
+        /// Name of the interface.
         interface: String,
     },
-    /// The director has no address to send from.
+    /// The director has no source address for the route.
     #[error("this director has no address to reach {rip} from on {interface}")]
     NoSource {
-        /// The real's address.
+        /// Address of the real.
         rip: IpAddr,
-        /// The interface's name.
+        /// Name of the interface.
         interface: String,
     },
-    /// The neighbour was asked for and has not answered yet.
+    /// The neighbour has not answered yet.
     #[error("waiting for {neighbour} to answer on {interface}")]
     Asking {
-        /// The real, or the router on the way to it.
+        /// Address of the real, or of the router on the way to it.
         neighbour: IpAddr,
-        /// The interface's name.
+        /// Name of the interface.
         interface: String,
     },
     /// The neighbour does not answer ARP or neighbour discovery.
     #[error("{neighbour} does not answer on {interface}: host down, wrong address, or not on that link")]
     NoAnswer {
-        /// The real, or the router on the way to it.
+        /// Address of the real, or of the router on the way to it.
         neighbour: IpAddr,
-        /// The interface's name.
+        /// Name of the interface.
         interface: String,
     },
-    /// The kernel's table has no room for the neighbour.
+    /// The kernel's neighbour table is full.
     #[error(
         "the kernel's table of neighbours has no room for {neighbour}: raise net.{version}.neigh.default.gc_thresh1, 2 and 3, which are the whole host's"
     )]
     TableFull {
-        /// The real, or the router on the way to it.
+        /// Address of the real, or of the router on the way to it.
         neighbour: IpAddr,
-        /// `ipv4` or `ipv6`, as sysctl has it.
+        /// IP version: `ipv4` or `ipv6`, as in the names of sysctls.
         version: String,
     },
-    /// The kernel could not be asked.
+    /// The request to the kernel failed.
     #[error("{why}")]
     Unknown {
-        /// What failed.
+        /// Cause of the failure.
         why: String,
     },
 }
@@ -127,39 +127,39 @@ impl From<NetlinkError> for Unresolved {
     }
 }
 
-/// What came of resolving a real.
+/// Result of resolving a real.
 pub type Resolution = Result<NextHop, Unresolved>;
 
-/// An entry of the kernel's neighbour table: interface index and address.
+/// Key of the kernel's neighbour table: interface index and address.
 type Key = (u32, IpAddr);
 
-/// Resolves reals, and keeps the neighbour entries fresh that they need.
+/// Resolves reals, and keeps alive the neighbour entries that they need.
 #[derive(Debug)]
 pub struct Neighbours {
     netlink: Netlink,
-    /// The entry that each real needs, as far as its route leads to one.
+    /// Neighbour entry that each real needs, if its route leads to one.
     needs: BTreeMap<IpAddr, Option<Key>>,
-    /// All of these entries.
+    /// Neighbour entries that are kept alive.
     kept: BTreeSet<Key>,
 }
 
 impl Neighbours {
-    /// Works in the network namespace of `netlink`.
+    /// Creates a resolver for the network namespace of `netlink`.
     #[must_use]
     pub const fn new(netlink: Netlink) -> Self {
         Self { netlink, needs: BTreeMap::new(), kept: BTreeSet::new() }
     }
 
-    /// Resolves every real, and lets go of the neighbours that no real needs any more.
+    /// Resolves every real, and releases the neighbour entries that no real needs any more.
     ///
-    /// Does not wait for neighbours to answer: when one does, the kernel tells ([`crate::netlink::Watch`]), and the
-    /// next call sees it.
+    /// Does not wait for neighbours to answer: an answer causes an event ([`crate::netlink::Watch`]), and the
+    /// next call finds the entry.
     pub async fn refresh(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
         self.needs.retain(|rip, _| rips.contains(rip));
         self.look(rips).await
     }
 
-    /// Resolves some of the reals; what the others need stays kept.
+    /// Resolves some of the reals; the neighbour entries of the others stay alive.
     pub async fn look(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
         let mut round = Round::new(&self.netlink);
         let mut resolutions = BTreeMap::new();
@@ -169,7 +169,7 @@ impl Neighbours {
         }
         let needed: BTreeSet<Key> = self.needs.values().flatten().copied().collect();
         for (ifindex, ip) in self.kept.difference(&needed) {
-            // Costs an ARP request now and then at worst, and nobody to tell.
+            // A failure costs at worst an occasional ARP request, and cannot be reported to a caller.
             if let Err(error) = self.netlink.release_neighbour(*ifindex, *ip).await {
                 tracing::debug!(%ip, ifindex, error = chain(&error), "neighbour not released");
             }
@@ -178,32 +178,32 @@ impl Neighbours {
         resolutions
     }
 
-    /// Lets go of the neighbours that none of `rips` needs, with the next [`look`](Self::look).
+    /// Forgets the reals that are not in `rips`; the next [`look`](Self::look) releases their neighbour entries.
     pub fn forget_others(&mut self, rips: &BTreeSet<IpAddr>) {
         self.needs.retain(|rip, _| rips.contains(rip));
     }
 
-    /// The reals that are reached by one of these neighbours.
+    /// Returns the reals whose next hop is one of these neighbours.
     #[must_use]
     pub fn reached_by(&self, neighbours: &BTreeSet<Key>) -> BTreeSet<IpAddr> {
         let needs = self.needs.iter().filter(|(_, key)| key.is_some_and(|key| neighbours.contains(&key)));
         needs.map(|(rip, _)| *rip).collect()
     }
 
-    /// Resolves one real, as [`refresh`](Self::refresh) does, without a promise to keep its neighbour.
+    /// Resolves one real, as [`refresh`](Self::refresh) does, but does not keep its neighbour entry alive.
     pub async fn resolve(&self, rip: IpAddr) -> Resolution {
         Round::new(&self.netlink).resolve(rip).await
     }
 
-    /// Lets every neighbour age again. Forwarding that goes on without a daemon needs them kept: call this only when
-    /// the programs are detached.
+    /// Releases all neighbour entries. Forwarding without a daemon needs them: call this only when the
+    /// programs are detached.
     pub async fn release_all(&mut self) {
         self.refresh(&BTreeSet::new()).await;
     }
 
-    /// Whether a change can have changed what the last [`refresh`](Self::refresh) found.
+    /// Returns whether a change may have changed the result of the last [`refresh`](Self::refresh).
     ///
-    /// On a busy link most are about neighbours that no real needs.
+    /// On a busy link most changes are about neighbours that no real needs.
     #[must_use]
     pub fn concerns(&self, change: &Change) -> bool {
         match change {
@@ -213,13 +213,13 @@ impl Neighbours {
     }
 }
 
-/// One pass over the reals. Interfaces are looked up once: many reals, few interfaces.
+/// One pass over the reals. It looks up each interface once, because many reals share few interfaces.
 struct Round<'a> {
     netlink: &'a Netlink,
     interfaces: HashMap<u32, Interface>,
-    /// Interfaces that carry VLANs, once somebody has asked.
+    /// Interfaces with VLAN devices, after the first lookup.
     trunks: Option<BTreeSet<u32>>,
-    /// The entry that the real needs which was resolved last.
+    /// Neighbour entry that the real needs which was resolved last.
     needed: Option<Key>,
 }
 
@@ -255,7 +255,7 @@ impl<'a> Round<'a> {
         Ok(NextHop { ifindex, source_mac, next_hop_mac, source_ip, mtu, tags, trunk, on_link })
     }
 
-    /// The interface that lies beneath a VLAN device, or beneath two, and the tags that tell it on that one's link.
+    /// Returns the interface beneath a VLAN device, or beneath two, and the tags of its frames on that interface.
     async fn beneath_vlans(&mut self, index: u32) -> Result<(u32, u32), NetlinkError> {
         let (mut index, mut tags) = (index, Tags::NONE);
         for _ in 0..2 {
@@ -269,7 +269,7 @@ impl<'a> Round<'a> {
         Ok((index, tags.0))
     }
 
-    /// Whether a VLAN device lies on an interface.
+    /// Returns whether an interface has VLAN devices.
     async fn carries_vlans(&mut self, index: u32) -> Result<bool, NetlinkError> {
         if self.trunks.is_none() {
             let interfaces = self.netlink.interfaces().await?;
@@ -288,7 +288,7 @@ impl<'a> Round<'a> {
         Ok(interface)
     }
 
-    /// The neighbour's MAC; asks the kernel to find it out, and to keep it, where it does not yet.
+    /// Returns the MAC address of the neighbour; makes the kernel resolve it and keep the entry, if necessary.
     async fn mac_of(&mut self, ip: IpAddr, ifindex: u32, interface: &str) -> Result<Mac, Unresolved> {
         self.needed = Some((ifindex, ip));
         let entry = self.netlink.neighbour(ifindex, ip).await?;
@@ -307,7 +307,7 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Why the kernel does not ask for a neighbour.
+/// Returns the reason why the kernel does not resolve a neighbour.
 fn unknown_or_full(error: NetlinkError, neighbour: IpAddr) -> Unresolved {
     match error {
         NetlinkError::Refused { reason, .. } if reason.raw_os_error() == Some(libc::ENOBUFS) => {
@@ -318,7 +318,8 @@ fn unknown_or_full(error: NetlinkError, neighbour: IpAddr) -> Unresolved {
     }
 }
 
-/// Entries made by hand or by a routing daemon are left as they are; the kernel looks after managed ones by itself.
+/// Returns whether the daemon must refresh an entry. Entries made by hand or by a routing daemon are left
+/// unchanged, and the kernel refreshes managed ones by itself.
 fn needs_asking(entry: &Neighbour) -> bool {
     !entry.foreign && !entry.managed
 }

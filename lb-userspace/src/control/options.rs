@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an operator can say of a service or a real: each option once, for the command line, the API and the files.
+//! Options of services and reals: one definition for the command line, the API and the files.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -62,7 +62,7 @@ pub struct RealOptions {
 }
 
 impl ServiceOptions {
-    /// Does to a service what was said.
+    /// Applies the given options to a service.
     pub fn apply(&self, service: &mut Service) {
         if let Some(scheduler) = self.scheduler {
             if scheduler != service.scheduler {
@@ -89,7 +89,7 @@ impl ServiceOptions {
         service.on_removal = self.on_removal.unwrap_or(service.on_removal);
     }
 
-    /// Everything that there is to say of a service: applied to any other, it makes it alike.
+    /// Returns all options of a service: applied to any other service, they make it equal.
     #[must_use]
     pub fn of(service: &Service) -> Self {
         Self {
@@ -105,18 +105,19 @@ impl ServiceOptions {
 }
 
 impl RealOptions {
-    /// Does to a real what was said.
+    /// Applies the given options to a real.
     pub fn apply(&self, real: &mut Real) {
         real.forward = self.forward.unwrap_or(real.forward);
         real.weight = self.weight.unwrap_or(real.weight);
         real.upper = self.upper.unwrap_or(real.upper);
         real.lower = self.lower.unwrap_or(real.lower);
-        // A tunnel ends with its method, unless somebody insists, who will be told.
+        // The tunnel options are reset with the method, unless the operator gives them, which validation then
+        // refuses.
         let before = if real.forward == Forward::Tun { real.tunnel } else { Tunnel::Ipip };
         real.tunnel = self.tunnel.unwrap_or(before);
     }
 
-    /// A new real of which this was said.
+    /// Creates a real with these options, and defaults for the others.
     #[must_use]
     pub fn new_real(&self) -> Real {
         let mut real = Real::new(Forward::Dr, 1);
@@ -125,17 +126,17 @@ impl RealOptions {
     }
 }
 
-/// Reads a weight.
+/// Parses a weight.
 fn weight(text: &str) -> Result<u32, String> {
     number(text, 0, MAX_WEIGHT)
 }
 
-/// Reads a limit of connections.
+/// Parses a limit of connections.
 fn limit(text: &str) -> Result<u32, String> {
     number(text, 0, u32::MAX)
 }
 
-/// Reads `mh-port,mh-fallback` or `none`.
+/// Parses `mh-port,mh-fallback` or `none`.
 fn flags(text: &str) -> Result<BTreeSet<SchedulerFlag>, String> {
     if text == "none" {
         return Ok(BTreeSet::new());
@@ -143,10 +144,10 @@ fn flags(text: &str) -> Result<BTreeSet<SchedulerFlag>, String> {
     text.split(',').map(str::parse).collect()
 }
 
-/// Reads a netmask: `24`, `/24` or `255.255.255.0`; for IPv6 `64` or `/64`.
+/// Parses a netmask: `24`, `/24` or `255.255.255.0`; for IPv6 `64` or `/64`.
 ///
 /// # Errors
-/// In words that show how it is written.
+/// If the text is invalid; the message shows the valid forms.
 pub fn prefix(text: &str) -> Result<u8, String> {
     let wrong = || format!("'{text}' is not a netmask; write 24 or 255.255.255.0");
     if let Ok(mask) = text.parse::<Ipv4Addr>() {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Addresses that no client can have, since the director has them, or no host has. Pure.
+//! Addresses that no client can have, because they are the director's or broadcast addresses. These functions
+//! are pure.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -8,17 +9,17 @@ use ipnet::IpNet;
 
 use crate::{dataplane::OWN_ADDRESSES, netlink::Address};
 
-/// The director's addresses, and the broadcast addresses of its networks.
+/// Addresses of the director, and the broadcast addresses of its networks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct OwnAddresses {
-    /// Those of the director.
+    /// Addresses of the director.
     pub addresses: BTreeSet<IpAddr>,
-    /// The first and the last address of each of its IPv4 networks (RFC 919), which no host has.
+    /// First and last address of each of its IPv4 networks (RFC 919), which no host has.
     pub broadcast: BTreeSet<IpAddr>,
 }
 
 impl OwnAddresses {
-    /// Gathers them from the addresses of all interfaces. Of very many, not all fit into the maps: the rest is left out.
+    /// Collects the addresses of all interfaces. If there are more than the maps hold, the rest is left out.
     #[must_use]
     pub fn of(addresses: &[Address]) -> Self {
         let mut own = Self::default();
@@ -36,7 +37,7 @@ impl OwnAddresses {
                 own.broadcast.extend([IpAddr::V4(net.network()), IpAddr::V4(net.broadcast())]);
             }
         }
-        // A host may have the first address of its network, whatever the RFC says.
+        // A host may have the first address of its network in spite of the RFC.
         own.broadcast = &own.broadcast - &own.addresses;
         own
     }

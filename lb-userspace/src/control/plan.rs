@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What must change to get from what the maps hold to what they should hold, in an order in which no packet
-//! finds a hole. Pure.
+//! Steps from the present to the desired contents of the maps, in an order in which each packet finds
+//! complete entries. These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -16,77 +16,77 @@ use crate::schedule::TableSpec;
 /// One change of one map.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Write a real. `new` says that the id was nobody's, so that its counters start at zero.
+    /// Write a real.
     PutReal {
-        /// Its id.
+        /// Id of the real.
         id: u32,
-        /// Its entry.
+        /// Entry of the real.
         real: Real,
-        /// Whether the id was nobody's.
+        /// The id is newly allocated: its counters start at zero.
         new: bool,
     },
-    /// Write a service's table.
+    /// Write the table of a service.
     PutTable {
-        /// The service's id.
+        /// Id of the service.
         service: u32,
-        /// What the table is made of.
+        /// Specification of the table.
         spec: TableSpec,
-        /// What the service was before; `None` if the id was nobody's.
+        /// Previous entry of the service; `None` if the id is newly allocated.
         before: Option<Service>,
     },
-    /// Say what an address is used for.
+    /// Write the uses of an address.
     PutAddress {
-        /// The address.
+        /// Address.
         address: Be128,
         /// Flags of [`lb_common::schema::AddressUse`].
         used: u32,
     },
-    /// Say which service replies from there belong to.
+    /// Write a reply source.
     PutSource {
-        /// Where replies come from.
+        /// Source of the replies.
         key: SourceKey,
-        /// Whose they are.
+        /// Service of the replies.
         source: Source,
     },
-    /// Write a service. `new` says that the id was nobody's.
+    /// Write a service.
     PutService {
-        /// Its key.
+        /// Key of the service.
         key: ServiceKey,
-        /// Its entry.
+        /// Entry of the service.
         service: Service,
-        /// Whether the id was nobody's.
+        /// The id is newly allocated.
         new: bool,
     },
     /// Remove a service.
     RemoveService {
-        /// Its key.
+        /// Key of the service.
         key: ServiceKey,
-        /// What it was.
+        /// Previous entry of the service.
         service: Service,
     },
-    /// Replies from there are nobody's.
+    /// Remove a reply source.
     RemoveSource {
-        /// Where they come from.
+        /// Source of the replies.
         key: SourceKey,
     },
-    /// An address is used for nothing.
+    /// Remove an address that has no use any more.
     RemoveAddress {
-        /// The address.
+        /// Address.
         address: Be128,
     },
     /// Remove a real and its flows.
     RemoveReal {
-        /// Its id.
+        /// Id of the real.
         id: u32,
-        /// What it was.
+        /// Previous entry of the real.
         real: Real,
     },
 }
 
-/// The steps from `have` to `want`.
+/// Returns the steps from `have` to `want`.
 ///
-/// Reals come before the tables that name them, tables before the services that use them; removals go the
-/// other way, and after everything that was to be written.
+/// Reals come before the tables that refer to them, tables before the services that use them; removals follow
+/// in the reverse order, after all writes.
 #[must_use]
 pub fn plan(have: &Image, want: &Image) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -118,7 +118,7 @@ pub fn plan(have: &Image, want: &Image) -> Vec<Step> {
     steps
 }
 
-/// Entries of `want` that `have` does not have, or has otherwise.
+/// Returns entries of `want` that `have` lacks or that differ.
 fn changed<'a, K: Ord, V: PartialEq>(
     have: &'a BTreeMap<K, V>,
     want: &'a BTreeMap<K, V>,
@@ -126,7 +126,7 @@ fn changed<'a, K: Ord, V: PartialEq>(
     want.iter().filter(|(key, value)| have.get(key) != Some(value))
 }
 
-/// Entries of `have` that `want` does not have.
+/// Returns entries of `have` that `want` lacks.
 fn gone<'a, K: Ord, V>(
     have: &'a BTreeMap<K, V>,
     want: &'a BTreeMap<K, V>,
@@ -135,7 +135,7 @@ fn gone<'a, K: Ord, V>(
 }
 
 impl Image {
-    /// Does to this image what the step does to the maps.
+    /// Applies a step to this image, as [`super::apply`] does to the maps.
     pub fn apply(&mut self, step: &Step) {
         match step {
             Step::PutReal { id, real, .. } => drop(self.reals.insert(*id, *real)),

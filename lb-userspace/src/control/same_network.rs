@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reals by nat in the network of their VIP: what they send to clients there does not come back through the director. Pure.
+//! Detection of `nat` reals in the network of their VIP: their replies to clients there bypass the director.
+//! These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +11,7 @@ use super::effective;
 use crate::model::{Desired, Forward, ServiceId};
 use crate::netlink::Address;
 
-/// Returns a line for each real that is by nat now, was not before, and is in a network of this host that its VIP is in, too.
+/// Returns a line for each new `nat` real that shares a network of this host with its VIP.
 #[must_use]
 pub fn notes(before: &Desired, now: &Desired, here: &[Address]) -> Vec<String> {
     let mut lines = Vec::new();
@@ -44,7 +45,7 @@ fn line(id: &ServiceId, address: &SocketAddr, net: IpNet) -> String {
     )
 }
 
-/// Returns the smallest network of this host that has both addresses.
+/// Returns the smallest network of this host that contains both addresses.
 fn shared(vip: IpAddr, rip: IpAddr, here: &[Address]) -> Option<IpNet> {
     let nets = here.iter().map(|address| address.net);
     let both = nets

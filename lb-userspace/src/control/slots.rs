@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Moving the slots of a hashing scheduler's table without moving living flows: [`lb_common::slot`] for a whole
-//! table. Pure.
+//! Moves of the slots of a hashing scheduler that keep living flows in place: [`lb_common::slot`] for a whole
+//! table. These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,31 +13,32 @@ use lb_common::{
 
 use crate::schedule::stretched;
 
-/// A table and the moves of its moved slots.
+/// A slot table and the moves of its slots in transition.
 pub struct Slots {
-    /// What `TABLES` holds for the service.
+    /// Contents of `TABLES` for the service.
     pub table: Vec<u32>,
-    /// What `MOVES` holds for it, slot by slot.
+    /// Contents of `MOVES` for the service, slot by slot.
     pub moves: Vec<Move>,
 }
 
-/// When a change happens, and how long flows live.
+/// Time of a change, and the timeout of flows.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Now.
+    /// Current time in ticks.
     pub tick: u32,
-    /// Ticks of silence after which no flow still lives.
+    /// Longest timeout of a flow, in ticks.
     pub timeout: u32,
 }
 
 impl Slots {
-    /// Slots that stand still.
+    /// Creates slots that are not in transition.
     #[must_use]
     pub fn steady(table: Vec<u32>) -> Self {
         Self { moves: vec![Move::default(); table.len()], table }
     }
 
-    /// The same in a table of `length` slots, a multiple of what there are: each slot becomes a run of slots.
+    /// Stretches the table to `length` slots, a multiple of its present length: each slot becomes several
+    /// adjacent slots.
     fn stretched(self, length: usize) -> Self {
         if self.table.len() == length {
             return self;
@@ -60,13 +61,14 @@ impl Slots {
         self.moves[index] = Move { base, since: moved.unwrap_or(slot::LONG_AGO) };
     }
 
-    /// How many slots are moved.
+    /// Returns the number of slots in transition.
     #[must_use]
     pub fn moved(&self) -> u32 {
         self.table.iter().filter(|entry| **entry & MOVED != 0).count() as u32
     }
 
-    /// Moves the slots to what `turns` says. `alive` are the reals of the pool: flows of others are gone.
+    /// Moves the slots to the reals in `turns`. `alive` are the reals of the pool: flows of other reals have
+    /// been removed.
     pub fn move_to(&mut self, turns: &[u32], alive: &BTreeSet<u32>, clock: Clock) {
         for (index, turn) in turns.iter().enumerate() {
             let old = self.get(index);
@@ -80,7 +82,7 @@ impl Slots {
         }
     }
 
-    /// Marks every slot as moved just now, because its flows are written down, and not all on its real.
+    /// Marks every slot as moved just now, because some of its tracked flows may be on other reals.
     pub fn distrust(&mut self, clock: Clock) {
         for index in 0..self.table.len() {
             let Slot { now, .. } = self.get(index);
@@ -88,21 +90,20 @@ impl Slots {
         }
     }
 
-    /// In how many slots flows that nobody has written down may be on a real, by real.
+    /// Returns the number of slots in which untracked flows may be on a real, by real.
     #[must_use]
     pub fn bases(&self, clock: Clock) -> BTreeMap<u32, u32> {
         let mut bases = BTreeMap::new();
         for slot in (0..self.table.len()).map(|index| self.get(index)) {
             let spoken = |at| at == slot::LONG_AGO || track::age(at, clock.tick) > clock.timeout;
-            // When everybody has spoken, whoever is not written down is on `now`.
+            // After the timeout, each living flow has sent a packet: untracked ones are on `now`.
             let real = if slot.moved.is_some_and(spoken) { slot.now } else { slot.base };
             *bases.entry(real).or_default() += 1;
         }
         bases
     }
 
-    /// Lets slots settle. `written` are the reals of living flows that are written down, by slot. Returns whether
-    /// anything changed.
+    /// Settles slots. `written` are the reals of tracked living flows, by slot. Returns whether anything changed.
     pub fn settle(&mut self, written: &BTreeMap<u32, BTreeSet<u32>>, clock: Clock) -> bool {
         let mut changed = false;
         for index in 0..self.table.len() {
@@ -122,8 +123,8 @@ impl Slots {
     }
 }
 
-/// What a service's slots become when its table is to be `turns`. `old` is what the maps hold for it, `before` what the
-/// service was; `None` if it is new.
+/// Returns the slots of a service whose table becomes `turns`. `old` are the slots in the maps and the
+/// previous entry of the service; `None` if it is new.
 #[must_use]
 pub fn transition(
     old: Option<(Slots, &Service)>,
@@ -137,7 +138,7 @@ pub fn transition(
     };
     let was_written_down = before.tracking == Tracking::Full as u32;
     if !Scheduler::hashes(before.scheduler) || !turns.len().is_multiple_of(slots.table.len()) {
-        // Flows are written down, and the old table says nothing about them.
+        // All flows are tracked, and their reals are unrelated to the old table.
         let mut slots = Slots::steady(turns);
         slots.distrust(clock);
         return slots;
@@ -192,7 +193,7 @@ mod tests {
         assert_eq!(slots.moved(), 10);
         assert_eq!(slots.get(3), Slot { now: 2, base: 1, moved: Some(5) });
 
-        // A flow in slot 3 is still on real 1 when T is over.
+        // A flow in slot 3 is still on real 1 after T.
         let written = BTreeMap::from([(3, BTreeSet::from([1])), (4, BTreeSet::from([2]))]);
         assert!(!slots.settle(&written, at(5 + T)), "too early");
         assert!(slots.settle(&written, at(6 + T)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The state: what the daemon must know again after it was stopped.
+//! The state, which the daemon restores at its next start.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -22,25 +22,25 @@ use crate::{
     model::{Desired, Endpoint, GroupId, Real, Service, ServiceId, timeouts::TimeoutOptions},
 };
 
-/// The version of the file's format.
+/// Version of the file format.
 const VERSION: u32 = 1;
 
-/// Everything that outlives the daemon and is in no map.
+/// All data that survive the daemon and are in no map.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct State {
-    /// What the operator wants.
+    /// Services as the operator configured them.
     pub desired: Desired,
-    /// VIPs that the daemon added to the interface, and so may remove.
+    /// VIPs that the daemon added to an interface, and so may remove.
     pub vips: BTreeSet<IpAddr>,
-    /// Counters of reals that were removed, so that a service's totals never go back.
+    /// Counters of removed reals, so that the totals of a service never decrease.
     pub retired: BTreeMap<ServiceId, Totals>,
-    /// How long silent flows live, as far as the operator has said so.
+    /// Timeouts of idle flows that the operator has set.
     pub timeouts: TimeoutOptions,
-    /// Flows that the tables must have room for, as far as the operator has said so while the daemon ran.
+    /// Sizes of the flow tables that the operator has set at run time.
     pub room: Room,
-    /// Packets of services that were removed, by the name of the reason, so that sums over all never go back.
+    /// Packets of removed services, by the name of the reason, so that sums over all services never decrease.
     pub gone: BTreeMap<String, u64>,
-    /// The addresses that flows by full NAT come from, each where the flows know it.
+    /// SNAT addresses of `fnat` requests, at the indexes that flow table entries have.
     pub dips: Dips,
 }
 
@@ -57,7 +57,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// The larger of both.
+    /// Returns `limits`, with the sizes of the flow tables raised to these.
     #[must_use]
     pub fn at_least(&self, limits: Limits) -> Limits {
         Limits {
@@ -68,7 +68,7 @@ impl Room {
     }
 }
 
-/// [`Counters`], in the file.
+/// [`Counters`], as in the file.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Totals {
     /// See [`Counters::packets_in`].
@@ -131,17 +131,17 @@ struct StoredReal {
     real: Real,
 }
 
-/// What the state file tells.
+/// Result of reading the state file.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The state, if the file or the one before it is whole.
+    /// State, if the file or its predecessor is valid.
     pub state: Option<State>,
-    /// Why the file in force is not the one that was read, or that nothing could be read.
+    /// Reason why the state comes from the predecessor, or why there is none.
     pub problem: Option<String>,
 }
 
 impl Loaded {
-    /// Reads a state file or, if that is not whole, the version before it.
+    /// Reads a state file or, if it is invalid, its predecessor.
     ///
     /// # Errors
     /// If the file is of another version of xvs, or cannot be read at all.
@@ -163,7 +163,7 @@ impl State {
     /// Reads the state of a daemon that has stopped.
     ///
     /// # Errors
-    /// If there is a file and neither it nor the one before it can be understood: guessing would take services away.
+    /// If a file exists, and neither it nor its predecessor is valid: starting without it would remove services.
     pub fn load(path: &Path) -> Result<Self, Failure> {
         match Loaded::read(path)? {
             Loaded { state: Some(state), .. } => Ok(state),
@@ -203,7 +203,7 @@ impl State {
     /// Replaces the state file.
     ///
     /// # Errors
-    /// If it cannot be written; the old one is then still there.
+    /// If it cannot be written; then the old one stays in force.
     pub fn save(&self, path: &Path) -> Result<(), Failure> {
         self.prepare(path)?.commit().map_err(|error| not_written(path, &error))
     }
@@ -235,11 +235,11 @@ impl State {
     }
 }
 
-/// What to do about a state file that cannot be used.
+/// Hint for a state file that cannot be used.
 pub const REPAIR: &str =
     "repair it (without its line `checksum`), or move it and FILE.prev away to start with no services";
 
-/// Returns why a state could not be saved.
+/// Returns the failure of a state file that could not be written.
 #[must_use]
 pub fn not_written(path: &Path, why: &std::io::Error) -> Failure {
     Failure::failed(format!("cannot write the state file {}: {why}", path.display()))

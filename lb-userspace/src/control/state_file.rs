@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The file in which the daemon keeps what must outlive it: how it is replaced, so that a crash, a full disk or a flipped
-//! bit costs at most the last change.
+//! Replacement of the state file, such that a crash, a full disk or a flipped bit costs at most the last change.
 //!
 //! ```text
 //! state.json        in force, with a checksum
@@ -21,27 +20,27 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
-/// The key of the checksum in the file.
+/// Key of the checksum in the file.
 const CHECKSUM: &str = "checksum";
 
-/// Why a file does not say what the state is.
+/// Reason why a file is invalid.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// It is not there.
+    /// The file is missing.
     #[error("it is missing")]
     Missing,
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(io::Error),
-    /// It is not JSON.
+    /// The file is not JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// It is not what was written.
+    /// The content does not match the checksum.
     #[error("its checksum is {found}, and that of its content {computed}")]
     Checksum {
-        /// What the file says.
+        /// Checksum in the file.
         found: String,
-        /// What its content has.
+        /// Checksum of the content.
         computed: String,
     },
 }
@@ -52,16 +51,16 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Returns where the version before `path` is kept.
+/// Returns the path of the predecessor of `path`.
 #[must_use]
 pub fn previous(path: &Path) -> PathBuf {
     beside(path, ".prev")
 }
 
-/// Reads a file and checks it. A file without a checksum is taken as it is: somebody wrote it by hand.
+/// Reads a file and verifies its checksum. A file without a checksum was written by hand and is accepted.
 ///
 /// # Errors
-/// [`ReadError`] if it is not whole.
+/// [`ReadError`] if it is invalid.
 pub fn read(path: &Path) -> Result<Value, ReadError> {
     let mut content: Value = serde_json::from_slice(&fs::read(path)?)?;
     let stated = content.as_object_mut().and_then(|fields| fields.remove(CHECKSUM));
@@ -75,7 +74,8 @@ pub fn read(path: &Path) -> Result<Value, ReadError> {
     Ok(content)
 }
 
-/// The next version of the file, on disk beside the one in force. Dropped without a [`commit`](Self::commit), it goes.
+/// Next version of the file, on disk beside the one in force. It is removed on drop, unless
+/// [`commit`](Self::commit) was called.
 #[derive(Debug)]
 #[must_use]
 pub struct Prepared {
@@ -84,7 +84,7 @@ pub struct Prepared {
     committed: bool,
 }
 
-/// Writes the next version of the file and flushes it to disk. The one in force stays until [`Prepared::commit`].
+/// Writes the next version of the file and flushes it to disk. The version in force stays until [`Prepared::commit`].
 ///
 /// # Errors
 /// If it cannot be written.
@@ -98,7 +98,7 @@ pub fn prepare(path: &Path, content: &impl Serialize) -> io::Result<Prepared> {
     text.push(b'\n');
     fs::create_dir_all(folder(path))?;
     let new = beside(path, ".new");
-    // What a killed daemon left; and no link that somebody put there is followed.
+    // Remove the file of a crashed daemon. This also avoids following a symbolic link at this path.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -111,10 +111,10 @@ pub fn prepare(path: &Path, content: &impl Serialize) -> io::Result<Prepared> {
 }
 
 impl Prepared {
-    /// Puts the next version in force, and keeps the one that was.
+    /// Puts the next version in force, and keeps the present one as its predecessor.
     ///
     /// # Errors
-    /// If it cannot be renamed; the one in force then stays.
+    /// If it cannot be renamed; then the present version stays in force.
     pub fn commit(mut self) -> io::Result<()> {
         if let Err(error) = keep_previous(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "the previous state is not kept");
@@ -128,16 +128,16 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         if !self.committed {
-            // It is not in force. If it cannot be removed, the next change replaces it.
+            // The file is not in force. If it cannot be removed, the next change replaces it.
             drop(fs::remove_file(&self.new));
         }
     }
 }
 
-/// Gives the file in force a second name, by which it is there when another is in force.
+/// Links the file in force to the name of the predecessor, under which it stays after the replacement.
 fn keep_previous(path: &Path) -> io::Result<()> {
     if read(path).is_err() {
-        // What is there already may be whole.
+        // The existing predecessor may be valid.
         return Ok(());
     }
     let link = beside(path, ".old");
@@ -147,14 +147,14 @@ fn keep_previous(path: &Path) -> io::Result<()> {
     }
     fs::hard_link(path, &link)?;
     fs::rename(&link, previous(path))?;
-    // Two names of one file are not renamed into each other.
+    // `rename` does nothing if both names refer to the same file.
     match fs::remove_file(&link) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Returns the checksum of a content, whatever white space it is written with. The fields of [`Value`] are sorted.
+/// Returns the checksum of a content, independent of its white space. The fields of [`Value`] are sorted.
 fn checksum(content: &Value) -> String {
     format!("crc32:{:08x}", crc32fast::hash(content.to_string().as_bytes()))
 }
@@ -249,7 +249,8 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             match read(&path) {
                 Ok(found) => {
-                    // The checksum's own name may have been hit: then there is one field more, which nobody knows.
+                    // The flipped bit may be in the name of the checksum's key: then there is an additional,
+                    // unknown field.
                     let mut found = found;
                     found.as_object_mut().unwrap().retain(|key, _| content.get(key).is_some());
                     prop_assert_eq!(found, content);

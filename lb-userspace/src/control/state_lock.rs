@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One daemon for each state file: the last writer of two would win.
+//! Lock of the state file: of two daemons, the last writer would win.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -15,32 +15,32 @@ use nix::{
 
 use crate::failure::Failure;
 
-/// A lock on a state file, held until it is dropped or the process ends. The file `STATE.lock` beside it stays, and has the
-/// number of the process that took the lock last.
+/// A lock on a state file, held until it is dropped or the process ends. The file `STATE.lock` beside it
+/// stays, and contains the id of the process that took the lock last.
 #[derive(Debug)]
 pub struct StateLock {
     _lock: Flock<File>,
 }
 
 impl StateLock {
-    /// Takes the lock.
+    /// Takes the lock. Returns `None` without a lock if the lock file cannot be created, as on a read-only
+    /// disk: then no other daemon can write the state either.
     ///
     /// # Errors
-    /// If another process has it. Where the lock's file cannot be made, as on a disk that is read-only, no other daemon can write
-    /// the state either: then there is no lock.
+    /// If another process has the lock.
     pub fn take(state: &Path) -> Result<Option<Self>, Failure> {
         let mut path = state.as_os_str().to_owned();
         path.push(".lock");
         let path = Path::new(&path);
         if let Some(dir) = state.parent() {
-            // It may be there already; what else is wrong shows when the file is opened.
+            // The directory may exist; other errors show when the file is opened.
             drop(fs::create_dir_all(dir));
         }
         let mut options = OpenOptions::new();
         options.write(true).create(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
         let Ok(file) = options.open(path) else { return Ok(None) };
         if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            // For the message of the next one only; a full disk is no reason not to start.
+            // The process id only serves the next process's message; a full disk must not prevent a start.
             drop(lock.set_len(0).and_then(|()| fs::write(path, format!("{}\n", Pid::this()))));
             return Ok(Some(Self { _lock: lock }));
         }

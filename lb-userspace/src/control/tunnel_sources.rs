@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The networks that the outer sources of tunnels are taken from, so that a real's network card spreads the flows of a tunnel
-//! over its queues. Pure.
+//! Networks from which the outer source addresses of tunnels are taken, so that a real's network card
+//! distributes the flows of a tunnel over its queues. These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use lb_common::{
 };
 use serde::Deserialize;
 
-/// At most one network of each version. One that is an address fixes the source.
+/// At most one network per IP version. A network of one address fixes the source.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(try_from = "Vec<IpNet>")]
 pub struct TunnelSources(Vec<IpNet>);
@@ -39,7 +39,7 @@ impl TryFrom<Vec<IpNet>> for TunnelSources {
 }
 
 impl TunnelSources {
-    /// Tells the programs.
+    /// Sets the networks in the programs' settings.
     #[must_use]
     pub fn put_in(&self, settings: Settings) -> Settings {
         let mut settings = settings;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be asked of a director, and what cannot: checked before anything changes.
+//! Validation of services, before anything changes.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -20,7 +20,7 @@ use crate::{
 /// Checks all services together.
 ///
 /// # Errors
-/// The first thing that is wrong, as wrong input.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     for (id, service) in &desired.services {
         self::service(id, service)?;
@@ -46,10 +46,10 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks the addresses that flows by full NAT are to come from.
+/// Checks the SNAT addresses.
 ///
 /// # Errors
-/// The first thing that is wrong, as wrong input.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn fnat_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for address in addresses {
@@ -68,10 +68,10 @@ pub fn fnat_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that no address which flows by full NAT come from is a VIP: what comes back to it could be a client's.
+/// Checks that no SNAT address is a VIP: replies to it could not be told from packets of clients.
 ///
 /// # Errors
-/// The first that is, as wrong input.
+/// If an address is; the failure is wrong input and names the first one.
 pub fn dips(desired: &Desired, dips: &Dips) -> Result<(), Failure> {
     let vips: BTreeSet<IpAddr> = desired.vips().collect();
     match dips.addresses().find(|address| vips.contains(address)) {
@@ -83,7 +83,7 @@ pub fn dips(desired: &Desired, dips: &Dips) -> Result<(), Failure> {
     }
 }
 
-/// An endpoint belongs to one service.
+/// Checks that each endpoint belongs to one service.
 fn groups(desired: &Desired) -> Result<(), Failure> {
     let mut owners: BTreeMap<Endpoint, ServiceId> = BTreeMap::new();
     for id in desired.services.keys() {
@@ -122,7 +122,7 @@ fn groups(desired: &Desired) -> Result<(), Failure> {
 /// Checks a service and its reals.
 ///
 /// # Errors
-/// The first thing that is wrong, as wrong input.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     if let Some(endpoint) = id.endpoint() {
         host_address("VIP", endpoint.address.ip())?;
@@ -168,10 +168,11 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a netmask that the addresses of the service's clients cannot have, whether or not it is persistent.
+/// Refuses a netmask that does not fit the addresses of the service's clients, whether or not the service is
+/// persistent.
 ///
 /// # Errors
-/// Wrong input.
+/// If the netmask does not fit; the failure is wrong input.
 pub fn netmask(id: &ServiceId, prefix: Option<u8>) -> Result<(), Failure> {
     let (Some(prefix), Some(endpoint)) = (prefix, id.endpoint()) else { return Ok(()) };
     if endpoint.address.is_ipv6() {
@@ -184,13 +185,13 @@ pub fn netmask(id: &ServiceId, prefix: Option<u8>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a netmask of no bits.
+/// Returns the failure for a netmask of no bits.
 fn no_bits(id: &ServiceId) -> Failure {
     Failure::wrong_input(format!("service {id}: a netmask of 0 bits is for IPv4 alone"))
         .hint("--netmask is 1 to 128 for IPv6")
 }
 
-/// Whether a service can do without writing any flow down.
+/// Checks that a service works without tracked flows.
 fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
     let why = if !service.scheduler.hashes() {
         format!("{} counts connections or takes turns", service.scheduler)
@@ -210,16 +211,16 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
 /// Checks one real of a service.
 ///
 /// # Errors
-/// The first thing that is wrong, as wrong input.
+/// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
-    // A loopback address and the VIP are the director itself, whatever the method.
+    // A loopback address and the VIP are the director itself, with any method.
     let is_own = id.is_served_here(address.ip());
     if !is_own {
         host_address("real server", address.ip())?;
     }
     let (forward, port) = (real.forward.as_str(), id.port());
     let changes_ports = matches!(real.forward, Forward::Nat | Forward::Fnat);
-    // The port of a group's real means nothing to methods that do not change it; IPVS keeps it to tell reals apart.
+    // Methods that do not change the port ignore the port of a group's real; IPVS keeps it to distinguish reals.
     if !changes_ports && address.port() != port && id.endpoint().is_some() {
         let hint = format!("leave the port off, or use `--forward nat`, which rewrites it: {}", address.ip());
         return Err(Failure::wrong_input(format!(
@@ -267,7 +268,7 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
     Ok(())
 }
 
-/// Only a tunnel carries packets of one version of IP to an address of the other.
+/// Checks that VIP and real have the same IP version, unless a tunnel connects them.
 fn same_version(
     id: &ServiceId,
     endpoint: &Endpoint,
@@ -286,8 +287,8 @@ fn same_version(
     ))
 }
 
-/// The checksum of SCTP covers the ports with all the rest of the packet, so that no port can be changed without a look at
-/// all of it.
+/// Refuses to change the port of an SCTP service: the checksum of SCTP covers the ports and the rest of the
+/// packet, so it would have to be computed over the whole packet.
 fn same_port(id: &ServiceId, endpoint: &Endpoint, address: &SocketAddr, real: &Real) -> Result<(), Failure> {
     let changes = match real.forward {
         Forward::Fnat => true,

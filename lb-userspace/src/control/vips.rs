@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director's VIPs: on the interface of their network while services need them, and announced to the link; and when they answer pings.
+//! VIPs of the director: they are on the interface of their network while services need them, and are
+//! announced to the link.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -10,66 +11,67 @@ use serde::Deserialize;
 use super::announce::announce;
 use crate::netlink::{Added, Address, Interface, Netlink, NetlinkError};
 
-/// When VIPs answer pings.
+/// Condition under which VIPs answer pings.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum VipPing {
-    /// Whatever becomes of the reals.
+    /// Independent of the reals.
     #[default]
     Always,
-    /// While a real of any of the VIP's services takes connections.
+    /// While a real of any of the VIP's services gets connections.
     Serving,
 }
 
-/// Why a VIP is not as it should be.
+/// Reason why a VIP could not be added or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum VipError {
-    /// It could not be looked up, added or removed.
+    /// Looking it up, adding or removing it failed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    /// It is on the interface, but nobody on the link was told: neighbours may send elsewhere until they ask again.
+    /// The VIP is on the interface, but could not be announced: neighbours may send elsewhere until they
+    /// resolve it again.
     #[error("{vip} is on {interface} but could not be announced: {reason}")]
     NotAnnounced {
-        /// The address.
+        /// Address.
         vip: IpAddr,
-        /// The interface's name.
+        /// Name of the interface.
         interface: String,
-        /// The system's reason.
+        /// Error of the system.
         reason: std::io::Error,
     },
 }
 
-/// What [`VipManager::reconcile`] did about one VIP.
+/// Result of [`VipManager::reconcile`] for one VIP.
 #[derive(Debug)]
 pub enum VipEvent {
-    /// Added to the interface of that name, and announced there.
+    /// The VIP was added to the interface of that name, and announced there.
     Added(IpAddr, String),
-    /// Not added: this host had it already, so it is somebody else's to remove.
+    /// The VIP was not added: this host had it already, so xvs will not remove it.
     AlreadyThere(IpAddr),
-    /// Not added: whether another machine has it is to be asked first.
+    /// The VIP was not added: other machines must be probed for it first.
     Unclaimed(IpAddr, Interface),
-    /// Removed: no service needs it any more.
+    /// The VIP was removed, because no service needs it any more.
     Removed(IpAddr),
-    /// Not done.
+    /// The change failed.
     Failed(IpAddr, VipError),
 }
 
-/// Adds VIPs to the interfaces where clients look for them, and removes those, and only those, that it added.
+/// Adds VIPs to the interfaces where clients look for them, and removes only VIPs that it added.
 #[derive(Debug)]
 pub struct VipManager {
     netlink: Netlink,
     attached: Vec<String>,
     added: BTreeSet<IpAddr>,
-    /// Whether VIPs are taken from other machines that have them.
+    /// VIPs are added even if other machines have them.
     takes_over: bool,
-    /// Those that are free, or to be taken from another machine.
+    /// VIPs that no other machine has, or that may be taken from it.
     claimed: BTreeSet<IpAddr>,
 }
 
-/// The interface that a VIP belongs on: of those that are attached to and the VLAN devices above them, the one that has an
-/// address in the smallest network that the VIP is in; else the first that is attached to.
+/// Returns the interface for a VIP: among the attached ones and the VLAN devices above them, the one with an
+/// address in the smallest network that contains the VIP; otherwise the first attached one.
 ///
-/// In neighbour discovery an address is its interface's alone, and an announcement goes to its interface's link.
+/// In neighbour discovery an address belongs to one interface, and an announcement goes to the link of one interface.
 #[must_use]
 pub fn home<'a>(
     vip: IpAddr,
@@ -80,7 +82,7 @@ pub fn home<'a>(
     let named = |name: &String| links.iter().find(|link| link.name == *name);
     let eligible = |index: u32| {
         let mut link = links.iter().find(|link| link.index == index);
-        // Two tags are as many as the programs read.
+        // The programs read at most two tags.
         for _ in 0..3 {
             if link.is_some_and(|link| attached.contains(&link.name)) {
                 return true;
@@ -105,7 +107,7 @@ pub fn home<'a>(
     found.or_else(|| attached.first().and_then(named))
 }
 
-/// Removes a VIP from every interface that has it as a host address; their names.
+/// Removes a VIP from every interface that has it as a host address, and returns the names of the interfaces.
 ///
 /// # Errors
 /// If it cannot be looked up or removed.
@@ -122,8 +124,8 @@ pub async fn remove_everywhere(netlink: &Netlink, vip: IpAddr) -> Result<Vec<Str
 }
 
 impl VipManager {
-    /// Manages the VIPs of a director that is attached to those interfaces; `added` are those that an earlier run says it
-    /// added.
+    /// Creates the manager of a director that is attached to those interfaces; `added` are the VIPs that an
+    /// earlier run added.
     #[must_use]
     pub const fn new(
         netlink: Netlink,
@@ -134,15 +136,15 @@ impl VipManager {
         Self { netlink, attached, added, takes_over, claimed: BTreeSet::new() }
     }
 
-    /// Allows addresses to be added: no other machine has them, or they are to move here.
+    /// Allows addresses to be added, because no other machine has them, or because they may be taken from it.
     pub fn claim(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
         self.claimed.extend(vips);
     }
 
-    /// Returns which of `vips` are not addresses of this host, and the interface that each belongs on.
+    /// Returns those of `vips` that are not addresses of this host, and the interface for each.
     ///
     /// # Errors
-    /// If the network cannot be looked at.
+    /// If the addresses or interfaces cannot be read.
     pub async fn missing(
         &self,
         vips: impl IntoIterator<Item = IpAddr>,
@@ -155,15 +157,15 @@ impl VipManager {
         Ok(missing.filter_map(on).collect())
     }
 
-    /// The VIPs that are there because of us: to be written to the state file after each change.
+    /// Returns the VIPs that xvs added, which must be written to the state file after each change.
     #[must_use]
     pub const fn added(&self) -> &BTreeSet<IpAddr> {
         &self.added
     }
 
-    /// Makes `wanted` be addresses of this host, and removes what was added and is not wanted any more.
+    /// Adds the `wanted` VIPs to this host, and removes added ones that are no longer wanted.
     ///
-    /// A VIP that fails does not keep the others from being done. Idempotent.
+    /// An error with one VIP does not affect the others. Idempotent.
     pub async fn reconcile(&mut self, wanted: &BTreeSet<IpAddr>) -> Vec<VipEvent> {
         let mut events = Vec::new();
         for vip in self.added.difference(wanted).copied().collect::<Vec<_>>() {
@@ -183,7 +185,7 @@ impl VipManager {
         let mut links = None;
         for vip in wanted {
             if here.contains(vip) {
-                // Somebody else's, if it was not added by us, on whatever interface it is.
+                // The VIP belongs to others, if xvs did not add it, on any interface.
                 if !self.added.contains(vip) {
                     events.push(VipEvent::AlreadyThere(*vip));
                 }
@@ -198,10 +200,10 @@ impl VipManager {
         events
     }
 
-    /// Adds a VIP to its interface and announces it there. Returns the interface's name or, if the VIP is not claimed, the
-    /// interface. `links` are all, once they were asked for.
+    /// Adds a VIP to its interface and announces it there. Returns the interface's name or, if the VIP is not
+    /// claimed, the interface. `links` caches all interfaces.
     ///
-    /// After [`VipError::NotAnnounced`] it has been added nevertheless.
+    /// After [`VipError::NotAnnounced`] the VIP is on the interface nevertheless.
     async fn add(
         &mut self,
         vip: IpAddr,
@@ -216,13 +218,13 @@ impl VipManager {
             let first = self.attached.first().cloned().unwrap_or_default();
             return Err(NetlinkError::NoSuchInterface(first).into());
         };
-        // One that was here before, and went with its interface, is claimed.
+        // A VIP that xvs added, and that vanished with its interface, counts as claimed.
         if !self.takes_over && !self.claimed.contains(&vip) && !self.added.contains(&vip) {
             return Ok(Err(interface.clone()));
         }
         if self.netlink.add_address(interface, IpNet::from(vip)).await? == Added::Now {
             self.added.insert(vip);
-            // Nobody is to be told on an interface without Ethernet.
+            // Without Ethernet, no announcement is needed.
             if let Some(mac) = interface.mac {
                 announce(vip, mac, interface.index).map_err(|reason| VipError::NotAnnounced {
                     vip,
@@ -234,11 +236,11 @@ impl VipManager {
         Ok(Ok(interface.name.clone()))
     }
 
-    /// Removes a VIP if it was added here; others are left alone.
+    /// Removes a VIP if xvs added it.
     pub async fn remove(&mut self, vip: IpAddr) -> Result<(), VipError> {
         self.claimed.remove(&vip);
         if self.added.contains(&vip) {
-            // Wherever it is: an earlier run may have had another interface.
+            // Look on all interfaces: an earlier run may have used another one.
             remove_everywhere(&self.netlink, vip).await?;
             self.added.remove(&vip);
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The interfaces of the director: attached at the start, and again when one comes back.
+//! Interfaces of the director: attaching at the start, and again when an interface reappears.
 
 use std::{collections::BTreeSet, fs};
 
@@ -12,10 +12,10 @@ use crate::{
 };
 
 impl Director {
-    /// Attaches to the interfaces, and lets go of those that are not asked for any more.
+    /// Attaches to the interfaces, and detaches from those that are no longer configured.
     ///
     /// # Errors
-    /// If one refuses; what was attached before goes on, what this call attached is taken off.
+    /// If an interface refuses. Earlier attachments stay; those of this call are removed.
     pub(crate) async fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
         let wanted: BTreeSet<u32> = interfaces.iter().map(|interface| interface.index).collect();
         let before: BTreeSet<u32> = self.pins.linked().into_iter().collect();
@@ -36,7 +36,7 @@ impl Director {
             self.plane.take_off(*index);
             drop(fs::remove_file(self.pins.guard(*index)));
         }
-        // What was lost before is not this start's.
+        // Losses from before this start are not counted.
         self.lost_sends().await;
         self.plane.pin_program().map_err(|error| Failure::failed(chain(&error)))
     }
@@ -50,7 +50,7 @@ impl Director {
 
     async fn attach_one(&mut self, interface: &Interface, adopted: bool) -> Result<(), Failure> {
         let Interface { name, index, .. } = interface;
-        // Replies of nat leave by the device that the request came by.
+        // `nat` replies leave by the device by which the request arrived.
         self.plane.tables().put_device(*index).map_err(|error| Failure::failed(chain(&error)))?;
         let mode = self.mode_for(interface).await;
         self.plane.attach(name, *index, mode)?;
@@ -61,10 +61,10 @@ impl Director {
         Ok(())
     }
 
-    /// Attaches to one of the interfaces once more, where `options` say, and is to run there from now on.
+    /// Attaches to one of the interfaces again in the mode of `options`, which becomes the mode of the daemon.
     ///
     /// # Errors
-    /// Wrong input if it is not the director's; if the interface refuses, all is as it was.
+    /// Wrong input if the interface is not the director's. If the interface refuses, nothing has changed.
     pub async fn attach_anew(&mut self, options: &AttachOptions) -> Result<Done, Failure> {
         let AttachOptions { interface: name, mode } = options;
         let Some(index) = self.interfaces.iter().find_map(|(index, mine)| (mine == name).then_some(*index))
@@ -76,7 +76,7 @@ impl Director {
         let mode = mode.unwrap_or(self.mode);
         let place = self.xdp_place(index).await;
         let before = place.and_then(Mode::of);
-        // In the mode that it has, the program in the link is replaced, between two packets.
+        // If the mode stays the same, the kernel replaces the program in the link between two packets.
         if before.is_some_and(|before| mode == before || mode == Mode::Auto && before == Mode::Native) {
             self.plane.attach(name, index, mode)?;
         } else {
@@ -89,8 +89,9 @@ impl Director {
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
-    /// Lets frames leave by the members of a bond or team. Packets that come in by one are said to come from it, not from the
-    /// bond, and replies leave by where their client's packets come from.
+    /// Allows frames to leave by the members of a bond or team. XDP reports the member as the ingress
+    /// interface of a packet, not the bond, and replies leave by the interface from which the client's
+    /// packets come.
     async fn allow_members(&mut self, of: &Interface) {
         if !matches!(of.kind.as_deref(), Some("bond" | "team")) {
             return;
@@ -113,14 +114,14 @@ impl Director {
         }
     }
 
-    /// Returns where this program runs on a device; `None` if it does not.
+    /// Returns the XDP mode in which this program runs on a device; `None` if it does not run there.
     async fn xdp_place(&mut self, index: u32) -> Option<XdpPlace> {
         let mine = self.plane.director().info().ok()?.id();
         let interface = self.netlink.interface_by_index(index).await.ok()?;
         interface.xdp.filter(|_| interface.xdp_program == Some(mine))
     }
 
-    /// Attaches where the program was taken off, and pins links again whose pins were removed.
+    /// Attaches again where the program was detached, and pins links again whose pins were removed.
     async fn repair_link(&mut self, interface: &Interface) {
         let Interface { name, index, .. } = interface;
         match self.plane.pin_again(name, *index) {
@@ -133,7 +134,7 @@ impl Director {
                 tracing::error!(interface = name, error = chain(&error), "the link cannot be pinned again");
             }
         }
-        // In another place, the program of somebody else is there, which is theirs to take off.
+        // Another program is in the other place. Only its owner may detach it.
         if interface.xdp.is_some() {
             return;
         }
@@ -147,8 +148,8 @@ impl Director {
         }
     }
 
-    /// Attaches to interfaces that were deleted and have come back under their name, or whose program was taken off, and looks
-    /// which members they have.
+    /// Attaches to interfaces that were deleted and exist again under their name, or whose program was
+    /// detached, and updates the members of bonds.
     pub(super) async fn attach_again(&mut self) {
         for (old, name) in self.interfaces.clone() {
             let Ok(interface) = self.netlink.interface(&name).await else { continue };

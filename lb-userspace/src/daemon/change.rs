@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an operator's change does to the services. Pure: the maps follow later, or not at all.
+//! Effect of an operator's change on the services. These functions are pure: the maps are written later, or
+//! not at all.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -14,10 +15,10 @@ use crate::{
     text::count,
 };
 
-/// Applies a change to `desired` and says what it did.
+/// Applies a change to `desired` and returns a line that describes it.
 ///
 /// # Errors
-/// Wrong input, if the change names something that is not there, or adds something that is.
+/// If the change names something that does not exist, or adds something that exists; the failure is wrong input.
 pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> {
     match change {
         Change::AddService { service, options, .. } => {
@@ -85,10 +86,10 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
     }
 }
 
-/// Refuses a netmask that is said of a service without persistence, whose clients it would group.
+/// Refuses a netmask for a service without persistence: it would have no clients to group.
 ///
 /// # Errors
-/// Wrong input.
+/// If the service is not persistent; the failure is wrong input.
 pub fn netmask_has_use(desired: &Desired, change: &Change) -> Result<(), Failure> {
     let (Change::AddService { service, options, .. } | Change::EditService { service, options }) = change
     else {
@@ -104,7 +105,7 @@ pub fn netmask_has_use(desired: &Desired, change: &Change) -> Result<(), Failure
     .hint("give --persistent as well, such as --persistent 5m"))
 }
 
-/// Says what an edit changed.
+/// Returns a line about the effect of an edit.
 fn edited(about: &str, before: &[(&'static str, String)], after: &[(&'static str, String)]) -> String {
     if before == after {
         return format!("nothing to change: {about} has that already");
@@ -150,8 +151,8 @@ fn list<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> String {
     words.join(", ")
 }
 
-/// Carries over from `old` what the operator did not say anew: the order in which reals were added, and reals that
-/// were removed, or have another method now, and still have connections.
+/// Carries over from `old` what `new` does not specify: the order in which reals were added, and reals that
+/// were removed or got another method, and still have connections.
 pub fn carry_over(old: &Desired, new: &mut Desired) {
     for (id, service) in &mut new.services {
         let Some(before) = old.services.get(id) else { continue };
@@ -191,25 +192,25 @@ fn find_real<'a>(
     })
 }
 
-/// Whether a difference adds, changes or removes something.
+/// Effect of a difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// Something is there that was not.
+    /// Something is added.
     Add,
-    /// Something is otherwise.
+    /// Something is modified.
     Change,
-    /// Something is there no more.
+    /// Something is removed.
     Remove,
 }
 
 /// One difference between two sets of services.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
-    /// What it does.
+    /// Effect.
     pub effect: Effect,
-    /// What it is about: `service tcp 10.0.0.100:80`.
+    /// Subject: `service tcp 10.0.0.100:80`.
     about: String,
-    /// What becomes of it, in words that follow the name.
+    /// Rest of the sentence, after the subject.
     rest: String,
 }
 
@@ -229,7 +230,7 @@ impl Difference {
         }
     }
 
-    /// Returns the line for a change that was not made yet.
+    /// Returns the line for a planned change.
     #[must_use]
     pub fn planned(&self) -> String {
         let Self { effect, about, rest } = self;
@@ -241,7 +242,7 @@ impl Difference {
     }
 }
 
-/// Returns what changes between two sets of services, in order.
+/// Returns the differences between two sets of services, in order.
 #[must_use]
 pub fn differences(old: &Desired, new: &Desired) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -299,7 +300,7 @@ pub fn differences(old: &Desired, new: &Desired) -> Vec<Difference> {
     found
 }
 
-/// Returns what is otherwise, with what it was before: `weight 2 (was 1), upper none (was 10)`.
+/// Returns the properties that differ, with their previous values: `weight 2 (was 1), upper none (was 10)`.
 fn altered(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> String {
     let words = after.iter().zip(before).filter(|(now, was)| now != was);
     words.map(|((name, now), (_, was))| format!("{name} {now} (was {was})")).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Addresses that other machines have: found before a VIP is taken, and not taken unless that is asked for.
+//! VIPs in use by other machines: found before the director adds a VIP, which it then does only with `--take-over`.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -16,12 +16,12 @@ use crate::{
     netlink::Interface,
 };
 
-/// How long an answer is waited for. It comes within a millisecond, unless a link is lossy: hence the second question.
+/// Time to wait for an answer. It arrives within a millisecond, unless a link is lossy: hence the second question.
 const ANSWER: Duration = Duration::from_millis(200);
 const QUESTIONS: u32 = 2;
-/// What else the director does meanwhile, it does this often.
+/// Interval at which next hops are updated during a claim.
 const STEP: Duration = Duration::from_millis(20);
-/// How long after it was found with another machine an address is asked for again.
+/// Interval at which an address is claimed again after it was found on another machine.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// VIPs that other machines have.
@@ -32,18 +32,18 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Returns a line for each.
+    /// Returns a line for each VIP that another machine has.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.holders.iter().map(|(vip, holder)| format!("VIP {vip} is in use at {holder}: it is not taken"))
     }
 }
 
 impl Director {
-    /// Refuses VIPs that a change brings and that cannot be one: addresses that other machines have, unless `take_over`, those
-    /// of reals, and those that no host has.
+    /// Refuses new VIPs that the director cannot add: addresses that other machines have, unless `take_over`;
+    /// those of reals; and network and broadcast addresses.
     ///
     /// # Errors
-    /// Wrong input, or which machine has the address.
+    /// If a VIP is refused; the failure names the machine that has the address, if there is one.
     pub(super) async fn may_take(&mut self, desired: &Desired, take_over: bool) -> Result<(), Failure> {
         let known: BTreeSet<IpAddr> = self.state.desired.vips().collect();
         let new: BTreeSet<IpAddr> = desired.vips().filter(|vip| !known.contains(vip)).collect();
@@ -89,8 +89,8 @@ impl Director {
         }
     }
 
-    /// Claims VIPs that are free; those that another machine has are remembered, and asked for again later. Returns whether
-    /// there are any to add now.
+    /// Claims VIPs that are free. VIPs that another machine has are noted, and claimed again later. Returns
+    /// whether there are VIPs to add now.
     pub(super) async fn claim_free(&mut self, unclaimed: Vec<(IpAddr, Interface)>) -> bool {
         let wanted: BTreeSet<IpAddr> = unclaimed.iter().map(|(vip, _)| *vip).collect();
         self.held.holders.retain(|vip, _| wanted.contains(vip));
@@ -114,7 +114,7 @@ impl Director {
         any
     }
 
-    /// Asks the links who has these addresses. Next hops are kept in step meanwhile.
+    /// Asks on the links which machines have these addresses. Meanwhile the next hops are kept up to date.
     async fn ask_for_holders(&mut self, wanted: &[(IpAddr, Interface)]) -> BTreeMap<IpAddr, Holder> {
         if wanted.is_empty() {
             return BTreeMap::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The connections that are written down, for `xvs connections`. A million of them are read and sorted while the director is free
-//! for others.
+//! Tracked connections, for `xvs connections`. A million of them are read and sorted without the lock on the
+//! director.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -24,7 +24,7 @@ use crate::{
     model::{Protocol, ServiceId},
 };
 
-/// Every tracked flow that is not over, and every client that persistence keeps on a real.
+/// Returns every tracked flow that has not ended, and every persistence entry of a client.
 ///
 /// # Errors
 /// If a map cannot be read.
@@ -49,7 +49,7 @@ pub async fn connections(director: &Shared) -> Result<Vec<Connection>, Failure> 
     .await
 }
 
-/// A tracked flow, unless it is over or its real is gone.
+/// Returns the view of a tracked flow, unless the flow has ended or its real was removed.
 fn connection(
     key: &FlowKey,
     flow: &Flow,
@@ -78,9 +78,9 @@ fn connection(
 }
 
 impl Director {
-    /// The clients that persistence keeps on their reals, as IPVS shows its templates: without a port, and with ASSURED
-    /// for a state, which they have there from the first established connection on. In place of a VIP, a group has its
-    /// number as the address, as a firewall mark has in IPVS.
+    /// Returns the persistence entries as IPVS shows its templates: without a port, and in state ASSURED,
+    /// which IPVS templates have from the first established connection on. For a group, the address is the
+    /// group's number, as it is the firewall mark in IPVS.
     fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
         let mut templates = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counting flows: from the flow table itself, so that the counts are right under eviction too.
+//! Flow counts, taken from the flow tables themselves, so that they are right under eviction too.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,52 +20,52 @@ use crate::{
     failure::Failure,
 };
 
-/// How many flows of a real are tracked, and how far they are.
+/// Number of tracked flows of a real, by state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowCount {
-    /// Opening or established.
+    /// Opening or established flows.
     pub active: u64,
-    /// Closing, and UDP, as IPVS counts them.
+    /// Closing flows and UDP flows, as IPVS counts them.
     pub inactive: u64,
 }
 
-/// How many flows are tracked.
+/// Numbers of tracked flows.
 #[derive(Clone, Debug, Default)]
 pub struct FlowCounts {
-    /// By the real's id.
+    /// Counts by id of the real.
     pub by_real: HashMap<u32, FlowCount>,
-    /// In the table of IPv4.
+    /// Flows in the IPv4 flow table.
     pub flows: u64,
-    /// In the table of IPv6.
+    /// Flows in the IPv6 flow table.
     pub flows6: u64,
-    /// Connections of IPv4 that are opening, which have a smaller table.
+    /// Opening IPv4 connections, which are in the smaller half-open table.
     pub opening: u64,
-    /// The same of IPv6.
+    /// Opening IPv6 connections.
     pub opening6: u64,
 }
 
-/// What the programs have counted, of all reals and services.
+/// Counters of the programs, for all reals and services.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
-    /// By the real's id.
+    /// Counters by id of the real.
     pub reals: Vec<Counters>,
-    /// By the service's id.
+    /// Counters by id of the service.
     pub reasons: Vec<ReasonCounts>,
 }
 
 impl Counted {
-    /// The counters of a real.
+    /// Returns the counters of a real.
     pub fn real(&self, id: u32) -> Counters {
         self.reals.get(id as usize).copied().unwrap_or_default()
     }
 
-    /// How often a service's packets ended for each reason; service 0 is "none in particular".
+    /// Returns the packets of a service by reason; service 0 stands for packets of no particular service.
     pub fn reasons(&self, service: u32) -> BTreeMap<Reason, u64> {
         self.reasons.get(service as usize).map(|counts| counts.iter().collect()).unwrap_or_default()
     }
 }
 
-/// What it takes to count flows, without the director.
+/// Input of a flow count, which does not need the director.
 pub(super) struct Counter {
     reader: FlowReader,
     timeouts: Timeouts,
@@ -103,7 +103,7 @@ impl Counter {
     }
 }
 
-/// Counts the flows of each real while the director is free for others.
+/// Counts the flows of each real without the lock on the director.
 ///
 /// # Errors
 /// If the map cannot be read.
@@ -112,10 +112,10 @@ pub async fn count_flows(director: &Shared) -> Result<FlowCounts, Failure> {
     off_the_lock(move || counter.count()).await
 }
 
-/// Runs what takes long and waits for nothing on a thread of its own.
+/// Runs a long task that awaits nothing on a thread of its own.
 ///
 /// # Errors
-/// What `task` fails with.
+/// Fails as `task` does.
 pub(super) async fn off_the_lock<T: Send + 'static>(
     task: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -129,7 +129,7 @@ impl Director {
         Ok(Counter { reader: self.flow_reader()?, timeouts: self.timeouts })
     }
 
-    /// What reads the flows without the director.
+    /// Returns a reader of the flows that does not need the director.
     pub(super) fn flow_reader(&mut self) -> Result<FlowReader, Failure> {
         self.plane
             .tables()
@@ -137,7 +137,7 @@ impl Director {
             .map_err(|error| Failure::failed(format!("cannot read the flow tables: {error}")))
     }
 
-    /// Counts the clients that persistence keeps on each real.
+    /// Counts the persistence entries of each real.
     ///
     /// # Errors
     /// If the map cannot be read.

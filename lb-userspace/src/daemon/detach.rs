@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Taking the data plane of a stopped daemon off.
+//! Removal of the data plane of a stopped daemon.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
@@ -12,10 +12,11 @@ use crate::{
     netlink::Netlink,
 };
 
-/// Takes the data plane of a stopped daemon off: the VIPs that it added, then links, programs and maps, and the guard last.
+/// Removes the data plane of a stopped daemon: first the VIPs that the daemon added, then links, programs and
+/// maps, and last the guard.
 ///
-/// The guard stays if `keep_guard` says so, and while this host has a VIP that xvs did not add: the stack would reset every
-/// connection to it.
+/// The guard stays if `keep_guard` is set, or while this host has a VIP that xvs did not add: the stack would
+/// reset every connection to it.
 ///
 /// # Errors
 /// If a daemon is still running, or a pin cannot be removed.
@@ -45,7 +46,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
         lines.push(format!("detached from interface {name}"));
     }
     pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;
-    // Nobody sends to the reals by XDP any more: their neighbours may age as others do.
+    // XDP no longer sends to the reals: the kernel may age their neighbour entries as usual.
     let mut neighbours = Neighbours::new(netlink.clone());
     neighbours.refresh(&state.desired.rips().collect()).await;
     neighbours.release_all().await;
@@ -74,7 +75,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
     Ok(lines)
 }
 
-/// Removes the guard that a detach left.
+/// Removes the guard that `xvs detach` left.
 ///
 /// # Errors
 /// If a daemon is still running, or a pin cannot be removed.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Services, maps, neighbours and VIPs, kept in step.
+//! The director: keeps maps, neighbours and VIPs consistent with the services.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -46,33 +46,33 @@ use crate::{
     netlink::Netlink,
 };
 
-/// The parts from which a director is made.
+/// Parts from which a director is made.
 pub struct Parts {
-    /// The data plane, loaded.
+    /// Loaded data plane.
     pub plane: DataPlane,
-    /// The sizes it was loaded with.
+    /// Table sizes of the data plane.
     pub limits: Limits,
-    /// The options it was loaded with.
+    /// Settings of the data plane.
     pub settings: Settings,
-    /// How long silent flows live.
+    /// Timeouts of idle flows.
     pub timeouts: Timeouts,
-    /// Netlink, in the director's network namespace.
+    /// Netlink socket in the director's network namespace.
     pub netlink: Netlink,
-    /// Who adds VIPs; `None` leaves that to others.
+    /// Manager of VIPs; `None` leaves VIPs to others.
     pub vips: Option<VipManager>,
-    /// Where the state is kept.
+    /// Path of the state file.
     pub state_file: PathBuf,
-    /// The state of an earlier run.
+    /// State of an earlier run.
     pub state: State,
-    /// Where the data plane is pinned.
+    /// Directory of the pins.
     pub pins: PinDir,
-    /// Where in the kernel to run.
+    /// XDP mode.
     pub mode: Mode,
     /// The `[director]` section that the daemon started with.
     pub section: DirectorSection,
 }
 
-/// The director: what it should do, and everything that it takes to do it.
+/// The director: the desired services and all means to provide them.
 pub struct Director {
     pub(super) plane: DataPlane,
     pub(crate) limits: Limits,
@@ -80,52 +80,52 @@ pub struct Director {
     pub(super) timeouts: Timeouts,
     pub(super) netlink: Netlink,
     pub(super) started: Instant,
-    /// How long the last sweep took.
+    /// Duration of the last sweep.
     pub(super) last_sweep: Duration,
-    /// What the operator wants.
+    /// Configured services, and the other data of the state file.
     pub(crate) state: State,
     pub(super) state_file: PathBuf,
     /// VIPs that other machines have.
     pub(super) held: Held,
     /// Addresses that no client can have.
     pub(super) own: OwnAddresses,
-    /// Why the state is not on disk, if it is not.
+    /// Reason why the state is not on disk, if it is not.
     pub(super) unsaved: Option<String>,
     pub(super) ids: Ids,
     pub(super) image: Image,
     pub(super) neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
-    /// The real that was looked at last while nothing was known to have changed.
+    /// Last real in the previous part of `refresh_in_turn`.
     pub(super) looked_at: Option<IpAddr>,
-    /// What the log has told of them.
+    /// Changes of next hops that the log has.
     pub(super) told: Told,
     pub(super) vips: Option<VipManager>,
     pub(super) pins: PinDir,
     pub(super) mode: Mode,
     /// The `[director]` section that the daemon started with.
     section: DirectorSection,
-    /// How often the program was attached again that something had taken off.
+    /// Number of times that a detached program was attached again.
     pub(super) reattached: u64,
     /// Interfaces that the program is attached to, by index.
     pub(super) interfaces: BTreeMap<u32, String>,
     pub(super) ipvs: IpvsView,
-    /// What the doctor found last.
+    /// Last findings of the doctor.
     pub(super) examined: Option<Examined>,
-    /// The config file whose services these are, and how many changes there had been when it was read.
+    /// Config file from which the services come, and the value of `revision` when it was read.
     pub(super) config: Option<(String, u64)>,
-    /// How many changes there were since the start.
+    /// Number of changes since the start.
     pub(super) revision: u64,
-    /// What the drivers count of packets that were not sent.
+    /// Drivers' counters of packets that they failed to send.
     pub(super) sends: LostSends,
-    /// Flows that the tables forgot before their time.
+    /// Evictions of living flows.
     pub(super) evictions: Evictions,
-    /// The programs that make the doctor's probes, once it has looked.
+    /// Programs that make the doctor's probes, once it has run.
     pub(super) prober: Option<Box<Single>>,
-    /// Held by whoever examines: probes of two would take each other's answers.
+    /// Lock of an examination: two at the same time would receive each other's answers to probes.
     pub(super) examining: Arc<tokio::sync::Mutex<()>>,
-    /// Told whenever services or reals are others.
+    /// Notifies watchers of changes of services or reals.
     pub(super) changed: watch::Sender<()>,
-    /// A copy of the programs for `xvs explain`, once it was asked for.
+    /// Copy of the programs for `xvs explain`, once it was used.
     pub(super) tracer: Option<Tracer>,
 }
 
@@ -133,11 +133,11 @@ pub(super) fn maps_failed(error: &TableError) -> Failure {
     Failure::failed(chain(error)).hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
 }
 
-/// Lines that one change may write into the log: tens of thousands take as long as the change itself.
+/// Maximum number of log lines about one change: tens of thousands take as long as the change itself.
 pub(super) const LINES: usize = 100;
 
 impl Director {
-    /// A director over a loaded data plane, with what the maps hold from an earlier run.
+    /// Creates a director over a loaded data plane, with the contents of the maps from an earlier run.
     ///
     /// # Errors
     /// If the maps cannot be read.
@@ -184,14 +184,14 @@ impl Director {
         })
     }
 
-    /// How long silent flows live.
+    /// Returns the timeouts of idle flows, in seconds.
     pub(super) fn timeout_view(&self) -> TimeoutView {
         let seconds = |ticks| (track::milliseconds_of_ticks(ticks) / 1000) as u32;
         let Timeouts { tcp, tcp_fin, udp } = self.timeouts;
         TimeoutView { tcp: seconds(tcp), tcp_fin: seconds(tcp_fin), udp: seconds(udp) }
     }
 
-    /// Changes how long silent flows live, at once and for every later start.
+    /// Changes the timeouts of idle flows, at once and for every later start.
     ///
     /// # Errors
     /// If the map or the state file cannot be written.
@@ -234,29 +234,29 @@ impl Director {
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
-    /// What the operator wants.
+    /// Returns the desired services.
     #[must_use]
     pub fn desired(&self) -> &Desired {
         &self.state.desired
     }
 
-    /// The data plane.
+    /// Returns the data plane.
     pub fn plane(&mut self) -> &mut DataPlane {
         &mut self.plane
     }
 
-    /// Notes that the services are those of a config file.
+    /// Notes that the services come from a config file.
     pub(crate) fn has_read(&mut self, config: &Path) {
         self.config = Some((config.display().to_string(), self.revision));
     }
 
-    /// Returns a warning if a config file has keys that count at the next start only.
+    /// Returns a warning if a config file has changed keys that only take effect at the next start.
     #[must_use]
     pub fn needs_restart(&self, section: &DirectorSection) -> Option<String> {
         self.section.needs_restart(section)
     }
 
-    /// Makes `desired` all that the director does. VIPs that other machines have are not taken, unless `take_over`.
+    /// Replaces all services with `desired`. VIPs that other machines have are not added, unless `take_over`.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -278,7 +278,7 @@ impl Director {
         Ok(Done { changes, warnings: self.settle().await })
     }
 
-    /// Writes the maps and the state file so that they say `desired`.
+    /// Writes `desired` to the maps and the state file.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -286,7 +286,7 @@ impl Director {
         self.write_in_order(desired, false).await
     }
 
-    /// Writes the maps and the state file at a start, which does not fail because the state cannot be saved.
+    /// Writes `desired` to the maps and the state file at a start, which does not fail if the state cannot be saved.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -294,19 +294,20 @@ impl Director {
         self.write_in_order(desired, true).await
     }
 
-    /// Carries out a change in the one order in which a crash, a full disk or a refusal of the kernel costs nothing: the
-    /// intent is flushed to disk, the maps are written, the intent is put in force, and flows are forgotten last.
+    /// Carries out a change in the only order in which a crash, a full disk or an error of the kernel loses
+    /// nothing: flush the new state to disk beside the state file, write the maps, rename the new state over
+    /// the state file, and remove flows last.
     async fn write_in_order(&mut self, desired: Desired, starting: bool) -> Result<(), Failure> {
         self.may_become(&desired)?;
         self.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.allocate(&desired)?;
-        // 1. The intent, beside the state file that is in force.
+        // 1. Write the new state beside the state file in force.
         let old = std::mem::replace(&mut self.state.desired, desired);
         let prepared = match self.prepare().await {
             Ok(prepared) => Some(prepared),
-            // A start goes on: what forwards must not depend on a disk.
+            // A start continues: forwarding must not depend on a disk.
             Err(failure) if starting => {
                 self.not_saved(&failure);
                 None
@@ -316,11 +317,11 @@ impl Director {
                 return Err(failure);
             }
         };
-        // 2. The maps. Flows of removed reals stay for now.
+        // 2. Write the maps. Flows of removed reals stay for now.
         let before = self.image.clone();
         let want = self.compile(&self.state.desired, &ids, &next_hops);
         let done = self.carry_out(&want).and_then(|removed| {
-            // 3. The state file.
+            // 3. Rename the state file.
             match prepared.map(Prepared::commit) {
                 None => Ok(removed),
                 Some(Ok(())) => {
@@ -338,7 +339,7 @@ impl Director {
             Ok(removed) => removed,
             Err(failure) => {
                 self.state.desired = old;
-                // What was half done is undone; if even that fails, the next change or start repairs it.
+                // Undo a partial change. If that fails too, the next change or start repairs the maps.
                 if let Err(again) = self.carry_out(&before) {
                     tracing::error!("the maps could not be put back: {}", again.message);
                 }
@@ -349,14 +350,13 @@ impl Director {
         self.ids = ids;
         let moved = self.replaced_ids();
         self.next_hops = next_hops;
-        // 4. What cannot be undone.
+        // 4. Remove flows, which cannot be undone.
         self.forget(&removed, &moved);
         self.changed.send_replace(());
         Ok(())
     }
 
-    /// Returns, for each real that was replaced by one with another method, its id and that of the one that takes its
-    /// place.
+    /// Maps the id of each real whose method changed to the id of its replacement.
     fn replaced_ids(&self) -> BTreeMap<u32, u32> {
         let mut replaced = BTreeMap::new();
         for (id, service) in &self.state.desired.services {
@@ -370,8 +370,8 @@ impl Director {
         replaced
     }
 
-    /// Forgets the flows of removed reals, and lets clients of replaced ones follow. What cannot be forgotten now, the
-    /// next sweep forgets.
+    /// Removes the flows of removed reals, and moves persistence entries to replaced ones. If this fails, the
+    /// next sweep removes the flows.
     pub(super) fn forget(&mut self, removed: &BTreeMap<u32, Real>, replaced: &BTreeMap<u32, u32>) {
         match forget(self.plane.tables(), removed, replaced) {
             Ok(0) => {}
@@ -382,14 +382,15 @@ impl Director {
             Err(error) => tracing::error!(error = chain(&error), "flows of removed reals were not forgotten"),
         }
         if !removed.is_empty() && self.unsaved.is_none() {
-            // What they counted is in the state now. It is worth no failed change.
+            // The counters of the removed reals are in the state now. A failure to save them does not fail
+            // the change.
             if let Err(failure) = self.save_as_is() {
                 self.not_saved(&failure);
             }
         }
     }
 
-    /// Notes that the state is not on disk. It is tried again at each look at the network.
+    /// Notes that the state is not on disk. Every refresh of the network retries.
     fn not_saved(&mut self, failure: &Failure) {
         if self.unsaved.is_none() {
             tracing::error!(
@@ -400,7 +401,7 @@ impl Director {
         self.unsaved = Some(failure.message.clone());
     }
 
-    /// Saves a state that could not be saved.
+    /// Saves a state that could not be saved before.
     pub(super) fn save_again(&mut self) {
         if self.unsaved.is_none() {
             return;
@@ -411,7 +412,7 @@ impl Director {
         }
     }
 
-    /// What the maps are to hold for `desired`.
+    /// Returns the contents of the maps for `desired`.
     pub(super) fn compile(
         &self,
         desired: &Desired,
@@ -429,17 +430,17 @@ impl Director {
         image
     }
 
-    /// Whether the director can do `desired`.
+    /// Checks whether the director can do `desired`.
     pub(super) fn may_become(&mut self, desired: &Desired) -> Result<(), Failure> {
         validate::desired(desired, &self.limits)?;
         validate::dips(desired, &self.state.dips)?;
         self.may_leave_auto(desired)
     }
 
-    /// What making `desired` all that the director does would change. Nothing is changed.
+    /// Returns the changes that replacing all services with `desired` would make, without making them.
     ///
     /// # Errors
-    /// Wrong input, or there is no room.
+    /// If `desired` is invalid, or a table is full.
     pub fn plan(&mut self, mut desired: Desired) -> Result<Done, Failure> {
         change::carry_over(&self.state.desired, &mut desired);
         self.may_become(&desired)?;
@@ -448,7 +449,7 @@ impl Director {
         Ok(Done { changes: changes.iter().map(Difference::planned).collect(), warnings: Vec::new() })
     }
 
-    /// The ids and blocks for `desired`.
+    /// Allocates the ids and blocks for `desired`.
     pub(super) fn allocate(&self, desired: &Desired) -> Result<Ids, Failure> {
         self.ids.allocate(desired, self.limits.blocks()).map_err(|no_room: NoRoom| {
             Failure::failed(no_room.to_string()).hint(
@@ -457,7 +458,7 @@ impl Director {
         })
     }
 
-    /// Keeps what services counted that are gone, so that sums over all of them never go back.
+    /// Keeps the counters of removed services, so that sums over all services never decrease.
     fn retire_services(&mut self) {
         let State { desired, retired, gone, .. } = &mut self.state;
         retired.retain(|id, totals| {
@@ -470,8 +471,7 @@ impl Director {
         });
     }
 
-    /// Plans from what the maps hold to `want`, and does it. Returns the reals that are gone by that; their flows are not
-    /// forgotten yet.
+    /// Updates the maps to `want`. Returns the removed reals, whose flows are still in the tables.
     pub(super) fn carry_out(&mut self, want: &Image) -> Result<BTreeMap<u32, Real>, Failure> {
         let steps = plan(&self.image, want);
         let timeouts = self.timeouts;
@@ -498,7 +498,7 @@ impl Director {
         if let Some(vips) = &self.vips {
             self.state.vips.clone_from(vips.added());
         }
-        // VIPs that are about to be added are saved before they are: a crash in between leaves none behind.
+        // The state lists new VIPs before they are added: a crash in between leaves none behind.
         let mut state = self.state.clone();
         if self.vips.is_some() {
             let here = self.netlink.addresses().await;
@@ -510,7 +510,7 @@ impl Director {
         state.prepare(&self.state_file)
     }
 
-    /// Forwarding has ended: takes VIPs off again that the daemon added, and lets neighbours age.
+    /// Removes the VIPs that the daemon added, and lets neighbour entries age, after forwarding has ended.
     pub async fn let_go(&mut self) {
         self.neighbours.release_all().await;
         let Some(vips) = &mut self.vips else { return };
@@ -524,14 +524,14 @@ impl Director {
         }
     }
 
-    /// Takes the programs off the interfaces.
+    /// Detaches the programs from the interfaces.
     pub fn detach(&mut self) {
         for index in self.interfaces.keys() {
             self.plane.take_off(*index);
         }
     }
 
-    /// Writes the state file as things are: the VIPs in it are exactly those that were added.
+    /// Writes the state file with exactly the VIPs that were added.
     ///
     /// # Errors
     /// If it cannot be written.

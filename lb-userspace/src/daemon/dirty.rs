@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What has changed in the network and is yet to be looked at.
+//! Changes of the network that the director has not handled yet.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::netlink::Change;
 
-/// Neighbours that are noted one by one; more are all of them.
+/// Number of neighbours that are noted individually; more count as a change of everything.
 const MANY: usize = 4096;
 
-/// What is to be looked at.
+/// Parts of the network to refresh.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Dirty {
     /// These neighbours, by interface and address.
@@ -25,7 +25,7 @@ impl Default for Dirty {
 }
 
 impl Dirty {
-    /// Takes note of a change.
+    /// Notes a change.
     pub fn note(&mut self, change: &Change) {
         match (&mut *self, change) {
             (Self::Neighbours(some), Change::Neighbour { ifindex, ip }) if some.len() < MANY => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The doctor: what it is to know, and what it found.
+//! Facts for the doctor, and its findings.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -25,19 +25,19 @@ use crate::{
     model::{Forward, finding::Finding},
 };
 
-/// How long neighbours that are asked just now may take to answer. On a link they do so within a millisecond or never.
+/// Time to wait for answers of neighbours. On a link they answer within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
 
-/// What the doctor found.
+/// Result of the doctor's last run.
 pub(super) struct Examined {
     ended: Instant,
     took: Duration,
     findings: Vec<Finding>,
-    /// How many changes there had been.
+    /// Value of `Director::revision` at the time.
     revision: u64,
 }
 
-/// Has the doctor look at everything, and remembers what it found. The director is free while probes wait for answers.
+/// Runs all checks of the doctor, and keeps the findings. The director is not locked while probes wait for answers.
 ///
 /// # Errors
 /// If the maps or the network cannot be read.
@@ -61,7 +61,7 @@ pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// Returns the services none of whose reals has a weight.
+/// Returns the services whose reals all have weight 0.
 fn without_real(services: &[ServiceView]) -> Vec<WithoutReal> {
     let idle = services.iter().filter(|view| view.reals.iter().all(|real| real.weight == 0));
     let named = |view: &ServiceView| WithoutReal {
@@ -75,7 +75,7 @@ fn without_real(services: &[ServiceView]) -> Vec<WithoutReal> {
 }
 
 impl Director {
-    /// Keeps what the doctor found, and logs what is new of it.
+    /// Keeps the findings, and logs the new ones.
     fn remember(&mut self, findings: Vec<Finding>, took: Duration) {
         let before = self.examined.as_ref().map_or(&[][..], |examined| &examined.findings);
         for finding in
@@ -86,14 +86,14 @@ impl Director {
         self.examined = Some(Examined { ended: Instant::now(), took, findings, revision: self.revision });
     }
 
-    /// The programs that make probes; they are loaded when they are needed first.
+    /// Returns the programs that make probes, and loads them at the first call.
     fn probing_programs(&mut self) -> Single {
         let dips = [false, true].map(|six| self.state.dips.table(six));
         let options = Options { pins: None, ..self.loaded_with() };
         self.prober.take().map_or_else(|| Single::new(&options, dips), |programs| *programs)
     }
 
-    /// What the doctor found last.
+    /// Returns the findings of the doctor's last run.
     pub(super) fn doctor_view(&self) -> Option<DoctorView> {
         self.examined.as_ref().map(|Examined { ended, took, findings, revision }| DoctorView {
             is_outdated: *revision != self.revision,
@@ -103,7 +103,7 @@ impl Director {
         })
     }
 
-    /// Gathers what the doctor judges by; `counts` are the flows.
+    /// Gathers the facts for the doctor; `counts` are the flows.
     ///
     /// # Errors
     /// If the maps or the network cannot be read.
@@ -137,7 +137,7 @@ impl Director {
                         vip,
                         port: endpoint.address.port(),
                         rip,
-                        // Only nat and fnat send to another port than the client did.
+                        // Only `nat` and `fnat` change the destination port.
                         real_port: match (real.forward, real.address.port()) {
                             (Forward::Nat | Forward::Fnat, port) if port != 0 => port,
                             _ => endpoint.address.port(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the tables of flows forget flows that live: the kernel makes room by itself and counts nothing.
+//! Detection of evictions of living flows: the kernel evicts entries of LRU maps by itself and counts nothing.
 //!
-//! Nobody but the daemon takes a flow out before its time. So some that live are noted at each sweep, and one that is not there
-//! at the next was evicted.
+//! Only the daemon removes entries of living flows. So each sweep notes some of them, and an entry that is
+//! missing at the next sweep was evicted.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use lb_common::schema::FlowKey;
 
 use crate::{dataplane::Tables, model::evicted::Evicted};
 
-/// How many flows of each table are noted.
+/// Number of flows of each table that are noted.
 const NOTED: usize = 1024;
-/// How long an eviction is news.
+/// Time for which an eviction is reported.
 const NEWS: Duration = Duration::from_mins(2);
 
-/// Flows that were noted, and what became of them.
+/// Noted flows, and the evictions that were found.
 #[derive(Debug, Default)]
 pub(super) struct Evictions {
     noted: Vec<FlowKey>,
-    /// Of the tables of IPv4 and of IPv6.
+    /// For the IPv4 tables and the IPv6 tables.
     seen: [Option<(Instant, Evicted)>; 2],
 }
 
 impl Evictions {
-    /// Looks for those that were noted last. To be called before flows are forgotten.
+    /// Checks whether the flows that were noted last still exist. Must be called before the sweep removes flows.
     pub(super) fn look(&mut self, tables: &Tables) {
         for (six, seen) in [false, true].into_iter().zip(&mut self.seen) {
             let mine: Vec<_> = self.noted.iter().filter(|key| key.narrowed().is_none() == six).collect();
@@ -37,24 +37,24 @@ impl Evictions {
         }
     }
 
-    /// Notes some of the flows that are there. To be called after flows were forgotten.
+    /// Notes some of the existing flows. Must be called after the sweep has removed flows.
     pub(super) fn note(&mut self, living: Vec<FlowKey>, tables: &Tables) {
         self.noted = living;
         self.noted.retain(|key| tables.flow(key).is_some());
     }
 
-    /// The daemon itself has taken flows out, or the tables are others: what was noted says nothing.
+    /// Forgets the noted flows, after the daemon itself has removed flows or replaced the tables.
     pub(super) fn forget(&mut self) {
         self.noted.clear();
     }
 
-    /// What was seen lately in the tables of IPv4 and of IPv6.
+    /// Returns recent evictions from the IPv4 tables and the IPv6 tables.
     pub(super) fn news(&self) -> [Option<Evicted>; 2] {
         self.seen.map(|seen| seen.filter(|(when, _)| when.elapsed() < NEWS).map(|(_, evicted)| evicted))
     }
 }
 
-/// Some living flows of both tables, from a pass over all of them.
+/// Some living flows of both tables, from one pass over all flows.
 #[derive(Default)]
 pub(super) struct Sample([Vec<FlowKey>; 2]);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the programs do with a packet, by a copy of them that leaves the maps as they are.
+//! `xvs explain`: runs a copy of the programs on a packet, and leaves the maps unchanged.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -30,7 +30,7 @@ use crate::{
     netlink::Interface,
 };
 
-/// What the numbers of the programs are made from.
+/// Source of the names for the programs' ids.
 struct Known<'a> {
     desired: &'a Desired,
     ids: &'a Ids,
@@ -40,10 +40,10 @@ struct Known<'a> {
 }
 
 impl Director {
-    /// Runs the programs on a packet and says what they did. No table and no counter is written.
+    /// Runs the programs on a packet and describes each step. No table and no counter is written.
     ///
     /// # Errors
-    /// Wrong input, if the frame is none or the interface not the director's; else if the kernel refuses.
+    /// Wrong input if the frame is invalid or the interface is not the director's; otherwise if the kernel refuses.
     pub async fn explain(&mut self, question: &Question) -> Result<Explanation, Failure> {
         let mut frame = hex::decode(&question.frame)
             .ok_or_else(|| Failure::wrong_input("the frame is not written in pairs of hexadecimal digits"))?;
@@ -73,8 +73,8 @@ impl Director {
         told(&names, &interface, &frame, run)
     }
 
-    /// The same, if the services were those of `desired`: in a data plane of its own, with the live one's tables and connections
-    /// and the packet's client and flow in it, and the change made.
+    /// Runs the programs on a packet as if `desired` were the services: in a separate data plane with copies of the
+    /// live tables and connections and of the packet's client and flow, to which the change is applied.
     async fn rehearse(
         &mut self,
         frame: &[u8],
@@ -115,7 +115,7 @@ impl Director {
         Ok(explanation)
     }
 
-    /// The interface that a packet is to come in by.
+    /// Returns the interface by which the packet is assumed to arrive.
     async fn ingress(&self, name: Option<&str>) -> Result<Interface, Failure> {
         let mine = self.interfaces.iter().find(|(_, mine)| name.is_none_or(|name| name == *mine));
         let Some((index, _)) = mine else {
@@ -130,7 +130,7 @@ impl Director {
         self.netlink.interface_by_index(*index).await.map_err(gone)
     }
 
-    /// The copy of the programs, which is loaded when it is asked for first.
+    /// Returns the copy of the programs, and loads it at the first call.
     fn tracer(&mut self) -> Result<&mut Tracer, Failure> {
         if self.tracer.is_none() {
             self.tracer = Some(Tracer::load(&self.loaded_with(), Mode::DRY)?);
@@ -138,7 +138,7 @@ impl Director {
         self.tracer.as_mut().ok_or_else(|| Failure::failed("the programs were not loaded"))
     }
 
-    /// How the live data plane was loaded.
+    /// Returns the options with which the live data plane was loaded.
     pub(super) fn loaded_with(&self) -> Options {
         Options {
             pins: Some(self.pins.clone()),
@@ -149,14 +149,15 @@ impl Director {
         }
     }
 
-    /// Returns the name of each interface of this host, by index: packets may go out of others than the director's.
+    /// Returns the names of all interfaces of this host, by index: packets may leave by other interfaces than
+    /// the director's.
     async fn interface_names(&self) -> HashMap<u32, String> {
         let all = self.netlink.interfaces().await.unwrap_or_default();
         let all = all.into_iter().map(|interface| (interface.index, interface.name));
         self.interfaces.clone().into_iter().chain(all).collect()
     }
 
-    /// What the numbers of the programs stand for.
+    /// Returns the names for the programs' ids.
     fn names(interfaces: HashMap<u32, String>, known: &Known) -> Names {
         let endpoints = known.desired.services.keys().flat_map(|id| known.desired.endpoints(id)).collect();
         let mut names = Names { interfaces, endpoints, ..Names::default() };
@@ -212,7 +213,7 @@ fn real_name(
     }
 }
 
-/// A run in words.
+/// Describes a run in words.
 fn told(
     names: &Names,
     interface: &Interface,

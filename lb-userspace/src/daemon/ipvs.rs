@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the daemon does for `xvs ipvsadm`: the table as IPVS shows it, rates, and changes by the hundred.
+//! Backend of `xvs ipvsadm`: the table as IPVS shows it, rates, and batches of changes.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -15,17 +15,17 @@ use crate::{
     observe::rates::{Averages, Estimate, PARTS},
 };
 
-/// What is kept for the lists of ipvsadm besides the maps. All of it in memory.
+/// Data for the lists of ipvsadm that the maps lack. All of it is in memory only.
 #[derive(Default)]
 pub struct IpvsView {
     zero: Zero,
-    /// By the number of the real.
+    /// Estimates by id of the real.
     estimates: HashMap<u32, Estimate>,
     part: u32,
 }
 
 impl Director {
-    /// Samples the counters of the reals whose turn it is.
+    /// Samples the counters of one part of the reals per call, in turn.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -47,16 +47,16 @@ impl Director {
         Ok(0)
     }
 
-    /// The table, or one service of it.
+    /// Returns the table, or one service of it.
     ///
     /// # Errors
-    /// If a map cannot be read, or there is no such service.
+    /// If a map cannot be read, or the service does not exist.
     pub fn ipvs_table(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<Table, Failure> {
         let services = self.views(which, counts)?.into_iter().map(|service| self.shown(service)).collect();
         Ok(Table { size: self.limits.flows, services })
     }
 
-    /// Makes lists of ipvsadm begin to count at zero.
+    /// Resets the counters that lists of ipvsadm show.
     ///
     /// # Errors
     /// As [`ipvs_table`](Self::ipvs_table).
@@ -103,10 +103,10 @@ impl Director {
         Shown { counted, rates: sum.rates(), reals, service }
     }
 
-    /// Carries out changes in one step, without those that are wrong, as if they had come one by one.
+    /// Carries out the valid changes of a batch in one step, with the result of making them one by one.
     ///
     /// # Errors
-    /// If what they come to cannot be written; then nothing has changed.
+    /// If the result cannot be written; then nothing has changed.
     pub async fn change_all(&mut self, changes: &[Change]) -> Result<BatchDone, Failure> {
         let mut desired = self.state.desired.clone();
         let refused: Vec<Option<Failure>> =
@@ -128,10 +128,10 @@ impl Director {
     }
 }
 
-/// Applies a change, or leaves everything as it was if its service would not be valid.
+/// Applies a change, or leaves `desired` unchanged if the service would become invalid.
 ///
 /// # Errors
-/// Why it was not applied, as wrong input.
+/// If the service would become invalid; the failure is wrong input.
 pub fn apply(desired: &mut Desired, change: &Change) -> Result<(), Failure> {
     let id = match change {
         Change::AddService { service, .. }

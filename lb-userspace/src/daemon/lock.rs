@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One daemon per pin directory: two writers would undo each other's changes.
+//! Lock of the pin directory: only one daemon may use it, because two writers would undo each other's changes.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -21,10 +21,10 @@ pub struct PinLock {
     _lock: Flock<File>,
 }
 
-/// Who wants the lock: another sentence is right for each.
+/// Purpose of the lock, which selects the error message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum For {
-    /// A daemon that starts.
+    /// Start of a daemon.
     Daemon,
     /// `xvs detach`.
     Detach,
@@ -61,7 +61,7 @@ impl PinLock {
     }
 }
 
-/// The process that holds a lock on the file with this inode, by the page of `/proc/locks`.
+/// Returns the process that holds a lock on the file with this inode, according to the text of `/proc/locks`.
 fn holder(locks: &str, inode: u64) -> Option<u32> {
     locks.lines().find_map(|line| {
         // 1: FLOCK  ADVISORY  WRITE 1234 00:2a:5678 0 EOF

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packets that the program sends and the driver drops: a veth takes them only if its other end runs an XDP program too.
+//! Packets that the program sends and the driver drops: a veth accepts frames from XDP only if its peer runs
+//! an XDP program too.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -15,18 +16,18 @@ use crate::{
     netlink::{Interface, XdpPlace},
 };
 
-/// How long a counter that grew is news.
+/// Time for which growth of a counter is reported.
 const NEWS: Duration = Duration::from_secs(30);
 
-/// What the drivers count of packets that they did not send.
+/// Drivers' counters of packets that they failed to send.
 #[derive(Debug, Default)]
 pub(super) struct LostSends {
-    /// The last number, and how much and when it grew last.
+    /// Last value by interface, and amount and time of its last growth.
     seen: BTreeMap<String, (u64, Option<(u64, Instant)>)>,
 }
 
 impl LostSends {
-    /// Notes a number of an interface, and returns how much it grew lately.
+    /// Notes the value of an interface's counter. Returns its recent growth.
     fn note(&mut self, name: &str, number: u64, now: Instant) -> Option<u64> {
         let (last, grown) = self.seen.entry(name.to_owned()).or_insert((number, None));
         if number > *last {
@@ -38,7 +39,8 @@ impl LostSends {
 }
 
 impl Director {
-    /// Returns the mode to attach in: generic instead of `auto` on a veth whose other end would lose what the program sends.
+    /// Returns the mode in which to attach: generic instead of `auto` on a veth whose peer would lose frames
+    /// that the program sends.
     pub(super) async fn mode_for(&self, interface: &Interface) -> Mode {
         if self.mode == Mode::Auto && self.netlink.veth_takes_xdp(interface).await == Some(false) {
             return Mode::Generic;
@@ -46,7 +48,7 @@ impl Director {
         self.mode
     }
 
-    /// Warns of an interface where what the program sends is lost, or would be in native mode.
+    /// Warns if the driver of an interface drops the frames that the program sends, or would do so in native mode.
     pub(super) async fn warn_of_lost_sends(&self, interface: &Interface) {
         if self.netlink.veth_takes_xdp(interface).await != Some(false) {
             return;
@@ -63,7 +65,7 @@ impl Director {
         }
     }
 
-    /// Returns the veths among `interfaces` whose other end loses what an XDP program sends out of them.
+    /// Returns the veths among `interfaces` whose peer loses frames that an XDP program sends through them.
     pub(super) async fn deaf_veths(&self, interfaces: &[Interface]) -> BTreeSet<u32> {
         let mut deaf = BTreeSet::new();
         for interface in interfaces {
@@ -74,11 +76,12 @@ impl Director {
         deaf
     }
 
-    /// Returns how many packets the drivers of the director's interfaces lately did not send that the program had sent.
+    /// Returns the recent number of packets that the program sent and the drivers of the director's
+    /// interfaces dropped.
     pub(super) async fn lost_sends(&mut self) -> BTreeMap<u32, u64> {
         let mut lost = BTreeMap::new();
         for (index, name) in self.interfaces.clone() {
-            // Without ethtool there is nothing to see.
+            // Without ethtool there are no counters.
             let Ok(output) = Command::new("ethtool").args(["-S", &name]).output().await else { break };
             let number = send_errors(&String::from_utf8_lossy(&output.stdout));
             if let Some(by) = self.sends.note(&name, number, Instant::now()) {
@@ -89,7 +92,7 @@ impl Director {
     }
 }
 
-/// Adds up the counters of packets that XDP programs sent and that did not leave, as drivers name them.
+/// Returns the sum of the counters of packets that XDP programs failed to send, by the names that drivers use.
 fn send_errors(page: &str) -> u64 {
     let counters = page.lines().filter_map(|line| line.trim().rsplit_once(": "));
     let is_lost = |name: &str| {

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The daemon: the one writer of the tables.
+//! The daemon: the only writer of the configuration in the maps.
 
-mod attach; //   interfaces, also those that come back
-pub(crate) mod change; //   what an operator's change does to the services
-mod claim; //    addresses that other machines have
-mod connections; // those that are written down
-mod count; //    flows by real
-mod detach; //   taking the data plane of a stopped daemon off
-pub(crate) mod director; // services, maps, neighbours and VIPs in step
-pub(crate) mod dirty; //    what changed in the network and is to be looked at
-mod doctor; //   what the doctor is to know, and what it found
-mod evicted; //  flows that the tables forgot before their time
-mod explain; //  for xvs explain
-mod ipvs; //     for xvs ipvsadm
-pub(crate) mod lock; //     one daemon per pin directory
-mod lost_sends; // packets that drivers do not send
-mod network; //  next hops and VIPs in step with the network
-mod report; //   what the daemon tells
-mod resize; //   larger tables
-mod roles; //    what a host is to this director
-pub mod scrape; // what a scrape of the metrics tells
-mod sweep; //    ended flows and settled slots
-mod together; // changes that are made all or none
-mod told; //     what the log has told of the ways to reals
-mod tracking; // whether a change of how flows are tracked would lose some
-mod zero; //     ipvsadm -Z
+mod attach; //              attaching to interfaces
+pub(crate) mod change; //   effect of a change on the services
+mod claim; //               VIPs in use by other machines
+mod connections; //         tracked connections
+mod count; //               flow counts by real
+mod detach; //              removal of a stopped daemon's data plane
+pub(crate) mod director; // the services, and all that follows from them
+pub(crate) mod dirty; //    pending changes of the network
+mod doctor; //              facts and findings of the doctor
+mod evicted; //             evictions of living flows
+mod explain; //             `xvs explain`
+mod ipvs; //                `xvs ipvsadm`
+pub(crate) mod lock; //     lock of the pin directory
+mod lost_sends; //          packets that drivers fail to send
+mod network; //             updates of next hops and VIPs
+mod report; //              status and counters
+mod resize; //              larger tables at run time
+mod roles; //               roles of a host
+pub mod scrape; //          data of a metrics scrape
+mod sweep; //               removal of ended flows, settling of slots
+mod together; //            atomic batches of changes
+mod told; //                log of next-hop changes
+mod tracking; //            refusal of tracking changes that lose flows
+mod zero; //                `ipvsadm -Z`
 
 pub use connections::connections;
 pub use count::count_flows;

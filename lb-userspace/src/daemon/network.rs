@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Next hops and VIPs, kept in step with the network.
+//! Updates of next hops and VIPs after changes of the network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,14 +20,14 @@ use crate::{
     netlink::{self, Interface},
 };
 
-/// How long a change waits for new neighbours to answer. On a link they do so within a millisecond or never.
+/// Time that a change waits for answers of new neighbours. On a link they answer within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
 
-/// Reals that are looked at at a time while nothing is known to have changed.
+/// Number of reals whose next hops one periodic refresh covers.
 const PART: usize = 512;
 
 impl Director {
-    /// Puts the VIPs where the services are, and says what does not work all the same.
+    /// Adds and removes VIPs as the services require, and returns a line for each remaining problem.
     pub(crate) async fn settle(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
         warnings.extend(self.held.lines());
@@ -35,7 +35,7 @@ impl Director {
         warnings
     }
 
-    /// Looks at the network again: interfaces that came back, VIPs that somebody took off, next hops.
+    /// Refreshes everything: reappeared interfaces, VIPs that were removed from outside, next hops.
     ///
     /// # Errors
     /// If the maps cannot be written.
@@ -44,7 +44,7 @@ impl Director {
         self.refresh_next_hops().await
     }
 
-    /// Looks at what has changed in the network.
+    /// Refreshes the changed parts of the network.
     ///
     /// # Errors
     /// If the maps cannot be written.
@@ -59,8 +59,8 @@ impl Director {
         }
     }
 
-    /// Looks at the network though nothing is known to have changed: at interfaces, VIPs, and a part of the reals. Events tell
-    /// of all else, and to ask for tens of thousands of reals at a time would keep changes waiting.
+    /// Refreshes periodically, without an event: interfaces, VIPs, and one part of the reals. Events cover
+    /// the rest, and a refresh of tens of thousands of reals at once would delay changes.
     ///
     /// # Errors
     /// If the maps cannot be written.
@@ -77,7 +77,7 @@ impl Director {
         self.refresh_some(&part).await
     }
 
-    /// All but the ways to reals.
+    /// Refreshes everything but next hops.
     async fn refresh_place(&mut self) {
         self.attach_again().await;
         self.save_again();
@@ -86,8 +86,8 @@ impl Director {
         }
     }
 
-    /// Asks for the way to every real that has none, and gives neighbours that were never asked before a moment to answer: a
-    /// real that is there is in service when the operator's command returns. Of the others events tell.
+    /// Resolves the next hop of every real that has none, and gives new neighbours a moment to answer: a real
+    /// that is up is in service when the operator's command returns. Later answers arrive as events.
     pub(super) async fn ask_for_next_hops(
         &mut self,
         rips: &BTreeSet<IpAddr>,
@@ -103,7 +103,7 @@ impl Director {
         }
         loop {
             let found = self.neighbours.look(&unknown).await;
-            // What changed for the reals that are there does not wait for those that come.
+            // Updates of existing reals do not wait for new reals.
             if let Err(failure) = self.note_next_hops(&found) {
                 tracing::error!("network: {}", failure.message);
             }
@@ -119,7 +119,7 @@ impl Director {
         }
     }
 
-    /// Asks again for the way to every real, and writes what changed.
+    /// Resolves the next hops of all reals again, and writes the changes.
     ///
     /// # Errors
     /// If the maps cannot be written.
@@ -129,7 +129,7 @@ impl Director {
         self.take_over(next_hops).await
     }
 
-    /// Asks again for the way to some of the reals, and writes what changed.
+    /// Resolves the next hops of some reals again, and writes the changes.
     async fn refresh_some(&mut self, rips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
         let found = self.neighbours.look(rips).await;
         let mut next_hops = self.next_hops.clone();
@@ -137,7 +137,7 @@ impl Director {
         self.take_over(next_hops).await
     }
 
-    /// Writes what changed of the ways to the reals.
+    /// Writes changed next hops to the maps.
     async fn take_over(&mut self, next_hops: BTreeMap<IpAddr, Resolution>) -> Result<(), Failure> {
         let has_others = self.look_at_own_addresses().await;
         if next_hops == self.next_hops && !has_others {
@@ -150,8 +150,7 @@ impl Director {
         Ok(())
     }
 
-    /// Writes what changed of the ways to the reals that the maps have. Reals that are not in `next_hops` stay as they
-    /// are.
+    /// Writes changed next hops of reals that are in the maps. Reals that are not in `next_hops` are unchanged.
     fn note_next_hops(&mut self, next_hops: &BTreeMap<IpAddr, Resolution>) -> Result<(), Failure> {
         let mut known = self.next_hops.clone();
         for (rip, resolution) in &mut known {
@@ -168,15 +167,14 @@ impl Director {
         Ok(())
     }
 
-    /// Asks again for the way to every real that has none. Returns whether some neighbour is being asked and has not answered
-    /// yet.
+    /// Resolves again the next hop of every real that has none. Returns whether an answer of a neighbour is pending.
     pub(super) async fn asks_for_next_hops(&mut self) -> Result<bool, Failure> {
         let lost = self.next_hops.iter().filter(|(_, hop)| hop.is_err()).map(|(rip, _)| *rip).collect();
         self.refresh_some(&lost).await?;
         Ok(self.next_hops.values().any(|hop| matches!(hop, Err(Unresolved::Asking { .. }))))
     }
 
-    /// Looks which addresses the director has. Returns whether they are others than before.
+    /// Reads the director's addresses. Returns whether they have changed.
     pub(super) async fn look_at_own_addresses(&mut self) -> bool {
         match self.netlink.addresses().await {
             Ok(addresses) => {
@@ -199,8 +197,7 @@ impl Director {
         warnings
     }
 
-    /// Puts VIPs where they belong. Returns what went wrong, and the VIPs of which it is not known whether other machines have
-    /// them.
+    /// Adds and removes VIPs. Returns warnings, and the VIPs that are not claimed yet.
     async fn place_vips(&mut self) -> (Vec<String>, Vec<(IpAddr, Interface)>) {
         let Some(vips) = &mut self.vips else { return (Vec::new(), Vec::new()) };
         let wanted: BTreeSet<IpAddr> = self.state.desired.vips().chain(self.state.dips.addresses()).collect();
@@ -215,7 +212,7 @@ impl Director {
                 VipEvent::Failed(vip, error) => warnings.push(format!("VIP {vip}: {error}")),
             }
         }
-        // From now on an address is ours in the file exactly if we added it.
+        // The state file lists exactly the VIPs that the daemon added.
         if (vips.added() != &added || self.state.vips != added)
             && let Err(error) = self.save_as_is()
         {
@@ -224,7 +221,7 @@ impl Director {
         (warnings, unclaimed)
     }
 
-    /// Returns a line for each real that packets cannot be sent to.
+    /// Returns a line for each real without a next hop.
     pub(super) fn unreachable(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (id, service) in &self.state.desired.services {
@@ -242,7 +239,7 @@ impl Director {
         lines
     }
 
-    /// Whether a change of the network can have changed the way to a real.
+    /// Returns whether a change of the network may have changed the next hop of a real.
     #[must_use]
     pub fn concerns(&self, change: &netlink::Change) -> bool {
         self.neighbours.concerns(change)

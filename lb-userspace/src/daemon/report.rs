@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the daemon tells: status, counters, connections.
+//! Reports of the daemon: status and counters.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -38,7 +38,7 @@ fn failed(error: &TableError) -> Failure {
 }
 
 impl Director {
-    /// How the daemon is; `counts` are the flows.
+    /// Returns the status of the daemon; `counts` are the flows.
     pub async fn status(&mut self, counts: &FlowCounts) -> Status {
         let mut problems = self.without_real();
         problems.extend(self.unreachable());
@@ -96,7 +96,7 @@ impl Director {
         }
     }
 
-    /// What the daemon serves, in one line.
+    /// Returns a summary of the services and interfaces in one line.
     #[must_use]
     pub fn summary(&self) -> String {
         let services = &self.state.desired.services;
@@ -111,7 +111,7 @@ impl Director {
         )
     }
 
-    /// Every group of endpoints.
+    /// Returns every group of endpoints.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupView> {
         let Desired { groups, services } = &self.state.desired;
@@ -125,7 +125,7 @@ impl Director {
         groups.iter().map(view).collect()
     }
 
-    /// All counters, read from the maps now; `counts` are the flows.
+    /// Returns all counters, read from the maps now; `counts` are the flows.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -146,7 +146,7 @@ impl Director {
         })
     }
 
-    /// All that the programs count, read at once.
+    /// Reads all counters of the programs at once.
     pub(super) fn counted(&mut self) -> Result<Counted, Failure> {
         let after = |ids: Option<&u32>| ids.map_or(1, |last| last + 1);
         let (reals, services) =
@@ -158,7 +158,7 @@ impl Director {
         })
     }
 
-    /// Packets of no service, or of services that are gone, by what became of them.
+    /// Returns the packets of no service, and of removed services, by reason.
     pub(super) fn reasons_of_nobody(&self, counted: &Counted) -> BTreeMap<Reason, u64> {
         let mut reasons = counted.reasons(UNSET);
         for (name, packets) in &self.state.gone {
@@ -210,7 +210,7 @@ impl Director {
             };
             if service.has_real(&key) { reals.push(view) } else { leaving.push(view) }
         }
-        // Connections that a real keeps by the method that it had before are the real's all the same.
+        // Connections that a real keeps with its previous method count for the real too.
         for old in &leaving {
             if let Some(real) = reals.iter_mut().find(|real| real.address == old.address) {
                 real.active_flows += old.active_flows;
@@ -242,12 +242,12 @@ impl Director {
         self.ids.real(id, &RealKey { address: view.address, forward: view.forward, tunnel: view.tunnel })
     }
 
-    /// How many slots of a service a pool change moved that have not settled yet.
+    /// Returns the number of slots of a service in transition.
     pub(super) fn slots_in_transition(&mut self, id: &ServiceId) -> u32 {
         self.moving_slots(id).map_or(0, |(slots, _)| slots.moved())
     }
 
-    /// The slots of a service that tracks only what is endangered.
+    /// Returns the slots of a service with tracking `auto`, and the clock for them.
     fn moving_slots(&mut self, id: &ServiceId) -> Option<(Slots, Clock)> {
         let service = *self.ids.services.get(id)?;
         let spec = self.image.tables.get(&service)?;
@@ -260,14 +260,14 @@ impl Director {
         Some((apply::read_slots(self.plane.tables(), span).ok()?, clock))
     }
 
-    /// Slots of a service's table, if it hashes.
+    /// Returns the number of slots of a service with a hashing scheduler; 0 for others.
     fn slots(&self, id: &ServiceId) -> u32 {
         let number = self.ids.services.get(id);
         let value = self.image.services.values().find(|value| Some(&value.id) == number);
         value.filter(|value| schema::Scheduler::hashes(value.scheduler)).map_or(0, |value| value.slots)
     }
 
-    /// Returns whether the director itself serves as a real.
+    /// Returns whether a real is the director itself.
     pub(super) fn is_local(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
         effective::is_local(id, address, real, self.next_hops.get(&address.ip()))
     }
@@ -277,13 +277,13 @@ impl Director {
         self.is_local(id, address, real) || matches!(self.next_hops.get(&address.ip()), Some(Ok(_)))
     }
 
-    /// Returns how many reals of a service get new connections.
+    /// Returns the number of reals of a service that get new connections.
     pub(super) fn available(&self, id: &ServiceId, service: &Service) -> usize {
         let reals = service.reals.iter();
         reals.filter(|(address, real)| real.weight > 0 && self.is_up(id, **address, real)).count()
     }
 
-    /// Returns a line for each service whose clients get no connection.
+    /// Returns a line for each service that has no real for new connections.
     fn without_real(&self) -> Vec<String> {
         let services = self.state.desired.services.iter();
         let idle = services.filter(|(id, service)| self.available(id, service) == 0);
@@ -302,7 +302,7 @@ impl Director {
     }
 }
 
-/// Adds what became of a service's packets to that of all.
+/// Adds the packets of a service to the sums of all services.
 pub(super) fn add(sums: &mut BTreeMap<Reason, u64>, own: &BTreeMap<Reason, u64>, totals: &Totals) {
     // The programs count a forwarded packet once, at its real.
     let local = own.get(&Reason::Local).copied().unwrap_or(0);
@@ -313,7 +313,8 @@ pub(super) fn add(sums: &mut BTreeMap<Reason, u64>, own: &BTreeMap<Reason, u64>,
     }
 }
 
-/// A reason's count, unless it never came and is not `always` shown. What is not ours is never counted.
+/// Returns the count of a reason; `None` for 0 packets unless `always`, and for [`Reason::NotOurs`], which is
+/// never counted.
 pub(super) fn count(reason: Reason, counts: &BTreeMap<Reason, u64>, always: bool) -> Option<ReasonCount> {
     let packets = counts.get(&reason).copied().unwrap_or(0);
     let shown = reason != Reason::NotOurs && (always || packets > 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Larger tables while packets are forwarded: new maps are filled from the old ones, and the programs over them take the place
-//! of those that are attached.
+//! Larger tables while packets are forwarded: new maps are filled from the old ones, and programs over the
+//! new maps replace the attached ones.
 #![forbid(unsafe_code)]
 
 use super::{Director, director::maps_failed, evicted::Evictions};
@@ -11,7 +11,7 @@ use crate::{
     failure::{Failure, chain},
 };
 
-/// Why there are no others.
+/// Reason why the larger tables could not be made.
 enum Stuck {
     Load(LoadError),
     Table(TableError),
@@ -27,10 +27,10 @@ impl From<Stuck> for Failure {
 }
 
 impl Director {
-    /// Gives the tables room for as many flows as `room` says, now and at every later start. Services and flows go on.
+    /// Enlarges the flow tables to `room`, now and at every later start. Services and flows continue.
     ///
     /// # Errors
-    /// Wrong input if that is what they have; if the kernel has no room for them, all is as it was.
+    /// Wrong input if the tables would not grow. If the kernel has no memory for them, nothing has changed.
     pub fn resize(&mut self, room: Room) -> Result<Done, Failure> {
         let limits = crate::dataplane::Limits {
             flows: room.max_flows.unwrap_or(self.limits.flows),
@@ -50,7 +50,8 @@ impl Director {
             max_flows: room.max_flows.or(old.max_flows),
             max_flows6: room.max_flows6.or(old.max_flows6),
         };
-        // The intent first. What a crash leaves after it, the next start ends: the attached programs tell which maps count.
+        // The state comes first. If a crash follows, the next start completes the resize: the attached
+        // programs determine which maps are in force.
         let prepared = State { room, ..self.state.clone() }.prepare(&self.state_file)?;
         self.pins.put_maps_aside().map_err(pins_failed)?;
         let options = Options { limits, ..self.loaded_with() };
@@ -78,7 +79,7 @@ impl Director {
         self.limits = limits;
         self.tracer = None;
         self.evictions = Evictions::default();
-        // Flows that began meanwhile are in the old ones.
+        // Flows that began meanwhile are in the old maps.
         self.plane.tables().copy_flows(plane.tables()).map_err(|error| maps_failed(&error))?;
         self.plane.pin_program().map_err(pins_failed)?;
         self.pins.remove_aside().map_err(pins_failed)?;
@@ -87,7 +88,7 @@ impl Director {
         Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
-    /// Puts the programs back into the links in which those of `other` are, and takes over the flows that began there.
+    /// Puts the programs back into the links that hold those of `other`, and copies the flows that began there.
     fn go_back(&mut self, other: &mut DataPlane) {
         for (index, name) in &self.interfaces {
             if let Err(error) = self.plane.attach(name, *index, self.mode) {
@@ -103,7 +104,7 @@ impl Director {
         }
     }
 
-    /// The programs over maps of other sizes, filled from those of now.
+    /// Loads programs over maps of other sizes, and fills the maps from the live ones.
     fn replacement(&mut self, options: &Options) -> Result<DataPlane, Stuck> {
         let mut plane = DataPlane::load(options).map_err(Stuck::Load)?;
         let (tables, live) = (plane.tables(), self.plane.tables());

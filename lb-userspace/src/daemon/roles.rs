@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a host is to this director: for its agent.
+//! Roles of a host, for its agent.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -10,8 +10,8 @@ use super::Director;
 use crate::{api::roles::Role, model::OnRemoval};
 
 impl Director {
-    /// The roles of the host that has these addresses, each once, in the order of the services. A removed real,
-    /// or one with another method now, keeps its role while its connections go on.
+    /// Returns the roles of the host that has these addresses, each once, in the order of the services. A
+    /// removed real, or one whose method changed, keeps its role while its connections continue.
     #[must_use]
     pub fn roles(&self, addresses: &[IpAddr]) -> Vec<Role> {
         let mut roles = Vec::new();
@@ -32,7 +32,7 @@ impl Director {
         roles
     }
 
-    /// Wakes up whenever services or reals are others.
+    /// Returns a receiver that is notified of changes of services or reals.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All that a scrape of the metrics tells, taken at once, so that the page can be written without holding up anybody.
+//! Data of a metrics scrape, taken at once, so that the page is written without the lock on the director.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -19,42 +19,42 @@ use crate::{
     model::{Forward, ServiceId},
 };
 
-/// What the maps held at scrape time.
+/// Contents of the maps at scrape time.
 #[derive(Clone, Debug)]
 pub struct Scrape {
-    /// Services.
+    /// Numbers of services.
     pub services: Samples,
-    /// Reals of services.
+    /// Numbers of reals.
     pub reals: Samples,
-    /// Packets of all services by reason, and those of no service.
+    /// Packets by reason: those of all services, and those of no service.
     pub reasons: Vec<ReasonCount>,
-    /// Packets of a service by reason: the labels of each count, and the count.
+    /// Packets of each service by reason: the labels of each count, and the count.
     pub service_reasons: Vec<(String, u64)>,
-    /// How the daemon is.
+    /// Status of the daemon.
     pub status: Status,
 }
 
-/// Numbers, each set with its labels as they stand in the page. There may be many: all labels lie in one text.
+/// Sets of numbers, each with its labels as in the page. All labels share one string, because there may be many.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     labels: String,
     rows: Vec<(usize, Numbers)>,
 }
 
-/// The numbers of a service or a real.
+/// Numbers of a service or a real.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Numbers {
     /// Counters.
     pub totals: Totals,
     /// Tracked flows that are opening or established.
     pub active: u64,
-    /// Tracked flows that are closing, and UDP.
+    /// Tracked flows that are closing, and UDP flows.
     pub inactive: u64,
-    /// A real's share; nothing for a service.
+    /// Weight of a real; 0 for a service.
     pub weight: u32,
-    /// A real's forward method; `None` for a service.
+    /// Forward method of a real; `None` for a service.
     pub forward: Option<Forward>,
-    /// How many reals of a service get new connections; 1 for a real to which packets can be sent.
+    /// Number of reals of a service that get new connections; 1 for a real to which packets can be sent.
     pub available: u64,
 }
 
@@ -67,17 +67,17 @@ impl Samples {
         self.rows.push((self.labels.len(), numbers));
     }
 
-    /// Each set of numbers, and its labels: `{name="value",…}`.
+    /// Returns each set of numbers with its labels: `{name="value",…}`.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Numbers)> {
         let begins = std::iter::once(0).chain(self.rows.iter().map(|(end, _)| *end));
         begins.zip(&self.rows).map(|(begin, (end, numbers))| (&self.labels[begin..*end], numbers))
     }
 }
 
-/// Bytes that the labels of a real take, most likely.
+/// Estimated size of the labels of a real, in bytes.
 const LABELS: usize = 96;
 
-/// All that a scrape tells. The director is free for others while flows are counted.
+/// Returns the data of a scrape. The director is not locked while flows are counted.
 ///
 /// # Errors
 /// If a map cannot be read.
@@ -87,7 +87,7 @@ pub async fn scrape(director: &Shared) -> Result<Scrape, Failure> {
 }
 
 impl Director {
-    /// All that a scrape tells; `flows` are counted already.
+    /// Returns the data of a scrape; `flows` are counted already.
     async fn scrape(&mut self, flows: &FlowCounts) -> Result<Scrape, Failure> {
         let counted = self.counted()?;
         let status = self.status(flows).await;
@@ -143,7 +143,7 @@ impl Director {
     }
 }
 
-/// The labels of a service, without the end. None of their values has a character that must be escaped.
+/// Returns the labels of a service, without the closing brace. None of their values needs escapes.
 fn labels_of(id: &ServiceId) -> String {
     format!("{{protocol=\"{}\",service=\"{}\"", id.kind(), id.name())
 }

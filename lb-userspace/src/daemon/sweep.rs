@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The sweep: forgets flows that have ended, and lets slots settle that a pool change moved.
+//! The sweep: removes ended flows, and settles slots that a pool change moved.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -22,30 +22,30 @@ use crate::{
     model::{RealKey, ServiceId},
 };
 
-/// The reals of living flows that are written down, by slot.
+/// Reals of tracked living flows, by slot.
 type Written = BTreeMap<u32, BTreeSet<u32>>;
 
-/// What one pass over the flow table found.
+/// Result of one pass over the flow tables.
 #[derive(Default)]
 struct Pass {
-    /// Flows that were silent for longer than their timeout.
+    /// Flows that were idle for longer than their timeout.
     over: Vec<(FlowKey, Flow)>,
-    /// The connections of each real.
+    /// Connections of each real.
     loads: BTreeMap<u32, u64>,
-    /// How many flows have a port of the director.
+    /// Number of flows that have a port of an SNAT address.
     with_port: usize,
-    /// Living flows of services that track only what is endangered.
+    /// Living flows of services with tracking `auto`, by service.
     written: BTreeMap<u32, Written>,
-    /// The same flows, which may be forgotten when their slot has settled: service and slot.
+    /// Flows counted in `written` that can be removed when their slot has settled, with service and slot.
     held: Vec<(FlowKey, Flow, u32, u32)>,
-    /// Some of those that live.
+    /// Sample of the living flows.
     sample: Sample,
 }
 
 impl Director {
-    /// Forgets flows that were silent for longer than their timeout (the programs see by themselves that they are
-    /// over; this gives their memory back), settles slots, and forgets the flows that only a moved slot needed.
-    /// Returns how many flows were forgotten.
+    /// Removes flows that were idle for longer than their timeout (the programs recognise ended flows
+    /// themselves; the sweep frees their memory), settles slots, and removes the flows that only a moved slot
+    /// needed. Returns the number of removed flows.
     ///
     /// # Errors
     /// If a map cannot be read or written.
@@ -91,16 +91,16 @@ impl Director {
         Ok(forgotten)
     }
 
-    /// Ports of the director that flows by full NAT have: their replies' keys and their own.
+    /// Returns the ports that `fnat` flows use: the keys of the replies and of the requests.
     fn ports_in_use(&mut self) -> Result<Vec<(FlowKey, FlowKey)>, TableError> {
         let mut ports = Vec::new();
         self.plane.tables().for_each_translation(|reply, request| ports.push((*reply, *request)))?;
         Ok(ports)
     }
 
-    /// Gives those ports back whose flows are not there any more: the table of flows may have evicted them. A flow is
-    /// written down right after it got its port, so that whoever was in `ports` before the pass over all flows and is not
-    /// in their table now will not come.
+    /// Releases the ports of flows that have no entry any more, because the flow table may have evicted it.
+    /// The program adds the entry right after it has allocated the port. So a flow in `ports`, which was read
+    /// before the pass over all flows, will get no entry any more if it has none now.
     fn give_ports_back(&mut self, ports: &[(FlowKey, FlowKey)]) -> Result<(), TableError> {
         let tables = self.plane.tables();
         for (reply, request) in ports {
@@ -112,17 +112,17 @@ impl Director {
         Ok(())
     }
 
-    /// The connections of each real, as the programs count them.
+    /// Returns the connections of each real, as the programs count them.
     fn loads(&mut self) -> Result<BTreeMap<u32, u64>, TableError> {
         let tables = self.plane.tables();
         self.image.reals.keys().map(|id| Ok((*id, tables.load(*id)?.counts))).collect()
     }
 
-    /// Corrects what the programs could not see: flows that ended in silence, or were evicted. `before` is what they had
-    /// counted before the pass that `counted` anew.
+    /// Corrects the counts for events that the programs cannot see: flows that timed out, or were evicted.
+    /// `before` are the programs' counts before the pass over all flows that resulted in `counted`.
     ///
-    /// Flows that come and go during the pass may or may not be counted in it. So a real that was busy then is corrected
-    /// only if it is further off than that can explain.
+    /// The pass may or may not count flows that begin or end meanwhile. So the count of a real that was busy
+    /// meanwhile is corrected only if it is further off than these flows can explain.
     fn correct_loads(
         &mut self,
         before: &BTreeMap<u32, u64>,
@@ -139,7 +139,7 @@ impl Director {
         Ok(())
     }
 
-    /// Lets go of removed reals that have no connections left.
+    /// Removes leaving reals that have no connections left.
     fn let_leave(&mut self, counted: &BTreeMap<u32, u64>) -> Result<(), TableError> {
         let mut gone: Vec<(ServiceId, RealKey)> = Vec::new();
         for (id, service) in self.state.desired.services.clone() {
@@ -183,7 +183,7 @@ impl Director {
         Ok(())
     }
 
-    /// Whether flows that nobody has written down may still be on a real.
+    /// Returns whether untracked flows may still be on a real.
     fn is_somebodys_base(&mut self, id: &ServiceId, real: Option<u32>) -> Result<bool, TableError> {
         let (Some(&service), Some(real)) = (self.ids.services.get(id), real) else { return Ok(false) };
         let Some(spec) = self.image.tables.get(&service).filter(|spec| spec.tracking == Tracking::Auto)
@@ -196,7 +196,7 @@ impl Director {
         Ok(slots.bases(clock).contains_key(&real))
     }
 
-    /// Passes over all flows once.
+    /// Makes one pass over all flows.
     fn look(&mut self, auto: &BTreeMap<u32, Service>) -> Result<Pass, TableError> {
         let (now, settings, timeouts) = (clock::tick(), self.settings, self.timeouts);
         let mut pass = Pass::default();
@@ -204,7 +204,7 @@ impl Director {
         self.plane.tables().for_each_flow(|key, flow| {
             pass.with_port += usize::from(!flow.dip.is_none());
             if !dips.has(flow.dip.address, key.narrowed().is_none()) {
-                // The pool has lost the address that it came from: it begins anew.
+                // The SNAT address of the flow was removed from the pool: the client has to connect again.
                 pass.over.push((*key, *flow));
                 return;
             }
@@ -215,7 +215,7 @@ impl Director {
             let load =
                 if FlowState::from_number(flow.state).is_active() { Load::ACTIVE } else { Load::INACTIVE };
             let Some(real) = reals.get(&flow.real) else {
-                // A daemon died between removing a real and forgetting its flows.
+                // A daemon crashed between the removal of a real and that of its flows.
                 pass.over.push((*key, *flow));
                 return;
             };
@@ -232,8 +232,8 @@ impl Director {
         Ok(pass)
     }
 
-    /// Settles the slots of a service. Returns those that are still moved; `None` if there is nothing to settle or
-    /// to forget.
+    /// Settles the slots of a service. Returns the slots that are still in transition; `None` if there is
+    /// nothing to settle or to remove.
     fn settle_slots(
         &mut self,
         service: u32,
@@ -259,7 +259,7 @@ impl Director {
     fn forget_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
         let tables = self.plane.tables();
         if tables.flow(key) != Some(*flow) {
-            // It has spoken since it was looked at.
+            // A packet of the flow arrived after the pass.
             return Ok(());
         }
         tables.remove_flow(key)?;
@@ -270,7 +270,7 @@ impl Director {
     }
 }
 
-/// Whether `load` is further from what was `counted` than the traffic explains that changed it from `before`.
+/// Returns whether `load` is further from `counted` than the traffic that changed it from `before` explains.
 fn is_off(before: u64, load: u64, counted: u64) -> bool {
     let off = |count: fn(u64) -> u32| {
         let churn = count(before).abs_diff(count(load));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes that are made together: all of them, or none.
+//! Atomic batches of changes: either all are made, or none.
 #![forbid(unsafe_code)]
 
 use super::{Director, change, director::LINES};
@@ -10,14 +10,14 @@ use crate::{
     model::Desired,
 };
 
-/// What changes come to.
+/// Result of applying changes.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// A line for each.
+    /// One line per change.
     lines: Vec<String>,
-    /// Those of changes that were made.
+    /// Lines of the changes that were made.
     made: Vec<String>,
-    /// Whether VIPs come with them, and if so, whether they are taken from machines that have them.
+    /// Option to take VIPs from machines that have them; `None` if the changes bring no VIPs.
     take_over: Option<bool>,
 }
 
@@ -25,12 +25,12 @@ impl Director {
     /// Carries out one change.
     ///
     /// # Errors
-    /// Wrong input before anything changed; failed with the maps put back to what they were.
+    /// If the change is wrong input, before anything changed; or if it fails, with the maps restored.
     pub async fn change(&mut self, change: &Change) -> Result<Done, Failure> {
         self.change_together(&Together { changes: vec![change.clone()], if_missing: false }).await
     }
 
-    /// Carries out changes in one step, all or none.
+    /// Carries out changes in one step: either all, or none.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -55,7 +55,7 @@ impl Director {
             tracing::info!("{line}");
         }
         let mut warnings = self.settle().await;
-        // What was wrong before is in `xvs status`; the operator of this change need not hear it again.
+        // Earlier problems are in `xvs status`; this change's warnings do not repeat them.
         warnings.retain(|warning| !known.contains(warning));
         let here = self.netlink.addresses().await.unwrap_or_default();
         warnings.extend(same_network::notes(&before, &self.state.desired, &here));
@@ -63,7 +63,7 @@ impl Director {
     }
 }
 
-/// Applies changes to `desired`. If one of them fails, `desired` is of no use.
+/// Applies changes to `desired`. If one of them fails, `desired` is unusable.
 fn apply(desired: &mut Desired, asked: &Together) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     for change in &asked.changes {
@@ -87,12 +87,12 @@ fn apply(desired: &mut Desired, asked: &Together) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Returns whether a change failed because what it adds is there already.
+/// Returns whether a change failed because what it adds exists.
 fn is_there(failure: &Failure) -> bool {
     matches!(failure.cause, Some(Cause::ServiceExists | Cause::RealExists))
 }
 
-/// Says that the other changes were not made either.
+/// Adds to a failure that no other change was made either.
 fn none_of_them(failure: Failure) -> Failure {
     let hint = failure.hint.as_ref().map_or(String::new(), |hint| format!("{hint}; "));
     failure.hint(format!("{hint}nothing was changed"))
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!((outcome.made.len(), outcome.take_over), (1, None));
         assert_eq!(desired.services[&id()].persistence, None);
         assert_eq!(reals(&desired), ["10.0.0.11:80", "10.0.0.12:80"]);
-        // Any other mistake is one all the same.
+        // Any other mistake is still an error.
         let elsewhere = ServiceId::parse("tcp", "192.0.2.101:80").unwrap();
         let lost = Change::AddReal {
             service: elsewhere,

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the log tells of the ways to the reals: each change once.
+//! Log of next-hop changes: each change once.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::control::neighbours::{Resolution, Unresolved};
 
-/// Lines that one look at the network may write: of tens of thousands of reals, the first ones tell enough.
+/// Maximum number of log lines per refresh: with tens of thousands of reals, the first ones suffice.
 const LINES: usize = 100;
 
-/// Why each real that cannot be reached cannot, as it was logged.
+/// Last logged reason for each real without a next hop.
 #[derive(Debug, Default)]
 pub(super) struct Told(BTreeMap<IpAddr, Unresolved>);
 
-/// What is new.
+/// A change to log.
 #[derive(Debug, Eq, PartialEq)]
 enum News {
-    /// There is a way, or another one.
+    /// The real has a next hop, or another one than before.
     Found { rip: IpAddr, ifindex: u32 },
-    /// There is none, for another reason than before.
+    /// The real has no next hop, for another reason than before.
     Lost { rip: IpAddr, why: String },
 }
 
 impl Told {
-    /// Logs what is new in `now` since `before`.
+    /// Logs the changes from `before` to `now`.
     pub(super) fn log(&mut self, before: &BTreeMap<IpAddr, Resolution>, now: &BTreeMap<IpAddr, Resolution>) {
         let news = self.news(before, now);
         for one in news.iter().take(LINES) {
@@ -37,8 +37,8 @@ impl Told {
         }
     }
 
-    /// The kernel asks again and again for a neighbour that does not answer: that it is waiting is no news, and that there is no
-    /// answer is news once.
+    /// Returns the changes to log. The kernel keeps asking for a neighbour that does not answer: a pending
+    /// question is not logged, and a missing answer is logged once.
     fn news(
         &mut self,
         before: &BTreeMap<IpAddr, Resolution>,

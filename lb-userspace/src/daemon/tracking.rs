@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether a change of how flows are tracked would lose some.
+//! Refusal of changes of the tracking mode that would lose flows.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -14,8 +14,7 @@ use crate::{
 };
 
 impl Director {
-    /// Refuses to leave `--tracking auto`, or to hash otherwise under it, where that would lose flows that nobody has
-    /// written down.
+    /// Refuses to leave `--tracking auto`, or to change the hash under it, if that would lose untracked flows.
     pub(super) fn may_leave_auto(&mut self, desired: &Desired) -> Result<(), Failure> {
         let is_auto = |service: &Service| image::tracking(service) == Tracking::Auto;
         for (id, old) in self.state.desired.services.clone() {
@@ -54,7 +53,7 @@ impl Director {
         Ok(())
     }
 
-    /// Whether no packet ever went to a real of a service.
+    /// Returns whether no packet ever went to a real of a service.
     fn was_never_asked(&mut self, id: &ServiceId) -> Result<bool, Failure> {
         let Some(spec) = self.ids.services.get(id).and_then(|number| self.image.tables.get(number)) else {
             return Ok(true);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `ipvsadm -Z`: what was counted by then is subtracted from what its lists show.
+//! `ipvsadm -Z`: subtracts the counts at that time from the counters in ipvsadm's lists.
 //!
-//! Nothing else begins anew: counters that Prometheus reads must never go back. It is kept in memory, as the
-//! kernel's are: a daemon that starts again shows everything that was counted.
+//! Other counters are not reset, because counters that Prometheus reads must never decrease. The subtracted
+//! counts are in memory only, as in the kernel: after a restart, the daemon shows full counts again.
 #![forbid(unsafe_code)]
 
 use std::{collections::HashMap, net::SocketAddr};
 
 use crate::{api::types::ServiceView, control::state::Totals, model::ServiceId};
 
-/// What was counted when a service was last set to zero.
+/// Counts at the last `-Z` of each service and real.
 #[derive(Debug, Default)]
 pub struct Zero {
     services: HashMap<ServiceId, Totals>,
@@ -17,33 +17,34 @@ pub struct Zero {
 }
 
 impl Zero {
-    /// From now on, a service and its reals begin at zero.
+    /// Resets the counts of a service and its reals to zero.
     pub fn set(&mut self, service: &ServiceView) {
         self.services.insert(service.id, service.totals);
         self.reals.retain(|(id, _), _| *id != service.id);
         self.reals.extend(service.reals.iter().map(|real| ((service.id, real.address), real.totals)));
     }
 
-    /// What a service has counted since.
+    /// Returns the counts of a service since its last reset.
     #[must_use]
     pub fn of_service(&self, id: ServiceId, counted: Totals) -> Totals {
         since(self.services.get(&id), counted)
     }
 
-    /// What a real has counted since.
+    /// Returns the counts of a real since its last reset.
     #[must_use]
     pub fn of_real(&self, id: ServiceId, address: SocketAddr, counted: Totals) -> Totals {
         since(self.reals.get(&(id, address)), counted)
     }
 
-    /// Forgets services that are no more: one that is added again has counted nothing.
+    /// Removes services that no longer exist: one that is added again starts without counts.
     pub fn keep(&mut self, is_there: impl Fn(&ServiceId) -> bool) {
         self.services.retain(|id, _| is_there(id));
         self.reals.retain(|(id, _), _| is_there(id));
     }
 }
 
-/// A counter below its old value is that of a real or service that was added anew.
+/// Subtracts old counts. A counter below its old value belongs to a service or real that was removed and
+/// added again.
 fn since(then: Option<&Totals>, now: Totals) -> Totals {
     let Some(then) = then else { return now };
     let difference = || {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attaching the main program to interfaces, by links that are pinned and survive the daemon.
+//! Attachment of the main program to interfaces, by links that are pinned and survive the daemon.
 
 use std::{fs, io};
 
@@ -29,7 +29,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns the mode in which a program runs that is attached there.
+    /// Returns the mode of a program that is attached there; `None` for other places.
     #[must_use]
     pub const fn of(place: XdpPlace) -> Option<Self> {
         match place {
@@ -39,7 +39,7 @@ impl Mode {
         }
     }
 
-    /// The name in output and configuration.
+    /// Returns the name in output and configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,43 +50,43 @@ impl Mode {
     }
 }
 
-/// Why the program cannot be attached.
+/// Reason why the program cannot be attached.
 #[derive(Debug, Error)]
 pub enum AttachError {
-    /// Somebody else's program is there.
+    /// Another program is attached to the interface.
     #[error("another XDP program is attached to {interface}")]
     Busy {
-        /// The interface.
+        /// Interface.
         interface: String,
     },
-    /// The driver has no native mode, or not with the interface's settings.
+    /// The driver has no native mode, or none with the settings of the interface.
     #[error("{interface} takes no XDP program in native mode")]
     Native {
-        /// The interface.
+        /// Interface.
         interface: String,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot attach to {interface}")]
     Attach {
-        /// The interface.
+        /// Interface.
         interface: String,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: ProgramError,
     },
     /// The attachment cannot be pinned.
     #[error("cannot pin the attachment to {interface}: {why}")]
     Pin {
-        /// The interface.
+        /// Interface.
         interface: String,
-        /// Why not.
+        /// Cause.
         why: String,
     },
 }
 
 impl AttachError {
-    /// What to do about it.
+    /// Returns the remedy.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
@@ -102,11 +102,11 @@ impl AttachError {
 }
 
 impl DataPlane {
-    /// Attaches the main program to a device, or replaces the program in the pinned link of an earlier run, in
-    /// which case not a packet is lost. Returns the mode asked of the kernel; an adopted link keeps its own.
+    /// Attaches the main program to a device, or replaces the program in the pinned link of an earlier run, which
+    /// loses no packet. Returns the mode that was requested from the kernel; an adopted link keeps its mode.
     ///
     /// # Errors
-    /// [`AttachError`]; the device then is as it was.
+    /// [`AttachError`]; then the device is unchanged.
     pub fn attach(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Mode, AttachError> {
         let pins = self.pins.clone();
         if self.guards {
@@ -131,11 +131,12 @@ impl DataPlane {
         Ok(chosen)
     }
 
-    /// Attaches the main program in another mode. The kernel has a device in one mode at a time, so that for a moment no
-    /// program is there: the guard drops what comes in between. Tables and flows stay.
+    /// Attaches the main program in another mode. The kernel permits only one mode per device at a time, so
+    /// that the device has no program for a moment: the guard drops packets that arrive meanwhile. Tables and
+    /// flows stay.
     ///
     /// # Errors
-    /// [`AttachError`]; the program is then back in the mode `before`, if it had one and the kernel takes it there.
+    /// [`AttachError`]; then the program is back in the mode `before`, if it had one and the kernel permits it.
     pub fn change_mode(
         &mut self,
         interface: &str,
@@ -154,16 +155,16 @@ impl DataPlane {
         })
     }
 
-    /// Ends the attachment to a device, if there is one.
+    /// Detaches from a device, if the program is attached there.
     pub fn take_off(&mut self, ifindex: u32) {
         let Some(path) = self.pins.as_ref().map(|pins| pins.link(ifindex)) else { return };
-        // The last handle detaches at once when it is closed; a pin that is removed does so later.
+        // Closing the last handle detaches at once; removing a pin does so later.
         let handles = (PinnedLink::from_pin(&path).ok(), self.links.remove(&ifindex));
         drop(fs::remove_file(&path));
         drop(handles);
     }
 
-    /// Pins the link of a device again whose pin somebody removed. Returns whether there was nothing to do.
+    /// Pins the link of a device again, if its pin was removed. Returns whether there was nothing to do.
     ///
     /// # Errors
     /// [`AttachError::Pin`] if it cannot be pinned.
@@ -179,7 +180,7 @@ impl DataPlane {
         Ok(false)
     }
 
-    /// Puts this program into the pinned link. False if there is no live one.
+    /// Puts this program into the pinned link. Returns whether a live link existed.
     fn adopt_link(&mut self, interface: &str, ifindex: u32, pins: &PinDir) -> Result<bool, AttachError> {
         let path = pins.link(ifindex);
         if !path.exists() {
@@ -190,14 +191,14 @@ impl DataPlane {
         let link: XdpLink = FdLink::from(pinned).try_into().map_err(|e: LinkError| pin_error(chain(&e)))?;
         match self.director().attach_to_link(link) {
             Ok(id) => {
-                // The pin keeps the link when the daemon ends.
+                // The pin keeps the link alive when the daemon ends.
                 drop(self.director().take_link(id).map_err(|e| pin_error(chain(&e)))?);
                 let handle = PinnedLink::from_pin(&path).map_err(|e| pin_error(chain(&e)))?;
                 self.links.insert(ifindex, handle);
                 Ok(true)
             }
             Err(error) => {
-                // A device that was deleted leaves a dead link behind.
+                // A deleted device leaves a dead link behind.
                 tracing::info!(interface, error = chain(&error), "the pinned link is dead, attaching again");
                 fs::remove_file(&path).map_err(|e| pin_error(chain(&e)))?;
                 Ok(false)
@@ -235,7 +236,7 @@ impl DataPlane {
         Ok(mode)
     }
 
-    /// Pins the main program under its name, in place of an older one.
+    /// Pins the main program under its name, and replaces an older one.
     ///
     /// # Errors
     /// [`PinError::Io`] if it cannot be pinned.

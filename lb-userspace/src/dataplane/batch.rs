@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reading a map in batches: aya 0.14 has no batch operations, and two system calls per entry are too
-//! many for a million flows, and so is one for each counter.
+//! Batch operations on maps: aya 0.14 has none, and two system calls per entry are too slow for a million
+//! flows, as is one call per counter.
 
 use std::{io, ops::ControlFlow, os::fd::BorrowedFd};
 
@@ -10,9 +10,9 @@ use aya::Pod;
 const LOOKUP_BATCH: libc::c_long = 24;
 /// `BPF_MAP_UPDATE_BATCH` (Linux 5.6).
 const UPDATE_BATCH: libc::c_long = 26;
-/// Entries per system call. Larger than any bucket of a hash map is in practice.
+/// Maximum number of entries per system call; in practice larger than any bucket of a hash map.
 const BATCH: usize = 4096;
-/// Bytes of values per system call, about: an entry of a per-CPU map has some for each CPU.
+/// Approximate size of the values per system call, in bytes: an entry of a per-CPU map has a value for each CPU.
 const BYTES: usize = 16 << 20;
 
 /// The `batch` arm of `union bpf_attr` (include/uapi/linux/bpf.h).
@@ -28,7 +28,8 @@ struct Attributes {
     flags: u64,
 }
 
-/// Calls `each` with every entry of a hash map. Entries that come or go meanwhile may or may not be seen.
+/// Calls `each` with every entry of a hash map. Entries that are added or removed meanwhile may or may not be
+/// included.
 pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V)) -> io::Result<()> {
     batches(map, 1, |keys: &[K], values| {
         keys.iter().zip(values).for_each(|(key, value)| each(key, value));
@@ -36,26 +37,27 @@ pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V
     })
 }
 
-/// The first `count` entries of an array that has a value for each of `cpus` CPUs, each entry made one by `sum`.
+/// Returns the first `count` entries of an array that has a value for each of `cpus` CPUs; `sum` combines the
+/// values of an entry.
 pub fn per_cpu<V: Pod, S>(
     map: BorrowedFd<'_>,
     cpus: usize,
     count: usize,
     sum: impl Fn(&[V]) -> S,
 ) -> io::Result<Vec<S>> {
-    // The kernel rounds each CPU's value up to that.
+    // The kernel rounds the size of each CPU's value up to 8 bytes.
     const { assert!(size_of::<V>().is_multiple_of(8)) };
     let mut sums = Vec::with_capacity(count);
     batches(map, cpus, |keys: &[u32], values| {
         let entries = keys.iter().zip(values.chunks_exact(cpus)).take(count - sums.len());
-        // An array is read from its first entry on, without a gap.
+        // An array is read from its first entry on, without gaps.
         sums.extend(entries.map(|(_, values)| sum(values)));
         if sums.len() == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(sums)
 }
 
-/// Writes entries, which must be as many keys as values.
+/// Writes entries; there must be as many keys as values.
 pub fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
 
@@ -70,8 +72,8 @@ pub fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> 
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: the kernel reads `count` keys and values, which both slices have (the caller's K and V have the map's sizes,
-        // checked when the map was opened).
+        // SAFETY: the kernel reads `count` keys and values, and both slices have that many (the caller's K
+        // and V have the map's sizes, checked when the map was opened).
         let result = unsafe {
             libc::syscall(libc::SYS_bpf, UPDATE_BATCH, &raw mut attributes, size_of::<Attributes>())
         };
@@ -82,7 +84,7 @@ pub fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> 
     Ok(())
 }
 
-/// Calls `each` with keys and values until it has enough; `per_key` values belong to each key.
+/// Calls `each` with keys and values until it breaks; each key has `per_key` values.
 fn batches<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     per_key: usize,
@@ -93,7 +95,7 @@ fn batches<K: Pod, V: Pod>(
     let batch = (BYTES / (per_key * size_of::<V>()).max(1)).clamp(1, BATCH);
     let mut keys: Vec<K> = Vec::with_capacity(batch);
     let mut values: Vec<V> = Vec::with_capacity(batch * per_key);
-    // The position: for hash maps the number of a bucket, for arrays the last index.
+    // Position: the number of a bucket in hash maps, the last index in arrays.
     let (mut from, mut to) = (0u32, 0u32);
     let mut first = true;
     loop {
@@ -107,8 +109,9 @@ fn batches<K: Pod, V: Pod>(
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: the kernel writes at most `count` keys and `per_key` values for each, for which both vectors have room (the
-        // caller's K and V have the map's sizes, checked when the map was opened), and one u32 to `to`.
+        // SAFETY: the kernel writes at most `count` keys and `per_key` values for each, and both vectors have
+        // room for that (the caller's K and V have the map's sizes, checked when the map was opened), and one
+        // u32 to `to`.
         let result = unsafe {
             libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attributes, size_of::<Attributes>())
         };
@@ -116,14 +119,14 @@ fn batches<K: Pod, V: Pod>(
             false
         } else {
             let error = io::Error::last_os_error();
-            // ENOENT: the end, with the last entries.
+            // ENOENT marks the end; the last entries come with it.
             if error.raw_os_error() != Some(libc::ENOENT) {
                 return Err(error);
             }
             true
         };
         let count = (attributes.count as usize).min(BATCH);
-        // SAFETY: the kernel filled `count` entries of both, and every bit pattern is a `Pod`.
+        // SAFETY: the kernel has written `count` entries to both vectors, and every bit pattern is a `Pod`.
         unsafe {
             keys.set_len(count);
             values.set_len(count * per_key);

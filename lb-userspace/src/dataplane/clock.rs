@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The programs' clock: the kernel's jiffies, in ticks. It goes at the pace of `CLOCK_MONOTONIC`, from which it differs by a
-//! constant that the kernel is asked for once.
+//! Clock of the programs: the kernel's jiffies, in ticks. It runs at the rate of `CLOCK_MONOTONIC`, from
+//! which it differs by a constant that one program run determines.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -14,10 +14,10 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::tracer::{self, RunError};
 
-/// How many ticks the programs' clock is ahead, modulo 2^32. The same for all of a kernel's programs.
+/// Number of ticks by which the programs' clock is ahead, modulo 2^32. It is the same for all programs of a kernel.
 static AHEAD: AtomicU32 = AtomicU32::new(0);
 
-/// Now, in ticks, as the programs count time.
+/// Returns the present time in ticks, as the programs count it.
 #[must_use]
 pub fn tick() -> u32 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
@@ -25,13 +25,14 @@ pub fn tick() -> u32 {
     tick.wrapping_add(AHEAD.load(Ordering::Relaxed))
 }
 
-/// How many nanoseconds a jiffy lasts: that is how exact the kernel's coarse clocks are (`hrtimer_get_res`). 0 if it does not say.
+/// Returns the duration of a jiffy in nanoseconds, which is the resolution of the kernel's coarse clocks
+/// (`hrtimer_get_res`); 0 if the kernel reports none.
 pub(super) fn jiffy() -> u64 {
     let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
     u64::try_from(resolution.as_nanos()).unwrap_or(0)
 }
 
-/// Asks `program`, which is `clock`, how far the programs' clock is ahead.
+/// Runs `program`, which must be `clock`, to determine how far the programs' clock is ahead.
 pub(super) fn set(program: &Xdp) -> Result<(), RunError> {
     let (ahead, _) = tracer::run(program, &[0; 64], 0)?;
     AHEAD.store(ahead, Ordering::Relaxed);

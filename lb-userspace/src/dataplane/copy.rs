@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tables that become what others are.
+//! Copies of tables into new maps.
 #![forbid(unsafe_code)]
 
 use lb_common::schema::{Client, ClientKey, Flow, FlowKey, Source};
@@ -8,7 +8,7 @@ use super::{TableError, Tables};
 use crate::schedule::Span;
 
 impl Tables {
-    /// Services, reals, their tables and what is counted at them.
+    /// Copies services, reals, their slot tables and their counters.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.
@@ -16,7 +16,7 @@ impl Tables {
         for (id, real) in live.reals()? {
             self.put_real(id, &real)?;
             self.put_load(id, &live.load(id)?)?;
-            // That a real was asked at all decides how its service's slots move.
+            // The moves of a service's slots depend on whether a real ever got a packet.
             self.put_counters(id, &live.counters(id)?)?;
             if real.reachable() {
                 self.put_device(real.ifindex)?;
@@ -40,7 +40,7 @@ impl Tables {
         self.settle()
     }
 
-    /// How often packets ended for each reason.
+    /// Copies the packet counts by reason.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.
@@ -55,8 +55,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Connections: flows, whose replies they are, the ports that they have by full NAT, and the clients of persistence. What is
-    /// there already is newer and stays. What of them does not fit is forgotten.
+    /// Copies connections: flows, reply entries, SNAT ports, and persistence entries. Existing entries are
+    /// newer and stay. Entries that exceed the size of a map are lost.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.

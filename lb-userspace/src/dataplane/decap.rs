@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The XDP decapsulator of a real server without a tunnel device of its kernel: attached by a pinned link, so that it outlives us.
+//! XDP decapsulator, for real servers whose kernel lacks the tunnel device: attached by a pinned link, which
+//! survives the command.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,15 +26,15 @@ use super::{
 };
 use crate::failure::{Failure, chain};
 
-/// Why the decapsulator is not attached, or not detached.
+/// Reason why the decapsulator cannot be attached or detached.
 #[derive(Debug, thiserror::Error)]
 #[error("the XDP decapsulator on {interface}: {reason}")]
 pub struct DecapError {
-    /// The interface's name.
+    /// Name of the interface.
     pub interface: String,
-    /// What went wrong.
+    /// Cause.
     pub reason: String,
-    /// What to do about it.
+    /// Remedy.
     pub hint: Option<String>,
 }
 
@@ -47,20 +48,20 @@ impl From<DecapError> for Failure {
     }
 }
 
-/// The map of the tunnels that are taken.
+/// Map of the accepted tunnel endpoints.
 const ENDS: &str = "TUNNEL_ENDS";
 
-/// Which tunnels are taken.
+/// Accepted tunnels.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ends {
-    /// Addresses that they lead to; those of this host.
+    /// Destination addresses: those of this host.
     pub here: BTreeSet<IpAddr>,
-    /// Addresses that they come from; any, if there is none.
+    /// Source addresses; empty for any.
     pub directors: BTreeSet<IpAddr>,
 }
 
 impl Ends {
-    /// Returns the tunnels to this host as its addresses are now.
+    /// Returns the tunnels to the present addresses of this host.
     ///
     /// # Errors
     /// If the addresses cannot be read.
@@ -83,7 +84,7 @@ impl Ends {
     }
 }
 
-/// Returns every address of this host, and the name of the interface that it is on.
+/// Returns every address of this host, with the name of its interface.
 fn addresses() -> io::Result<Vec<(String, IpAddr)>> {
     let ip = |address: SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
@@ -92,7 +93,7 @@ fn addresses() -> io::Result<Vec<(String, IpAddr)>> {
     Ok(getifaddrs()?.filter_map(|entry| Some((entry.interface_name, ip(entry.address?)?))).collect())
 }
 
-/// Makes the map what `ends` say: new entries first, so that no packet of a tunnel that stays is refused.
+/// Updates the map to `ends`: new entries come first, so that no packet of a remaining tunnel is refused.
 fn admit(map: Map, ends: &Ends) -> Result<(), MapError> {
     let mut map: HashMap<_, Be128, TunnelEnd> = map.try_into()?;
     let wanted = ends.entries();
@@ -112,10 +113,10 @@ impl Decap {
     /// Loads the program.
     ///
     /// # Errors
-    /// [`LoadError`] if the kernel does not take it.
+    /// [`LoadError`] if the kernel refuses it.
     pub fn load() -> Result<Self, LoadError> {
         load::require_kernel()?;
-        // The maps of the director come with the object: as small as can be, since nobody uses them here.
+        // The object also contains the director's maps. They are unused here, and so made as small as possible.
         let mut loader = EbpfLoader::new();
         for (name, size) in limits::sizes(&Limits { services: 1, reals: 1, flows: 1, flows6: 1 }) {
             loader.map_max_entries(name, size.min(64));
@@ -126,19 +127,19 @@ impl Decap {
         Ok(Self { ebpf })
     }
 
-    /// Takes these tunnels, and no others.
+    /// Accepts only these tunnels.
     ///
     /// # Errors
     /// If the map cannot be written.
     ///
     /// # Panics
-    /// If the object has no such map: then it is not ours.
+    /// If the object lacks the map: then it is not the object of this build.
     pub fn admit(&mut self, ends: &Ends) -> Result<(), MapError> {
         let fd = self.ends().fd().as_fd().try_clone_to_owned().map_err(MapError::IoError)?;
         admit(Map::from_map_data(MapData::from_fd(fd)?)?, ends)
     }
 
-    /// Pins the map of the tunnels, in place of what an earlier program left there.
+    /// Pins the map of the tunnels, and replaces that of an earlier program.
     fn pin_ends(&self, path: &Path) -> io::Result<()> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -154,13 +155,13 @@ impl Decap {
         }
     }
 
-    /// The program.
+    /// Returns the program.
     pub fn program(&mut self) -> &mut Xdp {
         load::program(&mut self.ebpf, "decap")
     }
 }
 
-/// Makes the directories for pins, and mounts a bpffs if there is none.
+/// Creates the directories for pins, and mounts a bpffs if there is none.
 ///
 /// # Errors
 /// [`PinError`](pins::PinError) if the system refuses.
@@ -169,12 +170,13 @@ pub fn prepare(bpffs: &Path) -> Result<(), pins::PinError> {
     pins::prepare_dir(&bpffs.join("host"))
 }
 
-/// Attaches the decapsulator to `interface` and pins its link as `<bpffs>/host/<ifindex>`; true if it was not there
-/// before. Native mode where the driver has it, else generic. It takes tunnels to the addresses that this host has now, and from
-/// `directors`; from anywhere, if there are none. Where it is attached already, that is brought up to date.
+/// Attaches the decapsulator to `interface` and pins its link as `<bpffs>/host/<ifindex>`. Uses native mode
+/// if the driver supports it, otherwise generic mode. The decapsulator accepts tunnels to the present
+/// addresses of this host, from `directors`, or from any address if `directors` is empty. If it is attached
+/// already, its addresses are updated. Returns whether it was not attached before.
 ///
 /// # Errors
-/// [`DecapError`]; the interface then is as it was.
+/// [`DecapError`]; then the interface is unchanged.
 pub fn attach(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
     let failed = |reason: &dyn std::fmt::Display| error(interface, reason);
     let path = pin(interface, bpffs)?;
@@ -199,7 +201,7 @@ pub fn attach(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) -> Re
     Ok(true)
 }
 
-/// Detaches the decapsulator that [`attach`] attached and removes the pin; true if it was there.
+/// Detaches the decapsulator that [`attach`] attached, and removes the pin. Returns whether it was attached.
 ///
 /// # Errors
 /// [`DecapError`] if the pin cannot be removed.
@@ -216,11 +218,11 @@ pub fn detach(interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
     }
 }
 
-/// Returns whether the pinned link of `interface` is there, and takes the tunnels that [`attach`] would have it take now. An
-/// interface that was made again has another index and has lost it.
+/// Returns whether the pinned link of `interface` exists, and accepts the tunnels that [`attach`] would
+/// configure now. An interface that was deleted and created again has another index, and so no link.
 ///
 /// # Errors
-/// [`DecapError`] if there is no such interface.
+/// [`DecapError`] if the interface does not exist.
 pub fn is_attached(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
     let path = pin(interface, bpffs)?;
     if !path.exists() {
@@ -228,7 +230,7 @@ pub fn is_attached(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) 
     }
     let pinned = MapData::from_pin(ends_pin(&path)).and_then(Map::from_map_data);
     let Ok(Ok(map)) = pinned.map(HashMap::<_, Be128, TunnelEnd>::try_from) else { return Ok(false) };
-    // VIPs come to `lo` later, and no tunnel leads to them.
+    // VIPs are added to `lo` later, and are not tunnel endpoints.
     let here = addresses().map_err(|e| error(interface, &e))?.into_iter();
     let here = here.filter(|(name, _)| name != "lo").map(|(_, ip)| ip).collect();
     let needed = Ends { here, directors: directors.clone() }.entries();
@@ -242,7 +244,7 @@ pub fn is_attached(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) 
     Ok(covers && directors(&known) == directors(&needed))
 }
 
-/// Returns where the map of the tunnels is pinned whose link is pinned at `link`.
+/// Returns the pin of the tunnel map that belongs to the link pinned at `link`.
 fn ends_pin(link: &Path) -> PathBuf {
     let mut name = link.file_name().unwrap_or_default().to_owned();
     name.push("_ends");

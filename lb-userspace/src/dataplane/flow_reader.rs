@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The flow tables, to be read without the director: a walk over a million flows holds nothing up.
+//! Access to the flow tables without the director: reading a million flows delays nothing else.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -18,19 +18,19 @@ use super::{
     versions::{Narrow as _, Versions},
 };
 
-/// Both tables of flows, each of both versions of IP, by descriptors of its own.
+/// Half-open table and flow table, each for both IP versions, with file descriptors of its own.
 #[derive(Debug)]
 pub struct FlowReader {
     opening: [OwnedFd; 2],
     flows: [OwnedFd; 2],
 }
 
-/// Which table a flow is in.
+/// Table that holds a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kept {
-    /// In the small table of connections that are opening.
+    /// Half-open table.
     Opening,
-    /// In the large one.
+    /// Flow table.
     Flows,
 }
 
@@ -46,7 +46,8 @@ impl FlowReader {
     /// # Errors
     /// If a map cannot be read.
     pub fn for_each(&self, mut each: impl FnMut(&FlowKey, &Flow, Kept)) -> Result<(), TableError> {
-        // In this order: a connection that opens meanwhile goes from the one to the other, and is seen twice rather than never.
+        // The order matters: a connection that becomes established meanwhile moves from the first table to
+        // the second, and is then seen twice rather than not at all.
         for (name, [v4, v6], kept) in
             [("OPENING", &self.opening, Kept::Opening), ("FLOWS", &self.flows, Kept::Flows)]
         {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guard on an interface: attached before the XDP program and detached after it, so that packets of services never
-//! reach a stack that would reset them. From Linux 6.6 on by a pinned link (`tcx`), before that by a filter of `clsact`,
-//! which stays by itself.
+//! The guard on an interface: attached before the XDP program and detached after it, so that packets of
+//! services never reach a stack that would reset them. From Linux 6.6 on it has a pinned link (`tcx`), before
+//! that a filter of `clsact`, which persists by itself.
 
 use aya::{
     programs::{
@@ -16,10 +16,10 @@ use nix::net::if_::if_nameindex;
 use super::{DataPlane, PinDir};
 use crate::failure::chain;
 
-/// The program's name, and that of its filters.
+/// Name of the program and of its filters.
 const NAME: &str = "guard";
 
-/// What tells the guard's filter from those of others: early, and under a handle of its own.
+/// Priority and handle that distinguish the guard's filter from others: it runs early, under a handle of its own.
 const FILTER: NlOptions = NlOptions { priority: 1, handle: TcHandle::new(0, 0x7876), classid: None };
 
 impl DataPlane {
@@ -40,8 +40,8 @@ impl DataPlane {
         self.guards
     }
 
-    /// Has the guard watch an interface. Without one, everything works, and packets are reset while no XDP program is there:
-    /// a failure is a warning.
+    /// Attaches the guard to an interface. A failure is only a warning: everything works without the guard,
+    /// but the stack resets connections while no XDP program is attached.
     pub(super) fn watch(&mut self, interface: &str, ifindex: u32) {
         let Some(pins) = self.pins.clone() else { return };
         if let Err(error) = self.attach_guard(interface, ifindex, &pins) {
@@ -64,11 +64,11 @@ impl DataPlane {
                 .ok()
                 .and_then(|link| program.attach_to_link(link).ok());
             if let Some(id) = replaced {
-                // The pin keeps the link.
+                // The pin keeps the link alive.
                 drop(program.take_link(id)?);
                 return Ok(());
             }
-            // Its device was deleted.
+            // The device was deleted.
             std::fs::remove_file(&path)?;
         }
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
@@ -78,10 +78,10 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Returns the guard.
+    /// Returns the guard program.
     ///
     /// # Panics
-    /// If the object has none: then it is not ours.
+    /// If the object lacks the program: then it is not the object of this build.
     #[must_use]
     pub fn guard(&self) -> &SchedClassifier {
         let program = self.ebpf.program(NAME).expect("the object holds the program");
@@ -96,20 +96,20 @@ impl DataPlane {
     /// Loads the guard.
     ///
     /// # Errors
-    /// If the kernel does not take it.
+    /// If the kernel refuses it.
     pub(super) fn load_guard(&mut self) -> Result<(), ProgramError> {
         self.guard_program().load()
     }
 }
 
-/// Returns whether the kernel has links for programs of this kind.
+/// Returns whether the kernel has links for programs of this type.
 fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
-/// Attaches by a filter, in place of an earlier one.
+/// Attaches the guard with a filter, and replaces an earlier one.
 fn attach_filter(program: &mut SchedClassifier, interface: &str) -> Result<(), ProgramError> {
-    // It may be there already, which is as good.
+    // The qdisc may exist, which is fine.
     drop(tc::qdisc_add_clsact(interface));
     let earlier = SchedClassifierLink::attached(
         interface,
@@ -124,19 +124,19 @@ fn attach_filter(program: &mut SchedClassifier, interface: &str) -> Result<(), P
             program.attach_with_options(interface, TcAttachType::Ingress, TcAttachOptions::Netlink(FILTER))?
         }
     };
-    // A filter stays where it is when its handle is dropped without a destructor.
+    // Without a run of the destructor, the filter stays.
     std::mem::forget(program.take_link(id)?);
     Ok(())
 }
 
-/// Removes filters of this name from every interface, on kernels where the guard is attached by one.
+/// Removes filters of this name from every interface, on kernels without `tcx`.
 pub(super) fn remove_filters() {
     if has_tcx() {
         return;
     }
     for interface in if_nameindex().iter().flatten() {
         if let Ok(name) = interface.name().to_str() {
-            // Most interfaces have none.
+            // Most interfaces have no such filter.
             drop(tc::qdisc_detach_program(name, TcAttachType::Ingress, NAME));
         }
     }

@@ -1,49 +1,50 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How much the tables hold, and what that makes of each map.
+//! Sizes of the tables, and of each map that follows from them.
 #![forbid(unsafe_code)]
 
 use lb_common::schema::{BLOCK, Marks, cache};
 
-/// Addresses of the director, and broadcast addresses, that are known beside those of services and reals.
+/// Maximum number of the director's own and broadcast addresses, besides those of services and reals.
 pub(crate) const OWN_ADDRESSES: u32 = 4096;
 
-/// A table has 128 to 256 slots for each real.
+/// Number of reals per block: a slot table has 128 to 256 slots for each real.
 const REALS_PER_BLOCK: u32 = BLOCK / 256;
 
-/// How much the tables hold. Chosen when they are made: adopted maps must have the same.
+/// Sizes of the tables, which are fixed when the maps are created: adopted maps must have the same sizes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Services.
+    /// Number of services.
     pub services: u32,
-    /// Reals of all services together.
+    /// Number of reals, of all services together.
     pub reals: u32,
-    /// Tracked flows of IPv4; each takes about 120 bytes of kernel memory.
+    /// Number of tracked IPv4 flows; each takes about 120 bytes of kernel memory.
     pub flows: u32,
-    /// Tracked flows of IPv6; each takes about 150 bytes of kernel memory.
+    /// Number of tracked IPv6 flows; each takes about 150 bytes of kernel memory.
     pub flows6: u32,
 }
 
 impl Limits {
-    /// Blocks of scheduler tables: one for each service, and as many more as the largest pools want
-    /// ([`crate::schedule::maglev::size`]).
+    /// Returns the number of blocks for slot tables: one for each service, and as many more as the largest
+    /// pools need ([`crate::schedule::maglev::size`]).
     #[must_use]
     pub const fn blocks(&self) -> u32 {
         self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
     }
 
-    /// Services that each CPU keeps at hand: four times as many as there may be, so that few are in each other's way.
+    /// Returns the number of entries in each CPU's service cache: four times the number of services, to keep
+    /// collisions rare.
     #[must_use]
     pub const fn cached_services(&self) -> u32 {
         cache::entries(self.services.saturating_mul(4), cache::MOST_SERVICES)
     }
 
-    /// Ends of nat reals that each CPU keeps at hand.
+    /// Returns the number of entries in each CPU's cache of `nat` reply sources.
     #[must_use]
     pub const fn cached_sources(&self) -> u32 {
         cache::entries(self.reals.saturating_mul(4), cache::MOST_SOURCES)
     }
 
-    /// Returns how many elements `SOURCE_MARKS` has: one for networks, and 16 bits for each real.
+    /// Returns the number of elements of `SOURCE_MARKS`: one for networks, and 16 bits for each real.
     #[must_use]
     pub const fn source_marks(&self) -> u32 {
         1 + self.reals.div_ceil(Marks::MARKS / 16).next_power_of_two()
@@ -56,11 +57,11 @@ impl Default for Limits {
     }
 }
 
-/// Entries of the maps whose size is chosen at load time.
+/// Returns the numbers of entries of the maps that are sized at load time.
 pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
     let blocks = limits.blocks();
     let Limits { services, reals, flows, flows6 } = *limits;
-    // What replaces a full set is written before that is removed.
+    // New entries of a full map are written before old ones are removed.
     let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
     vec![
         ("SERVICES", services),
@@ -87,7 +88,7 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
         ("OPENING", (flows / 4).max(1024)),
         ("REPLIES", (flows / 8).max(1024)),
         ("WAYS_BACK", (flows / 8).max(1024)),
-        // Entries take memory when they are made.
+        // Hash maps without preallocation: entries take memory when they are added.
         ("TRANSLATIONS", flows),
         ("TRANSLATIONS6", flows6),
         ("BYPASS", (flows / 64).max(1024)),

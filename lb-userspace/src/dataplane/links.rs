@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attachments of others: BPF links by their numbers, which `ip link set … xdp off` does not take off.
+//! BPF links of other programs, by their ids. `ip link set … xdp off` does not detach them.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ const LINK_DETACH: libc::c_long = 34;
 /// `BPF_LINK_TYPE_XDP`.
 const XDP: u32 = 6;
 
-/// The first words of `union bpf_attr`, as all of these commands take them.
+/// The first words of `union bpf_attr`, which suffice for all of these commands.
 type Attributes = [u32; 4];
 
-/// `struct bpf_link_info` as far as XDP goes.
+/// Start of `struct bpf_link_info`, as far as XDP needs it.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Info {
@@ -29,8 +29,8 @@ struct Info {
     _rest: [u32; 11],
 }
 
-/// The number of the link by which a program is attached to a device; `None` if it is none, or more than one might be meant:
-/// devices of other network namespaces have the same numbers.
+/// Returns the id of the link that attaches a program to a device; `None` if there is none, or more than one:
+/// devices of other network namespaces may have the same index.
 #[must_use]
 pub fn of(program: u32, ifindex: u32) -> Option<u32> {
     let mut found = Vec::new();
@@ -52,10 +52,10 @@ pub fn of(program: u32, ifindex: u32) -> Option<u32> {
     }
 }
 
-/// Ends the attachment of that number, whoever made it.
+/// Detaches the link of that id, whichever process created it.
 ///
 /// # Errors
-/// If there is none, or the caller may not.
+/// If the link does not exist, or the caller lacks the permission.
 pub fn detach(id: u32) -> io::Result<()> {
     let link = open(id)?;
     bpf(LINK_DETACH, &mut [link.as_raw_fd().cast_unsigned(), 0, 0, 0]).map(drop)
@@ -63,7 +63,7 @@ pub fn detach(id: u32) -> io::Result<()> {
 
 fn open(id: u32) -> io::Result<OwnedFd> {
     let fd = bpf(LINK_GET_FD_BY_ID, &mut [id, 0, 0, 0])?;
-    // SAFETY: the kernel has just made it, for nobody else.
+    // SAFETY: the kernel has just created the descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -79,8 +79,8 @@ fn info(link: &OwnedFd) -> io::Result<Info> {
 }
 
 fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<i32> {
-    // SAFETY: the kernel reads and writes no more than these words, and what a pointer in them is for: `info` gives that of
-    // an `Info` with its size.
+    // SAFETY: the kernel only reads and writes these words, and the buffer that a pointer among them refers
+    // to: `info` passes the address of an `Info` with its size.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of::<Attributes>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Loading: the object becomes maps and programs. Nothing is attached yet.
+//! Loading of the object into maps and programs. Nothing is attached yet.
 
 use std::{
     collections::HashMap,
@@ -26,33 +26,33 @@ use super::{
     tables::TableError,
 };
 
-/// The log map of `aya-log`: each load has its own, so that an old program's messages are not read as a new
-/// one's.
+/// Log map of `aya-log`: each load has its own, so that messages of an old program are not taken for those of
+/// a new one.
 const LOG_MAP: &str = "AYA_LOGS";
 
-/// The program that tells the programs' clock.
+/// Program that reads the programs' clock.
 const CLOCK: &str = "clock";
 
-/// How to load.
+/// Options of a load.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where to pin; `None` leaves everything to this process, for tests.
+    /// Directory for pins; `None` leaves everything to this process, for tests.
     pub pins: Option<PinDir>,
     /// Sizes of the tables.
     pub limits: Limits,
-    /// Frozen options; `None` for the defaults.
+    /// Frozen settings; `None` for the defaults.
     pub settings: Option<Settings>,
-    /// How long silent flows live; `None` for the defaults.
+    /// Timeouts of idle flows; `None` for the defaults.
     pub timeouts: Option<Timeouts>,
-    /// Whether the programs' log messages are compiled in by the verifier.
+    /// Keeps the programs' log messages, which the verifier otherwise removes as dead code.
     pub log: bool,
 }
 
-/// The data plane, loaded and with its maps open.
+/// The loaded data plane with open maps.
 pub struct DataPlane {
     pub(super) ebpf: Ebpf,
     pub(super) pins: Option<PinDir>,
-    /// Handles of the pinned links, by device: a link lives on if somebody removes its pin.
+    /// Handles of the pinned links, by device: they keep a link alive if its pin is removed.
     pub(super) links: HashMap<u32, PinnedLink>,
     tables: Tables,
     adopted: bool,
@@ -60,27 +60,27 @@ pub struct DataPlane {
     pub(super) guards: bool,
 }
 
-/// Why the data plane cannot be loaded.
+/// Reason why the data plane cannot be loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// No right to use BPF.
+    /// The process may not use BPF.
     #[error("not allowed to load BPF programs: {0}")]
     Privileges(String),
-    /// The kernel lacks something.
+    /// The kernel lacks a feature.
     #[error("this kernel has no {0}")]
     Kernel(&'static str),
-    /// What is pinned cannot be used.
+    /// The pinned maps cannot be used.
     #[error(transparent)]
     Pins(#[from] PinError),
     /// aya could not load the object.
     #[error("cannot load the eBPF object")]
     Object(#[from] EbpfError),
-    /// The kernel refused the program.
+    /// The kernel refused a program.
     #[error("the kernel refused the program {name}")]
     Program {
-        /// Which program.
+        /// Name of the program.
         name: &'static str,
-        /// Why.
+        /// Error of the kernel.
         source: ProgramError,
     },
     /// A map cannot be opened.
@@ -92,7 +92,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// What to do about it.
+    /// Returns the remedy.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
@@ -115,10 +115,10 @@ impl LoadError {
 }
 
 impl DataPlane {
-    /// Loads the programs, adopting pinned maps of the same schema and shape.
+    /// Loads the programs, and adopts pinned maps of the same schema and shape.
     ///
     /// # Errors
-    /// [`LoadError`]; nothing that was attached before is changed then.
+    /// [`LoadError`]; then nothing that was attached before is changed.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         require_kernel()?;
         let adopted = match &options.pins {
@@ -133,7 +133,7 @@ impl DataPlane {
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
         }
-        // The last daemon may have ended in the middle of a change.
+        // The last daemon may have crashed in the middle of a change.
         tables.settle()?;
         connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
         tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
@@ -149,34 +149,34 @@ impl DataPlane {
         Ok(plane)
     }
 
-    /// Whether maps of an earlier run were adopted.
+    /// Returns whether maps of an earlier run were adopted.
     #[must_use]
     pub fn adopted(&self) -> bool {
         self.adopted
     }
 
-    /// The tables.
+    /// Returns the tables.
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.tables
     }
 
-    /// The loaded object, for its log messages.
+    /// Returns the loaded object, for its log messages.
     pub fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
 
-    /// The main program.
+    /// Returns the main program.
     ///
     /// # Panics
-    /// If the object has none: then it is not ours.
+    /// If the object lacks the program: then it is not the object of this build.
     pub fn director(&mut self) -> &mut Xdp {
         program(&mut self.ebpf, "director")
     }
 
-    /// Every program of the director, the one that is attached first, by name.
+    /// Returns every program of the director by name, first the one that is attached.
     ///
     /// # Panics
-    /// If the object lacks one: then it is not ours.
+    /// If the object lacks a program: then it is not the object of this build.
     pub fn programs(&self) -> impl Iterator<Item = (&'static str, &Xdp)> {
         Program::ALL.map(Program::as_str).into_iter().map(|name| {
             let program = self.ebpf.program(name).expect("the object holds the program");
@@ -184,13 +184,13 @@ impl DataPlane {
         })
     }
 
-    /// The main program's instructions as the verifier counted them.
+    /// Returns the number of instructions of the main program that the verifier processed.
     pub fn verified_instructions(&mut self) -> Option<u32> {
         self.director().info().ok()?.verified_instruction_count()
     }
 }
 
-/// The object with its maps, of which those that `shared` says are the pinned ones, and its globals.
+/// Loads the object with its maps and globals; maps for which `shared` returns true are the pinned ones.
 pub(super) fn load_object(
     options: &Options,
     mode: Mode,
@@ -223,14 +223,15 @@ pub(super) fn load_object(
     loader.load(OBJECT).map_err(refine)
 }
 
-/// Has the kernel verify every program of the director, as many at a time as there are CPUs: that is most of a start.
+/// Loads every program of the director, in parallel on all CPUs: verification takes most of a start.
 pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     let names = Program::ALL.map(Program::as_str);
     let mut programs: Vec<(&'static str, &mut aya::programs::Program)> = ebpf
         .programs_mut()
         .filter_map(|(name, program)| Some((names.into_iter().find(|known| *known == name)?, program)))
         .collect();
-    // The first of them takes as long as all others together: it is taken first, from the end.
+    // The first program takes as long as all others together, so it must start first; the queue is popped
+    // from its end.
     programs.sort_by_key(|(name, _)| names.iter().rev().position(|known| known == name));
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(programs.len());
     let queue = Mutex::new(programs);
@@ -245,14 +246,14 @@ pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        // A panic goes on here.
+        // A panic of a thread continues here.
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
-/// Says which program each number stands for.
+/// Stores every program under its number for tail calls.
 pub(super) fn connect_programs(
     ebpf: &mut Ebpf,
     mut put: impl FnMut(Program, &ProgramFd) -> Result<(), TableError>,
@@ -265,7 +266,7 @@ pub(super) fn connect_programs(
     Ok(())
 }
 
-/// A program of the object.
+/// Returns a program of the object.
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
     let program = ebpf.program_mut(name).expect("the object holds the program");
     program.try_into().expect("the program is an XDP program")
@@ -275,7 +276,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Lo
     program(ebpf, name).load().map_err(|source| LoadError::Program { name, source })
 }
 
-/// Whether the kernel has what the programs use, asked before anything is made.
+/// Checks that the kernel has the features that the programs use, before anything is created.
 pub(super) fn require_kernel() -> Result<(), LoadError> {
     let denied = |error: &io::Error| error.raw_os_error() == Some(libc::EPERM);
     match aya::sys::is_program_supported(ProgramType::Xdp) {
@@ -301,7 +302,7 @@ pub(super) fn require_kernel() -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Errors that have a better name than aya's.
+/// Converts an error of aya, with a better variant for missing privileges.
 fn refine(error: EbpfError) -> LoadError {
     if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
         && io_error.raw_os_error() == Some(libc::EPERM)
@@ -311,7 +312,7 @@ fn refine(error: EbpfError) -> LoadError {
     LoadError::Object(error)
 }
 
-/// The shapes of all maps that are pinned, from the object itself.
+/// Returns the shapes of all maps that are pinned, from the object itself.
 fn shapes(sizes: &[(&str, u32)]) -> Result<Vec<Shape>, LoadError> {
     let object = Object::parse(OBJECT).map_err(EbpfError::from)?;
     let shape = |(name, map): (&String, &aya_obj::Map)| Shape {

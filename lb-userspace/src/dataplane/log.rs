@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The programs' rare log messages become the daemon's `tracing` events.
+//! Forwarding of the programs' rare log messages to `tracing`.
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-/// Reads messages of the programs until the process ends. Nothing to do if they were loaded without logs.
+/// Forwards messages of the programs until the process ends. Does nothing if they were loaded without logs.
 ///
 /// # Errors
 /// If the log map cannot be opened.
@@ -22,7 +22,7 @@ pub fn forward(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hands records of the `log` crate, which `aya-log` makes, to `tracing`.
+/// Forwards records of the `log` crate, which `aya-log` emits, to `tracing`.
 struct Bridge;
 
 impl log::Log for Bridge {

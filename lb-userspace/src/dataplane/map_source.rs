@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where maps come from: the object, once it is loaded, or the pins of an earlier run.
+//! Sources of maps: the loaded object, or the pins of an earlier run.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use aya::{
 
 use super::tables::{TableError, failed};
 
-/// Something that has maps by their names.
+/// A collection of maps by name.
 pub(super) trait MapSource {
     /// Takes a map.
     ///
@@ -39,10 +39,10 @@ impl MapSource for PinnedMaps {
     }
 }
 
-/// Takes a map as the type that it is.
+/// Takes a map and converts it to its type.
 ///
 /// # Errors
-/// [`TableError`] if there is none of that name, or it is of another type.
+/// [`TableError`] if there is none of that name, or it has another type.
 pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
     maps: &mut impl MapSource,
     name: &'static str,

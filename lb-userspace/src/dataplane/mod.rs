@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The data plane as userspace sees it: load, pin, attach, replace, and the tables.
+//! The data plane from userspace: load, pin, attach, replace, and the tables.
 
-pub mod attach; // interfaces
-mod batch; //      reading large maps
-pub mod clock; //  the programs' clock
-mod copy; //       tables that become what others are
-pub mod decap; //  the decapsulator of real servers
-pub mod flow_reader; // a walk over all flows
-mod guard; //      what keeps packets of services from the stack where no program is attached
-mod limits; //     how much the tables hold
-pub mod links; //  attachments of others
-pub mod load; //   the object becomes maps and programs, or pinned ones are adopted
-pub mod log; //    what the programs have to say
-mod map_source; // the object's maps, or pinned ones
-pub mod pins; //   where they are pinned, and whether what is pinned is what this version knows
-pub mod private; // directories of this user alone
-pub mod rehearsal; // a data plane of its own, to try a change in
-pub mod shortage; // what is short when there is no room
-pub mod single; // a data plane of its own that knows one real at a time
-pub mod tables; // typed access to every map
-pub mod tracer; // a second copy of the programs, that tells what it does
-mod versions; //   a table of two maps, one for each version of IP
+pub mod attach; //      attachment to interfaces
+mod batch; //           batch operations on maps
+pub mod clock; //       the programs' clock
+mod copy; //            copies of tables into new maps
+pub mod decap; //       decapsulator of real servers
+pub mod flow_reader; // iteration over all flows
+mod guard; //           protection of the stack while no XDP program is attached
+mod limits; //          sizes of the tables
+pub mod links; //       BPF links of other programs
+pub mod load; //        loading, and adoption of pinned maps
+pub mod log; //         log messages of the programs
+mod map_source; //      maps of the object, or pinned ones
+pub mod pins; //        pins, and checks of pinned maps
+pub mod private; //     directories that only this user can write
+pub mod rehearsal; //   separate data plane for a dry run of a change
+pub mod shortage; //    hints for a lack of memory or descriptors
+pub mod single; //      separate data plane with one real at a time
+pub mod tables; //      typed access to every map
+pub mod tracer; //      second copy of the programs, which records its steps
+mod versions; //        tables of two maps, one per IP version
 
 pub use attach::{AttachError, Mode};
 pub use limits::Limits;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pins: names in a bpffs by which maps, programs and links outlive the daemon.
+//! Pins: names in a bpffs that keep maps, programs and links alive without the daemon.
 //!
 //! ```text
 //! /sys/fs/bpf/xvs/director        the main program
 //! /sys/fs/bpf/xvs/decap           the decapsulator
 //! /sys/fs/bpf/xvs/maps/NAME       every map
-//! /sys/fs/bpf/xvs/links/IFINDEX   one attachment each; a bpffs allows no dots, which names of devices have
-//! /sys/fs/bpf/xvs/guard/IFINDEX   the same of the guard
-//! /sys/fs/bpf/xvs/aside/NAME      the maps of before, while their sizes change
+//! /sys/fs/bpf/xvs/links/IFINDEX   an attachment; by index: names of devices may have dots, which a bpffs refuses
+//! /sys/fs/bpf/xvs/guard/IFINDEX   an attachment of the guard
+//! /sys/fs/bpf/xvs/aside/NAME      the previous maps, during a resize
 //! ```
 
 use std::{
@@ -32,59 +32,59 @@ use super::{
     tables::{TableError, Tables},
 };
 
-/// Names of the maps of tracked flows.
+/// Names of the flow tables.
 const FLOWS: &str = "FLOWS";
 const FLOWS6: &str = "FLOWS6";
 
-/// Name of the map that holds the schema's version.
+/// Name of the map with the schema version.
 pub(crate) const SCHEMA_MAP: &str = "SCHEMA";
 
 /// A directory in a bpffs.
 #[derive(Clone, Debug)]
 pub struct PinDir(PathBuf);
 
-/// Why pins cannot be used.
+/// Reason why pins cannot be used.
 #[derive(Debug, Error)]
 pub enum PinError {
-    /// The directory or something in it cannot be made or read.
+    /// The directory or an entry of it cannot be created or read.
     #[error("cannot use {path}")]
     Io {
-        /// What was to be used.
+        /// Path.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         source: io::Error,
     },
     /// The pinned maps are of another version of xvs.
     #[error("the maps pinned under {dir} have schema {found}, this xvs has schema {SCHEMA_VERSION}")]
     Schema {
-        /// The pin directory.
+        /// Pin directory.
         dir: PathBuf,
-        /// The version found.
+        /// Schema version of the pinned maps.
         found: u32,
     },
-    /// A pinned map is not what its name says.
+    /// A property of a pinned map differs from the required one.
     #[error("the map pinned at {path} has {what} {found}, this xvs needs {wanted}")]
     Shape {
-        /// The pin.
+        /// Pin.
         path: PathBuf,
-        /// Which property differs.
+        /// Name of the property.
         what: &'static str,
-        /// What it is.
+        /// Present value.
         found: String,
-        /// What it should be.
+        /// Required value.
         wanted: String,
     },
     /// A pin cannot be opened as a map.
     #[error("cannot open the map pinned at {path}")]
     Map {
-        /// The pin.
+        /// Pin.
         path: PathBuf,
-        /// Why not.
+        /// Error of the kernel.
         source: MapError,
     },
 }
 
-/// What a map must look like to be adopted.
+/// Properties that a map must have to be adopted.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     pub name: String,
@@ -95,10 +95,10 @@ pub(crate) struct Shape {
 }
 
 impl PinDir {
-    /// A pin directory at `path`, made if need be, see [`prepare_dir`].
+    /// Returns the pin directory at `path`, and creates it if necessary, see [`prepare_dir`].
     ///
     /// # Errors
-    /// [`PinError::Io`] if it cannot be made.
+    /// [`PinError::Io`] if it cannot be created.
     pub fn prepare(path: &Path) -> Result<Self, PinError> {
         for dir in [path.to_owned(), path.join("maps"), path.join("links"), path.join("guard")] {
             prepare_dir(&dir)?;
@@ -106,60 +106,60 @@ impl PinDir {
         Ok(Self(path.to_owned()))
     }
 
-    /// A pin directory that may or may not be there.
+    /// Returns the pin directory at `path`, which need not exist.
     #[must_use]
     pub fn at(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
-    /// The directory itself.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where a map of that name is pinned.
+    /// Returns the pin of a map.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
         self.0.join("maps").join(name)
     }
 
-    /// Where a program of that name is pinned.
+    /// Returns the pin of a program.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Where the attachment to a device is pinned.
+    /// Returns the pin of the attachment to a device.
     #[must_use]
     pub fn link(&self, ifindex: u32) -> PathBuf {
         self.0.join("links").join(ifindex.to_string())
     }
 
-    /// Returns where the guard's attachment to a device is pinned.
+    /// Returns the pin of the guard's attachment to a device.
     #[must_use]
     pub fn guard(&self, ifindex: u32) -> PathBuf {
         self.0.join("guard").join(ifindex.to_string())
     }
 
-    /// The devices to which something is attached by a pin here.
+    /// Returns the devices with a pinned attachment.
     #[must_use]
     pub fn linked(&self) -> Vec<u32> {
         let Ok(entries) = fs::read_dir(self.0.join("links")) else { return Vec::new() };
         entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// Returns the number of the program in the link that is pinned for a device; `None` if there is no such link.
+    /// Returns the id of the program in the link that is pinned for a device; `None` if there is no such link.
     #[must_use]
     pub fn linked_program(&self, ifindex: u32) -> Option<u32> {
         Some(FdLink::from(PinnedLink::from_pin(self.link(ifindex)).ok()?).info().ok()?.program_id())
     }
 
-    /// Puts the pinned maps aside, for others to take their names; the programs that use them go on. What was aside before is
-    /// gone.
+    /// Moves the pinned maps aside, so that others can take their names; the programs that use them continue.
+    /// Maps that were aside before are removed.
     ///
     /// # Errors
-    /// [`PinError::Io`]; the maps are then where they were.
+    /// [`PinError::Io`]; then the maps are where they were.
     pub fn put_maps_aside(&self) -> Result<(), PinError> {
         self.remove_aside()?;
         let at = |source| PinError::Io { path: self.aside(), source };
@@ -167,10 +167,10 @@ impl PinDir {
         private::directory(&self.0.join("maps")).map_err(at)
     }
 
-    /// Gives the maps that are aside their names back, in place of what has them now.
+    /// Moves the maps that are aside back, and removes the pins that have their names now.
     ///
     /// # Errors
-    /// [`PinError::Io`] if they have not all got them.
+    /// [`PinError::Io`] if not all of them were moved.
     pub fn take_maps_back(&self) -> Result<(), PinError> {
         let maps = self.0.join("maps");
         empty(&maps)?;
@@ -179,7 +179,7 @@ impl PinDir {
         fs::rename(self.aside(), &maps).map_err(at)
     }
 
-    /// Forgets the maps that are aside.
+    /// Removes the maps that are aside.
     ///
     /// # Errors
     /// [`PinError::Io`] if a pin cannot be removed.
@@ -192,8 +192,9 @@ impl PinDir {
         fs::remove_dir(&aside).map_err(|source| PinError::Io { path: aside, source })
     }
 
-    /// Ends a change of sizes that a crash broke off. The maps that the attached programs use stay: what they count and write
-    /// is there. Returns whether others are aside, whose flows are to be copied.
+    /// Completes or reverts a resize that a crash interrupted: the maps that the attached programs use are
+    /// kept, since they hold the recent counters and flows. Returns whether other maps are aside, from which
+    /// flows must be copied.
     ///
     /// # Errors
     /// [`PinError::Io`] if they cannot be moved.
@@ -202,7 +203,7 @@ impl PinDir {
         if !aside.is_dir() {
             return Ok(false);
         }
-        // With two interfaces, a crash may have left one program on each set: the new one is whole then.
+        // With two interfaces, a crash may have left one program on each set of maps: then the new set is complete.
         if self.uses_maps() {
             return Ok(true);
         }
@@ -210,9 +211,9 @@ impl PinDir {
         Ok(false)
     }
 
-    /// Whether an attached program uses the maps that have their names, and not those that are aside. To list the programs of the
-    /// kernel takes `CAP_SYS_ADMIN`, which the daemon has given up: the pinned program tells, which is the one of before until a
-    /// change of sizes is done.
+    /// Returns whether an attached program uses the maps under their names, and not those that are aside.
+    /// Listing the kernel's programs requires `CAP_SYS_ADMIN`, which the daemon has dropped. So the pinned
+    /// program decides, which is the previous one until a resize is complete.
     fn uses_maps(&self) -> bool {
         let Ok(pinned) = ProgramInfo::from_pin(self.program("director")) else { return false };
         if self
@@ -228,16 +229,16 @@ impl PinDir {
         flows.is_ok_and(|id| used.contains(&id))
     }
 
-    /// Returns how many flows fit into the pinned tables, of IPv4 and of IPv6.
+    /// Returns the sizes of the pinned flow tables, IPv4 and IPv6.
     #[must_use]
     pub fn capacity(&self) -> [Option<u32>; 2] {
         [FLOWS, FLOWS6].map(|name| MapInfo::from_pin(self.map(name)).ok().map(|info| info.max_entries()))
     }
 
-    /// Opens the pinned maps, if they are of this version.
+    /// Opens the pinned maps, if they have this schema.
     ///
     /// # Errors
-    /// [`TableError`] if there are none, or they are others.
+    /// [`TableError`] if there are none, or they have another schema.
     pub fn tables(&self) -> Result<Tables, TableError> {
         let schema = self.map(SCHEMA_MAP);
         if !read_schema(&schema).is_ok_and(|found| found == SCHEMA_VERSION) {
@@ -258,19 +259,19 @@ impl PinDir {
         self.0.join("aside")
     }
 
-    /// Checks every pinned map against the shape that this version needs. The kernel's own word counts: aya
-    /// would open a map of any shape.
+    /// Checks every pinned map against the required shape, as the kernel reports it: aya would open a map of
+    /// any shape.
     ///
-    /// Returns whether there is anything to adopt.
+    /// Returns whether there are maps to adopt.
     ///
     /// # Errors
-    /// [`PinError::Schema`] or [`PinError::Shape`] if it is not ours to use.
+    /// [`PinError::Schema`] or [`PinError::Shape`] if they do not match.
     pub(crate) fn check(&self, shapes: &[Shape]) -> Result<bool, PinError> {
         let schema = self.map(SCHEMA_MAP);
         if schema.exists() {
             let found = read_schema(&schema)?;
             if found == 0 && self.linked().is_empty() {
-                // A first start that was killed before it had written the version: nobody forwards by these maps.
+                // A first start was killed before it had written the version: no program forwards with these maps.
                 self.remove_all()?;
                 return Ok(false);
             }
@@ -289,7 +290,7 @@ impl PinDir {
         Ok(adopted && schema.exists())
     }
 
-    /// Whether anything is pinned.
+    /// Returns whether anything is pinned.
     #[must_use]
     pub fn has_any(&self) -> bool {
         let has = |dir: PathBuf| {
@@ -299,19 +300,20 @@ impl PinDir {
         folders.into_iter().chain([self.0.clone()]).any(has)
     }
 
-    /// Removes every pin but the guard's, and with the last attachment the programs and maps. Forwarding ends.
+    /// Removes every pin but the guard's. With the last attachment the programs and maps disappear, and
+    /// forwarding ends.
     ///
     /// # Errors
     /// [`PinError::Io`] if a pin cannot be removed.
     pub fn remove_all(&self) -> Result<(), PinError> {
-        // Links first: no packet may meet a program whose maps are gone.
+        // Links come first: no packet may reach a program whose maps are gone.
         for dir in [self.0.join("links"), self.0.clone(), self.0.join("maps")] {
             empty(&dir)?;
         }
         self.remove_aside()
     }
 
-    /// Removes the guard: what the stack gets, it answers.
+    /// Removes the guard: the stack then answers packets of services.
     ///
     /// # Errors
     /// [`PinError::Io`] if a pin cannot be removed.
@@ -321,7 +323,7 @@ impl PinDir {
     }
 }
 
-/// Removes every pin in a directory, if it is there.
+/// Removes every pin in a directory, if it exists.
 fn empty(dir: &Path) -> Result<(), PinError> {
     let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
     for entry in entries.flatten().filter(|e| !e.path().is_dir()) {
@@ -331,10 +333,10 @@ fn empty(dir: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
-/// Makes a directory in a bpffs, and mounts one when `path` is in none.
+/// Creates a directory in a bpffs, and mounts a bpffs if `path` is in none.
 ///
 /// # Errors
-/// [`PinError::Io`] if it cannot be made.
+/// [`PinError::Io`] if it cannot be created.
 pub(super) fn prepare_dir(path: &Path) -> Result<(), PinError> {
     let at = |path: &Path| {
         let path = path.to_owned();

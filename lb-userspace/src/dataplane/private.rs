@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Directories for pins that belong to this user alone: a pin that another user can replace or remove ends forwarding.
+//! Directories for pins that only this user can write: another user who replaces or removes a pin ends forwarding.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -16,27 +16,28 @@ use nix::{
     unistd::geteuid,
 };
 
-/// Nothing for the group and for others.
+/// Mode: no access for the group and others.
 const MODE: u32 = 0o700;
-/// Only the owner of a file may remove it from a directory that all may write.
+/// Sticky bit: in a directory that all may write, only the owner of a file may remove it.
 const STICKY: u32 = 0o1000;
 
-/// Whether this process mounted a bpffs that no other process may see, so that the pins end with it.
+/// This process mounted a bpffs that no other process can see, so that the pins end with the process.
 static ENDS_WITH_US: AtomicBool = AtomicBool::new(false);
 
-/// Returns whether this process mounted the bpffs in a mount namespace that is not that of the whole system, as in
-/// `ip netns exec` or a container: what is pinned there most likely ends with the process.
+/// Returns whether this process mounted the bpffs in a mount namespace other than the system's, as in `ip
+/// netns exec` or a container: its pins most likely end with the process.
 pub fn pins_end_with_us() -> bool {
     ENDS_WITH_US.load(Ordering::Relaxed)
 }
 
-/// Returns whether mounts of this process are those of the whole system: of process 1, which is not this one.
+/// Returns whether this process is in the mount namespace of process 1, and is not process 1 itself.
 fn is_in_first_namespace() -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     std::process::id() != 1 && namespace("self").is_some() && namespace("self") == namespace("1")
 }
 
-/// Mounts a bpffs if `path` is in none. The usual place gets the usual mount; any other directory becomes a bpffs of its own.
+/// Mounts a bpffs if `path` is in none. A path below `/sys/fs/bpf` gets the usual mount there; any other
+/// directory becomes a separate bpffs.
 ///
 /// # Errors
 /// If the system refuses.
@@ -53,10 +54,10 @@ pub fn mount_bpffs(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory that only this user can enter, or checks that the one that is there is such.
+/// Creates a directory that only this user can enter, or checks that the existing one is such.
 ///
 /// # Errors
-/// If it cannot be made, is another user's, or another user can have put things there or exchange it.
+/// If it cannot be created, belongs to another user, or another user may have written into it or can replace it.
 pub fn directory(path: &Path) -> io::Result<()> {
     let refuse = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     let me = geteuid().as_raw();
@@ -68,7 +69,7 @@ pub fn directory(path: &Path) -> io::Result<()> {
     {
         return Err(error);
     }
-    // Not through a symbolic link, which leads where another user may write.
+    // Do not follow a symbolic link, which may lead to a place that another user can write.
     let found = fs::symlink_metadata(path)?;
     if !found.is_dir() {
         return refuse("it is not a directory".to_owned());
@@ -96,7 +97,7 @@ pub fn directory(path: &Path) -> io::Result<()> {
         }
     }
     if found.mode() & 0o077 != 0 {
-        // An earlier version of xvs made it: nothing of others can be in it.
+        // An earlier version of xvs created the directory: it cannot contain files of other users.
         fs::set_permissions(path, Permissions::from_mode(MODE))?;
     }
     Ok(())
@@ -128,7 +129,7 @@ mod tests {
             let path = at(&format!("{loose:o}"), loose);
             assert!(directory(&path).is_err(), "{loose:o}");
             assert_eq!(mode(&path), loose, "it is left alone");
-            // Below a directory that all may write only what is sticky is safe.
+            // In a directory that all may write, only the sticky bit makes subdirectories safe.
             assert_eq!(directory(&path.join("below")).is_ok(), loose & STICKY != 0, "{loose:o}");
         }
         let link = root.path().join("link");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A data plane of its own, in which a change is tried before it is made.
+//! A separate data plane for the dry run of a change.
 #![forbid(unsafe_code)]
 
 use lb_common::{
@@ -9,10 +9,10 @@ use lb_common::{
 
 use super::{Limits, LoadError, Options, TableError, Tables, Tracer, reply_of};
 
-/// Flows that fit into it.
+/// Size of its flow tables.
 const FEW: u32 = 1024;
 
-/// Maps that the programs alone write, which these programs do not: they read those of the live data plane.
+/// Maps that only the programs write. These programs do not write: they read the maps of the live data plane.
 const SHARED: [&str; 11] = [
     "LOCALITIES",
     "FRAGMENTS",
@@ -27,26 +27,27 @@ const SHARED: [&str; 11] = [
     "LAST_BYPASS",
 ];
 
-/// Programs that tell their steps, and maps that are nobody else's.
+/// Programs that record their steps, with maps of their own.
 pub struct Rehearsal {
-    /// The programs.
+    /// Programs.
     pub tracer: Tracer,
-    /// Their maps.
+    /// Maps of the programs.
     pub tables: Tables,
 }
 
 impl Rehearsal {
-    /// Loads it, with empty maps that have room for a flow or two. What is known of clients' ways, fragments and localities is
-    /// what is pinned where `options` says.
+    /// Loads the programs with empty maps for a few flows. Return paths, fragments and localities come from
+    /// the maps that are pinned in the directory of `options`.
     ///
     /// # Errors
-    /// [`LoadError`] if the kernel does not take it.
+    /// [`LoadError`] if the kernel refuses.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let limits = Limits { flows: FEW, flows6: FEW, ..options.limits };
         Self::with_mode(&Options { limits, ..options.clone() }, Mode::DRY, |name| SHARED.contains(&name))
     }
 
-    /// Loads it, with maps of the size that `options` say, which are empty, but for those pinned ones that `shared` says.
+    /// Loads the programs with empty maps of the sizes in `options`, except the pinned maps for which
+    /// `shared` returns true.
     pub(super) fn with_mode(
         options: &Options,
         mode: Mode,
@@ -56,8 +57,8 @@ impl Rehearsal {
         Ok(Self { tracer, tables })
     }
 
-    /// Makes the maps what others are: services, reals, their tables and connections; and of flows and clients what is known of
-    /// the packet of a `flow`, whichever end sends it.
+    /// Copies other tables: services, reals, their slot tables and connections. Of flows and clients, it
+    /// copies only the entries for the packet of a `flow`, whichever end sends it.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.
@@ -79,7 +80,7 @@ impl Rehearsal {
         flow.map_or(Ok(()), |flow| self.copy_flow(live, &live.sources()?, flow))
     }
 
-    /// Copies what is known of the packet of a `flow`: as a request, and as a reply to what may have been one.
+    /// Copies the entries for the packet of a `flow`: as a request, and as the reply to a possible request.
     fn copy_flow(
         &mut self,
         live: &Tables,

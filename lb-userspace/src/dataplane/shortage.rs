@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is short when the kernel has no room: the number that stands in the way, and the one that it takes.
+//! Hints for a lack of resources: the limit that was reached, and the value that is needed.
 #![forbid(unsafe_code)]
 
 use std::{error::Error, fs, io, path::Path};
 
 use crate::descriptors;
 
-/// Open files that a start takes, with room for probes and clients.
+/// Number of open files that a start needs, with reserves for probes and clients.
 const FILES: usize = 1024;
-/// What the tables of the default sizes take, in MB.
+/// Memory of the tables of the default sizes, in MB.
 const TABLES: u64 = 352;
 
-/// What to do about an error that a lack of memory or of descriptors is behind.
+/// Returns a hint for an error that a lack of memory or of descriptors has caused.
 #[must_use]
 pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     let mut source = Some(error);
@@ -35,7 +35,7 @@ fn files(limit: usize) -> String {
     )
 }
 
-/// `limit` is in bytes.
+/// Returns the hint for a lack of memory. `limit` is in bytes.
 fn memory(limit: Option<u64>) -> String {
     let has = limit.map_or_else(
         || "the host has no memory left".to_owned(),
@@ -46,7 +46,7 @@ fn memory(limit: Option<u64>) -> String {
     )
 }
 
-/// The least limit of the memory cgroups that this process is in (version 2).
+/// Returns the lowest limit of the memory cgroups of this process (version 2), in bytes.
 fn cgroup_limit() -> Option<u64> {
     let mine = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = mine.lines().find_map(|line| line.strip_prefix("0::/"))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A data plane of its own that knows one service with one real at a time.
+//! A separate data plane with one service and one real at a time.
 #![forbid(unsafe_code)]
 
 use lb_common::{
@@ -12,14 +12,14 @@ use lb_common::{
 
 use super::{Limits, LoadError, Options, Rehearsal, RunError, TableError};
 
-/// The id of the one real and of its service.
+/// Id of the real and of its service.
 const ID: u32 = 1;
-/// `enum xdp_action`: sent out of the device that it came in by, or of another one.
+/// Values of `enum xdp_action`: sent out of the device by which the packet arrived, or of another device.
 const TX: u32 = 3;
 const REDIRECT: u32 = 4;
 
-/// The programs, loaded once more over maps that are nobody else's, in which a service has one real alone. Whatever comes
-/// out of them for that real is what comes out of the director's own for it, and the director's maps stay as they are.
+/// A second load of the programs over separate maps, in which a service has one real only. They send the same
+/// packets to that real as the director's own programs, and the director's maps stay unchanged.
 pub struct Single {
     options: Options,
     dips: [Vec<Be128>; 2],
@@ -27,40 +27,40 @@ pub struct Single {
     service: Option<ServiceKey>,
 }
 
-/// A service and a real as the director's maps have them.
+/// A service and a real, as in the director's maps.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// The endpoint.
+    /// Key of the endpoint.
     pub key: ServiceKey,
-    /// Its service.
+    /// Service of the endpoint.
     pub service: Service,
-    /// The real.
+    /// Real.
     pub real: Real,
 }
 
-/// Why no packet came out.
+/// Reason why no packet was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SingleError {
     /// The programs cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// They cannot be run.
+    /// The programs cannot be run.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Their maps cannot be written.
+    /// The maps of the programs cannot be written.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// There is no interface to run them for, or no real.
+    /// There is no interface on which to run the programs, or no real.
     #[error("no interface that clients' packets come in by is up")]
     NoIngress,
-    /// They do not send the packet on.
+    /// The programs do not send the packet.
     #[error("{}", .0.map_or("it is no packet of the service", Reason::as_str))]
     Kept(Option<Reason>),
 }
 
 impl Single {
-    /// As the director's own were loaded with `options`; `dips` are the addresses that `fnat` takes turns with. Nothing is loaded
-    /// before a packet is to be sent.
+    /// Creates the data plane with the `options` of the director's own; `dips` are the SNAT addresses. The
+    /// programs are loaded for the first packet.
     #[must_use]
     pub fn new(options: &Options, dips: [Vec<Be128>; 2]) -> Self {
         const FEW: u32 = 1024;
@@ -70,11 +70,11 @@ impl Single {
         Self { options, dips, loaded: None, service: None }
     }
 
-    /// What the programs make of a client's frame that comes in by the device `ingress`: the device that it leaves by, and
-    /// the frame as it leaves.
+    /// Runs the programs on a client's frame that arrives on the device `ingress`. Returns the egress device,
+    /// and the frame as sent.
     ///
     /// # Errors
-    /// [`SingleError`]; nothing has happened then.
+    /// [`SingleError`]; then nothing has happened.
     pub fn forward(
         &mut self,
         entry: &Entry,
@@ -90,13 +90,13 @@ impl Single {
         match (run.action, reason(&run.trace)) {
             (TX, None | Some(Reason::Forwarded)) => Ok((ingress, run.frame)),
             (REDIRECT, None | Some(Reason::Forwarded)) => Ok((entry.real.ifindex, run.frame)),
-            // Also what the sender is answered, which is sent too.
+            // This includes answers to the sender, which are sent too.
             (_, reason) => Err(SingleError::Kept(reason)),
         }
     }
 
-    /// Nobody sweeps these maps: what flows by `fnat` have taken would be taken for good. Their ports are given out in turn, so
-    /// that none is given out again soon.
+    /// Removes all SNAT entries: no sweep releases the ports in these maps. Ports are allocated in turn, so
+    /// that none is reused soon.
     fn forget_translations(&mut self) -> Result<(), SingleError> {
         let tables = &mut self.loaded()?.tables;
         let mut taken = Vec::new();
@@ -111,7 +111,7 @@ impl Single {
         match &mut self.loaded {
             Some(loaded) => Ok(loaded),
             none => {
-                // Not a dry run: each flow by `fnat` is to have a port of its own.
+                // Not a dry run: each `fnat` flow needs a port of its own.
                 let mut new = Rehearsal::with_mode(&self.options, Mode::TRACE, |_| false)?;
                 new.tables.put_dips(&self.dips[0], &self.dips[1])?;
                 Ok(none.insert(Box::new(new)))
@@ -119,7 +119,7 @@ impl Single {
         }
     }
 
-    /// Makes an entry all that the programs know.
+    /// Replaces the contents of the maps with one entry.
     fn know(&mut self, entry: &Entry) -> Result<(), SingleError> {
         let Entry { key, service, real } = *entry;
         let before = self.service.take().filter(|before| *before != key);
@@ -154,14 +154,14 @@ impl Single {
     }
 }
 
-/// The reason that a run was counted under.
+/// Returns the reason under which a run was counted.
 fn reason(trace: &Trace) -> Option<Reason> {
     let reasons = trace.steps().filter(|(step, ..)| *step == Step::Reason);
     reasons.filter_map(|(_, _, number)| Reason::from_number(number)).last()
 }
 
-/// Ports for `fnat` that are neither those that the director's programs give out nor those that Linux does
-/// (`ip_local_port_range`): answers are nobody's.
+/// Returns settings with `fnat` ports that neither the director's programs nor Linux (`ip_local_port_range`)
+/// allocate, so that answers match no other connection.
 fn other_ports(settings: Settings) -> Settings {
     const LINUX: (u64, u64) = (32_768, 60_999);
     let given = (settings.first_dip_port, settings.first_dip_port + settings.dip_ports - 1);
@@ -171,7 +171,7 @@ fn other_ports(settings: Settings) -> Settings {
     let gaps = [(1024, first.0), (first.1 + 1, second.0), (first.1.max(second.1) + 1, 65_536)];
     let sizes = gaps.map(|(from, to)| (to.saturating_sub(from), from));
     let (dip_ports, first_dip_port) = sizes.into_iter().max().unwrap_or_default();
-    // Who has given out all of them lives with a client's answer that is taken for a probe's.
+    // If the director uses all ports, a client's answer may be taken for that of a probe.
     if dip_ports == 0 {
         return Settings { first_dip_port: LINUX.1 + 1, dip_ports: 65_535 - LINUX.1, ..settings };
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Typed access to every map. It is long because every map has its few lines here, and nowhere else.
+//! Typed access to every map. The module is long because it has a few lines for each map.
 
 use std::{
     io,
@@ -34,11 +34,11 @@ use super::{
     versions::Versions,
 };
 
-/// Every map, open and typed. The daemon is the only writer.
+/// Every map, open and typed. The daemon writes the configuration; the programs write flows and counters.
 pub struct Tables {
     schema: Array<MapData, u32>,
     generation: Array<MapData, u64>,
-    /// Whether the generation is odd, and by this.
+    /// The generation is odd, because of these tables.
     changing: bool,
     services: Versions<ServiceKey<Be32>, Service, ServiceKey, Service>,
     reals: Array<MapData, Real>,
@@ -48,7 +48,7 @@ pub struct Tables {
     addresses: Versions<Be32, AddressUse, Be128, AddressUse>,
     sources: Versions<SourceKey<Be32>, Source<Be32>, SourceKey, Source>,
     flows: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
-    /// Connections that are opening.
+    /// Half-open table.
     opening: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
     replies: Versions<FlowKey<Be32>, Source<Be32>, FlowKey, Source>,
     translations: Versions<FlowKey<Be32>, FlowKey<Be32>, FlowKey, FlowKey>,
@@ -66,16 +66,16 @@ pub struct Tables {
     reasons: PerCpuArray<MapData, ReasonCounts>,
 }
 
-/// A flow and what is known of it.
+/// A tracked flow.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowRecord {
-    /// Whose.
+    /// Key of the flow.
     pub key: FlowKey,
-    /// Where it is and how.
+    /// Entry of the flow.
     pub flow: Flow,
 }
 
-/// The reply to a request, as the real sends it.
+/// Returns the key of the reply to a request, as the real sends it.
 #[must_use]
 pub fn reply_of(request: &FlowKey, real: &Real) -> FlowKey {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
@@ -88,38 +88,38 @@ pub fn reply_of(request: &FlowKey, real: &Real) -> FlowKey {
     )
 }
 
-/// Why a map cannot be read or written.
+/// Reason why a map cannot be read or written.
 #[derive(Debug, Error)]
 pub enum TableError {
-    /// There is no such map: the object, or the folder of pins, is not ours.
+    /// The map is missing: the object, or the folder of pins, is not of this version.
     #[error("there is no map {0}")]
     Missing(&'static str),
-    /// The kernel refused.
+    /// The kernel refused an operation.
     #[error("cannot {doing} {map}")]
     Map {
-        /// Which map.
+        /// Name of the map.
         map: &'static str,
-        /// What was tried.
+        /// Operation.
         doing: &'static str,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: MapError,
     },
     /// A batch could not be read.
     #[error("cannot read {map}")]
     Batch {
-        /// Which map.
+        /// Name of the map.
         map: &'static str,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
 }
 
-/// Makes a [`TableError`] of a [`MapError`].
+/// Converts a [`MapError`] to a [`TableError`].
 pub(super) fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> TableError {
     move |source| TableError::Map { map, doing, source }
 }
 
-/// A missing entry is what was wanted.
+/// Treats `ENOENT` on delete as success.
 pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -127,12 +127,12 @@ pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-/// A zero for every CPU.
+/// Returns a zero for every CPU.
 fn zeros<T: Pod + Default>() -> Result<PerCpuValues<T>, TableError> {
     per_cpu(T::default())
 }
 
-/// A sum: all of it on the first CPU.
+/// Returns per-CPU values for a sum: all of it on the first CPU.
 fn per_cpu<T: Pod + Default>(sum: T) -> Result<PerCpuValues<T>, TableError> {
     let batch = |source| TableError::Batch { map: "per-CPU values", source };
     let cpus = nr_cpus().map_err(|(_, error)| batch(error))?;
@@ -141,7 +141,7 @@ fn per_cpu<T: Pod + Default>(sum: T) -> Result<PerCpuValues<T>, TableError> {
     PerCpuValues::try_from(values).map_err(batch)
 }
 
-/// What all CPUs have counted.
+/// Returns the sum of the counts of all CPUs.
 fn sum_reasons(values: &[ReasonCounts]) -> ReasonCounts {
     let mut sum = ReasonCounts::default();
     for counts in values {
@@ -150,7 +150,7 @@ fn sum_reasons(values: &[ReasonCounts]) -> ReasonCounts {
     sum
 }
 
-/// The first entries of a per-CPU array, summed up.
+/// Returns the first entries of a per-CPU array, each summed over the CPUs.
 fn per_cpu_sums<V: Pod, S>(
     map: &PerCpuArray<MapData, V>,
     name: &'static str,
@@ -199,7 +199,7 @@ impl Tables {
         self.schema.set(0, version, 0).map_err(failed("write", "SCHEMA"))
     }
 
-    /// What CPUs keep of services, addresses and sources is out of date from now on until [`Tables::settle`].
+    /// Invalidates the per-CPU caches of services, addresses and sources until [`Tables::settle`].
     fn unsettle(&mut self) -> Result<(), TableError> {
         if !self.changing {
             self.turn_generation(1)?;
@@ -208,28 +208,28 @@ impl Tables {
         Ok(())
     }
 
-    /// Services, addresses and sources stay as they are for a while: CPUs may keep what they find. Whoever writes them says so
-    /// when all is written; until then packets take longer.
+    /// Allows CPUs to cache services, addresses and sources again. Must be called after the last write of a
+    /// change; until then packets take longer.
     pub fn settle(&mut self) -> Result<(), TableError> {
         self.turn_generation(0)?;
         self.changing = false;
         Ok(())
     }
 
-    /// Goes on to the next generation that is odd or even; not from one that is.
+    /// Increments the generation, if its parity differs from `odd`.
     fn turn_generation(&mut self, odd: u64) -> Result<(), TableError> {
         let generation = self.generation.get(&0, 0).map_err(failed("read", "GENERATION"))?;
         if generation & 1 == odd {
             return Ok(());
         }
-        // On every CPU, what was written to the tables comes before the new generation.
+        // On every CPU, the writes to the tables must be visible before the new generation.
         fence(Ordering::SeqCst);
         self.generation.set(0, generation.wrapping_add(1), 0).map_err(failed("write", "GENERATION"))?;
         fence(Ordering::SeqCst);
         Ok(())
     }
 
-    /// Every service.
+    /// Returns every service.
     pub fn services(&self) -> Result<Vec<(ServiceKey, Service)>, TableError> {
         self.services.all()
     }
@@ -240,19 +240,19 @@ impl Tables {
         self.services.put(key, service)
     }
 
-    /// Removes a service. Its packets are nobody's from now on.
+    /// Removes a service. Its packets belong to no service from now on.
     pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), TableError> {
         self.unsettle()?;
         self.services.remove(key)
     }
 
-    /// How many ids of reals there are; id 0 is none of them.
+    /// Returns the number of ids of reals, including id 0, which no real has.
     #[must_use]
     pub fn real_ids(&self) -> u32 {
         self.reals.len()
     }
 
-    /// Every real by id.
+    /// Returns every real with its id.
     pub fn reals(&self) -> Result<Vec<(u32, Real)>, TableError> {
         let mut found = Vec::new();
         let each = |id: &u32, real: &Real| {
@@ -265,7 +265,7 @@ impl Tables {
         Ok(found)
     }
 
-    /// A real, if there is one of that id.
+    /// Returns the real with that id, if it exists.
     #[must_use]
     pub fn real(&self, id: u32) -> Option<Real> {
         self.reals.get(&id, 0).ok().filter(Real::exists)
@@ -283,7 +283,7 @@ impl Tables {
         batch::update(fd, &ids, &values).map_err(|source| TableError::Batch { map: "REALS", source })
     }
 
-    /// The first `slots` entries of the table that begins with block `first`.
+    /// Returns the first `slots` entries of the slot table that begins with block `first`.
     pub fn table(&self, first: u32, slots: u32) -> Result<Vec<u32>, TableError> {
         let mut table = Vec::with_capacity(slots as usize);
         for block in first..first + slots.div_ceil(BLOCK) {
@@ -293,7 +293,7 @@ impl Tables {
         Ok(table)
     }
 
-    /// The moves of the same entries. What no entry is marked for means nothing.
+    /// Returns the moves of the first `slots` entries of that table. A move is only valid if its entry is marked.
     pub fn moves(&self, first: u32, slots: u32) -> Result<Vec<Move>, TableError> {
         let mut moves = Vec::with_capacity(slots as usize);
         for block in first..first + slots.div_ceil(BLOCK) {
@@ -303,7 +303,7 @@ impl Tables {
         Ok(moves)
     }
 
-    /// Writes a table in place, from block `first` on.
+    /// Writes a slot table in place, from block `first` on.
     pub fn put_table(&mut self, first: u32, table: &[u32]) -> Result<(), TableError> {
         for (number, entries) in (first..).zip(table.chunks(BLOCK as usize)) {
             let mut block = Block([UNSET; BLOCK as usize]);
@@ -324,23 +324,23 @@ impl Tables {
         Ok(())
     }
 
-    /// Where a service's scheduler is in its table.
+    /// Returns the position of a service's scheduler in its table.
     pub fn position(&self, service: u32) -> Result<Position, TableError> {
         self.positions.get(&service, 0).map_err(failed("read", "POSITIONS"))
     }
 
-    /// Sends a service's scheduler to a place in its table.
+    /// Sets the position of a service's scheduler in its table.
     pub fn put_position(&mut self, service: u32, next: u64) -> Result<(), TableError> {
         let position = Position { next, start: next };
         self.positions.set(service, position, 0).map_err(failed("write", "POSITIONS"))
     }
 
-    /// Every address and its use.
+    /// Returns every address and its uses.
     pub fn addresses(&self) -> Result<Vec<(Be128, AddressUse)>, TableError> {
         self.addresses.all()
     }
 
-    /// Writes which addresses may be in use: first, before one is; then, when one is no longer.
+    /// Writes the filters of used addresses. Must be called before an address is added, and after one was removed.
     pub fn put_marks(
         &mut self,
         addresses: impl IntoIterator<Item = (Be128, AddressUse)>,
@@ -368,7 +368,7 @@ impl Tables {
         self.marks.set(0, marks, 0).map_err(failed("write", "MARKS"))
     }
 
-    /// Reads the director's addresses that flows by full NAT come from, of IPv4 and of IPv6; those of IPv4 in 128 bits.
+    /// Returns the SNAT addresses, IPv4 and IPv6; IPv4 addresses are mapped to 128 bits.
     pub fn pool(&self) -> Result<[Vec<Be128>; 2], TableError> {
         let v4: Result<Vec<Be32>, MapError> = self.dips.iter().collect();
         let wide =
@@ -378,54 +378,54 @@ impl Tables {
         Ok([v4, v6.map_err(failed("read", "DIPS6"))?])
     }
 
-    /// Writes which bond or team a device is a member of.
+    /// Sets the bond or team of which a device is a member.
     pub fn put_controller(&mut self, member: u32, controller: u32) -> Result<(), TableError> {
         self.controllers.insert(member, controller, 0).map_err(failed("write", "CONTROLLERS"))
     }
 
-    /// Says what an address is used for.
+    /// Sets the uses of an address.
     pub fn put_address(&mut self, address: Be128, used: AddressUse) -> Result<(), TableError> {
         self.unsettle()?;
         self.addresses.put(&address, &used)
     }
 
-    /// An address is used for nothing any more.
+    /// Removes an address that has no use any more.
     pub fn remove_address(&mut self, address: Be128) -> Result<(), TableError> {
         self.unsettle()?;
         self.addresses.remove(&address)
     }
 
-    /// Every source of nat replies.
+    /// Returns every source of `nat` replies.
     pub fn sources(&self) -> Result<Vec<(SourceKey, Source)>, TableError> {
         self.sources.all()
     }
 
-    /// Says which service the replies of a nat real belong to.
+    /// Sets the service to which the replies of a `nat` real belong.
     pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> Result<(), TableError> {
         self.unsettle()?;
         self.sources.put(key, source)
     }
 
-    /// Says it of many.
+    /// Sets the services to which the replies of several `nat` reals belong.
     pub fn put_sources(&mut self, sources: &[(SourceKey, Source)]) -> Result<(), TableError> {
         self.unsettle()?;
         self.sources.put_all(sources)
     }
 
-    /// Replies from there belong to no service any more.
+    /// Removes a reply source.
     pub fn remove_source(&mut self, key: &SourceKey) -> Result<(), TableError> {
         self.unsettle()?;
         self.sources.remove(key)
     }
 
-    /// Every tracked flow, as far as they stand still.
+    /// Returns every tracked flow. Flows that change meanwhile may be missing.
     pub fn flows(&self) -> Result<Vec<FlowRecord>, TableError> {
         let mut flows = Vec::new();
         self.for_each_flow(|key, flow| flows.push(FlowRecord { key: *key, flow: *flow }))?;
         Ok(flows)
     }
 
-    /// What reads the flows without these tables.
+    /// Returns a reader of the flows that is independent of these tables.
     ///
     /// # Errors
     /// If there are no descriptors left.
@@ -435,74 +435,75 @@ impl Tables {
 
     /// Calls `each` with every tracked flow.
     pub fn for_each_flow(&self, mut each: impl FnMut(&FlowKey, &Flow)) -> Result<(), TableError> {
-        // In this order: a connection that opens meanwhile goes from the one to the other, and is seen twice rather than never.
+        // The order matters: a connection that becomes established meanwhile moves from the first table to
+        // the second, and is then seen twice rather than not at all.
         self.opening.for_each(&mut each)?;
         self.flows.for_each(each)
     }
 
-    /// A flow, if it is tracked.
+    /// Returns a flow, if it is tracked.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        // In this order, as in `for_each_flow`.
+        // The order matters, as in `for_each_flow`.
         let opening = self.opening.get(key);
         self.flows.get(key).or(opening)
     }
 
-    /// Writes a flow down.
+    /// Adds or replaces a flow.
     pub fn put_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
         let opens = State::from_number(flow.state) == State::SynReceived;
         if opens { self.opening.put(key, flow) } else { self.flows.put(key, flow) }
     }
 
-    /// Forgets a flow.
+    /// Removes a flow.
     pub fn remove_flow(&mut self, key: &FlowKey) -> Result<(), TableError> {
         self.opening.remove(key)?;
         self.flows.remove(key)
     }
 
-    /// Which service a flow's replies belong to, if their real is several services'.
+    /// Returns the service of a flow's replies, if several services share the real.
     #[must_use]
     pub fn reply(&self, key: &FlowKey) -> Option<Source> {
         self.replies.get(key)
     }
 
-    /// Says which service a flow's replies belong to.
+    /// Sets the service of a flow's replies.
     pub fn put_reply(&mut self, key: &FlowKey, source: &Source) -> Result<(), TableError> {
         self.replies.put(key, source)
     }
 
-    /// Calls `each` with every flow whose replies are known to be a service's.
+    /// Calls `each` with every reply entry of a flow.
     pub fn for_each_reply(&self, each: impl FnMut(&FlowKey, &Source)) -> Result<(), TableError> {
         self.replies.for_each(each)
     }
 
-    /// Forgets which service a flow's replies belong to.
+    /// Removes the reply entry of a flow.
     pub fn remove_reply(&mut self, key: &FlowKey) -> Result<(), TableError> {
         self.replies.remove(key)
     }
 
-    /// Calls `each` with every flow by full NAT: how its real's packets look, and the flow as its client sends it.
+    /// Calls `each` with every `fnat` flow: the key of the real's packets, and that of the client's.
     pub fn for_each_translation(&self, each: impl FnMut(&FlowKey, &FlowKey)) -> Result<(), TableError> {
         self.translations.for_each(each)
     }
 
-    /// The flow that a real's packets to a port of the director belong to.
+    /// Returns the flow to which a real's packets to an SNAT port belong.
     #[must_use]
     pub fn translation(&self, reply: &FlowKey) -> Option<FlowKey> {
         self.translations.get(reply)
     }
 
-    /// Says which flow a real's packets to a port of the director belong to.
+    /// Sets the flow to which a real's packets to an SNAT port belong.
     pub fn put_translation(&mut self, reply: &FlowKey, request: &FlowKey) -> Result<(), TableError> {
         self.translations.put(reply, request)
     }
 
-    /// Gives a port of the director back.
+    /// Releases an SNAT port.
     pub fn remove_translation(&mut self, reply: &FlowKey) -> Result<(), TableError> {
         self.translations.remove(reply)
     }
 
-    /// Writes the addresses that flows by full NAT come from: those of IPv4 and those of IPv6, by index.
+    /// Writes the SNAT addresses, IPv4 and IPv6, by index.
     pub fn put_dips(&mut self, dips: &[Be128], dips6: &[Be128]) -> Result<(), TableError> {
         for (index, address) in (0..).zip(dips) {
             let address = address.as_v4().unwrap_or_default();
@@ -514,7 +515,7 @@ impl Tables {
         Ok(())
     }
 
-    /// The address of a [`Dip`] towards a real.
+    /// Returns the address of a [`Dip`] towards a real.
     pub fn dip_address(&self, dip: Dip, real: &Real) -> Result<Be128, TableError> {
         let index = u32::from(dip.address);
         match (dip.address, real.is(Real::IPV6)) {
@@ -524,44 +525,44 @@ impl Tables {
         }
     }
 
-    /// Calls `each` with every client that persistence keeps, or kept, on a real.
+    /// Calls `each` with every persistence entry, including expired ones.
     pub fn for_each_client(&self, each: impl FnMut(&ClientKey, &Client)) -> Result<(), TableError> {
         let fd = self.clients.map().fd().as_fd();
         batch::for_each(fd, each).map_err(|source| TableError::Batch { map: "CLIENTS", source })
     }
 
-    /// The real that persistence keeps a client on.
+    /// Returns the persistence entry of a client.
     #[must_use]
     pub fn client(&self, key: &ClientKey) -> Option<Client> {
         self.clients.get(key, 0).ok()
     }
 
-    /// Says which real persistence keeps a client on.
+    /// Adds or replaces the persistence entry of a client.
     pub fn put_client(&mut self, key: &ClientKey, client: &Client) -> Result<(), TableError> {
         self.clients.insert(key, client, 0).map_err(failed("write", "CLIENTS"))
     }
 
-    /// Forgets the real of a client.
+    /// Removes the persistence entry of a client.
     pub fn remove_client(&mut self, key: &ClientKey) -> Result<(), TableError> {
         gone(self.clients.remove(key)).map_err(failed("delete from", "CLIENTS"))
     }
 
-    /// The connections of a real, as the programs count them.
+    /// Returns the connection counts of a real, as the programs maintain them.
     pub fn load(&self, real: u32) -> Result<Load, TableError> {
         self.loads.get(&real, 0).map_err(failed("read", "LOADS"))
     }
 
-    /// Corrects the connections of a real.
+    /// Corrects the connection counts of a real.
     pub fn put_load(&mut self, real: u32, load: &Load) -> Result<(), TableError> {
         self.loads.set(real, load, 0).map_err(failed("write", "LOADS"))
     }
 
-    /// Says how long silent flows live.
+    /// Sets the timeouts of idle flows.
     pub fn put_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), TableError> {
         self.timeouts.set(0, timeouts, 0).map_err(failed("write", "TIMEOUTS"))
     }
 
-    /// Says which program the director goes on in.
+    /// Sets the target of a tail call.
     pub(super) fn put_program(&mut self, program: Program, fd: &ProgramFd) -> Result<(), TableError> {
         self.programs.set(program as u32, fd, 0).map_err(failed("write", "PROGRAMS"))
     }
@@ -573,7 +574,7 @@ impl Tables {
             .map_err(|error| TableError::Batch { map: "DEVICES", source: io::Error::other(error) })
     }
 
-    /// A real's counters, of all CPUs.
+    /// Returns a real's counters, summed over all CPUs.
     pub fn counters(&self, real: u32) -> Result<Counters, TableError> {
         let values = self.counters.get(&real, 0).map_err(failed("read", "COUNTERS"))?;
         let mut sum = Counters::default();
@@ -581,7 +582,7 @@ impl Tables {
         Ok(sum)
     }
 
-    /// The counters of every real of an id below `ids`, of all CPUs.
+    /// Returns the counters of every real with an id below `ids`, summed over all CPUs.
     pub fn all_counters(&self, ids: u32) -> Result<Vec<Counters>, TableError> {
         per_cpu_sums(&self.counters, "COUNTERS", ids, |values: &[Counters]| {
             let mut sum = Counters::default();
@@ -592,19 +593,20 @@ impl Tables {
         })
     }
 
-    /// What [`Tables::reasons`] counts of every service of an id below `services`, by id.
+    /// Returns the counts of [`Tables::reasons`] for every service with an id below `services`, by id.
     pub fn all_reasons(&self, services: u32) -> Result<Vec<ReasonCounts>, TableError> {
         per_cpu_sums(&self.reasons, "REASONS", services, sum_reasons)
     }
 
-    /// Sets a real's counters, in sum.
+    /// Sets a real's counters; `sum` is over all CPUs.
     pub fn put_counters(&mut self, real: u32, sum: &Counters) -> Result<(), TableError> {
         self.counters.set(real, per_cpu(*sum)?, 0).map_err(failed("write", "COUNTERS"))
     }
 
-    /// Sets counters and connections of these reals, and reasons of these services, to zero, for the next ones with their ids.
+    /// Resets the counters and connection counts of these reals, and the reason counts of these services, for
+    /// the next ones with their ids.
     ///
-    /// All are read first: that takes a system call for thousands, and most ids were nobody's ever.
+    /// All counts are read first: one system call reads thousands, and most ids were never used.
     pub fn reset(&mut self, reals: &[u32], services: &[u32]) -> Result<(), TableError> {
         let after = |ids: &[u32]| ids.iter().max().map_or(0, |last| last + 1);
         let (counters, reasons) = (self.all_counters(after(reals))?, self.all_reasons(after(services))?);
@@ -628,12 +630,13 @@ impl Tables {
         Ok(())
     }
 
-    /// How often a service's packets ended for each reason, of all CPUs; service 0 is "none in particular".
+    /// Returns a service's packets by reason, summed over all CPUs; service 0 stands for packets of no
+    /// particular service.
     pub fn reasons(&self, service: u32) -> Result<ReasonCounts, TableError> {
         Ok(sum_reasons(&self.reasons.get(&service, 0).map_err(failed("read", "REASONS"))?))
     }
 
-    /// Sets how often a service's packets ended for each reason, in sum.
+    /// Sets a service's packets by reason; `sum` is over all CPUs.
     pub fn put_reasons(&mut self, service: u32, sum: &ReasonCounts) -> Result<(), TableError> {
         self.reasons.set(service, per_cpu(*sum)?, 0).map_err(failed("write", "REASONS"))
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A second copy of the programs over the same maps, which tells what it does with a packet.
+//! A second copy of the programs over the same maps, which records its steps with a packet.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -19,41 +19,41 @@ use super::{
     tables::{TableError, Tables, failed},
 };
 
-/// The section of the global `TRACE`, which is a map of this copy of the programs alone.
+/// Section of the global `TRACE`, which is a map of this copy only.
 const TRACE: &str = ".bss";
-/// More than a test run accepts, which is a page with the room before and behind.
+/// Size that exceeds the limit of a test run, which is a page minus headroom and tailroom, in bytes.
 const LARGEST_FRAME: usize = 4096;
 
-/// The programs, loaded once more over pinned maps. They are attached nowhere: they run when they are asked to.
+/// A second load of the programs over pinned maps. They are attached nowhere, and only run on request.
 pub struct Tracer {
     ebpf: Ebpf,
     trace: Array<MapData, Trace>,
-    /// Keeps the programs that the first one goes on in, unless [`Tables`] do.
+    /// Keeps the targets of tail calls alive, unless [`Tables`] does.
     _programs: Option<ProgramArray<MapData>>,
 }
 
-/// What became of a packet.
+/// Result of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// What the driver would be told (`enum xdp_action`).
+    /// Action, as returned to the driver (`enum xdp_action`).
     pub action: u32,
-    /// The frame that came out.
+    /// Resulting frame.
     pub frame: Vec<u8>,
-    /// The steps on its way.
+    /// Recorded steps.
     pub trace: Trace,
 }
 
-/// Why a packet cannot be run.
+/// Reason why a packet cannot be run.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// The kernel took no such packet.
+    /// The kernel refuses the packet.
     #[error("the kernel runs no program on a frame of {length} bytes from interface #{ifindex}")]
     Refused {
-        /// Bytes of the frame.
+        /// Length of the frame, in bytes.
         length: usize,
-        /// The device that it was to come by.
+        /// Index of the ingress device.
         ifindex: u32,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
     /// The steps cannot be read.
@@ -62,10 +62,10 @@ pub enum RunError {
 }
 
 impl Tracer {
-    /// Loads the programs over the maps that are pinned where `options` says.
+    /// Loads the programs over the maps that are pinned in the directory of `options`.
     ///
     /// # Errors
-    /// [`LoadError`]; nothing is changed then, nor if it succeeds.
+    /// [`LoadError`]. In no case does this change the live data plane.
     pub fn load(options: &Options, mode: Mode) -> Result<Self, LoadError> {
         let mut ebpf = load_object(options, mode, |name| name != "PROGRAMS")?;
         let mut programs: ProgramArray<MapData> = take(&mut ebpf, "PROGRAMS")?;
@@ -77,7 +77,7 @@ impl Tracer {
         Ok(Self { ebpf, trace, _programs: Some(programs) })
     }
 
-    /// Loads the programs with maps that are nobody else's and hold nothing, but for those pinned ones that `shared` says.
+    /// Loads the programs with separate, empty maps, except the pinned ones for which `shared` returns true.
     pub(super) fn with_maps_of_its_own(
         options: &Options,
         mode: Mode,
@@ -92,15 +92,16 @@ impl Tracer {
         Ok((Self { ebpf, trace, _programs: None }, tables))
     }
 
-    /// The main program.
+    /// Returns the main program.
     pub fn director(&mut self) -> &mut Xdp {
         program(&mut self.ebpf, "director")
     }
 
-    /// Runs the director on a frame that comes in by a device. `&mut`: the steps are of one packet at a time.
+    /// Runs the director on a frame that arrives on a device. It takes `&mut self`, because the trace holds
+    /// the steps of one packet at a time.
     ///
     /// # Errors
-    /// [`RunError::Refused`] if there is no such device, or the frame is longer than the kernel's test runs take.
+    /// [`RunError::Refused`] if the device does not exist, or the frame is longer than the kernel's test runs permit.
     pub fn run(&mut self, frame: &[u8], ifindex: u32) -> Result<Run, RunError> {
         let (action, frame) = run(self.director(), frame, ifindex)?;
         let trace = self.trace.get(&0, 0).map_err(failed("read", TRACE))?;
@@ -108,7 +109,7 @@ impl Tracer {
     }
 }
 
-/// Runs a program on a frame that comes in by a device: what the driver would be told, and the frame that came out.
+/// Runs a program on a frame that arrives on a device. Returns the action, and the resulting frame.
 ///
 /// # Errors
 /// As [`Tracer::run`].
@@ -122,7 +123,7 @@ pub fn run(program: &Xdp, frame: &[u8], ifindex: u32) -> Result<(u32, Vec<u8>), 
         data_in: Some(frame),
         data_out: Some(&mut out),
         ctx_in: Some(&context),
-        // A second run would see what the first one made of the frame.
+        // A second run would process the output of the first.
         repeat: 1,
         ..TestRunOptions::default()
     };

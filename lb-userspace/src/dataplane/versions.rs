@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A table that has one map for IPv4 and another for IPv6. Outside of here, addresses have 128 bits.
+//! A table of two maps, one for IPv4 and one for IPv6. Elsewhere, addresses have 128 bits.
 
 use std::{
     io,
@@ -21,15 +21,15 @@ use super::{
     tables::{TableError, failed, gone},
 };
 
-/// A key or value whose addresses have 128 bits, and what stands for it in the map of IPv4.
+/// A key or value with addresses of 128 bits, and its form in the IPv4 map.
 pub(super) trait Narrow<N>: Sized {
-    /// The same with addresses of 32 bits; `None` if they are of IPv6.
+    /// Converts to the form with addresses of 32 bits; `None` for IPv6 addresses.
     fn narrow(&self) -> Option<N>;
-    /// The same with addresses of 128 bits.
+    /// Converts to the form with addresses of 128 bits.
     fn widen(narrow: &N) -> Self;
 }
 
-/// Both maps, of keys `K4` and `K6` and values `V4` and `V6`.
+/// Both maps, with keys `K4` and `K6` and values `V4` and `V6`.
 pub(super) struct Versions<K4, V4, K6, V6> {
     names: [&'static str; 2],
     v4: BpfHashMap<MapData, K4, V4>,
@@ -37,18 +37,18 @@ pub(super) struct Versions<K4, V4, K6, V6> {
 }
 
 impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, V4, K6, V6> {
-    /// Takes them out of the object, or from their pins.
+    /// Takes both maps from the object, or from their pins.
     pub(super) fn take(ebpf: &mut impl MapSource, names: [&'static str; 2]) -> Result<Self, TableError> {
         Ok(Self { names, v4: take(ebpf, names[0])?, v6: take(ebpf, names[1])? })
     }
 
-    /// Descriptors of both maps.
+    /// Returns descriptors of both maps.
     pub(super) fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
         let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
         Ok([own(self.v4.map().fd().as_fd())?, own(self.v6.map().fd().as_fd())?])
     }
 
-    /// Every entry.
+    /// Returns every entry.
     pub(super) fn all(&self) -> Result<Vec<(K6, V6)>, TableError> {
         let [name, name6] = self.names;
         let mut entries = Vec::new();
@@ -90,7 +90,7 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
             .map_err(|source| TableError::Batch { map: name6, source })
     }
 
-    /// Removes an entry, if it is there.
+    /// Removes an entry, if it exists.
     pub(super) fn remove(&mut self, key: &K6) -> Result<(), TableError> {
         let [name, name6] = self.names;
         match key.narrow() {
@@ -99,7 +99,7 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
         }
     }
 
-    /// An entry, if it is there.
+    /// Returns an entry, if it exists.
     pub(super) fn get(&self, key: &K6) -> Option<V6> {
         match key.narrow() {
             Some(key) => self.v4.get(&key, 0).ok().map(|value| V6::widen(&value)),
@@ -107,7 +107,7 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
         }
     }
 
-    /// Calls `each` with every entry, by batches.
+    /// Calls `each` with every entry, in batches.
     pub(super) fn for_each(&self, mut each: impl FnMut(&K6, &V6)) -> Result<(), TableError> {
         let [name, name6] = self.names;
         let wide = |key: &K4, value: &V4| each(&K6::widen(key), &V6::widen(value));
@@ -118,7 +118,7 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
     }
 }
 
-/// What is the same in both maps.
+/// Implements [`Narrow`] for types without addresses.
 macro_rules! alike {
     ($($type:ty),*) => {
         $(impl Narrow<Self> for $type {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The frames that answer probes: SYN and ACK, RST, ICMP echo reply, and ICMP errors about tunnels.
+//! Answers to probes: SYN and ACK, RST, ICMP echo reply, and ICMP errors about tunnels.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -14,18 +14,19 @@ const IPV6: u8 = 41;
 const GRE: u8 = 47;
 const ICMPV6: u8 = 58;
 
-/// What an answer to a probe says.
+/// Type of an answer to a probe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Said {
-    /// SYN and ACK; the number that it acknowledges.
+    /// SYN and ACK, with the acknowledged number.
     Open(u32),
     /// RST.
     Refused,
-    /// A segment was sent that ICMP says no to: a firewall.
+    /// ICMP error about a segment: a firewall rejects it.
     Rejected,
     /// Echo reply with this sequence number.
     Echo(u16),
-    /// This protocol is not understood: ICMP from the real about a tunnelled packet, for UDP to this port.
+    /// Unsupported protocol: an ICMP error from the real about a tunnelled packet, for UDP with this
+    /// destination port.
     NoTunnel(Option<u16>),
 }
 
@@ -33,14 +34,14 @@ pub(super) enum Said {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Heard {
     pub(super) from: IpAddr,
-    /// The port that the probe came from, or the echo's identifier.
+    /// Source port of the probe, or identifier of the echo.
     pub(super) probe: u16,
     pub(super) said: Said,
-    /// Whether the checksum of a segment is right; those of other answers are not looked at.
+    /// The checksum of a segment is right; those of other answers are not checked.
     pub(super) is_sound: bool,
 }
 
-/// Source, protocol and what follows the header of an IP packet. Answers come without extension headers.
+/// Returns source, protocol and payload of an IP packet. Answers have no extension headers.
 fn ip(packet: &[u8]) -> Option<(IpAddr, u8, &[u8])> {
     let octets = |at: usize, length: usize| packet.get(at..at + length);
     match packet.first()? >> 4 {
@@ -56,7 +57,7 @@ fn ip(packet: &[u8]) -> Option<(IpAddr, u8, &[u8])> {
     }
 }
 
-/// What a received frame says, if it answers a probe.
+/// Parses a received frame, if it answers a probe.
 pub(super) fn answer(frame: &[u8]) -> Option<Heard> {
     if !matches!(frame.get(12..14)?, [0x08, 0x00] | [0x86, 0xdd]) {
         return None;
@@ -79,7 +80,7 @@ pub(super) fn answer(frame: &[u8]) -> Option<Heard> {
     Some(Heard { from, probe, said, is_sound: protocol != TCP || is_sound(frame) })
 }
 
-/// Whether a segment has the checksum that it should.
+/// Returns whether a segment has the right checksum.
 fn is_sound(frame: &[u8]) -> bool {
     let Ok(SlicedPacket { net: Some(net), transport: Some(TransportSlice::Tcp(tcp)), .. }) =
         SlicedPacket::from_ethernet(frame)
@@ -95,13 +96,14 @@ fn is_sound(frame: &[u8]) -> bool {
     sum.is_ok_and(|sum| is_same(sum, header.checksum))
 }
 
-/// Whether two checksums say the same: Linux sends the zero of one's complement as all ones, also for TCP (`skb_checksum_help`).
+/// Returns whether two checksums are equal: Linux sends the zero of one's complement as all ones, also for
+/// TCP (`skb_checksum_help`).
 const fn is_same(one: u16, other: u16) -> bool {
     one == other || (one == 0 && other == u16::MAX) || (one == u16::MAX && other == 0)
 }
 
-/// What an ICMP error says by the packet that it quotes: of a tunnelled one, with its UDP port if it has one; of a segment, whose
-/// port names the probe.
+/// Interprets an ICMP error by the packet that it quotes: a tunnelled packet, with its UDP port if it has
+/// one; or a segment, whose port identifies the probe.
 fn quoted(packet: &[u8]) -> Option<(u16, Said)> {
     let (_, protocol, l4) = ip(packet)?;
     let word = |at: usize| Some(u16::from_be_bytes(l4.get(at..at + 2)?.try_into().ok()?));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Nobody but the director answers ARP or neighbour discovery for a VIP.
+//! Check that only the director answers ARP or neighbour discovery for a VIP.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -19,11 +19,11 @@ use crate::{
     netlink::Mac,
 };
 
-/// Linux answers while it receives.
+/// Time to wait for answers: Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// But for an address of IPv6 that it answers for in somebody's place (`proxy_delay`).
+/// Time to wait for answers to neighbour discovery: Linux delays those for addresses that it proxies (`proxy_delay`).
 const PATIENCE6: Duration = Duration::from_millis(900);
-/// Identifiers of pings that ask for a thief's name.
+/// First identifier of the pings that identify such a machine.
 const FIRST_PING: u16 = 40_000;
 
 pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
@@ -50,7 +50,7 @@ pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
         .filter(|vip| facts.is_on_link(**vip) && !thieves.iter().any(|(ip, ..)| ip == *vip))
         .map(|vip| super::vip::missing(facts, *vip))
         .collect();
-    // The director that has the VIP now looks who else answers for it.
+    // The director that has the VIP now checks for other machines.
     thieves.retain(|(vip, ..)| !standby.contains(vip));
     let owners = owners(facts, wire, &thieves);
     let mut told = BTreeSet::new();
@@ -62,12 +62,13 @@ pub(super) fn check(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     findings
 }
 
-/// RIPs of the machine that has an Ethernet address.
+/// RIPs of the machine with an Ethernet address.
 type Owners = BTreeMap<Mac, BTreeSet<IpAddr>>;
 
-/// Which real each thief is, also where it answers by another interface than its RIP's: it is pinged by its MAC address under
-/// every RIP, and a real takes that for its own on whatever interface it comes in. One machine may have several RIPs. The time to live of
-/// one keeps a router from sending the ping on to the real, which would answer in its place.
+/// Finds the RIPs of each machine that answers for a VIP, even if the answer came from another interface than
+/// the one with the RIP: the doctor pings the MAC address of an unknown machine with every RIP as
+/// destination, and a real accepts its RIP on any interface. A machine may have several RIPs. A router with
+/// that MAC address may forward the ping, whose time to live is 64, to the real, which then answers instead.
 fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) -> Owners {
     let mut owners = Owners::new();
     for subject in facts.subjects.iter().filter(|subject| subject.gateway.is_none()) {
@@ -108,9 +109,9 @@ fn owners(facts: &Facts, wire: &Wire, thieves: &BTreeSet<(IpAddr, Mac, u32)>) ->
 fn judge(subjects: &[Subject], owner: Option<&BTreeSet<IpAddr>>, vip: IpAddr, mac: Mac) -> Finding {
     let shown = frame::mac(mac);
     let (check, what) = if vip.is_ipv4() { ("arp-leak", "ARP") } else { ("ndp-leak", "neighbour discovery") };
-    // Whatever interface it is on: where it is on lo as well, setup puts it back there.
+    // The interface does not matter: if the VIP is on lo as well, setup adds it there again.
     let take_off = format!("ip address flush to {vip}");
-    // Of a machine with several roles, the one in which it holds this VIP tells what it needs.
+    // If the machine has several roles, the one with this VIP determines the fix.
     let mut known: Vec<&Subject> =
         subjects.iter().filter(|subject| owner.is_some_and(|rips| rips.contains(&subject.rip))).collect();
     known.sort_by_key(|subject| (subject.vip != vip, !subject.holds_vip()));
@@ -123,7 +124,7 @@ fn judge(subjects: &[Subject], owner: Option<&BTreeSet<IpAddr>>, vip: IpAddr, ma
         return finding;
     };
     let rip = subject.rip;
-    // It may answer in somebody's place too.
+    // The machine may also answer as a proxy.
     let take_off = format!("{take_off} && {}", subject.forget_proxy(vip));
     let cause =
         format!("the real {rip} ({shown}) answers {what} for the VIP {vip}: clients go past the director");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reals by nat that answer clients straight, by a link of their own to the clients' network.
+//! `nat` reals that answer clients directly, through a link of their own to the clients' network.
 //!
-//! The director is on that link too, so an answer to its own address says nothing. A real is pinged from an address of that
-//! network that is nobody's: if it asks the link for that address, its replies do not go to the director.
+//! The director is on that link too, so an answer to its own address proves nothing. The doctor pings a real from an
+//! unused address of that network: if the real asks the link for that address, its replies bypass the director.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -22,12 +22,12 @@ use crate::{
     netlink::Mac,
 };
 
-/// A real asks as soon as it is to answer.
+/// Time to wait: a real asks at once when it has to answer.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// The identifier of the pings; nobody hears an answer.
+/// Identifier of the pings, whose answers are ignored.
 const PING: u16 = 1_991;
 
-/// Asks those that answer as they should, as far as is known: not the ones of `found`.
+/// Checks the reals that work otherwise: those without a finding in `found`.
 pub(super) fn check(facts: &Facts, wire: &Wire, turn: u32, found: &[Finding]) -> Vec<Finding> {
     let mut asked: BTreeMap<IpAddr, (&Subject, IpNet)> = BTreeMap::new();
     let mut taken = BTreeSet::new();
@@ -73,24 +73,25 @@ fn judge(subject: &Subject, net: IpNet) -> Finding {
     Finding::new("nat-replies", Severity::Error, cause, subject.route_back(&place)).of(subject).on(rip)
 }
 
-/// The number of a look's first stranger. It goes round the half of a /24 in four seconds: a machine asks its link three times,
-/// a second apart, and a look takes more than half a second, so none hears the questions of the one before.
+/// Returns the number of the first unused address of a run. It cycles through half of a /24 in four seconds:
+/// a machine asks its link three times, a second apart, and a run takes more than half a second. So no run
+/// receives the questions of the previous one.
 pub(super) fn turn(now: SystemTime) -> u32 {
     now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| (time.as_millis() / 32) as u32)
 }
 
-/// Which addresses of a network are for whom: a machine asks its link for seconds, and what it asks for because of one check
-/// must not be taken for an answer to another, of the next look.
+/// Halves of a network's addresses, one per check: a machine asks its link for seconds, and its question
+/// because of one check must not count in the other check of the next run.
 #[derive(Clone, Copy)]
 pub(super) enum Half {
-    /// For pings of nat reals.
+    /// Addresses for pings of `nat` reals.
     Even,
-    /// For pings of reals by dr and tun, which may well ask.
+    /// Addresses for pings of `dr` and `tun` reals, which may well ask.
     Odd,
 }
 
-/// An address in the network of one of the director's, that is not one of the director's and no VIP; another one each time, so that
-/// nobody remembers it.
+/// Returns an unused address in a network of the director: neither an address of the director nor a VIP, and
+/// different in each run, so that no machine has a neighbour entry for it.
 pub(super) fn stranger(facts: &Facts, net: IpNet, number: u32, half: Half) -> Option<IpAddr> {
     let vips = facts.vips();
     let is_free =
@@ -98,12 +99,12 @@ pub(super) fn stranger(facts: &Facts, net: IpNet, number: u32, half: Half) -> Op
     (0..64).find_map(|n| nth(net, of_half(number.wrapping_add(n), half)).filter(is_free))
 }
 
-/// That number among those of its half. A network has an even number of hosts, so the halves stay apart.
+/// Returns the number within its half. A network has an even number of hosts, so the halves do not overlap.
 const fn of_half(number: u32, half: Half) -> u32 {
     number.wrapping_mul(2) | matches!(half, Half::Odd) as u32
 }
 
-/// One of the addresses that hosts of a network may have.
+/// Returns one of the addresses that hosts of a network may have.
 fn nth(net: IpNet, number: u32) -> Option<IpAddr> {
     match net {
         IpNet::V4(net) => {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reals by dr and tun whose replies to clients lead over the director: it has the VIP itself, and Linux drops what comes from
-//! an address of its own.
+//! `dr` and `tun` reals whose replies to clients are routed through the director: the director has the VIP
+//! itself, and Linux drops packets from an own address.
 //!
-//! The director's own address among clients gets its answer all the same. So a real is pinged, through the path, from an address
-//! of clients' network that is nobody's: the answer is for the director to send on if it comes here. A real on clients' link asks
-//! that for the address instead, and may not ask in the VIP's name: who hears it would send to the real.
+//! The director's own address in the clients' network gets its answer nevertheless. So the doctor pings a
+//! real through the path from an unused address of the clients' network: if the answer arrives here, the
+//! director would have to forward it. A real on the clients' link asks the link for that address instead, and
+//! must not use the VIP as its source: machines that receive the question would send to the real.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -30,10 +31,10 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_millis(200);
-/// Identifiers of the pings; those of other probes are others.
+/// First identifier of the pings, distinct from those of other probes.
 const FIRST_PING: u16 = 60_000;
 
-/// Asks those that answer clients' network as far as is known, and of which nothing is found yet.
+/// Checks the reals that answer the clients' network and have no finding yet.
 pub(super) fn check(
     facts: &Facts,
     sender: &mut Sender<'_>,
@@ -41,7 +42,7 @@ pub(super) fn check(
     (probes, known): (&[Probe<'_>], &[Finding]),
 ) -> Vec<Finding> {
     let (mut asked, mut taken): (BTreeMap<u16, &Probe<'_>>, _) = (BTreeMap::new(), BTreeSet::new());
-    // One that answers for a VIP would ask in its name: nobody is to hear that.
+    // A real that answers ARP for a VIP would also ask with the VIP as source, which no machine should receive.
     let is_known = |subject: &Subject| known.iter().any(|one| one.place == subject.rip.to_string());
     for probe in probes {
         let subject = probe.subject;
@@ -76,7 +77,7 @@ pub(super) fn check(
         named.extend(neighbour::asker(bytes).filter(|(mac, _)| !ours.contains(mac)));
         here.len() == asked.len()
     });
-    // Who heard that a real is the VIP is told better at once.
+    // Machines that took the real for the VIP are corrected at once.
     for (_, vip) in named.iter().filter(|(_, ip)| asked.values().any(|probe| probe.subject.vip == *ip)) {
         neighbour::announce(facts, sender.wire, *vip);
     }
@@ -87,7 +88,7 @@ pub(super) fn check(
     announced.chain(told.filter_map(|(probe, name)| judge(probe, &name))).collect()
 }
 
-/// A real that asks in the VIP's name.
+/// Returns the finding for a real that asks with the VIP as its source.
 fn announces(subject: &Subject) -> Finding {
     let (vip, rip) = (subject.vip, subject.rip);
     let cause = format!(
@@ -117,16 +118,16 @@ fn judge(probe: &Probe<'_>, name: &str) -> Option<Finding> {
     Some(finding(cause, format!("sysctl -q -w {}", missing.join(" "))))
 }
 
-/// A setting below `net`, with slashes, and what it must be.
+/// A sysctl below `net`, with slashes, and its required value.
 struct Setting {
     path: String,
-    /// It is the larger one of this and that of `all`.
+    /// Name of the `all` variant, if the larger of both values is in force.
     all: Option<String>,
     allows: fn(i32) -> bool,
     set: i32,
 }
 
-/// What the director's kernel needs to send on what comes from its own address.
+/// Returns the sysctls with which the director's kernel would forward packets from an own address.
 fn wanted(vip: IpAddr, name: &str) -> Vec<Setting> {
     let one = |path: &str, all: Option<&str>, allows, set| Setting {
         path: path.replace("IFACE", name),
@@ -150,7 +151,7 @@ impl Setting {
             fs::read_to_string(format!("/proc/sys/net/{path}")).ok()?.trim().parse::<i32>().ok()
         };
         let all = self.all.as_ref().and_then(read);
-        // What cannot be read says nothing.
+        // A value that cannot be read counts as right.
         read(&self.path).map(|own| own.max(all.unwrap_or(own))).is_none_or(self.allows)
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the daemon knows and the checks judge by.
+//! Input of the checks: facts that the daemon knows.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -14,51 +14,51 @@ use crate::{
     netlink::{Address, Interface, Mac},
 };
 
-/// How the loaded program sends to a real: its entry in the table of reals.
+/// Next hop of a real in the loaded programs: its entry in `REALS`.
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
-    /// The device that packets leave by.
+    /// Egress device.
     pub ifindex: u32,
-    /// The Ethernet address that they are sent to.
+    /// Destination Ethernet address.
     pub to: Mac,
-    /// The Ethernet address that they are sent from.
+    /// Source Ethernet address.
     pub from: Mac,
-    /// The outer source address of tunnels.
+    /// Outer source address of tunnels.
     pub tunnel_source: IpAddr,
-    /// The largest IP packet.
+    /// MTU: the largest IP packet, in bytes.
     pub mtu: u16,
 }
 
 /// A real of a service at one of its endpoints.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The service, in the operator's words.
+    /// Service, as commands name it.
     pub service: String,
-    /// TCP or UDP.
+    /// Protocol.
     pub protocol: Protocol,
-    /// Where clients reach the service.
+    /// VIP of the endpoint.
     pub vip: IpAddr,
-    /// Its port; 0 = every port.
+    /// Port of the endpoint; 0: every port.
     pub port: u16,
-    /// The real's address.
+    /// RIP.
     pub rip: IpAddr,
-    /// The real's port.
+    /// Port of the real.
     pub real_port: u16,
-    /// The forwarding method.
+    /// Forward method.
     pub forward: Forward,
-    /// What is around packets by `tun`.
+    /// Encapsulation for `tun`.
     pub tunnel: Tunnel,
-    /// Its share of new connections.
+    /// Weight.
     pub weight: u32,
-    /// RIP and port as the service names them; port 0 = as the client sent it.
+    /// RIP and port as in the service; port 0: the destination port of the client's packet.
     pub address: SocketAddr,
-    /// What the loaded tables hold of it, if packets reach it.
+    /// Entry in the loaded maps, if the real has a next hop.
     pub entry: Option<Entry>,
-    /// How packets reach it, or why they do not.
+    /// Next hop, or the reason why there is none.
     pub way: Result<Way, Unresolved>,
-    /// The director's address towards it.
+    /// Address of the director towards the real (DIP).
     pub dip: Option<IpAddr>,
-    /// The router on the way, if it is not on the director's link.
+    /// Router on the way, if the real is not on the director's link.
     pub gateway: Option<IpAddr>,
 }
 
@@ -69,25 +69,25 @@ impl From<&Subject> for (String, String) {
 }
 
 impl Subject {
-    /// The real as findings name it.
+    /// Returns the name of the real in findings.
     #[must_use]
     pub fn real(&self) -> String {
         SocketAddr::new(self.rip, self.real_port).to_string()
     }
 
-    /// Where clients reach the service.
+    /// Returns VIP and port of the endpoint.
     #[must_use]
     pub fn at(&self) -> SocketAddr {
         SocketAddr::new(self.vip, self.port)
     }
 
-    /// Whether clients reach it there.
+    /// Returns whether the subject belongs to an endpoint.
     #[must_use]
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
         self.protocol == endpoint.protocol && self.at() == endpoint.address
     }
 
-    /// The real as commands name it.
+    /// Returns the name of the real in commands.
     #[must_use]
     pub fn named(&self) -> String {
         match self.address.port() {
@@ -96,13 +96,13 @@ impl Subject {
         }
     }
 
-    /// What is around its packets: the outer destination, and the tunnel.
+    /// Returns the outer destination and the encapsulation of `tun` packets.
     #[must_use]
     pub fn tunnel(&self) -> Option<(IpAddr, Tunnel)> {
         (self.forward == Forward::Tun).then_some((self.rip, self.tunnel))
     }
 
-    /// The UDP port of its tunnel, if it has one.
+    /// Returns the UDP port of the encapsulation, if it has one.
     #[must_use]
     pub fn tunnel_port(&self) -> Option<u16> {
         match self.tunnel {
@@ -111,67 +111,67 @@ impl Subject {
         }
     }
 
-    /// Whether the real holds the VIP.
+    /// Returns whether the real has the VIP.
     #[must_use]
     pub fn holds_vip(&self) -> bool {
         matches!(self.forward, Forward::Dr | Forward::Tun)
     }
 }
 
-/// A service whose clients get nothing.
+/// A service whose clients get no connections.
 #[derive(Clone, Debug)]
 pub struct WithoutReal {
-    /// The service, in the operator's words.
+    /// Service, as commands name it.
     pub service: String,
-    /// A real whose weight is 0, as commands name it; `None` if there is no real at all.
+    /// A real with weight 0, as commands name it; `None` if there is no real at all.
     pub idle: Option<String>,
 }
 
-/// Everything at one moment.
+/// All facts, at one moment.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Every real of every service, at each endpoint.
+    /// Every real of every service, once per endpoint.
     pub subjects: Vec<Subject>,
-    /// Services without a real that takes connections, and why.
+    /// Services without a real for new connections, and why.
     pub without_real: Vec<WithoutReal>,
     /// Every endpoint of the services.
     pub endpoints: BTreeSet<Endpoint>,
     /// Interfaces of the director.
     pub interfaces: Vec<Interface>,
-    /// Veths whose other end loses what an XDP program sends out of them.
+    /// Veths whose peer loses the frames that an XDP program sends through them.
     pub deaf_veths: BTreeSet<u32>,
-    /// Packets that drivers lately did not send, by interface.
+    /// Recent number of packets that drivers failed to send, by interface.
     pub lost_sends: BTreeMap<u32, u64>,
-    /// Whether VIPs come and go by the hand of others, such as VRRP: a director without them is on standby.
+    /// VIPs are managed by others, such as VRRP: a director without them is on standby.
     pub is_standby: bool,
     /// Addresses of the director.
     pub addresses: Vec<Address>,
-    /// Interfaces that the program is attached to.
+    /// Interfaces to which the program is attached.
     pub attached: BTreeMap<u32, String>,
-    /// The kernel's number of the program that is to run there.
+    /// Id of the program that should run there.
     pub program: Option<u32>,
-    /// Whether the operator asked for generic mode.
+    /// The operator requested generic mode.
     pub generic_wanted: bool,
-    /// Tracked flows of IPv4.
+    /// Number of tracked IPv4 flows.
     pub flows: u64,
-    /// How many fit.
+    /// Size of the IPv4 flow table.
     pub max_flows: u32,
-    /// Tracked flows of IPv6.
+    /// Number of tracked IPv6 flows.
     pub flows6: u64,
-    /// How many fit.
+    /// Size of the IPv6 flow table.
     pub max_flows6: u32,
-    /// What the tables of IPv4 and of IPv6 forgot lately though it lived.
+    /// Recent evictions from the IPv4 tables and the IPv6 tables.
     pub evicted: [Option<Evicted>; 2],
 }
 
 impl Facts {
-    /// Every VIP.
+    /// Returns every VIP.
     #[must_use]
     pub fn vips(&self) -> BTreeSet<IpAddr> {
         self.endpoints.iter().map(|endpoint| endpoint.address.ip()).collect()
     }
 
-    /// Returns the VIPs that this director does not have because another one has them, or may have.
+    /// Returns the VIPs that this director does not have because another director has them, or may have them.
     #[must_use]
     pub fn standby_vips(&self) -> BTreeSet<IpAddr> {
         let is_here = |vip: &IpAddr| self.addresses.iter().any(|address| address.net.addr() == *vip);
@@ -186,20 +186,20 @@ impl Facts {
             .any(|net| net.prefix_len() > 0 && net.addr() != ip && net.contains(&ip))
     }
 
-    /// Returns the names of the director's interfaces that are not there any more.
+    /// Returns the names of the director's interfaces that do not exist any more.
     #[must_use]
     pub fn gone(&self) -> Vec<&str> {
         let is_there = |index| self.interfaces.iter().any(|interface| interface.index == index);
         self.attached.iter().filter(|(index, _)| !is_there(**index)).map(|(_, name)| name.as_str()).collect()
     }
 
-    /// The interface of that name.
+    /// Returns the interface with that name.
     #[must_use]
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.name == name)
     }
 
-    /// The name of an interface.
+    /// Returns the name of an interface.
     #[must_use]
     pub fn name(&self, ifindex: u32) -> String {
         let found = self.interfaces.iter().find(|interface| interface.index == ifindex);

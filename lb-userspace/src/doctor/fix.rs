@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Commands that mend: each is a line for a shell on the machine that a finding names.
+//! Commands that fix findings: each is a line for a shell on the machine that the finding names.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,29 +9,30 @@ use ipnet::IpNet;
 use super::{Facts, Subject, judge::Place};
 use crate::model::{Endpoint, Forward};
 
-/// The number of rules for routing that fixes make, and of their table: before those that people usually have.
+/// Priority of the routing rules in fixes, and number of their table: lower than the priorities that are
+/// usually in use.
 const RULE: u32 = 471;
 
-/// `ip`, or `ip -6` where it would take the address for one of IPv4.
+/// Returns `ip`, or `ip -6` for an IPv6 address, which `ip` might take for IPv4.
 pub(super) const fn ip(like: IpAddr) -> &'static str {
     if like.is_ipv4() { "ip" } else { "ip -6" }
 }
 
-/// Words of which a shell leaves each as it is: brackets of IPv6 are patterns to it.
+/// Quotes words such that a shell does not change them: the brackets of IPv6 addresses are patterns to it.
 pub(super) fn quoted(words: &str) -> String {
     let quote = |word: &str| if word.contains('[') { format!("'{word}'") } else { word.to_owned() };
     words.split(' ').map(quote).collect::<Vec<_>>().join(" ")
 }
 
 impl Subject {
-    /// On the real: makes it ready for this service.
+    /// Returns the command that sets up the real for this service. Runs on the real.
     #[must_use]
     pub fn setup(&self) -> String {
         let decap = if self.forward == Forward::Tun && !self.tunnel.is_ipip() { " --decap xdp" } else { "" };
         format!("xvs host setup --vip {} --forward {} --rip {}{decap}", self.vip, self.forward, self.rip)
     }
 
-    /// On the real: lets packets of this service pass its firewall.
+    /// Returns the command that lets packets of this service pass the firewall. Runs on the real.
     pub(super) fn open(&self) -> String {
         let (address, port) =
             if self.holds_vip() { (self.vip, self.port) } else { (self.rip, self.real_port) };
@@ -42,17 +43,18 @@ impl Subject {
         quoted(&format!("xvs host open {} {}{tunnel}", self.protocol, SocketAddr::new(address, port)))
     }
 
-    /// On the director: no new connection goes to the real any more.
+    /// Returns the command that stops new connections to the real. Runs on the director.
     pub(super) fn take_out(&self) -> String {
         self.edit("--weight 0")
     }
 
-    /// On the director: changes what is said of the real.
+    /// Returns the command that changes options of the real. Runs on the director.
     pub(super) fn edit(&self, options: &str) -> String {
         quoted(&format!("xvs real edit {} {} {options}", self.service, self.named()))
     }
 
-    /// On the real: what it sends to an address takes the way of its own link again, whatever rules for routing say.
+    /// Returns the command that routes packets to an address through the real's own link, despite any routing
+    /// rules. Runs on the real.
     pub(super) fn route_on_link(&self, to: IpAddr) -> String {
         let (ip, rip) = (ip(to), self.rip);
         let route = format!("{ip} route replace {} dev {} src {rip}", IpNet::from(to), self.device());
@@ -60,11 +62,13 @@ impl Subject {
         format!("{route} && {{ {leads} || {ip} rule add pref {RULE} to {to} lookup main; }}")
     }
 
-    /// On the real: what it sends to clients goes to the director, also to those in a network of theirs.
+    /// Returns the command that routes replies to clients through the director, including clients in another
+    /// network of the director. Runs on the real.
     pub(super) fn route_back(&self, place: &Place) -> String {
         let Place { dip, clients, far, .. } = *place;
         let (ip, rip) = (ip(dip), self.rip);
-        // Routes to a part of that network are taken off where they take the address that was asked from.
+        // More specific routes within that network are removed if they match the address that was used for
+        // the probe.
         let near = match (clients, far) {
             (Some(net), Some(far)) => {
                 let net = net.trunc();
@@ -81,7 +85,7 @@ impl Subject {
         format!("{near}{ip} route replace default via {dip}{rule}")
     }
 
-    /// The same where it is not known to be needed.
+    /// Returns the command of [`Self::route_back`], conditional on the present route.
     pub(super) fn route_back_if_needed(&self, place: &Place) -> String {
         let back = self.route_back(place);
         place.far.map_or(back.clone(), |far| {
@@ -93,8 +97,8 @@ impl Subject {
         format!("{} route get {far} from {} 2> /dev/null | grep -q 'via {dip} '", ip(far), self.rip)
     }
 
-    /// On the real: what it sends from the VIP has a way to clients, if there is none yet: their link if that is the real's own,
-    /// else over the director.
+    /// Returns the command that adds a missing route from the VIP to clients: through their link if the real
+    /// is on it, otherwise through the director. Runs on the real.
     pub(super) fn route_from_vip(&self, place: &Place) -> Option<String> {
         let Place { dip, clients: Some(net), far: Some(far), shares_link } = *place else { return None };
         let (ip, vip, net) = (ip(self.vip), self.vip, net.trunc());
@@ -111,29 +115,29 @@ impl Subject {
         ))
     }
 
-    /// On the real: the filter asks no more whether the way back is the way that packets came by.
+    /// Returns the command that sets the reverse path filter to loose mode. Runs on the real.
     pub(super) fn loose_filter(&self) -> Option<String> {
         let set = || format!("sysctl -q -w \"net/ipv4/conf/{}/rp_filter=2\"", self.device());
         self.vip.is_ipv4().then(set)
     }
 
-    /// On the real: it does not answer for an address as a proxy.
+    /// Returns the command that removes proxy entries for an address. Runs on the real.
     pub(super) fn forget_proxy(&self, vip: IpAddr) -> String {
         format!("{{ {} neighbour delete proxy {vip} dev {} 2> /dev/null || true; }}", ip(vip), self.device())
     }
 
-    /// On the real: it fills checksums in itself.
+    /// Returns the command that switches off checksum offload. Runs on the real.
     pub(super) fn checksums(&self) -> String {
         format!("ethtool -K {} tx off", self.device())
     }
 
-    /// The real's name for the interface that has the RIP, which is not known here.
+    /// Returns a shell expression for the name of the interface with the RIP, which is not known here.
     fn device(&self) -> String {
         format!("$(ip -oneline address show to {} | cut -d ' ' -f 2 | head -n 1)", self.rip)
     }
 }
 
-/// On the director: packets for a real leave by this interface, to the link itself.
+/// Returns the command that routes packets for a real directly to the link of this interface. Runs on the director.
 pub(super) fn route_by(facts: &Facts, rip: IpAddr, ifindex: u32) -> String {
     let own = facts.addresses.iter().filter(|address| address.ifindex == ifindex);
     let near = own.map(|address| address.net).find(|net| net.contains(&rip));
@@ -141,11 +145,11 @@ pub(super) fn route_by(facts: &Facts, rip: IpAddr, ifindex: u32) -> String {
     format!("{} route replace {} dev {}{source}", ip(rip), IpNet::from(rip), facts.name(ifindex))
 }
 
-/// The table of nftables that serves clients on the director.
+/// Table of nftables that serves clients on the director.
 pub(super) const OWN: &str = "xvs-local";
 
-/// On the director: what it sends to a service itself goes to a real, from an address that the real answers; connections that lead
-/// nowhere are broken off.
+/// Returns the command that translates the director's own packets for a service to a real, with a source
+/// address that the real answers, and resets stale connections. Runs on the director.
 pub(super) fn translate_own(endpoint: &Endpoint, real: &Subject) -> String {
     let Endpoint { protocol, address } = *endpoint;
     let (ip, vip, rip) = (if address.is_ipv4() { "ip" } else { "ip6" }, address.ip(), real.rip);
@@ -173,12 +177,14 @@ pub(super) fn translate_own(endpoint: &Endpoint, real: &Subject) -> String {
     )
 }
 
-/// On the director: the kernel asks again for a neighbour, also where the entry was made by hand.
+/// Returns the command that makes the kernel resolve a neighbour again, even if the entry was made by hand.
+/// Runs on the director.
 pub(super) fn forget_neighbour(neighbour: IpAddr, interface: &str) -> String {
     format!("{} neighbour flush to {neighbour} dev {interface} nud all", ip(neighbour))
 }
 
-/// On the real: connections to the VIP are taken by who listens on the RIP.
+/// Returns the command that redirects connections to the VIP to the sockets that listen on the RIP. Runs on
+/// the real.
 pub(super) fn translate_on_real(subject: &Subject) -> String {
     let Subject { vip, rip, port, real_port, .. } = *subject;
     let family = if vip.is_ipv4() { "ip" } else { "ip6" };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The frames that probes send: TCP SYN and RST, ICMP echo, and what tunnels put around them, in both versions of IP.
+//! Frames of probes: TCP SYN and RST, ICMP echo, and the headers of tunnels, for both IP versions.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -14,20 +14,21 @@ use lb_common::checksum::Delta;
 use super::Way;
 use crate::{model::Tunnel, netlink::Mac};
 
-/// The UDP port that tunnelled probes come from: by it, ICMP errors about them are known again.
+/// Source UDP port of tunnelled probes, by which ICMP errors about them are recognised.
 pub(super) const TUNNEL_PORT: u16 = 61_080;
 
-/// IP header lengths without options.
+/// Returns the length of the IP header without options, in bytes.
 const fn header(ip: IpAddr) -> u16 {
     if ip.is_ipv4() { 20 } else { 40 }
 }
 
-/// What a tunnel to `rip` takes of the MTU.
+/// Returns the number of bytes by which a tunnel to `rip` reduces the MTU.
 pub(super) const fn overhead(rip: IpAddr, tunnel: Tunnel) -> u16 {
     header(rip) + tunnel.length() as u16
 }
 
-/// Headers of a packet that must not be fragmented (RFC 791, RFC 8200). Both addresses are of one version.
+/// Returns the headers of a packet that must not be fragmented (RFC 791, RFC 8200). Both addresses have the
+/// same IP version.
 fn headers(from: IpAddr, to: IpAddr, ttl: u8) -> IpHeaders {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -57,25 +58,25 @@ fn headers(from: IpAddr, to: IpAddr, ttl: u8) -> IpHeaders {
     }
 }
 
-/// As most senders have it.
+/// Time to live that most senders use.
 const TTL: u8 = 64;
 
-/// A TCP segment without payload: SYN, or the RST that takes it back.
+/// Returns a TCP segment without payload: a SYN, or the RST that ends the connection.
 pub(super) fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: bool) -> Vec<u8> {
     tcp_of(TTL, from, to, sequence, reset)
 }
 
-/// As [`tcp`], with another time to live.
+/// Does the same as [`tcp`], with another time to live.
 pub(super) fn tcp_of(ttl: u8, from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: bool) -> Vec<u8> {
     let segment = PacketBuilder::ip(headers(from.0, to.0, ttl)).tcp(from.1, to.1, sequence, 0xffff);
     let segment = if reset { segment.rst() } else { segment.syn() };
     let mut packet = Vec::new();
-    // Writing to a vector cannot fail, and nothing here is too long.
+    // Writing to a vector cannot fail, and the segment is short enough.
     let _infallible = segment.write(&mut packet, &[]);
     packet
 }
 
-/// A frame that begins a connection, a SYN without options, as the one that takes it back: a RST with that sequence number.
+/// Converts a frame with a SYN without options to the RST that ends the connection, with that sequence number.
 pub(super) fn take_back(frame: &[u8], sequence: u32) -> Vec<u8> {
     const SEGMENT: usize = 20;
     const RST: u8 = 0x04;
@@ -97,7 +98,7 @@ pub(super) fn take_back(frame: &[u8], sequence: u32) -> Vec<u8> {
     frame
 }
 
-/// An ICMP echo request in an IP packet of `length` bytes.
+/// Returns an ICMP echo request in an IP packet of `length` bytes.
 pub(super) fn echo(from: IpAddr, to: IpAddr, id: u16, sequence: u16, length: u16) -> Vec<u8> {
     let payload = vec![0; usize::from(length.saturating_sub(header(to) + 8))];
     let mut packet = Vec::new();
@@ -110,7 +111,7 @@ pub(super) fn echo(from: IpAddr, to: IpAddr, id: u16, sequence: u16, length: u16
     packet
 }
 
-/// The frame of a packet, as the data plane sends it: by `tun` inside another packet.
+/// Returns the frame of a packet as the data plane sends it: with `tun`, inside another packet.
 pub(super) fn framed(way: &Way, tunnel: Option<(IpAddr, Tunnel)>, packet: Vec<u8>) -> Vec<u8> {
     let packet = match tunnel {
         Some((rip, tunnel)) => wrapped(way.tunnel_source, rip, tunnel, &packet),
@@ -119,22 +120,22 @@ pub(super) fn framed(way: &Way, tunnel: Option<(IpAddr, Tunnel)>, packet: Vec<u8
     ethernet(way.to, way.from, &packet)
 }
 
-/// An Ethernet address as people write it.
+/// Formats an Ethernet address.
 pub(super) fn mac(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// Bytes of an Ethernet header without tags.
+/// Length of an Ethernet header without tags, in bytes.
 pub(super) const ETHERNET: usize = 14;
 
-/// The frame of an IP packet.
+/// Returns the frame of an IP packet.
 pub(super) fn ethernet(to: Mac, from: Mac, packet: &[u8]) -> Vec<u8> {
     let kind: [u8; 2] =
         if packet.first().is_some_and(|byte| byte >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
     [&to[..], &from, &kind, packet].concat()
 }
 
-/// The port that a TCP segment in a frame comes from; `None` if there is none, or something is around it.
+/// Returns the source port of the TCP segment in a frame; `None` if there is none, or it is inside a tunnel.
 pub(super) fn source_port(frame: &[u8]) -> Option<u16> {
     match SlicedPacket::from_ethernet(frame).ok()?.transport? {
         TransportSlice::Tcp(tcp) => Some(tcp.source_port()),
@@ -142,7 +143,7 @@ pub(super) fn source_port(frame: &[u8]) -> Option<u16> {
     }
 }
 
-/// A packet inside another one: RFC 2003 and 2473, RFC 2784, draft-ietf-intarea-gue.
+/// Returns a packet inside another one: RFC 2003 and 2473, RFC 2784, draft-ietf-intarea-gue.
 fn wrapped(from: IpAddr, rip: IpAddr, tunnel: Tunnel, packet: &[u8]) -> Vec<u8> {
     let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
     let protocol = if is_v6 { IpNumber::IPV6 } else { IpNumber::IPV4 };

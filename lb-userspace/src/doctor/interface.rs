@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The interfaces: native XDP, no other program where reals are, no offload that changes what XDP sees.
+//! Checks of the interfaces: native XDP, no other program towards the reals, no offload that changes the
+//! packets that XDP sees.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -82,7 +83,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// A veth that drops what the program sends, since its other end has no XDP program.
+/// Returns the finding for a veth that drops the frames that the program sends, because its peer has no XDP program.
 fn lost_to_veth(name: &str) -> Finding {
     Finding::new(
         "xdp-tx-lost",
@@ -94,18 +95,18 @@ fn lost_to_veth(name: &str) -> Finding {
     )
 }
 
-/// What every driver with native XDP takes.
+/// MTU that every driver with native XDP supports.
 const ORDINARY_MTU: u32 = 1500;
 
-/// The command that takes another program off: a BPF link, whose number only root with all capabilities can find out, or else
-/// what was attached by netlink.
+/// Returns the command that detaches another program: a BPF link, whose id only root with all capabilities
+/// can find out, or otherwise an attachment made by netlink.
 fn take_off(interface: &Interface, place: XdpPlace) -> String {
     let mode = if place == XdpPlace::Generic { "xdpgeneric" } else { "xdp" };
     let name = &interface.name;
     format!("xvs detach --other {name} || ip link set dev {name} {mode} off")
 }
 
-/// The command that tries native mode again, and else says that generic mode is meant so.
+/// Returns the command that tries native mode again, and otherwise makes generic mode the intended one.
 fn reattach(interface: &Interface) -> String {
     let name = &interface.name;
     let narrow = if interface.mtu > ORDINARY_MTU {
@@ -116,7 +117,7 @@ fn reattach(interface: &Interface) -> String {
     format!("{narrow}xvs attach {name} --xdp-mode native || xvs attach {name} --xdp-mode generic")
 }
 
-/// Offloads, as `ethtool -k` tells them. Without ethtool there is nothing to see.
+/// Checks offloads according to `ethtool -k`. Without ethtool there is nothing to check.
 pub(super) async fn offloads(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, name) in &facts.attached {
@@ -152,7 +153,7 @@ fn judge(name: &str, page: &str, vlans: bool, generic: bool) -> Vec<Finding> {
         ),
     ] {
         if matters && on(feature) {
-            // Software GRO is the stack's, and no matter of the card's.
+            // Software GRO belongs to the stack and does not affect the card.
             let then = if short == "gro" {
                 ""
             } else {

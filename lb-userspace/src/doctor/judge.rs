@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the answers of a real, and its silence, mean.
+//! Interpretation of a real's answers, and of missing answers.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -12,43 +12,43 @@ use crate::model::{
     finding::{Finding, Severity},
 };
 
-/// How a question was answered.
+/// Answer to a question.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Answer {
     #[default]
     Silence,
-    /// By the real's stack: nobody listens.
+    /// The real's stack refused: no socket listens.
     Refused,
-    /// By a firewall, which says so.
+    /// A firewall rejected the question.
     Rejected,
     Yes,
 }
 
-/// What was seen of a subject.
+/// Observations about a subject.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Seen {
-    /// The VIP through the path.
+    /// Answer of the VIP through the path.
     pub(super) through: Answer,
-    /// The RIP without it.
+    /// Answer of the RIP without the path.
     pub(super) direct: Answer,
-    /// The VIP through the path, asked from where clients are; `None` if that could not be asked.
+    /// Answer of the VIP through the path to an address in the clients' network; `None` if that could not be probed.
     pub(super) far: Option<Answer>,
-    /// The real said that it does not unwrap tunnels.
+    /// The real reported that it does not decapsulate.
     pub(super) no_tunnel: bool,
-    /// An answer came with a checksum that is none.
+    /// An answer had a wrong checksum.
     pub(super) is_unsound: bool,
-    /// A ping of the VIP is answered, where the service's port is not.
+    /// The VIP answers a ping, while the service's port does not answer.
     pub(super) pings: bool,
-    /// Whether the RIP answers inside the tunnel, where the VIP does not; `None` if that was not asked.
+    /// The RIP answers inside the tunnel, while the VIP does not; `None` if that was not probed.
     pub(super) unwraps: Option<bool>,
-    /// The real that answered in its place: this one does not have the VIP, and routes on what is for it.
+    /// Real that answered instead: this one lacks the VIP and forwards packets for it.
     pub(super) taken_by: Option<IpAddr>,
-    /// Why the programs do not send what is for the real.
+    /// Reason why the programs do not send packets to the real.
     pub(super) kept: Option<&'static str>,
 }
 
 impl Seen {
-    /// Whether nothing came at all.
+    /// Returns whether there was no answer at all.
     pub(super) fn is_silent(&self) -> bool {
         let answers = [self.through, self.direct, self.far.unwrap_or_default()];
         answers.iter().all(|answer| *answer == Answer::Silence)
@@ -58,14 +58,14 @@ impl Seen {
     }
 }
 
-/// Where the director is, as the real sees it.
+/// Network position of the director, as seen from the real.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// The director's address towards the real.
+    /// Address of the director towards the real (DIP).
     pub(super) dip: IpAddr,
-    /// A network of clients that the real is not in.
+    /// Network of clients in which the real is not.
     pub(super) clients: Option<IpNet>,
-    /// An address outside of the real's network that it was asked from, in `clients` if there is one.
+    /// Address outside of the real's network that was used for a probe, in `clients` if there is one.
     pub(super) far: Option<IpAddr>,
     /// Those clients are on the link of the real.
     pub(super) shares_link: bool,
@@ -90,7 +90,7 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
             let cause = format!(
                 "{rip} answers for {vip} to its neighbour {dip}, but not to the director's address among the clients: rp_filter drops packets whose way back leaves by another interface, {vip} is there with a whole network, a firewall drops what comes from clients, or it has no way to them"
             );
-            // With a network, it is taken off; set-up puts it back without.
+            // The address is removed in case it has a whole network; setup adds it again without one.
             let first = [format!("ip address flush to {vip}"), subject.setup(), subject.open()];
             let then = [subject.loose_filter(), subject.route_from_vip(place)];
             let fix = first.into_iter().chain(then.into_iter().flatten()).collect::<Vec<_>>().join(" && ");
@@ -164,10 +164,10 @@ pub(super) fn judge(subject: &Subject, place: &Place, seen: Seen) -> Option<Find
     }
 }
 
-/// What mends a real that answers nothing, as far as ways and firewalls go.
+/// Returns the fix for a silent real, as far as routes and firewalls are concerned.
 fn wake(subject: &Subject, place: &Place) -> String {
     let mut steps = Vec::new();
-    // One behind a router answers over that.
+    // A real behind a router replies through that router.
     if subject.gateway.is_none() {
         steps.push(subject.route_on_link(place.dip));
         if subject.forward == Forward::Nat {
@@ -178,7 +178,7 @@ fn wake(subject: &Subject, place: &Place) -> String {
     steps.join(" && ")
 }
 
-/// A real that holds the VIP, and answers for itself alone.
+/// Returns the finding for a real that should have the VIP, and only answers for its own address.
 fn blackhole(subject: &Subject, seen: Seen) -> Finding {
     let Subject { vip, port, rip, forward, tunnel, .. } = *subject;
     let check = if forward == Forward::Tun { "tun-blackhole" } else { "dr-blackhole" };
@@ -214,7 +214,7 @@ fn blackhole(subject: &Subject, seen: Seen) -> Finding {
     error(check, format!("{rip} answers for itself, but not for {vip} by {tunnel}; {likely}"), whole)
 }
 
-/// The real takes packets for the VIP and refuses connections.
+/// Returns the finding for a real that accepts packets for the VIP and refuses connections.
 fn not_listening(subject: &Subject, seen: Seen) -> Finding {
     let Subject { vip, rip, .. } = *subject;
     let at = subject.at();

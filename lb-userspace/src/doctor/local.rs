@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Clients on the director itself, and a flow table without room.
+//! Checks for clients on the director itself, and for a full flow table.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -14,18 +14,19 @@ use crate::model::{
     finding::{Finding, Severity},
 };
 
-/// Sockets of the director that are connected to a service, and packets for one that go round by the loopback device.
+/// Finds sockets of the director that are connected to a service, and packets to a service on the loopback device.
 ///
-/// A client whose packets are translated to a real (`firewall::translated`) is served, and so is one of a real on the director.
+/// A client is served if its packets are translated to a real (`firewall::translated`), or if a real is the
+/// director itself.
 pub(super) fn check(
     facts: &Facts,
     wire: Option<&Wire>,
     served: &[SocketAddr],
     found: &[Finding],
 ) -> Vec<Finding> {
-    // Of the thread: a namespace belongs to threads.
+    // `thread-self`, because a namespace belongs to a thread.
     let page = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-    // Once each: the kernel walks all of its table for a page.
+    // Each page is read once, because the kernel walks its whole table for a page.
     let ends = |names: [&str; 2]| names.map(|name| remotes(&page(name))).concat();
     let has = |wanted| facts.endpoints.iter().any(|endpoint| endpoint.protocol == wanted);
     let tcp = if has(Protocol::Tcp) { ends(["tcp", "tcp6"]) } else { Vec::new() };
@@ -56,7 +57,7 @@ pub(super) fn check(
             (1, _) => format!("a socket of the director itself is connected to {endpoint}"),
             (count, _) => format!("{count} sockets of the director itself are connected to {endpoint}"),
         };
-        // One that is well, if there is one.
+        // A real without findings, if there is one.
         let healthy = |subject: &&Subject| {
             !found
                 .iter()
@@ -77,7 +78,7 @@ pub(super) fn check(
     findings
 }
 
-/// Tables of flows without room.
+/// Returns findings for full flow tables.
 pub(super) fn full_tables(facts: &Facts) -> Vec<Finding> {
     let [evicted, evicted6] = facts.evicted;
     let mut findings = Vec::from_iter(full("max-flows", facts.flows, facts.max_flows, evicted));
@@ -85,7 +86,8 @@ pub(super) fn full_tables(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// A table of 90 % is about to forget flows that live, and another one may have done so.
+/// Returns a finding for a table that is 90 % full, so that evictions of living flows are near, or that has
+/// had evictions.
 fn full(option: &str, flows: u64, max: u32, evicted: Option<Evicted>) -> Option<Finding> {
     let is_full = flows >= u64::from(max) / 10 * 9 && max > 0;
     let cause = match evicted {
@@ -101,7 +103,7 @@ fn full(option: &str, flows: u64, max: u32, evicted: Option<Evicted>) -> Option<
     Some(Finding::new("flow-table", Severity::Warning, cause, fix))
 }
 
-/// Remote ends of the sockets in a page of `/proc/net/tcp` or `tcp6`, but for those that have ended.
+/// Returns the remote addresses of the sockets in a page of `/proc/net/tcp` or `tcp6`, except ended ones.
 fn remotes(page: &str) -> Vec<SocketAddr> {
     let ends = page.lines().skip(1).filter_map(|line| {
         const TIME_WAIT: &str = "06"; // include/net/tcp_states.h
@@ -113,7 +115,7 @@ fn remotes(page: &str) -> Vec<SocketAddr> {
     ends.collect()
 }
 
-/// The kernel prints an address as the machine's numbers of its words on the wire.
+/// Parses an address, which the kernel prints as words in host byte order.
 fn address(text: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(text.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
     match text.len() {

@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be wrong between clients, director and reals: each cause by name, with the command that mends it.
+//! The doctor: finds faults between clients, director and reals; each has a name and a command that fixes it.
 //!
-//! The daemon gathers what it knows ([`Facts`]); each check judges by it, and by probes of its own. docs/doctor.md
-//! says what each means.
+//! The daemon gathers [`Facts`]; each check uses them, and probes of its own. docs/doctor.md explains the findings.
 #![forbid(unsafe_code)]
 
-mod answer; //    the frames that answer probes
-mod arp; //       who else answers for a VIP
-mod bypass; //    replies of nat that go straight to clients
-mod came_back; // replies of dr and tun that come to the director
-mod facts; //     what the daemon knows
-mod firewall; //  rules that never see a VIP's packets
-mod fix; //       commands that mend
-mod frame; //     the frames of probes
-mod interface; // XDP mode, other programs, offloads
-mod judge; //     what the answers of a real mean
-mod local; //     clients on the director, the flow table
-mod mtu; //       tunnels that lose large packets
-mod narrow; //    which of the likely causes
-mod neighbour; // ARP and neighbour discovery
-mod neighbour_table; // how many neighbours the kernel knows
-mod next_hop; //  the way to a real
-mod path; //      a VIP through the forwarding path
-mod sender; //    probes as the programs send them
-mod vip; //       VIPs on the director
-mod wire; //      a packet socket
+mod answer; //          answers to probes
+mod arp; //             other machines that answer for a VIP
+mod bypass; //          `nat` replies that bypass the director
+mod came_back; //       `dr` and `tun` replies through the director
+mod facts; //           facts that the daemon knows
+mod firewall; //        rules without effect on a VIP's packets
+mod fix; //             commands that fix findings
+mod frame; //           frames of probes
+mod interface; //       XDP mode, other programs, offloads
+mod judge; //           interpretation of a real's answers
+mod local; //           clients on the director, the flow table
+mod mtu; //             tunnels that lose large packets
+mod narrow; //          probes that tell likely causes apart
+mod neighbour; //       ARP and neighbour discovery
+mod neighbour_table; // size of the kernel's neighbour table
+mod next_hop; //        next hops of reals
+mod path; //            VIPs through the forwarding path
+mod sender; //          probes as the programs send them
+mod vip; //             VIPs on the director
+mod wire; //            a packet socket
 
 pub use facts::{Facts, Subject, Way, WithoutReal};
 
@@ -37,7 +36,8 @@ use crate::{
     },
 };
 
-/// Makes every check. Nothing is changed; probes are sent. `programs` make those that take the path, and are given back.
+/// Runs every check. Nothing is changed; probes are sent. `programs` make the probes through the path, and
+/// are returned.
 pub async fn examine(mut facts: Facts, mut programs: Single) -> (Vec<Finding>, Option<Single>) {
     let mut findings = no_real(&facts);
     findings.extend(vip::check(&facts));
@@ -47,7 +47,7 @@ pub async fn examine(mut facts: Facts, mut programs: Single) -> (Vec<Finding>, O
     let rules = firewall::Pages::read().await;
     findings.extend(rules.check(&facts));
     findings.extend(interface::offloads(&facts).await);
-    // Probes wait for answers on sockets of their own: not on a thread that serves others.
+    // Probes block on sockets of their own, so they need a separate thread.
     let probed = tokio::task::spawn_blocking(move || {
         let found = probe(&mut facts, &mut programs, &rules);
         (found, programs)
@@ -64,7 +64,7 @@ pub async fn examine(mut facts: Facts, mut programs: Single) -> (Vec<Finding>, O
     }
 }
 
-/// Services whose clients get nothing, because no real may get their connections.
+/// Returns findings for services without a real for new connections.
 fn no_real(facts: &Facts) -> Vec<Finding> {
     let finding = |one: &WithoutReal| {
         let service = &one.service;
@@ -93,7 +93,8 @@ fn probe(facts: &mut Facts, programs: &mut Single, rules: &firewall::Pages) -> V
     };
     let mut found = next_hop::unknown(facts, &wire);
     found.extend(arp::check(facts, &wire));
-    // What a standby director sends to reals by nat comes back to the director that has the VIP, and clients on it are served.
+    // Replies to a standby director's probes of `nat` reals arrive at the director that has the VIP, and
+    // clients on the standby director are served.
     let standby = facts.standby_vips();
     facts.subjects.retain(|subject| subject.forward != Forward::Nat || !standby.contains(&subject.vip));
     facts.endpoints.retain(|endpoint| !standby.contains(&endpoint.address.ip()));

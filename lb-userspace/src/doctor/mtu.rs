@@ -27,26 +27,26 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Sizes that tunnels are tried with, from what the link is believed to take downwards.
+/// Packet sizes that are tried through tunnels, from the believed MTU downwards.
 const SIZES: [u16; 8] = [1480, 1450, 1400, 1350, 1300, 1280, 1000, 576];
 
-/// The least that clients send where they are told to send less: what every link carries of IPv6 (RFC 8200), and of IPv4 what Linux goes
-/// down to (`net.ipv4.route.min_pmtu`).
+/// Returns the smallest packet size to which clients can be told to go: the minimum MTU of IPv6 (RFC 8200),
+/// and for IPv4 the minimum of Linux (`net.ipv4.route.min_pmtu`).
 const fn least(subject: &Subject) -> u16 {
     if subject.vip.is_ipv6() { 1280 } else { 552 }
 }
 
-/// What the way to a real is to take at least.
+/// Returns the minimum MTU that the path to a real needs.
 fn needed(subject: &Subject) -> u16 {
     least(subject) + subject.tunnel().map_or(0, |(rip, tunnel)| frame::overhead(rip, tunnel))
 }
 
-/// Whether what clients send does not fit into a tunnel as the director believes it to be.
+/// Returns whether packets of clients do not fit into a tunnel with the MTU that the director assumes.
 pub(super) fn is_too_narrow(subject: &Subject, way: &Way) -> bool {
     subject.forward == Forward::Tun && way.mtu < needed(subject)
 }
 
-/// Tunnels that the director itself makes too narrow, by a route or a link.
+/// Returns findings for tunnels with too small an MTU on the director itself, by a route or a link.
 pub(super) fn narrow(facts: &Facts) -> Vec<Finding> {
     let mut told = BTreeSet::new();
     let narrow = facts.subjects.iter().filter_map(|subject| {
@@ -66,7 +66,8 @@ pub(super) fn narrow(facts: &Facts) -> Vec<Finding> {
     narrow.collect()
 }
 
-/// What the programs do not send on, because it is larger than the director's own way to the real takes.
+/// Returns a finding for packets that the programs do not send, because they exceed the director's own MTU
+/// towards the real.
 pub(super) fn kept(facts: &Facts, probe: &Probe<'_>) -> Option<Finding> {
     let (subject, way) = (probe.subject, &probe.way);
     if probe.seen.kept != Some(Reason::TooBig.as_str()) {
@@ -83,7 +84,8 @@ pub(super) fn kept(facts: &Facts, probe: &Probe<'_>) -> Option<Finding> {
     Some(Finding::new("not-forwarded", Severity::Error, cause, fix).of(subject))
 }
 
-/// Whose MTU makes the way to a real narrow, and the command that makes it as wide as it can be, and as it has to.
+/// Returns the cause of a small MTU towards a real, and the command that raises it as far as possible, and as
+/// far as necessary.
 fn widen(facts: &Facts, subject: &Subject, way: &Way) -> (&'static str, String) {
     let (rip, name, needed) = (subject.rip, facts.name(way.ifindex), needed(subject));
     let link = facts.interface(&name).map_or(0, |interface| interface.mtu);
@@ -130,7 +132,7 @@ pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]
     }
     let narrow = tried.values().filter_map(|probe| {
         let (subject, believed) = (probe.subject, probe.way.mtu);
-        // A real that does not answer ping at all says nothing about sizes.
+        // A real that answers no ping at all gives no information about sizes.
         let most = *passed.get(&probe.port)?.last()?;
         (most < largest(probe)).then(|| {
             let (rip, real) = (subject.rip, most + overhead(probe));

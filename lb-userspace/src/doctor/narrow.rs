@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Asks reals that do not answer for the VIP once more: which of the likely causes is it?
+//! Second round of probes, for reals that do not answer for the VIP: which of the likely causes is it?
 //!
-//! | asked | answered | means |
+//! | probe | answer | conclusion |
 //! |---|---|---|
-//! | a ping of the VIP, or of the RIP by nat, where it was a SYN | yes | it is there: a firewall drops the service's port |
-//! | the RIP, inside the tunnel | yes | what arrives is unwrapped and passes rp_filter: the VIP is not there, or a firewall drops it |
-//! | the VIP with a time to live of one | no, though another real answered for it | the VIP is not there, and the real routes on |
+//! | a ping of the VIP (`nat`: of the RIP), not a SYN | yes | the host is up: a firewall drops the service's port |
+//! | the RIP, inside the tunnel | yes | decapsulation works: the VIP is missing, or a firewall drops it |
+//! | the VIP with a time to live of one | no, but another real answered | the VIP is missing, and the real forwards |
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -20,20 +20,20 @@ use super::{
 use crate::model::Forward;
 
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Ports and identifiers of these questions; those of the first ones are lower.
+/// Ports and identifiers of these probes; those of the first round are lower.
 const PORTS: std::ops::Range<u16> = 41_000..60_000;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Question {
     /// A ping of the VIP.
     Ping,
-    /// The RIP by the tunnel.
+    /// A probe of the RIP through the tunnel.
     Rip,
-    /// The VIP, by a packet that no router sends on.
+    /// A probe of the VIP in a packet that no router forwards.
     Here,
 }
 
-/// A question that was sent.
+/// A probe that was sent.
 struct Asked {
     probe: usize,
     question: Question,
@@ -41,7 +41,7 @@ struct Asked {
     sent: Sent,
 }
 
-/// Asks, and writes down what was seen.
+/// Sends the probes, and records the answers.
 pub(super) fn narrow(sender: &mut Sender<'_>, probes: &mut [Probe<'_>], sequence: u32) {
     let mut asked: BTreeMap<u16, Asked> = BTreeMap::new();
     let mut ports = PORTS;
@@ -71,7 +71,7 @@ pub(super) fn narrow(sender: &mut Sender<'_>, probes: &mut [Probe<'_>], sequence
             (_, Said::Rejected | Said::NoTunnel(_)) => return false,
             (Question::Ping, _) => probe.seen.pings = true,
             (Question::Rip, _) => probe.seen.unwraps = Some(true),
-            // It was this one after all, by another of its interfaces.
+            // The real itself answered, through another of its interfaces.
             (Question::Here, _) => probe.seen.taken_by = None,
         }
         if let (Said::Open(acknowledged), (ifindex, frame)) = (heard.said, &one.sent) {
@@ -83,7 +83,7 @@ pub(super) fn narrow(sender: &mut Sender<'_>, probes: &mut [Probe<'_>], sequence
 }
 
 impl Probe<'_> {
-    /// What is worth asking.
+    /// Returns the useful questions.
     fn questions(&self) -> Vec<Question> {
         let seen = &self.seen;
         let mut questions = Vec::new();
@@ -112,7 +112,7 @@ impl Probe<'_> {
         questions
     }
 
-    /// Who is to answer, and the frame that asks.
+    /// Returns the address that should answer, and the frame of the probe.
     fn ask(
         &self,
         sender: &mut Sender<'_>,
@@ -127,7 +127,7 @@ impl Probe<'_> {
                 (self.way.ifindex, frame::framed(&self.way, None, ping))
             }
             Question::Ping => sender.ping_through(subject, &self.way, self.source, (port, 0), 64).ok()?,
-            // With a checksum over all that is in it, a SYN could not be taken back.
+            // A SYN in a tunnel with a checksum over its content could not be converted to a RST.
             Question::Rip if subject.asks_tcp() && !subject.tunnel.csum() => self.by_tunnel(port, sequence),
             Question::Rip => {
                 let ping = frame::echo(self.source, subject.rip, port, 0, 64);
@@ -139,14 +139,14 @@ impl Probe<'_> {
         Some((if is_for_rip { subject.rip } else { subject.vip }, sent))
     }
 
-    /// A segment for the RIP, inside the tunnel.
+    /// Returns a segment for the RIP, inside the tunnel.
     fn by_tunnel(&self, port: u16, sequence: u32) -> Sent {
         let to = (self.subject.rip, self.subject.real_port);
         let segment = frame::tcp((self.source, port), to, sequence, false);
         (self.way.ifindex, frame::framed(&self.way, self.subject.tunnel(), segment))
     }
 
-    /// A segment for the VIP that arrives with the last of its time to live: the programs take one off.
+    /// Returns a segment for the VIP that arrives with a time to live of 1: the programs decrement it.
     fn once(&self, sender: &mut Sender<'_>, port: u16, sequence: u32) -> Option<Sent> {
         const BEFORE: u8 = 2;
         let to = (self.subject.vip, self.subject.port);

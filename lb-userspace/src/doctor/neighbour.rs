@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Asks the links for addresses, by ARP and by neighbour discovery.
+//! Resolution of addresses on the links, by ARP and by neighbour discovery.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -8,7 +8,7 @@ use super::{Facts, wire::Wire};
 pub(super) use crate::netlink::neighbour_frames::{answer, asked, asker};
 use crate::netlink::neighbour_frames::{question, request};
 
-/// Says to everybody on its link where a VIP of IPv4 is.
+/// Announces an IPv4 VIP on its link.
 pub(super) fn announce(facts: &Facts, wire: &Wire, vip: IpAddr) {
     let IpAddr::V4(ip) = vip else { return };
     let holders = facts.addresses.iter().filter(|address| address.net.addr() == vip);
@@ -27,7 +27,7 @@ pub(super) fn ask(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) {
     for interface in facts.interfaces.iter().filter(|one| one.running && !one.is_loopback()) {
         let Some(mac) = interface.mac else { continue };
         let own = facts.addresses.iter().filter(|address| address.ifindex == interface.index);
-        // Never as a VIP: who hears a question learns who asked.
+        // The source must never be a VIP: machines that receive the question learn its source.
         for ip in own.map(|address| address.net.addr()).filter(|ip| !vips.contains(ip)) {
             for target in wanted {
                 if let Some(question) = question(mac, ip, *target) {

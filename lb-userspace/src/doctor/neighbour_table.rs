@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's table of neighbours, which is the whole host's, every network namespace and service of it included.
+//! Check of the kernel's neighbour table, which all network namespaces and services of the host share.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
@@ -10,7 +10,7 @@ use crate::{
     model::finding::{Finding, Severity},
 };
 
-/// Entries that a table is made for at the least.
+/// Smallest recommended size of the table, in entries.
 const FEW: usize = 4096;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -33,8 +33,8 @@ const fn version(six: bool) -> &'static str {
     if six { "ipv6" } else { "ipv4" }
 }
 
-/// `needed` are the neighbours by which reals are reached, `full` the reals without one for lack of room. In a network namespace
-/// of its own the limit cannot be read.
+/// Judges the table. `needed` is the number of neighbours by which reals are reached, `full` that of reals
+/// without one because the table is full. The limit cannot be read in a separate network namespace.
 fn judge(six: bool, needed: usize, full: usize, limit: Option<usize>) -> Option<Finding> {
     let version = version(six);
     let name = format!("net.{version}.neigh.default.gc_thresh3");

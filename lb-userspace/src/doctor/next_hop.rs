@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The way to each real is known and right, and with `dr` leads over no router.
+//! Checks that the next hop of each real is known and right, and that `dr` does not cross a router.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -18,10 +18,10 @@ use crate::{
     netlink::Mac,
 };
 
-/// Linux answers while it receives.
+/// Time to wait for answers: Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Who answers ARP or neighbour discovery for an address, and on which interface.
+/// Machines that answer ARP or neighbour discovery for an address, by interface.
 pub(super) type Whereabouts = BTreeMap<IpAddr, BTreeSet<(u32, Mac)>>;
 
 /// Asks for addresses on every interface.
@@ -44,16 +44,17 @@ pub(super) fn look_for(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) ->
     found
 }
 
-/// Once for each real of a service, whatever endpoints that has.
+/// Returns each real of a service once, regardless of the service's endpoints.
 fn each(facts: &Facts) -> impl Iterator<Item = &Subject> {
     let mut seen = BTreeSet::new();
     let others = facts.subjects.iter().filter(|subject| subject.forward != Forward::Local);
     others.filter(move |subject| seen.insert((&subject.service, subject.rip, subject.real_port)))
 }
 
-/// Reals to which no way is known, and those at an address of the director that another machine has too.
+/// Returns findings for reals without a next hop, and for `local` reals at an address that another machine
+/// has too.
 pub(super) fn unknown(facts: &Facts, wire: &Wire) -> Vec<Finding> {
-    // One that gets no new connections may be switched off.
+    // A real with weight 0 may be switched off.
     let lost: Vec<_> = each(facts)
         .filter(|subject| subject.weight > 0)
         .filter_map(|subject| Some((subject, subject.way.as_ref().err()?)))
@@ -89,7 +90,7 @@ pub(super) fn unknown(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     shared.chain(lost.iter().map(finding)).collect()
 }
 
-/// The likely cause, and what mends it.
+/// Returns the likely cause, and the fix.
 fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Whereabouts) -> (String, String) {
     let rip = subject.rip;
     let at = |ip: IpAddr| whereabouts.get(&ip).and_then(|places| places.first().copied());
@@ -107,7 +108,7 @@ fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Wherea
         Unresolved::Local { .. } if at(rip).is_some() => {
             ("; another machine has it too".to_owned(), format!("ip address flush to {rip}"))
         }
-        // The director's own stack serves at the service's port alone.
+        // The director's own stack serves only at the service's port.
         Unresolved::Local { .. } => (String::new(), subject.edit("--weight 0")),
         Unresolved::InterfaceDown { interface, .. }
             if facts.interface(interface).is_some_and(|one| !one.up) =>
@@ -121,7 +122,8 @@ fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Wherea
         {
             ("; ARP is off there".to_owned(), format!("ip link set dev {interface} arp on"))
         }
-        // What is missing is the director's, and weights that were set to 0 for it would stay when it is back.
+        // The fault is on the director. Weights that were set to 0 because of it would stay when the
+        // interface exists again.
         _ if !facts.gone().is_empty() => (
             format!("; the interface {} of the director is gone", facts.gone().join(", ")),
             "ip -brief link".to_owned(),
@@ -145,14 +147,15 @@ fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Wherea
     }
 }
 
-/// An interface that is down and whose network has the address.
+/// Returns an interface that is down and whose network contains the address.
 fn down_link(facts: &Facts, rip: IpAddr) -> Option<String> {
     let near = facts.addresses.iter().filter(|address| address.net.contains(&rip));
     let mut links = near.filter_map(|near| facts.interfaces.iter().find(|one| one.index == near.ifindex));
     links.find(|link| !link.up).map(|link| link.name.clone())
 }
 
-/// Reals by `dr` that are not on the director's link. What comes through a tunnel tells whether they are ready for one.
+/// Returns findings for `dr` reals that are not on the director's link. A probe through a tunnel determines
+/// whether they are ready for `tun`.
 pub(super) fn behind_routers(facts: &Facts, sender: &mut Sender<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for subject in each(facts) {
@@ -178,7 +181,7 @@ pub(super) fn behind_routers(facts: &Facts, sender: &mut Sender<'_>) -> Vec<Find
     findings
 }
 
-/// Who on the link the packets for silent reals are meant for.
+/// Resolves the next hops of silent reals on the link.
 pub(super) fn look_for_silent(facts: &Facts, wire: &Wire, silent: &[&Subject]) -> Whereabouts {
     look_for(facts, wire, &silent.iter().map(|subject| neighbour_of(subject)).collect())
 }
@@ -187,8 +190,8 @@ fn neighbour_of(subject: &Subject) -> IpAddr {
     subject.gateway.unwrap_or(subject.rip)
 }
 
-/// A real that is silent because its packets go to another machine, or because there is none: the neighbour table says other than
-/// the link.
+/// Returns a finding for a real that is silent because its packets go to another machine, or because there is
+/// no machine: the neighbour table differs from the answers on the link.
 pub(super) fn misled(facts: &Facts, subject: &Subject, whereabouts: &Whereabouts) -> Option<Finding> {
     let way = subject.way.as_ref().ok()?;
     let (neighbour, to) = (neighbour_of(subject), frame::mac(way.to));
@@ -206,7 +209,7 @@ pub(super) fn misled(facts: &Facts, subject: &Subject, whereabouts: &Whereabouts
                 fix::forget_neighbour(neighbour, &name),
             )
         }
-        // It may be switched off.
+        // A real with weight 0 may be switched off.
         None if subject.weight == 0 => return None,
         None => (
             format!(

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each VIP answers through the forwarding path.
+//! Check that each VIP answers through the forwarding path.
 //!
-//! A probe is a client's packet that the programs were run on, in a data plane of their own which knows this real alone
-//! ([`Single`]): what they put out is sent. The client is the director itself, so the reply comes to the director, where
-//! the stack drops it (its source is the director's own VIP) and this socket sees it. No flow is written down in the
-//! director's maps and no packet is counted.
+//! A probe is a client's packet that the programs have processed in a separate data plane with this real only
+//! ([`Single`]); their output is sent. The client is the director itself, so the reply arrives at the
+//! director, where this socket receives it and the stack drops it (its source is the director's own VIP). The
+//! director's maps get no flow, and no packet is counted.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -31,53 +31,53 @@ use crate::{
     netlink::Mac,
 };
 
-/// Each is asked again after this time; then it is silent.
+/// Time to wait; each real is probed twice before it counts as silent.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// A subject, with all that a probe needs.
+/// A subject, with everything that a probe needs.
 pub(super) struct Probe<'a> {
     pub(super) subject: &'a Subject,
     pub(super) way: Way,
     pub(super) place: Place,
-    /// Where the probe through the path comes from.
+    /// Source address of the probe through the path.
     pub(super) source: IpAddr,
-    /// An address of the director outside the real's network, which the real answers as it does clients.
+    /// Address of the director outside of the real's network, to which the real replies as to clients.
     far: Option<IpAddr>,
-    /// The port, or echo identifier, of the probe through the path; the next ones are those of the others.
+    /// Port, or echo identifier, of the probe through the path; the other probes use the following ones.
     pub(super) port: u16,
     asked: [Option<Asked>; 3],
     pub(super) seen: Seen,
 }
 
-/// A question as it goes out.
+/// A question that is being sent.
 struct Asked {
     sent: Sent,
-    /// Where it comes from, as the real sees it.
+    /// Source port, as the real sees it.
     port: u16,
 }
 
 /// A question to a real.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Question {
-    /// The VIP, through the path, from near by.
+    /// The VIP, through the path, from a near address.
     Through,
     /// The RIP, without a tunnel.
     Direct,
-    /// As [`Question::Through`], from elsewhere.
+    /// The VIP as in [`Question::Through`], from an address in another network.
     Far,
 }
 
 impl Question {
     const ALL: [Self; 3] = [Self::Through, Self::Direct, Self::Far];
 
-    /// A probe's ports: one for each question.
+    /// Number of ports per probe: one for each question.
     const PORTS: usize = 3;
 }
 
-/// Asks every real; `known` is what was found before.
+/// Probes every real; `known` are the findings so far.
 pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[Finding]) -> Vec<Finding> {
     let mut sender = Sender::new(facts, wire, programs);
-    // Below those that the kernel picks, and others each time: a real may remember the last probe.
+    // Ports below those that the kernel allocates, and different in each run: a real may remember the last probe.
     let now = SystemTime::now();
     let salt = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
     let ports = (2_000 + (salt >> 8) as u16 % 4_000..32_000).step_by(Question::PORTS);
@@ -101,7 +101,7 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[
     let whereabouts = next_hop::look_for_silent(facts, wire, &silent);
     let mut findings = Vec::new();
     for probe in &probes {
-        // One that gets no new connections may be switched off.
+        // A real with weight 0 may be switched off.
         let seen = &probe.seen;
         let is_off = probe.subject.weight == 0
             && (seen.is_silent()
@@ -111,7 +111,7 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[
         let is_silent = probe.seen.is_silent();
         let misled = is_silent.then(|| next_hop::misled(facts, probe.subject, &whereabouts)).flatten();
         match misled {
-            // Said of the tunnel.
+            // There is a finding about the tunnel already.
             _ if mtu::is_too_narrow(probe.subject, &probe.way) => {}
             Some(finding) => findings.push(finding),
             None if is_off => {}
@@ -131,13 +131,13 @@ pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[
     findings
 }
 
-/// Reals of the director's link, by the address that they are sent to.
+/// Returns the reals on the director's link, by their Ethernet address.
 fn on_link(facts: &Facts) -> BTreeMap<Mac, IpAddr> {
     let near = facts.subjects.iter().filter(|subject| subject.gateway.is_none());
     near.filter_map(|subject| Some((subject.way.as_ref().ok()?.to, subject.rip))).collect()
 }
 
-/// What a real by `dr` says if it is asked by a tunnel, which is what it would get by `tun`.
+/// Returns the answer of a `dr` real to a probe through a tunnel, as it would arrive with `tun`.
 pub(super) fn asks_by_tunnel(facts: &Facts, sender: &mut Sender<'_>, subject: &Subject) -> Answer {
     let mut by_tunnel = subject.clone();
     by_tunnel.forward = Forward::Tun;
@@ -152,8 +152,8 @@ pub(super) fn asks_by_tunnel(facts: &Facts, sender: &mut Sender<'_>, subject: &S
     probes[0].seen.through
 }
 
-/// An address of the director, of the version of `like`, that is outside of the real's network: what is sent to it takes
-/// the real's way to elsewhere.
+/// Returns an address of the director, with the IP version of `like`, outside of the real's network: packets
+/// to it take the real's route to other networks.
 pub(super) fn elsewhere(facts: &Facts, dip: IpAddr, like: IpAddr, only_clients: bool) -> Option<IpNet> {
     let near: Vec<_> =
         facts.addresses.iter().map(|address| address.net).filter(|net| net.addr() == dip).collect();
@@ -173,7 +173,7 @@ pub(super) fn elsewhere(facts: &Facts, dip: IpAddr, like: IpAddr, only_clients: 
 }
 
 impl Subject {
-    /// Whether it can be asked with a SYN.
+    /// Returns whether the probe can be a SYN.
     pub(super) fn asks_tcp(&self) -> bool {
         self.protocol == Protocol::Tcp && self.port != 0 && self.real_port != 0
     }
@@ -195,7 +195,7 @@ impl<'a> Probe<'a> {
             Forward::Dr if subject.gateway.is_some() => return None,
             Forward::Dr | Forward::Tun => (near(subject.vip)?, far(true)),
             Forward::Fnat => (dip, far(false)),
-            // The VIP will do if there is nothing else, unless the real has that itself.
+            // The VIP serves as the source if there is no other address, unless the real has the VIP itself.
             Forward::Nat => {
                 let shares = |other: &Subject| {
                     other.rip == subject.rip && other.vip == subject.vip && other.holds_vip()
@@ -214,11 +214,11 @@ impl<'a> Probe<'a> {
         Some(Self { subject, way, place, source, far, port: 0, asked, seen })
     }
 
-    /// Source and destination of a question; `None` if there is none to ask.
+    /// Returns source and destination of a question; `None` if it cannot be asked.
     fn ends(&self, question: Question) -> Option<((IpAddr, u16), (IpAddr, u16))> {
         let Subject { vip, port, rip, real_port, .. } = *self.subject;
         let from = self.port + question as u16;
-        // A ping of the VIP would be the director's own to answer.
+        // The programs do not forward a ping of the VIP, which the director itself answers.
         let to_vip = self.takes_path(question) && (self.subject.holds_vip() || self.is_tcp(question));
         let to = if to_vip { (vip, port) } else { (rip, real_port) };
         match question {
@@ -228,7 +228,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Whether the programs send it.
+    /// Returns whether the programs send the probe.
     fn takes_path(&self, question: Question) -> bool {
         match question {
             Question::Through => true,
@@ -237,12 +237,12 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Whether it is a SYN, else a ping.
+    /// Returns whether the probe is a SYN rather than a ping.
     fn is_tcp(&self, question: Question) -> bool {
         self.subject.asks_tcp() && !(self.subject.forward == Forward::Fnat && question == Question::Direct)
     }
 
-    /// Who is to answer.
+    /// Returns the address that should answer.
     fn answers(&self, question: Question) -> IpAddr {
         let through_vip = self.takes_path(question) && self.subject.holds_vip();
         if through_vip { self.subject.vip } else { self.subject.rip }
@@ -256,7 +256,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Makes the frames of all questions.
+    /// Creates the frames of all questions.
     fn prepare(&mut self, sender: &mut Sender<'_>, sequence: u32) {
         for question in Question::ALL {
             let Some((from, to)) = self.ends(question) else { continue };
@@ -269,7 +269,7 @@ impl<'a> Probe<'a> {
             };
             match asked {
                 Ok(sent) => {
-                    // By `fnat` it is another one.
+                    // With `fnat`, the programs change the port.
                     let port = if self.is_tcp(question) && self.subject.forward == Forward::Fnat {
                         frame::source_port(&sent.1).unwrap_or(from.1)
                     } else {
@@ -289,7 +289,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// A TCP segment of a question.
+    /// Returns a TCP segment of a question.
     fn segment(
         &self,
         sender: &mut Sender<'_>,
@@ -306,9 +306,10 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// What takes an answered SYN back. The programs are not asked again: of many flows by `fnat` they forget the first ones.
+    /// Returns the RST for an answered SYN. The programs do not run again for it: with many `fnat` flows,
+    /// they have lost the first ones.
     fn take_back(&self, sender: &mut Sender<'_>, question: Question, acknowledged: u32) -> Option<Sent> {
-        // But for a checksum over all that is in the tunnel.
+        // A checksum over the content of the tunnel requires the programs after all.
         if self.subject.tunnel().is_some_and(|(_, tunnel)| tunnel.csum()) {
             return self.segment(sender, question, acknowledged, true).ok();
         }
@@ -316,7 +317,7 @@ impl<'a> Probe<'a> {
         Some((*ifindex, frame::take_back(frame, acknowledged)))
     }
 
-    /// What the programs would put out, put together here: for when they cannot be run.
+    /// Constructs the programs' output by hand, if they cannot be run.
     fn by_hand(&self, question: Question, sequence: u32) -> Option<Sent> {
         let (from, _) = self.ends(question)?;
         let Subject { vip, port, rip, real_port, .. } = *self.subject;
@@ -329,26 +330,26 @@ impl<'a> Probe<'a> {
         Some((self.way.ifindex, frame::framed(&self.way, self.subject.tunnel(), packet)))
     }
 
-    /// The frame of a packet that goes to the real itself.
+    /// Returns the frame of a packet to the real itself.
     fn framed(&self, packet: Vec<u8>) -> Sent {
         (self.way.ifindex, frame::framed(&self.way, None, packet))
     }
 
-    /// Whether what was asked tells that much: by nat and fnat a ping of the real is no packet of the service, and may be
-    /// dropped where those pass.
+    /// Returns whether the probe supports a finding: for `nat` and `fnat`, a ping of the real is not a packet
+    /// of the service, and a firewall may drop it while it accepts those.
     fn tells(&self, finding: &Finding) -> bool {
         let is_its_own = self.subject.asks_tcp() || self.subject.holds_vip();
         is_its_own || ["nat-replies", "fnat-replies"].contains(&finding.check.as_str())
     }
 
-    /// Whether nothing more is to be learnt.
+    /// Returns whether all answers have arrived.
     fn is_answered(&self) -> bool {
         let far = self.far.is_none() || self.seen.far.is_some_and(|far| far != Answer::Silence);
         far && self.seen.through != Answer::Silence && self.seen.direct != Answer::Silence
     }
 }
 
-/// Sends what is not answered yet, and listens. `reals` are those that might answer in another one's place.
+/// Sends the unanswered probes, and listens. `reals` are the reals that might answer instead of another one.
 fn ask(sender: &mut Sender<'_>, probes: &mut [Probe<'_>], reals: &BTreeMap<Mac, IpAddr>) {
     for probe in probes.iter_mut() {
         for question in Question::ALL {
@@ -391,7 +392,7 @@ fn ask(sender: &mut Sender<'_>, probes: &mut [Probe<'_>], reals: &BTreeMap<Mac, 
             probe.seen.taken_by = probe.seen.taken_by.or(other.copied());
         }
         probe.seen.is_unsound |= !heard.is_sound;
-        // Takes a SYN back that was answered: the director's stack does not know of it.
+        // Resets an answered connection, which the director's stack does not know.
         if let Said::Open(acknowledged) = heard.said
             && let Some(reset) = probe.take_back(sender, question, acknowledged)
         {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Probes through the path: the frames are those that the programs themselves put out.
+//! Probes through the path: the frames are the output of the programs themselves.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,14 +11,14 @@ use crate::{
     netlink::Mac,
 };
 
-/// A frame, and the device that it leaves by.
+/// A frame, and its egress device.
 pub(super) type Sent = (u32, Vec<u8>);
 
-/// Sends frames, and has the programs make those that take the path.
+/// Sends frames, and runs the programs for those that take the path.
 pub(super) struct Sender<'a> {
     pub(super) wire: &'a Wire,
     programs: &'a mut Single,
-    /// The interface that clients' packets come in by.
+    /// Interface by which clients' packets arrive.
     ingress: Option<(u32, Mac)>,
 }
 
@@ -32,7 +32,7 @@ impl<'a> Sender<'a> {
         self.wire.send(*ifindex, frame);
     }
 
-    /// What the programs make of a client's packet for a real.
+    /// Returns the programs' output for a client's packet to a real.
     pub(super) fn through(&mut self, subject: &Subject, packet: &[u8]) -> Result<Sent, SingleError> {
         let (Some(entry), Some((ingress, mac))) = (&subject.entry, self.ingress) else {
             return Err(SingleError::NoIngress);
@@ -40,8 +40,9 @@ impl<'a> Sender<'a> {
         self.programs.forward(entry, &frame::ethernet(mac, CLIENT, packet), ingress)
     }
 
-    /// A ping of the VIP of `length` bytes that travels as a packet of the service would: the director answers pings itself,
-    /// so the programs get a packet of the service of the same length, and the ping takes its place in what they put out.
+    /// Returns a ping of the VIP of `length` bytes that travels like a packet of the service. The director
+    /// answers pings itself; so the programs process a packet of the service of the same length, and the ping
+    /// replaces it in their output.
     pub(super) fn ping_through(
         &mut self,
         subject: &Subject,
@@ -52,7 +53,7 @@ impl<'a> Sender<'a> {
     ) -> Result<Sent, SingleError> {
         let ping = frame::echo(source, subject.vip, id, sequence, length);
         let stand_in = stand_in(subject, source, length);
-        // A checksum over all that is in a tunnel would be that of the other packet.
+        // A checksum over the content of a tunnel would be that of the replaced packet.
         let Some(stand_in) = stand_in.filter(|_| length <= LONGEST && !subject.tunnel.csum()) else {
             return Ok((way.ifindex, frame::framed(way, subject.tunnel(), ping)));
         };
@@ -63,14 +64,14 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// From whom a frame comes plays no part.
+/// The source of a frame is irrelevant.
 const CLIENT: Mac = [0x02, 0, 0, 0, 0, 0];
-/// The longest packet that the kernel's test runs take, with room for what goes around it.
+/// Length of the longest packet that the kernel's test runs accept, with room for headers.
 const LONGEST: u16 = 3_000;
-/// The port of a packet that stands in for a ping; nobody sees it.
+/// Port of a packet that is replaced by a ping.
 const PORT: u16 = 9;
 
-/// A packet of the service of `length` bytes.
+/// Returns a packet of the service of `length` bytes.
 fn stand_in(subject: &Subject, source: IpAddr, length: u16) -> Option<Vec<u8>> {
     let flow = |length| Flow {
         protocol: subject.protocol,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each VIP is an address of the director, once, and where its network hears of it.
+//! Check that the director has each VIP once, on an interface where its network can resolve it.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -16,19 +16,19 @@ use crate::{
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !facts.gone().is_empty() {
-        // They were on an interface that is not there: there is a finding of it.
+        // The VIPs were on the missing interface, for which there is a finding.
         return findings;
     }
     let standby = facts.standby_vips();
     for vip in facts.vips() {
         let holders: Vec<_> = facts.addresses.iter().filter(|a| a.net.addr() == vip).collect();
         match holders.as_slice() {
-            // Whether another director has it is asked on the link.
+            // Another check asks on the link whether another director has the VIP.
             [] if standby.contains(&vip) && facts.is_on_link(vip) => {}
             [] => findings.push(missing(facts, vip)),
             [only] if only.duplicate => findings.push(refused(facts, vip, only)),
             [only] => findings.extend(unheard(facts, vip, only)),
-            // The one on an interface with the program stays, or else the first.
+            // The VIP on an interface with the program stays, or else the first one.
             [first, ..] => {
                 let stays = holders.iter().find(|a| facts.attached.contains_key(&a.ifindex)).unwrap_or(first);
                 for other in holders.iter().filter(|other| *other != stays) {
@@ -46,7 +46,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// A VIP that the director does not have and no other machine answers for.
+/// Returns the finding for a VIP that neither the director nor another machine has.
 pub(super) fn missing(facts: &Facts, vip: IpAddr) -> Finding {
     let ours = facts.attached.values().next().map_or("lo", String::as_str);
     let (severity, cause) = if facts.is_standby && !facts.is_on_link(vip) {
@@ -59,12 +59,12 @@ pub(super) fn missing(facts: &Facts, vip: IpAddr) -> Finding {
             format!("no interface of the director has the VIP {vip}: no machine answers for it on the link");
         (Severity::Error, cause)
     };
-    // The daemon may have put it back in the meantime.
+    // The daemon may have added the VIP again in the meantime.
     let fix = format!("ip address replace {} dev {ours}", IpNet::from(vip));
     Finding::new("vip-missing", severity, cause, fix)
 }
 
-/// A VIP that the kernel does not use, because another machine had it when it came.
+/// Returns the finding for a VIP that the kernel does not use, because another machine had it when it was added.
 fn refused(facts: &Facts, vip: IpAddr, holder: &Address) -> Finding {
     let (name, net) = (facts.name(holder.ifindex), holder.net);
     let cause = format!(
@@ -74,7 +74,8 @@ fn refused(facts: &Facts, vip: IpAddr, holder: &Address) -> Finding {
     Finding::new("vip-missing", Severity::Error, cause, fix)
 }
 
-/// A VIP in the network of one interface that is on another one, so that nobody answers for it in that network.
+/// Returns a finding for a VIP in the network of one interface that is on another interface, so that no
+/// machine answers for it in that network.
 fn unheard(facts: &Facts, vip: IpAddr, holder: &Address) -> Option<Finding> {
     let is_near = |address: &&Address| {
         let net = address.net;
@@ -88,7 +89,7 @@ fn unheard(facts: &Facts, vip: IpAddr, holder: &Address) -> Option<Finding> {
     let what = if vip.is_ipv6() {
         "neighbour discovery, which Linux answers for the addresses of an interface alone".to_owned()
     } else {
-        // With 0, for every address of the host.
+        // With `arp_ignore` 0, an interface answers for every address of the host.
         let level =
             Sysctl::new(&name, Name::ArpIgnore).in_force().ok().filter(|level| [1, 2, 8].contains(level))?;
         format!("ARP, arp_ignore being {level}")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A packet socket: sends whole frames by one interface, and sees what every interface receives.
+//! A packet socket that sends whole frames through one interface, and receives from every interface.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -25,13 +25,13 @@ use nix::{
     },
 };
 
-/// How long a single look for a frame takes.
+/// Timeout of a single receive call, in milliseconds.
 const TICK_MS: i64 = 10;
 
-/// Bytes of answers that may wait: all reals of all services are asked before the first answer is read.
+/// Size of the receive buffer, in bytes: all reals of all services are probed before the first answer is read.
 const ROOM: usize = 64 << 20;
 
-/// After so many frames the link, and those who answer, get a moment.
+/// Number of frames after which sending pauses for the link and the machines that answer.
 const BURST: u32 = 64;
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -39,16 +39,17 @@ pub(super) struct Wire {
     socket: OwnedFd,
     links: HashMap<u32, LinkAddr>,
     loopback: Option<u32>,
-    /// Protocols and destinations of connections that were begun on the loopback device while somebody listened.
+    /// Protocols and destinations of connections that began on the loopback device while listening.
     local: RefCell<BTreeSet<(u8, SocketAddr)>>,
-    /// Frames that were sent.
+    /// Number of frames sent.
     sent: Cell<u32>,
 }
 
 impl Wire {
-    /// Opens it in the network namespace of the calling thread.
+    /// Opens the socket in the network namespace of the calling thread.
     pub(super) fn open() -> io::Result<Self> {
-        // Of an address only the index counts for SOCK_RAW; nix makes none of these, but the system lists them.
+        // SOCK_RAW uses only the index of the address. nix cannot construct such addresses, but `getifaddrs`
+        // lists them.
         let links: Vec<_> = getifaddrs()?
             .filter_map(|entry| Some((entry.interface_name, entry.address?.as_link_addr().copied()?)))
             .collect();
@@ -64,7 +65,7 @@ impl Wire {
         Ok(Self { socket, links, loopback, local: RefCell::default(), sent: Cell::default() })
     }
 
-    /// Sends a frame. One that is lost shows as an answer that does not come.
+    /// Sends a frame. A lost frame shows as a missing answer.
     pub(super) fn send(&self, ifindex: u32, frame: &[u8]) {
         let Some(link) = self.links.get(&ifindex) else { return };
         self.sent.set(self.sent.get().wrapping_add(1));
@@ -76,12 +77,13 @@ impl Wire {
         }
     }
 
-    /// Hands every frame over that passes, and the interface that it passes by, until `heard` says that it has enough, or `patience` is over.
+    /// Passes every received frame with its interface to `heard`, until `heard` returns true or `patience`
+    /// has elapsed.
     pub(super) fn listen(&self, patience: Duration, mut heard: impl FnMut(u32, &[u8]) -> bool) {
         let end = Instant::now() + patience;
         let mut frame = [0; 2048];
         while Instant::now() < end {
-            // A time-out is the chance to look at the clock.
+            // A timeout gives the chance to check the time.
             let Ok((length, from)) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) else {
                 continue;
             };
@@ -95,13 +97,13 @@ impl Wire {
         }
     }
 
-    /// Where programs of this host have begun to send to, by the loopback device, while somebody listened.
+    /// Returns the destinations to which programs of this host began to send on the loopback device while listening.
     pub(super) fn local_clients(&self) -> BTreeSet<(u8, SocketAddr)> {
         self.local.borrow().clone()
     }
 }
 
-/// Protocol and destination of a frame that begins a connection of TCP, or is a datagram.
+/// Returns protocol and destination of a frame that begins a TCP connection, or is a UDP datagram.
 fn begun(frame: &[u8]) -> Option<(u8, SocketAddr)> {
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
     let to = match sliced.net? {

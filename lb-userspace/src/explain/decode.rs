@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The fields of a frame, and what became of them.
+//! Fields of a frame, and the differences between two frames.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-/// The fields of a frame by their names, from the outside in.
+/// Fields of a frame by name, from the outermost header to the innermost.
 pub type Fields = Vec<(&'static str, String)>;
 
 /// A field that was rewritten.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Difference {
-    /// Its name.
+    /// Name of the field.
     pub field: String,
-    /// What it was; nothing if there was no such field.
+    /// Value before; `None` if the field did not exist.
     pub before: Option<String>,
-    /// What it is; nothing if it was taken off.
+    /// Value after; `None` if the field was removed.
     pub after: Option<String>,
 }
 
-/// The fields of one layer of IP: those of a tunnel's header have other names.
+/// Names of the fields of an IP header, which differ for the outer header of a tunnel.
 struct Names {
     source: &'static str,
     destination: &'static str,
@@ -35,11 +35,11 @@ const OUTER: Names = Names {
 };
 const INNER: Names = Names { source: "source", destination: "destination", ttl: "TTL", protocol: "protocol" };
 
-/// Takes a frame apart as far as it goes. `wrapped` says that there is a tunnel's header around the packet.
+/// Decodes the fields of a frame as far as possible. `wrapped` means that the packet has an outer tunnel header.
 #[must_use]
 pub fn fields(frame: &[u8], wrapped: bool) -> Fields {
     let mut fields = Vec::new();
-    // Whatever ends early has the fields before.
+    // A truncated frame has only the fields before its end.
     let _ended = ethernet(frame, wrapped, &mut fields);
     fields
 }
@@ -73,7 +73,7 @@ fn ethernet(frame: &[u8], wrapped: bool, fields: &mut Fields) -> Option<()> {
     ports(protocol, segment, fields)
 }
 
-/// The addresses of a packet, and what it carries.
+/// Decodes an IP header, and returns protocol and payload.
 fn ip<'a>(packet: &'a [u8], names: &Names, fields: &mut Fields) -> Option<(u8, &'a [u8])> {
     let (source, destination, ttl, protocol, length) = match packet.first()? >> 4 {
         4 => {
@@ -114,7 +114,7 @@ fn ports(protocol: u8, segment: &[u8], fields: &mut Fields) -> Option<()> {
     Some(())
 }
 
-/// What changed between the two.
+/// Returns the fields that differ.
 #[must_use]
 pub fn differences(before: &Fields, after: &Fields) -> Vec<Difference> {
     let value = |fields: &Fields, name: &str| {
@@ -130,7 +130,7 @@ pub fn differences(before: &Fields, after: &Fields) -> Vec<Difference> {
     names.map(difference).filter(|difference| difference.before != difference.after).collect()
 }
 
-/// A frame in a line: `tcp 10.0.0.1:4000 -> 10.0.0.9:80, syn, 54 bytes`.
+/// Returns a frame in a line: `tcp 10.0.0.1:4000 -> 10.0.0.9:80, syn, 54 bytes`.
 #[must_use]
 pub fn summary(frame: &[u8]) -> String {
     let fields = fields(frame, false);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whose packet a frame is.
+//! Flow of a frame.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
@@ -10,11 +10,11 @@ use lb_common::{
     wire::{Be16, Be128},
 };
 
-/// Bytes before what an ICMP error quotes.
+/// Number of bytes of an ICMP error before the quoted packet.
 const ICMP: usize = 8;
 
-/// The flow of a frame that has ports, or that an ICMP error is about, as whoever sends it would send packets of that flow; `None`
-/// if it has none.
+/// Returns the flow of a frame with ports, or of the packet that an ICMP error quotes, in the direction of
+/// the frame; `None` if it has none.
 #[must_use]
 pub fn of(frame: &[u8]) -> Option<FlowKey> {
     let (ends, protocol, payload) = packet(&LaxSlicedPacket::from_ethernet(frame).ok()?)?;
@@ -28,7 +28,7 @@ pub fn of(frame: &[u8]) -> Option<FlowKey> {
     Some(key(ends, protocol, payload)?.reversed())
 }
 
-/// Source and destination, the protocol, and what is behind the headers of IP.
+/// Returns source and destination, the protocol, and the payload of the IP headers.
 fn packet<'a>(sliced: &LaxSlicedPacket<'a>) -> Option<([IpAddr; 2], IpNumber, &'a [u8])> {
     let (ends, payload): ([IpAddr; 2], _) = match sliced.net.as_ref()? {
         LaxNetSlice::Ipv4(ip) => {
@@ -71,7 +71,7 @@ mod tests {
         quote.write(&mut quoted, &[]).unwrap();
         let kind = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
         let mut frame = Vec::new();
-        // No more of the transport header than an error must have.
+        // Only as much of the transport header as an error must have.
         let error = PacketBuilder::ethernet2([2; 6], [2; 6]).ipv4([9; 4], [10, 0, 0, 1], 60).icmpv4(kind);
         error.write(&mut frame, &quoted[..28]).unwrap();
         let key = of(&frame).unwrap();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes as hexadecimal digits.
 
-/// Two digits a byte.
+/// Encodes each byte as two digits.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     bytes
@@ -11,7 +11,7 @@ pub fn encode(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The bytes; `None` if it is not two digits for each.
+/// Decodes two digits per byte; `None` if the text is not of this form.
 #[must_use]
 pub fn decode(digits: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = digits.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs explain`: what the loaded programs do with a packet, step by step. All of this is pure; the daemon runs the packet.
+//! `xvs explain`: describes step by step how the loaded programs process a packet. All functions here are
+//! pure; the daemon runs the packet.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 
-pub mod decode; // the fields of a frame, and what became of them
-pub mod flow; //   whose packet a frame is
+pub mod decode; // fields of a frame, and differences
+pub mod flow; //   flow of a frame
 pub mod hex; //    bytes as text
-mod near; //       services beside a packet that is for none
+mod near; //       services near a packet that matches none
 pub mod packet; // a frame of a flow
 pub mod pcap; //   a frame of a capture
-pub mod steps; //  what the programs told, in words
+pub mod steps; //  description of the recorded steps
 
 pub use decode::Difference;
 pub use packet::{Flag, Flow};
 
-/// What is to be explained.
+/// A request for an explanation.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Question {
-    /// The frame in hexadecimal digits. Sent to no MAC address (all zero), it is addressed to the interface.
+    /// Frame in hexadecimal digits. A destination MAC address of zeros stands for that of the interface.
     pub frame: String,
-    /// The interface that it is to come in by; the first one of the daemon's if it is not said.
+    /// Ingress interface; `None` for the first interface of the daemon.
     #[serde(default)]
     pub interface: Option<String>,
-    /// A change that is to be thought of as made.
+    /// Change that is assumed to be made.
     #[serde(default)]
     pub plan: Option<Plan>,
 }
@@ -31,48 +32,48 @@ pub struct Question {
 /// A config file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Plan {
-    /// What to call it in messages.
+    /// Name for messages.
     pub name: String,
-    /// What it says.
+    /// Text.
     pub text: String,
 }
 
-/// What the programs did.
+/// Description of a run.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Explanation {
-    /// The interface that the frame came in by.
+    /// Ingress interface.
     pub interface: String,
-    /// The service, if it is a service's.
+    /// Service, if the packet matched one.
     pub service: Option<String>,
-    /// Address and port of the real, if one was found or chosen.
+    /// Address and port of the real, if one was found or selected.
     pub real: Option<String>,
-    /// What the driver would be told: `XDP_TX` and the like.
+    /// Action as returned to the driver, such as `XDP_TX`.
     pub action: String,
-    /// The same in words.
+    /// Action in words.
     pub verdict: String,
-    /// The reason, as `xvs stats` would count it.
+    /// Reason, as `xvs stats` would count it.
     pub reason: String,
-    /// Every step in its order, from the parser to the reason.
+    /// Steps in order, from the parser to the reason.
     pub steps: Vec<StepView>,
-    /// What was rewritten.
+    /// Rewritten fields.
     pub rewrite: Vec<Difference>,
-    /// The frame that came in, in hexadecimal digits.
+    /// Frame before the run, in hexadecimal digits.
     pub frame_in: String,
-    /// The frame that came out.
+    /// Frame after the run, in hexadecimal digits.
     pub frame_out: String,
 }
 
-/// A step on the way.
+/// A step of the programs.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct StepView {
-    /// Its name.
+    /// Name of the step.
     pub step: String,
-    /// What was found or done.
+    /// Details.
     pub detail: String,
 }
 
 impl StepView {
-    /// A step.
+    /// Creates a step.
     #[must_use]
     pub fn new(step: &str, detail: impl Into<String>) -> Self {
         Self { step: step.to_owned(), detail: detail.into() }
@@ -80,7 +81,7 @@ impl StepView {
 }
 
 impl Explanation {
-    /// A line for each step.
+    /// Returns a line for each step.
     #[must_use]
     pub fn lines(&self) -> String {
         let width = self.steps.iter().map(|step| step.step.len()).max().unwrap_or(0);

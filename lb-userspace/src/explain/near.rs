@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What services there are beside a packet that is for none.
+//! Services near a packet that matches none.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::SocketAddr};
@@ -7,10 +7,10 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use super::flow;
 use crate::model::{Endpoint, Protocol};
 
-/// How many are named.
+/// Number of services that are named.
 const NAMED: usize = 3;
 
-/// Returns what a frame is for, and the services of the same VIP; `None` if it has no ports.
+/// Returns the endpoint of a frame, and the services of the same VIP; `None` if the frame has no ports.
 pub(super) fn services(frame: &[u8], endpoints: &BTreeSet<Endpoint>) -> Option<String> {
     let key = flow::of(frame)?;
     let address = SocketAddr::new(key.destination.into(), key.destination_port.get());
@@ -21,7 +21,7 @@ pub(super) fn services(frame: &[u8], endpoints: &BTreeSet<Endpoint>) -> Option<S
     if near.is_empty() {
         return Some(format!("no service is {asked}, and none is at {}", address.ip()));
     }
-    // The same port by another protocol first, then the nearest port.
+    // The same port with another protocol comes first, then the nearest port.
     near.sort_by_key(|endpoint| {
         (endpoint.address.port().abs_diff(address.port()), endpoint.protocol != asked.protocol)
     });

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::model::Protocol;
 
-/// Where the frame says that it comes from.
+/// Source MAC address of the frame.
 const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const TTL: u8 = 64;
 
@@ -24,7 +24,7 @@ pub enum Flag {
 }
 
 impl Flag {
-    /// The byte of the header; a FIN acknowledges, as it does on the wire.
+    /// Returns the flags byte of the header; a FIN has ACK set, as in practice.
     const fn bits(self) -> u8 {
         match self {
             Self::Syn => 0x02,
@@ -38,21 +38,21 @@ impl Flag {
 /// A packet of a client for a service.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// What it speaks.
+    /// Protocol.
     pub protocol: Protocol,
-    /// Whose it is.
+    /// Client address and port.
     pub client: SocketAddr,
-    /// Whom it is for.
+    /// VIP and port.
     pub service: SocketAddr,
-    /// What a TCP packet is for.
+    /// Purpose of a TCP packet.
     pub flag: Flag,
-    /// Bytes of payload.
+    /// Length of the payload, in bytes.
     pub length: u16,
 }
 
 impl Flow {
-    /// The frame, to no MAC address: the daemon knows that of its interface. `None` if the addresses are of two versions
-    /// of IP, or the packet is longer than IP allows.
+    /// Returns the frame, with a destination MAC address of zeros: the daemon knows that of its interface.
+    /// `None` if the addresses have different IP versions, or the packet is longer than IP permits.
     #[must_use]
     pub fn frame(&self) -> Option<Vec<u8>> {
         let addresses = match (self.client.ip(), self.service.ip()) {
@@ -71,7 +71,7 @@ impl Flow {
 
     fn ipv4(&self, addresses: &[u8], length: usize) -> Option<Vec<u8>> {
         let [high, low] = u16::try_from(length + 20).ok()?.to_be_bytes();
-        // Don't fragment, as most hosts send.
+        // The header has the don't-fragment flag, as most hosts send it.
         let fixed = [0x45, 0, high, low, 0, 1, 0x40, 0, TTL, self.protocol.number(), 0, 0];
         let mut header = [&fixed[..], addresses].concat();
         let sum = checksum(&header);
@@ -84,7 +84,7 @@ impl Flow {
         Some([&[0x60, 0, 0, 0, high, low, self.protocol.number(), TTL][..], addresses].concat())
     }
 
-    /// What is behind the IP header.
+    /// Returns the payload of the IP header.
     fn segment(&self, addresses: &[u8]) -> Option<Vec<u8>> {
         let ports = [self.client.port().to_be_bytes(), self.service.port().to_be_bytes()].concat();
         let payload = vec![b'x'; self.length.into()];
@@ -103,7 +103,7 @@ impl Flow {
         let length = u32::try_from(segment.len()).ok()?.to_be_bytes();
         let pseudo = [addresses, &length, &[0, 0, 0, self.protocol.number()], &segment].concat();
         let sum = match checksum(&pseudo) {
-            // Which would mean that there is none (RFC 768).
+            // A checksum of 0 would mean that there is none (RFC 768).
             0 if self.protocol == Protocol::Udp => 0xffff,
             sum => sum,
         };
@@ -112,10 +112,10 @@ impl Flow {
     }
 }
 
-/// INIT if there is no payload, which opens an association, else DATA (RFC 9260).
+/// Returns INIT, which opens an association, if there is no payload, otherwise DATA (RFC 9260).
 fn sctp(ports: &[u8], length: u16) -> Option<Vec<u8>> {
     let (tag, chunk) = if length == 0 {
-        // Initiate tag 1, a window of 65,535, a stream each way, first number 1.
+        // Initiate tag 1, a window of 65,535, one stream each way, initial TSN 1.
         (0u32, vec![1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1])
     } else {
         let [high, low] = length.checked_add(16)?.to_be_bytes();
@@ -129,7 +129,7 @@ fn sctp(ports: &[u8], length: u16) -> Option<Vec<u8>> {
     Some(segment)
 }
 
-/// The Internet checksum (RFC 1071).
+/// Returns the Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
     let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
     let mut sum: u32 = bytes.chunks(2).map(word).sum();
@@ -139,7 +139,7 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// The checksum of SCTP (RFC 9260, appendix A).
+/// Returns the checksum of SCTP (RFC 9260, appendix A).
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn checksums_are_right() {
-        // The sum over what has a right checksum is none.
+        // The sum over data with a right checksum is zero.
         for (client, service, start) in
             [("10.0.0.1:1", "10.0.0.9:80", 34), ("[fd00::1]:1", "[fd00::9]:80", 54)]
         {

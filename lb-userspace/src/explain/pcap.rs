@@ -7,10 +7,10 @@ const FILE_HEADER: usize = 24;
 const RECORD_HEADER: usize = 16;
 const ETHERNET: u32 = 1;
 
-/// Returns the packet of that number, from 1, in what a file holds, and how many there are.
+/// Returns the packet with that number, from 1, in the content of a file, and the total number.
 ///
 /// # Errors
-/// Wrong input, if it is no such file, has no such packet, or the packet was cut off. `name` is that of the file.
+/// Wrong input if it is not a pcap file, lacks the packet, or the packet is truncated. `name` is that of the file.
 pub fn packet<'a>(file: &'a [u8], number: usize, name: &str) -> Result<(&'a [u8], usize), Failure> {
     let wrong = |why: String| Failure::wrong_input(format!("{name}: {why}"));
     let word = |at: usize, big: bool| {
@@ -18,7 +18,7 @@ pub fn packet<'a>(file: &'a [u8], number: usize, name: &str) -> Result<(&'a [u8]
         Some(if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     };
     let big = match word(0, false) {
-        // In microseconds, in nanoseconds.
+        // The magic numbers for timestamps in microseconds and in nanoseconds.
         Some(0xa1b2_c3d4 | 0xa1b2_3c4d) => false,
         Some(0xd4c3_b2a1 | 0x4d3c_b2a1) => true,
         Some(0x0a0d_0d0a) => {

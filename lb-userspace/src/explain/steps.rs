@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the programs told, in words and with names.
+//! Description of the programs' recorded steps, with names.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,35 +13,35 @@ use lb_common::{
 use super::{Explanation, StepView, decode, hex, near};
 use crate::model::Endpoint;
 
-/// A service, as it is to be called.
+/// Description of a service.
 #[derive(Clone, Debug)]
 pub struct ServiceName {
-    /// Protocol, VIP and port, or its group.
+    /// Protocol, VIP and port, or the group.
     pub name: String,
-    /// The scheduler and its flags.
+    /// Scheduler and flags.
     pub scheduler: String,
-    /// Which flows are written down.
+    /// Tracking mode.
     pub tracking: String,
-    /// Slots of its table.
+    /// Number of slots in its table.
     pub slots: u32,
 }
 
-/// A real, as it is to be called.
+/// Description of a real.
 #[derive(Clone, Debug)]
 pub struct RealName {
     /// RIP and port.
     pub address: String,
-    /// The forwarding method.
+    /// Forward method.
     pub method: String,
-    /// Whether the method wraps packets.
+    /// The method encapsulates packets.
     pub wraps: bool,
-    /// Its weight.
+    /// Weight.
     pub weight: u32,
-    /// The MAC address that its packets are sent to and by which interface, or why it has none.
+    /// Destination MAC address and egress interface, or the reason why there is no next hop.
     pub next_hop: String,
 }
 
-/// The names behind the programs' numbers.
+/// Names for the programs' ids.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// Services by id.
@@ -50,26 +50,26 @@ pub struct Names {
     pub reals: HashMap<u32, RealName>,
     /// Interfaces by index.
     pub interfaces: HashMap<u32, String>,
-    /// Where clients reach services.
+    /// Endpoints of the services.
     pub endpoints: BTreeSet<Endpoint>,
 }
 
-/// A packet that was run.
+/// A run of the programs.
 #[derive(Clone, Copy, Debug)]
 pub struct Ran<'a> {
-    /// The interface that it came in by.
+    /// Ingress interface.
     pub interface: &'a str,
-    /// The frame that came in.
+    /// Frame before the run.
     pub before: &'a [u8],
-    /// The frame that came out.
+    /// Frame after the run.
     pub after: &'a [u8],
-    /// What the driver would be told.
+    /// Action as returned to the driver.
     pub action: u32,
-    /// What the programs told.
+    /// Recorded steps.
     pub trace: &'a Trace,
 }
 
-/// What a trace comes down to.
+/// Summary of a trace.
 #[derive(Clone, Copy)]
 struct Outcome {
     service: Option<u32>,
@@ -91,13 +91,13 @@ impl Names {
         }
     }
 
-    /// Returns what an interface is called, or its number.
+    /// Returns the name of an interface, or its index.
     #[must_use]
     pub fn interface(&self, index: u32) -> String {
         self.interfaces.get(&index).cloned().unwrap_or_else(|| format!("interface #{index}"))
     }
 
-    /// Puts a run in words.
+    /// Describes a run.
     #[must_use]
     pub fn explain(&self, ran: &Ran) -> Explanation {
         let outcome = outcome(ran.trace);
@@ -228,9 +228,9 @@ impl Names {
         StepView::new(name, detail)
     }
 
-    /// Returns what services are near a packet that is for none.
+    /// Returns the services near a packet that matches none.
     fn near(&self, ran: &Ran, outcome: Outcome) -> Option<StepView> {
-        // What a later fragment has in the place of ports is none.
+        // A later fragment has payload in the place of ports.
         let is_fragment = |(step, _, _): (Step, u32, u32)| matches!(step, Step::Fragment | Step::NoFragment);
         if outcome.service.is_some()
             || outcome.reason != Reason::NotOurs
@@ -261,7 +261,7 @@ impl Names {
     }
 }
 
-/// Why nothing was said of the flow's being written down, where nothing was.
+/// Returns the reason why a flow is not tracked, if the trace has no step about tracking.
 fn not_tracked(trace: &Trace, service: &ServiceName) -> Option<StepView> {
     let said = |step| matches!(step, Step::Flow | Step::NoFlow | Step::RecordFlow | Step::UpdateFlow);
     let (mut hashed, mut moved) = (false, false);
@@ -306,7 +306,7 @@ fn outcome(trace: &Trace) -> Outcome {
         }
     }
     outcome.real = outcome.real.filter(|id| *id != UNSET);
-    // A reason is counted where the packet does not go on as usual, also if it was counted at its real.
+    // A reason is counted if the packet leaves the usual path, even if it was counted at its real.
     Outcome { reason: counted.unwrap_or(outcome.reason), ..outcome }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `arp_ignore` and `arp_announce` mean for one VIP: the kernel's rules, in words.
+//! Effect of `arp_ignore` and `arp_announce` on a VIP: the kernel's rules, in words.
 //!
-//! `arp_ignore` and `arp_solicit` in net/ipv4/arp.c; docs/arp.md has the table, and what the tests captured.
+//! The rules are in `arp_ignore` and `arp_solicit` in net/ipv4/arp.c; docs/arp.md has the table, and the
+//! captures of the tests.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,21 +16,21 @@ use super::{
 };
 use crate::netlink::Address;
 
-/// The levels that set-up is to set; `None` for the default, which leaves a stricter one alone.
+/// Levels that set-up should set; `None` for the default, which keeps a stricter level.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Levels {
-    /// `arp_ignore`.
+    /// Level of `arp_ignore`.
     pub ignore: Option<i32>,
-    /// `arp_announce`.
+    /// Level of `arp_announce`.
     pub announce: Option<i32>,
 }
 
-/// Reads a level of `arp_ignore`; 4 to 7 are reserved, and do what 0 does.
+/// Parses a level of `arp_ignore`; 4 to 7 are reserved, and have the effect of 0.
 pub fn ignore_level(text: &str) -> Result<i32, String> {
     level(text, &[0, 1, 2, 3, 8], "0, 1, 2, 3 or 8")
 }
 
-/// Reads a level of `arp_announce`.
+/// Parses a level of `arp_announce`.
 pub fn announce_level(text: &str) -> Result<i32, String> {
     level(text, &[0, 1, 2], "0, 1 or 2")
 }
@@ -39,7 +40,8 @@ fn level(text: &str, known: &[i32], say: &str) -> Result<i32, String> {
     level.ok_or_else(|| format!("the kernel knows the levels {say}"))
 }
 
-/// What the values in force on the interface mean for each IPv4 VIP: is it given away by answers, or by questions?
+/// Returns the effect of the values in force on each IPv4 VIP: whether answers or questions of this host
+/// disclose it.
 pub async fn findings(host: &Host, target: &Target) -> Result<Vec<Finding>, HostError> {
     let mut findings = Vec::new();
     if !target.has_ipv4() {
@@ -72,8 +74,8 @@ pub async fn findings(host: &Host, target: &Target) -> Result<Vec<Finding>, Host
     Ok(findings)
 }
 
-/// Other interfaces that replies may leave by and that have no IPv4 address: whatever the settings, the kernel then asks as the
-/// first address of any device.
+/// Returns findings for other interfaces by which replies may leave and that have no IPv4 address: with any
+/// setting, the kernel then uses the first address of any device as the source of its ARP requests.
 async fn without_address(
     host: &Host,
     target: &Target,
@@ -99,7 +101,7 @@ async fn without_address(
     Ok(others.iter().map(|other| finding(&other.name)).collect())
 }
 
-/// Whether requests for `vip` stay unanswered, and why.
+/// Returns whether requests for `vip` stay unanswered, and why.
 fn answers(level: i32, vip: Ipv4Addr, interface: u32, addresses: &[Address]) -> (bool, &'static str) {
     let mut here = addresses.iter().filter(|address| address.net.addr() == vip).peekable();
     if here.peek().is_none() {
@@ -120,7 +122,7 @@ fn answers(level: i32, vip: Ipv4Addr, interface: u32, addresses: &[Address]) -> 
     }
 }
 
-/// Whether this host's own requests never name `vip`, and why.
+/// Returns whether this host's own requests never contain `vip`, and why.
 fn announces(level: i32, vip: Ipv4Addr, interface: u32, addresses: &[Address]) -> (bool, String) {
     let of_interface =
         || addresses.iter().filter(|address| address.ifindex == interface).map(|address| address.net);
@@ -161,7 +163,7 @@ mod tests {
         Address { net: net.parse().unwrap(), ifindex, host_scope, duplicate: false }
     }
 
-    /// As docs/arp.md has it from the capture.
+    /// Results as captured in docs/arp.md.
     #[rstest]
     #[case(0, false, false)]
     #[case(1, true, true)]

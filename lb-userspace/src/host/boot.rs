@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Set-up again at the next start (`--persist`): a file for sysctl.d(5), so that the interface is quiet from its first
-//! moment, and a systemd unit that runs `xvs host setup` when the network is up.
+//! Repeated set-up at the next start (`--persist`): a file for sysctl.d(5), so that the interface does not
+//! answer for the VIP from its first moment on, and a systemd unit that runs `xvs host setup` when the
+//! network is up.
 //!
-//! Both are written anew from what is remembered, and are changes like all others: remembered before they are made,
-//! and put back by restore.
+//! Both are generated from the state, and are changes like all others: recorded before they are made, and
+//! undone by restore.
 
 use std::{
     collections::BTreeMap,
@@ -29,18 +30,18 @@ const SETTINGS: &str = "sysctl.d/60-xvs-host.conf";
 const UNIT: &str = "systemd/system/xvs-host.service";
 const WANTED: &str = "systemd/system/multi-user.target.wants/xvs-host.service";
 
-/// What is to be done at the next start.
+/// Set-up at the next start.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Boot {
-    /// Where the files go: `/etc`.
+    /// Directory of the files: `/etc`.
     pub etc: PathBuf,
-    /// The command that sets up each VIP.
+    /// Command that sets up each VIP.
     pub commands: BTreeMap<IpAddr, String>,
-    /// Settings by the name that sysctl(8) has for them.
+    /// Sysctls by their name in sysctl(8).
     pub settings: BTreeMap<String, i32>,
 }
 
-/// A file of ours below `/etc` cannot be written or removed.
+/// A file of xvs below `/etc` cannot be written or removed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {path}: {reason}")]
 pub struct BootError {
@@ -61,10 +62,10 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Boot
 }
 
 impl Boot {
-    /// Nothing yet, below `etc`, or what an earlier set-up wrote there.
+    /// Returns an empty set-up below `etc`, or the earlier one.
     ///
     /// # Errors
-    /// If that is below another folder: a host starts by one of them.
+    /// If the earlier set-up is below another directory: a host starts with one of them.
     pub fn below(etc: &Path, earlier: Option<&Self>) -> Result<Self, BootError> {
         match earlier {
             None => Ok(Self { etc: etc.to_owned(), commands: BTreeMap::new(), settings: BTreeMap::new() }),
@@ -78,7 +79,8 @@ impl Boot {
         }
     }
 
-    /// Adds what `target` needs, given what set-up has changed. `state` is the file that remembers: it must outlive a restart.
+    /// Adds the needs of `target`, given the changes of set-up. `state` is the state file, which must survive
+    /// a restart.
     pub fn add(
         &mut self,
         target: &Target,
@@ -95,14 +97,14 @@ impl Boot {
             if is_kept(sysctl, &target.interface.name, changes) {
                 self.settings.insert(sysctl.to_string(), sysctl.read()?);
             } else {
-                // An earlier version wrote what it found.
+                // An earlier version wrote the value that it found.
                 self.settings.remove(&sysctl.to_string());
             }
         }
         Ok(())
     }
 
-    /// The files, and what is to stand in them.
+    /// Returns the files and their contents.
     fn files(&self) -> [(PathBuf, String); 2] {
         let settings = self.settings.iter().map(|(name, value)| format!("{name} = {value}\n"));
         let settings = settings.collect::<String>();
@@ -135,7 +137,7 @@ impl Boot {
         ]
     }
 
-    /// Says what [`Boot::write`] would do.
+    /// Reports what [`Boot::write`] would do.
     pub(super) fn would(&self, report: Report<'_>) -> Result<(), BootError> {
         for (path, text) in self.files() {
             not_a_link(&path)?;
@@ -187,8 +189,9 @@ impl Boot {
     }
 }
 
-/// Returns whether a setting goes into the file: the ARP settings must hold from the first moment on, whoever set them; the
-/// reverse path filter only if set-up changed it, and not that of a tunnel device, which is set when the device is made.
+/// Returns whether a sysctl belongs into the file: the ARP settings must hold from the first moment on, even
+/// if set-up did not change them; the reverse path filter only if set-up changed it, and not that of a tunnel
+/// device, which is set when the device is created.
 fn is_kept(sysctl: &Sysctl, interface: &str, changes: &[Change]) -> bool {
     let is_this = |change: &Change| matches!(change, Change::Sysctl { sysctl: other, .. } if other == sysctl);
     match sysctl.name {
@@ -220,7 +223,7 @@ fn command(program: &Path, target: &Target, vip: IpAddr, state: &Path) -> String
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as systemd.service(5) takes it to be that very word.
+/// Quotes a word such that systemd.service(5) does not change it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
     if word.chars().all(plain) {
@@ -234,7 +237,7 @@ fn quoted(word: &str) -> String {
     format!("\"{}\"", escaped.collect::<String>())
 }
 
-/// A link in place of a file could not be put back, and may say that the unit is not wanted.
+/// Refuses a link in place of a file: it could not be restored, and may mean that the unit is masked.
 fn not_a_link(path: &Path) -> Result<(), BootError> {
     if path.is_symlink() {
         return Err(failed("write", path)(io::Error::other("it is a link, such as `systemctl mask` makes")));
@@ -250,13 +253,13 @@ fn read(path: &Path) -> Result<Option<String>, BootError> {
     }
 }
 
-/// Writes a file so that at every moment the old or the new content is there.
+/// Writes a file atomically: at every moment it has either the old or the new content.
 fn write(path: &Path, text: &str) -> Result<(), BootError> {
     let new = unfinished(path);
     fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(failed("write", path))
 }
 
-/// Makes `path` and what is missing above it, each remembered.
+/// Creates `path` and its missing parents, and records each.
 fn make_directory(path: &Path, state: &mut StateFile) -> Result<(), HostError> {
     if path.is_dir() {
         return Ok(());
@@ -269,7 +272,7 @@ fn make_directory(path: &Path, state: &mut StateFile) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Puts a file back as it was.
+/// Restores the previous content of a file.
 pub(super) fn put_back(path: &Path, before: Option<&str>) -> Result<Done, HostError> {
     gone(&unfinished(path))?;
     match before {
@@ -286,7 +289,7 @@ pub(super) fn unlink(path: &Path) -> Result<Done, HostError> {
     Ok(Done::new(path.display().to_string(), Outcome::Restored, "removed"))
 }
 
-/// Removes a directory, unless there is something of somebody else's in it by now.
+/// Removes a directory, unless other files are in it by now.
 pub(super) fn remove_directory(path: &Path) -> Result<Done, HostError> {
     let detail = match fs::remove_dir(path) {
         Ok(()) => "removed",

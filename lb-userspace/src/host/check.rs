@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host check`: does everything hold? Changes nothing and needs no privileges but to see XDP pins.
+//! `xvs host check`: verifies all requirements. Changes nothing, and needs privileges only to see XDP pins.
 
 use serde::Serialize;
 
@@ -10,22 +10,22 @@ use super::{
     target::{Method, Target},
 };
 
-/// How one item stands.
+/// State of one item.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// Item that was checked.
     pub item: String,
-    /// What it should be.
+    /// Expected value.
     pub expected: String,
-    /// What it is.
+    /// Present value.
     pub found: String,
-    /// Whether that will do.
+    /// The present value is sufficient.
     pub ok: bool,
-    /// Why it matters.
+    /// Reason for the requirement.
     pub why: String,
 }
 
-/// Looks at everything that `target` needs, in the order of set-up.
+/// Checks all requirements of `target`, in the order of set-up.
 pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostError> {
     let mut findings = Vec::new();
     let mut decapsulation = None;
@@ -42,8 +42,8 @@ pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostErr
     Ok(findings)
 }
 
-/// What the outer header leaves of the MTU, for tunnels. Never wrong by itself: the director says so to clients whose
-/// packets are too large.
+/// Returns the MTU inside the tunnels. It is never an error by itself: the director sends "fragmentation
+/// needed" to clients whose packets are too large.
 #[must_use]
 pub fn mtu(target: &Target) -> Vec<Finding> {
     let finding = |encapsulation: Encapsulation| {

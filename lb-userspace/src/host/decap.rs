@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Unwrapping tunnelled packets: devices of the kernel where it has them, else our XDP program.
+//! Decapsulation of tunnelled packets: by devices of the kernel if it has them, otherwise by the XDP program
+//! of xvs.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path};
 
@@ -28,7 +29,7 @@ pub enum Choice {
     Xdp,
 }
 
-/// How tunnelled packets are unwrapped on this host.
+/// Way of decapsulation on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decapsulation {
     /// By devices of the kernel: inner packets arrive on them.
@@ -37,17 +38,17 @@ pub enum Decapsulation {
     Program,
 }
 
-/// A device of the kernel, and what it is there for.
+/// A device of the kernel and its purpose.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Device {
-    /// Its name.
+    /// Name of the device.
     pub name: String,
-    /// What it unwraps.
+    /// Encapsulation that the device removes.
     pub encapsulation: Encapsulation,
 }
 
 impl Device {
-    /// The one that set-up makes.
+    /// Returns the device that set-up creates.
     #[must_use]
     pub fn ours(encapsulation: Encapsulation) -> Self {
         Self { name: encapsulation.kind().device().to_owned(), encapsulation }
@@ -60,24 +61,24 @@ impl fmt::Display for Device {
     }
 }
 
-/// Whether set-up makes a device of that name.
+/// Returns whether set-up creates a device of that name.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
     Kind::ALL.iter().any(|kind| kind.device() == name)
 }
 
-/// Attaches and detaches the XDP decapsulator; the functions of [`dataplane::decap`], but for tests.
+/// Attaches and detaches the XDP decapsulator: the functions of [`dataplane::decap`], which tests replace.
 pub trait XdpDecap: Send + Sync {
-    /// See [`dataplane::decap::attach`].
+    /// Attaches the decapsulator as [`dataplane::decap::attach`] does.
     fn attach(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>) -> Result<bool, DecapError>;
-    /// See [`dataplane::decap::detach`].
+    /// Detaches the decapsulator as [`dataplane::decap::detach`] does.
     fn detach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError>;
-    /// See [`dataplane::decap::is_attached`].
+    /// Returns whether the decapsulator is attached, as [`dataplane::decap::is_attached`] does.
     fn is_attached(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>)
     -> Result<bool, DecapError>;
 }
 
-/// The real one.
+/// The implementation outside of tests.
 #[derive(Clone, Copy, Debug)]
 pub struct DataPlane;
 
@@ -100,16 +101,16 @@ impl XdpDecap for DataPlane {
     }
 }
 
-/// What was found to unwrap packets.
+/// Result of a search for decapsulation.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// What there is; not all of it, perhaps.
+    /// Existing decapsulation, which may be incomplete.
     pub decapsulation: Option<Decapsulation>,
-    /// What nothing unwraps.
+    /// Encapsulations that nothing removes.
     pub missing: Vec<Encapsulation>,
 }
 
-/// What unwraps packets now, of what `target` allows.
+/// Finds the existing decapsulation, among the ways that `target` allows.
 pub async fn find(host: &Host, target: &Target) -> Result<Found, HostError> {
     if target.decap != Choice::Device
         && host.xdp.is_attached(&target.interface.name, &target.bpffs, &target.from)?
@@ -136,7 +137,7 @@ fn is_working_device(interface: &Interface, kind: Kind, name: &str) -> bool {
     interface.name == name && interface.kind.as_deref() == Some(kind.as_str()) && interface.up
 }
 
-/// What [`find`] found, for the operator.
+/// Describes the result of [`find`] for the operator.
 #[must_use]
 pub fn finding(target: &Target, found: &Found) -> Finding {
     let kinds: BTreeSet<&str> = target.encapsulations().into_iter().map(|one| one.kind().as_str()).collect();
@@ -161,7 +162,7 @@ pub fn finding(target: &Target, found: &Found) -> Finding {
     }
 }
 
-/// Makes something unwrap packets, as far as nothing does.
+/// Sets up the missing decapsulation.
 pub async fn ensure(
     host: &Host,
     target: &Target,
@@ -180,7 +181,7 @@ pub async fn ensure(
         match make_devices(host, target, found, state, report).await {
             Ok(devices) => return Ok(Decapsulation::Devices(devices)),
             Err(HostError::Netlink(error)) if target.decap == Choice::Auto && another_way(&error) => {
-                // The program unwraps everything: what was made beside the missing one is of no use.
+                // The program removes every encapsulation: the new devices are not needed beside it.
                 let new = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
                 undo(host, state, new, &mut |_| ()).await?;
                 let detail = format!("{error}: using the XDP program");
@@ -202,12 +203,12 @@ pub async fn ensure(
     Ok(Decapsulation::Program)
 }
 
-/// Whether the XDP program can do what the kernel refused.
+/// Returns whether the XDP program can replace a device that the kernel refused.
 const fn another_way(error: &NetlinkError) -> bool {
     matches!(error, NetlinkError::Unsupported { .. } | NetlinkError::Refused { .. })
 }
 
-/// Makes the devices that are missing; says so when all are there.
+/// Creates the missing devices, and reports them when all exist.
 async fn make_devices(
     host: &Host,
     target: &Target,
@@ -271,13 +272,13 @@ pub(super) fn detach(host: &Host, interface: &str, bpffs: &Path) -> Result<Done,
     Ok(Done::new(format!("XDP decapsulator on {interface}"), Outcome::Restored, detail))
 }
 
-/// Deletes the device that [`ensure`] made.
+/// Deletes a device that [`ensure`] created.
 pub(super) async fn delete(host: &Host, name: &str) -> Result<Done, HostError> {
     let detail = if host.netlink.delete_interface(name).await? { "deleted" } else { "was gone already" };
     Ok(Done::new(format!("tunnel device {name}"), Outcome::Restored, detail))
 }
 
-/// Sets an interface down that [`ensure`] found down.
+/// Sets an interface down that was down before [`ensure`].
 pub(super) async fn set_down(host: &Host, interface: &str) -> Result<Done, HostError> {
     let detail = match host.netlink.interface(interface).await {
         Ok(device) => host.netlink.set_up(&device, false).await.map(|()| "set down")?,

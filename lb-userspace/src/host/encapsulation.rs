@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which version of IP arrives within which, and the kernel's device for that.
+//! Combinations of inner and outer IP version, and the kernel's device for each.
 
 use std::{fmt, fs, net::IpAddr, path::Path};
 
 /// The two headers of a tunnelled packet.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Encapsulation {
-    /// What the client sent is IPv6.
+    /// The inner packet, from the client, is IPv6.
     pub inner_six: bool,
-    /// What the director put around it is IPv6.
+    /// The outer header, from the director, is IPv6.
     pub outer_six: bool,
 }
 
-/// A kind of device that unwraps.
+/// A kind of device that decapsulates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// IPv4 within IPv4.
@@ -24,13 +24,13 @@ pub enum Kind {
 }
 
 impl Encapsulation {
-    /// Packets for `vip` that are sent to `outer`.
+    /// Returns the encapsulation of packets for `vip` with the outer destination `outer`.
     #[must_use]
     pub const fn of(vip: IpAddr, outer: IpAddr) -> Self {
         Self { inner_six: vip.is_ipv6(), outer_six: outer.is_ipv6() }
     }
 
-    /// The device for it.
+    /// Returns the kind of device for the encapsulation.
     #[must_use]
     pub const fn kind(self) -> Kind {
         match (self.inner_six, self.outer_six) {
@@ -40,20 +40,20 @@ impl Encapsulation {
         }
     }
 
-    /// Bytes of the outer header without options (RFC 791, RFC 8200).
+    /// Returns the length of the outer header without options (RFC 791, RFC 8200), in bytes.
     #[must_use]
     pub const fn overhead(self) -> u32 {
         if self.outer_six { 40 } else { 20 }
     }
 
-    /// Bytes of the inner IP and TCP headers without options, which no payload has room in.
+    /// Returns the length of the inner IP and TCP headers without options, in bytes.
     #[must_use]
     pub const fn headers(self) -> u32 {
         if self.inner_six { 60 } else { 40 }
     }
 
-    /// Whether a device that the kernel made by itself, and somebody set up, unwraps it: `ip6tnl0` takes no IPv4
-    /// (`ip6_fb_tnl_dev_init` in `net/ipv6/ip6_tunnel.c`).
+    /// Returns whether the device that the kernel creates by itself can decapsulate, if it is set up:
+    /// `ip6tnl0` does not accept IPv4 (`ip6_fb_tnl_dev_init` in `net/ipv6/ip6_tunnel.c`).
     #[must_use]
     pub const fn has_kernels_device(self) -> bool {
         self.inner_six || !self.outer_six
@@ -68,10 +68,10 @@ impl fmt::Display for Encapsulation {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Ipip, Self::Ip6tnl, Self::Sit];
 
-    /// The kernel's name for the kind.
+    /// Returns the kernel's name of the kind.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// The device that set-up makes.
+    /// Returns the name of the device that set-up creates.
     #[must_use]
     pub const fn device(self) -> &'static str {
         match self {
@@ -91,7 +91,8 @@ impl Kind {
         }
     }
 
-    /// The one that the kernel makes by itself when its module is loaded; in use where LVS was set up by hand.
+    /// Returns the name of the device that the kernel creates by itself when its module is loaded; it is in
+    /// use if LVS was set up by hand.
     #[must_use]
     pub const fn kernels_device(self) -> &'static str {
         match self {
@@ -101,7 +102,7 @@ impl Kind {
         }
     }
 
-    /// The kernel's module, and where that is.
+    /// Returns the name of the kernel's module, and its path.
     const fn module(self) -> (&'static str, &'static str) {
         match self {
             Self::Ipip => ("ipip", "/net/ipv4/ipip.ko"),
@@ -110,7 +111,7 @@ impl Kind {
         }
     }
 
-    /// Whether the kernel has it, as far as can be known without trying, which would load a module.
+    /// Returns whether the kernel has such devices, as far as that can be determined without loading a module.
     #[must_use]
     pub fn seems_to_be_there(self) -> bool {
         let (module, file) = self.module();
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(encapsulation.to_string(), name);
         assert_eq!(encapsulation.kind().device(), device);
         assert_eq!(encapsulation.has_kernels_device(), kernels);
-        // The kernel takes names of fifteen bytes.
+        // The kernel accepts names of fifteen bytes.
         assert!(device.len() < 16);
     }
 }

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a real server behind `dr` or `tun` needs, besides its service.
+//! Requirements of a real server behind `dr` or `tun`, besides its service.
 //!
-//! It holds the VIP as the director does, so it must take packets for it and yet never say so on the link. What that
-//! means is one list of requirements ([`requirement`]): [`check`] looks whether each holds, [`setup`] makes those hold
-//! that do not, and remembers each old value ([`state`]) before it changes anything, [`restore`] puts them back.
+//! The real server has the same VIP as the director, so it must accept packets for it without answering for
+//! it on the link. The details are one list of requirements ([`requirement`]): [`check`] verifies each,
+//! [`setup`] fulfils those that do not hold, and records each old value ([`state`]) before a change,
+//! [`restore`] restores them.
 #![forbid(unsafe_code)]
 
-pub mod agent; //       as the director says
-pub mod arp; //         what the ARP settings mean for a VIP
-pub mod boot; //        set-up again at the next start
-pub mod check; //       does everything hold?
-pub mod decap; //       devices of the kernel, or the XDP program
-pub mod encapsulation; // which version of IP within which
-pub mod open; //        a service past the firewall
-pub mod plan; //        what setup and restore would do
-pub mod requirement; // what must hold, and why
-pub mod restore; //     put back what setup changed
-pub mod setup; //       make it hold
-pub mod state; //       what was changed, and what was there before
-pub mod sysctl; //      /proc/sys/net/ipv4/conf
-pub mod target; //      what was asked for, checked against this host
-pub mod vip; //         where a VIP may be, and where it must not
+pub mod agent; //         set-up according to the director
+pub mod arp; //           effect of the ARP settings on a VIP
+pub mod boot; //          set-up at the next start
+pub mod check; //         verification of the requirements
+pub mod decap; //         devices of the kernel, or the XDP program
+pub mod encapsulation; // inner and outer IP versions
+pub mod open; //          a service past the firewall
+pub mod plan; //          dry runs of setup and restore
+pub mod requirement; //   requirements and their reasons
+pub mod restore; //       undoing the changes of setup
+pub mod setup; //         fulfilling the requirements
+pub mod state; //         record of changes and old values
+pub mod sysctl; //        `/proc/sys/net/ipv4/conf`
+pub mod target; //        the request, checked against this host
+pub mod vip; //           right and wrong places of a VIP
 
 use std::fs;
 
@@ -37,50 +38,50 @@ use decap::XdpDecap;
 use state::StateError;
 use sysctl::SysctlError;
 
-/// The real server that is looked at and changed: the network namespace of the thread that made this.
+/// The real server: the network namespace of the thread that created this value.
 pub struct Host {
-    /// Its routing tables.
+    /// Netlink socket of the namespace.
     pub netlink: Netlink,
-    /// How the XDP decapsulator is attached; tests put their own here.
+    /// Attaches the XDP decapsulator; tests replace it.
     pub xdp: Box<dyn XdpDecap>,
 }
 
 impl Host {
-    /// The host of the calling thread. Needs a tokio runtime.
+    /// Returns the host of the calling thread. Needs a tokio runtime.
     ///
-    /// Sysctls belong to the thread too: everything that takes a `Host` must run on the thread that made it, or on one
-    /// in the same network namespace.
+    /// Sysctls depend on the thread too: everything that takes a `Host` must run on the thread that created
+    /// it, or on one in the same network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
         Ok(Self { netlink: Netlink::open()?, xdp: Box::new(decap::DataPlane) })
     }
 }
 
-/// Something that was done, or found already done: one line for the operator.
+/// Result of one step: one line for the operator.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Done {
-    /// What it is about, such as `net.ipv4.conf.all.arp_ignore`.
+    /// Subject, such as `net.ipv4.conf.all.arp_ignore`.
     pub item: String,
-    /// What became of it.
+    /// Outcome.
     pub outcome: Outcome,
-    /// In words: values before and after.
+    /// Details in words: values before and after.
     pub detail: String,
 }
 
-/// What became of one item.
+/// Outcome of one step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Set up now.
+    /// The step was done now.
     Changed,
-    /// It was so before.
+    /// The step was not needed.
     Already,
-    /// As it was before set-up again.
+    /// The state before set-up was restored.
     Restored,
-    /// Would be done, but for `--dry-run`.
+    /// The step would be done without `--dry-run`.
     Planned,
-    /// Done as chosen, and yet wrong.
+    /// The step was done as chosen, and there is a problem nevertheless.
     Warning,
-    /// Not done, and why; something else is done instead, or the rest goes on without it.
+    /// The step was not done: an alternative is used instead, or the rest works without it.
     Skipped,
 }
 
@@ -90,7 +91,7 @@ impl Done {
     }
 }
 
-/// Refuses early what would be refused half-way.
+/// Checks privileges before the first step, so that a command does not fail half-way.
 fn can_configure_the_network() -> Result<(), Failure> {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     if lacks_net_admin(&status) {
@@ -100,7 +101,7 @@ fn can_configure_the_network() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the status of a thread says for sure that it lacks `CAP_NET_ADMIN`.
+/// Returns whether the status of a thread proves that it lacks `CAP_NET_ADMIN`.
 fn lacks_net_admin(status: &str) -> bool {
     const CAP_NET_ADMIN: u32 = 12; // include/uapi/linux/capability.h
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -108,19 +109,19 @@ fn lacks_net_admin(status: &str) -> bool {
     mask.is_some_and(|mask| mask & (1 << CAP_NET_ADMIN) == 0)
 }
 
-/// Called with each thing when it has been done.
+/// Callback for each completed step.
 pub type Report<'a> = &'a mut (dyn FnMut(Done) + Send);
 
-/// Why something on this host could not be looked at or changed.
+/// Reason why a part of this host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// Addresses, interfaces.
+    /// Addresses or interfaces.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    /// `/proc/sys`.
+    /// A sysctl below `/proc/sys`.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
-    /// The file with what was there before.
+    /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
     /// The XDP decapsulator.

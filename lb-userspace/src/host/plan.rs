@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--dry-run`: what setup and restore would do. Changes nothing, not even the state file, and needs no privileges.
+//! `--dry-run` of setup and restore. Changes nothing, not even the state file, and needs no privileges.
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{failure::Failure, netlink::NetlinkError};
 
-/// Says what [`super::setup::setup`] would do.
+/// Reports what [`super::setup::setup`] would do.
 pub async fn setup(
     host: &Host,
     target: &Target,
@@ -42,7 +42,7 @@ pub async fn setup(
     let requirements = requirements(target, decapsulation.as_ref());
     for requirement in &requirements {
         let standing = match requirement.look(host).await {
-            // Of a device that is not made yet.
+            // Only a missing device, which setup would create, is not an error.
             Err(HostError::Sysctl(error)) if !error.is_gone() => return Err(error.into()),
             Err(HostError::Netlink(error)) if !matches!(error, NetlinkError::NoSuchInterface(_)) => {
                 return Err(error.into());
@@ -97,7 +97,7 @@ fn would_decapsulate(target: &Target, found: Found, report: Report<'_>) -> Decap
     Decapsulation::Devices(devices)
 }
 
-/// Says what [`super::restore::restore`] would do.
+/// Reports what [`super::restore::restore`] would do.
 pub fn restore(vips: &[IpAddr], state: &Path, report: Report<'_>) -> Result<(), Failure> {
     let Some(Remembered { vips: known, changes, boot }) = StateFile::peek(state)? else {
         let detail = format!("nothing is remembered in {}", state.display());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What must hold on a real server, and why. The one list behind `check` and `setup`.
+//! Requirements of a real server, with their reasons. `check` and `setup` share this list.
 //!
 //! ```text
 //! client's packet ── director ──> eth0 ──(tun: decapsulated)──> input ──> service on the VIP
@@ -19,35 +19,35 @@ use super::{
     vip::{self, Placement},
 };
 
-/// One thing that must hold.
+/// One requirement.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Requirement {
-    /// A setting has a value that does what is needed.
+    /// A sysctl has a sufficient value.
     Sysctl {
-        /// Which setting.
+        /// Sysctl.
         sysctl: Sysctl,
-        /// The value that the operator chose: then no other will do.
+        /// Value that the operator chose: then no other is sufficient.
         chosen: Option<i32>,
     },
     /// The VIP is an address of this host, and on no interface that answers ARP for it.
     Vip {
-        /// The address.
+        /// VIP.
         vip: IpAddr,
-        /// Set-up adds it with scope host: `arp_ignore=3` keeps quiet about no other.
+        /// Set-up adds the VIP with scope host: `arp_ignore=3` only covers such addresses.
         host_scope: bool,
     },
-    /// A tunnel device has an address, or reverse path filtering is off: without an address, even the loose filter
-    /// drops everything (`no_addr` in `__fib_validate_source`, `net/ipv4/fib_frontend.c`).
+    /// A tunnel device has an address, or reverse path filtering is off: without an address, even the loose
+    /// filter drops everything (`no_addr` in `__fib_validate_source`, `net/ipv4/fib_frontend.c`).
     TunnelAddress {
-        /// The device.
+        /// Name of the device.
         device: String,
-        /// The VIP to give it.
+        /// VIP to add to the device.
         vip: IpAddr,
     },
 }
 
-/// Everything that must hold besides the decapsulation itself, in the order in which it is to be made to: a VIP comes
-/// after what keeps this host quiet about it.
+/// Returns all requirements besides the decapsulation itself, in the order of set-up: a VIP comes after the
+/// settings that keep this host from answering for it.
 #[must_use]
 pub fn requirements(target: &Target, decapsulation: Option<&Decapsulation>) -> Vec<Requirement> {
     let mut list = Vec::new();
@@ -58,7 +58,8 @@ pub fn requirements(target: &Target, decapsulation: Option<&Decapsulation>) -> V
             let setting = |of| Requirement::Sysctl { sysctl: Sysctl::new(of, name), chosen };
             list.extend(["all", "lo", interface].map(setting));
         }
-        // The strict filter asks whether the way back to the client is the way it came by.
+        // The strict filter requires that the route back to the client uses the interface by which its
+        // packets arrive.
         match decapsulation {
             Some(Decapsulation::Devices(devices)) => {
                 let filter = |device: &Device| Requirement::Sysctl {
@@ -89,18 +90,18 @@ pub fn requirements(target: &Target, decapsulation: Option<&Decapsulation>) -> V
     list
 }
 
-/// How a requirement stands.
+/// State of a requirement.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Standing {
-    /// For the operator.
+    /// Finding for the operator.
     pub finding: Finding,
-    /// Set-up has nothing to do. Differs from `finding.ok` where something holds only because another value says so:
-    /// set-up does not rely on that.
+    /// Set-up has nothing to do. This differs from `finding.ok` if the requirement holds only because of
+    /// another value, on which set-up does not rely.
     pub settled: bool,
 }
 
 impl Requirement {
-    /// Looks how it stands.
+    /// Checks the requirement.
     pub async fn look(&self, host: &Host) -> Result<Standing, HostError> {
         match self {
             Self::Sysctl { sysctl, chosen } => {
@@ -132,13 +133,13 @@ impl Requirement {
                     ok: has_one || filter_is_off,
                     why: "a device without one drops every packet while rp_filter is on".to_owned(),
                 };
-                // Each VIP brings its own, so that each can go by itself.
+                // Each VIP adds its own address, so that it can be removed separately.
                 Ok(Standing { settled: has_this || filter_is_off, finding })
             }
         }
     }
 
-    /// Makes it hold, after remembering what is there now. Says what was changed.
+    /// Fulfils the requirement after recording the present state. Returns a description of the change.
     pub async fn mend(&self, host: &Host, state: &mut StateFile) -> Result<String, HostError> {
         match self {
             Self::Sysctl { sysctl, chosen } => {
@@ -159,7 +160,7 @@ impl Requirement {
         }
     }
 
-    /// What [`Requirement::mend`] would do, given how it stands; `None` for nothing.
+    /// Returns what [`Requirement::mend`] would do, given the present state; `None` for nothing.
     #[must_use]
     pub fn would(&self, standing: &Result<Standing, HostError>) -> Option<(String, String)> {
         if standing.as_ref().is_ok_and(|standing| standing.settled) {
@@ -169,7 +170,7 @@ impl Requirement {
             Self::Sysctl { sysctl, chosen } => {
                 let value = rule(sysctl.name, *chosen).set;
                 let own = sysctl.read().ok();
-                // Not settled only because of the value of `all`, which comes first.
+                // The requirement is not settled only because of the value of `all`, which is set first.
                 if own == Some(value) {
                     return None;
                 }
@@ -182,7 +183,7 @@ impl Requirement {
         })
     }
 
-    /// The setting and the value that keep it at the next start, for settings.
+    /// Returns the sysctl and the value that fulfil the requirement at the next start, if it is about a sysctl.
     #[must_use]
     pub fn setting(&self) -> Option<(&Sysctl, i32)> {
         match self {
@@ -201,21 +202,21 @@ const fn why_placement(placement: &Placement) -> &'static str {
     }
 }
 
-/// What a setting must be.
+/// Required values of a sysctl.
 struct Rule {
-    /// In words, for the operator.
+    /// Required values in words, for the operator.
     expected: String,
-    /// Whether a value does what is needed.
+    /// Predicate for sufficient values.
     allows: fn(i32) -> bool,
     /// The operator chose [`Rule::set`].
     is_chosen: bool,
-    /// What set-up sets.
+    /// Value that set-up sets.
     set: i32,
-    /// Why it matters.
+    /// Reason for the requirement.
     why: &'static str,
 }
 
-/// What the settings must be, and do otherwise (Documentation/networking/ip-sysctl.rst).
+/// Returns the required values of the sysctls, and the reasons (Documentation/networking/ip-sysctl.rst).
 fn rule(name: Name, chosen: Option<i32>) -> Rule {
     let rule = |expected: &str, allows, set, why| Rule {
         expected: chosen.map_or_else(|| expected.to_owned(), |level| level.to_string()),
@@ -225,14 +226,14 @@ fn rule(name: Name, chosen: Option<i32>) -> Rule {
         why,
     };
     match name {
-        // 3 is no more than 0 for an address of global scope, as `ip address add` makes them.
+        // For an address of global scope, as `ip address add` makes them, 3 has the effect of 0.
         Name::ArpIgnore => rule(
             "1 (or 2, or 8)",
             |value| matches!(value, 1 | 2 | 8),
             1,
             "else this host answers ARP requests for the VIP, and clients bypass the director",
         ),
-        // The kernel takes values beyond 2 for 0.
+        // The kernel treats values beyond 2 as 0.
         Name::ArpAnnounce => rule(
             "2",
             |value| value == 2,
@@ -261,7 +262,8 @@ impl Rule {
         } else {
             format!("{in_force} (all: {all}, own: {own})")
         };
-        // A filter that is off because `all` and the device say so needs nothing; ARP settings are set on each.
+        // A filter that is off because `all` and the device have sufficient values needs no change; ARP
+        // settings are set on each interface.
         let own_matters = !matches!(sysctl.name, Name::RpFilter);
         Standing {
             settled: ok && (!own_matters || self.allows(own)),
@@ -283,7 +285,7 @@ mod tests {
     use super::*;
 
     #[rstest]
-    // name, chosen, own, all: does it hold? has set-up nothing to do?
+    // Columns: name, chosen, own, all, requirement holds, set-up has nothing to do.
     #[case::set_on_both(Name::ArpIgnore, None, 1, 1, true, true)]
     #[case::all_covers_for_it(Name::ArpIgnore, None, 0, 1, true, false)]
     #[case::its_own_is_enough(Name::ArpIgnore, None, 1, 0, true, true)]

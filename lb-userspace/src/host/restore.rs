@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host restore`: puts back what set-up changed.
+//! `xvs host restore`: undoes the changes of set-up.
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
@@ -11,13 +11,14 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Puts back everything, or, if `vips` names some and others remain, only the addresses of those. What another set-up of this
-/// host needs stays, and is put back with that.
+/// Undoes all changes, or, if `vips` names some VIPs and others remain, only the addresses of those. Changes
+/// that another set-up of this host needs stay, and are undone with that one.
 ///
-/// What somebody else has removed since is passed over. Nothing remembered is nothing to do.
+/// Changes that were undone from outside are skipped. Without recorded changes there is nothing to do.
 ///
 /// # Errors
-/// What can be put back is; the rest stays in the state file for another try.
+/// Fails if a change cannot be undone. The others are undone nevertheless; failed ones stay in the state file
+/// for another attempt.
 pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<'_>) -> Result<(), Failure> {
     if !StateFile::exists(state) {
         let detail = format!("nothing is remembered in {}", state.display());
@@ -32,7 +33,7 @@ pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<
         boot.commands.retain(|vip, _| remaining.contains(vip));
         (!boot.commands.is_empty()).then_some(boot)
     });
-    // Before the address goes: the next start must not bring it back.
+    // The boot files change before the address is removed: the next start must not add it again.
     if let Some(boot) = boot.as_ref().filter(|boot| state.boot() != Some(boot)) {
         boot.write(&mut state, report)?;
     }
@@ -44,7 +45,7 @@ pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<
     Ok(state.set(remaining, boot)?)
 }
 
-/// Puts back what unwraps tunnelled packets, when no VIP needs it any more.
+/// Undoes the changes for decapsulation, when no VIP needs it any more.
 pub(super) async fn stop_unwrapping(host: &Host, state: &Path, report: Report<'_>) -> Result<(), Failure> {
     let mut state = StateFile::open(state)?;
     let is_for_tunnels = |change: &&Change| match change {
@@ -58,7 +59,7 @@ pub(super) async fn stop_unwrapping(host: &Host, state: &Path, report: Report<'_
     Ok(undo(host, &mut state, changes, report).await?)
 }
 
-/// Whether a change is undone when only the VIPs `remaining` stay.
+/// Returns whether a change must be undone when only the VIPs `remaining` stay.
 pub(super) fn undone_with(change: &Change, remaining: &BTreeSet<IpAddr>) -> bool {
     match change {
         Change::Address { address, .. } => !remaining.contains(&address.addr()),
@@ -66,7 +67,7 @@ pub(super) fn undone_with(change: &Change, remaining: &BTreeSet<IpAddr>) -> bool
     }
 }
 
-/// The VIPs that are left of `known` when `vips` go; none named means that all do.
+/// Returns the VIPs of `known` that remain without `vips`; if `vips` is empty, none remain.
 pub(super) fn remaining(known: &BTreeSet<IpAddr>, vips: &[IpAddr]) -> Result<BTreeSet<IpAddr>, Failure> {
     if vips.is_empty() {
         return Ok(BTreeSet::new());
@@ -82,7 +83,7 @@ pub(super) fn remaining(known: &BTreeSet<IpAddr>, vips: &[IpAddr]) -> Result<BTr
     Ok(remaining)
 }
 
-/// Leaves those of `changes` that another set-up of this host needs to it, and returns the others.
+/// Hands those of `changes` that another set-up of this host needs over to it, and returns the others.
 fn leave(state: &mut StateFile, changes: Vec<Change>, report: Report<'_>) -> Result<Vec<Change>, StateError> {
     let mut own = Vec::new();
     for change in changes {
@@ -97,8 +98,8 @@ fn leave(state: &mut StateFile, changes: Vec<Change>, report: Report<'_>) -> Res
     Ok(own)
 }
 
-/// Undoes `changes`, last first, and strikes out each from the state file. Goes on after an error and returns the
-/// first.
+/// Undoes `changes` in reverse order, and removes each from the state file. Continues after an error and
+/// returns the first one.
 pub(super) async fn undo(
     host: &Host,
     state: &mut StateFile,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host setup`: makes everything hold, or leaves the host as it was.
+//! `xvs host setup`: fulfils all requirements, or leaves the host unchanged.
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
@@ -15,15 +15,14 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Sets this host up for `target`, and remembers in the file `state` what was there before.
+/// Sets this host up for `target`, and records the previous state in the file `state`.
 ///
-/// What holds already is left alone, so a second time changes nothing. What is remembered from an earlier time stays.
+/// Requirements that hold are left alone, so a second run changes nothing. Records of an earlier run stay.
 ///
 /// # Errors
-/// Nothing is changed before everything that can be checked has been; if something fails later, what this call changed
-/// is put back.
+/// Fails before the first change if a check fails; if a later step fails, the changes of this call are undone.
 ///
-/// With `etc`, the same is done again at the next start, by files there.
+/// With `etc`, files there repeat the set-up at the next start.
 pub async fn setup(
     host: &Host,
     target: &Target,
@@ -85,7 +84,7 @@ async fn apply(
     Ok(())
 }
 
-/// Undoes what was changed since `before`, and says so in the failure.
+/// Undoes the changes since `before`, and adds the result to the failure.
 async fn roll_back(
     host: &Host,
     state: &mut StateFile,
@@ -96,7 +95,7 @@ async fn roll_back(
     let (vips, known, boot) = before;
     let new: Vec<_> = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
     let mut stuck = undo(host, state, new, report).await.err();
-    // Set up differently before: back to that, which the file does not have.
+    // Values that replaced those of an earlier set-up: the state file has only the values from before that.
     for change in state.take_replaced().iter().rev() {
         match undo_one(host, change).await {
             Ok(done) => report(done),
@@ -118,7 +117,7 @@ async fn roll_back(
     }
 }
 
-/// Set-up adds addresses but removes none that it did not add.
+/// Refuses a VIP in the wrong place: set-up adds addresses, but removes none that it did not add.
 pub(super) async fn nothing_in_the_way(host: &Host, target: &Target) -> Result<(), Failure> {
     for vip in &target.vips {
         let placement = Placement::find(&host.netlink, *vip).await?;

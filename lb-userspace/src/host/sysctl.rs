@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The IPv4 settings of an interface, below `/proc/sys/net/ipv4/conf`.
+//! IPv4 settings of an interface, below `/proc/sys/net/ipv4/conf`.
 //!
-//! For those that matter here the value in force on an interface is the greater one of its own and that of `all`
+//! For the settings here, the value in force on an interface is the larger of its own value and that of `all`
 //! (`IN_DEV_MAXCONF` in include/linux/inetdevice.h).
 
 use std::{fmt, fs, io, path::PathBuf};
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-/// The settings that decide what a real server does about the VIP.
+/// Settings that affect the VIP on a real server.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Name {
-    /// Which ARP requests are answered.
+    /// `arp_ignore`: selects the ARP requests that the host answers.
     ArpIgnore,
-    /// Which source address own ARP requests carry.
+    /// `arp_announce`: selects the source address of the host's own ARP requests.
     ArpAnnounce,
-    /// Whether a packet's source must be reachable by where it came from.
+    /// `rp_filter`: reverse path filter, by which a packet's source must be reachable through its ingress interface.
     RpFilter,
 }
 
@@ -32,12 +32,12 @@ impl fmt::Display for Name {
     }
 }
 
-/// One setting of one interface, or of `all` of them. Displays as sysctl(8) names it.
+/// One setting of one interface, or of `all` of them. It is displayed as sysctl(8) names it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Sysctl {
-    /// The interface's name, or `all`.
+    /// Name of the interface, or `all`.
     pub interface: String,
-    /// The setting.
+    /// Setting.
     pub name: Name,
 }
 
@@ -45,14 +45,14 @@ pub struct Sysctl {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {sysctl}: {reason}")]
 pub struct SysctlError {
-    /// `read`, or `set`.
+    /// Operation: `read` or `set`.
     doing: &'static str,
     sysctl: Sysctl,
     reason: io::Error,
 }
 
 impl SysctlError {
-    /// The interface is gone, and the setting with it.
+    /// Returns whether the setting does not exist, because the interface is gone.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.reason.kind() == io::ErrorKind::NotFound
@@ -74,12 +74,12 @@ impl From<SysctlError> for Failure {
 }
 
 impl Sysctl {
-    /// The setting `name` of `interface`.
+    /// Returns the setting `name` of `interface`.
     pub fn new(interface: impl Into<String>, name: Name) -> Self {
         Self { interface: interface.into(), name }
     }
 
-    /// This interface's own value.
+    /// Returns this interface's own value.
     pub fn read(&self) -> Result<i32, SysctlError> {
         let parsed = fs::read_to_string(self.path()).and_then(|text| {
             text.trim()
@@ -89,7 +89,7 @@ impl Sysctl {
         parsed.map_err(|reason| self.error("read", reason))
     }
 
-    /// The value in force on the interface.
+    /// Returns the value in force on the interface.
     pub fn in_force(&self) -> Result<i32, SysctlError> {
         Ok(self.read()?.max(self.of_all().read()?))
     }
@@ -99,7 +99,7 @@ impl Sysctl {
         fs::write(self.path(), value.to_string()).map_err(|reason| self.error("set", reason))
     }
 
-    /// The same setting of `all` interfaces.
+    /// Returns the same setting of `all` interfaces.
     #[must_use]
     pub fn of_all(&self) -> Self {
         Self::new("all", self.name)
@@ -116,7 +116,7 @@ impl Sysctl {
 
 impl fmt::Display for Sysctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // sysctl(8) writes the dots of a name such as eth0.10 as slashes.
+        // sysctl(8) writes dots in a name such as eth0.10 as slashes.
         write!(f, "net.ipv4.conf.{}.{}", self.interface.replace('.', "/"), self.name)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What this host is to be set up for, checked before anything is touched.
+//! The request for set-up, checked before the first change.
 
 use std::{
     collections::BTreeSet,
@@ -24,52 +24,51 @@ pub enum Method {
     Tun,
 }
 
-/// What the operator asked for, as written.
+/// Request of the operator.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The VIPs that this host serves.
+    /// VIPs that this host serves.
     pub vips: Vec<IpAddr>,
-    /// The director's forwarding method for this host.
+    /// Forward method of the director for this host.
     pub method: Method,
-    /// Name of the interface towards the director; that of the default route if not said.
+    /// Name of the interface towards the director; `None` for that of the default route.
     pub interface: Option<String>,
-    /// The address by which the director knows this host: then the interface that has it, and the version of IP that
-    /// tunnelled packets arrive within.
+    /// RIP of this host. It selects the interface that has it, and the outer IP version of tunnelled packets.
     pub rip: Option<IpAddr>,
-    /// The ARP settings.
+    /// ARP settings.
     pub arp: Levels,
-    /// How tunnelled packets are unwrapped.
+    /// Way of decapsulation.
     pub decap: Choice,
-    /// Directors whose tunnels the XDP decapsulator takes; none: all.
+    /// Directors whose tunnels the XDP decapsulator accepts; empty for all.
     pub from: BTreeSet<IpAddr>,
-    /// Where the XDP decapsulator is pinned.
+    /// Directory for the pins of the XDP decapsulator.
     pub bpffs: PathBuf,
 }
 
-/// A request that makes sense on this host.
+/// A request that was checked against this host.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The VIPs that this host serves.
+    /// VIPs that this host serves.
     pub vips: BTreeSet<IpAddr>,
-    /// The director's forwarding method for this host.
+    /// Forward method of the director for this host.
     pub method: Method,
-    /// The interface towards the director.
+    /// Interface towards the director.
     pub interface: Interface,
-    /// The address by which the director knows this host, if it was said.
+    /// RIP of this host, if given.
     pub rip: Option<IpAddr>,
-    /// Which versions of IP tunnelled packets arrive within.
+    /// Possible outer IP versions of tunnelled packets.
     outer: Outer,
-    /// Where IPv6 within IPv4 is sent to; unspecified if this host has no IPv4.
+    /// Outer destination of IPv6 within IPv4; unspecified if this host has no IPv4 address.
     pub rip4: Ipv4Addr,
-    /// Replies to clients leave by that interface too, as far as the default route tells.
+    /// Replies to clients leave by that interface too, according to the default route.
     pub replies_leave_there: bool,
-    /// The ARP settings.
+    /// ARP settings.
     pub arp: Levels,
-    /// How tunnelled packets are unwrapped.
+    /// Way of decapsulation.
     pub decap: Choice,
-    /// Directors whose tunnels the XDP decapsulator takes; none: all.
+    /// Directors whose tunnels the XDP decapsulator accepts; empty for all.
     pub from: BTreeSet<IpAddr>,
-    /// Where the XDP decapsulator is pinned.
+    /// Directory for the pins of the XDP decapsulator.
     pub bpffs: PathBuf,
 }
 
@@ -77,7 +76,7 @@ impl Target {
     /// Checks a request against itself and against this host.
     ///
     /// # Errors
-    /// Wrong input, and interfaces that are not there; each with a hint.
+    /// If the request is wrong, or an interface is missing; each failure has a hint.
     pub async fn new(request: Request, netlink: &Netlink) -> Result<Self, Failure> {
         let vips = vips(&request)?;
         let first =
@@ -119,7 +118,7 @@ impl Target {
         })
     }
 
-    /// What is to be unwrapped: nothing for `dr`.
+    /// Returns the encapsulations to remove: none for `dr`.
     #[must_use]
     pub fn encapsulations(&self) -> BTreeSet<Encapsulation> {
         let of =
@@ -127,15 +126,15 @@ impl Target {
         if self.method == Method::Tun { self.vips.iter().map(of).collect() } else { BTreeSet::new() }
     }
 
-    /// Whether ARP matters: neighbour discovery has no settings like those for ARP, and needs none, since Linux
-    /// answers only for addresses of the interface that was asked (docs/arp.md has the capture).
+    /// Returns whether ARP settings are needed: neighbour discovery has no such settings and needs none, since Linux
+    /// answers only for addresses of the interface on which it is asked (docs/arp.md has the capture).
     #[must_use]
     pub fn has_ipv4(&self) -> bool {
         self.vips.iter().any(IpAddr::is_ipv4)
     }
 }
 
-/// The interface that has the RIP.
+/// Returns the interface that has the RIP.
 async fn holder(netlink: &Netlink, rip: IpAddr) -> Result<Interface, Failure> {
     match netlink.holders(rip).await?.first() {
         Some(address) => Ok(netlink.interface_by_index(address.ifindex).await?),
@@ -144,8 +143,8 @@ async fn holder(netlink: &Netlink, rip: IpAddr) -> Result<Interface, Failure> {
     }
 }
 
-/// No VIP may be a network's own address, or its broadcast address: neither is a host's (RFC 1122, 3.2.1.3), and Linux takes what
-/// is for the latter, added by hand or not, for a broadcast.
+/// Refuses VIPs that are a network or broadcast address: no host may have either (RFC 1122, 3.2.1.3), and
+/// Linux treats packets to the latter as broadcasts, even if the address was added by hand.
 async fn are_of_hosts(netlink: &Netlink, vips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     for address in netlink.addresses().await? {
         let IpNet::V4(net) = address.net else { continue };
@@ -159,7 +158,7 @@ async fn are_of_hosts(netlink: &Netlink, vips: &BTreeSet<IpAddr>) -> Result<(), 
     Ok(())
 }
 
-/// Addresses by which a director may send to this host: those of the interface, but for VIPs.
+/// Returns the addresses to which a director may send: those of the interface, except VIPs.
 async fn own_addresses(
     netlink: &Netlink,
     interface: &Interface,
@@ -177,7 +176,7 @@ const fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Which versions of IP this host is sent to by.
+/// IP versions by which the director may reach this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Outer {
     four: bool,
@@ -185,14 +184,14 @@ struct Outer {
 }
 
 impl Outer {
-    /// That of the RIP, or else those that this host has addresses of; both if it has none yet.
+    /// Returns the version of the RIP, or those of this host's addresses; both if it has none yet.
     fn of(rip: Option<IpAddr>, own: &[IpAddr]) -> Self {
         let addresses = rip.as_ref().map_or(own, std::slice::from_ref);
         let has = |six: bool| addresses.iter().any(|ip| ip.is_ipv6() == six);
         Self { four: has(false) || addresses.is_empty(), six: has(true) || addresses.is_empty() }
     }
 
-    /// The version that packets for a VIP arrive within: its own where that can be.
+    /// Returns whether the outer header of packets for a VIP is IPv6: the VIP's own version is preferred.
     const fn is_six_for(self, vip: IpAddr) -> bool {
         if vip.is_ipv6() { self.six } else { !self.four }
     }
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[rstest]
-    // --rip, addresses of the interface: is the outer header IPv6, for a VIP of IPv4 and of IPv6?
+    // Columns: --rip, addresses of the interface, outer header is IPv6 for an IPv4 VIP, and for an IPv6 VIP.
     #[case::both(None, &["10.0.0.11", "fd00::11"], false, true)]
     #[case::only_ipv4(None, &["10.0.0.11"], false, false)]
     #[case::only_ipv6(None, &["fd00::11"], true, true)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a VIP may be on a real server, and where it must not.
+//! Right and wrong places of a VIP on a real server.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -8,46 +8,47 @@ use ipnet::IpNet;
 use super::{Done, Host, HostError, Outcome, state::Change, state::StateFile};
 use crate::netlink::{Address, Interface, Netlink, NetlinkError, Removed};
 
-/// Where a VIP is on this host.
+/// Place of a VIP on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Placement {
-    /// Nowhere.
+    /// No interface has the VIP.
     Missing,
-    /// On an interface that does not speak ARP: `lo`, a dummy, a tunnel.
+    /// An interface without ARP has the VIP: `lo`, a dummy, a tunnel.
     Quiet {
-        /// That interface's name.
+        /// Name of the interface.
         interface: String,
     },
-    /// On an interface that speaks ARP, which answers for it whatever `arp_ignore` is.
+    /// An interface with ARP has the VIP, and answers for it with any `arp_ignore`.
     Answering {
-        /// That interface's name.
+        /// Name of the interface.
         interface: String,
-        /// The address as it is there.
+        /// Address with prefix length.
         net: IpNet,
     },
-    /// On `lo` with a whole network, all of which the host now takes for itself.
+    /// `lo` has the VIP with a whole network, all of which the host treats as its own.
     Swallowing {
-        /// That interface's name.
+        /// Name of the interface.
         interface: String,
-        /// The address as it is there.
+        /// Address with prefix length.
         net: IpNet,
     },
 }
 
 impl Placement {
-    /// Whether it is where it should be.
+    /// Returns whether the place is right.
     #[must_use]
     pub const fn is_good(&self) -> bool {
         matches!(self, Self::Quiet { .. })
     }
 
-    /// Whether set-up cannot help, because it removes no address that it did not add.
+    /// Returns whether set-up cannot help, because it removes no address that it did not add.
     #[must_use]
     pub const fn is_in_the_way(&self) -> bool {
         matches!(self, Self::Answering { .. } | Self::Swallowing { .. })
     }
 
-    /// Where `vip` is, by the host's addresses. What is in the way comes before what is right.
+    /// Returns the place of `vip` according to the host's addresses. A wrong place takes precedence over a
+    /// right one.
     pub async fn find(netlink: &Netlink, vip: IpAddr) -> Result<Self, NetlinkError> {
         let interfaces = netlink.interfaces().await?;
         let by_index = interfaces.iter().map(|interface| (interface.index, interface)).collect();
@@ -86,7 +87,7 @@ impl std::fmt::Display for Placement {
     }
 }
 
-/// Adds `vip` to `interface`, valid inside this host only if `host_scope`, and remembers that.
+/// Records and adds `vip` on `interface`; with `host_scope`, it is valid inside this host only.
 pub(super) async fn add(
     host: &Host,
     state: &mut StateFile,
@@ -105,7 +106,7 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// Removes an address that [`add`] added; somebody else may have done so before.
+/// Removes an address that [`add`] added, and that may be gone already.
 pub(super) async fn remove(host: &Host, address: IpNet, interface: &str) -> Result<Done, HostError> {
     let item = format!("{address} on {interface}");
     let removed = match host.netlink.interface(interface).await {

@@ -11,7 +11,7 @@ use crate::{
     model::ServiceId,
 };
 
-/// Reads rules; comments and empty lines say nothing.
+/// Reads rules; comments and empty lines are ignored.
 #[must_use]
 pub fn import(text: &str, path: &Path, names: &dyn Names) -> Imported {
     let mut imported = Imported::default();
@@ -53,7 +53,7 @@ pub fn import(text: &str, path: &Path, names: &dyn Names) -> Imported {
     imported
 }
 
-/// What is lost with a line that is not understood.
+/// Returns the kind of loss if a line cannot be parsed.
 fn lost(text: &str) -> Kind {
     let has = |options: &[&str]| text.split_whitespace().any(|word| options.contains(&word));
     if has(&["-A", "-E", "--add-service", "--edit-service"]) {
@@ -65,7 +65,7 @@ fn lost(text: &str) -> Kind {
     }
 }
 
-/// What is missing of a service by firewall mark.
+/// Returns the text about the missing part of a service by firewall mark.
 pub(super) fn mark(group: u32) -> String {
     format!(
         "the service is there, but which packets have mark {group} stands in the firewall's rules: name them as \
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(saved(&of(rules).desired), rules);
     }
 
-    /// Knows `www:http`.
+    /// Resolves only `www:http`.
     struct Book;
 
     impl Names for Book {

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The virtual servers of keepalived.conf, as keepalived 2.2.7 reads them.
+//! Virtual servers of keepalived.conf, as keepalived 2.2.7 reads them.
 //!
-//! keepalived does not know a grammar of the whole file: each line is looked up in the words of the block that is open, what is
-//! unknown is ignored with its line alone, and a brace that opens no known block is ignored too. What a file means is
-//! therefore what its parser does, and this one does the same.
+//! keepalived has no grammar of the whole file: it looks each line up in the words of the open block, ignores
+//! an unknown word with its line only, and ignores a brace that opens no known block. So the meaning of a
+//! file is defined by keepalived's parser, which this one imitates.
 
-mod definitions; // $NAME=value
-mod group; //       virtual_server_group
+mod definitions; // `$NAME=value`
+mod group; //       `virtual_server_group`
 mod lines; //       comments, includes, conditions
 mod number; //      numbers as strtoul reads them
 mod parse; //       blocks
 #[cfg(test)]
-mod recorded; //    files that keepalived was seen to read
-mod sequence; //    ~SEQ, ~LST
-mod server; //      virtual_server, real_server
-mod services; //    what they come to
-mod timeouts; //    lvs_timeouts
-mod way; //         how packets reach a real
-mod words; //       of a line
+mod recorded; // files as keepalived itself reads them
+mod sequence; // `~SEQ`, `~LST`
+mod server; //   `virtual_server`, `real_server`
+mod services; // resulting services
+mod timeouts; // `lvs_timeouts`
+mod way; //      forward methods
+mod words; //    words of a line
 
 use std::path::Path;
 

@@ -1,71 +1,71 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is not carried over.
+//! Lines that are not carried over.
 #![forbid(unsafe_code)]
 
 use std::{cmp::Ordering, fmt};
 
 use super::Place;
 
-/// How much is lost with a line: the first is the worst.
+/// Kind of the loss, the worst first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     /// A service.
     Service,
     /// A real of a service.
     Real,
-    /// A health check, or what belongs to health.
+    /// A health check, or a setting of one.
     Health,
     /// A setting of a service or real.
     Setting,
-    /// Something that is not about services.
+    /// A line that is not about services.
     Rest,
 }
 
-/// The block at the top of a file that a line stands in.
+/// Top-level block of a line.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Block {
-    /// Where it begins.
+    /// Position of its first line.
     pub place: Place,
-    /// What it begins with.
+    /// First line.
     pub text: String,
 }
 
 /// A line that is not carried over.
 #[derive(Clone, Debug)]
 pub struct Left {
-    /// Where.
+    /// Position.
     pub place: Place,
-    /// What it says, without secrets.
+    /// Text, without secrets.
     pub text: String,
-    /// Why.
+    /// Reason.
     pub why: String,
-    /// What is lost with it.
+    /// Kind of the loss.
     pub kind: Kind,
-    /// The block that it stands in.
+    /// Block of the line.
     pub block: Option<Block>,
 }
 
-/// Words that a secret follows.
+/// Words before a secret.
 const SECRETS: &[&str] = &["auth_pass", "password"];
 
 impl Left {
     pub(super) fn new(place: &Place, text: &str, why: &str, kind: Kind, block: Option<&Block>) -> Self {
-        // A reason is one line: what follows is a hint.
+        // A reason has one line: the rest is a hint.
         let why = why.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Self { place: place.clone(), text: shown(text), why, kind, block: block.cloned() }
     }
 }
 
-/// Returns a line without the secret in it.
+/// Returns a line without its secret.
 pub(super) fn shown(text: &str) -> String {
     let Some(at) = SECRETS.iter().filter_map(|word| Some(text.find(word)? + word.len())).min() else {
         return text.to_owned();
     };
-    // Nothing after the word is shown: a quoted secret may have blanks.
+    // The rest of the line is hidden, because a quoted secret may have blanks.
     if text[at..].trim().is_empty() { text.to_owned() } else { format!("{} ***", &text[..at]) }
 }
 
-// A line is listed once, whatever the reasons.
+// A line is listed once, even with several reasons.
 impl Ord for Left {
     fn cmp(&self, other: &Self) -> Ordering {
         (&self.place, &self.text).cmp(&(&other.place, &other.text))

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rules of IPVS and of keepalived as a config of xvs, with a list of what was not carried over.
+//! Conversion of IPVS rules and keepalived files to a config of xvs, with a list of lines that are not
+//! carried over.
 #![forbid(unsafe_code)]
 
-pub mod ipvsadm; //    what ipvsadm-save wrote
+pub mod ipvsadm; //    output of ipvsadm-save
 pub mod keepalived; // keepalived.conf
-mod left; //           what is not carried over
-mod summary; //        the same, one line a block
+mod left; //           lines that are not carried over
+mod summary; //        summary of those lines by block
 
 use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -21,38 +22,38 @@ use crate::{
     model::{Desired, timeouts::TimeoutOptions},
 };
 
-/// Where a line stands.
+/// Position of a line.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Place {
-    /// The file.
+    /// File.
     pub file: Arc<PathBuf>,
-    /// The number of the line, from 1.
+    /// Number of the line, from 1.
     pub line: usize,
 }
 
-/// What a file came to.
+/// Result of an import.
 #[derive(Clone, Debug, Default)]
 pub struct Imported {
-    /// The services.
+    /// Services.
     pub desired: Desired,
-    /// Timeouts that the file sets.
+    /// Timeouts in the file.
     pub timeouts: TimeoutOptions,
-    /// Addresses of the director that connections by full NAT come from.
+    /// SNAT addresses for full NAT.
     pub fnat_addresses: Vec<IpAddr>,
-    /// Whether another program keeps VIPs.
+    /// Another program manages VIPs.
     pub vips_elsewhere: bool,
-    /// Reals that were checked, and no longer are.
+    /// Number of reals whose checks are lost.
     pub checked: usize,
-    /// Lines that the config says.
+    /// Lines that the config covers.
     pub carried: BTreeSet<Place>,
-    /// What it does not say.
+    /// Lines that the config does not cover.
     pub left: BTreeSet<Left>,
-    /// Why the other program would not have read the file.
+    /// Reason why the other program would not have read the file.
     pub refused: Option<Left>,
 }
 
 impl Imported {
-    /// The config file.
+    /// Returns the config file.
     #[must_use]
     pub fn config(&self) -> String {
         let mut text = String::new();
@@ -80,12 +81,13 @@ impl Imported {
         for (key, seconds) in timeouts {
             let _ = seconds.map(|seconds| writeln!(text, "{key} = \"{seconds}s\""));
         }
-        // Last: lists that are empty are written as keys of no section.
+        // `[director]` comes last: in TOML, a key after a section would belong to it, and empty lists are
+        // written as such keys.
         let services = config::write(&self.desired, Extent::Differences);
         if text.is_empty() { services } else { format!("{services}\n[director]\n{text}") }
     }
 
-    /// Makes a change, unless it would not be valid.
+    /// Makes a change, unless the result would be invalid.
     fn change(&mut self, change: &Change) -> Result<(), Failure> {
         daemon::apply(&mut self.desired, change)
     }

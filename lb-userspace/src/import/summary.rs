@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is not carried over, one line a block, the worst first.
+//! Summary of the lines that are not carried over: one line per block, the worst first.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -10,13 +10,13 @@ use std::{
 
 use super::{Imported, Kind, Left, Place};
 
-/// How many different words or reasons a line names.
+/// Number of different words or reasons that a line names.
 const NAMED: usize = 6;
 
-/// Returns a line for each block of which something is not carried over.
+/// Returns a line for each block with lines that are not carried over.
 #[must_use]
 pub fn summary(imported: &Imported) -> Vec<String> {
-    // Lines outside of blocks are together, by file.
+    // Lines outside of blocks are combined, by file.
     let mut blocks: BTreeMap<(Place, Option<&str>), Vec<&Left>> = BTreeMap::new();
     for left in &imported.left {
         let key = match &left.block {
@@ -41,7 +41,7 @@ pub fn summary(imported: &Imported) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// What of one kind is not carried over.
+/// Returns the summary of one kind of loss in a block.
 fn part(kind: Kind, block: Option<&str>, left: &[&Left]) -> Option<String> {
     let lost = left.iter().any(|left| left.kind == Kind::Service);
     let mut of_kind: Vec<&&Left> = left.iter().filter(|left| left.kind == kind).collect();
@@ -56,7 +56,7 @@ fn part(kind: Kind, block: Option<&str>, left: &[&Left]) -> Option<String> {
         },
         (Kind::Real, Some(_)) if lost => return None,
         (Kind::Real, Some(_)) => {
-            // A real's own line names it.
+            // The real's own line has its name.
             of_kind
                 .retain(|left| left.text.starts_with("real_server") || left.text.starts_with("sorry_server"));
             let named = |left: &&&Left| {
@@ -84,18 +84,18 @@ fn part(kind: Kind, block: Option<&str>, left: &[&Left]) -> Option<String> {
     })
 }
 
-/// Whether it is the line that a block begins with.
+/// Returns whether this is the first line of its block.
 fn is_head(left: &Left) -> bool {
     left.block.as_ref().is_some_and(|block| block.place == left.place)
 }
 
-/// Each of a list once, in its order.
+/// Returns each item of a list once, in order.
 fn distinct(all: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     let mut seen = BTreeSet::new();
     all.filter(move |one| seen.insert(one.clone()))
 }
 
-/// The checks of lines, with counts, or their first words if there is none.
+/// Returns the checks in lines, with counts, or the lines' first words if there are none.
 fn words(left: &[&&Left]) -> String {
     let is_check = |left: &&&&Left| left.text.starts_with(|c: char| c.is_ascii_uppercase());
     let checks: Vec<&&Left> = left.iter().filter(is_check).copied().collect();
@@ -108,7 +108,7 @@ fn words(left: &[&&Left]) -> String {
     format!("{}{more}", counted(&checks))
 }
 
-/// The first words of lines, with counts.
+/// Returns the first words of lines, with counts.
 fn counted(left: &[&&Left]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for left in left {
@@ -125,7 +125,7 @@ fn counted(left: &[&&Left]) -> String {
     ))
 }
 
-/// The first few of a list.
+/// Returns the first items of a list.
 fn some(all: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = all.collect();
     let more = all.len().saturating_sub(NAMED);

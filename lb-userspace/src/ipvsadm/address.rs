@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `host[:port]`, each a number or a name.
+//! Parser for `host[:port]`, each a number or a name.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,24 +7,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::names::Names;
 use crate::model::Protocol;
 
-/// An address as it was given.
+/// A parsed address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Place {
-    /// The host.
+    /// Host.
     pub host: IpAddr,
-    /// The port, if there was one.
+    /// Port, if given.
     pub port: Option<u16>,
 }
 
-/// Reads `host[:port]`, `[address]:port` or an IPv6 address; `None` if that is not what it is. As ipvsadm, it takes an
-/// address in brackets with a port only.
+/// Parses `host[:port]`, `[address]:port` or an IPv6 address; `None` for other text. As in ipvsadm, an
+/// address in brackets must have a port.
 pub fn place(text: &str, protocol: Option<Protocol>, names: &dyn Names) -> Option<Place> {
     let (host, port) = if let Some((inner, rest)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
         (inner.parse::<Ipv6Addr>().ok()?.into(), Some(rest.strip_prefix(':')?))
     } else if let Ok(address) = text.parse::<Ipv6Addr>() {
         (address.into(), None)
     } else {
-        // A number alone could be an address, but was a port that somebody forgot the host of.
+        // A number alone could be an address, but most likely is a port without a host.
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
@@ -39,14 +39,14 @@ pub fn place(text: &str, protocol: Option<Protocol>, names: &dyn Names) -> Optio
     port.map(|port| Place { host, port: Some(port) })
 }
 
-/// Reads a host: a number, as `inet_aton` takes it, or a name.
+/// Parses a host: a number, as `inet_aton` accepts it, or a name.
 #[must_use]
 pub fn host(text: &str, names: &dyn Names) -> Option<Ipv4Addr> {
     number(text).or_else(|| names.address(text))
 }
 
-/// Reads one to four numbers with dots between, each decimal, octal after 0, or hexadecimal after 0x. The last of fewer
-/// than four fills the bytes that are left.
+/// Parses one to four numbers with dots between, each decimal, octal after 0, or hexadecimal after 0x. The
+/// last of fewer than four fills the remaining bytes.
 #[must_use]
 pub fn number(text: &str) -> Option<Ipv4Addr> {
     let part = |part: &str| {

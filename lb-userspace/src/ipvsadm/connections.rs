@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The list of connections, to the byte as `ipvsadm -L -c` prints it.
+//! List of connections, byte for byte as `ipvsadm -L -c` prints it.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::api::types::Connection;
 
-/// The list with its title.
+/// Returns the list with its title.
 #[must_use]
 pub fn list(connections: &[Connection], format: Format, names: &dyn Names) -> String {
     let mut page = String::from("IPVS connection entries\n");
@@ -27,7 +27,7 @@ pub fn list(connections: &[Connection], format: Format, names: &dyn Names) -> St
     };
     for connection in connections {
         let Connection { protocol, client, service, group, real, state, expires_seconds, .. } = connection;
-        // The clients of a group are kept by its number, which IPVS shows as an address of protocol IP.
+        // Persistence entries of a group have its number, which IPVS shows as an address of protocol IP.
         let (name, protocol) = if group.is_some() {
             ("IP".to_owned(), None)
         } else {

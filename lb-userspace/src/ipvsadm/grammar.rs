@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The options of ipvsadm 1.31, and how popt reads them from a command line.
+//! Options of ipvsadm 1.31, and popt's rules for reading them from a command line.
 #![forbid(unsafe_code)]
 
 use super::{legal::Topic, trouble::Trouble};
 
-/// What to do.
+/// Command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb {
     Add,
@@ -26,7 +26,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// What ipvsadm calls it in its messages.
+    /// Returns the name in messages of ipvsadm.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,40 +50,40 @@ impl Verb {
     }
 }
 
-/// What an option is for.
+/// Purpose of an option.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Means {
-    /// It says what to do, and must come first.
+    /// A command, which must come first.
     Command(Verb),
-    /// It says how.
+    /// A detail of a command.
     Option(Topic),
     /// The address family of a group.
     Ipv6,
-    /// Nothing: sorting is the default.
+    /// No effect: sorting is the default.
     Nothing,
 }
 
-/// Whether an option has a value.
+/// Presence of an option's value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Value {
-    /// It has none.
+    /// The option has no value.
     None,
-    /// It has one.
+    /// The option has a value.
     One,
-    /// It has one unless the next word is an option.
+    /// The option has a value unless the next word is an option.
     Perhaps,
 }
 
 /// An option.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// The word after `--`.
+    /// Word after `--`.
     pub long: &'static str,
-    /// The letter after `-`.
+    /// Letter after `-`.
     pub short: Option<char>,
-    /// Its value.
+    /// Presence of a value.
     pub value: Value,
-    /// What it is for.
+    /// Purpose.
     pub means: Means,
 }
 
@@ -99,7 +99,7 @@ const fn one(long: &'static str, short: Option<char>, topic: Topic) -> Entry {
     Entry { long, short, value: Value::One, means: Means::Option(topic) }
 }
 
-/// Every option of ipvsadm 1.31.
+/// All options of ipvsadm 1.31.
 static ENTRIES: &[Entry] = &[
     command("add-service", Some('A'), Verb::Add),
     command("edit-service", Some('E'), Verb::Edit),
@@ -132,7 +132,7 @@ static ENTRIES: &[Entry] = &[
     one("netmask", Some('M'), Topic::Netmask),
     one("real-server", Some('r'), Topic::Server),
     flag("masquerading", Some('m'), Topic::Forward),
-    // Ours: IPVS has no full NAT.
+    // An extension of xvs: IPVS has no full NAT.
     flag("fullnat", None, Topic::Forward),
     flag("ipip", Some('i'), Topic::Forward),
     flag("gatewaying", Some('g'), Topic::Forward),
@@ -168,39 +168,39 @@ static ENTRIES: &[Entry] = &[
     flag("tun-remcsum", None, Topic::TunRemcsum),
 ];
 
-/// An option as it was given.
+/// An option as given.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Given {
-    /// Which.
+    /// Option.
     pub entry: &'static Entry,
-    /// Its value.
+    /// Value.
     pub value: Option<String>,
-    /// The word that it stood in.
+    /// Word that contained the option.
     pub word: String,
 }
 
 impl Given {
-    /// Its value; empty where it has none.
+    /// Returns the value; empty if there is none.
     #[must_use]
     pub fn text(&self) -> &str {
         self.value.as_deref().unwrap_or_default()
     }
 }
 
-/// Options as they were given, and words that belong to none.
+/// Options as given, and the remaining words.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// The options.
+    /// Options.
     pub given: Vec<Given>,
-    /// The other words.
+    /// Remaining words.
     pub rest: Vec<String>,
 }
 
-/// Reads the words of a command line as popt does: short options can be joined and have their value in the same
-/// word, long ones have it after `=` or as the next word, and `--` ends them.
+/// Reads the words of a command line as popt does: short options can be joined and have their value in the
+/// same word, long ones have it after `=` or as the next word, and `--` ends the options.
 ///
 /// # Errors
-/// ipvsadm's, if an option is unknown or lacks its value.
+/// Fails as ipvsadm does, if an option is unknown or lacks its value.
 pub fn read(words: &[String]) -> Result<Reading, Trouble> {
     let mut reading = Reading::default();
     let mut words = words.iter().peekable();
@@ -250,7 +250,7 @@ pub fn read(words: &[String]) -> Result<Reading, Trouble> {
     Ok(reading)
 }
 
-/// The next word, if the option wants it as its value.
+/// Returns the next word, if it is the option's value.
 fn next_value<'a>(
     entry: &Entry,
     words: &mut std::iter::Peekable<impl Iterator<Item = &'a String>>,

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `ipvsadm --help` and `--version`.
+//! Output of `ipvsadm --help` and `--version`.
 #![forbid(unsafe_code)]
 
 use super::page::VERSION;
 
-/// The version of ipvsadm whose grammar and output this is, in its form; scripts look at it.
+/// Returns the version of the ipvsadm whose grammar and output this module imitates, in ipvsadm's format,
+/// because scripts parse it.
 #[must_use]
 pub fn version() -> String {
     format!("ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v{VERSION})\n")
 }
 
-/// What `ipvsadm-save` says when it is asked for anything but `-n`.
+/// Output of `ipvsadm-save` for any option but `-n`.
 pub const SAVE: &str = "ipvsadm-save [-n]: prints the table to stdout, with -n in numbers";
 
-/// The grammar.
+/// Returns the grammar.
 #[must_use]
 pub fn help() -> String {
     format!("{}{HELP}", version())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands in the place of IPVS in the kernel: the daemon, or a table in memory for tests.
+//! Replacement of IPVS in the kernel: the daemon, or a table in memory for tests.
 #![forbid(unsafe_code)]
 
 use crate::{
@@ -12,13 +12,13 @@ use crate::{
     model::{ServiceId, timeouts::TimeoutOptions},
 };
 
-/// What commands of ipvsadm read and change.
+/// Operations of ipvsadm commands.
 pub(crate) trait Kernel {
     /// Returns the table, or one service of it.
     async fn table(&self, service: Option<ServiceId>) -> Result<Table, Failure>;
     /// Makes changes in one step, except those that are refused.
     async fn change(&self, changes: &[Change]) -> Result<BatchDone, Failure>;
-    /// Sets counters to zero.
+    /// Resets counters.
     async fn zero(&self, service: Option<ServiceId>) -> Result<(), Failure>;
     /// Returns the timeouts.
     async fn timeouts(&self) -> Result<TimeoutView, Failure>;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which options go with which command.
+//! Permitted combinations of commands and options.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
 
 use super::{grammar::Verb, trouble::Trouble};
 
-/// What an option is about; options of one topic exclude each other. In the order in which ipvsadm checks them.
+/// Topic of an option; options of one topic exclude each other. The order is that of ipvsadm's checks.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Topic {
     Numeric,
@@ -46,7 +46,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// What ipvsadm calls it in its messages.
+    /// Returns the name in messages of ipvsadm.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Topic {
     }
 }
 
-/// What a command needs, may have, and may have one of.
+/// Options of a command: required ones, permitted ones, and those of which one is permitted.
 struct Rules {
     needs: &'static [Topic],
     may: &'static [Topic],
@@ -147,10 +147,10 @@ fn rules(verb: Verb) -> Rules {
     Rules { needs, may, one_of }
 }
 
-/// Checks that a command has the options that it needs, and none that it may not have.
+/// Checks that a command has its required options, and only permitted ones.
 ///
 /// # Errors
-/// ipvsadm's.
+/// Fails as ipvsadm does.
 pub fn check(verb: Verb, given: &BTreeSet<Topic>) -> Result<(), Trouble> {
     let Rules { needs, may, one_of } = rules(verb);
     let mut only: Option<Topic> = None;
@@ -177,10 +177,10 @@ pub fn check(verb: Verb, given: &BTreeSet<Topic>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Checks what a list shows at once.
+/// Checks the combination of options of a list.
 ///
 /// # Errors
-/// ipvsadm's.
+/// Fails as ipvsadm does.
 pub fn check_list(given: &BTreeSet<Topic>) -> Result<(), Trouble> {
     use Topic as T;
     let any = |topics: &[T]| topics.iter().any(|topic| given.contains(topic));

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs ipvsadm`: the command line and the output of ipvsadm 1.31, for scripts that were written for IPVS.
+//! `xvs ipvsadm`: command line and output of ipvsadm 1.31, for scripts that were written for IPVS.
 //!
-//! Grammar, messages, exit codes and pages are those of ipvsadm, to the byte where the values are the same.
+//! Grammar, messages, exit codes and pages are those of ipvsadm, byte for byte where the values are the same.
 
-mod address; //     host[:port]
-mod connections; // -L -c
-mod grammar; //     the options, and how words are read
-mod help; //        --help, --version
-mod kernel; //      what stands in the place of IPVS
-mod legal; //       which option goes with which command
-mod names; //       of hosts and ports
+mod address; //     `host[:port]`
+mod connections; // `-L -c`
+mod grammar; //     options, and reading of words
+mod help; //        `--help`, `--version`
+mod kernel; //      replacement of IPVS in the kernel
+mod legal; //       permitted combinations of options
+mod names; //       names of hosts and ports
 mod number; //      counters in nine columns
-mod order; //       what a command line asks for
-mod page; //        -L
-mod parse; //       a command line, understood
-mod restore; //     -R: command lines of a file
-mod rules; //       -S
-mod run; //         carries commands out
-mod sort; //        the order of lists
+mod order; //       parsed command lines
+mod page; //        `-L`
+mod parse; //       parser of command lines
+mod restore; //     `-R`: command lines of a file
+mod rules; //       `-S`
+mod run; //         execution of commands
+mod sort; //        order of lists
 #[cfg(test)]
 pub(crate) mod tests;
-mod trouble; //     what went wrong, in ipvsadm's words
-mod tunnel; //      --tun-type
-mod values; //      of options
+mod trouble; // errors, in ipvsadm's words
+mod tunnel; //  `--tun-type`
+mod values; //  values of options
 
 use std::{ffi::OsStr, path::Path};
 
@@ -33,20 +33,20 @@ pub use restore::{Line, read as read_rules};
 pub use run::run;
 pub use trouble::Trouble;
 
-/// A name by which the program can be called, as Debian's package has them.
+/// A name of the program, as in Debian's package.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Name {
     /// `ipvsadm`.
     #[default]
     Ipvsadm,
-    /// `ipvsadm-save`: to stdout.
+    /// `ipvsadm-save`: prints the table to stdout.
     Save,
-    /// `ipvsadm-restore`: from stdin, in place of what is there.
+    /// `ipvsadm-restore`: replaces the table with the rules on stdin.
     Restore,
 }
 
 impl Name {
-    /// The name that the program was called by, if it is one of these.
+    /// Returns the name by which the program was called, if it is one of these.
     #[must_use]
     pub fn of(program: &OsStr) -> Option<Self> {
         match Path::new(program).file_name()?.to_str()? {

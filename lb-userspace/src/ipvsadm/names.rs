@@ -14,21 +14,21 @@ use std::{
 
 use crate::model::Protocol;
 
-/// Who knows names.
+/// A resolver of names.
 pub trait Names {
-    /// The address of a host.
+    /// Returns the address of a host.
     fn address(&self, host: &str) -> Option<Ipv4Addr>;
-    /// The port of a service of /etc/services.
+    /// Returns the port of a service in /etc/services.
     fn port(&self, service: &str, protocol: Protocol) -> Option<u16>;
-    /// The name of an address.
+    /// Returns the name of an address.
     fn host(&self, address: IpAddr) -> Option<String>;
-    /// The name of a port.
+    /// Returns the name of a port.
     fn service(&self, port: u16, protocol: Protocol) -> Option<String>;
-    /// Asks for the names of addresses, so that [`Names::host`] knows them.
+    /// Resolves the names of addresses, so that [`Names::host`] can return them.
     fn look_up(&mut self, _: BTreeSet<IpAddr>) {}
 }
 
-/// Nobody knows any name.
+/// A resolver without names.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nameless;
 
@@ -50,12 +50,12 @@ impl Names for Nameless {
     }
 }
 
-/// How long a list waits for names of addresses; what has no name by then is shown as a number.
+/// Time for which a list waits for names of addresses; addresses without a name by then are shown as numbers.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many names are asked for at once.
+/// Number of names that are resolved in parallel.
 const WORKERS: usize = 16;
 
-/// The system's names.
+/// Resolver of the system's names.
 #[derive(Debug)]
 pub struct System {
     services: Vec<Named>,
@@ -70,7 +70,7 @@ impl System {
         Self { services: parse_services(&text), hosts: HashMap::new() }
     }
 
-    /// Asks for the names of addresses, all at once: a list with a thousand reals waits no longer than for one.
+    /// Resolves the names of all addresses in parallel: a list with a thousand reals must not wait for each.
     fn ask_for(&mut self, addresses: BTreeSet<IpAddr>) {
         let deadline = Instant::now() + PATIENCE;
         let workers = addresses.len().min(WORKERS);
@@ -78,7 +78,7 @@ impl System {
         let (send, receive) = mpsc::channel();
         for _ in 0..workers {
             let (queue, send) = (Arc::clone(&queue), send.clone());
-            // Whoever is still asking when time is up is left behind: the process ends soon.
+            // Threads that still wait after the deadline are abandoned: the process ends soon.
             thread::spawn(move || {
                 while let Some(address) = queue.lock().ok().and_then(|mut queue| queue.pop()) {
                     if send.send((address, name_of(address))).is_err() {
@@ -132,7 +132,7 @@ impl Names for System {
     }
 }
 
-/// The name of an address, by `getent`, which asks whatever /etc/nsswitch.conf says.
+/// Returns the name of an address, from `getent`, which uses all sources in /etc/nsswitch.conf.
 fn name_of(address: IpAddr) -> Option<String> {
     let mut getent = Command::new("getent");
     let output = getent.args(["hosts", &address.to_string()]).stdin(Stdio::null()).output().ok()?;
@@ -145,7 +145,7 @@ fn name_of(address: IpAddr) -> Option<String> {
 struct Named {
     port: u16,
     protocol: String,
-    /// The name, then others that it has.
+    /// Name, then aliases.
     names: Vec<String>,
 }
 

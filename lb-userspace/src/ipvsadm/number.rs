@@ -2,8 +2,8 @@
 //! Counters in nine columns.
 #![forbid(unsafe_code)]
 
-/// A counter: with a blank before it, to the right, and in thousands, millions… where it is large. `exact` shows all
-/// digits, however wide they are.
+/// Returns a counter, right-aligned after a blank, and in thousands, millions… if it is large. `exact` shows
+/// all digits, whatever their width.
 #[must_use]
 pub fn counter(value: u64, exact: bool) -> String {
     if exact {

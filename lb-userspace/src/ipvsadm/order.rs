@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a command line of ipvsadm can ask for.
+//! Parsed command lines of ipvsadm.
 #![forbid(unsafe_code)]
 
 use super::{grammar::Verb, page::Format};
@@ -9,7 +9,7 @@ use crate::{
     model::{RealAddress, ServiceId, timeouts::TimeoutOptions},
 };
 
-/// What is to be listed.
+/// Subject of a list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum What {
     /// All services.
@@ -20,11 +20,11 @@ pub enum What {
     Connections,
     /// Timeouts.
     Timeouts,
-    /// Daemons that synchronize connections.
+    /// Daemons that synchronise connections.
     Daemons,
 }
 
-/// A command line that was understood.
+/// A parsed command line.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Order {
@@ -46,7 +46,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// What ipvsadm calls it.
+    /// Returns the command in ipvsadm's words.
     #[must_use]
     pub const fn verb(&self) -> Verb {
         match self {
@@ -70,7 +70,7 @@ impl Order {
 }
 
 impl Order {
-    /// The change of the table that it asks for, if it asks for one.
+    /// Returns the change of the table, if the command makes one.
     #[must_use]
     pub fn change(&self) -> Option<Change> {
         Some(match self.clone() {

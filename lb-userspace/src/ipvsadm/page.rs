@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Lists of services and reals, to the byte as `ipvsadm -L` prints them.
+//! Lists of services and reals, byte for byte as `ipvsadm -L` prints them.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -17,32 +17,32 @@ use crate::{
     model::{Forward, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tunnel},
 };
 
-/// The version of IPVS that is shown: that of Linux since 2.6.
+/// Shown version of IPVS: that of Linux since 2.6.
 pub const VERSION: &str = "1.2.1";
 
-/// How to print.
+/// Format of a list.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Format {
-    /// Numbers, no names.
+    /// Shows numbers, no names.
     pub numeric: bool,
-    /// Counters.
+    /// Shows counters.
     pub stats: bool,
-    /// How fast the counters count.
+    /// Shows rates of the counters.
     pub rate: bool,
-    /// Thresholds.
+    /// Shows thresholds.
     pub thresholds: bool,
-    /// Clients that are kept on reals.
+    /// Shows persistence.
     pub persistent: bool,
-    /// Tunnels.
+    /// Shows tunnels.
     pub tunnels: bool,
-    /// In no order.
+    /// Does not sort.
     pub unsorted: bool,
-    /// Every digit.
+    /// Shows every digit.
     pub exact: bool,
 }
 
-/// What the columns of a list are; of several options, the first one here counts.
+/// Columns of a list; of several options, the first one here counts.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Columns {
     Stats,
@@ -66,8 +66,8 @@ impl Format {
     }
 }
 
-/// The list of services with its title. `size` is that of the table of connections; a list of one service does not
-/// show it.
+/// Returns the list of services with its title. `size` is that of the connection table; a list of one service
+/// does not show it.
 #[must_use]
 pub fn list(size: Option<u32>, services: Vec<Shown>, format: Format, names: &dyn Names) -> String {
     let mut page = String::new();
@@ -82,8 +82,8 @@ pub fn list(size: Option<u32>, services: Vec<Shown>, format: Format, names: &dyn
     page
 }
 
-/// The services in the order of lists, and their reals: sorted, or with the last that was added first, as the kernel
-/// keeps them.
+/// Returns the services and their reals in the order of lists: sorted, or with the last added first, as in
+/// the kernel.
 #[must_use]
 pub fn in_order(services: Vec<Shown>, format: Format) -> Vec<Shown> {
     let by_id = |a: &Shown, b: &Shown| sort::services(&a.service.id, &b.service.id);
@@ -160,13 +160,13 @@ fn entry(page: &mut String, shown: &Shown, format: Format, names: &dyn Names) {
     }
 }
 
-/// What ipvsadm's list calls having a checksum, or none.
+/// Returns ipvsadm's mark in lists for a checksum, or for none.
 const fn csum(has: bool) -> &'static str {
     if has { "+c" } else { "-c" }
 }
 
-/// Returns whether a service has clients of IPv6 alone, as far as can be told: a group that `xvs service add` made may have
-/// one service for both versions.
+/// Returns whether a service has IPv6 clients only. For a group that `xvs service add` made, this is a guess:
+/// it may have one service for both IP versions.
 #[must_use]
 pub fn is_ipv6(service: &ServiceView) -> bool {
     match service.id {
@@ -202,7 +202,7 @@ fn real_columns(real: &RealView, shown: &ShownReal, format: Format) -> String {
     }
 }
 
-/// Scheduler, flags, persistence, one packet.
+/// Returns scheduler, flags, persistence, and one-packet scheduling.
 fn scheduling(service: &ServiceView) -> String {
     let mut line = service.scheduler.as_str().to_owned();
     let flags = flags(service);
@@ -221,7 +221,7 @@ fn scheduling(service: &ServiceView) -> String {
     line
 }
 
-/// The scheduler's flags, in the order of the kernel's bits.
+/// Returns the scheduler's flags, in the order of the kernel's bits.
 #[must_use]
 pub fn flags(service: &ServiceView) -> String {
     use SchedulerFlag as F;
@@ -235,7 +235,7 @@ pub fn flags(service: &ServiceView) -> String {
     words.join(",")
 }
 
-/// A prefix as a netmask with dots, or in IPv6 as a number; `None` if it is the whole address.
+/// Returns a prefix length as a netmask with dots, or for IPv6 as a number; `None` if it is the whole address.
 #[must_use]
 pub fn mask(service: &ServiceView, prefix: u8) -> Option<String> {
     if is_ipv6(service) {
@@ -262,7 +262,7 @@ fn stats(totals: &Totals, format: Format) -> String {
         .concat()
 }
 
-/// Of a real, ipvsadm prints packets and connections in full.
+/// Returns the rates. For reals, ipvsadm prints packets and connections in full.
 fn speeds(rates: &Rates, format: Format, scaled: bool) -> String {
     let Rates { connections, packets_in, packets_out, bytes_in, bytes_out } = rates;
     let full = [connections, packets_in, packets_out]
@@ -270,7 +270,7 @@ fn speeds(rates: &Rates, format: Format, scaled: bool) -> String {
     full.concat() + &[bytes_in, bytes_out].map(|value| counter(*value, format.exact)).concat()
 }
 
-/// An address with its port, each by name if there is one and that is wanted.
+/// Returns an address with its port, each by name if requested and possible.
 #[must_use]
 pub fn address(address: SocketAddr, protocol: Option<Protocol>, format: Format, names: &dyn Names) -> String {
     if format.numeric {
@@ -281,7 +281,7 @@ pub fn address(address: SocketAddr, protocol: Option<Protocol>, format: Format, 
     format!("{host}:{}", port(address, protocol, names))
 }
 
-/// A port by name if there is one.
+/// Returns a port, by name if it has one.
 #[must_use]
 pub fn port(address: SocketAddr, protocol: Option<Protocol>, names: &dyn Names) -> String {
     let name = protocol.and_then(|protocol| names.service(address.port(), protocol));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a command line of ipvsadm asks for. Pure, but for names of hosts.
+//! Parser of ipvsadm's command lines. Pure, except for names of hosts.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// Seconds of `-p` without a value. The manual says 300, ipvsadm takes six minutes.
+/// Persistence timeout of `-p` without a value, in seconds. The manual page has 300, but ipvsadm uses six minutes.
 const PERSISTENT: i64 = 360;
 
-/// Options as they are gathered from a command line.
+/// Options collected from a command line.
 #[derive(Default)]
 struct Draft {
     topics: BTreeSet<Topic>,
@@ -35,7 +35,7 @@ struct Draft {
     scheduler: Option<String>,
     persistent: i64,
     netmask: Option<Ipv4Addr>,
-    /// The same for IPv6.
+    /// Netmask of IPv6 services.
     prefix: Option<u8>,
     one_packet: bool,
     flags: String,
@@ -48,11 +48,11 @@ struct Draft {
     tunnel_port: Option<u16>,
 }
 
-/// Understands the words of a command line, without the name of the program. What is not done as it is written is added to
-/// `notes`.
+/// Parses the words of a command line, without the name of the program. Deviations from the command line are
+/// added to `notes`.
 ///
 /// # Errors
-/// ipvsadm's; and a refusal of what this program does not have.
+/// Fails as ipvsadm does, and for features that xvs lacks.
 pub fn parse(words: &[String], names: &dyn Names, notes: &mut Vec<String>) -> Result<Order, Trouble> {
     if words.is_empty() {
         return Ok(Order::List(What::All, Format::default()));
@@ -93,12 +93,12 @@ pub fn parse(words: &[String], names: &dyn Names, notes: &mut Vec<String>) -> Re
 }
 
 impl Draft {
-    /// Takes one option.
+    /// Applies one option.
     fn take(&mut self, given: &Given, names: &dyn Names) -> Result<(), Trouble> {
         let topic = match given.entry.means {
             Means::Option(topic) => topic,
             Means::Nothing => return Ok(()),
-            // IPVS has a service of each version of IP for a mark.
+            // In IPVS, a mark has one service per IP version.
             Means::Ipv6 => match &mut self.service {
                 Some(ServiceId::Group { ipv6, .. }) => {
                     *ipv6 = true;
@@ -157,7 +157,7 @@ impl Draft {
             Topic::McastPort => drop(number(text, 1, 65535, "mcast-port")?),
             Topic::McastTtl => drop(number(text, 1, 255, "mcast-ttl")?),
             Topic::SyncMaxlen => drop(number(text, 1, 65535 - 20 - 8, "sync-maxlen")?),
-            // Refused with the command that they belong to, or said by being there.
+            // Refused with their command, or sufficiently expressed by their presence.
             Topic::McastInterface
             | Topic::McastGroup
             | Topic::Engine
@@ -175,7 +175,7 @@ impl Draft {
         self.topics.contains(&topic)
     }
 
-    /// The flags of `-b`.
+    /// Returns the flags of `-b`.
     fn flags(&self) -> Result<BTreeSet<SchedulerFlag>, Trouble> {
         let scheduler = self.scheduler.as_deref().unwrap_or(Scheduler::Wlc.as_str());
         let words = self.flags.split(',').filter(|word| !word.is_empty());
@@ -235,7 +235,8 @@ impl Draft {
         self.service.ok_or(Trouble::Help)
     }
 
-    /// `-A` and `-E` say everything that IPVS knows of a service; what is not said is its default.
+    /// Returns the options of a service. `-A` and `-E` set all options that IPVS knows; those that are not
+    /// given get their default.
     fn service_options(&self, flags: BTreeSet<SchedulerFlag>) -> Result<ServiceOptions, Trouble> {
         let endpoint = self.id()?.endpoint();
         let is = |test: fn(&Endpoint) -> bool| endpoint.as_ref().is_some_and(test);
@@ -264,7 +265,7 @@ impl Draft {
         Ok(ServiceOptions {
             scheduler: Some(scheduler),
             flags: Some(flags),
-            // Its lists count connections, and IPVS knows every one.
+            // ipvsadm's lists count connections, and IPVS tracks all of them.
             tracking: scheduler.hashes().then_some(Tracking::Full),
             persistent: Some(seconds(self.persistent)?),
             netmask: Some(netmask),
@@ -273,7 +274,8 @@ impl Draft {
         })
     }
 
-    /// `-a` and `-e` say everything that IPVS knows of a real; what is not said is its default.
+    /// Returns the options of a real. `-a` and `-e` set all options that IPVS knows; those that are not given
+    /// get their default.
     fn real_options(&self) -> Result<RealOptions, Trouble> {
         let tunnel = self.tunnel()?;
         if self.lower > self.upper {
@@ -288,12 +290,12 @@ impl Draft {
         })
     }
 
-    /// The kind of the tunnel, with the options that belong to it.
+    /// Returns the encapsulation, with its options.
     fn tunnel(&self) -> Result<Tunnel, Trouble> {
         tunnel::read(self.forward, self.tunnel.as_deref(), self.tunnel_port, |topic| self.has(topic))
     }
 
-    /// Whether the service is one of IPv6.
+    /// Returns whether the service is for IPv6.
     fn is_ipv6(&self) -> bool {
         match &self.service {
             Some(ServiceId::Endpoint(endpoint)) => endpoint.address.is_ipv6(),
@@ -302,7 +304,7 @@ impl Draft {
         }
     }
 
-    /// The address of `-r`; without a port, that of the service.
+    /// Returns the address of `-r`; without a port, it gets that of the service.
     fn real(&self, names: &dyn Names) -> Result<RealAddress, Trouble> {
         let id = self.id()?;
         let protocol = id.endpoint().map(|endpoint| endpoint.protocol);
@@ -315,9 +317,9 @@ impl Draft {
         Ok(RealAddress { ip: host, port: Some(port.unwrap_or(id.port())) })
     }
 
-    /// Direct routing and tunnels cannot change the port: ipvsadm takes the service's then, whatever was said. Of a
-    /// mark's real it keeps the port, which means nothing. A service for every port sends to the client's port, even by
-    /// nat.
+    /// Determines the port of a real. Direct routing and tunnels cannot change the port: ipvsadm then uses
+    /// the service's, even if another one is given. It keeps the port of a mark's real, which has no effect.
+    /// A service for every port uses the client's destination port, even with nat.
     fn kept_port(&self, mut real: RealAddress) -> Result<RealAddress, Trouble> {
         let Some(endpoint) = self.id()?.endpoint() else { return Ok(real) };
         let changes_port = matches!(self.forward, Forward::Nat | Forward::Fnat);

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Commands of a file or of stdin, one a line, as `ipvsadm -R` takes them.
+//! Commands of a file or of stdin, one per line, as `ipvsadm -R` accepts them.
 #![forbid(unsafe_code)]
 
 use super::{names::Names, order::Order, parse::parse, trouble::Trouble};
 
-/// A command and where it stands.
+/// A command and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The number of its line.
+    /// Number of its line.
     pub number: usize,
-    /// The line.
+    /// Text of the line.
     pub text: String,
-    /// What it asks for.
+    /// Parsed command.
     pub order: Result<Order, Trouble>,
-    /// What of it is not done as it is written.
+    /// Deviations from the command.
     pub notes: Vec<String>,
 }
 
-/// Reads commands: a line each, which may begin with `ipvsadm`, by whatever path, and with `sudo`.
+/// Reads commands: one per line, which may begin with `ipvsadm`, with any path, and with `sudo`.
 ///
-/// A backslash at its end continues a line. Empty lines and comments are left out.
+/// A backslash at the end of a line continues it. Empty lines and comments are left out.
 #[must_use]
 pub fn read(text: &str, names: &dyn Names) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -37,7 +37,7 @@ pub fn read(text: &str, names: &dyn Names) -> Vec<Line> {
 }
 
 fn command(number: usize, line: &str, names: &dyn Names) -> Option<Line> {
-    // A comment begins a word; `#` inside one belongs to it.
+    // A comment begins with a word; `#` inside a word belongs to it.
     let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let mut words: Vec<String> = words.map(str::to_owned).collect();
     if words.is_empty() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table as commands that make it again, as `ipvsadm -S` prints it.
+//! The table as commands that restore it, as `ipvsadm -S` prints it.
 #![forbid(unsafe_code)]
 
 use std::{fmt::Write as _, net::SocketAddr};
@@ -16,9 +16,9 @@ use crate::{
     model::{Forward, Persistence, Protocol, ServiceId, Tunnel},
 };
 
-/// A line for each service and each real.
+/// Returns a line for each service and each real.
 ///
-/// Thresholds are saved too, which ipvsadm forgets: `-x` and `-y` are there where a real has them.
+/// Unlike ipvsadm, this saves thresholds too: a real that has thresholds gets `-x` and `-y`.
 #[must_use]
 pub fn save(services: Vec<Shown>, format: Format, names: &dyn Names) -> String {
     let mut page = String::new();
@@ -46,7 +46,7 @@ pub fn save(services: Vec<Shown>, format: Format, names: &dyn Names) -> String {
     page
 }
 
-/// An address that can be read back: that of IPv6 has no name, since names are looked up in IPv4.
+/// Returns an address that can be read back: IPv6 addresses get no name, since names are resolved to IPv4.
 fn address(address: SocketAddr, protocol: Option<Protocol>, format: Format, names: &dyn Names) -> String {
     if address.is_ipv6() && !format.numeric {
         return format!("[{}]:{}", address.ip(), page::port(address, protocol, names));
@@ -54,7 +54,7 @@ fn address(address: SocketAddr, protocol: Option<Protocol>, format: Format, name
     page::address(address, protocol, format, names)
 }
 
-/// What ipvsadm's option for having a checksum, or none, is called.
+/// Returns the suffix of ipvsadm's option for a checksum, or for none.
 const fn csum(has: bool) -> &'static str {
     if has { "csum" } else { "nocsum" }
 }

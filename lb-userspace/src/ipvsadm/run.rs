@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Carries commands of ipvsadm out.
+//! Execution of ipvsadm commands.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -28,7 +28,7 @@ use crate::{
     model::{RealAddress, ServiceId},
 };
 
-/// Carries out a command line; `words` are those after the name of the program. Returns the exit code.
+/// Executes a command line; `words` are those after the name of the program. Returns the exit code.
 pub async fn run(name: Name, program: &str, words: &[String], api: &Api) -> u8 {
     let warnings = io::stderr().is_terminal();
     let mut session = Session {
@@ -43,22 +43,22 @@ pub async fn run(name: Name, program: &str, words: &[String], api: &Api) -> u8 {
     session.run(name, words).await
 }
 
-/// A command line with all that it reads from and writes to.
+/// A command line with its inputs and outputs.
 pub(crate) struct Session<'a, K, N, R, O, E> {
-    /// What the program was called by.
+    /// Name by which the program was called.
     pub(crate) program: &'a str,
-    /// What is read and changed.
+    /// Table that is read and changed.
     pub(crate) kernel: &'a K,
     pub(crate) names: N,
     pub(crate) stdin: R,
     pub(crate) out: O,
     pub(crate) err: E,
-    /// Whether warnings of the daemon are shown. ipvsadm is silent when it has done what it was asked, and scripts take
-    /// words on stderr for trouble.
+    /// Shows warnings of the daemon. ipvsadm prints nothing on success, and scripts take output on stderr for
+    /// an error.
     pub(crate) warnings: bool,
 }
 
-/// A change that was asked for, and in which line.
+/// A requested change, and its line.
 struct Asked {
     order: Order,
     line: Option<String>,
@@ -71,7 +71,7 @@ impl Asked {
 }
 
 impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E> {
-    /// Carries out the command line. Returns the exit code.
+    /// Executes the command line. Returns the exit code.
     pub(crate) async fn run(&mut self, name: Name, words: &[String]) -> u8 {
         let mut notes = Vec::new();
         let outcome = match name {
@@ -126,7 +126,7 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
             order => return self.changes(vec![Asked::plain(order)]).await,
         };
         match self.out.write_all(page.as_bytes()).and_then(|()| self.out.flush()) {
-            // A reader that is gone wants no more.
+            // A closed pipe is not an error.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Failure::failed(format!("cannot write to stdout: {error}")).into())
             }
@@ -140,7 +140,7 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
                 let timeouts = self.kernel.timeouts().await?;
                 format!("Timeout (tcp tcpfin udp): {} {} {}\n", timeouts.tcp, timeouts.tcp_fin, timeouts.udp)
             }
-            // None runs, and ipvsadm prints nothing then.
+            // No such daemon runs, and ipvsadm prints nothing then.
             What::Daemons => String::new(),
             What::Connections => {
                 let list = self.kernel.connections().await?;
@@ -166,11 +166,11 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
         self.kernel.table(service).await.map_err(|failure| Trouble::of(order.verb(), failure))
     }
 
-    /// Carries out the commands of stdin after those of `before`: changes that follow each other become one step, so
-    /// that a table is replaced without a moment in which half of it is there.
+    /// Executes the commands of stdin after those of `before`. Adjacent changes become one step, so that a
+    /// table is never half replaced.
     ///
-    /// A line that cannot be understood means that this is no list of rules: nothing is changed. A rule that is
-    /// understood and refused is named, and the others are carried out.
+    /// If a line cannot be parsed, the input is not a list of rules: nothing is changed. A rule that is
+    /// parsed and refused is reported, and the others are executed.
     async fn restore(&mut self, before: Vec<Asked>) -> Result<u8, Trouble> {
         let mut bytes = Vec::new();
         self.stdin
@@ -221,7 +221,7 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
         Ok(first(code, self.changes(pending).await?))
     }
 
-    /// Makes changes in one step, and names those that were refused.
+    /// Makes changes in one step, and reports those that were refused.
     async fn changes(&mut self, asked: Vec<Asked>) -> Result<u8, Trouble> {
         if asked.is_empty() {
             return Ok(0);
@@ -258,7 +258,7 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
 
     /// Writes a line to stderr.
     fn say(&mut self, text: &str) {
-        // There is no other place to complain at.
+        // An error of stderr cannot be reported anywhere.
         drop(writeln!(self.err, "{text}"));
     }
 }
@@ -273,8 +273,8 @@ fn addresses(service: &ServiceView) -> BTreeSet<IpAddr> {
     service.reals.iter().map(|real| real.address.ip()).chain(vip).collect()
 }
 
-/// Returns another form of a refused change that may name something: a group that was made by `xvs service add` has one
-/// service for both versions of IP, and its reals may have been added without a port.
+/// Returns a variant of a refused change that may match: a group that `xvs service add` made has one service
+/// for both IP versions, and its reals may have been added without a port.
 fn named_otherwise(change: &Change, failure: &Failure) -> Option<Change> {
     let mut again = change.clone();
     let (Change::EditService { service, .. }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The order of lists.
+//! Order of lists.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use crate::model::ServiceId;
 
-/// The order of services: by firewall mark, which is 0 for an endpoint, then by version of IP, protocol, address and port.
+/// Compares services: by firewall mark, which is 0 for an endpoint, then by IP version, protocol, address and port.
 #[must_use]
 pub fn services(a: &ServiceId, b: &ServiceId) -> Ordering {
     let mark = |id: &ServiceId| match id {
@@ -25,7 +25,7 @@ pub fn services(a: &ServiceId, b: &ServiceId) -> Ordering {
     })
 }
 
-/// The order of reals: by address and port.
+/// Compares reals: by address and port.
 #[must_use]
 pub fn addresses(a: &SocketAddr, b: &SocketAddr) -> Ordering {
     let ips = match (a.ip(), b.ip()) {
@@ -35,14 +35,14 @@ pub fn addresses(a: &SocketAddr, b: &SocketAddr) -> Ordering {
     ips.then_with(|| a.port().cmp(&b.port()))
 }
 
-/// libipvs subtracts 32-bit numbers and looks at the sign of the result: of two addresses that are far apart, the
-/// larger one comes first.
+/// Compares two numbers as libipvs does, by the sign of their 32-bit difference: of two distant addresses,
+/// the larger one comes first.
 fn difference(a: u32, b: u32) -> Ordering {
     a.wrapping_sub(b).cast_signed().cmp(&0)
 }
 
-/// Sorts by halves, as qsort of glibc does: the order above is none in the mathematical sense, so that the way of
-/// sorting shows, and that of Rust would panic.
+/// Sorts by merging halves, as qsort of glibc does: the order above is not transitive, so that the result
+/// depends on the algorithm, and that of Rust would panic.
 pub fn sort<T>(mut items: Vec<T>, compare: &impl Fn(&T, &T) -> Ordering) -> Vec<T> {
     if items.len() < 2 {
         return items;

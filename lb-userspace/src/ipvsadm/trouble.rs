@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What went wrong, in the words of ipvsadm where it has some, for scripts that look for them.
+//! Errors, in the words of ipvsadm if it has some, for scripts that search for them.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -7,62 +7,62 @@ use std::fmt;
 use super::grammar::Verb;
 use crate::failure::{Cause, Failure};
 
-/// Why a command of ipvsadm was not carried out.
+/// Reason why a command of ipvsadm failed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Trouble {
-    /// A command line without a command, or of which the first option is unknown: ipvsadm names its help then.
+    /// The command line has no command, or its first option is unknown: ipvsadm then refers to its help.
     Help,
-    /// ipvsadm says the same.
+    /// An error that ipvsadm also reports.
     Said {
-        /// Its words.
+        /// Message of ipvsadm.
         message: String,
-        /// Its exit code.
+        /// Exit code of ipvsadm.
         code: u8,
-        /// What this program knows besides.
+        /// Additional hint of xvs.
         hint: Option<String>,
-        /// Whether the kernel says it, not ipvsadm's parser.
+        /// The error comes from the kernel, not from ipvsadm's parser.
         kernel: bool,
     },
-    /// ipvsadm would do it, this program does not, or it says so better.
+    /// An error of xvs only, or with a better message.
     Refused(Failure),
 }
 
-/// What ipvsadm answers to a command line that it can make nothing of.
+/// Message of ipvsadm about a command line that it cannot parse at all.
 const HELP: &str = "Try `{program} -h' or '{program} --help' for more information.";
-/// Where the name of the program belongs in it.
+/// Placeholder for the name of the program in that message.
 const PROGRAM: &str = "{program}";
-/// Exit code of ipvsadm for a command line that it does not understand.
+/// Exit code of ipvsadm for a command line that it cannot parse.
 const USAGE: u8 = 2;
-/// Exit code of ipvsadm for what the kernel refused, and for options that popt refused: it returns -1.
+/// Exit code of ipvsadm for errors of the kernel and of popt: it returns -1.
 const MINUS_ONE: u8 = 255;
-/// Exit code of ipvsadm for a list of what is not there.
+/// Exit code of ipvsadm for a list of a service that does not exist.
 const NOTHING_TO_LIST: u8 = 1;
 
 impl Trouble {
-    /// A command line that ipvsadm does not understand either.
+    /// Creates the error of a command line that ipvsadm refuses too.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::said(message, USAGE)
     }
 
-    /// An option that cannot be read; ipvsadm tells little about the first one of a command line.
+    /// Creates the error of an invalid option; ipvsadm has no details about the first one of a command line.
     #[must_use]
     pub fn option(word: &str, why: &str, first: bool) -> Self {
         if first { Self::Help } else { Self::said(format!("{word}: {why}"), MINUS_ONE) }
     }
 
-    /// What the kernel would have refused.
+    /// Creates an error that the kernel would have reported.
     pub fn kernel(message: impl Into<String>) -> Self {
         Self::Said { message: message.into(), code: MINUS_ONE, hint: None, kernel: true }
     }
 
-    /// Whether the command was understood and is refused for what it asks: other commands of the same file are not
-    /// concerned.
+    /// Returns whether the command was parsed and refused for its content: other commands of the same file
+    /// are not affected.
     #[must_use]
     pub const fn is_of_the_rule(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Said { kernel: true, .. })
     }
 
-    /// Adds where the command stands.
+    /// Adds the position of the command.
     #[must_use]
     pub fn at(self, place: &str) -> Self {
         let add = |hint: Option<String>| match hint {
@@ -78,18 +78,18 @@ impl Trouble {
         }
     }
 
-    /// Returns the words of the message for a program that was called by this name.
+    /// Returns the message for a program that was called by this name.
     #[must_use]
     pub fn text(&self, program: &str) -> String {
         self.to_string().replace(PROGRAM, program)
     }
 
-    /// What has no meaning here, or not yet.
+    /// Creates a refusal of a feature that xvs lacks.
     pub fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Refused(Failure::wrong_input(message).hint(hint))
     }
 
-    /// What the daemon answered to a command, as the kernel would have.
+    /// Converts a failure of the daemon to the error that the kernel would have reported.
     #[must_use]
     pub fn of(verb: Verb, failure: Failure) -> Self {
         let server = matches!(verb, Verb::AddServer | Verb::EditServer | Verb::DeleteServer);
@@ -115,7 +115,7 @@ impl Trouble {
         Self::Said { message: message.into(), code, hint: None, kernel: false }
     }
 
-    /// The exit code of the process.
+    /// Returns the exit code of the process.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

@@ -5,10 +5,10 @@
 use super::{legal::Topic, trouble::Trouble};
 use crate::model::{Forward, Tunnel};
 
-/// The kind of the tunnel of a real with that method. `has` says which options were given.
+/// Returns the encapsulation of a real with that method. `has` returns whether an option was given.
 ///
 /// # Errors
-/// Options that do not go together, in ipvsadm's words, and a refusal of checksums that are left to the receiver.
+/// If options conflict, in ipvsadm's words, or if checksums should be left to the receiver, which xvs refuses.
 pub fn read(
     forward: Forward,
     kind: Option<&str>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What options have as their values, and what ipvsadm says of those that it cannot use.
+//! Values of options, and ipvsadm's messages about invalid ones.
 #![forbid(unsafe_code)]
 
 use super::{
@@ -9,12 +9,12 @@ use super::{
 };
 use crate::model::{Protocol, Scheduler, SchedulerFlag, ServiceId, timeouts::TimeoutOptions};
 
-/// Longest timeout that ipvsadm takes, in seconds: 31 days.
+/// Longest timeout that ipvsadm accepts, in seconds: 31 days.
 const MAX_TIMEOUT: i64 = 86400 * 31;
-/// Longest timeout that the programs can count: the half range of their ticks is 26 days.
+/// Longest timeout that the programs can count, in seconds: half the range of their ticks is 26 days.
 pub const LONGEST: i64 = 2_073_600;
 
-/// The service of `-t`, `-u`, `--sctp-service` or `-f`.
+/// Parses the service of `-t`, `-u`, `--sctp-service` or `-f`.
 pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId, Trouble> {
     let protocol = match option {
         "tcp-service" => Protocol::Tcp,
@@ -32,12 +32,12 @@ pub fn service(option: &str, text: &str, names: &dyn Names) -> Result<ServiceId,
     Ok(ServiceId::new(protocol, (host, port.unwrap_or(0)).into()))
 }
 
-/// Reads one flag of `-b`. The kernel knows three bits, of which the first two have names with sh and mh; the third means
-/// nothing to these, and ipvsadm does not show it.
+/// Parses one flag of `-b`. The kernel has three bits, of which the first two have names with sh and mh; the
+/// third has no effect with these, and ipvsadm does not show it.
 pub fn scheduler_flag(word: &str, scheduler: &str) -> Result<Option<SchedulerFlag>, Trouble> {
     let flag: SchedulerFlag =
         word.parse().map_err(|_| Trouble::usage(format!("invalid scheduler flag `{word}'")))?;
-    // A scheduler that is not known is refused later.
+    // An unknown scheduler is refused later.
     let known = scheduler.parse().unwrap_or(Scheduler::Rr);
     match flag.with(known) {
         Ok(flag) => Ok(flag),
@@ -45,7 +45,7 @@ pub fn scheduler_flag(word: &str, scheduler: &str) -> Result<Option<SchedulerFla
     }
 }
 
-/// The three values of `--set`; 0 leaves one as it is.
+/// Parses the three values of `--set`; 0 leaves a timeout unchanged.
 pub fn timeouts<'a>(rest: &mut impl Iterator<Item = &'a String>) -> Result<TimeoutOptions, Trouble> {
     let (Some(tcp), Some(tcp_fin), Some(udp)) = (rest.next(), rest.next(), rest.next()) else {
         return Err(Trouble::usage("--set option requires 3 timeout values"));
@@ -55,13 +55,13 @@ pub fn timeouts<'a>(rest: &mut impl Iterator<Item = &'a String>) -> Result<Timeo
     Ok(TimeoutOptions { tcp: value(tcp)?, tcp_fin: value(tcp_fin)?, udp: value(udp)? })
 }
 
-/// Reads seconds, as many as ipvsadm takes.
+/// Parses seconds, up to the limit of ipvsadm.
 pub fn timeout(text: &str, min: i64) -> Result<i64, Trouble> {
     let value = text.trim_start().parse().ok().filter(|value| (min..=MAX_TIMEOUT).contains(value));
     value.ok_or_else(|| Trouble::usage(format!("invalid timeout value `{text}' specified")))
 }
 
-/// Seconds, if the programs can count so many.
+/// Converts seconds, up to the limit of the programs.
 pub fn seconds(value: i64) -> Result<u32, Trouble> {
     u32::try_from(value).ok().filter(|_| value <= LONGEST).ok_or_else(|| {
         Trouble::refused(
@@ -71,13 +71,13 @@ pub fn seconds(value: i64) -> Result<u32, Trouble> {
     })
 }
 
-/// Reads a number of `what`.
+/// Parses a number; `what` names it in the message.
 pub fn number(text: &str, min: i64, max: i64, what: &str) -> Result<u32, Trouble> {
     let value = text.trim_start().parse().ok().filter(|value| (min..=max).contains(value));
     value.and_then(|value| u32::try_from(value).ok()).ok_or_else(|| illegal(what))
 }
 
-/// What ipvsadm says of a value that it cannot use.
+/// Creates ipvsadm's error about an invalid value.
 pub fn illegal(what: &str) -> Trouble {
     Trouble::usage(format!("illegal {what} specified"))
 }

@@ -2,12 +2,12 @@
 //! Flows that the kernel evicted from a full flow table.
 #![forbid(unsafe_code)]
 
-/// How many of a sample of flows were evicted between two sweeps.
+/// Number of evictions in a sample of flows between two sweeps.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Evicted {
-    /// Flows of the sample.
+    /// Number of flows in the sample.
     pub noted: usize,
-    /// Flows of the sample that were missing.
+    /// Number of flows in the sample that were missing.
     pub missing: usize,
 }
 

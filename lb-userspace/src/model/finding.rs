@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the doctor finds.
+//! Findings of the doctor.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Clients are not served, or not by xvs.
     Error,
-    /// Served, but slower or in danger.
+    /// Clients are served, but slowly or at risk.
     Warning,
 }
 
 impl Severity {
-    /// Its name.
+    /// Returns the name in output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -25,22 +25,22 @@ impl Severity {
     }
 }
 
-/// Something that is wrong.
+/// A fault.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Finding {
-    /// The check that found it, a heading of docs/doctor.md.
+    /// Check that found the fault, a heading of docs/doctor.md.
     pub check: String,
-    /// The service that suffers, if it is one in particular.
+    /// Affected service, if the fault is about one.
     pub service: Option<String>,
-    /// The real that suffers or causes it, if it is one in particular.
+    /// Real that is affected or causes the fault, if it is about one.
     pub real: Option<String>,
-    /// How bad it is.
+    /// Severity.
     pub severity: Severity,
-    /// What is wrong, and how that was seen.
+    /// Fault, and how it was detected.
     pub cause: String,
-    /// Where to mend it: `director`, or a real's address.
+    /// Host on which to fix the fault: `director`, or a real's address.
     pub place: String,
-    /// The command line that mends it, for a shell there.
+    /// Command line that fixes the fault, for a shell on that host.
     pub fix: String,
 }
 
@@ -62,7 +62,7 @@ impl Finding {
         }
     }
 
-    /// All but what mends it, in one line.
+    /// Returns all but the fix in one line.
     #[must_use]
     pub fn summary(&self) -> String {
         let word = match self.severity {
@@ -73,7 +73,7 @@ impl Finding {
         format!("{word} {}{about}: {}", self.check, self.cause)
     }
 
-    /// Returns the service that suffers, and the real if it is one in particular.
+    /// Returns the affected service, and the real if the fault is about one.
     #[must_use]
     pub fn about(&self) -> Option<String> {
         match (&self.service, &self.real) {
@@ -83,14 +83,14 @@ impl Finding {
         }
     }
 
-    /// Whether both say the same of the same, in whatever words.
+    /// Returns whether both findings have the same check, service, real and fix; their wording may differ.
     #[must_use]
     pub fn is_about_the_same(&self, other: &Self) -> bool {
         let about = |one: &Self| (one.check.clone(), one.service.clone(), one.real.clone(), one.fix.clone());
         about(self) == about(other)
     }
 
-    /// Adds the service and the real that suffer.
+    /// Sets the affected service and real.
     pub(crate) fn of(mut self, subject: impl Into<(String, String)>) -> Self {
         let (service, real) = subject.into();
         self.service = Some(service);
@@ -98,7 +98,7 @@ impl Finding {
         self
     }
 
-    /// Names the host on which the problem is fixed.
+    /// Sets the host on which the fault is fixed.
     pub(crate) fn on(mut self, place: std::net::IpAddr) -> Self {
         self.place = place.to_string();
         self

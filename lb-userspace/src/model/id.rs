@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What names services and reals.
+//! Names of services and reals.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -28,7 +28,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The IANA number.
+    /// Returns the IANA number.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -38,7 +38,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol of that IANA number.
+    /// Returns the protocol with that IANA number.
     #[must_use]
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
@@ -49,7 +49,7 @@ impl Protocol {
         }
     }
 
-    /// The name in commands and output.
+    /// Returns the name in commands and output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// Says that a word is no protocol, and which one may be meant.
+/// Returns the message for an unknown protocol, with the protocol that may be meant.
 fn unknown_protocol(word: &str, known: &[&str]) -> String {
     if let Some(sentence) = written::port_with_protocol(word) {
         return sentence;
@@ -89,7 +89,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// What clients talk to: protocol, VIP and port (0 = every port).
+/// An endpoint to which clients connect: protocol, VIP and port (0: every port).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Endpoint {
     /// TCP, UDP or SCTP.
@@ -114,10 +114,10 @@ impl FromStr for Endpoint {
     }
 }
 
-/// The number of a group of endpoints that are scheduled as one, as firewall marks are with IPVS. Never 0.
+/// Number of a group of endpoints that share one service, like firewall marks in IPVS. Never 0.
 pub type GroupId = u32;
 
-/// What names a service: one endpoint, or a group of them.
+/// Identity of a service: one endpoint, or a group of them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(untagged)]
 pub enum ServiceId {
@@ -125,32 +125,32 @@ pub enum ServiceId {
     Endpoint(Endpoint),
     /// A group.
     Group {
-        /// Its number.
+        /// Number of the group.
         group: GroupId,
-        /// Whether this is the service of the group's IPv6 endpoints alone. IPVS has a service of each version for a
-        /// mark. Without one of IPv6, the other service has all endpoints of the group.
+        /// The service has only the IPv6 endpoints of the group. In IPVS, a mark has one service per IP
+        /// version. Without an IPv6 service, the other service has all endpoints of the group.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         ipv6: bool,
     },
 }
 
-/// What follows the number in the name of a service of a group's IPv6 endpoints.
+/// Suffix of the group number in the name of a service with a group's IPv6 endpoints.
 const OF_IPV6: &str = "/ipv6";
 
 impl ServiceId {
-    /// The service of one endpoint.
+    /// Creates the id of a service with one endpoint.
     #[must_use]
     pub const fn new(protocol: Protocol, address: SocketAddr) -> Self {
         Self::Endpoint(Endpoint { protocol, address })
     }
 
-    /// The service of a group, without one of its own for IPv6.
+    /// Creates the id of a service with a group's endpoints, except those of a separate IPv6 service.
     #[must_use]
     pub const fn group(group: GroupId) -> Self {
         Self::Group { group, ipv6: false }
     }
 
-    /// The endpoint, unless it is a group.
+    /// Returns the endpoint, unless the service has a group.
     #[must_use]
     pub const fn endpoint(&self) -> Option<Endpoint> {
         match self {
@@ -159,14 +159,14 @@ impl ServiceId {
         }
     }
 
-    /// Returns whether a real at that address is the director itself, on whichever host this is asked: at a loopback address,
-    /// or at the VIP.
+    /// Returns whether a real at that address is the director itself, whichever host that is: the address is
+    /// a loopback address, or the VIP.
     #[must_use]
     pub fn is_served_here(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || self.endpoint().is_some_and(|endpoint| endpoint.address.ip() == ip)
     }
 
-    /// The port that reals have unless they name one; 0: the one that the client sent to.
+    /// Returns the default port of reals; 0 stands for the destination port of the client's packet.
     #[must_use]
     pub const fn port(&self) -> u16 {
         match self {
@@ -175,7 +175,7 @@ impl ServiceId {
         }
     }
 
-    /// First column of lists: the protocol, or the word `group`.
+    /// Returns the first column of lists: the protocol, or the word `group`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -184,7 +184,7 @@ impl ServiceId {
         }
     }
 
-    /// Second column of lists: VIP and port, or the group's number.
+    /// Returns the second column of lists: VIP and port, or the group's number.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -194,10 +194,10 @@ impl ServiceId {
         }
     }
 
-    /// Reads the two words by which a service is named: `tcp 10.0.0.100:80`, `group 7` or `group 7/ipv6`.
+    /// Parses the two words of a service's name: `tcp 10.0.0.100:80`, `group 7` or `group 7/ipv6`.
     ///
     /// # Errors
-    /// In words that show how it is written.
+    /// If the text is invalid; the message shows the valid forms.
     pub fn parse(kind: &str, name: &str) -> Result<Self, String> {
         if kind == "group" {
             let (number, ipv6) = match name.strip_suffix(OF_IPV6) {
@@ -221,17 +221,17 @@ impl fmt::Display for ServiceId {
     }
 }
 
-/// A real's address as it is written: `RIP` or `RIP:PORT`.
+/// Address of a real as written: `RIP` or `RIP:PORT`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RealAddress {
-    /// The RIP.
+    /// RIP.
     pub ip: IpAddr,
-    /// The port, if one was written.
+    /// Port, if given.
     pub port: Option<u16>,
 }
 
 impl RealAddress {
-    /// The address with the port of the service where none was written.
+    /// Returns the address; without a port, it gets that of the service.
     #[must_use]
     pub fn of_service(self, service: &ServiceId) -> SocketAddr {
         SocketAddr::new(self.ip, self.port.unwrap_or(service.port()))

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The types that every layer shares: services and reals as the operator wants them, findings, timeouts. Imports no other
-//! module of this crate but `failure` and `text`.
+//! Types that every layer shares: services and reals as the operator configured them, findings, timeouts.
+//! Imports no other module of this crate but `failure` and `text`.
 #![forbid(unsafe_code)]
 
-pub mod evicted; // evictions from flow tables
-pub mod finding; // findings of the doctor
-mod id; //       names of services and reals
+pub mod evicted; //  evictions from flow tables
+pub mod finding; //  findings of the doctor
+mod id; //           names of services and reals
 pub mod timeouts; // idle timeouts
-mod tunnel; //   encapsulations
-mod words; //    schedulers, flags, tracking, methods, removal policies
-pub mod written; // addresses and numbers in files and options
+mod tunnel; //       encapsulations
+mod words; //        schedulers, flags, tracking, methods, removal policies
+pub mod written; //  addresses and numbers in files and options
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,36 +23,36 @@ pub use id::{Endpoint, GroupId, Protocol, RealAddress, ServiceId};
 pub use tunnel::Tunnel;
 pub use words::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
 
-/// The largest weight, as IPVS has it.
+/// Largest weight, as in IPVS.
 pub const MAX_WEIGHT: u32 = i32::MAX as u32;
 
 /// A real of a service.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Real {
-    /// Its forwarding method.
+    /// Forward method.
     pub forward: Forward,
-    /// Its share of new connections relative to the other reals; 0 = none, while its connections go on.
+    /// Share of new connections, relative to the other reals; 0 means none, while existing connections continue.
     pub weight: u32,
-    /// Connections at which it takes no more; 0 = no such limit.
+    /// Number of connections at which the real gets no new ones; 0 means no limit.
     #[serde(default)]
     pub upper: u32,
-    /// Connections below which it takes more again; 0 = three quarters of `upper`.
+    /// Number of connections below which an overloaded real gets new ones again; 0 means three quarters of `upper`.
     #[serde(default)]
     pub lower: u32,
-    /// How packets travel to it by `tun`.
+    /// Encapsulation for `tun`.
     #[serde(default, skip_serializing_if = "Tunnel::is_ipip")]
     pub tunnel: Tunnel,
 }
 
-/// What tells the reals of a service from each other: where one is, and how packets get there. A real whose
-/// method is edited has two entries for a while, since its connections keep the method that they began with.
+/// Key of a real, which is unique within its service: address and method. A real whose method was changed has
+/// two entries for a while, since existing connections keep the previous method.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RealKey {
     /// RIP and port.
     pub address: SocketAddr,
-    /// The forwarding method.
+    /// Forward method.
     pub forward: Forward,
-    /// What is between the outer header and the packet, for `tun`.
+    /// Encapsulation for `tun`.
     pub tunnel: Tunnel,
 }
 
@@ -63,49 +63,50 @@ impl Real {
         RealKey { address, forward: self.forward, tunnel: self.tunnel }
     }
 
-    /// A real without thresholds.
+    /// Creates a real without thresholds.
     #[must_use]
     pub const fn new(forward: Forward, weight: u32) -> Self {
         Self { forward, weight, upper: 0, lower: 0, tunnel: Tunnel::Ipip }
     }
 }
 
-/// The connections of a client stay together.
+/// Persistence: new connections of a client go to the same real.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Persistence {
-    /// Seconds after its last new connection in which a client is sent to the same real.
+    /// Timeout in seconds, from a client's last new connection.
     pub seconds: u32,
-    /// Clients whose addresses agree in so many leading bits are one: 0 makes all clients one, and
-    /// [`Persistence::WHOLE_ADDRESS`] is the whole address in either version of IP.
+    /// Prefix length by which clients are grouped: 0 groups all clients, and [`Persistence::WHOLE_ADDRESS`]
+    /// none, for both IP versions.
     pub prefix: u8,
 }
 
 impl Persistence {
-    /// As many seconds as IPVS has by default.
+    /// Default timeout of IPVS, in seconds.
     pub const DEFAULT_SECONDS: u32 = 300;
-    /// Each address is a client of its own.
+    /// Prefix length that groups no clients.
     pub const WHOLE_ADDRESS: u8 = 128;
 }
 
 /// A service and its reals by address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Service {
-    /// How a new connection picks a real.
+    /// Scheduler, which selects the real of a new connection.
     pub scheduler: Scheduler,
     /// Flags of the scheduler.
     pub flags: BTreeSet<SchedulerFlag>,
-    /// Which flows are written down.
+    /// Choice of flows to track.
     pub tracking: Tracking,
-    /// Whether the connections of a client stay together.
+    /// Persistence, if enabled.
     pub persistence: Option<Persistence>,
-    /// Whether each datagram of UDP is scheduled by itself.
+    /// One-packet scheduling: each UDP datagram is scheduled on its own.
     pub one_packet: bool,
-    /// What becomes of the connections of a real that is removed.
+    /// Fate of the connections of a removed real.
     pub on_removal: OnRemoval,
-    /// The reals by RIP and port, the one that was added first first.
+    /// Reals by RIP and port, in the order in which they were added.
     pub reals: IndexMap<SocketAddr, Real>,
-    /// Reals that were removed, or whose method was edited, and still have connections. Those of a removed real end,
-    /// or are ended, by [`Service::on_removal`]; those of an edited one go on by its old method, as in IPVS.
+    /// Reals that were removed, or whose method was changed, and still have connections.
+    /// [`Service::on_removal`] decides what happens to connections of a removed real; those of a changed one
+    /// continue with the previous method, as in IPVS.
     pub leaving: IndexMap<RealKey, Real>,
 }
 
@@ -126,35 +127,35 @@ impl Default for Service {
 }
 
 impl Service {
-    /// Whether a flag of the scheduler is set.
+    /// Returns whether a flag of the scheduler is set.
     #[must_use]
     pub fn has(&self, flag: SchedulerFlag) -> bool {
         self.flags.contains(&flag)
     }
 
-    /// Every real with its address, also those that are leaving.
+    /// Returns every real with its address, including leaving reals.
     pub fn all_reals(&self) -> impl Iterator<Item = (&SocketAddr, &Real)> + '_ {
         self.reals.iter().chain(self.leaving.iter().map(|(key, real)| (&key.address, real)))
     }
 
-    /// Returns the key of every real, also of those that are leaving.
+    /// Returns the key of every real, including leaving reals.
     pub fn all_keys(&self) -> impl Iterator<Item = RealKey> + '_ {
         self.all_reals().map(|(address, real)| real.key(*address))
     }
 
-    /// Returns whether one of the reals that take new connections has that key.
+    /// Returns whether a real that gets new connections has that key.
     #[must_use]
     pub fn has_real(&self, key: &RealKey) -> bool {
         self.reals.get(&key.address).is_some_and(|real| real.key(key.address) == *key)
     }
 
-    /// Returns whether the real of that key was replaced: it has another method now.
+    /// Returns whether the method of the real with that key was changed.
     #[must_use]
     pub fn is_replaced(&self, key: &RealKey) -> bool {
         self.reals.contains_key(&key.address) && !self.has_real(key)
     }
 
-    /// All that is said of the service itself, in one line.
+    /// Returns the options of the service in one line.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut words = vec![self.describe_scheduler()];
@@ -192,7 +193,7 @@ impl Service {
         ]
     }
 
-    /// The scheduler and its flags, if they are not the usual ones.
+    /// Returns the scheduler, and its flags if they are not the default.
     #[must_use]
     pub fn describe_scheduler(&self) -> String {
         let mut words = format!("scheduler {}", self.scheduler);
@@ -204,13 +205,13 @@ impl Service {
         words
     }
 
-    /// Whether the scheduler's hash covers ports.
+    /// Returns whether the scheduler's hash covers ports.
     #[must_use]
     pub fn hashes_ports(&self) -> bool {
         self.has(SchedulerFlag::MhPort) || self.has(SchedulerFlag::ShPort)
     }
 
-    /// Whether all but the reals is the same.
+    /// Returns whether two services have the same options; their reals may differ.
     #[must_use]
     pub fn is_alike(&self, other: &Self) -> bool {
         self.describe() == other.describe()
@@ -231,7 +232,7 @@ impl Real {
         ]
     }
 
-    /// All that is said of the real, in one line.
+    /// Returns the options of the real in one line.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut words = vec![format!("forward {}", self.forward), format!("weight {}", self.weight)];
@@ -248,23 +249,23 @@ impl Real {
     }
 }
 
-/// Everything that the director should do.
+/// All services that the director should provide.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Desired {
-    /// The services.
+    /// Services.
     pub services: BTreeMap<ServiceId, Service>,
-    /// Endpoints that are scheduled as one, by the group's number.
+    /// Groups of endpoints, by number.
     pub groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
 }
 
 impl Desired {
-    /// Every RIP, except those that the director itself serves.
+    /// Returns every RIP, except those of `local` reals.
     pub fn rips(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let reals = self.services.values().flat_map(Service::all_reals);
         reals.filter(|(_, real)| real.forward != Forward::Local).map(|(address, _)| address.ip())
     }
 
-    /// The endpoints at which clients reach a service.
+    /// Returns the endpoints at which clients reach a service.
     #[must_use]
     pub fn endpoints(&self, id: &ServiceId) -> Vec<Endpoint> {
         match id {
@@ -279,7 +280,7 @@ impl Desired {
         }
     }
 
-    /// The service of the group that has an endpoint, if one has.
+    /// Returns the service of the group that contains an endpoint, if any.
     #[must_use]
     pub fn group_of(&self, endpoint: &Endpoint) -> Option<ServiceId> {
         let (group, _) = self.groups.iter().find(|(_, members)| members.contains(endpoint))?;
@@ -288,7 +289,7 @@ impl Desired {
         Some(if divided { of_ipv6 } else { ServiceId::group(*group) })
     }
 
-    /// Every VIP.
+    /// Returns every VIP.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.services.keys().flat_map(|id| self.endpoints(id)).map(|endpoint| endpoint.address.ip())
     }

@@ -19,13 +19,13 @@ pub struct TimeoutOptions {
     pub udp: Option<u32>,
 }
 
-/// The longest duration in seconds: 24 days. The programs count in ticks whose half range is 26 days.
+/// Longest timeout in seconds: 24 days. The programs count in ticks, half of whose range is 26 days.
 pub const LONGEST: u32 = 24 * 24 * 60 * 60;
 
-/// Reads a duration in whole seconds.
+/// Parses a duration in whole seconds.
 ///
 /// # Errors
-/// In words that show how it is written.
+/// If the text is invalid; the message shows the valid forms.
 pub fn seconds(text: &str) -> Result<u32, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("'{text}' is not a duration such as 300s or 5m: {error}"))?;

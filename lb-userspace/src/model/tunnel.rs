@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a packet travels inside another one: `ipip`, `gre` or `gue:PORT`; the latter two with `:csum` if they have a checksum.
+//! Encapsulation of packets: `ipip`, `gre` or `gue:PORT`; the latter two with `:csum` if they have a checksum.
 
 use std::{fmt, str::FromStr};
 
 use lb_common::schema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What is between the outer header of `tun` and the packet.
+/// Headers between the outer IP header of `tun` and the packet.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Tunnel {
-    /// Nothing: IP in IP.
+    /// No header: IP in IP.
     #[default]
     Ipip,
     /// A GRE header.
     Gre {
-        /// Whether it has a checksum.
+        /// The GRE header has a checksum.
         csum: bool,
     },
     /// UDP, and a GUE header.
     Gue {
-        /// The real's port.
+        /// Destination port on the real.
         port: u16,
-        /// Whether UDP has a checksum.
+        /// UDP has a checksum.
         csum: bool,
     },
 }
 
 impl Tunnel {
-    /// The port of generic UDP encapsulation that IANA has assigned.
+    /// Port of generic UDP encapsulation, as assigned by IANA.
     pub const GUE_PORT: u16 = 6080;
 
-    /// What the programs know it by.
+    /// Returns the number of the encapsulation in the programs.
     #[must_use]
     pub const fn programs(self) -> u16 {
         let kind = match self {
@@ -41,7 +41,7 @@ impl Tunnel {
         kind as u16 | if self.csum() { schema::Tunnel::CHECKED } else { 0 }
     }
 
-    /// Returns the tunnel that the programs know by that number and port.
+    /// Returns the encapsulation with that number in the programs, and that port.
     #[must_use]
     pub const fn from_programs(number: u16, port: u16) -> Self {
         const GRE: u16 = schema::Tunnel::Gre as u16;
@@ -54,25 +54,25 @@ impl Tunnel {
         }
     }
 
-    /// Bytes that it adds behind the outer header.
+    /// Returns the number of bytes that the encapsulation adds after the outer header.
     #[must_use]
     pub const fn length(self) -> usize {
         schema::Tunnel::length(self.programs())
     }
 
-    /// Whether it has a checksum.
+    /// Returns whether the encapsulation has a checksum.
     #[must_use]
     pub const fn csum(self) -> bool {
         matches!(self, Self::Gre { csum: true } | Self::Gue { csum: true, .. })
     }
 
-    /// Whether it is what it is by default.
+    /// Returns whether this is the default.
     #[must_use]
     pub const fn is_ipip(&self) -> bool {
         matches!(self, Self::Ipip)
     }
 
-    /// The real's port, 0 if there is none.
+    /// Returns the port on the real; 0 if there is none.
     #[must_use]
     pub const fn port(self) -> u16 {
         match self {
@@ -81,7 +81,7 @@ impl Tunnel {
         }
     }
 
-    /// Its kind by the name that ipvsadm has for it.
+    /// Returns the kind, by its name in ipvsadm.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {

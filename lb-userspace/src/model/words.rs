@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The operator's words: schedulers and their flags, tracking, methods, removal policies. Those of IPVS where it
-//! has one.
+//! Enums of option values: schedulers and their flags, tracking, methods, removal policies. They have the
+//! names of IPVS where it has one.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use lb_common::schema::Method;
 use serde::{Deserialize, Serialize};
 
-/// Declares an enum of words: one list for serde, clap and output.
+/// Declares an enum of option values: one list for serde, clap and output.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -20,10 +20,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every one of them.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The word in commands and output.
+            /// Returns the name in commands and output.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
@@ -152,13 +152,14 @@ words! {
 }
 
 impl Scheduler {
-    /// The flags that it has unless others are named: the 5-tuple spreads the connections of a client.
+    /// Returns the default flags: with the 5-tuple, the connections of a client are distributed over the reals.
     #[must_use]
     pub fn default_flags(self) -> BTreeSet<SchedulerFlag> {
         if self == Self::Mh { [SchedulerFlag::MhPort].into() } else { BTreeSet::new() }
     }
 
-    /// Whether the packet alone names the real, so that flows need not be written down in peace.
+    /// Returns whether the packet alone determines the real, so that flows need no tracking while the pool is
+    /// unchanged.
     #[must_use]
     pub const fn hashes(self) -> bool {
         matches!(self, Self::Mh | Self::Sh | Self::Dh)
@@ -166,8 +167,8 @@ impl Scheduler {
 }
 
 impl SchedulerFlag {
-    /// Returns the scheduler that the flag belongs to; a flag that has a number is stored for any other scheduler than
-    /// these, and means nothing to it.
+    /// Returns the scheduler to which the flag belongs. A numbered flag can be stored for any other scheduler
+    /// than these, which ignores it.
     #[must_use]
     pub const fn scheduler(self) -> Option<Scheduler> {
         match self {
@@ -177,7 +178,7 @@ impl SchedulerFlag {
         }
     }
 
-    /// Returns which scheduler takes which flags, the one that this flag belongs to first.
+    /// Returns a list of schedulers and their flags, first the one to which this flag belongs.
     #[must_use]
     pub fn who_takes_it(self) -> String {
         let mut schedulers = [Scheduler::Sh, Scheduler::Mh];
@@ -190,10 +191,10 @@ impl SchedulerFlag {
         format!("{}; to others no flag means anything, and `--flags none` leaves them off", takes.join(", "))
     }
 
-    /// Returns what the flag is called with a scheduler; `None` where it means nothing and is not stored.
+    /// Returns the name of the flag with a scheduler; `None` if the flag has no effect with it and is not stored.
     ///
     /// # Errors
-    /// The scheduler that it belongs to, if that is another one.
+    /// If the flag belongs to another scheduler, which is the error.
     pub const fn with(self, scheduler: Scheduler) -> Result<Option<Self>, Scheduler> {
         Ok(match (self, scheduler) {
             (Self::Flag1, Scheduler::Sh) => Some(Self::ShFallback),
@@ -211,7 +212,7 @@ impl SchedulerFlag {
 }
 
 impl Forward {
-    /// The method as the programs know it.
+    /// Returns the number of the method in the programs.
     #[must_use]
     pub const fn method(self) -> Method {
         match self {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Addresses, ports and numbers as people write them, and what exactly is wrong with one that cannot be read.
+//! Parsers for addresses, ports and numbers, with messages that name the mistake.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -19,7 +19,7 @@ impl TryFrom<String> for WrittenAddress {
     }
 }
 
-/// An address to listen at in a file, of which `:9471` is one too.
+/// A listening address in a file, which may be `:9471`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(try_from = "String")]
 pub struct ListenAddress(pub SocketAddr);
@@ -32,10 +32,10 @@ impl TryFrom<String> for ListenAddress {
     }
 }
 
-/// Reads `10.0.0.100:80` or `[2001:db8::100]:80`.
+/// Parses `10.0.0.100:80` or `[2001:db8::100]:80`.
 ///
 /// # Errors
-/// A sentence that names the mistake.
+/// If the text is invalid; the message names the mistake.
 pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -65,7 +65,7 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
             let hint = if host.parse::<Ipv4Addr>().is_ok() { "; brackets are for IPv6" } else { "" };
             format!("'{host}' is not an IPv6 address{hint}")
         })?,
-        // A mistake in the port is named rather than that there are no brackets.
+        // A wrong port is reported rather than the lack of brackets.
         None => ip_address(host)?,
     };
     let Some(port) = port else {
@@ -75,17 +75,17 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
         ));
     };
     let port = self::port(port)?;
-    // What is left is an IPv6 address without brackets.
+    // Only an IPv6 address without brackets remains.
     Err(match ip {
         IpAddr::V6(ip) => format!("'{text}': IPv6 needs brackets: {}", SocketAddrV6::new(ip, port, 0, 0)),
         IpAddr::V4(ip) => format!("'{text}' is not an address with a port; write {ip}:{port}"),
     })
 }
 
-/// Reads the same, and `:9471` for every IPv4 address of this host.
+/// Parses an address with a port, or `:9471` for every IPv4 address of this host.
 ///
 /// # Errors
-/// A sentence that names the mistake.
+/// If the text is invalid; the message names the mistake.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text.strip_prefix(':')
         && !port.contains(':')
@@ -98,10 +98,10 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     socket_address(text)
 }
 
-/// Reads an address without a port.
+/// Parses an address without a port.
 ///
 /// # Errors
-/// A sentence that names the mistake.
+/// If the text is invalid; the message names the mistake.
 pub fn ip_address(text: &str) -> Result<IpAddr, String> {
     if let Ok(ip) = text.parse() {
         return Ok(ip);
@@ -156,10 +156,10 @@ fn port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Reads a whole number up to `most`.
+/// Parses a whole number from `least` to `most`.
 ///
 /// # Errors
-/// A sentence that says which numbers there are.
+/// If the number is out of range; the message has the range.
 pub fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),

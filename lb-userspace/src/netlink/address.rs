@@ -16,37 +16,38 @@ use super::{Interface, Netlink, NetlinkError, errno};
 /// An address on an interface.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Address {
-    /// The address and its prefix.
+    /// Address and prefix length.
     pub net: IpNet,
-    /// Index of the interface that it is on.
+    /// Index of the interface.
     pub ifindex: u32,
-    /// Valid inside this host only, as `ip address add … scope host` makes it: what `arp_ignore=3` keeps quiet about.
+    /// The address is valid inside this host only, as `ip address add … scope host` makes it: `arp_ignore=3`
+    /// does not answer for it.
     pub host_scope: bool,
-    /// Another machine had it first (duplicate address detection of IPv6): the kernel does not use it.
+    /// Another machine had the address first (duplicate address detection of IPv6): the kernel does not use it.
     #[serde(default)]
     pub duplicate: bool,
 }
 
-/// What became of adding something.
+/// Result of adding something.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Added {
-    /// It was not there, now it is.
+    /// It was added.
     Now,
-    /// It was there before.
+    /// It existed before.
     AlreadyThere,
 }
 
-/// What became of removing something.
+/// Result of removing something.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Removed {
-    /// It was there, now it is gone.
+    /// It was removed.
     Now,
-    /// It was not there.
+    /// It did not exist.
     NotThere,
 }
 
 impl Netlink {
-    /// Every address of every interface of the namespace.
+    /// Returns every address of every interface of the namespace.
     pub async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
         let messages = self.handle.address().get().execute();
         messages
@@ -56,7 +57,7 @@ impl Netlink {
             .map_err(|e| NetlinkError::new("list addresses", &e))
     }
 
-    /// Where `ip` is an address of this host: one entry for each interface that has it.
+    /// Returns the entries of `ip` among the addresses of this host: one for each interface that has it.
     pub async fn holders(&self, ip: IpAddr) -> Result<Vec<Address>, NetlinkError> {
         let mut all = self.addresses().await?;
         all.retain(|address| address.net.addr() == ip);
@@ -70,7 +71,7 @@ impl Netlink {
         self.add_address_of_scope(interface, net, AddressScope::Universe).await
     }
 
-    /// As [`Netlink::add_address`], valid inside this host only.
+    /// Adds `net` to an interface as [`Netlink::add_address`] does, but valid inside this host only.
     pub async fn add_host_address(&self, interface: &Interface, net: IpNet) -> Result<Added, NetlinkError> {
         self.add_address_of_scope(interface, net, AddressScope::Host).await
     }
@@ -93,7 +94,7 @@ impl Netlink {
             Err(e) if errno(&e) == Some(libc::EEXIST) => Ok(Added::AlreadyThere),
             Err(e) => {
                 let doing = format!("add the address {net} to {}", interface.name);
-                // The kernel's way to say so is EACCES, which would read as a matter of privileges.
+                // The kernel reports EACCES, which would read as a lack of privileges.
                 if net.addr().is_ipv6() && errno(&e) == Some(libc::EACCES) {
                     let detail =
                         format!("IPv6 is off there (sysctl net.ipv6.conf.{}.disable_ipv6)", interface.name);
@@ -106,7 +107,7 @@ impl Netlink {
 
     /// Removes `net` from an interface.
     pub async fn remove_address(&self, interface: &Interface, net: IpNet) -> Result<Removed, NetlinkError> {
-        // Built by the request that adds, so that both name the same address.
+        // The request that adds builds the message, so that both refer to the same address.
         let mut add = self.handle.address().add(interface.index, net.addr(), net.prefix_len());
         let message = std::mem::take(add.message_mut());
         match self.handle.address().del(message).execute().await {
@@ -118,9 +119,9 @@ impl Netlink {
 }
 
 impl Address {
-    /// `None` for what is no address of this host (multicast and anycast memberships).
+    /// Parses an address message; `None` for multicast and anycast memberships.
     pub(super) fn parse(message: &AddressMessage) -> Option<Self> {
-        // On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL is us; IPv6 sends only IFA_ADDRESS.
+        // On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL is this host; IPv6 sends only IFA_ADDRESS.
         let local = message.attributes.iter().find_map(|attribute| match attribute {
             AddressAttribute::Local(ip) => Some(*ip),
             _ => None,

@@ -13,40 +13,40 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mac, Netlink, NetlinkError, errno, first};
 
-/// The namespace that a question is about (`include/uapi/linux/if_link.h`).
+/// Attribute for the namespace of a request (`include/uapi/linux/if_link.h`).
 const IFLA_TARGET_NETNSID: u16 = 46;
 
-/// A network interface, as it was when asked for.
+/// A network interface at the time of the request.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Interface {
-    /// The kernel's number for it; stable while it exists.
+    /// Index, which is stable while the interface exists.
     pub index: u32,
-    /// Its name, such as `eth0`.
+    /// Name, such as `eth0`.
     pub name: String,
-    /// Its Ethernet address; `None` for what has no Ethernet under it (loopback, tunnels).
+    /// Ethernet address; `None` for interfaces without Ethernet (loopback, tunnels).
     pub mac: Option<Mac>,
-    /// Largest IP packet it carries, in bytes, Ethernet header not counted.
+    /// MTU: the largest IP packet in bytes, without the Ethernet header.
     pub mtu: u32,
-    /// Set up by the administrator.
+    /// The administrator set the interface up.
     pub up: bool,
-    /// Up, and its link is too: packets can leave.
+    /// The interface is up and its link has a carrier: packets can leave.
     pub running: bool,
-    /// Does not speak ARP: loopback, tunnels, or ARP switched off by hand.
+    /// The interface does not use ARP: loopback, tunnels, or ARP switched off by hand.
     pub noarp: bool,
-    /// What kind of virtual device (`veth`, `vlan`, `ipip`, …); `None` for hardware and loopback.
+    /// Kind of virtual device (`veth`, `vlan`, `ipip`, …); `None` for hardware and loopback.
     pub kind: Option<String>,
-    /// Which VLAN it is, if it is one.
+    /// VLAN of a VLAN device.
     pub vlan: Option<Vlan>,
-    /// Index of the interface that this one lies on (the parent of a VLAN), or of a veth's peer.
+    /// Index of the interface beneath this one (the parent of a VLAN), or of a veth's peer.
     pub parent: Option<u32>,
-    /// The kernel's number for the namespace of `parent`, if that is another one.
+    /// Kernel's id of the namespace of `parent`, if that is another one.
     #[serde(default)]
     pub parent_namespace: Option<i32>,
-    /// Index of the bond, team or bridge that it is a member of.
+    /// Index of the bond, team or bridge of which the interface is a member.
     pub controller: Option<u32>,
-    /// Where an XDP program runs on it, if one is attached.
+    /// Place of the attached XDP program, if there is one.
     pub xdp: Option<XdpPlace>,
-    /// The kernel's number for that program.
+    /// Id of that program.
     #[serde(default)]
     pub xdp_program: Option<u32>,
 }
@@ -54,26 +54,26 @@ pub struct Interface {
 /// A VLAN (IEEE 802.1Q).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Vlan {
-    /// Its number.
+    /// VLAN id.
     pub id: u16,
-    /// Whether its tags are service tags (802.1ad).
+    /// The tags are service tags (802.1ad).
     pub service: bool,
 }
 
-/// Where in the kernel an attached XDP program runs.
+/// Place in the kernel where an attached XDP program runs.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum XdpPlace {
-    /// In the driver.
+    /// The driver.
     Native,
-    /// In the stack.
+    /// The network stack.
     Generic,
-    /// In the network card, or in several places at once.
+    /// The network card, or several places at once.
     Other,
 }
 
 impl XdpPlace {
-    /// The name in output.
+    /// Returns the name in output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl XdpPlace {
 }
 
 impl Interface {
-    /// Whether it is the loopback device.
+    /// Returns whether this is the loopback device.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.name == "lo"
@@ -93,12 +93,12 @@ impl Interface {
 }
 
 impl Netlink {
-    /// The interface called `name`.
+    /// Returns the interface called `name`.
     ///
     /// # Errors
     /// [`NetlinkError::NoSuchInterface`] if there is none.
     pub async fn interface(&self, name: &str) -> Result<Interface, NetlinkError> {
-        // The kernel answers EINVAL, not ENODEV, to a name it could never give.
+        // For an impossible name, the kernel reports EINVAL, not ENODEV.
         if name.is_empty() || name.len() >= libc::IFNAMSIZ {
             return Err(NetlinkError::NoSuchInterface(format!("{name:?}")));
         }
@@ -106,7 +106,7 @@ impl Netlink {
         one(answer, name.to_owned())
     }
 
-    /// The interface with this index.
+    /// Returns the interface with this index.
     ///
     /// # Errors
     /// [`NetlinkError::NoSuchInterface`] if there is none.
@@ -115,8 +115,9 @@ impl Netlink {
         one(answer, format!("#{index}"))
     }
 
-    /// Returns whether the other end of a veth takes what an XDP program sends out of this end: the driver drops it unless
-    /// an XDP program runs there too. `None` if this is no veth, or if the other end cannot be asked.
+    /// Returns whether the peer of a veth accepts frames that an XDP program sends through this end: the
+    /// driver drops them unless an XDP program runs on the peer too, in native mode. `None` if this is not a
+    /// veth, or if the peer cannot be queried.
     pub async fn veth_takes_xdp(&self, interface: &Interface) -> Option<bool> {
         if interface.kind.as_deref() != Some("veth") {
             return None;
@@ -131,7 +132,7 @@ impl Netlink {
         Some(peer.xdp == Some(XdpPlace::Native))
     }
 
-    /// Every interface of the namespace.
+    /// Returns every interface of the namespace.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
         self.handle
             .link()
@@ -143,7 +144,7 @@ impl Netlink {
             .map_err(|e| NetlinkError::new("list interfaces", &e))
     }
 
-    /// Deletes an interface; true if it was there.
+    /// Deletes an interface. Returns whether it existed.
     pub async fn delete_interface(&self, name: &str) -> Result<bool, NetlinkError> {
         let interface = match self.interface(name).await {
             Ok(interface) => interface,
@@ -157,7 +158,7 @@ impl Netlink {
         }
     }
 
-    /// Sets an interface up, or down.
+    /// Sets an interface up or down.
     pub async fn set_up(&self, interface: &Interface, up: bool) -> Result<(), NetlinkError> {
         let change = LinkMessageBuilder::<LinkUnspec>::new().index(interface.index);
         let change = if up { change.up() } else { change.down() };

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What xvs asks of the kernel's routing tables: links, addresses, routes and neighbours.
+//! Access to the kernel's network configuration: links, addresses, routes and neighbours.
 //!
-//! A thin layer over `rtnetlink` that speaks in plain values and in errors an operator can act on.
-//! A netlink socket belongs to the network namespace of the thread that opens it, for good: [`Netlink::open`] and
-//! [`Watch::open`] open theirs on the calling thread, and everything done through them happens in that namespace.
+//! A thin layer over `rtnetlink` with plain values, and with errors that an operator can act on. A netlink
+//! socket belongs permanently to the network namespace of the thread that opens it: [`Netlink::open`] and
+//! [`Watch::open`] open theirs on the calling thread, and all their operations happen in that namespace.
 #![forbid(unsafe_code)]
 
-mod address; //    which addresses are where; add, remove
-mod link; //       interfaces by name and index
-mod neighbour; //  ARP and neighbour discovery: look up, keep alive
-pub mod neighbour_frames; // questions and answers of ARP and neighbour discovery
-mod route; //      which way to an address
-mod tunnel; //     devices that unwrap packets
-mod watch; //      told when any of this changes
+mod address; //              addresses: list, add, remove
+mod link; //                 interfaces by name and index
+mod neighbour; //            neighbour entries: look up, keep alive
+pub mod neighbour_frames; // frames of ARP and neighbour discovery
+mod route; //                routes to addresses
+mod tunnel; //               tunnel devices for decapsulation
+mod watch; //                events about changes
 
 use std::{io, net::IpAddr};
 
@@ -29,7 +29,7 @@ pub use route::{Route, RouteKind};
 pub use tunnel::TunnelDevice;
 pub use watch::{Change, Watch};
 
-/// An Ethernet address, as on the wire.
+/// An Ethernet address in network byte order.
 pub type Mac = [u8; 6];
 
 /// A connection to the kernel's routing tables in one network namespace. Cheap to clone.
@@ -47,47 +47,47 @@ impl Netlink {
     }
 }
 
-/// Why the kernel did not do, or did not tell, what was asked over netlink.
+/// Reason why a netlink request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
-    /// No socket: a sandbox, or no descriptors left.
+    /// The socket could not be opened: a sandbox, or no descriptors left.
     #[error("cannot open a netlink socket: {0}")]
     Open(io::Error),
-    /// By name, or as `#7` by index.
+    /// The interface, given by name, or as `#7` by index, does not exist.
     #[error("there is no interface {0}")]
     NoSuchInterface(String),
     /// `CAP_NET_ADMIN` is missing.
     #[error("not permitted to {doing}")]
     NotPermitted {
-        /// What was asked for, as an infinitive.
+        /// Operation, as an infinitive.
         doing: String,
     },
-    /// The kernel was built without what this needs and has no module for it.
+    /// The kernel lacks a feature, and has no module for it.
     #[error("this kernel cannot {doing}")]
     Unsupported {
-        /// What was asked for, as an infinitive.
+        /// Operation, as an infinitive.
         doing: String,
     },
     /// The kernel refused for another reason.
     #[error("cannot {doing}: {reason}")]
     Refused {
-        /// What was asked for, as an infinitive.
+        /// Operation, as an infinitive.
         doing: String,
-        /// The kernel's reason.
+        /// Error of the kernel.
         reason: io::Error,
     },
-    /// The connection broke, or an answer made no sense.
+    /// The connection broke, or an answer was invalid.
     #[error("cannot {doing}: {detail}")]
     Broken {
-        /// What was asked for, as an infinitive.
+        /// Operation, as an infinitive.
         doing: String,
-        /// What came instead of an answer.
+        /// Description of the error.
         detail: String,
     },
 }
 
 impl NetlinkError {
-    /// Sorts an error of `rtnetlink`; `doing` completes "cannot …".
+    /// Classifies an error of `rtnetlink`; `doing` completes "cannot …".
     fn new(doing: impl Into<String>, error: &rtnetlink::Error) -> Self {
         let doing = doing.into();
         match errno(error) {
@@ -117,7 +117,7 @@ impl From<NetlinkError> for Failure {
     }
 }
 
-/// The positive errno the kernel answered with, if it answered with one.
+/// Returns the positive errno of the kernel's answer, if it has one.
 fn errno(error: &rtnetlink::Error) -> Option<i32> {
     match error {
         rtnetlink::Error::NetlinkError(answer) => answer.code.map(|code| code.get().abs()),
@@ -125,14 +125,14 @@ fn errno(error: &rtnetlink::Error) -> Option<i32> {
     }
 }
 
-/// The first answer to a request that has at most one.
+/// Returns the first answer to a request that has at most one.
 async fn first<T>(
     answers: impl futures_util::Stream<Item = Result<T, rtnetlink::Error>>,
 ) -> Result<Option<T>, rtnetlink::Error> {
     std::pin::pin!(answers).try_next().await
 }
 
-/// The family of an address, as netlink headers want it.
+/// Returns the family of an address, for netlink headers.
 const fn family(ip: IpAddr) -> AddressFamily {
     match ip {
         IpAddr::V4(_) => AddressFamily::Inet,

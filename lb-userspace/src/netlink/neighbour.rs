@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Neighbours: who on the link has which Ethernet address.
+//! Neighbour entries: the Ethernet addresses of IP addresses on a link.
 
 use std::net::IpAddr;
 
@@ -17,18 +17,18 @@ use super::{Mac, Netlink, NetlinkError, errno, family};
 /// An entry of the kernel's neighbour table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Neighbour {
-    /// The neighbour's Ethernet address; meaningful only while [`Neighbour::usable_mac`] returns it.
+    /// Ethernet address of the neighbour; only valid while [`Neighbour::usable_mac`] returns it.
     pub mac: Option<Mac>,
-    /// How sure the kernel is.
+    /// State of the entry.
     pub state: NeighbourState,
-    /// The kernel keeps it alive by itself (`NTF_EXT_MANAGED`, since 5.16).
+    /// The kernel keeps the entry alive by itself (`NTF_EXT_MANAGED`, since 5.16).
     pub managed: bool,
-    /// Kept by somebody else: entered by hand, or by a routing daemon (`NTF_EXT_LEARNED`).
+    /// Another program keeps the entry: it was added by hand, or by a routing daemon (`NTF_EXT_LEARNED`).
     pub foreign: bool,
 }
 
 impl Neighbour {
-    /// The Ethernet address, if the kernel itself would send to it now.
+    /// Returns the Ethernet address, if the kernel itself would send to it now.
     #[must_use]
     pub fn usable_mac(&self) -> Option<Mac> {
         match self.state {
@@ -45,14 +45,14 @@ impl Neighbour {
 }
 
 impl Netlink {
-    /// What the kernel knows of `ip` on an interface; `None` if nothing.
+    /// Returns the neighbour entry of `ip` on an interface; `None` if there is none.
     pub async fn neighbour(&self, ifindex: u32, ip: IpAddr) -> Result<Option<Neighbour>, NetlinkError> {
         let doing = || format!("look up the neighbour {ip}");
         let mut question = NeighbourMessage::default();
         question.header.family = family(ip);
         question.header.ifindex = ifindex;
         question.attributes.push(NeighbourAttribute::Destination(ip.into()));
-        // rtnetlink only lists whole tables; a single entry can be asked for since Linux 5.0.
+        // rtnetlink only lists whole tables; since Linux 5.0 the kernel returns single entries.
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
         request.header.flags = NLM_F_REQUEST;
 
@@ -70,11 +70,11 @@ impl Netlink {
         }
     }
 
-    /// Asks the kernel to find out the Ethernet address of `ip`, and to keep it fresh from then on.
+    /// Makes the kernel resolve the Ethernet address of `ip`, and keep the entry alive from then on.
     ///
-    /// Kernels before 5.16 do not know the flag that keeps it fresh and ignore it: there, the entry stays unmanaged
-    /// and this must be called again from time to time. Returns at once; the answer, or its absence, shows as a
-    /// change of the neighbour. Must not be called for a [`foreign`](Neighbour::foreign) entry, which would become
+    /// Kernels before 5.16 ignore the flag that keeps the entry alive: there, the entry stays unmanaged and
+    /// this must be called periodically. Returns at once; the answer, or its absence, causes a change event
+    /// of the neighbour. Must not be called for a [`foreign`](Neighbour::foreign) entry, which would become
     /// an ordinary one.
     pub async fn keep_neighbour(&self, ifindex: u32, ip: IpAddr) -> Result<(), NetlinkError> {
         self.use_neighbour(ifindex, ip, NeighbourExtFlags::Managed)
@@ -82,7 +82,7 @@ impl Netlink {
             .map_err(|e| NetlinkError::new(format!("ask for the neighbour {ip}"), &e))
     }
 
-    /// Lets an entry age again that [`Netlink::keep_neighbour`] kept fresh.
+    /// Lets an entry age again that [`Netlink::keep_neighbour`] kept alive.
     pub async fn release_neighbour(&self, ifindex: u32, ip: IpAddr) -> Result<(), NetlinkError> {
         match self.neighbour(ifindex, ip).await? {
             Some(neighbour) if neighbour.managed => {}
@@ -90,12 +90,12 @@ impl Netlink {
         }
         match self.use_neighbour(ifindex, ip, NeighbourExtFlags::empty()).await {
             Ok(()) => Ok(()),
-            Err(e) if errno(&e) == Some(libc::ENODEV) => Ok(()), // went with its interface
+            Err(e) if errno(&e) == Some(libc::ENODEV) => Ok(()), // removed with its interface
             Err(e) => Err(NetlinkError::new(format!("release the neighbour {ip}"), &e)),
         }
     }
 
-    /// As `ip neighbour replace IP dev IF use [managed]`.
+    /// Does the same as `ip neighbour replace IP dev IF use [managed]`.
     async fn use_neighbour(
         &self,
         ifindex: u32,
@@ -138,7 +138,7 @@ impl From<&NeighbourMessage> for Neighbour {
     }
 }
 
-/// The address that a neighbour message is about.
+/// Returns the address of a neighbour message.
 pub(super) fn destination(message: &NeighbourMessage) -> Option<IpAddr> {
     message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some((*v4).into()),

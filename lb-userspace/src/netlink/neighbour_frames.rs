@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames of ARP (RFC 826) and of neighbour discovery (RFC 4861). Pure.
+//! Frames of ARP (RFC 826) and of neighbour discovery (RFC 4861). These functions are pure.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,8 +8,9 @@ use etherparse::PacketBuilder;
 
 use super::Mac;
 
-/// Returns the frame by which `(mac, ip)` asks for `target`, which must be of the same version. From the unspecified address, it
-/// is a probe, which tells nobody anything: RFC 5227, section 2.1.1, and RFC 4862, section 5.4.2.
+/// Returns the frame in which `(mac, ip)` asks for `target`, which must have the same IP version. With the
+/// unspecified address as `ip`, it is a probe, which updates no neighbour entries: RFC 5227, section 2.1.1,
+/// and RFC 4862, section 5.4.2.
 #[must_use]
 pub fn question(mac: Mac, ip: IpAddr, target: IpAddr) -> Option<Vec<u8>> {
     match (ip, target) {
@@ -19,7 +20,7 @@ pub fn question(mac: Mac, ip: IpAddr, target: IpAddr) -> Option<Vec<u8>> {
     }
 }
 
-/// Returns the Ethernet and IP address that an answer names.
+/// Returns the Ethernet and IP address in an answer.
 #[must_use]
 pub fn answer(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     match frame.get(12..14)? {
@@ -27,7 +28,7 @@ pub fn answer(frame: &[u8]) -> Option<(Mac, IpAddr)> {
             let ip: [u8; 4] = frame.get(28..32)?.try_into().ok()?;
             Some((frame.get(22..28)?.try_into().ok()?, ip.into()))
         }
-        // An advertisement comes without extension headers, and with whose Ethernet address it came is what counts.
+        // Only advertisements without extension headers are parsed. The source Ethernet address of the frame counts.
         [0x86, 0xdd] if frame.get(20) == Some(&58) && frame.get(54) == Some(&136) => {
             let ip: [u8; 16] = frame.get(62..78)?.try_into().ok()?;
             Some((frame.get(6..12)?.try_into().ok()?, ip.into()))
@@ -36,7 +37,8 @@ pub fn answer(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     }
 }
 
-/// Returns who asks by ARP, and by which address: those who hear it believe it.
+/// Returns the sender's Ethernet and IP address in an ARP request: hosts that receive it update their entries
+/// with them.
 #[must_use]
 pub fn asker(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     let is_question = frame.get(12..14)? == [0x08, 0x06] && frame.get(20..22)? == [0, 1];
@@ -44,7 +46,7 @@ pub fn asker(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     Some((frame.get(22..28)?.try_into().ok()?, ip.into()))
 }
 
-/// Returns who asks, and for which address.
+/// Returns the sender's Ethernet address and the requested IP address of a question.
 #[must_use]
 pub fn asked(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     let mac = frame.get(6..12)?.try_into().ok()?;
@@ -61,7 +63,7 @@ pub fn asked(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     }
 }
 
-/// Returns a request by ARP.
+/// Returns an ARP request.
 #[must_use]
 pub fn request(mac: Mac, ip: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     [
@@ -87,7 +89,7 @@ fn solicitation(mac: Mac, ip: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
         [&target.octets()[..], &SOURCE_LINK_LAYER, &mac].concat()
     };
     let mut frame = Vec::new();
-    // Writing to a vector cannot fail, and nothing here is too long.
+    // Writing to a vector cannot fail, and the packet is short enough.
     let _infallible = PacketBuilder::ethernet2(mac, [0x33, 0x33, 0xff, a, b, c])
         .ipv6(ip.octets(), group.octets(), 255)
         .icmpv6_raw(SOLICITATION, 0, [0; 4])
@@ -107,7 +109,7 @@ mod tests {
         assert_eq!(probe[22..32], [2, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
         assert_eq!(probe[38..42], [192, 0, 2, 1]);
         let probe = question(MAC, Ipv6Addr::UNSPECIFIED.into(), "2001:db8::1".parse().unwrap()).unwrap();
-        // The option with the sender's address must not be there (RFC 4861, section 4.3).
+        // The option with the sender's address must be absent (RFC 4861, section 4.3).
         assert_eq!(probe.len(), 14 + 40 + 8 + 16);
         assert_eq!(asked(&probe), Some((MAC, "2001:db8::1".parse().unwrap())));
     }

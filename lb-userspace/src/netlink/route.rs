@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which way to an address: what `ip route get` asks.
+//! Route lookups, as with `ip route get`.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use nix::libc;
 
 use super::{Netlink, NetlinkError, errno, family, first};
 
-/// What kind of destination a route leads to.
+/// Kind of destination of a route.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RouteKind {
     /// Another host.
@@ -25,23 +25,24 @@ pub enum RouteKind {
     Group,
 }
 
-/// The way to one address, as the kernel would take it now.
+/// Route to one address, as the kernel would choose it now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// What is at the other end.
+    /// Kind of destination.
     pub kind: RouteKind,
-    /// Index of the interface that packets leave by.
+    /// Index of the egress interface.
     pub ifindex: u32,
-    /// The router on the way, possibly of the other family (RFC 5549); `None` if the destination is on the link.
+    /// Router on the way, possibly of the other family (RFC 5549); `None` if the destination is on the link.
     pub gateway: Option<IpAddr>,
-    /// The address that this host would send from.
+    /// Source address that this host would use.
     pub source: Option<IpAddr>,
-    /// Largest IP packet for this way, where the route or a discovered path MTU says; the interface's otherwise.
+    /// MTU of the route or of a discovered path; `None` if that of the interface applies.
     pub mtu: Option<u32>,
 }
 
 impl Netlink {
-    /// The way to `destination`; `None` if there is none, or one that refuses (unreachable, prohibit, blackhole).
+    /// Returns the route to `destination`; `None` if there is none, or one that refuses (unreachable,
+    /// prohibit, blackhole).
     pub async fn route_to(&self, destination: IpAddr) -> Result<Option<Route>, NetlinkError> {
         let mut question = RouteMessage::default();
         question.header.address_family = family(destination);
@@ -50,7 +51,7 @@ impl Netlink {
 
         match first(self.handle.route().get(question).execute()).await {
             Ok(answer) => Ok(answer.as_ref().and_then(Route::parse)),
-            // A lookup's errno is the type of the route that it hit: `fib_props` in net/ipv4/fib_semantics.c.
+            // The errno of a lookup depends on the type of the route: `fib_props` in net/ipv4/fib_semantics.c.
             Err(e)
                 if matches!(
                     errno(&e),
@@ -63,8 +64,8 @@ impl Netlink {
         }
     }
 
-    /// Index of the interface that the default route leaves by, in the family of `like`; of several, the preferred
-    /// one.
+    /// Returns the index of the default route's interface, in the family of `like`; of several routes, that
+    /// of the preferred one.
     pub async fn default_interface(&self, like: IpAddr) -> Result<Option<u32>, NetlinkError> {
         let routes = self.routes(like).await?;
         let default =
@@ -72,15 +73,15 @@ impl Netlink {
         Ok(default.and_then(leaves_by))
     }
 
-    /// Indices of the interfaces that packets to other hosts may leave by, in the family of `like`, whatever the table of
-    /// their routes.
+    /// Returns the indices of all interfaces with routes to other hosts, in the family of `like`, in any
+    /// routing table.
     pub async fn route_interfaces(&self, like: IpAddr) -> Result<BTreeSet<u32>, NetlinkError> {
         let routes = self.routes(like).await?;
         let ways = routes.iter().filter(|route| route.header.kind == RouteType::Unicast);
         Ok(ways.flat_map(all_leave_by).collect())
     }
 
-    /// Every router that a route of this host leads over.
+    /// Returns every router in the routes of this host.
     pub async fn gateways(&self) -> Result<BTreeSet<IpAddr>, NetlinkError> {
         let mut gateways = BTreeSet::new();
         for like in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
@@ -89,7 +90,7 @@ impl Netlink {
         Ok(gateways)
     }
 
-    /// Every route of every table.
+    /// Returns every route of every table.
     async fn routes(&self, like: IpAddr) -> Result<Vec<RouteMessage>, NetlinkError> {
         let mut question = RouteMessage::default();
         question.header.address_family = family(like);
@@ -112,12 +113,12 @@ fn metric(route: &RouteMessage) -> u32 {
         .unwrap_or(0)
 }
 
-/// The interface of a route, or of the first of its ways.
+/// Returns the interface of a route, or of its first path.
 fn leaves_by(route: &RouteMessage) -> Option<u32> {
     all_leave_by(route).first().copied()
 }
 
-/// The interfaces of a route's ways.
+/// Returns the interfaces of all paths of a route.
 fn all_leave_by(route: &RouteMessage) -> Vec<u32> {
     let ways = route.attributes.iter().map(|attribute| match attribute {
         RouteAttribute::Oif(index) => vec![*index],
@@ -151,7 +152,7 @@ impl Route {
     }
 }
 
-/// The routers of a route, of each of its ways.
+/// Returns the routers of all paths of a route.
 fn leads_over(attributes: &[RouteAttribute]) -> Vec<IpAddr> {
     let routers = attributes.iter().map(|attribute| match attribute {
         RouteAttribute::Gateway(address) => ip(address).into_iter().collect(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Devices of the kernel that take the outer IP header off.
+//! Kernel devices that decapsulate packets.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use rtnetlink::{LinkIp6Tnl, LinkIpIp, LinkSit};
 
 use super::{Netlink, NetlinkError, address::Added, errno};
 
-/// A device that unwraps packets from every sender.
+/// A device that decapsulates packets from every sender.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TunnelDevice {
     /// IPv4 within IPv4, to every address of this host.
@@ -20,7 +20,7 @@ pub enum TunnelDevice {
 }
 
 impl TunnelDevice {
-    /// The kernel's name for its kind.
+    /// Returns the kernel's name of the kind.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -32,14 +32,14 @@ impl TunnelDevice {
 }
 
 impl Netlink {
-    /// Makes a device that unwraps packets.
+    /// Creates a device that decapsulates packets.
     ///
-    /// A plain device without end points would collide with the one that the kernel makes by itself when the module is
-    /// loaded (`tunl0`, `ip6tnl0`, `sit0`). So ipip and ip6tnl are made in "external" mode; sit has no such mode, and
-    /// gets one end.
+    /// A plain device without end points would collide with the one that the kernel creates when the module
+    /// is loaded (`tunl0`, `ip6tnl0`, `sit0`). So ipip and ip6tnl devices are created in "external" mode; sit
+    /// has no such mode, and gets a local address.
     ///
     /// # Errors
-    /// [`NetlinkError::Unsupported`] if the kernel has none of that kind.
+    /// [`NetlinkError::Unsupported`] if the kernel has no devices of that kind.
     pub async fn add_tunnel(&self, name: &str, device: TunnelDevice) -> Result<Added, NetlinkError> {
         let message = match device {
             TunnelDevice::Ipip => LinkIpIp::new(name).collect_metadata(true).build(),

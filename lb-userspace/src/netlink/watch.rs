@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Told when links, addresses, routes or neighbours change.
+//! Events about changes of links, addresses, routes or neighbours.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -23,31 +23,31 @@ const GROUPS: [MulticastGroup; 6] = [
     MulticastGroup::Ipv6Route,
 ];
 
-/// Something changed. What it is now must be asked for: several changes may lie between the message and its reader.
+/// A change. The present state must be queried: several changes may lie between an event and its processing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
-    /// An interface came, went, or has another state, name, MAC or MTU.
+    /// An interface was added or removed, or changed its state, name, MAC or MTU.
     Link {
-        /// Its index.
+        /// Index of the interface.
         ifindex: u32,
     },
     /// An interface gained or lost an address.
     Address {
-        /// The address.
+        /// Address.
         ip: IpAddr,
-        /// The interface's index.
+        /// Index of the interface.
         ifindex: u32,
     },
-    /// A route came or went.
+    /// A route was added or removed.
     Route,
-    /// A neighbour came, went, or has another MAC or state.
+    /// A neighbour entry was added or removed, or changed its MAC or state.
     Neighbour {
-        /// The interface's index.
+        /// Index of the interface.
         ifindex: u32,
-        /// The neighbour's address.
+        /// Address of the neighbour.
         ip: IpAddr,
     },
-    /// There were more changes than the socket could hold: anything may have changed.
+    /// The socket's buffer overflowed: anything may have changed.
     Missed,
 }
 
@@ -56,7 +56,7 @@ pub enum Change {
 /// Changes wait in memory until they are read: keep reading.
 pub struct Watch {
     messages: Messages,
-    /// Held for its socket: the connection ends when every handle is gone.
+    /// Kept for its socket: the connection ends when every handle is dropped.
     _netlink: Netlink,
 }
 
@@ -72,7 +72,7 @@ impl Watch {
         Ok(Self { messages: Box::pin(messages), _netlink: Netlink { handle } })
     }
 
-    /// The next change; `None` if the socket broke (then open another and take everything for changed).
+    /// Returns the next change; `None` if the socket broke (then open another one, and treat everything as changed).
     ///
     /// Cancelling this future loses nothing.
     pub async fn next(&mut self) -> Option<Change> {
@@ -84,10 +84,10 @@ impl Watch {
         }
     }
 
-    /// Waits for a change that `concerns` the caller, then until none such came for `quiet`, but not longer than
-    /// ten times that; `false` if the socket broke.
+    /// Waits for a change that `concerns` the caller, then until there was none for `quiet`, but not longer
+    /// than ten times that. Returns `false` if the socket broke.
     ///
-    /// A cable that is pulled makes hundreds of changes at once, and one answer to all of them is enough.
+    /// A pulled cable causes hundreds of changes at once, and one response to all of them is enough.
     ///
     /// Cancelling this future loses the changes that it has read: in a `select!`, wait for [`next`](Self::next).
     pub async fn settled(&mut self, quiet: Duration, concerns: impl Fn(&Change) -> bool) -> bool {

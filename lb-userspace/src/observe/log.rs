@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The log. Lines go to stderr by a thread of their own: a reader that is stuck, gone or out of space costs lines, which are
-//! counted, and never a request.
+//! The log. A separate thread writes lines to stderr: a reader that is stuck or gone, or a full disk, loses
+//! lines, which are counted, and never delays a request.
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -18,34 +18,34 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-/// Bytes that may wait for a slow reader.
+/// Maximum size of the lines that wait for a slow reader, in bytes.
 const WAITING: usize = 1 << 20;
-/// How long the end of the process waits for lines that are on their way.
+/// Maximum time for which the end of the process waits for pending lines.
 const LAST_LINES: Duration = Duration::from_millis(300);
-/// The modules of xvs, as `tracing` names them.
+/// Modules of xvs, by their `tracing` targets.
 const OWN: [&str; 3] = ["lb_userspace", "dataplane", "xvs"];
 
-/// Lines that reached no reader since the process started.
+/// Number of lines lost since the process started.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines of the log were lost since the process started.
+/// Returns the number of log lines lost since the process started.
 #[must_use]
 pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// How much is logged, and how.
+/// Level and format of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Logging {
-    /// The level of the modules of xvs where `XVS_LOG` does not set another.
+    /// Level of the modules of xvs, unless `XVS_LOG` sets another.
     pub level: LevelFilter,
-    /// Whether the process runs on: its lines never hold it up. Other commands write theirs themselves.
+    /// The process keeps running, so lines must not delay it. Other commands write their lines directly.
     pub runs_on: bool,
-    /// Whether each line has the time.
+    /// Each line has the time.
     pub time: bool,
 }
 
-/// Writes the last lines when it is dropped.
+/// A guard that writes the last lines when it is dropped.
 #[must_use]
 pub struct LogGuard(Option<Queue>);
 
@@ -60,7 +60,7 @@ impl Drop for LogGuard {
 /// Starts the log of this process.
 ///
 /// # Errors
-/// What is wrong with `XVS_LOG`, which then counts for nothing.
+/// If `XVS_LOG` is invalid, which is then ignored.
 pub fn start(logging: Logging) -> (LogGuard, Result<(), String>) {
     let (targets, understood) = match std::env::var("XVS_LOG").ok().map(|text| targets(&text)) {
         None => (own_at(logging.level), Ok(())),
@@ -75,7 +75,7 @@ pub fn start(logging: Logging) -> (LogGuard, Result<(), String>) {
         .with_target(false)
         .log_internal_errors(false);
     let layer = if logging.time { layer.boxed() } else { layer.without_time().boxed() };
-    // A second log in one process is a test's.
+    // Only tests start a second log in one process.
     drop(tracing_subscriber::registry().with(layer.with_filter(targets)).try_init());
     if logging.runs_on {
         std::panic::set_hook(Box::new(|info| tracing::error!("internal error: {info}")));
@@ -83,12 +83,12 @@ pub fn start(logging: Logging) -> (LogGuard, Result<(), String>) {
     (LogGuard(queue), understood)
 }
 
-/// The modules of xvs at `level`, all others when they warn.
+/// Returns targets with the modules of xvs at `level`, and all others at warnings.
 fn own_at(level: LevelFilter) -> Targets {
     Targets::new().with_default(LevelFilter::WARN).with_targets(OWN.map(|module| (module, level)))
 }
 
-/// Reads `XVS_LOG`: a level for the modules of xvs, or a list such as `lb_userspace=debug,aya_obj=info`.
+/// Parses `XVS_LOG`: a level for the modules of xvs, or a list such as `lb_userspace=debug,aya_obj=info`.
 fn targets(text: &str) -> Result<Targets, String> {
     if let Ok(level) = LevelFilter::from_str(text.trim()) {
         return Ok(own_at(level));
@@ -98,11 +98,11 @@ fn targets(text: &str) -> Result<Targets, String> {
     })
 }
 
-/// A writer that never waits for the reader of what it writes: each call of `write` has a whole line.
+/// A writer that never waits for its reader. Each call of `write` must pass a whole line.
 pub struct Detached(Queue);
 
 impl Detached {
-    /// Writes to `to` by a thread of its own.
+    /// Creates a writer whose thread writes to `to`.
     pub fn new(to: impl Write + Send + 'static) -> Self {
         Self(Queue::start(to))
     }
@@ -125,7 +125,7 @@ impl Drop for Detached {
     }
 }
 
-/// Makes a writer for each line.
+/// Creates a writer for each line.
 struct Log(Option<Queue>);
 
 impl<'a> MakeWriter<'a> for Log {
@@ -136,7 +136,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Takes one line; it never fails.
+/// Writer of one line, which never fails.
 struct Line<'a>(Option<&'a Queue>);
 
 impl Write for Line<'_> {
@@ -159,7 +159,7 @@ fn count(written: &io::Result<()>) {
     }
 }
 
-/// Lines on their way to a slow reader.
+/// Lines that wait for a slow reader.
 #[derive(Clone)]
 struct Queue(Arc<(Mutex<Waiting>, Condvar)>);
 
@@ -167,12 +167,12 @@ struct Queue(Arc<(Mutex<Waiting>, Condvar)>);
 struct Waiting {
     lines: std::collections::VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Whether a line is being written just now.
+    /// A line is being written at present.
     writing: bool,
 }
 
 impl Queue {
-    /// A queue whose lines a thread writes to `to`.
+    /// Creates a queue, and a thread that writes its lines to `to`.
     fn start(to: impl Write + Send + 'static) -> Self {
         let queue = Self(Arc::default());
         let thread = thread::Builder::new().name("log".to_owned()).stack_size(256 << 10);
@@ -220,7 +220,7 @@ impl Queue {
         }
     }
 
-    /// Waits until all lines are written, but no longer than `most`.
+    /// Waits until all lines are written, but at most for `most`.
     fn drain(&self, most: Duration) {
         let (waiting, arrived) = &*self.0;
         let end = Instant::now() + most;
@@ -242,7 +242,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes a line only when it is told to.
+    /// A reader that accepts a line only on request.
     struct Stuck(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Stuck {
@@ -271,7 +271,7 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(1));
         let full = lost() - before;
         assert!((3000..3100).contains(&full), "{full} of 4096 lines were lost");
-        // It reads again: the lines that waited come, and how many did not.
+        // The reader continues: the waiting lines arrive, and the number of lost ones.
         for _ in 0..1100 {
             go_on.send(()).unwrap();
         }
@@ -280,7 +280,7 @@ mod tests {
         assert!(text.contains(&format!("{full} log lines were lost\n")), "{text}");
         drop(go_on);
         queue.push(&line);
-        // What was sent too often is still taken, so that the next lines fail sooner or later.
+        // Surplus requests still accept lines, so later lines fail sooner or later.
         let deadline = Instant::now() + Duration::from_secs(5);
         while lost() - before == full && Instant::now() < deadline {
             queue.push(&line);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What others see: Prometheus.
+//! Observability: the log, and rates of counters.
 #![forbid(unsafe_code)]
 
 pub mod log; //   a log that never blocks

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How fast counters count, as IPVS's estimator tells it (`net/netfilter/ipvs/ip_vs_est.c`): a sample every two
-//! seconds, of which the average takes over a quarter.
+//! Rates of counters, as the estimator of IPVS computes them (`net/netfilter/ipvs/ip_vs_est.c`): every two
+//! seconds, a sample contributes a quarter to the average.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -10,13 +10,13 @@ use std::{
 
 use crate::{api::ipvs::Rates, control::state::Totals};
 
-/// How often each real is sampled.
+/// Interval of the samples of each real.
 pub const PERIOD: Duration = Duration::from_secs(2);
-/// In so many parts, one after the other: 65,536 reals at once would keep the daemon from answering. Linux spreads
-/// its estimators since 6.2 for the same reason.
+/// Number of parts in which the reals are sampled one after the other: 65,536 reals at once would delay
+/// answers of the daemon. Linux spreads its estimators since 6.2 for the same reason.
 pub const PARTS: u32 = 20;
 
-/// Fractional bits of averages of connections and packets, and of bytes.
+/// Numbers of fractional bits: of averages of connections and packets, and of bytes.
 const FINE: u32 = 10;
 const COARSE: u32 = 5;
 
@@ -31,7 +31,7 @@ pub struct Averages {
 }
 
 impl Averages {
-    /// Rounds to whole numbers as the kernel does: a half goes down.
+    /// Rounds to whole numbers as the kernel does: a half is rounded down.
     #[must_use]
     pub const fn rates(self) -> Rates {
         Rates {
@@ -58,23 +58,23 @@ const fn whole(value: u64, bits: u32) -> u64 {
     (value + (1 << (bits - 1)) - 1) >> bits
 }
 
-/// What is known of one real.
+/// Estimate for one real.
 #[derive(Clone, Copy, Debug)]
 pub struct Estimate {
     last: Totals,
     at: Instant,
-    /// The averages.
+    /// Averages.
     pub averages: Averages,
 }
 
 impl Estimate {
-    /// Begins with what has been counted so far.
+    /// Creates an estimate that begins with the present counts.
     #[must_use]
     pub fn new(counted: Totals, now: Instant) -> Self {
         Self { last: counted, at: now, averages: Averages::default() }
     }
 
-    /// Takes a sample.
+    /// Adds a sample.
     pub fn sample(&mut self, counted: Totals, now: Instant) {
         let elapsed = now.saturating_duration_since(self.at).as_millis().max(1) as u64;
         let Averages { connections, packets_in, packets_out, bytes_in, bytes_out } = &mut self.averages;
@@ -85,7 +85,7 @@ impl Estimate {
             (bytes_in, counted.bytes_in, self.last.bytes_in, COARSE),
             (bytes_out, counted.bytes_out, self.last.bytes_out, COARSE),
         ] {
-            // A counter that went back is that of another real with the same number.
+            // A counter that decreased belongs to another real with the same id.
             let rate = (now.saturating_sub(last) << bits) * 1000 / elapsed;
             // An arithmetic shift, as in the kernel: the average ends at 0, not just above it.
             *average = average.wrapping_add_signed((rate.cast_signed() - average.cast_signed()) >> 2);
@@ -102,7 +102,8 @@ mod tests {
         Totals { packets_in, bytes_in: packets_in * 100, new_flows: packets_in / 10, ..Totals::default() }
     }
 
-    /// 1,000 packets/s: the kernel's arithmetic by hand, (((2000 << 9) - average) >> 2) added four times.
+    /// Tests 1,000 packets/s against the kernel's arithmetic by hand: (((2000 << 9) - average) >> 2) added
+    /// four times.
     #[test]
     fn the_average_takes_over_a_quarter_of_each_sample() {
         let start = Instant::now();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The life of the daemon: start, event loop, stop.
+//! Lifecycle of the daemon: start, event loop, stop.
 #![forbid(unsafe_code)]
 
-mod recover; // the state that a start begins with
+mod recover; // state that a start begins with
 mod reload; //  SIGHUP
 
 use std::{
@@ -37,45 +37,45 @@ use crate::{
     server::{agents, api, metrics},
 };
 
-/// How often neighbours are asked for again, on kernels that do not keep them by themselves.
+/// Interval at which neighbours are refreshed, on kernels that do not keep managed neighbour entries.
 const REFRESH: Duration = Duration::from_secs(5);
-/// How often ended flows are forgotten.
+/// Interval of sweeps, which remove ended flows.
 const SWEEP: Duration = Duration::from_secs(10);
-/// How long changes of the network are gathered before they are written to the maps. One event is often
-/// several messages, and one look at the network answers all of them.
+/// Time for which changes of the network are collected before they are written to the maps. One event often
+/// causes several messages, and one refresh covers them all.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// What was asked for on the command line; the config file says the rest.
+/// Options of the command line; the config file supplies the others.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunOptions {
     /// Interfaces to attach to.
     pub interfaces: Vec<String>,
-    /// The config file.
+    /// Config file.
     pub config: Option<PathBuf>,
-    /// Where in the kernel to run.
+    /// XDP mode.
     pub xdp_mode: Option<Mode>,
-    /// Where to pin.
+    /// Directory for pins.
     pub bpffs: PathBuf,
-    /// Where to keep the state.
+    /// State file.
     pub state: PathBuf,
-    /// Where Prometheus scrapes.
+    /// Listening address of the metrics.
     pub metrics: Option<SocketAddr>,
-    /// Where agents of real servers ask.
+    /// Listening address of the agent API.
     pub api: Option<SocketAddr>,
-    /// What is in this file they must know.
+    /// File with the token that agents must present.
     pub api_token_file: Option<PathBuf>,
-    /// How often the doctor looks; zero for never.
+    /// Interval of the doctor's checks; zero disables them.
     pub doctor_every: Duration,
-    /// Whether VIPs are left to others.
+    /// Leaves VIPs to others.
     pub no_manage_vips: bool,
-    /// Whether VIPs are taken from machines that have them.
+    /// Adds VIPs even if other machines have them.
     pub take_over: bool,
-    /// Whether forwarding ends with the daemon.
+    /// Ends forwarding with the daemon.
     pub detach_on_exit: bool,
-    /// Whether the programs' log messages are wanted.
+    /// Forwards the log messages of the programs.
     pub verbose: bool,
-    /// Where the CLI talks to the daemon.
+    /// Unix socket of the API.
     pub socket: PathBuf,
 }
 
@@ -95,9 +95,9 @@ impl From<AttachError> for Failure {
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
-/// Whatever keeps it from starting; then nothing that forwarded before has changed.
+/// If the daemon cannot start; then existing forwarding is unchanged.
 pub async fn run(options: RunOptions) -> Result<(), Failure> {
-    // 1. Understand.
+    // 1. Read the configuration.
     let config = match &options.config {
         Some(path) => config::read(path)?,
         None => Config::default(),
@@ -135,9 +135,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         timeouts: Some(timeouts),
         log: options.verbose,
     };
-    // With a link there, packets are forwarded by what is pinned: then it stays, whatever happens to this start.
+    // If a link exists, the pinned programs forward packets: the pins stay even if this start fails.
     let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
-    // Neighbours answer while the kernel verifies.
+    // Neighbours answer while the kernel verifies the programs.
     let mut neighbours = Neighbours::new(netlink.clone());
     neighbours.refresh(&desired.rips().collect()).await;
     let loaded = DataPlane::load(&load);
@@ -175,7 +175,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     let mut director = Director::new(parts)?;
 
-    // 3. Traffic from here on. Interfaces first: if one refuses, services and state are as they were.
+    // 3. Traffic starts here. Interfaces come first: if one refuses, services and state are unchanged.
     director.attach(&interfaces).await?;
     director.begin(desired).await?;
     director.guard_interfaces();
@@ -198,12 +198,12 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let end = supervise(&director, socket, metrics, watch, options.config.as_deref()).await;
     doctor.abort();
 
-    // 4. A signal came. By default forwarding survives us.
+    // 4. A signal arrived. By default forwarding continues without the daemon.
     finish(&director, &pins, options.detach_on_exit).await?;
     end
 }
 
-/// Copies the flows that began, before a crash in a change of sizes, in the maps that were replaced.
+/// Copies flows that began in the replaced maps, if a daemon crashed during a resize.
 fn bring_over(pins: &PinDir, plane: &mut DataPlane) -> Result<(), LoadError> {
     let copied = pins.tables_aside().and_then(|aside| plane.tables().copy_flows(&aside));
     if let Err(error) = copied {
@@ -212,11 +212,11 @@ fn bring_over(pins: &PinDir, plane: &mut DataPlane) -> Result<(), LoadError> {
     pins.remove_aside().map_err(LoadError::from)
 }
 
-/// Ends the daemon: takes the data plane off, or leaves it and saves the state.
+/// Ends the daemon: detaches the data plane, or leaves it attached and saves the state.
 async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Failure> {
     let mut director = director.lock().await;
     if detach {
-        // VIPs first: an address that is not the director's is not answered for.
+        // Remove the VIPs first, so that the director does not answer ARP for services that it no longer forwards.
         director.let_go().await;
         director.detach();
         pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;
@@ -237,10 +237,11 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
     Ok(())
 }
 
-/// Lines that a start writes into the log about what the config file changes.
+/// Maximum number of log lines about the changes that the config file makes at a start.
 const CHANGES: usize = 100;
 
-/// Logs what the config file changes at a start: what was added at runtime and is not in the file goes, which is told by name.
+/// Logs the changes that the config file makes at a start, by name: services added at run time that the file
+/// lacks are removed.
 fn tell(changes: &[change::Difference]) {
     for change in changes.iter().take(CHANGES) {
         tracing::info!("from the config file: {}", change.done());
@@ -250,12 +251,11 @@ fn tell(changes: &[change::Difference]) {
     }
 }
 
-/// Pins that a start makes, and that go again if it fails. A guard stays: an earlier detach left it, until the maps have the
-/// services.
+/// Pins that a start makes, and that are removed if the start fails. The guard of an earlier detach stays.
 struct Fresh(Option<PinDir>);
 
 impl Fresh {
-    /// The start did not fail.
+    /// Keeps the pins, because the start succeeded.
     fn keep(mut self) {
         self.0 = None;
     }
@@ -269,17 +269,17 @@ impl Drop for Fresh {
     }
 }
 
-/// A file that goes when the daemon does, however it ends.
+/// A file that is removed when the daemon ends, however it ends.
 struct Cleanup(PathBuf);
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        // It may be gone already: then there is nothing to do.
+        // An error means that the file is gone already.
         drop(std::fs::remove_file(&self.0));
     }
 }
 
-/// Serves until a signal ends it or a server breaks.
+/// Serves until a signal arrives or a server fails.
 async fn supervise(
     director: &Shared,
     socket: UnixListener,
@@ -303,8 +303,8 @@ async fn supervise(
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tracing::info!("ready: {}", director.lock().await.summary());
-    // When the network is to be looked at, because something changed. It is kept here, outside of the futures of
-    // the loop below: those are dropped when another branch is first, and what they know with them.
+    // Time of the next refresh after a change. It is outside of the futures of the loop below: `select!`
+    // drops those, with their state, when another branch completes first.
     let mut due: Option<Instant> = None;
     let mut dirty = Dirty::default();
     loop {
@@ -347,7 +347,7 @@ async fn supervise(
     }
 }
 
-/// Has the doctor look again and again: what it finds is in the log, in `xvs status` and in the metrics.
+/// Runs the doctor's checks periodically. The findings are in the log, in `xvs status` and in the metrics.
 async fn examine_every(period: Duration, director: Shared) {
     if period.is_zero() {
         return;
@@ -358,7 +358,7 @@ async fn examine_every(period: Duration, director: Shared) {
     }
 }
 
-/// Whether a change of the network may concern a real. If somebody is busy with the director just now, it may.
+/// Returns whether a change of the network may concern a real; true if the director is locked.
 fn concerns(director: &Shared, change: &crate::netlink::Change) -> bool {
     director.try_lock().map_or(true, |director| director.concerns(change))
 }
@@ -371,7 +371,7 @@ fn report(result: Result<usize, Failure>, what: &str) {
     }
 }
 
-/// The interfaces that are asked for: flags win over the config.
+/// Returns the interfaces to attach to: flags take precedence over the config file.
 async fn find_interfaces(
     netlink: &Netlink,
     options: &RunOptions,
@@ -394,7 +394,7 @@ async fn find_interfaces(
     Ok(found)
 }
 
-/// Where agents are listened to, and the token that they must show; by flags, or else by the config.
+/// Binds the listener of the agent API and reads its token; flags take precedence over the config file.
 async fn bind_agents(options: &RunOptions, config: &Config) -> Result<Option<(TcpListener, Token)>, Failure> {
     let file = options.api_token_file.as_ref().or(config.director.api_token_file.as_ref());
     match (options.api.or(config.director.api.map(|at| at.0)), file) {

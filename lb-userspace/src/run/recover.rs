@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a start goes on with: the state file, the one before it, or what the pinned maps tell.
+//! State that a start begins with: the state file, its predecessor, or the pinned maps.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -21,8 +21,8 @@ use crate::{
     run::RunOptions,
 };
 
-/// Returns the state that the file tells or, if it does not, the maps of the last daemon: no connection is lost for the want
-/// of a file.
+/// Returns the state from the state file or, if that cannot be used, from the maps of the last daemon: a lost
+/// file costs no connections.
 pub(crate) async fn state(
     loaded: Loaded,
     pins: &PinDir,
@@ -62,15 +62,15 @@ pub(crate) async fn state(
     }
 }
 
-/// Returns the VIPs that most likely the last daemon added: those that this host has as single addresses.
+/// Returns the VIPs that the last daemon most likely added: those that this host has with a full prefix length.
 async fn added_vips(state: &State, netlink: &Netlink) -> BTreeSet<IpAddr> {
     let here = netlink.addresses().await.unwrap_or_default();
     let single = |vip: &IpAddr| here.iter().any(|address| address.net == IpNet::from(*vip));
     state.desired.vips().filter(single).collect()
 }
 
-/// Returns how much the tables hold. Pinned ones may hold more flows than the config and the state file say, if a resize was
-/// broken off, or if the file is lost: then they stay.
+/// Returns the sizes of the tables. Pinned flow tables may be larger than the config and the state file
+/// require, if a resize was interrupted or the file is lost: their sizes are kept.
 pub(crate) fn limits(state: &mut State, pins: &PinDir, configured: Limits) -> Limits {
     let mut limits = state.room.at_least(configured);
     let [flows, flows6] = pins.capacity();

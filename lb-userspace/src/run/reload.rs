@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! SIGHUP: the config file is applied again. It never ends the daemon, which `systemctl reload` and a terminal that closes send it.
+//! SIGHUP: applies the config file again. The signal never ends the daemon, since `systemctl reload` and
+//! closing terminals send it.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
 
 use crate::{control::config, daemon::Shared, failure::Failure};
 
-/// Applies the config file of `xvs run` again, as `xvs apply` does, and logs what came of it.
+/// Applies the config file of `xvs run` again, as `xvs apply` does, and logs the result.
 pub(super) async fn reload(file: Option<&Path>, director: &Shared) {
     let Some(file) = file else {
         tracing::info!("SIGHUP: nothing to read again, since `xvs run` has no --config");
@@ -27,7 +28,8 @@ pub(super) async fn reload(file: Option<&Path>, director: &Shared) {
     }
 }
 
-/// How many changes there were; `None` if the file leaves the services alone, as it does at a start.
+/// Applies the config file. Returns the number of changes; `None` if the file has no services, which leaves
+/// them as they are.
 async fn apply(file: &Path, director: &Shared) -> Result<Option<usize>, Failure> {
     let config = config::read(file)?;
     if config.desired.services.is_empty() {

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Source and destination hashing: 256 buckets, filled as IPVS fills them, so that a client or destination that
-//! a director of IPVS sent to a real goes to the same one here.
+//! Source and destination hashing: 256 buckets, filled as IPVS fills them. A client or destination that an
+//! IPVS director sent to a real goes to the same real here.
 #![forbid(unsafe_code)]
 
 use lb_common::hash::IPVS_SLOTS;
 
 use super::Entry;
 
-/// Buckets of `sh` (`ip_vs_sh_reassign`): each real takes as many in a row as its weight says, then the next one.
+/// Returns the buckets of `sh` (`ip_vs_sh_reassign`): each real gets as many adjacent buckets as its weight,
+/// then the next one follows.
 ///
-/// Unlike there, a real of weight 0 has no bucket: in IPVS it keeps one and refuses its clients.
+/// Unlike in IPVS, a real of weight 0 has no bucket: there it keeps one and refuses its clients.
 #[must_use]
 pub fn by_weight(pool: &[Entry]) -> Vec<u32> {
     let runs = pool.iter().flat_map(|entry| std::iter::repeat_n(entry.id, entry.weight as usize));
-    // No more turns than buckets are used, however large the weights are.
+    // At most as many turns as buckets are used, however large the weights are.
     fill(runs.take(IPVS_SLOTS as usize).collect::<Vec<_>>().as_slice())
 }
 
-/// Buckets of `dh` (`ip_vs_dh_reassign`): the reals in turn, whatever their weights.
+/// Returns the buckets of `dh` (`ip_vs_dh_reassign`): the reals in turn, regardless of their weights.
 #[must_use]
 pub fn in_turn(pool: &[Entry]) -> Vec<u32> {
     let ids: Vec<u32> = pool.iter().filter(|entry| entry.weight > 0).map(|entry| entry.id).collect();

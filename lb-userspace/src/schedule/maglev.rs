@@ -2,8 +2,8 @@
 //! Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
 //! section 3.4), with weights.
 //!
-//! Each real has a permutation of all slots, made from its address alone. Reals take turns at claiming the next
-//! free slot of their permutation until all are taken. A real that comes or goes moves few slots of others.
+//! Each real has a permutation of all slots, made from its address alone. Reals take turns at claiming the next free
+//! slot of their permutation until all are taken. Adding or removing a real moves few slots of others.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,29 +12,30 @@ use lb_common::schema::{BLOCK, LARGEST_TABLE, UNSET};
 
 use super::Entry;
 
-/// Slots for each real, at least, until the largest table is reached: shares are then right to less than one percent.
+/// Minimum number of slots per real, until the largest table is reached: shares are then exact to less than
+/// one percent.
 const SLOTS_PER_REAL: usize = 128;
 
-/// The slots of a table for that many reals, a power of two.
+/// Returns the number of slots of a table for that many reals, a power of two.
 #[must_use]
 pub fn size(reals: usize) -> u32 {
     let wanted = reals.saturating_mul(SLOTS_PER_REAL).next_power_of_two();
     u32::try_from(wanted).unwrap_or(LARGEST_TABLE).clamp(BLOCK, LARGEST_TABLE)
 }
 
-/// A real's walk through the slots.
+/// The sequence of a real's preferred slots.
 struct Walk {
     id: u32,
     weight: u64,
-    /// What it has earned and not yet spent: a turn costs the largest weight.
+    /// Credit that the real has earned and not yet spent: a turn costs the largest weight.
     credit: u64,
     slot: u64,
     skip: u64,
 }
 
-/// The table of a pool: a real id for each slot, in shares by weight; empty if nobody has a weight.
+/// Returns the table of a pool: a real id for each slot, in shares by weight; empty if all weights are 0.
 ///
-/// The pool's order does not matter, nor do the ids: directors with the same pool have the same table.
+/// The result depends neither on the pool's order nor on the ids: directors with the same pool have the same table.
 #[must_use]
 pub fn table(pool: &[Entry]) -> Vec<u32> {
     let mut pool: Vec<&Entry> = pool.iter().filter(|entry| entry.weight > 0).collect();
@@ -69,15 +70,15 @@ fn walk(entry: &Entry, heaviest: u64, mask: u64) -> Walk {
     Walk {
         id: entry.id,
         weight: u64::from(entry.weight),
-        // Everybody has a turn in the first round, as in IPVS (`ip_vs_mh_shift_weight`): no share is none.
+        // Every real has a turn in the first round, as in IPVS (`ip_vs_mh_shift_weight`): no share is empty.
         credit: heaviest - u64::from(entry.weight),
         slot: mix(name ^ 0x6d61_676c_6576_0001) & mask,
-        // Odd, and the size is a power of two: every slot is visited.
+        // The step is odd, and the size is a power of two: every slot is visited.
         skip: mix(name ^ 0x6d61_676c_6576_0002) & mask | 1,
     }
 }
 
-/// A number that names a real: its address and port.
+/// Returns a number that identifies a real by its address and port.
 fn name(address: SocketAddr) -> u64 {
     let port = u64::from(address.port());
     match address.ip() {
@@ -89,7 +90,8 @@ fn name(address: SocketAddr) -> u64 {
     }
 }
 
-/// The finaliser of `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+/// Applies the finaliser of `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number
+/// generators", 2014).
 const fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -127,7 +129,7 @@ mod tests {
             let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
             for (share, weight) in shares.iter().zip(weights) {
                 let fair = u64::from(*weight) * u64::from(size(weights.len())) / sum;
-                // A round may end before everybody had the last turn.
+                // The last round may end before every real had its turn.
                 assert!(share.abs_diff(fair) <= 2, "{weights:?}: {share} slots, not {fair}");
             }
         }
@@ -161,12 +163,12 @@ mod tests {
         assert!(table(&pool(&[0, 0])).is_empty());
     }
 
-    /// The first slots as schema version 3 computes them: a change here moves living flows at an upgrade.
+    /// Tests the first slots against those of schema version 3: a change here moves living flows at an upgrade.
     #[test]
     fn is_what_it_always_was() {
         assert_eq!(table(&pool(&[1, 2, 3]))[..16], GOLDEN);
     }
 
-    /// Computed by the same rules in another language.
+    /// Expected slots, computed by the same rules in another language.
     const GOLDEN: [u32; 16] = [3, 3, 3, 3, 2, 3, 2, 2, 3, 1, 2, 1, 2, 3, 3, 2];
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tables by which the programs pick a real for a new connection: pure functions of the pool.
+//! Slot tables from which the programs select the real of a new connection: pure functions of the pool.
 #![forbid(unsafe_code)]
 
 pub mod buckets; //  sh, dh: IPVS's hash tables
 pub mod maglev; //   mh: hash of the flow to a slot
 pub mod sequence; // rr, wrr: the order in which reals take turns
-pub mod turn; //     rr, wrr: whose turn it is after a pool change
+pub mod turn; //     rr, wrr: the next turn after a pool change
 
 use std::{net::SocketAddr, num::NonZero, panic::resume_unwind, thread};
 
@@ -16,43 +16,43 @@ use lb_common::{
 
 use crate::model::Scheduler;
 
-/// A real as a scheduler sees it.
+/// Data of a real for schedulers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// Its id in the tables.
+    /// Id of the real.
     pub id: u32,
-    /// Its RIP and port: what Maglev hashes, so that ids do not matter.
+    /// RIP and port: Maglev hashes these, so that ids do not matter.
     pub address: SocketAddr,
-    /// Its weight; 0 takes no new connections.
+    /// Weight; 0 means no new connections.
     pub weight: u32,
 }
 
-/// Everything that a table depends on.
+/// All data that determine a table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TableSpec {
-    /// How connections pick.
+    /// Scheduler.
     pub scheduler: Scheduler,
-    /// Which flows are written down.
+    /// Choice of flows to track.
     pub tracking: schema::Tracking,
-    /// The service's protocol, an IANA number: how long its flows live.
+    /// IANA number of the service's protocol, which determines the timeouts.
     pub protocol: u8,
-    /// The pool, the real that was added last first.
+    /// Pool, in reverse order of addition.
     pub pool: Vec<Entry>,
-    /// Where the table is and how many entries it has.
+    /// Blocks and number of slots of the table.
     pub span: Span,
 }
 
-/// The place of a service's table.
+/// Place of a service's table.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Span {
-    /// Its first block.
+    /// First block.
     pub first: u32,
-    /// Its entries.
+    /// Number of slots.
     pub slots: u32,
 }
 
 impl Span {
-    /// The blocks that hold it; an empty table has one too.
+    /// Returns the number of blocks; an empty table has one too.
     #[must_use]
     pub const fn blocks(self) -> u32 {
         if self.slots <= BLOCK { 1 } else { self.slots.div_ceil(BLOCK) }
@@ -66,7 +66,7 @@ impl From<&Service> for Span {
 }
 
 impl Scheduler {
-    /// How the programs pick a real with this scheduler's table.
+    /// Returns the number of the scheduler in the programs.
     #[must_use]
     pub const fn programs(self) -> schema::Scheduler {
         match self {
@@ -88,8 +88,7 @@ impl Scheduler {
 }
 
 impl TableSpec {
-    /// The turns that a table holds: real ids, at most [`LARGEST_TABLE`] of them, none if nobody can take a
-    /// connection.
+    /// Returns the turns of a table: at most [`LARGEST_TABLE`] real ids; none if no real gets new connections.
     #[must_use]
     pub fn turns(&self) -> Vec<u32> {
         match self.scheduler {
@@ -97,17 +96,17 @@ impl TableSpec {
             Scheduler::Sh => buckets::by_weight(&self.pool),
             Scheduler::Dh => buckets::in_turn(&self.pool),
             Scheduler::Wrr | Scheduler::Twos => sequence::weighted(&self.pool),
-            // rr takes turns; the others are shown the pool and choose.
+            // rr iterates over the pool; the others search it.
             _ => self.pool.iter().filter(|entry| entry.weight > 0).map(|entry| entry.id).collect(),
         }
     }
 
-    /// How many entries are in use, without building the table.
+    /// Returns the number of slots in use, without building the table.
     #[must_use]
     pub fn slots(&self) -> u32 {
         let weights = || self.pool.iter().map(|entry| entry.weight).filter(|weight| *weight > 0);
         match self.scheduler {
-            // With all weights 0 the slots still say where living flows are.
+            // With all weights 0, the slots still determine the reals of living flows.
             Scheduler::Mh if !self.pool.is_empty() => maglev::size(weights().count()),
             Scheduler::Sh | Scheduler::Dh if !self.pool.is_empty() => IPVS_SLOTS,
             _ if weights().next().is_none() => 0,
@@ -117,7 +116,7 @@ impl TableSpec {
     }
 }
 
-/// [`TableSpec::table`] of each, made by as many threads as there are CPUs.
+/// Returns [`TableSpec::table`] of each, computed in parallel on all CPUs.
 #[must_use]
 pub fn tables(specs: &[&TableSpec]) -> Vec<Vec<u32>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
@@ -125,18 +124,18 @@ pub fn tables(specs: &[&TableSpec]) -> Vec<Vec<u32>> {
     thread::scope(|scope| {
         let work = |specs: &[&TableSpec]| specs.iter().map(|spec| spec.table()).collect::<Vec<_>>();
         let threads: Vec<_> = specs.chunks(share).map(|specs| scope.spawn(move || work(specs))).collect();
-        // A panic goes on here.
+        // A panic of a thread continues here.
         let shares = threads.into_iter();
         shares.flat_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     })
 }
 
 impl TableSpec {
-    /// The whole table.
+    /// Returns the whole table.
     ///
-    /// Tables that are hashed into are as long as the span says: each turn is a run of slots if there are more slots than
-    /// turns. Others are repeated to the end of their last block: whatever [`Service::slots`] a program has read, it
-    /// finds a living real there.
+    /// The table of a hashing scheduler has the length of the span: if there are more slots than turns, each
+    /// turn becomes several adjacent slots. Other tables are repeated to the end of their last block: with
+    /// any [`Service::slots`] that a program has read, it finds a real of the pool there.
     #[must_use]
     pub fn table(&self) -> Vec<u32> {
         let turns = self.turns();
@@ -152,7 +151,8 @@ impl TableSpec {
     }
 }
 
-/// A table of `length` slots in which each entry of `table` is a run: every flow finds what it found before.
+/// Stretches a table to `length` slots, such that each entry becomes several adjacent ones: every flow still
+/// finds the same entry.
 #[must_use]
 pub fn stretched<T: Copy>(table: &[T], length: usize) -> Vec<T> {
     let run = length / table.len();

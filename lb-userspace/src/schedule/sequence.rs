@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Weighted round robin: the order in which reals take turns, as IPVS has it.
+//! Weighted round robin: the order of turns, as in IPVS.
 #![forbid(unsafe_code)]
 
 use lb_common::schema::LARGEST_TABLE;
 
 use super::Entry;
 
-/// One round of turns: each real as often as its weight says, heavy ones first and interleaved, in the order of
-/// `ip_vs_wrr_schedule` (`net/netfilter/ipvs/ip_vs_wrr.c`): the bar falls from the largest weight by the
-/// greatest common divisor, and at each height all who reach it take a turn.
+/// Returns one round of turns: each real as often as its weight, heavy ones first and interleaved, in the
+/// order of `ip_vs_wrr_schedule` (`net/netfilter/ipvs/ip_vs_wrr.c`): the bar falls from the largest weight by
+/// the greatest common divisor, and at each height all reals with at least that weight have a turn.
 #[must_use]
 pub fn weighted(pool: &[Entry]) -> Vec<u32> {
     let weights = reduced(pool);
@@ -24,33 +24,33 @@ pub fn weighted(pool: &[Entry]) -> Vec<u32> {
     turns
 }
 
-/// The length of one round.
+/// Returns the length of one round.
 #[must_use]
 pub fn length(pool: &[Entry]) -> u32 {
     reduced(pool).iter().sum()
 }
 
-/// The greatest common divisor of the weights, as `ip_vs_wrr_gcd_weight` has it: 1 if there are none.
+/// Returns the greatest common divisor of the weights, as `ip_vs_wrr_gcd_weight` computes it: 1 if there are none.
 #[must_use]
 pub fn divisor(pool: &[Entry]) -> u32 {
     pool.iter().map(|entry| entry.weight).fold(0, gcd).max(1)
 }
 
-/// Which bar a turn of the round belongs to, from 1.
+/// Returns the number of the bar to which a turn of the round belongs, from 1.
 #[must_use]
 pub fn bar_of(pool: &[Entry], turn: u32) -> u32 {
     let highest = reduced(pool).into_iter().max().unwrap_or(0);
     (1..=highest).find(|bar| turns_above(pool, *bar) <= turn).unwrap_or(1)
 }
 
-/// How many turns of the round come before those of a bar.
+/// Returns the number of turns of the round before those of a bar.
 #[must_use]
 pub fn turns_above(pool: &[Entry], bar: u32) -> u32 {
     reduced(pool).into_iter().map(|weight| weight.saturating_sub(bar)).sum()
 }
 
-/// The weights divided by their greatest common divisor, and scaled down if a round would not fit a table:
-/// shares are then right to one in [`LARGEST_TABLE`], and nobody with a weight is left out.
+/// Returns the weights divided by their greatest common divisor, and scaled down if a round would not fit
+/// into a table: shares are then exact to one in [`LARGEST_TABLE`], and every real with a weight gets a turn.
 fn reduced(pool: &[Entry]) -> Vec<u32> {
     let divisor = divisor(pool);
     let weights: Vec<u32> = pool.iter().map(|entry| entry.weight / divisor).collect();

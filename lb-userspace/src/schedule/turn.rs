@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whose turn it is after a pool change, as IPVS has it: `rr` goes on behind the real that had the last turn, `wrr` begins
-//! the round at the same height again.
+//! The next turn after a pool change, as in IPVS: `rr` continues after the real that had the last turn, `wrr`
+//! begins the round at the same height again.
 #![forbid(unsafe_code)]
 
 use lb_common::schema::Position;
@@ -8,8 +8,8 @@ use lb_common::schema::Position;
 use super::{Entry, TableSpec, sequence};
 use crate::model::Scheduler;
 
-/// The position in the table of `after` at which the scheduler goes on that was at `position` in the table of
-/// `before`; `None` if that is where it is.
+/// Returns the position in the table of `after` at which the scheduler continues, if it was at `position` in
+/// the table of `before`; `None` if the position stays the same.
 #[must_use]
 pub fn after_change(before: &TableSpec, position: Position, after: &TableSpec) -> Option<u64> {
     if before.scheduler != after.scheduler {
@@ -25,16 +25,16 @@ pub fn after_change(before: &TableSpec, position: Position, after: &TableSpec) -
     }
 }
 
-/// Reals that take turns. Those that were removed stay in a pool for a while, with weight 0.
+/// Returns the reals with a weight. Removed ones stay in a pool for a while, with weight 0.
 fn living(pool: &[Entry]) -> impl Iterator<Item = &Entry> {
     pool.iter().filter(|entry| entry.weight > 0)
 }
 
-/// `rr`: the list's next real behind the one that had the last turn. If that one has gone, behind the one before it
-/// (`ip_vs_rr_del_dest`, `net/netfilter/ipvs/ip_vs_rr.c`).
+/// Returns the position for `rr`: the next real in the list after the one that had the last turn. If that one
+/// was removed, the next one after its predecessor (`ip_vs_rr_del_dest`, `net/netfilter/ipvs/ip_vs_rr.c`).
 fn behind_last(before: &[Entry], position: Position, after: &[Entry]) -> u64 {
     let turns: Vec<&Entry> = living(before).collect();
-    // At 0 nobody had a turn yet.
+    // At position 0, no real has had a turn yet.
     if turns.is_empty() || position.next == 0 {
         return 0;
     }
@@ -46,12 +46,12 @@ fn behind_last(before: &[Entry], position: Position, after: &[Entry]) -> u64 {
     if next == living(after).count() { 0 } else { next as u64 }
 }
 
-/// `wrr`: the first turn at the height at which the last one was (`ip_vs_wrr_dest_changed`,
-/// `net/netfilter/ipvs/ip_vs_wrr.c`). There a height falls by the greatest common divisor of the weights, and ends
-/// at 1; in a sequence it is the number of a bar, from 1.
+/// Returns the position for `wrr`: the first turn at the height of the last one (`ip_vs_wrr_dest_changed`,
+/// `net/netfilter/ipvs/ip_vs_wrr.c`). In IPVS a height falls by the greatest common divisor of the weights,
+/// and ends at 1; in a sequence it is the number of a bar, from 1.
 fn at_height(before: &[Entry], position: Position, after: &[Entry]) -> u64 {
     let length = u64::from(sequence::length(before));
-    // Without a turn since the last change, it is where that change has put it.
+    // Without a turn since the last change, the height is that of the position after the change.
     let turn = if position.next == position.start { position.next } else { position.next - 1 };
     let height = match length {
         0 => 0,
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::schedule::Span;
 
-    /// The next choices after a pool change, when `done` turns were taken since the one that went before.
+    /// Returns the next choices after a pool change at a position.
     fn next(scheduler: Scheduler, pools: [&[(u32, u32)]; 2], position: Position) -> Vec<u32> {
         let [before, after] = pools.map(|pool| TableSpec {
             scheduler,
@@ -121,7 +121,7 @@ mod tests {
         let second = [(3, 5), (2, 2), (1, 1)];
         assert_eq!(next(Scheduler::Wrr, [&first, &second], moved(2))[..4], [3, 2, 3, 2], "height 2");
         assert_eq!(next(Scheduler::Wrr, [&first, &second], moved(0))[..4], [3, 3, 2, 3], "height 3");
-        // A pool that is put together from the lightest real on begins at the lowest height.
+        // A pool that is built in ascending order of weights begins at the lowest height.
         assert_eq!(next(Scheduler::Wrr, [&[(1, 1)], &[(2, 2), (1, 1)]], moved(0))[..4], [2, 1, 2, 2]);
         // Turns of the third: 3, 3, 2, at heights 101 and 1.
         let third = [(3, 200), (2, 100)];

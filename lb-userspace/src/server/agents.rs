@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What agents of real servers may ask: what their host is to the director. Read-only, over TCP, and each side proves to the
-//! other that it has the token ([`crate::api::proof`]). docs/agent.md has the protocol.
+//! API for agents of real servers: the roles of a host. It is read-only, over TCP, and each side proves to
+//! the other that it has the token ([`crate::api::proof`]). docs/agent.md has the protocol.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -38,22 +38,22 @@ use crate::{
     failure::Failure,
 };
 
-/// Connections that have shown no proof, or not yet.
+/// Maximum number of connections without a valid proof so far.
 const IDLE: usize = 64;
-/// Bytes that a request may have besides its head.
+/// Maximum size of the body of a request, in bytes.
 const BODY: usize = 64 << 10;
-/// How long an answer waits at most.
+/// Maximum time that an answer waits.
 const LONGEST: Duration = Duration::from_mins(1);
-/// How often wrong proofs are worth a line in the log.
+/// Minimum interval of log lines about wrong proofs.
 const TELL: Duration = Duration::from_secs(10);
-/// The limits of the server for agents: each real's host may wait for an answer twice.
+/// Returns the limits of the server for agents: the host of each real may wait for an answer twice.
 #[must_use]
 pub fn limits(reals: u32) -> Limits {
     let most = (reals as usize).saturating_mul(2).saturating_add(IDLE);
     Limits { connections: most.min(descriptors::spare()), idle: IDLE, body: BODY }
 }
 
-/// What it takes to tell agents from others.
+/// State of the authentication of agents.
 #[derive(Clone)]
 struct Gate(Arc<Inner>);
 
@@ -63,14 +63,14 @@ struct Inner {
     wrong: Mutex<Wrong>,
 }
 
-/// Wrong proofs since the log told of some.
+/// Number of wrong proofs since the last log line about them.
 #[derive(Default)]
 struct Wrong {
     number: u64,
     told: Option<Instant>,
 }
 
-/// Every path for agents.
+/// Creates the router with every path for agents.
 pub fn router(director: Shared, token: Token) -> Router {
     let gate = Gate(Arc::new(Inner { token, asked: Asked::default(), wrong: Mutex::default() }));
     Router::new()
@@ -79,10 +79,10 @@ pub fn router(director: Shared, token: Token) -> Router {
         .with_state(director)
 }
 
-/// Listens for agents.
+/// Binds the listener of the agent API.
 ///
 /// # Errors
-/// If the address is not the director's, or taken.
+/// If the address is not the director's, or in use.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::failed(format!("cannot serve the API for agents on {address}: {error}"))
@@ -90,11 +90,11 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Lets only agents through, and signs what they are answered.
+/// Admits only agents, and signs the answers to them.
 async fn authenticate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let (head, body) = request.into_parts();
-    // It is in memory already.
+    // The body is in memory already.
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     let question = match gate.admit(&head.headers, &body) {
         Ok(question) => question,
@@ -122,10 +122,10 @@ async fn authenticate(State(gate): State<Gate>, request: Request, next: Next) ->
 }
 
 impl Gate {
-    /// The question of an agent; the inner error is an agent's that makes none.
+    /// Returns the question of an agent. The inner error is for an agent whose body is not a valid question.
     ///
     /// # Errors
-    /// If it is no agent's, or not of now.
+    /// If the proof is missing or wrong, or the question is outdated.
     fn admit(&self, headers: &HeaderMap, body: &Bytes) -> Result<Result<Question, Failure>, Failure> {
         let shown = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         if std::str::from_utf8(shown).is_ok_and(|shown| credentials(shown, "Bearer").is_some()) {
@@ -154,7 +154,7 @@ impl Gate {
         }
     }
 
-    /// Logs what was refused, now and then.
+    /// Logs a refusal, at limited intervals.
     fn tell(&self, peer: Option<Peer>, failure: &Failure) {
         let mut wrong = self.0.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.number += 1;
@@ -237,7 +237,7 @@ mod tests {
         let late = serde_json::to_string(&Question { time: proof::now() - 1000, ..question }).unwrap();
         let proof = gate.0.token.sign_question(late.as_bytes());
         assert!(refused(&gate, &proof, &late).message.contains("clocks"));
-        // An agent that asks for something else gets that said.
+        // An agent whose body is wrong gets a message about it.
         let other = r#"{"addresses":"ten"}"#;
         headers.insert(header::AUTHORIZATION, gate.0.token.sign_question(other.as_bytes()).parse().unwrap());
         let failure = gate.admit(&headers, &Bytes::from(other)).unwrap().unwrap_err();

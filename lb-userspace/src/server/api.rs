@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The daemon's side of the API.
+//! Server of the API.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -30,10 +30,10 @@ use crate::{
     model::timeouts::TimeoutOptions,
 };
 
-/// The limits of this server. Only root talks to it: they are for mistakes.
+/// Limits of this server. Only root can connect: they protect against mistakes.
 pub const LIMITS: Limits = Limits { connections: 64, idle: 64, body: 64 << 20 };
 
-/// Every path of the API.
+/// Creates the router with every path of the API.
 pub fn router(director: Shared) -> Router {
     Router::new()
         .route("/v1/status", get(status))
@@ -52,13 +52,13 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/ipvs", post(ipvs_table))
         .route("/v1/zero", post(set_to_zero))
         .route("/v1/config", get(export).put(apply))
-        // The listener has the limit.
+        // The listener limits the size.
         .layer(DefaultBodyLimit::disable())
         .with_state(director)
 }
 
 async fn status(State(director): State<Shared>) -> Json<Status> {
-    // Without the flows, the rest is worth knowing all the same.
+    // Without the flows, the rest of the status is still useful.
     let counts = daemon::count_flows(&director).await.unwrap_or_default();
     Json(director.lock().await.status(&counts).await)
 }
@@ -141,7 +141,7 @@ async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Export {
-    /// Whether defaults are written, too.
+    /// Defaults are written, too.
     #[serde(default)]
     all: bool,
 }
@@ -155,12 +155,12 @@ async fn export(State(director): State<Shared>, Query(query): Query<Export>) -> 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Apply {
-    /// What to call the text in messages.
+    /// Name of the text in messages.
     name: String,
-    /// Whether VIPs are taken from machines that have them.
+    /// VIPs are added even if other machines have them.
     #[serde(default, rename = "take-over")]
     take_over: bool,
-    /// Whether a text without services removes those that there are.
+    /// A text without services removes the existing ones.
     #[serde(default, rename = "remove-all")]
     remove_all: bool,
 }

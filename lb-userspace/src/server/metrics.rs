@@ -27,18 +27,18 @@ use crate::{
     },
 };
 
-/// What a scrape that asks for it gets.
+/// Content type for clients that accept `OpenMetrics`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What any other gets.
+/// Content type for other clients.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The limits of this server.
+/// Limits of this server.
 pub const LIMITS: Limits = Limits { connections: 16, idle: 16, body: 1 << 10 };
 
-/// Parts of the page that wait for the network.
+/// Number of parts of the page that may wait for the network.
 const AHEAD: usize = 4;
 
-/// The page.
+/// Creates the router of the page.
 pub fn router(director: Shared) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(Arc::new(Published::new(director)))
 }
@@ -55,9 +55,10 @@ async fn scrape(State(published): State<Arc<Published>>, headers: HeaderMap) -> 
         Err(failure) => return failure.into_response(),
     };
     let (parts, waiting) = mpsc::channel::<String>(AHEAD);
-    // One thread writes the page while another one sends it. The listener ends a connection that takes nothing, and this with it.
+    // One thread writes the page while another one sends it. The listener ends a connection whose client
+    // accepts nothing, and thereby this thread.
     tokio::task::spawn_blocking(move || {
-        // A client that has gone needs no page.
+        // If the client has disconnected, the rest of the page is discarded.
         write(&scrape, Page::new(format, |part| drop(parts.blocking_send(part))));
     });
     let next = |mut waiting: mpsc::Receiver<String>| async {
@@ -68,12 +69,12 @@ async fn scrape(State(published): State<Arc<Published>>, headers: HeaderMap) -> 
     ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
-/// One of the numbers of a service or real.
+/// A number of a service or real.
 type Field = fn(&Numbers) -> u64;
-/// One of those that only go up.
+/// A number that never decreases.
 type Total = fn(&Totals) -> u64;
 
-/// The counters that services and reals have: name after `xvs_service_` or `xvs_real_`, help, number.
+/// Counters of services and reals: name after `xvs_service_` or `xvs_real_`, help, number.
 const TOTALS: [(&str, &str, Total); 5] = [
     ("packets_in", "Packets from clients sent on to reals", |t| t.packets_in),
     ("bytes_in", "IP bytes from clients sent on to reals, before encapsulation", |t| t.bytes_in),
@@ -86,13 +87,13 @@ const TOTALS: [(&str, &str, Total); 5] = [
     ("new_flows", "Flows that began", |t| t.new_flows),
 ];
 
-/// The gauges that services and reals have.
+/// Gauges of services and reals.
 const FLOWS: [(&str, &str, Field); 2] = [
     ("active_flows", "Tracked flows that are opening or established", |n| n.active),
     ("inactive_flows", "Tracked flows that are closing, and UDP", |n| n.inactive),
 ];
 
-/// Writes everything.
+/// Writes the page.
 fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     let Scrape { services, reals, reasons, service_reasons, status } = scrape;
     let p = &mut page;
@@ -164,11 +165,11 @@ fn all(page: &mut Page<impl FnMut(String)>, samples: &Samples, field: impl Fn(&N
     }
 }
 
-/// What the doctor found last. Two findings that labels do not tell apart are one with the value 2.
+/// Writes the last findings of the doctor. Two findings with equal labels become one with the value 2.
 fn doctor(page: &mut Page<impl FnMut(String)>, doctor: &DoctorView) {
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for finding in &doctor.findings {
-        // As the other metrics have them, so that they can be joined.
+        // The labels match those of the other metrics, so that they can be joined.
         let service = finding.service.as_deref().unwrap_or_default();
         let (protocol, service) = service.split_once(' ').unwrap_or(("", service));
         let labels = labels(&[

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the daemon serves: the API on the unix socket, the API for agents, and the metrics.
+//! Servers of the daemon: the API on the unix socket, the API for agents, and the metrics.
 #![forbid(unsafe_code)]
 
 pub mod agents; //  the API for agents of real servers

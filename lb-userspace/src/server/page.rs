@@ -1,47 +1,47 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A page of metrics, as text: <https://prometheus.io/docs/specs/om/open_metrics_spec/>, or as
-//! <https://prometheus.io/docs/instrumenting/exposition_formats/> says.
+//! A page of metrics as text, in the format of <https://prometheus.io/docs/specs/om/open_metrics_spec/> or of
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 #![forbid(unsafe_code)]
 
 use std::fmt::{Display, Write as _};
 
-/// How the page is written.
+/// Format of the page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
-    /// For whoever asks for it.
+    /// For clients that accept it.
     OpenMetrics,
-    /// For anybody else. A counter has its `_total` in `TYPE` and `HELP` too, and no end is marked.
+    /// For all other clients. A counter has its `_total` in `TYPE` and `HELP` too, and there is no end marker.
     Classic,
 }
 
-/// What kind of number a metric is.
+/// Type of a metric.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// It goes up and down.
+    /// A value that may decrease.
     Gauge,
-    /// It only goes up.
+    /// A value that never decreases.
     Counter,
 }
 
-/// Bytes of a part.
+/// Size of a part, in bytes.
 const PART: usize = 256 << 10;
 
-/// A page under way. It leaves in parts, so that it can be sent while it is written.
+/// A page being written. It is sent in parts, while the rest is written.
 pub struct Page<S> {
     format: Format,
     text: String,
-    /// The name of the metric's samples.
+    /// Name of the metric's samples.
     name: String,
     send: S,
 }
 
 impl<S: FnMut(String)> Page<S> {
-    /// An empty page, whose parts are given to `send`.
+    /// Creates an empty page, which passes its parts to `send`.
     pub fn new(format: Format, send: S) -> Self {
         Self { format, text: String::with_capacity(PART), name: String::new(), send }
     }
 
-    /// Begins a metric. What follows are its samples.
+    /// Begins a metric; its samples follow.
     pub fn metric(&mut self, kind: Kind, name: impl Display, help: &str) -> &mut Self {
         let (kind, total) = match kind {
             Kind::Gauge => ("gauge", ""),
@@ -53,7 +53,7 @@ impl<S: FnMut(String)> Page<S> {
         self
     }
 
-    /// A sample: its labels as they stand in the page, braces included, and its value.
+    /// Writes a sample: its labels as in the page, with braces, and its value.
     pub fn sample(&mut self, labels: &str, value: u64) {
         self.text.push_str(&self.name);
         self.text.push_str(labels);
@@ -62,7 +62,7 @@ impl<S: FnMut(String)> Page<S> {
         self.end_line();
     }
 
-    /// A sample that is no whole number.
+    /// Writes a sample that is not a whole number.
     pub fn fraction(&mut self, value: f64) {
         let _infallible = write!(self.text, "{} {value:?}", self.name);
         self.end_line();
@@ -70,7 +70,7 @@ impl<S: FnMut(String)> Page<S> {
 
     fn end_line(&mut self) {
         self.text.push('\n');
-        // The longest line is far shorter.
+        // The longest line is far shorter than the remaining capacity.
         if self.text.len() > PART - PART / 8 {
             let text = std::mem::replace(&mut self.text, String::with_capacity(PART));
             (self.send)(text);
@@ -86,7 +86,7 @@ impl<S: FnMut(String)> Page<S> {
     }
 }
 
-/// Labels as they stand in a page.
+/// Returns labels as in a page.
 #[must_use]
 pub fn labels(pairs: &[(&str, &str)]) -> String {
     let mut text = String::from("{");
@@ -99,7 +99,7 @@ pub fn labels(pairs: &[(&str, &str)]) -> String {
     text
 }
 
-/// What `write!` does, which takes a multiple of the time: most numbers of a large page are short.
+/// Writes a number. This is several times as fast as `write!`; most numbers of a large page are short.
 fn push_number(text: &mut String, mut number: u64) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();

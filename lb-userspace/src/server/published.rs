@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a scrape of the metrics tells, as it was last published: one for all who ask within a second, made by one at a time.
+//! Cache of the last scrape: all clients within a second share one, and only one scrape is made at a time.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -17,16 +17,16 @@ use crate::{
     failure::Failure,
 };
 
-/// How long a scrape is good.
+/// Time for which a scrape is valid.
 const FRESH: Duration = Duration::from_secs(1);
-/// Scrapes that may be in memory because slow clients still read them. While there are as many, the last one is good for longer:
-/// the listener ends connections that do not take their answer.
+/// Maximum number of scrapes in memory because slow clients still read them. While this number is reached,
+/// the last scrape stays valid: the listener ends connections that do not read their answer.
 const MOST: usize = 4;
 
-/// The last scrape of a director.
+/// Last scrape of a director.
 pub(super) struct Published {
     director: Shared,
-    /// Held while a scrape is made: one at a time.
+    /// The lock is held while a scrape is made: one at a time.
     last: Mutex<Last<Scrape>>,
 }
 
@@ -35,7 +35,7 @@ impl Published {
         Self { director, last: Mutex::default() }
     }
 
-    /// What a scrape tells, as it was within the last second.
+    /// Returns the data of a scrape, at most a second old.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -44,14 +44,14 @@ impl Published {
         if let Some(scrape) = last.good(Instant::now()) {
             return Ok(scrape);
         }
-        // The one before goes first: both need not be in memory at a time.
+        // The previous scrape is dropped first, to save memory.
         last.newest = None;
         let made = scrape(&self.director).await?;
         Ok(last.publish(made, Instant::now()))
     }
 }
 
-/// The last of things that are published, and those before that are still read.
+/// Newest value, and older ones that are still being read.
 struct Last<T> {
     newest: Option<(Instant, Arc<T>)>,
     all: Vec<Weak<T>>,
@@ -64,7 +64,7 @@ impl<T> Default for Last<T> {
 }
 
 impl<T> Last<T> {
-    /// The newest one, if it is still good.
+    /// Returns the newest value, if it is still valid.
     fn good(&mut self, now: Instant) -> Option<Arc<T>> {
         self.all.retain(|one| one.strong_count() > 0);
         let (made, newest) = self.newest.as_ref()?;

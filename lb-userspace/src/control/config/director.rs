@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The `[director]` section of the config file: how the director runs.
+//! The `[director]` section of the config file: settings of the daemon.
 #![forbid(unsafe_code)]
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -19,70 +19,72 @@ use crate::{
     },
 };
 
-/// The `[director]` section. Flags of `xvs run` win over it.
+/// The `[director]` section. Flags of `xvs run` take precedence over it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DirectorSection {
-    /// Interfaces that clients' packets and nat reals' replies come in by.
+    /// Interfaces by which packets of clients and replies of `nat` reals arrive.
     #[serde(default)]
     pub interfaces: Vec<String>,
-    /// Where Prometheus scrapes.
+    /// Listening address of the metrics.
     pub metrics: Option<ListenAddress>,
-    /// Where agents of real servers ask.
+    /// Listening address of the agent API.
     pub api: Option<ListenAddress>,
-    /// The file with the token that they must show.
+    /// File with the token that agents must present.
     pub api_token_file: Option<PathBuf>,
-    /// Where in the kernel the program runs.
+    /// XDP mode.
     #[serde(default)]
     pub xdp_mode: Mode,
-    /// Whether VIPs are added to the first interface (default: true).
+    /// Adds VIPs to the interface of their network (default: true).
     pub manage_vips: Option<bool>,
-    /// When VIPs answer pings (default: always).
+    /// Condition under which VIPs answer pings (default: always).
     #[serde(default)]
     pub vip_ping: VipPing,
-    /// How the sources of clients' packets are checked (default: strict).
+    /// Check of the source addresses of clients' packets (default: strict).
     #[serde(default)]
     pub source_check: SourceCheck,
-    /// Key of the flow hash: directors that share config and seed choose alike.
+    /// Key of the flow hash: directors with the same config and seed choose the same reals.
     #[serde(default)]
     pub seed: u64,
-    /// Services that fit.
+    /// Maximum number of services.
     pub max_services: Option<Size>,
-    /// Reals that fit, of all services together.
+    /// Maximum number of reals, of all services together.
     pub max_reals: Option<Size>,
-    /// Tracked IPv4 flows that fit.
+    /// Size of the IPv4 flow table, in flows.
     pub max_flows: Option<Size>,
-    /// Tracked IPv6 flows that fit (default: a quarter of `max-flows`).
+    /// Size of the IPv6 flow table, in flows (default: a quarter of `max-flows`).
     pub max_flows6: Option<Size>,
-    /// Addresses of the director that flows by `fnat` come from (default: that of the route to each real).
+    /// SNAT addresses of `fnat` requests (default: the source address of the route to each real).
     #[serde(default)]
     pub fnat_addresses: Vec<IpAddr>,
-    /// Their ports, of which each real can have all (default: `1024-32767`).
+    /// SNAT ports. All of them are available per address and real (default: `1024-32767`).
     pub fnat_ports: Option<Ports>,
-    /// Networks that the outer sources of tunnels are taken from (default: the director's address towards each real).
+    /// Networks from which the outer source addresses of tunnels are taken (default: the director's address
+    /// towards each real).
     #[serde(default)]
     pub tunnel_sources: TunnelSources,
-    /// Idle time of established TCP flows, such as `15m`.
+    /// Idle time after which established TCP flows end, such as `15m`.
     pub tcp_timeout: Option<Timeout>,
-    /// Idle time of closing TCP flows.
+    /// Idle time after which closing TCP flows end.
     pub tcp_fin_timeout: Option<Timeout>,
-    /// Idle time of UDP flows.
+    /// Idle time after which UDP flows end.
     pub udp_timeout: Option<Timeout>,
 }
 
-/// How the sources of clients' packets are checked. Addresses that no client can have are never taken.
+/// Check of the source addresses of clients' packets. Addresses that no client can have are always refused.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceCheck {
-    /// The address of a real is taken by the interface that leads to the real alone, and datagrams only from the real's own
-    /// link-layer address.
+    /// A packet with the source address of a real is accepted only from the interface that leads to the real,
+    /// and a UDP datagram only from the real's own link-layer address.
     #[default]
     Strict,
-    /// The address of a real is taken from anywhere: for directors that reach their reals by several interfaces.
+    /// Packets with the source address of a real are accepted from everywhere: for directors that reach their
+    /// reals through several interfaces.
     Loose,
 }
 
-/// How much a table holds: at least 1, at most what the kernel makes.
+/// Size of a table: at least 1, at most the kernel's limit.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(try_from = "u32")]
 pub struct Size(pub u32);
@@ -117,13 +119,13 @@ impl TryFrom<String> for Timeout {
 }
 
 impl DirectorSection {
-    /// The sizes of the tables.
+    /// Returns the sizes of the tables.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits_or(Limits::default())
     }
 
-    /// The same, and what the file does not say as in `default`.
+    /// Returns the sizes of the tables, with those of `default` where the file has none.
     pub(super) fn limits_or(&self, default: Limits) -> Limits {
         let flows = self.max_flows.map_or(default.flows, |size| size.0);
         Limits {
@@ -134,19 +136,20 @@ impl DirectorSection {
         }
     }
 
-    /// The options of the programs.
+    /// Returns the settings of the programs.
     #[must_use]
     pub fn settings(&self) -> Settings {
         let settings = self.tunnel_sources.put_in(Settings { seed: self.seed, ..Settings::DEFAULT });
         self.fnat_ports.as_ref().map_or(settings, |ports| ports.put_in(settings))
     }
 
-    /// How long silent flows live: what the file says, else what the operator `said`, else what IPVS has.
+    /// Returns the timeouts of idle flows: those of the file, else those that the operator has `said`, else
+    /// the defaults of IPVS.
     #[must_use]
     pub fn timeouts(&self, said: TimeoutOptions) -> Timeouts {
         let ticks = |timeout: Option<Timeout>, said: Option<u32>, default: u32| {
             let seconds = timeout.map(|timeout| timeout.0.as_secs()).or(said.map(u64::from));
-            // An earlier version kept 0, which ends every connection at once.
+            // State files of an earlier version may have 0, which would end every connection at once.
             let seconds = seconds.filter(|seconds| *seconds > 0);
             seconds.map_or(default, track::ticks_of_seconds)
         };
@@ -169,7 +172,7 @@ macro_rules! keys {
 }
 
 impl DirectorSection {
-    /// Returns the keys whose values differ between two files.
+    /// Returns the keys whose values differ between two sections.
     #[must_use]
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         keys!(self, other:
@@ -179,7 +182,8 @@ impl DirectorSection {
         )
     }
 
-    /// Returns a warning if `new` has keys that a running director, which began with `self`, takes at its next start only.
+    /// Returns a warning if `new` has changed keys that a running director, which started with `self`,
+    /// applies only at its next start.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Option<String> {
         let keys = self.differing_keys(new);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where in a config file something stands.
+//! Positions in a config file.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 
 use crate::failure::Failure;
 
-/// Turns offsets into lines and columns.
+/// Converts offsets to lines and columns.
 pub(super) struct Place<'a> {
     pub(super) text: &'a str,
     pub(super) path: PathBuf,
@@ -20,7 +20,7 @@ impl Place<'_> {
         format!("{}, line {line}, column {column}", self.path.display())
     }
 
-    /// Returns the line on which something stands.
+    /// Returns the line at an offset.
     pub(super) fn line(&self, at: usize) -> &str {
         let at = at.min(self.text.len());
         let begin = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
@@ -32,7 +32,7 @@ impl Place<'_> {
             .hint("docs/cli.md shows every key of the config file; nothing was changed")
     }
 
-    /// Returns the line with a mark below the place, or nothing if there is no such line.
+    /// Returns the line with a mark below the offset, or nothing if the line is empty.
     fn pointed(&self, at: usize) -> String {
         let line = self.line(at);
         if line.trim().is_empty() {
@@ -40,7 +40,7 @@ impl Place<'_> {
         }
         let at = at.min(self.text.len());
         let column = self.text[..at].chars().rev().take_while(|c| *c != '\n').count();
-        // Tabs stay tabs, so that the mark is below the place on every terminal.
+        // Tabs stay tabs, so that terminals of every tab width show the mark in the right column.
         let space: String = line.chars().take(column).map(|c| if c == '\t' { c } else { ' ' }).collect();
         format!("\n  | {line}\n  | {space}^")
     }

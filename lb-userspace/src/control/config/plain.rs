@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the TOML reader says of a mistake, in an operator's words.
+//! Plain-English messages for errors of the TOML parser.
 #![forbid(unsafe_code)]
 
 use crate::text::likely;
 
-/// Returns a sentence for a message of the reader about something on `line`.
+/// Returns a plain sentence for a message of the parser about `line`.
 pub(super) fn sentence(message: &str, line: &str) -> String {
-    // Names stand between backquotes: the wrong one, then those that are right.
+    // The parser puts names between backquotes: first the wrong one, then the valid ones.
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let is = |text: &str| message.starts_with(text);
     if is("unknown field") || is("unknown variant") {
@@ -45,12 +45,12 @@ pub(super) fn sentence(message: &str, line: &str) -> String {
     message.to_owned()
 }
 
-/// Whether the reader wants a number.
+/// Returns whether the parser expected a number.
 fn expects_number(message: &str) -> bool {
     ["u8", "u16", "u32", "u64", "i64"].iter().any(|kind| message.ends_with(&format!("expected {kind}")))
 }
 
-/// Returns which numbers the reader wants, if it got another one.
+/// Returns the range of numbers that the parser expected, if the value was out of range.
 fn range(message: &str) -> Option<String> {
     let most = match message.rsplit_once("expected ")?.1 {
         "u8" => u64::from(u8::MAX),

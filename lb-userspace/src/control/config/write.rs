@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Services as a config file.
+//! Export of services as a config file.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeSet, net::SocketAddr};
@@ -14,18 +14,18 @@ use crate::{
     },
 };
 
-/// How much a config file says.
+/// Extent of a written config file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Extent {
-    /// Only what is not as it would be if the file did not say it.
+    /// Only values that differ from the defaults.
     Differences,
-    /// Everything.
+    /// All values.
     All,
 }
 
 #[derive(Serialize)]
 struct File {
-    // First: a list that is empty is a key of no section.
+    // This comes first: in TOML, a key after a section would belong to the section.
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<Vec<GroupOut>>,
     service: Vec<ServiceOut>,
@@ -77,7 +77,7 @@ struct RealOut {
 
 /// Writes services as a config file that [`super::parse`] reads back.
 ///
-/// A file without services says `service = []` in any case: it has none on purpose.
+/// A file without services has `service = []` in any case, to show that this is intended.
 #[must_use]
 pub fn write(desired: &Desired, extent: Extent) -> String {
     let group = desired.groups.iter().map(|(id, members)| GroupOut {
@@ -92,12 +92,12 @@ pub fn write(desired: &Desired, extent: Extent) -> String {
 }
 
 impl Extent {
-    /// Returns a value that is to be written.
+    /// Returns a value if it must be written.
     fn value<T: PartialEq>(self, value: T, default: &T) -> Option<T> {
         (self == Self::All || value != *default).then_some(value)
     }
 
-    /// Returns a list that is to be written.
+    /// Returns a list if it must be written.
     fn list<T>(self, list: Vec<T>) -> Option<Vec<T>> {
         (self == Self::All || !list.is_empty()).then_some(list)
     }
@@ -108,7 +108,7 @@ impl Extent {
         ServiceOut {
             id,
             scheduler: self.value(service.scheduler, &default.scheduler),
-            // Each scheduler has its own.
+            // The default flags depend on the scheduler.
             flags: self.value(service.flags.clone(), &service.scheduler.default_flags()),
             tracking: self.value(service.tracking, &default.tracking),
             persistent: service.persistence.map(|persistence| format!("{}s", persistence.seconds)),

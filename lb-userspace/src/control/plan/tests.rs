@@ -12,7 +12,7 @@ use crate::{
     model::{Desired, Forward, Protocol, Real as RealSpec, Scheduler, Service as ServiceSpec, ServiceId},
 };
 
-/// A few services with a few reals, so that random ones overlap.
+/// Generates few services with few reals, so that random sets overlap.
 fn any_desired() -> impl Strategy<Value = Desired> {
     let real = (0u8..6, 0usize..4, 0u32..4);
     let scheduler = prop_oneof![Just(Scheduler::Mh), Just(Scheduler::Rr), Just(Scheduler::Wrr)];
@@ -34,7 +34,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
     })
 }
 
-/// No table may name a real that is not there, no service may lack its table.
+/// Asserts that no table refers to a missing real, and that no service lacks its table.
 fn assert_whole(image: &Image, after: &Step) {
     let reals: BTreeSet<u32> = image.reals.keys().copied().collect();
     for service in image.services.values() {
@@ -65,7 +65,7 @@ proptest! {
             }
             prop_assert_eq!(&have, &want);
             prop_assert!(plan(&have, &want).is_empty());
-            // What a daemon reads from the maps after a restart names the same ids.
+            // A daemon that reads the maps after a restart finds the same ids.
             prop_assert_eq!(&Ids::of(&have, &desired), &ids);
         }
     }

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rules of iptables, the old one, which nftables does not show; or of any, where nft is not installed.
+//! Rules of the legacy iptables, which nftables does not show; or of any iptables, if nft is not installed.
 
 use tokio::process::Command;
 
 use super::{Finding, Matches, Wanted, finding};
 
-/// What lists rules, what changes them, and where the kernel says that there are tables.
+/// Commands that list and change rules, and the files in which the kernel lists existing tables.
 const OLD: [(&str, &str); 2] =
     [("iptables-legacy", "ip_tables_names"), ("ip6tables-legacy", "ip6_tables_names")];
 
-/// What `iptables-save` and the like have to say. Listing would load the kernel's modules: nothing is asked where no table is.
+/// Returns the output of `iptables-save` and its variants. Listing would load kernel modules, so commands
+/// only run if a table exists.
 pub(super) async fn pages(has_nft: bool) -> Vec<(&'static str, String)> {
     let mut pages = Vec::new();
     for (program, names) in OLD {
-        // Of the thread: a namespace belongs to threads.
+        // `thread-self`, because a namespace belongs to a thread.
         let tables = std::fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
         if !tables.trim().is_empty() {
-            // Where there is only one iptables, it has no other name.
+            // With only one variant installed, it has the plain name.
             let plain = if program.starts_with("ip6") { "ip6tables" } else { "iptables" };
             let page = match save(program).await {
                 Some(page) => Some((program, page)),
@@ -38,7 +39,7 @@ async fn save(program: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Rules on a page that would see a service's packets.
+/// Returns findings for rules on a page that should match a service's packets.
 pub(super) fn check(program: &str, page: &str, wanted: &Wanted<'_>) -> Vec<Finding> {
     let mut table = "";
     let mut findings = Vec::new();
@@ -48,7 +49,7 @@ pub(super) fn check(program: &str, page: &str, wanted: &Wanted<'_>) -> Vec<Findi
         }
         let Some(rule) = line.strip_prefix("-A ") else { continue };
         let chain = rule.split(' ').next().unwrap_or_default();
-        // What the director sends to a VIP itself is seen by the rules for that.
+        // Packets that the director itself sends to a VIP do pass these chains.
         if ["OUTPUT", "POSTROUTING"].contains(&chain) {
             continue;
         }
@@ -60,7 +61,7 @@ pub(super) fn check(program: &str, page: &str, wanted: &Wanted<'_>) -> Vec<Findi
     findings
 }
 
-/// What a rule matches, in the words of iptables-save.
+/// Returns the criteria of a rule in the syntax of iptables-save.
 fn matches(rule: &str) -> Matches<'_> {
     const STOPS: [&str; 7] = ["DROP", "REJECT", "DNAT", "REDIRECT", "TPROXY", "NFQUEUE", "QUEUE"];
     let mut found = Matches::default();

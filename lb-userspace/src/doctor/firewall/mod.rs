@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rules of a firewall that are meant for a VIP's packets: XDP forwards before they are asked.
+//! Firewall rules for a VIP's packets: they have no effect, because XDP forwards first.
 #![forbid(unsafe_code)]
 
-mod iptables; // as iptables-save lists them
-mod nft; //      as nft lists them
+mod iptables; // output of iptables-save
+mod nft; //      output of nft
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,10 +15,10 @@ use crate::model::{
     finding::{Finding, Severity},
 };
 
-/// What the firewalls of this host have to say; nothing of those that are not installed.
+/// Rules of this host's firewalls; empty for those that are not installed.
 pub(super) struct Pages {
     nft: Option<String>,
-    /// By the command that listed them.
+    /// Output by the command that listed it.
     iptables: Vec<(&'static str, String)>,
 }
 
@@ -29,7 +29,7 @@ impl Pages {
         Self { nft, iptables }
     }
 
-    /// Rules that would see a service's packets.
+    /// Returns findings for rules that should match a service's packets.
     pub(super) fn check(&self, facts: &Facts) -> Vec<Finding> {
         let interfaces: Vec<&str> = facts.attached.values().map(String::as_str).collect();
         let wanted = Wanted { endpoints: facts.endpoints.iter().collect(), interfaces };
@@ -39,36 +39,37 @@ impl Pages {
         findings
     }
 
-    /// Services for which the director's own packets are translated.
+    /// Returns the services for which the director's own packets are translated.
     pub(super) fn translated(&self) -> Vec<SocketAddr> {
         self.nft.as_ref().map_or_else(Vec::new, |page| nft::translated(page))
     }
 }
 
-/// What rules are looked through for.
+/// Criteria by which rules are searched.
 struct Wanted<'a> {
     endpoints: Vec<&'a Endpoint>,
-    /// Where clients' packets come in.
+    /// Interfaces by which clients' packets arrive.
     interfaces: Vec<&'a str>,
 }
 
-/// What a rule matches, as far as it matters here.
+/// Relevant criteria of a rule.
 #[derive(Debug, Default)]
 struct Matches<'a> {
     /// Words that may be an address, a range or a network.
     addresses: Vec<&'a str>,
-    /// Whether it is for some destinations only.
+    /// The rule matches some destinations only.
     is_for_destinations: bool,
-    /// Protocol (or none in particular) and words that may be a port or a range of ports.
+    /// Protocol (empty for any), and words that may be a port or a range of ports.
     ports: Option<(&'a str, Vec<&'a str>)>,
-    /// Names of interfaces that it is limited to.
+    /// Names of interfaces to which the rule is limited.
     interfaces: Vec<&'a str>,
-    /// It stops what it matches, or sends it elsewhere.
+    /// The rule drops or redirects matching packets.
     stops: bool,
 }
 
 impl Wanted<'_> {
-    /// The first VIP that a rule names, or the first service whose port it stops, as an operator would say it.
+    /// Returns the first VIP in a rule, or the VIP of the first service whose port the rule blocks, and a
+    /// description of it.
     fn meant_by(&self, rule: &Matches<'_>) -> Option<(IpAddr, String)> {
         let named = self.endpoints.iter().map(|endpoint| endpoint.address.ip());
         let named = named.filter(|vip| rule.addresses.iter().any(|word| covers(word, *vip)));
@@ -89,7 +90,7 @@ impl Wanted<'_> {
     }
 }
 
-/// What is said of a rule.
+/// Returns the finding for a rule.
 fn finding(rule: &str, place: &str, about: &str, fix: String) -> Finding {
     let cause = format!(
         "the rule '{rule}' of {place} is about {about}, and never sees its traffic: XDP forwards first"
@@ -97,7 +98,8 @@ fn finding(rule: &str, place: &str, about: &str, fix: String) -> Finding {
     Finding::new("firewall", Severity::Warning, cause, fix)
 }
 
-/// Whether a word is an address, a range or a network, and has the VIP in it. All of IPv4 or IPv6 is about nobody.
+/// Returns whether a word is an address, a range or a network that contains the VIP. A network of all IPv4 or
+/// IPv6 addresses does not count.
 fn covers(word: &str, vip: IpAddr) -> bool {
     if let Some((first, last)) = word.split_once('-') {
         return match (first.parse::<IpAddr>(), last.parse::<IpAddr>()) {
@@ -109,7 +111,7 @@ fn covers(word: &str, vip: IpAddr) -> bool {
         || word.parse::<IpNet>().is_ok_and(|net| net.prefix_len() > 0 && net.contains(&vip))
 }
 
-/// Whether a word is a port, or a range of them, and has this one in it.
+/// Returns whether a word is a port, or a range of ports, that contains this one.
 fn is_port(word: &str, port: u16) -> bool {
     match word.split_once(['-', ':']) {
         Some((first, last)) => match (first.parse::<u16>(), last.parse::<u16>()) {

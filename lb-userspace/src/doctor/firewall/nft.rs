@@ -7,18 +7,18 @@ use tokio::process::Command;
 
 use super::{super::fix, Finding, Matches, Wanted, covers, finding};
 
-/// What `nft -a list ruleset` has to say; `None` where it is not installed. Rules of iptables are shown too, where iptables is the
-/// one over nftables.
+/// Returns the output of `nft -a list ruleset`; `None` if nft is not installed. It includes rules of
+/// iptables, if that is the variant based on nftables.
 pub(super) async fn page() -> Option<String> {
     let output = Command::new("nft").args(["-a", "-n", "list", "ruleset"]).output().await.ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A rule and where it is.
+/// A rule and its place.
 struct Rule<'a> {
     table: &'a str,
     chain: &'a str,
-    /// The hook of its chain, if that is a base chain.
+    /// Hook of the chain, if that is a base chain.
     hook: &'a str,
     text: &'a str,
     handle: &'a str,
@@ -27,7 +27,7 @@ struct Rule<'a> {
 /// Elements of sets and maps, by table and name.
 type Sets<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a str>>;
 
-/// Every rule on a page, and every named set.
+/// Returns every rule on a page, and every named set.
 fn each(page: &str) -> (Vec<Rule<'_>>, Sets<'_>) {
     let (mut table, mut chain, mut hook, mut set) = ("", "", "", None);
     let (mut rules, mut sets) = (Vec::new(), Sets::new());
@@ -41,7 +41,7 @@ fn each(page: &str) -> (Vec<Rule<'_>>, Sets<'_>) {
         } else if let Some(name) = opens("set ").or_else(|| opens("map ")) {
             set = Some(name);
         } else if let Some(name) = set {
-            // A line of elements, or one of the set's properties, which are no addresses.
+            // A line of elements, or properties of the set, which are not addresses.
             let elements: &mut Vec<&str> = sets.entry((table, name)).or_default();
             let items = text.strip_prefix("elements = {").unwrap_or(text).trim_end_matches('}');
             elements.extend(items.split(',').map(str::trim).filter(|item| !item.is_empty()));
@@ -54,17 +54,18 @@ fn each(page: &str) -> (Vec<Rule<'_>>, Sets<'_>) {
     (rules, sets)
 }
 
-/// Rules that would see a service's packets.
+/// Returns findings for rules that should match a service's packets.
 pub(super) fn check(page: &str, wanted: &Wanted<'_>) -> Vec<Finding> {
     let (rules, sets) = each(page);
-    // What the director sends to a VIP itself is seen by the rules for that.
+    // Packets that the director itself sends to a VIP do pass these hooks.
     let is_passed =
         |rule: &&Rule<'_>| ["output", "postrouting"].contains(&rule.hook) || rule.table.ends_with(fix::OWN);
     let mut findings = Vec::new();
     for Rule { table, chain, text, handle, .. } in rules.iter().filter(|rule| !is_passed(rule)) {
         let (matches, used) = matches(text, table, &sets);
         let Some((vip, about)) = wanted.meant_by(&matches) else { continue };
-        // By an element of its own, that is enough; else the whole rule goes.
+        // If an element of the set is the VIP alone, removing the element is enough; otherwise the rule must
+        // be deleted.
         let own = used.iter().find_map(|name| {
             let elements = sets.get(&(*table, *name))?;
             let own =
@@ -85,14 +86,14 @@ pub(super) fn check(page: &str, wanted: &Wanted<'_>) -> Vec<Finding> {
     findings
 }
 
-/// An element without what is counted or timed of it.
+/// Returns an element without its counter or timer.
 fn key(element: &str) -> &str {
     let ends = [" timeout ", " expires ", " counter ", " comment "];
     let end = ends.iter().filter_map(|word| element.find(word)).min();
     element.get(..end.unwrap_or(element.len())).unwrap_or(element)
 }
 
-/// What a rule matches, and the sets that it uses.
+/// Returns the criteria of a rule, and the sets that it uses.
 fn matches<'a>(text: &'a str, table: &'a str, sets: &Sets<'a>) -> (Matches<'a>, Vec<&'a str>) {
     const STOPS: [&str; 7] = ["drop", "reject", "queue", "redirect", "dnat", "tproxy", "masquerade"];
     let mut found = Matches::default();
@@ -101,14 +102,14 @@ fn matches<'a>(text: &'a str, table: &'a str, sets: &Sets<'a>) -> (Matches<'a>, 
     let mut before = "";
     while let Some(word) = words.next() {
         match word {
-            // All but these: the operand, or all that is in its braces.
+            // A negation: skip the operand, or everything in its braces.
             "!=" => {
                 if words.next() == Some("{") {
                     words.by_ref().find(|word| *word == "}");
                 }
             }
             "dport" if words.peek() != Some(&"!=") => {
-                // What is left of a verdict map does harm.
+                // The remaining items of a verdict map block packets.
                 found.stops |= words.peek() == Some(&"vmap");
                 let ports = operand(&mut words, table, sets, &mut used, &mut found.addresses);
                 found.ports = Some((if before == "th" { "" } else { before }, ports));
@@ -131,7 +132,7 @@ fn matches<'a>(text: &'a str, table: &'a str, sets: &Sets<'a>) -> (Matches<'a>, 
     (found, used)
 }
 
-/// What a port is compared with; of a verdict map the ports whose verdict is no harm are left out.
+/// Returns the ports in a comparison, without those of a verdict map whose verdict does not block.
 fn operand<'a>(
     words: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
     table: &'a str,
@@ -142,9 +143,9 @@ fn operand<'a>(
     let is_map = words.next_if_eq(&"vmap").is_some();
     let items: Vec<Vec<&str>> = match words.next() {
         Some("{") => {
-            // Keys and verdicts stand in turn, with colons between: "80", ":", "drop".
+            // Keys and verdicts alternate, with colons between: "80", ":", "drop".
             let inside: Vec<&str> = words.by_ref().take_while(|word| *word != "}").collect();
-            // An address beside the port: `ip daddr . tcp dport { 192.0.2.100 . 80 }`.
+            // The item has an address beside the port: `ip daddr . tcp dport { 192.0.2.100 . 80 }`.
             if inside.contains(&".") {
                 addresses.extend(inside.iter().filter(|word| **word != "."));
             }
@@ -155,7 +156,7 @@ fn operand<'a>(
             used.push(name);
             let elements = sets.get(&(table, name)).into_iter().flatten();
             let elements: Vec<Vec<&str>> = elements.map(|one| one.split(' ').collect()).collect();
-            // An address beside the port: `ip daddr . tcp dport @services`.
+            // The item has an address beside the port: `ip daddr . tcp dport @services`.
             addresses.extend(elements.iter().flatten());
             elements
         }
@@ -167,7 +168,7 @@ fn operand<'a>(
     items.into_iter().filter(|item| !harmless(item)).flatten().collect()
 }
 
-/// Services for which the director's own packets are translated.
+/// Returns the services for which the director's own packets are translated.
 pub(super) fn translated(page: &str) -> Vec<SocketAddr> {
     let target = |rule: &Rule<'_>| {
         let words: Vec<&str> = rule.text.split(' ').collect();
@@ -187,7 +188,8 @@ mod tests {
     use super::*;
     use crate::model::{Endpoint, Protocol};
 
-    /// What mends rules of a chain `input`, for a service of TCP at 192.0.2.100, port 80, and one of UDP at `2001:db8::100`, port 53.
+    /// Returns the fixes for rules in a chain `input`, for a TCP service at 192.0.2.100, port 80, and a UDP
+    /// service at `2001:db8::100`, port 53.
     fn fixes(inside: &str) -> Vec<String> {
         let page = format!(
             "table inet filter {{ # handle 1\n{inside}\n\tchain input {{ # handle 2\n\t\ttype filter hook input priority 0; policy accept;\n\t}}\n}}"

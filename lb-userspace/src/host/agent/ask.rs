@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Asking the director what this host is to it.
+//! Requests to the director for the roles of this host.
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
@@ -23,13 +23,13 @@ use crate::{
     failure::Failure,
 };
 
-/// How long everything but the director's own waiting may take.
+/// Timeout of everything but the director's own waiting.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Bytes that an answer may have.
+/// Maximum size of an answer, in bytes.
 const MOST: usize = 16 << 20;
 
-/// Where a director's API for agents is: `http://HOST:PORT`.
+/// Address of a director's agent API: `http://HOST:PORT`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Address(String);
 
@@ -60,29 +60,29 @@ impl fmt::Display for Address {
     }
 }
 
-/// What is asked.
+/// A request.
 pub(super) struct Ask<'a> {
-    /// This host's addresses.
+    /// Addresses of this host.
     pub(super) addresses: Vec<IpAddr>,
-    /// What director and agent have in common.
+    /// Shared secret of director and agent.
     pub(super) token: Token,
-    /// What is known already.
+    /// Tag of the roles that the agent knows.
     pub(super) tag: Option<&'a str>,
-    /// How long to wait for something else than that.
+    /// Time for which the director may wait for other roles.
     pub(super) wait: Duration,
 }
 
-/// What the director says.
+/// Answer of the director.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// These are this host's roles, and that is how the director knows them again.
+    /// Roles of this host, and their tag.
     Roles(Vec<Role>, String),
-    /// What is known already.
+    /// The roles are unchanged.
     AsKnown,
 }
 
 impl Address {
-    /// Asks, and waits for the answer; from that address.
+    /// Sends the request and waits for the answer. Returns the answer, and the address that it came from.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, IpAddr), Failure> {
         let waiting = if ask.tag.is_some() { ask.wait } else { Duration::ZERO };
         let silent = || self.unreachable(&"it is silent");
@@ -134,7 +134,7 @@ impl Address {
         Ok(told.roles.map_or(Answer::AsKnown, |roles| Answer::Roles(roles, told.tag)))
     }
 
-    /// Why there are no roles. What is told without a proof is for the log alone.
+    /// Returns the failure for a missing proof or an error. Text without a proof is only for the log.
     fn refused(&self, head: &Parts, body: &[u8]) -> Failure {
         let scheme =
             head.headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -159,8 +159,8 @@ impl Address {
     }
 }
 
-/// A director that lost its power closes no connection: the kernel is to ask for it while nothing is said, and to give up
-/// when nothing is acknowledged.
+/// Enables keep-alive probes and a user timeout: a director that lost its power closes no connection, so the
+/// kernel must notice that it acknowledges nothing.
 fn notice_silence(stream: &TcpStream) -> nix::Result<()> {
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &1)?;
@@ -169,7 +169,7 @@ fn notice_silence(stream: &TcpStream) -> nix::Result<()> {
     setsockopt(stream, sockopt::TcpUserTimeout, &PATIENCE.as_millis().try_into().unwrap_or(u32::MAX))
 }
 
-/// A task that ends with what needs it.
+/// A task that is aborted when its owner is dropped.
 struct Driver(tokio::task::JoinHandle<()>);
 
 impl Drop for Driver {

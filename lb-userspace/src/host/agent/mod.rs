@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host agent`: keeps this real server as the director's table says, by asking the director and setting up
-//! accordingly.
+//! `xvs host agent`: keeps this real server as the director's table requires, by asking the director and
+//! setting up accordingly.
 //!
-//! The director is the one who knows: what it says for this host's addresses is set up, what it no longer says is put
-//! back. While it cannot be asked, what is there stays, and is looked after.
+//! The director's answer for this host's addresses is authoritative: the agent sets up the roles in it, and
+//! restores what no role needs any more. While the director cannot be reached, the agent keeps and repairs
+//! the present set-up.
 
-mod ask; //        the director, over HTTP
-mod moved; //      this host has other addresses
-mod reconcile; //  this host as the roles say
-mod refused; //    VIPs that would cut this host off
+mod ask; //       requests to the director, over HTTP
+mod moved; //     changes of this host's addresses
+mod reconcile; // set-up according to the roles
+mod refused; //   VIPs that would cut this host off
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -33,42 +34,43 @@ use ask::{Answer, Ask};
 use moved::own_addresses;
 use refused::Needed;
 
-/// How long the director may wait with an answer while nothing changes. Then this host is looked at again.
+/// Time for which the director may delay an answer while nothing changes. Then this host is checked again.
 const WAIT: Duration = Duration::from_secs(20);
-/// The same while something is wrong on this host.
+/// Time for which the director may delay an answer while there is a problem on this host.
 const WAIT_WHEN_WRONG: Duration = Duration::from_secs(5);
-/// How long to wait after the director was not reached: at first, and at most.
+/// Pause after the director was not reached: the first one, and the longest one.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 
-/// What an agent is to know.
+/// Options of an agent.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whom to ask.
+    /// Address of the director's agent API.
     pub director: Address,
-    /// The file with the token; read at each question, so that it can be replaced.
+    /// File with the token; it is read for each request, so that it can be replaced.
     pub token_file: PathBuf,
-    /// The ARP settings.
+    /// ARP settings.
     pub arp: Levels,
-    /// How tunnelled packets are unwrapped.
+    /// Way of decapsulation.
     pub decap: Choice,
-    /// Directors whose tunnels the XDP decapsulator takes; none: all.
+    /// Directors whose tunnels the XDP decapsulator accepts; empty for all.
     pub from: BTreeSet<IpAddr>,
-    /// Where the XDP decapsulator is pinned.
+    /// Directory for the pins of the XDP decapsulator.
     pub bpffs: PathBuf,
-    /// The networks that VIPs may be from; any if there are none.
+    /// Networks to which VIPs must belong; empty for any.
     pub vips: Vec<IpNet>,
-    /// What this agent changed, and only that.
+    /// State file of this agent, which lists only its own changes.
     pub state: PathBuf,
 }
 
-/// Follows the director until a signal ends it. What was set up then stays.
+/// Follows the director until a signal ends the agent. The set-up then stays.
 ///
 /// # Errors
-/// What keeps it from starting. Afterwards it says what is wrong and tries again.
+/// If the agent cannot start. Later errors are logged, and the agent retries.
 pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<(), Failure> {
     super::can_configure_the_network()?;
     Token::read_copy(&options.token_file)?;
-    // Mounting a bpffs takes more than is kept. Without one only the XDP program is missing, which says so then.
+    // Mounting a bpffs needs more capabilities than are kept. Without it only the XDP program is unavailable,
+    // which is reported when it is needed.
     if let Err(error) = dataplane::decap::prepare(&options.bpffs) {
         tracing::debug!("{error}");
     }
@@ -94,13 +96,13 @@ struct Agent<'a> {
     host: &'a Host,
     watch: Watch,
     options: Options,
-    /// What the director said last, and by what it knows that.
+    /// Last roles from the director, and their tag.
     known: Option<(Vec<Role>, String)>,
-    /// Where the director answered last.
+    /// Address of the director's last answer.
     peer: Option<IpAddr>,
-    /// What is wrong and has been said.
+    /// Problems that were logged.
     said: BTreeSet<String>,
-    /// Why the director could not be asked last time.
+    /// Reason why the director could not be reached last time.
     lost: Option<String>,
 }
 
@@ -110,7 +112,7 @@ impl Agent<'_> {
         let mut wrong = false;
         loop {
             let wait = match (self.lost.is_some(), wrong) {
-                // Whether it is back is to be known at once.
+                // The first answer of a director that returns must not be delayed.
                 (true, _) => Duration::ZERO,
                 (false, true) => WAIT_WHEN_WRONG,
                 (false, false) => WAIT,
@@ -148,7 +150,7 @@ impl Agent<'_> {
         }
     }
 
-    /// Asks, and asks anew when this host has other addresses before the answer is there.
+    /// Sends a request, and sends another one if the addresses of this host change before the answer arrives.
     async fn ask(&mut self, wait: Duration) -> Result<(Answer, IpAddr), Failure> {
         loop {
             let addresses = own_addresses(self.host).await?;
@@ -165,7 +167,7 @@ impl Agent<'_> {
         }
     }
 
-    /// Whether all is well now. What is wrong is said once.
+    /// Sets up the roles. Returns whether there are no problems. Each problem is logged once.
     async fn reconcile(&mut self, roles: &[Role], report: Report<'_>) -> bool {
         let mut wrong = BTreeSet::new();
         let said = &self.said;
@@ -184,7 +186,7 @@ impl Agent<'_> {
                 refused.extend(reconcile::reconcile(self.host, &roles, &self.options, &mut say).await);
                 refused
             }
-            // Without a way to tell, all stays as it is.
+            // If the check of the VIPs fails, nothing is changed.
             Err(error) => vec![error.into()],
         };
         let all_is_well = failures.is_empty();
@@ -202,7 +204,7 @@ impl Agent<'_> {
         self.said = wrong;
         all_is_well
     }
-    /// The roles whose VIPs this host takes, and why it does not take the others.
+    /// Returns the roles whose VIPs this host accepts, and the reasons for the others.
     async fn without_refused(&self, roles: &[Role]) -> Result<(Vec<Role>, Vec<Failure>), NetlinkError> {
         let needed = Needed::by(self.host, self.peer, &self.options.vips).await?;
         let mut refused: BTreeMap<IpAddr, Option<String>> = BTreeMap::new();
@@ -223,9 +225,9 @@ impl Agent<'_> {
     }
 }
 
-/// Returns what is said while no service has this host.
+/// Returns the log message of an agent whose host is in no service.
 fn idle(addresses: &[IpAddr]) -> String {
-    /// How many addresses are named.
+    /// Number of addresses in the message.
     const NAMED: usize = 4;
     let named: Vec<String> = addresses.iter().take(NAMED).map(IpAddr::to_string).collect();
     let more = addresses.len().saturating_sub(NAMED);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The addresses of this host, and being told when they are others.
+//! Addresses of this host, and changes of them.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     netlink::{Change, NetlinkError, Watch},
 };
 
-/// How long nothing may change before the addresses are looked at: an interface that comes up gets several.
+/// Time without changes before the addresses are read: an interface that comes up gets several.
 const QUIET: Duration = Duration::from_millis(100);
 
 /// Waits until this host has other addresses than `known`.
@@ -29,7 +29,7 @@ pub(super) async fn moved(host: &Host, watch: &mut Watch, known: &[IpAddr]) {
     }
 }
 
-/// The addresses by which a director may know this host: not those that only it itself can reach.
+/// Returns the addresses by which a director may know this host: not those that only the host itself can reach.
 pub(super) async fn own_addresses(host: &Host) -> Result<Vec<IpAddr>, NetlinkError> {
     let interfaces = host.netlink.interfaces().await?;
     let quiet: BTreeSet<u32> = interfaces.iter().filter(|one| one.noarp).map(|one| one.index).collect();

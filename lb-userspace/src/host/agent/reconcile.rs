@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This host as the director's roles say: what is missing is set up, what is over is put back.
+//! Set-up of this host according to the director's roles: missing parts are set up, superfluous ones restored.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,17 +21,17 @@ use crate::{
     model::{Forward, Tunnel},
 };
 
-/// What one VIP needs here.
+/// Requirements of one VIP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Need {
-    /// By which its packets come, perhaps on several interfaces.
+    /// RIPs at which its packets arrive, perhaps on several interfaces.
     rips: BTreeSet<IpAddr>,
     method: Method,
     decap: Choice,
 }
 
-/// Sets up what `roles` need, VIP by VIP, then puts back what no role needs any more. What fails keeps nothing else
-/// from being done.
+/// Sets up the needs of `roles`, VIP by VIP, then restores what no role needs any more. Errors are collected
+/// and do not stop the rest.
 pub(super) async fn reconcile(
     host: &Host,
     roles: &[Role],
@@ -93,14 +93,13 @@ async fn put_back(
     Ok(())
 }
 
-/// What each VIP needs. With `nat` and `local` this host needs nothing that is its own; what does for `tun` does for
-/// `dr` too.
+/// Returns the needs of each VIP. `nat`, `fnat` and `local` need no set-up; a set-up for `tun` also serves `dr`.
 fn needs(roles: &[Role], decap: Choice) -> BTreeMap<IpAddr, Need> {
     let mut needs: BTreeMap<IpAddr, Need> = BTreeMap::new();
     for role in roles {
         let (method, decap) = match role.forward {
             Forward::Dr => (Method::Dr, decap),
-            // A device for IP within IP unwraps nothing else.
+            // A device for IP within IP decapsulates nothing else.
             Forward::Tun if role.tunnel != Tunnel::Ipip => (Method::Tun, Choice::Xdp),
             Forward::Tun => (Method::Tun, decap),
             Forward::Nat | Forward::Fnat | Forward::Local => continue,
@@ -112,7 +111,7 @@ fn needs(roles: &[Role], decap: Choice) -> BTreeMap<IpAddr, Need> {
             _ => {}
         }
         entry.rips.insert(role.rip);
-        // Within both versions of IP: one device is not enough, the program is.
+        // With outer headers of both IP versions, one device is not enough, but the program is.
         let both = entry.rips.iter().any(IpAddr::is_ipv4) && entry.rips.iter().any(IpAddr::is_ipv6);
         if method == Method::Tun && (both || decap == Choice::Xdp) {
             entry.decap = Choice::Xdp;
@@ -160,7 +159,7 @@ mod tests {
             need.rips.iter().map(IpAddr::to_string).collect::<Vec<_>>()
         };
         assert_eq!(rips(&[tun("10.0.0.11"), tun("10.1.0.11")]), ["10.0.0.11", "10.1.0.11"]);
-        // What does for tun does for dr too, and one by dr says nothing of tunnels.
+        // A set-up for tun also serves dr, and a role with dr does not affect the tunnels.
         let dr = role(Forward::Dr, Tunnel::Ipip, "fd00::11");
         assert_eq!(rips(&[dr, tun("10.1.0.11"), dr]), ["10.1.0.11"]);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! VIPs that a director names and this host does not take: with them on `lo` it would talk to itself where it means its gateway,
-//! its resolver, its director or a neighbour.
+//! VIPs of a director that this host refuses: with such a VIP on `lo`, this host could not reach its gateway,
+//! its resolver, its director or a neighbour any more.
 
 use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
 
@@ -8,21 +8,22 @@ use ipnet::IpNet;
 
 use crate::{host::Host, netlink::NetlinkError};
 
-/// Where the addresses of resolvers are, as libc and systemd-resolved have them.
+/// Files with the addresses of resolvers, of libc and systemd-resolved.
 const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
-/// What this host needs beyond itself.
+/// Addresses that this host must be able to reach.
 #[derive(Debug, Default)]
 pub(super) struct Needed {
     director: Option<IpAddr>,
     gateways: BTreeSet<IpAddr>,
     resolvers: BTreeSet<IpAddr>,
-    /// The networks that VIPs may be from; any if there are none.
+    /// Networks to which VIPs must belong; empty for any.
     allowed: Vec<IpNet>,
 }
 
 impl Needed {
-    /// What this host needs now; `director` answered at that address, and `allowed` are the networks of `--vips`.
+    /// Determines the present addresses; `director` is the one from which the director answered, and
+    /// `allowed` are the networks of `--vips`.
     pub(super) async fn by(
         host: &Host,
         director: Option<IpAddr>,
@@ -37,13 +38,13 @@ impl Needed {
         })
     }
 
-    /// Why a VIP is refused.
+    /// Returns the reason to refuse a VIP, if there is one.
     pub(super) async fn refusal(&self, host: &Host, vip: IpAddr) -> Result<Option<String>, NetlinkError> {
         if let Some(why) = self.judge(vip) {
             return Ok(Some(why));
         }
         if !self.allowed.is_empty() {
-            // The operator has said so of this network: what is known of a neighbour may be old.
+            // The operator has allowed this network; neighbour entries may be outdated.
             return Ok(None);
         }
         let here = host.netlink.holders(vip).await?;
@@ -64,7 +65,7 @@ impl Needed {
         Ok(None)
     }
 
-    /// What can be said without asking for neighbours.
+    /// Returns the reason to refuse a VIP, as far as it does not depend on neighbours.
     fn judge(&self, vip: IpAddr) -> Option<String> {
         if !self.allowed.is_empty() && !self.allowed.iter().any(|net| net.contains(&vip)) {
             return Some("it is in none of the networks of --vips".to_owned());
@@ -93,10 +94,10 @@ async fn neighbour(host: &Host, ifindex: u32, ip: IpAddr) -> Result<Option<[u8; 
     Ok(host.netlink.neighbour(ifindex, ip).await?.and_then(|neighbour| neighbour.usable_mac()))
 }
 
-/// The addresses of a `resolv.conf`.
+/// Returns the addresses in a `resolv.conf`.
 fn nameservers(text: &str) -> Vec<IpAddr> {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    // A zone, as in fe80::1%eth0, is no part of the address.
+    // A zone, as in fe80::1%eth0, is not part of the address.
     let addresses =
         servers.filter_map(|rest| rest.split_whitespace().next()?.split('%').next()?.parse().ok());
     addresses.filter(|ip: &IpAddr| !ip.is_loopback()).collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The same for iptables, the old one, which nftables does not show.
+//! Rules of the legacy iptables, which nftables does not show.
 
 use std::{fs, io, process::Output};
 
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::model::Tunnel;
 
-/// The programs by version of IP, and where the kernel says that there are tables.
+/// Programs by IP version, and the files in which the kernel lists existing tables.
 const PROGRAMS: [(&str, &str, bool); 2] =
     [("iptables", "ip_tables_names", false), ("ip6tables", "ip6_tables_names", true)];
 
-/// The tables that may drop, in the order in which packets come by.
+/// Tables that may drop packets, in the order in which packets pass them.
 const TABLES: [&str; 3] = ["raw", "mangle", "filter"];
 
-/// Puts rules at the top of every chain that filters; whether there was one.
+/// Inserts rules at the top of every chain that filters. Returns whether there is such a chain.
 pub(super) async fn open(
     opening: &Opening,
     state: &mut StateFile,
@@ -27,7 +27,7 @@ pub(super) async fn open(
 ) -> Result<bool, HostError> {
     let mut any = false;
     for (plain, names, six) in PROGRAMS {
-        // Listing would load the kernel's modules: nothing is asked where no table is.
+        // Listing would load kernel modules, so commands only run if a table exists.
         let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
         let has_tables = tables.lines().any(|table| TABLES.contains(&table));
         if !has_tables || (six != opening.address.is_ipv6() && opening.tunnel.is_none()) {
@@ -49,7 +49,8 @@ pub(super) async fn open(
                 report(Done::new(place, Outcome::Already, "its rules are at the top"));
                 continue;
             }
-            // Rules have no handles: what is deleted is the first that is alike, which the new one would be.
+            // Rules have no handles: a deletion removes the first equal rule, which could be the new one. So
+            // old rules go first.
             for old in before.iter().filter(|rule| rule.comment == own) {
                 delete(&place, old).await?;
             }
@@ -62,12 +63,12 @@ pub(super) async fn open(
     Ok(any)
 }
 
-/// Whether a family of rules is one of these programs.
+/// Returns whether a family of rules is one of these programs.
 pub(super) fn is_program(family: &str) -> bool {
     PROGRAMS.iter().any(|(plain, ..)| family.trim_end_matches("-legacy") == *plain)
 }
 
-/// Takes the rules out of a chain again.
+/// Removes the rules of xvs from a chain.
 pub(super) async fn close(program: &str, table: &str, chain: &str) -> Result<Done, HostError> {
     let item = format!("{program} {table} {chain}");
     let Ok(page) = run(&format!("{program}-save"), &["-t", table].map(str::to_owned)).await else {
@@ -79,7 +80,7 @@ pub(super) async fn close(program: &str, table: &str, chain: &str) -> Result<Don
     Ok(Done::new(item, Outcome::Restored, "without rules of xvs"))
 }
 
-/// The rules of `PROGRAM TABLE CHAIN` on a page of iptables-save, by their words, from the first to the last.
+/// Returns the rules of `PROGRAM TABLE CHAIN` on a page of iptables-save, in order.
 fn rules_of(page: &str, place: &str) -> Vec<Rule> {
     let (_, table, chain) = parts(place);
     let mut here = "";
@@ -96,7 +97,7 @@ fn rules_of(page: &str, place: &str) -> Vec<Rule> {
     rules
 }
 
-/// Takes a rule out of `PROGRAM TABLE CHAIN`.
+/// Deletes a rule from `PROGRAM TABLE CHAIN`.
 async fn delete(place: &str, rule: &Rule) -> Result<String, NftError> {
     let (program, table, chain) = parts(place);
     let quoted = format!("\"{}\"", rule.comment);
@@ -108,19 +109,19 @@ async fn delete(place: &str, rule: &Rule) -> Result<String, NftError> {
     run(program, &words).await
 }
 
-/// Program, table and chain.
+/// Splits program, table and chain.
 fn parts(place: &str) -> (&str, &str, &str) {
     let mut words = place.split(' ');
     let mut next = || words.next().unwrap_or_default();
     (next(), next(), next())
 }
 
-/// Whether packets that this host sends come by there.
+/// Returns whether packets that this host sends pass a chain.
 fn is_leaving(place: &str) -> bool {
     ["OUTPUT", "POSTROUTING"].iter().any(|chain| place.ends_with(chain))
 }
 
-/// The words that put a rule at the top of `PROGRAM TABLE CHAIN`.
+/// Returns the arguments that insert a rule at the top of `PROGRAM TABLE CHAIN`.
 fn insert(place: &str, rule: &str, comment: &str) -> Vec<String> {
     let (_, table, chain) = parts(place);
     let head = ["-t", table, "-I", chain].into_iter().chain(rule.split(' '));
@@ -128,7 +129,7 @@ fn insert(place: &str, rule: &str, comment: &str) -> Vec<String> {
     head.chain(tail).map(str::to_owned).collect()
 }
 
-/// What is to be accepted by a chain, each a match.
+/// Returns the matches that a chain must accept.
 fn rules(opening: &Opening, leaves: bool, six: bool) -> Vec<String> {
     let (ip, number, protocol) = (opening.address.ip(), opening.address.port(), opening.protocol);
     let (whose, port) = if leaves { ("-s", "--sport") } else { ("-d", "--dport") };
@@ -153,10 +154,10 @@ fn rules(opening: &Opening, leaves: bool, six: bool) -> Vec<String> {
     rules
 }
 
-/// Tables and chains on a page of iptables-save that may drop what is for this host, or what it sends.
+/// Returns tables and chains on a page of iptables-save that may drop packets to or from this host.
 fn filtering(page: &str) -> Vec<(&str, &str)> {
     const BUILT_IN: [&str; 4] = ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"];
-    // What is beyond a jump may drop.
+    // The target of a jump may drop packets.
     const HARMLESS: [&str; 8] = ["ACCEPT", "RETURN", "LOG", "MARK", "CONNMARK", "TCPMSS", "CT", "NFLOG"];
     let (mut table, mut found) = ("", Vec::new());
     for line in page.lines() {
@@ -183,7 +184,8 @@ fn filtering(page: &str) -> Vec<(&str, &str)> {
     found
 }
 
-/// The program's own name here, and what it lists. Where there is only one iptables, it has no other name.
+/// Returns the name of the installed variant, and the output of its `-save`. With only one variant installed,
+/// it has the plain name.
 async fn list(plain: &str) -> Result<(String, String), NftError> {
     let old = format!("{plain}-legacy");
     match run(&format!("{old}-save"), &[]).await {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host open`: a service's packets pass this host's firewall, nftables or iptables, whatever the rules say of others.
+//! `xvs host open`: lets a service's packets pass this host's firewall, nftables or iptables, whatever its
+//! other rules are.
 //!
-//! A packet must be accepted by every base chain that it comes by, and what accepts it must come before what drops it. So each
-//! chain that filters gets a rule at its top. `restore` takes them out again.
+//! A packet must be accepted by every base chain that it passes, by a rule before those that drop it. So each
+//! chain that filters gets a rule at its top. `restore` removes these rules.
 #![forbid(unsafe_code)]
 
-mod iptables; // the old one
-mod place; //    which of a chain's rules are xvs's, and where
+mod iptables; // the legacy iptables
+mod place; //    position of xvs's rules in a chain
 
 use std::{io, net::SocketAddr, path::Path};
 
@@ -22,65 +23,65 @@ use crate::{
     model::{Protocol, Tunnel},
 };
 
-/// What is to pass.
+/// Packets that should pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
-    /// What the service speaks.
+    /// Protocol of the service.
     pub protocol: Protocol,
-    /// The address that its packets have here, and its port; 0 = every port.
+    /// Destination address of the packets on this host, and port; 0: every port.
     pub address: SocketAddr,
-    /// What is around them when they arrive.
+    /// Encapsulation of the packets when they arrive.
     pub tunnel: Option<Tunnel>,
 }
 
-/// A firewall's program cannot be asked, or refuses.
+/// Reason why a firewall's program failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NftError {
-    /// There is no such program.
+    /// The program is not installed.
     #[error("{program} is not installed")]
     Missing {
-        /// Its name.
+        /// Name of the program.
         program: String,
     },
-    /// It cannot be started.
+    /// The program cannot be started.
     #[error("cannot start {program}: {error}")]
     Start {
-        /// Its name.
+        /// Name of the program.
         program: String,
-        /// The system's reason.
+        /// Error of the system.
         error: io::Error,
     },
-    /// It says no.
+    /// The program reported an error.
     #[error("`{line}` failed: {message}")]
     Refused {
-        /// Its words.
+        /// Command line.
         line: String,
-        /// What it said.
+        /// Message of the program.
         message: String,
     },
 }
 
-/// A chain that packets come by.
+/// A base chain.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Chain {
     family: String,
     table: String,
     name: String,
     hook: String,
-    /// Whether anything may be dropped there.
+    /// A rule or the policy of the chain may drop packets.
     drops: bool,
 }
 
-/// Puts rules at the top of every chain that filters, and remembers them in the file `state`. Those that are there already
+/// Inserts rules at the top of every chain that filters, and records them in the file `state`. Existing rules
 /// stay, or move to the top if others came before them.
 ///
 /// # Errors
-/// If nft refuses; rules that were made stay, and `restore` takes them out.
+/// If nft fails; rules that were inserted stay, and `restore` removes them.
 pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result<(), Failure> {
     can_configure_the_network()?;
     let page = match nft("list ruleset").await {
         Ok(page) => page,
-        // Nothing filters by it.
+        // Without nft, nothing here filters with nftables.
         Err(NftError::Missing { .. }) => String::new(),
         Err(error) => return Err(HostError::from(error).into()),
     };
@@ -99,7 +100,7 @@ pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result
         if wanted.is_empty() {
             continue;
         }
-        // Also of rules that are there: the file in which they were remembered may be lost.
+        // Existing rules are recorded too: the file in which they were recorded may be lost.
         state.record(Change::Rules { family: family.clone(), table: table.clone(), chain: name.clone() })?;
         if are_at_top(&before, &own, wanted.len()) {
             report(Done::new(item, Outcome::Already, "its rules are at the top"));
@@ -117,7 +118,7 @@ pub async fn open(opening: &Opening, state: &Path, report: Report<'_>) -> Result
     Ok(())
 }
 
-/// Takes the rules out of a chain again.
+/// Removes the rules of xvs from a chain.
 pub(super) async fn close(family: &str, table: &str, chain: &str) -> Result<Done, HostError> {
     if iptables::is_program(family) {
         return iptables::close(family, table, chain).await;
@@ -132,7 +133,7 @@ pub(super) async fn close(family: &str, table: &str, chain: &str) -> Result<Done
     Ok(Done::new(item, Outcome::Restored, "without rules of xvs"))
 }
 
-/// The rules on a page of `nft list chain`, by their handles, from the first to the last.
+/// Returns the rules on a page of `nft list chain` with their handles, in order.
 fn rules(page: &str) -> Vec<Rule> {
     let of_rule = |line: &str| {
         let (text, handle) = line.rsplit_once("# handle ")?;
@@ -151,11 +152,11 @@ async fn delete(item: &str, rule: &Rule) -> Result<String, NftError> {
 impl Opening {
     fn concerns(&self, chain: &Chain) -> bool {
         let version = if self.address.is_ipv4() { "ip" } else { "ip6" };
-        // A tunnel's outer packets may be of the other version.
+        // A tunnel's outer packets may have the other IP version.
         self.tunnel.is_some() || ["inet", "netdev", version].contains(&chain.family.as_str())
     }
 
-    /// What is to be accepted by a chain, each a match.
+    /// Returns the matches that a chain must accept.
     fn rules(&self, chain: &Chain) -> Vec<String> {
         let (version, icmp) = if self.address.is_ipv4() { ("ip", "icmp") } else { ("ip6", "icmpv6") };
         let leaves = ["output", "postrouting", "egress"].contains(&chain.hook.as_str());
@@ -184,7 +185,7 @@ impl Opening {
     }
 }
 
-/// The base chains that filter on a page of `nft list ruleset`.
+/// Returns the base chains that filter on a page of `nft list ruleset`.
 fn chains(page: &str) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::new();
     let (mut family, mut table, mut open) = (String::new(), String::new(), None::<Chain>);
@@ -203,7 +204,7 @@ fn chains(page: &str) -> Vec<Chain> {
                     chain.drops = line.contains("policy drop");
                 }
             }
-            // What is beyond a jump may drop.
+            // The target of a jump may drop packets.
             words => {
                 let ends = ["drop", "reject", "jump", "goto", "vmap"];
                 if let Some(chain) = &mut open

@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which of a chain's rules are xvs's, and whether they are where they must be: before all others.
+//! Identification of xvs's rules in a chain, and of their position: they must precede all others.
 
 use super::Opening;
 
-/// What comments of all rules of xvs begin with.
+/// Prefix of the comments of all rules of xvs.
 const OURS: &str = "xvs host open";
 
 /// A rule of a chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Rule {
-    /// Its comment; empty if it has none.
+    /// Comment; empty if there is none.
     pub comment: String,
-    /// What it is called when it is to be deleted.
+    /// Text or handle by which the rule can be deleted.
     pub name: String,
 }
 
 impl Rule {
-    /// Whether it is one of xvs's.
+    /// Returns whether the rule is one of xvs's.
     pub fn is_ours(&self) -> bool {
         self.comment.starts_with(OURS)
     }
 }
 
-/// The comment of an opening's rules, which they are known by.
+/// Returns the comment of an opening's rules, which identifies them.
 pub(super) fn comment(opening: &Opening) -> String {
     let Opening { protocol, address, tunnel } = opening;
     let tunnel = tunnel.map(|tunnel| format!(" {tunnel}")).unwrap_or_default();
     format!("{OURS} {protocol} {address}{tunnel}")
 }
 
-/// Whether the chain has `count` rules with that comment, with none of somebody else before them.
+/// Returns whether the chain has `count` rules with that comment, with only rules of xvs before them.
 pub(super) fn are_at_top(rules: &[Rule], comment: &str, count: usize) -> bool {
     let found = |rules: &mut dyn Iterator<Item = &Rule>| rules.filter(|rule| rule.comment == comment).count();
     found(&mut rules.iter()) == count && found(&mut rules.iter().take_while(|rule| rule.is_ours())) == count

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One change that set-up made, and what undoes it.
+//! One change of set-up, with the data to undo it.
 
 use std::path::PathBuf;
 
@@ -8,71 +8,71 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::sysctl::Sysctl;
 
-/// One thing that set-up changed.
+/// One change of set-up.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Change {
-    /// A setting got another value.
+    /// A sysctl got another value.
     Sysctl {
-        /// Which setting.
+        /// Sysctl.
         sysctl: Sysctl,
-        /// Its value before.
+        /// Previous value.
         before: i32,
     },
     /// An address was added.
     Address {
-        /// The address.
+        /// Address.
         address: IpNet,
-        /// Name of the interface that it was added to.
+        /// Name of the interface.
         interface: String,
     },
-    /// A tunnel device was made.
+    /// A tunnel device was created.
     Device {
-        /// Its name.
+        /// Name of the device.
         name: String,
     },
     /// An interface that was down was set up.
     Up {
-        /// Its name.
+        /// Name of the interface.
         interface: String,
     },
     /// A file was written.
     File {
-        /// Its path.
+        /// Path.
         path: PathBuf,
-        /// What stood in it; `None` if there was none.
+        /// Previous content; `None` if the file did not exist.
         before: Option<String>,
     },
-    /// A symbolic link was made.
+    /// A symbolic link was created.
     Link {
-        /// Its path.
+        /// Path.
         path: PathBuf,
     },
-    /// A directory was made.
+    /// A directory was created.
     Directory {
-        /// Its path.
+        /// Path.
         path: PathBuf,
     },
-    /// Rules were put into a chain of a firewall.
+    /// Rules were inserted into a chain of a firewall.
     Rules {
-        /// The chain's family in nftables, or the program's name: `iptables-legacy`.
+        /// Family of the chain in nftables, or name of the program: `iptables-legacy`.
         family: String,
-        /// Its table.
+        /// Table of the chain.
         table: String,
-        /// Its name.
+        /// Name of the chain.
         chain: String,
     },
     /// The XDP decapsulator was attached.
     Program {
         /// Name of the interface.
         interface: String,
-        /// Where its link is pinned.
+        /// Directory of its pins.
         bpffs: PathBuf,
     },
 }
 
 impl Change {
-    /// Whether both are about the same thing, whatever was there before.
+    /// Returns whether both changes have the same subject, regardless of the previous state.
     pub(super) fn same_thing(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Sysctl { sysctl: a, .. }, Self::Sysctl { sysctl: b, .. }) => a == b,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one set-up made, another may have found and rely on: `host setup`, an agent, a second agent each remember in
-//! a file of their own. Whoever goes first leaves such a change, and what was there before it, to the others.
+//! Changes shared by several set-ups: `host setup`, an agent and a second agent each have a state file. A
+//! set-up may find a change of another one and rely on it. Whichever is restored first hands such a change,
+//! with the previous state, over to the others.
 
 use std::{
     collections::BTreeSet,
@@ -13,19 +14,20 @@ use std::{
 use super::{Change, State, StateError, StateFile, directory, parse};
 use crate::host::{decap, sysctl::Name};
 
-/// Where state files are, besides the directory of the one in question.
+/// Directories of state files, besides that of the file in question.
 const DIRECTORIES: [&str; 2] = ["/run/xvs", "/var/lib/xvs"];
 
-/// The network namespace of this thread.
+/// Returns the network namespace of this thread.
 pub(super) fn network() -> Option<u64> {
     fs::metadata("/proc/thread-self/ns/net").ok().map(|found| found.ino())
 }
 
 impl StateFile {
-    /// Leaves a change to another set-up of this host that needs it: to which file, if there is one.
+    /// Hands a change over to another set-up of this host that needs it. Returns the state file of that
+    /// set-up, if there is one.
     pub(in crate::host) fn leave(&mut self, change: &Change) -> Result<Option<PathBuf>, StateError> {
         let Some(path) = heir(&self.path, change) else { return Ok(None) };
-        // In one directory there is one lock, which is ours.
+        // A directory has one lock, which this process holds.
         let mut heir = if path.parent() == real_directory(&self.path).as_deref() {
             Self::read(&path, None)?
         } else {
@@ -37,7 +39,7 @@ impl StateFile {
     }
 }
 
-/// Another state file of this host whose VIPs need what was changed.
+/// Returns another state file of this host whose VIPs need a change.
 pub(in crate::host) fn heir(own: &Path, change: &Change) -> Option<PathBuf> {
     let network = network()?;
     let own = real_directory(own)?.join(own.file_name()?);
@@ -55,7 +57,7 @@ pub(in crate::host) fn heir(own: &Path, change: &Change) -> Option<PathBuf> {
     paths.into_iter().find(needs)
 }
 
-/// The directory of a file, whatever links lead to it.
+/// Returns the directory of a file, with links resolved.
 fn real_directory(path: &Path) -> Option<PathBuf> {
     fs::canonicalize(directory(path)).ok()
 }
@@ -72,7 +74,7 @@ impl State {
             }
             Change::Address { address, .. } => self.vips.contains(&address.addr()),
             Change::Device { .. } | Change::Up { .. } | Change::Program { .. } => !self.tunnelled.is_empty(),
-            // A unit or a rule is for its own set-up alone.
+            // A unit or a rule belongs to its own set-up only.
             Change::File { .. } | Change::Link { .. } | Change::Directory { .. } | Change::Rules { .. } => {
                 false
             }

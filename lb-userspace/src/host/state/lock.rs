@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One at a time: whoever changes what is remembered, and one agent for each state file.
+//! Locks: one writer of state files at a time, and one agent for each state file.
 
 use std::{
     fs::{self, File},
@@ -16,10 +16,10 @@ use nix::{
 use super::{StateError, directory};
 use crate::failure::Failure;
 
-/// How long a set-up may have to wait for others: each of them takes a fraction of a second, an agent's too.
+/// Maximum time that a set-up waits for others: each takes a fraction of a second, an agent's too.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Takes the lock on a directory, after whoever has it now.
+/// Takes the lock on a directory, and waits for the present holder.
 pub(super) fn wait_for(mut handle: File) -> Result<Flock<File>, Errno> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -32,8 +32,8 @@ pub(super) fn wait_for(mut handle: File) -> Result<Flock<File>, Errno> {
     }
 }
 
-/// Says that an agent looks after a state file: a second one would put back what is the first one's. Held until it is
-/// dropped or the process ends; the empty file `STATE.lock` stays.
+/// A lock of an agent on a state file: a second agent would undo the changes of the first one. Held until it
+/// is dropped or the process ends; the empty file `STATE.lock` stays.
 #[derive(Debug)]
 pub struct AgentLock {
     _lock: Flock<File>,
@@ -43,7 +43,7 @@ impl AgentLock {
     /// Takes the lock.
     ///
     /// # Errors
-    /// If another agent has it.
+    /// If another agent has the lock.
     pub fn take(state: &Path) -> Result<Self, Failure> {
         let path = state.with_extension("lock");
         let failed = |reason| StateError::Io { doing: "lock", path: state.to_owned(), reason };

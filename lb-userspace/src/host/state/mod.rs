@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What set-up changed, and what was there before: a file that is written before each change.
+//! Record of the changes of set-up and of the previous state: a file that is written before each change.
 //!
-//! A crash between writing and changing leaves an entry for a change that never was; undoing that does nothing. A crash
-//! can therefore lose nothing.
+//! A crash between the record and the change leaves a record of a change that was never made; undoing that
+//! does nothing. So a crash loses nothing.
 
-mod change; // one of them
-mod heirs; //  others who need it still
-mod lock; //   one at a time
+mod change; // one change
+mod heirs; //  changes shared by several set-ups
+mod lock; //   one writer at a time
 
 use std::{
     collections::BTreeSet,
@@ -25,63 +25,63 @@ pub use change::Change;
 pub(super) use heirs::heir;
 pub use lock::AgentLock;
 
-/// Bumped whenever an older program could not undo what a newer one wrote down.
+/// Version of the format. It is incremented when older programs could not undo what a newer one recorded.
 const VERSION: u32 = 1;
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct State {
     version: u32,
-    /// The VIPs that this host was set up for.
+    /// VIPs for which this host was set up.
     vips: BTreeSet<IpAddr>,
-    /// Those of them whose packets arrive in a tunnel.
+    /// Those of the VIPs whose packets arrive in a tunnel.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     tunnelled: BTreeSet<IpAddr>,
-    /// The network namespace that this is about, by its inode: hosts in containers may share a directory.
+    /// Network namespace of the changes, by its inode: hosts in containers may share a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network: Option<u64>,
-    /// In the order in which they were made.
+    /// Changes, in the order in which they were made.
     changes: Vec<Change>,
-    /// What is done again at the next start.
+    /// Set-up at the next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<Boot>,
 }
 
-/// What is remembered, without the right to change it.
+/// Read-only contents of the state file.
 #[derive(Clone, Debug)]
 pub struct Remembered {
-    /// The VIPs that this host is set up for.
+    /// VIPs for which this host is set up.
     pub vips: BTreeSet<IpAddr>,
-    /// In the order in which they were made.
+    /// Changes, in the order in which they were made.
     pub changes: Vec<Change>,
-    /// What is done again at the next start.
+    /// Set-up at the next start.
     pub boot: Option<Boot>,
 }
 
-/// The state file cannot be used.
+/// Reason why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("cannot {doing} the state file {path}: {reason}")]
     Io {
-        /// As an infinitive.
+        /// Operation, as an infinitive.
         doing: &'static str,
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         reason: io::Error,
     },
-    /// It is not ours, or damaged.
+    /// The file is not a state file of xvs, or is damaged.
     #[error("the state file {path} makes no sense: {reason}")]
     Damaged {
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Cause.
         reason: String,
     },
-    /// Another process has it.
+    /// Another process holds the lock.
     #[error("another `xvs host` is at work on {path}")]
     Busy {
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
     },
 }
@@ -103,20 +103,21 @@ impl From<StateError> for Failure {
 pub struct StateFile {
     path: PathBuf,
     state: State,
-    /// Values that this process replaced once more: they are not those from before set-up, which are remembered.
+    /// Values that this process replaced again: they are not the recorded ones from before set-up.
     replaced: Vec<Change>,
-    /// A lock on the directory: the file itself is replaced at every change. None beside another that has it.
+    /// Lock on the directory, because the file itself is replaced at every change. `None` for a file beside
+    /// one whose lock is held.
     _lock: Option<Flock<File>>,
 }
 
 impl StateFile {
-    /// Whether there is something to restore.
+    /// Returns whether there is something to restore.
     #[must_use]
     pub fn exists(path: &Path) -> bool {
         path.exists()
     }
 
-    /// Reads the file, or begins with nothing if there is none; its directory is made if need be.
+    /// Reads the file, or begins with an empty state if there is none; creates its directory if necessary.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let error = |doing| move |reason| StateError::Io { doing, path: path.to_owned(), reason };
         let directory = directory(path);
@@ -137,19 +138,19 @@ impl StateFile {
         Ok(Self { path: path.to_owned(), state, replaced: Vec::new(), _lock: lock })
     }
 
-    /// The VIPs that this host is set up for.
+    /// Returns the VIPs for which this host is set up.
     #[must_use]
     pub const fn vips(&self) -> &BTreeSet<IpAddr> {
         &self.state.vips
     }
 
-    /// Everything that was changed, in the order in which it was.
+    /// Returns all changes, in the order in which they were made.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.state.changes
     }
 
-    /// Adds VIPs that this host is set up for, whose packets come in a tunnel or do not.
+    /// Adds VIPs for which this host is set up; `tunnelled` if their packets arrive in a tunnel.
     pub fn add_vips(&mut self, vips: &BTreeSet<IpAddr>, tunnelled: bool) -> Result<(), StateError> {
         let before = self.state.clone();
         self.state.network = heirs::network();
@@ -159,13 +160,13 @@ impl StateFile {
         if self.state == before { Ok(()) } else { self.save() }
     }
 
-    /// What is done again at the next start.
+    /// Returns the set-up at the next start.
     #[must_use]
     pub const fn boot(&self) -> Option<&Boot> {
         self.state.boot.as_ref()
     }
 
-    /// Sets for which VIPs this host is set up, and what is done again at the next start.
+    /// Sets the VIPs for which this host is set up, and the set-up at the next start.
     pub fn set(&mut self, vips: BTreeSet<IpAddr>, boot: Option<Boot>) -> Result<(), StateError> {
         self.state.boot = boot;
         self.state.tunnelled.retain(|vip| vips.contains(vip));
@@ -173,13 +174,13 @@ impl StateFile {
         self.save()
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is remembered, for those who will change nothing; `None` if there is no file.
+    /// Reads the file without a lock, for read-only use; `None` if there is no file.
     pub fn peek(path: &Path) -> Result<Option<Remembered>, StateError> {
         match fs::read(path) {
             Ok(bytes) => match parse(&bytes) {
@@ -191,7 +192,7 @@ impl StateFile {
         }
     }
 
-    /// Moves what is remembered to another file. A crash in between leaves both, of which the new one counts.
+    /// Moves the state to another file. A crash in between leaves both; the new one counts.
     pub fn move_to(mut self, path: &Path) -> Result<(), StateError> {
         let mut new = Self::open(path)?;
         if new.state.changes.is_empty() && new.state.vips.is_empty() {
@@ -202,8 +203,8 @@ impl StateFile {
         self.save()
     }
 
-    /// Writes down a change that is about to be made; false if the same thing was changed before, in which case what
-    /// is remembered of it stays.
+    /// Records a change that is about to be made. Returns false if there is a record with the same subject,
+    /// which then stays.
     pub fn record(&mut self, change: Change) -> Result<bool, StateError> {
         if self.state.changes.iter().any(|known| known.same_thing(&change)) {
             self.replaced.push(change);
@@ -214,24 +215,25 @@ impl StateFile {
         Ok(true)
     }
 
-    /// What this process replaced although it was changed before: settings and files with what was there until now.
+    /// Returns the changes that this process made again: sysctls and files with their values before that.
     pub(super) fn take_replaced(&mut self) -> Vec<Change> {
         let mut replaced = std::mem::take(&mut self.replaced);
         replaced.retain(|change| matches!(change, Change::Sysctl { .. } | Change::File { .. }));
         replaced
     }
 
-    /// Strikes out a change that has been undone, or was not made after all.
+    /// Removes a change that was undone, or was not made after all.
     pub fn forget(&mut self, change: &Change) -> Result<(), StateError> {
         self.state.changes.retain(|known| !known.same_thing(change));
         self.save()
     }
 
-    /// Writes the file so that at every moment the old or the new content is there; removes it when nothing is left.
+    /// Writes the file atomically: at every moment it has either the old or the new content. Removes it when
+    /// no record is left.
     fn save(&self) -> Result<(), StateError> {
         let error = |doing| move |reason| StateError::Io { doing, path: self.path.clone(), reason };
         if self.state.changes.is_empty() && self.state.vips.is_empty() {
-            // A crash may have left the unfinished one.
+            // A crash may have left the unfinished file.
             for path in [&unfinished(&self.path), &self.path] {
                 match fs::remove_file(path) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(error("remove")(e)),
@@ -263,7 +265,7 @@ fn write_atomically(path: &Path, state: &State) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }
 
-/// Where a new version is written before it takes the place of the old.
+/// Returns the path to which a new version is written before it replaces the old one.
 pub(super) fn unfinished(path: &Path) -> PathBuf {
     path.with_extension("new")
 }

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The variables of keepalived.conf: `$NAME=value`, replaced where a line uses them.
+//! Variables of keepalived.conf: `$NAME=value`, replaced where a line uses them.
 #![forbid(unsafe_code)]
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
-/// How often variables are replaced in a line, and how long it may become.
+/// Maximum number of replacements in a line, and maximum length of the result.
 const MOST: usize = 1000;
 const LONGEST: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 struct Definition {
     value: String,
-    /// Whether it has several lines: it is then replaced at the end of a line only.
+    /// The value has several lines: it is then replaced only at the end of a line.
     lines: bool,
 }
 
-/// The variables.
+/// Variables.
 #[derive(Debug)]
 pub struct Definitions(HashMap<String, Definition>);
 
-/// The lines of a definition that are still to come.
+/// Remaining lines of a definition.
 #[derive(Clone, Debug)]
 pub struct Rest {
     value: Arc<str>,
@@ -41,17 +41,17 @@ impl Rest {
     }
 }
 
-/// A text in which variables were replaced.
+/// A text after the replacement of variables.
 #[derive(Debug, Default)]
 pub struct Replaced {
-    /// The text.
+    /// Text.
     pub text: String,
-    /// What follows it of definitions of several lines.
+    /// Remaining lines of multi-line definitions in the text.
     pub begun: Vec<Rest>,
 }
 
 impl Definitions {
-    /// Those that keepalived itself has.
+    /// Returns the variables that keepalived itself defines.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         let folder = path.parent().unwrap_or(Path::new("")).to_string_lossy().into_owned();
@@ -62,12 +62,12 @@ impl Definitions {
         Self(own.into_iter().map(definition).collect())
     }
 
-    /// Gives a variable a value.
+    /// Sets the value of a variable.
     pub fn set(&mut self, name: &str, value: String) {
         self.0.insert(name.to_owned(), Definition { value, lines: false });
     }
 
-    /// Reads `$NAME=value`. Returns the name, and whether the definition goes on in the next line.
+    /// Parses `$NAME=value`. Returns the name, and whether the definition continues in the next line.
     pub fn define(&mut self, text: &str) -> Option<(String, bool)> {
         let (name, value) = text.strip_prefix('$')?.split_once('=')?;
         if !is_name(name) {
@@ -86,7 +86,7 @@ impl Definitions {
         Some((name.to_owned(), lines))
     }
 
-    /// Adds a line to a definition. Returns whether it goes on in the next one.
+    /// Adds a line to a definition. Returns whether the definition continues in the next line.
     pub fn go_on(&mut self, name: &str, line: &str) -> bool {
         let Some(definition) = self.0.get_mut(name) else { return false };
         let Some(line) = line.strip_suffix('\\') else {
@@ -101,7 +101,7 @@ impl Definitions {
         true
     }
 
-    /// Ends a definition of several lines.
+    /// Ends a multi-line definition.
     pub fn end(&mut self, name: &str) {
         if let Some(definition) = self.0.get_mut(name)
             && definition.value.is_empty()
@@ -110,10 +110,10 @@ impl Definitions {
         }
     }
 
-    /// Replaces variables until none is left that is defined; `None` if there was none.
+    /// Replaces variables until no defined one is left; `None` if there was none.
     ///
     /// # Errors
-    /// If they name each other without end.
+    /// If the variables refer to each other endlessly.
     pub fn replace(&self, text: &str) -> Result<Option<Replaced>, String> {
         let mut replaced = Replaced { text: text.to_owned(), begun: Vec::new() };
         let (mut at, mut count) = (0, 0);
@@ -138,7 +138,7 @@ impl Definitions {
                 definition.value.clone()
             };
             replaced.text.replace_range(at..at + length, &value);
-            // A sequence is read before its variables have values.
+            // A sequence is parsed before its variables have values.
             if value.trim_start_matches([' ', '\t']).starts_with('~') {
                 break;
             }
@@ -146,7 +146,7 @@ impl Definitions {
         Ok((count > 0).then_some(replaced))
     }
 
-    /// Finds the variable that a text begins with, `$NAME` or `${NAME}`, and the length of what names it.
+    /// Finds the variable at the start of a text, `$NAME` or `${NAME}`, and the length of its name with the sigil.
     fn find(&self, text: &str) -> Option<(&Definition, usize)> {
         let after = &text[1..];
         let (name, length) = if let Some(inner) = after.strip_prefix('{') {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `virtual_server_group`: addresses, ranges of them, and firewall marks.
+//! `virtual_server_group`: addresses, address ranges, and firewall marks.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,40 +10,41 @@ use super::{
     number::{socket, unsigned},
 };
 
-/// Most addresses of one entry.
+/// Maximum number of addresses of one entry.
 const MOST: u128 = 65_536;
 
-/// What an entry says.
+/// An entry of a group.
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// Addresses with a port.
     Addresses(Vec<IpAddr>, u16),
-    /// A firewall mark, of IPv6 if that is said.
+    /// A firewall mark; `Some(true)` if it is for IPv6.
     Mark(u32, Option<bool>),
 }
 
 /// A group.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Its block.
+    /// Block of the group.
     pub block: Block,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its entries with their lines: addresses first, then marks, as keepalived goes through them.
+    /// Entries with their lines: addresses first, then marks, in the order in which keepalived processes them.
     pub entries: Vec<(Said, Entry)>,
 }
 
 impl Group {
-    /// A group without entries.
+    /// Creates a group without entries.
     #[must_use]
     pub fn new(block: &Block, name: &str) -> Self {
         Self { block: block.clone(), name: name.to_owned(), entries: Vec::new() }
     }
 
-    /// Reads an entry.
+    /// Parses an entry.
     ///
     /// # Errors
-    /// A line without whose value keepalived does not start. Inside: why it is no entry.
+    /// If the line lacks a value, which prevents the start of keepalived. The inner error is the reason why
+    /// the entry is invalid.
     pub fn entry(&mut self, place: &Place, text: &str, words: &[&str]) -> Result<Result<(), String>, Left> {
         let entry = match words {
             ["fwmark"] => {
@@ -70,7 +71,7 @@ impl Group {
         }))
     }
 
-    /// Whether the group has addresses or marks of a version.
+    /// Returns whether the group has addresses or marks of an IP version.
     #[must_use]
     pub fn has(&self, ipv6: bool) -> bool {
         self.entries.iter().any(|(_, entry)| match entry {
@@ -79,7 +80,7 @@ impl Group {
         })
     }
 
-    /// Why keepalived takes no such group.
+    /// Returns the reason why keepalived refuses the group, if it does.
     #[must_use]
     pub fn wrong(&self) -> Option<&'static str> {
         let any_mark = self.entries.iter().any(|(_, entry)| matches!(entry, Entry::Mark(_, None)));
@@ -90,7 +91,7 @@ impl Group {
         mixed.then_some("keepalived takes no group of both versions of IP and a mark without one")
     }
 
-    /// Lists all of it.
+    /// Lists the whole group as not carried over.
     pub fn leave(&self, imported: &mut Imported, why: &str) {
         imported.leave(&self.block.place, &self.block.text, why, Kind::Service, Some(&self.block));
         for ((place, text), _) in &self.entries {
@@ -111,15 +112,15 @@ fn mark(mark: &str, version: Option<&str>) -> Result<Entry, String> {
     Ok(Entry::Mark(number, version))
 }
 
-/// Reads one address, `FIRST-LAST`, where the last one may be its last number alone, or `NETWORK/PREFIX`.
+/// Parses one address, `FIRST-LAST`, where the last one may be its last number only, or `NETWORK/PREFIX`.
 ///
 /// # Errors
-/// Why it is none.
+/// If the text is invalid; the message has the reason.
 pub fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
     let wrong = || format!("{text} is no address or range");
     let end = text.find(['-', '/']).unwrap_or(text.len());
     let first: IpAddr = text[..end].parse().map_err(|_| wrong())?;
-    // A range must have two addresses if its last number alone is written.
+    // If only the last number of the end is given, the range must have at least two addresses.
     let mut nearest = number(first);
     let last = if let Some((_, prefix)) = text.split_once('/') {
         let bits: u32 = prefix.parse().map_err(|_| wrong())?;

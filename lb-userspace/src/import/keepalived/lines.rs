@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The lines of keepalived.conf and of the files that it includes, as keepalived's parser sees them: without comments, with
-//! variables replaced and sequences written out, and with each brace on a line of its own.
+//! Lines of keepalived.conf and of the files that it includes, in the form in which keepalived's parser
+//! processes them: without comments, with variables replaced and sequences expanded, and with each brace on a
+//! line of its own.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -16,19 +17,19 @@ use super::{
     sequence::Sequence,
 };
 
-/// A line as the parser sees it.
+/// A line for the parser.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Where the line of the file stands that it comes from.
+    /// Position of the original line in its file.
     pub place: Place,
-    /// Its text.
+    /// Text.
     pub text: String,
 }
 
-/// A line, by where it stands and what it says.
+/// A line, as position and text.
 pub type Said = (Place, String);
 
-/// How deep files may include each other.
+/// Maximum depth of includes.
 const DEEPEST: usize = 16;
 
 struct File {
@@ -45,25 +46,25 @@ impl File {
     }
 }
 
-/// Reads the lines.
+/// Reader of lines.
 pub struct Lines<'a> {
-    /// Name of the host that `@host` lines are for.
+    /// Host name for which `@host` lines are read.
     host: Option<&'a str>,
     files: Vec<File>,
     place: Place,
     definitions: Definitions,
     sequences: Vec<Sequence>,
-    /// How many sequences were open when the lines of a definition began: these wait until its end.
+    /// Number of sequences that were open when the lines of a definition began: these wait until its end.
     waiting: usize,
-    /// The lines of a definition that are still to come, and those that they stand within.
+    /// Remaining lines of a definition, and those of the enclosing definitions.
     rest: Option<Rest>,
     outer: Vec<(Rest, usize)>,
-    /// What follows a brace.
+    /// Text after a brace.
     residue: Option<String>,
 }
 
 impl<'a> Lines<'a> {
-    /// Reads a text for a host.
+    /// Creates a reader of a text for a host.
     #[must_use]
     pub fn new(text: &str, path: &Path, host: Option<&'a str>) -> Self {
         let file = File::new(path, text, 0);
@@ -80,10 +81,10 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Returns the next line. What is read without being a line, such as definitions, is carried over in `imported`, what is
-    /// left out is listed there.
+    /// Returns the next line. Input that does not become a line, such as a definition, is marked as carried
+    /// over in `imported`; omitted input is listed there.
     pub fn next(&mut self, imported: &mut Imported) -> Option<Line> {
-        // The variable whose definition goes on in the next line.
+        // Variable whose definition continues in the next line.
         let mut defining: Option<String> = None;
         let mut text = loop {
             let text = self.raw(&mut defining)?;
@@ -104,8 +105,8 @@ impl<'a> Lines<'a> {
         Some(Line { place: self.place.clone(), text })
     }
 
-    /// Returns the next piece of text that is not empty: what follows a brace, the text of a sequence, a line of a definition or
-    /// one of a file.
+    /// Returns the next non-empty piece of text: the text after a brace, the text of a sequence, a line of a
+    /// definition or a line of a file.
     fn raw(&mut self, defining: &mut Option<String>) -> Option<String> {
         loop {
             if let Some(residue) = self.residue.take() {
@@ -155,7 +156,8 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Returns a text with its condition met and its variables replaced; `None` if it is a definition, or not for this host.
+    /// Returns a text after checking its condition and replacing its variables; `None` if it is a definition,
+    /// or for another host.
     fn understood(
         &mut self,
         mut text: String,
@@ -200,7 +202,7 @@ impl<'a> Lines<'a> {
             match self.replace(&text) {
                 Ok(Some(replaced)) => {
                     text = without_comment(&replaced);
-                    // There is nothing in it to carry over or to list.
+                    // It contains nothing to carry over or to list.
                     if text.chars().all(|c| ['{', '}', ' ', '\t'].contains(&c)) {
                         imported.carry(&self.place);
                     }
@@ -218,11 +220,11 @@ impl<'a> Lines<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Replaces the variables of a text; `None` if it has none that is defined.
+    /// Replaces the variables of a text; `None` if it has no defined one.
     fn replace(&mut self, text: &str) -> Result<Option<String>, String> {
         let Some(replaced) = self.definitions.replace(text)? else { return Ok(None) };
         for rest in replaced.begun {
-            // The lines that were to come stand around those of the new one.
+            // The remaining lines of the present definition enclose those of the new one.
             if let Some(before) = self.rest.replace(rest) {
                 self.outer.push((before, self.waiting));
             }
@@ -265,14 +267,14 @@ fn content(path: &Path) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Returns the pattern of a line that includes files.
+/// Returns the pattern of an include line.
 fn included(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("include")?;
     let rest = if rest.starts_with(['r', 'm', 'w', 'b', 'a']) { &rest[1..] } else { rest };
     rest.starts_with(char::is_whitespace).then(|| rest.trim())
 }
 
-/// Returns the files of a pattern with braces, `*`, `?` and `[…]`, in their order.
+/// Returns the files that match a pattern with braces, `*`, `?` and `[…]`, in order.
 fn matches(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     let options = glob::MatchOptions {
         case_sensitive: true,
@@ -280,7 +282,7 @@ fn matches(folder: &Path, pattern: &str) -> Vec<PathBuf> {
         require_literal_leading_dot: true,
     };
     let one = |pattern: String| {
-        // The folder itself is no pattern.
+        // The folder itself is not a pattern.
         let path = if pattern.starts_with('/') || folder.as_os_str().is_empty() {
             pattern
         } else {
@@ -291,7 +293,7 @@ fn matches(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     alternatives(pattern).into_iter().flat_map(one).collect()
 }
 
-/// Writes `{a,b}` out, as a shell does.
+/// Expands `{a,b}` as a shell does.
 fn alternatives(pattern: &str) -> Vec<String> {
     let Some(open) = pattern.find('{') else { return vec![pattern.to_owned()] };
     let (mut depth, mut parts, mut start) = (0, Vec::new(), open + 1);
@@ -317,8 +319,8 @@ fn alternatives(pattern: &str) -> Vec<String> {
     vec![pattern.to_owned()]
 }
 
-/// Removes a comment, and blanks at both ends. A backslash before `#` or `!` outside quotes makes them ordinary; one at the end
-/// of the line stays, even behind a comment.
+/// Removes a comment, and blanks at both ends. A backslash before `#` or `!` outside quotes makes these
+/// ordinary characters; one at the end of the line stays, even behind a comment.
 fn without_comment(line: &str) -> String {
     let line = line.trim_start_matches([' ', '\t']);
     let (mut text, mut quoted, mut comment, mut goes_on) = (String::new(), false, None, false);
@@ -356,7 +358,7 @@ fn without_comment(line: &str) -> String {
     text
 }
 
-/// Cuts a text at its first brace outside quotes and returns what follows.
+/// Cuts a text at its first brace outside quotes, and returns the rest.
 fn divide(text: &mut String) -> Option<String> {
     let brace = if text.starts_with(['{', '}']) {
         Some(0)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Numbers and addresses, as keepalived reads them.
+//! Parsers for numbers and addresses, with keepalived's rules.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Reads a number between `min` and `max`. What follows its digits is ignored if `lenient`, even if there are none: then it
-/// is 0.
+/// Parses a number between `min` and `max`. If `lenient`, text after the digits is ignored, and no digits at
+/// all mean 0.
 pub fn unsigned(text: &str, min: u32, max: u32, lenient: bool) -> Option<u32> {
     let text = text.trim_start();
     if text.starts_with('-') {
@@ -19,7 +19,7 @@ pub fn unsigned(text: &str, min: u32, max: u32, lenient: bool) -> Option<u32> {
     (whole || lenient).then_some(value)
 }
 
-/// Reads an address with a port, which is 0 if there is none. What follows `-` or `/` in the address is ignored.
+/// Parses an address with a port, which is 0 if there is none. Text after `-` or `/` in the address is ignored.
 pub fn socket(address: &str, port: Option<&str>) -> Option<SocketAddr> {
     let port = match port {
         Some(port) if !port.bytes().all(|byte| byte == b'0') => unsigned(port, 1, 65535, true)?,

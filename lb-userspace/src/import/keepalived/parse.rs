@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Blocks and the words in them.
+//! Parser of blocks and the words in them.
 #![forbid(unsafe_code)]
 
-mod values; // blocks of lines that are no words of their own
+mod values; // blocks of lines without words of their own
 
 use std::{net::IpAddr, path::Path};
 
@@ -17,39 +17,39 @@ use super::{
     },
 };
 
-/// What a file says.
+/// A parsed file.
 #[derive(Debug, Default)]
 pub struct File {
-    /// Groups of addresses, in their order; the first one of a name counts.
+    /// Groups of addresses, in order; the first one of a name counts.
     pub groups: Vec<Group>,
-    /// Virtual servers, in their order.
+    /// Virtual servers, in order.
     pub servers: Vec<Server>,
-    /// Addresses of the director for full NAT, by the name of their group.
+    /// SNAT addresses for full NAT, by the name of their group.
     pub local: Vec<(String, Vec<IpAddr>)>,
 }
 
-/// Why a line is not carried over that keepalived itself needs.
+/// Reason why a line about keepalived itself is not carried over.
 const OF_THE_HOST: &str = "it is about keepalived or the host";
 
-/// A block whose words are looked up.
+/// Kind of a block, which determines its words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Level {
     /// The file itself.
     File,
     /// `global_defs`.
     Global,
-    /// A block that is not about services and has no block inside.
+    /// A block that is not about services and has no inner blocks.
     Flat,
     /// `virtual_server`.
     Server,
     /// `real_server`.
     Real,
-    /// A check that has blocks of this name.
+    /// A check with inner blocks of this name.
     Check(&'static str),
 }
 
 impl Level {
-    /// The words without whose value keepalived does not start.
+    /// Returns the words that prevent the start of keepalived if their value is missing.
     const fn values(self) -> &'static [&'static str] {
         match self {
             Self::File => VALUES_OF_FILE,
@@ -61,34 +61,34 @@ impl Level {
     }
 }
 
-/// Reads a file.
+/// Parser of a file.
 pub struct Parser<'a> {
     lines: Lines<'a>,
     imported: &'a mut Imported,
     file: File,
-    /// The block at the top that is open.
+    /// Open top-level block.
     block: Option<Block>,
-    /// What is read: a server, and a real of it. They are not there if their line was wrong.
+    /// Open server, and open real in it; `None` if their line was invalid.
     server: Option<Server>,
     real: Option<Real>,
     depth: usize,
     skip: Skip,
-    /// Why lines are skipped, and what is lost with them.
+    /// Reason why lines are skipped, and kind of the loss.
     skipped: (String, Kind),
 }
 
-/// Whether lines are skipped.
+/// State of skipping.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Skip {
     No,
-    /// The block of the line before, if it has one.
+    /// The block of the previous line is skipped, if it has one.
     Next,
-    /// A block, with so many braces open.
+    /// A block is being skipped; the number counts open braces.
     Block(usize),
 }
 
 impl<'a> Parser<'a> {
-    /// Reads a text for a host.
+    /// Creates a parser of a text for a host.
     pub fn new(text: &str, path: &Path, host: Option<&'a str>, imported: &'a mut Imported) -> Self {
         Self {
             lines: Lines::new(text, path, host),
@@ -103,10 +103,10 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Returns what the file says.
+    /// Returns the content of the file.
     ///
     /// # Errors
-    /// A line without which keepalived does not start.
+    /// If a line prevents the start of keepalived; the error has the line.
     pub fn file(mut self) -> Result<File, Left> {
         self.stream(Level::File, false)?;
         Ok(self.file)
@@ -125,7 +125,7 @@ impl<'a> Parser<'a> {
         self.leave(line, &why, kind);
     }
 
-    /// Reads the lines of a block. Returns whether it was skipped.
+    /// Parses the lines of a block. Returns whether the block was skipped.
     fn stream(&mut self, level: Level, mut needs_brace: bool) -> Result<bool, Left> {
         while let Some(line) = self.next() {
             let words = words(&line.text);
@@ -149,7 +149,7 @@ impl<'a> Parser<'a> {
                     continue;
                 }
             } else if first == "{" {
-                // It opens no block that keepalived knows, and is ignored.
+                // The brace opens no block that keepalived knows, and is ignored.
                 continue;
             }
             if first == "}" {
@@ -181,7 +181,7 @@ impl<'a> Parser<'a> {
         open == 0
     }
 
-    /// Reads the block of a word.
+    /// Parses the block of a word.
     fn inside(&mut self, level: Level) -> Result<bool, Left> {
         self.depth += 1;
         let skipped = self.stream(level, true)?;
@@ -252,7 +252,7 @@ impl<'a> Parser<'a> {
             word if HOST.contains(&word) => {
                 self.leave(line, OF_THE_HOST, Kind::Rest);
                 self.skip(OF_THE_HOST, Kind::Rest);
-                // The lines that are skipped are of this block.
+                // The skipped lines belong to this block.
                 return Ok(());
             }
             "SSL" | "bfd_instance" | "track_file" | "vrrp_track_file" => {
@@ -334,7 +334,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Notes what became of a line.
+    /// Records whether a line was carried over.
     fn taken(&mut self, taken: Taken, line: &Line, of_server: bool) {
         match taken {
             Taken::Yes => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files that Debian's keepalived 2.2.7 read beside IPVS, and the rules that it made of them.
+//! Test files that Debian's keepalived 2.2.7 read beside IPVS, and the resulting rules.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -21,7 +21,7 @@ fn files_come_to_what_keepalived_makes_of_them_but_for_the_differences_that_are_
         let expected = fs::read_to_string(path.with_extension("ipvsadm")).unwrap();
         let imported = import(&text, &path, None);
         let rules = saved(&imported.desired);
-        // Thresholds are saved too, which ipvsadm forgets.
+        // xvs's rules have thresholds, which ipvsadm omits.
         let rules: Vec<&str> = rules.lines().map(|line| line.split(" -x ").next().unwrap()).collect();
         let agrees = rules == expected.lines().collect::<Vec<_>>();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();

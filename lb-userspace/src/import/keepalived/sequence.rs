@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `~SEQ(NAME, …) text`, `~SEQx` and `~LST(NAMES, VALUES) text`: a text that is read once for each value.
+//! `~SEQ(NAME, …) text`, `~SEQx` and `~LST(NAMES, VALUES) text`: a text that is repeated for each value.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
 use super::definitions::Definitions;
 
-/// Most values of a sequence.
+/// Maximum number of values of a sequence.
 const MOST: u64 = 65_536;
 
-/// A sequence that is being written out.
+/// A sequence that is being expanded.
 #[derive(Debug)]
 pub struct Sequence {
     names: Vec<String>,
@@ -18,10 +18,10 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Reads a sequence.
+    /// Parses a sequence.
     ///
     /// # Errors
-    /// Why it is none.
+    /// If the text is invalid; the message has the reason.
     pub fn read(text: &str, definitions: &mut Definitions) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("~LST") {
             return list(rest);
@@ -34,13 +34,13 @@ impl Sequence {
         count(hex, rest, definitions)
     }
 
-    /// What is read for each value.
+    /// Returns the text that is repeated for each value.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Sets the variables to the next value. Returns whether another one follows.
+    /// Sets the variables to the next value. Returns whether another value follows.
     pub fn step(&mut self, definitions: &mut Definitions) -> bool {
         if let Some(values) = self.values.pop_front() {
             for (name, value) in self.names.iter().zip(values) {
@@ -51,7 +51,7 @@ impl Sequence {
     }
 }
 
-/// Reads `(NAME, LAST)`, `(NAME, FIRST, LAST)` or `(NAME, FIRST, STEP, LAST)`.
+/// Parses `(NAME, LAST)`, `(NAME, FIRST, LAST)` or `(NAME, FIRST, STEP, LAST)`.
 fn count(hex: bool, rest: &str, definitions: &Definitions) -> Result<Sequence, String> {
     let wrong = || "it is no sequence: ~SEQ(NAME, FIRST, LAST) is one".to_owned();
     let inner = rest.trim_start().strip_prefix('(').ok_or_else(wrong)?;
@@ -91,7 +91,7 @@ fn count(hex: bool, rest: &str, definitions: &Definitions) -> Result<Sequence, S
     Ok(Sequence { names: vec![name], values, text: text.trim_start().to_owned() })
 }
 
-/// Reads `(NAME, VALUE, …)` or `({NAME, …}, {VALUE, …}, …)`.
+/// Parses `(NAME, VALUE, …)` or `({NAME, …}, {VALUE, …}, …)`.
 fn list(rest: &str) -> Result<Sequence, String> {
     let wrong =
         || "it is no list: ~LST(NAME, VALUE, VALUE) and ~LST({NAME, NAME}, {VALUE, VALUE}) are".to_owned();
@@ -119,7 +119,7 @@ fn list(rest: &str) -> Result<Sequence, String> {
     Ok(Sequence { names, values, text: text.trim_start().to_owned() })
 }
 
-/// Reads one word, or several in braces, and returns what follows.
+/// Parses one word, or several in braces, and returns the rest.
 fn next_set(text: &str) -> Option<(Vec<String>, &str)> {
     let text = text.trim_start();
     if let Some(inner) = text.strip_prefix('{') {
@@ -130,7 +130,7 @@ fn next_set(text: &str) -> Option<(Vec<String>, &str)> {
     Some((vec![text[..end].to_owned()], &text[end..]))
 }
 
-/// Reads a number as `strtol` does with base 0.
+/// Parses a number as `strtol` does with base 0.
 fn number(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `virtual_server` and `real_server`: what their words say.
+//! `virtual_server` and `real_server`: meaning of their words.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use crate::{
     model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag},
 };
 
-/// Seconds of persistence without a value.
+/// Default persistence timeout, in seconds.
 pub const PERSISTENT: u32 = 360;
-/// The longest persistence that keepalived takes, and that the programs can count.
+/// Longest persistence timeouts that keepalived accepts, and that the programs can count, in seconds.
 const MONTH: u32 = 86_400 * 31;
 const LONGEST: u32 = 2_073_600;
 
-/// Words that have to do with health.
+/// Words about health checks.
 const HEALTH: &[&str] = &[
     "alpha",
     "connect_timeout",
@@ -43,13 +43,13 @@ const HEALTH: &[&str] = &[
     "warmup",
 ];
 
-/// Why no check is carried over.
+/// Returns the reason why checks are not carried over.
 #[must_use]
 pub const fn health() -> &'static str {
     "there are no health checks yet"
 }
 
-/// What a server is reached by.
+/// Target of a server: the packets that it serves.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// An address.
@@ -60,77 +60,78 @@ pub enum Target {
     Group(String),
 }
 
-/// Which clients are one.
+/// Grouping of clients for persistence.
 #[derive(Clone, Copy, Debug)]
 pub enum Granularity {
-    /// Those of an IPv4 network.
+    /// By IPv4 netmask.
     Mask(u32),
-    /// Those of an IPv6 network.
+    /// By IPv6 prefix length.
     Prefix(u8),
 }
 
 /// A `virtual_server`.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its block.
+    /// Block of the server.
     pub block: Block,
-    /// What it is reached by.
+    /// Target.
     pub target: Target,
-    /// Whether its clients have IPv6, if that is known.
+    /// The server is for IPv6 clients; `None` if the version is not known.
     pub ipv6: Option<bool>,
-    /// Its scheduler.
+    /// Scheduler.
     pub scheduler: Option<Scheduler>,
-    /// The three flags of the scheduler.
+    /// Three flags of the scheduler.
     pub flags: [bool; 3],
-    /// Whether each packet is scheduled by itself.
+    /// One-packet scheduling: each packet is scheduled on its own.
     pub one_packet: bool,
-    /// How packets reach reals that say nothing else.
+    /// Default method of the reals.
     pub way: Way,
-    /// Its protocol.
+    /// Protocol.
     pub protocol: Option<Protocol>,
-    /// How long clients are kept on their reals.
+    /// Persistence timeout, in seconds.
     pub persistence: Option<u32>,
-    /// Which clients are one.
+    /// Grouping of clients for persistence.
     pub granularity: Option<(Said, Granularity)>,
-    /// The weight of reals that say nothing else.
+    /// Default weight of the reals.
     pub weight: u32,
-    /// A real for when no other is healthy.
+    /// Real for the time when no other real is healthy.
     pub sorry: Option<Real>,
-    /// Whether it is a real of weight 0 meanwhile.
+    /// That real has weight 0 at other times.
     pub sorry_inhibited: bool,
-    /// The group of addresses that connections by full NAT come from.
+    /// Name of the group of SNAT addresses for full NAT.
     pub local: Option<(Place, String)>,
-    /// Its reals.
+    /// Reals.
     pub reals: Vec<Real>,
-    /// The lines that say all this.
+    /// Lines of the server.
     pub lines: Vec<Said>,
 }
 
 /// A `real_server`.
 #[derive(Clone, Debug)]
 pub struct Real {
-    /// Its line.
+    /// Line of the real.
     pub said: Said,
-    /// Its address; port 0 if none is said.
+    /// Address; port 0 if none is given.
     pub address: SocketAddr,
-    /// How packets reach it.
+    /// Method.
     pub way: Way,
-    /// Its weight.
+    /// Weight.
     pub weight: Option<u32>,
-    /// Its thresholds.
+    /// Thresholds.
     pub upper: u32,
     pub lower: u32,
-    /// Whether it has a check.
+    /// The real has a check.
     pub checked: bool,
-    /// The lines in its block.
+    /// Lines of its block.
     pub lines: Vec<Said>,
 }
 
 impl Server {
-    /// Reads the words after `virtual_server`.
+    /// Parses the words after `virtual_server`.
     ///
     /// # Errors
-    /// A line without whose value keepalived does not start. Inside: why it is no server.
+    /// If the line lacks a value, which prevents the start of keepalived. The inner error is the reason why
+    /// the server is invalid.
     pub fn new(block: &Block, words: &[&str]) -> Result<Result<Self, String>, Left> {
         let target = match words {
             ["group" | "fwmark"] => {
@@ -171,7 +172,7 @@ impl Server {
         }))
     }
 
-    /// Reads a line of its block.
+    /// Parses a line of the server's block.
     pub fn take(&mut self, place: &Place, words: &[&str]) -> Taken {
         let value = words.get(1).copied().unwrap_or_default();
         let setting = |why: String| Taken::No(why, Kind::Setting);
@@ -283,8 +284,8 @@ impl Server {
         Taken::Yes
     }
 
-    /// Adds a real at the end of its block. Returns it if keepalived does not add it, since only a tunnel goes to the other version
-    /// of IP.
+    /// Adds a real at the end of its block. Returns the real if keepalived does not add it, because only a
+    /// tunnel connects different IP versions.
     pub fn add(&mut self, real: Real) -> Option<Real> {
         if real.way.forward != Some(Forward::Tun) {
             let ipv6 = real.address.is_ipv6();
@@ -296,7 +297,7 @@ impl Server {
         None
     }
 
-    /// Decides the version of IP at the end of the block.
+    /// Determines the IP version at the end of the block.
     pub fn end(&mut self) {
         let sorry = self.sorry.as_ref().filter(|sorry| sorry.way.forward != Some(Forward::Tun));
         if let Some(ipv6) = sorry.map(|sorry| sorry.address.is_ipv6())
@@ -311,7 +312,7 @@ impl Server {
         }
     }
 
-    /// Lists all of it.
+    /// Lists the whole server as not carried over.
     pub fn leave(&self, imported: &mut Imported, why: &str) {
         for (place, text) in &self.lines {
             imported.leave(place, text, why, Kind::Service, Some(&self.block));
@@ -323,10 +324,10 @@ impl Server {
 }
 
 impl Real {
-    /// Reads the words after `real_server` or `sorry_server`.
+    /// Parses the words after `real_server` or `sorry_server`.
     ///
     /// # Errors
-    /// Why it is no real.
+    /// If the real is invalid; the message has the reason.
     pub fn new(place: &Place, text: &str, words: &[&str], server: &Server) -> Result<Self, String> {
         let wrong = || format!("{} is no address with a port", words.join(" "));
         let address = words.first().and_then(|ip| socket(ip, words.get(1).copied())).ok_or_else(wrong)?;
@@ -342,7 +343,7 @@ impl Real {
         })
     }
 
-    /// Reads a line of its block.
+    /// Parses a line of the real's block.
     pub fn take(&mut self, words: &[&str]) -> Taken {
         let value = words.get(1).copied().unwrap_or_default();
         let wrong = |what: &str| {
@@ -368,7 +369,7 @@ impl Real {
         Taken::Yes
     }
 
-    /// Lists all of it.
+    /// Lists the whole real as not carried over.
     pub fn leave(&self, imported: &mut Imported, block: &Block, why: &str) {
         for (place, text) in std::iter::once(&self.said).chain(&self.lines) {
             imported.leave(place, text, why, Kind::Real, Some(block));

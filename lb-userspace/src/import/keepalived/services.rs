@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The services and reals that keepalived would give to IPVS.
+//! Services and reals that keepalived would configure in IPVS.
 #![forbid(unsafe_code)]
 
 use super::{
@@ -67,7 +67,7 @@ pub fn add(imported: &mut Imported, file: File) {
     }
 }
 
-/// Decides the version of IP of a server with a group.
+/// Determines the IP version of a server with a group.
 fn versions(server: &mut Server, group: Option<&Group>) -> Result<(), &'static str> {
     let Some(group) = group else { return Ok(()) };
     let (four, six) = (group.has(false), group.has(true));
@@ -86,7 +86,7 @@ fn versions(server: &mut Server, group: Option<&Group>) -> Result<(), &'static s
     }
 }
 
-/// Fills in what keepalived sets where a file does not.
+/// Sets the defaults of keepalived.
 fn settle(server: &mut Server, group: Option<&Group>) {
     let addresses = match (&server.target, group) {
         (Target::Address(_), _) => true,
@@ -105,7 +105,7 @@ fn settle(server: &mut Server, group: Option<&Group>) {
     if every_port {
         server.persistence.get_or_insert(PERSISTENT);
     }
-    // Of two reals with one address, the first counts; which are the same is decided before ports are.
+    // Of two reals with the same address, the first counts; they are compared before ports are determined.
     let sorry = server.sorry.take().filter(|_| server.sorry_inhibited);
     if let Some(sorry) = sorry
         && !server.reals.iter().any(|real| real.address == sorry.address)
@@ -114,7 +114,7 @@ fn settle(server: &mut Server, group: Option<&Group>) {
     }
 }
 
-/// The services that a server stands for, each with the line of a group that says it.
+/// Returns the services of a server, each with its line in a group.
 fn services<'a>(server: &Server, group: Option<&'a Group>) -> Vec<(ServiceId, Option<&'a Said>)> {
     let protocol = server.protocol.unwrap_or(Protocol::Udp);
     let of_mark = |mark: u32, ipv6: Option<bool>| ServiceId::Group {
@@ -232,7 +232,7 @@ fn real_server(imported: &mut Imported, server: &Server, real: &Real, services: 
         let changes_port = matches!(forward, Forward::Nat | Forward::Fnat);
         let said = real.address.port();
         let port = match service.endpoint() {
-            // As IPVS: what is not rewritten goes to the port that the client sent to.
+            // As in IPVS, a port that is not rewritten is the destination port of the client's packet.
             _ if !changes_port => service.port(),
             Some(endpoint) if endpoint.address.port() == 0 => 0,
             Some(endpoint) if said == 0 => endpoint.address.port(),
@@ -278,7 +278,7 @@ fn real_server(imported: &mut Imported, server: &Server, real: &Real, services: 
     }
 }
 
-/// Lists a real that is not carried over everywhere, or not as it is written.
+/// Lists a real that is not carried over everywhere, or not exactly.
 fn left_real(imported: &mut Imported, server: &Server, real: &Real, why: &str) {
     imported.leave(&real.said.0, &real.said.1, why, Kind::Real, Some(&server.block));
 }

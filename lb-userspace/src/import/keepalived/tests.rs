@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files of keepalived, and what they come to.
+//! Tests with files of keepalived, and the resulting services.
 
-mod files; //   files that include others, and what is read of a file as a whole
-mod listed; //  what is listed as not carried over
+mod files; //  includes, and rules about whole files
+mod listed; // lists of lines that are not carried over
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ fn of(text: &str) -> Imported {
     import(text, Path::new("keepalived.conf"), Some("lb1"))
 }
 
-/// The config, read back.
+/// Parses the resulting config.
 fn read_back(imported: &Imported) -> Desired {
     config::parse(&imported.config(), Path::new("xvs.toml")).unwrap().desired
 }
 
-/// The rules of a server at 10.1.0.1:80 with these lines, and with a real that has these.
+/// Returns the rules of a server at 10.1.0.1:80 with these lines, and with a real that has these lines.
 fn rules(server: &str, real: &str) -> String {
     let text =
         format!("virtual_server 10.1.0.1 80 {{\n{server}\nreal_server 10.0.0.2 80 {{\n{real}\n}}\n}}\n");
@@ -108,7 +108,7 @@ fn a_real(#[case] server: &str, #[case] real: &str, #[case] options: &str) {
     assert_eq!(rules.split_once('\n').unwrap().1, expected);
 }
 
-/// `virtual_server …` and the services that it comes to.
+/// Tests the services of a `virtual_server …`.
 #[rstest]
 #[case::no_port("10.1.0.1", "-A -u 10.1.0.1:0 -s wlc -p 360")]
 #[case::port_zero("10.1.0.1 0", "-A -u 10.1.0.1:0 -s wlc -p 360")]
@@ -131,7 +131,7 @@ fn a_target(#[case] words: &str, #[case] service: &str) {
     );
 }
 
-/// The entries of a group, and the services that they come to with a real that is reached by that method.
+/// Tests the services of a group's entries with a real that has that method.
 #[rstest]
 #[case::addresses("10.1.0.1 80\n10.1.0.2 80", "DR", "10.0.0.2", &["-u 10.1.0.1:80", "-u 10.1.0.2:80"])]
 #[case::range("10.1.0.1-3 80", "DR", "10.0.0.2", &["-u 10.1.0.1:80", "-u 10.1.0.2:80", "-u 10.1.0.3:80"])]
@@ -158,7 +158,7 @@ fn a_group(#[case] entries: &str, #[case] method: &str, #[case] rip: &str, #[cas
     assert_eq!(rules.matches("-a ").count(), services.len(), "{rules}");
 }
 
-/// Lines that stand before a server at $VIP, and the services that it comes to.
+/// Tests the services of lines before a server at $VIP.
 #[rstest]
 #[case::plain("$VIP=10.1.0.1", &["10.1.0.1"])]
 #[case::comment("$VIP=10.1.0.1 # the main one", &["10.1.0.1"])]
@@ -176,7 +176,7 @@ fn a_variable(#[case] lines: &str, #[case] vips: &[&str]) {
     assert_eq!(vips.is_empty(), !imported.left.is_empty(), "{:#?}", imported.left);
 }
 
-/// Lines in a server, and the last numbers and weights of its reals in 10.0.0.0/24.
+/// Tests lines in a server, by the last numbers and weights of its reals in 10.0.0.0/24.
 #[rstest]
 #[case::sequence("~SEQ(N, 2, 4) real_server 10.0.0.$N 80 { weight $N }", &["2:2", "3:3", "4:4"])]
 #[case::down("~SEQ(N, 4, 3) real_server 10.0.0.$N 80 { }", &["4:1", "3:1"])]
@@ -244,7 +244,7 @@ fn a_server_that_is_there_already_gets_the_reals_of_the_second() {
     );
 }
 
-/// Lines before a server that keepalived skips, or takes for no block.
+/// Tests lines before a server that keepalived skips, or does not treat as a block.
 #[rstest]
 #[case::addresses("static_ipaddress {\n10.0.0.1/24 dev eth0\n}")]
 #[case::no_block("static_routes")]
@@ -296,7 +296,7 @@ fn ports_are_those_of_ipvs() {
             "10.0.0.3:8080 -m -w 1",
         ]
     );
-    // That the port 8080 of a real by direct routing does not count is said where packets go elsewhere.
+    // The ignored port 8080 of a real with direct routing is only reported where packets go elsewhere.
     assert!(
         imported.left.iter().any(|left| left.text == "real_server 10.0.0.3 8080" && left.why.contains("80"))
     );
@@ -317,7 +317,7 @@ fn the_director_serves_at_its_own_addresses() {
         assert_eq!(own("127.0.0.1 80", kind), (1, vec![]), "{kind}");
         assert_eq!(own("10.1.0.1 80", kind), (1, vec![]), "{kind}");
     }
-    // nat to another port of the director itself would have to rewrite it.
+    // nat to another port of the director itself would require a rewrite.
     let (locals, why) = own("10.1.0.1 8080", "NAT");
     assert_eq!(locals, 0);
     assert!(why.len() == 1 && why[0].contains("the port stays 80"), "{why:?}");

@@ -5,14 +5,14 @@
 use super::number::unsigned;
 use crate::model::timeouts::TimeoutOptions;
 
-/// The longest timeouts in seconds: 31 days in keepalived, 24 days in the programs.
+/// Longest timeouts in seconds: 31 days in keepalived, 24 days in the programs.
 const MONTH: u32 = 86_400 * 31;
 const LONGEST: u32 = 2_073_600;
 
-/// Reads `tcp N tcpfin N udp N`, of which each may be missing; 0 leaves a timeout as it is.
+/// Parses `tcp N tcpfin N udp N`, each of which is optional; 0 leaves a timeout unchanged.
 ///
 /// # Errors
-/// Which ones are none; the others are set.
+/// If some are invalid; the message names them, and the others are set.
 pub fn timeouts(words: &[&str], timeouts: &mut TimeoutOptions) -> Result<(), String> {
     let mut wrong = Vec::new();
     for pair in words.chunks(2) {

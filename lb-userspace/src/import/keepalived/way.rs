@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How packets reach a real: `lb_kind` and `lvs_method`.
+//! Forward methods: `lb_kind` and `lvs_method`.
 #![forbid(unsafe_code)]
 
 use super::{super::Kind, number::unsigned};
 use crate::model::{Forward, Tunnel};
 
-/// How packets reach a real.
+/// Method by which packets reach a real.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Way {
-    /// The method, if it was said.
+    /// Method, if given.
     pub forward: Option<Forward>,
-    /// The tunnel.
+    /// Encapsulation.
     pub tunnel: Tunnel,
 }
 
-/// What became of a line.
+/// Result of parsing a line.
 #[derive(Debug)]
 pub enum Taken {
-    /// It is part of what was read.
+    /// The line was carried over.
     Yes,
-    /// It is not, or not as it is written.
+    /// The line was not carried over, or not exactly.
     No(String, Kind),
 }
 
 impl Way {
-    /// Reads `METHOD [type ipip|gre|gue] [port N] [csum|nocsum|remcsum]`, with the options in any order. The method counts even
-    /// if the options are wrong.
+    /// Parses `METHOD [type ipip|gre|gue] [port N] [csum|nocsum|remcsum]`, with the options in any order. The
+    /// method is set even if the options are invalid.
     pub fn take(&mut self, words: &[&str]) -> Taken {
         let forward = match words[1] {
             "NAT" => Forward::Nat,
             "DR" => Forward::Dr,
             "TUN" => Forward::Tun,
-            // Not keepalived's, but that of its forks for full NAT.
+            // Only forks of keepalived for full NAT have this method.
             "FNAT" => Forward::Fnat,
             other => {
                 let why = format!("keepalived knows no method {other} and ignores the line");
@@ -48,14 +48,14 @@ impl Way {
                 }
             }
             Err(why) if forward == Forward::Tun => return Taken::No(why, Kind::Setting),
-            // Words that follow another method mean nothing.
+            // Options of another method are ignored.
             Err(_) => {}
         }
         Taken::Yes
     }
 }
 
-/// Reads the options of a tunnel, and whether checksums are left to the receiver.
+/// Parses the options of a tunnel. Also returns whether checksums are left to the receiver.
 fn tunnel(words: &[&str]) -> Result<(Tunnel, bool), String> {
     let (mut kind, mut port, mut csum, mut remote) = ("ipip", 0, false, false);
     let mut words = words.iter();

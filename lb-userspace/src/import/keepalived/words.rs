@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words of a line, and those that keepalived knows.
+//! Words of a line, and those that keepalived knows.
 #![forbid(unsafe_code)]
 
-/// Blocks that are skipped by their braces: keepalived's process for services does not read them. The first ones hold no words,
-/// so that without a brace nothing is skipped.
+/// Blocks that are skipped by their braces: keepalived's process for services does not read them. The blocks
+/// of `HOST` hold no words, so that without a brace nothing is skipped.
 pub const HOST: &[&str] = &["linkbeat_interfaces", "static_ipaddress", "static_routes", "static_rules"];
 pub const VRRP: &[&str] =
     &["garp_group", "track_group", "vrrp_instance", "vrrp_script", "vrrp_sync_group", "vrrp_track_process"];
-/// Checks, and the name of the blocks that they have inside.
+/// Checks, and the name of their inner blocks.
 pub const CHECKS: &[(&str, &str)] = &[
     ("BFD_CHECK", ""),
     ("DNS_CHECK", ""),
@@ -20,7 +20,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("TCP_CHECK", ""),
     ("UDP_CHECK", ""),
 ];
-/// Words of the file itself that have no block.
+/// Words of the file itself without a block.
 pub const LINES: &[&str] = &[
     "child_wait_time",
     "instance",
@@ -30,7 +30,7 @@ pub const LINES: &[&str] = &[
     "net_namespace_ipvs",
     "use_pid_dir",
 ];
-/// Words of a file, a server, a real and a check without whose value keepalived does not start.
+/// Words of a file, a server, a real and a check that prevent the start of keepalived if their value is missing.
 pub const VALUES_OF_FILE: &[&str] = &["virtual_server", "virtual_server_group"];
 pub const VALUES_OF_SERVER: &[&str] = &[
     "connect_timeout",
@@ -76,7 +76,7 @@ pub const VALUES_OF_CHECK: &[&str] = &[
     "warmup",
 ];
 
-/// The words of a line: between blanks, or in double quotes. Of a quote that is not closed, nothing is taken.
+/// Returns the words of a line: between blanks, or in double quotes. An unclosed quote and its text are ignored.
 pub fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text;

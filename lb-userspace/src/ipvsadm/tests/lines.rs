@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Command lines: what they ask for, and what is wrong with them.
+//! Parsing of command lines, and their errors.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,7 +11,7 @@ use crate::{
     model::Protocol,
 };
 
-/// Knows one host and one service.
+/// Resolves one host and one service.
 struct Book;
 
 impl Names for Book {
@@ -36,7 +36,7 @@ fn of(line: &str) -> Result<Order, Trouble> {
     parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), &Book, &mut Vec::new())
 }
 
-/// An order in one line: what would be sent to the daemon, as JSON without what is not said.
+/// Returns an order in one line: the request to the daemon, as JSON without missing options.
 fn shown(order: Order) -> String {
     let json = |value: &dyn erased::Json| value.json();
     match order {
@@ -180,7 +180,7 @@ fn lists_are_asked_for_in_many_ways() {
     assert_eq!(of("-Sn").unwrap(), Order::Save(numeric));
 }
 
-/// Exit codes: 2 for what ipvsadm does not understand, 255 for what the kernel or popt refuses.
+/// Tests exit codes: 2 for errors of ipvsadm's parser, 255 for errors of the kernel or popt.
 #[rstest]
 #[case("-t 10.0.0.1:80", "Try `ipvsadm -h' or 'ipvsadm --help' for more information.", 255)]
 #[case("-A -t [2001:db8::1] -p 60", "illegal virtual server address[:port] specified", 2)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A table in memory in the place of the daemon.
+//! A table in memory that replaces the daemon.
 
 use std::sync::Mutex;
 
@@ -27,13 +27,13 @@ impl Memory {
         Self { desired: Mutex::new(desired), timeouts: Mutex::new(timeouts) }
     }
 
-    /// What `ipvsadm -Sn` prints.
+    /// Returns the output of `ipvsadm -Sn`.
     pub fn saved(&self) -> String {
         saved(&self.desired.lock().unwrap())
     }
 }
 
-/// What `ipvsadm -Sn` prints of services.
+/// Returns the output of `ipvsadm -Sn` for services.
 pub fn saved(desired: &Desired) -> String {
     rules::save(shown(desired), Format { numeric: true, ..Format::default() }, &Nameless)
 }

@@ -77,7 +77,7 @@ fn service(name: &str, scheduler: Scheduler, reals: Vec<RealView>) -> Shown {
     Shown { service, counted: Totals::default(), rates: Rates::default(), reals: shown }
 }
 
-/// A service of each kind, not in order.
+/// Returns a service of each kind, not in order.
 fn table() -> Vec<Shown> {
     let mut web = service(
         "tcp 192.0.2.100:80",
@@ -176,7 +176,7 @@ fn rates() {
             "  -> RemoteAddress:Port",
             "TCP  192.0.2.100:80                      7  123456K        0    1234M        0",
             "  -> 10.0.0.2:8080                       0        0        0        0        0",
-            // Of a real, packets are not scaled.
+            // Packets of a real are not scaled.
             "  -> 10.0.0.3:80                         7 123456789        0    1234M        0",
         ]
     );
@@ -223,7 +223,7 @@ TCP  192.0.2.100:80 wlc
     );
 }
 
-/// The kernel puts a new real before the others.
+/// Tests that a new real comes first, as in the kernel.
 #[test]
 fn without_sorting_the_last_real_comes_first() {
     let page = page::list(None, vec![table().remove(2)], Format { unsorted: true, ..NUMERIC }, &Nameless);
@@ -231,7 +231,7 @@ fn without_sorting_the_last_real_comes_first() {
     assert_eq!(reals, ["10.0.0.12:80", "10.0.0.11:80", "10.0.0.2:808", "10.0.0.3:80"]);
 }
 
-/// Gives everything a long name.
+/// Gives every address and port a long name.
 struct Long;
 
 impl Names for Long {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Command lines that Debian's ipvsadm 1.31 ran on IPVS, run again on a table in memory.
+//! Command lines that Debian's ipvsadm 1.31 ran on IPVS, executed on a table in memory.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const CASES: &str = include_str!("../../../tests/data/ipvsadm.json");
-/// What the recorded ipvsadm was called by.
+/// Name by which the recorded ipvsadm was called.
 const PROGRAM: &str = "/usr/sbin/ipvsadm";
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Case {
     saved_after: String,
 }
 
-/// Knows the names that the recording machine knew.
+/// Resolves the names that the recording machine resolved.
 #[derive(Clone, Copy)]
 struct Debian;
 
@@ -49,7 +49,7 @@ impl Names for Debian {
 
     fn service(&self, port: u16, protocol: Protocol) -> Option<String> {
         let named = SERVICES.iter().find(|(_, number)| *number == port)?.0;
-        // mDNS is registered for UDP alone, the web for TCP.
+        // mDNS is registered for UDP only, HTTP for TCP.
         let right = match named {
             "mdns" => protocol == Protocol::Udp,
             "domain" => protocol != Protocol::Sctp,
@@ -59,7 +59,7 @@ impl Names for Debian {
     }
 }
 
-/// What a command line did.
+/// Result of a command line.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Answer {
     pub(super) exit: u8,
@@ -83,12 +83,12 @@ pub(super) async fn run(memory: &Memory, words: &[String], stdin: &str) -> Answe
     Answer { exit, stdout: String::from_utf8(out).unwrap(), stderr: String::from_utf8(err).unwrap() }
 }
 
-/// Hints are lines of their own, which ipvsadm has not.
+/// Removes hints, which are separate lines that ipvsadm lacks.
 fn without_hints(stderr: &str) -> String {
     stderr.split_inclusive('\n').filter(|line| !line.starts_with("hint: ")).collect()
 }
 
-/// Thresholds are saved too, which ipvsadm forgets.
+/// Removes thresholds, which ipvsadm does not save.
 fn without_thresholds(saved: &str) -> String {
     let line = |line: &str| {
         let cut = line.find(" -x ").or_else(|| line.find(" -y ")).unwrap_or(line.len());

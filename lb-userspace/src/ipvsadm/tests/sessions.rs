@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Several command lines after each other.
+//! Sequences of command lines.
 
 use super::{
     memory::Memory,
@@ -17,7 +17,7 @@ async fn command(memory: &Memory, line: &str) -> Answer {
     run(memory, &words, "").await
 }
 
-/// Runs commands that must succeed in silence.
+/// Runs commands that must succeed without output.
 async fn after(lines: &[&str]) -> Memory {
     let memory = Memory::new(Desired::default());
     for line in lines {
@@ -27,7 +27,7 @@ async fn after(lines: &[&str]) -> Memory {
     memory
 }
 
-/// Rules that ipvsadm takes, and that xvs refuses or the kernel would have refused.
+/// Tests rules that ipvsadm accepts, and that xvs refuses or the kernel would have refused.
 #[rstest::rstest]
 #[case::persistence_engine("-A -u 10.0.0.9:5060 -s rr --pe sip", 2)]
 #[case::remote_checksum("-a -t 10.0.0.1:80 -r 10.0.0.9 -i --tun-type gue --tun-port 6080 --tun-remcsum", 2)]
@@ -95,7 +95,8 @@ async fn a_mark_has_a_service_of_each_version() {
     assert_eq!(memory.saved(), "-A -f 3 -s rr\n-a -f 3 -r 10.0.0.2:0 -g -w 1\n-A -f 4 -6 -s sh\n");
 }
 
-/// `xvs service add group 9` makes one service for both versions, which `-f 9 -6` names where its clients have IPv6.
+/// Tests that `-f 9 -6` refers to the one service that `xvs service add group 9` makes for both versions, if
+/// its clients have IPv6.
 #[tokio::test]
 async fn a_group_of_ipv6_is_shown_and_found_as_a_mark_of_ipv6() {
     let mut desired = Desired::default();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Blocks of lines that are no words of their own, and `global_defs`.
+//! Blocks of lines without words of their own, and `global_defs`.
 #![forbid(unsafe_code)]
 
 use super::{
@@ -27,12 +27,12 @@ impl Parser<'_> {
                 parser.leave(line, OF_THE_HOST, Kind::Rest);
                 Ok(())
             })
-            // Nothing in it is refused.
+            // No error is possible in it.
             .unwrap_or_default();
         }
     }
 
-    /// Reads a block of lines that are no words of their own.
+    /// Parses a block of lines without words of their own.
     fn values(
         &mut self,
         mut each: impl FnMut(&mut Self, &Line, &[&str]) -> Result<(), Left>,
@@ -82,7 +82,7 @@ impl Parser<'_> {
             }
             Ok(())
         })
-        // Nothing in it is refused.
+        // No error is possible in it.
         .unwrap_or_default();
         self.file.local.push((name, addresses));
     }

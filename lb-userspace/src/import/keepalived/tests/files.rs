@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files that include others, and what is read of a file as a whole.
+//! Includes, and rules about whole files.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -98,7 +98,7 @@ fn many_services_get_tables_that_hold_them() {
     assert!(config.director.limits().services >= 1024, "{}", imported.config());
 }
 
-/// Without a value that it needs, keepalived does not start, so there is nothing to be like.
+/// Tests missing values that prevent the start of keepalived, so that there is no result to imitate.
 #[rstest::rstest]
 #[case("weight", 3)]
 #[case("lvs_method", 3)]

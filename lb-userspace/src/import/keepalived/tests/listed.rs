@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is listed as not carried over.
+//! Lists of lines that are not carried over.
 
 use proptest::prelude::*;
 
@@ -73,7 +73,7 @@ fn each_line_that_is_not_carried_over_is_listed_once() {
             (9, rest),
             (10, rest),
             (11, rest),
-            // The mark's packets.
+            // The endpoints of the mark.
             (16, Kind::Service),
             (19, health),
             (25, health),
