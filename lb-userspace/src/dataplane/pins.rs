@@ -95,7 +95,7 @@ pub(crate) struct Shape {
 }
 
 impl PinDir {
-    /// Returns the pin directory at `path`, and creates it if necessary, see [`prepare_dir`].
+    /// Returns the pin directory at `path`, and creates it if necessary, see `prepare_dir`.
     ///
     /// # Errors
     /// [`PinError::Io`] if it cannot be created.
