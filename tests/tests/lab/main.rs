@@ -44,6 +44,7 @@ mod million; //    flows that are written down, by the million
 mod mixed; //      several methods at once
 mod modes; //      generic XDP, two arms
 mod ndp; //      what a real says about an IPv6 VIP
+mod overview; // lists, status and messages
 mod privileges; // what the daemon may do
 mod real_server; // xvs host
 mod reload; //   SIGHUP
