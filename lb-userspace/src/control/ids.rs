@@ -50,8 +50,16 @@ impl Ids {
             Some((id, value.id))
         };
         let real = |(id, value): (&u32, &RealValue)| ((value.service, real_key(value)), *id);
+        // A daemon that was killed between the maps and the state file may have left endpoints of two services with
+        // one id: only the first keeps it.
+        let (mut services, mut owners) = (HashMap::new(), HashMap::new());
+        for (id, number) in image.services.iter().filter_map(service) {
+            if *owners.entry(number).or_insert(id) == id {
+                services.insert(id, number);
+            }
+        }
         Self {
-            services: image.services.iter().filter_map(service).collect(),
+            services,
             reals: image.reals.iter().map(real).collect(),
             spans: image.services.values().map(|value| (value.id, Span::from(value))).collect(),
         }

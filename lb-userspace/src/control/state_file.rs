@@ -119,9 +119,14 @@ impl Prepared {
         if let Err(error) = keep_previous(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "the previous state is not kept");
         }
+        let folder = File::open(folder(&self.path))?;
         fs::rename(&self.new, &self.path)?;
         self.committed = true;
-        File::open(folder(&self.path))?.sync_all()
+        if let Err(error) = folder.sync_all() {
+            // The next version is in force already.
+            tracing::warn!(path = %self.path.display(), %error, "a crash of this host may revert the last change");
+        }
+        Ok(())
     }
 }
 

@@ -167,6 +167,8 @@ impl VipManager {
     ///
     /// An error with one VIP does not affect the others. Idempotent.
     pub async fn reconcile(&mut self, wanted: &BTreeSet<IpAddr>) -> Vec<VipEvent> {
+        // A claim ends with its service, and with a change that failed.
+        self.claimed.retain(|vip| wanted.contains(vip));
         let mut events = Vec::new();
         for vip in self.added.difference(wanted).copied().collect::<Vec<_>>() {
             match self.remove(vip).await {

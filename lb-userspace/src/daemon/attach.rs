@@ -159,6 +159,8 @@ impl Director {
                 continue;
             }
             match self.attach_one(&interface, false).await {
+                // If two interfaces swapped their names, the other one has this index already.
+                Ok(()) if self.interfaces.get(&old) != Some(&name) => {}
                 Ok(()) => {
                     self.interfaces.remove(&old);
                     self.plane.take_off(old);

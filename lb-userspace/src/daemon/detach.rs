@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{PinLock, lock::For};
 use crate::{
-    control::{neighbours::Neighbours, state::Loaded, vips},
+    control::{neighbours::Neighbours, state::Loaded, state_lock::StateLock, vips},
     dataplane::PinDir,
     failure::{Failure, chain},
     netlink::Netlink,
@@ -24,6 +24,8 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
     let pins = PinDir::at(bpffs);
     let pinned = pins.path().is_dir();
     let _lock = if pinned { Some(PinLock::take(pins.path(), For::Detach)?) } else { None };
+    // A daemon with other pins may keep this state file.
+    let _state_lock = StateLock::take(state_file)?;
     let mut lines = Vec::new();
     let Loaded { state, problem } = Loaded::read(state_file)?;
     let known = state.is_some();

@@ -62,6 +62,8 @@ impl Director {
                 return Err(stuck.into());
             }
         };
+        // The maps have the services: the guard is replaced together with the program.
+        plane.guard_interfaces(std::iter::empty());
         let attached = self
             .interfaces
             .iter()

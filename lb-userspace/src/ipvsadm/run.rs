@@ -199,7 +199,6 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
             let asked = match asked {
                 Ok(asked) => asked,
                 Err(trouble) => {
-                    code = first(code, self.changes(std::mem::take(&mut pending)).await?);
                     self.say(&trouble.text(self.program));
                     code = first(code, trouble.exit_code());
                     continue;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Query, State},
+    extract::{DefaultBodyLimit, Query, Request, State},
+    middleware::{Next, from_fn},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -54,7 +55,14 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/config", get(export).put(apply))
         // The listener limits the size.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(detached))
         .with_state(director)
+}
+
+/// Runs a handler to its end, even if the client closes the connection: a change must not stop half-way.
+async fn detached(request: Request, next: Next) -> Response {
+    let answer = tokio::spawn(next.run(request)).await;
+    answer.unwrap_or_else(|error| Failure::failed(format!("internal error: {error}")).into_response())
 }
 
 async fn status(State(director): State<Shared>) -> Json<Status> {

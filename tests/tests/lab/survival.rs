@@ -142,6 +142,10 @@ fn what_is_left_to_the_stack_passes_the_guard() {
     director.xvs(&format!("service add tcp {SERVICE} --scheduler rr")).succeeds();
     director.xvs(&format!("real add tcp {SERVICE} {VIP} --forward local")).succeeds();
     stage.lab.client.spread(SERVICE, 50).is_complete(50);
+    // The guard belongs to the new maps, too.
+    director.xvs("resize --max-flows 2000000").succeeds();
+    thread::sleep(Duration::from_millis(400));
+    stage.lab.client.spread(SERVICE, 50).is_complete(50);
     assert_eq!(guarded(director), 0);
 }
 
