@@ -19,12 +19,14 @@ use crate::{
 pub struct Memory {
     pub desired: Mutex<Desired>,
     timeouts: Mutex<TimeoutView>,
+    /// Number of steps in which changes were made.
+    pub steps: Mutex<usize>,
 }
 
 impl Memory {
     pub fn new(desired: Desired) -> Self {
         let timeouts = TimeoutView { tcp: 900, tcp_fin: 120, udp: 300 };
-        Self { desired: Mutex::new(desired), timeouts: Mutex::new(timeouts) }
+        Self { desired: Mutex::new(desired), timeouts: Mutex::new(timeouts), steps: Mutex::default() }
     }
 
     /// Returns the output of `ipvsadm -Sn`.
@@ -91,6 +93,7 @@ impl Kernel for Memory {
     }
 
     async fn change(&self, changes: &[Change]) -> Result<BatchDone, Failure> {
+        *self.steps.lock().unwrap() += 1;
         let mut desired = self.desired.lock().unwrap();
         let refused = changes.iter().map(|change| daemon::apply(&mut desired, change).err()).collect();
         Ok(BatchDone { refused, warnings: Vec::new() })

@@ -153,3 +153,15 @@ async fn names_are_saved_so_that_they_can_be_restored() {
     let answer = run(&other, &["-R".to_owned()], &saved).await;
     assert_eq!((answer.exit, other.saved()), (0, memory.saved()));
 }
+
+#[tokio::test]
+async fn a_refused_rule_does_not_split_a_restore() {
+    let memory = after(&["-A -t 10.0.0.1:80 -s rr", "-A -t 10.0.0.3:80 -s rr"]).await;
+    let before = *memory.steps.lock().unwrap();
+    let rules = "-C\n-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.2:80 -s unknown\n-A -t 10.0.0.3:80 -s rr\n";
+    let answer = run(&memory, &["-R".to_owned()], rules).await;
+    assert_ne!(answer.exit, 0, "a rule was refused");
+    // In two steps, the second service and its connections would end with the first step.
+    assert_eq!(*memory.steps.lock().unwrap() - before, 1);
+    assert_eq!(memory.saved(), "-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.3:80 -s rr\n");
+}
