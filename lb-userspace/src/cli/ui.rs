@@ -74,7 +74,7 @@ impl Ui {
     pub fn done_as(&mut self, done: &Done, text: impl FnOnce(&Done) -> String) -> Result<(), Failure> {
         if self.output == Output::Table {
             for warning in &done.warnings {
-                tracing::warn!("{warning}");
+                say(format_args!("warning: {warning}"));
             }
         }
         self.show(done, text)
