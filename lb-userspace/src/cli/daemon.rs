@@ -155,7 +155,7 @@ pub async fn attach(args: &AttachArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
 
 /// Enlarge the flow tables
 ///
-/// Forwarding continues, and no connection is lost. The new size also holds at later starts, unless the config file has a
+/// Forwarding continues, and tracked connections stay. The new size also holds at later starts, unless the config file has a
 /// larger one.
 #[derive(Args, Debug)]
 pub struct ResizeArgs {
