@@ -7,6 +7,7 @@
 //! - [`hash`]: the flow hash, stable across versions
 //! - [`schedule`]: the choice of the real for a new connection, by the load of each real
 //! - [`slot`]: the owner of a flow while a slot is in transition
+//! - [`ticks`]: the unit of time of the maps
 //! - [`track`]: the begin, the states and the end of a flow
 //! - [`schema`]: the keys and values of every map
 //! - [`reason`]: the fate of a packet, and the reason
@@ -17,12 +18,16 @@
 pub mod bench;
 pub mod checksum;
 pub mod ecn;
+pub mod flow_key;
 pub mod hash;
+mod layout;
+pub mod mix;
 pub mod packet;
 pub mod reason;
 pub mod schedule;
 pub mod schema;
 pub mod slot;
+pub mod ticks;
 pub mod track;
 pub mod wire;
 

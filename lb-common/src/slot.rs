@@ -17,7 +17,7 @@
 //! - *settled*: moved for more than T, and no living flow of the slot is tracked on another real than `now`: the slot
 //!   is steady again.
 
-use crate::{schema::UNSET, track};
+use crate::{schema::UNSET, ticks};
 
 /// Flag of a slot in transition; the other bits of the slot are the id of its real.
 pub const MOVED: u32 = 1 << 31;
@@ -39,7 +39,7 @@ pub struct Choice {
 #[inline(always)]
 #[must_use]
 pub const fn choose(now: u32, base: u32, since: u32, tick: u32, timeout: u32, opens: bool) -> Choice {
-    if since == LONG_AGO || track::age(since, tick) > timeout {
+    if since == LONG_AGO || ticks::age(since, tick) > timeout {
         return Choice { real: now, record: false };
     }
     Choice { real: if opens { now } else { base }, record: true }
@@ -81,7 +81,7 @@ impl Slot {
         }
         let base = match self.moved {
             // Older flows may not have sent a packet yet: they are still on the old base.
-            Some(at) if at != LONG_AGO && track::age(at, tick) <= timeout => self.base,
+            Some(at) if at != LONG_AGO && ticks::age(at, tick) <= timeout => self.base,
             // All untracked flows are on `now`.
             _ => self.now,
         };
@@ -99,7 +99,7 @@ impl Slot {
     #[must_use]
     pub const fn aged(self, tick: u32, timeout: u32, elsewhere: bool) -> Self {
         match self.moved {
-            Some(at) if at == LONG_AGO || track::age(at, tick) > timeout => {
+            Some(at) if at == LONG_AGO || ticks::age(at, tick) > timeout => {
                 if elsewhere {
                     Self { moved: Some(LONG_AGO), ..self }
                 } else {

@@ -4,58 +4,12 @@
 //! With `dr` and `tun` the director sees only the client's packets, so states follow the client's packets, as in the
 //! "input only" table of IPVS (`net/netfilter/ipvs/ip_vs_proto_tcp.c`).
 
-use crate::{protocol, schema::Timeouts};
-
-/// TCP flags in the 14th byte of the header (RFC 9293).
-pub mod flags {
-    /// No more data from the sender.
-    pub const FIN: u8 = 0x01;
-    /// Synchronise sequence numbers.
-    pub const SYN: u8 = 0x02;
-    /// Reset the connection.
-    pub const RST: u8 = 0x04;
-    /// The acknowledgement field is significant.
-    pub const ACK: u8 = 0x10;
-}
-
-/// Duration of a tick in nanoseconds, as a power of two: a tick is 2^20 ns, 1.05 ms. The packet path only needs a
-/// shift, and 32 bits of ticks last 52 days.
-const TICK_SHIFT: u32 = 20;
-
-/// Returns the tick of a time in nanoseconds.
-#[inline(always)]
-#[must_use]
-pub const fn tick(nanoseconds: u64) -> u32 {
-    (nanoseconds >> TICK_SHIFT) as u32
-}
-
-/// Returns the tick of a time in the kernel's jiffies, each of which lasts `nanoseconds`.
-#[inline(always)]
-#[must_use]
-pub const fn tick_of_jiffies(jiffies: u64, nanoseconds: u64) -> u32 {
-    tick(jiffies.wrapping_mul(nanoseconds))
-}
-
-/// Returns the number of ticks that last at least `seconds`.
-#[must_use]
-pub const fn ticks_of_seconds(seconds: u64) -> u32 {
-    ((seconds * 1_000_000_000).div_ceil(1 << TICK_SHIFT)) as u32
-}
-
-/// Returns the ticks from `then` to `now`, correctly across the wrap. A `then` that another CPU wrote a moment ahead of
-/// this CPU's `now` is age 0, not 52 days.
-#[inline(always)]
-#[must_use]
-pub const fn age(then: u32, now: u32) -> u32 {
-    let age = now.wrapping_sub(then);
-    if age > u32::MAX / 2 { 0 } else { age }
-}
-
-/// Returns the duration of `ticks` in milliseconds.
-#[must_use]
-pub const fn milliseconds_of_ticks(ticks: u32) -> u64 {
-    ((ticks as u64) << TICK_SHIFT) / 1_000_000
-}
+use crate::{
+    packet::tcp_flags,
+    protocol,
+    schema::Timeouts,
+    ticks::{age, ticks_of_seconds},
+};
 
 /// State of a flow, as far as the client's packets show it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -112,7 +66,7 @@ impl State {
         }
         // A flow without a known beginning (its director failed, or its entry was evicted) continues at its current
         // packet.
-        if tcp_flags & flags::SYN != 0 { Self::SynReceived } else { Self::Established.next(tcp_flags) }
+        if tcp_flags & tcp_flags::SYN != 0 { Self::SynReceived } else { Self::Established.next(tcp_flags) }
     }
 
     /// Returns the state after another packet of the client.
@@ -121,11 +75,11 @@ impl State {
     pub const fn next(self, tcp_flags: u8) -> Self {
         match self {
             Self::Udp => Self::Udp,
-            _ if tcp_flags & flags::RST != 0 => Self::Close,
+            _ if tcp_flags & tcp_flags::RST != 0 => Self::Close,
             Self::Close => Self::Close,
-            _ if tcp_flags & flags::FIN != 0 => Self::FinWait,
+            _ if tcp_flags & tcp_flags::FIN != 0 => Self::FinWait,
             Self::FinWait => Self::FinWait,
-            Self::SynReceived if tcp_flags & flags::SYN != 0 => Self::SynReceived,
+            Self::SynReceived if tcp_flags & tcp_flags::SYN != 0 => Self::SynReceived,
             Self::SynReceived | Self::Established => Self::Established,
         }
     }
@@ -136,8 +90,8 @@ impl State {
     #[must_use]
     pub const fn after_reply(self, tcp_flags: u8) -> Self {
         match self {
-            Self::SynReceived | Self::Established if tcp_flags & flags::RST != 0 => Self::Close,
-            Self::Established if tcp_flags & flags::FIN != 0 => Self::FinWait,
+            Self::SynReceived | Self::Established if tcp_flags & tcp_flags::RST != 0 => Self::Close,
+            Self::Established if tcp_flags & tcp_flags::FIN != 0 => Self::FinWait,
             _ => self,
         }
     }
@@ -183,7 +137,7 @@ pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, timeouts: &Timeouts) -> bool {
-    let reused = tcp_flags & flags::SYN != 0 && matches!(state, State::FinWait | State::Close);
+    let reused = tcp_flags & tcp_flags::SYN != 0 && matches!(state, State::FinWait | State::Close);
     reused || age(seen, now) > state.timeout(timeouts)
 }
 
@@ -203,17 +157,18 @@ pub const fn begins(protocol: u8, tcp_flags: u8, rotating: bool) -> bool {
     if !is_connection(protocol) {
         return true;
     }
-    if tcp_flags & flags::RST != 0 {
+    if tcp_flags & tcp_flags::RST != 0 {
         return false;
     }
-    !rotating || tcp_flags & (flags::SYN | flags::ACK) == flags::SYN
+    !rotating || tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
 }
 
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
-    use super::{flags::*, *};
+    use super::*;
+    use crate::packet::tcp_flags::{ACK, FIN, RST, SYN};
 
     #[rstest]
     #[case::handshake(&[SYN, ACK], State::Established)]
@@ -280,6 +235,6 @@ mod tests {
 
     #[test]
     fn seconds_and_ticks_agree() {
-        assert_eq!(milliseconds_of_ticks(ticks_of_seconds(900)) / 1000, 900);
+        assert_eq!(crate::ticks::milliseconds_of_ticks(ticks_of_seconds(900)) / 1000, 900);
     }
 }

@@ -16,6 +16,8 @@
 
 use core::mem::offset_of;
 
+#[macro_use]
+mod out_of_line;
 mod floor;
 #[cfg_attr(
     target_arch = "bpf",
@@ -34,9 +36,8 @@ use aya_ebpf::{
 use frame::Frame;
 use lb_common::{
     bench::{self, Ends, NONE, Order, SHORT},
-    packet::{ETHERNET_LEN, Ip, Packet as _, TcpHeader, Word as _},
+    packet::{ETHERNET_LEN, Ip, Packet as _, TcpHeader, Word as _, tcp_flags},
     reason::Reason,
-    track::flags,
     wire::{Be32, Be128},
 };
 
@@ -163,7 +164,7 @@ fn stamp_request<A: Ip>(order: &Order, start: *mut u8, turn: u32) {
     if order.packets == SHORT {
         number = turn / SHORT;
         // In a word, not in an array: the verifier would not know that the index is within the array.
-        let all = u32::from_le_bytes([flags::SYN, flags::ACK, flags::FIN | flags::ACK, 0]);
+        let all = u32::from_le_bytes([tcp_flags::SYN, tcp_flags::ACK, tcp_flags::FIN | tcp_flags::ACK, 0]);
         let flags = (all >> (8 * (turn % SHORT))) as u8;
         // SAFETY: within the frame.
         unsafe { flags.write::<0>(start.add(ETHERNET_LEN + A::HEADER_LEN + offset_of!(TcpHeader, flags))) };

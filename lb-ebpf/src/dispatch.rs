@@ -5,21 +5,20 @@ use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     packet::{self, IPV4_LEN, Ip, Parsed, Part},
     reason::{Fate, Reason},
-    schema::AddressUse,
+    schema::{AddressUse, Program},
 };
 
 use crate::{
-    fragment,
+    answer::answer,
     frame::Frame,
-    icmp, reply, request,
-    subprograms::Subprograms,
-    tables,
-    verdict::{Verdict, into_action},
+    icmp, later_fragment, reply, request, source,
+    tables::{self, IpFamily},
+    verdict::{Verdict, into_action, let_through},
 };
 
 /// Handles a packet; returns the XDP action.
 #[inline(always)]
-pub fn dispatch<A: Subprograms>(frame: &Frame) -> u32 {
+pub fn dispatch<A: IpFamily>(frame: &Frame) -> u32 {
     // The kernel accepts no unicast packet from a broadcast frame, and the director forwards none (RFC 1122, section
     // 3.3.6).
     if packet::is_group_frame(frame) != Ok(false) {
@@ -30,7 +29,7 @@ pub fn dispatch<A: Subprograms>(frame: &Frame) -> u32 {
     // section 2.5.2). Such a packet for no service goes to the kernel, which drops it.
     let valid = parsed.flow.source.is_host();
     if is_rare(&parsed) {
-        return if valid { A::rare(frame, parsed.part) } else { xdp_action::XDP_PASS };
+        return if valid { continue_rare::<A>(frame, parsed.part) } else { xdp_action::XDP_PASS };
     }
     if !tables::may_be_used(parsed.flow.destination) {
         // The destination is neither a VIP nor a real: the packet is a reply if its source is a real, else it is not
@@ -41,11 +40,11 @@ pub fn dispatch<A: Subprograms>(frame: &Frame) -> u32 {
         if let Some(sent) = reply::send_at_once(frame, &parsed) {
             return let_through(&parsed, into_action(sent));
         }
-        return A::reply(frame, &parsed, AddressUse(0));
+        return continue_reply(frame, &parsed, AddressUse(0));
     }
     match request::service(&parsed.flow) {
         Ok(service) => {
-            let source = if valid { A::check_source(frame, &parsed) } else { Err(Reason::SourceInvalid) };
+            let source = if valid { source::check(frame, &parsed) } else { Err(Reason::SourceInvalid) };
             let directed = match source {
                 Ok(()) => request::handle(frame, &parsed, service),
                 Err(reason) => Err(Verdict::at(service.id, reason)),
@@ -53,24 +52,15 @@ pub fn dispatch<A: Subprograms>(frame: &Frame) -> u32 {
             let action = match directed {
                 Err(verdict) if verdict.reason.fate() == Fate::Answered => {
                     tables::count_reason(verdict.service, verdict.reason);
-                    A::answer(frame, &parsed, verdict)
+                    answer(frame, &parsed, verdict)
                 }
                 directed => into_action(directed),
             };
             let_through(&parsed, action)
         }
-        Err(used) if valid => A::reply(frame, &parsed, used),
+        Err(used) if valid => continue_reply(frame, &parsed, used),
         Err(_) => xdp_action::XDP_PASS,
     }
-}
-
-/// Lets the guard pass the packet if it goes to the director's stack. Returns `action`.
-#[inline(always)]
-pub fn let_through<A: Subprograms>(parsed: &Parsed<A>, action: u32) -> u32 {
-    if action == xdp_action::XDP_PASS {
-        A::leave_to_stack(&parsed.flow);
-    }
-    action
 }
 
 /// Returns whether a packet is ICMP or has no readable ports.
@@ -79,15 +69,44 @@ fn is_rare<A: Ip>(parsed: &Parsed<A>) -> bool {
     !matches!(parsed.part, Part::Whole | Part::First) || parsed.flow.protocol == u32::from(A::ICMP)
 }
 
+/// Continues in the program that runs [`dispatch_rare`] or [`later_fragment::handle`]. Returns the action if there is no
+/// such program.
+#[inline(always)]
+fn continue_rare<A: Ip>(frame: &Frame, part: Part) -> u32 {
+    let program = if A::HEADER_LEN == IPV4_LEN {
+        Program::Other
+    } else if part == Part::Later {
+        Program::Ipv6Fragment
+    } else {
+        Program::Ipv6Other
+    };
+    tables::tail_call(frame.ctx(), program);
+    xdp_action::XDP_PASS
+}
+
+/// Runs [`reply::handle`] outside the entry program: in a function, or in another program. `used` has the uses of the
+/// packet's destination.
+#[inline(always)]
+fn continue_reply<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, used: AddressUse) -> u32 {
+    match A::as_ipv4(parsed) {
+        Some(parsed) if parsed.part == Part::First => continue_rare::<A>(frame, parsed.part),
+        Some(parsed) => reply::handle_ipv4(frame, parsed, used),
+        None => {
+            tables::tail_call(frame.ctx(), Program::Ipv6Reply);
+            xdp_action::XDP_PASS
+        }
+    }
+}
+
 /// Handles ICMP, and packets without readable ports. These packets are never answered.
 #[inline(always)]
-pub fn dispatch_rare<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
+pub fn dispatch_rare<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     match parsed.part {
         Part::Tiny => Err(request::unreadable(parsed, Reason::FragmentTiny).into()),
         Part::Truncated => Err(request::unreadable(parsed, Reason::Truncated).into()),
         Part::Hidden => Err(request::unreadable(parsed, Reason::ExtensionHeader).into()),
         // IPv6 has programs of its own for the next two cases.
-        Part::Later if A::HEADER_LEN == IPV4_LEN => fragment::later(frame, parsed),
+        Part::Later if A::HEADER_LEN == IPV4_LEN => later_fragment::handle(frame, parsed),
         Part::First if A::HEADER_LEN == IPV4_LEN && parsed.flow.protocol != u32::from(A::ICMP) => {
             reply::handle::<A, true>(frame, parsed, tables::address_use(parsed.flow.destination))
         }

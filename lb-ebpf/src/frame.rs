@@ -2,7 +2,6 @@
 //! Bounds-checked access to the packet. Only this module makes pointers into the packet.
 
 use aya_ebpf::{
-    bindings::xdp_md,
     helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
@@ -72,7 +71,7 @@ impl<'a> Frame<'a> {
         if length > 0xfff {
             return Err(Reason::Truncated);
         }
-        let sum = sum(self.ctx.ctx, offset as u64, length);
+        let sum = sum(self, offset as u64, length);
         if sum == BEYOND { Err(Reason::Truncated) } else { Ok(Sum::from_words(sum as u32)) }
     }
 
@@ -111,70 +110,66 @@ impl Packet for Frame<'_> {
 
     #[inline(always)]
     fn extensions(&self, first: u8, offset: usize) -> Chain {
-        Chain(extensions(self.ctx.ctx, first.into(), offset as u64))
+        extensions(self, first.into(), offset as u64)
     }
 }
 
-/// Runs [`Chain::walk`] in a global function: the verifier checks the walk once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn extensions(ctx: *mut xdp_md, first: u64, offset: u64) -> u64 {
-    let ctx = XdpContext::new(ctx);
-    let frame = Frame::new(&ctx);
-    // The mask tells the verifier that the offset is within a frame.
-    let mut walk = Walk::new(first as u8, (offset & 0xfff) as usize);
-    let mut looked_at = 0;
-    while looked_at < MOST_EXTENSIONS {
-        if let Some(chain) = walk.step(&Frame::new(&frame.afresh())) {
-            return chain.0;
+out_of_line! {
+    /// Runs [`Chain::walk`] in a global function: the verifier checks the walk once.
+    fn extensions [extensions](frame;; first: u64, offset: u64) -> Chain {
+        // The mask tells the verifier that the offset is within a frame.
+        let mut walk = Walk::new(first as u8, (offset & 0xfff) as usize);
+        let mut looked_at = 0;
+        while looked_at < MOST_EXTENSIONS {
+            if let Some(chain) = walk.step(&Frame::new(&frame.afresh())) {
+                return chain;
+            }
+            looked_at += 1;
         }
-        looked_at += 1;
+        walk.end()
     }
-    walk.end().0
 }
 
 /// Result of [`sum`] if the frame ends too early.
 const BEYOND: u64 = 1 << 32;
 
-/// Runs [`Frame::sum`] in a global function, which the verifier checks once. A frame without fragments fits into a
-/// page, so the function sums up all of it, in pieces whose lengths the verifier knows.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sum(ctx: *mut xdp_md, offset: u64, length: u32) -> u64 {
-    const PIECE: u32 = 512;
-    let ctx = XdpContext::new(ctx);
-    let frame = Frame::new(&ctx);
-    // The masks tell the verifier that the pieces are within a frame. The offset of a piece depends on the length
-    // alone, not on the number of earlier pieces, so that paths which meet again have the same state for the verifier.
-    let (start, length) = ((offset & 0xfff) as usize, length & 0xfff);
-    let mut words = 0;
-    let mut piece = 0;
-    while piece < 4096 / PIECE && piece < length / PIECE {
-        let Ok(more) = frame.add::<512>(start + (piece * PIECE) as usize, words) else { return BEYOND };
-        (words, piece) = (more, piece + 1);
+out_of_line! {
+    /// Runs [`Frame::sum`] in a global function, which the verifier checks once. A frame without fragments fits into a
+    /// page, so the function sums up all of it, in pieces whose lengths the verifier knows.
+    fn sum [sum](frame;; offset: u64, length: u32) -> u64 {
+        const PIECE: u32 = 512;
+        // The masks tell the verifier that the pieces are within a frame. The offset of a piece depends on the length
+        // alone, not on the number of earlier pieces, so that paths which meet again have the same state for the verifier.
+        let (start, length) = ((offset & 0xfff) as usize, length & 0xfff);
+        let mut words = 0;
+        let mut piece = 0;
+        while piece < 4096 / PIECE && piece < length / PIECE {
+            let Ok(more) = frame.add::<512>(start + (piece * PIECE) as usize, words) else { return BEYOND };
+            (words, piece) = (more, piece + 1);
+        }
+        let at = |bytes: u32| start + core::hint::black_box(length & !(2 * bytes - 1)) as usize;
+        macro_rules! piece {
+            ($($bytes:literal)*) => {$(
+                if length & $bytes != 0 {
+                    let Ok(more) = frame.add::<$bytes>(at($bytes), words) else { return BEYOND };
+                    words = more;
+                }
+            )*};
+        }
+        piece!(256 128 64 32 16 8 4);
+        let mut rest = 0;
+        if length & 2 != 0 {
+            let Ok(word) = load::<u16>(&Frame::new(&frame.afresh()), at(2)) else { return BEYOND };
+            rest = u64::from(word);
+        }
+        if length & 1 != 0 {
+            let Ok(byte) = load::<u8>(&Frame::new(&frame.afresh()), at(1)) else { return BEYOND };
+            rest += u64::from(u16::from_ne_bytes([byte, 0]));
+        }
+        // Carries wrap around, as in a one's complement sum.
+        let sum = u64::from(words) + rest;
+        (sum & 0xffff_ffff) + (sum >> 32)
     }
-    let at = |bytes: u32| start + core::hint::black_box(length & !(2 * bytes - 1)) as usize;
-    macro_rules! piece {
-        ($($bytes:literal)*) => {$(
-            if length & $bytes != 0 {
-                let Ok(more) = frame.add::<$bytes>(at($bytes), words) else { return BEYOND };
-                words = more;
-            }
-        )*};
-    }
-    piece!(256 128 64 32 16 8 4);
-    let mut rest = 0;
-    if length & 2 != 0 {
-        let Ok(word) = load::<u16>(&Frame::new(&frame.afresh()), at(2)) else { return BEYOND };
-        rest = u64::from(word);
-    }
-    if length & 1 != 0 {
-        let Ok(byte) = load::<u8>(&Frame::new(&frame.afresh()), at(1)) else { return BEYOND };
-        rest += u64::from(u16::from_ne_bytes([byte, 0]));
-    }
-    // Carries wrap around, as in a one's complement sum.
-    let sum = u64::from(words) + rest;
-    (sum & 0xffff_ffff) + (sum >> 32)
 }
 
 impl Frame<'_> {

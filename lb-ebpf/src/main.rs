@@ -21,46 +21,51 @@
 //! 4. [`select`] chooses the real: the real of the flow table entry, else the choice of the scheduler.
 //! 5. [`forward`] rewrites or encapsulates the packet (`dr`, `tun`, `nat`, `fnat`, `local`).
 //! 6. [`verdict`] counts a packet that is not forwarded, and maps its reason to an XDP action: the packet is passed to
-//!    the stack, dropped, or answered by [`icmp`] or [`reset`].
+//!    the stack, dropped, or answered ([`answer`]).
 //!
-//! [`reply`] returns replies of `nat` and `fnat` reals to their clients, [`fragment`] makes later fragments follow the
-//! first one, [`vlan`] handles VLAN tags, [`subprograms`] has the functions that the verifier checks once, [`tables`]
-//! has every map, and [`object`] has the parts that every object needs.
+//! [`reply`] returns replies of `nat` and `fnat` reals to their clients by the return path in [`way`], [`first_fragment`]
+//! and [`later_fragment`] keep the fragments of a datagram together, [`vlan`] handles VLAN tags, [`tables`] has every
+//! map, and [`object`] has the parts that every object needs. [`out_of_line`] declares the functions that are not
+//! inlined into the programs; each is declared where its logic is.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
 
+#[macro_use]
+mod out_of_line;
+mod answer;
 mod decap;
 mod dispatch;
+mod first_fragment;
 mod forward;
-mod fragment;
 mod frame;
 mod guard;
 mod icmp;
+mod later_fragment;
 mod object;
 mod reply;
 mod request;
 mod reset;
 mod select;
 mod source;
-mod subprograms;
 mod tables;
 mod verdict;
 mod vlan;
+mod way;
 
 use aya_ebpf::{
     bindings::xdp_action,
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use dispatch::{dispatch, dispatch_rare, let_through};
+use dispatch::{dispatch, dispatch_rare};
 use frame::Frame;
 use lb_common::{
     packet::{self, Ip as _, Ipv4, Ipv6},
     schema::Program,
     wire::Tags,
 };
-use verdict::{Verdict, into_action};
+use verdict::{into_action, let_through};
 
 /// Forwards packets of services, and passes all others unmodified. This program is attached to the interfaces.
 #[xdp]
@@ -109,7 +114,7 @@ pub fn director6_fragment(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    into_action(fragment::later(&frame, parsed))
+    into_action(later_fragment::handle(&frame, parsed))
 }
 
 /// Continues [`director`] with ICMP, and with IPv4 packets that have no readable ports.

@@ -5,84 +5,27 @@ use lb_common::{
     checksum::Delta,
     packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
-    schema::{AddressUse, CachedSource, Flow, FlowKey, Fragment, Method, Real, Source, Step, UNSET, WayBack},
+    schema::{AddressUse, CachedSource, Flow, FlowKey, Method, Real, Source, Step, UNSET, WayBack},
+    ticks,
     track::{self, State},
-    wire::{Be16, MacPair, Tags},
+    wire::{Be16, Be32},
 };
 
 use crate::{
-    Verdict, forward,
-    forward::nat::{self, Change, End, Sums},
-    fragment,
+    first_fragment,
+    forward::{
+        self, fnat,
+        nat::{self, Change, End, Sums},
+    },
     frame::Frame,
     select,
-    subprograms::Subprograms,
     tables::{self, IpFamily},
+    verdict::{Verdict, into_action, let_through},
     vlan,
+    way::Way,
 };
 
-const SECOND: u32 = track::ticks_of_seconds(1);
-
-/// The return path of a reply, and the addresses and ports that the reply leaves with.
-pub struct Way<A> {
-    /// Id of the real that sent the reply.
-    pub real: u32,
-    /// The new source address.
-    pub vip: A,
-    /// The new source port; 0 keeps the port.
-    pub port: Be16,
-    /// The new destination address, for `fnat`; zero keeps the address.
-    pub client: A,
-    /// The new destination port; 0 keeps the port.
-    pub client_port: Be16,
-    ifindex: u32,
-    to_client: MacPair,
-    tags: Tags,
-}
-
-impl<A: Ip> Way<A> {
-    /// Returns the return path of a later fragment.
-    #[inline(always)]
-    pub fn of_fragment(fragment: &Fragment<A>) -> Self {
-        Self {
-            real: fragment.real,
-            vip: fragment.vip,
-            port: Be16::ZERO,
-            client: fragment.client,
-            client_port: Be16::ZERO,
-            ifindex: fragment.ifindex,
-            to_client: fragment.to_client,
-            tags: fragment.tags,
-        }
-    }
-
-    /// Returns the return path to the client of a request.
-    #[inline(always)]
-    fn of_request(request: &FlowKey<A>, real: u32, back: WayBack) -> Self {
-        Self {
-            real,
-            vip: request.destination,
-            port: request.destination_port,
-            client: A::default(),
-            client_port: Be16::ZERO,
-            ifindex: back.ifindex,
-            to_client: back.to_client,
-            tags: back.tags,
-        }
-    }
-
-    /// Sets the client as the new destination, for a reply to a SNAT address.
-    #[inline(always)]
-    fn for_client_of(self, request: &FlowKey<A>) -> Self {
-        Self { client: request.source, client_port: request.source_port, ..self }
-    }
-
-    /// Returns the interface, MAC addresses and VLAN tags by which the reply leaves.
-    #[inline(always)]
-    pub fn back(&self) -> WayBack {
-        WayBack { ifindex: self.ifindex, to_client: self.to_client, tags: self.tags }
-    }
-}
+const SECOND: u32 = ticks::ticks_of_seconds(1);
 
 /// The request that a reply answers, and the return path.
 pub struct Answered<A> {
@@ -99,7 +42,7 @@ pub struct Answered<A> {
 /// Handles a packet for no service: a reply of a `nat` or `fnat` real, or a packet that is not ours. `to` has the uses
 /// of the destination address; `FIRST` is whether the packet may be a first fragment.
 #[inline(always)]
-pub fn handle<A: Subprograms, const FIRST: bool>(
+pub fn handle<A: IpFamily, const FIRST: bool>(
     frame: &Frame,
     parsed: &Parsed<A>,
     to: AddressUse,
@@ -112,9 +55,21 @@ pub fn handle<A: Subprograms, const FIRST: bool>(
         keep(parsed, &request, &flow);
     }
     if FIRST && parsed.part == Part::First {
-        fragment::remember_reply(parsed, &way);
+        first_fragment::remember_reply(parsed, &way);
     }
     send(frame, parsed, &way).map_err(|reason| Verdict::at(service, reason))
+}
+
+out_of_line! {
+    /// Runs [`handle`] for an IPv4 packet that is no first fragment: the function has no stack left to record the path
+    /// of the later ones.
+    pub fn handle_ipv4 [reply](frame; parsed: &Parsed<Be32>; used: AddressUse) -> u32 {
+        // Until Linux 6.3 a map key could not be in memory that a global function was given. Hence the copy, which LLVM
+        // must not remove.
+        let copy = *parsed;
+        let action = into_action(handle::<_, false>(frame, core::hint::black_box(&copy), used));
+        let_through(parsed, action)
+    }
 }
 
 /// Updates the flow of a reply. Replies keep a flow alive too, since one-way streams exist, and may end it.
@@ -125,7 +80,7 @@ fn keep<A: IpFamily>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
     if state != flow.state {
         tables::set_flow_state(request, flow, now, state);
         select::count_state(flow, state);
-    } else if track::age(flow.seen, now) >= SECOND {
+    } else if ticks::age(flow.seen, now) >= SECOND {
         tables::touch_flow(request, now);
     }
 }
@@ -140,7 +95,7 @@ fn notice_direct<A: IpFamily>(flow: &FlowKey<A>) {
         return;
     }
     let now = tables::now();
-    if tables::bypass(&reply).is_none_or(|seen| track::age(seen, now) >= SECOND) {
+    if tables::bypass(&reply).is_none_or(|seen| ticks::age(seen, now) >= SECOND) {
         tables::remember_bypass(&reply, now);
     }
 }
@@ -152,7 +107,7 @@ fn is_direct<A: IpFamily>(reply: &FlowKey<A>) -> bool {
         return false;
     }
     let Some(seen) = tables::bypass(reply) else { return false };
-    track::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
+    ticks::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
 }
 
 /// Returns the request that a packet from a nat or fnat real answers. A packet that answers no packet to a VIP is not
@@ -276,11 +231,12 @@ fn source_of<A: IpFamily>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<
 
 /// Sends a reply back to its client and counts it.
 #[inline(always)]
-pub fn send<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
+pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
     forward::may_hop::<A>(frame)?;
     if way.client != A::default() {
-        let change = Change { end: End::Destination, address: way.client, port: way.client_port };
-        A::other_end(frame, parsed, change)?;
+        // A copy: LLVM would keep the whole path in memory, and copy its absent value, which the verifier rejects.
+        let client = way.client;
+        fnat::change_end(frame, parsed, &client, End::Destination, way.client_port)?;
     }
     nat::translate(frame, parsed, Change { end: End::Source, address: way.vip, port: way.port })?;
     leave(frame, parsed, way.real, &way.back())

@@ -10,11 +10,11 @@ use lb_common::{
 };
 
 use crate::{
-    Verdict, forward,
+    first_fragment, forward,
     frame::Frame,
     select,
-    subprograms::Subprograms,
     tables::{self, IpFamily},
+    verdict::Verdict,
 };
 
 /// Returns the service of a packet: by protocol, address and port; else the FTP service of the address, if the packet
@@ -53,10 +53,10 @@ fn is_ftp_data<A: IpFamily>(flow: &FlowKey<A>) -> bool {
 
 /// Sends a packet for a service to a real.
 #[inline(always)]
-pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Verdict> {
+pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Verdict> {
     let chosen = select::real(frame, parsed, service).map_err(|reason| Verdict::at(service.id, reason))?;
     if parsed.part == Part::First {
-        A::remember_fragment(parsed, chosen.id, chosen.dip);
+        first_fragment::remember_request(parsed, chosen.id, chosen.dip);
     }
     forward::send(frame, parsed, &chosen).map_err(|reason| Verdict::for_real(chosen.real, reason))
 }

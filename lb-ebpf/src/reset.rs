@@ -7,11 +7,12 @@ use core::mem::offset_of;
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     checksum::Sum,
-    packet::{ETHERNET_LEN, Header, Ip, Parsed, TCP_LEN, address_frame, frame_macs, load, store_words},
+    packet::{
+        ETHERNET_LEN, Header, Ip, Parsed, TCP_LEN, address_frame, frame_macs, load, store_words, tcp_flags,
+    },
     protocol,
     reason::Reason,
     schema::FlowKey,
-    track::flags,
 };
 use network_types::tcp::TcpHdr;
 
@@ -30,7 +31,7 @@ pub fn answer<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> u32 {
 fn make<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
     // 1. Read the fields that the next steps overwrite.
     let Parsed { flow, tcp_flags, .. } = parsed;
-    if tcp_flags & (flags::ACK | flags::RST) != flags::ACK {
+    if tcp_flags & (tcp_flags::ACK | tcp_flags::RST) != tcp_flags::ACK {
         // Without an ACK there is no sequence number that the client would accept; and a reset is never answered.
         return Err(Reason::RealRemoved);
     }
@@ -45,7 +46,7 @@ fn make<A: Ip>(frame: &Frame, parsed: &Parsed<A>) -> Result<(), Reason> {
     let FlowKey { source, destination, .. } = answer;
     A::write(frame, &Header { length, traffic_class: 0, protocol: protocol::TCP, source, destination })?;
     let ports = u32::from(answer.source_port.0) | u32::from(answer.destination_port.0) << 16;
-    let offset_and_flags = u32::from_ne_bytes([(TCP_LEN as u8 / 4) << 4, flags::RST, 0, 0]);
+    let offset_and_flags = u32::from_ne_bytes([(TCP_LEN as u8 / 4) << 4, tcp_flags::RST, 0, 0]);
     let pseudo = u32::from_ne_bytes([0, protocol::TCP, 0, TCP_LEN as u8]);
     let sum = destination.add_to(source.add_to(Sum::new())).word(pseudo);
     let sum = sum.word(ports).word(acknowledged).word(offset_and_flags);

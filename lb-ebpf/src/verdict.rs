@@ -3,13 +3,13 @@
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    packet::Ip as _,
+    packet::{Ip as _, Parsed},
     reason::{Fate, Reason},
     schema::{Method, Real, Tunnel, UNSET},
     wire::{Be32, Be128},
 };
 
-use crate::tables;
+use crate::tables::{self, IpFamily};
 
 /// The reason why a packet is not forwarded, and the facts that an answer needs.
 #[derive(Clone, Copy)]
@@ -19,6 +19,17 @@ pub struct Verdict {
     pub service: u32,
     /// For [`Reason::TooBig`]: the size of the largest packet that fits the path, in bytes.
     pub mtu: u16,
+}
+
+register! {
+    Verdict as u64: |verdict: Self| {
+        u64::from(verdict.service) << 32 | u64::from(verdict.mtu) << 16 | u64::from(verdict.reason.index())
+    }, |bits: u64| Self {
+        // Only numbers of reasons, which have few bits, are packed.
+        reason: Reason::from_number((bits & 0xffff) as u32).unwrap_or(Reason::NotOurs),
+        service: (bits >> 32) as u32,
+        mtu: (bits >> 16) as u16,
+    };
 }
 
 impl From<Reason> for Verdict {
@@ -66,4 +77,13 @@ pub fn into_action(directed: Result<u32, Verdict>) -> u32 {
         Fate::Answered if verdict.reason == Reason::TtlExceeded => xdp_action::XDP_PASS,
         Fate::Dropped | Fate::Answered => xdp_action::XDP_DROP,
     }
+}
+
+/// Lets the guard pass the packet if it goes to the director's stack. Returns `action`.
+#[inline(always)]
+pub fn let_through<A: IpFamily>(parsed: &Parsed<A>, action: u32) -> u32 {
+    if action == xdp_action::XDP_PASS {
+        tables::leave_to_stack(&parsed.flow);
+    }
+    action
 }

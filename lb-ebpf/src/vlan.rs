@@ -7,10 +7,7 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::{
-    bindings::{xdp_action, xdp_md},
-    programs::XdpContext,
-};
+use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     packet::{Ip as _, address_frame, frame_macs, load, store},
     reason::Reason,
@@ -19,22 +16,15 @@ use lb_common::{
 };
 use network_types::eth::EthHdr;
 
-use crate::{frame::Frame, tables};
+use crate::{
+    frame::Frame,
+    tables::{self, Taken},
+};
 
 /// Length of a tag, in bytes.
 const LEN: usize = 4;
 /// Offset of the first tag in a frame.
 const FIRST: usize = offset_of!(EthHdr, ether_type);
-
-/// The tags that were removed from a frame.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Taken {
-    /// The removed tags.
-    pub tags: Tags,
-    /// 1 if the frame still lacks the tags that it must leave with; 0 also for a frame without tags.
-    pub bare: u32,
-}
 
 /// Handles a frame with one or two tags around a packet.
 #[inline(always)]
@@ -42,7 +32,7 @@ pub fn handle(frame: &Frame) -> u32 {
     let Ok(words) = take_off(frame) else { return xdp_action::XDP_PASS };
     let tags = Tags::of(words[0]).around(Tags::of(words[1]));
     tables::set_taken(Taken { tags, bare: 1 });
-    let action = untagged(frame.ctx().ctx);
+    let action = untagged(frame);
     let dressed = tables::taken().bare == 0;
     tables::set_taken(Taken { tags: Tags::NONE, bare: 0 });
     let again = match action {
@@ -117,33 +107,31 @@ pub fn dress_for_vlan(frame: &Frame, tags: Tags) -> Result<(), Reason> {
     dress_with(frame, tags, Tags::PRIORITY)
 }
 
+/// Adds tags as [`dress`] does. The bits `kept` come from the tags that the frame arrived with.
 #[inline(always)]
 fn dress_with(frame: &Frame, tags: Tags, kept: u32) -> Result<(), Reason> {
-    if dress_frame(frame.ctx().ctx, tags.0, kept) == 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
+    if add(frame, tags, kept) { Ok(()) } else { Err(Reason::NoHeadroom) }
 }
 
-/// Runs [`dress`] in a global function, which the verifier checks once. Returns 1 on success. The bits `kept` come from
-/// the tags that the frame arrived with.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn dress_frame(ctx: *mut xdp_md, tags: u32, kept: u32) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let frame = Frame::new(&ctx);
-    let came_with = tables::set_dressed();
-    if tags == 0 {
-        return 1;
+out_of_line! {
+    /// Returns whether there was room for the tags.
+    fn add [dress_frame](frame;; tags: Tags, kept: u32) -> bool {
+        let came_with = tables::set_dressed();
+        if tags == Tags::NONE {
+            return true;
+        }
+        let tags = Tags(tags.0 | came_with.0 & kept);
+        let inner = if tags.count() > 1 { tags.word(true) } else { 0 };
+        put_on(frame, [tags.word(false), inner]).is_ok()
     }
-    let tags = Tags(tags | came_with.0 & kept);
-    let inner = if tags.count() > 1 { tags.word(true) } else { 0 };
-    put_on(&frame, [tags.word(false), inner]).is_ok().into()
 }
 
-/// Runs `director` on the untagged frame, and returns its action. A tail call in a function returns to the caller of
-/// the function.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn untagged(ctx: *mut xdp_md) -> u32 {
-    tables::tail_call(&XdpContext::new(ctx), Program::Director);
-    // LLVM would otherwise assume that the function always returns this value.
-    core::hint::black_box(xdp_action::XDP_PASS)
+out_of_line! {
+    /// Runs `director` on the untagged frame, and returns its action. A tail call in a function returns to the caller of
+    /// the function.
+    fn untagged [untagged](frame;;) -> u32 {
+        tables::tail_call(frame.ctx(), Program::Director);
+        // LLVM would otherwise assume that the function always returns this value.
+        core::hint::black_box(xdp_action::XDP_PASS)
+    }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::workspace;
 
 /// Crates whose modules form layers.
-const CRATES: [&str; 1] = ["lb-userspace"];
+const CRATES: [&str; 3] = ["lb-common", "lb-ebpf", "lb-userspace"];
 
 /// A module, and the modules that it imports, each with the files that do so.
 type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<PathBuf>>>;

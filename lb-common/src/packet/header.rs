@@ -41,7 +41,7 @@ pub struct TcpHeader {
     pub acknowledgement: [u8; 4],
     /// Length of the header in words of 4 bytes, in the high four bits.
     pub data_offset: u8,
-    /// See [`crate::track::flags`].
+    /// See [`crate::packet::tcp_flags`].
     pub flags: u8,
     /// Window.
     pub window: [u8; 2],

@@ -4,7 +4,7 @@
 use network_types::udp::UdpHdr;
 
 use super::{ETHERNET_LEN, FARTHEST, ICMP_LEN, Ip, Packet, Parsed, Part, ports};
-use crate::{protocol, reason::Reason, schema::FlowKey};
+use crate::{flow_key::FlowKey, protocol, reason::Reason};
 
 /// The packet that an ICMP error quotes.
 #[derive(Clone, Copy, Debug)]

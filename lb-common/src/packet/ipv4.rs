@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checksum::{Delta, Sum},
-    hash, protocol,
+    mix, protocol,
     reason::Reason,
     wire::{Be16, Be32, Be128},
 };
@@ -78,7 +78,7 @@ impl Ip for Be32 {
 
     #[inline(always)]
     fn mix(source: Self, destination: Self, seed: u64) -> u64 {
-        hash::round(seed, u64::from(source.get()) << 32 | u64::from(destination.get()))
+        mix::round(seed, u64::from(source.get()) << 32 | u64::from(destination.get()))
     }
 
     #[inline(always)]

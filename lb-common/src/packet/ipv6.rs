@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checksum::{Delta, Sum},
-    hash, protocol,
+    mix, protocol,
     reason::Reason,
     wire::{Be16, Be128},
 };
@@ -92,8 +92,8 @@ impl Ip for Be128 {
 
     #[inline(always)]
     fn mix(source: Self, destination: Self, seed: u64) -> u64 {
-        let mixed = hash::address(seed, source.0, hash::SOURCE).rotate_left(16);
-        mixed ^ hash::address(seed, destination.0, hash::DESTINATION)
+        let mixed = mix::address(seed, source.0, mix::SOURCE).rotate_left(16);
+        mixed ^ mix::address(seed, destination.0, mix::DESTINATION)
     }
 
     #[inline(always)]
@@ -117,8 +117,8 @@ impl Ip for Be128 {
     fn near(self, seed: u64) -> (u32, u32, u32) {
         let [high, low] = self.0.map(u64::from_be);
         let place =
-            high.wrapping_mul(hash::DESTINATION[0]).wrapping_add((low >> 3).wrapping_mul(hash::SOURCE[0]));
-        let name = hash::address(seed, self.0, hash::SOURCE);
+            high.wrapping_mul(mix::DESTINATION[0]).wrapping_add((low >> 3).wrapping_mul(mix::SOURCE[0]));
+        let name = mix::address(seed, self.0, mix::SOURCE);
         ((place >> 32) as u32, low as u32 & 7, (name ^ name >> 32) as u32)
     }
 

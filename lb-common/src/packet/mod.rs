@@ -11,6 +11,7 @@ mod ip;
 mod ipv4;
 mod ipv6;
 mod sctp;
+pub mod tcp_flags;
 
 pub use access::{Packet, Word, load, store};
 pub use header::{
@@ -23,9 +24,9 @@ pub use ipv6::{Chain, MOST_EXTENSIONS, Walk};
 use network_types::udp::UdpHdr;
 
 use crate::{
+    flow_key::FlowKey,
     protocol,
     reason::Reason,
-    schema::FlowKey,
     wire::{Be16, Be32, Be128},
 };
 

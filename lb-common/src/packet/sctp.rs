@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The parts of SCTP (RFC 9260) that the data plane uses.
 
-use super::access::{Packet, load};
-use crate::track::flags;
+use super::{
+    access::{Packet, load},
+    tcp_flags,
+};
 
 /// Length of the common header in bytes: ports, verification tag, checksum. The checksum covers the ports and no
 /// address.
@@ -25,12 +27,12 @@ mod chunk {
 #[inline(always)]
 pub fn flags(packet: &impl Packet, l4: usize, end: usize) -> u8 {
     if l4 + HEADER_LEN >= end {
-        return flags::ACK;
+        return tcp_flags::ACK;
     }
     match load(packet, l4 + HEADER_LEN) {
-        Ok(chunk::INIT) => flags::SYN,
-        Ok(chunk::ABORT | chunk::SHUTDOWN_COMPLETE) => flags::RST,
-        Ok(chunk::SHUTDOWN | chunk::SHUTDOWN_ACK) => flags::FIN | flags::ACK,
-        _ => flags::ACK,
+        Ok(chunk::INIT) => tcp_flags::SYN,
+        Ok(chunk::ABORT | chunk::SHUTDOWN_COMPLETE) => tcp_flags::RST,
+        Ok(chunk::SHUTDOWN | chunk::SHUTDOWN_ACK) => tcp_flags::FIN | tcp_flags::ACK,
+        _ => tcp_flags::ACK,
     }
 }

@@ -44,7 +44,7 @@ fn a_tcp_packet_is_taken_apart_with_and_without_options() {
         );
         assert_eq!(parsed.l4(), ETHERNET_LEN + IPV4_LEN + options.len());
         assert_eq!(parsed.length as usize, IPV4_LEN + options.len() + 20 + 5);
-        assert_eq!(parsed.tcp_flags, crate::track::flags::SYN);
+        assert_eq!(parsed.tcp_flags, crate::packet::tcp_flags::SYN);
     }
 }
 

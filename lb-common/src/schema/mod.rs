@@ -22,10 +22,12 @@ mod source;
 mod trace;
 mod tunnel_end;
 
+pub use crate::flow_key::FlowKey;
+use crate::layout::layout;
 pub use cache::{CachedService, CachedSource};
 pub use client::{Client, ClientKey};
 pub use counters::{Counters, ReasonCounts};
-pub use flow::{Dip, Flow, FlowKey};
+pub use flow::{Dip, Flow};
 pub use fragment::{Adds, Covered, Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
@@ -55,16 +57,3 @@ pub const LARGEST_TABLE: u32 = 16 * BLOCK;
 
 /// The id of no service or real: ids start at 1.
 pub const UNSET: u32 = 0;
-
-/// Asserts the layout of a map's key or value, and is the only place that lets userspace copy it as bytes.
-macro_rules! layout {
-    ($type:ty, size: $size:literal, align: $align:literal) => {
-        const _: () = assert!(size_of::<$type>() == $size && align_of::<$type>() == $align);
-
-        // SAFETY: `repr(C)` without implicit padding (the asserted size is the sum of the fields' sizes) and every bit
-        // pattern is a value.
-        #[cfg(feature = "user")]
-        unsafe impl aya::Pod for $type {}
-    };
-}
-pub(crate) use layout;

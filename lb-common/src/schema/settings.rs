@@ -2,7 +2,7 @@
 //! Options known at load time.
 
 use super::{Mode, layout};
-use crate::{track, wire::Be128};
+use crate::{ticks, wire::Be128};
 
 /// Value of the frozen global `SETTINGS`: the verifier knows its values, and removes the code that they rule out.
 #[repr(C)]
@@ -91,7 +91,7 @@ impl TunnelSource {
     }
 }
 
-/// Value of the only element of `TIMEOUTS`, in ticks (see [`track::tick`]). The daemon writes it.
+/// Value of the only element of `TIMEOUTS`, in ticks (see [`ticks::tick`]). The daemon writes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
@@ -107,8 +107,8 @@ layout!(Timeouts, size: 12, align: 4);
 impl Timeouts {
     /// Timeouts of IPVS.
     pub const DEFAULT: Self = Self {
-        tcp: track::ticks_of_seconds(900),
-        tcp_fin: track::ticks_of_seconds(120),
-        udp: track::ticks_of_seconds(300),
+        tcp: ticks::ticks_of_seconds(900),
+        tcp_fin: ticks::ticks_of_seconds(120),
+        udp: ticks::ticks_of_seconds(300),
     };
 }

@@ -68,7 +68,7 @@ impl Model {
     fn step(&mut self, pause: u32, event: Event) -> Result<(), String> {
         self.tick = self.tick.wrapping_add(pause);
         let tick = self.tick;
-        let lives = |(_, seen): &(u32, u32)| track::age(*seen, tick) <= T;
+        let lives = |(_, seen): &(u32, u32)| ticks::age(*seen, tick) <= T;
         self.entries.retain(|_, entry| lives(entry));
         self.flows.retain(|_, flow| lives(flow));
         match event {

@@ -3,29 +3,37 @@
 //! this module changes the other end first.
 
 use lb_common::{
-    packet::{Ip, Parsed},
+    packet::Parsed,
     reason::Reason,
     schema::{Dip, Real},
+    wire::Be16,
 };
 
 use super::nat::{self, Change, End};
-use crate::{frame::Frame, subprograms::Subprograms, tables};
+use crate::{
+    frame::Frame,
+    out_of_line::Truncated,
+    tables::{self, IpFamily},
+};
 
 /// Replaces the source of a packet to the real with a SNAT address and port.
 #[inline(always)]
-pub fn leave_from<A: Subprograms>(
+pub fn leave_from<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     real: &Real,
     dip: Dip,
 ) -> Result<(), Reason> {
     let address = tables::dip_address(dip, real).ok_or(Reason::NoFlow)?;
-    A::other_end(frame, parsed, Change { end: End::Source, address, port: dip.port })
+    Ok(change_end(frame, parsed, &address, End::Source, dip.port)?)
 }
 
-/// Changes the end that `nat` does not change. Does not decrement the TTL.
-#[inline(always)]
-pub fn other_end<A: Ip>(frame: &Frame, parsed: &Parsed<A>, change: Change<A>) -> Result<(), Reason> {
-    let delta = nat::translate_end(frame, parsed, change)?;
-    A::apply(frame, delta)
+out_of_line! {
+    /// Replaces the address and port of the end that `nat` does not change. Does not decrement the TTL.
+    pub fn change_end [change_end, change_end6](
+        frame; parsed: &Parsed<A>, address: &A; end: End, port: Be16
+    ) -> Result<(), Truncated> {
+        let delta = nat::translate_end(frame, parsed, Change { end, address: *address, port })?;
+        Ok(A::apply(frame, delta)?)
+    }
 }

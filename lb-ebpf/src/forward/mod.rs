@@ -13,13 +13,18 @@ use lb_common::{
     schema::{Method, Real},
 };
 
-use crate::{frame::Frame, select::Chosen, subprograms::Subprograms, tables, vlan};
+use crate::{
+    frame::Frame,
+    select::Chosen,
+    tables::{self, IpFamily},
+    vlan,
+};
 
 /// Sends a packet to its real, and counts the packet.
 ///
 /// All checks precede the first write, so that a packet that is passed or answered is unmodified.
 #[inline(always)]
-pub fn send<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
+pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
     let Chosen { id, real, dip } = *chosen;
     let method = Method::from_number(real.method).ok_or(Reason::NoReal)?;
     if method == Method::Local {

@@ -23,6 +23,10 @@ pub enum End {
     Destination = 1,
 }
 
+register! {
+    End as u32: |end| end as u32, |bits| if bits == End::Source as u32 { End::Source } else { End::Destination };
+}
+
 impl End {
     /// Returns the offset of the address in an IP header.
     #[inline(always)]

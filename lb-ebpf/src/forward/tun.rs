@@ -3,7 +3,6 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::{
     checksum::{Delta, Sum},
     hash,
@@ -16,17 +15,19 @@ use lb_common::{
 use network_types::{eth::EthHdr, udp::UdpHdr};
 
 use super::fits;
-use crate::{frame::Frame, subprograms::Subprograms, tables::IpFamily};
+use crate::{
+    frame::Frame,
+    out_of_line::Truncated,
+    tables::{self, IpFamily},
+};
 
 #[inline(always)]
-pub fn forward<A: Subprograms>(
-    frame: &Frame,
-    parsed: &Parsed<A>,
-    id: u32,
-    real: &Real,
-) -> Result<(), Reason> {
+pub fn forward<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> Result<(), Reason> {
     if real.is(Real::IPV6) {
-        A::within_ipv6(frame, parsed, id, real)?;
+        match A::as_ipv4(parsed) {
+            Some(parsed) => ipv4_within_ipv6(frame, parsed, id)?,
+            None => within::<A, Be128>(frame, parsed, real)?,
+        }
     } else {
         within::<A, Be32>(frame, parsed, real)?;
     }
@@ -34,13 +35,21 @@ pub fn forward<A: Subprograms>(
         return Ok(());
     }
     let length = parsed.length + Tunnel::length(real.tunnel) as u32;
-    let six = real.is(Real::IPV6).into();
-    if seal(frame.ctx().ctx, six, real.tunnel.into(), length) == 0 { Err(Reason::Truncated) } else { Ok(()) }
+    Ok(write_outer_checksum(frame, real.is(Real::IPV6), real.tunnel.into(), length)?)
+}
+
+out_of_line! {
+    /// Encapsulates an IPv4 packet in an IPv6 packet to the real with this id. IPv6 packets have more stack left, since
+    /// their parts are in programs of their own.
+    fn ipv4_within_ipv6 [ipv4_within_ipv6](frame; parsed: &Parsed<Be32>; id: u32) -> Result<(), Reason> {
+        let real = tables::real(id).ok_or(Reason::NoReal)?;
+        within::<Be32, Be128>(frame, parsed, real)
+    }
 }
 
 /// Encapsulates a packet of version `A` in one of version `O`.
 #[inline(always)]
-pub fn within<A: Ip, O: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
+fn within<A: Ip, O: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
     let growth = O::HEADER_LEN + Tunnel::length(real.tunnel);
     let length = parsed.length as usize + growth;
     fits(parsed, growth, real)?;
@@ -88,7 +97,7 @@ fn gre<A: Ip>(flags: u8) -> u32 {
 /// of both and of the packet inside, in bytes.
 ///
 /// The source port is one of the 16,384 dynamic ports, by the hash of the flow: network cards spread packets over their
-/// queues by ports, and one flow stays on one queue. There is no checksum unless [`seal`] adds one, as in IPVS without
+/// queues by ports, and one flow stays on one queue. There is no checksum unless [`write_outer_checksum`] adds one, as in IPVS without
 /// `--tun-csum` (in IPv6 by RFC 6935), since the inner packet has one.
 #[inline(always)]
 fn gue<A: Ip>(parsed: &Parsed<A>, port: Be16, length: usize) -> [u32; 3] {
@@ -102,21 +111,24 @@ fn gue<A: Ip>(parsed: &Parsed<A>, port: Be16, length: usize) -> [u32; 3] {
     ]
 }
 
-/// Writes the checksum of the GRE header, or of the UDP header around GUE, which covers `length` bytes behind the outer
-/// IP header. Returns 1 on success. A global function, which the verifier checks once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn seal(ctx: *mut xdp_md, six: u32, tunnel: u32, length: u32) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let frame = Frame::new(&ctx);
-    let gre = Tunnel::kind(tunnel as u16) == Tunnel::Gre as u16;
-    let sealed =
-        if six == 0 { seal_in::<Be32>(&frame, gre, length) } else { seal_in::<Be128>(&frame, gre, length) };
-    sealed.is_ok().into()
+out_of_line! {
+    /// Writes the checksum of the GRE header, or of the UDP header around GUE, which covers `length` bytes behind the
+    /// outer IP header.
+    fn write_outer_checksum [write_outer_checksum](
+        frame;; is_ipv6: bool, tunnel: u32, length: u32
+    ) -> Result<(), Truncated> {
+        let gre = Tunnel::kind(tunnel as u16) == Tunnel::Gre as u16;
+        if is_ipv6 {
+            write_checksum::<Be128>(frame, gre, length)?;
+        } else {
+            write_checksum::<Be32>(frame, gre, length)?;
+        }
+        Ok(())
+    }
 }
 
 #[inline(always)]
-fn seal_in<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<(), Reason> {
+fn write_checksum<O: Ip>(frame: &Frame, gre: bool, length: u32) -> Result<(), Reason> {
     let behind = ETHERNET_LEN + O::HEADER_LEN;
     let checksum = behind_outer::<O>(frame, gre, length)?.checksum();
     if gre {

@@ -26,23 +26,18 @@ const INTERNETWORK_CONTROL: u8 = 0xc0;
 
 /// Answers a packet of a service with an error, out of the interface that the packet came in by.
 #[inline(always)]
-pub fn answer<A: Ip, const GROWTH: usize>(
-    frame: &Frame,
-    parsed: &Parsed<A>,
-    error: Error,
-    service: u32,
-) -> u32 {
+pub fn answer<A: Ip>(frame: &Frame, parsed: &Parsed<A>, error: Error, service: u32) -> u32 {
     if !tables::may_make_icmp() {
         tables::count_reason(service, Reason::IcmpLimited);
         return xdp_action::XDP_DROP;
     }
-    if make::<A, GROWTH>(frame, parsed, error).is_ok() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
+    if make(frame, parsed, error).is_ok() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
 }
 
-/// Converts the packet into an error. `GROWTH` is the length of the headers before the quote, in bytes.
+/// Converts the packet into an error.
 #[inline(always)]
-fn make<A: Ip, const GROWTH: usize>(frame: &Frame, parsed: &Parsed<A>, error: Error) -> Result<(), Reason> {
-    const { assert!(GROWTH == A::HEADER_LEN + ICMP_LEN) };
+fn make<A: Ip>(frame: &Frame, parsed: &Parsed<A>, error: Error) -> Result<(), Reason> {
+    let growth = A::HEADER_LEN + ICMP_LEN;
     // 1. Read the fields that the next steps overwrite.
     let flow = &parsed.flow;
     let quote = A::quote(parsed.length as usize, parsed.l4() - ETHERNET_LEN);
@@ -62,14 +57,14 @@ fn make<A: Ip, const GROWTH: usize>(frame: &Frame, parsed: &Parsed<A>, error: Er
         sum = flow.source.add_to(flow.destination.add_to(sum)).word(u32::from_ne_bytes([l0, l1, 0, A::ICMP]));
     }
     // 2. Grow before the packet, and cut after the quote.
-    frame.grow(GROWTH)?;
-    frame.truncate(ETHERNET_LEN + GROWTH + quote)?;
+    frame.grow(growth)?;
+    frame.truncate(ETHERNET_LEN + growth + quote)?;
     // 3. Write each field once.
     let [c0, c1] = sum.checksum().to_ne_bytes();
     address_frame(frame, macs.swapped())?;
     store(frame, offset_of!(EthHdr, ether_type), A::ETHER_TYPE.0)?;
     let header = Header {
-        length: GROWTH + quote,
+        length: growth + quote,
         traffic_class: INTERNETWORK_CONTROL,
         protocol: A::ICMP,
         source: flow.destination,

@@ -2,7 +2,7 @@
 //! ICMP: errors about flows follow the flow, and the director itself makes some errors.
 
 mod make;
-pub mod quote;
+mod quote;
 
 use lb_common::{
     packet::{self, Icmp, Parsed, Part, load},
@@ -12,18 +12,18 @@ use lb_common::{
 pub use make::answer;
 
 use crate::{
-    Verdict, forward,
+    forward,
     forward::nat::{Change, End},
     frame::Frame,
     reply::{self, Answered},
     request, select,
-    subprograms::Subprograms,
-    tables,
+    tables::{self, IpFamily},
+    verdict::Verdict,
 };
 
 /// Handles an ICMP message: to a VIP, about the flow of a `nat` or `fnat` real, or not ours.
 #[inline(always)]
-pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
+pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let icmp_type: u8 = load(frame, parsed.l4())?;
     let kind = A::icmp(icmp_type);
     if kind == Icmp::Link {
@@ -45,9 +45,9 @@ pub fn handle<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, 
 
 /// Sends an error about a real's packet to a client, such as "fragmentation needed", to the real.
 #[inline(always)]
-fn to_real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
-    let quote = packet::quoted(frame, parsed)?;
-    let key = quote.flow.reversed();
+fn to_real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
+    let quoted = packet::quoted(frame, parsed)?;
+    let key = quoted.flow.reversed();
     if key.destination != parsed.flow.destination {
         return Err(Reason::IcmpUnknownFlow.into());
     }
@@ -63,12 +63,12 @@ fn to_real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Ver
     if translates && real.reachable() {
         forward::may_hop::<A>(frame).map_err(verdict)?;
         let source = Change { end: End::Source, address: A::narrow(real.address), port: real.port };
-        A::quoted_end(frame, parsed, &quote, &source).map_err(verdict)?;
+        quote::translate(frame, parsed, &quoted, &source).map_err(|error| verdict(error.into()))?;
     }
     if real.method == Method::Fnat as u16 && real.reachable() {
         let address = tables::dip_address(chosen.dip, real).ok_or(Reason::IcmpUnknownFlow)?;
         let destination = Change { end: End::Destination, address, port: chosen.dip.port };
-        A::quoted_end(frame, parsed, &quote, &destination).map_err(verdict)?;
+        quote::translate(frame, parsed, &quoted, &destination).map_err(|error| verdict(error.into()))?;
     }
     forward::send(frame, parsed, &chosen).map_err(verdict)
 }
@@ -76,21 +76,21 @@ fn to_real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Ver
 /// Sends an error about a client's packet to a `nat` or `fnat` real to the client. Its quote then has the address of
 /// the service.
 #[inline(always)]
-fn to_client<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
-    let quote = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
-    let Answered { mut way, service, .. } = reply::answered_by(&quote.flow.reversed())?;
-    if parsed.flow.destination != quote.flow.source {
+fn to_client<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
+    let quoted = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
+    let Answered { mut way, service, .. } = reply::answered_by(&quoted.flow.reversed())?;
+    if parsed.flow.destination != quoted.flow.source {
         return Err(Reason::NotOurs.into());
     }
     let verdict = |reason| Verdict::at(service, reason);
     forward::may_hop::<A>(frame).map_err(verdict)?;
     let destination = Change { end: End::Destination, address: way.vip, port: way.port };
-    A::quoted_end(frame, parsed, &quote, &destination).map_err(verdict)?;
+    quote::translate(frame, parsed, &quoted, &destination).map_err(|error| verdict(error.into()))?;
     if way.client != A::default() {
         let source = Change { end: End::Source, address: way.client, port: way.client_port };
-        A::quoted_end(frame, parsed, &quote, &source).map_err(verdict)?;
+        quote::translate(frame, parsed, &quoted, &source).map_err(|error| verdict(error.into()))?;
     }
-    if parsed.flow.source != quote.flow.destination {
+    if parsed.flow.source != quoted.flow.destination {
         // The sender is a router on the path to the real: its address stays.
         way.vip = parsed.flow.source;
     }

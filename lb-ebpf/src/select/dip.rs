@@ -27,25 +27,26 @@ pub fn reply<A: IpFamily>(request: &FlowKey<A>, dip: Dip, real: &Real) -> Option
     Some(FlowKey::new(A::narrow(real.address), address, port, dip.port, request.protocol as u8))
 }
 
-/// Returns a port for a new flow to the real with this id, [`Dip::NONE`] if none is free. `old` is the port of the
-/// previous flow with this 5-tuple, on the real `old_real`. The flow keeps `old` if the real is the same; otherwise
-/// `old` is released.
-#[inline(always)]
-pub fn lease<A: IpFamily>(request: &FlowKey<A>, id: u32, old: Dip, old_real: u32) -> Dip {
-    if !old.is_none()
-        && let Some(real) = tables::real(old_real)
-        && let Some(reply) = reply(request, old, real)
-        && tables::translation(&reply) == Some(*request)
-    {
-        if id == old_real {
-            return old;
+out_of_line! {
+    /// Returns a port for a new flow to the real with this id, [`Dip::NONE`] if none is free. `old` is the port of the
+    /// previous flow with this 5-tuple, on the real `old_real`. The flow keeps `old` if the real is the same; otherwise
+    /// `old` is released.
+    pub fn lease [lease, lease6](; request: &FlowKey<A>; id: u32, old: Dip, old_real: u32) -> Dip {
+        if !old.is_none()
+            && let Some(real) = tables::real(old_real)
+            && let Some(reply) = reply(request, old, real)
+            && tables::translation(&reply) == Some(*request)
+        {
+            if id == old_real {
+                return old;
+            }
+            tables::give_dip_back(&reply);
         }
-        tables::give_dip_back(&reply);
+        let mut search = Search { request: *request, id, found: Dip::NONE.packed() };
+        // SAFETY: the callback is a function of this program and gets the pointer to `search`, which outlives the loop.
+        unsafe { bpf_loop(2 * IN_A_ROW, try_next::<A> as *mut c_void, (&raw mut search).cast(), 0) };
+        Dip::unpacked(search.found)
     }
-    let mut search = Search { request: *request, id, found: Dip::NONE.packed() };
-    // SAFETY: the callback is a function of this program and gets the pointer to `search`, which outlives the loop.
-    unsafe { bpf_loop(2 * IN_A_ROW, try_next::<A> as *mut c_void, (&raw mut search).cast(), 0) };
-    Dip::unpacked(search.found)
 }
 
 /// A search for a free port.

@@ -4,7 +4,7 @@
 
 use core::ffi::{c_long, c_void};
 
-use aya_ebpf::helpers::bpf_loop;
+use aya_ebpf::{btf_maps::PerCpuArray, helpers::bpf_loop, macros::btf_map};
 use lb_common::{
     schedule::{
         Candidate, lblc,
@@ -12,21 +12,21 @@ use lb_common::{
         wlc,
     },
     schema::{Locality, LocalityKey, Real, Scheduler, Service, UNSET},
-    track,
+    ticks,
     wire::Be128,
 };
 
-use super::schedule;
+use super::walk::{candidate, is_one_idle, least_loaded};
 use crate::tables;
 
 /// Ticks after which a set that has not grown loses its most loaded real.
-const SHRINK: u32 = track::ticks_of_seconds(lblcr::SHRINK_SECONDS);
+const SHRINK: u32 = ticks::ticks_of_seconds(lblcr::SHRINK_SECONDS);
 
 /// A scan of the reals of a set, and its result. [`LARGEST_SET`] as a place means none. The scan is in a map, because
 /// the stack is small.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Look {
+struct Look {
     service: u32,
     set: Locality,
     /// The first place without a usable real.
@@ -39,6 +39,18 @@ pub struct Look {
     worst: Candidate,
 }
 
+/// The set of reals that a CPU evaluates.
+#[btf_map]
+static LOOKS: PerCpuArray<Look, 1> = PerCpuArray::new();
+
+/// Returns this CPU's memory for the evaluation of a set.
+#[inline(always)]
+fn look() -> Option<&'static mut Look> {
+    // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other, and the callback that
+    // also gets the memory runs while no other code uses it.
+    LOOKS.get_ptr_mut(0).map(|look| unsafe { &mut *look })
+}
+
 /// Index that stands for no place in a set.
 const NOWHERE: u16 = LARGEST_SET as u16;
 
@@ -47,7 +59,7 @@ const NOWHERE: u16 = LARGEST_SET as u16;
 pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
     let place = LocalityKey { destination, service: service.id, reserved: 0 };
     let now = tables::now();
-    let Some(look) = tables::look() else { return UNSET };
+    let Some(look) = look() else { return UNSET };
     look.service = service.id;
     look.set = Locality { reals: [UNSET; LARGEST_SET], changed: now };
     (look.free, look.best_at, look.worst_at, look.size) = (NOWHERE, NOWHERE, NOWHERE, 0);
@@ -55,17 +67,17 @@ pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
     tables::read_locality(&place, &mut look.set);
     // SAFETY: the callback is a function of this program, and ignores its null pointer.
     unsafe { bpf_loop(NOWHERE.into(), look_at as *mut c_void, core::ptr::null_mut(), 0) };
-    if look.size > 1 && track::age(look.set.changed, now) > SHRINK && look.worst_at != look.best_at {
+    if look.size > 1 && ticks::age(look.set.changed, now) > SHRINK && look.worst_at != look.best_at {
         put(&mut look.set, look.worst_at, UNSET);
         look.set.changed = now;
         tables::remember_locality(&place, &look.set);
     }
     if let Some(id) = at(&look.set, look.best_at)
-        && !(lblc::is_full(&look.best) && schedule::somebody_is_idle(service))
+        && !(lblc::is_full(&look.best) && is_one_idle(service))
     {
         return id;
     }
-    let id = schedule::least_loaded(service, Scheduler::Wlc as u32);
+    let id = least_loaded(service, Scheduler::Wlc as u32);
     if id == UNSET {
         return UNSET;
     }
@@ -85,7 +97,7 @@ pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
 
 /// Evaluates one real of a set.
 unsafe extern "C" fn look_at(round: u32, _: *mut c_void) -> c_long {
-    let Some(look) = tables::look() else { return 1 };
+    let Some(look) = look() else { return 1 };
     let i = round as u16;
     let Some(id) = at(&look.set, i) else { return 1 };
     match member(look.service, id) {
@@ -126,7 +138,7 @@ fn member(service: u32, id: u32) -> Option<Candidate> {
     }
     let real = tables::real(id)?;
     let gone = real.service != service || real.weight == 0 || real.is(Real::LEAVING);
-    if gone || tables::is_overloaded(id, real) { None } else { Some(schedule::candidate(id, real)) }
+    if gone || tables::is_overloaded(id, real) { None } else { Some(candidate(id, real)) }
 }
 
 #[inline(always)]

@@ -9,33 +9,29 @@ mod pick; //        chooses the real of an untracked flow
 mod renew; //       updates the entry of a known flow
 mod schedule; //    chooses the real of a new connection
 mod slot; //        slots of hashing schedulers
+mod walk; //        walks over the reals of a service
 mod way_back; //    return paths of nat replies
 
-pub use begin::begin;
-pub use dip::lease;
 use lb_common::{
-    packet::Parsed,
+    packet::{Parsed, tcp_flags},
     protocol,
     reason::Reason,
     schema::{Dip, Flow, FlowKey, Load, Method, Real, Scheduler, Service, Tracking},
-    track::{self, State, flags},
+    ticks,
+    track::{self, State},
 };
-pub use locality::Look;
-pub use persistence::remember as remember_client;
-pub use pick::{Picked, pick};
-pub use renew::{count_state, renew};
-pub use slot::Slot;
-pub use way_back::{learn as learn_way_back, remember_reply};
+use pick::{Picked, pick};
+pub use renew::count_state;
+use slot::Slot;
 
 use crate::{
     frame::Frame,
-    subprograms::Subprograms,
     tables::{self, IpFamily},
 };
 
 /// Ticks after which the timestamp of a flow is written again. A write at each packet would move the cache line of the
 /// entry between CPUs for nothing.
-const REFRESH: u32 = track::ticks_of_seconds(1);
+const REFRESH: u32 = ticks::ticks_of_seconds(1);
 
 /// The real that was selected for a packet.
 #[derive(Clone, Copy)]
@@ -57,7 +53,7 @@ impl Chosen {
 
 /// Returns the real of a client's packet. Adds a flow table entry if the packet begins a flow that is tracked.
 #[inline(always)]
-pub fn real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<Chosen, Reason> {
+pub fn real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<Chosen, Reason> {
     let mut hashed = Slot::NONE;
     if service.tracking != Tracking::Full as u32 {
         let slot = Slot::of(service, &parsed.flow)?;
@@ -67,7 +63,7 @@ pub fn real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service
             && !real.is(Real::NEEDS_FLOW)
         {
             if real.method == Method::Nat as u16 && !way_back::is_known(frame, parsed)? {
-                A::learn_way_back(frame, parsed, slot.now());
+                let _ = way_back::learn(frame, parsed, slot.now());
             }
             if opens(parsed) {
                 tables::count_flow(slot.now());
@@ -82,12 +78,12 @@ pub fn real<A: Subprograms>(frame: &Frame, parsed: &Parsed<A>, service: &Service
 /// Returns whether the packet opens a TCP connection.
 #[inline(always)]
 const fn opens<A>(parsed: &Parsed<A>) -> bool {
-    parsed.tcp_flags & (flags::SYN | flags::ACK) == flags::SYN
+    parsed.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
 }
 
 /// Returns the real of a packet whose flow may be tracked.
 #[inline(always)]
-fn tracked<A: Subprograms>(
+fn tracked<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
@@ -102,21 +98,21 @@ fn tracked<A: Subprograms>(
         let now = tables::now();
         if let Some(real) = living(parsed, service, &known, now)? {
             if real.is(Real::SHARED) {
-                A::remember_reply(parsed, known.real);
+                way_back::remember_reply(&parsed.flow, known.real);
             }
             if renew::is_due(frame, parsed, &known, now)? {
-                A::renew(frame, parsed, service, &known);
+                let _ = renew::renew(frame, parsed, service, &known);
             }
             if slot.is_some() {
-                A::learn_way_back(frame, parsed, known.real);
+                let _ = way_back::learn(frame, parsed, known.real);
             }
             return Ok(Chosen { id: known.real, real, dip: known.dip });
         }
     }
-    let picked = A::pick(parsed, service, slot)?;
+    let picked = pick(parsed, service, slot)?;
     let real = tables::real(picked.id).ok_or(Reason::NoReal)?;
     if picked.moved || picked.alone {
-        A::learn_way_back(frame, parsed, picked.id);
+        let _ = way_back::learn(frame, parsed, picked.id);
     }
     let dip =
         if picked.record { write_down(frame, parsed, service, &known, picked, real)? } else { Dip::NONE };
@@ -128,7 +124,7 @@ fn tracked<A: Subprograms>(
 
 /// Adds all entries of a new tracked flow. Returns the SNAT address and port of a `fnat` flow.
 #[inline(always)]
-fn write_down<A: Subprograms>(
+fn write_down<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
@@ -142,17 +138,17 @@ fn write_down<A: Subprograms>(
             // The DIP towards an unreachable real is unknown too.
             return Err(Reason::NextHopUnknown);
         }
-        dip = A::lease(&parsed.flow, picked.id, known.dip, known.real);
+        dip = dip::lease(&parsed.flow, picked.id, known.dip, known.real);
         if dip.is_none() {
             return Err(Reason::PortsExhausted);
         }
     }
-    A::begin(frame, parsed, known, picked, dip);
+    let _ = begin::begin(frame, parsed, known, picked, dip);
     if real.is(Real::SHARED) {
-        A::remember_reply(parsed, picked.id);
+        way_back::remember_reply(&parsed.flow, picked.id);
     }
     if service.persistent != 0 && !picked.alone {
-        A::remember_client(parsed, service, picked.id);
+        persistence::remember(service, &parsed.flow, picked.id);
     }
     Ok(dip)
 }

@@ -4,14 +4,14 @@
 use lb_common::{
     packet::Ip,
     schema::{Client, ClientKey, FlowKey, Real, Service},
-    track,
+    ticks,
 };
 
 use crate::tables;
 
 /// Minimum time for which a client with living connections stays on its real, in ticks; IPVS renews a template
 /// likewise.
-const GRACE: u32 = track::ticks_of_seconds(60);
+const GRACE: u32 = ticks::ticks_of_seconds(60);
 
 #[inline(always)]
 fn key<A: Ip>(service: &Service, flow: &FlowKey<A>) -> ClientKey {
@@ -30,11 +30,12 @@ pub fn real<A: Ip>(service: &Service, flow: &FlowKey<A>, now: u32) -> Option<u32
     (real.service == service.id && !real.is(Real::LEAVING)).then_some(client.real)
 }
 
-/// Keeps a client on the real of its new connection.
-#[inline(always)]
-pub fn remember<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32) {
-    let client = Client { real, expires: tables::now().wrapping_add(service.persistent) };
-    tables::remember_client(&key(service, flow), &client);
+out_of_line! {
+    /// Keeps a client on the real of its new connection.
+    pub fn remember [remember_client, remember_client6](; service: &Service, flow: &FlowKey<A>; real: u32) -> () {
+        let client = Client { real, expires: tables::now().wrapping_add(service.persistent) };
+        tables::remember_client(&key(service, flow), &client);
+    }
 }
 
 /// Extends the persistence of a client at a packet of one of its connections.
@@ -51,5 +52,5 @@ pub fn keep<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32, now: u32) {
 
 #[inline(always)]
 const fn is_over(expires: u32, now: u32) -> bool {
-    track::age(expires, now) > 0
+    ticks::age(expires, now) > 0
 }

@@ -2,11 +2,11 @@
 //! Selection of the real for a packet without a flow table entry.
 
 use lb_common::{
-    packet::Parsed,
+    packet::{Parsed, tcp_flags},
     protocol,
     reason::Reason,
     schema::{Method, Real, Scheduler, Service, UNSET},
-    track::{self, flags},
+    track,
 };
 
 use super::{is_alone, opens, persistence, schedule, slot::Slot};
@@ -30,55 +30,62 @@ impl Picked {
     const MOVED: u64 = 1 << 33;
     const ALONE: u64 = 1 << 34;
 
-    /// Packs the result into one number, for global functions. Without a real, the lower half is 0 and the upper half
-    /// is the reason.
+    /// Packs the choice into one number, whose lower half is the id.
     #[inline(always)]
-    pub fn packed(picked: Result<Self, Reason>) -> u64 {
-        let Self { id, record, moved, alone } = match picked {
-            Ok(picked) => picked,
-            Err(reason) => return u64::from(reason.index()) << 32,
-        };
+    fn packed(self) -> u64 {
+        let Self { id, record, moved, alone } = self;
         let bit = |set: bool, bit: u64| if set { bit } else { 0 };
         u64::from(id) | bit(record, Self::RECORD) | bit(moved, Self::MOVED) | bit(alone, Self::ALONE)
     }
 
     /// Unpacks a result of [`Self::packed`].
     #[inline(always)]
-    pub fn unpacked(packed: u64) -> Result<Self, Reason> {
-        if packed as u32 == UNSET {
-            return Err(Reason::from_number((packed >> 32) as u32).unwrap_or(Reason::NoReal));
-        }
+    fn unpacked(packed: u64) -> Self {
         let has = |bit: u64| packed & bit != 0;
-        Ok(Self {
+        Self {
             id: packed as u32,
             record: has(Self::RECORD),
             moved: has(Self::MOVED),
             alone: has(Self::ALONE),
-        })
+        }
     }
 }
 
-/// Picks the real for a packet without a flow table entry. `slot` is the slot of the flow if the service hashes and
-/// does not track every flow.
-#[inline(always)]
-pub fn pick<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<Picked, Reason> {
-    let protocol = parsed.flow.protocol as u8;
-    let (id, wanted) = candidate(parsed, service, slot)?;
-    let real = tables::real(id).ok_or(Reason::NoReal)?;
-    if real.is(Real::RESET) && protocol == protocol::TCP {
-        return Err(Reason::RealRemoved);
+register! {
+    Picked as u64: Self::packed, Self::unpacked;
+    // Without a real, the lower half is [`UNSET`] and the upper half is the reason.
+    Result<Picked, Reason> as u64: |picked: Self| match picked {
+        Ok(picked) => picked.packed(),
+        Err(reason) => u64::from(reason.index()) << 32 | u64::from(UNSET),
+    }, |bits: u64| if bits as u32 == UNSET {
+        Err(Reason::from_number((bits >> 32) as u32).unwrap_or(Reason::NoReal))
+    } else {
+        Ok(Picked::unpacked(bits))
+    };
+}
+
+out_of_line! {
+    /// Picks the real for a packet without a flow table entry. `slot` is the slot of the flow if the service hashes and
+    /// does not track every flow.
+    pub fn pick [pick, pick6](; parsed: &Parsed<A>, service: &Service; slot: Slot) -> Result<Picked, Reason> {
+        let protocol = parsed.flow.protocol as u8;
+        let (id, wanted) = candidate(parsed, service, slot)?;
+        let real = tables::real(id).ok_or(Reason::NoReal)?;
+        if real.is(Real::RESET) && protocol == protocol::TCP {
+            return Err(Reason::RealRemoved);
+        }
+        // A stray RST is useless to any other host, yet by hash it still reaches the real that may know it.
+        let begins = begins(parsed, service);
+        let full = real.method == Method::Fnat as u16;
+        if full && (!begins || track::is_connection(protocol) && !opens(parsed)) {
+            // The SNAT port that the flow had at its real is unknown.
+            return Err(Reason::NoFlow);
+        }
+        // Under one-packet scheduling there is no flow: a reply is identified by its source.
+        let alone = is_alone(parsed, service);
+        let record = begins && !alone && (wanted || real.is(Real::NEEDS_FLOW));
+        Ok(Picked { id, record, moved: slot.is_some(), alone })
     }
-    // A stray RST is useless to any other host, yet by hash it still reaches the real that may know it.
-    let begins = begins(parsed, service);
-    let full = real.method == Method::Fnat as u16;
-    if full && (!begins || track::is_connection(protocol) && !opens(parsed)) {
-        // The SNAT port that the flow had at its real is unknown.
-        return Err(Reason::NoFlow);
-    }
-    // Under one-packet scheduling there is no flow: a reply is identified by its source.
-    let alone = is_alone(parsed, service);
-    let record = begins && !alone && (wanted || real.is(Real::NEEDS_FLOW));
-    Ok(Picked { id, record, moved: slot.is_some(), alone })
 }
 
 /// Returns whether a packet without a flow table entry may begin a flow. An FTP data connection that the server opens
@@ -86,7 +93,7 @@ pub fn pick<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> R
 #[inline(always)]
 fn begins<A>(parsed: &Parsed<A>, service: &Service) -> bool {
     let flags = parsed.tcp_flags;
-    let answers = service.is(Service::FTP) && flags & (flags::SYN | flags::RST) == flags::SYN;
+    let answers = service.is(Service::FTP) && flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN;
     answers || track::begins(parsed.flow.protocol as u8, flags, !Scheduler::hashes(service.scheduler))
 }
 

@@ -5,14 +5,12 @@ use lb_common::{
     packet::{self, Parsed},
     reason::Reason,
     schema::{Flow, Service},
-    track::{self, State},
+    ticks,
+    track::State,
 };
 
 use super::{REFRESH, load, persistence};
-use crate::{
-    frame::Frame,
-    tables::{self, IpFamily},
-};
+use crate::{frame::Frame, out_of_line::Truncated, tables};
 
 /// Returns whether the entry needs an update: a new state, another return path, or an outdated timestamp.
 #[inline(always)]
@@ -21,37 +19,33 @@ pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Re
     let to_client = packet::frame_macs(frame)?.swapped();
     let moved =
         flow.to_client != to_client || flow.ifindex != frame.ifindex() || flow.tags != tables::taken().tags;
-    Ok(state != flow.state || moved || track::age(flow.seen, now) >= REFRESH)
+    Ok(state != flow.state || moved || ticks::age(flow.seen, now) >= REFRESH)
 }
 
-/// Writes the changes to the flow table, and extends the client's persistence.
-#[inline(always)]
-pub fn renew<A: IpFamily>(
-    frame: &Frame,
-    parsed: &Parsed<A>,
-    service: &Service,
-    flow: &Flow,
-) -> Result<(), Reason> {
-    let now = tables::now();
-    if is_due(frame, parsed, flow, now)? {
-        let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
-        let to_client = packet::frame_macs(frame)?.swapped();
-        let new = Flow {
-            seen: now,
-            ifindex: frame.ifindex(),
-            to_client,
-            state,
-            tags: tables::taken().tags,
-            ..*flow
-        };
-        // A copy, as in `begin`.
-        tables::update_flow(&core::hint::black_box(parsed.flow), &new);
-        count_state(flow, state);
+out_of_line! {
+    /// Writes the changes to the flow table, and extends the client's persistence.
+    pub fn renew [renew, renew6](frame; parsed: &Parsed<A>, service: &Service, flow: &Flow;) -> Result<(), Truncated> {
+        let now = tables::now();
+        if is_due(frame, parsed, flow, now)? {
+            let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
+            let to_client = packet::frame_macs(frame)?.swapped();
+            let new = Flow {
+                seen: now,
+                ifindex: frame.ifindex(),
+                to_client,
+                state,
+                tags: tables::taken().tags,
+                ..*flow
+            };
+            // A copy, as in `begin`.
+            tables::update_flow(&core::hint::black_box(parsed.flow), &new);
+            count_state(flow, state);
+        }
+        if service.persistent != 0 && ticks::age(flow.seen, now) >= REFRESH {
+            persistence::keep(service, &parsed.flow, flow.real, now);
+        }
+        Ok(())
     }
-    if service.persistent != 0 && track::age(flow.seen, now) >= REFRESH {
-        persistence::keep(service, &parsed.flow, flow.real, now);
-    }
-    Ok(())
 }
 
 /// Adjusts the load of the real when the state of a flow changes.

@@ -28,15 +28,15 @@ impl Slot {
         self.index != u32::MAX
     }
 
-    /// Packs the slot into one number, for global functions.
+    /// Packs the slot into one number.
     #[inline(always)]
-    pub const fn packed(self) -> u64 {
+    const fn packed(self) -> u64 {
         (self.index as u64) << 32 | self.entry as u64
     }
 
     /// Unpacks a result of [`Self::packed`].
     #[inline(always)]
-    pub const fn unpacked(packed: u64) -> Self {
+    const fn unpacked(packed: u64) -> Self {
         Self { index: (packed >> 32) as u32, entry: packed as u32 }
     }
 
@@ -82,3 +82,5 @@ impl Slot {
         (choice.real, choice.record)
     }
 }
+
+register! { Slot as u64: Self::packed, Self::unpacked; }

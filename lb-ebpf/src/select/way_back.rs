@@ -11,6 +11,7 @@ use lb_common::{
 use super::opens;
 use crate::{
     frame::Frame,
+    out_of_line::Truncated,
     tables::{self, IpFamily},
 };
 
@@ -30,20 +31,22 @@ pub fn is_known<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, 
     Ok(tables::is_way_known(parsed.flow.source, &of(frame)?) && !(opens(parsed) && tables::may_be_bypassed()))
 }
 
-/// Records the return path of the replies of a nat real, which untracked flows need.
-#[inline(always)]
-pub fn learn<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) -> Result<(), Reason> {
-    if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
-        return Ok(());
+out_of_line! {
+    /// Records the return path of the replies of the nat real with this id, which untracked flows need.
+    pub fn learn [learn_way_back, learn_way_back6](frame; parsed: &Parsed<A>; id: u32) -> Result<(), Truncated> {
+        let real = tables::real(id).ok_or(Reason::NoReal)?;
+        if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
+            return Ok(());
+        }
+        let way = of(frame)?;
+        if !tables::is_way_known(parsed.flow.source, &way) && tables::way_back(parsed.flow.source) != Some(&way) {
+            tables::remember_way_back(parsed.flow.source, &way);
+        }
+        if opens(parsed) {
+            tables::forget_bypass(&reply_to(&parsed.flow, real));
+        }
+        Ok(())
     }
-    let way = of(frame)?;
-    if !tables::is_way_known(parsed.flow.source, &way) && tables::way_back(parsed.flow.source) != Some(&way) {
-        tables::remember_way_back(parsed.flow.source, &way);
-    }
-    if opens(parsed) {
-        tables::forget_bypass(&reply_to(&parsed.flow, real));
-    }
-    Ok(())
 }
 
 /// Returns the 5-tuple of the nat real's reply to a request.
@@ -53,17 +56,19 @@ fn reply_to<A: Ip>(request: &FlowKey<A>, real: &Real) -> FlowKey<A> {
     FlowKey::new(A::narrow(real.address), request.source, port, request.source_port, request.protocol as u8)
 }
 
-/// Records the service of the replies of a flow to a shared nat real, unless it is recorded already. A flow may be
-/// older than the sharing, and its entry may have been evicted.
-#[inline(always)]
-pub fn remember_reply<A: IpFamily>(request: &FlowKey<A>, real: &Real) {
-    if Method::from_number(real.method) != Some(Method::Nat) {
-        return;
-    }
-    let key = reply_to(request, real);
-    let (vip, port) = (request.destination, request.destination_port);
-    let source = Source::new(vip, port, Source::SHARED, 0, 0);
-    if tables::reply(&key) != Some(source) {
-        tables::remember_reply(&key, &source);
+out_of_line! {
+    /// Records the service of the replies of a flow to the shared nat real with this id, unless it is recorded
+    /// already. A flow may be older than the sharing, and its entry may have been evicted.
+    pub fn remember_reply [remember_reply, remember_reply6](; request: &FlowKey<A>; id: u32) -> () {
+        let Some(real) = tables::real(id) else { return };
+        if Method::from_number(real.method) != Some(Method::Nat) {
+            return;
+        }
+        let key = reply_to(request, real);
+        let (vip, port) = (request.destination, request.destination_port);
+        let source = Source::new(vip, port, Source::SHARED, 0, 0);
+        if tables::reply(&key) != Some(source) {
+            tables::remember_reply(&key, &source);
+        }
     }
 }

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     schema::{Settings, Timeouts},
-    track,
+    ticks,
 };
 
 /// Idle timeouts of flows, in ticks.
@@ -30,12 +30,12 @@ pub fn now() -> u32 {
         return monotonic();
     }
     // SAFETY: the helper takes no arguments and always exists (Linux 5.5).
-    track::tick_of_jiffies(unsafe { bpf_jiffies64() }, jiffy)
+    ticks::tick_of_jiffies(unsafe { bpf_jiffies64() }, jiffy)
 }
 
 /// Returns the time of `CLOCK_MONOTONIC` in ticks, which differs from [`now`] by a constant.
 #[inline(always)]
 pub fn monotonic() -> u32 {
     // SAFETY: the helper takes no arguments and always exists (Linux 5.11).
-    track::tick(unsafe { bpf_ktime_get_coarse_ns() })
+    ticks::tick(unsafe { bpf_ktime_get_coarse_ns() })
 }

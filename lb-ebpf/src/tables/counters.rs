@@ -7,7 +7,7 @@ use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{
     reason::Reason,
     schema::{Counters, ReasonCounts, Settings, Step},
-    track,
+    ticks,
 };
 
 /// Packets, bytes and new flows by real id.
@@ -94,7 +94,7 @@ pub fn may_make_icmp() -> bool {
     let budget = unsafe { &mut *budget };
     // Not `age`: the last error of a CPU may be older than half the range of ticks.
     let mut new = *budget;
-    if now.wrapping_sub(new.since) >= track::ticks_of_seconds(1) {
+    if now.wrapping_sub(new.since) >= ticks::ticks_of_seconds(1) {
         new = Budget { since: now, used: 0 };
     }
     new.used += 1;

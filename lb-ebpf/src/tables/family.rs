@@ -13,7 +13,7 @@ use super::{
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lb_common::{
-    packet::Ip,
+    packet::{Ip, Parsed},
     schema::{
         AddressUse, CachedService, CachedSource, Dip, Flow, FlowKey, Fragment, FragmentKey, Near, Service,
         ServiceKey, Settings, Source, SourceKey, WayBack,
@@ -37,6 +37,8 @@ pub trait IpFamily: Ip {
     fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
     fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
     fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }>;
+    /// Returns the packet if it is an IPv4 packet.
+    fn as_ipv4(parsed: &Parsed<Self>) -> Option<&Parsed<Be32>>;
     /// Returns the last index of `dips` that is in use.
     fn last_dip() -> u32;
     /// Returns the outer source address of a tunnel to a real for a flow with this hash. `route` is the DIP towards the
@@ -45,8 +47,13 @@ pub trait IpFamily: Ip {
 }
 
 macro_rules! version {
-    ($address:ty: $dips:ident $last_dip:ident $tunnel_source:ident $near:ident; $($function:ident $map:ident $kind:ident<$($part:ty),+>;)*) => {
+    ($address:ty: $as_ipv4:expr; $dips:ident $last_dip:ident $tunnel_source:ident $near:ident; $($function:ident $map:ident $kind:ident<$($part:ty),+>;)*) => {
         impl IpFamily for $address {
+            #[inline(always)]
+            fn as_ipv4(parsed: &Parsed<Self>) -> Option<&Parsed<Be32>> {
+                $as_ipv4(parsed)
+            }
+
             #[inline(always)]
             fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
                 &$dips
@@ -78,7 +85,7 @@ macro_rules! version {
     };
 }
 
-version! { Be32: DIPS dips tunnel_source NEAR;
+version! { Be32: Some; DIPS dips tunnel_source NEAR;
     services SERVICES HashMap<ServiceKey<Be32>, Service>;
     service_cache SERVICE_CACHE PerCpuArray<CachedService<Be32>>;
     source_cache SOURCE_CACHE PerCpuArray<CachedSource<Be32>>;
@@ -93,7 +100,7 @@ version! { Be32: DIPS dips tunnel_source NEAR;
     translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
 }
 
-version! { Be128: DIPS6 dips6 tunnel_source6 NEAR6;
+version! { Be128: |_| None; DIPS6 dips6 tunnel_source6 NEAR6;
     services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
     service_cache SERVICE_CACHE6 PerCpuArray<CachedService<Be128>>;
     source_cache SOURCE_CACHE6 PerCpuArray<CachedSource<Be128>>;

@@ -32,7 +32,8 @@ pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<
 /// Adds a later fragment of `bytes` bytes, which begins at 8-byte word `start`, to the coverage of its datagram.
 /// Returns the number of an [`Adds`].
 ///
-/// A global function: the verifier checks its loops once.
+/// Out of line, because the verifier then checks its loops once. [`out_of_line`] declares no function that gets a
+/// pointer to memory that the function changes.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn cover(covered: *mut Covered, start: u32, bytes: u32) -> u32 {

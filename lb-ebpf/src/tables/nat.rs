@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     schema::{CachedSource, FlowKey, Settings, Source, SourceKey, Step, Timeouts, UNSET, cache},
-    track,
+    ticks,
     wire::{Be16, Be32, Be128},
 };
 
@@ -119,7 +119,7 @@ pub fn may_be_bypassed() -> bool {
         return false;
     }
     let Timeouts { tcp, tcp_fin, udp } = timeouts();
-    track::age(last, now()) <= tcp.max(tcp_fin).max(udp)
+    ticks::age(last, now()) <= tcp.max(tcp_fin).max(udp)
 }
 
 /// Returns the tick at which a client last contacted a nat real by the real's own address.

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Per-CPU memory for one packet, beside the stack.
 
-use crate::{select::Look, vlan::Taken};
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{
     packet::Parsed,
     wire::{Be128, Tags},
 };
+
+/// The tags that were removed from a frame.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// The removed tags.
+    pub tags: Tags,
+    /// 1 if the frame still lacks the tags that it must leave with; 0 also for a frame without tags.
+    pub bare: u32,
+}
 
 /// The VLAN tags of the frame that a CPU processes.
 #[btf_map]
@@ -15,10 +24,6 @@ pub(super) static TAKEN: PerCpuArray<Taken, 1> = PerCpuArray::new();
 /// The parsed IPv6 packet that a CPU processes.
 #[btf_map]
 pub(super) static PARSED6: PerCpuArray<Parsed<Be128>, 1> = PerCpuArray::new();
-
-/// The set of reals that `lblc` or `lblcr` evaluates.
-#[btf_map]
-pub(super) static LOOKS: PerCpuArray<Look, 1> = PerCpuArray::new();
 
 /// Stores a parsed IPv6 packet outside the stack.
 #[inline(always)]
@@ -31,14 +36,6 @@ pub fn keep_parsed(parsed: &Parsed<Be128>) -> Option<&'static Parsed<Be128>> {
         // LLVM would keep the packet on the stack too, if it knew the source of the reads.
         core::hint::black_box(kept).as_ref()
     }
-}
-
-/// Returns this CPU's memory for the evaluation of a set.
-#[inline(always)]
-pub fn look() -> Option<&'static mut Look> {
-    // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other, and the callback that
-    // also gets the memory runs while no other code uses it.
-    LOOKS.get_ptr_mut(0).map(|look| unsafe { &mut *look })
 }
 
 /// Returns the tags that were removed from the frame.

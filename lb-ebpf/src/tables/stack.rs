@@ -6,7 +6,7 @@ use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use lb_common::{
     packet::Ip,
     schema::{FlowKey, Mode},
-    track,
+    ticks,
 };
 
 /// Tick at which a packet that the guard would drop was last left to the director's stack, by a hash of the flow. Of
@@ -19,7 +19,7 @@ const LEFT_PLACES: u32 = 16_384;
 
 /// Maximum time between the XDP program and the guard, in ticks. A packet waits in at most one queue of received
 /// packets (`net.core.netdev_max_backlog`), and in the merging of segments.
-const LEFT_FOR: u32 = track::ticks_of_seconds(1) / 4;
+const LEFT_FOR: u32 = ticks::ticks_of_seconds(1) / 4;
 
 /// Returns the index of a flow in [`LEFT_TO_STACK`].
 #[inline(always)]
@@ -27,14 +27,15 @@ fn left_place<A: Ip>(key: &FlowKey<A>) -> u32 {
     lb_common::hash::flow(key, 0) & (LEFT_PLACES - 1)
 }
 
-/// Records that a packet is left to the director's stack.
-#[inline(always)]
-pub fn leave_to_stack<A: Ip>(key: &FlowKey<A>) {
-    if mode() == Mode::FORWARD
-        && let Some(left) = LEFT_TO_STACK.get_ptr_mut(left_place(key))
-    {
-        // SAFETY: an aligned word of a map's value.
-        unsafe { left.write_volatile(now() | 1) };
+out_of_line! {
+    /// Records that a packet is left to the director's stack.
+    pub fn leave_to_stack [leave_to_stack, leave_to_stack6](; key: &FlowKey<A>;) -> () {
+        if mode() == Mode::FORWARD
+            && let Some(left) = LEFT_TO_STACK.get_ptr_mut(left_place(key))
+        {
+            // SAFETY: an aligned word of a map's value.
+            unsafe { left.write_volatile(now() | 1) };
+        }
     }
 }
 
@@ -42,5 +43,5 @@ pub fn leave_to_stack<A: Ip>(key: &FlowKey<A>) {
 #[inline(always)]
 pub fn was_left_to_stack<A: Ip>(key: &FlowKey<A>) -> bool {
     let left = LEFT_TO_STACK.get(left_place(key)).map_or(0, |left| *left);
-    left != 0 && track::age(left, now()) <= LEFT_FOR
+    left != 0 && ticks::age(left, now()) <= LEFT_FOR
 }

@@ -218,7 +218,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
 mod tests {
     use std::net::SocketAddr;
 
-    use lb_common::track;
+    use lb_common::ticks;
 
     use super::*;
     use crate::model::timeouts::TimeoutOptions;
@@ -267,7 +267,7 @@ ipv6 = true
     #[test]
     fn what_is_written_is_read_back() {
         let config = of(EXAMPLE).unwrap();
-        assert_eq!(config.director.timeouts(TimeoutOptions::default()).tcp, track::ticks_of_seconds(300));
+        assert_eq!(config.director.timeouts(TimeoutOptions::default()).tcp, ticks::ticks_of_seconds(300));
         for extent in [Extent::Differences, Extent::All] {
             assert_eq!(of(&write(&config.desired, extent)).unwrap().desired, config.desired);
         }

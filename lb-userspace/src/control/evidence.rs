@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
     schema::{self, Real as RealValue, Service as ServiceValue, ServiceKey},
-    track,
+    ticks,
 };
 
 use super::{
@@ -126,7 +126,7 @@ fn persistence(image: &Image, number: u32, value: &ServiceValue) -> Persistence 
     let prefix = if is_ipv4 { value.prefix.saturating_sub(96) } else { value.prefix } as u8;
     let whole = if is_ipv4 { 32 } else { 128 };
     Persistence {
-        seconds: (track::milliseconds_of_ticks(value.persistent) / 1000) as u32,
+        seconds: (ticks::milliseconds_of_ticks(value.persistent) / 1000) as u32,
         prefix: if prefix == whole { Persistence::WHOLE_ADDRESS } else { prefix },
     }
 }

@@ -12,7 +12,7 @@ use lb_common::{
         self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
         UNSET,
     },
-    track,
+    ticks,
     wire::{Be16, Be128, MacPair, Tags},
 };
 
@@ -293,7 +293,7 @@ fn service_value(id: u32, endpoint: &Endpoint, service: &Service, spec: &TableSp
         | if service.one_packet { ServiceValue::ONE_PACKET } else { 0 }
         | if is_ftp(endpoint, service) { ServiceValue::FTP } else { 0 };
     let (persistent, prefix) = match service.persistence {
-        Some(Persistence { seconds, prefix }) => (track::ticks_of_seconds(seconds.into()), prefix),
+        Some(Persistence { seconds, prefix }) => (ticks::ticks_of_seconds(seconds.into()), prefix),
         None => (0, Persistence::WHOLE_ADDRESS),
     };
     let prefix = match endpoint.address {

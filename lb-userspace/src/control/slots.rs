@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::{
     schema::{Move, Scheduler, Service, Tracking},
     slot::{self, MOVED, Slot},
-    track,
+    ticks,
 };
 
 use crate::schedule::stretched;
@@ -95,7 +95,7 @@ impl Slots {
     pub fn bases(&self, clock: Clock) -> BTreeMap<u32, u32> {
         let mut bases = BTreeMap::new();
         for slot in (0..self.table.len()).map(|index| self.get(index)) {
-            let spoken = |at| at == slot::LONG_AGO || track::age(at, clock.tick) > clock.timeout;
+            let spoken = |at| at == slot::LONG_AGO || ticks::age(at, clock.tick) > clock.timeout;
             // After the timeout, each living flow has sent a packet: untracked ones are on `now`.
             let real = if slot.moved.is_some_and(spoken) { slot.now } else { slot.base };
             *bases.entry(real).or_default() += 1;

@@ -10,7 +10,8 @@ use std::{
 
 use lb_common::{
     schema::{Client, ClientKey, Flow, FlowKey, Timeouts},
-    track::{self, State as FlowState},
+    ticks,
+    track::State as FlowState,
     wire::Be16,
 };
 
@@ -58,7 +59,7 @@ fn connection(
     now: u32,
 ) -> Option<Connection> {
     let state = FlowState::from_number(flow.state);
-    let idle = track::age(flow.seen, now);
+    let idle = ticks::age(flow.seen, now);
     let left = state.timeout(timeouts).checked_sub(idle)?;
     let service = socket_address(key.destination, key.destination_port);
     let mut real = *reals.get(&flow.real)?;
@@ -72,8 +73,8 @@ fn connection(
         group: None,
         real,
         state: state.as_str().to_owned(),
-        idle_seconds: track::milliseconds_of_ticks(idle) / 1000,
-        expires_seconds: track::milliseconds_of_ticks(left) / 1000,
+        idle_seconds: ticks::milliseconds_of_ticks(idle) / 1000,
+        expires_seconds: ticks::milliseconds_of_ticks(left) / 1000,
     })
 }
 
@@ -88,8 +89,8 @@ impl Director {
             let (Some(id), Some(real)) = (services.get(&key.service), reals.get(&client.real)) else {
                 return;
             };
-            let left = track::age(now, client.expires);
-            if track::age(client.expires, now) > 0 {
+            let left = ticks::age(now, client.expires);
+            if ticks::age(client.expires, now) > 0 {
                 return;
             }
             let (protocol, service, group) = match id {
@@ -106,7 +107,7 @@ impl Director {
                 real: *real,
                 state: "ASSURED".to_owned(),
                 idle_seconds: 0,
-                expires_seconds: track::milliseconds_of_ticks(left) / 1000,
+                expires_seconds: ticks::milliseconds_of_ticks(left) / 1000,
             });
         };
         self.plane.tables().for_each_client(each).map_err(|e| maps_failed(&e))?;

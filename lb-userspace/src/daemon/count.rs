@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use lb_common::{
     reason::Reason,
     schema::{Counters, ReasonCounts, Timeouts},
+    ticks,
     track::{self, State as FlowState},
 };
 
@@ -147,7 +148,7 @@ impl Director {
         let tables = self.plane.tables();
         tables
             .for_each_client(|_, client| {
-                if track::age(client.expires, now) == 0 {
+                if ticks::age(client.expires, now) == 0 {
                     *counts.entry(client.real).or_default() += 1;
                 }
             })

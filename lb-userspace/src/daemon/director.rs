@@ -12,7 +12,7 @@ use std::{
 use lb_common::{
     reason::Reason,
     schema::{Real, Settings, Timeouts},
-    track,
+    ticks,
 };
 use tokio::sync::watch;
 
@@ -186,7 +186,7 @@ impl Director {
 
     /// Returns the timeouts of idle flows, in seconds.
     pub(super) fn timeout_view(&self) -> TimeoutView {
-        let seconds = |ticks| (track::milliseconds_of_ticks(ticks) / 1000) as u32;
+        let seconds = |ticks| (ticks::milliseconds_of_ticks(ticks) / 1000) as u32;
         let Timeouts { tcp, tcp_fin, udp } = self.timeouts;
         TimeoutView { tcp: seconds(tcp), tcp_fin: seconds(tcp_fin), udp: seconds(udp) }
     }
@@ -209,7 +209,7 @@ impl Director {
                 return Err(failure);
             }
         };
-        let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| track::ticks_of_seconds(s.into()));
+        let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| ticks::ticks_of_seconds(s.into()));
         let timeouts = Timeouts {
             tcp: ticks(options.tcp, self.timeouts.tcp),
             tcp_fin: ticks(options.tcp_fin, self.timeouts.tcp_fin),

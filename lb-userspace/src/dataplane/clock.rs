@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::programs::Xdp;
-use lb_common::track;
+use lb_common::ticks;
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::tracer::{self, RunError};
@@ -21,7 +21,7 @@ static AHEAD: AtomicU32 = AtomicU32::new(0);
 #[must_use]
 pub fn tick() -> u32 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-    let tick = track::tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+    let tick = ticks::tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
     tick.wrapping_add(AHEAD.load(Ordering::Relaxed))
 }
 

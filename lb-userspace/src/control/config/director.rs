@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::{
     schema::{Settings, Timeouts},
-    track,
+    ticks,
 };
 use serde::Deserialize;
 
@@ -151,7 +151,7 @@ impl DirectorSection {
             let seconds = timeout.map(|timeout| timeout.0.as_secs()).or(said.map(u64::from));
             // State files of an earlier version may have 0, which would end every connection at once.
             let seconds = seconds.filter(|seconds| *seconds > 0);
-            seconds.map_or(default, track::ticks_of_seconds)
+            seconds.map_or(default, ticks::ticks_of_seconds)
         };
         let default = Timeouts::DEFAULT;
         Timeouts {
