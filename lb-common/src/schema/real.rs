@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Real servers: the next hop of their packets, and the forwarding method.
 
-use super::{UNSET, layout};
-use crate::wire::{Be16, Be128, MacPair, Tags};
+use super::{FlowKey, UNSET, layout};
+use crate::{
+    packet::Ip,
+    wire::{Be16, Be128, MacPair, Tags},
+};
 
 /// Value of `REALS`, an array by real id. Each real belongs to one service. Only the daemon writes it.
 ///
@@ -114,6 +117,20 @@ impl Real {
         let [a, b, _] = self.macs.0;
         a != 0 || b != 0
     }
+
+    /// Returns the key of the reply to a request, as a `nat` real sends it.
+    #[inline(always)]
+    #[must_use]
+    pub fn reply_key<A: Ip>(&self, request: &FlowKey<A>) -> FlowKey<A> {
+        let port = if self.port == Be16::ZERO { request.destination_port } else { self.port };
+        FlowKey::new(
+            A::narrow(self.address),
+            request.source,
+            port,
+            request.source_port,
+            request.protocol as u8,
+        )
+    }
 }
 
 /// The headers between the outer header of a tunnel and the inner packet.
@@ -184,6 +201,24 @@ impl Method {
             3 => Some(Self::Local),
             4 => Some(Self::Fnat),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Be32;
+
+    #[test]
+    fn a_reply_has_the_address_and_port_of_the_real() {
+        let [client, vip, rip] = [0x0a00_0001_u32, 0x0a00_0064, 0x0a00_000b].map(|ip| Be32(ip.to_be()));
+        let request = FlowKey::new(client, vip, Be16::new(40_000), Be16::new(80), 6);
+        let reply = |port| FlowKey::new(rip, client, Be16::new(port), Be16::new(40_000), 6);
+        for (port, expected) in [(8080, reply(8080)), (0, reply(80))] {
+            let real = Real { address: Be128::mapped(rip), port: Be16::new(port), ..Real::default() };
+            assert_eq!(real.reply_key(&request), expected);
+            assert_eq!(real.reply_key(&request.widened()), expected.widened());
         }
     }
 }

@@ -2,10 +2,9 @@
 //! Return paths of the replies of nat reals.
 
 use lb_common::{
-    packet::{self, Ip, Parsed},
+    packet::{self, Parsed},
     reason::Reason,
     schema::{FlowKey, Method, Real, Source, WayBack},
-    wire::Be16,
 };
 
 use super::opens;
@@ -43,17 +42,10 @@ out_of_line! {
             tables::remember_way_back(parsed.flow.source, &way);
         }
         if opens(parsed) {
-            tables::forget_bypass(&reply_to(&parsed.flow, real));
+            tables::forget_bypass(&real.reply_key(&parsed.flow));
         }
         Ok(())
     }
-}
-
-/// Returns the 5-tuple of the nat real's reply to a request.
-#[inline(always)]
-fn reply_to<A: Ip>(request: &FlowKey<A>, real: &Real) -> FlowKey<A> {
-    let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    FlowKey::new(A::narrow(real.address), request.source, port, request.source_port, request.protocol as u8)
 }
 
 out_of_line! {
@@ -64,7 +56,7 @@ out_of_line! {
         if Method::from_number(real.method) != Some(Method::Nat) {
             return;
         }
-        let key = reply_to(request, real);
+        let key = real.reply_key(request);
         let (vip, port) = (request.destination, request.destination_port);
         let source = Source::new(vip, port, Source::SHARED, 0, 0);
         if tables::reply(&key) != Some(source) {
