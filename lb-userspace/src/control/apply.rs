@@ -26,7 +26,7 @@ use super::{
     slots::{self, Clock, Slots},
 };
 use crate::{
-    dataplane::{TableError, Tables, reply_of},
+    dataplane::{TableError, Tables},
     schedule::{self, Span, TableSpec, turn},
 };
 
@@ -351,7 +351,7 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
     for request in requests {
         let (vip, port) = (request.destination, request.destination_port);
         let source = Source::new(vip, port, Source::SHARED, 0, 0);
-        tables.put_reply(&reply_of(&request, real), &source)?;
+        tables.put_reply(&real.reply_key(&request), &source)?;
     }
     Ok(())
 }
@@ -396,7 +396,7 @@ fn forget_clients(
 /// # Errors
 /// [`TableError`] if the map refuses.
 pub fn forget_reply(tables: &mut Tables, request: &FlowKey, dip: Dip, real: &Real) -> Result<(), TableError> {
-    let reply = reply_of(request, real);
+    let reply = real.reply_key(request);
     if real.is(Real::SHARED) {
         tables.remove_reply(&reply)?;
     }

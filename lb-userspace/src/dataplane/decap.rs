@@ -15,7 +15,10 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError},
     programs::{ProgramError, Xdp, XdpMode, links::FdLink},
 };
-use lb_common::{schema::TunnelEnd, wire::Be128};
+use lb_common::{
+    schema::{MapName, TunnelEnd},
+    wire::Be128,
+};
 use nix::{ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::SockaddrStorage};
 
 use super::{
@@ -47,9 +50,6 @@ impl From<DecapError> for Failure {
         }
     }
 }
-
-/// Map of the accepted tunnel endpoints.
-const ENDS: &str = "TUNNEL_ENDS";
 
 /// Accepted tunnels.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -119,7 +119,7 @@ impl Decap {
         // The object also contains the director's maps. They are unused here, and so made as small as possible.
         let mut loader = EbpfLoader::new();
         for (name, size) in limits::sizes(&Limits { services: 1, reals: 1, flows: 1, flows6: 1 }) {
-            loader.map_max_entries(name, size.min(64));
+            loader.map_max_entries(name.as_str(), size.min(64));
         }
         loader.override_global("AYA_LOG_LEVEL", &0u8, true);
         let mut ebpf = loader.load(OBJECT)?;
@@ -149,7 +149,7 @@ impl Decap {
     }
 
     fn ends(&self) -> &MapData {
-        match self.ebpf.map(ENDS) {
+        match self.ebpf.map(MapName::TunnelEnds.as_str()) {
             Some(Map::HashMap(data)) => data,
             _ => panic!("the object holds the map, a hash table"),
         }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use lb_common::{
-    schema::{Flow, FlowKey},
+    schema::{Flow, FlowKey, MapName},
     wire::Be32,
 };
 
 use super::{
     batch,
-    tables::TableError,
+    tables::{TableError, batch_failed},
     versions::{Narrow as _, Versions},
 };
 
@@ -49,13 +49,13 @@ impl FlowReader {
         // The order matters: a connection that becomes established meanwhile moves from the first table to
         // the second, and is then seen twice rather than not at all.
         for (name, [v4, v6], kept) in
-            [("OPENING", &self.opening, Kept::Opening), ("FLOWS", &self.flows, Kept::Flows)]
+            [(MapName::Opening, &self.opening, Kept::Opening), (MapName::Flows, &self.flows, Kept::Flows)]
         {
-            let failed = |source| TableError::Batch { map: name, source };
+            let failed = batch_failed("read", name);
             batch::for_each(v4.as_fd(), |key: &FlowKey<Be32>, flow: &Flow| {
                 each(&FlowKey::widen(key), flow, kept);
             })
-            .map_err(failed)?;
+            .map_err(&failed)?;
             batch::for_each(v6.as_fd(), |key: &FlowKey, flow: &Flow| each(key, flow, kept))
                 .map_err(failed)?;
         }

@@ -2,7 +2,7 @@
 //! Sizes of the tables, and of each map that follows from them.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{BLOCK, Marks, cache};
+use lb_common::schema::{BLOCK, MapName, Marks, cache};
 
 /// Maximum number of the director's own and broadcast addresses, besides those of services and reals.
 pub(crate) const OWN_ADDRESSES: u32 = 4096;
@@ -58,46 +58,46 @@ impl Default for Limits {
 }
 
 /// Returns the numbers of entries of the maps that are sized at load time.
-pub(super) fn sizes(limits: &Limits) -> Vec<(&'static str, u32)> {
+pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
     let blocks = limits.blocks();
     let Limits { services, reals, flows, flows6 } = *limits;
     // New entries of a full map are written before old ones are removed.
     let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
     vec![
-        ("SERVICES", services),
-        ("SERVICES6", services),
-        ("SERVICE_CACHE", limits.cached_services()),
-        ("SERVICE_CACHE6", limits.cached_services()),
-        ("TABLES", blocks),
-        ("MOVES", blocks),
-        ("POSITIONS", services + 1),
-        ("REALS", reals + 1),
-        ("COUNTERS", reals + 1),
-        ("LOADS", reals + 1),
-        ("REASONS", services + 1),
-        ("ADDRESSES", services + reals + OWN_ADDRESSES),
-        ("ADDRESSES6", services + reals + OWN_ADDRESSES),
-        ("SOURCES", reals),
-        ("SOURCES6", reals),
-        ("SOURCE_MARKS", limits.source_marks()),
-        ("SOURCE_CACHE", limits.cached_sources()),
-        ("SOURCE_CACHE6", limits.cached_sources()),
-        ("CLIENTS", ((flows + flows6) / 8).max(1024)),
-        ("LOCALITIES", ((flows + flows6) / 64).max(1024)),
-        ("FLOWS", flows),
-        ("OPENING", (flows / 4).max(1024)),
-        ("REPLIES", (flows / 8).max(1024)),
-        ("WAYS_BACK", (flows / 8).max(1024)),
+        (MapName::Services, services),
+        (MapName::Services6, services),
+        (MapName::ServiceCache, limits.cached_services()),
+        (MapName::ServiceCache6, limits.cached_services()),
+        (MapName::Tables, blocks),
+        (MapName::Moves, blocks),
+        (MapName::Positions, services + 1),
+        (MapName::Reals, reals + 1),
+        (MapName::Counters, reals + 1),
+        (MapName::Loads, reals + 1),
+        (MapName::Reasons, services + 1),
+        (MapName::Addresses, services + reals + OWN_ADDRESSES),
+        (MapName::Addresses6, services + reals + OWN_ADDRESSES),
+        (MapName::Sources, reals),
+        (MapName::Sources6, reals),
+        (MapName::SourceMarks, limits.source_marks()),
+        (MapName::SourceCache, limits.cached_sources()),
+        (MapName::SourceCache6, limits.cached_sources()),
+        (MapName::Clients, ((flows + flows6) / 8).max(1024)),
+        (MapName::Localities, ((flows + flows6) / 64).max(1024)),
+        (MapName::Flows, flows),
+        (MapName::Opening, (flows / 4).max(1024)),
+        (MapName::Replies, (flows / 8).max(1024)),
+        (MapName::WaysBack, (flows / 8).max(1024)),
         // Hash maps without preallocation: entries take memory when they are added.
-        ("TRANSLATIONS", flows),
-        ("TRANSLATIONS6", flows6),
-        ("BYPASS", (flows / 64).max(1024)),
-        ("FRAGMENTS", (flows / 64).max(1024)),
-        ("FLOWS6", flows6),
-        ("OPENING6", (flows6 / 4).max(1024)),
-        ("REPLIES6", (flows6 / 8).max(1024)),
-        ("WAYS_BACK6", (flows6 / 8).max(1024)),
-        ("BYPASS6", (flows6 / 64).max(1024)),
-        ("FRAGMENTS6", (flows6 / 64).max(1024)),
+        (MapName::Translations, flows),
+        (MapName::Translations6, flows6),
+        (MapName::Bypass, (flows / 64).max(1024)),
+        (MapName::Fragments, (flows / 64).max(1024)),
+        (MapName::Flows6, flows6),
+        (MapName::Opening6, (flows6 / 4).max(1024)),
+        (MapName::Replies6, (flows6 / 8).max(1024)),
+        (MapName::WaysBack6, (flows6 / 8).max(1024)),
+        (MapName::Bypass6, (flows6 / 64).max(1024)),
+        (MapName::Fragments6, (flows6 / 64).max(1024)),
     ]
 }

@@ -16,7 +16,7 @@ use aya::{
     util::nr_cpus,
 };
 use aya_obj::Object;
-use lb_common::schema::{Mode, Program, SCHEMA_VERSION, Settings, Timeouts};
+use lb_common::schema::{MapName, Mode, Program, SCHEMA_VERSION, Settings, Timeouts};
 use thiserror::Error;
 
 use super::{
@@ -194,7 +194,7 @@ impl DataPlane {
 pub(super) fn load_object(
     options: &Options,
     mode: Mode,
-    shared: impl Fn(&str) -> bool,
+    shared: impl Fn(MapName) -> bool,
 ) -> Result<Ebpf, LoadError> {
     let sizes = sizes(&options.limits);
     let shapes = shapes(&sizes)?;
@@ -213,11 +213,11 @@ pub(super) fn load_object(
     loader.override_global("SETTINGS", &settings, true);
     loader.override_global("AYA_LOG_LEVEL", &log_level, true);
     for (name, size) in &sizes {
-        loader.map_max_entries(name, *size);
+        loader.map_max_entries(name.as_str(), *size);
     }
     if let Some(pins) = &options.pins {
-        for shape in shapes.iter().filter(|shape| shared(&shape.name)) {
-            loader.map_pin_path(shape.name.as_str(), pins.map(&shape.name));
+        for shape in shapes.iter().filter(|shape| shared(shape.map)) {
+            loader.map_pin_path(shape.map.as_str(), pins.map(shape.map));
         }
     }
     loader.load(OBJECT).map_err(refine)
@@ -313,15 +313,42 @@ fn refine(error: EbpfError) -> LoadError {
 }
 
 /// Returns the shapes of all maps that are pinned, from the object itself.
-fn shapes(sizes: &[(&str, u32)]) -> Result<Vec<Shape>, LoadError> {
+///
+/// # Panics
+/// If [`MapName`] lacks a map of the object: then it is not the object of this build.
+fn shapes(sizes: &[(MapName, u32)]) -> Result<Vec<Shape>, LoadError> {
     let object = Object::parse(OBJECT).map_err(EbpfError::from)?;
-    let shape = |(name, map): (&String, &aya_obj::Map)| Shape {
-        name: name.clone(),
-        map_type: map.map_type(),
-        key_size: map.key_size(),
-        value_size: map.value_size(),
-        max_entries: sizes.iter().find(|(n, _)| n == name).map_or(map.max_entries(), |(_, size)| *size),
+    let shape = |(name, map): (&String, &aya_obj::Map)| {
+        let known = MapName::from_name(name).expect("every map of the object has a name");
+        let size = sizes.iter().find(|(sized, _)| *sized == known);
+        Shape {
+            map: known,
+            map_type: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: size.map_or(map.max_entries(), |(_, size)| *size),
+        }
     };
-    let private = |name: &str| name.starts_with('.') || name == LOG_MAP;
-    Ok(object.maps.iter().filter(|(name, _)| !private(name)).map(shape).collect())
+    Ok(object.maps.iter().filter(|(name, _)| !is_private(name)).map(shape).collect())
+}
+
+/// Returns whether a map of the object belongs to one load of it, and is not pinned: globals and the log.
+fn is_private(map: &str) -> bool {
+    map.starts_with('.') || map == LOG_MAP
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_map_of_the_object_has_a_name_and_every_name_a_map() {
+        let object = Object::parse(OBJECT).unwrap();
+        let maps: BTreeSet<&str> =
+            object.maps.keys().map(String::as_str).filter(|name| !is_private(name)).collect();
+        let names: BTreeSet<&str> = MapName::ALL.iter().map(|map| map.as_str()).collect();
+        assert_eq!(maps, names);
+    }
 }

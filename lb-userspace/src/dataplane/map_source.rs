@@ -45,7 +45,8 @@ impl MapSource for PinnedMaps {
 /// [`TableError`] if there is none of that name, or it has another type.
 pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
     maps: &mut impl MapSource,
-    name: &'static str,
+    name: impl Into<&'static str>,
 ) -> Result<T, TableError> {
+    let name = name.into();
     maps.take_map(name)?.try_into().map_err(failed("open", name))
 }

@@ -29,7 +29,7 @@ pub use load::{DataPlane, LoadError, Options};
 pub use pins::PinDir;
 pub use rehearsal::Rehearsal;
 pub use single::{Entry, Single, SingleError};
-pub use tables::{FlowRecord, TableError, Tables, reply_of};
+pub use tables::{FlowRecord, TableError, Tables};
 pub use tracer::{Run, RunError, Tracer};
 
 /// The programs, as `cargo xtask build-ebpf` built them.

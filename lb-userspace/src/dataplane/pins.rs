@@ -22,7 +22,7 @@ use aya::{
         links::{FdLink, PinnedLink},
     },
 };
-use lb_common::schema::SCHEMA_VERSION;
+use lb_common::schema::{MapName, SCHEMA_VERSION};
 use thiserror::Error;
 
 use super::{
@@ -31,13 +31,6 @@ use super::{
     private,
     tables::{TableError, Tables},
 };
-
-/// Names of the flow tables.
-const FLOWS: &str = "FLOWS";
-const FLOWS6: &str = "FLOWS6";
-
-/// Name of the map with the schema version.
-pub(crate) const SCHEMA_MAP: &str = "SCHEMA";
 
 /// A directory in a bpffs.
 #[derive(Clone, Debug)]
@@ -87,7 +80,7 @@ pub enum PinError {
 /// Properties that a map must have to be adopted.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    pub name: String,
+    pub map: MapName,
     pub map_type: u32,
     pub key_size: u32,
     pub value_size: u32,
@@ -120,8 +113,8 @@ impl PinDir {
 
     /// Returns the pin of a map.
     #[must_use]
-    pub fn map(&self, name: &str) -> PathBuf {
-        self.0.join("maps").join(name)
+    pub fn map(&self, map: MapName) -> PathBuf {
+        self.0.join("maps").join(map.as_str())
     }
 
     /// Returns the pin of a program.
@@ -225,14 +218,15 @@ impl PinDir {
             return true;
         }
         let used = pinned.map_ids().ok().flatten().unwrap_or_default();
-        let flows = MapInfo::from_pin(self.map(FLOWS)).map(|info| info.id());
+        let flows = MapInfo::from_pin(self.map(MapName::Flows)).map(|info| info.id());
         flows.is_ok_and(|id| used.contains(&id))
     }
 
     /// Returns the sizes of the pinned flow tables, IPv4 and IPv6.
     #[must_use]
     pub fn capacity(&self) -> [Option<u32>; 2] {
-        [FLOWS, FLOWS6].map(|name| MapInfo::from_pin(self.map(name)).ok().map(|info| info.max_entries()))
+        [MapName::Flows, MapName::Flows6]
+            .map(|map| MapInfo::from_pin(self.map(map)).ok().map(|info| info.max_entries()))
     }
 
     /// Opens the pinned maps, if they have this schema.
@@ -240,9 +234,9 @@ impl PinDir {
     /// # Errors
     /// [`TableError`] if there are none, or they have another schema.
     pub fn tables(&self) -> Result<Tables, TableError> {
-        let schema = self.map(SCHEMA_MAP);
+        let schema = self.map(MapName::Schema);
         if !read_schema(&schema).is_ok_and(|found| found == SCHEMA_VERSION) {
-            return Err(TableError::Missing(SCHEMA_MAP));
+            return Err(TableError::Missing(MapName::Schema.as_str()));
         }
         Tables::open(&mut PinnedMaps(self.0.join("maps")))
     }
@@ -267,7 +261,7 @@ impl PinDir {
     /// # Errors
     /// [`PinError::Schema`] or [`PinError::Shape`] if they do not match.
     pub(crate) fn check(&self, shapes: &[Shape]) -> Result<bool, PinError> {
-        let schema = self.map(SCHEMA_MAP);
+        let schema = self.map(MapName::Schema);
         if schema.exists() {
             let found = read_schema(&schema)?;
             if found == 0 && self.linked().is_empty() {
@@ -281,7 +275,7 @@ impl PinDir {
         }
         let mut adopted = false;
         for shape in shapes {
-            let path = self.map(&shape.name);
+            let path = self.map(shape.map);
             if path.exists() {
                 adopted = true;
                 check_shape(&path, shape)?;

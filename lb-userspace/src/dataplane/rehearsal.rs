@@ -3,28 +3,28 @@
 #![forbid(unsafe_code)]
 
 use lb_common::{
-    schema::{ClientKey, FlowKey, Mode, Source, SourceKey},
+    schema::{ClientKey, FlowKey, MapName, Mode, Source, SourceKey},
     wire::{Be16, Be128},
 };
 
-use super::{Limits, LoadError, Options, TableError, Tables, Tracer, reply_of};
+use super::{Limits, LoadError, Options, TableError, Tables, Tracer};
 
 /// Size of its flow tables.
 const FEW: u32 = 1024;
 
 /// Maps that only the programs write. These programs do not write: they read the maps of the live data plane.
-const SHARED: [&str; 11] = [
-    "LOCALITIES",
-    "FRAGMENTS",
-    "FRAGMENTS6",
-    "WAYS_BACK",
-    "WAYS_BACK6",
-    "NEAR",
-    "NEAR6",
-    "GATEWAYS",
-    "BYPASS",
-    "BYPASS6",
-    "LAST_BYPASS",
+const SHARED: [MapName; 11] = [
+    MapName::Localities,
+    MapName::Fragments,
+    MapName::Fragments6,
+    MapName::WaysBack,
+    MapName::WaysBack6,
+    MapName::Near,
+    MapName::Near6,
+    MapName::Gateways,
+    MapName::Bypass,
+    MapName::Bypass6,
+    MapName::LastBypass,
 ];
 
 /// Programs that record their steps, with maps of their own.
@@ -43,7 +43,7 @@ impl Rehearsal {
     /// [`LoadError`] if the kernel refuses.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let limits = Limits { flows: FEW, flows6: FEW, ..options.limits };
-        Self::with_mode(&Options { limits, ..options.clone() }, Mode::DRY, |name| SHARED.contains(&name))
+        Self::with_mode(&Options { limits, ..options.clone() }, Mode::DRY, |map| SHARED.contains(&map))
     }
 
     /// Loads the programs with empty maps of the sizes in `options`, except the pinned maps for which
@@ -51,7 +51,7 @@ impl Rehearsal {
     pub(super) fn with_mode(
         options: &Options,
         mode: Mode,
-        shared: impl Fn(&str) -> bool,
+        shared: impl Fn(MapName) -> bool,
     ) -> Result<Self, LoadError> {
         let (tracer, tables) = Tracer::with_maps_of_its_own(options, mode, shared)?;
         Ok(Self { tracer, tables })
@@ -111,7 +111,7 @@ impl Rehearsal {
         for request in requests {
             let Some(flow) = live.flow(&request) else { continue };
             self.tables.put_flow(&request, &flow)?;
-            let reply = live.real(flow.real).map(|real| reply_of(&request, &real));
+            let reply = live.real(flow.real).map(|real| real.reply_key(&request));
             if let Some((reply, source)) = reply.and_then(|reply| Some((reply, live.reply(&reply)?))) {
                 self.tables.put_reply(&reply, &source)?;
             }

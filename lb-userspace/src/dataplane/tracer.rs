@@ -9,7 +9,7 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::schema::{Mode, Timeouts, Trace};
+use lb_common::schema::{MapName, Mode, Timeouts, Trace};
 use thiserror::Error;
 
 use super::{
@@ -67,11 +67,11 @@ impl Tracer {
     /// # Errors
     /// [`LoadError`]. In no case does this change the live data plane.
     pub fn load(options: &Options, mode: Mode) -> Result<Self, LoadError> {
-        let mut ebpf = load_object(options, mode, |name| name != "PROGRAMS")?;
-        let mut programs: ProgramArray<MapData> = take(&mut ebpf, "PROGRAMS")?;
+        let mut ebpf = load_object(options, mode, |map| map != MapName::Programs)?;
+        let mut programs: ProgramArray<MapData> = take(&mut ebpf, MapName::Programs)?;
         load_programs(&mut ebpf)?;
         connect_programs(&mut ebpf, |number, fd| {
-            programs.set(number as u32, fd, 0).map_err(failed("write", "PROGRAMS"))
+            programs.set(number as u32, fd, 0).map_err(failed("write", MapName::Programs))
         })?;
         let trace = take(&mut ebpf, TRACE)?;
         Ok(Self { ebpf, trace, _programs: Some(programs) })
@@ -81,7 +81,7 @@ impl Tracer {
     pub(super) fn with_maps_of_its_own(
         options: &Options,
         mode: Mode,
-        shared: impl Fn(&str) -> bool,
+        shared: impl Fn(MapName) -> bool,
     ) -> Result<(Self, Tables), LoadError> {
         let mut ebpf = load_object(options, mode, shared)?;
         load_programs(&mut ebpf)?;

@@ -11,14 +11,14 @@ use aya::{
     maps::{HashMap as BpfHashMap, IterableMap as _, MapData},
 };
 use lb_common::{
-    schema::{AddressUse, Flow, FlowKey, Service, ServiceKey, Source, SourceKey},
+    schema::{AddressUse, Flow, FlowKey, MapName, Service, ServiceKey, Source, SourceKey},
     wire::{Be32, Be128},
 };
 
 use super::{
     batch,
     map_source::{MapSource, take},
-    tables::{TableError, failed, gone},
+    tables::{TableError, batch_failed, failed, gone},
 };
 
 /// A key or value with addresses of 128 bits, and its form in the IPv4 map.
@@ -31,14 +31,14 @@ pub(super) trait Narrow<N>: Sized {
 
 /// Both maps, with keys `K4` and `K6` and values `V4` and `V6`.
 pub(super) struct Versions<K4, V4, K6, V6> {
-    names: [&'static str; 2],
+    names: [MapName; 2],
     v4: BpfHashMap<MapData, K4, V4>,
     v6: BpfHashMap<MapData, K6, V6>,
 }
 
 impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, V4, K6, V6> {
     /// Takes both maps from the object, or from their pins.
-    pub(super) fn take(ebpf: &mut impl MapSource, names: [&'static str; 2]) -> Result<Self, TableError> {
+    pub(super) fn take(ebpf: &mut impl MapSource, names: [MapName; 2]) -> Result<Self, TableError> {
         Ok(Self { names, v4: take(ebpf, names[0])?, v6: take(ebpf, names[1])? })
     }
 
@@ -85,9 +85,8 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
             }
         }
         batch::update(self.v4.map().fd().as_fd(), &narrow.0, &narrow.1)
-            .map_err(|source| TableError::Batch { map: name, source })?;
-        batch::update(self.v6.map().fd().as_fd(), &wide.0, &wide.1)
-            .map_err(|source| TableError::Batch { map: name6, source })
+            .map_err(batch_failed("write", name))?;
+        batch::update(self.v6.map().fd().as_fd(), &wide.0, &wide.1).map_err(batch_failed("write", name6))
     }
 
     /// Removes an entry, if it exists.
@@ -111,10 +110,8 @@ impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, 
     pub(super) fn for_each(&self, mut each: impl FnMut(&K6, &V6)) -> Result<(), TableError> {
         let [name, name6] = self.names;
         let wide = |key: &K4, value: &V4| each(&K6::widen(key), &V6::widen(value));
-        batch::for_each(self.v4.map().fd().as_fd(), wide)
-            .map_err(|source| TableError::Batch { map: name, source })?;
-        batch::for_each(self.v6.map().fd().as_fd(), each)
-            .map_err(|source| TableError::Batch { map: name6, source })
+        batch::for_each(self.v4.map().fd().as_fd(), wide).map_err(batch_failed("read", name))?;
+        batch::for_each(self.v6.map().fd().as_fd(), each).map_err(batch_failed("read", name6))
     }
 }
 
