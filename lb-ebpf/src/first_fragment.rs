@@ -4,7 +4,7 @@
 use lb_common::{
     packet::{ETHERNET_LEN, Ip, Parsed},
     protocol,
-    schema::{Covered, Dip, FlowKey, Fragment, FragmentKey, WayBack},
+    schema::{Coverage, FlowKey, Fragment, FragmentKey, ReturnPath, SnatBinding},
     wire::{MacPair, Tags},
 };
 
@@ -30,7 +30,7 @@ pub const fn bytes<A>(parsed: &Parsed<A>) -> u32 {
 
 out_of_line! {
     /// Records the real of the later fragments of a client's datagram.
-    pub fn remember_request [remember_fragment, remember_fragment6](; parsed: &Parsed<A>; real: u32, dip: Dip) -> () {
+    pub fn remember_request [remember_fragment, remember_fragment6](; parsed: &Parsed<A>; real: u32, snat: SnatBinding) -> () {
         let fragment = Fragment {
             real,
             seen: tables::now(),
@@ -38,9 +38,9 @@ out_of_line! {
             ifindex: 0,
             to_client: MacPair::ZERO,
             client: A::default(),
-            dip,
+            snat,
             tags: Tags::NONE,
-            covered: Covered::first(bytes(parsed)),
+            covered: Coverage::first(bytes(parsed)),
         };
         tables::remember_fragment(&key(parsed), &fragment);
     }
@@ -49,7 +49,7 @@ out_of_line! {
 /// Records the return path of the later fragments of a nat real's datagram.
 #[inline(always)]
 pub fn remember_reply<A: IpFamily>(parsed: &Parsed<A>, way: &Way<A>) {
-    let WayBack { ifindex, to_client, tags } = way.back();
+    let ReturnPath { ifindex, to_client, tags } = way.back();
     let fragment = Fragment {
         real: way.real,
         seen: tables::now(),
@@ -57,9 +57,9 @@ pub fn remember_reply<A: IpFamily>(parsed: &Parsed<A>, way: &Way<A>) {
         ifindex,
         to_client,
         client: way.client,
-        dip: Dip::NONE,
+        snat: SnatBinding::NONE,
         tags,
-        covered: Covered::first(bytes(parsed)),
+        covered: Coverage::first(bytes(parsed)),
     };
     tables::remember_fragment(&key(parsed), &fragment);
 }

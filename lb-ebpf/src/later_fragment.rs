@@ -4,7 +4,7 @@
 use lb_common::{
     packet::Parsed,
     reason::Reason,
-    schema::{AddressUse, Adds},
+    schema::{Added, AddressUse},
     ticks,
 };
 
@@ -31,11 +31,11 @@ pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Ver
     {
         let verdict = |reason| Verdict::for_real(real, reason);
         let start = A::fragment_offset(frame, parsed.l4())?;
-        if tables::cover(covered, start.into(), bytes(parsed)) != Adds::New as u32 {
+        if tables::cover(covered, start.into(), bytes(parsed)) != Added::New as u32 {
             return Err(verdict(Reason::FragmentOverlap));
         }
         return if fragment.vip == A::default() {
-            let chosen = Chosen { id: fragment.real, real, dip: fragment.dip };
+            let chosen = Chosen { id: fragment.real, real, snat: fragment.snat };
             forward::send(frame, parsed, &chosen).map_err(verdict)
         } else {
             reply::send(frame, parsed, &Way::of_fragment(fragment)).map_err(verdict)

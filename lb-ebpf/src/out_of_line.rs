@@ -9,7 +9,7 @@
 use lb_common::{
     packet::Chain,
     reason::Reason,
-    schema::{AddressUse, Dip},
+    schema::{AddressUse, SnatBinding},
     wire::{Be16, Tags},
 };
 
@@ -73,7 +73,7 @@ register! {
     bool as u32: u32::from, |bits| bits != 0;
     Be16 as u32: |port: Self| port.0.into(), |bits| Self(bits as u16);
     Tags as u32: |tags: Self| tags.0, Tags;
-    Dip as u32: Self::packed, Self::unpacked;
+    SnatBinding as u32: Self::packed, Self::unpacked;
     AddressUse as u32: |used: Self| used.0, AddressUse;
     Chain as u64: |chain: Self| chain.0, Chain;
     Result<(), Truncated> as u32: |result: Self| result.is_ok().into(), |bits| if bits == 0 { Err(Truncated) } else { Ok(()) };

@@ -5,7 +5,7 @@ use lb_common::{
     checksum::Delta,
     packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
-    schema::{AddressUse, CachedSource, Flow, FlowKey, Method, Real, Source, Step, UNSET, WayBack},
+    schema::{AddressUse, CachedSource, Flow, FlowKey, Method, Real, ReturnPath, Source, Step, UNSET},
     ticks,
     track::{self, State},
     wire::{Be16, Be32},
@@ -127,9 +127,9 @@ pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reaso
     let source = source_of(reply, from).ok_or(Reason::NotOurs)?;
     let request = source.request_of(reply);
     if source.is(Source::HASHED)
-        && let Some(back) = tables::way_back(reply.destination)
+        && let Some(back) = tables::return_path(reply.destination)
     {
-        tables::note(Step::WayBack, back.ifindex, 0);
+        tables::note(Step::ReturnPath, back.ifindex, 0);
         if is_direct(reply) {
             return Err(Reason::NotOurs);
         }
@@ -141,7 +141,7 @@ pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reaso
     if !sends(real, reply) {
         return Err(Reason::NotOurs);
     }
-    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
+    let back = ReturnPath { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
     let way = Way::of_request(&request, flow.real, back);
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
@@ -162,9 +162,9 @@ pub fn send_at_once<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Option<Re
     if source.flags != Source::HASHED || tables::may_be_bypassed() {
         return None;
     }
-    let back = tables::way_back(reply.destination)?;
+    let back = tables::return_path(reply.destination)?;
     tables::note(Step::Source, source.service, source.real);
-    tables::note(Step::WayBack, back.ifindex, 0);
+    tables::note(Step::ReturnPath, back.ifindex, 0);
     let sent = leave_as(frame, parsed, source, source.real, back);
     Some(sent.map_err(|reason| Verdict::at(source.service, reason)))
 }
@@ -185,7 +185,7 @@ fn send_of_flow<A: IpFamily>(
     tables::note(Step::Source, source.service, source.real);
     tables::note(Step::Flow, flow.real, flow.state);
     keep(parsed, &request, &flow);
-    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
+    let back = ReturnPath { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
     let sent = leave_as(frame, parsed, source, flow.real, &back);
     Some(sent.map_err(|reason| Verdict::at(real.service, reason)))
 }
@@ -203,11 +203,11 @@ fn translated<A: IpFamily>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<An
     let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
     let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
     // The flow may meanwhile have another port, or be on another real.
-    let mine = flow.dip.port == reply.destination_port && real.address == reply.source.wide();
+    let mine = flow.snat.port == reply.destination_port && real.address == reply.source.wide();
     if !mine || real.method != Method::Fnat as u16 {
         return Err(Reason::NotOurs);
     }
-    let back = WayBack { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
+    let back = ReturnPath { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
     let way = Way::of_request(&request, flow.real, back).for_client_of(&request);
     Ok(Answered { request, way, service: real.service, flow: Some(flow) })
 }
@@ -232,7 +232,7 @@ fn source_of<A: IpFamily>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<
 /// Sends a reply back to its client and counts it.
 #[inline(always)]
 pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Result<u32, Reason> {
-    forward::may_hop::<A>(frame)?;
+    forward::check_ttl::<A>(frame)?;
     if way.client != A::default() {
         // A copy: LLVM would keep the whole path in memory, and copy its absent value, which the verifier rejects.
         let client = way.client;
@@ -249,9 +249,9 @@ fn leave_as<A: IpFamily>(
     parsed: &Parsed<A>,
     source: &CachedSource<A>,
     real: u32,
-    back: &WayBack,
+    back: &ReturnPath,
 ) -> Result<u32, Reason> {
-    forward::may_hop::<A>(frame)?;
+    forward::check_ttl::<A>(frame)?;
     let change = Change { end: End::Source, address: source.vip, port: source.port };
     let sums =
         Sums { header: Delta::from_folded(source.of_address), transport: Delta::from_folded(source.of_both) };
@@ -261,9 +261,14 @@ fn leave_as<A: IpFamily>(
 
 /// Sends a reply to its client, and counts it. Takes a reference to the return path, because the stack is small.
 #[inline(always)]
-fn leave<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: u32, back: &WayBack) -> Result<u32, Reason> {
+fn leave<A: IpFamily>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    real: u32,
+    back: &ReturnPath,
+) -> Result<u32, Reason> {
     address_frame(frame, back.to_client)?;
-    vlan::dress(frame, back.tags)?;
+    vlan::push_tags(frame, back.tags)?;
     let action = forward::transmit(frame, back.ifindex)?;
     tables::count_out(real, parsed.length);
     Ok(action)

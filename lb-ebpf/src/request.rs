@@ -56,7 +56,7 @@ fn is_ftp_data<A: IpFamily>(flow: &FlowKey<A>) -> bool {
 pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Verdict> {
     let chosen = select::real(frame, parsed, service).map_err(|reason| Verdict::at(service.id, reason))?;
     if parsed.part == Part::First {
-        first_fragment::remember_request(parsed, chosen.id, chosen.dip);
+        first_fragment::remember_request(parsed, chosen.id, chosen.snat);
     }
     forward::send(frame, parsed, &chosen).map_err(|reason| Verdict::for_real(chosen.real, reason))
 }

@@ -18,7 +18,7 @@ use network_types::eth::EthHdr;
 
 use crate::{
     frame::Frame,
-    tables::{self, Taken},
+    tables::{self, VlanState},
 };
 
 /// Length of a tag, in bytes.
@@ -29,19 +29,19 @@ const FIRST: usize = offset_of!(EthHdr, ether_type);
 /// Handles a frame with one or two tags around a packet.
 #[inline(always)]
 pub fn handle(frame: &Frame) -> u32 {
-    let Ok(words) = take_off(frame) else { return xdp_action::XDP_PASS };
+    let Ok(words) = pop_tags(frame) else { return xdp_action::XDP_PASS };
     let tags = Tags::of(words[0]).around(Tags::of(words[1]));
-    tables::set_taken(Taken { tags, bare: 1 });
+    tables::set_vlan_state(VlanState { tags, lacks_tags: 1 });
     let action = untagged(frame);
-    let dressed = tables::taken().bare == 0;
-    tables::set_taken(Taken { tags: Tags::NONE, bare: 0 });
+    let dressed = tables::vlan_state().lacks_tags == 0;
+    tables::set_vlan_state(VlanState { tags: Tags::NONE, lacks_tags: 0 });
     let again = match action {
         xdp_action::XDP_PASS => true,
         // A frame that leaves by another interface has only the tags that it was given.
         xdp_action::XDP_TX => !dressed,
         _ => false,
     };
-    if again && put_on(&Frame::new(&frame.afresh()), words).is_err() {
+    if again && insert_tags(&Frame::new(&frame.afresh()), words).is_err() {
         return xdp_action::XDP_DROP;
     }
     action
@@ -49,7 +49,7 @@ pub fn handle(frame: &Frame) -> u32 {
 
 /// Removes one or two tags, if they are followed by an IP packet. The second word is 0 if there is one tag.
 #[inline(always)]
-fn take_off(frame: &Frame) -> Result<[u32; 2], Reason> {
+fn pop_tags(frame: &Frame) -> Result<[u32; 2], Reason> {
     let macs = frame_macs(frame)?;
     let outer: u32 = load(frame, FIRST)?;
     let inner: u32 = load(frame, FIRST + LEN)?;
@@ -73,7 +73,7 @@ fn take_off(frame: &Frame) -> Result<[u32; 2], Reason> {
 
 /// Adds tags, given in the byte order of a frame; the second tag if it is not 0.
 #[inline(always)]
-fn put_on(frame: &Frame, words: [u32; 2]) -> Result<(), Reason> {
+fn insert_tags(frame: &Frame, words: [u32; 2]) -> Result<(), Reason> {
     if words[1] == 0 {
         frame.grow(LEN)?;
         move_macs::<LEN>(frame)?;
@@ -94,35 +94,35 @@ fn move_macs<const GROWTH: usize>(frame: &Frame) -> Result<(), Reason> {
 
 /// Adds the tags that a frame must leave with, which may be none.
 #[inline(always)]
-pub fn dress(frame: &Frame, tags: Tags) -> Result<(), Reason> {
-    if tags == Tags::NONE && tables::taken().bare == 0 {
+pub fn push_tags(frame: &Frame, tags: Tags) -> Result<(), Reason> {
+    if tags == Tags::NONE && tables::vlan_state().lacks_tags == 0 {
         return Ok(());
     }
-    dress_with(frame, tags, 0)
+    push_tags_with(frame, tags, 0)
 }
 
 /// Adds the tags that a frame must leave with, but keeps the priority that the frame arrived with.
 #[inline(always)]
-pub fn dress_for_vlan(frame: &Frame, tags: Tags) -> Result<(), Reason> {
-    dress_with(frame, tags, Tags::PRIORITY)
+pub fn push_tags_for_vlan(frame: &Frame, tags: Tags) -> Result<(), Reason> {
+    push_tags_with(frame, tags, Tags::PRIORITY)
 }
 
 /// Adds tags as [`dress`] does. The bits `kept` come from the tags that the frame arrived with.
 #[inline(always)]
-fn dress_with(frame: &Frame, tags: Tags, kept: u32) -> Result<(), Reason> {
+fn push_tags_with(frame: &Frame, tags: Tags, kept: u32) -> Result<(), Reason> {
     if add(frame, tags, kept) { Ok(()) } else { Err(Reason::NoHeadroom) }
 }
 
 out_of_line! {
     /// Returns whether there was room for the tags.
-    fn add [dress_frame](frame;; tags: Tags, kept: u32) -> bool {
-        let came_with = tables::set_dressed();
+    fn add [push_tags](frame;; tags: Tags, kept: u32) -> bool {
+        let came_with = tables::set_tags_final();
         if tags == Tags::NONE {
             return true;
         }
         let tags = Tags(tags.0 | came_with.0 & kept);
         let inner = if tags.count() > 1 { tags.word(true) } else { 0 };
-        put_on(frame, [tags.word(false), inner]).is_ok()
+        insert_tags(frame, [tags.word(false), inner]).is_ok()
     }
 }
 

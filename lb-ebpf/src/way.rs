@@ -3,7 +3,7 @@
 
 use lb_common::{
     packet::Ip,
-    schema::{FlowKey, Fragment, WayBack},
+    schema::{FlowKey, Fragment, ReturnPath},
     wire::{Be16, MacPair, Tags},
 };
 
@@ -42,7 +42,7 @@ impl<A: Ip> Way<A> {
 
     /// Returns the return path to the client of a request.
     #[inline(always)]
-    pub fn of_request(request: &FlowKey<A>, real: u32, back: WayBack) -> Self {
+    pub fn of_request(request: &FlowKey<A>, real: u32, back: ReturnPath) -> Self {
         Self {
             real,
             vip: request.destination,
@@ -63,7 +63,7 @@ impl<A: Ip> Way<A> {
 
     /// Returns the interface, MAC addresses and VLAN tags by which the reply leaves.
     #[inline(always)]
-    pub fn back(&self) -> WayBack {
-        WayBack { ifindex: self.ifindex, to_client: self.to_client, tags: self.tags }
+    pub fn back(&self) -> ReturnPath {
+        ReturnPath { ifindex: self.ifindex, to_client: self.to_client, tags: self.tags }
     }
 }

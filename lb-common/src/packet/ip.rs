@@ -27,7 +27,7 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Offset of the destination address in the header.
     const DESTINATION: usize;
     /// Offset of the time to live or hop limit in the header.
-    const HOPS: usize;
+    const TTL: usize;
     /// Protocol number of ICMP in this version.
     const ICMP: u8;
     /// Whether the ICMP checksum covers the addresses too.
@@ -70,10 +70,10 @@ pub trait Ip: Copy + Default + Eq + 'static {
     #[must_use]
     fn network(self) -> Self;
 
-    /// Returns a hash of the address for [`crate::schema::Marks`]. Its upper bits are the better ones.
+    /// Returns a hash of the address for [`crate::schema::AddressFilter`]. Its upper bits are the better ones.
     fn mark(self) -> u32;
 
-    /// Returns three values for [`crate::schema::Near`]: a hash of the address without its last three bits; these three
+    /// Returns three values for [`crate::schema::CachedPath`]: a hash of the address without its last three bits; these three
     /// bits; and a name that distinguishes the address, under a seed, from others with the same hash and bits.
     fn near(self, seed: u64) -> (u32, u32, u32);
 
@@ -104,7 +104,7 @@ pub trait Ip: Copy + Default + Eq + 'static {
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
-    fn hop(packet: &impl Packet, change: Delta) -> Result<(), Reason>;
+    fn decrement_ttl(packet: &impl Packet, change: Delta) -> Result<(), Reason>;
 
     /// Applies a change of the frame's IP header to the checksum of the header, if there is one.
     ///

@@ -34,7 +34,7 @@ impl Ip for Be32 {
     const HEADER_LEN: usize = IPV4_LEN;
     const SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
     const DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr);
-    const HOPS: usize = offset_of!(Ipv4Hdr, ttl);
+    const TTL: usize = offset_of!(Ipv4Hdr, ttl);
     const ICMP: u8 = protocol::ICMP;
     const ICMP_COVERS_ADDRESSES: bool = false;
     const TUNNELLED: u8 = protocol::IPIP;
@@ -146,7 +146,7 @@ impl Ip for Be32 {
     }
 
     #[inline(always)]
-    fn hop(packet: &impl Packet, change: Delta) -> Result<(), Reason> {
+    fn decrement_ttl(packet: &impl Packet, change: Delta) -> Result<(), Reason> {
         let old: u32 = load(packet, TTL)?;
         let [ttl, protocol, c0, c1] = old.to_ne_bytes();
         let (before, after) = ([ttl, protocol], [ttl.wrapping_sub(1), protocol]);

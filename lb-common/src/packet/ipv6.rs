@@ -43,7 +43,7 @@ impl Ip for Be128 {
     const HEADER_LEN: usize = IPV6_LEN;
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
     const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
-    const HOPS: usize = offset_of!(Ipv6Hdr, hop_limit);
+    const TTL: usize = offset_of!(Ipv6Hdr, hop_limit);
     const ICMP: u8 = protocol::ICMPV6;
     const ICMP_COVERS_ADDRESSES: bool = true;
     const TUNNELLED: u8 = protocol::IPV6;
@@ -110,7 +110,7 @@ impl Ip for Be128 {
         (mixed >> 32) as u32
     }
 
-    /// Returns the values for `Near`. The hash is multiplicative, as in IPv4: consecutive addresses, and consecutive
+    /// Returns the values for `CachedPath`. The hash is multiplicative, as in IPv4: consecutive addresses, and consecutive
     /// networks, do not collide. The name is 32 bits of a hash that is secret by its seed. (Two clients with the same
     /// name and place that are active at the same time get each other's router.)
     #[inline(always)]
@@ -167,8 +167,8 @@ impl Ip for Be128 {
     }
 
     #[inline(always)]
-    fn hop(packet: &impl Packet, _change: Delta) -> Result<(), Reason> {
-        const AT: usize = ETHERNET_LEN + Be128::HOPS;
+    fn decrement_ttl(packet: &impl Packet, _change: Delta) -> Result<(), Reason> {
+        const AT: usize = ETHERNET_LEN + Be128::TTL;
         let limit: u8 = load(packet, AT)?;
         store(packet, AT, limit.wrapping_sub(1))
     }

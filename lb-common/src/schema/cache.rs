@@ -38,7 +38,7 @@ pub const fn stamp(generation: u64) -> u64 {
 /// Returns the index of an endpoint (address, port, protocol) in a cache of `mask + 1` entries, a power of two.
 #[inline(always)]
 #[must_use]
-pub fn place(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
+pub fn index(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
     // Consecutive ports have consecutive entries; those of another address begin elsewhere.
     let end = u32::from(port.get()) ^ u32::from(protocol).wrapping_mul(0x9e37);
     (address.mark() >> 16).wrapping_mul(0x0001_0dcd).wrapping_add(end) & mask
@@ -191,11 +191,11 @@ mod tests {
             places.len()
         };
         let mut ports: std::vec::Vec<u32> =
-            (1..=4096).map(|port| place(vip(1), Be16::new(port), 6, 4095)).collect();
+            (1..=4096).map(|port| index(vip(1), Be16::new(port), 6, 4095)).collect();
         assert_eq!(distinct(&mut ports), 4096);
-        let mut vips: std::vec::Vec<u32> = (0..256).map(|n| place(vip(n), Be16::new(80), 6, 1023)).collect();
+        let mut vips: std::vec::Vec<u32> = (0..256).map(|n| index(vip(n), Be16::new(80), 6, 1023)).collect();
         assert!(distinct(&mut vips) > 200, "{}", vips.len());
-        let [tcp, udp] = [6, 17].map(|protocol| place(vip(1), Be16::new(53), protocol, 1023));
+        let [tcp, udp] = [6, 17].map(|protocol| index(vip(1), Be16::new(53), protocol, 1023));
         assert_ne!(tcp, udp);
     }
 }

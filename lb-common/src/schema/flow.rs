@@ -21,8 +21,8 @@ pub struct Flow {
     pub to_client: MacPair,
     /// The state, a [`crate::track::State`].
     pub state: u32,
-    /// SNAT address and port of the flow's packets at the real; [`Dip::NONE`] except with `fnat`.
-    pub dip: Dip,
+    /// SNAT address and port of the flow's packets at the real; [`SnatBinding::NONE`] except with `fnat`.
+    pub snat: SnatBinding,
     /// VLAN tags of frames to the client, learnt from the client's last frame. Replies of `nat` and `fnat` need them.
     pub tags: Tags,
 }
@@ -36,7 +36,7 @@ impl Flow {
         ifindex: 0,
         to_client: MacPair::ZERO,
         state: 0,
-        dip: Dip::NONE,
+        snat: SnatBinding::NONE,
         tags: Tags::NONE,
     };
 }
@@ -47,19 +47,19 @@ impl Flow {
 /// flow refers to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Dip {
-    /// Index into `DIPS` or `DIPS6`; 0: the director's address towards the real, [`super::Real::source`].
+pub struct SnatBinding {
+    /// Index into `SNAT_ADDRESSES` or `SNAT_ADDRESSES6`; 0: the director's address towards the real, [`super::Real::source`].
     pub address: u16,
     /// The port, network byte order; 0 if there is none.
     pub port: Be16,
 }
-layout!(Dip, size: 4, align: 2);
+layout!(SnatBinding, size: 4, align: 2);
 
-impl Dip {
+impl SnatBinding {
     /// No SNAT address and port.
     pub const NONE: Self = Self { address: 0, port: Be16::ZERO };
 
-    /// Number of addresses that `DIPS` holds, including the unused index 0.
+    /// Number of addresses that `SNAT_ADDRESSES` holds, including the unused index 0.
     pub const ADDRESSES: usize = 256;
 
     /// Returns whether this is [`Self::NONE`].

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Fragmented datagrams: only the first fragment has ports, so it decides for the later ones.
 
-use super::{Dip, layout};
+use super::{SnatBinding, layout};
 use crate::wire::{Be32, Be128, MacPair, Tags};
 
 /// Key of `FRAGMENTS` and `FRAGMENTS6`: the identity of a datagram (RFC 791, section 2.3; RFC 8200, section 4.5).
@@ -25,12 +25,12 @@ layout!(FragmentKey<Be128>, size: 40, align: 8);
 /// are not tracked.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Covered(pub [u32; 4]);
+pub struct Coverage(pub [u32; 4]);
 
 /// The relation of a fragment to the parts of its datagram that have arrived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
-pub enum Adds {
+pub enum Added {
     /// All bytes are new.
     New = 0,
     /// No byte is new: the fragment is within a part that has arrived, and most likely a duplicate.
@@ -39,7 +39,7 @@ pub enum Adds {
     Overlap = 2,
 }
 
-impl Covered {
+impl Coverage {
     /// Returns the coverage of a first fragment with `bytes` bytes.
     #[inline(always)]
     #[must_use]
@@ -53,31 +53,31 @@ impl Covered {
     /// Returns the relation of a fragment of `bytes` bytes that begins at word `start`.
     #[inline(always)]
     #[must_use]
-    pub const fn look(&self, start: u16, bytes: u32) -> Adds {
+    pub const fn look(&self, start: u16, bytes: u32) -> Added {
         let (start, end) = (start as u32, start as u32 + bytes.div_ceil(8));
         let mut i = 0;
         while i < 4 {
             let (from, to) = (self.0[i] & 0xffff, self.0[i] >> 16);
             if to != 0 && start < to && from < end {
                 let within = from <= start && end <= to && self.0[i] != Self::ALL.0[0];
-                return if within { Adds::Nothing } else { Adds::Overlap };
+                return if within { Added::Nothing } else { Added::Overlap };
             }
             i += 1;
         }
-        Adds::New
+        Added::New
     }
 
     /// Adds a fragment. After one overlap, all later fragments overlap (RFC 5722: the whole datagram is discarded).
     #[inline(always)]
-    pub const fn add(&mut self, start: u16, bytes: u32) -> Adds {
+    pub const fn add(&mut self, start: u16, bytes: u32) -> Added {
         let adds = self.look(start, bytes);
         match adds {
-            Adds::Nothing => return adds,
-            Adds::Overlap => {
+            Added::Nothing => return adds,
+            Added::Overlap => {
                 self.0[0] = Self::ALL.0[0];
                 return adds;
             }
-            Adds::New => {}
+            Added::New => {}
         }
         let (start, end) = (start as u32, start as u32 + bytes.div_ceil(8));
         let mut i = 0;
@@ -117,12 +117,12 @@ pub struct Fragment<A = Be128> {
     pub to_client: MacPair,
     /// The client's address, which replaces the destination of a reply of `fnat`. Zero otherwise.
     pub client: A,
-    /// SNAT address and port that replace the source of a `fnat` request. [`Dip::NONE`] otherwise.
-    pub dip: Dip,
+    /// SNAT address and port that replace the source of a `fnat` request. [`SnatBinding::NONE`] otherwise.
+    pub snat: SnatBinding,
     /// VLAN tags of a reply of `nat` or `fnat`.
     pub tags: Tags,
     /// The parts of the datagram that have arrived.
-    pub covered: Covered,
+    pub covered: Coverage,
 }
 layout!(Fragment<Be32>, size: 56, align: 4);
 layout!(Fragment<Be128>, size: 80, align: 8);
@@ -133,19 +133,19 @@ mod tests {
 
     #[test]
     fn fragments_in_any_order_are_new_once() {
-        let mut covered = Covered::first(1480);
+        let mut covered = Coverage::first(1480);
         for (start, bytes) in [(555, 100), (185, 1480), (370, 1480)] {
-            assert_eq!(covered.add(start, bytes), Adds::New, "{start}");
+            assert_eq!(covered.add(start, bytes), Added::New, "{start}");
         }
-        assert_eq!(covered.add(185, 1480), Adds::Nothing, "a fragment that came twice");
+        assert_eq!(covered.add(185, 1480), Added::Nothing, "a fragment that came twice");
     }
 
     #[test]
     fn one_that_overlaps_spoils_the_datagram() {
         for (start, bytes) in [(184, 16), (0, 2000), (1, 1480)] {
-            let mut covered = Covered::first(1480);
-            assert_eq!(covered.add(start, bytes), Adds::Overlap, "{start}");
-            assert_eq!(covered.add(370, 8), Adds::Overlap);
+            let mut covered = Coverage::first(1480);
+            assert_eq!(covered.add(start, bytes), Added::Overlap, "{start}");
+            assert_eq!(covered.add(370, 8), Added::Overlap);
         }
     }
 }

@@ -52,9 +52,9 @@ map_names! {
     /// Twin of [`Self::Flows`] for IPv6.
     Flows6 = "FLOWS6";
     /// Half-open table.
-    Opening = "OPENING";
-    /// Twin of [`Self::Opening`] for IPv6.
-    Opening6 = "OPENING6";
+    HalfOpen = "HALF_OPEN";
+    /// Twin of [`Self::HalfOpen`] for IPv6.
+    HalfOpen6 = "HALF_OPEN6";
     /// Reals of fragmented datagrams.
     Fragments = "FRAGMENTS";
     /// Twin of [`Self::Fragments`] for IPv6.
@@ -64,9 +64,9 @@ map_names! {
     /// Twin of [`Self::Addresses`] for IPv6.
     Addresses6 = "ADDRESSES6";
     /// Filter of the addresses in [`Self::Addresses`].
-    Marks = "MARKS";
+    AddressFilter = "ADDRESS_FILTER";
     /// Filters of the addresses that no client may have.
-    SourceMarks = "SOURCE_MARKS";
+    SourceFilter = "SOURCE_FILTER";
     /// Services of the replies of `nat` reals, by source.
     Sources = "SOURCES";
     /// Twin of [`Self::Sources`] for IPv6.
@@ -84,15 +84,15 @@ map_names! {
     /// Timeouts of idle flows.
     Timeouts = "TIMEOUTS";
     /// Return paths by client.
-    WaysBack = "WAYS_BACK";
-    /// Twin of [`Self::WaysBack`] for IPv6.
-    WaysBack6 = "WAYS_BACK6";
-    /// Indexes in [`Self::Gateways`] by hash of the client.
-    Near = "NEAR";
-    /// Twin of [`Self::Near`] for IPv6.
-    Near6 = "NEAR6";
+    ReturnPaths = "RETURN_PATHS";
+    /// Twin of [`Self::ReturnPaths`] for IPv6.
+    ReturnPaths6 = "RETURN_PATHS6";
+    /// Indexes in [`Self::RouterPaths`] by hash of the client.
+    CachedPaths = "CACHED_PATHS";
+    /// Twin of [`Self::CachedPaths`] for IPv6.
+    CachedPaths6 = "CACHED_PATHS6";
     /// Return paths by hash of the path.
-    Gateways = "GATEWAYS";
+    RouterPaths = "ROUTER_PATHS";
     /// Replies to clients that contacted a `nat` real directly.
     Bypass = "BYPASS";
     /// Twin of [`Self::Bypass`] for IPv6.
@@ -108,11 +108,11 @@ map_names! {
     /// Twin of [`Self::Translations`] for IPv6.
     Translations6 = "TRANSLATIONS6";
     /// SNAT addresses by index.
-    Dips = "DIPS";
-    /// Twin of [`Self::Dips`] for IPv6.
-    Dips6 = "DIPS6";
+    SnatAddresses = "SNAT_ADDRESSES";
+    /// Twin of [`Self::SnatAddresses`] for IPv6.
+    SnatAddresses6 = "SNAT_ADDRESSES6";
     /// Number of ports that a CPU has tried.
-    Tried = "TRIED";
+    SnatCursor = "SNAT_CURSOR";
     /// Times at which a packet was passed to the stack, by hash of the flow.
     LeftToStack = "LEFT_TO_STACK";
     /// Bonds and teams by member.
@@ -130,9 +130,9 @@ map_names! {
     /// Scratch space: the parsed IPv6 packet.
     Parsed6 = "PARSED6";
     /// Scratch space: the result of a selection.
-    Looks = "LOOKS";
+    Scans = "SCANS";
     /// Scratch space: the VLAN tags that were removed from the frame.
-    Taken = "TAKEN";
+    VlanState = "VLAN_STATE";
 }
 
 impl MapName {

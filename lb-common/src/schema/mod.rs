@@ -5,6 +5,7 @@
 //! per IP version; the name of the IPv6 map ends in 6. Ids, counters and times are integers in the machine's byte
 //! order. Padding is explicit and zero, since the kernel compares keys as bytes.
 
+mod address_filter;
 pub mod cache;
 mod client;
 mod counters;
@@ -13,10 +14,9 @@ mod fragment;
 mod load;
 mod locality;
 mod map_name;
-mod marks;
-mod near;
 mod program;
 mod real;
+mod return_path;
 mod service;
 mod settings;
 mod source;
@@ -25,27 +25,27 @@ mod tunnel_end;
 
 pub use crate::flow_key::FlowKey;
 use crate::layout::layout;
+pub use address_filter::AddressFilter;
 pub use cache::{CachedService, CachedSource};
 pub use client::{Client, ClientKey};
 pub use counters::{Counters, ReasonCounts};
-pub use flow::{Dip, Flow};
-pub use fragment::{Adds, Covered, Fragment, FragmentKey};
+pub use flow::{Flow, SnatBinding};
+pub use fragment::{Added, Coverage, Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
 pub use map_name::MapName;
-pub use marks::Marks;
-pub use near::{Gateway, Near};
 pub use program::Program;
 pub use real::{Method, Real, Tunnel};
+pub use return_path::{CachedPath, RouterPath};
 pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceKey, Tracking};
 pub use settings::{Settings, Timeouts, TunnelSource};
-pub use source::{AddressUse, Source, SourceKey, WayBack};
+pub use source::{AddressUse, ReturnPath, Source, SourceKey};
 pub use trace::{Event, Mode, Step, Trace};
 pub use tunnel_end::TunnelEnd;
 
 /// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon refuses
 /// pinned maps of another version.
-pub const SCHEMA_VERSION: u32 = 12;
+pub const SCHEMA_VERSION: u32 = 13;
 
 /// Entries of a block. A service's slot table is one block or several consecutive ones.
 pub const BLOCK: u32 = 4096;

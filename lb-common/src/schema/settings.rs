@@ -18,9 +18,9 @@ pub struct Settings {
     pub first_dip_port: u64,
     /// Number of consecutive SNAT ports, at least one.
     pub dip_ports: u64,
-    /// Last index in use of `DIPS`; 0: the director's address towards each real is used.
+    /// Last index in use of `SNAT_ADDRESSES`; 0: the director's address towards each real is used.
     pub dips: u64,
-    /// Last index in use of `DIPS6`; 0: the director's address towards each real is used.
+    /// Last index in use of `SNAT_ADDRESSES6`; 0: the director's address towards each real is used.
     pub dips6: u64,
     /// Outer source addresses of IPv4 tunnels.
     pub tunnel_source: TunnelSource,
@@ -32,7 +32,7 @@ pub struct Settings {
     pub service_mask: u64,
     /// Number of entries of `SOURCE_CACHE`, a power of two, less one.
     pub source_mask: u64,
-    /// Number of elements of `SOURCE_MARKS` that hold addresses, a power of two, less one.
+    /// Number of elements of `SOURCE_FILTER` that hold addresses, a power of two, less one.
     pub source_marks_mask: u64,
     /// Duration of a jiffy of the kernel in nanoseconds; 0 if unknown.
     pub jiffy: u64,

@@ -131,7 +131,7 @@ impl Source {
     /// Several services share the source: `REPLIES` has the service of each flow. This entry is that of the oldest
     /// service, whose flows may be older than the sharing.
     pub const SHARED: u16 = 1;
-    /// The service need not track its flows: the return path to the client is in `WAYS_BACK`.
+    /// The service need not track its flows: the return path to the client is in `RETURN_PATHS`.
     pub const HASHED: u16 = 2;
 }
 
@@ -161,11 +161,11 @@ impl<A: Ip> Source<A> {
     }
 }
 
-/// Value of `WAYS_BACK` and `WAYS_BACK6`, keyed by a client's address: the return path to the client, learnt from its
+/// Value of `RETURN_PATHS` and `RETURN_PATHS6`, keyed by a client's address: the return path to the client, learnt from its
 /// last packet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct WayBack {
+pub struct ReturnPath {
     /// Ifindex of the interface by which the client's packets arrive.
     pub ifindex: u32,
     /// Destination and source MAC address of frames to the client.
@@ -173,4 +173,4 @@ pub struct WayBack {
     /// VLAN tags of frames to the client.
     pub tags: Tags,
 }
-layout!(WayBack, size: 20, align: 4);
+layout!(ReturnPath, size: 20, align: 4);

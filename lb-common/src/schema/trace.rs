@@ -99,7 +99,7 @@ steps! {
     /// Recorded the service of the replies of a flow: 0, 0.
     RecordReply = 21;
     /// Found the return path to a client: the interface, 0.
-    WayBack = 22;
+    ReturnPath = 22;
     /// Recorded the return path to a client: the interface, 0.
     RecordWayBack = 23;
     /// The client contacted the nat real directly: when, 0.

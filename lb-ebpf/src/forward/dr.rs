@@ -12,6 +12,6 @@ use crate::frame::Frame;
 
 #[inline(always)]
 pub fn forward<A: Ip>(frame: &Frame, real: &Real) -> Result<(), Reason> {
-    A::hop(frame, Delta::new())?;
+    A::decrement_ttl(frame, Delta::new())?;
     address_frame(frame, real.macs)
 }

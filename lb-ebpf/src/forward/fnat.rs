@@ -5,7 +5,7 @@
 use lb_common::{
     packet::Parsed,
     reason::Reason,
-    schema::{Dip, Real},
+    schema::{Real, SnatBinding},
     wire::Be16,
 };
 
@@ -22,10 +22,10 @@ pub fn leave_from<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     real: &Real,
-    dip: Dip,
+    snat: SnatBinding,
 ) -> Result<(), Reason> {
-    let address = tables::dip_address(dip, real).ok_or(Reason::NoFlow)?;
-    Ok(change_end(frame, parsed, &address, End::Source, dip.port)?)
+    let address = tables::snat_address(snat, real).ok_or(Reason::NoFlow)?;
+    Ok(change_end(frame, parsed, &address, End::Source, snat.port)?)
 }
 
 out_of_line! {

@@ -25,7 +25,7 @@ use crate::{
 /// All checks precede the first write, so that a packet that is passed or answered is unmodified.
 #[inline(always)]
 pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
-    let Chosen { id, real, dip } = *chosen;
+    let Chosen { id, real, snat } = *chosen;
     let method = Method::from_number(real.method).ok_or(Reason::NoReal)?;
     if method == Method::Local {
         tables::count_in(id, parsed.length);
@@ -34,7 +34,7 @@ pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> 
     if !real.reachable() {
         return Err(Reason::NextHopUnknown);
     }
-    may_hop::<A>(frame)?;
+    check_ttl::<A>(frame)?;
     if method != Method::Tun {
         fits(parsed, 0, real)?;
     }
@@ -43,13 +43,13 @@ pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> 
         Method::Tun => tun::forward(frame, parsed, id, real)?,
         Method::Nat | Method::Fnat => {
             if method == Method::Fnat {
-                fnat::leave_from(frame, parsed, real, dip)?;
+                fnat::leave_from(frame, parsed, real, snat)?;
             }
             nat::forward(frame, parsed, real)?;
         }
     }
     if real.is(Real::TAGGED) {
-        vlan::dress_for_vlan(frame, real.tags)?;
+        vlan::push_tags_for_vlan(frame, real.tags)?;
     }
     let action = transmit(frame, real.ifindex)?;
     tables::count_in(id, parsed.length);
@@ -67,8 +67,8 @@ fn fits<A>(parsed: &Parsed<A>, growth: usize, real: &Real) -> Result<(), Reason>
 
 /// Checks that the TTL permits another hop (RFC 1812, section 5.3.1; RFC 8200, section 3).
 #[inline(always)]
-pub fn may_hop<A: Ip>(frame: &Frame) -> Result<(), Reason> {
-    let ttl: u8 = load(frame, ETHERNET_LEN + A::HOPS)?;
+pub fn check_ttl<A: Ip>(frame: &Frame) -> Result<(), Reason> {
+    let ttl: u8 = load(frame, ETHERNET_LEN + A::TTL)?;
     if ttl <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) }
 }
 

@@ -110,7 +110,7 @@ pub fn translate_by<A: Ip>(
     sums: Sums,
 ) -> Result<(), Reason> {
     write(frame, parsed, change, sums)?;
-    A::hop(frame, sums.header)
+    A::decrement_ttl(frame, sums.header)
 }
 
 /// Replaces the address and port of one end without a hop, and leaves the checksum of the IP header unchanged. Returns

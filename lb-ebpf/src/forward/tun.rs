@@ -55,7 +55,7 @@ fn within<A: Ip, O: IpFamily>(frame: &Frame, parsed: &Parsed<A>, real: &Real) ->
     fits(parsed, growth, real)?;
     // 1. Read the fields that the outer header copies, and finish the inner packet.
     let traffic_class = A::traffic_class(frame)?;
-    A::hop(frame, Delta::new())?;
+    A::decrement_ttl(frame, Delta::new())?;
     // 2. Grow the frame. Every offset into the frame is now `growth` bytes further.
     frame.grow(growth)?;
     // 3. Write each field once.

@@ -61,13 +61,13 @@ fn to_real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdic
     };
     let translates = real.method == Method::Nat as u16 || real.method == Method::Fnat as u16;
     if translates && real.reachable() {
-        forward::may_hop::<A>(frame).map_err(verdict)?;
+        forward::check_ttl::<A>(frame).map_err(verdict)?;
         let source = Change { end: End::Source, address: A::narrow(real.address), port: real.port };
         quote::translate(frame, parsed, &quoted, &source).map_err(|error| verdict(error.into()))?;
     }
     if real.method == Method::Fnat as u16 && real.reachable() {
-        let address = tables::dip_address(chosen.dip, real).ok_or(Reason::IcmpUnknownFlow)?;
-        let destination = Change { end: End::Destination, address, port: chosen.dip.port };
+        let address = tables::snat_address(chosen.snat, real).ok_or(Reason::IcmpUnknownFlow)?;
+        let destination = Change { end: End::Destination, address, port: chosen.snat.port };
         quote::translate(frame, parsed, &quoted, &destination).map_err(|error| verdict(error.into()))?;
     }
     forward::send(frame, parsed, &chosen).map_err(verdict)
@@ -83,7 +83,7 @@ fn to_client<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verd
         return Err(Reason::NotOurs.into());
     }
     let verdict = |reason| Verdict::at(service, reason);
-    forward::may_hop::<A>(frame).map_err(verdict)?;
+    forward::check_ttl::<A>(frame).map_err(verdict)?;
     let destination = Change { end: End::Destination, address: way.vip, port: way.port };
     quote::translate(frame, parsed, &quoted, &destination).map_err(|error| verdict(error.into()))?;
     if way.client != A::default() {

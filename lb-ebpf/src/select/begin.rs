@@ -4,7 +4,7 @@
 use aya_log_ebpf::debug;
 use lb_common::{
     packet::{self, Parsed, tcp_flags},
-    schema::{Dip, Flow, UNSET},
+    schema::{Flow, SnatBinding, UNSET},
     track::{self, State},
 };
 
@@ -13,7 +13,7 @@ use crate::{out_of_line::Truncated, tables};
 
 out_of_line! {
     /// Adds the flow table entry of a packet. `known` is an ended flow with the same 5-tuple, if there was one.
-    pub fn begin [begin, begin6](frame; parsed: &Parsed<A>, known: &Flow; picked: Picked, dip: Dip) -> Result<(), Truncated> {
+    pub fn begin [begin, begin6](frame; parsed: &Parsed<A>, known: &Flow; picked: Picked, snat: SnatBinding) -> Result<(), Truncated> {
         let protocol = parsed.flow.protocol as u8;
         let state = State::first(protocol, parsed.tcp_flags);
         let flow = Flow {
@@ -22,8 +22,8 @@ out_of_line! {
             ifindex: frame.ifindex(),
             to_client: packet::frame_macs(frame)?.swapped(),
             state: state as u32,
-            dip,
-            tags: tables::taken().tags,
+            snat,
+            tags: tables::vlan_state().tags,
         };
         // Until Linux 6.3 a map key could not be in memory that a global function was given. Hence the copy, which LLVM
         // must not remove.
@@ -34,7 +34,7 @@ out_of_line! {
         if known.real != UNSET {
             tables::add_load(known.real, load(State::from_number(known.state)).wrapping_neg());
         }
-        if !picked.alone {
+        if !picked.one_packet {
             tables::add_load(picked.id, load(state));
         }
         // In a slot in transition, an older connection gets its entry at a packet other than a SYN: it is not a new flow.

@@ -26,7 +26,7 @@ const SHRINK: u32 = ticks::ticks_of_seconds(lblcr::SHRINK_SECONDS);
 /// the stack is small.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Look {
+struct Scan {
     service: u32,
     set: Locality,
     /// The first place without a usable real.
@@ -41,14 +41,14 @@ struct Look {
 
 /// The set of reals that a CPU evaluates.
 #[btf_map]
-static LOOKS: PerCpuArray<Look, 1> = PerCpuArray::new();
+static SCANS: PerCpuArray<Scan, 1> = PerCpuArray::new();
 
 /// Returns this CPU's memory for the evaluation of a set.
 #[inline(always)]
-fn look() -> Option<&'static mut Look> {
+fn scan() -> Option<&'static mut Scan> {
     // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other, and the callback that
     // also gets the memory runs while no other code uses it.
-    LOOKS.get_ptr_mut(0).map(|look| unsafe { &mut *look })
+    SCANS.get_ptr_mut(0).map(|scan| unsafe { &mut *scan })
 }
 
 /// Index that stands for no place in a set.
@@ -59,21 +59,21 @@ const NOWHERE: u16 = LARGEST_SET as u16;
 pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
     let place = LocalityKey { destination, service: service.id, reserved: 0 };
     let now = tables::now();
-    let Some(look) = look() else { return UNSET };
-    look.service = service.id;
-    look.set = Locality { reals: [UNSET; LARGEST_SET], changed: now };
-    (look.free, look.best_at, look.worst_at, look.size) = (NOWHERE, NOWHERE, NOWHERE, 0);
-    (look.best, look.worst) = (Candidate::default(), Candidate::default());
-    tables::read_locality(&place, &mut look.set);
+    let Some(scan) = scan() else { return UNSET };
+    scan.service = service.id;
+    scan.set = Locality { reals: [UNSET; LARGEST_SET], changed: now };
+    (scan.free, scan.best_at, scan.worst_at, scan.size) = (NOWHERE, NOWHERE, NOWHERE, 0);
+    (scan.best, scan.worst) = (Candidate::default(), Candidate::default());
+    tables::read_locality(&place, &mut scan.set);
     // SAFETY: the callback is a function of this program, and ignores its null pointer.
-    unsafe { bpf_loop(NOWHERE.into(), look_at as *mut c_void, core::ptr::null_mut(), 0) };
-    if look.size > 1 && ticks::age(look.set.changed, now) > SHRINK && look.worst_at != look.best_at {
-        put(&mut look.set, look.worst_at, UNSET);
-        look.set.changed = now;
-        tables::remember_locality(&place, &look.set);
+    unsafe { bpf_loop(NOWHERE.into(), scan_one as *mut c_void, core::ptr::null_mut(), 0) };
+    if scan.size > 1 && ticks::age(scan.set.changed, now) > SHRINK && scan.worst_at != scan.best_at {
+        put(&mut scan.set, scan.worst_at, UNSET);
+        scan.set.changed = now;
+        tables::remember_locality(&place, &scan.set);
     }
-    if let Some(id) = at(&look.set, look.best_at)
-        && !(lblc::is_full(&look.best) && is_one_idle(service))
+    if let Some(id) = at(&scan.set, scan.best_at)
+        && !(lblc::is_full(&scan.best) && is_one_idle(service))
     {
         return id;
     }
@@ -82,35 +82,35 @@ pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
         return UNSET;
     }
     // A full set loses its most loaded real.
-    let place_in_set = match (replicates, look.free) {
+    let place_in_set = match (replicates, scan.free) {
         (false, _) => 0,
-        (true, NOWHERE) => look.worst_at,
+        (true, NOWHERE) => scan.worst_at,
         (true, free) => free,
     };
-    if !(replicates && contains(&look.set, id)) {
-        put(&mut look.set, place_in_set, id);
+    if !(replicates && contains(&scan.set, id)) {
+        put(&mut scan.set, place_in_set, id);
     }
-    look.set.changed = now;
-    tables::remember_locality(&place, &look.set);
+    scan.set.changed = now;
+    tables::remember_locality(&place, &scan.set);
     id
 }
 
 /// Evaluates one real of a set.
-unsafe extern "C" fn look_at(round: u32, _: *mut c_void) -> c_long {
-    let Some(look) = look() else { return 1 };
+unsafe extern "C" fn scan_one(round: u32, _: *mut c_void) -> c_long {
+    let Some(scan) = scan() else { return 1 };
     let i = round as u16;
-    let Some(id) = at(&look.set, i) else { return 1 };
-    match member(look.service, id) {
+    let Some(id) = at(&scan.set, i) else { return 1 };
+    match member(scan.service, id) {
         Some(candidate) => {
-            look.size += 1;
-            if wlc::better(&look.best, &candidate) {
-                (look.best, look.best_at) = (candidate, i);
+            scan.size += 1;
+            if wlc::better(&scan.best, &candidate) {
+                (scan.best, scan.best_at) = (candidate, i);
             }
-            if lblcr::worse(&look.worst, &candidate) {
-                (look.worst, look.worst_at) = (candidate, i);
+            if lblcr::worse(&scan.worst, &candidate) {
+                (scan.worst, scan.worst_at) = (candidate, i);
             }
         }
-        None if look.free == NOWHERE => look.free = i,
+        None if scan.free == NOWHERE => scan.free = i,
         None => {}
     }
     0

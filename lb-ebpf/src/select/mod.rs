@@ -2,21 +2,21 @@
 //! Selection of the real: the real of the flow table entry, else the choice of the scheduler.
 
 mod begin; //       adds the entry of a new flow
-mod dip; //         the SNAT port of a fnat flow
 mod locality; //    lblc, lblcr
 mod persistence; // keeps a client on one real
 mod pick; //        chooses the real of an untracked flow
 mod renew; //       updates the entry of a known flow
+mod return_path;
 mod schedule; //    chooses the real of a new connection
 mod slot; //        slots of hashing schedulers
-mod walk; //        walks over the reals of a service
-mod way_back; //    return paths of nat replies
+mod snat; //         the SNAT port of a fnat flow
+mod walk; //        walks over the reals of a service //    return paths of nat replies
 
 use lb_common::{
     packet::{Parsed, tcp_flags},
     protocol,
     reason::Reason,
-    schema::{Dip, Flow, FlowKey, Load, Method, Real, Scheduler, Service, Tracking},
+    schema::{Flow, FlowKey, Load, Method, Real, Scheduler, Service, SnatBinding, Tracking},
     ticks,
     track::{self, State},
 };
@@ -40,14 +40,14 @@ pub struct Chosen {
     pub id: u32,
     pub real: &'static Real,
     /// For `fnat`: the SNAT address and port that replace the packet's source.
-    pub dip: Dip,
+    pub snat: SnatBinding,
 }
 
 impl Chosen {
     /// Returns a choice of a real with any method but `fnat`.
     #[inline(always)]
     const fn new(id: u32, real: &'static Real) -> Self {
-        Self { id, real, dip: Dip::NONE }
+        Self { id, real, snat: SnatBinding::NONE }
     }
 }
 
@@ -62,8 +62,8 @@ pub fn real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -
             && let Some(real) = tables::real(slot.now())
             && !real.is(Real::NEEDS_FLOW)
         {
-            if real.method == Method::Nat as u16 && !way_back::is_known(frame, parsed)? {
-                let _ = way_back::learn(frame, parsed, slot.now());
+            if real.method == Method::Nat as u16 && !return_path::is_known(frame, parsed)? {
+                let _ = return_path::learn(frame, parsed, slot.now());
             }
             if opens(parsed) {
                 tables::count_flow(slot.now());
@@ -91,71 +91,71 @@ fn tracked<A: IpFamily>(
 ) -> Result<Chosen, Reason> {
     // Not an `Option`: LLVM would copy the absent value, which the verifier rejects.
     let mut known = Flow::NONE;
-    if !is_alone(parsed, service)
+    if !is_one_packet(parsed, service)
         && let Some(flow) = tables::flow(&parsed.flow)
     {
         known = flow;
         let now = tables::now();
         if let Some(real) = living(parsed, service, &known, now)? {
             if real.is(Real::SHARED) {
-                way_back::remember_reply(&parsed.flow, known.real);
+                return_path::remember_reply(&parsed.flow, known.real);
             }
             if renew::is_due(frame, parsed, &known, now)? {
                 let _ = renew::renew(frame, parsed, service, &known);
             }
             if slot.is_some() {
-                let _ = way_back::learn(frame, parsed, known.real);
+                let _ = return_path::learn(frame, parsed, known.real);
             }
-            return Ok(Chosen { id: known.real, real, dip: known.dip });
+            return Ok(Chosen { id: known.real, real, snat: known.snat });
         }
     }
     let picked = pick(parsed, service, slot)?;
     let real = tables::real(picked.id).ok_or(Reason::NoReal)?;
-    if picked.moved || picked.alone {
-        let _ = way_back::learn(frame, parsed, picked.id);
+    if picked.moved || picked.one_packet {
+        let _ = return_path::learn(frame, parsed, picked.id);
     }
-    let dip =
-        if picked.record { write_down(frame, parsed, service, &known, picked, real)? } else { Dip::NONE };
-    if picked.alone && !picked.record {
+    let snat =
+        if picked.record { record(frame, parsed, service, &known, picked, real)? } else { SnatBinding::NONE };
+    if picked.one_packet && !picked.record {
         tables::count_flow(picked.id);
     }
-    Ok(Chosen { id: picked.id, real, dip })
+    Ok(Chosen { id: picked.id, real, snat })
 }
 
 /// Adds all entries of a new tracked flow. Returns the SNAT address and port of a `fnat` flow.
 #[inline(always)]
-fn write_down<A: IpFamily>(
+fn record<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
     known: &Flow,
     picked: Picked,
     real: &Real,
-) -> Result<Dip, Reason> {
-    let mut dip = Dip::NONE;
+) -> Result<SnatBinding, Reason> {
+    let mut snat = SnatBinding::NONE;
     if real.method == Method::Fnat as u16 {
         if !real.reachable() {
             // The DIP towards an unreachable real is unknown too.
             return Err(Reason::NextHopUnknown);
         }
-        dip = dip::lease(&parsed.flow, picked.id, known.dip, known.real);
-        if dip.is_none() {
+        snat = snat::allocate(&parsed.flow, picked.id, known.snat, known.real);
+        if snat.is_none() {
             return Err(Reason::PortsExhausted);
         }
     }
-    let _ = begin::begin(frame, parsed, known, picked, dip);
+    let _ = begin::begin(frame, parsed, known, picked, snat);
     if real.is(Real::SHARED) {
-        way_back::remember_reply(&parsed.flow, picked.id);
+        return_path::remember_reply(&parsed.flow, picked.id);
     }
-    if service.persistent != 0 && !picked.alone {
+    if service.persistent != 0 && !picked.one_packet {
         persistence::remember(service, &parsed.flow, picked.id);
     }
-    Ok(dip)
+    Ok(snat)
 }
 
 /// Returns whether the packet is a datagram under one-packet scheduling.
 #[inline(always)]
-const fn is_alone<A>(parsed: &Parsed<A>, service: &Service) -> bool {
+const fn is_one_packet<A>(parsed: &Parsed<A>, service: &Service) -> bool {
     service.is(Service::ONE_PACKET) && parsed.flow.protocol as u8 == protocol::UDP
 }
 
@@ -181,7 +181,7 @@ fn living<A>(
     if real.service != service.id {
         return Ok(None);
     }
-    if real.method == Method::Fnat as u16 && flow.dip.is_none() {
+    if real.method == Method::Fnat as u16 && flow.snat.is_none() {
         // The real had another method when the flow began.
         return Ok(None);
     }
@@ -205,7 +205,7 @@ pub fn peek<A: IpFamily>(service: &Service, key: &FlowKey<A>) -> Result<Chosen, 
         && let Some(real) = tables::real(flow.real)
         && real.service == service.id
     {
-        return Ok(Chosen { id: flow.real, real, dip: flow.dip });
+        return Ok(Chosen { id: flow.real, real, snat: flow.snat });
     }
     if !Scheduler::hashes(service.scheduler) {
         return Err(Reason::IcmpUnknownFlow);

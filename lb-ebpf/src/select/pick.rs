@@ -9,7 +9,7 @@ use lb_common::{
     track,
 };
 
-use super::{is_alone, opens, persistence, schedule, slot::Slot};
+use super::{is_one_packet, opens, persistence, schedule, slot::Slot};
 use crate::tables::{self, IpFamily};
 
 /// The real that was picked for a packet without a flow table entry.
@@ -22,20 +22,23 @@ pub struct Picked {
     /// Whether the real was chosen by a slot in transition.
     pub moved: bool,
     /// Whether the packet is a datagram under one-packet scheduling.
-    pub alone: bool,
+    pub one_packet: bool,
 }
 
 impl Picked {
     const RECORD: u64 = 1 << 32;
     const MOVED: u64 = 1 << 33;
-    const ALONE: u64 = 1 << 34;
+    const ONE_PACKET: u64 = 1 << 34;
 
     /// Packs the choice into one number, whose lower half is the id.
     #[inline(always)]
     fn packed(self) -> u64 {
-        let Self { id, record, moved, alone } = self;
+        let Self { id, record, moved, one_packet } = self;
         let bit = |set: bool, bit: u64| if set { bit } else { 0 };
-        u64::from(id) | bit(record, Self::RECORD) | bit(moved, Self::MOVED) | bit(alone, Self::ALONE)
+        u64::from(id)
+            | bit(record, Self::RECORD)
+            | bit(moved, Self::MOVED)
+            | bit(one_packet, Self::ONE_PACKET)
     }
 
     /// Unpacks a result of [`Self::packed`].
@@ -46,7 +49,7 @@ impl Picked {
             id: packed as u32,
             record: has(Self::RECORD),
             moved: has(Self::MOVED),
-            alone: has(Self::ALONE),
+            one_packet: has(Self::ONE_PACKET),
         }
     }
 }
@@ -82,9 +85,9 @@ out_of_line! {
             return Err(Reason::NoFlow);
         }
         // Under one-packet scheduling there is no flow: a reply is identified by its source.
-        let alone = is_alone(parsed, service);
-        let record = begins && !alone && (wanted || real.is(Real::NEEDS_FLOW));
-        Ok(Picked { id, record, moved: slot.is_some(), alone })
+        let one_packet = is_one_packet(parsed, service);
+        let record = begins && !one_packet && (wanted || real.is(Real::NEEDS_FLOW));
+        Ok(Picked { id, record, moved: slot.is_some(), one_packet })
     }
 }
 
@@ -114,7 +117,7 @@ fn candidate<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> 
         return Err(Reason::NoFlow);
     }
     if service.persistent != 0
-        && !is_alone(parsed, service)
+        && !is_one_packet(parsed, service)
         && let Some(id) = persistence::real(service, &parsed.flow, now)
     {
         return Ok((id, true));

@@ -17,8 +17,9 @@ use crate::{frame::Frame, out_of_line::Truncated, tables};
 pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Result<bool, Reason> {
     let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
     let to_client = packet::frame_macs(frame)?.swapped();
-    let moved =
-        flow.to_client != to_client || flow.ifindex != frame.ifindex() || flow.tags != tables::taken().tags;
+    let moved = flow.to_client != to_client
+        || flow.ifindex != frame.ifindex()
+        || flow.tags != tables::vlan_state().tags;
     Ok(state != flow.state || moved || ticks::age(flow.seen, now) >= REFRESH)
 }
 
@@ -34,7 +35,7 @@ out_of_line! {
                 ifindex: frame.ifindex(),
                 to_client,
                 state,
-                tags: tables::taken().tags,
+                tags: tables::vlan_state().tags,
                 ..*flow
             };
             // A copy, as in `begin`.

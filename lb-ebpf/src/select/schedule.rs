@@ -12,7 +12,7 @@ use lb_common::{
 use super::{
     locality,
     slot::Slot,
-    walk::{candidate, entry, least_loaded, next_slot, next_turn, place, usable, walk},
+    walk::{candidate, entry, index_of_turn, least_loaded, next_slot, next_turn, usable, walk},
 };
 use crate::tables;
 
@@ -45,7 +45,7 @@ out_of_line! {
         }
         match service.scheduler {
             ROTATE => match tables::next_position(service.id) {
-                Some(position) => walk(service, place(position, service.slots), next_turn),
+                Some(position) => walk(service, index_of_turn(position, service.slots), next_turn),
                 None => UNSET,
             },
             TWOS => of_two(service),

@@ -93,7 +93,7 @@ pub fn candidate(id: u32, real: &Real) -> Candidate {
 
 /// Returns the index in a table of `slots` entries for a position of an endless rotation.
 #[inline(always)]
-pub const fn place(position: u64, slots: u32) -> u32 {
+pub const fn index_of_turn(position: u64, slots: u32) -> u32 {
     if slots == 0 { 0 } else { (position % slots as u64) as u32 }
 }
 
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn next_turn(round: u32, walk: *mut c_void) -> c_long {
     let index = if round == 0 {
         walk.start
     } else {
-        tables::next_position(walk.service).map_or(walk.start, |position| place(position, walk.slots))
+        tables::next_position(walk.service).map_or(walk.start, |position| index_of_turn(position, walk.slots))
     };
     stop_at(walk, index)
 }

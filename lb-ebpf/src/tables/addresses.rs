@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     packet::Ip,
-    schema::{AddressUse, Marks, Settings, TunnelEnd},
+    schema::{AddressFilter, AddressUse, Settings, TunnelEnd},
     wire::{Be32, Be128},
 };
 
@@ -28,11 +28,11 @@ const TUNNEL_ENDS_SIZE: usize = 1024;
 
 /// Bloom filter of the addresses that are in use.
 #[btf_map]
-pub(super) static MARKS: Array<Marks, 1> = Array::new();
+pub(super) static ADDRESS_FILTER: Array<AddressFilter, 1> = Array::new();
 
 /// Bloom filter of the addresses that are forbidden as sources of clients' packets.
 #[btf_map]
-pub(super) static SOURCE_MARKS: Array<Marks, 1> = Array::new();
+pub(super) static SOURCE_FILTER: Array<AddressFilter, 1> = Array::new();
 
 /// Bond or team by ifindex of its member; the value is an ifindex.
 #[btf_map]
@@ -50,15 +50,15 @@ pub fn is_tunnel_end<A: Ip>(address: A, end: u32) -> bool {
 /// Returns whether an address may be in use. If not, the address is in no table of services, reals or addresses.
 #[inline(always)]
 pub fn may_be_used<A: IpFamily>(address: A) -> bool {
-    MARKS.get(0).is_some_and(|marks| marks.has(address))
+    ADDRESS_FILTER.get(0).is_some_and(|marks| marks.has(address))
 }
 
 /// Returns whether an address may be forbidden as the source of a client's packet. If not, the address is allowed.
 #[inline(always)]
 pub fn may_be_forged<A: IpFamily>(source: A) -> bool {
-    let element = Marks::element(source, setting!(source_marks_mask) as u32);
-    SOURCE_MARKS.get(0).is_some_and(|networks| networks.has(source.network()))
-        && SOURCE_MARKS.get(element).is_some_and(|marks| marks.has(source))
+    let element = AddressFilter::element(source, setting!(source_marks_mask) as u32);
+    SOURCE_FILTER.get(0).is_some_and(|networks| networks.has(source.network()))
+        && SOURCE_FILTER.get(element).is_some_and(|marks| marks.has(source))
 }
 
 /// Returns the uses of an address.

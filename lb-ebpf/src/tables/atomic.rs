@@ -3,7 +3,7 @@
 
 /// Orders reads: the reads after this call happen after the reads before it, between a generation and its data.
 #[inline(always)]
-pub(super) fn in_order(mine: *mut u64) {
+pub(super) fn full_barrier(mine: *mut u64) {
     // An atomic instruction that returns a value is a full barrier.
     fetch_add(mine, 0);
 }

@@ -3,20 +3,20 @@
 
 use super::{
     addresses::{ADDRESSES, ADDRESSES6},
-    flows::{FLOWS, FLOWS6, OPENING, OPENING6},
+    flows::{FLOWS, FLOWS6, HALF_OPEN, HALF_OPEN6},
     fragments::{FRAGMENTS, FRAGMENTS6},
     nat::{BYPASS, BYPASS6, REPLIES, REPLIES6, SOURCE_CACHE, SOURCE_CACHE6, SOURCES, SOURCES6},
-    return_path::{NEAR, NEAR6, WAYS_BACK, WAYS_BACK6},
+    return_path::{CACHED_PATHS, CACHED_PATHS6, RETURN_PATHS, RETURN_PATHS6},
     services::{SERVICE_CACHE, SERVICE_CACHE6, SERVICES, SERVICES6},
     settings::SETTINGS,
-    snat::{DIPS, DIPS6, OnDemand, TRANSLATIONS, TRANSLATIONS6},
+    snat::{OnDemand, SNAT_ADDRESSES, SNAT_ADDRESSES6, TRANSLATIONS, TRANSLATIONS6},
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lb_common::{
     packet::{Ip, Parsed},
     schema::{
-        AddressUse, CachedService, CachedSource, Dip, Flow, FlowKey, Fragment, FragmentKey, Near, Service,
-        ServiceKey, Settings, Source, SourceKey, WayBack,
+        AddressUse, CachedPath, CachedService, CachedSource, Flow, FlowKey, Fragment, FragmentKey,
+        ReturnPath, Service, ServiceKey, Settings, SnatBinding, Source, SourceKey,
     },
     wire::{Be32, Be128},
 };
@@ -32,11 +32,11 @@ pub trait IpFamily: Ip {
     fn addresses() -> &'static HashMap<Self, AddressUse, 1>;
     fn sources() -> &'static HashMap<SourceKey<Self>, Source<Self>, 1>;
     fn replies() -> &'static LruHashMap<FlowKey<Self>, Source<Self>, 1>;
-    fn ways_back() -> &'static LruHashMap<Self, WayBack, 1>;
+    fn ways_back() -> &'static LruHashMap<Self, ReturnPath, 1>;
     fn bypass() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
     fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
-    fn dips() -> &'static Array<Self, { Dip::ADDRESSES }>;
-    fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }>;
+    fn dips() -> &'static Array<Self, { SnatBinding::ADDRESSES }>;
+    fn ways_near() -> &'static Array<CachedPath, { CachedPath::COUNT as usize }>;
     /// Returns the packet if it is an IPv4 packet.
     fn as_ipv4(parsed: &Parsed<Self>) -> Option<&Parsed<Be32>>;
     /// Returns the last index of `dips` that is in use.
@@ -55,12 +55,12 @@ macro_rules! version {
             }
 
             #[inline(always)]
-            fn dips() -> &'static Array<Self, { Dip::ADDRESSES }> {
+            fn dips() -> &'static Array<Self, { SnatBinding::ADDRESSES }> {
                 &$dips
             }
 
             #[inline(always)]
-            fn ways_near() -> &'static Array<Near, { Near::COUNT as usize }> {
+            fn ways_near() -> &'static Array<CachedPath, { CachedPath::COUNT as usize }> {
                 &$near
             }
 
@@ -85,32 +85,32 @@ macro_rules! version {
     };
 }
 
-version! { Be32: Some; DIPS dips tunnel_source NEAR;
+version! { Be32: Some; SNAT_ADDRESSES dips tunnel_source CACHED_PATHS;
     services SERVICES HashMap<ServiceKey<Be32>, Service>;
     service_cache SERVICE_CACHE PerCpuArray<CachedService<Be32>>;
     source_cache SOURCE_CACHE PerCpuArray<CachedSource<Be32>>;
     flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
-    opening OPENING LruHashMap<FlowKey<Be32>, Flow>;
+    opening HALF_OPEN LruHashMap<FlowKey<Be32>, Flow>;
     fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
     addresses ADDRESSES HashMap<Be32, AddressUse>;
     sources SOURCES HashMap<SourceKey<Be32>, Source<Be32>>;
     replies REPLIES LruHashMap<FlowKey<Be32>, Source<Be32>>;
-    ways_back WAYS_BACK LruHashMap<Be32, WayBack>;
+    ways_back RETURN_PATHS LruHashMap<Be32, ReturnPath>;
     bypass BYPASS LruHashMap<FlowKey<Be32>, u32>;
     translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
 }
 
-version! { Be128: |_| None; DIPS6 dips6 tunnel_source6 NEAR6;
+version! { Be128: |_| None; SNAT_ADDRESSES6 dips6 tunnel_source6 CACHED_PATHS6;
     services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
     service_cache SERVICE_CACHE6 PerCpuArray<CachedService<Be128>>;
     source_cache SOURCE_CACHE6 PerCpuArray<CachedSource<Be128>>;
     flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
-    opening OPENING6 LruHashMap<FlowKey<Be128>, Flow>;
+    opening HALF_OPEN6 LruHashMap<FlowKey<Be128>, Flow>;
     fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
     addresses ADDRESSES6 HashMap<Be128, AddressUse>;
     sources SOURCES6 HashMap<SourceKey<Be128>, Source<Be128>>;
     replies REPLIES6 LruHashMap<FlowKey<Be128>, Source<Be128>>;
-    ways_back WAYS_BACK6 LruHashMap<Be128, WayBack>;
+    ways_back RETURN_PATHS6 LruHashMap<Be128, ReturnPath>;
     bypass BYPASS6 LruHashMap<FlowKey<Be128>, u32>;
     translations TRANSLATIONS6 OnDemand<FlowKey<Be128>, FlowKey<Be128>>;
 }

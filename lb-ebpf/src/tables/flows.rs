@@ -19,10 +19,10 @@ pub(super) static FLOWS6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new(
 /// Half-open table: flows of connections whose client has sent nothing but a SYN. A SYN flood evicts only entries of
 /// this table, and no established connection.
 #[btf_map]
-pub(super) static OPENING: LruHashMap<FlowKey<Be32>, Flow, 1> = LruHashMap::new();
+pub(super) static HALF_OPEN: LruHashMap<FlowKey<Be32>, Flow, 1> = LruHashMap::new();
 
 #[btf_map]
-pub(super) static OPENING6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new();
+pub(super) static HALF_OPEN6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::new();
 
 /// Returns the flow with this key, and traces the step.
 #[inline(always)]

@@ -4,7 +4,7 @@
 use super::{family::IpFamily, settings::mode, trace::note};
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
 use lb_common::{
-    schema::{Adds, Covered, Fragment, FragmentKey, Step},
+    schema::{Added, Coverage, Fragment, FragmentKey, Step},
     wire::{Be32, Be128},
 };
 
@@ -17,7 +17,7 @@ pub(super) static FRAGMENTS6: LruHashMap<FragmentKey<Be128>, Fragment<Be128>, 1>
 
 /// Returns the decision on a datagram's first fragment, and a pointer to its coverage for [`cover`].
 #[inline(always)]
-pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<A>, *mut Covered)> {
+pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<A>, *mut Coverage)> {
     let Some(kept) = A::fragments().get_ptr_mut(key) else {
         note(Step::NoFragment, 0, 0);
         return None;
@@ -30,16 +30,16 @@ pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<
 }
 
 /// Adds a later fragment of `bytes` bytes, which begins at 8-byte word `start`, to the coverage of its datagram.
-/// Returns the number of an [`Adds`].
+/// Returns the number of an [`Added`].
 ///
 /// Out of line, because the verifier then checks its loops once. [`out_of_line`] declares no function that gets a
 /// pointer to memory that the function changes.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn cover(covered: *mut Covered, start: u32, bytes: u32) -> u32 {
+pub extern "C" fn cover(covered: *mut Coverage, start: u32, bytes: u32) -> u32 {
     // SAFETY: the verifier accepts only null or memory of that size as an argument. The memory is a map's value; two
     // CPUs with fragments of one datagram may overwrite each other's changes.
-    let Some(covered) = (unsafe { covered.as_mut() }) else { return Adds::New as u32 };
+    let Some(covered) = (unsafe { covered.as_mut() }) else { return Added::New as u32 };
     let start = start as u16;
     (if mode().is_dry() { covered.look(start, bytes) } else { covered.add(start, bytes) }) as u32
 }

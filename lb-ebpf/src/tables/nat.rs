@@ -3,10 +3,10 @@
 
 use super::{
     addresses::address_use,
-    atomic::in_order,
+    atomic::full_barrier,
     clock::{now, timeouts},
     family::IpFamily,
-    services::{at_hand, generation},
+    services::{generation, lookup_cached},
     settings::SETTINGS,
     trace::note,
 };
@@ -59,13 +59,13 @@ pub(super) static LAST_BYPASS: Array<u32, 1> = Array::new();
 #[inline(always)]
 pub fn source<A: IpFamily>(address: A, port: Be16, protocol: u8) -> Option<&'static CachedSource<A>> {
     let mut key = SourceKey::new(address, port, protocol);
-    let place = cache::place(address, port, key.protocol, setting!(source_mask) as u32);
+    let place = cache::index(address, port, key.protocol, setting!(source_mask) as u32);
     let stamp = cache::stamp(generation());
-    let (entry, found) = at_hand(A::source_cache(), place, stamp, &key)?;
+    let (entry, found) = lookup_cached(A::source_cache(), place, stamp, &key)?;
     // SAFETY: as in `service`.
     unsafe {
         if !found {
-            in_order(&raw mut (*entry).stamp);
+            full_barrier(&raw mut (*entry).stamp);
             (*entry).stamp = 0;
             (*entry).address = address;
             (*entry).from_port = port;

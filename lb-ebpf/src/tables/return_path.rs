@@ -13,63 +13,63 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    schema::{Gateway, Near, Settings, Step, WayBack},
+    schema::{CachedPath, ReturnPath, RouterPath, Settings, Step},
     wire::{Be32, Be128},
 };
 
 /// Return paths of the clients of nat reals whose replies need no flow table entry, for clients without an entry in
-/// `NEAR`.
+/// `CACHED_PATHS`.
 #[btf_map]
-pub(super) static WAYS_BACK: LruHashMap<Be32, WayBack, 1> = LruHashMap::new();
+pub(super) static RETURN_PATHS: LruHashMap<Be32, ReturnPath, 1> = LruHashMap::new();
 
 #[btf_map]
-pub(super) static WAYS_BACK6: LruHashMap<Be128, WayBack, 1> = LruHashMap::new();
+pub(super) static RETURN_PATHS6: LruHashMap<Be128, ReturnPath, 1> = LruHashMap::new();
 
-/// Direct-mapped cache with the return paths of most clients, see [`Near`].
+/// Direct-mapped cache with the return paths of most clients, see [`CachedPath`].
 #[btf_map]
-pub(super) static NEAR: Array<Near, { Near::COUNT as usize }> = Array::new();
+pub(super) static CACHED_PATHS: Array<CachedPath, { CachedPath::COUNT as usize }> = Array::new();
 
 #[btf_map]
-pub(super) static NEAR6: Array<Near, { Near::COUNT as usize }> = Array::new();
+pub(super) static CACHED_PATHS6: Array<CachedPath, { CachedPath::COUNT as usize }> = Array::new();
 
-/// Return paths that entries of `NEAR` refer to, see [`Near`].
+/// Return paths that entries of `CACHED_PATHS` refer to, see [`CachedPath`].
 #[btf_map]
-pub(super) static GATEWAYS: Array<Gateway, { Gateway::COUNT as usize }> = Array::new();
+pub(super) static ROUTER_PATHS: Array<RouterPath, { RouterPath::COUNT as usize }> = Array::new();
 
 /// Returns the return path of a client.
 #[inline(always)]
-pub fn way_back<A: IpFamily>(client: A) -> Option<&'static WayBack> {
-    let (place, name) = Near::place(client, setting!(seed));
+pub fn return_path<A: IpFamily>(client: A) -> Option<&'static ReturnPath> {
+    let (place, name) = CachedPath::index(client, setting!(seed));
     match A::ways_near().get(place) {
-        Some(near) if near.is_of(name) => Some(&GATEWAYS.get(near.gateway())?.way),
+        Some(near) if near.is_of(name) => Some(&ROUTER_PATHS.get(near.gateway())?.way),
         // SAFETY: a value of this map, checked for null. If the table is full, another client may get the entry
         // meanwhile; then a packet goes to a wrong host.
         _ => unsafe { A::ways_back().get(client) },
     }
 }
 
-/// Returns whether `NEAR` has this return path for the client. Records the return path there first, if the client's
+/// Returns whether `CACHED_PATHS` has this return path for the client. Records the return path there first, if the client's
 /// entry and the gateway's entry are free, outdated or their own.
 #[inline(always)]
-pub fn is_way_known<A: IpFamily>(client: A, way: &WayBack) -> bool {
-    let (place, name) = Near::place(client, setting!(seed));
+pub fn is_path_known<A: IpFamily>(client: A, way: &ReturnPath) -> bool {
+    let (place, name) = CachedPath::index(client, setting!(seed));
     let Some(entry) = A::ways_near().get_ptr_mut(place) else { return false };
     // SAFETY: an aligned word of a map's value, which other CPUs write as a whole.
     let near = unsafe { entry.read_volatile() };
-    let seconds = Near::seconds(now());
-    let number = Gateway::place(way);
-    let Some(gateway) = GATEWAYS.get(number) else { return false };
-    let is_there = gateway.state >= Gateway::READY && gateway.way == *way;
-    if !is_there && gateway.state != Gateway::FREE {
+    let seconds = CachedPath::seconds(now());
+    let number = RouterPath::index(way);
+    let Some(gateway) = ROUTER_PATHS.get(number) else { return false };
+    let is_there = gateway.state >= RouterPath::READY && gateway.way == *way;
+    if !is_there && gateway.state != RouterPath::FREE {
         if near.is_of(name) && note(Step::RecordWayBack, way.ifindex, 0) {
             // SAFETY: as above.
-            unsafe { entry.write_volatile(Near::default()) };
+            unsafe { entry.write_volatile(CachedPath::default()) };
         }
         return false;
     }
     if near.is_of(name) {
-        if is_there && near.gateway() == number && near.silent_for(seconds) < Near::REFRESH {
-            note(Step::WayBack, way.ifindex, 0);
+        if is_there && near.gateway() == number && near.silent_for(seconds) < CachedPath::REFRESH {
+            note(Step::ReturnPath, way.ifindex, 0);
             return true;
         }
     } else if near.is_taken() && !near.is_over(seconds, &timeouts()) {
@@ -79,32 +79,32 @@ pub fn is_way_known<A: IpFamily>(client: A, way: &WayBack) -> bool {
         return true;
     }
     let has_place = is_there || put_gateway(number, way);
-    let new = if has_place { Near::new(name, number, seconds) } else { Near::default() };
+    let new = if has_place { CachedPath::new(name, number, seconds) } else { CachedPath::default() };
     // SAFETY: as above.
     unsafe { entry.write_volatile(new) };
     has_place
 }
 
-/// Claims a free entry of `GATEWAYS` for a return path, and returns whether it succeeded.
+/// Claims a free entry of `ROUTER_PATHS` for a return path, and returns whether it succeeded.
 #[inline(always)]
-fn put_gateway(number: u32, way: &WayBack) -> bool {
-    let Some(gateway) = GATEWAYS.get_ptr_mut(number) else { return false };
+fn put_gateway(number: u32, way: &ReturnPath) -> bool {
+    let Some(gateway) = ROUTER_PATHS.get_ptr_mut(number) else { return false };
     // SAFETY: an aligned word of a map's value. The CPU that finds the entry free is the only one to write the rest
     // until the state is `READY`.
     unsafe {
         let state = &raw mut (*gateway).state;
-        if fetch_add(state, 1) != Gateway::FREE {
+        if fetch_add(state, 1) != RouterPath::FREE {
             return false;
         }
         (&raw mut (*gateway).way).write_volatile(*way);
-        state.write_volatile(Gateway::READY);
+        state.write_volatile(RouterPath::READY);
     }
     true
 }
 
 /// Records the return path of a client. A failed insert costs the replies.
 #[inline(always)]
-pub fn remember_way_back<A: IpFamily>(client: A, way: &WayBack) {
+pub fn remember_return_path<A: IpFamily>(client: A, way: &ReturnPath) {
     if note(Step::RecordWayBack, way.ifindex, 0) {
         let _ = A::ways_back().insert(client, way, 0);
     }

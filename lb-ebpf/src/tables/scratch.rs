@@ -10,16 +10,16 @@ use lb_common::{
 /// The tags that were removed from a frame.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Taken {
+pub struct VlanState {
     /// The removed tags.
     pub tags: Tags,
     /// 1 if the frame still lacks the tags that it must leave with; 0 also for a frame without tags.
-    pub bare: u32,
+    pub lacks_tags: u32,
 }
 
 /// The VLAN tags of the frame that a CPU processes.
 #[btf_map]
-pub(super) static TAKEN: PerCpuArray<Taken, 1> = PerCpuArray::new();
+pub(super) static VLAN_STATE: PerCpuArray<VlanState, 1> = PerCpuArray::new();
 
 /// The parsed IPv6 packet that a CPU processes.
 #[btf_map]
@@ -40,25 +40,25 @@ pub fn keep_parsed(parsed: &Parsed<Be128>) -> Option<&'static Parsed<Be128>> {
 
 /// Returns the tags that were removed from the frame.
 #[inline(always)]
-pub fn taken() -> Taken {
-    TAKEN.get(0).copied().unwrap_or(Taken { tags: Tags::NONE, bare: 0 })
+pub fn vlan_state() -> VlanState {
+    VLAN_STATE.get(0).copied().unwrap_or(VlanState { tags: Tags::NONE, lacks_tags: 0 })
 }
 
 /// Marks the tags of the frame as final. Returns the tags that the frame arrived with.
 #[inline(always)]
-pub fn set_dressed() -> Tags {
-    let Some(taken) = TAKEN.get_ptr_mut(0) else { return Tags::NONE };
+pub fn set_tags_final() -> Tags {
+    let Some(taken) = VLAN_STATE.get_ptr_mut(0) else { return Tags::NONE };
     // SAFETY: as in `count_in`.
     unsafe {
-        (*taken).bare = 0;
+        (*taken).lacks_tags = 0;
         (*taken).tags
     }
 }
 
 /// Records the tags that were removed from the frame.
 #[inline(always)]
-pub fn set_taken(new: Taken) {
-    if let Some(taken) = TAKEN.get_ptr_mut(0) {
+pub fn set_vlan_state(new: VlanState) {
+    if let Some(taken) = VLAN_STATE.get_ptr_mut(0) {
         // SAFETY: as in `count_in`.
         unsafe { *taken = new };
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Services, and the per-CPU cache of services.
 
-use super::{atomic::in_order, family::IpFamily, settings::SETTINGS, trace::note};
+use super::{atomic::full_barrier, family::IpFamily, settings::SETTINGS, trace::note};
 use aya_ebpf::{
     btf_maps::{Array, HashMap, PerCpuArray},
     macros::btf_map,
@@ -44,13 +44,13 @@ pub(super) fn generation() -> u64 {
 /// Returns the service with exactly this key. The value does not change until this CPU looks up another service.
 #[inline(always)]
 pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
-    let place = cache::place(key.address, key.port, key.protocol, setting!(service_mask) as u32);
+    let place = cache::index(key.address, key.port, key.protocol, setting!(service_mask) as u32);
     let stamp = cache::stamp(generation());
-    let (entry, found) = at_hand(A::service_cache(), place, stamp, key)?;
+    let (entry, found) = lookup_cached(A::service_cache(), place, stamp, key)?;
     // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
     let entry = unsafe {
         if !found {
-            in_order(&raw mut (*entry).stamp);
+            full_barrier(&raw mut (*entry).stamp);
             // Copied out before any other map call; the daemon replaces entries as a whole.
             let service = A::services().get(key)?;
             (*entry).service = *service;
@@ -65,7 +65,7 @@ pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
 
 /// Returns this CPU's cache entry for `key`, at `place` or beside it, and whether the entry is of that key.
 #[inline(always)]
-pub(super) fn at_hand<E: cache::Entry>(
+pub(super) fn lookup_cached<E: cache::Entry>(
     cache: &'static PerCpuArray<E, 1>,
     place: u32,
     stamp: u64,

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    schema::{Dip, FlowKey, Real, Settings, Step},
+    schema::{FlowKey, Real, Settings, SnatBinding, Step},
     wire::{Be16, Be32, Be128},
 };
 
@@ -21,7 +21,7 @@ use lb_common::{
 pub type OnDemand<K, V, const N: usize> = HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
 
 /// The client's 5-tuple of a `fnat` flow, by the 5-tuple of the real's packets to the SNAT address and port; see
-/// [`Dip`].
+/// [`SnatBinding`].
 #[btf_map]
 pub(super) static TRANSLATIONS: OnDemand<FlowKey<Be32>, FlowKey<Be32>, 1> = OnDemand::new();
 
@@ -30,14 +30,14 @@ pub(super) static TRANSLATIONS6: OnDemand<FlowKey<Be128>, FlowKey<Be128>, 1> = O
 
 /// SNAT addresses of the director.
 #[btf_map]
-pub(super) static DIPS: Array<Be32, { Dip::ADDRESSES }> = Array::new();
+pub(super) static SNAT_ADDRESSES: Array<Be32, { SnatBinding::ADDRESSES }> = Array::new();
 
 #[btf_map]
-pub(super) static DIPS6: Array<Be128, { Dip::ADDRESSES }> = Array::new();
+pub(super) static SNAT_ADDRESSES6: Array<Be128, { SnatBinding::ADDRESSES }> = Array::new();
 
-/// Number of ports that each CPU has tried, see [`next_dip`].
+/// Number of ports that each CPU has tried, see [`next_binding`].
 #[btf_map]
-pub(super) static TRIED: PerCpuArray<u32, 1> = PerCpuArray::new();
+pub(super) static SNAT_CURSOR: PerCpuArray<u32, 1> = PerCpuArray::new();
 
 /// Returns the client's 5-tuple of the flow to which a real's packet to a SNAT address and port belongs.
 #[inline(always)]
@@ -50,7 +50,7 @@ pub fn translation<A: IpFamily>(reply: &FlowKey<A>) -> Option<FlowKey<A>> {
 
 /// Reserves a SNAT address and port for a flow. Returns false if another flow has the port, or the table is full.
 #[inline(always)]
-pub fn take_dip<A: IpFamily>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
+pub fn reserve_binding<A: IpFamily>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
     if note(Step::TakeDip, reply.destination_port.get().into(), 0) {
         return A::translations().insert(reply, request, BPF_NOEXIST.into()).is_ok();
     }
@@ -60,26 +60,26 @@ pub fn take_dip<A: IpFamily>(reply: &FlowKey<A>, request: &FlowKey<A>) -> bool {
 
 /// Releases the SNAT address and port of a flow.
 #[inline(always)]
-pub fn give_dip_back<A: IpFamily>(reply: &FlowKey<A>) {
+pub fn release_binding<A: IpFamily>(reply: &FlowKey<A>) {
     if note(Step::GiveDipBack, reply.destination_port.get().into(), 0) {
         let _ = A::translations().remove(reply);
     }
 }
 
-/// Returns the address of a [`Dip`] towards a real, if the address exists.
+/// Returns the address of a [`SnatBinding`] towards a real, if the address exists.
 #[inline(always)]
-pub fn dip_address<A: IpFamily>(dip: Dip, real: &Real) -> Option<A> {
+pub fn snat_address<A: IpFamily>(snat: SnatBinding, real: &Real) -> Option<A> {
     let address =
-        if dip.address == 0 { A::narrow(real.source) } else { *A::dips().get(dip.address.into())? };
+        if snat.address == 0 { A::narrow(real.source) } else { *A::dips().get(snat.address.into())? };
     if address == A::default() { None } else { Some(address) }
 }
 
-/// Returns the next number to try in [`dip`]; [`dip`] reduces numbers above `total`. Each CPU cycles through all
+/// Returns the next number to try in [`snat`]; [`snat`] reduces numbers above `total`. Each CPU cycles through all
 /// numbers, so that a port rests as long as possible before it is given out again. The CPUs use different residue
 /// classes, so that no two CPUs try the same number while each is in its first round or both are equally fast.
 #[inline(always)]
-pub fn next_dip(total: u32) -> u32 {
-    let Some(tried) = TRIED.get_ptr_mut(0) else { return 0 };
+pub fn next_binding(total: u32) -> u32 {
+    let Some(tried) = SNAT_CURSOR.get_ptr_mut(0) else { return 0 };
     // SAFETY: as in `count_in`, and in `begin_trace`.
     let tried = unsafe {
         if mode().is_dry() {
@@ -107,9 +107,9 @@ pub fn dips<A: IpFamily>() -> u32 {
 
 /// Returns a combination of SNAT address and port by its number, modulo the number of combinations.
 #[inline(always)]
-pub fn dip<A: IpFamily>(number: u32) -> Dip {
+pub fn binding<A: IpFamily>(number: u32) -> SnatBinding {
     let (ports, addresses) = ((setting!(dip_ports) as u32).max(1), A::last_dip());
     let (round, port) = (number / ports, number % ports);
     let address = if addresses == 0 { 0 } else { 1 + round % addresses };
-    Dip { address: address as u16, port: Be16::new((setting!(first_dip_port) as u32 + port) as u16) }
+    SnatBinding { address: address as u16, port: Be16::new((setting!(first_dip_port) as u32 + port) as u16) }
 }

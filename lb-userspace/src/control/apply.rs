@@ -12,7 +12,7 @@ use std::{
 use lb_common::{
     reason::Reason,
     schema::{
-        AddressUse, Client, ClientKey, Counters, Dip, Flow, FlowKey, Real, Service, Source, Timeouts,
+        AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Real, Service, SnatBinding, Source, Timeouts,
         Tracking,
     },
     slot::MOVED,
@@ -359,10 +359,10 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
 /// Removes the flows of removed reals: the next packet of each is scheduled again, and the next real with the
 /// same id inherits no flows.
 fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<usize, TableError> {
-    let mut keys: Vec<(FlowKey, u32, Dip)> = Vec::new();
+    let mut keys: Vec<(FlowKey, u32, SnatBinding)> = Vec::new();
     tables.for_each_flow(|key, flow: &Flow| {
         if removed.contains_key(&flow.real) {
-            keys.push((*key, flow.real, flow.dip));
+            keys.push((*key, flow.real, flow.snat));
         }
     })?;
     for (key, real, dip) in &keys {
@@ -395,7 +395,12 @@ fn forget_clients(
 ///
 /// # Errors
 /// [`TableError`] if the map refuses.
-pub fn forget_reply(tables: &mut Tables, request: &FlowKey, dip: Dip, real: &Real) -> Result<(), TableError> {
+pub fn forget_reply(
+    tables: &mut Tables,
+    request: &FlowKey,
+    dip: SnatBinding,
+    real: &Real,
+) -> Result<(), TableError> {
     let reply = real.reply_key(request);
     if real.is(Real::SHARED) {
         tables.remove_reply(&reply)?;
@@ -403,7 +408,7 @@ pub fn forget_reply(tables: &mut Tables, request: &FlowKey, dip: Dip, real: &Rea
     if dip.is_none() {
         return Ok(());
     }
-    let destination = tables.dip_address(dip, real)?;
+    let destination = tables.snat_address(dip, real)?;
     let to_dip = FlowKey { destination, destination_port: dip.port, ..reply };
     // Another flow may have the port by now.
     if tables.translation(&to_dip) == Some(*request) { tables.remove_translation(&to_dip) } else { Ok(()) }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
 
 use lb_common::{
-    schema::{Dip, Settings},
+    schema::{Settings, SnatBinding},
     wire::Be128,
 };
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Dips {
 
 impl Dips {
     /// Maximum number of addresses per IP version; index 0 is the source address of the route.
-    pub const MOST: usize = Dip::ADDRESSES - 1;
+    pub const MOST: usize = SnatBinding::ADDRESSES - 1;
 
     /// Creates the pool of `wanted` addresses; addresses that `before` has keep their index.
     #[must_use]
@@ -71,10 +71,10 @@ impl Dips {
         place == 0 || places.get(usize::from(place) - 1).is_some_and(Option::is_some)
     }
 
-    /// Returns the contents of `DIPS` or, for IPv6, `DIPS6`.
+    /// Returns the contents of `SNAT_ADDRESSES` or, for IPv6, `SNAT_ADDRESSES6`.
     #[must_use]
     pub fn table(&self, six: bool) -> Vec<Be128> {
-        let mut table = vec![Be128::ZERO; Dip::ADDRESSES];
+        let mut table = vec![Be128::ZERO; SnatBinding::ADDRESSES];
         for (place, address) in table[1..].iter_mut().zip(self.places(six)) {
             *place = address.map_or(Be128::ZERO, Be128::from);
         }

@@ -104,7 +104,7 @@ impl Director {
     fn give_ports_back(&mut self, ports: &[(FlowKey, FlowKey)]) -> Result<(), TableError> {
         let tables = self.plane.tables();
         for (reply, request) in ports {
-            let has_it = |flow: Flow| flow.dip.port == reply.destination_port;
+            let has_it = |flow: Flow| flow.snat.port == reply.destination_port;
             if !tables.flow(request).is_some_and(has_it) && tables.translation(reply) == Some(*request) {
                 tables.remove_translation(reply)?;
             }
@@ -202,8 +202,8 @@ impl Director {
         let mut pass = Pass::default();
         let (reals, dips) = (&self.image.reals, self.state.dips.clone());
         self.plane.tables().for_each_flow(|key, flow| {
-            pass.with_port += usize::from(!flow.dip.is_none());
-            if !dips.has(flow.dip.address, key.narrowed().is_none()) {
+            pass.with_port += usize::from(!flow.snat.is_none());
+            if !dips.has(flow.snat.address, key.narrowed().is_none()) {
                 // The SNAT address of the flow was removed from the pool: the client has to connect again.
                 pass.over.push((*key, *flow));
                 return;
@@ -264,7 +264,7 @@ impl Director {
         }
         tables.remove_flow(key)?;
         match self.image.reals.get(&flow.real) {
-            Some(real) => apply::forget_reply(tables, key, flow.dip, real),
+            Some(real) => apply::forget_reply(tables, key, flow.snat, real),
             None => Ok(()),
         }
     }

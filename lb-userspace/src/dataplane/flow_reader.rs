@@ -49,7 +49,7 @@ impl FlowReader {
         // The order matters: a connection that becomes established meanwhile moves from the first table to
         // the second, and is then seen twice rather than not at all.
         for (name, [v4, v6], kept) in
-            [(MapName::Opening, &self.opening, Kept::Opening), (MapName::Flows, &self.flows, Kept::Flows)]
+            [(MapName::HalfOpen, &self.opening, Kept::Opening), (MapName::Flows, &self.flows, Kept::Flows)]
         {
             let failed = batch_failed("read", name);
             batch::for_each(v4.as_fd(), |key: &FlowKey<Be32>, flow: &Flow| {

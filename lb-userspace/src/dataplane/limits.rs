@@ -2,7 +2,7 @@
 //! Sizes of the tables, and of each map that follows from them.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{BLOCK, MapName, Marks, cache};
+use lb_common::schema::{AddressFilter, BLOCK, MapName, cache};
 
 /// Maximum number of the director's own and broadcast addresses, besides those of services and reals.
 pub(crate) const OWN_ADDRESSES: u32 = 4096;
@@ -44,10 +44,10 @@ impl Limits {
         cache::entries(self.reals.saturating_mul(4), cache::MOST_SOURCES)
     }
 
-    /// Returns the number of elements of `SOURCE_MARKS`: one for networks, and 16 bits for each real.
+    /// Returns the number of elements of `SOURCE_FILTER`: one for networks, and 16 bits for each real.
     #[must_use]
     pub const fn source_marks(&self) -> u32 {
-        1 + self.reals.div_ceil(Marks::MARKS / 16).next_power_of_two()
+        1 + self.reals.div_ceil(AddressFilter::BITS / 16).next_power_of_two()
     }
 }
 
@@ -79,24 +79,24 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
         (MapName::Addresses6, services + reals + OWN_ADDRESSES),
         (MapName::Sources, reals),
         (MapName::Sources6, reals),
-        (MapName::SourceMarks, limits.source_marks()),
+        (MapName::SourceFilter, limits.source_marks()),
         (MapName::SourceCache, limits.cached_sources()),
         (MapName::SourceCache6, limits.cached_sources()),
         (MapName::Clients, ((flows + flows6) / 8).max(1024)),
         (MapName::Localities, ((flows + flows6) / 64).max(1024)),
         (MapName::Flows, flows),
-        (MapName::Opening, (flows / 4).max(1024)),
+        (MapName::HalfOpen, (flows / 4).max(1024)),
         (MapName::Replies, (flows / 8).max(1024)),
-        (MapName::WaysBack, (flows / 8).max(1024)),
+        (MapName::ReturnPaths, (flows / 8).max(1024)),
         // Hash maps without preallocation: entries take memory when they are added.
         (MapName::Translations, flows),
         (MapName::Translations6, flows6),
         (MapName::Bypass, (flows / 64).max(1024)),
         (MapName::Fragments, (flows / 64).max(1024)),
         (MapName::Flows6, flows6),
-        (MapName::Opening6, (flows6 / 4).max(1024)),
+        (MapName::HalfOpen6, (flows6 / 4).max(1024)),
         (MapName::Replies6, (flows6 / 8).max(1024)),
-        (MapName::WaysBack6, (flows6 / 8).max(1024)),
+        (MapName::ReturnPaths6, (flows6 / 8).max(1024)),
         (MapName::Bypass6, (flows6 / 64).max(1024)),
         (MapName::Fragments6, (flows6 / 64).max(1024)),
     ]

@@ -199,7 +199,7 @@ impl Names {
             Step::Source if a == UNSET => ("reply", "of a tracked flow".to_owned()),
             Step::Source => ("reply", format!("from {} for {}", self.real(b), self.service(a))),
             Step::RecordReply => ("reply", "would write down whose the replies are".to_owned()),
-            Step::WayBack => ("way back", format!("to the client by {}", self.interface(a))),
+            Step::ReturnPath => ("way back", format!("to the client by {}", self.interface(a))),
             Step::RecordWayBack => {
                 ("way back", format!("would remember: to the client by {}", self.interface(a)))
             }

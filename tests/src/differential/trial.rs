@@ -21,7 +21,7 @@ use crate::{
     model::{
         Chance, Model, Outcome, State, Tuple, World,
         connection::State as Connection,
-        state::{Flow, WayBack},
+        state::{Flow, ReturnPath},
         world::Service,
     },
     packet::{
@@ -307,12 +307,12 @@ fn read_flow(flow: &lb_common::schema::Flow) -> Flow {
     Flow {
         real: flow.real,
         state: [Udp, SynReceived, Established, FinWait, Close][flow.state as usize],
-        back: WayBack {
+        back: ReturnPath {
             device: flow.ifindex,
             macs: macs.try_into().expect("twelve bytes"),
             tags: tags(flow.tags),
         },
-        dip: (!flow.dip.is_none()).then(|| flow.dip.port.get()),
+        dip: (!flow.snat.is_none()).then(|| flow.snat.port.get()),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     Chance, Model, Outcome,
     frame::Frame,
     parse::{self, Packet, Part},
-    state::{Come, Datagram, Decision, WayBack},
+    state::{Come, Datagram, Decision, ReturnPath},
     world::Real,
 };
 use crate::packet::Action;
@@ -68,8 +68,8 @@ impl From<Reason> for Stop {
 
 impl Arrival {
     /// Returns the return path to the sender of the packet.
-    pub fn back(&self) -> WayBack {
-        WayBack { device: self.device, macs: self.frame.macs_back(), tags: self.frame.tags_back() }
+    pub fn back(&self) -> ReturnPath {
+        ReturnPath { device: self.device, macs: self.frame.macs_back(), tags: self.frame.tags_back() }
     }
 
     /// Returns the parts of the datagram that the first fragment brought.

@@ -11,7 +11,7 @@ use super::{
     forward::may_hop,
     frame::Frame,
     parse::Part,
-    state::{Decision, WayBack},
+    state::{Decision, ReturnPath},
     translate::{End, hop, replace_end},
     world::{Method, Source},
 };
@@ -28,7 +28,7 @@ pub struct Answered {
     /// True if the reply is for a SNAT address of the director, with `fnat`.
     pub full: bool,
     /// The return path to the client.
-    pub back: WayBack,
+    pub back: ReturnPath,
     /// True if the flow is tracked.
     pub known: bool,
 }
@@ -142,7 +142,7 @@ impl Model {
         real: u32,
         vip: SocketAddr,
         client: Option<SocketAddr>,
-        back: &WayBack,
+        back: &ReturnPath,
         service: u32,
     ) -> Result<Sent, Stop> {
         let packet = arrival.frame.packet.clone();
@@ -158,7 +158,7 @@ impl Model {
         real: u32,
         vip: SocketAddr,
         client: Option<SocketAddr>,
-        back: &WayBack,
+        back: &ReturnPath,
     ) -> Result<Sent, Reason> {
         may_hop(arrival)?;
         let header = arrival.packet.header;

@@ -19,14 +19,14 @@ pub struct Flow {
     /// State of the connection.
     pub state: Connection,
     /// The return path to the client.
-    pub back: WayBack,
+    pub back: ReturnPath,
     /// The SNAT port of a `fnat` flow.
     pub dip: Option<u16>,
 }
 
 /// The return path to a client, by its last packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct WayBack {
+pub struct ReturnPath {
     /// Ifindex of the interface.
     pub device: u32,
     /// Destination and source of frames.
@@ -67,7 +67,7 @@ pub enum Decision {
         /// The client, where the packet was for the director.
         client: Option<IpAddr>,
         /// The return path to the client.
-        back: WayBack,
+        back: ReturnPath,
     },
 }
 
@@ -138,7 +138,7 @@ pub struct State {
     /// The service of the replies to a flow, by the reply's tuple, if services share a `nat` real.
     pub replies: BTreeMap<Tuple, SocketAddr>,
     /// Return paths of clients of `nat` reals whose flows are not tracked.
-    pub ways_back: BTreeMap<IpAddr, WayBack>,
+    pub ways_back: BTreeMap<IpAddr, ReturnPath>,
     /// Replies to clients that contacted a `nat` real directly.
     pub direct: BTreeSet<Tuple>,
     /// The `fnat` flows, by the tuple of their replies.

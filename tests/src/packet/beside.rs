@@ -16,9 +16,9 @@ use aya::{
 };
 use lb_common::{
     schema::{
-        Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Gateway, Load, Locality,
-        LocalityKey, Marks, Mode, Near, Position, Real, ReasonCounts, Service, ServiceKey, Settings, Source,
-        SourceKey, Timeouts, TunnelEnd, WayBack,
+        AddressFilter, CachedPath, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
+        Locality, LocalityKey, Mode, Position, Real, ReasonCounts, ReturnPath, RouterPath, Service,
+        ServiceKey, Settings, Source, SourceKey, Timeouts, TunnelEnd,
     },
     wire::{Be32, Be128},
 };
@@ -100,33 +100,33 @@ impl Beside {
             let data = MapData::from_pin(maps.join(name)).expect("a pin is a map");
             Map::from_map_data(data).expect("a map has a type")
         };
-        forget_all::<FlowKey<Be32>, Flow>(map("OPENING"));
-        forget_all::<FlowKey<Be128>, Flow>(map("OPENING6"));
+        forget_all::<FlowKey<Be32>, Flow>(map("HALF_OPEN"));
+        forget_all::<FlowKey<Be128>, Flow>(map("HALF_OPEN6"));
         forget_all::<FlowKey<Be32>, Flow>(map("FLOWS"));
         forget_all::<FlowKey<Be128>, Flow>(map("FLOWS6"));
         forget_all::<FragmentKey<Be32>, Fragment<Be32>>(map("FRAGMENTS"));
         forget_all::<FragmentKey<Be128>, Fragment<Be128>>(map("FRAGMENTS6"));
         forget_all::<FlowKey<Be32>, Source<Be32>>(map("REPLIES"));
         forget_all::<FlowKey<Be128>, Source<Be128>>(map("REPLIES6"));
-        forget_all::<Be32, WayBack>(map("WAYS_BACK"));
-        forget_all::<Be128, WayBack>(map("WAYS_BACK6"));
+        forget_all::<Be32, ReturnPath>(map("RETURN_PATHS"));
+        forget_all::<Be128, ReturnPath>(map("RETURN_PATHS6"));
         forget_all::<FlowKey<Be32>, u32>(map("BYPASS"));
         forget_all::<FlowKey<Be128>, u32>(map("BYPASS6"));
         forget_all::<FlowKey<Be32>, FlowKey<Be32>>(map("TRANSLATIONS"));
         forget_all::<FlowKey<Be128>, FlowKey<Be128>>(map("TRANSLATIONS6"));
         forget_all::<ClientKey, Client>(map("CLIENTS"));
         forget_all::<LocalityKey, Locality>(map("LOCALITIES"));
-        for name in ["NEAR", "NEAR6"] {
-            let mut near: Array<MapData, Near> = map(name).try_into().expect("an array");
-            for place in 0..Near::COUNT {
+        for name in ["CACHED_PATHS", "CACHED_PATHS6"] {
+            let mut near: Array<MapData, CachedPath> = map(name).try_into().expect("an array");
+            for place in 0..CachedPath::COUNT {
                 if near.get(&place, 0).expect("arrays can be read").is_taken() {
-                    near.set(place, Near::default(), 0).expect("arrays can be written");
+                    near.set(place, CachedPath::default(), 0).expect("arrays can be written");
                 }
             }
         }
         let mut last: Array<MapData, u32> = map("LAST_BYPASS").try_into().expect("an array");
         last.set(0, 0, 0).expect("arrays can be written");
-        let mut tried: PerCpuArray<MapData, u32> = map("TRIED").try_into().expect("a per-CPU array");
+        let mut tried: PerCpuArray<MapData, u32> = map("SNAT_CURSOR").try_into().expect("a per-CPU array");
         let zeros = vec![0; aya::util::nr_cpus().expect("CPUs can be counted")];
         let zeros = PerCpuValues::try_from(zeros).expect("one for each CPU");
         tried.set(0, zeros, 0).expect("arrays can be written");
@@ -155,8 +155,8 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         Map::from_map_data(data).expect("a map has a type")
     };
     Some(match name {
-        "PARSED6" | "TAKEN" | "SERVICE_CACHE" | "SERVICE_CACHE6" | "SOURCE_CACHE" | "SOURCE_CACHE6"
-        | "LOOKS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
+        "PARSED6" | "VLAN_STATE" | "SERVICE_CACHE" | "SERVICE_CACHE6" | "SOURCE_CACHE" | "SOURCE_CACHE6"
+        | "SCANS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
         "SCHEMA" | "LAST_BYPASS" | "LEFT_TO_STACK" => array::<u32>(map()),
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
@@ -165,8 +165,8 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "MOVES" => array::<[[u32; 2]; 4096]>(map()),
         "GENERATION" => array::<u64>(map()),
         "POSITIONS" => array::<Position>(map()),
-        "FLOWS" | "OPENING" => hash::<FlowKey<Be32>, Flow>(map()),
-        "FLOWS6" | "OPENING6" => hash::<FlowKey<Be128>, Flow>(map()),
+        "FLOWS" | "HALF_OPEN" => hash::<FlowKey<Be32>, Flow>(map()),
+        "FLOWS6" | "HALF_OPEN6" => hash::<FlowKey<Be128>, Flow>(map()),
         "LOADS" => array::<Load>(map()),
         "CLIENTS" => hash::<ClientKey, Client>(map()),
         "LOCALITIES" => hash::<LocalityKey, Locality>(map()),
@@ -179,20 +179,20 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "SOURCES6" => hash::<SourceKey<Be128>, Source<Be128>>(map()),
         "REPLIES" => hash::<FlowKey<Be32>, Source<Be32>>(map()),
         "REPLIES6" => hash::<FlowKey<Be128>, Source<Be128>>(map()),
-        "WAYS_BACK" => hash::<Be32, WayBack>(map()),
-        "WAYS_BACK6" => hash::<Be128, WayBack>(map()),
+        "RETURN_PATHS" => hash::<Be32, ReturnPath>(map()),
+        "RETURN_PATHS6" => hash::<Be128, ReturnPath>(map()),
         "BYPASS" => hash::<FlowKey<Be32>, u32>(map()),
         "BYPASS6" => hash::<FlowKey<Be128>, u32>(map()),
         "TRANSLATIONS" => hash::<FlowKey<Be32>, FlowKey<Be32>>(map()),
         "TRANSLATIONS6" => hash::<FlowKey<Be128>, FlowKey<Be128>>(map()),
-        "NEAR" | "NEAR6" => array::<Near>(map()),
-        "GATEWAYS" => array::<Gateway>(map()),
-        "MARKS" | "SOURCE_MARKS" => array::<Marks>(map()),
+        "CACHED_PATHS" | "CACHED_PATHS6" => array::<CachedPath>(map()),
+        "ROUTER_PATHS" => array::<RouterPath>(map()),
+        "ADDRESS_FILTER" | "SOURCE_FILTER" => array::<AddressFilter>(map()),
         "TUNNEL_ENDS" => hash::<Be128, TunnelEnd>(map()),
         "CONTROLLERS" => hash::<u32, u32>(map()),
-        "DIPS" => array::<Be32>(map()),
-        "DIPS6" => array::<Be128>(map()),
-        "TRIED" => per_cpu::<u32>(map()),
+        "SNAT_ADDRESSES" => array::<Be32>(map()),
+        "SNAT_ADDRESSES6" => array::<Be128>(map()),
+        "SNAT_CURSOR" => per_cpu::<u32>(map()),
         "COUNTERS" => per_cpu::<Counters>(map()),
         "REASONS" => per_cpu::<ReasonCounts>(map()),
         "ICMP_BUDGET" => per_cpu::<[u32; 2]>(map()),

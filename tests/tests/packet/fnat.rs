@@ -238,7 +238,7 @@ fn a_million_flows_on_two_cpus_share_no_port() {
     });
 
     let mut flows = std::collections::HashMap::new();
-    plane.tables().for_each_flow(|key, flow| assert_eq!(flows.insert(*key, flow.dip), None)).unwrap();
+    plane.tables().for_each_flow(|key, flow| assert_eq!(flows.insert(*key, flow.snat), None)).unwrap();
     assert_eq!(flows.len(), 2 * EACH as usize);
     let mut translations = 0;
     plane

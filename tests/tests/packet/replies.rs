@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use lb_common::{
     reason::Reason,
-    schema::{Gateway, Near, WayBack},
+    schema::{CachedPath, ReturnPath, RouterPath},
     wire::{Be32, Be128, MacPair, Tags},
 };
 use lb_tests::packet::{
@@ -191,11 +191,11 @@ fn a_reply_follows_a_client_that_moved() {
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE).link(moved.back()));
 }
 
-/// The place of a client in `NEAR`, in this run's version.
+/// The place of a client in `CACHED_PATHS`, in this run's version.
 fn place(client: SocketAddrV4) -> u32 {
     match version::socket(client.into()).ip() {
-        IpAddr::V6(v6) if is_six() => Near::place(Be128::from(IpAddr::V6(v6)), 0).0,
-        _ => Near::place(Be32::from_bytes(client.ip().octets()), 0).0,
+        IpAddr::V6(v6) if is_six() => CachedPath::index(Be128::from(IpAddr::V6(v6)), 0).0,
+        _ => CachedPath::index(Be32::from_bytes(client.ip().octets()), 0).0,
     }
 }
 
@@ -205,10 +205,10 @@ fn by(router: u16) -> Link {
     Link { from: [2, 0, 0, 9, high, low], ..CLIENT_LINK }
 }
 
-/// The place of a router in `GATEWAYS`.
+/// The place of a router in `ROUTER_PATHS`.
 fn gateway(router: u16) -> u32 {
     let Link { to, from } = by(router);
-    Gateway::place(&WayBack { ifindex: INGRESS, to_client: MacPair::new(from, to), tags: Tags::NONE })
+    RouterPath::index(&ReturnPath { ifindex: INGRESS, to_client: MacPair::new(from, to), tags: Tags::NONE })
 }
 
 /// Sends a client's request by a router, and asserts that the answer returns by that router.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use lb_common::{
-    schema::{AddressUse, MapName, Marks},
+    schema::{AddressFilter, AddressUse, MapName},
     wire::Be128,
 };
 
@@ -20,8 +20,8 @@ impl Tables {
         &mut self,
         addresses: impl IntoIterator<Item = (Be128, AddressUse)>,
     ) -> Result<(), TableError> {
-        let mut marks = Marks::NONE;
-        let mut source_marks = vec![Marks::NONE; self.source_marks.len() as usize];
+        let mut marks = AddressFilter::NONE;
+        let mut source_marks = vec![AddressFilter::NONE; self.source_marks.len() as usize];
         for (address, used) in addresses {
             let v4 = address.as_v4();
             if used.is(AddressUse::FORWARDS) {
@@ -32,15 +32,15 @@ impl Tables {
             }
             if used.is(AddressUse::FORBIDS) {
                 match v4 {
-                    Some(v4) => Marks::set_source(&mut source_marks, v4),
-                    None => Marks::set_source(&mut source_marks, address),
+                    Some(v4) => AddressFilter::set_source(&mut source_marks, v4),
+                    None => AddressFilter::set_source(&mut source_marks, address),
                 }
             }
         }
         for (element, marks) in (0..).zip(source_marks) {
-            self.source_marks.set(element, marks, 0).map_err(failed("write", MapName::SourceMarks))?;
+            self.source_marks.set(element, marks, 0).map_err(failed("write", MapName::SourceFilter))?;
         }
-        self.marks.set(0, marks, 0).map_err(failed("write", MapName::Marks))
+        self.marks.set(0, marks, 0).map_err(failed("write", MapName::AddressFilter))
     }
 
     /// Sets the uses of an address.

@@ -4,7 +4,7 @@
 
 use aya::maps::MapError;
 use lb_common::{
-    schema::{Dip, FlowKey, MapName, Real},
+    schema::{FlowKey, MapName, Real, SnatBinding},
     wire::{Be32, Be128},
 };
 
@@ -16,30 +16,32 @@ impl Tables {
         let v4: Result<Vec<Be32>, MapError> = self.dips.iter().collect();
         let wide =
             |address: Be32| if address == Be32::default() { Be128::ZERO } else { Be128::mapped(address) };
-        let v4 = v4.map_err(failed("read", MapName::Dips))?.into_iter().map(wide).collect();
+        let v4 = v4.map_err(failed("read", MapName::SnatAddresses))?.into_iter().map(wide).collect();
         let v6: Result<Vec<Be128>, MapError> = self.dips6.iter().collect();
-        Ok([v4, v6.map_err(failed("read", MapName::Dips6))?])
+        Ok([v4, v6.map_err(failed("read", MapName::SnatAddresses6))?])
     }
 
     /// Writes the SNAT addresses, IPv4 and IPv6, by index.
     pub fn put_dips(&mut self, dips: &[Be128], dips6: &[Be128]) -> Result<(), TableError> {
         for (index, address) in (0..).zip(dips) {
             let address = address.as_v4().unwrap_or_default();
-            self.dips.set(index, address, 0).map_err(failed("write", MapName::Dips))?;
+            self.dips.set(index, address, 0).map_err(failed("write", MapName::SnatAddresses))?;
         }
         for (index, address) in (0..).zip(dips6) {
-            self.dips6.set(index, address, 0).map_err(failed("write", MapName::Dips6))?;
+            self.dips6.set(index, address, 0).map_err(failed("write", MapName::SnatAddresses6))?;
         }
         Ok(())
     }
 
-    /// Returns the address of a [`Dip`] towards a real.
-    pub fn dip_address(&self, dip: Dip, real: &Real) -> Result<Be128, TableError> {
+    /// Returns the address of a [`SnatBinding`] towards a real.
+    pub fn snat_address(&self, dip: SnatBinding, real: &Real) -> Result<Be128, TableError> {
         let index = u32::from(dip.address);
         match (dip.address, real.is(Real::IPV6)) {
             (0, _) => Ok(real.source),
-            (_, true) => self.dips6.get(&index, 0).map_err(failed("read", MapName::Dips6)),
-            (_, false) => Ok(Be128::mapped(self.dips.get(&index, 0).map_err(failed("read", MapName::Dips))?)),
+            (_, true) => self.dips6.get(&index, 0).map_err(failed("read", MapName::SnatAddresses6)),
+            (_, false) => {
+                Ok(Be128::mapped(self.dips.get(&index, 0).map_err(failed("read", MapName::SnatAddresses))?))
+            }
         }
     }
 

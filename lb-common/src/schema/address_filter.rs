@@ -5,29 +5,29 @@
 use super::layout;
 use crate::packet::Ip;
 
-/// Elements of `MARKS` and `SOURCE_MARKS`: two bits for each address, by [`Ip::mark`]. If one of the bits is 0, the
+/// Elements of `ADDRESS_FILTER` and `SOURCE_FILTER`: two bits for each address, by [`Ip::mark`]. If one of the bits is 0, the
 /// address is not in `ADDRESSES` or `ADDRESSES6` with certain uses; if both are 1, it may be. The uses are those by
-/// which packets to the address are forwarded (`MARKS`), or those that forbid it as a client's address
-/// (`SOURCE_MARKS`). The daemon writes the bits before the addresses, and again after them.
+/// which packets to the address are forwarded (`ADDRESS_FILTER`), or those that forbid it as a client's address
+/// (`SOURCE_FILTER`). The daemon writes the bits before the addresses, and again after them.
 ///
-/// `MARKS` has one element. The first element of `SOURCE_MARKS` holds the networks of the addresses, see
+/// `ADDRESS_FILTER` has one element. The first element of `SOURCE_FILTER` holds the networks of the addresses, see
 /// [`Ip::network`]: reals are many, but their networks are few, so that most packets of clients cost one access to 8
 /// KB. The other elements hold the addresses; their number is a power of two, chosen at load time by the number of
 /// reals.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Marks(pub [u64; Marks::WORDS]);
-layout!(Marks, size: 8192, align: 8);
+pub struct AddressFilter(pub [u64; AddressFilter::WORDS]);
+layout!(AddressFilter, size: 8192, align: 8);
 
-impl Marks {
+impl AddressFilter {
     /// Bits of an element. Its 8 KB stay in the first-level cache of a CPU.
-    pub const MARKS: u32 = 1 << 16;
+    pub const BITS: u32 = 1 << 16;
     /// Number of 64-bit words of an element.
-    pub const WORDS: usize = (Self::MARKS / 64) as usize;
+    pub const WORDS: usize = (Self::BITS / 64) as usize;
     /// The filter of no address.
     pub const NONE: Self = Self([0; Self::WORDS]);
 
-    /// Returns the index of the element of `SOURCE_MARKS` that has the bits of an address. `mask + 1` elements hold
+    /// Returns the index of the element of `SOURCE_FILTER` that has the bits of an address. `mask + 1` elements hold
     /// addresses, a power of two up to 16.
     #[inline(always)]
     #[must_use]
@@ -49,7 +49,7 @@ impl Marks {
         self.0[word % Self::WORDS] |= bits;
     }
 
-    /// Sets the bits of an address and of its network. `elements` are all elements of `SOURCE_MARKS`.
+    /// Sets the bits of an address and of its network. `elements` are all elements of `SOURCE_FILTER`.
     ///
     /// # Panics
     /// If there are fewer than two elements.
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_marked_and_few_others_are() {
-        let mut marks = Marks::NONE;
+        let mut marks = AddressFilter::NONE;
         for n in 0..500 {
             marks.set(v4(n));
             marks.set(v6(n));
@@ -97,15 +97,15 @@ mod tests {
     /// Counts the addresses that share bits with 32,768 addresses of each version: of 10,000 addresses elsewhere, and
     /// of as many in the networks of the 32,768.
     fn strangers(elements: usize) -> [usize; 4] {
-        let mut marks = vec![Marks::NONE; elements];
+        let mut marks = vec![AddressFilter::NONE; elements];
         for n in (0..65_536).step_by(2) {
-            Marks::set_source(&mut marks, v4(n));
-            Marks::set_source(&mut marks, v6(n));
+            AddressFilter::set_source(&mut marks, v4(n));
+            AddressFilter::set_source(&mut marks, v6(n));
         }
         let network = |address: &dyn Fn(u32) -> Be32, n| marks[0].has(address(n).network());
         let mask = elements as u32 - 2;
-        let one = |address| marks[Marks::element(address, mask) as usize].has(address);
-        let one6 = |address| marks[Marks::element(address, mask) as usize].has(address);
+        let one = |address| marks[AddressFilter::element(address, mask) as usize].has(address);
+        let one6 = |address| marks[AddressFilter::element(address, mask) as usize].has(address);
         assert!((0..65_536).step_by(2).all(|n| network(&v4, n) && one(v4(n)) && one6(v6(n))));
         assert!(marks[0].has(v6(0).network()));
         let far = |n: u32| 0x1000_0000 + n * 4099;

@@ -2,28 +2,28 @@
 //! Return paths of most clients, in 8 bytes each. A lookup takes two array accesses; a least-recently-used table would
 //! cost one cache miss or several.
 //!
-//! Most clients arrive by few routers. `GATEWAYS` has the return path by each router once, and `NEAR` has the router of
-//! each client. A client is in `WAYS_BACK` instead if its entry in `NEAR` belongs to another client that is still
-//! active, or if its router's entry in `GATEWAYS` belongs to another router.
+//! Most clients arrive by few routers. `ROUTER_PATHS` has the return path by each router once, and `CACHED_PATHS` has the router of
+//! each client. A client is in `RETURN_PATHS` instead if its entry in `CACHED_PATHS` belongs to another client that is still
+//! active, or if its router's entry in `ROUTER_PATHS` belongs to another router.
 
-use super::{Timeouts, WayBack, layout};
+use super::{ReturnPath, Timeouts, layout};
 use crate::packet::Ip;
 
-/// Value of `GATEWAYS`, an array by [`Gateway::place`]. The programs write it, and never free it.
+/// Value of `ROUTER_PATHS`, an array by [`RouterPath::index`]. The programs write it, and never free it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Gateway {
-    /// [`Gateway::FREE`]; the number of CPUs that tried to claim the entry while one writes it; [`Gateway::READY`] or
+pub struct RouterPath {
+    /// [`RouterPath::FREE`]; the number of CPUs that tried to claim the entry while one writes it; [`RouterPath::READY`] or
     /// more.
     pub state: u64,
     /// The return path.
-    pub way: WayBack,
+    pub way: ReturnPath,
     /// Zero.
     pub reserved: u32,
 }
-layout!(Gateway, size: 32, align: 8);
+layout!(RouterPath, size: 32, align: 8);
 
-impl Gateway {
+impl RouterPath {
     /// State of a free entry.
     pub const FREE: u64 = 0;
     /// State of an entry that is complete, and not written again.
@@ -34,27 +34,27 @@ impl Gateway {
     /// Returns the index of a return path.
     #[inline(always)]
     #[must_use]
-    pub const fn place(way: &WayBack) -> u32 {
+    pub const fn index(way: &ReturnPath) -> u32 {
         let [a, b, c] = way.to_client.0;
         let mixed = a ^ b.rotate_left(11) ^ c.rotate_left(22) ^ way.ifindex ^ way.tags.0.rotate_left(7);
         mixed.wrapping_mul(0x9e37_79b1) >> 24
     }
 }
 
-/// Value of `NEAR` and `NEAR6`, arrays by [`Near::place`]: one word, so that it is written and read as a whole.
+/// Value of `CACHED_PATHS` and `CACHED_PATHS6`, arrays by [`CachedPath::index`]: one word, so that it is written and read as a whole.
 ///
 /// | bits   | meaning                                                             |
 /// |-------:|---------------------------------------------------------------------|
 /// | 0–31   | the client: its IPv4 address, or 32 bits of a hash of its IPv6 address |
-/// | 32–39  | index in `GATEWAYS`                                                 |
-/// | 40–55  | time of the client's last packet, in [`Near::seconds`]              |
+/// | 32–39  | index in `ROUTER_PATHS`                                                 |
+/// | 40–55  | time of the client's last packet, in [`CachedPath::seconds`]              |
 /// | 56     | 1 if the entry is in use                                            |
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Near(pub u64);
-layout!(Near, size: 8, align: 8);
+pub struct CachedPath(pub u64);
+layout!(CachedPath, size: 8, align: 8);
 
-impl Near {
+impl CachedPath {
     /// Number of bits of an index.
     pub const BITS: u32 = 17;
     /// Number of entries.
@@ -74,7 +74,7 @@ impl Near {
     /// on, have eight consecutive entries, which are a line of a CPU's cache: clients often come from networks in which
     /// every address is in use.
     #[inline(always)]
-    pub fn place(client: impl Ip, seed: u64) -> (u32, u32) {
+    pub fn index(client: impl Ip, seed: u64) -> (u32, u32) {
         let (hash, last, name) = client.near(seed);
         (hash >> (32 - Self::BITS + 3) << 3 | last, name)
     }
@@ -100,7 +100,7 @@ impl Near {
         self.0 != 0
     }
 
-    /// Returns the index in `GATEWAYS`.
+    /// Returns the index in `ROUTER_PATHS`.
     #[inline(always)]
     #[must_use]
     pub const fn gateway(self) -> u32 {
@@ -108,7 +108,7 @@ impl Near {
     }
 
     /// Returns whether the client was silent for longer than any flow lives, so that another client may get the entry.
-    /// Never true if a timeout exceeds the range of [`Near::seconds`].
+    /// Never true if a timeout exceeds the range of [`CachedPath::seconds`].
     #[inline(always)]
     #[must_use]
     pub const fn is_over(self, seconds: u32, timeouts: &Timeouts) -> bool {
@@ -116,7 +116,7 @@ impl Near {
         silence > timeouts.tcp >> 10 && silence > timeouts.tcp_fin >> 10 && silence > timeouts.udp >> 10
     }
 
-    /// Returns the time since the client's last packet, in [`Near::seconds`].
+    /// Returns the time since the client's last packet, in [`CachedPath::seconds`].
     #[inline(always)]
     #[must_use]
     pub const fn silent_for(self, seconds: u32) -> u32 {
@@ -131,15 +131,15 @@ mod tests {
 
     #[test]
     fn a_word_says_what_it_was_told() {
-        let near = Near::new(0xdead_beef, 200, 0xfff0);
+        let near = CachedPath::new(0xdead_beef, 200, 0xfff0);
         assert!(near.is_of(0xdead_beef) && !near.is_of(0xdead_beee) && near.is_taken());
         assert_eq!((near.gateway(), near.silent_for(0xfff0), near.silent_for(5)), (200, 0, 21));
-        assert!(!Near::default().is_taken() && !Near::default().is_of(0));
+        assert!(!CachedPath::default().is_taken() && !CachedPath::default().is_of(0));
     }
 
     #[test]
     fn a_place_is_given_up_when_the_longest_lived_flow_has_ended() {
-        let near = Near::new(1, 2, 0xfff0);
+        let near = CachedPath::new(1, 2, 0xfff0);
         let at = |seconds: u32, timeouts: &Timeouts| near.is_over((0xfff0 + seconds) & 0xffff, timeouts);
         let [tcp, tcp_fin, udp] = [900 << 10, 120 << 10, 2000 << 10];
         assert!(!at(0, &Timeouts::DEFAULT));
@@ -154,19 +154,20 @@ mod tests {
 
     #[test]
     fn places_spread() {
-        let v4 = |n: u32| Near::place(Be32((0x0a00_0000 + n).to_be()), 0).0;
-        let v6 = |n: u32| Near::place(Be128([0xfd_u64, u64::from(n).to_be()]), 0).0;
+        let v4 = |n: u32| CachedPath::index(Be32((0x0a00_0000 + n).to_be()), 0).0;
+        let v6 = |n: u32| CachedPath::index(Be128([0xfd_u64, u64::from(n).to_be()]), 0).0;
         for place in [&v4 as &dyn Fn(u32) -> u32, &v6] {
             let mut places: std::vec::Vec<u32> = (0..1000).map(place).collect();
             places.sort_unstable();
             places.dedup();
             assert!(places.len() > 950, "{}", places.len());
-            assert!(places.iter().all(|place| *place < Near::COUNT));
+            assert!(places.iter().all(|place| *place < CachedPath::COUNT));
         }
-        let way = |n: u32| WayBack { ifindex: 2, to_client: MacPair([n, 0x0102, 0x0304]), tags: Tags::NONE };
-        let mut places: std::vec::Vec<u32> = (0..16).map(|n| Gateway::place(&way(n))).collect();
+        let way =
+            |n: u32| ReturnPath { ifindex: 2, to_client: MacPair([n, 0x0102, 0x0304]), tags: Tags::NONE };
+        let mut places: std::vec::Vec<u32> = (0..16).map(|n| RouterPath::index(&way(n))).collect();
         places.sort_unstable();
         places.dedup();
-        assert!(places.len() > 10 && places.iter().all(|place| *place < Gateway::COUNT), "{places:?}");
+        assert!(places.len() > 10 && places.iter().all(|place| *place < RouterPath::COUNT), "{places:?}");
     }
 }

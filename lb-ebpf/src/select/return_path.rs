@@ -4,7 +4,7 @@
 use lb_common::{
     packet::{self, Parsed},
     reason::Reason,
-    schema::{FlowKey, Method, Real, Source, WayBack},
+    schema::{FlowKey, Method, Real, ReturnPath, Source},
 };
 
 use super::opens;
@@ -16,30 +16,31 @@ use crate::{
 
 /// Returns the return path to the sender of the frame.
 #[inline(always)]
-fn of(frame: &Frame) -> Result<WayBack, Reason> {
-    Ok(WayBack {
+fn of(frame: &Frame) -> Result<ReturnPath, Reason> {
+    Ok(ReturnPath {
         ifindex: frame.ifindex(),
         to_client: packet::frame_macs(frame)?.swapped(),
-        tags: tables::taken().tags,
+        tags: tables::vlan_state().tags,
     })
 }
 
 /// Returns whether a client's packet to a nat real has nothing new for [`learn`].
 #[inline(always)]
 pub fn is_known<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
-    Ok(tables::is_way_known(parsed.flow.source, &of(frame)?) && !(opens(parsed) && tables::may_be_bypassed()))
+    Ok(tables::is_path_known(parsed.flow.source, &of(frame)?)
+        && !(opens(parsed) && tables::may_be_bypassed()))
 }
 
 out_of_line! {
     /// Records the return path of the replies of the nat real with this id, which untracked flows need.
-    pub fn learn [learn_way_back, learn_way_back6](frame; parsed: &Parsed<A>; id: u32) -> Result<(), Truncated> {
+    pub fn learn [learn_return_path, learn_return_path6](frame; parsed: &Parsed<A>; id: u32) -> Result<(), Truncated> {
         let real = tables::real(id).ok_or(Reason::NoReal)?;
         if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
             return Ok(());
         }
         let way = of(frame)?;
-        if !tables::is_way_known(parsed.flow.source, &way) && tables::way_back(parsed.flow.source) != Some(&way) {
-            tables::remember_way_back(parsed.flow.source, &way);
+        if !tables::is_path_known(parsed.flow.source, &way) && tables::return_path(parsed.flow.source) != Some(&way) {
+            tables::remember_return_path(parsed.flow.source, &way);
         }
         if opens(parsed) {
             tables::forget_bypass(&real.reply_key(&parsed.flow));

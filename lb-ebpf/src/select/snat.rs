@@ -8,7 +8,7 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::helpers::bpf_loop;
 use lb_common::{
-    schema::{Dip, FlowKey, Real},
+    schema::{FlowKey, Real, SnatBinding},
     wire::Be16,
 };
 
@@ -21,17 +21,17 @@ const IN_A_ROW: u32 = 128;
 
 /// Returns the 5-tuple of the real's packets to a port of the director.
 #[inline(always)]
-pub fn reply<A: IpFamily>(request: &FlowKey<A>, dip: Dip, real: &Real) -> Option<FlowKey<A>> {
+pub fn reply<A: IpFamily>(request: &FlowKey<A>, snat: SnatBinding, real: &Real) -> Option<FlowKey<A>> {
     let port = if real.port == Be16::ZERO { request.destination_port } else { real.port };
-    let address = tables::dip_address(dip, real)?;
-    Some(FlowKey::new(A::narrow(real.address), address, port, dip.port, request.protocol as u8))
+    let address = tables::snat_address(snat, real)?;
+    Some(FlowKey::new(A::narrow(real.address), address, port, snat.port, request.protocol as u8))
 }
 
 out_of_line! {
-    /// Returns a port for a new flow to the real with this id, [`Dip::NONE`] if none is free. `old` is the port of the
+    /// Returns a port for a new flow to the real with this id, [`SnatBinding::NONE`] if none is free. `old` is the port of the
     /// previous flow with this 5-tuple, on the real `old_real`. The flow keeps `old` if the real is the same; otherwise
     /// `old` is released.
-    pub fn lease [lease, lease6](; request: &FlowKey<A>; id: u32, old: Dip, old_real: u32) -> Dip {
+    pub fn allocate [allocate, allocate6](; request: &FlowKey<A>; id: u32, old: SnatBinding, old_real: u32) -> SnatBinding {
         if !old.is_none()
             && let Some(real) = tables::real(old_real)
             && let Some(reply) = reply(request, old, real)
@@ -40,12 +40,12 @@ out_of_line! {
             if id == old_real {
                 return old;
             }
-            tables::give_dip_back(&reply);
+            tables::release_binding(&reply);
         }
-        let mut search = Search { request: *request, id, found: Dip::NONE.packed() };
+        let mut search = Search { request: *request, id, found: SnatBinding::NONE.packed() };
         // SAFETY: the callback is a function of this program and gets the pointer to `search`, which outlives the loop.
         unsafe { bpf_loop(2 * IN_A_ROW, try_next::<A> as *mut c_void, (&raw mut search).cast(), 0) };
-        Dip::unpacked(search.found)
+        SnatBinding::unpacked(search.found)
     }
 }
 
@@ -55,7 +55,7 @@ struct Search<A> {
     request: FlowKey<A>,
     /// Id of the real.
     id: u32,
-    /// The port that was reserved, packed; [`Dip::NONE`] if none.
+    /// The port that was reserved, packed; [`SnatBinding::NONE`] if none.
     found: u32,
 }
 
@@ -64,12 +64,12 @@ unsafe extern "C" fn try_next<A: IpFamily>(round: u32, search: *mut c_void) -> c
     // SAFETY: `lease` passes the pointer, and holds the only other reference, which it does not use meanwhile.
     let search = unsafe { &mut *search.cast::<Search<A>>() };
     let Some(real) = tables::real(search.id) else { return 1 };
-    let number = if round < IN_A_ROW { tables::next_dip(tables::dips::<A>()) } else { tables::random() };
-    let dip = tables::dip::<A>(number);
-    if let Some(reply) = reply(&search.request, dip, real)
-        && tables::take_dip(&reply, &search.request)
+    let number = if round < IN_A_ROW { tables::next_binding(tables::dips::<A>()) } else { tables::random() };
+    let snat = tables::binding::<A>(number);
+    if let Some(reply) = reply(&search.request, snat, real)
+        && tables::reserve_binding(&reply, &search.request)
     {
-        search.found = dip.packed();
+        search.found = snat.packed();
         return 1;
     }
     0
