@@ -18,11 +18,9 @@ use crate::{
         Done, Host, Outcome, agent, arp,
         check::{Finding, check},
         decap::Choice,
-        open::{Opening, open},
-        plan,
-        restore::restore,
-        setup::setup,
-        state::StateFile,
+        open::{self, Opening},
+        restore, setup,
+        state::Place,
         target::{Method, Request, Target},
     },
     model::{
@@ -74,7 +72,7 @@ enum HostCommand {
 struct SetupArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Print the changes without making them
+    /// Print the changes, and the commands for them, without making them
     #[arg(long)]
     dry_run: bool,
     /// Repeat the setup at every boot, with a file in sysctl.d and a systemd unit; `restore` removes both
@@ -98,6 +96,9 @@ struct OpenArgs {
     /// Encapsulation of the packets
     #[arg(long, value_name = "TUNNEL")]
     tunnel: Option<Tunnel>,
+    /// Print the changes, and the commands for them, without making them
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -107,7 +108,7 @@ struct RestoreArgs {
     /// Only remove this VIP (can be repeated); the last one restores everything else
     #[arg(long = "vip", value_name = "VIP", value_parser = ip_address)]
     vips: Vec<IpAddr>,
-    /// Print the changes without making them
+    /// Print the changes, and the commands for them, without making them
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -161,23 +162,13 @@ const STATE: &str = "/run/xvs/host.json";
 const PERSISTENT_STATE: &str = "/var/lib/xvs/host.json";
 
 impl StateArgs {
-    /// Returns the state file for read-only use.
-    fn path(&self, persist: bool) -> PathBuf {
+    /// Returns the place of the state file; the contents of the temporary file move to the one that stays.
+    fn place(&self, persist: bool) -> Place {
         match &self.state {
-            Some(path) => path.clone(),
-            None if persist || StateFile::exists(Path::new(PERSISTENT_STATE)) => PERSISTENT_STATE.into(),
-            None => STATE.into(),
+            Some(path) => Place::at(path),
+            None if persist || Path::new(PERSISTENT_STATE).exists() => Place::after(STATE, PERSISTENT_STATE),
+            None => Place::at(STATE),
         }
-    }
-
-    /// Returns the state file as [`StateArgs::path`] does, and moves the state from the temporary file into it.
-    fn settle(&self, persist: bool) -> Result<PathBuf, Failure> {
-        let path = self.path(persist);
-        let (temporary, persistent) = (Path::new(STATE), Path::new(PERSISTENT_STATE));
-        if self.state.is_none() && path == persistent && StateFile::exists(temporary) {
-            StateFile::open(temporary)?.move_to(persistent)?;
-        }
-        Ok(path)
     }
 }
 
@@ -211,10 +202,11 @@ pub async fn run_on(
             let etc = persist.then_some(etc.as_path());
             let mut lines = Lines::new(json, out);
             let mut report = |done| lines.add(done);
+            let place = state.place(*persist);
             let result = if *dry_run {
-                plan::setup(host, &target, &state.path(*persist), etc, &mut report).await
+                setup::dry_run(host, &target, &place, etc, &mut report).await
             } else {
-                setup(host, &target, &state.settle(*persist)?, etc, &mut report).await
+                setup::setup(host, &target, &place, etc, &mut report).await
             };
             lines.end();
             result
@@ -243,20 +235,26 @@ pub async fn run_on(
             };
             agent::run(host, args.clone().into(), &mut report).await
         }
-        HostCommand::Open(OpenArgs { protocol, address, tunnel, state }) => {
+        HostCommand::Open(OpenArgs { protocol, address, tunnel, dry_run, state }) => {
             let opening = Opening { protocol: *protocol, address: *address, tunnel: *tunnel };
             let mut lines = Lines::new(json, out);
-            let result = open(&opening, &state.settle(false)?, &mut |done| lines.add(done)).await;
+            let mut report = |done| lines.add(done);
+            let result = if *dry_run {
+                open::dry_run(&opening, &mut report).await
+            } else {
+                open::open(host, &opening, &state.place(false), &mut report).await
+            };
             lines.end();
             result
         }
         HostCommand::Restore(RestoreArgs { vips, dry_run, state }) => {
             let mut lines = Lines::new(json, out);
             let mut report = |done| lines.add(done);
+            let place = state.place(false);
             let result = if *dry_run {
-                plan::restore(vips, &state.path(false), &mut report)
+                restore::dry_run(host, vips, &place, &mut report).await
             } else {
-                restore(host, vips, &state.settle(false)?, &mut report).await
+                restore::restore(host, vips, &place, &mut report).await
             };
             lines.end();
             result
@@ -295,7 +293,12 @@ impl Line for Done {
             Outcome::Warning => "WRONG",
             Outcome::Skipped => "skip",
         };
-        format!("{word:<5} {}: {}", self.item, self.detail)
+        let mut line = format!("{word:<5} {}: {}", self.item, self.detail);
+        for command in self.command.iter().flat_map(|command| command.lines()) {
+            line.push_str("\n      ");
+            line.push_str(command);
+        }
+        line
     }
 }
 

@@ -244,6 +244,12 @@ pub fn is_attached(interface: &str, bpffs: &Path, directors: &BTreeSet<IpAddr>) 
     Ok(covers && directors(&known) == directors(&needed))
 }
 
+/// Returns whether the interface exists and has a pinned link, as far as this process may see the pins.
+#[must_use]
+pub fn is_pinned(interface: &str, bpffs: &Path) -> bool {
+    pin(interface, bpffs).is_ok_and(|path| path.try_exists().unwrap_or(true))
+}
+
 /// Returns the pin of the tunnel map that belongs to the link pinned at `link`.
 fn ends_pin(link: &Path) -> PathBuf {
     let mut name = link.file_name().unwrap_or_default().to_owned();

@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::{
-    Host, HostError,
+    HostError,
     check::Finding,
+    observed::Observed,
     sysctl::{Name, Sysctl},
     target::Target,
 };
@@ -42,18 +43,17 @@ fn level(text: &str, known: &[i32], say: &str) -> Result<i32, String> {
 
 /// Returns the effect of the values in force on each IPv4 VIP: whether answers or questions of this host
 /// disclose it.
-pub async fn findings(host: &Host, target: &Target) -> Result<Vec<Finding>, HostError> {
+pub fn findings(target: &Target, observed: &Observed) -> Result<Vec<Finding>, HostError> {
     let mut findings = Vec::new();
     if !target.has_ipv4() {
         return Ok(findings);
     }
-    let interface = &target.interface;
-    let addresses = host.netlink.addresses().await?;
-    let ignore = Sysctl::new(&interface.name, Name::ArpIgnore).in_force()?;
-    let announce = Sysctl::new(&interface.name, Name::ArpAnnounce).in_force()?;
+    let (interface, addresses) = (&target.interface, &observed.addresses);
+    let ignore = observed.in_force(&Sysctl::new(&interface.name, Name::ArpIgnore))?;
+    let announce = observed.in_force(&Sysctl::new(&interface.name, Name::ArpAnnounce))?;
     for vip in &target.vips {
         let IpAddr::V4(vip) = *vip else { continue };
-        let (quiet, meaning) = answers(ignore, vip, interface.index, &addresses);
+        let (quiet, meaning) = answers(ignore, vip, interface.index, addresses);
         findings.push(Finding {
             item: format!("ARP requests for {vip}"),
             expected: "not answered".to_owned(),
@@ -61,7 +61,7 @@ pub async fn findings(host: &Host, target: &Target) -> Result<Vec<Finding>, Host
             ok: quiet,
             why: "clients that hear the answer bypass the director".to_owned(),
         });
-        let (quiet, meaning) = announces(announce, vip, interface.index, &addresses);
+        let (quiet, meaning) = announces(announce, vip, interface.index, addresses);
         findings.push(Finding {
             item: format!("own ARP requests, sending from {vip}"),
             expected: "in the name of another address".to_owned(),
@@ -70,25 +70,20 @@ pub async fn findings(host: &Host, target: &Target) -> Result<Vec<Finding>, Host
             why: "neighbours that hear the request learn that the VIP is here".to_owned(),
         });
     }
-    findings.extend(without_address(host, target, &addresses).await?);
+    findings.extend(without_address(target, observed));
     Ok(findings)
 }
 
 /// Returns findings for other interfaces by which replies may leave and that have no IPv4 address: with any
 /// setting, the kernel then uses the first address of any device as the source of its ARP requests.
-async fn without_address(
-    host: &Host,
-    target: &Target,
-    addresses: &[Address],
-) -> Result<Vec<Finding>, HostError> {
-    let ways = host.netlink.route_interfaces(Ipv4Addr::UNSPECIFIED.into()).await?;
-    let has_own =
-        |index| addresses.iter().any(|address| address.ifindex == index && address.net.addr().is_ipv4());
-    let mut others = host.netlink.interfaces().await?;
-    others.retain(|other| {
+fn without_address(target: &Target, observed: &Observed) -> Vec<Finding> {
+    let has_own = |index| {
+        observed.addresses.iter().any(|address| address.ifindex == index && address.net.addr().is_ipv4())
+    };
+    let others = observed.interfaces.iter().filter(|other| {
         other.up && other.mac.is_some() && !other.noarp && other.index != target.interface.index
     });
-    others.retain(|other| ways.contains(&other.index) && !has_own(other.index));
+    let others = others.filter(|other| observed.routed.contains(&other.index) && !has_own(other.index));
     let finding = |name: &str| Finding {
         item: format!("own ARP requests by {name}"),
         expected: format!("in the name of an IPv4 address of {name}"),
@@ -98,7 +93,7 @@ async fn without_address(
             "neighbours that hear it take this host for the VIP's; `ip address add ADDRESS/32 dev {name}` gives it one"
         ),
     };
-    Ok(others.iter().map(|other| finding(&other.name)).collect())
+    others.map(|other| finding(&other.name)).collect()
 }
 
 /// Returns whether requests for `vip` stay unanswered, and why.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     Host, HostError, arp, decap,
     encapsulation::Encapsulation,
+    observed::Observed,
     requirement::requirements,
     target::{Method, Target},
 };
@@ -27,17 +28,18 @@ pub struct Finding {
 
 /// Checks all requirements of `target`, in the order of set-up.
 pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostError> {
+    let observed = Observed::of(host, target).await?;
     let mut findings = Vec::new();
     let mut decapsulation = None;
     if target.method == Method::Tun {
-        let found = decap::find(host, target).await?;
+        let found = decap::find(target, &observed);
         findings.push(decap::finding(target, &found));
         decapsulation = found.decapsulation;
     }
     for requirement in requirements(target, decapsulation.as_ref()) {
-        findings.push(requirement.look(host).await?.finding);
+        findings.push(requirement.check(&observed)?.finding);
     }
-    findings.extend(arp::findings(host, target).await?);
+    findings.extend(arp::findings(target, &observed)?);
     findings.extend(mtu(target));
     Ok(findings)
 }

@@ -5,15 +5,16 @@
 use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path};
 
 use super::{
-    Done, Host, HostError, Outcome, Report,
+    Done, Host, HostError, Outcome,
     check::Finding,
-    encapsulation::{Encapsulation, Kind},
-    restore::undo,
-    state::{Change, StateFile},
+    encapsulation::{Encapsulation, Kind, Support},
+    observed::Observed,
+    plan::{Plan, Step},
     target::Target,
 };
 use crate::{
     dataplane::{self, decap::DecapError},
+    failure::Failure,
     netlink::{Added, Interface, NetlinkError, TunnelDevice},
 };
 
@@ -61,12 +62,6 @@ impl fmt::Display for Device {
     }
 }
 
-/// Returns whether set-up creates a device of that name.
-#[must_use]
-pub fn is_ours(name: &str) -> bool {
-    Kind::ALL.iter().any(|kind| kind.device() == name)
-}
-
 /// Attaches and detaches the XDP decapsulator: the functions of [`dataplane::decap`], which tests replace.
 pub trait XdpDecap: Send + Sync {
     /// Attaches the decapsulator as [`dataplane::decap::attach`] does.
@@ -76,6 +71,8 @@ pub trait XdpDecap: Send + Sync {
     /// Returns whether the decapsulator is attached, as [`dataplane::decap::is_attached`] does.
     fn is_attached(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>)
     -> Result<bool, DecapError>;
+    /// Returns whether [`XdpDecap::detach`] has anything to detach, as [`dataplane::decap::is_pinned`] does.
+    fn is_pinned(&self, interface: &str, bpffs: &Path) -> bool;
 }
 
 /// The implementation outside of tests.
@@ -99,6 +96,10 @@ impl XdpDecap for DataPlane {
     ) -> Result<bool, DecapError> {
         dataplane::decap::is_attached(interface, bpffs, from)
     }
+
+    fn is_pinned(&self, interface: &str, bpffs: &Path) -> bool {
+        dataplane::decap::is_pinned(interface, bpffs)
+    }
 }
 
 /// Result of a search for decapsulation.
@@ -111,14 +112,13 @@ pub struct Found {
 }
 
 /// Finds the existing decapsulation, among the ways that `target` allows.
-pub async fn find(host: &Host, target: &Target) -> Result<Found, HostError> {
-    if target.decap != Choice::Device
-        && host.xdp.is_attached(&target.interface.name, &target.bpffs, &target.from)?
-    {
-        return Ok(Found { decapsulation: Some(Decapsulation::Program), missing: Vec::new() });
+#[must_use]
+pub fn find(target: &Target, observed: &Observed) -> Found {
+    if target.decap != Choice::Device && observed.has_program {
+        return Found { decapsulation: Some(Decapsulation::Program), missing: Vec::new() };
     }
     let (mut devices, mut missing) = (Vec::new(), Vec::new());
-    let interfaces = if target.decap == Choice::Xdp { Vec::new() } else { host.netlink.interfaces().await? };
+    let interfaces = if target.decap == Choice::Xdp { &[][..] } else { &observed.interfaces };
     for encapsulation in target.encapsulations() {
         let kind = encapsulation.kind();
         let kernels = encapsulation.has_kernels_device().then(|| kind.kernels_device());
@@ -130,7 +130,7 @@ pub async fn find(host: &Host, target: &Target) -> Result<Found, HostError> {
         }
     }
     let decapsulation = (!devices.is_empty()).then_some(Decapsulation::Devices(devices));
-    Ok(Found { decapsulation, missing })
+    Found { decapsulation, missing }
 }
 
 fn is_working_device(interface: &Interface, kind: Kind, name: &str) -> bool {
@@ -162,123 +162,124 @@ pub fn finding(target: &Target, found: &Found) -> Finding {
     }
 }
 
-/// Sets up the missing decapsulation.
-pub async fn ensure(
-    host: &Host,
-    target: &Target,
-    state: &mut StateFile,
-    report: Report<'_>,
-) -> Result<Decapsulation, HostError> {
-    let found = find(host, target).await?;
+/// Plans the missing decapsulation.
+///
+/// # Errors
+/// If `target` allows devices only, and the kernel has none.
+pub fn plan(target: &Target, observed: &mut Observed, plan: &mut Plan) -> Result<Decapsulation, Failure> {
+    let found = find(target, observed);
     if found.missing.is_empty()
         && let Some(decapsulation) = &found.decapsulation
     {
-        report(Done::new("decapsulation", Outcome::Already, finding(target, &found).found));
+        plan.note("decapsulation", Outcome::Already, finding(target, &found).found);
         return Ok(decapsulation.clone());
     }
-    if target.decap != Choice::Xdp {
-        let known = state.changes().to_vec();
-        match make_devices(host, target, found, state, report).await {
-            Ok(devices) => return Ok(Decapsulation::Devices(devices)),
-            Err(HostError::Netlink(error)) if target.decap == Choice::Auto && another_way(&error) => {
-                // The program removes every encapsulation: the new devices are not needed beside it.
-                let new = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
-                undo(host, state, new, &mut |_| ()).await?;
-                let detail = format!("{error}: using the XDP program");
-                report(Done::new("devices of the kernel", Outcome::Skipped, detail));
-            }
-            Err(error) => return Err(error),
-        }
-    }
     let interface = target.interface.name.clone();
-    let change = Change::Program { interface: interface.clone(), bpffs: target.bpffs.clone() };
-    let new = state.record(change.clone())?;
-    if let Err(error) = host.xdp.attach(&interface, &target.bpffs, &target.from) {
-        if new {
-            state.forget(&change)?;
+    if target.decap != Choice::Xdp {
+        match why_no_devices(observed, &found.missing) {
+            None => return Ok(plan_devices(target, observed, found, plan)),
+            Some(why) if target.decap == Choice::Auto => {
+                plan.note("devices of the kernel", Outcome::Skipped, format!("{why}: using the XDP program"));
+            }
+            Some(why) => return Err(Failure::failed(why)),
         }
-        return Err(error.into());
     }
-    report(Done::new("decapsulation", Outcome::Changed, format!("by the XDP program on {interface}")));
+    let step = Step::Program { interface, bpffs: target.bpffs.clone(), from: target.from.clone() };
+    observed.expect(&step);
+    plan.step(step);
     Ok(Decapsulation::Program)
 }
 
-/// Returns whether the XDP program can replace a device that the kernel refused.
-const fn another_way(error: &NetlinkError) -> bool {
-    matches!(error, NetlinkError::Unsupported { .. } | NetlinkError::Refused { .. })
+/// Returns the reason why one of the missing devices cannot be created, if there is one.
+fn why_no_devices(observed: &Observed, missing: &[Encapsulation]) -> Option<String> {
+    missing.iter().map(|encapsulation| encapsulation.kind()).find_map(|kind| {
+        if let Some(error) = observed.refused.get(&kind) {
+            return Some(error.clone());
+        }
+        let (kind_name, name) = (kind.as_str(), kind.device());
+        match observed.interface(name) {
+            Some(other) if other.kind.as_deref() != Some(kind_name) => {
+                Some(format!("the interface {name} is not of kind {kind_name}"))
+            }
+            Some(_) => None,
+            None => (observed.support.get(&kind) == Some(&Support::Absent))
+                .then(|| format!("this kernel cannot make the {kind_name} device {name}")),
+        }
+    })
 }
 
-/// Creates the missing devices, and reports them when all exist.
-async fn make_devices(
-    host: &Host,
-    target: &Target,
-    found: Found,
-    state: &mut StateFile,
-    report: Report<'_>,
-) -> Result<Vec<Device>, HostError> {
+/// Plans the missing devices.
+fn plan_devices(target: &Target, observed: &mut Observed, found: Found, plan: &mut Plan) -> Decapsulation {
     let mut devices = match found.decapsulation {
         Some(Decapsulation::Devices(devices)) => devices,
         Some(Decapsulation::Program) | None => Vec::new(),
     };
-    let there = devices.len();
-    for encapsulation in found.missing {
-        make_device(host, target, encapsulation.kind(), state).await?;
-        devices.push(Device::ours(encapsulation));
+    let present = devices.clone();
+    for device in found.missing.into_iter().map(Device::ours) {
+        let kind = device.encapsulation.kind();
+        let is_new = observed.interface(&device.name).is_none();
+        let is_uncertain =
+            target.decap == Choice::Auto && observed.support.get(&kind) != Some(&Support::Present);
+        let make = is_new.then(|| Step::Device {
+            device: device.clone(),
+            kind: match kind {
+                Kind::Ipip => TunnelDevice::Ipip,
+                Kind::Ip6tnl => TunnelDevice::Ip6tnl,
+                Kind::Sit => TunnelDevice::Sit(target.rip4),
+            },
+            otherwise: is_uncertain.then(|| format!("attach the XDP program to {}", target.interface.name)),
+        });
+        let is_down = observed.interface(&device.name).is_none_or(|found| !found.up);
+        let up = is_down.then(|| Step::Up { interface: device.name.clone(), is_new });
+        let steps: Vec<Step> = make.into_iter().chain(up).collect();
+        if steps.is_empty() {
+            // It is planned already, for the other inner version.
+            plan.note("decapsulation", Outcome::Already, device.to_string());
+        }
+        for step in steps {
+            observed.expect(&step);
+            plan.step(step);
+        }
+        devices.push(device);
     }
-    for (n, device) in devices.iter().enumerate() {
-        let (outcome, by) = if n < there { (Outcome::Already, "") } else { (Outcome::Changed, "by ") };
-        report(Done::new("decapsulation", outcome, format!("{by}{device}")));
+    for device in present {
+        plan.note("decapsulation", Outcome::Already, device.to_string());
     }
-    Ok(devices)
+    Decapsulation::Devices(devices)
 }
 
-async fn make_device(
-    host: &Host,
-    target: &Target,
-    kind: Kind,
-    state: &mut StateFile,
-) -> Result<(), HostError> {
-    let name = kind.device();
-    let change = Change::Device { name: name.to_owned() };
-    let there = host.netlink.interface(name).await.is_ok();
-    let new = !there && state.record(change.clone())?;
-    let device = match kind {
-        Kind::Ipip => TunnelDevice::Ipip,
-        Kind::Ip6tnl => TunnelDevice::Ip6tnl,
-        Kind::Sit => TunnelDevice::Sit(target.rip4),
-    };
-    match host.netlink.add_tunnel(name, device).await {
-        Ok(Added::Now | Added::AlreadyThere) => {}
-        Err(error) => {
-            if new {
-                state.forget(&change)?;
-            }
-            return Err(error.into());
-        }
-    }
-    let device = host.netlink.interface(name).await?;
-    if !device.up {
-        if there {
-            state.record(Change::Up { interface: name.to_owned() })?;
-        }
-        host.netlink.set_up(&device, true).await?;
-    }
-    Ok(())
+/// Returns whether the XDP program can replace a device that the kernel refused.
+#[must_use]
+pub const fn has_another_way(error: &NetlinkError) -> bool {
+    matches!(error, NetlinkError::Unsupported { .. } | NetlinkError::Refused { .. })
 }
 
-/// Detaches the program that [`ensure`] attached.
+/// Creates a device.
+pub(super) async fn make(host: &Host, device: &Device, kind: TunnelDevice) -> Result<(), HostError> {
+    match host.netlink.add_tunnel(&device.name, kind).await? {
+        Added::Now | Added::AlreadyThere => Ok(()),
+    }
+}
+
+/// Sets an interface up.
+pub(super) async fn set_up(host: &Host, interface: &str) -> Result<(), HostError> {
+    let device = host.netlink.interface(interface).await?;
+    Ok(host.netlink.set_up(&device, true).await?)
+}
+
+/// Detaches the program that set-up attached.
 pub(super) fn detach(host: &Host, interface: &str, bpffs: &Path) -> Result<Done, HostError> {
     let detail = if host.xdp.detach(interface, bpffs)? { "detached" } else { "was gone already" };
     Ok(Done::new(format!("XDP decapsulator on {interface}"), Outcome::Restored, detail))
 }
 
-/// Deletes a device that [`ensure`] created.
+/// Deletes a device that set-up created.
 pub(super) async fn delete(host: &Host, name: &str) -> Result<Done, HostError> {
     let detail = if host.netlink.delete_interface(name).await? { "deleted" } else { "was gone already" };
     Ok(Done::new(format!("tunnel device {name}"), Outcome::Restored, detail))
 }
 
-/// Sets an interface down that was down before [`ensure`].
+/// Sets an interface down that was down before set-up.
 pub(super) async fn set_down(host: &Host, interface: &str) -> Result<Done, HostError> {
     let detail = match host.netlink.interface(interface).await {
         Ok(device) => host.netlink.set_up(&device, false).await.map(|()| "set down")?,

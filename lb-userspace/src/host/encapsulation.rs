@@ -13,7 +13,7 @@ pub struct Encapsulation {
 }
 
 /// A kind of device that decapsulates.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     /// IPv4 within IPv4.
     Ipip,
@@ -102,25 +102,59 @@ impl Kind {
         }
     }
 
-    /// Returns the name of the kernel's module, and its path.
-    const fn module(self) -> (&'static str, &'static str) {
+    /// Returns the name of the kernel's module.
+    const fn module(self) -> &'static str {
         match self {
-            Self::Ipip => ("ipip", "/net/ipv4/ipip.ko"),
-            Self::Ip6tnl => ("ip6_tunnel", "/net/ipv6/ip6_tunnel.ko"),
-            Self::Sit => ("sit", "/net/ipv6/sit.ko"),
+            Self::Ipip => "ipip",
+            Self::Ip6tnl => "ip6_tunnel",
+            Self::Sit => "sit",
         }
+    }
+
+    /// Returns the kind of a device that set-up creates, by its name.
+    #[must_use]
+    pub fn of_device(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.device() == name)
     }
 
     /// Returns whether the kernel has such devices, as far as that can be determined without loading a module.
     #[must_use]
-    pub fn seems_to_be_there(self) -> bool {
-        let (module, file) = self.module();
+    pub fn support(self) -> Support {
+        let module = self.module();
+        if Path::new("/sys/module").join(module).exists() {
+            return Support::Present;
+        }
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let modules = Path::new("/lib/modules").join(release.trim());
-        Path::new("/sys/module").join(module).exists()
-            || ["modules.dep", "modules.builtin"]
-                .iter()
-                .any(|list| fs::read_to_string(modules.join(list)).is_ok_and(|list| list.contains(file)))
+        let lists =
+            ["modules.dep", "modules.builtin"].map(|list| fs::read_to_string(modules.join(list)).ok());
+        let can_load = Path::new("/proc/modules").exists();
+        Support::judge(module, &lists, can_load || !Path::new("/sys/module").is_dir())
+    }
+}
+
+/// Whether the kernel has devices of a kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Support {
+    /// It has them.
+    Present,
+    /// It does not have them.
+    Absent,
+    /// Only an attempt can tell.
+    Unknown,
+}
+
+impl Support {
+    /// Judges by the lists of the kernel's modules, and by whether it may load any, for a module that is not
+    /// loaded.
+    fn judge(module: &str, lists: &[Option<String>], may_load: bool) -> Self {
+        let file = format!("/{module}.ko");
+        match lists {
+            lists if lists.iter().flatten().any(|list| list.contains(&file)) => Self::Present,
+            // Modules that are built in are in /sys/module.
+            [None, ..] if may_load => Self::Unknown,
+            _ => Self::Absent,
+        }
     }
 }
 
@@ -148,5 +182,26 @@ mod tests {
         assert_eq!(encapsulation.has_kernels_device(), kernels);
         // The kernel accepts names of fifteen bytes.
         assert!(device.len() < 16);
+    }
+
+    #[rstest]
+    #[case::module(
+        Some("kernel/net/ipv4/ipip.ko.xz: kernel/net/ipv4/ip_tunnel.ko.xz"),
+        None,
+        true,
+        Support::Present
+    )]
+    #[case::built_in(None, Some("kernel/net/ipv4/ipip.ko"), false, Support::Present)]
+    #[case::not_listed(Some("kernel/net/ipv6/sit.ko:"), Some("kernel/net/core/x.ko"), true, Support::Absent)]
+    #[case::no_lists_as_in_a_container(None, None, true, Support::Unknown)]
+    #[case::no_modules_at_all(None, None, false, Support::Absent)]
+    fn a_kernel_has_devices_or_not(
+        #[case] modules: Option<&str>,
+        #[case] built_in: Option<&str>,
+        #[case] may_load: bool,
+        #[case] expected: Support,
+    ) {
+        let lists = [modules, built_in].map(|list| list.map(str::to_owned));
+        assert_eq!(Support::judge("ipip", &lists, may_load), expected);
     }
 }

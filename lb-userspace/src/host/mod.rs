@@ -2,19 +2,25 @@
 //! Requirements of a real server behind `dr` or `tun`, besides its service.
 //!
 //! The real server has the same VIP as the director, so it must accept packets for it without answering for
-//! it on the link. The details are one list of requirements ([`requirement`]): [`check`] verifies each,
-//! [`setup`] fulfils those that do not hold, and records each old value ([`state`]) before a change,
-//! [`restore`] restores them.
+//! it on the link. The details are one list of requirements ([`requirement`]): [`check`] verifies each on a
+//! snapshot of the host ([`observed`]). A [`plan`] has a step for each that does not hold. [`setup`] prints
+//! the plan or carries it out ([`apply`]), and records each old value ([`state`]) before a change. [`restore`]
+//! and [`open`] have plans of the same steps.
 #![forbid(unsafe_code)]
 
 pub mod agent; //         set-up according to the director
+pub mod apply; //         carrying out plans
 pub mod arp; //           effect of the ARP settings on a VIP
 pub mod boot; //          set-up at the next start
 pub mod check; //         verification of the requirements
+mod command; //           command lines for the operator
 pub mod decap; //         devices of the kernel, or the XDP program
 pub mod encapsulation; // inner and outer IP versions
+pub mod firewall; //      chains of nftables and iptables
+pub mod observed; //      snapshot of this host
 pub mod open; //          a service past the firewall
-pub mod plan; //          dry runs of setup and restore
+pub mod plan; //          steps from requirements
+mod present; //           effects of recorded changes
 pub mod requirement; //   requirements and their reasons
 pub mod restore; //       undoing the changes of setup
 pub mod setup; //         fulfilling the requirements
@@ -65,6 +71,9 @@ pub struct Done {
     pub outcome: Outcome,
     /// Details in words: values before and after.
     pub detail: String,
+    /// Command by which an operator would do the step of a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// Outcome of one step.
@@ -87,7 +96,7 @@ pub enum Outcome {
 
 impl Done {
     fn new(item: impl Into<String>, outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { item: item.into(), outcome, detail: detail.into() }
+        Self { item: item.into(), outcome, detail: detail.into(), command: None }
     }
 }
 
@@ -129,7 +138,7 @@ pub enum HostError {
     Decap(#[from] DecapError),
     /// The firewall.
     #[error(transparent)]
-    Nft(#[from] open::NftError),
+    Firewall(#[from] firewall::FirewallError),
     /// Files for the next start.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -142,7 +151,7 @@ impl From<HostError> for Failure {
             HostError::Sysctl(error) => error.into(),
             HostError::State(error) => error.into(),
             HostError::Decap(error) => error.into(),
-            HostError::Nft(error) => Self::failed(chain(&error))
+            HostError::Firewall(error) => Self::failed(chain(&error))
                 .hint("`nft list ruleset` and `iptables-legacy-save` show the rules; `xvs host restore` takes those of xvs out"),
             HostError::Boot(error) => error.into(),
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Requirements of a real server, with their reasons. `check` and `setup` share this list.
+//! Requirements of a real server, with their reasons. `check` and the plan of `setup` share this list.
 //!
 //! ```text
 //! client's packet ── director ──> eth0 ──(tun: decapsulated)──> input ──> service on the VIP
@@ -10,13 +10,14 @@
 use std::net::IpAddr;
 
 use super::{
-    Host, HostError,
+    HostError,
     check::Finding,
     decap::{Decapsulation, Device},
-    state::{Change, StateFile},
+    observed::Observed,
+    plan::Step,
     sysctl::{Name, Sysctl},
     target::Target,
-    vip::{self, Placement},
+    vip::Placement,
 };
 
 /// One requirement.
@@ -102,14 +103,14 @@ pub struct Standing {
 
 impl Requirement {
     /// Checks the requirement.
-    pub async fn look(&self, host: &Host) -> Result<Standing, HostError> {
+    pub fn check(&self, observed: &Observed) -> Result<Standing, HostError> {
         match self {
             Self::Sysctl { sysctl, chosen } => {
-                let (own, all) = (sysctl.read()?, sysctl.of_all().read()?);
+                let (own, all) = (observed.sysctl(sysctl)?, observed.sysctl(&sysctl.of_all())?);
                 Ok(rule(sysctl.name, *chosen).judge(sysctl, own, all))
             }
             Self::Vip { vip, .. } => {
-                let placement = Placement::find(&host.netlink, *vip).await?;
+                let placement = observed.placement(*vip);
                 let finding = Finding {
                     item: format!("VIP {vip}"),
                     expected: "on lo".to_owned(),
@@ -120,12 +121,10 @@ impl Requirement {
                 Ok(Standing { settled: finding.ok, finding })
             }
             Self::TunnelAddress { device, vip } => {
-                let filter_is_off = Sysctl::new(device, Name::RpFilter).in_force()? == 0;
-                let index = host.netlink.interface(device).await?.index;
-                let mut addresses = host.netlink.addresses().await?;
-                addresses.retain(|address| address.ifindex == index && address.net.addr().is_ipv4());
-                let has_one = !addresses.is_empty();
-                let has_this = addresses.iter().any(|address| address.net.addr() == *vip);
+                let filter_is_off = observed.in_force(&Sysctl::new(device, Name::RpFilter))? == 0;
+                let own: Vec<IpAddr> =
+                    observed.addresses_of(device).map(|address| address.net.addr()).collect();
+                let (has_one, has_this) = (own.iter().any(IpAddr::is_ipv4), own.contains(vip));
                 let finding = Finding {
                     item: format!("address of {device}"),
                     expected: "some IPv4 address".to_owned(),
@@ -139,55 +138,29 @@ impl Requirement {
         }
     }
 
-    /// Fulfils the requirement after recording the present state. Returns a description of the change.
-    pub async fn mend(&self, host: &Host, state: &mut StateFile) -> Result<String, HostError> {
-        match self {
-            Self::Sysctl { sysctl, chosen } => {
-                let before = sysctl.read()?;
-                let value = rule(sysctl.name, *chosen).set;
-                state.record(Change::Sysctl { sysctl: sysctl.clone(), before })?;
-                sysctl.write(value)?;
-                Ok(format!("{value} (was {before})"))
-            }
+    /// Returns the step that fulfils the requirement.
+    pub fn plan(&self, observed: &Observed) -> Result<Step, HostError> {
+        Ok(match self {
+            Self::Sysctl { sysctl, chosen } => Step::Sysctl {
+                sysctl: sysctl.clone(),
+                value: rule(sysctl.name, *chosen).set,
+                before: observed.sysctl(sysctl)?,
+            },
             Self::Vip { vip, host_scope } => {
-                vip::add(host, state, *vip, "lo", *host_scope).await?;
-                Ok(if *host_scope { "added to lo with scope host" } else { "added to lo" }.to_owned())
+                let interface = "lo".to_owned();
+                Step::Address { address: (*vip).into(), interface, host_scope: *host_scope }
             }
             Self::TunnelAddress { device, vip } => {
-                vip::add(host, state, *vip, device, false).await?;
-                Ok(format!("{vip} added"))
+                Step::Address { address: (*vip).into(), interface: device.clone(), host_scope: false }
             }
-        }
-    }
-
-    /// Returns what [`Requirement::mend`] would do, given the present state; `None` for nothing.
-    #[must_use]
-    pub fn would(&self, standing: &Result<Standing, HostError>) -> Option<(String, String)> {
-        if standing.as_ref().is_ok_and(|standing| standing.settled) {
-            return None;
-        }
-        Some(match self {
-            Self::Sysctl { sysctl, chosen } => {
-                let value = rule(sysctl.name, *chosen).set;
-                let own = sysctl.read().ok();
-                // The requirement is not settled only because of the value of `all`, which is set first.
-                if own == Some(value) {
-                    return None;
-                }
-                let now = own.map_or_else(|| "not there yet".to_owned(), |own| format!("now {own}"));
-                (sysctl.to_string(), format!("set to {value} ({now})"))
-            }
-            Self::Vip { vip, host_scope: false } => (format!("VIP {vip}"), "add to lo".to_owned()),
-            Self::Vip { vip, .. } => (format!("VIP {vip}"), "add to lo with scope host".to_owned()),
-            Self::TunnelAddress { device, vip } => (format!("address of {device}"), format!("add {vip}")),
         })
     }
 
-    /// Returns the sysctl and the value that fulfil the requirement at the next start, if it is about a sysctl.
+    /// Returns the sysctl, if the requirement is about one.
     #[must_use]
-    pub fn setting(&self) -> Option<(&Sysctl, i32)> {
+    pub const fn sysctl(&self) -> Option<&Sysctl> {
         match self {
-            Self::Sysctl { sysctl, chosen } => Some((sysctl, rule(sysctl.name, *chosen).set)),
+            Self::Sysctl { sysctl, .. } => Some(sysctl),
             Self::Vip { .. } | Self::TunnelAddress { .. } => None,
         }
     }

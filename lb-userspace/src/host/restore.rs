@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs host restore`: undoes the changes of set-up.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::net::IpAddr;
 
 use super::{
-    Done, Host, HostError, Outcome, Report, boot, can_configure_the_network, decap, open,
-    state::{Change, StateError, StateFile},
-    sysctl::Sysctl,
-    vip,
+    Done, Host, HostError, Outcome, Report,
+    apply::Apply,
+    boot::files::Disk,
+    can_configure_the_network,
+    encapsulation::Kind,
+    plan::{self, DryRun, Plan, Stopped, run},
+    present::effects,
+    state::{Change, Place, Remembered, Sharers, StateFile},
 };
 use crate::failure::Failure;
 
@@ -19,140 +23,78 @@ use crate::failure::Failure;
 /// # Errors
 /// Fails if a change cannot be undone. The others are undone nevertheless; failed ones stay in the state file
 /// for another attempt.
-pub async fn restore(host: &Host, vips: &[IpAddr], state: &Path, report: Report<'_>) -> Result<(), Failure> {
-    if !StateFile::exists(state) {
-        let detail = format!("nothing is remembered in {}", state.display());
-        report(Done::new("set-up", Outcome::Already, detail));
+pub async fn restore(host: &Host, vips: &[IpAddr], place: &Place, report: Report<'_>) -> Result<(), Failure> {
+    if place.peek()?.is_none() {
+        report(nothing(place));
         return Ok(());
     }
     can_configure_the_network()?;
-    let mut state = StateFile::open(state)?;
-    let remaining = remaining(state.vips(), vips)?;
-    let changes = state.changes().iter().filter(|change| undone_with(change, &remaining)).cloned().collect();
-    let boot = state.boot().cloned().and_then(|mut boot| {
-        boot.commands.retain(|vip, _| remaining.contains(vip));
-        (!boot.commands.is_empty()).then_some(boot)
-    });
-    // The boot files change before the address is removed: the next start must not add it again.
-    if let Some(boot) = boot.as_ref().filter(|boot| state.boot() != Some(boot)) {
-        boot.write(&mut state, report)?;
-    }
-    let changes = leave(&mut state, changes, report)?;
-    undo(host, &mut state, changes, report).await.map_err(|error| {
-        let failure = Failure::from(error);
-        Failure { message: format!("not everything was put back: {}", failure.message), ..failure }
-    })?;
-    Ok(state.set(remaining, boot)?)
+    let mut state = place.open()?;
+    let plan = prepare(host, vips, &state.remembered(), place).await?;
+    carry_out(host, &mut state, &plan, report).await
+}
+
+/// Reports what [`restore`] would do. Changes nothing, not even the state file, and needs no privileges.
+///
+/// # Errors
+/// If [`restore`] would refuse the request.
+pub async fn dry_run(host: &Host, vips: &[IpAddr], place: &Place, report: Report<'_>) -> Result<(), Failure> {
+    let Some(remembered) = place.peek()? else {
+        report(nothing(place));
+        return Ok(());
+    };
+    let plan = prepare(host, vips, &remembered, place).await?;
+    run(&plan, &mut DryRun, report).await.map_err(|stopped| stopped.error.into())
 }
 
 /// Undoes the changes for decapsulation, when no VIP needs it any more.
-pub(super) async fn stop_unwrapping(host: &Host, state: &Path, report: Report<'_>) -> Result<(), Failure> {
-    let mut state = StateFile::open(state)?;
+pub(super) async fn stop_unwrapping(host: &Host, place: &Place, report: Report<'_>) -> Result<(), Failure> {
+    let mut state = place.open()?;
     let is_for_tunnels = |change: &&Change| match change {
         Change::Program { .. } | Change::Device { .. } | Change::Up { .. } => true,
-        Change::Address { interface, .. } => decap::is_ours(interface),
-        Change::Sysctl { sysctl, .. } => decap::is_ours(&sysctl.interface),
-        Change::File { .. } | Change::Link { .. } | Change::Directory { .. } | Change::Rules { .. } => false,
+        Change::Address { interface, .. } => Kind::of_device(interface).is_some(),
+        Change::Sysctl { sysctl, .. } => Kind::of_device(&sysctl.interface).is_some(),
+        Change::File { .. } | Change::Link { .. } | Change::Directory { .. } | Change::Rules(_) => false,
     };
-    let changes = state.changes().iter().filter(is_for_tunnels).cloned().collect();
-    let changes = leave(&mut state, changes, report)?;
-    Ok(undo(host, &mut state, changes, report).await?)
+    let changes: Vec<Change> = state.changes().iter().filter(is_for_tunnels).cloned().collect();
+    let mut plan = Plan::default();
+    plan::restore::undo(&mut plan, effects(host, &changes).await, &Sharers::besides(place));
+    carry_out(host, &mut state, &plan, report).await
 }
 
-/// Returns whether a change must be undone when only the VIPs `remaining` stay.
-pub(super) fn undone_with(change: &Change, remaining: &BTreeSet<IpAddr>) -> bool {
-    match change {
-        Change::Address { address, .. } => !remaining.contains(&address.addr()),
-        _ => remaining.is_empty(),
-    }
+fn nothing(place: &Place) -> Done {
+    let detail = format!("nothing is remembered in {}", place.path().display());
+    Done::new("set-up", Outcome::Already, detail)
 }
 
-/// Returns the VIPs of `known` that remain without `vips`; if `vips` is empty, none remain.
-pub(super) fn remaining(known: &BTreeSet<IpAddr>, vips: &[IpAddr]) -> Result<BTreeSet<IpAddr>, Failure> {
-    if vips.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let mut remaining = known.clone();
-    for vip in vips {
-        if !remaining.remove(vip) {
-            let known: Vec<_> = known.iter().map(IpAddr::to_string).collect();
-            return Err(Failure::wrong_input(format!("this host is not set up for the VIP {vip}"))
-                .hint(format!("it is set up for {}", known.join(", "))));
-        }
-    }
-    Ok(remaining)
+/// Reads everything that the plan depends on, and makes the plan.
+async fn prepare(
+    host: &Host,
+    vips: &[IpAddr],
+    remembered: &Remembered,
+    place: &Place,
+) -> Result<Plan, Failure> {
+    let remaining = plan::restore::remaining(&remembered.vips, vips)?;
+    let boot = plan::restore::boot_for(remembered, &remaining);
+    let disk = boot.map_or_else(|| Ok(Disk::default()), |boot| boot.disk()).map_err(HostError::from)?;
+    let recorded = effects(host, &remembered.changes).await;
+    plan::restore::plan(remembered, remaining, recorded, &Sharers::besides(place), disk)
 }
 
-/// Hands those of `changes` that another set-up of this host needs over to it, and returns the others.
-fn leave(state: &mut StateFile, changes: Vec<Change>, report: Report<'_>) -> Result<Vec<Change>, StateError> {
-    let mut own = Vec::new();
-    for change in changes {
-        match state.leave(&change)? {
-            Some(heir) => {
-                let detail = format!("stays: it is needed by what {} is about", heir.display());
-                report(Done::new(describe(&change), Outcome::Already, detail));
-            }
-            None => own.push(change),
-        }
-    }
-    Ok(own)
-}
-
-/// Undoes `changes` in reverse order, and removes each from the state file. Continues after an error and
-/// returns the first one.
-pub(super) async fn undo(
+async fn carry_out(
     host: &Host,
     state: &mut StateFile,
-    changes: Vec<Change>,
+    plan: &Plan,
     report: Report<'_>,
-) -> Result<(), HostError> {
-    let mut first = Ok(());
-    for change in changes.into_iter().rev() {
-        let undone = undo_one(host, &change).await;
-        match undone.and_then(|done| state.forget(&change).map(|()| done).map_err(HostError::from)) {
-            Ok(done) => report(done),
-            Err(error) => {
-                report(Done::new(describe(&change), Outcome::Skipped, error.to_string()));
-                first = first.and(Err(error));
-            }
+) -> Result<(), Failure> {
+    run(plan, &mut Apply { host, state }, report).await.map_err(|Stopped { step, error }| {
+        let failure = Failure::from(error);
+        if step.is_some_and(|step| step.is_undoing()) {
+            return Failure {
+                message: format!("not everything was put back: {}", failure.message),
+                ..failure
+            };
         }
-    }
-    first
-}
-
-pub(super) async fn undo_one(host: &Host, change: &Change) -> Result<Done, HostError> {
-    match change {
-        Change::Sysctl { sysctl, before } => reset(sysctl, *before),
-        Change::Address { address, interface } => vip::remove(host, *address, interface).await,
-        Change::Device { name } => decap::delete(host, name).await,
-        Change::Up { interface } => decap::set_down(host, interface).await,
-        Change::Program { interface, bpffs } => decap::detach(host, interface, bpffs),
-        Change::Rules { family, table, chain } => open::close(family, table, chain).await,
-        Change::File { path, before } => boot::put_back(path, before.as_deref()),
-        Change::Link { path } => boot::unlink(path),
-        Change::Directory { path } => boot::remove_directory(path),
-    }
-}
-
-fn reset(sysctl: &Sysctl, before: i32) -> Result<Done, HostError> {
-    let detail = match sysctl.write(before) {
-        Ok(()) => before.to_string(),
-        Err(error) if error.is_gone() => "is gone, with its interface".to_owned(),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Done::new(sysctl.to_string(), Outcome::Restored, detail))
-}
-
-pub(super) fn describe(change: &Change) -> String {
-    match change {
-        Change::Sysctl { sysctl, .. } => sysctl.to_string(),
-        Change::Address { address, interface } => format!("{address} on {interface}"),
-        Change::Device { name } => format!("tunnel device {name}"),
-        Change::Up { interface } => interface.clone(),
-        Change::Rules { family, table, chain } => format!("rules in {family} {table} {chain}"),
-        Change::Program { interface, .. } => format!("XDP decapsulator on {interface}"),
-        Change::File { path, .. } | Change::Link { path } | Change::Directory { path } => {
-            path.display().to_string()
-        }
-    }
+        failure
+    })
 }

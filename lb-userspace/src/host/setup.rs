@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs host setup`: fulfils all requirements, or leaves the host unchanged.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    Done, Host, HostError, Outcome, Report, arp,
-    boot::Boot,
-    can_configure_the_network, check, decap,
-    requirement::requirements,
-    restore::{undo, undo_one},
-    state::{Change, StateFile},
-    target::{Method, Target},
-    vip::Placement,
+    Host, HostError, Report,
+    apply::Apply,
+    boot::{Boot, Persist},
+    can_configure_the_network,
+    decap::{Choice, has_another_way},
+    encapsulation::Kind,
+    observed::Observed,
+    plan::{self, DryRun, Plan, Step, Stopped, restore::Recorded, run, setup::AtBoot},
+    state::{Change, Place, Remembered, Sharers, StateFile, Subject},
+    target::Target,
 };
 use crate::failure::Failure;
 
-/// Sets this host up for `target`, and records the previous state in the file `state`.
+/// Errors of the kernel when it was to create devices.
+type Refused = BTreeMap<Kind, String>;
+
+/// Sets this host up for `target`, and records the previous state in a state file.
 ///
 /// Requirements that hold are left alone, so a second run changes nothing. Records of an earlier run stay.
 ///
@@ -26,83 +31,114 @@ use crate::failure::Failure;
 pub async fn setup(
     host: &Host,
     target: &Target,
-    state: &Path,
+    place: &Place,
     etc: Option<&Path>,
     report: Report<'_>,
 ) -> Result<(), Failure> {
     can_configure_the_network()?;
-    nothing_in_the_way(host, target).await?;
-    let mut state = StateFile::open(state)?;
-
-    let before = (state.vips().clone(), state.changes().to_vec(), state.boot().cloned());
-    match apply(host, target, &mut state, etc, report).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let failure = Failure::from(error);
-            Err(roll_back(host, &mut state, before, failure, report).await)
-        }
+    let mut refused = Refused::new();
+    // A request that is refused leaves nothing behind, not even the directory of the state file.
+    prepare(host, target, &place.peek()?.unwrap_or_default(), place, etc, &refused).await?;
+    let mut state = place.open()?;
+    let (before, known) = (state.subject(), state.changes().to_vec());
+    loop {
+        let failure = match prepare(host, target, &state.remembered(), place, etc, &refused).await {
+            Ok(plan) => match run(&plan, &mut Apply { host, state: &mut state }, report).await {
+                Ok(()) => return Ok(()),
+                Err(Stopped { step, error }) => match refused_kind(target, step.as_ref(), &error) {
+                    Some(kind) => {
+                        // The XDP program removes every encapsulation: the new devices are not needed beside it.
+                        undo_since(host, &mut state, &known, report).await?;
+                        refused.insert(kind, error.to_string());
+                        continue;
+                    }
+                    None => error.into(),
+                },
+            },
+            Err(failure) => failure,
+        };
+        return Err(roll_back(host, &mut state, (before, &known), failure, report).await);
     }
 }
 
-async fn apply(
+/// Reports what [`setup`] would do. Changes nothing, not even the state file, and needs no privileges.
+///
+/// # Errors
+/// If [`setup`] would refuse the request.
+pub async fn dry_run(
     host: &Host,
     target: &Target,
-    state: &mut StateFile,
+    place: &Place,
     etc: Option<&Path>,
     report: Report<'_>,
+) -> Result<(), Failure> {
+    let remembered = place.peek()?.unwrap_or_default();
+    let plan = prepare(host, target, &remembered, place, etc, &Refused::new()).await?;
+    run(&plan, &mut DryRun, report).await.map_err(|stopped| stopped.error.into())
+}
+
+/// Reads everything that the plan depends on, and makes the plan.
+async fn prepare(
+    host: &Host,
+    target: &Target,
+    remembered: &Remembered,
+    place: &Place,
+    etc: Option<&Path>,
+    refused: &Refused,
+) -> Result<Plan, Failure> {
+    let observed = Observed { refused: refused.clone(), ..Observed::of(host, target).await? };
+    let at_boot = etc.map(|etc| at_boot(etc, remembered, place)).transpose()?;
+    plan::setup::plan(target, observed, remembered, at_boot)
+}
+
+fn at_boot(etc: &Path, remembered: &Remembered, place: &Place) -> Result<AtBoot, HostError> {
+    let persist = Persist::now(etc, place.path())?;
+    let boot = Boot::below(etc, remembered.boot.as_ref())?;
+    let disk = boot.disk()?;
+    Ok(AtBoot { persist, boot, disk })
+}
+
+/// Returns the kind of device that the kernel refused, if the XDP program can replace it.
+fn refused_kind(target: &Target, step: Option<&Step>, error: &HostError) -> Option<Kind> {
+    let name = match step? {
+        Step::Device { device, .. } => &device.name,
+        Step::Up { interface, .. } => interface,
+        _ => return None,
+    };
+    let has_another_way = matches!(error, HostError::Netlink(error) if has_another_way(error));
+    (target.decap == Choice::Auto && has_another_way).then(|| Kind::of_device(name)).flatten()
+}
+
+/// Undoes the changes that are recorded besides `known`.
+async fn undo_since(
+    host: &Host,
+    state: &mut StateFile,
+    known: &[Change],
+    report: Report<'_>,
 ) -> Result<(), HostError> {
-    state.add_vips(&target.vips, target.method == Method::Tun)?;
-    let mut decapsulation = None;
-    if target.method == Method::Tun {
-        decapsulation = Some(decap::ensure(host, target, state, report).await?);
-    }
-    let requirements = requirements(target, decapsulation.as_ref());
-    for requirement in &requirements {
-        let standing = requirement.look(host).await?;
-        let check::Finding { item, found, .. } = standing.finding;
-        if standing.settled {
-            report(Done::new(item, Outcome::Already, found));
-        } else {
-            let detail = requirement.mend(host, state).await?;
-            report(Done::new(item, Outcome::Changed, detail));
-        }
-    }
-    for check::Finding { item, found, .. } in check::mtu(target) {
-        report(Done::new(item, Outcome::Already, found));
-    }
-    for check::Finding { item, found, why, .. } in
-        arp::findings(host, target).await?.into_iter().filter(|finding| !finding.ok)
-    {
-        report(Done::new(item, Outcome::Warning, format!("{found}: {why}")));
-    }
-    if let Some(etc) = etc {
-        let mut boot = Boot::below(etc, state.boot())?;
-        boot.add(target, &requirements, state.changes(), state.path())?;
-        state.set(state.vips().clone(), Some(boot.clone()))?;
-        boot.write(state, report)?;
-    }
-    Ok(())
+    let new = state.changes().iter().filter(|change| !known.contains(change)).cloned();
+    let new = new.map(|change| Recorded { change, idle: None }).collect();
+    let mut plan = Plan::default();
+    plan::restore::undo(&mut plan, new, &Sharers::default());
+    run(&plan, &mut Apply { host, state }, report).await.map_err(|stopped| stopped.error)
 }
 
 /// Undoes the changes since `before`, and adds the result to the failure.
 async fn roll_back(
     host: &Host,
     state: &mut StateFile,
-    before: (BTreeSet<IpAddr>, Vec<Change>, Option<Boot>),
+    (before, known): (Subject, &[Change]),
     failure: Failure,
     report: Report<'_>,
 ) -> Failure {
-    let (vips, known, boot) = before;
-    let new: Vec<_> = state.changes().iter().filter(|change| !known.contains(change)).cloned().collect();
-    let mut stuck = undo(host, state, new, report).await.err();
+    let mut stuck = undo_since(host, state, known, report).await.err();
     // Values that replaced those of an earlier set-up: the state file has only the values from before that.
-    for change in state.take_replaced().iter().rev() {
-        match undo_one(host, change).await {
-            Ok(done) => report(done),
-            Err(error) => drop(stuck.get_or_insert(error)),
-        }
+    let replaced = state.take_replaced();
+    let undone = Apply { host, state }.undo_unrecorded(&replaced, report).await;
+    if let Err(error) = undone {
+        stuck.get_or_insert(error);
     }
-    if let Err(error) = state.set(vips, boot) {
+    if let Err(error) = state.revert(before) {
         stuck.get_or_insert(error.into());
     }
     match stuck {
@@ -115,17 +151,4 @@ async fn roll_back(
             ..failure.hint("see to the cause, then run `xvs host restore`")
         },
     }
-}
-
-/// Refuses a VIP in the wrong place: set-up adds addresses, but removes none that it did not add.
-pub(super) async fn nothing_in_the_way(host: &Host, target: &Target) -> Result<(), Failure> {
-    for vip in &target.vips {
-        let placement = Placement::find(&host.netlink, *vip).await?;
-        if let Placement::Answering { interface, net } | Placement::Swallowing { interface, net } = &placement
-        {
-            return Err(Failure::failed(format!("{vip} is in the wrong place: {placement}"))
-                .hint(format!("`ip address delete {net} dev {interface}`, and see what put it there")));
-        }
-    }
-    Ok(())
 }

@@ -8,10 +8,11 @@ use std::{fmt, fs, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::command;
 use crate::failure::Failure;
 
 /// Settings that affect the VIP on a real server.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Name {
     /// `arp_ignore`: selects the ARP requests that the host answers.
@@ -20,6 +21,11 @@ pub enum Name {
     ArpAnnounce,
     /// `rp_filter`: reverse path filter, by which a packet's source must be reachable through its ingress interface.
     RpFilter,
+}
+
+impl Name {
+    /// All settings.
+    pub const ALL: [Self; 3] = [Self::ArpIgnore, Self::ArpAnnounce, Self::RpFilter];
 }
 
 impl fmt::Display for Name {
@@ -33,7 +39,7 @@ impl fmt::Display for Name {
 }
 
 /// One setting of one interface, or of `all` of them. It is displayed as sysctl(8) names it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Sysctl {
     /// Name of the interface, or `all`.
     pub interface: String,
@@ -94,6 +100,22 @@ impl Sysctl {
         Ok(self.read()?.max(self.of_all().read()?))
     }
 
+    /// Returns this interface's own value; `None` if there is no such setting, because there is no such
+    /// interface.
+    pub fn read_if_there(&self) -> Result<Option<i32>, SysctlError> {
+        match self.read() {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_gone() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the error for a setting that does not exist.
+    #[must_use]
+    pub fn is_missing(&self) -> SysctlError {
+        self.error("read", io::Error::from_raw_os_error(libc::ENOENT))
+    }
+
     /// Sets this interface's own value.
     pub fn write(&self, value: i32) -> Result<(), SysctlError> {
         fs::write(self.path(), value.to_string()).map_err(|reason| self.error("set", reason))
@@ -103,6 +125,12 @@ impl Sysctl {
     #[must_use]
     pub fn of_all(&self) -> Self {
         Self::new("all", self.name)
+    }
+
+    /// Returns the command that sets this interface's own value.
+    #[must_use]
+    pub fn command(&self, value: i32) -> String {
+        command::line(&["sysctl", "-w", &format!("{self}={value}")])
     }
 
     fn path(&self) -> PathBuf {

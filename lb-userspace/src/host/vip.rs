@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Right and wrong places of a VIP on a real server.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Done, Host, HostError, Outcome, state::Change, state::StateFile};
-use crate::netlink::{Address, Interface, Netlink, NetlinkError, Removed};
+use super::{Done, Host, HostError, Outcome};
+use crate::netlink::{Address, Interface, NetlinkError, Removed};
 
 /// Place of a VIP on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,24 +41,15 @@ impl Placement {
         matches!(self, Self::Quiet { .. })
     }
 
-    /// Returns whether set-up cannot help, because it removes no address that it did not add.
-    #[must_use]
-    pub const fn is_in_the_way(&self) -> bool {
-        matches!(self, Self::Answering { .. } | Self::Swallowing { .. })
-    }
-
-    /// Returns the place of `vip` according to the host's addresses. A wrong place takes precedence over a
+    /// Returns the place of `vip`, given all addresses and interfaces. A wrong place takes precedence over a
     /// right one.
-    pub async fn find(netlink: &Netlink, vip: IpAddr) -> Result<Self, NetlinkError> {
-        let interfaces = netlink.interfaces().await?;
-        let by_index = interfaces.iter().map(|interface| (interface.index, interface)).collect();
-        Ok(Self::of(&netlink.holders(vip).await?, &by_index))
-    }
-
-    fn of(holders: &[Address], interfaces: &HashMap<u32, &Interface>) -> Self {
+    #[must_use]
+    pub fn of(vip: IpAddr, addresses: &[Address], interfaces: &[Interface]) -> Self {
         let mut placement = Self::Missing;
-        for Address { net, ifindex, .. } in holders {
-            let Some(found) = interfaces.get(ifindex) else { continue };
+        for Address { net, ifindex, .. } in addresses.iter().filter(|address| address.net.addr() == vip) {
+            let Some(found) = interfaces.iter().find(|interface| interface.index == *ifindex) else {
+                continue;
+            };
             let (interface, net) = (found.name.clone(), *net);
             if !found.noarp {
                 return Self::Answering { interface, net };
@@ -87,17 +78,14 @@ impl std::fmt::Display for Placement {
     }
 }
 
-/// Records and adds `vip` on `interface`; with `host_scope`, it is valid inside this host only.
+/// Adds an address to an interface; with `host_scope`, it is valid inside this host only.
 pub(super) async fn add(
     host: &Host,
-    state: &mut StateFile,
-    vip: IpAddr,
+    address: IpNet,
     interface: &str,
     host_scope: bool,
 ) -> Result<(), HostError> {
-    let address = IpNet::from(vip);
     let device = host.netlink.interface(interface).await?;
-    state.record(Change::Address { address, interface: interface.to_owned() })?;
     if host_scope {
         host.netlink.add_host_address(&device, address).await?;
     } else {
@@ -146,21 +134,22 @@ mod tests {
 
     #[test]
     fn a_vip_may_be_where_no_arp_is_spoken_and_alone() {
-        let (lo, eth0, dummy) =
-            (interface(1, "lo", true), interface(2, "eth0", false), interface(3, "d0", true));
-        let interfaces = HashMap::from([(1, &lo), (2, &eth0), (3, &dummy)]);
+        let interfaces = [interface(1, "lo", true), interface(2, "eth0", false), interface(3, "d0", true)];
         let at = |ifindex, net: &str| Address {
             net: net.parse().unwrap(),
             ifindex,
             host_scope: false,
             duplicate: false,
         };
-        let place = |holders: &[Address]| Placement::of(holders, &interfaces);
+        let place =
+            |addresses: &[Address]| Placement::of("10.0.0.100".parse().unwrap(), addresses, &interfaces);
 
         assert_eq!(place(&[]), Placement::Missing);
+        assert_eq!(place(&[at(2, "10.0.0.101/32")]), Placement::Missing);
         assert_eq!(place(&[at(1, "10.0.0.100/32")]), Placement::Quiet { interface: "lo".into() });
         assert_eq!(place(&[at(3, "10.0.0.100/24")]), Placement::Quiet { interface: "d0".into() });
-        assert!(place(&[at(1, "10.0.0.100/24")]).is_in_the_way());
-        assert!(place(&[at(1, "10.0.0.100/32"), at(2, "10.0.0.100/32")]).is_in_the_way());
+        assert!(matches!(place(&[at(1, "10.0.0.100/24")]), Placement::Swallowing { .. }));
+        let both = [at(1, "10.0.0.100/32"), at(2, "10.0.0.100/32")];
+        assert!(matches!(place(&both), Placement::Answering { .. }));
     }
 }

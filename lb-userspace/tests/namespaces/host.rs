@@ -149,7 +149,11 @@ impl XdpDecap for FakeXdp {
     }
 
     fn is_attached(&self, interface: &str, _: &Path, _: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
-        Ok(self.attached.lock().unwrap().as_deref() == Some(interface))
+        Ok(self.is_pinned(interface, Path::new("")))
+    }
+
+    fn is_pinned(&self, interface: &str, _: &Path) -> bool {
+        self.attached.lock().unwrap().as_deref() == Some(interface)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         decap::Choice,
         restore::{restore, stop_unwrapping},
         setup::setup,
-        state::StateFile,
+        state::Place,
         target::{Method, Request, Target},
     },
     model::{Forward, Tunnel},
@@ -38,7 +38,7 @@ pub(super) async fn reconcile(
     options: &Options,
     report: Report<'_>,
 ) -> Vec<Failure> {
-    let needs = needs(roles, options.decap);
+    let (needs, place) = (needs(roles, options.decap), Place::at(&options.state));
     let mut failures = Vec::new();
     for (vip, need) in &needs {
         for rip in &need.rips {
@@ -53,7 +53,7 @@ pub(super) async fn reconcile(
                 bpffs: options.bpffs.clone(),
             };
             let done = match Target::new(request, &host.netlink).await {
-                Ok(target) => setup(host, &target, &options.state, None, report).await,
+                Ok(target) => setup(host, &target, &place, None, report).await,
                 Err(failure) => Err(failure),
             };
             let of_vip =
@@ -69,26 +69,26 @@ pub(super) async fn reconcile(
             report(Done::new(format!("GUE to port {port} for {}", role.vip), Outcome::Skipped, detail));
         }
     }
-    failures.extend(put_back(host, &needs, options, report).await.err());
+    failures.extend(put_back(host, &needs, &place, report).await.err());
     failures
 }
 
 async fn put_back(
     host: &Host,
     needs: &BTreeMap<IpAddr, Need>,
-    options: &Options,
+    place: &Place,
     report: Report<'_>,
 ) -> Result<(), Failure> {
-    let Some(known) = StateFile::peek(&options.state)? else { return Ok(()) };
+    let Some(known) = place.peek()? else { return Ok(()) };
     let over: Vec<IpAddr> = known.vips.iter().filter(|vip| !needs.contains_key(vip)).copied().collect();
     if needs.is_empty() {
-        return restore(host, &[], &options.state, report).await;
+        return restore(host, &[], place, report).await;
     }
     if !over.is_empty() {
-        restore(host, &over, &options.state, report).await?;
+        restore(host, &over, place, report).await?;
     }
     if needs.values().all(|need| need.method != Method::Tun) {
-        stop_unwrapping(host, &options.state, report).await?;
+        stop_unwrapping(host, place, report).await?;
     }
     Ok(())
 }

@@ -4,9 +4,10 @@
 //! A crash between the record and the change leaves a record of a change that was never made; undoing that
 //! does nothing. So a crash loses nothing.
 
-mod change; // one change
-mod heirs; //  changes shared by several set-ups
-mod lock; //   one writer at a time
+mod change; //         one change
+mod lock; //           one writer at a time
+mod place; //          where the file is
+mod shared_changes; // changes that several set-ups need
 
 use std::{
     collections::BTreeSet,
@@ -19,17 +20,18 @@ use std::{
 use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
-use super::boot::Boot;
+use super::boot::{Boot, files::unfinished};
 use crate::failure::Failure;
 pub use change::Change;
-pub(super) use heirs::heir;
 pub use lock::AgentLock;
+pub use place::Place;
+pub use shared_changes::Sharers;
 
 /// Version of the format. It is incremented when older programs could not undo what a newer one recorded.
 const VERSION: u32 = 1;
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-struct State {
+pub(super) struct State {
     version: u32,
     /// VIPs for which this host was set up.
     vips: BTreeSet<IpAddr>,
@@ -47,7 +49,7 @@ struct State {
 }
 
 /// Read-only contents of the state file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Remembered {
     /// VIPs for which this host is set up.
     pub vips: BTreeSet<IpAddr>,
@@ -55,6 +57,28 @@ pub struct Remembered {
     pub changes: Vec<Change>,
     /// Set-up at the next start.
     pub boot: Option<Boot>,
+}
+
+impl Remembered {
+    /// Returns whether there is nothing to restore.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.vips.is_empty()
+    }
+}
+
+impl From<State> for Remembered {
+    fn from(State { vips, changes, boot, .. }: State) -> Self {
+        Self { vips, changes, boot }
+    }
+}
+
+/// Contents of the state file besides the changes, to which a failed set-up returns.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    vips: BTreeSet<IpAddr>,
+    tunnelled: BTreeSet<IpAddr>,
+    boot: Option<Boot>,
 }
 
 /// Reason why the state file cannot be used.
@@ -138,10 +162,23 @@ impl StateFile {
         Ok(Self { path: path.to_owned(), state, replaced: Vec::new(), _lock: lock })
     }
 
-    /// Returns the VIPs for which this host is set up.
+    /// Returns the contents.
     #[must_use]
-    pub const fn vips(&self) -> &BTreeSet<IpAddr> {
-        &self.state.vips
+    pub fn remembered(&self) -> Remembered {
+        self.state.clone().into()
+    }
+
+    /// Returns the contents besides the changes.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        let State { vips, tunnelled, boot, .. } = &self.state;
+        Subject { vips: vips.clone(), tunnelled: tunnelled.clone(), boot: boot.clone() }
+    }
+
+    /// Returns to earlier contents besides the changes.
+    pub fn revert(&mut self, Subject { vips, tunnelled, boot }: Subject) -> Result<(), StateError> {
+        (self.state.vips, self.state.tunnelled, self.state.boot) = (vips, tunnelled, boot);
+        self.save()
     }
 
     /// Returns all changes, in the order in which they were made.
@@ -153,17 +190,17 @@ impl StateFile {
     /// Adds VIPs for which this host is set up; `tunnelled` if their packets arrive in a tunnel.
     pub fn add_vips(&mut self, vips: &BTreeSet<IpAddr>, tunnelled: bool) -> Result<(), StateError> {
         let before = self.state.clone();
-        self.state.network = heirs::network();
+        self.state.network = shared_changes::network();
         self.state.vips.extend(vips);
         self.state.tunnelled.retain(|vip| !vips.contains(vip));
         self.state.tunnelled.extend(vips.iter().filter(|_| tunnelled));
         if self.state == before { Ok(()) } else { self.save() }
     }
 
-    /// Returns the set-up at the next start.
-    #[must_use]
-    pub const fn boot(&self) -> Option<&Boot> {
-        self.state.boot.as_ref()
+    /// Sets the set-up at the next start.
+    pub fn set_boot(&mut self, boot: Boot) -> Result<(), StateError> {
+        self.state.boot = Some(boot);
+        self.save()
     }
 
     /// Sets the VIPs for which this host is set up, and the set-up at the next start.
@@ -174,17 +211,11 @@ impl StateFile {
         self.save()
     }
 
-    /// Returns the path of the file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Reads the file without a lock, for read-only use; `None` if there is no file.
     pub fn peek(path: &Path) -> Result<Option<Remembered>, StateError> {
         match fs::read(path) {
             Ok(bytes) => match parse(&bytes) {
-                Ok(State { vips, changes, boot, .. }) => Ok(Some(Remembered { vips, changes, boot })),
+                Ok(state) => Ok(Some(state.into())),
                 Err(reason) => Err(StateError::Damaged { path: path.to_owned(), reason }),
             },
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -263,11 +294,6 @@ fn write_atomically(path: &Path, state: &State) -> io::Result<()> {
     writer.into_inner()?.sync_all()?;
     fs::rename(&new, path)?;
     File::open(directory(path))?.sync_all()
-}
-
-/// Returns the path to which a new version is written before it replaces the old one.
-pub(super) fn unfinished(path: &Path) -> PathBuf {
-    path.with_extension("new")
 }
 
 fn directory(path: &Path) -> &Path {

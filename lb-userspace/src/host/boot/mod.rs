@@ -3,14 +3,16 @@
 //! answer for the VIP from its first moment on, and a systemd unit that runs `xvs host setup` when the
 //! network is up.
 //!
-//! Both are generated from the state, and are changes like all others: recorded before they are made, and
-//! undone by restore.
+//! Both are generated from the state, and are changes like all others: steps of a plan ([`steps`]), recorded
+//! before they are made, and undone by restore.
+
+pub mod files; // present files, and changes of them
+pub mod steps; // the steps that write them
 
 use std::{
-    collections::BTreeMap,
-    env, fs, io,
+    collections::{BTreeMap, BTreeSet},
+    env,
     net::IpAddr,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -18,13 +20,15 @@ use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Done, HostError, Outcome, Report,
+    HostError,
+    observed::Observed,
     requirement::Requirement,
-    state::{Change, StateFile, unfinished},
+    state::Change,
     sysctl::{Name, Sysctl},
     target::Target,
 };
-use crate::failure::Failure;
+pub use files::BootError;
+use files::{failed, refused};
 
 const SETTINGS: &str = "sysctl.d/60-xvs-host.conf";
 const UNIT: &str = "systemd/system/xvs-host.service";
@@ -41,24 +45,27 @@ pub struct Boot {
     pub settings: BTreeMap<String, i32>,
 }
 
-/// A file of xvs below `/etc` cannot be written or removed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} {path}: {reason}")]
-pub struct BootError {
-    doing: &'static str,
-    path: PathBuf,
-    reason: io::Error,
+/// The circumstances of `--persist`.
+#[derive(Clone, Debug)]
+pub struct Persist {
+    /// Directory of the files: `/etc`.
+    pub etc: PathBuf,
+    /// This program.
+    pub program: PathBuf,
+    /// State file, which must survive a restart.
+    pub state: PathBuf,
 }
 
-impl From<BootError> for Failure {
-    fn from(error: BootError) -> Self {
-        Self::failed(error.to_string())
-            .hint("`ls -l` shows what is there; `--etc DIR` names another folder than /etc")
+impl Persist {
+    /// Returns the circumstances of this process.
+    ///
+    /// # Errors
+    /// If the path of this program or the working directory cannot be read.
+    pub fn now(etc: &Path, state: &Path) -> Result<Self, BootError> {
+        let program = env::current_exe().map_err(failed("find", Path::new("this program")))?;
+        let state = std::path::absolute(state).map_err(failed("find", state))?;
+        Ok(Self { etc: etc.to_owned(), program, state })
     }
-}
-
-fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> BootError + 'a {
-    move |reason| BootError { doing, path: path.to_owned(), reason }
 }
 
 impl Boot {
@@ -72,36 +79,47 @@ impl Boot {
             Some(earlier) if earlier.etc == etc => Ok(earlier.clone()),
             Some(Self { etc: before, .. }) => {
                 let before = before.display();
-                Err(failed("write below", etc)(io::Error::other(format!(
+                let reason = format!(
                     "an earlier setup wrote below {before}; `--etc {before}` adds to that, `xvs host restore` takes it out"
-                ))))
+                );
+                Err(refused("write below", etc, &reason))
             }
         }
     }
 
-    /// Adds the needs of `target`, given the changes of set-up. `state` is the state file, which must survive
-    /// a restart.
+    /// Adds the needs of `target`, given the changes of set-up and the state of the host after them.
     pub fn add(
         &mut self,
+        persist: &Persist,
         target: &Target,
         requirements: &[Requirement],
         changes: &[Change],
-        state: &Path,
+        observed: &Observed,
     ) -> Result<(), HostError> {
-        let program = env::current_exe().map_err(failed("find", Path::new("this program")))?;
-        let state = std::path::absolute(state).map_err(failed("find", state))?;
         for vip in &target.vips {
-            self.commands.insert(*vip, command(&program, target, *vip, &state));
+            self.commands.insert(*vip, command(&persist.program, target, *vip, &persist.state));
         }
-        for (sysctl, _) in requirements.iter().filter_map(Requirement::setting) {
+        for sysctl in requirements.iter().filter_map(Requirement::sysctl) {
             if is_kept(sysctl, &target.interface.name, changes) {
-                self.settings.insert(sysctl.to_string(), sysctl.read()?);
+                self.settings.insert(sysctl.to_string(), observed.sysctl(sysctl)?);
             } else {
                 // An earlier version wrote the value that it found.
                 self.settings.remove(&sysctl.to_string());
             }
         }
         Ok(())
+    }
+
+    /// Returns this set-up for the VIPs `remaining` only; `None` if it is for none of them.
+    #[must_use]
+    pub fn without_others(mut self, remaining: &BTreeSet<IpAddr>) -> Option<Self> {
+        self.commands.retain(|vip, _| remaining.contains(vip));
+        (!self.commands.is_empty()).then_some(self)
+    }
+
+    /// Returns the link that enables the unit, and the unit.
+    fn link(&self) -> (PathBuf, PathBuf) {
+        (self.etc.join(WANTED), self.etc.join(UNIT))
     }
 
     /// Returns the files and their contents.
@@ -135,57 +153,6 @@ impl Boot {
                 ),
             ),
         ]
-    }
-
-    /// Reports what [`Boot::write`] would do.
-    pub(super) fn would(&self, report: Report<'_>) -> Result<(), BootError> {
-        for (path, text) in self.files() {
-            not_a_link(&path)?;
-            let (outcome, detail) = match read(&path)? {
-                Some(before) if before == text => (Outcome::Already, "written"),
-                _ => (Outcome::Planned, "write"),
-            };
-            report(Done::new(path.display().to_string(), outcome, detail));
-        }
-        let link = self.etc.join(WANTED);
-        let (outcome, detail) = if link.is_symlink() {
-            (Outcome::Already, "enabled for the next start")
-        } else {
-            (Outcome::Planned, "enable for the next start")
-        };
-        report(Done::new(link.display().to_string(), outcome, detail));
-        Ok(())
-    }
-
-    /// Writes the files and enables the unit.
-    pub(super) fn write(&self, state: &mut StateFile, report: Report<'_>) -> Result<(), HostError> {
-        for (path, text) in self.files() {
-            make_directory(path.parent().unwrap_or(&self.etc), state)?;
-            not_a_link(&path)?;
-            let before = read(&path)?;
-            let outcome = if before.as_ref() == Some(&text) {
-                Outcome::Already
-            } else {
-                state.record(Change::File { path: path.clone(), before })?;
-                write(&path, &text)?;
-                Outcome::Changed
-            };
-            report(Done::new(path.display().to_string(), outcome, "written"));
-        }
-        let (link, unit) = (self.etc.join(WANTED), Path::new("../xvs-host.service"));
-        make_directory(link.parent().unwrap_or(&self.etc), state)?;
-        let outcome = if link.is_symlink() {
-            if fs::canonicalize(&link).ok() != fs::canonicalize(self.etc.join(UNIT)).ok() {
-                return Err(failed("make", &link)(io::Error::other("it leads elsewhere already")).into());
-            }
-            Outcome::Already
-        } else {
-            state.record(Change::Link { path: link.clone() })?;
-            symlink(unit, &link).map_err(failed("make", &link))?;
-            Outcome::Changed
-        };
-        report(Done::new(link.display().to_string(), outcome, "enabled for the next start"));
-        Ok(())
     }
 }
 
@@ -235,76 +202,6 @@ fn quoted(word: &str) -> String {
         _ => vec![c],
     });
     format!("\"{}\"", escaped.collect::<String>())
-}
-
-/// Refuses a link in place of a file: it could not be restored, and may mean that the unit is masked.
-fn not_a_link(path: &Path) -> Result<(), BootError> {
-    if path.is_symlink() {
-        return Err(failed("write", path)(io::Error::other("it is a link, such as `systemctl mask` makes")));
-    }
-    Ok(())
-}
-
-fn read(path: &Path) -> Result<Option<String>, BootError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(failed("read", path)(e)),
-    }
-}
-
-/// Writes a file atomically: at every moment it has either the old or the new content.
-fn write(path: &Path, text: &str) -> Result<(), BootError> {
-    let new = unfinished(path);
-    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(failed("write", path))
-}
-
-/// Creates `path` and its missing parents, and records each.
-fn make_directory(path: &Path, state: &mut StateFile) -> Result<(), HostError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_directory(parent, state)?;
-    }
-    state.record(Change::Directory { path: path.to_owned() })?;
-    fs::create_dir(path).map_err(failed("make", path))?;
-    Ok(())
-}
-
-/// Restores the previous content of a file.
-pub(super) fn put_back(path: &Path, before: Option<&str>) -> Result<Done, HostError> {
-    gone(&unfinished(path))?;
-    match before {
-        Some(text) => write(path, text)?,
-        None => gone(path)?,
-    }
-    let detail = if before.is_some() { "as it was" } else { "removed" };
-    Ok(Done::new(path.display().to_string(), Outcome::Restored, detail))
-}
-
-/// Removes a link.
-pub(super) fn unlink(path: &Path) -> Result<Done, HostError> {
-    gone(path)?;
-    Ok(Done::new(path.display().to_string(), Outcome::Restored, "removed"))
-}
-
-/// Removes a directory, unless other files are in it by now.
-pub(super) fn remove_directory(path: &Path) -> Result<Done, HostError> {
-    let detail = match fs::remove_dir(path) {
-        Ok(()) => "removed",
-        Err(e) if e.kind() == io::ErrorKind::NotFound => "was gone already",
-        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => "stays: it is in use",
-        Err(e) => return Err(failed("remove", path)(e).into()),
-    };
-    Ok(Done::new(path.display().to_string(), Outcome::Restored, detail))
-}
-
-fn gone(path: &Path) -> Result<(), BootError> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(e)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
