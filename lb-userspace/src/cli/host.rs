@@ -16,8 +16,9 @@ use crate::{
     failure::Failure,
     host::{
         Done, Host, Outcome, agent, arp,
-        check::{Finding, check},
+        check::check,
         decap::Choice,
+        finding::Finding,
         open::{self, Opening},
         restore, setup,
         state::Place,

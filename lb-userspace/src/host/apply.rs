@@ -29,6 +29,9 @@ impl Executor for Apply<'_> {
             Step::HandOver { change, to } if !self.state.hand_over(change, to)? => self.undo(change).await,
             step => {
                 let step = as_of_now(step.clone())?;
+                if is_overtaken(self.host, &step).await? {
+                    return Err(HostError::Overtaken(step.item()));
+                }
                 let change = step.change();
                 let is_new = change.clone().map(|change| self.state.record(change)).transpose()?;
                 if let Err(error) = make(self.host, &step).await {
@@ -77,12 +80,24 @@ impl Apply<'_> {
     }
 }
 
-/// Returns a step with the previous state as it is now: someone may have changed it since the plan was made.
+/// Returns a step that replaces a file with the content of the file as it is now.
 fn as_of_now(step: Step) -> Result<Step, HostError> {
     Ok(match step {
-        Step::Sysctl { sysctl, value, .. } => Step::Sysctl { before: sysctl.read()?, sysctl, value },
         Step::File { path, text, .. } => Step::File { before: files::read(&path)?, path, text },
         other => other,
+    })
+}
+
+/// Returns whether another process has changed the subject of a step since the plan was made: then the record
+/// of the step would be wrong, and the step perhaps too.
+async fn is_overtaken(host: &Host, step: &Step) -> Result<bool, HostError> {
+    Ok(match step {
+        Step::Sysctl { sysctl, before, .. } => sysctl.read()? != *before,
+        Step::Address { address, interface, .. } => {
+            let index = host.netlink.interface(interface).await?.index;
+            host.netlink.holders(address.addr()).await?.iter().any(|holder| holder.ifindex == index)
+        }
+        _ => false,
     })
 }
 

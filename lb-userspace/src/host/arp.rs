@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{
     HostError,
-    check::Finding,
+    finding::Finding,
     observed::Observed,
     sysctl::{Name, Sysctl},
     target::Target,

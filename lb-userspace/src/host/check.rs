@@ -1,30 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs host check`: verifies all requirements. Changes nothing, and needs privileges only to see XDP pins.
 
-use serde::Serialize;
-
 use super::{
-    Host, HostError, arp, decap,
+    Host, HostError, arp,
+    decap::found::{find, finding},
     encapsulation::Encapsulation,
+    finding::Finding,
     observed::Observed,
     requirement::requirements,
     target::{Method, Target},
 };
-
-/// State of one item.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Finding {
-    /// Item that was checked.
-    pub item: String,
-    /// Expected value.
-    pub expected: String,
-    /// Present value.
-    pub found: String,
-    /// The present value is sufficient.
-    pub ok: bool,
-    /// Reason for the requirement.
-    pub why: String,
-}
 
 /// Checks all requirements of `target`, in the order of set-up.
 pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostError> {
@@ -32,8 +17,8 @@ pub async fn check(host: &Host, target: &Target) -> Result<Vec<Finding>, HostErr
     let mut findings = Vec::new();
     let mut decapsulation = None;
     if target.method == Method::Tun {
-        let found = decap::find(target, &observed);
-        findings.push(decap::finding(target, &found));
+        let found = find(target, &observed);
+        findings.push(finding(target, &found));
         decapsulation = found.decapsulation;
     }
     for requirement in requirements(target, decapsulation.as_ref()) {

@@ -16,6 +16,7 @@ pub mod check; //         verification of the requirements
 mod command; //           command lines for the operator
 pub mod decap; //         devices of the kernel, or the XDP program
 pub mod encapsulation; // inner and outer IP versions
+pub mod finding; //       result of a check
 pub mod firewall; //      chains of nftables and iptables
 pub mod observed; //      snapshot of this host
 pub mod open; //          a service past the firewall
@@ -27,6 +28,8 @@ pub mod setup; //         fulfilling the requirements
 pub mod state; //         record of changes and old values
 pub mod sysctl; //        `/proc/sys/net/ipv4/conf`
 pub mod target; //        the request, checked against this host
+#[cfg(test)]
+mod testing; //           hosts and targets of unit tests
 pub mod vip; //           right and wrong places of a VIP
 
 use std::fs;
@@ -41,6 +44,7 @@ use crate::{
 };
 use boot::BootError;
 use decap::XdpDecap;
+use encapsulation::{Kind, Support};
 use state::StateError;
 use sysctl::SysctlError;
 
@@ -50,6 +54,8 @@ pub struct Host {
     pub netlink: Netlink,
     /// Attaches the XDP decapsulator; tests replace it.
     pub xdp: Box<dyn XdpDecap>,
+    /// Returns whether the kernel has devices of a kind; tests replace it.
+    pub support: fn(Kind) -> Support,
 }
 
 impl Host {
@@ -58,7 +64,7 @@ impl Host {
     /// Sysctls depend on the thread too: everything that takes a `Host` must run on the thread that created
     /// it, or on one in the same network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self { netlink: Netlink::open()?, xdp: Box::new(decap::DataPlane) })
+        Ok(Self { netlink: Netlink::open()?, xdp: Box::new(decap::DataPlane), support: Kind::support })
     }
 }
 
@@ -142,6 +148,9 @@ pub enum HostError {
     /// Files for the next start.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// Another process changed something after the plan was made.
+    #[error("another process changed {0} at the same time")]
+    Overtaken(String),
 }
 
 impl From<HostError> for Failure {
@@ -154,6 +163,7 @@ impl From<HostError> for Failure {
             HostError::Firewall(error) => Self::failed(chain(&error))
                 .hint("`nft list ruleset` and `iptables-legacy-save` show the rules; `xvs host restore` takes those of xvs out"),
             HostError::Boot(error) => error.into(),
+            error @ HostError::Overtaken(_) => Self::failed(error.to_string()).hint("run the command again"),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Host, HostError,
     decap::Choice,
-    encapsulation::{Kind, Support},
+    encapsulation::{Encapsulation, Kind, Support},
     plan::Step,
     sysctl::{Name, Sysctl, SysctlError},
     target::{Method, Target},
@@ -30,7 +30,7 @@ pub struct Observed {
     pub routed: BTreeSet<u32>,
     /// The XDP decapsulator is attached, and accepts the tunnels of the target.
     pub has_program: bool,
-    /// Kinds of tunnel devices that the kernel may have.
+    /// Kinds of tunnel devices that the target may need and that are not there.
     pub support: BTreeMap<Kind, Support>,
     /// Errors of the kernel when it was to create such devices.
     pub refused: BTreeMap<Kind, String>,
@@ -49,14 +49,16 @@ impl Observed {
             sysctls.extend(value.map(|value| (sysctl, value)));
         }
         let may_use_program = target.method == Method::Tun && target.decap != Choice::Device;
+        let may_make = target.encapsulations().into_iter().map(Encapsulation::kind);
+        let may_make = may_make.filter(|kind| interfaces.iter().all(|one| one.name != kind.device()));
         Ok(Self {
+            support: may_make.map(|kind| (kind, (host.support)(kind))).collect(),
             interfaces,
             addresses: host.netlink.addresses().await?,
             sysctls,
             routed: host.netlink.route_interfaces(Ipv4Addr::UNSPECIFIED.into()).await?,
             has_program: may_use_program
                 && host.xdp.is_attached(&target.interface.name, &target.bpffs, &target.from)?,
-            support: Kind::ALL.into_iter().map(|kind| (kind, kind.support())).collect(),
             refused: BTreeMap::new(),
         })
     }

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 
 use super::{
     HostError,
-    check::Finding,
     decap::{Decapsulation, Device},
+    finding::Finding,
     observed::Observed,
     plan::Step,
     sysctl::{Name, Sysctl},

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    Host, HostError, Report,
+    Done, Host, HostError, Report,
     apply::Apply,
     boot::{Boot, Persist},
     can_configure_the_network,
@@ -16,6 +16,9 @@ use super::{
     target::Target,
 };
 use crate::failure::Failure;
+
+/// Number of times that other processes may change something while a plan is carried out.
+const OFTEN: u32 = 10;
 
 /// Errors of the kernel when it was to create devices.
 type Refused = BTreeMap<Kind, String>;
@@ -36,28 +39,49 @@ pub async fn setup(
     report: Report<'_>,
 ) -> Result<(), Failure> {
     can_configure_the_network()?;
-    let mut refused = Refused::new();
     // A request that is refused leaves nothing behind, not even the directory of the state file.
-    prepare(host, target, &place.peek()?.unwrap_or_default(), place, etc, &refused).await?;
+    let remembered = place.peek()?.unwrap_or_default();
+    prepare(host, target, &remembered, place, etc, &Refused::new()).await?;
     let mut state = place.open()?;
     let (before, known) = (state.subject(), state.changes().to_vec());
+    match apply(host, target, (&mut state, place), etc, report).await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(roll_back(host, &mut state, (before, &known), failure, report).await),
+    }
+}
+
+/// Makes plans and carries them out until one is carried out completely.
+async fn apply(
+    host: &Host,
+    target: &Target,
+    (state, place): (&mut StateFile, &Place),
+    etc: Option<&Path>,
+    report: Report<'_>,
+) -> Result<(), Failure> {
+    let known = state.changes().to_vec();
+    let (mut refused, mut overtaken) = (Refused::new(), 0);
+    // Another plan repeats the lines about what needs no change.
+    let mut said: Vec<Done> = Vec::new();
+    let report: Report<'_> = &mut |done| {
+        if !said.contains(&done) {
+            said.push(done.clone());
+            report(done);
+        }
+    };
     loop {
-        let failure = match prepare(host, target, &state.remembered(), place, etc, &refused).await {
-            Ok(plan) => match run(&plan, &mut Apply { host, state: &mut state }, report).await {
-                Ok(()) => return Ok(()),
-                Err(Stopped { step, error }) => match refused_kind(target, step.as_ref(), &error) {
-                    Some(kind) => {
-                        // The XDP program removes every encapsulation: the new devices are not needed beside it.
-                        undo_since(host, &mut state, &known, report).await?;
-                        refused.insert(kind, error.to_string());
-                        continue;
-                    }
-                    None => error.into(),
-                },
-            },
-            Err(failure) => failure,
+        let plan = prepare(host, target, &state.remembered(), place, etc, &refused).await?;
+        let Err(Stopped { step, error }) = run(&plan, &mut Apply { host, state }, report).await else {
+            return Ok(());
         };
-        return Err(roll_back(host, &mut state, (before, &known), failure, report).await);
+        if let Some(kind) = refused_kind(target, step.as_ref(), &error) {
+            // The XDP program removes every encapsulation: the new devices are not needed beside it.
+            undo_since(host, state, &known, report).await?;
+            refused.insert(kind, error.to_string());
+        } else if matches!(error, HostError::Overtaken(_)) && overtaken < OFTEN {
+            overtaken += 1;
+        } else {
+            return Err(error.into());
+        }
     }
 }
 

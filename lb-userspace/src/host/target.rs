@@ -57,7 +57,7 @@ pub struct Target {
     /// RIP of this host, if given.
     pub rip: Option<IpAddr>,
     /// Possible outer IP versions of tunnelled packets.
-    outer: Outer,
+    pub(super) outer: Outer,
     /// Outer destination of IPv6 within IPv4; unspecified if this host has no IPv4 address.
     pub rip4: Ipv4Addr,
     /// Replies to clients leave by that interface too, according to the default route.
@@ -116,6 +116,25 @@ impl Target {
             from: request.from,
             bpffs: request.bpffs,
         })
+    }
+
+    /// Returns a target on `interface` whose packets arrive in outer headers of the versions of `own`.
+    #[cfg(test)]
+    pub(super) fn on(interface: Interface, vips: &[&str], method: Method, own: &[&str]) -> Self {
+        let own: Vec<IpAddr> = own.iter().map(|ip| ip.parse().expect("an address")).collect();
+        Self {
+            vips: vips.iter().map(|vip| vip.parse().expect("an address")).collect(),
+            method,
+            interface,
+            rip: None,
+            outer: Outer::of(None, &own),
+            rip4: Ipv4Addr::new(10, 0, 0, 11),
+            replies_leave_there: true,
+            arp: Levels::default(),
+            decap: Choice::Auto,
+            from: BTreeSet::new(),
+            bpffs: PathBuf::from("/bpf"),
+        }
     }
 
     /// Returns the encapsulations to remove: none for `dr`.
@@ -178,7 +197,7 @@ const fn is_link_local(ip: IpAddr) -> bool {
 
 /// IP versions by which the director may reach this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Outer {
+pub(super) struct Outer {
     four: bool,
     six: bool,
 }

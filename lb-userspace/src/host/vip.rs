@@ -112,25 +112,7 @@ pub(super) async fn remove(host: &Host, address: IpNet, interface: &str) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn interface(index: u32, name: &str, noarp: bool) -> Interface {
-        Interface {
-            index,
-            name: name.to_owned(),
-            mac: None,
-            mtu: 1500,
-            up: true,
-            running: true,
-            noarp,
-            kind: None,
-            vlan: None,
-            parent: None,
-            parent_namespace: None,
-            controller: None,
-            xdp: None,
-            xdp_program: None,
-        }
-    }
+    use crate::host::testing::interface;
 
     #[test]
     fn a_vip_may_be_where_no_arp_is_spoken_and_alone() {

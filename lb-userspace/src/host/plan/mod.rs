@@ -11,6 +11,7 @@
 //! Planning is pure. It predicts the effect of each step on the host, so that later steps, warnings and the
 //! files for the next start are those of the host after the steps.
 
+mod decap; //       steps that set up decapsulation
 pub mod restore; // steps that undo recorded changes
 pub mod setup; //   steps that fulfil the requirements
 mod step; //        one step: words, command, record

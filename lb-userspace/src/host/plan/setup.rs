@@ -3,13 +3,14 @@
 
 use ipnet::IpNet;
 
-use super::{Entry, Plan, Record, Step};
+use super::{Entry, Plan, Record, Step, decap};
 use crate::{
     failure::Failure,
     host::{
         HostError, Outcome, arp,
         boot::{Boot, Persist, files::Disk},
-        check, decap,
+        check,
+        finding::Finding,
         observed::Observed,
         requirement::requirements,
         state::{Change, Remembered},
@@ -58,10 +59,10 @@ pub fn plan(
             plan.step(step);
         }
     }
-    for check::Finding { item, found, .. } in check::mtu(target) {
+    for Finding { item, found, .. } in check::mtu(target) {
         plan.note(item, Outcome::Already, found);
     }
-    for check::Finding { item, found, why, ok, .. } in arp::findings(target, &observed)? {
+    for Finding { item, found, why, ok, .. } in arp::findings(target, &observed)? {
         if !ok {
             plan.note(item, Outcome::Warning, format!("{found}: {why}"));
         }
