@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -14,7 +14,11 @@ use lb_userspace::{
     cli::host::{HostArgs, run_on},
     dataplane::decap::DecapError,
     failure::{Failure, FailureKind},
-    host::{Host, decap::XdpDecap},
+    host::{
+        Host,
+        decap::XdpDecap,
+        encapsulation::{Kind, Support},
+    },
     netlink::Netlink,
 };
 
@@ -24,6 +28,8 @@ use crate::lab::{Netns, eventually};
 pub struct Lab {
     pub real: Netns,
     pub client: Netns,
+    /// Stands in for the kernel's answer about its tunnel devices.
+    pub support: fn(Kind) -> Support,
     dir: tempfile::TempDir,
     xdp: FakeXdp,
 }
@@ -35,7 +41,8 @@ impl Lab {
         real.ip("address add 10.0.0.2/24 dev eth0");
         client.ip("address add 10.0.0.50/24 dev eth0");
         real.ip("route add default via 10.0.0.50");
-        Self { real, client, dir: tempfile::tempdir().unwrap(), xdp: FakeXdp::default() }
+        let dir = tempfile::tempdir().unwrap();
+        Self { real, client, support: Kind::support, dir, xdp: FakeXdp::default() }
     }
 
     /// Runs `xvs host` with `arguments` on the real server: what it printed, and how it ended.
@@ -56,7 +63,8 @@ impl Lab {
         }
         let args = Cli::try_parse_from(all).unwrap().host;
         self.real.block_on(|| async {
-            let host = Host { netlink: Netlink::open().unwrap(), xdp: Box::new(self.xdp.clone()) };
+            let (netlink, xdp) = (Netlink::open().unwrap(), Box::new(self.xdp.clone()));
+            let host = Host { netlink, xdp, support: self.support };
             let mut out = Vec::new();
             let result = run_on(&host, &args, json, &mut out).await;
             (String::from_utf8(out).unwrap(), result)
@@ -76,8 +84,26 @@ impl Lab {
         result.err().unwrap_or_else(|| panic!("xvs host {arguments} succeeded:\n{output}"))
     }
 
-    fn state(&self) -> String {
+    pub fn state(&self) -> String {
         self.dir.path().join("host.json").to_str().unwrap().to_owned()
+    }
+
+    /// An empty directory in the place of `/etc`.
+    pub fn etc(&self) -> PathBuf {
+        let etc = self.dir.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        etc
+    }
+
+    /// The interface with the XDP decapsulator.
+    pub fn attached(&self) -> Option<String> {
+        self.xdp.attached.lock().unwrap().clone()
+    }
+
+    /// Writes a setting below `/proc/sys/net` when the XDP decapsulator is attached next.
+    pub fn meanwhile(&self, setting: &str, value: &str) {
+        let setting = (format!("/proc/sys/net/{setting}"), value.to_owned());
+        *self.xdp.meanwhile.lock().unwrap() = Some(setting);
     }
 
     pub fn set(&self, interface: &str, name: &str, value: i32) {
@@ -132,6 +158,8 @@ impl Lab {
 #[derive(Clone, Default)]
 struct FakeXdp {
     attached: Arc<Mutex<Option<String>>>,
+    /// A file that somebody else writes meanwhile, and its content.
+    meanwhile: Arc<Mutex<Option<(String, String)>>>,
     broken: bool,
 }
 
@@ -140,6 +168,9 @@ impl XdpDecap for FakeXdp {
         if self.broken {
             let reason = "another program is attached".to_owned();
             return Err(DecapError { interface: interface.to_owned(), reason, hint: None });
+        }
+        if let Some((path, value)) = self.meanwhile.lock().unwrap().take() {
+            fs::write(path, value).unwrap();
         }
         Ok(self.attached.lock().unwrap().replace(interface.to_owned()).is_none())
     }

@@ -26,7 +26,7 @@ const CHECK: &str = "check --vip 10.0.0.100 --vip 10.0.0.101 --forward tun";
 
 impl Lab {
     /// Whether this kernel has ipip, found out without the code under test deciding anything by it.
-    fn kernel_has_ipip(&self) -> bool {
+    pub fn kernel_has_ipip(&self) -> bool {
         self.real.block_on(|| async {
             let netlink = Netlink::open().unwrap();
             let outcome = netlink.add_tunnel("probe", TunnelDevice::Ipip).await;

@@ -61,6 +61,9 @@ fn chosen_levels_are_set_and_check_says_what_they_mean() {
         real.sysctl("ipv4/conf/lo/arp_ignore", "8");
         let before = state(real);
         let target = format!("--vip {VIP} --interface eth0 --arp-ignore {ignore} --arp-announce {announce}");
+        let printed = real.xvs_host(&format!("setup {target} --dry-run")).succeeds();
+        assert_eq!(printed.stdout.matches("WRONG").count(), wrong, "{printed}");
+        assert_eq!(state(real), before);
         let setup = real.xvs_host(&format!("setup {target}")).succeeds();
         assert_eq!(setup.stdout.matches("WRONG").count(), wrong, "{setup}");
         for interface in ["all", "lo", "eth0"] {
@@ -91,7 +94,8 @@ fn a_dry_run_says_what_would_be_done_and_does_none_of_it() {
     let said = said
         .says("would net.ipv4.conf.all.arp_ignore: set to 1 (now 0)")
         .says(&format!("would VIP {V6}: add to lo"));
-    said.says("would").says("xvs-host.service: write").does_not_say("\nset ");
+    let said = said.says("      sysctl -w net.ipv4.conf.all.arp_ignore=1\n").says("xvs-host.service: write");
+    said.says(&format!("      ip address add {V6}/128 dev lo nodad\n")).does_not_say("\nset ");
     real.xvs_host(&format!("setup --vip {VIP} --interface eth0 --forward tun --dry-run"))
         .succeeds()
         .says("would decapsulation: attach the XDP program to eth0");
