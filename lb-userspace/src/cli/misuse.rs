@@ -64,6 +64,8 @@ fn hint(words: &[OsString], root: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use rstest::rstest;
 
     use crate::cli::Cli;
@@ -119,5 +121,16 @@ mod tests {
     fn common_names_are_understood(#[case] line: &str) {
         let words = std::iter::once("xvs").chain(line.split(' ')).map(Into::into);
         assert!(Cli::understand(words).is_ok(), "{line}");
+    }
+
+    #[test]
+    fn the_example_unit_starts_the_daemon() {
+        let unit = include_str!("../../../examples/xvs.service");
+        let line =
+            unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a unit has a command");
+        let ControlFlow::Continue(cli) = Cli::understand(line.split(' ').map(Into::into)).unwrap() else {
+            panic!("{line} ends at once");
+        };
+        assert!(cli.is_daemon(), "{line}");
     }
 }

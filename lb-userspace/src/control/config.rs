@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod director;
+#[cfg(test)]
+mod examples;
 mod place;
 mod plain;
 mod write;

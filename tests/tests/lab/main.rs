@@ -23,6 +23,7 @@ mod doctor_more; // and in more ways: IPv6, two at once
 mod doctor_quiet; // nothing to say where nothing is wrong
 mod doctor_ways; // the same faults, come about in other ways
 mod drain; //    a real sees its connections off
+mod examples; //  the config files of examples/
 mod explain; //   what would become of a packet
 mod explain_plan; // what would become of packets of connections that are there
 mod files; //      HTTP, and large files both ways
