@@ -92,9 +92,9 @@ fn tables() -> Result<Vec<Figure>> {
     let (build, swap) = (Spread::of(&build).median, Spread::of(&swap).median);
     let what = format!("a Maglev table of 1,000 reals, {slots} slots");
     Ok(vec![
-        Figure::new(format!("{what}: made and swapped"), build + swap, "ms", Some(2.0)),
-        Figure::new(format!("{what}: made"), build, "ms", None),
-        Figure::new(format!("{what}: swapped, block by block of {BLOCK}"), swap, "ms", None),
+        Figure::new(format!("{what}: built and written"), build + swap, "ms", Some(2.0)),
+        Figure::new(format!("{what}: built"), build, "ms", None),
+        Figure::new(format!("{what}: written, in blocks of {BLOCK}"), swap, "ms", None),
     ])
 }
 
@@ -112,11 +112,11 @@ fn memory() -> Result<Vec<Figure>> {
     let defaults = maps_of(&Limits::default())? / f64::from(1 << 20);
     let figure = |what: &str, figure, unit| Figure::new(format!("kernel memory {what}"), figure, unit, None);
     Ok(vec![
-        figure("of everything, by the default sizes", defaults, "MiB"),
-        figure("of room for a service", services, "bytes"),
-        figure("of room for a real", reals, "bytes"),
-        figure("of room for a tracked flow of IPv4, with its share of the other tables", flows, "bytes"),
-        figure("of room for a tracked flow of IPv6, with its share of the other tables", flows6, "bytes"),
+        figure("of all maps, default sizes", defaults, "MiB"),
+        figure("for one more service", services, "bytes"),
+        figure("for one more real", reals, "bytes"),
+        figure("for one more IPv4 flow, with its share of other tables", flows, "bytes"),
+        figure("for one more IPv6 flow, with its share of other tables", flows6, "bytes"),
     ])
 }
 
@@ -191,9 +191,9 @@ fn daemon() -> Result<Vec<Figure>> {
         Figure::new("apply of 4,096 services with 16 reals each", apply, "ms", Some(1000.0)),
         Figure::new("a change of one weight among them", edit, "ms", None),
         Figure::new("a scrape of 65,536 reals", Spread::of(&scrapes).median, "ms", Some(200.0)),
-        Figure::new("what is scraped", page, "MiB", None),
+        Figure::new("size of the page", page, "MiB", None),
         Figure::new(
-            "the daemon's memory for a real, with its share of the service",
+            "memory of the daemon per real, with its share of the service",
             grown / reals,
             "bytes",
             None,

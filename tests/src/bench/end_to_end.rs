@@ -50,7 +50,7 @@ impl By {
 impl Balancer {
     fn name(self) -> String {
         match self {
-            Self::Nobody => "nobody".to_owned(),
+            Self::Nobody => "no balancer".to_owned(),
             Self::Xvs(by) => format!("xvs {}", by.method().as_str()),
             Self::Nftables => "nftables DNAT".to_owned(),
             Self::Ipvs(by) => format!("IPVS {}", by.method().as_str()),
@@ -276,7 +276,7 @@ fn datagrams(
 #[must_use]
 pub fn markdown(all: &[Achieved]) -> String {
     let nobody = all.iter().find(|achieved| achieved.name == Balancer::Nobody.name());
-    let mut page = "| | ns for a frame of 64 bytes | above a drop at the director | million frames a second of a CPU | CPU seconds for a gigabyte, frames of 1,414 bytes | arrived | connections a second | p50, ms | p99, ms |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n".to_owned();
+    let mut page = "| | ns per frame of 64 bytes | ns above a drop at the director | million frames per second and CPU | CPU seconds per gigabyte, frames of 1,414 bytes | arrived | connections per second | p50, ms | p99, ms |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n".to_owned();
     for achieved in all {
         let Achieved { name, small, large, arrived, connections, p50, p99 } = achieved;
         let base =

@@ -89,14 +89,14 @@ fn floors(judge: &mut Judge<'_>) {
     for flows in [1, K, 100 * K, M, 10 * M] {
         let row = BASE.flows(flows);
         let floor = judge.floor(row, "floor_slots");
-        judge.at_most("dr by mh, any number of flows: 1.5 × the floor", row, "slot table", floor, 1.5, 0.0);
+        judge.at_most("dr with mh, any number of flows: 1.5 × the floor", row, "slot table", floor, 1.5, 0.0);
     }
     let few = judge.above(BASE);
     judge.at_most("1 M flows: 1.3 × 1 k", BASE.flows(M), "1 k flows", few, 1.3, 0.0);
     for flows in [K, 100 * K, M] {
         let row = BASE.choice(Choice::Wrr).flows(flows);
         let floor = judge.floor(row, "floor_flows");
-        judge.at_most("dr by wrr: 1.3 × the floor", row, "LRU flow table", floor, 1.3, 0.0);
+        judge.at_most("dr with wrr: 1.3 × the floor", row, "LRU flow table", floor, 1.3, 0.0);
     }
 }
 
@@ -106,9 +106,9 @@ fn methods(judge: &mut Judge<'_>) {
         for version in [Version::V4, Version::V6] {
             let dr = BASE.version(version).flows(flows);
             let cost = judge.above(dr);
-            judge.at_most("tun by mh: dr + 25 ns", dr.path(Path::Tun), "dr", cost, 1.0, 25.0);
+            judge.at_most("tun with mh: dr + 25 ns", dr.path(Path::Tun), "dr", cost, 1.0, 25.0);
             for path in [Path::Nat, Path::NatReply] {
-                judge.at_most("nat by mh: dr + 40 ns", dr.path(path), "dr", cost, 1.0, 40.0);
+                judge.at_most("nat with mh: dr + 40 ns", dr.path(path), "dr", cost, 1.0, 40.0);
             }
         }
     }
@@ -131,17 +131,24 @@ fn others(judge: &mut Judge<'_>) {
         judge.at_most("not IP: 15 ns", not_ip, "", Some(0.0), 1.0, 15.0);
         let lookup = judge.floor(BASE.traffic(Traffic::NotOurs), "floor_lookup");
         let not_ours = base.traffic(Traffic::NotOurs);
-        judge.at_most("not a service's: 1.5 × one lookup", not_ours, "one hash lookup", lookup, 1.5, 0.0);
+        judge.at_most(
+            "no packet of a service: 1.5 × one lookup",
+            not_ours,
+            "one hash lookup",
+            lookup,
+            1.5,
+            0.0,
+        );
         for path in [Path::Dr, Path::Tun, Path::Nat] {
             // Of which as many parts of the tables are touched.
             let known = base.path(path).flows(M);
             let cost = judge.above(known);
             let flood = known.traffic(Traffic::SynFlood);
-            judge.at_most("SYN flood by mh: as established", flood, "1 M established", cost, 1.0, NOISE);
+            judge.at_most("SYN flood with mh: as established", flood, "1 M established", cost, 1.0, NOISE);
             let known = known.choice(Choice::Wrr);
             let cost = judge.above(known);
             let flood = known.traffic(Traffic::SynFlood);
-            judge.at_most("SYN flood by wrr: 2 × established", flood, "1 M established", cost, 2.0, 0.0);
+            judge.at_most("SYN flood with wrr: 2 × established", flood, "1 M established", cost, 2.0, 0.0);
         }
     }
     for flows in [K, 100 * K] {
@@ -158,15 +165,15 @@ fn memory(judge: &mut Judge<'_>, report: &Report) {
     let row = BASE.flows(M);
     if let Some(measured) = judge.rows.get(&row) {
         let tracked = f64::from(u32::try_from(measured.tracked).unwrap_or(u32::MAX));
-        let goal = "memory by mh in steady state: nothing for a flow (entries)";
+        let goal = "entries for established flows with mh: none";
         judge.push(goal, row.to_string(), tracked, 0.0, "none".to_owned());
     }
     let entry = size_of::<FlowKey<Be32>>() + size_of::<Flow>();
     let entry = f64::from(u32::try_from(entry).unwrap_or(u32::MAX));
     let what = "key and value of FLOWS".to_owned();
-    judge.push("memory of a tracked flow of IPv4: 64 bytes", what, entry, 64.0, String::new());
+    judge.push("memory of a tracked IPv4 flow: 64 bytes", what, entry, 64.0, String::new());
     for flood in &report.floods {
-        let goal = "established flows that speak outlive a SYN flood (lost)";
+        let goal = "active flows that a SYN flood evicts: none";
         let of = format!("{} flows, {} SYNs, {}", flood.flows, flood.syns, flood.choice);
         judge.push(goal, of, f64::from(flood.lost), 0.0, "none".to_owned());
     }

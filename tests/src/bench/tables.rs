@@ -15,7 +15,7 @@ use super::{
 };
 use crate::plot::{Axes, Line, svg};
 
-/// Formats the whole report in Markdown.
+/// Formats the costs by method and their parts in Markdown, and the missed goals.
 #[must_use]
 pub fn markdown(report: &Report, verdicts: &[Verdict]) -> String {
     let Report { kernel, machine, rounds, packets, .. } = report;
@@ -23,15 +23,19 @@ pub fn markdown(report: &Report, verdicts: &[Verdict]) -> String {
     let (least, most) =
         limits.iter().fold((f64::MAX, 0.0_f64), |(a, b), &limit| (a.min(limit), b.max(limit)));
     let mut page = format!(
-        "{machine}; Linux {kernel}; medians of {rounds} rounds of {packets} packets. Sending a packet back untouched takes \
-         {least:.0} to {most:.0} ns there, all that makes it included: everything below is above that.\n"
+        "{machine}; Linux {kernel}; medians of {rounds} rounds of {packets} packets. Returning an unmodified packet takes \
+         {least:.0} to {most:.0} ns there; all figures below are in addition to that.\n"
     );
     page += &by_flows(report);
     page += &stages(report);
-    page += &others(report);
-    page += &floors(report);
-    page += &judged(verdicts);
+    page += &missed(verdicts);
     page
+}
+
+/// Formats all other rows, the floors and all goals, for a page of their own.
+#[must_use]
+pub fn details(report: &Report, verdicts: &[Verdict]) -> String {
+    [others(report), floors(report), judged(verdicts)].concat().trim_start().to_owned()
 }
 
 /// Formats known flows and SYN floods: a line for each path, a column for each number of flows.
@@ -83,10 +87,10 @@ fn stages(report: &Report) -> String {
     let tracked = dr.choice(Choice::Wrr);
     let many = |row: Row| row.flows(super::choice::M);
     let stages = [
-        ("the program is entered, and looks at the type of the frame", dr.traffic(Traffic::NotIp), None),
+        ("entering the program, and reading the EtherType", dr.traffic(Traffic::NotIp), None),
         ("`dr` as a whole: parsing, service, slot, real, rewriting, counting", dr, None),
         (
-            "a packet of no service: parsing, and every table that could know it",
+            "a packet of no service: parsing, and the lookups that exclude it",
             dr.traffic(Traffic::NotOurs),
             None,
         ),
@@ -96,14 +100,18 @@ fn stages(report: &Report) -> String {
             None,
         ),
         ("`tun`: the outer header", dr.path(Path::Tun), Some(dr)),
-        ("`nat`: addresses, ports, checksums, the way back", dr.path(Path::Nat), Some(dr)),
-        ("replies of `nat`: whose they are, and the same", dr.path(Path::NatReply), Some(dr)),
-        ("out of another device", dr.redirected(), Some(dr)),
-        ("IPv6: longer addresses", dr.version(Version::V6), Some(dr)),
-        ("a known flow, 1 k of them: it is found", tracked, Some(dr)),
-        ("a known flow, 1 M of them: it is not in the CPU's caches", many(tracked), Some(many(dr))),
+        ("`nat`: addresses, ports, checksums, the return path", dr.path(Path::Nat), Some(dr)),
         (
-            "a new flow in a full table: it is written down, another is evicted",
+            "replies of `nat`: the lookup of their service, and the same rewriting",
+            dr.path(Path::NatReply),
+            Some(dr),
+        ),
+        ("redirection to another interface", dr.redirected(), Some(dr)),
+        ("IPv6: longer addresses", dr.version(Version::V6), Some(dr)),
+        ("a tracked flow, 1 k flows: its entry is found", tracked, Some(dr)),
+        ("a tracked flow, 1 M flows: its entry is not in the CPU's caches", many(tracked), Some(many(dr))),
+        (
+            "a new flow in a full table: an entry is added, and another one evicted",
             tracked.traffic(Traffic::SynFlood),
             Some(many(tracked)),
         ),
@@ -166,9 +174,23 @@ fn floors(report: &Report) -> String {
 /// Formats the table of verdicts.
 #[must_use]
 pub fn judged(verdicts: &[Verdict]) -> String {
-    let mut page =
-        "\n### Goals\n\n| goal | of | measured | at most | because | |\n|---|---|---:|---:|---|---|\n"
-            .to_owned();
+    format!("\n### Goals\n\n{}", table(verdicts))
+}
+
+/// Formats the number of goals that are met, and the table of the others.
+fn missed(verdicts: &[Verdict]) -> String {
+    let missed: Vec<Verdict> = verdicts.iter().filter(|verdict| !verdict.is_met()).cloned().collect();
+    let met = verdicts.len() - missed.len();
+    let mut page = format!("\n### Goals\n\n{met} of {} goals are met.", verdicts.len());
+    if !missed.is_empty() {
+        page += " The others:\n\n";
+        page += &table(&missed);
+    }
+    page
+}
+
+fn table(verdicts: &[Verdict]) -> String {
+    let mut page = "| goal | of | measured | at most | because | |\n|---|---|---:|---:|---|---|\n".to_owned();
     for verdict in verdicts {
         let Verdict { goal, of, figure, bound, because } = verdict;
         let word = if verdict.is_met() { "met" } else { "**missed**" };
@@ -239,6 +261,25 @@ pub fn plot(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_missed_goals_are_in_the_summary() {
+        let verdict = |goal: &str, figure| Verdict {
+            goal: goal.to_owned(),
+            of: "row".to_owned(),
+            figure,
+            bound: 2.0,
+            because: "floor".to_owned(),
+        };
+        let (fast, slow) = (verdict("fast", 1.0), verdict("slow", 3.0));
+        let page = missed(&[fast.clone(), slow.clone()]);
+        assert!(
+            page.contains("1 of 2 goals are met") && page.contains("| slow |") && !page.contains("| fast |")
+        );
+        assert!(missed(std::slice::from_ref(&fast)).ends_with("1 of 1 goals are met."));
+        let page = details(&Report::default(), &[fast, slow]);
+        assert!(page.contains("| fast |") && page.contains("| slow |"), "{page}");
+    }
 
     #[test]
     fn a_page_keeps_what_is_around_a_text() {

@@ -2,7 +2,11 @@
 //! `cargo xtask bench`: the cost of a packet. docs/performance.md has the method and the results.
 #![expect(clippy::print_stdout, reason = "results are what it prints")]
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -64,6 +68,9 @@ struct Cli {
     /// has some
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// File for all rows, floors and goals as tables in Markdown: between `<!-- details -->` and `<!-- /details -->`
+    #[arg(long, value_name = "FILE")]
+    details: Option<PathBuf>,
     /// The name in those comments: rows, control or end-to-end, if not given
     #[arg(long)]
     section: Option<String>,
@@ -117,6 +124,9 @@ fn run(cli: &Cli) -> Result<bool> {
         report.write(path)?;
     }
     put(cli, "rows", &tables::markdown(&report, &verdicts))?;
+    if let Some(path) = &cli.details {
+        replace(path, "details", &tables::details(&report, &verdicts))?;
+    }
     if let Some(path) = &cli.plot {
         fs::write(path, tables::plot(&report)).with_context(|| path.display().to_string())?;
     }
@@ -157,7 +167,11 @@ fn write(cli: &Cli, section: &str, page: &str, results: &impl Serialize) -> Resu
 /// Writes tables to where they are wanted.
 fn put(cli: &Cli, section: &str, text: &str) -> Result<()> {
     let Some(path) = &cli.markdown else { return Ok(()) };
-    let section = cli.section.as_deref().unwrap_or(section);
+    replace(path, cli.section.as_deref().unwrap_or(section), text)
+}
+
+/// Writes tables into a section of a page.
+fn replace(path: &Path, section: &str, text: &str) -> Result<()> {
     let page = tables::put(fs::read_to_string(path).ok(), section, text);
     fs::write(path, page).with_context(|| path.display().to_string())
 }
