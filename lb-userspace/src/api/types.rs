@@ -17,7 +17,7 @@ use crate::{
     dataplane::Mode,
     model::{
         Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-        ServiceId, Tracking, Tunnel, finding::Finding,
+        ServiceId, Tracking, Tunnel, finding::FindingView,
     },
 };
 
@@ -230,7 +230,7 @@ pub struct DoctorView {
     #[serde(default)]
     pub is_outdated: bool,
     /// Findings.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingView>,
 }
 
 /// Config file that the daemon read.

@@ -5,7 +5,11 @@
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{api::client::Api, failure::Failure, model::finding::Finding};
+use crate::{
+    api::client::Api,
+    failure::Failure,
+    model::finding::{DIRECTOR, FindingView},
+};
 
 /// Find problems, and print the commands that fix them
 ///
@@ -19,7 +23,7 @@ pub struct DoctorArgs {}
 /// # Errors
 /// If there are findings, or the daemon does not answer.
 pub async fn doctor(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let findings: Vec<Finding> = api.get("/v1/doctor").await?;
+    let findings: Vec<FindingView> = api.get("/v1/doctor").await?;
     ui.show(&findings, |findings| page(findings))?;
     match findings.len() {
         0 => Ok(()),
@@ -32,11 +36,11 @@ fn wrong_in_all(number: usize) -> String {
 }
 
 /// Returns a summary line, then the findings by the machine on which they are fixed.
-fn page(findings: &[Finding]) -> String {
+fn page(findings: &[FindingView]) -> String {
     if findings.is_empty() {
         return "nothing is wrong".to_owned();
     }
-    let mut places: Vec<(&str, Vec<&Finding>)> = Vec::new();
+    let mut places: Vec<(&str, Vec<&FindingView>)> = Vec::new();
     for finding in findings {
         match places.iter_mut().find(|(place, _)| *place == finding.place) {
             Some((_, there)) => there.push(finding),
@@ -55,14 +59,14 @@ fn page(findings: &[Finding]) -> String {
 }
 
 fn named(place: &str) -> String {
-    if place == "director" { "the director".to_owned() } else { place.to_owned() }
+    if place == DIRECTOR { "the director".to_owned() } else { place.to_owned() }
 }
 
 /// Groups findings of one machine by check and fix. Fixes that set a host up for one VIP each count as one fix.
-fn alike<'a>(there: &[&'a Finding]) -> Vec<Vec<&'a Finding>> {
-    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+fn alike<'a>(there: &[&'a FindingView]) -> Vec<Vec<&'a FindingView>> {
+    let mut groups: Vec<Vec<&FindingView>> = Vec::new();
     for finding in there {
-        let key = |one: &Finding| (one.check.clone(), without_vips(&one.fix));
+        let key = |one: &FindingView| (one.check.clone(), without_vips(&one.fix));
         match groups.iter_mut().find(|group| key(group[0]) == key(finding)) {
             Some(group) => group.push(finding),
             None => groups.push(vec![finding]),
@@ -93,7 +97,7 @@ fn is_one_setup(fix: &str) -> bool {
 }
 
 /// Returns the command that fixes a whole group.
-fn fix(group: &[&Finding]) -> String {
+fn fix(group: &[&FindingView]) -> String {
     let first = &group[0].fix;
     if !is_one_setup(first) {
         return first.clone();
@@ -113,7 +117,7 @@ fn fix(group: &[&Finding]) -> String {
 }
 
 /// Returns the first finding of a group, the subjects of the others, and the fix.
-fn paragraph(group: &[&Finding]) -> Vec<String> {
+fn paragraph(group: &[&FindingView]) -> Vec<String> {
     let mut lines = vec![format!("  {}", group[0].summary())];
     if let [_, others @ ..] = group
         && !others.is_empty()
@@ -126,17 +130,17 @@ fn paragraph(group: &[&Finding]) -> Vec<String> {
 }
 
 /// Returns one line for all findings of a check on a machine.
-pub(super) fn short(findings: &[Finding]) -> Vec<String> {
-    let mut groups: Vec<(&Finding, usize)> = Vec::new();
+pub(super) fn short(findings: &[FindingView]) -> Vec<String> {
+    let mut groups: Vec<(&FindingView, usize)> = Vec::new();
     for finding in findings {
         let same =
-            |(one, _): &&mut (&Finding, usize)| one.check == finding.check && one.place == finding.place;
+            |(one, _): &&mut (&FindingView, usize)| one.check == finding.check && one.place == finding.place;
         match groups.iter_mut().find(same) {
             Some((_, number)) => *number += 1,
             None => groups.push((finding, 1)),
         }
     }
-    let line = |(finding, number): (&Finding, usize)| match number - 1 {
+    let line = |(finding, number): (&FindingView, usize)| match number - 1 {
         0 => finding.summary(),
         more => format!("{} (and {more} more on {})", finding.summary(), named(&finding.place)),
     };
@@ -148,11 +152,11 @@ mod tests {
     use super::*;
     use crate::model::finding::Severity;
 
-    fn finding(check: &str, service: &str, place: &str, fix: &str) -> Finding {
-        Finding {
+    fn finding(check: &str, service: &str, place: &str, fix: &str) -> FindingView {
+        FindingView {
             check: check.to_owned(),
             service: Some(service.to_owned()),
-            real: (place != "director").then(|| place.to_owned()),
+            real: (place != DIRECTOR).then(|| place.to_owned()),
             severity: Severity::Error,
             cause: "because".to_owned(),
             place: place.to_owned(),

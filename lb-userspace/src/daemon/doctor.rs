@@ -20,9 +20,9 @@ use crate::{
     control::{image::service_key, neighbours::Unresolved},
     daemon::Shared,
     dataplane::{Entry, Mode, Options, Single},
-    doctor::{self, Facts, Subject, Way, WithoutReal},
+    doctor::{self, Facts, Finding, NextHop, Target, WithoutReal},
     failure::{Failure, chain},
-    model::{Forward, finding::Finding},
+    model::{Forward, finding::FindingView},
 };
 
 /// Time to wait for answers of neighbours. On a link they answer within a millisecond or never.
@@ -41,7 +41,7 @@ pub(super) struct Examined {
 ///
 /// # Errors
 /// If the maps or the network cannot be read.
-pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
+pub async fn examine(director: &Shared) -> Result<Vec<FindingView>, Failure> {
     let examining = Arc::clone(&director.lock().await.examining);
     let _alone = examining.lock().await;
     let deadline = Instant::now() + ANSWER;
@@ -57,15 +57,16 @@ pub async fn examine(director: &Shared) -> Result<Vec<Finding>, Failure> {
     let (findings, programs) = doctor::examine(facts, programs).await;
     let mut director = director.lock().await;
     director.prober = programs.map(Box::new);
-    director.remember(findings.clone(), began.elapsed());
-    Ok(findings)
+    let views = findings.iter().map(FindingView::from).collect();
+    director.remember(findings, began.elapsed());
+    Ok(views)
 }
 
 /// Returns the services whose reals all have weight 0.
 fn without_real(services: &[ServiceView]) -> Vec<WithoutReal> {
     let idle = services.iter().filter(|view| view.reals.iter().all(|real| real.weight == 0));
     let named = |view: &ServiceView| WithoutReal {
-        service: view.id.to_string(),
+        service: view.id,
         idle: view.reals.first().map(|real| match view.id.port() {
             port if port == real.address.port() => real.address.ip().to_string(),
             _ => real.address.to_string(),
@@ -78,9 +79,8 @@ impl Director {
     /// Keeps the findings, and logs the new ones.
     fn remember(&mut self, findings: Vec<Finding>, took: Duration) {
         let before = self.examined.as_ref().map_or(&[][..], |examined| &examined.findings);
-        for finding in
-            findings.iter().filter(|finding| !before.iter().any(|one| one.is_about_the_same(finding)))
-        {
+        let is_new = |finding: &&Finding| !before.iter().any(|one| one.is_same_fault(finding));
+        for finding in findings.iter().filter(is_new).map(FindingView::from) {
             tracing::warn!("doctor: {}; on {}: {}", finding.summary(), finding.place, finding.fix);
         }
         self.examined = Some(Examined { ended: Instant::now(), took, findings, revision: self.revision });
@@ -99,7 +99,7 @@ impl Director {
             is_outdated: *revision != self.revision,
             seconds_ago: ended.elapsed().as_secs(),
             took_seconds: took.as_secs_f64(),
-            findings: findings.clone(),
+            findings: findings.iter().map(FindingView::from).collect(),
         })
     }
 
@@ -111,13 +111,13 @@ impl Director {
         let stats = self.stats(counts)?;
         let reals = self.plane.tables().reals().map_err(|error| Failure::failed(chain(&error)))?;
         let reals: HashMap<u32, schema::Real> = reals.into_iter().collect();
-        let (mut subjects, mut endpoints) = (Vec::new(), std::collections::BTreeSet::new());
+        let (mut targets, mut endpoints) = (Vec::new(), std::collections::BTreeSet::new());
         for view in &stats.services {
             endpoints.extend(view.endpoints.iter().copied());
             for real in &view.reals {
                 let rip = real.address.ip();
                 let entry = self.number_of(&view.id, real).and_then(|id| reals.get(&id)).copied();
-                let way = entry.filter(schema::Real::reachable).map(|entry| Way {
+                let next_hop = entry.filter(schema::Real::reachable).map(|entry| NextHop {
                     ifindex: entry.ifindex,
                     to: entry.macs.destination(),
                     from: entry.macs.source(),
@@ -131,8 +131,8 @@ impl Director {
                 };
                 for endpoint in &view.endpoints {
                     let vip: IpAddr = endpoint.address.ip();
-                    subjects.push(Subject {
-                        service: view.id.to_string(),
+                    targets.push(Target {
+                        service: view.id,
                         protocol: endpoint.protocol,
                         vip,
                         port: endpoint.address.port(),
@@ -150,7 +150,7 @@ impl Director {
                             let key = service_key(endpoint);
                             Some(Entry { key, service: *self.image.services.get(&key)?, real })
                         }),
-                        way: way.ok_or_else(|| match self.next_hops.get(&rip) {
+                        next_hop: next_hop.ok_or_else(|| match self.next_hops.get(&rip) {
                             Some(Err(why)) => why.clone(),
                             _ => Unresolved::Unknown { why: real.next_hop.clone() },
                         }),
@@ -166,7 +166,7 @@ impl Director {
             lost_sends: self.lost_sends().await,
             without_real: without_real(&stats.services),
             is_standby: self.vips.is_none(),
-            subjects,
+            targets,
             endpoints,
             interfaces,
             addresses: self.netlink.addresses().await?,

@@ -7,16 +7,17 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use super::Location;
 use crate::{
     control::neighbours::Unresolved,
     dataplane::Entry,
-    model::{Endpoint, Forward, Protocol, Tunnel, evicted::Evicted},
+    model::{Endpoint, Forward, Protocol, ServiceId, Tunnel, evicted::Evicted},
     netlink::{Address, Interface, Mac},
 };
 
 /// Next hop of a real in the loaded programs: its entry in `REALS`.
 #[derive(Clone, Copy, Debug)]
-pub struct Way {
+pub struct NextHop {
     /// Egress device.
     pub ifindex: u32,
     /// Destination Ethernet address.
@@ -29,11 +30,11 @@ pub struct Way {
     pub mtu: u16,
 }
 
-/// A real of a service at one of its endpoints.
+/// Target of probes: a real of a service at one of the service's endpoints.
 #[derive(Clone, Debug)]
-pub struct Subject {
-    /// Service, as commands name it.
-    pub service: String,
+pub struct Target {
+    /// Service.
+    pub service: ServiceId,
     /// Protocol.
     pub protocol: Protocol,
     /// VIP of the endpoint.
@@ -55,24 +56,24 @@ pub struct Subject {
     /// Entry in the loaded maps, if the real has a next hop.
     pub entry: Option<Entry>,
     /// Next hop, or the reason why there is none.
-    pub way: Result<Way, Unresolved>,
+    pub next_hop: Result<NextHop, Unresolved>,
     /// Address of the director towards the real (DIP).
     pub dip: Option<IpAddr>,
-    /// Router on the way, if the real is not on the director's link.
+    /// Router on the path, if the real is not on the director's link.
     pub gateway: Option<IpAddr>,
 }
 
-impl From<&Subject> for (String, String) {
-    fn from(subject: &Subject) -> Self {
-        (subject.service.clone(), subject.real())
-    }
-}
-
-impl Subject {
-    /// Returns the name of the real in findings.
+impl Target {
+    /// Returns the RIP, and the port to which the real's packets go.
     #[must_use]
-    pub fn real(&self) -> String {
-        SocketAddr::new(self.rip, self.real_port).to_string()
+    pub fn real(&self) -> SocketAddr {
+        SocketAddr::new(self.rip, self.real_port)
+    }
+
+    /// Returns the location of faults of this real.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        Location::Real { service: self.service, address: self.real() }
     }
 
     /// Returns VIP and port of the endpoint.
@@ -81,7 +82,7 @@ impl Subject {
         SocketAddr::new(self.vip, self.port)
     }
 
-    /// Returns whether the subject belongs to an endpoint.
+    /// Returns whether this is a real of the endpoint.
     #[must_use]
     pub fn is_at(&self, endpoint: &Endpoint) -> bool {
         self.protocol == endpoint.protocol && self.at() == endpoint.address
@@ -121,8 +122,8 @@ impl Subject {
 /// A service whose clients get no connections.
 #[derive(Clone, Debug)]
 pub struct WithoutReal {
-    /// Service, as commands name it.
-    pub service: String,
+    /// Service.
+    pub service: ServiceId,
     /// A real with weight 0, as commands name it; `None` if there is no real at all.
     pub idle: Option<String>,
 }
@@ -131,7 +132,7 @@ pub struct WithoutReal {
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Every real of every service, once per endpoint.
-    pub subjects: Vec<Subject>,
+    pub targets: Vec<Target>,
     /// Services without a real for new connections, and why.
     pub without_real: Vec<WithoutReal>,
     /// Every endpoint of the services.

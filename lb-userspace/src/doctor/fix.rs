@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Facts, Subject, judge::Place};
+use super::{Facts, Target, topology::Topology};
 use crate::model::{Endpoint, Forward};
 
 /// Priority of the routing rules in fixes, and number of their table: lower than the priorities that are
@@ -24,7 +24,7 @@ pub(super) fn quoted(words: &str) -> String {
     words.split(' ').map(quote).collect::<Vec<_>>().join(" ")
 }
 
-impl Subject {
+impl Target {
     /// Returns the command that sets up the real for this service. Runs on the real.
     #[must_use]
     pub fn setup(&self) -> String {
@@ -64,8 +64,8 @@ impl Subject {
 
     /// Returns the command that routes replies to clients through the director, including clients in another
     /// network of the director. Runs on the real.
-    pub(super) fn route_back(&self, place: &Place) -> String {
-        let Place { dip, clients, far, .. } = *place;
+    pub(super) fn route_back(&self, topology: &Topology) -> String {
+        let Topology { dip, clients, far, .. } = *topology;
         let (ip, rip) = (ip(dip), self.rip);
         // More specific routes within that network are removed if they match the address that was used for
         // the probe.
@@ -86,10 +86,10 @@ impl Subject {
     }
 
     /// Returns the command of [`Self::route_back`], conditional on the present route.
-    pub(super) fn route_back_if_needed(&self, place: &Place) -> String {
-        let back = self.route_back(place);
-        place.far.map_or(back.clone(), |far| {
-            format!("{{ {} || {{ {back}; }}; }}", self.leads_back(far, place.dip))
+    pub(super) fn route_back_if_needed(&self, topology: &Topology) -> String {
+        let back = self.route_back(topology);
+        topology.far.map_or(back.clone(), |far| {
+            format!("{{ {} || {{ {back}; }}; }}", self.leads_back(far, topology.dip))
         })
     }
 
@@ -99,10 +99,12 @@ impl Subject {
 
     /// Returns the command that adds a missing route from the VIP to clients: through their link if the real
     /// is on it, otherwise through the director. Runs on the real.
-    pub(super) fn route_from_vip(&self, place: &Place) -> Option<String> {
-        let Place { dip, clients: Some(net), far: Some(far), shares_link } = *place else { return None };
+    pub(super) fn route_from_vip(&self, topology: &Topology) -> Option<String> {
+        let Topology { dip, clients: Some(net), far: Some(far), shares_link } = *topology else {
+            return None;
+        };
         let (ip, vip, net) = (ip(self.vip), self.vip, net.trunc());
-        let (wrong, way) = if shares_link {
+        let (wrong, via) = if shares_link {
             ("'' | *' via '*", format!("dev {}", self.device()))
         } else if dip.is_ipv4() == vip.is_ipv4() {
             ("''", format!("via {dip}"))
@@ -111,7 +113,7 @@ impl Subject {
         };
         Some(format!(
             "case \"$({ip} route get {far} from {vip} 2> /dev/null)\" in {wrong}) \
-             {ip} route replace {net} {way} table {RULE} && {ip} rule add pref {RULE} from {vip} lookup {RULE};; esac"
+             {ip} route replace {net} {via} table {RULE} && {ip} rule add pref {RULE} from {vip} lookup {RULE};; esac"
         ))
     }
 
@@ -150,7 +152,7 @@ pub(super) const OWN: &str = "xvs-local";
 
 /// Returns the command that translates the director's own packets for a service to a real, with a source
 /// address that the real answers, and resets stale connections. Runs on the director.
-pub(super) fn translate_own(endpoint: &Endpoint, real: &Subject) -> String {
+pub(super) fn translate_own(endpoint: &Endpoint, real: &Target) -> String {
     let Endpoint { protocol, address } = *endpoint;
     let (ip, vip, rip) = (if address.is_ipv4() { "ip" } else { "ip6" }, address.ip(), real.rip);
     let source = real.dip.filter(|dip| dip.is_ipv4() == rip.is_ipv4());
@@ -185,8 +187,8 @@ pub(super) fn forget_neighbour(neighbour: IpAddr, interface: &str) -> String {
 
 /// Returns the command that redirects connections to the VIP to the sockets that listen on the RIP. Runs on
 /// the real.
-pub(super) fn translate_on_real(subject: &Subject) -> String {
-    let Subject { vip, rip, port, real_port, .. } = *subject;
+pub(super) fn translate_on_real(target: &Target) -> String {
+    let Target { vip, rip, port, real_port, .. } = *target;
     let family = if vip.is_ipv4() { "ip" } else { "ip6" };
     let to = SocketAddr::new(rip, real_port);
     format!(

@@ -11,7 +11,7 @@ use etherparse::{
 
 use lb_common::checksum::Delta;
 
-use super::Way;
+use super::NextHop;
 use crate::{model::Tunnel, netlink::Mac};
 
 /// Source UDP port of tunnelled probes, by which ICMP errors about them are recognised.
@@ -59,15 +59,10 @@ fn headers(from: IpAddr, to: IpAddr, ttl: u8) -> IpHeaders {
 }
 
 /// Time to live that most senders use.
-const TTL: u8 = 64;
+pub(super) const TTL: u8 = 64;
 
 /// Returns a TCP segment without payload: a SYN, or the RST that ends the connection.
-pub(super) fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: bool) -> Vec<u8> {
-    tcp_of(TTL, from, to, sequence, reset)
-}
-
-/// Does the same as [`tcp`], with another time to live.
-pub(super) fn tcp_of(ttl: u8, from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: bool) -> Vec<u8> {
+pub(super) fn tcp(ttl: u8, from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, reset: bool) -> Vec<u8> {
     let segment = PacketBuilder::ip(headers(from.0, to.0, ttl)).tcp(from.1, to.1, sequence, 0xffff);
     let segment = if reset { segment.rst() } else { segment.syn() };
     let mut packet = Vec::new();
@@ -77,7 +72,7 @@ pub(super) fn tcp_of(ttl: u8, from: (IpAddr, u16), to: (IpAddr, u16), sequence: 
 }
 
 /// Converts a frame with a SYN without options to the RST that ends the connection, with that sequence number.
-pub(super) fn take_back(frame: &[u8], sequence: u32) -> Vec<u8> {
+pub(super) fn reset_of(frame: &[u8], sequence: u32) -> Vec<u8> {
     const SEGMENT: usize = 20;
     const RST: u8 = 0x04;
     let mut frame = frame.to_vec();
@@ -99,10 +94,10 @@ pub(super) fn take_back(frame: &[u8], sequence: u32) -> Vec<u8> {
 }
 
 /// Returns an ICMP echo request in an IP packet of `length` bytes.
-pub(super) fn echo(from: IpAddr, to: IpAddr, id: u16, sequence: u16, length: u16) -> Vec<u8> {
+pub(super) fn echo(ttl: u8, from: IpAddr, to: IpAddr, id: u16, sequence: u16, length: u16) -> Vec<u8> {
     let payload = vec![0; usize::from(length.saturating_sub(header(to) + 8))];
     let mut packet = Vec::new();
-    let ip = PacketBuilder::ip(headers(from, to, TTL));
+    let ip = PacketBuilder::ip(headers(from, to, ttl));
     let _infallible = if to.is_ipv4() {
         ip.icmpv4_echo_request(id, sequence).write(&mut packet, &payload)
     } else {
@@ -112,12 +107,12 @@ pub(super) fn echo(from: IpAddr, to: IpAddr, id: u16, sequence: u16, length: u16
 }
 
 /// Returns the frame of a packet as the data plane sends it: with `tun`, inside another packet.
-pub(super) fn framed(way: &Way, tunnel: Option<(IpAddr, Tunnel)>, packet: Vec<u8>) -> Vec<u8> {
+pub(super) fn framed(next_hop: &NextHop, tunnel: Option<(IpAddr, Tunnel)>, packet: Vec<u8>) -> Vec<u8> {
     let packet = match tunnel {
-        Some((rip, tunnel)) => wrapped(way.tunnel_source, rip, tunnel, &packet),
+        Some((rip, tunnel)) => encapsulated(next_hop.tunnel_source, rip, tunnel, &packet),
         None => packet,
     };
-    ethernet(way.to, way.from, &packet)
+    ethernet(next_hop.to, next_hop.from, &packet)
 }
 
 /// Formats an Ethernet address.
@@ -144,7 +139,7 @@ pub(super) fn source_port(frame: &[u8]) -> Option<u16> {
 }
 
 /// Returns a packet inside another one: RFC 2003 and 2473, RFC 2784, draft-ietf-intarea-gue.
-fn wrapped(from: IpAddr, rip: IpAddr, tunnel: Tunnel, packet: &[u8]) -> Vec<u8> {
+fn encapsulated(from: IpAddr, rip: IpAddr, tunnel: Tunnel, packet: &[u8]) -> Vec<u8> {
     let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
     let protocol = if is_v6 { IpNumber::IPV6 } else { IpNumber::IPV4 };
     let outer = PacketBuilder::ip(headers(from, rip, TTL));
@@ -176,30 +171,30 @@ mod tests {
     use super::*;
 
     #[rstest]
-    fn what_takes_a_syn_back_is_as_if_made_anew(
+    fn a_syn_is_converted_to_the_same_rst_as_one_built_from_scratch(
         #[values("10.0.0.11", "fd00::b")] rip: IpAddr,
         #[values("ipip", "gre", "gue")] tunnel: &str,
     ) {
         let tunnel: Tunnel = tunnel.parse().unwrap();
-        let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: rip, mtu: 1500 };
+        let next_hop = NextHop { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: rip, mtu: 1500 };
         let made = |sequence, reset| {
-            let packet = tcp((rip, 4000), (rip, 80), sequence, reset);
-            framed(&way, Some((rip, tunnel)), packet)
+            let packet = tcp(TTL, (rip, 4000), (rip, 80), sequence, reset);
+            framed(&next_hop, Some((rip, tunnel)), packet)
         };
-        assert_eq!(take_back(&made(7, false), 0xfedc_ba98), made(0xfedc_ba98, true));
-        assert_eq!(take_back(&[1, 2, 3], 7), [1, 2, 3]);
+        assert_eq!(reset_of(&made(7, false), 0xfedc_ba98), made(0xfedc_ba98, true));
+        assert_eq!(reset_of(&[1, 2, 3], 7), [1, 2, 3]);
     }
 
     #[rstest]
-    fn what_is_around_a_packet_is_as_long_as_said(
+    fn the_headers_of_a_tunnel_have_the_length_of_its_overhead(
         #[values("10.0.0.11", "fd00::b")] rip: IpAddr,
         #[values("192.0.2.100", "2001:db8::100")] vip: IpAddr,
         #[values("ipip", "gre", "gre:csum", "gue", "gue:csum")] tunnel: &str,
     ) {
         let tunnel: Tunnel = tunnel.parse().unwrap();
-        let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: rip, mtu: 1500 };
-        let inner = echo(vip, vip, 1, 2, 1280);
-        let frame = framed(&way, Some((rip, tunnel)), inner.clone());
+        let next_hop = NextHop { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: rip, mtu: 1500 };
+        let inner = echo(TTL, vip, vip, 1, 2, 1280);
+        let frame = framed(&next_hop, Some((rip, tunnel)), inner.clone());
         assert_eq!((inner.len(), frame.len()), (1280, 1280 + 14 + usize::from(overhead(rip, tunnel))));
         assert!(frame.ends_with(&inner));
         SlicedPacket::from_ethernet(&frame).unwrap();

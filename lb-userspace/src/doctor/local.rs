@@ -7,12 +7,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{Facts, Subject, fix, wire::Wire};
-use crate::model::{
-    Endpoint, Forward, Protocol,
-    evicted::Evicted,
-    finding::{Finding, Severity},
-};
+use super::{Check, Facts, Finding, Fix, Location, Target, fix, wire::Wire};
+use crate::model::{Endpoint, Forward, Protocol, evicted::Evicted};
 
 /// Finds sockets of the director that are connected to a service, and packets to a service on the loopback device.
 ///
@@ -43,37 +39,34 @@ pub(super) fn check(
             let same_port = address.port() == 0 || address.port() == to.port();
             address.ip() == to.ip() && same_port && !served.contains(to)
         };
-        let reals = facts.subjects.iter().filter(|subject| subject.is_at(endpoint));
-        if reals.clone().any(|subject| subject.forward == Forward::Local) {
+        let reals = facts.targets.iter().filter(|target| target.is_at(endpoint));
+        if reals.clone().any(|target| target.forward == Forward::Local) {
             continue;
         }
         let sockets = ends.iter().filter(|to| is_its(to)).count();
-        let heard = wire.is_some_and(|wire| {
+        let sends = wire.is_some_and(|wire| {
             wire.local_clients().iter().any(|(number, to)| *number == protocol.number() && is_its(to))
         });
-        let what = match (sockets, heard) {
+        let what = match (sockets, sends) {
             (0, false) => continue,
             (0, true) => format!("a program on the director itself sends packets to {endpoint}"),
             (1, _) => format!("a socket of the director itself is connected to {endpoint}"),
             (count, _) => format!("{count} sockets of the director itself are connected to {endpoint}"),
         };
         // A real without findings, if there is one.
-        let healthy = |subject: &&Subject| {
-            !found
-                .iter()
-                .any(|one| one.service.as_ref() == Some(&subject.service) && one.real == Some(subject.real()))
+        let healthy = |target: &&Target| {
+            let location = target.location();
+            !found.iter().any(|finding| finding.location == location)
         };
-        let fits = |subject: &&Subject| {
-            subject.rip.is_ipv4() == address.is_ipv4() && subject.way.is_ok() && subject.weight > 0
+        let fits = |target: &&Target| {
+            target.rip.is_ipv4() == address.is_ipv4() && target.next_hop.is_ok() && target.weight > 0
         };
         let mut fitting = reals.filter(fits);
         let Some(real) = fitting.clone().find(healthy).or_else(|| fitting.next()) else { continue };
         let cause =
             format!("{what}: XDP never sees its packets; the fix has nftables send them to {}", real.real());
-        let mut finding =
-            Finding::new("local-client", Severity::Warning, cause, fix::translate_own(endpoint, real));
-        finding.service = Some(endpoint.to_string());
-        findings.push(finding);
+        let fix = Fix::on_director(fix::translate_own(endpoint, real));
+        findings.push(Finding::new(Check::LocalClient, Location::Endpoint(*endpoint), cause, fix));
     }
     findings
 }
@@ -100,7 +93,7 @@ fn full(option: &str, flows: u64, max: u32, evicted: Option<Evicted>) -> Option<
         None => return None,
     };
     let fix = format!("xvs resize --{option} {}", u64::from(max).saturating_mul(4).min(33_554_432));
-    Some(Finding::new("flow-table", Severity::Warning, cause, fix))
+    Some(Finding::new(Check::FlowTable, Location::Director, cause, Fix::on_director(fix)))
 }
 
 /// Returns the remote addresses of the sockets in a page of `/proc/net/tcp` or `tcp6`, except ended ones.
@@ -136,10 +129,7 @@ mod tests {
     #[test]
     fn a_table_is_full_from_nine_tenths() {
         assert!(full("max-flows", 899, 1000, None).is_none());
-        assert_eq!(
-            full("max-flows", 900, 1000, None).map(|finding| finding.check),
-            Some("flow-table".to_owned())
-        );
+        assert_eq!(full("max-flows", 900, 1000, None).map(|finding| finding.check), Some(Check::FlowTable));
         let evicted = Some(Evicted { noted: 1024, missing: 40 });
         assert!(full("max-flows", 9, 1000, evicted).is_some_and(|finding| finding.cause.contains("of 1024")));
     }

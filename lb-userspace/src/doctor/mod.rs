@@ -4,37 +4,38 @@
 //! The daemon gathers [`Facts`]; each check uses them, and probes of its own. docs/doctor.md explains the findings.
 #![forbid(unsafe_code)]
 
-mod answer; //          answers to probes
-mod arp; //             other machines that answer for a VIP
-mod bypass; //          `nat` replies that bypass the director
-mod came_back; //       `dr` and `tun` replies through the director
-mod facts; //           facts that the daemon knows
-mod firewall; //        rules without effect on a VIP's packets
-mod fix; //             commands that fix findings
-mod frame; //           frames of probes
-mod interface; //       XDP mode, other programs, offloads
-mod judge; //           interpretation of a real's answers
-mod local; //           clients on the director, the flow table
-mod mtu; //             tunnels that lose large packets
-mod narrow; //          probes that tell likely causes apart
-mod neighbour; //       ARP and neighbour discovery
-mod neighbour_table; // size of the kernel's neighbour table
-mod next_hop; //        next hops of reals
-mod path; //            VIPs through the forwarding path
-mod sender; //          probes as the programs send them
-mod vip; //             VIPs on the director
-mod wire; //            a packet socket
+mod arp; //                  other machines that answer for a VIP
+mod bypass; //               `nat` replies that bypass the director
+mod check; //                the table of all checks
+mod diagnosis; //            from observations about a real to a finding
+mod facts; //                facts that the daemon knows
+mod fault_isolation; //      probes that separate likely causes
+mod finding; //              findings, their locations and fixes
+mod firewall; //             rules without effect on a VIP's packets
+mod fix; //                  commands that fix findings
+mod frame; //                frames of probes
+mod interface; //            XDP mode, other programs, offloads
+mod local; //                clients on the director, the flow table
+mod mtu; //                  tunnels that lose large packets
+mod neighbour; //            ARP and neighbour discovery
+mod neighbour_table; //      size of the kernel's neighbour table
+mod next_hop; //             next hops of reals
+mod observations; //         results of the probes of a real
+mod path; //                 reals through the forwarding path
+mod probe; //                the packets to one real
+mod replies_via_director; // `dr` and `tun` replies through the director
+mod reply; //                replies to probes
+mod sender; //               probes as the programs send them
+mod topology; //             networks of the director and the real
+mod unused_address; //       addresses from which reals are pinged
+mod vip; //                  VIPs on the director
+mod wire; //                 a packet socket
 
-pub use facts::{Facts, Subject, Way, WithoutReal};
+pub use check::Check;
+pub use facts::{Facts, NextHop, Target, WithoutReal};
+pub use finding::{Finding, Fix, Host, Location};
 
-use crate::{
-    dataplane::Single,
-    failure::chain,
-    model::{
-        Forward,
-        finding::{Finding, Severity},
-    },
-};
+use crate::{dataplane::Single, failure::chain, model::Forward};
 
 /// Runs every check. Nothing is changed; probes are sent. `programs` make the probes through the path, and
 /// are returned.
@@ -75,9 +76,8 @@ fn no_real(facts: &Facts) -> Vec<Finding> {
             }
         };
         let cause = format!("{service} {why}: its clients get no connection");
-        let mut finding = Finding::new("no-real", Severity::Error, cause, fix::quoted(&fix));
-        finding.service = Some(service.clone());
-        finding
+        let fix = Fix::on_director(fix::quoted(&fix));
+        Finding::new(Check::NoReal, Location::Service(*service), cause, fix)
     };
     facts.without_real.iter().map(finding).collect()
 }
@@ -96,7 +96,7 @@ fn probe(facts: &mut Facts, programs: &mut Single, rules: &firewall::Pages) -> V
     // Replies to a standby director's probes of `nat` reals arrive at the director that has the VIP, and
     // clients on the standby director are served.
     let standby = facts.standby_vips();
-    facts.subjects.retain(|subject| subject.forward != Forward::Nat || !standby.contains(&subject.vip));
+    facts.targets.retain(|target| target.forward != Forward::Nat || !standby.contains(&target.vip));
     facts.endpoints.retain(|endpoint| !standby.contains(&endpoint.address.ip()));
     let along = path::check(facts, &wire, programs, &found);
     found.extend(along);

@@ -11,20 +11,13 @@ use ipnet::IpNet;
 use lb_common::reason::Reason;
 
 use super::{
-    Facts, Subject, Way,
-    answer::{Heard, Said, answer},
-    fix, frame,
-    judge::Answer,
-    path::Probe,
+    Check, Facts, Finding, Fix, NextHop, Target, fix, frame,
+    observations::Outcome,
+    probe::Probe,
+    reply::{self, Received, Reply},
     sender::Sender,
 };
-use crate::{
-    failure::chain,
-    model::{
-        Forward,
-        finding::{Finding, Severity},
-    },
-};
+use crate::{failure::chain, model::Forward};
 
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Packet sizes that are tried through tunnels, from the believed MTU downwards.
@@ -32,68 +25,68 @@ const SIZES: [u16; 8] = [1480, 1450, 1400, 1350, 1300, 1280, 1000, 576];
 
 /// Returns the smallest packet size to which clients can be told to go: the minimum MTU of IPv6 (RFC 8200),
 /// and for IPv4 the minimum of Linux (`net.ipv4.route.min_pmtu`).
-const fn least(subject: &Subject) -> u16 {
-    if subject.vip.is_ipv6() { 1280 } else { 552 }
+const fn least(target: &Target) -> u16 {
+    if target.vip.is_ipv6() { 1280 } else { 552 }
 }
 
 /// Returns the minimum MTU that the path to a real needs.
-fn needed(subject: &Subject) -> u16 {
-    least(subject) + subject.tunnel().map_or(0, |(rip, tunnel)| frame::overhead(rip, tunnel))
+fn needed(target: &Target) -> u16 {
+    least(target) + target.tunnel().map_or(0, |(rip, tunnel)| frame::overhead(rip, tunnel))
 }
 
 /// Returns whether packets of clients do not fit into a tunnel with the MTU that the director assumes.
-pub(super) fn is_too_narrow(subject: &Subject, way: &Way) -> bool {
-    subject.forward == Forward::Tun && way.mtu < needed(subject)
+pub(super) fn is_too_narrow(target: &Target, next_hop: &NextHop) -> bool {
+    target.forward == Forward::Tun && next_hop.mtu < needed(target)
 }
 
 /// Returns findings for tunnels with too small an MTU on the director itself, by a route or a link.
 pub(super) fn narrow(facts: &Facts) -> Vec<Finding> {
-    let mut told = BTreeSet::new();
-    let narrow = facts.subjects.iter().filter_map(|subject| {
-        let way = subject.way.as_ref().ok().filter(|way| is_too_narrow(subject, way))?;
-        let (whose, fix) = widen(facts, subject, way);
+    let mut reported = BTreeSet::new();
+    let narrow = facts.targets.iter().filter_map(|target| {
+        let next_hop = target.next_hop.as_ref().ok().filter(|next_hop| is_too_narrow(target, next_hop))?;
+        let (whose, fix) = widen(facts, target, next_hop);
         let cause = format!(
             "the way to {} takes packets of {} bytes, by {whose} MTU, and a tunnel for {} needs {}: clients send no less than {} within",
-            subject.rip,
-            way.mtu,
-            subject.vip,
-            needed(subject),
-            least(subject)
+            target.rip,
+            next_hop.mtu,
+            target.vip,
+            needed(target),
+            least(target)
         );
-        let finding = Finding::new("tunnel-mtu", Severity::Error, cause, fix).of(subject);
-        told.insert(subject.rip).then_some(finding)
+        let finding = Finding::new(Check::TunnelMtu, target.location(), cause, Fix::on_director(fix));
+        reported.insert(target.rip).then_some(finding)
     });
     narrow.collect()
 }
 
 /// Returns a finding for packets that the programs do not send, because they exceed the director's own MTU
 /// towards the real.
-pub(super) fn kept(facts: &Facts, probe: &Probe<'_>) -> Option<Finding> {
-    let (subject, way) = (probe.subject, &probe.way);
-    if probe.seen.kept != Some(Reason::TooBig.as_str()) {
+pub(super) fn not_forwarded(facts: &Facts, probe: &Probe<'_>) -> Option<Finding> {
+    let (target, next_hop) = (probe.target, &probe.next_hop);
+    if probe.observations.not_forwarded != Some(Reason::TooBig.as_str()) {
         return None;
     }
-    let (whose, fix) = widen(facts, subject, way);
+    let (whose, fix) = widen(facts, target, next_hop);
     let cause = format!(
         "the loaded programs do not send on what clients send to {}: {}, the way to {} takes packets of {} bytes alone, by {whose} MTU",
-        subject.at(),
+        target.at(),
         Reason::TooBig.as_str(),
-        subject.rip,
-        way.mtu
+        target.rip,
+        next_hop.mtu
     );
-    Some(Finding::new("not-forwarded", Severity::Error, cause, fix).of(subject))
+    Some(Finding::new(Check::NotForwarded, target.location(), cause, Fix::on_director(fix)))
 }
 
 /// Returns the cause of a small MTU towards a real, and the command that raises it as far as possible, and as
 /// far as necessary.
-fn widen(facts: &Facts, subject: &Subject, way: &Way) -> (&'static str, String) {
-    let (rip, name, needed) = (subject.rip, facts.name(way.ifindex), needed(subject));
+fn widen(facts: &Facts, target: &Target, next_hop: &NextHop) -> (&'static str, String) {
+    let (rip, name, needed) = (target.rip, facts.name(next_hop.ifindex), needed(target));
     let link = facts.interface(&name).map_or(0, |interface| interface.mtu);
     if link < u32::from(needed) {
         return ("the link's", format!("ip link set dev {name} mtu {needed}"));
     }
-    let via = subject.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
-    let source = subject.dip.map_or(String::new(), |dip| format!("src {dip} "));
+    let via = target.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
+    let source = target.dip.map_or(String::new(), |dip| format!("src {dip} "));
     let fix =
         format!("{} route replace {} {via}dev {name} {source}mtu {link}", fix::ip(rip), IpNet::from(rip));
     ("the route's", fix)
@@ -101,19 +94,19 @@ fn widen(facts: &Facts, subject: &Subject, way: &Way) -> (&'static str, String) 
 
 pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]) -> Vec<Finding> {
     let mut tried = BTreeMap::new();
-    for probe in probes.iter().filter(|p| p.subject.forward == Forward::Tun && p.seen.through == Answer::Yes)
-    {
-        tried.entry(probe.subject.rip).or_insert(probe);
+    let answers = |probe: &&Probe<'_>| probe.observations.via_path == Outcome::Replied;
+    for probe in probes.iter().filter(|probe| probe.target.forward == Forward::Tun).filter(answers) {
+        tried.entry(probe.target.rip).or_insert(probe);
     }
-    let overhead = |probe: &Probe<'_>| frame::overhead(probe.subject.rip, probe.subject.tunnel);
-    let largest = |probe: &Probe<'_>| probe.way.mtu - overhead(probe);
+    let overhead = |probe: &Probe<'_>| frame::overhead(probe.target.rip, probe.target.tunnel);
+    let largest = |probe: &Probe<'_>| probe.next_hop.mtu - overhead(probe);
     for probe in tried.values() {
         let sizes = SIZES.map(|size| size - (overhead(probe) - 20));
         for size in
             std::iter::once(largest(probe)).chain(sizes).filter(|size| *size <= largest(probe)).chain([64])
         {
             let number = (probe.port, size);
-            match sender.ping_through(probe.subject, &probe.way, probe.source, number, size) {
+            match sender.ping_through(probe.target, &probe.next_hop, probe.source, number, size) {
                 Ok(sent) => sender.send(&sent),
                 Err(error) => {
                     tracing::debug!(error = chain(&error), size, "doctor: the programs do not send a ping");
@@ -124,26 +117,24 @@ pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]
     let mut passed: BTreeMap<u16, BTreeSet<u16>> = BTreeMap::new();
     if !tried.is_empty() {
         sender.wire.listen(PATIENCE, |_, bytes| {
-            if let Some(Heard { probe, said: Said::Echo(size), .. }) = answer(bytes) {
+            if let Some(Received { probe, reply: Reply::Echo(size), .. }) = reply::parse(bytes) {
                 passed.entry(probe).or_default().insert(size);
             }
             tried.values().all(|p| passed.get(&p.port).is_some_and(|sizes| sizes.contains(&largest(p))))
         });
     }
     let narrow = tried.values().filter_map(|probe| {
-        let (subject, believed) = (probe.subject, probe.way.mtu);
+        let (target, believed) = (probe.target, probe.next_hop.mtu);
         // A real that answers no ping at all gives no information about sizes.
         let most = *passed.get(&probe.port)?.last()?;
         (most < largest(probe)).then(|| {
-            let (rip, real) = (subject.rip, most + overhead(probe));
-            let via = subject.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
-            Finding::new(
-                "tunnel-mtu",
-                Severity::Error,
-                format!("packets of {believed} bytes do not reach {rip}, those of {real} do: the link is narrower than the director believes, and large tunnelled packets are lost"),
-                format!("{} route replace {} {via}dev {} src {} mtu {real}", fix::ip(rip), IpNet::from(rip), facts.name(probe.way.ifindex), probe.place.dip),
-            )
-            .of(subject)
+            let (rip, real) = (target.rip, most + overhead(probe));
+            let via = target.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
+            let cause = format!("packets of {believed} bytes do not reach {rip}, those of {real} do: the link is narrower than the director believes, and large tunnelled packets are lost");
+            let (device, dip) = (facts.name(probe.next_hop.ifindex), probe.topology.dip);
+            let net = IpNet::from(rip);
+            let fix = format!("{} route replace {net} {via}dev {device} src {dip} mtu {real}", fix::ip(rip));
+            Finding::new(Check::TunnelMtu, target.location(), cause, Fix::on_director(fix))
         })
     });
     narrow.collect()

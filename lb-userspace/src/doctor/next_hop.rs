@@ -8,34 +8,30 @@ use std::{
     time::Duration,
 };
 
-use super::{Facts, Subject, fix, frame, judge::Answer, neighbour, sender::Sender, wire::Wire};
-use crate::{
-    control::neighbours::Unresolved,
-    model::{
-        Forward,
-        finding::{Finding, Severity},
-    },
-    netlink::Mac,
+use super::{
+    Check, Facts, Finding, Fix, Target, fix, frame, neighbour, observations::Outcome, sender::Sender,
+    wire::Wire,
 };
+use crate::{control::neighbours::Unresolved, model::Forward, netlink::Mac};
 
 /// Time to wait for answers: Linux answers while it receives.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Machines that answer ARP or neighbour discovery for an address, by interface.
-pub(super) type Whereabouts = BTreeMap<IpAddr, BTreeSet<(u32, Mac)>>;
+pub(super) type Neighbours = BTreeMap<IpAddr, BTreeSet<(u32, Mac)>>;
 
 /// Asks for addresses on every interface.
-pub(super) fn look_for(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) -> Whereabouts {
-    let mut found = Whereabouts::new();
+pub(super) fn locate(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) -> Neighbours {
+    let mut found = Neighbours::new();
     if wanted.is_empty() {
         return found;
     }
     neighbour::ask(facts, wire, wanted);
-    let ours: BTreeSet<Mac> = facts.interfaces.iter().filter_map(|interface| interface.mac).collect();
+    let own_macs: BTreeSet<Mac> = facts.interfaces.iter().filter_map(|interface| interface.mac).collect();
     wire.listen(PATIENCE, |ifindex, bytes| {
         if let Some((mac, ip)) = neighbour::answer(bytes)
             && wanted.contains(&ip)
-            && !ours.contains(&mac)
+            && !own_macs.contains(&mac)
         {
             found.entry(ip).or_default().insert((ifindex, mac));
         }
@@ -45,10 +41,10 @@ pub(super) fn look_for(facts: &Facts, wire: &Wire, wanted: &BTreeSet<IpAddr>) ->
 }
 
 /// Returns each real of a service once, regardless of the service's endpoints.
-fn each(facts: &Facts) -> impl Iterator<Item = &Subject> {
+fn each(facts: &Facts) -> impl Iterator<Item = &Target> {
     let mut seen = BTreeSet::new();
-    let others = facts.subjects.iter().filter(|subject| subject.forward != Forward::Local);
-    others.filter(move |subject| seen.insert((&subject.service, subject.rip, subject.real_port)))
+    let others = facts.targets.iter().filter(|target| target.forward != Forward::Local);
+    others.filter(move |target| seen.insert((&target.service, target.rip, target.real_port)))
 }
 
 /// Returns findings for reals without a next hop, and for `local` reals at an address that another machine
@@ -56,44 +52,50 @@ fn each(facts: &Facts) -> impl Iterator<Item = &Subject> {
 pub(super) fn unknown(facts: &Facts, wire: &Wire) -> Vec<Finding> {
     // A real with weight 0 may be switched off.
     let lost: Vec<_> = each(facts)
-        .filter(|subject| subject.weight > 0)
-        .filter_map(|subject| Some((subject, subject.way.as_ref().err()?)))
+        .filter(|target| target.weight > 0)
+        .filter_map(|target| Some((target, target.next_hop.as_ref().err()?)))
         .collect();
     let vips = facts.vips();
     let mut seen = BTreeSet::new();
     let own: Vec<_> = facts
-        .subjects
+        .targets
         .iter()
-        .filter(|subject| subject.forward == Forward::Local)
-        .filter(|subject| !subject.rip.is_loopback() && !vips.contains(&subject.rip))
-        .filter(|subject| seen.insert((&subject.service, subject.rip, subject.real_port)))
+        .filter(|target| target.forward == Forward::Local)
+        .filter(|target| !target.rip.is_loopback() && !vips.contains(&target.rip))
+        .filter(|target| seen.insert((&target.service, target.rip, target.real_port)))
         .collect();
     let wanted = lost
         .iter()
-        .flat_map(|(subject, _)| [Some(subject.rip), subject.gateway])
+        .flat_map(|(target, _)| [Some(target.rip), target.gateway])
         .flatten()
-        .chain(own.iter().map(|subject| subject.rip))
+        .chain(own.iter().map(|target| target.rip))
         .collect();
-    let whereabouts = look_for(facts, wire, &wanted);
-    let finding = |(subject, why): &(&Subject, &Unresolved)| {
-        let (more, fix) = mend(facts, subject, why, &whereabouts);
-        let cause = format!("nothing can be sent to {}: {why}{more}", subject.rip);
-        Finding::new("next-hop", Severity::Error, cause, fix).of(*subject)
+    let neighbours = locate(facts, wire, &wanted);
+    let finding = |(target, why): &(&Target, &Unresolved)| {
+        let (more, fix) = cause_and_fix(facts, target, why, &neighbours);
+        let cause = format!("nothing can be sent to {}: {why}{more}", target.rip);
+        Finding::new(Check::NextHop, target.location(), cause, Fix::on_director(fix))
     };
-    let shared = own.into_iter().filter(|subject| whereabouts.contains_key(&subject.rip)).map(|subject| {
-        let rip = subject.rip;
+    let shared = own.into_iter().filter(|target| neighbours.contains_key(&target.rip)).map(|target| {
+        let rip = target.rip;
         let cause = format!(
             "{rip} is an address of this director, which serves its connections; another machine has it too"
         );
-        Finding::new("next-hop", Severity::Error, cause, format!("ip address flush to {rip}")).of(subject)
+        let fix = Fix::on_director(format!("ip address flush to {rip}"));
+        Finding::new(Check::NextHop, target.location(), cause, fix)
     });
     shared.chain(lost.iter().map(finding)).collect()
 }
 
 /// Returns the likely cause, and the fix.
-fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Whereabouts) -> (String, String) {
-    let rip = subject.rip;
-    let at = |ip: IpAddr| whereabouts.get(&ip).and_then(|places| places.first().copied());
+fn cause_and_fix(
+    facts: &Facts,
+    target: &Target,
+    why: &Unresolved,
+    neighbours: &Neighbours,
+) -> (String, String) {
+    let rip = target.rip;
+    let at = |ip: IpAddr| neighbours.get(&ip).and_then(|places| places.first().copied());
     let by = |ifindex| {
         let name = facts.name(ifindex);
         (format!("; it answers on {name}"), fix::route_by(facts, rip, ifindex))
@@ -109,7 +111,7 @@ fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Wherea
             ("; another machine has it too".to_owned(), format!("ip address flush to {rip}"))
         }
         // The director's own stack serves only at the service's port.
-        Unresolved::Local { .. } => (String::new(), subject.edit("--weight 0")),
+        Unresolved::Local { .. } => (String::new(), target.edit("--weight 0")),
         Unresolved::InterfaceDown { interface, .. }
             if facts.interface(interface).is_some_and(|one| !one.up) =>
         {
@@ -138,9 +140,9 @@ fn mend(facts: &Facts, subject: &Subject, why: &Unresolved, whereabouts: &Wherea
                 None => (
                     format!(
                         "; no machine answers for it: the fix takes it out of service, and its weight ({}) is put back when it is there again",
-                        subject.weight
+                        target.weight
                     ),
-                    subject.take_out(),
+                    target.take_out(),
                 ),
             },
         },
@@ -158,12 +160,12 @@ fn down_link(facts: &Facts, rip: IpAddr) -> Option<String> {
 /// whether they are ready for `tun`.
 pub(super) fn behind_routers(facts: &Facts, sender: &mut Sender<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for subject in each(facts) {
-        let (Forward::Dr, Some(gateway), Ok(_)) = (subject.forward, subject.gateway, &subject.way) else {
+    for target in each(facts) {
+        let (Forward::Dr, Some(gateway), Ok(_)) = (target.forward, target.gateway, &target.next_hop) else {
             continue;
         };
-        let unwraps = super::path::asks_by_tunnel(facts, sender, subject) != Answer::Silence;
-        let (method, why) = if unwraps {
+        let decapsulates = super::path::probe_by_tunnel(facts, sender, target) != Outcome::NoReply;
+        let (method, why) = if decapsulates {
             ("tun", "")
         } else {
             (
@@ -171,32 +173,32 @@ pub(super) fn behind_routers(facts: &Facts, sender: &mut Sender<'_>) -> Vec<Find
                 "; it is not set up for tunnels (`xvs host setup --forward tun` there does that, and keeps clients' addresses), so the fix takes fnat, which needs nothing there",
             )
         };
-        let rip = subject.rip;
+        let rip = target.rip;
         let cause = format!(
             "dr reaches only reals on the director's link, and the way to {rip} leads over {gateway}{why}"
         );
-        let fix = subject.edit(&format!("--forward {method}"));
-        findings.push(Finding::new("dr-not-on-link", Severity::Error, cause, fix).of(subject));
+        let fix = Fix::on_director(target.edit(&format!("--forward {method}")));
+        findings.push(Finding::new(Check::DrNotOnLink, target.location(), cause, fix));
     }
     findings
 }
 
 /// Resolves the next hops of silent reals on the link.
-pub(super) fn look_for_silent(facts: &Facts, wire: &Wire, silent: &[&Subject]) -> Whereabouts {
-    look_for(facts, wire, &silent.iter().map(|subject| neighbour_of(subject)).collect())
+pub(super) fn locate_silent(facts: &Facts, wire: &Wire, silent: &[&Target]) -> Neighbours {
+    locate(facts, wire, &silent.iter().map(|target| neighbour_of(target)).collect())
 }
 
-fn neighbour_of(subject: &Subject) -> IpAddr {
-    subject.gateway.unwrap_or(subject.rip)
+fn neighbour_of(target: &Target) -> IpAddr {
+    target.gateway.unwrap_or(target.rip)
 }
 
 /// Returns a finding for a real that is silent because its packets go to another machine, or because there is
 /// no machine: the neighbour table differs from the answers on the link.
-pub(super) fn misled(facts: &Facts, subject: &Subject, whereabouts: &Whereabouts) -> Option<Finding> {
-    let way = subject.way.as_ref().ok()?;
-    let (neighbour, to) = (neighbour_of(subject), frame::mac(way.to));
-    let places: Vec<_> = whereabouts.get(&neighbour).into_iter().flatten().collect();
-    if places.iter().any(|(_, mac)| *mac == way.to) {
+pub(super) fn wrong_neighbour(facts: &Facts, target: &Target, neighbours: &Neighbours) -> Option<Finding> {
+    let next_hop = target.next_hop.as_ref().ok()?;
+    let (neighbour, to) = (neighbour_of(target), frame::mac(next_hop.to));
+    let places: Vec<_> = neighbours.get(&neighbour).into_iter().flatten().collect();
+    if places.iter().any(|(_, mac)| *mac == next_hop.to) {
         return None;
     }
     let (cause, fix) = match places.first() {
@@ -210,14 +212,14 @@ pub(super) fn misled(facts: &Facts, subject: &Subject, whereabouts: &Whereabouts
             )
         }
         // A real with weight 0 may be switched off.
-        None if subject.weight == 0 => return None,
+        None if target.weight == 0 => return None,
         None => (
             format!(
                 "{neighbour} was at {to}, and does not answer any more: the host is down, its link is, or it has lost the address; the fix takes the real out of service, and its weight ({}) is put back when it is there again",
-                subject.weight
+                target.weight
             ),
-            subject.take_out(),
+            target.take_out(),
         ),
     };
-    Some(Finding::new("next-hop", Severity::Error, cause, fix).of(subject))
+    Some(Finding::new(Check::NextHop, target.location(), cause, Fix::on_director(fix)))
 }

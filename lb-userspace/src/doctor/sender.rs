@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Probes through the path: the frames are the output of the programs themselves.
+//! Probes through the forwarding path: the frames are the output of the programs themselves.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Facts, Subject, Way, frame, wire::Wire};
+use super::{Facts, NextHop, Target, frame, wire::Wire};
 use crate::{
     dataplane::{Single, SingleError},
     explain::{Flag, Flow},
@@ -33,8 +33,8 @@ impl<'a> Sender<'a> {
     }
 
     /// Returns the programs' output for a client's packet to a real.
-    pub(super) fn through(&mut self, subject: &Subject, packet: &[u8]) -> Result<Sent, SingleError> {
-        let (Some(entry), Some((ingress, mac))) = (&subject.entry, self.ingress) else {
+    pub(super) fn through(&mut self, target: &Target, packet: &[u8]) -> Result<Sent, SingleError> {
+        let (Some(entry), Some((ingress, mac))) = (&target.entry, self.ingress) else {
             return Err(SingleError::NoIngress);
         };
         self.programs.forward(entry, &frame::ethernet(mac, CLIENT, packet), ingress)
@@ -45,19 +45,19 @@ impl<'a> Sender<'a> {
     /// replaces it in their output.
     pub(super) fn ping_through(
         &mut self,
-        subject: &Subject,
-        way: &Way,
+        target: &Target,
+        next_hop: &NextHop,
         source: IpAddr,
         (id, sequence): (u16, u16),
         length: u16,
     ) -> Result<Sent, SingleError> {
-        let ping = frame::echo(source, subject.vip, id, sequence, length);
-        let stand_in = stand_in(subject, source, length);
+        let ping = frame::echo(frame::TTL, source, target.vip, id, sequence, length);
+        let stand_in = stand_in(target, source, length);
         // A checksum over the content of a tunnel would be that of the replaced packet.
-        let Some(stand_in) = stand_in.filter(|_| length <= LONGEST && !subject.tunnel.csum()) else {
-            return Ok((way.ifindex, frame::framed(way, subject.tunnel(), ping)));
+        let Some(stand_in) = stand_in.filter(|_| length <= LONGEST && !target.tunnel.csum()) else {
+            return Ok((next_hop.ifindex, frame::framed(next_hop, target.tunnel(), ping)));
         };
-        let (ifindex, mut frame) = self.through(subject, &stand_in)?;
+        let (ifindex, mut frame) = self.through(target, &stand_in)?;
         frame.truncate(frame.len().saturating_sub(ping.len()));
         frame.extend(ping);
         Ok((ifindex, frame))
@@ -72,11 +72,11 @@ const LONGEST: u16 = 3_000;
 const PORT: u16 = 9;
 
 /// Returns a packet of the service of `length` bytes.
-fn stand_in(subject: &Subject, source: IpAddr, length: u16) -> Option<Vec<u8>> {
+fn stand_in(target: &Target, source: IpAddr, length: u16) -> Option<Vec<u8>> {
     let flow = |length| Flow {
-        protocol: subject.protocol,
+        protocol: target.protocol,
         client: SocketAddr::new(source, PORT),
-        service: SocketAddr::new(subject.vip, if subject.port == 0 { PORT } else { subject.port }),
+        service: SocketAddr::new(target.vip, if target.port == 0 { PORT } else { target.port }),
         flag: Flag::Ack,
         length,
     };

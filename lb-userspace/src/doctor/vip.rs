@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Facts;
+use super::{Check, Facts, Finding, Fix, Location};
 use crate::{
     host::sysctl::{Name, Sysctl},
-    model::finding::{Finding, Severity},
+    model::finding::Severity,
     netlink::Address,
 };
 
@@ -26,19 +26,16 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             // Another check asks on the link whether another director has the VIP.
             [] if standby.contains(&vip) && facts.is_on_link(vip) => {}
             [] => findings.push(missing(facts, vip)),
-            [only] if only.duplicate => findings.push(refused(facts, vip, only)),
-            [only] => findings.extend(unheard(facts, vip, only)),
+            [only] if only.duplicate => findings.push(duplicate(facts, vip, only)),
+            [only] => findings.extend(unresolvable(facts, vip, only)),
             // The VIP on an interface with the program stays, or else the first one.
             [first, ..] => {
                 let stays = holders.iter().find(|a| facts.attached.contains_key(&a.ifindex)).unwrap_or(first);
                 for other in holders.iter().filter(|other| *other != stays) {
                     let (name, kept) = (facts.name(other.ifindex), facts.name(stays.ifindex));
-                    findings.push(Finding::new(
-                        "vip-twice",
-                        Severity::Warning,
-                        format!("the VIP {vip} is on {name} as well as on {kept}"),
-                        format!("ip address delete {} dev {name}", other.net),
-                    ));
+                    let cause = format!("the VIP {vip} is on {name} as well as on {kept}");
+                    let fix = Fix::on_director(format!("ip address delete {} dev {name}", other.net));
+                    findings.push(Finding::new(Check::VipTwice, Location::Vip(vip), cause, fix));
                 }
             }
         }
@@ -60,23 +57,23 @@ pub(super) fn missing(facts: &Facts, vip: IpAddr) -> Finding {
         (Severity::Error, cause)
     };
     // The daemon may have added the VIP again in the meantime.
-    let fix = format!("ip address replace {} dev {ours}", IpNet::from(vip));
-    Finding::new("vip-missing", severity, cause, fix)
+    let fix = Fix::on_director(format!("ip address replace {} dev {ours}", IpNet::from(vip)));
+    Finding::new(Check::VipMissing, Location::Vip(vip), cause, fix).with_severity(severity)
 }
 
 /// Returns the finding for a VIP that the kernel does not use, because another machine had it when it was added.
-fn refused(facts: &Facts, vip: IpAddr, holder: &Address) -> Finding {
+fn duplicate(facts: &Facts, vip: IpAddr, holder: &Address) -> Finding {
     let (name, net) = (facts.name(holder.ifindex), holder.net);
     let cause = format!(
         "the VIP {vip} is on {name}, and the kernel does not use it (dadfailed): another machine answered for it when it was added; nobody answers for it now, or that machine does (then there is a finding ndp-leak)"
     );
     let fix = format!("ip address delete {net} dev {name} && ip address replace {net} dev {name} nodad");
-    Finding::new("vip-missing", Severity::Error, cause, fix)
+    Finding::new(Check::VipMissing, Location::Vip(vip), cause, Fix::on_director(fix))
 }
 
 /// Returns a finding for a VIP in the network of one interface that is on another interface, so that no
 /// machine answers for it in that network.
-fn unheard(facts: &Facts, vip: IpAddr, holder: &Address) -> Option<Finding> {
+fn unresolvable(facts: &Facts, vip: IpAddr, holder: &Address) -> Option<Finding> {
     let is_near = |address: &&Address| {
         let net = address.net;
         net.addr() != vip
@@ -100,5 +97,5 @@ fn unheard(facts: &Facts, vip: IpAddr, holder: &Address) -> Option<Finding> {
     );
     let nodad = if vip.is_ipv6() { " nodad" } else { "" };
     let fix = format!("ip address add {net} dev {name}{nodad} && ip address delete {} dev {has}", holder.net);
-    Some(Finding::new("vip-missing", Severity::Error, cause, fix))
+    Some(Finding::new(Check::VipMissing, Location::Vip(vip), cause, Fix::on_director(fix)))
 }

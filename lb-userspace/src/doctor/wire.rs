@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::failure::chain;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use lb_common::protocol;
 use nix::{
     ifaddrs::getifaddrs,
     sys::{
@@ -24,6 +24,8 @@ use nix::{
         time::{TimeVal, TimeValLike as _},
     },
 };
+
+use crate::failure::chain;
 
 /// Timeout of a single receive call, in milliseconds.
 const TICK_MS: i64 = 10;
@@ -77,9 +79,9 @@ impl Wire {
         }
     }
 
-    /// Passes every received frame with its interface to `heard`, until `heard` returns true or `patience`
+    /// Passes every received frame with its interface to `receive`, until `receive` returns true or `patience`
     /// has elapsed.
-    pub(super) fn listen(&self, patience: Duration, mut heard: impl FnMut(u32, &[u8]) -> bool) {
+    pub(super) fn listen(&self, patience: Duration, mut receive: impl FnMut(u32, &[u8]) -> bool) {
         let end = Instant::now() + patience;
         let mut frame = [0; 2048];
         while Instant::now() < end {
@@ -91,7 +93,7 @@ impl Wire {
             if Some(ifindex) == self.loopback {
                 self.local.borrow_mut().extend(begun(&frame[..length.min(frame.len())]));
             }
-            if heard(ifindex, &frame[..length.min(frame.len())]) {
+            if receive(ifindex, &frame[..length.min(frame.len())]) {
                 return;
             }
         }
@@ -113,9 +115,9 @@ fn begun(frame: &[u8]) -> Option<(u8, SocketAddr)> {
     };
     match sliced.transport? {
         TransportSlice::Tcp(tcp) if tcp.syn() && !tcp.ack() => {
-            Some((6, SocketAddr::new(to, tcp.destination_port())))
+            Some((protocol::TCP, SocketAddr::new(to, tcp.destination_port())))
         }
-        TransportSlice::Udp(udp) => Some((17, SocketAddr::new(to, udp.destination_port()))),
+        TransportSlice::Udp(udp) => Some((protocol::UDP, SocketAddr::new(to, udp.destination_port()))),
         _ => None,
     }
 }

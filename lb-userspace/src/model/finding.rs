@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Findings of the doctor.
+//! Findings of the doctor, as the API, the metrics and the log show them.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,12 @@ impl Severity {
     }
 }
 
-/// A fault.
+/// `place` of findings whose fix is run on the director.
+pub const DIRECTOR: &str = "director";
+
+/// A fault. All fields are text, so that a client also understands the checks of a newer daemon.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Finding {
+pub struct FindingView {
     /// Check that found the fault, a heading of docs/doctor.md.
     pub check: String,
     /// Affected service, if the fault is about one.
@@ -38,30 +41,13 @@ pub struct Finding {
     pub severity: Severity,
     /// Fault, and how it was detected.
     pub cause: String,
-    /// Host on which to fix the fault: `director`, or a real's address.
+    /// Host on which to fix the fault: [`DIRECTOR`], the address of a real, or the Ethernet address of another host.
     pub place: String,
     /// Command line that fixes the fault, for a shell on that host.
     pub fix: String,
 }
 
-impl Finding {
-    pub(crate) fn new(
-        check: &str,
-        severity: Severity,
-        cause: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        Self {
-            check: check.to_owned(),
-            service: None,
-            real: None,
-            severity,
-            cause: cause.into(),
-            place: "director".to_owned(),
-            fix: fix.into(),
-        }
-    }
-
+impl FindingView {
     /// Returns all but the fix in one line.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -81,26 +67,5 @@ impl Finding {
             (Some(service), None) => Some(service.clone()),
             (None, _) => None,
         }
-    }
-
-    /// Returns whether both findings have the same check, service, real and fix; their wording may differ.
-    #[must_use]
-    pub fn is_about_the_same(&self, other: &Self) -> bool {
-        let about = |one: &Self| (one.check.clone(), one.service.clone(), one.real.clone(), one.fix.clone());
-        about(self) == about(other)
-    }
-
-    /// Sets the affected service and real.
-    pub(crate) fn of(mut self, subject: impl Into<(String, String)>) -> Self {
-        let (service, real) = subject.into();
-        self.service = Some(service);
-        self.real = Some(real);
-        self
-    }
-
-    /// Sets the host on which the fault is fixed.
-    pub(crate) fn on(mut self, place: std::net::IpAddr) -> Self {
-        self.place = place.to_string();
-        self
     }
 }

@@ -191,3 +191,51 @@ fn doctor(page: &mut Page<impl FnMut(String)>, doctor: &DoctorView) {
     let help = "Seconds that the doctor took when it last looked";
     page.metric(Kind::Gauge, "xvs_doctor_duration_seconds", help).fraction(doctor.took_seconds);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        doctor::Check,
+        model::finding::{DIRECTOR, FindingView, Severity},
+    };
+
+    fn finding(check: Check, severity: Severity, service: Option<&str>, real: Option<&str>) -> FindingView {
+        FindingView {
+            check: check.as_str().to_owned(),
+            service: service.map(str::to_owned),
+            real: real.map(str::to_owned),
+            severity,
+            cause: "because".to_owned(),
+            place: DIRECTOR.to_owned(),
+            fix: "true".to_owned(),
+        }
+    }
+
+    #[test]
+    fn findings_have_the_labels_of_their_service_and_real() {
+        let (web, real) = (Some("tcp 192.0.2.100:80"), Some("10.0.0.11:80"));
+        let findings = vec![
+            finding(Check::DrBlackhole, Severity::Error, web, real),
+            finding(Check::DrBlackhole, Severity::Error, web, real),
+            finding(Check::LocalClient, Severity::Warning, Some("group 7"), None),
+            finding(Check::VipMissing, Severity::Error, None, None),
+        ];
+        let view = DoctorView { seconds_ago: 5, took_seconds: 0.5, is_outdated: false, findings };
+        let mut text = String::new();
+        let mut page = Page::new(Format::Classic, |part: String| text.push_str(&part));
+        doctor(&mut page, &view);
+        page.end();
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                r#"xvs_doctor_findings{check="dr-blackhole",severity="error",protocol="tcp",service="192.0.2.100:80",real="10.0.0.11:80"} 2"#,
+                r#"xvs_doctor_findings{check="local-client",severity="warning",protocol="group",service="7",real=""} 1"#,
+                r#"xvs_doctor_findings{check="vip-missing",severity="error",protocol="",service="",real=""} 1"#,
+                "xvs_doctor_age_seconds 5",
+                "xvs_doctor_duration_seconds 0.5",
+            ]
+        );
+    }
+}

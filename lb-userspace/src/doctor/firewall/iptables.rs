@@ -112,13 +112,13 @@ mod tests {
     #[case::from_elsewhere("INPUT -i eth7 -p tcp -m tcp --dport 80 -j DROP", false)]
     #[case::leaving("OUTPUT -d 192.0.2.100/32 -j DROP", false)]
     #[case::of_nobody("INPUT -m conntrack --ctstate INVALID -j DROP", false)]
-    fn a_rule_that_would_see_a_service(#[case] rule: &str, #[case] would: bool) {
+    fn rules_for_a_service_are_found(#[case] rule: &str, #[case] is_found: bool) {
         let page = format!("# Generated\n*filter\n:INPUT ACCEPT [0:0]\n-A {rule}\nCOMMIT\n");
         let web = Endpoint { protocol: Protocol::Tcp, address: ([192, 0, 2, 100], 80).into() };
         let wanted = Wanted { endpoints: vec![&web], interfaces: vec!["eth0"] };
         let found: Vec<String> =
-            check("iptables-legacy", &page, &wanted).into_iter().map(|finding| finding.fix).collect();
-        let expected = would.then(|| format!("iptables-legacy -t filter -D {rule}"));
+            check("iptables-legacy", &page, &wanted).into_iter().map(|finding| finding.fix.command).collect();
+        let expected = is_found.then(|| format!("iptables-legacy -t filter -D {rule}"));
         assert_eq!(found, Vec::from_iter(expected));
     }
 }

@@ -9,11 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::Facts;
-use crate::model::{
-    Endpoint,
-    finding::{Finding, Severity},
-};
+use super::{Check, Facts, Finding, Fix, Location};
+use crate::model::Endpoint;
 
 /// Rules of this host's firewalls; empty for those that are not installed.
 pub(super) struct Pages {
@@ -95,7 +92,7 @@ fn finding(rule: &str, place: &str, about: &str, fix: String) -> Finding {
     let cause = format!(
         "the rule '{rule}' of {place} is about {about}, and never sees its traffic: XDP forwards first"
     );
-    Finding::new("firewall", Severity::Warning, cause, fix)
+    Finding::new(Check::Firewall, Location::Director, cause, Fix::on_director(fix))
 }
 
 /// Returns whether a word is an address, a range or a network that contains the VIP. A network of all IPv4 or

@@ -197,7 +197,7 @@ mod tests {
         let web = Endpoint { protocol: Protocol::Tcp, address: ([192, 0, 2, 100], 80).into() };
         let dns = Endpoint { protocol: Protocol::Udp, address: "[2001:db8::100]:53".parse().unwrap() };
         let wanted = Wanted { endpoints: vec![&web, &dns], interfaces: vec!["eth0"] };
-        check(&page, &wanted).into_iter().map(|finding| finding.fix).collect()
+        check(&page, &wanted).into_iter().map(|finding| finding.fix.command).collect()
     }
 
     #[rstest]
@@ -224,11 +224,11 @@ mod tests {
     #[case::from_there("iifname \"eth0\" tcp dport 80 drop", true)]
     #[case::other_ports("tcp dport != 80 drop", false)]
     #[case::of_nobody("ct state invalid drop", false)]
-    fn a_rule_that_would_see_a_service(#[case] rule: &str, #[case] would: bool) {
+    fn rules_for_a_service_are_found(#[case] rule: &str, #[case] is_found: bool) {
         let found = fixes(&format!(
             "\tchain early {{ # handle 9\n\t\ttype filter hook prerouting priority -300; policy accept;\n\t\t{rule} # handle 3\n\t}}"
         ));
-        let expected = would.then(|| "nft delete rule inet filter early handle 3".to_owned());
+        let expected = is_found.then(|| "nft delete rule inet filter early handle 3".to_owned());
         assert_eq!(found, Vec::from_iter(expected), "{rule}");
         let leaving = fixes(&format!(
             "\tchain late {{ # handle 9\n\t\ttype filter hook output priority 0; policy accept;\n\t\t{rule} # handle 3\n\t}}"
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serves_the_directors_own_clients_is_no_fault() {
+    fn the_translation_of_the_directors_own_packets_is_no_fault() {
         let page = "table ip xvs-local { # handle 1\n\tchain output { # handle 2\n\t\ttype nat hook output priority -100; policy accept;\n\
                     \t\tip daddr 192.0.2.100 tcp dport 80 dnat to 10.0.0.11:80 # handle 3\n\t}\n\
                     \tchain leave { # handle 4\n\t\ttype nat hook postrouting priority 100; policy accept;\n\

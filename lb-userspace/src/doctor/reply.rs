@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Answers to probes: SYN and ACK, RST, ICMP echo reply, and ICMP errors about tunnels.
+//! Replies to probes: SYN and ACK, RST, ICMP echo reply, and ICMP errors about tunnels.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use lb_common::protocol::{GRE, ICMP, ICMPV6, IPIP, IPV6, TCP, UDP};
 
-const ICMP: u8 = 1;
-const IPIP: u8 = 4;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const IPV6: u8 = 41;
-const GRE: u8 = 47;
-const ICMPV6: u8 = 58;
-
-/// Type of an answer to a probe.
+/// Type of a reply to a probe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Said {
+pub(super) enum Reply {
     /// SYN and ACK, with the acknowledged number.
-    Open(u32),
-    /// RST.
-    Refused,
+    SynAck(u32),
+    Rst,
     /// ICMP error about a segment: a firewall rejects it.
     Rejected,
     /// Echo reply with this sequence number.
@@ -30,18 +22,18 @@ pub(super) enum Said {
     NoTunnel(Option<u16>),
 }
 
-/// An answer.
+/// A received reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Heard {
+pub(super) struct Received {
     pub(super) from: IpAddr,
     /// Source port of the probe, or identifier of the echo.
     pub(super) probe: u16,
-    pub(super) said: Said,
-    /// The checksum of a segment is right; those of other answers are not checked.
-    pub(super) is_sound: bool,
+    pub(super) reply: Reply,
+    /// The checksum of a segment is right; those of other replies are not checked.
+    pub(super) has_valid_checksum: bool,
 }
 
-/// Returns source, protocol and payload of an IP packet. Answers have no extension headers.
+/// Returns source, protocol and payload of an IP packet. Replies have no extension headers.
 fn ip(packet: &[u8]) -> Option<(IpAddr, u8, &[u8])> {
     let octets = |at: usize, length: usize| packet.get(at..at + length);
     match packet.first()? >> 4 {
@@ -57,31 +49,31 @@ fn ip(packet: &[u8]) -> Option<(IpAddr, u8, &[u8])> {
     }
 }
 
-/// Parses a received frame, if it answers a probe.
-pub(super) fn answer(frame: &[u8]) -> Option<Heard> {
+/// Parses a received frame, if it replies to a probe.
+pub(super) fn parse(frame: &[u8]) -> Option<Received> {
     if !matches!(frame.get(12..14)?, [0x08, 0x00] | [0x86, 0xdd]) {
         return None;
     }
     let (from, protocol, l4) = ip(frame.get(14..)?)?;
     let word = |at: usize| Some(u16::from_be_bytes(l4.get(at..at + 2)?.try_into().ok()?));
-    let (probe, said) = match (protocol, *l4.first()?) {
+    let (probe, reply) = match (protocol, *l4.first()?) {
         (TCP, _) => match *l4.get(13)? {
-            flags if flags & 0x04 != 0 => (word(2)?, Said::Refused),
+            flags if flags & 0x04 != 0 => (word(2)?, Reply::Rst),
             flags if flags & 0x12 == 0x12 => {
-                (word(2)?, Said::Open(u32::from_be_bytes(l4.get(8..12)?.try_into().ok()?)))
+                (word(2)?, Reply::SynAck(u32::from_be_bytes(l4.get(8..12)?.try_into().ok()?)))
             }
             _ => return None,
         },
-        (ICMP, 0) | (ICMPV6, 129) => (word(4)?, Said::Echo(word(6)?)),
+        (ICMP, 0) | (ICMPV6, 129) => (word(4)?, Reply::Echo(word(6)?)),
         // Unreachable, and for IPv6 the parameter problem of an unknown next header.
         (ICMP, 3) | (ICMPV6, 1 | 4) => quoted(l4.get(8..)?)?,
         _ => return None,
     };
-    Some(Heard { from, probe, said, is_sound: protocol != TCP || is_sound(frame) })
+    Some(Received { from, probe, reply, has_valid_checksum: protocol != TCP || has_valid_checksum(frame) })
 }
 
 /// Returns whether a segment has the right checksum.
-fn is_sound(frame: &[u8]) -> bool {
+fn has_valid_checksum(frame: &[u8]) -> bool {
     let Ok(SlicedPacket { net: Some(net), transport: Some(TransportSlice::Tcp(tcp)), .. }) =
         SlicedPacket::from_ethernet(frame)
     else {
@@ -104,13 +96,13 @@ const fn is_same(one: u16, other: u16) -> bool {
 
 /// Interprets an ICMP error by the packet that it quotes: a tunnelled packet, with its UDP port if it has
 /// one; or a segment, whose port identifies the probe.
-fn quoted(packet: &[u8]) -> Option<(u16, Said)> {
+fn quoted(packet: &[u8]) -> Option<(u16, Reply)> {
     let (_, protocol, l4) = ip(packet)?;
     let word = |at: usize| Some(u16::from_be_bytes(l4.get(at..at + 2)?.try_into().ok()?));
     match protocol {
-        IPIP | IPV6 | GRE => Some((0, Said::NoTunnel(None))),
-        UDP => Some((0, Said::NoTunnel(Some(word(2)?)))),
-        TCP => Some((word(0)?, Said::Rejected)),
+        IPIP | IPV6 | GRE => Some((0, Reply::NoTunnel(None))),
+        UDP => Some((0, Reply::NoTunnel(Some(word(2)?)))),
+        TCP => Some((word(0)?, Reply::Rejected)),
         _ => None,
     }
 }
@@ -119,16 +111,19 @@ fn quoted(packet: &[u8]) -> Option<(u16, Said)> {
 mod tests {
     use rstest::rstest;
 
-    use super::{super::Way, super::frame, *};
+    use super::{super::NextHop, super::frame, *};
 
     #[rstest]
-    fn every_prefix_of_an_answer_is_no_answer_or_the_same(#[values("10.0.0.1", "fd00::1")] a: IpAddr) {
-        let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: a, mtu: 1500 };
-        let frame = frame::framed(&way, None, frame::tcp((a, 80), (a, 4000), 7, true));
-        let whole = answer(&frame);
-        assert_eq!(whole, Some(Heard { from: a, probe: 4000, said: Said::Refused, is_sound: true }));
+    fn every_prefix_of_a_reply_is_no_reply_or_the_same(#[values("10.0.0.1", "fd00::1")] a: IpAddr) {
+        let next_hop = NextHop { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: a, mtu: 1500 };
+        let frame = frame::framed(&next_hop, None, frame::tcp(frame::TTL, (a, 80), (a, 4000), 7, true));
+        let whole = parse(&frame);
+        assert_eq!(
+            whole,
+            Some(Received { from: a, probe: 4000, reply: Reply::Rst, has_valid_checksum: true })
+        );
         for n in 0..frame.len() {
-            let part = answer(&frame[..n]);
+            let part = parse(&frame[..n]);
             assert!(part.is_none() || part == whole, "prefix of {n} bytes: {part:?}");
         }
     }
@@ -137,15 +132,16 @@ mod tests {
     fn a_checksum_of_zero_may_be_all_ones_and_any_other_may_not() {
         const CHECKSUM: usize = 14 + 20 + 16;
         let a = IpAddr::from([10, 0, 0, 1]);
-        let way = Way { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: a, mtu: 1500 };
-        let framed = |number| frame::framed(&way, None, frame::tcp((a, 80), (a, 4000), number, true));
+        let next_hop = NextHop { ifindex: 1, to: [2; 6], from: [4; 6], tunnel_source: a, mtu: 1500 };
+        let framed =
+            |number| frame::framed(&next_hop, None, frame::tcp(frame::TTL, (a, 80), (a, 4000), number, true));
         let mut zero = (0..=u32::from(u16::MAX)).map(framed).find(|frame| frame[CHECKSUM..][..2] == [0, 0]);
         let zero = zero.as_mut().expect("one number of all makes the sum zero");
-        for (checksum, is_sound) in
+        for (checksum, is_valid) in
             [([0, 0], true), ([0xff, 0xff], true), ([0, 1], false), ([0xff, 0xfe], false)]
         {
             zero[CHECKSUM..][..2].copy_from_slice(&checksum);
-            assert_eq!(answer(zero).map(|heard| heard.is_sound), Some(is_sound), "{checksum:x?}");
+            assert_eq!(parse(zero).map(|one| one.has_valid_checksum), Some(is_valid), "{checksum:x?}");
         }
     }
 }
