@@ -114,8 +114,9 @@ impl Observed {
                 }
             }
             Step::Up { interface, .. } => {
-                let found = self.interfaces.iter_mut().find(|one| one.name == *interface);
-                found.into_iter().for_each(|interface| interface.up = true);
+                if let Some(found) = self.interfaces.iter_mut().find(|one| one.name == *interface) {
+                    found.up = true;
+                }
             }
             Step::Program { .. } => self.has_program = true,
             // Nothing that set-up depends on.

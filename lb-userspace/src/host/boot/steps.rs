@@ -55,7 +55,7 @@ impl Boot {
                 entries.push(Entry::Step(Step::Link { path, target: Path::new("..").join(name) }));
             }
             Found::Link(to) if *to == real(&unit) => {
-                entries.push(already(&path, "enabled for the next start"))
+                entries.push(already(&path, "enabled for the next start"));
             }
             Found::Link(_) => return Err(refused("make", &path, "it leads elsewhere already")),
             Found::Text(_) => return Err(refused("make", &path, "it is no link")),
