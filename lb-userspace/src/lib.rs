@@ -40,7 +40,7 @@
 //! ```
 //! use std::{collections::BTreeMap, path::Path};
 //!
-//! use lb_userspace::control::{
+//! use lb_control::{
 //!     config,
 //!     ids::Ids,
 //!     image::Image,
@@ -72,7 +72,7 @@
 //! // A mistake is refused with its line.
 //! let failure = config::parse(&text.replace("nat", "dr"), Path::new("xvs.toml")).unwrap_err();
 //! assert!(failure.message.contains("line 8") && failure.message.contains("dr cannot change the port"));
-//! # Ok::<(), lb_userspace::failure::Failure>(())
+//! # Ok::<(), lb_model::failure::Failure>(())
 //! ```
 
 // The print macros panic if stdout or stderr is closed: use `cli::say` and `observe::log`.
@@ -80,21 +80,11 @@
 
 pub mod api;
 pub mod cli;
-pub mod control;
 pub mod daemon;
-pub mod dataplane;
-pub mod descriptors;
-pub mod doctor;
-pub mod explain;
-pub mod failure;
 pub mod host;
 pub mod import;
 pub mod ipvsadm;
-pub mod model;
-pub mod netlink;
 pub mod observe;
 pub mod privileges;
 pub mod run;
-pub mod schedule;
 pub mod server;
-pub mod text;

@@ -3,9 +3,9 @@
 
 use std::{ops::ControlFlow, process::ExitCode};
 
+use lb_model::failure::Failure;
 use lb_userspace::{
     cli::{Cli, say},
-    failure::Failure,
     observe::log::{self, Logging},
 };
 use tracing::level_filters::LevelFilter;

@@ -6,7 +6,7 @@ use rustix::thread::{
     CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// Capabilities of the daemon: addresses, neighbours and interfaces; the doctor's probes; maps and programs.
 pub const DAEMON: CapabilitySet = AGENT.union(CapabilitySet::NET_RAW);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use lb_userspace::dataplane::{DataPlane, Options, decap::Decap};
+use lb_dataplane::{DataPlane, Options, decap::Decap};
 
 /// The most instructions that the verifier may walk through, by program: a tenth more than it took when the figure
 /// was written. The kernel's own limit is a million, but older verifiers need more than newer ones.

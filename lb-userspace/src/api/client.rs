@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// Timeout of an answer.
 const SHORT: Duration = Duration::from_secs(10);
@@ -152,7 +152,7 @@ fn patience(path: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::FailureKind;
+    use lb_model::failure::FailureKind;
 
     #[tokio::test(start_paused = true)]
     async fn a_daemon_that_does_not_answer_is_given_up() {

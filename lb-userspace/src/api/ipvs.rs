@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::types::ServiceView;
-use crate::{control::state::Totals, failure::Failure, model::ServiceId};
+use lb_control::state::Totals;
+use lb_model::ServiceId;
+use lb_model::failure::Failure;
 
 /// Data of a list of ipvsadm.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -27,8 +27,11 @@ use tokio::{
 };
 use tower_service::Service as _;
 
-use super::crowd::{Crowd, Ticket, Watched};
-use crate::failure::Failure;
+use super::{
+    crowd::{Crowd, Ticket, Watched},
+    request::Refusal,
+};
+use lb_model::failure::Failure;
 
 /// Maximum size of the head of a request, in bytes.
 const HEAD: usize = 64 << 10;
@@ -143,12 +146,14 @@ async fn answer(
         Err(error) if error.is::<LengthLimitError>() => {
             let failure =
                 Failure::wrong_input(format!("the body of {} has more than {most} bytes", head.uri.path()));
-            let mut response = failure.into_response();
+            let mut response = Refusal(failure).into_response();
             *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
             response
         }
-        Err(error) => Failure::wrong_input(format!("the body of {} broke off: {error}", head.uri.path()))
-            .into_response(),
+        Err(error) => {
+            let why = format!("the body of {} broke off: {error}", head.uri.path());
+            Refusal(Failure::wrong_input(why)).into_response()
+        }
     };
     ticket.is_written();
     Ok(response)

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::token::Token;
-use crate::explain::hex::{decode, encode};
+use lb_explain::hex::{decode, encode};
 
 /// Name of the scheme in `Authorization`, `Authentication-Info` and `WWW-Authenticate`.
 pub const SCHEME: &str = "XVS-HMAC-SHA256";

@@ -19,15 +19,13 @@ use super::{
     ipvs::Which,
     types::{AttachOptions, Change, Together},
 };
-use crate::{
-    control::{
-        options::{RealOptions, ServiceOptions},
-        state::Room,
-    },
-    explain::{Plan, Question},
-    failure::{Failure, FailureKind},
-    model::{Endpoint, GroupId, RealAddress, timeouts::TimeoutOptions},
+use lb_control::{
+    options::{RealOptions, ServiceOptions},
+    state::Room,
 };
+use lb_explain::{Plan, Question};
+use lb_model::failure::{Failure, FailureKind};
+use lb_model::{Endpoint, GroupId, RealAddress, timeouts::TimeoutOptions};
 
 /// Type of a request body.
 pub trait Ask: DeserializeOwned + Serialize {
@@ -85,7 +83,7 @@ impl<S: Send + Sync, T: Ask> FromRequest<S> for Body<T> {
         let path = request.uri().path().to_owned();
         let body = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
         read(&body).map(Self).map_err(|why| {
-            Failure::wrong_input(format!("cannot parse the body of {path}: {why}")).into_response()
+            Refusal(Failure::wrong_input(format!("cannot parse the body of {path}: {why}"))).into_response()
         })
     }
 }
@@ -166,13 +164,23 @@ fn service(value: &Value) -> Result<(), Wrong> {
     if value.get("group").is_some() { check::<Group>(value) } else { check::<Endpoint>(value) }
 }
 
-impl IntoResponse for Failure {
+/// The response to a request that failed: the failure as JSON, with the status of its kind.
+#[derive(Debug)]
+pub struct Refusal(pub Failure);
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = match self.kind {
+        let status = match self.0.kind {
             FailureKind::WrongInput => StatusCode::BAD_REQUEST,
             FailureKind::Failed | FailureKind::Unreachable => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(self)).into_response()
+        (status, Json(self.0)).into_response()
     }
 }
 

@@ -8,7 +8,7 @@ use axum::http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use super::{proof::Nonce, request};
-use crate::model::{Forward, Tunnel};
+use lb_model::{Forward, Tunnel};
 
 /// Header with the proof of an answer (RFC 7615).
 pub const PROOF: HeaderName = HeaderName::from_static("authentication-info");

@@ -11,7 +11,7 @@ use std::{
 use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
 
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// Listens on a unix socket that only its owner may use. Replaces a socket on which no process listens any
 /// more. Call this only while no other daemon can do the same: with the lock on the pins.

@@ -4,7 +4,7 @@
 
 use std::{fmt, fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// Minimum number of characters: shorter tokens can be guessed.
 const SHORTEST: usize = 16;

@@ -9,16 +9,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    control::{
-        options::{RealOptions, ServiceOptions},
-        state::Totals,
-    },
-    dataplane::Mode,
-    model::{
-        Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-        ServiceId, Tracking, Tunnel, finding::FindingView,
-    },
+use lb_control::{
+    options::{RealOptions, ServiceOptions},
+    state::Totals,
+};
+use lb_dataplane::Mode;
+use lb_model::{
+    Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
+    ServiceId, Tracking, Tunnel, finding::FindingView,
 };
 
 /// A change that an operator requests.

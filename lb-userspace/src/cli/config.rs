@@ -10,14 +10,11 @@ use std::{
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{
-    api::client::Api,
-    api::types::Done,
-    control::config,
-    explain::Plan,
-    failure::{Failure, FailureKind},
-    text::count,
-};
+use crate::{api::client::Api, api::types::Done};
+use lb_control::config;
+use lb_explain::Plan;
+use lb_model::failure::{Failure, FailureKind};
+use lb_model::text::count;
 
 /// Apply a config file; services that are not in it are removed
 ///

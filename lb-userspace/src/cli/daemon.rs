@@ -14,16 +14,15 @@ use rustix::thread::CapabilitySet;
 use super::ui::{Ui, say};
 use crate::{
     api::{client::Api, types::AttachOptions},
-    control::state::Room,
-    daemon,
-    dataplane::{Mode, PinDir, links, private},
-    descriptors,
-    failure::{Failure, chain},
-    model::written::listen_address,
-    netlink::Netlink,
-    privileges,
+    daemon, privileges,
     run::RunOptions,
 };
+use lb_control::state::Room;
+use lb_dataplane::descriptors;
+use lb_dataplane::{Mode, PinDir, links, private};
+use lb_model::failure::{Failure, chain};
+use lb_model::written::listen_address;
+use lb_netlink::Netlink;
 
 /// Run the director: load and attach the eBPF programs, and maintain their maps
 ///

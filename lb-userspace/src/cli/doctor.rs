@@ -5,11 +5,9 @@
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{
-    api::client::Api,
-    failure::Failure,
-    model::finding::{DIRECTOR, FindingView},
-};
+use crate::api::client::Api;
+use lb_model::failure::Failure;
+use lb_model::finding::{DIRECTOR, FindingView};
 
 /// Find problems, and print the commands that fix them
 ///
@@ -150,7 +148,7 @@ pub(super) fn short(findings: &[FindingView]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::finding::Severity;
+    use lb_model::finding::Severity;
 
     fn finding(check: &str, service: &str, place: &str, fix: &str) -> FindingView {
         FindingView {

@@ -7,12 +7,10 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{
-    api::client::Api,
-    explain::{Explanation, Flag, Flow, Question, StepView, hex, pcap},
-    failure::Failure,
-    model::{Protocol, written::socket_address},
-};
+use crate::api::client::Api;
+use lb_explain::{Explanation, Flag, Flow, Question, StepView, hex, pcap};
+use lb_model::failure::Failure;
+use lb_model::{Protocol, written::socket_address};
 
 /// Show step by step how the loaded programs handle a packet
 ///

@@ -5,16 +5,14 @@
 use clap::{Args, Subcommand};
 
 use super::ui::{Ui, table};
-use crate::{
-    api::{
-        client::Api,
-        types::{Change, GroupView},
-    },
-    failure::Failure,
-    model::{
-        Endpoint, GroupId, Protocol,
-        written::{self, socket_address},
-    },
+use crate::api::{
+    client::Api,
+    types::{Change, GroupView},
+};
+use lb_model::failure::Failure;
+use lb_model::{
+    Endpoint, GroupId, Protocol,
+    written::{self, socket_address},
 };
 
 /// Add, remove and list groups: endpoints that form one service

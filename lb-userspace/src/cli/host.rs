@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use super::agent::AgentArgs;
 use crate::{
-    failure::Failure,
     host::{
         Done, Host, Outcome, agent, arp,
         check::check,
@@ -24,11 +23,12 @@ use crate::{
         state::Place,
         target::{Method, Request, Target},
     },
-    model::{
-        Protocol, Tunnel,
-        written::{ip_address, socket_address},
-    },
     observe::log::Detached,
+};
+use lb_model::failure::Failure;
+use lb_model::{
+    Protocol, Tunnel,
+    written::{ip_address, socket_address},
 };
 
 /// Prepare this host to be a real server

@@ -13,11 +13,11 @@ use clap::{Args, Subcommand};
 
 use super::ui::{Ui, say};
 use crate::{
-    control::config,
-    failure::Failure,
     import::{self, Imported, ipvsadm, keepalived},
     ipvsadm::System,
 };
+use lb_control::config;
+use lb_model::failure::Failure;
 
 /// Convert ipvsadm rules or a keepalived.conf to a config file
 ///

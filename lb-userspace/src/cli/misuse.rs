@@ -6,7 +6,8 @@ use std::ffi::OsString;
 
 use clap::{Command, Error};
 
-use crate::{failure::Failure, model::written::port_with_protocol};
+use lb_model::failure::Failure;
+use lb_model::written::port_with_protocol;
 
 /// Commands of ipvsadm, which users of IPVS type by habit.
 const IPVSADM: &str = "ACDELRSZadel";

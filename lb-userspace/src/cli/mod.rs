@@ -22,8 +22,9 @@ use std::{ffi::OsString, ops::ControlFlow, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
-use crate::{api::client::Api, failure::Failure};
+use crate::api::client::Api;
 use ipvsadm::IpvsadmArgs;
+use lb_model::failure::Failure;
 pub use ui::say;
 use ui::{Output, Ui};
 

@@ -15,15 +15,13 @@ use super::{
     ssh::SshArgs,
     ui::{Ui, say, table},
 };
-use crate::{
-    api::{
-        client::Api,
-        types::{Change, Done, ServiceView, Stats, Together},
-    },
-    control::options::RealOptions,
-    failure::Failure,
-    model::{RealAddress, ServiceId},
+use crate::api::{
+    client::Api,
+    types::{Change, Done, ServiceView, Stats, Together},
 };
+use lb_control::options::RealOptions;
+use lb_model::failure::Failure;
+use lb_model::{RealAddress, ServiceId};
 
 /// Add, edit, drain, remove and list real servers
 #[derive(Debug, Subcommand)]

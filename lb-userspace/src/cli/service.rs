@@ -8,15 +8,13 @@ use super::{
     real,
     ui::{Ui, table},
 };
-use crate::{
-    api::{
-        client::Api,
-        types::{Change, ServiceView, Stats, Together},
-    },
-    control::options::{RealOptions, ServiceOptions},
-    failure::Failure,
-    model::{Forward, Persistence, RealAddress, ServiceId},
+use crate::api::{
+    client::Api,
+    types::{Change, ServiceView, Stats, Together},
 };
+use lb_control::options::{RealOptions, ServiceOptions};
+use lb_model::failure::Failure;
+use lb_model::{Forward, Persistence, RealAddress, ServiceId};
 
 /// Add, edit, remove and show services
 #[derive(Debug, Subcommand)]
@@ -207,7 +205,7 @@ mod tests {
     use clap::{CommandFactory as _, Parser};
 
     use super::*;
-    use crate::model::SchedulerFlag;
+    use lb_model::SchedulerFlag;
 
     #[derive(Parser)]
     struct Line {

@@ -11,17 +11,15 @@ use std::{
 use clap::Args;
 
 use super::ui::{Ui, table};
-use crate::{
-    api::{
-        client::Api,
-        types::{Connection, ServiceView, Stats, Status},
-    },
-    control::state::Totals,
-    dataplane::PinDir,
-    failure::{Failure, FailureKind},
-    model::{ServiceId, written::ip_address},
-    text::count,
+use crate::api::{
+    client::Api,
+    types::{Connection, ServiceView, Stats, Status},
 };
+use lb_control::state::Totals;
+use lb_dataplane::PinDir;
+use lb_model::failure::{Failure, FailureKind};
+use lb_model::text::count;
+use lb_model::{ServiceId, written::ip_address};
 
 /// Show the state of the daemon, and problems
 #[derive(Args, Debug)]

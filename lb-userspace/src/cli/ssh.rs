@@ -13,12 +13,10 @@ use clap::Args;
 use tokio::process::Command;
 
 use super::ui::say;
-use crate::{
-    api::types::ServiceView,
-    control::options::RealOptions,
-    failure::Failure,
-    model::{Forward, RealAddress, Tunnel},
-};
+use crate::api::types::ServiceView;
+use lb_control::options::RealOptions;
+use lb_model::failure::Failure;
+use lb_model::{Forward, RealAddress, Tunnel};
 
 /// How to reach the real server.
 #[derive(Args, Debug)]

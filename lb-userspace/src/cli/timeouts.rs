@@ -5,14 +5,12 @@
 use clap::Args;
 
 use super::ui::{Ui, table};
-use crate::{
-    api::{
-        client::Api,
-        types::{Status, TimeoutView},
-    },
-    failure::Failure,
-    model::timeouts::TimeoutOptions,
+use crate::api::{
+    client::Api,
+    types::{Status, TimeoutView},
 };
+use lb_model::failure::Failure;
+use lb_model::timeouts::TimeoutOptions;
 
 /// Show or set the idle timeouts of flows
 ///

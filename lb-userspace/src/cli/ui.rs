@@ -10,7 +10,8 @@ use std::{
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::{api::types::Done, failure::Failure};
+use crate::api::types::Done;
+use lb_model::failure::Failure;
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]

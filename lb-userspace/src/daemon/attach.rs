@@ -4,12 +4,10 @@
 use std::{collections::BTreeSet, fs};
 
 use super::Director;
-use crate::{
-    api::types::{AttachOptions, Done},
-    dataplane::Mode,
-    failure::{Failure, chain},
-    netlink::{Interface, XdpPlace},
-};
+use crate::api::types::{AttachOptions, Done};
+use lb_dataplane::Mode;
+use lb_model::failure::{Failure, chain};
+use lb_netlink::{Interface, XdpPlace};
 
 impl Director {
     /// Attaches to the interfaces, and detaches from those that are no longer configured.

@@ -7,13 +7,11 @@ use std::net::SocketAddr;
 
 use indexmap::IndexMap;
 
-use crate::{
-    api::types::Change,
-    control::validate,
-    failure::{Cause, Failure},
-    model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId},
-    text::count,
-};
+use crate::api::types::Change;
+use lb_control::validate;
+use lb_model::failure::{Cause, Failure};
+use lb_model::text::count;
+use lb_model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId};
 
 /// Applies a change to `desired` and returns a line that describes it.
 ///
@@ -309,7 +307,7 @@ fn altered(before: &[(&'static str, String)], after: &[(&'static str, String)]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::options::{RealOptions, ServiceOptions};
+    use lb_control::options::{RealOptions, ServiceOptions};
 
     fn id() -> ServiceId {
         ServiceId::parse("tcp", "192.0.2.100:80").unwrap()

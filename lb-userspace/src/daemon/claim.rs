@@ -9,12 +9,10 @@ use std::{
 };
 
 use super::Director;
-use crate::{
-    control::claim::{Claim, Holder},
-    failure::{Failure, chain},
-    model::{Desired, Forward},
-    netlink::Interface,
-};
+use lb_control::claim::{Claim, Holder};
+use lb_model::failure::{Failure, chain};
+use lb_model::{Desired, Forward};
+use lb_netlink::Interface;
 
 /// Time to wait for an answer. It arrives within a millisecond, unless a link is lossy: hence the second question.
 const ANSWER: Duration = Duration::from_millis(200);
@@ -58,7 +56,7 @@ impl Director {
             .hint("use an address between them"));
         }
         for (id, service) in &desired.services {
-            let other = |(address, real): &(&std::net::SocketAddr, &crate::model::Real)| {
+            let other = |(address, real): &(&std::net::SocketAddr, &lb_model::Real)| {
                 real.forward != Forward::Local && new.contains(&address.ip())
             };
             if let Some((address, _)) = service.reals.iter().find(other) {

@@ -16,14 +16,11 @@ use lb_common::{
 };
 
 use super::{Director, count::off_the_lock, director::maps_failed};
-use crate::{
-    api::types::Connection,
-    control::image::{real_address, socket_address},
-    daemon::Shared,
-    dataplane::clock,
-    failure::Failure,
-    model::{Protocol, ServiceId},
-};
+use crate::{api::types::Connection, daemon::Shared};
+use lb_control::image::{real_address, socket_address};
+use lb_dataplane::clock;
+use lb_model::failure::Failure;
+use lb_model::{Protocol, ServiceId};
 
 /// Returns every tracked flow that has not ended, and every persistence entry of a client.
 ///

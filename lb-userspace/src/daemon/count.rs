@@ -12,14 +12,12 @@ use lb_common::{
 };
 
 use super::{Director, director::maps_failed};
-use crate::{
-    daemon::Shared,
-    dataplane::{
-        clock,
-        flow_reader::{FlowReader, Kept},
-    },
-    failure::Failure,
+use crate::daemon::Shared;
+use lb_dataplane::{
+    clock,
+    flow_reader::{FlowReader, Kept},
 };
+use lb_model::failure::Failure;
 
 /// Number of tracked flows of a real, by state.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,12 +5,10 @@
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{PinLock, lock::For};
-use crate::{
-    control::{neighbours::Neighbours, state::Loaded, state_lock::StateLock, vips},
-    dataplane::PinDir,
-    failure::{Failure, chain},
-    netlink::Netlink,
-};
+use lb_control::{neighbours::Neighbours, state::Loaded, state_lock::StateLock, vips};
+use lb_dataplane::PinDir;
+use lb_model::failure::{Failure, chain};
+use lb_netlink::Netlink;
 
 /// Removes the data plane of a stopped daemon: first the VIPs that the daemon added, then links, programs and
 /// maps, and last the guard.

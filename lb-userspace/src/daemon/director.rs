@@ -25,26 +25,24 @@ use super::{
     lost_sends::LostSends,
     told::Told,
 };
-use crate::{
-    api::types::{Done, TimeoutView},
-    control::{
-        apply::{Time, apply, forget},
-        config::{DirectorSection, SourceCheck},
-        ids::{Ids, NoRoom},
-        image::Image,
-        neighbours::{Neighbours, Resolution},
-        own_addresses::OwnAddresses,
-        plan::plan,
-        state::{State, not_written},
-        state_file::Prepared,
-        validate,
-        vips::{VipEvent, VipManager, VipPing},
-    },
-    dataplane::{DataPlane, Limits, Mode, PinDir, Single, TableError, Tracer, clock},
-    failure::{Failure, chain},
-    model::{Desired, ServiceId, timeouts::TimeoutOptions},
-    netlink::Netlink,
+use crate::api::types::{Done, TimeoutView};
+use lb_control::{
+    apply::{Time, apply, forget},
+    config::{DirectorSection, SourceCheck},
+    ids::{Ids, NoRoom},
+    image::Image,
+    neighbours::{Neighbours, Resolution},
+    own_addresses::OwnAddresses,
+    plan::plan,
+    state::{State, not_written},
+    state_file::Prepared,
+    validate,
+    vips::{VipEvent, VipManager, VipPing},
 };
+use lb_dataplane::{DataPlane, Limits, Mode, PinDir, Single, TableError, Tracer, clock};
+use lb_model::failure::{Failure, chain};
+use lb_model::{Desired, ServiceId, timeouts::TimeoutOptions};
+use lb_netlink::Netlink;
 
 /// Parts from which a director is made.
 pub struct Parts {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use crate::netlink::Change;
+use lb_netlink::Change;
 
 /// Number of neighbours that are noted individually; more count as a change of everything.
 const MANY: usize = 4096;

@@ -17,13 +17,13 @@ use super::{
 };
 use crate::{
     api::types::{DoctorView, ServiceView},
-    control::{image::service_key, neighbours::Unresolved},
     daemon::Shared,
-    dataplane::{Entry, Mode, Options, Single},
-    doctor::{self, Facts, Finding, NextHop, Target, WithoutReal},
-    failure::{Failure, chain},
-    model::{Forward, finding::FindingView},
 };
+use lb_control::{image::service_key, neighbours::Unresolved};
+use lb_dataplane::{Entry, Mode, Options, Single};
+use lb_doctor::{Facts, Finding, NextHop, Target, WithoutReal};
+use lb_model::failure::{Failure, chain};
+use lb_model::{Forward, finding::FindingView};
 
 /// Time to wait for answers of neighbours. On a link they answer within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -54,7 +54,7 @@ pub async fn examine(director: &Shared) -> Result<Vec<FindingView>, Failure> {
         (director.facts(&counts).await?, director.probing_programs())
     };
     let began = Instant::now();
-    let (findings, programs) = doctor::examine(facts, programs).await;
+    let (findings, programs) = lb_doctor::examine(facts, programs).await;
     let mut director = director.lock().await;
     director.prober = programs.map(Box::new);
     let views = findings.iter().map(FindingView::from).collect();

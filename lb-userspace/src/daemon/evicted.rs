@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use lb_common::schema::FlowKey;
 
-use crate::{dataplane::Tables, model::evicted::Evicted};
+use lb_dataplane::Tables;
+use lb_model::evicted::Evicted;
 
 /// Number of flows of each table that are noted.
 const NOTED: usize = 1024;

@@ -11,24 +11,22 @@ use std::{
 use lb_common::schema::{self, Method, Mode};
 
 use super::{Director, change, director::maps_failed};
-use crate::{
-    control::{
-        apply::{Time, apply},
-        config,
-        ids::Ids,
-        image::{Image, real_address},
-        neighbours::Resolution,
-        plan::plan,
-    },
-    dataplane::{Options, Rehearsal, Run, RunError, Tracer, clock},
-    explain::{
-        Explanation, Question, StepView, flow, hex,
-        steps::{Names, Ran, RealName, ServiceName},
-    },
-    failure::{Failure, chain},
-    model::{Desired, ServiceId},
-    netlink::Interface,
+use lb_control::{
+    apply::{Time, apply},
+    config,
+    ids::Ids,
+    image::{Image, real_address},
+    neighbours::Resolution,
+    plan::plan,
 };
+use lb_dataplane::{Options, Rehearsal, Run, RunError, Tracer, clock};
+use lb_explain::{
+    Explanation, Question, StepView, flow, hex,
+    steps::{Names, Ran, RealName, ServiceName},
+};
+use lb_model::failure::{Failure, chain};
+use lb_model::{Desired, ServiceId};
+use lb_netlink::Interface;
 
 /// Source of the names for the programs' ids.
 struct Known<'a> {
@@ -123,7 +121,7 @@ impl Director {
             let message = format!("xvs is not attached to {}", name.unwrap_or("any interface"));
             return Err(Failure::wrong_input(message).hint(format!("it is attached to {}", mine.join(", "))));
         };
-        let gone = |error: crate::netlink::NetlinkError| {
+        let gone = |error: lb_netlink::NetlinkError| {
             Failure::failed(chain(&error))
                 .hint("`xvs status` shows the interfaces and what is wrong with them")
         };

@@ -9,11 +9,11 @@ use crate::{
         ipvs::{BatchDone, Shown, ShownReal, Table},
         types::{Change, ServiceView},
     },
-    control::{state::Totals, validate},
-    failure::{Cause, Failure},
-    model::{Desired, ServiceId},
     observe::rates::{Averages, Estimate, PARTS},
 };
+use lb_control::{state::Totals, validate};
+use lb_model::failure::{Cause, Failure};
+use lb_model::{Desired, ServiceId};
 
 /// Data for the lists of ipvsadm that the maps lack. All of it is in memory only.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// A lock on a pin directory, held until it is dropped or the process ends.
 #[derive(Debug)]

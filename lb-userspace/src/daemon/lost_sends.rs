@@ -11,10 +11,8 @@ use std::{
 use tokio::process::Command;
 
 use super::Director;
-use crate::{
-    dataplane::Mode,
-    netlink::{Interface, XdpPlace},
-};
+use lb_dataplane::Mode;
+use lb_netlink::{Interface, XdpPlace};
 
 /// Time for which growth of a counter is reported.
 const NEWS: Duration = Duration::from_secs(30);

@@ -9,16 +9,14 @@ use std::{
 };
 
 use super::{Director, dirty::Dirty};
-use crate::{
-    control::{
-        effective,
-        neighbours::{Resolution, Unresolved},
-        own_addresses::OwnAddresses,
-        vips::VipEvent,
-    },
-    failure::{Failure, chain},
-    netlink::{self, Interface},
+use lb_control::{
+    effective,
+    neighbours::{Resolution, Unresolved},
+    own_addresses::OwnAddresses,
+    vips::VipEvent,
 };
+use lb_model::failure::{Failure, chain};
+use lb_netlink::Interface;
 
 /// Time that a change waits for answers of new neighbours. On a link they answer within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -241,7 +239,7 @@ impl Director {
 
     /// Returns whether a change of the network may have changed the next hop of a real.
     #[must_use]
-    pub fn concerns(&self, change: &netlink::Change) -> bool {
+    pub fn concerns(&self, change: &lb_netlink::Change) -> bool {
         self.neighbours.concerns(change)
     }
 }

@@ -20,18 +20,18 @@ use crate::{
     api::types::{
         ConfigStatus, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status,
     },
-    control::{
-        apply::{self, Time},
-        effective,
-        slots::{Clock, Slots},
-        state::Totals,
-    },
-    dataplane::{TableError, clock},
-    failure::{Failure, chain},
-    model::{Desired, Endpoint, GroupId, Real, RealKey, Service, ServiceId},
     observe::log,
-    text,
 };
+use lb_control::{
+    apply::{self, Time},
+    effective,
+    slots::{Clock, Slots},
+    state::Totals,
+};
+use lb_dataplane::{TableError, clock};
+use lb_model::failure::{Failure, chain};
+use lb_model::text;
+use lb_model::{Desired, Endpoint, GroupId, Real, RealKey, Service, ServiceId};
 
 fn failed(error: &TableError) -> Failure {
     Failure::failed(chain(error))
@@ -47,9 +47,7 @@ impl Director {
         let mut interfaces = Vec::new();
         for (index, name) in &self.interfaces {
             let mode = match self.netlink.interface_by_index(*index).await {
-                Ok(interface) => {
-                    interface.xdp.map_or("detached", crate::netlink::XdpPlace::as_str).to_owned()
-                }
+                Ok(interface) => interface.xdp.map_or("detached", lb_netlink::XdpPlace::as_str).to_owned(),
                 Err(_) => "gone".to_owned(),
             };
             if mode == "detached" || mode == "gone" {

@@ -4,12 +4,10 @@
 #![forbid(unsafe_code)]
 
 use super::{Director, director::maps_failed, evicted::Evictions};
-use crate::{
-    api::types::Done,
-    control::state::{Room, State, not_written},
-    dataplane::{DataPlane, LoadError, Options, TableError},
-    failure::{Failure, chain},
-};
+use crate::api::types::Done;
+use lb_control::state::{Room, State, not_written};
+use lb_dataplane::{DataPlane, LoadError, Options, TableError};
+use lb_model::failure::{Failure, chain};
 
 /// Reason why the larger tables could not be made.
 enum Stuck {
@@ -32,7 +30,7 @@ impl Director {
     /// # Errors
     /// Wrong input if the tables would not grow. If the kernel has no memory for them, nothing has changed.
     pub fn resize(&mut self, room: Room) -> Result<Done, Failure> {
-        let limits = crate::dataplane::Limits {
+        let limits = lb_dataplane::Limits {
             flows: room.max_flows.unwrap_or(self.limits.flows),
             flows6: room.max_flows6.unwrap_or(self.limits.flows6),
             ..self.limits
@@ -44,7 +42,7 @@ impl Director {
             ))
             .hint("smaller ones: the config file, `xvs detach` and a new start"));
         }
-        let pins_failed = |error: crate::dataplane::pins::PinError| Failure::from(LoadError::from(error));
+        let pins_failed = |error: lb_dataplane::pins::PinError| Failure::from(LoadError::from(error));
         let old = self.state.room;
         let room = Room {
             max_flows: room.max_flows.or(old.max_flows),

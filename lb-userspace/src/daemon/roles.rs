@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use tokio::sync::watch;
 
 use super::Director;
-use crate::{api::roles::Role, model::OnRemoval};
+use crate::api::roles::Role;
+use lb_model::OnRemoval;
 
 impl Director {
     /// Returns the roles of the host that has these addresses, each once, in the order of the services. A

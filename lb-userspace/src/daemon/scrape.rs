@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{
     api::types::{ReasonCount, Status},
-    control::state::Totals,
     daemon::Shared,
-    failure::Failure,
-    model::{Forward, ServiceId},
 };
+use lb_control::state::Totals;
+use lb_model::failure::Failure;
+use lb_model::{Forward, ServiceId};
 
 /// Contents of the maps at scrape time.
 #[derive(Clone, Debug)]

@@ -15,12 +15,10 @@ use lb_common::{
 };
 
 use super::{Director, director::maps_failed, evicted::Sample};
-use crate::{
-    control::apply::{self, Time},
-    dataplane::{TableError, clock},
-    failure::Failure,
-    model::{RealKey, ServiceId},
-};
+use lb_control::apply::{self, Time};
+use lb_dataplane::{TableError, clock};
+use lb_model::failure::Failure;
+use lb_model::{RealKey, ServiceId};
 
 /// Reals of tracked living flows, by slot.
 type Written = BTreeMap<u32, BTreeSet<u32>>;

@@ -3,12 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::{Director, change, director::LINES};
-use crate::{
-    api::types::{Change, Done, Together},
-    control::same_network,
-    failure::{Cause, Failure},
-    model::Desired,
-};
+use crate::api::types::{Change, Done, Together};
+use lb_control::same_network;
+use lb_model::Desired;
+use lb_model::failure::{Cause, Failure};
 
 /// Result of applying changes.
 #[derive(Debug, Default)]
@@ -101,10 +99,8 @@ fn none_of_them(failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        control::options::{RealOptions, ServiceOptions},
-        model::{Forward, ServiceId},
-    };
+    use lb_control::options::{RealOptions, ServiceOptions};
+    use lb_model::{Forward, ServiceId};
 
     fn id() -> ServiceId {
         ServiceId::parse("tcp", "192.0.2.100:80").unwrap()

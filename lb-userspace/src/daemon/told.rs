@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use crate::control::neighbours::{Resolution, Unresolved};
+use lb_control::neighbours::{Resolution, Unresolved};
 
 /// Maximum number of log lines per refresh: with tens of thousands of reals, the first ones suffice.
 const LINES: usize = 100;
@@ -69,7 +69,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::neighbours::NextHop;
+    use lb_control::neighbours::NextHop;
 
     #[test]
     fn a_dead_real_is_told_once_and_again_after_it_lived() {

@@ -7,11 +7,9 @@ use std::collections::BTreeSet;
 use lb_common::schema::Tracking;
 
 use super::{Director, director::maps_failed};
-use crate::{
-    control::{apply::was_never_asked, image},
-    failure::Failure,
-    model::{Desired, RealKey, Service, ServiceId},
-};
+use lb_control::{apply::was_never_asked, image};
+use lb_model::failure::Failure;
+use lb_model::{Desired, RealKey, Service, ServiceId};
 
 impl Director {
     /// Refuses to leave `--tracking auto`, or to change the hash under it, if that would lose untracked flows.

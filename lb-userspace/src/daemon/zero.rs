@@ -7,7 +7,9 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use crate::{api::types::ServiceView, control::state::Totals, model::ServiceId};
+use crate::api::types::ServiceView;
+use lb_control::state::Totals;
+use lb_model::ServiceId;
 
 /// Counts at the last `-Z` of each service and real.
 #[derive(Debug, Default)]

@@ -10,9 +10,9 @@ use super::{
     decap,
     plan::{Executor, Record, Step},
     state::{Change, StateFile},
-    sysctl::Sysctl,
     vip,
 };
+use lb_netlink::sysctl::Sysctl;
 
 /// Carries out a plan.
 pub struct Apply<'a> {

@@ -4,18 +4,13 @@
 //! The rules are in `arp_ignore` and `arp_solicit` in net/ipv4/arp.c; docs/arp.md has the table, and the
 //! captures of the tests.
 
+use lb_netlink::sysctl::{Name, Sysctl};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{
-    HostError,
-    finding::Finding,
-    observed::Observed,
-    sysctl::{Name, Sysctl},
-    target::Target,
-};
-use crate::netlink::Address;
+use super::{HostError, finding::Finding, observed::Observed, target::Target};
+use lb_netlink::Address;
 
 /// Levels that set-up should set; `None` for the default, which keeps a stricter level.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -13,7 +13,6 @@ pub mod apply; //         carrying out plans
 pub mod arp; //           effect of the ARP settings on a VIP
 pub mod boot; //          set-up at the next start
 pub mod check; //         verification of the requirements
-mod command; //           command lines for the operator
 pub mod decap; //         devices of the kernel, or the XDP program
 pub mod encapsulation; // inner and outer IP versions
 pub mod finding; //       result of a check
@@ -26,7 +25,6 @@ pub mod requirement; //   requirements and their reasons
 pub mod restore; //       undoing the changes of setup
 pub mod setup; //         fulfilling the requirements
 pub mod state; //         record of changes and old values
-pub mod sysctl; //        `/proc/sys/net/ipv4/conf`
 pub mod target; //        the request, checked against this host
 #[cfg(test)]
 mod testing; //           hosts and targets of unit tests
@@ -36,17 +34,15 @@ use std::fs;
 
 use serde::Serialize;
 
-use crate::{
-    dataplane::decap::DecapError,
-    failure::{Failure, chain},
-    netlink::Netlink,
-    netlink::NetlinkError,
-};
 use boot::BootError;
 use decap::XdpDecap;
 use encapsulation::{Kind, Support};
+use lb_dataplane::decap::DecapError;
+use lb_model::failure::{Failure, chain};
+use lb_netlink::Netlink;
+use lb_netlink::NetlinkError;
+use lb_netlink::sysctl::SysctlError;
 use state::StateError;
-use sysctl::SysctlError;
 
 /// The real server: the network namespace of the thread that created this value.
 pub struct Host {

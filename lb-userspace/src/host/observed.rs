@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A snapshot of this host, as far as set-up depends on it, and the prediction of what steps make of it.
 
+use lb_netlink::sysctl::{Name, Sysctl, SysctlError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
@@ -11,11 +12,10 @@ use super::{
     decap::Choice,
     encapsulation::{Encapsulation, Kind, Support},
     plan::Step,
-    sysctl::{Name, Sysctl, SysctlError},
     target::{Method, Target},
     vip::Placement,
 };
-use crate::netlink::{Address, Interface};
+use lb_netlink::{Address, Interface};
 
 /// The state of this host.
 #[derive(Clone, Debug, Default)]

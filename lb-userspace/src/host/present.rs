@@ -15,7 +15,7 @@ use super::{
     plan::restore::Recorded,
     state::Change,
 };
-use crate::netlink::{Address, Interface};
+use lb_netlink::{Address, Interface};
 
 const GONE: &str = "was gone already";
 

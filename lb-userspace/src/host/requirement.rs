@@ -7,6 +7,7 @@
 //!                     arp_ignore, arp_announce               rp_filter, VIP on lo
 //! ```
 
+use lb_netlink::sysctl::{Name, Sysctl};
 use std::net::IpAddr;
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
     finding::Finding,
     observed::Observed,
     plan::Step,
-    sysctl::{Name, Sysctl},
     target::Target,
     vip::Placement,
 };

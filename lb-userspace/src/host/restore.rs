@@ -13,7 +13,7 @@ use super::{
     present::effects,
     state::{Change, Place, Remembered, Sharers, StateFile},
 };
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// Undoes all changes, or, if `vips` names some VIPs and others remain, only the addresses of those. Changes
 /// that another set-up of this host needs stay, and are undone with that one.

@@ -15,7 +15,7 @@ use super::{
     state::{Change, Place, Remembered, Sharers, StateFile, Subject},
     target::Target,
 };
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// Number of times that other processes may change something while a plan is carried out.
 const OFTEN: u32 = 10;

@@ -10,10 +10,8 @@ use std::{
 use ipnet::IpNet;
 
 use super::{arp::Levels, decap::Choice, encapsulation::Encapsulation};
-use crate::{
-    failure::Failure,
-    netlink::{Interface, Netlink},
-};
+use lb_model::failure::Failure;
+use lb_netlink::{Interface, Netlink};
 
 /// How packets get here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hosts and targets of unit tests.
 
+use lb_netlink::sysctl::{Name, Sysctl};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     observed::Observed,
-    sysctl::{Name, Sysctl},
     target::{Method, Target},
 };
-use crate::netlink::{Address, Interface};
+use lb_netlink::{Address, Interface};
 
 /// Returns an interface; with `noarp`, one without a MAC address.
 pub(super) fn interface(index: u32, name: &str, noarp: bool) -> Interface {

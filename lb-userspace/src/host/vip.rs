@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Done, Host, HostError, Outcome};
-use crate::netlink::{Address, Interface, NetlinkError, Removed};
+use lb_netlink::{Address, Interface, NetlinkError, Removed};
 
 /// Place of a VIP on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,8 +8,8 @@ use super::{Imported, Kind, Place};
 use crate::{
     api::types::Change,
     ipvsadm::{Names, Order, read_rules},
-    model::ServiceId,
 };
+use lb_model::ServiceId;
 
 /// Reads rules; comments and empty lines are ignored.
 #[must_use]
@@ -80,11 +80,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        control::config,
-        ipvsadm::{Nameless, tests::memory::saved},
-        model::Protocol,
-    };
+    use crate::ipvsadm::{Nameless, tests::memory::saved};
+    use lb_control::config;
+    use lb_model::Protocol;
 
     fn of(text: &str) -> Imported {
         import(text, Path::new("rules"), &Nameless)

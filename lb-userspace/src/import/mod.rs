@@ -13,14 +13,11 @@ use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr, path::PathBuf, sy
 pub use left::{Block, Kind, Left};
 pub use summary::summary;
 
-use crate::{
-    api::types::Change,
-    control::config::{self, Extent},
-    daemon,
-    dataplane::Limits,
-    failure::Failure,
-    model::{Desired, timeouts::TimeoutOptions},
-};
+use crate::{api::types::Change, daemon};
+use lb_control::config::{self, Extent};
+use lb_dataplane::Limits;
+use lb_model::failure::Failure;
+use lb_model::{Desired, timeouts::TimeoutOptions};
 
 /// Position of a line.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::names::Names;
-use crate::model::Protocol;
+use lb_model::Protocol;
 
 /// A parsed address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,15 +2,13 @@
 //! Replacement of IPVS in the kernel: the daemon, or a table in memory for tests.
 #![forbid(unsafe_code)]
 
-use crate::{
-    api::{
-        client::Api,
-        ipvs::{BatchDone, Table, Which},
-        types::{Change, Connection, Done, Status, TimeoutView},
-    },
-    failure::Failure,
-    model::{ServiceId, timeouts::TimeoutOptions},
+use crate::api::{
+    client::Api,
+    ipvs::{BatchDone, Table, Which},
+    types::{Change, Connection, Done, Status, TimeoutView},
 };
+use lb_model::failure::Failure;
+use lb_model::{ServiceId, timeouts::TimeoutOptions};
 
 /// Operations of ipvsadm commands.
 pub(crate) trait Kernel {

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::model::Protocol;
+use lb_model::Protocol;
 
 /// A resolver of names.
 pub trait Names {

@@ -3,11 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::{grammar::Verb, page::Format};
-use crate::{
-    api::types::Change,
-    control::options::{RealOptions, ServiceOptions},
-    model::{RealAddress, ServiceId, timeouts::TimeoutOptions},
-};
+use crate::api::types::Change;
+use lb_control::options::{RealOptions, ServiceOptions};
+use lb_model::{RealAddress, ServiceId, timeouts::TimeoutOptions};
 
 /// Subject of a list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

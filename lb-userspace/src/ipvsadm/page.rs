@@ -8,14 +8,12 @@ use std::{
 };
 
 use super::{names::Names, number::counter, sort};
-use crate::{
-    api::{
-        ipvs::{Rates, Shown, ShownReal},
-        types::{RealView, ServiceView},
-    },
-    control::state::Totals,
-    model::{Forward, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tunnel},
+use crate::api::{
+    ipvs::{Rates, Shown, ShownReal},
+    types::{RealView, ServiceView},
 };
+use lb_control::state::Totals;
+use lb_model::{Forward, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tunnel};
 
 /// Shown version of IPVS: that of Linux since 2.6.
 pub const VERSION: &str = "1.2.1";

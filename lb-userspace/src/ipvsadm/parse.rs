@@ -15,12 +15,10 @@ use super::{
     tunnel,
     values::{LONGEST, illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
-use crate::{
-    control::options::{RealOptions, ServiceOptions, prefix},
-    model::{
-        Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-        ServiceId, Tracking, Tunnel, timeouts::TimeoutOptions,
-    },
+use lb_control::options::{RealOptions, ServiceOptions, prefix};
+use lb_model::{
+    Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId,
+    Tracking, Tunnel, timeouts::TimeoutOptions,
 };
 
 /// Persistence timeout of `-p` without a value, in seconds. The manual page has 300, but ipvsadm uses six minutes.

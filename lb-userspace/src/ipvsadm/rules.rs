@@ -8,13 +8,11 @@ use super::{
     names::Names,
     page::{self, Format},
 };
-use crate::{
-    api::{
-        ipvs::Shown,
-        types::{RealView, ServiceView},
-    },
-    model::{Forward, Persistence, Protocol, ServiceId, Tunnel},
+use crate::api::{
+    ipvs::Shown,
+    types::{RealView, ServiceView},
 };
+use lb_model::{Forward, Persistence, Protocol, ServiceId, Tunnel};
 
 /// Returns a line for each service and each real.
 ///

@@ -18,15 +18,13 @@ use super::{
     restore, rules,
     trouble::Trouble,
 };
-use crate::{
-    api::{
-        client::Api,
-        ipvs::{BatchDone, Table},
-        types::{Change, ServiceView},
-    },
-    failure::{Cause, Failure},
-    model::{RealAddress, ServiceId},
+use crate::api::{
+    client::Api,
+    ipvs::{BatchDone, Table},
+    types::{Change, ServiceView},
 };
+use lb_model::failure::{Cause, Failure};
+use lb_model::{RealAddress, ServiceId};
 
 /// Executes a command line; `words` are those after the name of the program. Returns the exit code.
 pub async fn run(name: Name, program: &str, words: &[String], api: &Api) -> u8 {

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::model::ServiceId;
+use lb_model::ServiceId;
 
 /// Compares services: by firewall mark, which is 0 for an endpoint, then by IP version, protocol, address and port.
 #[must_use]

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::grammar::Verb;
-use crate::failure::{Cause, Failure};
+use lb_model::failure::{Cause, Failure};
 
 /// Reason why a command of ipvsadm failed.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{legal::Topic, trouble::Trouble};
-use crate::model::{Forward, Tunnel};
+use lb_model::{Forward, Tunnel};
 
 /// Returns the encapsulation of a real with that method. `has` returns whether an option was given.
 ///

@@ -7,7 +7,7 @@ use super::{
     names::Names,
     trouble::Trouble,
 };
-use crate::model::{Protocol, Scheduler, SchedulerFlag, ServiceId, timeouts::TimeoutOptions};
+use lb_model::{Protocol, Scheduler, SchedulerFlag, ServiceId, timeouts::TimeoutOptions};
 
 /// Longest timeout that ipvsadm accepts, in seconds: 31 days.
 const MAX_TIMEOUT: i64 = 86400 * 31;

@@ -23,7 +23,18 @@ const WAITING: usize = 1 << 20;
 /// Maximum time for which the end of the process waits for pending lines.
 const LAST_LINES: Duration = Duration::from_millis(300);
 /// Modules of xvs, by their `tracing` targets.
-const OWN: [&str; 3] = ["lb_userspace", "dataplane", "xvs"];
+const OWN: [&str; 10] = [
+    "lb_userspace",
+    "lb_model",
+    "lb_schedule",
+    "lb_netlink",
+    "lb_dataplane",
+    "lb_control",
+    "lb_explain",
+    "lb_doctor",
+    "dataplane",
+    "xvs",
+];
 
 /// Number of lines lost since the process started.
 static LOST: AtomicU64 = AtomicU64::new(0);

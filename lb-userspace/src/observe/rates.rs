@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{api::ipvs::Rates, control::state::Totals};
+use crate::api::ipvs::Rates;
+use lb_control::state::Totals;
 
 /// Interval of the samples of each real.
 pub const PERIOD: Duration = Duration::from_secs(2);

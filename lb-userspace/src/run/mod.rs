@@ -21,21 +21,21 @@ use tokio::{
 
 use crate::{
     api::{listener, socket, token::Token},
-    control::{
-        config::{self, Config},
-        dips::Dips,
-        neighbours::Neighbours,
-        state::Loaded,
-        state_lock::StateLock,
-        vips::VipManager,
-    },
     daemon::{Director, PinLock, Shared, change, director::Parts, dirty::Dirty, lock::For},
-    dataplane::{AttachError, DataPlane, LoadError, Mode, Options, PinDir, log, private, shortage},
-    failure::{Failure, chain},
-    netlink::{Interface, Netlink, Watch},
     observe::rates,
     server::{agents, api, metrics},
 };
+use lb_control::{
+    config::{self, Config},
+    dips::Dips,
+    neighbours::Neighbours,
+    state::Loaded,
+    state_lock::StateLock,
+    vips::VipManager,
+};
+use lb_dataplane::{DataPlane, LoadError, Mode, Options, PinDir, log, private};
+use lb_model::failure::{Failure, chain};
+use lb_netlink::{Interface, Netlink, Watch};
 
 /// Interval at which neighbours are refreshed, on kernels that do not keep managed neighbour entries.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -77,19 +77,6 @@ pub struct RunOptions {
     pub verbose: bool,
     /// Unix socket of the API.
     pub socket: PathBuf,
-}
-
-impl From<LoadError> for Failure {
-    fn from(error: LoadError) -> Self {
-        let hint = shortage::hint(&error).unwrap_or_else(|| error.hint().to_owned());
-        Self::failed(chain(&error)).hint(hint)
-    }
-}
-
-impl From<AttachError> for Failure {
-    fn from(error: AttachError) -> Self {
-        Self::failed(chain(&error)).hint(error.hint())
-    }
 }
 
 /// Runs the daemon until a signal ends it.
@@ -359,7 +346,7 @@ async fn examine_every(period: Duration, director: Shared) {
 }
 
 /// Returns whether a change of the network may concern a real; true if the director is locked.
-fn concerns(director: &Shared, change: &crate::netlink::Change) -> bool {
+fn concerns(director: &Shared, change: &lb_netlink::Change) -> bool {
     director.try_lock().map_or(true, |director| director.concerns(change))
 }
 

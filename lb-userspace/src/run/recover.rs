@@ -6,20 +6,18 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use crate::{
-    control::{
-        config::Config,
-        dips::Dips,
-        evidence,
-        image::Image,
-        state::{Loaded, REPAIR, State},
-        state_file,
-    },
-    dataplane::{Limits, PinDir},
-    failure::Failure,
-    netlink::Netlink,
-    run::RunOptions,
+use crate::run::RunOptions;
+use lb_control::{
+    config::Config,
+    dips::Dips,
+    evidence,
+    image::Image,
+    state::{Loaded, REPAIR, State},
+    state_file,
 };
+use lb_dataplane::{Limits, PinDir};
+use lb_model::failure::Failure;
+use lb_netlink::Netlink;
 
 /// Returns the state from the state file or, if that cannot be used, from the maps of the last daemon: a lost
 /// file costs no connections.

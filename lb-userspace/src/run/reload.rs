@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use crate::{control::config, daemon::Shared, failure::Failure};
+use crate::daemon::Shared;
+use lb_control::config;
+use lb_model::failure::Failure;
 
 /// Applies the config file of `xvs run` again, as `xvs apply` does, and logs the result.
 pub(super) async fn reload(file: Option<&Path>, director: &Shared) {

@@ -25,6 +25,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use crate::api::request::Refusal;
 use crate::{
     api::{
         listener::{Limits, Peer},
@@ -34,9 +35,9 @@ use crate::{
         token::Token,
     },
     daemon::Shared,
-    descriptors,
-    failure::Failure,
 };
+use lb_dataplane::descriptors;
+use lb_model::failure::Failure;
 
 /// Maximum number of connections without a valid proof so far.
 const IDLE: usize = 64;
@@ -107,7 +108,7 @@ async fn authenticate(State(gate): State<Gate>, request: Request, next: Next) ->
     };
     let question = match question {
         Ok(question) => question,
-        Err(failure) => return failure.into_response(),
+        Err(failure) => return Refusal(failure).into_response(),
     };
     let nonce = question.nonce;
     let mut request = Request::from_parts(head, Body::empty());

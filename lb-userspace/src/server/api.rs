@@ -17,19 +17,19 @@ use crate::{
     api::{
         ipvs::{Table, Which},
         listener::Limits,
-        request::Body,
+        request::{Body, Refusal},
         types::{AttachOptions, Change, Connection, Stats, Status, Together},
     },
-    control::{
-        bounds,
-        config::{self, Extent},
-        state::Room,
-    },
     daemon::{self, Shared},
-    explain::{Plan, Question},
-    failure::Failure,
-    model::timeouts::TimeoutOptions,
 };
+use lb_control::{
+    bounds,
+    config::{self, Extent},
+    state::Room,
+};
+use lb_explain::{Plan, Question};
+use lb_model::failure::Failure;
+use lb_model::timeouts::TimeoutOptions;
 
 /// Limits of this server. Only root can connect: they protect against mistakes.
 pub const LIMITS: Limits = Limits { connections: 64, idle: 64, body: 64 << 20 };
@@ -62,7 +62,8 @@ pub fn router(director: Shared) -> Router {
 /// Runs a handler to its end, even if the client closes the connection: a change must not stop half-way.
 async fn detached(request: Request, next: Next) -> Response {
     let answer = tokio::spawn(next.run(request)).await;
-    answer.unwrap_or_else(|error| Failure::failed(format!("internal error: {error}")).into_response())
+    answer
+        .unwrap_or_else(|error| Refusal(Failure::failed(format!("internal error: {error}"))).into_response())
 }
 
 async fn status(State(director): State<Shared>) -> Json<Status> {
@@ -71,21 +72,21 @@ async fn status(State(director): State<Shared>) -> Json<Status> {
     Json(director.lock().await.status(&counts).await)
 }
 
-async fn stats(State(director): State<Shared>) -> Result<Json<Stats>, Failure> {
+async fn stats(State(director): State<Shared>) -> Result<Json<Stats>, Refusal> {
     let counts = daemon::count_flows(&director).await?;
-    director.lock().await.stats(&counts).map(Json)
+    director.lock().await.stats(&counts).map(Json).map_err(Refusal)
 }
 
-async fn connections(State(director): State<Shared>) -> Result<Json<Vec<Connection>>, Failure> {
-    daemon::connections(&director).await.map(Json)
+async fn connections(State(director): State<Shared>) -> Result<Json<Vec<Connection>>, Refusal> {
+    daemon::connections(&director).await.map(Json).map_err(Refusal)
 }
 
 async fn examine(State(director): State<Shared>) -> Response {
-    daemon::examine(&director).await.map(Json).into_response()
+    daemon::examine(&director).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn explain(State(director): State<Shared>, Body(question): Body<Question>) -> Response {
-    director.lock().await.explain(&question).await.map(Json).into_response()
+    director.lock().await.explain(&question).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Response {
@@ -97,15 +98,15 @@ async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Respons
         }
         Err(failure) => Err(failure),
     };
-    result.map(Json).into_response()
+    result.map(Json).map_err(Refusal).into_response()
 }
 
 async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> Response {
-    director.lock().await.change(&change).await.map(Json).into_response()
+    director.lock().await.change(&change).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn change_together(State(director): State<Shared>, Body(asked): Body<Together>) -> Response {
-    director.lock().await.change_together(&asked).await.map(Json).into_response()
+    director.lock().await.change_together(&asked).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn set_timeouts(State(director): State<Shared>, Body(options): Body<TimeoutOptions>) -> Response {
@@ -113,11 +114,11 @@ async fn set_timeouts(State(director): State<Shared>, Body(options): Body<Timeou
         Ok(()) => director.lock().await.set_timeouts(options),
         Err(failure) => Err(failure),
     };
-    result.map(Json).into_response()
+    result.map(Json).map_err(Refusal).into_response()
 }
 
 async fn attach(State(director): State<Shared>, Body(options): Body<AttachOptions>) -> Response {
-    director.lock().await.attach_anew(&options).await.map(Json).into_response()
+    director.lock().await.attach_anew(&options).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Response {
@@ -125,24 +126,24 @@ async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Respo
         Ok(()) => director.lock().await.resize(room),
         Err(failure) => Err(failure),
     };
-    result.map(Json).into_response()
+    result.map(Json).map_err(Refusal).into_response()
 }
 
 async fn change_all(State(director): State<Shared>, Body(changes): Body<Vec<Change>>) -> Response {
-    director.lock().await.change_all(&changes).await.map(Json).into_response()
+    director.lock().await.change_all(&changes).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn ipvs_table(
     State(director): State<Shared>,
     Body(which): Body<Which>,
-) -> Result<Json<Table>, Failure> {
+) -> Result<Json<Table>, Refusal> {
     let counts = daemon::count_flows(&director).await?;
-    director.lock().await.ipvs_table(which.service, &counts).map(Json)
+    director.lock().await.ipvs_table(which.service, &counts).map(Json).map_err(Refusal)
 }
 
-async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Failure> {
+async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Refusal> {
     let counts = daemon::count_flows(&director).await?;
-    director.lock().await.set_to_zero(which.service, &counts).map(Json)
+    director.lock().await.set_to_zero(which.service, &counts).map(Json).map_err(Refusal)
 }
 
 /// Query of `GET /v1/config`.
@@ -187,5 +188,5 @@ async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text:
         }
         Err(failure) => Err(failure),
     };
-    result.map(Json).into_response()
+    result.map(Json).map_err(Refusal).into_response()
 }

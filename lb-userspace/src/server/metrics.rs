@@ -18,14 +18,15 @@ use super::{
     page::{Format, Kind, Page, labels},
     published::Published,
 };
+use crate::api::request::Refusal;
 use crate::{
     api::{listener::Limits, types::DoctorView},
-    control::state::Totals,
     daemon::{
         Shared,
         scrape::{Numbers, Samples, Scrape},
     },
 };
+use lb_control::state::Totals;
 
 /// Content type for clients that accept `OpenMetrics`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -52,7 +53,7 @@ async fn scrape(State(published): State<Arc<Published>>, headers: HeaderMap) -> 
     };
     let scrape = match published.scrape().await {
         Ok(scrape) => scrape,
-        Err(failure) => return failure.into_response(),
+        Err(failure) => return Refusal(failure).into_response(),
     };
     let (parts, waiting) = mpsc::channel::<String>(AHEAD);
     // One thread writes the page while another one sends it. The listener ends a connection whose client
@@ -195,10 +196,8 @@ fn doctor(page: &mut Page<impl FnMut(String)>, doctor: &DoctorView) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        doctor::Check,
-        model::finding::{DIRECTOR, FindingView, Severity},
-    };
+    use lb_doctor::Check;
+    use lb_model::finding::{DIRECTOR, FindingView, Severity};
 
     fn finding(check: Check, severity: Severity, service: Option<&str>, real: Option<&str>) -> FindingView {
         FindingView {

@@ -9,13 +9,11 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use crate::{
-    daemon::{
-        Shared,
-        scrape::{Scrape, scrape},
-    },
-    failure::Failure,
+use crate::daemon::{
+    Shared,
+    scrape::{Scrape, scrape},
 };
+use lb_model::failure::Failure;
 
 /// Time for which a scrape is valid.
 const FRESH: Duration = Duration::from_secs(1);

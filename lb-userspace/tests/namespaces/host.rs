@@ -10,16 +10,16 @@ use std::{
 };
 
 use clap::Parser;
+use lb_dataplane::decap::DecapError;
+use lb_model::failure::{Failure, FailureKind};
+use lb_netlink::Netlink;
 use lb_userspace::{
     cli::host::{HostArgs, run_on},
-    dataplane::decap::DecapError,
-    failure::{Failure, FailureKind},
     host::{
         Host,
         decap::XdpDecap,
         encapsulation::{Kind, Support},
     },
-    netlink::Netlink,
 };
 
 use crate::lab::{Netns, eventually};

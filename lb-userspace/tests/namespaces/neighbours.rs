@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use lb_userspace::{
-    control::neighbours::{Neighbours, NextHop, Resolution, Unresolved},
-    netlink::{Change, Netlink, Watch},
-};
+use lb_control::neighbours::{Neighbours, NextHop, Resolution, Unresolved};
+use lb_netlink::{Change, Netlink, Watch};
 use tokio::time::timeout;
 
 use crate::lab::{Netns, mac_text};

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use lb_userspace::netlink::{Netlink, NetlinkError, TunnelDevice};
+use lb_netlink::{Netlink, NetlinkError, TunnelDevice};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };

@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use lb_userspace::{
-    control::vips::{VipEvent, VipManager},
-    netlink::Netlink,
-};
+use lb_control::vips::{VipEvent, VipManager};
+use lb_netlink::Netlink;
 
 use crate::lab::{Netns, eventually};
 

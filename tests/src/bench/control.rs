@@ -11,10 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::schema::BLOCK;
-use lb_userspace::{
-    dataplane::{DataPlane, Limits, Options},
-    schedule::{Entry, maglev},
-};
+use lb_dataplane::{DataPlane, Limits, Options};
+use lb_schedule::{Entry, maglev};
 use serde::{Deserialize, Serialize};
 
 use super::stats::Spread;

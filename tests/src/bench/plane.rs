@@ -10,17 +10,15 @@ use lb_common::{
     schema::{Settings, Timeouts, UNSET},
     wire::Be128,
 };
-use lb_userspace::{
-    control::{
-        apply::{self, Time},
-        ids::Ids,
-        image::Image,
-        neighbours::{NextHop, Resolution},
-        plan,
-    },
-    dataplane::{DataPlane, Limits, Options, clock},
-    model::{Desired, Endpoint, Protocol, Real, Service, ServiceId},
+use lb_control::{
+    apply::{self, Time},
+    ids::Ids,
+    image::Image,
+    neighbours::{NextHop, Resolution},
+    plan,
 };
+use lb_dataplane::{DataPlane, Limits, Options, clock};
+use lb_model::{Desired, Endpoint, Protocol, Real, Service, ServiceId};
 
 use super::{
     net::{Host, PORT, REAL_PORT, mac},

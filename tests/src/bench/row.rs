@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use lb_userspace::model::{Forward, Scheduler, Tracking};
+use lb_model::{Forward, Scheduler, Tracking};
 use serde::{Deserialize, Serialize};
 
 /// An enum whose variants have a word in the names of rows.

@@ -7,12 +7,10 @@ use std::{
 };
 
 use lb_common::{schema::Settings, wire::Tags};
-use lb_userspace::{
-    control::neighbours::NextHop,
-    model::{
-        Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, Scheduler,
-        SchedulerFlag, Service, ServiceId, Tracking, Tunnel,
-    },
+use lb_control::neighbours::NextHop;
+use lb_model::{
+    Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, Scheduler, SchedulerFlag,
+    Service, ServiceId, Tracking, Tunnel,
 };
 
 use super::random::Random;

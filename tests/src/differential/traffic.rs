@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_userspace::model::{Desired, ServiceId};
+use lb_model::{Desired, ServiceId};
 
 use super::{
     damage::damage,

@@ -9,7 +9,8 @@ use lb_common::{
     slot::LONG_AGO,
     wire::Tags,
 };
-use lb_userspace::{dataplane::Limits, model::Desired};
+use lb_dataplane::Limits;
+use lb_model::Desired;
 
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
@@ -103,7 +104,7 @@ impl Bench {
             let open = hop.map(|hop| match hop.ifindex {
                 // The daemon has no such setting: the test changes the entry itself.
                 device if device == self.devices.closed => {
-                    lb_userspace::control::neighbours::NextHop { ifindex: INGRESS, ..hop }
+                    lb_control::neighbours::NextHop { ifindex: INGRESS, ..hop }
                 }
                 _ => hop,
             });

@@ -14,7 +14,7 @@ use lb_common::{
     slot::MOVED,
     wire::Tags,
 };
-use lb_userspace::dataplane::{TableError, Tables};
+use lb_dataplane::{TableError, Tables};
 
 use super::{
     Tuple,

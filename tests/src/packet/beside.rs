@@ -22,7 +22,7 @@ use lb_common::{
     },
     wire::{Be32, Be128},
 };
-use lb_userspace::dataplane::{Limits, Options, PinDir, Tracer};
+use lb_dataplane::{Limits, Options, PinDir, Tracer};
 
 use super::{TestPlane, plane::LIMITS, pool::Pool};
 

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use lb_common::schema::Settings;
-use lb_userspace::{control::neighbours::NextHop, model::Forward};
+use lb_control::neighbours::NextHop;
+use lb_model::Forward;
 
 use super::{
     frame::{Frame, tunnel},

@@ -12,18 +12,16 @@ use lb_common::{
     reason::Reason,
     schema::{Counters, Settings, Timeouts},
 };
-use lb_userspace::{
-    control::{
-        apply::{self, Time},
-        ids::Ids,
-        image::{self, Image},
-        neighbours::{NextHop, Resolution, Unresolved},
-        own_addresses::OwnAddresses,
-        plan,
-    },
-    dataplane::{DataPlane, Limits, Options, Tables, clock},
-    model::Desired,
+use lb_control::{
+    apply::{self, Time},
+    ids::Ids,
+    image::{self, Image},
+    neighbours::{NextHop, Resolution, Unresolved},
+    own_addresses::OwnAddresses,
+    plan,
 };
+use lb_dataplane::{DataPlane, Limits, Options, Tables, clock};
+use lb_model::Desired;
 
 use super::{
     frame::Frame,

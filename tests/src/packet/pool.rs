@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4},
 };
 
-use lb_userspace::model::{self, Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId};
+use lb_model::{Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId};
 
 use super::{
     net::{PORT, RealServer, VIP},
@@ -19,7 +19,7 @@ pub struct Pool {
     id: Endpoint,
     /// Scheduled as one with the endpoints of these ports, as a group of that number.
     group: Option<(GroupId, Vec<u16>)>,
-    service: model::Service,
+    service: lb_model::Service,
 }
 
 /// Returns a TCP service at the VIP and the usual port, without reals.
@@ -40,7 +40,7 @@ pub fn sctp_service() -> Pool {
 impl Pool {
     fn new(protocol: Protocol) -> Self {
         let id = Endpoint { protocol, address: SocketAddrV4::new(VIP, PORT).into() };
-        Self { id, group: None, service: model::Service::default() }
+        Self { id, group: None, service: lb_model::Service::default() }
     }
 
     /// Sets another port; 0 = every port.
@@ -70,7 +70,7 @@ impl Pool {
 
     /// Tracks every flow.
     pub fn tracked(self) -> Self {
-        self.with(|service| service.tracking = model::Tracking::Full)
+        self.with(|service| service.tracking = lb_model::Tracking::Full)
     }
 
     /// Adds a real of weight 1.
@@ -80,18 +80,18 @@ impl Pool {
 
     /// Adds a real with a weight.
     pub fn weighted(mut self, forward: Forward, real: RealServer, weight: u32) -> Self {
-        self.service.reals.insert(real.0.into(), model::Real::new(forward, weight));
+        self.service.reals.insert(real.0.into(), lb_model::Real::new(forward, weight));
         self
     }
 
     /// Adds a real with all its settings.
-    pub fn having(mut self, real: RealServer, about: model::Real) -> Self {
+    pub fn having(mut self, real: RealServer, about: lb_model::Real) -> Self {
         self.service.reals.insert(real.0.into(), about);
         self
     }
 
     /// Changes any other setting of the service.
-    pub fn with(mut self, change: impl FnOnce(&mut model::Service)) -> Self {
+    pub fn with(mut self, change: impl FnOnce(&mut lb_model::Service)) -> Self {
         change(&mut self.service);
         self
     }
@@ -117,14 +117,15 @@ impl Pool {
         let mut pool = self.clone();
         if version::is_six() {
             pool.id.address = version::socket(pool.id.address);
-            let model::Service { reals, leaving, .. } = &mut pool.service;
+            let lb_model::Service { reals, leaving, .. } = &mut pool.service;
             *reals =
                 std::mem::take(reals).into_iter().map(|(ip, real)| (version::socket(ip), real)).collect();
-            let meant =
-                |(key, real): (model::RealKey, model::Real)| (real.key(version::socket(key.address)), real);
+            let meant = |(key, real): (lb_model::RealKey, lb_model::Real)| {
+                (real.key(version::socket(key.address)), real)
+            };
             *leaving = std::mem::take(leaving).into_iter().map(meant).collect();
             if let Some(persistence) = &mut pool.service.persistence
-                && persistence.prefix < model::Persistence::WHOLE_ADDRESS
+                && persistence.prefix < lb_model::Persistence::WHOLE_ADDRESS
             {
                 persistence.prefix += 96;
             }

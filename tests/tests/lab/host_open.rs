@@ -67,7 +67,11 @@ fn lines(real: &Real, line: &str) -> Vec<(String, String, Option<String>)> {
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
     let lines = list.as_array().expect("a list").iter();
     let line = |line: &serde_json::Value| {
-        (text(&line["outcome"]).unwrap(), text(&line["item"]).unwrap(), text(&line["command"]))
+        (
+            text(&line["outcome"]).expect("every line has an outcome"),
+            text(&line["item"]).expect("every line has an item"),
+            text(&line["command"]),
+        )
     };
     lines.map(line).collect()
 }

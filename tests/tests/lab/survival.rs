@@ -218,7 +218,7 @@ fn a_removed_pin_is_made_again_and_a_detached_program_attached_again() {
 
     let shown = director.sh("ip -details -json link show eth0").succeeds().json();
     let id = shown[0]["xdp"]["prog"]["id"].as_u64().expect("the program has a number");
-    let link = lb_userspace::dataplane::links::of(
+    let link = lb_dataplane::links::of(
         u32::try_from(id).unwrap(),
         shown[0]["ifindex"].as_u64().unwrap().try_into().unwrap(),
     );

@@ -6,11 +6,11 @@ use etherparse::{
     icmpv4::{DestUnreachableHeader, TimeExceededCode},
 };
 use lb_common::{reason::Reason, schema::Settings};
+use lb_model::Forward::{self, Dr, Fnat, Nat, Tun};
 use lb_tests::packet::{
     Action, CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, error, net::CLIENT_LINK, tcp,
     tcp_service, udp, udp_service, version::is_six,
 };
-use lb_userspace::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -103,7 +103,7 @@ fn the_size_that_fits_is_that_of_the_way_to_the_real(
 ) {
     let real = RealServer::by(method, 1);
     let mut plane = TestPlane::new(&[]);
-    plane.route(real, Some(lb_userspace::control::neighbours::NextHop { mtu, ..real.next_hop() }));
+    plane.route(real, Some(lb_control::neighbours::NextHop { mtu, ..real.next_hop() }));
     plane.set(&services(method));
     let header = header(is_six());
     let outer = if method == Tun { header } else { 0 };

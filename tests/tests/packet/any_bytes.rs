@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 
+use lb_model::Forward::{self, Dr, Fnat, Nat, Tun};
 use lb_tests::packet::{Action, Frame, TestPlane, judge};
-use lb_userspace::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use rstest::rstest;
 

@@ -5,10 +5,10 @@
 use std::net::SocketAddrV4;
 
 use lb_common::schema::{Service, ServiceKey, Source, SourceKey, cache};
+use lb_model::Forward::{Dr, Nat};
 use lb_tests::packet::{
     Action, CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service,
 };
-use lb_userspace::model::Forward::{Dr, Nat};
 use rstest::rstest;
 
 use crate::scene::{ask, services};

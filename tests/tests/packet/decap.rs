@@ -4,11 +4,11 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use etherparse::{Icmpv4Type, IpNumber, icmpv4::DestUnreachableHeader};
+use lb_dataplane::decap::{Decap, Ends};
 use lb_tests::packet::{
     Action, CLIENT, DIP, Frame, RealServer, SERVICE, VIP, error, judge, ping, plane, raw, tcp, tunnel, udp,
     version::{self, is_six},
 };
-use lb_userspace::dataplane::decap::{Decap, Ends};
 use rstest::rstest;
 
 const RIP: Ipv4Addr = RealServer::number(1).ip();

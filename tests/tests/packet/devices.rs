@@ -2,12 +2,10 @@
 //! Frames that leave by another device than they came by.
 
 use lb_common::reason::Reason;
+use lb_control::neighbours::NextHop;
+use lb_model::Forward::{self, Dr, Fnat, Nat, Tun};
 use lb_tests::packet::{
     CLIENT, RealServer, SERVICE, TestPlane, client_receives, device::with_another_device, net::INGRESS, tcp,
-};
-use lb_userspace::{
-    control::neighbours::NextHop,
-    model::Forward::{self, Dr, Fnat, Nat, Tun},
 };
 use rstest::rstest;
 

@@ -3,13 +3,13 @@
 
 use std::net::SocketAddr;
 
+use lb_model::{
+    Forward::{self, Dr, Fnat, Nat, Tun},
+    Real, Tunnel,
+};
 use lb_tests::packet::{
     CLIENT, DIP_END, Got, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, version::is_six,
     version::socket,
-};
-use lb_userspace::model::{
-    Forward::{self, Dr, Fnat, Nat, Tun},
-    Real, Tunnel,
 };
 
 const DOC: &str = include_str!("../../../docs/forwarding.md");

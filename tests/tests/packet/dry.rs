@@ -5,13 +5,13 @@ use lb_common::{
     reason::Reason,
     schema::{Settings, Step, Trace},
 };
+use lb_model::{
+    Forward::{self, Dr, Fnat, Local, Nat, Tun},
+    Persistence, Real, Scheduler,
+};
 use lb_tests::packet::{
     Action, CLIENT, Frame, Pool, RealServer, SERVICE, beside::Beside, judge, net::INGRESS, tcp, tcp_service,
     udp, udp_service,
-};
-use lb_userspace::model::{
-    Forward::{self, Dr, Fnat, Local, Nat, Tun},
-    Persistence, Real, Scheduler,
 };
 use rstest::rstest;
 

@@ -10,12 +10,12 @@ use lb_common::{
     reason::Reason,
     schema::{Settings, Timeouts},
 };
-use lb_tests::packet::{
-    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, tcp, tcp_service, udp, udp_service,
-};
-use lb_userspace::model::{
+use lb_model::{
     Forward::{Dr, Local, Nat, Tun},
     Scheduler::{self, Mh, Rr, Wrr},
+};
+use lb_tests::packet::{
+    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, tcp, tcp_service, udp, udp_service,
 };
 use rstest::rstest;
 
@@ -263,7 +263,7 @@ fn more_flows_than_fit_push_out_the_oldest_and_are_all_served() {
 /// Untracked flows cannot fill a table: neither by many clients nor by clients that send only SYNs.
 #[rstest]
 fn in_peace_a_flood_writes_nothing_down(
-    #[values(Dr, Tun, Nat)] method: lb_userspace::model::Forward,
+    #[values(Dr, Tun, Nat)] method: lb_model::Forward,
     #[values(tcp(CLIENT, SERVICE).syn(), tcp(CLIENT, SERVICE), tcp(CLIENT, SERVICE).rst(), udp(CLIENT, SERVICE))]
     sent: Frame,
 ) {

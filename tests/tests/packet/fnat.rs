@@ -8,14 +8,14 @@ use std::{
 
 use etherparse::{Icmpv4Type, icmpv4::DestUnreachableHeader};
 use lb_common::{reason::Reason, schema::Settings, wire::Be128};
+use lb_dataplane::Limits;
+use lb_model::{
+    Forward::{Dr, Fnat, Nat},
+    Scheduler,
+};
 use lb_tests::packet::{
     CLIENT, DIP, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, client_receives, error, one_port,
     plane::LIMITS, tcp, tcp_service, udp, udp_service, version,
-};
-use lb_userspace::dataplane::Limits;
-use lb_userspace::model::{
-    Forward::{Dr, Fnat, Nat},
-    Scheduler,
 };
 use rstest::rstest;
 

@@ -2,12 +2,12 @@
 //! Fragments: the first one decides, later ones follow.
 
 use lb_common::{packet::ETHERNET_LEN, reason::Reason};
-use lb_tests::packet::{
-    CLIENT, Frame, RealServer, SERVICE, TestPlane, client_receives, net::MTU, ping, tcp, udp,
-};
-use lb_userspace::model::{
+use lb_model::{
     Forward::{self, Dr, Fnat, Local, Nat, Tun},
     Scheduler::{Rr, Wrr},
+};
+use lb_tests::packet::{
+    CLIENT, Frame, RealServer, SERVICE, TestPlane, client_receives, net::MTU, ping, tcp, udp,
 };
 use rstest::rstest;
 
@@ -55,7 +55,7 @@ fn fragments_that_end_in_padding_are_no_longer_than_they_say(#[values(Dr, Tun, N
 
 /// Whoever takes turns must not do so within a datagram, nor when two datagrams are interleaved.
 #[rstest]
-fn datagrams_stay_together_whoever_takes_turns(#[values(Rr, Wrr)] scheduler: lb_userspace::model::Scheduler) {
+fn datagrams_stay_together_whoever_takes_turns(#[values(Rr, Wrr)] scheduler: lb_model::Scheduler) {
     let pool = lb_tests::packet::udp_service().by(scheduler);
     let pool = (1..=3).fold(pool, |pool, number| pool.real(Dr, RealServer::number(number)));
     let mut plane = TestPlane::new(&[pool]);

@@ -4,11 +4,11 @@
 
 use std::net::SocketAddrV4;
 
-use lb_tests::packet::{CLIENT, Frame, Pool, RealServer, TestPlane, VIP, tcp, tcp_service, udp};
-use lb_userspace::model::{
+use lb_model::{
     Forward::{self, Dr, Nat, Tun},
     Persistence, Scheduler,
 };
+use lb_tests::packet::{CLIENT, Frame, Pool, RealServer, TestPlane, VIP, tcp, tcp_service, udp};
 use rstest::rstest;
 
 fn to(port: u16) -> SocketAddrV4 {

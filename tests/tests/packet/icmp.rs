@@ -6,13 +6,13 @@ use etherparse::{
     icmpv4::{DestUnreachableHeader, TimeExceededCode},
 };
 use lb_common::reason::Reason;
+use lb_model::{
+    Forward::{self, Dr, Fnat, Local, Nat, Tun},
+    Scheduler::Rr,
+};
 use lb_tests::packet::{
     CLIENT, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error, ping, tcp,
     tcp_service, udp,
-};
-use lb_userspace::model::{
-    Forward::{self, Dr, Fnat, Local, Nat, Tun},
-    Scheduler::Rr,
 };
 use rstest::rstest;
 

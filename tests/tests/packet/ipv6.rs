@@ -6,16 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use etherparse::{Icmpv6Type, IpNumber, icmpv6::TimeExceededCode};
 use lb_common::reason::Reason;
+use lb_model::{
+    Forward::{self, Dr, Nat, Tun},
+    Real,
+};
 use lb_tests::packet::{
     CLIENT, DIP, Frame, PORT, Pool, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error,
     icmp,
     net::{Link, next_hop},
     raw, tcp, tcp_service, tunnel, udp, udp_service,
     version::{self, address, is_six, socket},
-};
-use lb_userspace::model::{
-    Forward::{self, Dr, Nat, Tun},
-    Real,
 };
 use rstest::rstest;
 
@@ -141,7 +141,7 @@ fn an_error_whose_quote_is_behind_long_chains_is_translated() {
     let real = RealServer::by(Nat, 1);
     let mut plane = TestPlane::new(&[]);
     let hop = next_hop(socket(real.0.into()));
-    let wide = lb_userspace::control::neighbours::NextHop { mtu: 9000, ..hop };
+    let wide = lb_control::neighbours::NextHop { mtu: 9000, ..hop };
     plane.route_to(of(real.ip()), Some(wide));
     plane.set(&services(Nat));
     let kind = Icmpv6Type::TimeExceeded(TimeExceededCode::HopLimitExceeded);

@@ -3,12 +3,12 @@
 
 use std::net::SocketAddrV4;
 
-use lb_tests::packet::{
-    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, client_receives, tcp, tcp_service, udp, udp_service,
-};
-use lb_userspace::model::{
+use lb_model::{
     Forward::{self, Dr, Fnat, Nat, Tun},
     Scheduler::{Mh, Rr},
+};
+use lb_tests::packet::{
+    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, client_receives, tcp, tcp_service, udp, udp_service,
 };
 use rstest::rstest;
 
@@ -35,7 +35,7 @@ fn goes_by(plane: &mut TestPlane, method: Forward, sent: &Frame) {
 fn a_connection_keeps_its_method(
     #[values(Dr, Tun, Nat, Fnat)] before: Forward,
     #[values(Dr, Tun, Nat, Fnat)] after: Forward,
-    #[values(Rr, Mh)] scheduler: lb_userspace::model::Scheduler,
+    #[values(Rr, Mh)] scheduler: lb_model::Scheduler,
 ) {
     // The daemon refuses that where flows are not tracked: `fnat` tracks all of them.
     if before == after || scheduler == Mh && after == Fnat {
@@ -61,7 +61,7 @@ fn a_connection_keeps_its_method(
 
 /// UDP leaves a real that was removed; one that was edited is there.
 #[rstest]
-fn datagrams_keep_their_method_too(#[values(Rr, Mh)] scheduler: lb_userspace::model::Scheduler) {
+fn datagrams_keep_their_method_too(#[values(Rr, Mh)] scheduler: lb_model::Scheduler) {
     let pool = || -> Pool { udp_service().by(scheduler) };
     let mut plane = TestPlane::new(&[pool().real(Dr, real())]);
     let old = udp(client(1000), SERVICE).data("?");

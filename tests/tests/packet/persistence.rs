@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lb_model::{Forward::Dr, Persistence, Scheduler};
 use lb_tests::packet::{Frame, Pool, RealServer, SERVICE, TestPlane, VIP, tcp, tcp_service};
-use lb_userspace::model::{Forward::Dr, Persistence, Scheduler};
 use rstest::rstest;
 
 use crate::scene::ask;

@@ -2,15 +2,15 @@
 //! The fate of the connections of a removed real: never silence.
 
 use lb_common::reason::Reason;
-use lb_tests::packet::{
-    Action, CLIENT, Pool, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, udp, udp_service,
-    version::is_six,
-};
-use lb_userspace::model::{
+use lb_model::{
     Forward::{self, Dr, Nat, Tun},
     OnRemoval,
     Scheduler::{self, Mh, Rr, Wlc},
     Tracking,
+};
+use lb_tests::packet::{
+    Action, CLIENT, Pool, RealServer, SERVICE, TestPlane, judge, tcp, tcp_service, udp, udp_service,
+    version::is_six,
 };
 use rstest::rstest;
 

@@ -8,13 +8,13 @@ use lb_common::{
     schema::{CachedPath, ReturnPath, RouterPath},
     wire::{Be32, Be128, MacPair, Tags},
 };
+use lb_model::Forward::{Dr, Nat, Tun};
 use lb_tests::packet::{
     CLIENT, Frame, PORT, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives,
     net::{CLIENT_LINK, INGRESS, Link},
     ping, tcp, tcp_service, udp,
     version::{self, is_six},
 };
-use lb_userspace::model::Forward::{Dr, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{ask, services};
@@ -68,7 +68,7 @@ fn what_comes_from_the_port_of_another_real_is_untouched() {
 /// The director sees no replies of `dr` and `tun` reals: packets from these reals are of another kind.
 #[rstest]
 fn what_other_reals_send_is_untouched(
-    #[values(Dr, Tun)] method: lb_userspace::model::Forward,
+    #[values(Dr, Tun)] method: lb_model::Forward,
     #[values(tcp(RealServer::number(1).0, CLIENT).syn_ack(), udp(RealServer::number(1).0, CLIENT))]
     sent: Frame,
 ) {

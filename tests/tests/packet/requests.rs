@@ -2,8 +2,8 @@
 //! A client's packets on their way to a real, by each method.
 
 use lb_common::reason::Reason;
+use lb_model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use lb_tests::packet::{CLIENT, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, tcp, udp};
-use lb_userspace::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{opened, services};

@@ -2,11 +2,11 @@
 //! Services that many tests use, and one frame of each kind that belongs to them.
 
 use etherparse::{Icmpv4Type, icmpv4::DestUnreachableHeader};
+use lb_model::Forward::{self, Nat};
 use lb_tests::packet::{
     Action, CLIENT, Frame, Pool, ROUTER, RealServer, SERVICE, TestPlane, VIP, error, ping, tcp, tcp_service,
     udp, udp_service,
 };
-use lb_userspace::model::Forward::{self, Nat};
 
 /// TCP and UDP at [`lb_tests::packet::SERVICE`], each with real 1.
 pub fn services(method: Forward) -> [Pool; 2] {

@@ -4,15 +4,15 @@
 use std::{collections::BTreeMap, net::SocketAddrV4};
 
 use lb_common::reason::Reason;
-use lb_tests::packet::{
-    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service, udp,
-    udp_service,
-};
-use lb_userspace::model::{
+use lb_model::{
     Forward::{Dr, Nat},
     Real,
     Scheduler::{self, Dh, Fo, Lblc, Lblcr, Lc, Mh, Nq, Ovf, Rr, Sed, Sh, Twos, Wlc},
     SchedulerFlag::{self, MhFallback, MhPort, ShFallback, ShPort},
+};
+use lb_tests::packet::{
+    CLIENT, Frame, Pool, RealServer, SERVICE, TestPlane, VIP, client_receives, tcp, tcp_service, udp,
+    udp_service,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rstest::rstest;
@@ -225,7 +225,7 @@ fn lblcr_gives_a_destination_more_reals_as_it_needs_them() {
 #[rstest]
 #[case::direct(Dr)]
 #[case::nat(Nat)]
-fn one_packet_schedules_each_datagram(#[case] method: lb_userspace::model::Forward) {
+fn one_packet_schedules_each_datagram(#[case] method: lb_model::Forward) {
     let reals = [RealServer::by(method, 1), RealServer::by(method, 2)];
     let service = udp_service().by(Rr).with(|service| service.one_packet = true);
     let mut plane = TestPlane::new(&[service.real(method, reals[0]).real(method, reals[1])]);

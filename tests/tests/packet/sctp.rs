@@ -5,12 +5,12 @@ use std::net::SocketAddrV4;
 
 use etherparse::{Icmpv4Type, IpNumber, icmpv4::DestUnreachableHeader};
 use lb_common::reason::Reason;
-use lb_tests::packet::{
-    CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error, raw, sctp_service,
-};
-use lb_userspace::model::{
+use lb_model::{
     Forward::{self, Dr, Nat, Tun},
     Scheduler,
+};
+use lb_tests::packet::{
+    CLIENT, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives, error, raw, sctp_service,
 };
 use rstest::rstest;
 

@@ -4,13 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use lb_common::reason::Reason;
+use lb_control::own_addresses::OwnAddresses;
+use lb_model::Forward::{self, Dr, Fnat, Nat, Tun};
 use lb_tests::packet::{
     DIP, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, device, ping, tcp, tcp_service, udp, udp_service,
     version,
-};
-use lb_userspace::{
-    control::own_addresses::OwnAddresses,
-    model::Forward::{self, Dr, Fnat, Nat, Tun},
 };
 use rstest::rstest;
 
@@ -118,7 +116,7 @@ fn a_router_may_have_another_address() {
     let (one, two) = (RealServer::number(1), RealServer::number(2));
     let services = [udp_service().real(Dr, one), udp_service().port(53).real(Dr, RealServer::at_port(2, 53))];
     let mut plane = TestPlane::new(&services);
-    plane.route(two, Some(lb_userspace::control::neighbours::NextHop { on_link: false, ..two.next_hop() }));
+    plane.route(two, Some(lb_control::neighbours::NextHop { on_link: false, ..two.next_hop() }));
     plane.set(&services);
     let routed = udp(SocketAddrV4::new(two.ip(), 40_000), SERVICE).data("who are you?");
     assert_eq!(plane.run(&routed).reasons.len(), 0);

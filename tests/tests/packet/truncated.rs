@@ -2,8 +2,8 @@
 //! Frames that are shorter than they say, at every length: never sent on, never changed and passed.
 
 use lb_common::reason::Reason;
+use lb_model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use lb_tests::packet::{Action, TestPlane, judge, version::is_six};
-use lb_userspace::model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{asked, frames_of_nat_reals, frames_to_the_vip};

@@ -8,14 +8,12 @@ use std::{
 
 use etherparse::{IpNumber, checksum::Sum16BitWords};
 use lb_common::{reason::Reason, schema::Settings};
+use lb_control::tunnel_sources::TunnelSources;
+use lb_model::{Forward::Tun, Real, Tunnel};
 use lb_tests::packet::{
     Action, CLIENT, DIP, Frame, Got, RealServer, SERVICE, TestPlane, plane, raw, tcp, tcp_service, udp,
     udp_service,
     version::{is_six, socket},
-};
-use lb_userspace::{
-    control::tunnel_sources::TunnelSources,
-    model::{Forward::Tun, Real, Tunnel},
 };
 use rstest::rstest;
 

@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use etherparse::{
     ArpEthIpv4Packet, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpNumber, PacketBuilder,
 };
+use lb_model::Forward::{self, Dr, Fnat, Nat, Tun};
 use lb_tests::packet::{
     CLIENT, DIP, Frame, PORT, RealServer, SERVICE, TestPlane, VIP, net::CLIENT_LINK, ping, raw, tcp, tunnel,
     udp,
 };
-use lb_userspace::model::Forward::{self, Dr, Fnat, Nat, Tun};
 use rstest::rstest;
 
 use crate::scene::{ask, services};

@@ -3,16 +3,14 @@
 
 use etherparse::{Icmpv4Type, icmpv4::TimeExceededCode};
 use lb_common::{reason::Reason, wire::Tags};
+use lb_control::neighbours::NextHop;
+use lb_model::{
+    Forward::{self, Dr, Fnat, Local, Nat, Tun},
+    Tracking,
+};
 use lb_tests::packet::{
     CLIENT, DIP_END, Frame, ROUTER, RealServer, SERVICE, TestPlane, VIP, client_receives,
     device::with_another_device, error, ping, tcp, tcp_service, udp,
-};
-use lb_userspace::{
-    control::neighbours::NextHop,
-    model::{
-        Forward::{self, Dr, Fnat, Local, Nat, Tun},
-        Tracking,
-    },
 };
 use rstest::rstest;
 

@@ -14,14 +14,12 @@ use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{
-    api::{
-        proof::{self, Nonce},
-        roles::{self, Question, Role, Told},
-        token::Token,
-    },
-    failure::Failure,
+use crate::api::{
+    proof::{self, Nonce},
+    roles::{self, Question, Role, Told},
+    token::Token,
 };
+use lb_model::failure::Failure;
 
 /// Timeout of everything but the director's own waiting.
 const PATIENCE: Duration = Duration::from_secs(4);

@@ -24,13 +24,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Done, Host, Outcome, Report, arp::Levels, decap::Choice, state::AgentLock};
 use crate::{
     api::{roles::Role, token::Token},
-    dataplane,
-    failure::Failure,
-    netlink::{NetlinkError, Watch},
     privileges,
 };
 pub use ask::Address;
 use ask::{Answer, Ask};
+
+use lb_model::failure::Failure;
+use lb_netlink::{NetlinkError, Watch};
 use moved::own_addresses;
 use refused::Needed;
 
@@ -71,7 +71,7 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
     Token::read_copy(&options.token_file)?;
     // Mounting a bpffs needs more capabilities than are kept. Without it only the XDP program is unavailable,
     // which is reported when it is needed.
-    if let Err(error) = dataplane::decap::prepare(&options.bpffs) {
+    if let Err(error) = lb_dataplane::decap::prepare(&options.bpffs) {
         tracing::debug!("{error}");
     }
     privileges::keep_only(privileges::AGENT)?;

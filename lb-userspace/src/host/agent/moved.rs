@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use crate::{
-    host::Host,
-    netlink::{Change, NetlinkError, Watch},
-};
+use crate::host::Host;
+use lb_netlink::{Change, NetlinkError, Watch};
 
 /// Time without changes before the addresses are read: an interface that comes up gets several.
 const QUIET: Duration = Duration::from_millis(100);

@@ -9,7 +9,6 @@ use std::{
 use super::Options;
 use crate::{
     api::roles::Role,
-    failure::Failure,
     host::{
         Done, Host, Outcome, Report,
         decap::Choice,
@@ -18,8 +17,9 @@ use crate::{
         state::Place,
         target::{Method, Request, Target},
     },
-    model::{Forward, Tunnel},
 };
+use lb_model::failure::Failure;
+use lb_model::{Forward, Tunnel};
 
 /// Requirements of one VIP.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -6,7 +6,8 @@ use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
 
 use ipnet::IpNet;
 
-use crate::{host::Host, netlink::NetlinkError};
+use crate::host::Host;
+use lb_netlink::NetlinkError;
 
 /// Files with the addresses of resolvers, of libc and systemd-resolved.
 const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];

@@ -8,10 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    failure::Failure,
-    host::{Done, Outcome},
-};
+use crate::host::{Done, Outcome};
+use lb_model::failure::Failure;
 
 /// A file of xvs below `/etc` cannot be read, written or removed.
 #[derive(Debug, thiserror::Error)]

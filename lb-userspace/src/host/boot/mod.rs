@@ -9,6 +9,7 @@
 pub mod files; // present files, and changes of them
 pub mod steps; // the steps that write them
 
+use lb_netlink::sysctl::{Name, Sysctl};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -19,14 +20,7 @@ use std::{
 use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    HostError,
-    observed::Observed,
-    requirement::Requirement,
-    state::Change,
-    sysctl::{Name, Sysctl},
-    target::Target,
-};
+use super::{HostError, observed::Observed, requirement::Requirement, state::Change, target::Target};
 pub use files::BootError;
 use files::{failed, refused};
 

@@ -4,15 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::{Choice, Decapsulation, Device};
-use crate::{
-    host::{
-        encapsulation::{Encapsulation, Kind},
-        finding::Finding,
-        observed::Observed,
-        target::Target,
-    },
-    netlink::Interface,
+use crate::host::{
+    encapsulation::{Encapsulation, Kind},
+    finding::Finding,
+    observed::Observed,
+    target::Target,
 };
+use lb_netlink::Interface;
 
 /// Result of a search for decapsulation.
 #[derive(Clone, Debug, Default)]

@@ -7,10 +7,8 @@ pub mod found; // search for existing decapsulation
 use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path};
 
 use super::{Done, Host, HostError, Outcome, encapsulation::Encapsulation};
-use crate::{
-    dataplane::{self, decap::DecapError},
-    netlink::{Added, NetlinkError, TunnelDevice},
-};
+use lb_dataplane::decap::DecapError;
+use lb_netlink::{Added, NetlinkError, TunnelDevice};
 
 /// How tunnelled packets are to be unwrapped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -56,16 +54,16 @@ impl fmt::Display for Device {
     }
 }
 
-/// Attaches and detaches the XDP decapsulator: the functions of [`dataplane::decap`], which tests replace.
+/// Attaches and detaches the XDP decapsulator: the functions of [`lb_dataplane::decap`], which tests replace.
 pub trait XdpDecap: Send + Sync {
-    /// Attaches the decapsulator as [`dataplane::decap::attach`] does.
+    /// Attaches the decapsulator as [`lb_dataplane::decap::attach`] does.
     fn attach(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>) -> Result<bool, DecapError>;
-    /// Detaches the decapsulator as [`dataplane::decap::detach`] does.
+    /// Detaches the decapsulator as [`lb_dataplane::decap::detach`] does.
     fn detach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError>;
-    /// Returns whether the decapsulator is attached, as [`dataplane::decap::is_attached`] does.
+    /// Returns whether the decapsulator is attached, as [`lb_dataplane::decap::is_attached`] does.
     fn is_attached(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>)
     -> Result<bool, DecapError>;
-    /// Returns whether [`XdpDecap::detach`] has anything to detach, as [`dataplane::decap::is_pinned`] does.
+    /// Returns whether [`XdpDecap::detach`] has anything to detach, as [`lb_dataplane::decap::is_pinned`] does.
     fn is_pinned(&self, interface: &str, bpffs: &Path) -> bool;
 }
 
@@ -75,11 +73,11 @@ pub struct DataPlane;
 
 impl XdpDecap for DataPlane {
     fn attach(&self, interface: &str, bpffs: &Path, from: &BTreeSet<IpAddr>) -> Result<bool, DecapError> {
-        dataplane::decap::attach(interface, bpffs, from)
+        lb_dataplane::decap::attach(interface, bpffs, from)
     }
 
     fn detach(&self, interface: &str, bpffs: &Path) -> Result<bool, DecapError> {
-        dataplane::decap::detach(interface, bpffs)
+        lb_dataplane::decap::detach(interface, bpffs)
     }
 
     fn is_attached(
@@ -88,11 +86,11 @@ impl XdpDecap for DataPlane {
         bpffs: &Path,
         from: &BTreeSet<IpAddr>,
     ) -> Result<bool, DecapError> {
-        dataplane::decap::is_attached(interface, bpffs, from)
+        lb_dataplane::decap::is_attached(interface, bpffs, from)
     }
 
     fn is_pinned(&self, interface: &str, bpffs: &Path) -> bool {
-        dataplane::decap::is_pinned(interface, bpffs)
+        lb_dataplane::decap::is_pinned(interface, bpffs)
     }
 }
 

@@ -15,10 +15,8 @@ use super::{
     plan::{DryRun, Plan, Record, Step, run},
     state::{Change, Place},
 };
-use crate::{
-    failure::Failure,
-    model::{Protocol, Tunnel},
-};
+use lb_model::failure::Failure;
+use lb_model::{Protocol, Tunnel};
 use rules::{comment, concerns, matches};
 
 /// Packets that should pass.

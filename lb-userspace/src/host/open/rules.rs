@@ -2,10 +2,8 @@
 //! Matches of the packets that a chain must accept.
 
 use super::Opening;
-use crate::{
-    host::firewall::{Filter, OURS},
-    model::Tunnel,
-};
+use crate::host::firewall::{Filter, OURS};
+use lb_model::Tunnel;
 
 /// Returns the comment of an opening's rules, which identifies them.
 pub(super) fn comment(opening: &Opening) -> String {
@@ -84,7 +82,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::model::Protocol;
+    use lb_model::Protocol;
 
     #[test]
     fn a_chain_of_the_other_version_gets_the_tunnel_alone() {

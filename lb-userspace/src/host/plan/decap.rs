@@ -2,20 +2,18 @@
 //! The steps that set up decapsulation.
 
 use super::{Plan, Step};
-use crate::{
-    failure::Failure,
-    host::{
-        Outcome,
-        decap::{
-            Choice, Decapsulation, Device,
-            found::{Found, find, finding},
-        },
-        encapsulation::{Encapsulation, Kind, Support},
-        observed::Observed,
-        target::Target,
+use crate::host::{
+    Outcome,
+    decap::{
+        Choice, Decapsulation, Device,
+        found::{Found, find, finding},
     },
-    netlink::TunnelDevice,
+    encapsulation::{Encapsulation, Kind, Support},
+    observed::Observed,
+    target::Target,
 };
+use lb_model::failure::Failure;
+use lb_netlink::TunnelDevice;
 
 /// Plans the missing decapsulation.
 ///

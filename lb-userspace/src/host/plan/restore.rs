@@ -4,14 +4,12 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Plan, Record, Step};
-use crate::{
-    failure::Failure,
-    host::{
-        HostError,
-        boot::{Boot, files::Disk},
-        state::{Change, Remembered, Sharers},
-    },
+use crate::host::{
+    HostError,
+    boot::{Boot, files::Disk},
+    state::{Change, Remembered, Sharers},
 };
+use lb_model::failure::Failure;
 
 /// A recorded change and its present effect.
 #[derive(Clone, Debug, Eq, PartialEq)]

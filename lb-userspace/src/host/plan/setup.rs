@@ -4,20 +4,18 @@
 use ipnet::IpNet;
 
 use super::{Entry, Plan, Record, Step, decap};
-use crate::{
-    failure::Failure,
-    host::{
-        HostError, Outcome, arp,
-        boot::{Boot, Persist, files::Disk},
-        check,
-        finding::Finding,
-        observed::Observed,
-        requirement::requirements,
-        state::{Change, Remembered},
-        target::{Method, Target},
-        vip::Placement,
-    },
+use crate::host::{
+    HostError, Outcome, arp,
+    boot::{Boot, Persist, files::Disk},
+    check,
+    finding::Finding,
+    observed::Observed,
+    requirement::requirements,
+    state::{Change, Remembered},
+    target::{Method, Target},
+    vip::Placement,
 };
+use lb_model::failure::Failure;
 
 /// Set-up at the next start: the one before, and the present files.
 #[derive(Clone, Debug)]

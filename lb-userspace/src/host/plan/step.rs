@@ -2,20 +2,19 @@
 //! One step of a plan: its words, the command that an operator would type, and its record in the state file,
 //! by which it is undone.
 
+use lb_model::command;
+use lb_netlink::sysctl::Sysctl;
 use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 
-use crate::{
-    host::{
-        Done, Outcome, command,
-        decap::Device,
-        firewall::{ChainName, Rule},
-        state::Change,
-        sysctl::Sysctl,
-    },
-    netlink::TunnelDevice,
+use crate::host::{
+    Done, Outcome,
+    decap::Device,
+    firewall::{ChainName, Rule},
+    state::Change,
 };
+use lb_netlink::TunnelDevice;
 
 /// One change of this host.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Plans as they are printed and as they are carried out.
 
+use lb_netlink::sysctl::{Name, Sysctl};
 use std::{collections::BTreeSet, path::Path};
 
 use proptest::prelude::*;
@@ -17,11 +18,10 @@ use crate::host::{
     encapsulation::{Kind, Support},
     observed::Observed,
     state::{Remembered, Sharers},
-    sysctl::{Name, Sysctl},
     target::{Method, Target},
     testing::{at, host, interface, target},
 };
-use crate::netlink::Interface;
+use lb_netlink::Interface;
 
 /// Stands in for the kernel: takes note of what it is told, and predicts its effect.
 struct Recorder {
@@ -174,7 +174,7 @@ async fn what_the_kernel_may_lack_is_planned_with_the_alternative() {
         let target = Target { decap: choice, ..target.clone() };
         async move {
             let plan = plan(&target, observed, &Remembered::default(), None).map_err(|e| e.message)?;
-            let line = |done: &Done| (done.item.contains("d")).then(|| done.detail.clone());
+            let line = |done: &Done| (done.item.contains('d')).then(|| done.detail.clone());
             Ok::<_, String>(print(&plan).await.iter().filter_map(line).collect::<Vec<_>>().swap_remove(0))
         }
     };

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One change of set-up, with the data to undo it.
 
+use lb_model::command;
+use lb_netlink::sysctl::Sysctl;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{command, firewall::ChainName, sysctl::Sysctl};
+use crate::host::firewall::ChainName;
 
 /// One change of set-up.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

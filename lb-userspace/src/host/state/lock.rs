@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{StateError, directory};
-use crate::failure::Failure;
+use lb_model::failure::Failure;
 
 /// Maximum time that a set-up waits for others: each takes a fraction of a second, an agent's too.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

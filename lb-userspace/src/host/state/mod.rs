@@ -21,8 +21,8 @@ use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
 use super::boot::{Boot, files::unfinished};
-use crate::failure::Failure;
 pub use change::Change;
+use lb_model::failure::Failure;
 pub use lock::AgentLock;
 pub use place::Place;
 pub use shared_changes::Sharers;
@@ -306,7 +306,7 @@ fn directory(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::sysctl::{Name, Sysctl};
+    use lb_netlink::sysctl::{Name, Sysctl};
 
     fn arp_ignore(before: i32) -> Change {
         Change::Sysctl { sysctl: Sysctl::new("all", Name::ArpIgnore), before }

@@ -64,10 +64,8 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{
-        state::Change,
-        sysctl::{Name, Sysctl},
-    };
+    use crate::host::state::Change;
+    use lb_netlink::sysctl::{Name, Sysctl};
 
     #[test]
     fn a_dry_run_reads_what_a_real_run_finds() {

@@ -3,6 +3,7 @@
 //! set-up may find a change of another one and rely on it. Whichever is restored first hands such a change,
 //! with the previous state, over to the others.
 
+use lb_netlink::sysctl::Name;
 use std::{
     collections::BTreeSet,
     fs,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use super::{Change, Place, State, StateError, StateFile, directory, parse};
-use crate::host::{encapsulation::Kind, sysctl::Name};
+use crate::host::encapsulation::Kind;
 
 /// Directories of state files, besides that of the file in question.
 const DIRECTORIES: [&str; 2] = ["/run/xvs", "/var/lib/xvs"];

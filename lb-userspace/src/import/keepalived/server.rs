@@ -10,10 +10,8 @@ use super::{
     number::{socket, unsigned},
     way::{Taken, Way},
 };
-use crate::{
-    ipvsadm::host_number,
-    model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag},
-};
+use crate::ipvsadm::host_number;
+use lb_model::{Forward, MAX_WEIGHT, Protocol, Scheduler, SchedulerFlag};
 
 /// Default persistence timeout, in seconds.
 pub const PERSISTENT: u32 = 360;

@@ -9,12 +9,10 @@ use super::{
     parse::File,
     server::{Granularity, PERSISTENT, Real, Server, Target},
 };
-use crate::{
-    api::types::Change,
-    control::options::{RealOptions, ServiceOptions},
-    failure::Cause,
-    model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking},
-};
+use crate::api::types::Change;
+use lb_control::options::{RealOptions, ServiceOptions};
+use lb_model::failure::Cause;
+use lb_model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking};
 
 /// Adds the services of a file.
 pub fn add(imported: &mut Imported, file: File) {

@@ -9,7 +9,9 @@ use std::path::Path;
 use rstest::rstest;
 
 use super::{super::Imported, import};
-use crate::{control::config, ipvsadm::tests::memory::saved, model::Desired};
+use crate::ipvsadm::tests::memory::saved;
+use lb_control::config;
+use lb_model::Desired;
 
 fn of(text: &str) -> Imported {
     import(text, Path::new("keepalived.conf"), Some("lb1"))

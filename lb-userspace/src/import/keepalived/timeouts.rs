@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::number::unsigned;
-use crate::model::timeouts::TimeoutOptions;
+use lb_model::timeouts::TimeoutOptions;
 
 /// Longest timeouts in seconds: 31 days in keepalived, 24 days in the programs.
 const MONTH: u32 = 86_400 * 31;

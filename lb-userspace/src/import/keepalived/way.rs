@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{super::Kind, number::unsigned};
-use crate::model::{Forward, Tunnel};
+use lb_model::{Forward, Tunnel};
 
 /// Method by which packets reach a real.
 #[derive(Clone, Copy, Debug, Default)]

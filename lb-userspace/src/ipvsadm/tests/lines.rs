@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rstest::rstest;
 
-use crate::{
-    failure::{Cause, Failure},
-    ipvsadm::{Name, Names, Order, Trouble, grammar::Verb, order::What, page::Format, parse::parse, restore},
-    model::Protocol,
+use crate::ipvsadm::{
+    Name, Names, Order, Trouble, grammar::Verb, order::What, page::Format, parse::parse, restore,
 };
+use lb_model::Protocol;
+use lb_model::failure::{Cause, Failure};
 
 /// Resolves one host and one service.
 struct Book;

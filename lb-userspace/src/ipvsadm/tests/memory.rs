@@ -8,12 +8,12 @@ use crate::{
         ipvs::{BatchDone, Rates, Shown, ShownReal, Table},
         types::{Change, Connection, RealView, ServiceView, TimeoutView},
     },
-    control::state::Totals,
     daemon,
-    failure::{Cause, Failure},
     ipvsadm::{Nameless, kernel::Kernel, page::Format, rules},
-    model::{Desired, Forward, ServiceId, timeouts::TimeoutOptions},
 };
+use lb_control::state::Totals;
+use lb_model::failure::{Cause, Failure};
+use lb_model::{Desired, Forward, ServiceId, timeouts::TimeoutOptions};
 
 /// The table.
 pub struct Memory {
@@ -41,7 +41,7 @@ pub fn saved(desired: &Desired) -> String {
 }
 
 fn shown(desired: &Desired) -> Vec<Shown> {
-    let service = |(id, service): (&ServiceId, &crate::model::Service)| {
+    let service = |(id, service): (&ServiceId, &lb_model::Service)| {
         let reals = service.reals.iter().map(|(address, real)| RealView {
             address: *address,
             forward: real.forward,

@@ -8,15 +8,15 @@ use crate::{
         ipvs::{Rates, Shown, ShownReal},
         types::{Connection, RealView, ServiceView},
     },
-    control::{options::ServiceOptions, state::Totals},
     ipvsadm::{
         Nameless, Names, Order, connections, help,
         page::{self, Format},
         read_rules, rules,
     },
-    model::{
-        Forward, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tracking, Tunnel,
-    },
+};
+use lb_control::{options::ServiceOptions, state::Totals};
+use lb_model::{
+    Forward, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tracking, Tunnel,
 };
 
 const NUMERIC: Format = Format {
@@ -292,7 +292,7 @@ fn what_is_saved_can_be_restored() {
     for line in read_rules(SAVED, &Nameless) {
         match line.order.unwrap() {
             Order::AddService(id, options) => {
-                let mut model = crate::model::Service::default();
+                let mut model = lb_model::Service::default();
                 options.apply(&mut model);
                 let ServiceOptions { flags, one_packet, .. } = options;
                 let mut shown = service(&id.to_string(), model.scheduler, Vec::new());

@@ -6,10 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Deserialize;
 
 use super::{memory::Memory, table::listed};
-use crate::{
-    ipvsadm::{Name, Names, run::Session},
-    model::{Desired, Protocol},
-};
+use crate::ipvsadm::{Name, Names, run::Session};
+use lb_model::{Desired, Protocol};
 
 const CASES: &str = include_str!("../../../tests/data/ipvsadm.json");
 /// Name by which the recorded ipvsadm was called.

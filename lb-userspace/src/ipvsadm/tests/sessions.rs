@@ -5,12 +5,9 @@ use super::{
     memory::Memory,
     recorded::{Answer, run},
 };
-use crate::{
-    api::types::Change,
-    control::options::{RealOptions, ServiceOptions},
-    daemon,
-    model::{Desired, RealAddress, ServiceId},
-};
+use crate::{api::types::Change, daemon};
+use lb_control::options::{RealOptions, ServiceOptions};
+use lb_model::{Desired, RealAddress, ServiceId};
 
 async fn command(memory: &Memory, line: &str) -> Answer {
     let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();

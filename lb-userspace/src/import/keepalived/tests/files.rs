@@ -4,7 +4,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::{import, of};
-use crate::control::config;
+use lb_control::config;
 
 const SERVER: &str = "virtual_server 10.1.0.1 80 {\nreal_server 10.0.0.2 80 {\n}\n}\n";
 

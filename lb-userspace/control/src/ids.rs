@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Allocation of ids, and of blocks of `TABLES`. These functions are pure.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
+
+use lb_common::schema::{BLOCK, Real as RealValue, Service as ServiceValue, ServiceKey, Tracking, UNSET};
+use thiserror::Error;
+
+use super::image::{self, Image, endpoint, real_key};
+use lb_model::{Desired, Endpoint, Forward, Real, RealKey, Service, ServiceId, Tunnel};
+use lb_schedule::{Entry, Span, TableSpec};
+
+/// Allocated ids and blocks. They stay the same when a service or real changes, and are reused only after the
+/// change that removes it: nothing new gets an id that the same change frees.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ids {
+    /// Ids of services.
+    pub services: HashMap<ServiceId, u32>,
+    /// Ids of reals, by service id and key within the service.
+    pub reals: HashMap<(u32, RealKey), u32>,
+    /// Tables, by service id.
+    pub spans: HashMap<u32, Span>,
+}
+
+/// The table of a service does not fit.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("service {service} needs {blocks} blocks of tables in a row, and of all {all} no such row is free")]
+pub struct NoRoom {
+    /// Service.
+    pub service: ServiceId,
+    /// Number of blocks that the service needs.
+    pub blocks: u32,
+    /// Total number of blocks.
+    pub all: u32,
+}
+
+impl Ids {
+    /// Returns the ids in the maps of an earlier run, whose services were `desired`.
+    #[must_use]
+    pub fn of(image: &Image, desired: &Desired) -> Self {
+        let service = |(key, value): (&ServiceKey, &ServiceValue)| {
+            let endpoint = endpoint(key)?;
+            let id = desired.group_of(&endpoint).unwrap_or(ServiceId::Endpoint(endpoint));
+            Some((id, value.id))
+        };
+        let real = |(id, value): (&u32, &RealValue)| ((value.service, real_key(value)), *id);
+        // A daemon that was killed between the maps and the state file may have left endpoints of two services with
+        // one id: only the first keeps it.
+        let (mut services, mut owners) = (HashMap::new(), HashMap::new());
+        for (id, number) in image.services.iter().filter_map(service) {
+            if *owners.entry(number).or_insert(id) == id {
+                services.insert(id, number);
+            }
+        }
+        Self {
+            services,
+            reals: image.reals.iter().map(real).collect(),
+            spans: image.services.values().map(|value| (value.id, Span::from(value))).collect(),
+        }
+    }
+
+    /// Allocates ids and blocks for `desired`: existing ones stay, new ones are the lowest free ones of `blocks`.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if a table does not fit.
+    pub fn allocate(&self, desired: &Desired, blocks: u32) -> Result<Self, NoRoom> {
+        let mut service_ids = Unused::but(self.services.values());
+        let mut real_ids = Unused::but(self.reals.values());
+        let mut room = Room::beside(self.spans.values(), blocks);
+        let mut ids = Self::default();
+        for (id, service) in &desired.services {
+            let number = self.services.get(id).copied().unwrap_or_else(|| service_ids.take());
+            ids.services.insert(*id, number);
+            for (address, real) in service.all_reals() {
+                let key = real.key(*address);
+                let known = self.reals.get(&(number, key)).or_else(|| self.served_here(number, service, key));
+                ids.reals.insert((number, key), known.copied().unwrap_or_else(|| real_ids.take()));
+            }
+            let spec = ids.table_spec(id, &desired.endpoints(id), service, service);
+            let old = self.spans.get(&number).copied();
+            let span = room.find(old, &spec).ok_or_else(|| NoRoom {
+                service: *id,
+                blocks: Span { first: 0, slots: spec.slots() }.blocks(),
+                all: blocks,
+            })?;
+            ids.spans.insert(number, span);
+        }
+        Ok(ids)
+    }
+
+    /// Returns the id of a real that is `local` in the maps, because its address was the director's own
+    /// ([`super::effective`]), and has another method in the operator's configuration.
+    fn served_here(&self, number: u32, service: &Service, key: RealKey) -> Option<&u32> {
+        let local = RealKey { forward: Forward::Local, tunnel: Tunnel::Ipip, ..key };
+        self.reals.get(&(number, local)).filter(|_| !service.all_keys().any(|other| other == local))
+    }
+
+    /// Returns the id of a real.
+    #[must_use]
+    pub fn real(&self, service: &ServiceId, key: &RealKey) -> Option<u32> {
+        self.reals.get(&(*self.services.get(service)?, *key)).copied()
+    }
+
+    /// Returns the specification of a service's table. Weights are those of `effective`: the service as the
+    /// network permits ([`super::effective`]).
+    #[must_use]
+    pub fn table_spec(
+        &self,
+        id: &ServiceId,
+        endpoints: &[Endpoint],
+        service: &Service,
+        effective: &Service,
+    ) -> TableSpec {
+        let entry =
+            |key: &RealKey, weight| Some(Entry { id: self.real(id, key)?, address: key.address, weight });
+        let living = |(address, real): (&SocketAddr, &Real)| {
+            let weight = effective.reals.get(address).unwrap_or(real).weight;
+            entry(&real.key(*address), weight)
+        };
+        // Slots may still refer to leaving reals.
+        let leaving = service.leaving.keys().filter_map(|key| entry(key, 0));
+        let span = self.services.get(id).and_then(|number| self.spans.get(number));
+        TableSpec {
+            scheduler: service.scheduler,
+            tracking: image::tracking(service),
+            protocol: image::longest_lived(endpoints),
+            // IPVS iterates over the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
+            pool: service.reals.iter().rev().filter_map(living).chain(leaving).collect(),
+            span: span.copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// Free ids, in ascending order.
+struct Unused<'a> {
+    used: HashSet<&'a u32>,
+    next: u32,
+}
+
+impl<'a> Unused<'a> {
+    fn but(used: impl Iterator<Item = &'a u32>) -> Self {
+        Self { used: used.collect(), next: UNSET + 1 }
+    }
+
+    fn take(&mut self) -> u32 {
+        while self.used.contains(&self.next) {
+            self.next += 1;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+/// Free blocks.
+struct Room {
+    used: Vec<bool>,
+    /// No lower block is free.
+    from: usize,
+}
+
+impl Room {
+    fn beside<'a>(spans: impl Iterator<Item = &'a Span>, blocks: u32) -> Self {
+        let mut room = Self { used: vec![false; blocks as usize], from: 0 };
+        for span in spans {
+            let first = span.first as usize;
+            let last = (first + span.blocks() as usize).min(room.used.len());
+            room.used[first.min(last)..last].fill(true);
+        }
+        room
+    }
+
+    /// Returns the blocks for a table that was at `old`: the same blocks, unless it needs more of them, or
+    /// its number of slots changes and untracked flows must not notice.
+    fn find(&mut self, old: Option<Span>, spec: &TableSpec) -> Option<Span> {
+        let mut slots = spec.slots();
+        let Some(old) = old else { return self.take(slots) };
+        if spec.tracking == Tracking::Auto && slots >= BLOCK && old.slots.is_power_of_two() {
+            // The table never shrinks: two slots with different flows cannot become one.
+            slots = slots.max(old.slots);
+        }
+        let new = Span { first: old.first, slots };
+        let is_larger = spec.scheduler.hashes() && slots > old.slots && old.slots > 0;
+        if is_larger || new.blocks() > old.blocks() { self.take(slots) } else { Some(new) }
+    }
+
+    /// Takes the first adjacent free blocks that hold that many slots.
+    fn take(&mut self, slots: u32) -> Option<Span> {
+        let count = Span { first: 0, slots }.blocks() as usize;
+        while self.used.get(self.from) == Some(&true) {
+            self.from += 1;
+        }
+        let mut free = 0;
+        for block in self.from..self.used.len() {
+            free = if self.used[block] { 0 } else { free + 1 };
+            if free == count {
+                let first = block + 1 - count;
+                self.used[first..=block].fill(true);
+                return Some(Span { first: first as u32, slots });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

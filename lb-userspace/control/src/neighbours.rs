@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Next hops of reals: the route to the address of each real, and the neighbour entry at its end.
+//!
+//! The fast path looks nothing up; it sends to the next hop that this module found. So this module resolves
+//! again whenever the kernel's answer may have changed, and keeps alive the neighbour entries that only the
+//! fast path uses: XDP traffic does not refresh the kernel's table.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use lb_common::wire::Tags;
+use serde::{Deserialize, Serialize};
+
+use lb_model::failure::chain;
+use lb_netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind};
+
+/// Next hop of a real.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct NextHop {
+    /// Index of the egress interface.
+    pub ifindex: u32,
+    /// Ethernet address of that interface, the source of the frames.
+    pub source_mac: Mac,
+    /// Destination Ethernet address: the real's own, or that of the router on the way to it.
+    pub next_hop_mac: Mac,
+    /// Address of the director towards the real (DIP): outer source of tunnels.
+    pub source_ip: IpAddr,
+    /// MTU of the path: the largest IP packet in bytes, without the Ethernet header.
+    pub mtu: u32,
+    /// VLAN tags of the frames on that interface ([`lb_common::wire::Tags`]); 0 if there are none.
+    pub tags: u32,
+    /// The interface has VLAN devices: frames without a tag must then stay untagged.
+    pub trunk: bool,
+    /// The real itself is the neighbour, without a router in between.
+    #[serde(default)]
+    pub on_link: bool,
+}
+
+/// Reason why a real has no next hop.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Unresolved {
+    /// The address is the director's own: `local` forwarding, or a mistake.
+    #[error("{rip} is an address of this director, which serves at the service's own port alone")]
+    Local {
+        /// Address of the real.
+        rip: IpAddr,
+    },
+    /// The routing table has no route to the real, or a prohibiting one.
+    #[error("no route to {rip}; see `ip route get {rip}`")]
+    NoRoute {
+        /// Address of the real.
+        rip: IpAddr,
+    },
+    /// The address is a broadcast, multicast or anycast address.
+    #[error("{rip} is not the address of a single host")]
+    NotAHost {
+        /// Address of the real.
+        rip: IpAddr,
+    },
+    /// The egress interface is down, or has no carrier.
+    #[error("the interface {interface}, on the way to {rip}, is down")]
+    InterfaceDown {
+        /// Address of the real.
+        rip: IpAddr,
+        /// Name of the interface.
+        interface: String,
+    },
+    /// The egress interface is not an Ethernet interface: XDP cannot send there.
+    #[error("the way to {rip} leaves by {interface}, which is not an Ethernet interface")]
+    NotEthernet {
+        /// Address of the real.
+        rip: IpAddr,
+        /// Name of the interface.
+        interface: String,
+    },
+    /// The director has no source address for the route.
+    #[error("this director has no address to reach {rip} from on {interface}")]
+    NoSource {
+        /// Address of the real.
+        rip: IpAddr,
+        /// Name of the interface.
+        interface: String,
+    },
+    /// The neighbour has not answered yet.
+    #[error("waiting for {neighbour} to answer on {interface}")]
+    Asking {
+        /// Address of the real, or of the router on the way to it.
+        neighbour: IpAddr,
+        /// Name of the interface.
+        interface: String,
+    },
+    /// The neighbour does not answer ARP or neighbour discovery.
+    #[error("{neighbour} does not answer on {interface}: host down, wrong address, or not on that link")]
+    NoAnswer {
+        /// Address of the real, or of the router on the way to it.
+        neighbour: IpAddr,
+        /// Name of the interface.
+        interface: String,
+    },
+    /// The kernel's neighbour table is full.
+    #[error(
+        "the kernel's table of neighbours has no room for {neighbour}: raise net.{version}.neigh.default.gc_thresh1, 2 and 3, which are the whole host's"
+    )]
+    TableFull {
+        /// Address of the real, or of the router on the way to it.
+        neighbour: IpAddr,
+        /// IP version: `ipv4` or `ipv6`, as in the names of sysctls.
+        version: String,
+    },
+    /// The request to the kernel failed.
+    #[error("{why}")]
+    Unknown {
+        /// Cause of the failure.
+        why: String,
+    },
+}
+
+impl From<NetlinkError> for Unresolved {
+    fn from(error: NetlinkError) -> Self {
+        Self::Unknown { why: chain(&error) }
+    }
+}
+
+/// Result of resolving a real.
+pub type Resolution = Result<NextHop, Unresolved>;
+
+/// Key of the kernel's neighbour table: interface index and address.
+type Key = (u32, IpAddr);
+
+/// Resolves reals, and keeps alive the neighbour entries that they need.
+#[derive(Debug)]
+pub struct Neighbours {
+    netlink: Netlink,
+    /// Neighbour entry that each real needs, if its route leads to one.
+    needs: BTreeMap<IpAddr, Option<Key>>,
+    /// Neighbour entries that are kept alive.
+    kept: BTreeSet<Key>,
+}
+
+impl Neighbours {
+    /// Creates a resolver for the network namespace of `netlink`.
+    #[must_use]
+    pub const fn new(netlink: Netlink) -> Self {
+        Self { netlink, needs: BTreeMap::new(), kept: BTreeSet::new() }
+    }
+
+    /// Resolves every real, and releases the neighbour entries that no real needs any more.
+    ///
+    /// Does not wait for neighbours to answer: an answer causes an event ([`lb_netlink::Watch`]), and the
+    /// next call finds the entry.
+    pub async fn refresh(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
+        self.needs.retain(|rip, _| rips.contains(rip));
+        self.look(rips).await
+    }
+
+    /// Resolves some of the reals; the neighbour entries of the others stay alive.
+    pub async fn look(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
+        let mut round = Round::new(&self.netlink);
+        let mut resolutions = BTreeMap::new();
+        for rip in rips {
+            resolutions.insert(*rip, round.resolve(*rip).await);
+            self.needs.insert(*rip, round.needed.take());
+        }
+        let needed: BTreeSet<Key> = self.needs.values().flatten().copied().collect();
+        for (ifindex, ip) in self.kept.difference(&needed) {
+            // A failure costs at worst an occasional ARP request, and cannot be reported to a caller.
+            if let Err(error) = self.netlink.release_neighbour(*ifindex, *ip).await {
+                tracing::debug!(%ip, ifindex, error = chain(&error), "neighbour not released");
+            }
+        }
+        self.kept = needed;
+        resolutions
+    }
+
+    /// Forgets the reals that are not in `rips`; the next [`look`](Self::look) releases their neighbour entries.
+    pub fn forget_others(&mut self, rips: &BTreeSet<IpAddr>) {
+        self.needs.retain(|rip, _| rips.contains(rip));
+    }
+
+    /// Returns the reals whose next hop is one of these neighbours.
+    #[must_use]
+    pub fn reached_by(&self, neighbours: &BTreeSet<Key>) -> BTreeSet<IpAddr> {
+        let needs = self.needs.iter().filter(|(_, key)| key.is_some_and(|key| neighbours.contains(&key)));
+        needs.map(|(rip, _)| *rip).collect()
+    }
+
+    /// Resolves one real, as [`refresh`](Self::refresh) does, but does not keep its neighbour entry alive.
+    pub async fn resolve(&self, rip: IpAddr) -> Resolution {
+        Round::new(&self.netlink).resolve(rip).await
+    }
+
+    /// Releases all neighbour entries. Forwarding without a daemon needs them: call this only when the
+    /// programs are detached.
+    pub async fn release_all(&mut self) {
+        self.refresh(&BTreeSet::new()).await;
+    }
+
+    /// Returns whether a change may have changed the result of the last [`refresh`](Self::refresh).
+    ///
+    /// On a busy link most changes are about neighbours that no real needs.
+    #[must_use]
+    pub fn concerns(&self, change: &Change) -> bool {
+        match change {
+            Change::Neighbour { ifindex, ip } => self.kept.contains(&(*ifindex, *ip)),
+            Change::Link { .. } | Change::Address { .. } | Change::Route | Change::Missed => true,
+        }
+    }
+}
+
+/// One pass over the reals. It looks up each interface once, because many reals share few interfaces.
+struct Round<'a> {
+    netlink: &'a Netlink,
+    interfaces: HashMap<u32, Interface>,
+    /// Interfaces with VLAN devices, after the first lookup.
+    trunks: Option<BTreeSet<u32>>,
+    /// Neighbour entry that the real needs which was resolved last.
+    needed: Option<Key>,
+}
+
+impl<'a> Round<'a> {
+    fn new(netlink: &'a Netlink) -> Self {
+        Self { netlink, interfaces: HashMap::new(), trunks: None, needed: None }
+    }
+
+    async fn resolve(&mut self, rip: IpAddr) -> Resolution {
+        let route = self.netlink.route_to(rip).await?.ok_or(Unresolved::NoRoute { rip })?;
+        match route.kind {
+            RouteKind::Unicast => {}
+            RouteKind::Local => return Err(Unresolved::Local { rip }),
+            RouteKind::Group => return Err(Unresolved::NotAHost { rip }),
+        }
+        let Interface { name, mac, mtu, running, noarp, .. } = self.interface(route.ifindex).await?;
+        let Some(source_mac) = mac.filter(|_| !noarp) else {
+            return Err(Unresolved::NotEthernet { rip, interface: name });
+        };
+        if !running {
+            return Err(Unresolved::InterfaceDown { rip, interface: name });
+        }
+        let Some(source_ip) = route.source else {
+            return Err(Unresolved::NoSource { rip, interface: name });
+        };
+
+        let neighbour = route.gateway.unwrap_or(rip);
+        let next_hop_mac = self.mac_of(neighbour, route.ifindex, &name).await?;
+        let mtu = route.mtu.map_or(mtu, |route| route.min(mtu));
+        let (ifindex, tags) = self.beneath_vlans(route.ifindex).await?;
+        let trunk = self.carries_vlans(ifindex).await?;
+        let on_link = route.gateway.is_none();
+        Ok(NextHop { ifindex, source_mac, next_hop_mac, source_ip, mtu, tags, trunk, on_link })
+    }
+
+    /// Returns the interface beneath a VLAN device, or beneath two, and the tags of its frames on that interface.
+    async fn beneath_vlans(&mut self, index: u32) -> Result<(u32, u32), NetlinkError> {
+        let (mut index, mut tags) = (index, Tags::NONE);
+        for _ in 0..2 {
+            let Interface { vlan: Some(vlan), parent: Some(parent), .. } = self.interface(index).await?
+            else {
+                break;
+            };
+            tags = Tags::vlan(vlan.id, vlan.service).around(tags);
+            index = parent;
+        }
+        Ok((index, tags.0))
+    }
+
+    /// Returns whether an interface has VLAN devices.
+    async fn carries_vlans(&mut self, index: u32) -> Result<bool, NetlinkError> {
+        if self.trunks.is_none() {
+            let interfaces = self.netlink.interfaces().await?;
+            let vlans = interfaces.iter().filter(|interface| interface.vlan.is_some());
+            self.trunks = Some(vlans.filter_map(|interface| interface.parent).collect());
+        }
+        Ok(self.trunks.as_ref().is_some_and(|trunks| trunks.contains(&index)))
+    }
+
+    async fn interface(&mut self, index: u32) -> Result<Interface, NetlinkError> {
+        if let Some(known) = self.interfaces.get(&index) {
+            return Ok(known.clone());
+        }
+        let interface = self.netlink.interface_by_index(index).await?;
+        self.interfaces.insert(index, interface.clone());
+        Ok(interface)
+    }
+
+    /// Returns the MAC address of the neighbour; makes the kernel resolve it and keep the entry, if necessary.
+    async fn mac_of(&mut self, ip: IpAddr, ifindex: u32, interface: &str) -> Result<Mac, Unresolved> {
+        self.needed = Some((ifindex, ip));
+        let entry = self.netlink.neighbour(ifindex, ip).await?;
+        if entry.as_ref().is_none_or(needs_asking) {
+            self.netlink.keep_neighbour(ifindex, ip).await.map_err(|error| unknown_or_full(error, ip))?;
+        }
+        let failed = entry.as_ref().is_some_and(|entry| entry.state == NeighbourState::Failed);
+        entry.and_then(|entry| entry.usable_mac()).ok_or_else(|| {
+            let interface = interface.to_owned();
+            if failed {
+                Unresolved::NoAnswer { neighbour: ip, interface }
+            } else {
+                Unresolved::Asking { neighbour: ip, interface }
+            }
+        })
+    }
+}
+
+/// Returns the reason why the kernel does not resolve a neighbour.
+fn unknown_or_full(error: NetlinkError, neighbour: IpAddr) -> Unresolved {
+    match error {
+        NetlinkError::Refused { reason, .. } if reason.raw_os_error() == Some(libc::ENOBUFS) => {
+            let version = if neighbour.is_ipv6() { "ipv6" } else { "ipv4" };
+            Unresolved::TableFull { neighbour, version: version.to_owned() }
+        }
+        error => error.into(),
+    }
+}
+
+/// Returns whether the daemon must refresh an entry. Entries made by hand or by a routing daemon are left
+/// unchanged, and the kernel refreshes managed ones by itself.
+fn needs_asking(entry: &Neighbour) -> bool {
+    !entry.foreign && !entry.managed
+}

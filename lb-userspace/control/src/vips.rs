@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VIPs of the director: they are on the interface of their network while services need them, and are
+//! announced to the link.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::announce::announce;
+use lb_netlink::{Added, Address, Interface, Netlink, NetlinkError};
+
+/// Condition under which VIPs answer pings.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum VipPing {
+    /// Independent of the reals.
+    #[default]
+    Always,
+    /// While a real of any of the VIP's services gets connections.
+    Serving,
+}
+
+/// Reason why a VIP could not be added or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum VipError {
+    /// Looking it up, adding or removing it failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The VIP is on the interface, but could not be announced: neighbours may send elsewhere until they
+    /// resolve it again.
+    #[error("{vip} is on {interface} but could not be announced: {reason}")]
+    NotAnnounced {
+        /// Address.
+        vip: IpAddr,
+        /// Name of the interface.
+        interface: String,
+        /// Error of the system.
+        reason: std::io::Error,
+    },
+}
+
+/// Result of [`VipManager::reconcile`] for one VIP.
+#[derive(Debug)]
+pub enum VipEvent {
+    /// The VIP was added to the interface of that name, and announced there.
+    Added(IpAddr, String),
+    /// The VIP was not added: this host had it already, so xvs will not remove it.
+    AlreadyThere(IpAddr),
+    /// The VIP was not added: other machines must be probed for it first.
+    Unclaimed(IpAddr, Interface),
+    /// The VIP was removed, because no service needs it any more.
+    Removed(IpAddr),
+    /// The change failed.
+    Failed(IpAddr, VipError),
+}
+
+/// Adds VIPs to the interfaces where clients look for them, and removes only VIPs that it added.
+#[derive(Debug)]
+pub struct VipManager {
+    netlink: Netlink,
+    attached: Vec<String>,
+    added: BTreeSet<IpAddr>,
+    /// VIPs are added even if other machines have them.
+    takes_over: bool,
+    /// VIPs that no other machine has, or that may be taken from it.
+    claimed: BTreeSet<IpAddr>,
+}
+
+/// Returns the interface for a VIP: among the attached ones and the VLAN devices above them, the one with an
+/// address in the smallest network that contains the VIP; otherwise the first attached one.
+///
+/// In neighbour discovery an address belongs to one interface, and an announcement goes to the link of one interface.
+#[must_use]
+pub fn home<'a>(
+    vip: IpAddr,
+    attached: &[String],
+    links: &'a [Interface],
+    addresses: &[Address],
+) -> Option<&'a Interface> {
+    let named = |name: &String| links.iter().find(|link| link.name == *name);
+    let eligible = |index: u32| {
+        let mut link = links.iter().find(|link| link.index == index);
+        // The programs read at most two tags.
+        for _ in 0..3 {
+            if link.is_some_and(|link| attached.contains(&link.name)) {
+                return true;
+            }
+            let beneath = link.filter(|link| link.vlan.is_some()).and_then(|link| link.parent);
+            link = links.iter().find(|link| Some(link.index) == beneath);
+        }
+        false
+    };
+    let around = |address: &&Address| {
+        let net = address.net;
+        net.prefix_len() < net.max_prefix_len() && net.contains(&vip) && eligible(address.ifindex)
+    };
+    let nearest = addresses.iter().filter(around).min_by_key(|address| {
+        let first = links
+            .iter()
+            .find(|link| link.index == address.ifindex)
+            .is_none_or(|link| attached.first() != Some(&link.name));
+        (u8::MAX - address.net.prefix_len(), first, address.ifindex)
+    });
+    let found = nearest.and_then(|address| links.iter().find(|link| link.index == address.ifindex));
+    found.or_else(|| attached.first().and_then(named))
+}
+
+/// Removes a VIP from every interface that has it as a host address, and returns the names of the interfaces.
+///
+/// # Errors
+/// If it cannot be looked up or removed.
+pub async fn remove_everywhere(netlink: &Netlink, vip: IpAddr) -> Result<Vec<String>, NetlinkError> {
+    let mut names = Vec::new();
+    for holder in netlink.holders(vip).await? {
+        if holder.net == IpNet::from(vip) {
+            let interface = netlink.interface_by_index(holder.ifindex).await?;
+            netlink.remove_address(&interface, holder.net).await?;
+            names.push(interface.name);
+        }
+    }
+    Ok(names)
+}
+
+impl VipManager {
+    /// Creates the manager of a director that is attached to those interfaces; `added` are the VIPs that an
+    /// earlier run added.
+    #[must_use]
+    pub const fn new(
+        netlink: Netlink,
+        attached: Vec<String>,
+        added: BTreeSet<IpAddr>,
+        takes_over: bool,
+    ) -> Self {
+        Self { netlink, attached, added, takes_over, claimed: BTreeSet::new() }
+    }
+
+    /// Allows addresses to be added, because no other machine has them, or because they may be taken from it.
+    pub fn claim(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
+        self.claimed.extend(vips);
+    }
+
+    /// Returns those of `vips` that are not addresses of this host, and the interface for each.
+    ///
+    /// # Errors
+    /// If the addresses or interfaces cannot be read.
+    pub async fn missing(
+        &self,
+        vips: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<Vec<(IpAddr, Interface)>, NetlinkError> {
+        let addresses = self.netlink.addresses().await?;
+        let links = self.netlink.interfaces().await?;
+        let is_here = |vip: &IpAddr| addresses.iter().any(|address| address.net.addr() == *vip);
+        let missing = vips.into_iter().filter(|vip| !is_here(vip));
+        let on = |vip| Some((vip, home(vip, &self.attached, &links, &addresses)?.clone()));
+        Ok(missing.filter_map(on).collect())
+    }
+
+    /// Returns the VIPs that xvs added, which must be written to the state file after each change.
+    #[must_use]
+    pub const fn added(&self) -> &BTreeSet<IpAddr> {
+        &self.added
+    }
+
+    /// Adds the `wanted` VIPs to this host, and removes added ones that are no longer wanted.
+    ///
+    /// An error with one VIP does not affect the others. Idempotent.
+    pub async fn reconcile(&mut self, wanted: &BTreeSet<IpAddr>) -> Vec<VipEvent> {
+        // A claim ends with its service, and with a change that failed.
+        self.claimed.retain(|vip| wanted.contains(vip));
+        let mut events = Vec::new();
+        for vip in self.added.difference(wanted).copied().collect::<Vec<_>>() {
+            match self.remove(vip).await {
+                Ok(()) => events.push(VipEvent::Removed(vip)),
+                Err(error) => events.push(VipEvent::Failed(vip, error)),
+            }
+        }
+        let addresses = match self.netlink.addresses().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                events.extend(wanted.first().map(|vip| VipEvent::Failed(*vip, error.into())));
+                return events;
+            }
+        };
+        let here: BTreeSet<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
+        let mut links = None;
+        for vip in wanted {
+            if here.contains(vip) {
+                // The VIP belongs to others, if xvs did not add it, on any interface.
+                if !self.added.contains(vip) {
+                    events.push(VipEvent::AlreadyThere(*vip));
+                }
+                continue;
+            }
+            match self.add(*vip, &mut links, &addresses).await {
+                Ok(Ok(interface)) => events.push(VipEvent::Added(*vip, interface)),
+                Ok(Err(interface)) => events.push(VipEvent::Unclaimed(*vip, interface)),
+                Err(error) => events.push(VipEvent::Failed(*vip, error)),
+            }
+        }
+        events
+    }
+
+    /// Adds a VIP to its interface and announces it there. Returns the interface's name or, if the VIP is not
+    /// claimed, the interface. `links` caches all interfaces.
+    ///
+    /// After [`VipError::NotAnnounced`] the VIP is on the interface nevertheless.
+    async fn add(
+        &mut self,
+        vip: IpAddr,
+        links: &mut Option<Vec<Interface>>,
+        addresses: &[Address],
+    ) -> Result<Result<String, Interface>, VipError> {
+        let links = match links {
+            Some(links) => links,
+            none => none.insert(self.netlink.interfaces().await?),
+        };
+        let Some(interface) = home(vip, &self.attached, links, addresses) else {
+            let first = self.attached.first().cloned().unwrap_or_default();
+            return Err(NetlinkError::NoSuchInterface(first).into());
+        };
+        // A VIP that xvs added, and that vanished with its interface, counts as claimed.
+        if !self.takes_over && !self.claimed.contains(&vip) && !self.added.contains(&vip) {
+            return Ok(Err(interface.clone()));
+        }
+        if self.netlink.add_address(interface, IpNet::from(vip)).await? == Added::Now {
+            self.added.insert(vip);
+            // Without Ethernet, no announcement is needed.
+            if let Some(mac) = interface.mac {
+                announce(vip, mac, interface.index).map_err(|reason| VipError::NotAnnounced {
+                    vip,
+                    interface: interface.name.clone(),
+                    reason,
+                })?;
+            }
+        }
+        Ok(Ok(interface.name.clone()))
+    }
+
+    /// Removes a VIP if xvs added it.
+    pub async fn remove(&mut self, vip: IpAddr) -> Result<(), VipError> {
+        self.claimed.remove(&vip);
+        if self.added.contains(&vip) {
+            // Look on all interfaces: an earlier run may have used another one.
+            remove_everywhere(&self.netlink, vip).await?;
+            self.added.remove(&vip);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lb_netlink::Vlan;
+
+    fn link(index: u32, name: &str, parent: Option<u32>) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            up: true,
+            running: true,
+            noarp: false,
+            kind: parent.map(|_| "vlan".to_owned()),
+            vlan: parent.map(|_| Vlan { id: 10, service: false }),
+            parent,
+            parent_namespace: None,
+            controller: None,
+            xdp: None,
+            xdp_program: None,
+        }
+    }
+
+    fn home_of(vip: &str, addresses: &[(u32, &str)]) -> u32 {
+        let mut veth = link(6, "veth0", Some(2));
+        veth.vlan = None;
+        let links = [
+            link(1, "lo", None),
+            link(2, "eth0", None),
+            link(3, "eth1", None),
+            link(4, "eth0.10", Some(2)),
+            link(5, "eth0.10.20", Some(4)),
+            veth,
+            link(7, "eth2", None),
+            link(8, "eth2.10", Some(7)),
+        ];
+        let addresses: Vec<Address> = addresses
+            .iter()
+            .map(|(ifindex, net)| Address {
+                net: net.parse().unwrap(),
+                ifindex: *ifindex,
+                host_scope: false,
+                duplicate: false,
+            })
+            .collect();
+        let attached = ["eth0".to_owned(), "eth1".to_owned()];
+        home(vip.parse().unwrap(), &attached, &links, &addresses).unwrap().index
+    }
+
+    #[test]
+    fn a_vip_belongs_where_its_network_is() {
+        let on = [(2, "192.0.2.1/24"), (3, "10.0.0.1/24"), (4, "2001:db8::1/64"), (5, "198.51.100.1/24")];
+        assert_eq!(home_of("192.0.2.100", &on), 2);
+        assert_eq!(home_of("10.0.0.100", &on), 3, "another interface that is attached to");
+        assert_eq!(home_of("2001:db8::100", &on), 4, "a VLAN device");
+        assert_eq!(home_of("198.51.100.7", &on), 5, "one on a VLAN device");
+        assert_eq!(home_of("203.0.113.1", &on), 2, "of no network: the first");
+        assert_eq!(home_of("203.0.113.1", &[(4, "0.0.0.0/0")]), 4);
+    }
+
+    #[test]
+    fn neither_other_interfaces_nor_host_addresses_are_a_home() {
+        let on = [(1, "192.0.2.1/24"), (6, "192.0.2.2/24"), (8, "192.0.2.3/24"), (4, "192.0.2.100/32")];
+        assert_eq!(home_of("192.0.2.100", &on), 2);
+    }
+
+    #[test]
+    fn the_smallest_network_counts_and_then_the_first_interface() {
+        assert_eq!(home_of("192.0.2.100", &[(2, "192.0.0.0/16"), (4, "192.0.2.1/24")]), 4);
+        assert_eq!(home_of("192.0.2.100", &[(4, "192.0.2.2/24"), (2, "192.0.2.1/24")]), 2);
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Copies of tables into new maps.
+#![forbid(unsafe_code)]
+
+use lb_common::schema::{Client, ClientKey, Flow, FlowKey, Source};
+
+use super::{TableError, Tables};
+use lb_schedule::Span;
+
+impl Tables {
+    /// Copies services, reals, their slot tables and their counters.
+    ///
+    /// # Errors
+    /// [`TableError`] if a map cannot be read or written.
+    pub fn copy_services(&mut self, live: &Self) -> Result<(), TableError> {
+        for (id, real) in live.reals()? {
+            self.put_real(id, &real)?;
+            self.put_load(id, &live.load(id)?)?;
+            // The moves of a service's slots depend on whether a real ever got a packet.
+            self.put_counters(id, &live.counters(id)?)?;
+            if real.reachable() {
+                self.put_device(real.ifindex)?;
+            }
+        }
+        for (key, service) in live.services()? {
+            let span = Span::from(&service);
+            self.put_moves(span.first, &live.moves(span.first, span.slots)?)?;
+            self.put_table(span.first, &live.table(span.first, span.slots)?)?;
+            self.put_position(service.id, live.position(service.id)?.next)?;
+            self.put_service(&key, &service)?;
+        }
+        let addresses = live.addresses()?;
+        self.put_marks(addresses.iter().copied())?;
+        for (address, used) in addresses {
+            self.put_address(address, used)?;
+        }
+        for (key, source) in live.sources()? {
+            self.put_source(&key, &source)?;
+        }
+        self.settle()
+    }
+
+    /// Copies the packet counts by reason.
+    ///
+    /// # Errors
+    /// [`TableError`] if a map cannot be read or written.
+    pub fn copy_reasons(&mut self, live: &Self) -> Result<(), TableError> {
+        let mut services: Vec<u32> = live.services()?.into_iter().map(|(_, service)| service.id).collect();
+        services.extend([0]);
+        services.sort_unstable();
+        services.dedup();
+        for service in services {
+            self.put_reasons(service, &live.reasons(service)?)?;
+        }
+        Ok(())
+    }
+
+    /// Copies connections: flows, reply entries, SNAT ports, and persistence entries. Existing entries are
+    /// newer and stay. Entries that exceed the size of a map are lost.
+    ///
+    /// # Errors
+    /// [`TableError`] if a map cannot be read or written.
+    pub fn copy_flows(&mut self, live: &Self) -> Result<(), TableError> {
+        let mut flows: Vec<(FlowKey, Flow)> = Vec::new();
+        live.for_each_flow(|key, flow| flows.push((*key, *flow)))?;
+        for (key, flow) in flows.iter().filter(|(key, _)| self.flow(key).is_none()).collect::<Vec<_>>() {
+            self.put_flow(key, flow)?;
+        }
+        let mut replies: Vec<(FlowKey, Source)> = Vec::new();
+        live.for_each_reply(|key, source| replies.push((*key, *source)))?;
+        for (key, source) in &replies {
+            self.put_reply(key, source)?;
+        }
+        let mut translations: Vec<(FlowKey, FlowKey)> = Vec::new();
+        live.for_each_translation(|reply, flow| translations.push((*reply, *flow)))?;
+        for (reply, flow) in &translations {
+            if self.translation(reply).is_none() {
+                self.put_translation(reply, flow)?;
+            }
+        }
+        let mut clients: Vec<(ClientKey, Client)> = Vec::new();
+        live.for_each_client(|key, client| clients.push((*key, *client)))?;
+        for (key, client) in &clients {
+            self.put_client(key, client)?;
+        }
+        Ok(())
+    }
+}

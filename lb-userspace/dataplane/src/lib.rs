@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The data plane from userspace: load, pin, attach, replace, and the tables.
+// The print macros panic if stdout or stderr is closed.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
+pub mod attach; //      attachment to interfaces
+mod batch; //           batch operations on maps
+pub mod clock; //       the programs' clock
+mod copy; //            copies of tables into new maps
+pub mod decap; //       decapsulator of real servers
+pub mod descriptors; // the limit of open files
+pub mod flow_reader; // iteration over all flows
+mod guard; //           protection of the stack while no XDP program is attached
+mod limits; //          sizes of the tables
+pub mod links; //       BPF links of other programs
+pub mod load; //        loading, and adoption of pinned maps
+pub mod log; //         log messages of the programs
+mod map_source; //      maps of the object, or pinned ones
+pub mod pins; //        pins, and checks of pinned maps
+pub mod private; //     directories that only this user can write
+pub mod rehearsal; //   separate data plane for a dry run of a change
+pub mod shortage; //    hints for a lack of memory or descriptors
+pub mod single; //      separate data plane with one real at a time
+pub mod tables; //      typed access to every map
+pub mod tracer; //      second copy of the programs, which records its steps
+mod versions; //        tables of two maps, one per IP version
+
+pub use attach::{AttachError, Mode};
+pub use limits::Limits;
+pub use limits::OWN_ADDRESSES;
+pub use load::{DataPlane, LoadError, Options};
+pub use pins::PinDir;
+pub use rehearsal::Rehearsal;
+pub use single::{Entry, Single, SingleError};
+pub use tables::{FlowRecord, TableError, Tables};
+pub use tracer::{Run, RunError, Tracer};
+
+/// The programs, as `cargo xtask build-ebpf` built them.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvs.bpf.o"));

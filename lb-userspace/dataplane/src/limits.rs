@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sizes of the tables, and of each map that follows from them.
+#![forbid(unsafe_code)]
+
+use lb_common::schema::{AddressFilter, BLOCK, MapName, cache};
+
+/// Maximum number of the director's own and broadcast addresses, besides those of services and reals.
+pub const OWN_ADDRESSES: u32 = 4096;
+
+/// Number of reals per block: a slot table has 128 to 256 slots for each real.
+const REALS_PER_BLOCK: u32 = BLOCK / 256;
+
+/// Sizes of the tables, which are fixed when the maps are created: adopted maps must have the same sizes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Number of services.
+    pub services: u32,
+    /// Number of reals, of all services together.
+    pub reals: u32,
+    /// Number of tracked IPv4 flows; each takes about 120 bytes of kernel memory.
+    pub flows: u32,
+    /// Number of tracked IPv6 flows; each takes about 150 bytes of kernel memory.
+    pub flows6: u32,
+}
+
+impl Limits {
+    /// Returns the number of blocks for slot tables: one for each service, and as many more as the largest
+    /// pools need ([`lb_schedule::maglev::size`]).
+    #[must_use]
+    pub const fn blocks(&self) -> u32 {
+        self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
+    }
+
+    /// Returns the number of entries in each CPU's service cache: four times the number of services, to keep
+    /// collisions rare.
+    #[must_use]
+    pub const fn cached_services(&self) -> u32 {
+        cache::entries(self.services.saturating_mul(4), cache::MOST_SERVICES)
+    }
+
+    /// Returns the number of entries in each CPU's cache of `nat` reply sources.
+    #[must_use]
+    pub const fn cached_sources(&self) -> u32 {
+        cache::entries(self.reals.saturating_mul(4), cache::MOST_SOURCES)
+    }
+
+    /// Returns the number of elements of `SOURCE_FILTER`: one for networks, and 16 bits for each real.
+    #[must_use]
+    pub const fn source_marks(&self) -> u32 {
+        1 + self.reals.div_ceil(AddressFilter::BITS / 16).next_power_of_two()
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { services: 512, reals: 8192, flows: 1 << 20, flows6: 1 << 18 }
+    }
+}
+
+/// Returns the numbers of entries of the maps that are sized at load time.
+pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
+    let blocks = limits.blocks();
+    let Limits { services, reals, flows, flows6 } = *limits;
+    // New entries of a full map are written before old ones are removed.
+    let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
+    vec![
+        (MapName::Services, services),
+        (MapName::Services6, services),
+        (MapName::ServiceCache, limits.cached_services()),
+        (MapName::ServiceCache6, limits.cached_services()),
+        (MapName::Tables, blocks),
+        (MapName::Moves, blocks),
+        (MapName::Positions, services + 1),
+        (MapName::Reals, reals + 1),
+        (MapName::Counters, reals + 1),
+        (MapName::Loads, reals + 1),
+        (MapName::Reasons, services + 1),
+        (MapName::Addresses, services + reals + OWN_ADDRESSES),
+        (MapName::Addresses6, services + reals + OWN_ADDRESSES),
+        (MapName::Sources, reals),
+        (MapName::Sources6, reals),
+        (MapName::SourceFilter, limits.source_marks()),
+        (MapName::SourceCache, limits.cached_sources()),
+        (MapName::SourceCache6, limits.cached_sources()),
+        (MapName::Clients, ((flows + flows6) / 8).max(1024)),
+        (MapName::Localities, ((flows + flows6) / 64).max(1024)),
+        (MapName::Flows, flows),
+        (MapName::HalfOpen, (flows / 4).max(1024)),
+        (MapName::Replies, (flows / 8).max(1024)),
+        (MapName::ReturnPaths, (flows / 8).max(1024)),
+        // Hash maps without preallocation: entries take memory when they are added.
+        (MapName::Translations, flows),
+        (MapName::Translations6, flows6),
+        (MapName::Bypass, (flows / 64).max(1024)),
+        (MapName::Fragments, (flows / 64).max(1024)),
+        (MapName::Flows6, flows6),
+        (MapName::HalfOpen6, (flows6 / 4).max(1024)),
+        (MapName::Replies6, (flows6 / 8).max(1024)),
+        (MapName::ReturnPaths6, (flows6 / 8).max(1024)),
+        (MapName::Bypass6, (flows6 / 64).max(1024)),
+        (MapName::Fragments6, (flows6 / 64).max(1024)),
+    ]
+}

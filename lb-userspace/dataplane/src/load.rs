@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loading of the object into maps and programs. Nothing is attached yet.
+
+use std::{
+    collections::HashMap,
+    io,
+    num::NonZero,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapError, MapType},
+    programs::{ProgramError, ProgramFd, ProgramType, Xdp, links::PinnedLink},
+    util::nr_cpus,
+};
+use aya_obj::Object;
+use lb_common::schema::{MapName, Mode, Program, SCHEMA_VERSION, Settings, Timeouts};
+use lb_model::failure::{Failure, chain};
+use thiserror::Error;
+
+use super::{
+    Limits, OBJECT, PinDir, RunError, Tables, clock,
+    limits::sizes,
+    pins::{PinError, Shape},
+    shortage,
+    tables::TableError,
+};
+
+/// Log map of `aya-log`: each load has its own, so that messages of an old program are not taken for those of
+/// a new one.
+const LOG_MAP: &str = "AYA_LOGS";
+
+/// Program that reads the programs' clock.
+const CLOCK: &str = "clock";
+
+/// Options of a load.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Directory for pins; `None` leaves everything to this process, for tests.
+    pub pins: Option<PinDir>,
+    /// Sizes of the tables.
+    pub limits: Limits,
+    /// Frozen settings; `None` for the defaults.
+    pub settings: Option<Settings>,
+    /// Timeouts of idle flows; `None` for the defaults.
+    pub timeouts: Option<Timeouts>,
+    /// Keeps the programs' log messages, which the verifier otherwise removes as dead code.
+    pub log: bool,
+}
+
+/// The loaded data plane with open maps.
+pub struct DataPlane {
+    pub(super) ebpf: Ebpf,
+    pub(super) pins: Option<PinDir>,
+    /// Handles of the pinned links, by device: they keep a link alive if its pin is removed.
+    pub(super) links: HashMap<u32, PinnedLink>,
+    tables: Tables,
+    adopted: bool,
+    /// Whether the guard is attached together with the program: its maps have the services.
+    pub(super) guards: bool,
+}
+
+/// Reason why the data plane cannot be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The process may not use BPF.
+    #[error("not allowed to load BPF programs: {0}")]
+    Privileges(String),
+    /// The kernel lacks a feature.
+    #[error("this kernel has no {0}")]
+    Kernel(&'static str),
+    /// The pinned maps cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// aya could not load the object.
+    #[error("cannot load the eBPF object")]
+    Object(#[from] EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel refused the program {name}")]
+    Program {
+        /// Name of the program.
+        name: &'static str,
+        /// Error of the kernel.
+        source: ProgramError,
+    },
+    /// A map cannot be opened.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The programs' clock cannot be read.
+    #[error("cannot read the programs' clock")]
+    Clock(#[from] RunError),
+}
+
+impl LoadError {
+    /// Returns the remedy.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Privileges(_) => "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON",
+            Self::Kernel(_) => {
+                "xvs needs Linux 5.17 or newer with CONFIG_BPF_SYSCALL; docs/limits.md says what it was tested on"
+            }
+            Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
+                "take the old data plane off with `xvs detach --keep-guard` (forwarding stops, and no connection is reset), then start again; services are kept in the state file"
+            }
+            Self::Pins(PinError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                "pins must be the daemon's alone: `ls -ld` shows whose that directory is, and `xvs detach` as root removes pins"
+            }
+            Self::Pins(_) => "is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf`",
+            Self::Object(_) | Self::Program { .. } | Self::Table(_) | Self::Clock(_) => {
+                "run with -v to see the kernel's own words"
+            }
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let hint = shortage::hint(&error).unwrap_or_else(|| error.hint().to_owned());
+        Self::failed(chain(&error)).hint(hint)
+    }
+}
+
+impl DataPlane {
+    /// Loads the programs, and adopts pinned maps of the same schema and shape.
+    ///
+    /// # Errors
+    /// [`LoadError`]; then nothing that was attached before is changed.
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        require_kernel()?;
+        let adopted = match &options.pins {
+            Some(pins) => pins.check(&shapes(&sizes(&options.limits))?)?,
+            None => false,
+        };
+        let mut ebpf = load_object(options, Mode::FORWARD, |_| true)?;
+        load_programs(&mut ebpf)?;
+        load_program(&mut ebpf, CLOCK)?;
+        clock::set(program(&mut ebpf, CLOCK))?;
+        let mut tables = Tables::open(&mut ebpf)?;
+        if !adopted {
+            tables.set_schema(SCHEMA_VERSION)?;
+        }
+        // The last daemon may have crashed in the middle of a change.
+        tables.settle()?;
+        connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
+        tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
+        let mut plane = Self {
+            ebpf,
+            pins: options.pins.clone(),
+            links: HashMap::new(),
+            tables,
+            adopted,
+            guards: adopted,
+        };
+        plane.load_guard().map_err(|source| LoadError::Program { name: "guard", source })?;
+        Ok(plane)
+    }
+
+    /// Returns whether maps of an earlier run were adopted.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Returns the tables.
+    pub fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
+    /// Returns the loaded object, for its log messages.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Returns the main program.
+    ///
+    /// # Panics
+    /// If the object lacks the program: then it is not the object of this build.
+    pub fn director(&mut self) -> &mut Xdp {
+        program(&mut self.ebpf, "director")
+    }
+
+    /// Returns every program of the director by name, first the one that is attached.
+    ///
+    /// # Panics
+    /// If the object lacks a program: then it is not the object of this build.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, &Xdp)> {
+        Program::ALL.map(Program::as_str).into_iter().map(|name| {
+            let program = self.ebpf.program(name).expect("the object holds the program");
+            (name, program.try_into().expect("the program is an XDP program"))
+        })
+    }
+
+    /// Returns the number of instructions of the main program that the verifier processed.
+    pub fn verified_instructions(&mut self) -> Option<u32> {
+        self.director().info().ok()?.verified_instruction_count()
+    }
+}
+
+/// Loads the object with its maps and globals; maps for which `shared` returns true are the pinned ones.
+pub(super) fn load_object(
+    options: &Options,
+    mode: Mode,
+    shared: impl Fn(MapName) -> bool,
+) -> Result<Ebpf, LoadError> {
+    let sizes = sizes(&options.limits);
+    let shapes = shapes(&sizes)?;
+    let cpus = nr_cpus().map_err(|(file, error)| EbpfError::FileError { path: file.into(), error })?;
+    let settings = Settings {
+        mode,
+        cpus: cpus as u64,
+        jiffy: clock::jiffy(),
+        service_mask: u64::from(options.limits.cached_services() - 1),
+        source_mask: u64::from(options.limits.cached_sources() - 1),
+        source_marks_mask: u64::from(options.limits.source_marks() - 2),
+        ..options.settings.unwrap_or(Settings::DEFAULT)
+    };
+    let log_level: u8 = if options.log { 4 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader.override_global("SETTINGS", &settings, true);
+    loader.override_global("AYA_LOG_LEVEL", &log_level, true);
+    for (name, size) in &sizes {
+        loader.map_max_entries(name.as_str(), *size);
+    }
+    if let Some(pins) = &options.pins {
+        for shape in shapes.iter().filter(|shape| shared(shape.map)) {
+            loader.map_pin_path(shape.map.as_str(), pins.map(shape.map));
+        }
+    }
+    loader.load(OBJECT).map_err(refine)
+}
+
+/// Loads every program of the director, in parallel on all CPUs: verification takes most of a start.
+pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let names = Program::ALL.map(Program::as_str);
+    let mut programs: Vec<(&'static str, &mut aya::programs::Program)> = ebpf
+        .programs_mut()
+        .filter_map(|(name, program)| Some((names.into_iter().find(|known| *known == name)?, program)))
+        .collect();
+    // The first program takes as long as all others together, so it must start first; the queue is popped
+    // from its end.
+    programs.sort_by_key(|(name, _)| names.iter().rev().position(|known| known == name));
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(programs.len());
+    let queue = Mutex::new(programs);
+    let work = || -> Result<(), LoadError> {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((name, program)) = next else { return Ok(()) };
+            let program: &mut Xdp =
+                program.try_into().map_err(|source| LoadError::Program { name, source })?;
+            program.load().map_err(|source| LoadError::Program { name, source })?;
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        // A panic of a thread continues here.
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// Stores every program under its number for tail calls.
+pub(super) fn connect_programs(
+    ebpf: &mut Ebpf,
+    mut put: impl FnMut(Program, &ProgramFd) -> Result<(), TableError>,
+) -> Result<(), LoadError> {
+    for number in Program::ALL {
+        let name = number.as_str();
+        let fd = program(ebpf, name).fd().map_err(|source| LoadError::Program { name, source })?;
+        put(number, fd)?;
+    }
+    Ok(())
+}
+
+/// Returns a program of the object.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program = ebpf.program_mut(name).expect("the object holds the program");
+    program.try_into().expect("the program is an XDP program")
+}
+
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    program(ebpf, name).load().map_err(|source| LoadError::Program { name, source })
+}
+
+/// Checks that the kernel has the features that the programs use, before anything is created.
+pub(super) fn require_kernel() -> Result<(), LoadError> {
+    let denied = |error: &io::Error| error.raw_os_error() == Some(libc::EPERM);
+    match aya::sys::is_program_supported(ProgramType::Xdp) {
+        Ok(true) => {}
+        Ok(false) => return Err(LoadError::Kernel("XDP programs")),
+        Err(ProgramError::SyscallError(e)) if denied(&e.io_error) => {
+            return Err(LoadError::Privileges(e.io_error.to_string()));
+        }
+        Err(_) => return Err(LoadError::Kernel("BPF system call")),
+    }
+    for (map_type, name) in [
+        (MapType::LruHash, "LRU hash maps"),
+        (MapType::PerCpuArray, "per-CPU arrays"),
+        (MapType::DevMapHash, "device maps (Linux 5.4)"),
+        (MapType::RingBuf, "ring buffers (Linux 5.8)"),
+    ] {
+        match aya::sys::is_map_supported(map_type) {
+            Ok(true) => {}
+            Err(e) if denied(&e.io_error) => return Err(LoadError::Privileges(e.io_error.to_string())),
+            _ => return Err(LoadError::Kernel(name)),
+        }
+    }
+    Ok(())
+}
+
+/// Converts an error of aya, with a better variant for missing privileges.
+fn refine(error: EbpfError) -> LoadError {
+    if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
+        && io_error.raw_os_error() == Some(libc::EPERM)
+    {
+        return LoadError::Privileges(io_error.to_string());
+    }
+    LoadError::Object(error)
+}
+
+/// Returns the shapes of all maps that are pinned, from the object itself.
+///
+/// # Panics
+/// If [`MapName`] lacks a map of the object: then it is not the object of this build.
+fn shapes(sizes: &[(MapName, u32)]) -> Result<Vec<Shape>, LoadError> {
+    let object = Object::parse(OBJECT).map_err(EbpfError::from)?;
+    let shape = |(name, map): (&String, &aya_obj::Map)| {
+        let known = MapName::from_name(name).expect("every map of the object has a name");
+        let size = sizes.iter().find(|(sized, _)| *sized == known);
+        Shape {
+            map: known,
+            map_type: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: size.map_or(map.max_entries(), |(_, size)| *size),
+        }
+    };
+    Ok(object.maps.iter().filter(|(name, _)| !is_private(name)).map(shape).collect())
+}
+
+/// Returns whether a map of the object belongs to one load of it, and is not pinned: globals and the log.
+fn is_private(map: &str) -> bool {
+    map.starts_with('.') || map == LOG_MAP
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use aya::sys::SyscallError;
+    use nix::libc;
+
+    use super::*;
+
+    #[test]
+    fn every_map_of_the_object_has_a_name_and_every_name_a_map() {
+        let object = Object::parse(OBJECT).unwrap();
+        let maps: BTreeSet<&str> =
+            object.maps.keys().map(String::as_str).filter(|name| !is_private(name)).collect();
+        let names: BTreeSet<&str> = MapName::ALL.iter().map(|map| map.as_str()).collect();
+        assert_eq!(maps, names);
+    }
+
+    #[test]
+    fn every_source_is_printed_once() {
+        let refused = || io::Error::from_raw_os_error(libc::EBUSY);
+        let attach =
+            ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error: refused() });
+        let text = chain(&LoadError::Program { name: "director", source: attach });
+        assert_eq!(
+            text,
+            "the kernel refused the program director: `bpf_link_create` failed: Device or resource busy (os error 16)"
+        );
+        let load = ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(libc::EINVAL),
+            verifier_log: aya_obj::VerifierLog::new("R1 is not a pointer".to_owned()),
+        };
+        let text = chain(&LoadError::Program { name: "director", source: load });
+        assert_eq!(text.matches("Invalid argument").count(), 1, "{text}");
+        assert_eq!(text.matches("R1 is not a pointer").count(), 1, "{text}");
+    }
+}

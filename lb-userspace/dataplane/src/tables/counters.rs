@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Counters of reals and of reasons, summed over all CPUs.
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsFd as _;
+
+use aya::{
+    Pod,
+    maps::{IterableMap as _, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+use lb_common::schema::{Counters, Load, MapName, ReasonCounts};
+
+use super::{TableError, Tables, batch_failed, failed};
+use crate::batch;
+
+impl Tables {
+    /// Returns a real's counters, summed over all CPUs.
+    pub fn counters(&self, real: u32) -> Result<Counters, TableError> {
+        Ok(sum_counters(&self.counters.get(&real, 0).map_err(failed("read", MapName::Counters))?))
+    }
+
+    /// Returns the counters of every real with an id below `ids`, summed over all CPUs.
+    pub fn all_counters(&self, ids: u32) -> Result<Vec<Counters>, TableError> {
+        per_cpu_sums(&self.counters, MapName::Counters, ids, sum_counters)
+    }
+
+    /// Sets a real's counters; `sum` is over all CPUs.
+    pub fn put_counters(&mut self, real: u32, sum: &Counters) -> Result<(), TableError> {
+        self.counters.set(real, per_cpu(*sum)?, 0).map_err(failed("write", MapName::Counters))
+    }
+
+    /// Returns a service's packets by reason, summed over all CPUs; service 0 stands for packets of no
+    /// particular service.
+    pub fn reasons(&self, service: u32) -> Result<ReasonCounts, TableError> {
+        Ok(sum_reasons(&self.reasons.get(&service, 0).map_err(failed("read", MapName::Reasons))?))
+    }
+
+    /// Returns the counts of [`Tables::reasons`] for every service with an id below `services`, by id.
+    pub fn all_reasons(&self, services: u32) -> Result<Vec<ReasonCounts>, TableError> {
+        per_cpu_sums(&self.reasons, MapName::Reasons, services, sum_reasons)
+    }
+
+    /// Sets a service's packets by reason; `sum` is over all CPUs.
+    pub fn put_reasons(&mut self, service: u32, sum: &ReasonCounts) -> Result<(), TableError> {
+        self.reasons.set(service, per_cpu(*sum)?, 0).map_err(failed("write", MapName::Reasons))
+    }
+
+    /// Resets the counters and connection counts of these reals, and the reason counts of these services, for
+    /// the next ones with their ids.
+    ///
+    /// All counts are read first: one system call reads thousands, and most ids were never used.
+    pub fn reset(&mut self, reals: &[u32], services: &[u32]) -> Result<(), TableError> {
+        let after = |ids: &[u32]| ids.iter().max().map_or(0, |last| last + 1);
+        let (counters, reasons) = (self.all_counters(after(reals))?, self.all_reasons(after(services))?);
+        let mut loads = Vec::new();
+        let fd = self.loads.map().fd().as_fd();
+        batch::for_each(fd, |_: &u32, load: &Load| loads.push(*load))
+            .map_err(batch_failed("read", MapName::Loads))?;
+        for real in reals {
+            if loads.get(*real as usize).is_some_and(|load| *load != Load::default()) {
+                self.put_load(*real, &Load::default())?;
+            }
+            if counters.get(*real as usize).is_some_and(|counters| *counters != Counters::default()) {
+                self.put_counters(*real, &Counters::default())?;
+            }
+        }
+        for service in services {
+            if reasons.get(*service as usize).is_some_and(|counts| *counts != ReasonCounts::default()) {
+                self.put_reasons(*service, &ReasonCounts::default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns per-CPU values for a sum: all of it on the first CPU.
+fn per_cpu<T: Pod + Default>(sum: T) -> Result<PerCpuValues<T>, TableError> {
+    let failed = batch_failed("write", "per-CPU values");
+    let cpus = nr_cpus().map_err(|(_, error)| failed(error))?;
+    let mut values = vec![T::default(); cpus];
+    values[0] = sum;
+    PerCpuValues::try_from(values).map_err(failed)
+}
+
+/// Returns the sum of the counters of all CPUs.
+fn sum_counters(values: &[Counters]) -> Counters {
+    let mut sum = Counters::default();
+    for counters in values {
+        sum.add(counters);
+    }
+    sum
+}
+
+/// Returns the sum of the counts of all CPUs.
+fn sum_reasons(values: &[ReasonCounts]) -> ReasonCounts {
+    let mut sum = ReasonCounts::default();
+    for counts in values {
+        sum.add(counts);
+    }
+    sum
+}
+
+/// Returns the first entries of a per-CPU array, each summed over the CPUs.
+fn per_cpu_sums<V: Pod, S>(
+    map: &PerCpuArray<MapData, V>,
+    name: MapName,
+    entries: u32,
+    sum: impl Fn(&[V]) -> S,
+) -> Result<Vec<S>, TableError> {
+    let failed = batch_failed("read", name);
+    let cpus = nr_cpus().map_err(|(_, error)| failed(error))?;
+    let count = entries.min(map.len()) as usize;
+    batch::per_cpu(map.map().fd().as_fd(), cpus, count, sum).map_err(failed)
+}
