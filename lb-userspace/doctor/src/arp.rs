@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const PATIENCE6: Duration = Duration::from_millis(900);
 /// First identifier of the pings that identify another machine.
 const FIRST_PING: u16 = 40_000;
+/// Time to live of these pings: the machine itself answers, or no machine does. With a larger one, a router would
+/// forward the ping to the real, and the router would be taken for that real.
+const ONE_LINK: u8 = 1;
 
 /// A machine that answers for a VIP: VIP, Ethernet address, and the interface on which the answer arrived.
 type Answer = (IpAddr, Mac, u32);
@@ -66,8 +69,7 @@ type Owners = BTreeMap<Mac, BTreeSet<IpAddr>>;
 
 /// Finds the RIPs of each machine that answers for a VIP, even if the answer came from another interface than
 /// the one with the RIP: the doctor pings the MAC address of an unknown machine with every RIP as
-/// destination, and a real accepts its RIP on any interface. A machine may have several RIPs. A router with
-/// that MAC address may forward the ping to the real, which then answers instead.
+/// destination, and a real accepts its RIP on any interface. A machine may have several RIPs.
 fn owners(facts: &Facts, wire: &Wire, answers: &BTreeSet<Answer>) -> Owners {
     let mut owners = Owners::new();
     for target in facts.targets.iter().filter(|target| target.gateway.is_none()) {
@@ -89,7 +91,7 @@ fn owners(facts: &Facts, wire: &Wire, answers: &BTreeSet<Answer>) -> Owners {
     let pairs = unknown.iter().flat_map(|machine| rips.iter().map(move |rip| (machine, rip)));
     for (id, ((mac, ifindex), (rip, dip))) in (FIRST_PING..).zip(pairs) {
         let from = facts.interfaces.iter().find(|one| one.index == *ifindex).and_then(|one| one.mac);
-        let ping = frame::echo(frame::TTL, *dip, *rip, id, 0, 1);
+        let ping = frame::echo(ONE_LINK, *dip, *rip, id, 0, 1);
         wire.send(*ifindex, &frame::ethernet(*mac, from.unwrap_or_default(), &ping));
         pinged.insert(id, (*mac, *rip));
     }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xvs doctor`: the same faults come about in other ways, and reals by full NAT.
 
-use lb_tests::lab::{Client, DIP, Lab, Method, RIPS, Stage, VIP};
+use std::net::SocketAddr;
+
+use lb_tests::lab::{Client, DIP, Lab, Method, RIPS, Stage, VIP, VIP6, rip6};
 
 use crate::doctor::{finds, finds_and_mends, healthy, is_healthy};
 
@@ -118,6 +120,37 @@ fn a_vip_that_leaks_in_any_way_is_found_and_mended() {
     assert_eq!(found[0]["place"], "02:00:c0:00:02:0a", "{found:#}");
     lab.client.exec(["sh", "-c", found[0]["fix"].as_str().expect("a text")]).succeeds();
     is_healthy(&lab);
+}
+
+#[test]
+fn a_router_that_answers_for_a_vip_is_not_taken_for_a_real_that_it_forwards_to() {
+    let lab = Lab::new();
+    let _daemon = lab.director.start_daemon();
+    let [real, router, other] = &lab.reals;
+    let _nginx = [real, other].map(|real| real.start_nginx(&[9003]));
+    for vip in [SocketAddr::from((VIP, 80)), SocketAddr::from((VIP6, 80))] {
+        lab.director.xvs(&format!("service add tcp {vip} --scheduler rr")).succeeds();
+        for real in [real, other] {
+            let rip = if vip.is_ipv4() { real.rip.into() } else { rip6(real.rip).into() };
+            let rip = SocketAddr::new(rip, 9003);
+            lab.director.xvs(&format!("real add tcp {vip} {rip} --forward nat")).succeeds();
+        }
+    }
+    lab.director.wait_for_next_hops();
+    is_healthy(&lab);
+
+    // The machine is on the link of the reals, and forwards packets for them.
+    router.sysctl("ipv4/ip_forward", "1");
+    router.sysctl("ipv6/conf/all/forwarding", "1");
+    for (check, address) in
+        [("arp-leak", format!("{VIP}/32 dev eth0")), ("ndp-leak", format!("{VIP6}/128 dev eth0 nodad"))]
+    {
+        router.ip(&format!("address add {address}"));
+        let found = finds(&lab, &[check]);
+        assert_eq!(found[0]["place"], "02:00:0a:00:00:0c", "{found:#}");
+        router.exec(["sh", "-c", found[0]["fix"].as_str().expect("a text")]).succeeds();
+        is_healthy(&lab);
+    }
 }
 
 #[test]
