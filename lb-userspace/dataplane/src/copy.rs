@@ -40,27 +40,13 @@ impl Tables {
         self.settle()
     }
 
-    /// Copies the packet counts by reason.
+    /// Copies connections, and the other state that the programs learn from packets: flows, reply entries, SNAT
+    /// ports, persistence entries, return paths, direct contacts of `nat` reals, fragments and localities. Existing
+    /// entries are newer and stay. Entries that exceed the size of a map are lost.
     ///
     /// # Errors
     /// [`TableError`] if a map cannot be read or written.
-    pub fn copy_reasons(&mut self, live: &Self) -> Result<(), TableError> {
-        let mut services: Vec<u32> = live.services()?.into_iter().map(|(_, service)| service.id).collect();
-        services.extend([0]);
-        services.sort_unstable();
-        services.dedup();
-        for service in services {
-            self.put_reasons(service, &live.reasons(service)?)?;
-        }
-        Ok(())
-    }
-
-    /// Copies connections: flows, reply entries, SNAT ports, and persistence entries. Existing entries are
-    /// newer and stay. Entries that exceed the size of a map are lost.
-    ///
-    /// # Errors
-    /// [`TableError`] if a map cannot be read or written.
-    pub fn copy_flows(&mut self, live: &Self) -> Result<(), TableError> {
+    pub fn copy_connections(&mut self, live: &Self) -> Result<(), TableError> {
         let mut flows: Vec<(FlowKey, Flow)> = Vec::new();
         live.for_each_flow(|key, flow| flows.push((*key, *flow)))?;
         for (key, flow) in flows.iter().filter(|(key, _)| self.flow(key).is_none()).collect::<Vec<_>>() {
@@ -69,7 +55,9 @@ impl Tables {
         let mut replies: Vec<(FlowKey, Source)> = Vec::new();
         live.for_each_reply(|key, source| replies.push((*key, *source)))?;
         for (key, source) in &replies {
-            self.put_reply(key, source)?;
+            if self.reply(key).is_none() {
+                self.put_reply(key, source)?;
+            }
         }
         let mut translations: Vec<(FlowKey, FlowKey)> = Vec::new();
         live.for_each_translation(|reply, flow| translations.push((*reply, *flow)))?;
@@ -81,8 +69,10 @@ impl Tables {
         let mut clients: Vec<(ClientKey, Client)> = Vec::new();
         live.for_each_client(|key, client| clients.push((*key, *client)))?;
         for (key, client) in &clients {
-            self.put_client(key, client)?;
+            if self.client(key).is_none() {
+                self.put_client(key, client)?;
+            }
         }
-        Ok(())
+        self.copy_learned(live)
     }
 }

@@ -57,6 +57,18 @@ impl Default for Limits {
     }
 }
 
+/// Returns the maps that keep their size when the limits change from `old` to `new`, except `SCHEMA` and
+/// `PROGRAMS`. Programs over tables of other sizes can share these maps with the programs before them.
+///
+/// `PROGRAMS` belongs to one set of programs: it contains them. A new `SCHEMA` shows that the set of maps is new.
+pub(super) fn shareable(old: &Limits, new: &Limits) -> impl Iterator<Item = MapName> {
+    let (old, new) = (sizes(old), sizes(new));
+    let resized: Vec<MapName> =
+        old.into_iter().filter(|size| !new.contains(size)).map(|(map, _)| map).collect();
+    let own = [MapName::Schema, MapName::Programs];
+    MapName::ALL.iter().copied().filter(move |map| !own.contains(map) && !resized.contains(map))
+}
+
 /// Returns the numbers of entries of the maps that are sized at load time.
 pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
     let blocks = limits.blocks();
@@ -100,4 +112,28 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
         (MapName::Bypass6, (flows6 / 64).max(1024)),
         (MapName::Fragments6, (flows6 / 64).max(1024)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn larger_flow_tables_share_everything_but_what_has_flows() {
+        let old = Limits::default();
+        let shared: Vec<MapName> = shareable(&old, &Limits { flows: old.flows * 2, ..old }).collect();
+        for map in [MapName::Services, MapName::CachedPaths, MapName::RouterPaths, MapName::LastBypass] {
+            assert!(shared.contains(&map), "{map}");
+        }
+        for map in [MapName::Controllers, MapName::Counters, MapName::Flows6, MapName::ReturnPaths6] {
+            assert!(shared.contains(&map), "{map}");
+        }
+        for map in
+            [MapName::Flows, MapName::HalfOpen, MapName::ReturnPaths, MapName::Bypass, MapName::Clients]
+        {
+            assert!(!shared.contains(&map), "{map}");
+        }
+        assert!(!shared.contains(&MapName::Schema) && !shared.contains(&MapName::Programs));
+        assert_eq!(shareable(&old, &old).count(), MapName::ALL.len() - 2);
+    }
 }

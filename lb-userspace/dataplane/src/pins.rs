@@ -26,11 +26,12 @@ use lb_common::schema::{MapName, SCHEMA_VERSION};
 use thiserror::Error;
 
 use super::{
-    guard,
+    Limits, guard, limits,
     map_source::PinnedMaps,
     private,
     tables::{TableError, Tables},
 };
+use lb_model::failure::chain;
 
 /// A directory in a bpffs.
 #[derive(Clone, Debug)]
@@ -148,16 +149,34 @@ impl PinDir {
         Some(FdLink::from(PinnedLink::from_pin(self.link(ifindex)).ok()?).info().ok()?.program_id())
     }
 
-    /// Moves the pinned maps aside, so that others can take their names; the programs that use them continue.
-    /// Maps that were aside before are removed.
+    /// Moves the pinned maps aside, so that maps for the limits `new` can take their names; the programs that use
+    /// them continue. Maps whose size stays the same have both pins. Maps that were aside before are removed.
     ///
     /// # Errors
-    /// [`PinError::Io`]; then the maps are where they were.
-    pub fn put_maps_aside(&self) -> Result<(), PinError> {
+    /// [`PinError`]; then the maps are where they were.
+    pub fn put_maps_aside(&self, old: &Limits, new: &Limits) -> Result<(), PinError> {
         self.remove_aside()?;
         let at = |source| PinError::Io { path: self.aside(), source };
         fs::rename(self.0.join("maps"), self.aside()).map_err(at)?;
-        private::directory(&self.0.join("maps")).map_err(at)
+        self.share_maps(old, new).inspect_err(|_| {
+            if let Err(error) = self.take_maps_back() {
+                tracing::error!(error = chain(&error), "the pins of the maps are not back in their place");
+            }
+        })
+    }
+
+    /// Pins the maps that are aside, and whose size stays the same, under their names too.
+    fn share_maps(&self, old: &Limits, new: &Limits) -> Result<(), PinError> {
+        let maps = self.0.join("maps");
+        private::directory(&maps).map_err(|source| PinError::Io { path: maps, source })?;
+        for map in limits::shareable(old, new) {
+            let path = self.aside().join(map.as_str());
+            let data = MapData::from_pin(&path).map_err(|source| PinError::Map { path, source })?;
+            let path = self.map(map);
+            let io = |error| PinError::Io { path: path.clone(), source: io::Error::other(error) };
+            data.pin(&path).map_err(io)?;
+        }
+        Ok(())
     }
 
     /// Moves the maps that are aside back, and removes the pins that have their names now.
@@ -218,8 +237,9 @@ impl PinDir {
             return true;
         }
         let used = pinned.map_ids().ok().flatten().unwrap_or_default();
-        let flows = MapInfo::from_pin(self.map(MapName::Flows)).map(|info| info.id());
-        flows.is_ok_and(|id| used.contains(&id))
+        // A resize does not share this map between the old and the new programs.
+        let calls = MapInfo::from_pin(self.map(MapName::Programs)).map(|info| info.id());
+        calls.is_ok_and(|id| used.contains(&id))
     }
 
     /// Returns the sizes of the pinned flow tables, IPv4 and IPv6.

@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{HashMap as BpfHashMap, IterableMap as _, MapData},
+    maps::{HashMap as BpfHashMap, IterableMap as _, MapData, MapError},
 };
 use lb_common::{
     schema::{AddressUse, Flow, FlowKey, MapName, Service, ServiceKey, Source, SourceKey},
@@ -20,6 +20,9 @@ use super::{
     map_source::{MapSource, take},
     tables::{TableError, batch_failed, failed, gone},
 };
+
+/// Flag of an insertion that must not replace an entry (include/uapi/linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
 
 /// A key or value with addresses of 128 bits, and its form in the IPv4 map.
 pub(super) trait Narrow<N>: Sized {
@@ -36,12 +39,38 @@ pub(super) struct Versions<K4, V4, K6, V6> {
     v6: BpfHashMap<MapData, K6, V6>,
 }
 
-impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, V4, K6, V6> {
+impl<K4: Pod, V4: Pod, K6: Pod, V6: Pod> Versions<K4, V4, K6, V6> {
     /// Takes both maps from the object, or from their pins.
     pub(super) fn take(ebpf: &mut impl MapSource, names: [MapName; 2]) -> Result<Self, TableError> {
         Ok(Self { names, v4: take(ebpf, names[0])?, v6: take(ebpf, names[1])? })
     }
 
+    /// Copies the entries of `live` whose keys are missing here. Entries that exceed the size of a map are lost.
+    pub(super) fn copy_missing(&mut self, live: &Self) -> Result<(), TableError> {
+        copy_missing(&mut self.v4, &live.v4, self.names[0])?;
+        copy_missing(&mut self.v6, &live.v6, self.names[1])
+    }
+}
+
+/// Copies the entries of `live` whose keys are missing in `map`. Entries that exceed its size are lost.
+pub(super) fn copy_missing<K: Pod, V: Pod>(
+    map: &mut BpfHashMap<MapData, K, V>,
+    live: &BpfHashMap<MapData, K, V>,
+    name: MapName,
+) -> Result<(), TableError> {
+    let mut entries: Vec<(K, V)> = Vec::new();
+    batch::for_each(live.map().fd().as_fd(), |key, value| entries.push((*key, *value)))
+        .map_err(batch_failed("read", name))?;
+    for (key, value) in &entries {
+        match map.insert(key, value, BPF_NOEXIST) {
+            Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(failed("write", name))?,
+        }
+    }
+    Ok(())
+}
+
+impl<K4: Pod, V4: Pod, K6: Pod + Narrow<K4>, V6: Pod + Narrow<V4>> Versions<K4, V4, K6, V6> {
     /// Returns descriptors of both maps.
     pub(super) fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
         let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Larger tables while packets are forwarded: new maps are filled from the old ones, and programs over the
-//! new maps replace the attached ones.
+//! Larger tables while packets are forwarded: the maps that have flows are replaced by larger ones, which are filled
+//! from them. The old and the new programs share all other maps. The new programs replace the attached ones.
 #![forbid(unsafe_code)]
 
 use super::{Director, director::maps_failed, evicted::Evictions};
@@ -51,7 +51,7 @@ impl Director {
         // The state comes first. If a crash follows, the next start completes the resize: the attached
         // programs determine which maps are in force.
         let prepared = State { room, ..self.state.clone() }.prepare(&self.state_file)?;
-        self.pins.put_maps_aside().map_err(pins_failed)?;
+        self.pins.put_maps_aside(&self.limits, &limits).map_err(pins_failed)?;
         let options = Options { limits, ..self.loaded_with() };
         let mut plane = match self.replacement(&options) {
             Ok(plane) => plane,
@@ -80,7 +80,7 @@ impl Director {
         self.tracer = None;
         self.evictions = Evictions::default();
         // Flows that began meanwhile are in the old maps.
-        self.plane.tables().copy_flows(plane.tables()).map_err(|error| maps_failed(&error))?;
+        self.plane.tables().copy_connections(plane.tables()).map_err(|error| maps_failed(&error))?;
         self.plane.pin_program().map_err(pins_failed)?;
         self.pins.remove_aside().map_err(pins_failed)?;
         let line = format!("the tables hold {} IPv4 flows and {} IPv6 flows", limits.flows, limits.flows6);
@@ -99,23 +99,15 @@ impl Director {
                 );
             }
         }
-        if let Err(error) = self.plane.tables().copy_flows(other.tables()) {
+        if let Err(error) = self.plane.tables().copy_connections(other.tables()) {
             tracing::error!(error = chain(&error), "some of the last flows are lost");
         }
     }
 
-    /// Loads programs over maps of other sizes, and fills the maps from the live ones.
+    /// Loads programs over the maps that keep their size and over new, larger maps, and fills the new ones.
     fn replacement(&mut self, options: &Options) -> Result<DataPlane, Stuck> {
         let mut plane = DataPlane::load(options).map_err(Stuck::Load)?;
-        let (tables, live) = (plane.tables(), self.plane.tables());
-        let dips = [false, true].map(|six| self.state.dips.table(six));
-        tables
-            .copy_services(live)
-            .and_then(|()| tables.copy_reasons(live))
-            .and_then(|()| tables.put_dips(&dips[0], &dips[1]))
-            .and_then(|()| self.interfaces.keys().try_for_each(|index| tables.put_device(*index)))
-            .and_then(|()| tables.copy_flows(live))
-            .map_err(Stuck::Table)?;
+        plane.tables().copy_connections(self.plane.tables()).map_err(Stuck::Table)?;
         Ok(plane)
     }
 }

@@ -192,7 +192,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
 
 /// Copies flows that began in the replaced maps, if a daemon crashed during a resize.
 fn bring_over(pins: &PinDir, plane: &mut DataPlane) -> Result<(), LoadError> {
-    let copied = pins.tables_aside().and_then(|aside| plane.tables().copy_flows(&aside));
+    let copied = pins.tables_aside().and_then(|aside| plane.tables().copy_connections(&aside));
     if let Err(error) = copied {
         tracing::warn!(error = chain(&error), "some flows of before the broken resize are lost");
     }

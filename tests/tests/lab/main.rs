@@ -49,6 +49,7 @@ mod overview; // lists, status and messages
 mod privileges; // what the daemon may do
 mod real_server; // xvs host
 mod reload; //   SIGHUP
+mod resize; //     larger tables while packets are forwarded
 mod restart; //    the daemon dies and comes back
 mod sizes; //    as many services and reals as there may be
 mod spread; //     who gets how many connections

@@ -8,6 +8,7 @@ mod counters; //   counters of reals and of reasons
 mod error; //      errors of maps
 mod flows; //      flow table and half-open table
 mod generation; // validity of the per-CPU caches
+mod learned; //    state that the programs learn, and that outlives a resize
 mod reals; //      reals, and their connection counts
 mod replies; //    services of the replies of `nat` reals
 mod services; //   services by endpoint
@@ -23,6 +24,8 @@ use lb_common::{
     },
     wire::{Be32, Be128},
 };
+
+use learned::Learned;
 
 use super::{
     map_source::{MapSource, take},
@@ -63,6 +66,8 @@ pub struct Tables {
     devices: DevMapHash<MapData>,
     counters: PerCpuArray<MapData, Counters>,
     reasons: PerCpuArray<MapData, ReasonCounts>,
+    /// State that only the programs read and write.
+    learned: Learned,
 }
 
 impl Tables {
@@ -95,6 +100,7 @@ impl Tables {
             devices: take(ebpf, MapName::Devices)?,
             counters: take(ebpf, MapName::Counters)?,
             reasons: take(ebpf, MapName::Reasons)?,
+            learned: Learned::take(ebpf)?,
         })
     }
 }
