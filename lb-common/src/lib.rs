@@ -29,7 +29,6 @@
 //! | [`track`] | the beginning, the states and the end of a tracked flow |
 //! | [`schema`] | keys and values of every map |
 //! | [`reason`] | the fate of a packet, and the reason |
-//! | [mod@bench] | the interface between the programs of the benchmark and their runner |
 //!
 //! # Example
 //!
@@ -86,7 +85,6 @@
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-pub mod bench;
 pub mod checksum;
 pub mod ecn;
 pub mod flow_key;

@@ -26,12 +26,12 @@
 //! | [`verify`] | instruction counts of the verifier |
 //! | [`artifacts`] | the files that `cargo xtask build` leaves in the target folder |
 
-pub mod artifacts;
 pub mod bench;
 pub mod differential;
 pub mod every_way;
-pub mod lab;
 pub mod model;
 pub mod packet;
 pub mod plot;
 pub mod verify;
+
+pub use lb_lab::{self as lab, artifacts};

@@ -34,5 +34,5 @@ pub fn lab() -> Result<()> {
     build_ebpf::run()?;
     let mut cargo = shell::cargo();
     cargo.args(["build", "--profile", "lab", "--package", "lb-userspace", "--bin", "xvs"]);
-    shell::run(cargo.args(["--package", "lb-tests", "--bin", "demo"]))
+    shell::run(cargo.args(["--package", "lb-lab", "--bin", "demo"]))
 }

@@ -13,7 +13,7 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The binaries of lb-ebpf, and the objects that others embed or load. Only the first object is part of a release.
+/// The binaries of lb-ebpf and lb-tests-ebpf, and the objects that others embed or load. Only the first object is part of a release.
 const OBJECTS: &[(&str, &str)] =
     &[("xvs-bpf", "xvs.bpf.o"), ("stub-bpf", "stub.bpf.o"), ("bench-bpf", "bench.bpf.o")];
 
@@ -47,7 +47,7 @@ pub fn run() -> Result<()> {
     let target = workspace::target().join("bpf");
     let mut cargo = compiler.cargo();
     cargo
-        .args(["build", "--package", "lb-ebpf", "--release"])
+        .args(["build", "--package", "lb-ebpf", "--package", "lb-tests-ebpf", "--release"])
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\u{1f}"))

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use lb_common::bench::{NONE, Order};
+use lb_tests_ebpf::{NONE, Order};
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -2,10 +2,8 @@
 //! The least that a balancer can do, to measure against: the floors' tables.
 
 use anyhow::Result;
-use lb_common::{
-    bench::{FLOOR_SLOTS, FloorReal, FloorVip},
-    protocol,
-};
+use lb_common::protocol;
+use lb_tests_ebpf::{FLOOR_SLOTS, FloorReal, FloorVip};
 
 use super::{
     net::{Host, PORT, mac},

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use etherparse::{Icmpv4Type, Icmpv6Type, icmpv4::DestUnreachableHeader, icmpv6::DestUnreachableCode};
-use lb_common::bench::{LARGEST, NONE, Order, SHORT};
+use lb_tests_ebpf::{LARGEST, NONE, Order, SHORT};
 
 use super::{
     net::{Host, PORT},

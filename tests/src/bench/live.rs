@@ -9,7 +9,7 @@ use aya::{
     maps::{Array, MapData, PerCpuArray},
     programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode},
 };
-use lb_common::bench::{NONE, Order};
+use lb_tests_ebpf::{NONE, Order};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CpuSet, sched_setaffinity},

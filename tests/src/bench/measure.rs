@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{ProgramFd, Xdp};
 use aya_obj::programs::XdpAttachType;
-use lb_common::bench::{NONE, Order, SHORT};
+use lb_tests_ebpf::{NONE, Order, SHORT};
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -9,7 +9,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, ProgramArray},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::bench::{Ends, Order};
+use lb_tests_ebpf::{Ends, Order};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{floor, frame, plane, row::Row};

@@ -7,7 +7,7 @@
 use std::{env, net::SocketAddrV4, panic, process::ExitCode};
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use lb_tests::lab::{Count, Crossing, Lab, Method, Outcome, RIPS, Spread, VIP};
+use lb_lab::{Count, Crossing, Lab, Method, Outcome, RIPS, Spread, VIP};
 
 const REQUESTS: usize = 300;
 const PORT: u16 = 80;

@@ -9,10 +9,10 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
-    bench::FIRST_PORT,
     packet::{ETHERNET_LEN, IPV4_LEN, Packet as _, Word as _, load},
     protocol,
 };
+use lb_tests_ebpf::FIRST_PORT;
 
 use crate::{ORDER, frame::Frame};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The programs of `cargo xtask bench`, in a separate object, so that the other objects do not contain them.
+//! The programs of `cargo xtask bench`.
 //!
 //! `BPF_PROG_TEST_RUN` with more than one repetition passes a program its own output as the next input, which is wrong
 //! for a program that rewrites packets. Therefore a trampoline restores the frame, stamps it with the next flow, and
@@ -8,21 +8,14 @@
 //!
 //! - [`floor`]: the least that a balancer can do, as a baseline
 //! - [`live`]: source and sink of live frames
+//! - [`frame`]: bounds-checked access to the packet
 //! - [`object`]: parts that every object needs
-//! - [`frame`]: bounds-checked access to the packet, shared with the director
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
-#![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "on the host it is only type-checked"))]
 
 use core::mem::offset_of;
 
-#[macro_use]
-mod out_of_line;
 mod floor;
-#[cfg_attr(
-    target_arch = "bpf",
-    expect(dead_code, reason = "it is the director's, and frames only grow here")
-)]
 mod frame;
 mod live;
 mod object;
@@ -35,11 +28,11 @@ use aya_ebpf::{
 };
 use frame::Frame;
 use lb_common::{
-    bench::{self, Ends, NONE, Order, SHORT},
     packet::{ETHERNET_LEN, Ip, Packet as _, TcpHeader, Word as _, tcp_flags},
     reason::Reason,
     wire::{Be32, Be128},
 };
+use lb_tests_ebpf::{self as bench, Ends, NONE, Order, SHORT};
 
 /// The packets to send. Its runner is pinned to a CPU, so no other code uses the value meanwhile.
 #[btf_map]

@@ -36,6 +36,7 @@
     reason = "commands and claims are made for what they do; what ends when dropped says so itself"
 )]
 
+pub mod artifacts;
 pub mod capture;
 mod client;
 mod crossing;

@@ -8,10 +8,8 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use lb_common::{
-    bench::{FLOOR_SLOTS, FloorCount, FloorFlow, FloorReal, FloorVip},
-    packet::{Packet as _, Word as _},
-};
+use lb_common::packet::{Packet as _, Word as _};
+use lb_tests_ebpf::{FLOOR_SLOTS, FloorCount, FloorFlow, FloorReal, FloorVip};
 
 use crate::frame::Frame;
 

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The interface between the programs of `cargo xtask bench` and their runner. The other objects contain none of it.
+//! The interface between the programs of `cargo xtask bench` and their runner.
+//!
+//! The programs are the binaries of this crate: `bench-bpf` measures the director, and `stub-bpf` lets veth devices of
+//! the lab receive frames.
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 /// Length of the largest frame that is sent, in bytes; a multiple of four.
 pub const LARGEST: usize = 112;

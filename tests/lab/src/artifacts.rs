@@ -21,13 +21,22 @@ pub fn is_full() -> bool {
     env::var_os("XVS_FULL").is_some()
 }
 
+/// Returns the path of the programs that `xvs` embeds.
+///
+/// # Panics
+/// If they were not built.
+#[must_use]
+pub fn programs() -> PathBuf {
+    object("xvs.bpf.o")
+}
+
 /// Returns the path of the XDP program that passes everything.
 ///
 /// # Panics
 /// If it was not built.
 #[must_use]
 pub fn stub() -> PathBuf {
-    built(target().0.join("ebpf/stub.bpf.o"))
+    object("stub.bpf.o")
 }
 
 /// Returns the path of the benchmark's programs.
@@ -36,7 +45,14 @@ pub fn stub() -> PathBuf {
 /// If they were not built.
 #[must_use]
 pub fn bench() -> PathBuf {
-    built(target().0.join("ebpf/bench.bpf.o"))
+    object("bench.bpf.o")
+}
+
+/// Returns the path of an object. Fuzz targets run from a folder within cargo's target folder.
+fn object(name: &str) -> PathBuf {
+    let exe = env::current_exe().expect("/proc is mounted");
+    let path = exe.ancestors().map(|folder| folder.join("ebpf").join(name)).find(|path| path.exists());
+    path.unwrap_or_else(|| panic!("{name} is missing: run `cargo xtask build-ebpf` first"))
 }
 
 /// Returns the target folder that this very program runs from, and the folder of its profile there.
