@@ -23,6 +23,7 @@
 //! | [`every_way`] | every method in both IP versions over the links of a lab, for programs in virtual machines |
 //! | [`mod@bench`] | the benchmark: packets, daemon, end to end |
 //! | [`plot`] | plots as SVG |
+//! | [`object`] | the object with the programs |
 //! | [`verify`] | instruction counts of the verifier |
 //! | [`artifacts`] | the files that `cargo xtask build` leaves in the target folder |
 
@@ -30,6 +31,7 @@ pub mod bench;
 pub mod differential;
 pub mod every_way;
 pub mod model;
+pub mod object;
 pub mod packet;
 pub mod plot;
 pub mod verify;

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use lb_dataplane::{DataPlane, Options, decap::Decap};
 
+use crate::object;
+
 /// The most instructions that the verifier may walk through, by program: a tenth more than it took when the figure
 /// was written. The kernel's own limit is a million, but older verifiers need more than newer ones.
 const BUDGET: &str = include_str!("../../lb-ebpf/verify-budget.json");
@@ -62,6 +64,7 @@ impl fmt::Display for Verified {
 /// If the kernel refuses one, with its words.
 pub fn programs() -> Result<Vec<Verified>> {
     let budget = serde_json::from_str(BUDGET).context("verify-budget.json")?;
+    object::provide();
     let plane = DataPlane::load(&Options::default()).context("director")?;
     let mut decap = Decap::load().context("decap")?;
     let mut programs = Vec::new();

@@ -16,6 +16,7 @@ pub mod links; //       BPF links of other programs
 pub mod load; //        loading, and adoption of pinned maps
 pub mod log; //         log messages of the programs
 mod map_source; //      maps of the object, or pinned ones
+pub mod object; //      the object with the programs
 pub mod pins; //        pins, and checks of pinned maps
 pub mod private; //     directories that only this user can write
 pub mod rehearsal; //   separate data plane for a dry run of a change
@@ -34,6 +35,3 @@ pub use rehearsal::Rehearsal;
 pub use single::{Entry, Single, SingleError};
 pub use tables::{FlowRecord, TableError, Tables};
 pub use tracer::{Run, RunError, Tracer};
-
-/// The programs, as `cargo xtask build-ebpf` built them.
-pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xvs.bpf.o"));

@@ -21,8 +21,9 @@ use lb_model::failure::{Failure, chain};
 use thiserror::Error;
 
 use super::{
-    Limits, OBJECT, PinDir, RunError, Tables, clock,
+    Limits, PinDir, RunError, Tables, clock,
     limits::sizes,
+    object::object,
     pins::{PinError, Shape},
     shortage,
     tables::TableError,
@@ -229,7 +230,7 @@ pub(super) fn load_object(
             loader.map_pin_path(shape.map.as_str(), pins.map(shape.map));
         }
     }
-    loader.load(OBJECT).map_err(refine)
+    loader.load(object()).map_err(refine)
 }
 
 /// Loads every program of the director, in parallel on all CPUs: verification takes most of a start.
@@ -326,7 +327,7 @@ fn refine(error: EbpfError) -> LoadError {
 /// # Panics
 /// If [`MapName`] lacks a map of the object: then it is not the object of this build.
 fn shapes(sizes: &[(MapName, u32)]) -> Result<Vec<Shape>, LoadError> {
-    let object = Object::parse(OBJECT).map_err(EbpfError::from)?;
+    let object = Object::parse(object()).map_err(EbpfError::from)?;
     let shape = |(name, map): (&String, &aya_obj::Map)| {
         let known = MapName::from_name(name).expect("every map of the object has a name");
         let size = sizes.iter().find(|(sized, _)| *sized == known);
@@ -357,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_map_of_the_object_has_a_name_and_every_name_a_map() {
-        let object = Object::parse(OBJECT).unwrap();
+        let object = Object::parse(&std::fs::read(env!("XVS_OBJECT")).unwrap()).unwrap();
         let maps: BTreeSet<&str> =
             object.maps.keys().map(String::as_str).filter(|name| !is_private(name)).collect();
         let names: BTreeSet<&str> = MapName::ALL.iter().map(|map| map.as_str()).collect();

@@ -10,6 +10,7 @@ pub mod group; //    `xvs group`
 pub mod host; //     `xvs host`: on real servers
 pub mod import; //   `xvs import`
 pub mod ipvsadm; //  `xvs ipvsadm`
+mod main; //         the main function
 mod misuse; //       invalid command lines
 pub mod real; //     `xvs real`
 pub mod service; //  `xvs service`
@@ -25,6 +26,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use crate::api::client::Api;
 use ipvsadm::IpvsadmArgs;
 use lb_model::failure::Failure;
+pub use main::main;
 pub use ui::say;
 use ui::{Output, Ui};
 

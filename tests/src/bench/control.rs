@@ -16,7 +16,10 @@ use lb_schedule::{Entry, maglev};
 use serde::{Deserialize, Serialize};
 
 use super::stats::Spread;
-use crate::lab::{Director, Lab, Process, RIPS, Server, VIP};
+use crate::{
+    lab::{Director, Lab, Process, RIPS, Server, VIP},
+    object,
+};
 
 /// Something that was measured once or a few times.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -75,6 +78,7 @@ fn tables() -> Result<Vec<Figure>> {
             weight: 1,
         })
         .collect();
+    object::provide();
     let mut plane = DataPlane::load(&Options::default())?;
     let (mut build, mut swap) = (Vec::new(), Vec::new());
     let mut slots = 0;
@@ -120,6 +124,7 @@ fn memory() -> Result<Vec<Figure>> {
 
 /// Bytes of all maps of a data plane of those sizes, as the kernel counts them.
 fn maps_of(limits: &Limits) -> Result<f64> {
+    object::provide();
     let plane = DataPlane::load(&Options { limits: *limits, ..Options::default() })?;
     let mut seen = BTreeSet::new();
     let mut bytes = 0.0;

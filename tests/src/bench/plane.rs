@@ -24,7 +24,10 @@ use super::{
     net::{Host, PORT, REAL_PORT, mac},
     row::{Path, Setup, Version},
 };
-use crate::packet::net::{CLIENT_LINK, MTU};
+use crate::{
+    object,
+    packet::net::{CLIENT_LINK, MTU},
+};
 
 /// Addresses of the director that flows by full NAT come from.
 const DIPS: u32 = 32;
@@ -67,6 +70,7 @@ impl Plane {
         let limits = Limits { services: setup.services.max(16), reals, flows, flows6 };
         let settings = Settings { dips: DIPS.into(), dips6: DIPS.into(), ..Settings::DEFAULT };
         let options = Options { limits, settings: Some(settings), ..Options::default() };
+        object::provide();
         let mut plane = DataPlane::load(&options)?;
         let desired = desired(setup);
         let hops: BTreeMap<_, Resolution> = desired

@@ -30,6 +30,7 @@ use super::{
     pool::Pool,
     version,
 };
+use crate::object;
 
 /// Small: a plane is loaded for each test.
 pub const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6: 1024 };
@@ -70,6 +71,7 @@ impl TestPlane {
     /// Loads a plane with any options.
     #[track_caller]
     pub fn with_options(options: &Options, pools: &[Pool]) -> Self {
+        object::provide();
         let plane = DataPlane::load(options)
             .unwrap_or_else(|error| panic!("the data plane does not load: {error} ({})", error.hint()));
         let mut this = Self {

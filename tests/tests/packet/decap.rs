@@ -5,9 +5,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use etherparse::{Icmpv4Type, IpNumber, icmpv4::DestUnreachableHeader};
 use lb_dataplane::decap::{Decap, Ends};
-use lb_tests::packet::{
-    Action, CLIENT, DIP, Frame, RealServer, SERVICE, VIP, error, judge, ping, plane, raw, tcp, tunnel, udp,
-    version::{self, is_six},
+use lb_tests::{
+    object,
+    packet::{
+        Action, CLIENT, DIP, Frame, RealServer, SERVICE, VIP, error, judge, ping, plane, raw, tcp, tunnel,
+        udp,
+        version::{self, is_six},
+    },
 };
 use rstest::rstest;
 
@@ -15,6 +19,7 @@ const RIP: Ipv4Addr = RealServer::number(1).ip();
 
 /// The decapsulator of a real server at [`RIP`], which takes tunnels from these directors, or from all.
 pub fn decap(directors: &[Ipv4Addr]) -> Decap {
+    object::provide();
     let mut decap = Decap::load().expect("the decapsulator loads, as root");
     let both = |ip: Ipv4Addr| [ip.into(), version::address(ip.into())];
     let here = both(RIP).into();
