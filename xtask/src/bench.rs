@@ -24,6 +24,7 @@ pub struct Args {
 
 /// Builds everything and runs the benchmark as root.
 pub fn run(args: &Args) -> Result<()> {
+    setup::run()?;
     build::release()?;
     shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", "bench"]))?;
     let program = workspace::target().join("release/bench");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask build`: the programs, then the binary that embeds them.
 
+use std::{panic, process::Command, thread};
+
 use anyhow::Result;
 
 use crate::{build_ebpf, shell};
@@ -29,10 +31,23 @@ pub fn release() -> Result<()> {
     run(&Args { debug: false })
 }
 
-/// Builds the `xvs` that the lab uses, and the demo: by one call of cargo, so that what they share is compiled once.
-pub fn lab() -> Result<()> {
-    build_ebpf::run()?;
+/// Builds the `xvs` that the lab uses, and the demo.
+///
+/// Only the binary embeds the programs, so everything else is compiled while `programs` builds them.
+pub fn lab(programs: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    thread::scope(|scope| {
+        let programs = scope.spawn(programs);
+        // The other thread's output would garble a progress bar.
+        let compiled = shell::run(cargo_lab("--lib").env("CARGO_TERM_PROGRESS_WHEN", "never"));
+        programs.join().unwrap_or_else(|panic| panic::resume_unwind(panic)).and(compiled)
+    })?;
+    shell::run(&mut cargo_lab("--bins"))
+}
+
+/// Returns a build of xvs and of the lab: by the same call of cargo, so that both use the same dependencies with the
+/// same features.
+fn cargo_lab(targets: &str) -> Command {
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--profile", "lab", "--package", "lb-userspace", "--bin", "xvs"]);
-    shell::run(cargo.args(["--package", "lb-lab", "--bin", "demo"]))
+    cargo.args(["build", "--profile", "lab", "--package", "lb-userspace", "--package", "lb-lab", targets]);
+    cargo
 }

@@ -6,16 +6,22 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    setup,
+    setup::{self, Toolchain},
     shell::{self, say},
     workspace,
 };
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The binaries of lb-ebpf and lb-tests-ebpf, and the objects that others embed or load. Only the first object is part of a release.
-const OBJECTS: &[(&str, &str)] =
-    &[("xvs-bpf", "xvs.bpf.o"), ("stub-bpf", "stub.bpf.o"), ("bench-bpf", "bench.bpf.o")];
+/// A binary, and the object that others embed or load.
+type Object = (&'static str, &'static str);
+
+/// The object of a release, which `xvs` embeds.
+const XVS: Object = ("xvs-bpf", "xvs.bpf.o");
+/// The program that the lab attaches to its veth devices.
+const STUB: Object = ("stub-bpf", "stub.bpf.o");
+/// The programs of the benchmark.
+const BENCH: Object = ("bench-bpf", "bench.bpf.o");
 
 const RUSTFLAGS: &[&str] = &[
     // Type information comes from debug info, and the verifier's messages show source lines from it.
@@ -42,22 +48,33 @@ const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") {
 
 /// Builds every object.
 pub fn run() -> Result<()> {
-    let setup::Toolchain { compiler, linker } = setup::run()?;
+    build(&setup::toolchain()?, &[XVS, STUB, BENCH])
+}
+
+/// Installs what the demo needs, and builds the objects that it uses.
+pub fn demo() -> Result<()> {
+    setup::lab()?;
+    build(&setup::toolchain()?, &[XVS, STUB])
+}
+
+fn build(toolchain: &Toolchain, objects: &[Object]) -> Result<()> {
+    let Toolchain { compiler, linker } = toolchain;
     // A separate folder: two compilers in one would rebuild each other's output.
     let target = workspace::target().join("bpf");
     let mut cargo = compiler.cargo();
     cargo
         .args(["build", "--package", "lb-ebpf", "--package", "lb-tests-ebpf", "--release"])
+        .args(objects.iter().flat_map(|(binary, _)| ["--bin", binary]))
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\u{1f}"))
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
     shell::run(&mut cargo)?;
 
-    let objects = workspace::target().join("ebpf");
-    fs::create_dir_all(&objects)?;
-    for (binary, object) in OBJECTS {
-        copy_if_changed(&target.join(TARGET).join("release").join(binary), &objects.join(object))?;
+    let folder = workspace::target().join("ebpf");
+    fs::create_dir_all(&folder)?;
+    for (binary, object) in objects {
+        copy_if_changed(&target.join(TARGET).join("release").join(binary), &folder.join(object))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::{build, shell, workspace};
+use crate::{build, build_ebpf, shell, workspace};
 
 /// Options of the demo task
 #[derive(clap::Args)]
@@ -15,7 +15,8 @@ pub struct Args {
 
 /// Builds everything and runs the demo as root.
 pub fn run(args: &Args) -> Result<()> {
-    build::lab()?;
+    shell::authenticate()?;
+    build::lab(build_ebpf::demo)?;
     let mut demo = shell::root(workspace::target().join("lab/demo"));
     if args.keep {
         demo.arg("--keep");

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::{build, shell, workspace};
+use crate::{build, setup, shell, workspace};
 
 /// Options of the experiment task
 #[derive(clap::Args)]
@@ -21,6 +21,7 @@ enum Experiment {
 /// Builds everything, runs the experiment as root and writes its plot below docs/experiments.
 pub fn run(args: &Args) -> Result<()> {
     let Experiment::RepliesBypass = args.experiment;
+    setup::run()?;
     build::release()?;
     let program = "replies_bypass";
     shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", program]))?;

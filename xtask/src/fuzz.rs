@@ -27,6 +27,8 @@ pub fn run(args: &Args) -> Result<()> {
         let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
         bail!("no such target\nhint: one of {}", names.join(", "));
     }
+    // The programs run in network namespaces.
+    setup::lab()?;
     build_ebpf::run()?;
     targets(TARGETS.iter().filter(|(name, _)| wanted(name)), args.seconds)
 }

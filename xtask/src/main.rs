@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The project's own tasks: `cargo xtask --help` lists them.
 //!
-//! Every task calls `setup` first, so each of them works on a machine where nothing was prepared.
+//! Every task installs what it needs first, so each of them works on a machine where nothing was prepared.
 
 mod bench;
 mod build;
@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what the build and the tests need; quick when nothing is missing
+    /// Install what any task needs; quick when nothing is missing
     Setup,
     /// Build the XDP programs into target/ebpf
     BuildEbpf,
@@ -58,7 +58,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
-        Task::Setup => setup::run().map(drop),
+        Task::Setup => setup::run(),
         Task::BuildEbpf => build_ebpf::run(),
         Task::Build(args) => build::run(&args),
         Task::Bench(args) => bench::run(&args),

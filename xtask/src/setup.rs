@@ -8,7 +8,7 @@ mod compiler;
 mod linker;
 mod packages;
 
-use std::path::PathBuf;
+use std::{panic, path::PathBuf, thread};
 
 use anyhow::Result;
 
@@ -27,13 +27,30 @@ pub fn packages(names: &[&str]) -> Result<()> {
     packages::install(names)
 }
 
+/// Installs the packages of the build and the lab.
+pub fn lab() -> Result<()> {
+    packages::install(&[packages::BUILD, packages::LAB].concat())
+}
+
 /// Installs cargo-fuzz, which only fuzzing needs.
 pub fn cargo_fuzz() -> Result<PathBuf> {
     cargo_fuzz::find_or_build()
 }
 
-/// Installs missing tools and packages.
-pub fn run() -> Result<Toolchain> {
-    packages::install(packages::NEEDED)?;
-    Ok(Toolchain { compiler: compiler::find_or_install()?, linker: linker::find_or_build()? })
+/// Installs missing tools and packages of the build.
+pub fn toolchain() -> Result<Toolchain> {
+    packages::install(packages::BUILD)?;
+    // One waits for the network and the disk, the other one for the compiler.
+    thread::scope(|scope| {
+        let linker = scope.spawn(linker::find_or_build);
+        let compiler = compiler::find_or_install()?;
+        let linker = linker.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+        Ok(Toolchain { compiler, linker })
+    })
+}
+
+/// Installs everything that is missing for any task.
+pub fn run() -> Result<()> {
+    packages::install(&[packages::BUILD, packages::LAB, packages::TESTS].concat())?;
+    toolchain().map(drop)
 }

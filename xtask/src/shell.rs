@@ -58,6 +58,12 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Asks for the password of sudo now, if this process is not root: a later question would be lost among the output of
+/// parallel commands.
+pub fn authenticate() -> Result<()> {
+    if is_root() { Ok(()) } else { run(Command::new("sudo").arg("--validate")) }
+}
+
 /// Returns a command with root privileges, by sudo if this process has none, and prints that.
 pub fn root(program: impl AsRef<OsStr>) -> Command {
     if is_root() {

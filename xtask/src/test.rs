@@ -7,7 +7,7 @@
 use anyhow::Result;
 
 use crate::{
-    build, fuzz,
+    build, build_ebpf, fuzz, setup,
     shell::{self, say},
 };
 
@@ -23,7 +23,8 @@ pub struct Args {
 
 /// Builds everything, then runs the tests: those of the lab as root.
 pub fn run(args: &Args) -> Result<()> {
-    build::lab()?;
+    setup::run()?;
+    build::lab(build_ebpf::run)?;
 
     let mut unit = shell::cargo();
     unit.args(["test", "--no-fail-fast", "--workspace", "--exclude", "lb-ebpf", "--exclude", "lb-tests"]);

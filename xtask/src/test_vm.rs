@@ -37,6 +37,7 @@ const TESTS: u32 = 3600;
 
 /// Builds everything and runs the tests in a guest.
 pub fn run(args: &Args) -> Result<()> {
+    setup::run()?;
     build::release()?;
     setup::packages(PACKAGES)?;
     let programs =

@@ -7,23 +7,20 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, say};
 
-/// Packages that every task needs; the compiler's packages are in [`super::compiler`].
-pub const NEEDED: &[&str] = &[
-    // bpf-linker is built against this LLVM.
-    "llvm-22-dev",
-    "libpolly-22-dev",
-    // The lab: namespaces, offloads, counters on the switch.
-    "iproute2",
-    "ethtool",
-    "nftables",
+/// Packages of the build; those of the compiler are in [`super::compiler`].
+pub const BUILD: &[&str] = &[super::linker::LIBRARY];
+
+/// Packages of the lab: namespaces, offloads, counters on the switch, and servers for the reals.
+pub const LAB: &[&str] = &["iproute2", "ethtool", "nftables", "nginx-light"];
+
+/// Packages of the tests and measurements in the lab.
+pub const TESTS: &[&str] = &[
     "iptables",
     "tcpdump",
     "iputils-ping",
     "traceroute",
     "openssh-client",
     "openssh-server",
-    // What real servers and clients run.
-    "nginx-light",
     "curl",
     "wrk",
     "iperf3",
