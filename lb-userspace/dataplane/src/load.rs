@@ -358,7 +358,10 @@ mod tests {
 
     #[test]
     fn every_map_of_the_object_has_a_name_and_every_name_a_map() {
-        let object = Object::parse(&std::fs::read(env!("XVS_OBJECT")).unwrap()).unwrap();
+        // Tests run from cargo's target folder, where `cargo xtask build-ebpf` puts the object.
+        let exe = std::env::current_exe().unwrap();
+        let path = exe.ancestors().map(|folder| folder.join("ebpf/xvs.bpf.o")).find(|path| path.exists());
+        let object = Object::parse(&std::fs::read(path.expect("the object is built")).unwrap()).unwrap();
         let maps: BTreeSet<&str> =
             object.maps.keys().map(String::as_str).filter(|name| !is_private(name)).collect();
         let names: BTreeSet<&str> = MapName::ALL.iter().map(|map| map.as_str()).collect();
