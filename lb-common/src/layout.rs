@@ -9,6 +9,7 @@ macro_rules! layout {
         // SAFETY: `repr(C)` without implicit padding (the asserted size is the sum of the fields' sizes) and every bit
         // pattern is a value.
         #[cfg(feature = "user")]
+        #[expect(unsafe_code, reason = "userspace copies the type as bytes")]
         unsafe impl aya::Pod for $type {}
     };
 }

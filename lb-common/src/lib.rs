@@ -84,6 +84,9 @@
 //! ```
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+// A rule of forwarding names every case.
+#![warn(clippy::wildcard_enum_match_arm)]
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
 pub mod checksum;
 pub mod ecn;

@@ -92,7 +92,7 @@ impl State {
         match self {
             Self::SynReceived | Self::Established if tcp_flags & tcp_flags::RST != 0 => Self::Close,
             Self::Established if tcp_flags & tcp_flags::FIN != 0 => Self::FinWait,
-            _ => self,
+            Self::Udp | Self::SynReceived | Self::Established | Self::FinWait | Self::Close => self,
         }
     }
 

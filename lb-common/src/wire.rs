@@ -24,12 +24,15 @@ pub struct Be128(pub [u64; 2]);
 
 // SAFETY: an integer: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "userspace copies the type as bytes")]
 unsafe impl aya::Pod for Be16 {}
 // SAFETY: integers: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "userspace copies the type as bytes")]
 unsafe impl aya::Pod for Be128 {}
 // SAFETY: an integer: no padding, and every bit pattern is a value.
 #[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "userspace copies the type as bytes")]
 unsafe impl aya::Pod for Be32 {}
 
 impl Be16 {

@@ -182,7 +182,7 @@ fn strip_header<O: Ip>(frame: &Frame, length: usize, inner: Be16) -> Result<(), 
     Ok(())
 }
 
-/// Writes another ECN mark into the first word of the packet, and updates the checksum of IPv4.
+/// Writes another ECN mark into the first word of the packet, and updates the IPv4 checksum.
 #[inline(always)]
 fn mark_inner(frame: &Frame, first: u16, mark: u8, is_ipv4: bool) -> Result<(), Reason> {
     let word = Be16(first).get();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Bounds-checked access to the packet. Only this module makes pointers into the packet.
+#![expect(unsafe_code, reason = "pointers into the packet")]
 
 use aya_ebpf::{
     helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},

@@ -162,6 +162,7 @@ macro_rules! out_of_line {
         ($($frame:ident)?; $($reference:ident: $type:ty),*; $($value:ident: $register:ty),*) -> $result:ty
         { $body:ident }
     ) => {
+        #[expect(unsafe_code, reason = "the object has the function by its symbol, and its arguments are pointers")]
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $symbol(

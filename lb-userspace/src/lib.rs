@@ -77,6 +77,7 @@
 
 // The print macros panic if stdout or stderr is closed: use `cli::say` and `observe::log`.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
 pub mod api;
 pub mod cli;

@@ -3,6 +3,8 @@
 //!
 //! Every task installs what it needs first, so each of them works on a machine where nothing was prepared.
 
+#![warn(unused_crate_dependencies)]
+
 mod bench;
 mod build;
 mod build_ebpf;
@@ -37,22 +39,22 @@ enum Task {
     BuildEbpf,
     /// Build the XDP programs and the xvs binary
     Build(build::Args),
-    /// Measure what a packet costs: `cargo xtask bench --help` has its options
+    /// Measure the cost of a packet: `cargo xtask bench --help` lists the options
     #[command(disable_help_flag = true)]
     Bench(bench::Args),
     /// Fail if modules of lb-userspace import each other in a circle
     Cycles,
     /// Show xvs at work: DR, TUN and NAT in network namespaces, with nginx behind them
     Demo(demo::Args),
-    /// Run an experiment whose result is kept in docs/experiments
+    /// Run an experiment from docs/experiments
     Experiment(experiment::Args),
-    /// Look for packets that the parser, or the programs, and the model do not agree on
+    /// Search for packets on which the programs or their parser differ from the model
     Fuzz(fuzz::Args),
     /// Run every test: unit tests, packet tests and lab tests
     Test(test::Args),
     /// Run the tests that need another kernel, in a virtual machine
     TestVm(test_vm::Args),
-    /// Show what the kernel's verifier makes of each program, against a budget
+    /// Compare the verifier's instruction counts of the programs with a budget
     Verify(verify::Args),
 }
 

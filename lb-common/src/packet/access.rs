@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Access to a frame: all reads and writes go through this module.
+#![expect(unsafe_code, reason = "reads and writes words of the packet")]
 
 use super::Chain;
 use crate::reason::Reason;

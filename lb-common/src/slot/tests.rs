@@ -142,7 +142,10 @@ impl Model {
         let forgotten = match self.mutation {
             Mutation::NewFlowsAreNotRecorded => opens,
             Mutation::OldFlowsAreNotRecorded => !opens,
-            _ => false,
+            Mutation::None
+            | Mutation::SettleBlindly
+            | Mutation::KeepBaseWhenOld
+            | Mutation::BackToBaseIsSteady => false,
         };
         if record && !forgotten {
             self.entries.insert(flow, (real, self.tick));

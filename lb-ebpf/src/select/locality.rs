@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! `lblc` and `lblcr`: connections to one destination go to the same real or set of reals. The rules are in
 //! [`lb_common::schedule`].
+#![expect(unsafe_code, reason = "a callback of bpf_loop gets its state as a pointer")]
 
 use core::ffi::{c_long, c_void};
 

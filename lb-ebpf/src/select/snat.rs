@@ -3,6 +3,7 @@
 //!
 //! An insertion that fails if the port is in use reserves the port, so that no two flows ever share one. The real's
 //! address and port are part of the key: each real can have all ports.
+#![expect(unsafe_code, reason = "a callback of bpf_loop gets its state as a pointer")]
 
 use core::ffi::{c_long, c_void};
 

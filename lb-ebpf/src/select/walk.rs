@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Walks over the reals of a service. They are `bpf_loop`s: the verifier checks one round, regardless of the size of the
 //! pool.
+#![expect(unsafe_code, reason = "a callback of bpf_loop gets its state as a pointer")]
 
 use core::ffi::{c_long, c_void};
 

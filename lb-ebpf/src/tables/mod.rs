@@ -3,6 +3,7 @@
 //! other modules.
 //!
 //! The sizes here are minimums: the daemon chooses the sizes when it creates the maps.
+#![expect(unsafe_code, reason = "pointers to values of maps, and helpers of the kernel")]
 
 #[macro_use]
 mod settings; // Options known at load time

@@ -287,6 +287,7 @@ fn put_table(
     }
     // A pool that is built real by real moves its slots repeatedly, while it has no flows. The pause lets the
     // programs, which take microseconds, count the packets that they handled meanwhile.
+    #[expect(clippy::disallowed_methods, reason = "a pause of 2 ms in a change, which is not async")]
     thread::sleep(PROGRAM);
     if was_never_asked(tables, spec)? {
         return write_slots(tables, first, &Slots::steady(turns));

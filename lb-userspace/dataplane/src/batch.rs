@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Batch operations on maps: aya 0.14 has none, and two system calls per entry are too slow for a million
 //! flows, as is one call per counter.
+#![expect(unsafe_code, reason = "system calls that aya does not have")]
 
 use std::{io, ops::ControlFlow, os::fd::BorrowedFd};
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! BPF links of other programs, by their ids. `ip link set … xdp off` does not detach them.
+#![expect(unsafe_code, reason = "system calls that aya does not have")]
 
 use std::{
     io,

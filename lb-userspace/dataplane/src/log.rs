@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Forwarding of the programs' rare log messages to `tracing`.
+#![expect(unsafe_code, reason = "registers the descriptor of the ring buffer")]
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;

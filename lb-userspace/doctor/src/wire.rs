@@ -72,6 +72,10 @@ impl Wire {
         let Some(link) = self.links.get(&ifindex) else { return };
         self.sent.set(self.sent.get().wrapping_add(1));
         if self.sent.get().is_multiple_of(BURST) {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a pause of 1 ms between probes, which are not async"
+            )]
             std::thread::sleep(MOMENT);
         }
         if let Err(error) = sendto(self.socket.as_raw_fd(), frame, link, MsgFlags::empty()) {

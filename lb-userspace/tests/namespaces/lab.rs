@@ -28,12 +28,12 @@ impl Netns {
         run("ip", &["netns", "add", &name]);
         let netns = Self { name };
         netns.ip("link set lo up");
-        // New addresses are usable, and stand in listings, at once.
+        // New addresses are usable, and listed, at once.
         netns.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap());
         netns
     }
 
-    /// Runs `ip` with `arguments` in here; panics with its output if it fails.
+    /// Runs `ip` with `arguments` in the namespace; panics with its output if it fails.
     #[track_caller]
     pub fn ip(&self, arguments: &str) -> String {
         let mut all = vec!["-n", &self.name];
@@ -88,7 +88,7 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // Nothing to save if it fails: the name is never used again.
+        // A failure does no harm: the name is never used again.
         drop(Command::new("ip").args(["netns", "delete", &self.name]).status());
     }
 }
@@ -102,6 +102,7 @@ pub fn eventually<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
             Ok(found) => return found,
             Err(last) => assert!(Instant::now() < deadline, "still after five seconds: {last}"),
         }
+        #[expect(clippy::disallowed_methods, reason = "the test has nothing else to do")]
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -11,6 +11,7 @@
 //! - [`frame`]: bounds-checked access to the packet
 //! - [`object`]: parts that every object needs
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![expect(unsafe_code, reason = "pointers into the packet and to values of maps")]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 
 use core::mem::offset_of;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The least that an XDP balancer can do for an IPv4 service with `dr`, by the way in which it finds the real: the
 //! baseline for the director. Nothing is validated, and each packet is an IPv4 packet without options.
+#![expect(unsafe_code, reason = "pointers to values of maps")]
 
 use aya_ebpf::{
     bindings::xdp_action,

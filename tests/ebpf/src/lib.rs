@@ -147,6 +147,7 @@ mod pod {
 
                 // SAFETY: `repr(C)`, integers without padding (the size is the sum of the fields), every bit pattern is
                 // a value.
+                #[expect(unsafe_code, reason = "userspace copies the type as bytes")]
                 unsafe impl aya::Pod for super::$type {}
             )*
         };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Source and sink of live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`).
+#![expect(unsafe_code, reason = "pointers to values of maps, and helpers of the kernel")]
 
 use aya_ebpf::{
     bindings::xdp_action,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host open`: its rules come first, once, whatever else is done to the firewall.
+//! `xvs host open`: its rules are first, and present once, after other changes of the firewall too.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn rules_are_made_once_and_move_to_the_top() {
     assert!(again.stdout.lines().all(|line| line.starts_with("ok ")), "{again}");
     assert_eq!(rules(real), once);
 
-    // Another service's rules above are no hindrance; somebody else's are.
+    // Rules of another service may precede them; rules of another program may not.
     open(&tls);
     let both = rules(real);
     open(&web);
@@ -49,7 +49,7 @@ fn rules_are_made_once_and_move_to_the_top() {
     let (ours, drop) = (moved.find("--dport 80 -m comment"), moved.find("--dport 80 -j DROP"));
     assert!(ours.is_some() && ours < drop, "{moved}");
 
-    // Restore finds them also where the file that remembered them is lost, and the service was opened again.
+    // Restore finds the rules even if the state file was lost and the service was opened again.
     fs::remove_file(real.path("host.json")).expect("it remembers rules");
     open(&web);
     real.host_restore().succeeds();
@@ -57,7 +57,7 @@ fn rules_are_made_once_and_move_to_the_top() {
     let left = rules(real);
     assert!(!left.contains("xvs"), "{left}");
     assert_eq!(left.replace("\t\ttcp dport 80 drop\n", ""), before);
-    // Of the other version: what has no rule of its own gets none.
+    // Tables of the other IP version that have no rules get none.
     open(&format!("[{VIP6}]:80")).does_not_say("iptables-legacy");
 }
 

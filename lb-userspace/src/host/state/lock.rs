@@ -28,6 +28,7 @@ pub(super) fn wait_for(mut handle: File) -> Result<Flock<File>, Errno> {
             Err((_, error)) if error != Errno::EWOULDBLOCK || Instant::now() >= end => return Err(error),
             Err((back, _)) => handle = back,
         }
+        #[expect(clippy::disallowed_methods, reason = "set-ups wait for each other, and are not async")]
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -51,7 +52,7 @@ impl AgentLock {
         let file = File::create(&path).map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { _lock: lock }),
-            Err(_) => Err(Failure::failed(format!("another agent keeps {}", state.display()))
+            Err(_) => Err(Failure::failed(format!("another agent uses the state file {}", state.display()))
                 .hint("two agents, of two directors for instance, need a file each: give this one its own with --state")),
         }
     }
