@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The model of the rules (`tests/src/model`) and the loaded programs agree on what becomes of a million packets: verdict,
-//! reason and every byte; and at the end of each scene on flows, connections and counters.
+//! The model of the rules (`tests/src/model`) and the loaded programs agree on the fate of a million packets (verdict,
+//! reason and every byte), and at the end of each scene on flows, connections and counters.
 //!
 //! `XVS_SEED` repeats a run, `XVS_PACKETS` makes it shorter or longer.
 
@@ -27,7 +27,7 @@ use lb_tests::{
 /// Packets of a run, and of a scene: a scene takes much less than the ten seconds after which a closed flow is forgotten.
 const PACKETS: usize = 1_050_000;
 const SCENE: usize = 5_000;
-/// One packet in so many is followed by a change of what the operator wants.
+/// One packet in this number is followed by a change of the operator.
 const CHANGES: usize = 1_500;
 
 fn seed() -> u64 {
@@ -74,7 +74,7 @@ fn the_parsers_agree() {
         let mut traffic = Traffic::new(Random(random.number()), &scene.desired, devices);
         for _ in 0..SCENE {
             let (mut frame, _) = traffic.frame();
-            // As if its tags had been taken off, whatever is behind them.
+            // As after the removal of its tags, with any content behind them.
             while matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]) && frame.len() >= 18 {
                 frame.drain(12..16);
             }
@@ -83,7 +83,7 @@ fn the_parsers_agree() {
     }
 }
 
-/// Scene after scene.
+/// Runs one scene after another.
 fn run(bench: &mut Bench, devices: Devices, random: &mut Random, packets: usize) {
     for number in 0..packets.div_ceil(SCENE) {
         let scene_seed = random.number();

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// Says on one line what happens; results go to stdout, all of this to stderr.
+/// Prints a line on stderr. Results go to stdout.
 macro_rules! say {
     ($($arg:tt)*) => { eprintln!("xtask: {}", format_args!($($arg)*)) };
 }
@@ -25,8 +25,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Prints the command, runs it, and gives each line of its output to `each`, errors too; whether it fails is no matter
-/// here.
+/// Prints the command, runs it, and passes each line of its output, stderr too, to `each`. Ignores the exit code.
 pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
     eprintln!("$ {}{}", variables(command), words(command));
     let (reader, writer) = std::io::pipe()?;

@@ -14,10 +14,10 @@ use crate::{
 /// Options of the test task
 #[derive(clap::Args)]
 pub struct Args {
-    /// Have slow tests look longer: more kills, more changes, at more moments
+    /// Extend the slow tests: more kills, more changes, at more moments
     #[arg(long)]
     full: bool,
-    /// Only tests whose name contains one of these
+    /// Run only tests whose name contains one of these
     filters: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test-vm`: what needs another kernel than this one, in a virtual machine.
+//! `cargo xtask test-vm`: tests that need another kernel, in a virtual machine.
 
 use anyhow::Result;
 

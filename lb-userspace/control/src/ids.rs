@@ -28,7 +28,7 @@ pub struct Ids {
 
 /// The table of a service does not fit.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-#[error("service {service} needs {blocks} blocks of tables in a row, and of all {all} no such row is free")]
+#[error("service {service} needs {blocks} contiguous table blocks, and no such row is free among {all}")]
 pub struct NoRoom {
     /// Service.
     pub service: ServiceId,

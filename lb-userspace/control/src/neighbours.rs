@@ -44,7 +44,7 @@ pub struct NextHop {
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Unresolved {
     /// The address is the director's own: `local` forwarding, or a mistake.
-    #[error("{rip} is an address of this director, which serves at the service's own port alone")]
+    #[error("{rip} is an address of this director, which serves only at the service's own port")]
     Local {
         /// Address of the real.
         rip: IpAddr,
@@ -62,7 +62,7 @@ pub enum Unresolved {
         rip: IpAddr,
     },
     /// The egress interface is down, or has no carrier.
-    #[error("the interface {interface}, on the way to {rip}, is down")]
+    #[error("the interface {interface}, on the path to {rip}, is down")]
     InterfaceDown {
         /// Address of the real.
         rip: IpAddr,
@@ -70,7 +70,7 @@ pub enum Unresolved {
         interface: String,
     },
     /// The egress interface is not an Ethernet interface: XDP cannot send there.
-    #[error("the way to {rip} leaves by {interface}, which is not an Ethernet interface")]
+    #[error("the route to {rip} leaves by {interface}, which is not an Ethernet interface")]
     NotEthernet {
         /// Address of the real.
         rip: IpAddr,
@@ -78,7 +78,7 @@ pub enum Unresolved {
         interface: String,
     },
     /// The director has no source address for the route.
-    #[error("this director has no address to reach {rip} from on {interface}")]
+    #[error("this director has no address on {interface} from which to reach {rip}")]
     NoSource {
         /// Address of the real.
         rip: IpAddr,
@@ -103,7 +103,7 @@ pub enum Unresolved {
     },
     /// The kernel's neighbour table is full.
     #[error(
-        "the kernel's table of neighbours has no room for {neighbour}: raise net.{version}.neigh.default.gc_thresh1, 2 and 3, which are the whole host's"
+        "the kernel's table of neighbours has no room for {neighbour}: raise net.{version}.neigh.default.gc_thresh1, 2 and 3, which apply to the whole host"
     )]
     TableFull {
         /// Address of the real, or of the router on the way to it.

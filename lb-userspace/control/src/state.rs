@@ -42,7 +42,7 @@ pub struct State {
     pub dips: Dips,
 }
 
-/// How many flows are to fit, whatever the config file says; what it says counts if it is more.
+/// Sizes of the flow tables that `xvs resize` has set. A larger size in the config file takes precedence.
 #[derive(clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Room {

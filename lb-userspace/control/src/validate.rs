@@ -59,7 +59,7 @@ pub fn fnat_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
         let count = addresses.iter().filter(|address| address.is_ipv6() == six).count();
         if count > Dips::MOST {
             return Err(Failure::wrong_input(format!("{count} `fnat-addresses` of one version of IP"))
-                .hint(format!("{} are the most", Dips::MOST)));
+                .hint(format!("at most {} are possible", Dips::MOST)));
         }
     }
     Ok(())
@@ -73,10 +73,10 @@ pub fn dips(desired: &Desired, dips: &Dips) -> Result<(), Failure> {
     let vips: BTreeSet<IpAddr> = desired.vips().collect();
     match dips.addresses().find(|address| vips.contains(address)) {
         None => Ok(()),
-        Some(address) => Err(Failure::wrong_input(format!(
-            "{address} is a VIP, and one of the `fnat-addresses` that replies of reals come back to"
-        ))
-        .hint("give one of both another address")),
+        Some(address) => {
+            Err(Failure::wrong_input(format!("{address} is both a VIP and one of the `fnat-addresses`"))
+                .hint("use another address for one of them"))
+        }
     }
 }
 
@@ -94,7 +94,7 @@ fn groups(desired: &Desired) -> Result<(), Failure> {
             host_address("VIP", endpoint.address.ip())?;
             let id = ServiceId::group(*group);
             if let Some(other) = owners.insert(*endpoint, id) {
-                return Err(Failure::wrong_input(format!("{endpoint} of group {group} is {other} too"))
+                return Err(Failure::wrong_input(format!("{endpoint} of group {group} is also {other}"))
                     .hint("an endpoint belongs to one service or group; remove it from the other first"));
             }
         }
@@ -202,7 +202,7 @@ fn none_is_possible(id: &ServiceId, service: &Service) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::wrong_input(format!("service {id} cannot do without tracking: {why}"))
-        .hint("use `--tracking auto`, which tracks where it must"))
+        .hint("use `--tracking auto`, which tracks flows where necessary"))
 }
 
 /// Checks one real of a service.
@@ -258,7 +258,7 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
     }
     if is_own && changes_ports && ![0, port].contains(&address.port()) {
         return Err(Failure::wrong_input(format!(
-            "real {address} of {id} is the director itself, which gets packets as they are: the port stays {port}"
+            "real {address} of {id} is the director itself, which receives packets unmodified: the port stays {port}"
         ))
         .hint(format!("leave the port off, and let the server listen on port {port} too")));
     }
@@ -309,7 +309,7 @@ fn host_address(what: &str, ip: IpAddr) -> Result<(), Failure> {
         }
         IpAddr::V6(v6) => {
             if v6.is_unicast_link_local() {
-                return Err(Failure::wrong_input(format!("{what} {ip} means something else on every link"))
+                return Err(Failure::wrong_input(format!("{what} {ip} is link-local, and not unique"))
                     .hint("use a global or unique local address"));
             }
             if let Some(v4) = v6.to_ipv4_mapped() {
@@ -408,7 +408,7 @@ mod tests {
         1,
         "the other version of IP"
     )]
-    #[case::of_the_link("[fe80::1]:80", "[2001:db8::2]:80", Forward::Dr, 1, "on every link")]
+    #[case::of_the_link("[fe80::1]:80", "[2001:db8::2]:80", Forward::Dr, 1, "link-local")]
     #[case::in_disguise("[::ffff:10.0.0.1]:80", "10.0.0.2:80", Forward::Dr, 1, "IPv4-mapped")]
     #[case::multicast6("[ff02::1]:80", "[2001:db8::2]:80", Forward::Dr, 1, "VIP ff02::1")]
     fn what_cannot_work_is_named(

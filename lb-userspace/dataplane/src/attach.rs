@@ -61,7 +61,7 @@ pub enum AttachError {
         interface: String,
     },
     /// The driver has no native mode, or none with the settings of the interface.
-    #[error("{interface} takes no XDP program in native mode")]
+    #[error("{interface} accepts no XDP program in native mode")]
     Native {
         /// Interface.
         interface: String,

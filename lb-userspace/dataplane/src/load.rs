@@ -101,17 +101,17 @@ impl LoadError {
         match self {
             Self::Privileges(_) => "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON",
             Self::Kernel(_) => {
-                "xvs needs Linux 5.17 or newer with CONFIG_BPF_SYSCALL; docs/limits.md says what it was tested on"
+                "xvs needs Linux 5.17 or newer with CONFIG_BPF_SYSCALL; docs/limits.md lists the tested kernels"
             }
             Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
-                "take the old data plane off with `xvs detach --keep-guard` (forwarding stops, and no connection is reset), then start again; services are kept in the state file"
+                "remove the old data plane with `xvs detach --keep-guard` (forwarding stops, and no connection is reset), then start again; the state file keeps the services"
             }
             Self::Pins(PinError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                "pins must be the daemon's alone: `ls -ld` shows whose that directory is, and `xvs detach` as root removes pins"
+                "the daemon must own the pins: `ls -ld` shows the owner of the directory, and `xvs detach` as root removes pins"
             }
             Self::Pins(_) => "is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf`",
             Self::Object(_) | Self::Program { .. } | Self::Table(_) | Self::Clock(_) => {
-                "run with -v to see the kernel's own words"
+                "run with -v to see the kernel's message"
             }
         }
     }

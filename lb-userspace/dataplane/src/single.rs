@@ -51,7 +51,7 @@ pub enum SingleError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// There is no interface on which to run the programs, or no real.
-    #[error("no interface that clients' packets come in by is up")]
+    #[error("no interface for clients' packets is up")]
     NoIngress,
     /// The programs do not send the packet.
     #[error("{}", .0.map_or("it is no packet of the service", Reason::as_str))]

@@ -9,17 +9,17 @@ use lb_model::Protocol;
 const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const TTL: u8 = 64;
 
-/// What a TCP packet is for
+/// Flags of a TCP packet
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub enum Flag {
     /// Opens a connection
     #[default]
     Syn,
-    /// Goes on with it
+    /// Belongs to an open connection
     Ack,
-    /// Ends it
+    /// Closes a connection
     Fin,
-    /// Breaks it off
+    /// Resets a connection
     Rst,
 }
 

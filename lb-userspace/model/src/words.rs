@@ -106,7 +106,7 @@ words! {
 }
 
 words! {
-    /// Which flows are written down.
+    /// Choice of the flows that have a flow table entry.
     #[derive(Default)]
     Tracking {
         /// With hashing schedulers, only flows that a pool change could move; with others, all flows

@@ -85,7 +85,7 @@ impl Api {
                 "the daemon on {} has not answered for {seconds} s",
                 self.socket.display()
             ))
-            .hint("it is stopped, or very busy; a change that was asked for may still be made: `xvs status` and `xvs export` show what is in force"))
+            .hint("it is stopped, or very busy; a requested change may still take effect: `xvs status` and `xvs export` show what is in force"))
         })
     }
 
@@ -94,7 +94,7 @@ impl Api {
             let failure =
                 Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()));
             if error.kind() == io::ErrorKind::PermissionDenied {
-                return failure.hint("the socket is its owner's alone: run this as root");
+                return failure.hint("only the owner of the socket can use it: run this as root");
             }
             failure.hint("is `xvs run` running? `--socket PATH` or XVS_SOCKET names another socket")
         })?;
@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(began.elapsed().as_secs(), seconds, "{path}");
             assert_eq!(failure.kind, FailureKind::Unreachable);
             assert!(failure.message.ends_with(&format!("has not answered for {seconds} s")), "{failure}");
-            assert!(failure.hint.unwrap().contains("may still be made"));
+            assert!(failure.hint.unwrap().contains("may still take effect"));
         }
     }
 }

@@ -151,7 +151,7 @@ async fn answer(
             response
         }
         Err(error) => {
-            let why = format!("the body of {} broke off: {error}", head.uri.path());
+            let why = format!("the body of {} ended early: {error}", head.uri.path());
             Refusal(Failure::wrong_input(why)).into_response()
         }
     };

@@ -31,7 +31,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
         Err(error) => return Err(failed(error)),
         Ok(found) if !found.file_type().is_socket() => {
             return Err(Failure::failed(format!(
-                "{} is there and is not a socket; it was left alone",
+                "{} exists and is not a socket; it was not changed",
                 path.display()
             ))
             .hint("`--socket PATH` names another place for the socket, or remove that file yourself"));

@@ -103,13 +103,13 @@ pub struct Together {
     pub if_missing: bool,
 }
 
-/// An interface that the program is to be attached to once more.
+/// An interface to which the program is attached again.
 #[derive(clap::Args, Clone, Debug, Deserialize, Serialize)]
 pub struct AttachOptions {
     /// One of the director's interfaces
     #[arg(value_name = "IFACE")]
     pub interface: String,
-    /// Where in the kernel to run [default: as `xvs run` was told]
+    /// XDP mode [default: the mode of `xvs run`]
     #[arg(long = "xdp-mode", value_name = "MODE")]
     pub mode: Option<Mode>,
 }

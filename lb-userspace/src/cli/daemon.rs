@@ -208,8 +208,9 @@ pub async fn detach(args: &DetachArgs, ui: &mut Ui) -> Result<(), Failure> {
     };
     if let Some(id) = link {
         links::detach(id).map_err(|error| {
-            Failure::failed(format!("cannot detach the BPF link {id}: {error}"))
-                .hint("`bpftool link` lists them; it takes CAP_SYS_ADMIN and CAP_NET_ADMIN")
+            Failure::failed(format!("cannot detach the BPF link {id}: {error}")).hint(
+                "`bpftool link` lists the links; detaching one requires CAP_SYS_ADMIN and CAP_NET_ADMIN",
+            )
         })?;
         return ui.show(&vec![format!("detached the BPF link {id}")], |lines| lines.join("\n"));
     }
@@ -231,13 +232,13 @@ async fn link_of_another(name: &str, bpffs: &Path) -> Result<u32, Failure> {
     // If a link was detached from outside, its pin remains, and another program may be attached instead.
     if PinDir::at(bpffs).linked_program(interface.index) == Some(program) {
         return Err(Failure::wrong_input(format!(
-            "what is attached to {name} is pinned under {}",
+            "the program attached to {name} is that of xvs, pinned under {}",
             bpffs.display()
         ))
-        .hint("`xvs detach` takes xvs off"));
+        .hint("`xvs detach` detaches xvs"));
     }
     links::of(program, interface.index).ok_or_else(|| {
         Failure::failed(format!("no BPF link is known to attach program {program} to {name}"))
-            .hint(format!("`ip link set dev {name} xdp off` takes off what was attached without a link"))
+            .hint(format!("`ip link set dev {name} xdp off` detaches a program that has no link"))
     })
 }

@@ -127,8 +127,8 @@ struct TargetArgs {
     /// Interface towards the director [default: that of the default route]
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
-    /// The address by which the director knows this host: takes the interface that has it, if none is said, and tunnelled
-    /// packets come within its version of IP [default: within that of the VIP, if the interface has an address of it]
+    /// Address by which the director reaches this host. It selects the interface that has it, and the outer IP version of
+    /// tunnelled packets [default: the version of the VIP, if the interface has an address of it]
     #[arg(long, value_name = "RIP", value_parser = ip_address)]
     rip: Option<IpAddr>,
     /// Value of `arp_ignore`: which ARP requests this host answers [default: 1, or a stricter present value]
@@ -225,7 +225,7 @@ pub async fn run_on(
             match wrong {
                 0 => Ok(()),
                 _ => Err(Failure::failed(format!("{wrong} of {all} things are wrong"))
-                    .hint("`xvs host setup` with the same options puts right what it can")),
+                    .hint("`xvs host setup` with the same options corrects what it can")),
             }
         }
         HostCommand::Agent(args) => {

@@ -16,10 +16,10 @@ use crate::{
 /// `xvs ipvsadm --help` lists the options. A link to xvs named ipvsadm, ipvsadm-save or ipvsadm-restore works the same.
 #[derive(Args, Debug, Default)]
 pub struct IpvsadmArgs {
-    /// What it is called by.
+    /// The name by which the program was called.
     #[arg(skip)]
     name: Name,
-    /// The words that called it.
+    /// The words by which the program was called.
     #[arg(skip)]
     program: String,
     /// Its words, which clap cannot express.

@@ -70,7 +70,7 @@ pub struct AddArgs {
     reals: Vec<RealAddress>,
     #[command(flatten)]
     options: RealOptions,
-    /// Add what is missing, and leave what is there already as it is
+    /// Add missing reals, and leave existing ones unchanged
     #[arg(long)]
     if_missing: bool,
     #[command(flatten)]
@@ -176,7 +176,9 @@ async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
         }
         if end.is_some_and(|end| Instant::now() >= end) {
             return Err(Failure::failed(format!("{left} on {address} of {id} at the deadline")).hint(
-                format!("wait on with the same command, or end them with `xvs real remove {id} {address}`"),
+                format!(
+                    "wait longer with the same command, or end them with `xvs real remove {id} {address}`"
+                ),
             ));
         }
         tokio::time::sleep(LOOK).await;

@@ -135,7 +135,7 @@ pub async fn find(api: &Api, id: ServiceId) -> Result<ServiceView, Failure> {
     let stats: Stats = api.get("/v1/stats").await?;
     stats.services.into_iter().find(|view| view.id == id).ok_or_else(|| {
         Failure::wrong_input(format!("there is no service {id}"))
-            .hint("`xvs service list` shows what there is")
+            .hint("`xvs service list` lists the services")
     })
 }
 

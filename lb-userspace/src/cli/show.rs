@@ -118,9 +118,9 @@ fn without_daemon(failure: Failure, bpffs: &Path) -> Failure {
         found.and_then(|name| name.into_string().ok()).unwrap_or_else(|| format!("interface #{index}"))
     };
     let names: Vec<String> = linked.iter().map(name).collect();
-    let verb = if names.len() == 1 { "goes" } else { "go" };
+    let verb = if names.len() == 1 { "continues" } else { "continue" };
     failure.hint(format!(
-        "{} {verb} on forwarding by the programs pinned under {}, and nothing follows the network or the flows: start `xvs run` again",
+        "{} {verb} to forward by the programs pinned under {}, but no daemon updates next hops and flows: start `xvs run` again",
         names.join(", "),
         bpffs.display()
     ))

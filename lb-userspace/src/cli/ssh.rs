@@ -68,7 +68,7 @@ impl SshArgs {
         let Some(destination) = &self.ssh else { return Ok(None) };
         let [real] = *reals else {
             return Err(Failure::wrong_input(format!(
-                "--ssh sets up one real server, and {} are named",
+                "--ssh sets up one real server, and {} are given",
                 reals.len()
             ))
             .hint("add them one by one, each with its own --ssh; nothing was changed"));
@@ -86,7 +86,7 @@ impl SshArgs {
                 return Ok(None);
             }
             return Err(Failure::failed(format!("{} has the real {address} already", service.id)).hint(
-                "`xvs real edit` changes it; `xvs host setup` on the real server sets that up by itself",
+                "`xvs real edit` changes it; `xvs host setup` on the real server sets up only that host",
             ));
         }
         let vips: BTreeSet<IpAddr> = service.endpoints.iter().map(|endpoint| endpoint.address.ip()).collect();
@@ -127,13 +127,13 @@ impl SshArgs {
         match status.code() {
             Some(0) => Ok(()),
             Some(OWN_FAILURE) => Err(failed(format!("ssh cannot reach {destination}, or ended early"))
-                .hint(format!("`ssh {destination} true` must work; what is missing for it belongs into ~/.ssh/config"))),
+                .hint(format!("`ssh {destination} true` must work; put keys, ports and jump hosts into ~/.ssh/config"))),
             Some(NO_COMMAND) => Err(failed(format!("there is no `{}` on {destination}", self.ssh_xvs))
-                .hint("copy xvs there, or say where it is with --ssh-xvs")),
+                .hint("copy xvs there, or name its path with --ssh-xvs")),
             Some(code) => Err(failed(format!("setting up {destination} failed (exit code {code})"))
-                .hint("its message is above, and what it had changed is as before; a user that is not root needs `--ssh-xvs 'sudo xvs'`")),
+                .hint("its message is above, and its changes are reverted; a user other than root needs `--ssh-xvs 'sudo xvs'`")),
             None => Err(failed("ssh was killed".to_owned())
-                .hint(format!("`xvs host check` on {destination} says how far it came"))),
+                .hint(format!("`xvs host check` on {destination} shows what is set up"))),
         }
     }
 }
@@ -175,7 +175,7 @@ mod tests {
         let Err(failure) = args.set_up(nobody_asks, &reals, &RealOptions::default(), true).await else {
             panic!("two were set up");
         };
-        assert_eq!(failure.message, "--ssh sets up one real server, and 2 are named");
+        assert_eq!(failure.message, "--ssh sets up one real server, and 2 are given");
     }
 
     #[test]

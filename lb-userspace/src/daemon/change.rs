@@ -116,7 +116,7 @@ fn add_to_group(desired: &mut Desired, group: GroupId, endpoints: &[Endpoint]) -
     for endpoint in endpoints {
         if !members.insert(*endpoint) {
             return Err(Failure::wrong_input(format!("group {group} has {endpoint} already"))
-                .hint("`xvs group list` shows what there is"));
+                .hint("`xvs group list` lists the groups"));
         }
     }
     Ok(format!("group {group} now has {}", list(&*members)))
@@ -129,12 +129,12 @@ fn remove_from_group(
 ) -> Result<String, Failure> {
     let Some(members) = desired.groups.get_mut(&group) else {
         return Err(Failure::wrong_input(format!("there is no group {group}"))
-            .hint("`xvs group list` shows what there is"));
+            .hint("`xvs group list` lists the groups"));
     };
     for endpoint in endpoints {
         if !members.remove(endpoint) {
             return Err(Failure::wrong_input(format!("group {group} has no {endpoint}"))
-                .hint("`xvs group list` shows what there is"));
+                .hint("`xvs group list` lists the groups"));
         }
     }
     if endpoints.is_empty() || members.is_empty() {
@@ -173,7 +173,7 @@ pub fn carry_over(old: &Desired, new: &mut Desired) {
 fn find<'a>(desired: &'a mut Desired, service: &ServiceId) -> Result<&'a mut Service, Failure> {
     desired.services.get_mut(service).ok_or_else(|| {
         Failure::wrong_input(format!("there is no service {service}"))
-            .hint("`xvs service list` shows what there is")
+            .hint("`xvs service list` lists the services")
             .because(Cause::NoService)
     })
 }
@@ -185,7 +185,7 @@ fn find_real<'a>(
 ) -> Result<&'a mut Real, Failure> {
     find(desired, service)?.reals.get_mut(address).ok_or_else(|| {
         Failure::wrong_input(format!("service {service} has no real {address}"))
-            .hint(format!("`xvs real list {service}` shows what there is"))
+            .hint(format!("`xvs real list {service}` lists its reals"))
             .because(Cause::NoReal)
     })
 }

@@ -32,7 +32,7 @@ pub(super) struct Held {
 impl Held {
     /// Returns a line for each VIP that another machine has.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.holders.iter().map(|(vip, holder)| format!("VIP {vip} is in use at {holder}: it is not taken"))
+        self.holders.iter().map(|(vip, holder)| format!("VIP {vip} is in use at {holder} and stays there"))
     }
 }
 
@@ -64,7 +64,7 @@ impl Director {
                     "VIP {} is the address of a real of {id}",
                     address.ip()
                 ))
-                .hint("a VIP is an address that clients alone use; give the service another one"));
+                .hint("use a VIP that no real has"));
             }
         }
         let Some(vips) = &mut self.vips else { return Ok(()) };
@@ -83,7 +83,7 @@ impl Director {
                 Ok(())
             }
             Some((vip, holder)) => Err(Failure::failed(format!("{vip} is in use at {holder}"))
-                .hint("`--take-over` if it is to move here; nothing was changed")),
+                .hint("`--take-over` moves it here; nothing was changed")),
         }
     }
 
@@ -100,7 +100,9 @@ impl Director {
         let holders = self.ask_for_holders(&unclaimed).await;
         for (vip, holder) in &holders {
             if self.held.holders.get(vip) != Some(holder) {
-                tracing::warn!("VIP {vip} is in use at {holder}: it is not taken; `--take-over` insists");
+                tracing::warn!(
+                    "VIP {vip} is in use at {holder} and stays there; `--take-over` moves it here"
+                );
             }
         }
         let free: Vec<IpAddr> = wanted.into_iter().filter(|vip| !holders.contains_key(vip)).collect();

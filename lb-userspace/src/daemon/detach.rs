@@ -86,8 +86,8 @@ pub fn remove_guard(bpffs: &Path) -> Result<Vec<String>, Failure> {
     }
     let _lock = PinLock::take(pins.path(), For::Detach)?;
     if !pins.linked().is_empty() {
-        return Err(Failure::failed("the programs are attached, and the guard goes with them")
-            .hint("`xvs detach` takes both off"));
+        return Err(Failure::failed("the programs are attached, and the guard belongs to them")
+            .hint("`xvs detach` removes both"));
     }
     pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
     Ok(vec!["removed the guard: the stack gets the services' packets".to_owned()])

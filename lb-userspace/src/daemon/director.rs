@@ -271,7 +271,7 @@ impl Director {
             tracing::info!("{line}");
         }
         if let more @ 1.. = changes.len().saturating_sub(LINES) {
-            tracing::info!("and {more} changes more");
+            tracing::info!("and {more} more changes");
         }
         Ok(Done { changes, warnings: self.settle().await })
     }
@@ -451,7 +451,7 @@ impl Director {
     pub(super) fn allocate(&self, desired: &Desired) -> Result<Ids, Failure> {
         self.ids.allocate(desired, self.limits.blocks()).map_err(|no_room: NoRoom| {
             Failure::failed(no_room.to_string()).hint(
-                "blocks grow with max-services and max-reals: raise one of them in [director], `xvs detach`, start again",
+                "blocks grow with max-services and max-reals: raise one of them in [director], run `xvs detach`, and start again",
             )
         })
     }

@@ -38,7 +38,7 @@ impl PinLock {
     pub fn take(dir: &Path, wanted: For) -> Result<Self, Failure> {
         let file = File::open(dir).map_err(|error| {
             Failure::failed(format!("cannot open the pins under {}: {error}", dir.display()))
-                .hint("run it as root: the pins are their owner's alone")
+                .hint("run it as root: only their owner can use the pins")
         })?;
         let inode = file.metadata().map(|data| data.ino()).unwrap_or_default();
         let (file, error) = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -40,7 +40,7 @@ impl Director {
             return Err(Failure::wrong_input(format!(
                 "the tables hold {flows} IPv4 flows and {flows6} IPv6 flows, and can only grow"
             ))
-            .hint("smaller ones: the config file, `xvs detach` and a new start"));
+            .hint("for smaller tables, change the config file, run `xvs detach`, and start again"));
         }
         let pins_failed = |error: lb_dataplane::pins::PinError| Failure::from(LoadError::from(error));
         let old = self.state.room;

@@ -26,9 +26,9 @@ impl Director {
             if hashes_otherwise(new) && (is_auto(new) || !new.scheduler.hashes()) {
                 let [before, after] = [&old, new].map(Service::describe_scheduler);
                 return Err(Failure::wrong_input(format!(
-                    "service {id}: connections that --tracking auto did not write down are where {before} put them, which {after} cannot tell"
+                    "service {id}: connections without a flow table entry (--tracking auto) are on the reals that {before} selected, which {after} cannot determine"
                 ))
-                .hint("first `--tracking full` with the old scheduler, and when every connection has spoken, the new one"));
+                .hint("first set `--tracking full` with the old scheduler; set the new one when every connection has sent a packet"));
             }
             let takes = |service: &Service| -> BTreeSet<RealKey> {
                 let reals = service.reals.iter().filter(|(_, real)| real.weight > 0);
@@ -36,16 +36,18 @@ impl Director {
             };
             if !is_auto(new) && takes(&old) != takes(new) {
                 return Err(Failure::wrong_input(format!(
-                    "service {id}: connections that are not tracked would be lost, since all are tracked after this change and its reals are others"
+                    "service {id}: untracked connections would be lost, because this change tracks all connections and changes the reals"
                 ))
                 .hint(format!(
-                    "first `xvs service edit {id} --tracking full`, and the change when every connection has sent something since"
+                    "first run `xvs service edit {id} --tracking full`; make the change when every connection has sent a packet since"
                 )));
             }
             let slots = self.slots_in_transition(&id);
             if slots > 0 {
-                return Err(Failure::failed(format!("service {id}: {slots} slots are in transition after a pool change"))
-                    .hint("connections in them would be lost; try again when `xvs service show` says that none is left"));
+                return Err(Failure::failed(format!(
+                    "service {id}: {slots} slots are in transition after a pool change"
+                ))
+                .hint("connections in them would be lost; try again when `xvs service show` shows none"));
             }
         }
         Ok(())

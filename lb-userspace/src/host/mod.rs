@@ -157,7 +157,7 @@ impl From<HostError> for Failure {
             HostError::State(error) => error.into(),
             HostError::Decap(error) => error.into(),
             HostError::Firewall(error) => Self::failed(chain(&error))
-                .hint("`nft list ruleset` and `iptables-legacy-save` show the rules; `xvs host restore` takes those of xvs out"),
+                .hint("`nft list ruleset` and `iptables-legacy-save` show the rules; `xvs host restore` removes those of xvs"),
             HostError::Boot(error) => error.into(),
             error @ HostError::Overtaken(_) => Self::failed(error.to_string()).hint("run the command again"),
         }

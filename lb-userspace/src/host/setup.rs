@@ -172,7 +172,7 @@ async fn roll_back(
                 "{}; putting back what was changed before that failed too: {error}",
                 failure.message
             ),
-            ..failure.hint("see to the cause, then run `xvs host restore`")
+            ..failure.hint("remove the cause, then run `xvs host restore`")
         },
     }
 }

@@ -85,15 +85,14 @@ impl Target {
             (None, _) if let Some(rip) = request.rip => holder(netlink, rip).await?,
             (None, Some(index)) => netlink.interface_by_index(index).await?,
             (None, None) => {
-                return Err(Failure::wrong_input("no default route to take the interface from")
-                    .hint("say which interface faces the director with --interface"));
+                return Err(Failure::wrong_input("no default route that determines the interface")
+                    .hint("name the interface towards the director with --interface"));
             }
         };
         if interface.mac.is_none() {
             let message = format!("{} is not an Ethernet interface", interface.name);
-            return Err(
-                Failure::wrong_input(message).hint("say which interface faces the director with --interface")
-            );
+            return Err(Failure::wrong_input(message)
+                .hint("name the interface towards the director with --interface"));
         }
         are_of_hosts(netlink, &vips).await?;
         let own = own_addresses(netlink, &interface, &vips).await?;

@@ -208,14 +208,14 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         director.detach();
         pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;
         pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
-        tracing::info!("detached: nothing is forwarded any more");
+        tracing::info!("detached: forwarding has ended");
     } else {
         if let Err(failure) = director.save_as_is() {
             tracing::error!("{}", failure.message);
         }
         if private::pins_end_with_us() {
             tracing::warn!(
-                "stopped: forwarding ends with this mount namespace, whose bpf filesystem has the pins; `xvs detach` takes the VIPs off"
+                "stopped: forwarding ends with this mount namespace, whose bpf filesystem has the pins; `xvs detach` removes the VIPs"
             );
         } else {
             tracing::info!("stopped: forwarding continues; `xvs detach` ends it");
@@ -234,7 +234,7 @@ fn tell(changes: &[change::Difference]) {
         tracing::info!("from the config file: {}", change.done());
     }
     if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
-        tracing::info!("and {more} changes more");
+        tracing::info!("and {more} more changes");
     }
 }
 
@@ -274,7 +274,7 @@ async fn supervise(
     mut watch: Watch,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
-    let broken = |error: std::io::Error| Failure::failed(format!("a server broke: {error}"));
+    let broken = |error: std::io::Error| Failure::failed(format!("a server failed: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
@@ -367,7 +367,7 @@ async fn find_interfaces(
     let names = if options.interfaces.is_empty() { &config.director.interfaces } else { &options.interfaces };
     if names.is_empty() {
         return Err(Failure::wrong_input("no interface to attach to")
-            .hint("name the one that clients' packets come in by: `xvs run -i eth0`"));
+            .hint("name the interface on which clients' packets arrive: `xvs run -i eth0`"));
     }
     let mut found: Vec<Interface> = Vec::new();
     for name in names {

@@ -37,7 +37,7 @@ pub(crate) async fn state(
         (Ok((image, pool)), before, problem) if !image.services.is_empty() => {
             let why =
                 problem.unwrap_or_else(|| format!("there is no state file {}", options.state.display()));
-            tracing::warn!("{why}: services are those of the maps, which packets are forwarded by");
+            tracing::warn!("{why}: the services are those of the pinned maps");
             let mut state = evidence::state(&image, before.unwrap_or_default());
             state.dips = Dips::told(&pool);
             state.vips.extend(added_vips(&state, netlink).await);
@@ -45,7 +45,7 @@ pub(crate) async fn state(
         }
         (_, Some(before), Some(problem)) => {
             let previous = state_file::previous(&options.state);
-            tracing::warn!("{problem}: services are those of {}", previous.display());
+            tracing::warn!("{problem}: the services are those of {}", previous.display());
             Ok(before)
         }
         (_, None, Some(problem)) if config.desired.services.is_empty() => {
@@ -53,7 +53,7 @@ pub(crate) async fn state(
         }
         (_, state, problem) => {
             if let Some(problem) = problem {
-                tracing::warn!("{problem}: services are those of the config file");
+                tracing::warn!("{problem}: the services are those of the config file");
             }
             Ok(state.unwrap_or_default())
         }

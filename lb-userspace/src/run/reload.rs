@@ -12,13 +12,13 @@ use lb_model::failure::Failure;
 /// Applies the config file of `xvs run` again, as `xvs apply` does, and logs the result.
 pub(super) async fn reload(file: Option<&Path>, director: &Shared) {
     let Some(file) = file else {
-        tracing::info!("SIGHUP: nothing to read again, since `xvs run` has no --config");
+        tracing::info!("SIGHUP: there is no file to read, since `xvs run` has no --config");
         return;
     };
     let shown = file.display();
     match apply(file, director).await {
-        Ok(None) => tracing::info!("SIGHUP: {shown} names no services: those of the state file stay"),
-        Ok(Some(0)) => tracing::info!("SIGHUP: {shown} says nothing new"),
+        Ok(None) => tracing::info!("SIGHUP: {shown} has no services: those of the state file stay"),
+        Ok(Some(0)) => tracing::info!("SIGHUP: {shown} has no changes"),
         Ok(Some(1)) => tracing::info!("SIGHUP: 1 change from {shown}"),
         Ok(Some(changes)) => tracing::info!("SIGHUP: {changes} changes from {shown}"),
         Err(failure) => {

@@ -150,8 +150,8 @@ impl Gate {
                 "the clocks of director and agent differ by {seconds} s; {} are allowed",
                 proof::CLOCKS.as_secs()
             ))
-            .hint("set the clocks right, on both, as by NTP")),
-            Err(Stale::Again) => Err(Failure::failed("this question was asked before")),
+            .hint("synchronise both clocks, for instance by NTP")),
+            Err(Stale::Again) => Err(Failure::failed("this request is a repetition")),
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
         headers.insert(header::AUTHORIZATION, proof.parse().unwrap());
         let admitted = gate.admit(&headers, &Bytes::from(body.clone())).unwrap().unwrap();
         assert_eq!(admitted.nonce, question.nonce);
-        assert!(refused(&gate, &proof, &body).message.contains("asked before"));
+        assert!(refused(&gate, &proof, &body).message.contains("repetition"));
         assert!(refused(&gate, &proof, &body.replace(".11", ".12")).message.contains("not the director's"));
         for old in ["Bearer 0123456789abcdef", "bearer 0123456789abcdef", "BEARER x"] {
             assert!(

@@ -45,7 +45,7 @@ impl Lab {
         Self { real, client, support: Kind::support, dir, xdp: FakeXdp::default() }
     }
 
-    /// Runs `xvs host` with `arguments` on the real server: what it printed, and how it ended.
+    /// Runs `xvs host` with `arguments` on the real server. Returns its output and exit code.
     pub fn xvs_host(&self, arguments: &str) -> (String, Result<(), Failure>) {
         self.run(arguments, false)
     }
@@ -116,7 +116,7 @@ impl Lab {
         self.real.run(|| fs::read_to_string(path).unwrap().trim().parse().unwrap())
     }
 
-    /// Everything that set-up could change, and more: every IPv4 setting, every link and address, the XDP programs.
+    /// Returns everything that set-up could change, and more: every IPv4 setting, every link and address, the XDP programs.
     pub fn everything(&self) -> String {
         let mut settings = self.real.run(|| {
             let mut settings = Vec::new();
@@ -135,7 +135,7 @@ impl Lab {
         format!("{}\n{addresses}\n{links}\n{:?}", settings.join("\n"), self.xdp.attached.lock().unwrap())
     }
 
-    /// Whether the real server answers the client's ARP requests for `ip`.
+    /// Returns whether the real server answers the client's ARP requests for `ip`.
     fn answers_arp_for(&self, ip: &str) -> bool {
         self.client.ip("neighbour flush all");
         // Any packet will do: it needs the neighbour's address first.
@@ -289,12 +289,12 @@ fn a_crash_between_remembering_and_changing_loses_nothing() {
     let remembered = fs::read(lab.state()).unwrap();
     lab.succeeds("restore");
 
-    // As if nothing of what was written down had been done.
+    // As after a kill between the record and the changes.
     fs::write(lab.state(), &remembered).unwrap();
     lab.succeeds("restore");
     assert_eq!(lab.everything(), before);
 
-    // And as if setup then ran again.
+    // Then setup runs again.
     fs::write(lab.state(), &remembered).unwrap();
     lab.succeeds("setup --vip 10.0.0.100 --forward tun --decap xdp");
     lab.succeeds("restore");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What xvs asks and tells the kernel, in network namespaces of its own. Needs root; nothing here is skipped.
+//! Exchange of xvs with the kernel, in network namespaces of its own. Needs root; no test skips.
 #![expect(clippy::unwrap_used, reason = "what a helper of a test cannot do is a failure of the test")]
 
 mod host; //       xvs host on real servers

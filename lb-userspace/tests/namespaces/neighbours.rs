@@ -29,20 +29,20 @@ impl Link {
         Self { director, other }
     }
 
-    /// What the director makes of `rip` at once.
+    /// Returns how the director resolves `rip` at once.
     fn resolve(&self, rip: &str) -> Resolution {
         let rip = ip(rip);
         self.director.block_on(|| async move { Neighbours::new(Netlink::open().unwrap()).resolve(rip).await })
     }
 
-    /// What the director makes of `rip` as soon as `done`, told by the kernel's messages only.
+    /// Returns how the director resolves `rip` as soon as `done`, from the kernel's messages only.
     fn resolve_until(&self, rip: &str, done: impl Fn(&Resolution) -> bool + Send) -> Resolution {
         let rip = ip(rip);
         self.director.block_on(|| async move { follow(rip, done).await })
     }
 }
 
-/// Refreshes as the daemon does: on changes that concern it.
+/// Refreshes next hops as the daemon does, on changes that concern them.
 async fn follow(rip: IpAddr, done: impl Fn(&Resolution) -> bool) -> Resolution {
     let mut watch = Watch::open().unwrap();
     let mut neighbours = Neighbours::new(Netlink::open().unwrap());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tunnelled packets on a real server that `xvs host setup` prepared: by the kernel's ipip where it has that, and
-//! prepared for the XDP program where it has not. (That the program unwraps is tested with the program.)
+//! Tunnelled packets on a real server that `xvs host setup` prepared: with the kernel's ipip if it has that, otherwise
+//! with the XDP program. (The packet tests cover the decapsulation by the program.)
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
@@ -17,7 +17,7 @@ use crate::host::Lab;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 const RIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-/// Somewhere behind the default route: the way back to it is never the tunnel.
+/// An address behind the default route: its return path is never the tunnel.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
 const PORT: u16 = 5353;
 
@@ -25,7 +25,7 @@ const SETUP: &str = "setup --vip 10.0.0.100 --vip 10.0.0.101 --forward tun";
 const CHECK: &str = "check --vip 10.0.0.100 --vip 10.0.0.101 --forward tun";
 
 impl Lab {
-    /// Whether this kernel has ipip, found out without the code under test deciding anything by it.
+    /// Returns whether this kernel has ipip, without the code under test.
     pub fn kernel_has_ipip(&self) -> bool {
         self.real.block_on(|| async {
             let netlink = Netlink::open().unwrap();
@@ -39,7 +39,7 @@ impl Lab {
         })
     }
 
-    /// Sends a datagram for the VIP through a tunnel to the real server: does the service there get it?
+    /// Sends a datagram for the VIP through a tunnel to the real server. Returns whether the service gets it.
     fn tunnelled_datagram_arrives(&self) -> bool {
         let service = self.real.run(|| UdpSocket::bind((VIP, PORT)).unwrap());
         service.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -106,7 +106,7 @@ fn tunnels_are_unwrapped_by_the_kernel_where_it_can_and_by_xdp_where_it_cannot()
 fn what_check_calls_wrong_about_the_reverse_path_filter_loses_packets() {
     let lab = Lab::new();
     if !lab.kernel_has_ipip() {
-        // Nothing to unwrap with: then check says just that.
+        // No means of decapsulation: check reports it.
         let (output, _) = lab.xvs_host(&format!("{CHECK} --decap ipip"));
         assert!(
             output.contains(

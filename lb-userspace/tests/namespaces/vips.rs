@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! VIPs on a director, and what its neighbours hear of them.
+//! VIPs on a director, and their announcement to its neighbours.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -80,7 +80,7 @@ fn a_vip_that_somebody_else_removed_is_added_again() {
     assert!(director.ip("address show dev eth0").contains("10.0.0.100/32"));
 }
 
-/// A neighbour on the second link hears of the VIP of its network there.
+/// A neighbour on the second link gets the announcement of the VIP of its network.
 #[test]
 fn a_vip_is_announced_on_the_link_of_its_network() {
     let (director, _client) = link();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whatever a frame's bytes are, the programs' parser and the model's find the same in it, and neither panics.
+//! The programs' parser and the model's find the same in a frame of any bytes, and neither panics.
 #![no_main]
 
 use lb_tests::differential::parser;

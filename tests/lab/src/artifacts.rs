@@ -15,7 +15,7 @@ pub fn xvs() -> PathBuf {
     built(env::var_os("XVS_BIN").map_or_else(|| target.join(built_for_us), PathBuf::from))
 }
 
-/// Returns whether slow tests are to look longer: `cargo xtask test --full`.
+/// Returns whether slow tests run longer: `cargo xtask test --full`.
 #[must_use]
 pub fn is_full() -> bool {
     env::var_os("XVS_FULL").is_some()

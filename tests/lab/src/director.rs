@@ -104,7 +104,7 @@ impl Director {
         self.interfaces = interfaces;
     }
 
-    /// Takes off what a stopped daemon left, as `xvs detach` does.
+    /// Runs `xvs detach` after the daemon has stopped.
     #[track_caller]
     pub fn detach(&self) {
         let (bpffs, state) = (self.bpffs(), self.state());
@@ -160,7 +160,7 @@ impl Director {
         self.start_daemon_with(&format!("--api {API} --api-token-file {}", self.token().display()))
     }
 
-    /// Starts the daemon where it is to refuse, and waits for its end.
+    /// Starts a daemon that must fail, and waits for its end.
     #[track_caller]
     pub fn refused_daemon(&self) -> Outcome {
         let run = self.run_line("");

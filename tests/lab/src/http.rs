@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! As much of an HTTP client as asking who answers needs.
+//! A minimal HTTP client, which asks for the name of the host that answers.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A network of namespaces with a director in its middle, built and torn down by code.
 //!
-//! One arm, the default: everyone on one switch. Replies of `dr` and `tun` reals take the way
-//! back that does not touch the director; those of `nat` reals go through it.
+//! One arm, the default: all hosts are on one switch. Replies of `dr` and `tun` reals bypass the
+//! director; those of `nat` reals pass it.
 //!
 //! ```text
 //!  client                  director                      real1      real2      real3

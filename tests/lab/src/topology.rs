@@ -16,7 +16,7 @@ const FROM_VIP: u32 = 100;
 /// The connection of the director.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Layout {
-    /// One switch for everyone.
+    /// One switch for all hosts.
     #[default]
     OneArm,
     /// Clients on one switch, reals on another, the director between them.

@@ -105,7 +105,7 @@ pub struct Effort {
     pub seconds: u32,
 }
 
-/// Measures everybody that is here.
+/// Measures every balancer that is installed.
 pub fn measure(object: &Path, effort: Effort) -> Result<Vec<Achieved>> {
     let has_ipvs = Path::new("/proc/net/ip_vs").exists();
     let mut balancers = vec![Balancer::Nobody];

@@ -37,7 +37,7 @@ pub struct Flood {
     pub lost: u32,
 }
 
-/// Floods a director with SYNs, while known flows go on.
+/// Floods a director with SYNs, while known flows continue.
 pub fn measure(object: &Path, choice: Choice) -> Result<Flood> {
     let row = BASE.choice(choice).flows(FLOWS);
     let mut plane = Plane::new(&row.setup(), FLOWS, INGRESS)?;

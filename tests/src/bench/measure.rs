@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rounds: the limit, the floors and the director take turns, so that whatever else the machine does meets all of them.
+//! Rounds: the limit, the floors and the director take turns, so that other load of the machine affects all of them.
 
 use std::{
     collections::BTreeMap,

@@ -85,7 +85,7 @@ words! {
         OneService = "one-service",
         /// Connections of three packets: SYN, ACK, FIN. A packet costs a third of the three.
         NewFlow = "new-flow",
-        /// SYNs of connections that never go on.
+        /// SYNs of connections that send nothing else.
         SynFlood = "syn-flood",
         /// TCP for another address.
         NotOurs = "not-ours",

@@ -160,7 +160,7 @@ fn real(random: &mut Random, id: Endpoint, service: &Service) -> (SocketAddr, Re
     if !random.one_in(3) {
         methods.push(Forward::Local);
     }
-    // A search for a free port traces so many steps that the trace no longer contains the draws of `twos`.
+    // A search for a free port traces many steps: the trace no longer contains the draws of `twos`.
     let gives_ports = id.protocol != Protocol::Sctp && service.scheduler != Scheduler::Twos;
     if gives_ports && !service.one_packet && service.tracking != Tracking::None {
         methods.extend([Forward::Fnat, Forward::Fnat]);

@@ -86,7 +86,7 @@ pub fn shrink(bench: &mut Bench, scene: &Scene, events: Vec<Event>, difference: 
             events
         };
         let mut frame = frame;
-        // The end of the frame, as much of it as may be.
+        // Removes as much of the end of the frame as possible.
         let mut cut = frame.len() / 2;
         while cut > 0 {
             if frame.len() >= ETHERNET + cut {
@@ -99,7 +99,7 @@ pub fn shrink(bench: &mut Bench, scene: &Scene, events: Vec<Event>, difference: 
             }
             cut /= 2;
         }
-        // Bytes that do not matter become zero, as many at a time as may be.
+        // Sets bytes that do not matter to zero, as many at a time as possible.
         let mut chunk = frame.len() / 2;
         while chunk > 0 {
             for start in (0..frame.len()).step_by(chunk) {

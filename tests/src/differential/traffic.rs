@@ -60,7 +60,7 @@ impl Traffic {
         Self { random, services, devices, forwarded: Vec::new() }
     }
 
-    /// Remembers what became of a frame.
+    /// Remembers the fate of a frame.
     pub fn notice(&mut self, sent: &[u8], outcome: &Outcome) {
         if matches!(outcome.action, Action::Tx | Action::Redirect) && outcome.real.is_some() {
             let pair = (sent.to_vec(), outcome.frame.clone());

@@ -141,7 +141,7 @@ struct Got {
 }
 
 impl Trial<'_> {
-    /// Lets something happen. Returns what became of it, if it was a frame.
+    /// Lets something happen. Returns the outcome, if the event was a frame.
     ///
     /// # Errors
     /// If the programs and the model do not agree.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packets as a sender writes them: valid, with whatever options and extension headers.
+//! Valid packets as a sender writes them, with any options and extension headers.
 
 use std::net::SocketAddr;
 

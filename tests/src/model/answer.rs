@@ -42,7 +42,7 @@ impl Model {
         let quoted = match version {
             // The header and eight bytes more.
             Version::V4 => transport + 8,
-            // As much as may be, in whole words.
+            // As much as possible, in whole words.
             Version::V6 => length.min(LONGEST_QUOTE) / 4 * 4,
         };
         let mut message = [&[kind, code, 0, 0], &rest[..], &arrival.frame.packet[..quoted]].concat();

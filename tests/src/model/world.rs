@@ -43,7 +43,7 @@ pub struct Service {
     pub one_packet: bool,
     /// True if FTP data connections to the VIP belong to the service too.
     pub ftp: bool,
-    /// The scheduler's table: real ids, and what became of moved ones.
+    /// The scheduler's table: real ids, and the state of moved ones.
     pub table: Vec<Slot>,
 }
 
@@ -140,7 +140,7 @@ pub struct World {
     pub seed: u64,
     /// True if ICMP errors may be sent.
     pub may_answer: bool,
-    /// The ports of the director that `fnat` gives out.
+    /// The ports of the director that `fnat` allocates.
     pub dip_ports: std::ops::Range<u16>,
 }
 

@@ -109,7 +109,7 @@ impl RealServer {
         }
     }
 
-    /// Returns the real's frame on its way back to the director.
+    /// Returns the real's reply frame to the director.
     pub fn answers(self, reply: Frame) -> Frame {
         reply.link(self.link().back())
     }

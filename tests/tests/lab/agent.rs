@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host agent`: a bare real server needs no command but this one.
+//! `xvs host agent`: the only command that a bare real server needs.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ pub const PROMISE: Duration = Duration::from_secs(2);
 
 pub const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 80);
 
-/// A lab with nothing but daemon, agent and nginx.
+/// A lab with a daemon, an agent and nginx, and no further set-up.
 pub struct Scene {
     _nginx: Process,
     pub agent: Process,
@@ -51,7 +51,7 @@ fn state(real: &Real) -> String {
     lines.map(|line| real.sh(&line).succeeds().stdout).join("\n")
 }
 
-/// Does what `line` says, and returns how long it took until `look` succeeded.
+/// Runs `line`, and returns the time until `look` succeeded.
 fn after(lab: &Lab, line: &str, look: impl FnMut() -> Result<(), String>) -> Duration {
     let start = Instant::now();
     lab.director.xvs(line).succeeds();
@@ -86,7 +86,7 @@ fn a_bare_real_is_in_service_within_two_seconds_and_out_again() {
         after(lab, &format!("real remove tcp {SERVICE} {}:80", RIPS[0]), || is_as(real, &before));
     }
 
-    // Moved: what unwraps comes and goes with the method.
+    // The method changes: the agent adds and removes the decapsulation.
     after(lab, &format!("{add} dr"), || answers(lab));
     let dr = state(real);
     after(lab, &format!("real edit tcp {SERVICE} {}:80 --forward tun", RIPS[0]), || {
@@ -98,7 +98,7 @@ fn a_bare_real_is_in_service_within_two_seconds_and_out_again() {
     for line in ["set   net.ipv4.conf.all.arp_ignore: 1", "set   VIP 192.0.2.100: added to lo", "back  "] {
         says(agent, line).unwrap_or_else(|log| panic!("no {line:?} in\n{log}"));
     }
-    // Until the first service came, and never again.
+    // Logged before the first service, and never again.
     says(agent, &format!("no service has {}", RIPS[0])).expect("it was idle");
     assert_eq!(agent.log().matches("yet; waiting").count(), 1, "{}", agent.log());
 }
@@ -118,7 +118,7 @@ fn vips_of_ipv6_and_several_at_once_follow_too() {
             if curl.is_success() { Ok(()) } else { Err(curl.to_string()) }
         });
     }
-    // One goes, the other stays.
+    // One VIP is removed, the other stays.
     after(lab, &format!("service remove tcp {SERVICE}"), || {
         let shown = real.sh("ip -br address show dev lo").succeeds().stdout;
         let (four, six) = (shown.contains(&VIP.to_string()), shown.contains(&VIP6.to_string()));
@@ -136,12 +136,12 @@ fn without_its_director_a_real_keeps_what_it_has_and_looks_after_it() {
     after(&lab, &format!("real add tcp {SERVICE} {} --forward dr", RIPS[0]), || answers(&lab));
 
     daemon.kill();
-    eventually("the agent misses its director", || says(&agent, "what is set up stays"));
+    eventually("the agent misses its director", || says(&agent, "the set-up stays"));
     answers(&lab).expect("pinned programs and a VIP that stays");
     real.ip(&format!("address delete {VIP}/32 dev lo"));
     eventually("the agent mends what somebody broke", || answers(&lab));
 
-    // Everything goes on with the next daemon: the state file has the service.
+    // The next daemon continues: the state file has the service.
     let _daemon = lab.director.start_daemon_for_agents();
     eventually("the agent is back", || {
         let times = agent.log().matches(" answers").count();
@@ -149,7 +149,7 @@ fn without_its_director_a_real_keeps_what_it_has_and_looks_after_it() {
     });
     after(&lab, &format!("real remove tcp {SERVICE} {}", RIPS[0]), || is_as(real, &before));
 
-    // An agent that ends leaves all as it is, and one that comes back knows what it once did.
+    // An agent that ends leaves its changes in place, and the next one knows them from the state file.
     after(&lab, &format!("real add tcp {SERVICE} {} --forward dr", RIPS[0]), || answers(&lab));
     drop(agent);
     answers(&lab).expect("nothing was put back");
@@ -171,7 +171,7 @@ fn an_agent_has_no_rights_but_those_it_needs() {
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
 }
 
-/// The status of an answer to `body` with an `Authorization`.
+/// Returns the status of the answer to `body` with this `Authorization`.
 fn asked(lab: &Lab, path: &str, authorization: &str, body: &str) -> String {
     let header = format!("Authorization: {authorization}");
     let url = format!("http://{API}{path}");
@@ -193,7 +193,7 @@ fn a_question_needs_a_proof_that_is_good_once() {
     let first = signed("/v1/roles", &body);
     assert!(first.ends_with("200") && first.contains("\"roles\":[]"), "{first}");
     let again = signed("/v1/roles", &body);
-    assert!(again.ends_with("401") && again.contains("asked before"), "{again}");
+    assert!(again.ends_with("401") && again.contains("is a repetition"), "{again}");
     let wrong = signed("/v1/roles", &question("\"ten\""));
     assert!(wrong.ends_with("400") && wrong.contains("addresses: "), "{wrong}");
     for path in ["/v1/status", "/v1/config", "/v1/changes"] {
@@ -209,7 +209,7 @@ fn a_question_needs_a_proof_that_is_good_once() {
     }
 }
 
-/// A program that answers in the director's place, and hears what agents ask.
+/// A program that answers in place of the director, and records the requests of agents.
 fn false_director(lab: &Lab, answer: String) -> mpsc::Receiver<String> {
     let (hear, heard) = mpsc::channel();
     let listener = lab.director.run(|| TcpListener::bind(API).expect("no daemon runs"));
@@ -271,11 +271,11 @@ fn what_keeps_an_agent_from_its_work_is_said() {
     write("not-the-one-of-the-director", "600");
     let wrong = real.start_agent(&token);
     eventually("the token is refused", || says(&wrong, "the token is not the director's"));
-    // Replaced, it is used without a restart.
+    // The agent uses a replaced token without a restart.
     write("the-lab-has-no-secrets", "600");
     eventually("the token is taken", || says(&wrong, "answers"));
 
-    // A VIP that is where it must not be is not touched, and named.
+    // The agent reports a VIP on a wrong interface, and leaves it there.
     lab.director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
     real.ip(&format!("address add {VIP}/24 dev eth0"));
     lab.director.xvs(&format!("real add tcp {SERVICE} {} --forward dr", RIPS[1])).succeeds();
@@ -295,7 +295,7 @@ fn what_keeps_an_agent_from_its_work_is_said() {
 fn a_vip_that_would_cut_the_host_off_is_refused() {
     let lab = Lab::new();
     let (director, real) = (&lab.director, &lab.reals[0]);
-    // The VIPs are not to be the director's: it would take them from their hosts.
+    // The director must not add these VIPs, because other hosts have them.
     let options = format!("--no-manage-vips --api {API} --api-token-file {}", director.token().display());
     let _daemon = director.start_daemon_with(&options);
     real.ip(&format!("route add 203.0.113.0/24 via {}", RIPS[2]));
@@ -316,12 +316,12 @@ fn a_vip_that_would_cut_the_host_off_is_refused() {
         });
         assert_eq!(state(real), before, "{vip}");
     }
-    // An ordinary one beside them is taken.
+    // The agent accepts an ordinary VIP beside them.
     director.xvs(&format!("service add tcp {SERVICE}")).succeeds();
     director.xvs(&format!("real add tcp {SERVICE} {} --forward dr", RIPS[0])).succeeds();
     eventually("the other one is taken", || says(&agent, "VIP 192.0.2.100: added to lo"));
     drop(agent);
-    // What the operator allows decides about neighbours, and about all others.
+    // `--vips` decides about neighbours' addresses and about all others.
     let narrow = real.start_agent_with(&director.token(), "--vips 198.51.100.0/24 --vips 10.0.0.12");
     eventually("it is refused", || {
         says(&narrow, "VIP 192.0.2.100 is refused: it is in none of the networks")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host agent` when the world around it is another: the host's addresses, the director, a second agent.
+//! `xvs host agent` when its surroundings change: the host's addresses, the director, a second agent.
 
 use std::{fs, net::Ipv4Addr, process::Command, time::Instant};
 
@@ -55,14 +55,14 @@ fn an_address_that_comes_later_is_served_at_once_and_one_that_goes_no_longer() {
 fn a_director_that_falls_silent_is_missed_and_found_again() {
     let Scene { lab, agent, mut daemon, .. } = scene();
     let (real, director) = (&lab.reals[0], &lab.director);
-    // As if its power were gone: nothing that the agent has a connection to answers any more, no reset either.
+    // As after a loss of power: the agent's connection gets no answer, not even a reset.
     let rules = "table inet lost {
         chain in { type filter hook input priority 0; tcp dport 9470 drop; }
         chain out { type filter hook output priority 0; tcp sport 9470 drop; }
     }\n";
     director.feed(&["nft", "-f", "-"], rules);
     daemon.kill();
-    eventually("the agent misses its director", || says(&agent, "what is set up stays"));
+    eventually("the agent misses its director", || says(&agent, "the set-up stays"));
 
     let _daemon = director.start_daemon_for_agents();
     director.sh("nft delete table inet lost").succeeds();
@@ -108,7 +108,7 @@ fn a_second_agent_has_a_file_of_its_own_or_none() {
     let real = &lab.reals[0];
     let token = lab.director.token();
     let line = format!("agent --director http://{API} --token-file {}", token.display());
-    real.xvs_host(&line).fails(1).says("another agent keeps").says("--state");
+    real.xvs_host(&line).fails(1).says("another agent uses").says("--state");
 
     let second = |name: &str| {
         let words = [format!("host {line} --state {}", real.path(name).display())];
@@ -123,7 +123,7 @@ fn a_second_agent_has_a_file_of_its_own_or_none() {
     soon("out of service", || has(real, &VIP.to_string(), false));
     assert!(!(agent.log() + &other.log()).contains("WRONG"), "{}{}", agent.log(), other.log());
 
-    // The file of one that was killed can be taken.
+    // The state file of a killed agent can be used.
     agent.kill();
     let next = real.start_agent(&token);
     eventually("the next is there", || says(&next, "answers"));

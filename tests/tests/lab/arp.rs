@@ -20,7 +20,7 @@ const RIP: Ipv4Addr = RIPS[0];
 const NEAR_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
 /// A VIP in the subnet of the reals.
 const NEAR_VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
-/// Addresses of nobody, in the subnet of the reals and in that of the clients: asked for, never found.
+/// Addresses that no host has, in the subnet of the reals and in that of the clients.
 const NEAR_NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
 const FAR_NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 
@@ -77,7 +77,7 @@ fn every_level_of_arp_announce_announces_as_documented() {
     }
 }
 
-/// The trap, and the way out of it: whose MAC does a client get that asks for the VIP?
+/// The ARP problem and its solution: the MAC address that a client gets for the VIP.
 #[test]
 fn the_defaults_of_setup_keep_the_vip_from_being_stolen_and_zero_does_not() {
     let lab = scene();
@@ -95,7 +95,7 @@ fn the_defaults_of_setup_keep_the_vip_from_being_stolen_and_zero_does_not() {
     let learnt = name(learnt_after_a_packet_from_the_vip(client, director, real));
     let answered = answered.into_iter().collect::<Vec<_>>().join(", ");
     doc::row("stolen", "0 and 0").captured(&[&answered, learnt]);
-    // Not only in theory: sooner or later the real is the first to answer, and clients talk past the director.
+    // This happens in practice: sooner or later the real answers first, and clients bypass the director.
     eventually("the real's answer wins", || {
         ask(client, CLIENT, VIP);
         let entry = resolved(client, VIP);
@@ -109,7 +109,7 @@ fn the_defaults_of_setup_keep_the_vip_from_being_stolen_and_zero_does_not() {
     doc::row("stolen", "1 and 2").captured(&[&answered, learnt]);
 }
 
-/// No setting helps where an interface has nothing to choose from.
+/// No setting helps on an interface without another address.
 #[test]
 fn an_interface_without_an_address_asks_as_the_vip_and_check_says_so() {
     let lab = scene();
@@ -135,7 +135,7 @@ fn an_interface_without_an_address_asks_as_the_vip_and_check_says_so() {
     assert_eq!(announces(real, VIP, FAR_NOBODY), own);
 }
 
-/// The lab, with a client that also has an address in the subnet of the reals, and asks quickly.
+/// Builds a lab whose client also has an address in the subnet of the reals, and repeats ARP requests quickly.
 fn scene() -> Lab {
     let lab = Lab::new();
     lab.client.ip(&format!(
@@ -154,7 +154,7 @@ fn set(host: &Host, name: &str, values: [u32; 3]) {
     }
 }
 
-/// Makes `host` ask the link for `target`: by a packet from `source`, with nothing known.
+/// Makes `host` ask the link for `target`, by a packet from `source`, without a neighbour entry.
 fn ask(host: &Host, source: Ipv4Addr, target: Ipv4Addr) {
     host.sh("ip neighbour flush all").succeeds();
     send(host, source, target);
@@ -178,7 +178,7 @@ fn answers(host: &Host, source: Ipv4Addr, real: &Host, target: Ipv4Addr) -> bool
     capture.next_about(target).kind == Kind::Answer
 }
 
-/// As whom `real` asks the link for `neighbour` when it sends from `vip`.
+/// Returns the address from which `real` asks the link for `neighbour` when it sends from `vip`.
 fn announces(real: &Host, vip: Ipv4Addr, neighbour: Ipv4Addr) -> IpAddr {
     real.sh("ip neighbour flush all").succeeds();
     let capture = Capture::on(real);
@@ -186,34 +186,34 @@ fn announces(real: &Host, vip: Ipv4Addr, neighbour: Ipv4Addr) -> IpAddr {
     capture.next_about(neighbour).sender
 }
 
-/// Everyone who answers for the VIP when the client asks `times` times with nothing known.
+/// Returns the hosts that answer for the VIP when the client asks `times` times without a neighbour entry.
 fn who_answers(client: &Host, real: &Host, times: u32) -> Vec<[u8; 6]> {
     let capture = Capture::on(client);
     for _ in 0..times {
         ask(client, CLIENT, VIP);
         resolved(client, VIP);
     }
-    // When the real has answered this, it has seen all that was asked before.
+    // When the real has answered this request, it has processed all earlier ones.
     ask(client, NEAR_CLIENT, RIP);
     assert_eq!(resolved(client, RIP), address_of(real));
     let answers = capture.so_far().into_iter().filter(|message| message.kind == Kind::Answer);
     answers.filter(|message| message.target == VIP).map(|message| message.mac).collect()
 }
 
-/// Whom the client, which knows the director, takes for the VIP after the real sent it a packet from there: the real has
-/// to ask for the client first.
+/// Returns the host that the client, which knows the director, has for the VIP after the real sent it a packet from the
+/// VIP: the real must ask for the client first.
 fn learnt_after_a_packet_from_the_vip(client: &Host, director: &Host, real: &Host) -> [u8; 6] {
     let known = address_of(director).map(|octet| format!("{octet:02x}")).join(":");
     client.ip(&format!("neighbour replace {VIP} dev eth0 lladdr {known} nud reachable"));
     real.sh("ip neighbour flush all").succeeds();
     let capture = Capture::on(real);
     send(real, VIP, CLIENT);
-    // By the time that the client's answer is here, it has learnt what the question taught.
+    // When the client's answer arrives, the client has updated its entry from the request.
     while capture.next_about(CLIENT).kind != Kind::Answer {}
     resolved(client, VIP)
 }
 
-/// The Ethernet address that `host` has for `ip`, once it has one.
+/// Returns the Ethernet address that `host` has for `ip`, once it has one.
 fn resolved(host: &Host, ip: Ipv4Addr) -> [u8; 6] {
     eventually(&format!("{ip} is resolved"), || {
         let shown = host.sh(&format!("ip neighbour show {ip}")).succeeds().stdout;

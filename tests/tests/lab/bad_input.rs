@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Input that must be refused: with a clear error, a hint, the documented exit code, and nothing half-done.
+//! Input that must be refused: with a clear error, a hint, the documented exit code, and no change.
 
 use std::fs;
 
@@ -114,7 +114,7 @@ fn a_daemon_that_cannot_work_does_not_start() {
     // Another daemon has the socket.
     let taken = director.socket();
     run(&format!("--socket {} run -i eth0 {elsewhere}", taken.display())).fails(FAILED).says("hint: ");
-    // The first one is none the worse for it.
+    // The first daemon is unaffected.
     director.xvs("status").succeeds();
 }
 
@@ -122,7 +122,7 @@ fn a_daemon_that_cannot_work_does_not_start() {
 fn a_daemon_without_privileges_says_what_it_needs() {
     let lab = Lab::new();
     let folder = lab.director.folder();
-    // The build may lie where nobody may not go.
+    // The user `nobody` may lack access to the build folder.
     let xvs = folder.join("xvs");
     fs::copy(artifacts::xvs(), &xvs).unwrap();
     let (xvs, folder) = (xvs.display(), folder.display());
@@ -145,7 +145,7 @@ fn a_daemon_without_privileges_says_what_it_needs() {
         .fails(FAILED)
         .says("may have 40 open files")
         .says("ulimit -n 1024");
-    // Nothing is there to take off, and that is said.
+    // Nothing is attached, and the output says so.
     lab.director
         .sh(&format!("{xvs} detach --bpffs {folder}/bpf/few --state {folder}/few.state"))
         .succeeds()
@@ -194,7 +194,7 @@ fn numbers_out_of_bounds_and_unknown_fields_are_refused_by_the_daemon() {
     }
     assert_eq!(director.xvs("timeouts").succeeds().stdout, before);
     assert_eq!(director.stats().services.len(), 1);
-    // ipvsadm's 0 keeps what there is.
+    // A 0 of ipvsadm keeps the present value.
     director.xvs("ipvsadm --set 0 0 60").succeeds();
     let after = director.xvs("timeouts").succeeds().stdout;
     assert!(after.contains("60") && after != before, "{after}");

@@ -69,7 +69,7 @@ fn the_switch_tells_direct_replies_from_those_through_the_director() {
 
     lab.client.requests(SocketAddrV4::new(RIPS[0], 80), 10).is_complete(10);
 
-    // To a RIP, everything is routed through the director, and once by it.
+    // The director routes every packet to a RIP once.
     let crossed = lab.crossing() - before;
     assert!(crossed.client_to_director.packets >= 50, "{crossed:?}");
     assert_eq!(crossed.director_to_reals, crossed.client_to_director, "{crossed:?}");
@@ -96,7 +96,7 @@ fn an_icmp_message_is_heard_where_it_arrives() {
 fn nothing_is_left_of_a_dropped_lab() {
     let lab = Lab::new();
     let nginx = lab.reals[0].start_nginx(&[80]);
-    // As if the test had been killed: nobody ends this one by its handle.
+    // As after a kill of the test: the handle does not end this process.
     std::mem::forget(nginx);
     let folder = lab.client.folder().to_owned();
     let namespaces = [&lab.client, &*lab.director, &lab.switch].map(|host| host.ns().name().to_owned());
@@ -117,7 +117,7 @@ fn nothing_is_left_of_a_dropped_lab() {
     });
 }
 
-/// The command lines of all processes.
+/// Returns the command lines of all processes.
 fn processes() -> impl Iterator<Item = String> {
     let entries = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
     entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok())

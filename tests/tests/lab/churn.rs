@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! 2,000 connections through 50 changes of the pool: those of living reals go on where they are, those of removed
-//! reals are told at once.
+//! 2,000 connections through 50 changes of the pool: connections of living reals stay there, and those of removed
+//! reals are reset at once.
 
 use std::{
     collections::BTreeMap,
@@ -58,7 +58,7 @@ impl Dice {
     }
 }
 
-/// The pool as the test has changed it: weights by the real's place in the lab.
+/// The pool as the test has changed it: weights by the index of the real in the lab.
 struct Pool<'a> {
     director: &'a Director,
     rips: [Ipv4Addr; 3],
@@ -81,14 +81,14 @@ impl Pool<'_> {
         self.weights.values().any(|weight| *weight > 0)
     }
 
-    /// Makes one change at random. Returns the real that was removed, if that was it.
+    /// Makes one random change. Returns the removed real, if the change removed one.
     fn change(&mut self, dice: &mut Dice) -> Option<usize> {
         let real = dice.roll(3);
         if !self.weights.contains_key(&real) {
             self.add(real);
             return None;
         }
-        // A real is not told that its clients were reset, so its ends of their connections stay open: not too many.
+        // A real does not learn that its clients were reset, and keeps its ends of the connections: not too many.
         match dice.roll(10) {
             0 if self.weights.len() > 1 => {
                 self.xvs("remove", real, "");
@@ -131,7 +131,7 @@ fn two_thousand_connections_stay_through_fifty_changes(#[values("mh", "wlc")] sc
             talks = stay;
             let since = Instant::now();
             for mut talk in gone {
-                // The reset comes in answer to the first words.
+                // The reset comes in answer to the first data.
                 let told = talk.says(b"hello?").and_then(|()| talk.hears(b"hello?")).unwrap_err();
                 assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset, "step {step}: {told}");
                 reset += 1;

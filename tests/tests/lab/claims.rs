@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VIP that another machine has is not taken from it, unless that is asked for (RFC 5227; RFC 4862 for IPv6).
+//! The director does not take a VIP from another machine, except with `--take-over` (RFC 5227; RFC 4862 for IPv6).
 
 use std::{
     fs,
@@ -43,7 +43,7 @@ fn an_address_in_use_is_not_taken(#[values(false, true)] six: bool) {
     fs::write(&config, format!("[[service]]\nprotocol = \"tcp\"\naddress = \"{service}\"\n")).unwrap();
     let applied = director.xvs(&format!("apply {}", config.display())).succeeds();
     applied.says(&format!("VIP {vip} is in use at"));
-    director.xvs("status").succeeds().says("it is not taken");
+    director.xvs("status").succeeds().says("stays there");
     director.sh("ip address show").succeeds().does_not_say(&format!("{vip}/"));
     holder.ip(&format!("address delete {vip}/{prefix} dev eth0"));
     eventually("the VIP is taken", || {

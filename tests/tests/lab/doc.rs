@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! docs/arp.md: its tables say what the tests see, or the tests fail.
+//! Tests that the tables of docs/arp.md agree with the captures.
 
 const DOC: &str = include_str!("../../../docs/arp.md");
 
-/// A row of a table there.
+/// A row of a table in docs/arp.md.
 pub struct Row {
     table: String,
     name: String,
     cells: Vec<String>,
 }
 
-/// The row called `name` of the table that stands after `<!-- table: TABLE -->`.
+/// Returns the row called `name` of the table after `<!-- table: TABLE -->`.
 #[track_caller]
 pub fn row(table: &str, name: &str) -> Row {
     let mark = format!("<!-- table: {table} -->\n");
@@ -25,7 +25,7 @@ pub fn row(table: &str, name: &str) -> Row {
 }
 
 impl Row {
-    /// The last cells of the row say what was seen.
+    /// Asserts that the last cells of the row are what was captured.
     #[track_caller]
     pub fn captured(&self, seen: &[&str]) {
         let first = self.cells.len().saturating_sub(seen.len());

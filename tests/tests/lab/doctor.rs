@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: each fault is planted by itself, named with the right real, and mended by the fix as printed.
+//! `xvs doctor`: each fault is planted by itself, reported with the right real, and repaired by the printed fix.
 
 use lb_tests::lab::{Lab, Method, Process, RIPS, Stage, VIP, eventually};
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn diagnose_with(lab: &Lab, wanted: impl Fn(&str) -> bool) -> (Vec<String>, Valu
 #[track_caller]
 pub fn is_healthy(lab: &Lab) {
     finds(lab, &[]);
-    // Where services have no reals, that alone is wrong.
+    // Services without reals are the only finding.
     let outcome = lab.director.xvs("doctor");
     if lab.director.xvs("--output json doctor").json() == serde_json::json!([]) {
         outcome.succeeds().says("nothing is wrong");
@@ -33,7 +33,7 @@ pub fn is_healthy(lab: &Lab) {
     }
 }
 
-/// Finds exactly `expected`, then runs what is printed, where it says: that mends everything.
+/// Asserts that the doctor finds exactly `expected`, and that the printed fixes repair everything on the named machines.
 #[track_caller]
 pub fn finds_and_mends(lab: &Lab, expected: &[&str]) {
     let found = finds(lab, expected);
@@ -44,7 +44,7 @@ pub fn finds_and_mends(lab: &Lab, expected: &[&str]) {
     is_healthy(lab);
 }
 
-/// Runs the fix of a finding as printed, where it says.
+/// Runs the fix of a finding as printed, on the named machine.
 #[track_caller]
 pub fn mends(lab: &Lab, finding: &Value) {
     let text = |name: &str| finding[name].as_str().expect("a text").to_owned();
@@ -52,7 +52,7 @@ pub fn mends(lab: &Lab, finding: &Value) {
     eprintln!("{}: on {}: {outcome}", text("check"), text("place"));
 }
 
-/// Waits until exactly these are found: the network is told of changes a moment after they are made.
+/// Waits until exactly these are found: changes of the network take effect after a moment.
 #[track_caller]
 pub fn finds(lab: &Lab, expected: &[&str]) -> Value {
     eventually(&format!("doctor finds {expected:?}"), || {
@@ -61,7 +61,7 @@ pub fn finds(lab: &Lab, expected: &[&str]) -> Value {
     })
 }
 
-/// Services of every method, all well.
+/// Services of every method, without a fault.
 pub fn healthy() -> (Stage, Vec<Process>) {
     let stage = Stage::new();
     let nginx = stage.start_web_servers();
@@ -90,7 +90,7 @@ fn a_real_without_the_vip_is_found_and_mended() {
     }
     lab.director.serve("tcp", 80, "mh", Method::Dr, 80);
     is_healthy(&lab);
-    // No flow is written down and no packet counted for a probe.
+    // A probe adds no flow table entry and counts no packet.
     assert_eq!(lab.director.stats().service("tcp", 80).count.packets_in, 0);
 
     lab.reals[2].ip(&format!("address delete {VIP}/32 dev lo"));
@@ -108,7 +108,7 @@ fn a_real_that_does_not_unwrap_is_found_and_mended() {
     lab.director.serve("tcp", 80, "mh", Method::Tun, 80);
     is_healthy(&lab);
 
-    // Set up for dr, it holds the VIP and is quiet about it, and unwraps nothing.
+    // Set up for dr, the real has the VIP, does not answer ARP for it, and decapsulates nothing.
     lab.reals[0].host_restore().succeeds();
     lab.reals[0].set_up(Method::Dr);
     let (names, found) = diagnose(&lab);
@@ -136,7 +136,7 @@ fn a_tunnel_over_a_narrow_link_is_found_and_mended() {
 fn a_nat_real_whose_replies_go_elsewhere_is_found_and_mended() {
     let (stage, _nginx) = healthy();
     let lab = &stage.lab;
-    // A router that is not the director, and knows no way.
+    // A router that is not the director, and has no route.
     lab.reals[0].ip("route replace default via 10.0.0.12");
     finds_and_mends(lab, &[&format!("nat-replies {}:9003", RIPS[0])]);
 }
@@ -150,7 +150,7 @@ fn a_service_that_does_not_run_and_a_real_that_is_gone_are_taken_out() {
     let all = |check: &str| [8001, 8002, 9003, 9004].map(|port| format!("{check} {rip}:{port}"));
     finds_and_mends(lab, &all("not-listening").each_ref().map(String::as_str));
 
-    // It is taken out of service, and is not to be seen as ill; it runs again, and takes connections again.
+    // The fix sets the weight to 0, and the real is no finding; then the server runs, and the real takes connections again.
     nginx.push(lab.reals[2].start_nginx(&Method::real_ports()));
     for method in Method::ALL {
         let line = format!("real edit tcp {} {rip}:{} --weight 100", method.service(), method.real_port());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: reals that take what comes and whose replies do not get to clients, by routes and by rules for routing.
+//! `xvs doctor`: reals that receive requests and whose replies do not reach clients, because of routes and routing rules.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use lb_tests::lab::{Lab, Method, RIPS, VIP6, rip6};
 
 use crate::doctor::{finds, finds_and_mends, healthy, is_healthy, mends};
 
-/// A client gets an answer each time.
+/// Asserts that a client gets an answer each time.
 #[track_caller]
 fn serves(lab: &Lab, service: impl Into<SocketAddr>) {
     let url = format!("http://{}/", service.into());
@@ -20,19 +20,19 @@ fn serves(lab: &Lab, service: impl Into<SocketAddr>) {
 fn a_nat_real_that_routes_by_rules_or_in_part_past_the_director_is_found_and_mended() {
     let (stage, _nginx) = healthy();
     let lab = &stage.lab;
-    // Nothing that comes from the RIP goes where its link or main table say, not even to the director.
+    // A routing rule overrides link and main table for all packets from the RIP, also to the director.
     lab.reals[1]
         .ip(&format!("rule add from {} lookup 200\nroute add default via {} table 200", RIPS[1], RIPS[2]));
     let silent = [9003, 9004].map(|port| format!("real-silent {}:{port}", RIPS[1]));
     finds_and_mends(lab, &silent.each_ref().map(String::as_str));
     serves(lab, Method::Nat.service());
 
-    // A part of clients' network, which the director is in.
+    // A part of the clients' network, in which the director is too.
     lab.reals[2].ip(&format!("route add 192.0.2.0/25 via {}", RIPS[0]));
     finds_and_mends(lab, &[&format!("nat-replies {}:9003", RIPS[2])]);
     serves(lab, Method::Nat.service());
 
-    // All of the world by two routes, which no default route wins over.
+    // Two routes cover all addresses, and take precedence over the default route.
     lab.reals[0].ip(&format!("route add 0.0.0.0/1 via {r}\nroute add 128.0.0.0/1 via {r}", r = RIPS[2]));
     finds_and_mends(lab, &[&format!("nat-replies {}:9003", RIPS[0])]);
     for method in Method::ALL {
@@ -71,7 +71,7 @@ fn a_real_whose_address_has_lost_its_network_is_found_and_mended() {
     let (stage, _nginx) = healthy();
     let lab = &stage.lab;
     lab.reals[2].ip(&format!("address delete {r}/24 dev eth0\naddress add {r}/32 dev eth0", r = RIPS[2]));
-    // With the address went every route: first it is heard, and then by clients too.
+    // The routes vanished with the address: the first fix restores the path to the director, the second to clients.
     let names = [8001, 8002, 9003, 9004].map(|port| format!("real-silent {}:{port}", RIPS[2]));
     let found = finds(lab, &names.each_ref().map(String::as_str));
     for finding in found.as_array().expect("a list") {
@@ -130,7 +130,7 @@ fn a_strict_filter_on_a_real_with_a_second_link_for_its_replies_is_found_and_men
         "link add uplink type veth peer name eth1 netns {}\nlink set uplink master lan\nlink set uplink up",
         real.ns().name()
     ));
-    // Only what comes from the VIP leaves there: the default route does not tell.
+    // Only packets from the VIP use this route: the default route does not show it.
     real.ip(
         "link set eth1 up\naddress add 192.0.2.52/32 dev eth1\nroute replace 192.0.2.0/24 dev eth1 table 100",
     );
@@ -156,7 +156,7 @@ fn replies_of_dr_and_tun_that_come_to_the_director_are_found_and_mended() {
     for method in Method::ALL {
         lab.director.serve("tcp", method.port(), "mh", method, method.real_port());
     }
-    // Behind the director there are no clients: as if each real had a router of its own to them.
+    // No clients are behind the director: as if each real had a router of its own to them.
     lab.director.sysctl("ipv4/conf/all/accept_local", "1");
     for real in &lab.reals {
         real.ip("route replace 192.0.2.0/24 via 10.0.0.1 table 100");

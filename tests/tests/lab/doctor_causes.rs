@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: of several likely causes it names the right one, and of many reals none that is well.
+//! `xvs doctor` names the right one of several likely causes, and none of the many reals without a fault.
 
 use std::{fmt::Write as _, fs};
 
@@ -7,7 +7,7 @@ use lb_tests::lab::{DIP, Lab, Method, RIPS, Server, VIP, VIP6, rip6};
 
 use crate::doctor::{finds, finds_and_mends, healthy, is_healthy, mends};
 
-/// Finds one thing, whose cause has these words, and mends it.
+/// Asserts that there is one finding whose cause contains these words, and that its fix works.
 #[track_caller]
 fn finds_cause(lab: &Lab, name: &str, words: &str) {
     let found = finds(lab, &[name]);
@@ -21,7 +21,7 @@ fn finds_cause(lab: &Lab, name: &str, words: &str) {
 fn a_real_without_the_vip_that_routes_on_is_found_although_another_one_answers() {
     let (stage, _nginx) = healthy();
     let lab = &stage.lab;
-    // As on a host with containers. What is for the VIP goes back to the director, which sends it to some real.
+    // As on a host with containers: packets for the VIP return to the director, which sends them to another real.
     lab.reals[1].sysctl("ipv4/ip_forward", "1");
     is_healthy(lab);
     lab.reals[1].ip(&format!("address delete {VIP}/32 dev lo"));
@@ -62,7 +62,7 @@ fn a_missing_vip_a_firewall_and_a_tunnel_are_told_apart() {
     let name = format!("tun-blackhole {}:8002", RIPS[0]);
     lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
     finds_cause(&lab, &name, "it unwraps them");
-    // It unwraps nothing, and does not say so.
+    // The real does not decapsulate, and sends no error.
     lab.reals[0].host_restore().succeeds();
     lab.reals[0].set_up(Method::Dr);
     lab.reals[0].feed(
@@ -110,7 +110,7 @@ fn replies_of_udp_by_nat_and_fnat_that_go_elsewhere_are_found_and_mended() {
     finds_and_mends(&lab, &[&format!("nat-replies {}:53", RIPS[1])]);
     lab.reals[0].ip(&format!("route add {DIP}/32 via {}", RIPS[2]));
     finds_and_mends(&lab, &[&format!("fnat-replies {}:53", RIPS[0])]);
-    // What drops pings does not drop what is for the service.
+    // The firewall drops pings, and passes packets of the service.
     for real in &lab.reals {
         real.feed(
             &["nft", "-f", "-"],
@@ -144,7 +144,7 @@ fn many_services_that_are_well_are_all_well_time_and_again() {
     fs::write(&config, file).expect("the lab's folder is writable");
     lab.director.xvs(&format!("apply {}", config.display())).succeeds();
     lab.director.wait_for_next_hops();
-    // More flows by fnat than the maps of the probes hold, and more answers than a socket has room for by itself.
+    // More fnat flows than the maps of the probes hold, and more answers than the default buffer of a socket.
     for _ in 0..3 {
         lab.director.xvs("doctor").succeeds().says("nothing is wrong");
     }
@@ -163,7 +163,7 @@ fn a_real_that_does_not_answer_clients_is_mended_whatever_the_cause() {
     let nat = format!("nat-replies {}:9003", RIPS[1]);
     let names = [rp_filter[0].as_str(), &rp_filter[1], &nat];
 
-    // All of the clients' network is the real's own.
+    // The whole network of the clients is on a link of the real.
     lab.reals[1].ip(&format!("address delete {VIP}/32 dev lo\naddress add {VIP}/24 dev lo"));
     finds_and_mends(lab, &names);
 
@@ -191,7 +191,7 @@ fn a_vip_of_the_director_where_its_network_does_not_hear_of_it_is_found_and_mend
     finds_cause(&lab, "vip-missing", "arp_ignore being 1");
     let asked = lab.client.sh(&format!("ping -c 1 -W 2 {VIP6}"));
     asked.succeeds();
-    // A network that none of its interfaces is in is routed to it.
+    // A network that is on none of its interfaces is routed to the host.
     director.xvs("service add tcp 198.51.100.1:80").succeeds();
     director.ip("address add 198.51.100.1/32 dev lo");
     is_healthy(&lab);
@@ -210,7 +210,7 @@ fn a_tunnel_too_narrow_for_ipv6_is_found_and_mended() {
         lab.director.xvs(&format!("real add tcp [{VIP6}]:80 {rip} --forward tun")).succeeds();
     }
     is_healthy(&lab);
-    // One byte less than fits, and so little that not even a SYN does.
+    // An MTU that is one byte too small, and one that is too small for a SYN.
     for (rip, mtu) in [(RIPS[1], 1299), (RIPS[2], 70)] {
         lab.director.ip(&format!("route replace {rip}/32 dev eth0 src {DIP} mtu {mtu}"));
     }

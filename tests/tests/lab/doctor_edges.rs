@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: machines with several RIPs and roles, VIPs that the kernel does not use, ways too narrow for any packet.
+//! `xvs doctor`: machines with several RIPs and roles, VIPs that the kernel does not use, paths too narrow for any packet.
 
 use std::net::SocketAddr;
 
@@ -33,7 +33,7 @@ fn of_a_machine_with_several_rips_the_one_that_has_the_vip_is_named_and_mended()
     }
     is_healthy(&lab);
 
-    // Each is mended at once: VIPs that belong there are on lo again.
+    // Each fix works at once: VIPs that belong there are on lo again.
     lab.reals[0].ip(&format!("address add {VIP}/32 dev eth0"));
     finds_and_mends(&lab, &[&format!("arp-leak {}:80", RIPS[0])]);
     lab.reals[2].ip(&format!("address add {dual}/32 dev eth0"));
@@ -41,13 +41,13 @@ fn of_a_machine_with_several_rips_the_one_that_has_the_vip_is_named_and_mended()
     assert_eq!(found[0]["service"], format!("tcp {dual}:80"), "{found:#}");
     mends(&lab, &found[0]);
     is_healthy(&lab);
-    // By nat no real is to have the VIP at all.
+    // With nat, no real must have the VIP.
     lab.reals[1].ip(&format!("address add {nat}/32 dev eth0"));
     let found = finds(&lab, &[&format!("arp-leak {}:9003", RIPS[1])]);
     assert_eq!(found[0]["service"], format!("tcp {nat}:80"), "{found:#}");
     mends(&lab, &found[0]);
     is_healthy(&lab);
-    // As a proxy: no interface has it.
+    // The machine is a proxy for the VIP: none of its interfaces has it.
     let real = &lab.reals[1];
     real.sysctl("ipv6/conf/all/forwarding", "1");
     real.sysctl("ipv6/conf/eth0/proxy_ndp", "1");
@@ -80,7 +80,7 @@ fn a_vip_of_ipv6_that_another_machine_had_first_is_found_and_mended() {
     director.ip(&format!("address add {VIP6}/128 dev eth0"));
     let found = finds(&lab, &["vip-missing", "ndp-leak"]);
     assert!(found[0]["cause"].as_str().is_some_and(|cause| cause.contains("dadfailed")), "{found:#}");
-    // One is mended by itself, and the other one is still there.
+    // The first fix repairs one fault, and the other one remains.
     lab.client.exec(["sh", "-c", found[1]["fix"].as_str().expect("a text")]).succeeds();
     finds_and_mends(&lab, &["vip-missing"]);
     lab.client.sh(&format!("ping -c 1 -W 2 {VIP6}")).succeeds();
@@ -122,14 +122,14 @@ fn a_tunnel_that_is_too_narrow_for_ipv4_is_found_and_mended() {
         lab.director.xvs(&format!("real add tcp {service} {rip} --forward tun --tunnel gue")).succeeds();
     }
     is_healthy(&lab);
-    // Wide enough for all that Linux sends where it is told to send less, and not quite.
+    // An MTU that suffices for the smallest packets to which Linux reduces its own, and one that does not.
     lab.director.ip(&format!("route replace {}/32 dev eth0 src {DIP} mtu 600", RIPS[0]));
     is_healthy(&lab);
     for (n, mtu) in [(1, 580), (2, 68)] {
         lab.director.ip(&format!("route replace {}/32 dev eth0 src {DIP} mtu {mtu}", RIPS[n]));
         finds_and_mends(&lab, &[&format!("tunnel-mtu {}:80", RIPS[n])]);
     }
-    // In the middle of the way, by a device that belongs to nobody.
+    // In the middle of the path, at a device that reports nothing.
     lab.switch.ip("link set real2 mtu 1300");
     finds_and_mends(&lab, &[&format!("tunnel-mtu {}:80", RIPS[1])]);
     lab.client.requests(std::net::SocketAddrV4::new(VIP, 80), 30).is_complete(30);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: faults of the director, of the way to a real, and of a real that is nearly right.
+//! `xvs doctor`: faults of the director, of the path to a real, and of a real with one wrong setting.
 
 use std::{fs, net::SocketAddrV4};
 
@@ -13,7 +13,7 @@ use crate::doctor::{finds, finds_and_mends, healthy, is_healthy};
 #[test]
 fn generic_xdp_that_nobody_asked_for_is_found_and_mended() {
     let lab = Lab::new();
-    // As after a start while the driver could not do better: the next daemon takes over what is attached.
+    // As after a start with a driver without native XDP: the next daemon adopts the attachment.
     lab.director.start_daemon_with("--xdp-mode generic").stop();
     let _daemon = lab.director.start_daemon();
     finds_and_mends(&lab, &["xdp-generic"]);
@@ -68,7 +68,7 @@ fn take_off(lab: &Lab, daemon: &Process) {
     }
 }
 
-/// Takes the daemon's program off eth0 while it cannot look, and lets `other` take its place.
+/// Detaches the daemon's program from eth0 while the daemon is stopped, and lets `other` attach another one.
 fn take_its_place(lab: &Lab, daemon: &Process, other: impl FnOnce()) {
     let signal = |name: &str| lab.director.exec(["kill", name, &daemon.id().to_string()]).succeeds();
     signal("-STOP");
@@ -89,7 +89,7 @@ fn another_program_in_its_place_is_found_and_mended() {
     });
     finds_and_mends(&lab, &["xdp-other"]);
 
-    // By a link, as most programs do it now, which netlink does not take off.
+    // Attached by a BPF link, as by most programs, which netlink cannot detach.
     take_its_place(&lab, &daemon, || attach_stub(&lab.director, ["eth0"], &lab.director.bpffs()));
     finds_and_mends(&lab, &["xdp-other"]);
     assert_eq!(lab.director.xvs("--output json status").succeeds().json()["interfaces"][0]["mode"], "native");
@@ -100,7 +100,7 @@ fn a_program_that_cannot_be_attached_again_is_found_and_mended() {
     let lab = Lab::new();
     let daemon = lab.director.start_daemon_with("--xdp-mode native");
     is_healthy(&lab);
-    // The driver takes no XDP program where frames may come that are larger than a page.
+    // The driver accepts no XDP program if frames may be larger than a page.
     take_its_place(&lab, &daemon, || lab.switch.ip("link set dev director mtu 9000"));
     finds(&lab, &["xdp-detached"]);
     lab.switch.ip("link set dev director mtu 1500");
@@ -136,14 +136,14 @@ fn a_client_on_the_director_is_found_and_mended() {
     let client = lab.director.run(|| std::net::TcpStream::connect(at)).expect("it has the VIP");
     let found = finds(lab, &["local-client"]);
     assert_eq!(found[0]["service"], format!("tcp {at}"), "{found:#}");
-    // A real answers from now on, from all connections that are begun; those that led elsewhere are broken off.
+    // From now on a real answers all new connections; connections that led elsewhere are closed.
     finds_and_mends(lab, &["local-client"]);
     let broken = lab.director.run(|| std::io::Read::read_to_end(&mut &client, &mut Vec::new()));
     assert!(broken.is_err(), "{broken:?}");
     let answer = lab.director.exec(["curl", "--silent", "--max-time", "5", &format!("http://{at}/")]);
     answer.succeeds().says("real1");
 
-    // One that is refused, and tries again.
+    // A connection that is refused, and tries again.
     let other = Method::Nat.service();
     let line = format!("while :; do curl --silent http://{other}/; sleep 0.1; done");
     let _client = lab.director.start("curl", std::process::Command::new("sh").args(["-c", &line]));
@@ -180,7 +180,7 @@ fn a_full_flow_table_is_found_and_mended() {
     let before = lab.director.xvs("--output json stats").succeeds().json();
     finds_and_mends(&lab, &["flow-table"]);
 
-    // What was counted and written down is still there, and a start with the same config goes on with it.
+    // Counters and flows are still there, and a start with the same config continues with them.
     let after = lab.director.xvs("--output json stats").succeeds().json();
     assert_eq!(before["services"], after["services"]);
     daemon.stop();
@@ -218,7 +218,7 @@ fn a_flow_table_that_forgets_flows_that_live_is_found_and_mended() {
         "they are noted at a sweep",
         || if swept() == before { Err(before.to_string()) } else { Ok(()) },
     );
-    // Before the next one come many short ones. They have ended when the doctor looks, and the long ones are gone.
+    // Many short flows precede the next long one. They have ended when the doctor runs, and the long ones are evicted.
     lab.client.spread(SocketAddrV4::new(VIP, 80), 12_000).is_complete(12_000);
     eventually("flows were forgotten", || {
         let (names, found) = crate::doctor::diagnose(&lab);
@@ -265,7 +265,7 @@ fn a_real_behind_a_firewall_of_its_own_is_found_and_mended() {
     let names = [8001, 8002, 9003, 9004].map(|port| format!("real-silent {}:{port}", RIPS[2]));
     finds_and_mends(lab, &names.each_ref().map(String::as_str));
 
-    // Whatever xvs put into it goes again, and is missed.
+    // All entries of xvs are removed, and the doctor notices.
     real.host_restore().succeeds();
     real.sh("nft list ruleset").succeeds().says("drop").does_not_say("xvs");
     real.sh("nft delete table ip wall").succeeds();
@@ -288,7 +288,7 @@ fn a_strict_reverse_path_filter_is_found_and_mended() {
     for real in &lab.reals {
         real.set_up(Method::Dr);
     }
-    // A second cable, by which the real answers clients: well while nothing is filtered.
+    // The real answers clients through a second cable: correct unless a filter drops it.
     let real = &lab.reals[1];
     lab.switch.ip(&format!(
         "link add uplink type veth peer name eth1 netns {}\nlink set uplink master lan\nlink set uplink up",

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: rules of the director that never see a VIP's packets, and firewalls of reals, nftables and iptables.
+//! `xvs doctor`: rules of the director that match no packet because XDP forwards first, and firewalls of reals, with
+//! nftables and iptables.
 
 use lb_tests::lab::{DIP, Host, Lab, Method, RIPS, VIP, VIP6};
 
 use crate::doctor::{finds_and_mends, healthy, is_healthy};
 
-/// Makes a table of nftables from what is in it.
+/// Returns a table of nftables with this content.
 #[track_caller]
 fn nft(host: &Host, inside: &str) {
     host.feed(&["nft", "-f", "-"], &format!("table inet wall {{\n{inside}\n}}"));
@@ -22,7 +23,7 @@ fn rules_of_the_director_that_are_for_a_service_are_found_and_mended() {
     director.xvs(&format!("service add udp [{VIP6}]:53")).succeeds();
     is_healthy(&lab);
 
-    // What a director has otherwise is none of its business.
+    // The doctor ignores all other rules of a director.
     nft(
         director,
         &format!(
@@ -86,7 +87,7 @@ fn iptables_of_a_real_is_found_and_mended_and_put_back() {
     finds_and_mends(lab, &[&format!("real-firewall {}:8001", RIPS[1])]);
 
     real.sh("iptables-legacy -P INPUT DROP").succeeds();
-    // What was opened for one service is open, and so are pings of the VIP.
+    // The rules for one service admit its packets, and pings of the VIP.
     let names = [("real-firewall", 8002), ("real-silent", 9003), ("real-silent", 9004)];
     let names = names.map(|(check, port)| format!("{check} {}:{port}", RIPS[1]));
     finds_and_mends(lab, &names.each_ref().map(String::as_str));

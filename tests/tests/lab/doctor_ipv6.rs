@@ -64,7 +64,7 @@ fn every_kind_of_tunnel_is_probed_as_it_is() {
         serve(&lab, vip, 80, rips, &format!("--forward tun --tunnel {tunnel}"));
         is_healthy(&lab);
 
-        // Set up for dr, it holds the VIPs and unwraps nothing.
+        // Set up for dr, the real has the VIPs and decapsulates nothing.
         lab.reals[1].xvs_host("restore").succeeds();
         lab.reals[1].xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --interface eth0")).succeeds();
         let (names, found) = crate::doctor::diagnose(&lab);

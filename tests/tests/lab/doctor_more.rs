@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: more ways to the same faults: IPv6, tunnel devices, firewalls that drop by themselves, two reals at once.
+//! `xvs doctor`: further causes of the same faults: IPv6, tunnel devices, firewalls that drop by themselves, two reals at once.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use lb_tests::lab::{DIP6, Lab, Method, RIPS, Real, VIP, VIP6, rip6};
 
 use crate::doctor::{finds_and_mends, is_healthy};
 
-/// A service of IPv6 with all reals.
+/// Adds an IPv6 service with all reals.
 fn serve6(lab: &Lab, port: u16, real_port: u16, forward: &str) {
     let service = SocketAddr::new(VIP6.into(), port);
     lab.director.xvs(&format!("service add tcp {service} --scheduler rr")).succeeds();
@@ -22,7 +22,7 @@ fn name(check: &str, rip: impl Into<IpAddr>, port: u16) -> String {
     format!("{check} {}", SocketAddr::new(rip.into(), port))
 }
 
-/// A client gets answers from a service of IPv6.
+/// Asserts that a client gets answers from an IPv6 service.
 #[track_caller]
 fn serves6(lab: &Lab, port: u16) {
     for _ in 0..6 {
@@ -72,7 +72,7 @@ fn faults_of_ipv6_by_nat_and_fnat_are_found_and_mended() {
     finds_and_mends(&lab, &refused.each_ref().map(String::as_str));
 }
 
-/// A firewall that drops what it does not know.
+/// A firewall that drops all other packets.
 fn wall(real: &Real) {
     real.feed(
         &["nft", "-f", "-"],
@@ -92,7 +92,7 @@ fn what_keeps_tunnelled_packets_from_a_real_is_found_and_mended() {
     lab.director.serve("tcp", 8002, "mh", Method::Tun, 8002);
     is_healthy(&lab);
 
-    // The VIP alone is dropped.
+    // The firewall drops packets for the VIP only.
     lab.reals[0].feed(
         &["nft", "-f", "-"],
         &format!("table ip wall {{\n chain input {{\n type filter hook input priority 0\n ip daddr {VIP} drop\n }}\n}}"),
@@ -100,7 +100,7 @@ fn what_keeps_tunnelled_packets_from_a_real_is_found_and_mended() {
     wall(&lab.reals[2]);
     finds_and_mends(&lab, &[&name("tun-blackhole", RIPS[0], 8002), &name("real-silent", RIPS[2], 8002)]);
 
-    // Two at once, of different kinds.
+    // Two faults at once, of different kinds.
     lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
     lab.reals[1].ip("link set eth0 mtu 1400");
     lab.reals[2].ip(&format!("address add {VIP}/32 dev eth0"));
@@ -193,7 +193,7 @@ fn a_real_that_has_lost_something_is_found_and_mended_at_once() {
     lab.director.serve("tcp", 8003, "mh", Method::Nat, 9003);
     is_healthy(&lab);
 
-    // What unwraps: the pin is what keeps it attached.
+    // The decapsulator: the pin keeps it attached.
     let pins = lab.director.bpffs().with_file_name("real1");
     let out = lab.reals[0].exec(["find".into(), pins, "-type".into(), "f".into(), "-delete".into()]);
     out.succeeds();
@@ -204,7 +204,7 @@ fn a_real_that_has_lost_something_is_found_and_mended_at_once() {
     lab.reals[1].ip("route delete default");
     finds_and_mends(&lab, &[&name("nat-replies", RIPS[1], 9003)]);
 
-    // Its address, while the director's kernel still takes it for reachable.
+    // The real loses its address, while the director's kernel still has it as reachable.
     lab.reals[2].ip(&format!("address delete {}/24 dev eth0", RIPS[2]));
     finds_and_mends(
         &lab,
@@ -215,7 +215,7 @@ fn a_real_that_has_lost_something_is_found_and_mended_at_once() {
 #[test]
 fn between_two_networks_all_is_well_until_something_is_wrong() {
     let lab = Lab::two_arm();
-    // Replies by dr and tun come from the director's own address, and it is to send them on.
+    // Replies of dr and tun come from the VIP, an address of the director, which would have to route them.
     lab.director.sysctl("ipv4/conf/all/accept_local", "1");
     let _daemon = lab.director.start_daemon();
     let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
@@ -242,7 +242,7 @@ fn between_two_networks_all_is_well_until_something_is_wrong() {
     finds_and_mends(&lab, &found.iter().map(String::as_str).collect::<Vec<_>>());
     lab.client.requests(Method::Nat.service(), 9).is_complete(9);
 
-    // Where clients are: the reals are as well as before.
+    // Clients are there: the reals have no fault.
     lab.director.ip("link set eth0 down");
     finds_and_mends(&lab, &["interface-down"]);
     lab.client.requests(Method::Nat.service(), 9).is_complete(9);

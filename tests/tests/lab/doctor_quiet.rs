@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor` has nothing to say where nothing is wrong, whatever services there are.
+//! `xvs doctor` finds nothing in set-ups without a fault, with services of every kind.
 
 use std::{net::SocketAddr, process::Command};
 
@@ -7,7 +7,7 @@ use lb_tests::lab::{Lab, Layout, Method, Options, RIPS, VIP, VIP6, Way};
 
 use crate::doctor::healthy;
 
-/// Nothing is found, not even by the first look.
+/// Asserts that the doctor finds nothing, not even in its first run.
 #[track_caller]
 fn is_quiet(lab: &Lab) {
     for _ in 0..3 {

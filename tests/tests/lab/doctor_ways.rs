@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: the same faults come about in other ways, and reals by full NAT.
+//! `xvs doctor`: other causes of the same faults, and reals by full NAT.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use lb_tests::lab::{Client, DIP, Lab, Method, RIPS, Stage, VIP, VIP6, rip6};
 
 use crate::doctor::{finds, finds_and_mends, healthy, is_healthy};
 
-/// The service of a method answers a client from all three reals.
+/// Asserts that all three reals answer a client of the service of a method.
 #[track_caller]
 fn serves(client: &Client, method: Method) {
     let spread = client.requests(method.service(), 30);
@@ -26,7 +26,7 @@ fn faults_of_reals_by_fnat_are_found_and_mended() {
     is_healthy(&lab);
     let name = |check: &str, n: usize| format!("{check} {}:9004", RIPS[n]);
 
-    // A way to the director's address by somebody who knows none.
+    // The route to the director's address leads to a host that has no further route.
     lab.reals[1].ip(&format!("route add {DIP}/32 via {}", RIPS[2]));
     finds_and_mends(&lab, &[&name("fnat-replies", 1)]);
     serves(&lab.client, Method::Fnat);
@@ -40,7 +40,7 @@ fn faults_of_reals_by_fnat_are_found_and_mended() {
 
     drop(nginx.remove(2));
     finds_and_mends(&lab, &[&name("not-listening", 2)]);
-    // No flow is written down for a probe.
+    // A probe adds no flow table entry.
     assert_eq!(lab.director.stats().service("tcp", 8004).real(RIPS[2]).active_flows, 0);
 }
 
@@ -75,7 +75,7 @@ fn the_way_to_a_real_that_the_director_has_wrong_is_found_and_mended() {
     director.ip(&format!("route add blackhole {rip}/32"));
     finds_and_mends(lab, &all);
 
-    // By a router that is none.
+    // The route leads to a host that is no router.
     director.ip(&format!("route replace {rip}/32 via 10.0.0.99"));
     finds_and_mends(lab, &all);
 
@@ -99,12 +99,12 @@ fn a_vip_that_leaks_in_any_way_is_found_and_mended() {
     lab.director.serve("tcp", 8001, "mh", Method::Dr, 8001);
     is_healthy(&lab);
 
-    // Where no setting keeps it quiet.
+    // On an interface where no ARP setting prevents the answer.
     lab.reals[0].ip(&format!("address add {VIP}/24 dev eth0"));
     finds_and_mends(&lab, &[&format!("arp-leak {}:8001", RIPS[0])]);
     serves(&lab.client, Method::Dr);
 
-    // By a second cable, whose MAC address the director has never seen.
+    // The answer comes from a second cable, whose MAC address the director has never seen.
     let real = &lab.reals[2];
     lab.switch.ip(&format!(
         "link add uplink type veth peer name eth1 netns {}\nlink set uplink master lan\nlink set uplink up",
@@ -183,7 +183,7 @@ fn a_nat_real_with_a_way_of_its_own_to_clients_is_found_and_mended() {
 fn checksums_that_a_real_leaves_to_its_device_are_found_and_mended() {
     let (stage, _nginx) = healthy();
     let lab = &stage.lab;
-    // Its replies by nat and fnat go nowhere; those by dr and tun do not pass the director.
+    // Its replies of nat and fnat are lost; those of dr and tun do not pass the director.
     lab.switch.sh("ethtool -K director tx on").succeeds();
     is_healthy(lab);
     lab.reals[1].sh("ethtool -K eth0 tx on").succeeds();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs real drain`: no new connections, the old ones go on, and the exit code says whether any is left.
+//! `xvs real drain`: no new connections; existing ones continue, and the exit code tells whether any is left.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use rstest::rstest;
 const PORT: u16 = 7000;
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 
-/// By hash a connection is not written down until it speaks after the change, and yet it is waited for.
+/// With a hashing scheduler, a connection has no entry until its first packet after the change; drain waits for it.
 #[rstest]
 fn a_drained_real_keeps_its_connections_until_the_last_is_closed(#[values("rr", "mh")] scheduler: &str) {
     let lab = Lab::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs explain`: it says what a real packet then meets, and changes nothing.
+//! `xvs explain` predicts the fate of a real packet, and changes nothing.
 
 use std::{
     fmt::Write as _,
@@ -165,7 +165,7 @@ fn a_change_is_explained_before_it_is_made() {
     lab.director.xvs(&format!("service edit tcp {kept} --persistent 300s")).succeeds();
     lab.client.connect(kept).unwrap();
 
-    // The second real goes, the third takes nothing new, and there is a service more.
+    // The change removes the second real, sets the weight of the third to 0, and adds a service.
     let [_, second, third] = &lab.reals;
     let export = lab.director.xvs("export").succeeds().stdout;
     let mut file = String::new();
@@ -200,7 +200,7 @@ fn a_change_is_explained_before_it_is_made() {
         .collect();
     let answer = |told: &Value| {
         let field = |name: &str| told[name].to_string();
-        // Which port of the director a flow by full NAT gets is drawn anew each time.
+        // The port of the director for a flow by full NAT is drawn again each time.
         let drawn = told["service"] == format!("tcp {}", Method::Fnat.service());
         let frame = if drawn { String::new() } else { field("frame_out") };
         [field("service"), field("real"), field("reason"), frame]
@@ -244,7 +244,7 @@ fn other_versions_protocols_and_links_are_explained() {
     let told = explain(lab, &format!("sctp {CLIENT}:4000 {VIP}:9"));
     assert_eq!(text(&told, "reason"), "forwarded", "{told:#}");
 
-    // The tag is kept: the real is where the client is.
+    // The tag stays: the real is in the VLAN of the client.
     let mut tagged = bytes(text(&told, "frame_in"));
     tagged.splice(12..12, [0x81, 0, 0, 42]);
     let file = lab.director.path("tagged.pcap");

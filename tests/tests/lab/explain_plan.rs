@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs explain --plan` about packets of what is there already: a connection's next packet, a real's reply, an error, a later
-//! fragment. Of a change that has nothing to do with them it says what `xvs explain` says.
+//! `xvs explain --plan` about packets of existing flows: a connection's next packet, a real's reply, an error, a later
+//! fragment. For a change that does not concern them the answer is that of `xvs explain`.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, UdpSocket};
 
@@ -45,7 +45,7 @@ fn error(about: (SocketAddrV4, SocketAddrV4)) -> Vec<u8> {
     frame
 }
 
-/// Part of a datagram of IPv4, without Ethernet.
+/// Part of an IPv4 datagram, without Ethernet.
 fn fragment(offset: u16, more: bool) -> Vec<u8> {
     let mut body = vec![7; 64];
     if offset == 0 {
@@ -70,7 +70,7 @@ fn told_of(lab: &Lab, frame: &[u8], options: &str) -> Value {
     explain(lab, &format!("--pcap {} {options}", file.display()))
 }
 
-/// The steps but those that say what the change is.
+/// Returns the steps without those that describe the change.
 fn steps(told: &Value) -> Vec<&Value> {
     told["steps"].as_array().expect("a list").iter().filter(|step| step["step"] != "plan").collect()
 }
@@ -100,7 +100,7 @@ fn what_is_known_of_a_packet_is_known_to_the_plan() {
     lab.director.add_real("udp", DATAGRAMS.port(), lab.reals[0].rip, DATAGRAMS.port(), Method::Dr, 100);
     let _local = lab.reals.each_ref().map(|real| Server::greeter(real, LOCAL));
 
-    // A connection to each, and a datagram of which the rest is still to come.
+    // A connection to each service, and the first fragment of a datagram.
     let services = [tracked, TWINS[0], TWINS[1], LOCAL].into_iter().chain(Method::ALL.map(Method::service));
     let open: Vec<_> = services.map(|to| (to, lab.client.connect(to).unwrap())).collect();
     let raw: UdpSocket = lab
@@ -120,7 +120,7 @@ fn what_is_known_of_a_packet_is_known_to_the_plan() {
         let asked = explain(lab, &format!("tcp {client} {service} --flags ack"));
         let rip: SocketAddrV4 = text(&asked, "real").parse().unwrap();
         if after(&asked, "destination").is_some() {
-            // What the real answers to, it has from the request.
+            // The real's answer uses the addresses of the request.
             let source = after(&asked, "source").map_or(*client.ip(), |address| address.parse().unwrap());
             let port = after(&asked, "source port").map_or(client.port(), |port| port.parse().unwrap());
             frames.push(("a reply", frame(rip, SocketAddrV4::new(source, port))));
@@ -143,7 +143,7 @@ fn what_is_known_of_a_packet_is_known_to_the_plan() {
         }
     }
 
-    // All goes but one service: of what is left of the others nothing is forwarded any more.
+    // The change removes all services but one: flows of the others are no longer forwarded.
     std::fs::write(&plan, other).unwrap();
     for (what, frame) in &frames {
         let then = told_of(lab, frame, &with_plan);

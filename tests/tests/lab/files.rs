@@ -19,7 +19,7 @@ fn curl_is_answered_by_every_method() {
     }
 }
 
-/// The upload is stored by nginx on whichever real got it. By `tun` it also shows that the client
+/// nginx stores the upload on the real that received it. With `tun` it also shows that the client
 /// learns the smaller MTU.
 #[test]
 fn a_hundred_megabytes_arrive_whole_both_ways_by_every_method() {

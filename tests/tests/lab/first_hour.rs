@@ -27,7 +27,7 @@ fn a_veth_without_a_program_at_its_other_end_is_run_in_generic_mode() {
     assert!(!log.contains("eth0 is a veth"), "{log}");
     lab.director.xvs("status").succeeds().says("eth0 (native), plain0 (generic)");
     is_healthy(&lab);
-    // The operator may insist; then it is said.
+    // The operator can choose native mode; the doctor then reports it.
     lab.director.xvs("attach plain0 --xdp-mode native").succeeds();
     let found = finds(&lab, &["xdp-tx-lost"]);
     lab.director.xvs("doctor").fails(1).says("plain0 is a veth").says("xvs attach plain0 --xdp-mode generic");
@@ -74,9 +74,9 @@ fn a_standby_director_is_healthy_while_another_one_has_the_vip() {
         lab.director.xvs(&format!("real add tcp {VIP}:81 {rip}:8003 --forward nat")).succeeds();
     }
     lab.director.wait_for_next_hops();
-    // No director has it: clients get nothing.
+    // No director has the VIP: clients get no answer.
     finds(&lab, &["vip-missing"]);
-    // Another one has it, and forwards.
+    // Another director has the VIP, and forwards.
     lab.client.ip(&format!("address add {VIP}/32 dev eth0"));
     lab.client.sysctl("ipv4/ip_forward", "1");
     is_healthy(&lab);
@@ -101,10 +101,10 @@ fn a_file_without_services_and_a_service_without_reals_are_told() {
     }
     let export = director.xvs("export").succeeds().stdout;
     assert!(export.contains(&VIP.to_string()), "{export}");
-    // Only what is not so by default is printed, unless all is asked for.
+    // `export` prints only values that differ from the defaults, except with `--all`.
     director.xvs("export").succeeds().does_not_say("upper").does_not_say("scheduler").does_not_say("group");
     director.xvs("export --all").succeeds().says("upper = 0").says("scheduler = \"mh\"").says("group = []");
-    // A pipe is read once.
+    // The command reads a pipe once.
     let xvs =
         director.xvs_words("").iter().map(|word| word.display().to_string()).collect::<Vec<_>>().join(" ");
     director
@@ -162,14 +162,14 @@ fn a_service_comes_with_its_reals_or_not_at_all() {
     let [one, two, three] = RIPS;
     let reals = |line: &str| director.xvs(line).succeeds().stdout.lines().count();
 
-    // The second of them cannot be: dr changes no port.
+    // The second real is refused: dr changes no port.
     let line = format!("service add tcp {VIP}:80 --real {one} --real {two}:81 --forward");
     director.xvs(&format!("{line} dr")).fails(2).says(&format!("real {two}:81 of tcp {VIP}:80"));
     assert_eq!(director.stats().services.len(), 0);
     assert_eq!(reals(&format!("{line} nat")), 3);
     director.xvs(&format!("real list TCP {VIP}:80")).succeeds().says(&format!("{two}:81")).says("nat");
 
-    // One is there already.
+    // One of the reals exists already.
     let line = format!("real add tcp {VIP}:80 {three} {one} --forward nat");
     director.xvs(&line).fails(2).says(&format!("has real {one}:80 already")).says("nothing was changed");
     assert_eq!(director.stats().services[0].reals.len(), 2);
@@ -189,7 +189,7 @@ fn a_nat_real_in_the_network_of_the_vip_is_told() {
     let lab = Lab::new();
     let director = &lab.director;
     let _daemon = director.start_daemon();
-    // A network of clients and reals.
+    // A network with both clients and reals.
     let (rip, note) = ("192.0.2.11", "its replies to clients there bypass the director");
     director.xvs(&format!("service add tcp {VIP}:80 --real {rip} --forward fnat")).succeeds();
     let told = director.xvs(&format!("real edit tcp {VIP}:80 {rip} --forward nat")).succeeds();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Full NAT: reals that know nothing of the VIP nor of a route through the director.
+//! Full NAT: reals that have neither the VIP nor a route through the director.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -9,7 +9,7 @@ use std::{
 use lb_tests::lab::{Lab, Method, Server, VIP, eventually};
 
 const PORT: u16 = 8004;
-/// Addresses of the director's that only this pool has.
+/// Addresses of the director that only this pool has.
 const POOL: &str = "[director]
 fnat-addresses = [\"10.0.0.201\", \"10.0.0.202\"]
 fnat-ports = \"5000-5002\"
@@ -21,7 +21,7 @@ fn greeters(lab: &Lab) -> Vec<Server> {
     lab.reals.iter().map(|real| Server::greeter(real, address)).collect()
 }
 
-/// A real that answers, has no route to the client, and says from where it was asked.
+/// A real without a route to the client, whose answer contains the source of the request.
 #[test]
 fn a_pool_is_used_up_refused_and_given_back() {
     let lab = Lab::new();

@@ -135,7 +135,7 @@ fn what_is_persisted_sets_up_again_and_restore_removes_it() {
         etc.join("systemd/system/multi-user.target.wants/xvs-host.service").canonicalize().unwrap() == unit
     );
 
-    // A host starts by one folder.
+    // One folder has the files for the boot.
     let (elsewhere, kept) = (real.path("elsewhere"), state(real));
     for run in ["", " --dry-run"] {
         let line =
@@ -145,11 +145,11 @@ fn what_is_persisted_sets_up_again_and_restore_removes_it() {
     }
     assert!(state(real) == kept && !elsewhere.exists());
 
-    // One goes: the next start must not bring it back.
+    // One VIP is removed: the next boot must not add it.
     real.xvs_host(&format!("restore --vip {OTHER}")).succeeds();
     assert_eq!(commands(&unit).len(), 2);
 
-    // What a start does: everything is as new, the settings are read, the unit runs.
+    // Simulates a boot: all settings have their defaults, sysctl.d is read, the unit runs.
     real.ip(&format!("address delete {VIP}/32 dev lo\naddress delete {V6}/128 dev lo"));
     for name in ["arp_ignore", "arp_announce"] {
         for interface in ["all", "lo", "eth0"] {
@@ -201,13 +201,13 @@ fn tunnels_have_a_line_about_the_mtu() {
     }
 }
 
-/// The commands that the unit runs.
+/// Returns the commands that the unit runs.
 fn commands(unit: &Path) -> Vec<String> {
     let text = fs::read_to_string(unit).expect("setup wrote it");
     text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).map(str::to_owned).collect()
 }
 
-/// ARP settings, devices and addresses.
+/// Returns ARP settings, devices and addresses.
 pub fn state(real: &Real) -> String {
     let sysctls = ["arp_ignore", "arp_announce", "rp_filter"]
         .map(|name| ["all", "lo", "eth0"].map(|device| format!("net.ipv4.conf.{device}.{name}")).join(" "));

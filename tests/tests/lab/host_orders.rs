@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host` in random orders, killed at random moments: in the end, restore leaves everything as it was.
+//! `xvs host` in random orders, killed at random moments: in the end, restore reverts all changes.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ const OTHERS: [&str; 2] = ["192.0.2.101", "2001:db8::101"];
 
 /// The configuration of a host.
 struct Scene {
-    /// The VIP that is there by hand, now and then.
+    /// A VIP that is added by hand now and then.
     vip: String,
     /// Options for VIPs and method, the usual ones last.
     targets: Vec<String>,
@@ -82,7 +82,7 @@ fn run_orders(scene: &Scene) {
             let limit = (!random.one_of(4)).then(|| random.moment(longest));
             let was_killed = run(real, &line, limit);
             *if was_killed { &mut killed } else { &mut ended } += 1;
-            // The machine is faster or slower than when that was measured: half of the kills are to come in time.
+            // The machine may be faster or slower than during the measurement: half of the kills must come in time.
             if limit.is_some() {
                 longest = longest.mul_f64(if was_killed { 1.05 } else { 0.95 });
             }
@@ -102,13 +102,13 @@ fn run_orders(scene: &Scene) {
     assert!(killed > orders() / 2 && ended > orders() / 2, "no test of much: {killed} killed, {ended} ended");
 }
 
-/// Runs `xvs host` with a SIGKILL after `limit`; whether that came before its end.
+/// Runs `xvs host` with a SIGKILL after `limit`. Returns whether that came before its end.
 fn run(real: &Real, line: &str, limit: Option<Duration>) -> bool {
     let mut command = real.xvs_host_command(line);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = real.run(|| command.spawn()).expect("xvs is built");
     if let Some(limit) = limit {
-        // Not a wait for something: the moment itself is what varies.
+        // This does not wait for a condition: the moment of the kill varies.
         thread::sleep(limit);
         child.kill().expect("a child of ours");
     }
@@ -125,7 +125,7 @@ fn how_long(real: &Real, scene: &Scene, etc: &Path) -> Duration {
     longest
 }
 
-/// Every setting of both versions of IP, every address, route, rule and link with its program, and what is below `etc`.
+/// Returns every setting of both IP versions, every address, route, rule and link with its program, and the files in `etc`.
 fn everything(real: &Real, etc: &Path) -> BTreeMap<String, String> {
     let mut all: BTreeMap<_, _> = real.run(|| {
         let names = ["all", "default", "lo", "eth0"];
@@ -200,13 +200,13 @@ impl Random {
         from[usize::try_from(self.below(from.len() as u64)).expect("it is small")]
     }
 
-    /// Rather early than late: most commands are much shorter than the longest.
+    /// Rather early than late, because most commands are much shorter than the longest.
     fn moment(&mut self, longest: Duration) -> Duration {
         let limit = u64::try_from(longest.as_micros()).expect("less than a day") >> self.below(5);
         Duration::from_micros(self.below(limit.max(1)))
     }
 
-    /// Half of it done by hand, or something else altogether.
+    /// Half of the set-up done by hand, or other settings.
     fn settings(&mut self, real: &Real) {
         for interface in ["all", "lo", "eth0"] {
             for (name, values) in [
@@ -220,7 +220,7 @@ impl Random {
     }
 
     fn line(&mut self, scene: &Scene, etc: &Path) -> String {
-        // The last one more often than not: commands are to meet what others of the same kind have left.
+        // The last options most often, so that commands meet the changes of similar ones.
         let targets = &scene.targets;
         let nth = usize::try_from(self.below(2 * targets.len() as u64)).expect("it is small");
         let target = &targets[nth.min(targets.len() - 1)];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host` beside others: another set-up of the same host, at the same time or before; and itself, set up otherwise.
+//! `xvs host` beside another set-up of the same host, at the same time or before, and after itself with other options.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::symlink, thread};
 
@@ -10,7 +10,7 @@ use lb_tests::{
 
 use crate::host_options::{OTHER, V6, state};
 
-/// `xvs host` with a file of its own, as an agent or an operator has it.
+/// Runs `xvs host` with a state file of its own, as an agent or an operator has it.
 fn xvs_host(real: &Real, file: &str, line: &str) -> Outcome {
     real.sh(&format!("{} host {line} --state {}", artifacts::xvs().display(), real.path(file).display()))
 }
@@ -24,14 +24,14 @@ fn what_another_set_up_needs_stays_until_that_is_restored() {
     let lab = Lab::new();
     let [real, neighbour, ..] = &lab.reals;
     let before = state(real);
-    // In the same folder, but of another host: no concern of this one.
+    // A state file in the same folder that belongs to another host is ignored.
     xvs_host(neighbour, "a.json", &setup(OTHER)).succeeds();
 
     for (first, second) in [("a.json", "b.json"), ("b.json", "a.json")] {
         xvs_host(real, "a.json", &setup(&VIP.to_string())).succeeds();
         let found = xvs_host(real, "b.json", &setup(OTHER)).succeeds();
         found.says("ok    net.ipv4.conf.all.arp_ignore: 1");
-        // Both are for this one.
+        // Both state files belong to this host.
         let both = xvs_host(real, "b.json", &setup(&VIP.to_string())).succeeds();
         both.says(&format!("ok    VIP {VIP}: on lo"));
 
@@ -70,7 +70,7 @@ fn what_unwraps_stays_while_another_vip_comes_in_a_tunnel() {
     xvs_host(real, "c.json", &tun(OTHER)).succeeds();
     xvs_host(real, "a.json", "restore").succeeds().says("XDP decapsulator on eth0: stays");
     assert!(attached());
-    // By dr alone, nothing is to be unwrapped.
+    // With dr alone, nothing needs decapsulation.
     xvs_host(real, "c.json", "restore").succeeds().says("back  XDP decapsulator on eth0: detached");
     xvs_host(real, "b.json", "restore").succeeds();
     real.sh(&format!("umount {}", bpffs.display())).succeeds();
@@ -106,7 +106,7 @@ fn a_set_up_that_fails_leaves_an_earlier_one_as_it_was() {
     xvs_host(real, "a.json", &line).fails(1).says("IPv6 is off").says("net.ipv4.conf.all.arp_ignore: 1");
     real.sysctl("ipv6/conf/lo/disable_ipv6", "0");
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    // The kernel gives lo its ::1 anew.
+    // The kernel adds ::1 to lo again.
     assert_eq!(lines(&first).difference(&lines(&state(real))).next(), None);
     assert_eq!(fs::read(real.path("a.json")).unwrap(), remembered);
     xvs_host(real, "a.json", "restore").succeeds();
@@ -129,7 +129,7 @@ fn a_dry_run_knows_what_is_persisted() {
     real.host_restore().succeeds();
 
     fs::write(real.path("host.json"), "{}").unwrap();
-    real.xvs_host(&format!("{} --dry-run", setup(OTHER))).fails(1).says("makes no sense");
+    real.xvs_host(&format!("{} --dry-run", setup(OTHER))).fails(1).says("cannot parse the state file");
 }
 
 #[test]

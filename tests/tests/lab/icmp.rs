@@ -10,8 +10,8 @@ use lb_tests::lab::{DIP, Method, Server, Stage, VIP, icmp};
 
 const MTU: u16 = 1200;
 
-/// A router on the way back says that a reply was too big: the real that sent it must hear that, as
-/// if the message had been for it alone, and nobody else.
+/// A router on the return path reports that a reply was too big: only the real that sent the reply must
+/// receive the message, as if it were addressed to that real.
 #[test]
 fn a_large_frag_needed_reaches_the_right_real() {
     let stage = Stage::new();

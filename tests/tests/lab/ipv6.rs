@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Clients and reals of IPv6, and tunnels of one version for clients of the other.
+//! IPv6 clients and reals, and tunnels of one IP version for clients of the other.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 
 use lb_tests::lab::{CLIENT6, Director, Lab, Method, Process, RIPS, Server, VIP, VIP6, rip6};
 
-/// A service of the scene: how clients and reals are reached.
+/// A service of the scene: the IP versions of clients and reals, and the method.
 #[derive(Clone, Copy, Debug)]
 struct Way {
     vip: IpAddr,
@@ -46,7 +46,7 @@ impl Way {
     }
 }
 
-/// Reals that are ready for every way, and the daemon.
+/// Reals that are set up for every way, and the daemon.
 fn scene(protocol: &str) -> (Lab, Process) {
     let lab = Lab::new();
     for real in &lab.reals {
@@ -78,7 +78,7 @@ fn every_way_serves_tcp() {
         }
         assert_eq!(answers.len(), 3, "{way:?}: {answers:?}");
 
-        // Larger than a tunnel takes: the sender must be told, and believe it.
+        // Too large for the tunnel: the sender must get an ICMP error, and obey it.
         let (down, sent) = (lab.client.path("down"), big.display());
         let curl = "curl --silent --show-error --fail --max-time 30";
         lab.client.sh(&format!("{curl} --output {} http://{service}/files/big", down.display())).succeeds();
@@ -93,7 +93,7 @@ fn every_way_serves_tcp() {
     assert!(seen.client_to_director.packets > 0, "{seen:?}");
     let stats = lab.director.stats();
     assert_eq!(stats.reason("no_flow") + stats.reason("truncated"), 0, "{stats:?}");
-    // Only the hashes of moved slots are written down, and none was moved.
+    // Only flows of moved slots have entries, and no slot was moved.
     assert!(stats.services.iter().all(|service| service.count.new_flows >= 30), "{stats:?}");
     lab.director.xvs(&format!("service show tcp {}", DR.service())).succeeds();
     lab.director.xvs("ipvsadm -L -n").succeeds().says(&format!("TCP  {} mh", NAT.service()));
@@ -114,7 +114,7 @@ fn every_way_serves_udp_whole_and_in_fragments() {
         let socket = lab.client.run(|| UdpSocket::bind((from, 0))).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket.connect(way.service()).unwrap();
-        // The largest comes in fragments, which the client makes as small as it is told that they must be.
+        // The largest datagram comes in fragments of the size that the ICMP error demands.
         for length in [0, 7, 1200, 4000] {
             let answer = (0..5).find_map(|_| {
                 socket.send(&vec![7; length]).ok()?;
@@ -129,7 +129,7 @@ fn every_way_serves_udp_whole_and_in_fragments() {
     }
 }
 
-/// The programs of IPv6 are called by the one that is attached: they must outlive the daemon as that does.
+/// The attached program calls those for IPv6: they must outlive the daemon too.
 #[test]
 fn forwarding_goes_on_without_the_daemon_and_with_the_next_one() {
     let (lab, mut daemon) = scene("tcp");
@@ -182,7 +182,7 @@ fn forwarding_goes_on_without_the_daemon_and_with_the_next_one() {
     lab.director.xvs("export").succeeds().says(&format!("address = \"{tracked}\""));
 }
 
-/// Traceroute finds the director, which speaks as the VIP, and behind it the real.
+/// Asserts that traceroute finds the director, which answers as the VIP, and behind it the real.
 #[test]
 fn traceroute_finds_the_director_and_the_real() {
     let (lab, _daemon) = scene("tcp");
@@ -211,7 +211,7 @@ fn an_error_of_a_nat_real_reaches_the_client() {
     assert_eq!(socket.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
-/// The director holds the VIP, answers its pings, and is found by neighbour discovery; no real is.
+/// The director has the VIP, answers pings of it, and is found by neighbour discovery; no real is.
 #[test]
 fn the_vip_is_the_directors() {
     let (lab, _daemon) = scene("tcp");

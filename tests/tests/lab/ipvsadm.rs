@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command line of IPVS: what scripts say, and what they read.
+//! The command line of IPVS: the commands of scripts, and the output that they read.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
@@ -38,7 +38,7 @@ FWM  7 sh (sh-port) persistent 360 mask 255.255.255.0
   -> 10.0.0.11:0                  Route   1      0          0        \u{20}
 ";
 
-/// Runs a shell line, in which `ipvsadm` and its two sisters are links to xvs.
+/// Runs a shell line in which `ipvsadm`, `ipvsadm-save` and `ipvsadm-restore` are links to xvs.
 #[track_caller]
 fn sh(director: &Director, line: &str) -> Outcome {
     let bin = links(director);
@@ -76,12 +76,12 @@ fn rules_of_ipvs_are_taken_listed_saved_and_restored() {
     director.xvs("group add 7 tcp 192.0.2.100:443").succeeds();
     director.xvs("ipvsadm -C").succeeds();
     assert_eq!(director.xvs("ipvsadm -S").succeeds().stdout, "");
-    // As marks stay when the table of IPVS is cleared.
+    // As marks persist when the table of IPVS is cleared.
     director.xvs("group list").succeeds().says("tcp 192.0.2.100:443");
     sh(director, &format!("ipvsadm -R < {}", saved.display())).succeeds();
     assert_eq!(sh(director, "ipvsadm -Ln").succeeds().stdout, list);
 
-    // In place of what is there, in one step: reals that stay are not even touched.
+    // The restored rules replace all others in one step; reals in both stay untouched.
     director.xvs("ipvsadm -D -u 192.0.2.100:53").succeeds();
     director.xvs("ipvsadm -A -t 192.0.2.100:81").succeeds();
     sh(director, &format!("ipvsadm-restore < {}", saved.display())).succeeds();
@@ -144,7 +144,7 @@ fn what_goes_wrong_is_said_as_scripts_expect() {
         outcome.says(message).says(&format!("ended with {code}"));
         assert_eq!(director.xvs("export").succeeds().stdout, before, "after {line}");
     }
-    // A wrong line changes nothing, wherever it stands.
+    // A wrong line anywhere changes nothing.
     let rules = "ipvsadm -D -t 192.0.2.100:80\\n-A -t nowhere";
     sh(director, &format!("printf '{rules}' | ipvsadm -R; echo ended with $?"))
         .succeeds()
@@ -181,7 +181,7 @@ fn counters_begin_anew_for_ipvsadm_and_for_nobody_else() {
     assert_eq!(conns(), 1);
     assert_eq!(director.stats().service("tcp", 8001).count.new_flows, 2);
 
-    // Packets within the last seconds are a rate.
+    // The packets of the last seconds give a rate.
     let rate = director.xvs("ipvsadm -Ln --rate --exact").succeeds();
     rate.says("Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS");
 }

@@ -121,7 +121,7 @@ fn ldirectord_adds_quiesces_removes_and_restores_reals_and_falls_back_to_the_dir
     director.wait_for_next_hops();
     assert_eq!(Vec::from_iter(answers(&lab.client)), ["real1", "real2"]);
 
-    // A real that ends is removed, or gets weight 0 where ldirectord is to be quiescent.
+    // ldirectord removes a real that has stopped, or sets its weight to 0 with `quiescent`.
     drop(first.take());
     lists(
         director,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Clients that hold connections and do nothing with them: the control plane answers all the same.
+//! The control plane answers although clients hold idle connections.
 
 use std::{
     io::{Read as _, Write},
@@ -19,7 +19,7 @@ const MANY: usize = 1000;
 /// Every other connection sends half a head.
 fn half_a_head(number: usize, mut stream: impl Write) {
     if number % 2 == 1 {
-        // It may be over already.
+        // The connection may have ended already.
         let _sent = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ");
     }
 }
@@ -73,7 +73,7 @@ fn a_thousand_idle_connections_to_each_listener_stop_nothing() {
     let unix: Vec<UnixStream> = (0..MANY).map(connect).collect();
     answers(director, 3);
 
-    // Whoever says nothing is shut out after five seconds.
+    // The server closes a connection without a request after five seconds.
     let began = Instant::now();
     for stream in [metrics.last(), api.last()].into_iter().flatten() {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -14,7 +14,7 @@ use nix::{fcntl::OFlag, sys::stat::Mode, unistd::mkfifo};
 /// Maximum time of a command, regardless of the log.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Runs commands that change something and log it, each of which must be done soon.
+/// Runs commands that change and log something, each of which must end soon.
 fn changes_are_made(director: &Director, rounds: u16) {
     for port in 1..=rounds {
         for line in [format!("service add tcp {VIP}:{port}"), format!("service remove tcp {VIP}:{port}")] {
@@ -47,7 +47,7 @@ fn pipe(director: &Director) -> (PathBuf, File) {
     (path, reader)
 }
 
-/// Waits until `xvs status` and the metrics say that lines were lost.
+/// Waits until `xvs status` and the metrics report lost lines.
 fn says_that_lines_were_lost(director: &Director) {
     eventually("lost lines are counted", || {
         let status = director.xvs("status").succeeds().stdout;
@@ -86,7 +86,7 @@ fn a_reader_that_goes_away_stops_nothing() {
 fn a_reader_that_is_stuck_stops_nothing() {
     let lab = Lab::new();
     let (path, reader) = pipe(&lab.director);
-    // One page of the kernel is full after some lines.
+    // A pipe of one page is full after some lines.
     nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
     let mut daemon = starts(&lab.director, &path);
     // More than the pipe and the queue hold together.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! {dr, tun, nat, fnat} × {IPv4, IPv6} × what hosts do with a service.
+//! {dr, tun, nat, fnat} × {IPv4, IPv6} × the uses of a service.
 //!
 //! | | IPv4 | IPv6, and tunnels of the other version |
 //! |---|---|---|
@@ -16,7 +16,7 @@ use lb_tests::lab::{
     DIRECTOR, DIRECTOR6, Host, Lab, Layout, Method, Options, Process, RIPS, VIP, VIP6, Way, rip6,
 };
 
-/// Reals that are ready for every way, and the daemon.
+/// Reals that are set up for every way, and the daemon.
 fn ready(lab: &Lab) -> Process {
     for real in &lab.reals {
         real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0")).succeeds();
@@ -24,7 +24,7 @@ fn ready(lab: &Lab) -> Process {
     lab.director.start_daemon()
 }
 
-/// Whatever becomes of the packets of the only service at a VIP, the VIP answers pings: small ones, large ones, and
+/// The VIP answers pings independently of the packets of its only service: small ones, large ones, and
 /// those that come in fragments.
 #[test]
 fn every_way_leaves_pings_to_the_vip() {
@@ -41,8 +41,8 @@ fn every_way_leaves_pings_to_the_vip() {
     }
 }
 
-/// The director speaks as the VIP, and behind it the real does: with TCP it accepts, with UDP it says that nobody
-/// listens.
+/// In traceroute, the director answers as the VIP, and the real behind it accepts TCP and refuses UDP ("port
+/// unreachable").
 #[test]
 fn every_way_is_traced_by_tcp_and_by_udp() {
     let lab = Lab::new();
@@ -69,8 +69,8 @@ const TO_CLIENT: u32 = 1400;
 /// MTU of the director's path to a real, in bytes.
 const TO_REAL: u32 = 1350;
 
-/// Downloads must pass a router's link towards the client, and uploads the director's way to the reals: with both, it is
-/// the sender of the large packets that has to hear of it. Neither end's own device says that the way is narrow.
+/// Downloads must pass a router's narrow link towards the client, and uploads the director's narrow path to the reals. In
+/// both cases an ICMP error must reach the sender of the large packets, whose own device has a larger MTU.
 #[test]
 fn every_way_finds_the_mtu_of_narrow_links() {
     let lab = Lab::with(Options { layout: Layout::OneArm, more_reals: 2, ..Options::default() });
@@ -114,8 +114,8 @@ fn every_way_finds_the_mtu_of_narrow_links() {
     }
 }
 
-/// Takes two hosts off the switch's network and puts one behind the other, by a link that takes less than either end's
-/// device towards the rest of the world.
+/// Removes two hosts from the network of the switch and puts one behind the other, by a link whose MTU is smaller than
+/// those of their other devices.
 #[track_caller]
 fn put_behind_a_router(lab: &Lab, router: &Host, client: &Host) {
     client.ip("link set eth0 down");
@@ -151,7 +151,7 @@ fn put_behind_a_router(lab: &Lab, router: &Host, client: &Host) {
     for (net, router) in [("198.51.100.0/24", "192.0.2.20"), ("2001:db8:1::/64", "2001:db8::20")] {
         lab.director.sh(&format!("ip route add {net} via {router}")).succeeds();
         for real in &lab.reals {
-            // What it says as the VIP goes by its table for that, straight to the clients' router.
+            // Packets from the VIP use a routing table that leads straight to the clients' router.
             real.sh(&format!("ip route add {net} via {router} dev eth0 onlink table 100")).succeeds();
         }
     }

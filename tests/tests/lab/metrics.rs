@@ -81,7 +81,7 @@ fn sample(director: &Director, name: &str) -> Option<f64> {
     director.metrics().lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
-/// Waits until a sample has a value: the page is made once a second.
+/// Waits until a sample has a value: the page is made at most once per second.
 fn shows(director: &Director, name: &str, value: f64) {
     eventually(name, || match sample(director, name) {
         Some(found) if (found - value).abs() < 0.5 => Ok(()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One million tracked flows: their memory, how long a sweep takes, that counts are right, and that nobody waits.
+//! One million tracked flows: memory, duration of a sweep, correct counts, and no delay of packets or changes.
 
 use std::{
     fs,
@@ -23,9 +23,9 @@ use lb_tests::{
 const PORT: u16 = 7000;
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 const FLOWS: u32 = 1_000_000;
-/// The longest that nearly every packet may take in the director while the daemon sweeps.
+/// Maximum time of nearly every packet in the director while the daemon sweeps.
 const NO_GAP: Duration = Duration::from_millis(1);
-/// The longest that any packet may take. A sweep takes longer than this, and a time slice of another process does not.
+/// Maximum time of any packet. A sweep takes longer than this, and a time slice of another process does not.
 const LONGEST: Duration = Duration::from_millis(50);
 
 /// Times that packets spent in the director.
@@ -50,7 +50,7 @@ impl Gaps {
     }
 }
 
-/// Flows by what opens them: addresses from 198.18.0.0/15, which RFC 2544 keeps for this.
+/// Clients of the flows: addresses from 198.18.0.0/15, which RFC 2544 reserves for benchmarks.
 struct Flood {
     program: Xdp,
     packet: Vec<u8>,
@@ -67,9 +67,9 @@ impl Flood {
         Self { program, packet: frame::tcp(from, SERVICE).syn().bytes() }
     }
 
-    /// Sends a packet of a flow; says how long the director took.
+    /// Sends a packet of a flow, and returns the time that the director took.
     fn send(&mut self, flow: u32, flags: u8) -> Duration {
-        // Ten thousand ports of a hundred clients. Nobody looks at the checksums: dr does not change what they cover.
+        // Ten thousand ports of a hundred clients. The checksums are not verified: dr does not change the bytes that they cover.
         let (client, port) = (flow / 10_000, 1024 + flow % 10_000);
         self.packet[28..30].copy_from_slice(&(client as u16).to_be_bytes());
         self.packet[34..36].copy_from_slice(&(port as u16).to_be_bytes());
@@ -81,7 +81,7 @@ impl Flood {
     }
 }
 
-/// Bytes that the kernel accounts to a pinned map.
+/// Returns the memory that the kernel accounts to a pinned map, in bytes.
 fn memory(director: &Director, map: &str) -> u64 {
     let map = MapData::from_pin(director.bpffs().join("maps").join(map)).expect("the map is pinned");
     let info =
@@ -152,7 +152,7 @@ fn a_million_flows_are_swept_without_a_pause() {
     let service = stats.service("tcp", PORT);
     assert_eq!(service.count.new_flows, u64::from(FLOWS));
     assert_eq!(flows(director), u64::from(FLOWS), "nobody was evicted");
-    // wlc has given everyone the same share.
+    // wlc has given all reals the same share.
     for real in &service.reals {
         let share = u64::from(FLOWS) / 3;
         assert!(real.count.new_flows.abs_diff(share) <= 1, "{real:?}");
@@ -192,7 +192,7 @@ fn a_million_flows_are_swept_without_a_pause() {
     gaps.add(flood.send(7, SYN));
     let began = Instant::now();
     eventually("idle flows end", || {
-        // A connection that goes on is not among them.
+        // A connection that continues is not among them.
         for _ in 0..20_000 {
             gaps.add(flood.send(7, ACK));
         }

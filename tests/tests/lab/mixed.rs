@@ -39,8 +39,8 @@ fn one_service_has_reals_of_all_three_methods() {
     }
 }
 
-/// Without a method of its own a real gets the same port as the service, so the two protocols of one
-/// address do not get in each other's way.
+/// A real without a port of its own has the port of the service, so that two protocols at one address
+/// do not conflict.
 #[test]
 fn tcp_and_udp_of_one_address_are_two_services() {
     let stage = Stage::new();

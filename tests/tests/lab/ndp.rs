@@ -14,7 +14,7 @@ use crate::doc;
 const CLIENT: Ipv6Addr = address(0x10);
 const RIP: Ipv6Addr = address(0x11);
 const VIP: Ipv6Addr = address(0x100);
-/// Asked for, never found.
+/// An address that no host has.
 const NOBODY: Ipv6Addr = address(0x99);
 
 const fn address(last: u16) -> Ipv6Addr {
@@ -32,7 +32,7 @@ fn a_vip_on_lo_is_silent_in_neighbour_discovery_and_one_on_the_interface_is_not(
     }
 }
 
-/// Nothing that the kernel can be told makes it speak for an address of another interface.
+/// No setting makes the kernel answer for an address of another interface.
 #[test]
 fn xvs_host_setup_is_silent_whatever_the_settings() {
     let lab = scene();
@@ -55,7 +55,7 @@ fn xvs_host_setup_is_silent_whatever_the_settings() {
         real.sysctl(&format!("ipv6/conf/{name}"), value);
         assert_eq!(what_is_said(&lab.client, real), silent, "{name} = {value}");
     }
-    // What speaks when a link comes up speaks of the addresses of that link.
+    // When a link comes up, the kernel announces the addresses of that link only.
     let capture = Capture::on(real);
     real.ip("link set eth0 down\nlink set eth0 up");
     real.ip(&format!("address replace {RIP}/64 dev eth0 nodad"));
@@ -91,7 +91,7 @@ fn what_is_said(client: &Host, real: &Host) -> [&'static str; 3] {
 
     flush(client);
     let capture = Capture::on(real);
-    // An entry that has to be confirmed is asked for at the address that it has.
+    // The kernel confirms an entry by a request to the MAC address in the entry.
     let mac = mac(real).map(|octet| format!("{octet:02x}")).join(":");
     client.ip(&format!("neighbour replace {VIP} dev eth0 lladdr {mac} nud probe"));
     let unicast = word(answers(&capture));
@@ -108,7 +108,7 @@ fn what_is_said(client: &Host, real: &Host) -> [&'static str; 3] {
     [multicast, unicast, sender]
 }
 
-/// As with ARP: the kernel answers before the second question, or never.
+/// As with ARP, the kernel answers before the second request, or never.
 fn answers(at_real: &Capture) -> bool {
     assert_eq!(at_real.next_about(VIP).kind, Kind::Ask);
     at_real.next_about(VIP).kind == Kind::Answer

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Lists, `xvs status` and messages: the view of an operator who looks at a director.
+//! Lists, `xvs status` and messages, as an operator sees them.
 
 use std::fs;
 
@@ -70,7 +70,7 @@ fn status_without_a_daemon_names_the_interfaces_that_forward() {
     stage.daemon.kill();
     let director = &stage.lab.director;
     let status = director.xvs(&format!("status --bpffs {}", director.bpffs().display())).fails(3);
-    status.says("eth0 goes on forwarding by the programs pinned under").says("start `xvs run` again");
+    status.says("eth0 continues to forward by the programs pinned under").says("start `xvs run` again");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn pins_that_end_with_the_process_are_announced() {
     let director = &lab.director;
     let (socket, bpffs) = (director.path("private.sock"), director.path("private-bpffs"));
     let (xvs, state) = (artifacts::xvs(), director.path("private.json"));
-    // As in `ip netns exec` or a container: no other process sees what the daemon mounts.
+    // As in `ip netns exec` or a container: no other process sees the mounts of the daemon.
     let line = format!(
         "unshare --mount --propagation private timeout --signal TERM 3 {} --socket {} run --interface eth0 --bpffs {} --state {}",
         xvs.display(),

@@ -54,7 +54,7 @@ fn the_daemon_keeps_four_capabilities_and_all_commands_work_with_them() {
     director.xvs(&format!("service remove tcp {VIP}:80")).succeeds();
     assert_eq!(stage.daemon.stop(), Some(0));
     assert!(!stage.daemon.log().contains("ermission denied"), "{}", stage.daemon.log());
-    // The next one adopts what is there.
+    // The next daemon adopts the pins.
     stage.daemon = director.start_daemon();
 }
 
@@ -85,7 +85,7 @@ fn a_file_in_the_place_of_the_socket_is_left_alone() {
     let lab = Lab::new();
     let socket = lab.director.socket();
     fs::write(&socket, "precious").unwrap();
-    lab.director.refused_daemon().fails(FAILED).says("is there and is not a socket; it was left alone");
+    lab.director.refused_daemon().fails(FAILED).says("exists and is not a socket; it was not changed");
     assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
     fs::remove_file(&socket).unwrap();
 }

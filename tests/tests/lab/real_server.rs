@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host`: a real server is made ready, checked, and put back as it was.
+//! `xvs host` sets a real server up, checks it, and restores it.
 
 use lb_tests::lab::{Lab, Method, Real, VIP};
 
@@ -14,7 +14,7 @@ fn a_real_is_set_up_checked_and_restored() {
         real.host_setup(method).succeeds();
         real.host_check(method).succeeds();
         real.sh("ip -br address show dev lo").succeeds().says(&format!("{VIP}/32"));
-        // Once more: nothing to do, and the old values are not forgotten.
+        // A second run has nothing to do, and keeps the record of the original values.
         real.host_setup(method).succeeds();
 
         real.host_restore().succeeds();

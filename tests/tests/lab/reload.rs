@@ -32,9 +32,9 @@ fn sighup_applies_the_config_again_and_never_ends_the_daemon() {
     says(&daemon, "SIGHUP: 1 change from");
     assert_eq!(director.stats().services.len(), 2);
     hang_up(director, &daemon);
-    says(&daemon, "says nothing new");
+    says(&daemon, "has no changes");
 
-    for (text, said) in [("[[service]", "SIGHUP: nothing was changed"), ("", "names no services")] {
+    for (text, said) in [("[[service]", "SIGHUP: nothing was changed"), ("", "has no services")] {
         fs::write(&config, text).unwrap();
         hang_up(director, &daemon);
         says(&daemon, said);
@@ -48,7 +48,7 @@ fn sighup_applies_the_config_again_and_never_ends_the_daemon() {
     // Without a config file there is nothing to read.
     let mut daemon = director.start_daemon();
     hang_up(director, &daemon);
-    says(&daemon, "nothing to read again");
+    says(&daemon, "there is no file to read");
     assert_eq!(director.stats().services.len(), 2);
     assert_eq!(daemon.stop(), Some(0));
 }

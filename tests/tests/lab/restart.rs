@@ -55,7 +55,7 @@ fn downloads_and_connections_survive_the_daemon() {
         assert!(downloaded == fs::read(&original).unwrap(), "{method:?}: another file arrived");
     }
     assert_eq!(director.xvs("export").succeeds().stdout, services);
-    // Counted on while nobody looked: all that has reached the director was for one of the services.
+    // The programs counted without the daemon: all packets to the director were for one of the services.
     eventually("the counters hold what the switch saw", || {
         let counts = director.stats().services.into_iter().map(|service| service.count);
         let counted: u64 = counts.map(|count| count.packets_in + count.packets_out).sum();
@@ -115,7 +115,7 @@ fn changes_of_a_pool_do_not_move_living_connections() {
     assert!(later.is_complete(100).by("real2") > 20, "{later:?}");
 }
 
-/// The pins of another version are left alone, and so is what forwards by them.
+/// The daemon leaves the pins of another schema alone, and the programs behind them continue to forward.
 #[test]
 fn pins_of_another_schema_are_refused_and_forwarding_goes_on() {
     let mut stage = Stage::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! As many services and reals as there may be: 4,096 and 65,536, 1,024 of them behind one service.
+//! The largest numbers of services and reals: 4,096 and 65,536, of which 1,024 are behind one service.
 
 use std::{
     fmt::Write as _,
@@ -19,7 +19,7 @@ const REALS: usize = 65_536;
 /// First ports of services and of reals.
 const FIRST_PORT: u16 = 10_000;
 const FIRST_REAL_PORT: usize = 10_000;
-/// A change may take no longer here, whoever else is busy. What it takes is printed.
+/// Maximum duration of a change, on a busy machine too. The test prints the measured duration.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn service(number: u16) -> SocketAddrV4 {
@@ -59,14 +59,14 @@ fn timed(what: &str, director: &Director, line: &str) {
     assert!(began.elapsed() < PATIENCE, "{what} took {:?}", began.elapsed());
 }
 
-/// Kilobytes that the process has in memory.
+/// Returns the resident memory of the process, in kilobytes.
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel has the line");
     line.trim().trim_end_matches(" kB").parse().expect("it is a number")
 }
 
-/// Twenty clients ask for the metrics and take no byte of the page.
+/// Opens twenty connections that request the metrics and read no byte of the page.
 #[expect(clippy::print_stdout, reason = "it is here to show something")]
 fn scrapers_that_never_read_take_little(director: &Director, pid: u32) {
     director.metrics();
@@ -77,7 +77,7 @@ fn scrapers_that_never_read_take_little(director: &Director, pid: u32) {
         stream
     };
     let stuck: Vec<TcpStream> = director.run(|| (0..20).map(ask).collect());
-    // The next one waits for those that came before, as many as are let in.
+    // The next client waits until one of the admitted ones has ended.
     director.metrics();
     timed("status, with twenty clients that never read the metrics", director, "status");
     let more = resident(pid).saturating_sub(before);
@@ -122,7 +122,7 @@ fn the_largest_config_serves() {
     timed("remove everything", director, "ipvsadm -C");
 }
 
-/// Seconds of a processor that the process has used.
+/// Returns the CPU time of the process, in seconds.
 fn used(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let (_, numbers) = stat.rsplit_once(')').expect("its name is in parentheses");
@@ -136,7 +136,7 @@ fn used(pid: u32) -> f64 {
 fn as_many_addresses_as_reals_cost_little_at_rest() {
     let lab = Lab::new();
     let director = &lab.director;
-    // All of them behind one router: what is measured is the daemon, not the kernel's table of neighbours.
+    // All reals are behind one router, so that the test measures the daemon, not the kernel's neighbour table.
     director.ip(&format!("route add 10.64.0.0/16 via {}", RIPS[0]));
     let sizes = director.path("sizes.toml");
     fs::write(&sizes, "[director]\nmax-services = 64\nmax-reals = 65536\n").unwrap();
@@ -156,13 +156,13 @@ fn as_many_addresses_as_reals_cost_little_at_rest() {
     timed("change one weight", director, &format!("real edit tcp {} 10.64.0.7 --weight 50", service(0)));
 
     let (before, began) = (used(daemon.id()), Instant::now());
-    // As long as the daemon looks at the network twice.
+    // Two intervals in which the daemon refreshes next hops.
     thread::sleep(Duration::from_secs(6));
     let share = (used(daemon.id()) - before) / began.elapsed().as_secs_f64();
     println!("at rest: {:.1} % of a processor", share * 100.0);
     assert!(share < 0.2, "{share}");
 
-    // All of them are told by one event.
+    // One event concerns all of them.
     let mac = "02:00:00:00:00:77";
     lab.reals[0].ip(&format!("link set eth0 address {mac}"));
     director.sh(&format!("ip neighbour replace {} lladdr {mac} dev eth0", RIPS[0])).succeeds();

@@ -11,7 +11,7 @@ use rstest::rstest;
 
 const CONNECTIONS: u16 = 20_000;
 
-/// Weights of the three reals, and what is theirs of the connections.
+/// Weights of the three reals, and their shares of the connections.
 const WEIGHTS: [u32; 3] = [5, 3, 2];
 const SHARES: [usize; 3] = [10_000, 6_000, 4_000];
 
@@ -47,9 +47,9 @@ fn round_robin_takes_turns() {
 /// The expected distribution of sixty connections that stay open.
 #[derive(Clone, Copy, Debug)]
 enum Shares {
-    /// So many for each real, or one more or less.
+    /// This number for each real, or one more or less.
     About([usize; 3]),
-    /// So many for each real.
+    /// This number for each real.
     Exactly([usize; 3]),
     /// All for one of them.
     One,
@@ -112,7 +112,7 @@ fn connect(lab: &Lab, method: Method, scheduler: &str) -> Spread {
     spread
 }
 
-/// Adds the service, and the servers that greet by name.
+/// Adds the service, and starts servers that greet with their names.
 fn serve(lab: &Lab, method: Method, scheduler: &str, weights: [u32; 3]) -> Vec<Server> {
     let port = method.port();
     lab.director.xvs(&format!("service add tcp {VIP}:{port} --scheduler {scheduler}")).succeeds();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs real add … --ssh`: a real that an sshd of the system's lets in.
+//! `xvs real add … --ssh` on a real with the system's sshd.
 
 use std::{
     fs,
@@ -46,12 +46,12 @@ impl Keys {
             .succeeds();
     }
 
-    /// Lets the director in as root.
+    /// Lets the director log in as root.
     #[track_caller]
     fn start_sshd(&self, real: &Real) -> Process {
         let name = format!("host-{}", real.name());
         self.make(real, &name);
-        // Where sshd goes when it has no rights any more.
+        // The directory of sshd after it has dropped its privileges.
         fs::create_dir_all("/run/sshd").expect("root may");
         let config = self.folder.join(format!("{name}.config"));
         let text = format!(
@@ -113,7 +113,7 @@ fn a_bare_real_is_set_up_by_ssh_and_then_added() {
         let ssh = as_root(real, &real.xvs_program());
         let added =
             keys.xvs(&lab, &format!("real add tcp {service} {rip} --forward {forward} {ssh}")).succeeds();
-        // What was said there is shown, and is no result.
+        // The output of the real is on stderr, because it is no result.
         assert!(added.stderr.contains("set   VIP 192.0.2.100: added to lo"), "{added}");
         assert!(
             added.stderr.contains(&format!("host setup --vip {VIP} --forward {forward} --rip {rip}")),
@@ -143,7 +143,7 @@ fn what_fails_over_there_leaves_no_real_here() {
         keys.xvs(&lab, &format!("real add tcp {service} {} {options}", real.rip))
     };
 
-    // Nobody listens; no such program; what would be refused here; a method that needs nothing.
+    // No server listens; no such program; a change that the director refuses; a method that needs no set-up.
     add(other, &as_root(other, &other.xvs_program()))
         .fails(1)
         .says("cannot reach root@10.0.0.12")
@@ -156,7 +156,7 @@ fn what_fails_over_there_leaves_no_real_here() {
         .fails(2)
         .says("leave --ssh off");
     add(real, "--ssh -oProxyCommand=true").fails(2);
-    // Set-up refuses, and puts back what it had changed.
+    // Set-up fails, and reverts its changes.
     real.ip(&format!("address add {VIP}/24 dev eth0"));
     add(real, &as_root(real, &real.xvs_program()))
         .fails(1)
@@ -166,7 +166,7 @@ fn what_fails_over_there_leaves_no_real_here() {
     assert!(!is_there(&lab, real) && !is_there(&lab, other));
     assert!(!real.path("host.json").exists());
 
-    // It is set up, and then the director refuses: what to do about it is said.
+    // Set-up succeeds and the director refuses: the hint gives the remedy.
     let refused = add(real, &format!("--upper 5 --lower 9 {}", as_root(real, &real.xvs_program()))).fails(2);
     refused.says("takes back what was set up there").says(&format!("host restore --vip {VIP}"));
     assert!(!is_there(&lab, real));

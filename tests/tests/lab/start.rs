@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Faults that keep a daemon from starting; it then leaves nothing half done.
+//! Faults that keep a daemon from starting. It then leaves nothing behind.
 
 use std::{fs, path::Path};
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use lb_tests::lab::{Director, Lab, Stage, VIP, eventually};
 
-/// Exit code of a command whose request was fine.
+/// Exit code of a correct command that failed.
 const FAILED: i32 = 1;
 
 /// Starts a daemon that cannot work, with its own socket, state and metrics.
@@ -48,7 +48,7 @@ fn pins_of_another_schema_are_refused_and_left_alone() {
     assert_eq!(files(&director.bpffs().join("links")).len(), 1, "the attachment goes on");
     assert!(!director.folder().join("other.sock").exists());
 
-    // With the schema put right, the next daemon takes over.
+    // With the right schema again, the next daemon takes over.
     schema.set(0, ours, 0).unwrap();
     stage.daemon = director.start_daemon();
 }
@@ -60,7 +60,7 @@ fn a_pinned_map_of_another_shape_is_refused() {
     let director = &stage.lab.director;
     let pin = director.bpffs().join("maps/SERVICES");
     fs::remove_file(&pin).unwrap();
-    // The same name and type, but values of another size: aya alone would take it.
+    // The same name and type, but values of another size: aya alone would accept it.
     let strange = HashMap::<MapData, [u8; 8], [u8; 4]>::create(512, 0).unwrap();
     strange.pin(&pin).unwrap();
 
@@ -78,7 +78,7 @@ fn an_interface_that_cannot_do_it_is_named_and_nothing_is_left() {
     // The loopback device has no native mode.
     run(director, &format!("-i lo --xdp-mode native --bpffs {}", bpffs.display()))
         .fails(FAILED)
-        .says("lo takes no XDP program in native mode")
+        .says("lo accepts no XDP program in native mode")
         .says("--xdp-mode generic");
 
     assert_eq!(files(&bpffs), ["guard", "links", "maps"]);
@@ -157,7 +157,7 @@ fn a_start_that_fails_changes_neither_services_nor_state() {
             kept.display()
         ))
         .fails(FAILED)
-        .says("lo takes no XDP program");
+        .says("lo accepts no XDP program");
 
     stage.daemon = stage.lab.director.start_daemon();
     assert_eq!(stage.lab.director.xvs("export").succeeds().stdout, before);

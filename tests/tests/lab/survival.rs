@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! No connection is reset: while interfaces are attached anew, when the daemon is killed in the middle, when its files are
-//! lost or cannot be written.
+//! No connection is reset while interfaces are attached again, when the daemon is killed during a change, or when its files
+//! are lost or cannot be written.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use lb_tests::lab::{Client, Director, Method, RIPS, Server, Stage, VIP, eventual
 const PORT: u16 = 7100;
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 
-/// A stage whose reals greet by every method.
+/// A stage whose reals run greeters for every method.
 fn greeting_stage() -> (Stage, Vec<Server>) {
     let stage = Stage::new();
     let everywhere = |port| (Ipv4Addr::UNSPECIFIED, port);
@@ -32,7 +32,7 @@ fn greeting_stage() -> (Stage, Vec<Server>) {
     (stage, greeters)
 }
 
-/// Connections that are open and are to stay open.
+/// Connections that must stay open.
 struct Connections(Vec<(TcpStream, BufReader<TcpStream>)>);
 
 impl Connections {
@@ -75,14 +75,14 @@ fn attaching_resets_no_connection() {
     let director = &stage.lab.director;
     let mut connections = Connections::open(&stage, &Method::ALL.map(Method::service));
 
-    // In the mode that it has, nothing is lost at all.
+    // In the same mode, no packet is lost.
     for _ in 0..3 {
         director.xvs("attach eth0 --xdp-mode native").succeeds().says("native");
         connections.echo("native again");
     }
     assert_eq!(guarded(director), 0);
     for mode in ["generic", "native", "generic", "auto"] {
-        // Segments that come while no program is attached.
+        // Segments that arrive while no program is attached.
         let mut busy = connections.0[0].0.try_clone().expect("a handle of ours");
         let talker = thread::spawn(move || {
             for _ in 0..40 {
@@ -107,7 +107,7 @@ fn a_guard_stands_where_no_program_is() {
     let mut connections = Connections::open(&stage, &Method::ALL.map(Method::service));
     stage.daemon.kill();
     let director = &stage.lab.director;
-    // As if somebody had taken the program off, while the VIP stays where it is.
+    // As after a detach by another program, while the VIP stays.
     fs::remove_file(fs::read_dir(director.bpffs().join("links")).unwrap().next().unwrap().unwrap().path())
         .unwrap();
     eventually("the program is off", || {
@@ -121,7 +121,7 @@ fn a_guard_stands_where_no_program_is() {
     for (stream, _) in &connections.0 {
         assert!(stream.take_error().unwrap().is_none(), "it was reset");
     }
-    // The director's own services go on meanwhile.
+    // The director's own services continue meanwhile.
     director.sh("ping -c 1 -W 2 192.0.2.10").succeeds();
 
     stage.daemon = stage.lab.director.start_daemon();
@@ -174,12 +174,12 @@ fn a_detach_before_an_upgrade_resets_no_connection() {
     let detach = format!("detach --bpffs {} --state {}", bpffs.display(), file.display());
     director.xvs(&format!("{detach} --keep-guard")).succeeds().says("are dropped");
     director.sh("ip address show eth0").succeeds().does_not_say(&VIP.to_string());
-    // The VIP may be there by another hand, as keepalived's.
+    // Another program, such as keepalived, may have added the VIP.
     director.ip(&format!("address add {VIP}/32 dev eth0"));
     for (stream, _) in &mut connections.0 {
         stream.write_all(b"meanwhile\n").expect("it is open");
     }
-    // A SYN every millisecond or so: none may meet the stack, which would reset it.
+    // A SYN every millisecond or so: the stack must get none, because it would reset it.
     let started = AtomicBool::new(false);
     let (daemon, refused) = thread::scope(|scope| {
         let knocking =
@@ -197,7 +197,7 @@ fn a_detach_before_an_upgrade_resets_no_connection() {
         reader.read_line(&mut line).expect("the client sent it again");
         assert_eq!(line, "meanwhile\n");
     }
-    // That VIP is not xvs's to remove, so the guard stays with it.
+    // xvs did not add this VIP and does not remove it, so the guard stays.
     assert_eq!(stage.daemon.stop(), Some(0));
     let director = &stage.lab.director;
     director.xvs(&detach).succeeds().says(&format!("still has {VIP}")).says("--remove-guard");
@@ -230,7 +230,7 @@ fn a_removed_pin_is_made_again_and_a_detached_program_attached_again() {
     connections.echo("attached again");
 }
 
-/// Each change of a neighbour is in the maps within 100 ms, whatever else the daemon is doing.
+/// Each change of a neighbour is in the maps within 100 ms, also while the daemon is busy.
 #[test]
 fn neighbours_that_change_are_noticed_at_once() {
     let (stage, _greeters) = greeting_stage();
@@ -279,7 +279,7 @@ fn a_real_that_does_not_answer_gets_no_new_connections() {
     director.xvs("status").succeeds().says("it gets no new connections until then");
     let spread = stage.lab.client.spread(SERVICE, 30);
     assert_eq!(spread.is_complete(30).by("real1"), 0);
-    // Its weight is as the operator said.
+    // The real has the weight that the operator set.
     director.xvs("export").succeeds().does_not_say("weight = 0");
 
     dead.ip("link set eth0 up");
@@ -331,14 +331,14 @@ fn a_real_at_an_own_address_is_local() {
     spread.is_complete(20);
     assert_eq!((spread.by("director"), spread.by("real2")), (10, 10), "{spread:?}");
     director.xvs("ipvsadm -L -n").succeeds().says("10.0.0.1:7100                Local");
-    // The file says what the operator said: another host may have the same one.
+    // The file has the operator's settings: another host may have the same one.
     director.xvs("export --all").succeeds().says("forward = \"dr\"").does_not_say("local");
 }
 
 mod files {
     use super::*;
 
-    /// A stage whose director keeps its state on a file system of its own, of that many bytes.
+    /// A stage whose director keeps its state on a separate file system of this size in bytes.
     fn on_a_small_disk(stage: &Stage, bytes: usize) -> std::path::PathBuf {
         let folder = stage.lab.director.path("disk");
         fs::create_dir(&folder).expect("the lab's folder is writable");
@@ -396,7 +396,7 @@ mod files {
         director.xvs("timeouts").succeeds().does_not_say("30s");
         director.xvs("status").succeeds().says("of 1048576");
 
-        // A start does not need the disk, and what forwards does not need the start.
+        // A start does not need the disk, and forwarding does not need the start.
         stage.daemon.kill();
         stage.daemon = stage.lab.director.start_daemon();
         connections.echo("started on a full disk");
@@ -453,7 +453,7 @@ mod files {
             assert_eq!(told, before, "damage {number}");
             stage.lab.director.xvs("status").succeeds().says("of 1500000");
         }
-        // What is removed now takes its VIP with it, as if nothing had happened.
+        // A removal now also removes the VIP, as usual.
         stage.lab.director.xvs("ipvsadm -C").succeeds();
         stage.lab.director.sh("ip address show eth0").succeeds().does_not_say(&VIP.to_string());
     }

@@ -22,15 +22,15 @@ fn iperf3_runs_ten_seconds_without_a_broken_connection() {
         let mut command = Command::new("iperf3");
         let mut server = real.start("iperf3", command.args(["--server", "--port", &real_port.to_string()]));
         server.is_ready_when(|| {
-            // A connection of ours would count as iperf3's client.
+            // iperf3 would take a connection of the test for its client.
             let listening = real.sh(&format!("ss -Htln sport = :{real_port}")).succeeds().stdout;
             if listening.is_empty() { Err("it does not listen yet".to_owned()) } else { Ok(()) }
         });
         servers.push(server);
     }
 
-    // One after another: together they would fight for the director's queue, and acknowledgements
-    // of nat, which have to pass it as well, would lose.
+    // One after another: together they would compete for the director's queue, and acknowledgements
+    // of nat, which pass it too, would be lost.
     for method in Method::ALL {
         let port = method.port();
         let line =

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tracking only where a pool change could hurt: living connections stay, and nothing is written down in peace.
+//! Tracking only where a pool change could hurt: living connections stay on their reals, and without a change there are
+//! no flow table entries.
 
 use std::{
     fs,
@@ -26,7 +27,7 @@ impl Talk {
         Self { stream, real: real.trim().to_owned() }
     }
 
-    /// Checks that the connection still ends at the real that greeted: any other real would reset it.
+    /// Checks that the connection is still on the real that greeted: any other real would reset it.
     fn goes_on(&mut self) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("the connection to {}: {error}", self.real);
         self.stream.get_mut().write_all(b"still there\n").map_err(failed)?;
@@ -59,7 +60,7 @@ fn connections_stay_on_their_reals_through_changes_of_the_pool_and_of_the_daemon
     }
     let mut talks: Vec<Talk> = (0..200).map(|_| Talk::open(&stage.lab)).collect();
 
-    // A small generator of choices: the same in every run.
+    // A small random generator, the same in every run.
     let mut seed = 0x2545_f491_u32;
     let mut choose = |among: usize| {
         seed ^= seed << 13;
@@ -114,7 +115,7 @@ fn slots_settle_and_nothing_is_written_down_in_peace() {
     talks.drain(..25);
 
     eventually("every slot has settled, and no flow is written down", || {
-        // The connections go on, so their flows live longer than the timeout.
+        // The connections continue, so their flows live longer than the timeout.
         talks.iter_mut().try_for_each(Talk::goes_on)?;
         match written_and_moved(director) {
             (0, 0) => Ok(()),

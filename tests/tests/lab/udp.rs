@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddrV4, net::UdpSocket, time::Durati
 
 use lb_tests::lab::{CLIENT, Method, Server, Stage, VIP};
 
-/// Number of clients: enough that every real gets some.
+/// Number of clients: enough for every real to get some.
 const CLIENTS: usize = 60;
 
 #[test]

@@ -15,7 +15,7 @@ fn traffic_of_no_service_is_untouched() {
     let _own = Server::greeter(director, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, OWN_PORT));
     let before = director.stats().services.iter().map(|service| service.count.packets_in).sum::<u64>();
 
-    // ARP: the neighbours must be found anew.
+    // ARP: the neighbours must be found again.
     client.sh("ip neighbour flush all").succeeds();
     client.sh(&format!("ping -c 1 -W 5 {DIRECTOR}")).succeeds();
     client.sh(&format!("ping -c 1 -W 5 -s 1400 {VIP}")).succeeds();
@@ -26,7 +26,7 @@ fn traffic_of_no_service_is_untouched() {
         let spread = client.spread(SocketAddrV4::new(address, OWN_PORT), 20);
         assert_eq!(spread.is_complete(20).by("director"), 20);
     }
-    // A port that nobody listens on is refused, not swallowed.
+    // A port without a server is refused; the packet is not lost.
     let refused = client.connect(SocketAddrV4::new(VIP, 9)).unwrap_err();
     assert!(refused.contains("refused"), "{refused}");
     // IPv6: neighbour discovery and echo.
@@ -40,8 +40,8 @@ fn traffic_of_no_service_is_untouched() {
     assert_eq!(after, before, "counted for a service");
 }
 
-/// A client that asks a nat real by its own address gets the answer from there: only replies of
-/// connections to the VIP are to come from the VIP.
+/// A client that contacts a nat real by its own address gets the answer from that address: only replies of
+/// connections to the VIP come from the VIP.
 #[test]
 fn a_real_of_nat_can_be_asked_directly_on_another_port() {
     let stage = Stage::new();

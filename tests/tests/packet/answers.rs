@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ICMP errors that the director makes itself.
+//! ICMP errors that the director generates itself.
 
 use etherparse::{
     Icmpv4Type,
@@ -59,7 +59,7 @@ fn nobody_to_serve_means_port_unreachable(#[case] sent: Frame, #[values(&[], &[0
     assert_eq!(plane.flows(), 0);
 }
 
-/// As any router on the way would.
+/// As any router on the path does.
 #[rstest]
 fn a_packet_at_its_last_hop_is_answered(
     #[values(Dr, Tun, Nat, Fnat)] method: Forward,
@@ -148,7 +148,7 @@ fn no_more_errors_are_made_in_a_second_than_allowed() {
     assert_eq!(counted, [(Reason::NoReal, 1), (Reason::IcmpLimited, 1)]);
 }
 
-/// Later fragments cannot be answered, and nobody needs to be told twice.
+/// Later fragments cannot be answered, and the first fragment was answered already.
 #[test]
 fn a_real_that_went_leaves_its_flows_to_the_others() {
     let (one, two) = (RealServer::by(Nat, 1), RealServer::by(Nat, 2));

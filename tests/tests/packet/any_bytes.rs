@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whatever the bytes are: damage done at random to frames of every kind.
+//! Random damage to frames of every kind.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ use rstest::rstest;
 
 use crate::scene::{asked, frames_of_nat_reals, frames_to_the_vip};
 
-/// One thing that goes wrong with a frame.
+/// One kind of damage to a frame.
 #[derive(Clone, Debug)]
 enum Damage {
     /// A byte becomes another, most often in the headers.
@@ -20,7 +20,7 @@ enum Damage {
     Cut(Index),
     /// Something follows.
     Grow(Vec<u8>),
-    /// The IP header's checksum is made right again, so that the damage is believed.
+    /// The IP header's checksum is corrected, so that the damage goes undetected.
     Mend,
 }
 
@@ -78,7 +78,7 @@ fn is_sane(sent: &[u8], action: Action, frame: &[u8]) -> Result<(), String> {
 /// Returns whether the output carries the payload of the input, or quotes it.
 fn carries_on(sent: &[u8], frame: &[u8]) -> bool {
     if is_ipv6(sent) {
-        // Behind all the headers that there may be, quoted ones included.
+        // Behind all possible headers, quoted ones included.
         let payload = sent.get(ETHERNET + 40 + 48 + 8 + 40 + 48 + 20..).unwrap_or_default();
         return frame.ends_with(payload) || is_answer(sent, frame);
     }

@@ -92,20 +92,20 @@ fn in_the_middle_of_a_change_each_packet_sees_what_was_written() {
         plane.tables().put_source(&from, &source).expect("it can be written");
         plane.run(&reply()).reaches_the_client_as(&client_receives(&reply(), SERVICE));
     }
-    // The last one ended in the middle: what is written down next counts, too.
+    // The last daemon died during a change: its successor's writes are effective too.
     plane.tables().settle().expect("it can be written");
     ask(&mut plane, &syn());
     plane.tables().remove_service(&key).expect("it can be removed");
     plane.run(&syn()).is_untouched();
 }
 
-/// Ports whose difference is the number of places share two, beside each other: with two ends each has its own, with three
-/// and more one finds another there, and looks into the tables again.
+/// Endpoints whose ports differ by the number of entries share two adjacent ones: two endpoints fit, and with three or
+/// more, one finds another in its entry, and looks into the tables again.
 #[rstest]
 #[case::one_beside_the_other(2)]
 #[case::in_each_others_way(4)]
 fn ends_that_share_places_are_told_apart(#[case] ends: u16) {
-    // Limits of a test are so small that a cache has this many places.
+    // With the small limits of a test, a cache has this number of entries.
     let nth = |port: u16, nth: u16| port ^ (nth * cache::LEAST as u16);
     let ends: Vec<_> =
         (0..ends).map(|n| (nth(PORT, n), RealServer::at_port(1, nth(REAL.0.port(), n)))).collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The decapsulator of real servers: takes the outer header off a tunnelled packet, and nothing else.
+//! The decapsulator of real servers: removes the outer header of a tunnelled packet, and changes nothing else.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -17,7 +17,7 @@ use rstest::rstest;
 
 const RIP: Ipv4Addr = RealServer::number(1).ip();
 
-/// The decapsulator of a real server at [`RIP`], which takes tunnels from these directors, or from all.
+/// The decapsulator of a real server at [`RIP`], which accepts tunnels from these directors, or from all.
 pub fn decap(directors: &[Ipv4Addr]) -> Decap {
     object::provide();
     let mut decap = Decap::load().expect("the decapsulator loads, as root");
@@ -71,7 +71,7 @@ fn anything_else_stays_as_it_is(#[case] sent: Frame) {
     passes_as(&sent.bytes(), &sent.bytes());
 }
 
-/// A host that routes or bridges tunnels takes its own alone.
+/// A host that routes or bridges tunnels decapsulates only its own.
 #[rstest]
 #[case::for_another_host(tunnel(DIP, Ipv4Addr::new(10, 0, 0, 99), tcp(CLIENT, SERVICE)), &[])]
 #[case::from_a_stranger(tunnel(Ipv4Addr::new(10, 0, 0, 2), RIP, tcp(CLIENT, SERVICE)), &[DIP])]
@@ -137,7 +137,7 @@ fn congestion_marks_are_carried_over(#[values(0, 1, 2, 3)] inner: u8, #[values(0
     }
 }
 
-/// A packet that is shorter than its headers say is left to the kernel, whole or stripped; nothing is lost.
+/// The kernel gets a packet that is shorter than its headers announce, with or without the outer header.
 #[test]
 fn a_frame_of_any_length_passes() {
     let mut decap = decap(&[]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames that leave by another device than they came by.
+//! Frames that leave by another device than the one on which they arrived.
 
 use lb_common::reason::Reason;
 use lb_control::neighbours::NextHop;
@@ -51,7 +51,7 @@ fn a_reply_leaves_by_the_device_that_the_request_came_by() {
         let expected = client_receives(&reply, SERVICE);
         plane.run_from(INGRESS, &reply).is_redirected_back_as(&expected);
 
-        // The client comes by the other way: so do its replies.
+        // The client moves to the other device, and its replies follow.
         plane.run_from(front, &tcp(CLIENT, SERVICE));
         ask(&mut plane, &tcp(CLIENT, SERVICE).data("data"));
         plane.run(&reply).reaches_the_client_as(&expected);

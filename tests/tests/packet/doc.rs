@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! docs/forwarding.md shows what the programs do, or the test fails. What follows a `←` there is for the reader.
+//! Tests that docs/forwarding.md agrees with the programs. Text after a `←` there is a comment for the reader.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use lb_tests::packet::{
 
 const DOC: &str = include_str!("../../../docs/forwarding.md");
 
-/// The block that stands after `<!-- capture: NAME -->`, without what is for the reader.
+/// Returns the block after `<!-- capture: NAME -->`, without the comments.
 #[track_caller]
 fn shown(name: &str) -> Vec<String> {
     let mark = format!("<!-- capture: {name} -->\n```text\n");

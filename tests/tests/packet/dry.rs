@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A copy of the programs that only tells: it leaves the maps as they are, and says what forwarding then does.
+//! A dry copy of the programs leaves the maps unchanged, and predicts what forwarding does.
 
 use lb_common::{
     reason::Reason,
@@ -17,7 +17,7 @@ use rstest::rstest;
 
 use crate::scene::{frames_of_nat_reals, frames_to_the_vip, services};
 
-/// Services of every kind that writes something down.
+/// Services of every kind that writes to a map.
 fn pools() -> Vec<Pool> {
     let real = |number| RealServer::number(number);
     let pool = |port: u16| {
@@ -59,7 +59,7 @@ fn frames() -> Vec<Frame> {
             udp(CLIENT, service).data("a question"),
         ]);
     }
-    // A client speaks to a nat real itself.
+    // A client contacts a nat real directly.
     frames.push(tcp(CLIENT, RealServer::by(Nat, 1).0).syn());
     frames
 }
@@ -96,7 +96,7 @@ fn a_thousand_dry_runs_of_every_kind_leave_every_map_as_it_was() {
     for (name, text) in &before {
         assert!(after[name] == *text, "{name} was\n{text}\nand is\n{}", after[name]);
     }
-    // The same by a copy that forwards: then the comparison would have told.
+    // The same with a copy that forwards: the comparison finds the difference.
     for frame in &frames {
         beside.traced.run(frame, INGRESS).expect("the kernel takes the frame");
     }
@@ -135,7 +135,7 @@ fn a_dry_run_says_what_forwarding_then_does(#[values(Dr, Tun, Nat)] method: Forw
 #[test]
 fn a_dry_run_looks_at_the_next_turn_and_does_not_take_it() {
     let pool = (1..4).fold(tcp_service().by(Scheduler::Rr), |pool, number| {
-        // The second turn is never taken: its real has all the connections that it may have.
+        // The second turn is never used: its real has reached its upper threshold.
         let upper = u32::from(number == 2);
         pool.having(RealServer::number(number), Real { upper, ..Real::new(Dr, 1) })
     });
@@ -150,7 +150,7 @@ fn a_dry_run_looks_at_the_next_turn_and_does_not_take_it() {
     }
 }
 
-/// A turn of the scheduler is no turn at the ports of the director.
+/// A turn of the scheduler does not advance the ports of the director.
 #[test]
 fn a_dry_run_looks_at_the_next_port_and_does_not_take_it() {
     let real = |number| RealServer::by(Fnat, number);
@@ -158,7 +158,7 @@ fn a_dry_run_looks_at_the_next_port_and_does_not_take_it() {
     let mut beside = Beside::new(Settings::DEFAULT, &[pool]);
     let syn = |port| tcp(std::net::SocketAddrV4::new(*CLIENT.ip(), port), SERVICE).syn().bytes();
     for port in 1..20 {
-        // Each CPU has its own way through the ports: what counts is a run of both on one.
+        // Each CPU has its own sequence of ports: both must run on one CPU.
         let agree = (0..20).any(|again| {
             let syn = syn(100 * port + again);
             let told = beside.dry.run(&syn, INGRESS).expect("the kernel takes the frame");

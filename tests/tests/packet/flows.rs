@@ -21,7 +21,7 @@ use rstest::rstest;
 
 use crate::scene::ask;
 
-/// Reals 1, 2, … of these weights.
+/// Reals 1, 2, … with these weights.
 fn pool(scheduler: Scheduler, weights: &[u32]) -> Pool {
     let pool = tcp_service().by(scheduler);
     (1..)
@@ -54,7 +54,7 @@ fn turns_are_taken_in_order(#[case] scheduler: Scheduler, #[case] weights: &[u32
     assert_eq!(turns(&mut plane, ports), order);
 }
 
-/// The tables have room for 1,024 flows each: the flood goes round them many times.
+/// The tables have room for 1,024 flows each: the flood fills them many times.
 #[rstest]
 #[case::that_is_open(&[])]
 #[case::that_is_closing(&[tcp(CLIENT, SERVICE).fin()])]
@@ -70,7 +70,7 @@ fn a_connection_outlives_a_flood_of_syns(#[case] more: &[Frame]) {
     assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).data("data")), real);
 }
 
-/// The next connection from the same port is another one, wherever the first one was written down.
+/// The next connection from the same port is another one, in whichever table the first one has an entry.
 #[rstest]
 fn a_port_that_comes_again_begins_anew(#[values(Rr, Wrr)] scheduler: Scheduler) {
     let mut plane = TestPlane::new(&[pool(scheduler, &[1, 1, 1])]);
@@ -132,7 +132,7 @@ fn a_pool_that_is_put_together_real_by_real_stands_still() {
     assert_eq!(plane.flows(), 0);
 }
 
-/// With more than 32 reals a table has more slots: those that there were become runs of slots.
+/// With more than 32 reals a table has more slots: each earlier slot becomes a run of slots.
 #[test]
 fn a_pool_that_outgrows_its_table_moves_no_flow() {
     let of = |count| pool(Mh, &vec![1; count]);
@@ -170,7 +170,7 @@ fn flows_of_reals_that_stay_do_so_when_another_goes() {
     }
 }
 
-/// Directors that share config and seed choose alike: nothing but the packet decides.
+/// Directors with the same config and seed choose alike: the packet alone decides.
 #[test]
 fn by_hash_every_director_chooses_alike() {
     let mut one = TestPlane::new(&[pool(Mh, &[1, 2, 3])]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Full NAT: both ends of a packet change, so that the real answers the director, whatever its routes are.
+//! Full NAT: both ends of a packet change, so that the real answers the director with any routes.
 
 use std::{
     collections::HashSet,
@@ -61,7 +61,7 @@ fn what_a_real_sends_for_itself_is_untouched(#[case] sent: Frame) {
     opened(Fnat).run(&real().answers(sent)).is_untouched();
 }
 
-/// The real cannot know the client: its errors, and those of routers on the way, come to the director.
+/// The real does not know the client: its errors, and those of routers on the path, go to the director.
 #[rstest]
 fn an_error_about_a_request_speaks_of_the_service(
     #[values(real().ip(), ROUTER)] from: Ipv4Addr,
@@ -78,7 +78,7 @@ fn an_error_about_a_request_speaks_of_the_service(
     plane.run(&sent).reaches_the_client_as(&expected);
 }
 
-/// RFC 9293: a connection that nobody knows is reset by whoever has the address, the director's stack.
+/// RFC 9293: the stack that has the address, the director's, resets an unknown connection.
 #[test]
 fn a_connection_from_its_middle_on_is_left_to_the_directors_stack() {
     let mut plane = TestPlane::new(&services(Fnat));
@@ -87,7 +87,7 @@ fn a_connection_from_its_middle_on_is_left_to_the_directors_stack() {
     assert_eq!(plane.flows(), 0);
 }
 
-/// A SYN that is a reset, too, begins nothing: it must not reach a real from a port of the director that another client has.
+/// A SYN with RST begins no connection: it must not reach a real from a port of the director that another client has.
 #[rstest]
 fn a_syn_that_is_a_reset_is_left_to_the_directors_stack(
     #[values(Scheduler::Mh, Scheduler::Rr)] by: Scheduler,
@@ -141,13 +141,13 @@ fn no_two_flows_share_a_port_and_exhaustion_is_refused() {
         assert_eq!(got.action, lb_tests::packet::Action::Tx, "the client is told");
     }
     assert_eq!(plane.flows(), 10, "what is refused is not written down");
-    // Whoever has a port keeps it.
+    // A flow that has a port keeps it.
     for client in clients(10) {
         assert!(seen.contains(&seen_by_the_real(&mut plane, &tcp(client, SERVICE).data("data"))));
     }
 }
 
-/// Ports are scarce towards each real, not over all.
+/// The number of ports is limited towards each real, not over all reals.
 #[test]
 fn each_real_and_each_protocol_has_all_ports() {
     let pool = |pool: lb_tests::packet::Pool| {
@@ -161,7 +161,7 @@ fn each_real_and_each_protocol_has_all_ports() {
     }
 }
 
-/// A closing connection's ports are used again by its client: it stays where it is, or its port is free for others.
+/// A client reuses the ports of its closing connection: the new one stays on the real, or its port is free for others.
 #[test]
 fn a_client_that_comes_again_has_one_port() {
     let mut plane = TestPlane::new(&[tcp_service().by(Scheduler::Rr).real(Fnat, real())]);
@@ -187,12 +187,12 @@ fn dip(last: u8) -> Be128 {
     if version::is_six() { version::address(address(last)).into() } else { address(last).into() }
 }
 
-/// A pool: each of its addresses is used, and a flow stays on the one that it got.
+/// A pool: each of its addresses is used, and a flow keeps its address.
 #[test]
 fn a_pool_of_addresses_has_as_many_ports_for_each() {
     let settings = Settings { dip_ports: 3, dips: 3, dips6: 3, ..one_port() };
     let mut plane = TestPlane::with_settings(settings, &[tcp_service().real(Fnat, real())]);
-    // The second place is empty: its address was taken out of the pool.
+    // The second index is empty: its address was removed from the pool.
     let pool: Vec<Be128> = vec![Be128::ZERO, dip(1), Be128::ZERO, dip(3)];
     plane.tables().put_dips(&pool, &pool).unwrap();
     let mut seen = HashSet::new();
@@ -205,11 +205,11 @@ fn a_pool_of_addresses_has_as_many_ports_for_each() {
     assert!(plane.run(&sent).reasons.contains_key(&Reason::PortsExhausted));
 }
 
-/// One million flows that begin on two CPUs at a time: each has a port for itself, and the reply to it is its own.
+/// One million flows that begin on two CPUs at a time: each has a port of its own, and gets its own replies.
 #[test]
 fn a_million_flows_on_two_cpus_share_no_port() {
     const EACH: u32 = 500_000;
-    // The table begins to forget before it is full, since each CPU keeps a part of what is free.
+    // The table evicts before it is full, since each CPU keeps a part of the free entries.
     let limits = Limits { flows: 1 << 21, flows6: 1 << 21, ..LIMITS };
     // Room for 1,269,760 flows towards the one real: four of five ports are taken in the end.
     let settings = Settings { dips: 40, dips6: 40, ..Settings::DEFAULT };

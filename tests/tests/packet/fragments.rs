@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Fragments: the first one decides, later ones follow.
+//! Fragments: the first one determines the real, later ones follow.
 
 use lb_common::{packet::ETHERNET_LEN, reason::Reason};
 use lb_model::{
@@ -36,7 +36,7 @@ fn every_fragment_reaches_the_real_of_the_first(
     let mut plane = opened(method);
     for fragment in datagram.fragments(cuts) {
         let received = real.receives(method, &fragment);
-        // What is left would not fit into a tunnel.
+        // The rest would not fit into a tunnel.
         if received.bytes().len() > ETHERNET_LEN + MTU as usize {
             break;
         }
@@ -53,7 +53,7 @@ fn fragments_that_end_in_padding_are_no_longer_than_they_say(#[values(Dr, Tun, N
     }
 }
 
-/// Whoever takes turns must not do so within a datagram, nor when two datagrams are interleaved.
+/// A rotating scheduler must not advance within a datagram, nor when two datagrams are interleaved.
 #[rstest]
 fn datagrams_stay_together_whoever_takes_turns(#[values(Rr, Wrr)] scheduler: lb_model::Scheduler) {
     let pool = lb_tests::packet::udp_service().by(scheduler);
@@ -90,7 +90,7 @@ fn the_directors_own_stack_gets_its_fragments_unchanged() {
     }
 }
 
-/// RFC 5722. A fragment that came twice is no attack, and the rest goes on.
+/// RFC 5722. A repeated fragment is no attack, and the rest is forwarded.
 #[rstest]
 fn a_fragment_that_overlaps_is_dropped_and_all_that_comes_after_it(#[values(Dr, Nat, Fnat)] method: Forward) {
     let mut plane = opened(method);

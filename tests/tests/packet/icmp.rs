@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ICMP: pings are the director's, errors about a flow reach the end that can do something about it.
+//! ICMP: the director answers pings, and errors about a flow reach the end that can react to them.
 
 use etherparse::{
     Icmpv4Type,
@@ -52,7 +52,7 @@ fn a_ping_of_the_vip_is_answered_by_the_directors_stack(
     TestPlane::new(&services(method)).run(&sent).is_passed(Reason::IcmpEcho);
 }
 
-/// `vip-ping = "serving"`: whoever looks at the VIP by ping sees whether it serves.
+/// `vip-ping = "serving"`: a ping of the VIP shows whether a real takes connections.
 #[rstest]
 fn a_vip_whose_reals_take_no_connections_is_silent_if_it_is_to_be(
     #[values(Dr, Tun, Nat, Fnat, Local)] method: Forward,
@@ -115,7 +115,7 @@ fn an_error_of_any_form_reaches_its_real(#[case] sent: Frame, #[values(Dr, Tun, 
     plane.run(&sent).reaches_a_real_as(&real_receives(RealServer::by(method, 1), method, &sent));
 }
 
-/// By hash the packet alone says where its flow is.
+/// With a hashing scheduler, the packet alone determines the real.
 #[rstest]
 fn an_error_about_a_forgotten_flow_reaches_the_real_by_hash(#[values(Dr, Tun, Nat)] method: Forward) {
     let pool = [1, 2, 3].iter().fold(tcp_service(), |pool, n| pool.real(method, RealServer::by(method, *n)));

@@ -31,7 +31,7 @@ fn service() -> SocketAddr {
     socket(SERVICE.into())
 }
 
-/// TCP and UDP at the VIP of IPv6, each with real 1 of IPv6.
+/// TCP and UDP at the IPv6 VIP, each with IPv6 real 1.
 fn services(method: Forward) -> [Pool; 2] {
     let real = socket(RealServer::by(method, 1).0.into());
     [tcp_service(), udp_service()].map(|pool| {
@@ -54,12 +54,12 @@ fn real_receives(method: Forward, sent: &Frame) -> Frame {
 
 /// Six bytes of padding: an options header of eight.
 const OPTIONS: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
-/// Thirty bytes of it.
+/// Thirty bytes of padding.
 const MANY_OPTIONS: &[u8] =
     &[3, 1, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// A routing header that is at its end.
 const ROUTED: &[u8] = &[0, 253, 0, 0, 0, 0, 0];
-/// One that is not.
+/// A routing header that is not at its end.
 const ON_ITS_WAY: &[u8] = &[0, 253, 1, 0, 0, 0, 0];
 /// A fragment header of a packet that is whole (RFC 6946).
 const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 9];
@@ -162,7 +162,7 @@ fn packets_of_no_service(#[case] sent: Frame) {
     }
 }
 
-/// An IPv4 address in an IPv6 header is another address than that of IPv4.
+/// An IPv4-mapped address in an IPv6 header is not the IPv4 address.
 #[test]
 fn an_ipv4_service_has_no_address_of_ipv6() {
     if is_six() {

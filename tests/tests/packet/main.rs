@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One frame in, one frame out: the real programs in the real kernel, judged byte by byte.
+//! Single frames through the real programs in the real kernel, compared byte by byte.
 //!
 //! Nothing here skips: without root a test panics with the reason.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A real's method is edited: connections keep the one that they began with, as in IPVS.
+//! An edit of a real's method: connections keep the method with which they began, as in IPVS.
 
 use std::net::SocketAddrV4;
 
@@ -21,7 +21,7 @@ fn client(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(*CLIENT.ip(), port)
 }
 
-/// Checks which method a packet goes by: `fnat` chooses its own source.
+/// Returns the method by which a packet is forwarded: `fnat` chooses its own source.
 #[track_caller]
 fn goes_by(plane: &mut TestPlane, method: Forward, sent: &Frame) {
     let got = plane.run(sent);
@@ -37,7 +37,7 @@ fn a_connection_keeps_its_method(
     #[values(Dr, Tun, Nat, Fnat)] after: Forward,
     #[values(Rr, Mh)] scheduler: lb_model::Scheduler,
 ) {
-    // The daemon refuses that where flows are not tracked: `fnat` tracks all of them.
+    // The daemon refuses this edit if flows are not tracked: `fnat` tracks all of them.
     if before == after || scheduler == Mh && after == Fnat {
         return;
     }
@@ -59,7 +59,7 @@ fn a_connection_keeps_its_method(
     }
 }
 
-/// UDP leaves a real that was removed; one that was edited is there.
+/// UDP flows leave a removed real; an edited one keeps them.
 #[rstest]
 fn datagrams_keep_their_method_too(#[values(Rr, Mh)] scheduler: lb_model::Scheduler) {
     let pool = || -> Pool { udp_service().by(scheduler) };

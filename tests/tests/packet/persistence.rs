@@ -45,7 +45,7 @@ fn a_new_service_knows_nothing_of_a_removed_one() {
     let (one, other) = (syn([192, 0, 2, 1], 1), syn([192, 0, 2, 2], 1));
     let first = ask(&mut plane, &one);
     plane.set(&[]);
-    // It gets the same ids.
+    // The new service gets the same ids.
     plane.set(&service());
     assert_eq!(ask(&mut plane, &other), first, "it begins with the same real");
     assert_ne!(ask(&mut plane, &one), first);

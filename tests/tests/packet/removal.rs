@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The fate of the connections of a removed real: never silence.
+//! The fate of the connections of a removed real: each packet gets an answer or another real.
 
 use lb_common::reason::Reason;
 use lb_model::{
@@ -77,7 +77,7 @@ fn a_connection_of_a_removed_real_may_end_in_peace(
     assert_ne!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), real);
 }
 
-/// kubernetes #76664: UDP clients went on sending to an endpoint that was no more.
+/// kubernetes #76664: UDP clients continued to send to a removed endpoint.
 #[rstest]
 fn udp_leaves_a_removed_real_at_once_kubernetes_76664(
     #[values(Mh, Rr, Wlc)] scheduler: Scheduler,

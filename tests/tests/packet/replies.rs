@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A nat real's packets on their way back: they come from the service.
+//! Replies of a nat real: they get the source address of the service.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
@@ -53,7 +53,7 @@ fn what_a_nat_real_sends_for_itself_is_untouched(#[case] sent: Frame) {
     plane.run(&REAL.answers(sent)).is_untouched();
 }
 
-/// Two reals at one address: a flow is on one of them, and the other has nothing to say to it.
+/// Two reals at one address: a flow is on one of them, and packets of the other do not belong to it.
 #[test]
 fn what_comes_from_the_port_of_another_real_is_untouched() {
     let neighbour = RealServer::at_port(1, 8081);
@@ -98,7 +98,7 @@ fn a_service_for_every_port_keeps_each_port() {
     }
 }
 
-/// One real at one port for two services: its source alone does not say whose the reply is.
+/// One real at one port for two services: the source alone does not determine the service of a reply.
 #[test]
 fn two_services_share_a_real_and_its_port() {
     let another = SocketAddrV4::new(ANOTHER_VIP, PORT);
@@ -144,7 +144,7 @@ fn a_connection_outlives_that_its_real_is_shared() {
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
 }
 
-/// By hash the source alone names the service: nothing is written down.
+/// With a hashing scheduler, the source alone determines the service: there is no flow table entry.
 #[test]
 fn by_hash_replies_need_no_flow() {
     let mut plane = TestPlane::new(&services(Nat));
@@ -155,12 +155,12 @@ fn by_hash_replies_need_no_flow() {
         plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
     }
     assert_eq!(plane.flows(), 0);
-    // Nothing was ever heard of this client.
+    // No packet of this client ever arrived.
     let stranger = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 11), 1000);
     plane.run(&REAL.answers(tcp(REAL.0, stranger).syn_ack())).is_untouched();
 }
 
-/// A client may speak to the real itself, by way of the director, and to the VIP: each gets answers from whom it asked.
+/// A client may contact the real itself, through the director, and the VIP: it gets answers from the address that it used.
 #[test]
 fn by_hash_replies_to_whom_asked_the_real_itself_are_untouched() {
     let mut plane = TestPlane::new(&services(Nat));
@@ -177,7 +177,7 @@ fn by_hash_replies_to_whom_asked_the_real_itself_are_untouched() {
     plane.run(&reply(2)).reaches_the_client_as(&client_receives(&reply(2), SERVICE));
 }
 
-/// Replies take the way that the client's last packet came by.
+/// Replies take the path of the client's last packet.
 #[test]
 fn a_reply_follows_a_client_that_moved() {
     let mut plane = TestPlane::new(&services(Nat));
@@ -191,7 +191,7 @@ fn a_reply_follows_a_client_that_moved() {
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE).link(moved.back()));
 }
 
-/// The place of a client in `CACHED_PATHS`, in this run's version.
+/// Returns the index of a client in `CACHED_PATHS`, in the IP version of this run.
 fn place(client: SocketAddrV4) -> u32 {
     match version::socket(client.into()).ip() {
         IpAddr::V6(v6) if is_six() => CachedPath::index(Be128::from(IpAddr::V6(v6)), 0).0,
@@ -199,13 +199,13 @@ fn place(client: SocketAddrV4) -> u32 {
     }
 }
 
-/// By a router of that number.
+/// A packet from the router with this number.
 fn by(router: u16) -> Link {
     let [high, low] = router.to_be_bytes();
     Link { from: [2, 0, 0, 9, high, low], ..CLIENT_LINK }
 }
 
-/// The place of a router in `ROUTER_PATHS`.
+/// Returns the index of a router in `ROUTER_PATHS`.
 fn gateway(router: u16) -> u32 {
     let Link { to, from } = by(router);
     RouterPath::index(&ReturnPath { ifindex: INGRESS, to_client: MacPair::new(from, to), tags: Tags::NONE })
@@ -224,7 +224,7 @@ fn is_answered(plane: &mut TestPlane, client: SocketAddrV4, router: u16) {
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE).link(by(router).back()));
 }
 
-/// A client whose place another one has is known all the same, and neither gets the other's router.
+/// Two clients share an index: both are known, and neither gets the other's router.
 #[test]
 fn two_clients_of_one_place_have_their_ways() {
     let client = |n: u32| SocketAddrV4::new(Ipv4Addr::from_bits(0xc633_0000 + n), 1000);
@@ -244,7 +244,7 @@ fn two_clients_of_one_place_have_their_ways() {
     assert_eq!(plane.flows(), 0);
 }
 
-/// So is one whose router finds its place taken by another, and whoever moves between the two.
+/// Two routers share an index: their clients are known, and so is a client that moves between them.
 #[test]
 fn two_routers_of_one_place_are_not_mixed_up() {
     let client = |n: u8| SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, n), 1000);

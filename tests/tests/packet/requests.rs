@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A client's packets on their way to a real, by each method.
+//! A client's packets to a real, with each method.
 
 use lb_common::reason::Reason;
 use lb_model::Forward::{self, Dr, Fnat, Local, Nat, Tun};

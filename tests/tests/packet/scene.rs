@@ -14,7 +14,7 @@ pub fn services(method: Forward) -> [Pool; 2] {
     [tcp_service().real(method, real), udp_service().real(method, real)]
 }
 
-/// A client's packet that goes to a real, whichever.
+/// A client's packet that is sent to any real.
 #[track_caller]
 pub fn ask(plane: &mut TestPlane, sent: &Frame) -> RealServer {
     let got = plane.run(sent);
@@ -22,14 +22,14 @@ pub fn ask(plane: &mut TestPlane, sent: &Frame) -> RealServer {
     got.real()
 }
 
-/// A plane with [`services`], and a TCP connection from the client: `fnat` takes none from its middle on.
+/// A plane with [`services`], and a TCP connection from the client, because `fnat` accepts none without its SYN.
 pub fn opened(method: Forward) -> TestPlane {
     let mut plane = TestPlane::new(&services(method));
     plane.run(&tcp(CLIENT, SERVICE).syn());
     plane
 }
 
-/// A plane whose services have each been asked once.
+/// A plane whose services have each had one request.
 pub fn asked(method: Forward) -> TestPlane {
     let mut plane = TestPlane::new(&services(method));
     plane.run(&tcp(CLIENT, SERVICE).syn());

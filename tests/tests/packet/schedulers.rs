@@ -50,8 +50,8 @@ struct Has {
     inactive: u32,
 }
 
-/// The rule, said plainly: whom the man pages of ipvsadm and the comments of `net/netfilter/ipvs` name, the last added
-/// real first where several are alike. `None`: nobody.
+/// Returns the real by the plain rule of the man pages of ipvsadm and the comments of `net/netfilter/ipvs`; among equals
+/// the one that was added last. `None` if no real takes connections.
 fn rule(scheduler: Scheduler, reals: &[(u32, Has)]) -> Option<usize> {
     let usable = || (0..reals.len()).rev().filter(|i| reals[*i].0 > 0);
     let least = |cost: &dyn Fn(u32, Has) -> f64| {
@@ -174,7 +174,7 @@ fn by_hash_an_overloaded_real_refuses_or_another_one_helps(#[case] pool: Pool, #
         assert!(!helps, "the next real has room");
         None
     });
-    // Without help, by sh every connection of a client is refused; by mh one that hashes to the other is taken.
+    // Without a fallback, sh refuses every connection of a client; mh accepts those that hash to the other real.
     assert!(other.is_none_or(|other| other != first));
     assert!(other.is_some() || !helps);
 }
@@ -218,7 +218,7 @@ fn lblcr_gives_a_destination_more_reals_as_it_needs_them() {
     let mut plane = TestPlane::new(&[pool(Lblcr, &[4, 4])]);
     let taken: Vec<usize> = (1..=9).map(|port| number(ask(&mut plane, &from_port(port).syn()))).collect();
     assert_eq!(taken[..5], [2, 2, 2, 2, 2]);
-    // From then on the less loaded one of the set.
+    // From then on, the less loaded real of the set.
     assert_eq!(taken[5..], [1, 1, 1, 1]);
 }
 
@@ -234,7 +234,7 @@ fn one_packet_schedules_each_datagram(#[case] method: lb_model::Forward) {
     assert_eq!(taken, [2, 1, 2, 1, 2, 1]);
     assert_eq!(plane.flows(), 0);
     if method == Nat {
-        // The answers of both leave as the service's, whichever was asked last (kubernetes #110814).
+        // The answers of both get the service's address, in any order of requests (kubernetes #110814).
         for real in reals {
             let answer = real.answers(udp(real.0, CLIENT).data("an answer"));
             plane.run(&answer).reaches_the_client_as(&client_receives(&answer, SERVICE));

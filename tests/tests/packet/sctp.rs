@@ -21,7 +21,7 @@ const DATA: u8 = 0;
 const ABORT: u8 = 6;
 const SHUTDOWN: u8 = 7;
 
-/// A packet with a chunk of that type. The checksum is any number: nobody on the way looks at it, and it must arrive.
+/// A packet with a chunk of that type. The checksum is any number: the director does not verify it, and must not change it.
 fn sctp(from: SocketAddrV4, to: SocketAddrV4, chunk: u8) -> Frame {
     let mut packet = Vec::new();
     packet.extend(from.port().to_be_bytes());
@@ -86,7 +86,7 @@ fn an_error_about_an_association_reaches_its_real(#[values(Dr, Nat)] method: For
     plane.run(&sent).reaches_a_real_as(&real.receives(method, &at_the_real));
 }
 
-/// Without its common header it has no association.
+/// Without the common header there is no association.
 #[test]
 fn what_is_shorter_than_its_header_is_dropped() {
     let mut plane = TestPlane::new(&[sctp_service().real(Dr, RealServer::number(1))]);

@@ -32,7 +32,7 @@ fn plane(method: Forward) -> TestPlane {
     plane
 }
 
-/// The kernel drops what has such a source (RFC 1812, section 5.3.7; RFC 3927, section 2.7), and IPVS never sees it.
+/// The kernel drops packets with such a source (RFC 1812, section 5.3.7; RFC 3927, section 2.7), and IPVS never sees it.
 #[rstest]
 #[case::unspecified(Ipv4Addr::UNSPECIFIED, Reason::SourceInvalid)]
 #[case::multicast(Ipv4Addr::new(224, 0, 0, 9), Reason::SourceInvalid)]
@@ -49,9 +49,9 @@ fn a_source_that_no_client_has(
     let client = SocketAddrV4::new(from, 1024);
     plane.run(&tcp(client, SERVICE).syn()).is_dropped(reason);
     plane.run(&udp(client, SERVICE)).is_dropped(reason);
-    // What is for no service is the kernel's to drop.
+    // The kernel drops packets of no service itself.
     plane.run(&tcp(client, SocketAddrV4::new(DIP, PORT)).syn()).is_untouched();
-    // Nor is it answered where no real could take it.
+    // The director does not answer it either if no real takes connections.
     plane.set(&[tcp_service()]);
     plane.run(&tcp(client, SERVICE).syn()).is_dropped(reason);
 }
@@ -74,7 +74,7 @@ fn a_source_that_means_something_on_one_host_or_link(
     plane(method).run(&frame()).is_dropped(Reason::SourceInvalid);
 }
 
-/// ARP's successor uses such addresses.
+/// Neighbour discovery uses such addresses.
 #[test]
 fn pings_from_the_link_are_the_kernels() {
     plane(Dr).run(&ping(Ipv4Addr::UNSPECIFIED, VIP)).is_untouched();
@@ -103,14 +103,14 @@ fn a_real_is_where_it_is() {
         let from_two = two.answers(tcp(SocketAddrV4::new(two.ip(), 40_000), SERVICE).syn());
         assert_eq!(plane.run(&from_two).reasons.len(), 0);
         plane.run_from(other, &from_two).is_dropped(Reason::SourceReal);
-        // Nobody knows where a real is to which there is no way.
+        // The interface of a real without a route is unknown.
         plane.route(two, None);
         plane.set(&services);
         assert_eq!(plane.run_from(other, &from_two).reasons.len(), 0);
     });
 }
 
-/// Behind a router, a real's frames come from whatever router they like.
+/// Frames of a real behind routers may come from any router.
 #[test]
 fn a_router_may_have_another_address() {
     let (one, two) = (RealServer::number(1), RealServer::number(2));

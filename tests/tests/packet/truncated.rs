@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames that are shorter than they say, at every length: never sent on, never changed and passed.
+//! Frames that are shorter than their headers announce, at every length: never forwarded, and never changed and passed.
 
 use lb_common::reason::Reason;
 use lb_model::Forward::{self, Dr, Fnat, Local, Nat, Tun};
@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use crate::scene::{asked, frames_of_nat_reals, frames_to_the_vip};
 
-/// Bytes of an Ethernet header: the least that a test run takes.
+/// Bytes of an Ethernet header: the minimum for a test run.
 const ETHERNET: usize = 14;
 
 /// Bytes of an IP header without options.
@@ -16,7 +16,7 @@ fn header() -> usize {
     if is_six() { 40 } else { 20 }
 }
 
-/// A frame that was not sent on comes out as it went in, if at all.
+/// Asserts that a frame that is not forwarded is dropped, or passed unmodified.
 #[track_caller]
 fn goes_no_further(plane: &mut TestPlane, sent: &[u8]) -> Action {
     let (action, frame) = plane.try_bytes(sent);
@@ -38,7 +38,7 @@ fn a_frame_for_the_vip_that_was_cut_short(#[values(Dr, Tun, Nat, Fnat, Local)] m
         let bytes = frame.bytes();
         for length in ETHERNET..ETHERNET + frame.length() {
             let action = goes_no_further(&mut plane, &bytes[..length]);
-            // What does not even have an IP header belongs to nobody.
+            // A frame without an IP header belongs to no service.
             let expected = if length < ETHERNET + header() { Action::Pass } else { Action::Drop };
             assert_eq!(action, expected, "{length} bytes of {}", judge::decode(&bytes));
         }

@@ -129,7 +129,7 @@ fn a_packet_travels_and_arrives(
         let (action, arrived) = plane::run(decap.program(), &got.frame);
         assert_eq!(action, Action::Pass);
         let taken = if tunnel.port() == 9 {
-            // Another port than that of GUE is somebody else's.
+            // UDP packets to another port than that of GUE are no tunnel.
             got.frame.clone()
         } else {
             sent.clone().hop().link(REAL.link()).bytes()

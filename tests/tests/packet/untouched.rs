@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packets that are not ours: passed unmodified, and not counted.
+//! Packets of no service: passed unmodified, and not counted.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -46,7 +46,7 @@ fn ethernet(ether_type: EtherType, payload: &[u8]) -> Vec<u8> {
     [&header.to_bytes()[..], payload].concat()
 }
 
-/// Returns the ARP question for the VIP.
+/// Returns the ARP request for the VIP.
 fn arp() -> Vec<u8> {
     let ask = ArpEthIpv4Packet {
         operation: ArpOperation::REQUEST,
@@ -90,7 +90,7 @@ fn frames_that_are_no_packets_of_ours(#[case] sent: Vec<u8>, #[values(Dr, Tun, N
     TestPlane::new(&services(method)).run_bytes(&sent).is_untouched();
 }
 
-/// A client may talk to a nat real by its own address, and the real to anyone.
+/// A client may contact a nat real by its own address, and the real may contact any host.
 #[test]
 fn a_connection_straight_to_a_nat_real() {
     let real = RealServer::by(Nat, 1);

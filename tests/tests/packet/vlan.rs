@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! VLAN tags: frames keep theirs, or get those of whoever they are for.
+//! VLAN tags: frames keep their tags, or get those of their destination.
 
 use etherparse::{Icmpv4Type, icmpv4::TimeExceededCode};
 use lb_common::{reason::Reason, wire::Tags};
@@ -28,7 +28,7 @@ fn tagged(frame: Frame, twice: bool) -> Frame {
     if twice { frame.tagged(SERVICE_TAG, 100).tagged(CUSTOMER, TEN) } else { frame.tagged(CUSTOMER, TEN) }
 }
 
-/// A plane whose real is reached with those tags on the interface; `None`: whatever a frame came with.
+/// A plane whose real is reached with those tags on the interface; `None`: with the tags of the incoming frame.
 fn plane(method: Forward, hop: impl FnOnce(NextHop) -> NextHop) -> TestPlane {
     let real = RealServer::by(method, 1);
     let mut plane = TestPlane::new(&[]);
@@ -99,7 +99,7 @@ fn a_reply_has_the_tags_that_its_client_sends_with(
     plane.run(&plain.tagged(CUSTOMER, 20)).reaches_the_client_as(&with_tags(expected));
 }
 
-/// Each in its own: the reply has the priority of the client's VLAN, not of the real's, nor of both at once.
+/// Client and real in VLANs of their own: the reply has the priority of the client's VLAN only.
 #[rstest]
 fn a_reply_has_the_priority_of_its_client(#[values(Nat, Fnat)] method: Forward) {
     let mut plane = opened(method);

@@ -20,7 +20,7 @@ const DEBIAN: &[&str] = &["rustc-web", "rust-web-src", "cargo-web"];
 /// Seconds after which rustup's server counts as out of reach.
 const RUSTUP_PATIENCE: &str = "180";
 
-/// A cargo and the rustc that it is to use.
+/// A cargo and its rustc.
 pub struct Compiler {
     rustc: PathBuf,
     cargo: PathBuf,
@@ -57,7 +57,7 @@ pub fn find_or_install() -> Result<Compiler> {
     }
     say!("no compiler here has the sources of its library; installing Debian's");
     if packages::install(DEBIAN).is_err() {
-        say!("Debian's compiler is not to be had; trying rustup");
+        say!("Debian's compiler is not available; trying rustup");
         let mut install = Command::new("timeout");
         install.args([RUSTUP_PATIENCE, "rustup", "toolchain", "install", "nightly"]);
         install.args(["--profile", "minimal", "--component", "rust-src"]);

@@ -124,7 +124,7 @@ impl Address {
         }
         if !ask.token.signed_answer(proof, nonce, &body) {
             return Err(Failure::failed(format!(
-                "{self} does not prove that it has the token: its answer counts for nothing"
+                "{self} does not prove that it has the token: its answer is ignored"
             ))
             .hint("another program answers there, or a director with another token or version"));
         }

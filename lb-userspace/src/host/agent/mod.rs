@@ -88,7 +88,7 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
         _ = interrupt.recv() => {}
         () = agent.follow(report) => {}
     }
-    tracing::info!("stopped: what was set up stays; `xvs host restore --state {state}` takes it back");
+    tracing::info!("stopped: what was set up stays; `xvs host restore --state {state}` reverts it");
     Ok(())
 }
 
@@ -135,7 +135,7 @@ impl Agent<'_> {
                 Err(failure) => {
                     let before = self.lost.replace(failure.message.clone());
                     if before.is_none_or(|before| before != failure.message) {
-                        tracing::warn!("{}; what is set up stays", failure.message);
+                        tracing::warn!("{}; the set-up stays", failure.message);
                         if let Some(hint) = failure.hint {
                             tracing::warn!("hint: {hint}");
                         }
@@ -155,7 +155,7 @@ impl Agent<'_> {
         loop {
             let addresses = own_addresses(self.host).await?;
             if addresses.is_empty() {
-                return Err(Failure::failed("this host has no address that a director could know it by"));
+                return Err(Failure::failed("this host has no address by which a director could know it"));
             }
             let token = Token::read_copy(&self.options.token_file)?;
             let tag = self.known.as_ref().map(|(_, tag)| tag.as_str());
@@ -218,7 +218,7 @@ impl Agent<'_> {
         let why = refused.iter().filter_map(|(vip, why)| {
             let failure = Failure::failed(format!("VIP {vip} is refused: {}", why.as_ref()?));
             Some(failure.hint(
-                "is it a mistake on the director? `--vips NET` tells the agent which networks VIPs are from",
+                "is it a mistake on the director? `--vips NET` lists the networks from which VIPs are accepted",
             ))
         });
         Ok((taken, why.collect()))

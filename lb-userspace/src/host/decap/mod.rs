@@ -10,10 +10,10 @@ use super::{Done, Host, HostError, Outcome, encapsulation::Encapsulation};
 use lb_dataplane::decap::DecapError;
 use lb_netlink::{Added, NetlinkError, TunnelDevice};
 
-/// How tunnelled packets are to be unwrapped.
+/// The means of decapsulation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Choice {
-    /// What is there already, else devices of the kernel, else the XDP program
+    /// Existing decapsulation, otherwise devices of the kernel, otherwise the XDP program
     Auto,
     /// Devices of the kernel: ipip, ip6tnl, sit
     #[value(alias = "ipip")]

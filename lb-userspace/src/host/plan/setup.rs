@@ -85,8 +85,9 @@ fn nothing_in_the_way(target: &Target, observed: &Observed) -> Result<(), Failur
         if let Placement::Answering { interface, net } | Placement::Swallowing { interface, net } = &placement
         {
             let net: &IpNet = net;
-            return Err(Failure::failed(format!("{vip} is in the wrong place: {placement}"))
-                .hint(format!("`ip address delete {net} dev {interface}`, and see what put it there")));
+            return Err(Failure::failed(format!("{vip} is in the wrong place: {placement}")).hint(format!(
+                "`ip address delete {net} dev {interface}`, and find out which program added it"
+            )));
         }
     }
     Ok(())

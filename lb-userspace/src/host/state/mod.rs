@@ -95,7 +95,7 @@ pub enum StateError {
         reason: io::Error,
     },
     /// The file is not a state file of xvs, or is damaged.
-    #[error("the state file {path} makes no sense: {reason}")]
+    #[error("cannot parse the state file {path}: {reason}")]
     Damaged {
         /// Path of the file.
         path: PathBuf,
@@ -103,7 +103,7 @@ pub enum StateError {
         reason: String,
     },
     /// Another process holds the lock.
-    #[error("another `xvs host` is at work on {path}")]
+    #[error("another `xvs host` uses {path}")]
     Busy {
         /// Path of the file.
         path: PathBuf,
