@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Incremental updates of Internet checksums (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
 //!
-//! A checksum is never computed over a payload: a correct checksum stays correct, and a wrong one stays wrong, so that
-//! the receiver still detects the damage.
+//! A checksum is never computed over a payload: a correct checksum stays correct, and a wrong one stays
+//! wrong, so that the receiver still detects the damage.
 //!
-//! Words are read in memory order as integers of the machine: a one's complement sum does not depend on the byte order,
-//! as long as all words are read alike (RFC 1071, section 2).
+//! Words are read in memory order as integers of the machine: a one's complement sum does not depend on the
+//! byte order, as long as all words are read alike (RFC 1071, section 2).
 
-/// The change of a one's complement sum: the words that were removed from it and added to it. Words of 32 bits are
-/// added in 64 bits, which are folded once, at the end.
+/// The change of a one's complement sum: the words that were removed from it and added to it. Words of 32
+/// bits are added in 64 bits, which are folded once, at the end.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[must_use]
 pub struct Delta(u64);

@@ -12,9 +12,9 @@ pub const ECT_0: u8 = 0b10;
 /// A router on the path is congested.
 pub const CE: u8 = 0b11;
 
-/// Returns the ECN codepoint of a packet that leaves a tunnel, by those of the inner and of the outer header. `None`
-/// means that the packet must be dropped: a router marked it instead of dropping it, but its sender does not support
-/// ECN.
+/// Returns the ECN codepoint of a packet that leaves a tunnel, by those of the inner and of the outer header.
+/// `None` means that the packet must be dropped: a router marked it instead of dropping it, but its sender
+/// does not support ECN.
 #[inline(always)]
 #[must_use]
 pub const fn decapsulated(inner: u8, outer: u8) -> Option<u8> {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The flow hash, which selects the slot of a flow in a scheduler's table.
 //!
-//! The hash is stable across versions, so that directors of different versions make the same choice. It is keyed by a
-//! seed, so that no outsider can aim all their flows at one real. Directors with the same config and seed agree.
+//! The hash is stable across versions, so that directors of different versions make the same choice. It is
+//! keyed by a seed, so that no outsider can aim all their flows at one real. Directors with the same config
+//! and seed agree.
 //!
 //! The steps are in [`crate::mix`].
 
@@ -13,8 +14,8 @@ use crate::{
     wire::{Be16, Be32, Be128},
 };
 
-/// Returns the hash of a flow under a seed, 32 bits. IPv4 addresses take one [`crate::mix::round`]; IPv6 addresses are mixed by
-/// [`crate::mix::address`].
+/// Returns the hash of a flow under a seed, 32 bits. IPv4 addresses take one [`crate::mix::round`]; IPv6
+/// addresses are mixed by [`crate::mix::address`].
 #[inline(always)]
 #[must_use]
 pub fn flow<A: Ip>(key: &FlowKey<A>, seed: u64) -> u32 {
@@ -30,8 +31,8 @@ pub fn flow<A: Ip>(key: &FlowKey<A>, seed: u64) -> u32 {
 
 /// Returns the slot of a flow in the table of its service. The programs and the daemon get the same result.
 ///
-/// `sh` and `dh` hash as IPVS does (`ip_vs_sh_hashkey`, `ip_vs_dh_hashkey`), so that clients stay on their reals when a
-/// director moves from IPVS to xvs.
+/// `sh` and `dh` hash as IPVS does (`ip_vs_sh_hashkey`, `ip_vs_dh_hashkey`), so that clients stay on their
+/// reals when a director moves from IPVS to xvs.
 #[inline(always)]
 #[must_use]
 pub fn slot<A: Ip>(service: &Service, key: &FlowKey<A>, seed: u64) -> u32 {
@@ -112,8 +113,8 @@ mod tests {
     const GOLDEN6: [u32; 2] = [1_229_398_000, 1_153_481_778];
     const GOLDEN6_REVERSED: u32 = 3_247_861_172;
 
-    /// Checks that the chi-squared statistic of consecutive ports and addresses over 257 bins is near its mean (256,
-    /// standard deviation 22.6).
+    /// Checks that the chi-squared statistic of consecutive ports and addresses over 257 bins is near its
+    /// mean (256, standard deviation 22.6).
     #[test]
     fn spreads_consecutive_flows_evenly() {
         let mut bins = [0u32; 257];
@@ -127,7 +128,8 @@ mod tests {
         assert!((150.0..370.0).contains(&chi), "chi-squared {chi}");
     }
 
-    /// Checks the distribution of IPv6 flows whose clients differ in the last bits of either half of their addresses.
+    /// Checks the distribution of IPv6 flows whose clients differ in the last bits of either half of their
+    /// addresses.
     #[test]
     fn spreads_consecutive_flows_of_ipv6_evenly() {
         let mut bins = [0u32; 257];

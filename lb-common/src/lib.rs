@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The interface between the xvs programs and their userspace, and all logic that runs on both sides.
 //!
-//! The BPF programs (`lb-ebpf`) and the daemon (`lb-userspace`) share nothing but maps. This crate defines what both
-//! must agree on: the formats of packets, keys and values of the maps, and the pure rules over them. It compiles for the
-//! BPF target (`no_std`, no allocation, no panics on the path of a packet) and for the host, where it is tested.
+//! The BPF programs (`lb-ebpf`) and the daemon (`lb-userspace`) share nothing but maps. This crate defines
+//! what both must agree on: the formats of packets, keys and values of the maps, and the pure rules over
+//! them. It compiles for the BPF target (`no_std`, no allocation, no panics on the path of a packet) and for
+//! the host, where it is tested.
 //!
 //! # Where to begin
 //!
-//! - [`packet::parse`] turns a frame into a [`packet::Parsed`], the facts of a packet that all later stages use.
-//! - [`hash::slot`] maps a flow to a slot of its service's table, and [`slot::choose`] decides which real owns the flow
-//!   while the slot is in transition.
+//! - [`packet::parse`] turns a frame into a [`packet::Parsed`], the facts of a packet that all later stages
+//!   use.
+//! - [`hash::slot`] maps a flow to a slot of its service's table, and [`slot::choose`] decides which real
+//!   owns the flow while the slot is in transition.
 //! - [`schema`] lists the maps; every layout is checked at compile time.
 //! - [`reason::Reason`] names every fate of a packet.
 //!
@@ -32,8 +34,8 @@
 //!
 //! # Example
 //!
-//! The program parses a frame and looks its flow up in a table of 4,096 slots. The frame may be any object that
-//! implements [`packet::Packet`]:
+//! The program parses a frame and looks its flow up in a table of 4,096 slots. The frame may be any object
+//! that implements [`packet::Packet`]:
 //!
 //! ```
 //! use std::cell::RefCell;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The steps of the flow hash ([`crate::hash::flow`]).
 //!
-//! Two rounds of multiply and xor-shift with the odd constants of `MurmurHash3`'s 64-bit finaliser (Appleby, public
-//! domain): on a BPF machine 64-bit multiplication is one instruction, 128-bit is many.
+//! Two rounds of multiply and xor-shift with the odd constants of `MurmurHash3`'s 64-bit finaliser (Appleby,
+//! public domain): on a BPF machine 64-bit multiplication is one instruction, 128-bit is many.
 
 pub(crate) const C1: u64 = 0xff51_afd7_ed55_8ccd;
 pub(crate) const C2: u64 = 0xc4ce_b9fe_1a85_ec53;
@@ -22,8 +22,8 @@ pub const fn round(hash: u64, number: u64) -> u64 {
     h ^ h >> 33
 }
 
-/// Hashes half an IPv6 address under a seed, with a constant of its own. The halves do not depend on each other: a CPU
-/// computes several at a time.
+/// Hashes half an IPv6 address under a seed, with a constant of its own. The halves do not depend on each
+/// other: a CPU computes several at a time.
 #[inline(always)]
 #[must_use]
 pub const fn half(seed: u64, word: u64, constant: u64) -> u64 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Reasons: what the data plane did with a packet, and why.
 //!
-//! One enum from the kernel to the dashboard: it is the error type of every stage of the data plane, the index of a
-//! counter, the label of a metric, a row of `xvs stats` and a heading of docs/reasons.md.
+//! One enum from the kernel to the dashboard: it is the error type of every stage of the data plane, the
+//! index of a counter, the label of a metric, a row of `xvs stats` and a heading of docs/reasons.md.
 
 /// The action of the kernel on a packet that ends with a [`Reason`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,26 +58,27 @@ reasons! {
     Forwarded = 0, "forwarded", Sent;
     /// A packet of no service. Never counted.
     NotOurs = 1, "not_ours", Passed;
-    /// A packet passed to the director's own stack, because the real's method is `local`. Counted per real too.
+    /// A packet passed to the director's own stack, because the real's method is `local`. Counted per real
+    /// too.
     Local = 2, "local", Passed;
     /// A frame that ends before the headers that it announces.
     Truncated = 3, "truncated", Dropped;
     /// No real of the service accepts a new connection; the director sends "port unreachable".
     NoReal = 4, "no_real", Answered;
-    /// A TCP or SCTP packet that neither opens a connection nor belongs to a tracked one, where the scheduler or `fnat`
-    /// requires a tracked connection.
+    /// A TCP or SCTP packet that neither opens a connection nor belongs to a tracked one, where the scheduler
+    /// or `fnat` requires a tracked connection.
     NoFlow = 5, "no_flow", Passed;
     /// The MAC address of the next hop towards the real is not known yet.
     NextHopUnknown = 6, "next_hop_unknown", Dropped;
     /// The kernel has no room before the packet for an outer header or a VLAN tag.
     NoHeadroom = 7, "no_headroom", Dropped;
-    /// A packet larger than the MTU towards the real. The director sends "fragmentation needed" or "packet too big"
-    /// with the MTU, also if the packet allows fragmentation, which XDP cannot do.
+    /// A packet larger than the MTU towards the real. The director sends "fragmentation needed" or "packet
+    /// too big" with the MTU, also if the packet allows fragmentation, which XDP cannot do.
     TooBig = 8, "too_big", Answered;
     /// A later fragment larger than the MTU towards the real; the first fragment was already answered.
     TooBigFragment = 9, "too_big_fragment", Dropped;
-    /// A packet whose time to live has expired. The director answers a request; it passes a reply, an ICMP error or a
-    /// later fragment to its stack.
+    /// A packet whose time to live has expired. The director answers a request; it passes a reply, an ICMP
+    /// error or a later fragment to its stack.
     TtlExceeded = 10, "ttl_exceeded", Answered;
     /// A ping of the VIP, answered by the director's stack.
     IcmpEcho = 11, "icmp_echo", Passed;
@@ -93,8 +94,8 @@ reasons! {
     IcmpLimited = 16, "icmp_limited", Dropped;
     /// An ICMP error larger than the MTU of the tunnel: an error is never answered with an error.
     TooBigIcmp = 17, "too_big_icmp", Dropped;
-    /// The hashed real has reached its upper threshold, and the scheduler has no fallback; the director sends "port
-    /// unreachable".
+    /// The hashed real has reached its upper threshold, and the scheduler has no fallback; the director sends
+    /// "port unreachable".
     Overloaded = 18, "overloaded", Answered;
     /// A packet of a connection on a removed real; the director answers with a TCP reset.
     RealRemoved = 19, "real_removed", Answered;
@@ -108,16 +109,17 @@ reasons! {
     FragmentOverlap = 23, "fragment_overlap", Dropped;
     /// A ping of a VIP that is silent because none of its reals accepts connections.
     IcmpEchoSilent = 24, "icmp_echo_silent", Dropped;
-    /// A packet for a service whose source cannot be a host on another link: unspecified, loopback, link-local,
-    /// multicast or broadcast (RFC 1122, section 3.2.1.3; RFC 3927, section 2.7; RFC 4291, section 2.5.6).
+    /// A packet for a service whose source cannot be a host on another link: unspecified, loopback,
+    /// link-local, multicast or broadcast (RFC 1122, section 3.2.1.3; RFC 3927, section 2.7; RFC 4291,
+    /// section 2.5.6).
     SourceInvalid = 25, "source_invalid", Dropped;
     /// A packet for a service whose source is a VIP or another address of the director: it is forged.
     SourceOwn = 26, "source_own", Dropped;
-    /// A packet for a service whose source is the address of a real, but which did not arrive from that real: it is
-    /// forged, and would make two servers answer each other endlessly (CVE-2024-2169).
+    /// A packet for a service whose source is the address of a real, but which did not arrive from that real:
+    /// it is forged, and would make two servers answer each other endlessly (CVE-2024-2169).
     SourceReal = 27, "source_real", Dropped;
-    /// A packet of a service that reached the director's stack without passing the XDP program, which is not attached.
-    /// The guard dropped the packet, since the stack would have reset the connection.
+    /// A packet of a service that reached the director's stack without passing the XDP program, which is not
+    /// attached. The guard dropped the packet, since the stack would have reset the connection.
     Guarded = 28, "guarded", Dropped;
 }
 

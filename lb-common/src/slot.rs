@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The rule of slots: the real of an untracked flow.
 //!
-//! A hashing scheduler needs no flow table while its pool does not change: the slot of the flow's hash determines the
-//! real. A pool change endangers only flows in slots that it moved. Only those flows are tracked, until none is left
-//! that the move could hurt. (Tracking only endangered flows is from JET, "Just Enough Tracking", `CoNEXT` 2021; this
-//! is an exact variant on Maglev tables.)
+//! A hashing scheduler needs no flow table while its pool does not change: the slot of the flow's hash
+//! determines the real. A pool change endangers only flows in slots that it moved. Only those flows are
+//! tracked, until none is left that the move could hurt. (Tracking only endangered flows is from JET, "Just
+//! Enough Tracking", `CoNEXT` 2021; this is an exact variant on Maglev tables.)
 //!
-//! A slot is *steady*: its flows are on `now`. Or it is *moved*, that is in transition: `now` gets new flows, `base`
-//! has the older flows that are not tracked, and `since` is the tick of the last move. Let T be the idle timeout:
+//! A slot is *steady*: its flows are on `now`. Or it is *moved*, that is in transition: `now` gets new flows,
+//! `base` has the older flows that are not tracked, and `since` is the tick of the last move. Let T be the
+//! idle timeout:
 //!
-//! - moved, for less than T: a tracked flow stays on its real. An untracked SYN begins a new flow, which goes to `now`
-//!   and is tracked. Any other untracked packet is of an older flow, which goes to `base` and is tracked. After T,
-//!   every older flow that still lives has sent a packet.
-//! - moved, for more than T: a tracked flow stays. Any other flow goes to `now`: older flows that were idle for longer
-//!   than T have timed out. New flows are not tracked.
-//! - *settled*: moved for more than T, and no living flow of the slot is tracked on another real than `now`: the slot
-//!   is steady again.
+//! - moved, for less than T: a tracked flow stays on its real. An untracked SYN begins a new flow, which goes
+//!   to `now` and is tracked. Any other untracked packet is of an older flow, which goes to `base` and is
+//!   tracked. After T, every older flow that still lives has sent a packet.
+//! - moved, for more than T: a tracked flow stays. Any other flow goes to `now`: older flows that were idle
+//!   for longer than T have timed out. New flows are not tracked.
+//! - *settled*: moved for more than T, and no living flow of the slot is tracked on another real than `now`:
+//!   the slot is steady again.
 
 use crate::{schema::UNSET, ticks};
 
@@ -34,8 +35,8 @@ pub struct Choice {
     pub record: bool,
 }
 
-/// Returns the real of an untracked flow in a slot in transition. `tick` is the current time, `timeout` is T, and
-/// `opens` is whether the packet is a SYN.
+/// Returns the real of an untracked flow in a slot in transition. `tick` is the current time, `timeout` is T,
+/// and `opens` is whether the packet is a SYN.
 #[inline(always)]
 #[must_use]
 pub const fn choose(now: u32, base: u32, since: u32, tick: u32, timeout: u32, opens: bool) -> Choice {
@@ -94,8 +95,8 @@ impl Slot {
         Self { base: self.now, ..self }
     }
 
-    /// Returns the slot at `tick`. `elsewhere` is whether a living flow of the slot is tracked on another real than
-    /// `now`.
+    /// Returns the slot at `tick`. `elsewhere` is whether a living flow of the slot is tracked on another
+    /// real than `now`.
     #[must_use]
     pub const fn aged(self, tick: u32, timeout: u32, elsewhere: bool) -> Self {
         match self.moved {

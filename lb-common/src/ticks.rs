@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The unit of time of the maps.
 
-/// Duration of a tick in nanoseconds, as a power of two: a tick is 2^20 ns, 1.05 ms. The packet path only needs a
-/// shift, and 32 bits of ticks last 52 days.
+/// Duration of a tick in nanoseconds, as a power of two: a tick is 2^20 ns, 1.05 ms. The packet path only
+/// needs a shift, and 32 bits of ticks last 52 days.
 const TICK_SHIFT: u32 = 20;
 
 /// Returns the tick of a time in nanoseconds.
@@ -25,8 +25,8 @@ pub const fn ticks_of_seconds(seconds: u64) -> u32 {
     ((seconds * 1_000_000_000).div_ceil(1 << TICK_SHIFT)) as u32
 }
 
-/// Returns the ticks from `then` to `now`, correctly across the wrap. A `then` that another CPU wrote a moment ahead of
-/// this CPU's `now` is age 0, not 52 days.
+/// Returns the ticks from `then` to `now`, correctly across the wrap. A `then` that another CPU wrote a
+/// moment ahead of this CPU's `now` is age 0, not 52 days.
 #[inline(always)]
 #[must_use]
 pub const fn age(then: u32, now: u32) -> u32 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Connection tracking: the begin, the states and the end of a flow. Pure decisions.
 //!
-//! With `dr` and `tun` the director sees only the client's packets, so states follow the client's packets, as in the
-//! "input only" table of IPVS (`net/netfilter/ipvs/ip_vs_proto_tcp.c`).
+//! With `dr` and `tun` the director sees only the client's packets, so states follow the client's packets, as
+//! in the "input only" table of IPVS (`net/netfilter/ipvs/ip_vs_proto_tcp.c`).
 
 use crate::{
     packet::tcp_flags,
@@ -15,8 +15,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum State {
-    /// UDP: only the timeout ends the flow. The other states are those of TCP, and of SCTP by the TCP flags that
-    /// correspond to its chunks.
+    /// UDP: only the timeout ends the flow. The other states are those of TCP, and of SCTP by the TCP flags
+    /// that correspond to its chunks.
     Udp = 0,
     /// The client has sent a SYN and nothing since.
     SynReceived = 1,
@@ -64,8 +64,8 @@ impl State {
         if !is_connection(protocol) {
             return Self::Udp;
         }
-        // A flow without a known beginning (its director failed, or its entry was evicted) continues at its current
-        // packet.
+        // A flow without a known beginning (its director failed, or its entry was evicted) continues at its
+        // current packet.
         if tcp_flags & tcp_flags::SYN != 0 { Self::SynReceived } else { Self::Established.next(tcp_flags) }
     }
 
@@ -84,8 +84,8 @@ impl State {
         }
     }
 
-    /// Returns the state after a packet of the real, which only `nat` and `fnat` see. The packet may end the flow, and
-    /// changes nothing else.
+    /// Returns the state after a packet of the real, which only `nat` and `fnat` see. The packet may end the
+    /// flow, and changes nothing else.
     #[inline(always)]
     #[must_use]
     pub const fn after_reply(self, tcp_flags: u8) -> Self {
@@ -109,8 +109,8 @@ impl State {
         }
     }
 
-    /// Returns whether the flow counts as active rather than inactive (`tcp_state_active_table` in `ip_vs_proto_tcp.c`;
-    /// UDP is always inactive).
+    /// Returns whether the flow counts as active rather than inactive (`tcp_state_active_table` in
+    /// `ip_vs_proto_tcp.c`; UDP is always inactive).
     #[inline(always)]
     #[must_use]
     pub const fn is_active(self) -> bool {
@@ -131,9 +131,9 @@ pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
     }
 }
 
-/// Returns whether a known flow has ended when this packet arrives, so that the packet begins a new flow: the flow was
-/// idle for too long, or a SYN reuses the ports of a closing connection (kubernetes #70747: a balancer that sends that
-/// SYN to the old real stalls the client for a second).
+/// Returns whether a known flow has ended when this packet arrives, so that the packet begins a new flow: the
+/// flow was idle for too long, or a SYN reuses the ports of a closing connection (kubernetes #70747: a
+/// balancer that sends that SYN to the old real stalls the client for a second).
 #[inline(always)]
 #[must_use]
 pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, timeouts: &Timeouts) -> bool {
@@ -148,9 +148,9 @@ pub const fn is_connection(protocol: u8) -> bool {
     protocol == protocol::TCP || protocol == protocol::SCTP
 }
 
-/// Returns whether a packet of an unknown flow may begin one. `rotating` is whether the scheduler cannot determine the
-/// real from the packet, so that TCP must begin with a SYN (as in IPVS with `sloppy_tcp` off). An RST never begins a
-/// flow.
+/// Returns whether a packet of an unknown flow may begin one. `rotating` is whether the scheduler cannot
+/// determine the real from the packet, so that TCP must begin with a SYN (as in IPVS with `sloppy_tcp` off).
+/// An RST never begins a flow.
 #[inline(always)]
 #[must_use]
 pub const fn begins(protocol: u8, tcp_flags: u8, rotating: bool) -> bool {

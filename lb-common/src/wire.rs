@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Numbers in network byte order.
 //!
-//! They are integers and not byte arrays, because a BPF machine has registers and an aligned stack: an address in an
-//! array of bytes costs four loads and four stores, an integer one of each.
+//! They are integers and not byte arrays, because a BPF machine has registers and an aligned stack: an
+//! address in an array of bytes costs four loads and four stores, an integer one of each.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -173,7 +173,8 @@ impl From<Be32> for Ipv4Addr {
     }
 }
 
-/// Destination and source MAC address of a frame, the first twelve bytes of Ethernet, as three words in memory order.
+/// Destination and source MAC address of a frame, the first twelve bytes of Ethernet, as three words in
+/// memory order.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MacPair(pub [u32; 3]);
@@ -217,9 +218,10 @@ impl MacPair {
     }
 }
 
-/// The VLAN tags of a frame (IEEE 802.1Q), packed: the outer tag in the lower half, the inner tag in the upper half. A
-/// half is the control information of a tag in the machine's byte order, except for the drop eligible bit: it is set
-/// for a service tag (802.1ad, `0x88a8`), and clear for a customer tag (`0x8100`). Zero is no tag.
+/// The VLAN tags of a frame (IEEE 802.1Q), packed: the outer tag in the lower half, the inner tag in the
+/// upper half. A half is the control information of a tag in the machine's byte order, except for the drop
+/// eligible bit: it is set for a service tag (802.1ad, `0x88a8`), and clear for a customer tag (`0x8100`).
+/// Zero is no tag.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tags(pub u32);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The control plane of xvs: the library behind the `xvs` binary.
 //!
-//! The daemon (`xvs run`) compiles the operator's services into map contents and keeps them up to date with routes,
-//! neighbours and VIPs. The programs in these maps (`lb-ebpf`) forward packets without it. All other commands are
-//! clients of the daemon's API, or work on a real server (`xvs host`).
+//! The daemon (`xvs run`) compiles the operator's services into map contents and keeps them up to date with
+//! routes, neighbours and VIPs. The programs in these maps (`lb-ebpf`) forward packets without it. All other
+//! commands are clients of the daemon's API, or work on a real server (`xvs host`).
 //!
 //! # Where to begin
 //!
 //! - [`run::run`] is the start of the daemon, in numbered phases.
 //! - [`daemon::Director`] carries out a change of the operator, in one order.
-//! - [`control::config::parse`] reads a config file, [`control::image::Image::compile`] computes the contents of the maps,
-//!   and [`control::plan::plan`] the steps to get there. All three are pure.
+//! - [`control::config::parse`] reads a config file, [`control::image::Image::compile`] computes the contents
+//!   of the maps, and [`control::plan::plan`] the steps to get there. All three are pure.
 //! - [`cli::Cli`] is the command line.
 //!
 //! # Modules

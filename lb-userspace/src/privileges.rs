@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Privileges: a process that serves others keeps the capabilities that its work needs, and cannot regain the others.
+//! Privileges: a process that serves others keeps the capabilities that its work needs, and cannot regain the
+//! others.
 #![forbid(unsafe_code)]
 
 use rustix::thread::{

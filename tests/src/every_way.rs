@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every method in both IP versions over the links of a lab: requests of clients, and hosts with VLAN devices.
+//! Every method in both IP versions over the links of a lab: requests of clients, and hosts with VLAN
+//! devices.
 //!
-//! For the programs that `cargo xtask test-vm` runs, which continue after a failure, and report all failures at the
-//! end.
+//! For the programs that `cargo xtask test-vm` runs, which continue after a failure, and report all failures
+//! at the end.
 #![expect(clippy::print_stdout, reason = "programs print what they see")]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -81,8 +82,8 @@ pub fn files(lab: &Lab, what: &str) -> Vec<String> {
     wrong
 }
 
-/// Puts clients into VLAN 10 and reals into VLAN 20, the director into both by one interface: every packet changes its tag. The
-/// reals' RIPs are at `eth0.20` then.
+/// Puts clients into VLAN 10 and reals into VLAN 20, the director into both by one interface: every packet
+/// changes its tag. The reals' RIPs are at `eth0.20` then.
 #[track_caller]
 pub fn tag_all(lab: &Lab) {
     // A veth device keeps a tag beside the frame, where XDP does not see it.
@@ -97,8 +98,8 @@ pub fn tag_all(lab: &Lab) {
         .ip(&format!("route replace 10.0.0.0/24 via {DIRECTOR}\nroute replace fd00::/64 via {DIRECTOR6}"));
     tag(&lab.director, &[(10, &[DIRECTOR.into(), DIRECTOR6.into()]), (20, &[DIP.into(), DIP6.into()])]);
     for real in &lab.reals {
-        // Replies of `dr` and `tun` reals go straight into the clients' VLAN. Without an address there, the kernel
-        // would use one from lo to ask for the client: the VIP, regardless of arp_announce.
+        // Replies of `dr` and `tun` reals go straight into the clients' VLAN. Without an address there, the
+        // kernel would use one from lo to ask for the client: the VIP, regardless of arp_announce.
         tag(real, &[(10, &[]), (20, &[real.rip.into(), rip6(real.rip).into()])]);
         let in_ten = Ipv4Addr::new(192, 0, 2, real.rip.octets()[3]);
         real.ip(&format!("address add {in_ten}/24 dev eth0.10 noprefixroute"));

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The parts of the tests: packets through the loaded programs, a model of the rules, and a network of namespaces.
+//! The parts of the tests: packets through the loaded programs, a model of the rules, and a network of
+//! namespaces.
 //!
 //! # Where to begin
 //!
-//! - A rule about single packets: `tests/packet`, with [`packet::TestPlane`] (the loaded programs over maps of the test) and
-//!   [`packet::Frame`] (a frame that etherparse builds).
-//! - A rule with sockets, neighbours or several hosts: `tests/lab`, with [`lab::Stage`] (a director, a client and three
-//!   prepared reals).
-//! - A rule for any packet: [`model`], which the differential test runs beside the programs. Add the rule there, from the
-//!   docs, not from the programs.
+//! - A rule about single packets: `tests/packet`, with [`packet::TestPlane`] (the loaded programs over maps
+//!   of the test) and [`packet::Frame`] (a frame that etherparse builds).
+//! - A rule with sockets, neighbours or several hosts: `tests/lab`, with [`lab::Stage`] (a director, a client
+//!   and three prepared reals).
+//! - A rule for any packet: [`model`], which the differential test runs beside the programs. Add the rule
+//!   there, from the docs, not from the programs.
 //!
 //! Everything needs root. A test that lacks something fails and names it; no test skips.
 //!

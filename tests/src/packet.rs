@@ -12,8 +12,8 @@
 //! - [`got`]: the outcome of a frame, and assertions about it
 //! - [`judge`]: decoding of a frame and verification of its checksums, by etherparse
 //!
-//! Sent and expected frames are built from headers, without code that the programs share with userspace, so that
-//! independent code computes and verifies the checksums.
+//! Sent and expected frames are built from headers, without code that the programs share with userspace, so
+//! that independent code computes and verifies the checksums.
 #![expect(clippy::missing_panics_doc, reason = "whatever goes wrong here is to fail the test")]
 #![expect(
     clippy::must_use_candidate,

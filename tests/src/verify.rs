@@ -9,8 +9,8 @@ use lb_dataplane::{DataPlane, Options, decap::Decap};
 
 use crate::object;
 
-/// The most instructions that the verifier may walk through, by program: a tenth more than it took when the figure
-/// was written. The kernel's own limit is a million, but older verifiers need more than newer ones.
+/// The most instructions that the verifier may walk through, by program: a tenth more than it took when the
+/// figure was written. The kernel's own limit is a million, but older verifiers need more than newer ones.
 const BUDGET: &str = include_str!("../../lb-ebpf/verify-budget.json");
 
 /// A program that the running kernel has taken.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The model of the rules (`tests/src/model`) and the loaded programs agree on the fate of a million packets (verdict,
-//! reason and every byte), and at the end of each scene on flows, connections and counters.
+//! The model of the rules (`tests/src/model`) and the loaded programs agree on the fate of a million packets
+//! (verdict, reason and every byte), and at the end of each scene on flows, connections and counters.
 //!
 //! `XVS_SEED` repeats a run, `XVS_PACKETS` makes it shorter or longer.
 
@@ -24,7 +24,8 @@ use lb_tests::{
     packet::device::{Devices, enter_another},
 };
 
-/// Packets of a run, and of a scene: a scene takes much less than the ten seconds after which a closed flow is forgotten.
+/// Packets of a run, and of a scene: a scene takes much less than the ten seconds after which a closed flow
+/// is forgotten.
 const PACKETS: usize = 1_050_000;
 const SCENE: usize = 5_000;
 /// One packet in this number is followed by a change of the operator.
@@ -63,8 +64,8 @@ fn the_model_and_the_programs_agree() {
     }
 }
 
-/// Compares the facts that both parsers find in a packet, and in the quote of an error, whether or not it is for a
-/// service.
+/// Compares the facts that both parsers find in a packet, and in the quote of an error, whether or not it is
+/// for a service.
 #[test]
 fn the_parsers_agree() {
     let mut random = Random(seed());

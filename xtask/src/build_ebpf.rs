@@ -29,8 +29,8 @@ const RUSTFLAGS: &[&str] = &[
     // Maps that are declared by their types need BTF. For all crates, not by profile: a callee
     // without it makes the program unloadable (aya #1649).
     "-Clink-arg=--btf",
-    // LLVM 22 crashes when it expands an in-order copy with a known alignment of more than 8, such as of an IPv6
-    // address within a structure on the stack.
+    // LLVM 22 crashes when it expands an in-order copy with a known alignment of more than 8, such as of an
+    // IPv6 address within a structure on the stack.
     "-Clink-arg=--disable-expand-memcpy-in-order",
     // Instructions of Linux 5.12 and newer: atomics that return the old value, 32-bit arithmetic.
     "-Ctarget-cpu=v3",
@@ -79,8 +79,8 @@ fn build(toolchain: &Toolchain, objects: &[Object]) -> Result<()> {
     Ok(())
 }
 
-/// Copies an object unless it is unchanged: an unchanged object keeps its time stamp, so that nothing that embeds it is
-/// rebuilt.
+/// Copies an object unless it is unchanged: an unchanged object keeps its time stamp, so that nothing that
+/// embeds it is rebuilt.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     let built = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == built) {

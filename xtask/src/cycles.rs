@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask cycles`: imports between the top-level modules of a crate must point in one direction.
 //!
-//! A module is a file or a folder directly below `src`. Unit tests, `main.rs` and `lib.rs` do not count: they may use everything.
+//! A module is a file or a folder directly below `src`. Unit tests, `main.rs` and `lib.rs` do not count: they
+//! may use everything.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,7 +92,8 @@ fn module(path: &Path) -> Option<String> {
     (name != "main" && name != "lib").then(|| name.to_owned())
 }
 
-/// Returns the first segments of all paths that begin at the root of the crate, in a file that is `depth` modules below it.
+/// Returns the first segments of all paths that begin at the root of the crate, in a file that is `depth`
+/// modules below it.
 fn imports(text: &str, depth: usize) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask experiment`: claims about load balancing, measured in the lab. The results are in docs/experiments.
+//! `cargo xtask experiment`: claims about load balancing, measured in the lab. The results are in
+//! docs/experiments.
 
 use anyhow::Result;
 
@@ -14,7 +15,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Experiment {
-    /// Measure the benefit of replies that bypass the director (tun, dr): throughput over 1 to 20 reals, against nat
+    /// Measure the benefit of replies that bypass the director (tun, dr): throughput over 1 to 20 reals,
+    /// against nat
     RepliesBypass,
 }
 

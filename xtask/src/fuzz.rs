@@ -42,8 +42,8 @@ fn targets<'a>(targets: impl Iterator<Item = &'a (&'a str, u32)>, seconds: u32) 
     let cargo_fuzz = setup::cargo_fuzz()?;
     let (project, folder) = (workspace::root().join("tests/fuzz"), workspace::target().join("fuzz"));
     let mut build = std::process::Command::new(cargo_fuzz);
-    // No sanitizer, which a stable compiler does not have: the code is safe, and the fuzzer searches for panics and
-    // differences.
+    // No sanitizer, which a stable compiler does not have: the code is safe, and the fuzzer searches for
+    // panics and differences.
     build.args(["build", "--dev", "--sanitizer", "none", "--fuzz-dir"]).arg(&project);
     build.arg("--target-dir").arg(&folder).current_dir(&project);
     shell::run(&mut build)?;

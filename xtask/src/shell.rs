@@ -25,7 +25,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Prints the command, runs it, and passes each line of its output, stderr too, to `each`. Ignores the exit code.
+/// Prints the command, runs it, and passes each line of its output, stderr too, to `each`. Ignores the exit
+/// code.
 pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
     eprintln!("$ {}{}", variables(command), words(command));
     let (reader, writer) = std::io::pipe()?;

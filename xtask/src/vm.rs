@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Virtual machines with other kernels: Debian's, under qemu's software emulation, with this machine's root file
-//! system. Nothing but packages is installed here; the rest is in the target folder.
+//! Virtual machines with other kernels: Debian's, under qemu's software emulation, with this machine's root
+//! file system. Nothing but packages is installed here; the rest is in the target folder.
 
 use std::{
     fmt::Write as _,
@@ -140,14 +140,14 @@ impl<'a> Guest<'a> {
     /// Boots, runs a shell command within that many seconds, and fails if it does.
     pub fn run(&self, command: &str, seconds: u32) -> Result<()> {
         say!("on Linux {}, emulated:", self.kernel.release);
-        // The exit code of a guest is lost if the guest crashes: only this line proves success. Console output that is
-        // pending when the guest powers down is lost: the pause lets it through.
+        // The exit code of a guest is lost if the guest crashes: only this line proves success. Console
+        // output that is pending when the guest powers down is lost: the pause lets it through.
         let script = format!("{{ {command}; }} && echo {DONE}; sleep 1");
         let mut vng = Command::new("timeout");
         vng.args(["--kill-after=5", &seconds.to_string()]).arg(self.machine.programs.join("vng"));
         vng.arg("--run").arg(self.kernel.image());
-        // /dev/kvm may exist and not work; 9p and the plain machine are the ones that Debian's kernels support. Without
-        // --verbose, output comes by a device that these kernels have only as a module.
+        // /dev/kvm may exist and not work; 9p and the plain machine are the ones that Debian's kernels
+        // support. Without --verbose, output comes by a device that these kernels have only as a module.
         vng.args(["--disable-kvm", "--force-9p", "--disable-microvm", "--verbose", "--user", "root"]);
         vng.args(["--memory", "4G", "--cpus", "2", "--rw"]);
         let mut options = "-accel tcg,thread=multi -cpu max".to_owned();

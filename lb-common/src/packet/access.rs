@@ -8,7 +8,8 @@ use crate::reason::Reason;
 /// An object with a frame in it: an `XdpContext` in the kernel, bytes in tests.
 #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
 pub trait Packet {
-    /// Returns a pointer to `N` bytes at `offset`, all of them within the frame. The pointer has no alignment.
+    /// Returns a pointer to `N` bytes at `offset`, all of them within the frame. The pointer has no
+    /// alignment.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before.
@@ -28,8 +29,8 @@ pub trait Packet {
 
 /// An integer that is read and written in memory order.
 ///
-/// Packet data is not aligned. LLVM would read an unaligned word byte by byte on the BPF machine, although the machine
-/// reads it at once on every architecture that xvs supports. Hence the explicit instructions.
+/// Packet data is not aligned. LLVM would read an unaligned word byte by byte on the BPF machine, although
+/// the machine reads it at once on every architecture that xvs supports. Hence the explicit instructions.
 pub trait Word: Copy + Default {
     /// Reads the word `AT` bytes behind a pointer; the offset is part of the instruction.
     ///

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Headers: the offsets of their fields, and writers of new headers.
 //!
-//! The layouts are those of `network-types`, except that of TCP: its flags are bit fields there, and one byte here.
+//! The layouts are those of `network-types`, except that of TCP: its flags are bit fields there, and one byte
+//! here.
 #![expect(unsafe_code, reason = "reads and writes words of the packet")]
 
 use network_types::{

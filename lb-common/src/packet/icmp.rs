@@ -34,8 +34,8 @@ impl<A> IcmpError<A> {
     }
 }
 
-/// Reads the packet that an ICMP error quotes: its IP header and the first eight bytes of its transport header, as RFC
-/// 792 requires.
+/// Reads the packet that an ICMP error quotes: its IP header and the first eight bytes of its transport
+/// header, as RFC 792 requires.
 ///
 /// # Errors
 /// [`Reason::IcmpUnknownFlow`] if the quote is no TCP, UDP or SCTP packet with its ports.

@@ -14,8 +14,8 @@ use crate::{
 ///
 /// Code that handles packets is written once, over this trait, and compiled for each version.
 pub trait Ip: Copy + Default + Eq + 'static {
-    /// Zero padding at the end of a key of an address and four more bytes, up to a multiple of the address's alignment:
-    /// the kernel compares the whole key.
+    /// Zero padding at the end of a key of an address and four more bytes, up to a multiple of the address's
+    /// alignment: the kernel compares the whole key.
     type Padding: Copy + Debug + Default + Eq + Hash + Ord;
 
     /// `EtherType` of frames with packets of this version.
@@ -35,8 +35,8 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Protocol number of packets of this version in a tunnel (RFC 2003, RFC 2473).
     const TUNNELLED: u8;
 
-    /// Returns whether the address can be that of a host behind a router: it is not unspecified, loopback, link-local,
-    /// multicast or broadcast, nor an address of the other version.
+    /// Returns whether the address can be that of a host behind a router: it is not unspecified, loopback,
+    /// link-local, multicast or broadcast, nor an address of the other version.
     fn is_host(self) -> bool;
 
     /// Returns the address in 128 bits.
@@ -66,15 +66,18 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Mixes both addresses of a flow under a seed: the first part of [`crate::hash::flow`].
     fn mix(source: Self, destination: Self, seed: u64) -> u64;
 
-    /// Returns the network of the address: without the last 8 bits in IPv4, and without the last 64 bits in IPv6.
+    /// Returns the network of the address: without the last 8 bits in IPv4, and without the last 64 bits in
+    /// IPv6.
     #[must_use]
     fn network(self) -> Self;
 
-    /// Returns a hash of the address for [`crate::schema::AddressFilter`]. Its upper bits are the better ones.
+    /// Returns a hash of the address for [`crate::schema::AddressFilter`]. Its upper bits are the better
+    /// ones.
     fn mark(self) -> u32;
 
-    /// Returns three values for [`crate::schema::CachedPath`]: a hash of the address without its last three bits; these three
-    /// bits; and a name that distinguishes the address, under a seed, from others with the same hash and bits.
+    /// Returns three values for [`crate::schema::CachedPath`]: a hash of the address without its last three
+    /// bits; these three bits; and a name that distinguishes the address, under a seed, from others with the
+    /// same hash and bits.
     fn near(self, seed: u64) -> (u32, u32, u32);
 
     /// Returns the address in 32 bits, in the machine's byte order, as IPVS folds it (`ip_vs_addr_fold`).
@@ -83,11 +86,12 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Reads the header at `l3` with its options or extensions.
     ///
     /// # Errors
-    /// [`Reason::NotOurs`] if there is no header of this version, [`Reason::Truncated`] if the frame ends before.
+    /// [`Reason::NotOurs`] if there is no header of this version, [`Reason::Truncated`] if the frame ends
+    /// before.
     fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason>;
 
-    /// Returns the position of a later fragment in its datagram, in words of eight bytes. The fragment's part of the
-    /// datagram is at `l4`.
+    /// Returns the position of a later fragment in its datagram, in words of eight bytes. The fragment's part
+    /// of the datagram is at `l4`.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before.
@@ -99,8 +103,8 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// [`Reason::Truncated`] if the frame ends before.
     fn traffic_class(packet: &impl Packet) -> Result<u8, Reason>;
 
-    /// Decrements the time to live of the frame's packet, and applies this change and `change` to the checksum of the
-    /// header, if there is one.
+    /// Decrements the time to live of the frame's packet, and applies this change and `change` to the
+    /// checksum of the header, if there is one.
     ///
     /// # Errors
     /// [`Reason::Truncated`] if the frame ends before; then nothing is written.
@@ -124,8 +128,8 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Returns the beginning of an ICMP error: type, code, and the last word of its header in memory order.
     fn error(error: Error) -> (u8, u8, u32);
 
-    /// Returns the length of an ICMP error's quote of a packet of `length` bytes whose transport header is at offset
-    /// `behind`: a multiple of four bytes.
+    /// Returns the length of an ICMP error's quote of a packet of `length` bytes whose transport header is at
+    /// offset `behind`: a multiple of four bytes.
     fn quote(length: usize, behind: usize) -> usize;
 }
 
@@ -169,8 +173,8 @@ pub enum Icmp {
     Error,
     /// An echo request (ping).
     Echo,
-    /// A message about the link, such as neighbour discovery, which does for IPv6 what ARP does for IPv4: not for a
-    /// balancer.
+    /// A message about the link, such as neighbour discovery, which does for IPv6 what ARP does for IPv4: not
+    /// for a balancer.
     Link,
     /// Any other message.
     Other,

@@ -86,8 +86,8 @@ impl Ip for Be32 {
         Self(self.0 & 0xffff_ff00_u32.to_be())
     }
 
-    /// Returns a multiplicative hash by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section
-    /// 6.4).
+    /// Returns a multiplicative hash by the golden ratio (Knuth, The Art of Computer Programming, volume 3,
+    /// section 6.4).
     #[inline(always)]
     fn mark(self) -> u32 {
         self.get().wrapping_mul(0x9e37_79b1)
@@ -176,8 +176,8 @@ impl Ip for Be32 {
         store_words::<u32, IPV4_LEN, 5>(packet, ETHERNET_LEN, words)
     }
 
-    /// Returns the kind of the message. Errors are destination unreachable, source quench, redirect, time exceeded and
-    /// parameter problem.
+    /// Returns the kind of the message. Errors are destination unreachable, source quench, redirect, time
+    /// exceeded and parameter problem.
     #[inline(always)]
     fn icmp(icmp_type: u8) -> Icmp {
         match icmp_type {

@@ -24,8 +24,8 @@ mod extension {
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
     pub const DESTINATION: u8 = 60;
-    /// Authentication, mobility, host identity, shim6 and two for experiments. They are in the registry of extension
-    /// headers, and the parser does not know where they end.
+    /// Authentication, mobility, host identity, shim6 and two for experiments. They are in the registry of
+    /// extension headers, and the parser does not know where they end.
     pub const UNKNOWN: [u8; 6] = [51, 135, 139, 140, 253, 254];
 }
 
@@ -52,8 +52,8 @@ impl Ip for Be128 {
     fn is_host(self) -> bool {
         let [high, low] = self.0;
         let [first, second, ..] = high.to_ne_bytes();
-        // Neither multicast, nor link-local, nor `::` or `::1`, nor an IPv4 address (Linux drops those since 5.5,
-        // `ip6_rcv_core`).
+        // Neither multicast, nor link-local, nor `::` or `::1`, nor an IPv4 address (Linux drops those since
+        // 5.5, `ip6_rcv_core`).
         let special = high == 0 && (self.as_v4().is_some() || u64::from_be(low) <= 1);
         let link_local = first == 0xfe && second & 0xc0 == 0x80;
         first != 0xff && !link_local && !special
@@ -110,9 +110,9 @@ impl Ip for Be128 {
         (mixed >> 32) as u32
     }
 
-    /// Returns the values for `CachedPath`. The hash is multiplicative, as in IPv4: consecutive addresses, and consecutive
-    /// networks, do not collide. The name is 32 bits of a hash that is secret by its seed. (Two clients with the same
-    /// name and place that are active at the same time get each other's router.)
+    /// Returns the values for `CachedPath`. The hash is multiplicative, as in IPv4: consecutive addresses,
+    /// and consecutive networks, do not collide. The name is 32 bits of a hash that is secret by its seed.
+    /// (Two clients with the same name and place that are active at the same time get each other's router.)
     #[inline(always)]
     fn near(self, seed: u64) -> (u32, u32, u32) {
         let [high, low] = self.0.map(u64::from_be);
@@ -151,8 +151,8 @@ impl Ip for Be128 {
         })
     }
 
-    /// Returns the offset from the fragment header, which is the last header before the fragment (RFC 8200, section
-    /// 4.5).
+    /// Returns the offset from the fragment header, which is the last header before the fragment (RFC 8200,
+    /// section 4.5).
     #[inline(always)]
     fn fragment_offset(packet: &impl Packet, l4: usize) -> Result<u16, Reason> {
         // The mask tells the verifier that the offset is not negative.
@@ -189,8 +189,8 @@ impl Ip for Be128 {
         header.destination.store(packet, ETHERNET_LEN + Self::DESTINATION)
     }
 
-    /// Returns the kind of the message. Errors have numbers below 128. Router and neighbour discovery, redirects (RFC
-    /// 4861) and multicast listeners (RFC 2710, RFC 3810) concern the link.
+    /// Returns the kind of the message. Errors have numbers below 128. Router and neighbour discovery,
+    /// redirects (RFC 4861) and multicast listeners (RFC 2710, RFC 3810) concern the link.
     #[inline(always)]
     fn icmp(icmp_type: u8) -> Icmp {
         match icmp_type {
@@ -216,8 +216,8 @@ impl Ip for Be128 {
     }
 }
 
-/// The result of a walk over a chain of extension headers, in one number, since the programs walk it in a global
-/// function:
+/// The result of a walk over a chain of extension headers, in one number, since the programs walk it in a
+/// global function:
 ///
 /// | bits   | meaning                                                      |
 /// |-------:|--------------------------------------------------------------|
@@ -310,8 +310,8 @@ impl Walk {
 
     /// Walks over one header. Returns the result if the chain ends there.
     ///
-    /// A routing header with segments left hides the packet's final destination, and a chain that is too long hides
-    /// everything: both are [`Part::Hidden`], like a packet with an unknown extension header.
+    /// A routing header with segments left hides the packet's final destination, and a chain that is too long
+    /// hides everything: both are [`Part::Hidden`], like a packet with an unknown extension header.
     #[inline(always)]
     pub fn step(&mut self, packet: &impl Packet) -> Option<Chain> {
         let at = self.offset + (self.length & LONGEST_CHAIN) as usize;
@@ -349,7 +349,8 @@ impl Walk {
         if self.part == Part::Later { Some(self.is(self.part)) } else { None }
     }
 
-    /// Returns the result after the maximum number of headers. One more extension header hides everything behind it.
+    /// Returns the result after the maximum number of headers. One more extension header hides everything
+    /// behind it.
     #[inline(always)]
     #[must_use]
     pub const fn end(&self) -> Chain {

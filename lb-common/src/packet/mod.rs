@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Parser of frames: Ethernet, IPv4 with options or IPv6 with extensions, and the ports of TCP, UDP and SCTP.
 //!
-//! [`parse`] is total: for any bytes, it returns a [`Parsed`] or a [`Reason`], and reads nothing outside the frame. It
-//! runs in the kernel over an `XdpContext` and in tests over bytes.
+//! [`parse`] is total: for any bytes, it returns a [`Parsed`] or a [`Reason`], and reads nothing outside the
+//! frame. It runs in the kernel over an `XdpContext` and in tests over bytes.
 
 mod access;
 mod header;

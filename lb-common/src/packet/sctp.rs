@@ -6,8 +6,8 @@ use super::{
     tcp_flags,
 };
 
-/// Length of the common header in bytes: ports, verification tag, checksum. The checksum covers the ports and no
-/// address.
+/// Length of the common header in bytes: ports, verification tag, checksum. The checksum covers the ports and
+/// no address.
 pub const HEADER_LEN: usize = 12;
 
 /// Types of chunks (RFC 9260, section 3.2).
@@ -19,9 +19,9 @@ mod chunk {
     pub const SHUTDOWN_COMPLETE: u8 = 14;
 }
 
-/// Returns the TCP flags that correspond to the type of the first chunk: a SYN for INIT, an RST for ABORT and for the
-/// end of a shutdown, a FIN for the rest of a shutdown, and an ACK otherwise. IPVS uses the first chunk too
-/// (`set_sctp_state` in `ip_vs_proto_sctp.c`).
+/// Returns the TCP flags that correspond to the type of the first chunk: a SYN for INIT, an RST for ABORT and
+/// for the end of a shutdown, a FIN for the rest of a shutdown, and an ACK otherwise. IPVS uses the first
+/// chunk too (`set_sctp_state` in `ip_vs_proto_sctp.c`).
 ///
 /// `end` is the end of the packet in the frame.
 #[inline(always)]

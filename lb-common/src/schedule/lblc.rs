@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! `lblc`, locality-based least connections: `ip_vs_lblc.c`. A destination stays on its real while the real exists and
-//! is not overloaded; else it moves to the least loaded real by [`super::wlc`].
+//! `lblc`, locality-based least connections: `ip_vs_lblc.c`. A destination stays on its real while the real
+//! exists and is not overloaded; else it moves to the least loaded real by [`super::wlc`].
 
 use super::Candidate;
 
-/// Returns whether a destination's real has more active connections than its weight. The destination leaves that real
-/// only if another real is [`idle_enough`].
+/// Returns whether a destination's real has more active connections than its weight. The destination leaves
+/// that real only if another real is [`idle_enough`].
 #[inline(always)]
 #[must_use]
 pub const fn is_full(real: &Candidate) -> bool {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! `lblcr`, locality-based least connections with replication: `ip_vs_lblcr.c`. A destination has a set of reals. The
-//! least loaded real of the set gets the connection. If that real is full, another real is added; a set that has not
-//! grown for long loses its most loaded real.
+//! `lblcr`, locality-based least connections with replication: `ip_vs_lblcr.c`. A destination has a set of
+//! reals. The least loaded real of the set gets the connection. If that real is full, another real is added;
+//! a set that has not grown for long loses its most loaded real.
 
 use super::{Candidate, lighter};
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Schedulers that compare the loads of the reals when a connection begins: the rules of IPVS, one file each.
 //!
-//! Each rule is a comparison: whether a candidate is better than the best so far. The programs walk over the pool in
-//! the order of IPVS, the most recently added real first, and keep the best; among equals, the first one wins.
+//! Each rule is a comparison: whether a candidate is better than the best so far. The programs walk over the
+//! pool in the order of IPVS, the most recently added real first, and keep the best; among equals, the first
+//! one wins.
 
 pub mod fo;
 pub mod lblc;
@@ -15,11 +16,12 @@ pub mod threshold;
 pub mod twos;
 pub mod wlc;
 
-/// The facts of a real that a scheduler compares. Schedulers get no reals with weight 0, and no overloaded ones.
+/// The facts of a real that a scheduler compares. Schedulers get no reals with weight 0, and no overloaded
+/// ones.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Candidate {
-    /// Weight, 1 to 2^31 - 1; 0 stands for "no real yet". The product of the weight and the load of as many flows as a
-    /// table can hold fits 64 bits.
+    /// Weight, 1 to 2^31 - 1; 0 stands for "no real yet". The product of the weight and the load of as many
+    /// flows as a table can hold fits 64 bits.
     pub weight: u32,
     /// Number of connections that are opening or established.
     pub active: u32,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! `ovf`, weighted overflow: `ip_vs_ovf.c`. The heaviest real that has no more active connections than its weight.
+//! `ovf`, weighted overflow: `ip_vs_ovf.c`. The heaviest real that has no more active connections than its
+//! weight.
 
 use super::Candidate;
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Thresholds: a real that has reached its upper threshold accepts no connections until it is below the lower one.
+//! Thresholds: a real that has reached its upper threshold accepts no connections until it is below the lower
+//! one.
 
-/// Returns whether a real is overloaded, given whether it `was` (`ip_vs_bind_dest` and `ip_vs_unbind_dest`). `upper` is
-/// not 0; with `lower` 0 the real accepts connections again below three quarters of `upper`.
+/// Returns whether a real is overloaded, given whether it `was` (`ip_vs_bind_dest` and `ip_vs_unbind_dest`).
+/// `upper` is not 0; with `lower` 0 the real accepts connections again below three quarters of `upper`.
 #[inline(always)]
 #[must_use]
 pub const fn is_overloaded(was: bool, connections: u32, upper: u32, lower: u32) -> bool {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! `twos`, the power of two choices: `ip_vs_twos.c`. The programs draw two turns of a table in which the frequency of
-//! each real follows its weight, and keep the less loaded real.
+//! `twos`, the power of two choices: `ip_vs_twos.c`. The programs draw two turns of a table in which the
+//! frequency of each real follows its weight, and keep the less loaded real.
 
 use super::{Candidate, wlc};
 

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Bloom filter of addresses (Bloom 1970) in blocks of one word (Putze, Sanders, Singler 2007): two bits, and one
-//! access to memory. Most packets need no lookup, because their addresses are certainly not in a table.
+//! Bloom filter of addresses (Bloom 1970) in blocks of one word (Putze, Sanders, Singler 2007): two bits, and
+//! one access to memory. Most packets need no lookup, because their addresses are certainly not in a table.
 
 use super::layout;
 use crate::packet::Ip;
 
-/// Elements of `ADDRESS_FILTER` and `SOURCE_FILTER`: two bits for each address, by [`Ip::mark`]. If one of the bits is 0, the
-/// address is not in `ADDRESSES` or `ADDRESSES6` with certain uses; if both are 1, it may be. The uses are those by
-/// which packets to the address are forwarded (`ADDRESS_FILTER`), or those that forbid it as a client's address
-/// (`SOURCE_FILTER`). The daemon writes the bits before the addresses, and again after them.
+/// Elements of `ADDRESS_FILTER` and `SOURCE_FILTER`: two bits for each address, by [`Ip::mark`]. If one of
+/// the bits is 0, the address is not in `ADDRESSES` or `ADDRESSES6` with certain uses; if both are 1, it may
+/// be. The uses are those by which packets to the address are forwarded (`ADDRESS_FILTER`), or those that
+/// forbid it as a client's address (`SOURCE_FILTER`). The daemon writes the bits before the addresses, and
+/// again after them.
 ///
-/// `ADDRESS_FILTER` has one element. The first element of `SOURCE_FILTER` holds the networks of the addresses, see
+/// `ADDRESS_FILTER` has one element. The first element of `SOURCE_FILTER` holds the networks of the
+/// addresses, see
 /// [`Ip::network`]: reals are many, but their networks are few, so that most packets of clients cost one access to 8
-/// KB. The other elements hold the addresses; their number is a power of two, chosen at load time by the number of
-/// reals.
+/// KB. The other elements hold the addresses; their number is a power of two, chosen at load time by the
+/// number of reals.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AddressFilter(pub [u64; AddressFilter::WORDS]);
@@ -27,8 +29,8 @@ impl AddressFilter {
     /// The filter of no address.
     pub const NONE: Self = Self([0; Self::WORDS]);
 
-    /// Returns the index of the element of `SOURCE_FILTER` that has the bits of an address. `mask + 1` elements hold
-    /// addresses, a power of two up to 16.
+    /// Returns the index of the element of `SOURCE_FILTER` that has the bits of an address. `mask + 1`
+    /// elements hold addresses, a power of two up to 16.
     #[inline(always)]
     #[must_use]
     pub fn element(address: impl Ip, mask: u32) -> u32 {
@@ -94,8 +96,8 @@ mod tests {
         assert!(strangers < 60 && strangers6 < 60, "{strangers} {strangers6} of 10000");
     }
 
-    /// Counts the addresses that share bits with 32,768 addresses of each version: of 10,000 addresses elsewhere, and
-    /// of as many in the networks of the 32,768.
+    /// Counts the addresses that share bits with 32,768 addresses of each version: of 10,000 addresses
+    /// elsewhere, and of as many in the networks of the 32,768.
     fn strangers(elements: usize) -> [usize; 4] {
         let mut marks = vec![AddressFilter::NONE; elements];
         for n in (0..65_536).step_by(2) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Per-CPU caches of tables that only the daemon writes. A hit costs an array access and one comparison, while the
-//! kernel's hash table costs a call, a hash and a walk. An entry is at its [`place`] or at the [`other`] one beside it.
+//! Per-CPU caches of tables that only the daemon writes. A hit costs an array access and one comparison,
+//! while the kernel's hash table costs a call, a hash and a walk. An entry is at its [`place`] or at the
+//! [`other`] one beside it.
 //!
-//! `GENERATION` has one element. It is odd while the daemon changes `SERVICES`, `ADDRESSES` or `SOURCES`, and another
-//! even number afterwards. An entry is valid if its stamp is that of the current generation. A daemon that dies during
-//! a change leaves an odd number, with which no entry of a cache is valid: lookups are slow, but correct. The next
-//! daemon continues from there.
+//! `GENERATION` has one element. It is odd while the daemon changes `SERVICES`, `ADDRESSES` or `SOURCES`, and
+//! another even number afterwards. An entry is valid if its stamp is that of the current generation. A daemon
+//! that dies during a change leaves an odd number, with which no entry of a cache is valid: lookups are slow,
+//! but correct. The next daemon continues from there.
 
 use super::{AddressUse, Service, ServiceKey, Source, SourceKey, layout};
 use crate::{
@@ -28,14 +29,16 @@ pub const fn entries(about: u32, most: u32) -> u32 {
     if entries < LEAST { LEAST } else { entries }
 }
 
-/// Returns the stamp of entries that were looked up in a generation; 0, which is never valid, if the generation is odd.
+/// Returns the stamp of entries that were looked up in a generation; 0, which is never valid, if the
+/// generation is odd.
 #[inline(always)]
 #[must_use]
 pub const fn stamp(generation: u64) -> u64 {
     if generation & 1 == 0 { generation | 1 } else { 0 }
 }
 
-/// Returns the index of an endpoint (address, port, protocol) in a cache of `mask + 1` entries, a power of two.
+/// Returns the index of an endpoint (address, port, protocol) in a cache of `mask + 1` entries, a power of
+/// two.
 #[inline(always)]
 #[must_use]
 pub fn index(address: impl Ip, port: Be16, protocol: u16, mask: u32) -> u32 {
@@ -138,7 +141,8 @@ impl<A: Ip> Entry for CachedSource<A> {
 }
 
 impl<A: Ip> CachedSource<A> {
-    /// Copies a source into the entry, and computes its effect on checksums, which is the same for every packet.
+    /// Copies a source into the entry, and computes its effect on checksums, which is the same for every
+    /// packet.
     #[inline(always)]
     pub fn keep(&mut self, source: &Source<A>) {
         self.vip = source.vip;

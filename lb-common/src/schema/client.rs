@@ -32,9 +32,9 @@ impl ClientKey {
 pub struct Client {
     /// Id of the real for the client's new connections.
     pub real: u32,
-    /// Tick at which the persistence ends: the service's timeout after the last new connection, and at least a minute
-    /// after the last packet of any connection, as in IPVS (`ip_vs_conn_expire` keeps a template that controls
-    /// connections).
+    /// Tick at which the persistence ends: the service's timeout after the last new connection, and at least
+    /// a minute after the last packet of any connection, as in IPVS (`ip_vs_conn_expire` keeps a template
+    /// that controls connections).
     pub expires: u32,
 }
 layout!(Client, size: 8, align: 4);

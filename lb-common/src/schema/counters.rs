@@ -6,9 +6,9 @@ use crate::reason::Reason;
 
 /// Value of `COUNTERS`, a per-CPU array by real id.
 ///
-/// A real belongs to one service, so the service's counters are the sum over its reals: one update per packet serves
-/// both. Bytes are those of the IP packet (total length), as IPVS counts them. Each CPU writes its own copy; userspace
-/// adds the copies.
+/// A real belongs to one service, so the service's counters are the sum over its reals: one update per packet
+/// serves both. Bytes are those of the IP packet (total length), as IPVS counts them. Each CPU writes its own
+/// copy; userspace adds the copies.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
@@ -37,8 +37,8 @@ impl Counters {
     }
 }
 
-/// Value of `REASONS`, a per-CPU array by service id: the number of packets for each reason. Service 0 counts packets
-/// of no particular service.
+/// Value of `REASONS`, a per-CPU array by service id: the number of packets for each reason. Service 0 counts
+/// packets of no particular service.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReasonCounts(pub [u64; Reason::SLOTS]);

@@ -4,10 +4,11 @@
 use super::layout;
 use crate::wire::{Be16, MacPair, Tags};
 
-/// Value of `FLOWS` and `FLOWS6`, least-recently-used tables: a full table evicts the flow that was silent longest.
+/// Value of `FLOWS` and `FLOWS6`, least-recently-used tables: a full table evicts the flow that was silent
+/// longest.
 ///
-/// The programs write it at the first packet of a flow, and when the state or the return path changes; the daemon
-/// deletes ended flows and those of removed reals.
+/// The programs write it at the first packet of a flow, and when the state or the return path changes; the
+/// daemon deletes ended flows and those of removed reals.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flow {
@@ -15,7 +16,8 @@ pub struct Flow {
     pub real: u32,
     /// Tick of the last packet (see [`crate::ticks::tick`]).
     pub seen: u32,
-    /// Ifindex of the interface by which the client's packets arrive: replies of `nat` and `fnat` leave by it.
+    /// Ifindex of the interface by which the client's packets arrive: replies of `nat` and `fnat` leave by
+    /// it.
     pub ifindex: u32,
     /// Destination and source MAC address of a frame to the client, learnt from the client's last frame.
     pub to_client: MacPair,
@@ -23,7 +25,8 @@ pub struct Flow {
     pub state: u32,
     /// SNAT address and port of the flow's packets at the real; [`SnatBinding::NONE`] except with `fnat`.
     pub snat: SnatBinding,
-    /// VLAN tags of frames to the client, learnt from the client's last frame. Replies of `nat` and `fnat` need them.
+    /// VLAN tags of frames to the client, learnt from the client's last frame. Replies of `nat` and `fnat`
+    /// need them.
     pub tags: Tags,
 }
 layout!(Flow, size: 36, align: 4);
@@ -42,13 +45,14 @@ impl Flow {
 }
 
 /// A SNAT address and a port of it, reserved for one `fnat` flow. `TRANSLATIONS` and `TRANSLATIONS6` map the
-/// [`super::FlowKey`] of a real's packets to this address and port to the client's own key. The programs insert an entry when
-/// a `fnat` flow begins, and only if no other flow has the port towards that real; the daemon deletes entries that no
-/// flow refers to.
+/// [`super::FlowKey`] of a real's packets to this address and port to the client's own key. The programs
+/// insert an entry when a `fnat` flow begins, and only if no other flow has the port towards that real; the
+/// daemon deletes entries that no flow refers to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SnatBinding {
-    /// Index into `SNAT_ADDRESSES` or `SNAT_ADDRESSES6`; 0: the director's address towards the real, [`super::Real::source`].
+    /// Index into `SNAT_ADDRESSES` or `SNAT_ADDRESSES6`; 0: the director's address towards the real,
+    /// [`super::Real::source`].
     pub address: u16,
     /// The port, network byte order; 0 if there is none.
     pub port: Be16,

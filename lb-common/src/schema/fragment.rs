@@ -4,7 +4,8 @@
 use super::{SnatBinding, layout};
 use crate::wire::{Be32, Be128, MacPair, Tags};
 
-/// Key of `FRAGMENTS` and `FRAGMENTS6`: the identity of a datagram (RFC 791, section 2.3; RFC 8200, section 4.5).
+/// Key of `FRAGMENTS` and `FRAGMENTS6`: the identity of a datagram (RFC 791, section 2.3; RFC 8200, section
+/// 4.5).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FragmentKey<A = Be128> {
@@ -20,9 +21,9 @@ pub struct FragmentKey<A = Be128> {
 layout!(FragmentKey<Be32>, size: 16, align: 4);
 layout!(FragmentKey<Be128>, size: 40, align: 8);
 
-/// The parts of a datagram that have arrived: up to four contiguous ranges, in words of 8 bytes. The lower half of an
-/// element is the first word of a range, the upper half is the word after the last one; 0 is no range. Further ranges
-/// are not tracked.
+/// The parts of a datagram that have arrived: up to four contiguous ranges, in words of 8 bytes. The lower
+/// half of an element is the first word of a range, the upper half is the word after the last one; 0 is no
+/// range. Further ranges are not tracked.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Coverage(pub [u32; 4]);
@@ -67,7 +68,8 @@ impl Coverage {
         Added::New
     }
 
-    /// Adds a fragment. After one overlap, all later fragments overlap (RFC 5722: the whole datagram is discarded).
+    /// Adds a fragment. After one overlap, all later fragments overlap (RFC 5722: the whole datagram is
+    /// discarded).
     #[inline(always)]
     pub const fn add(&mut self, start: u16, bytes: u32) -> Added {
         let adds = self.look(start, bytes);
@@ -100,8 +102,8 @@ impl Coverage {
     }
 }
 
-/// Value of `FRAGMENTS` and `FRAGMENTS6`: the decision on the first fragment. Only the programs write and read it. The
-/// table is least-recently-used, so that a flood of first fragments evicts the oldest.
+/// Value of `FRAGMENTS` and `FRAGMENTS6`: the decision on the first fragment. Only the programs write and
+/// read it. The table is least-recently-used, so that a flood of first fragments evicts the oldest.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fragment<A = Be128> {

@@ -4,14 +4,14 @@
 use super::layout;
 use crate::schedule::Candidate;
 
-/// Value of `LOADS`, an array by real id. The programs adjust the counts when a tracked flow begins, changes its state
-/// or is replaced. The daemon corrects the counts for flows that the programs cannot see (flows that timed out or were
-/// evicted) by a recount.
+/// Value of `LOADS`, an array by real id. The programs adjust the counts when a tracked flow begins, changes
+/// its state or is replaced. The daemon corrects the counts for flows that the programs cannot see (flows
+/// that timed out or were evicted) by a recount.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Load {
-    /// Active connections in the upper half, inactive ones in the lower half, so that one atomic addition moves a
-    /// connection from one to the other.
+    /// Active connections in the upper half, inactive ones in the lower half, so that one atomic addition
+    /// moves a connection from one to the other.
     pub counts: u64,
     /// 1 while the real is above its thresholds, see [`crate::schedule::threshold`].
     pub overloaded: u64,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The keys and values of every map: a wire format between programs, daemon and the maps that outlive both.
 //!
-//! Addresses and ports are integers in network byte order. Data that the programs look up at each packet has one map
-//! per IP version; the name of the IPv6 map ends in 6. Ids, counters and times are integers in the machine's byte
-//! order. Padding is explicit and zero, since the kernel compares keys as bytes.
+//! Addresses and ports are integers in network byte order. Data that the programs look up at each packet has
+//! one map per IP version; the name of the IPv6 map ends in 6. Ids, counters and times are integers in the
+//! machine's byte order. Padding is explicit and zero, since the kernel compares keys as bytes.
 
 mod address_filter;
 pub mod cache;
@@ -43,8 +43,8 @@ pub use source::{AddressUse, ReturnPath, Source, SourceKey};
 pub use trace::{Event, Mode, Step, Trace};
 pub use tunnel_end::TunnelEnd;
 
-/// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon refuses
-/// pinned maps of another version.
+/// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon
+/// refuses pinned maps of another version.
 pub const SCHEMA_VERSION: u32 = 13;
 
 /// Entries of a block. A service's slot table is one block or several consecutive ones.
@@ -52,9 +52,9 @@ pub const BLOCK: u32 = 4096;
 
 /// Entries of the largest slot table.
 ///
-/// The number of entries of a table with a hashing scheduler is a power of two, so that a slot of a small table is a
-/// run of slots of a larger one: a table can grow without moving a flow. (The paper on Maglev takes a prime; with a
-/// power of two every odd skip visits every slot.)
+/// The number of entries of a table with a hashing scheduler is a power of two, so that a slot of a small
+/// table is a run of slots of a larger one: a table can grow without moving a flow. (The paper on Maglev
+/// takes a prime; with a power of two every odd skip visits every slot.)
 pub const LARGEST_TABLE: u32 = 16 * BLOCK;
 
 /// The id of no service or real: ids start at 1.

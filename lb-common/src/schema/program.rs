@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The director's programs.
 
-/// Index into `PROGRAMS`, an array of programs in which the attached one continues. Each program has a stack of its
-/// own: the 512 bytes of one stack do not suffice for the rare cases too.
+/// Index into `PROGRAMS`, an array of programs in which the attached one continues. Each program has a stack
+/// of its own: the 512 bytes of one stack do not suffice for the rare cases too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Program {
-    /// `director`: the attached program, which `director_tagged` also calls for a frame without its VLAN tags.
+    /// `director`: the attached program, which `director_tagged` also calls for a frame without its VLAN
+    /// tags.
     Director = 0,
     /// `director_tagged`: removes VLAN tags, calls `director`, and adds the tags again.
     Tagged = 1,
@@ -16,8 +17,8 @@ pub enum Program {
     Ipv6Other = 3,
     /// `director6_fragment`: handles later IPv6 fragments.
     Ipv6Fragment = 4,
-    /// `director6_reply`: handles IPv6 packets that have ports and are for no service: replies, or packets that are not
-    /// ours.
+    /// `director6_reply`: handles IPv6 packets that have ports and are for no service: replies, or packets
+    /// that are not ours.
     Ipv6Reply = 5,
 }
 

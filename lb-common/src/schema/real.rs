@@ -46,12 +46,13 @@ pub struct Real {
     /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`],
     /// [`Real::TAGGED`], [`Real::REPLACED`], [`Real::NEIGHBOUR`].
     pub flags: u16,
-    /// The headers between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with [`Tunnel::CHECKED`].
+    /// The headers between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with
+    /// [`Tunnel::CHECKED`].
     pub tunnel: u16,
     /// The real's UDP port for [`Tunnel::Gue`].
     pub tunnel_port: Be16,
-    /// The director's own address towards the RIP (DIP), of the RIP's version: outer source of `tun`, and source of
-    /// `fnat` requests if no SNAT addresses are configured.
+    /// The director's own address towards the RIP (DIP), of the RIP's version: outer source of `tun`, and
+    /// source of `fnat` requests if no SNAT addresses are configured.
     pub source: Be128,
     /// Share of new connections; 0 accepts none.
     pub weight: u32,
@@ -65,8 +66,8 @@ pub struct Real {
 layout!(Real, size: 80, align: 8);
 
 impl Real {
-    /// Another service has a `nat` real with the same address and port, so that the source of a reply alone does not
-    /// identify the service.
+    /// Another service has a `nat` real with the same address and port, so that the source of a reply alone
+    /// does not identify the service.
     pub const SHARED: u16 = 1;
     /// The real was removed: only its existing TCP flows may still refer to it.
     pub const LEAVING: u16 = 2;
@@ -78,11 +79,12 @@ impl Real {
     /// Replies need a flow table entry, regardless of the tracking of the service: `fnat`, and `nat` with
     /// [`Real::SHARED`].
     pub const NEEDS_FLOW: u16 = 16;
-    /// [`Real::tags`], which may be none, replaces the tags of a frame. Without this flag, a frame keeps the tags that
-    /// it arrived with if it leaves by the same interface, and has none if it leaves by another one.
+    /// [`Real::tags`], which may be none, replaces the tags of a frame. Without this flag, a frame keeps the
+    /// tags that it arrived with if it leaves by the same interface, and has none if it leaves by another
+    /// one.
     pub const TAGGED: u16 = 32;
-    /// With [`Real::LEAVING`]: the real still exists, but new flows reach it by another method. All its flows with this
-    /// method continue, UDP flows too.
+    /// With [`Real::LEAVING`]: the real still exists, but new flows reach it by another method. All its flows
+    /// with this method continue, UDP flows too.
     pub const REPLACED: u16 = 64;
 
     /// Returns whether a flag is set.
@@ -92,11 +94,12 @@ impl Real {
         self.flags & flag != 0
     }
 
-    /// No router is between the director and the real: frames from the real have the source MAC address to which frames
-    /// for the real are sent.
+    /// No router is between the director and the real: frames from the real have the source MAC address to
+    /// which frames for the real are sent.
     pub const NEIGHBOUR: u16 = 128;
 
-    /// Returns whether a flow of a protocol without a reset must leave the real, because the real was removed.
+    /// Returns whether a flow of a protocol without a reset must leave the real, because the real was
+    /// removed.
     #[inline(always)]
     #[must_use]
     pub const fn is_removed(&self) -> bool {
@@ -146,8 +149,8 @@ pub enum Tunnel {
 }
 
 impl Tunnel {
-    /// Flag of a tunnel whose GRE or UDP header has a checksum over itself and all behind it. Without this flag, GRE
-    /// has no checksum, and the UDP checksum is 0.
+    /// Flag of a tunnel whose GRE or UDP header has a checksum over itself and all behind it. Without this
+    /// flag, GRE has no checksum, and the UDP checksum is 0.
     pub const CHECKED: u16 = 4;
 
     /// Returns the number without [`Tunnel::CHECKED`].

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Return paths of most clients, in 8 bytes each. A lookup takes two array accesses; a least-recently-used table would
-//! cost one cache miss or several.
+//! Return paths of most clients, in 8 bytes each. A lookup takes two array accesses; a least-recently-used
+//! table would cost one cache miss or several.
 //!
-//! Most clients arrive by few routers. `ROUTER_PATHS` has the return path by each router once, and `CACHED_PATHS` has the router of
-//! each client. A client is in `RETURN_PATHS` instead if its entry in `CACHED_PATHS` belongs to another client that is still
-//! active, or if its router's entry in `ROUTER_PATHS` belongs to another router.
+//! Most clients arrive by few routers. `ROUTER_PATHS` has the return path by each router once, and
+//! `CACHED_PATHS` has the router of each client. A client is in `RETURN_PATHS` instead if its entry in
+//! `CACHED_PATHS` belongs to another client that is still active, or if its router's entry in `ROUTER_PATHS`
+//! belongs to another router.
 
 use super::{ReturnPath, Timeouts, layout};
 use crate::packet::Ip;
@@ -13,8 +14,8 @@ use crate::packet::Ip;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RouterPath {
-    /// [`RouterPath::FREE`]; the number of CPUs that tried to claim the entry while one writes it; [`RouterPath::READY`] or
-    /// more.
+    /// [`RouterPath::FREE`]; the number of CPUs that tried to claim the entry while one writes it;
+    /// [`RouterPath::READY`] or more.
     pub state: u64,
     /// The return path.
     pub way: ReturnPath,
@@ -41,7 +42,8 @@ impl RouterPath {
     }
 }
 
-/// Value of `CACHED_PATHS` and `CACHED_PATHS6`, arrays by [`CachedPath::index`]: one word, so that it is written and read as a whole.
+/// Value of `CACHED_PATHS` and `CACHED_PATHS6`, arrays by [`CachedPath::index`]: one word, so that it is
+/// written and read as a whole.
 ///
 /// | bits   | meaning                                                             |
 /// |-------:|---------------------------------------------------------------------|
@@ -70,9 +72,9 @@ impl CachedPath {
         Self(1 << 56 | (seconds as u64) << 40 | (gateway as u64 & 0xff) << 32 | client as u64)
     }
 
-    /// Returns the index of a client, and its name in the entry. Eight consecutive addresses, from a multiple of eight
-    /// on, have eight consecutive entries, which are a line of a CPU's cache: clients often come from networks in which
-    /// every address is in use.
+    /// Returns the index of a client, and its name in the entry. Eight consecutive addresses, from a multiple
+    /// of eight on, have eight consecutive entries, which are a line of a CPU's cache: clients often come
+    /// from networks in which every address is in use.
     #[inline(always)]
     pub fn index(client: impl Ip, seed: u64) -> (u32, u32) {
         let (hash, last, name) = client.near(seed);
@@ -107,8 +109,8 @@ impl CachedPath {
         (self.0 >> 32) as u32 & 0xff
     }
 
-    /// Returns whether the client was silent for longer than any flow lives, so that another client may get the entry.
-    /// Never true if a timeout exceeds the range of [`CachedPath::seconds`].
+    /// Returns whether the client was silent for longer than any flow lives, so that another client may get
+    /// the entry. Never true if a timeout exceeds the range of [`CachedPath::seconds`].
     #[inline(always)]
     #[must_use]
     pub const fn is_over(self, seconds: u32, timeouts: &Timeouts) -> bool {

@@ -7,7 +7,8 @@ use crate::{
     wire::{Be16, Be32, Be128},
 };
 
-/// Key of `SERVICES` and, with addresses of 128 bits, of `SERVICES6`: a virtual service in the encoding of the wire.
+/// Key of `SERVICES` and, with addresses of 128 bits, of `SERVICES6`: a virtual service in the encoding of
+/// the wire.
 ///
 /// | offset | field      | encoding           |
 /// |-------:|------------|--------------------|
@@ -54,8 +55,8 @@ pub struct Service {
     pub tracking: u32,
     /// Persistence timeout in ticks; 0: no persistence.
     pub persistent: u32,
-    /// Prefix length by which clients are grouped for persistence, of an address of 128 bits: 128 for both `/32` of
-    /// IPv4 and `/128`.
+    /// Prefix length by which clients are grouped for persistence, of an address of 128 bits: 128 for both
+    /// `/32` of IPv4 and `/128`.
     pub prefix: u32,
     /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`], [`Service::FTP`].
     pub flags: u32,
@@ -85,8 +86,8 @@ impl Service {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Tracking {
-    /// Flows in slots in transition (see [`crate::slot`]), and flows whose replies need an entry: those of `fnat` reals
-    /// and of nat reals that several services share. Only for hashing schedulers.
+    /// Flows in slots in transition (see [`crate::slot`]), and flows whose replies need an entry: those of
+    /// `fnat` reals and of nat reals that several services share. Only for hashing schedulers.
     Auto = 0,
     /// Every flow.
     Full = 1,
@@ -137,9 +138,10 @@ impl Scheduler {
     }
 }
 
-/// Value of `TABLES`: one block of a slot table. The [`Service::slots`] entries of a service occupy consecutive blocks
-/// from [`Service::first`] on. An entry is the id of a real. The daemon rewrites entries in place, so that a packet
-/// gets either the old or the new real. An id with [`crate::slot::MOVED`] set has an entry in [`MoveBlock`].
+/// Value of `TABLES`: one block of a slot table. The [`Service::slots`] entries of a service occupy
+/// consecutive blocks from [`Service::first`] on. An entry is the id of a real. The daemon rewrites entries
+/// in place, so that a packet gets either the old or the new real. An id with [`crate::slot::MOVED`] set has
+/// an entry in [`MoveBlock`].
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Block(pub [u32; BLOCK as usize]);
@@ -167,8 +169,8 @@ pub struct Move {
 }
 layout!(Move, size: 8, align: 4);
 
-/// Value of `MOVES`: the moves of the slots in the block with the same number. Only the daemon writes it, each move
-/// before its slot. The value of a slot that is not marked has no meaning.
+/// Value of `MOVES`: the moves of the slots in the block with the same number. Only the daemon writes it,
+/// each move before its slot. The value of a slot that is not marked has no meaning.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct MoveBlock(pub [Move; BLOCK as usize]);

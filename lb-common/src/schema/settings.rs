@@ -4,7 +4,8 @@
 use super::{Mode, layout};
 use crate::{ticks, wire::Be128};
 
-/// Value of the frozen global `SETTINGS`: the verifier knows its values, and removes the code that they rule out.
+/// Value of the frozen global `SETTINGS`: the verifier knows its values, and removes the code that they rule
+/// out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
@@ -44,7 +45,8 @@ layout!(Settings, size: 152, align: 8);
 impl Settings {
     /// Default settings. Each CPU makes at most as many ICMP errors as Linux sends (`icmp_msgs_per_sec`).
     ///
-    /// The SNAT ports are those below the ports that Linux uses for its own connections (`ip_local_port_range`).
+    /// The SNAT ports are those below the ports that Linux uses for its own connections
+    /// (`ip_local_port_range`).
     pub const DEFAULT: Self = Self {
         seed: 0,
         icmp_per_second: 1000,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Uses of addresses, the sources of replies, and return paths: they classify packets that are for no service.
+//! Uses of addresses, the sources of replies, and return paths: they classify packets that are for no
+//! service.
 
 use super::{FlowKey, layout};
 use crate::packet::Ip;
@@ -7,8 +8,8 @@ use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 
 /// Value of `ADDRESSES` and `ADDRESSES6`, keyed by an address: the uses of the address.
 ///
-/// The map keeps packets of no service cheap: neither of their addresses is in it. The lower bits are flags; with
-/// [`AddressUse::REAL`] the upper bits are the id of a real at that address.
+/// The map keeps packets of no service cheap: neither of their addresses is in it. The lower bits are flags;
+/// with [`AddressUse::REAL`] the upper bits are the id of a real at that address.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AddressUse(pub u32);
@@ -31,7 +32,8 @@ impl AddressUse {
     pub const OWN: u32 = 64;
     /// The broadcast or network address of a network of the director: no host has it.
     pub const BROADCAST: u32 = 128;
-    /// A persistent FTP service (TCP, port 21) has this VIP: data connections to the VIP belong to that service too.
+    /// A persistent FTP service (TCP, port 21) has this VIP: data connections to the VIP belong to that
+    /// service too.
     pub const FTP: u32 = 256;
 
     /// Uses of an address to which packets are sent, or from which replies come.
@@ -61,7 +63,8 @@ impl AddressUse {
         self.0 >> Self::FLAGS
     }
 
-    /// Returns whether the address is that of nat reals only, so that no check but that for replies is necessary.
+    /// Returns whether the address is that of nat reals only, so that no check but that for replies is
+    /// necessary.
     #[inline(always)]
     #[must_use]
     pub const fn only_replies_by_nat(self) -> bool {
@@ -102,11 +105,11 @@ impl<A: Ip> SourceKey<A> {
     }
 }
 
-/// Value of `SOURCES` and `SOURCES6`, and of `REPLIES` and `REPLIES6`, their counterpart per flow for sources that
-/// several services share.
+/// Value of `SOURCES` and `SOURCES6`, and of `REPLIES` and `REPLIES6`, their counterpart per flow for sources
+/// that several services share.
 ///
-/// The daemon writes `SOURCES`. The programs write `REPLIES`, keyed by the reply's own [`super::FlowKey`], for reals
-/// with [`super::Real::SHARED`] only.
+/// The daemon writes `SOURCES`. The programs write `REPLIES`, keyed by the reply's own [`super::FlowKey`],
+/// for reals with [`super::Real::SHARED`] only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Source<A: Ip = Be128> {
@@ -114,8 +117,8 @@ pub struct Source<A: Ip = Be128> {
     pub vip: A,
     /// The service's port; 0 = as the real sent it.
     pub port: Be16,
-    /// [`Source::SHARED`] and [`Source::HASHED`]. If neither is set, every flow of the service is tracked, and a reply
-    /// without a flow table entry does not belong to the service.
+    /// [`Source::SHARED`] and [`Source::HASHED`]. If neither is set, every flow of the service is tracked,
+    /// and a reply without a flow table entry does not belong to the service.
     pub flags: u16,
     /// Id of the real that sends the reply; 0 in `REPLIES`.
     pub real: u32,
@@ -128,8 +131,8 @@ layout!(Source<Be32>, size: 16, align: 4);
 layout!(Source<Be128>, size: 32, align: 8);
 
 impl Source {
-    /// Several services share the source: `REPLIES` has the service of each flow. This entry is that of the oldest
-    /// service, whose flows may be older than the sharing.
+    /// Several services share the source: `REPLIES` has the service of each flow. This entry is that of the
+    /// oldest service, whose flows may be older than the sharing.
     pub const SHARED: u16 = 1;
     /// The service need not track its flows: the return path to the client is in `RETURN_PATHS`.
     pub const HASHED: u16 = 2;
@@ -161,8 +164,8 @@ impl<A: Ip> Source<A> {
     }
 }
 
-/// Value of `RETURN_PATHS` and `RETURN_PATHS6`, keyed by a client's address: the return path to the client, learnt from its
-/// last packet.
+/// Value of `RETURN_PATHS` and `RETURN_PATHS6`, keyed by a client's address: the return path to the client,
+/// learnt from its last packet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReturnPath {

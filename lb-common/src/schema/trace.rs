@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Traces: the steps of the programs with a packet, if the programs are loaded to trace.
 //!
-//! The director is loaded with [`Mode::FORWARD`], which is frozen before the verifier runs: its programs contain no
-//! code for traces and dry runs. `xvs explain` and the tests load a copy of the programs over the same maps.
+//! The director is loaded with [`Mode::FORWARD`], which is frozen before the verifier runs: its programs
+//! contain no code for traces and dry runs. `xvs explain` and the tests load a copy of the programs over the
+//! same maps.
 
 use super::layout;
 

@@ -3,9 +3,9 @@
 
 use super::layout;
 
-/// Value of `TUNNEL_ENDS`, keyed by an address of 128 bits: the roles that the address may have in the outer header of
-/// a tunnel. The entry of `::` disables checks. `xvs host setup` and the agent write the map; the decapsulator reads
-/// it.
+/// Value of `TUNNEL_ENDS`, keyed by an address of 128 bits: the roles that the address may have in the outer
+/// header of a tunnel. The entry of `::` disables checks. `xvs host setup` and the agent write the map; the
+/// decapsulator reads it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TunnelEnd(pub u32);

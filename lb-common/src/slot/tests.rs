@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! The rule as a model: flows open, send packets, fall silent and end, the pool changes and reals are removed. No
-//! living flow of a living real may ever move to another real. The check must also find rules that were broken on
-//! purpose.
+//! The rule as a model: flows open, send packets, fall silent and end, the pool changes and reals are
+//! removed. No living flow of a living real may ever move to another real. The check must also find rules
+//! that were broken on purpose.
 
 use std::collections::HashMap;
 

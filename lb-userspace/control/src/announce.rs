@@ -22,8 +22,8 @@ const REPEAT_AFTER: [Duration; 2] = [Duration::from_millis(500), Duration::from_
 
 const BROADCAST: Mac = [0xff; 6];
 
-/// Announces that `ip` is at `mac` on the interface with this index: once before this returns, and twice more from
-/// a task of its own.
+/// Announces that `ip` is at `mac` on the interface with this index: once before this returns, and twice more
+/// from a task of its own.
 ///
 /// Uses the network namespace of the calling thread. Needs a tokio runtime and `CAP_NET_RAW`.
 pub fn announce(ip: IpAddr, mac: Mac, ifindex: u32) -> io::Result<()> {
@@ -102,7 +102,8 @@ fn advertisement(ip: Ipv6Addr, mac: Mac) -> [u8; 86] {
     frame
 }
 
-/// Returns the `ICMPv6` checksum over the pseudo-header (RFC 8200 §8.1) and the message, in network byte order.
+/// Returns the `ICMPv6` checksum over the pseudo-header (RFC 8200 §8.1) and the message, in network byte
+/// order.
 fn icmpv6_checksum(addresses: &[u8], message: &[u8]) -> [u8; 2] {
     let words = addresses.chunks(2).chain(message.chunks(2));
     let sum: u32 = words.map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();

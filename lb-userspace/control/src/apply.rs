@@ -263,7 +263,8 @@ fn go_on(
     next.map_or(Ok(()), |next| tables.put_position(service, next))
 }
 
-/// Writes the slot table for these `turns`: as a whole or, with tracking `auto`, such that no living flow moves.
+/// Writes the slot table for these `turns`: as a whole or, with tracking `auto`, such that no living flow
+/// moves.
 fn put_table(
     tables: &mut Tables,
     spec: &TableSpec,

@@ -18,8 +18,9 @@ use lb_model::{
     Desired, Endpoint, GroupId, Persistence, Real, Scheduler, SchedulerFlag, Service, ServiceId, Tracking,
 };
 
-/// Returns the state according to the maps. Values that are not in the maps (timeouts, `--on-removal`, the weights of
-/// reals without a next hop, numbers of groups) come from `before`, an older state, as far as it matches.
+/// Returns the state according to the maps. Values that are not in the maps (timeouts, `--on-removal`, the
+/// weights of reals without a next hop, numbers of groups) come from `before`, an older state, as far as it
+/// matches.
 #[must_use]
 pub fn state(image: &Image, before: State) -> State {
     let mut endpoints: BTreeMap<u32, (ServiceValue, BTreeSet<Endpoint>)> = BTreeMap::new();
@@ -93,7 +94,8 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
     service
 }
 
-/// Returns the scheduler. The programs do not distinguish `rr` from `wrr`, which are equal if all weights are 1.
+/// Returns the scheduler. The programs do not distinguish `rr` from `wrr`, which are equal if all weights are
+/// 1.
 fn scheduler(image: &Image, number: u32, value: &ServiceValue, known: Option<&Service>) -> Scheduler {
     let is_it = |scheduler: &Scheduler| scheduler.programs() as u32 == value.scheduler;
     if let Some(known) = known.map(|known| known.scheduler).filter(is_it) {
@@ -106,7 +108,8 @@ fn scheduler(image: &Image, number: u32, value: &ServiceValue, known: Option<&Se
 
 fn real(value: &RealValue, known: Option<&Real>) -> Real {
     let key = real_key(value);
-    // The entry of a real at an address of the director, or without a next hop, differs from the operator's real.
+    // The entry of a real at an address of the director, or without a next hop, differs from the operator's
+    // real.
     let (forward, tunnel) = match known {
         Some(known) if value.method == schema::Method::Local as u16 => (known.forward, known.tunnel),
         _ => (key.forward, key.tunnel),
@@ -119,7 +122,8 @@ fn real(value: &RealValue, known: Option<&Real>) -> Real {
     Real { forward, weight, upper: value.upper, lower: value.lower, tunnel }
 }
 
-/// Returns the persistence of a service. In the maps, prefixes of IPv4 addresses are those of `::ffff:a.b.c.d`.
+/// Returns the persistence of a service. In the maps, prefixes of IPv4 addresses are those of
+/// `::ffff:a.b.c.d`.
 fn persistence(image: &Image, number: u32, value: &ServiceValue) -> Persistence {
     let is_of = |(_, service): &(&ServiceKey, &ServiceValue)| service.id == number;
     let is_ipv4 = image.services.iter().find(is_of).is_some_and(|(key, _)| key.address.as_v4().is_some());

@@ -48,8 +48,8 @@ impl Ids {
             Some((id, value.id))
         };
         let real = |(id, value): (&u32, &RealValue)| ((value.service, real_key(value)), *id);
-        // A daemon that was killed between the maps and the state file may have left endpoints of two services with
-        // one id: only the first keeps it.
+        // A daemon that was killed between the maps and the state file may have left endpoints of two
+        // services with one id: only the first keeps it.
         let (mut services, mut owners) = (HashMap::new(), HashMap::new());
         for (id, number) in image.services.iter().filter_map(service) {
             if *owners.entry(number).or_insert(id) == id {
@@ -63,7 +63,8 @@ impl Ids {
         }
     }
 
-    /// Allocates ids and blocks for `desired`: existing ones stay, new ones are the lowest free ones of `blocks`.
+    /// Allocates ids and blocks for `desired`: existing ones stay, new ones are the lowest free ones of
+    /// `blocks`.
     ///
     /// # Errors
     /// [`NoRoom`] if a table does not fit.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Desired contents of the maps: services and reals compiled to ids, keys and values. These functions are pure.
+//! Desired contents of the maps: services and reals compiled to ids, keys and values. These functions are
+//! pure.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -153,7 +154,8 @@ impl Image {
         }
     }
 
-    /// Forbids addresses as sources of clients' packets: `own` has the director's addresses, and broadcast addresses.
+    /// Forbids addresses as sources of clients' packets: `own` has the director's addresses, and broadcast
+    /// addresses.
     pub fn forbid_sources(&mut self, own: &OwnAddresses) {
         for (addresses, used) in [(&own.addresses, AddressUse::OWN), (&own.broadcast, AddressUse::BROADCAST)]
         {
@@ -250,7 +252,8 @@ fn source_key(rip: Be128, real: &SocketAddr, endpoint: &Endpoint) -> SourceKey {
     SourceKey::new(rip, Be16::new(port), endpoint.protocol.number())
 }
 
-/// Returns the protocol with the longest timeouts: that of all endpoints, or TCP for groups with both protocols.
+/// Returns the protocol with the longest timeouts: that of all endpoints, or TCP for groups with both
+/// protocols.
 pub(super) fn longest_lived(endpoints: &[Endpoint]) -> u8 {
     let tcp = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.protocol != Protocol::Udp);
     if tcp { Protocol::Tcp.number() } else { Protocol::Udp.number() }

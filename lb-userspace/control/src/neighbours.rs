@@ -176,7 +176,8 @@ impl Neighbours {
         resolutions
     }
 
-    /// Forgets the reals that are not in `rips`; the next [`look`](Self::look) releases their neighbour entries.
+    /// Forgets the reals that are not in `rips`; the next [`look`](Self::look) releases their neighbour
+    /// entries.
     pub fn forget_others(&mut self, rips: &BTreeSet<IpAddr>) {
         self.needs.retain(|rip, _| rips.contains(rip));
     }
@@ -253,7 +254,8 @@ impl<'a> Round<'a> {
         Ok(NextHop { ifindex, source_mac, next_hop_mac, source_ip, mtu, tags, trunk, on_link })
     }
 
-    /// Returns the interface beneath a VLAN device, or beneath two, and the tags of its frames on that interface.
+    /// Returns the interface beneath a VLAN device, or beneath two, and the tags of its frames on that
+    /// interface.
     async fn beneath_vlans(&mut self, index: u32) -> Result<(u32, u32), NetlinkError> {
         let (mut index, mut tags) = (index, Tags::NONE);
         for _ in 0..2 {
@@ -286,7 +288,8 @@ impl<'a> Round<'a> {
         Ok(interface)
     }
 
-    /// Returns the MAC address of the neighbour; makes the kernel resolve it and keep the entry, if necessary.
+    /// Returns the MAC address of the neighbour; makes the kernel resolve it and keep the entry, if
+    /// necessary.
     async fn mac_of(&mut self, ip: IpAddr, ifindex: u32, interface: &str) -> Result<Mac, Unresolved> {
         self.needed = Some((ifindex, ip));
         let entry = self.netlink.neighbour(ifindex, ip).await?;

@@ -19,17 +19,19 @@ pub struct ServiceOptions {
     /// How a real is chosen for a new connection [new services: mh]
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<Scheduler>,
-    /// Flags of the scheduler, joined by commas, or none: sh-fallback and sh-port for sh; mh-fallback and mh-port for mh [mh:
-    /// mh-port]
+    /// Flags of the scheduler, joined by commas, or none: sh-fallback and sh-port for sh; mh-fallback and
+    /// mh-port for mh [mh: mh-port]
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
     pub flags: Option<BTreeSet<SchedulerFlag>>,
     /// Which connections get an entry in the flow table [new services: auto]
     #[arg(long, value_name = "WHICH")]
     pub tracking: Option<Tracking>,
-    /// Persistence: send a client to the same real for this time after its last new connection; 0s turns it off
+    /// Persistence: send a client to the same real for this time after its last new connection; 0s turns it
+    /// off
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub persistent: Option<u32>,
-    /// Prefix length by which persistence groups clients: 24, 255.255.255.0, or 64 for IPv6 [new services: the whole address]
+    /// Prefix length by which persistence groups clients: 24, 255.255.255.0, or 64 for IPv6 [new services:
+    /// the whole address]
     #[arg(long, value_name = "PREFIX", value_parser = prefix)]
     pub netmask: Option<u8>,
     /// Choose a real for each UDP datagram
@@ -53,7 +55,8 @@ pub struct RealOptions {
     /// Most connections at a time; 0 = no limit [new reals: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit)]
     pub upper: Option<u32>,
-    /// After --upper was reached, accept new connections below this number; 0 = three quarters of --upper [new reals: 0]
+    /// After --upper was reached, accept new connections below this number; 0 = three quarters of --upper
+    /// [new reals: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit)]
     pub lower: Option<u32>,
     /// Encapsulation for tun: ipip, gre[:csum] or gue[:PORT][:csum] [new reals: ipip]

@@ -103,7 +103,8 @@ impl Slots {
         bases
     }
 
-    /// Settles slots. `written` are the reals of tracked living flows, by slot. Returns whether anything changed.
+    /// Settles slots. `written` are the reals of tracked living flows, by slot. Returns whether anything
+    /// changed.
     pub fn settle(&mut self, written: &BTreeMap<u32, BTreeSet<u32>>, clock: Clock) -> bool {
         let mut changed = false;
         for index in 0..self.table.len() {

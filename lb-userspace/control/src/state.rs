@@ -161,7 +161,8 @@ impl State {
     /// Reads the state of a daemon that has stopped.
     ///
     /// # Errors
-    /// If a file exists, and neither it nor its predecessor is valid: starting without it would remove services.
+    /// If a file exists, and neither it nor its predecessor is valid: starting without it would remove
+    /// services.
     pub fn load(path: &Path) -> Result<Self, Failure> {
         match Loaded::read(path)? {
             Loaded { state: Some(state), .. } => Ok(state),

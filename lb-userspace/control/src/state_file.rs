@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Replacement of the state file, such that a crash, a full disk or a flipped bit costs at most the last change.
+//! Replacement of the state file, such that a crash, a full disk or a flipped bit costs at most the last
+//! change.
 //!
 //! ```text
 //! state.json        in force, with a checksum
@@ -84,7 +85,8 @@ pub struct Prepared {
     committed: bool,
 }
 
-/// Writes the next version of the file and flushes it to disk. The version in force stays until [`Prepared::commit`].
+/// Writes the next version of the file and flushes it to disk. The version in force stays until
+/// [`Prepared::commit`].
 ///
 /// # Errors
 /// If it cannot be written.

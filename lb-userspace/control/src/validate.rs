@@ -217,7 +217,8 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
     }
     let (forward, port) = (real.forward.as_str(), id.port());
     let changes_ports = matches!(real.forward, Forward::Nat | Forward::Fnat);
-    // Methods that do not change the port ignore the port of a group's real; IPVS keeps it to distinguish reals.
+    // Methods that do not change the port ignore the port of a group's real; IPVS keeps it to distinguish
+    // reals.
     if !changes_ports && address.port() != port && id.endpoint().is_some() {
         let hint = format!("leave the port off, or use `--forward nat`, which rewrites it: {}", address.ip());
         return Err(Failure::wrong_input(format!(

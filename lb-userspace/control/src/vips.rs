@@ -71,7 +71,8 @@ pub struct VipManager {
 /// Returns the interface for a VIP: among the attached ones and the VLAN devices above them, the one with an
 /// address in the smallest network that contains the VIP; otherwise the first attached one.
 ///
-/// In neighbour discovery an address belongs to one interface, and an announcement goes to the link of one interface.
+/// In neighbour discovery an address belongs to one interface, and an announcement goes to the link of one
+/// interface.
 #[must_use]
 pub fn home<'a>(
     vip: IpAddr,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Limit of open files: the daemon raises it to the maximum, and reserves some descriptors for the unix socket.
+//! Limit of open files: the daemon raises it to the maximum, and reserves some descriptors for the unix
+//! socket.
 #![forbid(unsafe_code)]
 
 use std::fs;

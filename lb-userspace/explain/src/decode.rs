@@ -35,7 +35,8 @@ const OUTER: Names = Names {
 };
 const INNER: Names = Names { source: "source", destination: "destination", ttl: "TTL", protocol: "protocol" };
 
-/// Decodes the fields of a frame as far as possible. `wrapped` means that the packet has an outer tunnel header.
+/// Decodes the fields of a frame as far as possible. `wrapped` means that the packet has an outer tunnel
+/// header.
 #[must_use]
 pub fn fields(frame: &[u8], wrapped: bool) -> Fields {
     let mut fields = Vec::new();

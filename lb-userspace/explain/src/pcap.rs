@@ -10,7 +10,8 @@ const ETHERNET: u32 = 1;
 /// Returns the packet with that number, from 1, in the content of a file, and the total number.
 ///
 /// # Errors
-/// Wrong input if it is not a pcap file, lacks the packet, or the packet is truncated. `name` is that of the file.
+/// Wrong input if it is not a pcap file, lacks the packet, or the packet is truncated. `name` is that of the
+/// file.
 pub fn packet<'a>(file: &'a [u8], number: usize, name: &str) -> Result<(&'a [u8], usize), Failure> {
     let wrong = |why: String| Failure::wrong_input(format!("{name}: {why}"));
     let word = |at: usize, big: bool| {

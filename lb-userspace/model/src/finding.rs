@@ -41,7 +41,8 @@ pub struct FindingView {
     pub severity: Severity,
     /// Fault, and how it was detected.
     pub cause: String,
-    /// Host on which to fix the fault: [`DIRECTOR`], the address of a real, or the Ethernet address of another host.
+    /// Host on which to fix the fault: [`DIRECTOR`], the address of a real, or the Ethernet address of
+    /// another host.
     pub place: String,
     /// Command line that fixes the fault, for a shell on that host.
     pub fix: String,

@@ -37,12 +37,14 @@ pub const MAX_WEIGHT: u32 = i32::MAX as u32;
 pub struct Real {
     /// Forward method.
     pub forward: Forward,
-    /// Share of new connections, relative to the other reals; 0 means none, while existing connections continue.
+    /// Share of new connections, relative to the other reals; 0 means none, while existing connections
+    /// continue.
     pub weight: u32,
     /// Number of connections at which the real gets no new ones; 0 means no limit.
     #[serde(default)]
     pub upper: u32,
-    /// Number of connections below which an overloaded real gets new ones again; 0 means three quarters of `upper`.
+    /// Number of connections below which an overloaded real gets new ones again; 0 means three quarters of
+    /// `upper`.
     #[serde(default)]
     pub lower: u32,
     /// Encapsulation for `tun`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Encapsulation of packets: `ipip`, `gre` or `gue:PORT`; the latter two with `:csum` if they have a checksum.
+//! Encapsulation of packets: `ipip`, `gre` or `gue:PORT`; the latter two with `:csum` if they have a
+//! checksum.
 
 use std::{fmt, str::FromStr};
 

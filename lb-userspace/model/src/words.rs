@@ -70,7 +70,8 @@ words! {
         Nq = "nq",
         /// Weighted failover: the available real with the highest weight
         Fo = "fo",
-        /// Weighted overflow: the real with the highest weight that has fewer active connections than its weight
+        /// Weighted overflow: the real with the highest weight that has fewer active connections than its
+        /// weight
         Ovf = "ovf",
         /// Power of two random choices: the less loaded of two reals
         Twos = "twos",
@@ -152,7 +153,8 @@ words! {
 }
 
 impl Scheduler {
-    /// Returns the default flags: with the 5-tuple, the connections of a client are distributed over the reals.
+    /// Returns the default flags: with the 5-tuple, the connections of a client are distributed over the
+    /// reals.
     #[must_use]
     pub fn default_flags(self) -> BTreeSet<SchedulerFlag> {
         if self == Self::Mh { [SchedulerFlag::MhPort].into() } else { BTreeSet::new() }
@@ -191,7 +193,8 @@ impl SchedulerFlag {
         format!("{}; to others no flag means anything, and `--flags none` leaves them off", takes.join(", "))
     }
 
-    /// Returns the name of the flag with a scheduler; `None` if the flag has no effect with it and is not stored.
+    /// Returns the name of the flag with a scheduler; `None` if the flag has no effect with it and is not
+    /// stored.
     ///
     /// # Errors
     /// If the flag belongs to another scheduler, which is the error.

@@ -23,7 +23,8 @@ pub struct Address {
     /// The address is valid inside this host only, as `ip address add … scope host` makes it: `arp_ignore=3`
     /// does not answer for it.
     pub host_scope: bool,
-    /// Another machine had the address first (duplicate address detection of IPv6): the kernel does not use it.
+    /// Another machine had the address first (duplicate address detection of IPv6): the kernel does not use
+    /// it.
     #[serde(default)]
     pub duplicate: bool,
 }
@@ -121,7 +122,8 @@ impl Netlink {
 impl Address {
     /// Parses an address message; `None` for multicast and anycast memberships.
     pub(super) fn parse(message: &AddressMessage) -> Option<Self> {
-        // On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL is this host; IPv6 sends only IFA_ADDRESS.
+        // On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL is this host; IPv6 sends only
+        // IFA_ADDRESS.
         let local = message.attributes.iter().find_map(|attribute| match attribute {
             AddressAttribute::Local(ip) => Some(*ip),
             _ => None,

@@ -28,7 +28,8 @@ pub fn answer(frame: &[u8]) -> Option<(Mac, IpAddr)> {
             let ip: [u8; 4] = frame.get(28..32)?.try_into().ok()?;
             Some((frame.get(22..28)?.try_into().ok()?, ip.into()))
         }
-        // Only advertisements without extension headers are parsed. The source Ethernet address of the frame counts.
+        // Only advertisements without extension headers are parsed. The source Ethernet address of the frame
+        // counts.
         [0x86, 0xdd] if frame.get(20) == Some(&58) && frame.get(54) == Some(&136) => {
             let ip: [u8; 16] = frame.get(62..78)?.try_into().ok()?;
             Some((frame.get(6..12)?.try_into().ok()?, ip.into()))

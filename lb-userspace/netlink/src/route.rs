@@ -51,7 +51,8 @@ impl Netlink {
 
         match first(self.handle.route().get(question).execute()).await {
             Ok(answer) => Ok(answer.as_ref().and_then(Route::parse)),
-            // The errno of a lookup depends on the type of the route: `fib_props` in net/ipv4/fib_semantics.c.
+            // The errno of a lookup depends on the type of the route: `fib_props` in
+            // net/ipv4/fib_semantics.c.
             Err(e)
                 if matches!(
                     errno(&e),

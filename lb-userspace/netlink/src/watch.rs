@@ -72,7 +72,8 @@ impl Watch {
         Ok(Self { messages: Box::pin(messages), _netlink: Netlink { handle } })
     }
 
-    /// Returns the next change; `None` if the socket broke (then open another one, and treat everything as changed).
+    /// Returns the next change; `None` if the socket broke (then open another one, and treat everything as
+    /// changed).
     ///
     /// Cancelling this future loses nothing.
     pub async fn next(&mut self) -> Option<Change> {
@@ -89,7 +90,8 @@ impl Watch {
     ///
     /// A pulled cable causes hundreds of changes at once, and one response to all of them is enough.
     ///
-    /// Cancelling this future loses the changes that it has read: in a `select!`, wait for [`next`](Self::next).
+    /// Cancelling this future loses the changes that it has read: in a `select!`, wait for
+    /// [`next`](Self::next).
     pub async fn settled(&mut self, quiet: Duration, concerns: impl Fn(&Change) -> bool) -> bool {
         loop {
             match self.next().await {

@@ -68,7 +68,8 @@ impl From<&Service> for Span {
 }
 
 impl TableSpec {
-    /// Returns the turns of a table: at most [`LARGEST_TABLE`] real ids; none if no real gets new connections.
+    /// Returns the turns of a table: at most [`LARGEST_TABLE`] real ids; none if no real gets new
+    /// connections.
     #[must_use]
     pub fn turns(&self) -> Vec<u32> {
         match self.scheduler {

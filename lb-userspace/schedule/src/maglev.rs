@@ -2,8 +2,9 @@
 //! Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
 //! section 3.4), with weights.
 //!
-//! Each real has a permutation of all slots, made from its address alone. Reals take turns at claiming the next free
-//! slot of their permutation until all are taken. Adding or removing a real moves few slots of others.
+//! Each real has a permutation of all slots, made from its address alone. Reals take turns at claiming the
+//! next free slot of their permutation until all are taken. Adding or removing a real moves few slots of
+//! others.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +36,8 @@ struct Walk {
 
 /// Returns the table of a pool: a real id for each slot, in shares by weight; empty if all weights are 0.
 ///
-/// The result depends neither on the pool's order nor on the ids: directors with the same pool have the same table.
+/// The result depends neither on the pool's order nor on the ids: directors with the same pool have the same
+/// table.
 #[must_use]
 pub fn table(pool: &[Entry]) -> Vec<u32> {
     let mut pool: Vec<&Entry> = pool.iter().filter(|entry| entry.weight > 0).collect();
@@ -163,7 +165,8 @@ mod tests {
         assert!(table(&pool(&[0, 0])).is_empty());
     }
 
-    /// Tests the first slots against those of schema version 3: a change here moves living flows at an upgrade.
+    /// Tests the first slots against those of schema version 3: a change here moves living flows at an
+    /// upgrade.
     #[test]
     fn is_what_it_always_was() {
         assert_eq!(table(&pool(&[1, 2, 3]))[..16], GOLDEN);

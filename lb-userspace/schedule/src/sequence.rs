@@ -30,7 +30,8 @@ pub fn length(pool: &[Entry]) -> u32 {
     reduced(pool).iter().sum()
 }
 
-/// Returns the greatest common divisor of the weights, as `ip_vs_wrr_gcd_weight` computes it: 1 if there are none.
+/// Returns the greatest common divisor of the weights, as `ip_vs_wrr_gcd_weight` computes it: 1 if there are
+/// none.
 #[must_use]
 pub fn divisor(pool: &[Entry]) -> u32 {
     pool.iter().map(|entry| entry.weight).fold(0, gcd).max(1)

@@ -43,7 +43,8 @@ const TELL: Duration = Duration::from_mins(1);
 /// Limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Maximum number of connections. Another one replaces the longest idle one, or waits if all are being answered.
+    /// Maximum number of connections. Another one replaces the longest idle one, or waits if all are being
+    /// answered.
     pub connections: usize,
     /// Maximum number of connections without a request that is being answered.
     pub idle: usize,

@@ -29,7 +29,8 @@ use lb_model::{Endpoint, GroupId, RealAddress, timeouts::TimeoutOptions};
 
 /// Type of a request body.
 pub trait Ask: DeserializeOwned + Serialize {
-    /// Returns the wrong field of a body that could not be parsed, and the reason, where serde does not know it.
+    /// Returns the wrong field of a body that could not be parsed, and the reason, where serde does not know
+    /// it.
     #[must_use]
     fn blame(_body: &Value) -> Option<String> {
         None

@@ -343,7 +343,8 @@ pub struct RealView {
     pub weight: u32,
     /// Number of connections at which the real gets no new ones; 0 means no limit.
     pub upper: u32,
-    /// Number of connections below which an overloaded real gets new ones again; 0 means three quarters of `upper`.
+    /// Number of connections below which an overloaded real gets new ones again; 0 means three quarters of
+    /// `upper`.
     pub lower: u32,
     /// Encapsulation for `tun`.
     #[serde(default)]

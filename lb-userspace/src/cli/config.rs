@@ -18,7 +18,8 @@ use lb_model::text::count;
 
 /// Apply a config file; services that are not in it are removed
 ///
-/// A file with an error changes nothing. The [director] section takes effect when the daemon starts with the file.
+/// A file with an error changes nothing. The [director] section takes effect when the daemon starts with the
+/// file.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  xvs export > xvs.toml; $EDITOR xvs.toml; xvs plan xvs.toml; xvs apply xvs.toml"

@@ -26,14 +26,15 @@ use lb_netlink::Netlink;
 
 /// Run the director: load and attach the eBPF programs, and maintain their maps
 ///
-/// Programs and maps are pinned: forwarding continues when the daemon stops, crashes or is replaced, and the next daemon takes
-/// over.
+/// Programs and maps are pinned: forwarding continues when the daemon stops, crashes or is replaced, and the
+/// next daemon takes over.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  xvs run -i eth0 --metrics 127.0.0.1:9471\n  xvs run --config /etc/xvs/xvs.toml"
 )]
 pub struct RunArgs {
-    /// Interface that receives packets from clients or replies from nat reals (can be repeated); VIPs are added to the first
+    /// Interface that receives packets from clients or replies from nat reals (can be repeated); VIPs are
+    /// added to the first
     #[arg(short, long = "interface", value_name = "IFACE")]
     interfaces: Vec<String>,
     /// Config file; if it has services, they replace those of the state file
@@ -136,8 +137,8 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
 
 /// Attach the program to an interface again, for example in another XDP mode
 ///
-/// Use it after another program removed it, or after a driver gained native XDP. Tables and flows stay. The mode holds
-/// until the daemon starts again.
+/// Use it after another program removed it, or after a driver gained native XDP. Tables and flows stay. The
+/// mode holds until the daemon starts again.
 #[derive(Args, Debug)]
 pub struct AttachArgs {
     #[command(flatten)]
@@ -154,8 +155,8 @@ pub async fn attach(args: &AttachArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
 
 /// Enlarge the flow tables
 ///
-/// Forwarding continues, and tracked connections stay. The new size also holds at later starts, unless the config file has a
-/// larger one.
+/// Forwarding continues, and tracked connections stay. The new size also holds at later starts, unless the
+/// config file has a larger one.
 #[derive(Args, Debug)]
 pub struct ResizeArgs {
     #[command(flatten)]
@@ -172,8 +173,8 @@ pub async fn resize(args: &ResizeArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
 
 /// Stop forwarding: remove VIPs, links, programs and maps of a stopped daemon
 ///
-/// Services stay in the state file. While this host keeps a VIP that xvs did not add, a guard drops the packets of its
-/// services, because the network stack would reset every connection.
+/// Services stay in the state file. While this host keeps a VIP that xvs did not add, a guard drops the
+/// packets of its services, because the network stack would reset every connection.
 #[derive(Args, Debug)]
 pub struct DetachArgs {
     /// Directory for pinned programs, maps and links
@@ -182,7 +183,8 @@ pub struct DetachArgs {
     /// File that stores the services
     #[arg(long, value_name = "FILE", default_value = "/var/lib/xvs/state.json")]
     state: PathBuf,
-    /// For an upgrade: keep the guard, so that packets are dropped, not answered with resets, until the next start
+    /// For an upgrade: keep the guard, so that packets are dropped, not answered with resets, until the next
+    /// start
     #[arg(long, conflicts_with = "remove_guard")]
     keep_guard: bool,
     /// Only remove the guard that an earlier `detach` left

@@ -11,8 +11,8 @@ use lb_model::finding::{DIRECTOR, FindingView};
 
 /// Find problems, and print the commands that fix them
 ///
-/// Checks the director and probes every real of every service. Changes nothing. Exit code 0 if nothing is wrong, 1 if
-/// something is.
+/// Checks the director and probes every real of every service. Changes nothing. Exit code 0 if nothing is
+/// wrong, 1 if something is.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {}
 
@@ -60,7 +60,8 @@ fn named(place: &str) -> String {
     if place == DIRECTOR { "the director".to_owned() } else { place.to_owned() }
 }
 
-/// Groups findings of one machine by check and fix. Fixes that set a host up for one VIP each count as one fix.
+/// Groups findings of one machine by check and fix. Fixes that set a host up for one VIP each count as one
+/// fix.
 fn alike<'a>(there: &[&'a FindingView]) -> Vec<Vec<&'a FindingView>> {
     let mut groups: Vec<Vec<&FindingView>> = Vec::new();
     for finding in there {

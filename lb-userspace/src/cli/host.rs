@@ -33,8 +33,8 @@ use lb_model::{
 
 /// Prepare this host to be a real server
 ///
-/// A real server for `dr` or `tun` holds the VIP, as the director does. It accepts packets to the VIP, and must never announce
-/// or answer for the VIP in ARP.
+/// A real server for `dr` or `tun` holds the VIP, as the director does. It accepts packets to the VIP, and
+/// must never announce or answer for the VIP in ARP.
 #[derive(Args, Clone, Debug)]
 pub struct HostArgs {
     #[command(subcommand)]
@@ -45,8 +45,8 @@ pub struct HostArgs {
 enum HostCommand {
     /// Add the VIP, set the ARP sysctls, and set up decapsulation
     ///
-    /// Settings that are right already stay. Old values are saved first, for `restore`. If a step fails, the steps before it
-    /// are undone.
+    /// Settings that are right already stay. Old values are saved first, for `restore`. If a step fails, the
+    /// steps before it are undone.
     #[command(after_help = "Example:\n  xvs host setup --vip 192.0.2.100 --forward dr --interface eth0")]
     Setup(SetupArgs),
     /// Check every setting that setup makes
@@ -55,13 +55,14 @@ enum HostCommand {
     Check(TargetArgs),
     /// Run an agent that keeps this host set up for the director's services
     ///
-    /// The agent asks the director which packets it sends to this host, and sets up VIPs, ARP sysctls and decapsulation, at
-    /// once when services change. While the director cannot be reached, and after the agent ends, the setup stays.
+    /// The agent asks the director which packets it sends to this host, and sets up VIPs, ARP sysctls and
+    /// decapsulation, at once when services change. While the director cannot be reached, and after the agent
+    /// ends, the setup stays.
     Agent(AgentArgs),
     /// Let packets of a service pass this host's firewall
     ///
-    /// Inserts rules at the top of every nftables or iptables chain that may drop them. `restore` removes the rules. Without a
-    /// filter, nothing changes.
+    /// Inserts rules at the top of every nftables or iptables chain that may drop them. `restore` removes the
+    /// rules. Without a filter, nothing changes.
     Open(OpenArgs),
     /// Undo setup
     ///
@@ -91,7 +92,8 @@ struct OpenArgs {
     /// Protocol of the service: tcp, udp or sctp
     #[arg(value_name = "PROTO", ignore_case = true)]
     protocol: Protocol,
-    /// Destination address of the service's packets on this host (the VIP; the RIP for nat), and the port; 0 for every port
+    /// Destination address of the service's packets on this host (the VIP; the RIP for nat), and the port; 0
+    /// for every port
     #[arg(value_name = "ADDR:PORT", value_parser = socket_address)]
     address: SocketAddr,
     /// Encapsulation of the packets
@@ -127,8 +129,9 @@ struct TargetArgs {
     /// Interface towards the director [default: that of the default route]
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
-    /// Address by which the director reaches this host. It selects the interface that has it, and the outer IP version of
-    /// tunnelled packets [default: the version of the VIP, if the interface has an address of it]
+    /// Address by which the director reaches this host. It selects the interface that has it, and the outer
+    /// IP version of tunnelled packets [default: the version of the VIP, if the interface has an address of
+    /// it]
     #[arg(long, value_name = "RIP", value_parser = ip_address)]
     rip: Option<IpAddr>,
     /// Value of `arp_ignore`: which ARP requests this host answers [default: 1, or a stricter present value]

@@ -21,8 +21,8 @@ use lb_model::failure::Failure;
 
 /// Convert ipvsadm rules or a keepalived.conf to a config file
 ///
-/// The config goes to stdout. Settings that have no equivalent are listed on stderr, one line for each block, the most
-/// important first; --verbose lists each line with the reason. No daemon is needed.
+/// The config goes to stdout. Settings that have no equivalent are listed on stderr, one line for each block,
+/// the most important first; --verbose lists each line with the reason. No daemon is needed.
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Examples:\n  ipvsadm-save -n | xvs import ipvsadm - > xvs.toml\n  xvs import keepalived /etc/keepalived/keepalived.conf > xvs.toml"

@@ -13,7 +13,8 @@ use crate::{
 
 /// Accept the command line of ipvsadm 1.31, and print what it prints
 ///
-/// `xvs ipvsadm --help` lists the options. A link to xvs named ipvsadm, ipvsadm-save or ipvsadm-restore works the same.
+/// `xvs ipvsadm --help` lists the options. A link to xvs named ipvsadm, ipvsadm-save or ipvsadm-restore works
+/// the same.
 #[derive(Args, Debug, Default)]
 pub struct IpvsadmArgs {
     /// The name by which the program was called.

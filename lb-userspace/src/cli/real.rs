@@ -36,13 +36,14 @@ pub enum RealCommand {
         after_help = "Options that are not given keep their values.\n\nExample:\n  xvs real edit tcp 192.0.2.100:80 192.0.2.11 --weight 50"
     )]
     Edit(OptionArgs),
-    /// Remove a real server from a service; the service's --on-removal decides what happens to its connections
+    /// Remove a real server from a service; the service's --on-removal decides what happens to its
+    /// connections
     #[command(aliases = ["rm", "delete"])]
     Remove(RealArgs),
     /// Drain a real server: send it no new connections
     ///
-    /// Sets the weight to 0. With --wait, the command ends when no connection is left (exit code 0), or at the deadline (exit
-    /// code 1).
+    /// Sets the weight to 0. With --wait, the command ends when no connection is left (exit code 0), or at
+    /// the deadline (exit code 1).
     #[command(after_help = "Example:\n  xvs real drain tcp 192.0.2.100:80 192.0.2.11 --wait --deadline 10m")]
     Drain(DrainArgs),
     /// List the real servers of one service or of all

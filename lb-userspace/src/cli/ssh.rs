@@ -57,7 +57,8 @@ impl SshArgs {
     /// Sets the real server up, if requested.
     ///
     /// # Errors
-    /// If the setup fails, or the real is in the service already without `--if-missing`: then it must not be added.
+    /// If the setup fails, or the real is in the service already without `--if-missing`: then it must not be
+    /// added.
     pub(super) async fn set_up(
         &self,
         service: impl Future<Output = Result<ServiceView, Failure>>,

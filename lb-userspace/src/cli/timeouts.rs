@@ -14,7 +14,8 @@ use lb_model::timeouts::TimeoutOptions;
 
 /// Show or set the idle timeouts of flows
 ///
-/// Without options, prints the timeouts. New values take effect at once, also for existing flows, and hold at later starts.
+/// Without options, prints the timeouts. New values take effect at once, also for existing flows, and hold at
+/// later starts.
 #[derive(Args, Debug)]
 pub struct TimeoutsArgs {
     #[command(flatten)]

@@ -233,7 +233,8 @@ pub fn flags(service: &ServiceView) -> String {
     words.join(",")
 }
 
-/// Returns a prefix length as a netmask with dots, or for IPv6 as a number; `None` if it is the whole address.
+/// Returns a prefix length as a netmask with dots, or for IPv6 as a number; `None` if it is the whole
+/// address.
 #[must_use]
 pub fn mask(service: &ServiceView, prefix: u8) -> Option<String> {
     if is_ipv6(service) {

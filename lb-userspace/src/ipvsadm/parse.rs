@@ -21,7 +21,8 @@ use lb_model::{
     Tracking, Tunnel, timeouts::TimeoutOptions,
 };
 
-/// Persistence timeout of `-p` without a value, in seconds. The manual page has 300, but ipvsadm uses six minutes.
+/// Persistence timeout of `-p` without a value, in seconds. The manual page has 300, but ipvsadm uses six
+/// minutes.
 const PERSISTENT: i64 = 360;
 
 /// Options collected from a command line.

@@ -9,7 +9,8 @@ use std::{
 
 use lb_model::ServiceId;
 
-/// Compares services: by firewall mark, which is 0 for an endpoint, then by IP version, protocol, address and port.
+/// Compares services: by firewall mark, which is 0 for an endpoint, then by IP version, protocol, address and
+/// port.
 #[must_use]
 pub fn services(a: &ServiceId, b: &ServiceId) -> Ordering {
     let mark = |id: &ServiceId| match id {

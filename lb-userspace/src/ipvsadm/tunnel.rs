@@ -8,7 +8,8 @@ use lb_model::{Forward, Tunnel};
 /// Returns the encapsulation of a real with that method. `has` returns whether an option was given.
 ///
 /// # Errors
-/// If options conflict, in ipvsadm's words, or if checksums should be left to the receiver, which xvs refuses.
+/// If options conflict, in ipvsadm's words, or if checksums should be left to the receiver, which xvs
+/// refuses.
 pub fn read(
     forward: Forward,
     kind: Option<&str>,

@@ -203,7 +203,8 @@ fn bring_over(pins: &PinDir, plane: &mut DataPlane) -> Result<(), LoadError> {
 async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Failure> {
     let mut director = director.lock().await;
     if detach {
-        // Remove the VIPs first, so that the director does not answer ARP for services that it no longer forwards.
+        // Remove the VIPs first, so that the director does not answer ARP for services that it no longer
+        // forwards.
         director.let_go().await;
         director.detach();
         pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;

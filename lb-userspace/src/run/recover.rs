@@ -60,7 +60,8 @@ pub(crate) async fn state(
     }
 }
 
-/// Returns the VIPs that the last daemon most likely added: those that this host has with a full prefix length.
+/// Returns the VIPs that the last daemon most likely added: those that this host has with a full prefix
+/// length.
 async fn added_vips(state: &State, netlink: &Netlink) -> BTreeSet<IpAddr> {
     let here = netlink.addresses().await.unwrap_or_default();
     let single = |vip: &IpAddr| here.iter().any(|address| address.net == IpNet::from(*vip));

@@ -10,7 +10,8 @@ use std::fmt::{Display, Write as _};
 pub enum Format {
     /// For clients that accept it.
     OpenMetrics,
-    /// For all other clients. A counter has its `_total` in `TYPE` and `HELP` too, and there is no end marker.
+    /// For all other clients. A counter has its `_total` in `TYPE` and `HELP` too, and there is no end
+    /// marker.
     Classic,
 }
 

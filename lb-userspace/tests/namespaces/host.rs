@@ -116,7 +116,8 @@ impl Lab {
         self.real.run(|| fs::read_to_string(path).unwrap().trim().parse().unwrap())
     }
 
-    /// Returns everything that set-up could change, and more: every IPv4 setting, every link and address, the XDP programs.
+    /// Returns everything that set-up could change, and more: every IPv4 setting, every link and address, the
+    /// XDP programs.
     pub fn everything(&self) -> String {
         let mut settings = self.real.run(|| {
             let mut settings = Vec::new();

@@ -41,8 +41,8 @@ impl Netns {
         run("ip", &all)
     }
 
-    /// Lays a cable (a veth pair) from `here` to the interface `there` of `other`; both ends are up, with their
-    /// link-local addresses, so that nothing more happens by itself.
+    /// Lays a cable (a veth pair) from `here` to the interface `there` of `other`; both ends are up, with
+    /// their link-local addresses, so that nothing more happens by itself.
     #[track_caller]
     pub fn cable(&self, here: &str, other: &Self, there: &str) {
         self.ip(&format!("link add {here} type veth peer name {there} netns {}", other.name));

@@ -128,7 +128,8 @@ fn a_real_that_is_not_there_does_not_answer_until_it_is() {
     assert!(last.is_err());
 
     link.other.ip("address add 10.0.0.3/24 dev eth0");
-    // The kernel asks again every five seconds; the ARP that a new address's owner sends comes first in practice.
+    // The kernel asks again every five seconds; the ARP that a new address's owner sends comes first in
+    // practice.
     link.other.ip("neighbour flush all");
     link.other
         .run(|| std::net::UdpSocket::bind("10.0.0.3:0").unwrap().send_to(b"hello", "10.0.0.1:9").unwrap());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tunnelled packets on a real server that `xvs host setup` prepared: with the kernel's ipip if it has that, otherwise
-//! with the XDP program. (The packet tests cover the decapsulation by the program.)
+//! Tunnelled packets on a real server that `xvs host setup` prepared: with the kernel's ipip if it has that,
+//! otherwise with the XDP program. (The packet tests cover the decapsulation by the program.)
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},

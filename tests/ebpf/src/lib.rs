@@ -38,7 +38,8 @@ pub struct Order {
     pub packets: u32,
     /// Whether the headers of packets that were sent to the reals are recorded in `ENDS`.
     pub learn: u32,
-    /// Increment from one turn to the next, less than `flows`: 1, or a number by which flows begin in another order.
+    /// Increment from one turn to the next, less than `flows`: 1, or a number by which flows begin in another
+    /// order.
     pub step: u32,
     /// The turn of the next packet.
     pub next: u32,
@@ -145,8 +146,8 @@ mod pod {
             $(
                 const _: () = assert!(size_of::<super::$type>() == $size);
 
-                // SAFETY: `repr(C)`, integers without padding (the size is the sum of the fields), every bit pattern is
-                // a value.
+                // SAFETY: `repr(C)`, integers without padding (the size is the sum of the fields), every bit
+                // pattern is a value.
                 #[expect(unsafe_code, reason = "userspace copies the type as bytes")]
                 unsafe impl aya::Pod for super::$type {}
             )*

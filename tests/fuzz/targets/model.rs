@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The loaded programs do the same as the model with any packet: the differential test, with packets that the fuzzer
-//! chooses. It needs root.
+//! The loaded programs do the same as the model with any packet: the differential test, with packets that the
+//! fuzzer chooses. It needs root.
 #![no_main]
 
 use std::{cell::RefCell, thread_local};

@@ -3,8 +3,8 @@
 
 use std::{env, path::PathBuf};
 
-/// Returns the binary under test: `XVS_BIN` or, beside a release build of this program, the release build, else that of the
-/// profile `lab`, which is built in less time.
+/// Returns the binary under test: `XVS_BIN` or, beside a release build of this program, the release build,
+/// else that of the profile `lab`, which is built in less time.
 ///
 /// # Panics
 /// If it was not built.

@@ -19,7 +19,8 @@ use super::Host;
 /// Maximum wait for an expected packet.
 const PATIENCE: TimeVal = TimeVal::new(20, 0);
 
-/// A packet socket: sees every frame that a machine receives and sends, also those that its kernel then ignores.
+/// A packet socket: sees every frame that a machine receives and sends, also those that its kernel then
+/// ignores.
 #[must_use]
 pub struct Capture {
     socket: OwnedFd,

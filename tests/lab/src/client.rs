@@ -76,8 +76,8 @@ impl Client {
         Ok(stream)
     }
 
-    /// Makes short connections to a [`super::Server::greeter`], each from a port that was not used before, the
-    /// same ones every time: a scheduler that hashes will choose the same.
+    /// Makes short connections to a [`super::Server::greeter`], each from a port that was not used before,
+    /// the same ones every time: a scheduler that hashes will choose the same.
     pub fn spread(&self, server: SocketAddrV4, connections: u16) -> Spread {
         let ports = FIRST_PORT..FIRST_PORT + connections;
         let part = |worker| {

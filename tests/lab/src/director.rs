@@ -136,8 +136,8 @@ impl Director {
         self.host.start("xvs", command.args(run.split_whitespace()))
     }
 
-    /// Starts the daemon with its stderr going to `file`, without waiting: a device, a pipe that has a reader, or a
-    /// file.
+    /// Starts the daemon with its stderr going to `file`, without waiting: a device, a pipe that has a
+    /// reader, or a file.
     #[track_caller]
     pub fn start_daemon_that_logs_to(&self, file: &Path) -> Process {
         let (xvs, run) = (artifacts::xvs(), self.run_line(""));
@@ -219,8 +219,8 @@ impl Director {
         self.wait_for_next_hops();
     }
 
-    /// Waits until the daemon knows the next hop of every real. Until then the director drops packets for the real, and
-    /// a client waits a second before it sends again.
+    /// Waits until the daemon knows the next hop of every real. Until then the director drops packets for the
+    /// real, and a client waits a second before it sends again.
     #[track_caller]
     pub fn wait_for_next_hops(&self) {
         eventually("every real has a next hop", || {

@@ -85,7 +85,8 @@ impl Folder {
         self.path.join("delete")
     }
 
-    /// Writes the script that deletes the lab, for every caller: `Drop`, a later lab, or a person after `--keep`.
+    /// Writes the script that deletes the lab, for every caller: `Drop`, a later lab, or a person after
+    /// `--keep`.
     fn write_delete_script(&self, namespaces: &[&str]) {
         let names: Vec<String> = namespaces.iter().map(|name| self.namespace(name)).collect();
         let (names, path) = (names.join(" "), self.path.display());

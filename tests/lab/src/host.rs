@@ -120,7 +120,8 @@ impl Host {
     }
 }
 
-/// Returns the search path of programs, including the administrator's folders, which not every sudo has on its path.
+/// Returns the search path of programs, including the administrator's folders, which not every sudo has on
+/// its path.
 pub(super) fn search_path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");

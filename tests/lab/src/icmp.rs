@@ -14,8 +14,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::Host;
 
-/// Length of the quote of a packet that was too big, in bytes: most of a packet (RFC 1812 allows more than the eight
-/// bytes of RFC 792).
+/// Length of the quote of a packet that was too big, in bytes: most of a packet (RFC 1812 allows more than
+/// the eight bytes of RFC 792).
 const QUOTED: usize = 1200;
 
 /// Maximum wait for a packet.
@@ -75,7 +75,8 @@ impl Listener {
         self.receive(PATIENCE).expect("a fragmentation-needed arrives")
     }
 
-    /// Asserts that no message has arrived. Call this after another host has received one: then it is not too early.
+    /// Asserts that no message has arrived. Call this after another host has received one: then it is not too
+    /// early.
     #[track_caller]
     pub fn heard_nothing(&self) {
         assert_eq!(self.receive(SILENCE), None);
@@ -93,7 +94,8 @@ impl Listener {
     }
 }
 
-/// Parses an IP packet; returns `None` for other ICMP messages, and fails if the checksum of a message is wrong.
+/// Parses an IP packet; returns `None` for other ICMP messages, and fails if the checksum of a message is
+/// wrong.
 fn parse(packet: &[u8]) -> Option<Quote> {
     let ip = Ipv4HeaderSlice::from_slice(packet).ok()?;
     let icmp = Icmpv4Slice::from_slice(&packet[ip.slice().len()..]).ok()?;

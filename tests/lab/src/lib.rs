@@ -144,8 +144,9 @@ impl Lab {
         Crossing::read(&self.switch)
     }
 
-    /// Has a port that a test added to the switch take what its peer sends by `XDP_TX`, as the others do. A port with GRO alone takes
-    /// it too, but is not woken for it (`veth_xdp_flush`): each packet waits for the next that comes by another way.
+    /// Has a port that a test added to the switch take what its peer sends by `XDP_TX`, as the others do. A
+    /// port with GRO alone takes it too, but is not woken for it (`veth_xdp_flush`): each packet waits for
+    /// the next that comes by another way.
     pub fn stub(&self, port: &str) {
         stub::attach(&self.switch, [port], &self.folder.bpffs());
     }

@@ -11,7 +11,8 @@ use super::{Host, Lab, Outcome, Real, rip6};
 use crate::artifacts;
 
 impl Lab {
-    /// Runs a command line as it was printed, by a shell on the machine called `place`: `director`, or an address of a real.
+    /// Runs a command line as it was printed, by a shell on the machine called `place`: `director`, or an
+    /// address of a real.
     ///
     /// The command `xvs` there is the one under test with the lab's paths, which are the system's otherwise.
     #[track_caller]

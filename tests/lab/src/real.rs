@@ -72,7 +72,8 @@ impl Real {
         command
     }
 
-    /// Starts the agent, which follows the lab's director with what `token` holds (see [`super::Director::token`]).
+    /// Starts the agent, which follows the lab's director with what `token` holds (see
+    /// [`super::Director::token`]).
     #[track_caller]
     pub fn start_agent(&self, token: &Path) -> Process {
         self.start_agent_with(token, "")
@@ -97,8 +98,8 @@ impl Real {
         words
     }
 
-    /// Starts nginx on some ports: `/` returns the name of the real, `/files/` serves the lab's files, and PUT below
-    /// `/upload/` stores a file (see [`Real::uploaded`]).
+    /// Starts nginx on some ports: `/` returns the name of the real, `/files/` serves the lab's files, and
+    /// PUT below `/upload/` stores a file (see [`Real::uploaded`]).
     #[track_caller]
     pub fn start_nginx(&self, ports: &[u16]) -> Process {
         let config = self.host.path("nginx.conf");

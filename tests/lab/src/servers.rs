@@ -46,7 +46,8 @@ impl Server {
         Self::greeter(host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT))
     }
 
-    /// Starts a TCP server that greets every connection with the host's name on a line, then echoes its input.
+    /// Starts a TCP server that greets every connection with the host's name on a line, then echoes its
+    /// input.
     #[track_caller]
     pub fn greeter(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let address = address.into();
@@ -81,7 +82,8 @@ impl Server {
         })
     }
 
-    /// Starts a UDP server that answers every datagram with the host's name, a space, and the datagram's content.
+    /// Starts a UDP server that answers every datagram with the host's name, a space, and the datagram's
+    /// content.
     ///
     /// A reply has the address that the socket is bound to, so for `dr` and `tun` that is the VIP.
     #[track_caller]

@@ -30,8 +30,8 @@ pub struct Options {
     pub layout: Layout,
     /// Leaves checksum and segmentation offload on, as the kernel makes veth devices.
     ///
-    /// Off by default: with offloads, checksums are not filled in on any link of the lab, and no test would notice a
-    /// wrong one.
+    /// Off by default: with offloads, checksums are not filled in on any link of the lab, and no test would
+    /// notice a wrong one.
     pub offloads: bool,
     /// Reals besides the three that every lab has.
     pub more_reals: u8,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cables of the lab without a switch between, so that nothing but the director is on a frame's way: from the client to the
-//! director, and from there to a host that has the addresses of all reals.
+//! Cables of the lab without a switch between, so that nothing but the director is on a frame's way: from the
+//! client to the director, and from there to a host that has the addresses of all reals.
 
 use std::net::Ipv4Addr;
 

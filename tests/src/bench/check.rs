@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Checks that the benchmark measures the intended path: the destination of one frame, and the counters of all.
+//! Checks that the benchmark measures the intended path: the destination of one frame, and the counters of
+//! all.
 
 use std::net::IpAddr;
 

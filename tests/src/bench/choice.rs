@@ -56,8 +56,8 @@ pub fn usual() -> Vec<Row> {
     rows
 }
 
-/// Returns all combinations except with [`Row::redirect`], without impossible ones: more reals than the maximum, and
-/// return paths without a request.
+/// Returns all combinations except with [`Row::redirect`], without impossible ones: more reals than the
+/// maximum, and return paths without a request.
 #[must_use]
 pub fn full() -> Vec<Row> {
     let mut rows = Vec::new();

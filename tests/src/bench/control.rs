@@ -225,8 +225,8 @@ fn start() -> Result<Vec<Figure>> {
     fs::write(&all, format!("[director]\nmax-services = 1024\n{}", config(MANY, 3)))?;
     let options = format!("--config {}", all.display());
     let (first, mut daemon) = until_answered(&lab, director, &options)?;
-    // The programs of a killed daemon stay attached. After a detach, the next daemon starts from scratch, with a state
-    // file.
+    // The programs of a killed daemon stay attached. After a detach, the next daemon starts from scratch,
+    // with a state file.
     daemon.stop();
     director.detach();
     let (again, _daemon) = until_answered(&lab, director, &options)?;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The director in the lab, and what a user would pick instead, in one run: packets, connections and bytes.
 //!
-//! All hosts of the lab share the CPUs of this machine: figures are to be compared with each other, and with nothing else.
+//! All hosts of the lab share the CPUs of this machine: figures are to be compared with each other, and with
+//! nothing else.
 
 use std::{fmt::Write as _, fs, net::SocketAddrV4, path::Path, process::Command};
 
@@ -271,8 +272,8 @@ fn datagrams(
     Ok(())
 }
 
-/// Formats the results as a table. Packets for each second and gigabytes are above the cost of frames that end at the
-/// director.
+/// Formats the results as a table. Packets for each second and gigabytes are above the cost of frames that
+/// end at the director.
 #[must_use]
 pub fn markdown(all: &[Achieved]) -> String {
     let nobody = all.iter().find(|achieved| achieved.name == Balancer::Nobody.name());

@@ -56,8 +56,8 @@ impl Judge<'_> {
         self.rows.get(&row)?.floors.get(name).map(|floor| floor.median)
     }
 
-    /// Judges that a row costs at most `factor` times the cost of something else, and `more` nanoseconds. Rows that
-    /// were not measured are not judged.
+    /// Judges that a row costs at most `factor` times the cost of something else, and `more` nanoseconds.
+    /// Rows that were not measured are not judged.
     fn at_most(&mut self, goal: &str, row: Row, what: &str, other: Option<f64>, factor: f64, more: f64) {
         if let (Some(figure), Some(other)) = (self.above(row), other) {
             let times = if factor > 1.0 { format!("{factor} × ") } else { String::new() };

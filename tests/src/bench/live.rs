@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames that travel through the lab, and what each of them costs the CPU that sends it: with all that it causes there.
+//! Frames that travel through the lab, and what each of them costs the CPU that sends it: with all that it
+//! causes there.
 
 use std::{path::Path, time::Duration};
 
@@ -67,8 +68,8 @@ impl Live {
         Ok(())
     }
 
-    /// Sends datagrams of this length from the client to a port of the VIP, out of the client's interface, with one
-    /// CPU.
+    /// Sends datagrams of this length from the client to a port of the VIP, out of the client's interface,
+    /// with one CPU.
     pub fn send(
         &mut self,
         client: &Host,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rounds: the limit, the floors and the director take turns, so that other load of the machine affects all of them.
+//! Rounds: the limit, the floors and the director take turns, so that other load of the machine affects all
+//! of them.
 
 use std::{
     collections::BTreeMap,
@@ -57,15 +58,15 @@ pub struct Measurer {
 }
 
 impl Measurer {
-    /// Returns a measurer with the programs of this object. `other_device` is the ifindex of another interface than
-    /// loopback.
+    /// Returns a measurer with the programs of this object. `other_device` is the ifindex of another
+    /// interface than loopback.
     #[must_use]
     pub fn new(object: &Path, effort: Effort, other_device: u32) -> Self {
         Self { object: object.to_owned(), effort, other_device, beside: Vec::new(), plane: None }
     }
 
-    /// Measures pinned programs beside `dr` rows over IPv4, like floors. The caller fills their tables: the first
-    /// service is at 10.200.0.0:80.
+    /// Measures pinned programs beside `dr` rows over IPv4, like floors. The caller fills their tables: the
+    /// first service is at 10.200.0.0:80.
     pub fn beside(&mut self, programs: Vec<(String, PathBuf)>) {
         self.beside = programs;
     }
@@ -180,7 +181,8 @@ pub(super) fn warm(trampoline: &mut Trampoline, row: &Row, program: &ProgramFd) 
     Ok(())
 }
 
-/// Returns the turn at which flows that come once begin: at the first packet of a flow, and not among known flows.
+/// Returns the turn at which flows that come once begin: at the first packet of a flow, and not among known
+/// flows.
 pub(super) fn first_turn(row: &Row) -> u32 {
     if row.flows == 0 { SHORT * 10_000_000 } else { 0 }
 }

@@ -58,7 +58,8 @@ pub struct Counts {
 }
 
 impl Plane {
-    /// Loads the director for a set-up, with room for `flows` flows. The reals are behind the interface `device`.
+    /// Loads the director for a set-up, with room for `flows` flows. The reals are behind the interface
+    /// `device`.
     pub fn new(setup: &Setup, flows: u32, device: u32) -> Result<Self> {
         let room = room(flows);
         let least = 1024;

@@ -130,8 +130,8 @@ fn stages(report: &Report) -> String {
     page
 }
 
-/// Writes a text into a page, between the comments with the section's name; returns the text alone if there is no such
-/// place.
+/// Writes a text into a page, between the comments with the section's name; returns the text alone if there
+/// is no such place.
 #[must_use]
 pub fn put(page: Option<String>, name: &str, text: &str) -> String {
     let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));

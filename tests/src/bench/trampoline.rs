@@ -84,7 +84,8 @@ impl Trampoline {
         (0..turns).map(|turn| Ok(self.ends.get(&turn, 0)?)).collect()
     }
 
-    /// Sends packets to a program, by one of the trampoline's own programs. `order` returns with the progress.
+    /// Sends packets to a program, by one of the trampoline's own programs. `order` returns with the
+    /// progress.
     pub fn send(&mut self, program: &str, order: &mut Order, to: &ProgramFd, packets: u32) -> Result<Sent> {
         self.target.set(0, to, 0).context("tail call into the program under test")?;
         self.order.set(0, *order, 0)?;
@@ -97,8 +98,8 @@ impl Trampoline {
             ..TestRunOptions::default()
         };
         let program = self.program(program)?;
-        // This thread's time on its CPU, which is not that of others who ran meanwhile; the kernel's own figure is in whole
-        // nanoseconds.
+        // This thread's time on its CPU, which is not that of others who ran meanwhile; the kernel's own
+        // figure is in whole nanoseconds.
         let began = cpu_time()?;
         let result = program.test_run(options).context("BPF_PROG_TEST_RUN")?;
         let took = cpu_time()?.saturating_sub(began);

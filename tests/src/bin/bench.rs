@@ -36,14 +36,15 @@ struct Cli {
     /// Measure the daemon instead: tables, applying, starting, scraping, memory
     #[arg(long)]
     control: bool,
-    /// Measure packets and connections through the lab instead, beside nftables, `HAProxy` and, where there is one, IPVS
+    /// Measure packets and connections through the lab instead, beside nftables, `HAProxy` and, where there
+    /// is one, IPVS
     #[arg(long)]
     end_to_end: bool,
     /// Seconds of connections for each of them
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// Only rows whose name contains each of these words (can be repeated); `lost`: the effect of a SYN flood on known
-    /// flows
+    /// Only rows whose name contains each of these words (can be repeated); `lost`: the effect of a SYN flood
+    /// on known flows
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
     /// Show the names of the rows, and measure none
@@ -64,11 +65,12 @@ struct Cli {
     /// File for the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// File for the results as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if the file
-    /// has some
+    /// File for the results as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if
+    /// the file has some
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// File for all rows, floors and goals as tables in Markdown: between `<!-- details -->` and `<!-- /details -->`
+    /// File for all rows, floors and goals as tables in Markdown: between `<!-- details -->` and `<!--
+    /// /details -->`
     #[arg(long, value_name = "FILE")]
     details: Option<PathBuf>,
     /// The name in those comments: rows, control or end-to-end, if not given

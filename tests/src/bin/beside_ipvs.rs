@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Comparison of xvs with IPVS: with the same rules and connections, both choose the same reals and print the same
-//! pages.
+//! Comparison of xvs with IPVS: with the same rules and connections, both choose the same reals and print the
+//! same pages.
 //!
-//! `cargo xtask test-vm` runs it inside a virtual machine, since it needs a kernel with IPVS. Both are controlled by
-//! the same words: those of Debian's ipvsadm.
+//! `cargo xtask test-vm` runs it inside a virtual machine, since it needs a kernel with IPVS. Both are
+//! controlled by the same words: those of Debian's ipvsadm.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -237,8 +237,8 @@ fn local_port(name: &str) -> String {
     name.trim().strip_prefix("real").unwrap_or("?").to_owned()
 }
 
-/// Returns a service's established connections and persistence templates, without the parts that differ between runs:
-/// times, and the ports of clients. IPVS has more states for the end of a connection.
+/// Returns a service's established connections and persistence templates, without the parts that differ
+/// between runs: times, and the ports of clients. IPVS has more states for the end of a connection.
 fn without_times(page: &str, of: SocketAddrV4) -> String {
     let of = of.to_string();
     let line = |line: &str| {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director behind network cards that are none of veth's: as qemu emulates them, driven by Linux's own drivers. Two take the programs,
-//! one leaves them to the stack; all but one take VLAN tags off frames, and one merges packets.
+//! The director behind network cards that are none of veth's: as qemu emulates them, driven by Linux's own
+//! drivers. Two take the programs, one leaves them to the stack; all but one take VLAN tags off frames, and
+//! one merges packets.
 //!
-//! Run by `cargo xtask test-vm` inside a virtual machine, which has the cards on one wire. Words choose among them:
-//! `kernel_cards vmxnet3`.
+//! Run by `cargo xtask test-vm` inside a virtual machine, which has the cards on one wire. Words choose among
+//! them: `kernel_cards vmxnet3`.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -84,7 +85,8 @@ fn plain(card: &Card) -> Vec<String> {
     wrong
 }
 
-/// Tests generic mode with merging by the card switched on. A card with XDP in its driver does not merge packets.
+/// Tests generic mode with merging by the card switched on. A card with XDP in its driver does not merge
+/// packets.
 fn merging(lab: &Lab, driver: &str) -> Vec<String> {
     lab.director.xvs("attach eth0 --xdp-mode generic").succeeds();
     lab.director.sh("ethtool -K eth0 lro on").succeeds();

@@ -15,8 +15,8 @@ use std::{
 
 use lb_tests::lab::{Client, Lab, RIPS, Real, Server, VIP, VIP6, rip6};
 
-/// Cases: whether the inner packet and the outer header are IPv6, a description, and the device that must decapsulate
-/// the packet.
+/// Cases: whether the inner packet and the outer header are IPv6, a description, and the device that must
+/// decapsulate the packet.
 const CASES: [(bool, bool, &str, &str); 4] = [
     (false, false, "IPv4 within IPv4", "the ipip device xvs-ipip"),
     (false, true, "IPv4 within IPv6", "the ip6tnl device xvs-ip6tnl"),
@@ -59,7 +59,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Checks one case: set up twice, and answered; also the findings of `check`, and those with the interface down.
+/// Checks one case: set up twice, and answered; also the findings of `check`, and those with the interface
+/// down.
 fn case(client: &Client, real: &Real, options: &str, (name, device): (&str, &str), service: SocketAddr) {
     assert!(greeting(client, service).is_err(), "{name}: nothing unwraps, and yet there is an answer");
     let planned = real.xvs_host(&format!("setup {options} --dry-run")).succeeds();

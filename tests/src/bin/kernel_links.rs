@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Links that this project's own lab does not have: VLAN devices of the kernel on every host, bonds, and links that lose,
-//! delay, repeat and reorder packets.
+//! Links that this project's own lab does not have: VLAN devices of the kernel on every host, bonds, and
+//! links that lose, delay, repeat and reorder packets.
 //!
-//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with 8021q, bonding and netem. Words choose
-//! among the tests: `kernel_links bonds`.
+//! Run by `cargo xtask test-vm` inside a virtual machine, since it needs a kernel with 8021q, bonding and
+//! netem. Words choose among the tests: `kernel_links bonds`.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::process::ExitCode;
@@ -44,8 +44,8 @@ fn vlans() -> Vec<String> {
     wrong
 }
 
-/// Tests a bond of two links, with the programs in the drivers, as the director's interface; then one of the links
-/// fails.
+/// Tests a bond of two links, with the programs in the drivers, as the director's interface; then one of the
+/// links fails.
 fn bonds() -> Vec<String> {
     let mut wrong = Vec::new();
     for mode in ["active-backup", "balance-xor"] {

@@ -16,7 +16,8 @@ use lb_tests::lab::{CLIENT, CLIENT6, Lab, Method, Server, VIP, VIP6, Way, sctp_c
 
 /// Associations to each service.
 const ASSOCIATIONS: u16 = 6;
-/// Lengths of the echoed messages in bytes: less than a packet holds, as much, and a message in several packets.
+/// Lengths of the echoed messages in bytes: less than a packet holds, as much, and a message in several
+/// packets.
 const MESSAGES: [usize; 4] = [1, 1000, 1400, 20_000];
 
 fn main() -> ExitCode {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tunnels to reals whose kernel decapsulates: every kind and IP version of tunnel, for clients of both versions.
+//! Tunnels to reals whose kernel decapsulates: every kind and IP version of tunnel, for clients of both
+//! versions.
 //!
-//! `cargo xtask test-vm` runs it inside a virtual machine, since it needs a kernel with ipip, ip6tnl, sit, gre and fou.
+//! `cargo xtask test-vm` runs it inside a virtual machine, since it needs a kernel with ipip, ip6tnl, sit,
+//! gre and fou.
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 
 use std::{
@@ -16,8 +18,8 @@ use std::{
 
 use lb_tests::lab::{Client, Lab, RIPS, Real, Server, VIP, VIP6, rip6};
 
-/// Devices that decapsulate packets from any source. The IPv6 devices accept both versions, `sit0` accepts IPv6 in
-/// IPv4; they also get the inner packets of GUE, after UDP and GUE are removed.
+/// Devices that decapsulate packets from any source. The IPv6 devices accept both versions, `sit0` accepts
+/// IPv6 in IPv4; they also get the inner packets of GUE, after UDP and GUE are removed.
 const DEVICES: &str = "link add k4 type ipip external\n\
      link add k6 type ip6tnl mode any external\n\
      link add g4 type gre external\n\

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Measures the benefit of replies that bypass the director: downloads with nat, tun and dr over 1 to 20 reals, where the
-//! link of the director has twice the capacity of the link of a real. The results are in
+//! Measures the benefit of replies that bypass the director: downloads with nat, tun and dr over 1 to 20
+//! reals, where the link of the director has twice the capacity of the link of a real. The results are in
 //! docs/experiments/replies-bypass.md.
 #![expect(clippy::print_stdout, reason = "the table is what it prints")]
 
@@ -40,8 +40,8 @@ fn main() -> Result<()> {
         .collect();
     lab.big_file("big", MEGABYTES);
     let _daemon = lab.director.start_daemon();
-    // What XDP sends passes no queue of the director's: its link is limited where the switch sends to it. With nat,
-    // replies pass there once, before they leave again in the other direction.
+    // What XDP sends passes no queue of the director's: its link is limited where the switch sends to it.
+    // With nat, replies pass there once, before they leave again in the other direction.
     limit(&lab, None, "director", DIRECTOR);
     for real in &reals {
         limit(&lab, Some(real), "eth0", REAL);

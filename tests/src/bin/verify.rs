@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Shows the verifier's instruction count of each program on the running kernel; fails if a program is refused or over
-//! its budget.
+//! Shows the verifier's instruction count of each program on the running kernel; fails if a program is
+//! refused or over its budget.
 
 #![expect(clippy::print_stdout, reason = "it is here to show something")]
 

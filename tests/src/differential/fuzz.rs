@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The differential test with a fuzzer instead of random numbers. The fuzzer chooses a scene, and then the frames one
-//! by one.
+//! The differential test with a fuzzer instead of random numbers. The fuzzer chooses a scene, and then the
+//! frames one by one.
 //!
 //! | byte | meaning |
 //! |---|---|

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The model and the loaded programs side by side: what they make of generated and damaged packets must be the same, byte by
-//! byte.
+//! The model and the loaded programs side by side: what they make of generated and damaged packets must be
+//! the same, byte by byte.
 //!
 //! - [`random`]: numbers that a seed repeats
 //! - [`scene`]: services and reals at random

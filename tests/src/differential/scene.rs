@@ -58,8 +58,8 @@ const RIPS: usize = 12;
 const PORTS: [u16; 3] = [80, 443, 0];
 
 impl Scene {
-    /// Returns a scene with a few services of a few reals each. The scene's number selects the scheduler of the first
-    /// service, so that each scheduler occurs.
+    /// Returns a scene with a few services of a few reals each. The scene's number selects the scheduler of
+    /// the first service, so that each scheduler occurs.
     pub fn random(number: usize, random: &mut Random, devices: Devices) -> Self {
         let mut services = BTreeMap::new();
         for n in 0..3 + random.below(6) {

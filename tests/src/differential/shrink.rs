@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The shortest history that still makes a difference: events that do not matter go, then bytes, then values of bytes.
+//! The shortest history that still makes a difference: events that do not matter go, then bytes, then values
+//! of bytes.
 
 use std::fmt;
 

@@ -17,7 +17,8 @@ pub struct Tally {
     pub packets: u64,
     /// Packets that the programs handled as the daemon loads them, without a trace.
     pub untraced: u64,
-    /// Number of packets by reason. As in the programs, a packet for which no ICMP error could be sent counts twice.
+    /// Number of packets by reason. As in the programs, a packet for which no ICMP error could be sent counts
+    /// twice.
     pub reasons: BTreeMap<Reason, u64>,
     /// Forwarded packets, by the method of their real.
     pub methods: BTreeMap<String, u64>,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames for a scene: packets of clients, replies of reals, errors of routers, and packets that are not ours.
+//! Frames for a scene: packets of clients, replies of reals, errors of routers, and packets that are not
+//! ours.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -79,7 +79,8 @@ impl fmt::Display for Difference {
 }
 
 impl Bench {
-    /// Loads the programs. The thread stays on its CPU from now on: each has its own way through the ports of the director.
+    /// Loads the programs. The thread stays on its CPU from now on: each has its own way through the ports of
+    /// the director.
     #[track_caller]
     pub fn new(settings: Settings, devices: Devices) -> Self {
         let mut here = CpuSet::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Answers of the director itself to a client: ICMP errors (RFC 792, RFC 4443) and TCP resets (RFC 9293, section
-//! 3.10.7.1).
+//! Answers of the director itself to a client: ICMP errors (RFC 792, RFC 4443) and TCP resets (RFC 9293,
+//! section 3.10.7.1).
 
 use lb_common::reason::Reason;
 
@@ -81,8 +81,8 @@ fn pseudo_header(arrival: &Arrival, protocol: u8, length: usize) -> Vec<u8> {
     [octets(destination), octets(source), rest].concat()
 }
 
-/// Returns a frame to the sender, from the address that the sender contacted, with the tags that the frame arrived
-/// with.
+/// Returns a frame to the sender, from the address that the sender contacted, with the tags that the frame
+/// arrived with.
 fn back(arrival: &Arrival, traffic_class: u8, protocol: u8, payload: &[u8]) -> Frame {
     let Header { version, source, destination, .. } = arrival.packet.header;
     let ends = [octets(destination), octets(source)];

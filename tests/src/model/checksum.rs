@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Internet checksums (RFC 1071), and how they change with what they cover (RFC 1624): the new sum is the old one, less the old
-//! words, plus the new ones, in ones' complement. So a wrong checksum stays as wrong as it was.
+//! Internet checksums (RFC 1071), and how they change with what they cover (RFC 1624): the new sum is the old
+//! one, less the old words, plus the new ones, in ones' complement. So a wrong checksum stays as wrong as it
+//! was.
 
 /// Returns the ones' complement sum of words, not yet inverted. It is zero only if all words are.
 fn sum(words: impl Iterator<Item = u16>) -> u16 {
@@ -27,8 +28,8 @@ pub fn updated(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
     !sum(std::iter::once(!checksum).chain(words(old).map(|word| !word)).chain(words(new)))
 }
 
-/// Returns a UDP checksum after a replacement. In UDP 0 stands for "none" and does not change (RFC 768); a sum of zero
-/// is written as `0xffff`.
+/// Returns a UDP checksum after a replacement. In UDP 0 stands for "none" and does not change (RFC 768); a
+/// sum of zero is written as `0xffff`.
 pub fn updated_udp(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
     match checksum {
         0 => 0,

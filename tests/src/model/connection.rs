@@ -37,7 +37,8 @@ impl State {
         }
     }
 
-    /// Returns the state after another packet of the client: a reset ends everything, nothing revives an ended flow.
+    /// Returns the state after another packet of the client: a reset ends everything, nothing revives an
+    /// ended flow.
     pub const fn after_client(self, flags: u8) -> Self {
         match self {
             Udp => Udp,

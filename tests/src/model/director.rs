@@ -91,8 +91,8 @@ impl Model {
     pub fn run(&mut self, sent: &[u8], device: u32, mut chance: Chance) -> Outcome {
         let untouched = |reason| Outcome { action: Action::Pass, frame: sent.to_vec(), reason, real: None };
         let arrival = Frame::read(sent)
-            // The kernel accepts no unicast packet from a broadcast frame (RFC 1122, section 3.3.6), and the director
-            // forwards none.
+            // The kernel accepts no unicast packet from a broadcast frame (RFC 1122, section 3.3.6), and the
+            // director forwards none.
             .filter(|frame| !frame.is_for_a_group())
             .and_then(|frame| {
                 let packet = parse::packet(&frame.packet, frame.version)?;

@@ -85,8 +85,8 @@ impl Model {
         Ok(Sent { action, frame: Frame { macs, tags, version, packet }, real: id })
     }
 
-    /// Returns the action for a frame that leaves by the interface of its arrival, or by another one that accepts
-    /// frames.
+    /// Returns the action for a frame that leaves by the interface of its arrival, or by another one that
+    /// accepts frames.
     pub fn action(&self, arrival: &Arrival, device: u32) -> Result<Action, Reason> {
         match device {
             _ if device == arrival.device => Ok(Action::Tx),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An Ethernet frame with a packet of IP: its addresses, its VLAN tags (802.1Q, 802.1ad), the packet and what follows it.
+//! An Ethernet frame with a packet of IP: its addresses, its VLAN tags (802.1Q, 802.1ad), the packet and what
+//! follows it.
 
 use super::{Version, bytes::u16_at};
 
@@ -61,8 +62,8 @@ impl Frame {
         self.macs[6..].try_into().expect("the second half")
     }
 
-    /// Returns the tags of frames to the sender: those that the frame arrived with, without the drop eligible bit. A
-    /// last tag with neither VLAN nor priority is left out.
+    /// Returns the tags of frames to the sender: those that the frame arrived with, without the drop eligible
+    /// bit. A last tag with neither VLAN nor priority is left out.
     pub fn tags_back(&self) -> Vec<[u8; 4]> {
         let mut tags: Vec<[u8; 4]> = self.tags.iter().map(|&[a, b, c, d]| [a, b, c & !0x10, d]).collect();
         while tags.last() == Some(&[0x81, 0, 0, 0]) {

@@ -61,8 +61,8 @@ pub fn place(hash: u32, size: usize) -> usize {
     ((u64::from(hash) * size as u64) >> 32) as usize
 }
 
-/// Returns the index that IPVS computes for an address and a number in tables of 256 entries: `ip_vs_sh_hashkey`,
-/// `ip_vs_dh_hashkey`.
+/// Returns the index that IPVS computes for an address and a number in tables of 256 entries:
+/// `ip_vs_sh_hashkey`, `ip_vs_dh_hashkey`.
 pub fn ipvs(address: IpAddr, number: u16) -> usize {
     let folded = octets(address)
         .chunks(4)

@@ -26,7 +26,8 @@ enum Kind {
     Other,
 }
 
-/// Returns the kind of a message by its type: RFC 792; RFC 4443, and for the link RFC 4861, RFC 2710, RFC 3810.
+/// Returns the kind of a message by its type: RFC 792; RFC 4443, and for the link RFC 4861, RFC 2710, RFC
+/// 3810.
 fn kind(version: Version, number: u8) -> Kind {
     match (version, number) {
         // Unreachable, source quench, redirect, time exceeded, parameter problem.
@@ -99,8 +100,8 @@ impl Model {
         (real.method != Method::Fnat).then_some(Chosen { real: id, dip: None })
     }
 
-    /// Sends an error about a client's packet to a `nat` or `fnat` real to the client. Its quote then has the address
-    /// of the service.
+    /// Sends an error about a client's packet to a `nat` or `fnat` real to the client. Its quote then has the
+    /// address of the service.
     fn error_about_a_request(&mut self, arrival: &Arrival) -> Result<Sent, Stop> {
         let mut packet = arrival.frame.packet.clone();
         let quote = parse::quote(&packet, &arrival.packet).ok_or(Reason::NotOurs)?;

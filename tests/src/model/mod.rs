@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A model of the rules by which packets are forwarded: plain, slow, and without a line of the programs' code.
+//! A model of the rules by which packets are forwarded: plain, slow, and without a line of the programs'
+//! code.
 //!
-//! It is written from docs/forwarding.md, docs/reasons.md and docs/architecture.md, the RFCs that they name and the
-//! schedulers of IPVS, and is compared with the programs (`tests/tests/packet/differential`). It shares only names with
-//! them: the reasons, and the layout of the maps from which it reads the desired state.
+//! It is written from docs/forwarding.md, docs/reasons.md and docs/architecture.md, the RFCs that they name
+//! and the schedulers of IPVS, and is compared with the programs (`tests/tests/packet/differential`). It
+//! shares only names with them: the reasons, and the layout of the maps from which it reads the desired
+//! state.
 //!
 //! - [`bytes`], [`checksum`]: numbers and checksums in packets
 //! - [`frame`], [`parse`]: parsers of frames and packets

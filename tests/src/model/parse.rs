@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Parser of packet headers, as far as a director needs them: RFC 791, RFC 8200, and the ports of the transport.
+//! Parser of packet headers, as far as a director needs them: RFC 791, RFC 8200, and the ports of the
+//! transport.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -75,7 +76,8 @@ pub struct Header {
 /// The facts of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Packet {
-    /// IP header of the packet. The part is [`Part::Truncated`] if the packet is truncated, regardless of the header.
+    /// IP header of the packet. The part is [`Part::Truncated`] if the packet is truncated, regardless of the
+    /// header.
     pub header: Header,
     /// Ends and protocol; ports are 0 where there are none.
     pub tuple: Tuple,
@@ -242,7 +244,8 @@ pub struct Quote {
     pub transport: usize,
 }
 
-/// Reads what an ICMP error quotes: an IP header and at least eight bytes of TCP, UDP or SCTP, all within the error.
+/// Reads what an ICMP error quotes: an IP header and at least eight bytes of TCP, UDP or SCTP, all within the
+/// error.
 pub fn quote(bytes: &[u8], error: &Packet) -> Option<Quote> {
     let Header { version, transport, length, .. } = error.header;
     let start = transport + 8;

@@ -114,8 +114,8 @@ impl Model {
         })
     }
 
-    /// Returns the service of replies from an address and port: by the port, else by port 0. The flow decides if
-    /// several services share them.
+    /// Returns the service of replies from an address and port: by the port, else by port 0. The flow decides
+    /// if several services share them.
     fn source_of(&self, reply: &Tuple) -> Option<Source> {
         let at = |port| (reply.protocol, SocketAddr::new(reply.source.ip(), port));
         let sources = &self.world.sources;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Selection of the real of a new connection: the schedulers of IPVS (`ip_vs_lc.c` and so on), each by a sort or a
-//! search.
+//! Selection of the real of a new connection: the schedulers of IPVS (`ip_vs_lc.c` and so on), each by a sort
+//! or a search.
 
 use std::cmp::Ordering;
 
@@ -87,7 +87,8 @@ impl Model {
         service.table.iter().filter_map(|slot| self.usable(service, slot.now)).collect()
     }
 
-    /// Selects by hash, for `mh`, `sh` and `dh`. If the hashed real is overloaded, the next one serves, or none.
+    /// Selects by hash, for `mh`, `sh` and `dh`. If the hashed real is overloaded, the next one serves, or
+    /// none.
     fn by_hash(&mut self, service: &Service, tuple: &Tuple) -> Result<u32, Reason> {
         let place = service.place(tuple, self.world.seed);
         let id = service.table[place].now;
@@ -113,8 +114,8 @@ impl Model {
         })
     }
 
-    /// Selects the less loaded of two drawn reals, for `twos`; the first of equals; any other if neither accepts
-    /// connections.
+    /// Selects the less loaded of two drawn reals, for `twos`; the first of equals; any other if neither
+    /// accepts connections.
     fn of_two(&mut self, service: &Service, chance: &mut Chance) -> Option<u32> {
         let mut draw = || {
             let number = chance.random.pop_front().unwrap_or(0);
@@ -132,8 +133,8 @@ impl Model {
         }
     }
 
-    /// Selects by destination, for `lblc` and `lblcr`: a destination stays on its real, or its set of reals, while they
-    /// have capacity or no other real has.
+    /// Selects by destination, for `lblc` and `lblcr`: a destination stays on its real, or its set of reals,
+    /// while they have capacity or no other real has.
     fn by_locality(&mut self, service: &Service, tuple: &Tuple, replicates: bool) -> Option<u32> {
         let key = (service.id, tuple.destination.ip());
         let mut set = self.state.localities.get(&key).copied().unwrap_or_default();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Selection of the real of a client's packet: the real of its flow, else the choice of the scheduler. Also adds the
-//! entries that the flow needs (docs/architecture.md, "Tracking").
+//! Selection of the real of a client's packet: the real of its flow, else the choice of the scheduler. Also
+//! adds the entries that the flow needs (docs/architecture.md, "Tracking").
 
 use std::net::SocketAddr;
 
@@ -36,8 +36,8 @@ struct Picked {
 }
 
 impl Slot {
-    /// Returns the real of an untracked flow, and whether the flow must be tracked. In a slot in transition a SYN goes
-    /// to the new real; other packets, whose flows are older than the move, go to the previous real.
+    /// Returns the real of an untracked flow, and whether the flow must be tracked. In a slot in transition a
+    /// SYN goes to the new real; other packets, whose flows are older than the move, go to the previous real.
     pub fn choose(self, service: &Service, opens: bool) -> (u32, bool) {
         match self.moved {
             Some((base, long_ago)) if service.tracking == Tracking::Auto && !long_ago => {
@@ -117,7 +117,8 @@ impl Model {
             return Ok(false);
         }
         match (real.leaving, real.reset) {
-            // Only connections of TCP stay on a real that was removed; all flows stay on one that was replaced.
+            // Only connections of TCP stay on a real that was removed; all flows stay on one that was
+            // replaced.
             (true, _) if packet.opens() || packet.tuple.protocol != TCP && !real.replaced => Ok(false),
             (true, true) => Err(Reason::RealRemoved),
             _ => Ok(true),
@@ -227,8 +228,8 @@ impl Model {
         }
     }
 
-    /// Changes the desired state. If another service now has the same `nat` real too, the real's flows are older than
-    /// that, and the service of their replies must be recorded from now on.
+    /// Changes the desired state. If another service now has the same `nat` real too, the real's flows are
+    /// older than that, and the service of their replies must be recorded from now on.
     pub fn change(&mut self, world: World) {
         let before = std::mem::replace(&mut self.world, world);
         for (tuple, flow) in self.state.flows.clone() {
@@ -241,8 +242,8 @@ impl Model {
         }
     }
 
-    /// Returns a port of the director for a new flow to a `fnat` real: the previous port of the same client if it stays
-    /// on its real, else one that no flow has towards that real.
+    /// Returns a port of the director for a new flow to a `fnat` real: the previous port of the same client
+    /// if it stays on its real, else one that no flow has towards that real.
     fn lease(
         &mut self,
         request: &Tuple,
@@ -275,8 +276,8 @@ impl Model {
     }
 }
 
-/// Returns whether a packet of an unknown flow may begin one. A data connection of an active FTP server begins with the
-/// client's answer.
+/// Returns whether a packet of an unknown flow may begin one. A data connection of an active FTP server
+/// begins with the client's answer.
 fn may_begin(packet: &Packet, service: &Service) -> bool {
     let answers = service.ftp && packet.flags & flag::SYN != 0 && packet.flags & flag::RST == 0;
     answers || begins(packet.tuple.protocol, packet.flags, !service.hashes())
@@ -292,8 +293,8 @@ fn reply_to(request: &Tuple, real: &Real) -> Tuple {
     Tuple { protocol: request.protocol, source, destination: request.source }
 }
 
-/// Returns the persistence key of a client of a service: the leading bits of its address, taken as an IPv6 address in
-/// any case.
+/// Returns the persistence key of a client of a service: the leading bits of its address, taken as an IPv6
+/// address in any case.
 fn client(service: &Service, tuple: &Tuple) -> (u32, Vec<u8>) {
     let address = tuple.source.ip();
     let unused = if address.is_ipv4() { 96 } else { 0 };

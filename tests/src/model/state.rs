@@ -80,8 +80,8 @@ impl Decision {
     }
 }
 
-/// The parts of a fragmented datagram that have arrived: up to four ranges of words of eight bytes, or all possible
-/// parts after an overlap (RFC 5722).
+/// The parts of a fragmented datagram that have arrived: up to four ranges of words of eight bytes, or all
+/// possible parts after an overlap (RFC 5722).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Come {
     ranges: Vec<Range<usize>>,

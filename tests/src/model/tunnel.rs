@@ -80,8 +80,8 @@ pub fn within(bytes: &[u8], packet: &Packet, real: &Real) -> (Version, Vec<u8>) 
     (Version::of(real.address.ip()), [&outer[..], &between, bytes].concat())
 }
 
-/// Returns a header of the director's own, with a time to live of 64; in IPv4 with "don't fragment" and identification
-/// 0 (RFC 6864).
+/// Returns a header of the director's own, with a time to live of 64; in IPv4 with "don't fragment" and
+/// identification 0 (RFC 6864).
 pub fn header(
     version: Version,
     traffic_class: u8,

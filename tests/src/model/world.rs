@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The desired state: services, their reals, the schedulers' tables. The model reads it from the maps that the daemon
-//! writes, and derives the rest (the VIPs, the service of a real's replies) on its own.
+//! The desired state: services, their reals, the schedulers' tables. The model reads it from the maps that
+//! the daemon writes, and derives the rest (the VIPs, the service of a real's replies) on its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -212,8 +212,8 @@ impl World {
         }
     }
 
-    /// Returns the service of a packet: by protocol, address and port; else the FTP service, for a data connection;
-    /// else by protocol, address and port 0.
+    /// Returns the service of a packet: by protocol, address and port; else the FTP service, for a data
+    /// connection; else by protocol, address and port 0.
     pub fn service(&self, tuple: &Tuple) -> Option<&Service> {
         let at = |port| (tuple.protocol, SocketAddr::new(tuple.destination.ip(), port));
         let port = tuple.destination.port();
@@ -225,8 +225,8 @@ impl World {
         self.services.get(&at(port)).or_else(ftp).or_else(|| self.services.get(&at(0)))
     }
 
-    /// Returns the reason why no client can have sent a packet to a service from this source, interface and MAC
-    /// address, if there is one.
+    /// Returns the reason why no client can have sent a packet to a service from this source, interface and
+    /// MAC address, if there is one.
     pub fn forgery(&self, tuple: &Tuple, device: u32, from: [u8; 6]) -> Option<Reason> {
         let source = tuple.source.ip();
         if self.vips.contains(&source) || self.own.contains(&source) {

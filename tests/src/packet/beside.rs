@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A plane whose maps are pinned, so that further copies of the programs run beside it, and so that everything that the
-//! maps hold can be compared.
+//! A plane whose maps are pinned, so that further copies of the programs run beside it, and so that
+//! everything that the maps hold can be compared.
 
 use std::{
     collections::BTreeMap,
@@ -132,8 +132,8 @@ impl Beside {
         tried.set(0, zeros, 0).expect("arrays can be written");
     }
 
-    /// Returns the contents of every map that a program writes or reads, except the scratch memory of a CPU, the steps
-    /// of a trace, the array of programs and the interfaces.
+    /// Returns the contents of every map that a program writes or reads, except the scratch memory of a CPU,
+    /// the steps of a trace, the array of programs and the interfaces.
     #[track_caller]
     pub fn dump(&self) -> BTreeMap<String, String> {
         let maps = self.pins.0.join("maps");

@@ -17,7 +17,8 @@ pub struct Devices {
     pub closed: u32,
 }
 
-/// Gives this thread its own network namespace, which has loopback and a pair of interfaces, and ends with the thread.
+/// Gives this thread its own network namespace, which has loopback and a pair of interfaces, and ends with
+/// the thread.
 #[track_caller]
 pub fn enter_another() -> Devices {
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
@@ -28,8 +29,8 @@ pub fn enter_another() -> Devices {
     Devices { other: index("other"), closed: index("end") }
 }
 
-/// Runs a test on a thread with its own network namespace, which has loopback and one more interface, and passes the
-/// test the ifindex of that interface.
+/// Runs a test on a thread with its own network namespace, which has loopback and one more interface, and
+/// passes the test the ifindex of that interface.
 #[track_caller]
 pub fn with_another_device<T: Send>(test: impl FnOnce(u32) -> T + Send) -> T {
     thread::scope(|scope| {

@@ -392,8 +392,8 @@ impl Frame {
         self.meant().ip.length()
     }
 
-    /// Returns the minimum length behind the IP header: the header of TCP, UDP or ICMP, and nothing for a later
-    /// fragment.
+    /// Returns the minimum length behind the IP header: the header of TCP, UDP or ICMP, and nothing for a
+    /// later fragment.
     pub fn least(&self) -> usize {
         match self.body {
             _ if self.part.as_ref().is_some_and(|part| part.start > 0) => 0,

@@ -50,37 +50,40 @@ pub struct Got {
 }
 
 impl Got {
-    /// Asserts that the frame left for a real by the interface of its arrival, exactly as `expected`, and was counted
-    /// once.
+    /// Asserts that the frame left for a real by the interface of its arrival, exactly as `expected`, and was
+    /// counted once.
     #[track_caller]
     pub fn reaches_a_real_as(&self, expected: &Frame) {
         self.left_as(Action::Tx, expected);
         self.counted_in();
     }
 
-    /// Asserts that the frame left for a real by another interface, exactly as `expected`, and was counted once.
+    /// Asserts that the frame left for a real by another interface, exactly as `expected`, and was counted
+    /// once.
     #[track_caller]
     pub fn is_redirected_as(&self, expected: &Frame) {
         self.left_as(Action::Redirect, expected);
         self.counted_in();
     }
 
-    /// Asserts that the frame left for a client by the interface of its arrival, exactly as `expected`, and was counted
-    /// once.
+    /// Asserts that the frame left for a client by the interface of its arrival, exactly as `expected`, and
+    /// was counted once.
     #[track_caller]
     pub fn reaches_the_client_as(&self, expected: &Frame) {
         self.left_as(Action::Tx, expected);
         self.counted_out();
     }
 
-    /// Asserts that the frame left for a client by another interface, exactly as `expected`, and was counted once.
+    /// Asserts that the frame left for a client by another interface, exactly as `expected`, and was counted
+    /// once.
     #[track_caller]
     pub fn is_redirected_back_as(&self, expected: &Frame) {
         self.left_as(Action::Redirect, expected);
         self.counted_out();
     }
 
-    /// Asserts that the frame was passed unmodified to the director's own stack, and that this reason was counted once.
+    /// Asserts that the frame was passed unmodified to the director's own stack, and that this reason was
+    /// counted once.
     #[track_caller]
     pub fn is_passed(&self, reason: Reason) {
         self.is_passed_unchanged();
@@ -110,8 +113,8 @@ impl Got {
         self.counted(reason, Fate::Answered);
     }
 
-    /// Asserts that the frame was answered for a reason, and that the answer left by the interface of the frame's
-    /// arrival.
+    /// Asserts that the frame was answered for a reason, and that the answer left by the interface of the
+    /// frame's arrival.
     #[track_caller]
     pub fn is_answered(&self, reason: Reason, expected: &Frame) {
         self.left_as(Action::Tx, expected);

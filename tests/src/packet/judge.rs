@@ -40,8 +40,8 @@ pub fn decode(frame: &[u8]) -> String {
     text
 }
 
-/// Returns the headers with wrong checksums. Checksums over missing bytes (a fragment's, a quoted transport header's)
-/// are not judged.
+/// Returns the headers with wrong checksums. Checksums over missing bytes (a fragment's, a quoted transport
+/// header's) are not judged.
 pub fn wrong_checksums(frame: &[u8]) -> Vec<String> {
     let wrong = |layer: &Layer| layer.checksum.is_some_and(|checksum| checksum.is != checksum.should_be);
     layers(frame).into_iter().filter(wrong).map(|layer| layer.text).collect()

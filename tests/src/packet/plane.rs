@@ -49,7 +49,8 @@ pub struct TestPlane {
 }
 
 impl TestPlane {
-    /// Loads it and sets up services; `fnat` has one port to give. Panics without root: a packet test does not skip.
+    /// Loads it and sets up services; `fnat` has one port to give. Panics without root: a packet test does
+    /// not skip.
     #[track_caller]
     pub fn new(pools: &[Pool]) -> Self {
         Self::with_settings(one_port(), pools)
@@ -94,8 +95,8 @@ impl TestPlane {
         self.plane.tables().put_timeouts(&timeouts).expect("timeouts can be written");
     }
 
-    /// Changes the desired state of the director. The next hop of each real is known, unless [`TestPlane::route`]
-    /// changes it.
+    /// Changes the desired state of the director. The next hop of each real is known, unless
+    /// [`TestPlane::route`] changes it.
     #[track_caller]
     pub fn set(&mut self, pools: &[Pool]) {
         self.set_desired(&Pool::desired(pools));
@@ -127,8 +128,8 @@ impl TestPlane {
         self.own = own;
     }
 
-    /// Sets whether VIPs without a real that accepts connections stop answering pings, from the next [`TestPlane::set`]
-    /// on.
+    /// Sets whether VIPs without a real that accepts connections stop answering pings, from the next
+    /// [`TestPlane::set`] on.
     pub fn silence(&mut self, silent: bool) {
         self.silent = silent;
     }

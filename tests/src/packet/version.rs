@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every packet test in either IP version: tests are written for IPv4, and under `XVS_TEST_IP=6` their packets are
-//! translated to IPv6 on the way to the programs. IPv6 packets in a test are not translated.
+//! Every packet test in either IP version: tests are written for IPv4, and under `XVS_TEST_IP=6` their
+//! packets are translated to IPv6 on the way to the programs. IPv6 packets in a test are not translated.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Answers and announcements of a real server's kernel about a VIP, at every level of `arp_ignore` and `arp_announce`.
-//! docs/arp.md shows the captured packets, and a test compares them with it.
+//! Answers and announcements of a real server's kernel about a VIP, at every level of `arp_ignore` and
+//! `arp_announce`. docs/arp.md shows the captured packets, and a test compares them with it.
 
 use std::{
     collections::BTreeSet,
@@ -135,7 +135,8 @@ fn an_interface_without_an_address_asks_as_the_vip_and_check_says_so() {
     assert_eq!(announces(real, VIP, FAR_NOBODY), own);
 }
 
-/// Builds a lab whose client also has an address in the subnet of the reals, and repeats ARP requests quickly.
+/// Builds a lab whose client also has an address in the subnet of the reals, and repeats ARP requests
+/// quickly.
 fn scene() -> Lab {
     let lab = Lab::new();
     lab.client.ip(&format!(
@@ -168,7 +169,8 @@ fn send(host: &Host, source: Ipv4Addr, target: Ipv4Addr) {
 
 /// Returns whether `real` answers when `host` asks for `target`.
 ///
-/// The kernel answers while it receives, so at the real itself the answer comes before the second request, or never.
+/// The kernel answers while it receives, so at the real itself the answer comes before the second request, or
+/// never.
 fn answers(host: &Host, source: Ipv4Addr, real: &Host, target: Ipv4Addr) -> bool {
     host.sh("ip neighbour flush all").succeeds();
     let capture = Capture::on(real);
@@ -200,8 +202,8 @@ fn who_answers(client: &Host, real: &Host, times: u32) -> Vec<[u8; 6]> {
     answers.filter(|message| message.target == VIP).map(|message| message.mac).collect()
 }
 
-/// Returns the host that the client, which knows the director, has for the VIP after the real sent it a packet from the
-/// VIP: the real must ask for the client first.
+/// Returns the host that the client, which knows the director, has for the VIP after the real sent it a
+/// packet from the VIP: the real must ask for the client first.
 fn learnt_after_a_packet_from_the_vip(client: &Host, director: &Host, real: &Host) -> [u8; 6] {
     let known = address_of(director).map(|octet| format!("{octet:02x}")).join(":");
     client.ip(&format!("neighbour replace {VIP} dev eth0 lladdr {known} nud reachable"));

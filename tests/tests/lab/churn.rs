@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! 2,000 connections through 50 changes of the pool: connections of living reals stay there, and those of removed
-//! reals are reset at once.
+//! 2,000 connections through 50 changes of the pool: connections of living reals stay there, and those of
+//! removed reals are reset at once.
 
 use std::{
     collections::BTreeMap,
@@ -88,7 +88,8 @@ impl Pool<'_> {
             self.add(real);
             return None;
         }
-        // A real does not learn that its clients were reset, and keeps its ends of the connections: not too many.
+        // A real does not learn that its clients were reset, and keeps its ends of the connections: not too
+        // many.
         match dice.roll(10) {
             0 if self.weights.len() > 1 => {
                 self.xvs("remove", real, "");

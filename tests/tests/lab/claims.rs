@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director does not take a VIP from another machine, except with `--take-over` (RFC 5227; RFC 4862 for IPv6).
+//! The director does not take a VIP from another machine, except with `--take-over` (RFC 5227; RFC 4862 for
+//! IPv6).
 
 use std::{
     fs,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: each fault is planted by itself, reported with the right real, and repaired by the printed fix.
+//! `xvs doctor`: each fault is planted by itself, reported with the right real, and repaired by the printed
+//! fix.
 
 use lb_tests::lab::{Lab, Method, Process, RIPS, Stage, VIP, eventually};
 use serde_json::Value;
 
-/// Returns the findings of the doctor, as `check real`, without the real if a finding names none. The finding that a
-/// service has no reals is left out: many tests need none, and `first_hour` tests it.
+/// Returns the findings of the doctor, as `check real`, without the real if a finding names none. The finding
+/// that a service has no reals is left out: many tests need none, and `first_hour` tests it.
 pub fn diagnose(lab: &Lab) -> (Vec<String>, Value) {
     diagnose_with(lab, |check| check != "no-real")
 }
@@ -33,7 +34,8 @@ pub fn is_healthy(lab: &Lab) {
     }
 }
 
-/// Asserts that the doctor finds exactly `expected`, and that the printed fixes repair everything on the named machines.
+/// Asserts that the doctor finds exactly `expected`, and that the printed fixes repair everything on the
+/// named machines.
 #[track_caller]
 pub fn finds_and_mends(lab: &Lab, expected: &[&str]) {
     let found = finds(lab, expected);
@@ -150,7 +152,8 @@ fn a_service_that_does_not_run_and_a_real_that_is_gone_are_taken_out() {
     let all = |check: &str| [8001, 8002, 9003, 9004].map(|port| format!("{check} {rip}:{port}"));
     finds_and_mends(lab, &all("not-listening").each_ref().map(String::as_str));
 
-    // The fix sets the weight to 0, and the real is no finding; then the server runs, and the real takes connections again.
+    // The fix sets the weight to 0, and the real is no finding; then the server runs, and the real takes
+    // connections again.
     nginx.push(lab.reals[2].start_nginx(&Method::real_ports()));
     for method in Method::ALL {
         let line = format!("real edit tcp {} {rip}:{} --weight 100", method.service(), method.real_port());

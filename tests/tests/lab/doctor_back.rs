@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: reals that receive requests and whose replies do not reach clients, because of routes and routing rules.
+//! `xvs doctor`: reals that receive requests and whose replies do not reach clients, because of routes and
+//! routing rules.
 
 use std::net::SocketAddr;
 
@@ -71,7 +72,8 @@ fn a_real_whose_address_has_lost_its_network_is_found_and_mended() {
     let (stage, _nginx) = healthy();
     let lab = &stage.lab;
     lab.reals[2].ip(&format!("address delete {r}/24 dev eth0\naddress add {r}/32 dev eth0", r = RIPS[2]));
-    // The routes vanished with the address: the first fix restores the path to the director, the second to clients.
+    // The routes vanished with the address: the first fix restores the path to the director, the second to
+    // clients.
     let names = [8001, 8002, 9003, 9004].map(|port| format!("real-silent {}:{port}", RIPS[2]));
     let found = finds(lab, &names.each_ref().map(String::as_str));
     for finding in found.as_array().expect("a list") {

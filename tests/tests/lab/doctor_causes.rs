@@ -21,7 +21,8 @@ fn finds_cause(lab: &Lab, name: &str, words: &str) {
 fn a_real_without_the_vip_that_routes_on_is_found_although_another_one_answers() {
     let (stage, _nginx) = healthy();
     let lab = &stage.lab;
-    // As on a host with containers: packets for the VIP return to the director, which sends them to another real.
+    // As on a host with containers: packets for the VIP return to the director, which sends them to another
+    // real.
     lab.reals[1].sysctl("ipv4/ip_forward", "1");
     is_healthy(lab);
     lab.reals[1].ip(&format!("address delete {VIP}/32 dev lo"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: machines with several RIPs and roles, VIPs that the kernel does not use, paths too narrow for any packet.
+//! `xvs doctor`: machines with several RIPs and roles, VIPs that the kernel does not use, paths too narrow
+//! for any packet.
 
 use std::net::SocketAddr;
 

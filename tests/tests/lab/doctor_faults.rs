@@ -218,7 +218,8 @@ fn a_flow_table_that_forgets_flows_that_live_is_found_and_mended() {
         "they are noted at a sweep",
         || if swept() == before { Err(before.to_string()) } else { Ok(()) },
     );
-    // Many short flows precede the next long one. They have ended when the doctor runs, and the long ones are evicted.
+    // Many short flows precede the next long one. They have ended when the doctor runs, and the long ones are
+    // evicted.
     lab.client.spread(SocketAddrV4::new(VIP, 80), 12_000).is_complete(12_000);
     eventually("flows were forgotten", || {
         let (names, found) = crate::doctor::diagnose(&lab);

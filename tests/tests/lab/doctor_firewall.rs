@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: rules of the director that match no packet because XDP forwards first, and firewalls of reals, with
-//! nftables and iptables.
+//! `xvs doctor`: rules of the director that match no packet because XDP forwards first, and firewalls of
+//! reals, with nftables and iptables.
 
 use lb_tests::lab::{DIP, Host, Lab, Method, RIPS, VIP, VIP6};
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs doctor`: further causes of the same faults: IPv6, tunnel devices, firewalls that drop by themselves, two reals at once.
+//! `xvs doctor`: further causes of the same faults: IPv6, tunnel devices, firewalls that drop by themselves,
+//! two reals at once.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -13,7 +13,8 @@ use rstest::rstest;
 const PORT: u16 = 7000;
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 
-/// With a hashing scheduler, a connection has no entry until its first packet after the change; drain waits for it.
+/// With a hashing scheduler, a connection has no entry until its first packet after the change; drain waits
+/// for it.
 #[rstest]
 fn a_drained_real_keeps_its_connections_until_the_last_is_closed(#[values("rr", "mh")] scheduler: &str) {
     let lab = Lab::new();

@@ -150,7 +150,8 @@ fn a_captured_packet_is_explained_as_the_same_flow_is() {
     absent.fails(2).says("there is no packet 2").says("hint: ");
 }
 
-/// Asserts that an explained change matches the fate of the packet after it, and that the question changes nothing.
+/// Asserts that an explained change matches the fate of the packet after it, and that the question changes
+/// nothing.
 #[test]
 fn a_change_is_explained_before_it_is_made() {
     let stage = Stage::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs explain --plan` about packets of existing flows: a connection's next packet, a real's reply, an error, a later
-//! fragment. For a change that does not concern them the answer is that of `xvs explain`.
+//! `xvs explain --plan` about packets of existing flows: a connection's next packet, a real's reply, an
+//! error, a later fragment. For a change that does not concern them the answer is that of `xvs explain`.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, UdpSocket};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! First steps of a new user: plain veth devices, a second director, an interface that disappears, a file without
-//! services.
+//! First steps of a new user: plain veth devices, a second director, an interface that disappears, a file
+//! without services.
 
 use std::fs;
 

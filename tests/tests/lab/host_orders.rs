@@ -82,7 +82,8 @@ fn run_orders(scene: &Scene) {
             let limit = (!random.one_of(4)).then(|| random.moment(longest));
             let was_killed = run(real, &line, limit);
             *if was_killed { &mut killed } else { &mut ended } += 1;
-            // The machine may be faster or slower than during the measurement: half of the kills must come in time.
+            // The machine may be faster or slower than during the measurement: half of the kills must come in
+            // time.
             if limit.is_some() {
                 longest = longest.mul_f64(if was_killed { 1.05 } else { 0.95 });
             }
@@ -125,7 +126,8 @@ fn how_long(real: &Real, scene: &Scene, etc: &Path) -> Duration {
     longest
 }
 
-/// Returns every setting of both IP versions, every address, route, rule and link with its program, and the files in `etc`.
+/// Returns every setting of both IP versions, every address, route, rule and link with its program, and the
+/// files in `etc`.
 fn everything(real: &Real, etc: &Path) -> BTreeMap<String, String> {
     let mut all: BTreeMap<_, _> = real.run(|| {
         let names = ["all", "default", "lo", "eth0"];

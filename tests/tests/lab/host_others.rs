@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs host` beside another set-up of the same host, at the same time or before, and after itself with other options.
+//! `xvs host` beside another set-up of the same host, at the same time or before, and after itself with other
+//! options.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::symlink, thread};
 

@@ -200,7 +200,8 @@ fn traceroute_finds_the_director_and_the_real() {
     assert_eq!(lab.director.stats().reason("ttl_exceeded"), WAYS.len() as u64);
 }
 
-/// Asserts that a real's error about a datagram for a closed port reaches the client as an error of the service.
+/// Asserts that a real's error about a datagram for a closed port reaches the client as an error of the
+/// service.
 #[test]
 fn an_error_of_a_nat_real_reaches_the_client() {
     let (lab, _daemon) = scene("udp");

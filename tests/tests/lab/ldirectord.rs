@@ -24,8 +24,8 @@ const LONG_RIPS: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd00, 0, 0, 0, 0x1111, 0x2222, 0x3333, 0x4442),
 ];
 
-/// Starts ldirectord. It calls ipvsadm by an absolute path, so the link is mounted over that path where ldirectord alone sees
-/// it.
+/// Starts ldirectord. It calls ipvsadm by an absolute path, so the link is mounted over that path where
+/// ldirectord alone sees it.
 #[track_caller]
 fn start(director: &Director) -> Process {
     let [first, second] = LONG_RIPS;

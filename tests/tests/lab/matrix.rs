@@ -69,8 +69,9 @@ const TO_CLIENT: u32 = 1400;
 /// MTU of the director's path to a real, in bytes.
 const TO_REAL: u32 = 1350;
 
-/// Downloads must pass a router's narrow link towards the client, and uploads the director's narrow path to the reals. In
-/// both cases an ICMP error must reach the sender of the large packets, whose own device has a larger MTU.
+/// Downloads must pass a router's narrow link towards the client, and uploads the director's narrow path to
+/// the reals. In both cases an ICMP error must reach the sender of the large packets, whose own device has a
+/// larger MTU.
 #[test]
 fn every_way_finds_the_mtu_of_narrow_links() {
     let lab = Lab::with(Options { layout: Layout::OneArm, more_reals: 2, ..Options::default() });
@@ -114,8 +115,8 @@ fn every_way_finds_the_mtu_of_narrow_links() {
     }
 }
 
-/// Removes two hosts from the network of the switch and puts one behind the other, by a link whose MTU is smaller than
-/// those of their other devices.
+/// Removes two hosts from the network of the switch and puts one behind the other, by a link whose MTU is
+/// smaller than those of their other devices.
 #[track_caller]
 fn put_behind_a_router(lab: &Lab, router: &Host, client: &Host) {
     client.ip("link set eth0 down");
@@ -136,8 +137,8 @@ fn put_behind_a_router(lab: &Lab, router: &Host, client: &Host) {
     router.sh(&format!("ip -6 route replace default via {DIRECTOR6}")).succeeds();
     router.sysctl("ipv4/ip_forward", "1");
     router.sysctl("ipv6/conf/all/forwarding", "1");
-    // The router would lose what is longer than its device takes. So the client's own packets are no longer; it tells
-    // its peers nevertheless that it takes as much as its device.
+    // The router would lose what is longer than its device takes. So the client's own packets are no longer;
+    // it tells its peers nevertheless that it takes as much as its device.
     client.ip(&format!(
         "link set wide up\n\
          address add 198.51.100.10/24 dev wide\n\

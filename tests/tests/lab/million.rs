@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One million tracked flows: memory, duration of a sweep, correct counts, and no delay of packets or changes.
+//! One million tracked flows: memory, duration of a sweep, correct counts, and no delay of packets or
+//! changes.
 
 use std::{
     fs,
@@ -43,7 +44,8 @@ impl Gaps {
         self.longest = self.longest.max(took);
     }
 
-    /// Fails if packets waited for the daemon. The kernel may stop any packet for a time slice of another process.
+    /// Fails if packets waited for the daemon. The kernel may stop any packet for a time slice of another
+    /// process.
     #[track_caller]
     fn are_none(&self) {
         assert!(self.late <= 2 + self.packets / 10_000 && self.longest < LONGEST, "{self:?}");
@@ -69,7 +71,8 @@ impl Flood {
 
     /// Sends a packet of a flow, and returns the time that the director took.
     fn send(&mut self, flow: u32, flags: u8) -> Duration {
-        // Ten thousand ports of a hundred clients. The checksums are not verified: dr does not change the bytes that they cover.
+        // Ten thousand ports of a hundred clients. The checksums are not verified: dr does not change the
+        // bytes that they cover.
         let (client, port) = (flow / 10_000, 1024 + flow % 10_000);
         self.packet[28..30].copy_from_slice(&(client as u16).to_be_bytes());
         self.packet[34..36].copy_from_slice(&(port as u16).to_be_bytes());
@@ -103,8 +106,8 @@ fn flows(director: &Director) -> u64 {
     status["flows"].as_u64().expect("a number")
 }
 
-/// Edits while sixteen clients read the metrics in a loop, each of which counts a million flows. An edit may wait for one count
-/// or one sweep, each of which takes 0.3 to 0.7 s, but not for sixteen of them.
+/// Edits while sixteen clients read the metrics in a loop, each of which counts a million flows. An edit may
+/// wait for one count or one sweep, each of which takes 0.3 to 0.7 s, but not for sixteen of them.
 #[expect(clippy::print_stdout, reason = "it is here to show something")]
 fn edits_go_first(director: &Director) {
     let stop = AtomicBool::new(false);

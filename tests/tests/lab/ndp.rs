@@ -80,8 +80,8 @@ fn scene() -> Lab {
     lab
 }
 
-/// Returns the real's answers to questions for the VIP by multicast and by unicast, and the source of its own question
-/// when it sends from the VIP.
+/// Returns the real's answers to questions for the VIP by multicast and by unicast, and the source of its own
+/// question when it sends from the VIP.
 fn what_is_said(client: &Host, real: &Host) -> [&'static str; 3] {
     let word = |answered| if answered { "answered" } else { "silent" };
     flush(client);

@@ -136,7 +136,8 @@ fn used(pid: u32) -> f64 {
 fn as_many_addresses_as_reals_cost_little_at_rest() {
     let lab = Lab::new();
     let director = &lab.director;
-    // All reals are behind one router, so that the test measures the daemon, not the kernel's neighbour table.
+    // All reals are behind one router, so that the test measures the daemon, not the kernel's neighbour
+    // table.
     director.ip(&format!("route add 10.64.0.0/16 via {}", RIPS[0]));
     let sizes = director.path("sizes.toml");
     fs::write(&sizes, "[director]\nmax-services = 64\nmax-reals = 65536\n").unwrap();

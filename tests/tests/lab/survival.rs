@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! No connection is reset while interfaces are attached again, when the daemon is killed during a change, or when its files
-//! are lost or cannot be written.
+//! No connection is reset while interfaces are attached again, when the daemon is killed during a change, or
+//! when its files are lost or cannot be written.
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tracking only where a pool change could hurt: living connections stay on their reals, and without a change there are
-//! no flow table entries.
+//! Tracking only where a pool change could hurt: living connections stay on their reals, and without a change
+//! there are no flow table entries.
 
 use std::{
     fs,

@@ -19,8 +19,8 @@ use rstest::rstest;
 
 use crate::scene::{ask, services};
 
-/// Returns the error that a client gets about its packet, with a quote of its header and eight bytes; in IPv6 with a
-/// quote of the whole packet, but of 256 bytes at most, in words.
+/// Returns the error that a client gets about its packet, with a quote of its header and eight bytes; in IPv6
+/// with a quote of the whole packet, but of 256 bytes at most, in words.
 fn told(code: DestUnreachableHeader, about: &Frame) -> Frame {
     told_by(Icmpv4Type::DestinationUnreachable(code), about)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes of the daemon are effective from the next packet on, regardless of the CPUs' caches: also during a change,
-//! and if the daemon dies in it.
+//! Changes of the daemon are effective from the next packet on, regardless of the CPUs' caches: also during a
+//! change, and if the daemon dies in it.
 
 use std::net::SocketAddrV4;
 
@@ -99,8 +99,8 @@ fn in_the_middle_of_a_change_each_packet_sees_what_was_written() {
     plane.run(&syn()).is_untouched();
 }
 
-/// Endpoints whose ports differ by the number of entries share two adjacent ones: two endpoints fit, and with three or
-/// more, one finds another in its entry, and looks into the tables again.
+/// Endpoints whose ports differ by the number of entries share two adjacent ones: two endpoints fit, and with
+/// three or more, one finds another in its entry, and looks into the tables again.
 #[rstest]
 #[case::one_beside_the_other(2)]
 #[case::in_each_others_way(4)]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The decapsulator of real servers: removes the outer header of a tunnelled packet, and changes nothing else.
+//! The decapsulator of real servers: removes the outer header of a tunnelled packet, and changes nothing
+//! else.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

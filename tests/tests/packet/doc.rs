@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tests that docs/forwarding.md agrees with the programs. Text after a `←` there is a comment for the reader.
+//! Tests that docs/forwarding.md agrees with the programs. Text after a `←` there is a comment for the
+//! reader.
 
 use std::net::SocketAddr;
 

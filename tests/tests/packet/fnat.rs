@@ -87,7 +87,8 @@ fn a_connection_from_its_middle_on_is_left_to_the_directors_stack() {
     assert_eq!(plane.flows(), 0);
 }
 
-/// A SYN with RST begins no connection: it must not reach a real from a port of the director that another client has.
+/// A SYN with RST begins no connection: it must not reach a real from a port of the director that another
+/// client has.
 #[rstest]
 fn a_syn_that_is_a_reset_is_left_to_the_directors_stack(
     #[values(Scheduler::Mh, Scheduler::Rr)] by: Scheduler,
@@ -161,7 +162,8 @@ fn each_real_and_each_protocol_has_all_ports() {
     }
 }
 
-/// A client reuses the ports of its closing connection: the new one stays on the real, or its port is free for others.
+/// A client reuses the ports of its closing connection: the new one stays on the real, or its port is free
+/// for others.
 #[test]
 fn a_client_that_comes_again_has_one_port() {
     let mut plane = TestPlane::new(&[tcp_service().by(Scheduler::Rr).real(Fnat, real())]);
@@ -224,7 +226,8 @@ fn a_million_flows_on_two_cpus_share_no_port() {
             let mut frame = template.clone();
             scope.spawn(move || {
                 for number in 0..EACH {
-                    // Client address and port, of which the address is before the last two bytes of the header's checksum.
+                    // Client address and port, of which the address is before the last two bytes of the
+                    // header's checksum.
                     let client = (11 << 24 | half << 20 | number >> 15).to_be_bytes();
                     let port = (1024 + (number & 0x7fff) as u16).to_be_bytes();
                     let (source, ports) = if version::is_six() { (34, 54) } else { (26, 34) };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A persistent service at port 21 also gets the data connections of FTP, as in IPVS: those of clients to the port of a
-//! passive server, and those that an active server opens from port 20, of which only the client's answer passes the director.
+//! A persistent service at port 21 also gets the data connections of FTP, as in IPVS: those of clients to the
+//! port of a passive server, and those that an active server opens from port 20, of which only the client's
+//! answer passes the director.
 
 use std::net::SocketAddrV4;
 

@@ -173,7 +173,8 @@ fn an_error_about_the_directors_own_service_stays_as_it_is() {
     plane.run(&error(TIME_EXCEEDED, ROUTER, VIP, &answer())).is_passed(Reason::Local);
 }
 
-/// Returns a request as the director sent it to a nat real; the real, or a router before it, sends errors about it.
+/// Returns a request as the director sent it to a nat real; the real, or a router before it, sends errors
+/// about it.
 fn request(question: &Frame) -> Frame {
     RealServer::by(Nat, 1).receives(Nat, question)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Features of IPv6 alone, and packets of one version within the other. Features of both versions are tested in both:
-//! see `lb_tests::packet::version`.
+//! Features of IPv6 alone, and packets of one version within the other. Features of both versions are tested
+//! in both: see `lb_tests::packet::version`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 

@@ -160,7 +160,8 @@ fn by_hash_replies_need_no_flow() {
     plane.run(&REAL.answers(tcp(REAL.0, stranger).syn_ack())).is_untouched();
 }
 
-/// A client may contact the real itself, through the director, and the VIP: it gets answers from the address that it used.
+/// A client may contact the real itself, through the director, and the VIP: it gets answers from the address
+/// that it used.
 #[test]
 fn by_hash_replies_to_whom_asked_the_real_itself_are_untouched() {
     let mut plane = TestPlane::new(&services(Nat));

@@ -22,7 +22,8 @@ pub fn ask(plane: &mut TestPlane, sent: &Frame) -> RealServer {
     got.real()
 }
 
-/// A plane with [`services`], and a TCP connection from the client, because `fnat` accepts none without its SYN.
+/// A plane with [`services`], and a TCP connection from the client, because `fnat` accepts none without its
+/// SYN.
 pub fn opened(method: Forward) -> TestPlane {
     let mut plane = TestPlane::new(&services(method));
     plane.run(&tcp(CLIENT, SERVICE).syn());

@@ -50,8 +50,8 @@ struct Has {
     inactive: u32,
 }
 
-/// Returns the real by the plain rule of the man pages of ipvsadm and the comments of `net/netfilter/ipvs`; among equals
-/// the one that was added last. `None` if no real takes connections.
+/// Returns the real by the plain rule of the man pages of ipvsadm and the comments of `net/netfilter/ipvs`;
+/// among equals the one that was added last. `None` if no real takes connections.
 fn rule(scheduler: Scheduler, reals: &[(u32, Has)]) -> Option<usize> {
     let usable = || (0..reals.len()).rev().filter(|i| reals[*i].0 > 0);
     let least = |cost: &dyn Fn(u32, Has) -> f64| {
@@ -174,7 +174,8 @@ fn by_hash_an_overloaded_real_refuses_or_another_one_helps(#[case] pool: Pool, #
         assert!(!helps, "the next real has room");
         None
     });
-    // Without a fallback, sh refuses every connection of a client; mh accepts those that hash to the other real.
+    // Without a fallback, sh refuses every connection of a client; mh accepts those that hash to the other
+    // real.
     assert!(other.is_none_or(|other| other != first));
     assert!(other.is_some() || !helps);
 }

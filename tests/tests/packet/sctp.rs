@@ -21,7 +21,8 @@ const DATA: u8 = 0;
 const ABORT: u8 = 6;
 const SHUTDOWN: u8 = 7;
 
-/// A packet with a chunk of that type. The checksum is any number: the director does not verify it, and must not change it.
+/// A packet with a chunk of that type. The checksum is any number: the director does not verify it, and must
+/// not change it.
 fn sctp(from: SocketAddrV4, to: SocketAddrV4, chunk: u8) -> Frame {
     let mut packet = Vec::new();
     packet.extend(from.port().to_be_bytes());
@@ -56,7 +57,8 @@ fn a_reply_comes_from_the_service() {
     plane.run(&reply).reaches_the_client_as(&client_receives(&reply, SERVICE));
 }
 
-/// As TCP: an association begins with an INIT, stays on its real, and another INIT after its end is a new one.
+/// As TCP: an association begins with an INIT, stays on its real, and another INIT after its end is a new
+/// one.
 #[test]
 fn an_association_stays_on_its_real() {
     let reals = [RealServer::number(1), RealServer::number(2)];

@@ -32,7 +32,8 @@ fn plane(method: Forward) -> TestPlane {
     plane
 }
 
-/// The kernel drops packets with such a source (RFC 1812, section 5.3.7; RFC 3927, section 2.7), and IPVS never sees it.
+/// The kernel drops packets with such a source (RFC 1812, section 5.3.7; RFC 3927, section 2.7), and IPVS
+/// never sees it.
 #[rstest]
 #[case::unspecified(Ipv4Addr::UNSPECIFIED, Reason::SourceInvalid)]
 #[case::multicast(Ipv4Addr::new(224, 0, 0, 9), Reason::SourceInvalid)]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames that are shorter than their headers announce, at every length: never forwarded, and never changed and passed.
+//! Frames that are shorter than their headers announce, at every length: never forwarded, and never changed
+//! and passed.
 
 use lb_common::reason::Reason;
 use lb_model::Forward::{self, Dr, Fnat, Local, Nat, Tun};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! GRE and GUE tunnels, of either version for clients of either version, from the director to the decapsulator.
+//! GRE and GUE tunnels, of either version for clients of either version, from the director to the
+//! decapsulator.
 
 use std::{
     collections::BTreeSet,

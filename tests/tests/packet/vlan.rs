@@ -28,7 +28,8 @@ fn tagged(frame: Frame, twice: bool) -> Frame {
     if twice { frame.tagged(SERVICE_TAG, 100).tagged(CUSTOMER, TEN) } else { frame.tagged(CUSTOMER, TEN) }
 }
 
-/// A plane whose real is reached with those tags on the interface; `None`: with the tags of the incoming frame.
+/// A plane whose real is reached with those tags on the interface; `None`: with the tags of the incoming
+/// frame.
 fn plane(method: Forward, hop: impl FnOnce(NextHop) -> NextHop) -> TestPlane {
     let real = RealServer::by(method, 1);
     let mut plane = TestPlane::new(&[]);
@@ -82,7 +83,8 @@ fn a_real_in_a_providers_vlan_gets_both_tags() {
     plane.run(&sent).reaches_a_real_as(&received.tagged(SERVICE_TAG, 100).tagged(CUSTOMER, 20));
 }
 
-/// Client in VLAN 10, real in VLAN 20: the reply has the tag that the request came with, or none if that had none.
+/// Client in VLAN 10, real in VLAN 20: the reply has the tag that the request came with, or none if that had
+/// none.
 #[rstest]
 fn a_reply_has_the_tags_that_its_client_sends_with(
     #[values(Nat, Fnat)] method: Forward,

@@ -27,7 +27,8 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// Returns a command for this cargo, without the environment variables of the cargo that runs this process.
+    /// Returns a command for this cargo, without the environment variables of the cargo that runs this
+    /// process.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);
         for (name, _) in std::env::vars_os().filter(|(name, _)| misleads(&name.to_string_lossy())) {
@@ -40,8 +41,8 @@ impl Compiler {
     }
 }
 
-/// Returns whether an environment variable is one of those by which cargo names the compiler, package, flags and
-/// libraries of `cargo xtask` itself.
+/// Returns whether an environment variable is one of those by which cargo names the compiler, package, flags
+/// and libraries of `cargo xtask` itself.
 fn misleads(variable: &str) -> bool {
     let kept = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
     let ours = ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"];
@@ -49,8 +50,8 @@ fn misleads(variable: &str) -> bool {
     ours.iter().any(starts) && !kept.iter().any(starts)
 }
 
-/// Returns the first usable compiler: rustup's nightly, the one in use, Debian's; then Debian's and rustup's again
-/// after an attempt to install it.
+/// Returns the first usable compiler: rustup's nightly, the one in use, Debian's; then Debian's and rustup's
+/// again after an attempt to install it.
 pub fn find_or_install() -> Result<Compiler> {
     if let Some(compiler) = rustup("nightly").or_else(in_use).or_else(debian) {
         return Ok(compiler);
@@ -86,8 +87,8 @@ fn in_use() -> Option<Compiler> {
     in_sysroot(Path::new(&shell::ask(Command::new("rustc").args(["--print", "sysroot"]))?))
 }
 
-/// Returns Debian's compiler by its path, since Debian's compilers are installed beside rustup's and are not first on
-/// PATH.
+/// Returns Debian's compiler by its path, since Debian's compilers are installed beside rustup's and are not
+/// first on PATH.
 fn debian() -> Option<Compiler> {
     in_sysroot(Path::new("/usr"))
 }
@@ -99,8 +100,8 @@ fn in_sysroot(sysroot: &Path) -> Option<Compiler> {
         .then_some(compiler)
 }
 
-/// Returns whether the compiler, by the output of `rustc -vV`, is new enough for the workspace and old enough for the
-/// linker.
+/// Returns whether the compiler, by the output of `rustc -vV`, is new enough for the workspace and old enough
+/// for the linker.
 fn fits(version: &str) -> bool {
     let field = |name: &str| version.lines().find_map(|line| line.strip_prefix(name)).map(major_minor);
     let Some((release, llvm)) = field("release: ").zip(field("LLVM version: ")) else { return false };

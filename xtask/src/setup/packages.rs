@@ -52,7 +52,8 @@ pub fn install(packages: &[&str]) -> Result<()> {
     disable_daemons(&missing)
 }
 
-/// Disables the daemons of new packages, which must not start at the next boot either: the tests run their own.
+/// Disables the daemons of new packages, which must not start at the next boot either: the tests run their
+/// own.
 fn disable_daemons(installed: &[&str]) -> Result<()> {
     for (package, unit) in DAEMONS {
         if installed.contains(package) && shell::ask(Command::new("systemctl").arg("--version")).is_some() {

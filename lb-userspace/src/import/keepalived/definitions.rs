@@ -146,7 +146,8 @@ impl Definitions {
         Ok((count > 0).then_some(replaced))
     }
 
-    /// Finds the variable at the start of a text, `$NAME` or `${NAME}`, and the length of its name with the sigil.
+    /// Finds the variable at the start of a text, `$NAME` or `${NAME}`, and the length of its name with the
+    /// sigil.
     fn find(&self, text: &str) -> Option<(&Definition, usize)> {
         let after = &text[1..];
         let (name, length) = if let Some(inner) = after.strip_prefix('{') {

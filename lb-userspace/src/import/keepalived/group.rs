@@ -29,7 +29,8 @@ pub struct Group {
     pub block: Block,
     /// Name.
     pub name: String,
-    /// Entries with their lines: addresses first, then marks, in the order in which keepalived processes them.
+    /// Entries with their lines: addresses first, then marks, in the order in which keepalived processes
+    /// them.
     pub entries: Vec<(Said, Entry)>,
 }
 

@@ -19,7 +19,8 @@ pub fn unsigned(text: &str, min: u32, max: u32, lenient: bool) -> Option<u32> {
     (whole || lenient).then_some(value)
 }
 
-/// Parses an address with a port, which is 0 if there is none. Text after `-` or `/` in the address is ignored.
+/// Parses an address with a port, which is 0 if there is none. Text after `-` or `/` in the address is
+/// ignored.
 pub fn socket(address: &str, port: Option<&str>) -> Option<SocketAddr> {
     let port = match port {
         Some(port) if !port.bytes().all(|byte| byte == b'0') => unsigned(port, 1, 65535, true)?,

@@ -30,7 +30,8 @@ pub const LINES: &[&str] = &[
     "net_namespace_ipvs",
     "use_pid_dir",
 ];
-/// Words of a file, a server, a real and a check that prevent the start of keepalived if their value is missing.
+/// Words of a file, a server, a real and a check that prevent the start of keepalived if their value is
+/// missing.
 pub const VALUES_OF_FILE: &[&str] = &["virtual_server", "virtual_server_group"];
 pub const VALUES_OF_SERVER: &[&str] = &[
     "connect_timeout",
@@ -76,7 +77,8 @@ pub const VALUES_OF_CHECK: &[&str] = &[
     "warmup",
 ];
 
-/// Returns the words of a line: between blanks, or in double quotes. An unclosed quote and its text are ignored.
+/// Returns the words of a line: between blanks, or in double quotes. An unclosed quote and its text are
+/// ignored.
 pub fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 const PAGE: &str = include_str!("../../../../docs/migrate.md");
 
-/// Returns the cases in the first column of the table under a heading: `h02` or `258-288`, with commas between.
+/// Returns the cases in the first column of the table under a heading: `h02` or `258-288`, with commas
+/// between.
 pub fn listed(heading: &str) -> BTreeSet<String> {
     let (_, section) =
         PAGE.split_once(&format!("### {heading}\n")).expect("the heading is in docs/migrate.md");
