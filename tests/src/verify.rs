@@ -53,7 +53,8 @@ impl fmt::Display for Verified {
         let Self { program, instructions, budget, translated, compiled } = self;
         write!(
             f,
-            "{program:<15} {instructions:>7} instructions verified (budget {budget}), {translated} bytes translated, {compiled} compiled"
+            "{program:<15} {instructions:>7} instructions verified (budget {budget}), {translated} bytes \
+             translated, {compiled} compiled"
         )
     }
 }

@@ -141,8 +141,14 @@ impl Config {
         }
         let services = count(would_go, "service");
         let why = if self.says_no_services { "says `service = []`" } else { "has no [[service]]" };
-        Err(Failure::wrong_input(format!("the file {why}: applying it would remove {services}, and nothing was changed"))
-            .hint("is it the right file? To remove every service, write `service = []` into it and give --remove-all"))
+        Err(Failure::wrong_input(format!(
+            "the file {why}: applying it would remove {services}, and nothing \
+             was changed"
+        ))
+        .hint(
+            "is it the right file? To remove every service, write `service = []` into it and give \
+             --remove-all",
+        ))
     }
 }
 

@@ -103,7 +103,8 @@ pub enum Unresolved {
     },
     /// The kernel's neighbour table is full.
     #[error(
-        "the kernel's table of neighbours has no room for {neighbour}: raise net.{version}.neigh.default.gc_thresh1, 2 and 3, which apply to the whole host"
+        "the kernel's table of neighbours has no room for {neighbour}: raise \
+         net.{version}.neigh.default.gc_thresh1, 2 and 3, which apply to the whole host"
     )]
     TableFull {
         /// Address of the real, or of the router on the way to it.

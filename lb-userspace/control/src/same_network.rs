@@ -41,7 +41,8 @@ pub fn notes(before: &Desired, now: &Desired, here: &[Address]) -> Vec<String> {
 
 fn line(id: &ServiceId, address: &SocketAddr, net: IpNet) -> String {
     format!(
-        "real {address} of {id} is in {net}, as the VIP is: its replies to clients there bypass the director, and their connections hang; use --forward fnat or dr for such clients"
+        "real {address} of {id} is in {net}, as the VIP is: its replies to clients there bypass the \
+         director, and their connections hang; use --forward fnat or dr for such clients"
     )
 }
 

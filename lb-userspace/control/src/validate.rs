@@ -25,7 +25,8 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     groups(desired)?;
     if let Some((id, address)) = image::ambiguous_one_packet(desired) {
         return Err(Failure::wrong_input(format!(
-            "real {address} of {id}: another service uses the same nat real, and with --one-packet no flow tells their replies apart"
+            "real {address} of {id}: another service uses the same nat real, and with --one-packet no flow \
+             tells their replies apart"
         ))
         .hint("give one of the services another port of the real, or leave --one-packet off"));
     }
@@ -155,7 +156,8 @@ pub fn service(id: &ServiceId, service: &Service) -> Result<(), Failure> {
         && let Some((address, _)) = service.reals.iter().find(|(_, real)| real.forward == Forward::Fnat)
     {
         return Err(Failure::wrong_input(format!(
-            "service {id}: fnat real {address} needs a flow for its source port on the director, and --one-packet tracks none"
+            "service {id}: fnat real {address} needs a flow for its source port on the director, and \
+             --one-packet tracks none"
         ))
         .hint("leave --one-packet off, or use another method"));
     }
@@ -259,7 +261,8 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
     }
     if is_own && changes_ports && ![0, port].contains(&address.port()) {
         return Err(Failure::wrong_input(format!(
-            "real {address} of {id} is the director itself, which receives packets unmodified: the port stays {port}"
+            "real {address} of {id} is the director itself, which receives packets unmodified: the port \
+             stays {port}"
         ))
         .hint(format!("leave the port off, and let the server listen on port {port} too")));
     }

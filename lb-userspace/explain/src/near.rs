@@ -51,7 +51,8 @@ mod tests {
     #[case::protocol(&["tcp 192.0.2.100:80"], "no service is udp 192.0.2.100:80; there is tcp 192.0.2.100:80")]
     #[case::nearest(
         &["udp 192.0.2.100:53", "udp 192.0.2.100:443", "tcp 192.0.2.100:80", "tcp 192.0.2.100:443", "tcp 192.0.2.99:80"],
-        "no service is udp 192.0.2.100:80; there are tcp 192.0.2.100:80, udp 192.0.2.100:53, udp 192.0.2.100:443 and 1 more"
+        "no service is udp 192.0.2.100:80; there are tcp 192.0.2.100:80, udp 192.0.2.100:53, udp \
+         192.0.2.100:443 and 1 more"
     )]
     #[case::nothing(&["tcp 192.0.2.99:80"], "no service is udp 192.0.2.100:80, and none is at 192.0.2.100")]
     #[case::none(&[], "no service is udp 192.0.2.100:80, and none is at 192.0.2.100")]

@@ -85,7 +85,10 @@ impl Api {
                 "the daemon on {} has not answered for {seconds} s",
                 self.socket.display()
             ))
-            .hint("it is stopped, or very busy; a requested change may still take effect: `xvs status` and `xvs export` show what is in force"))
+            .hint(
+                "it is stopped, or very busy; a requested change may still take effect: `xvs status` and \
+                 `xvs export` show what is in force",
+            ))
         })
     }
 

@@ -39,7 +39,10 @@ pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
         Ok(_) => {
             if net::UnixStream::connect(path).is_ok() {
                 return Err(Failure::failed(format!("another xvs daemon answers on {}", path.display()))
-                    .hint("`xvs status` shows it; stop it first, or give this one its own --socket, --bpffs and --state"));
+                    .hint(
+                        "`xvs status` shows it; stop it first, or give this one its own --socket, --bpffs \
+                         and --state",
+                    ));
             }
             fs::remove_file(path).map_err(failed)?;
         }

@@ -31,7 +31,8 @@ impl Token {
     pub fn read_copy(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         let copy = format!(
-            "copy the file that the director's `xvs run --api-token-file` names, any other token is refused: `{}scp root@DIRECTOR:/etc/xvs/token {shown} && chmod 600 {shown}`",
+            "copy the file that the director's `xvs run --api-token-file` names, any other token is refused: \
+             `{}scp root@DIRECTOR:/etc/xvs/token {shown} && chmod 600 {shown}`",
             folder(path)
         );
         Self::read_or(path, &copy)

@@ -88,7 +88,9 @@ impl RunArgs {
         })?;
         if private::pins_end_with_us() {
             say(format_args!(
-                "warning: mounted a bpf filesystem for {} in this process's own mount namespace: forwarding ends with the daemon. Mount one outside (`mount -t bpf bpf DIR`), and name a directory in it with --bpffs",
+                "warning: mounted a bpf filesystem for {} in this process's own mount namespace: forwarding \
+                 ends with the daemon. Mount one outside (`mount -t bpf bpf DIR`), and name a directory in \
+                 it with --bpffs",
                 self.bpffs.display()
             ));
         }

@@ -120,7 +120,8 @@ fn without_daemon(failure: Failure, bpffs: &Path) -> Failure {
     let names: Vec<String> = linked.iter().map(name).collect();
     let verb = if names.len() == 1 { "continues" } else { "continue" };
     failure.hint(format!(
-        "{} {verb} to forward by the programs pinned under {}, but no daemon updates next hops and flows: start `xvs run` again",
+        "{} {verb} to forward by the programs pinned under {}, but no daemon updates next hops and flows: \
+         start `xvs run` again",
         names.join(", "),
         bpffs.display()
     ))
@@ -205,7 +206,8 @@ async fn untracked(api: &Api) -> Result<Vec<String>, Failure> {
     let line = |view: &ServiceView| {
         let ServiceView { id, scheduler, tracking, .. } = view;
         format!(
-            "{id}: its connections have no entries in the flow table ({scheduler}, tracking {tracking}); to see them: xvs service edit {id} --tracking full"
+            "{id}: its connections have no entries in the flow table ({scheduler}, tracking {tracking}); to \
+             see them: xvs service edit {id} --tracking full"
         )
     };
     Ok(untracked.map(line).collect())

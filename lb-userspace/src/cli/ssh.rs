@@ -127,12 +127,18 @@ impl SshArgs {
         let failed = |what: String| Failure::failed(format!("{what}; the real was not added"));
         match status.code() {
             Some(0) => Ok(()),
-            Some(OWN_FAILURE) => Err(failed(format!("ssh cannot reach {destination}, or ended early"))
-                .hint(format!("`ssh {destination} true` must work; put keys, ports and jump hosts into ~/.ssh/config"))),
+            Some(OWN_FAILURE) => {
+                Err(failed(format!("ssh cannot reach {destination}, or ended early")).hint(format!(
+                    "`ssh {destination} true` must work; put keys, ports and jump hosts into \
+                     ~/.ssh/config"
+                )))
+            }
             Some(NO_COMMAND) => Err(failed(format!("there is no `{}` on {destination}", self.ssh_xvs))
                 .hint("copy xvs there, or name its path with --ssh-xvs")),
-            Some(code) => Err(failed(format!("setting up {destination} failed (exit code {code})"))
-                .hint("its message is above, and its changes are reverted; a user other than root needs `--ssh-xvs 'sudo xvs'`")),
+            Some(code) => Err(failed(format!("setting up {destination} failed (exit code {code})")).hint(
+                "its message is above, and its changes are reverted; a user other than root needs \
+                 `--ssh-xvs 'sudo xvs'`",
+            )),
             None => Err(failed("ssh was killed".to_owned())
                 .hint(format!("`xvs host check` on {destination} shows what is set up"))),
         }
@@ -159,7 +165,8 @@ mod tests {
         let rip = "fd00::11".parse().unwrap();
         assert_eq!(
             args.setup(&vips, rip, Forward::Tun, Tunnel::Gre { csum: false }),
-            "host setup --vip 192.0.2.100 --vip 2001:db8::100 --forward tun --rip fd00::11 --decap xdp --persist"
+            "host setup --vip 192.0.2.100 --vip 2001:db8::100 --forward tun --rip fd00::11 --decap xdp \
+             --persist"
         );
         let args = SshArgs { persist: false, ..args };
         assert_eq!(

@@ -105,7 +105,10 @@ fn targets(text: &str) -> Result<Targets, String> {
         return Ok(own_at(level));
     }
     Targets::from_str(text).map_err(|error| {
-        format!("XVS_LOG={text} is invalid: {error}; write a level such as debug, or lb_userspace=debug,aya_obj=info")
+        format!(
+            "XVS_LOG={text} is invalid: {error}; write a level such as debug, or \
+             lb_userspace=debug,aya_obj=info"
+        )
     })
 }
 

@@ -216,7 +216,8 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         }
         if private::pins_end_with_us() {
             tracing::warn!(
-                "stopped: forwarding ends with this mount namespace, whose bpf filesystem has the pins; `xvs detach` removes the VIPs"
+                "stopped: forwarding ends with this mount namespace, whose bpf filesystem has the pins; `xvs \
+                 detach` removes the VIPs"
             );
         } else {
             tracing::info!("stopped: forwarding continues; `xvs detach` ends it");

@@ -130,8 +130,14 @@ impl Gate {
     fn admit(&self, headers: &HeaderMap, body: &Bytes) -> Result<Result<Question, Failure>, Failure> {
         let shown = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         if std::str::from_utf8(shown).is_ok_and(|shown| credentials(shown, "Bearer").is_some()) {
-            return Err(Failure::failed("the agent sends its token, which the network can read, instead of a proof")
-                .hint("it is older than the director: upgrade xvs on the real server, then make a new token for all"));
+            return Err(Failure::failed(
+                "the agent sends its token, which the network can read, instead of a \
+                 proof",
+            )
+            .hint(
+                "it is older than the director: upgrade xvs on the real server, then make a new token \
+                 for all",
+            ));
         }
         let Inner { token, asked, .. } = &*self.0;
         if !token.signed_question(shown, body) {

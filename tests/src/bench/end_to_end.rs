@@ -116,7 +116,8 @@ pub fn measure(object: &Path, effort: Effort) -> Result<Vec<Achieved>> {
         balancers.extend(By::ALL.map(Balancer::Ipvs));
     } else {
         eprintln!(
-            "this kernel has no IPVS: `cargo xtask bench --vm 6.12 --end-to-end` measures it in a virtual machine"
+            "this kernel has no IPVS: `cargo xtask bench --vm 6.12 --end-to-end` measures it in a virtual \
+             machine"
         );
     }
     if Command::new("haproxy").arg("-v").output().is_ok() {
@@ -173,7 +174,8 @@ fn start(lab: &Lab, balancer: Balancer) -> Result<Option<Process>> {
                     rips.iter().enumerate().map(|(n, rip)| format!("{n} : {rip}")).collect();
                 let _infallible = writeln!(
                     rules,
-                    "ip daddr {vip} {protocol} dport {} dnat to jhash ip saddr . {protocol} sport mod 3 map {{ {} }}:{}",
+                    "ip daddr {vip} {protocol} dport {} dnat to jhash ip saddr . {protocol} sport mod 3 map \
+                     {{ {} }}:{}",
                     service.port(),
                     reals.join(", "),
                     Method::Nat.real_port()

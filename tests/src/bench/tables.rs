@@ -23,8 +23,8 @@ pub fn markdown(report: &Report, verdicts: &[Verdict]) -> String {
     let (least, most) =
         limits.iter().fold((f64::MAX, 0.0_f64), |(a, b), &limit| (a.min(limit), b.max(limit)));
     let mut page = format!(
-        "{machine}; Linux {kernel}; medians of {rounds} rounds of {packets} packets. Returning an unmodified packet takes \
-         {least:.0} to {most:.0} ns there; all figures below are in addition to that.\n"
+        "{machine}; Linux {kernel}; medians of {rounds} rounds of {packets} packets.\n\
+         Returning an unmodified packet takes {least:.0} to {most:.0} ns there; all figures below are in addition to that.\n"
     );
     page += &by_flows(report);
     page += &stages(report);

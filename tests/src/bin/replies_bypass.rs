@@ -48,7 +48,8 @@ fn main() -> Result<()> {
     }
 
     eprintln!(
-        "director's link {DIRECTOR} Mbit/s, each real's {REAL} Mbit/s, {DOWNLOADS} downloads for each real, {SECONDS} s"
+        "director's link {DIRECTOR} Mbit/s, each real's {REAL} Mbit/s, {DOWNLOADS} downloads for each real, \
+         {SECONDS} s"
     );
     println!("| reals | nat, Mbit/s | tun | dr | tun / nat | dr / nat |\n|---|---|---|---|---|---|");
     let mut lines = [("nat", "#c0392b"), ("tun", "#2471a3"), ("dr", "#1e8449")].map(|(name, colour)| Line {

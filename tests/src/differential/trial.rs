@@ -285,7 +285,8 @@ impl Trial<'_> {
         for ((protocol, vip), service) in services {
             let Service { id, scheduler, tracking, persistent, ports, one_packet, table, .. } = service;
             lines.push(format!(
-                "service {id} {protocol} {vip} {scheduler:?} {tracking:?} persistent {persistent:?} ports {ports} one packet {one_packet} slots {}",
+                "service {id} {protocol} {vip} {scheduler:?} {tracking:?} persistent {persistent:?} ports \
+                 {ports} one packet {one_packet} slots {}",
                 table.len(),
             ));
             let of = reals.iter().filter(|(_, real)| real.service == *id);

@@ -138,7 +138,8 @@ fn a_daemon_without_privileges_says_what_it_needs() {
     );
     lab.director.sh(&line).fails(FAILED).says("`xvs detach` lacks CAP_NET_ADMIN").says("run it as root");
     let line = format!(
-        "ulimit -n 40; {xvs} --socket {folder}/few.sock run -i eth0 --bpffs {folder}/bpf/few --state {folder}/few.state"
+        "ulimit -n 40; {xvs} --socket {folder}/few.sock run -i eth0 --bpffs {folder}/bpf/few --state \
+         {folder}/few.state"
     );
     lab.director
         .exec(["sh", "-c", line.as_str()])

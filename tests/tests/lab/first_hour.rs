@@ -136,7 +136,8 @@ fn a_file_is_checked_without_a_daemon_and_keys_that_need_a_restart_are_named() {
     lab.director.xvs(&format!("plan {shown}")).fails(3);
 
     let _daemon = lab.director.start_daemon();
-    let restart = "[director] is read when the daemon starts: restart it with this file as --config to change max-flows";
+    let restart = "[director] is read when the daemon starts: restart it with this file as --config to \
+                   change max-flows";
     lab.director.xvs(&format!("plan {shown}")).succeeds().says(" to add").says(restart);
     lab.director.xvs(&format!("apply {shown}")).succeeds().says("added real").says(restart);
     fs::write(&file, service).unwrap();

@@ -55,7 +55,8 @@ virtual6 = [{LONG_VIP}]:{PORT}
     fs::write(&path, config).expect("the lab's folder is writable");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
     let script = format!(
-        "mount -t tmpfs tmpfs /run && touch /run/ipvsadm && mount --bind {} /usr/sbin/ipvsadm && exec ldirectord -d {} start",
+        "mount -t tmpfs tmpfs /run && touch /run/ipvsadm && mount --bind {} /usr/sbin/ipvsadm && exec \
+         ldirectord -d {} start",
         artifacts::xvs().display(),
         path.display()
     );

@@ -81,7 +81,8 @@ fn pins_that_end_with_the_process_are_announced() {
     let (xvs, state) = (artifacts::xvs(), director.path("private.json"));
     // As in `ip netns exec` or a container: no other process sees the mounts of the daemon.
     let line = format!(
-        "unshare --mount --propagation private timeout --signal TERM 3 {} --socket {} run --interface eth0 --bpffs {} --state {}",
+        "unshare --mount --propagation private timeout --signal TERM 3 {} --socket {} run --interface eth0 \
+         --bpffs {} --state {}",
         xvs.display(),
         socket.display(),
         bpffs.display(),

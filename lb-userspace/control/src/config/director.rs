@@ -187,7 +187,10 @@ impl DirectorSection {
         let keys = self.differing_keys(new);
         (!keys.is_empty()).then(|| {
             let keys = keys.join(", ");
-            format!("[director] is read when the daemon starts: restart it with this file as --config to change {keys}")
+            format!(
+                "[director] is read when the daemon starts: restart it with this file as --config to \
+                 change {keys}"
+            )
         })
     }
 }

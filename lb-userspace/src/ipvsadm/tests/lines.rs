@@ -77,7 +77,8 @@ mod erased {
 )]
 #[case::flags(
     "-A -t 10.0.0.1:80 -b mh-port,flag-1 -s mh",
-    "add tcp 10.0.0.1:80 {flags:[mh-fallback,mh-port],netmask:128,one_packet:false,persistent:0,scheduler:mh,tracking:full}"
+    "add tcp 10.0.0.1:80 \
+     {flags:[mh-fallback,mh-port],netmask:128,one_packet:false,persistent:0,scheduler:mh,tracking:full}"
 )]
 #[case::persistent(
     "-A -t 10.0.0.1 -p -M 255.255.255.0",

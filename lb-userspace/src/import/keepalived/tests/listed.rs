@@ -102,12 +102,15 @@ fn the_list_has_a_line_for_each_block_and_the_worst_are_first() {
         [
             "keepalived.conf:14: virtual_server_group WEB: the service is there, but which packets have mark 7 stands in the \
              firewall's rules: name them as endpoints of [[group]] id = 7",
-            "keepalived.conf:36: virtual_server nowhere 53: it has no address that keepalived understands (4 lines)",
+            "keepalived.conf:36: virtual_server nowhere 53: it has no address that keepalived understands (4 \
+             lines)",
             "keepalived.conf:18: virtual_server group WEB: real nobody 80: nobody 80 is no address with a port; health checks are not \
              carried over (TCP_CHECK and 3 more lines)",
-            "keepalived.conf:41: virtual_server 192.0.2.12 53: foo bar: keepalived 2.2.7 does not know it here",
+            "keepalived.conf:41: virtual_server 192.0.2.12 53: foo bar: keepalived 2.2.7 does not know it \
+             here",
             "keepalived.conf:2: global_defs: it is about keepalived or the host (4 lines)",
-            "keepalived.conf:8: vrrp_instance VI_1: VRRP is not part of xvs: keepalived keeps doing it (4 lines)",
+            "keepalived.conf:8: vrrp_instance VI_1: VRRP is not part of xvs: keepalived keeps doing it (4 \
+             lines)",
         ]
     );
 }
