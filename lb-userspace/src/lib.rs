@@ -79,6 +79,8 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
+use aya as _; // main.rs embeds the programs with it
+
 pub mod api;
 pub mod cli;
 pub mod daemon;

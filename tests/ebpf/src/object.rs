@@ -3,6 +3,7 @@
 
 /// The licence of the object. The kernel permits its helpers only to programs with a GPL-compatible licence.
 #[cfg(target_arch = "bpf")]
+#[expect(unsafe_code, reason = "the kernel finds the licence by its section")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
