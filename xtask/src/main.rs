@@ -10,6 +10,8 @@ mod build;
 mod build_ebpf;
 mod cycles;
 mod demo;
+#[cfg(test)]
+mod doc_paths;
 mod experiment;
 mod fuzz;
 mod setup;
