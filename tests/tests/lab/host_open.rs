@@ -88,7 +88,7 @@ fn a_dry_run_prints_the_rules_and_its_commands_make_the_same() {
     real.sh("iptables-legacy -P OUTPUT DROP").succeeds();
     let before = rules(real);
     let open = format!("open tcp {VIP}:80 --tunnel ipip");
-    let run = |line: &str| real.sh(line).succeeds();
+    let run = |line: &str| real.exec(["sh", "-ec", line]).succeeds();
 
     let by_hand = |line: &str| -> Vec<(String, String)> {
         let printed = lines(real, &format!("{line} --dry-run")).into_iter();
