@@ -26,25 +26,14 @@ impl Executor for Apply<'_> {
     async fn step(&mut self, step: &Step) -> Result<Done, HostError> {
         match step {
             Step::Undo { change, .. } => self.undo(change).await,
-            Step::HandOver { change, to } if !self.state.hand_over(change, to)? => self.undo(change).await,
-            step => {
-                let step = as_of_now(step.clone())?;
-                if is_overtaken(self.host, &step).await? {
-                    return Err(HostError::Overtaken(step.item()));
+            Step::HandOver { change, to } => {
+                if self.state.hand_over(change, to)? {
+                    Ok(step.done())
+                } else {
+                    self.undo(change).await
                 }
-                let change = step.change();
-                let is_new = change.clone().map(|change| self.state.record(change)).transpose()?;
-                if let Err(error) = make(self.host, &step).await {
-                    // Undoing could affect what somebody else made.
-                    if let (Some(change), Some(true), Step::Device { .. } | Step::Program { .. }) =
-                        (change, is_new, &step)
-                    {
-                        self.state.forget(&change)?;
-                    }
-                    return Err(error);
-                }
-                Ok(step.done())
             }
+            step => self.record_and_make(as_of_now(step.clone())?).await,
         }
     }
 
@@ -60,14 +49,32 @@ impl Executor for Apply<'_> {
 }
 
 impl Apply<'_> {
+    async fn record_and_make(&mut self, step: Step) -> Result<Done, HostError> {
+        if is_overtaken(self.host, &step).await? {
+            return Err(HostError::Overtaken(step.item()));
+        }
+        let change = step.change();
+        let is_new = change.clone().map(|change| self.state.record(change)).transpose()?;
+        if let Err(error) = make(self.host, &step).await {
+            // Undoing would remove a device or a program of another process.
+            if let (Some(change), Some(true), Step::Device { .. } | Step::Program { .. }) =
+                (change, is_new, &step)
+            {
+                self.state.forget(&change)?;
+            }
+            return Err(error);
+        }
+        Ok(step.done())
+    }
+
     async fn undo(&mut self, change: &Change) -> Result<Done, HostError> {
         let done = undo(self.host, change).await?;
         self.state.forget(change)?;
         Ok(done)
     }
 
-    /// Undoes `changes`, the last one first, without removing them from the state file: it has the values from
-    /// before an earlier set-up. Continues after a failure and returns the first one.
+    /// Undoes `changes`, the last one first, without removing them from the state file, which has the values
+    /// from before an earlier set-up. Continues after a failure and returns the first one.
     pub async fn undo_unrecorded(&self, changes: &[Change], report: Report<'_>) -> Result<(), HostError> {
         let mut first = Ok(());
         for change in changes.iter().rev() {
@@ -116,7 +123,7 @@ async fn make(host: &Host, step: &Step) -> Result<(), HostError> {
         Step::Link { path, target } => files::link(path, target)?,
         Step::Insert { chain, matches, comment } => chain.insert(matches, comment).await?,
         Step::Delete { chain, rule } => chain.delete(rule).await?,
-        // The state file has it.
+        // The record has moved already.
         Step::HandOver { .. } => {}
         Step::Undo { change, .. } => drop(undo(host, change).await?),
     }

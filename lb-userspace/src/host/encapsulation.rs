@@ -133,7 +133,7 @@ impl Kind {
     }
 }
 
-/// Whether the kernel has devices of a kind.
+/// Support of the kernel for a kind of device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Support {
     /// It has them.

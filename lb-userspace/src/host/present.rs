@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Present effects of recorded changes: a change that was undone from outside needs no undoing, and a dry run
-//! says so.
+//! reports that.
 
 use std::{
     collections::BTreeSet,

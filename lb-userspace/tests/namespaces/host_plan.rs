@@ -28,7 +28,7 @@ struct Line {
 }
 
 impl Lab {
-    /// Everything that steps may change, and what they must not.
+    /// Returns the subjects that steps may change, and others.
     fn snapshot(&self, etc: &Path) -> Snapshot {
         let mut all = Snapshot::new();
         let sysctls = ["ipv4", "ipv6"].map(|version| self.sysctls(version));
@@ -145,7 +145,7 @@ fn files(path: &Path) -> Vec<(String, String)> {
     inside.flat_map(|path| files(&path)).chain([own("directory".to_owned())]).collect()
 }
 
-/// Makes the ARP settings and filters those of somebody else. Returns another host, if there is one.
+/// Sets ARP levels and filters that are not those of setup. Returns the host behind a second interface, if that is added.
 fn foreign(lab: &Lab, settings: i32) -> Option<Netns> {
     let values = match settings {
         0 => return None,
@@ -308,7 +308,11 @@ fn what_another_process_sets_at_the_same_time_is_not_recorded_as_found_before() 
     assert_eq!(output.matches("net.ipv4.conf.all.arp_ignore").count(), 1, "{output}");
     assert!(output.contains("set   VIP 10.0.0.100: added to lo"), "{output}");
     lab.succeeds("restore");
-    assert_eq!((lab.get("all", "arp_ignore"), lab.get("lo", "arp_ignore")), (1, 0), "it is the other's");
+    assert_eq!(
+        (lab.get("all", "arp_ignore"), lab.get("lo", "arp_ignore")),
+        (1, 0),
+        "another process has set it"
+    );
 
     lab.set("all", "arp_ignore", 0);
     lab.meanwhile("ipv4/conf/all/arp_ignore", "3");

@@ -39,7 +39,7 @@ impl Boot {
                     continue;
                 }
                 Found::Text(before) => Some(before.clone()),
-                // It could not be restored, and may mean that the unit is masked.
+                // Restore could not make the link again, and a link may mean that the unit is masked.
                 Found::Link(_) => {
                     return Err(refused("write", &path, "it is a link, such as `systemctl mask` makes"));
                 }

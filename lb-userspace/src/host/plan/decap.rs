@@ -38,7 +38,10 @@ pub(super) fn plan(
             Some(why) if target.decap == Choice::Auto => {
                 plan.note("devices of the kernel", Outcome::Skipped, format!("{why}: using the XDP program"));
             }
-            Some(why) => return Err(Failure::failed(why)),
+            Some(why) => {
+                let hint = "`--decap xdp` uses the XDP program of xvs";
+                return Err(Failure::failed(why).hint(hint));
+            }
         }
     }
     let step = Step::Program { interface, bpffs: target.bpffs.clone(), from: target.from.clone() };
@@ -90,7 +93,7 @@ fn plan_devices(target: &Target, observed: &mut Observed, found: Found, plan: &m
         let up = is_down.then(|| Step::Up { interface: device.name.clone(), is_new });
         let steps: Vec<Step> = make.into_iter().chain(up).collect();
         if steps.is_empty() {
-            // It is planned already, for the other inner version.
+            // One device serves both inner versions.
             plan.note("decapsulation", Outcome::Already, device.to_string());
         }
         for step in steps {
