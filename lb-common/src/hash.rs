@@ -128,8 +128,8 @@ mod tests {
         assert!((150.0..370.0).contains(&chi), "chi-squared {chi}");
     }
 
-    /// Checks the distribution of IPv6 flows whose clients differ in the last bits of either half of their
-    /// addresses.
+    /// Checks that IPv6 flows spread evenly, for clients whose addresses differ only in the last bits of the network
+    /// part or of the interface part.
     #[test]
     fn spreads_consecutive_flows_of_ipv6_evenly() {
         let mut bins = [0u32; 257];

@@ -27,15 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
     build::lab(build_ebpf::run)?;
 
     let mut unit = shell::cargo();
-    unit.args([
-        "test",
-        "--no-fail-fast",
-        "--workspace",
-        "--exclude",
-        "lb-ebpf",
-        "--exclude",
-        "lb-tests-ebpf",
-    ]);
+    unit.args(["test", "--no-fail-fast", "--workspace", "--exclude", "lb-ebpf"]);
     unit.args(["--exclude", "lb-tests", "--lib", "--bins", "--"]).args(&args.filters);
     let mut doc = shell::cargo();
     doc.args(["test", "--doc", "--package", "lb-common", "--package", "lb-userspace", "--"])

@@ -122,8 +122,8 @@ fn real(value: &RealValue, known: Option<&Real>) -> Real {
     Real { forward, weight, upper: value.upper, lower: value.lower, tunnel }
 }
 
-/// Returns the persistence of a service. In the maps, prefixes of IPv4 addresses are those of
-/// `::ffff:a.b.c.d`.
+/// Returns the persistence of a service. The maps hold an IPv4 address as `::ffff:a.b.c.d`, so its prefix is 96 bits
+/// longer there.
 fn persistence(image: &Image, number: u32, value: &ServiceValue) -> Persistence {
     let is_of = |(_, service): &(&ServiceKey, &ServiceValue)| service.id == number;
     let is_ipv4 = image.services.iter().find(is_of).is_some_and(|(key, _)| key.address.as_v4().is_some());

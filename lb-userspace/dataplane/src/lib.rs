@@ -9,6 +9,7 @@ pub mod clock; //       the programs' clock
 mod copy; //            copies of tables into new maps
 pub mod decap; //       decapsulator of real servers
 pub mod descriptors; // the limit of open files
+pub mod dry_run_plane; // separate data plane for a dry run of a change
 pub mod flow_reader; // iteration over all flows
 mod guard; //           protection of the stack while no XDP program is attached
 mod limits; //          sizes of the tables
@@ -19,19 +20,18 @@ mod map_source; //      maps of the object, or pinned ones
 pub mod object; //      the object with the programs
 pub mod pins; //        pins, and checks of pinned maps
 pub mod private; //     directories that only this user can write
-pub mod rehearsal; //   separate data plane for a dry run of a change
+pub mod probe_plane; //   separate data plane with one real at a time
 pub mod shortage; //    hints for a lack of memory or descriptors
-pub mod single; //      separate data plane with one real at a time
 pub mod tables; //      typed access to every map
 pub mod tracer; //      second copy of the programs, which records its steps
 mod versions; //        tables of two maps, one per IP version
 
 pub use attach::{AttachError, Mode};
+pub use dry_run_plane::DryRunPlane;
 pub use limits::Limits;
 pub use limits::OWN_ADDRESSES;
 pub use load::{DataPlane, LoadError, Options};
 pub use pins::PinDir;
-pub use rehearsal::Rehearsal;
-pub use single::{Entry, Single, SingleError};
+pub use probe_plane::{Entry, ProbePlane, ProbePlaneError};
 pub use tables::{FlowRecord, TableError, Tables};
 pub use tracer::{Run, RunError, Tracer};

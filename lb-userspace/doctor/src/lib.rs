@@ -37,13 +37,13 @@ pub use check::Check;
 pub use facts::{Facts, NextHop, Target, WithoutReal};
 pub use finding::{Finding, Fix, Host, Location};
 
-use lb_dataplane::Single;
+use lb_dataplane::ProbePlane;
 use lb_model::Forward;
 use lb_model::failure::chain;
 
 /// Runs every check. Nothing is changed; probes are sent. `programs` make the probes through the path, and
 /// are returned.
-pub async fn examine(mut facts: Facts, mut programs: Single) -> (Vec<Finding>, Option<Single>) {
+pub async fn examine(mut facts: Facts, mut programs: ProbePlane) -> (Vec<Finding>, Option<ProbePlane>) {
     let mut findings = no_real(&facts);
     findings.extend(vip::check(&facts));
     findings.extend(interface::check(&facts));
@@ -86,7 +86,7 @@ fn no_real(facts: &Facts) -> Vec<Finding> {
     facts.without_real.iter().map(finding).collect()
 }
 
-fn probe(facts: &mut Facts, programs: &mut Single, rules: &firewall::Pages) -> Vec<Finding> {
+fn probe(facts: &mut Facts, programs: &mut ProbePlane, rules: &firewall::Pages) -> Vec<Finding> {
     let served = rules.translated();
     let wire = match wire::Wire::open() {
         Ok(wire) => wire,

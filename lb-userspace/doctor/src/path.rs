@@ -20,7 +20,7 @@ use super::{
     unused_address::UnusedAddresses,
     wire::Wire,
 };
-use lb_dataplane::Single;
+use lb_dataplane::ProbePlane;
 use lb_model::Forward;
 use lb_netlink::Mac;
 
@@ -28,7 +28,12 @@ use lb_netlink::Mac;
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Probes every real; `known` are the findings so far.
-pub(super) fn check(facts: &Facts, wire: &Wire, programs: &mut Single, known: &[Finding]) -> Vec<Finding> {
+pub(super) fn check(
+    facts: &Facts,
+    wire: &Wire,
+    programs: &mut ProbePlane,
+    known: &[Finding],
+) -> Vec<Finding> {
     let mut sender = Sender::new(facts, wire, programs);
     let now = SystemTime::now();
     let probes = probe_all(facts, &mut sender, now);

@@ -2,7 +2,7 @@
 //! The probe of one target: a packet of up to three variants, and the observations that they lead to.
 //!
 //! A packet through the forwarding path is a client's packet that the programs have processed in a separate data plane
-//! with this real only ([`Single`](lb_dataplane::Single)); their output is sent. The client is the director itself,
+//! with this real only ([`ProbePlane`](lb_dataplane::ProbePlane)); their output is sent. The client is the director itself,
 //! so the reply arrives at the director, where the packet socket receives it and the stack drops it (its source is the
 //! director's own VIP). The director's maps get no flow, and no packet is counted.
 #![forbid(unsafe_code)]
@@ -15,7 +15,7 @@ use super::{
     sender::{Sender, Sent},
     topology::{Topology, elsewhere},
 };
-use lb_dataplane::SingleError;
+use lb_dataplane::ProbePlaneError;
 use lb_model::failure::chain;
 use lb_model::{Forward, Protocol};
 
@@ -169,7 +169,7 @@ impl<'a> Probe<'a> {
                     };
                     self.packets[variant as usize] = Some(Packet { sent, port });
                 }
-                Err(SingleError::Kept(reason)) => {
+                Err(ProbePlaneError::Kept(reason)) => {
                     self.observations.not_forwarded =
                         Some(reason.map_or("not_ours", lb_common::reason::Reason::as_str));
                 }
@@ -189,8 +189,8 @@ impl<'a> Probe<'a> {
         variant: Variant,
         sequence: u32,
         reset: bool,
-    ) -> Result<Sent, SingleError> {
-        let Some((from, to)) = self.ends(variant) else { return Err(SingleError::Kept(None)) };
+    ) -> Result<Sent, ProbePlaneError> {
+        let Some((from, to)) = self.ends(variant) else { return Err(ProbePlaneError::Kept(None)) };
         let packet = frame::tcp(frame::TTL, from, to, sequence, reset);
         if self.takes_path(variant) { sender.through(self.target, &packet) } else { Ok(self.framed(packet)) }
     }

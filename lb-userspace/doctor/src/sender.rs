@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Facts, NextHop, Target, frame, wire::Wire};
-use lb_dataplane::{Single, SingleError};
+use lb_dataplane::{ProbePlane, ProbePlaneError};
 use lb_explain::{Flag, Flow};
 use lb_netlink::Mac;
 
@@ -15,13 +15,13 @@ pub(super) type Sent = (u32, Vec<u8>);
 /// Sends frames, and runs the programs for those that take the path.
 pub(super) struct Sender<'a> {
     pub(super) wire: &'a Wire,
-    programs: &'a mut Single,
+    programs: &'a mut ProbePlane,
     /// Interface by which clients' packets arrive.
     ingress: Option<(u32, Mac)>,
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(facts: &Facts, wire: &'a Wire, programs: &'a mut Single) -> Self {
+    pub(super) fn new(facts: &Facts, wire: &'a Wire, programs: &'a mut ProbePlane) -> Self {
         let interface = facts.interfaces.iter().find(|one| facts.attached.contains_key(&one.index) && one.up);
         Self { wire, programs, ingress: interface.and_then(|one| Some((one.index, one.mac?))) }
     }
@@ -31,9 +31,9 @@ impl<'a> Sender<'a> {
     }
 
     /// Returns the programs' output for a client's packet to a real.
-    pub(super) fn through(&mut self, target: &Target, packet: &[u8]) -> Result<Sent, SingleError> {
+    pub(super) fn through(&mut self, target: &Target, packet: &[u8]) -> Result<Sent, ProbePlaneError> {
         let (Some(entry), Some((ingress, mac))) = (&target.entry, self.ingress) else {
-            return Err(SingleError::NoIngress);
+            return Err(ProbePlaneError::NoIngress);
         };
         self.programs.forward(entry, &frame::ethernet(mac, CLIENT, packet), ingress)
     }
@@ -48,7 +48,7 @@ impl<'a> Sender<'a> {
         source: IpAddr,
         (id, sequence): (u16, u16),
         length: u16,
-    ) -> Result<Sent, SingleError> {
+    ) -> Result<Sent, ProbePlaneError> {
         let ping = frame::echo(frame::TTL, source, target.vip, id, sequence, length);
         let stand_in = stand_in(target, source, length);
         // A checksum over the content of a tunnel would be that of the replaced packet.

@@ -23,7 +23,7 @@ pub struct Address {
     /// The address is valid inside this host only, as `ip address add … scope host` makes it: `arp_ignore=3`
     /// does not answer for it.
     pub host_scope: bool,
-    /// Another machine had the address first (duplicate address detection of IPv6): the kernel does not use
+    /// Whether IPv6 duplicate address detection failed: another machine has the address, and the kernel does not use
     /// it.
     #[serde(default)]
     pub duplicate: bool,

@@ -39,7 +39,7 @@ use lb_control::{
     validate,
     vips::{VipEvent, VipManager, VipPing},
 };
-use lb_dataplane::{DataPlane, Limits, Mode, PinDir, Single, TableError, Tracer, clock};
+use lb_dataplane::{DataPlane, Limits, Mode, PinDir, ProbePlane, TableError, Tracer, clock};
 use lb_model::failure::{Failure, chain};
 use lb_model::{Desired, ServiceId, timeouts::TimeoutOptions};
 use lb_netlink::Netlink;
@@ -118,7 +118,7 @@ pub struct Director {
     /// Evictions of living flows.
     pub(super) evictions: Evictions,
     /// Programs that make the doctor's probes, once it has run.
-    pub(super) prober: Option<Box<Single>>,
+    pub(super) prober: Option<Box<ProbePlane>>,
     /// Lock of an examination: two at the same time would receive each other's answers to probes.
     pub(super) examining: Arc<tokio::sync::Mutex<()>>,
     /// Notifies watchers of changes of services or reals.

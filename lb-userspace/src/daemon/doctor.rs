@@ -20,7 +20,7 @@ use crate::{
     daemon::Shared,
 };
 use lb_control::{image::service_key, neighbours::Unresolved};
-use lb_dataplane::{Entry, Mode, Options, Single};
+use lb_dataplane::{Entry, Mode, Options, ProbePlane};
 use lb_doctor::{Facts, Finding, NextHop, Target, WithoutReal};
 use lb_model::failure::{Failure, chain};
 use lb_model::{Forward, finding::FindingView};
@@ -87,10 +87,10 @@ impl Director {
     }
 
     /// Returns the programs that make probes, and loads them at the first call.
-    fn probing_programs(&mut self) -> Single {
+    fn probing_programs(&mut self) -> ProbePlane {
         let dips = [false, true].map(|six| self.state.dips.table(six));
         let options = Options { pins: None, ..self.loaded_with() };
-        self.prober.take().map_or_else(|| Single::new(&options, dips), |programs| *programs)
+        self.prober.take().map_or_else(|| ProbePlane::new(&options, dips), |programs| *programs)
     }
 
     /// Returns the findings of the doctor's last run.

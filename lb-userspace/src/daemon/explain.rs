@@ -19,7 +19,7 @@ use lb_control::{
     neighbours::Resolution,
     plan::plan,
 };
-use lb_dataplane::{Options, Rehearsal, Run, RunError, Tracer, clock};
+use lb_dataplane::{DryRunPlane, Options, Run, RunError, Tracer, clock};
 use lb_explain::{
     Explanation, Question, StepView, flow, hex,
     steps::{Names, Ran, RealName, ServiceName},
@@ -86,24 +86,24 @@ impl Director {
         let ids = self.allocate(&desired)?;
         let want = self.compile(&desired, &ids, &next_hops);
 
-        let mut rehearsal = Rehearsal::load(&self.loaded_with())?;
+        let mut dry_run = DryRunPlane::load(&self.loaded_with())?;
         let dips = [false, true].map(|six| self.state.dips.table(six));
         let live = self.plane.tables();
         let mut copy = || {
-            rehearsal.copy(live, [&dips[0], &dips[1]], flow::of(frame).as_ref())?;
+            dry_run.copy(live, [&dips[0], &dips[1]], flow::of(frame).as_ref())?;
             for index in self.interfaces.keys() {
-                rehearsal.tables.put_device(*index)?;
+                dry_run.tables.put_device(*index)?;
             }
             let steps = plan(&self.image, &want);
             let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
             let mut image = self.image.clone();
-            apply(&mut rehearsal.tables, &mut image, &steps, time)?;
-            rehearsal.tables.reals()
+            apply(&mut dry_run.tables, &mut image, &steps, time)?;
+            dry_run.tables.reals()
         };
         let reals = copy().map_err(|error| maps_failed(&error))?;
         let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
         let names = Self::names(self.interface_names().await, &known);
-        let run = rehearsal.tracer.run(frame, interface.index);
+        let run = dry_run.tracer.run(frame, interface.index);
         let mut explanation = told(&names, interface, frame, run)?;
         let changes = match change::differences(&self.state.desired, &desired).as_slice() {
             [] => vec![StepView::new("plan", "nothing changes")],

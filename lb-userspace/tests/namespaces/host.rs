@@ -159,7 +159,7 @@ impl Lab {
 #[derive(Clone, Default)]
 struct FakeXdp {
     attached: Arc<Mutex<Option<String>>>,
-    /// A file that somebody else writes meanwhile, and its content.
+    /// A file that another process writes during the run, and its content.
     meanwhile: Arc<Mutex<Option<(String, String)>>>,
     broken: bool,
 }

@@ -205,7 +205,7 @@ fn a_real_run_changes_what_the_dry_run_printed(
 
     // Once more there is nothing to do, with the same warnings.
     assert!(lab.does_what_the_dry_run_prints(&persist, &etc).is_empty());
-    // What was undone by hand is no step of a restore.
+    // A restore has no step for a change that an operator has undone by hand.
     let vip = target.split(' ').nth(1).unwrap();
     let length = if vip.contains(':') { 128 } else { 32 };
     lab.real.ip(&format!("address delete {vip}/{length} dev lo"));

@@ -16,7 +16,7 @@ use crate::lab::{Lab, Method, Process, RIPS, VIP, eventually};
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Balancer {
     /// No balancer: frames end in XDP at the director, and connections go to a real.
-    Nobody,
+    NoBalancer,
     /// xvs, by a method.
     Xvs(By),
     /// nftables, by a map of hashes to reals.
@@ -51,7 +51,7 @@ impl By {
 impl Balancer {
     fn name(self) -> String {
         match self {
-            Self::Nobody => "no balancer".to_owned(),
+            Self::NoBalancer => "no balancer".to_owned(),
             Self::Xvs(by) => format!("xvs {}", by.method().as_str()),
             Self::Nftables => "nftables DNAT".to_owned(),
             Self::Ipvs(by) => format!("IPVS {}", by.method().as_str()),
@@ -67,7 +67,7 @@ impl Balancer {
                 By::Tun => 8002,
                 By::Nat => 8003,
             },
-            Self::Nobody | Self::Nftables | Self::Haproxy => 8003,
+            Self::NoBalancer | Self::Nftables | Self::Haproxy => 8003,
         }
     }
 }
@@ -109,7 +109,7 @@ pub struct Effort {
 /// Measures every balancer that is installed.
 pub fn measure(object: &Path, effort: Effort) -> Result<Vec<Achieved>> {
     let has_ipvs = Path::new("/proc/net/ip_vs").exists();
-    let mut balancers = vec![Balancer::Nobody];
+    let mut balancers = vec![Balancer::NoBalancer];
     balancers.extend(By::ALL.map(Balancer::Xvs));
     balancers.push(Balancer::Nftables);
     if has_ipvs {
@@ -151,7 +151,7 @@ fn start(lab: &Lab, balancer: Balancer) -> Result<Option<Process>> {
     let own_the_vip =
         || director.ip(&format!("address add {VIP}/32 dev eth0\naddress add {}/32 dev front", cables::VIP));
     Ok(match balancer {
-        Balancer::Nobody => None,
+        Balancer::NoBalancer => None,
         Balancer::Xvs(by) => {
             let daemon = director.start_daemon();
             let method = by.method();
@@ -224,7 +224,7 @@ fn start(lab: &Lab, balancer: Balancer) -> Result<Option<Process>> {
 fn requests(lab: &Lab, balancer: Balancer, seconds: u32, achieved: &mut Achieved) -> Result<()> {
     let service = match balancer {
         // Through the director as a router.
-        Balancer::Nobody => SocketAddrV4::new(RIPS[0], Method::Nat.real_port()),
+        Balancer::NoBalancer => SocketAddrV4::new(RIPS[0], Method::Nat.real_port()),
         _ => SocketAddrV4::new(VIP, balancer.port()),
     };
     eventually("the service answers", || lab.client.get(service, "/"));
@@ -254,7 +254,7 @@ fn datagrams(
 ) -> Result<()> {
     let mut live = Live::load(object)?;
     match balancer {
-        Balancer::Nobody => live.sink_at(&lab.director, cables::FRONT)?,
+        Balancer::NoBalancer => live.sink_at(&lab.director, cables::FRONT)?,
         _ => live.sink_at(cables::back_end(lab), cables::BACK)?,
     }
     let mut least: f64 = 1.0;
@@ -278,7 +278,7 @@ fn datagrams(
 /// end at the director.
 #[must_use]
 pub fn markdown(all: &[Achieved]) -> String {
-    let nobody = all.iter().find(|achieved| achieved.name == Balancer::Nobody.name());
+    let nobody = all.iter().find(|achieved| achieved.name == Balancer::NoBalancer.name());
     let mut page = "| | ns per frame of 64 bytes | ns above a drop at the director | million frames per second and CPU | CPU seconds per gigabyte, frames of 1,414 bytes | arrived | connections per second | p50, ms | p99, ms |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n".to_owned();
     for achieved in all {
         let Achieved { name, small, large, arrived, connections, p50, p99 } = achieved;

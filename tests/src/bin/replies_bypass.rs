@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         .collect();
     lab.big_file("big", MEGABYTES);
     let _daemon = lab.director.start_daemon();
-    // What XDP sends passes no queue of the director's: its link is limited where the switch sends to it.
+    // Frames that XDP sends pass no queue of the director: the limit is at the switch, on the port to the director.
     // With nat, replies pass there once, before they leave again in the other direction.
     limit(&lab, None, "director", DIRECTOR);
     for real in &reals {

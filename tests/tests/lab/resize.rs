@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lb_tests::lab::{Method, Stage, VIP};
@@ -16,10 +16,13 @@ const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 
 /// Sends a byte every millisecond until `end`, and returns their number. The client sends an ACK for many of them
 /// together, so that several replies follow each other without a packet of the client in between.
+///
+/// Ends after a minute in any case, so that a failed claim of the test does not wait for this thread for ever.
 fn trickle(mut stream: TcpStream, end: &AtomicBool) -> std::io::Result<usize> {
     stream.set_nodelay(true)?;
+    let begin = Instant::now();
     let mut sent = 0;
-    while !end.load(Ordering::Relaxed) {
+    while !end.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_mins(1) {
         stream.write_all(b"x")?;
         sent += 1;
         thread::sleep(Duration::from_millis(1));

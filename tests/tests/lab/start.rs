@@ -60,7 +60,7 @@ fn a_pinned_map_of_another_shape_is_refused() {
     let director = &stage.lab.director;
     let pin = director.bpffs().join("maps/SERVICES");
     fs::remove_file(&pin).unwrap();
-    // The same name and type, but values of another size: aya alone would accept it.
+    // A map with the right name and type, but values of another size: aya alone would accept the map.
     let strange = HashMap::<MapData, [u8; 8], [u8; 4]>::create(512, 0).unwrap();
     strange.pin(&pin).unwrap();
 

@@ -21,7 +21,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{Done, HostError, Outcome, Report, boot::Boot, state::Change};
 pub use step::Step;
 
-/// What to do, in this order.
+/// The steps of a run, in order, with the remarks between them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Plan {
     /// Entries of the plan.
@@ -53,7 +53,7 @@ pub enum Record {
     Found(Change),
     /// Set-up at the next start.
     Boot(Boot),
-    /// What is left after a restore.
+    /// The set-up that remains after a restore.
     Left {
         /// VIPs.
         vips: BTreeSet<IpAddr>,

@@ -10,7 +10,7 @@ use lb_common::{
     wire::{Be16, Be128},
 };
 
-use super::{Limits, LoadError, Options, Rehearsal, RunError, TableError};
+use super::{DryRunPlane, Limits, LoadError, Options, RunError, TableError};
 
 /// Id of the real and of its service.
 const ID: u32 = 1;
@@ -20,10 +20,10 @@ const REDIRECT: u32 = 4;
 
 /// A second load of the programs over separate maps, in which a service has one real only. They send the same
 /// packets to that real as the director's own programs, and the director's maps stay unchanged.
-pub struct Single {
+pub struct ProbePlane {
     options: Options,
     dips: [Vec<Be128>; 2],
-    loaded: Option<Box<Rehearsal>>,
+    loaded: Option<Box<DryRunPlane>>,
     service: Option<ServiceKey>,
 }
 
@@ -40,7 +40,7 @@ pub struct Entry {
 
 /// Reason why no packet was sent.
 #[derive(Debug, thiserror::Error)]
-pub enum SingleError {
+pub enum ProbePlaneError {
     /// The programs cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -58,7 +58,7 @@ pub enum SingleError {
     Kept(Option<Reason>),
 }
 
-impl Single {
+impl ProbePlane {
     /// Creates the data plane with the `options` of the director's own; `dips` are the SNAT addresses. The
     /// programs are loaded for the first packet.
     #[must_use]
@@ -74,13 +74,13 @@ impl Single {
     /// and the frame as sent.
     ///
     /// # Errors
-    /// [`SingleError`]; then nothing has happened.
+    /// [`ProbePlaneError`]; then nothing has happened.
     pub fn forward(
         &mut self,
         entry: &Entry,
         frame: &[u8],
         ingress: u32,
-    ) -> Result<(u32, Vec<u8>), SingleError> {
+    ) -> Result<(u32, Vec<u8>), ProbePlaneError> {
         self.know(entry)?;
         if entry.real.method == Method::Fnat as u16 {
             self.forget_translations()?;
@@ -91,13 +91,13 @@ impl Single {
             (TX, None | Some(Reason::Forwarded)) => Ok((ingress, run.frame)),
             (REDIRECT, None | Some(Reason::Forwarded)) => Ok((entry.real.ifindex, run.frame)),
             // This includes answers to the sender, which are sent too.
-            (_, reason) => Err(SingleError::Kept(reason)),
+            (_, reason) => Err(ProbePlaneError::Kept(reason)),
         }
     }
 
     /// Removes all SNAT entries: no sweep releases the ports in these maps. Ports are allocated in turn, so
     /// that none is reused soon.
-    fn forget_translations(&mut self) -> Result<(), SingleError> {
+    fn forget_translations(&mut self) -> Result<(), ProbePlaneError> {
         let tables = &mut self.loaded()?.tables;
         let mut taken = Vec::new();
         tables.for_each_translation(|reply, _| taken.push(*reply))?;
@@ -107,12 +107,12 @@ impl Single {
         Ok(())
     }
 
-    fn loaded(&mut self) -> Result<&mut Rehearsal, LoadError> {
+    fn loaded(&mut self) -> Result<&mut DryRunPlane, LoadError> {
         match &mut self.loaded {
             Some(loaded) => Ok(loaded),
             none => {
                 // Not a dry run: each `fnat` flow needs a port of its own.
-                let mut new = Rehearsal::with_mode(&self.options, Mode::TRACE, |_| false)?;
+                let mut new = DryRunPlane::with_mode(&self.options, Mode::TRACE, |_| false)?;
                 new.tables.put_dips(&self.dips[0], &self.dips[1])?;
                 Ok(none.insert(Box::new(new)))
             }
@@ -120,7 +120,7 @@ impl Single {
     }
 
     /// Replaces the contents of the maps with one entry.
-    fn know(&mut self, entry: &Entry) -> Result<(), SingleError> {
+    fn know(&mut self, entry: &Entry) -> Result<(), ProbePlaneError> {
         let Entry { key, service, real } = *entry;
         let before = self.service.take().filter(|before| *before != key);
         let tables = &mut self.loaded()?.tables;

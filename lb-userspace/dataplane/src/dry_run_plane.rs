@@ -28,14 +28,14 @@ const SHARED: [MapName; 11] = [
 ];
 
 /// Programs that record their steps, with maps of their own.
-pub struct Rehearsal {
+pub struct DryRunPlane {
     /// Programs.
     pub tracer: Tracer,
     /// Maps of the programs.
     pub tables: Tables,
 }
 
-impl Rehearsal {
+impl DryRunPlane {
     /// Loads the programs with empty maps for a few flows. Return paths, fragments and localities come from
     /// the maps that are pinned in the directory of `options`.
     ///
