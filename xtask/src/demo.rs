@@ -16,8 +16,8 @@ pub struct Args {
 /// Builds everything and runs the demo as root.
 pub fn run(args: &Args) -> Result<()> {
     shell::authenticate()?;
-    build::lab(build_ebpf::demo)?;
-    let mut demo = shell::root(workspace::target().join("lab/demo"));
+    build::lab("quick", build_ebpf::demo)?;
+    let mut demo = shell::root(workspace::target().join("quick/demo"));
     if args.keep {
         demo.arg("--keep");
     }

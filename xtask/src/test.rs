@@ -24,7 +24,7 @@ pub struct Args {
 /// Builds everything, then runs the tests: those of the lab as root.
 pub fn run(args: &Args) -> Result<()> {
     setup::run()?;
-    build::lab(build_ebpf::run)?;
+    build::lab("lab", build_ebpf::run)?;
 
     let mut unit = shell::cargo();
     unit.args(["test", "--no-fail-fast", "--workspace", "--exclude", "lb-ebpf"]);

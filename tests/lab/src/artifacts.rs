@@ -3,15 +3,19 @@
 
 use std::{env, path::PathBuf};
 
-/// Returns the binary under test: `XVS_BIN` or, beside a release build of this program, the release build,
-/// else that of the profile `lab`, which is built in less time.
+/// Returns the binary under test: `XVS_BIN` or, beside a program built by the profile `release` or `quick`, the
+/// binary of that profile, else that of the profile `lab`, which is built in less time.
 ///
 /// # Panics
 /// If it was not built.
 #[must_use]
 pub fn xvs() -> PathBuf {
     let (target, profile) = target();
-    let built_for_us = if profile == "release" { "release/xvs" } else { "lab/xvs" };
+    let built_for_us = match profile {
+        "release" => "release/xvs",
+        "quick" => "quick/xvs",
+        _ => "lab/xvs",
+    };
     built(env::var_os("XVS_BIN").map_or_else(|| target.join(built_for_us), PathBuf::from))
 }
 
@@ -58,12 +62,12 @@ fn object(name: &str) -> PathBuf {
 /// Returns the target folder that this very program runs from, and the folder of its profile there.
 fn target() -> (PathBuf, &'static str) {
     let exe = env::current_exe().expect("/proc is mounted");
-    // Tests run from target/debug/deps, the demo from target/lab, the benchmark from target/release.
+    // Tests run from target/debug/deps, the demo from target/quick, the benchmark from target/release.
     let of_profile = |name: &'static str| {
         let folder = exe.ancestors().find(|folder| folder.ends_with(name))?;
         Some((folder.parent()?.to_owned(), name))
     };
-    ["debug", "lab", "release"].into_iter().find_map(of_profile).expect("cargo's target folder")
+    ["debug", "lab", "quick", "release"].into_iter().find_map(of_profile).expect("cargo's target folder")
 }
 
 #[track_caller]
