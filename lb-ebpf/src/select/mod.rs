@@ -6,11 +6,11 @@ mod locality; //    lblc, lblcr
 mod persistence; // keeps a client on one real
 mod pick; //        chooses the real of an untracked flow
 mod renew; //       updates the entry of a known flow
-mod return_path;
+mod return_path; // return paths of nat replies
 mod schedule; //    chooses the real of a new connection
 mod slot; //        slots of hashing schedulers
-mod snat; //         the SNAT port of a fnat flow
-mod walk; //        walks over the reals of a service //    return paths of nat replies
+mod snat; //        the SNAT port of a fnat flow
+mod walk; //        walks over the reals of a service
 
 use lb_common::{
     packet::{Parsed, tcp_flags},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Types that every layer shares: services and reals as the operator configured them, findings, timeouts.
-//! Imports no other module of this crate but `failure` and `text`.
+//! Types that every layer shares: services and reals as the operator configured them, findings, timeouts, failures.
+//! Imports no other crate of userspace.
 #![forbid(unsafe_code)]
 // The print macros panic if stdout or stderr is closed.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
