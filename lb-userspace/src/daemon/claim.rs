@@ -43,7 +43,7 @@ impl Director {
     /// # Errors
     /// If a VIP is refused; the failure names the machine that has the address, if there is one.
     pub(super) async fn may_take(&mut self, desired: &Desired, take_over: bool) -> Result<(), Failure> {
-        let known: BTreeSet<IpAddr> = self.state.desired.vips().collect();
+        let known: BTreeSet<IpAddr> = self.store.desired().vips().collect();
         let new: BTreeSet<IpAddr> = desired.vips().filter(|vip| !known.contains(vip)).collect();
         if new.is_empty() {
             return Ok(());

@@ -10,7 +10,6 @@ use std::{
 };
 
 use lb_common::{
-    reason::Reason,
     schema::{Real, Settings, Timeouts},
     ticks,
 };
@@ -23,7 +22,8 @@ use super::{
     evicted::Evictions,
     ipvs::IpvsView,
     lost_sends::LostSends,
-    told::Told,
+    next_hop_log::NextHopLog,
+    store::{Store, Strictness},
 };
 use crate::api::types::{Done, TimeoutView};
 use lb_control::{
@@ -34,7 +34,7 @@ use lb_control::{
     neighbours::{Neighbours, Resolution},
     own_addresses::OwnAddresses,
     plan::plan,
-    state::{State, not_written},
+    state::State,
     state_file::Prepared,
     validate,
     vips::{VipEvent, VipManager, VipPing},
@@ -81,14 +81,11 @@ pub struct Director {
     /// Duration of the last sweep.
     pub(super) last_sweep: Duration,
     /// Configured services, and the other data of the state file.
-    pub(crate) state: State,
-    pub(super) state_file: PathBuf,
+    pub(super) store: Store,
     /// VIPs that other machines have.
     pub(super) held: Held,
     /// Addresses that no client can have.
     pub(super) own: OwnAddresses,
-    /// Reason why the state is not on disk, if it is not.
-    pub(super) unsaved: Option<String>,
     pub(super) ids: Ids,
     pub(super) image: Image,
     pub(super) neighbours: Neighbours,
@@ -96,7 +93,7 @@ pub struct Director {
     /// Last real in the previous part of `refresh_in_turn`.
     pub(super) looked_at: Option<IpAddr>,
     /// Changes of next hops that the log has.
-    pub(super) told: Told,
+    pub(super) next_hop_log: NextHopLog,
     pub(super) vips: Option<VipManager>,
     pub(super) pins: PinDir,
     pub(super) mode: Mode,
@@ -155,14 +152,12 @@ impl Director {
             netlink: parts.netlink,
             started: Instant::now(),
             last_sweep: Duration::ZERO,
-            state: parts.state,
-            state_file: parts.state_file,
+            store: Store::new(parts.state, parts.state_file),
             held: Held::default(),
             own: OwnAddresses::default(),
-            unsaved: None,
             next_hops: BTreeMap::new(),
             looked_at: None,
-            told: Told::default(),
+            next_hop_log: NextHopLog::default(),
             vips: parts.vips,
             pins: parts.pins,
             mode: parts.mode,
@@ -194,19 +189,13 @@ impl Director {
     /// # Errors
     /// If the map or the state file cannot be written.
     pub fn set_timeouts(&mut self, options: TimeoutOptions) -> Result<Done, Failure> {
-        let old = self.state.timeouts;
-        self.state.timeouts = TimeoutOptions {
+        let old = self.store.timeouts();
+        let merged = TimeoutOptions {
             tcp: options.tcp.or(old.tcp),
             tcp_fin: options.tcp_fin.or(old.tcp_fin),
             udp: options.udp.or(old.udp),
         };
-        let prepared = match self.state.prepare(&self.state_file) {
-            Ok(prepared) => prepared,
-            Err(failure) => {
-                self.state.timeouts = old;
-                return Err(failure);
-            }
-        };
+        let prepared = self.store.prepare_timeouts(merged)?;
         let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| ticks::ticks_of_seconds(s.into()));
         let timeouts = Timeouts {
             tcp: ticks(options.tcp, self.timeouts.tcp),
@@ -215,14 +204,9 @@ impl Director {
         };
         let before = self.timeouts;
         let tables = self.plane.tables();
-        let done = tables.put_timeouts(&timeouts).map_err(|e| maps_failed(&e)).and_then(|()| {
-            prepared.commit().map_err(|error| {
-                drop(tables.put_timeouts(&before));
-                not_written(&self.state_file, &error)
-            })
-        });
-        if let Err(failure) = done {
-            self.state.timeouts = old;
+        tables.put_timeouts(&timeouts).map_err(|e| maps_failed(&e))?;
+        if let Err(failure) = self.store.commit_timeouts(prepared, merged) {
+            drop(tables.put_timeouts(&before));
             return Err(failure);
         }
         self.timeouts = timeouts;
@@ -235,7 +219,7 @@ impl Director {
     /// Returns the desired services.
     #[must_use]
     pub fn desired(&self) -> &Desired {
-        &self.state.desired
+        self.store.desired()
     }
 
     /// Returns the data plane.
@@ -259,12 +243,12 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub async fn replace(&mut self, mut desired: Desired, take_over: bool) -> Result<Done, Failure> {
-        change::carry_over(&self.state.desired, &mut desired);
+        change::carry_over(self.store.desired(), &mut desired);
         if take_over && let Some(vips) = &mut self.vips {
             vips.claim(desired.vips());
         }
         let changes: Vec<String> =
-            change::differences(&self.state.desired, &desired).iter().map(Difference::done).collect();
+            change::differences(self.store.desired(), &desired).iter().map(Difference::done).collect();
         self.write(desired).await?;
         self.revision += u64::from(!changes.is_empty());
         for line in changes.iter().take(LINES) {
@@ -281,7 +265,7 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub(super) async fn write(&mut self, desired: Desired) -> Result<(), Failure> {
-        self.write_in_order(desired, false).await
+        self.write_in_order(desired, Strictness::Change).await
     }
 
     /// Writes `desired` to the maps and the state file at a start, which does not fail if the state cannot be saved.
@@ -289,54 +273,38 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub(crate) async fn begin(&mut self, desired: Desired) -> Result<(), Failure> {
-        self.write_in_order(desired, true).await
+        self.write_in_order(desired, Strictness::Start).await
     }
 
     /// Carries out a change in the only order in which a crash, a full disk or an error of the kernel loses
     /// nothing: flush the new state to disk beside the state file, write the maps, rename the new state over
     /// the state file, and remove flows last.
-    async fn write_in_order(&mut self, desired: Desired, starting: bool) -> Result<(), Failure> {
+    async fn write_in_order(&mut self, desired: Desired, strictness: Strictness) -> Result<(), Failure> {
         self.may_become(&desired)?;
         self.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.allocate(&desired)?;
         // 1. Write the new state beside the state file in force.
-        let old = std::mem::replace(&mut self.state.desired, desired);
-        let prepared = match self.prepare().await {
-            Ok(prepared) => Some(prepared),
-            // A start continues: forwarding must not depend on a disk.
-            Err(failure) if starting => {
-                self.not_saved(&failure);
-                None
-            }
+        let old = self.store.replace_desired(desired);
+        let prepared = match self.prepare(strictness).await {
+            Ok(prepared) => prepared,
             Err(failure) => {
-                self.state.desired = old;
+                self.store.replace_desired(old);
                 return Err(failure);
             }
         };
         // 2. Write the maps. Flows of removed reals stay for now.
         let before = self.image.clone();
-        let want = self.compile(&self.state.desired, &ids, &next_hops);
+        let want = self.compile(self.store.desired(), &ids, &next_hops);
         let done = self.carry_out(&want).and_then(|removed| {
             // 3. Rename the state file.
-            match prepared.map(Prepared::commit) {
-                None => Ok(removed),
-                Some(Ok(())) => {
-                    self.unsaved = None;
-                    Ok(removed)
-                }
-                Some(Err(error)) if starting => {
-                    self.not_saved(&not_written(&self.state_file, &error));
-                    Ok(removed)
-                }
-                Some(Err(error)) => Err(not_written(&self.state_file, &error)),
-            }
+            self.store.commit(prepared, strictness).map(|()| removed)
         });
         let removed = match done {
             Ok(removed) => removed,
             Err(failure) => {
-                self.state.desired = old;
+                self.store.replace_desired(old);
                 // Undo a partial change. If that fails too, the next change or start repairs the maps.
                 if let Err(again) = self.carry_out(&before) {
                     tracing::error!("the maps could not be put back: {}", again.message);
@@ -344,7 +312,7 @@ impl Director {
                 return Err(failure);
             }
         };
-        self.retire_services();
+        self.store.retire_services();
         self.ids = ids;
         let moved = self.replaced_ids();
         self.next_hops = next_hops;
@@ -357,7 +325,7 @@ impl Director {
     /// Maps the id of each real whose method changed to the id of its replacement.
     fn replaced_ids(&self) -> BTreeMap<u32, u32> {
         let mut replaced = BTreeMap::new();
-        for (id, service) in &self.state.desired.services {
+        for (id, service) in &self.store.desired().services {
             for key in service.leaving.keys().filter(|key| service.is_replaced(key)) {
                 let new = service.reals[&key.address].key(key.address);
                 if let (Some(old), Some(new)) = (self.ids.real(id, key), self.ids.real(id, &new)) {
@@ -379,34 +347,9 @@ impl Director {
             }
             Err(error) => tracing::error!(error = chain(&error), "flows of removed reals were not forgotten"),
         }
-        if !removed.is_empty() && self.unsaved.is_none() {
-            // The counters of the removed reals are in the state now. A failure to save them does not fail
-            // the change.
-            if let Err(failure) = self.save_as_is() {
-                self.not_saved(&failure);
-            }
-        }
-    }
-
-    /// Notes that the state is not on disk. Every refresh of the network retries.
-    fn not_saved(&mut self, failure: &Failure) {
-        if self.unsaved.is_none() {
-            tracing::error!(
-                "{}; services go on, and changes are refused until it can be written",
-                failure.message
-            );
-        }
-        self.unsaved = Some(failure.message.clone());
-    }
-
-    /// Saves a state that could not be saved before.
-    pub(super) fn save_again(&mut self) {
-        if self.unsaved.is_none() {
-            return;
-        }
-        match self.save_as_is() {
-            Ok(()) => tracing::info!(file = %self.state_file.display(), "the state is saved again"),
-            Err(failure) => self.not_saved(&failure),
+        if !removed.is_empty() {
+            // The counters of the removed reals are in the state now.
+            self.store.save_counters(self.vips.as_ref().map(VipManager::added));
         }
     }
 
@@ -431,7 +374,7 @@ impl Director {
     /// Checks whether the director can do `desired`.
     pub(super) fn may_become(&mut self, desired: &Desired) -> Result<(), Failure> {
         validate::desired(desired, &self.limits)?;
-        validate::dips(desired, &self.state.dips)?;
+        validate::dips(desired, self.store.dips())?;
         self.may_leave_auto(desired)
     }
 
@@ -440,10 +383,10 @@ impl Director {
     /// # Errors
     /// If `desired` is invalid, or a table is full.
     pub fn plan(&mut self, mut desired: Desired) -> Result<Done, Failure> {
-        change::carry_over(&self.state.desired, &mut desired);
+        change::carry_over(self.store.desired(), &mut desired);
         self.may_become(&desired)?;
         self.allocate(&desired)?;
-        let changes = change::differences(&self.state.desired, &desired);
+        let changes = change::differences(self.store.desired(), &desired);
         Ok(Done { changes: changes.iter().map(Difference::planned).collect(), warnings: Vec::new() })
     }
 
@@ -456,19 +399,6 @@ impl Director {
         })
     }
 
-    /// Keeps the counters of removed services, so that sums over all services never decrease.
-    fn retire_services(&mut self) {
-        let State { desired, retired, gone, .. } = &mut self.state;
-        retired.retain(|id, totals| {
-            let stays = desired.services.contains_key(id);
-            if !stays {
-                *gone.entry(Reason::Forwarded.as_str().to_owned()).or_default() +=
-                    totals.packets_in + totals.packets_out;
-            }
-            stays
-        });
-    }
-
     /// Updates the maps to `want`. Returns the removed reals, whose flows are still in the tables.
     pub(super) fn carry_out(&mut self, want: &Image) -> Result<BTreeMap<u32, Real>, Failure> {
         let steps = plan(&self.image, want);
@@ -477,35 +407,27 @@ impl Director {
         let outcome =
             apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
         let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
-        for (number, counters) in &outcome.retired {
-            if let Some(id) = services.get(number) {
-                self.state.retired.entry(*id).or_default().add(counters);
-            }
-        }
-        for (reason, packets) in outcome.reasons {
-            *self.state.gone.entry(reason.as_str().to_owned()).or_default() += packets;
-        }
+        let retired = outcome.retired.iter();
+        let retired: Vec<_> =
+            retired.filter_map(|(number, counters)| Some((*services.get(number)?, *counters))).collect();
+        self.store.retire(&retired, &outcome.reasons);
         Ok(outcome.removed)
     }
 
-    /// Writes the state beside the state file.
+    /// Writes the state beside the state file, with the VIPs that the change will add.
     ///
     /// # Errors
-    /// If it cannot be written.
-    async fn prepare(&mut self) -> Result<Prepared, Failure> {
-        if let Some(vips) = &self.vips {
-            self.state.vips.clone_from(vips.added());
+    /// If it cannot be written during a change.
+    async fn prepare(&mut self, strictness: Strictness) -> Result<Option<Prepared>, Failure> {
+        self.store.note_vips(self.vips.as_ref().map(VipManager::added));
+        let mut new = BTreeSet::new();
+        if self.vips.is_some()
+            && let Ok(here) = self.netlink.addresses().await
+        {
+            let here: BTreeSet<IpAddr> = here.iter().map(|address| address.net.addr()).collect();
+            new.extend(self.store.desired().vips().filter(|vip| !here.contains(vip)));
         }
-        // The state lists new VIPs before they are added: a crash in between leaves none behind.
-        let mut state = self.state.clone();
-        if self.vips.is_some() {
-            let here = self.netlink.addresses().await;
-            let here =
-                here.map(|here| here.iter().map(|address| address.net.addr()).collect::<BTreeSet<_>>());
-            let is_new = |vip: &IpAddr| here.as_ref().is_ok_and(|here| !here.contains(vip));
-            state.vips.extend(self.state.desired.vips().filter(is_new));
-        }
-        state.prepare(&self.state_file)
+        self.store.prepare(new, strictness)
     }
 
     /// Removes the VIPs that the daemon added, and lets neighbour entries age, after forwarding has ended.
@@ -534,11 +456,6 @@ impl Director {
     /// # Errors
     /// If it cannot be written.
     pub(crate) fn save_as_is(&mut self) -> Result<(), Failure> {
-        if let Some(vips) = &self.vips {
-            self.state.vips.clone_from(vips.added());
-        }
-        self.state.save(&self.state_file)?;
-        self.unsaved = None;
-        Ok(())
+        self.store.save(self.vips.as_ref().map(VipManager::added))
     }
 }

@@ -88,7 +88,7 @@ impl Director {
 
     /// Returns the programs that make probes, and loads them at the first call.
     fn probing_programs(&mut self) -> ProbePlane {
-        let dips = [false, true].map(|six| self.state.dips.table(six));
+        let dips = [false, true].map(|six| self.store.dips().table(six));
         let options = Options { pins: None, ..self.loaded_with() };
         self.prober.take().map_or_else(|| ProbePlane::new(&options, dips), |programs| *programs)
     }

@@ -60,7 +60,7 @@ impl Director {
         let names = Self::names(
             interfaces,
             &Known {
-                desired: &self.state.desired,
+                desired: self.store.desired(),
                 ids: &self.ids,
                 image: &self.image,
                 next_hops: &self.next_hops,
@@ -79,15 +79,15 @@ impl Director {
         interface: &Interface,
         mut desired: Desired,
     ) -> Result<Explanation, Failure> {
-        change::carry_over(&self.state.desired, &mut desired);
+        change::carry_over(self.store.desired(), &mut desired);
         self.may_become(&desired)?;
-        let rips: BTreeSet<IpAddr> = self.state.desired.rips().chain(desired.rips()).collect();
+        let rips: BTreeSet<IpAddr> = self.store.desired().rips().chain(desired.rips()).collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.allocate(&desired)?;
         let want = self.compile(&desired, &ids, &next_hops);
 
         let mut dry_run = DryRunPlane::load(&self.loaded_with())?;
-        let dips = [false, true].map(|six| self.state.dips.table(six));
+        let dips = [false, true].map(|six| self.store.dips().table(six));
         let live = self.plane.tables();
         let mut copy = || {
             dry_run.copy(live, [&dips[0], &dips[1]], flow::of(frame).as_ref())?;
@@ -105,7 +105,7 @@ impl Director {
         let names = Self::names(self.interface_names().await, &known);
         let run = dry_run.tracer.run(frame, interface.index);
         let mut explanation = told(&names, interface, frame, run)?;
-        let changes = match change::differences(&self.state.desired, &desired).as_slice() {
+        let changes = match change::differences(self.store.desired(), &desired).as_slice() {
             [] => vec![StepView::new("plan", "nothing changes")],
             lines => lines.iter().map(|line| StepView::new("plan", line.planned())).collect(),
         };

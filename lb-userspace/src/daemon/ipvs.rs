@@ -75,7 +75,7 @@ impl Director {
 
     fn views(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<Vec<ServiceView>, Failure> {
         let mut services = self.stats(counts)?.services;
-        let desired = &self.state.desired;
+        let desired = self.store.desired();
         self.ipvs.zero.keep(|id| desired.services.contains_key(id));
         if let Some(id) = which {
             services.retain(|service| service.id == id);
@@ -108,14 +108,14 @@ impl Director {
     /// # Errors
     /// If the result cannot be written; then nothing has changed.
     pub async fn change_all(&mut self, changes: &[Change]) -> Result<BatchDone, Failure> {
-        let mut desired = self.state.desired.clone();
+        let mut desired = self.store.desired().clone();
         let refused: Vec<Option<Failure>> =
             changes.iter().map(|change| apply(&mut desired, change).err()).collect();
         if refused.iter().all(Option::is_some) {
             return Ok(BatchDone { refused, warnings: Vec::new() });
         }
-        change::carry_over(&self.state.desired, &mut desired);
-        let lines = change::differences(&self.state.desired, &desired);
+        change::carry_over(self.store.desired(), &mut desired);
+        let lines = change::differences(self.store.desired(), &desired);
         let known = self.unreachable();
         self.write(desired).await?;
         self.revision += lines.len() as u64;

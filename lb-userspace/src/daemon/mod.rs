@@ -16,13 +16,14 @@ mod ipvs; //                `xvs ipvsadm`
 pub(crate) mod lock; //     lock of the pin directory
 mod lost_sends; //          packets that drivers fail to send
 mod network; //             updates of next hops and VIPs
+mod next_hop_log; //        log of next-hop changes
 mod report; //              status and counters
 mod resize; //              larger tables at run time
 mod roles; //               roles of a host
 pub mod scrape; //          data of a metrics scrape
+mod store; //               the state and its file
 mod sweep; //               removal of ended flows, settling of slots
 mod together; //            atomic batches of changes
-mod told; //                log of next-hop changes
 mod tracking; //            refusal of tracking changes that lose flows
 mod zero; //                `ipvsadm -Z`
 

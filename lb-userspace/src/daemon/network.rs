@@ -13,7 +13,7 @@ use lb_control::{
     effective,
     neighbours::{Resolution, Unresolved},
     own_addresses::OwnAddresses,
-    vips::VipEvent,
+    vips::{VipEvent, VipManager},
 };
 use lb_model::failure::{Failure, chain};
 use lb_netlink::Interface;
@@ -67,7 +67,7 @@ impl Director {
             return self.refresh().await;
         }
         self.refresh_place().await;
-        let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
+        let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
         self.neighbours.forget_others(&rips);
         let after = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
         let part: BTreeSet<IpAddr> = rips.range((after, Bound::Unbounded)).take(PART).copied().collect();
@@ -78,7 +78,7 @@ impl Director {
     /// Refreshes everything but next hops.
     async fn refresh_place(&mut self) {
         self.attach_again().await;
-        self.save_again();
+        self.store.save_again(self.vips.as_ref().map(VipManager::added));
         for warning in self.reconcile_vips().await {
             tracing::warn!("{warning}");
         }
@@ -122,7 +122,7 @@ impl Director {
     /// # Errors
     /// If the maps cannot be written.
     pub(super) async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
-        let rips: BTreeSet<IpAddr> = self.state.desired.rips().collect();
+        let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
         let next_hops = self.neighbours.refresh(&rips).await;
         self.take_over(next_hops).await
     }
@@ -141,8 +141,8 @@ impl Director {
         if next_hops == self.next_hops && !has_others {
             return Ok(());
         }
-        self.told.log(&self.next_hops, &next_hops);
-        let want = self.compile(&self.state.desired, &self.ids, &next_hops);
+        self.next_hop_log.log(&self.next_hops, &next_hops);
+        let want = self.compile(self.store.desired(), &self.ids, &next_hops);
         self.carry_out(&want).map(drop)?;
         self.next_hops = next_hops;
         Ok(())
@@ -159,7 +159,7 @@ impl Director {
         if known == self.next_hops {
             return Ok(());
         }
-        let want = self.compile(&self.state.desired, &self.ids, &known);
+        let want = self.compile(self.store.desired(), &self.ids, &known);
         self.carry_out(&want).map(drop)?;
         self.next_hops = known;
         Ok(())
@@ -198,7 +198,8 @@ impl Director {
     /// Adds and removes VIPs. Returns warnings, and the VIPs that are not claimed yet.
     async fn place_vips(&mut self) -> (Vec<String>, Vec<(IpAddr, Interface)>) {
         let Some(vips) = &mut self.vips else { return (Vec::new(), Vec::new()) };
-        let wanted: BTreeSet<IpAddr> = self.state.desired.vips().chain(self.state.dips.addresses()).collect();
+        let wanted: BTreeSet<IpAddr> =
+            self.store.desired().vips().chain(self.store.dips().addresses()).collect();
         let (mut warnings, mut unclaimed) = (Vec::new(), Vec::new());
         let added = vips.added().clone();
         for event in vips.reconcile(&wanted).await {
@@ -211,7 +212,7 @@ impl Director {
             }
         }
         // The state file lists exactly the VIPs that the daemon added.
-        if (vips.added() != &added || self.state.vips != added)
+        if (vips.added() != &added || *self.store.vips() != added)
             && let Err(error) = self.save_as_is()
         {
             warnings.push(error.message);
@@ -222,7 +223,7 @@ impl Director {
     /// Returns a line for each real without a next hop.
     pub(super) fn unreachable(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for (id, service) in &self.state.desired.services {
+        for (id, service) in &self.store.desired().services {
             let effective = effective::service(id, service, &self.next_hops);
             for (address, real) in &service.reals {
                 if !self.is_local(id, *address, real)

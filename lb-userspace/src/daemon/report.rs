@@ -42,7 +42,7 @@ impl Director {
     pub async fn status(&mut self, counts: &FlowCounts) -> Status {
         let mut problems = self.without_real();
         problems.extend(self.unreachable());
-        problems.extend(self.unsaved.clone());
+        problems.extend(self.store.unsaved().map(str::to_owned));
         problems.extend(self.held.lines());
         let mut interfaces = Vec::new();
         for (index, name) in &self.interfaces {
@@ -70,8 +70,8 @@ impl Director {
             verified_instructions: self.plane.verified_instructions(),
             interfaces,
             vips: self.vips.as_ref().map(|vips| vips.added().iter().copied().collect()).unwrap_or_default(),
-            services: self.state.desired.services.len(),
-            reals: self.state.desired.services.values().map(|service| service.reals.len()).sum(),
+            services: self.store.desired().services.len(),
+            reals: self.store.desired().services.values().map(|service| service.reals.len()).sum(),
             timeouts: self.timeout_view(),
             flows: counts.flows,
             max_flows: self.limits.flows,
@@ -97,7 +97,7 @@ impl Director {
     /// Returns a summary of the services and interfaces in one line.
     #[must_use]
     pub fn summary(&self) -> String {
-        let services = &self.state.desired.services;
+        let services = &self.store.desired().services;
         let reals: usize = services.values().map(|service| service.reals.len()).sum();
         let interfaces: Vec<&str> = self.interfaces.values().map(String::as_str).collect();
         format!(
@@ -112,7 +112,7 @@ impl Director {
     /// Returns every group of endpoints.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupView> {
-        let Desired { groups, services } = &self.state.desired;
+        let Desired { groups, services } = self.store.desired();
         let view = |(group, endpoints): (&GroupId, &BTreeSet<Endpoint>)| GroupView {
             group: *group,
             endpoints: endpoints.iter().copied().collect(),
@@ -132,7 +132,7 @@ impl Director {
         let counted = self.counted()?;
         let mut reasons = self.reasons_of_nobody(&counted);
         let mut services = Vec::new();
-        for (id, service) in self.state.desired.services.clone() {
+        for (id, service) in self.store.desired().services.clone() {
             let own = self.ids.services.get(&id).map(|number| counted.reasons(*number)).unwrap_or_default();
             let view = self.service_view(&id, &service, flows, &clients, &counted, &own);
             add(&mut reasons, &own, &view.totals);
@@ -159,7 +159,7 @@ impl Director {
     /// Returns the packets of no service, and of removed services, by reason.
     pub(super) fn reasons_of_nobody(&self, counted: &Counted) -> BTreeMap<Reason, u64> {
         let mut reasons = counted.reasons(UNSET);
-        for (name, packets) in &self.state.gone {
+        for (name, packets) in self.store.gone() {
             if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {
                 *reasons.entry(*reason).or_default() += packets;
             }
@@ -176,7 +176,7 @@ impl Director {
         counted: &Counted,
         reasons: &BTreeMap<Reason, u64>,
     ) -> ServiceView {
-        let mut totals = self.state.retired.get(id).copied().unwrap_or_default();
+        let mut totals = self.store.retired(id);
         let (moved, bases) = match self.moving_slots(id) {
             Some((slots, clock)) => (slots.moved(), slots.bases(clock)),
             None => (0, BTreeMap::new()),
@@ -217,7 +217,7 @@ impl Director {
         }
         ServiceView {
             id: *id,
-            endpoints: self.state.desired.endpoints(id),
+            endpoints: self.store.desired().endpoints(id),
             scheduler: service.scheduler,
             flags: service.flags.clone(),
             tracking: service.tracking,
@@ -283,7 +283,7 @@ impl Director {
 
     /// Returns a line for each service that has no real for new connections.
     fn without_real(&self) -> Vec<String> {
-        let services = self.state.desired.services.iter();
+        let services = self.store.desired().services.iter();
         let idle = services.filter(|(id, service)| self.available(id, service) == 0);
         idle.map(|(id, _)| format!("{id} has no real that takes connections")).collect()
     }

@@ -5,7 +5,7 @@
 
 use super::{Director, director::maps_failed, evicted::Evictions};
 use crate::api::types::Done;
-use lb_control::state::{Room, State, not_written};
+use lb_control::state::Room;
 use lb_dataplane::{DataPlane, LoadError, Options, TableError};
 use lb_model::failure::{Failure, chain};
 
@@ -43,14 +43,14 @@ impl Director {
             .hint("for smaller tables, change the config file, run `xvs detach`, and start again"));
         }
         let pins_failed = |error: lb_dataplane::pins::PinError| Failure::from(LoadError::from(error));
-        let old = self.state.room;
+        let old = self.store.room();
         let room = Room {
             max_flows: room.max_flows.or(old.max_flows),
             max_flows6: room.max_flows6.or(old.max_flows6),
         };
         // The state comes first. If a crash follows, the next start completes the resize: the attached
         // programs determine which maps are in force.
-        let prepared = State { room, ..self.state.clone() }.prepare(&self.state_file)?;
+        let prepared = self.store.prepare_room(room)?;
         self.pins.put_maps_aside(&self.limits, &limits).map_err(pins_failed)?;
         let options = Options { limits, ..self.loaded_with() };
         let mut plane = match self.replacement(&options) {
@@ -66,16 +66,13 @@ impl Director {
             .interfaces
             .iter()
             .try_for_each(|(index, name)| plane.attach(name, *index, self.mode).map(drop));
-        let done = attached
-            .map_err(Failure::from)
-            .and_then(|()| prepared.commit().map_err(|error| not_written(&self.state_file, &error)));
+        let done = attached.map_err(Failure::from).and_then(|()| self.store.commit_room(prepared, room));
         if let Err(failure) = done {
             self.go_back(&mut plane);
             self.pins.take_maps_back().map_err(pins_failed)?;
             return Err(failure);
         }
         std::mem::swap(&mut self.plane, &mut plane);
-        self.state.room = room;
         self.limits = limits;
         self.tracer = None;
         self.evictions = Evictions::default();

@@ -16,12 +16,12 @@ impl Director {
     #[must_use]
     pub fn roles(&self, addresses: &[IpAddr]) -> Vec<Role> {
         let mut roles = Vec::new();
-        for (id, service) in &self.state.desired.services {
+        for (id, service) in &self.store.desired().services {
             let drains = service.on_removal == OnRemoval::Drain;
             let leaving = service.leaving.iter().filter(|(key, _)| drains || service.is_replaced(key));
             let reals = service.reals.iter().chain(leaving.map(|(key, real)| (&key.address, real)));
             for (address, real) in reals.filter(|(address, _)| addresses.contains(&address.ip())) {
-                for endpoint in self.state.desired.endpoints(id) {
+                for endpoint in self.store.desired().endpoints(id) {
                     let vip = endpoint.address.ip();
                     let role = Role { vip, rip: address.ip(), forward: real.forward, tunnel: real.tunnel };
                     if !roles.contains(&role) {

@@ -95,10 +95,10 @@ impl Director {
         let mut services = Samples::with_room_for(status.services);
         let mut reals = Samples::with_room_for(status.reals);
         let mut service_reasons = Vec::new();
-        for (id, service) in &self.state.desired.services {
+        for (id, service) in &self.store.desired().services {
             let number = self.ids.services.get(id).copied().unwrap_or(UNSET);
             let mut all = Numbers {
-                totals: self.state.retired.get(id).copied().unwrap_or_default(),
+                totals: self.store.retired(id),
                 available: self.available(id, service) as u64,
                 ..Numbers::default()
             };

@@ -140,7 +140,7 @@ impl Director {
     /// Removes leaving reals that have no connections left.
     fn let_leave(&mut self, counted: &BTreeMap<u32, u64>) -> Result<(), TableError> {
         let mut gone: Vec<(ServiceId, RealKey)> = Vec::new();
-        for (id, service) in self.state.desired.services.clone() {
+        for (id, service) in self.store.desired().services.clone() {
             for key in service.leaving.keys() {
                 let real = self.ids.real(&id, key);
                 let flows = real.and_then(|real| counted.get(&real)).copied().unwrap_or(0);
@@ -154,23 +154,21 @@ impl Director {
         }
         for (id, key) in &gone {
             let RealKey { address, forward, .. } = key;
-            let Some(service) = self.state.desired.services.get_mut(id) else { continue };
-            service.leaving.shift_remove(key);
-            if service.reals.contains_key(address) {
+            if self.store.remove_leaving(id, key) {
                 tracing::info!("real {address} of {id} has no connections by {forward} left");
             } else {
                 tracing::info!("removed real {address} of {id} has no connections left");
             }
         }
         self.changed.send_replace(());
-        let ids = match self.allocate(&self.state.desired) {
+        let ids = match self.allocate(self.store.desired()) {
             Ok(ids) => ids,
             Err(failure) => {
                 tracing::error!("{}", failure.message);
                 return Ok(());
             }
         };
-        let want = self.compile(&self.state.desired, &ids, &self.next_hops);
+        let want = self.compile(self.store.desired(), &ids, &self.next_hops);
         match self.carry_out(&want) {
             Ok(removed) => {
                 self.ids = ids;
@@ -198,7 +196,7 @@ impl Director {
     fn look(&mut self, auto: &BTreeMap<u32, Service>) -> Result<Pass, TableError> {
         let (now, settings, timeouts) = (clock::tick(), self.settings, self.timeouts);
         let mut pass = Pass::default();
-        let (reals, dips) = (&self.image.reals, self.state.dips.clone());
+        let (reals, dips) = (&self.image.reals, self.store.dips().clone());
         self.plane.tables().for_each_flow(|key, flow| {
             pass.with_port += usize::from(!flow.snat.is_none());
             if !dips.has(flow.snat.address, key.narrowed().is_none()) {

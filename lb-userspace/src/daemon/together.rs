@@ -33,20 +33,20 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub async fn change_together(&mut self, asked: &Together) -> Result<Done, Failure> {
-        let mut desired = self.state.desired.clone();
+        let mut desired = self.store.desired().clone();
         let Outcome { lines, made, take_over } = apply(&mut desired, asked)?;
         if made.is_empty() {
             return Ok(Done { changes: lines, warnings: Vec::new() });
         }
-        change::carry_over(&self.state.desired, &mut desired);
+        change::carry_over(self.store.desired(), &mut desired);
         if let Some(take_over) = take_over {
             self.may_become(&desired)?;
             self.may_take(&desired, take_over).await?;
         }
         let known = self.unreachable();
-        let before = self.state.desired.clone();
+        let before = self.store.desired().clone();
         self.write(desired).await?;
-        if before != self.state.desired {
+        if before != *self.store.desired() {
             self.revision += made.len() as u64;
         }
         for line in made.iter().take(LINES) {
@@ -56,7 +56,7 @@ impl Director {
         // Earlier problems are in `xvs status`; this change's warnings do not repeat them.
         warnings.retain(|warning| !known.contains(warning));
         let here = self.netlink.addresses().await.unwrap_or_default();
-        warnings.extend(same_network::notes(&before, &self.state.desired, &here));
+        warnings.extend(same_network::notes(&before, self.store.desired(), &here));
         Ok(Done { changes: lines, warnings })
     }
 }

@@ -15,7 +15,7 @@ impl Director {
     /// Refuses to leave `--tracking auto`, or to change the hash under it, if that would lose untracked flows.
     pub(super) fn may_leave_auto(&mut self, desired: &Desired) -> Result<(), Failure> {
         let is_auto = |service: &Service| image::tracking(service) == Tracking::Auto;
-        for (id, old) in self.state.desired.services.clone() {
+        for (id, old) in self.store.desired().services.clone() {
             let hashes_otherwise =
                 |new: &Service| old.scheduler != new.scheduler || old.hashes_ports() != new.hashes_ports();
             let leaves = |new: &&Service| is_auto(&old) && (!is_auto(new) || hashes_otherwise(new));

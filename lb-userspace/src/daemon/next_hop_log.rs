@@ -11,58 +11,58 @@ const LINES: usize = 100;
 
 /// Last logged reason for each real without a next hop.
 #[derive(Debug, Default)]
-pub(super) struct Told(BTreeMap<IpAddr, Unresolved>);
+pub(super) struct NextHopLog(BTreeMap<IpAddr, Unresolved>);
 
 /// A change to log.
 #[derive(Debug, Eq, PartialEq)]
-enum News {
+enum Entry {
     /// The real has a next hop, or another one than before.
     Found { rip: IpAddr, ifindex: u32 },
     /// The real has no next hop, for another reason than before.
     Lost { rip: IpAddr, why: String },
 }
 
-impl Told {
+impl NextHopLog {
     /// Logs the changes from `before` to `now`.
     pub(super) fn log(&mut self, before: &BTreeMap<IpAddr, Resolution>, now: &BTreeMap<IpAddr, Resolution>) {
-        let news = self.news(before, now);
-        for one in news.iter().take(LINES) {
+        let entries = self.entries(before, now);
+        for one in entries.iter().take(LINES) {
             match one {
-                News::Found { rip, ifindex } => tracing::info!(%rip, ifindex, "next hop found"),
-                News::Lost { rip, why } => tracing::warn!(%rip, "{why}"),
+                Entry::Found { rip, ifindex } => tracing::info!(%rip, ifindex, "next hop found"),
+                Entry::Lost { rip, why } => tracing::warn!(%rip, "{why}"),
             }
         }
-        if let more @ 1.. = news.len().saturating_sub(LINES) {
+        if let more @ 1.. = entries.len().saturating_sub(LINES) {
             tracing::warn!("and {more} more next hops have changed");
         }
     }
 
     /// Returns the changes to log. The kernel keeps asking for a neighbour that does not answer: a pending
     /// question is not logged, and a missing answer is logged once.
-    fn news(
+    fn entries(
         &mut self,
         before: &BTreeMap<IpAddr, Resolution>,
         now: &BTreeMap<IpAddr, Resolution>,
-    ) -> Vec<News> {
+    ) -> Vec<Entry> {
         self.0.retain(|rip, _| now.contains_key(rip));
-        let mut news = Vec::new();
+        let mut entries = Vec::new();
         for (rip, resolution) in now {
             match resolution {
                 Ok(hop) => {
-                    let was_told = self.0.remove(rip).is_some();
-                    if was_told || before.get(rip) != Some(resolution) {
-                        news.push(News::Found { rip: *rip, ifindex: hop.ifindex });
+                    let was_logged = self.0.remove(rip).is_some();
+                    if was_logged || before.get(rip) != Some(resolution) {
+                        entries.push(Entry::Found { rip: *rip, ifindex: hop.ifindex });
                     }
                 }
                 Err(Unresolved::Asking { .. }) => {}
                 Err(why) if self.0.get(rip) == Some(why) => {}
                 Err(why) => {
                     self.0.insert(*rip, why.clone());
-                    news.push(News::Lost { rip: *rip, why: why.to_string() });
+                    entries.push(Entry::Lost { rip: *rip, why: why.to_string() });
                 }
             }
         }
-        news
+        entries
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use lb_control::neighbours::NextHop;
 
     #[test]
-    fn a_dead_real_is_told_once_and_again_after_it_lived() {
+    fn a_silent_real_is_logged_once_and_again_after_it_answered() {
         let rip: IpAddr = "10.0.0.11".parse().unwrap();
         let interface = "eth0".to_owned();
         let asking = Err(Unresolved::Asking { neighbour: rip, interface: interface.clone() });
@@ -87,7 +87,7 @@ mod tests {
             trunk: false,
             on_link: true,
         };
-        let (mut told, mut before) = (Told::default(), BTreeMap::new());
+        let (mut log, mut before) = (NextHopLog::default(), BTreeMap::new());
         for (now, expected) in [
             (asking.clone(), ""),
             (silent.clone(), "lost"),
@@ -103,17 +103,17 @@ mod tests {
             (Err(Unresolved::NoRoute { rip }), "lost"),
         ] {
             let now: BTreeMap<IpAddr, Resolution> = [(rip, now)].into();
-            let news = told.news(&before, &now);
-            let found = match news.as_slice() {
+            let entries = log.entries(&before, &now);
+            let found = match entries.as_slice() {
                 [] => "",
-                [News::Found { .. }] => "found",
-                [News::Lost { .. }] => "lost",
+                [Entry::Found { .. }] => "found",
+                [Entry::Lost { .. }] => "lost",
                 more => panic!("{more:?}"),
             };
             assert_eq!(found, expected, "{now:?}");
             before = now;
         }
-        told.news(&before, &BTreeMap::new());
-        assert!(told.0.is_empty(), "what is gone is forgotten");
+        log.entries(&before, &BTreeMap::new());
+        assert!(log.0.is_empty(), "a removed real is forgotten");
     }
 }
