@@ -20,9 +20,9 @@ impl Director {
         for interface in interfaces {
             if let Err(failure) = self.attach_one(interface, before.contains(&interface.index)).await {
                 for index in wanted.difference(&before) {
-                    self.plane.take_off(*index);
+                    self.maps.plane().take_off(*index);
                     // With new maps, a guard is that of an earlier detach, and stays.
-                    if self.plane.guards() {
+                    if self.maps.plane().guards() {
                         drop(fs::remove_file(self.pins.guard(*index)));
                     }
                 }
@@ -31,29 +31,29 @@ impl Director {
         }
         for index in before.difference(&wanted) {
             tracing::info!(ifindex = index, "detached: not asked for any more");
-            self.plane.take_off(*index);
+            self.maps.plane().take_off(*index);
             drop(fs::remove_file(self.pins.guard(*index)));
         }
         // Losses from before this start are not counted.
         self.lost_sends().await;
-        self.plane.pin_program().map_err(|error| Failure::failed(chain(&error)))
+        self.maps.plane().pin_program().map_err(|error| Failure::failed(chain(&error)))
     }
 
     /// Attaches the guard to every interface. To be called when the maps have the services.
     pub(crate) fn guard_interfaces(&mut self) {
         let interfaces: Vec<(String, u32)> =
             self.interfaces.iter().map(|(index, name)| (name.clone(), *index)).collect();
-        self.plane.guard_interfaces(interfaces.iter().map(|(name, index)| (name.as_str(), *index)));
+        self.maps.plane().guard_interfaces(interfaces.iter().map(|(name, index)| (name.as_str(), *index)));
     }
 
     async fn attach_one(&mut self, interface: &Interface, adopted: bool) -> Result<(), Failure> {
         let Interface { name, index, .. } = interface;
         // `nat` replies leave by the device by which the request arrived.
-        self.plane.tables().put_device(*index).map_err(|error| Failure::failed(chain(&error)))?;
+        self.maps.plane().tables().put_device(*index).map_err(|error| Failure::failed(chain(&error)))?;
         let mode = self.mode_for(interface).await;
-        self.plane.attach(name, *index, mode)?;
+        self.maps.plane().attach(name, *index, mode)?;
         self.interfaces.insert(*index, name.clone());
-        let instructions = self.plane.verified_instructions();
+        let instructions = self.maps.plane().verified_instructions();
         tracing::info!(interface = name, adopted, instructions, "attached");
         self.warn_of_lost_sends(interface).await;
         Ok(())
@@ -76,9 +76,9 @@ impl Director {
         let before = place.and_then(Mode::of);
         // If the mode stays the same, the kernel replaces the program in the link between two packets.
         if before.is_some_and(|before| mode == before || mode == Mode::Auto && before == Mode::Native) {
-            self.plane.attach(name, index, mode)?;
+            self.maps.plane().attach(name, index, mode)?;
         } else {
-            self.plane.change_mode(name, index, mode, before)?;
+            self.maps.plane().change_mode(name, index, mode, before)?;
         }
         self.mode = mode;
         let place = self.netlink.interface_by_index(index).await.ok().and_then(|interface| interface.xdp);
@@ -98,7 +98,7 @@ impl Director {
             if member.controller != Some(of.index) {
                 continue;
             }
-            let tables = self.plane.tables();
+            let tables = self.maps.plane().tables();
             let known =
                 tables.put_device(member.index).and_then(|()| tables.put_controller(member.index, of.index));
             if let Err(error) = known {
@@ -114,7 +114,7 @@ impl Director {
 
     /// Returns the XDP mode in which this program runs on a device; `None` if it does not run there.
     async fn xdp_place(&mut self, index: u32) -> Option<XdpPlace> {
-        let mine = self.plane.director().info().ok()?.id();
+        let mine = self.maps.plane().director().info().ok()?.id();
         let interface = self.netlink.interface_by_index(index).await.ok()?;
         interface.xdp.filter(|_| interface.xdp_program == Some(mine))
     }
@@ -122,7 +122,7 @@ impl Director {
     /// Attaches again where the program was detached, and pins links again whose pins were removed.
     async fn repair_link(&mut self, interface: &Interface) {
         let Interface { name, index, .. } = interface;
-        match self.plane.pin_again(name, *index) {
+        match self.maps.plane().pin_again(name, *index) {
             Ok(true) => {}
             Ok(false) => {
                 self.reattached += 1;
@@ -136,7 +136,7 @@ impl Director {
         if interface.xdp.is_some() {
             return;
         }
-        self.plane.take_off(*index);
+        self.maps.plane().take_off(*index);
         match self.attach_one(interface, false).await {
             Ok(()) => {
                 self.reattached += 1;
@@ -161,7 +161,7 @@ impl Director {
                 Ok(()) if self.interfaces.get(&old) != Some(&name) => {}
                 Ok(()) => {
                     self.interfaces.remove(&old);
-                    self.plane.take_off(old);
+                    self.maps.plane().take_off(old);
                     drop(fs::remove_file(self.pins.guard(old)));
                 }
                 Err(failure) => tracing::error!(interface = name, "{}", failure.message),

@@ -15,7 +15,7 @@ use lb_common::{
     wire::Be16,
 };
 
-use super::{Director, count::off_the_lock, director::maps_failed};
+use super::{Director, count::off_the_lock, maps::maps_failed};
 use crate::{api::types::Connection, daemon::Shared};
 use lb_control::image::{real_address, socket_address};
 use lb_dataplane::clock;
@@ -29,12 +29,12 @@ use lb_model::{Protocol, ServiceId};
 pub async fn connections(director: &Shared) -> Result<Vec<Connection>, Failure> {
     let (reader, reals, mut connections, timeouts) = {
         let mut director = director.lock().await;
-        let tables = director.plane.tables();
+        let tables = director.maps.tables();
         let reals = tables.reals().map_err(|e| maps_failed(&e))?;
         let reals: HashMap<u32, SocketAddr> =
             reals.iter().map(|(id, real)| (*id, real_address(real))).collect();
         let templates = director.templates(&reals, clock::tick())?;
-        (director.flow_reader()?, reals, templates, director.timeouts)
+        (director.maps.flow_reader()?, reals, templates, director.maps.timeouts())
     };
     off_the_lock(move || {
         let now = clock::tick();
@@ -80,7 +80,8 @@ impl Director {
     /// which IPVS templates have from the first established connection on. For a group, the address is the
     /// group's number, as it is the firewall mark in IPVS.
     fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
-        let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
+        let services: HashMap<u32, ServiceId> =
+            self.maps.ids().services.iter().map(|(id, n)| (*n, *id)).collect();
         let mut templates = Vec::new();
         let each = |key: &ClientKey, client: &Client| {
             let (Some(id), Some(real)) = (services.get(&key.service), reals.get(&client.real)) else {
@@ -107,7 +108,7 @@ impl Director {
                 expires_seconds: ticks::milliseconds_of_ticks(left) / 1000,
             });
         };
-        self.plane.tables().for_each_client(each).map_err(|e| maps_failed(&e))?;
+        self.maps.tables().for_each_client(each).map_err(|e| maps_failed(&e))?;
         Ok(templates)
     }
 }

@@ -2,11 +2,11 @@
 //! The director: keeps maps, neighbours and VIPs consistent with the services.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use lb_common::{
@@ -19,29 +19,27 @@ use super::{
     change::{self, Difference},
     claim::Held,
     doctor::Examined,
-    evicted::Evictions,
     ipvs::IpvsView,
     lost_sends::LostSends,
+    maps::{Loaded, Maps},
     next_hop_log::NextHopLog,
     store::{Store, Strictness},
 };
 use crate::api::types::{Done, TimeoutView};
 use lb_control::{
-    apply::{Time, apply, forget},
-    config::{DirectorSection, SourceCheck},
-    ids::{Ids, NoRoom},
+    config::DirectorSection,
+    ids::Ids,
     image::Image,
     neighbours::{Neighbours, Resolution},
     own_addresses::OwnAddresses,
-    plan::plan,
     state::State,
     state_file::Prepared,
     validate,
-    vips::{VipEvent, VipManager, VipPing},
+    vips::{VipEvent, VipManager},
 };
-use lb_dataplane::{DataPlane, Limits, Mode, PinDir, ProbePlane, TableError, Tracer, clock};
+use lb_dataplane::{DataPlane, Limits, Mode, PinDir, ProbePlane};
 use lb_model::failure::{Failure, chain};
-use lb_model::{Desired, ServiceId, timeouts::TimeoutOptions};
+use lb_model::{Desired, timeouts::TimeoutOptions};
 use lb_netlink::Netlink;
 
 /// Parts from which a director is made.
@@ -72,22 +70,16 @@ pub struct Parts {
 
 /// The director: the desired services and all means to provide them.
 pub struct Director {
-    pub(super) plane: DataPlane,
-    pub(crate) limits: Limits,
-    pub(super) settings: Settings,
-    pub(super) timeouts: Timeouts,
     pub(super) netlink: Netlink,
     pub(super) started: Instant,
-    /// Duration of the last sweep.
-    pub(super) last_sweep: Duration,
+    /// Data plane and contents of its maps.
+    pub(super) maps: Maps,
     /// Configured services, and the other data of the state file.
     pub(super) store: Store,
     /// VIPs that other machines have.
     pub(super) held: Held,
     /// Addresses that no client can have.
     pub(super) own: OwnAddresses,
-    pub(super) ids: Ids,
-    pub(super) image: Image,
     pub(super) neighbours: Neighbours,
     pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
     /// Last real in the previous part of `refresh_in_turn`.
@@ -112,20 +104,12 @@ pub struct Director {
     pub(super) revision: u64,
     /// Drivers' counters of packets that they failed to send.
     pub(super) sends: LostSends,
-    /// Evictions of living flows.
-    pub(super) evictions: Evictions,
     /// Programs that make the doctor's probes, once it has run.
     pub(super) prober: Option<Box<ProbePlane>>,
     /// Lock of an examination: two at the same time would receive each other's answers to probes.
     pub(super) examining: Arc<tokio::sync::Mutex<()>>,
     /// Notifies watchers of changes of services or reals.
     pub(super) changed: watch::Sender<()>,
-    /// Copy of the programs for `xvs explain`, once it was used.
-    pub(super) tracer: Option<Tracer>,
-}
-
-pub(super) fn maps_failed(error: &TableError) -> Failure {
-    Failure::failed(chain(error)).hint("see the kernel's log (dmesg); `xvs status` shows what is in force")
 }
 
 /// Maximum number of log lines about one change: tens of thousands take as long as the change itself.
@@ -136,22 +120,20 @@ impl Director {
     ///
     /// # Errors
     /// If the maps cannot be read.
-    pub fn new(mut parts: Parts) -> Result<Self, Failure> {
-        let tables = parts.plane.tables();
-        let dips = &parts.state.dips;
-        tables.put_dips(&dips.table(false), &dips.table(true)).map_err(|e| maps_failed(&e))?;
-        let image = Image::read(tables).map_err(|e| maps_failed(&e))?;
-        Ok(Self {
-            ids: Ids::of(&image, &parts.state.desired),
-            image,
-            neighbours: Neighbours::new(parts.netlink.clone()),
+    pub fn new(parts: Parts) -> Result<Self, Failure> {
+        let loaded = Loaded {
             plane: parts.plane,
+            pins: parts.pins.clone(),
             limits: parts.limits,
             settings: parts.settings,
             timeouts: parts.timeouts,
+        };
+        let maps = Maps::new(loaded, &parts.section, &parts.state.desired, &parts.state.dips)?;
+        Ok(Self {
+            maps,
+            neighbours: Neighbours::new(parts.netlink.clone()),
             netlink: parts.netlink,
             started: Instant::now(),
-            last_sweep: Duration::ZERO,
             store: Store::new(parts.state, parts.state_file),
             held: Held::default(),
             own: OwnAddresses::default(),
@@ -169,18 +151,16 @@ impl Director {
             config: None,
             revision: 0,
             sends: LostSends::default(),
-            evictions: Evictions::default(),
             prober: None,
             examining: Arc::default(),
             changed: watch::Sender::new(()),
-            tracer: None,
         })
     }
 
     /// Returns the timeouts of idle flows, in seconds.
     pub(super) fn timeout_view(&self) -> TimeoutView {
         let seconds = |ticks| (ticks::milliseconds_of_ticks(ticks) / 1000) as u32;
-        let Timeouts { tcp, tcp_fin, udp } = self.timeouts;
+        let Timeouts { tcp, tcp_fin, udp } = self.maps.timeouts();
         TimeoutView { tcp: seconds(tcp), tcp_fin: seconds(tcp_fin), udp: seconds(udp) }
     }
 
@@ -197,19 +177,16 @@ impl Director {
         };
         let prepared = self.store.prepare_timeouts(merged)?;
         let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| ticks::ticks_of_seconds(s.into()));
-        let timeouts = Timeouts {
-            tcp: ticks(options.tcp, self.timeouts.tcp),
-            tcp_fin: ticks(options.tcp_fin, self.timeouts.tcp_fin),
-            udp: ticks(options.udp, self.timeouts.udp),
-        };
-        let before = self.timeouts;
-        let tables = self.plane.tables();
-        tables.put_timeouts(&timeouts).map_err(|e| maps_failed(&e))?;
+        let before = self.maps.timeouts();
+        self.maps.put_timeouts(Timeouts {
+            tcp: ticks(options.tcp, before.tcp),
+            tcp_fin: ticks(options.tcp_fin, before.tcp_fin),
+            udp: ticks(options.udp, before.udp),
+        })?;
         if let Err(failure) = self.store.commit_timeouts(prepared, merged) {
-            drop(tables.put_timeouts(&before));
+            drop(self.maps.put_timeouts(before));
             return Err(failure);
         }
-        self.timeouts = timeouts;
         let TimeoutView { tcp, tcp_fin, udp } = self.timeout_view();
         let line = format!("timeouts are now tcp {tcp}s, tcp-fin {tcp_fin}s, udp {udp}s");
         tracing::info!("{line}");
@@ -220,11 +197,6 @@ impl Director {
     #[must_use]
     pub fn desired(&self) -> &Desired {
         self.store.desired()
-    }
-
-    /// Returns the data plane.
-    pub fn plane(&mut self) -> &mut DataPlane {
-        &mut self.plane
     }
 
     /// Notes that the services come from a config file.
@@ -284,7 +256,7 @@ impl Director {
         self.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
-        let ids = self.allocate(&desired)?;
+        let ids = self.maps.allocate(&desired)?;
         // 1. Write the new state beside the state file in force.
         let old = self.store.replace_desired(desired);
         let prepared = match self.prepare(strictness).await {
@@ -295,7 +267,7 @@ impl Director {
             }
         };
         // 2. Write the maps. Flows of removed reals stay for now.
-        let before = self.image.clone();
+        let before = self.maps.image().clone();
         let want = self.compile(self.store.desired(), &ids, &next_hops);
         let done = self.carry_out(&want).and_then(|removed| {
             // 3. Rename the state file.
@@ -313,8 +285,8 @@ impl Director {
             }
         };
         self.store.retire_services();
-        self.ids = ids;
-        let moved = self.replaced_ids();
+        self.maps.set_ids(ids);
+        let moved = self.maps.replaced_ids(self.store.desired());
         self.next_hops = next_hops;
         // 4. Remove flows, which cannot be undone.
         self.forget(&removed, &moved);
@@ -322,31 +294,10 @@ impl Director {
         Ok(())
     }
 
-    /// Maps the id of each real whose method changed to the id of its replacement.
-    fn replaced_ids(&self) -> BTreeMap<u32, u32> {
-        let mut replaced = BTreeMap::new();
-        for (id, service) in &self.store.desired().services {
-            for key in service.leaving.keys().filter(|key| service.is_replaced(key)) {
-                let new = service.reals[&key.address].key(key.address);
-                if let (Some(old), Some(new)) = (self.ids.real(id, key), self.ids.real(id, &new)) {
-                    replaced.insert(old, new);
-                }
-            }
-        }
-        replaced
-    }
-
     /// Removes the flows of removed reals, and moves persistence entries to replaced ones. If this fails, the
     /// next sweep removes the flows.
     pub(super) fn forget(&mut self, removed: &BTreeMap<u32, Real>, replaced: &BTreeMap<u32, u32>) {
-        match forget(self.plane.tables(), removed, replaced) {
-            Ok(0) => {}
-            Ok(flows) => {
-                self.evictions.forget();
-                tracing::info!(flows, "flows of removed reals were forgotten");
-            }
-            Err(error) => tracing::error!(error = chain(&error), "flows of removed reals were not forgotten"),
-        }
+        self.maps.forget(removed, replaced);
         if !removed.is_empty() {
             // The counters of the removed reals are in the state now.
             self.store.save_counters(self.vips.as_ref().map(VipManager::added));
@@ -360,20 +311,12 @@ impl Director {
         ids: &Ids,
         next_hops: &BTreeMap<IpAddr, Resolution>,
     ) -> Image {
-        let mut image = Image::compile(desired, ids, next_hops);
-        if self.section.vip_ping == VipPing::Serving {
-            image.silence();
-        }
-        image.forbid_sources(&self.own);
-        if self.section.source_check == SourceCheck::Loose {
-            image.trust_reals();
-        }
-        image
+        self.maps.compile(desired, ids, next_hops, &self.own)
     }
 
     /// Checks whether the director can do `desired`.
     pub(super) fn may_become(&mut self, desired: &Desired) -> Result<(), Failure> {
-        validate::desired(desired, &self.limits)?;
+        validate::desired(desired, self.maps.limits())?;
         validate::dips(desired, self.store.dips())?;
         self.may_leave_auto(desired)
     }
@@ -385,33 +328,16 @@ impl Director {
     pub fn plan(&mut self, mut desired: Desired) -> Result<Done, Failure> {
         change::carry_over(self.store.desired(), &mut desired);
         self.may_become(&desired)?;
-        self.allocate(&desired)?;
+        self.maps.allocate(&desired)?;
         let changes = change::differences(self.store.desired(), &desired);
         Ok(Done { changes: changes.iter().map(Difference::planned).collect(), warnings: Vec::new() })
     }
 
-    /// Allocates the ids and blocks for `desired`.
-    pub(super) fn allocate(&self, desired: &Desired) -> Result<Ids, Failure> {
-        self.ids.allocate(desired, self.limits.blocks()).map_err(|no_room: NoRoom| {
-            Failure::failed(no_room.to_string()).hint(
-                "blocks grow with max-services and max-reals: raise one of them in [director], run `xvs detach`, and start again",
-            )
-        })
-    }
-
     /// Updates the maps to `want`. Returns the removed reals, whose flows are still in the tables.
     pub(super) fn carry_out(&mut self, want: &Image) -> Result<BTreeMap<u32, Real>, Failure> {
-        let steps = plan(&self.image, want);
-        let timeouts = self.timeouts;
-        let time = Time { tick: clock::tick(), timeouts: &timeouts };
-        let outcome =
-            apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
-        let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
-        let retired = outcome.retired.iter();
-        let retired: Vec<_> =
-            retired.filter_map(|(number, counters)| Some((*services.get(number)?, *counters))).collect();
-        self.store.retire(&retired, &outcome.reasons);
-        Ok(outcome.removed)
+        let applied = self.maps.apply(want)?;
+        self.store.retire(&applied.retired, &applied.reasons);
+        Ok(applied.removed)
     }
 
     /// Writes the state beside the state file, with the VIPs that the change will add.
@@ -447,7 +373,7 @@ impl Director {
     /// Detaches the programs from the interfaces.
     pub fn detach(&mut self) {
         for index in self.interfaces.keys() {
-            self.plane.take_off(*index);
+            self.maps.plane().take_off(*index);
         }
     }
 

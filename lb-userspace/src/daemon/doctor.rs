@@ -11,10 +11,7 @@ use std::{
 
 use lb_common::schema;
 
-use super::{
-    Director,
-    count::{FlowCounts, count_flows},
-};
+use super::{Director, count::count_flows, maps::FlowCounts};
 use crate::{
     api::types::{DoctorView, ServiceView},
     daemon::Shared,
@@ -89,7 +86,7 @@ impl Director {
     /// Returns the programs that make probes, and loads them at the first call.
     fn probing_programs(&mut self) -> ProbePlane {
         let dips = [false, true].map(|six| self.store.dips().table(six));
-        let options = Options { pins: None, ..self.loaded_with() };
+        let options = Options { pins: None, ..self.maps.options() };
         self.prober.take().map_or_else(|| ProbePlane::new(&options, dips), |programs| *programs)
     }
 
@@ -109,14 +106,14 @@ impl Director {
     /// If the maps or the network cannot be read.
     pub async fn facts(&mut self, counts: &FlowCounts) -> Result<Facts, Failure> {
         let stats = self.stats(counts)?;
-        let reals = self.plane.tables().reals().map_err(|error| Failure::failed(chain(&error)))?;
+        let reals = self.maps.tables().reals().map_err(|error| Failure::failed(chain(&error)))?;
         let reals: HashMap<u32, schema::Real> = reals.into_iter().collect();
         let (mut targets, mut endpoints) = (Vec::new(), std::collections::BTreeSet::new());
         for view in &stats.services {
             endpoints.extend(view.endpoints.iter().copied());
             for real in &view.reals {
                 let rip = real.address.ip();
-                let entry = self.number_of(&view.id, real).and_then(|id| reals.get(&id)).copied();
+                let entry = self.maps.number_of(&view.id, real).and_then(|id| reals.get(&id)).copied();
                 let next_hop = entry.filter(schema::Real::reachable).map(|entry| NextHop {
                     ifindex: entry.ifindex,
                     to: entry.macs.destination(),
@@ -148,7 +145,7 @@ impl Director {
                         address: real.address,
                         entry: entry.filter(schema::Real::reachable).and_then(|real| {
                             let key = service_key(endpoint);
-                            Some(Entry { key, service: *self.image.services.get(&key)?, real })
+                            Some(Entry { key, service: *self.maps.image().services.get(&key)?, real })
                         }),
                         next_hop: next_hop.ok_or_else(|| match self.next_hops.get(&rip) {
                             Some(Err(why)) => why.clone(),
@@ -171,13 +168,13 @@ impl Director {
             interfaces,
             addresses: self.netlink.addresses().await?,
             attached: self.interfaces.clone(),
-            program: self.plane.director().info().ok().map(|info| info.id()),
+            program: self.maps.plane().director().info().ok().map(|info| info.id()),
             generic_wanted: self.mode == Mode::Generic,
             flows: counts.flows,
-            max_flows: self.limits.flows,
+            max_flows: self.maps.limits().flows,
             flows6: counts.flows6,
-            max_flows6: self.limits.flows6,
-            evicted: self.evictions.news(),
+            max_flows6: self.maps.limits().flows6,
+            evicted: self.maps.evicted(),
         })
     }
 }

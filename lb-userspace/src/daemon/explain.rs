@@ -8,18 +8,16 @@ use std::{
     path::Path,
 };
 
-use lb_common::schema::{self, Method, Mode};
+use lb_common::schema::{self, Method};
 
-use super::{Director, change, director::maps_failed};
+use super::{Director, change, maps::maps_failed};
 use lb_control::{
-    apply::{Time, apply},
     config,
     ids::Ids,
     image::{Image, real_address},
     neighbours::Resolution,
-    plan::plan,
 };
-use lb_dataplane::{DryRunPlane, Options, Run, RunError, Tracer, clock};
+use lb_dataplane::{Run, RunError};
 use lb_explain::{
     Explanation, Question, StepView, flow, hex,
     steps::{Names, Ran, RealName, ServiceName},
@@ -55,19 +53,19 @@ impl Director {
             let config = config::parse(&plan.text, Path::new(&plan.name))?;
             return self.rehearse(&frame, &interface, config.desired).await;
         }
-        let reals = self.plane.tables().reals().map_err(|error| maps_failed(&error))?;
+        let reals = self.maps.tables().reals().map_err(|error| maps_failed(&error))?;
         let interfaces = self.interface_names().await;
         let names = Self::names(
             interfaces,
             &Known {
                 desired: self.store.desired(),
-                ids: &self.ids,
-                image: &self.image,
+                ids: self.maps.ids(),
+                image: self.maps.image(),
                 next_hops: &self.next_hops,
                 reals,
             },
         );
-        let run = self.tracer()?.run(&frame, interface.index);
+        let run = self.maps.tracer()?.run(&frame, interface.index);
         told(&names, &interface, &frame, run)
     }
 
@@ -83,24 +81,12 @@ impl Director {
         self.may_become(&desired)?;
         let rips: BTreeSet<IpAddr> = self.store.desired().rips().chain(desired.rips()).collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
-        let ids = self.allocate(&desired)?;
+        let ids = self.maps.allocate(&desired)?;
         let want = self.compile(&desired, &ids, &next_hops);
 
-        let mut dry_run = DryRunPlane::load(&self.loaded_with())?;
-        let dips = [false, true].map(|six| self.store.dips().table(six));
-        let live = self.plane.tables();
-        let mut copy = || {
-            dry_run.copy(live, [&dips[0], &dips[1]], flow::of(frame).as_ref())?;
-            for index in self.interfaces.keys() {
-                dry_run.tables.put_device(*index)?;
-            }
-            let steps = plan(&self.image, &want);
-            let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
-            let mut image = self.image.clone();
-            apply(&mut dry_run.tables, &mut image, &steps, time)?;
-            dry_run.tables.reals()
-        };
-        let reals = copy().map_err(|error| maps_failed(&error))?;
+        let devices: BTreeSet<u32> = self.interfaces.keys().copied().collect();
+        let flow = flow::of(frame);
+        let (mut dry_run, reals) = self.maps.dry_run(&want, self.store.dips(), &devices, flow.as_ref())?;
         let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
         let names = Self::names(self.interface_names().await, &known);
         let run = dry_run.tracer.run(frame, interface.index);
@@ -126,25 +112,6 @@ impl Director {
                 .hint("`xvs status` shows the interfaces and what is wrong with them")
         };
         self.netlink.interface_by_index(*index).await.map_err(gone)
-    }
-
-    /// Returns the copy of the programs, and loads it at the first call.
-    fn tracer(&mut self) -> Result<&mut Tracer, Failure> {
-        if self.tracer.is_none() {
-            self.tracer = Some(Tracer::load(&self.loaded_with(), Mode::DRY)?);
-        }
-        self.tracer.as_mut().ok_or_else(|| Failure::failed("the programs were not loaded"))
-    }
-
-    /// Returns the options with which the live data plane was loaded.
-    pub(super) fn loaded_with(&self) -> Options {
-        Options {
-            pins: Some(self.pins.clone()),
-            limits: self.limits,
-            settings: Some(self.settings),
-            timeouts: Some(self.timeouts),
-            ..Options::default()
-        }
     }
 
     /// Returns the names of all interfaces of this host, by index: packets may leave by other interfaces than

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::{Director, change, count::FlowCounts, zero::Zero};
+use super::{Director, change, maps::FlowCounts, zero::Zero};
 use crate::{
     api::{
         ipvs::{BatchDone, Shown, ShownReal, Table},
@@ -34,13 +34,15 @@ impl Director {
         let part = self.ipvs.part;
         self.ipvs.part = (part + 1) % PARTS;
         if part == 0 {
-            let used: std::collections::HashSet<u32> = self.ids.reals.values().copied().collect();
+            let used: std::collections::HashSet<u32> = self.maps.ids().reals.values().copied().collect();
             self.ipvs.estimates.retain(|number, _| used.contains(number));
         }
-        for number in self.ids.reals.values().filter(|number| *number % PARTS == part) {
-            let counters = self.plane.tables().counters(*number);
+        let numbers = self.maps.ids().reals.values().filter(|number| *number % PARTS == part);
+        let numbers: Vec<u32> = numbers.copied().collect();
+        for number in &numbers {
+            let counters = self.maps.tables().counters(*number);
             let mut counted = Totals::default();
-            counted.add(&counters.map_err(|error| super::director::maps_failed(&error))?);
+            counted.add(&counters.map_err(|error| super::maps::maps_failed(&error))?);
             let estimate = self.ipvs.estimates.entry(*number);
             estimate.or_insert_with(|| Estimate::new(counted, now)).sample(counted, now);
         }
@@ -53,7 +55,7 @@ impl Director {
     /// If a map cannot be read, or the service does not exist.
     pub fn ipvs_table(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<Table, Failure> {
         let services = self.views(which, counts)?.into_iter().map(|service| self.shown(service)).collect();
-        Ok(Table { size: self.limits.flows, services })
+        Ok(Table { size: self.maps.limits().flows, services })
     }
 
     /// Resets the counters that lists of ipvsadm show.
@@ -64,7 +66,7 @@ impl Director {
         for service in self.views(which, counts)? {
             self.ipvs.zero.set(&service);
             for real in &service.reals {
-                let number = self.number_of(&service.id, real);
+                let number = self.maps.number_of(&service.id, real);
                 if let Some(estimate) = number.and_then(|number| self.ipvs.estimates.get_mut(&number)) {
                     estimate.averages = Averages::default();
                 }
@@ -91,7 +93,7 @@ impl Director {
     fn shown(&self, service: ServiceView) -> Shown {
         let mut sum = Averages::default();
         let reals = service.reals.iter().map(|real| {
-            let number = self.number_of(&service.id, real);
+            let number = self.maps.number_of(&service.id, real);
             let estimate = number.and_then(|number| self.ipvs.estimates.get(&number));
             let averages = estimate.map(|estimate| estimate.averages).unwrap_or_default();
             sum += averages;

@@ -5,16 +5,16 @@ mod attach; //              attaching to interfaces
 pub(crate) mod change; //   effect of a change on the services
 mod claim; //               VIPs in use by other machines
 mod connections; //         tracked connections
-mod count; //               flow counts by real
+mod count; //               long reads without the lock
 mod detach; //              removal of a stopped daemon's data plane
 pub(crate) mod director; // the services, and all that follows from them
 pub(crate) mod dirty; //    pending changes of the network
 mod doctor; //              facts and findings of the doctor
-mod evicted; //             evictions of living flows
 mod explain; //             `xvs explain`
 mod ipvs; //                `xvs ipvsadm`
 pub(crate) mod lock; //     lock of the pin directory
 mod lost_sends; //          packets that drivers fail to send
+mod maps; //                the data plane and the contents of its maps
 mod network; //             updates of next hops and VIPs
 mod next_hop_log; //        log of next-hop changes
 mod report; //              status and counters
@@ -22,7 +22,7 @@ mod resize; //              larger tables at run time
 mod roles; //               roles of a host
 pub mod scrape; //          data of a metrics scrape
 mod store; //               the state and its file
-mod sweep; //               removal of ended flows, settling of slots
+mod sweep; //               removal of ended flows, and of leaving reals without any
 mod together; //            atomic batches of changes
 mod tracking; //            refusal of tracking changes that lose flows
 mod zero; //                `ipvsadm -Z`

@@ -142,7 +142,7 @@ impl Director {
             return Ok(());
         }
         self.next_hop_log.log(&self.next_hops, &next_hops);
-        let want = self.compile(self.store.desired(), &self.ids, &next_hops);
+        let want = self.compile(self.store.desired(), self.maps.ids(), &next_hops);
         self.carry_out(&want).map(drop)?;
         self.next_hops = next_hops;
         Ok(())
@@ -159,7 +159,7 @@ impl Director {
         if known == self.next_hops {
             return Ok(());
         }
-        let want = self.compile(self.store.desired(), &self.ids, &known);
+        let want = self.compile(self.store.desired(), self.maps.ids(), &known);
         self.carry_out(&want).map(drop)?;
         self.next_hops = known;
         Ok(())

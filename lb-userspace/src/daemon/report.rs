@@ -9,12 +9,12 @@ use std::{
 
 use lb_common::{
     reason::Reason,
-    schema::{self, SCHEMA_VERSION, UNSET},
+    schema::{SCHEMA_VERSION, UNSET},
 };
 
 use super::{
     Director,
-    count::{Counted, FlowCount, FlowCounts},
+    maps::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
     api::types::{
@@ -22,20 +22,10 @@ use crate::{
     },
     observe::log,
 };
-use lb_control::{
-    apply::{self, Time},
-    effective,
-    slots::{Clock, Slots},
-    state::Totals,
-};
-use lb_dataplane::{TableError, clock};
-use lb_model::failure::{Failure, chain};
+use lb_control::{effective, state::Totals};
+use lb_model::failure::Failure;
 use lb_model::text;
-use lb_model::{Desired, Endpoint, GroupId, Real, RealKey, Service, ServiceId};
-
-fn failed(error: &TableError) -> Failure {
-    Failure::failed(chain(error))
-}
+use lb_model::{Desired, Endpoint, GroupId, Real, Service, ServiceId};
 
 impl Director {
     /// Returns the status of the daemon; `counts` are the flows.
@@ -66,20 +56,20 @@ impl Director {
             schema: SCHEMA_VERSION,
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            adopted: self.plane.adopted(),
-            verified_instructions: self.plane.verified_instructions(),
+            adopted: self.maps.plane().adopted(),
+            verified_instructions: self.maps.plane().verified_instructions(),
             interfaces,
             vips: self.vips.as_ref().map(|vips| vips.added().iter().copied().collect()).unwrap_or_default(),
             services: self.store.desired().services.len(),
             reals: self.store.desired().services.values().map(|service| service.reals.len()).sum(),
             timeouts: self.timeout_view(),
             flows: counts.flows,
-            max_flows: self.limits.flows,
+            max_flows: self.maps.limits().flows,
             flows6: counts.flows6,
-            max_flows6: self.limits.flows6,
+            max_flows6: self.maps.limits().flows6,
             opening_flows: counts.opening,
             opening_flows6: counts.opening6,
-            sweep_seconds: self.last_sweep.as_secs_f64(),
+            sweep_seconds: self.maps.last_sweep().as_secs_f64(),
             log_lines_lost,
             interface_repairs: self.reattached,
             problems,
@@ -128,12 +118,13 @@ impl Director {
     /// # Errors
     /// If a map cannot be read.
     pub fn stats(&mut self, counts: &FlowCounts) -> Result<Stats, Failure> {
-        let (flows, clients) = (&counts.by_real, self.count_clients()?);
-        let counted = self.counted()?;
+        let (flows, clients) = (&counts.by_real, self.maps.count_clients()?);
+        let counted = self.maps.counted()?;
         let mut reasons = self.reasons_of_nobody(&counted);
         let mut services = Vec::new();
         for (id, service) in self.store.desired().services.clone() {
-            let own = self.ids.services.get(&id).map(|number| counted.reasons(*number)).unwrap_or_default();
+            let own =
+                self.maps.ids().services.get(&id).map(|number| counted.reasons(*number)).unwrap_or_default();
             let view = self.service_view(&id, &service, flows, &clients, &counted, &own);
             add(&mut reasons, &own, &view.totals);
             services.push(view);
@@ -141,18 +132,6 @@ impl Director {
         Ok(Stats {
             services,
             reasons: Reason::ALL.iter().filter_map(|r| count(*r, &reasons, true)).collect(),
-        })
-    }
-
-    /// Reads all counters of the programs at once.
-    pub(super) fn counted(&mut self) -> Result<Counted, Failure> {
-        let after = |ids: Option<&u32>| ids.map_or(1, |last| last + 1);
-        let (reals, services) =
-            (after(self.ids.reals.values().max()), after(self.ids.services.values().max()));
-        let tables = self.plane.tables();
-        Ok(Counted {
-            reals: tables.all_counters(reals).map_err(|e| failed(&e))?,
-            reasons: tables.all_reasons(services).map_err(|e| failed(&e))?,
         })
     }
 
@@ -177,14 +156,14 @@ impl Director {
         reasons: &BTreeMap<Reason, u64>,
     ) -> ServiceView {
         let mut totals = self.store.retired(id);
-        let (moved, bases) = match self.moving_slots(id) {
+        let (moved, bases) = match self.maps.moving_slots(id) {
             Some((slots, clock)) => (slots.moved(), slots.bases(clock)),
             None => (0, BTreeMap::new()),
         };
         let (mut reals, mut leaving) = (Vec::new(), Vec::new());
         for (address, real) in service.all_reals() {
             let key = real.key(*address);
-            let number = self.ids.real(id, &key).unwrap_or(UNSET);
+            let number = self.maps.ids().real(id, &key).unwrap_or(UNSET);
             let counters = counted.real(number);
             totals.add(&counters);
             let mut own = Totals::default();
@@ -224,7 +203,7 @@ impl Director {
             persistence: service.persistence,
             one_packet: service.one_packet,
             on_removal: service.on_removal,
-            slots: self.slots(id),
+            slots: self.maps.slots(id),
             leaving,
             slots_in_transition: moved,
             totals,
@@ -233,36 +212,6 @@ impl Director {
             reasons: Reason::ALL.iter().filter_map(|r| count(*r, reasons, false)).collect(),
             reals,
         }
-    }
-
-    /// Returns the id of a real that a view shows.
-    pub(super) fn number_of(&self, id: &ServiceId, view: &RealView) -> Option<u32> {
-        self.ids.real(id, &RealKey { address: view.address, forward: view.forward, tunnel: view.tunnel })
-    }
-
-    /// Returns the number of slots of a service in transition.
-    pub(super) fn slots_in_transition(&mut self, id: &ServiceId) -> u32 {
-        self.moving_slots(id).map_or(0, |(slots, _)| slots.moved())
-    }
-
-    /// Returns the slots of a service with tracking `auto`, and the clock for them.
-    fn moving_slots(&mut self, id: &ServiceId) -> Option<(Slots, Clock)> {
-        let service = *self.ids.services.get(id)?;
-        let spec = self.image.tables.get(&service)?;
-        if spec.tracking != schema::Tracking::Auto {
-            return None;
-        }
-        let timeouts = self.timeouts;
-        let (span, clock) =
-            (spec.span, Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol));
-        Some((apply::read_slots(self.plane.tables(), span).ok()?, clock))
-    }
-
-    /// Returns the number of slots of a service with a hashing scheduler; 0 for others.
-    fn slots(&self, id: &ServiceId) -> u32 {
-        let number = self.ids.services.get(id);
-        let value = self.image.services.values().find(|value| Some(&value.id) == number);
-        value.filter(|value| schema::Scheduler::hashes(value.scheduler)).map_or(0, |value| value.slots)
     }
 
     /// Returns whether a real is the director itself.

@@ -8,7 +8,8 @@ use lb_common::{reason::Reason, schema::UNSET};
 
 use super::{
     Director,
-    count::{FlowCounts, count_flows},
+    count::count_flows,
+    maps::FlowCounts,
     report::{self, count},
 };
 use crate::{
@@ -89,14 +90,14 @@ pub async fn scrape(director: &Shared) -> Result<Scrape, Failure> {
 impl Director {
     /// Returns the data of a scrape; `flows` are counted already.
     async fn scrape(&mut self, flows: &FlowCounts) -> Result<Scrape, Failure> {
-        let counted = self.counted()?;
+        let counted = self.maps.counted()?;
         let status = self.status(flows).await;
         let mut sums = self.reasons_of_nobody(&counted);
         let mut services = Samples::with_room_for(status.services);
         let mut reals = Samples::with_room_for(status.reals);
         let mut service_reasons = Vec::new();
         for (id, service) in &self.store.desired().services {
-            let number = self.ids.services.get(id).copied().unwrap_or(UNSET);
+            let number = self.maps.ids().services.get(id).copied().unwrap_or(UNSET);
             let mut all = Numbers {
                 totals: self.store.retired(id),
                 available: self.available(id, service) as u64,
@@ -105,7 +106,7 @@ impl Director {
             let labels = labels_of(id);
             for (address, real) in service.all_reals() {
                 let key = real.key(*address);
-                let number = self.ids.reals.get(&(number, key)).copied().unwrap_or(UNSET);
+                let number = self.maps.ids().reals.get(&(number, key)).copied().unwrap_or(UNSET);
                 let counters = counted.real(number);
                 all.totals.add(&counters);
                 if !service.has_real(&key) {

@@ -1,158 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The sweep: removes ended flows, and settles slots that a pool change moved.
+//! The sweep: ends flows that are over, and the services' leaving reals that have no flows left.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::collections::BTreeMap;
 
-use lb_common::{
-    hash,
-    schema::{Flow, FlowKey, Load, Real, Service, Tracking},
-    slot::MOVED,
-    track::{self, State as FlowState},
-};
-
-use super::{Director, director::maps_failed, evicted::Sample};
-use lb_control::apply::{self, Time};
-use lb_dataplane::{TableError, clock};
+use super::{Director, maps::Swept};
 use lb_model::failure::Failure;
 use lb_model::{RealKey, ServiceId};
 
-/// Reals of tracked living flows, by slot.
-type Written = BTreeMap<u32, BTreeSet<u32>>;
-
-/// Result of one pass over the flow tables.
-#[derive(Default)]
-struct Pass {
-    /// Flows that were idle for longer than their timeout.
-    over: Vec<(FlowKey, Flow)>,
-    /// Connections of each real.
-    loads: BTreeMap<u32, u64>,
-    /// Number of flows that have a port of an SNAT address.
-    with_port: usize,
-    /// Living flows of services with tracking `auto`, by service.
-    written: BTreeMap<u32, Written>,
-    /// Flows counted in `written` that can be removed when their slot has settled, with service and slot.
-    held: Vec<(FlowKey, Flow, u32, u32)>,
-    /// Sample of the living flows.
-    sample: Sample,
-}
-
 impl Director {
-    /// Removes flows that were idle for longer than their timeout (the programs recognise ended flows
-    /// themselves; the sweep frees their memory), settles slots, and removes the flows that only a moved slot
-    /// needed. Returns the number of removed flows.
+    /// Removes ended flows, settles slots, and removes leaving reals without connections. Returns the number of
+    /// removed flows.
     ///
     /// # Errors
     /// If a map cannot be read or written.
     pub fn sweep(&mut self) -> Result<usize, Failure> {
-        let began = Instant::now();
-        let forgotten = self.try_sweep().map_err(|e| maps_failed(&e));
-        self.last_sweep = began.elapsed();
-        forgotten
+        let Swept { removed, left } = self.maps.sweep(self.store.desired(), self.store.dips())?;
+        if !left.is_empty() {
+            self.remove_leaving(&left);
+        }
+        Ok(removed)
     }
 
-    fn try_sweep(&mut self) -> Result<usize, TableError> {
-        let auto: BTreeMap<u32, Service> = self
-            .image
-            .services
-            .values()
-            .filter(|service| service.tracking == Tracking::Auto as u32)
-            .map(|service| (service.id, *service))
-            .collect();
-        self.evictions.look(self.plane.tables());
-        let before = self.loads()?;
-        let ports = self.ports_in_use()?;
-        let pass = self.look(&auto)?;
-        let mut forgotten = pass.over.len();
-        for (key, flow) in &pass.over {
-            self.forget_flow(key, flow)?;
-        }
-        for id in auto.keys() {
-            let written = pass.written.get(id);
-            let Some(moved) = self.settle_slots(*id, written)? else { continue };
-            let held =
-                pass.held.iter().filter(|(_, _, service, slot)| service == id && !moved.contains(slot));
-            for (key, flow, ..) in held {
-                self.forget_flow(key, flow)?;
-                forgotten += 1;
-            }
-        }
-        if ports.len() > pass.with_port {
-            self.give_ports_back(&ports)?;
-        }
-        self.evictions.note(pass.sample.take(), self.plane.tables());
-        self.correct_loads(&before, &pass.loads)?;
-        self.let_leave(&pass.loads)?;
-        Ok(forgotten)
-    }
-
-    /// Returns the ports that `fnat` flows use: the keys of the replies and of the requests.
-    fn ports_in_use(&mut self) -> Result<Vec<(FlowKey, FlowKey)>, TableError> {
-        let mut ports = Vec::new();
-        self.plane.tables().for_each_translation(|reply, request| ports.push((*reply, *request)))?;
-        Ok(ports)
-    }
-
-    /// Releases the ports of flows that have no entry any more, because the flow table may have evicted it.
-    /// The program adds the entry right after it has allocated the port. So a flow in `ports`, which was read
-    /// before the pass over all flows, will get no entry any more if it has none now.
-    fn give_ports_back(&mut self, ports: &[(FlowKey, FlowKey)]) -> Result<(), TableError> {
-        let tables = self.plane.tables();
-        for (reply, request) in ports {
-            let has_it = |flow: Flow| flow.snat.port == reply.destination_port;
-            if !tables.flow(request).is_some_and(has_it) && tables.translation(reply) == Some(*request) {
-                tables.remove_translation(reply)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the connections of each real, as the programs count them.
-    fn loads(&mut self) -> Result<BTreeMap<u32, u64>, TableError> {
-        let tables = self.plane.tables();
-        self.image.reals.keys().map(|id| Ok((*id, tables.load(*id)?.counts))).collect()
-    }
-
-    /// Corrects the counts for events that the programs cannot see: flows that timed out, or were evicted.
-    /// `before` are the programs' counts before the pass over all flows that resulted in `counted`.
-    ///
-    /// The pass may or may not count flows that begin or end meanwhile. So the count of a real that was busy
-    /// meanwhile is corrected only if it is further off than these flows can explain.
-    fn correct_loads(
-        &mut self,
-        before: &BTreeMap<u32, u64>,
-        counted: &BTreeMap<u32, u64>,
-    ) -> Result<(), TableError> {
-        let tables = self.plane.tables();
-        for (id, before) in before {
-            let load = tables.load(*id)?;
-            let counts = counted.get(id).copied().unwrap_or(0);
-            if load.counts != counts && is_off(*before, load.counts, counts) {
-                tables.put_load(*id, &Load { counts, ..load })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes leaving reals that have no connections left.
-    fn let_leave(&mut self, counted: &BTreeMap<u32, u64>) -> Result<(), TableError> {
-        let mut gone: Vec<(ServiceId, RealKey)> = Vec::new();
-        for (id, service) in self.store.desired().services.clone() {
-            for key in service.leaving.keys() {
-                let real = self.ids.real(&id, key);
-                let flows = real.and_then(|real| counted.get(&real)).copied().unwrap_or(0);
-                if flows == 0 && !self.is_somebodys_base(&id, real)? {
-                    gone.push((id, *key));
-                }
-            }
-        }
-        if gone.is_empty() {
-            return Ok(());
-        }
-        for (id, key) in &gone {
+    /// Removes leaving reals that have no connections left. If that fails, the next sweep repeats it.
+    fn remove_leaving(&mut self, left: &[(ServiceId, RealKey)]) {
+        for (id, key) in left {
             let RealKey { address, forward, .. } = key;
             if self.store.remove_leaving(id, key) {
                 tracing::info!("real {address} of {id} has no connections by {forward} left");
@@ -161,129 +33,15 @@ impl Director {
             }
         }
         self.changed.send_replace(());
-        let ids = match self.allocate(self.store.desired()) {
-            Ok(ids) => ids,
-            Err(failure) => {
-                tracing::error!("{}", failure.message);
-                return Ok(());
-            }
-        };
-        let want = self.compile(self.store.desired(), &ids, &self.next_hops);
-        match self.carry_out(&want) {
-            Ok(removed) => {
-                self.ids = ids;
-                self.forget(&removed, &BTreeMap::new());
-            }
+        let done = self.maps.allocate(self.store.desired()).and_then(|ids| {
+            let want = self.compile(self.store.desired(), &ids, &self.next_hops);
+            let removed = self.carry_out(&want)?;
+            self.maps.set_ids(ids);
+            Ok(removed)
+        });
+        match done {
+            Ok(removed) => self.forget(&removed, &BTreeMap::new()),
             Err(failure) => tracing::error!("{}", failure.message),
         }
-        Ok(())
-    }
-
-    /// Returns whether untracked flows may still be on a real.
-    fn is_somebodys_base(&mut self, id: &ServiceId, real: Option<u32>) -> Result<bool, TableError> {
-        let (Some(&service), Some(real)) = (self.ids.services.get(id), real) else { return Ok(false) };
-        let Some(spec) = self.image.tables.get(&service).filter(|spec| spec.tracking == Tracking::Auto)
-        else {
-            return Ok(false);
-        };
-        let timeouts = self.timeouts;
-        let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
-        let slots = apply::read_slots(self.plane.tables(), spec.span)?;
-        Ok(slots.bases(clock).contains_key(&real))
-    }
-
-    /// Makes one pass over all flows.
-    fn look(&mut self, auto: &BTreeMap<u32, Service>) -> Result<Pass, TableError> {
-        let (now, settings, timeouts) = (clock::tick(), self.settings, self.timeouts);
-        let mut pass = Pass::default();
-        let (reals, dips) = (&self.image.reals, self.store.dips().clone());
-        self.plane.tables().for_each_flow(|key, flow| {
-            pass.with_port += usize::from(!flow.snat.is_none());
-            if !dips.has(flow.snat.address, key.narrowed().is_none()) {
-                // The SNAT address of the flow was removed from the pool: the client has to connect again.
-                pass.over.push((*key, *flow));
-                return;
-            }
-            if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &timeouts) {
-                pass.over.push((*key, *flow));
-                return;
-            }
-            let load =
-                if FlowState::from_number(flow.state).is_active() { Load::ACTIVE } else { Load::INACTIVE };
-            let Some(real) = reals.get(&flow.real) else {
-                // A daemon crashed between the removal of a real and that of its flows.
-                pass.over.push((*key, *flow));
-                return;
-            };
-            *pass.loads.entry(flow.real).or_default() += load;
-            pass.sample.add(key);
-            if let Some(service) = auto.get(&real.service) {
-                let slot = hash::slot_of_any(service, key, settings.seed);
-                pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);
-                if !real.is(Real::NEEDS_FLOW) {
-                    pass.held.push((*key, *flow, service.id, slot));
-                }
-            }
-        })?;
-        Ok(pass)
-    }
-
-    /// Settles the slots of a service. Returns the slots that are still in transition; `None` if there is
-    /// nothing to settle or to remove.
-    fn settle_slots(
-        &mut self,
-        service: u32,
-        written: Option<&Written>,
-    ) -> Result<Option<BTreeSet<u32>>, TableError> {
-        let Some(spec) = self.image.tables.get(&service) else { return Ok(None) };
-        let timeouts = self.timeouts;
-        let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
-        let span = spec.span;
-        let tables = self.plane.tables();
-        let mut slots = apply::read_slots(tables, span)?;
-        let none = Written::new();
-        if slots.moved() == 0 && written.is_none() {
-            return Ok(None);
-        }
-        if slots.settle(written.unwrap_or(&none), clock) {
-            apply::write_slots(tables, span.first, &slots)?;
-        }
-        let moved = (0u32..).zip(slots.table).filter(|(_, entry)| entry & MOVED != 0);
-        Ok(Some(moved.map(|(index, _)| index).collect()))
-    }
-
-    fn forget_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
-        let tables = self.plane.tables();
-        if tables.flow(key) != Some(*flow) {
-            // A packet of the flow arrived after the pass.
-            return Ok(());
-        }
-        tables.remove_flow(key)?;
-        match self.image.reals.get(&flow.real) {
-            Some(real) => apply::forget_reply(tables, key, flow.snat, real),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Returns whether `load` is further from `counted` than the traffic that changed it from `before` explains.
-fn is_off(before: u64, load: u64, counted: u64) -> bool {
-    let off = |count: fn(u64) -> u32| {
-        let churn = count(before).abs_diff(count(load));
-        count(load).abs_diff(count(counted)) > churn.max(count(counted) / 64).saturating_mul(2)
-    };
-    before == load || off(Load::active) || off(Load::inactive)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quiet_real_is_corrected_at_once_and_a_busy_one_when_it_is_far_off() {
-        let load = Load::counts;
-        assert!(is_off(load(5, 0), load(5, 0), load(4, 0)));
-        assert!(!is_off(load(5, 0), load(6, 0), load(5, 0)));
-        assert!(is_off(load(50, 0), load(51, 0), load(5, 0)));
     }
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use lb_common::schema::Tracking;
 
-use super::{Director, director::maps_failed};
-use lb_control::{apply::was_never_asked, image};
+use super::Director;
+use lb_control::image;
 use lb_model::failure::Failure;
-use lb_model::{Desired, RealKey, Service, ServiceId};
+use lb_model::{Desired, RealKey, Service};
 
 impl Director {
     /// Refuses to leave `--tracking auto`, or to change the hash under it, if that would lose untracked flows.
@@ -20,7 +20,7 @@ impl Director {
                 |new: &Service| old.scheduler != new.scheduler || old.hashes_ports() != new.hashes_ports();
             let leaves = |new: &&Service| is_auto(&old) && (!is_auto(new) || hashes_otherwise(new));
             let Some(new) = desired.services.get(&id).filter(leaves) else { continue };
-            if self.was_never_asked(&id)? {
+            if self.maps.was_never_asked(&id)? {
                 continue;
             }
             if hashes_otherwise(new) && (is_auto(new) || !new.scheduler.hashes()) {
@@ -42,7 +42,7 @@ impl Director {
                     "first run `xvs service edit {id} --tracking full`; make the change when every connection has sent a packet since"
                 )));
             }
-            let slots = self.slots_in_transition(&id);
+            let slots = self.maps.slots_in_transition(&id);
             if slots > 0 {
                 return Err(Failure::failed(format!(
                     "service {id}: {slots} slots are in transition after a pool change"
@@ -51,13 +51,5 @@ impl Director {
             }
         }
         Ok(())
-    }
-
-    /// Returns whether no packet ever went to a real of a service.
-    fn was_never_asked(&mut self, id: &ServiceId) -> Result<bool, Failure> {
-        let Some(spec) = self.ids.services.get(id).and_then(|number| self.image.tables.get(number)) else {
-            return Ok(true);
-        };
-        was_never_asked(self.plane.tables(), spec).map_err(|e| maps_failed(&e))
     }
 }
