@@ -13,6 +13,7 @@ use std::{
 
 use lb_common::wire::Tags;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use lb_model::failure::chain;
 use lb_netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind};
@@ -139,14 +140,38 @@ pub struct Neighbours {
     /// Neighbour entry that each real needs, if its route leads to one.
     needs: BTreeMap<IpAddr, Option<Key>>,
     /// Neighbour entries that are kept alive.
-    kept: BTreeSet<Key>,
+    kept: watch::Sender<BTreeSet<Key>>,
+}
+
+/// Neighbours on which the next hops depend: a view of [`Neighbours`] for readers in other tasks. It has a
+/// neighbour before its entry is read, so that no change of it is missed.
+#[derive(Clone, Debug)]
+pub struct WatchedNeighbours(watch::Receiver<BTreeSet<Key>>);
+
+impl WatchedNeighbours {
+    /// Returns whether a change may have changed a next hop.
+    ///
+    /// On a busy link most changes are about neighbours that no real needs.
+    #[must_use]
+    pub fn concerns(&self, change: &Change) -> bool {
+        match change {
+            Change::Neighbour { ifindex, ip } => self.0.borrow().contains(&(*ifindex, *ip)),
+            Change::Link { .. } | Change::Address { .. } | Change::Route | Change::Missed => true,
+        }
+    }
 }
 
 impl Neighbours {
     /// Creates a resolver for the network namespace of `netlink`.
     #[must_use]
-    pub const fn new(netlink: Netlink) -> Self {
-        Self { netlink, needs: BTreeMap::new(), kept: BTreeSet::new() }
+    pub fn new(netlink: Netlink) -> Self {
+        Self { netlink, needs: BTreeMap::new(), kept: watch::Sender::default() }
+    }
+
+    /// Returns the neighbours on which the next hops depend, which stay up to date.
+    #[must_use]
+    pub fn watched(&self) -> WatchedNeighbours {
+        WatchedNeighbours(self.kept.subscribe())
     }
 
     /// Resolves every real, and releases the neighbour entries that no real needs any more.
@@ -160,20 +185,21 @@ impl Neighbours {
 
     /// Resolves some of the reals; the neighbour entries of the others stay alive.
     pub async fn look(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
-        let mut round = Round::new(&self.netlink);
+        let mut round = Round::new(&self.netlink, Some(&self.kept));
         let mut resolutions = BTreeMap::new();
         for rip in rips {
             resolutions.insert(*rip, round.resolve(*rip).await);
             self.needs.insert(*rip, round.needed.take());
         }
         let needed: BTreeSet<Key> = self.needs.values().flatten().copied().collect();
-        for (ifindex, ip) in self.kept.difference(&needed) {
+        let released: Vec<Key> = self.kept.borrow().difference(&needed).copied().collect();
+        for (ifindex, ip) in &released {
             // A failure costs at worst an occasional ARP request, and cannot be reported to a caller.
             if let Err(error) = self.netlink.release_neighbour(*ifindex, *ip).await {
                 tracing::debug!(%ip, ifindex, error = chain(&error), "neighbour not released");
             }
         }
-        self.kept = needed;
+        self.kept.send_replace(needed);
         resolutions
     }
 
@@ -192,24 +218,13 @@ impl Neighbours {
 
     /// Resolves one real, as [`refresh`](Self::refresh) does, but does not keep its neighbour entry alive.
     pub async fn resolve(&self, rip: IpAddr) -> Resolution {
-        Round::new(&self.netlink).resolve(rip).await
+        Round::new(&self.netlink, None).resolve(rip).await
     }
 
     /// Releases all neighbour entries. Forwarding without a daemon needs them: call this only when the
     /// programs are detached.
     pub async fn release_all(&mut self) {
         self.refresh(&BTreeSet::new()).await;
-    }
-
-    /// Returns whether a change may have changed the result of the last [`refresh`](Self::refresh).
-    ///
-    /// On a busy link most changes are about neighbours that no real needs.
-    #[must_use]
-    pub fn concerns(&self, change: &Change) -> bool {
-        match change {
-            Change::Neighbour { ifindex, ip } => self.kept.contains(&(*ifindex, *ip)),
-            Change::Link { .. } | Change::Address { .. } | Change::Route | Change::Missed => true,
-        }
     }
 }
 
@@ -221,11 +236,13 @@ struct Round<'a> {
     trunks: Option<BTreeSet<u32>>,
     /// Neighbour entry that the real needs which was resolved last.
     needed: Option<Key>,
+    /// Neighbours whose changes matter.
+    watched: Option<&'a watch::Sender<BTreeSet<Key>>>,
 }
 
 impl<'a> Round<'a> {
-    fn new(netlink: &'a Netlink) -> Self {
-        Self { netlink, interfaces: HashMap::new(), trunks: None, needed: None }
+    fn new(netlink: &'a Netlink, watched: Option<&'a watch::Sender<BTreeSet<Key>>>) -> Self {
+        Self { netlink, interfaces: HashMap::new(), trunks: None, needed: None, watched }
     }
 
     async fn resolve(&mut self, rip: IpAddr) -> Resolution {
@@ -293,6 +310,10 @@ impl<'a> Round<'a> {
     /// necessary.
     async fn mac_of(&mut self, ip: IpAddr, ifindex: u32, interface: &str) -> Result<Mac, Unresolved> {
         self.needed = Some((ifindex, ip));
+        // A change after the entry is read must be seen, even before the round has ended.
+        if let Some(watched) = self.watched {
+            watched.send_if_modified(|kept| kept.insert((ifindex, ip)));
+        }
         let entry = self.netlink.neighbour(ifindex, ip).await?;
         if entry.as_ref().is_none_or(needs_asking) {
             self.netlink.keep_neighbour(ifindex, ip).await.map_err(|error| unknown_or_full(error, ip))?;

@@ -81,7 +81,8 @@ impl Director {
             self.maps.plane().change_mode(name, index, mode, before)?;
         }
         self.mode = mode;
-        let place = self.netlink.interface_by_index(index).await.ok().and_then(|interface| interface.xdp);
+        let place =
+            self.network.netlink().interface_by_index(index).await.ok().and_then(|interface| interface.xdp);
         let line = format!("attached to {name} in {} mode", place.map_or("no", XdpPlace::as_str));
         tracing::info!("{line}");
         Ok(Done { changes: vec![line], warnings: Vec::new() })
@@ -94,7 +95,7 @@ impl Director {
         if !matches!(of.kind.as_deref(), Some("bond" | "team")) {
             return;
         }
-        for member in self.netlink.interfaces().await.unwrap_or_default() {
+        for member in self.network.netlink().interfaces().await.unwrap_or_default() {
             if member.controller != Some(of.index) {
                 continue;
             }
@@ -115,7 +116,7 @@ impl Director {
     /// Returns the XDP mode in which this program runs on a device; `None` if it does not run there.
     async fn xdp_place(&mut self, index: u32) -> Option<XdpPlace> {
         let mine = self.maps.plane().director().info().ok()?.id();
-        let interface = self.netlink.interface_by_index(index).await.ok()?;
+        let interface = self.network.netlink().interface_by_index(index).await.ok()?;
         interface.xdp.filter(|_| interface.xdp_program == Some(mine))
     }
 
@@ -150,7 +151,7 @@ impl Director {
     /// detached, and updates the members of bonds.
     pub(super) async fn attach_again(&mut self) {
         for (old, name) in self.interfaces.clone() {
-            let Ok(interface) = self.netlink.interface(&name).await else { continue };
+            let Ok(interface) = self.network.netlink().interface(&name).await else { continue };
             self.allow_members(&interface).await;
             if interface.index == old {
                 self.repair_link(&interface).await;

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::Director;
@@ -19,23 +19,6 @@ const ANSWER: Duration = Duration::from_millis(200);
 const QUESTIONS: u32 = 2;
 /// Interval at which next hops are updated during a claim.
 const STEP: Duration = Duration::from_millis(20);
-/// Interval at which an address is claimed again after it was found on another machine.
-const AGAIN: Duration = Duration::from_secs(10);
-
-/// VIPs that other machines have.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    holders: BTreeMap<IpAddr, Holder>,
-    asked: Option<Instant>,
-}
-
-impl Held {
-    /// Returns a line for each VIP that another machine has.
-    pub(super) fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.holders.iter().map(|(vip, holder)| format!("VIP {vip} is in use at {holder} and stays there"))
-    }
-}
-
 impl Director {
     /// Refuses new VIPs that the director cannot add: addresses that other machines have, unless `take_over`;
     /// those of reals; and network and broadcast addresses.
@@ -48,8 +31,8 @@ impl Director {
         if new.is_empty() {
             return Ok(());
         }
-        self.look_at_own_addresses().await;
-        if let Some(vip) = new.iter().find(|vip| self.own.broadcast.contains(vip)) {
+        self.network.look_at_own_addresses().await;
+        if let Some(vip) = new.iter().find(|vip| self.network.own().broadcast.contains(vip)) {
             return Err(Failure::wrong_input(format!(
                 "VIP {vip} is the first or the last address of a network of this director: no host can have it"
             ))
@@ -67,19 +50,15 @@ impl Director {
                 .hint("use a VIP that no real has"));
             }
         }
-        let Some(vips) = &mut self.vips else { return Ok(()) };
         if take_over {
-            vips.claim(new);
+            self.vips.claim(new);
             return Ok(());
         }
-        let missing = vips.missing(new).await.map_err(|error| Failure::failed(chain(&error)))?;
+        let missing = self.vips.missing(new).await?;
         let holders = self.ask_for_holders(&missing).await;
         match holders.first_key_value() {
             None => {
-                let free = missing.into_iter().map(|(vip, _)| vip);
-                if let Some(vips) = &mut self.vips {
-                    vips.claim(free);
-                }
+                self.vips.claim(missing.into_iter().map(|(vip, _)| vip));
                 Ok(())
             }
             Some((vip, holder)) => Err(Failure::failed(format!("{vip} is in use at {holder}"))
@@ -90,28 +69,12 @@ impl Director {
     /// Claims VIPs that are free. VIPs that another machine has are noted, and claimed again later. Returns
     /// whether there are VIPs to add now.
     pub(super) async fn claim_free(&mut self, unclaimed: Vec<(IpAddr, Interface)>) -> bool {
-        let wanted: BTreeSet<IpAddr> = unclaimed.iter().map(|(vip, _)| *vip).collect();
-        self.held.holders.retain(|vip, _| wanted.contains(vip));
-        let is_new = wanted.iter().any(|vip| !self.held.holders.contains_key(vip));
-        let again = self.held.asked.is_none_or(|asked| asked.elapsed() >= AGAIN);
-        if unclaimed.is_empty() || !is_new && !again {
+        let vips: BTreeSet<IpAddr> = unclaimed.iter().map(|(vip, _)| *vip).collect();
+        if !self.vips.asks_for(&vips) {
             return false;
         }
         let holders = self.ask_for_holders(&unclaimed).await;
-        for (vip, holder) in &holders {
-            if self.held.holders.get(vip) != Some(holder) {
-                tracing::warn!(
-                    "VIP {vip} is in use at {holder} and stays there; `--take-over` moves it here"
-                );
-            }
-        }
-        let free: Vec<IpAddr> = wanted.into_iter().filter(|vip| !holders.contains_key(vip)).collect();
-        self.held = Held { holders, asked: Some(Instant::now()) };
-        let any = !free.is_empty();
-        if let Some(vips) = &mut self.vips {
-            vips.claim(free);
-        }
-        any
+        self.vips.note_holders(vips, holders)
     }
 
     /// Asks on the links which machines have these addresses. Meanwhile the next hops are kept up to date.
@@ -119,7 +82,7 @@ impl Director {
         if wanted.is_empty() {
             return BTreeMap::new();
         }
-        let links = self.netlink.interfaces().await.unwrap_or_default();
+        let links = self.network.netlink().interfaces().await.unwrap_or_default();
         let mut claim = match Claim::new(wanted, &links) {
             Ok(claim) => claim,
             Err(error) => {

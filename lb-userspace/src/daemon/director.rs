@@ -17,25 +17,19 @@ use tokio::sync::watch;
 
 use super::{
     change::{self, Difference},
-    claim::Held,
     doctor::Examined,
     ipvs::IpvsView,
     lost_sends::LostSends,
     maps::{Loaded, Maps},
-    next_hop_log::NextHopLog,
+    network::{Network, NextHops},
+    snapshot::Snapshot,
     store::{Store, Strictness},
+    vips::Vips,
 };
 use crate::api::types::{Done, TimeoutView};
 use lb_control::{
-    config::DirectorSection,
-    ids::Ids,
-    image::Image,
-    neighbours::{Neighbours, Resolution},
-    own_addresses::OwnAddresses,
-    state::State,
-    state_file::Prepared,
-    validate,
-    vips::{VipEvent, VipManager},
+    config::DirectorSection, ids::Ids, image::Image, neighbours::WatchedNeighbours, state::State,
+    state_file::Prepared, validate, vips::VipManager,
 };
 use lb_dataplane::{DataPlane, Limits, Mode, PinDir, ProbePlane};
 use lb_model::failure::{Failure, chain};
@@ -70,23 +64,15 @@ pub struct Parts {
 
 /// The director: the desired services and all means to provide them.
 pub struct Director {
-    pub(super) netlink: Netlink,
+    /// Next hops and the director's addresses.
+    pub(super) network: Network,
     pub(super) started: Instant,
     /// Data plane and contents of its maps.
     pub(super) maps: Maps,
     /// Configured services, and the other data of the state file.
     pub(super) store: Store,
-    /// VIPs that other machines have.
-    pub(super) held: Held,
-    /// Addresses that no client can have.
-    pub(super) own: OwnAddresses,
-    pub(super) neighbours: Neighbours,
-    pub(super) next_hops: BTreeMap<IpAddr, Resolution>,
-    /// Last real in the previous part of `refresh_in_turn`.
-    pub(super) looked_at: Option<IpAddr>,
-    /// Changes of next hops that the log has.
-    pub(super) next_hop_log: NextHopLog,
-    pub(super) vips: Option<VipManager>,
+    /// VIPs that the daemon added, or that other machines have.
+    pub(super) vips: Vips,
     pub(super) pins: PinDir,
     pub(super) mode: Mode,
     /// The `[director]` section that the daemon started with.
@@ -108,8 +94,8 @@ pub struct Director {
     pub(super) prober: Option<Box<ProbePlane>>,
     /// Lock of an examination: two at the same time would receive each other's answers to probes.
     pub(super) examining: Arc<tokio::sync::Mutex<()>>,
-    /// Notifies watchers of changes of services or reals.
-    pub(super) changed: watch::Sender<()>,
+    /// Snapshots for readers, the last one after the last change of services or reals.
+    snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
 /// Maximum number of log lines about one change: tens of thousands take as long as the change itself.
@@ -129,18 +115,14 @@ impl Director {
             timeouts: parts.timeouts,
         };
         let maps = Maps::new(loaded, &parts.section, &parts.state.desired, &parts.state.dips)?;
+        let snapshot = Arc::new(Snapshot::new(parts.state.desired.clone()));
         Ok(Self {
+            snapshots: watch::Sender::new(snapshot),
             maps,
-            neighbours: Neighbours::new(parts.netlink.clone()),
-            netlink: parts.netlink,
+            network: Network::new(parts.netlink),
             started: Instant::now(),
             store: Store::new(parts.state, parts.state_file),
-            held: Held::default(),
-            own: OwnAddresses::default(),
-            next_hops: BTreeMap::new(),
-            looked_at: None,
-            next_hop_log: NextHopLog::default(),
-            vips: parts.vips,
+            vips: Vips::new(parts.vips),
             pins: parts.pins,
             mode: parts.mode,
             section: parts.section,
@@ -153,7 +135,6 @@ impl Director {
             sends: LostSends::default(),
             prober: None,
             examining: Arc::default(),
-            changed: watch::Sender::new(()),
         })
     }
 
@@ -199,6 +180,21 @@ impl Director {
         self.store.desired()
     }
 
+    /// Returns a receiver of the snapshots after later changes; it has the last one.
+    pub(super) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Returns the neighbours on which next hops depend.
+    pub(super) fn watched(&self) -> WatchedNeighbours {
+        self.network.watched()
+    }
+
+    /// Publishes the services at the end of a change.
+    pub(super) fn publish(&self) {
+        self.snapshots.send_replace(Arc::new(Snapshot::new(self.store.desired().clone())));
+    }
+
     /// Notes that the services come from a config file.
     pub(crate) fn has_read(&mut self, config: &Path) {
         self.config = Some((config.display().to_string(), self.revision));
@@ -216,8 +212,8 @@ impl Director {
     /// As [`change`](Self::change).
     pub async fn replace(&mut self, mut desired: Desired, take_over: bool) -> Result<Done, Failure> {
         change::carry_over(self.store.desired(), &mut desired);
-        if take_over && let Some(vips) = &mut self.vips {
-            vips.claim(desired.vips());
+        if take_over {
+            self.vips.claim(desired.vips());
         }
         let changes: Vec<String> =
             change::differences(self.store.desired(), &desired).iter().map(Difference::done).collect();
@@ -253,7 +249,7 @@ impl Director {
     /// the state file, and remove flows last.
     async fn write_in_order(&mut self, desired: Desired, strictness: Strictness) -> Result<(), Failure> {
         self.may_become(&desired)?;
-        self.look_at_own_addresses().await;
+        self.network.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.maps.allocate(&desired)?;
@@ -287,10 +283,10 @@ impl Director {
         self.store.retire_services();
         self.maps.set_ids(ids);
         let moved = self.maps.replaced_ids(self.store.desired());
-        self.next_hops = next_hops;
+        self.network.set_next_hops(next_hops);
         // 4. Remove flows, which cannot be undone.
         self.forget(&removed, &moved);
-        self.changed.send_replace(());
+        self.publish();
         Ok(())
     }
 
@@ -300,18 +296,13 @@ impl Director {
         self.maps.forget(removed, replaced);
         if !removed.is_empty() {
             // The counters of the removed reals are in the state now.
-            self.store.save_counters(self.vips.as_ref().map(VipManager::added));
+            self.store.save_counters(self.vips.added());
         }
     }
 
     /// Returns the contents of the maps for `desired`.
-    pub(super) fn compile(
-        &self,
-        desired: &Desired,
-        ids: &Ids,
-        next_hops: &BTreeMap<IpAddr, Resolution>,
-    ) -> Image {
-        self.maps.compile(desired, ids, next_hops, &self.own)
+    pub(super) fn compile(&self, desired: &Desired, ids: &Ids, next_hops: &NextHops) -> Image {
+        self.maps.compile(desired, ids, next_hops, self.network.own())
     }
 
     /// Checks whether the director can do `desired`.
@@ -345,10 +336,10 @@ impl Director {
     /// # Errors
     /// If it cannot be written during a change.
     async fn prepare(&mut self, strictness: Strictness) -> Result<Option<Prepared>, Failure> {
-        self.store.note_vips(self.vips.as_ref().map(VipManager::added));
+        self.store.note_vips(self.vips.added());
         let mut new = BTreeSet::new();
-        if self.vips.is_some()
-            && let Ok(here) = self.netlink.addresses().await
+        if self.vips.are_managed()
+            && let Ok(here) = self.network.netlink().addresses().await
         {
             let here: BTreeSet<IpAddr> = here.iter().map(|address| address.net.addr()).collect();
             new.extend(self.store.desired().vips().filter(|vip| !here.contains(vip)));
@@ -358,12 +349,9 @@ impl Director {
 
     /// Removes the VIPs that the daemon added, and lets neighbour entries age, after forwarding has ended.
     pub async fn let_go(&mut self) {
-        self.neighbours.release_all().await;
-        let Some(vips) = &mut self.vips else { return };
-        for event in vips.reconcile(&BTreeSet::new()).await {
-            if let VipEvent::Failed(vip, error) = event {
-                tracing::warn!(%vip, error = chain(&error), "VIP not removed");
-            }
+        self.network.release_all().await;
+        if !self.vips.remove_all().await {
+            return;
         }
         if let Err(error) = self.save_as_is() {
             tracing::warn!(error = chain(&error), "state not saved");
@@ -382,6 +370,6 @@ impl Director {
     /// # Errors
     /// If it cannot be written.
     pub(crate) fn save_as_is(&mut self) -> Result<(), Failure> {
-        self.store.save(self.vips.as_ref().map(VipManager::added))
+        self.store.save(self.vips.added())
     }
 }

@@ -121,10 +121,15 @@ impl Director {
                     tunnel_source: entry.source.into(),
                     mtu: entry.mtu,
                 });
-                let dip = self.next_hops.get(&rip).and_then(|hop| hop.as_ref().ok()).map(|hop| hop.source_ip);
+                let dip = self
+                    .network
+                    .next_hops()
+                    .get(&rip)
+                    .and_then(|hop| hop.as_ref().ok())
+                    .map(|hop| hop.source_ip);
                 let gateway = match real.forward {
                     _ if real.is_local => None,
-                    _ => self.netlink.route_to(rip).await?.and_then(|route| route.gateway),
+                    _ => self.network.netlink().route_to(rip).await?.and_then(|route| route.gateway),
                 };
                 for endpoint in &view.endpoints {
                     let vip: IpAddr = endpoint.address.ip();
@@ -147,7 +152,7 @@ impl Director {
                             let key = service_key(endpoint);
                             Some(Entry { key, service: *self.maps.image().services.get(&key)?, real })
                         }),
-                        next_hop: next_hop.ok_or_else(|| match self.next_hops.get(&rip) {
+                        next_hop: next_hop.ok_or_else(|| match self.network.next_hops().get(&rip) {
                             Some(Err(why)) => why.clone(),
                             _ => Unresolved::Unknown { why: real.next_hop.clone() },
                         }),
@@ -157,16 +162,16 @@ impl Director {
                 }
             }
         }
-        let interfaces = self.netlink.interfaces().await?;
+        let interfaces = self.network.netlink().interfaces().await?;
         Ok(Facts {
             deaf_veths: self.deaf_veths(&interfaces).await,
             lost_sends: self.lost_sends().await,
             without_real: without_real(&stats.services),
-            is_standby: self.vips.is_none(),
+            is_standby: !self.vips.are_managed(),
             targets,
             endpoints,
             interfaces,
-            addresses: self.netlink.addresses().await?,
+            addresses: self.network.netlink().addresses().await?,
             attached: self.interfaces.clone(),
             program: self.maps.plane().director().info().ok().map(|info| info.id()),
             generic_wanted: self.mode == Mode::Generic,

@@ -61,7 +61,7 @@ impl Director {
                 desired: self.store.desired(),
                 ids: self.maps.ids(),
                 image: self.maps.image(),
-                next_hops: &self.next_hops,
+                next_hops: self.network.next_hops(),
                 reals,
             },
         );
@@ -111,13 +111,13 @@ impl Director {
             Failure::failed(chain(&error))
                 .hint("`xvs status` shows the interfaces and what is wrong with them")
         };
-        self.netlink.interface_by_index(*index).await.map_err(gone)
+        self.network.netlink().interface_by_index(*index).await.map_err(gone)
     }
 
     /// Returns the names of all interfaces of this host, by index: packets may leave by other interfaces than
     /// the director's.
     async fn interface_names(&self) -> HashMap<u32, String> {
-        let all = self.netlink.interfaces().await.unwrap_or_default();
+        let all = self.network.netlink().interfaces().await.unwrap_or_default();
         let all = all.into_iter().map(|interface| (interface.index, interface.name));
         self.interfaces.clone().into_iter().chain(all).collect()
     }

@@ -118,7 +118,7 @@ impl Director {
         }
         change::carry_over(self.store.desired(), &mut desired);
         let lines = change::differences(self.store.desired(), &desired);
-        let known = self.unreachable();
+        let known = self.network.unreachable(self.store.desired());
         self.write(desired).await?;
         self.revision += lines.len() as u64;
         for line in lines {

@@ -40,7 +40,7 @@ impl Director {
     /// Returns the mode in which to attach: generic instead of `auto` on a veth whose peer would lose frames
     /// that the program sends.
     pub(super) async fn mode_for(&self, interface: &Interface) -> Mode {
-        if self.mode == Mode::Auto && self.netlink.veth_takes_xdp(interface).await == Some(false) {
+        if self.mode == Mode::Auto && self.network.netlink().veth_takes_xdp(interface).await == Some(false) {
             return Mode::Generic;
         }
         self.mode
@@ -48,11 +48,11 @@ impl Director {
 
     /// Warns if the driver of an interface drops the frames that the program sends, or would do so in native mode.
     pub(super) async fn warn_of_lost_sends(&self, interface: &Interface) {
-        if self.netlink.veth_takes_xdp(interface).await != Some(false) {
+        if self.network.netlink().veth_takes_xdp(interface).await != Some(false) {
             return;
         }
         let name = &interface.name;
-        match self.netlink.interface_by_index(interface.index).await.ok().and_then(|now| now.xdp) {
+        match self.network.netlink().interface_by_index(interface.index).await.ok().and_then(|now| now.xdp) {
             Some(XdpPlace::Native) => tracing::warn!(
                 "{name} is a veth whose other end has no XDP program: the driver drops what the program sends back. Use `xvs attach {name} --xdp-mode generic`, or attach an XDP program that passes everything to the other end"
             ),
@@ -67,7 +67,7 @@ impl Director {
     pub(super) async fn deaf_veths(&self, interfaces: &[Interface]) -> BTreeSet<u32> {
         let mut deaf = BTreeSet::new();
         for interface in interfaces {
-            if self.netlink.veth_takes_xdp(interface).await == Some(false) {
+            if self.network.netlink().veth_takes_xdp(interface).await == Some(false) {
                 deaf.insert(interface.index);
             }
         }

@@ -15,16 +15,19 @@ mod ipvs; //                `xvs ipvsadm`
 pub(crate) mod lock; //     lock of the pin directory
 mod lost_sends; //          packets that drivers fail to send
 mod maps; //                the data plane and the contents of its maps
-mod network; //             updates of next hops and VIPs
+mod network; //             next hops and the director's addresses
 mod next_hop_log; //        log of next-hop changes
+mod refresh; //             updates after changes of the network
 mod report; //              status and counters
 mod resize; //              larger tables at run time
-mod roles; //               roles of a host
 pub mod scrape; //          data of a metrics scrape
+mod shared; //              the director and its snapshots for the servers
+mod snapshot; //            data for readers without the lock
 mod store; //               the state and its file
 mod sweep; //               removal of ended flows, and of leaving reals without any
 mod together; //            atomic batches of changes
 mod tracking; //            refusal of tracking changes that lose flows
+mod vips; //                VIPs of the director and of other machines
 mod zero; //                `ipvsadm -Z`
 
 pub use connections::connections;
@@ -34,6 +37,5 @@ pub use director::Director;
 pub use doctor::examine;
 pub(crate) use ipvs::apply;
 pub use lock::PinLock;
-
-/// The director, shared by its servers.
-pub type Shared = std::sync::Arc<tokio::sync::Mutex<Director>>;
+pub use shared::Shared;
+pub use snapshot::Snapshot;

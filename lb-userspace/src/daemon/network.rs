@@ -1,175 +1,83 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Updates of next hops and VIPs after changes of the network.
+//! Knowledge of the director about its network: next hops of the reals, and its own addresses.
+#![forbid(unsafe_code)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     ops::Bound,
-    time::{Duration, Instant},
 };
 
-use super::{Director, dirty::Dirty};
+use super::next_hop_log::NextHopLog;
 use lb_control::{
     effective,
-    neighbours::{Resolution, Unresolved},
+    neighbours::{Neighbours, Resolution, Unresolved, WatchedNeighbours},
     own_addresses::OwnAddresses,
-    vips::{VipEvent, VipManager},
 };
-use lb_model::failure::{Failure, chain};
-use lb_netlink::Interface;
-
-/// Time that a change waits for answers of new neighbours. On a link they answer within a millisecond or never.
-const ANSWER: Duration = Duration::from_millis(250);
+use lb_model::failure::chain;
+use lb_model::{Desired, Real, Service, ServiceId};
+use lb_netlink::Netlink;
 
 /// Number of reals whose next hops one periodic refresh covers.
 const PART: usize = 512;
 
-impl Director {
-    /// Adds and removes VIPs as the services require, and returns a line for each remaining problem.
-    pub(crate) async fn settle(&mut self) -> Vec<String> {
-        let mut warnings = self.reconcile_vips().await;
-        warnings.extend(self.held.lines());
-        warnings.extend(self.unreachable());
-        warnings
-    }
+/// Next hops by address of the real.
+pub(super) type NextHops = BTreeMap<IpAddr, Resolution>;
 
-    /// Refreshes everything: reappeared interfaces, VIPs that were removed from outside, next hops.
-    ///
-    /// # Errors
-    /// If the maps cannot be written.
-    pub async fn refresh(&mut self) -> Result<(), Failure> {
-        self.refresh_place().await;
-        self.refresh_next_hops().await
-    }
+/// Owner of the next hops and of the neighbour entries that they need.
+pub(super) struct Network {
+    netlink: Netlink,
+    neighbours: Neighbours,
+    /// Next hops that are in the maps.
+    next_hops: NextHops,
+    /// Last real in the previous part of a periodic refresh.
+    last_in_part: Option<IpAddr>,
+    /// Changes of next hops that the log has.
+    log: NextHopLog,
+    /// Addresses that no client can have.
+    own: OwnAddresses,
+}
 
-    /// Refreshes the changed parts of the network.
-    ///
-    /// # Errors
-    /// If the maps cannot be written.
-    pub async fn refresh_after(&mut self, dirty: Dirty) -> Result<(), Failure> {
-        match dirty {
-            Dirty::All => self.refresh().await,
-            Dirty::Neighbours(some) => {
-                let mut rips = self.neighbours.reached_by(&some);
-                rips.retain(|rip| self.next_hops.contains_key(rip));
-                self.refresh_some(&rips).await
-            }
+impl Network {
+    pub(super) fn new(netlink: Netlink) -> Self {
+        Self {
+            neighbours: Neighbours::new(netlink.clone()),
+            netlink,
+            next_hops: BTreeMap::new(),
+            last_in_part: None,
+            log: NextHopLog::default(),
+            own: OwnAddresses::default(),
         }
     }
 
-    /// Refreshes periodically, without an event: interfaces, VIPs, and one part of the reals. Events cover
-    /// the rest, and a refresh of tens of thousands of reals at once would delay changes.
-    ///
-    /// # Errors
-    /// If the maps cannot be written.
-    pub async fn refresh_in_turn(&mut self) -> Result<(), Failure> {
-        if self.next_hops.len() <= PART {
-            return self.refresh().await;
-        }
-        self.refresh_place().await;
-        let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
-        self.neighbours.forget_others(&rips);
-        let after = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
-        let part: BTreeSet<IpAddr> = rips.range((after, Bound::Unbounded)).take(PART).copied().collect();
-        self.looked_at = part.last().copied();
-        self.refresh_some(&part).await
+    /// Returns the netlink socket in the director's network namespace.
+    pub(super) const fn netlink(&self) -> &Netlink {
+        &self.netlink
     }
 
-    /// Refreshes everything but next hops.
-    async fn refresh_place(&mut self) {
-        self.attach_again().await;
-        self.store.save_again(self.vips.as_ref().map(VipManager::added));
-        for warning in self.reconcile_vips().await {
-            tracing::warn!("{warning}");
-        }
+    /// Returns the next hops that are in the maps.
+    pub(super) const fn next_hops(&self) -> &NextHops {
+        &self.next_hops
     }
 
-    /// Resolves the next hop of every real that has none, and gives new neighbours a moment to answer: a real
-    /// that is up is in service when the operator's command returns. Later answers arrive as events.
-    pub(super) async fn ask_for_next_hops(
-        &mut self,
-        rips: &BTreeSet<IpAddr>,
-    ) -> BTreeMap<IpAddr, Resolution> {
-        let deadline = Instant::now() + ANSWER;
-        let mut next_hops: BTreeMap<IpAddr, Resolution> = BTreeMap::new();
-        let mut unknown = BTreeSet::new();
-        for rip in rips {
-            match self.next_hops.get(rip) {
-                Some(known @ Ok(_)) => drop(next_hops.insert(*rip, known.clone())),
-                _ => drop(unknown.insert(*rip)),
-            }
-        }
-        loop {
-            let found = self.neighbours.look(&unknown).await;
-            // Updates of existing reals do not wait for new reals.
-            if let Err(failure) = self.note_next_hops(&found) {
-                tracing::error!("network: {}", failure.message);
-            }
-            let waiting = found.iter().any(|(rip, resolution)| {
-                matches!(resolution, Err(Unresolved::Asking { .. }))
-                    && self.next_hops.get(rip) != Some(resolution)
-            });
-            if !waiting || Instant::now() >= deadline {
-                next_hops.extend(found);
-                return next_hops;
-            }
-            tokio::time::sleep(ANSWER / 50).await;
-        }
+    /// Returns the addresses that no client can have.
+    pub(super) const fn own(&self) -> &OwnAddresses {
+        &self.own
     }
 
-    /// Resolves the next hops of all reals again, and writes the changes.
-    ///
-    /// # Errors
-    /// If the maps cannot be written.
-    pub(super) async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
-        let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
-        let next_hops = self.neighbours.refresh(&rips).await;
-        self.take_over(next_hops).await
+    /// Returns the neighbours on which next hops depend, for readers without the director.
+    pub(super) fn watched(&self) -> WatchedNeighbours {
+        self.neighbours.watched()
     }
 
-    /// Resolves the next hops of some reals again, and writes the changes.
-    async fn refresh_some(&mut self, rips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
-        let found = self.neighbours.look(rips).await;
-        let mut next_hops = self.next_hops.clone();
-        next_hops.extend(found);
-        self.take_over(next_hops).await
-    }
-
-    /// Writes changed next hops to the maps.
-    async fn take_over(&mut self, next_hops: BTreeMap<IpAddr, Resolution>) -> Result<(), Failure> {
-        let has_others = self.look_at_own_addresses().await;
-        if next_hops == self.next_hops && !has_others {
-            return Ok(());
-        }
-        self.next_hop_log.log(&self.next_hops, &next_hops);
-        let want = self.compile(self.store.desired(), self.maps.ids(), &next_hops);
-        self.carry_out(&want).map(drop)?;
+    /// Notes the next hops that are in the maps now.
+    pub(super) fn set_next_hops(&mut self, next_hops: NextHops) {
         self.next_hops = next_hops;
-        Ok(())
     }
 
-    /// Writes changed next hops of reals that are in the maps. Reals that are not in `next_hops` are unchanged.
-    fn note_next_hops(&mut self, next_hops: &BTreeMap<IpAddr, Resolution>) -> Result<(), Failure> {
-        let mut known = self.next_hops.clone();
-        for (rip, resolution) in &mut known {
-            if let Some(new) = next_hops.get(rip) {
-                resolution.clone_from(new);
-            }
-        }
-        if known == self.next_hops {
-            return Ok(());
-        }
-        let want = self.compile(self.store.desired(), self.maps.ids(), &known);
-        self.carry_out(&want).map(drop)?;
-        self.next_hops = known;
-        Ok(())
-    }
-
-    /// Resolves again the next hop of every real that has none. Returns whether an answer of a neighbour is pending.
-    pub(super) async fn asks_for_next_hops(&mut self) -> Result<bool, Failure> {
-        let lost = self.next_hops.iter().filter(|(_, hop)| hop.is_err()).map(|(rip, _)| *rip).collect();
-        self.refresh_some(&lost).await?;
-        Ok(self.next_hops.values().any(|hop| matches!(hop, Err(Unresolved::Asking { .. }))))
+    /// Logs the changes from the next hops in the maps to `next_hops`.
+    pub(super) fn log_changes(&mut self, next_hops: &NextHops) {
+        self.log.log(&self.next_hops, next_hops);
     }
 
     /// Reads the director's addresses. Returns whether they have changed.
@@ -187,43 +95,110 @@ impl Director {
         }
     }
 
-    async fn reconcile_vips(&mut self) -> Vec<String> {
-        let (mut warnings, unclaimed) = self.place_vips().await;
-        if self.claim_free(unclaimed).await {
-            warnings = self.place_vips().await.0;
-        }
-        warnings
+    /// Resolves the next hops of exactly these reals.
+    pub(super) async fn resolve_all(&mut self, rips: &BTreeSet<IpAddr>) -> NextHops {
+        self.neighbours.refresh(rips).await
     }
 
-    /// Adds and removes VIPs. Returns warnings, and the VIPs that are not claimed yet.
-    async fn place_vips(&mut self) -> (Vec<String>, Vec<(IpAddr, Interface)>) {
-        let Some(vips) = &mut self.vips else { return (Vec::new(), Vec::new()) };
-        let wanted: BTreeSet<IpAddr> =
-            self.store.desired().vips().chain(self.store.dips().addresses()).collect();
-        let (mut warnings, mut unclaimed) = (Vec::new(), Vec::new());
-        let added = vips.added().clone();
-        for event in vips.reconcile(&wanted).await {
-            match event {
-                VipEvent::Unclaimed(vip, interface) => unclaimed.push((vip, interface)),
-                VipEvent::Added(vip, interface) => tracing::info!(%vip, interface, "VIP added and announced"),
-                VipEvent::AlreadyThere(vip) => tracing::debug!(%vip, "VIP was there already"),
-                VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
-                VipEvent::Failed(vip, error) => warnings.push(format!("VIP {vip}: {error}")),
+    /// Resolves the next hops of some reals. Returns theirs only.
+    pub(super) async fn resolve(&mut self, rips: &BTreeSet<IpAddr>) -> NextHops {
+        self.neighbours.look(rips).await
+    }
+
+    /// Returns the known reals whose next hop is one of these neighbours, by interface and address.
+    pub(super) fn reached_by(&self, neighbours: &BTreeSet<(u32, IpAddr)>) -> BTreeSet<IpAddr> {
+        let mut rips = self.neighbours.reached_by(neighbours);
+        rips.retain(|rip| self.next_hops.contains_key(rip));
+        rips
+    }
+
+    /// Returns whether one periodic refresh covers all reals.
+    pub(super) fn fits_in_part(&self) -> bool {
+        self.next_hops.len() <= PART
+    }
+
+    /// Returns the next part of the reals for a periodic refresh; `rips` are all of them. The neighbour entries
+    /// of others are released.
+    pub(super) fn next_part(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        self.neighbours.forget_others(rips);
+        let after = self.last_in_part.map_or(Bound::Unbounded, Bound::Excluded);
+        let part: BTreeSet<IpAddr> = rips.range((after, Bound::Unbounded)).take(PART).copied().collect();
+        self.last_in_part = part.last().copied();
+        part
+    }
+
+    /// Splits reals into the next hops of those that have one in the maps, and the others.
+    pub(super) fn split(&self, rips: &BTreeSet<IpAddr>) -> (NextHops, BTreeSet<IpAddr>) {
+        let (mut known, mut unknown) = (NextHops::new(), BTreeSet::new());
+        for rip in rips {
+            match self.next_hops.get(rip) {
+                Some(hop @ Ok(_)) => drop(known.insert(*rip, hop.clone())),
+                _ => drop(unknown.insert(*rip)),
             }
         }
-        // The state file lists exactly the VIPs that the daemon added.
-        if (vips.added() != &added || *self.store.vips() != added)
-            && let Err(error) = self.save_as_is()
-        {
-            warnings.push(error.message);
+        (known, unknown)
+    }
+
+    /// Returns the next hops in the maps with those of `found` that they contain; `None` if nothing changes.
+    pub(super) fn updated(&self, found: &NextHops) -> Option<NextHops> {
+        let mut known = self.next_hops.clone();
+        for (rip, resolution) in &mut known {
+            if let Some(new) = found.get(rip) {
+                resolution.clone_from(new);
+            }
         }
-        (warnings, unclaimed)
+        (known != self.next_hops).then_some(known)
+    }
+
+    /// Returns whether the answer of a neighbour is pending that was not asked before.
+    pub(super) fn has_new_question(&self, found: &NextHops) -> bool {
+        found.iter().any(|(rip, resolution)| {
+            matches!(resolution, Err(Unresolved::Asking { .. }))
+                && self.next_hops.get(rip) != Some(resolution)
+        })
+    }
+
+    /// Returns the reals without a next hop.
+    pub(super) fn unresolved(&self) -> BTreeSet<IpAddr> {
+        self.next_hops.iter().filter(|(_, hop)| hop.is_err()).map(|(rip, _)| *rip).collect()
+    }
+
+    /// Returns whether the answer of a neighbour is pending.
+    pub(super) fn is_asking(&self) -> bool {
+        self.next_hops.values().any(|hop| matches!(hop, Err(Unresolved::Asking { .. })))
+    }
+
+    /// Releases all neighbour entries, after forwarding has ended.
+    pub(super) async fn release_all(&mut self) {
+        self.neighbours.release_all().await;
+    }
+
+    /// Returns whether a real is the director itself.
+    pub(super) fn is_local(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
+        effective::is_local(id, address, real, self.next_hops.get(&address.ip()))
+    }
+
+    /// Returns whether packets can be sent to a real.
+    pub(super) fn is_up(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
+        self.is_local(id, address, real) || matches!(self.next_hops.get(&address.ip()), Some(Ok(_)))
+    }
+
+    /// Returns the number of reals of a service that get new connections.
+    pub(super) fn available(&self, id: &ServiceId, service: &Service) -> usize {
+        let reals = service.reals.iter();
+        reals.filter(|(address, real)| real.weight > 0 && self.is_up(id, **address, real)).count()
+    }
+
+    /// Returns a line for each service that has no real for new connections.
+    pub(super) fn without_real(&self, desired: &Desired) -> Vec<String> {
+        let idle = desired.services.iter().filter(|(id, service)| self.available(id, service) == 0);
+        idle.map(|(id, _)| format!("{id} has no real that takes connections")).collect()
     }
 
     /// Returns a line for each real without a next hop.
-    pub(super) fn unreachable(&self) -> Vec<String> {
+    pub(super) fn unreachable(&self, desired: &Desired) -> Vec<String> {
         let mut lines = Vec::new();
-        for (id, service) in &self.store.desired().services {
+        for (id, service) in &desired.services {
             let effective = effective::service(id, service, &self.next_hops);
             for (address, real) in &service.reals {
                 if !self.is_local(id, *address, real)
@@ -238,9 +213,15 @@ impl Director {
         lines
     }
 
-    /// Returns whether a change of the network may have changed the next hop of a real.
-    #[must_use]
-    pub fn concerns(&self, change: &lb_netlink::Change) -> bool {
-        self.neighbours.concerns(change)
+    /// Returns the next hop of a real as the views show it.
+    pub(super) fn describe(&self, id: &ServiceId, address: &SocketAddr, real: &Real) -> String {
+        if self.is_local(id, *address, real) {
+            return "this host".to_owned();
+        }
+        match self.next_hops.get(&address.ip()) {
+            Some(Ok(hop)) => hop.next_hop_mac.map(|byte| format!("{byte:02x}")).join(":"),
+            Some(Err(why)) => why.to_string(),
+            None => "not asked yet".to_owned(),
+        }
     }
 }

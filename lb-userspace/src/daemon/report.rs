@@ -2,8 +2,7 @@
 //! Reports of the daemon: status and counters.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
+    collections::{BTreeMap, HashMap},
     time::SystemTime,
 };
 
@@ -17,26 +16,24 @@ use super::{
     maps::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
-    api::types::{
-        ConfigStatus, GroupView, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status,
-    },
+    api::types::{ConfigStatus, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     observe::log,
 };
-use lb_control::{effective, state::Totals};
+use lb_control::state::Totals;
 use lb_model::failure::Failure;
 use lb_model::text;
-use lb_model::{Desired, Endpoint, GroupId, Real, Service, ServiceId};
+use lb_model::{Service, ServiceId};
 
 impl Director {
     /// Returns the status of the daemon; `counts` are the flows.
     pub async fn status(&mut self, counts: &FlowCounts) -> Status {
-        let mut problems = self.without_real();
-        problems.extend(self.unreachable());
+        let mut problems = self.network.without_real(self.store.desired());
+        problems.extend(self.network.unreachable(self.store.desired()));
         problems.extend(self.store.unsaved().map(str::to_owned));
-        problems.extend(self.held.lines());
+        problems.extend(self.vips.held_elsewhere());
         let mut interfaces = Vec::new();
         for (index, name) in &self.interfaces {
-            let mode = match self.netlink.interface_by_index(*index).await {
+            let mode = match self.network.netlink().interface_by_index(*index).await {
                 Ok(interface) => interface.xdp.map_or("detached", lb_netlink::XdpPlace::as_str).to_owned(),
                 Err(_) => "gone".to_owned(),
             };
@@ -59,7 +56,7 @@ impl Director {
             adopted: self.maps.plane().adopted(),
             verified_instructions: self.maps.plane().verified_instructions(),
             interfaces,
-            vips: self.vips.as_ref().map(|vips| vips.added().iter().copied().collect()).unwrap_or_default(),
+            vips: self.vips.added().cloned().unwrap_or_default().into_iter().collect(),
             services: self.store.desired().services.len(),
             reals: self.store.desired().services.values().map(|service| service.reals.len()).sum(),
             timeouts: self.timeout_view(),
@@ -97,20 +94,6 @@ impl Director {
             interfaces.join(", "),
             self.config.as_ref().map_or(String::new(), |(file, _)| format!(", from {file}"))
         )
-    }
-
-    /// Returns every group of endpoints.
-    #[must_use]
-    pub fn groups(&self) -> Vec<GroupView> {
-        let Desired { groups, services } = self.store.desired();
-        let view = |(group, endpoints): (&GroupId, &BTreeSet<Endpoint>)| GroupView {
-            group: *group,
-            endpoints: endpoints.iter().copied().collect(),
-            service: [false, true]
-                .iter()
-                .any(|ipv6| services.contains_key(&ServiceId::Group { group: *group, ipv6: *ipv6 })),
-        };
-        groups.iter().map(view).collect()
     }
 
     /// Returns all counters, read from the maps now; `counts` are the flows.
@@ -177,9 +160,9 @@ impl Director {
                 lower: real.lower,
                 tunnel: real.tunnel,
                 persistent_clients: clients.get(&number).copied().unwrap_or(0),
-                is_up: self.is_up(id, *address, real),
-                next_hop: self.next_hop(id, address, real),
-                is_local: self.is_local(id, *address, real),
+                is_up: self.network.is_up(id, *address, real),
+                next_hop: self.network.describe(id, address, real),
+                is_local: self.network.is_local(id, *address, real),
                 totals: own,
                 active_flows: flows.active,
                 inactive_flows: flows.inactive,
@@ -211,40 +194,6 @@ impl Director {
             inactive_flows: reals.iter().map(|real| real.inactive_flows).sum(),
             reasons: Reason::ALL.iter().filter_map(|r| count(*r, reasons, false)).collect(),
             reals,
-        }
-    }
-
-    /// Returns whether a real is the director itself.
-    pub(super) fn is_local(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
-        effective::is_local(id, address, real, self.next_hops.get(&address.ip()))
-    }
-
-    /// Returns whether packets can be sent to a real.
-    pub(super) fn is_up(&self, id: &ServiceId, address: SocketAddr, real: &Real) -> bool {
-        self.is_local(id, address, real) || matches!(self.next_hops.get(&address.ip()), Some(Ok(_)))
-    }
-
-    /// Returns the number of reals of a service that get new connections.
-    pub(super) fn available(&self, id: &ServiceId, service: &Service) -> usize {
-        let reals = service.reals.iter();
-        reals.filter(|(address, real)| real.weight > 0 && self.is_up(id, **address, real)).count()
-    }
-
-    /// Returns a line for each service that has no real for new connections.
-    fn without_real(&self) -> Vec<String> {
-        let services = self.store.desired().services.iter();
-        let idle = services.filter(|(id, service)| self.available(id, service) == 0);
-        idle.map(|(id, _)| format!("{id} has no real that takes connections")).collect()
-    }
-
-    fn next_hop(&self, id: &ServiceId, address: &SocketAddr, real: &Real) -> String {
-        if self.is_local(id, *address, real) {
-            return "this host".to_owned();
-        }
-        match self.next_hops.get(&address.ip()) {
-            Some(Ok(hop)) => hop.next_hop_mac.map(|byte| format!("{byte:02x}")).join(":"),
-            Some(Err(why)) => why.to_string(),
-            None => "not asked yet".to_owned(),
         }
     }
 }

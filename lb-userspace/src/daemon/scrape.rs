@@ -100,7 +100,7 @@ impl Director {
             let number = self.maps.ids().services.get(id).copied().unwrap_or(UNSET);
             let mut all = Numbers {
                 totals: self.store.retired(id),
-                available: self.available(id, service) as u64,
+                available: self.network.available(id, service) as u64,
                 ..Numbers::default()
             };
             let labels = labels_of(id);
@@ -124,7 +124,7 @@ impl Director {
                     inactive: flows.inactive,
                     weight: real.weight,
                     forward: Some(real.forward),
-                    available: self.is_up(id, *address, real).into(),
+                    available: self.network.is_up(id, *address, real).into(),
                 });
             }
             services.labels.push_str(&labels);

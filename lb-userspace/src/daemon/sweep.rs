@@ -32,9 +32,9 @@ impl Director {
                 tracing::info!("removed real {address} of {id} has no connections left");
             }
         }
-        self.changed.send_replace(());
+        self.publish();
         let done = self.maps.allocate(self.store.desired()).and_then(|ids| {
-            let want = self.compile(self.store.desired(), &ids, &self.next_hops);
+            let want = self.compile(self.store.desired(), &ids, self.network.next_hops());
             let removed = self.carry_out(&want)?;
             self.maps.set_ids(ids);
             Ok(removed)

@@ -43,7 +43,7 @@ impl Director {
             self.may_become(&desired)?;
             self.may_take(&desired, take_over).await?;
         }
-        let known = self.unreachable();
+        let known = self.network.unreachable(self.store.desired());
         let before = self.store.desired().clone();
         self.write(desired).await?;
         if before != *self.store.desired() {
@@ -55,7 +55,7 @@ impl Director {
         let mut warnings = self.settle().await;
         // Earlier problems are in `xvs status`; this change's warnings do not repeat them.
         warnings.retain(|warning| !known.contains(warning));
-        let here = self.netlink.addresses().await.unwrap_or_default();
+        let here = self.network.netlink().addresses().await.unwrap_or_default();
         warnings.extend(same_network::notes(&before, self.store.desired(), &here));
         Ok(Done { changes: lines, warnings })
     }

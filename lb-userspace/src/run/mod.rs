@@ -8,14 +8,12 @@ mod reload; //  SIGHUP
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
-    sync::Mutex,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
@@ -176,12 +174,12 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     for line in director.settle().await {
         tracing::warn!("{line}");
     }
-    let director: Shared = Arc::new(Mutex::new(director));
+    let director = Shared::new(director);
     if let Some((agents, token)) = agents {
         let most = agents::limits(limits.reals);
-        tokio::spawn(listener::serve(agents, agents::router(Arc::clone(&director), token), most));
+        tokio::spawn(listener::serve(agents, agents::router(director.clone(), token), most));
     }
-    let doctor = tokio::spawn(examine_every(options.doctor_every, Arc::clone(&director)));
+    let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, metrics, watch, options.config.as_deref()).await;
     doctor.abort();
 
@@ -280,10 +278,10 @@ async fn supervise(
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-    let api = listener::serve(socket, api::router(Arc::clone(director)), api::LIMITS);
+    let api = listener::serve(socket, api::router(director.clone()), api::LIMITS);
     let mut api = tokio::spawn(api);
     if let Some(metrics) = metrics {
-        let router = metrics::router(Arc::clone(director));
+        let router = metrics::router(director.clone());
         tokio::spawn(listener::serve(metrics, router, metrics::LIMITS));
     }
     let (mut refresh, mut sweep) = (interval(REFRESH), interval(SWEEP));
@@ -307,7 +305,7 @@ async fn supervise(
                 return Err(Failure::failed(format!("the API server ended: {why}")));
             }
             change = watch.next() => match change {
-                Some(change) if concerns(director, &change) => {
+                Some(change) if director.concerns(&change) => {
                     dirty.note(&change);
                     due.get_or_insert_with(|| Instant::now() + GATHER);
                 }
@@ -345,11 +343,6 @@ async fn examine_every(period: Duration, director: Shared) {
         tokio::time::sleep(period).await;
         report(crate::daemon::examine(&director).await.map(|_| 0), "doctor");
     }
-}
-
-/// Returns whether a change of the network may concern a real; true if the director is locked.
-fn concerns(director: &Shared, change: &lb_netlink::Change) -> bool {
-    director.try_lock().map_or(true, |director| director.concerns(change))
 }
 
 fn report(result: Result<usize, Failure>, what: &str) {

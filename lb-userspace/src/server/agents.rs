@@ -180,14 +180,14 @@ impl Gate {
 
 async fn roles(State(director): State<Shared>, Extension(question): Extension<Question>) -> Json<Told> {
     let end = Instant::now() + Duration::from_secs(question.wait).min(LONGEST);
-    let mut changes = director.lock().await.changes();
+    let mut snapshots = director.snapshots();
     loop {
-        let roles = director.lock().await.roles(&question.addresses);
+        let roles = snapshots.borrow_and_update().roles(&question.addresses);
         let tag = tag(&roles);
         if question.known.as_ref() != Some(&tag) {
             return Json(Told { tag, roles: Some(roles) });
         }
-        if timeout_at(end, changes.changed()).await.is_err() {
+        if timeout_at(end, snapshots.changed()).await.is_err() {
             return Json(Told { tag, roles: None });
         }
     }

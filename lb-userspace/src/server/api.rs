@@ -43,7 +43,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/plan", post(plan))
         .route("/v1/stats", get(stats))
         .route("/v1/connections", get(connections))
-        .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.lock().await.groups())))
+        .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.snapshot().groups())))
         .route("/v1/changes", post(change))
         .route("/v1/together", post(change_together))
         .route("/v1/timeouts", post(set_timeouts))
@@ -157,7 +157,7 @@ struct Export {
 
 async fn export(State(director): State<Shared>, Query(query): Query<Export>) -> String {
     let extent = if query.all { Extent::All } else { Extent::Differences };
-    config::write(director.lock().await.desired(), extent)
+    config::write(director.snapshot().desired(), extent)
 }
 
 /// Query of `PUT /v1/config`.

@@ -46,13 +46,14 @@ impl Link {
 async fn follow(rip: IpAddr, done: impl Fn(&Resolution) -> bool) -> Resolution {
     let mut watch = Watch::open().unwrap();
     let mut neighbours = Neighbours::new(Netlink::open().unwrap());
+    let watched = neighbours.watched();
     let rips = BTreeSet::from([rip]);
     loop {
         let resolution = neighbours.refresh(&rips).await.remove(&rip).unwrap();
         if done(&resolution) {
             return resolution;
         }
-        let change = timeout(DEADLINE, watch.settled(QUIET, |change| neighbours.concerns(change)));
+        let change = timeout(DEADLINE, watch.settled(QUIET, |change| watched.concerns(change)));
         assert!(change.await.unwrap_or_else(|_| panic!("nothing changed any more: {resolution:?}")));
     }
 }
@@ -163,12 +164,15 @@ fn neighbours_that_no_real_needs_do_not_concern_anyone() {
     let link = Link::new();
     link.director.block_on(|| async {
         let mut neighbours = Neighbours::new(Netlink::open().unwrap());
+        let watched = neighbours.watched();
         neighbours.refresh(&BTreeSet::from([ip("10.0.0.2")])).await;
         let ifindex = Netlink::open().unwrap().interface("eth0").await.unwrap().index;
         let about = |address| Change::Neighbour { ifindex, ip: ip(address) };
-        assert!(neighbours.concerns(&about("10.0.0.2")));
-        assert!(!neighbours.concerns(&about("10.0.0.77")));
-        assert!(neighbours.concerns(&Change::Route));
+        assert!(watched.concerns(&about("10.0.0.2")));
+        assert!(!watched.concerns(&about("10.0.0.77")));
+        assert!(watched.concerns(&Change::Route));
+        neighbours.release_all().await;
+        assert!(!watched.concerns(&about("10.0.0.2")));
     });
 }
 

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Updates of next hops and VIPs after changes of the network.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::{Director, dirty::Dirty, network::NextHops, vips::Placed};
+use lb_model::failure::Failure;
+
+/// Time that a change waits for answers of new neighbours. On a link they answer within a millisecond or never.
+const ANSWER: Duration = Duration::from_millis(250);
+
+impl Director {
+    /// Adds and removes VIPs as the services require, and returns a line for each remaining problem.
+    pub(crate) async fn settle(&mut self) -> Vec<String> {
+        let mut warnings = self.reconcile_vips().await;
+        warnings.extend(self.vips.held_elsewhere());
+        warnings.extend(self.network.unreachable(self.store.desired()));
+        warnings
+    }
+
+    /// Refreshes everything: reappeared interfaces, VIPs that were removed from outside, next hops.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh(&mut self) -> Result<(), Failure> {
+        self.refresh_place().await;
+        self.refresh_next_hops().await
+    }
+
+    /// Refreshes the changed parts of the network.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh_after(&mut self, dirty: Dirty) -> Result<(), Failure> {
+        match dirty {
+            Dirty::All => self.refresh().await,
+            Dirty::Neighbours(some) => {
+                let rips = self.network.reached_by(&some);
+                self.refresh_some(&rips).await
+            }
+        }
+    }
+
+    /// Refreshes periodically, without an event: interfaces, VIPs, and one part of the reals. Events cover
+    /// the rest, and a refresh of tens of thousands of reals at once would delay changes.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub async fn refresh_in_turn(&mut self) -> Result<(), Failure> {
+        if self.network.fits_in_part() {
+            return self.refresh().await;
+        }
+        self.refresh_place().await;
+        let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
+        let part = self.network.next_part(&rips);
+        self.refresh_some(&part).await
+    }
+
+    /// Refreshes everything but next hops.
+    async fn refresh_place(&mut self) {
+        self.attach_again().await;
+        self.store.save_again(self.vips.added());
+        for warning in self.reconcile_vips().await {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Resolves the next hop of every real that has none, and gives new neighbours a moment to answer: a real
+    /// that is up is in service when the operator's command returns. Later answers arrive as events.
+    pub(super) async fn ask_for_next_hops(&mut self, rips: &BTreeSet<IpAddr>) -> NextHops {
+        let deadline = Instant::now() + ANSWER;
+        let (mut next_hops, unknown) = self.network.split(rips);
+        loop {
+            let found = self.network.resolve(&unknown).await;
+            // Updates of existing reals do not wait for new reals.
+            if let Some(updated) = self.network.updated(&found)
+                && let Err(failure) = self.write_next_hops(updated)
+            {
+                tracing::error!("network: {}", failure.message);
+            }
+            if !self.network.has_new_question(&found) || Instant::now() >= deadline {
+                next_hops.extend(found);
+                return next_hops;
+            }
+            tokio::time::sleep(ANSWER / 50).await;
+        }
+    }
+
+    /// Resolves the next hops of all reals again, and writes the changes.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub(super) async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
+        let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
+        let next_hops = self.network.resolve_all(&rips).await;
+        self.take_over(next_hops).await
+    }
+
+    /// Resolves the next hops of some reals again, and writes the changes.
+    async fn refresh_some(&mut self, rips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
+        let found = self.network.resolve(rips).await;
+        let mut next_hops = self.network.next_hops().clone();
+        next_hops.extend(found);
+        self.take_over(next_hops).await
+    }
+
+    /// Logs and writes changed next hops.
+    async fn take_over(&mut self, next_hops: NextHops) -> Result<(), Failure> {
+        let has_others = self.network.look_at_own_addresses().await;
+        if next_hops == *self.network.next_hops() && !has_others {
+            return Ok(());
+        }
+        self.network.log_changes(&next_hops);
+        self.write_next_hops(next_hops)
+    }
+
+    /// Writes changed next hops to the maps.
+    fn write_next_hops(&mut self, next_hops: NextHops) -> Result<(), Failure> {
+        let want = self.compile(self.store.desired(), self.maps.ids(), &next_hops);
+        self.carry_out(&want).map(drop)?;
+        self.network.set_next_hops(next_hops);
+        Ok(())
+    }
+
+    /// Resolves again the next hop of every real that has none. Returns whether an answer of a neighbour is pending.
+    pub(super) async fn asks_for_next_hops(&mut self) -> Result<bool, Failure> {
+        let lost = self.network.unresolved();
+        self.refresh_some(&lost).await?;
+        Ok(self.network.is_asking())
+    }
+
+    async fn reconcile_vips(&mut self) -> Vec<String> {
+        let Placed { mut warnings, unclaimed, .. } = self.place_vips().await;
+        if self.claim_free(unclaimed).await {
+            warnings = self.place_vips().await.warnings;
+        }
+        warnings
+    }
+
+    /// Adds and removes VIPs, and saves which the daemon added.
+    async fn place_vips(&mut self) -> Placed {
+        let wanted = self.store.desired().vips().chain(self.store.dips().addresses()).collect();
+        let mut placed = self.vips.place(&wanted).await;
+        // The state file lists exactly the VIPs that the daemon added.
+        let is_listed = self.vips.added().is_none_or(|added| added == self.store.vips());
+        if (placed.has_changed || !is_listed)
+            && let Err(error) = self.save_as_is()
+        {
+            placed.warnings.push(error.message);
+        }
+        placed
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The director for its servers: a lock for changes, and published data for readers.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use super::{Director, snapshot::Snapshot};
+use lb_control::neighbours::WatchedNeighbours;
+use lb_netlink::Change;
+
+/// The director, shared by the servers and the event loop.
+///
+/// Only a holder of the lock changes the director or reads its maps. A holder may wait for the network, so
+/// that readers of the services use a [`Snapshot`] instead.
+#[derive(Clone)]
+pub struct Shared {
+    director: Arc<Mutex<Director>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    watched: WatchedNeighbours,
+}
+
+impl Shared {
+    /// Shares a director.
+    #[must_use]
+    pub fn new(director: Director) -> Self {
+        let (snapshots, watched) = (director.snapshots(), director.watched());
+        Self { director: Arc::new(Mutex::new(director)), snapshots, watched }
+    }
+
+    /// Locks the director. Holders change it one at a time.
+    pub async fn lock(&self) -> MutexGuard<'_, Director> {
+        self.director.lock().await
+    }
+
+    /// Returns the snapshot after the last complete change.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Returns a receiver of the snapshots after later changes; it has the last one.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Returns whether a change of the network may have changed the next hop of a real.
+    #[must_use]
+    pub fn concerns(&self, change: &Change) -> bool {
+        self.watched.concerns(change)
+    }
+}

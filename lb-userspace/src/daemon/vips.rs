@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VIPs of the director: those that it added, and those that other machines have.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use lb_control::{
+    claim::Holder,
+    vips::{VipEvent, VipManager},
+};
+use lb_model::failure::{Failure, chain};
+use lb_netlink::Interface;
+
+/// Interval at which an address is claimed again after it was found on another machine.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Owner of the VIPs.
+pub(super) struct Vips {
+    /// `None` leaves VIPs to others.
+    manager: Option<VipManager>,
+    /// VIPs that other machines have.
+    holders: BTreeMap<IpAddr, Holder>,
+    /// Time of the last question about holders.
+    asked: Option<Instant>,
+}
+
+/// Result of adding and removing VIPs.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    /// A line for each problem.
+    pub warnings: Vec<String>,
+    /// VIPs that are not claimed yet, with the interface for each.
+    pub unclaimed: Vec<(IpAddr, Interface)>,
+    /// VIPs were added or removed.
+    pub has_changed: bool,
+}
+
+impl Vips {
+    pub(super) const fn new(manager: Option<VipManager>) -> Self {
+        Self { manager, holders: BTreeMap::new(), asked: None }
+    }
+
+    /// Returns whether the director adds and removes VIPs.
+    pub(super) const fn are_managed(&self) -> bool {
+        self.manager.is_some()
+    }
+
+    /// Returns the VIPs that the daemon added; `None` if it leaves VIPs to others.
+    pub(super) fn added(&self) -> Option<&BTreeSet<IpAddr>> {
+        self.manager.as_ref().map(VipManager::added)
+    }
+
+    /// Returns a line for each VIP that another machine has.
+    pub(super) fn held_elsewhere(&self) -> impl Iterator<Item = String> + '_ {
+        self.holders.iter().map(|(vip, holder)| format!("VIP {vip} is in use at {holder} and stays there"))
+    }
+
+    /// Allows VIPs to be added, because no other machine has them, or because they may be taken from it.
+    pub(super) fn claim(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
+        if let Some(manager) = &mut self.manager {
+            manager.claim(vips);
+        }
+    }
+
+    /// Returns those of `vips` that are not addresses of this host, and the interface for each.
+    ///
+    /// # Errors
+    /// If the addresses or interfaces cannot be read.
+    pub(super) async fn missing(&self, vips: BTreeSet<IpAddr>) -> Result<Vec<(IpAddr, Interface)>, Failure> {
+        match &self.manager {
+            Some(manager) => manager.missing(vips).await.map_err(|error| Failure::failed(chain(&error))),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns whether to ask now which machines have the unclaimed VIPs: there are new ones, or the last
+    /// question is too long ago. Others that were held are forgotten.
+    pub(super) fn asks_for(&mut self, unclaimed: &BTreeSet<IpAddr>) -> bool {
+        self.holders.retain(|vip, _| unclaimed.contains(vip));
+        let is_new = unclaimed.iter().any(|vip| !self.holders.contains_key(vip));
+        let again = self.asked.is_none_or(|asked| asked.elapsed() >= AGAIN);
+        !unclaimed.is_empty() && (is_new || again)
+    }
+
+    /// Notes the machines that have some of the unclaimed VIPs, and claims the others. Returns whether there
+    /// are others.
+    pub(super) fn note_holders(
+        &mut self,
+        unclaimed: BTreeSet<IpAddr>,
+        holders: BTreeMap<IpAddr, Holder>,
+    ) -> bool {
+        for (vip, holder) in &holders {
+            if self.holders.get(vip) != Some(holder) {
+                tracing::warn!(
+                    "VIP {vip} is in use at {holder} and stays there; `--take-over` moves it here"
+                );
+            }
+        }
+        let free: Vec<IpAddr> = unclaimed.into_iter().filter(|vip| !holders.contains_key(vip)).collect();
+        (self.holders, self.asked) = (holders, Some(Instant::now()));
+        let any = !free.is_empty();
+        self.claim(free);
+        any
+    }
+
+    /// Adds the wanted VIPs that are claimed, and removes added ones that are no longer wanted.
+    pub(super) async fn place(&mut self, wanted: &BTreeSet<IpAddr>) -> Placed {
+        let mut placed = Placed::default();
+        let Some(manager) = &mut self.manager else { return placed };
+        let before = manager.added().clone();
+        for event in manager.reconcile(wanted).await {
+            match event {
+                VipEvent::Unclaimed(vip, interface) => placed.unclaimed.push((vip, interface)),
+                VipEvent::Added(vip, interface) => tracing::info!(%vip, interface, "VIP added and announced"),
+                VipEvent::AlreadyThere(vip) => tracing::debug!(%vip, "VIP was there already"),
+                VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
+                VipEvent::Failed(vip, error) => placed.warnings.push(format!("VIP {vip}: {error}")),
+            }
+        }
+        placed.has_changed = *manager.added() != before;
+        placed
+    }
+
+    /// Removes the VIPs that the daemon added. Returns whether it manages VIPs.
+    pub(super) async fn remove_all(&mut self) -> bool {
+        let Some(manager) = &mut self.manager else { return false };
+        for event in manager.reconcile(&BTreeSet::new()).await {
+            if let VipEvent::Failed(vip, error) = event {
+                tracing::warn!(%vip, error = chain(&error), "VIP not removed");
+            }
+        }
+        true
+    }
+}
