@@ -1,39 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The director: keeps maps, neighbours and VIPs consistent with the services.
+//! The director: keeps maps, neighbours and VIPs consistent with the services. The order of a change is here.
+#![forbid(unsafe_code)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
 
-use lb_common::{
-    schema::{Real, Settings, Timeouts},
-    ticks,
-};
+use lb_common::schema::{Real, Settings, Timeouts};
 use tokio::sync::watch;
 
 use super::{
+    attachments::Attachments,
     change::{self, Difference},
-    doctor::Examined,
-    ipvs::IpvsView,
-    lost_sends::LostSends,
+    examiner::Examiner,
+    listed::Listed,
     maps::{Loaded, Maps},
     network::{Network, NextHops},
+    origin::Origin,
     snapshot::Snapshot,
     store::{Store, Strictness},
     vips::Vips,
 };
-use crate::api::types::{Done, TimeoutView};
+use crate::api::types::Done;
 use lb_control::{
     config::DirectorSection, ids::Ids, image::Image, neighbours::WatchedNeighbours, state::State,
     state_file::Prepared, validate, vips::VipManager,
 };
-use lb_dataplane::{DataPlane, Limits, Mode, PinDir, ProbePlane};
-use lb_model::failure::{Failure, chain};
-use lb_model::{Desired, timeouts::TimeoutOptions};
+use lb_dataplane::{DataPlane, Limits, Mode, PinDir};
+use lb_model::Desired;
+use lb_model::failure::Failure;
 use lb_netlink::Netlink;
 
 /// Parts from which a director is made.
@@ -63,37 +62,28 @@ pub struct Parts {
 }
 
 /// The director: the desired services and all means to provide them.
+///
+/// It consists of parts that own their data: only the methods of a part change it. A function that needs several
+/// parts is one of the director's. Changes are made one at a time, under the lock of
+/// [`Shared`](super::Shared); readers without it use the [`Snapshot`]s.
 pub struct Director {
-    /// Next hops and the director's addresses.
-    pub(super) network: Network,
-    pub(super) started: Instant,
     /// Data plane and contents of its maps.
     pub(super) maps: Maps,
     /// Configured services, and the other data of the state file.
     pub(super) store: Store,
+    /// Next hops and the director's addresses.
+    pub(super) network: Network,
     /// VIPs that the daemon added, or that other machines have.
     pub(super) vips: Vips,
-    pub(super) pins: PinDir,
-    pub(super) mode: Mode,
-    /// The `[director]` section that the daemon started with.
-    section: DirectorSection,
-    /// Number of times that a detached program was attached again.
-    pub(super) reattached: u64,
-    /// Interfaces that the program is attached to, by index.
-    pub(super) interfaces: BTreeMap<u32, String>,
-    pub(super) ipvs: IpvsView,
-    /// Last findings of the doctor.
-    pub(super) examined: Option<Examined>,
-    /// Config file from which the services come, and the value of `revision` when it was read.
-    pub(super) config: Option<(String, u64)>,
-    /// Number of changes since the start.
-    pub(super) revision: u64,
-    /// Drivers' counters of packets that they failed to send.
-    pub(super) sends: LostSends,
-    /// Programs that make the doctor's probes, once it has run.
-    pub(super) prober: Option<Box<ProbePlane>>,
-    /// Lock of an examination: two at the same time would receive each other's answers to probes.
-    pub(super) examining: Arc<tokio::sync::Mutex<()>>,
+    /// Interfaces that the programs are attached to.
+    pub(super) attachments: Attachments,
+    /// Findings of the doctor.
+    pub(super) examiner: Examiner,
+    /// Config file, and changes since it was read.
+    pub(super) origin: Origin,
+    /// Data for the lists of ipvsadm.
+    pub(super) listed: Listed,
+    pub(super) started: Instant,
     /// Snapshots for readers, the last one after the last change of services or reals.
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
@@ -119,59 +109,15 @@ impl Director {
         Ok(Self {
             snapshots: watch::Sender::new(snapshot),
             maps,
+            attachments: Attachments::new(parts.netlink.clone(), parts.pins, parts.mode),
             network: Network::new(parts.netlink),
             started: Instant::now(),
             store: Store::new(parts.state, parts.state_file),
             vips: Vips::new(parts.vips),
-            pins: parts.pins,
-            mode: parts.mode,
-            section: parts.section,
-            reattached: 0,
-            interfaces: BTreeMap::new(),
-            ipvs: IpvsView::default(),
-            examined: None,
-            config: None,
-            revision: 0,
-            sends: LostSends::default(),
-            prober: None,
-            examining: Arc::default(),
+            examiner: Examiner::default(),
+            origin: Origin::new(parts.section),
+            listed: Listed::default(),
         })
-    }
-
-    /// Returns the timeouts of idle flows, in seconds.
-    pub(super) fn timeout_view(&self) -> TimeoutView {
-        let seconds = |ticks| (ticks::milliseconds_of_ticks(ticks) / 1000) as u32;
-        let Timeouts { tcp, tcp_fin, udp } = self.maps.timeouts();
-        TimeoutView { tcp: seconds(tcp), tcp_fin: seconds(tcp_fin), udp: seconds(udp) }
-    }
-
-    /// Changes the timeouts of idle flows, at once and for every later start.
-    ///
-    /// # Errors
-    /// If the map or the state file cannot be written.
-    pub fn set_timeouts(&mut self, options: TimeoutOptions) -> Result<Done, Failure> {
-        let old = self.store.timeouts();
-        let merged = TimeoutOptions {
-            tcp: options.tcp.or(old.tcp),
-            tcp_fin: options.tcp_fin.or(old.tcp_fin),
-            udp: options.udp.or(old.udp),
-        };
-        let prepared = self.store.prepare_timeouts(merged)?;
-        let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| ticks::ticks_of_seconds(s.into()));
-        let before = self.maps.timeouts();
-        self.maps.put_timeouts(Timeouts {
-            tcp: ticks(options.tcp, before.tcp),
-            tcp_fin: ticks(options.tcp_fin, before.tcp_fin),
-            udp: ticks(options.udp, before.udp),
-        })?;
-        if let Err(failure) = self.store.commit_timeouts(prepared, merged) {
-            drop(self.maps.put_timeouts(before));
-            return Err(failure);
-        }
-        let TimeoutView { tcp, tcp_fin, udp } = self.timeout_view();
-        let line = format!("timeouts are now tcp {tcp}s, tcp-fin {tcp_fin}s, udp {udp}s");
-        tracing::info!("{line}");
-        Ok(Done { changes: vec![line], warnings: Vec::new() })
     }
 
     /// Returns the desired services.
@@ -195,17 +141,6 @@ impl Director {
         self.snapshots.send_replace(Arc::new(Snapshot::new(self.store.desired().clone())));
     }
 
-    /// Notes that the services come from a config file.
-    pub(crate) fn has_read(&mut self, config: &Path) {
-        self.config = Some((config.display().to_string(), self.revision));
-    }
-
-    /// Returns a warning if a config file has changed keys that only take effect at the next start.
-    #[must_use]
-    pub fn needs_restart(&self, section: &DirectorSection) -> Option<String> {
-        self.section.needs_restart(section)
-    }
-
     /// Replaces all services with `desired`. VIPs that other machines have are not added, unless `take_over`.
     ///
     /// # Errors
@@ -218,7 +153,7 @@ impl Director {
         let changes: Vec<String> =
             change::differences(self.store.desired(), &desired).iter().map(Difference::done).collect();
         self.write(desired).await?;
-        self.revision += u64::from(!changes.is_empty());
+        self.origin.count(usize::from(!changes.is_empty()));
         for line in changes.iter().take(LINES) {
             tracing::info!("{line}");
         }
@@ -236,18 +171,14 @@ impl Director {
         self.write_in_order(desired, Strictness::Change).await
     }
 
-    /// Writes `desired` to the maps and the state file at a start, which does not fail if the state cannot be saved.
-    ///
-    /// # Errors
-    /// As [`change`](Self::change).
-    pub(crate) async fn begin(&mut self, desired: Desired) -> Result<(), Failure> {
-        self.write_in_order(desired, Strictness::Start).await
-    }
-
     /// Carries out a change in the only order in which a crash, a full disk or an error of the kernel loses
     /// nothing: flush the new state to disk beside the state file, write the maps, rename the new state over
     /// the state file, and remove flows last.
-    async fn write_in_order(&mut self, desired: Desired, strictness: Strictness) -> Result<(), Failure> {
+    pub(super) async fn write_in_order(
+        &mut self,
+        desired: Desired,
+        strictness: Strictness,
+    ) -> Result<(), Failure> {
         self.may_become(&desired)?;
         self.network.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
@@ -345,31 +276,5 @@ impl Director {
             new.extend(self.store.desired().vips().filter(|vip| !here.contains(vip)));
         }
         self.store.prepare(new, strictness)
-    }
-
-    /// Removes the VIPs that the daemon added, and lets neighbour entries age, after forwarding has ended.
-    pub async fn let_go(&mut self) {
-        self.network.release_all().await;
-        if !self.vips.remove_all().await {
-            return;
-        }
-        if let Err(error) = self.save_as_is() {
-            tracing::warn!(error = chain(&error), "state not saved");
-        }
-    }
-
-    /// Detaches the programs from the interfaces.
-    pub fn detach(&mut self) {
-        for index in self.interfaces.keys() {
-            self.maps.plane().take_off(*index);
-        }
-    }
-
-    /// Writes the state file with exactly the VIPs that were added.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub(crate) fn save_as_is(&mut self) -> Result<(), Failure> {
-        self.store.save(self.vips.added())
     }
 }

@@ -1,45 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Facts for the doctor, and its findings.
+//! Examination by the doctor, and the facts for it.
 #![forbid(unsafe_code)]
 
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use lb_common::schema;
 
-use super::{Director, count::count_flows, maps::FlowCounts};
-use crate::{
-    api::types::{DoctorView, ServiceView},
-    daemon::Shared,
-};
+use super::{Director, count::count_flows, lost_sends::deaf_veths, maps::FlowCounts};
+use crate::{api::types::ServiceView, daemon::Shared};
 use lb_control::{image::service_key, neighbours::Unresolved};
 use lb_dataplane::{Entry, Mode, Options, ProbePlane};
-use lb_doctor::{Facts, Finding, NextHop, Target, WithoutReal};
+use lb_doctor::{Facts, NextHop, Target, WithoutReal};
 use lb_model::failure::{Failure, chain};
 use lb_model::{Forward, finding::FindingView};
 
 /// Time to wait for answers of neighbours. On a link they answer within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
 
-/// Result of the doctor's last run.
-pub(super) struct Examined {
-    ended: Instant,
-    took: Duration,
-    findings: Vec<Finding>,
-    /// Value of `Director::revision` at the time.
-    revision: u64,
-}
-
 /// Runs all checks of the doctor, and keeps the findings. The director is not locked while probes wait for answers.
 ///
 /// # Errors
 /// If the maps or the network cannot be read.
 pub async fn examine(director: &Shared) -> Result<Vec<FindingView>, Failure> {
-    let examining = Arc::clone(&director.lock().await.examining);
+    let examining = director.lock().await.examiner.examining();
     let _alone = examining.lock().await;
     let deadline = Instant::now() + ANSWER;
     while director.lock().await.asks_for_next_hops().await? && Instant::now() < deadline {
@@ -48,14 +35,14 @@ pub async fn examine(director: &Shared) -> Result<Vec<FindingView>, Failure> {
     let counts = count_flows(director).await?;
     let (facts, programs) = {
         let mut director = director.lock().await;
-        (director.facts(&counts).await?, director.probing_programs())
+        (director.facts(&counts).await?, director.take_prober())
     };
     let began = Instant::now();
     let (findings, programs) = lb_doctor::examine(facts, programs).await;
     let mut director = director.lock().await;
-    director.prober = programs.map(Box::new);
     let views = findings.iter().map(FindingView::from).collect();
-    director.remember(findings, began.elapsed());
+    let revision = director.origin.revision();
+    director.examiner.finish(findings, programs, began.elapsed(), revision);
     Ok(views)
 }
 
@@ -73,31 +60,11 @@ fn without_real(services: &[ServiceView]) -> Vec<WithoutReal> {
 }
 
 impl Director {
-    /// Keeps the findings, and logs the new ones.
-    fn remember(&mut self, findings: Vec<Finding>, took: Duration) {
-        let before = self.examined.as_ref().map_or(&[][..], |examined| &examined.findings);
-        let is_new = |finding: &&Finding| !before.iter().any(|one| one.is_same_fault(finding));
-        for finding in findings.iter().filter(is_new).map(FindingView::from) {
-            tracing::warn!("doctor: {}; on {}: {}", finding.summary(), finding.place, finding.fix);
-        }
-        self.examined = Some(Examined { ended: Instant::now(), took, findings, revision: self.revision });
-    }
-
     /// Returns the programs that make probes, and loads them at the first call.
-    fn probing_programs(&mut self) -> ProbePlane {
-        let dips = [false, true].map(|six| self.store.dips().table(six));
+    fn take_prober(&mut self) -> ProbePlane {
         let options = Options { pins: None, ..self.maps.options() };
-        self.prober.take().map_or_else(|| ProbePlane::new(&options, dips), |programs| *programs)
-    }
-
-    /// Returns the findings of the doctor's last run.
-    pub(super) fn doctor_view(&self) -> Option<DoctorView> {
-        self.examined.as_ref().map(|Examined { ended, took, findings, revision }| DoctorView {
-            is_outdated: *revision != self.revision,
-            seconds_ago: ended.elapsed().as_secs(),
-            took_seconds: took.as_secs_f64(),
-            findings: findings.iter().map(FindingView::from).collect(),
-        })
+        let dips = [false, true].map(|six| self.store.dips().table(six));
+        self.examiner.take_prober(|| ProbePlane::new(&options, dips))
     }
 
     /// Gathers the facts for the doctor; `counts` are the flows.
@@ -164,17 +131,17 @@ impl Director {
         }
         let interfaces = self.network.netlink().interfaces().await?;
         Ok(Facts {
-            deaf_veths: self.deaf_veths(&interfaces).await,
-            lost_sends: self.lost_sends().await,
+            deaf_veths: deaf_veths(self.network.netlink(), &interfaces).await,
+            lost_sends: self.attachments.lost_sends().await,
             without_real: without_real(&stats.services),
             is_standby: !self.vips.are_managed(),
             targets,
             endpoints,
             interfaces,
             addresses: self.network.netlink().addresses().await?,
-            attached: self.interfaces.clone(),
+            attached: self.attachments.interfaces().clone(),
             program: self.maps.plane().director().info().ok().map(|info| info.id()),
-            generic_wanted: self.mode == Mode::Generic,
+            generic_wanted: self.attachments.mode() == Mode::Generic,
             flows: counts.flows,
             max_flows: self.maps.limits().flows,
             flows6: counts.flows6,

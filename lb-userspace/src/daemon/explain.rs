@@ -84,7 +84,7 @@ impl Director {
         let ids = self.maps.allocate(&desired)?;
         let want = self.compile(&desired, &ids, &next_hops);
 
-        let devices: BTreeSet<u32> = self.interfaces.keys().copied().collect();
+        let devices: BTreeSet<u32> = self.attachments.interfaces().keys().copied().collect();
         let flow = flow::of(frame);
         let (mut dry_run, reals) = self.maps.dry_run(&want, self.store.dips(), &devices, flow.as_ref())?;
         let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
@@ -101,9 +101,10 @@ impl Director {
 
     /// Returns the interface by which the packet is assumed to arrive.
     async fn ingress(&self, name: Option<&str>) -> Result<Interface, Failure> {
-        let mine = self.interfaces.iter().find(|(_, mine)| name.is_none_or(|name| name == *mine));
+        let mine =
+            self.attachments.interfaces().iter().find(|(_, mine)| name.is_none_or(|name| name == *mine));
         let Some((index, _)) = mine else {
-            let mine: Vec<&str> = self.interfaces.values().map(String::as_str).collect();
+            let mine: Vec<&str> = self.attachments.interfaces().values().map(String::as_str).collect();
             let message = format!("xvs is not attached to {}", name.unwrap_or("any interface"));
             return Err(Failure::wrong_input(message).hint(format!("it is attached to {}", mine.join(", "))));
         };
@@ -119,7 +120,7 @@ impl Director {
     async fn interface_names(&self) -> HashMap<u32, String> {
         let all = self.network.netlink().interfaces().await.unwrap_or_default();
         let all = all.into_iter().map(|interface| (interface.index, interface.name));
-        self.interfaces.clone().into_iter().chain(all).collect()
+        self.attachments.interfaces().clone().into_iter().chain(all).collect()
     }
 
     /// Returns the names for the programs' ids.

@@ -1,52 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Backend of `xvs ipvsadm`: the table as IPVS shows it, rates, and batches of changes.
 
-use std::{collections::HashMap, time::Instant};
-
-use super::{Director, change, maps::FlowCounts, zero::Zero};
-use crate::{
-    api::{
-        ipvs::{BatchDone, Shown, ShownReal, Table},
-        types::{Change, ServiceView},
-    },
-    observe::rates::{Averages, Estimate, PARTS},
+use super::{Director, change, maps::FlowCounts};
+use crate::api::{
+    ipvs::{BatchDone, Table},
+    types::{Change, ServiceView},
 };
-use lb_control::{state::Totals, validate};
+use lb_control::validate;
 use lb_model::failure::{Cause, Failure};
 use lb_model::{Desired, ServiceId};
-
-/// Data for the lists of ipvsadm that the maps lack. All of it is in memory only.
-#[derive(Default)]
-pub struct IpvsView {
-    zero: Zero,
-    /// Estimates by id of the real.
-    estimates: HashMap<u32, Estimate>,
-    part: u32,
-}
 
 impl Director {
     /// Samples the counters of one part of the reals per call, in turn.
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn sample_rates(&mut self) -> Result<usize, Failure> {
-        let now = Instant::now();
-        let part = self.ipvs.part;
-        self.ipvs.part = (part + 1) % PARTS;
-        if part == 0 {
-            let used: std::collections::HashSet<u32> = self.maps.ids().reals.values().copied().collect();
-            self.ipvs.estimates.retain(|number, _| used.contains(number));
-        }
-        let numbers = self.maps.ids().reals.values().filter(|number| *number % PARTS == part);
-        let numbers: Vec<u32> = numbers.copied().collect();
-        for number in &numbers {
-            let counters = self.maps.tables().counters(*number);
-            let mut counted = Totals::default();
-            counted.add(&counters.map_err(|error| super::maps::maps_failed(&error))?);
-            let estimate = self.ipvs.estimates.entry(*number);
-            estimate.or_insert_with(|| Estimate::new(counted, now)).sample(counted, now);
-        }
-        Ok(0)
+    pub fn sample_rates(&mut self) -> Result<(), Failure> {
+        self.listed.sample(&mut self.maps)
     }
 
     /// Returns the table, or one service of it.
@@ -54,7 +24,8 @@ impl Director {
     /// # Errors
     /// If a map cannot be read, or the service does not exist.
     pub fn ipvs_table(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<Table, Failure> {
-        let services = self.views(which, counts)?.into_iter().map(|service| self.shown(service)).collect();
+        let services = self.views(which, counts)?.into_iter();
+        let services = services.map(|service| self.listed.show(service, &self.maps)).collect();
         Ok(Table { size: self.maps.limits().flows, services })
     }
 
@@ -64,21 +35,14 @@ impl Director {
     /// As [`ipvs_table`](Self::ipvs_table).
     pub fn set_to_zero(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<(), Failure> {
         for service in self.views(which, counts)? {
-            self.ipvs.zero.set(&service);
-            for real in &service.reals {
-                let number = self.maps.number_of(&service.id, real);
-                if let Some(estimate) = number.and_then(|number| self.ipvs.estimates.get_mut(&number)) {
-                    estimate.averages = Averages::default();
-                }
-            }
+            self.listed.reset(&service, &self.maps);
         }
         Ok(())
     }
 
     fn views(&mut self, which: Option<ServiceId>, counts: &FlowCounts) -> Result<Vec<ServiceView>, Failure> {
         let mut services = self.stats(counts)?.services;
-        let desired = self.store.desired();
-        self.ipvs.zero.keep(|id| desired.services.contains_key(id));
+        self.listed.keep(self.store.desired());
         if let Some(id) = which {
             services.retain(|service| service.id == id);
             if services.is_empty() {
@@ -88,21 +52,6 @@ impl Director {
             }
         }
         Ok(services)
-    }
-
-    fn shown(&self, service: ServiceView) -> Shown {
-        let mut sum = Averages::default();
-        let reals = service.reals.iter().map(|real| {
-            let number = self.maps.number_of(&service.id, real);
-            let estimate = number.and_then(|number| self.ipvs.estimates.get(&number));
-            let averages = estimate.map(|estimate| estimate.averages).unwrap_or_default();
-            sum += averages;
-            let counted = self.ipvs.zero.of_real(service.id, real.address, real.totals);
-            ShownReal { counted, rates: averages.rates() }
-        });
-        let reals = reals.collect();
-        let counted = self.ipvs.zero.of_service(service.id, service.totals);
-        Shown { counted, rates: sum.rates(), reals, service }
     }
 
     /// Carries out the valid changes of a batch in one step, with the result of making them one by one.
@@ -120,7 +69,7 @@ impl Director {
         let lines = change::differences(self.store.desired(), &desired);
         let known = self.network.unreachable(self.store.desired());
         self.write(desired).await?;
-        self.revision += lines.len() as u64;
+        self.origin.count(lines.len());
         for line in lines {
             tracing::info!("{}", line.done());
         }

@@ -10,9 +10,8 @@ use std::{
 
 use tokio::process::Command;
 
-use super::Director;
 use lb_dataplane::Mode;
-use lb_netlink::{Interface, XdpPlace};
+use lb_netlink::{Interface, Netlink, XdpPlace};
 
 /// Time for which growth of a counter is reported.
 const NEWS: Duration = Duration::from_secs(30);
@@ -34,60 +33,57 @@ impl LostSends {
         *last = number;
         grown.filter(|(_, when)| now.duration_since(*when) < NEWS).map(|(by, _)| by)
     }
-}
 
-impl Director {
-    /// Returns the mode in which to attach: generic instead of `auto` on a veth whose peer would lose frames
-    /// that the program sends.
-    pub(super) async fn mode_for(&self, interface: &Interface) -> Mode {
-        if self.mode == Mode::Auto && self.network.netlink().veth_takes_xdp(interface).await == Some(false) {
-            return Mode::Generic;
-        }
-        self.mode
-    }
-
-    /// Warns if the driver of an interface drops the frames that the program sends, or would do so in native mode.
-    pub(super) async fn warn_of_lost_sends(&self, interface: &Interface) {
-        if self.network.netlink().veth_takes_xdp(interface).await != Some(false) {
-            return;
-        }
-        let name = &interface.name;
-        match self.network.netlink().interface_by_index(interface.index).await.ok().and_then(|now| now.xdp) {
-            Some(XdpPlace::Native) => tracing::warn!(
-                "{name} is a veth whose other end has no XDP program: the driver drops what the program sends back. Use `xvs attach {name} --xdp-mode generic`, or attach an XDP program that passes everything to the other end"
-            ),
-            Some(XdpPlace::Generic) => tracing::warn!(
-                "{name} is a veth whose other end has no XDP program: generic mode is used, which is slower, since native mode would lose what the program sends back"
-            ),
-            _ => {}
-        }
-    }
-
-    /// Returns the veths among `interfaces` whose peer loses frames that an XDP program sends through them.
-    pub(super) async fn deaf_veths(&self, interfaces: &[Interface]) -> BTreeSet<u32> {
-        let mut deaf = BTreeSet::new();
-        for interface in interfaces {
-            if self.network.netlink().veth_takes_xdp(interface).await == Some(false) {
-                deaf.insert(interface.index);
-            }
-        }
-        deaf
-    }
-
-    /// Returns the recent number of packets that the program sent and the drivers of the director's
-    /// interfaces dropped.
-    pub(super) async fn lost_sends(&mut self) -> BTreeMap<u32, u64> {
+    /// Reads the counters of interfaces, by index. Returns the recent growth of those that have grown.
+    pub(super) async fn read(&mut self, interfaces: &BTreeMap<u32, String>) -> BTreeMap<u32, u64> {
         let mut lost = BTreeMap::new();
-        for (index, name) in self.interfaces.clone() {
+        for (index, name) in interfaces {
             // Without ethtool there are no counters.
-            let Ok(output) = Command::new("ethtool").args(["-S", &name]).output().await else { break };
+            let Ok(output) = Command::new("ethtool").args(["-S", name]).output().await else { break };
             let number = send_errors(&String::from_utf8_lossy(&output.stdout));
-            if let Some(by) = self.sends.note(&name, number, Instant::now()) {
-                lost.insert(index, by);
+            if let Some(by) = self.note(name, number, Instant::now()) {
+                lost.insert(*index, by);
             }
         }
         lost
     }
+}
+
+/// Returns the mode in which to attach: generic instead of `auto` on a veth whose peer would lose frames that
+/// the program sends.
+pub(super) async fn mode_for(netlink: &Netlink, interface: &Interface, mode: Mode) -> Mode {
+    if mode == Mode::Auto && netlink.veth_takes_xdp(interface).await == Some(false) {
+        return Mode::Generic;
+    }
+    mode
+}
+
+/// Warns if the driver of an interface drops the frames that the program sends, or would do so in native mode.
+pub(super) async fn warn_of_lost_sends(netlink: &Netlink, interface: &Interface) {
+    if netlink.veth_takes_xdp(interface).await != Some(false) {
+        return;
+    }
+    let name = &interface.name;
+    match netlink.interface_by_index(interface.index).await.ok().and_then(|now| now.xdp) {
+        Some(XdpPlace::Native) => tracing::warn!(
+            "{name} is a veth whose other end has no XDP program: the driver drops what the program sends back. Use `xvs attach {name} --xdp-mode generic`, or attach an XDP program that passes everything to the other end"
+        ),
+        Some(XdpPlace::Generic) => tracing::warn!(
+            "{name} is a veth whose other end has no XDP program: generic mode is used, which is slower, since native mode would lose what the program sends back"
+        ),
+        _ => {}
+    }
+}
+
+/// Returns the veths among `interfaces` whose peer loses frames that an XDP program sends through them.
+pub(super) async fn deaf_veths(netlink: &Netlink, interfaces: &[Interface]) -> BTreeSet<u32> {
+    let mut deaf = BTreeSet::new();
+    for interface in interfaces {
+        if netlink.veth_takes_xdp(interface).await == Some(false) {
+            deaf.insert(interface.index);
+        }
+    }
+    deaf
 }
 
 /// Returns the sum of the counters of packets that XDP programs failed to send, by the names that drivers use.

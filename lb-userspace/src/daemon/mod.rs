@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The daemon: the only writer of the configuration in the maps.
 
-mod attach; //              attaching to interfaces
+mod attachments; //         interfaces that the programs are attached to
 pub(crate) mod change; //   effect of a change on the services
 mod claim; //               VIPs in use by other machines
 mod connections; //         tracked connections
@@ -9,14 +9,18 @@ mod count; //               long reads without the lock
 mod detach; //              removal of a stopped daemon's data plane
 pub(crate) mod director; // the services, and all that follows from them
 pub(crate) mod dirty; //    pending changes of the network
-mod doctor; //              facts and findings of the doctor
+mod doctor; //              examination by the doctor
+mod examiner; //            findings and probes of the doctor
 mod explain; //             `xvs explain`
 mod ipvs; //                `xvs ipvsadm`
+mod lifecycle; //           start and end
+mod listed; //              rates, and counts since `-Z`
 pub(crate) mod lock; //     lock of the pin directory
 mod lost_sends; //          packets that drivers fail to send
 mod maps; //                the data plane and the contents of its maps
 mod network; //             next hops and the director's addresses
 mod next_hop_log; //        log of next-hop changes
+mod origin; //              config file, and changes since
 mod refresh; //             updates after changes of the network
 mod report; //              status and counters
 mod resize; //              larger tables at run time
@@ -25,6 +29,7 @@ mod shared; //              the director and its snapshots for the servers
 mod snapshot; //            data for readers without the lock
 mod store; //               the state and its file
 mod sweep; //               removal of ended flows, and of leaving reals without any
+mod timeouts; //            timeouts of idle flows
 mod together; //            atomic batches of changes
 mod tracking; //            refusal of tracking changes that lose flows
 mod vips; //                VIPs of the director and of other machines

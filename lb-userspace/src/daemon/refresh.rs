@@ -63,7 +63,7 @@ impl Director {
 
     /// Refreshes everything but next hops.
     async fn refresh_place(&mut self) {
-        self.attach_again().await;
+        self.attachments.attach_again(self.maps.plane()).await;
         self.store.save_again(self.vips.added());
         for warning in self.reconcile_vips().await {
             tracing::warn!("{warning}");

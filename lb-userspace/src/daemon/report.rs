@@ -16,7 +16,7 @@ use super::{
     maps::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
-    api::types::{ConfigStatus, InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
+    api::types::{InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     observe::log,
 };
 use lb_control::state::Totals;
@@ -32,7 +32,7 @@ impl Director {
         problems.extend(self.store.unsaved().map(str::to_owned));
         problems.extend(self.vips.held_elsewhere());
         let mut interfaces = Vec::new();
-        for (index, name) in &self.interfaces {
+        for (index, name) in self.attachments.interfaces() {
             let mode = match self.network.netlink().interface_by_index(*index).await {
                 Ok(interface) => interface.xdp.map_or("detached", lb_netlink::XdpPlace::as_str).to_owned(),
                 Err(_) => "gone".to_owned(),
@@ -68,16 +68,13 @@ impl Director {
             opening_flows6: counts.opening6,
             sweep_seconds: self.maps.last_sweep().as_secs_f64(),
             log_lines_lost,
-            interface_repairs: self.reattached,
+            interface_repairs: self.attachments.repairs(),
             problems,
-            config: self
-                .config
-                .clone()
-                .map(|(file, read)| ConfigStatus { file, changes: self.revision - read }),
+            config: self.origin.status(),
             start_time_seconds: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |now| now.as_secs().saturating_sub(self.started.elapsed().as_secs())),
-            doctor: self.doctor_view(),
+            doctor: self.examiner.view(self.origin.revision()),
         }
     }
 
@@ -86,13 +83,13 @@ impl Director {
     pub fn summary(&self) -> String {
         let services = &self.store.desired().services;
         let reals: usize = services.values().map(|service| service.reals.len()).sum();
-        let interfaces: Vec<&str> = self.interfaces.values().map(String::as_str).collect();
+        let interfaces: Vec<&str> = self.attachments.interfaces().values().map(String::as_str).collect();
         format!(
             "{}, {} on {}{}",
             text::count(services.len(), "service"),
             text::count(reals, "real"),
             interfaces.join(", "),
-            self.config.as_ref().map_or(String::new(), |(file, _)| format!(", from {file}"))
+            self.origin.file().map_or(String::new(), |file| format!(", from {file}"))
         )
     }
 

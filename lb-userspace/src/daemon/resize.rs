@@ -7,7 +7,7 @@ use super::Director;
 use crate::api::types::Done;
 use lb_control::state::Room;
 use lb_dataplane::Limits;
-use lb_model::failure::{Failure, chain};
+use lb_model::failure::Failure;
 
 impl Director {
     /// Enlarges the flow tables to `room`, now and at every later start. Services and flows continue.
@@ -37,13 +37,9 @@ impl Director {
         // programs determine which maps are in force.
         let prepared = self.store.prepare_room(room)?;
         let mut plane = self.maps.enlarged(limits)?;
-        let attached = self
-            .interfaces
-            .iter()
-            .try_for_each(|(index, name)| plane.attach(name, *index, self.mode).map(drop));
-        let done = attached.map_err(Failure::from).and_then(|()| self.store.commit_room(prepared, room));
-        if let Err(failure) = done {
-            self.attach_all_again();
+        let attached = self.attachments.attach_other(&mut plane).map_err(Failure::from);
+        if let Err(failure) = attached.and_then(|()| self.store.commit_room(prepared, room)) {
+            self.attachments.attach_back(self.maps.plane());
             self.maps.abandon(plane)?;
             return Err(failure);
         }
@@ -51,18 +47,5 @@ impl Director {
         let line = format!("the tables hold {} IPv4 flows and {} IPv6 flows", limits.flows, limits.flows6);
         tracing::info!("{line}");
         Ok(Done { changes: vec![line], warnings: Vec::new() })
-    }
-
-    /// Puts the programs in force back into the links that hold those of another data plane.
-    fn attach_all_again(&mut self) {
-        for (index, name) in &self.interfaces {
-            if let Err(error) = self.maps.plane().attach(name, *index, self.mode) {
-                tracing::error!(
-                    interface = name,
-                    error = chain(&error),
-                    "the program is not attached any more"
-                );
-            }
-        }
     }
 }

@@ -32,7 +32,6 @@ impl Director {
                 tracing::info!("removed real {address} of {id} has no connections left");
             }
         }
-        self.publish();
         let done = self.maps.allocate(self.store.desired()).and_then(|ids| {
             let want = self.compile(self.store.desired(), &ids, self.network.next_hops());
             let removed = self.carry_out(&want)?;
@@ -43,5 +42,6 @@ impl Director {
             Ok(removed) => self.forget(&removed, &BTreeMap::new()),
             Err(failure) => tracing::error!("{}", failure.message),
         }
+        self.publish();
     }
 }

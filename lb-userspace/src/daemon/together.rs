@@ -47,7 +47,7 @@ impl Director {
         let before = self.store.desired().clone();
         self.write(desired).await?;
         if before != *self.store.desired() {
-            self.revision += made.len() as u64;
+            self.origin.count(made.len());
         }
         for line in made.iter().take(LINES) {
             tracing::info!("{line}");

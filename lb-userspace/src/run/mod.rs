@@ -325,7 +325,7 @@ async fn supervise(
                 report(director.lock().await.refresh_in_turn().await.map(|()| 0), "network");
             }
             _ = sample.tick() => {
-                report(director.lock().await.sample_rates(), "rates");
+                report(director.lock().await.sample_rates().map(|()| 0), "rates");
             }
             _ = sweep.tick() => {
                 report(director.lock().await.sweep(), "sweep");

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Start and end of the director: attaching, the first change, detaching.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use super::{Director, store::Strictness};
+use crate::api::types::{AttachOptions, Done};
+use lb_control::config::DirectorSection;
+use lb_model::Desired;
+use lb_model::failure::{Failure, chain};
+use lb_netlink::Interface;
+
+impl Director {
+    /// Writes `desired` to the maps and the state file at a start, which does not fail if the state cannot be saved.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(crate) async fn begin(&mut self, desired: Desired) -> Result<(), Failure> {
+        self.write_in_order(desired, Strictness::Start).await
+    }
+
+    /// Notes that the services come from a config file.
+    pub(crate) fn has_read(&mut self, config: &Path) {
+        self.origin.has_read(config);
+    }
+
+    /// Returns a warning if a config file has changed keys that only take effect at the next start.
+    #[must_use]
+    pub fn needs_restart(&self, section: &DirectorSection) -> Option<String> {
+        self.origin.needs_restart(section)
+    }
+
+    /// Removes the VIPs that the daemon added, and lets neighbour entries age, after forwarding has ended.
+    pub async fn let_go(&mut self) {
+        self.network.release_all().await;
+        if !self.vips.remove_all().await {
+            return;
+        }
+        if let Err(error) = self.save_as_is() {
+            tracing::warn!(error = chain(&error), "state not saved");
+        }
+    }
+
+    /// Attaches to the interfaces, and detaches from those that are no longer configured.
+    ///
+    /// # Errors
+    /// If an interface refuses. Earlier attachments stay; those of this call are removed.
+    pub(crate) async fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
+        self.attachments.attach(self.maps.plane(), interfaces).await
+    }
+
+    /// Attaches the guard to every interface. To be called when the maps have the services.
+    pub(crate) fn guard_interfaces(&mut self) {
+        self.attachments.guard(self.maps.plane());
+    }
+
+    /// Attaches to one of the interfaces again in the mode of `options`, which becomes the mode of the daemon.
+    ///
+    /// # Errors
+    /// Wrong input if the interface is not the director's. If the interface refuses, nothing has changed.
+    pub async fn attach_anew(&mut self, options: &AttachOptions) -> Result<Done, Failure> {
+        self.attachments.attach_anew(self.maps.plane(), options).await
+    }
+
+    /// Detaches the programs from the interfaces.
+    pub fn detach(&mut self) {
+        self.attachments.detach(self.maps.plane());
+    }
+
+    /// Writes the state file with exactly the VIPs that were added.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn save_as_is(&mut self) -> Result<(), Failure> {
+        self.store.save(self.vips.added())
+    }
+}
