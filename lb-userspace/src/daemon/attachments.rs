@@ -149,7 +149,7 @@ impl Attachments {
     ///
     /// # Errors
     /// Wrong input if the interface is not the director's. If the interface refuses, nothing has changed.
-    pub(super) async fn attach_anew(
+    pub(super) async fn reattach(
         &mut self,
         plane: &mut DataPlane,
         options: &AttachOptions,
@@ -162,7 +162,7 @@ impl Attachments {
                 .hint(format!("it runs on {}; `xvs run -i {name}` starts it on others", mine.join(", "))));
         };
         let mode = mode.unwrap_or(self.mode);
-        let before = self.xdp_place(plane, index).await.and_then(Mode::of);
+        let before = self.own_xdp_place(plane, index).await.and_then(Mode::of);
         // If the mode stays the same, the kernel replaces the program in the link between two packets.
         if before.is_some_and(|before| mode == before || mode == Mode::Auto && before == Mode::Native) {
             plane.attach(name, index, mode)?;
@@ -202,7 +202,7 @@ impl Attachments {
     }
 
     /// Returns the XDP mode in which this program runs on a device; `None` if it does not run there.
-    async fn xdp_place(&self, plane: &mut DataPlane, index: u32) -> Option<XdpPlace> {
+    async fn own_xdp_place(&self, plane: &mut DataPlane, index: u32) -> Option<XdpPlace> {
         let mine = plane.director().info().ok()?.id();
         let interface = self.netlink.interface_by_index(index).await.ok()?;
         interface.xdp.filter(|_| interface.xdp_program == Some(mine))

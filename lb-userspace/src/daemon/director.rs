@@ -160,7 +160,7 @@ impl Director {
         if let more @ 1.. = changes.len().saturating_sub(LINES) {
             tracing::info!("and {more} more changes");
         }
-        Ok(Done { changes, warnings: self.settle().await })
+        Ok(Done { changes, warnings: self.reconcile().await })
     }
 
     /// Writes `desired` to the maps and the state file.

@@ -51,7 +51,7 @@ impl Director {
         }
         if let Some(plan) = &question.plan {
             let config = config::parse(&plan.text, Path::new(&plan.name))?;
-            return self.rehearse(&frame, &interface, config.desired).await;
+            return self.explain_plan(&frame, &interface, config.desired).await;
         }
         let reals = self.maps.tables().reals().map_err(|error| maps_failed(&error))?;
         let interfaces = self.interface_names().await;
@@ -66,12 +66,12 @@ impl Director {
             },
         );
         let run = self.maps.tracer()?.run(&frame, interface.index);
-        told(&names, &interface, &frame, run)
+        describe(&names, &interface, &frame, run)
     }
 
     /// Runs the programs on a packet as if `desired` were the services: in a separate data plane with copies of the
     /// live tables and connections and of the packet's client and flow, to which the change is applied.
-    async fn rehearse(
+    async fn explain_plan(
         &mut self,
         frame: &[u8],
         interface: &Interface,
@@ -90,7 +90,7 @@ impl Director {
         let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
         let names = Self::names(self.interface_names().await, &known);
         let run = dry_run.tracer.run(frame, interface.index);
-        let mut explanation = told(&names, interface, frame, run)?;
+        let mut explanation = describe(&names, interface, frame, run)?;
         let changes = match change::differences(self.store.desired(), &desired).as_slice() {
             [] => vec![StepView::new("plan", "nothing changes")],
             lines => lines.iter().map(|line| StepView::new("plan", line.planned())).collect(),
@@ -180,7 +180,7 @@ fn real_name(
 }
 
 /// Describes a run in words.
-fn told(
+fn describe(
     names: &Names,
     interface: &Interface,
     frame: &[u8],

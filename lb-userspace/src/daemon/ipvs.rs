@@ -73,7 +73,7 @@ impl Director {
         for line in lines {
             tracing::info!("{}", line.done());
         }
-        let mut warnings = self.settle().await;
+        let mut warnings = self.reconcile().await;
         warnings.retain(|warning| !known.contains(warning));
         Ok(BatchDone { refused, warnings })
     }

@@ -21,8 +21,8 @@ impl Director {
     }
 
     /// Notes that the services come from a config file.
-    pub(crate) fn has_read(&mut self, config: &Path) {
-        self.origin.has_read(config);
+    pub(crate) fn note_config_file(&mut self, config: &Path) {
+        self.origin.note_config_file(config);
     }
 
     /// Returns a warning if a config file has changed keys that only take effect at the next start.
@@ -32,7 +32,7 @@ impl Director {
     }
 
     /// Removes the VIPs that the daemon added, and lets neighbour entries age, after forwarding has ended.
-    pub async fn let_go(&mut self) {
+    pub async fn release(&mut self) {
         self.network.release_all().await;
         if !self.vips.remove_all().await {
             return;
@@ -59,8 +59,8 @@ impl Director {
     ///
     /// # Errors
     /// Wrong input if the interface is not the director's. If the interface refuses, nothing has changed.
-    pub async fn attach_anew(&mut self, options: &AttachOptions) -> Result<Done, Failure> {
-        self.attachments.attach_anew(self.maps.plane(), options).await
+    pub async fn reattach(&mut self, options: &AttachOptions) -> Result<Done, Failure> {
+        self.attachments.reattach(self.maps.plane(), options).await
     }
 
     /// Detaches the programs from the interfaces.

@@ -33,7 +33,7 @@ impl Origin {
     }
 
     /// Notes that the services come from a config file.
-    pub(super) fn has_read(&mut self, file: &Path) {
+    pub(super) fn note_config_file(&mut self, file: &Path) {
         self.file = Some((file.display().to_string(), self.revision));
     }
 
@@ -63,7 +63,7 @@ mod tests {
         let mut origin = Origin::new(DirectorSection::default());
         origin.count(2);
         assert!(origin.status().is_none() && origin.file().is_none());
-        origin.has_read(Path::new("xvs.toml"));
+        origin.note_config_file(Path::new("xvs.toml"));
         origin.count(3);
         let status = origin.status().unwrap();
         assert_eq!((origin.revision(), status.file.as_str(), status.changes), (5, "xvs.toml", 3));

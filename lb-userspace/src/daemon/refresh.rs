@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Director, dirty::Dirty, network::NextHops, vips::Placed};
+use super::{Director, dirty::Dirty, network::NextHops, vips::VipChanges};
 use lb_model::failure::Failure;
 
 /// Time that a change waits for answers of new neighbours. On a link they answer within a millisecond or never.
@@ -16,7 +16,7 @@ const ANSWER: Duration = Duration::from_millis(250);
 
 impl Director {
     /// Adds and removes VIPs as the services require, and returns a line for each remaining problem.
-    pub(crate) async fn settle(&mut self) -> Vec<String> {
+    pub(crate) async fn reconcile(&mut self) -> Vec<String> {
         let mut warnings = self.reconcile_vips().await;
         warnings.extend(self.vips.held_elsewhere());
         warnings.extend(self.network.unreachable(self.store.desired()));
@@ -28,7 +28,7 @@ impl Director {
     /// # Errors
     /// If the maps cannot be written.
     pub async fn refresh(&mut self) -> Result<(), Failure> {
-        self.refresh_place().await;
+        self.refresh_interfaces_and_vips().await;
         self.refresh_next_hops().await
     }
 
@@ -55,14 +55,14 @@ impl Director {
         if self.network.fits_in_part() {
             return self.refresh().await;
         }
-        self.refresh_place().await;
+        self.refresh_interfaces_and_vips().await;
         let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
         let part = self.network.next_part(&rips);
         self.refresh_some(&part).await
     }
 
     /// Refreshes everything but next hops.
-    async fn refresh_place(&mut self) {
+    async fn refresh_interfaces_and_vips(&mut self) {
         self.attachments.attach_again(self.maps.plane()).await;
         self.store.save_again(self.vips.added());
         for warning in self.reconcile_vips().await {
@@ -98,7 +98,7 @@ impl Director {
     pub(super) async fn refresh_next_hops(&mut self) -> Result<(), Failure> {
         let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
         let next_hops = self.network.resolve_all(&rips).await;
-        self.take_over(next_hops).await
+        self.put_next_hops(next_hops).await
     }
 
     /// Resolves the next hops of some reals again, and writes the changes.
@@ -106,11 +106,11 @@ impl Director {
         let found = self.network.resolve(rips).await;
         let mut next_hops = self.network.next_hops().clone();
         next_hops.extend(found);
-        self.take_over(next_hops).await
+        self.put_next_hops(next_hops).await
     }
 
     /// Logs and writes changed next hops.
-    async fn take_over(&mut self, next_hops: NextHops) -> Result<(), Failure> {
+    async fn put_next_hops(&mut self, next_hops: NextHops) -> Result<(), Failure> {
         let has_others = self.network.look_at_own_addresses().await;
         if next_hops == *self.network.next_hops() && !has_others {
             return Ok(());
@@ -135,24 +135,24 @@ impl Director {
     }
 
     async fn reconcile_vips(&mut self) -> Vec<String> {
-        let Placed { mut warnings, unclaimed, .. } = self.place_vips().await;
+        let VipChanges { mut warnings, unclaimed, .. } = self.apply_vips().await;
         if self.claim_free(unclaimed).await {
-            warnings = self.place_vips().await.warnings;
+            warnings = self.apply_vips().await.warnings;
         }
         warnings
     }
 
     /// Adds and removes VIPs, and saves which the daemon added.
-    async fn place_vips(&mut self) -> Placed {
+    async fn apply_vips(&mut self) -> VipChanges {
         let wanted = self.store.desired().vips().chain(self.store.dips().addresses()).collect();
-        let mut placed = self.vips.place(&wanted).await;
+        let mut changes = self.vips.reconcile(&wanted).await;
         // The state file lists exactly the VIPs that the daemon added.
         let is_listed = self.vips.added().is_none_or(|added| added == self.store.vips());
-        if (placed.has_changed || !is_listed)
+        if (changes.has_changed || !is_listed)
             && let Err(error) = self.save_as_is()
         {
-            placed.warnings.push(error.message);
+            changes.warnings.push(error.message);
         }
-        placed
+        changes
     }
 }

@@ -100,7 +100,7 @@ impl Director {
     pub fn stats(&mut self, counts: &FlowCounts) -> Result<Stats, Failure> {
         let (flows, clients) = (&counts.by_real, self.maps.count_clients()?);
         let counted = self.maps.counted()?;
-        let mut reasons = self.reasons_of_nobody(&counted);
+        let mut reasons = self.reasons_without_service(&counted);
         let mut services = Vec::new();
         for (id, service) in self.store.desired().services.clone() {
             let own =
@@ -116,7 +116,7 @@ impl Director {
     }
 
     /// Returns the packets of no service, and of removed services, by reason.
-    pub(super) fn reasons_of_nobody(&self, counted: &Counted) -> BTreeMap<Reason, u64> {
+    pub(super) fn reasons_without_service(&self, counted: &Counted) -> BTreeMap<Reason, u64> {
         let mut reasons = counted.reasons(UNSET);
         for (name, packets) in self.store.gone() {
             if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {

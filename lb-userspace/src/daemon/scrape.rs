@@ -92,7 +92,7 @@ impl Director {
     async fn scrape(&mut self, flows: &FlowCounts) -> Result<Scrape, Failure> {
         let counted = self.maps.counted()?;
         let status = self.status(flows).await;
-        let mut sums = self.reasons_of_nobody(&counted);
+        let mut sums = self.reasons_without_service(&counted);
         let mut services = Samples::with_room_for(status.services);
         let mut reals = Samples::with_room_for(status.reals);
         let mut service_reasons = Vec::new();

@@ -52,7 +52,7 @@ impl Director {
         for line in made.iter().take(LINES) {
             tracing::info!("{line}");
         }
-        let mut warnings = self.settle().await;
+        let mut warnings = self.reconcile().await;
         // Earlier problems are in `xvs status`; this change's warnings do not repeat them.
         warnings.retain(|warning| !known.contains(warning));
         let here = self.network.netlink().addresses().await.unwrap_or_default();

@@ -30,7 +30,7 @@ pub(super) struct Vips {
 
 /// Result of adding and removing VIPs.
 #[derive(Debug, Default)]
-pub(super) struct Placed {
+pub(super) struct VipChanges {
     /// A line for each problem.
     pub warnings: Vec<String>,
     /// VIPs that are not claimed yet, with the interface for each.
@@ -108,21 +108,21 @@ impl Vips {
     }
 
     /// Adds the wanted VIPs that are claimed, and removes added ones that are no longer wanted.
-    pub(super) async fn place(&mut self, wanted: &BTreeSet<IpAddr>) -> Placed {
-        let mut placed = Placed::default();
-        let Some(manager) = &mut self.manager else { return placed };
+    pub(super) async fn reconcile(&mut self, wanted: &BTreeSet<IpAddr>) -> VipChanges {
+        let mut changes = VipChanges::default();
+        let Some(manager) = &mut self.manager else { return changes };
         let before = manager.added().clone();
         for event in manager.reconcile(wanted).await {
             match event {
-                VipEvent::Unclaimed(vip, interface) => placed.unclaimed.push((vip, interface)),
+                VipEvent::Unclaimed(vip, interface) => changes.unclaimed.push((vip, interface)),
                 VipEvent::Added(vip, interface) => tracing::info!(%vip, interface, "VIP added and announced"),
                 VipEvent::AlreadyThere(vip) => tracing::debug!(%vip, "VIP was there already"),
                 VipEvent::Removed(vip) => tracing::info!(%vip, "VIP removed"),
-                VipEvent::Failed(vip, error) => placed.warnings.push(format!("VIP {vip}: {error}")),
+                VipEvent::Failed(vip, error) => changes.warnings.push(format!("VIP {vip}: {error}")),
             }
         }
-        placed.has_changed = *manager.added() != before;
-        placed
+        changes.has_changed = *manager.added() != before;
+        changes
     }
 
     /// Removes the VIPs that the daemon added. Returns whether it manages VIPs.

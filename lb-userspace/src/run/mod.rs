@@ -166,12 +166,12 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     director.guard_interfaces();
     tell(&changes);
     if let Some(file) = options.config.as_deref().filter(|_| has_services) {
-        director.has_read(file);
+        director.note_config_file(file);
     }
     if let Some(fresh) = fresh {
         fresh.keep();
     }
-    for line in director.settle().await {
+    for line in director.reconcile().await {
         tracing::warn!("{line}");
     }
     let director = Shared::new(director);
@@ -203,7 +203,7 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
     if detach {
         // Remove the VIPs first, so that the director does not answer ARP for services that it no longer
         // forwards.
-        director.let_go().await;
+        director.release().await;
         director.detach();
         pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;
         pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;

@@ -39,7 +39,7 @@ async fn apply(file: &Path, director: &Shared) -> Result<Option<usize>, Failure>
     }
     let mut director = director.lock().await;
     let done = director.replace(config.desired, false).await?;
-    director.has_read(file);
+    director.note_config_file(file);
     let waits = director.needs_restart(&config.director);
     drop(director);
     for warning in done.warnings.iter().chain(&waits) {

@@ -118,7 +118,7 @@ async fn set_timeouts(State(director): State<Shared>, Body(options): Body<Timeou
 }
 
 async fn attach(State(director): State<Shared>, Body(options): Body<AttachOptions>) -> Response {
-    director.lock().await.attach_anew(&options).await.map(Json).map_err(Refusal).into_response()
+    director.lock().await.reattach(&options).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Response {
