@@ -136,3 +136,29 @@ impl Vips {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_vips_are_asked_for_again_only_after_a_while_or_beside_a_new_one() {
+        let [one, two] = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])];
+        let holder = Holder { mac: [2, 0, 0, 0, 0, 9], interface: "eth0".to_owned() };
+        let mut vips = Vips::new(None);
+        assert!(!vips.asks_for(&BTreeSet::new()));
+        assert!(vips.asks_for(&[one].into()));
+        assert!(!vips.note_holders([one].into(), [(one, holder.clone())].into()), "no VIP is free");
+        assert_eq!(
+            vips.held_elsewhere().collect::<Vec<_>>(),
+            ["VIP 192.0.2.1 is in use at 02:00:00:00:00:09 on eth0 and stays there"]
+        );
+        assert!(!vips.asks_for(&[one].into()));
+        assert!(vips.asks_for(&[one, two].into()));
+        assert!(vips.note_holders([one, two].into(), [(one, holder)].into()), "the second VIP is free");
+        vips.asked = Instant::now().checked_sub(AGAIN);
+        assert!(vips.asks_for(&[one].into()));
+        assert!(!vips.asks_for(&BTreeSet::new()));
+        assert_eq!(vips.held_elsewhere().count(), 0, "the VIP is not wanted any more");
+    }
+}
