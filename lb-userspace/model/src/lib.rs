@@ -5,10 +5,12 @@
 // The print macros panic if stdout or stderr is closed.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+pub mod check; //    definitions of health checks
 pub mod command; //  command lines for the operator
 pub mod evicted; //  evictions from flow tables
 pub mod failure; //  failures of commands and requests
 pub mod finding; //  findings of the doctor
+pub mod health; //   health of reals
 mod id; //           names of services and reals
 mod scheduler; //    numbers of the schedulers in the programs
 pub mod text; //     parts of messages
