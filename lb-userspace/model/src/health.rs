@@ -84,7 +84,7 @@ words! {
 }
 
 words! {
-    /// Result of a probe, in HAProxy's words: the layer, and what happened there.
+    /// Result of a probe, in `HAProxy`'s words: the layer, and what happened there.
     ResultCode {
         /// The connection was accepted, or an answer arrived
         L4Ok = "L4OK",

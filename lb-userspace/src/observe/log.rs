@@ -23,7 +23,7 @@ const WAITING: usize = 1 << 20;
 /// Maximum time for which the end of the process waits for pending lines.
 const LAST_LINES: Duration = Duration::from_millis(300);
 /// Modules of xvs, by their `tracing` targets.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "lb_userspace",
     "lb_model",
     "lb_schedule",
@@ -31,6 +31,7 @@ const OWN: [&str; 10] = [
     "lb_dataplane",
     "lb_control",
     "lb_explain",
+    "lb_health",
     "lb_doctor",
     "dataplane",
     "xvs",

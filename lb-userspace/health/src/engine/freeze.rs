@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Signs that the checker is sick, and not the reals.
+//!
+//! If nearly all targets that are up fail at about the same time, across services and hosts, the cause is more
+//! probably on the director than on the reals. Targets that have been down for long cannot testify: they count
+//! on neither side.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// Percent of the targets that must fail together.
+const MAJORITY: usize = 90;
+/// Least number of targets, services and hosts that must fail together.
+const LEAST: (usize, usize, usize) = (4, 2, 2);
+
+/// Reason for frozen states.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// Nearly all targets fail.
+    Majority {
+        /// Targets that fail.
+        failing: usize,
+        /// Targets that were up.
+        of: usize,
+    },
+    /// The probe to the director itself fails.
+    Canary(String),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Majority { failing, of } => {
+                write!(f, "{failing} of {of} targets that were up fail at the same time")
+            }
+            Self::Canary(why) => write!(f, "the probe of the director to itself fails: {why}"),
+        }
+    }
+}
+
+/// Frozen states: no target goes down.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Frozen {
+    /// Begin, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Reason.
+    pub why: Cause,
+}
+
+/// Part that a target has in the decision.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Part {
+    /// The target is down for long, or has no state.
+    #[default]
+    None,
+    /// The target is up, and the latest probe succeeded.
+    Healthy,
+    /// The target is up, and the latest probe failed.
+    Failing,
+    /// The target went down within the last interval.
+    Fell,
+}
+
+/// Numbers of targets by part.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Census {
+    healthy: usize,
+    failing: usize,
+    fell: usize,
+}
+
+impl Census {
+    /// Moves a target from one part to another.
+    pub fn change(&mut self, from: Part, to: Part) {
+        if let Some(number) = self.number(from) {
+            *number -= 1;
+        }
+        if let Some(number) = self.number(to) {
+            *number += 1;
+        }
+    }
+
+    fn number(&mut self, part: Part) -> Option<&mut usize> {
+        match part {
+            Part::None => None,
+            Part::Healthy => Some(&mut self.healthy),
+            Part::Failing => Some(&mut self.failing),
+            Part::Fell => Some(&mut self.fell),
+        }
+    }
+
+    /// Returns the number of targets that turn, and of those that were up.
+    pub fn turning(&self) -> (usize, usize) {
+        let turning = self.failing + self.fell;
+        (turning, turning + self.healthy)
+    }
+
+    /// Returns whether enough targets turn; their services and hosts are still to be counted.
+    pub fn is_suspicious(&self) -> bool {
+        let (turning, all) = self.turning();
+        turning >= LEAST.0 && turning * 100 >= all * MAJORITY
+    }
+
+    /// Returns whether a target has gone down within the last interval.
+    pub fn has_fallen(&self) -> bool {
+        self.fell > 0
+    }
+}
+
+/// Returns whether targets of that many services and hosts prove that the checker is sick.
+pub(super) fn is_wide(services: usize, hosts: usize) -> bool {
+    services >= LEAST.1 && hosts >= LEAST.2
+}

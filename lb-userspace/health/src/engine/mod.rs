@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The engine: a state machine that decides when to probe and what follows from results. It does no I/O, and
+//! time is a parameter.
+#![forbid(unsafe_code)]
+
+mod freeze; //   signs of a sick checker
+mod machine; //  state of one target
+mod schedule; // times of the probes of one target
+mod sickness; // begin and end of frozen states
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use lb_model::health::{Health, LastResult};
+
+pub use freeze::{Cause, Frozen};
+
+use crate::{
+    target::{Saved, Target, TargetKey, TargetState},
+    totals::Totals,
+};
+use freeze::{Census, Part};
+use machine::{Effect, Machine};
+use schedule::Schedule;
+
+/// Delay of a start after which it counts as late, in milliseconds.
+const LATE: u64 = 100;
+/// Number of events that wait for their reader; older ones are dropped.
+const EVENTS: usize = 100_000;
+
+/// The time by two clocks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Now {
+    /// Milliseconds of a clock that never jumps, from any origin.
+    pub mono_ms: u64,
+    /// Milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// A probe to start.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Number, for [`Engine::ended`].
+    pub id: u64,
+    /// Target.
+    pub target: Arc<Target>,
+}
+
+/// Probes to start now, and the time of the next one.
+#[derive(Clone, Debug, Default)]
+pub struct Next {
+    /// Probes to start now.
+    pub start: Vec<Probe>,
+    /// Time of the next start, by the monotonic clock; `None`: only after a probe ends or the plan changes.
+    pub at: Option<u64>,
+}
+
+/// A change of a state.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Event {
+    /// Time, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The change.
+    pub kind: EventKind,
+}
+
+/// Kind of a change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum EventKind {
+    /// A target turned.
+    Turned {
+        /// Target.
+        key: Arc<TargetKey>,
+        /// Health before, by verdicts or from before a restart.
+        from: Health,
+        /// Health now.
+        to: Health,
+        /// Result that caused the change.
+        last: Option<LastResult>,
+    },
+    /// States are frozen.
+    Frozen(Frozen),
+    /// States are no longer frozen.
+    Thawed,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: Arc<TargetKey>,
+    target: Arc<Target>,
+    machine: Machine,
+    schedule: Schedule,
+    part: Part,
+    /// End of the time in which a fall counts as recent.
+    fell_until: u64,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    by_key: BTreeMap<Arc<TargetKey>, usize>,
+    by_host: HashMap<IpAddr, Vec<usize>>,
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    tickets: u64,
+    in_flight: HashMap<u64, usize>,
+    most_in_flight: usize,
+    saved: HashMap<TargetKey, Saved>,
+    census: Census,
+    /// Targets that fell, with the time at which that no longer counts.
+    fallen: VecDeque<(u64, usize)>,
+    majority: Option<Frozen>,
+    canary: Option<Frozen>,
+    events: VecDeque<Event>,
+    has_changed: bool,
+    totals: Totals,
+    random: u64,
+}
+
+impl Engine {
+    /// Creates an engine without targets that has at most `most_in_flight` probes in flight. `seed` determines
+    /// the jitter.
+    #[must_use]
+    pub fn new(most_in_flight: usize, seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: BTreeMap::new(),
+            by_host: HashMap::new(),
+            heap: BinaryHeap::new(),
+            tickets: 0,
+            in_flight: HashMap::new(),
+            most_in_flight: most_in_flight.max(1),
+            saved: HashMap::new(),
+            census: Census::default(),
+            fallen: VecDeque::new(),
+            majority: None,
+            canary: None,
+            events: VecDeque::new(),
+            has_changed: false,
+            totals: Totals::default(),
+            random: seed,
+        }
+    }
+
+    /// Keeps states from before a restart for the targets of coming plans.
+    pub fn restore(&mut self, saved: Vec<Saved>) {
+        self.saved.extend(saved.into_iter().map(|saved| (saved.key.clone(), saved)));
+    }
+
+    /// Replaces the targets. Targets that were there keep their state; if the definition changed, their counts
+    /// begin again. Targets with the same key become one.
+    pub fn plan(&mut self, targets: Vec<Target>, now: Now) {
+        let mut wanted: BTreeMap<TargetKey, Target> = BTreeMap::new();
+        for target in targets {
+            match wanted.get_mut(&target.key) {
+                Some(known) => {
+                    known.hold_down = known.hold_down.max(target.hold_down);
+                    known.services.extend(target.services);
+                }
+                None => {
+                    wanted.insert(target.key.clone(), target);
+                }
+            }
+        }
+        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains_key(&***key)).cloned().collect();
+        for key in gone {
+            self.remove(&key);
+        }
+        for (key, target) in wanted {
+            match self.by_key.get(&key) {
+                Some(&index) => self.update(index, target, now),
+                None => self.add(target, now),
+            }
+        }
+        self.has_changed = true;
+        self.review_majority(now);
+    }
+
+    fn add(&mut self, target: Target, now: Now) {
+        let key = Arc::new(target.key.clone());
+        let saved = self.saved.remove(&target.key);
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.by_host.entry(key.host()).or_default().push(index);
+        self.by_key.insert(Arc::clone(&key), index);
+        self.slots[index] = Some(Slot {
+            machine: Machine::new(saved.as_ref(), &target.check, now),
+            schedule: Schedule::new(&key, &target.check, now.mono_ms),
+            part: Part::None,
+            fell_until: 0,
+            key,
+            target: Arc::new(target),
+        });
+        self.assign_part(index, false);
+        self.enqueue(index);
+    }
+
+    fn update(&mut self, index: usize, target: Target, now: Now) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        if *slot.target == target {
+            return;
+        }
+        let is_redefined = slot.target.check != target.check;
+        slot.target = Arc::new(target);
+        if is_redefined {
+            slot.machine.reset_counts();
+            slot.schedule.restart(&slot.target.check, now.mono_ms);
+            self.assign_part(index, false);
+            self.enqueue(index);
+        }
+    }
+
+    fn remove(&mut self, key: &TargetKey) {
+        let Some(index) = self.by_key.remove(key) else { return };
+        let Some(slot) = self.slots[index].take() else { return };
+        self.census.change(slot.part, Part::None);
+        if let Some(indices) = self.by_host.get_mut(&key.host()) {
+            indices.retain(|one| *one != index);
+            if indices.is_empty() {
+                self.by_host.remove(&key.host());
+            }
+        }
+        self.free.push(index);
+    }
+
+    /// Puts the target into the heap, in place of its earlier entry.
+    fn enqueue(&mut self, index: usize) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        self.tickets += 1;
+        slot.schedule.ticket = self.tickets;
+        if slot.schedule.flight.is_none() {
+            self.heap.push(Reverse((slot.schedule.due, self.tickets, index)));
+        }
+    }
+
+    /// Returns the probes to start now, and records them as started.
+    pub fn next(&mut self, now: Now) -> Next {
+        let mut next = Next::default();
+        while let Some(&Reverse((due, ticket, index))) = self.heap.peek() {
+            let slot = match &mut self.slots[index] {
+                Some(slot) if slot.schedule.ticket == ticket => slot,
+                _ => {
+                    self.heap.pop();
+                    continue;
+                }
+            };
+            if due > now.mono_ms {
+                next.at = Some(due);
+                break;
+            }
+            if self.in_flight.len() >= self.most_in_flight {
+                break;
+            }
+            self.heap.pop();
+            let delay = now.mono_ms - due;
+            self.totals.late += u64::from(delay > LATE);
+            self.totals.missed += u64::from(delay > u64::from(slot.target.check.timing.interval.millis()));
+            slot.schedule.start(ticket, now.mono_ms);
+            self.in_flight.insert(ticket, index);
+            next.start.push(Probe { id: ticket, target: Arc::clone(&slot.target) });
+        }
+        next
+    }
+
+    /// Takes the result of a probe, and the weight that it sets, in percent. The result of a target that is
+    /// gone is dropped.
+    pub fn ended(&mut self, id: u64, result: LastResult, weight_percent: Option<u8>, now: Now) {
+        let Some(index) = self.in_flight.remove(&id) else { return };
+        let Some(slot) = self.slots[index].as_mut().filter(|slot| slot.schedule.flight == Some(id)) else {
+            return;
+        };
+        self.totals.count(&slot.key.name, &result);
+        let (code, before) = (result.code, slot.machine.essence());
+        let from = slot.machine.effective();
+        let effect = slot.machine.count(result, &slot.target.check, now);
+        if code.verdict() == Some(true) {
+            slot.machine.weight_percent = weight_percent;
+        }
+        self.has_changed |= slot.machine.essence() != before;
+        self.assign_part(index, false);
+        match effect {
+            Effect::Up | Effect::Down => self.announce(index, from, now),
+            Effect::None | Effect::WantsDown => (),
+        }
+        if code.verdict() == Some(false) && (effect == Effect::WantsDown || self.census.has_fallen()) {
+            self.suspect(now);
+        }
+        if self.majority.is_some() {
+            self.review_majority(now);
+        }
+        if effect == Effect::WantsDown && !self.is_frozen(index) {
+            self.fell(index, from, now);
+        }
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let random = scramble(self.random);
+        if let Some(slot) = &mut self.slots[index] {
+            slot.schedule.end(&slot.machine, &slot.target.check, now.mono_ms, random);
+        }
+        self.enqueue(index);
+    }
+
+    /// Takes a passive sign that hosts with this address may have failed: their next probes start at once, and
+    /// further ones at the fast interval until one succeeds.
+    pub fn hint(&mut self, host: IpAddr, now: Now) {
+        for index in self.by_host.get(&host).cloned().unwrap_or_default() {
+            if let Some(slot) = &mut self.slots[index]
+                && slot.schedule.hint(now.mono_ms)
+            {
+                self.enqueue(index);
+            }
+        }
+    }
+
+    /// Returns why states are frozen, if they are.
+    #[must_use]
+    pub fn frozen(&self) -> Option<&Frozen> {
+        self.canary.as_ref().or(self.majority.as_ref())
+    }
+
+    /// Updates the part of a target in the decision about freezing.
+    fn assign_part(&mut self, index: usize, has_fallen: bool) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        let part = match (slot.machine.effective(), slot.part) {
+            (Health::Up, _) if slot.machine.is_failing() => Part::Failing,
+            (Health::Up, _) => Part::Healthy,
+            (Health::Down, Part::Fell) => Part::Fell,
+            (Health::Down, _) if has_fallen => Part::Fell,
+            _ => Part::None,
+        };
+        self.census.change(slot.part, part);
+        slot.part = part;
+    }
+
+    /// Takes a target down.
+    fn fell(&mut self, index: usize, from: Health, now: Now) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        slot.machine.go_down(slot.target.hold_down, now);
+        let timing = &slot.target.check.timing;
+        let window = u64::from(timing.interval.millis()) + u64::from(timing.timeout.millis());
+        slot.fell_until = now.mono_ms + window;
+        self.fallen.push_back((slot.fell_until, index));
+        self.assign_part(index, true);
+        self.announce(index, from, now);
+    }
+
+    fn announce(&mut self, index: usize, from: Health, now: Now) {
+        let Some(slot) = &self.slots[index] else { return };
+        self.has_changed = true;
+        let (key, to, last) = (Arc::clone(&slot.key), slot.machine.health, slot.machine.last.clone());
+        if from != to {
+            self.push_event(EventKind::Turned { key, from, to, last }, now);
+        }
+    }
+
+    fn push_event(&mut self, kind: EventKind, now: Now) {
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event { at_ms: now.wall_ms, kind });
+    }
+
+    /// Returns the state of a target.
+    #[must_use]
+    pub fn state(&self, key: &TargetKey, now: Now) -> Option<TargetState> {
+        let slot = self.slots[*self.by_key.get(key)?].as_ref()?;
+        Some(slot.machine.state(&slot.target.check, now))
+    }
+
+    /// Returns the states of all targets.
+    #[must_use]
+    pub fn states(&self, now: Now) -> BTreeMap<Arc<TargetKey>, TargetState> {
+        let state = |(key, index): (&Arc<TargetKey>, &usize)| {
+            let slot = self.slots[*index].as_ref()?;
+            Some((Arc::clone(key), slot.machine.state(&slot.target.check, now)))
+        };
+        self.by_key.iter().filter_map(state).collect()
+    }
+
+    /// Returns the events since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.events.drain(..).collect()
+    }
+
+    /// Returns whether a state on which rotation depends has changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// Returns the counts of results and starts.
+    #[must_use]
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Returns the number of probes in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+}
+
+/// Returns a random number for a count (`SplitMix64`).
+const fn scramble(count: u64) -> u64 {
+    let mixed = (count ^ (count >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Times of the probes of one target.
+#![forbid(unsafe_code)]
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use lb_model::{check::Check, health::Health};
+
+use super::machine::Machine;
+use crate::target::TargetKey;
+
+/// Longest time until the first probe of a new target, in milliseconds.
+const LONGEST_WAIT: u64 = 1000;
+/// Least time between the starts of two probes that hints bring forward, in milliseconds.
+const HINT_GAP: u64 = 250;
+
+/// Schedule of a target.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Schedule {
+    /// Start of the next probe, by the monotonic clock.
+    pub due: u64,
+    /// Number of the entry in the heap that counts: others are obsolete.
+    pub ticket: u64,
+    /// The probe in flight.
+    pub flight: Option<u64>,
+    /// Start of the latest probe.
+    started: Option<u64>,
+    /// Fixed part of the interval at which probes start.
+    phase: u64,
+    /// The second probe is at the phase, since first ones are crowded.
+    is_aligned: bool,
+    /// A hint arrived, and no success since.
+    is_hinted: bool,
+    /// A hint arrived while a probe was in flight.
+    is_again: bool,
+}
+
+impl Schedule {
+    /// Creates the schedule of a new target.
+    pub fn new(key: &TargetKey, check: &Check, now: u64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let mut this = Self { phase: hasher.finish(), ..Self::default() };
+        this.restart(check, now);
+        this
+    }
+
+    /// Makes the next probe the first one of a definition.
+    pub fn restart(&mut self, check: &Check, now: u64) {
+        let interval = u64::from(check.timing.interval.millis()).max(1);
+        self.due = now + self.phase % interval.min(LONGEST_WAIT);
+        self.is_aligned = false;
+    }
+
+    /// Records the start of a probe.
+    pub fn start(&mut self, id: u64, now: u64) {
+        (self.flight, self.started) = (Some(id), Some(now));
+    }
+
+    /// Records the end of a probe, and determines the start of the next one. `random` chooses the jitter.
+    pub fn end(&mut self, machine: &Machine, check: &Check, now: u64, random: u64) {
+        let started = self.started.unwrap_or(now);
+        let verdict = machine.last.as_ref().and_then(|last| last.code.verdict());
+        self.flight = None;
+        if verdict == Some(true) {
+            self.is_hinted = self.is_again;
+        }
+        if std::mem::take(&mut self.is_again) {
+            self.due = now.max(started + HINT_GAP);
+            return;
+        }
+        let timing = &check.timing;
+        let is_fast = self.is_hinted || verdict.is_none() || machine.is_counting(check);
+        let interval = match machine.health {
+            _ if is_fast => timing.fast_interval.unwrap_or(timing.interval),
+            Health::Down => timing.down_interval.unwrap_or(timing.interval),
+            _ => timing.interval,
+        };
+        let interval = u64::from(interval.millis()).max(1);
+        let next = if self.is_aligned || is_fast {
+            started + jitter(interval, timing.jitter, random)
+        } else {
+            self.is_aligned = true;
+            let earliest = started + interval / 2;
+            earliest + (self.phase % interval + interval - earliest % interval) % interval
+        };
+        self.due = next.max(now);
+        if let Some(end) = machine.waits_until(check) {
+            self.due = self.due.min(end.max(now));
+        }
+    }
+
+    /// Brings the next probe forward. Returns whether `due` has changed.
+    pub fn hint(&mut self, now: u64) -> bool {
+        self.is_hinted = true;
+        if self.flight.is_some() {
+            self.is_again = true;
+            return false;
+        }
+        let earliest = self.started.map_or(now, |started| now.max(started + HINT_GAP));
+        let is_sooner = earliest < self.due;
+        self.due = self.due.min(earliest);
+        is_sooner
+    }
+}
+
+/// Returns the interval, longer or shorter by up to `percent`.
+fn jitter(interval: u64, percent: u8, random: u64) -> u64 {
+    let width = interval * u64::from(percent) / 100;
+    interval - width + random % (2 * width + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_has_both_bounds_and_no_more() {
+        let drawn: Vec<u64> = (0..10_000).map(|random| jitter(2000, 10, random)).collect();
+        assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&1800), Some(&2200)));
+        assert!((0..100).all(|random| jitter(2000, 0, random) == 2000));
+    }
+}
