@@ -7,6 +7,8 @@ mod freeze; //   signs of a sick checker
 mod machine; //  state of one target
 mod schedule; // times of the probes of one target
 mod sickness; // begin and end of frozen states
+#[cfg(test)]
+mod tests;
 
 use std::{
     cmp::Reverse,

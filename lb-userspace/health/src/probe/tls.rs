@@ -144,11 +144,18 @@ fn why(error: &io::Error) -> String {
         CertificateError::UnknownIssuer => "the certificate is not of a trusted CA".to_owned(),
         CertificateError::NotValidForName => "the certificate is for another name".to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            format!("the certificate is for {}, not for {}", presented.join(", "), expected.to_str())
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            format!("the certificate is for {}, not for {}", names.join(", "), expected.to_str())
         }
+        CertificateError::BadSignature => "the certificate has a wrong signature".to_owned(),
         CertificateError::Revoked => "the certificate is revoked".to_owned(),
         other => format!("the certificate is invalid: {other}"),
     }
+}
+
+/// Returns a name in a certificate, which rustls shows as `DnsName("www.example.org")`.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")).unwrap_or(name)
 }
 
 /// Accepts every certificate and signature.

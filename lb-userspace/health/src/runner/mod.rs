@@ -11,6 +11,8 @@ mod driver; //      the thread of the engine
 mod inbox; //       requests
 mod job; //         probes between threads
 mod path_thread; // the thread of the path
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

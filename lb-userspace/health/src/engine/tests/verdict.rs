@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tests of counts, hold-down and restored states.
+#![forbid(unsafe_code)]
+
+use super::*;
+
+const OK: ResultCode = ResultCode::L4Ok;
+const REFUSED: ResultCode = ResultCode::L4Connection;
+
+/// Hands the engine the results of successive probes of its only target. Returns the time of the last one.
+fn feed(simulation: &mut Simulation, codes: &[ResultCode]) {
+    for code in codes {
+        let probe = loop {
+            let next = simulation.engine.next(at(simulation.now));
+            match next.start.into_iter().next() {
+                Some(probe) => break probe,
+                None => simulation.now = next.at.unwrap(),
+            }
+        };
+        simulation.engine.ended(probe.id, result(*code), None, at(simulation.now));
+    }
+}
+
+#[test]
+fn the_first_verdict_decides_at_once() {
+    for (code, health) in [(OK, Health::Up), (REFUSED, Health::Down)] {
+        let target = target(1, 1, &check(1000));
+        let mut simulation = Simulation::new(vec![target.clone()]);
+        assert_eq!(simulation.health(&target), Health::Unknown);
+        feed(&mut simulation, &[ResultCode::SocketError]);
+        assert_eq!(simulation.health(&target), Health::Unknown);
+        feed(&mut simulation, &[code]);
+        assert_eq!(simulation.health(&target), health);
+    }
+}
+
+#[test]
+fn rise_and_fall_count_results_in_a_row() {
+    let target = target(1, 1, &check(1000));
+    let mut simulation = Simulation::new(vec![target.clone()]);
+    feed(&mut simulation, &[OK, REFUSED, REFUSED]);
+    assert_eq!(simulation.state(&target).progress, (2, 3));
+    feed(&mut simulation, &[OK, REFUSED, REFUSED]);
+    assert_eq!(simulation.health(&target), Health::Up);
+    feed(&mut simulation, &[ResultCode::SocketError, REFUSED]);
+    let state = simulation.state(&target);
+    assert_eq!((state.health, state.is_silent, state.progress), (Health::Down, true, (0, 2)));
+    feed(&mut simulation, &[ResultCode::L7Status]);
+    assert!(!simulation.state(&target).is_silent, "the real answers, if wrongly");
+    feed(&mut simulation, &[OK]);
+    assert_eq!(simulation.state(&target).progress, (1, 2));
+    feed(&mut simulation, &[REFUSED, OK]);
+    assert_eq!(simulation.health(&target), Health::Down);
+    feed(&mut simulation, &[OK]);
+    assert_eq!(simulation.health(&target), Health::Up);
+    let turns = simulation.engine.take_events().into_iter().filter_map(|event| match event.kind {
+        EventKind::Turned { from, to, .. } => Some((from, to)),
+        _ => None,
+    });
+    let expected = [(Health::Unknown, Health::Up), (Health::Up, Health::Down), (Health::Down, Health::Up)];
+    assert!(turns.eq(expected));
+}
+
+#[test]
+fn the_hold_down_doubles_up_to_five_minutes_and_is_forgotten() {
+    let mut target = target(1, 1, &check(1000));
+    target.hold_down = Period::from_millis(10_000);
+    let mut simulation = Simulation::new(vec![target.clone()]);
+    feed(&mut simulation, &[OK]);
+    let mut cycle = |pause: u64| {
+        simulation.run(pause, |_, _| OK);
+        feed(&mut simulation, &[REFUSED; 3]);
+        let (down, state) = (simulation.now, simulation.state(&target));
+        assert_eq!(state.health, Health::Down);
+        assert!(state.held_until_ms.is_some());
+        let mut most = 0;
+        while simulation.health(&target) == Health::Down {
+            feed(&mut simulation, &[OK]);
+            most = most.max(simulation.state(&target).progress.0);
+        }
+        assert_eq!(most, 2, "the target waits with all its successes");
+        simulation.now - down
+    };
+    let held: Vec<u64> = (0..7).map(|_| cycle(1000)).collect();
+    assert_eq!(held, [10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]);
+    assert_eq!(cycle(11 * 60_000), 10_000);
+}
+
+#[test]
+fn without_hold_down_only_rise_counts() {
+    let target = target(1, 1, &check(1000));
+    let mut simulation = Simulation::new(vec![target.clone()]);
+    feed(&mut simulation, &[OK, REFUSED, REFUSED, REFUSED]);
+    let down = simulation.now;
+    assert_eq!(simulation.state(&target).held_until_ms, None);
+    feed(&mut simulation, &[OK, OK]);
+    assert_eq!((simulation.health(&target), simulation.now - down), (Health::Up, 2000));
+}
+
+#[test]
+fn a_recent_state_is_restored_and_an_old_one_is_assumed() {
+    let target = target(1, 1, &check(1000));
+    for (age, health, assumed) in [(2900, Health::Up, None), (3100, Health::Unknown, Some(Health::Up))] {
+        let mut engine = Engine::new(16, 1);
+        let since_ms = BEGIN - 1_000_000;
+        let saved = Saved {
+            key: target.key.clone(),
+            health: Health::Up,
+            since_ms,
+            is_silent: false,
+            weight_percent: Some(50),
+            at_ms: BEGIN - age,
+        };
+        engine.restore(vec![saved.clone()]);
+        engine.plan(vec![target.clone()], at(0));
+        let mut simulation = Simulation { engine, now: 0 };
+        let state = simulation.state(&target);
+        assert_eq!((state.health, state.assumed, state.effective()), (health, assumed, Health::Up));
+        assert_eq!((state.since_ms, state.weight_percent), (since_ms, Some(50)));
+        assert_eq!(Saved::of(&target.key, &state).map(|it| it.health), Some(Health::Up));
+        feed(&mut simulation, &[REFUSED]);
+        let is_down = simulation.health(&target) == Health::Down;
+        assert_eq!(is_down, assumed.is_some(), "an assumed state ends with the first verdict");
+    }
+}
+
+#[test]
+fn a_new_definition_keeps_the_state_and_a_removed_target_loses_it() {
+    let one = target(1, 1, &check(1000));
+    let mut simulation = Simulation::new(vec![one.clone()]);
+    feed(&mut simulation, &[OK, REFUSED, REFUSED]);
+    let changed = Target { check: Arc::new(Check { port: Some(8080), ..check(1000) }), ..one.clone() };
+    let now = at(simulation.now);
+    let running = loop {
+        simulation.now += 1;
+        if let Some(probe) = simulation.engine.next(at(simulation.now)).start.pop() {
+            break probe;
+        }
+    };
+    simulation.engine.plan(vec![changed], now);
+    assert_eq!((simulation.health(&one), simulation.state(&one).progress), (Health::Up, (0, 3)));
+    simulation.engine.plan(vec![], now);
+    simulation.engine.plan(vec![one.clone()], now);
+    simulation.engine.ended(running.id, result(OK), None, now);
+    assert_eq!(simulation.health(&one), Health::Unknown, "the result was that of an earlier target");
+    assert_eq!(simulation.engine.in_flight(), 0);
+}
+
+#[test]
+fn the_weight_of_a_command_is_published() {
+    let target = target(1, 1, &check(1000));
+    let mut engine = Engine::new(16, 1);
+    engine.plan(vec![target.clone()], at(0));
+    engine.take_changed();
+    let probe = engine.next(at(1000)).start.pop().unwrap();
+    engine.ended(probe.id, result(ResultCode::ProcessOk), Some(30), at(1000));
+    assert!(engine.take_changed() && !engine.take_changed());
+    assert_eq!(engine.state(&target.key, at(1000)).unwrap().weight_percent, Some(30));
+}
