@@ -152,6 +152,9 @@ pub struct Saved {
     /// Weight that a command set, in percent of the configured one.
     #[serde(default)]
     pub weight_percent: Option<u8>,
+    /// Time before which the target stays down, in milliseconds since 1970.
+    #[serde(default)]
+    pub held_until_ms: Option<u64>,
     /// End of the latest probe, in milliseconds since 1970: its age decides whether the state still counts.
     pub at_ms: u64,
 }
@@ -167,6 +170,7 @@ impl Saved {
             since_ms: state.since_ms,
             is_silent: state.is_silent,
             weight_percent: state.weight_percent,
+            held_until_ms: state.held_until_ms,
             at_ms: state.last.as_ref().map_or(state.since_ms, |last| last.at_ms),
         })
     }

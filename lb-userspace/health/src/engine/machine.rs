@@ -14,6 +14,8 @@ use crate::target::{Saved, TargetState};
 const FLAP_WINDOW: u64 = 10 * 60 * 1000;
 /// Longest hold-down, in milliseconds, unless the configured one is longer.
 const LONGEST_HOLD: u64 = 5 * 60 * 1000;
+/// Longest hold-down that is taken over from before a restart, in milliseconds: the clock may have jumped.
+const LONGEST_SAVED_HOLD: u64 = 24 * 60 * 60 * 1000;
 /// Age of a saved state at which it no longer counts, in intervals.
 const FRESH_INTERVALS: u64 = 3;
 
@@ -59,7 +61,9 @@ impl Machine {
         let Some(saved) = saved else { return Self { since_ms: now.wall_ms, ..Self::default() } };
         let fresh = FRESH_INTERVALS * u64::from(check.timing.interval.millis());
         let is_fresh = now.wall_ms.saturating_sub(saved.at_ms) <= fresh;
+        let held = saved.held_until_ms.map(|end| end.saturating_sub(now.wall_ms).min(LONGEST_SAVED_HOLD));
         Self {
+            held_until: held.filter(|_| is_fresh).map(|left| now.mono_ms + left),
             health: if is_fresh { saved.health } else { Health::Unknown },
             assumed: (!is_fresh).then_some(saved.health),
             since_ms: saved.since_ms,

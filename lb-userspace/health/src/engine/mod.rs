@@ -9,6 +9,7 @@ mod schedule; // times of the probes of one target
 mod sickness; // begin and end of frozen states
 #[cfg(test)]
 mod tests;
+mod view; //     states, events, counts
 
 use std::{
     cmp::Reverse,
@@ -20,9 +21,10 @@ use std::{
 use lb_model::health::{Health, LastResult};
 
 pub use freeze::{Cause, Frozen};
+pub use view::{Event, EventKind};
 
 use crate::{
-    target::{Saved, Target, TargetKey, TargetState},
+    target::{Saved, Target, TargetKey},
     totals::Totals,
 };
 use freeze::{Census, Part};
@@ -59,35 +61,6 @@ pub struct Next {
     pub start: Vec<Probe>,
     /// Time of the next start, by the monotonic clock; `None`: only after a probe ends or the plan changes.
     pub at: Option<u64>,
-}
-
-/// A change of a state.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Event {
-    /// Time, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// The change.
-    pub kind: EventKind,
-}
-
-/// Kind of a change.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum EventKind {
-    /// A target turned.
-    Turned {
-        /// Target.
-        key: Arc<TargetKey>,
-        /// Health before, by verdicts or from before a restart.
-        from: Health,
-        /// Health now.
-        to: Health,
-        /// Result that caused the change.
-        last: Option<LastResult>,
-    },
-    /// States are frozen.
-    Frozen(Frozen),
-    /// States are no longer frozen.
-    Thawed,
 }
 
 #[derive(Debug)]
@@ -310,7 +283,8 @@ impl Engine {
     }
 
     /// Takes a passive sign that hosts with this address may have failed: their next probes start at once, and
-    /// further ones at the fast interval until one succeeds.
+    /// further ones at the fast interval until one
+    /// succeeds or the target is down.
     pub fn hint(&mut self, host: IpAddr, now: Now) {
         for index in self.by_host.get(&host).cloned().unwrap_or_default() {
             if let Some(slot) = &mut self.slots[index]
@@ -367,45 +341,6 @@ impl Engine {
             self.events.pop_front();
         }
         self.events.push_back(Event { at_ms: now.wall_ms, kind });
-    }
-
-    /// Returns the state of a target.
-    #[must_use]
-    pub fn state(&self, key: &TargetKey, now: Now) -> Option<TargetState> {
-        let slot = self.slots[*self.by_key.get(key)?].as_ref()?;
-        Some(slot.machine.state(&slot.target.check, now))
-    }
-
-    /// Returns the states of all targets.
-    #[must_use]
-    pub fn states(&self, now: Now) -> BTreeMap<Arc<TargetKey>, TargetState> {
-        let state = |(key, index): (&Arc<TargetKey>, &usize)| {
-            let slot = self.slots[*index].as_ref()?;
-            Some((Arc::clone(key), slot.machine.state(&slot.target.check, now)))
-        };
-        self.by_key.iter().filter_map(state).collect()
-    }
-
-    /// Returns the events since the last call.
-    pub fn take_events(&mut self) -> Vec<Event> {
-        self.events.drain(..).collect()
-    }
-
-    /// Returns whether a state on which rotation depends has changed since the last call.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.has_changed)
-    }
-
-    /// Returns the counts of results and starts.
-    #[must_use]
-    pub const fn totals(&self) -> &Totals {
-        &self.totals
-    }
-
-    /// Returns the number of probes in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Schedule {
     phase: u64,
     /// The second probe is at the phase, since first ones are crowded.
     is_aligned: bool,
-    /// A hint arrived, and no success since.
+    /// A hint arrived, and it is neither refuted nor confirmed.
     is_hinted: bool,
     /// A hint arrived while a probe was in flight.
     is_again: bool,
@@ -62,7 +62,7 @@ impl Schedule {
         let started = self.started.unwrap_or(now);
         let verdict = machine.last.as_ref().and_then(|last| last.code.verdict());
         self.flight = None;
-        if verdict == Some(true) {
+        if verdict == Some(true) || (verdict == Some(false) && machine.health == Health::Down) {
             self.is_hinted = self.is_again;
         }
         if std::mem::take(&mut self.is_again) {

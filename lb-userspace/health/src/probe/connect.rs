@@ -79,7 +79,6 @@ pub(super) async fn tcp(
 pub(crate) async fn connect(socket: Socket, address: SocketAddr) -> io::Result<TcpStream> {
     // Closing sends a RST instead of a FIN: no TIME_WAIT blocks the port.
     socket.set_linger(Some(Duration::ZERO))?;
-    socket.set_tcp_nodelay(true)?;
     TcpSocket::from_std_stream(StdTcpStream::from(socket)).connect(address).await
 }
 

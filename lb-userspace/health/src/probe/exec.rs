@@ -6,6 +6,7 @@ use std::{io, os::unix::process::ExitStatusExt as _, process::Stdio};
 
 use lb_model::{check::Check, health::ResultCode};
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::{Gid, Pid, Uid, User as Account},
 };
@@ -57,8 +58,10 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             // The leader has not been waited for, so that the number still means this group.
-            // It fails if all of them have ended, which is as well.
-            let _ = killpg(group, Signal::SIGKILL);
+            // There is no such group if all of its processes have just ended.
+            if let Err(error @ Errno::EPERM) = killpg(group, Signal::SIGKILL) {
+                tracing::warn!("cannot kill the command of a check, process group {group}: {error}");
+            }
         }
     }
 }

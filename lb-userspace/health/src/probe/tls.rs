@@ -25,7 +25,7 @@ use tokio_rustls::{
 
 use super::{
     Outcome,
-    connect::words,
+    connect::{self, words},
     trace::{Stage, Trace},
 };
 
@@ -75,6 +75,8 @@ impl Tls {
         trace: &Trace,
     ) -> Result<TlsStream<TcpStream>, Outcome> {
         trace.enter(Stage::Tls);
+        // Otherwise, the request waits until the server acknowledges the end of the handshake.
+        stream.set_nodelay(true).map_err(|error| connect::no_socket(&error))?;
         let name = self.name.clone().unwrap_or_else(|| ServerName::from(ip));
         let stream = self.connector.connect(name, stream).await;
         let stream = stream.map_err(|error| Outcome::new(ResultCode::L6Response, why(&error)))?;

@@ -138,6 +138,9 @@ impl Driver {
             return Err(why.clone());
         }
         self.no_path = None;
+        if let Some(path) = self.path.take_if(|path| path.has_ended()) {
+            path.stop();
+        }
         if self.path.is_none() {
             let started = PathThread::start(Arc::clone(&self.maker), self.messages.clone(), self.room);
             match started {

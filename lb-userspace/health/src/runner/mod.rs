@@ -25,6 +25,7 @@ use std::{
 
 use lb_model::health::LastResult;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::thread::clear_ambient_capability_set;
 use tokio::{
     runtime,
     sync::{
@@ -77,9 +78,25 @@ impl Runner {
     /// that it does; after a failure it is called again later, on a new thread. `saved` are states from before
     /// a restart.
     ///
+    /// The threads have the capabilities of the caller. Commands need `CAP_SETUID`, `CAP_SETGID` and `CAP_KILL`,
+    /// and direct pings `CAP_NET_RAW`, unless `net.ipv4.ping_group_range` allows them.
+    ///
     /// # Errors
     /// If the thread or its runtime cannot be made.
     pub fn start(
+        sockets: impl Fn() -> io::Result<Box<dyn PathSockets>> + Send + Sync + 'static,
+        saved: Vec<Saved>,
+    ) -> io::Result<Handle> {
+        Self::start_prepared(|| Ok(()), sockets, saved)
+    }
+
+    /// Starts the engine as [`Self::start`] does. `prepare` is called first on its thread, which also starts
+    /// that of the path: it may give up capabilities that neither needs.
+    ///
+    /// # Errors
+    /// If the thread or its runtime cannot be made, or `prepare` fails.
+    pub fn start_prepared(
+        prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
         sockets: impl Fn() -> io::Result<Box<dyn PathSockets>> + Send + Sync + 'static,
         saved: Vec<Saved>,
     ) -> io::Result<Handle> {
@@ -108,11 +125,19 @@ impl Runner {
             logged: None,
         };
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("xvs-health".to_owned()).spawn(move || {
+            // Otherwise, commands of a daemon that is not root could have its capabilities.
+            let prepared = prepare().and_then(|()| clear_ambient_capability_set().map_err(io::Error::from));
+            let failed = prepared.is_err();
+            if ready.send(prepared).is_err() || failed {
+                return;
+            }
             LocalSet::new().block_on(&runtime, driver.run(received));
             // Commands are killed and sockets closed by now; a look-up of the runtime may still run.
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
+        is_ready.recv().map_err(io::Error::other)??;
         let thread = Arc::new(Thread { inbox: Arc::clone(&inbox), thread: Some(thread) });
         Ok(Handle { inbox, snapshot, changes: watched, events, _thread: thread })
     }

@@ -36,10 +36,14 @@ pub(super) struct PathThread {
 impl PathThread {
     /// Starts the thread, with room for that many jobs.
     pub fn start(maker: Maker, messages: Sender<Message>, room: usize) -> io::Result<Self> {
-        let (jobs, received) = channel(room);
+        let (jobs, mut received) = channel(room);
         let thread = thread::Builder::new().name("xvs-path".to_owned()).spawn(move || {
-            if let Err(error) = serve(&maker, received, &messages) {
+            if let Err(error) = serve(&maker, &mut received, &messages) {
                 let why = format!("cannot probe by path: {error}");
+                received.close();
+                while let Ok(job) = received.try_recv() {
+                    job.fail(&why);
+                }
                 drop(messages.blocking_send(Message::NoPath(why)));
             }
         })?;
@@ -55,6 +59,11 @@ impl PathThread {
         }
     }
 
+    /// Returns whether the thread has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Ends the probes and the thread.
     pub fn stop(self) {
         drop(self.jobs);
@@ -65,7 +74,7 @@ impl PathThread {
 }
 
 /// Makes the sockets, and runs jobs until no more can come.
-fn serve(maker: &Maker, mut jobs: Receiver<Job>, messages: &Sender<Message>) -> io::Result<()> {
+fn serve(maker: &Maker, jobs: &mut Receiver<Job>, messages: &Sender<Message>) -> io::Result<()> {
     // The thread may change its namespace here, before the runtime makes its own descriptors.
     let sockets: Sockets = Rc::new(RefCell::new(maker()?));
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

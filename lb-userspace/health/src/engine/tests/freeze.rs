@@ -109,6 +109,7 @@ fn states_from_before_a_restart_freeze_too() {
         since_ms: 0,
         is_silent: false,
         weight_percent: None,
+        held_until_ms: None,
         at_ms: 0,
     };
     engine.restore(targets.iter().map(saved).collect());

@@ -15,6 +15,7 @@ use lb_model::{
 };
 
 use super::*;
+use crate::target::TargetState;
 
 /// Time of the simulation's begin, in milliseconds since 1970.
 const BEGIN: u64 = 1_800_000_000_000;

@@ -109,6 +109,7 @@ fn a_recent_state_is_restored_and_an_old_one_is_assumed() {
             since_ms,
             is_silent: false,
             weight_percent: Some(50),
+            held_until_ms: None,
             at_ms: BEGIN - age,
         };
         engine.restore(vec![saved.clone()]);
@@ -156,4 +157,23 @@ fn the_weight_of_a_command_is_published() {
     engine.ended(probe.id, result(ResultCode::ProcessOk), Some(30), at(1000));
     assert!(engine.take_changed() && !engine.take_changed());
     assert_eq!(engine.state(&target.key, at(1000)).unwrap().weight_percent, Some(30));
+}
+
+#[test]
+fn the_hold_down_survives_a_restart() {
+    let mut target = target(1, 1, &check(1000));
+    target.hold_down = Period::from_millis(10_000);
+    let mut simulation = Simulation::new(vec![target.clone()]);
+    feed(&mut simulation, &[OK, REFUSED, REFUSED, REFUSED]);
+    let mut saved = Saved::of(&target.key, &simulation.state(&target)).unwrap();
+    let held = saved.held_until_ms.unwrap() - BEGIN;
+    saved.at_ms = BEGIN + simulation.now;
+    let mut engine = Engine::new(16, 1);
+    engine.restore(vec![saved]);
+    engine.plan(vec![target.clone()], at(simulation.now));
+    let mut simulation = Simulation { engine, now: simulation.now };
+    while simulation.health(&target) == Health::Down {
+        feed(&mut simulation, &[OK]);
+    }
+    assert_eq!(simulation.now, held);
 }

@@ -5,6 +5,7 @@
 use std::{fs, process, time::Duration};
 
 use super::*;
+use crate::runner::Runner;
 
 /// Returns a check that runs a shell, as the user of the tests unless that is root.
 fn shell(script: &str) -> Check {
@@ -109,6 +110,20 @@ async fn a_dropped_probe_kills_its_command() {
         _ = probe_address(&check, address()) => panic!("the command does not end"),
         () = wait_for(&seconds, 2) => (),
     }
+    wait_for(&seconds, 0).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_runner_kills_commands() {
+    let seconds = format!("3600.{}3", process::id());
+    let mut check = shell(&format!("sleep {seconds} & sleep {seconds}"));
+    check.timing.interval = Period::from_millis(60_000);
+    check.timing.timeout = Period::from_millis(60_000);
+    let no_path = || Err(std::io::ErrorKind::Unsupported.into());
+    let handle = Runner::start(no_path, vec![]).unwrap();
+    handle.plan(vec![target(&check, address())]);
+    wait_for(&seconds, 2).await;
+    drop(handle);
     wait_for(&seconds, 0).await;
 }
 
