@@ -77,7 +77,7 @@ pub trait PathSockets {
 
     /// Makes a TCP socket and returns the address of a listener of the director at the other end of the path's
     /// first link: if connecting fails, the director is sick and not the reals. `None`: there is no such
-    /// listener.
+    /// listener. The port is not given back by [`Self::release`]: the socket is closed within two seconds.
     fn canary(&mut self) -> Option<io::Result<(Socket, SocketAddr)>> {
         None
     }

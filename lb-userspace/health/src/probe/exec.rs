@@ -105,7 +105,7 @@ pub(super) async fn probe(prepared: &Prepared, target: &Target, trace: &Trace) -
     let mut reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(cannot)?;
     let mut output = Vec::new();
     let mut is_open = true;
-    let mut buffer = [0; LONGEST_OUTPUT];
+    let mut buffer = vec![0; LONGEST_OUTPUT];
     let status = loop {
         tokio::select! {
             // What was written before the end is read before the end is noticed.

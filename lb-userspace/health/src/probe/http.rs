@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     LONGEST_ANSWER, Outcome, Prepared, Way,
+    abrupt::Abrupt,
     connect::{self, words},
     quote,
     trace::{Stage, Trace},
@@ -37,9 +38,13 @@ pub(super) async fn probe(
     let (_lease, stream) = connect::tcp(target, way, trace).await?;
     match &prepared.tls {
         None => exchange(prepared, target, stream, trace).await,
+        // On the heap, since its state is several times as large as that of other probes.
         Some(tls) => {
-            let stream = tls.connect(stream, connect::address(target).ip(), trace).await?;
-            exchange(prepared, target, stream, trace).await
+            Box::pin(async {
+                let stream = tls.connect(stream, connect::address(target).ip(), trace).await?;
+                exchange(prepared, target, stream, trace).await
+            })
+            .await
         }
     }
 }
@@ -64,7 +69,7 @@ async fn exchange(
         .map_err(|error| Outcome::new(ResultCode::SocketError, format!("no valid request: {error}")))?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(LONGEST_HEADER);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(invalid)?;
+    let (mut sender, connection) = builder.handshake(TokioIo::new(Abrupt(stream))).await.map_err(invalid)?;
     let mut connection = pin!(connection);
     let mut is_open = true;
     trace.step(|| format!("sent GET {path}"));

@@ -2,6 +2,7 @@
 //! The probes: one file for each type of check. A probe runs on one thread, and ends within the timeout.
 #![forbid(unsafe_code)]
 
+mod abrupt; //  streams without a FIN
 mod connect; // sockets and connections
 mod dns; //     DNS queries
 mod exec; //    commands

@@ -40,7 +40,7 @@ pub(super) async fn probe(target: &Target, way: &Way, trace: &Trace) -> Result<O
     let request = request(ip, identifier.unwrap_or_default(), sequence);
     socket.send(&request).await.map_err(|error| connect::refused(&error))?;
     trace.step(|| format!("sent an ICMP echo request to {ip}"));
-    let mut packet = [0; 1024];
+    let mut packet = vec![0; 1024];
     loop {
         let length = socket.recv(&mut packet).await.map_err(|error| connect::refused(&error))?;
         if is_answer(ip, identifier, sequence, &packet[..length]) {

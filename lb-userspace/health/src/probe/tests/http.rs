@@ -53,6 +53,24 @@ async fn the_request_is_that_of_the_definition() {
 }
 
 #[tokio::test]
+async fn the_connection_ends_with_a_reset() {
+    let (sender, mut ends) = channel(1);
+    let address = serve(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            let mut request = vec![0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(answer("200 OK", "").as_bytes()).await.unwrap();
+            let end = stream.read(&mut request).await.map_err(|error| error.kind());
+            sender.send(end).await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(probe_address(&check(CheckType::Http), address).await.0, ResultCode::L7Ok);
+    assert_eq!(ends.recv().await, Some(Err(std::io::ErrorKind::ConnectionReset)));
+}
+
+#[tokio::test]
 async fn the_first_64_kib_of_the_body_are_compared() {
     let with = |body: &str| Check { body: Some(body.into()), ..check(CheckType::Http) };
     let address = serve_bytes(answer("200 OK", "status: ready")).await;
