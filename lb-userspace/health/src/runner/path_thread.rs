@@ -2,7 +2,14 @@
 //! The thread of probes by path. Its home may be a network namespace of its own.
 #![forbid(unsafe_code)]
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     runtime,
@@ -30,6 +37,8 @@ const CANARY_FALL: u32 = 2;
 #[derive(Debug)]
 pub(super) struct PathThread {
     jobs: Sender<Job>,
+    /// Why the thread could not start, before the message about it arrives.
+    failure: Arc<OnceLock<String>>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -37,17 +46,20 @@ impl PathThread {
     /// Starts the thread, with room for that many jobs.
     pub fn start(maker: Maker, messages: Sender<Message>, room: usize) -> io::Result<Self> {
         let (jobs, mut received) = channel(room);
+        let failure = Arc::new(OnceLock::new());
+        let reason = Arc::clone(&failure);
         let thread = thread::Builder::new().name("xvs-path".to_owned()).spawn(move || {
             if let Err(error) = serve(&maker, &mut received, &messages) {
                 let why = format!("cannot probe by path: {error}");
+                let why = reason.get_or_init(|| why);
                 received.close();
                 while let Ok(job) = received.try_recv() {
-                    job.fail(&why);
+                    job.fail(why);
                 }
-                drop(messages.blocking_send(Message::NoPath(why)));
+                drop(messages.blocking_send(Message::NoPath(why.clone())));
             }
         })?;
-        Ok(Self { jobs, thread })
+        Ok(Self { jobs, failure, thread })
     }
 
     /// Hands a job over.
@@ -55,7 +67,9 @@ impl PathThread {
         match self.jobs.try_send(job) {
             Ok(()) => (),
             Err(TrySendError::Full(job)) => job.fail("too many probes wait for the thread of the path"),
-            Err(TrySendError::Closed(job)) => job.fail("the thread of the path has ended"),
+            Err(TrySendError::Closed(job)) => {
+                job.fail(self.failure.get().map_or("the thread of the path has ended", String::as_str));
+            }
         }
     }
 
