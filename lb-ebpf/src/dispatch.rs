@@ -11,7 +11,7 @@ use lb_common::{
 use crate::{
     answer::answer,
     frame::Frame,
-    icmp, later_fragment, reply, request, source,
+    icmp, later_fragment, probe, reply, request, source,
     tables::{self, IpFamily},
     verdict::{Verdict, into_action, let_through},
 };
@@ -90,7 +90,10 @@ fn continue_rare<A: Ip>(frame: &Frame, part: Part) -> u32 {
 fn continue_reply<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, used: AddressUse) -> u32 {
     match A::as_ipv4(parsed) {
         Some(parsed) if parsed.part == Part::First => continue_rare::<A>(frame, parsed.part),
-        Some(parsed) => reply::handle_ipv4(frame, parsed, used),
+        Some(parsed) => {
+            let action = reply::handle_ipv4(frame, parsed, used);
+            probe::try_give_back(frame, parsed, action)
+        }
         None => {
             tables::tail_call(frame.ctx(), Program::Ipv6Reply);
             xdp_action::XDP_PASS

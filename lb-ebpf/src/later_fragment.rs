@@ -36,7 +36,7 @@ pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Ver
         }
         return if fragment.vip == A::default() {
             let chosen = Chosen { id: fragment.real, real, snat: fragment.snat };
-            forward::send(frame, parsed, &chosen).map_err(verdict)
+            forward::send::<A, true>(frame, parsed, &chosen).map_err(verdict)
         } else {
             reply::send(frame, parsed, &Way::of_fragment(fragment)).map_err(verdict)
         };

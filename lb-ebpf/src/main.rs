@@ -9,6 +9,8 @@
 //! | [`director6_other`] | [`director`] | `ICMPv6` and IPv6 packets without readable ports | stack |
 //! | [`director6_fragment`] | [`director`] | later IPv6 fragments | stack |
 //! | [`director6_reply`] | [`director`] | IPv6 packets to no service: replies of reals | stack |
+//! | [`director_probe_reply`] | the programs above | packets from VIPs and reals that are not ours otherwise: replies to health probes | stack |
+//! | [`director_probe`] | the daemon's veth pair | health probes | other interface |
 //! | [`guard`] | `tcx` or `clsact`, behind XDP | packets of services that bypassed XDP: drops them | other hook |
 //! | [`decap`] | the driver of a real server | tunnelled packets: removes the outer header | other host |
 //! | [`clock`] | the daemon, once | no packet: returns the offset of the programs' clock | test run only |
@@ -43,6 +45,7 @@ mod guard;
 mod icmp;
 mod later_fragment;
 mod object;
+mod probe;
 mod reply;
 mod request;
 mod reset;
@@ -93,7 +96,8 @@ pub fn director6_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    into_action(dispatch_rare(&frame, parsed))
+    let action = into_action(dispatch_rare(&frame, parsed));
+    probe::try_give_back(&frame, parsed, action)
 }
 
 /// Continues [`director`] with IPv6 packets that have ports and are for no service.
@@ -104,7 +108,8 @@ pub fn director6_reply(ctx: XdpContext) -> u32 {
     let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
     let used = tables::address_use(parsed.flow.destination);
-    let_through(parsed, into_action(reply::handle::<_, true>(&frame, parsed, used)))
+    let action = let_through(parsed, into_action(reply::handle::<_, true>(&frame, parsed, used)));
+    probe::try_give_back(&frame, parsed, action)
 }
 
 /// Continues [`director`] with later IPv6 fragments.
@@ -123,7 +128,8 @@ pub fn director6_fragment(ctx: XdpContext) -> u32 {
 pub fn director_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
-    let_through(&parsed, into_action(dispatch_rare(&frame, &parsed)))
+    let action = let_through(&parsed, into_action(dispatch_rare(&frame, &parsed)));
+    probe::try_give_back(&frame, &parsed, action)
 }
 
 /// Continues [`director`] with frames that have VLAN tags.
@@ -131,6 +137,35 @@ pub fn director_other(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn director_tagged(ctx: XdpContext) -> u32 {
     vlan::handle(&Frame::new(&ctx))
+}
+
+/// Continues the other programs of the director with packets that may be replies to health probes.
+#[xdp]
+#[inline(always)]
+pub fn director_probe_reply(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(&ctx);
+    if packet::ether_type(&frame) == Ipv4::ETHER_TYPE {
+        let Ok(parsed) = packet::parse::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
+        return probe::give_back(&frame, &parsed);
+    }
+    let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
+    let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
+    probe::give_back(&frame, parsed)
+}
+
+/// Forwards health probes. This program is attached to the director's end of the veth pair of the prober.
+#[xdp]
+#[inline(always)]
+pub fn director_probe(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(&ctx);
+    let ether_type = packet::ether_type(&frame);
+    if ether_type == Ipv4::ETHER_TYPE {
+        return probe::forward::<Ipv4>(&frame);
+    }
+    if ether_type == Ipv6::ETHER_TYPE {
+        return probe::forward::<Ipv6>(&frame);
+    }
+    xdp_action::XDP_DROP
 }
 
 /// Drops packets of services that no XDP program has processed, before the stack resets their connections.

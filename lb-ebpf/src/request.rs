@@ -58,7 +58,7 @@ pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, service: &Service)
     if parsed.part == Part::First {
         first_fragment::remember_request(parsed, chosen.id, chosen.snat);
     }
-    forward::send(frame, parsed, &chosen).map_err(|reason| Verdict::for_real(chosen.real, reason))
+    forward::send::<A, true>(frame, parsed, &chosen).map_err(|reason| Verdict::for_real(chosen.real, reason))
 }
 
 /// Returns the reason for a packet without readable ports: `reason` if the destination is a VIP, else

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use lb_dataplane::{DataPlane, Options, decap::Decap};
+use lb_dataplane::{DataPlane, Options, decap::Decap, probe_path::ProbeProgram};
 
 use crate::object;
 
@@ -68,10 +68,12 @@ pub fn programs() -> Result<Vec<Verified>> {
     object::provide();
     let plane = DataPlane::load(&Options::default()).context("director")?;
     let mut decap = Decap::load().context("decap")?;
+    let mut prober = ProbeProgram::load(&Options::default()).context("director_probe")?;
     let mut programs = Vec::new();
     for (name, program) in plane.programs() {
         programs.push(Verified::new(name, &program.info()?, &budget)?);
     }
+    programs.push(Verified::new("director_probe", &prober.program().info()?, &budget)?);
     programs.push(Verified::new("guard", &plane.guard().info()?, &budget)?);
     programs.push(Verified::new("decap", &decap.program().info()?, &budget)?);
     Ok(programs)

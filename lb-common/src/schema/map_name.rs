@@ -119,6 +119,10 @@ map_names! {
     Controllers = "CONTROLLERS";
     /// Interfaces to which frames may be redirected.
     Devices = "DEVICES";
+    /// Reals of health probes, by 5-tuple.
+    Probes = "PROBES";
+    /// Probers that replies of reals go to, by 5-tuple of the reply.
+    ProbeReplies = "PROBE_REPLIES";
     /// Endpoints of tunnels that `decap` accepts.
     TunnelEnds = "TUNNEL_ENDS";
     /// Packets, bytes and flows by id of the real, per CPU.

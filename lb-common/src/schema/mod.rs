@@ -14,6 +14,7 @@ mod fragment;
 mod load;
 mod locality;
 mod map_name;
+mod probe;
 mod program;
 mod real;
 mod return_path;
@@ -34,6 +35,7 @@ pub use fragment::{Added, Coverage, Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
 pub use map_name::MapName;
+pub use probe::{Probe, ProbeReply};
 pub use program::Program;
 pub use real::{Method, Real, Tunnel};
 pub use return_path::{CachedPath, RouterPath};
@@ -45,7 +47,7 @@ pub use tunnel_end::TunnelEnd;
 
 /// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon
 /// refuses pinned maps of another version.
-pub const SCHEMA_VERSION: u32 = 13;
+pub const SCHEMA_VERSION: u32 = 14;
 
 /// Entries of a block. A service's slot table is one block or several consecutive ones.
 pub const BLOCK: u32 = 4096;

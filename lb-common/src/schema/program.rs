@@ -20,12 +20,22 @@ pub enum Program {
     /// `director6_reply`: handles IPv6 packets that have ports and are for no service: replies, or packets
     /// that are not ours.
     Ipv6Reply = 5,
+    /// `director_probe_reply`: handles packets from VIPs and reals that are not ours otherwise: replies to
+    /// health probes, and ICMP errors about probes.
+    ProbeReply = 6,
 }
 
 impl Program {
     /// All programs.
-    pub const ALL: [Self; 6] =
-        [Self::Director, Self::Tagged, Self::Other, Self::Ipv6Other, Self::Ipv6Fragment, Self::Ipv6Reply];
+    pub const ALL: [Self; 7] = [
+        Self::Director,
+        Self::Tagged,
+        Self::Other,
+        Self::Ipv6Other,
+        Self::Ipv6Fragment,
+        Self::Ipv6Reply,
+        Self::ProbeReply,
+    ];
 
     /// Returns the name in the object.
     #[must_use]
@@ -37,6 +47,7 @@ impl Program {
             Self::Other => "director_other",
             Self::Ipv6Fragment => "director6_fragment",
             Self::Ipv6Reply => "director6_reply",
+            Self::ProbeReply => "director_probe_reply",
         }
     }
 }

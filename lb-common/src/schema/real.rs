@@ -177,7 +177,7 @@ impl Tunnel {
 }
 
 /// Forwarding method of a real.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u16)]
 pub enum Method {
     /// Direct routing: only the MAC addresses change.

@@ -20,15 +20,21 @@ use crate::{
     vlan,
 };
 
-/// Sends a packet to its real, and counts the packet.
+/// Sends a packet to its real; `COUNTED` is whether the packet counts as one of the real's.
 ///
 /// All checks precede the first write, so that a packet that is passed or answered is unmodified.
 #[inline(always)]
-pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> Result<u32, Reason> {
+pub fn send<A: IpFamily, const COUNTED: bool>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    chosen: &Chosen,
+) -> Result<u32, Reason> {
     let Chosen { id, real, snat } = *chosen;
     let method = Method::from_number(real.method).ok_or(Reason::NoReal)?;
     if method == Method::Local {
-        tables::count_in(id, parsed.length);
+        if COUNTED {
+            tables::count_in(id, parsed.length);
+        }
         return Err(Reason::Local);
     }
     if !real.reachable() {
@@ -52,7 +58,9 @@ pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, chosen: &Chosen) -> 
         vlan::push_tags_for_vlan(frame, real.tags)?;
     }
     let action = transmit(frame, real.ifindex)?;
-    tables::count_in(id, parsed.length);
+    if COUNTED {
+        tables::count_in(id, parsed.length);
+    }
     Ok(action)
 }
 

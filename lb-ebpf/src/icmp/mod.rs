@@ -2,7 +2,7 @@
 //! ICMP: errors about flows follow the flow, and the director itself makes some errors.
 
 mod make;
-mod quote;
+pub mod quote;
 
 use lb_common::{
     packet::{self, Icmp, Parsed, Part, load},
@@ -70,7 +70,7 @@ fn to_real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdic
         let destination = Change { end: End::Destination, address, port: chosen.snat.port };
         quote::translate(frame, parsed, &quoted, &destination).map_err(|error| verdict(error.into()))?;
     }
-    forward::send(frame, parsed, &chosen).map_err(verdict)
+    forward::send::<A, true>(frame, parsed, &chosen).map_err(verdict)
 }
 
 /// Sends an error about a client's packet to a `nat` or `fnat` real to the client. Its quote then has the address of

@@ -16,6 +16,7 @@ mod family; // The maps of each IP family
 mod flows; // The flow table and the half-open table
 mod fragments; // Real and return path of the later fragments of a datagram
 mod nat; // The service that a reply of a real belongs to
+mod probes; // Health probes, and the replies to them
 mod programs; // Tail calls and redirects
 mod reals; // Real servers, and their connection counts
 mod return_path; // Interfaces, MAC addresses and tags by which replies reach clients
@@ -27,6 +28,7 @@ mod stack; // Packets left to the stack, for the guard
 mod trace; // Steps of the last packet, for `xvs explain`
 
 pub use self::{
-    addresses::*, clients::*, clock::*, counters::*, family::*, flows::*, fragments::*, nat::*, programs::*,
-    reals::*, return_path::*, scratch::*, services::*, settings::*, slots::*, snat::*, stack::*, trace::*,
+    addresses::*, clients::*, clock::*, counters::*, family::*, flows::*, fragments::*, nat::*, probes::*,
+    programs::*, reals::*, return_path::*, scratch::*, services::*, settings::*, slots::*, snat::*, stack::*,
+    trace::*,
 };

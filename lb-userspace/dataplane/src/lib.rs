@@ -20,6 +20,7 @@ mod map_source; //      maps of the object, or pinned ones
 pub mod object; //      the object with the programs
 pub mod pins; //        pins, and checks of pinned maps
 pub mod private; //     directories that only this user can write
+pub mod probe_path; //    health probes on the forwarding path of clients
 pub mod probe_plane; //   separate data plane with one real at a time
 pub mod shortage; //    hints for a lack of memory or descriptors
 pub mod tables; //      typed access to every map

@@ -15,6 +15,7 @@ pub mod neighbour_frames; // frames of ARP and neighbour discovery
 mod route; //                routes to addresses
 pub mod sysctl; //           settings of interfaces below /proc/sys
 mod tunnel; //               tunnel devices for decapsulation
+mod veth; //                 veth pairs into other namespaces
 mod watch; //                events about changes
 
 use std::{io, net::IpAddr};
