@@ -47,6 +47,7 @@ mod modes; //      generic XDP, two arms
 mod ndp; //      answers of a real about an IPv6 VIP
 mod overview; // lists, status and messages
 mod privileges; // capabilities of the daemon
+mod probe_path; // health probes on the forwarding path
 mod real_server; // xvs host
 mod reload; //   SIGHUP
 mod resize; //     larger tables while packets are forwarded

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Health probes on the forwarding path: each goes to the real that the prober chose, by each method, and
+//! fails where clients' packets would.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::{AsRawFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use lb_common::schema;
+use lb_dataplane::{
+    Options, PinDir,
+    probe_path::{
+        DEFAULT_PORTS, PathOptions, Place, ProbePath, ProbeProgram, ProbeProtocol, SnatSource, Target,
+    },
+};
+use lb_tests::{
+    lab::{DIP, DIP6, Lab, Method, Process, RIPS, VIP, VIP6, Way},
+    object,
+};
+use nix::sys::socket::{SockaddrStorage, connect};
+
+/// Longest wait for a step of a probe. A lost packet of TCP is sent again after a second.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Reals that are ready for every method and version, the daemon, and a service for each way.
+fn scene(protocol: &str, options: &str) -> (Lab, Process) {
+    let lab = Lab::new();
+    for real in &lab.reals {
+        real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0")).succeeds();
+    }
+    let daemon = lab.director.start_daemon_with(options);
+    for way in Way::all() {
+        way.serve(&lab.director, protocol, "mh");
+    }
+    lab.director.wait_for_next_hops();
+    (lab, daemon)
+}
+
+/// Runs `task` with a path of probes, on a thread of its own.
+fn with_path<T: Send>(lab: &Lab, task: impl FnOnce(&mut ProbePath) -> T + Send) -> T {
+    object::provide();
+    lab.director.run(|| {
+        let options = Options { pins: Some(PinDir::at(&lab.director.bpffs())), ..Options::default() };
+        let program = ProbeProgram::load(&options).expect("the kernel takes the program");
+        let sources = BTreeSet::from([DIP.into(), DIP6.into()]);
+        let mut path = ProbePath::create(program, PathOptions { ports: DEFAULT_PORTS, mtu: 1500, sources })
+            .expect("the namespace can be made");
+        task(&mut path)
+    })
+}
+
+/// Returns the targets of a way, one for each real.
+fn targets(lab: &Lab, way: Way, protocol: ProbeProtocol) -> [Target; 3] {
+    let source: IpAddr = if way.six { DIP6.into() } else { DIP.into() };
+    let (method, snat) = match way.method {
+        Method::Dr => (schema::Method::Dr, None),
+        Method::Tun => (schema::Method::Tun, None),
+        Method::Nat => (schema::Method::Nat, None),
+        Method::Fnat => (schema::Method::Fnat, Some(SnatSource { index: 0, address: source })),
+    };
+    let tables = PinDir::at(&lab.director.bpffs()).tables().expect("the daemon has pinned them");
+    let reals = tables.reals().expect("the table can be read");
+    way.reals().map(|real| {
+        let is_it = |entry: &schema::Real| {
+            entry.exists()
+                && entry.address == real.ip().into()
+                && entry.port.get() == real.port()
+                && entry.method == method as u16
+        };
+        let (id, _) = reals.iter().find(|(_, entry)| is_it(entry)).expect("the real is in the table");
+        Target { place: Place { protocol, vip: way.service(), real, method, source, snat }, id: *id }
+    })
+}
+
+/// Connects a socket of the path to the VIP; waits at most [`PATIENCE`].
+fn connected(path: &mut ProbePath, target: &Target) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(path.socket(target)?);
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    connect(stream.as_raw_fd(), &SockaddrStorage::from(target.place.vip))?;
+    Ok(stream)
+}
+
+/// Sends an HTTP request on the path, and returns the body: the name of the real.
+fn answer(path: &mut ProbePath, target: &Target) -> io::Result<String> {
+    let mut stream = connected(path, target)?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    let (_, body) = page.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
+    Ok(body.trim().to_owned())
+}
+
+fn each_real_answers(options: &str) {
+    let (lab, _daemon) = scene("tcp", options);
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    with_path(&lab, |path| {
+        for way in Way::all() {
+            for (real, target) in lab.reals.iter().zip(targets(&lab, way, ProbeProtocol::Tcp)) {
+                // More than twice: the ports are used again.
+                for turn in 0..5 {
+                    let answer = answer(path, &target);
+                    assert_eq!(
+                        answer.as_deref().ok(),
+                        Some(real.name()),
+                        "{}, {turn}: {answer:?}",
+                        way.name()
+                    );
+                }
+            }
+        }
+    });
+    for service in &lab.director.stats().services {
+        let count = service.count;
+        let counted = [count.packets_in, count.packets_out, count.new_flows, count.active_flows];
+        assert_eq!(counted, [0; 4], "no service counts probes: {}", service.address);
+    }
+    let connections = lab.director.xvs("--output json connections").succeeds();
+    assert!(!connections.stdout.contains(&DIP.to_string()), "{connections}");
+}
+
+#[test]
+fn each_real_answers_its_probes_with_native_xdp() {
+    each_real_answers("--xdp-mode native");
+}
+
+#[test]
+fn each_real_answers_its_probes_with_generic_xdp() {
+    each_real_answers("--xdp-mode generic");
+}
+
+/// A real without the VIP, or without a decapsulator, fails although its address answers; the others serve.
+/// The path shows the real as the table has it: by its id.
+#[test]
+fn a_real_fails_whose_clients_would_fail() {
+    let (lab, _daemon) = scene("tcp", "");
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    let [without_vip, without_decap, _] = &lab.reals;
+    without_vip.sh(&format!("ip address del {VIP}/32 dev lo")).succeeds();
+    without_vip.sh(&format!("ip -6 address del {VIP6}/128 dev lo")).succeeds();
+    // A real that forwards must not pass for healthy by another one.
+    without_vip.sysctl("ipv4/ip_forward", "1");
+    without_vip.sysctl("ipv6/conf/all/forwarding", "1");
+    without_decap.xvs_host("restore").succeeds();
+    without_decap.ip(&format!("address add {VIP}/32 dev lo\naddress add {VIP6}/128 dev lo nodad"));
+    with_path(&lab, |path| {
+        for way in Way::all() {
+            let targets = targets(&lab, way, ProbeProtocol::Tcp);
+            let answers = targets.each_ref().map(|target| answer(path, target));
+            let expected = match way.method {
+                Method::Dr => [false, true, true],
+                Method::Tun => [false, false, true],
+                Method::Nat | Method::Fnat => [true; 3],
+            };
+            assert_eq!(answers.each_ref().map(Result::is_ok), expected, "{}: {answers:?}", way.name());
+        }
+        let mut other = targets(&lab, Way { method: Method::Dr, six: false }, ProbeProtocol::Tcp);
+        other[1].id = other[2].id;
+        let answer = answer(path, &other[1]).expect("the third real answers");
+        assert_eq!(answer, "real3", "the id chooses the real");
+        path.forget(&other[1].place);
+        assert!(connected(path, &other[0]).is_err());
+    });
+}
+
+/// "Port unreachable" reaches the prober, and ends the probe at once.
+#[test]
+fn errors_about_probes_reach_the_prober() {
+    let (lab, _daemon) = scene("udp", "");
+    with_path(&lab, |path| {
+        for way in Way::all() {
+            for target in targets(&lab, way, ProbeProtocol::Udp) {
+                let socket = UdpSocket::from(path.socket(&target).expect("a socket"));
+                socket.set_nonblocking(false).expect("an open socket");
+                socket.set_read_timeout(Some(PATIENCE)).expect("an open socket");
+                socket.connect(target.place.vip).expect("there is a route");
+                socket.send(b"probe").expect("the first packet has no error yet");
+                let start = Instant::now();
+                let refused = socket.recv(&mut [0; 16]).expect_err("no server listens");
+                assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{}: {refused}", way.name());
+                assert!(start.elapsed() < PATIENCE);
+            }
+        }
+    });
+}
+
+/// An echo request reaches the real, which answers it.
+#[test]
+fn each_real_answers_echo_requests() {
+    let (lab, _daemon) = scene("tcp", "");
+    with_path(&lab, |path| {
+        for way in Way::all() {
+            for target in targets(&lab, way, ProbeProtocol::Echo) {
+                let answer = echo(path, &target);
+                assert!(answer.is_ok_and(|data| data == b"probe"), "{} {}", way.name(), target.place.real);
+            }
+        }
+        let [target, ..] = targets(&lab, Way { method: Method::Dr, six: false }, ProbeProtocol::Echo);
+        lab.reals[0].sh(&format!("ip address del {VIP}/32 dev lo")).succeeds();
+        assert!(echo(path, &target).is_err());
+    });
+}
+
+/// Sends an echo request, and returns the data of the reply.
+fn echo(path: &mut ProbePath, target: &Target) -> io::Result<Vec<u8>> {
+    // The methods of a datagram socket serve an echo socket too.
+    let socket = UdpSocket::from(path.socket(target)?);
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(SocketAddr::new(target.place.vip.ip(), 0))?;
+    let kind = if target.place.vip.is_ipv4() { 8 } else { 128 };
+    let mut request = vec![kind, 0, 0, 0, 0, 0, 0, 1];
+    request.extend(b"probe");
+    socket.send(&request)?;
+    let mut reply = [0; 64];
+    let length = socket.recv(&mut reply)?;
+    Ok(reply[8.min(length)..length].to_vec())
+}
+
+/// Nothing but probes leaves the namespace, and nothing of it stays behind.
+#[test]
+fn the_path_carries_nothing_but_probes_and_ends_with_its_thread() {
+    let (lab, _daemon) = scene("tcp", "");
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    let name = with_path(&lab, |path| {
+        let [target, ..] = targets(&lab, Way { method: Method::Dr, six: false }, ProbeProtocol::Tcp);
+        assert!(answer(path, &target).is_ok());
+        let stranger = TcpStream::connect_timeout(&target.place.vip, PATIENCE);
+        assert!(stranger.is_err(), "a connection from a port of no probe");
+        let other = SocketAddr::new(RIPS[0].into(), target.place.real.port());
+        assert!(TcpStream::connect_timeout(&other, PATIENCE).is_err(), "a connection past the service");
+        path.outer().name.clone()
+    });
+    let gone = lab.director.sh(&format!("ip link show {name}"));
+    if gone.is_success() {
+        // The kernel deletes namespaces in the background.
+        lb_tests::lab::eventually("the veth pair is gone", || {
+            let shown = lab.director.sh(&format!("ip link show {name}"));
+            if shown.is_success() { Err(shown.to_string()) } else { Ok(()) }
+        });
+    }
+}
+
+/// Opening a socket is cheap enough for ten thousand a second on a small part of a CPU.
+#[test]
+fn sockets_are_cheap() {
+    let (lab, _daemon) = scene("tcp", "");
+    with_path(&lab, |path| {
+        let [target, ..] = targets(&lab, Way { method: Method::Fnat, six: true }, ProbeProtocol::Tcp);
+        let start = Instant::now();
+        for _ in 0..1000 {
+            let _closed: OwnedFd = path.socket(&target).expect("a socket");
+        }
+        let each = start.elapsed() / 1000;
+        assert!(each < Duration::from_micros(50), "{each:?} for a socket");
+    });
+}
