@@ -102,7 +102,7 @@ pub fn try_give_back<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, action: u32
 }
 
 /// Sends a reply to a probe, or an ICMP error about a probe, to the prober. Passes every other packet, whose reason the
-/// program before has counted.
+/// program before has counted. Drops a packet that is incomplete when a part of it is rewritten already.
 #[inline(always)]
 pub fn give_back<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> u32 {
     match to_prober(frame, parsed) {
@@ -114,10 +114,16 @@ pub fn give_back<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> u32 {
 
 #[inline(always)]
 fn to_prober<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Reason> {
-    if parsed.flow.protocol == u32::from(A::ICMP) && A::icmp(load(frame, parsed.l4())?) == Icmp::Error {
-        return error_to_prober(frame, parsed);
+    if parsed.part != Part::Whole {
+        return Err(Reason::NotOurs);
     }
-    let key = key(frame, parsed, End::Destination)?;
+    if parsed.flow.protocol == u32::from(A::ICMP) {
+        let icmp_type: u8 = load(frame, parsed.l4()).map_err(|_| Reason::NotOurs)?;
+        if A::icmp(icmp_type) == Icmp::Error {
+            return error_to_prober(frame, parsed);
+        }
+    }
+    let key = key(frame, parsed, End::Destination).map_err(|_| Reason::NotOurs)?;
     let reply = tables::probe_reply(&key).ok_or(Reason::NotOurs)?;
     change(frame, parsed, End::Source, reply)?;
     change(frame, parsed, End::Destination, reply)?;
@@ -127,9 +133,6 @@ fn to_prober<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Reas
 /// Sends an ICMP error to the prober whose probe the error quotes.
 #[inline(always)]
 fn error_to_prober<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Reason> {
-    if parsed.part != Part::Whole {
-        return Err(Reason::NotOurs);
-    }
     let quoted = packet::quoted(frame, parsed).map_err(|_| Reason::NotOurs)?;
     let reply = tables::probe_reply(&wide(&quoted.flow.reversed())).ok_or(Reason::NotOurs)?;
     let (vip, port) = (A::narrow(reply.source), reply.source_port);

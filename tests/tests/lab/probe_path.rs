@@ -18,7 +18,7 @@ use lb_dataplane::{
     },
 };
 use lb_tests::{
-    lab::{DIP, DIP6, Lab, Method, Process, RIPS, VIP, VIP6, Way},
+    lab::{DIP, DIP6, Lab, Method, Process, RIPS, VIP, VIP6, Way, eventually, rip6},
     object,
 };
 use nix::sys::socket::{SockaddrStorage, connect};
@@ -28,7 +28,10 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Reals that are ready for every method and version, the daemon, and a service for each way.
 fn scene(protocol: &str, options: &str) -> (Lab, Process) {
-    let lab = Lab::new();
+    scene_in(Lab::new(), protocol, options)
+}
+
+fn scene_in(lab: Lab, protocol: &str, options: &str) -> (Lab, Process) {
     for real in &lab.reals {
         real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0")).succeeds();
     }
@@ -96,8 +99,14 @@ fn answer(path: &mut ProbePath, target: &Target) -> io::Result<String> {
     Ok(body.trim().to_owned())
 }
 
-fn each_real_answers(options: &str) {
-    let (lab, _daemon) = scene("tcp", options);
+fn each_real_answers(lab: Lab, options: &str) {
+    let (lab, _daemon) = scene_in(lab, "tcp", options);
+    // What the host does with packets does not matter.
+    for (name, value) in
+        [("ipv4/conf/all/rp_filter", "1"), ("ipv4/ip_forward", "0"), ("ipv6/conf/all/forwarding", "0")]
+    {
+        lab.director.sysctl(name, value);
+    }
     let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
     with_path(&lab, |path| {
         for way in Way::all() {
@@ -126,12 +135,17 @@ fn each_real_answers(options: &str) {
 
 #[test]
 fn each_real_answers_its_probes_with_native_xdp() {
-    each_real_answers("--xdp-mode native");
+    each_real_answers(Lab::new(), "--xdp-mode native");
 }
 
 #[test]
 fn each_real_answers_its_probes_with_generic_xdp() {
-    each_real_answers("--xdp-mode generic");
+    each_real_answers(Lab::new(), "--xdp-mode generic");
+}
+
+#[test]
+fn each_real_on_another_network_than_the_clients_answers_its_probes() {
+    each_real_answers(Lab::two_arm(), "");
 }
 
 /// A real without the VIP, or without a decapsulator, fails although its address answers; the others serve.
@@ -239,11 +253,65 @@ fn the_path_carries_nothing_but_probes_and_ends_with_its_thread() {
     let gone = lab.director.sh(&format!("ip link show {name}"));
     if gone.is_success() {
         // The kernel deletes namespaces in the background.
-        lb_tests::lab::eventually("the veth pair is gone", || {
+        eventually("the veth pair is gone", || {
             let shown = lab.director.sh(&format!("ip link show {name}"));
             if shown.is_success() { Err(shown.to_string()) } else { Ok(()) }
         });
     }
+}
+
+/// Packets that are too big for the path to the real are answered, so that the prober sends smaller ones.
+#[test]
+fn a_prober_learns_the_mtu_of_the_path() {
+    let (lab, _daemon) = scene("tcp", "");
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    for rip in RIPS {
+        for to in [format!("{rip}/32"), format!("{}/128", rip6(rip))] {
+            lab.director.sh(&format!("ip route add {to} dev eth0 mtu 1350")).succeeds();
+        }
+    }
+    with_path(&lab, |path| {
+        for way in Way::all() {
+            let [target, ..] = targets(&lab, way, ProbeProtocol::Tcp);
+            wait_for_mtu(&lab, target.id, 1350);
+            let mut stream = connected(path, &target).expect("a connection");
+            let request = format!("GET /?{} HTTP/1.0\r\n\r\n", "x".repeat(4000));
+            stream.write_all(request.as_bytes()).expect("an open socket");
+            let mut page = String::new();
+            stream.read_to_string(&mut page).expect("the request arrives");
+            assert!(page.starts_with("HTTP/1.1 200"), "{}: {page}", way.name());
+        }
+    });
+}
+
+/// Waits until the table of reals has an MTU.
+fn wait_for_mtu(lab: &Lab, id: u32, mtu: u16) {
+    eventually("the director knows the MTU", || {
+        let tables = PinDir::at(&lab.director.bpffs()).tables().expect("the daemon has pinned them");
+        let found = tables.real(id).map(|real| real.mtu);
+        if found == Some(mtu) { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+}
+
+/// Once the path exists, probes need no more capabilities than the daemon keeps.
+#[test]
+fn probes_need_only_the_capabilities_of_the_daemon() {
+    let (lab, _daemon) = scene("tcp", "");
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    let way = Way { method: Method::Nat, six: true };
+    let [first, second, _] = targets(&lab, way, ProbeProtocol::Tcp);
+    with_path(&lab, |path| {
+        lb_userspace::privileges::keep_only(lb_userspace::privileges::DAEMON).expect("the kernel permits it");
+        assert_eq!(answer(path, &first).expect("an answer"), "real1");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        runtime.block_on(path.set_sources(BTreeSet::from([DIP.into()]))).expect("the kernel permits it");
+        let gone = answer(path, &second).expect_err("the source is gone");
+        assert_eq!(gone.kind(), ErrorKind::AddrNotAvailable);
+        runtime.block_on(path.set_sources(BTreeSet::from([DIP6.into()]))).expect("the kernel permits it");
+        assert_eq!(answer(path, &second).expect("an answer"), "real2");
+        path.retain(|_| false);
+        assert_eq!(answer(path, &second).expect("an answer"), "real2");
+    });
 }
 
 /// Opening a socket is cheap enough for ten thousand a second on a small part of a CPU.
