@@ -59,11 +59,11 @@ fn with_path<T: Send>(lab: &Lab, task: impl FnOnce(&mut ProbePath) -> T + Send) 
 /// Returns the targets of a way, one for each real.
 fn targets(lab: &Lab, way: Way, protocol: ProbeProtocol) -> [Target; 3] {
     let source: IpAddr = if way.six { DIP6.into() } else { DIP.into() };
-    let (method, snat) = match way.method {
-        Method::Dr => (schema::Method::Dr, None),
-        Method::Tun => (schema::Method::Tun, None),
-        Method::Nat => (schema::Method::Nat, None),
-        Method::Fnat => (schema::Method::Fnat, Some(SnatSource { index: 0, address: source })),
+    let method = match way.method {
+        Method::Dr => schema::Method::Dr,
+        Method::Tun => schema::Method::Tun,
+        Method::Nat => schema::Method::Nat,
+        Method::Fnat => schema::Method::Fnat,
     };
     let tables = PinDir::at(&lab.director.bpffs()).tables().expect("the daemon has pinned them");
     let reals = tables.reals().expect("the table can be read");
@@ -74,7 +74,9 @@ fn targets(lab: &Lab, way: Way, protocol: ProbeProtocol) -> [Target; 3] {
                 && entry.port.get() == real.port()
                 && entry.method == method as u16
         };
-        let (id, _) = reals.iter().find(|(_, entry)| is_it(entry)).expect("the real is in the table");
+        let (id, entry) = reals.iter().find(|(_, entry)| is_it(entry)).expect("the real is in the table");
+        let towards_real = SnatSource { index: 0, address: entry.source.into() };
+        let snat = (way.method == Method::Fnat).then_some(towards_real);
         Target { place: Place { protocol, vip: way.service(), real, method, source, snat }, id: *id }
     })
 }
@@ -272,9 +274,12 @@ fn a_prober_learns_the_mtu_of_the_path() {
     }
     with_path(&lab, |path| {
         for way in Way::all() {
+            let [before, ..] = targets(&lab, way, ProbeProtocol::Tcp);
+            wait_for_mtu(&lab, before.id, 1350);
+            // The new routes may also have another source address.
             let [target, ..] = targets(&lab, way, ProbeProtocol::Tcp);
-            wait_for_mtu(&lab, target.id, 1350);
-            let mut stream = connected(path, &target).expect("a connection");
+            let mut stream =
+                connected(path, &target).unwrap_or_else(|error| panic!("{}: {error}", way.name()));
             let request = format!("GET /?{} HTTP/1.0\r\n\r\n", "x".repeat(4000));
             stream.write_all(request.as_bytes()).expect("an open socket");
             let mut page = String::new();

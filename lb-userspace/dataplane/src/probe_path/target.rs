@@ -36,7 +36,7 @@ impl ProbeProtocol {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct SnatSource {
     /// Index in `SNAT_ADDRESSES`; 0 if no SNAT addresses are configured: then `address` is the director's
-    /// address towards the real (`source` in `REALS`).
+    /// address towards the real (`source` in `REALS`), which changes with the routes of the host.
     pub index: u16,
     /// The address.
     pub address: IpAddr,
