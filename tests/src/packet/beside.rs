@@ -17,7 +17,7 @@ use aya::{
 use lb_common::{
     schema::{
         AddressFilter, CachedPath, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
-        Locality, LocalityKey, Mode, Position, Real, ReasonCounts, ReturnPath, RouterPath, Service,
+        Locality, LocalityKey, Mode, Position, Probe, ProbeReply, Real, ReasonCounts, ReturnPath, RouterPath, Service,
         ServiceKey, Settings, Source, SourceKey, Timeouts, TunnelEnd,
     },
     wire::{Be32, Be128},
@@ -188,6 +188,8 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "CACHED_PATHS" | "CACHED_PATHS6" => array::<CachedPath>(map()),
         "ROUTER_PATHS" => array::<RouterPath>(map()),
         "ADDRESS_FILTER" | "SOURCE_FILTER" => array::<AddressFilter>(map()),
+        "PROBES" => hash::<FlowKey, Probe>(map()),
+        "PROBE_REPLIES" => hash::<FlowKey, ProbeReply>(map()),
         "TUNNEL_ENDS" => hash::<Be128, TunnelEnd>(map()),
         "CONTROLLERS" => hash::<u32, u32>(map()),
         "SNAT_ADDRESSES" => array::<Be32>(map()),
