@@ -91,14 +91,27 @@ fn wide<A: Ip>(flow: &FlowKey<A>) -> FlowKey {
 }
 
 /// Continues in the program that runs [`give_back`], if a packet that would be left to the stack may be a reply to a
-/// probe. Returns `action` if not.
+/// probe, or an ICMP error. Returns `action` if not.
 #[inline(always)]
 pub fn try_give_back<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, action: u32) -> u32 {
-    let is_icmp = parsed.flow.protocol == u32::from(A::ICMP);
-    if action == xdp_action::XDP_PASS && (is_icmp || tables::may_be_used(parsed.flow.source)) {
+    if action == xdp_action::XDP_PASS && may_be_about_probe(frame, parsed) {
         tables::tail_call(frame.ctx(), Program::ProbeReply);
     }
     action
+}
+
+#[inline(always)]
+fn may_be_about_probe<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> bool {
+    if parsed.flow.protocol == u32::from(A::ICMP) {
+        // `parse` has checked that a whole packet has the header.
+        let Ok(icmp_type) = load::<u8>(frame, parsed.l4()) else { return false };
+        match A::icmp(icmp_type) {
+            Icmp::Error => return true,
+            Icmp::Echo | Icmp::Link => return false,
+            Icmp::Other => {}
+        }
+    }
+    tables::may_be_used(parsed.flow.source)
 }
 
 /// Sends a reply to a probe, or an ICMP error about a probe, to the prober. Passes every other packet, whose reason the

@@ -17,8 +17,8 @@ use aya::{
 use lb_common::{
     schema::{
         AddressFilter, CachedPath, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
-        Locality, LocalityKey, Mode, Position, Probe, ProbeReply, Real, ReasonCounts, ReturnPath, RouterPath, Service,
-        ServiceKey, Settings, Source, SourceKey, Timeouts, TunnelEnd,
+        Locality, LocalityKey, Mode, Position, Probe, ProbeReply, Real, ReasonCounts, ReturnPath, RouterPath,
+        Service, ServiceKey, Settings, Source, SourceKey, Timeouts, TunnelEnd,
     },
     wire::{Be32, Be128},
 };

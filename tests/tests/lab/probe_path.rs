@@ -91,14 +91,21 @@ fn connected(path: &mut ProbePath, target: &Target) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends an HTTP request on the path, and returns the body: the name of the real.
-fn answer(path: &mut ProbePath, target: &Target) -> io::Result<String> {
+/// Requests a page on the path, and returns its body.
+fn page(path: &mut ProbePath, target: &Target, name: &str) -> io::Result<Vec<u8>> {
+    const END: &[u8] = b"\r\n\r\n";
     let mut stream = connected(path, target)?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    let (_, body) = page.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
-    Ok(body.trim().to_owned())
+    stream.write_all(format!("GET {name} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut page = Vec::new();
+    stream.read_to_end(&mut page)?;
+    let end = page.windows(END.len()).position(|part| part == END).ok_or(ErrorKind::InvalidData)?;
+    Ok(page.split_off(end + END.len()))
+}
+
+/// Returns the name of the real that answers on the path.
+fn answer(path: &mut ProbePath, target: &Target) -> io::Result<String> {
+    let body = page(path, target, "/")?;
+    Ok(String::from_utf8(body).map_err(io::Error::other)?.trim().to_owned())
 }
 
 fn each_real_answers(lab: Lab, options: &str) {
@@ -110,8 +117,12 @@ fn each_real_answers(lab: Lab, options: &str) {
         lab.director.sysctl(name, value);
     }
     let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    lab.big_file("big", 1);
     with_path(&lab, |path| {
         for way in Way::all() {
+            let [target, ..] = targets(&lab, way, ProbeProtocol::Tcp);
+            let file = page(path, &target, "/files/big").expect("a large answer arrives");
+            assert_eq!(file.len(), 1 << 20, "{}", way.name());
             for (real, target) in lab.reals.iter().zip(targets(&lab, way, ProbeProtocol::Tcp)) {
                 // More than twice: the ports are used again.
                 for turn in 0..5 {
@@ -250,7 +261,10 @@ fn the_path_carries_nothing_but_probes_and_ends_with_its_thread() {
         assert!(stranger.is_err(), "a connection from a port of no probe");
         let other = SocketAddr::new(RIPS[0].into(), target.place.real.port());
         assert!(TcpStream::connect_timeout(&other, PATIENCE).is_err(), "a connection past the service");
-        path.outer().name.clone()
+        let name = path.outer().name.clone();
+        let other = with_path(&lab, |path| path.outer().name.clone());
+        assert_ne!(name, other, "another daemon has a path of its own");
+        name
     });
     let gone = lab.director.sh(&format!("ip link show {name}"));
     if gone.is_success() {
