@@ -6,8 +6,8 @@
 //! the packet with the code for clients' packets. A probe has no flow table entry, and no counter includes it.
 //!
 //! [`give_back`] returns replies, and ICMP errors about probes, to the namespace. It runs only for packets from a VIP or
-//! a real that would be left to the director's stack, and for ICMP messages, so that clients' packets cost no more than
-//! without probes.
+//! a real that would be left to the director's stack, and for ICMP errors, so that clients' packets cost no more than
+//! without probes. A fragment is neither a probe nor a reply: the stack gets fragments of replies, and drops them.
 
 use core::mem::offset_of;
 

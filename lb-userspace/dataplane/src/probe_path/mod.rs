@@ -13,6 +13,18 @@
 //!          ◀──────────┼─────────── director ◀──────── eth0 ◀── real
 //! ```
 //!
+//! ```text
+//! std::thread::spawn(move || {
+//!     let program = ProbeProgram::load(&options)?;               // as the daemon loads its own programs
+//!     let mut path = ProbePath::create(program, path_options)?;  // needs CAP_SYS_ADMIN
+//!     privileges::keep_only(privileges::DAEMON)?;                // each thread has capabilities of its own
+//!     runtime.block_on(async { TcpStream::from(path.socket(&target)?) … })
+//! });
+//! ```
+//!
+//! What the daemon writes to `REALS` holds for probes too: a new next hop, MTU or weight needs no call here. A real
+//! with another id is another [`Target`] of the same [`Place`]; another method, port or SNAT address is another place.
+//!
 //! The namespace has no name: it ends with the thread, the sockets and [`ProbePath`], and the veth pair ends with it.
 
 mod namespace; // the network namespace, and the veth pair
