@@ -303,6 +303,32 @@ fn a_prober_learns_the_mtu_of_the_path() {
     });
 }
 
+/// Probes of `fnat` reals have a source of the pool, as clients' packets do.
+#[test]
+fn a_probe_of_fnat_has_a_source_of_the_pool() {
+    let lab = Lab::new();
+    let config = lab.director.path("xvs.toml");
+    let pool = "[director]\nfnat-addresses = [\"10.0.0.201\", \"10.0.0.202\"]\n";
+    std::fs::write(&config, pool).expect("the lab's folder is writable");
+    let _daemon = lab.director.start_daemon_with(&format!("--config {}", config.display()));
+    let way = Way { method: Method::Fnat, six: false };
+    way.serve(&lab.director, "tcp", "rr");
+    lab.director.wait_for_next_hops();
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&[Method::Fnat.real_port()]));
+    // A filter that takes packets from one address of the pool alone.
+    let filter = "nft add table ip lab; add chain ip lab in { type filter hook input priority 0; }";
+    let rule =
+        format!("add rule ip lab in tcp dport {} ip saddr != 10.0.0.202 drop", Method::Fnat.real_port());
+    lab.reals[0].sh(&format!("{filter}; {rule}")).succeeds();
+    with_path(&lab, |path| {
+        let [mut target, ..] = targets(&lab, way, ProbeProtocol::Tcp);
+        target.place.snat = Some(SnatSource { index: 2, address: "10.0.0.202".parse().expect("an address") });
+        assert_eq!(answer(path, &target).expect("an answer"), "real1");
+        target.place.snat = Some(SnatSource { index: 1, address: "10.0.0.201".parse().expect("an address") });
+        assert!(answer(path, &target).is_err(), "the filter drops it");
+    });
+}
+
 /// Waits until the table of reals has an MTU.
 fn wait_for_mtu(lab: &Lab, id: u32, mtu: u16) {
     eventually("the director knows the MTU", || {
