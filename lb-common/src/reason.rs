@@ -121,6 +121,8 @@ reasons! {
     /// A packet of a service that reached the director's stack without passing the XDP program, which is not
     /// attached. The guard dropped the packet, since the stack would have reset the connection.
     Guarded = 28, "guarded", Dropped;
+    /// Every real of the service is down or disabled, and the service has `on-all-down = "drop"`.
+    AllDown = 29, "all_down", Dropped;
 }
 
 impl Reason {

@@ -54,11 +54,18 @@ fn is_ftp_data<A: IpFamily>(flow: &FlowKey<A>) -> bool {
 /// Sends a packet for a service to a real.
 #[inline(always)]
 pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -> Result<u32, Verdict> {
-    let chosen = select::real(frame, parsed, service).map_err(|reason| Verdict::at(service.id, reason))?;
+    let chosen = select::real(frame, parsed, service)
+        .map_err(|reason| Verdict::at(service.id, refusal(service, reason)))?;
     if parsed.part == Part::First {
         first_fragment::remember_request(parsed, chosen.id, chosen.snat);
     }
     forward::send::<A, true>(frame, parsed, &chosen).map_err(|reason| Verdict::for_real(chosen.real, reason))
+}
+
+/// Returns the reason for a packet that no real takes: a service may prefer silence over "port unreachable".
+#[inline(always)]
+fn refusal(service: &Service, reason: Reason) -> Reason {
+    if reason as u32 == Reason::NoReal as u32 && service.is(Service::DROP) { Reason::AllDown } else { reason }
 }
 
 /// Returns the reason for a packet without readable ports: `reason` if the destination is a VIP, else

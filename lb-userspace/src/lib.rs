@@ -61,7 +61,7 @@
 //!
 //! // 512 blocks of 4,096 slots are free. No next hop is known yet.
 //! let ids = Ids::default().allocate(&desired, 512).expect("one service needs one block");
-//! let image = Image::compile(&desired, &ids, &BTreeMap::new());
+//! let image = Image::compile(&desired, &ids, &BTreeMap::new(), &HealthTable::default());
 //! let steps = plan(&Image::default(), &image);
 //!
 //! // Reals come first, and the service last, so that no packet finds a service without reals.

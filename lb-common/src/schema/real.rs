@@ -18,7 +18,7 @@ use crate::{
 /// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
 /// | 38     | `mtu`            | MTU towards the real in bytes, the machine's byte order       |
 /// | 40     | `method`         | a [`Method`]                                                  |
-/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`, `TAGGED`, `REPLACED`, `NEIGHBOUR` |
+/// | 42     | `flags`          | [`Real::SHARED`], `LEAVING`, `RESET`, `IPV6`, `NEEDS_FLOW`, `TAGGED`, `REPLACED`, `NEIGHBOUR`, `DOWN` |
 /// | 44     | `tunnel`         | a [`Tunnel`], perhaps with [`Tunnel::CHECKED`]                |
 /// | 46     | `tunnel_port`    | the real's port for [`Tunnel::Gue`]                           |
 /// | 48     | `source`         | the director's address towards the RIP                        |
@@ -44,7 +44,7 @@ pub struct Real {
     /// The forwarding method, a [`Method`].
     pub method: u16,
     /// [`Real::SHARED`], [`Real::LEAVING`], [`Real::RESET`], [`Real::IPV6`], [`Real::NEEDS_FLOW`],
-    /// [`Real::TAGGED`], [`Real::REPLACED`], [`Real::NEIGHBOUR`].
+    /// [`Real::TAGGED`], [`Real::REPLACED`], [`Real::NEIGHBOUR`], [`Real::DOWN`].
     pub flags: u16,
     /// The headers between the outer header of `tun` and the packet: a [`Tunnel`], perhaps with
     /// [`Tunnel::CHECKED`].
@@ -86,6 +86,10 @@ impl Real {
     /// With [`Real::LEAVING`]: the real still exists, but new flows reach it by another method. All its flows
     /// with this method continue, UDP flows too.
     pub const REPLACED: u16 = 64;
+
+    /// The real takes no new flows because of its health, the operator's state or its next hop, and its weight here is
+    /// not the configured one. With [`Real::LEAVING`], its existing flows end as if it were removed.
+    pub const DOWN: u16 = 256;
 
     /// Returns whether a flag is set.
     #[inline(always)]

@@ -73,6 +73,8 @@ impl Service {
     /// A service of FTP control connections: a client's data connections to the VIP go to the same real
     /// (`IP_VS_SVC_F_PERSISTENT` with `FTPPORT` in `ip_vs_core.c`).
     pub const FTP: u32 = 8;
+    /// A packet that no real can take is dropped, rather than answered with "port unreachable".
+    pub const DROP: u32 = 16;
 
     /// Returns whether a flag is set.
     #[inline(always)]

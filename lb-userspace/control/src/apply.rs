@@ -276,7 +276,7 @@ fn put_table(
     if spec.tracking != Tracking::Auto {
         return tables.put_table(first, &turns);
     }
-    let alive = spec.pool.iter().map(|entry| entry.id).collect();
+    let alive = spec.pool.iter().map(|entry| entry.id).filter(|id| !spec.cut.contains(id)).collect();
     let old = match before {
         Some(service) => Some((read_slots(tables, Span::from(service))?, service)),
         None => None,

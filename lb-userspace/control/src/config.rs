@@ -2,6 +2,7 @@
 //! The config file: TOML. Unknown keys are errors, which give line and column.
 #![forbid(unsafe_code)]
 
+mod check;
 mod director;
 #[cfg(test)]
 mod examples;
@@ -11,6 +12,7 @@ mod write;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use check::CheckSection;
 pub use director::{DirectorSection, Size, SourceCheck, Timeout};
 use place::Place;
 use serde::Deserialize;
@@ -19,11 +21,13 @@ pub use write::{Extent, write};
 
 use super::{
     dips::Dips,
-    options::{RealOptions, ServiceOptions},
+    options::{CheckList, HealthOptions, RealOptions, ServiceOptions},
     validate,
 };
 use lb_dataplane::Limits;
+use lb_model::check::Period;
 use lb_model::failure::Failure;
+use lb_model::health::{Admin, Initial, MinHealthy, OnAllDown, OnDown};
 use lb_model::text::count;
 use lb_model::{
     Desired, Forward, GroupId, OnRemoval, Protocol, RealAddress, Scheduler, SchedulerFlag, Service,
@@ -36,6 +40,8 @@ use lb_model::{
 struct File {
     #[serde(default)]
     director: DirectorSection,
+    #[serde(default)]
+    check: Vec<CheckSection>,
     #[serde(default)]
     group: Vec<GroupSection>,
     service: Option<Vec<ServiceSection>>,
@@ -65,6 +71,14 @@ struct ServiceSection {
     netmask: Option<u8>,
     one_packet: Option<bool>,
     on_removal: Option<OnRemoval>,
+    check: Option<CheckList>,
+    initial: Option<Initial>,
+    on_down: Option<OnDown>,
+    slow_start: Option<Period>,
+    hold_down: Option<Period>,
+    min_healthy: Option<MinHealthy>,
+    hysteresis: Option<u32>,
+    on_all_down: Option<OnAllDown>,
     #[serde(default)]
     real: Vec<RealSection>,
 }
@@ -78,6 +92,9 @@ struct RealSection {
     upper: Option<u32>,
     lower: Option<u32>,
     tunnel: Option<Tunnel>,
+    state: Option<Admin>,
+    backup: Option<bool>,
+    check: Option<CheckList>,
 }
 
 impl ServiceSection {
@@ -113,6 +130,16 @@ impl ServiceSection {
             netmask: self.netmask,
             one_packet: self.one_packet,
             on_removal: self.on_removal,
+            health: HealthOptions {
+                check: self.check.clone(),
+                initial: self.initial,
+                on_down: self.on_down,
+                slow_start: self.slow_start,
+                hold_down: self.hold_down,
+                min_healthy: self.min_healthy,
+                hysteresis: self.hysteresis,
+                on_all_down: self.on_all_down,
+            },
         }
     }
 }
@@ -175,6 +202,14 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     })?;
     let says_no_services = file.service.as_ref().is_some_and(Vec::is_empty);
     let mut desired = Desired::default();
+    for section in file.check {
+        let (name, at) = (section.name.get_ref().clone(), section.name.span().start);
+        let check = section.check();
+        validate::check(&name, &check).map_err(|failure| place.refine(at, failure))?;
+        if desired.checks.insert(name.clone(), check).is_some() {
+            return Err(place.wrong(at, &format!("check {name} is there twice")));
+        }
+    }
     for section in file.group {
         let at = section.id.span().start;
         let mut members = BTreeSet::new();
@@ -198,14 +233,16 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         for real in section.real {
             let at = real.address.span().start;
             let address = real.address.get_ref().of_service(&id);
-            let RealSection { forward, weight, upper, lower, tunnel, .. } = real;
-            let real = RealOptions { forward, weight, upper, lower, tunnel }.new_real();
+            let RealSection { forward, weight, upper, lower, tunnel, state, backup, check, .. } = real;
+            let options = RealOptions { forward, weight, upper, lower, tunnel, admin: state, backup, check };
+            let real = options.new_real();
             validate::real(&id, &address, &real).map_err(|failure| place.refine(at, failure))?;
             if service.reals.insert(address, real).is_some() {
                 return Err(place.wrong(at, &format!("{id} has real {address} twice")));
             }
         }
         validate::service(&id, &service).map_err(|failure| place.refine(at, failure))?;
+        validate::checks_of(&id, &service, &desired.checks).map_err(|failure| place.refine(at, failure))?;
         if desired.services.insert(id, service).is_some() {
             return Err(place.wrong(at, &format!("service {id} is there twice")));
         }

@@ -64,6 +64,13 @@ impl Dips {
         self.v4.iter().chain(&self.v6).flatten().copied()
     }
 
+    /// Returns the first address of an IP version, and its index in `SNAT_ADDRESSES`; `None` if the pool has none.
+    #[must_use]
+    pub fn first(&self, six: bool) -> Option<(u16, IpAddr)> {
+        let mut places = (1..).zip(self.places(six));
+        places.find_map(|(index, place)| place.map(|address| (index, address)))
+    }
+
     /// Returns whether the index in a flow table entry has an address. Index 0 is the address of the route.
     #[must_use]
     pub fn has(&self, place: u16, six: bool) -> bool {

@@ -18,8 +18,7 @@ use lb_model::{Forward, Real, Service, ServiceId, Tunnel};
 /// - A real without a next hop has weight 0, while another real gets connections. If no real does, weights
 ///   stay: packets are dropped, and clients that retransmit are served when a next hop is back.
 #[must_use]
-pub fn service(id: &ServiceId, wanted: &Service, next_hops: &BTreeMap<IpAddr, Resolution>) -> Service {
-    let mut service = wanted.clone();
+pub fn service(id: &ServiceId, mut service: Service, next_hops: &BTreeMap<IpAddr, Resolution>) -> Service {
     for (address, real) in &mut service.reals {
         serve_here(id, *address, real, next_hops);
     }
@@ -101,7 +100,7 @@ mod tests {
     }
 
     fn weights(next_hops: impl Into<BTreeMap<IpAddr, Resolution>>) -> Vec<u32> {
-        let service = service(&id(), &wanted(Forward::Dr), &next_hops.into());
+        let service = service(&id(), wanted(Forward::Dr), &next_hops.into());
         service.reals.values().map(|real| real.weight).collect()
     }
 
@@ -127,7 +126,7 @@ mod tests {
             (Forward::Nat, Forward::Local),
             (Forward::Fnat, Forward::Local),
         ] {
-            let service = service(&id(), &wanted(forward), &next_hops);
+            let service = service(&id(), wanted(forward), &next_hops);
             let reals: Vec<_> = service.reals.values().map(|real| (real.forward, real.weight)).collect();
             assert_eq!(reals, [(expected, 10), (forward, 0), (forward, 0)]);
         }

@@ -79,11 +79,12 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
         persistence,
         one_packet: value.is(ServiceValue::ONE_PACKET),
         on_removal: known.map(|known| known.on_removal).unwrap_or_default(),
+        health: known.map(|known| known.health.clone()).unwrap_or_default(),
         ..Service::default()
     };
     for value in image.reals.values().filter(|real| real.service == number) {
         let key = real_key(value);
-        if value.is(RealValue::LEAVING) {
+        if value.is(RealValue::LEAVING) && !value.is(RealValue::DOWN) {
             service.leaving.insert(key, real(value, None));
         } else {
             let known = known.and_then(|known| known.reals.get(&key.address));
@@ -114,12 +115,16 @@ fn real(value: &RealValue, known: Option<&Real>) -> Real {
         Some(known) if value.method == schema::Method::Local as u16 => (known.forward, known.tunnel),
         _ => (key.forward, key.tunnel),
     };
-    let is_lost = value.weight == 0
+    let is_unreachable = value.weight == 0
         && !value.reachable()
         && value.method != schema::Method::Local as u16
         && !value.is(RealValue::LEAVING);
+    let is_lost = value.is(RealValue::DOWN) || is_unreachable;
     let weight = if is_lost { known.map_or(1, |known| known.weight) } else { value.weight };
-    Real { forward, weight, upper: value.upper, lower: value.lower, tunnel }
+    let of_operator = known.map(|known| (known.admin, known.backup, known.checks.clone()));
+    let (admin, backup, checks) = of_operator.unwrap_or_default();
+    let (upper, lower) = (value.upper, value.lower);
+    Real { upper, lower, tunnel, admin, backup, checks, ..Real::new(forward, weight) }
 }
 
 /// Returns the persistence of a service. The maps hold an IPv4 address as `::ffff:a.b.c.d`, so its prefix is 96 bits
@@ -151,6 +156,7 @@ fn tracking(value: &ServiceValue, known: Option<&Service>) -> Tracking {
 mod tests {
     use super::*;
     use crate::ids::Ids;
+    use crate::pool::HealthTable;
     use lb_model::{Forward, OnRemoval, Protocol, Tunnel};
 
     fn desired() -> Desired {
@@ -209,7 +215,7 @@ mod tests {
 
     fn image(desired: &Desired) -> Image {
         let ids = Ids::default().allocate(desired, 64).unwrap();
-        Image::compile(desired, &ids, &BTreeMap::new())
+        Image::compile(desired, &ids, &BTreeMap::new(), &HealthTable::default())
     }
 
     #[test]

@@ -3,14 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
 };
 
 use lb_common::schema::{BLOCK, Real as RealValue, Service as ServiceValue, ServiceKey, Tracking, UNSET};
 use thiserror::Error;
 
-use super::image::{self, Image, endpoint, real_key};
+use super::{
+    image::{self, Image, endpoint, real_key},
+    pool::Cut,
+};
 use lb_model::{Desired, Endpoint, Forward, Real, RealKey, Service, ServiceId, Tunnel};
 use lb_schedule::{Entry, Span, TableSpec};
 
@@ -81,7 +84,7 @@ impl Ids {
                 let known = self.reals.get(&(number, key)).or_else(|| self.served_here(number, service, key));
                 ids.reals.insert((number, key), known.copied().unwrap_or_else(|| real_ids.take()));
             }
-            let spec = ids.table_spec(id, &desired.endpoints(id), service, service);
+            let spec = ids.table_spec(id, &desired.endpoints(id), service, service, &BTreeMap::new());
             let old = self.spans.get(&number).copied();
             let span = room.find(old, &spec).ok_or_else(|| NoRoom {
                 service: *id,
@@ -107,7 +110,7 @@ impl Ids {
     }
 
     /// Returns the specification of a service's table. Weights are those of `effective`: the service as the
-    /// network permits ([`super::effective`]).
+    /// network permits ([`super::effective`]). Untracked flows leave the reals in `cuts` at once.
     #[must_use]
     pub fn table_spec(
         &self,
@@ -115,6 +118,7 @@ impl Ids {
         endpoints: &[Endpoint],
         service: &Service,
         effective: &Service,
+        cuts: &BTreeMap<SocketAddr, Cut>,
     ) -> TableSpec {
         let entry =
             |key: &RealKey, weight| Some(Entry { id: self.real(id, key)?, address: key.address, weight });
@@ -132,6 +136,11 @@ impl Ids {
             // IPVS iterates over the reals from the one that was added last (`list_add` in `ip_vs_ctl.c`).
             pool: service.reals.iter().rev().filter_map(living).chain(leaving).collect(),
             span: span.copied().unwrap_or_default(),
+            cut: cuts
+                .iter()
+                .filter(|(_, cut)| **cut != Cut::Keep)
+                .filter_map(|(address, _)| self.real(id, &service.reals.get(address)?.key(*address)))
+                .collect(),
         }
     }
 }

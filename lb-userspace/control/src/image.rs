@@ -22,11 +22,12 @@ use super::{
     ids::Ids,
     neighbours::{NextHop, Resolution},
     own_addresses::OwnAddresses,
+    pool::{self, Cut, HealthTable, Mode, Pool},
 };
 use lb_dataplane::{TableError, Tables};
 use lb_model::{
     Desired, Endpoint, Forward, OnRemoval, Persistence, Protocol, Real, RealKey, SchedulerFlag, Service,
-    ServiceId, Tracking, Tunnel,
+    ServiceId, Tracking, Tunnel, health::OnAllDown,
 };
 use lb_schedule::TableSpec;
 
@@ -51,17 +52,27 @@ pub type SourceValue = Source;
 impl Image {
     /// Compiles services to the desired contents of the maps. `ids` must have an id for each of them.
     #[must_use]
-    pub fn compile(desired: &Desired, ids: &Ids, next_hops: &BTreeMap<IpAddr, Resolution>) -> Self {
+    pub fn compile(
+        desired: &Desired,
+        ids: &Ids,
+        next_hops: &BTreeMap<IpAddr, Resolution>,
+        health: &HealthTable,
+    ) -> Self {
         let mut image = Self::default();
         let shared = shared_sources(desired);
         for (id, wanted) in &desired.services {
             let Some(&number) = ids.services.get(id) else { continue };
             let endpoints = desired.endpoints(id);
-            let service = &effective::service(id, wanted, next_hops);
-            let spec = ids.table_spec(id, &endpoints, wanted, service);
+            let Pool { service, cuts, mode, .. } = pool::weigh(id, wanted, health);
+            let service = &effective::service(id, service, next_hops);
+            let spec = ids.table_spec(id, &endpoints, wanted, service, &cuts);
             for endpoint in &endpoints {
                 let key = service_key(endpoint);
-                image.services.insert(key, service_value(number, endpoint, service, &spec));
+                let mut value = service_value(number, endpoint, service, &spec);
+                if mode == Mode::AllDown && wanted.health.on_all_down == OnAllDown::Drop {
+                    value.flags |= ServiceValue::DROP;
+                }
+                image.services.insert(key, value);
                 image.use_address(key.address, AddressUse::VIP);
                 if key.port == Be16::ZERO {
                     image.use_address(key.address, AddressUse::EVERY_PORT);
@@ -104,7 +115,8 @@ impl Image {
                     port: Be16::new(address.port()),
                     service: number,
                     method: real.forward.method() as u16,
-                    flags: flags(wanted, real, is_leaving.then_some(key), address.ip(), is_shared),
+                    flags: flags(wanted, real, is_leaving.then_some(key), address.ip(), is_shared)
+                        | health_flags(is_leaving, &cuts, address, real, wanted.reals.get(address)),
                     weight: if is_leaving { 0 } else { real.weight },
                     upper: real.upper,
                     lower: real.lower,
@@ -330,6 +342,23 @@ fn flags(service: &Service, real: &Real, leaving: Option<RealKey>, rip: IpAddr, 
         }
     }
     flags
+}
+
+/// Returns the flags that follow from the health of a real.
+fn health_flags(
+    is_leaving: bool,
+    cuts: &BTreeMap<SocketAddr, Cut>,
+    address: &SocketAddr,
+    real: &Real,
+    wanted: Option<&Real>,
+) -> u16 {
+    let Some(wanted) = wanted.filter(|_| !is_leaving) else { return 0 };
+    match cuts.get(address) {
+        Some(Cut::Keep | Cut::Reschedule) => RealValue::DOWN | RealValue::LEAVING,
+        Some(Cut::Reset) => RealValue::DOWN | RealValue::LEAVING | RealValue::RESET,
+        None if wanted.weight > 0 && real.weight == 0 => RealValue::DOWN,
+        None => 0,
+    }
 }
 
 /// Returns the key of a service.

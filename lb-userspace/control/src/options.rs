@@ -2,14 +2,19 @@
 //! Options of services and reals: one definition for the command line, the API and the files.
 #![forbid(unsafe_code)]
 
+mod check; //  options of health checks
+mod health; // options about the health of reals
+
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+pub use check::CheckOptions;
+pub use health::{CheckList, HealthOptions};
 use lb_model::{
     Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking, Tunnel,
-    timeouts::seconds, written::number,
+    health::Admin, timeouts::seconds, written::number,
 };
 
 /// Options of a service; what is not said stays, or is the default of a new one.
@@ -40,10 +45,14 @@ pub struct ServiceOptions {
     /// What happens to TCP connections of a removed real [new services: reset]
     #[arg(long, value_name = "WHAT")]
     pub on_removal: Option<OnRemoval>,
+    /// Health checks, and what follows from their results.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub health: HealthOptions,
 }
 
 /// Options of a real; what is not said stays, or is the default of a new one.
-#[derive(Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct RealOptions {
     /// Forward method [new reals: dr]
@@ -62,6 +71,16 @@ pub struct RealOptions {
     /// Encapsulation for tun: ipip, gre[:csum] or gue[:PORT][:csum] [new reals: ipip]
     #[arg(long, value_name = "KIND")]
     pub tunnel: Option<Tunnel>,
+    /// State: enabled, drain (no new connections) or disabled (as if down) [new reals: enabled]
+    #[arg(long = "state", value_name = "STATE")]
+    #[serde(rename = "state")]
+    pub admin: Option<Admin>,
+    /// Serve only if every other real is down
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub backup: Option<bool>,
+    /// Health checks of this real, joined by commas, or none [new reals: those of the service]
+    #[arg(long, value_name = "NAMES")]
+    pub check: Option<CheckList>,
 }
 
 impl ServiceOptions {
@@ -90,6 +109,7 @@ impl ServiceOptions {
         }
         service.one_packet = self.one_packet.unwrap_or(service.one_packet);
         service.on_removal = self.on_removal.unwrap_or(service.on_removal);
+        self.health.apply(&mut service.health);
     }
 
     /// Returns all options of a service: applied to any other service, they make it equal.
@@ -103,6 +123,7 @@ impl ServiceOptions {
             netmask: service.persistence.map(|persistence| persistence.prefix),
             one_packet: Some(service.one_packet),
             on_removal: Some(service.on_removal),
+            health: HealthOptions::of(&service.health),
         }
     }
 }
@@ -118,6 +139,11 @@ impl RealOptions {
         // refuses.
         let before = if real.forward == Forward::Tun { real.tunnel } else { Tunnel::Ipip };
         real.tunnel = self.tunnel.unwrap_or(before);
+        real.admin = self.admin.unwrap_or(real.admin);
+        real.backup = self.backup.unwrap_or(real.backup);
+        if let Some(CheckList(checks)) = &self.check {
+            real.checks = Some(checks.clone());
+        }
     }
 
     /// Creates a real with these options, and defaults for the others.

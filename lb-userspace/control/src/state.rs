@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dips::Dips,
-    options::ServiceOptions,
+    options::{CheckOptions, ServiceOptions},
     state_file::{self, Prepared, ReadError},
 };
 use lb_dataplane::Limits;
+use lb_model::check::{Check, CheckName, CheckType};
 use lb_model::failure::Failure;
 use lb_model::{Desired, Endpoint, GroupId, Real, Service, ServiceId, timeouts::TimeoutOptions};
 
@@ -99,6 +100,8 @@ struct Stored {
     #[serde(default)]
     groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
     #[serde(default)]
+    checks: BTreeMap<CheckName, StoredCheck>,
+    #[serde(default)]
     timeouts: TimeoutOptions,
     #[serde(default)]
     room: Room,
@@ -107,6 +110,13 @@ struct Stored {
     gone: BTreeMap<String, u64>,
     #[serde(default)]
     dips: Dips,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredCheck {
+    #[serde(rename = "type")]
+    kind: CheckType,
+    options: CheckOptions,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -186,6 +196,8 @@ impl State {
             ..Self::default()
         };
         state.desired.groups = stored.groups;
+        let checks = stored.checks.into_iter();
+        state.desired.checks = checks.map(|(name, it)| (name, it.options.new_check(it.kind))).collect();
         for stored in stored.services {
             let mut service = Service {
                 reals: stored.reals.into_iter().map(|real| (real.address, real.real)).collect(),
@@ -212,7 +224,8 @@ impl State {
     /// # Errors
     /// If it cannot be written.
     pub fn prepare(&self, path: &Path) -> Result<Prepared, Failure> {
-        let stored = |(address, real): (&SocketAddr, &Real)| StoredReal { address: *address, real: *real };
+        let stored =
+            |(address, real): (&SocketAddr, &Real)| StoredReal { address: *address, real: real.clone() };
         let services = self.desired.services.iter().map(|(id, service)| StoredService {
             id: *id,
             options: ServiceOptions::of(service),
@@ -224,6 +237,12 @@ impl State {
             version: VERSION,
             services: services.collect(),
             groups: self.desired.groups.clone(),
+            checks: self
+                .desired
+                .checks
+                .iter()
+                .map(|(name, check)| (name.clone(), stored_check(check)))
+                .collect(),
             timeouts: self.timeouts,
             room: self.room,
             vips: self.vips.clone(),
@@ -232,6 +251,10 @@ impl State {
         };
         state_file::prepare(path, &stored).map_err(|error| not_written(path, &error))
     }
+}
+
+fn stored_check(check: &Check) -> StoredCheck {
+    StoredCheck { kind: check.kind, options: CheckOptions::of(check) }
 }
 
 /// Hint for a state file that cannot be used.
@@ -270,13 +293,16 @@ mod tests {
             scheduler: Scheduler::Wrr,
             flags: [].into(),
             persistence: Some(Persistence { seconds: 60, prefix: 24 }),
-            reals: [("10.0.0.1:80".parse().unwrap(), real)].into(),
-            leaving: [(real.key("10.0.0.2:80".parse().unwrap()), real)].into(),
+            reals: [("10.0.0.1:80".parse().unwrap(), real.clone())].into(),
+            leaving: [(real.key("10.0.0.2:80".parse().unwrap()), real.clone())].into(),
             ..Service::default()
         };
         state.desired.groups.insert(1, [Endpoint { protocol: Protocol::Udp, address }].into());
         state.desired.services.insert(ServiceId::group(1), Service::default());
         state.retired.insert(ServiceId::group(1), Totals::default());
+        let mut check = Check::new(CheckType::Http);
+        check.path = Some("/health".to_owned());
+        state.desired.checks.insert("web".parse().unwrap(), check);
         state.timeouts.udp = Some(30);
         state.desired.services.insert(id, service);
         state.vips.insert("192.0.2.1".parse().unwrap());

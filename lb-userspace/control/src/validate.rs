@@ -2,12 +2,15 @@
 //! Validation of services, before anything changes.
 #![forbid(unsafe_code)]
 
+mod checks;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
 use super::{bounds, dips::Dips, image};
+pub use checks::{check, checks_of};
 use lb_dataplane::Limits;
 use lb_model::failure::{Cause, Failure};
 use lb_model::{
@@ -19,8 +22,12 @@ use lb_model::{
 /// # Errors
 /// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
+    for (name, check) in &desired.checks {
+        self::check(name, check)?;
+    }
     for (id, service) in &desired.services {
         self::service(id, service)?;
+        checks_of(id, service, &desired.checks)?;
     }
     groups(desired)?;
     if let Some((id, address)) = image::ambiguous_one_packet(desired) {

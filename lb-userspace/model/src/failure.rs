@@ -30,6 +30,10 @@ pub enum Cause {
     NoReal,
     /// The real is in the service already.
     RealExists,
+    /// The check does not exist.
+    NoCheck,
+    /// The check exists already.
+    CheckExists,
     /// A table is full.
     Full,
 }

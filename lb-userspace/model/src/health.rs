@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    check::{CheckName, Period},
+    check::{self, CheckName, Period},
     words::words,
 };
 
@@ -71,7 +71,7 @@ words! {
     /// Fate of new connections to a service whose reals are all down.
     #[derive(Default)]
     OnAllDown {
-        /// The backup reals serve; without any, as drop
+        /// The backup reals serve; without any, as reject
         #[default]
         Backup = "backup",
         /// Packets are dropped
@@ -84,7 +84,7 @@ words! {
 }
 
 words! {
-    /// Result of a probe, in `HAProxy`'s words: the layer, and what happened there.
+    /// Result of a probe, in the words of `HAProxy`: the layer, and what happened there.
     ResultCode {
         /// The connection was accepted, or an answer arrived
         L4Ok = "L4OK",
@@ -238,6 +238,23 @@ impl Default for HealthPolicy {
             hysteresis: 0,
             on_all_down: OnAllDown::Backup,
         }
+    }
+}
+
+impl HealthPolicy {
+    /// Returns each option with its value, in the same order for every service.
+    #[must_use]
+    pub fn traits(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("check", check::list(&self.checks)),
+            ("initial", self.initial.to_string()),
+            ("on down", self.on_down.to_string()),
+            ("slow start", self.slow_start.to_string()),
+            ("hold down", self.hold_down.to_string()),
+            ("min healthy", self.min_healthy.to_string()),
+            ("hysteresis", self.hysteresis.to_string()),
+            ("on all down", self.on_all_down.to_string()),
+        ]
     }
 }
 

@@ -24,6 +24,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use check::{Check, CheckName};
+use health::{Admin, HealthPolicy};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +37,7 @@ pub use words::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
 pub const MAX_WEIGHT: u32 = i32::MAX as u32;
 
 /// A real of a service.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Real {
     /// Forward method.
     pub forward: Forward,
@@ -52,6 +54,15 @@ pub struct Real {
     /// Encapsulation for `tun`.
     #[serde(default, skip_serializing_if = "Tunnel::is_ipip")]
     pub tunnel: Tunnel,
+    /// State of the real as the operator set it.
+    #[serde(default)]
+    pub admin: Admin,
+    /// The real takes connections only if no other real can: see [`OnAllDown::Backup`](health::OnAllDown::Backup).
+    #[serde(default)]
+    pub backup: bool,
+    /// Checks of the real; `None`: those of its service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<CheckName>>,
 }
 
 /// Key of a real, which is unique within its service: address and method. A real whose method was changed has
@@ -76,7 +87,16 @@ impl Real {
     /// Creates a real without thresholds.
     #[must_use]
     pub const fn new(forward: Forward, weight: u32) -> Self {
-        Self { forward, weight, upper: 0, lower: 0, tunnel: Tunnel::Ipip }
+        Self {
+            forward,
+            weight,
+            upper: 0,
+            lower: 0,
+            tunnel: Tunnel::Ipip,
+            admin: Admin::Enabled,
+            backup: false,
+            checks: None,
+        }
     }
 }
 
@@ -112,6 +132,8 @@ pub struct Service {
     pub one_packet: bool,
     /// Fate of the connections of a removed real.
     pub on_removal: OnRemoval,
+    /// Health checks, and what follows from their results.
+    pub health: HealthPolicy,
     /// Reals by RIP and port, in the order in which they were added.
     pub reals: IndexMap<SocketAddr, Real>,
     /// Reals that were removed, or whose method was changed, and still have connections.
@@ -130,6 +152,7 @@ impl Default for Service {
             persistence: None,
             one_packet: false,
             on_removal: OnRemoval::default(),
+            health: HealthPolicy::default(),
             reals: IndexMap::new(),
             leaving: IndexMap::new(),
         }
@@ -165,6 +188,12 @@ impl Service {
         self.reals.contains_key(&key.address) && !self.has_real(key)
     }
 
+    /// Returns the names of the checks of a real of this service.
+    #[must_use]
+    pub fn checks_of<'a>(&'a self, real: &'a Real) -> &'a [CheckName] {
+        real.checks.as_deref().unwrap_or(&self.health.checks)
+    }
+
     /// Returns the options of the service in one line.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -182,6 +211,9 @@ impl Service {
         if self.on_removal != OnRemoval::default() {
             words.push(format!("on removal {}", self.on_removal));
         }
+        let default = HealthPolicy::default().traits();
+        let differ = self.health.traits().into_iter().zip(default).filter(|(own, default)| own != default);
+        words.extend(differ.map(|((name, value), _)| format!("{name} {value}")));
         words.join(", ")
     }
 
@@ -192,7 +224,7 @@ impl Service {
         let none = || "none".to_owned();
         let prefix = self.persistence.map(|persistence| persistence.prefix);
         let prefix = prefix.filter(|prefix| *prefix != Persistence::WHOLE_ADDRESS);
-        vec![
+        let mut traits = vec![
             ("scheduler", self.scheduler.to_string()),
             ("flags", if flags.is_empty() { none() } else { flags.join(",") }),
             ("tracking", self.tracking.to_string()),
@@ -200,7 +232,9 @@ impl Service {
             ("netmask", prefix.map_or_else(none, |prefix| prefix.to_string())),
             ("one packet", self.one_packet.to_string()),
             ("on removal", self.on_removal.to_string()),
-        ]
+        ];
+        traits.extend(self.health.traits());
+        traits
     }
 
     /// Returns the scheduler, and its flags if they are not the default.
@@ -239,6 +273,9 @@ impl Real {
             ("upper", limit(self.upper)),
             ("lower", limit(self.lower)),
             ("tunnel", self.tunnel.to_string()),
+            ("state", self.admin.to_string()),
+            ("backup", self.backup.to_string()),
+            ("check", self.checks.as_deref().map_or_else(|| "of the service".to_owned(), check::list)),
         ]
     }
 
@@ -255,6 +292,15 @@ impl Real {
         if self.tunnel != Tunnel::Ipip {
             words.push(format!("tunnel {}", self.tunnel));
         }
+        if self.admin != Admin::Enabled {
+            words.push(self.admin.to_string());
+        }
+        if self.backup {
+            words.push("backup".to_owned());
+        }
+        if let Some(checks) = &self.checks {
+            words.push(format!("check {}", check::list(checks)));
+        }
         words.join(", ")
     }
 }
@@ -266,6 +312,8 @@ pub struct Desired {
     pub services: BTreeMap<ServiceId, Service>,
     /// Groups of endpoints, by number.
     pub groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
+    /// Definitions of health checks.
+    pub checks: BTreeMap<CheckName, Check>,
 }
 
 impl Desired {

@@ -9,7 +9,7 @@ pub mod maglev; //   mh: hash of the flow to a slot
 pub mod sequence; // rr, wrr: the order in which reals take turns
 pub mod turn; //     rr, wrr: the next turn after a pool change
 
-use std::{net::SocketAddr, num::NonZero, panic::resume_unwind, thread};
+use std::{collections::BTreeSet, net::SocketAddr, num::NonZero, panic::resume_unwind, thread};
 
 use lb_common::{
     hash::IPVS_SLOTS,
@@ -40,6 +40,8 @@ pub struct TableSpec {
     pub protocol: u8,
     /// Pool, in reverse order of addition.
     pub pool: Vec<Entry>,
+    /// Ids of reals that untracked flows leave at once.
+    pub cut: BTreeSet<u32>,
     /// Blocks and number of slots of the table.
     pub span: Span,
 }

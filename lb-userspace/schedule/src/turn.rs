@@ -74,6 +74,8 @@ mod tests {
 
     use lb_common::schema::Tracking;
 
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::Span;
 
@@ -91,6 +93,7 @@ mod tests {
                     weight: *weight,
                 })
                 .collect(),
+            cut: BTreeSet::new(),
             span: Span::default(),
         });
         let next = after_change(&before, position, &after).expect("the pool has changed");

@@ -9,11 +9,15 @@ use std::{
 };
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, body::Bytes};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::UnixStream,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -93,6 +97,22 @@ impl Api {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes, kind: &str) -> Result<Bytes, Failure> {
+        let (response, driver) = self.send(method, path, body, kind).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| self.strange(&error))?.to_bytes();
+        driver.abort();
+        if status.is_success() { Ok(body) } else { Err(self.reported(status, &body)) }
+    }
+
+    /// Sends a request. Returns the head of the answer, whose body is still to be read, and the task of the
+    /// connection.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        kind: &str,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), Failure> {
         let stream = self.connect().await.map_err(|error| {
             let failure =
                 Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()));
@@ -113,15 +133,31 @@ impl Api {
             .body(Full::new(body))
             .map_err(|error| self.strange(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.strange(&error))?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| self.strange(&error))?.to_bytes();
-        driver.abort();
+        Ok((response, driver))
+    }
+
+    /// Returns the failure in an answer that reports one.
+    fn reported(&self, status: StatusCode, body: &[u8]) -> Failure {
+        serde_json::from_slice::<Failure>(body)
+            .unwrap_or_else(|_| self.strange(&format!("{status}: {}", String::from_utf8_lossy(body).trim())))
+    }
+
+    /// Sends a GET request whose answer is a stream of lines that may never end.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn stream(&self, path: &str) -> Result<Lines<'_>, Failure> {
+        let (response, driver) = self.send(Method::GET, path, Bytes::new(), "").await?;
+        let (status, body) = (response.status(), response.into_body());
+        let mut lines = Lines { api: self, body, rest: Vec::new(), driver };
         if status.is_success() {
-            return Ok(body);
+            return Ok(lines);
         }
-        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(|_| {
-            self.strange(&format!("{status}: {}", String::from_utf8_lossy(&body).trim()))
-        }))
+        let mut text = Vec::new();
+        while let Some(line) = lines.next().await? {
+            text.extend_from_slice(line.as_bytes());
+        }
+        Err(self.reported(status, &text))
     }
 
     /// Connects, and retries while the kernel's queue of connections is full.
@@ -143,11 +179,50 @@ impl Api {
     }
 }
 
+/// Lines of an answer, as they arrive.
+pub struct Lines<'a> {
+    api: &'a Api,
+    body: Incoming,
+    rest: Vec<u8>,
+    driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl Lines<'_> {
+    /// Returns the next line, without its end; `None` after the last one.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(&line[..end]).trim_end_matches('\r').to_owned()));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.rest.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => return Err(self.api.strange(&error)),
+                None if self.rest.is_empty() => return Ok(None),
+                None => {
+                    let rest = std::mem::take(&mut self.rest);
+                    return Ok(Some(String::from_utf8_lossy(&rest).into_owned()));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lines<'_> {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
 /// Returns the timeout of an answer: requests that wait for the network, or may move a million flows, have a
 /// longer one.
 fn patience(path: &str) -> Duration {
     match path.split('?').next().unwrap_or(path) {
-        "/v1/doctor" | "/v1/explain" | "/v1/resize" | "/v1/config" | "/v1/plan" | "/v1/batch" => LONG,
+        "/v1/doctor" | "/v1/explain" | "/v1/resize" | "/v1/config" | "/v1/plan" | "/v1/batch"
+        | "/v1/check-runs" => LONG,
         _ => SHORT,
     }
 }

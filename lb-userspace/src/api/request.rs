@@ -17,13 +17,14 @@ use serde_json::Value;
 
 use super::{
     ipvs::Which,
-    types::{AttachOptions, Change, Together},
+    types::{AttachOptions, Change, CheckRun, Together},
 };
 use lb_control::{
-    options::{RealOptions, ServiceOptions},
+    options::{CheckOptions, RealOptions, ServiceOptions},
     state::Room,
 };
 use lb_explain::{Plan, Question};
+use lb_model::check::{CheckName, CheckType};
 use lb_model::failure::{Failure, FailureKind};
 use lb_model::{Endpoint, GroupId, RealAddress, timeouts::TimeoutOptions};
 
@@ -42,6 +43,11 @@ impl Ask for Plan {}
 impl Ask for TimeoutOptions {}
 impl Ask for AttachOptions {}
 impl Ask for Room {}
+impl Ask for CheckRun {
+    fn blame(body: &Value) -> Option<String> {
+        field("service", body.get("service")?, service)
+    }
+}
 impl Ask for Which {
     fn blame(body: &Value) -> Option<String> {
         field("service", body.get("service")?, service)
@@ -51,11 +57,15 @@ impl Ask for Change {
     fn blame(body: &Value) -> Option<String> {
         let of_service =
             matches!(body.get("change").and_then(Value::as_str), Some("add-service" | "edit-service"));
+        let of_check = matches!(body.get("change").and_then(Value::as_str), Some("add-check" | "edit-check"));
         body.as_object()?.iter().find_map(|(name, value)| match name.as_str() {
             "service" => field(name, value, service),
             "real" => field(name, value, check::<RealAddress>),
             "group" => field(name, value, check::<GroupId>),
             "endpoints" => field(name, value, check::<Vec<Endpoint>>),
+            "name" => field(name, value, check::<CheckName>),
+            "type" => field(name, value, check::<CheckType>),
+            "options" if of_check => field(name, value, check::<CheckOptions>),
             "options" if of_service => field(name, value, check::<ServiceOptions>),
             "options" => field(name, value, check::<RealOptions>),
             _ => None,

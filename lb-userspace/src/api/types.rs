@@ -10,13 +10,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use lb_control::{
-    options::{RealOptions, ServiceOptions},
+    options::{CheckOptions, HealthOptions, RealOptions, ServiceOptions},
     state::Totals,
 };
 use lb_dataplane::Mode;
 use lb_model::{
     Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
-    ServiceId, Tracking, Tunnel, finding::FindingView,
+    ServiceId, Tracking, Tunnel,
+    check::{CheckName, CheckType},
+    finding::FindingView,
+    health::{Admin, Health, LastResult},
 };
 
 /// A change that an operator requests.
@@ -87,7 +90,30 @@ pub enum Change {
         /// Endpoints to remove.
         endpoints: Vec<Endpoint>,
     },
-    /// Remove every service and every group.
+    /// Add a health check.
+    AddCheck {
+        /// Name of the check.
+        name: CheckName,
+        /// Type of the check.
+        #[serde(rename = "type")]
+        kind: CheckType,
+        /// Options of the check.
+        #[serde(default)]
+        options: Box<CheckOptions>,
+    },
+    /// Change a health check; options that are not given stay.
+    EditCheck {
+        /// Name of the check.
+        name: CheckName,
+        /// Options of the check.
+        options: Box<CheckOptions>,
+    },
+    /// Remove a health check that no service uses.
+    RemoveCheck {
+        /// Name of the check.
+        name: CheckName,
+    },
+    /// Remove every service, every group and every check.
     Clear,
     /// Remove every service; groups stay, as firewall marks do.
     ClearServices,
@@ -272,14 +298,55 @@ impl ServiceView {
 }
 
 impl RealView {
+    /// Returns the weight as IPVS shows it, where a real that takes no new connections has weight 0.
+    #[must_use]
+    pub const fn ipvs_weight(&self) -> u32 {
+        if matches!(self.admin, Admin::Enabled) { self.weight } else { 0 }
+    }
+
+    /// Returns the weight in lists: `10`, or `0/10` if the effective weight is 0 and the configured one 10.
+    #[must_use]
+    pub fn weights(&self) -> String {
+        if self.effective_weight == self.weight {
+            return self.weight.to_string();
+        }
+        format!("{}/{}", self.effective_weight, self.weight)
+    }
+
+    /// Returns whether connections of the real are left.
+    const fn has_flows(&self) -> bool {
+        self.active_flows > 0 || self.slots > 0
+    }
+
     /// Returns the state of the real, in two words at most.
     #[must_use]
     pub const fn state(&self) -> &'static str {
         match (self.is_up || self.is_local, self.weight) {
             (false, _) => "no answer",
-            (true, 0) if self.active_flows > 0 || self.slots > 0 => "draining",
+            (true, 0) if self.has_flows() => "draining",
+            (true, _) if !matches!(self.admin, Admin::Enabled) && self.has_flows() => "draining",
             (true, 0) => "weight 0",
             (true, _) => "up",
+        }
+    }
+}
+
+impl HealthView {
+    /// Returns the state in lists: `up`, `down`, and the results that speak against it, such as `up 1/3`.
+    #[must_use]
+    pub fn word(&self) -> String {
+        match self.count {
+            0 => self.health.to_string(),
+            count => format!("{} {count}/{}", self.health, self.needed),
+        }
+    }
+
+    /// Returns the latest result in lists: `L7STS HTTP 500`; `-` if there is none.
+    #[must_use]
+    pub fn last_word(&self) -> String {
+        match &self.last {
+            None => "-".to_owned(),
+            Some(last) => format!("{} {}", last.code, last.text).trim_end().to_owned(),
         }
     }
 }
@@ -326,10 +393,78 @@ pub struct ServiceView {
     pub inactive_flows: u64,
     /// Packets that were not forwarded, by reason; reasons without packets are left out.
     pub reasons: Vec<ReasonCount>,
+    /// Health checks of the reals, and what follows from their results.
+    #[serde(default)]
+    pub health: PoolView,
     /// Reals, in the order in which they were added.
     pub reals: Vec<RealView>,
     /// Reals that were removed and still have connections.
     pub leaving: Vec<RealView>,
+}
+
+/// Health of a service's pool.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct PoolView {
+    /// Options about health.
+    pub options: HealthOptions,
+    /// Number of reals that could serve if they were healthy; without backup reals.
+    pub able_reals: usize,
+    /// Number of those that are healthy.
+    pub healthy_reals: usize,
+    /// Number of healthy reals that the service needs.
+    pub min_healthy_reals: usize,
+    /// State of the pool: `normal`, `ignored`, `with-backup`, `backup` or `all-down`.
+    pub mode: String,
+}
+
+/// A health check.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CheckView {
+    /// Name of the check.
+    pub name: CheckName,
+    /// Type of the check.
+    #[serde(rename = "type")]
+    pub kind: CheckType,
+    /// Options that differ from the defaults.
+    pub options: CheckOptions,
+    /// Every option with its value.
+    pub traits: Vec<(String, String)>,
+    /// Services that use the check.
+    pub services: Vec<ServiceId>,
+    /// State of each real by this check.
+    pub reals: Vec<CheckedReal>,
+}
+
+/// A request to probe a real once.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CheckRun {
+    /// Name of the check.
+    pub name: CheckName,
+    /// Service whose path a probe takes.
+    pub service: ServiceId,
+    /// RIP and port of the real.
+    pub real: SocketAddr,
+}
+
+/// Result of a single probe.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CheckRunResult {
+    /// Steps of the probe, one line each.
+    pub steps: Vec<String>,
+    /// Result.
+    pub last: LastResult,
+}
+
+/// State of a real by one check.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CheckedReal {
+    /// RIP and port.
+    pub address: SocketAddr,
+    /// VIP and port to which probes go; `None` if they go to the RIP.
+    pub vip: Option<SocketAddr>,
+    /// State.
+    #[serde(flatten)]
+    pub state: HealthView,
 }
 
 /// A real with its counters.
@@ -369,6 +504,40 @@ pub struct RealView {
     /// Number of slots whose untracked flows are on the real; 0 if every flow is tracked.
     #[serde(default)]
     pub slots: u32,
+    /// State of the real as the operator set it.
+    #[serde(default)]
+    pub admin: Admin,
+    /// The real serves only if the others are down.
+    #[serde(default)]
+    pub backup: bool,
+    /// Names of the checks of the real.
+    #[serde(default)]
+    pub checks: Vec<CheckName>,
+    /// State by the checks; `None` without checks.
+    #[serde(default)]
+    pub health: Option<HealthView>,
+    /// Weight that is in force: see docs/health.md.
+    #[serde(default)]
+    pub effective_weight: u32,
+}
+
+/// State of a real by its checks.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct HealthView {
+    /// State: `up`, `down` or `unknown`.
+    pub health: Health,
+    /// Number of results in a row that speak against the state, if any.
+    pub count: u32,
+    /// Number of such results that changes the state.
+    pub needed: u32,
+    /// Check whose result is `last`.
+    pub check: Option<CheckName>,
+    /// Latest result; of the check that failed, if one did.
+    pub last: Option<LastResult>,
+    /// Time of the last change of the state, in seconds since 1970.
+    pub since_seconds: u64,
+    /// Number of changes of the state since the daemon started.
+    pub changes: u64,
 }
 
 /// Packet count of a reason.

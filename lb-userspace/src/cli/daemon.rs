@@ -94,7 +94,7 @@ impl RunArgs {
                 self.bpffs.display()
             ));
         }
-        privileges::keep_only(privileges::DAEMON)
+        privileges::keep_only(privileges::DAEMON, privileges::CHECKS)
     }
 }
 

@@ -2,9 +2,11 @@
 //! The command line, with one file per noun. Doc comments become the help.
 
 pub mod agent; //    `xvs host agent`
+pub mod check; //    `xvs check`
 pub mod config; //   `xvs plan`, `apply`, `export`
 pub mod daemon; //   `xvs run`, `attach`, `resize`, `detach`
 pub mod doctor; //   `xvs doctor`
+pub mod events; //   `xvs events`
 pub mod explain; //  `xvs explain`
 pub mod group; //    `xvs group`
 pub mod host; //     `xvs host`: on real servers
@@ -78,12 +80,15 @@ enum Command {
     Real(real::RealCommand),
     #[command(subcommand, alias = "groups")]
     Group(group::GroupCommand),
+    #[command(subcommand, alias = "checks")]
+    Check(check::CheckCommand),
     Timeouts(timeouts::TimeoutsArgs),
     Plan(config::PlanArgs),
     Apply(config::ApplyArgs),
     Export(config::ExportArgs),
     Connections(show::ConnectionsArgs),
     Stats(show::StatsArgs),
+    Events(events::EventsArgs),
     #[command(subcommand)]
     Import(import::ImportCommand),
     Ipvsadm(ipvsadm::IpvsadmArgs),
@@ -167,16 +172,28 @@ impl Cli {
             Command::Service(command) => service::run(command, &api, &mut ui).await,
             Command::Real(command) => real::run(command, &api, &mut ui).await,
             Command::Group(command) => group::run(command, &api, &mut ui).await,
+            Command::Check(command) => check::run(command, &api, &mut ui).await,
             Command::Timeouts(args) => timeouts::run(&args, &api, &mut ui).await,
             Command::Plan(args) => config::plan(&args, &api, &mut ui).await,
             Command::Apply(args) => config::apply(&args, &api, &mut ui).await,
             Command::Export(args) => config::export(&args, &api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
             Command::Stats(_) => show::stats(&api, &mut ui).await,
+            Command::Events(args) => events::run(&args, &api).await,
             Command::Import(command) => return import::run(&command, self.verbose, &mut ui),
             Command::Ipvsadm(args) => return Ok(args.run(&api).await),
             Command::Host(args) => host::run(&args, self.output == Output::Json).await,
         };
         outcome.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_every_command_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

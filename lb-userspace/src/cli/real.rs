@@ -13,14 +13,15 @@ use clap::{Args, Subcommand};
 use super::{
     service::{self, ServiceArgs},
     ssh::SshArgs,
-    ui::{Ui, say, table},
+    ui::{Ui, age, say, table},
 };
 use crate::api::{
     client::Api,
-    types::{Change, Done, ServiceView, Stats, Together},
+    types::{Change, Done, HealthView, ServiceView, Stats, Together},
 };
 use lb_control::options::RealOptions;
 use lb_model::failure::Failure;
+use lb_model::health::Admin;
 use lb_model::{RealAddress, ServiceId};
 
 /// Add, edit, drain, remove and list real servers
@@ -40,9 +41,17 @@ pub enum RealCommand {
     /// connections
     #[command(aliases = ["rm", "delete"])]
     Remove(RealArgs),
+    /// Let a real server take connections again, after `drain` or `disable`
+    #[command(after_help = "Example:\n  xvs real enable tcp 192.0.2.100:80 192.0.2.11")]
+    Enable(RealArgs),
+    /// Disable a real server: send it no connections, and end its existing ones as if it were down
+    ///
+    /// The service's --on-down decides what happens to the connections.
+    #[command(after_help = "Example:\n  xvs real disable tcp 192.0.2.100:80 192.0.2.11")]
+    Disable(RealArgs),
     /// Drain a real server: send it no new connections
     ///
-    /// Sets the weight to 0. With --wait, the command ends when no connection is left (exit code 0), or at
+    /// The weight stays, and `xvs real enable` ends the draining. With --wait, the command ends when no connection is left (exit code 0), or at
     /// the deadline (exit code 1).
     #[command(after_help = "Example:\n  xvs real drain tcp 192.0.2.100:80 192.0.2.11 --wait --deadline 10m")]
     Drain(DrainArgs),
@@ -127,6 +136,8 @@ pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Fai
         RealCommand::Remove(RealArgs { service, real }) => {
             Change::RemoveReal { service: service.id()?, real }
         }
+        RealCommand::Enable(RealArgs { service, real }) => set_admin(service.id()?, real, Admin::Enabled),
+        RealCommand::Disable(RealArgs { service, real }) => set_admin(service.id()?, real, Admin::Disabled),
         RealCommand::Drain(args) => return drain(args, api, ui).await,
         RealCommand::List(ListArgs { kind, name }) => {
             let services = match (kind, name) {
@@ -147,7 +158,8 @@ async fn add(args: AddArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let AddArgs { service, reals, options, if_missing, ssh } = args;
     let service = service.id()?;
     let set_up = ssh.set_up(service::find(api, service), &reals, &options, if_missing).await?;
-    let changes = reals.into_iter().map(|real| Change::AddReal { service, real, options }).collect();
+    let changes =
+        reals.into_iter().map(|real| Change::AddReal { service, real, options: options.clone() }).collect();
     let done = api.post("/v1/together", &Together { changes, if_missing }).await;
     match (done, set_up) {
         (Err(failure), Some(set_up)) => Err(set_up.in_vain(failure)),
@@ -155,13 +167,17 @@ async fn add(args: AddArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     }
 }
 
-/// Sets the weight to 0, and waits if requested.
+/// Returns the change that sets the operator's state of a real.
+fn set_admin(service: ServiceId, real: RealAddress, admin: Admin) -> Change {
+    Change::EditReal { service, real, options: RealOptions { admin: Some(admin), ..RealOptions::default() } }
+}
+
+/// Sets the state to `drain`, and waits if requested.
 async fn drain(args: DrainArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let DrainArgs { real: RealArgs { service, real }, wait, deadline } = args;
     let id = service.id()?;
     let address = real.of_service(&id);
-    let options = RealOptions { weight: Some(0), ..RealOptions::default() };
-    let change = Change::EditReal { service: id, real, options };
+    let change = set_admin(id, real, Admin::Drain);
     let done: Done = api.post("/v1/changes", &change).await?;
     let end = deadline.map(|deadline| Instant::now() + deadline);
     let mut last = None;
@@ -235,7 +251,11 @@ pub fn list(services: &[ServiceView]) -> String {
                 } else {
                     format!("{} {}", real.forward.as_str(), real.tunnel)
                 },
-                real.weight.to_string(),
+                real.weights(),
+                real.admin.to_string(),
+                real.health.as_ref().map_or_else(|| "-".to_owned(), HealthView::word),
+                real.health.as_ref().map_or_else(|| "-".to_owned(), HealthView::last_word),
+                real.health.as_ref().map_or_else(|| "-".to_owned(), |health| age(health.since_seconds)),
                 real.state().to_owned(),
                 service.shown(real.active_flows),
                 service.shown(real.inactive_flows),
@@ -243,8 +263,21 @@ pub fn list(services: &[ServiceView]) -> String {
             ]
         })
     });
-    let columns =
-        ["PROTO", "SERVICE", "REAL", "FORWARD", ">WEIGHT", "STATE", ">ACTIVE", ">INACTIVE", "NEXT HOP"];
+    let columns = [
+        "PROTO",
+        "SERVICE",
+        "REAL",
+        "FORWARD",
+        ">WEIGHT",
+        "ADMIN",
+        "HEALTH",
+        "LAST",
+        "SINCE",
+        "STATE",
+        ">ACTIVE",
+        ">INACTIVE",
+        "NEXT HOP",
+    ];
     let down = services.iter().flat_map(|service| service.reals.iter().filter(|real| !real.is_up));
     let mut why: Vec<String> = down.map(|real| format!("{}: {}", real.address.ip(), real.next_hop)).collect();
     why.sort();

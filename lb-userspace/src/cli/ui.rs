@@ -5,6 +5,7 @@
 use std::{
     fmt,
     io::{self, Write as _},
+    time::SystemTime,
 };
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -85,6 +86,22 @@ impl Ui {
 /// Writes a line to stderr. A closed stderr or a full disk is not an error of the command.
 pub fn say(line: impl fmt::Display) {
     drop(io::stderr().write_all(format!("{line}\n").as_bytes()));
+}
+
+/// Returns the time since `seconds` after 1970, in one unit: `12s`, `5m`, `3h`, `2d`; `-` for 0.
+#[must_use]
+pub fn age(seconds: u64) -> String {
+    if seconds == 0 {
+        return "-".to_owned();
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let age = now.saturating_sub(seconds);
+    match age {
+        0..=99 => format!("{age}s"),
+        100..=5_999 => format!("{}m", age / 60),
+        6_000..=172_799 => format!("{}h", age / 3600),
+        _ => format!("{}d", age / 86_400),
+    }
 }
 
 /// Returns a plain table: columns whose names begin with `>` are numbers, and right-aligned.

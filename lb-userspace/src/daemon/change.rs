@@ -3,6 +3,8 @@
 //! not at all.
 #![forbid(unsafe_code)]
 
+mod checks; // changes of health checks
+
 use std::net::SocketAddr;
 
 use indexmap::IndexMap;
@@ -53,8 +55,9 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
                     .because(Cause::RealExists));
             }
             let new = options.new_real();
+            let line = format!("added real {address} to {service}: {}", new.describe());
             entry.reals.insert(address, new);
-            Ok(format!("added real {address} to {service}: {}", new.describe()))
+            Ok(line)
         }
         Change::EditReal { service, real, options } => {
             let address = real.of_service(service);
@@ -71,6 +74,9 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
         }
         Change::AddToGroup { group, endpoints, .. } => add_to_group(desired, *group, endpoints),
         Change::RemoveFromGroup { group, endpoints } => remove_from_group(desired, *group, endpoints),
+        Change::AddCheck { name, kind, options } => checks::add(desired, name, *kind, options),
+        Change::EditCheck { name, options } => checks::edit(desired, name, options),
+        Change::RemoveCheck { name } => checks::remove(desired, name),
         Change::ClearServices => {
             let services = count(desired.services.len(), "service");
             desired.services.clear();
@@ -79,7 +85,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
         Change::Clear => {
             let services = count(desired.services.len(), "service");
             *desired = Desired::default();
-            Ok(format!("removed {services}, and all groups"))
+            Ok(format!("removed {services}, all groups and all checks"))
         }
     }
 }
@@ -104,7 +110,11 @@ pub fn netmask_has_use(desired: &Desired, change: &Change) -> Result<(), Failure
 }
 
 /// Returns a line about the effect of an edit.
-fn edited(about: &str, before: &[(&'static str, String)], after: &[(&'static str, String)]) -> String {
+pub(super) fn edited(
+    about: &str,
+    before: &[(&'static str, String)],
+    after: &[(&'static str, String)],
+) -> String {
     if before == after {
         return format!("nothing to change: {about} has that already");
     }
@@ -157,11 +167,11 @@ pub fn carry_over(old: &Desired, new: &mut Desired) {
         let mut reals: IndexMap<SocketAddr, Real> = before
             .reals
             .keys()
-            .filter_map(|address| service.reals.get(address).map(|real| (*address, *real)))
+            .filter_map(|address| service.reals.get(address).map(|real| (*address, real.clone())))
             .collect();
-        reals.extend(service.reals.iter().map(|(address, real)| (*address, *real)));
+        reals.extend(service.reals.iter().map(|(address, real)| (*address, real.clone())));
         service.reals = reals;
-        let before = before.all_reals().map(|(address, real)| (real.key(*address), *real));
+        let before = before.all_reals().map(|(address, real)| (real.key(*address), real.clone()));
         service.leaving = before.filter(|(key, _)| !service.has_real(key)).collect();
         if service.on_removal == OnRemoval::Reschedule {
             let reals = &service.reals;
@@ -254,6 +264,7 @@ pub fn differences(old: &Desired, new: &Desired) -> Vec<Difference> {
             Some(_) => {}
         }
     }
+    found.extend(checks::differences(old, new));
     for (id, service) in &new.services {
         let before = old.services.get(id);
         let about = format!("service {id}");

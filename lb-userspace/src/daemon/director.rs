@@ -17,6 +17,7 @@ use super::{
     attachments::Attachments,
     change::{self, Difference},
     examiner::Examiner,
+    health::Health,
     listed::Listed,
     maps::{Loaded, Maps},
     network::{Network, NextHops},
@@ -51,6 +52,8 @@ pub struct Parts {
     pub vips: Option<VipManager>,
     /// Path of the state file.
     pub state_file: PathBuf,
+    /// File with the health of reals.
+    pub health_file: PathBuf,
     /// State of an earlier run.
     pub state: State,
     /// Directory of the pins.
@@ -75,6 +78,8 @@ pub struct Director {
     pub(super) network: Network,
     /// VIPs that the daemon added, or that other machines have.
     pub(super) vips: Vips,
+    /// States of reals by their health checks.
+    pub(super) health: Health,
     /// Interfaces that the programs are attached to.
     pub(super) attachments: Attachments,
     /// Findings of the doctor.
@@ -114,6 +119,7 @@ impl Director {
             started: Instant::now(),
             store: Store::new(parts.state, parts.state_file),
             vips: Vips::new(parts.vips),
+            health: Health::new(parts.health_file),
             examiner: Examiner::default(),
             origin: Origin::new(parts.section),
             listed: Listed::default(),
@@ -139,6 +145,7 @@ impl Director {
     /// Publishes the services at the end of a change.
     pub(super) fn publish(&self) {
         self.snapshots.send_replace(Arc::new(Snapshot::new(self.store.desired().clone())));
+        self.plan_checks();
     }
 
     /// Replaces all services with `desired`. VIPs that other machines have are not added, unless `take_over`.
@@ -180,6 +187,8 @@ impl Director {
         strictness: Strictness,
     ) -> Result<(), Failure> {
         self.may_become(&desired)?;
+        self.health.adopt(self.store.desired(), &desired, &BTreeSet::new());
+        let cut = self.moved();
         self.network.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
@@ -217,6 +226,7 @@ impl Director {
         self.network.set_next_hops(next_hops);
         // 4. Remove flows, which cannot be undone.
         self.forget(&removed, &moved);
+        self.move_connections(&cut, BTreeMap::new());
         self.publish();
         Ok(())
     }
@@ -233,7 +243,7 @@ impl Director {
 
     /// Returns the contents of the maps for `desired`.
     pub(super) fn compile(&self, desired: &Desired, ids: &Ids, next_hops: &NextHops) -> Image {
-        self.maps.compile(desired, ids, next_hops, self.network.own())
+        self.maps.compile(desired, ids, next_hops, self.network.own(), self.health.table())
     }
 
     /// Checks whether the director can do `desired`.

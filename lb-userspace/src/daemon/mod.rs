@@ -12,6 +12,7 @@ pub(crate) mod dirty; //    pending changes of the network
 mod doctor; //              examination by the doctor
 mod examiner; //            findings and probes of the doctor
 mod explain; //             `xvs explain`
+pub(crate) mod health; //   health of reals by checks
 mod ipvs; //                `xvs ipvsadm`
 mod lifecycle; //           start and end
 mod listed; //              rates, and counts since `-Z`

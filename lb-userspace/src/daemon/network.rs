@@ -60,6 +60,11 @@ impl Network {
         &self.next_hops
     }
 
+    /// Returns whether the maps have a next hop of a real.
+    pub(super) fn has_next_hop(&self, rip: &IpAddr) -> bool {
+        matches!(self.next_hops.get(rip), Some(Ok(_)))
+    }
+
     /// Returns the addresses that no client can have.
     pub(super) const fn own(&self) -> &OwnAddresses {
         &self.own
@@ -199,7 +204,7 @@ impl Network {
     pub(super) fn unreachable(&self, desired: &Desired) -> Vec<String> {
         let mut lines = Vec::new();
         for (id, service) in &desired.services {
-            let effective = effective::service(id, service, &self.next_hops);
+            let effective = effective::service(id, service.clone(), &self.next_hops);
             for (address, real) in &service.reals {
                 if !self.is_local(id, *address, real)
                     && let Some(Err(why)) = self.next_hops.get(&address.ip())

@@ -123,7 +123,12 @@ impl Director {
     fn write_next_hops(&mut self, next_hops: NextHops) -> Result<(), Failure> {
         let want = self.compile(self.store.desired(), self.maps.ids(), &next_hops);
         self.carry_out(&want).map(drop)?;
+        let lost = next_hops.iter().filter(|(rip, hop)| hop.is_err() && self.network.has_next_hop(rip));
+        for (rip, _) in lost {
+            self.health.hint(*rip);
+        }
         self.network.set_next_hops(next_hops);
+        self.plan_checks();
         Ok(())
     }
 

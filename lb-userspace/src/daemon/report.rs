@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     time::SystemTime,
 };
 
@@ -16,13 +17,29 @@ use super::{
     maps::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
-    api::types::{InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
+    api::types::{HealthView, InterfaceStatus, PoolView, RealView, ReasonCount, ServiceView, Stats, Status},
     observe::log,
 };
-use lb_control::state::Totals;
+use lb_control::{
+    options::HealthOptions,
+    pool::{self, Pool},
+    state::Totals,
+};
 use lb_model::failure::Failure;
 use lb_model::text;
 use lb_model::{Service, ServiceId};
+
+/// Data of all services, read at once.
+struct Reading<'a> {
+    /// Flows by real.
+    flows: &'a HashMap<u32, FlowCount>,
+    /// Clients that persistence keeps, by real.
+    clients: HashMap<u32, u64>,
+    /// Counters of the programs.
+    counted: Counted,
+    /// Health of the reals that have checks.
+    health: BTreeMap<(ServiceId, SocketAddr), HealthView>,
+}
 
 impl Director {
     /// Returns the status of the daemon; `counts` are the flows.
@@ -31,6 +48,7 @@ impl Director {
         problems.extend(self.network.unreachable(self.store.desired()));
         problems.extend(self.store.unsaved().map(str::to_owned));
         problems.extend(self.vips.held_elsewhere());
+        problems.extend(self.health.problems());
         let mut interfaces = Vec::new();
         for (index, name) in self.attachments.interfaces() {
             let mode = match self.network.netlink().interface_by_index(*index).await {
@@ -98,14 +116,18 @@ impl Director {
     /// # Errors
     /// If a map cannot be read.
     pub fn stats(&mut self, counts: &FlowCounts) -> Result<Stats, Failure> {
-        let (flows, clients) = (&counts.by_real, self.maps.count_clients()?);
-        let counted = self.maps.counted()?;
-        let mut reasons = self.reasons_without_service(&counted);
+        let reading = Reading {
+            flows: &counts.by_real,
+            clients: self.maps.count_clients()?,
+            counted: self.maps.counted()?,
+            health: self.health.views(self.store.desired()),
+        };
+        let mut reasons = self.reasons_without_service(&reading.counted);
         let mut services = Vec::new();
         for (id, service) in self.store.desired().services.clone() {
-            let own =
-                self.maps.ids().services.get(&id).map(|number| counted.reasons(*number)).unwrap_or_default();
-            let view = self.service_view(&id, &service, flows, &clients, &counted, &own);
+            let number = self.maps.ids().services.get(&id);
+            let own = number.map(|number| reading.counted.reasons(*number)).unwrap_or_default();
+            let view = self.service_view(&id, &service, &reading, &own);
             add(&mut reasons, &own, &view.totals);
             services.push(view);
         }
@@ -130,9 +152,7 @@ impl Director {
         &mut self,
         id: &ServiceId,
         service: &Service,
-        flows: &HashMap<u32, FlowCount>,
-        clients: &HashMap<u32, u64>,
-        counted: &Counted,
+        reading: &Reading<'_>,
         reasons: &BTreeMap<Reason, u64>,
     ) -> ServiceView {
         let mut totals = self.store.retired(id);
@@ -140,15 +160,16 @@ impl Director {
             Some((slots, clock)) => (slots.moved(), slots.bases(clock)),
             None => (0, BTreeMap::new()),
         };
+        let pool = pool::weigh(id, service, self.health.table());
         let (mut reals, mut leaving) = (Vec::new(), Vec::new());
         for (address, real) in service.all_reals() {
             let key = real.key(*address);
             let number = self.maps.ids().real(id, &key).unwrap_or(UNSET);
-            let counters = counted.real(number);
+            let counters = reading.counted.real(number);
             totals.add(&counters);
             let mut own = Totals::default();
             own.add(&counters);
-            let flows = flows.get(&number).copied().unwrap_or_default();
+            let flows = reading.flows.get(&number).copied().unwrap_or_default();
             let view = RealView {
                 address: *address,
                 forward: real.forward,
@@ -156,7 +177,7 @@ impl Director {
                 upper: real.upper,
                 lower: real.lower,
                 tunnel: real.tunnel,
-                persistent_clients: clients.get(&number).copied().unwrap_or(0),
+                persistent_clients: reading.clients.get(&number).copied().unwrap_or(0),
                 is_up: self.network.is_up(id, *address, real),
                 next_hop: self.network.describe(id, address, real),
                 is_local: self.network.is_local(id, *address, real),
@@ -164,6 +185,11 @@ impl Director {
                 active_flows: flows.active,
                 inactive_flows: flows.inactive,
                 slots: bases.get(&number).copied().unwrap_or(0),
+                admin: real.admin,
+                backup: real.backup,
+                checks: service.checks_of(real).to_vec(),
+                health: reading.health.get(&(*id, *address)).cloned(),
+                effective_weight: pool.service.reals.get(address).map_or(0, |real| real.weight),
             };
             if service.has_real(&key) { reals.push(view) } else { leaving.push(view) }
         }
@@ -183,6 +209,7 @@ impl Director {
             persistence: service.persistence,
             one_packet: service.one_packet,
             on_removal: service.on_removal,
+            health: pool_view(service, &pool),
             slots: self.maps.slots(id),
             leaving,
             slots_in_transition: moved,
@@ -192,6 +219,17 @@ impl Director {
             reasons: Reason::ALL.iter().filter_map(|r| count(*r, reasons, false)).collect(),
             reals,
         }
+    }
+}
+
+/// Returns the health of a pool.
+fn pool_view(service: &Service, pool: &Pool) -> PoolView {
+    PoolView {
+        options: HealthOptions::of(&service.health),
+        able_reals: pool.able,
+        healthy_reals: pool.healthy,
+        min_healthy_reals: service.health.min_healthy.of(pool.able),
+        mode: pool.mode.as_str().to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use super::{Director, snapshot::Snapshot};
+use super::{Director, health::Events, snapshot::Snapshot};
 use lb_control::neighbours::WatchedNeighbours;
 use lb_netlink::Change;
 
@@ -19,6 +19,7 @@ pub struct Shared {
     director: Arc<Mutex<Director>>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     watched: WatchedNeighbours,
+    events: Events,
 }
 
 impl Shared {
@@ -26,7 +27,8 @@ impl Shared {
     #[must_use]
     pub fn new(director: Director) -> Self {
         let (snapshots, watched) = (director.snapshots(), director.watched());
-        Self { director: Arc::new(Mutex::new(director)), snapshots, watched }
+        let events = director.health.events().clone();
+        Self { director: Arc::new(Mutex::new(director)), snapshots, watched, events }
     }
 
     /// Locks the director. Holders change it one at a time.
@@ -44,6 +46,12 @@ impl Shared {
     #[must_use]
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// Returns the events.
+    #[must_use]
+    pub const fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Returns whether a change of the network may have changed the next hop of a real.

@@ -29,7 +29,7 @@ impl Snapshot {
     /// Returns every group of endpoints.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupView> {
-        let Desired { groups, services } = &self.desired;
+        let Desired { groups, services, .. } = &self.desired;
         let view = |(group, endpoints): (&GroupId, &BTreeSet<Endpoint>)| GroupView {
             group: *group,
             endpoints: endpoints.iter().copied().collect(),
@@ -76,8 +76,8 @@ mod tests {
         let roles = |on_removal| {
             let service = Service {
                 on_removal,
-                reals: [(one, real)].into(),
-                leaving: [(real.key(two), real)].into(),
+                reals: [(one, real.clone())].into(),
+                leaving: [(real.key(two), real.clone())].into(),
                 ..Service::default()
             };
             let mut desired = Desired::default();

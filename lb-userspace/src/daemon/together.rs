@@ -87,7 +87,7 @@ fn apply(desired: &mut Desired, asked: &Together) -> Result<Outcome, Failure> {
 
 /// Returns whether a change failed because what it adds exists.
 fn is_there(failure: &Failure) -> bool {
-    matches!(failure.cause, Some(Cause::ServiceExists | Cause::RealExists))
+    matches!(failure.cause, Some(Cause::ServiceExists | Cause::RealExists | Cause::CheckExists))
 }
 
 /// Adds to a failure that no other change was made either.

@@ -179,7 +179,8 @@ pub fn is_ipv6(service: &ServiceView) -> bool {
 }
 
 fn real_columns(real: &RealView, shown: &ShownReal, format: Format) -> String {
-    let RealView { weight, upper, lower, active_flows, inactive_flows, persistent_clients, .. } = real;
+    let RealView { upper, lower, active_flows, inactive_flows, persistent_clients, .. } = real;
+    let weight = real.ipvs_weight();
     let connections = format!("{active_flows:<10} {inactive_flows:<10}");
     let method = method(if real.is_local { Forward::Local } else { real.forward });
     match format.columns() {

@@ -15,10 +15,10 @@ use super::{
     tunnel,
     values::{LONGEST, illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
-use lb_control::options::{RealOptions, ServiceOptions, prefix};
+use lb_control::options::{HealthOptions, RealOptions, ServiceOptions, prefix};
 use lb_model::{
     Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId,
-    Tracking, Tunnel, timeouts::TimeoutOptions,
+    Tracking, Tunnel, health::Admin, timeouts::TimeoutOptions,
 };
 
 /// Persistence timeout of `-p` without a value, in seconds. The manual page has 300, but ipvsadm uses six
@@ -270,6 +270,7 @@ impl Draft {
             netmask: Some(netmask),
             one_packet: Some(self.one_packet),
             on_removal: None,
+            health: HealthOptions::default(),
         })
     }
 
@@ -286,6 +287,9 @@ impl Draft {
             upper: Some(self.upper),
             lower: Some(self.lower),
             tunnel: Some(tunnel),
+            // In IPVS, the weight alone decides.
+            admin: Some(Admin::Enabled),
+            ..RealOptions::default()
         })
     }
 

@@ -76,7 +76,8 @@ fn service_options(service: &ServiceView) -> String {
 }
 
 fn real_options(real: &RealView) -> String {
-    let RealView { weight, upper, lower, .. } = real;
+    let RealView { upper, lower, .. } = real;
+    let weight = real.ipvs_weight();
     let (method, tunnel) = match (real.forward, real.tunnel) {
         (Forward::Nat, _) => ("-m", String::new()),
         (Forward::Fnat, _) => ("--fullnat", String::new()),

@@ -103,7 +103,8 @@ impl Trouble {
             None if failure.exit_code() == 2 => {
                 "Invalid operation.  Possibly wrong module version, address not unicast, ..."
             }
-            None => return Self::Refused(failure),
+            // Options of ipvsadm name no check.
+            Some(Cause::NoCheck | Cause::CheckExists) | None => return Self::Refused(failure),
         };
         let known = !matches!(failure.cause, None | Some(Cause::Full));
         let code = if verb == Verb::List { NOTHING_TO_LIST } else { MINUS_ONE };

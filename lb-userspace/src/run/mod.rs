@@ -14,12 +14,19 @@ use std::{
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
+    task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
     api::{listener, socket, token::Token},
-    daemon::{Director, PinLock, Shared, change, director::Parts, dirty::Dirty, lock::For},
+    daemon::{
+        Director, PinLock, Shared, change,
+        director::Parts,
+        dirty::Dirty,
+        health::{self, Prober},
+        lock::For,
+    },
     observe::rates,
     server::{agents, api, metrics},
 };
@@ -145,6 +152,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let watch = Watch::open()?;
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
     let state_file = options.state.clone();
+    let health_file = health::beside(&state_file);
     let parts = Parts {
         plane,
         limits,
@@ -153,6 +161,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         netlink,
         vips,
         state_file,
+        health_file,
         state,
         pins: pins.clone(),
         mode,
@@ -174,7 +183,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     for line in director.reconcile().await {
         tracing::warn!("{line}");
     }
-    let director = Shared::new(director);
+    let (director, checks) = health::share(director, Prober::new(load, &interfaces));
     if let Some((agents, token)) = agents {
         let most = agents::limits(limits.reals);
         tokio::spawn(listener::serve(agents, agents::router(director.clone(), token), most));
@@ -182,6 +191,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, metrics, watch, options.config.as_deref()).await;
     doctor.abort();
+    checks.inspect(JoinHandle::abort);
 
     // 4. A signal arrived. By default forwarding continues without the daemon.
     finish(&director, &pins, options.detach_on_exit).await?;
@@ -209,6 +219,7 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
         tracing::info!("detached: forwarding has ended");
     } else {
+        director.save_health();
         if let Err(failure) = director.save_as_is() {
             tracing::error!("{}", failure.message);
         }

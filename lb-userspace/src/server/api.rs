@@ -13,12 +13,13 @@ use axum::{
 };
 use serde::Deserialize;
 
+use super::events;
 use crate::{
     api::{
         ipvs::{Table, Which},
         listener::Limits,
         request::{Body, Refusal},
-        types::{AttachOptions, Change, Connection, Stats, Status, Together},
+        types::{AttachOptions, Change, CheckRun, Connection, Stats, Status, Together},
     },
     daemon::{self, Shared},
 };
@@ -44,6 +45,9 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/stats", get(stats))
         .route("/v1/connections", get(connections))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.snapshot().groups())))
+        .route("/v1/checks", get(async |State(d): State<Shared>| Json(d.lock().await.checks())))
+        .route("/v1/check-runs", post(run_check))
+        .route("/v1/events", get(events::stream))
         .route("/v1/changes", post(change))
         .route("/v1/together", post(change_together))
         .route("/v1/timeouts", post(set_timeouts))
@@ -99,6 +103,10 @@ async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Respons
         Err(failure) => Err(failure),
     };
     result.map(Json).map_err(Refusal).into_response()
+}
+
+async fn run_check(State(director): State<Shared>, Body(question): Body<CheckRun>) -> Response {
+    daemon::health::run_check(&director, &question).await.map(Json).map_err(Refusal).into_response()
 }
 
 async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> Response {

@@ -16,6 +16,7 @@ use lb_control::{
     image::Image,
     neighbours::{NextHop, Resolution},
     plan,
+    pool::HealthTable,
 };
 use lb_dataplane::{DataPlane, Limits, Options, clock};
 use lb_model::{Desired, Endpoint, Protocol, Real, Service, ServiceId};
@@ -83,7 +84,7 @@ impl Plane {
             .collect();
         let ids = Ids::default().allocate(&desired, limits.blocks()).context("ids")?;
         let mut image = Image::default();
-        let steps = plan::plan(&image, &Image::compile(&desired, &ids, &hops));
+        let steps = plan::plan(&image, &Image::compile(&desired, &ids, &hops, &HealthTable::default()));
         let timeouts = Timeouts::DEFAULT;
         let time = Time { tick: clock::tick(), timeouts: &timeouts };
         apply::apply(plane.tables(), &mut image, &steps, time)?;

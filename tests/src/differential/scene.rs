@@ -108,8 +108,8 @@ impl Scene {
                         let same_version = address.is_ipv4() == id.address.is_ipv4();
                         let same_port = address.port() == id.address.port();
                         if forward != old.forward && same_version && same_port {
-                            service.leaving.insert(key, *old);
-                            *old = Real { forward, tunnel: Tunnel::Ipip, ..*old };
+                            service.leaving.insert(key, old.clone());
+                            *old = Real { forward, tunnel: Tunnel::Ipip, ..old.clone() };
                         }
                         let keys: Vec<RealKey> = service.all_keys().take(service.reals.len()).collect();
                         service.leaving.retain(|key, _| !keys.contains(key));
@@ -185,6 +185,7 @@ fn real(random: &mut Random, id: Endpoint, service: &Service) -> (SocketAddr, Re
                 .expect("a tunnel"),
             _ => Tunnel::Ipip,
         },
+        ..Real::new(forward, 1)
     };
     (SocketAddr::new(rip(six, random.below(RIPS)), port), real)
 }

@@ -19,6 +19,7 @@ use lb_control::{
     neighbours::{NextHop, Resolution, Unresolved},
     own_addresses::OwnAddresses,
     plan,
+    pool::HealthTable,
 };
 use lb_dataplane::{DataPlane, Limits, Options, Tables, clock};
 use lb_model::Desired;
@@ -110,7 +111,7 @@ impl TestPlane {
             self.next_hops.entry(address.ip()).or_insert_with(hop);
         }
         self.ids = self.ids.allocate(desired, LIMITS.blocks()).expect("there is room");
-        let mut want = Image::compile(desired, &self.ids, &self.next_hops);
+        let mut want = Image::compile(desired, &self.ids, &self.next_hops, &HealthTable::default());
         if self.silent {
             want.silence();
         }

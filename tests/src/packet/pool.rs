@@ -107,7 +107,7 @@ impl Pool {
     /// Changes the method of a real whose connections have not ended yet.
     pub fn edited(mut self, real: RealServer, method: Forward) -> Self {
         let about = self.service.reals.get_mut(&SocketAddr::from(real.0)).expect("it has that real");
-        self.service.leaving.insert(about.key(real.0.into()), *about);
+        self.service.leaving.insert(about.key(real.0.into()), about.clone());
         about.forward = method;
         self
     }
@@ -144,7 +144,7 @@ impl Pool {
             let other = |port: &u16| pool.clone().port(*port).id;
             Some((*group, ports.iter().map(other).chain([pool.id]).collect()))
         });
-        Desired { services, groups: groups.collect() }
+        Desired { services, groups: groups.collect(), ..Desired::default() }
     }
 
     fn service_id(&self) -> ServiceId {

@@ -29,6 +29,7 @@ mod explain_plan; // packets of existing flows after a planned change
 mod files; //      HTTP, and large files both ways
 mod first_hour; // first steps of a new user
 mod fnat; //     a pool of addresses and ports
+mod health; //     health checks
 mod host_open; //   rules that let a service through
 mod host_options; // levels, --dry-run, --persist
 mod host_orders; // xvs host in random orders, killed at random moments

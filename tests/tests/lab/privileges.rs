@@ -11,6 +11,10 @@ use lb_tests::lab::{Lab, Process, RIPS, Stage, VIP};
 
 /// `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_PERFMON` and `CAP_BPF` (include/uapi/linux/capability.h).
 const DAEMON: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
+/// `CAP_KILL`, `CAP_SETGID` and `CAP_SETUID`: commands of health checks.
+const COMMANDS: u64 = 1 << 5 | 1 << 6 | 1 << 7;
+/// [`COMMANDS`] and `CAP_SYS_ADMIN`, which have an effect only in the threads of health checks.
+const SPARE: u64 = COMMANDS | 1 << 21;
 /// The exit code of what failed.
 const FAILED: i32 = 1;
 
@@ -31,9 +35,8 @@ fn the_daemon_keeps_four_capabilities_and_all_commands_work_with_them() {
     let mut stage = Stage::new();
     let director = &stage.lab.director;
     for (line, expected) in [
-        ("CapEff:", DAEMON),
-        ("CapPrm:", DAEMON),
-        ("CapBnd:", DAEMON),
+        ("CapPrm:", DAEMON | SPARE),
+        ("CapBnd:", DAEMON | SPARE),
         ("CapInh:", 0),
         ("CapAmb:", 0),
         ("NoNewPrivs:", 1),
@@ -41,6 +44,9 @@ fn the_daemon_keeps_four_capabilities_and_all_commands_work_with_them() {
         let found = of_each_thread(&stage.daemon, line);
         assert!(found.len() > 2 && found.iter().all(|value| *value == expected), "{line} {found:x?}");
     }
+    let mut effective = of_each_thread(&stage.daemon, "CapEff:");
+    effective.retain(|value| *value != DAEMON);
+    assert_eq!(effective, [DAEMON | COMMANDS], "only the thread of health checks has more");
 
     director.xvs(&format!("service add tcp {VIP}:80")).succeeds();
     director.xvs(&format!("real add tcp {VIP}:80 {}", RIPS[0])).succeeds();

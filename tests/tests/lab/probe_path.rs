@@ -346,7 +346,8 @@ fn probes_need_only_the_capabilities_of_the_daemon() {
     let way = Way { method: Method::Nat, six: true };
     let [first, second, _] = targets(&lab, way, ProbeProtocol::Tcp);
     with_path(&lab, |path| {
-        lb_userspace::privileges::keep_only(lb_userspace::privileges::DAEMON).expect("the kernel permits it");
+        lb_userspace::privileges::keep_only(lb_userspace::privileges::DAEMON, lb_userspace::privileges::NONE)
+            .expect("the kernel permits it");
         assert_eq!(answer(path, &first).expect("an answer"), "real1");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         runtime.block_on(path.set_sources(BTreeSet::from([DIP.into()]))).expect("the kernel permits it");

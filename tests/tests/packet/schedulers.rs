@@ -162,7 +162,7 @@ fn dh_looks_at_the_destination_alone() {
 #[case::mh_fallback(flagged(pool(Mh, &[1]), &[MhFallback]), true)]
 fn by_hash_an_overloaded_real_refuses_or_another_one_helps(#[case] pool: Pool, #[case] helps: bool) {
     let limited = Real { upper: 1, ..Real::new(Dr, 1) };
-    let two = pool.having(RealServer::number(1), limited).having(RealServer::number(2), limited);
+    let two = pool.having(RealServer::number(1), limited.clone()).having(RealServer::number(2), limited);
     let mut plane = TestPlane::new(&[two]);
     let first = ask(&mut plane, &from_port(1).syn());
     let other = (2..60).find_map(|port| {

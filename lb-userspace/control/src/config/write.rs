@@ -6,10 +6,12 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde::Serialize;
 
-use crate::options::RealOptions;
+use crate::options::{CheckOptions, RealOptions};
 use lb_model::{
     Desired, Endpoint, Forward, GroupId, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service,
     ServiceId, Tracking, Tunnel,
+    check::{CheckName, CheckType, Period},
+    health::{Admin, Initial, MinHealthy, OnAllDown, OnDown},
 };
 
 /// Extent of a written config file.
@@ -25,9 +27,23 @@ pub enum Extent {
 struct File {
     // This comes first: in TOML, a key after a section would belong to the section.
     #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<Vec<CheckOut>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<Vec<GroupOut>>,
     service: Vec<ServiceOut>,
 }
+
+#[derive(Serialize)]
+struct CheckOut {
+    name: CheckName,
+    #[serde(rename = "type")]
+    kind: CheckType,
+    #[serde(flatten)]
+    options: Fields,
+}
+
+/// Fields that are set, by name.
+type Fields = serde_json::Map<String, serde_json::Value>;
 
 #[derive(Serialize)]
 struct GroupOut {
@@ -55,6 +71,22 @@ struct ServiceOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     on_removal: Option<OnRemoval>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<Vec<CheckName>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initial: Option<Initial>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_down: Option<OnDown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_start: Option<Period>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_down: Option<Period>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_healthy: Option<MinHealthy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hysteresis: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_all_down: Option<OnAllDown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     real: Option<Vec<RealOut>>,
 }
 
@@ -71,6 +103,12 @@ struct RealOut {
     lower: Option<u32>,
     #[serde(skip_serializing_if = "Tunnel::is_ipip")]
     tunnel: Tunnel,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<Admin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<Vec<CheckName>>,
 }
 
 /// Writes services as a config file that [`super::parse`] reads back.
@@ -82,11 +120,26 @@ pub fn write(desired: &Desired, extent: Extent) -> String {
         id: *id,
         endpoints: members.iter().map(Endpoint::to_string).collect(),
     });
+    let check = desired.checks.iter().map(|(name, check)| CheckOut {
+        name: name.clone(),
+        kind: check.kind,
+        options: set_fields(&CheckOptions::of(check)),
+    });
     let file = File {
+        check: extent.list(check.collect()),
         group: extent.list(group.collect()),
         service: desired.services.iter().map(|(id, service)| extent.service(*id, service)).collect(),
     };
     toml::to_string(&file).unwrap_or_default()
+}
+
+/// Returns the options that are set, with the names of the config file.
+fn set_fields(options: &CheckOptions) -> Fields {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(options) else { return Fields::new() };
+    let is_set =
+        |value: &serde_json::Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    let fields = fields.into_iter().filter(|(_, value)| is_set(value));
+    fields.map(|(name, value)| (name.replace('_', "-"), value)).collect()
 }
 
 impl Extent {
@@ -102,7 +155,7 @@ impl Extent {
 
     fn service(self, id: ServiceId, service: &Service) -> ServiceOut {
         let default = Service::default();
-        let reals = service.reals.iter().map(|(address, real)| self.real(*address, *real));
+        let reals = service.reals.iter().map(|(address, real)| self.real(*address, real.clone()));
         ServiceOut {
             id,
             scheduler: self.value(service.scheduler, &default.scheduler),
@@ -115,13 +168,21 @@ impl Extent {
                 .and_then(|persistence| self.value(persistence.prefix, &Persistence::WHOLE_ADDRESS)),
             one_packet: self.value(service.one_packet, &default.one_packet),
             on_removal: self.value(service.on_removal, &default.on_removal),
+            check: self.value(service.health.checks.clone(), &default.health.checks),
+            initial: self.value(service.health.initial, &default.health.initial),
+            on_down: self.value(service.health.on_down, &default.health.on_down),
+            slow_start: self.value(service.health.slow_start, &default.health.slow_start),
+            hold_down: self.value(service.health.hold_down, &default.health.hold_down),
+            min_healthy: self.value(service.health.min_healthy, &default.health.min_healthy),
+            hysteresis: self.value(service.health.hysteresis, &default.health.hysteresis),
+            on_all_down: self.value(service.health.on_all_down, &default.health.on_all_down),
             real: self.list(reals.collect()),
         }
     }
 
     fn real(self, address: SocketAddr, real: Real) -> RealOut {
         let default = RealOptions::default().new_real();
-        let Real { forward, weight, upper, lower, tunnel } = real;
+        let Real { forward, weight, upper, lower, tunnel, admin, backup, checks } = real;
         RealOut {
             address,
             forward: self.value(forward, &default.forward),
@@ -129,6 +190,9 @@ impl Extent {
             upper: self.value(upper, &default.upper),
             lower: self.value(lower, &default.lower),
             tunnel,
+            state: self.value(admin, &default.admin),
+            backup: self.value(backup, &default.backup),
+            check: checks,
         }
     }
 }
@@ -140,7 +204,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{config::parse, options::ServiceOptions};
+    use crate::{
+        config::parse,
+        options::{HealthOptions, ServiceOptions},
+    };
 
     fn read(text: &str) -> Desired {
         parse(text, Path::new("xvs.toml")).unwrap_or_else(|failure| panic!("{failure}\n{text}")).desired
@@ -199,6 +266,8 @@ mod tests {
             upper,
             lower: upper.map(|upper| upper / 2),
             tunnel: (forward == Some(Forward::Tun)).then_some(Tunnel::Gre { csum: upper == Some(1) }),
+            backup: (weight == Some(2)).then_some(true),
+            ..RealOptions::default()
         })
     }
 
@@ -223,6 +292,11 @@ mod tests {
                     netmask,
                     one_packet: None,
                     on_removal,
+                    health: HealthOptions {
+                        hysteresis: persistent,
+                        min_healthy: persistent.map(MinHealthy::Reals),
+                        ..HealthOptions::default()
+                    },
                 }
             })
     }

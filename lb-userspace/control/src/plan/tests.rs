@@ -7,7 +7,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::Ids;
+use crate::{ids::Ids, pool::HealthTable};
 use lb_model::{Desired, Forward, Protocol, Real as RealSpec, Scheduler, Service as ServiceSpec, ServiceId};
 
 /// Generates few services with few reals, so that random sets overlap.
@@ -56,7 +56,7 @@ proptest! {
         let mut ids = Ids::default();
         for desired in states {
             ids = ids.allocate(&desired, 64).unwrap();
-            let want = Image::compile(&desired, &ids, &BTreeMap::new());
+            let want = Image::compile(&desired, &ids, &BTreeMap::new(), &HealthTable::default());
             for step in plan(&have, &want) {
                 have.apply(&step);
                 assert_whole(&have, &step);

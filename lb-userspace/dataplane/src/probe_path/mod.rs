@@ -41,6 +41,8 @@ use std::{
     net::IpAddr,
     ops::RangeInclusive,
     os::fd::OwnedFd,
+    panic::resume_unwind,
+    thread,
 };
 
 use aya::programs::ProgramError;
@@ -192,6 +194,30 @@ impl ProbePath {
     /// [`NetlinkError`] if the kernel refuses; then the call can be repeated.
     pub async fn set_sources(&mut self, sources: BTreeSet<IpAddr>) -> Result<(), NetlinkError> {
         namespace::readdress(&self.inner, &self.sources, &sources).await?;
+        self.sources = sources;
+        Ok(())
+    }
+
+    /// Replaces the addresses from which probes are sent, as [`Self::set_sources`], and waits for that. May run
+    /// within a runtime.
+    ///
+    /// # Errors
+    /// As [`Self::set_sources`], or if no thread can be made.
+    pub fn replace_sources(&mut self, sources: BTreeSet<IpAddr>) -> Result<(), PathError> {
+        if sources == self.sources {
+            return Ok(());
+        }
+        let (inner, old, new) = (&self.inner, &self.sources, &sources);
+        // A new thread is in the namespace of the thread that makes it.
+        thread::scope(|scope| {
+            let readdress = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+                let runtime = runtime.map_err(PathError::Runtime)?;
+                Ok::<_, PathError>(runtime.block_on(namespace::readdress(inner, old, new))?)
+            };
+            let thread = thread::Builder::new().spawn_scoped(scope, readdress).map_err(PathError::Runtime)?;
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })?;
         self.sources = sources;
         Ok(())
     }

@@ -130,6 +130,10 @@ fn lease(
 
 /// Returns the outcome if the director has no socket for a probe.
 pub(super) fn no_socket(error: &io::Error) -> Outcome {
+    if error.kind() == io::ErrorKind::HostUnreachable && error.raw_os_error().is_none() {
+        // The maker of the sockets knows that no packet can reach the real.
+        return Outcome::new(ResultCode::L4Connection, error.to_string());
+    }
     Outcome::new(ResultCode::SocketError, format!("cannot make a socket: {}", words(error)))
 }
 

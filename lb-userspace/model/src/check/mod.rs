@@ -120,6 +120,15 @@ impl Default for Timing {
     }
 }
 
+/// Returns names of checks as in lists: `web, tls`, or `none`.
+#[must_use]
+pub fn list(names: &[CheckName]) -> String {
+    if names.is_empty() {
+        return CheckName::NONE.to_owned();
+    }
+    names.iter().map(CheckName::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// Definition of a health check. Fields that the type does not use are empty: see [`Check::validate`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Check {

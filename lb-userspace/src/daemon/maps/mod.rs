@@ -13,8 +13,8 @@ pub use count::{Counted, FlowCount, FlowCounts};
 pub(super) use sweep::Swept;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -34,6 +34,7 @@ use lb_control::{
     neighbours::Resolution,
     own_addresses::OwnAddresses,
     plan::plan,
+    pool::HealthTable,
     vips::VipPing,
 };
 use lb_dataplane::{DataPlane, Limits, PinDir, TableError, Tables, Tracer, clock};
@@ -169,6 +170,21 @@ impl Maps {
         self.ids.real(id, &RealKey { address: view.address, forward: view.forward, tunnel: view.tunnel })
     }
 
+    /// Returns the reals of `desired` that take connections by the maps.
+    pub(super) fn serving(&self, desired: &Desired) -> BTreeSet<(ServiceId, SocketAddr)> {
+        let mut serving = BTreeSet::new();
+        for (id, service) in &desired.services {
+            for (address, real) in &service.reals {
+                let number = self.ids.real(id, &real.key(*address));
+                let value = number.and_then(|number| self.image.reals.get(&number));
+                if value.is_some_and(|value| value.weight > 0 && !value.is(Real::DOWN)) {
+                    serving.insert((*id, *address));
+                }
+            }
+        }
+        serving
+    }
+
     /// Allocates the ids and blocks for `desired`.
     ///
     /// # Errors
@@ -186,15 +202,17 @@ impl Maps {
         self.ids = ids;
     }
 
-    /// Returns the contents of the maps for `desired`; `own` are the addresses that no client can have.
+    /// Returns the contents of the maps for `desired`; `own` are the addresses that no client can
+    /// have, and `health` are the states of the reals.
     pub(super) fn compile(
         &self,
         desired: &Desired,
         ids: &Ids,
         next_hops: &BTreeMap<IpAddr, Resolution>,
         own: &OwnAddresses,
+        health: &HealthTable,
     ) -> Image {
-        let mut image = Image::compile(desired, ids, next_hops);
+        let mut image = Image::compile(desired, ids, next_hops, health);
         if self.rules.vip_ping == VipPing::Serving {
             image.silence();
         }

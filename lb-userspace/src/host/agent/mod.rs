@@ -74,7 +74,7 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
     if let Err(error) = lb_dataplane::decap::prepare(&options.bpffs) {
         tracing::debug!("{error}");
     }
-    privileges::keep_only(privileges::AGENT)?;
+    privileges::keep_only(privileges::AGENT, privileges::NONE)?;
     let _lock = AgentLock::take(&options.state)?;
     let failed = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;

@@ -10,7 +10,7 @@ use super::{
     server::{Granularity, PERSISTENT, Real, Server, Target},
 };
 use crate::api::types::Change;
-use lb_control::options::{RealOptions, ServiceOptions};
+use lb_control::options::{HealthOptions, RealOptions, ServiceOptions};
 use lb_model::failure::Cause;
 use lb_model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking};
 
@@ -210,6 +210,7 @@ fn options(imported: &mut Imported, server: &Server) -> ServiceOptions {
         netmask,
         one_packet: Some(server.one_packet),
         on_removal: None,
+        health: HealthOptions::default(),
     }
 }
 
@@ -251,6 +252,7 @@ fn real_server(imported: &mut Imported, server: &Server, real: &Real, services: 
             upper: Some(real.upper),
             lower: Some(real.lower),
             tunnel: (forward == Forward::Tun).then_some(way.tunnel),
+            ..RealOptions::default()
         };
         let address = RealAddress { ip: real.address.ip(), port: Some(port) };
         match imported.change(&Change::AddReal { service: *service, real: address, options }) {

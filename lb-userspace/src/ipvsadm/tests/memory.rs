@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use crate::{
     api::{
         ipvs::{BatchDone, Rates, Shown, ShownReal, Table},
-        types::{Change, Connection, RealView, ServiceView, TimeoutView},
+        types::{Change, Connection, PoolView, RealView, ServiceView, TimeoutView},
     },
     daemon,
     ipvsadm::{Nameless, kernel::Kernel, page::Format, rules},
@@ -57,6 +57,11 @@ fn shown(desired: &Desired) -> Vec<Shown> {
             inactive_flows: 0,
             persistent_clients: 0,
             slots: 0,
+            admin: real.admin,
+            backup: real.backup,
+            checks: Vec::new(),
+            health: None,
+            effective_weight: real.weight,
         });
         let view = ServiceView {
             id: *id,
@@ -67,6 +72,7 @@ fn shown(desired: &Desired) -> Vec<Shown> {
             persistence: service.persistence,
             one_packet: service.one_packet,
             on_removal: service.on_removal,
+            health: PoolView::default(),
             slots: 0,
             slots_in_transition: 0,
             totals: Totals::default(),

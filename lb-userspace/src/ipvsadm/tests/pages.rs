@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::{
     api::{
         ipvs::{Rates, Shown, ShownReal},
-        types::{Connection, RealView, ServiceView},
+        types::{Connection, PoolView, RealView, ServiceView},
     },
     ipvsadm::{
         Nameless, Names, Order, connections, help,
@@ -17,6 +17,7 @@ use crate::{
 use lb_control::{options::ServiceOptions, state::Totals};
 use lb_model::{
     Forward, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlag, ServiceId, Tracking, Tunnel,
+    health::Admin,
 };
 
 const NUMERIC: Format = Format {
@@ -50,6 +51,11 @@ fn real(address: &str, forward: Forward, weight: u32) -> RealView {
         inactive_flows: 0,
         persistent_clients: 0,
         slots: 0,
+        admin: Admin::Enabled,
+        backup: false,
+        checks: Vec::new(),
+        health: None,
+        effective_weight: weight,
     }
 }
 
@@ -65,6 +71,7 @@ fn service(name: &str, scheduler: Scheduler, reals: Vec<RealView>) -> Shown {
         persistence: None,
         one_packet: false,
         on_removal: OnRemoval::Reset,
+        health: PoolView::default(),
         slots: 0,
         slots_in_transition: 0,
         totals: Totals::default(),

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Validation of health checks, and of their use by services.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use nix::unistd::User;
+
+use lb_model::{
+    Protocol, Service, ServiceId,
+    check::{Check, CheckName, CheckType, Via},
+    failure::Failure,
+    text::likely,
+};
+
+/// Checks the definition of a check.
+///
+/// # Errors
+/// If it is invalid; the failure is wrong input.
+pub fn check(name: &CheckName, check: &Check) -> Result<(), Failure> {
+    check.validate().map_err(|why| {
+        Failure::wrong_input(format!("check {name}: {why}"))
+            .hint("`xvs check add --help` describes the options; docs/health.md has recipes")
+    })?;
+    runs_unprivileged(name, check)
+}
+
+/// Checks that the user of a command exists on this host, and is not root by another name.
+fn runs_unprivileged(name: &CheckName, check: &Check) -> Result<(), Failure> {
+    if check.kind != CheckType::Exec {
+        return Ok(());
+    }
+    let user = check.user.as_deref().unwrap_or(Check::USER);
+    match User::from_name(user) {
+        Ok(Some(found)) if found.uid.is_root() => Err(Failure::wrong_input(format!(
+            "check {name}: user {user} is root by another name; a command runs as an unprivileged user"
+        ))
+        .hint("name another user with --user")),
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Failure::wrong_input(format!("check {name}: this host has no user {user}"))
+            .hint("make one (`useradd --system NAME`), and name it with --user")),
+        Err(error) => Err(Failure::failed(format!("check {name}: cannot look up user {user}: {error}"))),
+    }
+}
+
+/// Checks that the checks of a service and of its reals exist, and fit its protocol.
+///
+/// # Errors
+/// If one does not; the failure is wrong input.
+pub fn checks_of(
+    id: &ServiceId,
+    service: &Service,
+    checks: &BTreeMap<CheckName, Check>,
+) -> Result<(), Failure> {
+    let of_reals = service.reals.iter().flat_map(|(address, real)| {
+        real.checks.iter().flatten().map(move |name| (name, format!("real {address} of {id}")))
+    });
+    let of_service = service.health.checks.iter().map(|name| (name, format!("service {id}")));
+    for (name, user) in of_service.chain(of_reals) {
+        let Some(check) = checks.get(name) else { return Err(unknown(name, &user, checks)) };
+        fits(id, name, check).map_err(|why| {
+            Failure::wrong_input(format!("{user}: {why}"))
+                .hint(format!("`xvs check edit {name} --via direct --port PORT` probes the real itself"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Returns the failure of a name that no check has.
+fn unknown(name: &CheckName, user: &str, checks: &BTreeMap<CheckName, Check>) -> Failure {
+    let hint = match likely(name.as_str(), checks.keys().map(CheckName::as_str)) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => format!("add it first: `xvs check add {name} tcp`; `xvs check list` lists the checks"),
+    };
+    Failure::wrong_input(format!("{user}: there is no check {name}")).hint(hint)
+}
+
+/// Checks that probes by path can reach the service: its protocol and port are those of the clients' packets.
+fn fits(id: &ServiceId, name: &CheckName, check: &Check) -> Result<(), String> {
+    if check.via != Via::Path || check.kind == CheckType::Ping {
+        return Ok(());
+    }
+    let needed = match check.kind {
+        CheckType::Udp | CheckType::Dns => Protocol::Udp,
+        _ => Protocol::Tcp,
+    };
+    let Some(endpoint) = id.endpoint() else { return Ok(()) };
+    if endpoint.protocol != needed {
+        return Err(format!(
+            "check {name} sends {needed} along the path of clients, and the service is for {}",
+            endpoint.protocol
+        ));
+    }
+    if endpoint.address.port() == 0 {
+        return Err(format!("check {name} goes to the port of the service, which has every port"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks(check: Check) -> BTreeMap<CheckName, Check> {
+        [("web".parse().unwrap(), check)].into()
+    }
+
+    fn refusal(service: &str, check: Check, named: &str) -> String {
+        let id = ServiceId::parse("tcp", service).unwrap();
+        let mut with = Service::default();
+        with.health.checks = vec![named.parse().unwrap()];
+        checks_of(&id, &with, &checks(check)).map_or_else(|failure| failure.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn an_unknown_check_is_refused_with_the_likely_name() {
+        let why = refusal("192.0.2.1:80", Check::new(CheckType::Tcp), "wab");
+        assert!(why.contains("there is no check wab") && why.contains("did you mean web"), "{why}");
+    }
+
+    #[test]
+    fn a_probe_by_path_needs_the_protocol_and_a_port_of_the_service() {
+        assert_eq!(refusal("192.0.2.1:80", Check::new(CheckType::Http), "web"), "");
+        assert!(refusal("192.0.2.1:80", Check::new(CheckType::Dns), "web").contains("sends udp"));
+        assert!(refusal("192.0.2.1:0", Check::new(CheckType::Http), "web").contains("every port"));
+        let direct = Check { via: Via::Direct, ..Check::new(CheckType::Dns) };
+        assert_eq!(refusal("192.0.2.1:0", direct, "web"), "");
+    }
+
+    #[test]
+    fn a_command_needs_an_existing_unprivileged_user() {
+        let name: CheckName = "script".parse().unwrap();
+        let mut exec = Check::new(CheckType::Exec);
+        exec.command = vec!["/bin/true".to_owned()];
+        assert!(check(&name, &exec).is_ok());
+        exec.user = Some("no-such-user".to_owned());
+        assert!(check(&name, &exec).unwrap_err().message.contains("has no user"));
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Start of the threads of health checks, and the task that takes over their results.
+#![forbid(unsafe_code)]
+
+use std::{io, thread, time::Duration};
+
+use lb_dataplane::{
+    Options,
+    probe_path::{DEFAULT_PORTS, PathOptions, ProbePath, ProbeProgram},
+};
+use lb_health::{Handle, Runner, path::PathSockets};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::path::{PathProber, Sources};
+use crate::{
+    daemon::{Director, Shared},
+    privileges,
+};
+use lb_model::failure::{Failure, chain};
+use lb_netlink::Interface;
+
+/// MTU of Ethernet, in bytes.
+const ETHERNET: u32 = 1500;
+/// Interval at which states are saved.
+const SAVE: Duration = Duration::from_secs(10);
+
+/// Data from which the threads start.
+#[derive(Clone)]
+pub struct Prober {
+    /// Options with which the data plane was loaded.
+    options: Options,
+    /// MTU of the interface of clients, in bytes.
+    mtu: u32,
+}
+
+impl Prober {
+    /// Creates the data for a data plane that was loaded with these options and is attached to `interfaces`.
+    #[must_use]
+    pub fn new(options: Options, interfaces: &[Interface]) -> Self {
+        Self { options, mtu: interfaces.first().map_or(ETHERNET, |interface| interface.mtu) }
+    }
+
+    /// Makes the sockets of probes by path, on the calling thread.
+    fn path(&self, sources: &Sources) -> io::Result<Box<dyn PathSockets>> {
+        let failed = |failure: Failure| io::Error::other(failure.message);
+        privileges::raise(privileges::PROBES).map_err(failed)?;
+        let program = ProbeProgram::load(&self.options).map_err(|error| io::Error::other(chain(&error)))?;
+        let options = PathOptions { ports: DEFAULT_PORTS, mtu: self.mtu, sources: sources.addresses() };
+        let path = ProbePath::create(program, options).map_err(|error| io::Error::other(chain(&error)))?;
+        privileges::give_up_checks().map_err(failed)?;
+        Ok(Box::new(PathProber::new(path, sources.clone())))
+    }
+}
+
+impl Director {
+    /// Starts the threads of health checks. If that fails, the reals keep their health, and the log has the reason.
+    fn start_checks(&mut self, prober: Prober) -> Option<Handle> {
+        let sources = self.health.sources.clone();
+        let saved = self.health.saved.values().cloned().collect();
+        let make = move || prober.path(&sources);
+        // The threads have the capabilities of the thread that starts them.
+        let start = move || {
+            if let Err(failure) = privileges::raise(privileges::COMMANDS) {
+                tracing::debug!("exec checks cannot run: {}", failure.message);
+            }
+            Runner::start(make, saved)
+        };
+        match thread::spawn(start).join() {
+            Ok(Ok(handle)) => {
+                self.health.handle = Some(handle.clone());
+                self.plan_checks();
+                Some(handle)
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "health checks cannot start: reals keep their state");
+                None
+            }
+            Err(_) => {
+                tracing::error!("health checks cannot start: their thread panicked");
+                None
+            }
+        }
+    }
+}
+
+/// Starts the threads of health checks, shares the director, and starts the task that takes over results.
+#[must_use]
+pub fn share(mut director: Director, prober: Prober) -> (Shared, Option<JoinHandle<()>>) {
+    let handle = director.start_checks(prober);
+    let shared = Shared::new(director);
+    let task = handle.map(|handle| tokio::spawn(follow(shared.clone(), handle)));
+    (shared, task)
+}
+
+/// Takes over results until the threads end. Changes within 50 ms are carried out together.
+async fn follow(shared: Shared, handle: Handle) {
+    let mut changes = handle.changes();
+    let mut save = interval(SAVE);
+    save.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let ramp = shared.lock().await.next_ramp();
+        let at = ramp.map_or_else(Instant::now, Instant::from_std);
+        let must_save = tokio::select! {
+            result = changes.changed() => match result {
+                Ok(()) => false,
+                Err(_) => return,
+            },
+            () = sleep_until(at), if ramp.is_some() => false,
+            _ = save.tick() => true,
+        };
+        let mut director = shared.lock().await;
+        if must_save {
+            director.save_health();
+        } else if let Err(failure) = director.apply_health() {
+            tracing::error!("health: {}", failure.message);
+            drop(director);
+            // The next attempt must not wait for another change.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            changes.mark_changed();
+        }
+    }
+}
