@@ -4,10 +4,13 @@
 
 use std::{fs, path::Path};
 
+use lb_model::{check::CheckType, health::ResultCode};
+
 use super::{parse, read};
 
 const README: &str = include_str!("../../../../examples/README.md");
 const CLI: &str = include_str!("../../../../docs/cli.md");
+const HEALTH: &str = include_str!("../../../../docs/health.md");
 
 #[test]
 fn each_example_is_valid_and_listed() {
@@ -34,4 +37,24 @@ fn the_config_file_of_the_documentation_is_valid() {
     let (text, _) = rest.split_once("```").expect("the block has an end");
     let config = parse(text, Path::new("docs/cli.md")).unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!((config.desired.services.len(), config.desired.groups.len()), (2, 1));
+}
+
+#[test]
+fn the_recipes_of_health_checks_are_valid_and_every_type_and_result_is_described() {
+    let mut kinds = Vec::new();
+    for block in HEALTH.split("```toml\n").skip(1) {
+        let (text, _) = block.split_once("```").expect("the block has an end");
+        let config = parse(text, Path::new("docs/health.md")).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(!config.desired.checks.is_empty(), "{text}");
+        kinds.extend(config.desired.checks.into_values().map(|check| check.kind));
+    }
+    for kind in [CheckType::Tcp, CheckType::Http, CheckType::Https, CheckType::Dns, CheckType::Exec] {
+        assert!(kinds.contains(&kind), "{kind} has no recipe");
+    }
+    for kind in CheckType::ALL {
+        assert!(HEALTH.contains(&format!("\n| `{kind}` | ")), "{kind}");
+    }
+    for code in ResultCode::ALL {
+        assert!(HEALTH.contains(&format!("\n| `{code}` | ")), "{code}");
+    }
 }
