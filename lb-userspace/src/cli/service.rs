@@ -10,10 +10,11 @@ use super::{
 };
 use crate::api::{
     client::Api,
-    types::{Change, ServiceView, Stats, Together},
+    types::{Change, PoolView, ServiceView, Stats, Together},
 };
 use lb_control::options::{RealOptions, ServiceOptions};
 use lb_model::failure::Failure;
+use lb_model::health::HealthPolicy;
 use lb_model::{Forward, Persistence, RealAddress, ServiceId};
 
 /// Add, edit, remove and show services
@@ -155,9 +156,27 @@ fn list(services: &[ServiceView]) -> String {
     table(&columns, services.iter().map(row))
 }
 
+/// Returns the options of a service about health, and the state of its pool; nothing without checks.
+fn health(view: &ServiceView) -> Vec<String> {
+    let has_checks = view.reals.iter().any(|real| !real.checks.is_empty());
+    if !has_checks {
+        return Vec::new();
+    }
+    let PoolView { options, able_reals, healthy_reals, mode, .. } = &view.health;
+    let mut policy = HealthPolicy::default();
+    options.apply(&mut policy);
+    let traits = policy.traits().into_iter().map(|(name, value)| format!("{name} {value}"));
+    vec![
+        String::new(),
+        format!("health: {healthy_reals} of {able_reals} reals are healthy, pool {mode}"),
+        format!("  {}", traits.collect::<Vec<_>>().join(", ")),
+    ]
+}
+
 fn show(view: &ServiceView) -> String {
     let mut lines = vec![list(std::slice::from_ref(view)), String::new()];
     lines.push(real::list(std::slice::from_ref(view)));
+    lines.extend(health(view));
     if view.endpoints.is_empty() {
         lines.push(format!(
             "no packet reaches it: `xvs group add {} tcp VIP:PORT` says which do",

@@ -18,7 +18,7 @@ const FOUND: Duration = Duration::from_millis(2 * 200 + 150 + 400);
 struct Scene {
     lab: Lab,
     nginx: [Process; 3],
-    _daemon: Process,
+    daemon: Process,
 }
 
 impl Scene {
@@ -34,7 +34,7 @@ impl Scene {
             way.serve(&lab.director, "tcp", "mh");
         }
         lab.director.wait_for_next_hops();
-        Self { lab, nginx, _daemon: daemon }
+        Self { lab, nginx, daemon }
     }
 
     /// Adds a check and applies it to every service; the reals are up by it.
@@ -184,4 +184,161 @@ fn only_probes_by_path_find_a_missing_vip_and_a_tunnel_that_is_down() {
     real.ip(&format!("address add {VIP}/32 dev {device}"));
     real.ip(&format!("address add {VIP6}/128 dev {device} nodad"));
     scene.recovers();
+}
+
+/// One dr service with the three reals, whose pages a test changes; checks by path find them up.
+fn small_scene(options: &str) -> Scene {
+    let scene = Scene::new("");
+    page(&scene, 0..3, "well");
+    let director = &scene.lab.director;
+    director.xvs(&format!("check add web http --path /upload/health --body well {TIMING}")).succeeds();
+    director.xvs(&format!("service edit tcp {} --check web {options}", DR.service())).succeeds();
+    scene.becomes(DR, ["up", "up", "up"]);
+    scene
+}
+
+/// The service of the tests of one service.
+const DR: Way = Way { method: Method::Dr, six: false };
+
+/// Writes the page that the check reads on these reals.
+fn page(scene: &Scene, reals: std::ops::Range<usize>, text: &str) {
+    for real in &scene.lab.reals[reals] {
+        let folder = real.path("www").join("upload");
+        fs::create_dir_all(&folder).expect("the lab's folder is writable");
+        fs::write(folder.join("health"), text).expect("the lab's folder is writable");
+    }
+}
+
+/// Waits until the pool of the service is in that state.
+#[track_caller]
+fn pool_becomes(scene: &Scene, mode: &str) {
+    eventually(&format!("the pool is {mode}"), || {
+        let stats = scene.lab.director.xvs("--output json stats").succeeds().json();
+        let services = stats["services"].as_array().expect("a list").clone();
+        let service = services.iter().find(|service| service["address"] == DR.service().to_string());
+        let health = service.expect("the service")["health"].clone();
+        if health["mode"] == mode { Ok(()) } else { Err(health.to_string()) }
+    });
+}
+
+#[test]
+fn a_pool_that_is_all_down_follows_its_policy() {
+    let scene = small_scene("--hold-down 0s --on-all-down reject");
+    // Exit code 7 of curl: refused; 28: no answer in time.
+    let request = || {
+        let line = format!("curl --silent --max-time 1 http://{}/ || echo $?", DR.service());
+        scene.lab.client.exec(["sh", "-c", &line]).stdout.trim().to_owned()
+    };
+    page(&scene, 0..3, "sick");
+    pool_becomes(&scene, "all-down");
+    // Port unreachable ends an attempt to connect at once; without it, the client waits.
+    assert_eq!(request(), "7");
+    scene.lab.director.xvs(&format!("service edit tcp {} --on-all-down drop", DR.service())).succeeds();
+    assert_eq!(request(), "28");
+    scene.lab.director.xvs(&format!("service edit tcp {} --on-all-down all", DR.service())).succeeds();
+    pool_becomes(&scene, "ignored");
+    assert_eq!(requests(&scene.lab.client, DR, 10).len(), 10);
+    page(&scene, 0..1, "well");
+    pool_becomes(&scene, "normal");
+    assert_eq!(requests(&scene.lab.client, DR, 10), vec!["real1"; 10]);
+}
+
+#[test]
+fn a_backup_real_serves_only_without_others_and_a_minimum_ignores_health() {
+    let scene = small_scene("--hold-down 0s");
+    let (service, reals) = (DR.service(), DR.reals());
+    scene.lab.director.xvs(&format!("real edit tcp {service} {} --backup", reals[2])).succeeds();
+    let spread = requests(&scene.lab.client, DR, 30);
+    assert!(!spread.contains(&"real3".to_owned()), "{spread:?}");
+    page(&scene, 0..2, "sick");
+    pool_becomes(&scene, "backup");
+    assert_eq!(requests(&scene.lab.client, DR, 10), vec!["real3"; 10]);
+    page(&scene, 0..1, "well");
+    pool_becomes(&scene, "normal");
+    assert_eq!(requests(&scene.lab.client, DR, 10), vec!["real1"; 10]);
+    scene.lab.director.xvs(&format!("service edit tcp {service} --min-healthy 100%")).succeeds();
+    pool_becomes(&scene, "with-backup");
+    scene.lab.director.xvs(&format!("real edit tcp {service} {} --backup=false", reals[2])).succeeds();
+    pool_becomes(&scene, "ignored");
+    let spread = requests(&scene.lab.client, DR, 60);
+    assert!(
+        ["real1", "real2", "real3"].iter().all(|real| spread.contains(&(*real).to_owned())),
+        "{spread:?}"
+    );
+}
+
+#[test]
+fn states_freeze_when_nearly_all_targets_fail_at_once() {
+    let scene = Scene::new("");
+    scene.check("http");
+    // As a fault of the director: its own packets to the reals are lost.
+    for real in &scene.lab.reals {
+        real.sh(
+            "nft add table inet lab; add chain inet lab in { type filter hook prerouting priority -300; }; \
+             add rule inet lab in meta l4proto tcp drop",
+        )
+        .succeeds();
+    }
+    eventually("states are frozen", || {
+        let status = scene.lab.director.xvs("status");
+        if status.stdout.contains("frozen") {
+            Ok(())
+        } else {
+            Err(format!("{status}\n{}", scene.lab.director.xvs("check show web")))
+        }
+    });
+    for way in Way::all() {
+        let reals = scene.reals(way);
+        assert!(reals.iter().all(|real| real["effective_weight"] == 1), "{}: {reals:#?}", way.name());
+    }
+    for real in &scene.lab.reals {
+        real.sh("nft delete table inet lab").succeeds();
+    }
+    eventually("states are no longer frozen", || {
+        let status = scene.lab.director.xvs("status");
+        if status.stdout.contains("frozen") { Err(status.to_string()) } else { Ok(()) }
+    });
+    scene.recovers();
+}
+
+#[test]
+fn a_real_that_flaps_is_held_down_longer_each_time() {
+    let scene = small_scene("--hold-down 1s");
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        page(&scene, 0..1, "sick");
+        scene.becomes(DR, ["down", "up", "up"]);
+        let began = Instant::now();
+        page(&scene, 0..1, "well");
+        scene.becomes(DR, ["up", "up", "up"]);
+        waits.push(began.elapsed().as_millis());
+    }
+    // 1, 2 and 4 s, less the time until the command shows the failure.
+    assert!(waits[0] > 500 && waits[1] > 1500 && waits[2] > 3500, "{waits:?}");
+    assert!(waits[2] < 6000, "{waits:?}");
+}
+
+#[test]
+fn states_survive_the_daemon_and_a_new_real_waits_for_its_first_success() {
+    let mut scene = small_scene("--hold-down 0s");
+    page(&scene, 0..1, "sick");
+    scene.becomes(DR, ["down", "up", "up"]);
+    assert_eq!(scene.daemon.stop(), Some(0));
+    scene.daemon = scene.lab.director.start_daemon();
+    let reals = scene.reals(DR);
+    assert_eq!(reals[0]["effective_weight"], 0, "{reals:#?}");
+    assert_eq!((&reals[1]["effective_weight"], &reals[2]["effective_weight"]), (&1.into(), &1.into()));
+    scene.avoids_first(DR);
+    scene.becomes(DR, ["down", "up", "up"]);
+    // The operator's states are separate from health.
+    let (service, first, second) = (DR.service(), DR.reals()[0], DR.reals()[1]);
+    scene.lab.director.xvs(&format!("real disable tcp {service} {second}")).succeeds();
+    assert_eq!(requests(&scene.lab.client, DR, 10), vec!["real3"; 10]);
+    scene.lab.director.xvs("real list").succeeds().says("disabled");
+    scene.lab.director.xvs(&format!("real enable tcp {service} {second}")).succeeds();
+    scene.lab.director.xvs(&format!("real remove tcp {service} {first}")).succeeds();
+    scene.lab.director.xvs(&format!("real add tcp {service} {first}")).succeeds();
+    assert_eq!(scene.reals(DR)[2]["effective_weight"], 0, "it is sick");
+    page(&scene, 0..1, "well");
+    scene.becomes(DR, ["up", "up", "up"]);
 }

@@ -228,12 +228,19 @@ impl ProbePath {
     /// # Errors
     /// - [`io::ErrorKind::InvalidInput`] if no probe can reach the place;
     /// - [`io::ErrorKind::QuotaExceeded`] if too few ports are free for it;
-    /// - [`io::ErrorKind::AddrInUse`] if the last but one socket of the place is still open;
+    /// - [`io::ErrorKind::AddrInUse`] if both ports of the place have open sockets;
     /// - [`io::ErrorKind::AddrNotAvailable`] if the path lacks the source address;
     /// - another error if the kernel refuses.
     pub fn socket(&mut self, target: &Target) -> io::Result<OwnedFd> {
         let port = self.next_port(target)?;
-        socket::open(&target.place, port)
+        match socket::open(&target.place, port) {
+            // Another check of the real, or an operator's probe, has the port: the other one may be free.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let port = self.next_port(target)?;
+                socket::open(&target.place, port)
+            }
+            result => result,
+        }
     }
 
     /// Returns the port of the target's next probe, after writing the entries that it needs.
