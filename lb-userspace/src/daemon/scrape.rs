@@ -2,7 +2,7 @@
 //! Data of a metrics scrape, taken at once, so that the page is written without the lock on the director.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use lb_common::{reason::Reason, schema::UNSET};
 
@@ -16,9 +16,13 @@ use crate::{
     api::types::{ReasonCount, Status},
     daemon::Shared,
 };
-use lb_control::state::Totals;
+use lb_control::{
+    pool::{self, Pool},
+    state::Totals,
+};
+use lb_health::Snapshot;
 use lb_model::failure::Failure;
-use lb_model::{Forward, ServiceId};
+use lb_model::{Forward, Service, ServiceId, health::Health};
 
 /// Contents of the maps at scrape time.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub struct Scrape {
     pub service_reasons: Vec<(String, u64)>,
     /// Status of the daemon.
     pub status: Status,
+    /// States and counts of the checks.
+    pub checks: Arc<Snapshot>,
 }
 
 /// Sets of numbers, each with its labels as in the page. All labels share one string, because there may be many.
@@ -55,13 +61,30 @@ pub struct Numbers {
     pub weight: u32,
     /// Forward method of a real; `None` for a service.
     pub forward: Option<Forward>,
+    /// Weight of a real that is in force; 0 for a service.
+    pub effective_weight: u32,
     /// Number of reals of a service that get new connections; 1 for a real to which packets can be sent.
     pub available: u64,
+    /// Verdict of the checks of a real; `None` for a service, without checks, and without a verdict.
+    pub is_up: Option<bool>,
+    /// Number of healthy reals of a service, and the number that it needs; `None` for a real, and without checks.
+    pub healthy: Option<(u64, u64)>,
 }
 
 impl Samples {
     fn with_room_for(rows: usize) -> Self {
         Self { labels: String::with_capacity(rows * LABELS), rows: Vec::with_capacity(rows) }
+    }
+
+    /// Creates samples from labels, with braces, and numbers.
+    #[cfg(test)]
+    pub fn of(rows: &[(&str, Numbers)]) -> Self {
+        let mut samples = Self::default();
+        for (labels, numbers) in rows {
+            samples.labels.push_str(labels);
+            samples.push(*numbers);
+        }
+        samples
     }
 
     fn push(&mut self, numbers: Numbers) {
@@ -98,9 +121,11 @@ impl Director {
         let mut service_reasons = Vec::new();
         for (id, service) in &self.store.desired().services {
             let number = self.maps.ids().services.get(id).copied().unwrap_or(UNSET);
+            let pool = pool::weigh(id, service, self.health.table());
             let mut all = Numbers {
                 totals: self.store.retired(id),
-                available: self.network.available(id, service) as u64,
+                available: self.network.available(id, &pool.service) as u64,
+                healthy: healthy(service, &pool),
                 ..Numbers::default()
             };
             let labels = labels_of(id);
@@ -123,8 +148,16 @@ impl Director {
                     active: flows.active,
                     inactive: flows.inactive,
                     weight: real.weight,
+                    effective_weight: pool.service.reals.get(address).map_or(0, |real| real.weight),
                     forward: Some(real.forward),
                     available: self.network.is_up(id, *address, real).into(),
+                    is_up: self
+                        .health
+                        .table()
+                        .of(id, service, address, real)
+                        .filter(|state| state.health != Health::Unknown)
+                        .map(|state| state.health == Health::Up),
+                    healthy: None,
                 });
             }
             services.labels.push_str(&labels);
@@ -140,8 +173,16 @@ impl Director {
             }
         }
         let reasons = Reason::ALL.iter().filter_map(|reason| count(*reason, &sums, true)).collect();
-        Ok(Scrape { services, reals, reasons, service_reasons, status })
+        let checks = self.health.snapshot();
+        Ok(Scrape { services, reals, reasons, service_reasons, status, checks })
     }
+}
+
+/// Returns the number of healthy reals of a service, and the number that it needs; `None` if no real has a check.
+fn healthy(service: &Service, pool: &Pool) -> Option<(u64, u64)> {
+    let has_checks = service.reals.values().any(|real| !service.checks_of(real).is_empty());
+    let needed = service.health.min_healthy.of(pool.able);
+    has_checks.then_some((pool.healthy as u64, needed as u64))
 }
 
 /// Returns the labels of a service, without the closing brace. None of their values needs escapes.
@@ -155,11 +196,8 @@ mod tests {
 
     #[test]
     fn each_row_has_its_own_labels() {
-        let mut samples = Samples::with_room_for(2);
-        for (labels, weight) in [("{a=\"1\"}", 1), ("{a=\"22\"}", 2), ("{}", 3)] {
-            samples.labels.push_str(labels);
-            samples.push(Numbers { weight, ..Numbers::default() });
-        }
+        let with = |weight| Numbers { weight, ..Numbers::default() };
+        let samples = Samples::of(&[("{a=\"1\"}", with(1)), ("{a=\"22\"}", with(2)), ("{}", with(3))]);
         let seen: Vec<_> = samples.iter().map(|(labels, numbers)| (labels, numbers.weight)).collect();
         assert_eq!(seen, [("{a=\"1\"}", 1), ("{a=\"22\"}", 2), ("{}", 3)]);
     }

@@ -15,6 +15,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::{
+    health_metrics,
     page::{Format, Kind, Page, labels},
     published::Published,
 };
@@ -96,7 +97,7 @@ const FLOWS: [(&str, &str, Field); 2] = [
 
 /// Writes the page.
 fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
-    let Scrape { services, reals, reasons, service_reasons, status } = scrape;
+    let Scrape { services, reals, reasons, service_reasons, status, checks } = scrape;
     let p = &mut page;
     for (whose, samples) in [("service", services), ("real", reals)] {
         for (name, help, field) in TOTALS {
@@ -110,10 +111,15 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     }
     let help = "Share of new connections relative to the service's other reals";
     all(p.metric(Kind::Gauge, "xvs_real_weight", help), reals, |numbers| numbers.weight.into());
+    let help = "Weight of the real that is in force: after the states of operator and checks";
+    all(p.metric(Kind::Gauge, "xvs_real_effective_weight", help), reals, |numbers| {
+        numbers.effective_weight.into()
+    });
     let help = "Whether packets can be sent to the real: its next hop answers; 1 is yes";
-    all(p.metric(Kind::Gauge, "xvs_real_up", help), reals, |numbers| numbers.available);
-    let help = "Reals that get new connections: their weight is above 0 and their next hop answers";
+    all(p.metric(Kind::Gauge, "xvs_real_reachable", help), reals, |numbers| numbers.available);
+    let help = "Reals that get new connections: their effective weight is above 0 and their next hop answers";
     all(p.metric(Kind::Gauge, "xvs_service_reals_available", help), services, |numbers| numbers.available);
+    health_metrics::write(p, services, reals, checks);
     p.metric(Kind::Gauge, "xvs_real_info", "Forward method of the real; always 1");
     for (labels, numbers) in reals.iter() {
         if let (Some(forward), Some(labels)) = (numbers.forward, labels.strip_suffix('}')) {
@@ -195,6 +201,8 @@ fn doctor(page: &mut Page<impl FnMut(String)>, doctor: &DoctorView) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use lb_doctor::Check;
     use lb_model::finding::{DIRECTOR, FindingView, Severity};
@@ -209,6 +217,48 @@ mod tests {
             place: DIRECTOR.to_owned(),
             fix: "true".to_owned(),
         }
+    }
+
+    /// Returns a page with a sample of each metric.
+    fn page() -> String {
+        let labels = "{protocol=\"tcp\",service=\"192.0.2.1:80\"}";
+        let numbers = Numbers {
+            forward: Some(lb_model::Forward::Dr),
+            is_up: Some(false),
+            healthy: Some((0, 1)),
+            ..Numbers::default()
+        };
+        let samples = Samples::of(&[(labels, numbers)]);
+        let status = serde_json::json!({
+            "version": "1", "schema": 1, "pid": 1, "uptime_seconds": 1, "adopted": false,
+            "verified_instructions": null, "interfaces": [{"name": "eth0", "mode": "native"}], "vips": [],
+            "services": 1, "reals": 1, "timeouts": {"tcp": 1, "tcp_fin": 1, "udp": 1}, "flows": 0, "max_flows": 1,
+            "sweep_seconds": 0.1, "problems": [],
+            "doctor": {"seconds_ago": 1, "took_seconds": 0.1, "findings": []},
+        });
+        let scrape = Scrape {
+            services: samples.clone(),
+            reals: samples,
+            reasons: Vec::new(),
+            service_reasons: Vec::new(),
+            status: serde_json::from_value(status).unwrap(),
+            checks: Arc::default(),
+        };
+        let mut text = String::new();
+        write(&scrape, Page::new(Format::Classic, |part: String| text.push_str(&part)));
+        text
+    }
+
+    #[test]
+    fn the_docs_list_exactly_the_metrics_of_the_page() {
+        let docs = include_str!("../../../docs/metrics.md");
+        let rows = docs.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+        let listed: BTreeSet<&str> =
+            rows.flat_map(|(names, _)| names.split("`, `")).map(|name| name.trim_end_matches('`')).collect();
+        let text = page();
+        let written: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        assert_eq!(listed, written, "docs/metrics.md (left) and the page");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Kind {
     Gauge,
     /// A value that never decreases.
     Counter,
+    /// Counts of values by size.
+    Histogram,
 }
 
 /// Size of a part, in bytes.
@@ -47,6 +49,7 @@ impl<S: FnMut(String)> Page<S> {
         let (kind, total) = match kind {
             Kind::Gauge => ("gauge", ""),
             Kind::Counter => ("counter", "_total"),
+            Kind::Histogram => ("histogram", ""),
         };
         let head = if self.format == Format::Classic { total } else { "" };
         let _infallible = write!(self.text, "# HELP {name}{head} {help}.\n# TYPE {name}{head} {kind}\n");
@@ -66,6 +69,30 @@ impl<S: FnMut(String)> Page<S> {
     /// Writes a sample that is not a whole number.
     pub fn fraction(&mut self, value: f64) {
         let _infallible = write!(self.text, "{} {value:?}", self.name);
+        self.end_line();
+    }
+
+    /// Writes a histogram with one label: the upper bound of each bucket and its count, which is not cumulative; the
+    /// count of larger values; and the sum of all values.
+    pub fn histogram(
+        &mut self,
+        (label, value): (&str, &str),
+        buckets: impl Iterator<Item = (f64, u64)>,
+        larger: u64,
+        sum: f64,
+    ) {
+        let mut total = 0;
+        let bounds = buckets.map(|(bound, count)| (format!("{bound:?}"), count));
+        for (bound, count) in bounds.chain([("+Inf".to_owned(), larger)]) {
+            total += count;
+            let labels = labels(&[(label, value), ("le", &bound)]);
+            let _infallible = write!(self.text, "{}_bucket{labels} {total}", self.name);
+            self.end_line();
+        }
+        let labels = labels(&[(label, value)]);
+        let _infallible = write!(self.text, "{}_count{labels} {total}", self.name);
+        self.end_line();
+        let _infallible = write!(self.text, "{}_sum{labels} {sum:?}", self.name);
         self.end_line();
     }
 
@@ -157,6 +184,22 @@ mod tests {
     #[test]
     fn values_of_labels_are_escaped() {
         assert_eq!(labels(&[("a", "x\"y\\z\n"), ("b", "")]), "{a=\"x\\\"y\\\\z\\n\",b=\"\"}");
+    }
+
+    #[test]
+    fn buckets_of_a_histogram_are_cumulative() {
+        let mut text = String::new();
+        let mut page = Page::new(Format::OpenMetrics, |part: String| text.push_str(&part));
+        page.metric(Kind::Histogram, "h_seconds", "Times");
+        page.histogram(("name", "a"), [(0.0005, 3), (1.0, 2)].into_iter(), 4, 9.5);
+        page.end();
+        assert_eq!(
+            text,
+            "# HELP h_seconds Times.\n# TYPE h_seconds histogram\n\
+             h_seconds_bucket{name=\"a\",le=\"0.0005\"} 3\nh_seconds_bucket{name=\"a\",le=\"1.0\"} 5\n\
+             h_seconds_bucket{name=\"a\",le=\"+Inf\"} 9\nh_seconds_count{name=\"a\"} 9\n\
+             h_seconds_sum{name=\"a\"} 9.5\n# EOF\n"
+        );
     }
 
     #[test]

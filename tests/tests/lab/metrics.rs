@@ -99,7 +99,7 @@ fn an_operator_can_alert_on_reals_services_and_the_daemon() {
     let labels = format!("protocol=\"tcp\",service=\"{service}\"");
     let real = format!("{labels},real=\"{}:{}\"", RIPS[0], Method::Dr.real_port());
 
-    shows(director, &format!("xvs_real_up{{{real}}}"), 1.0);
+    shows(director, &format!("xvs_real_reachable{{{real}}}"), 1.0);
     shows(director, &format!("xvs_real_info{{{real},forward=\"dr\"}}"), 1.0);
     shows(director, &format!("xvs_service_reals_available{{{labels}}}"), 3.0);
     let started = sample(director, "xvs_start_time_seconds").expect("it is there");
@@ -110,7 +110,7 @@ fn an_operator_can_alert_on_reals_services_and_the_daemon() {
         director.xvs(&format!("real edit tcp {service} {rip} --weight 0")).succeeds();
     }
     shows(director, &format!("xvs_service_reals_available{{{labels}}}"), 0.0);
-    shows(director, &format!("xvs_real_up{{{real}}}"), 1.0);
+    shows(director, &format!("xvs_real_reachable{{{real}}}"), 1.0);
     let refused = stage.lab.client.sh(&format!("curl --silent --max-time 2 http://{service}/"));
     assert!(!refused.is_success(), "{refused}");
     let no_real = format!("xvs_service_reason_packets_total{{{labels},reason=\"no_real\"}}");
