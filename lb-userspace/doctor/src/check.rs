@@ -83,8 +83,16 @@ checks! {
     XdpTxLost = "xdp-tx-lost", Error;
     /// An interface of `xvs run` no longer exists.
     InterfaceGone = "interface-gone", Error;
-    /// A service has no reals, or all of them have weight 0.
+    /// A service has no reals, or none that is enabled and has a weight above 0.
     NoReal = "no-real", Error;
+    /// No real of a service is healthy.
+    NoHealthyReal = "no-healthy-real", Error;
+    /// Fewer reals of a service are healthy than it needs.
+    FewHealthyReals = "few-healthy-reals", Warning;
+    /// A real is down by its health checks, and the doctor finds no other fault.
+    RealDown = "real-down", Warning;
+    /// The states of all reals are frozen, because nearly all health checks fail at once.
+    ChecksFrozen = "checks-frozen", Warning;
     /// The program is detached from an interface of `xvs run`.
     XdpDetached = "xdp-detached", Error;
     /// The program runs in generic mode, although native mode was requested.

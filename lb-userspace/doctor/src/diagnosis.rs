@@ -169,11 +169,10 @@ fn not_listening(target: &Target, seen: Observations) -> Finding {
         );
         return finding(cause, Fix::on_real(rip, fix::translate_on_real(target)));
     }
-    let cause = format!(
-        "{rip} takes packets for {at} and refuses connections: nothing listens there; the fix gives it no more of them until it does, and its weight ({}) is put back",
-        target.weight
-    );
-    finding(cause, Fix::on_director(target.take_out()))
+    let (then, fix) = target.spare("something does");
+    let cause =
+        format!("{rip} takes packets for {at} and refuses connections: nothing listens there; {then}");
+    finding(cause, Fix::on_director(fix))
 }
 
 #[cfg(test)]
@@ -192,6 +191,7 @@ mod tests {
             forward,
             tunnel: Tunnel::Ipip,
             weight: 1,
+            down: None,
             address: ([10, 0, 0, 11], 80).into(),
             entry: None,
             next_hop: Err(lb_control::neighbours::Unresolved::Unknown { why: "not asked".to_owned() }),

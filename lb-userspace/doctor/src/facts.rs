@@ -8,9 +8,11 @@ use std::{
 };
 
 use super::Location;
-use lb_control::neighbours::Unresolved;
+use lb_control::{neighbours::Unresolved, pool::Mode};
 use lb_dataplane::Entry;
-use lb_model::{Endpoint, Forward, Protocol, ServiceId, Tunnel, evicted::Evicted};
+use lb_model::{
+    Endpoint, Forward, Protocol, ServiceId, Tunnel, check::CheckName, evicted::Evicted, health::LastResult,
+};
 use lb_netlink::{Address, Interface, Mac};
 
 /// Next hop of a real in the loaded programs: its entry in `REALS`.
@@ -47,8 +49,10 @@ pub struct Target {
     pub forward: Forward,
     /// Encapsulation for `tun`.
     pub tunnel: Tunnel,
-    /// Weight.
+    /// Weight; 0 for a real that is drained or disabled.
     pub weight: u32,
+    /// Verdict of the real's health checks, if it is down.
+    pub down: Option<Down>,
     /// RIP and port as in the service; port 0: the destination port of the client's packet.
     pub address: SocketAddr,
     /// Entry in the loaded maps, if the real has a next hop.
@@ -117,13 +121,48 @@ impl Target {
     }
 }
 
+/// Verdict of the health checks of a real that is down.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Down {
+    /// Check that fails.
+    pub check: CheckName,
+    /// Its latest result; `None` if the state is that of an earlier run of the daemon.
+    pub last: Option<LastResult>,
+    /// Seconds since the real went down; 0 if not known.
+    pub seconds: u64,
+}
+
+/// Health of a service's reals.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PoolHealth {
+    /// Service.
+    pub service: ServiceId,
+    /// What follows for the service.
+    pub mode: Mode,
+    /// Number of healthy reals, without backup reals.
+    pub healthy: usize,
+    /// Number of reals that could serve, without backup reals.
+    pub able: usize,
+    /// Number of healthy reals that the service needs.
+    pub needed: usize,
+}
+
 /// A service whose clients get no connections.
 #[derive(Clone, Debug)]
 pub struct WithoutReal {
     /// Service.
     pub service: ServiceId,
-    /// A real with weight 0, as commands name it; `None` if there is no real at all.
-    pub idle: Option<String>,
+    /// A real that could serve, and what keeps it from that; `None` if there is no real at all.
+    pub idle: Option<Idle>,
+}
+
+/// A real that takes no connections.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Idle {
+    /// Real, as commands name it.
+    pub real: String,
+    /// The operator has drained or disabled the real; otherwise, its weight is 0.
+    pub by_operator: bool,
 }
 
 /// All facts, at one moment.
@@ -133,6 +172,10 @@ pub struct Facts {
     pub targets: Vec<Target>,
     /// Services without a real for new connections, and why.
     pub without_real: Vec<WithoutReal>,
+    /// Health of the services whose reals have checks.
+    pub pools: Vec<PoolHealth>,
+    /// Reason why the states of all reals are frozen, if they are.
+    pub frozen: Option<String>,
     /// Every endpoint of the services.
     pub endpoints: BTreeSet<Endpoint>,
     /// Interfaces of the director.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Facts, Target, topology::Topology};
-use lb_model::{Endpoint, Forward};
+use lb_model::{Endpoint, Forward, check::CheckName};
 
 /// Priority of the routing rules in fixes, and number of their table: lower than the priorities that are
 /// usually in use.
@@ -46,6 +46,28 @@ impl Target {
     /// Returns the command that stops new connections to the real. Runs on the director.
     pub(super) fn take_out(&self) -> String {
         self.edit("--weight 0")
+    }
+
+    /// Returns the end of the cause of a fault that xvs cannot fix, and a command for the director: to stop new
+    /// connections, or, if health checks have done that, to look at the failing one.
+    pub(super) fn spare(&self, until: &str) -> (String, String) {
+        match &self.down {
+            Some(down) => {
+                ("its health checks have taken it out of service".to_owned(), self.run_check(&down.check))
+            }
+            None => (
+                format!(
+                    "the fix takes it out of service, and its weight ({}) is put back when {until}",
+                    self.weight
+                ),
+                self.take_out(),
+            ),
+        }
+    }
+
+    /// Returns the command that probes the real once and shows each step. Runs on the director.
+    pub(super) fn run_check(&self, name: &CheckName) -> String {
+        quoted(&format!("xvs check run {name} {} {}", self.service, self.named()))
     }
 
     /// Returns the command that changes options of the real. Runs on the director.

@@ -16,6 +16,7 @@ mod finding; //              findings, their locations and fixes
 mod firewall; //             rules without effect on a VIP's packets
 mod fix; //                  commands that fix findings
 mod frame; //                frames of probes
+mod health; //               results of health checks
 mod interface; //            XDP mode, other programs, offloads
 mod local; //                clients on the director, the flow table
 mod mtu; //                  tunnels that lose large packets
@@ -34,7 +35,7 @@ mod vip; //                  VIPs on the director
 mod wire; //                 a packet socket
 
 pub use check::Check;
-pub use facts::{Facts, NextHop, Target, WithoutReal};
+pub use facts::{Down, Facts, Idle, NextHop, PoolHealth, Target, WithoutReal};
 pub use finding::{Finding, Fix, Host, Location};
 
 use lb_dataplane::ProbePlane;
@@ -44,7 +45,9 @@ use lb_model::failure::chain;
 /// Runs every check. Nothing is changed; probes are sent. `programs` make the probes through the path, and
 /// are returned.
 pub async fn examine(mut facts: Facts, mut programs: ProbePlane) -> (Vec<Finding>, Option<ProbePlane>) {
+    let verdicts = health::Verdicts::of(&facts);
     let mut findings = no_real(&facts);
+    findings.extend(health::check(&facts));
     findings.extend(vip::check(&facts));
     findings.extend(interface::check(&facts));
     findings.extend(local::full_tables(&facts));
@@ -57,16 +60,18 @@ pub async fn examine(mut facts: Facts, mut programs: ProbePlane) -> (Vec<Finding
         let found = probe(&mut facts, &mut programs, &rules);
         (found, programs)
     });
-    match probed.await {
+    let programs = match probed.await {
         Ok((found, programs)) => {
             findings.extend(found);
-            (findings, Some(programs))
+            Some(programs)
         }
         Err(error) => {
             tracing::error!(error = chain(&error), "doctor: the probes ended early");
-            (findings, None)
+            None
         }
-    }
+    };
+    verdicts.join(&mut findings);
+    (findings, programs)
 }
 
 /// Returns findings for services without a real for new connections.
@@ -75,7 +80,10 @@ fn no_real(facts: &Facts) -> Vec<Finding> {
         let service = &one.service;
         let (why, fix) = match &one.idle {
             None => ("has no reals", format!("xvs service show {service}")),
-            Some(real) => {
+            Some(Idle { real, by_operator: true }) => {
+                ("has no real that is enabled", format!("xvs real enable {service} {real}"))
+            }
+            Some(Idle { real, by_operator: false }) => {
                 ("has no real whose weight is above 0", format!("xvs real edit {service} {real} --weight 1"))
             }
         };

@@ -135,19 +135,16 @@ fn cause_and_fix(
         Unresolved::NoRoute { .. } if down_link(facts, rip).is_none() && at(rip).is_none() => {
             ("; the director has no network or route that has it".to_owned(), "ip route".to_owned())
         }
-        _ => match at(rip) {
-            Some((ifindex, _)) => by(ifindex),
-            None => match down_link(facts, rip) {
-                Some(name) => (format!("; {name} is down"), format!("ip link set dev {name} up")),
-                None => (
-                    format!(
-                        "; no machine answers for it: the fix takes it out of service, and its weight ({}) is put back when it is there again",
-                        target.weight
-                    ),
-                    target.take_out(),
-                ),
-            },
-        },
+        _ => {
+            if let Some((ifindex, _)) = at(rip) {
+                return by(ifindex);
+            }
+            if let Some(name) = down_link(facts, rip) {
+                return (format!("; {name} is down"), format!("ip link set dev {name} up"));
+            }
+            let (then, fix) = target.spare("it is there again");
+            (format!("; no machine answers for it: {then}"), fix)
+        }
     }
 }
 
@@ -215,13 +212,13 @@ pub(super) fn wrong_neighbour(facts: &Facts, target: &Target, neighbours: &Neigh
         }
         // A real with weight 0 may be switched off.
         None if target.weight == 0 => return None,
-        None => (
-            format!(
-                "{neighbour} was at {to}, and does not answer any more: the host is down, its link is, or it has lost the address; the fix takes the real out of service, and its weight ({}) is put back when it is there again",
-                target.weight
-            ),
-            target.take_out(),
-        ),
+        None => {
+            let (then, fix) = target.spare("it is there again");
+            let cause = format!(
+                "{neighbour} was at {to}, and does not answer any more: the host is down, its link is, or it has lost the address; {then}"
+            );
+            (cause, fix)
+        }
     };
     Some(Finding::new(Check::NextHop, target.location(), cause, Fix::on_director(fix)))
 }

@@ -24,6 +24,8 @@ pub struct ServiceName {
     pub tracking: String,
     /// Number of slots in its table.
     pub slots: u32,
+    /// Lines about reals that get no new connections, and about the health of the pool.
+    pub rotation: Vec<String>,
 }
 
 /// Description of a real.
@@ -110,10 +112,12 @@ impl Names {
         }
         let mut service = None;
         for (step, a, b) in ran.trace.steps() {
+            steps.push(self.step(service, step, a, b));
             if step == Step::Service {
                 service = self.services.get(&a);
+                let rotation = service.into_iter().flat_map(|service| &service.rotation);
+                steps.extend(rotation.map(|line| StepView::new("rotation", line.as_str())));
             }
-            steps.push(self.step(service, step, a, b));
         }
         steps.extend(self.near(ran, outcome));
         if let Some(service) = service

@@ -12,6 +12,7 @@ fn names() -> Names {
         scheduler: "scheduler mh".into(),
         tracking: "auto".into(),
         slots: 4093,
+        rotation: vec!["10.0.0.13:80 gets no new connections: its weight is 0".into()],
     };
     let real = |last: u8| RealName {
         address: format!("10.0.0.{last}:80"),
@@ -57,6 +58,7 @@ fn a_hashed_flow_is_told_from_parser_to_reason() {
         &[(Step::Service, 1, 0), (Step::Slot, 5, 7), (Step::CountFlow, 7, 0), (Step::CountIn, 7, 40)],
     );
     assert_eq!(told.service.as_deref(), Some("tcp 10.0.0.9:80"));
+    assert_eq!(detail(&told, "rotation"), ["10.0.0.13:80 gets no new connections: its weight is 0"]);
     assert_eq!(told.real.as_deref(), Some("10.0.0.11:80"));
     assert_eq!((told.action.as_str(), told.reason.as_str()), ("XDP_TX", "forwarded"));
     assert_eq!(detail(&told, "slot"), ["5 of 4093, by scheduler mh: 10.0.0.11:80"]);

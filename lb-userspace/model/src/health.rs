@@ -271,6 +271,14 @@ pub struct LastResult {
     pub at_ms: u64,
 }
 
+impl fmt::Display for LastResult {
+    /// Writes the result in words: `L7STS HTTP 500`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if self.text.is_empty() { Ok(()) } else { write!(f, " {}", self.text) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,17 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Returns a time in one unit: `12s`, `5m`, `3h`, `2d`.
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    match seconds {
+        0..=99 => format!("{seconds}s"),
+        100..=5_999 => format!("{}m", seconds / 60),
+        6_000..=172_799 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// Returns the word among `known` of which `word` is most likely a misspelling, if any.
 #[must_use]
 pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -346,7 +346,7 @@ impl HealthView {
     pub fn last_word(&self) -> String {
         match &self.last {
             None => "-".to_owned(),
-            Some(last) => format!("{} {}", last.code, last.text).trim_end().to_owned(),
+            Some(last) => last.to_string(),
         }
     }
 }

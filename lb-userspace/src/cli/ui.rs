@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::api::types::Done;
-use lb_model::failure::Failure;
+use lb_model::{failure::Failure, text};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -95,13 +95,7 @@ pub fn age(seconds: u64) -> String {
         return "-".to_owned();
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let age = now.saturating_sub(seconds);
-    match age {
-        0..=99 => format!("{age}s"),
-        100..=5_999 => format!("{}m", age / 60),
-        6_000..=172_799 => format!("{}h", age / 3600),
-        _ => format!("{}d", age / 86_400),
-    }
+    text::duration(now.saturating_sub(seconds))
 }
 
 /// Returns a plain table: columns whose names begin with `>` are numbers, and right-aligned.

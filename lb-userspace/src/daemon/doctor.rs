@@ -5,18 +5,29 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use lb_common::schema;
 
 use super::{Director, count::count_flows, lost_sends::deaf_veths, maps::FlowCounts};
-use crate::{api::types::ServiceView, daemon::Shared};
-use lb_control::{image::service_key, neighbours::Unresolved};
+use crate::{
+    api::types::{HealthView, RealView, ServiceView},
+    daemon::Shared,
+};
+use lb_control::{
+    image::service_key,
+    neighbours::Unresolved,
+    pool::{self, HealthTable, Pool},
+};
 use lb_dataplane::{Entry, Mode, Options, ProbePlane};
-use lb_doctor::{Facts, NextHop, Target, WithoutReal};
+use lb_doctor::{Down, Facts, Idle, NextHop, PoolHealth, Target, WithoutReal};
 use lb_model::failure::{Failure, chain};
-use lb_model::{Forward, finding::FindingView};
+use lb_model::{
+    Desired, Forward,
+    finding::FindingView,
+    health::{Admin, Health},
+};
 
 /// Time to wait for answers of neighbours. On a link they answer within a millisecond or never.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -46,17 +57,52 @@ pub async fn examine(director: &Shared) -> Result<Vec<FindingView>, Failure> {
     Ok(views)
 }
 
-/// Returns the services whose reals all have weight 0.
+/// Returns the services without a real that is enabled and has a weight above 0.
 fn without_real(services: &[ServiceView]) -> Vec<WithoutReal> {
-    let idle = services.iter().filter(|view| view.reals.iter().all(|real| real.weight == 0));
-    let named = |view: &ServiceView| WithoutReal {
-        service: view.id,
-        idle: view.reals.first().map(|real| match view.id.port() {
-            port if port == real.address.port() => real.address.ip().to_string(),
-            _ => real.address.to_string(),
-        }),
+    let idle = services.iter().filter(|view| view.reals.iter().all(|real| configured_weight(real) == 0));
+    let named = |view: &ServiceView| {
+        let by_operator = |real: &&RealView| real.weight > 0;
+        let real = view.reals.iter().find(by_operator).or_else(|| view.reals.first());
+        let idle = real.map(|real| Idle {
+            real: match view.id.port() {
+                port if port == real.address.port() => real.address.ip().to_string(),
+                _ => real.address.to_string(),
+            },
+            by_operator: by_operator(&real),
+        });
+        WithoutReal { service: view.id, idle }
     };
     idle.map(named).collect()
+}
+
+/// Returns the weight of a real, or 0 if the operator has drained or disabled it.
+fn configured_weight(real: &RealView) -> u32 {
+    if real.admin == Admin::Enabled { real.weight } else { 0 }
+}
+
+/// Returns the verdict of the checks of a real that is down.
+fn down(health: Option<&HealthView>) -> Option<Down> {
+    let view = health.filter(|view| view.health == Health::Down)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let seconds = match view.since_seconds {
+        0 => 0,
+        since => now.saturating_sub(since),
+    };
+    Some(Down { check: view.check.clone()?, last: view.last.clone(), seconds })
+}
+
+/// Returns the health of the services whose reals have checks.
+fn pools(desired: &Desired, table: &HealthTable) -> Vec<PoolHealth> {
+    let with_checks = desired
+        .services
+        .iter()
+        .filter(|(_, service)| service.reals.values().any(|real| !service.checks_of(real).is_empty()));
+    let health = |(id, service)| {
+        let Pool { mode, healthy, able, .. } = pool::weigh(id, service, table);
+        let needed = service.health.min_healthy.of(able);
+        PoolHealth { service: *id, mode, healthy, able, needed }
+    };
+    with_checks.map(health).collect()
 }
 
 impl Director {
@@ -113,7 +159,8 @@ impl Director {
                         },
                         forward: if real.is_local { Forward::Local } else { real.forward },
                         tunnel: real.tunnel,
-                        weight: real.weight,
+                        weight: configured_weight(real),
+                        down: down(real.health.as_ref()),
                         address: real.address,
                         entry: entry.filter(schema::Real::reachable).and_then(|real| {
                             let key = service_key(endpoint);
@@ -134,6 +181,8 @@ impl Director {
             deaf_veths: deaf_veths(self.network.netlink(), &interfaces).await,
             lost_sends: self.attachments.lost_sends().await,
             without_real: without_real(&stats.services),
+            pools: pools(self.store.desired(), self.health.table()),
+            frozen: self.health.snapshot().frozen.as_ref().map(|frozen| frozen.why.to_string()),
             is_standby: !self.vips.are_managed(),
             targets,
             endpoints,

@@ -55,7 +55,7 @@ impl Director {
         }
         let reals = self.maps.tables().reals().map_err(|error| maps_failed(&error))?;
         let interfaces = self.interface_names().await;
-        let names = Self::names(
+        let names = self.names(
             interfaces,
             &Known {
                 desired: self.store.desired(),
@@ -88,7 +88,7 @@ impl Director {
         let flow = flow::of(frame);
         let (mut dry_run, reals) = self.maps.dry_run(&want, self.store.dips(), &devices, flow.as_ref())?;
         let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
-        let names = Self::names(self.interface_names().await, &known);
+        let names = self.names(self.interface_names().await, &known);
         let run = dry_run.tracer.run(frame, interface.index);
         let mut explanation = describe(&names, interface, frame, run)?;
         let changes = match change::differences(self.store.desired(), &desired).as_slice() {
@@ -124,12 +124,13 @@ impl Director {
     }
 
     /// Returns the names for the programs' ids.
-    fn names(interfaces: HashMap<u32, String>, known: &Known) -> Names {
+    fn names(&self, interfaces: HashMap<u32, String>, known: &Known) -> Names {
         let endpoints = known.desired.services.keys().flat_map(|id| known.desired.endpoints(id)).collect();
         let mut names = Names { interfaces, endpoints, ..Names::default() };
         let slots: HashMap<u32, u32> =
             known.image.services.values().map(|service| (service.id, service.slots)).collect();
         let mut ports = HashMap::new();
+        let health = self.health.views(known.desired);
         for (id, service) in &known.desired.services {
             let Some(number) = known.ids.services.get(id) else { continue };
             ports.insert(*number, id.port());
@@ -138,6 +139,7 @@ impl Director {
                 scheduler: service.describe_scheduler().trim_start_matches("scheduler ").to_owned(),
                 tracking: service.tracking.to_string(),
                 slots: slots.get(number).copied().unwrap_or(0),
+                rotation: self.health.rotation(id, service, known.next_hops, &health),
             };
             names.services.insert(*number, name);
         }

@@ -13,6 +13,7 @@ use lb_control::{
     effective,
     neighbours::{Neighbours, Resolution, Unresolved, WatchedNeighbours},
     own_addresses::OwnAddresses,
+    pool::{self, HealthTable, Mode},
 };
 use lb_model::failure::chain;
 use lb_model::{Desired, Real, Service, ServiceId};
@@ -188,16 +189,21 @@ impl Network {
         self.is_local(id, address, real) || matches!(self.next_hops.get(&address.ip()), Some(Ok(_)))
     }
 
-    /// Returns the number of reals of a service that get new connections.
+    /// Returns the number of reals of a service that get new connections; the weights are the effective ones.
     pub(super) fn available(&self, id: &ServiceId, service: &Service) -> usize {
         let reals = service.reals.iter();
         reals.filter(|(address, real)| real.weight > 0 && self.is_up(id, **address, real)).count()
     }
 
-    /// Returns a line for each service that has no real for new connections.
-    pub(super) fn without_real(&self, desired: &Desired) -> Vec<String> {
-        let idle = desired.services.iter().filter(|(id, service)| self.available(id, service) == 0);
-        idle.map(|(id, _)| format!("{id} has no real that takes connections")).collect()
+    /// Returns a line for each service that has no real for new connections, unless the cause is the health of all
+    /// its reals.
+    pub(super) fn without_real(&self, desired: &Desired, table: &HealthTable) -> Vec<String> {
+        let line = |(id, service): (&ServiceId, &Service)| {
+            let pool = pool::weigh(id, service, table);
+            let is_idle = pool.mode != Mode::AllDown && self.available(id, &pool.service) == 0;
+            is_idle.then(|| format!("{id} has no real that takes connections"))
+        };
+        desired.services.iter().filter_map(line).collect()
     }
 
     /// Returns a line for each real without a next hop.

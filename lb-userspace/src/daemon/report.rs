@@ -44,11 +44,11 @@ struct Reading<'a> {
 impl Director {
     /// Returns the status of the daemon; `counts` are the flows.
     pub async fn status(&mut self, counts: &FlowCounts) -> Status {
-        let mut problems = self.network.without_real(self.store.desired());
+        let mut problems = self.network.without_real(self.store.desired(), self.health.table());
         problems.extend(self.network.unreachable(self.store.desired()));
         problems.extend(self.store.unsaved().map(str::to_owned));
         problems.extend(self.vips.held_elsewhere());
-        problems.extend(self.health.problems());
+        problems.extend(self.health.problems(self.store.desired()));
         let mut interfaces = Vec::new();
         for (index, name) in self.attachments.interfaces() {
             let mode = match self.network.netlink().interface_by_index(*index).await {

@@ -78,6 +78,7 @@ impl Samples {
 
     /// Creates samples from labels, with braces, and numbers.
     #[cfg(test)]
+    #[must_use]
     pub fn of(rows: &[(&str, Numbers)]) -> Self {
         let mut samples = Self::default();
         for (labels, numbers) in rows {

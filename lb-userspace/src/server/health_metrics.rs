@@ -2,13 +2,17 @@
 //! Metrics of health checks.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use lb_health::{BUCKETS, Snapshot};
 
 use super::page::{Kind, Page, labels};
 use crate::daemon::scrape::Samples;
 
-/// Microseconds of a second.
-const MICROS: f64 = 1e6;
+/// Returns a time in microseconds as seconds.
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
+}
 
 /// Writes the health of reals and services, and the counts of checks.
 pub(super) fn write(
@@ -48,10 +52,10 @@ pub(super) fn write(
     }
     page.metric(Kind::Histogram, "xvs_check_duration_seconds", "Duration of the probes of a check");
     for (name, counts) in &checks.totals.checks {
-        let bounds = BUCKETS.iter().map(|micros| *micros as f64 / MICROS);
+        let bounds = BUCKETS.iter().map(|micros| seconds(*micros));
         let buckets = bounds.zip(counts.buckets);
         let larger = counts.buckets[BUCKETS.len()];
-        page.histogram(("check", name.as_str()), buckets, larger, counts.sum_us as f64 / MICROS);
+        page.histogram(("check", name.as_str()), buckets, larger, seconds(counts.sum_us));
     }
     let help = "Probes that started more than 100 ms after their time";
     page.metric(Kind::Counter, "xvs_check_late", help).sample("", checks.totals.late);

@@ -154,9 +154,7 @@ impl Director {
             let (id, address) = *real;
             let reason = now.reason();
             let last = reason.and_then(|(_, state)| state.last.clone());
-            let why = last.as_ref().map_or_else(String::new, |last| {
-                format!(": {} {}", last.code, last.text).trim_end().to_owned()
-            });
+            let why = last.as_ref().map_or_else(String::new, |last| format!(": {last}"));
             let check = reason.map(|(name, _)| name.clone());
             let by = check.as_ref().map_or_else(String::new, |name| format!(" by check {name}"));
             let text = format!("real {address} of {id} is {}{by}{why}", now.health);
@@ -219,7 +217,7 @@ impl Director {
 }
 
 /// Returns a sentence about the state of a pool.
-fn pool_text(id: &ServiceId, mode: Mode, healthy: usize, able: usize) -> String {
+pub(super) fn pool_text(id: &ServiceId, mode: Mode, healthy: usize, able: usize) -> String {
     let count = format!("{healthy} of {able} reals are healthy");
     match mode {
         Mode::Normal => format!("{id} has enough healthy reals again: {count}"),

@@ -15,6 +15,7 @@ mod run_once; // single probes for operators
 mod start; //   start of the threads
 mod targets; // targets of the checks
 mod view; //    lists of checks
+mod why; //     reasons why reals get no connections
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,7 @@ use crate::api::types::HealthView;
 use combine::{Combined, States};
 pub use events::{Event, EventKind, Events};
 pub use file::beside;
-use lb_control::pool::{HealthTable, Mode};
+use lb_control::pool::{self, HealthTable, Mode};
 use lb_model::{Desired, ServiceId};
 use path::Sources;
 use ramp::Ramps;
@@ -120,9 +121,16 @@ impl Health {
         combined.into_iter().map(view).collect()
     }
 
-    /// Returns a line for each problem of the checks.
-    pub(super) fn problems(&self) -> Vec<String> {
-        self.frozen.iter().map(|why| format!("states of reals are frozen: {why}")).collect()
+    /// Returns a line for each problem of the checks: frozen states, and services with too few healthy reals.
+    pub(super) fn problems(&self, desired: &Desired) -> Vec<String> {
+        let frozen = self.frozen.iter().map(|why| format!("states of reals are frozen: {why}"));
+        let pools = desired.services.iter().filter_map(|(id, service)| {
+            let pool = pool::weigh(id, service, &self.table);
+            // Without a real that could serve, the operator has chosen the backup reals.
+            let is_problem = pool.mode != Mode::Normal && pool.able > 0;
+            is_problem.then(|| apply::pool_text(id, pool.mode, pool.healthy, pool.able))
+        });
+        frozen.chain(pools).collect()
     }
 
     /// Prepares for a change of the services: a real that serves without checks serves on until the first verdict

@@ -120,31 +120,31 @@ mod erased {
 #[case::remove("-D -t www:http", "remove tcp 10.0.0.9:80")]
 #[case::real(
     "-a -t 10.0.0.1:80 -r 10.0.0.2",
-    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:dr,lower:0,tunnel:ipip,upper:0,weight:1}"
+    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:dr,lower:0,state:enabled,tunnel:ipip,upper:0,weight:1}"
 )]
 #[case::real_for_nat(
     "-a -t 10.0.0.1:80 -r 10.0.0.2:8080 -m -w 5 -x 9 -y 3",
-    "add 10.0.0.2:8080 to tcp 10.0.0.1:80 {forward:nat,lower:3,tunnel:ipip,upper:9,weight:5}"
+    "add 10.0.0.2:8080 to tcp 10.0.0.1:80 {forward:nat,lower:3,state:enabled,tunnel:ipip,upper:9,weight:5}"
 )]
 #[case::direct_routing_keeps_the_port(
     "-a -t 10.0.0.1:80 -r 10.0.0.2:8080 -i --tun-type ipip",
-    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:tun,lower:0,tunnel:ipip,upper:0,weight:1}"
+    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:tun,lower:0,state:enabled,tunnel:ipip,upper:0,weight:1}"
 )]
 #[case::real_of_a_group(
     "-a -f 7 -r 10.0.0.2:80 -g",
-    "add 10.0.0.2:80 to group 7 {forward:dr,lower:0,tunnel:ipip,upper:0,weight:1}"
+    "add 10.0.0.2:80 to group 7 {forward:dr,lower:0,state:enabled,tunnel:ipip,upper:0,weight:1}"
 )]
 #[case::real_of_every_port(
     "-a -t 10.0.0.1 -r 10.0.0.2:80 -m",
-    "add 10.0.0.2:0 to tcp 10.0.0.1:0 {forward:nat,lower:0,tunnel:ipip,upper:0,weight:1}"
+    "add 10.0.0.2:0 to tcp 10.0.0.1:0 {forward:nat,lower:0,state:enabled,tunnel:ipip,upper:0,weight:1}"
 )]
 #[case::heavy(
     "-a -t 10.0.0.1:80 -r 10.0.0.2 -w 2147483647",
-    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:dr,lower:0,tunnel:ipip,upper:0,weight:2147483647}"
+    "add 10.0.0.2:80 to tcp 10.0.0.1:80 {forward:dr,lower:0,state:enabled,tunnel:ipip,upper:0,weight:2147483647}"
 )]
 #[case::edit_says_everything_of_a_real(
     "-e -t 10.0.0.1:80 -r 10.0.0.2:80 -w 0",
-    "edit 10.0.0.2:80 of tcp 10.0.0.1:80 {forward:dr,lower:0,tunnel:ipip,upper:0,weight:0}"
+    "edit 10.0.0.2:80 of tcp 10.0.0.1:80 {forward:dr,lower:0,state:enabled,tunnel:ipip,upper:0,weight:0}"
 )]
 #[case::real_before_its_service("-d -r 10.0.0.2 -t 10.0.0.1:80", "remove 10.0.0.2:80 from tcp 10.0.0.1:80")]
 #[case::clear("--clear", "clear")]
