@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_tests::lab::{Client, Lab, Method, Process, VIP, VIP6, Way, eventually};
+use lb_tests::{
+    artifacts::is_full,
+    lab::{Client, Lab, Method, Process, VIP, VIP6, Way, eventually},
+};
 use serde_json::Value;
 
 /// Timing of the checks: a failure is found within fall × interval + timeout.
@@ -341,4 +344,38 @@ fn states_survive_the_daemon_and_a_new_real_waits_for_its_first_success() {
     assert_eq!(scene.reals(DR)[2]["effective_weight"], 0, "it is sick");
     page(&scene, 0..1, "well");
     scene.becomes(DR, ["up", "up", "up"]);
+}
+
+/// Sends requests for a second, each on a new connection, and checks that none fails.
+#[track_caller]
+fn no_request_fails(client: &Client, way: Way) {
+    let url = format!("http://{}/", way.service());
+    let wrk = ["wrk", "-t1", "-c16", "-d1s", "--timeout", "900ms", "-H", "Connection: close", &url];
+    let report = client.exec(wrk).succeeds();
+    for word in ["Socket errors", "Non-2xx"] {
+        assert!(!report.stdout.contains(word), "{}: {report}", way.name());
+    }
+    assert!(!report.stdout.contains(" 0 requests in"), "{}: {report}", way.name());
+}
+
+#[test]
+fn no_request_that_starts_after_a_failure_was_found_fails() {
+    let mut scene = Scene::new("");
+    scene.check("http");
+    let rounds = if is_full() { 20 } else { 2 };
+    for round in 0..rounds {
+        let real = round % 3;
+        scene.nginx[real].stop();
+        for way in Way::all().filter(|way| !way.six) {
+            let mut expected = ["up"; 3];
+            expected[real] = "down";
+            scene.becomes(way, expected);
+            no_request_fails(&scene.lab.client, way);
+        }
+        scene.nginx[real] = scene.lab.reals[real].start_nginx(&Method::real_ports());
+        scene.recovers();
+        for way in Way::all().filter(|way| !way.six) {
+            no_request_fails(&scene.lab.client, way);
+        }
+    }
 }
