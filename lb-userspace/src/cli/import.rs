@@ -129,8 +129,12 @@ fn end(imported: &Imported, written: Option<&Path>) -> Vec<String> {
         lines.push(format!("{lost} {are} not carried over, or not as written: --verbose lists each"));
     }
     if imported.checked > 0 {
-        let (were, are) = if imported.checked == 1 { ("was", "is") } else { ("were", "are") };
-        lines.push(format!("{} {were} health-checked and no longer {are}", count(imported.checked, "real")));
+        let checks = count(imported.desired.checks.len(), "health check");
+        lines.push(format!("{checks} of {}", count(imported.checked, "real")));
+    }
+    if imported.unchecked > 0 {
+        let has = if imported.unchecked == 1 { "has" } else { "have" };
+        lines.push(format!("{} {has} lost a health check", count(imported.unchecked, "real")));
     }
     lines.push(match written {
         Some(path) => format!("next: xvs plan {}", path.display()),
@@ -232,11 +236,14 @@ mod tests {
         let imported = keepalived::import(KEEPALIVED, Path::new("F"), None);
         assert_eq!(
             end(&imported, Some(Path::new("xvs.toml"))),
+            ["1 service and 1 real", "1 health check of 1 real", "next: xvs plan xvs.toml",]
+        );
+        let lost = keepalived::import(&KEEPALIVED.replace("TCP", "BFD"), Path::new("F"), None);
+        assert_eq!(
+            end(&lost, None)[1..3],
             [
-                "1 service and 1 real",
-                "1 line is not carried over, or not as written: --verbose lists each",
-                "1 real was health-checked and no longer is",
-                "next: xvs plan xvs.toml",
+                "2 lines are not carried over, or not as written: --verbose lists each",
+                "1 real has lost a health check",
             ]
         );
         assert!(end(&Imported::default(), None)[1].starts_with("next: xvs plan FILE"));

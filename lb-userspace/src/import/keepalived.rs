@@ -5,16 +5,22 @@
 //! an unknown word with its line only, and ignores a brace that opens no known block. So the meaning of a
 //! file is defined by keepalived's parser, which this one imitates.
 
+mod assign; //      checks of services and reals
+mod check; //       `TCP_CHECK`, `HTTP_GET`…
 mod definitions; // `$NAME=value`
 mod group; //       `virtual_server_group`
 mod lines; //       comments, includes, conditions
 mod number; //      numbers as strtoul reads them
 mod parse; //       blocks
+mod policy; //      `alpha`, `quorum`…
+mod real; //        `real_server`
 #[cfg(test)]
 mod recorded; // files as keepalived itself reads them
+mod schedule; //    `delay_loop`, `retry`…
 mod sequence; // `~SEQ`, `~LST`
-mod server; //   `virtual_server`, `real_server`
+mod server; //   `virtual_server`
 mod services; // resulting services
+mod silent; //   scripts and mails
 mod timeouts; // `lvs_timeouts`
 mod way; //      forward methods
 mod words; //    words of a line

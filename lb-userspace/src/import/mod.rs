@@ -39,8 +39,10 @@ pub struct Imported {
     pub fnat_addresses: Vec<IpAddr>,
     /// Another program manages VIPs.
     pub vips_elsewhere: bool,
-    /// Number of reals whose checks are lost.
+    /// Number of reals with checks.
     pub checked: usize,
+    /// Number of reals of which a check is not carried over.
+    pub unchecked: usize,
     /// Lines that the config covers.
     pub carried: BTreeSet<Place>,
     /// Lines that the config does not cover.

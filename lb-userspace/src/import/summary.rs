@@ -69,8 +69,8 @@ fn part(kind: Kind, block: Option<&str>, left: &[&Left]) -> Option<String> {
                 count => format!("{count} reals ({})", some(of_kind.iter().map(named))),
             }
         }
-        (Kind::Health, Some(_)) => format!("health checks are not carried over ({})", words(&of_kind)),
-        (Kind::Setting, Some(_)) if lines == 1 => format!("{}: {}", first.text, first.why),
+        (Kind::Health | Kind::Setting, Some(_)) if lines == 1 => format!("{}: {}", first.text, first.why),
+        (Kind::Health, Some(_)) => format!("health checks ({})", reasons(&of_kind)),
         (Kind::Setting, Some(_)) => format!(
             "{lines} settings ({})",
             some(of_kind.iter().map(|left| format!("{}: {}", left.text, left.why)))
@@ -95,17 +95,13 @@ fn distinct(all: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     all.filter(move |one| seen.insert(one.clone()))
 }
 
-/// Returns the checks in lines, with counts, or the lines' first words if there are none.
-fn words(left: &[&&Left]) -> String {
-    let is_check = |left: &&&&Left| left.text.starts_with(|c: char| c.is_ascii_uppercase());
-    let checks: Vec<&&Left> = left.iter().filter(is_check).copied().collect();
-    if checks.is_empty() {
-        return counted(left);
-    }
-    let more = left.len() - checks.len();
-    let lines = if more == 1 { "line" } else { "lines" };
-    let more = if more == 0 { String::new() } else { format!(" and {more} more {lines}") };
-    format!("{}{more}", counted(&checks))
+/// Returns each reason in lines with the first words of its lines: of many equal reals, one reason remains.
+fn reasons(left: &[&&Left]) -> String {
+    let whys: Vec<String> = distinct(left.iter().map(|left| left.why.clone())).collect();
+    some(whys.into_iter().map(|why| {
+        let lines: Vec<&&Left> = left.iter().filter(|left| left.why == why).copied().collect();
+        format!("{}: {why}", counted(&lines))
+    }))
 }
 
 /// Returns the first words of lines, with counts.

@@ -29,6 +29,13 @@ pub struct Line {
 /// A line, as position and text.
 pub type Said = (Place, String);
 
+impl Line {
+    /// Returns the line as position and text.
+    pub fn said(&self) -> Said {
+        (self.place.clone(), self.text.clone())
+    }
+}
+
 /// Maximum depth of includes.
 const DEEPEST: usize = 16;
 

@@ -2,15 +2,18 @@
 //! Parser of blocks and the words in them.
 #![forbid(unsafe_code)]
 
+mod checks; // checkers of a real
 mod values; // blocks of lines without words of their own
 
 use std::{net::IpAddr, path::Path};
 
 use super::{
     super::{Block, Imported, Kind, Left},
+    check::Checker,
     group::Group,
     lines::{Line, Lines},
-    server::{Real, Server, health},
+    real::Real,
+    server::Server,
     way::Taken,
     words::{
         CHECKS, HOST, LINES, VALUES_OF_CHECK, VALUES_OF_FILE, VALUES_OF_REAL, VALUES_OF_SERVER, VRRP, words,
@@ -26,10 +29,15 @@ pub struct File {
     pub servers: Vec<Server>,
     /// SNAT addresses for full NAT, by the name of their group.
     pub local: Vec<(String, Vec<IpAddr>)>,
+    /// User of the scripts that have none of their own.
+    pub script_user: Option<String>,
 }
 
 /// Reason why a line about keepalived itself is not carried over.
 const OF_THE_HOST: &str = "it is about keepalived or the host";
+
+/// Reason why a real is not carried over: it has another IP version than its service.
+const OTHER_VERSION: &str = "only a tunnel goes to the other version of IP";
 
 /// Kind of a block, which determines its words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,6 +79,8 @@ pub struct Parser<'a> {
     /// Open server, and open real in it; `None` if their line was invalid.
     server: Option<Server>,
     real: Option<Real>,
+    /// Open checker of that real.
+    checker: Option<Checker>,
     depth: usize,
     skip: Skip,
     /// Reason why lines are skipped, and kind of the loss.
@@ -97,6 +107,7 @@ impl<'a> Parser<'a> {
             block: None,
             server: None,
             real: None,
+            checker: None,
             depth: 0,
             skip: Skip::No,
             skipped: (String::new(), Kind::Rest),
@@ -212,12 +223,7 @@ impl<'a> Parser<'a> {
             Level::Flat => self.leave(line, "it is not about a service", Kind::Rest),
             Level::Server => self.of_server(line, words)?,
             Level::Real => self.of_real(line, words)?,
-            Level::Check(inner) => {
-                self.leave(line, health(), Kind::Health);
-                if words[0] == inner {
-                    self.inside(Level::Check(""))?;
-                }
-            }
+            Level::Check(inner) => self.of_checker(line, words, inner)?,
         }
         Ok(())
     }
@@ -238,7 +244,9 @@ impl<'a> Parser<'a> {
                 if let Some(mut server) = self.server.take()
                     && !skipped
                 {
-                    server.end();
+                    if let Some(sorry) = server.end() {
+                        sorry.leave(self.imported, &server.block, OTHER_VERSION);
+                    }
                     self.file.servers.push(server);
                 }
             }
@@ -291,7 +299,7 @@ impl<'a> Parser<'a> {
             return Ok(());
         };
         if words[0] == "real_server" {
-            let skipped_why = match Real::new(&line.place, &line.text, &words[1..], server) {
+            let skipped_why = match Real::new(&line.said(), &words[1..], server.way) {
                 Ok(real) => {
                     self.real = Some(real);
                     None
@@ -307,26 +315,21 @@ impl<'a> Parser<'a> {
                 && !skipped
                 && let Some(real) = server.add(real)
             {
-                real.leave(self.imported, &server.block, "only a tunnel goes to the other version of IP");
+                real.leave(self.imported, &server.block, OTHER_VERSION);
             }
             return Ok(());
         }
-        let taken = server.take(&line.place, words);
+        let taken = server.take(&line.said(), words);
         self.taken(taken, line, true);
         Ok(())
     }
 
     fn of_real(&mut self, line: &Line, words: &[&str]) -> Result<(), Left> {
         if let Some((_, inner)) = CHECKS.iter().find(|(check, _)| *check == words[0]) {
-            if let Some(real) = &mut self.real {
-                real.checked = true;
-            }
-            self.leave(line, health(), Kind::Health);
-            self.inside(Level::Check(inner))?;
-            return Ok(());
+            return self.checker(line, words[0], inner);
         }
         if let Some(real) = &mut self.real {
-            let taken = real.take(words);
+            let taken = real.take(&line.said(), words);
             self.taken(taken, line, false);
         } else {
             self.leave_skipped(line);
@@ -343,7 +346,7 @@ impl<'a> Parser<'a> {
                     (Some(server), _) => &mut server.lines,
                     _ => return,
                 };
-                lines.push((line.place.clone(), line.text.clone()));
+                lines.push(line.said());
             }
             Taken::No(why, kind) => self.leave(line, &why, kind),
         }

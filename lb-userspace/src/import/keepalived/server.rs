@@ -8,6 +8,9 @@ use super::{
     super::{Block, Imported, Kind, Left, Place},
     lines::Said,
     number::{socket, unsigned},
+    real::Real,
+    schedule::Schedule,
+    silent::silent,
     way::{Taken, Way},
 };
 use crate::ipvsadm::host_number;
@@ -18,34 +21,6 @@ pub const PERSISTENT: u32 = 360;
 /// Longest persistence timeouts that keepalived accepts, and that the programs can count, in seconds.
 const MONTH: u32 = 86_400 * 31;
 const LONGEST: u32 = 2_073_600;
-
-/// Words about health checks.
-const HEALTH: &[&str] = &[
-    "alpha",
-    "connect_timeout",
-    "delay_before_retry",
-    "delay_loop",
-    "ha_suspend",
-    "hysteresis",
-    "inhibit_on_failure",
-    "notify_down",
-    "notify_up",
-    "omega",
-    "quorum",
-    "quorum_down",
-    "quorum_up",
-    "retry",
-    "smtp_alert",
-    "snmp_name",
-    "virtualhost",
-    "warmup",
-];
-
-/// Returns the reason why checks are not carried over.
-#[must_use]
-pub const fn health() -> &'static str {
-    "there are no health checks yet"
-}
 
 /// Target of a server: the packets that it serves.
 #[derive(Clone, Debug)]
@@ -94,33 +69,18 @@ pub struct Server {
     pub weight: u32,
     /// Real for the time when no other real is healthy.
     pub sorry: Option<Real>,
-    /// That real has weight 0 at other times.
-    pub sorry_inhibited: bool,
+    /// Schedule of the checkers.
+    pub schedule: Schedule,
+    /// Connections of a real that is down stay on it.
+    pub inhibit: Option<(Said, bool)>,
+    /// Weight of the healthy reals below which the sorry server serves, and its tolerance.
+    pub quorum: Option<(Said, u32)>,
+    pub hysteresis: Option<(Said, u32)>,
     /// Name of the group of SNAT addresses for full NAT.
     pub local: Option<(Place, String)>,
     /// Reals.
     pub reals: Vec<Real>,
     /// Lines of the server.
-    pub lines: Vec<Said>,
-}
-
-/// A `real_server`.
-#[derive(Clone, Debug)]
-pub struct Real {
-    /// Line of the real.
-    pub said: Said,
-    /// Address; port 0 if none is given.
-    pub address: SocketAddr,
-    /// Method.
-    pub way: Way,
-    /// Weight.
-    pub weight: Option<u32>,
-    /// Thresholds.
-    pub upper: u32,
-    pub lower: u32,
-    /// The real has a check.
-    pub checked: bool,
-    /// Lines of its block.
     pub lines: Vec<Said>,
 }
 
@@ -163,7 +123,10 @@ impl Server {
             granularity: None,
             weight: 1,
             sorry: None,
-            sorry_inhibited: false,
+            schedule: Schedule::default(),
+            inhibit: None,
+            quorum: None,
+            hysteresis: None,
             local: None,
             reals: Vec::new(),
             lines: vec![(block.place.clone(), block.text.clone())],
@@ -171,7 +134,7 @@ impl Server {
     }
 
     /// Parses a line of the server's block.
-    pub fn take(&mut self, place: &Place, words: &[&str]) -> Taken {
+    pub fn take(&mut self, said: &Said, words: &[&str]) -> Taken {
         let value = words.get(1).copied().unwrap_or_default();
         let setting = |why: String| Taken::No(why, Kind::Setting);
         match words[0] {
@@ -227,7 +190,7 @@ impl Server {
                     "there are no persistence engines: clients are kept by their addresses".to_owned(),
                 );
             }
-            "persistence_granularity" => return self.granularity(place, words, value),
+            "persistence_granularity" => return self.granularity(said, value),
             "protocol" => match value.to_ascii_lowercase().parse() {
                 Ok(protocol) => self.protocol = Some(protocol),
                 Err(_) => {
@@ -238,35 +201,45 @@ impl Server {
                 Some(weight) => self.weight = weight,
                 None => return setting(format!("{value} is no weight from 1 to {MAX_WEIGHT}")),
             },
-            "laddr_group_name" if words.len() > 1 => self.local = Some((place.clone(), value.to_owned())),
+            "laddr_group_name" if words.len() > 1 => self.local = Some((said.0.clone(), value.to_owned())),
             "sorry_server" | "sorry_server_inhibit" | "sorry_server_lvs_method" => {
-                self.sorry(place, words);
-                let why = "a sorry server serves when no real is healthy, and there are no health checks yet";
-                return Taken::No(why.to_owned(), Kind::Health);
+                return self.sorry(said, words);
             }
-            word if HEALTH.contains(&word) => return Taken::No(health().to_owned(), Kind::Health),
-            _ => return setting("keepalived 2.2.7 does not know it here".to_owned()),
+            "inhibit_on_failure" => self.inhibit = Some((said.clone(), true)),
+            "quorum" => match unsigned(value, 1, u32::MAX, false) {
+                Some(quorum) => self.quorum = Some((said.clone(), quorum)),
+                None => return setting(format!("{value} is no quorum: keepalived ignores the line")),
+            },
+            "hysteresis" => match unsigned(value, 0, u32::MAX, false) {
+                Some(hysteresis) => self.hysteresis = Some((said.clone(), hysteresis)),
+                None => return setting(format!("{value} is no hysteresis: keepalived ignores the line")),
+            },
+            _ => {
+                let taken = self.schedule.take(said, words).or_else(|| silent(words));
+                return taken.unwrap_or_else(|| setting("keepalived 2.2.7 does not know it here".to_owned()));
+            }
         }
         Taken::Yes
     }
 
-    fn sorry(&mut self, place: &Place, words: &[&str]) {
-        match words[0] {
-            "sorry_server" => {
-                if let Ok(real) = Real::new(place, &words.join(" "), &words[1..], self) {
-                    self.sorry = Some(real);
-                }
-            }
-            "sorry_server_inhibit" => self.sorry_inhibited |= self.sorry.is_some(),
+    fn sorry(&mut self, said: &Said, words: &[&str]) -> Taken {
+        match (words[0], &mut self.sorry) {
+            ("sorry_server", _) => match Real::new(said, &words[1..], self.way) {
+                Ok(real) => self.sorry = Some(Real { backup: true, ..real }),
+                Err(why) => return Taken::No(why, Kind::Real),
+            },
+            ("sorry_server_lvs_method", Some(sorry)) => return sorry.way.take(words),
+            // A backup that no longer serves keeps its connections in any case.
+            ("sorry_server_inhibit", Some(_)) => {}
             _ => {
-                if let Some(sorry) = &mut self.sorry {
-                    sorry.way.take(words);
-                }
+                let why = "keepalived ignores it: it stands before sorry_server";
+                return Taken::No(why.to_owned(), Kind::Setting);
             }
         }
+        Taken::Yes
     }
 
-    fn granularity(&mut self, place: &Place, words: &[&str], value: &str) -> Taken {
+    fn granularity(&mut self, said: &Said, value: &str) -> Taken {
         let ipv6 = self.ipv6.unwrap_or(!value.contains('.'));
         let granularity = if ipv6 {
             unsigned(value, 1, 128, false).and_then(|bits| u8::try_from(bits).ok()).map(Granularity::Prefix)
@@ -276,7 +249,7 @@ impl Server {
         let Some(granularity) = granularity else {
             return Taken::No(format!("{value} is no netmask"), Kind::Setting);
         };
-        self.granularity = Some(((place.clone(), words.join(" ")), granularity));
+        self.granularity = Some((said.clone(), granularity));
         self.ipv6 = self.ipv6.or(Some(ipv6));
         self.persistence = self.persistence.or(Some(PERSISTENT));
         Taken::Yes
@@ -295,19 +268,22 @@ impl Server {
         None
     }
 
-    /// Determines the IP version at the end of the block.
-    pub fn end(&mut self) {
+    /// Determines the IP version at the end of the block. Returns the sorry server if keepalived does not add it,
+    /// because only a tunnel connects different IP versions.
+    pub fn end(&mut self) -> Option<Real> {
+        let mut lost = None;
         let sorry = self.sorry.as_ref().filter(|sorry| sorry.way.forward != Some(Forward::Tun));
         if let Some(ipv6) = sorry.map(|sorry| sorry.address.is_ipv6())
             && *self.ipv6.get_or_insert(ipv6) != ipv6
         {
-            self.sorry = None;
+            lost = self.sorry.take();
         }
         if self.ipv6.is_none() && !matches!(self.target, Target::Group(_)) {
             let mut all = self.sorry.iter().chain(&self.reals).map(|real| real.address.is_ipv6());
             let first = all.next().unwrap_or(false);
             self.ipv6 = Some(first && all.all(|ipv6| ipv6));
         }
+        lost
     }
 
     /// Lists the whole server as not carried over.
@@ -317,60 +293,6 @@ impl Server {
         }
         for real in &self.reals {
             real.leave(imported, &self.block, why);
-        }
-    }
-}
-
-impl Real {
-    /// Parses the words after `real_server` or `sorry_server`.
-    ///
-    /// # Errors
-    /// If the real is invalid; the message has the reason.
-    pub fn new(place: &Place, text: &str, words: &[&str], server: &Server) -> Result<Self, String> {
-        let wrong = || format!("{} is no address with a port", words.join(" "));
-        let address = words.first().and_then(|ip| socket(ip, words.get(1).copied())).ok_or_else(wrong)?;
-        Ok(Self {
-            said: (place.clone(), text.to_owned()),
-            address,
-            way: server.way,
-            weight: None,
-            upper: 0,
-            lower: 0,
-            checked: false,
-            lines: Vec::new(),
-        })
-    }
-
-    /// Parses a line of the real's block.
-    pub fn take(&mut self, words: &[&str]) -> Taken {
-        let value = words.get(1).copied().unwrap_or_default();
-        let wrong = |what: &str| {
-            Taken::No(format!("{value} is no {what}: keepalived ignores the line"), Kind::Setting)
-        };
-        match words[0] {
-            "weight" => match unsigned(value, 0, MAX_WEIGHT, true) {
-                Some(weight) => self.weight = Some(weight),
-                None => return wrong("weight"),
-            },
-            "uthreshold" => match unsigned(value, 0, u32::MAX, true) {
-                Some(upper) => self.upper = upper,
-                None => return wrong("threshold"),
-            },
-            "lthreshold" => match unsigned(value, 0, u32::MAX, true) {
-                Some(lower) => self.lower = lower,
-                None => return wrong("threshold"),
-            },
-            "lvs_method" => return self.way.take(words),
-            word if HEALTH.contains(&word) => return Taken::No(health().to_owned(), Kind::Health),
-            _ => return Taken::No("keepalived 2.2.7 does not know it here".to_owned(), Kind::Setting),
-        }
-        Taken::Yes
-    }
-
-    /// Lists the whole real as not carried over.
-    pub fn leave(&self, imported: &mut Imported, block: &Block, why: &str) {
-        for (place, text) in std::iter::once(&self.said).chain(&self.lines) {
-            imported.leave(place, text, why, Kind::Real, Some(block));
         }
     }
 }

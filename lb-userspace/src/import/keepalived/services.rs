@@ -2,12 +2,19 @@
 //! Services and reals that keepalived would configure in IPVS.
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
+
 use super::{
-    super::{Imported, Kind, Place, ipvsadm::mark},
+    super::{Imported, Kind, ipvsadm::mark},
+    assign::Assigned,
+    check::{Aim, Checker, build},
     group::{Entry, Group},
     lines::Said,
     parse::File,
-    server::{Granularity, PERSISTENT, Real, Server, Target},
+    policy::policy,
+    real::Real,
+    schedule::Notes,
+    server::{Granularity, PERSISTENT, Server, Target},
 };
 use crate::api::types::Change;
 use lb_control::options::{HealthOptions, RealOptions, ServiceOptions};
@@ -16,7 +23,8 @@ use lb_model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, Service
 
 /// Adds the services of a file.
 pub fn add(imported: &mut Imported, file: File) {
-    let File { groups, servers, local } = file;
+    let File { groups, servers, local, script_user } = file;
+    let mut assigned = Assigned::default();
     for mut server in servers {
         if let Some((place, name)) = &server.local {
             if let Some((_, addresses)) = local.iter().find(|(other, _)| other == name) {
@@ -49,9 +57,10 @@ pub fn add(imported: &mut Imported, file: File) {
             server.leave(imported, why);
             continue;
         }
-        settle(&mut server, group);
-        virtual_server(imported, &server, group);
+        settle(imported, &mut server, group);
+        virtual_server(imported, &mut assigned, &server, group, script_user.as_deref());
     }
+    assigned.finish(imported);
     for group in &groups {
         if !imported.carried.contains(&group.block.place) {
             group.leave(imported, "no virtual_server that is carried over uses the group");
@@ -85,7 +94,7 @@ fn versions(server: &mut Server, group: Option<&Group>) -> Result<(), &'static s
 }
 
 /// Sets the defaults of keepalived.
-fn settle(server: &mut Server, group: Option<&Group>) {
+fn settle(imported: &mut Imported, server: &mut Server, group: Option<&Group>) {
     let addresses = match (&server.target, group) {
         (Target::Address(_), _) => true,
         (_, Some(group)) => group.entries.iter().any(|(_, entry)| matches!(entry, Entry::Addresses(..))),
@@ -104,11 +113,11 @@ fn settle(server: &mut Server, group: Option<&Group>) {
         server.persistence.get_or_insert(PERSISTENT);
     }
     // Of two reals with the same address, the first counts; they are compared before ports are determined.
-    let sorry = server.sorry.take().filter(|_| server.sorry_inhibited);
-    if let Some(sorry) = sorry
-        && !server.reals.iter().any(|real| real.address == sorry.address)
-    {
-        server.reals.push(Real { weight: Some(0), ..sorry });
+    let Some(sorry) = server.sorry.take() else { return };
+    if server.reals.iter().any(|real| real.address == sorry.address) {
+        left_real(imported, server, &sorry, "the server has a real with this address: the first one counts");
+    } else {
+        server.reals.push(Real { weight: Some(1), ..sorry });
     }
 }
 
@@ -136,7 +145,13 @@ fn services<'a>(server: &Server, group: Option<&'a Group>) -> Vec<(ServiceId, Op
     }
 }
 
-fn virtual_server(imported: &mut Imported, server: &Server, group: Option<&Group>) {
+fn virtual_server(
+    imported: &mut Imported,
+    assigned: &mut Assigned,
+    server: &Server,
+    group: Option<&Group>,
+    script_user: Option<&str>,
+) {
     let options = options(imported, server);
     let head: Said = (server.block.place.clone(), server.block.text.clone());
     let mut added = Vec::new();
@@ -176,9 +191,20 @@ fn virtual_server(imported: &mut Imported, server: &Server, group: Option<&Group
     if let Some(group) = group {
         imported.carry(&group.block.place);
     }
+    let (health, notes) = policy(server);
+    leave_all(imported, server, notes);
+    let mut context = Context { assigned, server, health, script_user };
     for real in &server.reals {
-        real_server(imported, server, real, &added);
+        real_server(imported, &mut context, real, &added);
     }
+}
+
+/// What the reals of a server have in common.
+struct Context<'a> {
+    assigned: &'a mut Assigned,
+    server: &'a Server,
+    health: HealthOptions,
+    script_user: Option<&'a str>,
 }
 
 fn options(imported: &mut Imported, server: &Server) -> ServiceOptions {
@@ -218,7 +244,8 @@ fn left_out(imported: &mut Imported, server: &Server, said: &Said, why: &str) {
     imported.leave(&said.0, &said.1, why, Kind::Setting, Some(&server.block));
 }
 
-fn real_server(imported: &mut Imported, server: &Server, real: &Real, services: &[ServiceId]) {
+fn real_server(imported: &mut Imported, context: &mut Context<'_>, real: &Real, services: &[ServiceId]) {
+    let server = context.server;
     let way = if real.way.forward.is_some() { real.way } else { server.way };
     let forward = way.forward.unwrap_or(Forward::Nat);
     if real.lower > real.upper {
@@ -226,7 +253,7 @@ fn real_server(imported: &mut Imported, server: &Server, real: &Real, services: 
         return real.leave(imported, &server.block, &why);
     }
     let mut why_not = None;
-    let mut carried = false;
+    let mut places = Vec::new();
     for service in services {
         let changes_port = matches!(forward, Forward::Nat | Forward::Fnat);
         let said = real.address.port();
@@ -252,11 +279,12 @@ fn real_server(imported: &mut Imported, server: &Server, real: &Real, services: 
             upper: Some(real.upper),
             lower: Some(real.lower),
             tunnel: (forward == Forward::Tun).then_some(way.tunnel),
+            backup: real.backup.then_some(true),
             ..RealOptions::default()
         };
         let address = RealAddress { ip: real.address.ip(), port: Some(port) };
         match imported.change(&Change::AddReal { service: *service, real: address, options }) {
-            Ok(()) => carried = true,
+            Ok(()) => places.push((*service, SocketAddr::new(address.ip, port))),
             Err(failure) if failure.cause == Some(Cause::RealExists) => {
                 why_not.get_or_insert("the server has this real already: the first one counts".to_owned());
             }
@@ -266,15 +294,69 @@ fn real_server(imported: &mut Imported, server: &Server, real: &Real, services: 
         }
     }
     match why_not {
-        Some(why) if !carried => real.leave(imported, &server.block, &why),
+        Some(why) if places.is_empty() => return real.leave(imported, &server.block, &why),
         Some(why) => left_real(imported, server, real, &why),
         None => {}
     }
-    if carried {
-        let lines = std::iter::once(&real.said).chain(&real.lines);
-        let places: Vec<Place> = lines.map(|(place, _)| place.clone()).collect();
-        imported.carried.extend(places);
-        imported.checked += usize::from(real.checked);
+    real.own_lines().for_each(|(place, _)| imported.carry(place));
+    let kept = real.checkers.iter().map(|checker| check(imported, context, real, checker, &places));
+    let kept: Vec<bool> = kept.collect();
+    imported.checked += usize::from(kept.contains(&true));
+    imported.unchecked += usize::from(kept.contains(&false));
+}
+
+/// Adds the checks that a checker becomes, in each service of its real. Returns whether there are any.
+fn check(
+    imported: &mut Imported,
+    context: &mut Context<'_>,
+    real: &Real,
+    checker: &Checker,
+    places: &[(ServiceId, SocketAddr)],
+) -> bool {
+    let server = context.server;
+    let schedule = real.schedule.or(&server.schedule);
+    let mut why_not = None;
+    let mut is_kept = false;
+    for (service, address) in places {
+        let aim = Aim {
+            service,
+            ip: real.address.ip(),
+            said_port: real.address.port(),
+            port: address.port(),
+            weight: real.weight.unwrap_or(server.weight),
+            schedule: &schedule,
+            script_user: context.script_user,
+        };
+        let added = build(checker, &aim).and_then(|(built, notes)| {
+            for one in &built {
+                let added = context.assigned.add(imported, service, *address, one, &context.health);
+                added.map_err(|failure| failure.message)?;
+            }
+            Ok(notes)
+        });
+        match added {
+            Ok(notes) => {
+                is_kept = true;
+                leave_all(imported, server, notes);
+            }
+            Err(why) => why_not = why_not.or(Some(why)),
+        }
+    }
+    if is_kept {
+        checker.all_lines().for_each(|(place, _)| imported.carry(place));
+    }
+    if let Some(why) = why_not {
+        // If another service has the check, its lines are carried over.
+        let lines = checker.all_lines().take(if is_kept { 1 } else { usize::MAX });
+        lines.for_each(|(place, text)| imported.leave(place, text, &why, Kind::Health, Some(&server.block)));
+    }
+    is_kept
+}
+
+/// Lists lines that are not carried over exactly.
+fn leave_all(imported: &mut Imported, server: &Server, notes: Notes) {
+    for ((place, text), why) in notes {
+        imported.leave(&place, &text, why, Kind::Health, Some(&server.block));
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests with files of keepalived, and the resulting services.
 
+mod checks; // health checks, and what follows from them
 mod files; //  includes, and rules about whole files
 mod listed; // lists of lines that are not carried over
 
@@ -341,12 +342,4 @@ fn full_nat_has_the_addresses_of_its_group() {
         saved(&config.desired),
         "-A -t 10.1.0.1:80 -s wlc\n-a -t 10.1.0.1:80 -r 10.0.0.2:8080 --fullnat -w 1\n"
     );
-}
-
-#[test]
-fn a_sorry_server_that_is_inhibited_is_a_real_of_weight_0() {
-    let rules = rules("lb_kind DR\nsorry_server 10.9.9.9 80\nsorry_server_inhibit", "");
-    assert!(rules.contains("-r 10.9.9.9:80 -g -w 0\n"), "{rules}");
-    let rules = self::rules("lb_kind DR\nsorry_server 10.9.9.9 80", "");
-    assert!(!rules.contains("10.9.9.9"), "{rules}");
 }

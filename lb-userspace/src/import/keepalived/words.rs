@@ -98,3 +98,81 @@ pub fn words(text: &str) -> Vec<&str> {
         rest = after;
     }
 }
+
+/// Returns the words of a text between blanks, in which quotes of both kinds join words and a backslash begins an
+/// escape, as in C; `None` if a quote is not closed, or the text ends in a backslash.
+pub fn escaped(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut chars = text.chars().peekable();
+    let blank = |c: &char| [' ', '\t', '\x0b', '\x0c', '\r', '\n'].contains(c);
+    loop {
+        while chars.next_if(blank).is_some() {}
+        if chars.peek().is_none() {
+            return Some(words);
+        }
+        let (mut word, mut quote) = (String::new(), None);
+        while let Some(c) = chars.next_if(|c| quote.is_some() || !blank(c)) {
+            match c {
+                '\\' => word.push(escape(&mut chars)?),
+                _ if quote == Some(c) => quote = None,
+                '"' | '\'' if quote.is_none() => quote = Some(c),
+                _ => word.push(c),
+            }
+        }
+        if quote.is_some() {
+            return None;
+        }
+        words.push(word);
+    }
+}
+
+/// Reads an escape behind its backslash.
+fn escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
+    let c = chars.next()?;
+    let mut digits = |base: u32, most: usize, first: u32| {
+        let (mut value, mut count) = (first, 0);
+        while count < most
+            && let Some(digit) = chars.peek().and_then(|c| c.to_digit(base))
+        {
+            chars.next();
+            // As in keepalived, the last eight bits count.
+            value = (value * base + digit) & 0xff;
+            count += 1;
+        }
+        (count, char::from(value as u8))
+    };
+    Some(match c {
+        'x' => match digits(16, usize::MAX, 0) {
+            (0, _) => 'x',
+            (_, c) => c,
+        },
+        '0'..='7' => digits(8, 2, c.to_digit(8)?).1,
+        'c' => chars.next().map_or('c', |c| char::from(c as u8 & 0x1f)),
+        'a' => '\x07',
+        'b' => '\x08',
+        'E' => '\x1b',
+        'f' => '\x0c',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\x0b',
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("/bin/x a  b", Some(vec!["/bin/x", "a", "b"]))]
+    #[case("/bin/x 'a b' c\"d e\"", Some(vec!["/bin/x", "a b", "cd e"]))]
+    #[case("a\\ b \\x41\\101\\n \\\\d \\.", Some(vec!["a b", "AA\n", "\\d", "."]))]
+    #[case("", Some(vec![]))]
+    #[case("'a", None)]
+    #[case("a\\", None)]
+    fn escapes_and_quotes_are_those_of_keepalived(#[case] text: &str, #[case] expected: Option<Vec<&str>>) {
+        let words = super::escaped(text);
+        assert_eq!(words, expected.map(|words| words.into_iter().map(str::to_owned).collect()));
+    }
+}

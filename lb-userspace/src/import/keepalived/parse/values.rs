@@ -7,6 +7,7 @@ use super::{
         super::{Block, Kind, Left},
         group::{self, Group},
         lines::Line,
+        silent::EVENTS,
         timeouts::timeouts,
         words::words,
     },
@@ -21,7 +22,12 @@ impl Parser<'_> {
                 Err(why) => self.leave(line, &why, Kind::Setting),
             };
         }
-        self.leave(line, OF_THE_HOST, Kind::Rest);
+        if let ["script_user", user, ..] = words {
+            self.file.script_user = Some((*user).to_owned());
+            return self.imported.carry(&line.place);
+        }
+        let why = if words[0].starts_with("lvs_notify_fifo") { EVENTS } else { OF_THE_HOST };
+        self.leave(line, why, Kind::Rest);
         if words[0] == "notification_email" {
             self.values(|parser, line, _| {
                 parser.leave(line, OF_THE_HOST, Kind::Rest);
