@@ -52,8 +52,8 @@ fn agreed(lines: impl Iterator<Item = Option<Said>>, why: &str, notes: &mut Note
 fn quorum(server: &Server, options: &mut HealthOptions, notes: &mut Notes) {
     let given = [&server.quorum, &server.hysteresis].into_iter().flatten();
     if !server.reals.iter().any(|real| real.backup) {
-        let why = "without a sorry_server, it only starts quorum_up and quorum_down: dead reals stay out, and \
-                   `min-healthy` would bring them back";
+        let why = "without a sorry_server, it only starts quorum_up and quorum_down: dead reals \
+                   stay out, and `min-healthy` would bring them back";
         notes.extend(given.map(|(said, _)| (said.clone(), why.to_owned())));
         return;
     }
@@ -78,8 +78,8 @@ fn quorum(server: &Server, options: &mut HealthOptions, notes: &mut Notes) {
     options.min_healthy = Some(MinHealthy::Reals(least));
     options.hysteresis = Some(enough - least).filter(|more| *more > 0);
     let why = format!(
-        "it becomes min-healthy = \"{least}\" (hysteresis {}): healthy reals are counted, without their weights, and \
-         serve beside the backup",
+        "it becomes min-healthy = \"{least}\" (hysteresis {}): healthy reals are counted, without their \
+         weights, and serve beside the backup",
         enough - least
     );
     notes.extend(given.map(|(said, _)| (said.clone(), why.clone())));

@@ -268,8 +268,8 @@ impl Server {
         None
     }
 
-    /// Determines the IP version at the end of the block. Returns the sorry server if keepalived does not add it,
-    /// because only a tunnel connects different IP versions.
+    /// Determines the IP version at the end of the block. Returns the sorry server if keepalived does not add
+    /// it, because only a tunnel connects different IP versions.
     pub fn end(&mut self) -> Option<Real> {
         let mut lost = None;
         let sorry = self.sorry.as_ref().filter(|sorry| sorry.way.forward != Some(Forward::Tun));

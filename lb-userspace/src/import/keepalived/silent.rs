@@ -5,7 +5,8 @@
 use super::{super::Kind, schedule::switch, way::Taken};
 
 /// Reason why a line about scripts or mails is not carried over.
-pub const EVENTS: &str = "the director starts no scripts and sends no mail: `xvs events --follow` prints each change as a line of JSON";
+pub const EVENTS: &str = "the director starts no scripts and sends no mail: `xvs events --follow` prints \
+                          each change as a line of JSON";
 
 /// Parses a line about what follows from a change; `None` if it is about something else.
 pub fn silent(words: &[&str]) -> Option<Taken> {

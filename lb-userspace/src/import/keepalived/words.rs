@@ -99,8 +99,8 @@ pub fn words(text: &str) -> Vec<&str> {
     }
 }
 
-/// Returns the words of a text between blanks, in which quotes of both kinds join words and a backslash begins an
-/// escape, as in C; `None` if a quote is not closed, or the text ends in a backslash.
+/// Returns the words of a text between blanks, in which quotes of both kinds join words and a backslash begins
+/// an escape, as in C; `None` if a quote is not closed, or the text ends in a backslash.
 pub fn escaped(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();

@@ -47,8 +47,8 @@ impl Udp {
     }
 }
 
-/// Parses bytes in hexadecimal, where `x` stands for four bits of any value. Returns each byte with the mask of
-/// the bits that count.
+/// Parses bytes in hexadecimal, where `x` stands for four bits of any value. Returns each byte with the mask
+/// of the bits that count.
 fn bytes(text: &str) -> Option<Vec<(u8, u8)>> {
     let digits: Option<Vec<(u8, u8)>> = text
         .chars()

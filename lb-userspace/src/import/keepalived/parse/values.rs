@@ -26,8 +26,10 @@ impl Parser<'_> {
             self.file.script_user = Some((*user).to_owned());
             return self.imported.carry(&line.place);
         }
-        let why = if words[0].starts_with("lvs_notify_fifo") { EVENTS } else { OF_THE_HOST };
-        self.leave(line, why, Kind::Rest);
+        if words[0].starts_with("lvs_notify_fifo") {
+            return self.leave(line, EVENTS, Kind::Health);
+        }
+        self.leave(line, OF_THE_HOST, Kind::Rest);
         if words[0] == "notification_email" {
             self.values(|parser, line, _| {
                 parser.leave(line, OF_THE_HOST, Kind::Rest);

@@ -347,7 +347,11 @@ fn a_real_that_is_lost_is_lost_with_its_checkers() {
 #[test]
 fn the_fifo_of_changes_has_a_remedy() {
     let imported = of("global_defs {\nlvs_notify_fifo /run/fifo\n}\n");
-    assert!(left(&imported)[1].contains("xvs events --follow"), "{:?}", left(&imported));
+    let summary = crate::import::summary(&imported);
+    assert!(
+        summary[0].contains("lvs_notify_fifo /run/fifo: the director") && summary[0].contains("xvs events"),
+        "{summary:?}"
+    );
 }
 
 /// Lines of which a real is made up.

@@ -115,6 +115,16 @@ fn the_list_has_a_line_for_each_block_and_the_worst_are_first() {
 }
 
 #[test]
+fn a_reason_that_many_lines_have_is_named_once() {
+    let real =
+        |number: u8| format!("real_server 10.0.0.{number} 80 {{\nBFD_CHECK {{\n}}\nnotify_up /x\n}}\n");
+    let lines = summary(&of(&format!("virtual_server 10.1.0.1 80 {{\n{}{}}}\n", real(2), real(3))));
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("health checks (2 × BFD_CHECK: there is no BFD"), "{lines:?}");
+    assert!(lines[0].contains(", 2 × notify_up: the director starts no scripts"), "{lines:?}");
+}
+
+#[test]
 fn lines_of_no_block_are_one_line() {
     let rules = "-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -g\n-A -t 10.0.0.2:80\n";
     let lines = summary(&of(rules));
