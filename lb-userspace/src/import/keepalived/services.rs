@@ -28,10 +28,11 @@ pub fn add(imported: &mut Imported, file: File) {
     for mut server in servers {
         if let Some((place, name)) = &server.local {
             if let Some((_, addresses)) = local.iter().find(|(other, _)| other == name) {
-                let known = &mut imported.fnat_addresses;
-                let new: Vec<_> =
-                    addresses.iter().filter(|address| !known.contains(address)).copied().collect();
-                known.extend(new);
+                for address in addresses {
+                    if !imported.fnat_addresses.contains(address) {
+                        imported.fnat_addresses.push(*address);
+                    }
+                }
             } else {
                 let (why, text) =
                     ("there is no local_address_group of that name", format!("laddr_group_name {name}"));

@@ -329,7 +329,7 @@ fn the_director_serves_at_its_own_addresses() {
 #[test]
 fn full_nat_has_the_addresses_of_its_group() {
     let imported = of(
-        "local_address_group laddr_g1 {\n    192.0.2.200-201 eth0\n}\nvirtual_server 10.1.0.1 80 {\nprotocol TCP\nlb_kind FNAT\n\
+        "local_address_group laddr_g1 {\n    192.0.2.200-201 eth0\n    192.0.2.201\n}\nvirtual_server 10.1.0.1 80 {\nprotocol TCP\nlb_kind FNAT\n\
          laddr_group_name laddr_g1\nreal_server 10.0.0.2 8080 {\n}\n}\n",
     );
     assert!(imported.left.is_empty(), "{:#?}", imported.left);
