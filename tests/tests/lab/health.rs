@@ -346,11 +346,11 @@ fn states_survive_the_daemon_and_a_new_real_waits_for_its_first_success() {
     scene.becomes(DR, ["up", "up", "up"]);
 }
 
-/// Sends requests for a second, each on a new connection, and checks that none fails.
+/// Sends requests for two seconds, each on a new connection, and checks that none fails.
 #[track_caller]
 fn no_request_fails(client: &Client, way: Way) {
     let url = format!("http://{}/", way.service());
-    let wrk = ["wrk", "-t1", "-c16", "-d1s", "--timeout", "900ms", "-H", "Connection: close", &url];
+    let wrk = ["wrk", "-t1", "-c16", "-d2s", "--timeout", "1", "-H", "Connection: close", &url];
     let report = client.exec(wrk).succeeds();
     for word in ["Socket errors", "Non-2xx"] {
         assert!(!report.stdout.contains(word), "{}: {report}", way.name());
@@ -362,7 +362,7 @@ fn no_request_fails(client: &Client, way: Way) {
 fn no_request_that_starts_after_a_failure_was_found_fails() {
     let mut scene = Scene::new("");
     scene.check("http");
-    let rounds = if is_full() { 20 } else { 2 };
+    let rounds = if is_full() { 20 } else { 1 };
     for round in 0..rounds {
         let real = round % 3;
         scene.nginx[real].stop();
