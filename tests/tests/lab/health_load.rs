@@ -71,8 +71,9 @@ fn thousands_of_checks_a_second_need_less_than_a_core() {
         real.xvs_host(&format!("setup --vip {VIP} --forward dr --interface eth0")).succeeds();
         accept_all(real, services);
     }
-    let daemon = lab.director.start_daemon();
-    let mut config = "[[check]]\nname = \"tcp\"\ntype = \"tcp\"\ninterval = \"1s\"\n".to_owned();
+    let mut config = "[director]\nmax-services = 4096\nmax-reals = 16384\n\
+                      [[check]]\nname = \"tcp\"\ntype = \"tcp\"\ninterval = \"1s\"\n"
+        .to_owned();
     for port in FIRST..FIRST + services {
         let _ = write!(
             config,
@@ -84,7 +85,7 @@ fn thousands_of_checks_a_second_need_less_than_a_core() {
     }
     let file = lab.director.path("many.toml");
     fs::write(&file, config).expect("the lab's folder is writable");
-    lab.director.xvs(&format!("apply {}", file.display())).succeeds();
+    let daemon = lab.director.start_daemon_with(&format!("--config {}", file.display()));
     let targets = f64::from(services) * 3.0;
     eventually("every target is up", || {
         let up = metric(&lab.director.metrics(), "xvs_real_up");
