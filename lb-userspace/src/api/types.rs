@@ -514,7 +514,7 @@ pub struct RealView {
     #[serde(default)]
     pub checks: Vec<CheckName>,
     /// State by the checks; `None` without checks.
-    #[serde(default)]
+    #[serde(flatten)]
     pub health: Option<HealthView>,
     /// Weight that is in force: see docs/health.md.
     #[serde(default)]
@@ -527,16 +527,22 @@ pub struct HealthView {
     /// State: `up`, `down` or `unknown`.
     pub health: Health,
     /// Number of results in a row that speak against the state, if any.
+    #[serde(rename = "health_count")]
     pub count: u32,
     /// Number of such results that changes the state.
+    #[serde(rename = "health_needed")]
     pub needed: u32,
     /// Check whose result is `last`.
+    #[serde(rename = "health_check")]
     pub check: Option<CheckName>,
     /// Latest result; of the check that failed, if one did.
+    #[serde(rename = "last_result")]
     pub last: Option<LastResult>,
     /// Time of the last change of the state, in seconds since 1970.
+    #[serde(rename = "health_since_seconds")]
     pub since_seconds: u64,
     /// Number of changes of the state since the daemon started.
+    #[serde(rename = "health_changes")]
     pub changes: u64,
 }
 

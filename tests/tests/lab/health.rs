@@ -68,7 +68,7 @@ impl Scene {
         eventually(&format!("{} is {expected:?}", way.name()), || {
             let reals = self.reals(way);
             let states: Vec<&str> =
-                reals.iter().map(|real| real["health"]["health"].as_str().unwrap_or("none")).collect();
+                reals.iter().map(|real| real["health"].as_str().unwrap_or("none")).collect();
             if states == expected { Ok(reals) } else { Err(format!("{states:?}: {reals:#?}")) }
         })
     }
@@ -89,7 +89,7 @@ impl Scene {
                 continue;
             }
             let reals = self.becomes(way, ["down", "up", "up"]);
-            let last = &reals[0]["health"]["last"];
+            let last = &reals[0]["last_result"];
             let code = last["code"].as_str().unwrap_or_default();
             assert!(result.contains(&code), "{}: {last}", way.name());
             assert_eq!(reals[0]["effective_weight"], 0, "{}", way.name());

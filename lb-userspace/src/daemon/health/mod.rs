@@ -31,7 +31,7 @@ use combine::{Combined, States};
 pub use events::{Event, EventKind, Events};
 pub use file::beside;
 use lb_control::pool::{self, HealthTable, Mode};
-use lb_model::{Desired, ServiceId};
+use lb_model::{Desired, ServiceId, health::ResultCode, text};
 use path::Sources;
 use ramp::Ramps;
 pub use run_once::run_check;
@@ -130,7 +130,20 @@ impl Health {
             let is_problem = pool.mode != Mode::Normal && pool.able > 0;
             is_problem.then(|| apply::pool_text(id, pool.mode, pool.healthy, pool.able))
         });
-        frozen.chain(pools).collect()
+        frozen.chain(self.unsent()).chain(pools).collect()
+    }
+
+    /// Returns a line about probes that could not be sent: without a verdict, a new real takes no connections.
+    fn unsent(&self) -> Option<String> {
+        let snapshot = self.snapshot();
+        let last = snapshot.states.values().filter_map(|state| state.last.as_ref());
+        let mut unsent = last.filter(|last| last.code == ResultCode::SocketError);
+        let first = unsent.next()?;
+        let count = text::count(unsent.count() + 1, "probe");
+        Some(format!(
+            "{count} could not be sent, and the states of their reals are not updated: {}",
+            first.text
+        ))
     }
 
     /// Prepares for a change of the services: a real that serves without checks serves on until the first verdict
