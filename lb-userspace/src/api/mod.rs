@@ -4,6 +4,7 @@
 
 pub mod client; //   the client of the unix socket
 mod crowd; //        connections of a listener
+pub mod health; //   health checks
 pub mod ipvs; //     the table for `xvs ipvsadm`
 pub mod listener; // limits and timeouts of every listener
 pub mod proof; //    proofs that a peer has the token

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
+    health::CheckRun,
     ipvs::Which,
-    types::{AttachOptions, Change, CheckRun, Together},
+    types::{AttachOptions, Change, Together},
 };
 use lb_control::{
     options::{CheckOptions, RealOptions, ServiceOptions},

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::api::{
     client::Api,
-    types::{Change, CheckRun, CheckRunResult, CheckView, CheckedReal},
+    health::{CheckRun, CheckRunResult, CheckView, CheckedReal},
+    types::Change,
 };
 use lb_control::options::CheckOptions;
 use lb_model::{

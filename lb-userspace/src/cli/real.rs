@@ -17,7 +17,8 @@ use super::{
 };
 use crate::api::{
     client::Api,
-    types::{Change, Done, HealthView, ServiceView, Stats, Together},
+    health::HealthView,
+    types::{Change, Done, ServiceView, Stats, Together},
 };
 use lb_control::options::RealOptions;
 use lb_model::failure::Failure;

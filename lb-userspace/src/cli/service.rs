@@ -10,7 +10,8 @@ use super::{
 };
 use crate::api::{
     client::Api,
-    types::{Change, PoolView, ServiceView, Stats, Together},
+    health::PoolView,
+    types::{Change, ServiceView, Stats, Together},
 };
 use lb_control::options::{RealOptions, ServiceOptions};
 use lb_model::failure::Failure;

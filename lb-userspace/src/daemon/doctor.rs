@@ -12,7 +12,8 @@ use lb_common::schema;
 
 use super::{Director, count::count_flows, lost_sends::deaf_veths, maps::FlowCounts};
 use crate::{
-    api::types::{HealthView, RealView, ServiceView},
+    api::health::HealthView,
+    api::types::{RealView, ServiceView},
     daemon::Shared,
 };
 use lb_control::{

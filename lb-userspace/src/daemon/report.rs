@@ -17,7 +17,8 @@ use super::{
     maps::{Counted, FlowCount, FlowCounts},
 };
 use crate::{
-    api::types::{HealthView, InterfaceStatus, PoolView, RealView, ReasonCount, ServiceView, Stats, Status},
+    api::health::{HealthView, PoolView},
+    api::types::{InterfaceStatus, RealView, ReasonCount, ServiceView, Stats, Status},
     observe::log,
 };
 use lb_control::{

@@ -16,10 +16,11 @@ use serde::Deserialize;
 use super::events;
 use crate::{
     api::{
+        health::CheckRun,
         ipvs::{Table, Which},
         listener::Limits,
         request::{Body, Refusal},
-        types::{AttachOptions, Change, CheckRun, Connection, Stats, Status, Together},
+        types::{AttachOptions, Change, Connection, Stats, Status, Together},
     },
     daemon::{self, Shared},
 };

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::daemon::Director;
 use lb_control::pool::{self, Cut, HealthTable, Mode, Pool, RealHealth};
-use lb_model::{Desired, ServiceId, failure::Failure, health::Health};
+use lb_model::{Desired, Real, ServiceId, failure::Failure, health::Health};
 
 /// Reals whose connections move to other reals, by id.
 pub(in crate::daemon) type Moved = BTreeMap<u32, schema::Real>;
@@ -167,7 +167,7 @@ impl Director {
     fn tell_pools(&mut self, desired: &Desired) {
         let mut modes = BTreeMap::new();
         for (id, service) in &desired.services {
-            let has_checks = |(_, real): (&SocketAddr, &lb_model::Real)| !service.checks_of(real).is_empty();
+            let has_checks = |(_, real): (&SocketAddr, &Real)| !service.checks_of(real).is_empty();
             if !service.reals.iter().any(has_checks) {
                 continue;
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use lb_health::{Saved, Snapshot, TargetKey, TargetState};
 
 use super::{RealOf, targets};
-use crate::api::types::HealthView;
+use crate::api::health::HealthView;
 use lb_control::pool::RealHealth;
 use lb_model::{Desired, check::CheckName, health::Health};
 

@@ -100,8 +100,8 @@ impl Events {
             kept.pop_front();
         }
         kept.push_back(Arc::clone(&event));
-        // Without a reader, there is nobody to tell.
-        let _no_reader = self.sender.send(event);
+        // An error means that no reader follows the events.
+        drop(self.sender.send(event));
     }
 
     /// Returns the latest events, and a receiver of later ones.

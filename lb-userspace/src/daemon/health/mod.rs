@@ -19,19 +19,23 @@ mod why; //     reasons why reals get no connections
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
 };
 
 use lb_health::{Handle, Saved, Snapshot, TargetKey};
 
-use crate::api::types::HealthView;
+use crate::api::health::HealthView;
 use combine::{Combined, States};
 pub use events::{Event, EventKind, Events};
 pub use file::beside;
 use lb_control::pool::{self, HealthTable, Mode};
-use lb_model::{Desired, ServiceId, health::ResultCode, text};
+use lb_model::{
+    Desired, ServiceId,
+    health::{Health as Verdict, ResultCode},
+    text,
+};
 use path::Sources;
 use ramp::Ramps;
 pub use run_once::run_check;
@@ -47,7 +51,7 @@ pub(super) struct Health {
     /// Time since which the health of a real is what it is, in milliseconds since 1970, and the number of changes.
     since: BTreeMap<RealOf, (u64, u64)>,
     /// Health of each real as the last event told it.
-    told: BTreeMap<RealOf, lb_model::health::Health>,
+    told: BTreeMap<RealOf, Verdict>,
     /// Reals in slow start.
     ramps: Ramps,
     /// State of each pool when it was last logged.
@@ -101,7 +105,7 @@ impl Health {
     }
 
     /// Reports that a host may have failed: its next probes start at once.
-    pub(super) fn hint(&self, host: std::net::IpAddr) {
+    pub(super) fn hint(&self, host: IpAddr) {
         if let Some(handle) = &self.handle {
             handle.hint(host);
         }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
 
 use crate::{
-    api::types::{CheckRun, CheckRunResult},
+    api::health::{CheckRun, CheckRunResult},
     daemon::Shared,
 };
 use lb_model::failure::{Cause, Failure};

@@ -8,7 +8,7 @@ use lb_health::TargetState;
 
 use super::targets;
 use crate::{
-    api::types::{CheckView, CheckedReal, HealthView},
+    api::health::{CheckView, CheckedReal, HealthView},
     daemon::Director,
 };
 use lb_control::options::CheckOptions;

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{Health, RealOf};
-use crate::{api::types::HealthView, daemon::network::NextHops};
+use crate::{api::health::HealthView, daemon::network::NextHops};
 use lb_control::{
     effective,
     pool::{self, Mode, Pool, RealHealth},

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use crate::{
     api::{
+        health::PoolView,
         ipvs::{BatchDone, Rates, Shown, ShownReal, Table},
-        types::{Change, Connection, PoolView, RealView, ServiceView, TimeoutView},
+        types::{Change, Connection, RealView, ServiceView, TimeoutView},
     },
     daemon,
     ipvsadm::{Nameless, kernel::Kernel, page::Format, rules},

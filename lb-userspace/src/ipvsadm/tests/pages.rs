@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{
     api::{
+        health::PoolView,
         ipvs::{Rates, Shown, ShownReal},
-        types::{Connection, PoolView, RealView, ServiceView},
+        types::{Connection, RealView, ServiceView},
     },
     ipvsadm::{
         Nameless, Names, Order, connections, help,
