@@ -252,6 +252,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     validate::desired(&desired, &limits).map_err(|failure| place.refine(0, failure))?;
     let addresses = &file.director.fnat_addresses;
     validate::fnat_addresses(addresses).map_err(|failure| place.refine(0, failure))?;
+    validate::notify(&file.director.notify, file.director.notify_user.as_deref())
+        .map_err(|failure| place.refine(0, failure))?;
+    if let Some(fifo) = &file.director.notify_fifo {
+        validate::notify_fifo(fifo).map_err(|failure| place.refine(0, failure))?;
+    }
     validate::dips(&desired, &Dips::of(&Dips::default(), addresses))
         .map_err(|failure| place.refine(0, failure))?;
     Ok(Config { director: file.director, desired, says_no_services })

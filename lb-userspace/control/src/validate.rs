@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod checks;
+mod notify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,7 @@ use lb_model::failure::{Cause, Failure};
 use lb_model::{
     Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
 };
+pub use notify::{notify, notify_fifo};
 
 /// Checks all services together.
 ///

@@ -39,6 +39,7 @@
 // The print macros panic if stdout or stderr is closed.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+pub mod command; // processes of unprivileged users
 pub mod engine; // when to probe, and what follows from results
 pub mod path; //   sockets by the forwarding path
 mod probe; //      the probes, one file for each type

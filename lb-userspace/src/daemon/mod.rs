@@ -21,6 +21,7 @@ mod lost_sends; //          packets that drivers fail to send
 mod maps; //                the data plane and the contents of its maps
 mod network; //             next hops and the director's addresses
 mod next_hop_log; //        log of next-hop changes
+pub(crate) mod notify; //   programs and a FIFO that are told of events
 mod origin; //              config file, and changes since
 mod refresh; //             updates after changes of the network
 mod report; //              status and counters

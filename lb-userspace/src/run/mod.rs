@@ -26,6 +26,7 @@ use crate::{
         dirty::Dirty,
         health::{self, Prober},
         lock::For,
+        notify,
     },
     observe::rates,
     server::{agents, api, metrics},
@@ -151,8 +152,6 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let vips = manage.then(|| VipManager::new(netlink.clone(), attached, added, options.take_over));
     let watch = Watch::open()?;
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
-    let state_file = options.state.clone();
-    let health_file = health::beside(&state_file);
     let parts = Parts {
         plane,
         limits,
@@ -160,8 +159,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         timeouts,
         netlink,
         vips,
-        state_file,
-        health_file,
+        state_file: options.state.clone(),
+        health_file: health::beside(&options.state),
         state,
         pins: pins.clone(),
         mode,
@@ -184,6 +183,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         tracing::warn!("{line}");
     }
     let (director, checks) = health::share(director, Prober::new(load, &interfaces));
+    // Programs of events are killed when the daemon ends.
+    let _notifier = notify::start(&config.director, director.events());
     if let Some((agents, token)) = agents {
         let most = agents::limits(limits.reals);
         tokio::spawn(listener::serve(agents, agents::router(director.clone(), token), most));

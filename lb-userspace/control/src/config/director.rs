@@ -67,6 +67,13 @@ pub struct DirectorSection {
     pub tcp_fin_timeout: Option<Timeout>,
     /// Idle time after which UDP flows end.
     pub udp_timeout: Option<Timeout>,
+    /// Program that is run for each event of health, by its full path, and its arguments.
+    #[serde(default)]
+    pub notify: Vec<String>,
+    /// User that runs the program (default: nobody).
+    pub notify_user: Option<String>,
+    /// FIFO that gets a line for each change of a real or a service, as keepalived writes them.
+    pub notify_fifo: Option<PathBuf>,
 }
 
 /// Check of the source addresses of clients' packets. Addresses that no client can have are always refused.
@@ -176,7 +183,7 @@ impl DirectorSection {
         keys!(self, other:
             interfaces metrics api api_token_file xdp_mode manage_vips vip_ping source_check seed
             max_services max_reals max_flows max_flows6 fnat_addresses fnat_ports tunnel_sources
-            tcp_timeout tcp_fin_timeout udp_timeout
+            tcp_timeout tcp_fin_timeout udp_timeout notify notify_user notify_fifo
         )
     }
 

@@ -32,7 +32,7 @@ use tokio::{sync::mpsc::Sender, time::timeout};
 
 pub(crate) use connect::connect;
 
-use crate::{path::PathSockets, target::Target};
+use crate::{command::User, path::PathSockets, target::Target};
 use trace::Trace;
 
 /// Largest part of an answer that is read.
@@ -48,7 +48,7 @@ pub struct Prepared {
     expect: Option<Regex>,
     body: Option<Regex>,
     tls: Option<tls::Tls>,
-    user: Option<exec::User>,
+    user: Option<User>,
 }
 
 impl Prepared {
@@ -67,7 +67,7 @@ impl Prepared {
             expect: regex(&check.expect)?,
             body: regex(&check.body)?,
             tls: (check.kind == CheckType::Https).then(|| tls::Tls::new(check)).transpose()?,
-            user: is_exec.then(|| exec::User::of(check)).transpose()?,
+            user: is_exec.then(|| User::named(check.user.as_deref().unwrap_or(Check::USER))).transpose()?,
             check: Arc::clone(check),
         })
     }

@@ -91,7 +91,7 @@ impl Default for Events {
 
 impl Events {
     /// Publishes an event, and logs it.
-    pub(super) fn publish(&self, text: String, kind: EventKind) {
+    pub(in crate::daemon) fn publish(&self, text: String, kind: EventKind) {
         tracing::info!("{text}");
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let number = kept.back().map_or(1, |last| last.number + 1);
