@@ -63,10 +63,11 @@ struct Verdict {
 }
 
 impl Verdicts {
-    /// Returns the verdicts on all reals.
+    /// Returns the verdicts on all reals that would get connections otherwise.
     pub(super) fn of(facts: &Facts) -> Self {
         let mut reals: BTreeMap<_, Verdict> = BTreeMap::new();
-        for target in &facts.targets {
+        // A real that the operator has taken out of service may be switched off.
+        for target in facts.targets.iter().filter(|target| target.weight > 0) {
             let Some(down) = &target.down else { continue };
             let verdict =
                 reals.entry((target.service, target.address)).or_insert_with(|| Verdict::of(target, down));
@@ -190,6 +191,14 @@ mod tests {
         assert_eq!((found.check, &found.location), (Check::RealDown, &facts.targets[0].location()));
         assert!(found.cause.contains("down by its check web for 5m: L7STS HTTP 500"), "{}", found.cause);
         assert_eq!(found.fix.command, "xvs check run web tcp 192.0.2.100:80 10.0.0.11");
+    }
+
+    #[test]
+    fn a_real_that_the_operator_has_taken_out_of_service_is_no_finding() {
+        let facts = facts(vec![Target { weight: 0, ..target(RIP, 80, true) }]);
+        let mut findings = Vec::new();
+        Verdicts::of(&facts).join(&mut findings);
+        assert_eq!(findings, []);
     }
 
     #[test]

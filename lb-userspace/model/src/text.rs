@@ -37,6 +37,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_duration_has_one_unit() {
+        let words = [0, 99, 100, 5_999, 6_000, 172_799, 172_800].map(duration);
+        assert_eq!(words, ["0s", "99s", "1m", "99m", "1h", "47h", "2d"]);
+    }
+
+    #[test]
     fn a_slip_is_understood_and_another_word_is_not() {
         let known = ["tcp", "udp", "sctp", "group"];
         for (word, meant) in [
