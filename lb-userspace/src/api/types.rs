@@ -20,7 +20,7 @@ use lb_model::{
     ServiceId, Tracking, Tunnel,
     check::{CheckName, CheckType},
     finding::FindingView,
-    health::Admin,
+    health::{Admin, Health},
 };
 
 /// A change that an operator requests.
@@ -319,6 +319,15 @@ impl RealView {
         self.active_flows > 0 || self.slots > 0
     }
 
+    /// Returns whether checks or the operator keep new connections from the real.
+    const fn is_down(&self) -> bool {
+        let health = match &self.health {
+            Some(view) => view.health,
+            None => Health::Up,
+        };
+        matches!(health, Health::Down) || matches!(self.admin, Admin::Disabled)
+    }
+
     /// Returns the state of the real, in two words at most.
     #[must_use]
     pub const fn state(&self) -> &'static str {
@@ -327,6 +336,7 @@ impl RealView {
             (true, 0) if self.has_flows() => "draining",
             (true, _) if !matches!(self.admin, Admin::Enabled) && self.has_flows() => "draining",
             (true, 0) => "weight 0",
+            (true, _) if self.is_down() => "down",
             (true, _) => "up",
         }
     }

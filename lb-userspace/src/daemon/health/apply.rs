@@ -172,6 +172,14 @@ impl Director {
                 continue;
             }
             let Pool { mode, healthy, able, .. } = pool::weigh(id, service, &self.health.table);
+            let is_known = |(real, _): (&SocketAddr, &Real)| {
+                let state = self.health.table.reals.get(&(*id, *real));
+                state.is_some_and(|state| state.health != Health::Unknown)
+            };
+            // A new service has no healthy real until the first verdicts, which is no event.
+            if !service.reals.iter().any(is_known) {
+                continue;
+            }
             let before = self.health.modes.get(id).copied().unwrap_or(Mode::Normal);
             if mode != before {
                 let text = pool_text(id, mode, healthy, able);
@@ -216,9 +224,17 @@ impl Director {
     }
 }
 
+/// Returns how many reals of a pool are healthy, as a sentence without its end.
+pub(super) fn healthy_of(healthy: usize, able: usize) -> String {
+    match able {
+        1 => format!("{healthy} of 1 real is healthy"),
+        _ => format!("{healthy} of {able} reals are healthy"),
+    }
+}
+
 /// Returns a sentence about the state of a pool.
 pub(super) fn pool_text(id: &ServiceId, mode: Mode, healthy: usize, able: usize) -> String {
-    let count = format!("{healthy} of {able} reals are healthy");
+    let count = healthy_of(healthy, able);
     match mode {
         Mode::Normal => format!("{id} has enough healthy reals again: {count}"),
         Mode::Ignored => format!("{id} ignores health, because too few reals are healthy: {count}"),

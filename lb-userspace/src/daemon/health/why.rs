@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::{Health, RealOf};
+use super::{Health, RealOf, apply::healthy_of};
 use crate::{api::health::HealthView, daemon::network::NextHops};
 use lb_control::{
     effective,
@@ -53,7 +53,7 @@ impl Health {
 
 /// Returns what follows for a pool from the health of its reals; `None` if nothing does.
 fn mode(pool: &Pool) -> Option<String> {
-    let count = format!("{} of {} reals are healthy", pool.healthy, pool.able);
+    let count = healthy_of(pool.healthy, pool.able);
     match pool.mode {
         Mode::Normal => None,
         Mode::Ignored => Some(format!("health is ignored: {count}")),
