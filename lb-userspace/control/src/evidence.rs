@@ -29,7 +29,8 @@ pub fn state(image: &Image, before: State) -> State {
             endpoints.entry(value.id).or_insert_with(|| (*value, BTreeSet::new())).1.insert(endpoint);
         }
     }
-    let mut desired = Desired::default();
+    // The maps have no checks, and the services name those of `before`.
+    let mut desired = Desired { checks: before.desired.checks.clone(), ..Desired::default() };
     for (number, (value, endpoints)) in endpoints {
         let id = identity(&endpoints, &before.desired, &desired);
         if let ServiceId::Group { group, .. } = id {
@@ -157,6 +158,7 @@ mod tests {
     use super::*;
     use crate::ids::Ids;
     use crate::pool::HealthTable;
+    use lb_model::check::{Check, CheckName, CheckType};
     use lb_model::{Forward, OnRemoval, Protocol, Tunnel};
 
     fn desired() -> Desired {
@@ -240,6 +242,18 @@ mod tests {
             told.tracking = service.tracking;
             assert_eq!(&told, service, "{id}");
         }
+    }
+
+    #[test]
+    fn the_checks_that_services_name_come_from_the_older_state() {
+        let mut wanted = desired();
+        let name: CheckName = "web".parse().unwrap();
+        wanted.checks.insert(name.clone(), Check::new(CheckType::Tcp));
+        for service in wanted.services.values_mut() {
+            service.health.checks = vec![name.clone()];
+        }
+        let before = State { desired: wanted.clone(), ..State::default() };
+        assert_eq!(state(&image(&wanted), before).desired, wanted);
     }
 
     #[test]
