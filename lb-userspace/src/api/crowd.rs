@@ -107,8 +107,8 @@ enum Phase {
     Request,
     /// The answer is being sent, or was sent.
     Rest {
-        /// Deadline, unless another request begins.
-        end: Instant,
+        /// Deadline, unless another request begins; `None`: the answer is a stream that goes on.
+        end: Option<Instant>,
         /// The client accepts no bytes.
         stalled: bool,
     },
@@ -166,8 +166,14 @@ impl Ticket {
 
     /// Notes that the answer is ready to be sent.
     pub(super) fn is_written(&self) {
-        let end = Instant::now() + REST;
-        self.become_(Phase::Rest { end, stalled: false }, Some(end));
+        let end = Some(Instant::now() + REST);
+        self.become_(Phase::Rest { end, stalled: false }, end);
+    }
+
+    /// Notes that the answer is a stream that goes on: it ends only if the client accepts no bytes, or to make room
+    /// for another connection.
+    pub(super) fn is_streamed(&self) {
+        self.become_(Phase::Rest { end: None, stalled: false }, None);
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -179,7 +185,8 @@ impl Ticket {
         let mut members = self.0.crowd.members();
         let Some(member) = members.here.get_mut(&self.0.id) else { return };
         let was_answered = member.idle.is_none();
-        member.idle = end.map(|_| Instant::now());
+        let is_waiting = end.is_some() || matches!(phase, Phase::Rest { .. });
+        member.idle = is_waiting.then(Instant::now);
         member.end.send_replace(end);
         drop(members);
         if was_answered {
@@ -198,8 +205,9 @@ impl Ticket {
     fn takes(&self, some: bool) {
         let Phase::Rest { end, stalled } = *self.phase() else { return };
         if stalled == some {
-            let until = if some { end } else { end.min(Instant::now() + STALL) };
-            self.become_(Phase::Rest { end, stalled: !some }, Some(until));
+            let stall = Instant::now() + STALL;
+            let until = if some { end } else { Some(end.map_or(stall, |end| end.min(stall))) };
+            self.become_(Phase::Rest { end, stalled: !some }, until);
         }
     }
 }
@@ -320,5 +328,22 @@ mod tests {
         assert_eq!(lives(&ticket).await, HEAD.as_secs());
         ticket.is_answered();
         assert!(tokio::time::timeout(REST * 10, ticket.expired()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_only_if_its_client_stalls_or_to_make_room() {
+        let crowd = Arc::new(Crowd::default());
+        let ticket = crowd.enter();
+        ticket.is_answered();
+        ticket.is_streamed();
+        assert!(tokio::time::timeout(REST * 10, ticket.expired()).await.is_err());
+        ticket.takes(false);
+        let began = Instant::now();
+        ticket.expired().await;
+        assert_eq!(began.elapsed().as_secs(), STALL.as_secs());
+        ticket.takes(true);
+        assert!(tokio::time::timeout(REST * 10, ticket.expired()).await.is_err());
+        crowd.room_for_one(1, 1).await;
+        tokio::time::timeout(Duration::from_secs(1), ticket.expired()).await.unwrap();
     }
 }

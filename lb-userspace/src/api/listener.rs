@@ -15,7 +15,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{Request, StatusCode},
+    http::{Request, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -156,6 +156,16 @@ async fn answer(
             Refusal(Failure::wrong_input(why)).into_response()
         }
     };
-    ticket.is_written();
+    if is_stream(&response) {
+        ticket.is_streamed();
+    } else {
+        ticket.is_written();
+    }
     Ok(response)
+}
+
+/// Returns whether an answer is a stream of events, which may never end.
+fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
