@@ -11,7 +11,7 @@ use lb_dataplane::{
 use lb_health::{Handle, Runner, path::PathSockets};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use super::path::{PathProber, Sources};
@@ -98,7 +98,8 @@ pub fn share(mut director: Director, prober: Prober) -> (Shared, Option<JoinHand
 /// Takes over results until the threads end. Changes within 50 ms are carried out together.
 async fn follow(shared: Shared, handle: Handle) {
     let mut changes = handle.changes();
-    let mut save = interval(SAVE);
+    // At the start, only the file has the states of the earlier run: the snapshot is still empty.
+    let mut save = interval_at(Instant::now() + SAVE, SAVE);
     save.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let ramp = shared.lock().await.next_ramp();
@@ -106,7 +107,10 @@ async fn follow(shared: Shared, handle: Handle) {
         let must_save = tokio::select! {
             result = changes.changed() => match result {
                 Ok(()) => false,
-                Err(_) => return,
+                Err(_) => {
+                    tracing::error!("health checks have ended: reals keep their state until the daemon starts again");
+                    return;
+                }
             },
             () = sleep_until(at), if ramp.is_some() => false,
             _ = save.tick() => true,
@@ -114,7 +118,9 @@ async fn follow(shared: Shared, handle: Handle) {
         let mut director = shared.lock().await;
         if must_save {
             director.save_health();
-        } else if let Err(failure) = director.apply_health() {
+        }
+        // After a save too: the step of a slow start may be due at the same time.
+        if let Err(failure) = director.apply_health() {
             tracing::error!("health: {}", failure.message);
             drop(director);
             // The next attempt must not wait for another change.
