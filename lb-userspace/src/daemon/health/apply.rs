@@ -46,7 +46,8 @@ impl Director {
     /// Returns the health of all reals, with slow start.
     fn next_table(&mut self, desired: &Desired, combined: &BTreeMap<RealOf, Combined>) -> HealthTable {
         let (now, before) = (Instant::now(), self.health.table.clone());
-        let is_up = |real: &RealOf| before.reals.get(real).is_some_and(|state| state.health == Health::Up);
+        let up = before.reals.iter().filter(|(_, state)| state.health == Health::Up);
+        let with_up: BTreeSet<ServiceId> = up.map(|((id, _), _)| *id).collect();
         let mut table = HealthTable { below: before.below.clone(), ..HealthTable::default() };
         self.health.ramps.retain(|real| combined.contains_key(real));
         for (real, combined) in combined {
@@ -58,11 +59,9 @@ impl Director {
             };
             if health.health == Health::Up && old.health != Health::Up {
                 // A pool whose reals all come up at once, as at a start, has nothing to protect.
-                let others =
-                    before.reals.keys().any(|other| other.0 == real.0 && other != real && is_up(other));
                 if let Some(service) = desired.services.get(&real.0)
                     && !old.is_assumed_up
-                    && others
+                    && with_up.contains(&real.0)
                 {
                     self.health.ramps.begin(*real, now, service.health.slow_start.duration());
                 }

@@ -104,12 +104,12 @@ impl Director {
             Err(why) => return Some(Source::Unreachable(why.to_string())),
         };
         let own = self.network.own().addresses.iter();
-        let vips: BTreeSet<IpAddr> = self.store.desired().vips().collect();
         let fits = |address: &IpAddr| address.is_ipv4() == target.vip.is_ipv4();
         let source = if fits(&hop.source_ip) {
             hop.source_ip
         } else {
             // A tunnel between the versions of IP: any address of the director of the client's version.
+            let vips: BTreeSet<IpAddr> = self.store.desired().vips().collect();
             own.copied().find(|address| fits(address) && !vips.contains(address))?
         };
         let snat = self.store.dips().first(hop.source_ip.is_ipv6());

@@ -2,7 +2,7 @@
 //! Lists of checks for operators.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_health::TargetState;
 
@@ -33,16 +33,19 @@ impl Director {
             };
             views.insert(name, view);
         }
+        // A check may have tens of thousands of reals.
+        let mut shown = BTreeSet::new();
         for (id, service) in &desired.services {
             for (address, real) in &service.reals {
                 for name in service.checks_of(real) {
                     let Some(view) = views.get_mut(name) else { continue };
-                    if !view.services.contains(id) {
+                    // The reals of a service follow each other.
+                    if view.services.last() != Some(id) {
                         view.services.push(*id);
                     }
                     let Some(key) = targets::key(desired, id, name, *address, real) else { continue };
                     let vip = key.vip;
-                    if view.reals.iter().any(|known| known.address == key.real && known.vip == vip) {
+                    if !shown.insert((name, key.real, vip)) {
                         continue;
                     }
                     let state =
