@@ -196,22 +196,21 @@ pub fn weigh(id: &ServiceId, wanted: &Service, table: &HealthTable) -> Pool {
             (true, _) => weight_of(address, real),
         };
     }
-    let cuts = if matches!(mode, Mode::Ignored | Mode::AllDown) {
-        // Without another real, existing connections may as well stay where they are.
-        BTreeMap::new()
-    } else {
-        let fate = |(address, real): (&SocketAddr, &Real)| {
-            Some((*address, cut(real, health(address, real).as_ref(), policy.on_down)?))
-        };
-        wanted.reals.iter().filter_map(fate).collect()
+    // Without another real, existing connections may as well stay where they are, unless the operator ends them.
+    let is_kept =
+        |real: &Real| matches!(mode, Mode::Ignored | Mode::AllDown) && real.admin != Admin::Disabled;
+    let fate = |(address, real): (&SocketAddr, &Real)| {
+        Some((*address, cut(real, health(address, real).as_ref(), policy.on_down)?))
     };
+    let cuts = wanted.reals.iter().filter(|(_, real)| !is_kept(real)).filter_map(fate).collect();
     Pool { service, cuts, mode, able, healthy }
 }
 
 /// Returns the state of a pool.
 fn mode(service: &Service, able: usize, healthy: usize, has_backup: bool, was_below: bool) -> Mode {
     let policy = &service.health;
-    let minimum = policy.min_healthy.of(able);
+    // Drained reals may leave fewer than the minimum: then all of the others are needed.
+    let minimum = policy.min_healthy.of(able).min(able);
     let needed = if was_below { (minimum + policy.hysteresis as usize).min(able) } else { minimum };
     let backs_up = policy.on_all_down == OnAllDown::Backup && has_backup;
     match (able, healthy) {
@@ -334,6 +333,33 @@ mod tests {
             let change = |service: &mut Service| service.reals[0].admin = admin;
             let pool = pool(&[RealHealth::UP, RealHealth::UP], change, false);
             assert_eq!((weights(&pool), pool.cuts.len(), pool.able), (vec![0, 10], cuts, 1));
+        }
+    }
+
+    #[test]
+    fn a_disabled_real_loses_its_connections_in_every_mode() {
+        for (states, minimum, mode) in [
+            ([RealHealth::UP, RealHealth::UP, DOWN], 2, Mode::Ignored),
+            ([RealHealth::UP, DOWN, DOWN], 0, Mode::AllDown),
+        ] {
+            let change = |service: &mut Service| {
+                service.reals[0].admin = Admin::Disabled;
+                service.health.min_healthy = MinHealthy::Reals(minimum);
+            };
+            let pool = pool(&states, change, false);
+            assert_eq!((pool.mode, pool.cuts), (mode, [(address(0), Cut::Reschedule)].into()));
+        }
+    }
+
+    #[test]
+    fn a_minimum_above_the_number_of_reals_needs_all_of_them() {
+        let change = |service: &mut Service| {
+            service.reals[0].admin = Admin::Drain;
+            service.health.min_healthy = MinHealthy::Reals(3);
+        };
+        for was_below in [false, true] {
+            assert_eq!(pool(&[RealHealth::UP; 3], change, was_below).mode, Mode::Normal);
+            assert_eq!(pool(&[RealHealth::UP, RealHealth::UP, DOWN], change, was_below).mode, Mode::Ignored);
         }
     }
 
