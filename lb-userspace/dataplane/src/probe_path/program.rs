@@ -46,6 +46,12 @@ impl ProbeProgram {
             devices: take(&mut ebpf, MapName::Devices)?,
             ebpf,
         };
+        // The program holds the maps that it uses. The others must not live on with it: a resize replaces the flow
+        // tables, and the kernel frees the old ones only with their last descriptor.
+        let names: Vec<String> = program.ebpf.maps().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            drop(program.ebpf.take_map(&name));
+        }
         program.clear()?;
         Ok(program)
     }
