@@ -75,6 +75,11 @@ pub trait PathSockets {
     /// and `is_ping` tells sockets of [`Self::ping`] from the others.
     fn release(&mut self, target: &PathTarget, local: SocketAddr, is_ping: bool);
 
+    /// Returns whether the path is lost for good. The thread then ends, and a later one makes a new path.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Makes a TCP socket and returns the address of a listener of the director at the other end of the path's
     /// first link: if connecting fails, the director is sick and not the reals. `None`: there is no such
     /// listener. The port is not given back by [`Self::release`]: the socket is closed within two seconds.

@@ -87,7 +87,7 @@ impl PathThread {
     }
 }
 
-/// Makes the sockets, and runs jobs until no more can come.
+/// Makes the sockets, and runs jobs until no more can come or the path is lost.
 fn serve(maker: &Maker, jobs: &mut Receiver<Job>, messages: &Sender<Message>) -> io::Result<()> {
     // The thread may change its namespace here, before the runtime makes its own descriptors.
     let sockets: Sockets = Rc::new(RefCell::new(maker()?));
@@ -96,10 +96,13 @@ fn serve(maker: &Maker, jobs: &mut Receiver<Job>, messages: &Sender<Message>) ->
     local.block_on(&runtime, async {
         spawn_local(watch(Rc::clone(&sockets), messages.clone()));
         while let Some(job) = jobs.recv().await {
+            if sockets.borrow().is_lost() {
+                return Err(io::Error::other("its interface or the addresses there were removed"));
+            }
             spawn_local(job.run(Way::Path(Rc::clone(&sockets))));
         }
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Probes the director itself over the first link of the path.

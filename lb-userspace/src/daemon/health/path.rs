@@ -85,11 +85,13 @@ pub(super) struct PathProber {
     number: u64,
     /// VIP and real of each place with ports, by id of the real: places of removed reals give their ports back.
     places: BTreeMap<u32, BTreeSet<(SocketAddr, SocketAddr)>>,
+    /// An address that the path had is gone.
+    is_lost: bool,
 }
 
 impl PathProber {
     pub(super) fn new(path: ProbePath, sources: Sources) -> Self {
-        Self { path, sources, by_real: Arc::default(), number: 0, places: BTreeMap::new() }
+        Self { path, sources, by_real: Arc::default(), number: 0, places: BTreeMap::new(), is_lost: false }
     }
 
     /// Takes over newly published sources.
@@ -125,7 +127,10 @@ impl PathProber {
         let snat = (method == Method::Fnat).then_some(SnatSource { index, address });
         let place = Place { protocol, vip: target.vip, real: target.real, method, source, snat };
         self.places.entry(target.real_id).or_default().insert((target.vip, target.real));
-        self.path.socket(&Target { place, id: target.real_id }).map(Socket::from)
+        let socket = self.path.socket(&Target { place, id: target.real_id });
+        // The path got the address in `refresh`: it was removed from outside, perhaps with the veth pair.
+        self.is_lost |= socket.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable);
+        socket.map(Socket::from)
     }
 }
 
@@ -140,6 +145,10 @@ impl PathSockets for PathProber {
 
     fn ping(&mut self, target: &PathTarget) -> io::Result<PingSocket> {
         Ok(PingSocket { socket: self.open(target, ProbeProtocol::Echo)?, identifier: None })
+    }
+
+    fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     fn release(&mut self, _target: &PathTarget, _local: SocketAddr, _is_ping: bool) {
