@@ -123,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// Keeps states from before a restart for the targets of coming plans.
+    /// Keeps states from before a restart for the targets of the next plan.
     pub fn restore(&mut self, saved: Vec<Saved>) {
         self.saved.extend(saved.into_iter().map(|saved| (saved.key.clone(), saved)));
     }
@@ -153,6 +153,8 @@ impl Engine {
                 None => self.add(target, now),
             }
         }
+        // A target that a later plan adds is new: what it was long ago tells nothing.
+        self.saved.clear();
         self.has_changed = true;
         self.review_majority(now);
     }
@@ -184,9 +186,14 @@ impl Engine {
             return;
         }
         let is_redefined = slot.target.check != target.check;
+        let has_other_id = slot.target.real_id != target.real_id;
         slot.target = Arc::new(target);
         if is_redefined {
             slot.machine.reset_counts();
+        }
+        if is_redefined || has_other_id {
+            // The result of a probe in flight is that of the old definition, or of another real with the old id.
+            slot.schedule.flight = None;
             slot.schedule.restart(&slot.target.check, now.mono_ms);
             self.assign_part(index, false);
             self.enqueue(index);

@@ -31,6 +31,10 @@ impl Director {
     /// If the maps cannot be written; then the previous health stays in force until the next call.
     pub(crate) fn apply_health(&mut self) -> Result<(), Failure> {
         let snapshot = self.health.snapshot();
+        if !snapshot.states.is_empty() {
+            // The threads have taken over the states of the earlier run: they are no states of targets to come.
+            self.health.saved.clear();
+        }
         let desired = self.store.desired().clone();
         let combined = combine::all(&desired, &States::new(&snapshot, &self.health.saved));
         let table = self.next_table(&desired, &combined);

@@ -177,3 +177,33 @@ fn the_hold_down_survives_a_restart() {
     }
     assert_eq!(simulation.now, held);
 }
+
+#[test]
+fn a_target_of_a_later_plan_has_no_state_from_before_the_restart() {
+    let [one, other] = [1, 2].map(|number| target(number, 1, &check(1000)));
+    let mut simulation = Simulation::new(vec![one.clone(), other.clone()]);
+    simulation.run(5000, |_, _| OK);
+    let saved = [&one, &other].map(|target| Saved::of(&target.key, &simulation.state(target)).unwrap());
+    let mut engine = Engine::new(16, 1);
+    engine.restore(saved.to_vec());
+    engine.plan(vec![one.clone()], at(0));
+    engine.plan(vec![one.clone(), other.clone()], at(0));
+    let simulation = Simulation { engine, now: 0 };
+    assert_eq!(simulation.state(&one).effective(), Health::Up);
+    assert_eq!(simulation.state(&other).effective(), Health::Unknown);
+}
+
+#[test]
+fn the_result_of_a_probe_of_an_old_definition_does_not_count() {
+    let mut one = target(1, 1, &check(1000));
+    let mut engine = Engine::new(16, 1);
+    engine.plan(vec![one.clone()], at(0));
+    let old = engine.next(at(1000)).start.remove(0);
+    one.check = Check { path: Some("/new".to_owned()), ..check(1000) }.into();
+    engine.plan(vec![one.clone()], at(1000));
+    engine.ended(old.id, result(REFUSED), None, at(1001));
+    assert_eq!(engine.state(&one.key, at(1001)).unwrap().health, Health::Unknown);
+    let new = engine.next(at(2000)).start.remove(0);
+    engine.ended(new.id, result(REFUSED), None, at(2001));
+    assert_eq!(engine.state(&one.key, at(2001)).unwrap().health, Health::Down);
+}
