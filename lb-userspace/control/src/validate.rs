@@ -25,7 +25,7 @@ pub use notify::{notify, notify_fifo};
 /// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     for (name, check) in &desired.checks {
-        self::check(name, check)?;
+        checks::definition(name, check)?;
     }
     for (id, service) in &desired.services {
         self::service(id, service)?;

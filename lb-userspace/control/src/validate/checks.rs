@@ -13,16 +13,25 @@ use lb_model::{
     text::likely,
 };
 
-/// Checks the definition of a check.
+/// Checks a new or changed definition of a check, and that its user exists.
 ///
 /// # Errors
 /// If it is invalid; the failure is wrong input.
 pub fn check(name: &CheckName, check: &Check) -> Result<(), Failure> {
+    definition(name, check)?;
+    runs_unprivileged(name, check)
+}
+
+/// Checks the definition of a check. It does not depend on this host: a user that was removed costs the verdicts of
+/// its checks, and neither a start nor other changes.
+///
+/// # Errors
+/// If it is invalid; the failure is wrong input.
+pub(super) fn definition(name: &CheckName, check: &Check) -> Result<(), Failure> {
     check.validate().map_err(|why| {
         Failure::wrong_input(format!("check {name}: {why}"))
             .hint("`xvs check add --help` describes the options; docs/health.md has recipes")
-    })?;
-    runs_unprivileged(name, check)
+    })
 }
 
 /// Checks that the user of a command exists on this host, and is not root by another name.
@@ -135,5 +144,6 @@ mod tests {
         assert!(check(&name, &exec).is_ok());
         exec.user = Some("no-such-user".to_owned());
         assert!(check(&name, &exec).unwrap_err().message.contains("has no user"));
+        assert!(definition(&name, &exec).is_ok(), "a check that is in force stays");
     }
 }
