@@ -38,8 +38,11 @@ impl Director {
         let desired = self.store.desired().clone();
         let combined = combine::all(&desired, &States::new(&snapshot, &self.health.saved));
         let table = self.next_table(&desired, &combined);
-        if table.reals != self.health.table.reals {
+        let has_changed = table.reals != self.health.table.reals;
+        if table != self.health.table {
             self.change_health(&desired, table)?;
+        }
+        if has_changed {
             self.tell_health(&combined);
         }
         self.tell_pools(&desired);
@@ -76,11 +79,7 @@ impl Director {
             health.ramp_percent = self.health.ramps.percent(real, now);
             table.reals.insert(*real, health);
         }
-        table
-    }
-
-    /// Writes the weights that follow from `table`, and moves connections of reals that went down.
-    fn change_health(&mut self, desired: &Desired, mut table: HealthTable) -> Result<(), Failure> {
+        // A change by the operator too can bring a pool below its minimum.
         for (id, service) in desired.services.iter().filter(|(_, service)| !pool::is_plain(service)) {
             let pool = pool::weigh(id, service, &table);
             if matches!(pool.mode, Mode::Ignored | Mode::WithBackup) && pool.healthy > 0 {
@@ -89,6 +88,11 @@ impl Director {
                 table.below.remove(id);
             }
         }
+        table
+    }
+
+    /// Writes the weights that follow from `table`, and moves connections of reals that went down.
+    fn change_health(&mut self, desired: &Desired, table: HealthTable) -> Result<(), Failure> {
         let before = std::mem::replace(&mut self.health.table, table);
         let ids = self.maps.ids().clone();
         let next_hops = self.network.next_hops().clone();
