@@ -44,7 +44,7 @@ struct Members {
 struct Member {
     /// Time since which the connection waits for its client; `None` while it is being answered.
     idle: Option<Instant>,
-    /// Deadline of the connection; `None` while it is being answered.
+    /// Deadline of the connection; `None` while it is being answered, and for a stream.
     end: watch::Sender<Option<Instant>>,
 }
 
