@@ -187,7 +187,6 @@ impl Director {
         strictness: Strictness,
     ) -> Result<(), Failure> {
         self.may_become(&desired)?;
-        self.health.adopt(self.store.desired(), &desired, &BTreeSet::new());
         let cut = self.moved();
         self.network.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
@@ -203,6 +202,7 @@ impl Director {
             }
         };
         // 2. Write the maps. Flows of removed reals stay for now.
+        self.health.adopt(&old, self.store.desired(), &BTreeSet::new());
         let before = self.maps.image().clone();
         let want = self.compile(self.store.desired(), &ids, &next_hops);
         let done = self.carry_out(&want).and_then(|removed| {
