@@ -152,8 +152,10 @@ impl Director {
             }
         }
         for (real, now) in combined {
-            let from = self.health.told.insert(*real, now.health).unwrap_or_default();
-            if from == now.health {
+            // Without a verdict of replaced checks, the last one is in force.
+            let Some(to) = self.health.table.reals.get(real).map(|state| state.health) else { continue };
+            let from = self.health.told.insert(*real, to).unwrap_or_default();
+            if from == to {
                 continue;
             }
             let changes = self.health.since.get(real).map_or(0, |(_, changes)| *changes);
@@ -164,8 +166,8 @@ impl Director {
             let why = last.as_ref().map_or_else(String::new, |last| format!(": {last}"));
             let check = reason.map(|(name, _)| name.clone());
             let by = check.as_ref().map_or_else(String::new, |name| format!(" by check {name}"));
-            let text = format!("real {address} of {id} is {}{by}{why}", now.health);
-            let kind = EventKind::Health { service: id, real: address, from, to: now.health, check, last };
+            let text = format!("real {address} of {id} is {to}{by}{why}");
+            let kind = EventKind::Health { service: id, real: address, from, to, check, last };
             self.health.events.publish(text, kind);
         }
     }
