@@ -122,7 +122,8 @@ pub struct Pool {
     pub cuts: BTreeMap<SocketAddr, Cut>,
     /// State of the pool.
     pub mode: Mode,
-    /// Number of reals that could serve, if they were healthy; without backup reals.
+    /// Number of reals that could serve, if they were healthy; without backup reals, and reals that wait for their
+    /// first success.
     pub able: usize,
     /// Number of those that are healthy.
     pub healthy: usize,
@@ -176,12 +177,19 @@ pub fn weigh(id: &ServiceId, wanted: &Service, table: &HealthTable) -> Pool {
     let health = |address: &SocketAddr, real: &Real| table.of(id, wanted, address, real);
     let weight_of =
         |address: &SocketAddr, real: &Real| weight(real, health(address, real).as_ref(), policy.initial);
-    let is_able = |real: &Real| real.admin == Admin::Enabled && real.weight > 0;
+    // New reals neither take connections nor bring a pool below its minimum before their first success.
+    let waits = |address: &SocketAddr, real: &Real| {
+        let is_new = |state: RealHealth| state.health == Health::Unknown && !state.is_assumed_up;
+        policy.initial == Initial::Down && health(address, real).is_some_and(is_new)
+    };
+    let is_able = |address: &SocketAddr, real: &Real| {
+        real.admin == Admin::Enabled && real.weight > 0 && !waits(address, real)
+    };
     let count = |backup: bool, counts: &dyn Fn(&SocketAddr, &Real) -> bool| {
         wanted.reals.iter().filter(|(address, real)| real.backup == backup && counts(address, real)).count()
     };
     let is_healthy = |address: &SocketAddr, real: &Real| weight_of(address, real) > 0;
-    let (able, healthy) = (count(false, &|_, real| is_able(real)), count(false, &is_healthy));
+    let (able, healthy) = (count(false, &is_able), count(false, &is_healthy));
     let mode = mode(wanted, able, healthy, count(true, &is_healthy) > 0, table.below.contains(id));
     for (address, real) in &mut service.reals {
         let serves = match mode {
@@ -192,6 +200,7 @@ pub fn weigh(id: &ServiceId, wanted: &Service, table: &HealthTable) -> Pool {
         };
         real.weight = match (serves, mode) {
             (false, _) => 0,
+            (true, Mode::Ignored) if waits(address, real) => 0,
             (true, Mode::Ignored) => weight(real, None, policy.initial),
             (true, _) => weight_of(address, real),
         };
@@ -394,6 +403,18 @@ mod tests {
         };
         let below = pool(&states(up, DOWN, up), with_minimum, false);
         assert_eq!((below.mode, weights(&below)), (Mode::WithBackup, vec![10, 0, 10]));
+    }
+
+    #[test]
+    fn new_reals_do_not_bring_a_pool_below_its_minimum() {
+        let half = |service: &mut Service| service.health.min_healthy = MinHealthy::Percent(50);
+        let (up, new) = (RealHealth::UP, RealHealth::UNKNOWN);
+        let grown = pool(&[up, up, new, new, new, new], half, false);
+        assert_eq!((grown.mode, grown.able, weights(&grown)), (Mode::Normal, 2, vec![10, 10, 0, 0, 0, 0]));
+        let ignored = pool(&[DOWN, DOWN, new], half, false);
+        assert_eq!((ignored.mode, weights(&ignored)), (Mode::Ignored, vec![10, 10, 0]));
+        let all_new = pool(&[new, new], half, false);
+        assert_eq!((all_new.mode, weights(&all_new)), (Mode::Normal, vec![0, 0]));
     }
 
     #[test]

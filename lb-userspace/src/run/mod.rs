@@ -220,7 +220,9 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
         tracing::info!("detached: forwarding has ended");
     } else {
-        director.save_health();
+        if let Some(unsaved) = director.health_to_save() {
+            unsaved.save();
+        }
         if let Err(failure) = director.save_as_is() {
             tracing::error!("{}", failure.message);
         }

@@ -63,16 +63,31 @@ pub(super) async fn tcp(
     trace: &Trace,
 ) -> Result<(Option<Lease>, TcpStream), Outcome> {
     let address = with_port(address(target))?;
-    let (lease, socket) = match way {
-        Way::Direct => (None, plain(address, Type::STREAM)),
-        Way::Path(sockets) => lease(sockets, target, |sockets, target| sockets.tcp(target)),
-    };
+    let (lease, socket) = tcp_socket(target, way, address);
     let socket = socket.map_err(|error| no_socket(&error))?;
     trace.step(|| format!("connect to {address} …"));
     trace.enter(Stage::Connect);
-    let stream = connect(socket, address).await.map_err(|error| refused(&error))?;
+    let (lease, stream) = match (connect(socket, address).await, way) {
+        // Another probe of the real has the port, which `bind` permits: the next port may be free.
+        (Err(error), Way::Path(_)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            drop(lease);
+            let (lease, socket) = tcp_socket(target, way, address);
+            let socket = socket.map_err(|error| no_socket(&error))?;
+            (lease, connect(socket, address).await)
+        }
+        (result, _) => (lease, result),
+    };
+    let stream = stream.map_err(|error| refused(&error))?;
     trace.step(|| format!("connected after {}", trace.elapsed()));
     Ok((lease, stream))
+}
+
+/// Makes a TCP socket for a target.
+fn tcp_socket(target: &Target, way: &Way, address: SocketAddr) -> (Option<Lease>, io::Result<Socket>) {
+    match way {
+        Way::Direct => (None, plain(address, Type::STREAM)),
+        Way::Path(sockets) => lease(sockets, target, |sockets, target| sockets.tcp(target)),
+    }
 }
 
 /// Connects a TCP socket.

@@ -14,7 +14,7 @@ use super::{
     EventKind, RealOf,
     combine::{self, Combined, States},
     events::now_ms,
-    file,
+    file::Unsaved,
 };
 use crate::daemon::Director;
 use lb_control::pool::{self, Cut, HealthTable, Mode, Pool, RealHealth};
@@ -225,11 +225,10 @@ impl Director {
         self.health.ramps.next(Instant::now())
     }
 
-    /// Saves the states of the targets for the next start.
-    pub(crate) fn save_health(&self) {
-        if self.health.handle.is_some() {
-            file::write(&self.health.file, &self.health.snapshot());
-        }
+    /// Returns the file for the states of the targets, and the states; `None` without checks. They are written
+    /// without the lock of the director: a disk may stall.
+    pub(crate) fn health_to_save(&self) -> Option<Unsaved> {
+        self.health.handle.is_some().then(|| Unsaved::new(self.health.file.clone(), self.health.snapshot()))
     }
 }
 

@@ -2,7 +2,10 @@
 //! States of targets in a file beside the state file: they survive a restart of the daemon.
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use lb_health::{Saved, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -34,13 +37,31 @@ pub(super) fn read(path: &Path) -> Vec<Saved> {
     }
 }
 
-/// Saves the states. A failure costs only the states of before a restart, and is logged.
-pub(super) fn write(path: &Path, snapshot: &Snapshot) {
-    let targets: Vec<Saved> =
-        snapshot.states.iter().filter_map(|(key, state)| Saved::of(key, state)).collect();
-    let written = state_file::prepare(path, &Stored { targets }).and_then(state_file::Prepared::commit);
-    if let Err(error) = written {
-        tracing::warn!(file = %path.display(), %error, "states of reals are not saved");
+/// States that are to be saved.
+#[derive(Debug)]
+pub struct Unsaved {
+    path: PathBuf,
+    snapshot: Arc<Snapshot>,
+}
+
+/// Held while a file is written: a stop of the daemon must not meet the periodic write.
+static WRITING: Mutex<()> = Mutex::new(());
+
+impl Unsaved {
+    pub(super) const fn new(path: PathBuf, snapshot: Arc<Snapshot>) -> Self {
+        Self { path, snapshot }
+    }
+
+    /// Saves the states. A failure costs only the states of before a restart, and is logged.
+    pub fn save(&self) {
+        let _one_at_a_time = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = self.snapshot.states.iter();
+        let targets: Vec<Saved> = states.filter_map(|(key, state)| Saved::of(key, state)).collect();
+        let written =
+            state_file::prepare(&self.path, &Stored { targets }).and_then(state_file::Prepared::commit);
+        if let Err(error) = written {
+            tracing::warn!(file = %self.path.display(), %error, "states of reals are not saved");
+        }
     }
 }
 
@@ -54,7 +75,7 @@ mod tests {
         let path = beside(&dir.path().join("state.json"));
         assert!(path.ends_with("state.health.json"));
         assert!(read(&path).is_empty());
-        write(&path, &Snapshot::default());
+        Unsaved::new(path.clone(), Arc::default()).save();
         assert!(path.exists() && read(&path).is_empty());
         std::fs::write(&path, "{").unwrap();
         assert!(read(&path).is_empty());

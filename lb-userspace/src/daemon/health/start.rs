@@ -95,6 +95,16 @@ pub fn share(mut director: Director, prober: Prober) -> (Shared, Option<JoinHand
     (shared, task)
 }
 
+/// Saves the states of the targets, without the lock of the director during the write.
+async fn save_states(shared: &Shared) {
+    let unsaved = shared.lock().await.health_to_save();
+    if let Some(unsaved) = unsaved
+        && let Err(error) = tokio::task::spawn_blocking(move || unsaved.save()).await
+    {
+        tracing::error!(%error, "states of reals are not saved");
+    }
+}
+
 /// Takes over results until the threads end. Changes within 50 ms are carried out together.
 async fn follow(shared: Shared, handle: Handle) {
     let mut changes = handle.changes();
@@ -105,20 +115,20 @@ async fn follow(shared: Shared, handle: Handle) {
         let ramp = shared.lock().await.next_ramp();
         let at = ramp.map_or_else(Instant::now, Instant::from_std);
         let must_save = tokio::select! {
-            result = changes.changed() => match result {
-                Ok(()) => false,
-                Err(_) => {
+            result = changes.changed() => {
+                if result.is_err() {
                     tracing::error!("health checks have ended: reals keep their state until the daemon starts again");
                     return;
                 }
-            },
+                false
+            }
             () = sleep_until(at), if ramp.is_some() => false,
             _ = save.tick() => true,
         };
-        let mut director = shared.lock().await;
         if must_save {
-            director.save_health();
+            save_states(&shared).await;
         }
+        let mut director = shared.lock().await;
         // After a save too: the step of a slow start may be due at the same time.
         if let Err(failure) = director.apply_health() {
             tracing::error!("health: {}", failure.message);
