@@ -18,14 +18,14 @@ const TIMING: &str = "--interval 200ms --timeout 150ms --fall 2 --rise 1";
 const FOUND: Duration = Duration::from_millis(2 * 200 + 150 + 400);
 
 /// Reals that are ready for every method and version, nginx on each, the daemon, and a service for each way.
-struct Scene {
-    lab: Lab,
-    nginx: [Process; 3],
+pub struct Scene {
+    pub lab: Lab,
+    pub nginx: [Process; 3],
     daemon: Process,
 }
 
 impl Scene {
-    fn new(options: &str) -> Self {
+    pub fn new(options: &str) -> Self {
         let lab = Lab::new();
         for real in &lab.reals {
             real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0"))
@@ -41,7 +41,7 @@ impl Scene {
     }
 
     /// Adds a check and applies it to every service; the reals are up by it.
-    fn check(&self, definition: &str) {
+    pub fn check(&self, definition: &str) {
         let director = &self.lab.director;
         director.xvs(&format!("check add web {definition} {TIMING}")).succeeds();
         for way in Way::all() {
@@ -82,7 +82,7 @@ impl Scene {
 
     /// Checks that a fault makes the first real fail with this result in these ways, and in no others.
     #[track_caller]
-    fn fails(&self, ways: impl Fn(Way) -> bool, result: &[&str]) {
+    pub fn fails(&self, ways: impl Fn(Way) -> bool, result: &[&str]) {
         let began = Instant::now();
         for way in Way::all() {
             if !ways(way) {
@@ -101,7 +101,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn recovers(&self) {
+    pub fn recovers(&self) {
         for way in Way::all() {
             self.becomes(way, ["up", "up", "up"]);
         }

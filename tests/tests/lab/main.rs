@@ -30,7 +30,9 @@ mod files; //      HTTP, and large files both ways
 mod first_hour; // first steps of a new user
 mod fnat; //     a pool of addresses and ports
 mod health; //     health checks
+mod health_faults; // faults that health checks find, and wrong input
 mod health_load; // thousands of health checks a second
+mod health_types; // each type of health check, with real servers
 mod host_open; //   rules that let a service through
 mod host_options; // levels, --dry-run, --persist
 mod host_orders; // xvs host in random orders, killed at random moments

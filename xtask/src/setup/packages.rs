@@ -22,6 +22,9 @@ pub const TESTS: &[&str] = &[
     "openssh-client",
     "openssh-server",
     "curl",
+    "openssl",
+    // A DNS server, without the unit that would start it.
+    "dnsmasq-base",
     "wrk",
     "iperf3",
     "prometheus",

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Faults that health checks by path find, and wrong input.
+
+use std::fs;
+
+use lb_tests::lab::{Lab, Layout, Method, Options, Way};
+
+use crate::{
+    health::Scene,
+    health_types::{DR, FNAT6, Pool, ready},
+};
+
+/// Timing of the checks.
+const TIMING: &str = "--interval 200ms --timeout 150ms --fall 2 --rise 1";
+
+#[test]
+fn every_way_is_probed_in_generic_mode() {
+    let mut scene = Scene::new("--xdp-mode generic");
+    scene.check("http");
+    scene.lab.director.xvs("status").succeeds().says("generic");
+    scene.nginx[0].stop();
+    scene.fails(|_| true, &["L4CON"]);
+    scene.nginx[0] = scene.lab.reals[0].start_nginx(&Method::real_ports());
+    scene.recovers();
+}
+
+#[test]
+fn a_neighbour_that_is_gone_is_down_by_every_way() {
+    let scene = Scene::new("");
+    scene.check("http");
+    scene.lab.switch.ip("link set real1 down");
+    scene.fails(|_| true, &["L4TOUT", "L4CON"]);
+    scene.lab.switch.ip("link set real1 up");
+    scene.recovers();
+}
+
+/// The link of the real loses large packets, and no ICMP error tells the real: small answers pass.
+#[test]
+fn an_mtu_hole_is_found_by_a_large_body() {
+    let scene = Scene::new("");
+    for real in &scene.lab.reals {
+        let folder = real.path("www").join("upload");
+        fs::create_dir_all(&folder).expect("the lab's folder is writable");
+        let text = format!("{} is well", "large ".repeat(2000));
+        fs::write(folder.join("large"), text).expect("the lab's folder is writable");
+    }
+    scene.lab.director.xvs(&format!("check add small http {TIMING}")).succeeds();
+    scene.check("http --path /upload/large --body is.well$");
+    let rule = "add table bridge hole; add chain bridge hole pass { type filter hook forward priority 0; }; \
+                add rule bridge hole pass iifname real1 meta length > 1300 drop";
+    scene.lab.switch.sh(&format!("nft {rule}")).succeeds();
+    scene.fails(|_| true, &["L7TOUT"]);
+    let run = format!("check run small tcp {} {}", DR.service(), DR.reals()[0]);
+    scene.lab.director.xvs(&run).succeeds().says("L7OK");
+    scene.lab.switch.sh("nft delete table bridge hole").succeeds();
+    scene.recovers();
+}
+
+/// Another host has the address of the real, and the director learns its MAC address.
+#[test]
+fn a_stolen_address_is_found() {
+    let lab = Lab::with(Options { layout: Layout::OneArm, more_reals: 1, ..Options::default() });
+    let _daemon = ready(&lab);
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    lab.director.xvs(&format!("check add web http {TIMING}")).succeeds();
+    let ways = [DR, Way { method: Method::Tun, six: false }, Way { method: Method::Nat, six: false }];
+    let pools = ways.map(|way| Pool::new(&lab, "tcp", way));
+    for pool in &pools {
+        pool.use_check("web");
+        pool.is_up();
+    }
+    let (real, thief) = (&lab.reals[0], &lab.more_reals[0]);
+    // The thief answers all requests for the address; it has neither the VIP nor a server.
+    real.sh(
+        "nft add table arp lab; add chain arp lab in { type filter hook input priority 0; policy drop; }",
+    )
+    .succeeds();
+    thief.ip(&format!("address add {}/24 dev eth0", real.rip));
+    let neighbour = |host: &str| {
+        lab.director.ip("neighbour flush dev eth0");
+        lb_tests::lab::eventually(&format!("the director has the MAC address of {host}"), || {
+            lab.director.sh(&format!("ping -c 1 -W 1 {}", real.rip));
+            let shown = lab.director.sh(&format!("ip neighbour show {}", real.rip)).stdout;
+            if shown.contains(host) { Ok(()) } else { Err(shown) }
+        });
+    };
+    neighbour("02:00:0a:00:00:0e");
+    for pool in &pools {
+        pool.fails("L4", "");
+        let spread = pool.requests("http");
+        assert!(!spread.contains(&"real1".to_owned()), "{spread:?}");
+    }
+    thief.ip(&format!("address delete {}/24 dev eth0", real.rip));
+    real.sh("nft delete table arp lab").succeeds();
+    neighbour("02:00:0a:00:00:0b");
+    pools.iter().for_each(|pool| drop(pool.is_up()));
+}
+
+#[test]
+fn wrong_input_changes_nothing() {
+    let lab = Lab::new();
+    let _daemon = ready(&lab);
+    let director = &lab.director;
+    director.xvs("check add web http --path /health").succeeds();
+    let pool = Pool::new(&lab, "tcp", FNAT6);
+    pool.use_check("web");
+    let udp = Pool::new(&lab, "udp", DR);
+    drop(udp);
+    let before = director.xvs("export").succeeds().stdout;
+    assert!(before.contains("/health"), "{before}");
+    let (service, real) = (FNAT6.service(), FNAT6.reals()[0]);
+    for (line, text) in [
+        ("check add bad exec --user root -- /bin/true", "root"),
+        ("check add bad exec --user 0 -- /bin/true", "root"),
+        ("check add bad exec --user no-such-user -- /bin/true", "no-such-user"),
+        ("check add bad exec -- true", "full path"),
+        ("check add bad tcp --interval 1s --timeout 2s", "longer than interval 1s"),
+        ("check add bad tcp --interval 10ms --timeout 10ms", "shorter than 50ms"),
+        ("check add bad http --body (", "not a regular expression"),
+        ("check add bad tcp --send x --expect [", "not a regular expression"),
+        ("check add bad http --status 700", "700"),
+        ("check add bad pong", "pong"),
+        ("check add bad tcp --path /", "for http and https"),
+        ("check add bad tcp --port 80", "via direct"),
+        ("check add none tcp", "none"),
+        ("check add web tcp", "web"),
+        ("check edit wed --interval 1s", "did you mean web"),
+        ("check edit web --timeout 1m", "longer than interval"),
+        ("check edit web --body (", "not a regular expression"),
+        ("check remove web", "uses"),
+        ("check remove wed", "did you mean web"),
+        (&format!("service edit tcp {service} --check wed"), "did you mean web"),
+        (&format!("real edit tcp {service} {real} --check wed"), "did you mean web"),
+        (&format!("service edit udp {} --check web", DR.service()), "sends tcp"),
+    ] {
+        director.xvs(line).fails(2).says(text);
+        assert_eq!(director.xvs("export").succeeds().stdout, before, "{line}");
+    }
+}
