@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use lb_tests::lab::{Lab, Layout, Method, Options, Way};
+use lb_tests::lab::{Lab, Layout, Method, Options, Way, eventually};
 
 use crate::{
     health::Scene,
@@ -78,7 +78,7 @@ fn a_stolen_address_is_found() {
     thief.ip(&format!("address add {}/24 dev eth0", real.rip));
     let neighbour = |host: &str| {
         lab.director.ip("neighbour flush dev eth0");
-        lb_tests::lab::eventually(&format!("the director has the MAC address of {host}"), || {
+        eventually(&format!("the director has the MAC address of {host}"), || {
             lab.director.sh(&format!("ping -c 1 -W 1 {}", real.rip));
             let shown = lab.director.sh(&format!("ip neighbour show {}", real.rip)).stdout;
             if shown.contains(host) { Ok(()) } else { Err(shown) }
@@ -136,4 +136,33 @@ fn wrong_input_changes_nothing() {
         director.xvs(line).fails(2).says(text);
         assert_eq!(director.xvs("export").succeeds().stdout, before, "{line}");
     }
+}
+
+/// A check replaces another one. Its first verdict comes after the health of another service has changed.
+#[test]
+fn the_last_verdict_is_shown_until_the_next_one() {
+    let lab = Lab::new();
+    let _daemon = ready(&lab);
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    let director = &lab.director;
+    director.xvs(&format!("check add web http {TIMING}")).succeeds();
+    director.xvs("check add late exec --interval 3s --timeout 3s -- /bin/sleep 2").succeeds();
+    let [other, pool] = [DR, FNAT6].map(|way| Pool::new(&lab, "tcp", way));
+    for pool in [&other, &pool] {
+        pool.use_check("web");
+        pool.is_up();
+    }
+    pool.use_check("late");
+    lab.reals[0]
+        .sh("nft add table inet lab; add chain inet lab in { type filter hook input priority 0; }; \
+             add rule inet lab in tcp dport 8001 drop")
+        .succeeds();
+    other.fails("L4TOUT", "");
+    pool.is_up();
+    eventually("the check has run", || {
+        let reals = pool.is_up();
+        let codes: Vec<_> = reals.iter().map(|real| real["health"]["last"]["code"].clone()).collect();
+        if codes.iter().all(|code| code == "PROCOK") { Ok(()) } else { Err(format!("{codes:?}")) }
+    });
+    director.xvs("events").succeeds().does_not_say(r#""to":"unknown""#);
 }
