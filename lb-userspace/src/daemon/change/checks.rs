@@ -8,6 +8,7 @@ use lb_model::{
     Desired,
     check::{CheckName, CheckType},
     failure::{Cause, Failure},
+    text::likely,
 };
 
 /// Adds a check.
@@ -41,7 +42,7 @@ pub(super) fn edit(
     name: &CheckName,
     options: &CheckOptions,
 ) -> Result<String, Failure> {
-    let Some(check) = desired.checks.get_mut(name) else { return Err(missing(name)) };
+    let Some(check) = desired.checks.get_mut(name) else { return Err(missing(desired, name)) };
     let before = check.traits();
     options.apply(check);
     validate::check(name, check)?;
@@ -68,7 +69,7 @@ pub(super) fn remove(desired: &mut Desired, name: &CheckName) -> Result<String, 
     }
     match desired.checks.remove(name) {
         Some(_) => Ok(format!("removed check {name}")),
-        None => Err(missing(name)),
+        None => Err(missing(desired, name)),
     }
 }
 
@@ -91,10 +92,13 @@ pub(super) fn differences(old: &Desired, new: &Desired) -> Vec<Difference> {
     found
 }
 
-fn missing(name: &CheckName) -> Failure {
-    Failure::wrong_input(format!("there is no check {name}"))
-        .hint("`xvs check list` lists the checks")
-        .because(Cause::NoCheck)
+/// Returns the failure of a name that no check has.
+fn missing(desired: &Desired, name: &CheckName) -> Failure {
+    let hint = match likely(name.as_str(), desired.checks.keys().map(CheckName::as_str)) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "`xvs check list` lists the checks".to_owned(),
+    };
+    Failure::wrong_input(format!("there is no check {name}")).hint(hint).because(Cause::NoCheck)
 }
 
 #[cfg(test)]
