@@ -161,7 +161,7 @@ fn the_last_verdict_is_shown_until_the_next_one() {
     pool.is_up();
     eventually("the check has run", || {
         let reals = pool.is_up();
-        let codes: Vec<_> = reals.iter().map(|real| real["health"]["last"]["code"].clone()).collect();
+        let codes: Vec<_> = reals.iter().map(|real| real["last_result"]["code"].clone()).collect();
         if codes.iter().all(|code| code == "PROCOK") { Ok(()) } else { Err(format!("{codes:?}")) }
     });
     director.xvs("events").succeeds().does_not_say(r#""to":"unknown""#);

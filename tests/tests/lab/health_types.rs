@@ -70,8 +70,7 @@ impl<'a> Pool<'a> {
     pub fn is_up(&self) -> Vec<Value> {
         eventually(&format!("all are up: {}", self.way.name()), || {
             let reals = self.reals();
-            let up =
-                reals.iter().all(|real| real["health"]["health"] == "up" && real["effective_weight"] != 0);
+            let up = reals.iter().all(|real| real["health"] == "up" && real["effective_weight"] != 0);
             if up { Ok(reals) } else { Err(format!("{reals:#?}")) }
         })
     }
@@ -82,9 +81,8 @@ impl<'a> Pool<'a> {
     pub fn fails(&self, code: &str, text: &str) {
         eventually(&format!("the first is down by {code}, {text}: {}", self.way.name()), || {
             let reals = self.reals();
-            let states: Vec<&str> =
-                reals.iter().filter_map(|real| real["health"]["health"].as_str()).collect();
-            let last = &reals[0]["health"]["last"];
+            let states: Vec<&str> = reals.iter().filter_map(|real| real["health"].as_str()).collect();
+            let last = &reals[0]["last_result"];
             let has_code = last["code"].as_str().is_some_and(|found| found.starts_with(code));
             let has_text = last["text"].as_str().is_some_and(|found| found.contains(text));
             let is_it = states == ["down", "up", "up"] && has_code && has_text;
@@ -411,8 +409,8 @@ fn a_command_runs_as_an_unprivileged_user_and_is_killed_with_all_that_it_started
     }
     pool.use_check("script");
     for real in pool.is_up() {
-        assert_eq!(real["health"]["last"]["code"], "PROCOK", "{real:#}");
-        let text = real["health"]["last"]["text"].as_str().expect("a text");
+        assert_eq!(real["last_result"]["code"], "PROCOK", "{real:#}");
+        let text = real["last_result"]["text"].as_str().expect("a text");
         assert_eq!(text, format!("nobody nogroup {}", DR.service()));
     }
 
