@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Faults that health checks by path find, and wrong input.
 
-use std::fs;
+use std::{fs, thread, time::Duration};
 
 use lb_tests::lab::{Lab, Layout, Method, Options, Way, eventually};
 
@@ -31,6 +31,31 @@ fn a_neighbour_that_is_gone_is_down_by_every_way() {
     scene.lab.switch.ip("link set real1 down");
     scene.fails(|_| true, &["L4TOUT", "L4CON"]);
     scene.lab.switch.ip("link set real1 up");
+    scene.recovers();
+}
+
+/// The director loses all neighbours at once, and with them the addresses from which it probes.
+#[test]
+fn probes_go_on_after_the_cable_of_the_director_was_out() {
+    let mut scene = Scene::new("");
+    scene.check("http");
+    scene.lab.switch.ip("link set director down");
+    eventually("no next hop is known", || {
+        let stats = scene.lab.director.stats();
+        let mut reals = stats.services.iter().flat_map(|service| &service.reals);
+        match reals.find(|real| real.next_hop.split(':').count() == 6) {
+            None => Ok(()),
+            Some(real) => Err(format!("{}: {}", real.address, real.next_hop)),
+        }
+    });
+    // The prober learns of it with its next probe.
+    thread::sleep(Duration::from_millis(500));
+    scene.lab.switch.ip("link set director up");
+    scene.lab.director.wait_for_next_hops();
+    scene.recovers();
+    scene.nginx[0].stop();
+    scene.fails(|_| true, &["L4CON"]);
+    scene.nginx[0] = scene.lab.reals[0].start_nginx(&Method::real_ports());
     scene.recovers();
 }
 

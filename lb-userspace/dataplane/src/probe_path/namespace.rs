@@ -25,6 +25,9 @@ const MOST: u32 = 256;
 /// The prober's routers, which exist only as permanent neighbour entries.
 const GATEWAYS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(169, 254, 77, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x4d01))];
+/// Address of the prober's end for its whole life, from which no probe is sent: with the last IPv4 address of an
+/// interface, the kernel removes its routes and neighbours too.
+const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 77, 2));
 
 /// The two ends of the veth pair.
 pub(super) struct Pair {
@@ -72,6 +75,7 @@ pub(super) async fn create(
     inside.set_up(&inside.interface("lo").await?, true).await?;
     outside.set_up(&outer, true).await?;
     inside.set_up(&inner, true).await?;
+    inside.add_address(&inner, IpNet::from(OWN_ADDRESS)).await?;
     let mac = outer.mac.ok_or(PathError::NoMac)?;
     for gateway in GATEWAYS {
         match inside.add_gateway(&inner, gateway, mac).await {
