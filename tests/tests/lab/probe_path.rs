@@ -7,6 +7,7 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsRawFd as _, OwnedFd},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,10 @@ use lb_tests::{
     lab::{DIP, DIP6, Lab, Method, Process, RIPS, VIP, VIP6, Way, eventually, rip6},
     object,
 };
-use nix::sys::socket::{SockaddrStorage, connect};
+use nix::{
+    errno::Errno,
+    sys::socket::{SockaddrStorage, connect},
+};
 
 /// Longest wait for a step of a probe. A lost packet of TCP is sent again after a second.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -83,12 +87,18 @@ fn targets(lab: &Lab, way: Way, protocol: ProbeProtocol) -> [Target; 3] {
 
 /// Connects a socket of the path to the VIP; waits at most [`PATIENCE`].
 fn connected(path: &mut ProbePath, target: &Target) -> io::Result<TcpStream> {
-    let stream = TcpStream::from(path.socket(target)?);
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    connect(stream.as_raw_fd(), &SockaddrStorage::from(target.place.vip))?;
-    Ok(stream)
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stream = TcpStream::from(path.socket(target)?);
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        match connect(stream.as_raw_fd(), &SockaddrStorage::from(target.place.vip)) {
+            // A process that another test starts has a copy of the last socket until it executes its program.
+            Err(Errno::EADDRNOTAVAIL) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
+            result => return Ok(result.map(|()| stream)?),
+        }
+    }
 }
 
 /// Requests a page on the path, and returns its body.
@@ -366,11 +376,15 @@ fn sockets_are_cheap() {
     let (lab, _daemon) = scene("tcp", "");
     with_path(&lab, |path| {
         let [target, ..] = targets(&lab, Way { method: Method::Fnat, six: true }, ProbeProtocol::Tcp);
-        let start = Instant::now();
-        for _ in 0..1000 {
-            let _closed: OwnedFd = path.socket(&target).expect("a socket");
-        }
-        let each = start.elapsed() / 1000;
+        // The quickest of some rounds: the others were interrupted by other tests.
+        let rounds = (0..10).map(|_| {
+            let start = Instant::now();
+            for _ in 0..200 {
+                let _closed: OwnedFd = path.socket(&target).expect("a socket");
+            }
+            start.elapsed() / 200
+        });
+        let each = rounds.min().expect("there are rounds");
         assert!(each < Duration::from_micros(50), "{each:?} for a socket");
     });
 }
