@@ -7,7 +7,7 @@ use lb_tests::lab::{Lab, Layout, Method, Options, Way, eventually};
 
 use crate::{
     health::Scene,
-    health_types::{DR, FNAT6, Pool, ready},
+    health_pool::{DR, FNAT6, Pool, ready},
 };
 
 /// Timing of the checks.
@@ -118,7 +118,9 @@ fn a_stolen_address_is_found() {
     thief.ip(&format!("address delete {}/24 dev eth0", real.rip));
     real.sh("nft delete table arp lab").succeeds();
     neighbour("02:00:0a:00:00:0b");
-    pools.iter().for_each(|pool| drop(pool.is_up()));
+    for pool in &pools {
+        pool.is_up();
+    }
 }
 
 #[test]
@@ -129,8 +131,7 @@ fn wrong_input_changes_nothing() {
     director.xvs("check add web http --path /health").succeeds();
     let pool = Pool::new(&lab, "tcp", FNAT6);
     pool.use_check("web");
-    let udp = Pool::new(&lab, "udp", DR);
-    drop(udp);
+    let _udp = Pool::new(&lab, "udp", DR);
     let before = director.xvs("export").succeeds().stdout;
     assert!(before.contains("/health"), "{before}");
     let (service, real) = (FNAT6.service(), FNAT6.reals()[0]);

@@ -3,126 +3,19 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     process::{self, Command},
-    time::Duration,
 };
 
-use lb_tests::lab::{Client, Director, Host, Lab, Method, Process, Real, Server, VIP, VIP6, Way, eventually};
-use serde_json::Value;
+use lb_tests::lab::{Host, Lab, Method, Process, Real, Server, VIP, eventually};
+
+use crate::health_pool::{DR, FNAT6, Pool, ready};
 
 /// Timing of checks that answer at once.
 const TIMING: &str = "--interval 200ms --timeout 150ms --fall 2 --rise 1";
 /// Timing of checks with programs or cryptography, on a machine that is busy.
 const SLOW_TIMING: &str = "--interval 500ms --timeout 400ms --fall 2 --rise 1";
-
-/// A way without translation.
-pub const DR: Way = Way { method: Method::Dr, six: false };
-/// A way with translation, and of the other version of IP.
-pub const FNAT6: Way = Way { method: Method::Fnat, six: true };
-
-/// A lab whose reals are ready for every method and version, and the daemon.
-pub fn ready(lab: &Lab) -> Process {
-    for real in &lab.reals {
-        real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0")).succeeds();
-    }
-    lab.director.start_daemon()
-}
-
-/// A service with the three reals.
-pub struct Pool<'a> {
-    director: &'a Director,
-    client: &'a Client,
-    protocol: &'static str,
-    way: Way,
-}
-
-impl<'a> Pool<'a> {
-    /// Adds the service.
-    #[track_caller]
-    pub fn new(lab: &'a Lab, protocol: &'static str, way: Way) -> Self {
-        way.serve(&lab.director, protocol, "mh");
-        lab.director.wait_for_next_hops();
-        Self { director: &lab.director, client: &lab.client, protocol, way }
-    }
-
-    /// Applies a check to the service.
-    #[track_caller]
-    pub fn use_check(&self, name: &str) {
-        let service = self.way.service();
-        let line = format!("service edit {} {service} --check {name} --hold-down 0s", self.protocol);
-        self.director.xvs(&line).succeeds();
-    }
-
-    fn reals(&self) -> Vec<Value> {
-        let stats = self.director.xvs("--output json stats").succeeds().json();
-        let services = stats["services"].as_array().expect("a list");
-        let is_it = |service: &&Value| {
-            service["protocol"] == self.protocol && service["address"] == self.way.service().to_string()
-        };
-        let service = services.iter().find(is_it).expect("the service");
-        service["reals"].as_array().expect("a list").clone()
-    }
-
-    /// Waits until all reals are up.
-    #[track_caller]
-    pub fn is_up(&self) -> Vec<Value> {
-        eventually(&format!("all are up: {}", self.way.name()), || {
-            let reals = self.reals();
-            let up = reals.iter().all(|real| real["health"] == "up" && real["effective_weight"] != 0);
-            if up { Ok(reals) } else { Err(format!("{reals:#?}")) }
-        })
-    }
-
-    /// Waits until the first real, and no other, is down with this result, and gets no weight.
-    /// `code` is the result or its beginning.
-    #[track_caller]
-    pub fn fails(&self, code: &str, text: &str) {
-        eventually(&format!("the first is down by {code}, {text}: {}", self.way.name()), || {
-            let reals = self.reals();
-            let states: Vec<&str> = reals.iter().filter_map(|real| real["health"].as_str()).collect();
-            let last = &reals[0]["last_result"];
-            let has_code = last["code"].as_str().is_some_and(|found| found.starts_with(code));
-            let has_text = last["text"].as_str().is_some_and(|found| found.contains(text));
-            let is_it = states == ["down", "up", "up"] && has_code && has_text;
-            if is_it && reals[0]["effective_weight"] == 0 { Ok(()) } else { Err(format!("{reals:#?}")) }
-        });
-    }
-
-    /// Returns the names of the reals that answered requests of the client to `scheme://VIP:PORT/`.
-    #[track_caller]
-    pub fn requests(&self, scheme: &str) -> Vec<String> {
-        let line = format!(
-            "for i in $(seq 30); do curl --silent --show-error --fail --insecure --max-time 2 {scheme}://{}/; done",
-            self.way.service()
-        );
-        let outcome = self.client.exec(["sh", "-ec", &line]).succeeds();
-        outcome.stdout.lines().map(str::to_owned).collect()
-    }
-
-    /// Asks the service by UDP from 30 ports of the client, and returns the answers.
-    #[track_caller]
-    fn answers(&self, question: &[u8]) -> Vec<Vec<u8>> {
-        let service = self.way.service();
-        let any = if self.way.six { "[::]:0" } else { "0.0.0.0:0" };
-        let ask = || {
-            let socket = UdpSocket::bind(any).expect("a free port");
-            socket.set_read_timeout(Some(Duration::from_secs(2))).expect("it is not zero");
-            socket.send_to(question, service).expect("there is a route");
-            let mut answer = vec![0; 512];
-            let length = socket.recv(&mut answer).unwrap_or_else(|error| panic!("{service}: {error}"));
-            answer.truncate(length);
-            answer
-        };
-        self.client.run(|| (0..30).map(|_| ask()).collect())
-    }
-
-    /// Returns the address at which a server of a real must listen.
-    fn listens(&self, real: usize) -> SocketAddr {
-        if self.way.method.replies_directly() { self.way.service() } else { self.way.reals()[real] }
-    }
-}
 
 /// Makes certificates in the lab's folder: a CA, and a good, an expired, a misnamed, and a foreign one.
 #[track_caller]
@@ -211,12 +104,18 @@ fn https_finds_certificates_that_clients_refuse() {
     }
     lab.director.xvs("real list").succeeds().says("L6RSP").says("not of a trusted CA");
     lab.director.xvs("check edit web --certificate none").succeeds();
-    pools.iter().for_each(|pool| drop(pool.is_up()));
+    for pool in &pools {
+        pool.is_up();
+    }
     lab.director.xvs("check edit web --certificate verify").succeeds();
-    pools.iter().for_each(|pool| pool.fails("L6RSP", "not of a trusted CA"));
+    for pool in &pools {
+        pool.fails("L6RSP", "not of a trusted CA");
+    }
     configure_tls(&lab.reals[0], "good");
     lab.reals[0].exec(["kill", "-HUP", &servers[0].id().to_string()]).succeeds();
-    pools.iter().for_each(|pool| drop(pool.is_up()));
+    for pool in &pools {
+        pool.is_up();
+    }
 }
 
 /// Starts a DNS server that knows what its file of hosts holds.
@@ -366,7 +265,7 @@ fn ping_by_path_asks_the_vip_and_direct_asks_the_real() {
         }
     }
     // A real that lacks the VIP answers the direct check alone.
-    let pool = Pool { director: &lab.director, client: &lab.client, protocol: "tcp", way: DR };
+    let pool = Pool::of(&lab, "tcp", DR);
     let device = real.sh(&format!("ip -oneline address show to {VIP}")).succeeds();
     let device = device.stdout.split_whitespace().nth(1).expect("the device of the VIP").to_owned();
     real.ip(&format!("address delete {VIP}/32 dev {device}"));

@@ -32,6 +32,7 @@ mod fnat; //     a pool of addresses and ports
 mod health; //     health checks
 mod health_faults; // faults that health checks find, and wrong input
 mod health_load; // thousands of health checks a second
+mod health_pool; // a service whose health is watched
 mod health_types; // each type of health check, with real servers
 mod host_open; //   rules that let a service through
 mod host_options; // levels, --dry-run, --persist

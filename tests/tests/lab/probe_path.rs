@@ -234,7 +234,8 @@ fn each_real_answers_echo_requests() {
         for way in Way::all() {
             for target in targets(&lab, way, ProbeProtocol::Echo) {
                 let answer = echo(path, &target);
-                assert!(answer.is_ok_and(|data| data == b"probe"), "{} {}", way.name(), target.place.real);
+                let is_right = answer.as_ref().is_ok_and(|data| data == b"probe");
+                assert!(is_right, "{} {}: {answer:?}", way.name(), target.place.real);
             }
         }
         let [target, ..] = targets(&lab, Way { method: Method::Dr, six: false }, ProbeProtocol::Echo);
