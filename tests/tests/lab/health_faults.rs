@@ -25,20 +25,14 @@ fn every_way_is_probed_in_generic_mode() {
 }
 
 #[test]
-fn a_neighbour_that_is_gone_is_down_by_every_way() {
-    let scene = Scene::new("");
+fn cables_that_are_out_for_a_while_are_noticed() {
+    let mut scene = Scene::new("");
     scene.check("http");
     scene.lab.switch.ip("link set real1 down");
     scene.fails(|_| true, &["L4TOUT", "L4CON"]);
     scene.lab.switch.ip("link set real1 up");
     scene.recovers();
-}
-
-/// The director loses all neighbours at once, and with them the addresses from which it probes.
-#[test]
-fn probes_go_on_after_the_cable_of_the_director_was_out() {
-    let mut scene = Scene::new("");
-    scene.check("http");
+    // The director loses all neighbours at once, and with them the addresses from which it probes.
     scene.lab.switch.ip("link set director down");
     eventually("no next hop is known", || {
         let stats = scene.lab.director.stats();
@@ -62,23 +56,37 @@ fn probes_go_on_after_the_cable_of_the_director_was_out() {
 /// The link of the real loses large packets, and no ICMP error tells the real: small answers pass.
 #[test]
 fn an_mtu_hole_is_found_by_a_large_body() {
-    let scene = Scene::new("");
-    for real in &scene.lab.reals {
+    let lab = Lab::new();
+    let _daemon = ready(&lab);
+    let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
+    for real in &lab.reals {
         let folder = real.path("www").join("upload");
         fs::create_dir_all(&folder).expect("the lab's folder is writable");
         let text = format!("{} is well", "large ".repeat(2000));
         fs::write(folder.join("large"), text).expect("the lab's folder is writable");
     }
-    scene.lab.director.xvs(&format!("check add small http {TIMING}")).succeeds();
-    scene.check("http --path /upload/large --body is.well$");
+    let add = |line: &str| lab.director.xvs(&format!("check add {line} {TIMING}")).succeeds();
+    add("small http");
+    add("large http --path /upload/large --body is.well$");
+    let pools = [DR, Way { method: Method::Tun, six: false }, FNAT6].map(|way| Pool::new(&lab, "tcp", way));
+    for pool in &pools {
+        pool.use_check("large");
+        pool.is_up();
+    }
     let rule = "add table bridge hole; add chain bridge hole pass { type filter hook forward priority 0; }; \
                 add rule bridge hole pass iifname real1 meta length > 1300 drop";
-    scene.lab.switch.sh(&format!("nft {rule}")).succeeds();
-    scene.fails(|_| true, &["L7TOUT"]);
+    lab.switch.sh(&format!("nft {rule}")).succeeds();
+    for pool in &pools {
+        pool.fails("L7TOUT", "");
+        let spread = pool.requests("http");
+        assert!(!spread.contains(&"real1".to_owned()), "{spread:?}");
+    }
     let run = format!("check run small tcp {} {}", DR.service(), DR.reals()[0]);
-    scene.lab.director.xvs(&run).succeeds().says("L7OK");
-    scene.lab.switch.sh("nft delete table bridge hole").succeeds();
-    scene.recovers();
+    lab.director.xvs(&run).succeeds().says("L7OK");
+    lab.switch.sh("nft delete table bridge hole").succeeds();
+    for pool in &pools {
+        pool.is_up();
+    }
 }
 
 /// Another host has the address of the real, and the director learns its MAC address.
