@@ -283,7 +283,7 @@ fn put_table(
     };
     let slots = slots::transition(old, turns.clone(), &alive, time.clock(spec.protocol));
     write_slots(tables, first, &slots)?;
-    if slots.moved() == 0 {
+    if slots.moved() == 0 || !was_never_asked(tables, spec)? {
         return Ok(());
     }
     // A pool that is built real by real moves its slots repeatedly, while it has no flows. The pause lets the
