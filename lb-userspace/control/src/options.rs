@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod check; //  options of health checks
+mod check_list; // `--check NAME…`
 mod health; // options about the health of reals
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -11,7 +12,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 pub use check::CheckOptions;
-pub use health::{CheckList, HealthOptions};
+pub use check_list::CheckList;
+pub use health::HealthOptions;
 use lb_model::{
     Forward, MAX_WEIGHT, OnRemoval, Persistence, Real, Scheduler, SchedulerFlag, Service, Tracking, Tunnel,
     health::Admin, timeouts::seconds, written::number,
@@ -78,8 +80,8 @@ pub struct RealOptions {
     /// Serve only if every other real is down
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub backup: Option<bool>,
-    /// Health checks of this real, joined by commas, or none [new reals: those of the service]
-    #[arg(long, value_name = "NAMES")]
+    /// Health checks of the real.
+    #[command(flatten)]
     pub check: Option<CheckList>,
 }
 

@@ -5,31 +5,18 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::check::check_names;
+use super::CheckList;
 use lb_model::{
-    check::{CheckName, Period},
+    check::Period,
     health::{HealthPolicy, Initial, MinHealthy, OnAllDown, OnDown},
 };
-
-/// A list of checks in options: the names, or `none`.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct CheckList(pub Vec<CheckName>);
-
-impl std::str::FromStr for CheckList {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        check_names(&[text.to_owned()]).map(Self)
-    }
-}
 
 /// Options about health. An option that is not given keeps its value; in a new service, it has the default.
 #[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct HealthOptions {
-    /// Health checks of the reals, joined by commas, or none
-    #[arg(long, value_name = "NAMES", help_heading = "Health")]
+    /// Health checks of the reals.
+    #[command(flatten)]
     pub check: Option<CheckList>,
     /// State of a real before the first result of its checks [new services: down]
     #[arg(long, value_name = "STATE", help_heading = "Health")]
