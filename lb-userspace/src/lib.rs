@@ -45,6 +45,7 @@
 //!     ids::Ids,
 //!     image::Image,
 //!     plan::{Step, plan},
+//!     pool::HealthTable,
 //! };
 //!
 //! let text = r#"

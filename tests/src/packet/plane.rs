@@ -45,6 +45,7 @@ pub struct TestPlane {
     ids: Ids,
     image: Image,
     silent: bool,
+    health: HealthTable,
     own: OwnAddresses,
     next_hops: BTreeMap<IpAddr, Resolution>,
 }
@@ -82,6 +83,7 @@ impl TestPlane {
             ids: Ids::default(),
             image: Image::default(),
             silent: false,
+            health: HealthTable::default(),
             own: OwnAddresses::default(),
             next_hops: BTreeMap::new(),
         };
@@ -111,7 +113,7 @@ impl TestPlane {
             self.next_hops.entry(address.ip()).or_insert_with(hop);
         }
         self.ids = self.ids.allocate(desired, LIMITS.blocks()).expect("there is room");
-        let mut want = Image::compile(desired, &self.ids, &self.next_hops, &HealthTable::default());
+        let mut want = Image::compile(desired, &self.ids, &self.next_hops, &self.health);
         if self.silent {
             want.silence();
         }
@@ -127,6 +129,11 @@ impl TestPlane {
     /// Gives the director addresses besides its VIPs. Counts from the next [`TestPlane::set`] on.
     pub fn has_addresses(&mut self, own: OwnAddresses) {
         self.own = own;
+    }
+
+    /// Sets the health of reals with checks, from the next [`TestPlane::set`] on.
+    pub fn has_health(&mut self, health: HealthTable) {
+        self.health = health;
     }
 
     /// Sets whether VIPs without a real that accepts connections stop answering pings, from the next

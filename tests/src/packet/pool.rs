@@ -134,7 +134,7 @@ impl Pool {
     }
 
     /// Returns the desired state of the director.
-    pub(super) fn desired(pools: &[Self]) -> Desired {
+    pub fn desired(pools: &[Self]) -> Desired {
         let pools: Vec<Self> = pools.iter().map(Self::meant).collect();
         let services: BTreeMap<_, _> =
             pools.iter().map(|pool| (pool.service_id(), pool.service.clone())).collect();

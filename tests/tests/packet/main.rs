@@ -15,6 +15,7 @@ mod flows; //     who gets a new connection, and that it stays there
 mod fnat; //      both ends change
 mod fragments; // the first decides, later ones follow
 mod ftp; //       data connections follow their control connection
+mod health; //    reals that are down
 mod icmp; //      pings, and errors about flows
 mod ipv6; //      what only IPv6 has, and one version within the other
 mod methods; //   connections stay on the method that they began with
