@@ -137,7 +137,7 @@ pub struct Down {
 pub struct PoolHealth {
     /// Service.
     pub service: ServiceId,
-    /// What follows for the service.
+    /// Consequence for the service.
     pub mode: Mode,
     /// Number of healthy reals, without backup reals.
     pub healthy: usize,

@@ -39,7 +39,7 @@ const WAITING: usize = 1000;
 /// Least time between two lines of the log about lost events.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
-/// What is told of events.
+/// Recipients of events.
 #[derive(Debug, Default)]
 struct Readers {
     program: Option<Arc<Program>>,

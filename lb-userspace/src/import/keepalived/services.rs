@@ -200,7 +200,7 @@ fn virtual_server(
     }
 }
 
-/// What the reals of a server have in common.
+/// Settings that the reals of a server have in common.
 struct Context<'a> {
     assigned: &'a mut Assigned,
     server: &'a Server,
