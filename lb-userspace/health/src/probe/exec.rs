@@ -52,7 +52,7 @@ pub(super) async fn probe(prepared: &Prepared, target: &Target, trace: &Trace) -
     let mut buffer = vec![0; LONGEST_OUTPUT];
     let status = loop {
         tokio::select! {
-            // What was written before the end is read before the end is noticed.
+            // Output comes first: the command may have written it just before its end.
             biased;
             chunk = reader.read(&mut buffer), if is_open => match chunk {
                 Ok(0) | Err(_) => is_open = false,
