@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
 };
 
@@ -19,6 +19,25 @@ pub(crate) use say;
 pub fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}{}", variables(command), words(command));
     let status = command.status().with_context(|| cannot_start(command))?;
+    if !status.success() {
+        bail!("{status} from: {}", words(command));
+    }
+    Ok(())
+}
+
+/// Prints the command and runs it as [`run`] does, and passes each line of its stdout, which is printed, to `each`.
+pub fn watch(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
+    eprintln!("$ {}{}", variables(command), words(command));
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| cannot_start(command))?;
+    let mut out = std::io::stdout();
+    for line in BufReader::new(child.stdout.take().context("no stdout")?).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        // A reader that is gone does not end the command.
+        drop(writeln!(out, "{line}"));
+        each(&line);
+    }
+    let status = child.wait().context("cannot wait for a command")?;
     if !status.success() {
         bail!("{status} from: {}", words(command));
     }

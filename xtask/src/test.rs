@@ -4,6 +4,8 @@
 //! No test skips: one that lacks root or a feature of the kernel panics with the reason, so a run
 //! that ends well has run them all.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::{
@@ -32,7 +34,9 @@ pub fn run(args: &Args) -> Result<()> {
     let mut doc = shell::cargo();
     doc.args(["test", "--doc", "--package", "lb-common", "--package", "lb-userspace", "--"])
         .args(&args.filters);
-    let results = [shell::run(&mut unit), shell::run(&mut doc)];
+    let mut failed = Vec::new();
+    let mut tests = |command: &mut Command| shell::watch(command, |line| failed.extend(failure(line)));
+    let results = [tests(&mut unit), tests(&mut doc)];
 
     // Built as the present user, and run as root: root owns no file in the target folder.
     let mut lab = shell::cargo();
@@ -52,14 +56,36 @@ pub fn run(args: &Args) -> Result<()> {
     if !shell::is_root() {
         six.env(runner_variable()?, "sudo --preserve-env");
     }
-    let under_root = [shell::run(&mut lab), shell::run(&mut six)];
+    let under_root = [tests(&mut lab), tests(&mut six)];
     // Names of tests do not refer to the fuzz targets.
     let fuzzed = if args.filters.is_empty() { fuzz::briefly() } else { Ok(()) };
-    // All have run; the first failure is the result.
+    // All have run. The names come last, where a reader of a long log looks first.
+    for name in failed {
+        say!("failed: {name}");
+    }
     results.into_iter().chain(under_root).chain([fuzzed]).collect()
+}
+
+/// Returns the name of the test that a line of cargo's output reports as failed.
+fn failure(line: &str) -> Option<String> {
+    let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    result.contains("FAILED").then(|| name.to_owned())
 }
 
 /// Returns the name of the variable with the runner by which cargo starts the host's programs.
 fn runner_variable() -> Result<String> {
     Ok(format!("CARGO_TARGET_{}_RUNNER", shell::host()?.to_uppercase().replace(['-', '.'], "_")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_test_is_found_by_its_line() {
+        assert_eq!(failure("test lab::health::down ... FAILED").as_deref(), Some("lab::health::down"));
+        assert_eq!(failure("test a - should panic ... FAILED").as_deref(), Some("a - should panic"));
+        assert_eq!(failure("test lab::health::down ... ok"), None);
+        assert_eq!(failure("test result: FAILED. 1 passed; 1 failed"), None);
+    }
 }
