@@ -2,14 +2,19 @@
 //! HTTP and JSON between the daemon and its clients, over a unix socket.
 #![forbid(unsafe_code)]
 
-pub mod client; //   the client of the unix socket
-mod crowd; //        connections of a listener
-pub mod health; //   health checks
-pub mod ipvs; //     the table for `xvs ipvsadm`
+pub mod access; // which role a request needs
+pub mod accounts; // users and groups of this host
+pub mod caller; // who sent a request
+pub mod client; // the client of the unix socket
+mod crowd; // connections of a listener
+pub mod door; // admission of requests over TCP
+pub mod health; // health checks
+pub mod ipvs; // the table for `xvs ipvsadm`
 pub mod listener; // limits and timeouts of every listener
-pub mod proof; //    proofs that a peer has the token
-pub mod request; //  strict parsing of request bodies
-pub mod roles; //    requests of agents
-pub mod socket; //   the unix socket
-pub mod token; //    the token of agents
-pub mod types; //    requests and answers
+pub mod proof; // proofs that a peer has the token
+pub mod request; // strict parsing of request bodies
+pub mod roles; // requests of agents
+pub mod socket; // the unix socket
+pub mod token; // the token of agents
+pub mod tokens; // tokens of people and programs
+pub mod types; // requests and answers

@@ -58,6 +58,13 @@ pub struct RunArgs {
     /// File with the token that agents must present, readable by its owner only
     #[arg(long, value_name = "FILE")]
     api_token_file: Option<PathBuf>,
+    /// Serve the API, the metrics and the status page at http://ADDR:PORT; changes need a token of --tokens
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    http: Option<SocketAddr>,
+    /// File with the tokens for --http, readable by its owner only; a line is NAME ROLE SECRET, and a role is
+    /// read, agent or write
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
     /// Interval of the doctor's checks for `xvs status` and the metrics; 0s disables them
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
     doctor_every: Duration,
@@ -112,6 +119,8 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         metrics,
         api,
         api_token_file,
+        http,
+        tokens,
         doctor_every,
         no_manage_vips,
         take_over,
@@ -127,6 +136,8 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         metrics,
         api,
         api_token_file,
+        http,
+        tokens,
         doctor_every,
         no_manage_vips,
         take_over,

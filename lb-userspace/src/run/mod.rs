@@ -4,22 +4,25 @@
 
 mod recover; // state that a start begins with
 mod reload; //  SIGHUP
+mod servers; // listeners on TCP
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
+use servers::Servers;
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::UnixListener,
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
-    api::{listener, socket, token::Token},
+    api::{door::Door, listener, socket},
     daemon::{
         Director, PinLock, Shared, change,
         director::Parts,
@@ -29,7 +32,7 @@ use crate::{
         notify,
     },
     observe::rates,
-    server::{agents, api, metrics},
+    server::{api, http},
 };
 use lb_control::{
     config::{self, Config},
@@ -71,6 +74,10 @@ pub struct RunOptions {
     pub api: Option<SocketAddr>,
     /// File with the token that agents must present.
     pub api_token_file: Option<PathBuf>,
+    /// Listening address of the API, the metrics and the status page over TCP.
+    pub http: Option<SocketAddr>,
+    /// File with the tokens of people and programs.
+    pub tokens: Option<PathBuf>,
     /// Interval of the doctor's checks; zero disables them.
     pub doctor_every: Duration,
     /// Leaves VIPs to others.
@@ -105,11 +112,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let loaded = Loaded::read(&options.state)?;
     let socket = socket::bind(&options.socket)?;
     let _socket = Cleanup(options.socket.clone());
-    let metrics = match options.metrics.or(config.director.metrics.map(|at| at.0)) {
-        Some(address) => Some(bind_metrics(address).await?),
-        None => None,
-    };
-    let agents = bind_agents(&options, &config).await?;
+    let servers = Servers::bind(&options, &config).await?;
     let resized = pins.end_resize().map_err(LoadError::from)?;
     let mut state = recover::state(loaded, &pins, &options, &config, &netlink).await?;
     let mut desired =
@@ -185,12 +188,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let (director, checks) = health::share(director, Prober::new(load, &interfaces));
     // Programs of events are killed when the daemon ends.
     let _notifier = notify::start(&config.director, director.events());
-    if let Some((agents, token)) = agents {
-        let most = agents::limits(limits.reals);
-        tokio::spawn(listener::serve(agents, agents::router(director.clone(), token), most));
-    }
+    let door = servers.start(&director, limits.reals);
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
-    let end = supervise(&director, socket, metrics, watch, options.config.as_deref()).await;
+    let end = supervise(&director, socket, door, watch, options.config.as_deref()).await;
     doctor.abort();
     checks.inspect(JoinHandle::abort);
 
@@ -284,7 +284,7 @@ impl Drop for Cleanup {
 async fn supervise(
     director: &Shared,
     socket: UnixListener,
-    metrics: Option<TcpListener>,
+    door: Option<Arc<Door>>,
     mut watch: Watch,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
@@ -292,12 +292,8 @@ async fn supervise(
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-    let api = listener::serve(socket, api::router(director.clone()), api::LIMITS);
+    let api = listener::serve(socket, http::complete(api::router(director.clone())), api::LIMITS);
     let mut api = tokio::spawn(api);
-    if let Some(metrics) = metrics {
-        let router = metrics::router(director.clone());
-        tokio::spawn(listener::serve(metrics, router, metrics::LIMITS));
-    }
     let (mut refresh, mut sweep) = (interval(REFRESH), interval(SWEEP));
     let mut sample = interval(rates::PERIOD / rates::PARTS);
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -313,7 +309,7 @@ async fn supervise(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload::reload(config, director).await,
+            _ = hangup.recv() => reload::reload(config, director, door.as_deref()).await,
             ended = &mut api => {
                 let Err(why) = ended;
                 return Err(Failure::failed(format!("the API server ended: {why}")));
@@ -388,27 +384,4 @@ async fn find_interfaces(
         }
     }
     Ok(found)
-}
-
-/// Binds the listener of the agent API and reads its token; flags take precedence over the config file.
-async fn bind_agents(options: &RunOptions, config: &Config) -> Result<Option<(TcpListener, Token)>, Failure> {
-    let file = options.api_token_file.as_ref().or(config.director.api_token_file.as_ref());
-    match (options.api.or(config.director.api.map(|at| at.0)), file) {
-        (Some(address), Some(file)) => {
-            let token = Token::read(file)?;
-            Ok(Some((agents::bind(address).await?, token)))
-        }
-        (Some(address), None) => {
-            Err(Failure::wrong_input(format!("the API for agents on {address} has no token"))
-                .hint("name the file that holds it with --api-token-file, or api-token-file in [director]"))
-        }
-        (None, _) => Ok(None),
-    }
-}
-
-async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::failed(format!("cannot serve metrics on {address}: {error}"))
-            .hint("is the port in use? `--metrics ADDR:PORT` names another")
-    })
 }

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! SIGHUP: applies the config file again. The signal never ends the daemon, since `systemctl reload` and
+//! SIGHUP: reads the tokens and applies the config file again. The signal never ends the daemon, since `systemctl reload` and
 //! closing terminals send it.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
 
-use crate::daemon::Shared;
+use crate::{api::door::Door, daemon::Shared};
 use lb_control::config;
 use lb_model::failure::Failure;
+use lb_model::text::count;
 
-/// Applies the config file of `xvs run` again, as `xvs apply` does, and logs the result.
-pub(super) async fn reload(file: Option<&Path>, director: &Shared) {
+/// Reads the tokens again, applies the config file of `xvs run` again, as `xvs apply` does, and logs the result.
+pub(super) async fn reload(file: Option<&Path>, director: &Shared, door: Option<&Door>) {
+    match door.map(Door::reload) {
+        Some(Ok(Some(tokens))) => tracing::info!("SIGHUP: {} read", count(tokens, "token")),
+        Some(Err(failure)) => tracing::error!("SIGHUP: the tokens stay as they are: {}", failure.message),
+        Some(Ok(None)) | None => {}
+    }
     let Some(file) = file else {
         tracing::info!("SIGHUP: there is no file to read, since `xvs run` has no --config");
         return;

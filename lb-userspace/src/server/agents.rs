@@ -28,7 +28,8 @@ use tokio::{
 use crate::api::request::Refusal;
 use crate::{
     api::{
-        listener::{Limits, Peer},
+        caller::{Caller, Peer},
+        listener::Limits,
         proof::{self, Asked, SCHEME, Stale, credentials},
         request,
         roles::{PROOF, Question, Role, Told},
@@ -80,6 +81,15 @@ pub fn router(director: Shared, token: Token) -> Router {
         .with_state(director)
 }
 
+/// Creates the router for a listener that identifies the sender by a token: the question needs no proof, and the
+/// answer has none.
+pub fn asked_by_token(director: Shared) -> Router {
+    let asked = async |State(director): State<Shared>, request::Body(question): request::Body<Question>| {
+        roles(State(director), Extension(question)).await
+    };
+    Router::new().route("/v1/roles", post(asked)).with_state(director)
+}
+
 /// Binds the listener of the agent API.
 ///
 /// # Errors
@@ -93,7 +103,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// Admits only agents, and signs the answers to them.
 async fn authenticate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer = request.extensions().get::<Caller>().map_or(Peer::Unknown, |caller| caller.peer);
     let (head, body) = request.into_parts();
     // The body is in memory already.
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
@@ -162,13 +172,12 @@ impl Gate {
     }
 
     /// Logs a refusal, at limited intervals.
-    fn tell(&self, peer: Option<Peer>, failure: &Failure) {
+    fn tell(&self, peer: Peer, failure: &Failure) {
         let mut wrong = self.0.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.number += 1;
         if wrong.told.is_some_and(|told| told.elapsed() < TELL) {
             return;
         }
-        let peer = peer.map_or_else(|| "an unknown address".to_owned(), |Peer(address)| address.to_string());
         tracing::warn!(
             "{} questions of agents refused, the last one from {peer}: {}",
             wrong.number,

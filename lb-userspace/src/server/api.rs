@@ -33,7 +33,7 @@ use lb_explain::{Plan, Question};
 use lb_model::failure::Failure;
 use lb_model::timeouts::TimeoutOptions;
 
-/// Limits of this server. Only root can connect: they protect against mistakes.
+/// Limits of this server. Only root and the members of a group can connect: they protect against mistakes.
 pub const LIMITS: Limits = Limits { connections: 64, idle: 64, body: 64 << 20 };
 
 /// Creates the router with every path of the API.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Servers of the daemon: the API on the unix socket, the API for agents, and the metrics.
+//! Servers of the daemon: the API on the unix socket, the API for agents, the metrics, and all of it by TCP.
 #![forbid(unsafe_code)]
 
 pub mod agents; //  the API for agents of real servers
 pub mod api; //     the API on the unix socket
 mod events; //      events as a stream
 mod health_metrics; // Prometheus metrics of checks
+pub mod http; //    the TCP listener for people and programs
 pub mod metrics; // Prometheus metrics
 mod page; //        the text formats of metrics
+mod page_files; //  the status page
 mod published; //   the last scrape, shared by all clients

@@ -30,6 +30,15 @@ pub struct DirectorSection {
     pub api: Option<ListenAddress>,
     /// File with the token that agents must present.
     pub api_token_file: Option<PathBuf>,
+    /// Listening address of the API, the metrics and the status page over TCP.
+    pub http: Option<ListenAddress>,
+    /// Reading by that listener needs no token (default: true).
+    pub http_anonymous: Option<bool>,
+    /// Names of the director that requests to that listener may have, beside its addresses.
+    #[serde(default)]
+    pub http_hosts: Vec<String>,
+    /// File with the tokens of people and programs.
+    pub tokens: Option<PathBuf>,
     /// XDP mode.
     #[serde(default)]
     pub xdp_mode: Mode,
@@ -181,7 +190,7 @@ impl DirectorSection {
     #[must_use]
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         keys!(self, other:
-            interfaces metrics api api_token_file xdp_mode manage_vips vip_ping source_check seed
+            interfaces metrics api api_token_file http http_anonymous http_hosts tokens xdp_mode manage_vips vip_ping source_check seed
             max_services max_reals max_flows max_flows6 fnat_addresses fnat_ports tunnel_sources
             tcp_timeout tcp_fin_timeout udp_timeout notify notify_user notify_fifo
         )
