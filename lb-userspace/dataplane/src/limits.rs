@@ -115,6 +115,9 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
 }
 
 #[cfg(test)]
+mod page;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
