@@ -13,7 +13,7 @@ use crate::workspace;
 const OTHERS: [&str; 2] = ["target", ".git"];
 
 /// Returns all files below a folder whose names end in `.rs` or `.md`.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -11,7 +11,11 @@ mod build_ebpf;
 mod cycles;
 mod demo;
 #[cfg(test)]
+mod doc_links;
+#[cfg(test)]
 mod doc_paths;
+#[cfg(test)]
+mod doc_readme;
 mod experiment;
 mod fuzz;
 mod setup;
