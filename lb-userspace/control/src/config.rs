@@ -207,7 +207,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         let check = section.check();
         validate::check(&name, &check).map_err(|failure| place.refine(at, failure))?;
         if desired.checks.insert(name.clone(), check).is_some() {
-            return Err(place.wrong(at, &format!("check {name} is there twice")));
+            return Err(place.wrong(at, &format!("check {name} is defined twice")));
         }
     }
     for section in file.group {
@@ -222,7 +222,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         }
         let id = *section.id.get_ref();
         if desired.groups.insert(id, members).is_some() {
-            return Err(place.wrong(at, &format!("group {id} is there twice")));
+            return Err(place.wrong(at, &format!("group {id} is defined twice")));
         }
     }
     for section in file.service.unwrap_or_default() {
@@ -244,7 +244,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         validate::service(&id, &service).map_err(|failure| place.refine(at, failure))?;
         validate::checks_of(&id, &service, &desired.checks).map_err(|failure| place.refine(at, failure))?;
         if desired.services.insert(id, service).is_some() {
-            return Err(place.wrong(at, &format!("service {id} is there twice")));
+            return Err(place.wrong(at, &format!("service {id} is defined twice")));
         }
     }
     // For sizes that the file lacks, the daemon's limits apply, which the daemon checks itself.

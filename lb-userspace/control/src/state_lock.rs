@@ -49,7 +49,7 @@ impl StateLock {
             "" => "another xvs daemon".to_owned(),
             pid => format!("another xvs daemon (pid {pid})"),
         };
-        Err(Failure::failed(format!("{owner} keeps the state file {}", state.display()))
+        Err(Failure::failed(format!("{owner} uses the state file {}", state.display()))
             .hint("stop it first, or give this one its own --state, --bpffs and --socket"))
     }
 }
@@ -65,10 +65,7 @@ mod tests {
         let first = StateLock::take(&state).unwrap();
         assert!(first.is_some());
         let refused = StateLock::take(&state).unwrap_err();
-        assert!(
-            refused.message.contains(&format!("(pid {}) keeps the state file", Pid::this())),
-            "{refused}"
-        );
+        assert!(refused.message.contains(&format!("(pid {}) uses the state file", Pid::this())), "{refused}");
         drop(first);
         assert!(StateLock::take(&state).unwrap().is_some());
     }

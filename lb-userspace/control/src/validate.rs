@@ -262,7 +262,7 @@ pub fn real(id: &ServiceId, address: &SocketAddr, real: &Real) -> Result<(), Fai
             "real {address} of {id}: {forward} has no tunnel, so it cannot be {}",
             real.tunnel
         ))
-        .hint("--tunnel goes with `--forward tun`"));
+        .hint("--tunnel requires `--forward tun`"));
     }
     if let Some(endpoint) = id.endpoint() {
         same_version(id, &endpoint, address, real)?;

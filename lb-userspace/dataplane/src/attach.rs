@@ -92,7 +92,7 @@ impl AttachError {
     pub fn hint(&self) -> String {
         match self {
             Self::Busy { interface } => format!(
-                "`ip link show {interface}` names it; take it off with `ip link set dev {interface} xdp off`, or with `xvs detach` if it is an xvs of another pin directory"
+                "`ip link show {interface}` names it; detach it with `ip link set dev {interface} xdp off`, or with `xvs detach` if it belongs to an xvs with another pin directory"
             ),
             Self::Native { interface, .. } => format!(
                 "use `--xdp-mode generic`, or look at the MTU and offloads of {interface} (`ip -d link show {interface}`, `ethtool -k {interface}`)"

@@ -76,13 +76,13 @@ pub fn directory(path: &Path) -> io::Result<()> {
     }
     if found.uid() != me {
         return refuse(format!(
-            "it belongs to user {}, who could take the pins away; remove it first",
+            "it belongs to user {}, who could remove the pins; remove the directory first",
             found.uid()
         ));
     }
     if found.mode() & 0o022 != 0 {
         return refuse(format!(
-            "others may write there (mode {:o}); remove it, or `chmod 700` it after a look at what is in it",
+            "others may write there (mode {:o}); remove it, or look at its content and then `chmod 700` it",
             found.mode() & 0o7777
         ));
     }

@@ -120,7 +120,7 @@ fn leak(targets: &[Target], rips: Option<&BTreeSet<IpAddr>>, vip: IpAddr, mac: M
     roles.sort_by_key(|target| (target.vip != vip, !target.holds_vip()));
     let Some(target) = roles.first() else {
         let cause = format!(
-            "{shown} answers {what} for the VIP {vip}, and is neither the director nor a real: clients go there"
+            "{shown} answers {what} for the VIP {vip} and is neither the director nor a real: clients send their packets to it"
         );
         return Finding::new(check, Location::Host(mac), cause, Fix::on_unknown(mac, remove));
     };
@@ -128,7 +128,7 @@ fn leak(targets: &[Target], rips: Option<&BTreeSet<IpAddr>>, vip: IpAddr, mac: M
     // The machine may also answer as a proxy.
     let remove = format!("{remove} && {}", target.forget_proxy(vip));
     let cause =
-        format!("the real {rip} ({shown}) answers {what} for the VIP {vip}: clients go past the director");
+        format!("the real {rip} ({shown}) answers {what} for the VIP {vip}: clients bypass the director");
     let fix = if target.holds_vip() && target.vip == vip {
         format!("{remove} && {}", target.setup())
     } else {

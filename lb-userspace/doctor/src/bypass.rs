@@ -64,7 +64,7 @@ fn finding(target: &Target, net: IpNet) -> Finding {
     let (rip, dip) = (target.rip, target.dip.unwrap_or(target.vip));
     let topology = Topology { dip, clients: Some(net), far: Some(net.addr()), shares_link: true };
     let cause = format!(
-        "{rip} has a link of its own to {}, and sends what it has for clients there straight to them: it does not come back through the director, and clients do not know its sender",
+        "{rip} has a link of its own to {} and replies directly to clients there: these replies bypass the director and come from an address that clients do not know",
         net.trunc()
     );
     let fix = Fix::on_real(rip, target.route_back(&topology));

@@ -18,7 +18,7 @@ pub(super) fn diagnose(target: &Target, topology: &Topology, seen: Observations)
         Some(Finding::new(check, target.location(), cause, Fix::on_real(rip, command)))
     };
     if let Some(reason) = seen.not_forwarded {
-        let cause = format!("the loaded programs do not send on what clients send to {at}: {reason}");
+        let cause = format!("the programs do not forward clients' packets for {at}: {reason}");
         let fix = Fix::on_director(target.take_out());
         return Some(Finding::new(Check::NotForwarded, target.location(), cause, fix));
     }
@@ -28,7 +28,7 @@ pub(super) fn diagnose(target: &Target, topology: &Topology, seen: Observations)
     match (seen.via_path, forward) {
         (Outcome::Replied, Forward::Dr | Forward::Tun) if seen.far == Some(Outcome::NoReply) => {
             let cause = format!(
-                "{rip} answers for {vip} to its neighbour {dip}, but not to the director's address among the clients: rp_filter drops packets whose way back leaves by another interface, {vip} is there with a whole network, a firewall drops what comes from clients, or it has no way to them"
+                "{rip} answers for {vip} to its neighbour {dip}, but not to the director's address in the clients' network: rp_filter drops packets whose return route uses another interface, {vip} has the prefix length of a whole network there, a firewall drops packets from clients, or the real has no route to them"
             );
             // The address is removed in case it has a whole network; setup adds it again without one.
             let first = [format!("ip address flush to {vip}"), target.setup(), target.open()];
@@ -39,7 +39,7 @@ pub(super) fn diagnose(target: &Target, topology: &Topology, seen: Observations)
         (Outcome::Replied, Forward::Nat | Forward::Fnat) if seen.wrong_checksum => on_real(
             Check::Checksum,
             format!(
-                "{rip} sends packets whose checksums are left to its device, which does not fill them in (veth, virtio): what the programs rewrite arrives at clients with wrong ones"
+                "{rip} leaves checksums to its device (veth, virtio), which does not compute them: packets that the programs rewrite reach clients with wrong checksums"
             ),
             target.checksums(),
         ),
@@ -47,20 +47,20 @@ pub(super) fn diagnose(target: &Target, topology: &Topology, seen: Observations)
         (Outcome::Refused, _) => Some(not_listening(target, seen)),
         (Outcome::Rejected, _) => on_real(
             Check::RealFirewall,
-            format!("{rip} rejects packets for {at} by ICMP: a rule of its firewall does"),
+            format!("{rip} answers packets for {at} with an ICMP error: a rule of its firewall rejects them"),
             target.open(),
         ),
         (Outcome::NoReply, Forward::Fnat) if seen.far.is_some_and(|far| far != Outcome::NoReply) => on_real(
             Check::FnatReplies,
             format!(
-                "{rip} answers another address of the director, but not {dip}, which clients' packets come from: what it sends there takes another way, or a firewall there drops what comes from it"
+                "{rip} answers another address of the director, but not {dip}, the source of clients' packets: its route to {dip} leads elsewhere, or its firewall drops packets from {dip}"
             ),
             format!("{} && {}", target.route_on_link(dip), target.open()),
         ),
         (Outcome::NoReply, Forward::Fnat) if seen.direct == Outcome::Replied => on_real(
             Check::RealFirewall,
             format!(
-                "{rip} answers pings, and nothing at port {}: a rule of its firewall drops that",
+                "{rip} answers pings, but nothing at port {}: a rule of its firewall drops these packets",
                 target.real_port
             ),
             target.open(),
@@ -68,14 +68,14 @@ pub(super) fn diagnose(target: &Target, topology: &Topology, seen: Observations)
         (Outcome::NoReply, Forward::Fnat) => on_real(
             Check::RealSilent,
             format!(
-                "{rip} answers ARP, and nothing that comes from {dip}: what it sends there takes another way, or a firewall there drops it"
+                "{rip} answers ARP, but no packet from {dip}: its route to {dip} leads elsewhere, or its firewall drops packets from {dip}"
             ),
             format!("{} && {}", target.route_on_link(dip), target.open()),
         ),
         (Outcome::NoReply, _) if seen.answers_ping && seen.direct == Outcome::NoReply => on_real(
             Check::RealFirewall,
             format!(
-                "{rip} answers pings, and nothing at port {} or at {at}: a rule of its firewall drops that",
+                "{rip} answers pings, but nothing at port {} or at {at}: a rule of its firewall drops these packets",
                 target.real_port
             ),
             target.open(),
@@ -83,7 +83,7 @@ pub(super) fn diagnose(target: &Target, topology: &Topology, seen: Observations)
         (Outcome::NoReply, _) if seen.direct == Outcome::NoReply && !seen.no_tunnel => on_real(
             Check::RealSilent,
             format!(
-                "{rip} answers neither for {vip} nor for itself, though its link does: a firewall there, what it sends to {dip} takes another way, or it hangs (then, on the director: {})",
+                "{rip} answers ARP or neighbour discovery, but answers neither for {vip} nor for itself: its firewall drops the packets, its route to {dip} leads elsewhere, or it hangs (then run on the director: {})",
                 target.take_out()
             ),
             fix_for_silence(target, topology),
@@ -91,13 +91,15 @@ pub(super) fn diagnose(target: &Target, topology: &Topology, seen: Observations)
         (Outcome::NoReply, Forward::Nat) => on_real(
             Check::NatReplies,
             format!(
-                "{rip} answers the director itself, but what it sends elsewhere does not come back through the director: its way back leads past it, or a firewall there drops what comes from elsewhere"
+                "{rip} answers the director itself, but its replies to other networks do not return through the director: its route to them bypasses the director, or its firewall drops packets from other networks"
             ),
             format!("{} && {}", target.route_back(topology), target.open()),
         ),
         (Outcome::NoReply, Forward::Tun) if seen.no_tunnel => on_real(
             Check::TunNotUnwrapped,
-            format!("{rip} says that it does not take {tunnel}: nothing there unwraps tunnelled packets"),
+            format!(
+                "{rip} reports by ICMP that it does not accept {tunnel}: nothing on it decapsulates packets"
+            ),
             target.setup(),
         ),
         (Outcome::NoReply, _) => Some(blackhole(target, seen)),
@@ -127,25 +129,25 @@ fn blackhole(target: &Target, seen: Observations) -> Finding {
     };
     if let Some(other) = seen.other_real {
         let cause = format!(
-            "{rip} does not take packets for {vip} but routes them on, and {other} answered: {vip} is not on its lo"
+            "{rip} does not accept packets for {vip} but forwards them, and {other} answered: {vip} is not on the lo of {rip}"
         );
         return on_real(check, cause, target.setup());
     }
     if seen.answers_ping {
         let cause = format!(
-            "{rip} answers pings of {vip}, and nothing at port {port}: a rule of its firewall drops that"
+            "{rip} answers pings of {vip}, but nothing at port {port}: a rule of its firewall drops these packets"
         );
         return on_real(Check::RealFirewall, cause, target.open());
     }
     let whole = format!("{} && {}", target.setup(), target.open());
-    let not_there = format!("{vip} is not on its lo, or a firewall drops all that is for it");
+    let not_there = format!("{vip} is not on its lo, or its firewall drops every packet for {vip}");
     let likely = match (forward, seen.decapsulates) {
         (Forward::Tun, Some(true)) => {
-            format!("it unwraps them, and answers for itself inside the tunnel: {not_there}")
+            format!("it decapsulates packets and answers for itself inside the tunnel: {not_there}")
         }
-        (Forward::Tun, Some(false)) => "and not for itself inside the tunnel either: rp_filter drops what was unwrapped, nothing unwraps the packets, or a firewall drops them".to_owned(),
+        (Forward::Tun, Some(false)) => "and not for itself inside the tunnel either: nothing decapsulates the packets, rp_filter drops the inner packets, or a firewall drops them".to_owned(),
         (Forward::Tun, None) => {
-            format!("nothing unwraps the packets, rp_filter drops what was unwrapped, {not_there}")
+            format!("nothing decapsulates the packets, rp_filter drops the inner packets, {not_there}")
         }
         _ => {
             let cause = format!("{rip} answers for itself, but not for {vip}, not even a ping: {not_there}");
@@ -164,14 +166,14 @@ fn not_listening(target: &Target, seen: Observations) -> Finding {
     let finding = |cause, fix| Finding::new(Check::NotListening, target.location(), cause, fix);
     if listens_on_rip && target.protocol == Protocol::Tcp {
         let cause = format!(
-            "{rip} listens at port {} of its own address alone, and refuses connections to {at}; every address would be better, and until then the fix translates {vip} there",
+            "{rip} listens at port {} of its own address only, and refuses connections to {at}; let the server listen at every address; until then, the fix translates {vip} on the real",
             target.port
         );
         return finding(cause, Fix::on_real(rip, fix::translate_on_real(target)));
     }
     let (then, fix) = target.spare("something does");
     let cause =
-        format!("{rip} takes packets for {at} and refuses connections: nothing listens there; {then}");
+        format!("{rip} accepts packets for {at} and refuses connections: nothing listens there; {then}");
     finding(cause, Fix::on_director(fix))
 }
 
@@ -247,18 +249,18 @@ mod tests {
                 Check::DrBlackhole,
                 "10.0.0.12",
             ),
-            (Forward::Tun, silent, Check::TunBlackhole, "nothing unwraps the packets, rp_filter"),
+            (Forward::Tun, silent, Check::TunBlackhole, "nothing decapsulates the packets, rp_filter"),
             (
                 Forward::Tun,
                 Observations { decapsulates: Some(true), ..silent },
                 Check::TunBlackhole,
-                "it unwraps them",
+                "it decapsulates packets",
             ),
             (
                 Forward::Tun,
                 Observations { decapsulates: Some(false), ..silent },
                 Check::TunBlackhole,
-                "tunnel either: rp_filter",
+                "tunnel either: nothing decapsulates",
             ),
             (
                 Forward::Tun,

@@ -22,7 +22,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             findings.push(finding(
                 Check::InterfaceDown,
                 name,
-                format!("the interface {name} of the director is down: no packet comes in there"),
+                format!("the interface {name} of the director is down: no packet arrives there"),
                 format!("ip link set dev {name} up"),
             ));
         }
@@ -41,7 +41,7 @@ fn finding(check: Check, name: &str, cause: String, command: String) -> Finding 
 /// Returns the finding for an interface that no longer exists.
 fn gone(name: &str) -> Finding {
     let cause = format!(
-        "the interface {name} of the director is gone: nothing is forwarded there, and its addresses and routes went with it; as soon as it is there again under that name the daemon attaches to it and adds its VIPs (addresses and routes of your own are yours to add)"
+        "the interface {name} of the director no longer exists, nor do its addresses and routes: nothing is forwarded there. As soon as an interface of that name exists, the daemon attaches to it and adds its VIPs; add other addresses and routes yourself"
     );
     finding(Check::InterfaceGone, name, cause, "ip -brief link".to_owned())
 }
@@ -56,7 +56,7 @@ fn program(facts: &Facts, interface: &Interface, ours: bool, used: bool) -> Opti
         None if ours => Some(finding(
             Check::XdpDetached,
             name,
-            format!("the program is not attached to {name} any more: no packet is forwarded there"),
+            format!("the program is no longer attached to {name}: no packet is forwarded there"),
             format!("xvs attach {name}"),
         )),
         Some(place) if ours && is_foreign => Some(finding(
@@ -72,14 +72,14 @@ fn program(facts: &Facts, interface: &Interface, ours: bool, used: bool) -> Opti
             Check::XdpGeneric,
             name,
             format!(
-                "the driver of {name} took no native XDP when the program was attached (MTU {}): packets are forwarded in the stack, slower; the fix tries it again, with an MTU of at most {ORDINARY_MTU}, and stays with generic mode for good if the driver has nothing else",
+                "the driver of {name} refused native XDP when the program was attached (MTU {}): the program runs in the stack, which is slower; the fix tries native mode again, with an MTU of at most {ORDINARY_MTU}, and requests generic mode if the driver refuses again",
                 interface.mtu
             ),
             reattach(interface),
         )),
         Some(place) if !ours && used => {
             let cause = format!(
-                "another XDP program runs on {name}, which reals are reached by: it may take their replies"
+                "another XDP program runs on {name}, an interface to reals: it may take their replies"
             );
             let other = finding(Check::XdpOther, name, cause, detach(interface, place));
             Some(other.with_severity(Severity::Warning))
@@ -91,7 +91,7 @@ fn program(facts: &Facts, interface: &Interface, ours: bool, used: bool) -> Opti
 /// Returns the finding for a driver that counts packets that it did not send.
 fn lost_sends(name: &str, number: u64) -> Finding {
     let cause = format!(
-        "the driver of {name} did not send {number} packets that the program sent (ethtool -S counts them): its queues are full or it has none for XDP; generic mode sends them, slower"
+        "the driver of {name} dropped {number} packets that the program sent (ethtool -S counts them): its queues are full, or it has none for XDP; generic mode is slower, but sends them"
     );
     finding(Check::XdpTxLost, name, cause, format!("xvs attach {name} --xdp-mode generic"))
 }
@@ -147,19 +147,19 @@ fn switched_on(name: &str, page: &str, vlans: bool, generic: bool) -> Vec<Findin
     let on = |feature: &str| page.lines().any(|line| line.trim().starts_with(&format!("{feature}: on")));
     let mut findings = Vec::new();
     for (feature, short, matters, harm) in [
-        ("large-receive-offload", "lro", true, "merged packets fit no tunnel and no link"),
-        ("rx-gro-hw", "rx-gro-hw", true, "merged packets fit no tunnel and no link"),
+        ("large-receive-offload", "lro", true, "merged packets exceed the MTU of every path"),
+        ("rx-gro-hw", "rx-gro-hw", true, "merged packets exceed the MTU of every path"),
         (
             "generic-receive-offload",
             "gro",
             generic,
-            "XDP runs in the stack there, after packets are merged, and merged packets fit no tunnel and no link",
+            "XDP runs in the stack there, after packets were merged, and merged packets exceed the MTU of every path",
         ),
         (
             "rx-vlan-offload",
             "rxvlan",
             vlans,
-            "frames lose their VLAN tag before XDP sees them, and would be sent on without",
+            "frames lose their VLAN tag before XDP receives them, and would be forwarded without it",
         ),
     ] {
         if matters && on(feature) {
@@ -167,7 +167,7 @@ fn switched_on(name: &str, page: &str, vlans: bool, generic: bool) -> Vec<Findin
             let then = if short == "gro" {
                 ""
             } else {
-                "; some cards restart the link, for seconds, when it is turned off"
+                "; some cards restart their link for some seconds when this is turned off"
             };
             findings.push(finding(
                 Check::Offload,

@@ -63,8 +63,10 @@ pub(super) fn check(
         };
         let mut fitting = reals.filter(fits);
         let Some(real) = fitting.clone().find(healthy).or_else(|| fitting.next()) else { continue };
-        let cause =
-            format!("{what}: XDP never sees its packets; the fix has nftables send them to {}", real.real());
+        let cause = format!(
+            "{what}: these packets do not pass XDP; the fix makes nftables send them to {}",
+            real.real()
+        );
         let fix = Fix::on_director(fix::translate_own(endpoint, real));
         findings.push(Finding::new(Check::LocalClient, Location::Endpoint(*endpoint), cause, fix));
     }
@@ -85,10 +87,10 @@ fn full(option: &str, flows: u64, max: u32, evicted: Option<Evicted>) -> Option<
     let is_full = flows >= u64::from(max) / 10 * 9 && max > 0;
     let cause = match evicted {
         _ if is_full => format!(
-            "{flows} of {max} flows that fit ({option}) are in the table: the oldest are forgotten to make room"
+            "the table holds {flows} flows, and has room for {max} ({option}): when it is full, the flows that were idle longest are evicted"
         ),
         Some(Evicted { noted, missing }) => format!(
-            "flows come faster than they end, and others are forgotten to make room ({option} is {max}, {flows} live now): of {noted} that lived at a sweep, {missing} were gone at the next"
+            "new flows evict living ones ({option} is {max}, and {flows} are tracked now): of {noted} that lived at a sweep, {missing} were gone at the next"
         ),
         None => return None,
     };

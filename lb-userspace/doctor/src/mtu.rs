@@ -47,7 +47,7 @@ pub(super) fn narrow(facts: &Facts) -> Vec<Finding> {
         let next_hop = target.next_hop.as_ref().ok().filter(|next_hop| is_too_narrow(target, next_hop))?;
         let (whose, fix) = widen(facts, target, next_hop);
         let cause = format!(
-            "the way to {} takes packets of {} bytes, by {whose} MTU, and a tunnel for {} needs {}: clients send no less than {} within",
+            "the path to {} takes packets of {} bytes, by {whose} MTU, but a tunnel for {} needs {}: clients do not go below {} bytes for the inner packet",
             target.rip,
             next_hop.mtu,
             target.vip,
@@ -69,7 +69,7 @@ pub(super) fn not_forwarded(facts: &Facts, probe: &Probe<'_>) -> Option<Finding>
     }
     let (whose, fix) = widen(facts, target, next_hop);
     let cause = format!(
-        "the loaded programs do not send on what clients send to {}: {}, the way to {} takes packets of {} bytes alone, by {whose} MTU",
+        "the programs do not forward clients' packets for {}: {}, because the path to {} takes packets of {} bytes only, by {whose} MTU",
         target.at(),
         Reason::TooBig.as_str(),
         target.rip,
@@ -131,7 +131,7 @@ pub(super) fn check(facts: &Facts, sender: &mut Sender<'_>, probes: &[Probe<'_>]
         (most < largest(probe)).then(|| {
             let (rip, real) = (target.rip, most + overhead(probe));
             let via = target.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
-            let cause = format!("packets of {believed} bytes do not reach {rip}, those of {real} do: the link is narrower than the director believes, and large tunnelled packets are lost");
+            let cause = format!("packets of {believed} bytes do not reach {rip}, and packets of {real} bytes do: the MTU of the path is smaller than the director's route says, and large tunnelled packets are lost");
             let (device, dip) = (facts.name(probe.next_hop.ifindex), probe.topology.dip);
             let net = IpNet::from(rip);
             let fix = format!("{} route replace {net} {via}dev {device} src {dip} mtu {real}", fix::ip(rip));

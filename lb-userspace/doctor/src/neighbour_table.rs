@@ -42,7 +42,7 @@ fn fill_level(six: bool, needed: usize, full: usize, limit: Option<usize>) -> Op
         (
             Severity::Error,
             format!(
-                "the kernel's table of {version} neighbours is full{has}: {full} reals cannot be reached, and other hosts may be next"
+                "the kernel's table of {version} neighbours is full{has}: {full} reals cannot be reached, and other hosts may follow"
             ),
         )
     } else if limit.is_some_and(|limit| needed > limit / 4 * 3) {

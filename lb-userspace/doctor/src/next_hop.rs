@@ -107,7 +107,7 @@ fn cause_and_fix(
             if at(*neighbour).is_some_and(|(ifindex, _)| facts.name(ifindex) == *interface) =>
         {
             let fix = fix::forget_neighbour(*neighbour, interface);
-            ("; it does answer, and the kernel's neighbour table does not take it".to_owned(), fix)
+            ("; it answers, but the kernel's neighbour table has no valid entry for it".to_owned(), fix)
         }
         Unresolved::Local { .. } if at(rip).is_some() => {
             ("; another machine has it too".to_owned(), format!("ip address flush to {rip}"))
@@ -174,7 +174,7 @@ pub(super) fn behind_routers(facts: &Facts, sender: &mut Sender<'_>) -> Vec<Find
         };
         let rip = target.rip;
         let cause = format!(
-            "dr reaches only reals on the director's link, and the way to {rip} leads over {gateway}{why}"
+            "dr reaches only reals on the director's link, and the path to {rip} leads through the router {gateway}{why}"
         );
         let fix = Fix::on_director(target.edit(&format!("--forward {method}")));
         findings.push(Finding::new(Check::DrNotOnLink, target.location(), cause, fix));
@@ -215,7 +215,7 @@ pub(super) fn wrong_neighbour(facts: &Facts, target: &Target, neighbours: &Neigh
         None => {
             let (then, fix) = target.spare("it is there again");
             let cause = format!(
-                "{neighbour} was at {to}, and does not answer any more: the host is down, its link is, or it has lost the address; {then}"
+                "{neighbour} was at {to} and no longer answers: the host is down, its link is down, or it has lost the address; {then}"
             );
             (cause, fix)
         }

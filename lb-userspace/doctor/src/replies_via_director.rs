@@ -103,7 +103,7 @@ fn ping<'a>(
 fn requests_by_vip(target: &Target) -> Finding {
     let (vip, rip) = (target.vip, target.rip);
     let cause = format!(
-        "the real {rip} asks for others by ARP as if it were the VIP {vip} (arp_announce): who hears that sends to it, past the director"
+        "the real {rip} sends ARP requests with the VIP {vip} as their source (arp_announce): hosts that receive them send to the real and bypass the director"
     );
     Finding::new(Check::ArpLeak, target.location(), cause, Fix::on_real(rip, target.setup()))
 }
@@ -118,7 +118,7 @@ fn finding(probe: &Probe<'_>, interface: &str) -> Option<Finding> {
         return None;
     }
     let cause = format!(
-        "{rip} sends its replies to clients to the director, by {interface}, which does not send them on: they come from {vip}, an address of its own"
+        "{rip} sends its replies to clients through the director ({interface}), whose kernel drops them: their source {vip} is an address of the director itself"
     );
     let finding = |cause, fix| Finding::new(Check::RepliesComeBack, target.location(), cause, fix);
     let on_link = probe.topology.shares_link.then(|| target.route_from_vip(&probe.topology)).flatten();
@@ -127,7 +127,7 @@ fn finding(probe: &Probe<'_>, interface: &str) -> Option<Finding> {
         return Some(finding(cause, Fix::on_real(rip, route)));
     }
     let cause = format!(
-        "{cause}; better than the fix is a way past the director: a router for the real that is not the director, or --forward nat"
+        "{cause}; better than the fix is a route that bypasses the director, by another router for the real, or --forward nat"
     );
     Some(finding(cause, Fix::on_director(format!("sysctl -q -w {}", missing.join(" ")))))
 }

@@ -63,7 +63,7 @@ pub(super) fn missing(facts: &Facts, vip: IpAddr) -> Finding {
 fn duplicate(facts: &Facts, vip: IpAddr, holder: &Address) -> Finding {
     let (name, net) = (facts.name(holder.ifindex), holder.net);
     let cause = format!(
-        "the VIP {vip} is on {name}, and the kernel does not use it (dadfailed): another machine answered for it when it was added; nobody answers for it now, or that machine does (then there is a finding ndp-leak)"
+        "the VIP {vip} is on {name}, but the kernel does not use it (dadfailed): another machine answered for it when it was added. If that machine still answers, there is a finding ndp-leak too"
     );
     let fix = format!("ip address delete {net} dev {name} && ip address replace {net} dev {name} nodad");
     Finding::new(Check::VipMissing, Location::Vip(vip), cause, Fix::on_director(fix))
@@ -82,7 +82,7 @@ fn unresolvable(facts: &Facts, vip: IpAddr, holder: &Address) -> Option<Finding>
     let near = facts.addresses.iter().find(is_near).filter(|near| near.ifindex != holder.ifindex)?;
     let name = facts.name(near.ifindex);
     let what = if vip.is_ipv6() {
-        "neighbour discovery, which Linux answers for the addresses of an interface alone".to_owned()
+        "neighbour discovery, which Linux answers only for addresses of the interface on which the question arrives".to_owned()
     } else {
         // With `arp_ignore` 0, an interface answers for every address of the host.
         let level =

@@ -189,7 +189,7 @@ impl Names {
             }
             Step::Flow => ("tracking", flow("the flow is known")),
             Step::NoFlow => ("tracking", "the flow is not known".to_owned()),
-            Step::RecordFlow => ("tracking", flow("would write the flow down")),
+            Step::RecordFlow => ("tracking", flow("would add a flow table entry")),
             Step::UpdateFlow => ("tracking", flow("would update the flow")),
             Step::Client => ("persistence", format!("the client is kept on {}", self.real(a))),
             Step::RecordClient => ("persistence", format!("would keep the client on {}", self.real(a))),
@@ -202,7 +202,7 @@ impl Names {
             }
             Step::Source if a == UNSET => ("reply", "of a tracked flow".to_owned()),
             Step::Source => ("reply", format!("from {} for {}", self.real(b), self.service(a))),
-            Step::RecordReply => ("reply", "would write down whose the replies are".to_owned()),
+            Step::RecordReply => ("reply", "would record the service of the replies".to_owned()),
             Step::ReturnPath => ("way back", format!("to the client by {}", self.interface(a))),
             Step::RecordWayBack => {
                 ("way back", format!("would remember: to the client by {}", self.interface(a)))

@@ -84,7 +84,7 @@ fn a_moved_slot_has_two_reals_and_the_flow_says_which() {
     );
     assert_eq!(told.real.as_deref(), Some("10.0.0.12:80"));
     assert!(detail(&told, "slot")[0].ends_with("moved by a pool change"));
-    let tracking = ["the flow is not known", "would write the flow down: 10.0.0.12:80, ESTABLISHED"];
+    let tracking = ["the flow is not known", "would add a flow table entry: 10.0.0.12:80, ESTABLISHED"];
     assert_eq!(detail(&told, "tracking"), tracking);
 }
 

@@ -121,7 +121,7 @@ pub fn ip_address(text: &str) -> Result<IpAddr, String> {
         return Err(format!("'{text}' is not an IPv6 address"));
     }
     if text.bytes().any(|byte| !byte.is_ascii_digit() && byte != b'.') {
-        return Err(format!("'{text}' is not an address: names are not looked up"));
+        return Err(format!("'{text}' is not an IP address: names are not looked up"));
     }
     let parts: Vec<&str> = text.split('.').collect();
     if parts.len() != 4 || parts.contains(&"") {
@@ -152,7 +152,7 @@ fn port(text: &str) -> Result<u16, String> {
             Err(format!("port {text} is above 65535"))
         }
         Err(_) => Err(port_with_protocol(text)
-            .unwrap_or_else(|| format!("'{text}' is not the number of a port: names are not looked up"))),
+            .unwrap_or_else(|| format!("'{text}' is not a port number: names are not looked up"))),
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     #[case("192.0.2.101", "has no port")]
     #[case("192.0.2.256:80", "256 is above 255")]
     #[case("192.0.2.1:80808", "port 80808 is above 65535")]
-    #[case("192.0.2.1:http", "'http' is not the number of a port")]
+    #[case("192.0.2.1:http", "'http' is not a port number")]
     #[case("192.0.2.1:", "no port behind the colon")]
     #[case("2001:db8::1:80", "IPv6 needs brackets: [2001:db8::1]:80")]
     #[case("2001:db8:0:0:0:0:0:1:80", "IPv6 needs brackets: [2001:db8::1]:80")]

@@ -148,7 +148,7 @@ impl SshArgs {
 impl SetUp {
     /// Adds to a failure how to undo the setup of the real server.
     pub(super) fn in_vain(self, failure: Failure) -> Failure {
-        let back = format!("`ssh {} {}` takes back what was set up there", self.destination, self.restore);
+        let back = format!("`ssh {} {}` reverts the set-up there", self.destination, self.restore);
         let hint = failure.hint.as_ref().map_or(back.clone(), |hint| format!("{hint}; {back}"));
         failure.hint(hint)
     }

@@ -69,7 +69,7 @@ pub(super) async fn warn_of_lost_sends(netlink: &Netlink, interface: &Interface)
             "{name} is a veth whose other end has no XDP program: the driver drops what the program sends back. Use `xvs attach {name} --xdp-mode generic`, or attach an XDP program that passes everything to the other end"
         ),
         Some(XdpPlace::Generic) => tracing::warn!(
-            "{name} is a veth whose other end has no XDP program: generic mode is used, which is slower, since native mode would lose what the program sends back"
+            "{name} is a veth whose other end has no XDP program: generic mode is used, which is slower, because in native mode the driver would drop what the program sends"
         ),
         _ => {}
     }

@@ -64,7 +64,7 @@ impl Director {
         let log_lines_lost = log::lost();
         if log_lines_lost > 0 {
             problems.push(format!(
-                "{log_lines_lost} lines of the log were lost: what reads the daemon's stderr has gone, is stuck or has no space"
+                "{log_lines_lost} log lines were lost: the reader of the daemon's stderr has exited, is stuck or has no space"
             ));
         }
         Status {

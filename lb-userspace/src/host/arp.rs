@@ -81,11 +81,11 @@ fn without_address(target: &Target, observed: &Observed) -> Vec<Finding> {
     let others = others.filter(|other| observed.routed.contains(&other.index) && !has_own(other.index));
     let finding = |name: &str| Finding {
         item: format!("own ARP requests by {name}"),
-        expected: format!("in the name of an IPv4 address of {name}"),
-        found: format!("in that of the first address of any device, the VIP perhaps, since {name} has none"),
+        expected: format!("from an IPv4 address of {name}"),
+        found: format!("from the first address of any device, possibly the VIP, because {name} has none"),
         ok: false,
         why: format!(
-            "neighbours that hear it take this host for the VIP's; `ip address add ADDRESS/32 dev {name}` gives it one"
+            "neighbours that receive such a request learn this host as the owner of the VIP; `ip address add ADDRESS/32 dev {name}` gives it one"
         ),
     };
     others.map(|other| finding(&other.name)).collect()

@@ -46,7 +46,7 @@ pub fn mtu(target: &Target) -> Vec<Finding> {
                 target.interface.mtu
             ),
             ok: true,
-            why: "uploads hang when packets do not fit and nobody says so".to_owned(),
+            why: "uploads hang if packets exceed the MTU and no ICMP error reaches the sender".to_owned(),
         }
     };
     target.encapsulations().into_iter().map(finding).collect()

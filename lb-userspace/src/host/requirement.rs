@@ -169,7 +169,7 @@ impl Requirement {
 const fn why_placement(placement: &Placement) -> &'static str {
     match placement {
         Placement::Missing => "packets for an address that is not this host's are dropped, or routed on",
-        Placement::Quiet { .. } => "this host takes packets for it without answering ARP for it",
+        Placement::Quiet { .. } => "this host accepts packets for it without answering ARP for it",
         Placement::Answering { .. } => "clients and routers would send to this host, past the director",
         Placement::Swallowing { .. } => "this host would not reach anything else in that network",
     }
@@ -217,7 +217,7 @@ fn rule(name: Name, chosen: Option<i32>) -> Rule {
             "0 or 2",
             |value| value != 1,
             2,
-            "1 drops packets whose way back to the client is not the interface that they came by",
+            "1 drops packets whose return route uses another interface than the one on which they arrived",
         ),
     }
 }

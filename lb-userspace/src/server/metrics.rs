@@ -188,14 +188,14 @@ fn doctor(page: &mut Page<impl FnMut(String)>, doctor: &DoctorView) {
         ]);
         *found.entry(labels).or_default() += 1;
     }
-    let help = "What the doctor found wrong when it last looked, see docs/doctor.md";
+    let help = "Findings of the doctor's last run, see docs/doctor.md";
     page.metric(Kind::Gauge, "xvs_doctor_findings", help);
     for (labels, times) in &found {
         page.sample(labels, *times);
     }
     page.metric(Kind::Gauge, "xvs_doctor_age_seconds", "Seconds since the doctor last looked")
         .sample("", doctor.seconds_ago);
-    let help = "Seconds that the doctor took when it last looked";
+    let help = "Duration of the doctor's last run, in seconds";
     page.metric(Kind::Gauge, "xvs_doctor_duration_seconds", help).fraction(doctor.took_seconds);
 }
 

@@ -43,13 +43,13 @@ fn a_missing_vip_a_firewall_and_a_tunnel_are_told_apart() {
     finds_cause(
         lab,
         &format!("real-firewall {}:8001", RIPS[0]),
-        "answers pings of 192.0.2.100, and nothing at port",
+        "answers pings of 192.0.2.100, but nothing at port",
     );
     drops(1, &format!("ip daddr {VIP} tcp dport 8002"));
     finds_cause(
         lab,
         &format!("real-firewall {}:8002", RIPS[1]),
-        "answers pings of 192.0.2.100, and nothing at port",
+        "answers pings of 192.0.2.100, but nothing at port",
     );
 
     let lab = Lab::new();
@@ -62,7 +62,7 @@ fn a_missing_vip_a_firewall_and_a_tunnel_are_told_apart() {
     is_healthy(&lab);
     let name = format!("tun-blackhole {}:8002", RIPS[0]);
     lab.reals[0].ip(&format!("address delete {VIP}/32 dev lo"));
-    finds_cause(&lab, &name, "it unwraps them");
+    finds_cause(&lab, &name, "it decapsulates packets");
     // The real does not decapsulate, and sends no error.
     lab.reals[0].host_restore().succeeds();
     lab.reals[0].set_up(Method::Dr);

@@ -51,7 +51,7 @@ fn pipe(director: &Director) -> (PathBuf, File) {
 fn says_that_lines_were_lost(director: &Director) {
     eventually("lost lines are counted", || {
         let status = director.xvs("status").succeeds().stdout;
-        if status.contains("lines of the log were lost") { Ok(()) } else { Err(status) }
+        if status.contains("log lines were lost") { Ok(()) } else { Err(status) }
     });
     let page = director.metrics();
     let lost = page.lines().find_map(|line| line.strip_prefix("xvs_log_lines_lost_total "));

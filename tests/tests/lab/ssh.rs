@@ -168,6 +168,6 @@ fn what_fails_over_there_leaves_no_real_here() {
 
     // Set-up succeeds and the director refuses: the hint gives the remedy.
     let refused = add(real, &format!("--upper 5 --lower 9 {}", as_root(real, &real.xvs_program()))).fails(2);
-    refused.says("takes back what was set up there").says(&format!("host restore --vip {VIP}"));
+    refused.says("reverts the set-up there").says(&format!("host restore --vip {VIP}"));
     assert!(!is_there(&lab, real));
 }

@@ -127,7 +127,7 @@ fn a_second_daemon_on_the_same_pins_is_refused() {
             kept.display()
         ))
         .fails(FAILED)
-        .says(&format!("another xvs daemon (pid {pid}) keeps the state file {}", kept.display()));
+        .says(&format!("another xvs daemon (pid {pid}) uses the state file {}", kept.display()));
 
     director.xvs("status").succeeds();
 }

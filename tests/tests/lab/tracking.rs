@@ -110,11 +110,11 @@ fn slots_settle_and_nothing_is_written_down_in_peace() {
     add(1);
     talks.extend((0..25).map(|_| Talk::open(&lab)));
     talks.iter_mut().try_for_each(Talk::goes_on).unwrap();
-    assert!(written_and_moved(director).0 > 0, "flows of moved slots are written down");
+    assert!(written_and_moved(director).0 > 0, "flows of moved slots have entries");
     // While they live, those on the real that their slot had before hold it in transition.
     talks.drain(..25);
 
-    eventually("every slot has settled, and no flow is written down", || {
+    eventually("every slot has settled, and no flow has an entry", || {
         // The connections continue, so their flows live longer than the timeout.
         talks.iter_mut().try_for_each(Talk::goes_on)?;
         match written_and_moved(director) {

@@ -98,7 +98,7 @@ fn a_flow_stays_where_it_began(#[values(Mh, Rr, Wrr)] scheduler: Scheduler) {
     }
     // A repeated SYN is the same connection.
     assert_eq!(turns(&mut plane, 1..10), reals);
-    assert_eq!(plane.flows(), if scheduler == Mh { 0 } else { 9 }, "by hash nothing is written down");
+    assert_eq!(plane.flows(), if scheduler == Mh { 0 } else { 9 }, "a hashing scheduler adds no entry");
 }
 
 #[rstest]

@@ -141,7 +141,7 @@ fn no_two_flows_share_a_port_and_exhaustion_is_refused() {
         assert_eq!(got.reasons.keys().collect::<Vec<_>>(), [&Reason::PortsExhausted], "{got}");
         assert_eq!(got.action, lb_tests::packet::Action::Tx, "the client is told");
     }
-    assert_eq!(plane.flows(), 10, "what is refused is not written down");
+    assert_eq!(plane.flows(), 10, "a refused flow has no entry");
     // A flow that has a port keeps it.
     for client in clients(10) {
         assert!(seen.contains(&seen_by_the_real(&mut plane, &tcp(client, SERVICE).data("data"))));

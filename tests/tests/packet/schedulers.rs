@@ -195,7 +195,7 @@ fn thresholds_close_a_real_and_open_it_again() {
     // Closed connections count too, as in IPVS; only when they have gone there is room.
     let forget = |plane: &mut TestPlane, port: u16| {
         let record = plane.tables().flows().unwrap().into_iter().find(|r| r.key.source_port.get() == port);
-        let record = record.expect("the flow is written down");
+        let record = record.expect("the flow has an entry");
         plane.tables().remove_flow(&record.key).unwrap();
         plane.forget_load(record.flow.real);
     };

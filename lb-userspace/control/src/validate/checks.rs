@@ -101,7 +101,7 @@ fn fits(id: &ServiceId, name: &CheckName, check: &Check) -> Result<(), String> {
         ));
     }
     if endpoint.address.port() == 0 {
-        return Err(format!("check {name} goes to the port of the service, which has every port"));
+        return Err(format!("check {name} probes the port of the service, but the service has every port"));
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ impl Wanted<'_> {
 /// Returns the finding for a rule.
 fn finding(rule: &str, place: &str, about: &str, fix: String) -> Finding {
     let cause = format!(
-        "the rule '{rule}' of {place} is about {about}, and never sees its traffic: XDP forwards first"
+        "the rule '{rule}' of {place} is meant for {about}, but has no effect on its packets: XDP forwards them first"
     );
     Finding::new(Check::Firewall, Location::Director, cause, Fix::on_director(fix))
 }

@@ -57,12 +57,12 @@ pub(super) fn remove(desired: &mut Desired, name: &CheckName) -> Result<String, 
     for (id, service) in &desired.services {
         if service.health.checks.contains(name) {
             return Err(Failure::wrong_input(format!("service {id} uses check {name}"))
-                .hint(format!("first take it from the service: `xvs service edit {id} --check none`")));
+                .hint(format!("first remove it from the service: `xvs service edit {id} --check none`")));
         }
         for (address, real) in &service.reals {
             if real.checks.as_ref().is_some_and(|checks| checks.contains(name)) {
                 return Err(Failure::wrong_input(format!("real {address} of {id} uses check {name}")).hint(
-                    format!("first take it from the real: `xvs real edit {id} {address} --check none`"),
+                    format!("first remove it from the real: `xvs real edit {id} {address} --check none`"),
                 ));
             }
         }

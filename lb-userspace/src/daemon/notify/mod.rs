@@ -69,7 +69,7 @@ impl Drop for Notifier {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that tells of events panicked");
+            tracing::error!("the thread that reports events panicked");
         }
     }
 }
@@ -84,14 +84,14 @@ pub fn start(section: &DirectorSection, events: &Events) -> Option<Notifier> {
     let readers = match Readers::of(section) {
         Ok(readers) => readers,
         Err(why) => {
-            tracing::error!("notify: {why}: no program is told of events");
+            tracing::error!("notify: {why}: no program runs for events");
             Readers { program: None, fifo: section.notify_fifo.clone() }
         }
     };
     match start_thread(readers, events) {
         Ok(notifier) => Some(notifier),
         Err(error) => {
-            tracing::error!(%error, "notify: no thread: nothing is told of events");
+            tracing::error!(%error, "notify: cannot start a thread: no program runs for events");
             None
         }
     }
@@ -109,7 +109,7 @@ fn start_thread(readers: Readers, events: &Events) -> io::Result<Notifier> {
         }
         // Otherwise, programs of a daemon that is not root could have its capabilities.
         if let Err(error) = clear_ambient_capability_set() {
-            tracing::error!(%error, "notify: capabilities cannot be given up: nothing is told of events");
+            tracing::error!(%error, "notify: cannot give up capabilities: no program runs for events");
             return;
         }
         runtime.block_on(async {

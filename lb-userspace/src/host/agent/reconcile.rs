@@ -65,7 +65,7 @@ pub(super) async fn reconcile(
         if let (Forward::Tun, Tunnel::Gue { port, .. }) = (role.forward, role.tunnel)
             && port != Tunnel::GUE_PORT
         {
-            let detail = format!("the XDP program unwraps port {} alone", Tunnel::GUE_PORT);
+            let detail = format!("the XDP program decapsulates port {} only", Tunnel::GUE_PORT);
             report(Done::new(format!("GUE to port {port} for {}", role.vip), Outcome::Skipped, detail));
         }
     }

@@ -74,7 +74,7 @@ impl Boot {
             Some(Self { etc: before, .. }) => {
                 let before = before.display();
                 let reason = format!(
-                    "an earlier setup wrote below {before}; `--etc {before}` adds to that, `xvs host restore` takes it out"
+                    "an earlier setup wrote below {before}; `--etc {before}` adds to that, `xvs host restore` removes it"
                 );
                 Err(refused("write below", etc, &reason))
             }
