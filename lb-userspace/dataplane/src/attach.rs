@@ -14,7 +14,7 @@ use super::{DataPlane, PinDir, pins::PinError};
 use lb_model::failure::{Failure, chain};
 use lb_netlink::XdpPlace;
 
-/// Where in the kernel the program runs.
+/// The place in the kernel where the program runs.
 #[derive(
     Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum, serde::Deserialize, serde::Serialize,
 )]

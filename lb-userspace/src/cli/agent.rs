@@ -28,7 +28,7 @@ pub struct AgentArgs {
     /// Value of `arp_announce`: which source address this host's ARP requests carry [default: 2]
     #[arg(long, value_name = "0|1|2", value_parser = arp::announce_level)]
     arp_announce: Option<i32>,
-    /// How tunnelled packets are decapsulated; auto uses the XDP program if no kernel device can
+    /// Method of decapsulating tunnelled packets; auto uses the XDP program if no kernel device can
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
     /// Address of a director whose tunnels the XDP decapsulator accepts (can be repeated) [default: any]

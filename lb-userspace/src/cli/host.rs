@@ -140,7 +140,7 @@ struct TargetArgs {
     /// Value of `arp_announce`: which source address this host's ARP requests carry [default: 2]
     #[arg(long, value_name = "0|1|2", value_parser = arp::announce_level)]
     arp_announce: Option<i32>,
-    /// How tunnelled packets are decapsulated
+    /// Method of decapsulating tunnelled packets
     #[arg(long, value_name = "HOW", default_value = "auto")]
     decap: Choice,
     /// Address of a director whose tunnels the XDP decapsulator accepts (can be repeated) [default: any]
@@ -153,7 +153,7 @@ struct TargetArgs {
 
 #[derive(Args, Clone, Debug)]
 struct StateArgs {
-    /// Where the values from before setup are kept [default: /run/xvs/host.json, with --persist
+    /// File for the values from before setup [default: /run/xvs/host.json, with --persist
     /// /var/lib/xvs/host.json]
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,

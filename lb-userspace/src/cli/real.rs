@@ -61,7 +61,7 @@ pub enum RealCommand {
     List(ListArgs),
 }
 
-/// What names a real.
+/// The arguments that identify a real.
 #[derive(Args, Debug)]
 pub struct RealArgs {
     #[command(flatten)]

@@ -41,7 +41,7 @@ pub enum ServiceCommand {
     List,
 }
 
-/// What names a service.
+/// The arguments that identify a service.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceArgs {
     /// tcp, udp or sctp; or `group`, followed by the group's number
@@ -71,7 +71,7 @@ pub struct OptionArgs {
     options: ServiceOptions,
 }
 
-/// What `service add` takes.
+/// The arguments of `service add`.
 #[derive(Args, Debug)]
 pub struct AddArgs {
     #[command(flatten)]

@@ -18,7 +18,7 @@ use lb_control::options::RealOptions;
 use lb_model::failure::Failure;
 use lb_model::{Forward, RealAddress, Tunnel};
 
-/// How to reach the real server.
+/// The way to reach the real server.
 #[derive(Args, Debug)]
 pub struct SshArgs {
     /// First run `xvs host setup` on the real server with ssh, and print its output

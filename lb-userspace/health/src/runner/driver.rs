@@ -41,7 +41,7 @@ const LOG_GAP: u64 = 10_000;
 /// Messages that are taken at once.
 const BATCH: usize = 1024;
 
-/// Where states go.
+/// The receiver of states.
 #[derive(Debug)]
 pub(super) struct Outlets {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
