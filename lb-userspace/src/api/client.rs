@@ -117,7 +117,8 @@ impl Api {
             let failure =
                 Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()));
             if error.kind() == io::ErrorKind::PermissionDenied {
-                return failure.hint("only the owner of the socket can use it: run this as root");
+                return failure.hint("only root and members of the group xvs can use the socket: run this as root, or `usermod -aG xvs USER` and \
+                     log in again");
             }
             failure.hint("is `xvs run` running? `--socket PATH` or XVS_SOCKET names another socket")
         })?;

@@ -192,7 +192,10 @@ impl IntoResponse for Refusal {
             FailureKind::WrongInput => StatusCode::BAD_REQUEST,
             FailureKind::Failed | FailureKind::Unreachable => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(self.0)).into_response()
+        let mut response = (status, Json(&self.0)).into_response();
+        // For the audit.
+        response.extensions_mut().insert(self.0);
+        response
     }
 }
 

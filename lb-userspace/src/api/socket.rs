@@ -4,16 +4,26 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::FileTypeExt as _, net},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _, lchown},
+        net,
+    },
     path::Path,
 };
 
-use nix::sys::stat::{Mode, umask};
+use nix::{
+    sys::stat::{Mode, umask},
+    unistd::{Gid, getgroups, setgroups},
+};
 use tokio::net::UnixListener;
 
+use super::accounts;
 use lb_model::failure::Failure;
 
-/// Listens on a unix socket that only its owner may use. Replaces a socket on which no process listens any
+/// Group whose members may use the socket, if it exists.
+pub const GROUP: &str = "xvs";
+
+/// Listens on a unix socket that only its owner and the members of [`GROUP`] may use. Replaces a socket on which no process listens any
 /// more. Call this only while no other daemon can do the same: with the lock on the pins.
 ///
 /// # Errors
@@ -51,12 +61,36 @@ pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let before = umask(Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     umask(before);
-    listener.map_err(failed)
+    let listener = listener.map_err(failed)?;
+    if let Some(group) = accounts::group_id(GROUP)
+        && let Err(error) = open_to(path, group)
+    {
+        tracing::warn!("{} is for its owner alone: its group cannot be {GROUP}: {error}", path.display());
+    }
+    Ok(listener)
+}
+
+/// Lets the members of a group use a socket.
+fn open_to(path: &Path, group: u32) -> io::Result<()> {
+    lchown(path, None, Some(group))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+}
+
+/// Makes this process a member of [`GROUP`], if it exists: then it may give the socket to the group without a
+/// further privilege. Must run before the first thread is started, with `CAP_SETGID`.
+pub fn join_group() {
+    let Some(group) = accounts::group_id(GROUP).map(Gid::from_raw) else { return };
+    let mut groups = getgroups().unwrap_or_default();
+    if !groups.contains(&group) {
+        groups.push(group);
+        // Without the privilege, the socket stays for its owner alone, and the daemon says so.
+        let _not_allowed = setgroups(&groups);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
 
@@ -83,7 +117,12 @@ mod tests {
         assert_eq!(fs::read_to_string(&precious).unwrap(), "data");
 
         let first = bind(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = if accounts::group_id(GROUP).is_some() { 0o660 } else { 0o600 };
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+        let own = nix::unistd::getgid().as_raw();
+        open_to(&path, own).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.permissions().mode() & 0o777, found.gid()), (0o660, own));
         assert!(bind(&path).unwrap_err().message.contains("another xvs daemon answers"));
         drop(first);
         bind(&path).unwrap();

@@ -13,7 +13,7 @@ use rustix::thread::CapabilitySet;
 
 use super::ui::{Ui, say};
 use crate::{
-    api::{client::Api, types::AttachOptions},
+    api::{client::Api, socket, types::AttachOptions},
     daemon, privileges,
     run::RunOptions,
 };
@@ -101,6 +101,7 @@ impl RunArgs {
                 self.bpffs.display()
             ));
         }
+        socket::join_group();
         privileges::keep_only(privileges::DAEMON, privileges::CHECKS)
     }
 }

@@ -23,7 +23,7 @@ const WAITING: usize = 1 << 20;
 /// Maximum time for which the end of the process waits for pending lines.
 const LAST_LINES: Duration = Duration::from_millis(300);
 /// Modules of xvs, by their `tracing` targets.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "lb_userspace",
     "lb_model",
     "lb_schedule",
@@ -34,6 +34,7 @@ const OWN: [&str; 11] = [
     "lb_health",
     "lb_doctor",
     "dataplane",
+    "audit",
     "xvs",
 ];
 

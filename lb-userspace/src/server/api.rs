@@ -13,14 +13,17 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::events;
+use super::{
+    audit::{self, Changes},
+    events,
+};
 use crate::{
     api::{
         health::CheckRun,
         ipvs::{Table, Which},
         listener::Limits,
         request::{Body, Refusal},
-        types::{AttachOptions, Change, Connection, Stats, Status, Together},
+        types::{AttachOptions, Change, Connection, Done, Stats, Status, Together},
     },
     daemon::{self, Shared},
 };
@@ -60,6 +63,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/config", get(export).put(apply))
         // The listener limits the size.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(audit::audit))
         .layer(from_fn(detached))
         .with_state(director)
 }
@@ -69,6 +73,19 @@ async fn detached(request: Request, next: Next) -> Response {
     let answer = tokio::spawn(next.run(request)).await;
     answer
         .unwrap_or_else(|error| Refusal(Failure::failed(format!("internal error: {error}"))).into_response())
+}
+
+/// Returns the answer to a request for a change, with what the audit needs.
+fn done(result: Result<Done, Failure>) -> Response {
+    match result {
+        Ok(done) => {
+            let changes = Changes::of(&done);
+            let mut response = Json(done).into_response();
+            response.extensions_mut().insert(changes);
+            response
+        }
+        Err(failure) => Refusal(failure).into_response(),
+    }
 }
 
 async fn status(State(director): State<Shared>) -> Json<Status> {
@@ -111,11 +128,11 @@ async fn run_check(State(director): State<Shared>, Body(question): Body<CheckRun
 }
 
 async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> Response {
-    director.lock().await.change(&change).await.map(Json).map_err(Refusal).into_response()
+    done(director.lock().await.change(&change).await)
 }
 
 async fn change_together(State(director): State<Shared>, Body(asked): Body<Together>) -> Response {
-    director.lock().await.change_together(&asked).await.map(Json).map_err(Refusal).into_response()
+    done(director.lock().await.change_together(&asked).await)
 }
 
 async fn set_timeouts(State(director): State<Shared>, Body(options): Body<TimeoutOptions>) -> Response {
@@ -123,11 +140,11 @@ async fn set_timeouts(State(director): State<Shared>, Body(options): Body<Timeou
         Ok(()) => director.lock().await.set_timeouts(options),
         Err(failure) => Err(failure),
     };
-    result.map(Json).map_err(Refusal).into_response()
+    done(result)
 }
 
 async fn attach(State(director): State<Shared>, Body(options): Body<AttachOptions>) -> Response {
-    director.lock().await.reattach(&options).await.map(Json).map_err(Refusal).into_response()
+    done(director.lock().await.reattach(&options).await)
 }
 
 async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Response {
@@ -135,7 +152,7 @@ async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Respo
         Ok(()) => director.lock().await.resize(room),
         Err(failure) => Err(failure),
     };
-    result.map(Json).map_err(Refusal).into_response()
+    done(result)
 }
 
 async fn change_all(State(director): State<Shared>, Body(changes): Body<Vec<Change>>) -> Response {
@@ -197,5 +214,5 @@ async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text:
         }
         Err(failure) => Err(failure),
     };
-    result.map(Json).map_err(Refusal).into_response()
+    done(result)
 }
