@@ -48,6 +48,20 @@ pub struct Caller {
     pub token: Option<(Arc<str>, Role)>,
 }
 
+impl Caller {
+    /// Returns the name of the user or the token, for the history.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match (&self.token, self.peer) {
+            (Some((name, _)), _) => format!("{name} (token)"),
+            (None, Peer::Local { uid, .. }) => {
+                accounts::user_name(uid).unwrap_or_else(|| format!("uid {uid}"))
+            }
+            (None, peer) => peer.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.token {
@@ -64,9 +78,12 @@ mod tests {
     #[test]
     fn a_caller_is_named_by_user_or_token() {
         let local = Peer::Local { uid: 0, pid: Some(7) };
-        assert_eq!(Caller { peer: local, token: None }.to_string(), "root (uid 0, pid 7)");
+        let root = Caller { peer: local, token: None };
+        assert_eq!((root.to_string().as_str(), root.name().as_str()), ("root (uid 0, pid 7)", "root"));
         let peer = Peer::Tcp("192.0.2.1:5000".parse().unwrap());
         let token = Some(("alice".into(), Role::Write));
-        assert_eq!(Caller { peer, token }.to_string(), "alice (token) from 192.0.2.1:5000");
+        let alice = Caller { peer, token };
+        assert_eq!(alice.to_string(), "alice (token) from 192.0.2.1:5000");
+        assert_eq!(alice.name(), "alice (token)");
     }
 }

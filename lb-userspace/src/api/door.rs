@@ -6,13 +6,13 @@
 use std::{
     net::IpAddr,
     path::PathBuf,
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts, uri::Authority},
     response::{IntoResponse as _, Response},
 };
 
@@ -61,6 +61,9 @@ pub struct DoorOptions {
     pub hosts: Vec<String>,
 }
 
+/// Name and role of a token.
+type Named = (Arc<str>, Role);
+
 /// The gate.
 pub struct Door {
     options: DoorOptions,
@@ -106,7 +109,7 @@ impl Door {
     /// Returns whether a request is for this host by a name that it has: a page of another host that resolves to
     /// this one (DNS rebinding) has another name.
     fn knows_host(&self, head: &Parts) -> bool {
-        let authority = head.uri.authority().map(|authority| authority.as_str());
+        let authority = head.uri.authority().map(Authority::as_str);
         let header = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let mut hosts = authority.into_iter().chain(header).peekable();
         hosts.peek().is_some() && hosts.all(|host| self.is_ours(host))
@@ -127,7 +130,7 @@ impl Door {
     ///
     /// # Errors
     /// If the token is unknown.
-    fn token(&self, head: &Parts) -> Result<Option<(std::sync::Arc<str>, Role)>, Failure> {
+    fn token(&self, head: &Parts) -> Result<Option<Named>, Failure> {
         let Some(shown) = head.headers.get(header::AUTHORIZATION) else { return Ok(None) };
         let secret = shown.to_str().ok().and_then(|shown| credentials(shown, SCHEME));
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
@@ -140,7 +143,7 @@ impl Door {
     }
 
     /// Decides about a request.
-    fn decide(&self, head: &Parts) -> Result<Option<(std::sync::Arc<str>, Role)>, (StatusCode, Failure)> {
+    fn decide(&self, head: &Parts) -> Result<Option<Named>, (StatusCode, Failure)> {
         if !self.knows_host(head) {
             let failure = Failure::wrong_input("the request is for a host that this director does not know")
                 .hint("use its address, or add the name to http-hosts in [director]");

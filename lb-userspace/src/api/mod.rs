@@ -6,6 +6,7 @@ pub mod access; // which role a request needs
 pub mod accounts; // users and groups of this host
 pub mod caller; // who sent a request
 pub mod client; // the client of the unix socket
+pub mod config; // config file, plans and revisions
 mod crowd; // connections of a listener
 pub mod door; // admission of requests over TCP
 pub mod health; // health checks

@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::health::{HealthView, PoolView};
+use super::{
+    config::{ConfigStatus, Unconfirmed},
+    health::{HealthView, PoolView},
+};
 use lb_control::{
     options::{CheckOptions, RealOptions, ServiceOptions},
     state::Totals,
@@ -236,6 +239,9 @@ pub struct Status {
     /// Config file of `xvs run`, if it has services.
     #[serde(default)]
     pub config: Option<ConfigStatus>,
+    /// Config that reverts unless it is confirmed.
+    #[serde(default)]
+    pub unconfirmed: Option<Unconfirmed>,
     /// Start of the daemon, in seconds since 1970.
     #[serde(default)]
     pub start_time_seconds: u64,
@@ -256,28 +262,6 @@ pub struct DoctorView {
     pub is_outdated: bool,
     /// Findings.
     pub findings: Vec<FindingView>,
-}
-
-/// Config file that the daemon read.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct ConfigStatus {
-    /// Name of the file.
-    pub file: String,
-    /// Number of changes since the file was read, which the next read reverts.
-    pub changes: u64,
-}
-
-impl ConfigStatus {
-    /// Returns the line of `xvs status`.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let Self { file, changes } = self;
-        match changes {
-            0 => format!("{file}, no change since it was read"),
-            1 => format!("{file}, 1 change since it was read: `xvs plan {file}` shows it"),
-            _ => format!("{file}, {changes} changes since it was read: `xvs plan {file}` shows them"),
-        }
-    }
 }
 
 impl ServiceView {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs plan`, `xvs apply` and `xvs export`.
+//! `xvs plan`, `xvs apply`, `xvs confirm` and `xvs export`.
 #![forbid(unsafe_code)]
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
 
 use super::ui::Ui;
-use crate::{api::client::Api, api::types::Done};
+use crate::api::{client::Api, config::Planned, types::Done};
 use lb_control::config;
 use lb_explain::Plan;
 use lb_model::failure::{Failure, FailureKind};
@@ -34,9 +35,16 @@ pub struct ApplyArgs {
     /// Remove every service, if the file says `service = []`
     #[arg(long)]
     remove_all: bool,
+    /// Revert after this time, unless `xvs confirm` comes first: for changes that may cut you off
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    confirm: Option<Duration>,
 }
 
-/// Show what `xvs apply` would change
+/// Keep the config that `xvs apply --confirm` applied
+#[derive(Args, Debug)]
+pub struct ConfirmArgs {}
+
+/// Show what `xvs apply` will change, and the open connections that it breaks or moves
 #[derive(Args, Debug)]
 pub struct PlanArgs {
     /// The config file; - reads stdin
@@ -62,7 +70,25 @@ pub struct ExportArgs {
 /// # Errors
 /// If the file is invalid; the failure is wrong input with line and column.
 pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let Plan { name, text } = read(&args.file)?;
+    let file = read(&args.file)?;
+    let request = Request { take_over: args.take_over, remove_all: args.remove_all, confirm: args.confirm };
+    ui.done(&put(&file, request, api).await?)
+}
+
+/// What `PUT /v1/config` is asked beside the text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Request {
+    pub(super) take_over: bool,
+    pub(super) remove_all: bool,
+    pub(super) confirm: Option<Duration>,
+}
+
+/// Replaces all services with those of a text.
+///
+/// # Errors
+/// If the text is invalid, or the daemon refuses.
+pub(super) async fn put(file: &Plan, request: Request, api: &Api) -> Result<Done, Failure> {
+    let Plan { name, text } = file;
     let escaped: String = name
         .bytes()
         .map(|byte| match byte {
@@ -72,49 +98,76 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
             _ => format!("%{byte:02X}"),
         })
         .collect();
-    let (take_over, remove_all) = (args.take_over, args.remove_all);
-    let path = format!("/v1/config?name={escaped}&take-over={take_over}&remove-all={remove_all}");
-    match api.put_text::<Done>(&path, text.clone()).await {
-        Ok(done) => ui.done(&done),
-        Err(failure) => {
+    let Request { take_over, remove_all, confirm } = request;
+    let confirm = confirm.map_or_else(String::new, |time| format!("&confirm={}", time.as_secs()));
+    let path = format!("/v1/config?name={escaped}&take-over={take_over}&remove-all={remove_all}{confirm}");
+    match api.put_text(&path, text.clone()).await {
+        Err(failure) if failure.kind == FailureKind::Unreachable => {
             // A file with an error is reported even without a daemon.
-            if failure.kind == FailureKind::Unreachable {
-                config::parse(&text, Path::new(&name))?;
-            }
+            config::parse(text, Path::new(name))?;
             Err(failure)
         }
+        result => result,
     }
 }
 
-/// Prints the changes that `xvs apply` would make.
+/// Keeps the config that waits for its confirmation.
+///
+/// # Errors
+/// If none waits, or the daemon does not answer.
+pub async fn confirm(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    ui.done(&api.post("/v1/confirm", &()).await?)
+}
+
+/// Prints the changes that `xvs apply` will make.
 ///
 /// # Errors
 /// As `apply`.
 pub async fn plan(args: &PlanArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let file = understood(&args.file)?;
     if args.offline {
-        let desired = config::parse(&file.text, Path::new(&file.name))?.desired;
-        let reals = desired.services.values().map(|service| service.reals.len()).sum();
-        let (services, reals) = (count(desired.services.len(), "service"), count(reals, "real"));
-        let done = Done {
-            changes: vec![format!("{} is valid: {services}, {reals}", file.name)],
-            warnings: Vec::new(),
-        };
-        return ui.done(&done);
+        return check(&args.file, ui);
     }
-    let done: Done = api.post("/v1/plan", &file).await?;
-    ui.done_as(&done, planned)
+    let file = understood(&args.file)?;
+    let plan: Planned = api.post("/v1/plan", &file).await?;
+    show(&plan, ui)
 }
 
-/// Returns the lines of a plan, and the number of each kind of change.
-fn planned(done: &Done) -> String {
-    let number = |sign| done.changes.iter().filter(|line| line.starts_with(sign)).count();
-    let (add, change, remove) = (number('+'), number('~'), number('-'));
-    if done.changes.is_empty() {
+/// Prints a plan. Warnings go to stderr.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub(super) fn show(plan: &Planned, ui: &mut Ui) -> Result<(), Failure> {
+    ui.warn(&plan.warnings);
+    ui.show(plan, planned)
+}
+
+/// Checks a config file, without a daemon.
+///
+/// # Errors
+/// If the file is invalid; the failure is wrong input with line and column.
+pub(super) fn check(file: &Path, ui: &mut Ui) -> Result<(), Failure> {
+    let file = read(file)?;
+    let desired = config::parse(&file.text, Path::new(&file.name))?.desired;
+    let reals = desired.services.values().map(|service| service.reals.len()).sum();
+    let (services, reals) = (count(desired.services.len(), "service"), count(reals, "real"));
+    let changes = vec![format!("{} is valid: {services}, {reals}", file.name)];
+    ui.done(&Done { changes, warnings: Vec::new() })
+}
+
+/// Returns the lines of a plan, the number of each kind of change, and the effect on connections.
+fn planned(plan: &Planned) -> String {
+    let Planned { changes, add, change, remove, breaks, moves, .. } = plan;
+    if changes.is_empty() {
         return "nothing to change".to_owned();
     }
-    let lines = done.changes.join("\n");
-    format!("{lines}\n{add} to add, {change} to change, {remove} to remove; nothing was changed")
+    let connections = match breaks + moves {
+        0 => String::new(),
+        _ => format!("; open connections: {breaks} will break, {moves} will move"),
+    };
+    format!(
+        "{}\n{add} to add, {change} to change, {remove} to remove{connections}; nothing was changed",
+        changes.join("\n")
+    )
 }
 
 /// Reads and checks a config file for a request. A file with an error is reported even without a daemon.
@@ -156,10 +209,14 @@ mod tests {
 
     #[test]
     fn a_plan_ends_with_its_numbers() {
-        let changes = ["+ would add a", "~ would change b: c", "- would remove d", "- would remove e"];
-        let done = Done { changes: changes.map(str::to_owned).to_vec(), warnings: Vec::new() };
-        let page = planned(&done);
-        assert!(page.ends_with("1 to add, 1 to change, 2 to remove; nothing was changed"), "{page}");
-        assert_eq!(planned(&Done { changes: Vec::new(), warnings: Vec::new() }), "nothing to change");
+        let changes = ["+ will add a", "~ will change b: c", "- will remove d", "- will remove e"];
+        let changes = changes.map(str::to_owned).to_vec();
+        let mut plan = Planned { changes, add: 1, change: 1, remove: 2, ..Planned::default() };
+        let page = planned(&plan);
+        assert!(page.ends_with("\n1 to add, 1 to change, 2 to remove; nothing was changed"), "{page}");
+        (plan.breaks, plan.moves) = (3, 0);
+        let said = "2 to remove; open connections: 3 will break, 0 will move; nothing was changed";
+        assert!(planned(&plan).ends_with(said), "{}", planned(&plan));
+        assert_eq!(planned(&Planned::default()), "nothing to change");
     }
 }

@@ -3,7 +3,7 @@
 
 pub mod agent; //    `xvs host agent`
 pub mod check; //    `xvs check`
-pub mod config; //   `xvs plan`, `apply`, `export`
+pub mod config; //   `xvs plan`, `apply`, `confirm`, `export`
 pub mod daemon; //   `xvs run`, `attach`, `resize`, `detach`
 pub mod doctor; //   `xvs doctor`
 pub mod events; //   `xvs events`
@@ -15,6 +15,7 @@ pub mod ipvsadm; //  `xvs ipvsadm`
 mod main; //         the main function
 mod misuse; //       invalid command lines
 pub mod real; //     `xvs real`
+pub mod revisions; // `xvs config`
 pub mod service; //  `xvs service`
 pub mod show; //     `xvs status`, `stats`, `connections`
 mod ssh; //          `xvs real add --ssh`
@@ -85,7 +86,10 @@ enum Command {
     Timeouts(timeouts::TimeoutsArgs),
     Plan(config::PlanArgs),
     Apply(config::ApplyArgs),
+    Confirm(config::ConfirmArgs),
     Export(config::ExportArgs),
+    #[command(subcommand)]
+    Config(revisions::ConfigCommand),
     Connections(show::ConnectionsArgs),
     Stats(show::StatsArgs),
     Events(events::EventsArgs),
@@ -176,6 +180,8 @@ impl Cli {
             Command::Timeouts(args) => timeouts::run(&args, &api, &mut ui).await,
             Command::Plan(args) => config::plan(&args, &api, &mut ui).await,
             Command::Apply(args) => config::apply(&args, &api, &mut ui).await,
+            Command::Confirm(_) => config::confirm(&api, &mut ui).await,
+            Command::Config(command) => revisions::run(&command, &api, &mut ui).await,
             Command::Export(args) => config::export(&args, &api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
             Command::Stats(_) => show::stats(&api, &mut ui).await,

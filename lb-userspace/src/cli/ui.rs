@@ -74,12 +74,17 @@ impl Ui {
     /// # Errors
     /// As [`show`](Self::show).
     pub fn done_as(&mut self, done: &Done, text: impl FnOnce(&Done) -> String) -> Result<(), Failure> {
+        self.warn(&done.warnings);
+        self.show(done, text)
+    }
+
+    /// Prints warnings to stderr; JSON has them in the value itself.
+    pub fn warn(&self, warnings: &[String]) {
         if self.output == Output::Table {
-            for warning in &done.warnings {
+            for warning in warnings {
                 say(format_args!("warning: {warning}"));
             }
         }
-        self.show(done, text)
     }
 }
 

@@ -3,7 +3,11 @@
 //! not at all.
 #![forbid(unsafe_code)]
 
-mod checks; // changes of health checks
+mod checks; //     changes of health checks
+mod difference; // differences between two configs
+
+use difference::altered;
+pub use difference::{Difference, Effect, Subject, differences};
 
 use std::net::SocketAddr;
 
@@ -200,121 +204,6 @@ fn find_real<'a>(
     })
 }
 
-/// Effect of a difference.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Effect {
-    /// Something is added.
-    Add,
-    /// Something is modified.
-    Change,
-    /// Something is removed.
-    Remove,
-}
-
-/// One difference between two sets of services.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Difference {
-    /// Effect.
-    pub effect: Effect,
-    /// Subject: `service tcp 10.0.0.100:80`.
-    about: String,
-    /// Rest of the sentence, after the subject.
-    rest: String,
-}
-
-impl Difference {
-    fn new(effect: Effect, about: String, rest: impl Into<String>) -> Self {
-        Self { effect, about, rest: rest.into() }
-    }
-
-    /// Returns the line for a change that was made.
-    #[must_use]
-    pub fn done(&self) -> String {
-        let Self { effect, about, rest } = self;
-        match effect {
-            Effect::Add => format!("added {about}{rest}"),
-            Effect::Change => format!("{about} now has {rest}"),
-            Effect::Remove => format!("removed {about}{rest}"),
-        }
-    }
-
-    /// Returns the line for a planned change.
-    #[must_use]
-    pub fn planned(&self) -> String {
-        let Self { effect, about, rest } = self;
-        match effect {
-            Effect::Add => format!("+ would add {about}{rest}"),
-            Effect::Change => format!("~ would change {about}: {rest}"),
-            Effect::Remove => format!("- would remove {about}{rest}"),
-        }
-    }
-}
-
-/// Returns the differences between two sets of services, in order.
-#[must_use]
-pub fn differences(old: &Desired, new: &Desired) -> Vec<Difference> {
-    let mut found = Vec::new();
-    for (group, members) in &new.groups {
-        let about = format!("group {group}");
-        match old.groups.get(group) {
-            None => found.push(Difference::new(Effect::Add, about, format!(": {}", list(members)))),
-            Some(before) if before != members => {
-                found.push(Difference::new(Effect::Change, about, list(members)));
-            }
-            Some(_) => {}
-        }
-    }
-    found.extend(checks::differences(old, new));
-    for (id, service) in &new.services {
-        let before = old.services.get(id);
-        let about = format!("service {id}");
-        match before {
-            None => found.push(Difference::new(Effect::Add, about, format!(", {}", service.describe()))),
-            Some(before) if !before.is_alike(service) => {
-                let rest = altered(&before.traits(), &service.traits());
-                found.push(Difference::new(Effect::Change, about, rest));
-            }
-            Some(_) => {}
-        }
-        for (address, real) in &service.reals {
-            match before.and_then(|before| before.reals.get(address)) {
-                None => found.push(Difference::new(
-                    Effect::Add,
-                    format!("real {address} to {id}"),
-                    format!(": {}", real.describe()),
-                )),
-                Some(before) if before != real => {
-                    let about = format!("real {address} of {id}");
-                    let rest = altered(&before.traits(), &real.traits());
-                    found.push(Difference::new(Effect::Change, about, rest));
-                }
-                Some(_) => {}
-            }
-        }
-        for address in before.into_iter().flat_map(|before| before.reals.keys()) {
-            if !service.reals.contains_key(address) {
-                found.push(Difference::new(Effect::Remove, format!("real {address} from {id}"), ""));
-            }
-        }
-    }
-    for (id, service) in &old.services {
-        if !new.services.contains_key(id) {
-            let rest = format!(" and its {}", count(service.reals.len(), "real"));
-            found.push(Difference::new(Effect::Remove, format!("service {id}"), rest));
-        }
-    }
-    for group in old.groups.keys().filter(|group| !new.groups.contains_key(group)) {
-        found.push(Difference::new(Effect::Remove, format!("group {group}"), ""));
-    }
-    found
-}
-
-/// Returns the properties that differ, with their previous values: `weight 2 (was 1), upper none (was 10)`.
-fn altered(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> String {
-    let words = after.iter().zip(before).filter(|(now, was)| now != was);
-    words.map(|((name, now), (_, was))| format!("{name} {now} (was {was})")).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,24 +262,5 @@ mod tests {
             assert_eq!(apply(&mut desired, &change).is_ok(), is_possible, "{name} {netmask}");
             assert!(netmask_has_use(&desired, &change).is_err(), "{name} {netmask}");
         }
-    }
-
-    #[test]
-    fn a_plan_speaks_of_the_future() {
-        let (mut new, old) = (one_service(), Desired::default());
-        let planned = |old: &Desired, new: &Desired| -> Vec<String> {
-            differences(old, new).iter().map(Difference::planned).collect()
-        };
-        assert_eq!(
-            planned(&old, &new)[1],
-            "+ would add real 192.0.2.11:80 to tcp 192.0.2.100:80: forward dr, weight 1"
-        );
-        assert_eq!(planned(&new, &old), ["- would remove service tcp 192.0.2.100:80 and its 1 real"]);
-        let before = new.clone();
-        for real in new.services.values_mut().flat_map(|service| service.reals.values_mut()) {
-            real.weight = 5;
-        }
-        let changed = planned(&before, &new);
-        assert_eq!(changed, ["~ would change real 192.0.2.11:80 of tcp 192.0.2.100:80: weight 5 (was 1)"]);
     }
 }

@@ -16,8 +16,10 @@ use tokio::sync::watch;
 use super::{
     attachments::Attachments,
     change::{self, Difference},
+    confirm::Confirm,
     examiner::Examiner,
     health::Health,
+    history::History,
     listed::Listed,
     maps::{Loaded, Maps},
     network::{Network, NextHops},
@@ -88,6 +90,10 @@ pub struct Director {
     pub(super) origin: Origin,
     /// Data for the lists of ipvsadm.
     pub(super) listed: Listed,
+    /// Config that waits for its confirmation.
+    pub(super) confirm: Confirm,
+    /// Revisions of the config.
+    pub(super) history: History,
     pub(super) started: Instant,
     /// Snapshots for readers, the last one after the last change of services or reals.
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -117,6 +123,8 @@ impl Director {
             attachments: Attachments::new(parts.netlink.clone(), parts.pins, parts.mode),
             network: Network::new(parts.netlink),
             started: Instant::now(),
+            confirm: Confirm::open(&parts.state_file),
+            history: History::start(&parts.state_file),
             store: Store::new(parts.state, parts.state_file),
             vips: Vips::new(parts.vips),
             health: Health::new(parts.health_file),
@@ -251,18 +259,6 @@ impl Director {
         validate::desired(desired, self.maps.limits())?;
         validate::dips(desired, self.store.dips())?;
         self.may_leave_auto(desired)
-    }
-
-    /// Returns the changes that replacing all services with `desired` would make, without making them.
-    ///
-    /// # Errors
-    /// If `desired` is invalid, or a table is full.
-    pub fn plan(&mut self, mut desired: Desired) -> Result<Done, Failure> {
-        change::carry_over(self.store.desired(), &mut desired);
-        self.may_become(&desired)?;
-        self.maps.allocate(&desired)?;
-        let changes = change::differences(self.store.desired(), &desired);
-        Ok(Done { changes: changes.iter().map(Difference::planned).collect(), warnings: Vec::new() })
     }
 
     /// Updates the maps to `want`. Returns the removed reals, whose flows are still in the tables.

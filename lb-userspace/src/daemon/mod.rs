@@ -4,6 +4,8 @@
 mod attachments; //         interfaces that the programs are attached to
 pub(crate) mod change; //   effect of a change on the services
 mod claim; //               VIPs in use by other machines
+mod compare; //             the config file and the running state
+mod confirm; //             configs that revert unless they are confirmed
 mod connections; //         tracked connections
 mod count; //               long reads without the lock
 mod detach; //              removal of a stopped daemon's data plane
@@ -13,6 +15,8 @@ mod doctor; //              examination by the doctor
 mod examiner; //            findings and probes of the doctor
 mod explain; //             `xvs explain`
 pub(crate) mod health; //   health of reals by checks
+mod history; //             revisions of the config
+mod impact; //              effect of a planned change on connections
 mod ipvs; //                `xvs ipvsadm`
 mod lifecycle; //           start and end
 mod listed; //              rates, and counts since `-Z`
@@ -23,6 +27,7 @@ mod network; //             next hops and the director's addresses
 mod next_hop_log; //        log of next-hop changes
 pub(crate) mod notify; //   programs and a FIFO that are told of events
 mod origin; //              config file, and changes since
+mod plan; //                changes that a config would make
 mod refresh; //             updates after changes of the network
 mod report; //              status and counters
 mod resize; //              larger tables at run time
@@ -37,6 +42,7 @@ mod tracking; //            refusal of tracking changes that lose flows
 mod vips; //                VIPs of the director and of other machines
 mod zero; //                `ipvsadm -Z`
 
+pub use confirm::revert_in_time;
 pub use connections::connections;
 pub use count::count_flows;
 pub use detach::{detach, remove_guard};

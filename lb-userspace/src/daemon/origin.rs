@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::api::types::ConfigStatus;
+use crate::api::config::ConfigStatus;
 use lb_control::config::DirectorSection;
 
 /// Owner of the number of changes, and of what is known about the config file.
@@ -45,7 +45,12 @@ impl Origin {
     /// Returns the config file, and the number of changes since it was read.
     pub(super) fn status(&self) -> Option<ConfigStatus> {
         let (file, read) = self.file.as_ref()?;
-        Some(ConfigStatus { file: file.clone(), changes: self.revision - read })
+        Some(ConfigStatus {
+            file: file.clone(),
+            changes: self.revision - read,
+            differences: None,
+            error: None,
+        })
     }
 
     /// Returns a warning if a config file has changed keys that only take effect at the next start.

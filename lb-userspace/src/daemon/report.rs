@@ -50,6 +50,7 @@ impl Director {
         problems.extend(self.store.unsaved().map(str::to_owned));
         problems.extend(self.vips.held_elsewhere());
         problems.extend(self.health.problems(self.store.desired()));
+        problems.extend(self.confirm.view().map(|waits| waits.line()));
         let mut interfaces = Vec::new();
         for (index, name) in self.attachments.interfaces() {
             let mode = match self.network.netlink().interface_by_index(*index).await {
@@ -90,6 +91,7 @@ impl Director {
             interface_repairs: self.attachments.repairs(),
             problems,
             config: self.origin.status(),
+            unconfirmed: self.confirm.view(),
             start_time_seconds: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |now| now.as_secs().saturating_sub(self.started.elapsed().as_secs())),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use super::{Director, health::Events, snapshot::Snapshot};
+use super::{Director, compare::Compared, health::Events, history::History, snapshot::Snapshot};
+use crate::api::config::ConfigStatus;
 use lb_control::neighbours::WatchedNeighbours;
 use lb_netlink::Change;
 
@@ -20,6 +21,8 @@ pub struct Shared {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     watched: WatchedNeighbours,
     events: Events,
+    history: History,
+    compared: Arc<Compared>,
 }
 
 impl Shared {
@@ -28,7 +31,8 @@ impl Shared {
     pub fn new(director: Director) -> Self {
         let (snapshots, watched) = (director.snapshots(), director.watched());
         let events = director.health.events().clone();
-        Self { director: Arc::new(Mutex::new(director)), snapshots, watched, events }
+        let (history, compared) = (director.history.clone(), Arc::default());
+        Self { director: Arc::new(Mutex::new(director)), snapshots, watched, events, history, compared }
     }
 
     /// Locks the director. Holders change it one at a time.
@@ -46,6 +50,22 @@ impl Shared {
     #[must_use]
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// Returns the history of the config.
+    #[must_use]
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Notes in the history who has just made a change.
+    pub fn note(&self, who: String) {
+        self.history.note(who, self.snapshot());
+    }
+
+    /// Compares the config file with the running state.
+    pub async fn compare(&self, config: &mut ConfigStatus) {
+        self.compared.compare(config, self.snapshot()).await;
     }
 
     /// Returns the events.

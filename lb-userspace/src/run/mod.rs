@@ -29,7 +29,7 @@ use crate::{
         dirty::Dirty,
         health::{self, Prober},
         lock::For,
-        notify,
+        notify, revert_in_time,
     },
     observe::rates,
     server::{api, http},
@@ -188,6 +188,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let (director, checks) = health::share(director, Prober::new(load, &interfaces));
     // Programs of events are killed when the daemon ends.
     let _notifier = notify::start(&config.director, director.events());
+    director.note("start of the daemon".to_owned());
+    tokio::spawn(revert_in_time(director.clone()));
     let door = servers.start(&director, limits.reals);
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, door, watch, options.config.as_deref()).await;
@@ -195,6 +197,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     checks.inspect(JoinHandle::abort);
 
     // 4. A signal arrived. By default forwarding continues without the daemon.
+    drop(director.history().list().await);
     finish(&director, &pins, options.detach_on_exit).await?;
     end
 }

@@ -38,16 +38,18 @@ pub(super) async fn reload(file: Option<&Path>, director: &Shared, door: Option<
 
 /// Applies the config file. Returns the number of changes; `None` if the file has no services, which leaves
 /// them as they are.
-async fn apply(file: &Path, director: &Shared) -> Result<Option<usize>, Failure> {
+async fn apply(file: &Path, shared: &Shared) -> Result<Option<usize>, Failure> {
     let config = config::read(file)?;
     if config.desired.services.is_empty() {
         return Ok(None);
     }
-    let mut director = director.lock().await;
+    let mut director = shared.lock().await;
+    director.may_replace_all()?;
     let done = director.replace(config.desired, false).await?;
     director.note_config_file(file);
     let waits = director.needs_restart(&config.director);
     drop(director);
+    shared.note("SIGHUP".to_owned());
     for warning in done.warnings.iter().chain(&waits) {
         tracing::warn!("{warning}");
     }

@@ -2,20 +2,17 @@
 //! Server of the API.
 #![forbid(unsafe_code)]
 
-use std::path::Path;
-
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Query, Request, State},
-    middleware::{Next, from_fn},
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
 
 use super::{
-    audit::{self, Changes},
-    events,
+    audit::{self, done},
+    config, events,
 };
 use crate::{
     api::{
@@ -23,16 +20,12 @@ use crate::{
         ipvs::{Table, Which},
         listener::Limits,
         request::{Body, Refusal},
-        types::{AttachOptions, Change, Connection, Done, Stats, Status, Together},
+        types::{AttachOptions, Change, Connection, Stats, Status, Together},
     },
     daemon::{self, Shared},
 };
-use lb_control::{
-    bounds,
-    config::{self, Extent},
-    state::Room,
-};
-use lb_explain::{Plan, Question};
+use lb_control::{bounds, state::Room};
+use lb_explain::Question;
 use lb_model::failure::Failure;
 use lb_model::timeouts::TimeoutOptions;
 
@@ -45,7 +38,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/doctor", get(examine))
         .route("/v1/explain", post(explain))
-        .route("/v1/plan", post(plan))
+        .route("/v1/plan", post(config::plan))
         .route("/v1/stats", get(stats))
         .route("/v1/connections", get(connections))
         .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.snapshot().groups())))
@@ -60,10 +53,13 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/batch", post(change_all))
         .route("/v1/ipvs", post(ipvs_table))
         .route("/v1/zero", post(set_to_zero))
-        .route("/v1/config", get(export).put(apply))
+        .route("/v1/config", get(config::export).put(config::apply))
+        .route("/v1/confirm", post(config::confirm))
+        .route("/v1/history", get(config::history))
+        .route("/v1/revision", get(config::revision))
         // The listener limits the size.
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(audit::audit))
+        .layer(from_fn_with_state(director.clone(), audit::audit))
         .layer(from_fn(detached))
         .with_state(director)
 }
@@ -75,23 +71,14 @@ async fn detached(request: Request, next: Next) -> Response {
         .unwrap_or_else(|error| Refusal(Failure::failed(format!("internal error: {error}"))).into_response())
 }
 
-/// Returns the answer to a request for a change, with what the audit needs.
-fn done(result: Result<Done, Failure>) -> Response {
-    match result {
-        Ok(done) => {
-            let changes = Changes::of(&done);
-            let mut response = Json(done).into_response();
-            response.extensions_mut().insert(changes);
-            response
-        }
-        Err(failure) => Refusal(failure).into_response(),
-    }
-}
-
 async fn status(State(director): State<Shared>) -> Json<Status> {
     // Without the flows, the rest of the status is still useful.
     let counts = daemon::count_flows(&director).await.unwrap_or_default();
-    Json(director.lock().await.status(&counts).await)
+    let mut status = director.lock().await.status(&counts).await;
+    if let Some(config) = &mut status.config {
+        director.compare(config).await;
+    }
+    Json(status)
 }
 
 async fn stats(State(director): State<Shared>) -> Result<Json<Stats>, Refusal> {
@@ -109,18 +96,6 @@ async fn examine(State(director): State<Shared>) -> Response {
 
 async fn explain(State(director): State<Shared>, Body(question): Body<Question>) -> Response {
     director.lock().await.explain(&question).await.map(Json).map_err(Refusal).into_response()
-}
-
-async fn plan(State(director): State<Shared>, Body(plan): Body<Plan>) -> Response {
-    let result = match config::parse(&plan.text, Path::new(&plan.name)) {
-        Ok(config) => {
-            let mut director = director.lock().await;
-            let waits = director.needs_restart(&config.director);
-            director.plan(config.desired).map(|done| done.warn(waits))
-        }
-        Err(failure) => Err(failure),
-    };
-    result.map(Json).map_err(Refusal).into_response()
 }
 
 async fn run_check(State(director): State<Shared>, Body(question): Body<CheckRun>) -> Response {
@@ -170,49 +145,4 @@ async fn ipvs_table(
 async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Refusal> {
     let counts = daemon::count_flows(&director).await?;
     director.lock().await.set_to_zero(which.service, &counts).map(Json).map_err(Refusal)
-}
-
-/// Query of `GET /v1/config`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Export {
-    /// Defaults are written, too.
-    #[serde(default)]
-    all: bool,
-}
-
-async fn export(State(director): State<Shared>, Query(query): Query<Export>) -> String {
-    let extent = if query.all { Extent::All } else { Extent::Differences };
-    config::write(director.snapshot().desired(), extent)
-}
-
-/// Query of `PUT /v1/config`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Apply {
-    /// Name of the text in messages.
-    name: String,
-    /// VIPs are added even if other machines have them.
-    #[serde(default, rename = "take-over")]
-    take_over: bool,
-    /// A text without services removes the existing ones.
-    #[serde(default, rename = "remove-all")]
-    remove_all: bool,
-}
-
-async fn apply(State(director): State<Shared>, Query(query): Query<Apply>, text: String) -> Response {
-    let result = match config::parse(&text, Path::new(&query.name)) {
-        Ok(config) => {
-            let mut director = director.lock().await;
-            match config.may_replace(director.desired(), query.remove_all) {
-                Ok(()) => {
-                    let done = director.replace(config.desired, query.take_over).await;
-                    done.map(|done| done.warn(director.needs_restart(&config.director)))
-                }
-                Err(failure) => Err(failure),
-            }
-        }
-        Err(failure) => Err(failure),
-    };
-    done(result)
 }

@@ -2,12 +2,21 @@
 //! A line in the log for every request for a change: who, from where, what, and the result.
 #![forbid(unsafe_code)]
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::{
+    Json,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
 
-use crate::api::{
-    access::{Need, Role, need},
-    caller::{Caller, Peer},
-    types::Done,
+use crate::{
+    api::{
+        access::{Need, Role, need},
+        caller::{Caller, Peer},
+        request::Refusal,
+        types::Done,
+    },
+    daemon::Shared,
 };
 use lb_model::failure::Failure;
 
@@ -16,11 +25,11 @@ const NAMED: usize = 3;
 
 /// The changes that a response reports, for the line.
 #[derive(Clone, Debug)]
-pub(super) struct Changes(Vec<String>, usize);
+struct Changes(Vec<String>, usize);
 
 impl Changes {
     /// Keeps the first changes of a result.
-    pub(super) fn of(done: &Done) -> Self {
+    fn of(done: &Done) -> Self {
         Self(done.changes.iter().take(NAMED).cloned().collect(), done.changes.len())
     }
 
@@ -34,8 +43,21 @@ impl Changes {
     }
 }
 
+/// Returns the answer to a request for a change, with what the audit needs.
+pub(super) fn done(result: Result<Done, Failure>) -> Response {
+    match result {
+        Ok(done) => {
+            let changes = Changes::of(&done);
+            let mut response = Json(done).into_response();
+            response.extensions_mut().insert(changes);
+            response
+        }
+        Err(failure) => Refusal(failure).into_response(),
+    }
+}
+
 /// Writes the line of a request for a change, after it was carried out or refused.
-pub(super) async fn audit(request: Request, next: Next) -> Response {
+pub(super) async fn audit(State(director): State<Shared>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     if need(request.method(), &path) != Need::Token(Role::Write) {
         return next.run(request).await;
@@ -52,6 +74,9 @@ pub(super) async fn audit(request: Request, next: Next) -> Response {
         (None, None) => format!("refused ({})", status.as_u16()),
     };
     tracing::info!(target: "audit", "audit: {caller}: {method} {path}: {result}");
+    if status.is_success() {
+        director.note(caller.name());
+    }
     response
 }
 

@@ -18,6 +18,9 @@ use crate::artifacts;
 /// Address of the daemon's metrics, inside the director's namespace.
 pub const METRICS: &str = "127.0.0.1:9471";
 
+/// Address of the API, the metrics and the status page, inside the director's namespace.
+pub const HTTP: &str = "127.0.0.1:9472";
+
 /// Address on which the daemon answers agents.
 pub const API: &str = "10.0.0.1:9470";
 

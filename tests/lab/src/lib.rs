@@ -62,7 +62,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use client::{Client, Spread};
 pub use crossing::{Count, Crossing};
-pub use director::{API, Counters, Director, METRICS, RealStats, ReasonStats, ServiceStats, Stats};
+pub use director::{API, Counters, Director, HTTP, METRICS, RealStats, ReasonStats, ServiceStats, Stats};
 pub use host::Host;
 pub use netns::Netns;
 pub use outcome::Outcome;

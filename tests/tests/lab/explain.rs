@@ -212,7 +212,7 @@ fn a_change_is_explained_before_it_is_made() {
         .map(|line| answer(&explain(lab, &format!("{line} --plan {}", path.display()))))
         .collect();
     let planned = lab.director.xvs(&format!("plan {}", path.display())).succeeds();
-    planned.says("would add service udp").says(&format!("would remove real {}", second.rip));
+    planned.says("will add service udp").says(&format!("will remove real {}", second.rip));
     assert_eq!(questions.iter().map(|line| answer(&explain(lab, line))).collect::<Vec<_>>(), now);
     assert_eq!(lab.director.xvs("export").succeeds().stdout, export);
     assert!(then.iter().zip(&now).any(|(then, now)| then != now));

@@ -114,7 +114,7 @@ fn a_file_without_services_and_a_service_without_reals_are_told() {
     director
         .exec(["sh", "-c", &format!("{xvs} export | sed s/weight.*/weight=3/ | {xvs} plan -")])
         .succeeds()
-        .says("~ would change real")
+        .says("~ will change real")
         .says("0 to add, 1 to change, 0 to remove; nothing was changed");
     director.xvs(&format!("apply {} --remove-all", file.display())).succeeds().says("removed service");
     assert_eq!(director.stats().services.len(), 0);

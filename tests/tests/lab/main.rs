@@ -3,6 +3,7 @@
 //!
 //! Nothing here skips: without root, or a feature of the kernel, a test panics with the reason.
 
+mod access; //   the listener for people and programs
 mod agent; //    real servers that follow the director
 mod agent_moves; // while host and director change
 mod arp; //      answers of a real about a VIP, at every level of the settings
@@ -10,6 +11,7 @@ mod bad_input; // input that must be refused
 mod building; //   the lab itself, without xvs
 mod churn; //       thousands of connections while the pool changes
 mod claims; //   a VIP that another machine has
+mod config_life; // plan, confirm, history, rollback
 mod crossing; //   packets that pass the director, and packets that do not
 mod doc; //      docs/arp.md against the captures
 mod doctor; //   faults and their fixes

@@ -61,7 +61,10 @@ fn status_counts_the_changes_since_the_config_file_was_read() {
     // The next start names the service that the file does not have.
     daemon.kill();
     let daemon = director.start_daemon_with(&options);
-    assert!(daemon.log().contains(&format!("removed service tcp {VIP}:81")), "{}", daemon.log());
+    eventually("the log has the removal", || {
+        let log = daemon.log();
+        if log.contains(&format!("removed service tcp {VIP}:81")) { Ok(()) } else { Err(log) }
+    });
 }
 
 #[test]
