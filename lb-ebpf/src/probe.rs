@@ -53,11 +53,24 @@ pub fn forward<A: IpFamily>(frame: &Frame) -> u32 {
 fn to_real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let key = key(frame, parsed, End::Source)?;
     let probe = tables::probe(&key).ok_or(Reason::NotOurs)?;
+    if probe.real == UNSET {
+        return Ok(there_and_back(frame, parsed, &key)?);
+    }
     let real = tables::real(probe.real).ok_or(Reason::NoReal)?;
     let chosen = Chosen { id: probe.real, real, snat: probe.snat };
     forward::send::<A, false>(frame, parsed, &chosen)
         // No service counts the packet.
         .map_err(|reason| Verdict { service: UNSET, ..Verdict::for_real(real, reason) })
+}
+
+/// Returns a datagram of the prober to itself, its canary, by the maps and the redirect that replies of reals take. It
+/// shows whether the link, this program and its maps work, whatever becomes of the reals.
+#[inline(always)]
+fn there_and_back<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, key: &FlowKey) -> Result<u32, Reason> {
+    let reply = tables::probe_reply(&key.reversed()).ok_or(Reason::NotOurs)?;
+    change(frame, parsed, End::Source, reply)?;
+    change(frame, parsed, End::Destination, reply)?;
+    leave(frame, reply)
 }
 
 /// Returns the key of a whole packet in `PROBES` or `PROBE_REPLIES`. `prober` is the end of the packet at which the

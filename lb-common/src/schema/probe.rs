@@ -12,7 +12,8 @@ use crate::wire::{Be16, Be128, MacPair};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Probe {
-    /// Id of the real to which the probe goes.
+    /// Id of the real to which the probe goes. [`super::UNSET`]: the program returns the packet to the prober by
+    /// `PROBE_REPLIES`, whose key is the reverse 5-tuple.
     pub real: u32,
     /// For a `fnat` real: the SNAT address and port that replace the source of the probe. No flow owns the
     /// port, so that it must be outside the SNAT ports of the flows.

@@ -14,7 +14,7 @@ use super::{Check, Down, Facts, Finding, Fix, Location, PoolHealth, Target, fix}
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let frozen = facts.frozen.iter().map(|why| {
         let cause = format!(
-            "the states of all reals are frozen: {why}; the cause is more probably the director or its network than all the reals, so that no further real goes down"
+            "the states of reals are frozen, and no further real goes down: {why}; the director or its network may be the cause"
         );
         Finding::new(Check::ChecksFrozen, Location::Director, cause, Fix::on_director("xvs check list"))
     });

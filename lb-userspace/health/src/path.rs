@@ -80,9 +80,9 @@ pub trait PathSockets {
         false
     }
 
-    /// Makes a TCP socket and returns the address of a listener of the director at the other end of the path's
-    /// first link: if connecting fails, the director is sick and not the reals. `None`: there is no such
-    /// listener. The port is not given back by [`Self::release`]: the socket is closed within two seconds.
+    /// Makes a UDP socket, bound and non-blocking, and returns the address to connect it to: the first link of the
+    /// path returns every datagram. If none comes back, the director is sick and not the reals. `None`: the path
+    /// returns no datagrams. The port is not given back by [`Self::release`]: the socket is closed within two seconds.
     fn canary(&mut self) -> Option<io::Result<(Socket, SocketAddr)>> {
         None
     }

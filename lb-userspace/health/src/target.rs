@@ -124,6 +124,10 @@ pub struct TargetState {
     pub weight_percent: Option<u8>,
     /// Time before which the target stays down, in milliseconds since 1970.
     pub held_until_ms: Option<u64>,
+    /// Number of times that the hold-down was doubled.
+    pub flaps: u32,
+    /// Time until which a failure doubles the hold-down, in milliseconds since 1970.
+    pub flaps_until_ms: Option<u64>,
 }
 
 impl TargetState {
@@ -155,6 +159,12 @@ pub struct Saved {
     /// Time before which the target stays down, in milliseconds since 1970.
     #[serde(default)]
     pub held_until_ms: Option<u64>,
+    /// Number of times that the hold-down was doubled.
+    #[serde(default)]
+    pub flaps: u32,
+    /// Time until which a failure doubles the hold-down, in milliseconds since 1970.
+    #[serde(default)]
+    pub flaps_until_ms: Option<u64>,
     /// End of the latest probe, in milliseconds since 1970: its age decides whether the state still counts.
     pub at_ms: u64,
 }
@@ -171,6 +181,8 @@ impl Saved {
             is_silent: state.is_silent,
             weight_percent: state.weight_percent,
             held_until_ms: state.held_until_ms,
+            flaps: state.flaps,
+            flaps_until_ms: state.flaps_until_ms,
             at_ms: state.last.as_ref().map_or(state.since_ms, |last| last.at_ms),
         })
     }

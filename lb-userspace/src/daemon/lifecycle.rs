@@ -68,6 +68,8 @@ impl Director {
 
     /// Detaches the programs from the interfaces.
     pub fn detach(&mut self) {
+        // A load by the thread of the health checks would pin the maps again.
+        self.health.pins().end();
         self.attachments.detach(self.maps.plane());
     }
 

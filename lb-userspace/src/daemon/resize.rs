@@ -36,6 +36,9 @@ impl Director {
         // The state comes first. If a crash follows, the next start completes the resize: the attached
         // programs determine which maps are in force.
         let prepared = self.store.prepare_room(room)?;
+        // The thread of the health checks must not load its program from a mixture of old and new pins.
+        let pins = self.health.pins().clone();
+        let _alone = pins.hold();
         let mut plane = self.maps.enlarged(limits)?;
         let attached = self.attachments.attach_other(&mut plane).map_err(Failure::from);
         if let Err(failure) = attached.and_then(|()| self.store.commit_room(prepared, room)) {

@@ -185,7 +185,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     for line in director.reconcile().await {
         tracing::warn!("{line}");
     }
-    let (director, checks) = health::share(director, Prober::new(load, &interfaces));
+    let (director, checks) = health::share(director, Prober::new(load, &interfaces, &config.director));
     // Programs of events are killed when the daemon ends.
     let _notifier = notify::start(&config.director, director.events());
     director.note("start of the daemon".to_owned());

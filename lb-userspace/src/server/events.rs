@@ -24,7 +24,7 @@ pub(super) struct Which {
     /// The stream goes on after the kept events.
     #[serde(default = "yes")]
     follow: bool,
-    /// Only events with a larger number.
+    /// Only events with a larger number; those of this run if the number is larger than that of the latest event.
     #[serde(default)]
     after: u64,
 }
@@ -60,8 +60,7 @@ pub(super) async fn stream(
     State(director): State<Shared>,
     Query(which): Query<Which>,
 ) -> Sse<impl Stream<Item = Result<Message, Infallible>>> {
-    let (mut kept, later) = director.events().subscribe();
-    kept.retain(|event| event.number > which.after);
+    let (kept, later) = director.events().subscribe_after(which.after);
     let source = Source { kept: kept.into_iter(), later: which.follow.then_some(later) };
     let messages = stream::unfold(source, async |mut source| {
         let event = source.next().await?;

@@ -8,7 +8,7 @@ use std::{
 
 use lb_tests::{
     artifacts::is_full,
-    lab::{Client, Lab, Method, Process, VIP, VIP6, Way, eventually},
+    lab::{Client, Director, Lab, Method, Process, VIP, VIP6, Way, eventually},
 };
 use serde_json::Value;
 
@@ -26,7 +26,10 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(options: &str) -> Self {
-        let lab = Lab::new();
+        Self::within(Lab::new(), options)
+    }
+
+    pub fn within(lab: Lab, options: &str) -> Self {
         for real in &lab.reals {
             real.xvs_host(&format!("setup --vip {VIP} --vip {VIP6} --forward tun --interface eth0"))
                 .succeeds();
@@ -54,7 +57,7 @@ impl Scene {
     }
 
     /// Returns the reals of a way, in order.
-    fn reals(&self, way: Way) -> Vec<Value> {
+    pub fn reals(&self, way: Way) -> Vec<Value> {
         let stats = self.lab.director.xvs("--output json stats").succeeds().json();
         let services = stats["services"].as_array().expect("a list");
         let is_it = |service: &&Value| service["address"] == way.service().to_string();
@@ -64,7 +67,7 @@ impl Scene {
 
     /// Waits until the reals of a way have these states.
     #[track_caller]
-    fn becomes(&self, way: Way, expected: [&str; 3]) -> Vec<Value> {
+    pub fn becomes(&self, way: Way, expected: [&str; 3]) -> Vec<Value> {
         eventually(&format!("{} is {expected:?}", way.name()), || {
             let reals = self.reals(way);
             let states: Vec<&str> =
@@ -105,6 +108,10 @@ impl Scene {
         for way in Way::all() {
             if ways(way) { self.avoids_first(way) } else { drop(self.becomes(way, ["up", "up", "up"])) }
         }
+        let found = findings(&self.lab.director);
+        for way in Way::all() {
+            assert_eq!(is_told_down(&found, way), ways(way), "{}: {found:#?}", way.name());
+        }
     }
 
     #[track_caller]
@@ -113,6 +120,26 @@ impl Scene {
             self.becomes(way, ["up", "up", "up"]);
         }
     }
+}
+
+/// Returns the findings of the doctor.
+#[track_caller]
+pub fn findings(director: &Director) -> Vec<Value> {
+    director.xvs("--output json doctor").json().as_array().expect("a list").clone()
+}
+
+/// Returns whether a finding about the first real of a way includes the verdict of its checks, and no finding says so
+/// of another real.
+pub fn is_told_down(findings: &[Value], way: Way) -> bool {
+    let service = way.service().to_string();
+    let verdict = |one: &&Value| {
+        one["cause"].as_str().is_some_and(|cause| cause.contains("it has been down by its check"))
+            && one["service"].as_str().is_some_and(|name| name.ends_with(&service))
+    };
+    let mut reals =
+        findings.iter().filter(verdict).map(|one| one["real"].as_str().unwrap_or_default()).peekable();
+    let first = way.reals()[0].to_string();
+    reals.peek().is_some() && reals.all(|real| real == first)
 }
 
 /// Returns the time in milliseconds since 1970.
@@ -281,40 +308,6 @@ fn a_backup_real_serves_only_without_others_and_a_minimum_ignores_health() {
         ["real1", "real2", "real3"].iter().all(|real| spread.contains(&(*real).to_owned())),
         "{spread:?}"
     );
-}
-
-#[test]
-fn states_freeze_when_nearly_all_targets_fail_at_once() {
-    let scene = Scene::new("");
-    scene.check("http");
-    // As a fault of the director: its own packets to the reals are lost.
-    for real in &scene.lab.reals {
-        real.sh(
-            "nft add table inet lab; add chain inet lab in { type filter hook prerouting priority -300; }; \
-             add rule inet lab in meta l4proto tcp drop",
-        )
-        .succeeds();
-    }
-    eventually("states are frozen", || {
-        let status = scene.lab.director.xvs("status");
-        if status.stdout.contains("frozen") {
-            Ok(())
-        } else {
-            Err(format!("{status}\n{}", scene.lab.director.xvs("check show web")))
-        }
-    });
-    for way in Way::all() {
-        let reals = scene.reals(way);
-        assert!(reals.iter().all(|real| real["effective_weight"] == 1), "{}: {reals:#?}", way.name());
-    }
-    for real in &scene.lab.reals {
-        real.sh("nft delete table inet lab").succeeds();
-    }
-    eventually("states are no longer frozen", || {
-        let status = scene.lab.director.xvs("status");
-        if status.stdout.contains("frozen") { Err(status.to_string()) } else { Ok(()) }
-    });
-    scene.recovers();
 }
 
 #[test]

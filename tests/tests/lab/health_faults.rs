@@ -3,7 +3,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use lb_tests::lab::{Lab, Layout, Method, Options, Way, eventually};
+use lb_tests::lab::{Lab, Layout, Method, Options, VIP, Way, eventually};
 
 use crate::{
     health::Scene,
@@ -137,6 +137,7 @@ fn wrong_input_changes_nothing() {
     let _daemon = ready(&lab);
     let director = &lab.director;
     director.xvs("check add web http --path /health").succeeds();
+    director.xvs("check add near http --via direct").succeeds();
     let pool = Pool::new(&lab, "tcp", FNAT6);
     pool.use_check("web");
     let _udp = Pool::new(&lab, "udp", DR);
@@ -166,6 +167,7 @@ fn wrong_input_changes_nothing() {
         (&format!("service edit tcp {service} --check wed"), "did you mean web"),
         (&format!("real edit tcp {service} {real} --check wed"), "did you mean web"),
         (&format!("service edit udp {} --check web", DR.service()), "sends tcp"),
+        (&format!("service add tcp {VIP}:0 --check near"), "has no port"),
     ] {
         director.xvs(line).fails(2).says(text);
         assert_eq!(director.xvs("export").succeeds().stdout, before, "{line}");

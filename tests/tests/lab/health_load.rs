@@ -11,8 +11,9 @@ use std::{
 
 use lb_tests::{
     artifacts::is_full,
-    lab::{Host, Lab, RIPS, VIP, eventually},
+    lab::{DIP, Host, Lab, RIPS, VIP, eventually},
 };
+use serde_json::Value;
 
 /// First port of the services.
 const FIRST: u16 = 10_000;
@@ -105,4 +106,59 @@ fn thousands_of_checks_a_second_need_less_than_a_core() {
     assert!(missed < rate * 0.01 || !is_full() && missed < rate, "{missed} missed, {late} late");
     let up = metric(&now, "xvs_real_up");
     assert!(up >= targets, "{up} of {targets} are up");
+}
+
+/// Two thirds of the reals of a service fail at once: each is out soon after the probe that decides.
+#[test]
+fn many_reals_that_fail_at_once_are_out_at_once() {
+    // The daemon keeps 1,000 events.
+    let (ports, longest) = if is_full() { (495, 500) } else { (10, 1500) };
+    let lab = Lab::new();
+    for real in &lab.reals {
+        accept_all(real, ports);
+        real.ip(&format!("route replace default via {DIP}"));
+    }
+    let mut config =
+        "[[check]]\nname = \"tcp\"\ntype = \"tcp\"\ninterval = \"1s\"\ntimeout = \"500ms\"\n".to_owned();
+    let _ = write!(
+        config,
+        "[[service]]\nprotocol = \"tcp\"\naddress = \"{VIP}:80\"\nscheduler = \"mh\"\ncheck = [\"tcp\"]\n"
+    );
+    for rip in RIPS {
+        for port in FIRST..FIRST + ports {
+            let _ = write!(config, "[[service.real]]\naddress = \"{rip}:{port}\"\nforward = \"nat\"\n");
+        }
+    }
+    let file = lab.director.path("many.toml");
+    fs::write(&file, &config).expect("the lab's folder is writable");
+    let _daemon = lab.director.start_daemon_with(&format!("--config {}", file.display()));
+    let up = |expected: u16| {
+        eventually(&format!("{expected} targets are up"), || {
+            let up = metric(&lab.director.metrics(), "xvs_real_up");
+            if (up - f64::from(expected)).abs() < 0.5 { Ok(()) } else { Err(format!("{up}")) }
+        });
+    };
+    up(3 * ports);
+    for real in &lab.reals[..2] {
+        real.sh("nft add chain ip lab cut { type filter hook prerouting priority -300; policy drop; }")
+            .succeeds();
+    }
+    up(ports);
+    let mut delays: Vec<u64> = Vec::new();
+    for event in lab.director.xvs("events").succeeds().stdout.lines() {
+        let event: Value = serde_json::from_str(event).expect("a JSON object a line");
+        if event["to"] == "down" {
+            // The daemon publishes the event when the maps are written.
+            let (at, probe) = (event["time_ms"].as_u64(), event["last"]["at_ms"].as_u64());
+            delays.push(at.expect("a number") - probe.expect("a number"));
+        }
+    }
+    delays.sort_unstable();
+    let (median, last) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+    println!(
+        "{} reals are out {median} ms after their last probe in the median, {last} ms at most",
+        delays.len()
+    );
+    assert_eq!(delays.len(), usize::from(2 * ports));
+    assert!(last <= longest, "{last} ms");
 }

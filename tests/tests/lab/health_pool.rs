@@ -9,6 +9,8 @@ use std::{
 use lb_tests::lab::{Client, Director, Lab, Method, Process, VIP, VIP6, Way, eventually};
 use serde_json::Value;
 
+use crate::health::{findings, is_told_down};
+
 /// A way without translation.
 pub const DR: Way = Way { method: Method::Dr, six: false };
 /// A way with translation, and of the other version of IP.
@@ -85,6 +87,8 @@ impl<'a> Pool<'a> {
             let is_it = states == ["down", "up", "up"] && has_code && has_text;
             if is_it && reals[0]["effective_weight"] == 0 { Ok(()) } else { Err(format!("{reals:#?}")) }
         });
+        let found = findings(self.director);
+        assert!(is_told_down(&found, self.way), "{}: {found:#?}", self.way.name());
     }
 
     /// Returns the names of the reals that answered requests of the client to `scheme://VIP:PORT/`.

@@ -33,6 +33,7 @@ mod first_hour; // first steps of a new user
 mod fnat; //     a pool of addresses and ports
 mod health; //     health checks
 mod health_faults; // faults that health checks find, and wrong input
+mod health_freeze; // frozen states
 mod health_load; // thousands of health checks a second
 mod health_pool; // a service whose health is watched
 mod health_types; // each type of health check, with real servers

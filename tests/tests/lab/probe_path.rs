@@ -31,7 +31,7 @@ use nix::{
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Reals that are ready for every method and version, the daemon, and a service for each way.
-fn scene(protocol: &str, options: &str) -> (Lab, Process) {
+pub fn scene(protocol: &str, options: &str) -> (Lab, Process) {
     scene_in(Lab::new(), protocol, options)
 }
 
@@ -48,7 +48,7 @@ fn scene_in(lab: Lab, protocol: &str, options: &str) -> (Lab, Process) {
 }
 
 /// Runs `task` with a path of probes, on a thread of its own.
-fn with_path<T: Send>(lab: &Lab, task: impl FnOnce(&mut ProbePath) -> T + Send) -> T {
+pub fn with_path<T: Send>(lab: &Lab, task: impl FnOnce(&mut ProbePath) -> T + Send) -> T {
     object::provide();
     lab.director.run(|| {
         let options = Options { pins: Some(PinDir::at(&lab.director.bpffs())), ..Options::default() };

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::{dips::Ports, tunnel_sources::TunnelSources, vips::VipPing};
 use lb_dataplane::{Limits, Mode};
 use lb_model::{
+    check::Period,
     timeouts::{LONGEST, TimeoutOptions},
     written::ListenAddress,
 };
@@ -76,6 +77,8 @@ pub struct DirectorSection {
     pub tcp_fin_timeout: Option<Timeout>,
     /// Idle time after which UDP flows end.
     pub udp_timeout: Option<Timeout>,
+    /// Time for which a failure of nearly all reals of several services does not count (default: 10s).
+    pub freeze_for: Option<Period>,
     /// Program that is run for each event of health, by its full path, and its arguments.
     #[serde(default)]
     pub notify: Vec<String>,
@@ -192,7 +195,7 @@ impl DirectorSection {
         keys!(self, other:
             interfaces metrics api api_token_file http http_anonymous http_hosts tokens xdp_mode manage_vips vip_ping source_check seed
             max_services max_reals max_flows max_flows6 fnat_addresses fnat_ports tunnel_sources
-            tcp_timeout tcp_fin_timeout udp_timeout notify notify_user notify_fifo
+            tcp_timeout tcp_fin_timeout udp_timeout freeze_for notify notify_user notify_fifo
         )
     }
 

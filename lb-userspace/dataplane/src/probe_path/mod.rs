@@ -27,6 +27,7 @@
 //!
 //! The namespace has no name: it ends with the thread, the sockets and [`ProbePath`], and the veth pair ends with it.
 
+mod canary; //    the probe of the prober to itself
 mod namespace; // the network namespace, and the veth pair
 mod offload; //   offloads of the prober's interface
 mod ports; //     allotment of ports
@@ -38,7 +39,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     io,
     marker::PhantomData,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     os::fd::OwnedFd,
     panic::resume_unwind,
@@ -52,6 +53,7 @@ use lb_netlink::{Interface, NetlinkError};
 use thiserror::Error;
 
 use super::TableError;
+use canary::Canary;
 use ports::{PER_PLACE, Ports};
 pub use program::ProbeProgram;
 pub use target::{Place, ProbeProtocol, SnatSource, Target};
@@ -136,6 +138,7 @@ pub struct ProbePath {
     sources: BTreeSet<IpAddr>,
     ports: Ports,
     places: HashMap<Place, Open>,
+    canary: Canary,
     /// Sockets belong to the namespace of the thread that opens them.
     _on_this_thread: PhantomData<*const ()>,
 }
@@ -169,14 +172,17 @@ impl ProbePath {
         })?;
         let namespace::Pair { outer, inner } = pair;
         let (Some(from), Some(to)) = (outer.mac, inner.mac) else { return Err(PathError::NoMac) };
+        let (canary, to_prober) = (Canary::new(*ports.start()), MacPair::new(to, from));
+        canary.write(&mut program, outer.index, to_prober)?;
         Ok(Self {
             program,
             outer,
             inner,
-            to_prober: MacPair::new(to, from),
+            to_prober,
             sources,
             ports: Ports::new(ports),
             places: HashMap::new(),
+            canary,
             _on_this_thread: PhantomData,
         })
     }
@@ -241,6 +247,15 @@ impl ProbePath {
             }
             result => result,
         }
+    }
+
+    /// Opens a nonblocking UDP socket, and returns an address to connect it to: the director's end of the path returns
+    /// each datagram. If none comes back, no result of a probe means anything. One such socket can be open at a time.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn canary(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        self.canary.socket()
     }
 
     /// Returns the port of the target's next probe, after writing the entries that it needs.
@@ -318,5 +333,8 @@ impl ProbePath {
 impl Drop for ProbePath {
     fn drop(&mut self) {
         self.retain(|_| false);
+        if let Err(error) = self.canary.remove(&mut self.program) {
+            tracing::warn!(error = chain(&error), "cannot remove the entries of the canary");
+        }
     }
 }

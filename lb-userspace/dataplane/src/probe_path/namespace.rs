@@ -22,12 +22,13 @@ const OWN: &str = "/proc/thread-self/ns/net";
 const INNER: &str = "xvsp";
 /// Most daemons on one host.
 const MOST: u32 = 256;
+/// The prober's IPv4 router, to which canaries go too.
+pub(super) const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 77, 1));
 /// The prober's routers, which exist only as permanent neighbour entries.
-const GATEWAYS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(169, 254, 77, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x4d01))];
+const GATEWAYS: [IpAddr; 2] = [ROUTER, IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x4d01))];
 /// Address of the prober's end for its whole life, from which no probe is sent: with the last IPv4 address of an
 /// interface, the kernel removes its routes and neighbours too.
-const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 77, 2));
+pub(super) const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 77, 2));
 
 /// The two ends of the veth pair.
 pub(super) struct Pair {

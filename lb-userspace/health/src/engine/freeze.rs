@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Signs that the checker is sick, and not the reals.
 //!
-//! If nearly all targets that are up fail at about the same time, across services and hosts, the cause is more
-//! probably on the director than on the reals. Targets that have been down for long cannot testify: they count
-//! on neither side.
+//! If nearly all targets that are up fail at about the same time, across services and hosts, the cause may be the
+//! director rather than the reals. Targets that have been down for long cannot testify: they count on neither side.
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    fmt,
+    hash::Hash,
+    net::IpAddr,
+};
+
+use lb_model::ServiceId;
 
 /// Percent of the targets that must fail together.
 const MAJORITY: usize = 90;
@@ -53,6 +59,14 @@ impl fmt::Display for Frozen {
     }
 }
 
+/// States that are frozen because nearly all targets fail.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Majority {
+    pub frozen: Frozen,
+    /// End of the freeze, by the monotonic clock: it begins to run when the first target would have gone down.
+    pub until: Option<u64>,
+}
+
 /// Part that a target has in the decision.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Part {
@@ -67,22 +81,37 @@ pub(super) enum Part {
     Fell,
 }
 
-/// Numbers of targets by part.
+impl Part {
+    /// Returns whether the target fails, or has just gone down.
+    const fn turns(self) -> bool {
+        matches!(self, Self::Failing | Self::Fell)
+    }
+}
+
+/// Numbers of targets by part, and of targets that turn by host and by service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Census {
     healthy: usize,
     failing: usize,
     fell: usize,
+    hosts: HashMap<IpAddr, usize>,
+    services: HashMap<ServiceId, usize>,
 }
 
 impl Census {
-    /// Moves a target from one part to another.
-    pub fn change(&mut self, from: Part, to: Part) {
+    /// Moves a target of a host and of these services from one part to another.
+    pub fn change(&mut self, host: IpAddr, services: &BTreeSet<ServiceId>, from: Part, to: Part) {
         if let Some(number) = self.number(from) {
             *number -= 1;
         }
         if let Some(number) = self.number(to) {
             *number += 1;
+        }
+        if from.turns() != to.turns() {
+            count(&mut self.hosts, host, to.turns());
+            for service in services {
+                count(&mut self.services, *service, to.turns());
+            }
         }
     }
 
@@ -101,10 +130,15 @@ impl Census {
         (turning, turning + self.healthy)
     }
 
-    /// Returns whether enough targets turn; their services and hosts are still to be counted.
+    /// Returns whether enough targets turn to suspect the checker, whatever their services and hosts.
     pub fn is_suspicious(&self) -> bool {
         let (turning, all) = self.turning();
         turning >= LEAST.0 && turning * 100 >= all * MAJORITY
+    }
+
+    /// Returns whether the targets that turn are of enough services and hosts to suspect the checker.
+    pub fn is_wide(&self) -> bool {
+        self.services.len() >= LEAST.1 && self.hosts.len() >= LEAST.2
     }
 
     /// Returns whether a target has gone down within the last interval.
@@ -113,7 +147,17 @@ impl Census {
     }
 }
 
-/// Returns whether targets of that many services and hosts prove that the checker is sick.
-pub(super) fn is_wide(services: usize, hosts: usize) -> bool {
-    services >= LEAST.1 && hosts >= LEAST.2
+/// Adds one to the number of `key`, or takes one away; a number of 0 has no entry.
+fn count<K: Eq + Hash>(numbers: &mut HashMap<K, usize>, key: K, is_more: bool) {
+    match numbers.entry(key) {
+        Entry::Occupied(mut entry) if is_more => *entry.get_mut() += 1,
+        Entry::Occupied(mut entry) if *entry.get() > 1 => *entry.get_mut() -= 1,
+        Entry::Occupied(entry) => {
+            entry.remove();
+        }
+        Entry::Vacant(entry) if is_more => {
+            entry.insert(1);
+        }
+        Entry::Vacant(_) => {}
+    }
 }

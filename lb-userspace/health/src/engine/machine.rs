@@ -36,8 +36,10 @@ pub(super) struct Machine {
     held_until: Option<u64>,
     /// Number of times that the hold-down was doubled.
     flaps: u32,
-    /// Time of the latest return from `Down`, by the monotonic clock.
-    returned: Option<u64>,
+    /// Time until which a failure is one more after a return from `Down`, by the monotonic clock.
+    flaps_until: Option<u64>,
+    /// The target went down together with nearly all others: its return does not begin the time of `flaps_until`.
+    is_mass: bool,
     /// Value of `since_ms` before the target went down, for a return without a trace.
     up_since_ms: u64,
 }
@@ -61,11 +63,19 @@ impl Machine {
         let Some(saved) = saved else { return Self { since_ms: now.wall_ms, ..Self::default() } };
         let fresh = FRESH_INTERVALS * u64::from(check.timing.interval.millis());
         let is_fresh = now.wall_ms.saturating_sub(saved.at_ms) <= fresh;
-        let held = saved.held_until_ms.map(|end| end.saturating_sub(now.wall_ms).min(LONGEST_SAVED_HOLD));
+        let left = |end: Option<u64>, most: u64| {
+            let left = end.map(|end| end.saturating_sub(now.wall_ms).min(most));
+            left.filter(|left| *left > 0).map(|left| now.mono_ms + left)
+        };
+        let held_until = left(saved.held_until_ms, LONGEST_SAVED_HOLD);
+        // A hold-down that has not ended outlasts the age of the state.
+        let counts = is_fresh || (saved.health == Health::Down && held_until.is_some());
         Self {
-            held_until: held.filter(|_| is_fresh).map(|left| now.mono_ms + left),
-            health: if is_fresh { saved.health } else { Health::Unknown },
-            assumed: (!is_fresh).then_some(saved.health),
+            held_until: held_until.filter(|_| counts),
+            flaps: saved.flaps,
+            flaps_until: left(saved.flaps_until_ms, FLAP_WINDOW),
+            health: if counts { saved.health } else { Health::Unknown },
+            assumed: (!counts).then_some(saved.health),
             since_ms: saved.since_ms,
             is_silent: saved.is_silent,
             weight_percent: saved.weight_percent,
@@ -120,8 +130,8 @@ impl Machine {
     }
 
     fn go_up(&mut self, now: Now) {
-        if self.health == Health::Down {
-            self.returned = Some(now.mono_ms);
+        if self.health == Health::Down && !self.is_mass {
+            self.flaps_until = Some(now.mono_ms + FLAP_WINDOW);
         }
         if self.effective() != Health::Up {
             self.since_ms = now.wall_ms;
@@ -130,10 +140,16 @@ impl Machine {
         (self.held_until, self.is_silent) = (None, false);
     }
 
-    /// Carries out [`Effect::WantsDown`].
-    pub fn go_down(&mut self, hold_down: Period, now: Now) {
-        let flaps_again = self.returned.is_some_and(|at| now.mono_ms.saturating_sub(at) <= FLAP_WINDOW);
-        self.flaps = if flaps_again { self.flaps + 1 } else { 0 };
+    /// Carries out [`Effect::WantsDown`]. `is_mass`: together with nearly all other targets, which is no flapping.
+    pub fn go_down(&mut self, hold_down: Period, is_mass: bool, now: Now) {
+        self.is_mass = is_mass;
+        let flaps_again = self.flaps_until.is_some_and(|end| now.mono_ms <= end);
+        self.flaps = match (is_mass, flaps_again) {
+            (true, _) => self.flaps,
+            (false, true) => self.flaps.saturating_add(1),
+            (false, false) => 0,
+        };
+        let hold_down = if is_mass { Period::default() } else { hold_down };
         let hold = u64::from(hold_down.millis());
         let doubled = hold.saturating_mul(1 << self.flaps.min(32)).min(LONGEST_HOLD.max(hold));
         self.held_until = (hold > 0).then_some(now.mono_ms + doubled);
@@ -149,6 +165,15 @@ impl Machine {
         self.flaps = self.flaps.saturating_sub(1);
         self.successes = 0;
         self.failures = self.failures.max(1);
+    }
+
+    /// Returns whether the target is up, or assumed to be, and has enough failures to go down.
+    pub fn wants_down(&self, check: &Check) -> bool {
+        match (self.health, self.effective()) {
+            (Health::Up, _) => self.failures >= check.timing.fall,
+            (_, Health::Up) => self.failures > 0,
+            _ => false,
+        }
     }
 
     /// Begins all counts again.
@@ -178,7 +203,7 @@ impl Machine {
     /// Returns the state to publish.
     pub fn state(&self, check: &Check, now: Now) -> TargetState {
         let (rise, fall) = (check.timing.rise, check.timing.fall);
-        let held = self.held_until.filter(|end| *end > now.mono_ms);
+        let wall = |end: &u64| (*end > now.mono_ms).then(|| now.wall_ms + (*end - now.mono_ms));
         TargetState {
             health: self.health,
             assumed: self.assumed,
@@ -190,7 +215,9 @@ impl Machine {
             since_ms: self.since_ms,
             is_silent: self.is_silent,
             weight_percent: self.weight_percent,
-            held_until_ms: held.map(|end| now.wall_ms + (end - now.mono_ms)),
+            held_until_ms: self.held_until.as_ref().and_then(wall),
+            flaps: self.flaps,
+            flaps_until_ms: self.flaps_until.as_ref().and_then(wall),
         }
     }
 

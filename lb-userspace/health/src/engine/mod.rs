@@ -5,6 +5,7 @@
 
 mod freeze; //   signs of a sick checker
 mod machine; //  state of one target
+mod removed; //  targets whose check has got another name
 mod schedule; // times of the probes of one target
 mod sickness; // begin and end of frozen states
 #[cfg(test)]
@@ -27,14 +28,17 @@ use crate::{
     target::{Saved, Target, TargetKey},
     totals::Totals,
 };
-use freeze::{Census, Part};
+use freeze::{Census, Majority, Part};
 use machine::{Effect, Machine};
+use removed::Removed;
 use schedule::Schedule;
 
 /// Delay of a start after which it counts as late, in milliseconds.
 const LATE: u64 = 100;
 /// Number of events that wait for their reader; older ones are dropped.
 const EVENTS: usize = 100_000;
+/// Default time for which a failure of nearly all targets does not count, in milliseconds.
+pub const FREEZE_FOR: u64 = 10_000;
 
 /// The time by two clocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,6 +74,8 @@ struct Slot {
     machine: Machine,
     schedule: Schedule,
     part: Part,
+    /// Time of the latest fall.
+    fell_at: u64,
     /// End of the time in which a fall counts as recent.
     fell_until: u64,
 }
@@ -89,8 +95,14 @@ pub struct Engine {
     census: Census,
     /// Targets that fell, with the time at which that no longer counts.
     fallen: VecDeque<(u64, usize)>,
-    majority: Option<Frozen>,
+    majority: Option<Majority>,
+    /// A freeze has ended although its cause lasts: the failures count.
+    is_accepted: bool,
+    /// Time for which states are frozen after the first target would have gone down, in milliseconds.
+    freeze_for: u64,
     canary: Option<Frozen>,
+    /// Time at which the director last reached itself.
+    canary_at: Option<u64>,
     events: VecDeque<Event>,
     has_changed: bool,
     totals: Totals,
@@ -115,7 +127,10 @@ impl Engine {
             census: Census::default(),
             fallen: VecDeque::new(),
             majority: None,
+            is_accepted: false,
+            freeze_for: FREEZE_FOR,
             canary: None,
+            canary_at: None,
             events: VecDeque::new(),
             has_changed: false,
             totals: Totals::default(),
@@ -128,8 +143,8 @@ impl Engine {
         self.saved.extend(saved.into_iter().map(|saved| (saved.key.clone(), saved)));
     }
 
-    /// Replaces the targets. Targets that were there keep their state; if the definition changed, their counts
-    /// begin again. Targets with the same key become one.
+    /// Replaces the targets. Targets that were there keep their state, also under a new name of their check; if the
+    /// definition changed, their counts begin again. Targets with the same key become one.
     pub fn plan(&mut self, targets: Vec<Target>, now: Now) {
         let mut wanted: BTreeMap<TargetKey, Target> = BTreeMap::new();
         for target in targets {
@@ -144,24 +159,31 @@ impl Engine {
             }
         }
         let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains_key(&***key)).cloned().collect();
+        let mut removed = Removed::default();
         for key in gone {
-            self.remove(&key);
+            if let Some(slot) = self.remove(&key) {
+                removed.insert(slot);
+            }
         }
         for (key, target) in wanted {
             match self.by_key.get(&key) {
                 Some(&index) => self.update(index, target, now),
-                None => self.add(target, now),
+                None => {
+                    let renamed = removed.take(&target);
+                    self.add(target, renamed, now);
+                }
             }
         }
         // A target that a later plan adds is new: what it was long ago tells nothing.
         self.saved.clear();
         self.has_changed = true;
-        self.review_majority(now);
+        self.review(now);
     }
 
-    fn add(&mut self, target: Target, now: Now) {
+    fn add(&mut self, target: Target, renamed: Option<Machine>, now: Now) {
         let key = Arc::new(target.key.clone());
         let saved = self.saved.remove(&target.key);
+        let machine = renamed.unwrap_or_else(|| Machine::new(saved.as_ref(), &target.check, now));
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -169,9 +191,10 @@ impl Engine {
         self.by_host.entry(key.host()).or_default().push(index);
         self.by_key.insert(Arc::clone(&key), index);
         self.slots[index] = Some(Slot {
-            machine: Machine::new(saved.as_ref(), &target.check, now),
+            machine,
             schedule: Schedule::new(&key, &target.check, now.mono_ms),
             part: Part::None,
+            fell_at: 0,
             fell_until: 0,
             key,
             target: Arc::new(target),
@@ -187,7 +210,13 @@ impl Engine {
         }
         let is_redefined = slot.target.check != target.check;
         let has_other_id = slot.target.real_id != target.real_id;
+        let part = slot.part;
+        // The services of a part are counted: those of the old target leave it, and those of the new one enter.
+        self.set_part(index, Part::None);
+        let Some(slot) = &mut self.slots[index] else { return };
         slot.target = Arc::new(target);
+        self.set_part(index, part);
+        let Some(slot) = &mut self.slots[index] else { return };
         if is_redefined {
             slot.machine.reset_counts();
         }
@@ -200,10 +229,10 @@ impl Engine {
         }
     }
 
-    fn remove(&mut self, key: &TargetKey) {
-        let Some(index) = self.by_key.remove(key) else { return };
-        let Some(slot) = self.slots[index].take() else { return };
-        self.census.change(slot.part, Part::None);
+    fn remove(&mut self, key: &TargetKey) -> Option<Slot> {
+        let index = self.by_key.remove(key)?;
+        self.set_part(index, Part::None);
+        let slot = self.slots[index].take();
         if let Some(indices) = self.by_host.get_mut(&key.host()) {
             indices.retain(|one| *one != index);
             if indices.is_empty() {
@@ -211,6 +240,7 @@ impl Engine {
             }
         }
         self.free.push(index);
+        slot
     }
 
     /// Puts the target into the heap, in place of its earlier entry.
@@ -225,7 +255,8 @@ impl Engine {
 
     /// Returns the probes to start now, and records them as started.
     pub fn next(&mut self, now: Now) -> Next {
-        let mut next = Next::default();
+        self.accept(now);
+        let mut next = Next { at: self.freeze_ends(), ..Next::default() };
         while let Some(&Reverse((due, ticket, index))) = self.heap.peek() {
             let slot = match &mut self.slots[index] {
                 Some(slot) if slot.schedule.ticket == ticket => slot,
@@ -235,7 +266,7 @@ impl Engine {
                 }
             };
             if due > now.mono_ms {
-                next.at = Some(due);
+                next.at = Some(next.at.map_or(due, |at| at.min(due)));
                 break;
             }
             if self.in_flight.len() >= self.most_in_flight {
@@ -275,11 +306,13 @@ impl Engine {
         if code.verdict() == Some(false) && (effect == Effect::WantsDown || self.census.has_fallen()) {
             self.suspect(now);
         }
-        if self.majority.is_some() {
-            self.review_majority(now);
-        }
-        if effect == Effect::WantsDown && !self.is_frozen(index) {
-            self.fell(index, from, now);
+        self.review(now);
+        if effect == Effect::WantsDown {
+            if self.is_frozen(index) {
+                self.hold_back(now);
+            } else {
+                self.fell(index, from, now);
+            }
         }
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let random = scramble(self.random);
@@ -290,8 +323,7 @@ impl Engine {
     }
 
     /// Takes a passive sign that hosts with this address may have failed: their next probes start at once, and
-    /// further ones at the fast interval until one
-    /// succeeds or the target is down.
+    /// further ones at the fast interval until one succeeds or the target is down.
     pub fn hint(&mut self, host: IpAddr, now: Now) {
         for index in self.by_host.get(&host).cloned().unwrap_or_default() {
             if let Some(slot) = &mut self.slots[index]
@@ -305,12 +337,12 @@ impl Engine {
     /// Returns why states are frozen, if they are.
     #[must_use]
     pub fn frozen(&self) -> Option<&Frozen> {
-        self.canary.as_ref().or(self.majority.as_ref())
+        self.canary.as_ref().or(self.majority.as_ref().map(|majority| &majority.frozen))
     }
 
     /// Updates the part of a target in the decision about freezing.
     fn assign_part(&mut self, index: usize, has_fallen: bool) {
-        let Some(slot) = &mut self.slots[index] else { return };
+        let Some(slot) = &self.slots[index] else { return };
         let part = match (slot.machine.effective(), slot.part) {
             (Health::Up, _) if slot.machine.is_failing() => Part::Failing,
             (Health::Up, _) => Part::Healthy,
@@ -318,17 +350,22 @@ impl Engine {
             (Health::Down, _) if has_fallen => Part::Fell,
             _ => Part::None,
         };
-        self.census.change(slot.part, part);
+        self.set_part(index, part);
+    }
+
+    fn set_part(&mut self, index: usize, part: Part) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        self.census.change(slot.key.host(), &slot.target.services, slot.part, part);
         slot.part = part;
     }
 
     /// Takes a target down.
     fn fell(&mut self, index: usize, from: Health, now: Now) {
         let Some(slot) = &mut self.slots[index] else { return };
-        slot.machine.go_down(slot.target.hold_down, now);
+        slot.machine.go_down(slot.target.hold_down, self.is_accepted, now);
         let timing = &slot.target.check.timing;
         let window = u64::from(timing.interval.millis()) + u64::from(timing.timeout.millis());
-        slot.fell_until = now.mono_ms + window;
+        (slot.fell_at, slot.fell_until) = (now.mono_ms, now.mono_ms + window);
         self.fallen.push_back((slot.fell_until, index));
         self.assign_part(index, true);
         self.announce(index, from, now);

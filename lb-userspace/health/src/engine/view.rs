@@ -37,8 +37,10 @@ pub enum EventKind {
     },
     /// States are frozen.
     Frozen(Frozen),
-    /// States are no longer frozen.
+    /// States are no longer frozen, because enough targets succeed.
     Thawed,
+    /// States are no longer frozen, because the failures have lasted: states follow them.
+    Accepted,
 }
 
 impl Engine {
@@ -67,6 +69,12 @@ impl Engine {
     /// Returns whether a state on which rotation depends has changed since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
+    }
+
+    /// Returns whether states follow the failures of nearly all targets, because a freeze has ended by its time.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        self.is_accepted
     }
 
     /// Returns the counts of results and starts.

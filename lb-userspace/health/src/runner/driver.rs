@@ -36,6 +36,8 @@ const COALESCE: u64 = 50;
 const REFRESH: u64 = 1000;
 /// Time after which a thread of the path that could not start is tried again, in milliseconds.
 const RETRY_PATH: u64 = 10_000;
+/// Time after which a path that was lost is made again, in milliseconds.
+const REMAKE_PATH: u64 = 1000;
 /// Least time between two lines of the log about probes without a verdict, in milliseconds.
 const LOG_GAP: u64 = 10_000;
 /// Messages that are taken at once.
@@ -60,7 +62,7 @@ pub(super) struct Driver {
     pub room: usize,
     pub definitions: Definitions,
     pub path: Option<PathThread>,
-    /// Why there is no thread of the path, and when that happened.
+    /// Why there is no thread of the path, and when it is tried again.
     pub no_path: Option<(String, u64)>,
     pub origin: Instant,
     pub published: u64,
@@ -80,6 +82,9 @@ impl Driver {
             if let Some(targets) = waiting.plan {
                 self.definitions.keep_used(&targets);
                 self.engine.plan(targets, self.now());
+            }
+            if let Some(milliseconds) = waiting.freeze_for {
+                self.engine.set_freeze_for(milliseconds);
             }
             for host in waiting.hints {
                 self.engine.hint(host, self.now());
@@ -134,7 +139,7 @@ impl Driver {
     /// Returns the thread of the path, which starts with the first probe that needs it.
     fn path(&mut self) -> Result<&PathThread, String> {
         let now = self.now().mono_ms;
-        if let Some((why, _)) = self.no_path.as_ref().filter(|(_, at)| now < at + RETRY_PATH) {
+        if let Some((why, _)) = self.no_path.as_ref().filter(|(_, until)| now < *until) {
             return Err(why.clone());
         }
         self.no_path = None;
@@ -147,7 +152,7 @@ impl Driver {
                 Ok(path) => self.path = Some(path),
                 Err(error) => {
                     let why = format!("cannot start the thread of the path: {error}");
-                    self.no_path = Some((why.clone(), now));
+                    self.no_path = Some((why.clone(), now + RETRY_PATH));
                     return Err(why);
                 }
             }
@@ -165,9 +170,10 @@ impl Driver {
                 self.engine.ended(id, result, weight_percent, now);
             }
             Message::Canary(result) => self.engine.canary(result, now),
-            Message::NoPath(why) => {
+            Message::NoPath { why, had_path } => {
                 tracing::error!("{why}; checks by path have no verdicts");
-                self.no_path = Some((why, now.mono_ms));
+                let wait = if had_path { REMAKE_PATH } else { RETRY_PATH };
+                self.no_path = Some((why, now.mono_ms + wait));
                 if let Some(path) = self.path.take() {
                     path.stop();
                 }
@@ -192,6 +198,9 @@ impl Driver {
                     tracing::warn!("health is frozen, no real goes down: {}", frozen.why);
                 }
                 EventKind::Thawed => tracing::warn!("health is no longer frozen"),
+                EventKind::Accepted => {
+                    tracing::warn!("health is no longer frozen: the failures have lasted, and reals go down");
+                }
                 EventKind::Turned { .. } => (),
             }
             // It fails if there is no receiver.
@@ -205,6 +214,7 @@ impl Driver {
         let snapshot = Snapshot {
             states: self.engine.states(now),
             frozen: self.engine.frozen().cloned(),
+            is_accepted: self.engine.is_accepted(),
             totals: self.engine.totals().clone(),
             in_flight: self.engine.in_flight(),
         };

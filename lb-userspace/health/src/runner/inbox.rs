@@ -28,6 +28,7 @@ pub(super) struct Once {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     pub plan: Option<Vec<Target>>,
+    pub freeze_for: Option<u64>,
     pub hints: BTreeSet<IpAddr>,
     pub runs: Vec<Once>,
     pub stop: bool,
@@ -48,6 +49,11 @@ impl Inbox {
 
     pub fn plan(&self, targets: Vec<Target>) {
         self.lock().plan = Some(targets);
+        self.ready.notify_one();
+    }
+
+    pub fn set_freeze_for(&self, milliseconds: u64) {
+        self.lock().freeze_for = Some(milliseconds);
         self.ready.notify_one();
     }
 

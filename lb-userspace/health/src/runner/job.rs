@@ -19,8 +19,8 @@ pub(super) enum Message {
     Ended { id: u64, result: LastResult, weight_percent: Option<u8> },
     /// The director reached itself by the path, or not.
     Canary(Result<(), String>),
-    /// The thread of the path could not start.
-    NoPath(String),
+    /// The thread of the path could not start, or has lost the path that it had.
+    NoPath { why: String, had_path: bool },
 }
 
 /// Receiver of a result.

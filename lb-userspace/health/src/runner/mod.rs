@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub states: BTreeMap<Arc<TargetKey>, TargetState>,
     /// Reason why states are frozen, if they are.
     pub frozen: Option<Frozen>,
+    /// States were frozen, and follow the failures since the time of the freeze is over.
+    pub is_accepted: bool,
     /// Counts since the start.
     pub totals: Totals,
     /// Number of probes in flight.
@@ -189,6 +191,11 @@ impl Handle {
     /// Replaces the targets.
     pub fn plan(&self, targets: Vec<Target>) {
         self.inbox.plan(targets);
+    }
+
+    /// Sets the time for which a failure of nearly all targets does not count; zero disables freezing.
+    pub fn set_freeze_for(&self, time: Duration) {
+        self.inbox.set_freeze_for(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// Reports a passive sign that a host may have failed: its next probe starts at once.

@@ -16,7 +16,10 @@ use lb_model::{
     health::{Health, ResultCode},
 };
 use socket2::{Domain, Socket, Type};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    time::timeout,
+};
 
 use super::*;
 use crate::{
@@ -111,7 +114,7 @@ impl PathSockets for Sockets {
     fn canary(&mut self) -> Option<io::Result<(Socket, SocketAddr)>> {
         // Nothing listens on port 1.
         let port = if self.0.canary_fails.load(Ordering::Relaxed) { 1 } else { self.1.port() };
-        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None);
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), None);
         Some(socket.map(|socket| (socket, SocketAddr::new(self.1.ip(), port))))
     }
 }
@@ -156,13 +159,22 @@ async fn a_direct_target_goes_up_and_down_and_up_again() {
 async fn probes_by_path_have_a_thread_with_sockets_of_the_data_plane() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let mirror = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let echo = mirror.local_addr().unwrap();
+    let mirror = tokio::spawn(async move {
+        let mut buffer = [0; 64];
+        loop {
+            let (length, from) = mirror.recv_from(&mut buffer).await.unwrap();
+            mirror.send_to(&buffer[..length], from).await.unwrap();
+        }
+    });
     let record = Arc::new(Record::default());
     let starts = Arc::new(AtomicUsize::new(0));
     let maker = {
         let (record, starts) = (Arc::clone(&record), Arc::clone(&starts));
         move || {
             starts.fetch_add(1, Ordering::Relaxed);
-            Ok(Box::new(Sockets(Arc::clone(&record), address)) as Box<dyn PathSockets>)
+            Ok(Box::new(Sockets(Arc::clone(&record), echo)) as Box<dyn PathSockets>)
         }
     };
     let handle = Runner::start(maker, vec![]).unwrap();
@@ -175,6 +187,7 @@ async fn probes_by_path_have_a_thread_with_sockets_of_the_data_plane() {
     handle.plan(vec![direct, by_path.clone()]);
     wait_for(&handle, &by_path, Health::Up).await;
     assert_eq!(starts.load(Ordering::Relaxed), 1);
+    assert_eq!(handle.snapshot().frozen, None);
     record.canary_fails.store(true, Ordering::Relaxed);
     let mut changes = handle.changes();
     let frozen = async {
@@ -186,6 +199,7 @@ async fn probes_by_path_have_a_thread_with_sockets_of_the_data_plane() {
     let why = handle.snapshot().frozen.clone().unwrap().why;
     assert!(matches!(&why, Cause::Canary(why) if why.contains(":1: ")), "{why:?}");
 
+    mirror.abort();
     drop(handle);
     let made = record.made.lock().unwrap().clone();
     for (target, _, thread) in &made {

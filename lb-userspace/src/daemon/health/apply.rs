@@ -46,7 +46,7 @@ impl Director {
             self.tell_health(&combined);
         }
         self.tell_pools(&desired);
-        self.tell_frozen(snapshot.frozen.as_ref().map(|frozen| frozen.why.to_string()));
+        self.tell_frozen(snapshot.frozen.as_ref().map(|frozen| frozen.why.to_string()), snapshot.is_accepted);
         Ok(())
     }
 
@@ -201,8 +201,9 @@ impl Director {
         self.health.modes = modes;
     }
 
-    /// Publishes an event when states are frozen, and when they no longer are.
-    fn tell_frozen(&mut self, frozen: Option<String>) {
+    /// Publishes an event when states are frozen, and when they no longer are. `is_accepted`: they now follow failures
+    /// that have lasted.
+    fn tell_frozen(&mut self, frozen: Option<String>, is_accepted: bool) {
         if self.health.frozen.is_some() == frozen.is_some() {
             self.health.frozen = frozen;
             return;
@@ -212,10 +213,11 @@ impl Director {
                 format!("states of reals are frozen: {why}"),
                 EventKind::Frozen { why: why.clone() },
             ),
-            None => self
-                .health
-                .events
-                .publish("states of reals are no longer frozen".to_owned(), EventKind::Thawed),
+            None => {
+                let why = if is_accepted { ": the failures have lasted, and count now" } else { "" };
+                let text = format!("states of reals are no longer frozen{why}");
+                self.health.events.publish(text, EventKind::Thawed);
+            }
         }
         self.health.frozen = frozen;
     }
@@ -228,7 +230,9 @@ impl Director {
     /// Returns the file for the states of the targets, and the states; `None` without checks. They are written
     /// without the lock of the director: a disk may stall.
     pub(crate) fn health_to_save(&self) -> Option<Unsaved> {
-        self.health.handle.is_some().then(|| Unsaved::new(self.health.file.clone(), self.health.snapshot()))
+        let health = &self.health;
+        let unsaved = || Unsaved::new(health.file.clone(), health.snapshot(), health.table.below.clone());
+        health.handle.is_some().then(unsaved)
     }
 }
 

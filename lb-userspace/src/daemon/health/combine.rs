@@ -35,6 +35,8 @@ impl<'a> States<'a> {
             is_silent: saved.is_silent,
             weight_percent: saved.weight_percent,
             held_until_ms: None,
+            flaps: 0,
+            flaps_until_ms: None,
         })
     }
 }
@@ -136,6 +138,8 @@ mod tests {
             is_silent: health == Health::Down,
             weight_percent: None,
             held_until_ms: None,
+            flaps: 0,
+            flaps_until_ms: None,
         }
     }
 

@@ -26,7 +26,8 @@ const KEPT: usize = 1000;
 pub struct Event {
     /// Time, in milliseconds since 1970.
     pub time_ms: u64,
-    /// Number of the event since the daemon started, from 1 on.
+    /// Number of the event. Numbers increase by one, and at a start of the daemon to the time, in microseconds since
+    /// 1970: they increase over restarts too.
     pub number: u64,
     /// The event in one sentence.
     pub text: String,
@@ -81,11 +82,15 @@ pub enum EventKind {
 pub struct Events {
     kept: Arc<Mutex<VecDeque<Arc<Event>>>>,
     sender: broadcast::Sender<Arc<Event>>,
+    /// Number of the first event.
+    first: u64,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { kept: Arc::default(), sender: broadcast::Sender::new(KEPT) }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let first = now.map_or(1, |now| u64::try_from(now.as_micros()).unwrap_or(1));
+        Self { kept: Arc::default(), sender: broadcast::Sender::new(KEPT), first }
     }
 }
 
@@ -94,7 +99,7 @@ impl Events {
     pub(in crate::daemon) fn publish(&self, text: String, kind: EventKind) {
         tracing::info!("{text}");
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = kept.back().map_or(1, |last| last.number + 1);
+        let number = kept.back().map_or(self.first, |last| last.number + 1);
         let event = Arc::new(Event { time_ms: now_ms(), number, text, kind });
         if kept.len() == KEPT {
             kept.pop_front();
@@ -107,8 +112,17 @@ impl Events {
     /// Returns the latest events, and a receiver of later ones.
     #[must_use]
     pub fn subscribe(&self) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        self.subscribe_after(0)
+    }
+
+    /// Returns those of the latest events that have a larger number than `after`, and a receiver of later ones. A
+    /// number that no event can have yet is from before the clock was set back: then all of them are returned.
+    #[must_use]
+    pub fn subscribe_after(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        (kept.iter().cloned().collect(), self.sender.subscribe())
+        let last = kept.back().map_or(self.first, |last| last.number);
+        let is_later = |event: &&Arc<Event>| event.number > after || after > last;
+        (kept.iter().filter(is_later).cloned().collect(), self.sender.subscribe())
     }
 }
 
@@ -129,7 +143,7 @@ mod tests {
             events.publish(format!("{number}"), EventKind::Thawed);
         }
         let (kept, mut later) = events.subscribe();
-        assert_eq!((kept.len(), &*kept[0].text, kept[0].number), (KEPT, "5", 6));
+        assert_eq!((kept.len(), &*kept[0].text, kept[0].number), (KEPT, "5", events.first + 5));
         events.publish("new".to_owned(), EventKind::Frozen { why: "test".to_owned() });
         let event = later.try_recv().unwrap();
         let json = serde_json::to_value(&*event).unwrap();
@@ -137,5 +151,24 @@ mod tests {
             (&json["event"], &json["why"], &json["text"]),
             (&"frozen".into(), &"test".into(), &"new".into())
         );
+    }
+
+    #[test]
+    fn a_reader_continues_where_it_was_also_after_a_restart() {
+        let before = Events::default();
+        before.publish("before".to_owned(), EventKind::Thawed);
+        let seen = before.subscribe().0[0].number;
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        let events = Events::default();
+        for text in ["one", "two"] {
+            events.publish(text.to_owned(), EventKind::Thawed);
+        }
+        let texts = |after: u64| -> Vec<String> {
+            events.subscribe_after(after).0.iter().map(|event| event.text.clone()).collect()
+        };
+        assert_eq!(texts(seen), ["one", "two"]);
+        assert_eq!(texts(events.first), ["two"]);
+        assert_eq!(texts(events.first + 1), Vec::<String>::new());
+        assert_eq!(texts(events.first + 1_000_000), ["one", "two"], "the clock was set back");
     }
 }

@@ -10,6 +10,7 @@ mod combine; // from states of targets to the health of reals
 mod events; //  events for operators
 mod file; //    states that survive a restart
 mod path; //    sockets of probes by path
+mod pins; //    exclusive use of the pins
 mod ramp; //    slow start
 mod run_once; // single probes for operators
 mod start; //   start of the threads
@@ -37,6 +38,7 @@ use lb_model::{
     text,
 };
 use path::Sources;
+pub(in crate::daemon) use pins::Pins;
 use ramp::Ramps;
 pub use run_once::run_check;
 pub use start::{Prober, share};
@@ -64,6 +66,8 @@ pub(super) struct Health {
     handle: Option<Handle>,
     /// Sources of probes by path.
     sources: Sources,
+    /// The pins, from which the path of probes is loaded.
+    pins: Pins,
     /// File with the states.
     file: PathBuf,
     /// Events for operators.
@@ -73,9 +77,9 @@ pub(super) struct Health {
 impl Health {
     /// Creates the owner, with the states that `file` has.
     pub(super) fn new(file: PathBuf) -> Self {
-        let saved = file::read(&file);
+        let file::Stored { targets: saved, below } = file::read(&file);
         Self {
-            table: HealthTable::default(),
+            table: HealthTable { below, ..HealthTable::default() },
             since: BTreeMap::new(),
             told: BTreeMap::new(),
             ramps: Ramps::default(),
@@ -84,6 +88,7 @@ impl Health {
             saved: saved.into_iter().map(|saved| (saved.key.clone(), saved)).collect(),
             handle: None,
             sources: Sources::default(),
+            pins: Pins::default(),
             file,
             events: Events::default(),
         }
@@ -97,6 +102,11 @@ impl Health {
     /// Returns the events.
     pub(super) const fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Returns the use of the pins.
+    pub(super) const fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// Returns the latest states of the targets.

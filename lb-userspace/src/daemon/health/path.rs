@@ -83,8 +83,9 @@ pub(super) struct PathProber {
     sources: Sources,
     by_real: Arc<BTreeMap<u32, Source>>,
     number: u64,
-    /// VIP and real of each place with ports, by id of the real: places of removed reals give their ports back.
-    places: BTreeMap<u32, BTreeSet<(SocketAddr, SocketAddr)>>,
+    /// The place of each id and protocol. Places of removed reals, and those that an id had before, give their ports
+    /// back.
+    places: BTreeMap<(u32, ProbeProtocol), Place>,
     /// An address that the path had is gone.
     is_lost: bool,
 }
@@ -105,9 +106,9 @@ impl PathProber {
             tracing::warn!(error = chain(&error), "the addresses of probes by path cannot be changed");
             return;
         }
-        self.places.retain(|real, _| by_real.contains_key(real));
-        let living: HashSet<_> = self.places.values().flatten().copied().collect();
-        self.path.retain(|place| living.contains(&(place.vip, place.real)));
+        self.places.retain(|(real, _), _| by_real.contains_key(real));
+        let living: HashSet<&Place> = self.places.values().collect();
+        self.path.retain(|place| living.contains(place));
         (self.by_real, self.number) = (by_real, number);
     }
 
@@ -126,7 +127,13 @@ impl PathProber {
         let method = target.forward.method();
         let snat = (method == Method::Fnat).then_some(SnatSource { index, address });
         let place = Place { protocol, vip: target.vip, real: target.real, method, source, snat };
-        self.places.entry(target.real_id).or_default().insert((target.vip, target.real));
+        // The id may have belonged to another real, or this one may have had another source.
+        if let Some(before) = self.places.insert((target.real_id, protocol), place)
+            && before != place
+            && !self.places.values().any(|other| *other == before)
+        {
+            self.path.forget(&before);
+        }
         let socket = self.path.socket(&Target { place, id: target.real_id });
         // The path got the address in `refresh`: it was removed from outside, perhaps with the veth pair.
         self.is_lost |= socket.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable);
@@ -145,6 +152,10 @@ impl PathSockets for PathProber {
 
     fn ping(&mut self, target: &PathTarget) -> io::Result<PingSocket> {
         Ok(PingSocket { socket: self.open(target, ProbeProtocol::Echo)?, identifier: None })
+    }
+
+    fn canary(&mut self) -> Option<io::Result<(Socket, SocketAddr)>> {
+        Some(self.path.canary().map(|(socket, address)| (Socket::from(socket), address)))
     }
 
     fn is_lost(&self) -> bool {

@@ -14,12 +14,19 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-use super::path::{PathProber, Sources};
+use super::{
+    path::{PathProber, Sources},
+    pins::Pins,
+};
 use crate::{
     daemon::{Director, Shared},
     privileges,
 };
-use lb_model::failure::{Failure, chain};
+use lb_control::config::DirectorSection;
+use lb_model::{
+    check::Period,
+    failure::{Failure, chain},
+};
 use lb_netlink::Interface;
 
 /// MTU of Ethernet, in bytes.
@@ -34,20 +41,25 @@ pub struct Prober {
     options: Options,
     /// MTU of the interface of clients, in bytes.
     mtu: u32,
+    /// Time for which a failure of nearly all reals does not count; `None`: the default.
+    freeze_for: Option<Duration>,
 }
 
 impl Prober {
     /// Creates the data for a data plane that was loaded with these options and is attached to `interfaces`.
     #[must_use]
-    pub fn new(options: Options, interfaces: &[Interface]) -> Self {
-        Self { options, mtu: interfaces.first().map_or(ETHERNET, |interface| interface.mtu) }
+    pub fn new(options: Options, interfaces: &[Interface], section: &DirectorSection) -> Self {
+        let mtu = interfaces.first().map_or(ETHERNET, |interface| interface.mtu);
+        Self { options, mtu, freeze_for: section.freeze_for.map(Period::duration) }
     }
 
     /// Makes the sockets of probes by path, on the calling thread.
-    fn path(&self, sources: &Sources) -> io::Result<Box<dyn PathSockets>> {
+    fn path(&self, sources: &Sources, pins: &Pins) -> io::Result<Box<dyn PathSockets>> {
         let failed = |failure: Failure| io::Error::other(failure.message);
         privileges::raise(privileges::PROBES).map_err(failed)?;
-        let program = ProbeProgram::load(&self.options).map_err(|error| io::Error::other(chain(&error)))?;
+        let loaded = pins.load(|| ProbeProgram::load(&self.options));
+        let loaded = loaded.ok_or_else(|| io::Error::other("the daemon ends"))?;
+        let program = loaded.map_err(|error| io::Error::other(chain(&error)))?;
         let options = PathOptions { ports: DEFAULT_PORTS, mtu: self.mtu, sources: sources.addresses() };
         let path = ProbePath::create(program, options).map_err(|error| io::Error::other(chain(&error)))?;
         privileges::give_up_checks().map_err(failed)?;
@@ -60,7 +72,8 @@ impl Director {
     fn start_checks(&mut self, prober: Prober) -> Option<Handle> {
         let sources = self.health.sources.clone();
         let saved = self.health.saved.values().cloned().collect();
-        let make = move || prober.path(&sources);
+        let (pins, freeze_for) = (self.health.pins.clone(), prober.freeze_for);
+        let make = move || prober.path(&sources, &pins);
         // The threads have the capabilities of the thread that starts them.
         let start = move || {
             if let Err(failure) = privileges::raise(privileges::COMMANDS) {
@@ -70,6 +83,9 @@ impl Director {
         };
         match thread::spawn(start).join() {
             Ok(Ok(handle)) => {
+                if let Some(time) = freeze_for {
+                    handle.set_freeze_for(time);
+                }
                 self.health.handle = Some(handle.clone());
                 self.plan_checks();
                 Some(handle)

@@ -18,16 +18,18 @@ use lb_model::{
     check::{Check, CheckName, CheckType},
 };
 
-/// Returns the endpoint of a service to which probes by path go: the first one of the check's protocol, or any
-/// other for checks that use none.
+/// Returns the endpoint of a service to which probes by path go, and whose port direct ones take if nothing else has
+/// one: the first with a port of the check's protocol, else the first with a port.
 fn endpoint(desired: &Desired, id: &ServiceId, check: &Check) -> Option<Endpoint> {
     let wanted = match check.kind {
         CheckType::Udp | CheckType::Dns => Protocol::Udp,
         _ => Protocol::Tcp,
     };
     let endpoints = desired.endpoints(id);
-    let fits = |endpoint: &&Endpoint| endpoint.protocol == wanted && endpoint.address.port() != 0;
-    endpoints.iter().find(fits).or_else(|| endpoints.first()).copied()
+    let has_port = |endpoint: &&Endpoint| endpoint.address.port() != 0;
+    let fits = |endpoint: &&Endpoint| endpoint.protocol == wanted && has_port(endpoint);
+    let found = endpoints.iter().find(fits).or_else(|| endpoints.iter().find(has_port));
+    found.or_else(|| endpoints.first()).copied()
 }
 
 /// Returns the identity of the target of a check and a real; `None` if the service has no endpoint.

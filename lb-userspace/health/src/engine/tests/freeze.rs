@@ -21,7 +21,7 @@ fn states_freeze_if_all_of_several_services_fail_and_counts_begin_again_afterwar
     let targets = targets(2);
     let mut simulation = Simulation::new(targets.clone());
     simulation.run(5000, |_, _| OK);
-    simulation.run(10_000, |_, _| TIMEOUT);
+    simulation.run(8_000, |_, _| TIMEOUT);
     assert_eq!(down(&simulation, &targets), 0);
     let frozen = simulation.engine.frozen().unwrap();
     assert!(frozen.since_ms > BEGIN + 5000 && frozen.to_string().contains("of 20 targets"), "{frozen:?}");
@@ -33,6 +33,81 @@ fn states_freeze_if_all_of_several_services_fail_and_counts_begin_again_afterwar
     assert!(simulation.engine.take_events().iter().any(|event| event.kind == EventKind::Thawed));
     simulation.run(4000, half);
     assert_eq!((simulation.engine.frozen(), down(&simulation, &targets)), (None, 10));
+}
+
+#[test]
+fn failures_that_outlast_the_freeze_count_without_a_hold_down() {
+    let hold_down = Period::from_millis(60_000);
+    let targets: Vec<_> = targets(2).into_iter().map(|target| Target { hold_down, ..target }).collect();
+    let mut simulation = Simulation::new(targets.clone());
+    simulation.run(5000, |_, _| OK);
+    let begin = simulation.now;
+    while down(&simulation, &targets) == 0 {
+        simulation.run(100, |_, _| TIMEOUT);
+        assert!(simulation.now < begin + 20_000, "the freeze ends");
+    }
+    // The third failure of the first target is after two to three intervals.
+    let took = simulation.now - begin;
+    assert!((12_000..=13_200).contains(&took), "{took} ms");
+    simulation.run(1200, |_, _| TIMEOUT);
+    assert_eq!((down(&simulation, &targets), simulation.engine.frozen()), (20, None));
+    let kinds: Vec<_> = simulation.engine.take_events().into_iter().map(|event| event.kind).collect();
+    assert!(kinds.contains(&EventKind::Accepted) && !kinds.contains(&EventKind::Thawed));
+    assert!(simulation.engine.is_accepted());
+    simulation.run(30_000, |_, _| TIMEOUT);
+    assert_eq!((down(&simulation, &targets), simulation.engine.frozen()), (20, None), "they stay down");
+    simulation.run(2200, |_, _| OK);
+    assert_eq!(down(&simulation, &targets), 0, "nothing holds them down");
+    assert!(!simulation.engine.is_accepted());
+    // The next failure of all freezes again, and that of one is held down for the first time.
+    simulation.run(4000, |_, _| TIMEOUT);
+    assert!(simulation.engine.frozen().is_some());
+    simulation.run(3000, |_, _| OK);
+    simulation.run(4000, |target, _| if target.real_id == 1 { TIMEOUT } else { OK });
+    let held = simulation.state(&targets[1]).held_until_ms.unwrap() - BEGIN - simulation.now;
+    assert!((58_000..=60_000).contains(&held), "{held} ms");
+}
+
+#[test]
+fn without_time_nothing_freezes() {
+    let targets = targets(2);
+    let mut simulation = Simulation::new(targets.clone());
+    simulation.engine.set_freeze_for(0);
+    simulation.run(5000, |_, _| OK);
+    simulation.run(4000, |_, _| TIMEOUT);
+    assert_eq!((down(&simulation, &targets), simulation.engine.frozen()), (20, None));
+}
+
+#[test]
+fn slow_checks_are_frozen_from_the_first_fall_on() {
+    let slow = check(60_000);
+    let targets: Vec<_> = (0..20).map(|real| target(real, real % 2, &slow)).collect();
+    let mut simulation = Simulation::new(targets.clone());
+    simulation.run(120_000, |_, _| OK);
+    let begin = simulation.now;
+    while down(&simulation, &targets) == 0 {
+        simulation.run(1000, |_, _| TIMEOUT);
+    }
+    let took = simulation.now - begin;
+    assert!((130_000..=195_000).contains(&took), "three failures of one target, and ten seconds: {took} ms");
+}
+
+#[test]
+fn many_failures_of_one_service_cost_little() {
+    let all = check(1000);
+    let targets: Vec<_> = (0..20_000).map(|real| target(real, 1, &all)).collect();
+    let mut engine = Engine::new(100_000, 1);
+    engine.plan(targets.clone(), at(0));
+    let begin = std::time::Instant::now();
+    for round in 1..=5 {
+        for probe in engine.next(at(round * 1000)).start {
+            let code = if round == 1 { OK } else { TIMEOUT };
+            engine.ended(probe.id, result(code), None, at(round * 1000 + 1));
+        }
+    }
+    assert!(engine.states(at(6000)).values().all(|state| state.health == Health::Down));
+    // With a scan of all targets at each failure, it is minutes.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -110,6 +185,8 @@ fn states_from_before_a_restart_freeze_too() {
         is_silent: false,
         weight_percent: None,
         held_until_ms: None,
+        flaps: 0,
+        flaps_until_ms: None,
         at_ms: 0,
     };
     engine.restore(targets.iter().map(saved).collect());
@@ -136,4 +213,25 @@ fn a_failing_canary_freezes_targets_by_path_only() {
     assert_eq!(simulation.engine.frozen(), None);
     simulation.run(4000, |_, _| TIMEOUT);
     assert_eq!(simulation.health(&targets[0]), Health::Down);
+}
+
+#[test]
+fn what_fell_since_the_last_success_of_the_canary_is_taken_back() {
+    let by_path = Check { via: Via::Path, ..check(1000) };
+    let targets = [target(1, 1, &by_path), target(2, 1, &check(1000))];
+    let mut simulation = Simulation::new(targets.to_vec());
+    simulation.run(3000, |_, _| OK);
+    simulation.engine.canary(Ok(()), at(simulation.now));
+    // Much longer than the interval: the canary was late.
+    simulation.run(9000, |_, _| TIMEOUT);
+    assert_eq!(targets.each_ref().map(|it| simulation.health(it)), [Health::Down; 2]);
+    simulation.engine.canary(Err("no answer".into()), at(simulation.now));
+    assert_eq!(targets.each_ref().map(|it| simulation.health(it)), [Health::Up, Health::Down]);
+    simulation.run(20_000, |_, _| TIMEOUT);
+    assert_eq!(simulation.health(&targets[0]), Health::Up);
+    simulation.engine.canary(Ok(()), at(simulation.now));
+    simulation.run(4000, |_, _| TIMEOUT);
+    simulation.engine.canary(Err("no answer".into()), at(simulation.now));
+    simulation.engine.canary(Err("no answer".into()), at(simulation.now));
+    assert_eq!(simulation.health(&targets[0]), Health::Up);
 }

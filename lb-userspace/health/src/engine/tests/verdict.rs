@@ -110,6 +110,8 @@ fn a_recent_state_is_restored_and_an_old_one_is_assumed() {
             is_silent: false,
             weight_percent: Some(50),
             held_until_ms: None,
+            flaps: 0,
+            flaps_until_ms: None,
             at_ms: BEGIN - age,
         };
         engine.restore(vec![saved.clone()]);
@@ -176,6 +178,56 @@ fn the_hold_down_survives_a_restart() {
         feed(&mut simulation, &[OK]);
     }
     assert_eq!(simulation.now, held);
+}
+
+#[test]
+fn the_hold_down_and_its_doubling_survive_a_long_stop() {
+    let mut target = target(1, 1, &check(1000));
+    target.hold_down = Period::from_millis(10_000);
+    let mut simulation = Simulation::new(vec![target.clone()]);
+    let fall = |simulation: &mut Simulation| {
+        while simulation.health(&target) != Health::Down {
+            feed(simulation, &[REFUSED]);
+        }
+    };
+    feed(&mut simulation, &[OK]);
+    fall(&mut simulation);
+    let saved = Saved::of(&target.key, &simulation.state(&target)).unwrap();
+    let held = saved.held_until_ms.unwrap() - BEGIN;
+    // Five seconds later, the state is older than three intervals.
+    let restart = |saved: Saved, now: u64| {
+        let mut engine = Engine::new(16, 1);
+        engine.restore(vec![Saved { at_ms: BEGIN, ..saved }]);
+        engine.plan(vec![target.clone()], at(now));
+        Simulation { engine, now }
+    };
+    let mut simulation = restart(saved, simulation.now + 5000);
+    while simulation.health(&target) == Health::Down {
+        feed(&mut simulation, &[OK]);
+    }
+    assert!(simulation.now >= held, "{} {held}", simulation.now);
+    let saved = Saved::of(&target.key, &simulation.state(&target)).unwrap();
+    let mut simulation = restart(saved, simulation.now);
+    fall(&mut simulation);
+    let held = simulation.state(&target).held_until_ms.unwrap() - BEGIN - simulation.now;
+    assert!((19_000..=20_000).contains(&held), "the second fall within ten minutes doubles: {held} ms");
+}
+
+#[test]
+fn a_check_with_another_name_keeps_its_states() {
+    let one = target(1, 1, &check(1000));
+    let mut simulation = Simulation::new(vec![one.clone()]);
+    feed(&mut simulation, &[OK, REFUSED]);
+    let before = simulation.state(&one);
+    let mut renamed = one.clone();
+    renamed.key.name = "other".parse().unwrap();
+    simulation.engine.plan(vec![renamed.clone()], at(simulation.now));
+    assert_eq!(simulation.state(&renamed), before);
+    let mut redefined = renamed.clone();
+    redefined.key.name = "third".parse().unwrap();
+    redefined.check = Arc::new(Check { port: Some(8080), ..check(1000) });
+    simulation.engine.plan(vec![redefined.clone()], at(simulation.now));
+    assert_eq!(simulation.health(&redefined), Health::Unknown);
 }
 
 #[test]
