@@ -242,7 +242,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
             }
         }
         validate::service(&id, &service).map_err(|failure| place.refine(at, failure))?;
-        validate::checks_of(&id, &service, &desired.checks).map_err(|failure| place.refine(at, failure))?;
+        let endpoints = desired.endpoints(&id);
+        validate::checks_of(&id, &service, &desired.checks, &endpoints)
+            .map_err(|failure| place.refine(at, failure))?;
         if desired.services.insert(id, service).is_some() {
             return Err(place.wrong(at, &format!("service {id} is defined twice")));
         }

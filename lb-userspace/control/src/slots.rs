@@ -153,6 +153,8 @@ pub fn transition(
 }
 
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -29,7 +29,7 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
     }
     for (id, service) in &desired.services {
         self::service(id, service)?;
-        checks_of(id, service, &desired.checks)?;
+        checks_of(id, service, &desired.checks, &desired.endpoints(id))?;
     }
     groups(desired)?;
     if let Some((id, address)) = image::ambiguous_one_packet(desired) {

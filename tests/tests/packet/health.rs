@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reals that are down: new connections avoid them, and the policy decides about existing ones.
 
+use std::net::SocketAddrV4;
+
 use lb_common::reason::Reason;
 use lb_control::pool::{HealthTable, RealHealth};
 use lb_model::{
     Forward::Dr,
+    Persistence,
     Scheduler::{self, Mh, Rr, Wlc},
     Tracking,
     health::{Health, OnAllDown, OnDown},
@@ -123,4 +126,23 @@ fn a_pool_that_is_all_down_answers_or_drops(#[values(Mh, Rr, Wlc)] scheduler: Sc
         turn(&mut plane, &pool, &all[..2]);
         assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).syn()), all[2]);
     }
+}
+
+#[rstest]
+fn persistence_leads_to_no_real_of_a_pool_that_is_all_down(#[values(Mh, Rr, Wlc)] scheduler: Scheduler) {
+    let pool = pool(tcp_service(), scheduler, Tracking::Auto, OnDown::Auto).with(|service| {
+        service.persistence = Some(Persistence { seconds: 300, prefix: Persistence::WHOLE_ADDRESS });
+        service.health.on_all_down = OnAllDown::Reject;
+    });
+    let mut plane = plane(&pool);
+    let real = ask(&mut plane, &tcp(CLIENT, SERVICE).syn());
+    ask(&mut plane, &tcp(CLIENT, SERVICE).data("a question"));
+    let all = [1, 2, 3].map(RealServer::number);
+    turn(&mut plane, &pool, &all);
+    let other = SocketAddrV4::new(*CLIENT.ip(), CLIENT.port() + 1);
+    let got = plane.run(&tcp(other, SERVICE).syn());
+    assert_eq!(got.reasons.keys().collect::<Vec<_>>(), [&Reason::NoReal], "{got}");
+    assert_eq!(ask(&mut plane, &tcp(CLIENT, SERVICE).data("another")), real, "its connection stays");
+    turn(&mut plane, &pool, &[]);
+    assert_eq!(ask(&mut plane, &tcp(other, SERVICE).syn()), real, "and so does its persistence");
 }

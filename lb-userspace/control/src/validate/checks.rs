@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use nix::unistd::User;
+use nix::unistd::{Uid, User};
 
 use lb_model::{
-    Protocol, Service, ServiceId,
+    Endpoint, Protocol, Service, ServiceId,
     check::{Check, CheckName, CheckType, Via},
     failure::Failure,
     text::likely,
@@ -34,15 +34,21 @@ pub(super) fn definition(name: &CheckName, check: &Check) -> Result<(), Failure>
     })
 }
 
-/// Checks that the user of a command exists on this host, and is not root by another name.
+/// Checks that the user of a command, a name or a number, exists on this host, and is neither root by another name nor
+/// in its group.
 fn runs_unprivileged(name: &CheckName, check: &Check) -> Result<(), Failure> {
     if check.kind != CheckType::Exec {
         return Ok(());
     }
     let user = check.user.as_deref().unwrap_or(Check::USER);
-    match User::from_name(user) {
-        Ok(Some(found)) if found.uid.is_root() => Err(Failure::wrong_input(format!(
-            "check {name}: user {user} is root by another name; a command runs as an unprivileged user"
+    let found = match user.parse() {
+        Ok(number) => User::from_uid(Uid::from_raw(number)),
+        Err(_) => User::from_name(user),
+    };
+    match found {
+        Ok(Some(found)) if found.uid.is_root() || found.gid.as_raw() == 0 => Err(Failure::wrong_input(format!(
+            "check {name}: user {user} is root by another name, or in its group; a command runs as an unprivileged \
+             user"
         ))
         .hint("name another user with --user")),
         Ok(Some(_)) => Ok(()),
@@ -52,7 +58,7 @@ fn runs_unprivileged(name: &CheckName, check: &Check) -> Result<(), Failure> {
     }
 }
 
-/// Checks that the checks of a service and of its reals exist, and fit its protocol.
+/// Checks that the checks of a service and of its reals exist, and fit the protocols and ports of its `endpoints`.
 ///
 /// # Errors
 /// If one does not; the failure is wrong input.
@@ -60,6 +66,7 @@ pub fn checks_of(
     id: &ServiceId,
     service: &Service,
     checks: &BTreeMap<CheckName, Check>,
+    endpoints: &[Endpoint],
 ) -> Result<(), Failure> {
     let of_reals = service.reals.iter().flat_map(|(address, real)| {
         real.checks.iter().flatten().map(move |name| (name, format!("real {address} of {id}")))
@@ -67,7 +74,7 @@ pub fn checks_of(
     let of_service = service.health.checks.iter().map(|name| (name, format!("service {id}")));
     for (name, user) in of_service.chain(of_reals) {
         let Some(check) = checks.get(name) else { return Err(unknown(name, &user, checks)) };
-        fits(id, name, check).map_err(|why| {
+        fits(endpoints, name, check).map_err(|why| {
             Failure::wrong_input(format!("{user}: {why}"))
                 .hint(format!("`xvs check edit {name} --via direct --port PORT` probes the real itself"))
         })?;
@@ -84,23 +91,33 @@ fn unknown(name: &CheckName, user: &str, checks: &BTreeMap<CheckName, Check>) ->
     Failure::wrong_input(format!("{user}: there is no check {name}")).hint(hint)
 }
 
-/// Checks that probes by path can reach the service: its protocol and port are those of the clients' packets.
-fn fits(id: &ServiceId, name: &CheckName, check: &Check) -> Result<(), String> {
-    if check.via != Via::Path || check.kind == CheckType::Ping {
-        return Ok(());
+/// Checks that probes have a port to go to, and by path that it is one of the service's protocol: there, probes are
+/// packets as clients send them.
+fn fits(endpoints: &[Endpoint], name: &CheckName, check: &Check) -> Result<(), String> {
+    let has_no_port = matches!(check.kind, CheckType::Ping | CheckType::Exec);
+    // A group without an endpoint has no probes yet.
+    let Some(first) = endpoints.first().filter(|_| !has_no_port) else { return Ok(()) };
+    let every_port = |endpoint: &Endpoint| endpoint.address.port() == 0;
+    if check.via == Via::Direct {
+        let has_port = check.port.is_some() || !endpoints.iter().all(every_port);
+        return if has_port {
+            Ok(())
+        } else {
+            Err(format!("check {name} has no port, and the service has every port"))
+        };
     }
     let needed = match check.kind {
         CheckType::Udp | CheckType::Dns => Protocol::Udp,
         _ => Protocol::Tcp,
     };
-    let Some(endpoint) = id.endpoint() else { return Ok(()) };
-    if endpoint.protocol != needed {
+    let mut fitting = endpoints.iter().filter(|endpoint| endpoint.protocol == needed).peekable();
+    if fitting.peek().is_none() {
         return Err(format!(
             "check {name} sends {needed} along the path of clients, and the service is for {}",
-            endpoint.protocol
+            first.protocol
         ));
     }
-    if endpoint.address.port() == 0 {
+    if fitting.all(every_port) {
         return Err(format!("check {name} probes the port of the service, but the service has every port"));
     }
     Ok(())
@@ -118,7 +135,9 @@ mod tests {
         let id = ServiceId::parse("tcp", service).unwrap();
         let mut with = Service::default();
         with.health.checks = vec![named.parse().unwrap()];
-        checks_of(&id, &with, &checks(check)).map_or_else(|failure| failure.to_string(), |()| String::new())
+        let endpoint = [id.endpoint().unwrap()];
+        let checked = checks_of(&id, &with, &checks(check), &endpoint);
+        checked.map_or_else(|failure| failure.to_string(), |()| String::new())
     }
 
     #[test]
@@ -132,8 +151,31 @@ mod tests {
         assert_eq!(refusal("192.0.2.1:80", Check::new(CheckType::Http), "web"), "");
         assert!(refusal("192.0.2.1:80", Check::new(CheckType::Dns), "web").contains("sends udp"));
         assert!(refusal("192.0.2.1:0", Check::new(CheckType::Http), "web").contains("every port"));
+    }
+
+    #[test]
+    fn a_direct_probe_needs_a_port_of_the_service_or_of_its_own() {
         let direct = Check { via: Via::Direct, ..Check::new(CheckType::Dns) };
-        assert_eq!(refusal("192.0.2.1:0", direct, "web"), "");
+        assert_eq!(refusal("192.0.2.1:80", direct.clone(), "web"), "");
+        assert!(refusal("192.0.2.1:0", direct.clone(), "web").contains("has no port"));
+        assert_eq!(refusal("192.0.2.1:0", Check { port: Some(53), ..direct }, "web"), "");
+        let ping = Check { via: Via::Direct, ..Check::new(CheckType::Ping) };
+        assert_eq!(refusal("192.0.2.1:0", ping, "web"), "");
+    }
+
+    #[test]
+    fn a_group_needs_one_endpoint_to_which_a_probe_can_go() {
+        let endpoints =
+            |texts: &[&str]| -> Vec<Endpoint> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let fits = |texts: &[&str], check: &Check| fits(&endpoints(texts), &"web".parse().unwrap(), check);
+        let (path, direct) =
+            (Check::new(CheckType::Tcp), Check { via: Via::Direct, ..Check::new(CheckType::Tcp) });
+        assert_eq!(fits(&[], &path), Ok(()));
+        assert_eq!(fits(&["tcp 192.0.2.1:0", "tcp 192.0.2.1:80"], &path), Ok(()));
+        assert!(fits(&["tcp 192.0.2.1:0", "udp 192.0.2.1:53"], &path).unwrap_err().contains("every port"));
+        assert!(fits(&["udp 192.0.2.1:53"], &path).unwrap_err().contains("for udp"));
+        assert_eq!(fits(&["tcp 192.0.2.1:0", "udp 192.0.2.1:53"], &direct), Ok(()));
+        assert!(fits(&["tcp 192.0.2.1:0"], &direct).unwrap_err().contains("every port"));
     }
 
     #[test]
@@ -145,5 +187,9 @@ mod tests {
         exec.user = Some("no-such-user".to_owned());
         assert!(check(&name, &exec).unwrap_err().message.contains("has no user"));
         assert!(definition(&name, &exec).is_ok(), "a check that is in force stays");
+        exec.user = Some("65534".to_owned());
+        assert!(check(&name, &exec).is_ok(), "a user has a number too");
+        exec.user = Some("00".to_owned());
+        assert!(check(&name, &exec).unwrap_err().message.contains("root by another name"));
     }
 }
