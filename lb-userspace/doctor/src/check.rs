@@ -91,7 +91,7 @@ checks! {
     FewHealthyReals = "few-healthy-reals", Warning;
     /// A real is down by its health checks, and the doctor finds no other fault.
     RealDown = "real-down", Warning;
-    /// The states of all reals are frozen, because nearly all health checks fail at once.
+    /// The states of reals are frozen, because nearly all health checks fail at once or the director cannot reach itself.
     ChecksFrozen = "checks-frozen", Warning;
     /// The program is detached from an interface of `xvs run`.
     XdpDetached = "xdp-detached", Error;
