@@ -256,7 +256,7 @@ impl Names {
         let (action, words) = match ran.action {
             1 => ("XDP_DROP", "dropped".to_owned()),
             2 => ("XDP_PASS", "left to the director's own stack".to_owned()),
-            3 if answered => ("XDP_TX", format!("dropped, and the sender is told, out of {}", ran.interface)),
+            3 if answered => ("XDP_TX", format!("dropped and answered, out of {}", ran.interface)),
             3 => ("XDP_TX", format!("sent out of {}", ran.interface)),
             4 => ("XDP_REDIRECT", format!("sent out of {device}")),
             _ => ("XDP_ABORTED", "dropped: the program failed".to_owned()),

@@ -106,7 +106,7 @@ fn a_counted_reason_is_the_last_word() {
         &[(Step::Service, 1, 0), (Step::Scheduled, UNSET, 0), (Step::Reason, 1, Reason::NoReal.index())],
     );
     assert_eq!((none.real.as_deref(), none.reason.as_str()), (None, "no_real"));
-    assert_eq!(none.verdict, "dropped, and the sender is told, out of eth0");
+    assert_eq!(none.verdict, "dropped and answered, out of eth0");
     let local = explain(
         2,
         &[(Step::Service, 1, 0), (Step::CountIn, 7, 40), (Step::Reason, 1, Reason::Local.index())],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Validation of the programs and the FIFO that are told of events.
+//! Validation of the programs and the FIFO that get events.
 #![forbid(unsafe_code)]
 
 use std::path::Path;

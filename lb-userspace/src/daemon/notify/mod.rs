@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs and a FIFO that are told of events, on a thread of their own: the director never waits for them.
+//! Programs and a FIFO that get events, on a thread of their own: the director never waits for them.
 #![forbid(unsafe_code)]
 
 mod fifo; //    the FIFO, in keepalived's format
