@@ -221,7 +221,12 @@ fn options(imported: &mut Imported, server: &Server) -> ServiceOptions {
         Some((_, Granularity::Prefix(bits))) => Some(*bits),
         Some((said, Granularity::Mask(mask))) => {
             if mask.leading_ones() + mask.trailing_zeros() < 32 {
-                left_out(imported, server, said, "clients are distinguished by a prefix length: all bits count");
+                left_out(
+                    imported,
+                    server,
+                    said,
+                    "clients are distinguished by a prefix length: all bits count",
+                );
                 None
             } else {
                 Some(mask.leading_ones() as u8)
