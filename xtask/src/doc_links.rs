@@ -86,7 +86,7 @@ fn links_of_the_docs_lead_to_a_file_and_a_heading() {
 fn troubleshooting_leads_to_every_reason_and_every_check_of_the_doctor() {
     let read = |name: &str| fs::read_to_string(workspace::root().join("docs").join(name)).expect("a page");
     let page = read("troubleshooting.md");
-    let named: BTreeSet<&str> = links(&page).into_iter().collect();
+    let targets: BTreeSet<&str> = links(&page).into_iter().collect();
     let mut missing = Vec::new();
     for (file, level) in [("reasons.md", "## "), ("doctor.md", "### ")] {
         let text = read(file);
@@ -96,7 +96,7 @@ fn troubleshooting_leads_to_every_reason_and_every_check_of_the_doctor() {
             prose(&text).filter_map(|line| line.strip_prefix(level)).filter(is_name).collect();
         assert!(names.len() > 20, "{file} has {names:?}");
         let links = names.iter().map(|name| format!("{file}#{name}"));
-        missing.extend(links.filter(|link| !named.contains(link.as_str())));
+        missing.extend(links.filter(|link| !targets.contains(link.as_str())));
     }
     assert!(missing.is_empty(), "{missing:#?}");
 }
