@@ -7,9 +7,11 @@ use std::io;
 use nix::{
     errno::Errno,
     sys::signal::{Signal, killpg},
-    unistd::{Gid, Pid, Uid, User as Account},
+    unistd::Pid,
 };
 use tokio::process::{Child, Command};
+
+use lb_model::names;
 
 /// Search path of commands.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,8 +20,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 #[derive(Clone, Debug)]
 pub struct User {
     name: String,
-    uid: Uid,
-    gid: Gid,
+    uid: u32,
+    gid: u32,
 }
 
 impl User {
@@ -28,12 +30,8 @@ impl User {
     /// # Errors
     /// A sentence, if there is no such user, or if it is root or in its group.
     pub fn named(name: &str) -> Result<Self, String> {
-        let account = match name.parse() {
-            Ok(number) => Account::from_uid(Uid::from_raw(number)),
-            Err(_) => Account::from_name(name),
-        };
-        match account {
-            Ok(Some(account)) if account.uid.is_root() || account.gid.as_raw() == 0 => {
+        match names::account(name) {
+            Ok(Some(account)) if account.uid == 0 || account.gid == 0 => {
                 Err(format!("user {name} is root or in its group: a command runs as an unprivileged user"))
             }
             Ok(Some(account)) => Ok(Self { name: account.name, uid: account.uid, gid: account.gid }),
@@ -84,8 +82,7 @@ pub fn clear_environment(command: &mut Command) {
 /// If the kernel refuses, or there is no such program.
 pub fn spawn(command: &mut Command, user: &User) -> io::Result<(Child, Group)> {
     // The standard library also drops supplementary groups.
-    let child =
-        command.current_dir("/").process_group(0).gid(user.gid.as_raw()).uid(user.uid.as_raw()).spawn()?;
+    let child = command.current_dir("/").process_group(0).gid(user.gid).uid(user.uid).spawn()?;
     let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     Ok((child, group))
 }

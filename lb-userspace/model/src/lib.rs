@@ -12,6 +12,7 @@ pub mod failure; //  failures of commands and requests
 pub mod finding; //  findings of the doctor
 pub mod health; //   health of reals
 mod id; //           names of services and reals
+pub mod names; //    users and hosts of this system
 mod scheduler; //    numbers of the schedulers in the programs
 pub mod text; //     parts of messages
 pub mod timeouts; // idle timeouts

@@ -5,14 +5,14 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
-    net::{IpAddr, Ipv4Addr, ToSocketAddrs as _},
+    net::{IpAddr, Ipv4Addr},
     process::{Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use lb_model::Protocol;
+use lb_model::{Protocol, names};
 
 /// A resolver of names.
 pub trait Names {
@@ -103,9 +103,8 @@ impl Default for System {
 }
 
 impl Names for System {
-    #[expect(clippy::disallowed_methods, reason = "ipvsadm looks up names, and blocks meanwhile")]
     fn address(&self, host: &str) -> Option<Ipv4Addr> {
-        (host, 0).to_socket_addrs().ok()?.find_map(|address| match address.ip() {
+        names::addresses(host).ok()?.into_iter().find_map(|address| match address {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         })

@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use nix::unistd::{Uid, User};
-
 use lb_model::{
     Endpoint, Protocol, Service, ServiceId,
     check::{Check, CheckName, CheckType, Via},
     failure::Failure,
+    names,
     text::likely,
 };
 
@@ -41,12 +40,8 @@ fn runs_unprivileged(name: &CheckName, check: &Check) -> Result<(), Failure> {
         return Ok(());
     }
     let user = check.user.as_deref().unwrap_or(Check::USER);
-    let found = match user.parse() {
-        Ok(number) => User::from_uid(Uid::from_raw(number)),
-        Err(_) => User::from_name(user),
-    };
-    match found {
-        Ok(Some(found)) if found.uid.is_root() || found.gid.as_raw() == 0 => Err(Failure::wrong_input(format!(
+    match names::account(user) {
+        Ok(Some(found)) if found.uid == 0 || found.gid == 0 => Err(Failure::wrong_input(format!(
             "check {name}: user {user} is root by another name, or in its group; a command runs as an unprivileged \
              user"
         ))

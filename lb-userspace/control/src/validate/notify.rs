@@ -4,9 +4,7 @@
 
 use std::path::Path;
 
-use nix::unistd::User;
-
-use lb_model::{check::Check, failure::Failure};
+use lb_model::{check::Check, failure::Failure, names};
 
 /// Checks the program that is run for each event, and its user.
 ///
@@ -28,14 +26,10 @@ pub fn notify(command: &[String], user: Option<&str>) -> Result<(), Failure> {
         return Err(Failure::wrong_input("notify: a word contains a zero byte"));
     }
     let user = user.unwrap_or(Check::USER);
-    let account = match user.parse() {
-        Ok(number) => User::from_uid(nix::unistd::Uid::from_raw(number)),
-        Err(_) => User::from_name(user),
-    };
-    match account {
-        Ok(Some(found)) if found.uid.is_root() || found.gid.as_raw() == 0 => Err(Failure::wrong_input(
-            format!("notify-user: {user} is root or in its group; the program runs as an unprivileged user"),
-        )
+    match names::account(user) {
+        Ok(Some(found)) if found.uid == 0 || found.gid == 0 => Err(Failure::wrong_input(format!(
+            "notify-user: {user} is root or in its group; the program runs as an unprivileged user"
+        ))
         .hint("name another user, or leave the key out: then nobody runs it")),
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(Failure::wrong_input(format!("notify-user: this host has no user {user}"))

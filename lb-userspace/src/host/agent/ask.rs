@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Requests to the director for the roles of this host.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -19,7 +24,7 @@ use crate::api::{
     roles::{self, Question, Role, Told},
     token::Token,
 };
-use lb_model::failure::Failure;
+use lb_model::{failure::Failure, names};
 
 /// Timeout of everything but the director's own waiting.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -84,13 +89,23 @@ impl Address {
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, IpAddr), Failure> {
         let waiting = if ask.tag.is_some() { ask.wait } else { Duration::ZERO };
         let silent = || self.unreachable(&"it is silent");
-        let stream = timeout(PATIENCE, TcpStream::connect(&self.0)).await.map_err(|_| silent())?;
+        let stream = timeout(PATIENCE, self.connect()).await.map_err(|_| silent())?;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
         notice_silence(&stream).map_err(|error| self.unreachable(&error))?;
         let peer = stream.peer_addr().map_err(|error| self.unreachable(&error))?.ip().to_canonical();
         let answer =
             timeout(PATIENCE + waiting, self.exchange(stream, ask)).await.map_err(|_| silent())??;
         Ok((answer, peer))
+    }
+
+    /// Connects to the first address of the director that accepts.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let (host, port) = self.0.rsplit_once(':').unwrap_or((&self.0, ""));
+        let port = port.parse().map_err(io::Error::other)?;
+        let host = host.to_owned();
+        let found = tokio::task::spawn_blocking(move || names::addresses(&host)).await??;
+        let found: Vec<SocketAddr> = found.into_iter().map(|address| (address, port).into()).collect();
+        TcpStream::connect(&found[..]).await
     }
 
     async fn exchange(&self, stream: TcpStream, ask: &Ask<'_>) -> Result<Answer, Failure> {
