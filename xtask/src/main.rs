@@ -10,6 +10,7 @@ mod build;
 mod build_ebpf;
 mod cycles;
 mod demo;
+mod dist;
 #[cfg(test)]
 mod doc_links;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod fuzz;
 mod setup;
 mod shell;
 mod test;
+mod test_dist;
 mod test_vm;
 mod verify;
 mod vm;
@@ -52,12 +54,16 @@ enum Task {
     Cycles,
     /// Show xvs at work: DR, TUN and NAT in network namespaces, with nginx behind them
     Demo(demo::Args),
+    /// Make what is released, in target/dist: a static binary, a Debian package, the root of a container
+    Dist(dist::Args),
     /// Run an experiment from docs/experiments
     Experiment(experiment::Args),
     /// Search for packets on which the programs or their parser differ from the model
     Fuzz(fuzz::Args),
     /// Run every test: unit tests, packet tests and lab tests
     Test(test::Args),
+    /// Make what is released, and test it: dpkg, systemd, lintian, an empty root
+    TestDist(test_dist::Args),
     /// Run the tests that need another kernel, in a virtual machine
     TestVm(test_vm::Args),
     /// Compare the verifier's instruction counts of the programs with a budget
@@ -72,9 +78,11 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Cycles => cycles::run(),
         Task::Demo(args) => demo::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Experiment(args) => experiment::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::TestDist(args) => test_dist::run(&args),
         Task::TestVm(args) => test_vm::run(&args),
         Task::Verify(args) => verify::run(&args),
     };

@@ -34,7 +34,7 @@ use lb_netlink::Netlink;
 )]
 pub struct RunArgs {
     /// Interface that receives packets from clients or replies from nat reals (can be repeated); VIPs are
-    /// added to the first
+    /// added to the first [default: that of the default route]
     #[arg(short, long = "interface", value_name = "IFACE")]
     interfaces: Vec<String>,
     /// Config file; if it has services, they replace those of the state file

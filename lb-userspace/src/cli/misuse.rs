@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn the_example_unit_starts_the_daemon() {
-        let unit = include_str!("../../../examples/xvs.service");
+    fn the_unit_of_the_package_starts_the_daemon() {
+        let unit = include_str!("../../../contrib/systemd/xvs.service");
         let line =
             unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a unit has a command");
         let ControlFlow::Continue(cli) = Cli::understand(line.split(' ').map(Into::into)).unwrap() else {

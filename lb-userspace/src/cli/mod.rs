@@ -8,6 +8,7 @@ pub mod daemon; //   `xvs run`, `attach`, `resize`, `detach`
 pub mod doctor; //   `xvs doctor`
 pub mod events; //   `xvs events`
 pub mod explain; //  `xvs explain`
+mod generate; //     man pages and completions
 pub mod group; //    `xvs group`
 pub mod host; //     `xvs host`: on real servers
 pub mod import; //   `xvs import`
@@ -97,6 +98,8 @@ enum Command {
     Import(import::ImportCommand),
     Ipvsadm(ipvsadm::IpvsadmArgs),
     Host(host::HostArgs),
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
 }
 
 impl Cli {
@@ -189,6 +192,7 @@ impl Cli {
             Command::Import(command) => return import::run(&command, self.verbose, &mut ui),
             Command::Ipvsadm(args) => return Ok(args.run(&api).await),
             Command::Host(args) => host::run(&args, self.output == Output::Json).await,
+            Command::Generate(args) => args.run(Self::command()),
         };
         outcome.map(|()| ExitCode::SUCCESS)
     }

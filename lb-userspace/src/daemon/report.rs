@@ -14,7 +14,7 @@ use lb_common::{
 
 use super::{
     Director,
-    maps::{Counted, FlowCount, FlowCounts},
+    maps::{Counted, FlowCount, FlowCounts, maps_failed},
 };
 use crate::{
     api::health::{HealthView, PoolView},
@@ -97,6 +97,14 @@ impl Director {
                 .map_or(0, |now| now.as_secs().saturating_sub(self.started.elapsed().as_secs())),
             doctor: self.examiner.view(self.origin.revision()),
         }
+    }
+
+    /// Reads a map: proof that the director is not stuck, and that the kernel answers.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn read_maps(&mut self) -> Result<(), Failure> {
+        self.maps.tables().reasons(UNSET).map(drop).map_err(|error| maps_failed(&error))
     }
 
     /// Returns a summary of the services and interfaces in one line.

@@ -2,9 +2,10 @@
 //! Lifecycle of the daemon: start, event loop, stop.
 #![forbid(unsafe_code)]
 
-mod recover; // state that a start begins with
-mod reload; //  SIGHUP
-mod servers; // listeners on TCP
+mod interfaces; // interfaces to attach to
+mod recover; //    state that a start begins with
+mod reload; //     SIGHUP
+mod servers; //    listeners on TCP
 
 use std::{
     net::SocketAddr,
@@ -31,7 +32,7 @@ use crate::{
         lock::For,
         notify, revert_in_time,
     },
-    observe::rates,
+    observe::{manager, rates},
     server::{api, http},
 };
 use lb_control::{
@@ -44,12 +45,14 @@ use lb_control::{
 };
 use lb_dataplane::{DataPlane, LoadError, Mode, Options, PinDir, log, private};
 use lb_model::failure::{Failure, chain};
-use lb_netlink::{Interface, Netlink, Watch};
+use lb_netlink::{Netlink, Watch};
 
 /// Interval at which neighbours are refreshed, on kernels that do not keep managed neighbour entries.
 const REFRESH: Duration = Duration::from_secs(5);
 /// Interval of sweeps, which remove ended flows.
 const SWEEP: Duration = Duration::from_secs(10);
+/// Interval of the watchdog's reads if no service manager waits for signs of life.
+const UNWATCHED: Duration = Duration::from_secs(20);
 /// Time for which changes of the network are collected before they are written to the maps. One event often
 /// causes several messages, and one refresh covers them all.
 const GATHER: Duration = Duration::from_millis(10);
@@ -103,7 +106,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         None => Config::default(),
     };
     let netlink = Netlink::open()?;
-    let interfaces = find_interfaces(&netlink, &options, &config).await?;
+    let interfaces = interfaces::find(&netlink, &options, &config).await?;
 
     // 2. Prepare; nothing is visible yet.
     let pins = PinDir::prepare(&options.bpffs).map_err(LoadError::from)?;
@@ -193,6 +196,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let door = servers.start(&director, limits.reals);
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, door, watch, options.config.as_deref()).await;
+    manager::stopping();
     doctor.abort();
     checks.inspect(JoinHandle::abort);
 
@@ -302,7 +306,11 @@ async fn supervise(
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tracing::info!("ready: {}", director.lock().await.summary());
+    let mut watchdog = interval(manager::watchdog().unwrap_or(UNWATCHED));
+    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let summary = director.lock().await.summary();
+    tracing::info!("ready: {summary}");
+    manager::ready(&summary);
     // Time of the next refresh after a change. It is outside of the futures of the loop below: `select!`
     // drops those, with their state, when another branch completes first.
     let mut due: Option<Instant> = None;
@@ -335,13 +343,23 @@ async fn supervise(
                 report(director.lock().await.refresh_after(changed).await.map(|()| 0), "network");
             }
             _ = refresh.tick() => {
-                report(director.lock().await.refresh_in_turn().await.map(|()| 0), "network");
+                let mut director = director.lock().await;
+                report(director.refresh_in_turn().await.map(|()| 0), "network");
+                manager::status(&director.summary());
             }
             _ = sample.tick() => {
                 report(director.lock().await.sample_rates().map(|()| 0), "rates");
             }
             _ = sweep.tick() => {
                 report(director.lock().await.sweep(), "sweep");
+            }
+            // A loop that hangs, or whose maps cannot be read, gives no sign of life.
+            _ = watchdog.tick() => {
+                let read = director.lock().await.read_maps();
+                if read.is_ok() {
+                    manager::alive();
+                }
+                report(read.map(|()| 0), "watchdog");
             }
         }
     }
@@ -364,27 +382,4 @@ fn report(result: Result<usize, Failure>, what: &str) {
         Ok(count) => tracing::debug!(count, "{what}"),
         Err(failure) => tracing::error!("{what}: {}", failure.message),
     }
-}
-
-/// Returns the interfaces to attach to: flags take precedence over the config file.
-async fn find_interfaces(
-    netlink: &Netlink,
-    options: &RunOptions,
-    config: &Config,
-) -> Result<Vec<Interface>, Failure> {
-    let names = if options.interfaces.is_empty() { &config.director.interfaces } else { &options.interfaces };
-    if names.is_empty() {
-        return Err(Failure::wrong_input("no interface to attach to")
-            .hint("name the interface on which clients' packets arrive: `xvs run -i eth0`"));
-    }
-    let mut found: Vec<Interface> = Vec::new();
-    for name in names {
-        let interface = netlink.interface(name).await.map_err(|error| {
-            Failure::wrong_input(chain(&error)).hint("`ip -brief link` lists the interfaces")
-        })?;
-        if found.iter().all(|other| other.index != interface.index) {
-            found.push(interface);
-        }
-    }
-    Ok(found)
 }

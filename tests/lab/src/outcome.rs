@@ -37,6 +37,13 @@ impl Outcome {
         self.ends_with(0)
     }
 
+    /// Asserts that the command did not exit with code 0, whatever it printed.
+    #[track_caller]
+    pub fn ends_without_success(self) -> Self {
+        assert!(!self.is_success(), "expected to fail:\n{self}");
+        self
+    }
+
     /// Asserts that the command exited with this code, and printed `error: …`.
     #[track_caller]
     pub fn fails(self, code: i32) -> Self {

@@ -24,12 +24,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Done, Host, Outcome, Report, arp::Levels, decap::Choice, state::AgentLock};
 use crate::{
     api::{roles::Role, token::Token},
+    observe::manager,
     privileges,
 };
 pub use ask::Address;
 use ask::{Answer, Ask};
 
-use lb_model::failure::Failure;
+use lb_model::{failure::Failure, text};
 use lb_netlink::{NetlinkError, Watch};
 use moved::own_addresses;
 use refused::Needed;
@@ -83,11 +84,13 @@ pub async fn run(host: &Host, options: Options, report: Report<'_>) -> Result<()
     let watch = Watch::open()?;
     let mut agent =
         Agent { host, watch, options, known: None, peer: None, said: BTreeSet::new(), lost: None };
+    manager::ready(&format!("asks the director at {}", agent.options.director));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = agent.follow(report) => {}
     }
+    manager::stopping();
     tracing::info!("stopped: what was set up stays; `xvs host restore --state {state}` reverts it");
     Ok(())
 }
@@ -147,6 +150,19 @@ impl Agent<'_> {
             if let Some((roles, _)) = self.known.clone() {
                 wrong = !self.reconcile(&roles, report).await;
             }
+            manager::alive();
+            manager::status(&self.summary(wrong));
+        }
+    }
+
+    /// Returns the state in one line, for the service manager.
+    fn summary(&self, wrong: bool) -> String {
+        let roles = self.known.as_ref().map_or(0, |(roles, _)| roles.len());
+        let roles = text::count(roles, "role");
+        match &self.lost {
+            Some(why) => format!("{roles}; {why}"),
+            None if wrong => format!("{roles} of {}; there are problems, see the log", self.options.director),
+            None => format!("{roles} of {}", self.options.director),
         }
     }
 

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The Debian package in a Debian system with systemd, as the director of a lab: install, start, upgrade, fail,
+//! remove, purge.
+//!
+//! Run by `cargo xtask test-dist`. The arguments are the package, one with a higher version, and the root folder of
+//! the system, which is changed.
+#![expect(clippy::print_stdout, reason = "it is here to show something")]
+
+use std::{fs, net::SocketAddrV4, path::Path, process::Command, time::Instant};
+
+use lb_tests::lab::{CLIENT, Host, Lab, Machine, Method, RIPS, VIP, eventually};
+
+/// Requests after each step.
+const REQUESTS: usize = 50;
+/// Seconds for which wrk sends while the package is upgraded.
+const LOAD: u32 = 12;
+/// What a package may leave behind: the records of dpkg and systemd, logs, and caches.
+const NOT_OURS: [&str; 6] =
+    ["/var/lib/dpkg", "/var/lib/systemd", "/var/log", "/var/cache", "/root", "/usr/share/mime"];
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [package, newer, root] = &words[..] else {
+        panic!("usage: packages PACKAGE NEWER-PACKAGE ROOT");
+    };
+    for (from, to) in [(package, "old.deb"), (newer, "new.deb")] {
+        fs::copy(from, Path::new(root).join("root").join(to)).expect("the packages are there");
+    }
+    let lab = Lab::new();
+    let _nginx = lab.reals.each_ref().map(|real| {
+        real.set_up(Method::Dr);
+        real.start_nginx(&[80])
+    });
+    // The package's own configuration finds the interface by this route.
+    lab.director.ip(&format!("route add default via {CLIENT} dev eth0"));
+    let machine = Machine::boot(&lab.director, root);
+    let before = files(&machine);
+    let began = Instant::now();
+    let step = |what: &str| println!("{:5.1} s  {what}", began.elapsed().as_secs_f64());
+
+    install(&machine);
+    step("installed: nothing runs, and nothing has failed");
+    first_service(&lab, &machine);
+    step("started with the configuration of the package: a service in two commands");
+    checks(&machine);
+    step("health checks by path and by command work in the sandbox");
+    upgrade(&lab, &machine);
+    step("upgraded under wrk: no request failed");
+    watchdog(&lab, &machine);
+    step("a daemon that hangs is restarted, and forwarding goes on");
+    wrong_config(&lab, &machine);
+    step("a wrong configuration is named in the journal, and forwarding goes on");
+    agent(&machine);
+    step("the agent starts once it has a token");
+    remove(&lab, &machine);
+    step("removed: forwarding has ended");
+    machine.sh("dpkg --purge xvs").succeeds();
+    assert_eq!(files(&machine), before, "a purge leaves nothing");
+    machine.sh("getent group xvs").ends_without_success();
+    step("purged: nothing is left");
+}
+
+/// Returns the files of the system, without those of others, and the pins.
+fn files(machine: &Machine<'_>) -> Vec<String> {
+    let skip: Vec<String> = NOT_OURS.iter().map(|path| format!("-path {path} -prune")).collect();
+    let line = format!(
+        "find / -xdev \\( {} \\) -o -print | sort; find /run/xvs* /sys/fs/bpf/* 2>&-; true",
+        skip.join(" -o ")
+    );
+    let found = machine.sh(&line).succeeds().stdout;
+    // dpkg and the tools for users keep a copy of what they change, and the linker has a cache.
+    let other = |line: &str| {
+        line.ends_with('-') || line.starts_with("/etc/ld.so") || line.starts_with("/etc/systemd")
+    };
+    found.lines().filter(|line| !other(line)).map(str::to_owned).collect()
+}
+
+fn property(machine: &Machine<'_>, unit: &str, name: &str) -> String {
+    machine.sh(&format!("systemctl show --value --property {name} {unit}")).succeeds().stdout
+}
+
+/// Has the client send requests, each of which must be answered.
+fn requests(lab: &Lab) {
+    lab.client.requests(SocketAddrV4::new(VIP, 80), REQUESTS).is_complete(REQUESTS);
+}
+
+fn install(machine: &Machine<'_>) {
+    machine.sh("dpkg --install /root/old.deb").succeeds();
+    for unit in ["xvs", "xvs-agent"] {
+        assert_eq!(property(machine, unit, "ActiveState"), "inactive", "{unit}");
+        assert_eq!(property(machine, unit, "UnitFileState"), "disabled", "{unit}");
+    }
+    machine.sh("getent group xvs").succeeds();
+    machine.sh("xvs --version").succeeds();
+    machine.sh("xvs plan --offline /etc/xvs/xvs.toml").succeeds();
+    // An agent without a token is skipped, which is no failure.
+    machine.sh("systemctl start xvs-agent").succeeds();
+    assert_eq!(property(machine, "xvs-agent", "ActiveState"), "inactive");
+}
+
+fn first_service(lab: &Lab, machine: &Machine<'_>) {
+    machine.sh("systemctl enable --now xvs").succeeds();
+    // Type=notify: the daemon is ready when the command returns.
+    let status = property(machine, "xvs", "StatusText");
+    assert!(status.contains("0 services, 0 reals on eth0"), "{status}");
+    let reals: Vec<String> = RIPS.iter().map(|rip| format!("--real {rip}")).collect();
+    machine.sh(&format!("xvs service add tcp {VIP}:80 {}", reals.join(" "))).succeeds();
+    requests(lab);
+    eventually("systemd shows the state", || match property(machine, "xvs", "StatusText") {
+        status if status.contains("1 service, 3 reals on eth0") => Ok(()),
+        status => Err(status),
+    });
+    machine.sh("test $(stat -c %U /run/xvs/xvs.sock) = root").succeeds();
+    machine.sh("xvs doctor").says("nothing");
+}
+
+fn checks(machine: &Machine<'_>) {
+    machine.sh("xvs check add web http --interval 200ms --timeout 200ms").succeeds();
+    machine.sh("xvs check add command exec --interval 200ms --timeout 200ms -- /bin/true").succeeds();
+    machine.sh(&format!("xvs service edit tcp {VIP}:80 --check web --check command")).succeeds();
+    eventually("every real is up", || {
+        let list = machine.sh(&format!("xvs --output json real list tcp {VIP}:80")).succeeds();
+        let up = list.stdout.matches("\"up\"").count();
+        if up >= RIPS.len() { Ok(()) } else { Err(list.to_string()) }
+    });
+}
+
+/// Runs wrk on the client while `during` runs, and returns what it printed. Each request has a connection of its own.
+fn under_load(client: &Host, during: impl FnOnce()) -> String {
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--threads", "1", "--connections", "20", "--timeout", "5s", "--header", "Connection: close"]);
+    wrk.arg("--duration").arg(format!("{LOAD}s")).arg(format!("http://{VIP}/"));
+    let mut process = client.start("wrk", &mut wrk);
+    during();
+    assert_eq!(process.ends(), Some(0));
+    process.log()
+}
+
+fn upgrade(lab: &Lab, machine: &Machine<'_>) {
+    let before = property(machine, "xvs", "MainPID");
+    let printed = under_load(&lab.client, || {
+        machine.sh("dpkg --install /root/new.deb").succeeds();
+        let after = property(machine, "xvs", "MainPID");
+        assert!(after != before && after != "0", "process {before}, then {after}");
+        assert_eq!(property(machine, "xvs", "ActiveState"), "active");
+    });
+    println!("{}", printed.trim_end());
+    assert!(!printed.contains("Socket errors") && !printed.contains("Non-2xx"), "{printed}");
+    let requests =
+        printed.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse::<u64>().ok());
+    assert!(requests.is_some_and(|requests| requests > 100), "{printed}");
+    machine.sh("xvs status").succeeds();
+    machine.sh("dpkg-query --show --showformat '${Version}' xvs").succeeds().says("newer");
+}
+
+fn watchdog(lab: &Lab, machine: &Machine<'_>) {
+    machine
+        .sh("mkdir -p /run/systemd/system/xvs.service.d \
+             && printf '[Service]\\nWatchdogSec=3\\n' > /run/systemd/system/xvs.service.d/test.conf \
+             && systemctl daemon-reload && systemctl restart xvs")
+        .succeeds();
+    // A daemon that works outlives the limit several times.
+    let started = property(machine, "xvs", "MainPID");
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    assert_eq!(property(machine, "xvs", "MainPID"), started);
+    machine.sh(&format!("kill -STOP {started}")).succeeds();
+    requests(lab);
+    eventually("systemd restarts the daemon", || match property(machine, "xvs", "NRestarts") {
+        restarts if restarts == "0" => Err(restarts),
+        _ => Ok(()),
+    });
+    machine.sh("journalctl --no-pager --unit xvs").succeeds().says("Watchdog timeout");
+    machine
+        .sh("rm -r /run/systemd/system/xvs.service.d && systemctl daemon-reload && systemctl restart xvs")
+        .succeeds();
+    requests(lab);
+}
+
+fn wrong_config(lab: &Lab, machine: &Machine<'_>) {
+    machine.sh("cp /etc/xvs/xvs.toml /root/ && echo 'no-such-key = 1' >> /etc/xvs/xvs.toml").succeeds();
+    machine.sh("systemctl restart xvs").ends_without_success();
+    machine.sh("journalctl --no-pager --unit xvs").succeeds().says("no-such-key");
+    requests(lab);
+    machine.sh("cp /root/xvs.toml /etc/xvs/xvs.toml && systemctl restart xvs").succeeds();
+    machine.sh("xvs status").succeeds();
+}
+
+fn agent(machine: &Machine<'_>) {
+    machine.sh("(umask 077; echo 0123456789abcdef0123456789abcdef > /etc/xvs/token)").succeeds();
+    machine.sh("systemctl start xvs-agent").succeeds();
+    eventually("systemd shows the state", || match property(machine, "xvs-agent", "StatusText") {
+        status if status.contains("10.0.0.1:9470") => Ok(()),
+        status => Err(status),
+    });
+}
+
+fn remove(lab: &Lab, machine: &Machine<'_>) {
+    machine.sh("dpkg --remove xvs").succeeds();
+    machine.sh("test -e /etc/xvs/xvs.toml -a -e /var/lib/xvs/state.json").succeeds();
+    machine.sh("test ! -e /sys/fs/bpf/xvs").succeeds();
+    lab.director.sh("ip -details link show eth0").succeeds().does_not_say("prog/xdp");
+    lab.director.sh("ip address show").succeeds().does_not_say(&VIP.to_string());
+    lab.client.sh(&format!("curl --silent --max-time 1 http://{VIP}/")).ends_without_success();
+}
