@@ -24,6 +24,7 @@ use super::{
     maps::{Loaded, Maps},
     network::{Network, NextHops},
     origin::Origin,
+    outcomes::Outcomes,
     snapshot::Snapshot,
     store::{Store, Strictness},
     vips::Vips,
@@ -88,6 +89,8 @@ pub struct Director {
     pub(super) examiner: Examiner,
     /// Config file, and changes since it was read.
     pub(super) origin: Origin,
+    /// Outcomes of changes, and of reads of the config file.
+    pub(super) outcomes: Outcomes,
     /// Data for the lists of ipvsadm.
     pub(super) listed: Listed,
     /// Config that waits for its confirmation.
@@ -130,6 +133,7 @@ impl Director {
             health: Health::new(parts.health_file),
             examiner: Examiner::default(),
             origin: Origin::new(parts.section),
+            outcomes: Outcomes::default(),
             listed: Listed::default(),
         })
     }
@@ -194,6 +198,13 @@ impl Director {
         desired: Desired,
         strictness: Strictness,
     ) -> Result<(), Failure> {
+        let done = self.write_uncounted(desired, strictness).await;
+        self.outcomes.note(&done);
+        done
+    }
+
+    /// Carries out a change, as [`write_in_order`](Self::write_in_order), without counting it.
+    async fn write_uncounted(&mut self, desired: Desired, strictness: Strictness) -> Result<(), Failure> {
         self.may_become(&desired)?;
         let cut = self.moved();
         self.network.look_at_own_addresses().await;

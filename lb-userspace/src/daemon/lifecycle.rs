@@ -26,6 +26,12 @@ impl Director {
     /// Notes that the services come from a config file.
     pub(crate) fn note_config_file(&mut self, config: &Path) {
         self.origin.note_config_file(config);
+        self.outcomes.note_config(true);
+    }
+
+    /// Notes that the config file could not be read or applied.
+    pub(crate) fn note_bad_config(&mut self) {
+        self.outcomes.note_config(false);
     }
 
     /// Returns a warning if a config file has changed keys that only take effect at the next start.

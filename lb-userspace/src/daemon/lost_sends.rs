@@ -38,15 +38,20 @@ impl LostSends {
     pub(super) async fn read(&mut self, interfaces: &BTreeMap<u32, String>) -> BTreeMap<u32, u64> {
         let mut lost = BTreeMap::new();
         for (index, name) in interfaces {
-            // Without ethtool there are no counters.
-            let Ok(output) = Command::new("ethtool").args(["-S", name]).output().await else { break };
-            let number = send_errors(&String::from_utf8_lossy(&output.stdout));
+            let Some(number) = send_errors_of(name).await else { break };
             if let Some(by) = self.note(name, number, Instant::now()) {
                 lost.insert(*index, by);
             }
         }
         lost
     }
+}
+
+/// Returns the number of packets that the driver of an interface failed to send for XDP programs, since the driver
+/// counts; `None` without ethtool.
+pub(super) async fn send_errors_of(name: &str) -> Option<u64> {
+    let output = Command::new("ethtool").args(["-S", name]).output().await.ok()?;
+    Some(send_errors(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// Returns the mode in which to attach: generic instead of `auto` on a veth whose peer would lose frames that

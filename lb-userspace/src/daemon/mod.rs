@@ -27,6 +27,7 @@ mod network; //             next hops and the director's addresses
 mod next_hop_log; //        log of next-hop changes
 pub(crate) mod notify; //   programs and a FIFO that are told of events
 mod origin; //              config file, and changes since
+pub mod outcomes; //        counts of changes, and of reads of the config file
 mod plan; //                changes that a config would make
 mod refresh; //             updates after changes of the network
 mod report; //              status and counters

@@ -122,7 +122,10 @@ impl Director {
     /// Writes changed next hops to the maps.
     fn write_next_hops(&mut self, next_hops: NextHops) -> Result<(), Failure> {
         let want = self.compile(self.store.desired(), self.maps.ids(), &next_hops);
-        self.carry_out(&want).map(drop)?;
+        if let Err(failure) = self.carry_out(&want) {
+            self.outcomes.note_failure();
+            return Err(failure);
+        }
         let lost = next_hops.iter().filter(|(rip, hop)| hop.is_err() && self.network.has_next_hop(rip));
         for (rip, _) in lost {
             self.health.hint(*rip);

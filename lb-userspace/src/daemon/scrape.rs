@@ -9,7 +9,9 @@ use lb_common::{reason::Reason, schema::UNSET};
 use super::{
     Director,
     count::count_flows,
+    lost_sends::send_errors_of,
     maps::FlowCounts,
+    outcomes::Outcomes,
     report::{self, count},
 };
 use crate::{
@@ -22,7 +24,10 @@ use lb_control::{
 };
 use lb_health::Snapshot;
 use lb_model::failure::Failure;
-use lb_model::{Forward, Service, ServiceId, health::Health};
+use lb_model::{
+    Forward, Service, ServiceId,
+    health::{Admin, Health},
+};
 
 /// Contents of the maps at scrape time.
 #[derive(Clone, Debug)]
@@ -39,6 +44,14 @@ pub struct Scrape {
     pub status: Status,
     /// States and counts of the checks.
     pub checks: Arc<Snapshot>,
+    /// Outcomes of changes, and of reads of the config file.
+    pub outcomes: Outcomes,
+    /// Whether the state file could not be written.
+    pub is_unsaved: bool,
+    /// Number of evicted flows that sweeps have found.
+    pub evicted: u64,
+    /// Packets that drivers failed to send, by interface; empty without ethtool.
+    pub send_errors: Vec<(String, u64)>,
 }
 
 /// Sets of numbers, each with its labels as in the page. All labels share one string, because there may be many.
@@ -59,6 +72,8 @@ pub struct Numbers {
     pub inactive: u64,
     /// Weight of a real; 0 for a service.
     pub weight: u32,
+    /// Whether the operator has enabled the real: it is neither drained nor disabled.
+    pub is_enabled: bool,
     /// Forward method of a real; `None` for a service.
     pub forward: Option<Forward>,
     /// Weight of a real that is in force; 0 for a service.
@@ -108,7 +123,14 @@ const LABELS: usize = 96;
 /// If a map cannot be read.
 pub async fn scrape(director: &Shared) -> Result<Scrape, Failure> {
     let flows = count_flows(director).await?;
-    director.lock().await.scrape(&flows).await
+    let interfaces: Vec<String> = director.lock().await.attachments.interfaces().values().cloned().collect();
+    let mut send_errors = Vec::new();
+    for name in interfaces {
+        let Some(number) = send_errors_of(&name).await else { break };
+        send_errors.push((name, number));
+    }
+    let scrape = director.lock().await.scrape(&flows).await?;
+    Ok(Scrape { send_errors, ..scrape })
 }
 
 impl Director {
@@ -151,6 +173,7 @@ impl Director {
                     weight: real.weight,
                     effective_weight: pool.service.reals.get(address).map_or(0, |real| real.weight),
                     forward: Some(real.forward),
+                    is_enabled: real.admin == Admin::Enabled,
                     available: self.network.is_up(id, *address, real).into(),
                     is_up: self
                         .health
@@ -175,7 +198,18 @@ impl Director {
         }
         let reasons = Reason::ALL.iter().filter_map(|reason| count(*reason, &sums, true)).collect();
         let checks = self.health.snapshot();
-        Ok(Scrape { services, reals, reasons, service_reasons, status, checks })
+        Ok(Scrape {
+            services,
+            reals,
+            reasons,
+            service_reasons,
+            status,
+            checks,
+            outcomes: self.outcomes,
+            is_unsaved: self.store.unsaved().is_some(),
+            evicted: self.maps.evicted_total(),
+            send_errors: Vec::new(),
+        })
     }
 }
 

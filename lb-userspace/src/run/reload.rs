@@ -28,6 +28,7 @@ pub(super) async fn reload(file: Option<&Path>, director: &Shared, door: Option<
         Ok(Some(1)) => tracing::info!("SIGHUP: 1 change from {shown}"),
         Ok(Some(changes)) => tracing::info!("SIGHUP: {changes} changes from {shown}"),
         Err(failure) => {
+            director.lock().await.note_bad_config();
             tracing::error!("SIGHUP: nothing was changed: {}", failure.message);
             if let Some(hint) = failure.hint {
                 tracing::error!("hint: {hint}");

@@ -15,7 +15,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::{
-    health_metrics,
+    daemon_metrics, health_metrics,
     page::{Format, Kind, Page, labels},
     published::Published,
 };
@@ -97,7 +97,7 @@ const FLOWS: [(&str, &str, Field); 2] = [
 
 /// Writes the page.
 fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
-    let Scrape { services, reals, reasons, service_reasons, status, checks } = scrape;
+    let Scrape { services, reals, reasons, service_reasons, status, checks, .. } = scrape;
     let p = &mut page;
     for (whose, samples) in [("service", services), ("real", reals)] {
         for (name, help, field) in TOTALS {
@@ -120,6 +120,8 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     let help = "Reals that get new connections: their effective weight is above 0 and their next hop answers";
     all(p.metric(Kind::Gauge, "xvs_service_reals_available", help), services, |numbers| numbers.available);
     health_metrics::write(p, services, reals, checks);
+    let help = "Whether the operator has enabled the real, neither drained nor disabled it; 1 is yes";
+    all(p.metric(Kind::Gauge, "xvs_real_enabled", help), reals, |numbers| numbers.is_enabled.into());
     p.metric(Kind::Gauge, "xvs_real_info", "Forward method of the real; always 1");
     for (labels, numbers) in reals.iter() {
         if let (Some(forward), Some(labels)) = (numbers.forward, labels.strip_suffix('}')) {
@@ -145,6 +147,8 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     ] {
         p.metric(Kind::Gauge, name, help).sample("", value);
     }
+    let help = "Evictions of living flows that sweeps have found in samples of 1,024 flows for each table";
+    p.metric(Kind::Counter, "xvs_flows_evicted_sampled", help).sample("", scrape.evicted);
     p.metric(Kind::Gauge, "xvs_sweep_seconds", "Seconds that the last sweep over all tracked flows took")
         .fraction(status.sweep_seconds);
     p.metric(Kind::Counter, "xvs_log_lines_lost", "Lines of the log that could not be written")
@@ -159,6 +163,9 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     for interface in &status.interfaces {
         p.sample(&labels(&[("interface", &interface.name), ("mode", &interface.mode)]), 1);
     }
+    daemon_metrics::interfaces(p, scrape);
+    daemon_metrics::write(p, scrape);
+    daemon_metrics::process(p, status.start_time_seconds);
     p.metric(Kind::Gauge, "xvs_start_time_seconds", "When the daemon started, in seconds since 1970")
         .sample("", status.start_time_seconds);
     let build = labels(&[("version", &status.version), ("schema", &status.schema.to_string())]);
@@ -204,6 +211,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::daemon::outcomes::{ConfigOutcome, Outcomes};
     use lb_doctor::Check;
     use lb_model::finding::{DIRECTOR, FindingView, Severity};
 
@@ -243,6 +251,10 @@ mod tests {
             service_reasons: Vec::new(),
             status: serde_json::from_value(status).unwrap(),
             checks: Arc::default(),
+            outcomes: Outcomes { config: Some(ConfigOutcome::default()), ..Outcomes::default() },
+            is_unsaved: false,
+            evicted: 0,
+            send_errors: vec![("eth0".to_owned(), 1)],
         };
         let mut text = String::new();
         write(&scrape, Page::new(Format::Classic, |part: String| text.push_str(&part)));

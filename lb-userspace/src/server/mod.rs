@@ -6,6 +6,7 @@ pub mod agents; //  the API for agents of real servers
 pub mod api; //     the API on the unix socket
 mod audit; //       a log line for every change
 mod config; //      plan, apply, history
+mod daemon_metrics; // Prometheus metrics of the daemon itself
 mod events; //      events as a stream
 mod health_metrics; // Prometheus metrics of checks
 pub mod http; //    the TCP listener for people and programs

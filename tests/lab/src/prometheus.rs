@@ -3,6 +3,8 @@
 
 use std::{fs, process::Command};
 
+use serde_json::Value;
+
 use super::{Director, Process, director::METRICS};
 
 /// Listening address, inside the director's namespace.
@@ -19,10 +21,20 @@ impl<'a> Prometheus<'a> {
     /// Starts it beside the daemon, and waits until it answers.
     #[track_caller]
     pub fn start(director: &'a Director) -> Self {
+        Self::start_with_rules(director, "groups: []")
+    }
+
+    /// Starts it with a file of rules, which it evaluates each second.
+    #[track_caller]
+    pub fn start_with_rules(director: &'a Director, rules: &str) -> Self {
         let config = director.path("prometheus.yml");
+        let rule_file = director.path("rules.yml");
+        fs::write(&rule_file, rules).expect("the lab's folder is writable");
         let text = format!(
-            "global:\n  scrape_interval: 1s\n\
-             scrape_configs:\n  - job_name: xvs\n    static_configs: [{{targets: ['{METRICS}']}}]\n"
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
+             rule_files: ['{}']\n\
+             scrape_configs:\n  - job_name: xvs\n    static_configs: [{{targets: ['{METRICS}']}}]\n",
+            rule_file.display()
         );
         fs::write(&config, text).expect("the lab's folder is writable");
         let mut command = Command::new("prometheus");
@@ -40,11 +52,18 @@ impl<'a> Prometheus<'a> {
     /// Returns the sum of the counters that an expression selects, `None` while there are none.
     #[track_caller]
     pub fn sum(&self, expression: &str) -> Option<u64> {
+        let found = self.query(&format!("sum({expression})"));
+        found[0]["value"][1].as_str().map(|value| value.parse().expect("a whole number"))
+    }
+
+    /// Returns the samples that an expression selects now, as the API writes them.
+    #[track_caller]
+    pub fn query(&self, expression: &str) -> Value {
         let url = format!("http://{ADDRESS}/api/v1/query");
-        let query = format!("query=sum({expression})");
+        let query = format!("query={expression}");
         let words = ["curl", "--silent", "--get", "--data-urlencode", &query, &url];
-        let answer = self.director.exec(words).succeeds().json();
+        let mut answer = self.director.exec(words).succeeds().json();
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
-        answer["data"]["result"][0]["value"][1].as_str().map(|value| value.parse().expect("a whole number"))
+        answer["data"]["result"].take()
     }
 }

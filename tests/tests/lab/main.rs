@@ -6,6 +6,7 @@
 mod access; //   the listener for people and programs
 mod agent; //    real servers that follow the director
 mod agent_moves; // while host and director change
+mod alerts; //    alert rules and dashboard of contrib
 mod arp; //      answers of a real about a VIP, at every level of the settings
 mod bad_input; // input that must be refused
 mod building; //   the lab itself, without xvs

@@ -23,6 +23,8 @@ pub(super) struct Evictions {
     noted: Vec<FlowKey>,
     /// For the IPv4 tables and the IPv6 tables.
     seen: [Option<(Instant, Evicted)>; 2],
+    /// Number of noted flows that were evicted, since the start.
+    total: u64,
 }
 
 impl Evictions {
@@ -32,6 +34,7 @@ impl Evictions {
             let mine: Vec<_> = self.noted.iter().filter(|key| key.narrowed().is_none() == six).collect();
             let missing = mine.iter().filter(|key| tables.flow(key).is_none()).count();
             let evicted = Evicted { noted: mine.len(), missing };
+            self.total += missing as u64;
             if evicted.matters() {
                 *seen = Some((Instant::now(), evicted));
             }
@@ -47,6 +50,17 @@ impl Evictions {
     /// Forgets the noted flows, after the daemon itself has removed flows or replaced the tables.
     pub(super) fn forget(&mut self) {
         self.noted.clear();
+    }
+
+    /// Forgets the noted flows and recent evictions, after the tables were replaced by larger ones.
+    pub(super) fn begin_again(&mut self) {
+        self.noted.clear();
+        self.seen = [None; 2];
+    }
+
+    /// Returns the number of noted flows that were evicted, since the start.
+    pub(super) const fn total(&self) -> u64 {
+        self.total
     }
 
     /// Returns recent evictions from the IPv4 tables and the IPv6 tables.

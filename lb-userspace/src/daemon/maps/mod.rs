@@ -160,6 +160,11 @@ impl Maps {
         self.last_sweep
     }
 
+    /// Returns the number of evicted flows that sweeps have found, a sample of all.
+    pub(super) const fn evicted_total(&self) -> u64 {
+        self.evictions.total()
+    }
+
     /// Returns recent evictions from the IPv4 tables and the IPv6 tables.
     pub(super) fn evicted(&self) -> [Option<Evicted>; 2] {
         self.evictions.news()

@@ -3,7 +3,7 @@
 //! other maps.
 #![forbid(unsafe_code)]
 
-use super::{Maps, evicted::Evictions, maps_failed};
+use super::{Maps, maps_failed};
 use lb_dataplane::{DataPlane, Limits, LoadError, Options, TableError, pins::PinError};
 use lb_model::failure::{Failure, chain};
 
@@ -74,7 +74,7 @@ impl Maps {
         let mut old = std::mem::replace(&mut self.plane, plane);
         self.limits = limits;
         self.tracer = None;
-        self.evictions = Evictions::default();
+        self.evictions.begin_again();
         // Flows that began meanwhile are in the old maps.
         self.plane.tables().copy_connections(old.tables()).map_err(|error| maps_failed(&error))?;
         self.plane.pin_program().map_err(pins_failed)?;
