@@ -73,7 +73,7 @@ fn binary(folder: &Path) -> Result<PathBuf> {
     cargo.args([
         "build",
         "--profile",
-        "dist",
+        "packed",
         "--package",
         "lb-userspace",
         "--bin",
@@ -83,7 +83,7 @@ fn binary(folder: &Path) -> Result<PathBuf> {
     ]);
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     shell::run(&mut cargo)?;
-    let binary = strip(&workspace::target().join(&host).join("release/xvs"), folder)?;
+    let binary = strip(&workspace::target().join(&host).join("packed/xvs"), folder)?;
     let size = fs::metadata(&binary)?.len();
     ensure!(size <= MOST, "{} has {size} bytes, more than {MOST}", binary.display());
     let parts = shell::ask(Command::new("readelf").args(["--program-headers", "--dynamic"]).arg(&binary));
