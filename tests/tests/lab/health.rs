@@ -8,9 +8,11 @@ use std::{
 
 use lb_tests::{
     artifacts::is_full,
-    lab::{Client, Director, Lab, Method, Process, VIP, VIP6, Way, eventually},
+    lab::{Client, Lab, Method, Process, VIP, VIP6, Way, eventually},
 };
 use serde_json::Value;
+
+use crate::health_pool::{findings, is_told_down};
 
 /// Timing of the checks: a failure is found within fall × interval + timeout.
 const TIMING: &str = "--interval 200ms --timeout 150ms --fall 2 --rise 1";
@@ -122,26 +124,6 @@ impl Scene {
     }
 }
 
-/// Returns the findings of the doctor.
-#[track_caller]
-pub fn findings(director: &Director) -> Vec<Value> {
-    director.xvs("--output json doctor").json().as_array().expect("a list").clone()
-}
-
-/// Returns whether a finding about the first real of a way includes the verdict of its checks, and no finding says so
-/// of another real.
-pub fn is_told_down(findings: &[Value], way: Way) -> bool {
-    let service = way.service().to_string();
-    let verdict = |one: &&Value| {
-        one["cause"].as_str().is_some_and(|cause| cause.contains("it has been down by its check"))
-            && one["service"].as_str().is_some_and(|name| name.ends_with(&service))
-    };
-    let mut reals =
-        findings.iter().filter(verdict).map(|one| one["real"].as_str().unwrap_or_default()).peekable();
-    let first = way.reals()[0].to_string();
-    reals.peek().is_some() && reals.all(|real| real == first)
-}
-
 /// Returns the time in milliseconds since 1970.
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
@@ -177,6 +159,11 @@ fn a_real_whose_server_ends_leaves_by_every_way_and_returns() {
 fn a_server_that_hangs_is_down() {
     let scene = Scene::new("");
     scene.check("http");
+    hangs(&scene);
+}
+
+/// Stops the server of the first real for a while.
+pub fn hangs(scene: &Scene) {
     // The worker accepts connections, or the kernel does that for it.
     let signal = |name: &str| {
         scene.lab.reals[0].exec(["pkill", name, "--parent", &scene.nginx[0].id().to_string()]).succeeds();
@@ -189,7 +176,11 @@ fn a_server_that_hangs_is_down() {
 
 #[test]
 fn a_wrong_status_or_body_is_down() {
-    let scene = Scene::new("");
+    answers_wrongly(&Scene::new(""));
+}
+
+/// Lets the first real answer with a wrong body, then with a wrong status. Adds the check.
+pub fn answers_wrongly(scene: &Scene) {
     let page = |real: usize, text: &str| {
         let path = scene.lab.reals[real].path("www").join("upload");
         fs::create_dir_all(&path).expect("the lab's folder is writable");
@@ -209,6 +200,23 @@ fn a_wrong_status_or_body_is_down() {
 fn only_probes_by_path_find_a_missing_vip_and_a_tunnel_that_is_down() {
     let scene = Scene::new("");
     scene.check("http");
+    loses_vip(&scene);
+    loses_tunnels(&scene);
+}
+
+/// Loses the tunnels to the first real for a while.
+pub fn loses_tunnels(scene: &Scene) {
+    let rule = "add table bridge lab; add chain bridge lab pass { type filter hook forward priority 0; }; \
+                add rule bridge lab pass oifname real1 ip protocol 4 drop; \
+                add rule bridge lab pass oifname real1 ip6 nexthdr 41 drop";
+    scene.lab.switch.sh(&format!("nft {rule}")).succeeds();
+    scene.fails(|way| way.method == Method::Tun, &["L4TOUT", "L4CON"]);
+    scene.lab.switch.sh("nft delete table bridge lab").succeeds();
+    scene.recovers();
+}
+
+/// Takes the VIPs from the first real for a while, which forwards packets.
+pub fn loses_vip(scene: &Scene) {
     let real = &scene.lab.reals[0];
     // A real that forwards packets for a VIP that it lacks must not appear healthy through another real.
     real.sysctl("ipv4/ip_forward", "1");

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Faults that health checks by path find, and wrong input.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, net::IpAddr, thread, time::Duration};
 
-use lb_tests::lab::{Lab, Layout, Method, Options, VIP, Way, eventually};
+use lb_tests::{
+    artifacts::is_full,
+    lab::{Lab, Layout, Method, Options, VIP, Way, eventually, rip6},
+};
 
 use crate::{
-    health::Scene,
-    health_pool::{DR, FNAT6, Pool, ready},
+    health::{self, Scene},
+    health_pool::{DR, FNAT6, Pool, ready, ways},
 };
 
 /// Timing of the checks.
@@ -22,6 +25,13 @@ fn every_way_is_probed_in_generic_mode() {
     scene.fails(|_| true, &["L4CON"]);
     scene.nginx[0] = scene.lab.reals[0].start_nginx(&Method::real_ports());
     scene.recovers();
+    if is_full() {
+        health::hangs(&scene);
+        health::loses_vip(&scene);
+        health::loses_tunnels(&scene);
+        let other = Scene::new("--xdp-mode generic");
+        health::answers_wrongly(&other);
+    }
 }
 
 #[test]
@@ -68,7 +78,8 @@ fn an_mtu_hole_is_found_by_a_large_body() {
     let add = |line: &str| lab.director.xvs(&format!("check add {line} {TIMING}")).succeeds();
     add("small http");
     add("large http --path /upload/large --body is.well$");
-    let pools = [DR, Way { method: Method::Tun, six: false }, FNAT6].map(|way| Pool::new(&lab, "tcp", way));
+    let few = [DR, Way { method: Method::Tun, six: false }, FNAT6];
+    let pools: Vec<Pool> = ways(&few).into_iter().map(|way| Pool::new(&lab, "tcp", way)).collect();
     for pool in &pools {
         pool.use_check("large");
         pool.is_up();
@@ -96,26 +107,39 @@ fn a_stolen_address_is_found() {
     let _daemon = ready(&lab);
     let _nginx = lab.reals.each_ref().map(|real| real.start_nginx(&Method::real_ports()));
     lab.director.xvs(&format!("check add web http {TIMING}")).succeeds();
-    let ways = [DR, Way { method: Method::Tun, six: false }, Way { method: Method::Nat, six: false }];
-    let pools = ways.map(|way| Pool::new(&lab, "tcp", way));
+    let few = [DR, Way { method: Method::Tun, six: false }, Way { method: Method::Nat, six: false }];
+    let pools: Vec<Pool> = ways(&few).into_iter().map(|way| Pool::new(&lab, "tcp", way)).collect();
     for pool in &pools {
         pool.use_check("web");
         pool.is_up();
     }
     let (real, thief) = (&lab.reals[0], &lab.more_reals[0]);
-    // The thief answers all requests for the address; it has neither the VIP nor a server.
+    // The thief answers all requests for the addresses; it has neither the VIP nor a server.
     real.sh(
-        "nft add table arp lab; add chain arp lab in { type filter hook input priority 0; policy drop; }",
+        "nft add table arp lab; add chain arp lab in { type filter hook input priority 0; policy drop; }; \
+         add table ip6 lab; add chain ip6 lab in { type filter hook input priority 0; }; \
+         add chain ip6 lab out { type filter hook output priority 0; }; \
+         add rule ip6 lab in icmpv6 type nd-neighbor-solicit drop; \
+         add rule ip6 lab out icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } drop",
     )
     .succeeds();
-    thief.ip(&format!("address add {}/24 dev eth0", real.rip));
+    let addresses = [IpAddr::V4(real.rip), IpAddr::V6(rip6(real.rip))];
+    let steal = |verb: &str| {
+        for (address, rest) in addresses.iter().zip(["/24 dev eth0", "/64 dev eth0 nodad"]) {
+            let rest = if verb == "delete" { rest.trim_end_matches(" nodad") } else { rest };
+            thief.ip(&format!("address {verb} {address}{rest}"));
+        }
+    };
+    steal("add");
     let neighbour = |host: &str| {
-        lab.director.ip("neighbour flush dev eth0");
-        eventually(&format!("the director has the MAC address of {host}"), || {
-            lab.director.sh(&format!("ping -c 1 -W 1 {}", real.rip));
-            let shown = lab.director.sh(&format!("ip neighbour show {}", real.rip)).stdout;
-            if shown.contains(host) { Ok(()) } else { Err(shown) }
-        });
+        for (address, version) in addresses.iter().zip(["-4", "-6"]) {
+            lab.director.sh(&format!("ip {version} neighbour flush dev eth0")).succeeds();
+            eventually(&format!("the director has the MAC address of {host} for {address}"), || {
+                lab.director.sh(&format!("ping -c 1 -W 1 {address}"));
+                let shown = lab.director.sh(&format!("ip neighbour show {address}")).stdout;
+                if shown.contains(host) { Ok(()) } else { Err(shown) }
+            });
+        }
     };
     neighbour("02:00:0a:00:00:0e");
     for pool in &pools {
@@ -123,8 +147,8 @@ fn a_stolen_address_is_found() {
         let spread = pool.requests("http");
         assert!(!spread.contains(&"real1".to_owned()), "{spread:?}");
     }
-    thief.ip(&format!("address delete {}/24 dev eth0", real.rip));
-    real.sh("nft delete table arp lab").succeeds();
+    steal("delete");
+    real.sh("nft delete table arp lab; delete table ip6 lab").succeeds();
     neighbour("02:00:0a:00:00:0b");
     for pool in &pools {
         pool.is_up();

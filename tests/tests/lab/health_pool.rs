@@ -6,15 +6,21 @@ use std::{
     time::Duration,
 };
 
-use lb_tests::lab::{Client, Director, Lab, Method, Process, VIP, VIP6, Way, eventually};
+use lb_tests::{
+    artifacts::is_full,
+    lab::{Client, Director, Lab, Method, Process, VIP, VIP6, Way, eventually},
+};
 use serde_json::Value;
-
-use crate::health::{findings, is_told_down};
 
 /// A way without translation.
 pub const DR: Way = Way { method: Method::Dr, six: false };
 /// A way with translation, and of the other version of IP.
 pub const FNAT6: Way = Way { method: Method::Fnat, six: true };
+
+/// Returns these ways; in a full run, all.
+pub fn ways(few: &[Way]) -> Vec<Way> {
+    if is_full() { Way::all().collect() } else { few.to_vec() }
+}
 
 /// A lab whose reals are ready for every method and version, and the daemon.
 pub fn ready(lab: &Lab) -> Process {
@@ -123,4 +129,24 @@ impl<'a> Pool<'a> {
     pub fn listens(&self, real: usize) -> SocketAddr {
         if self.way.method.replies_directly() { self.way.service() } else { self.way.reals()[real] }
     }
+}
+
+/// Returns the findings of the doctor.
+#[track_caller]
+pub fn findings(director: &Director) -> Vec<Value> {
+    director.xvs("--output json doctor").json().as_array().expect("a list").clone()
+}
+
+/// Returns whether a finding about the first real of a way includes the verdict of its checks, and no finding says so
+/// of another real.
+pub fn is_told_down(findings: &[Value], way: Way) -> bool {
+    let service = way.service().to_string();
+    let verdict = |one: &&Value| {
+        one["cause"].as_str().is_some_and(|cause| cause.contains("it has been down by its check"))
+            && one["service"].as_str().is_some_and(|name| name.ends_with(&service))
+    };
+    let mut reals =
+        findings.iter().filter(verdict).map(|one| one["real"].as_str().unwrap_or_default()).peekable();
+    let first = way.reals()[0].to_string();
+    reals.peek().is_some() && reals.all(|real| real == first)
 }

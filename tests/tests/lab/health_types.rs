@@ -10,7 +10,7 @@ use std::{
 
 use lb_tests::lab::{Host, Lab, Method, Process, Real, Server, VIP, eventually};
 
-use crate::health_pool::{DR, FNAT6, Pool, ready};
+use crate::health_pool::{DR, FNAT6, Pool, ready, ways};
 
 /// Timing of checks that answer at once.
 const TIMING: &str = "--interval 200ms --timeout 150ms --fall 2 --rise 1";
@@ -49,9 +49,8 @@ fn configure_tls(real: &Real, certificate: &str) -> std::path::PathBuf {
         .iter()
         .flat_map(|kind| [kind.to_string(), format!("_temp_path {own}-{kind}; ")])
         .collect();
-    let listen: String = [DR, FNAT6]
-        .iter()
-        .map(|way| way.method.real_port())
+    let listen: String = Method::real_ports()
+        .into_iter()
         .flat_map(|port| [format!("listen {port} ssl;"), format!("listen [::]:{port} ssl;")])
         .collect();
     let text = format!(
@@ -82,7 +81,7 @@ fn https_finds_certificates_that_clients_refuse() {
     let ca = lab.client.folder().join("ca.pem");
     let line = format!("check add web https --host www.example.org --ca-file {} {SLOW_TIMING}", ca.display());
     lab.director.xvs(&line).succeeds();
-    let pools = [DR, FNAT6].map(|way| Pool::new(&lab, "tcp", way));
+    let pools: Vec<Pool> = ways(&[DR, FNAT6]).into_iter().map(|way| Pool::new(&lab, "tcp", way)).collect();
     for pool in &pools {
         pool.use_check("web");
         pool.is_up();
@@ -141,7 +140,7 @@ fn dns_finds_a_server_that_ends_and_a_name_that_is_lost() {
     let lab = Lab::new();
     let _daemon = ready(&lab);
     lab.director.xvs(&format!("check add names dns --name www.example.org {TIMING}")).succeeds();
-    for way in [DR, FNAT6] {
+    for way in ways(&[DR, FNAT6]) {
         lab.reals.iter().for_each(|real| write_hosts(real, WWW));
         let mut servers = lab.reals.each_ref().map(|real| start_dns(real, way.method.real_port()));
         let pool = Pool::new(&lab, "udp", way);

@@ -166,12 +166,11 @@ impl Engine {
             }
         }
         for (key, target) in wanted {
-            match self.by_key.get(&key) {
-                Some(&index) => self.update(index, target, now),
-                None => {
-                    let renamed = removed.take(&target);
-                    self.add(target, renamed, now);
-                }
+            if let Some(&index) = self.by_key.get(&key) {
+                self.update(index, target, now);
+            } else {
+                let renamed = removed.take(&target);
+                self.add(target, renamed, now);
             }
         }
         // A target that a later plan adds is new: what it was long ago tells nothing.

@@ -55,7 +55,9 @@ impl Director {
         let (now, before) = (Instant::now(), self.health.table.clone());
         let up = before.reals.iter().filter(|(_, state)| state.health == Health::Up);
         let with_up: BTreeSet<ServiceId> = up.map(|((id, _), _)| *id).collect();
-        let mut table = HealthTable { below: before.below.clone(), ..HealthTable::default() };
+        let known = |id: &&ServiceId| desired.services.contains_key(*id);
+        let below = before.below.iter().filter(known).copied().collect();
+        let mut table = HealthTable { below, ..HealthTable::default() };
         self.health.ramps.retain(|real| combined.contains_key(real));
         for (real, combined) in combined {
             let old = before.reals.get(real).copied().unwrap_or(RealHealth::UNKNOWN);
