@@ -162,7 +162,8 @@ fn dns_finds_a_server_that_ends_and_a_name_that_is_lost() {
         learn(&servers, WWW);
         pool.is_up();
         servers[0].stop();
-        pool.fails("L4CON", "");
+        // The real's kernel sends one ICMP error a second to the director; other probes get no answer.
+        pool.fails("L4", "");
         assert!(!first(&pool.answers(WHO)), "clients avoid it");
         servers[0] = start_dns(&lab.reals[0], way.method.real_port());
         pool.is_up();

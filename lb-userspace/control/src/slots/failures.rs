@@ -120,7 +120,9 @@ fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
                 places.filter(|(_, (old, new))| old != new && !failed.contains(*old)).map(|(at, _)| at),
             );
             turns = after;
-            directors.iter_mut().for_each(|director| director.fail(&failed, tick, mutation));
+            for director in &mut directors {
+                director.fail(&failed, tick, mutation);
+            }
             continue;
         }
         let opens = random.below(4) == 0 || flows.is_empty();

@@ -210,17 +210,13 @@ impl Director {
             self.health.frozen = frozen;
             return;
         }
-        match &frozen {
-            Some(why) => self.health.events.publish(
-                format!("states of reals are frozen: {why}"),
-                EventKind::Frozen { why: why.clone() },
-            ),
-            None => {
-                let why = if is_accepted { ": the failures have lasted, and count now" } else { "" };
-                let text = format!("states of reals are no longer frozen{why}");
-                self.health.events.publish(text, EventKind::Thawed);
-            }
-        }
+        let (text, kind) = if let Some(why) = &frozen {
+            (format!("states of reals are frozen: {why}"), EventKind::Frozen { why: why.clone() })
+        } else {
+            let why = if is_accepted { ": the failures have lasted, and count now" } else { "" };
+            (format!("states of reals are no longer frozen{why}"), EventKind::Thawed)
+        };
+        self.health.events.publish(text, kind);
         self.health.frozen = frozen;
     }
 

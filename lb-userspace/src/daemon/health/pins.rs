@@ -52,8 +52,7 @@ mod tests {
         let (resize, other) = (pins.hold(), pins.clone());
         let (sender, receiver) = std::sync::mpsc::channel();
         let load = std::thread::spawn(move || other.load(|| sender.send(()).unwrap()));
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(receiver.try_recv().is_err());
+        assert!(receiver.recv_timeout(std::time::Duration::from_millis(50)).is_err());
         drop(resize);
         assert_eq!(load.join().unwrap(), Some(()));
     }
