@@ -124,9 +124,13 @@ fn stage(folder: &Path, binary: &Path) -> Result<PathBuf> {
     }
     let documents = root.join("usr/share/doc/xvs");
     copy(&workspace::root().join("README.md"), &documents.join("README.md"))?;
-    for (from, to) in
-        [("docs", "docs"), ("examples", "examples"), ("contrib/container", "examples/container")]
-    {
+    for (from, to) in [
+        ("docs", "docs"),
+        ("examples", "examples"),
+        ("contrib/container", "examples/container"),
+        ("contrib/prometheus", "examples/prometheus"),
+        ("contrib/grafana", "examples/grafana"),
+    ] {
         let from = workspace::root().join(from);
         for extension in ["md", "toml", "yaml", "yml", "json", "svg"] {
             for file in files(&from, extension)? {
