@@ -30,6 +30,8 @@ impl Netns {
         netns.ip("link set lo up");
         // New addresses are usable, and listed, at once.
         netns.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap());
+        // A new namespace inherits this from the machine.
+        netns.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap());
         netns
     }
 
