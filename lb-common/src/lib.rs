@@ -45,7 +45,9 @@
 //!     hash,
 //!     packet::{self, Ip, Ipv4, Packet},
 //!     reason::Reason,
-//!     slot, ticks,
+//!     ids::RealId,
+//!     slot,
+//!     ticks::{Tick, Ticks},
 //! };
 //!
 //! struct Frame(RefCell<Vec<u8>>);
@@ -77,12 +79,14 @@
 //!
 //! // A second ago, a pool change moved this slot from real 1 to real 2. The packet is no SYN, so its connection is
 //! // older than the change: it stays on real 1, and the flow gets a flow table entry.
-//! let [now, second] = [1_000_000, ticks::ticks_of_seconds(1)];
-//! let timeout = ticks::ticks_of_seconds(900);
-//! let choice = slot::choose(2, 1, slot::since(now - second), now, timeout, false);
-//! assert_eq!(choice, slot::Choice { real: 1, record: true });
+//! let [current, base] = [RealId(2), RealId(1)];
+//! let now = Tick(1_000_000);
+//! let since = slot::since(now.before(Ticks::of_seconds(1)));
+//! let timeout = Ticks::of_seconds(900);
+//! let choice = slot::choose(current, base, since, now, timeout, false);
+//! assert_eq!(choice, slot::Choice { real: base, record: true });
 //! // A new connection goes to real 2.
-//! assert_eq!(slot::choose(2, 1, slot::since(now - second), now, timeout, true).real, 2);
+//! assert_eq!(slot::choose(current, base, since, now, timeout, true).real, current);
 //! ```
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -94,6 +98,7 @@ pub mod checksum;
 pub mod ecn;
 pub mod flow_key;
 pub mod hash;
+pub mod ids;
 mod layout;
 pub mod mix;
 pub mod packet;

@@ -6,105 +6,121 @@
 //! tracked, until none is left that the move could hurt. (Tracking only endangered flows is from JET, "Just
 //! Enough Tracking", `CoNEXT` 2021; this is an exact variant on Maglev tables.)
 //!
-//! A slot is *steady*: its flows are on `now`. Or it is *moved*, that is in transition: `now` gets new flows,
+//! A slot is *steady*: its flows are on `current`. Or it is *moved*, that is in transition: `current` gets new flows,
 //! `base` has the older flows that are not tracked, and `since` is the tick of the last move. Let T be the
 //! idle timeout:
 //!
 //! - moved, for less than T: a tracked flow stays on its real. An untracked SYN begins a new flow, which goes
-//!   to `now` and is tracked. Any other untracked packet is of an older flow, which goes to `base` and is
+//!   to `current` and is tracked. Any other untracked packet is of an older flow, which goes to `base` and is
 //!   tracked. After T, every older flow that still lives has sent a packet.
-//! - moved, for more than T: a tracked flow stays. Any other flow goes to `now`: older flows that were idle
+//! - moved, for more than T: a tracked flow stays. Any other flow goes to `current`: older flows that were idle
 //!   for longer than T have timed out. New flows are not tracked.
-//! - *settled*: moved for more than T, and no living flow of the slot is tracked on another real than `now`:
+//! - *settled*: moved for more than T, and no living flow of the slot is tracked on another real than `current`:
 //!   the slot is steady again.
 
-use crate::{schema::UNSET, ticks};
+use crate::{
+    ids::RealId,
+    ticks::{Tick, Ticks},
+};
 
 /// Flag of a slot in transition; the other bits of the slot are the id of its real.
 pub const MOVED: u32 = 1 << 31;
 
 /// [`crate::schema::Move::since`] of a slot that was moved longer ago than T.
-pub const LONG_AGO: u32 = 0;
+pub const LONG_AGO: Tick = Tick(0);
 
 /// The real of an untracked flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Choice {
     /// Id of the real.
-    pub real: u32,
+    pub real: RealId,
     /// Whether the flow must be tracked.
     pub record: bool,
 }
 
-/// Returns the real of an untracked flow in a slot in transition. `tick` is the current time, `timeout` is T,
-/// and `opens` is whether the packet is a SYN.
+/// Returns the real of an untracked flow in a slot in transition from `base` to `current` since `since`.
+/// `timeout` is T, and `opens` is whether the packet is a SYN.
 #[inline(always)]
 #[must_use]
-pub const fn choose(now: u32, base: u32, since: u32, tick: u32, timeout: u32, opens: bool) -> Choice {
-    if since == LONG_AGO || ticks::age(since, tick) > timeout {
-        return Choice { real: now, record: false };
+pub const fn choose(
+    current: RealId,
+    base: RealId,
+    since: Tick,
+    now: Tick,
+    timeout: Ticks,
+    opens: bool,
+) -> Choice {
+    if is_older(since, now, timeout) {
+        return Choice { real: current, record: false };
     }
-    Choice { real: if opens { now } else { base }, record: true }
+    Choice { real: if opens { current } else { base }, record: true }
+}
+
+/// Returns whether a slot moved longer than T ago.
+#[inline(always)]
+const fn is_older(since: Tick, now: Tick, timeout: Ticks) -> bool {
+    since.0 == LONG_AGO.0 || since.age(now).exceeds(timeout)
 }
 
 /// Returns a tick as the `since` of a slot: never [`LONG_AGO`].
 #[must_use]
-pub const fn since(tick: u32) -> u32 {
-    if tick == LONG_AGO { 1 } else { tick }
+pub const fn since(tick: Tick) -> Tick {
+    if tick.0 == LONG_AGO.0 { Tick(1) } else { tick }
 }
 
 /// A slot in userspace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Slot {
     /// Id of the real of new flows.
-    pub now: u32,
-    /// Id of the real of untracked flows; equals `now` in a steady slot.
-    pub base: u32,
+    pub current: RealId,
+    /// Id of the real of untracked flows; equals `current` in a steady slot.
+    pub base: RealId,
     /// Tick of the last move; `None` in a steady slot.
-    pub moved: Option<u32>,
+    pub moved: Option<Tick>,
 }
 
 impl Slot {
     /// Returns a steady slot.
     #[must_use]
-    pub const fn steady(real: u32) -> Self {
-        Self { now: real, base: real, moved: None }
+    pub const fn steady(real: RealId) -> Self {
+        Self { current: real, base: real, moved: None }
     }
 
-    /// Moves the slot to another real at `tick`.
+    /// Moves the slot to another real at `now`.
     #[must_use]
-    pub const fn moved_to(self, real: u32, tick: u32, timeout: u32) -> Self {
-        if self.now == real {
+    pub const fn moved_to(self, real: RealId, now: Tick, timeout: Ticks) -> Self {
+        if self.current.is(real) {
             return self;
         }
-        if self.now == UNSET && self.moved.is_none() {
+        if self.current.is_none() && self.moved.is_none() {
             // There was no real, so there are no flows.
             return Self::steady(real);
         }
         let base = match self.moved {
             // Older flows may not have sent a packet yet: they are still on the old base.
-            Some(at) if at != LONG_AGO && ticks::age(at, tick) <= timeout => self.base,
-            // All untracked flows are on `now`.
-            _ => self.now,
+            Some(at) if !is_older(at, now, timeout) => self.base,
+            // All untracked flows are on `current`.
+            _ => self.current,
         };
-        Self { now: real, base, moved: Some(since(tick)) }
+        Self { current: real, base, moved: Some(since(now)) }
     }
 
     /// Returns the slot without its `base`, after the last flow on that real has ended.
     #[must_use]
     pub const fn without_base(self) -> Self {
-        Self { base: self.now, ..self }
+        Self { base: self.current, ..self }
     }
 
-    /// Returns the slot at `tick`. `elsewhere` is whether a living flow of the slot is tracked on another
-    /// real than `now`.
+    /// Returns the slot at `now`. `elsewhere` is whether a living flow of the slot is tracked on another
+    /// real than `current`.
     #[must_use]
-    pub const fn aged(self, tick: u32, timeout: u32, elsewhere: bool) -> Self {
+    pub const fn aged(self, now: Tick, timeout: Ticks, elsewhere: bool) -> Self {
         match self.moved {
-            Some(at) if at == LONG_AGO || ticks::age(at, tick) > timeout => {
+            Some(at) if is_older(at, now, timeout) => {
                 if elsewhere {
                     Self { moved: Some(LONG_AGO), ..self }
                 } else {
-                    Self::steady(self.now)
+                    Self::steady(self.current)
                 }
             }
             _ => self,

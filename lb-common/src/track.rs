@@ -8,7 +8,7 @@ use crate::{
     packet::tcp_flags,
     protocol,
     schema::Timeouts,
-    ticks::{age, ticks_of_seconds},
+    ticks::{Tick, Ticks},
 };
 
 /// State of a flow, as far as the client's packets show it.
@@ -96,16 +96,16 @@ impl State {
         }
     }
 
-    /// Returns the idle time after which a flow in this state has ended, in ticks.
+    /// Returns the idle time after which a flow in this state has ended.
     #[inline(always)]
     #[must_use]
-    pub const fn timeout(self, timeouts: &Timeouts) -> u32 {
+    pub const fn timeout(self, timeouts: &Timeouts) -> Ticks {
         match self {
             Self::Udp => timeouts.udp,
-            Self::SynReceived => ticks_of_seconds(60),
+            Self::SynReceived => Ticks::of_seconds(60),
             Self::Established => timeouts.tcp,
             Self::FinWait => timeouts.tcp_fin,
-            Self::Close => ticks_of_seconds(10),
+            Self::Close => Ticks::of_seconds(10),
         }
     }
 
@@ -118,13 +118,13 @@ impl State {
     }
 }
 
-/// Returns the idle time after which every flow of this protocol has ended, in ticks: T in [`crate::slot`].
+/// Returns the idle time after which every flow of this protocol has ended: T in [`crate::slot`].
 #[inline(always)]
 #[must_use]
-pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
+pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> Ticks {
     if !is_connection(protocol) {
         timeouts.udp
-    } else if timeouts.tcp > timeouts.tcp_fin {
+    } else if timeouts.tcp.exceeds(timeouts.tcp_fin) {
         timeouts.tcp
     } else {
         timeouts.tcp_fin
@@ -136,9 +136,9 @@ pub const fn longest_timeout(protocol: u8, timeouts: &Timeouts) -> u32 {
 /// balancer that sends that SYN to the old real stalls the client for a second).
 #[inline(always)]
 #[must_use]
-pub const fn is_over(state: State, seen: u32, now: u32, tcp_flags: u8, timeouts: &Timeouts) -> bool {
+pub const fn is_over(state: State, seen: Tick, now: Tick, tcp_flags: u8, timeouts: &Timeouts) -> bool {
     let reused = tcp_flags & tcp_flags::SYN != 0 && matches!(state, State::FinWait | State::Close);
-    reused || age(seen, now) > state.timeout(timeouts)
+    reused || seen.age(now).exceeds(state.timeout(timeouts))
 }
 
 /// Returns whether flows of this protocol are connections, whose packets show their begin and end.
@@ -195,10 +195,10 @@ mod tests {
     #[test]
     fn a_syn_on_a_closing_flow_is_a_new_connection_kubernetes_70747() {
         let s = Timeouts::DEFAULT;
-        assert!(is_over(State::FinWait, 5, 5, SYN, &s));
-        assert!(is_over(State::Close, 5, 5, SYN, &s));
-        assert!(!is_over(State::Established, 5, 5, SYN, &s));
-        assert!(!is_over(State::FinWait, 5, 5, ACK, &s));
+        assert!(is_over(State::FinWait, Tick(5), Tick(5), SYN, &s));
+        assert!(is_over(State::Close, Tick(5), Tick(5), SYN, &s));
+        assert!(!is_over(State::Established, Tick(5), Tick(5), SYN, &s));
+        assert!(!is_over(State::FinWait, Tick(5), Tick(5), ACK, &s));
     }
 
     #[test]
@@ -207,16 +207,16 @@ mod tests {
         for state in State::ALL {
             let t = state.timeout(&s);
             // The clock wraps meanwhile.
-            let seen = u32::MAX - 10;
-            assert!(!is_over(state, seen, seen.wrapping_add(t), ACK, &s));
-            assert!(is_over(state, seen, seen.wrapping_add(t + 1), ACK, &s));
+            let seen = Tick(u32::MAX - 10);
+            assert!(!is_over(state, seen, seen.after(t), ACK, &s));
+            assert!(is_over(state, seen, seen.after(Ticks(t.0 + 1)), ACK, &s));
         }
     }
 
     #[test]
     fn a_flow_seen_by_a_faster_clock_is_not_old() {
-        assert_eq!(age(100, 99), 0);
-        assert_eq!(age(0, u32::MAX), 0);
+        assert_eq!(Tick(100).age(Tick(99)), Ticks::ZERO);
+        assert_eq!(Tick(0).age(Tick(u32::MAX)), Ticks::ZERO);
     }
 
     #[rstest]
@@ -235,6 +235,6 @@ mod tests {
 
     #[test]
     fn seconds_and_ticks_agree() {
-        assert_eq!(crate::ticks::milliseconds_of_ticks(ticks_of_seconds(900)) / 1000, 900);
+        assert_eq!(Ticks::of_seconds(900).milliseconds() / 1000, 900);
     }
 }

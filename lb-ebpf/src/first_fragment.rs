@@ -2,6 +2,7 @@
 //! First fragments: records where a datagram goes, since only its first fragment has the ports.
 
 use lb_common::{
+    ids::{IfIndex, RealId},
     packet::{ETHERNET_LEN, Ip, Parsed},
     protocol,
     schema::{Coverage, FlowKey, Fragment, FragmentKey, ReturnPath, SnatBinding},
@@ -30,12 +31,12 @@ pub const fn bytes<A>(parsed: &Parsed<A>) -> u32 {
 
 out_of_line! {
     /// Records the real of the later fragments of a client's datagram.
-    pub fn remember_request [remember_fragment, remember_fragment6](; parsed: &Parsed<A>; real: u32, snat: SnatBinding) -> () {
+    pub fn remember_request [remember_fragment, remember_fragment6](; parsed: &Parsed<A>; real: RealId, snat: SnatBinding) -> () {
         let fragment = Fragment {
             real,
             seen: tables::now(),
             vip: A::default(),
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
             to_client: MacPair::ZERO,
             client: A::default(),
             snat,

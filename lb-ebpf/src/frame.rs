@@ -8,6 +8,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     checksum::Sum,
+    ids::IfIndex,
     packet::{Chain, MOST_EXTENSIONS, Packet, Walk, load},
     reason::Reason,
 };
@@ -40,8 +41,8 @@ impl<'a> Frame<'a> {
 
     /// Returns the ifindex of the interface that the frame came in by.
     #[inline(always)]
-    pub fn ifindex(&self) -> u32 {
-        self.ctx.ingress_ifindex() as u32
+    pub fn ifindex(&self) -> IfIndex {
+        IfIndex(self.ctx.ingress_ifindex() as u32)
     }
 
     /// Adds room for `bytes` bytes before the frame.

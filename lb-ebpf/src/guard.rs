@@ -10,10 +10,11 @@ use core::mem::offset_of;
 
 use aya_ebpf::programs::TcContext;
 use lb_common::{
+    ids::ServiceId,
     packet::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN},
     protocol,
     reason::Reason,
-    schema::{AddressUse, FlowKey, SourceKey, UNSET},
+    schema::{AddressUse, FlowKey, SourceKey},
     wire::{Be16, Be32, Be128, Tags},
 };
 use network_types::{
@@ -94,7 +95,7 @@ fn ports(ctx: &TcContext, l4: usize, protocol: u8) -> Option<(Be16, Be16)> {
 fn judge<A: IpFamily>(flow: &FlowKey<A>) -> i32 {
     let service = match request::service(flow) {
         Ok(service) => service.id,
-        Err(_) if is_reply(flow) => UNSET,
+        Err(_) if is_reply(flow) => ServiceId::NONE,
         Err(_) => return NEXT,
     };
     if tables::was_left_to_stack(flow) {

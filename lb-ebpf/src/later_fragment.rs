@@ -5,7 +5,7 @@ use lb_common::{
     packet::Parsed,
     reason::Reason,
     schema::{Added, AddressUse},
-    ticks,
+    ticks::Ticks,
 };
 
 use crate::{
@@ -19,14 +19,14 @@ use crate::{
     way::Way,
 };
 
-/// Time for which later fragments of a datagram are accepted, in ticks; the kernel's `ipfrag_time`.
-const LIFETIME: u32 = ticks::ticks_of_seconds(30);
+/// Time for which later fragments of a datagram are accepted; the kernel's `ipfrag_time`.
+const LIFETIME: Ticks = Ticks::of_seconds(30);
 
 /// Sends a later fragment to the destination of its first fragment.
 #[inline(always)]
 pub fn handle<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     if let Some((fragment, covered)) = tables::fragment(&key(parsed))
-        && ticks::age(fragment.seen, tables::now()) <= LIFETIME
+        && fragment.seen.age(tables::now()) <= LIFETIME
         && let Some(real) = tables::real(fragment.real)
     {
         let verdict = |reason| Verdict::for_real(real, reason);

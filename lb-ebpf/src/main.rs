@@ -179,7 +179,7 @@ pub fn guard(ctx: TcContext) -> i32 {
 #[xdp]
 #[inline(always)]
 pub fn clock(_: XdpContext) -> u32 {
-    tables::now().wrapping_sub(tables::monotonic())
+    tables::now().0.wrapping_sub(tables::monotonic().0)
 }
 
 /// Removes the outer header of tunnelled packets, on a real server.

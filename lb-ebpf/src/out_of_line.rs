@@ -7,6 +7,7 @@
 //! again.
 
 use lb_common::{
+    ids::RealId,
     packet::Chain,
     reason::Reason,
     schema::{AddressUse, SnatBinding},
@@ -74,6 +75,7 @@ register! {
     Be16 as u32: |port: Self| port.0.into(), |bits| Self(bits as u16);
     Tags as u32: |tags: Self| tags.0, Tags;
     SnatBinding as u32: Self::packed, Self::unpacked;
+    RealId as u32: |id: Self| id.0, RealId;
     AddressUse as u32: |used: Self| used.0, AddressUse;
     Chain as u64: |chain: Self| chain.0, Chain;
     Result<(), Truncated> as u32: |result: Self| result.is_ok().into(), |bits| if bits == 0 { Err(Truncated) } else { Ok(()) };

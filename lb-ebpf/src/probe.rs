@@ -13,9 +13,10 @@ use core::mem::offset_of;
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
+    ids::ServiceId,
     packet::{self, Icmp, Ip, Parsed, Part, address_frame, load},
     reason::Reason,
-    schema::{FlowKey, ProbeReply, Program, UNSET},
+    schema::{FlowKey, ProbeReply, Program},
     wire::Be16,
 };
 use network_types::icmp::Icmpv4Hdr;
@@ -53,14 +54,14 @@ pub fn forward<A: IpFamily>(frame: &Frame) -> u32 {
 fn to_real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verdict> {
     let key = key(frame, parsed, End::Source)?;
     let probe = tables::probe(&key).ok_or(Reason::NotOurs)?;
-    if probe.real == UNSET {
+    if probe.real.is_none() {
         return Ok(there_and_back(frame, parsed, &key)?);
     }
     let real = tables::real(probe.real).ok_or(Reason::NoReal)?;
     let chosen = Chosen { id: probe.real, real, snat: probe.snat };
     forward::send::<A, false>(frame, parsed, &chosen)
         // No service counts the packet.
-        .map_err(|reason| Verdict { service: UNSET, ..Verdict::for_real(real, reason) })
+        .map_err(|reason| Verdict { service: ServiceId::NONE, ..Verdict::for_real(real, reason) })
 }
 
 /// Returns a datagram of the prober to itself, its canary, by the maps and the redirect that replies of reals take. It

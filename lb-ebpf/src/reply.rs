@@ -3,10 +3,11 @@
 
 use lb_common::{
     checksum::Delta,
+    ids::{RealId, ServiceId},
     packet::{Ip, Parsed, Part, address_frame},
     reason::Reason,
-    schema::{AddressUse, CachedSource, Flow, FlowKey, Method, Real, ReturnPath, Source, Step, UNSET},
-    ticks,
+    schema::{AddressUse, CachedSource, Flow, FlowKey, Method, Real, ReturnPath, Source, Step},
+    ticks::Ticks,
     track::{self, State},
     wire::{Be16, Be32},
 };
@@ -25,7 +26,7 @@ use crate::{
     way::Way,
 };
 
-const SECOND: u32 = ticks::ticks_of_seconds(1);
+const SECOND: Ticks = Ticks::of_seconds(1);
 
 /// The request that a reply answers, and the return path.
 pub struct Answered<A> {
@@ -34,7 +35,7 @@ pub struct Answered<A> {
     /// The return path and the new addresses of the reply.
     pub way: Way<A>,
     /// Id of the service.
-    pub service: u32,
+    pub service: ServiceId,
     /// The flow table entry, if the lookup was necessary.
     flow: Option<Flow>,
 }
@@ -80,7 +81,7 @@ fn keep<A: IpFamily>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
     if state != flow.state {
         tables::set_flow_state(request, flow, now, state);
         select::count_state(flow, state);
-    } else if ticks::age(flow.seen, now) >= SECOND {
+    } else if flow.seen.age(now) >= SECOND {
         tables::touch_flow(request, now);
     }
 }
@@ -95,7 +96,7 @@ fn notice_direct<A: IpFamily>(flow: &FlowKey<A>) {
         return;
     }
     let now = tables::now();
-    if tables::bypass(&reply).is_none_or(|seen| ticks::age(seen, now) >= SECOND) {
+    if tables::bypass(&reply).is_none_or(|seen| seen.age(now) >= SECOND) {
         tables::remember_bypass(&reply, now);
     }
 }
@@ -107,7 +108,7 @@ fn is_direct<A: IpFamily>(reply: &FlowKey<A>) -> bool {
         return false;
     }
     let Some(seen) = tables::bypass(reply) else { return false };
-    ticks::age(seen, tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
+    seen.age(tables::now()) <= track::longest_timeout(reply.protocol as u8, &tables::timeouts())
 }
 
 /// Returns the request that a packet from a nat or fnat real answers. A packet that answers no packet to a VIP is not
@@ -129,7 +130,7 @@ pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reaso
     if source.is(Source::HASHED)
         && let Some(back) = tables::return_path(reply.destination)
     {
-        tables::note(Step::ReturnPath, back.ifindex, 0);
+        tables::note(Step::ReturnPath, back.ifindex.0, 0);
         if is_direct(reply) {
             return Err(Reason::NotOurs);
         }
@@ -153,7 +154,7 @@ pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reaso
 pub fn send_at_once<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Option<Result<u32, Verdict>> {
     let reply = &parsed.flow;
     let source = tables::source(reply.source, reply.source_port, reply.protocol as u8)?;
-    if source.service == UNSET || !source.used.only_replies_by_nat() || parsed.part != Part::Whole {
+    if source.service.is_none() || !source.used.only_replies_by_nat() || parsed.part != Part::Whole {
         return None;
     }
     if source.flags == 0 {
@@ -163,8 +164,8 @@ pub fn send_at_once<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Option<Re
         return None;
     }
     let back = tables::return_path(reply.destination)?;
-    tables::note(Step::Source, source.service, source.real);
-    tables::note(Step::ReturnPath, back.ifindex, 0);
+    tables::note(Step::Source, source.service.0, source.real.0);
+    tables::note(Step::ReturnPath, back.ifindex.0, 0);
     let sent = leave_as(frame, parsed, source, source.real, back);
     Some(sent.map_err(|reason| Verdict::at(source.service, reason)))
 }
@@ -182,8 +183,8 @@ fn send_of_flow<A: IpFamily>(
     if !sends(real, &parsed.flow) {
         return None;
     }
-    tables::note(Step::Source, source.service, source.real);
-    tables::note(Step::Flow, flow.real, flow.state);
+    tables::note(Step::Source, source.service.0, source.real.0);
+    tables::note(Step::Flow, flow.real.0, flow.state);
     keep(parsed, &request, &flow);
     let back = ReturnPath { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
     let sent = leave_as(frame, parsed, source, flow.real, &back);
@@ -216,10 +217,10 @@ fn translated<A: IpFamily>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<An
 /// entry of the flow in `REPLIES` takes precedence.
 #[inline(always)]
 fn source_of<A: IpFamily>(reply: &FlowKey<A>, from: &CachedSource<A>) -> Option<Source<A>> {
-    if from.service == UNSET || !from.used.is(AddressUse::NAT_REAL) {
+    if from.service.is_none() || !from.used.is(AddressUse::NAT_REAL) {
         return None;
     }
-    tables::note(Step::Source, from.service, from.real);
+    tables::note(Step::Source, from.service.0, from.real.0);
     let source = from.source();
     if source.is(Source::SHARED)
         && let Some(known) = tables::reply(reply)
@@ -248,7 +249,7 @@ fn leave_as<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     source: &CachedSource<A>,
-    real: u32,
+    real: RealId,
     back: &ReturnPath,
 ) -> Result<u32, Reason> {
     forward::check_ttl::<A>(frame)?;
@@ -264,7 +265,7 @@ fn leave_as<A: IpFamily>(
 fn leave<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
-    real: u32,
+    real: RealId,
     back: &ReturnPath,
 ) -> Result<u32, Reason> {
     address_frame(frame, back.to_client)?;

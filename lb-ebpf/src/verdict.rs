@@ -3,9 +3,10 @@
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
+    ids::ServiceId,
     packet::{Ip as _, Parsed},
     reason::{Fate, Reason},
-    schema::{Method, Real, Tunnel, UNSET},
+    schema::{Method, Real, Tunnel},
     wire::{Be32, Be128},
 };
 
@@ -15,19 +16,19 @@ use crate::tables::{self, IpFamily};
 #[derive(Clone, Copy)]
 pub struct Verdict {
     pub reason: Reason,
-    /// Id of the service that counts the packet; [`UNSET`] if there is none.
-    pub service: u32,
+    /// Id of the service that counts the packet; [`ServiceId::NONE`] if there is none.
+    pub service: ServiceId,
     /// For [`Reason::TooBig`]: the size of the largest packet that fits the path, in bytes.
     pub mtu: u16,
 }
 
 register! {
     Verdict as u64: |verdict: Self| {
-        u64::from(verdict.service) << 32 | u64::from(verdict.mtu) << 16 | u64::from(verdict.reason.index())
+        u64::from(verdict.service.0) << 32 | u64::from(verdict.mtu) << 16 | u64::from(verdict.reason.index())
     }, |bits: u64| Self {
         // Only numbers of reasons, which have few bits, are packed.
         reason: Reason::from_number((bits & 0xffff) as u32).unwrap_or(Reason::NotOurs),
-        service: (bits >> 32) as u32,
+        service: ServiceId((bits >> 32) as u32),
         mtu: (bits >> 16) as u16,
     };
 }
@@ -35,14 +36,14 @@ register! {
 impl From<Reason> for Verdict {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
-        Self::at(UNSET, reason)
+        Self::at(ServiceId::NONE, reason)
     }
 }
 
 impl Verdict {
     /// Returns the verdict on a packet of a service.
     #[inline(always)]
-    pub fn at(service: u32, reason: Reason) -> Self {
+    pub fn at(service: ServiceId, reason: Reason) -> Self {
         Self { reason, service, mtu: 0 }
     }
 

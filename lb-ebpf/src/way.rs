@@ -2,6 +2,7 @@
 //! The return path of a reply.
 
 use lb_common::{
+    ids::{IfIndex, RealId},
     packet::Ip,
     schema::{FlowKey, Fragment, ReturnPath},
     wire::{Be16, MacPair, Tags},
@@ -10,7 +11,7 @@ use lb_common::{
 /// The return path of a reply, and the addresses and ports that the reply leaves with.
 pub struct Way<A> {
     /// Id of the real that sent the reply.
-    pub real: u32,
+    pub real: RealId,
     /// The new source address.
     pub vip: A,
     /// The new source port; 0 keeps the port.
@@ -19,7 +20,7 @@ pub struct Way<A> {
     pub client: A,
     /// The new destination port; 0 keeps the port.
     pub client_port: Be16,
-    ifindex: u32,
+    ifindex: IfIndex,
     to_client: MacPair,
     tags: Tags,
 }
@@ -42,7 +43,7 @@ impl<A: Ip> Way<A> {
 
     /// Returns the return path to the client of a request.
     #[inline(always)]
-    pub fn of_request(request: &FlowKey<A>, real: u32, back: ReturnPath) -> Self {
+    pub fn of_request(request: &FlowKey<A>, real: RealId, back: ReturnPath) -> Self {
         Self {
             real,
             vip: request.destination,

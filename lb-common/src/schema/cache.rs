@@ -11,6 +11,7 @@
 use super::{AddressUse, Service, ServiceKey, Source, SourceKey, layout};
 use crate::{
     checksum::Delta,
+    ids::{RealId, ServiceId},
     packet::Ip,
     wire::{Be16, Be32, Be128},
 };
@@ -113,9 +114,9 @@ pub struct CachedSource<A: Ip> {
     /// [`Source::flags`].
     pub flags: u16,
     /// [`Source::real`].
-    pub real: u32,
+    pub real: RealId,
     /// Id of the service of the packets, by their port or by port 0; 0 if they belong to no service.
-    pub service: u32,
+    pub service: ServiceId,
     /// Uses of the address.
     pub used: AddressUse,
     /// Change of a checksum when the VIP replaces the address, [`Delta::folded`].

@@ -2,7 +2,11 @@
 //! Persistence: the real on which a client is kept.
 
 use super::{Service, layout};
-use crate::wire::Be128;
+use crate::{
+    ids::{RealId, ServiceId},
+    ticks::Tick,
+    wire::Be128,
+};
 
 /// Key of `CLIENTS`.
 #[repr(C)]
@@ -11,7 +15,7 @@ pub struct ClientKey {
     /// The CIP, masked to the service's [`super::Service::prefix`].
     pub address: Be128,
     /// Id of the service.
-    pub service: u32,
+    pub service: ServiceId,
     /// Zero.
     pub reserved: u32,
 }
@@ -31,10 +35,10 @@ impl ClientKey {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Client {
     /// Id of the real for the client's new connections.
-    pub real: u32,
+    pub real: RealId,
     /// Tick at which the persistence ends: the service's timeout after the last new connection, and at least
     /// a minute after the last packet of any connection, as in IPVS (`ip_vs_conn_expire` keeps a template
     /// that controls connections).
-    pub expires: u32,
+    pub expires: Tick,
 }
 layout!(Client, size: 8, align: 4);

@@ -2,7 +2,11 @@
 //! Flows: the flow table, and the SNAT addresses and ports of `fnat`.
 
 use super::layout;
-use crate::wire::{Be16, MacPair, Tags};
+use crate::{
+    ids::{IfIndex, RealId},
+    ticks::Tick,
+    wire::{Be16, MacPair, Tags},
+};
 
 /// Value of `FLOWS` and `FLOWS6`, least-recently-used tables: a full table evicts the flow that was silent
 /// longest.
@@ -13,12 +17,12 @@ use crate::wire::{Be16, MacPair, Tags};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flow {
     /// Id of the real that serves the flow.
-    pub real: u32,
-    /// Tick of the last packet (see [`crate::ticks::tick`]).
-    pub seen: u32,
+    pub real: RealId,
+    /// Tick of the last packet.
+    pub seen: Tick,
     /// Ifindex of the interface by which the client's packets arrive: replies of `nat` and `fnat` leave by
     /// it.
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// Destination and source MAC address of a frame to the client, learnt from the client's last frame.
     pub to_client: MacPair,
     /// The state, a [`crate::track::State`].
@@ -32,11 +36,11 @@ pub struct Flow {
 layout!(Flow, size: 36, align: 4);
 
 impl Flow {
-    /// No flow: the real is [`super::UNSET`].
+    /// No flow: the real is [`RealId::NONE`].
     pub const NONE: Self = Self {
-        real: super::UNSET,
-        seen: 0,
-        ifindex: 0,
+        real: RealId::NONE,
+        seen: Tick(0),
+        ifindex: IfIndex::NONE,
         to_client: MacPair::ZERO,
         state: 0,
         snat: SnatBinding::NONE,

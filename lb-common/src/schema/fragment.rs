@@ -2,7 +2,11 @@
 //! Fragmented datagrams: only the first fragment has ports, so it decides for the later ones.
 
 use super::{SnatBinding, layout};
-use crate::wire::{Be32, Be128, MacPair, Tags};
+use crate::{
+    ids::{IfIndex, RealId},
+    ticks::Tick,
+    wire::{Be32, Be128, MacPair, Tags},
+};
 
 /// Key of `FRAGMENTS` and `FRAGMENTS6`: the identity of a datagram (RFC 791, section 2.3; RFC 8200, section
 /// 4.5).
@@ -108,13 +112,13 @@ impl Coverage {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fragment<A = Be128> {
     /// Id of the real to which the datagram goes or, for a reply of `nat` or `fnat`, from which it comes.
-    pub real: u32,
+    pub real: RealId,
     /// Tick at which the first fragment arrived.
-    pub seen: u32,
+    pub seen: Tick,
     /// The VIP, which replaces the source of a reply of `nat` or `fnat`. Zero for a request.
     pub vip: A,
     /// Ifindex of the interface by which a reply of `nat` or `fnat` leaves. Zero for a request.
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// Destination and source MAC address of a reply of `nat` or `fnat`. Zero for a request.
     pub to_client: MacPair,
     /// The client's address, which replaces the destination of a reply of `fnat`. Zero otherwise.

@@ -2,7 +2,12 @@
 //! The reals of a destination, for `lblc` and `lblcr`.
 
 use super::layout;
-use crate::{schedule::lblcr::LARGEST_SET, wire::Be128};
+use crate::{
+    ids::{RealId, ServiceId},
+    schedule::lblcr::LARGEST_SET,
+    ticks::Tick,
+    wire::Be128,
+};
 
 /// Key of `LOCALITIES`.
 #[repr(C)]
@@ -11,7 +16,7 @@ pub struct LocalityKey {
     /// The address to which the client sends.
     pub destination: Be128,
     /// Id of the service.
-    pub service: u32,
+    pub service: ServiceId,
     /// Zero.
     pub reserved: u32,
 }
@@ -21,9 +26,9 @@ layout!(LocalityKey, size: 24, align: 8);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Locality {
-    /// Ids of the reals: the used entries first, then [`super::UNSET`]. `lblc` uses one entry.
-    pub reals: [u32; LARGEST_SET],
+    /// Ids of the reals: the used entries first, then [`RealId::NONE`]. `lblc` uses one entry.
+    pub reals: [RealId; LARGEST_SET],
     /// Tick of the last change of the set.
-    pub changed: u32,
+    pub changed: Tick,
 }
 layout!(Locality, size: 36, align: 4);

@@ -58,6 +58,3 @@ pub const BLOCK: u32 = 4096;
 /// table is a run of slots of a larger one: a table can grow without moving a flow. (The paper on Maglev
 /// takes a prime; with a power of two every odd skip visits every slot.)
 pub const LARGEST_TABLE: u32 = 16 * BLOCK;
-
-/// The id of no service or real: ids start at 1.
-pub const UNSET: u32 = 0;

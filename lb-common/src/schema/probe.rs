@@ -5,16 +5,19 @@
 //! Both maps are keyed by a [`super::FlowKey`] with addresses of 128 bits. Only the daemon writes them.
 
 use super::{SnatBinding, layout};
-use crate::wire::{Be16, Be128, MacPair};
+use crate::{
+    ids::{IfIndex, RealId},
+    wire::{Be16, Be128, MacPair},
+};
 
 /// Value of `PROBES`, keyed by the 5-tuple of a probe as the prober sends it: the prober's address and port,
 /// the VIP and the port of the service. The ports of an ICMP echo are its identifier and 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Probe {
-    /// Id of the real to which the probe goes. [`super::UNSET`]: the program returns the packet to the prober by
+    /// Id of the real to which the probe goes. [`RealId::NONE`]: the program returns the packet to the prober by
     /// `PROBE_REPLIES`, whose key is the reverse 5-tuple.
-    pub real: u32,
+    pub real: RealId,
     /// For a `fnat` real: the SNAT address and port that replace the source of the probe. No flow owns the
     /// port, so that it must be outside the SNAT ports of the flows.
     pub snat: SnatBinding,
@@ -35,7 +38,7 @@ pub struct ProbeReply {
     /// The prober's port.
     pub destination_port: Be16,
     /// Ifindex of the director's end of the link to the prober.
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// Destination and source MAC address of frames on that link.
     pub to_prober: MacPair,
     /// Zero.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Real servers: the next hop of their packets, and the forwarding method.
 
-use super::{FlowKey, UNSET, layout};
+use super::{FlowKey, layout};
 use crate::{
+    ids::{IfIndex, ServiceId},
     packet::Ip,
     wire::{Be16, Be128, MacPair, Tags},
 };
@@ -14,7 +15,7 @@ use crate::{
 /// | 0      | `macs`           | destination and source MAC of frames to it; zero if unknown   |
 /// | 12     | `ifindex`        | the interface that its packets leave by                       |
 /// | 16     | `address`        | the RIP                                                       |
-/// | 32     | `service`        | id of the service; [`UNSET`] if the real does not exist       |
+/// | 32     | `service`        | id of the service; [`ServiceId::NONE`] if the real does not exist |
 /// | 36     | `port`           | the real's port, 0 = as the client sent it                    |
 /// | 38     | `mtu`            | MTU towards the real in bytes, the machine's byte order       |
 /// | 40     | `method`         | a [`Method`]                                                  |
@@ -32,11 +33,11 @@ pub struct Real {
     /// Destination and source MAC address of frames to the real; all zero while the next hop is unknown.
     pub macs: MacPair,
     /// Ifindex of the interface by which packets for the real leave.
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// The RIP.
     pub address: Be128,
     /// Id of the service that the real belongs to.
-    pub service: u32,
+    pub service: ServiceId,
     /// The real's port; 0 = as the client sent it.
     pub port: Be16,
     /// Size of the largest IP packet that fits the path to the real, in bytes.
@@ -114,7 +115,7 @@ impl Real {
     #[inline(always)]
     #[must_use]
     pub const fn exists(&self) -> bool {
-        self.service != UNSET
+        !self.service.is_none()
     }
 
     /// Returns whether the next hop towards the real is known.

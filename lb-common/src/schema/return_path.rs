@@ -9,6 +9,7 @@
 
 use super::{ReturnPath, Timeouts, layout};
 use crate::packet::Ip;
+use crate::ticks::Tick;
 
 /// Value of `ROUTER_PATHS`, an array by [`RouterPath::index`]. The programs write it, and never free it.
 #[repr(C)]
@@ -37,7 +38,7 @@ impl RouterPath {
     #[must_use]
     pub const fn index(way: &ReturnPath) -> u32 {
         let [a, b, c] = way.to_client.0;
-        let mixed = a ^ b.rotate_left(11) ^ c.rotate_left(22) ^ way.ifindex ^ way.tags.0.rotate_left(7);
+        let mixed = a ^ b.rotate_left(11) ^ c.rotate_left(22) ^ way.ifindex.0 ^ way.tags.0.rotate_left(7);
         mixed.wrapping_mul(0x9e37_79b1) >> 24
     }
 }
@@ -84,8 +85,8 @@ impl CachedPath {
     /// Returns the time in units of about a second (1,024 ticks), which wraps around after 18 hours.
     #[inline(always)]
     #[must_use]
-    pub const fn seconds(tick: u32) -> u32 {
-        tick >> 10 & Self::SECONDS
+    pub const fn seconds(tick: Tick) -> u32 {
+        tick.0 >> 10 & Self::SECONDS
     }
 
     /// Returns whether the entry is that of this client.
@@ -115,7 +116,7 @@ impl CachedPath {
     #[must_use]
     pub const fn is_over(self, seconds: u32, timeouts: &Timeouts) -> bool {
         let silence = self.silent_for(seconds);
-        silence > timeouts.tcp >> 10 && silence > timeouts.tcp_fin >> 10 && silence > timeouts.udp >> 10
+        silence > timeouts.tcp.0 >> 10 && silence > timeouts.tcp_fin.0 >> 10 && silence > timeouts.udp.0 >> 10
     }
 
     /// Returns the time since the client's last packet, in [`CachedPath::seconds`].
@@ -130,6 +131,7 @@ impl CachedPath {
 mod tests {
     use super::*;
     use crate::wire::{Be32, Be128, MacPair, Tags};
+    use crate::{ids::IfIndex, ticks::Ticks};
 
     #[test]
     fn a_word_says_what_it_was_told() {
@@ -145,12 +147,12 @@ mod tests {
         let at = |seconds: u32, timeouts: &Timeouts| near.is_over((0xfff0 + seconds) & 0xffff, timeouts);
         let [tcp, tcp_fin, udp] = [900 << 10, 120 << 10, 2000 << 10];
         assert!(!at(0, &Timeouts::DEFAULT));
-        let timeouts = Timeouts { tcp, tcp_fin, udp };
+        let timeouts = Timeouts { tcp: Ticks(tcp), tcp_fin: Ticks(tcp_fin), udp: Ticks(udp) };
         assert!(!at(2000, &timeouts) && at(2001, &timeouts));
-        let timeouts = Timeouts { tcp: udp, tcp_fin, udp: tcp };
+        let timeouts = Timeouts { tcp: timeouts.udp, tcp_fin: timeouts.tcp_fin, udp: timeouts.tcp };
         assert!(!at(2000, &timeouts) && at(2001, &timeouts));
         // More than a day, which 16 bits of seconds cannot distinguish from an hour.
-        let timeouts = Timeouts { tcp: 90_000 << 10, tcp_fin, udp };
+        let timeouts = Timeouts { tcp: Ticks(90_000 << 10), ..timeouts };
         assert!(![0, 2001, 30_000, 0xffff].iter().any(|&seconds| at(seconds, &timeouts)));
     }
 
@@ -165,8 +167,11 @@ mod tests {
             assert!(places.len() > 950, "{}", places.len());
             assert!(places.iter().all(|place| *place < CachedPath::COUNT));
         }
-        let way =
-            |n: u32| ReturnPath { ifindex: 2, to_client: MacPair([n, 0x0102, 0x0304]), tags: Tags::NONE };
+        let way = |n: u32| ReturnPath {
+            ifindex: IfIndex(2),
+            to_client: MacPair([n, 0x0102, 0x0304]),
+            tags: Tags::NONE,
+        };
         let mut places: std::vec::Vec<u32> = (0..16).map(|n| RouterPath::index(&way(n))).collect();
         places.sort_unstable();
         places.dedup();

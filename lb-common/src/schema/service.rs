@@ -3,7 +3,9 @@
 
 use super::{BLOCK, layout};
 use crate::{
+    ids::{RealId, ServiceId},
     packet::Ip,
+    ticks::{Tick, Ticks},
     wire::{Be16, Be32, Be128},
 };
 
@@ -44,7 +46,7 @@ impl<A: Ip> ServiceKey<A> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Service {
     /// Id of the service, which also selects its reals and counters. Never 0.
-    pub id: u32,
+    pub id: ServiceId,
     /// The first block of the slot table.
     pub first: u32,
     /// Number of entries of the table that are in use; 0 if no real accepts connections.
@@ -53,8 +55,8 @@ pub struct Service {
     pub scheduler: u32,
     /// The flows that get an entry in the flow table: a [`Tracking`].
     pub tracking: u32,
-    /// Persistence timeout in ticks; 0: no persistence.
-    pub persistent: u32,
+    /// Persistence timeout; 0: no persistence.
+    pub persistent: Ticks,
     /// Prefix length by which clients are grouped for persistence, of an address of 128 bits: 128 for both
     /// `/32` of IPv4 and `/128`.
     pub prefix: u32,
@@ -165,9 +167,9 @@ layout!(Position, size: 16, align: 8);
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Move {
     /// Id of the real of untracked flows.
-    pub base: u32,
+    pub base: RealId,
     /// Tick of the last move, or [`crate::slot::LONG_AGO`].
-    pub since: u32,
+    pub since: Tick,
 }
 layout!(Move, size: 8, align: 4);
 

@@ -2,7 +2,7 @@
 //! Options known at load time.
 
 use super::{Mode, layout};
-use crate::{ticks, wire::Be128};
+use crate::{ticks::Ticks, wire::Be128};
 
 /// Value of the frozen global `SETTINGS`: the verifier knows its values, and removes the code that they rule
 /// out.
@@ -93,24 +93,21 @@ impl TunnelSource {
     }
 }
 
-/// Value of the only element of `TIMEOUTS`, in ticks (see [`ticks::tick`]). The daemon writes it.
+/// Value of the only element of `TIMEOUTS`. The daemon writes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
     /// Idle time after which an established TCP flow has ended.
-    pub tcp: u32,
+    pub tcp: Ticks,
     /// Idle time after which a closing TCP flow has ended.
-    pub tcp_fin: u32,
+    pub tcp_fin: Ticks,
     /// Idle time after which a UDP flow has ended.
-    pub udp: u32,
+    pub udp: Ticks,
 }
 layout!(Timeouts, size: 12, align: 4);
 
 impl Timeouts {
     /// Timeouts of IPVS.
-    pub const DEFAULT: Self = Self {
-        tcp: ticks::ticks_of_seconds(900),
-        tcp_fin: ticks::ticks_of_seconds(120),
-        udp: ticks::ticks_of_seconds(300),
-    };
+    pub const DEFAULT: Self =
+        Self { tcp: Ticks::of_seconds(900), tcp_fin: Ticks::of_seconds(120), udp: Ticks::of_seconds(300) };
 }

@@ -3,6 +3,7 @@
 //! service.
 
 use super::{FlowKey, layout};
+use crate::ids::{IfIndex, RealId, ServiceId};
 use crate::packet::Ip;
 use crate::wire::{Be16, Be32, Be128, MacPair, Tags};
 
@@ -46,8 +47,8 @@ impl AddressUse {
 
     /// Returns the use with the id of a real beside its flags. Leaves out ids that do not fit.
     #[must_use]
-    pub const fn of_real(self, id: u32) -> Self {
-        if id >> (32 - Self::FLAGS) == 0 { Self(self.0 | Self::REAL | id << Self::FLAGS) } else { self }
+    pub const fn of_real(self, id: RealId) -> Self {
+        if id.0 >> (32 - Self::FLAGS) == 0 { Self(self.0 | Self::REAL | id.0 << Self::FLAGS) } else { self }
     }
 
     /// Returns the use without a real's id.
@@ -56,11 +57,11 @@ impl AddressUse {
         Self(self.0 & ((1 << Self::FLAGS) - 1) & !Self::REAL)
     }
 
-    /// Returns the id of a real at this address; [`super::UNSET`] if there is none.
+    /// Returns the id of a real at this address; [`RealId::NONE`] if there is none.
     #[inline(always)]
     #[must_use]
-    pub const fn real(self) -> u32 {
-        self.0 >> Self::FLAGS
+    pub const fn real(self) -> RealId {
+        RealId(self.0 >> Self::FLAGS)
     }
 
     /// Returns whether the address is that of nat reals only, so that no check but that for replies is
@@ -121,9 +122,9 @@ pub struct Source<A: Ip = Be128> {
     /// and a reply without a flow table entry does not belong to the service.
     pub flags: u16,
     /// Id of the real that sends the reply; 0 in `REPLIES`.
-    pub real: u32,
+    pub real: RealId,
     /// Id of the service; 0 in `REPLIES`.
-    pub service: u32,
+    pub service: ServiceId,
     /// Zero.
     pub reserved: A::Padding,
 }
@@ -142,7 +143,7 @@ impl<A: Ip> Source<A> {
     /// Returns a source from its fields.
     #[inline(always)]
     #[must_use]
-    pub fn new(vip: A, port: Be16, flags: u16, real: u32, service: u32) -> Self {
+    pub fn new(vip: A, port: Be16, flags: u16, real: RealId, service: ServiceId) -> Self {
         Self { vip, port, flags, real, service, reserved: A::Padding::default() }
     }
 
@@ -170,7 +171,7 @@ impl<A: Ip> Source<A> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReturnPath {
     /// Ifindex of the interface by which the client's packets arrive.
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// Destination and source MAC address of frames to the client.
     pub to_client: MacPair,
     /// VLAN tags of frames to the client.

@@ -10,16 +10,16 @@ use proptest::prelude::*;
 use super::*;
 
 /// Idle timeout, in ticks of the model.
-const T: u32 = 50;
+const T: Ticks = Ticks(50);
 const REALS: u32 = 5;
 
 /// The next event.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A pool change: new flows go to this real.
-    Move(u32),
+    Move(RealId),
     /// A real is removed: its flows end, and other flows are not affected.
-    Remove(u32),
+    Remove(RealId),
     /// A client opens a flow.
     Open,
     /// The flow at this place among the living ones sends a packet.
@@ -42,12 +42,12 @@ enum Mutation {
 #[derive(Debug)]
 struct Model {
     mutation: Mutation,
-    tick: u32,
+    now: Tick,
     slot: Slot,
     /// Tracked flows: real and tick of the last packet.
-    entries: HashMap<u32, (u32, u32)>,
+    entries: HashMap<u32, (RealId, Tick)>,
     /// Every living flow: real and tick of the last packet.
-    flows: HashMap<u32, (u32, u32)>,
+    flows: HashMap<u32, (RealId, Tick)>,
     next_flow: u32,
 }
 
@@ -56,8 +56,8 @@ impl Model {
         Self {
             mutation,
             // The clock wraps during the run.
-            tick: u32::MAX - 500,
-            slot: Slot::steady(1),
+            now: Tick(u32::MAX - 500),
+            slot: Slot::steady(RealId(1)),
             entries: HashMap::new(),
             flows: HashMap::new(),
             next_flow: 0,
@@ -65,17 +65,17 @@ impl Model {
     }
 
     /// Runs one event, and returns the broken rule as an error.
-    fn step(&mut self, pause: u32, event: Event) -> Result<(), String> {
-        self.tick = self.tick.wrapping_add(pause);
-        let tick = self.tick;
-        let lives = |(_, seen): &(u32, u32)| ticks::age(*seen, tick) <= T;
+    fn step(&mut self, pause: Ticks, event: Event) -> Result<(), String> {
+        self.now = self.now.after(pause);
+        let now = self.now;
+        let lives = |(_, seen): &(RealId, Tick)| seen.age(now) <= T;
         self.entries.retain(|_, entry| lives(entry));
         self.flows.retain(|_, flow| lives(flow));
         match event {
             Event::Move(real) => self.move_to(real),
             Event::Remove(real) => {
-                if self.slot.now == real {
-                    self.move_to(real % REALS + 1);
+                if self.slot.current == real {
+                    self.move_to(RealId(real.0 % REALS + 1));
                 }
                 if self.slot.base == real {
                     self.slot = self.slot.without_base();
@@ -87,7 +87,7 @@ impl Model {
                 let flow = self.next_flow;
                 self.next_flow += 1;
                 let real = self.packet(flow, true);
-                self.flows.insert(flow, (real, tick));
+                self.flows.insert(flow, (real, now));
             }
             Event::Speak(place) => {
                 let mut living: Vec<u32> = self.flows.keys().copied().collect();
@@ -98,12 +98,12 @@ impl Model {
                 if real != on {
                     return Err(format!("flow {flow} on {on} was sent to {real}: {:?}", self.slot));
                 }
-                self.flows.insert(flow, (on, tick));
+                self.flows.insert(flow, (on, now));
             }
             Event::Sweep => {
                 let elsewhere = self.mutation != Mutation::SettleBlindly
-                    && self.entries.values().any(|(real, _)| *real != self.slot.now);
-                self.slot = self.slot.aged(tick, T, elsewhere);
+                    && self.entries.values().any(|(real, _)| *real != self.slot.current);
+                self.slot = self.slot.aged(now, T, elsewhere);
                 if self.slot.moved.is_none() {
                     self.entries.clear();
                 }
@@ -115,30 +115,30 @@ impl Model {
         Ok(())
     }
 
-    fn move_to(&mut self, real: u32) {
+    fn move_to(&mut self, real: RealId) {
         let before = self.slot;
-        self.slot = before.moved_to(real, self.tick, T);
+        self.slot = before.moved_to(real, self.now, T);
         if self.slot == before {
             return;
         }
         if self.mutation == Mutation::KeepBaseWhenOld && before.moved.is_some() {
             self.slot.base = before.base;
         }
-        if self.mutation == Mutation::BackToBaseIsSteady && self.slot.now == self.slot.base {
+        if self.mutation == Mutation::BackToBaseIsSteady && self.slot.current == self.slot.base {
             self.slot.moved = None;
             self.entries.clear();
         }
     }
 
     /// Handles a packet as the program does, and returns its real.
-    fn packet(&mut self, flow: u32, opens: bool) -> u32 {
-        let Slot { now, base, moved } = self.slot;
-        let Some(since) = moved else { return now };
+    fn packet(&mut self, flow: u32, opens: bool) -> RealId {
+        let Slot { current, base, moved } = self.slot;
+        let Some(since) = moved else { return current };
         if let Some((real, seen)) = self.entries.get_mut(&flow) {
-            *seen = self.tick;
+            *seen = self.now;
             return *real;
         }
-        let Choice { real, record } = choose(now, base, since, self.tick, T, opens);
+        let Choice { real, record } = choose(current, base, since, self.now, T, opens);
         let forgotten = match self.mutation {
             Mutation::NewFlowsAreNotRecorded => opens,
             Mutation::OldFlowsAreNotRecorded => !opens,
@@ -148,24 +148,28 @@ impl Model {
             | Mutation::BackToBaseIsSteady => false,
         };
         if record && !forgotten {
-            self.entries.insert(flow, (real, self.tick));
+            self.entries.insert(flow, (real, self.now));
         }
         real
     }
 }
 
-fn any_event() -> impl Strategy<Value = (u32, Event)> {
+fn any_real() -> impl Strategy<Value = RealId> {
+    (1..=REALS).prop_map(RealId)
+}
+
+fn any_event() -> impl Strategy<Value = (Ticks, Event)> {
     let event = prop_oneof![
-        2 => (1..=REALS).prop_map(Event::Move),
-        1 => (1..=REALS).prop_map(Event::Remove),
+        2 => any_real().prop_map(Event::Move),
+        1 => any_real().prop_map(Event::Remove),
         8 => Just(Event::Open),
         20 => any::<usize>().prop_map(Event::Speak),
         5 => Just(Event::Sweep),
     ];
-    (1u32..5, event)
+    ((1u32..5).prop_map(Ticks), event)
 }
 
-fn run(mutation: Mutation, events: &[(u32, Event)]) -> Result<(), String> {
+fn run(mutation: Mutation, events: &[(Ticks, Event)]) -> Result<(), String> {
     let mut model = Model::new(mutation);
     events.iter().try_for_each(|(pause, event)| model.step(*pause, *event))
 }

@@ -8,6 +8,7 @@ pub mod tun;
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
+    ids::IfIndex,
     packet::{ETHERNET_LEN, Ip, Parsed, Part, load},
     reason::Reason,
     schema::{Method, Real},
@@ -82,7 +83,7 @@ pub fn check_ttl<A: Ip>(frame: &Frame) -> Result<(), Reason> {
 
 /// Sends the frame: out of the interface that it came in by, or redirected to another one.
 #[inline(always)]
-pub fn transmit(frame: &Frame, ifindex: u32) -> Result<u32, Reason> {
+pub fn transmit(frame: &Frame, ifindex: IfIndex) -> Result<u32, Reason> {
     if ifindex == frame.ifindex() {
         return Ok(xdp_action::XDP_TX);
     }

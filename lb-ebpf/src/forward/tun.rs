@@ -6,6 +6,7 @@ use core::mem::offset_of;
 use lb_common::{
     checksum::{Delta, Sum},
     hash,
+    ids::RealId,
     packet::{ETHERNET_LEN, Header, Ip, Parsed, address_frame, store, store_words},
     protocol,
     reason::Reason,
@@ -22,7 +23,12 @@ use crate::{
 };
 
 #[inline(always)]
-pub fn forward<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &Real) -> Result<(), Reason> {
+pub fn forward<A: IpFamily>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    id: RealId,
+    real: &Real,
+) -> Result<(), Reason> {
     if real.is(Real::IPV6) {
         match A::as_ipv4(parsed) {
             Some(parsed) => ipv4_within_ipv6(frame, parsed, id)?,
@@ -41,7 +47,7 @@ pub fn forward<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, id: u32, real: &R
 out_of_line! {
     /// Encapsulates an IPv4 packet in an IPv6 packet to the real with this id. IPv6 packets have more stack left, since
     /// their parts are in programs of their own.
-    fn ipv4_within_ipv6 [ipv4_within_ipv6](frame; parsed: &Parsed<Be32>; id: u32) -> Result<(), Reason> {
+    fn ipv4_within_ipv6 [ipv4_within_ipv6](frame; parsed: &Parsed<Be32>; id: RealId) -> Result<(), Reason> {
         let real = tables::real(id).ok_or(Reason::NoReal)?;
         within::<Be32, Be128>(frame, parsed, real)
     }

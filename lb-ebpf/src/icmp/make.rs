@@ -9,6 +9,7 @@ use core::mem::offset_of;
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     checksum::Sum,
+    ids::ServiceId,
     packet::{
         ETHERNET_LEN, Error, Header, ICMP_LEN, Ip, Parsed, address_frame, frame_macs, load, store,
         store_words,
@@ -26,7 +27,7 @@ const INTERNETWORK_CONTROL: u8 = 0xc0;
 
 /// Answers a packet of a service with an error, out of the interface that the packet came in by.
 #[inline(always)]
-pub fn answer<A: Ip>(frame: &Frame, parsed: &Parsed<A>, error: Error, service: u32) -> u32 {
+pub fn answer<A: Ip>(frame: &Frame, parsed: &Parsed<A>, error: Error, service: ServiceId) -> u32 {
     if !tables::may_make_icmp() {
         tables::count_reason(service, Reason::IcmpLimited);
         return xdp_action::XDP_DROP;

@@ -4,7 +4,7 @@
 use aya_log_ebpf::debug;
 use lb_common::{
     packet::{self, Parsed, tcp_flags},
-    schema::{Flow, SnatBinding, UNSET},
+    schema::{Flow, SnatBinding},
     track::{self, State},
 };
 
@@ -27,11 +27,11 @@ out_of_line! {
         };
         // Until Linux 6.3 a map key could not be in memory that a global function was given. Hence the copy, which LLVM
         // must not remove.
-        if !tables::remember_flow(&core::hint::black_box(parsed.flow), &flow, known.real != UNSET) {
+        if !tables::remember_flow(&core::hint::black_box(parsed.flow), &flow, !known.real.is_none()) {
             debug!(frame.ctx(), "the flow table takes no new flow: affinity is lost");
         }
         // The previous entry, if any, no longer counts as a connection of its real.
-        if known.real != UNSET {
+        if !known.real.is_none() {
             tables::add_load(known.real, load(State::from_number(known.state)).wrapping_neg());
         }
         if !picked.one_packet {

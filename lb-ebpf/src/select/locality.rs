@@ -7,28 +7,29 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::bpf_loop, macros::btf_map};
 use lb_common::{
+    ids::{RealId, ServiceId},
     schedule::{
         Candidate, lblc,
         lblcr::{self, LARGEST_SET},
         wlc,
     },
-    schema::{Locality, LocalityKey, Real, Scheduler, Service, UNSET},
-    ticks,
+    schema::{Locality, LocalityKey, Real, Scheduler, Service},
+    ticks::Ticks,
     wire::Be128,
 };
 
 use super::walk::{candidate, is_one_idle, least_loaded};
 use crate::tables;
 
-/// Ticks after which a set that has not grown loses its most loaded real.
-const SHRINK: u32 = ticks::ticks_of_seconds(lblcr::SHRINK_SECONDS);
+/// Time after which a set that has not grown loses its most loaded real.
+const SHRINK: Ticks = Ticks::of_seconds(lblcr::SHRINK_SECONDS);
 
 /// A scan of the reals of a set, and its result. [`LARGEST_SET`] as a place means none. The scan is in a map, because
 /// the stack is small.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Scan {
-    service: u32,
+    service: ServiceId,
     set: Locality,
     /// The first place without a usable real.
     free: u16,
@@ -57,19 +58,19 @@ const NOWHERE: u16 = LARGEST_SET as u16;
 
 /// Returns the real for a new connection. `replicates` keeps a set of reals for each destination, instead of one real.
 #[inline(always)]
-pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
+pub fn choose(service: &Service, destination: Be128, replicates: bool) -> RealId {
     let place = LocalityKey { destination, service: service.id, reserved: 0 };
     let now = tables::now();
-    let Some(scan) = scan() else { return UNSET };
+    let Some(scan) = scan() else { return RealId::NONE };
     scan.service = service.id;
-    scan.set = Locality { reals: [UNSET; LARGEST_SET], changed: now };
+    scan.set = Locality { reals: [RealId::NONE; LARGEST_SET], changed: now };
     (scan.free, scan.best_at, scan.worst_at, scan.size) = (NOWHERE, NOWHERE, NOWHERE, 0);
     (scan.best, scan.worst) = (Candidate::default(), Candidate::default());
     tables::read_locality(&place, &mut scan.set);
     // SAFETY: the callback is a function of this program, and ignores its null pointer.
     unsafe { bpf_loop(NOWHERE.into(), scan_one as *mut c_void, core::ptr::null_mut(), 0) };
-    if scan.size > 1 && ticks::age(scan.set.changed, now) > SHRINK && scan.worst_at != scan.best_at {
-        put(&mut scan.set, scan.worst_at, UNSET);
+    if scan.size > 1 && scan.set.changed.age(now) > SHRINK && scan.worst_at != scan.best_at {
+        put(&mut scan.set, scan.worst_at, RealId::NONE);
         scan.set.changed = now;
         tables::remember_locality(&place, &scan.set);
     }
@@ -79,8 +80,8 @@ pub fn choose(service: &Service, destination: Be128, replicates: bool) -> u32 {
         return id;
     }
     let id = least_loaded(service, Scheduler::Wlc as u32);
-    if id == UNSET {
-        return UNSET;
+    if id.is_none() {
+        return RealId::NONE;
     }
     // A full set loses its most loaded real.
     let place_in_set = match (replicates, scan.free) {
@@ -120,12 +121,12 @@ unsafe extern "C" fn scan_one(round: u32, _: *mut c_void) -> c_long {
 /// Returns the real at a place of a set. `black_box` hides the index from LLVM, which would otherwise delete the check
 /// that the verifier needs.
 #[inline(always)]
-fn at(set: &Locality, place: u16) -> Option<u32> {
+fn at(set: &Locality, place: u16) -> Option<RealId> {
     set.reals.get(core::hint::black_box(place as usize)).copied()
 }
 
 #[inline(always)]
-fn put(set: &mut Locality, place: u16, id: u32) {
+fn put(set: &mut Locality, place: u16, id: RealId) {
     if let Some(real) = set.reals.get_mut(core::hint::black_box(place as usize)) {
         *real = id;
     }
@@ -133,8 +134,8 @@ fn put(set: &mut Locality, place: u16, id: u32) {
 
 /// Returns a real of a set as a candidate, if it accepts new connections.
 #[inline(always)]
-fn member(service: u32, id: u32) -> Option<Candidate> {
-    if id == UNSET {
+fn member(service: ServiceId, id: RealId) -> Option<Candidate> {
+    if id.is_none() {
         return None;
     }
     let real = tables::real(id)?;
@@ -143,7 +144,7 @@ fn member(service: u32, id: u32) -> Option<Candidate> {
 }
 
 #[inline(always)]
-fn contains(set: &Locality, id: u32) -> bool {
+fn contains(set: &Locality, id: RealId) -> bool {
     let mut i = 0;
     while i < LARGEST_SET {
         if set.reals[i] == id {

@@ -13,11 +13,12 @@ mod snat; //        the SNAT port of a fnat flow
 mod walk; //        walks over the reals of a service
 
 use lb_common::{
+    ids::RealId,
     packet::{Parsed, tcp_flags},
     protocol,
     reason::Reason,
     schema::{Flow, FlowKey, Load, Method, Real, Scheduler, Service, SnatBinding, Tracking},
-    ticks,
+    ticks::{Tick, Ticks},
     track::{self, State},
 };
 use pick::{Picked, pick};
@@ -29,15 +30,15 @@ use crate::{
     tables::{self, IpFamily},
 };
 
-/// Ticks after which the timestamp of a flow is written again. A write at each packet would move the cache line of the
+/// Time after which the timestamp of a flow is written again. A write at each packet would move the cache line of the
 /// entry between CPUs for nothing.
-const REFRESH: u32 = ticks::ticks_of_seconds(1);
+const REFRESH: Ticks = Ticks::of_seconds(1);
 
 /// The real that was selected for a packet.
 #[derive(Clone, Copy)]
 pub struct Chosen {
     /// Id of the real.
-    pub id: u32,
+    pub id: RealId,
     pub real: &'static Real,
     /// For `fnat`: the SNAT address and port that replace the packet's source.
     pub snat: SnatBinding,
@@ -46,7 +47,7 @@ pub struct Chosen {
 impl Chosen {
     /// Returns a choice of a real with any method but `fnat`.
     #[inline(always)]
-    const fn new(id: u32, real: &'static Real) -> Self {
+    const fn new(id: RealId, real: &'static Real) -> Self {
         Self { id, real, snat: SnatBinding::NONE }
     }
 }
@@ -59,16 +60,16 @@ pub fn real<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, service: &Service) -
         let slot = Slot::of(service, &parsed.flow)?;
         let untracked = !slot.is_moved() || service.tracking == Tracking::None as u32;
         if untracked
-            && let Some(real) = tables::real(slot.now())
+            && let Some(real) = tables::real(slot.current())
             && !real.is(Real::NEEDS_FLOW)
         {
             if real.method == Method::Nat as u16 && !return_path::is_known(frame, parsed)? {
-                let _ = return_path::learn(frame, parsed, slot.now());
+                let _ = return_path::learn(frame, parsed, slot.current());
             }
             if opens(parsed) {
-                tables::count_flow(slot.now());
+                tables::count_flow(slot.current());
             }
-            return Ok(Chosen::new(slot.now(), real));
+            return Ok(Chosen::new(slot.current(), real));
         }
         hashed = slot;
     }
@@ -147,7 +148,7 @@ fn record<A: IpFamily>(
     if real.is(Real::SHARED) {
         return_path::remember_reply(&parsed.flow, picked.id);
     }
-    if service.persistent != 0 && !picked.one_packet {
+    if service.persistent != Ticks::ZERO && !picked.one_packet {
         persistence::remember(service, &parsed.flow, picked.id);
     }
     Ok(snat)
@@ -171,7 +172,7 @@ fn living<A>(
     parsed: &Parsed<A>,
     service: &Service,
     flow: &Flow,
-    now: u32,
+    now: Tick,
 ) -> Result<Option<&'static Real>, Reason> {
     let state = State::from_number(flow.state);
     if track::is_over(state, flow.seen, now, parsed.tcp_flags, &tables::timeouts()) {

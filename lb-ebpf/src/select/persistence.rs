@@ -2,16 +2,17 @@
 //! Persistence: new connections of a client go to the real of its earlier ones.
 
 use lb_common::{
+    ids::RealId,
     packet::Ip,
     schema::{Client, ClientKey, FlowKey, Real, Service},
-    ticks,
+    ticks::{Tick, Ticks},
 };
 
 use crate::tables;
 
-/// Minimum time for which a client with living connections stays on its real, in ticks; IPVS renews a template
+/// Minimum time for which a client with living connections stays on its real; IPVS renews a template
 /// likewise.
-const GRACE: u32 = ticks::ticks_of_seconds(60);
+const GRACE: Ticks = Ticks::of_seconds(60);
 
 #[inline(always)]
 fn key<A: Ip>(service: &Service, flow: &FlowKey<A>) -> ClientKey {
@@ -21,7 +22,7 @@ fn key<A: Ip>(service: &Service, flow: &FlowKey<A>) -> ClientKey {
 /// Returns the real on which persistence keeps a client, if the real still exists. Its weight and thresholds do not
 /// matter, as in IPVS.
 #[inline(always)]
-pub fn real<A: Ip>(service: &Service, flow: &FlowKey<A>, now: u32) -> Option<u32> {
+pub fn real<A: Ip>(service: &Service, flow: &FlowKey<A>, now: Tick) -> Option<RealId> {
     let client = tables::client(&key(service, flow))?;
     if is_over(client.expires, now) {
         return None;
@@ -32,25 +33,25 @@ pub fn real<A: Ip>(service: &Service, flow: &FlowKey<A>, now: u32) -> Option<u32
 
 out_of_line! {
     /// Keeps a client on the real of its new connection.
-    pub fn remember [remember_client, remember_client6](; service: &Service, flow: &FlowKey<A>; real: u32) -> () {
-        let client = Client { real, expires: tables::now().wrapping_add(service.persistent) };
+    pub fn remember [remember_client, remember_client6](; service: &Service, flow: &FlowKey<A>; real: RealId) -> () {
+        let client = Client { real, expires: tables::now().after(service.persistent) };
         tables::remember_client(&key(service, flow), &client);
     }
 }
 
 /// Extends the persistence of a client at a packet of one of its connections.
 #[inline(always)]
-pub fn keep<A: Ip>(service: &Service, flow: &FlowKey<A>, real: u32, now: u32) {
+pub fn keep<A: Ip>(service: &Service, flow: &FlowKey<A>, real: RealId, now: Tick) {
     let key = key(service, flow);
     if let Some(client) = tables::client(&key)
         && client.real == real
-        && is_over(client.expires, now.wrapping_add(GRACE))
+        && is_over(client.expires, now.after(GRACE))
     {
-        tables::remember_client(&key, &Client { real, expires: now.wrapping_add(GRACE) });
+        tables::remember_client(&key, &Client { real, expires: now.after(GRACE) });
     }
 }
 
 #[inline(always)]
-const fn is_over(expires: u32, now: u32) -> bool {
-    ticks::age(expires, now) > 0
+const fn is_over(expires: Tick, now: Tick) -> bool {
+    expires.age(now).exceeds(Ticks::ZERO)
 }

@@ -2,10 +2,12 @@
 //! Selection of the real for a packet without a flow table entry.
 
 use lb_common::{
+    ids::RealId,
     packet::{Parsed, tcp_flags},
     protocol,
     reason::Reason,
-    schema::{Method, Real, Scheduler, Service, UNSET},
+    schema::{Method, Real, Scheduler, Service},
+    ticks::Ticks,
     track,
 };
 
@@ -16,7 +18,7 @@ use crate::tables::{self, IpFamily};
 #[derive(Clone, Copy)]
 pub struct Picked {
     /// Id of the real.
-    pub id: u32,
+    pub id: RealId,
     /// Whether the packet begins a flow that needs a flow table entry.
     pub record: bool,
     /// Whether the real was chosen by a slot in transition.
@@ -35,7 +37,7 @@ impl Picked {
     fn packed(self) -> u64 {
         let Self { id, record, moved, one_packet } = self;
         let bit = |set: bool, bit: u64| if set { bit } else { 0 };
-        u64::from(id)
+        u64::from(id.0)
             | bit(record, Self::RECORD)
             | bit(moved, Self::MOVED)
             | bit(one_packet, Self::ONE_PACKET)
@@ -46,7 +48,7 @@ impl Picked {
     fn unpacked(packed: u64) -> Self {
         let has = |bit: u64| packed & bit != 0;
         Self {
-            id: packed as u32,
+            id: RealId(packed as u32),
             record: has(Self::RECORD),
             moved: has(Self::MOVED),
             one_packet: has(Self::ONE_PACKET),
@@ -56,11 +58,11 @@ impl Picked {
 
 register! {
     Picked as u64: Self::packed, Self::unpacked;
-    // Without a real, the lower half is [`UNSET`] and the upper half is the reason.
+    // Without a real, the lower half is [`RealId::NONE`] and the upper half is the reason.
     Result<Picked, Reason> as u64: |picked: Self| match picked {
         Ok(picked) => picked.packed(),
-        Err(reason) => u64::from(reason.index()) << 32 | u64::from(UNSET),
-    }, |bits: u64| if bits as u32 == UNSET {
+        Err(reason) => u64::from(reason.index()) << 32 | u64::from(RealId::NONE.0),
+    }, |bits: u64| if RealId(bits as u32).is_none() {
         Err(Reason::from_number((bits >> 32) as u32).unwrap_or(Reason::NoReal))
     } else {
         Ok(Picked::unpacked(bits))
@@ -102,21 +104,25 @@ fn begins<A>(parsed: &Parsed<A>, service: &Service) -> bool {
 
 /// Returns the id of the real, and whether the state of the service requires a flow table entry.
 #[inline(always)]
-fn candidate<A: IpFamily>(parsed: &Parsed<A>, service: &Service, slot: Slot) -> Result<(u32, bool), Reason> {
+fn candidate<A: IpFamily>(
+    parsed: &Parsed<A>,
+    service: &Service,
+    slot: Slot,
+) -> Result<(RealId, bool), Reason> {
     let (now, protocol) = (tables::now(), parsed.flow.protocol as u8);
     if slot.is_some() {
         let (id, record) = slot.choose(service, protocol, now, opens(parsed));
-        if id == UNSET {
+        if id.is_none() {
             return Err(Reason::NoReal);
         }
         // Only TCP follows the previous real of its slot if that real was removed.
         let left = protocol != protocol::TCP && tables::real(id).is_some_and(Real::is_removed);
-        return Ok((if left { slot.now() } else { id }, record));
+        return Ok((if left { slot.current() } else { id }, record));
     }
     if !Scheduler::hashes(service.scheduler) && !begins(parsed, service) {
         return Err(Reason::NoFlow);
     }
-    if service.persistent != 0
+    if service.persistent != Ticks::ZERO
         && !is_one_packet(parsed, service)
         && let Some(id) = persistence::real(service, &parsed.flow, now)
     {

@@ -5,7 +5,7 @@ use lb_common::{
     packet::{self, Parsed},
     reason::Reason,
     schema::{Flow, Service},
-    ticks,
+    ticks::{Tick, Ticks},
     track::State,
 };
 
@@ -14,13 +14,13 @@ use crate::{frame::Frame, out_of_line::Truncated, tables};
 
 /// Returns whether the entry needs an update: a new state, another return path, or an outdated timestamp.
 #[inline(always)]
-pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: u32) -> Result<bool, Reason> {
+pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: Tick) -> Result<bool, Reason> {
     let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
     let to_client = packet::frame_macs(frame)?.swapped();
     let moved = flow.to_client != to_client
         || flow.ifindex != frame.ifindex()
         || flow.tags != tables::vlan_state().tags;
-    Ok(state != flow.state || moved || ticks::age(flow.seen, now) >= REFRESH)
+    Ok(state != flow.state || moved || flow.seen.age(now) >= REFRESH)
 }
 
 out_of_line! {
@@ -42,7 +42,7 @@ out_of_line! {
             tables::update_flow(&core::hint::black_box(parsed.flow), &new);
             count_state(flow, state);
         }
-        if service.persistent != 0 && ticks::age(flow.seen, now) >= REFRESH {
+        if service.persistent != Ticks::ZERO && flow.seen.age(now) >= REFRESH {
             persistence::keep(service, &parsed.flow, flow.real, now);
         }
         Ok(())

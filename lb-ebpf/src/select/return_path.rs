@@ -2,6 +2,7 @@
 //! Return paths of the replies of nat reals.
 
 use lb_common::{
+    ids::{RealId, ServiceId},
     packet::{self, Parsed},
     reason::Reason,
     schema::{FlowKey, Method, Real, ReturnPath, Source},
@@ -33,7 +34,7 @@ pub fn is_known<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, 
 
 out_of_line! {
     /// Records the return path of the replies of the nat real with this id, which untracked flows need.
-    pub fn learn [learn_return_path, learn_return_path6](frame; parsed: &Parsed<A>; id: u32) -> Result<(), Truncated> {
+    pub fn learn [learn_return_path, learn_return_path6](frame; parsed: &Parsed<A>; id: RealId) -> Result<(), Truncated> {
         let real = tables::real(id).ok_or(Reason::NoReal)?;
         if real.method != Method::Nat as u16 || real.is(Real::SHARED) {
             return Ok(());
@@ -52,14 +53,14 @@ out_of_line! {
 out_of_line! {
     /// Records the service of the replies of a flow to the shared nat real with this id, unless it is recorded
     /// already. A flow may be older than the sharing, and its entry may have been evicted.
-    pub fn remember_reply [remember_reply, remember_reply6](; request: &FlowKey<A>; id: u32) -> () {
+    pub fn remember_reply [remember_reply, remember_reply6](; request: &FlowKey<A>; id: RealId) -> () {
         let Some(real) = tables::real(id) else { return };
         if Method::from_number(real.method) != Some(Method::Nat) {
             return;
         }
         let key = real.reply_key(request);
         let (vip, port) = (request.destination, request.destination_port);
-        let source = Source::new(vip, port, Source::SHARED, 0, 0);
+        let source = Source::new(vip, port, Source::SHARED, RealId::NONE, ServiceId::NONE);
         if tables::reply(&key) != Some(source) {
             tables::remember_reply(&key, &source);
         }

@@ -2,10 +2,12 @@
 //! Slots of hashing schedulers: the packet alone determines the real.
 
 use lb_common::{
+    ids::RealId,
     packet::Ip,
     reason::Reason,
     schema::{FlowKey, Service, Step, Tracking},
     slot::{self, MOVED},
+    ticks::Tick,
     track,
 };
 
@@ -59,8 +61,8 @@ impl Slot {
 
     /// Returns the id of the real for new flows.
     #[inline(always)]
-    pub const fn now(self) -> u32 {
-        self.entry & !MOVED
+    pub const fn current(self) -> RealId {
+        RealId(self.entry & !MOVED)
     }
 
     /// Returns whether the slot is in transition.
@@ -72,13 +74,15 @@ impl Slot {
     /// Returns the real of an untracked flow, and whether the flow needs an entry. `opens` is whether the packet is a
     /// SYN.
     #[inline(always)]
-    pub fn choose(self, service: &Service, protocol: u8, now: u32, opens: bool) -> (u32, bool) {
+    pub fn choose(self, service: &Service, protocol: u8, now: Tick, opens: bool) -> (RealId, bool) {
         if !self.is_moved() || service.tracking != Tracking::Auto as u32 {
-            return (self.now(), false);
+            return (self.current(), false);
         }
-        let Some(moved) = tables::slot_move(service.first, self.index) else { return (self.now(), false) };
+        let Some(moved) = tables::slot_move(service.first, self.index) else {
+            return (self.current(), false);
+        };
         let timeout = track::longest_timeout(protocol, &tables::timeouts());
-        let choice = slot::choose(self.now(), moved.base, moved.since, now, timeout, opens);
+        let choice = slot::choose(self.current(), moved.base, moved.since, now, timeout, opens);
         (choice.real, choice.record)
     }
 }

@@ -9,6 +9,7 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::helpers::bpf_loop;
 use lb_common::{
+    ids::RealId,
     schema::{FlowKey, Real, SnatBinding},
     wire::Be16,
 };
@@ -32,7 +33,7 @@ out_of_line! {
     /// Returns a port for a new flow to the real with this id, [`SnatBinding::NONE`] if none is free. `old` is the port of the
     /// previous flow with this 5-tuple, on the real `old_real`. The flow keeps `old` if the real is the same; otherwise
     /// `old` is released.
-    pub fn allocate [allocate, allocate6](; request: &FlowKey<A>; id: u32, old: SnatBinding, old_real: u32) -> SnatBinding {
+    pub fn allocate [allocate, allocate6](; request: &FlowKey<A>; id: RealId, old: SnatBinding, old_real: RealId) -> SnatBinding {
         if !old.is_none()
             && let Some(real) = tables::real(old_real)
             && let Some(reply) = reply(request, old, real)
@@ -55,7 +56,7 @@ out_of_line! {
 struct Search<A> {
     request: FlowKey<A>,
     /// Id of the real.
-    id: u32,
+    id: RealId,
     /// The port that was reserved, packed; [`SnatBinding::NONE`] if none.
     found: u32,
 }

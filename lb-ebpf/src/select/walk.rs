@@ -7,8 +7,9 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::helpers::bpf_loop;
 use lb_common::{
+    ids::{RealId, ServiceId},
     schedule::{Candidate, fo, lblc, lc, nq, ovf, sed, wlc},
-    schema::{Load, Real, Scheduler, Service, UNSET},
+    schema::{Load, Real, Scheduler, Service},
     slot::MOVED,
 };
 
@@ -17,13 +18,13 @@ use crate::tables;
 /// A walk over a service's slot table, and its result.
 #[repr(C)]
 struct Walk {
-    service: u32,
+    service: ServiceId,
     /// The first block of the table.
     first: u32,
     slots: u32,
     scheduler: u32,
-    /// Id of the real that was found, or [`UNSET`].
-    found: u32,
+    /// Id of the real that was found, or [`RealId::NONE`].
+    found: RealId,
     /// The index in the table at which the walk begins.
     start: u32,
     best: Candidate,
@@ -34,18 +35,18 @@ type Visit = unsafe extern "C" fn(u32, *mut c_void) -> c_long;
 
 /// Walks over the whole table, beginning at `start`, and returns the real that was found.
 #[inline(always)]
-pub fn walk(service: &Service, start: u32, visit: Visit) -> u32 {
+pub fn walk(service: &Service, start: u32, visit: Visit) -> RealId {
     walk_by(service, service.scheduler, start, visit)
 }
 
 #[inline(always)]
-fn walk_by(service: &Service, scheduler: u32, start: u32, visit: Visit) -> u32 {
+fn walk_by(service: &Service, scheduler: u32, start: u32, visit: Visit) -> RealId {
     let mut walk = Walk {
         service: service.id,
         first: service.first,
         slots: service.slots,
         scheduler,
-        found: UNSET,
+        found: RealId::NONE,
         start,
         best: Candidate::default(),
     };
@@ -56,14 +57,14 @@ fn walk_by(service: &Service, scheduler: u32, start: u32, visit: Visit) -> u32 {
 
 /// Returns the real id at an index of the table that begins with block `first`.
 #[inline(always)]
-pub fn entry(first: u32, index: u32) -> Option<u32> {
+pub fn entry(first: u32, index: u32) -> Option<RealId> {
     // While a service changes from a hashing scheduler to another one, its table may still mark slots in transition.
-    Some(tables::table_entry(first, index)? & !MOVED)
+    Some(RealId(tables::table_entry(first, index)? & !MOVED))
 }
 
 /// Returns the real with this id, if it belongs to the service and accepts new connections.
 #[inline(always)]
-pub fn usable(service: u32, id: u32) -> Option<&'static Real> {
+pub fn usable(service: ServiceId, id: RealId) -> Option<&'static Real> {
     let real = tables::real(id)?;
     if real.service != service
         || real.weight == 0
@@ -88,7 +89,7 @@ fn stop_at(walk: &mut Walk, index: u32) -> c_long {
 
 /// Returns the load and weight of a real, for comparison.
 #[inline(always)]
-pub fn candidate(id: u32, real: &Real) -> Candidate {
+pub fn candidate(id: RealId, real: &Real) -> Candidate {
     Load::candidate(tables::load(id), real.weight)
 }
 
@@ -167,14 +168,14 @@ fn better(scheduler: u32, best: &Candidate, candidate: &Candidate) -> bool {
     }
 }
 
-/// Returns the best real of the pool by the rule of the scheduler; [`UNSET`] if none accepts connections.
+/// Returns the best real of the pool by the rule of the scheduler; [`RealId::NONE`] if none accepts connections.
 #[inline(always)]
-pub fn least_loaded(service: &Service, scheduler: u32) -> u32 {
+pub fn least_loaded(service: &Service, scheduler: u32) -> RealId {
     walk_by(service, scheduler, 0, compare)
 }
 
 /// Returns whether any real of the pool has spare capacity.
 #[inline(always)]
 pub fn is_one_idle(service: &Service) -> bool {
-    walk(service, 0, find_idle) != UNSET
+    walk(service, 0, find_idle) != RealId::NONE
 }

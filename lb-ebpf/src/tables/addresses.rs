@@ -7,6 +7,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
+    ids::IfIndex,
     packet::Ip,
     schema::{AddressFilter, AddressUse, Settings, TunnelEnd},
     wire::{Be32, Be128},
@@ -36,7 +37,7 @@ pub(super) static SOURCE_FILTER: Array<AddressFilter, 1> = Array::new();
 
 /// Bond or team by ifindex of its member; the value is an ifindex.
 #[btf_map]
-pub(super) static CONTROLLERS: HashMap<u32, u32, 64> = HashMap::new();
+pub(super) static CONTROLLERS: HashMap<IfIndex, IfIndex, 64> = HashMap::new();
 
 /// Returns whether an address of an outer header may be a tunnel end of the kind `end`.
 #[inline(always)]
@@ -70,7 +71,7 @@ pub fn address_use<A: IpFamily>(address: A) -> AddressUse {
 
 /// Returns the ifindex of the bond or team that an interface belongs to, else the ifindex of the interface itself.
 #[inline(always)]
-pub fn controller(ifindex: u32) -> u32 {
+pub fn controller(ifindex: IfIndex) -> IfIndex {
     // SAFETY: copied out before any other map call.
     unsafe { CONTROLLERS.get(ifindex) }.copied().unwrap_or(ifindex)
 }

@@ -18,14 +18,14 @@ pub(super) static LOCALITIES: LruHashMap<LocalityKey, Locality, 1> = LruHashMap:
 pub fn client(key: &ClientKey) -> Option<Client> {
     // SAFETY: copied out before any other map call.
     let client = unsafe { CLIENTS.get(key) }.copied()?;
-    note(Step::Client, client.real, client.expires);
+    note(Step::Client, client.real.0, client.expires.0);
     Some(client)
 }
 
 /// Keeps a client on a real. A failed insert costs persistence, not the packet.
 #[inline(always)]
 pub fn remember_client(key: &ClientKey, client: &Client) {
-    if note(Step::RecordClient, client.real, client.expires) {
+    if note(Step::RecordClient, client.real.0, client.expires.0) {
         let _ = CLIENTS.insert(key, client, 0);
     }
 }
@@ -37,14 +37,14 @@ pub fn read_locality(key: &LocalityKey, locality: &mut Locality) {
     // SAFETY: copied out before any other map call.
     if let Some(known) = unsafe { LOCALITIES.get(key) } {
         *locality = *known;
-        note(Step::Locality, locality.reals[0], locality.reals[1]);
+        note(Step::Locality, locality.reals[0].0, locality.reals[1].0);
     }
 }
 
 /// Records the reals for connections to a destination. A failed insert costs locality, not the packet.
 #[inline(always)]
 pub fn remember_locality(key: &LocalityKey, locality: &Locality) {
-    if note(Step::RecordLocality, locality.reals[0], locality.reals[1]) {
+    if note(Step::RecordLocality, locality.reals[0].0, locality.reals[1].0) {
         let _ = LOCALITIES.insert(key, locality, 0);
     }
 }

@@ -9,33 +9,33 @@ use aya_ebpf::{
 };
 use lb_common::{
     schema::{Settings, Timeouts},
-    ticks,
+    ticks::Tick,
 };
 
-/// Idle timeouts of flows, in ticks.
+/// Idle timeouts of flows.
 #[btf_map]
 pub(super) static TIMEOUTS: Array<Timeouts, 1> = Array::new();
 
-/// Returns the idle timeouts of flows, in ticks.
+/// Returns the idle timeouts of flows.
 #[inline(always)]
 pub fn timeouts() -> Timeouts {
     TIMEOUTS.get(0).copied().unwrap_or(Timeouts::DEFAULT)
 }
 
-/// Returns the current time in ticks. The kernel inlines the read of jiffies, without a call.
+/// Returns the current tick. The kernel inlines the read of jiffies, without a call.
 #[inline(always)]
-pub fn now() -> u32 {
+pub fn now() -> Tick {
     let jiffy = setting!(jiffy);
     if jiffy == 0 {
         return monotonic();
     }
     // SAFETY: the helper takes no arguments and always exists (Linux 5.5).
-    ticks::tick_of_jiffies(unsafe { bpf_jiffies64() }, jiffy)
+    Tick::of_jiffies(unsafe { bpf_jiffies64() }, jiffy)
 }
 
 /// Returns the time of `CLOCK_MONOTONIC` in ticks, which differs from [`now`] by a constant.
 #[inline(always)]
-pub fn monotonic() -> u32 {
+pub fn monotonic() -> Tick {
     // SAFETY: the helper takes no arguments and always exists (Linux 5.11).
-    ticks::tick(unsafe { bpf_ktime_get_coarse_ns() })
+    Tick::of_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
 }

@@ -5,9 +5,10 @@ use super::{clock::now, settings::SETTINGS, trace::note};
 use crate::frame::opaque;
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{
+    ids::{RealId, ServiceId},
     reason::Reason,
     schema::{Counters, ReasonCounts, Settings, Step},
-    ticks,
+    ticks::{Tick, Ticks},
 };
 
 /// Packets, bytes and new flows by real id.
@@ -27,15 +28,15 @@ pub(super) static ICMP_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 #[derive(Clone, Copy)]
 pub struct Budget {
     /// The tick at which the count began.
-    since: u32,
+    since: Tick,
     used: u32,
 }
 
 /// Counts a packet sent to a real.
 #[inline(always)]
-pub fn count_in(real: u32, bytes: u32) {
-    if note(Step::CountIn, real, bytes)
-        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+pub fn count_in(real: RealId, bytes: u32) {
+    if note(Step::CountIn, real.0, bytes)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real.0)
     {
         // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
         unsafe {
@@ -47,9 +48,9 @@ pub fn count_in(real: u32, bytes: u32) {
 
 /// Counts a real's packet sent back to its client.
 #[inline(always)]
-pub fn count_out(real: u32, bytes: u32) {
-    if note(Step::CountOut, real, bytes)
-        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+pub fn count_out(real: RealId, bytes: u32) {
+    if note(Step::CountOut, real.0, bytes)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real.0)
     {
         // SAFETY: as in `count_in`.
         unsafe {
@@ -61,9 +62,9 @@ pub fn count_out(real: u32, bytes: u32) {
 
 /// Counts a flow that began on a real.
 #[inline(always)]
-pub fn count_flow(real: u32) {
-    if note(Step::CountFlow, real, 0)
-        && let Some(counters) = COUNTERS.get_ptr_mut(real)
+pub fn count_flow(real: RealId) {
+    if note(Step::CountFlow, real.0, 0)
+        && let Some(counters) = COUNTERS.get_ptr_mut(real.0)
     {
         // SAFETY: as in `count_in`.
         unsafe { (*counters).new_flows += 1 };
@@ -72,9 +73,9 @@ pub fn count_flow(real: u32) {
 
 /// Counts a packet that was not forwarded.
 #[inline(always)]
-pub fn count_reason(service: u32, reason: Reason) {
-    if note(Step::Reason, service, reason.index())
-        && let Some(counts) = REASONS.get_ptr_mut(service)
+pub fn count_reason(service: ServiceId, reason: Reason) {
+    if note(Step::Reason, service.0, reason.index())
+        && let Some(counts) = REASONS.get_ptr_mut(service.0)
     {
         // The mask tells the verifier that the count exists. LLVM, which knows it, would remove the mask.
         let mut index = reason.index() as usize;
@@ -94,7 +95,7 @@ pub fn may_make_icmp() -> bool {
     let budget = unsafe { &mut *budget };
     // Not `age`: the last error of a CPU may be older than half the range of ticks.
     let mut new = *budget;
-    if now.wrapping_sub(new.since) >= ticks::ticks_of_seconds(1) {
+    if now.0.wrapping_sub(new.since.0) >= Ticks::of_seconds(1).0 {
         new = Budget { since: now, used: 0 };
     }
     new.used += 1;

@@ -18,6 +18,7 @@ use lb_common::{
         AddressUse, CachedPath, CachedService, CachedSource, Flow, FlowKey, Fragment, FragmentKey,
         ReturnPath, Service, ServiceKey, Settings, SnatBinding, Source, SourceKey,
     },
+    ticks::Tick,
     wire::{Be32, Be128},
 };
 
@@ -33,7 +34,7 @@ pub trait IpFamily: Ip {
     fn sources() -> &'static HashMap<SourceKey<Self>, Source<Self>, 1>;
     fn replies() -> &'static LruHashMap<FlowKey<Self>, Source<Self>, 1>;
     fn ways_back() -> &'static LruHashMap<Self, ReturnPath, 1>;
-    fn bypass() -> &'static LruHashMap<FlowKey<Self>, u32, 1>;
+    fn bypass() -> &'static LruHashMap<FlowKey<Self>, Tick, 1>;
     fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
     fn dips() -> &'static Array<Self, { SnatBinding::ADDRESSES }>;
     fn ways_near() -> &'static Array<CachedPath, { CachedPath::COUNT as usize }>;
@@ -96,7 +97,7 @@ version! { Be32: Some; SNAT_ADDRESSES dips tunnel_source CACHED_PATHS;
     sources SOURCES HashMap<SourceKey<Be32>, Source<Be32>>;
     replies REPLIES LruHashMap<FlowKey<Be32>, Source<Be32>>;
     ways_back RETURN_PATHS LruHashMap<Be32, ReturnPath>;
-    bypass BYPASS LruHashMap<FlowKey<Be32>, u32>;
+    bypass BYPASS LruHashMap<FlowKey<Be32>, Tick>;
     translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
 }
 
@@ -111,6 +112,6 @@ version! { Be128: |_| None; SNAT_ADDRESSES6 dips6 tunnel_source6 CACHED_PATHS6;
     sources SOURCES6 HashMap<SourceKey<Be128>, Source<Be128>>;
     replies REPLIES6 LruHashMap<FlowKey<Be128>, Source<Be128>>;
     ways_back RETURN_PATHS6 LruHashMap<Be128, ReturnPath>;
-    bypass BYPASS6 LruHashMap<FlowKey<Be128>, u32>;
+    bypass BYPASS6 LruHashMap<FlowKey<Be128>, Tick>;
     translations TRANSLATIONS6 OnDemand<FlowKey<Be128>, FlowKey<Be128>>;
 }

@@ -5,6 +5,7 @@ use super::{family::IpFamily, settings::mode, trace::note};
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
 use lb_common::{
     schema::{Flow, FlowKey, Step},
+    ticks::Tick,
     track::State,
     wire::{Be32, Be128},
 };
@@ -29,7 +30,7 @@ pub(super) static HALF_OPEN6: LruHashMap<FlowKey<Be128>, Flow, 1> = LruHashMap::
 pub fn flow<A: IpFamily>(key: &FlowKey<A>) -> Option<Flow> {
     let found = flow_of_reply(key);
     match &found {
-        Some(flow) => note(Step::Flow, flow.real, flow.state),
+        Some(flow) => note(Step::Flow, flow.real.0, flow.state),
         None => note(Step::NoFlow, 0, 0),
     };
     found
@@ -48,7 +49,7 @@ pub fn flow_of_reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Flow> {
 /// failed insert costs affinity, not the packet. `was_known` is whether there may be an ended flow with this key.
 #[inline(always)]
 pub fn remember_flow<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, was_known: bool) -> bool {
-    if !note(Step::RecordFlow, flow.real, flow.state) {
+    if !note(Step::RecordFlow, flow.real.0, flow.state) {
         return true;
     }
     // SAFETY: the value is not read. A flow that is live has an entry in only one of the two tables.
@@ -67,7 +68,7 @@ pub fn remember_flow<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, was_known: bool
 /// meanwhile. Moves a connection that is no longer half-open to the flow table, where a SYN flood cannot evict it.
 #[inline(always)]
 pub fn update_flow<A: IpFamily>(key: &FlowKey<A>, new: &Flow) {
-    if !note(Step::UpdateFlow, new.real, new.state) {
+    if !note(Step::UpdateFlow, new.real.0, new.state) {
         return;
     }
     let mut found = A::flows().get_ptr_mut(key);
@@ -94,7 +95,7 @@ pub fn update_flow<A: IpFamily>(key: &FlowKey<A>, new: &Flow) {
 
 /// Writes the time of a known flow's last packet, and nothing else: another CPU may be changing the state.
 #[inline(always)]
-pub fn touch_flow<A: IpFamily>(key: &FlowKey<A>, now: u32) {
+pub fn touch_flow<A: IpFamily>(key: &FlowKey<A>, now: Tick) {
     if !mode().is_dry()
         && let Some(flow) = flow_in_place(key)
     {
@@ -105,8 +106,8 @@ pub fn touch_flow<A: IpFamily>(key: &FlowKey<A>, now: u32) {
 
 /// Writes the time of a known flow's last packet and the new state, if a packet of the real changes the state.
 #[inline(always)]
-pub fn set_flow_state<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, now: u32, state: u32) {
-    if note(Step::UpdateFlow, flow.real, state)
+pub fn set_flow_state<A: IpFamily>(key: &FlowKey<A>, flow: &Flow, now: Tick, state: u32) {
+    if note(Step::UpdateFlow, flow.real.0, state)
         && let Some(flow) = flow_in_place(key)
     {
         // SAFETY: as in `update_flow`.

@@ -25,7 +25,7 @@ pub fn fragment<A: IpFamily>(key: &FragmentKey<A>) -> Option<(&'static Fragment<
     // SAFETY: a value of this map, checked for null. The value is not copied, because the stack is small. If the table
     // is full, another datagram may get the entry meanwhile; then a fragment goes to a wrong host.
     let (fragment, covered) = unsafe { (&*kept, &raw mut (*kept).covered) };
-    note(Step::Fragment, fragment.real, u32::from(fragment.vip != A::default()));
+    note(Step::Fragment, fragment.real.0, u32::from(fragment.vip != A::default()));
     Some((fragment, covered))
 }
 
@@ -47,7 +47,7 @@ pub extern "C" fn cover(covered: *mut Coverage, start: u32, bytes: u32) -> u32 {
 /// Records the decision on a first fragment. A failed insert costs the datagram.
 #[inline(always)]
 pub fn remember_fragment<A: IpFamily>(key: &FragmentKey<A>, fragment: &Fragment<A>) {
-    if note(Step::RecordFragment, fragment.real, u32::from(fragment.vip != A::default())) {
+    if note(Step::RecordFragment, fragment.real.0, u32::from(fragment.vip != A::default())) {
         let _ = A::fragments().insert(key, fragment, 0);
     }
 }

@@ -15,8 +15,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    schema::{CachedSource, FlowKey, Settings, Source, SourceKey, Step, Timeouts, UNSET, cache},
-    ticks,
+    ids::ServiceId,
+    schema::{CachedSource, FlowKey, Settings, Source, SourceKey, Step, Timeouts, cache},
+    ticks::Tick,
     wire::{Be16, Be32, Be128},
 };
 
@@ -44,10 +45,10 @@ pub(super) static REPLIES6: LruHashMap<FlowKey<Be128>, Source<Be128>, 1> = LruHa
 /// Tick at which a client last contacted a nat real by the real's own address, not by a VIP. Keyed by the reply's
 /// 5-tuple.
 #[btf_map]
-pub(super) static BYPASS: LruHashMap<FlowKey<Be32>, u32, 1> = LruHashMap::new();
+pub(super) static BYPASS: LruHashMap<FlowKey<Be32>, Tick, 1> = LruHashMap::new();
 
 #[btf_map]
-pub(super) static BYPASS6: LruHashMap<FlowKey<Be128>, u32, 1> = LruHashMap::new();
+pub(super) static BYPASS6: LruHashMap<FlowKey<Be128>, Tick, 1> = LruHashMap::new();
 
 /// Tick at which an entry was last written to `BYPASS` or `BYPASS6`; 0: never.
 #[btf_map]
@@ -71,7 +72,7 @@ pub fn source<A: IpFamily>(address: A, port: Be16, protocol: u8) -> Option<&'sta
             (*entry).from_port = port;
             (*entry).protocol = key.protocol;
             (*entry).used = address_use(address);
-            (*entry).service = UNSET;
+            (*entry).service = ServiceId::NONE;
             if let Some(source) = A::sources().get(key) {
                 (*entry).keep(source);
             } else {
@@ -91,7 +92,7 @@ pub fn source<A: IpFamily>(address: A, port: Be16, protocol: u8) -> Option<&'sta
 pub fn reply<A: IpFamily>(key: &FlowKey<A>) -> Option<Source<A>> {
     // SAFETY: copied out before any other map call.
     let source = unsafe { A::replies().get(key) }.copied()?;
-    note(Step::Source, source.service, source.real);
+    note(Step::Source, source.service.0, source.real.0);
     Some(source)
 }
 
@@ -119,26 +120,26 @@ pub fn may_be_bypassed() -> bool {
         return false;
     }
     let Timeouts { tcp, tcp_fin, udp } = timeouts();
-    ticks::age(last, now()) <= tcp.max(tcp_fin).max(udp)
+    Tick(last).age(now()) <= tcp.max(tcp_fin).max(udp)
 }
 
 /// Returns the tick at which a client last contacted a nat real by the real's own address.
 #[inline(always)]
-pub fn bypass<A: IpFamily>(reply: &FlowKey<A>) -> Option<u32> {
+pub fn bypass<A: IpFamily>(reply: &FlowKey<A>) -> Option<Tick> {
     // SAFETY: copied out before any other map call.
     let seen = unsafe { A::bypass().get(reply) }.copied()?;
-    note(Step::Direct, seen, 0);
+    note(Step::Direct, seen.0, 0);
     Some(seen)
 }
 
 /// Records that a client contacts a nat real by the real's own address. A failed insert costs the replies.
 #[inline(always)]
-pub fn remember_bypass<A: IpFamily>(reply: &FlowKey<A>, now: u32) {
-    if note(Step::RecordDirect, now, 0) {
+pub fn remember_bypass<A: IpFamily>(reply: &FlowKey<A>, now: Tick) {
+    if note(Step::RecordDirect, now.0, 0) {
         let _ = A::bypass().insert(reply, now, 0);
         if let Some(last) = LAST_BYPASS.get_ptr_mut(0) {
             // SAFETY: an aligned word of a map's value. CPUs that write at the same time write nearly the same value.
-            unsafe { last.write_volatile(now | 1) };
+            unsafe { last.write_volatile(now.0 | 1) };
         }
     }
 }

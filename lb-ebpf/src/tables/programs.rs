@@ -8,6 +8,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
+    ids::IfIndex,
     reason::Reason,
     schema::{Program, Step},
 };
@@ -22,9 +23,9 @@ pub(super) static PROGRAMS: ProgramArray<{ Program::ALL.len() }> = ProgramArray:
 
 /// Sends the frame out of another interface.
 #[inline(always)]
-pub fn redirect(ifindex: u32) -> Result<u32, Reason> {
-    note(Step::Redirect, ifindex, 0);
-    DEVICES.redirect(ifindex, 0).map_err(|_| Reason::RedirectFailed)
+pub fn redirect(ifindex: IfIndex) -> Result<u32, Reason> {
+    note(Step::Redirect, ifindex.0, 0);
+    DEVICES.redirect(ifindex.0, 0).map_err(|_| Reason::RedirectFailed)
 }
 
 /// Continues in another program of the director. Returns only if the program is missing.

@@ -4,6 +4,7 @@
 use super::{atomic::fetch_add, settings::mode, trace::note};
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use lb_common::{
+    ids::RealId,
     schedule::threshold,
     schema::{Load, Real, Step},
 };
@@ -18,21 +19,21 @@ pub(super) static LOADS: Array<Load, 2> = Array::new();
 
 /// Returns the real with this id, if it exists.
 #[inline(always)]
-pub fn real(id: u32) -> Option<&'static Real> {
-    REALS.get(id).filter(|real| real.exists())
+pub fn real(id: RealId) -> Option<&'static Real> {
+    REALS.get(id.0).filter(|real| real.exists())
 }
 
 /// Returns the connection counts of a real, packed as in [`Load::counts`].
 #[inline(always)]
-pub fn load(real: u32) -> u64 {
-    LOADS.get(real).map_or(0, |load| load.counts)
+pub fn load(real: RealId) -> u64 {
+    LOADS.get(real.0).map_or(0, |load| load.counts)
 }
 
 /// Adds to the connection counts of a real. `counts` may be negative (two's complement).
 #[inline(always)]
-pub fn add_load(real: u32, counts: u64) {
-    if note(Step::CountLoad, real, 0)
-        && let Some(load) = LOADS.get_ptr_mut(real)
+pub fn add_load(real: RealId, counts: u64) {
+    if note(Step::CountLoad, real.0, 0)
+        && let Some(load) = LOADS.get_ptr_mut(real.0)
     {
         // SAFETY: a value of this map, checked for null; the field is 8 bytes and aligned.
         fetch_add(unsafe { &raw mut (*load).counts }, counts);
@@ -41,11 +42,11 @@ pub fn add_load(real: u32, counts: u64) {
 
 /// Returns whether a real is overloaded by its thresholds. Stores the result, because the thresholds have hysteresis.
 #[inline(always)]
-pub fn is_overloaded(id: u32, real: &Real) -> bool {
+pub fn is_overloaded(id: RealId, real: &Real) -> bool {
     if real.upper == 0 {
         return false;
     }
-    let Some(load) = LOADS.get_ptr_mut(id) else { return false };
+    let Some(load) = LOADS.get_ptr_mut(id.0) else { return false };
     // SAFETY: a value of this map, checked for null. Another CPU that writes the same mark writes the same value.
     let load = unsafe { &mut *load };
     let connections = Load::active(load.counts) + Load::inactive(load.counts);
@@ -54,7 +55,7 @@ pub fn is_overloaded(id: u32, real: &Real) -> bool {
         load.overloaded = u64::from(is);
     }
     if is {
-        note(Step::Overloaded, id, 0);
+        note(Step::Overloaded, id.0, 0);
     }
     is
 }

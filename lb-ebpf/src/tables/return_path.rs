@@ -61,7 +61,7 @@ pub fn is_path_known<A: IpFamily>(client: A, way: &ReturnPath) -> bool {
     let Some(gateway) = ROUTER_PATHS.get(number) else { return false };
     let is_there = gateway.state >= RouterPath::READY && gateway.way == *way;
     if !is_there && gateway.state != RouterPath::FREE {
-        if near.is_of(name) && note(Step::RecordWayBack, way.ifindex, 0) {
+        if near.is_of(name) && note(Step::RecordWayBack, way.ifindex.0, 0) {
             // SAFETY: as above.
             unsafe { entry.write_volatile(CachedPath::default()) };
         }
@@ -69,13 +69,13 @@ pub fn is_path_known<A: IpFamily>(client: A, way: &ReturnPath) -> bool {
     }
     if near.is_of(name) {
         if is_there && near.gateway() == number && near.silent_for(seconds) < CachedPath::REFRESH {
-            note(Step::ReturnPath, way.ifindex, 0);
+            note(Step::ReturnPath, way.ifindex.0, 0);
             return true;
         }
     } else if near.is_taken() && !near.is_over(seconds, &timeouts()) {
         return false;
     }
-    if !note(Step::RecordWayBack, way.ifindex, 0) {
+    if !note(Step::RecordWayBack, way.ifindex.0, 0) {
         return true;
     }
     let has_place = is_there || put_gateway(number, way);
@@ -105,7 +105,7 @@ fn put_gateway(number: u32, way: &ReturnPath) -> bool {
 /// Records the return path of a client. A failed insert costs the replies.
 #[inline(always)]
 pub fn remember_return_path<A: IpFamily>(client: A, way: &ReturnPath) {
-    if note(Step::RecordWayBack, way.ifindex, 0) {
+    if note(Step::RecordWayBack, way.ifindex.0, 0) {
         let _ = A::ways_back().insert(client, way, 0);
     }
 }

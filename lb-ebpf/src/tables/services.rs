@@ -59,7 +59,7 @@ pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
         }
         &*entry
     };
-    note(Step::Service, entry.service.id, 0);
+    note(Step::Service, entry.service.id.0, 0);
     Some(&entry.service)
 }
 

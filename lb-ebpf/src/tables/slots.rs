@@ -8,6 +8,7 @@ use super::{
 };
 use aya_ebpf::{btf_maps::Array, helpers::bpf_get_prandom_u32, macros::btf_map};
 use lb_common::{
+    ids::ServiceId,
     packet::Ip,
     schema::{BLOCK, Block, FlowKey, Move, MoveBlock, Position, Service, Settings, Step},
 };
@@ -24,7 +25,7 @@ pub(super) static MOVES: Array<MoveBlock, 2> = Array::new();
 #[btf_map]
 pub(super) static POSITIONS: Array<Position, 2> = Array::new();
 
-/// Returns the real id at an index of the table that begins with block `first`; [`lb_common::schema::UNSET`] if the
+/// Returns the real id at an index of the table that begins with block `first`; 0 if the
 /// entry is empty.
 #[inline(always)]
 pub fn table_entry(first: u32, index: u32) -> Option<u32> {
@@ -37,14 +38,14 @@ pub fn table_entry(first: u32, index: u32) -> Option<u32> {
 pub fn slot_move(first: u32, index: u32) -> Option<Move> {
     let block = MOVES.get(first.wrapping_add(index / BLOCK))?;
     let moved = block.0.get((index % BLOCK) as usize).copied()?;
-    note(Step::Move, moved.base, moved.since);
+    note(Step::Move, moved.base.0, moved.since.0);
     Some(moved)
 }
 
 /// Takes the next position of a rotating scheduler.
 #[inline(always)]
-pub fn next_position(service: u32) -> Option<u64> {
-    let position = POSITIONS.get_ptr_mut(service)?;
+pub fn next_position(service: ServiceId) -> Option<u64> {
+    let position = POSITIONS.get_ptr_mut(service.0)?;
     // SAFETY: a value of this map, checked for null; only its address is taken.
     let next = unsafe { &raw mut (*position).next };
     if mode().is_dry() {

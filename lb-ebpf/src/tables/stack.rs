@@ -6,7 +6,7 @@ use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use lb_common::{
     packet::Ip,
     schema::{FlowKey, Mode},
-    ticks,
+    ticks::{Tick, Ticks},
 };
 
 /// Tick at which a packet that the guard would drop was last left to the director's stack, by a hash of the flow. Of
@@ -17,9 +17,9 @@ pub(super) static LEFT_TO_STACK: Array<u32, { LEFT_PLACES as usize }> = Array::n
 /// Number of entries of `LEFT_TO_STACK`, a power of two.
 const LEFT_PLACES: u32 = 16_384;
 
-/// Maximum time between the XDP program and the guard, in ticks. A packet waits in at most one queue of received
+/// Maximum time between the XDP program and the guard. A packet waits in at most one queue of received
 /// packets (`net.core.netdev_max_backlog`), and in the merging of segments.
-const LEFT_FOR: u32 = ticks::ticks_of_seconds(1) / 4;
+const LEFT_FOR: Ticks = Ticks(Ticks::of_seconds(1).0 / 4);
 
 /// Returns the index of a flow in [`LEFT_TO_STACK`].
 #[inline(always)]
@@ -34,7 +34,7 @@ out_of_line! {
             && let Some(left) = LEFT_TO_STACK.get_ptr_mut(left_place(key))
         {
             // SAFETY: an aligned word of a map's value.
-            unsafe { left.write_volatile(now() | 1) };
+            unsafe { left.write_volatile(now().0 | 1) };
         }
     }
 }
@@ -43,5 +43,5 @@ out_of_line! {
 #[inline(always)]
 pub fn was_left_to_stack<A: Ip>(key: &FlowKey<A>) -> bool {
     let left = LEFT_TO_STACK.get(left_place(key)).map_or(0, |left| *left);
-    left != 0 && ticks::age(left, now()) <= LEFT_FOR
+    left != 0 && Tick(left).age(now()) <= LEFT_FOR
 }

@@ -10,12 +10,14 @@ use std::{
 };
 
 use lb_common::{
+    ids::{IfIndex, RealId, ServiceId as ServiceNumber},
     reason::Reason,
     schema::{
         AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Real, Service, SnatBinding, Source, Timeouts,
         Tracking,
     },
     slot::MOVED,
+    ticks::Tick,
     track,
     wire::Be128,
 };
@@ -32,18 +34,18 @@ use lb_schedule::{Span, TableSpec, turn};
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Last counters of removed reals, by service id.
-    pub retired: BTreeMap<u32, Counters>,
+    pub retired: BTreeMap<ServiceNumber, Counters>,
     /// Packets of removed services, by reason.
     pub reasons: BTreeMap<Reason, u64>,
     /// Removed reals, by id. Their flows are in the tables until [`forget`].
-    pub removed: BTreeMap<u32, Real>,
+    pub removed: BTreeMap<RealId, Real>,
 }
 
 /// Time of the execution, and timeouts of flows.
 #[derive(Clone, Copy, Debug)]
 pub struct Time<'a> {
-    /// Current time in ticks.
-    pub tick: u32,
+    /// Current tick.
+    pub now: Tick,
     /// Timeouts of idle flows.
     pub timeouts: &'a Timeouts,
 }
@@ -52,7 +54,7 @@ impl Time<'_> {
     /// Returns the clock for the slots of a service of that protocol.
     #[must_use]
     pub fn clock(&self, protocol: u8) -> Clock {
-        Clock { tick: self.tick, timeout: track::longest_timeout(protocol, self.timeouts) }
+        Clock { now: self.now, timeout: track::longest_timeout(protocol, self.timeouts) }
     }
 }
 
@@ -67,7 +69,7 @@ pub fn apply(
     time: Time<'_>,
 ) -> Result<Outcome, TableError> {
     let mut outcome = Outcome::default();
-    let removed: BTreeMap<u32, Real> = steps
+    let removed: BTreeMap<RealId, Real> = steps
         .iter()
         .filter_map(|step| match step {
             Step::RemoveReal { id, real } => Some((*id, *real)),
@@ -110,8 +112,8 @@ pub fn apply(
 /// [`TableError`] if a map refuses.
 pub fn forget(
     tables: &mut Tables,
-    removed: &BTreeMap<u32, Real>,
-    replaced: &BTreeMap<u32, u32>,
+    removed: &BTreeMap<RealId, Real>,
+    replaced: &BTreeMap<RealId, RealId>,
 ) -> Result<usize, TableError> {
     let flows = if removed.is_empty() { 0 } else { forget_flows(tables, removed)? };
     if !removed.is_empty() || !replaced.is_empty() {
@@ -146,8 +148,8 @@ fn begin(tables: &mut Tables, steps: &[Step]) -> Result<(), TableError> {
 fn put_reals(tables: &mut Tables, image: &mut Image, run: &[Step]) -> Result<(), TableError> {
     let real =
         |step: &Step| if let Step::PutReal { id, real, .. } = step { Some((*id, *real)) } else { None };
-    let reals: Vec<(u32, Real)> = run.iter().filter_map(real).collect();
-    let devices: BTreeSet<u32> =
+    let reals: Vec<(RealId, Real)> = run.iter().filter_map(real).collect();
+    let devices: BTreeSet<IfIndex> =
         reals.iter().filter(|(_, real)| real.reachable()).map(|(_, real)| real.ifindex).collect();
     devices.into_iter().try_for_each(|device| tables.put_device(device))?;
     let mut written = tables.put_reals(&reals);
@@ -187,7 +189,7 @@ fn put_tables(
         let made = lb_schedule::tables(&specs.collect::<Vec<_>>());
         for (step, turns) in run.iter().zip(made) {
             if let Step::PutTable { service, spec, before } = step {
-                put_table(tables, spec, turns, before.as_ref(), time)?;
+                put_table(tables, spec, &turns, before.as_ref(), time)?;
                 go_on(tables, image, *service, spec, before.is_none())?;
             }
             image.apply(step);
@@ -200,7 +202,7 @@ fn put_tables(
 fn note_sharing(
     tables: &mut Tables,
     image: &Image,
-    id: u32,
+    id: RealId,
     real: &Real,
     new: bool,
 ) -> Result<(), TableError> {
@@ -224,7 +226,7 @@ fn apply_step(
             note_sharing(tables, image, *id, real, *new)
         }
         Step::PutTable { service, spec, before } => {
-            put_table(tables, spec, spec.table(), before.as_ref(), time)?;
+            put_table(tables, spec, &spec.table(), before.as_ref(), time)?;
             go_on(tables, image, *service, spec, before.is_none())
         }
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
@@ -250,7 +252,7 @@ fn apply_step(
 fn go_on(
     tables: &mut Tables,
     image: &Image,
-    service: u32,
+    service: ServiceNumber,
     spec: &TableSpec,
     is_new: bool,
 ) -> Result<(), TableError> {
@@ -268,20 +270,20 @@ fn go_on(
 fn put_table(
     tables: &mut Tables,
     spec: &TableSpec,
-    turns: Vec<u32>,
+    turns: &[RealId],
     before: Option<&Service>,
     time: Time<'_>,
 ) -> Result<(), TableError> {
     let first = spec.span.first;
     if spec.tracking != Tracking::Auto {
-        return tables.put_table(first, &turns);
+        return tables.put_table(first, &Slots::steady(turns).table);
     }
     let alive = spec.pool.iter().map(|entry| entry.id).filter(|id| !spec.cut.contains(id)).collect();
     let old = match before {
         Some(service) => Some((read_slots(tables, Span::from(service))?, service)),
         None => None,
     };
-    let slots = slots::transition(old, turns.clone(), &alive, time.clock(spec.protocol));
+    let slots = slots::transition(old, turns, &alive, time.clock(spec.protocol));
     write_slots(tables, first, &slots)?;
     if slots.moved() == 0 || !was_never_asked(tables, spec)? {
         return Ok(());
@@ -322,7 +324,7 @@ pub fn was_never_asked(tables: &Tables, spec: &TableSpec) -> Result<bool, TableE
 pub fn read_slots(tables: &Tables, span: Span) -> Result<Slots, TableError> {
     let table = tables.table(span.first, span.slots)?;
     if table.iter().all(|entry| entry & MOVED == 0) {
-        return Ok(Slots::steady(table));
+        return Ok(Slots::of_entries(table));
     }
     Ok(Slots { moves: tables.moves(span.first, span.slots)?, table })
 }
@@ -341,7 +343,7 @@ pub fn write_slots(tables: &mut Tables, first: u32, slots: &Slots) -> Result<(),
 
 /// Records the services of the replies of a real's flows, when address and port of the real no longer
 /// identify the service. The programs record later flows.
-fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), TableError> {
+fn remember_replies(tables: &mut Tables, id: RealId, real: &Real) -> Result<(), TableError> {
     let mut requests = Vec::new();
     tables.for_each_flow(|key, flow| {
         if flow.real == id {
@@ -350,7 +352,7 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
     })?;
     for request in requests {
         let (vip, port) = (request.destination, request.destination_port);
-        let source = Source::new(vip, port, Source::SHARED, 0, 0);
+        let source = Source::new(vip, port, Source::SHARED, RealId::NONE, ServiceNumber::NONE);
         tables.put_reply(&real.reply_key(&request), &source)?;
     }
     Ok(())
@@ -358,8 +360,8 @@ fn remember_replies(tables: &mut Tables, id: u32, real: &Real) -> Result<(), Tab
 
 /// Removes the flows of removed reals: the next packet of each is scheduled again, and the next real with the
 /// same id inherits no flows.
-fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<usize, TableError> {
-    let mut keys: Vec<(FlowKey, u32, SnatBinding)> = Vec::new();
+fn forget_flows(tables: &mut Tables, removed: &BTreeMap<RealId, Real>) -> Result<usize, TableError> {
+    let mut keys: Vec<(FlowKey, RealId, SnatBinding)> = Vec::new();
     tables.for_each_flow(|key, flow: &Flow| {
         if removed.contains_key(&flow.real) {
             keys.push((*key, flow.real, flow.snat));
@@ -375,8 +377,8 @@ fn forget_flows(tables: &mut Tables, removed: &BTreeMap<u32, Real>) -> Result<us
 /// Removes the persistence entries of removed reals, which a new real with the same id would inherit.
 fn forget_clients(
     tables: &mut Tables,
-    removed: &BTreeMap<u32, Real>,
-    replaced: &BTreeMap<u32, u32>,
+    removed: &BTreeMap<RealId, Real>,
+    replaced: &BTreeMap<RealId, RealId>,
 ) -> Result<(), TableError> {
     let mut gone: Vec<ClientKey> = Vec::new();
     let mut kept: Vec<(ClientKey, Client)> = Vec::new();

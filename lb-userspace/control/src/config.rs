@@ -268,7 +268,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
 mod tests {
     use std::net::SocketAddr;
 
-    use lb_common::ticks;
+    use lb_common::ticks::Ticks;
 
     use super::*;
     use lb_model::timeouts::TimeoutOptions;
@@ -317,7 +317,7 @@ ipv6 = true
     #[test]
     fn what_is_written_is_read_back() {
         let config = of(EXAMPLE).unwrap();
-        assert_eq!(config.director.timeouts(TimeoutOptions::default()).tcp, ticks::ticks_of_seconds(300));
+        assert_eq!(config.director.timeouts(TimeoutOptions::default()).tcp, Ticks::of_seconds(300));
         for extent in [Extent::Differences, Extent::All] {
             assert_eq!(of(&write(&config.desired, extent)).unwrap().desired, config.desired);
         }

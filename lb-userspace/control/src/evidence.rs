@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
+    ids::ServiceId as ServiceNumber,
     schema::{self, Real as RealValue, Service as ServiceValue, ServiceKey},
-    ticks,
+    ticks::Ticks,
 };
 
 use super::{
@@ -23,7 +24,7 @@ use lb_model::{
 /// matches.
 #[must_use]
 pub fn state(image: &Image, before: State) -> State {
-    let mut endpoints: BTreeMap<u32, (ServiceValue, BTreeSet<Endpoint>)> = BTreeMap::new();
+    let mut endpoints: BTreeMap<ServiceNumber, (ServiceValue, BTreeSet<Endpoint>)> = BTreeMap::new();
     for (key, value) in &image.services {
         if let Some(endpoint) = endpoint(key) {
             endpoints.entry(value.id).or_insert_with(|| (*value, BTreeSet::new())).1.insert(endpoint);
@@ -60,7 +61,7 @@ fn identity(endpoints: &BTreeSet<Endpoint>, known: &Desired, taken: &Desired) ->
     }
 }
 
-fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Service>) -> Service {
+fn service(image: &Image, number: ServiceNumber, value: &ServiceValue, known: Option<&Service>) -> Service {
     let scheduler = scheduler(image, number, value, known);
     let has = |flag: &SchedulerFlag| match flag {
         SchedulerFlag::MhPort | SchedulerFlag::ShPort => value.is(ServiceValue::PORTS),
@@ -72,7 +73,7 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
     };
     let fits = |flag: &&SchedulerFlag| flag.with(scheduler) == Ok(Some(**flag));
     let flags = SchedulerFlag::ALL.iter().filter(|flag| fits(flag) && has(flag));
-    let persistence = (value.persistent != 0).then(|| persistence(image, number, value));
+    let persistence = (value.persistent != Ticks::ZERO).then(|| persistence(image, number, value));
     let mut service = Service {
         scheduler,
         flags: flags.copied().collect(),
@@ -98,7 +99,12 @@ fn service(image: &Image, number: u32, value: &ServiceValue, known: Option<&Serv
 
 /// Returns the scheduler. The programs do not distinguish `rr` from `wrr`, which are equal if all weights are
 /// 1.
-fn scheduler(image: &Image, number: u32, value: &ServiceValue, known: Option<&Service>) -> Scheduler {
+fn scheduler(
+    image: &Image,
+    number: ServiceNumber,
+    value: &ServiceValue,
+    known: Option<&Service>,
+) -> Scheduler {
     let is_it = |scheduler: &Scheduler| scheduler.programs() as u32 == value.scheduler;
     if let Some(known) = known.map(|known| known.scheduler).filter(is_it) {
         return known;
@@ -130,13 +136,13 @@ fn real(value: &RealValue, known: Option<&Real>) -> Real {
 
 /// Returns the persistence of a service. The maps hold an IPv4 address as `::ffff:a.b.c.d`, so its prefix is 96 bits
 /// longer there.
-fn persistence(image: &Image, number: u32, value: &ServiceValue) -> Persistence {
+fn persistence(image: &Image, number: ServiceNumber, value: &ServiceValue) -> Persistence {
     let is_of = |(_, service): &(&ServiceKey, &ServiceValue)| service.id == number;
     let is_ipv4 = image.services.iter().find(is_of).is_some_and(|(key, _)| key.address.as_v4().is_some());
     let prefix = if is_ipv4 { value.prefix.saturating_sub(96) } else { value.prefix } as u8;
     let whole = if is_ipv4 { 32 } else { 128 };
     Persistence {
-        seconds: (ticks::milliseconds_of_ticks(value.persistent) / 1000) as u32,
+        seconds: (value.persistent.milliseconds() / 1000) as u32,
         prefix: if prefix == whole { Persistence::WHOLE_ADDRESS } else { prefix },
     }
 }
@@ -145,7 +151,7 @@ fn tracking(value: &ServiceValue, known: Option<&Service>) -> Tracking {
     if let Some(known) = known {
         return known.tracking;
     }
-    let must_be_full = value.persistent != 0 || !schema::Scheduler::hashes(value.scheduler);
+    let must_be_full = value.persistent != Ticks::ZERO || !schema::Scheduler::hashes(value.scheduler);
     match value.tracking {
         number if number == schema::Tracking::None as u32 => Tracking::None,
         number if number == schema::Tracking::Full as u32 && !must_be_full => Tracking::Full,

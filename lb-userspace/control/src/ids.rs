@@ -7,7 +7,10 @@ use std::{
     net::SocketAddr,
 };
 
-use lb_common::schema::{BLOCK, Real as RealValue, Service as ServiceValue, ServiceKey, Tracking, UNSET};
+use lb_common::{
+    ids::{RealId, ServiceId as ServiceNumber},
+    schema::{BLOCK, Real as RealValue, Service as ServiceValue, ServiceKey, Tracking},
+};
 use thiserror::Error;
 
 use super::{
@@ -22,11 +25,11 @@ use lb_schedule::{Entry, Span, TableSpec};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ids {
     /// Ids of services.
-    pub services: HashMap<ServiceId, u32>,
+    pub services: HashMap<ServiceId, ServiceNumber>,
     /// Ids of reals, by service id and key within the service.
-    pub reals: HashMap<(u32, RealKey), u32>,
+    pub reals: HashMap<(ServiceNumber, RealKey), RealId>,
     /// Tables, by service id.
-    pub spans: HashMap<u32, Span>,
+    pub spans: HashMap<ServiceNumber, Span>,
 }
 
 /// The table of a service does not fit.
@@ -50,7 +53,7 @@ impl Ids {
             let id = desired.group_of(&endpoint).unwrap_or(ServiceId::Endpoint(endpoint));
             Some((id, value.id))
         };
-        let real = |(id, value): (&u32, &RealValue)| ((value.service, real_key(value)), *id);
+        let real = |(id, value): (&RealId, &RealValue)| ((value.service, real_key(value)), *id);
         // A daemon that was killed between the maps and the state file may have left endpoints of two
         // services with one id: only the first keeps it.
         let (mut services, mut owners) = (HashMap::new(), HashMap::new());
@@ -72,21 +75,21 @@ impl Ids {
     /// # Errors
     /// [`NoRoom`] if a table does not fit.
     pub fn allocate(&self, desired: &Desired, blocks: u32) -> Result<Self, NoRoom> {
-        let mut service_ids = Unused::but(self.services.values());
-        let mut real_ids = Unused::but(self.reals.values());
-        let mut room = Room::beside(self.spans.values(), blocks);
+        let mut service_ids = Unused::but(self.services.values().map(|id| id.0));
+        let mut real_ids = Unused::but(self.reals.values().map(|id| id.0));
+        let mut free = FreeBlocks::beside(self.spans.values(), blocks);
         let mut ids = Self::default();
         for (id, service) in &desired.services {
-            let number = self.services.get(id).copied().unwrap_or_else(|| service_ids.take());
+            let number = self.services.get(id).copied().unwrap_or_else(|| ServiceNumber(service_ids.take()));
             ids.services.insert(*id, number);
             for (address, real) in service.all_reals() {
                 let key = real.key(*address);
                 let known = self.reals.get(&(number, key)).or_else(|| self.served_here(number, service, key));
-                ids.reals.insert((number, key), known.copied().unwrap_or_else(|| real_ids.take()));
+                ids.reals.insert((number, key), known.copied().unwrap_or_else(|| RealId(real_ids.take())));
             }
             let spec = ids.table_spec(id, &desired.endpoints(id), service, service, &BTreeMap::new());
             let old = self.spans.get(&number).copied();
-            let span = room.find(old, &spec).ok_or_else(|| NoRoom {
+            let span = free.find(old, &spec).ok_or_else(|| NoRoom {
                 service: *id,
                 blocks: Span { first: 0, slots: spec.slots() }.blocks(),
                 all: blocks,
@@ -98,14 +101,14 @@ impl Ids {
 
     /// Returns the id of a real that is `local` in the maps, because its address was the director's own
     /// ([`super::effective`]), and has another method in the operator's configuration.
-    fn served_here(&self, number: u32, service: &Service, key: RealKey) -> Option<&u32> {
+    fn served_here(&self, number: ServiceNumber, service: &Service, key: RealKey) -> Option<&RealId> {
         let local = RealKey { forward: Forward::Local, tunnel: Tunnel::Ipip, ..key };
         self.reals.get(&(number, local)).filter(|_| !service.all_keys().any(|other| other == local))
     }
 
     /// Returns the id of a real.
     #[must_use]
-    pub fn real(&self, service: &ServiceId, key: &RealKey) -> Option<u32> {
+    pub fn real(&self, service: &ServiceId, key: &RealKey) -> Option<RealId> {
         self.reals.get(&(*self.services.get(service)?, *key)).copied()
     }
 
@@ -146,14 +149,14 @@ impl Ids {
 }
 
 /// Free ids, in ascending order.
-struct Unused<'a> {
-    used: HashSet<&'a u32>,
+struct Unused {
+    used: HashSet<u32>,
     next: u32,
 }
 
-impl<'a> Unused<'a> {
-    fn but(used: impl Iterator<Item = &'a u32>) -> Self {
-        Self { used: used.collect(), next: UNSET + 1 }
+impl Unused {
+    fn but(used: impl Iterator<Item = u32>) -> Self {
+        Self { used: used.collect(), next: 1 }
     }
 
     fn take(&mut self) -> u32 {
@@ -166,21 +169,21 @@ impl<'a> Unused<'a> {
 }
 
 /// Free blocks.
-struct Room {
+struct FreeBlocks {
     used: Vec<bool>,
     /// No lower block is free.
     from: usize,
 }
 
-impl Room {
+impl FreeBlocks {
     fn beside<'a>(spans: impl Iterator<Item = &'a Span>, blocks: u32) -> Self {
-        let mut room = Self { used: vec![false; blocks as usize], from: 0 };
+        let mut free = Self { used: vec![false; blocks as usize], from: 0 };
         for span in spans {
             let first = span.first as usize;
-            let last = (first + span.blocks() as usize).min(room.used.len());
-            room.used[first.min(last)..last].fill(true);
+            let last = (first + span.blocks() as usize).min(free.used.len());
+            free.used[first.min(last)..last].fill(true);
         }
-        room
+        free
     }
 
     /// Returns the blocks for a table that was at `old`: the same blocks, unless it needs more of them, or

@@ -9,11 +9,11 @@ use std::{
 };
 
 use lb_common::{
+    ids::{IfIndex, RealId, ServiceId as ServiceNumber},
     schema::{
         self, AddressUse, Method, Real as RealValue, Service as ServiceValue, ServiceKey, Source, SourceKey,
-        UNSET,
     },
-    ticks,
+    ticks::Ticks,
     wire::{Be16, Be128, MacPair, Tags},
 };
 
@@ -37,9 +37,9 @@ pub struct Image {
     /// Contents of `SERVICES`.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
     /// Contents of `REALS`, by id.
-    pub reals: BTreeMap<u32, RealValue>,
+    pub reals: BTreeMap<RealId, RealValue>,
     /// Specifications of the tables in `TABLES`, by service id.
-    pub tables: BTreeMap<u32, TableSpec>,
+    pub tables: BTreeMap<ServiceNumber, TableSpec>,
     /// Contents of `ADDRESSES`.
     pub addresses: BTreeMap<Be128, u32>,
     /// Contents of `SOURCES`.
@@ -154,7 +154,7 @@ impl Image {
     pub fn silence(&mut self) {
         let takes_connections =
             |real: &&RealValue| real.weight > 0 && (real.method == Method::Local as u16 || real.reachable());
-        let serving: BTreeSet<u32> =
+        let serving: BTreeSet<ServiceNumber> =
             self.reals.values().filter(takes_connections).map(|real| real.service).collect();
         let answers = |(key, service): (&ServiceKey, &ServiceValue)| {
             serving.contains(&service.id).then_some(key.address)
@@ -188,9 +188,9 @@ impl Image {
         self.addresses.retain(|_, used| *used != 0);
     }
 
-    fn use_real(&mut self, rip: Be128, id: u32) {
+    fn use_real(&mut self, rip: Be128, id: RealId) {
         let used = self.addresses.entry(rip).or_insert(0);
-        if AddressUse(*used).real() == UNSET {
+        if AddressUse(*used).real().is_none() {
             *used = AddressUse(*used).of_real(id).0;
         }
     }
@@ -203,7 +203,7 @@ impl Image {
 /// Writes a next hop into the entry of a real.
 fn route(value: &mut RealValue, hop: &NextHop) {
     value.macs = MacPair::new(hop.next_hop_mac, hop.source_mac);
-    value.ifindex = hop.ifindex;
+    value.ifindex = IfIndex(hop.ifindex);
     value.mtu = u16::try_from(hop.mtu).unwrap_or(u16::MAX);
     value.source = hop.source_ip.into();
     if hop.on_link {
@@ -297,7 +297,12 @@ fn is_ftp(endpoint: &Endpoint, service: &Service) -> bool {
         && !service.all_reals().any(|(_, real)| translates(real))
 }
 
-fn service_value(id: u32, endpoint: &Endpoint, service: &Service, spec: &TableSpec) -> ServiceValue {
+fn service_value(
+    id: ServiceNumber,
+    endpoint: &Endpoint,
+    service: &Service,
+    spec: &TableSpec,
+) -> ServiceValue {
     let has = |flag, bit| if service.has(flag) { bit } else { 0 };
     let flags = has(SchedulerFlag::MhPort, ServiceValue::PORTS)
         | has(SchedulerFlag::ShPort, ServiceValue::PORTS)
@@ -306,8 +311,8 @@ fn service_value(id: u32, endpoint: &Endpoint, service: &Service, spec: &TableSp
         | if service.one_packet { ServiceValue::ONE_PACKET } else { 0 }
         | if is_ftp(endpoint, service) { ServiceValue::FTP } else { 0 };
     let (persistent, prefix) = match service.persistence {
-        Some(Persistence { seconds, prefix }) => (ticks::ticks_of_seconds(seconds.into()), prefix),
-        None => (0, Persistence::WHOLE_ADDRESS),
+        Some(Persistence { seconds, prefix }) => (Ticks::of_seconds(seconds.into()), prefix),
+        None => (Ticks::ZERO, Persistence::WHOLE_ADDRESS),
     };
     let prefix = match endpoint.address {
         SocketAddr::V4(_) => 96 + u32::from(prefix.min(32)),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use lb_common::{
+    ids::{RealId, ServiceId as ServiceNumber},
     schema::{Real, Service, ServiceKey, Source, SourceKey},
     wire::Be128,
 };
@@ -19,7 +20,7 @@ pub enum Step {
     /// Write a real.
     PutReal {
         /// Id of the real.
-        id: u32,
+        id: RealId,
         /// Entry of the real.
         real: Real,
         /// The id is newly allocated: its counters start at zero.
@@ -28,7 +29,7 @@ pub enum Step {
     /// Write the table of a service.
     PutTable {
         /// Id of the service.
-        service: u32,
+        service: ServiceNumber,
         /// Specification of the table.
         spec: TableSpec,
         /// Previous entry of the service; `None` if the id is newly allocated.
@@ -77,7 +78,7 @@ pub enum Step {
     /// Remove a real and its flows.
     RemoveReal {
         /// Id of the real.
-        id: u32,
+        id: RealId,
         /// Previous entry of the real.
         real: Real,
     },

@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::programs::Xdp;
-use lb_common::ticks;
+use lb_common::{ids::IfIndex, ticks::Tick};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::tracer::{self, RunError};
@@ -17,12 +17,12 @@ use super::tracer::{self, RunError};
 /// Number of ticks by which the programs' clock is ahead, modulo 2^32. It is the same for all programs of a kernel.
 static AHEAD: AtomicU32 = AtomicU32::new(0);
 
-/// Returns the present time in ticks, as the programs count it.
+/// Returns the current tick, as the programs count it.
 #[must_use]
-pub fn tick() -> u32 {
+pub fn now() -> Tick {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-    let tick = ticks::tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
-    tick.wrapping_add(AHEAD.load(Ordering::Relaxed))
+    let tick = Tick::of_nanoseconds(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+    Tick(tick.0.wrapping_add(AHEAD.load(Ordering::Relaxed)))
 }
 
 /// Returns the duration of a jiffy in nanoseconds, which is the resolution of the kernel's coarse clocks
@@ -34,7 +34,7 @@ pub(super) fn jiffy() -> u64 {
 
 /// Runs `program`, which must be `clock`, to determine how far the programs' clock is ahead.
 pub(super) fn set(program: &Xdp) -> Result<(), RunError> {
-    let (ahead, _) = tracer::run(program, &[0; 64], 0)?;
+    let (ahead, _) = tracer::run(program, &[0; 64], IfIndex::NONE)?;
     AHEAD.store(ahead, Ordering::Relaxed);
     Ok(())
 }

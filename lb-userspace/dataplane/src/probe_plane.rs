@@ -3,17 +3,21 @@
 #![forbid(unsafe_code)]
 
 use lb_common::{
+    ids::{IfIndex, RealId, ServiceId},
     reason::Reason,
     schema::{
         AddressUse, Method, Mode, Real, Scheduler, Service, ServiceKey, Settings, Step, Trace, Tracking,
     },
+    ticks::Ticks,
     wire::{Be16, Be128},
 };
 
 use super::{DryRunPlane, Limits, LoadError, Options, RunError, TableError};
 
-/// Id of the real and of its service.
-const ID: u32 = 1;
+/// Id of the only real.
+const REAL: RealId = RealId(1);
+/// Id of the only service.
+const SERVICE: ServiceId = ServiceId(1);
 /// Values of `enum xdp_action`: sent out of the device by which the packet arrived, or of another device.
 const TX: u32 = 3;
 const REDIRECT: u32 = 4;
@@ -79,8 +83,8 @@ impl ProbePlane {
         &mut self,
         entry: &Entry,
         frame: &[u8],
-        ingress: u32,
-    ) -> Result<(u32, Vec<u8>), ProbePlaneError> {
+        ingress: IfIndex,
+    ) -> Result<(IfIndex, Vec<u8>), ProbePlaneError> {
         self.know(entry)?;
         if entry.real.method == Method::Fnat as u16 {
             self.forget_translations()?;
@@ -130,21 +134,21 @@ impl ProbePlane {
         }
         let by_fnat = real.method == Method::Fnat as u16;
         let flags = Real::IPV6 | Real::TAGGED | if by_fnat { Real::NEEDS_FLOW } else { 0 };
-        let real = Real { service: ID, weight: 1, upper: 0, flags: real.flags & flags, ..real };
+        let real = Real { service: SERVICE, weight: 1, upper: 0, flags: real.flags & flags, ..real };
         let tracking = if by_fnat { Tracking::Full } else { Tracking::None };
         let service = Service {
-            id: ID,
+            id: SERVICE,
             first: 0,
             slots: 1,
             scheduler: Scheduler::Mh as u32,
             tracking: tracking as u32,
-            persistent: 0,
+            persistent: Ticks::ZERO,
             ..service
         };
         let every_port = if key.port == Be16::ZERO { AddressUse::EVERY_PORT } else { 0 };
-        tables.put_real(ID, &real)?;
+        tables.put_real(REAL, &real)?;
         tables.put_device(real.ifindex)?;
-        tables.put_table(service.first, &[ID])?;
+        tables.put_table(service.first, &[REAL.0])?;
         let used = AddressUse(AddressUse::VIP | every_port);
         tables.put_marks([(key.address, used)])?;
         tables.put_address(key.address, used)?;

@@ -9,7 +9,10 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::schema::{MapName, Mode, Timeouts, Trace};
+use lb_common::{
+    ids::IfIndex,
+    schema::{MapName, Mode, Timeouts, Trace},
+};
 use thiserror::Error;
 
 use super::{
@@ -52,7 +55,7 @@ pub enum RunError {
         /// Length of the frame, in bytes.
         length: usize,
         /// Index of the ingress device.
-        ifindex: u32,
+        ifindex: IfIndex,
         /// Error of the kernel.
         source: io::Error,
     },
@@ -102,7 +105,7 @@ impl Tracer {
     ///
     /// # Errors
     /// [`RunError::Refused`] if the device does not exist, or the frame is longer than the kernel's test runs permit.
-    pub fn run(&mut self, frame: &[u8], ifindex: u32) -> Result<Run, RunError> {
+    pub fn run(&mut self, frame: &[u8], ifindex: IfIndex) -> Result<Run, RunError> {
         let (action, frame) = run(self.director(), frame, ifindex)?;
         let trace = self.trace.get(&0, 0).map_err(failed("read", TRACE))?;
         Ok(Run { action, frame, trace })
@@ -113,11 +116,11 @@ impl Tracer {
 ///
 /// # Errors
 /// As [`Tracer::run`].
-pub fn run(program: &Xdp, frame: &[u8], ifindex: u32) -> Result<(u32, Vec<u8>), RunError> {
+pub fn run(program: &Xdp, frame: &[u8], ifindex: IfIndex) -> Result<(u32, Vec<u8>), RunError> {
     let refused = |source| RunError::Refused { length: frame.len(), ifindex, source };
     let length = u32::try_from(frame.len()).map_err(|_| refused(io::ErrorKind::InvalidInput.into()))?;
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
-    let context = [0, length, 0, ifindex, 0, 0].map(u32::to_ne_bytes).concat();
+    let context = [0, length, 0, ifindex.0, 0, 0].map(u32::to_ne_bytes).concat();
     let mut out = vec![0; LARGEST_FRAME];
     let options = TestRunOptions {
         data_in: Some(frame),

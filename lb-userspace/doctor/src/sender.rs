@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Facts, NextHop, Target, frame, wire::Wire};
+use lb_common::ids::IfIndex;
 use lb_dataplane::{ProbePlane, ProbePlaneError};
 use lb_explain::{Flag, Flow};
 use lb_netlink::Mac;
@@ -35,7 +36,9 @@ impl<'a> Sender<'a> {
         let (Some(entry), Some((ingress, mac))) = (&target.entry, self.ingress) else {
             return Err(ProbePlaneError::NoIngress);
         };
-        self.programs.forward(entry, &frame::ethernet(mac, CLIENT, packet), ingress)
+        let packet = frame::ethernet(mac, CLIENT, packet);
+        let (egress, frame) = self.programs.forward(entry, &packet, IfIndex(ingress))?;
+        Ok((egress.0, frame))
     }
 
     /// Returns a ping of the VIP of `length` bytes that travels like a packet of the service. The director

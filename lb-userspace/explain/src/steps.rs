@@ -4,8 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use lb_common::{
+    ids::{IfIndex, RealId, ServiceId},
     reason::{Fate, Reason},
-    schema::{Step, Trace, UNSET},
+    schema::{Step, Trace},
     slot::MOVED,
     track::State,
 };
@@ -47,11 +48,11 @@ pub struct RealName {
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// Services by id.
-    pub services: HashMap<u32, ServiceName>,
+    pub services: HashMap<ServiceId, ServiceName>,
     /// Reals by id.
-    pub reals: HashMap<u32, RealName>,
+    pub reals: HashMap<RealId, RealName>,
     /// Interfaces by index.
-    pub interfaces: HashMap<u32, String>,
+    pub interfaces: HashMap<IfIndex, String>,
     /// Endpoints of the services.
     pub endpoints: BTreeSet<Endpoint>,
 }
@@ -74,28 +75,28 @@ pub struct Ran<'a> {
 /// Summary of a trace.
 #[derive(Clone, Copy)]
 struct Outcome {
-    service: Option<u32>,
-    real: Option<u32>,
+    service: Option<ServiceId>,
+    real: Option<RealId>,
     reason: Reason,
-    device: Option<u32>,
+    device: Option<IfIndex>,
 }
 
 impl Names {
-    fn service(&self, id: u32) -> String {
+    fn service(&self, id: ServiceId) -> String {
         self.services.get(&id).map_or_else(|| format!("service #{id}"), |service| service.name.clone())
     }
 
-    fn real(&self, id: u32) -> String {
+    fn real(&self, id: RealId) -> String {
         match self.reals.get(&id) {
             Some(real) => real.address.clone(),
-            None if id == UNSET => "none".to_owned(),
+            None if id.is_none() => "none".to_owned(),
             None => format!("real #{id}"),
         }
     }
 
     /// Returns the name of an interface, or its index.
     #[must_use]
-    pub fn interface(&self, index: u32) -> String {
+    pub fn interface(&self, index: IfIndex) -> String {
         self.interfaces.get(&index).cloned().unwrap_or_else(|| format!("interface #{index}"))
     }
 
@@ -114,7 +115,7 @@ impl Names {
         for (step, a, b) in ran.trace.steps() {
             steps.push(self.step(service, step, a, b));
             if step == Step::Service {
-                service = self.services.get(&a);
+                service = self.services.get(&ServiceId(a));
                 let rotation = service.into_iter().flat_map(|service| &service.rotation);
                 steps.extend(rotation.map(|line| StepView::new("rotation", line.as_str())));
             }
@@ -164,26 +165,27 @@ impl Names {
     }
 
     fn step(&self, service: Option<&ServiceName>, step: Step, a: u32, b: u32) -> StepView {
-        let flow = |what: &str| format!("{what}: {}, {}", self.real(a), State::from_number(b).as_str());
+        let flow =
+            |what: &str| format!("{what}: {}, {}", self.real(RealId(a)), State::from_number(b).as_str());
         let (name, detail) = match step {
             Step::Program => ("program", format!("continues in {}", program(a))),
-            Step::Service => ("service", self.service(a)),
+            Step::Service => ("service", self.service(ServiceId(a))),
             Step::Slot => {
                 let (slots, scheduler) =
                     service.map_or((0, ""), |service| (service.slots, service.scheduler.as_str()));
                 let moved = if b & MOVED == 0 { "" } else { ", moved by a pool change" };
-                ("slot", format!("{a} of {slots}, by {scheduler}: {}{moved}", self.real(b & !MOVED)))
+                ("slot", format!("{a} of {slots}, by {scheduler}: {}{moved}", self.real(RealId(b & !MOVED))))
             }
-            Step::Move => ("slot", format!("flows from before the change are on {}", self.real(a))),
+            Step::Move => ("slot", format!("flows from before the change are on {}", self.real(RealId(a)))),
             Step::Turn => ("scheduler", format!("position {a}, which a real packet would take")),
             Step::Random => ("scheduler", format!("drew {a}: another packet may draw another number")),
-            Step::Overloaded => ("scheduler", format!("{} is above its thresholds", self.real(a))),
+            Step::Overloaded => ("scheduler", format!("{} is above its thresholds", self.real(RealId(a)))),
             Step::Scheduled => {
                 let scheduler = service.map_or("", |service| service.scheduler.as_str());
                 let chosen = match a {
-                    UNSET => "no real takes new connections".to_owned(),
+                    0 => "no real takes new connections".to_owned(),
                     u32::MAX => "the real that was hashed is above its thresholds".to_owned(),
-                    real => self.real(real),
+                    real => self.real(RealId(real)),
                 };
                 ("scheduler", format!("{scheduler}: {chosen}"))
             }
@@ -191,21 +193,25 @@ impl Names {
             Step::NoFlow => ("tracking", "the flow is not known".to_owned()),
             Step::RecordFlow => ("tracking", flow("would add a flow table entry")),
             Step::UpdateFlow => ("tracking", flow("would update the flow")),
-            Step::Client => ("persistence", format!("the client is kept on {}", self.real(a))),
-            Step::RecordClient => ("persistence", format!("would keep the client on {}", self.real(a))),
+            Step::Client => ("persistence", format!("the client is kept on {}", self.real(RealId(a)))),
+            Step::RecordClient => {
+                ("persistence", format!("would keep the client on {}", self.real(RealId(a))))
+            }
             Step::Locality => ("locality", format!("the destination has {}", self.both(a, b))),
             Step::RecordLocality => ("locality", format!("would give the destination {}", self.both(a, b))),
-            Step::Fragment => ("fragment", format!("the first fragment went to {}", self.real(a))),
+            Step::Fragment => ("fragment", format!("the first fragment went to {}", self.real(RealId(a)))),
             Step::NoFragment => ("fragment", "nothing is known of the first fragment".to_owned()),
             Step::RecordFragment => {
-                ("fragment", format!("would remember {} for the fragments", self.real(a)))
+                ("fragment", format!("would remember {} for the fragments", self.real(RealId(a))))
             }
-            Step::Source if a == UNSET => ("reply", "of a tracked flow".to_owned()),
-            Step::Source => ("reply", format!("from {} for {}", self.real(b), self.service(a))),
+            Step::Source if a == ServiceId::NONE.0 => ("reply", "of a tracked flow".to_owned()),
+            Step::Source => {
+                ("reply", format!("from {} for {}", self.real(RealId(b)), self.service(ServiceId(a))))
+            }
             Step::RecordReply => ("reply", "would record the service of the replies".to_owned()),
-            Step::ReturnPath => ("way back", format!("to the client by {}", self.interface(a))),
+            Step::ReturnPath => ("way back", format!("to the client by {}", self.interface(IfIndex(a)))),
             Step::RecordWayBack => {
-                ("way back", format!("would remember: to the client by {}", self.interface(a)))
+                ("way back", format!("would remember: to the client by {}", self.interface(IfIndex(a))))
             }
             Step::Direct => ("direct", "the client speaks to the real itself".to_owned()),
             Step::RecordDirect => {
@@ -214,17 +220,21 @@ impl Names {
             Step::ForgetDirect => {
                 ("direct", "would forget that the client spoke to the real itself".to_owned())
             }
-            Step::Redirect => ("redirect", format!("to {}", self.interface(a))),
-            Step::CountIn => ("counters", format!("would count {b} bytes to {}", self.real(a))),
-            Step::CountOut => ("counters", format!("would count {b} bytes back from {}", self.real(a))),
-            Step::CountFlow => ("counters", format!("would count a new connection of {}", self.real(a))),
+            Step::Redirect => ("redirect", format!("to {}", self.interface(IfIndex(a)))),
+            Step::CountIn => ("counters", format!("would count {b} bytes to {}", self.real(RealId(a)))),
+            Step::CountOut => {
+                ("counters", format!("would count {b} bytes back from {}", self.real(RealId(a))))
+            }
+            Step::CountFlow => {
+                ("counters", format!("would count a new connection of {}", self.real(RealId(a))))
+            }
             Step::Reason => {
                 let reason = Reason::from_number(b).map_or("?", Reason::as_str);
                 ("counters", format!("would count {reason}"))
             }
             Step::IcmpBudget if a == 0 => ("icmp", "no more errors may be sent now".to_owned()),
             Step::IcmpBudget => ("icmp", "an error may be sent".to_owned()),
-            Step::CountLoad => ("counters", format!("would count the load of {}", self.real(a))),
+            Step::CountLoad => ("counters", format!("would count the load of {}", self.real(RealId(a)))),
             Step::Translation => ("fnat", "the flow that the packet belongs to is known".to_owned()),
             Step::TakeDip => ("fnat", format!("would take the director's port {a}")),
             Step::GiveDipBack => ("fnat", format!("would give the director's port {a} back")),
@@ -246,7 +256,11 @@ impl Names {
     }
 
     fn both(&self, a: u32, b: u32) -> String {
-        if b == UNSET { self.real(a) } else { format!("{} and {}", self.real(a), self.real(b)) }
+        if b == RealId::NONE.0 {
+            self.real(RealId(a))
+        } else {
+            format!("{} and {}", self.real(RealId(a)), self.real(RealId(b)))
+        }
     }
 
     fn verdict(&self, ran: &Ran, outcome: Outcome) -> (&'static str, String) {
@@ -293,23 +307,25 @@ fn outcome(trace: &Trace) -> Outcome {
     let mut counted = None;
     for (step, a, b) in trace.steps() {
         match step {
-            Step::Service => outcome.service = Some(a),
-            Step::Source if a != UNSET => (outcome.service, outcome.real) = (Some(a), Some(b)),
-            Step::Slot => outcome.real = Some(b & !MOVED),
-            Step::Scheduled if a != u32::MAX => outcome.real = Some(a),
+            Step::Service => outcome.service = Some(ServiceId(a)),
+            Step::Source if a != ServiceId::NONE.0 => {
+                (outcome.service, outcome.real) = (Some(ServiceId(a)), Some(RealId(b)));
+            }
+            Step::Slot => outcome.real = Some(RealId(b & !MOVED)),
+            Step::Scheduled if a != u32::MAX => outcome.real = Some(RealId(a)),
             Step::Flow | Step::RecordFlow | Step::UpdateFlow | Step::Client | Step::Fragment => {
-                outcome.real = Some(a);
+                outcome.real = Some(RealId(a));
             }
             Step::CountIn | Step::CountOut => {
-                outcome.real = Some(a);
+                outcome.real = Some(RealId(a));
                 outcome.reason = Reason::Forwarded;
             }
             Step::Reason => counted = Reason::from_number(b),
-            Step::Redirect => outcome.device = Some(a),
+            Step::Redirect => outcome.device = Some(IfIndex(a)),
             _ => {}
         }
     }
-    outcome.real = outcome.real.filter(|id| *id != UNSET);
+    outcome.real = outcome.real.filter(|id| !id.is_none());
     // A reason is counted if the packet leaves the usual path, even if it was counted at its real.
     Outcome { reason: counted.unwrap_or(outcome.reason), ..outcome }
 }

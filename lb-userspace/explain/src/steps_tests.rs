@@ -22,9 +22,9 @@ fn names() -> Names {
         next_hop: "02:00:00:00:00:0b by eth0".into(),
     };
     Names {
-        services: [(1, service)].into(),
-        reals: [(7, real(11)), (8, real(12))].into(),
-        interfaces: [(3, "eth1".into())].into(),
+        services: [(ServiceId(1), service)].into(),
+        reals: [(RealId(7), real(11)), (RealId(8), real(12))].into(),
+        interfaces: [(IfIndex(3), "eth1".into())].into(),
         endpoints: ["udp 10.0.0.9:80".parse().unwrap()].into(),
     }
 }
@@ -103,7 +103,7 @@ fn what_is_no_services_has_neither_service_nor_real() {
 fn a_counted_reason_is_the_last_word() {
     let none = explain(
         3,
-        &[(Step::Service, 1, 0), (Step::Scheduled, UNSET, 0), (Step::Reason, 1, Reason::NoReal.index())],
+        &[(Step::Service, 1, 0), (Step::Scheduled, 0, 0), (Step::Reason, 1, Reason::NoReal.index())],
     );
     assert_eq!((none.real.as_deref(), none.reason.as_str()), (None, "no_real"));
     assert_eq!(none.verdict, "dropped and answered, out of eth0");

@@ -13,6 +13,7 @@ use std::{collections::BTreeSet, net::SocketAddr, num::NonZero, panic::resume_un
 
 use lb_common::{
     hash::IPVS_SLOTS,
+    ids::RealId,
     schema::{self, BLOCK, LARGEST_TABLE, Service},
 };
 
@@ -22,7 +23,7 @@ use lb_model::Scheduler;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// Id of the real.
-    pub id: u32,
+    pub id: RealId,
     /// RIP and port: Maglev hashes these, so that ids do not matter.
     pub address: SocketAddr,
     /// Weight; 0 means no new connections.
@@ -41,7 +42,7 @@ pub struct TableSpec {
     /// Pool, in reverse order of addition.
     pub pool: Vec<Entry>,
     /// Ids of reals that untracked flows leave at once.
-    pub cut: BTreeSet<u32>,
+    pub cut: BTreeSet<RealId>,
     /// Blocks and number of slots of the table.
     pub span: Span,
 }
@@ -73,7 +74,7 @@ impl TableSpec {
     /// Returns the turns of a table: at most [`LARGEST_TABLE`] real ids; none if no real gets new
     /// connections.
     #[must_use]
-    pub fn turns(&self) -> Vec<u32> {
+    pub fn turns(&self) -> Vec<RealId> {
         match self.scheduler {
             Scheduler::Mh => maglev::table(&self.pool),
             Scheduler::Sh => buckets::by_weight(&self.pool),
@@ -101,7 +102,7 @@ impl TableSpec {
 
 /// Returns [`TableSpec::table`] of each, computed in parallel on all CPUs.
 #[must_use]
-pub fn tables(specs: &[&TableSpec]) -> Vec<Vec<u32>> {
+pub fn tables(specs: &[&TableSpec]) -> Vec<Vec<RealId>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = specs.len().div_ceil(threads).max(1);
     thread::scope(|scope| {
@@ -120,12 +121,12 @@ impl TableSpec {
     /// turn becomes several adjacent slots. Other tables are repeated to the end of their last block: with
     /// any [`Service::slots`] that a program has read, it finds a real of the pool there.
     #[must_use]
-    pub fn table(&self) -> Vec<u32> {
+    pub fn table(&self) -> Vec<RealId> {
         let turns = self.turns();
         let length =
             if self.scheduler.hashes() { self.span.slots } else { self.span.blocks() * BLOCK } as usize;
         if turns.is_empty() {
-            return vec![schema::UNSET; length];
+            return vec![RealId::NONE; length];
         }
         if self.scheduler.hashes() && length.is_multiple_of(turns.len()) {
             return stretched(&turns, length);

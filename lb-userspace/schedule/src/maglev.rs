@@ -9,7 +9,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::schema::{BLOCK, LARGEST_TABLE, UNSET};
+use lb_common::{
+    ids::RealId,
+    schema::{BLOCK, LARGEST_TABLE},
+};
 
 use super::Entry;
 
@@ -26,7 +29,7 @@ pub fn size(reals: usize) -> u32 {
 
 /// The sequence of a real's preferred slots.
 struct Walk {
-    id: u32,
+    id: RealId,
     weight: u64,
     /// Credit that the real has earned and not yet spent: a turn costs the largest weight.
     credit: u64,
@@ -39,14 +42,14 @@ struct Walk {
 /// The result depends neither on the pool's order nor on the ids: directors with the same pool have the same
 /// table.
 #[must_use]
-pub fn table(pool: &[Entry]) -> Vec<u32> {
+pub fn table(pool: &[Entry]) -> Vec<RealId> {
     let mut pool: Vec<&Entry> = pool.iter().filter(|entry| entry.weight > 0).collect();
     pool.sort_by_key(|entry| entry.address);
     let Some(heaviest) = pool.iter().map(|entry| u64::from(entry.weight)).max() else { return Vec::new() };
     let size = size(pool.len());
     let mask = u64::from(size) - 1;
     let mut walks: Vec<Walk> = pool.into_iter().map(|entry| walk(entry, heaviest, mask)).collect();
-    let mut table = vec![UNSET; size as usize];
+    let mut table = vec![RealId::NONE; size as usize];
     let mut free = table.len();
     loop {
         for walk in &mut walks {
@@ -55,7 +58,7 @@ pub fn table(pool: &[Entry]) -> Vec<u32> {
                 continue;
             }
             walk.credit -= heaviest;
-            while table[walk.slot as usize] != UNSET {
+            while !table[walk.slot as usize].is_none() {
                 walk.slot = (walk.slot + walk.skip) & mask;
             }
             table[walk.slot as usize] = walk.id;
@@ -109,17 +112,17 @@ mod tests {
         (1u32..)
             .zip(weights)
             .map(|(id, &weight)| Entry {
-                id,
+                id: RealId(id),
                 address: SocketAddr::from(([10, 0, (id >> 8) as u8, id as u8], 80)),
                 weight,
             })
             .collect()
     }
 
-    fn shares(table: &[u32], count: usize) -> Vec<u64> {
+    fn shares(table: &[RealId], count: usize) -> Vec<u64> {
         let mut shares = vec![0; count];
         for &id in table {
-            shares[id as usize - 1] += 1;
+            shares[id.0 as usize - 1] += 1;
         }
         shares
     }
@@ -150,7 +153,7 @@ mod tests {
         let all = pool(&[1; 100]);
         let before = table(&all);
         let after = table(&all[..99]);
-        let moved = before.iter().zip(&after).filter(|(b, a)| **b != 100 && b != a).count();
+        let moved = before.iter().zip(&after).filter(|(b, a)| **b != RealId(100) && b != a).count();
         // The paper's figure 12 has a few percent for this ratio of slots to reals.
         assert!(moved < before.len() / 50, "{moved} slots of living reals moved");
     }
@@ -160,7 +163,7 @@ mod tests {
         let mut all = pool(&[1, 2, 3]);
         let before = table(&all);
         all.reverse();
-        all.push(Entry { id: 9, address: SocketAddr::from(([10, 9, 9, 9], 80)), weight: 0 });
+        all.push(Entry { id: RealId(9), address: SocketAddr::from(([10, 9, 9, 9], 80)), weight: 0 });
         assert_eq!(table(&all), before);
         assert!(table(&pool(&[0, 0])).is_empty());
     }
@@ -169,7 +172,7 @@ mod tests {
     /// upgrade.
     #[test]
     fn is_what_it_always_was() {
-        assert_eq!(table(&pool(&[1, 2, 3]))[..16], GOLDEN);
+        assert_eq!(table(&pool(&[1, 2, 3]))[..16], GOLDEN.map(RealId));
     }
 
     /// Expected slots, computed by the same rules in another language.

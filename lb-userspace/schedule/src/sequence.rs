@@ -2,7 +2,7 @@
 //! Weighted round robin: the order of turns, as in IPVS.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::LARGEST_TABLE;
+use lb_common::{ids::RealId, schema::LARGEST_TABLE};
 
 use super::Entry;
 
@@ -10,7 +10,7 @@ use super::Entry;
 /// order of `ip_vs_wrr_schedule` (`net/netfilter/ipvs/ip_vs_wrr.c`): the bar falls from the largest weight by
 /// the greatest common divisor, and at each height all reals with at least that weight have a turn.
 #[must_use]
-pub fn weighted(pool: &[Entry]) -> Vec<u32> {
+pub fn weighted(pool: &[Entry]) -> Vec<RealId> {
     let weights = reduced(pool);
     let highest = weights.iter().copied().max().unwrap_or(0);
     let mut turns = Vec::new();
@@ -80,13 +80,13 @@ mod tests {
 
     fn pool(weights: &[u32]) -> Vec<Entry> {
         let address = SocketAddr::from(([10, 0, 0, 1], 80));
-        (1u32..).zip(weights).map(|(id, &weight)| Entry { id, address, weight }).collect()
+        (1u32..).zip(weights).map(|(id, &weight)| Entry { id: RealId(id), address, weight }).collect()
     }
 
     #[test]
     fn turns_are_those_of_ipvs() {
-        assert_eq!(weighted(&pool(&[4, 3, 2])), [1, 1, 2, 1, 2, 3, 1, 2, 3]);
-        assert_eq!(weighted(&pool(&[100, 0, 50])), [1, 1, 3]);
+        assert_eq!(weighted(&pool(&[4, 3, 2])), [1, 1, 2, 1, 2, 3, 1, 2, 3].map(RealId));
+        assert_eq!(weighted(&pool(&[100, 0, 50])), [1, 1, 3].map(RealId));
         assert!(weighted(&pool(&[0, 0])).is_empty());
     }
 
@@ -94,7 +94,7 @@ mod tests {
     fn nobody_is_scaled_away() {
         for heavy in [65535, i32::MAX as u32] {
             let turns = weighted(&pool(&[heavy, heavy - 1, 1]));
-            assert!(turns.len() <= LARGEST_TABLE as usize && turns.contains(&3), "{heavy}");
+            assert!(turns.len() <= LARGEST_TABLE as usize && turns.contains(&RealId(3)), "{heavy}");
         }
     }
 

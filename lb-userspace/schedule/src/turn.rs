@@ -72,7 +72,7 @@ fn at_height(before: &[Entry], position: Position, after: &[Entry]) -> u64 {
 mod tests {
     use std::net::SocketAddr;
 
-    use lb_common::schema::Tracking;
+    use lb_common::{ids::RealId, schema::Tracking};
 
     use std::collections::BTreeSet;
 
@@ -80,7 +80,7 @@ mod tests {
     use crate::Span;
 
     /// Returns the next choices after a pool change at a position.
-    fn next(scheduler: Scheduler, pools: [&[(u32, u32)]; 2], position: Position) -> Vec<u32> {
+    fn next(scheduler: Scheduler, pools: [&[(u32, u32)]; 2], position: Position) -> Vec<RealId> {
         let [before, after] = pools.map(|pool| TableSpec {
             scheduler,
             tracking: Tracking::Full,
@@ -88,7 +88,7 @@ mod tests {
             pool: pool
                 .iter()
                 .map(|(id, weight)| Entry {
-                    id: *id,
+                    id: RealId(*id),
                     address: SocketAddr::from(([10, 0, 0, 1], *id as u16)),
                     weight: *weight,
                 })
@@ -109,12 +109,20 @@ mod tests {
     fn rr_goes_on_behind_the_last_turn() {
         let all = [(3, 1), (2, 1), (1, 1)];
         let without = [(3, 1), (1, 1)];
-        assert_eq!(next(Scheduler::Rr, [&all, &without], moved(5))[..3], [1, 3, 1], "2 was the last");
-        assert_eq!(next(Scheduler::Rr, [&all, &without], moved(4))[..3], [1, 3, 1], "3 was the last");
-        assert_eq!(next(Scheduler::Rr, [&all, &without], moved(0))[..3], [3, 1, 3], "nobody was");
+        assert_eq!(
+            next(Scheduler::Rr, [&all, &without], moved(5))[..3],
+            [1, 3, 1].map(RealId),
+            "2 was the last"
+        );
+        assert_eq!(
+            next(Scheduler::Rr, [&all, &without], moved(4))[..3],
+            [1, 3, 1].map(RealId),
+            "3 was the last"
+        );
+        assert_eq!(next(Scheduler::Rr, [&all, &without], moved(0))[..3], [3, 1, 3].map(RealId), "nobody was");
         let more = [(4, 1), (3, 1), (2, 1), (1, 1)];
-        assert_eq!(next(Scheduler::Rr, [&all, &more], moved(5))[..3], [1, 4, 3]);
-        assert_eq!(next(Scheduler::Rr, [&[(3, 0), (2, 1), (1, 0)], &all], moved(7))[..2], [1, 3]);
+        assert_eq!(next(Scheduler::Rr, [&all, &more], moved(5))[..3], [1, 4, 3].map(RealId));
+        assert_eq!(next(Scheduler::Rr, [&[(3, 0), (2, 1), (1, 0)], &all], moved(7))[..2], [1, 3].map(RealId));
     }
 
     #[test]
@@ -122,13 +130,24 @@ mod tests {
         // Turns of the first: 3, 3, 2, 3, 2, 1.
         let first = [(3, 3), (2, 2), (1, 1)];
         let second = [(3, 5), (2, 2), (1, 1)];
-        assert_eq!(next(Scheduler::Wrr, [&first, &second], moved(2))[..4], [3, 2, 3, 2], "height 2");
-        assert_eq!(next(Scheduler::Wrr, [&first, &second], moved(0))[..4], [3, 3, 2, 3], "height 3");
+        assert_eq!(
+            next(Scheduler::Wrr, [&first, &second], moved(2))[..4],
+            [3, 2, 3, 2].map(RealId),
+            "height 2"
+        );
+        assert_eq!(
+            next(Scheduler::Wrr, [&first, &second], moved(0))[..4],
+            [3, 3, 2, 3].map(RealId),
+            "height 3"
+        );
         // A pool that is built in ascending order of weights begins at the lowest height.
-        assert_eq!(next(Scheduler::Wrr, [&[(1, 1)], &[(2, 2), (1, 1)]], moved(0))[..4], [2, 1, 2, 2]);
+        assert_eq!(
+            next(Scheduler::Wrr, [&[(1, 1)], &[(2, 2), (1, 1)]], moved(0))[..4],
+            [2, 1, 2, 2].map(RealId)
+        );
         // Turns of the third: 3, 3, 2, at heights 101 and 1.
         let third = [(3, 200), (2, 100)];
-        assert_eq!(next(Scheduler::Wrr, [&third, &first], moved(3))[..3], [3, 2, 1], "height 1");
-        assert_eq!(next(Scheduler::Wrr, [&[], &first], moved(9))[..3], [3, 3, 2]);
+        assert_eq!(next(Scheduler::Wrr, [&third, &first], moved(3))[..3], [3, 2, 1].map(RealId), "height 1");
+        assert_eq!(next(Scheduler::Wrr, [&[], &first], moved(9))[..3], [3, 3, 2].map(RealId));
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use super::lost_sends::{self, LostSends};
 use crate::api::types::{AttachOptions, Done};
+use lb_common::ids::IfIndex;
 use lb_dataplane::{AttachError, DataPlane, Mode, PinDir};
 use lb_model::failure::{Failure, chain};
 use lb_netlink::{Interface, Netlink, XdpPlace};
@@ -135,7 +136,7 @@ impl Attachments {
     ) -> Result<(), Failure> {
         let Interface { name, index, .. } = interface;
         // `nat` replies leave by the device by which the request arrived.
-        plane.tables().put_device(*index).map_err(|error| Failure::failed(chain(&error)))?;
+        plane.tables().put_device(IfIndex(*index)).map_err(|error| Failure::failed(chain(&error)))?;
         let mode = lost_sends::mode_for(&self.netlink, interface, self.mode).await;
         plane.attach(name, *index, mode)?;
         self.interfaces.insert(*index, name.clone());
@@ -187,9 +188,8 @@ impl Attachments {
             if member.controller != Some(of.index) {
                 continue;
             }
-            let tables = plane.tables();
-            let known =
-                tables.put_device(member.index).and_then(|()| tables.put_controller(member.index, of.index));
+            let (tables, port) = (plane.tables(), IfIndex(member.index));
+            let known = tables.put_device(port).and_then(|()| tables.put_controller(port, IfIndex(of.index)));
             if let Err(error) = known {
                 tracing::warn!(
                     member = member.name,

@@ -9,8 +9,9 @@ use std::{
 };
 
 use lb_common::{
+    ids::{RealId, ServiceId as ServiceNumber},
     schema::{Client, ClientKey, Flow, FlowKey, Timeouts},
-    ticks,
+    ticks::{Tick, Ticks},
     track::State as FlowState,
     wire::Be16,
 };
@@ -31,13 +32,13 @@ pub async fn connections(director: &Shared) -> Result<Vec<Connection>, Failure> 
         let mut director = director.lock().await;
         let tables = director.maps.tables();
         let reals = tables.reals().map_err(|e| maps_failed(&e))?;
-        let reals: HashMap<u32, SocketAddr> =
+        let reals: HashMap<RealId, SocketAddr> =
             reals.iter().map(|(id, real)| (*id, real_address(real))).collect();
-        let templates = director.templates(&reals, clock::tick())?;
+        let templates = director.templates(&reals, clock::now())?;
         (director.maps.flow_reader()?, reals, templates, director.maps.timeouts())
     };
     off_the_lock(move || {
-        let now = clock::tick();
+        let now = clock::now();
         reader
             .for_each(|key, flow, _| connections.extend(connection(key, flow, &reals, &timeouts, now)))
             .map_err(|e| maps_failed(&e))?;
@@ -51,13 +52,13 @@ pub async fn connections(director: &Shared) -> Result<Vec<Connection>, Failure> 
 fn connection(
     key: &FlowKey,
     flow: &Flow,
-    reals: &HashMap<u32, SocketAddr>,
+    reals: &HashMap<RealId, SocketAddr>,
     timeouts: &Timeouts,
-    now: u32,
+    now: Tick,
 ) -> Option<Connection> {
     let state = FlowState::from_number(flow.state);
-    let idle = ticks::age(flow.seen, now);
-    let left = state.timeout(timeouts).checked_sub(idle)?;
+    let idle = flow.seen.age(now);
+    let left = Ticks(state.timeout(timeouts).0.checked_sub(idle.0)?);
     let service = socket_address(key.destination, key.destination_port);
     let mut real = *reals.get(&flow.real)?;
     if real.port() == 0 {
@@ -70,8 +71,8 @@ fn connection(
         group: None,
         real,
         state: state.as_str().to_owned(),
-        idle_seconds: ticks::milliseconds_of_ticks(idle) / 1000,
-        expires_seconds: ticks::milliseconds_of_ticks(left) / 1000,
+        idle_seconds: idle.milliseconds() / 1000,
+        expires_seconds: left.milliseconds() / 1000,
     })
 }
 
@@ -79,16 +80,20 @@ impl Director {
     /// Returns the persistence entries as IPVS shows its templates: without a port, and in state ASSURED,
     /// which IPVS templates have from the first established connection on. For a group, the address is the
     /// group's number, as it is the firewall mark in IPVS.
-    fn templates(&mut self, reals: &HashMap<u32, SocketAddr>, now: u32) -> Result<Vec<Connection>, Failure> {
-        let services: HashMap<u32, ServiceId> =
+    fn templates(
+        &mut self,
+        reals: &HashMap<RealId, SocketAddr>,
+        now: Tick,
+    ) -> Result<Vec<Connection>, Failure> {
+        let services: HashMap<ServiceNumber, ServiceId> =
             self.maps.ids().services.iter().map(|(id, n)| (*n, *id)).collect();
         let mut templates = Vec::new();
         let each = |key: &ClientKey, client: &Client| {
             let (Some(id), Some(real)) = (services.get(&key.service), reals.get(&client.real)) else {
                 return;
             };
-            let left = ticks::age(now, client.expires);
-            if ticks::age(client.expires, now) > 0 {
+            let left = now.age(client.expires);
+            if client.expires.age(now) > Ticks::ZERO {
                 return;
             }
             let (protocol, service, group) = match id {
@@ -105,7 +110,7 @@ impl Director {
                 real: *real,
                 state: "ASSURED".to_owned(),
                 idle_seconds: 0,
-                expires_seconds: ticks::milliseconds_of_ticks(left) / 1000,
+                expires_seconds: left.milliseconds() / 1000,
             });
         };
         self.maps.tables().for_each_client(each).map_err(|e| maps_failed(&e))?;

@@ -10,7 +10,10 @@ use std::{
     time::Instant,
 };
 
-use lb_common::schema::{Real, Settings, Timeouts};
+use lb_common::{
+    ids::RealId,
+    schema::{Real, Settings, Timeouts},
+};
 use tokio::sync::watch;
 
 use super::{
@@ -252,7 +255,7 @@ impl Director {
 
     /// Removes the flows of removed reals, and moves persistence entries to replaced ones. If this fails, the
     /// next sweep removes the flows.
-    pub(super) fn forget(&mut self, removed: &BTreeMap<u32, Real>, replaced: &BTreeMap<u32, u32>) {
+    pub(super) fn forget(&mut self, removed: &BTreeMap<RealId, Real>, replaced: &BTreeMap<RealId, RealId>) {
         self.maps.forget(removed, replaced);
         if !removed.is_empty() {
             // The counters of the removed reals are in the state now.
@@ -273,7 +276,7 @@ impl Director {
     }
 
     /// Updates the maps to `want`. Returns the removed reals, whose flows are still in the tables.
-    pub(super) fn carry_out(&mut self, want: &Image) -> Result<BTreeMap<u32, Real>, Failure> {
+    pub(super) fn carry_out(&mut self, want: &Image) -> Result<BTreeMap<RealId, Real>, Failure> {
         let applied = self.maps.apply(want)?;
         self.store.retire(&applied.retired, &applied.reasons);
         Ok(applied.removed)

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use lb_common::schema;
+use lb_common::{ids::RealId, schema};
 
 use super::{Director, count::count_flows, lost_sends::deaf_veths, maps::FlowCounts};
 use crate::{
@@ -121,7 +121,7 @@ impl Director {
     pub async fn facts(&mut self, counts: &FlowCounts) -> Result<Facts, Failure> {
         let stats = self.stats(counts)?;
         let reals = self.maps.tables().reals().map_err(|error| Failure::failed(chain(&error)))?;
-        let reals: HashMap<u32, schema::Real> = reals.into_iter().collect();
+        let reals: HashMap<RealId, schema::Real> = reals.into_iter().collect();
         let (mut targets, mut endpoints) = (Vec::new(), std::collections::BTreeSet::new());
         for view in &stats.services {
             endpoints.extend(view.endpoints.iter().copied());
@@ -129,7 +129,7 @@ impl Director {
                 let rip = real.address.ip();
                 let entry = self.maps.number_of(&view.id, real).and_then(|id| reals.get(&id)).copied();
                 let next_hop = entry.filter(schema::Real::reachable).map(|entry| NextHop {
-                    ifindex: entry.ifindex,
+                    ifindex: entry.ifindex.0,
                     to: entry.macs.destination(),
                     from: entry.macs.source(),
                     tunnel_source: entry.source.into(),

@@ -8,7 +8,10 @@ use std::{
     path::Path,
 };
 
-use lb_common::schema::{self, Method};
+use lb_common::{
+    ids::{IfIndex, RealId, ServiceId as ServiceNumber},
+    schema::{self, Method},
+};
 
 use super::{Director, change, maps::maps_failed};
 use lb_control::{
@@ -32,7 +35,7 @@ struct Known<'a> {
     ids: &'a Ids,
     image: &'a Image,
     next_hops: &'a BTreeMap<IpAddr, Resolution>,
-    reals: Vec<(u32, schema::Real)>,
+    reals: Vec<(RealId, schema::Real)>,
 }
 
 impl Director {
@@ -65,7 +68,7 @@ impl Director {
                 reals,
             },
         );
-        let run = self.maps.tracer()?.run(&frame, interface.index);
+        let run = self.maps.tracer()?.run(&frame, IfIndex(interface.index));
         describe(&names, &interface, &frame, run)
     }
 
@@ -89,7 +92,7 @@ impl Director {
         let (mut dry_run, reals) = self.maps.dry_run(&want, self.store.dips(), &devices, flow.as_ref())?;
         let known = Known { desired: &desired, ids: &ids, image: &want, next_hops: &next_hops, reals };
         let names = self.names(self.interface_names().await, &known);
-        let run = dry_run.tracer.run(frame, interface.index);
+        let run = dry_run.tracer.run(frame, IfIndex(interface.index));
         let mut explanation = describe(&names, interface, frame, run)?;
         let changes = match change::differences(self.store.desired(), &desired).as_slice() {
             [] => vec![StepView::new("plan", "nothing changes")],
@@ -117,17 +120,18 @@ impl Director {
 
     /// Returns the names of all interfaces of this host, by index: packets may leave by other interfaces than
     /// the director's.
-    async fn interface_names(&self) -> HashMap<u32, String> {
+    async fn interface_names(&self) -> HashMap<IfIndex, String> {
         let all = self.network.netlink().interfaces().await.unwrap_or_default();
-        let all = all.into_iter().map(|interface| (interface.index, interface.name));
-        self.attachments.interfaces().clone().into_iter().chain(all).collect()
+        let all = all.into_iter().map(|interface| (IfIndex(interface.index), interface.name));
+        let mine = self.attachments.interfaces().iter().map(|(index, name)| (IfIndex(*index), name.clone()));
+        mine.chain(all).collect()
     }
 
     /// Returns the names for the programs' ids.
-    fn names(&self, interfaces: HashMap<u32, String>, known: &Known) -> Names {
+    fn names(&self, interfaces: HashMap<IfIndex, String>, known: &Known) -> Names {
         let endpoints = known.desired.services.keys().flat_map(|id| known.desired.endpoints(id)).collect();
         let mut names = Names { interfaces, endpoints, ..Names::default() };
-        let slots: HashMap<u32, u32> =
+        let slots: HashMap<ServiceNumber, u32> =
             known.image.services.values().map(|service| (service.id, service.slots)).collect();
         let mut ports = HashMap::new();
         let health = self.health.views(known.desired);

@@ -19,6 +19,7 @@ use crate::{
     },
     observe::rates::{Averages, Estimate, PARTS},
 };
+use lb_common::ids::RealId;
 use lb_control::state::Totals;
 use lb_model::failure::Failure;
 use lb_model::{Desired, ServiceId};
@@ -28,7 +29,7 @@ use lb_model::{Desired, ServiceId};
 pub(super) struct Listed {
     zero: Zero,
     /// Estimates by id of the real.
-    estimates: HashMap<u32, Estimate>,
+    estimates: HashMap<RealId, Estimate>,
     /// Part of the reals that is sampled next.
     part: u32,
 }
@@ -43,11 +44,11 @@ impl Listed {
         let part = self.part;
         self.part = (part + 1) % PARTS;
         if part == 0 {
-            let used: HashSet<u32> = maps.ids().reals.values().copied().collect();
+            let used: HashSet<RealId> = maps.ids().reals.values().copied().collect();
             self.estimates.retain(|number, _| used.contains(number));
         }
-        let numbers = maps.ids().reals.values().filter(|number| *number % PARTS == part);
-        let numbers: Vec<u32> = numbers.copied().collect();
+        let numbers = maps.ids().reals.values().filter(|number| number.0 % PARTS == part);
+        let numbers: Vec<RealId> = numbers.copied().collect();
         for number in numbers {
             let counters = maps.tables().counters(number).map_err(|error| maps_failed(&error))?;
             let mut counted = Totals::default();

@@ -8,8 +8,9 @@ use std::{
 };
 
 use lb_common::{
+    ids::{RealId, ServiceId as ServiceNumber},
     reason::Reason,
-    schema::{SCHEMA_VERSION, UNSET},
+    schema::SCHEMA_VERSION,
 };
 
 use super::{
@@ -33,9 +34,9 @@ use lb_model::{Service, ServiceId};
 /// Data of all services, read at once.
 struct Reading<'a> {
     /// Flows by real.
-    flows: &'a HashMap<u32, FlowCount>,
+    flows: &'a HashMap<RealId, FlowCount>,
     /// Clients that persistence keeps, by real.
-    clients: HashMap<u32, u64>,
+    clients: HashMap<RealId, u64>,
     /// Counters of the programs.
     counted: Counted,
     /// Health of the reals that have checks.
@@ -150,7 +151,7 @@ impl Director {
 
     /// Returns the packets of no service, and of removed services, by reason.
     pub(super) fn reasons_without_service(&self, counted: &Counted) -> BTreeMap<Reason, u64> {
-        let mut reasons = counted.reasons(UNSET);
+        let mut reasons = counted.reasons(ServiceNumber::NONE);
         for (name, packets) in self.store.gone() {
             if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {
                 *reasons.entry(*reason).or_default() += packets;
@@ -175,7 +176,7 @@ impl Director {
         let (mut reals, mut leaving) = (Vec::new(), Vec::new());
         for (address, real) in service.all_reals() {
             let key = real.key(*address);
-            let number = self.maps.ids().real(id, &key).unwrap_or(UNSET);
+            let number = self.maps.ids().real(id, &key).unwrap_or(RealId::NONE);
             let counters = reading.counted.real(number);
             totals.add(&counters);
             let mut own = Totals::default();

@@ -4,7 +4,10 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use lb_common::{reason::Reason, schema::UNSET};
+use lb_common::{
+    ids::{RealId, ServiceId as ServiceNumber},
+    reason::Reason,
+};
 
 use super::{
     Director,
@@ -143,7 +146,7 @@ impl Director {
         let mut reals = Samples::with_room_for(status.reals);
         let mut service_reasons = Vec::new();
         for (id, service) in &self.store.desired().services {
-            let number = self.maps.ids().services.get(id).copied().unwrap_or(UNSET);
+            let number = self.maps.ids().services.get(id).copied().unwrap_or(ServiceNumber::NONE);
             let pool = pool::weigh(id, service, self.health.table());
             let mut all = Numbers {
                 totals: self.store.retired(id),
@@ -154,7 +157,7 @@ impl Director {
             let labels = labels_of(id);
             for (address, real) in service.all_reals() {
                 let key = real.key(*address);
-                let number = self.maps.ids().reals.get(&(number, key)).copied().unwrap_or(UNSET);
+                let number = self.maps.ids().reals.get(&(number, key)).copied().unwrap_or(RealId::NONE);
                 let counters = counted.real(number);
                 all.totals.add(&counters);
                 if !service.has_real(&key) {
@@ -187,7 +190,7 @@ impl Director {
             services.labels.push_str(&labels);
             services.labels.push('}');
             services.push(all);
-            if number == UNSET {
+            if number.is_none() {
                 continue;
             }
             let own = counted.reasons(number);

@@ -2,7 +2,7 @@
 //! Timeouts of idle flows.
 #![forbid(unsafe_code)]
 
-use lb_common::{schema::Timeouts, ticks};
+use lb_common::{schema::Timeouts, ticks::Ticks};
 
 use super::Director;
 use crate::api::types::{Done, TimeoutView};
@@ -12,7 +12,7 @@ use lb_model::timeouts::TimeoutOptions;
 impl Director {
     /// Returns the timeouts of idle flows, in seconds.
     pub(super) fn timeout_view(&self) -> TimeoutView {
-        let seconds = |ticks| (ticks::milliseconds_of_ticks(ticks) / 1000) as u32;
+        let seconds = |ticks: Ticks| (ticks.milliseconds() / 1000) as u32;
         let Timeouts { tcp, tcp_fin, udp } = self.maps.timeouts();
         TimeoutView { tcp: seconds(tcp), tcp_fin: seconds(tcp_fin), udp: seconds(udp) }
     }
@@ -29,7 +29,7 @@ impl Director {
             udp: options.udp.or(old.udp),
         };
         let prepared = self.store.prepare_timeouts(merged)?;
-        let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| ticks::ticks_of_seconds(s.into()));
+        let ticks = |seconds: Option<u32>, old| seconds.map_or(old, |s| Ticks::of_seconds(s.into()));
         let before = self.maps.timeouts();
         self.maps.put_timeouts(Timeouts {
             tcp: ticks(options.tcp, before.tcp),

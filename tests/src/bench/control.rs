@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use lb_common::schema::BLOCK;
+use lb_common::{ids::RealId, schema::BLOCK};
 use lb_dataplane::{DataPlane, Limits, Options};
 use lb_schedule::{Entry, maglev};
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ fn milliseconds(duration: Duration) -> f64 {
 fn tables() -> Result<Vec<Figure>> {
     let pool: Vec<Entry> = (1..=1000)
         .map(|id: u32| Entry {
-            id,
+            id: RealId(id),
             address: SocketAddr::new(Ipv4Addr::from_bits(0x0a70_0000 + id).into(), 80),
             weight: 1,
         })
@@ -85,10 +85,11 @@ fn tables() -> Result<Vec<Figure>> {
     for _ in 0..21 {
         let began = Instant::now();
         let table = hint::black_box(maglev::table(hint::black_box(&pool)));
+        let entries: Vec<u32> = table.iter().map(|real| real.0).collect();
         build.push(milliseconds(began.elapsed()));
         slots = table.len();
         let began = Instant::now();
-        plane.tables().put_table(1, &table)?;
+        plane.tables().put_table(1, &entries)?;
         swap.push(milliseconds(began.elapsed()));
     }
     let (build, swap) = (Spread::of(&build).median, Spread::of(&swap).median);

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramFd;
 use lb_common::{
+    ids,
     reason::Reason,
-    schema::{Settings, Timeouts, UNSET},
+    schema::{Settings, Timeouts},
     wire::Be128,
 };
 use lb_control::{
@@ -86,7 +87,7 @@ impl Plane {
         let mut image = Image::default();
         let steps = plan::plan(&image, &Image::compile(&desired, &ids, &hops, &HealthTable::default()));
         let timeouts = Timeouts::DEFAULT;
-        let time = Time { tick: clock::tick(), timeouts: &timeouts };
+        let time = Time { now: clock::now(), timeouts: &timeouts };
         apply::apply(plane.tables(), &mut image, &steps, time)?;
         if setup.path == Path::Fnat {
             let dips: Vec<Be128> = (0..DIPS).map(|n| Host::Director(n).ip(setup.version).into()).collect();
@@ -118,7 +119,7 @@ impl Plane {
         }
         // Packets and reasons of all services are alike: the first and the last service represent them.
         let ids = self.image.services.values().map(|service| service.id);
-        for service in [Some(UNSET), ids.clone().min(), ids.max()].into_iter().flatten() {
+        for service in [Some(ids::ServiceId::NONE), ids.clone().min(), ids.max()].into_iter().flatten() {
             for (reason, count) in tables.reasons(service)?.iter() {
                 *counts.reasons.entry(reason).or_default() += count;
             }

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use lb_common::{
+    ids::{IfIndex, RealId, ServiceId},
     reason::Reason,
-    schema::{Load, Move, Settings, Step as Told, Trace, UNSET},
+    schema::{Load, Move, Settings, Step as Told, Trace},
     slot::LONG_AGO,
     wire::Tags,
 };
@@ -88,7 +89,7 @@ impl Bench {
         sched_setaffinity(Pid::from_raw(0), &here).expect("a thread may stay where it is");
         let mut beside = Beside::with_limits(LARGE, settings, &[]);
         for device in [INGRESS, devices.other] {
-            beside.plane.tables().put_device(device).expect("the device is there");
+            beside.plane.tables().put_device(IfIndex(device)).expect("the device is there");
         }
         Self { beside, settings, devices, tally: Tally::default() }
     }
@@ -100,7 +101,7 @@ impl Bench {
         plane.set_desired(&Desired::default());
         self.beside.forget();
         let plane = &mut self.beside.plane;
-        plane.tables().reset(&[], &[UNSET]).expect("reasons can be written");
+        plane.tables().reset(&[], &[ServiceId::NONE]).expect("reasons can be written");
         for (rip, hop) in &scene.hops {
             let open = hop.map(|hop| match hop.ifindex {
                 // The daemon has no such setting: the test changes the entry itself.
@@ -124,7 +125,7 @@ impl Bench {
             if let Some(Some(hop)) = scene.hops.get(&real.address.into())
                 && hop.ifindex == closed
             {
-                let lost = lb_common::schema::Real { ifindex: closed, ..real };
+                let lost = lb_common::schema::Real { ifindex: IfIndex(closed), ..real };
                 tables.put_real(id, &lost).expect("reals can be written");
             }
         }
@@ -155,7 +156,7 @@ impl Trial<'_> {
                 self.model.change(world);
                 let tables = self.bench.beside.plane.tables();
                 for service in self.model.world.services.values() {
-                    let position = tables.position(service.id).expect("positions can be read");
+                    let position = tables.position(ServiceId(service.id)).expect("positions can be read");
                     self.model.state.turns.insert(service.id, position.next);
                 }
                 Ok(None)
@@ -204,14 +205,14 @@ impl Trial<'_> {
     fn programs(&mut self, sent: &[u8], device: u32) -> Got {
         let Bench { beside, tally, .. } = &mut *self.bench;
         if self.packets.is_multiple_of(UNTRACED) {
-            let dry = beside.dry.run(sent, device).expect("the kernel takes the frame");
+            let dry = beside.dry.run(sent, IfIndex(device)).expect("the kernel takes the frame");
             if dry.trace.steps().all(|(step, ..)| step != Told::Random) {
                 tally.untraced += 1;
                 let (action, frame) = run_from(beside.plane.director(), Some(device), sent);
                 return Got { action, frame, reason: reason(&dry.trace), chance: chance(&dry.trace) };
             }
         }
-        let run = beside.traced.run(sent, device).expect("the kernel takes the frame");
+        let run = beside.traced.run(sent, IfIndex(device)).expect("the kernel takes the frame");
         Got {
             action: Action::of(run.action),
             frame: run.frame,
@@ -258,15 +259,16 @@ impl Trial<'_> {
                 counts: (i64::from(load.active) << 32).wrapping_add(i64::from(load.inactive)).cast_unsigned(),
                 overloaded: load.overloaded.into(),
             };
-            let programs = tables.load(id).expect("loads can be read");
+            let programs = tables.load(RealId(id)).expect("loads can be read");
             claim(format!("connections of real {id}"), format!("{model:?}"), format!("{programs:?}"));
             let model = counters.get(&id).copied().unwrap_or_default();
-            let programs = tables.counters(id).expect("counters can be read");
+            let programs = tables.counters(RealId(id)).expect("counters can be read");
             claim(format!("counters of real {id}"), format!("{model:?}"), format!("{programs:?}"));
         }
-        let services = world.services.values().map(|service| service.id).chain([UNSET]);
+        let services = world.services.values().map(|service| service.id).chain([ServiceId::NONE.0]);
         for service in services {
-            for (reason, programs) in tables.reasons(service).expect("reasons can be read").iter() {
+            for (reason, programs) in tables.reasons(ServiceId(service)).expect("reasons can be read").iter()
+            {
                 let model = reasons.get(&(service, reason)).copied().unwrap_or(0);
                 let what = format!("{} of service {service}", reason.as_str());
                 claim(what, model.to_string(), programs.to_string());
@@ -308,10 +310,10 @@ fn read_flow(flow: &lb_common::schema::Flow) -> Flow {
     use Connection::{Close, Established, FinWait, SynReceived, Udp};
     let macs = [flow.to_client.destination(), flow.to_client.source()].concat();
     Flow {
-        real: flow.real,
+        real: flow.real.0,
         state: [Udp, SynReceived, Established, FinWait, Close][flow.state as usize],
         back: ReturnPath {
-            device: flow.ifindex,
+            device: flow.ifindex.0,
             macs: macs.try_into().expect("twelve bytes"),
             tags: tags(flow.tags),
         },

@@ -11,7 +11,7 @@ pub use lb_common::schema::{Method, Scheduler, Tracking, Tunnel};
 use lb_common::{
     reason::Reason,
     schema::{self, Settings},
-    slot::MOVED,
+    slot::{LONG_AGO, MOVED},
     wire::Tags,
 };
 use lb_dataplane::{TableError, Tables};
@@ -154,7 +154,7 @@ impl World {
         settings: &Settings,
         devices: impl IntoIterator<Item = u32>,
     ) -> Result<Self, TableError> {
-        let reals = tables.reals()?.into_iter().map(|(id, real)| (id, Real::read(&real))).collect();
+        let reals = tables.reals()?.into_iter().map(|(id, real)| (id.0, Real::read(&real))).collect();
         let mut services = BTreeMap::new();
         for (key, service) in tables.services()? {
             let vip = SocketAddr::new(key.address.into(), key.port.get());
@@ -263,17 +263,17 @@ impl Service {
         let moves = tables.moves(service.first, service.slots)?;
         let slot = |(&entry, moved): (&u32, &schema::Move)| Slot {
             now: entry & !MOVED,
-            moved: (entry & MOVED != 0).then_some((moved.base, moved.since == 0)),
+            moved: (entry & MOVED != 0).then_some((moved.base.0, moved.since == LONG_AGO)),
         };
         Ok(Self {
-            id: service.id,
+            id: service.id.0,
             scheduler: scheduler(service.scheduler),
             tracking: match service.tracking {
                 0 => Tracking::Auto,
                 1 => Tracking::Full,
                 _ => Tracking::None,
             },
-            persistent: (service.persistent != 0).then_some(service.prefix),
+            persistent: (service.persistent.0 != 0).then_some(service.prefix),
             ports: service.is(schema::Service::PORTS),
             fallback: service.is(schema::Service::FALLBACK),
             one_packet: service.is(schema::Service::ONE_PACKET),
@@ -311,7 +311,7 @@ impl Real {
         let macs: Macs =
             [real.macs.destination(), real.macs.source()].concat().try_into().expect("twelve bytes");
         Self {
-            service: real.service,
+            service: real.service.0,
             method: Method::from_number(real.method).expect("the daemon knows the methods"),
             tunnel: (
                 [Tunnel::Ipip, Tunnel::Gre, Tunnel::Gue][usize::from(real.tunnel & 3)],
@@ -320,7 +320,7 @@ impl Real {
             checked: real.tunnel & Tunnel::CHECKED != 0,
             address: SocketAddr::new(real.address.into(), real.port.get()),
             macs: (macs != [0; 12]).then_some(macs),
-            device: real.ifindex,
+            device: real.ifindex.0,
             mtu: real.mtu.into(),
             tags: real.is(schema::Real::TAGGED).then(|| tags(real.tags)),
             weight: real.weight,

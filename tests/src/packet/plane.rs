@@ -9,6 +9,7 @@ use std::{
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
+    ids::{RealId, ServiceId},
     reason::Reason,
     schema::{Counters, Settings, Timeouts},
 };
@@ -119,7 +120,7 @@ impl TestPlane {
         }
         want.forbid_sources(&self.own);
         let steps = plan::plan(&self.image, &want);
-        let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
+        let time = Time { now: clock::now(), timeouts: &self.timeouts };
         let outcome = apply::apply(self.plane.tables(), &mut self.image, &steps, time)
             .expect("the kernel takes every step");
         apply::forget(self.plane.tables(), &outcome.removed, &BTreeMap::new())
@@ -208,7 +209,7 @@ impl TestPlane {
 
     /// Removes one active connection of a real, as the daemon's sweep does when a flow has ended.
     #[track_caller]
-    pub fn forget_load(&mut self, real: u32) {
+    pub fn forget_load(&mut self, real: RealId) {
         let load = self.tables().load(real).expect("loads can be read");
         let counts = load.counts.wrapping_sub(lb_common::schema::Load::ACTIVE);
         self.tables()
@@ -216,7 +217,7 @@ impl TestPlane {
             .expect("loads can be written");
     }
 
-    fn name(&self, id: u32) -> RealServer {
+    fn name(&self, id: RealId) -> RealServer {
         match version::original(image::real_address(&self.image.reals[&id])) {
             SocketAddr::V4(address) => RealServer(address),
             SocketAddr::V6(address) => panic!("{address} stands for nothing in IPv4"),
@@ -226,8 +227,8 @@ impl TestPlane {
     /// Returns every counter of every service and real.
     fn counts(&mut self) -> Counts {
         let services = self.image.services.values().map(|service| service.id);
-        let services: Vec<u32> = services.chain([lb_common::schema::UNSET]).collect();
-        let reals: Vec<u32> = self.image.reals.keys().copied().collect();
+        let services: Vec<ServiceId> = services.chain([ServiceId::NONE]).collect();
+        let reals: Vec<RealId> = self.image.reals.keys().copied().collect();
         let tables = self.plane.tables();
         let mut counts = Counts::default();
         for service in services {
@@ -270,7 +271,7 @@ pub fn run_from(program: &Xdp, ifindex: Option<u32>, sent: &[u8]) -> (Action, Ve
 #[derive(Default)]
 struct Counts {
     reasons: BTreeMap<Reason, u64>,
-    reals: BTreeMap<u32, Counters>,
+    reals: BTreeMap<RealId, Counters>,
 }
 
 /// Only what moved.
@@ -279,7 +280,7 @@ impl Sub for &Counts {
 
     fn sub(self, before: Self) -> Counts {
         let moved = |(reason, count): (&Reason, &u64)| (*reason, count - before.reasons[reason]);
-        let counters = |(id, now): (&u32, &Counters)| {
+        let counters = |(id, now): (&RealId, &Counters)| {
             let then = before.reals.get(id).copied().unwrap_or_default();
             let moved = Counters {
                 packets_in: now.packets_in - then.packets_in,

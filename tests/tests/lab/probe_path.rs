@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::schema;
+use lb_common::{ids::RealId, schema};
 use lb_dataplane::{
     Options, PinDir,
     probe_path::{
@@ -341,7 +341,7 @@ fn a_probe_of_fnat_has_a_source_of_the_pool() {
 }
 
 /// Waits until the table of reals has an MTU.
-fn wait_for_mtu(lab: &Lab, id: u32, mtu: u16) {
+fn wait_for_mtu(lab: &Lab, id: RealId, mtu: u16) {
     eventually("the director knows the MTU", || {
         let tables = PinDir::at(&lab.director.bpffs()).tables().expect("the daemon has pinned them");
         let found = tables.real(id).map(|real| real.mtu);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Frames that leave by another device than the one on which they arrived.
 
-use lb_common::reason::Reason;
+use lb_common::{
+    ids::{IfIndex, RealId},
+    reason::Reason,
+};
 use lb_control::neighbours::NextHop;
 use lb_model::Forward::{self, Dr, Fnat, Nat, Tun};
 use lb_tests::packet::{
@@ -26,9 +29,9 @@ fn a_real_behind_another_device_is_redirected_to(#[values(Dr, Tun, Nat, Fnat)] m
 
 #[rstest]
 fn what_no_device_takes_is_dropped(#[values(Dr, Tun, Nat, Fnat)] method: Forward) {
-    const NOWHERE: u32 = 4711;
+    const NOWHERE: IfIndex = IfIndex(4711);
     let mut plane = TestPlane::new(&services(method));
-    let ids: Vec<u32> = plane.image().reals.keys().copied().collect();
+    let ids: Vec<RealId> = plane.image().reals.keys().copied().collect();
     for id in ids {
         let lost = lb_common::schema::Real { ifindex: NOWHERE, ..plane.image().reals[&id] };
         plane.tables().put_real(id, &lost).unwrap();
@@ -47,7 +50,7 @@ fn a_reply_leaves_by_the_device_that_the_request_came_by() {
 
         let reply = real.answers(tcp(real.0, CLIENT).syn_ack());
         plane.run(&reply).is_dropped(Reason::RedirectFailed);
-        plane.tables().put_device(front).unwrap();
+        plane.tables().put_device(IfIndex(front)).unwrap();
         let expected = client_receives(&reply, SERVICE);
         plane.run_from(INGRESS, &reply).is_redirected_back_as(&expected);
 

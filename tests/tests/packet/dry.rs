@@ -2,6 +2,7 @@
 //! A dry copy of the programs leaves the maps unchanged, and predicts what forwarding does.
 
 use lb_common::{
+    ids::IfIndex,
     reason::Reason,
     schema::{Settings, Step, Trace},
 };
@@ -89,7 +90,7 @@ fn a_thousand_dry_runs_of_every_kind_leave_every_map_as_it_was() {
     assert!(before["FLOWS"].len() + before["FLOWS6"].len() > 100, "there are flows to be changed");
     for frame in &frames {
         for _ in 0..1000 {
-            beside.dry.run(frame, INGRESS).expect("the kernel takes the frame");
+            beside.dry.run(frame, IfIndex(INGRESS)).expect("the kernel takes the frame");
         }
     }
     let after = beside.dump();
@@ -98,7 +99,7 @@ fn a_thousand_dry_runs_of_every_kind_leave_every_map_as_it_was() {
     }
     // The same with a copy that forwards: the comparison finds the difference.
     for frame in &frames {
-        beside.traced.run(frame, INGRESS).expect("the kernel takes the frame");
+        beside.traced.run(frame, IfIndex(INGRESS)).expect("the kernel takes the frame");
     }
     let changed = beside.dump();
     let changed: Vec<&String> = before.keys().filter(|name| changed[*name] != before[*name]).collect();
@@ -116,7 +117,7 @@ fn a_dry_run_says_what_forwarding_then_does(#[values(Dr, Tun, Nat)] method: Forw
     let mut beside = Beside::new(Settings::DEFAULT, &pools);
     for frame in frames() {
         let frame = frame.bytes();
-        let told = beside.dry.run(&frame, INGRESS).expect("the kernel takes the frame");
+        let told = beside.dry.run(&frame, IfIndex(INGRESS)).expect("the kernel takes the frame");
         let got = beside.plane.run_bytes(&frame);
         let decoded = || format!("{got}told:\n{}{:?}", judge::decode(&told.frame), told.trace);
         assert_eq!((Action::of(told.action), &told.frame), (got.action, &got.frame), "{}", decoded());
@@ -142,8 +143,8 @@ fn a_dry_run_looks_at_the_next_turn_and_does_not_take_it() {
     let mut beside = Beside::new(Settings::DEFAULT, &[pool]);
     let syn = |port| tcp(std::net::SocketAddrV4::new(*CLIENT.ip(), port), SERVICE).syn().bytes();
     for port in 1..100 {
-        let told = beside.dry.run(&syn(port), INGRESS).expect("the kernel takes the frame");
-        let again = beside.dry.run(&syn(port), INGRESS).expect("the kernel takes the frame");
+        let told = beside.dry.run(&syn(port), IfIndex(INGRESS)).expect("the kernel takes the frame");
+        let again = beside.dry.run(&syn(port), IfIndex(INGRESS)).expect("the kernel takes the frame");
         assert_eq!((&told.frame, told.trace), (&again.frame, again.trace), "nothing moved in between");
         let got = beside.plane.run_bytes(&syn(port));
         assert_eq!(told.frame, got.frame, "connection {port}:\n{got}");
@@ -161,7 +162,7 @@ fn a_dry_run_looks_at_the_next_port_and_does_not_take_it() {
         // Each CPU has its own sequence of ports: both must run on one CPU.
         let agree = (0..20).any(|again| {
             let syn = syn(100 * port + again);
-            let told = beside.dry.run(&syn, INGRESS).expect("the kernel takes the frame");
+            let told = beside.dry.run(&syn, IfIndex(INGRESS)).expect("the kernel takes the frame");
             told.frame == beside.plane.try_bytes(&syn).1
         });
         assert!(agree, "connection {port}");
@@ -171,7 +172,7 @@ fn a_dry_run_looks_at_the_next_port_and_does_not_take_it() {
 #[test]
 fn a_trace_says_what_was_found_in_its_order() {
     let mut beside = Beside::new(Settings::DEFAULT, &services(Dr));
-    let run = beside.dry.run(&tcp(CLIENT, SERVICE).syn().bytes(), INGRESS).expect("it runs");
+    let run = beside.dry.run(&tcp(CLIENT, SERVICE).syn().bytes(), IfIndex(INGRESS)).expect("it runs");
     let steps: Vec<Step> = run.trace.steps().map(|(step, ..)| step).collect();
     assert_eq!(steps, [Step::Service, Step::Slot, Step::CountFlow, Step::CountIn]);
 }

@@ -9,6 +9,7 @@ use std::{
 use lb_common::{
     reason::Reason,
     schema::{Settings, Timeouts},
+    ticks::Ticks,
 };
 use lb_model::{
     Forward::{Dr, Local, Nat, Tun},
@@ -242,7 +243,7 @@ fn a_silent_flow_ends_and_begins_anew() {
     let reals = [RealServer::number(1), RealServer::number(2)];
     let service = reals.into_iter().fold(udp_service().by(Rr), |pool, real| pool.real(Dr, real));
     let mut plane = TestPlane::new(&[service]);
-    plane.set_timeouts(Timeouts { udp: 0, ..Timeouts::DEFAULT });
+    plane.set_timeouts(Timeouts { udp: Ticks::ZERO, ..Timeouts::DEFAULT });
     let first = ask(&mut plane, &udp(CLIENT, SERVICE));
     let deadline = Instant::now() + Duration::from_secs(5);
     while ask(&mut plane, &udp(CLIENT, SERVICE)) == first {

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use lb_common::{
+    ids::IfIndex,
     reason::Reason,
     schema::{CachedPath, ReturnPath, RouterPath},
     wire::{Be32, Be128, MacPair, Tags},
@@ -209,7 +210,11 @@ fn by(router: u16) -> Link {
 /// Returns the index of a router in `ROUTER_PATHS`.
 fn gateway(router: u16) -> u32 {
     let Link { to, from } = by(router);
-    RouterPath::index(&ReturnPath { ifindex: INGRESS, to_client: MacPair::new(from, to), tags: Tags::NONE })
+    RouterPath::index(&ReturnPath {
+        ifindex: IfIndex(INGRESS),
+        to_client: MacPair::new(from, to),
+        tags: Tags::NONE,
+    })
 }
 
 /// Sends a client's request by a router, and asserts that the answer returns by that router.

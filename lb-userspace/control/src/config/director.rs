@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::{
     schema::{Settings, Timeouts},
-    ticks,
+    ticks::Ticks,
 };
 use serde::Deserialize;
 
@@ -164,11 +164,11 @@ impl DirectorSection {
     /// the defaults of IPVS.
     #[must_use]
     pub fn timeouts(&self, said: TimeoutOptions) -> Timeouts {
-        let ticks = |timeout: Option<Timeout>, said: Option<u32>, default: u32| {
+        let ticks = |timeout: Option<Timeout>, said: Option<u32>, default: Ticks| {
             let seconds = timeout.map(|timeout| timeout.0.as_secs()).or(said.map(u64::from));
             // State files of an earlier version may have 0, which would end every connection at once.
             let seconds = seconds.filter(|seconds| *seconds > 0);
-            seconds.map_or(default, ticks::ticks_of_seconds)
+            seconds.map_or(default, Ticks::of_seconds)
         };
         let default = Timeouts::DEFAULT;
         Timeouts {

@@ -34,7 +34,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
 
 /// Asserts that no table refers to a missing real, and that no service lacks its table.
 fn assert_whole(image: &Image, after: &Step) {
-    let reals: BTreeSet<u32> = image.reals.keys().copied().collect();
+    let reals: BTreeSet<RealId> = image.reals.keys().copied().collect();
     for service in image.services.values() {
         let spec = image.tables.get(&service.id);
         assert!(spec.is_some(), "after {after:?}: service {} has no table", service.id);

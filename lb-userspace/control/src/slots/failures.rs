@@ -8,8 +8,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use lb_common::{
+    ids::RealId,
     schema::Tracking,
     slot::{self, Slot},
+    ticks::{Tick, Ticks},
 };
 use lb_model::Scheduler;
 use lb_schedule::{Entry, Span, TableSpec};
@@ -17,7 +19,7 @@ use lb_schedule::{Entry, Span, TableSpec};
 use super::{Clock, Slots};
 
 /// Idle timeout, in ticks of the model.
-const T: u32 = 50;
+const T: Ticks = Ticks(50);
 const REALS: u32 = 8;
 
 /// A rule that was broken on purpose.
@@ -45,11 +47,11 @@ impl Random {
 }
 
 /// Returns the table for the reals that have not failed.
-fn table(failed: &BTreeSet<u32>) -> Vec<u32> {
+fn table(failed: &BTreeSet<RealId>) -> Vec<RealId> {
     let entry = |id: u32| Entry {
-        id,
+        id: RealId(id),
         address: ([10, 0, 0, id as u8], 80).into(),
-        weight: u32::from(!failed.contains(&id)),
+        weight: u32::from(!failed.contains(&RealId(id))),
     };
     let spec = TableSpec {
         scheduler: Scheduler::Mh,
@@ -65,34 +67,34 @@ fn table(failed: &BTreeSet<u32>) -> Vec<u32> {
 struct Director {
     slots: Slots,
     /// Tracked flows: real and tick of the last packet.
-    entries: HashMap<usize, (u32, u32)>,
+    entries: HashMap<usize, (RealId, Tick)>,
 }
 
 impl Director {
-    fn fail(&mut self, failed: &BTreeSet<u32>, tick: u32, mutation: Mutation) {
+    fn fail(&mut self, failed: &BTreeSet<RealId>, now: Tick, mutation: Mutation) {
         let alive = match mutation {
-            Mutation::FailedStaysBase => (1..=REALS).collect(),
+            Mutation::FailedStaysBase => (1..=REALS).map(RealId).collect(),
             Mutation::EverySlotLosesItsBase => BTreeSet::new(),
-            _ => (1..=REALS).filter(|real| !failed.contains(real)).collect(),
+            _ => (1..=REALS).map(RealId).filter(|real| !failed.contains(real)).collect(),
         };
-        self.slots.move_to(&table(failed), &alive, Clock { tick, timeout: T });
+        self.slots.move_to(&table(failed), &alive, Clock { now, timeout: T });
         if mutation != Mutation::FlowsAreNotForgotten {
             self.entries.retain(|_, (real, _)| !failed.contains(real));
         }
     }
 
     /// Returns the real of a packet, as the programs choose it. The number of a flow is its hash.
-    fn packet(&mut self, flow: usize, opens: bool, tick: u32) -> u32 {
-        self.entries.retain(|_, (_, seen)| tick - *seen <= T);
+    fn packet(&mut self, flow: usize, opens: bool, now: Tick) -> RealId {
+        self.entries.retain(|_, (_, seen)| seen.age(now) <= T);
         if let Some((real, seen)) = self.entries.get_mut(&flow) {
-            *seen = tick;
+            *seen = now;
             return *real;
         }
-        let Slot { now, base, moved } = self.slots.get(flow % self.slots.table.len());
-        let Some(since) = moved else { return now };
-        let choice = slot::choose(now, base, since, tick, T, opens);
+        let Slot { current, base, moved } = self.slots.get(flow % self.slots.table.len());
+        let Some(since) = moved else { return current };
+        let choice = slot::choose(current, base, since, now, T, opens);
         if choice.record {
-            self.entries.insert(flow, (choice.real, tick));
+            self.entries.insert(flow, (choice.real, now));
         }
         choice.real
     }
@@ -101,19 +103,19 @@ impl Director {
 /// Runs flows over two directors while reals fail one after the other. Returns the broken rule as an error.
 fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let (mut failed, mut tick) = (BTreeSet::new(), 1);
+    let (mut failed, mut now) = (BTreeSet::new(), Tick(1));
     let mut turns = table(&failed);
-    let new = || Director { slots: Slots::steady(turns.clone()), entries: HashMap::new() };
+    let new = || Director { slots: Slots::steady(&turns), entries: HashMap::new() };
     let mut directors = [new(), new()];
     // Slots that have moved between living reals: only the director that has a flow knows its real.
     let mut moved = BTreeSet::new();
     // Living flows: director, real, tick of the last packet.
-    let mut flows: HashMap<usize, (usize, u32, u32)> = HashMap::new();
+    let mut flows: HashMap<usize, (usize, RealId, Tick)> = HashMap::new();
     for _ in 0..1500 {
-        tick += 1 + random.below(3) as u32;
-        flows.retain(|_, (_, _, seen)| tick - *seen <= T);
+        now = now.after(Ticks(1 + random.below(3) as u32));
+        flows.retain(|_, (_, _, seen)| seen.age(now) <= T);
         if random.below(100) < 1 && failed.len() + 2 < REALS as usize {
-            failed.insert(1 + random.below(REALS as usize) as u32);
+            failed.insert(RealId(1 + random.below(REALS as usize) as u32));
             let after = table(&failed);
             let places = turns.iter().zip(&after).enumerate();
             moved.extend(
@@ -121,7 +123,7 @@ fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
             );
             turns = after;
             for director in &mut directors {
-                director.fail(&failed, tick, mutation);
+                director.fail(&failed, now, mutation);
             }
             continue;
         }
@@ -134,22 +136,23 @@ fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
             living[random.below(living.len())]
         };
         let index = flow % turns.len();
-        let (home, real, _) = flows.get(&flow).copied().unwrap_or((random.below(2), turns[index], 0));
+        let (home, real, _) = flows.get(&flow).copied().unwrap_or((random.below(2), turns[index], Tick(0)));
         // Any director gets the next packet, unless the flow depends on its entry.
         let at = if moved.contains(&index) { home } else { random.below(2) };
-        let got = directors[at].packet(flow, opens, tick);
+        let got = directors[at].packet(flow, opens, now);
         let is_stateless = !moved.contains(&index);
         let want = if is_stateless || failed.contains(&real) { None } else { Some(real) };
         if let Some(want) = want.filter(|want| *want != got) {
-            return Err(format!("seed {seed}, tick {tick}: a flow on {want} was sent to {got}"));
+            return Err(format!("seed {seed}, tick {}: a flow on {want} was sent to {got}", now.0));
         }
         if failed.contains(&got) || (is_stateless && got != turns[index]) {
             return Err(format!(
-                "seed {seed}, tick {tick}: a flow was sent to {got}, not to {}",
+                "seed {seed}, tick {}: a flow was sent to {got}, not to {}",
+                now.0,
                 turns[index]
             ));
         }
-        flows.insert(flow, (at, got, tick));
+        flows.insert(flow, (at, got, now));
     }
     Ok(())
 }
@@ -173,7 +176,7 @@ fn the_model_finds_rules_that_were_broken_on_purpose() {
 #[test]
 fn a_failure_moves_few_slots_of_living_reals() {
     let before = table(&BTreeSet::new());
-    for real in 1..=REALS {
+    for real in (1..=REALS).map(RealId) {
         let after = table(&BTreeSet::from([real]));
         let of_living = before.iter().zip(&after).filter(|(old, new)| old != new && **old != real).count();
         assert!(of_living * 10 < before.len(), "{of_living} of {}", before.len());

@@ -6,7 +6,8 @@
 use std::{io, net::SocketAddr, os::fd::OwnedFd};
 
 use lb_common::{
-    schema::{FlowKey, Probe, ProbeReply, SnatBinding, UNSET},
+    ids::{IfIndex, RealId},
+    schema::{FlowKey, Probe, ProbeReply, SnatBinding},
     wire::{Be16, MacPair},
 };
 
@@ -36,7 +37,7 @@ impl Canary {
     pub(super) fn write(
         &self,
         program: &mut ProbeProgram,
-        ifindex: u32,
+        ifindex: IfIndex,
         to_prober: MacPair,
     ) -> Result<(), TableError> {
         let reply = ProbeReply {
@@ -49,7 +50,7 @@ impl Canary {
             reserved: 0,
         };
         program.put_reply(&key(self.to, self.from), reply)?;
-        program.put_probe(&key(self.from, self.to), Probe { real: UNSET, snat: SnatBinding::NONE })
+        program.put_probe(&key(self.from, self.to), Probe { real: RealId::NONE, snat: SnatBinding::NONE })
     }
 
     /// Removes the entries.

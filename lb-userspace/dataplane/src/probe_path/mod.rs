@@ -47,7 +47,10 @@ use std::{
 };
 
 use aya::programs::ProgramError;
-use lb_common::wire::MacPair;
+use lb_common::{
+    ids::{IfIndex, RealId},
+    wire::MacPair,
+};
 use lb_model::failure::{Failure, chain};
 use lb_netlink::{Interface, NetlinkError};
 use thiserror::Error;
@@ -149,7 +152,7 @@ struct Open {
     /// Index of the port of the next socket.
     next: usize,
     /// Id of the real in `PROBES`.
-    id: u32,
+    id: RealId,
 }
 
 impl ProbePath {
@@ -173,7 +176,7 @@ impl ProbePath {
         let namespace::Pair { outer, inner } = pair;
         let (Some(from), Some(to)) = (outer.mac, inner.mac) else { return Err(PathError::NoMac) };
         let (canary, to_prober) = (Canary::new(*ports.start()), MacPair::new(to, from));
-        canary.write(&mut program, outer.index, to_prober)?;
+        canary.write(&mut program, IfIndex(outer.index), to_prober)?;
         Ok(Self {
             program,
             outer,
@@ -278,7 +281,7 @@ impl ProbePath {
     }
 
     /// Gives a place its ports, and writes its entries.
-    fn allot(&mut self, place: &Place, id: u32) -> io::Result<()> {
+    fn allot(&mut self, place: &Place, id: RealId) -> io::Result<()> {
         if let Some(fault) = place.fault() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, fault));
         }
@@ -296,9 +299,9 @@ impl ProbePath {
         Ok(())
     }
 
-    fn write(&mut self, place: &Place, id: u32, ports: [u16; PER_PLACE]) -> Result<(), TableError> {
+    fn write(&mut self, place: &Place, id: RealId, ports: [u16; PER_PLACE]) -> Result<(), TableError> {
         for port in ports {
-            let reply = place.reply(port, self.outer.index, self.to_prober);
+            let reply = place.reply(port, IfIndex(self.outer.index), self.to_prober);
             self.program.put_reply(&place.reply_key(port), reply)?;
             self.program.put_probe(&place.probe_key(port), place.probe(id, port))?;
         }

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
+    ids::{IfIndex, RealId},
     schema::{FlowKey, Method, Probe, ProbeReply, SnatBinding},
     wire::{Be16, Be128, MacPair},
 };
@@ -65,7 +66,7 @@ pub struct Target {
     /// The place.
     pub place: Place,
     /// Id of the real in `REALS`.
-    pub id: u32,
+    pub id: RealId,
 }
 
 impl Place {
@@ -127,7 +128,7 @@ impl Place {
     }
 
     /// Returns the value in `PROBES`.
-    pub(super) fn probe(&self, id: u32, port: u16) -> Probe {
+    pub(super) fn probe(&self, id: RealId, port: u16) -> Probe {
         let snat = match self.snat {
             Some(snat) if self.method == Method::Fnat => {
                 SnatBinding { address: snat.index, port: self.port(port) }
@@ -138,7 +139,7 @@ impl Place {
     }
 
     /// Returns the value in `PROBE_REPLIES`, for a prober behind that interface.
-    pub(super) fn reply(&self, port: u16, ifindex: u32, to_prober: MacPair) -> ProbeReply {
+    pub(super) fn reply(&self, port: u16, ifindex: IfIndex, to_prober: MacPair) -> ProbeReply {
         ProbeReply {
             source: self.vip.ip().into(),
             destination: self.source.into(),
@@ -195,8 +196,8 @@ mod tests {
         let snat = Some(SnatSource { index: 3, address: "10.0.0.7".parse().unwrap() });
         let fnat = Place { snat, ..place(Method::Fnat) };
         assert_eq!(fnat.reply_key(61_000), key("10.0.0.11:8080", "10.0.0.7:61000", 6));
-        assert_eq!(fnat.probe(9, 61_000).snat, SnatBinding { address: 3, port: Be16::new(61_000) });
-        assert_eq!(place(Method::Nat).probe(9, 61_000).snat, SnatBinding::NONE);
+        assert_eq!(fnat.probe(RealId(9), 61_000).snat, SnatBinding { address: 3, port: Be16::new(61_000) });
+        assert_eq!(place(Method::Nat).probe(RealId(9), 61_000).snat, SnatBinding::NONE);
     }
 
     #[test]

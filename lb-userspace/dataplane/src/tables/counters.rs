@@ -9,15 +9,18 @@ use aya::{
     maps::{IterableMap as _, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
-use lb_common::schema::{Counters, Load, MapName, ReasonCounts};
+use lb_common::{
+    ids::{RealId, ServiceId},
+    schema::{Counters, Load, MapName, ReasonCounts},
+};
 
 use super::{TableError, Tables, batch_failed, failed};
 use crate::batch;
 
 impl Tables {
     /// Returns a real's counters, summed over all CPUs.
-    pub fn counters(&self, real: u32) -> Result<Counters, TableError> {
-        Ok(sum_counters(&self.counters.get(&real, 0).map_err(failed("read", MapName::Counters))?))
+    pub fn counters(&self, real: RealId) -> Result<Counters, TableError> {
+        Ok(sum_counters(&self.counters.get(&real.0, 0).map_err(failed("read", MapName::Counters))?))
     }
 
     /// Returns the counters of every real with an id below `ids`, summed over all CPUs.
@@ -26,14 +29,14 @@ impl Tables {
     }
 
     /// Sets a real's counters; `sum` is over all CPUs.
-    pub fn put_counters(&mut self, real: u32, sum: &Counters) -> Result<(), TableError> {
-        self.counters.set(real, per_cpu(*sum)?, 0).map_err(failed("write", MapName::Counters))
+    pub fn put_counters(&mut self, real: RealId, sum: &Counters) -> Result<(), TableError> {
+        self.counters.set(real.0, per_cpu(*sum)?, 0).map_err(failed("write", MapName::Counters))
     }
 
     /// Returns a service's packets by reason, summed over all CPUs; service 0 stands for packets of no
     /// particular service.
-    pub fn reasons(&self, service: u32) -> Result<ReasonCounts, TableError> {
-        Ok(sum_reasons(&self.reasons.get(&service, 0).map_err(failed("read", MapName::Reasons))?))
+    pub fn reasons(&self, service: ServiceId) -> Result<ReasonCounts, TableError> {
+        Ok(sum_reasons(&self.reasons.get(&service.0, 0).map_err(failed("read", MapName::Reasons))?))
     }
 
     /// Returns the counts of [`Tables::reasons`] for every service with an id below `services`, by id.
@@ -42,31 +45,32 @@ impl Tables {
     }
 
     /// Sets a service's packets by reason; `sum` is over all CPUs.
-    pub fn put_reasons(&mut self, service: u32, sum: &ReasonCounts) -> Result<(), TableError> {
-        self.reasons.set(service, per_cpu(*sum)?, 0).map_err(failed("write", MapName::Reasons))
+    pub fn put_reasons(&mut self, service: ServiceId, sum: &ReasonCounts) -> Result<(), TableError> {
+        self.reasons.set(service.0, per_cpu(*sum)?, 0).map_err(failed("write", MapName::Reasons))
     }
 
     /// Resets the counters and connection counts of these reals, and the reason counts of these services, for
     /// the next ones with their ids.
     ///
     /// All counts are read first: one system call reads thousands, and most ids were never used.
-    pub fn reset(&mut self, reals: &[u32], services: &[u32]) -> Result<(), TableError> {
-        let after = |ids: &[u32]| ids.iter().max().map_or(0, |last| last + 1);
-        let (counters, reasons) = (self.all_counters(after(reals))?, self.all_reasons(after(services))?);
+    pub fn reset(&mut self, reals: &[RealId], services: &[ServiceId]) -> Result<(), TableError> {
+        let after_real = reals.iter().max().map_or(0, |last| last.0 + 1);
+        let after_service = services.iter().max().map_or(0, |last| last.0 + 1);
+        let (counters, reasons) = (self.all_counters(after_real)?, self.all_reasons(after_service)?);
         let mut loads = Vec::new();
         let fd = self.loads.map().fd().as_fd();
         batch::for_each(fd, |_: &u32, load: &Load| loads.push(*load))
             .map_err(batch_failed("read", MapName::Loads))?;
         for real in reals {
-            if loads.get(*real as usize).is_some_and(|load| *load != Load::default()) {
+            if loads.get(real.0 as usize).is_some_and(|load| *load != Load::default()) {
                 self.put_load(*real, &Load::default())?;
             }
-            if counters.get(*real as usize).is_some_and(|counters| *counters != Counters::default()) {
+            if counters.get(real.0 as usize).is_some_and(|counters| *counters != Counters::default()) {
                 self.put_counters(*real, &Counters::default())?;
             }
         }
         for service in services {
-            if reasons.get(*service as usize).is_some_and(|counts| *counts != ReasonCounts::default()) {
+            if reasons.get(service.0 as usize).is_some_and(|counts| *counts != ReasonCounts::default()) {
                 self.put_reasons(*service, &ReasonCounts::default())?;
             }
         }

@@ -6,6 +6,7 @@
 use aya::maps::{HashMap as BpfHashMap, MapData};
 use lb_common::{
     schema::{FlowKey, Fragment, FragmentKey, Locality, LocalityKey, MapName, ReturnPath},
+    ticks::Tick,
     wire::{Be32, Be128},
 };
 
@@ -18,7 +19,7 @@ use crate::{
 /// Open maps.
 pub(super) struct Learned {
     ways_back: Versions<Be32, ReturnPath, Be128, ReturnPath>,
-    bypass: Versions<FlowKey<Be32>, u32, FlowKey, u32>,
+    bypass: Versions<FlowKey<Be32>, Tick, FlowKey, Tick>,
     fragments: Versions<FragmentKey<Be32>, Fragment<Be32>, FragmentKey<Be128>, Fragment<Be128>>,
     localities: BpfHashMap<MapData, LocalityKey, Locality>,
 }

@@ -18,6 +18,7 @@ mod snat; //       SNAT addresses, and the owners of their ports
 
 use aya::maps::{Array, DevMapHash, HashMap as BpfHashMap, MapData, PerCpuArray, ProgramArray};
 use lb_common::{
+    ids::IfIndex,
     schema::{
         AddressFilter, AddressUse, Block, Client, ClientKey, Counters, Flow, FlowKey, Load, MapName,
         MoveBlock, Position, Real, ReasonCounts, Service, ServiceKey, Source, SourceKey, Timeouts,
@@ -58,7 +59,7 @@ pub struct Tables {
     dips6: Array<MapData, Be128>,
     marks: Array<MapData, AddressFilter>,
     source_marks: Array<MapData, AddressFilter>,
-    controllers: BpfHashMap<MapData, u32, u32>,
+    controllers: BpfHashMap<MapData, IfIndex, IfIndex>,
     programs: ProgramArray<MapData>,
     clients: BpfHashMap<MapData, ClientKey, Client>,
     loads: Array<MapData, Load>,

@@ -5,7 +5,10 @@
 use std::io;
 
 use aya::programs::ProgramFd;
-use lb_common::schema::{MapName, Program, Timeouts};
+use lb_common::{
+    ids::IfIndex,
+    schema::{MapName, Program, Timeouts},
+};
 
 use super::{TableError, Tables, batch_failed, failed};
 
@@ -25,14 +28,14 @@ impl Tables {
     }
 
     /// Allows redirecting to a device.
-    pub fn put_device(&mut self, ifindex: u32) -> Result<(), TableError> {
+    pub fn put_device(&mut self, ifindex: IfIndex) -> Result<(), TableError> {
         self.devices
-            .insert(ifindex, ifindex, None, 0)
+            .insert(ifindex.0, ifindex.0, None, 0)
             .map_err(|error| batch_failed("write", MapName::Devices)(io::Error::other(error)))
     }
 
     /// Sets the bond or team of which a device is a member.
-    pub fn put_controller(&mut self, member: u32, controller: u32) -> Result<(), TableError> {
+    pub fn put_controller(&mut self, member: IfIndex, controller: IfIndex) -> Result<(), TableError> {
         self.controllers.insert(member, controller, 0).map_err(failed("write", MapName::Controllers))
     }
 }

@@ -2,7 +2,10 @@
 //! Slot tables, moves of slots, and positions of round-robin schedulers.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{BLOCK, Block, MapName, Move, MoveBlock, Position, UNSET};
+use lb_common::{
+    ids::{RealId, ServiceId},
+    schema::{BLOCK, Block, MapName, Move, MoveBlock, Position},
+};
 
 use super::{TableError, Tables, failed};
 
@@ -30,7 +33,7 @@ impl Tables {
     /// Writes a slot table in place, from block `first` on.
     pub fn put_table(&mut self, first: u32, table: &[u32]) -> Result<(), TableError> {
         for (number, entries) in (first..).zip(table.chunks(BLOCK as usize)) {
-            let mut block = Block([UNSET; BLOCK as usize]);
+            let mut block = Block([RealId::NONE.0; BLOCK as usize]);
             block.0[..entries.len()].copy_from_slice(entries);
             self.blocks.set(number, block, 0).map_err(failed("write", MapName::Tables))?;
         }
@@ -49,13 +52,13 @@ impl Tables {
     }
 
     /// Returns the position of a service's scheduler in its table.
-    pub fn position(&self, service: u32) -> Result<Position, TableError> {
-        self.positions.get(&service, 0).map_err(failed("read", MapName::Positions))
+    pub fn position(&self, service: ServiceId) -> Result<Position, TableError> {
+        self.positions.get(&service.0, 0).map_err(failed("read", MapName::Positions))
     }
 
     /// Sets the position of a service's scheduler in its table.
-    pub fn put_position(&mut self, service: u32, next: u64) -> Result<(), TableError> {
+    pub fn put_position(&mut self, service: ServiceId, next: u64) -> Result<(), TableError> {
         let position = Position { next, start: next };
-        self.positions.set(service, position, 0).map_err(failed("write", MapName::Positions))
+        self.positions.set(service.0, position, 0).map_err(failed("write", MapName::Positions))
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use lb_common::schema;
+use lb_common::{ids::RealId, schema};
 
 use super::{
     EventKind, RealOf,
@@ -21,7 +21,7 @@ use lb_control::pool::{self, Cut, HealthTable, Mode, Pool, RealHealth};
 use lb_model::{Desired, Real, ServiceId, failure::Failure, health::Health};
 
 /// Reals whose connections move to other reals, by id.
-pub(in crate::daemon) type Moved = BTreeMap<u32, schema::Real>;
+pub(in crate::daemon) type Moved = BTreeMap<RealId, schema::Real>;
 
 impl Director {
     /// Takes over the states of the targets, and changes the maps if the health of a real has changed. All changes

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use lb_common::schema::Method;
+use lb_common::{ids::RealId, schema::Method};
 use lb_dataplane::probe_path::{Place, ProbePath, ProbeProtocol, SnatSource, Target};
 use lb_health::path::{PathSockets, PathTarget, PingSocket};
 use socket2::Socket;
@@ -45,14 +45,14 @@ pub(super) struct Sources(Arc<RwLock<Published>>);
 
 #[derive(Debug, Default)]
 struct Published {
-    by_real: Arc<BTreeMap<u32, Source>>,
+    by_real: Arc<BTreeMap<RealId, Source>>,
     /// Number of the publication.
     number: u64,
 }
 
 impl Sources {
     /// Publishes the sources of all reals.
-    pub(super) fn publish(&self, by_real: BTreeMap<u32, Source>) {
+    pub(super) fn publish(&self, by_real: BTreeMap<RealId, Source>) {
         let mut published = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if *published.by_real != by_real {
             *published = Published { by_real: Arc::new(by_real), number: published.number + 1 };
@@ -60,7 +60,7 @@ impl Sources {
     }
 
     /// Adds the source of a real that no check has yet.
-    pub(super) fn add(&self, real: u32, source: Source) {
+    pub(super) fn add(&self, real: RealId, source: Source) {
         let mut by_real = (*self.read().0).clone();
         by_real.entry(real).or_insert(source);
         self.publish(by_real);
@@ -71,7 +71,7 @@ impl Sources {
         self.read().0.values().filter_map(Source::address).collect()
     }
 
-    pub(super) fn read(&self) -> (Arc<BTreeMap<u32, Source>>, u64) {
+    pub(super) fn read(&self) -> (Arc<BTreeMap<RealId, Source>>, u64) {
         let published = self.0.read().unwrap_or_else(PoisonError::into_inner);
         (Arc::clone(&published.by_real), published.number)
     }
@@ -81,11 +81,11 @@ impl Sources {
 pub(super) struct PathProber {
     path: ProbePath,
     sources: Sources,
-    by_real: Arc<BTreeMap<u32, Source>>,
+    by_real: Arc<BTreeMap<RealId, Source>>,
     number: u64,
     /// The place of each id and protocol. Places of removed reals, and those that an id had before, give their ports
     /// back.
-    places: BTreeMap<(u32, ProbeProtocol), Place>,
+    places: BTreeMap<(RealId, ProbeProtocol), Place>,
     /// An address that the path had is gone.
     is_lost: bool,
 }
@@ -114,7 +114,8 @@ impl PathProber {
 
     fn open(&mut self, target: &PathTarget, protocol: ProbeProtocol) -> io::Result<Socket> {
         self.refresh();
-        let (source, (index, address)) = match self.by_real.get(&target.real_id) {
+        let real_id = RealId(target.real_id);
+        let (source, (index, address)) = match self.by_real.get(&real_id) {
             Some(Source::Known { address, snat }) => (*address, *snat),
             Some(Source::Unreachable(why)) => {
                 return Err(io::Error::new(io::ErrorKind::HostUnreachable, why.clone()));
@@ -128,13 +129,13 @@ impl PathProber {
         let snat = (method == Method::Fnat).then_some(SnatSource { index, address });
         let place = Place { protocol, vip: target.vip, real: target.real, method, source, snat };
         // The id may have belonged to another real, or this one may have had another source.
-        if let Some(before) = self.places.insert((target.real_id, protocol), place)
+        if let Some(before) = self.places.insert((real_id, protocol), place)
             && before != place
             && !self.places.values().any(|other| *other == before)
         {
             self.path.forget(&before);
         }
-        let socket = self.path.socket(&Target { place, id: target.real_id });
+        let socket = self.path.socket(&Target { place, id: real_id });
         // The path got the address in `refresh`: it was removed from outside, perhaps with the veth pair.
         self.is_lost |= socket.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable);
         socket.map(Socket::from)

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use lb_common::ids::RealId;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -47,7 +48,7 @@ pub async fn run_check(shared: &Shared, question: &CheckRun) -> Result<CheckRunR
         if target.is_by_path()
             && let Some(source) = director.source(&target)
         {
-            director.health.sources.add(target.real_id, source);
+            director.health.sources.add(RealId(target.real_id), source);
         }
         let Some(handle) = director.health.handle.clone() else {
             return Err(Failure::failed("health checks do not run").hint("the daemon's log has the reason"));

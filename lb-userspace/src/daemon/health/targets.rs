@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use lb_common::ids::RealId;
 use lb_health::{Target, TargetKey};
 
 use super::path::Source;
@@ -62,7 +63,7 @@ impl Director {
                 for name in service.checks_of(real) {
                     let Some(target) = self.target(id, name, &definitions, *address, real) else { continue };
                     if let Some(source) = self.source(&target) {
-                        sources.insert(target.real_id, source);
+                        sources.insert(RealId(target.real_id), source);
                     }
                     let known = targets.entry(target.key.clone()).or_insert_with(|| target);
                     known.services.insert(*id);
@@ -92,7 +93,7 @@ impl Director {
             vip,
             services: [*id].into(),
             hold_down: desired.services.get(id)?.health.hold_down,
-            real_id: self.maps.ids().real(id, &real.key(address))?,
+            real_id: self.maps.ids().real(id, &real.key(address))?.0,
             forward,
             check,
         })

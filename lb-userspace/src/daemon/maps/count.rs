@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lb_common::{
+    ids::{RealId, ServiceId as ServiceNumber},
     reason::Reason,
     schema::{Counters, ReasonCounts, Timeouts},
-    ticks,
+    ticks::Ticks,
     track::{self, State as FlowState},
 };
 
@@ -31,7 +32,7 @@ pub struct FlowCount {
 #[derive(Clone, Debug, Default)]
 pub struct FlowCounts {
     /// Counts by id of the real.
-    pub by_real: HashMap<u32, FlowCount>,
+    pub by_real: HashMap<RealId, FlowCount>,
     /// Flows in the IPv4 flow table.
     pub flows: u64,
     /// Flows in the IPv6 flow table.
@@ -53,13 +54,13 @@ pub struct Counted {
 
 impl Counted {
     /// Returns the counters of a real.
-    pub fn real(&self, id: u32) -> Counters {
-        self.reals.get(id as usize).copied().unwrap_or_default()
+    pub fn real(&self, id: RealId) -> Counters {
+        self.reals.get(id.0 as usize).copied().unwrap_or_default()
     }
 
     /// Returns the packets of a service by reason; service 0 stands for packets of no particular service.
-    pub fn reasons(&self, service: u32) -> BTreeMap<Reason, u64> {
-        self.reasons.get(service as usize).map(|counts| counts.iter().collect()).unwrap_or_default()
+    pub fn reasons(&self, service: ServiceNumber) -> BTreeMap<Reason, u64> {
+        self.reasons.get(service.0 as usize).map(|counts| counts.iter().collect()).unwrap_or_default()
     }
 }
 
@@ -75,7 +76,7 @@ impl FlowCounter {
     /// # Errors
     /// If the map cannot be read.
     pub(in super::super) fn count(&self) -> Result<FlowCounts, Failure> {
-        let now = clock::tick();
+        let now = clock::now();
         let mut counts = FlowCounts::default();
         self.reader
             .for_each(|key, flow, kept| {
@@ -126,9 +127,8 @@ impl Maps {
     /// # Errors
     /// If a map cannot be read.
     pub(in super::super) fn counted(&mut self) -> Result<Counted, Failure> {
-        let after = |ids: Option<&u32>| ids.map_or(1, |last| last + 1);
-        let (reals, services) =
-            (after(self.ids.reals.values().max()), after(self.ids.services.values().max()));
+        let reals = self.ids.reals.values().max().map_or(1, |last| last.0 + 1);
+        let services = self.ids.services.values().max().map_or(1, |last| last.0 + 1);
         let failed = |error: TableError| Failure::failed(chain(&error));
         let tables = self.plane.tables();
         Ok(Counted {
@@ -141,13 +141,13 @@ impl Maps {
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub(in super::super) fn count_clients(&mut self) -> Result<HashMap<u32, u64>, Failure> {
-        let now = clock::tick();
-        let mut counts: HashMap<u32, u64> = HashMap::new();
+    pub(in super::super) fn count_clients(&mut self) -> Result<HashMap<RealId, u64>, Failure> {
+        let now = clock::now();
+        let mut counts: HashMap<RealId, u64> = HashMap::new();
         let tables = self.plane.tables();
         tables
             .for_each_client(|_, client| {
-                if ticks::age(client.expires, now) == 0 {
+                if client.expires.age(now) == Ticks::ZERO {
                     *counts.entry(client.real).or_default() += 1;
                 }
             })

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::schema::{FlowKey, Mode, Real};
+use lb_common::{
+    ids::{IfIndex, RealId},
+    schema::{FlowKey, Mode, Real},
+};
 
 use super::{Maps, maps_failed};
 use lb_control::{
@@ -50,16 +53,16 @@ impl Maps {
         dips: &Dips,
         devices: &BTreeSet<u32>,
         flow: Option<&FlowKey>,
-    ) -> Result<(DryRunPlane, Vec<(u32, Real)>), Failure> {
+    ) -> Result<(DryRunPlane, Vec<(RealId, Real)>), Failure> {
         let mut dry_run = DryRunPlane::load(&self.options())?;
         let dips = [false, true].map(|six| dips.table(six));
         let mut copy = || {
             dry_run.copy(self.plane.tables(), [&dips[0], &dips[1]], flow)?;
             for index in devices {
-                dry_run.tables.put_device(*index)?;
+                dry_run.tables.put_device(IfIndex(*index))?;
             }
             let steps = plan(&self.image, want);
-            let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
+            let time = Time { now: clock::now(), timeouts: &self.timeouts };
             apply(&mut dry_run.tables, &mut self.image.clone(), &steps, time)?;
             dry_run.tables.reals()
         };

@@ -19,6 +19,7 @@ use std::{
 };
 
 use lb_common::{
+    ids::{RealId, ServiceId as ServiceNumber},
     reason::Reason,
     schema::{Counters, Real, Settings, Timeouts},
 };
@@ -88,7 +89,7 @@ pub(super) struct Maps {
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     /// Removed reals by id. Their flows are still in the tables.
-    pub removed: BTreeMap<u32, Real>,
+    pub removed: BTreeMap<RealId, Real>,
     /// Last counters of the removed reals, with their services.
     pub retired: Vec<(ServiceId, Counters)>,
     /// Packets of removed services, by reason.
@@ -150,7 +151,7 @@ impl Maps {
         &self.limits
     }
 
-    /// Returns the timeouts of idle flows, in ticks.
+    /// Returns the timeouts of idle flows.
     pub(super) const fn timeouts(&self) -> Timeouts {
         self.timeouts
     }
@@ -171,7 +172,7 @@ impl Maps {
     }
 
     /// Returns the id of a real that a view shows.
-    pub(super) fn number_of(&self, id: &ServiceId, view: &RealView) -> Option<u32> {
+    pub(super) fn number_of(&self, id: &ServiceId, view: &RealView) -> Option<RealId> {
         self.ids.real(id, &RealKey { address: view.address, forward: view.forward, tunnel: view.tunnel })
     }
 
@@ -234,10 +235,11 @@ impl Maps {
     /// If the kernel refuses; the maps may then be changed partly, and [`Self::image`] shows their contents.
     pub(super) fn apply(&mut self, want: &Image) -> Result<Applied, Failure> {
         let steps = plan(&self.image, want);
-        let time = Time { tick: clock::tick(), timeouts: &self.timeouts };
+        let time = Time { now: clock::now(), timeouts: &self.timeouts };
         let outcome =
             apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
-        let services: HashMap<u32, ServiceId> = self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
+        let services: HashMap<ServiceNumber, ServiceId> =
+            self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
         let retired = outcome.retired.iter();
         Ok(Applied {
             removed: outcome.removed,
@@ -247,7 +249,7 @@ impl Maps {
     }
 
     /// Maps the id of each real whose method changed to the id of its replacement.
-    pub(super) fn replaced_ids(&self, desired: &Desired) -> BTreeMap<u32, u32> {
+    pub(super) fn replaced_ids(&self, desired: &Desired) -> BTreeMap<RealId, RealId> {
         let mut replaced = BTreeMap::new();
         for (id, service) in &desired.services {
             for key in service.leaving.keys().filter(|key| service.is_replaced(key)) {
@@ -262,7 +264,7 @@ impl Maps {
 
     /// Removes the flows of removed reals, and moves persistence entries to replaced ones. If this fails, the
     /// next sweep removes the flows.
-    pub(super) fn forget(&mut self, removed: &BTreeMap<u32, Real>, replaced: &BTreeMap<u32, u32>) {
+    pub(super) fn forget(&mut self, removed: &BTreeMap<RealId, Real>, replaced: &BTreeMap<RealId, RealId>) {
         match forget(self.plane.tables(), removed, replaced) {
             Ok(0) => {}
             Ok(flows) => {
@@ -273,7 +275,7 @@ impl Maps {
         }
     }
 
-    /// Writes the timeouts of idle flows, in ticks.
+    /// Writes the timeouts of idle flows.
     ///
     /// # Errors
     /// If the map cannot be written.

@@ -2,7 +2,10 @@
 //! Slots of services with a hashing scheduler.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{self, Tracking};
+use lb_common::{
+    ids::RealId,
+    schema::{self, Tracking},
+};
 
 use super::{Maps, maps_failed};
 use lb_control::{
@@ -46,7 +49,7 @@ impl Maps {
     pub(super) fn has_untracked_flows(
         &mut self,
         id: &ServiceId,
-        real: Option<u32>,
+        real: Option<RealId>,
     ) -> Result<bool, TableError> {
         let Some(real) = real else { return Ok(false) };
         let slots = self.try_moving_slots(id)?;
@@ -56,7 +59,7 @@ impl Maps {
     fn try_moving_slots(&mut self, id: &ServiceId) -> Result<Option<(Slots, Clock)>, TableError> {
         let spec = self.ids.services.get(id).and_then(|service| self.image.tables.get(service));
         let Some(spec) = spec.filter(|spec| spec.tracking == Tracking::Auto) else { return Ok(None) };
-        let clock = Time { tick: clock::tick(), timeouts: &self.timeouts }.clock(spec.protocol);
+        let clock = Time { now: clock::now(), timeouts: &self.timeouts }.clock(spec.protocol);
         Ok(Some((apply::read_slots(self.plane.tables(), spec.span)?, clock)))
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use lb_common::{
     hash,
+    ids::{RealId, ServiceId as ServiceNumber},
     schema::{Flow, FlowKey, Load, Real, Service, Tracking},
     slot::MOVED,
     track::{self, State as FlowState},
@@ -24,7 +25,7 @@ use lb_model::failure::Failure;
 use lb_model::{Desired, RealKey, ServiceId};
 
 /// Reals of tracked living flows, by slot.
-type Written = BTreeMap<u32, BTreeSet<u32>>;
+type Written = BTreeMap<u32, BTreeSet<RealId>>;
 
 /// Result of one pass over the flow tables.
 #[derive(Default)]
@@ -32,13 +33,13 @@ struct Pass {
     /// Flows that were idle for longer than their timeout.
     over: Vec<(FlowKey, Flow)>,
     /// Connections of each real.
-    loads: BTreeMap<u32, u64>,
+    loads: BTreeMap<RealId, u64>,
     /// Number of flows that have a port of an SNAT address.
     with_port: usize,
     /// Living flows of services with tracking `auto`, by service.
-    written: BTreeMap<u32, Written>,
+    written: BTreeMap<ServiceNumber, Written>,
     /// Flows counted in `written` that can be removed when their slot has settled, with service and slot.
-    held: Vec<(FlowKey, Flow, u32, u32)>,
+    held: Vec<(FlowKey, Flow, ServiceNumber, u32)>,
     /// Sample of the living flows.
     sample: Sample,
 }
@@ -67,7 +68,7 @@ impl Maps {
     }
 
     fn try_sweep(&mut self, desired: &Desired, dips: &Dips) -> Result<Swept, TableError> {
-        let auto: BTreeMap<u32, Service> = self
+        let auto: BTreeMap<ServiceNumber, Service> = self
             .image
             .services
             .values()
@@ -122,7 +123,7 @@ impl Maps {
     }
 
     /// Returns the connections of each real, as the programs count them.
-    fn loads(&mut self) -> Result<BTreeMap<u32, u64>, TableError> {
+    fn loads(&mut self) -> Result<BTreeMap<RealId, u64>, TableError> {
         let tables = self.plane.tables();
         self.image.reals.keys().map(|id| Ok((*id, tables.load(*id)?.counts))).collect()
     }
@@ -134,8 +135,8 @@ impl Maps {
     /// meanwhile is corrected only if it is further off than these flows can explain.
     fn correct_loads(
         &mut self,
-        before: &BTreeMap<u32, u64>,
-        counted: &BTreeMap<u32, u64>,
+        before: &BTreeMap<RealId, u64>,
+        counted: &BTreeMap<RealId, u64>,
     ) -> Result<(), TableError> {
         let tables = self.plane.tables();
         for (id, before) in before {
@@ -152,7 +153,7 @@ impl Maps {
     fn without_connections(
         &mut self,
         desired: &Desired,
-        counted: &BTreeMap<u32, u64>,
+        counted: &BTreeMap<RealId, u64>,
     ) -> Result<Vec<(ServiceId, RealKey)>, TableError> {
         let mut left = Vec::new();
         for (id, service) in &desired.services {
@@ -168,8 +169,8 @@ impl Maps {
     }
 
     /// Makes one pass over all flows.
-    fn look(&mut self, auto: &BTreeMap<u32, Service>, dips: &Dips) -> Result<Pass, TableError> {
-        let (now, settings, timeouts) = (clock::tick(), self.settings, self.timeouts);
+    fn look(&mut self, auto: &BTreeMap<ServiceNumber, Service>, dips: &Dips) -> Result<Pass, TableError> {
+        let (now, settings, timeouts) = (clock::now(), self.settings, self.timeouts);
         let mut pass = Pass::default();
         let reals = &self.image.reals;
         self.plane.tables().for_each_flow(|key, flow| {
@@ -207,12 +208,12 @@ impl Maps {
     /// nothing to settle or to remove.
     fn settle_slots(
         &mut self,
-        service: u32,
+        service: ServiceNumber,
         written: Option<&Written>,
     ) -> Result<Option<BTreeSet<u32>>, TableError> {
         let Some(spec) = self.image.tables.get(&service) else { return Ok(None) };
         let timeouts = self.timeouts;
-        let clock = Time { tick: clock::tick(), timeouts: &timeouts }.clock(spec.protocol);
+        let clock = Time { now: clock::now(), timeouts: &timeouts }.clock(spec.protocol);
         let span = spec.span;
         let tables = self.plane.tables();
         let mut slots = apply::read_slots(tables, span)?;
