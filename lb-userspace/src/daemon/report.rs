@@ -105,7 +105,7 @@ impl Director {
     /// # Errors
     /// If the map cannot be read.
     pub(crate) fn read_maps(&mut self) -> Result<(), Failure> {
-        self.maps.tables().reasons(UNSET).map(drop).map_err(|error| maps_failed(&error))
+        self.maps.tables().reasons(ServiceNumber::NONE).map(drop).map_err(|error| maps_failed(&error))
     }
 
     /// Returns a summary of the services and interfaces in one line.

@@ -1,27 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One network namespace.
 
-use std::{
-    fs::{self, File},
-    panic,
-    process::Command,
-    thread,
-};
+use std::{fs::File, panic, process::Command, thread};
 
 use nix::sched::{CloneFlags, setns};
-
-/// Settings of a host as the kernel has them without a distribution: a new namespace inherits those of the machine,
-/// which may be a router (`net.core.devconf_inherit_init_net`).
-const DEFAULTS: [(&str, &str); 8] = [
-    ("forwarding", "0"),
-    ("accept_redirects", "1"),
-    ("send_redirects", "1"),
-    ("rp_filter", "0"),
-    ("arp_ignore", "0"),
-    ("arp_announce", "0"),
-    ("arp_filter", "0"),
-    ("proxy_arp", "0"),
-];
 
 /// A named namespace; `ip netns exec NAME` enters it. The lab's folder deletes it.
 pub struct Netns {
@@ -37,17 +19,7 @@ impl Netns {
         let said = String::from_utf8_lossy(&added.stderr);
         assert!(added.status.success(), "ip netns add {name}: {said}(network namespaces need root)");
         let file = File::open(format!("/run/netns/{name}")).expect("ip netns has just made it");
-        let netns = Self { name, file };
-        netns.run(|| {
-            for (setting, value) in DEFAULTS {
-                for conf in ["all", "default"] {
-                    fs::write(format!("/proc/sys/net/ipv4/conf/{conf}/{setting}"), value)
-                        .expect("a setting of the namespace");
-                }
-            }
-            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "0").expect("a setting of the namespace");
-        });
-        netns
+        Self { name, file }
     }
 
     /// Returns the name.

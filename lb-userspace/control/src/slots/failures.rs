@@ -148,8 +148,7 @@ fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
         if failed.contains(&got) || (is_stateless && got != turns[index]) {
             return Err(format!(
                 "seed {seed}, tick {}: a flow was sent to {got}, not to {}",
-                now.0,
-                turns[index]
+                now.0, turns[index]
             ));
         }
         flows.insert(flow, (at, got, now));
