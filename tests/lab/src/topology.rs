@@ -124,10 +124,13 @@ fn another_real(number: u8) -> (String, Ipv4Addr) {
     (format!("real{}", RIPS.len() + 1 + usize::from(number)), Ipv4Addr::new(a, b, c, d + 1 + number))
 }
 
-/// Sets the defaults for new interfaces of a host: no source filter, and no unsolicited IPv6 traffic.
+/// Sets the defaults for new interfaces of a host: no forwarding, no source filter, and no unsolicited IPv6
+/// traffic. A new namespace inherits the settings for IPv4 from the machine, where a container engine may have
+/// turned forwarding on.
 #[track_caller]
 fn prepare(host: Host) -> Host {
     for (name, value) in [
+        ("ipv4/ip_forward", "0"),
         ("ipv4/conf/all/rp_filter", "0"),
         ("ipv4/conf/default/rp_filter", "0"),
         ("ipv4/conf/all/send_redirects", "0"),
