@@ -12,7 +12,9 @@ pub mod door; // admission of requests over TCP
 pub mod health; // health checks
 pub mod ipvs; // the table for `xvs ipvsadm`
 pub mod listener; // limits and timeouts of every listener
+pub mod live; // snapshots and changes of a live view
 pub mod proof; // proofs that a peer has the token
+pub mod real_state; // the word for the state of a real
 pub mod request; // strict parsing of request bodies
 pub mod roles; // requests of agents
 pub mod socket; // the unix socket

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     config::{ConfigStatus, Unconfirmed},
     health::{HealthView, PoolView},
+    real_state::RealFacts,
 };
 use lb_control::{
     options::{CheckOptions, RealOptions, ServiceOptions},
@@ -23,7 +24,7 @@ use lb_model::{
     ServiceId, Tracking, Tunnel,
     check::{CheckName, CheckType},
     finding::FindingView,
-    health::{Admin, Health},
+    health::Admin,
 };
 
 /// A change that an operator requests.
@@ -274,12 +275,6 @@ impl ServiceView {
             !self.reals.is_empty() && self.reals.iter().all(|real| real.forward == Forward::Fnat);
         has_entries || !hashes || self.tracking == Tracking::Full || all_by_fnat
     }
-
-    /// Returns a number of flows as in lists: `-` if they are not counted.
-    #[must_use]
-    pub fn shown(&self, flows: u64) -> String {
-        if self.counts_flows() { flows.to_string() } else { "-".to_owned() }
-    }
 }
 
 impl RealView {
@@ -303,31 +298,24 @@ impl RealView {
         self.active_flows > 0 || self.slots > 0
     }
 
-    /// Returns whether checks or the operator keep new connections from the real.
-    const fn is_down(&self) -> bool {
-        let health = match &self.health {
-            Some(view) => view.health,
-            None => Health::Up,
-        };
-        matches!(health, Health::Down) || matches!(self.admin, Admin::Disabled)
-    }
-
     /// Returns the state of the real, in two words at most.
     #[must_use]
-    pub const fn state(&self) -> &'static str {
-        match (self.is_up || self.is_local, self.weight) {
-            (false, _) => "no answer",
-            (true, 0) if self.has_flows() => "draining",
-            (true, _) if !matches!(self.admin, Admin::Enabled) && self.has_flows() => "draining",
-            (true, 0) => "weight 0",
-            (true, _) if self.is_down() => "down",
-            (true, _) => "up",
-        }
+    pub fn state(&self) -> &'static str {
+        let facts = RealFacts {
+            is_reachable: self.is_up || self.is_local,
+            admin: self.admin,
+            health: self.health.as_ref().map(|view| view.health),
+            weight: self.weight,
+            effective_weight: self.effective_weight,
+            is_backup: self.backup,
+            has_flows: self.has_flows(),
+        };
+        facts.word()
     }
 }
 
 /// An interface to which the program is attached.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct InterfaceStatus {
     /// Name of the interface.
     pub name: String,

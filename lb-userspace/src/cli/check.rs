@@ -5,6 +5,7 @@
 use clap::{Args, Subcommand};
 
 use super::{
+    list::ListOptions,
     service::ServiceArgs,
     ui::{Ui, age, table},
 };
@@ -44,7 +45,7 @@ pub enum CheckCommand {
     Show(NameArgs),
     /// List all health checks
     #[command(alias = "ls")]
-    List,
+    List(ListOptions),
     /// Probe a real once and print each step; its state does not change
     ///
     /// Exit code 0: the probe succeeded; 1: it failed.
@@ -113,9 +114,13 @@ pub async fn run(command: CheckCommand, api: &Api, ui: &mut Ui) -> Result<(), Fa
             let view = find(api, &name).await?;
             return ui.show(&view, show);
         }
-        CheckCommand::List => {
-            let checks: Vec<CheckView> = api.get("/v1/checks").await?;
-            return ui.show(&checks, |checks| list(checks));
+        CheckCommand::List(options) => {
+            let fetch = async || {
+                let mut checks: Vec<CheckView> = api.get("/v1/checks").await?;
+                checks.retain(|check| options.filter().passes(&texts(check)));
+                Ok(checks)
+            };
+            return options.show(ui, fetch, |checks, ui| list(checks, ui)).await;
         }
         CheckCommand::Run(args) => return run_once(args, api, ui).await,
     };
@@ -155,7 +160,13 @@ async fn find(api: &Api, name: &CheckName) -> Result<CheckView, Failure> {
     })
 }
 
-fn list(checks: &[CheckView]) -> String {
+/// Returns the texts of a check's row that a filter sees: its name, type and services.
+fn texts(check: &CheckView) -> Vec<String> {
+    let services = check.services.iter().map(ToString::to_string);
+    [check.name.to_string(), check.kind.to_string()].into_iter().chain(services).collect()
+}
+
+fn list(checks: &[CheckView], ui: &Ui) -> String {
     let count = |check: &CheckView, health: Health| {
         check.reals.iter().filter(|real| real.state.health == health).count().to_string()
     };
@@ -176,8 +187,8 @@ fn list(checks: &[CheckView]) -> String {
             count(check, Health::Unknown),
         ]
     };
-    let columns = ["NAME", "TYPE", "VIA", "INTERVAL", "TIMEOUT", ">SERVICES", ">UP", ">DOWN", ">UNKNOWN"];
-    table(&columns, checks.iter().map(row))
+    let columns = ["~NAME", "TYPE", "VIA", "INTERVAL", "TIMEOUT", ">SERVICES", ">UP", ">DOWN", ">UNKNOWN"];
+    ui.table(&columns, checks.iter().map(row))
 }
 
 fn show(check: &CheckView) -> String {

@@ -4,7 +4,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::ui::{Ui, table};
+use super::{list::ListOptions, ui::Ui};
 use crate::api::{
     client::Api,
     types::{Change, GroupView},
@@ -27,7 +27,7 @@ pub enum GroupCommand {
     Remove(RemoveArgs),
     /// List all groups
     #[command(alias = "ls")]
-    List,
+    List(ListOptions),
 }
 
 /// Arguments of `xvs group add`.
@@ -67,9 +67,13 @@ pub async fn run(command: GroupCommand, api: &Api, ui: &mut Ui) -> Result<(), Fa
         GroupCommand::Remove(RemoveArgs { group, endpoints }) => {
             Change::RemoveFromGroup { group, endpoints: pairs(&endpoints)? }
         }
-        GroupCommand::List => {
-            let groups: Vec<GroupView> = api.get("/v1/groups").await?;
-            return ui.show(&groups, |groups| list(groups));
+        GroupCommand::List(options) => {
+            let fetch = async || {
+                let mut groups: Vec<GroupView> = api.get("/v1/groups").await?;
+                groups.retain(|group| options.filter().passes(&texts(group)));
+                Ok(groups)
+            };
+            return options.show(ui, fetch, |groups, ui| list(groups, ui)).await;
         }
     };
     ui.done(&api.post("/v1/changes", &change).await?)
@@ -95,13 +99,19 @@ fn pairs(words: &[String]) -> Result<Vec<Endpoint>, Failure> {
     words.chunks(2).map(pair).collect()
 }
 
-fn list(groups: &[GroupView]) -> String {
+/// Returns the texts of a group's row that a filter sees: its number and endpoints.
+fn texts(group: &GroupView) -> Vec<String> {
+    let endpoints = group.endpoints.iter().map(ToString::to_string);
+    std::iter::once(format!("group {}", group.group)).chain(endpoints).collect()
+}
+
+fn list(groups: &[GroupView], ui: &Ui) -> String {
     let row = |view: &GroupView| {
         let words: Vec<String> = view.endpoints.iter().map(ToString::to_string).collect();
         let service = if view.service { "yes" } else { "no" };
         vec![view.group.to_string(), service.to_owned(), words.join(", ")]
     };
-    table(&[">GROUP", "SERVICE", "ENDPOINTS"], groups.iter().map(row))
+    ui.table(&[">GROUP", "SERVICE", "~ENDPOINTS"], groups.iter().map(row))
 }
 
 #[cfg(test)]

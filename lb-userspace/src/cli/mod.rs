@@ -8,11 +8,13 @@ pub mod daemon; //   `xvs run`, `attach`, `resize`, `detach`
 pub mod doctor; //   `xvs doctor`
 pub mod events; //   `xvs events`
 pub mod explain; //  `xvs explain`
+pub mod filter; //   filters of lists
 mod generate; //     man pages and completions
 pub mod group; //    `xvs group`
 pub mod host; //     `xvs host`: on real servers
 pub mod import; //   `xvs import`
 pub mod ipvsadm; //  `xvs ipvsadm`
+pub mod list; //     options of every list
 mod main; //         the main function
 mod misuse; //       invalid command lines
 pub mod real; //     `xvs real`
@@ -20,8 +22,11 @@ pub mod revisions; // `xvs config`
 pub mod service; //  `xvs service`
 pub mod show; //     `xvs status`, `stats`, `connections`
 mod ssh; //          `xvs real add --ssh`
+mod table; //        tables
 pub mod timeouts; // `xvs timeouts`
-pub mod ui; //       tables and JSON
+pub mod top; //      `xvs top`
+pub mod ui; //       results as text or JSON
+pub mod units; //    numbers for people
 
 use std::{ffi::OsString, ops::ControlFlow, path::PathBuf, process::ExitCode};
 
@@ -60,6 +65,9 @@ pub struct Cli {
         value_name = "FORMAT"
     )]
     output: Output,
+    /// Print JSON: short for --output json
+    #[arg(long, global = true, help_heading = "Global options", conflicts_with = "output")]
+    json: bool,
     /// Print more detail; `run` also logs messages of the eBPF programs
     #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
@@ -93,6 +101,7 @@ enum Command {
     Config(revisions::ConfigCommand),
     Connections(show::ConnectionsArgs),
     Stats(show::StatsArgs),
+    Top(top::TopArgs),
     Events(events::EventsArgs),
     #[command(subcommand)]
     Import(import::ImportCommand),
@@ -167,7 +176,8 @@ impl Cli {
     /// If the command fails; the failure is a message for the operator.
     pub async fn carry_out(self) -> Result<ExitCode, Failure> {
         let api = Api::new(&self.socket);
-        let mut ui = Ui::new(self.output);
+        let output = if self.json { Output::Json } else { self.output };
+        let mut ui = Ui::new(output);
         let outcome = match self.command {
             Command::Run(args) => daemon::run(args, self.socket, self.verbose).await,
             Command::Attach(args) => daemon::attach(&args, &api, &mut ui).await,
@@ -187,11 +197,12 @@ impl Cli {
             Command::Config(command) => revisions::run(&command, &api, &mut ui).await,
             Command::Export(args) => config::export(&args, &api, &mut ui).await,
             Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
-            Command::Stats(_) => show::stats(&api, &mut ui).await,
+            Command::Stats(args) => show::stats(&args, &api, &mut ui).await,
+            Command::Top(args) => top::run(&args, &api, &mut ui).await,
             Command::Events(args) => events::run(&args, &api).await,
             Command::Import(command) => return import::run(&command, self.verbose, &mut ui),
             Command::Ipvsadm(args) => return Ok(args.run(&api).await),
-            Command::Host(args) => host::run(&args, self.output == Output::Json).await,
+            Command::Host(args) => host::run(&args, output == Output::Json).await,
             Command::Generate(args) => args.run(Self::command()),
         };
         outcome.map(|()| ExitCode::SUCCESS)

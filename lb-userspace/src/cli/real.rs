@@ -11,14 +11,16 @@ use std::{
 use clap::{Args, Subcommand};
 
 use super::{
+    list::{ListOptions, flows, keep_matching},
     service::{self, ServiceArgs},
     ssh::SshArgs,
-    ui::{Ui, age, say, table},
+    ui::{Ui, age, say},
+    units::Units,
 };
 use crate::api::{
     client::Api,
     health::HealthView,
-    types::{Change, Done, ServiceView, Stats, Together},
+    types::{Change, Done, RealView, ServiceView, Stats, Together},
 };
 use lb_control::options::RealOptions;
 use lb_model::failure::Failure;
@@ -122,6 +124,8 @@ pub struct ListArgs {
     /// VIP and port of the service
     #[arg(value_name = "VIP:PORT")]
     name: Option<String>,
+    #[command(flatten)]
+    options: ListOptions,
 }
 
 /// Executes the command.
@@ -140,15 +144,22 @@ pub async fn run(command: RealCommand, api: &Api, ui: &mut Ui) -> Result<(), Fai
         RealCommand::Enable(RealArgs { service, real }) => set_admin(service.id()?, real, Admin::Enabled),
         RealCommand::Disable(RealArgs { service, real }) => set_admin(service.id()?, real, Admin::Disabled),
         RealCommand::Drain(args) => return drain(args, api, ui).await,
-        RealCommand::List(ListArgs { kind, name }) => {
-            let services = match (kind, name) {
-                (Some(kind), Some(name)) => {
-                    let id = ServiceId::parse(&kind, &name).map_err(Failure::wrong_input)?;
-                    vec![service::find(api, id).await?]
-                }
-                _ => api.get::<Stats>("/v1/stats").await?.services,
+        RealCommand::List(ListArgs { kind, name, options }) => {
+            let id = match kind.zip(name) {
+                Some((kind, name)) => Some(ServiceId::parse(&kind, &name).map_err(Failure::wrong_input)?),
+                None => None,
             };
-            return ui.show(&services, |services| list(services));
+            let fetch = async || {
+                let mut services = match id {
+                    Some(id) => vec![service::find(api, id).await?],
+                    None => api.get::<Stats>("/v1/stats").await?.services,
+                };
+                keep_matching(&mut services, options.filter());
+                Ok(services)
+            };
+            let text =
+                |services: &Vec<ServiceView>, ui: &Ui| list(services, options.units(), options.is_wide(), ui);
+            return options.show(ui, fetch, text).await;
         }
     };
     ui.done(&api.post("/v1/changes", &change).await?)
@@ -238,50 +249,63 @@ async fn flows_left(api: &Api, id: ServiceId, address: SocketAddr) -> Result<Lef
     }))
 }
 
-/// Returns the reals of services as a table.
+/// Columns of the list of reals.
+const COLUMNS: [&str; 7] = ["SERVICE / REAL", "HOW", ">WEIGHT", "STATE", "SINCE", ">ACTIVE", "~LAST"];
+/// All columns that there are.
+const WIDE: [&str; 11] = [
+    "SERVICE / REAL",
+    "HOW",
+    ">WEIGHT",
+    "STATE",
+    "ADMIN",
+    "HEALTH",
+    "SINCE",
+    ">ACTIVE",
+    ">INACTIVE",
+    "NEXT HOP",
+    "LAST",
+];
+
+/// Returns the reals of services as a table, below a row for each service; with all columns if `is_wide`.
 #[must_use]
-pub fn list(services: &[ServiceView]) -> String {
+pub fn list(services: &[ServiceView], units: Units, is_wide: bool, ui: &Ui) -> String {
+    let columns: &[&str] = if is_wide { &WIDE } else { &COLUMNS };
     let rows = services.iter().flat_map(|service| {
-        service.reals.iter().map(|real| {
-            vec![
-                service.id.kind().to_owned(),
-                service.id.name(),
-                real.address.to_string(),
-                if real.tunnel.is_ipip() {
-                    real.forward.as_str().to_owned()
-                } else {
-                    format!("{} {}", real.forward.as_str(), real.tunnel)
-                },
-                real.weights(),
-                real.admin.to_string(),
-                real.health.as_ref().map_or_else(|| "-".to_owned(), HealthView::word),
-                real.health.as_ref().map_or_else(|| "-".to_owned(), HealthView::last_word),
-                real.health.as_ref().map_or_else(|| "-".to_owned(), |health| age(health.since_seconds)),
-                real.state().to_owned(),
-                service.shown(real.active_flows),
-                service.shown(real.inactive_flows),
-                if real.is_up || real.is_local { real.next_hop.clone() } else { "-".to_owned() },
-            ]
-        })
+        let mut head = vec![service.id.to_string(), service.scheduler.as_str().to_owned()];
+        head.resize(columns.len(), String::new());
+        let active = columns.iter().position(|name| *name == ">ACTIVE").unwrap_or_default();
+        head[active] = flows(service, service.active_flows, units);
+        let reals = service.reals.iter().map(move |real| row(service, real, units, is_wide));
+        std::iter::once(head).chain(reals)
     });
-    let columns = [
-        "PROTO",
-        "SERVICE",
-        "REAL",
-        "FORWARD",
-        ">WEIGHT",
-        "ADMIN",
-        "HEALTH",
-        "LAST",
-        "SINCE",
-        "STATE",
-        ">ACTIVE",
-        ">INACTIVE",
-        "NEXT HOP",
-    ];
     let down = services.iter().flat_map(|service| service.reals.iter().filter(|real| !real.is_up));
     let mut why: Vec<String> = down.map(|real| format!("{}: {}", real.address.ip(), real.next_hop)).collect();
     why.sort();
     why.dedup();
-    std::iter::once(table(&columns, rows)).chain(why).collect::<Vec<_>>().join("\n")
+    std::iter::once(ui.table(columns, rows)).chain(why).collect::<Vec<_>>().join("\n")
+}
+
+fn row(service: &ServiceView, real: &RealView, units: Units, is_wide: bool) -> Vec<String> {
+    let health = real.health.as_ref();
+    let none = || "-".to_owned();
+    let how = if real.tunnel.is_ipip() {
+        real.forward.as_str().to_owned()
+    } else {
+        format!("{} {}", real.forward.as_str(), real.tunnel)
+    };
+    let since = health.map_or_else(none, |health| age(health.since_seconds));
+    let active = flows(service, real.active_flows, units);
+    let last = health.map_or_else(none, HealthView::last_word);
+    let mut row = vec![format!("  {}", real.address), how, real.weights(), real.state().to_owned()];
+    if is_wide {
+        row.extend([real.admin.to_string(), health.map_or_else(none, HealthView::word), since, active]);
+        let next_hop = if real.is_up || real.is_local { real.next_hop.clone() } else { none() };
+        row.extend([flows(service, real.inactive_flows, units), next_hop, last]);
+    } else {
+        // Results that speak against the state come with the latest one.
+        let against = health.filter(|health| health.count > 0);
+        let count = against.map_or_else(String::new, |health| format!("{}/{} ", health.count, health.needed));
+        row.extend([since, active, format!("{count}{last}")]);
+    }
+    row
 }

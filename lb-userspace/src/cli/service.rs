@@ -5,13 +5,15 @@
 use clap::{Args, Subcommand};
 
 use super::{
+    list::{ListOptions, flows, service_texts},
     real,
-    ui::{Ui, table},
+    ui::Ui,
+    units::Units,
 };
 use crate::api::{
     client::Api,
     health::PoolView,
-    types::{Change, ServiceView, Stats, Together},
+    types::{Change, RealView, ServiceView, Stats, Together},
 };
 use lb_control::options::{RealOptions, ServiceOptions};
 use lb_model::failure::Failure;
@@ -37,8 +39,8 @@ pub enum ServiceCommand {
     /// Show a service and its reals
     Show(ServiceArgs),
     /// List all services
-    #[command(alias = "ls")]
-    List,
+    #[command(alias = "ls", after_help = "Example:\n  xvs service list --filter 'tcp :443' --watch")]
+    List(ListOptions),
 }
 
 /// The arguments that identify a service.
@@ -119,11 +121,15 @@ pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), 
         ServiceCommand::Remove(service) => Change::RemoveService { service: service.id()? },
         ServiceCommand::Show(service) => {
             let view = find(api, service.id()?).await?;
-            return ui.show(&view, show);
+            return ui.show_with(&view, show);
         }
-        ServiceCommand::List => {
-            let stats: Stats = api.get("/v1/stats").await?;
-            return ui.show(&stats.services, |services| list(services));
+        ServiceCommand::List(options) => {
+            let fetch = async || {
+                let mut services = api.get::<Stats>("/v1/stats").await?.services;
+                services.retain(|service| options.filter().passes(&service_texts(service)));
+                Ok(services)
+            };
+            return options.show(ui, fetch, |services, ui| list(services, options.units(), ui)).await;
         }
     };
     ui.done(&api.post("/v1/changes", &change).await?)
@@ -141,20 +147,23 @@ pub async fn find(api: &Api, id: ServiceId) -> Result<ServiceView, Failure> {
     })
 }
 
-fn list(services: &[ServiceView]) -> String {
+/// Returns services as a table.
+fn list(services: &[ServiceView], units: Units, ui: &Ui) -> String {
     let row = |service: &ServiceView| {
+        let serves = |real: &&RealView| real.state() == "up" && real.effective_weight > 0;
         vec![
             service.id.kind().to_owned(),
             service.id.name(),
             service.scheduler.as_str().to_owned(),
             service.tracking.as_str().to_owned(),
             service.reals.len().to_string(),
-            service.shown(service.active_flows),
-            service.shown(service.inactive_flows),
+            service.reals.iter().filter(serves).count().to_string(),
+            flows(service, service.active_flows, units),
+            flows(service, service.inactive_flows, units),
         ]
     };
-    let columns = ["PROTO", "SERVICE", "SCHEDULER", "TRACKING", ">REALS", ">ACTIVE", ">INACTIVE"];
-    table(&columns, services.iter().map(row))
+    let columns = ["PROTO", "~SERVICE", "SCHEDULER", "TRACKING", ">REALS", ">UP", ">ACTIVE", ">INACTIVE"];
+    ui.table(&columns, services.iter().map(row))
 }
 
 /// Returns the options of a service about health, and the state of its pool; nothing without checks.
@@ -174,9 +183,10 @@ fn health(view: &ServiceView) -> Vec<String> {
     ]
 }
 
-fn show(view: &ServiceView) -> String {
-    let mut lines = vec![list(std::slice::from_ref(view)), String::new()];
-    lines.push(real::list(std::slice::from_ref(view)));
+fn show(view: &ServiceView, ui: &Ui) -> String {
+    let (alone, units) = (std::slice::from_ref(view), Units { exact: true });
+    let mut lines = vec![list(alone, units, ui), String::new()];
+    lines.push(real::list(alone, units, true, ui));
     lines.extend(health(view));
     if view.endpoints.is_empty() {
         lines.push(format!(

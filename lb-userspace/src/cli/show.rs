@@ -9,8 +9,13 @@ use std::{
 };
 
 use clap::Args;
+use serde::Serialize;
 
-use super::ui::{Ui, table};
+use super::{
+    list::{ListOptions, flows as flows_of, keep_matching},
+    ui::Ui,
+    units::Units,
+};
 use crate::api::{
     client::Api,
     types::{Connection, ServiceView, Stats, Status},
@@ -31,7 +36,10 @@ pub struct StatusArgs {
 
 /// Show counters of services and reals
 #[derive(Args, Debug)]
-pub struct StatsArgs {}
+pub struct StatsArgs {
+    #[command(flatten)]
+    options: ListOptions,
+}
 
 /// List tracked connections
 #[derive(Args, Debug)]
@@ -42,6 +50,8 @@ pub struct ConnectionsArgs {
     /// Only connections to this real server
     #[arg(long, value_name = "RIP", value_parser = ip_address)]
     real: Option<IpAddr>,
+    #[command(flatten)]
+    options: ListOptions,
 }
 
 /// Width of the names in the status, with a space.
@@ -131,38 +141,43 @@ fn without_daemon(failure: Failure, bpffs: &Path) -> Failure {
 ///
 /// # Errors
 /// If the daemon does not answer.
-pub async fn stats(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let stats: Stats = api.get("/v1/stats").await?;
-    ui.show(&stats, |stats| {
-        let row = |name: Vec<String>, totals: &Totals, active: String| {
-            let Totals { packets_in, bytes_in, packets_out, bytes_out, new_flows } = totals;
-            let [new_flows, rest @ ..] =
-                [new_flows, packets_in, bytes_in, packets_out, bytes_out].map(ToString::to_string);
-            name.into_iter().chain([new_flows, active]).chain(rest).collect()
-        };
-        let mut rows: Vec<Vec<String>> = Vec::new();
-        for service in &stats.services {
-            let name = vec![service.id.to_string(), service.scheduler.as_str().to_owned()];
-            rows.push(row(name, &service.totals, service.shown(service.active_flows)));
-            for real in &service.reals {
-                let name = vec![format!("  -> {}", real.address), real.forward.as_str().to_owned()];
-                rows.push(row(name, &real.totals, service.shown(real.active_flows)));
-            }
+pub async fn stats(args: &StatsArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
+    let options = &args.options;
+    let fetch = async || {
+        let mut stats: Stats = api.get("/v1/stats").await?;
+        keep_matching(&mut stats.services, options.filter());
+        Ok(stats)
+    };
+    options.show(ui, fetch, |stats, ui| counters(stats, options.units(), ui)).await
+}
+
+/// Returns the counters of services and reals, and the packets by reason.
+fn counters(stats: &Stats, units: Units, ui: &Ui) -> String {
+    let row = |name: String, totals: &Totals, active: String| {
+        let Totals { packets_in, bytes_in, packets_out, bytes_out, new_flows } = totals;
+        let (count, bytes) = (|number: &u64| units.count(*number), |number: &u64| units.bytes(*number));
+        vec![
+            name,
+            count(new_flows),
+            active,
+            count(packets_in),
+            bytes(bytes_in),
+            count(packets_out),
+            bytes(bytes_out),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for service in &stats.services {
+        let active = |flows| flows_of(service, flows, units);
+        rows.push(row(service.id.to_string(), &service.totals, active(service.active_flows)));
+        for real in &service.reals {
+            rows.push(row(format!("  {}", real.address), &real.totals, active(real.active_flows)));
         }
-        let columns = [
-            "SERVICE / REAL",
-            "HOW",
-            ">NEW FLOWS",
-            ">ACTIVE",
-            ">PACKETS IN",
-            ">BYTES IN",
-            ">PACKETS OUT",
-            ">BYTES OUT",
-        ];
-        let reasons = stats.reasons.iter().filter(|reason| reason.packets > 0);
-        let reasons = reasons.map(|reason| vec![reason.reason.clone(), reason.packets.to_string()]);
-        format!("{}\n\n{}", table(&columns, rows), table(&["REASON", ">PACKETS"], reasons))
-    })
+    }
+    let columns = ["SERVICE / REAL", ">NEW", ">ACTIVE", ">PKTS IN", ">BYTES IN", ">PKTS OUT", ">BYTES OUT"];
+    let reasons = stats.reasons.iter().filter(|reason| reason.packets > 0);
+    let reasons = reasons.map(|reason| vec![reason.reason.clone(), units.count(reason.packets)]);
+    format!("{}\n\n{}", ui.table(&columns, rows), ui.table(&["REASON", ">PACKETS"], reasons))
 }
 
 /// Prints the tracked connections.
@@ -170,33 +185,51 @@ pub async fn stats(api: &Api, ui: &mut Ui) -> Result<(), Failure> {
 /// # Errors
 /// If the daemon does not answer.
 pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let mut connections: Vec<Connection> = api.get("/v1/connections").await?;
-    let untracked = if connections.is_empty() { untracked(api).await? } else { Vec::new() };
-    connections.retain(|connection| {
-        args.client.is_none_or(|client| connection.client.ip() == client)
-            && args.real.is_none_or(|real| connection.real.ip() == real)
-    });
-    ui.show(&connections, |connections| {
-        let row = |c: &Connection| {
-            let (protocol, service) = match c.group {
-                Some(group) => ("ip".to_owned(), ServiceId::group(group).to_string()),
-                None => (c.protocol.to_string(), c.service.to_string()),
-            };
-            vec![
-                protocol,
-                // A persistence entry is not a connection: it has no port.
-                if c.client.port() == 0 { "persistent".to_owned() } else { c.state.clone() },
-                c.client.to_string(),
-                service,
-                c.real.to_string(),
-                c.idle_seconds.to_string(),
-                c.expires_seconds.to_string(),
-            ]
-        };
-        let columns = ["PROTO", "STATE", "CLIENT", "SERVICE", "REAL", ">IDLE S", ">EXPIRES S"];
-        let page = table(&columns, connections.iter().map(row));
-        std::iter::once(page).chain(untracked.iter().cloned()).collect::<Vec<_>>().join("\n")
-    })
+    let options = &args.options;
+    let fetch = async || {
+        let mut connections: Vec<Connection> = api.get("/v1/connections").await?;
+        let untracked = if connections.is_empty() { untracked(api).await? } else { Vec::new() };
+        connections.retain(|connection| {
+            args.client.is_none_or(|client| connection.client.ip() == client)
+                && args.real.is_none_or(|real| connection.real.ip() == real)
+                && options.filter().passes(&row_of(connection, options.units()))
+        });
+        Ok(Listed { connections, untracked })
+    };
+    options.show(ui, fetch, |listed, ui| tracked(listed, options.units(), ui)).await
+}
+
+/// Tracked connections. As JSON, the list of connections alone.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Listed {
+    connections: Vec<Connection>,
+    /// A line for each service that tracks none, if the list is empty.
+    #[serde(skip)]
+    untracked: Vec<String>,
+}
+
+/// Returns connections as a table.
+fn tracked(listed: &Listed, units: Units, ui: &Ui) -> String {
+    let columns = ["~SERVICE", "STATE", "CLIENT", "REAL", ">IDLE", ">LEFT"];
+    let page = ui.table(&columns, listed.connections.iter().map(|connection| row_of(connection, units)));
+    std::iter::once(page).chain(listed.untracked.iter().cloned()).collect::<Vec<_>>().join("\n")
+}
+
+fn row_of(connection: &Connection, units: Units) -> Vec<String> {
+    let service = match connection.group {
+        Some(group) => ServiceId::group(group).to_string(),
+        None => format!("{} {}", connection.protocol, connection.service),
+    };
+    vec![
+        service,
+        // A persistence entry is not a connection: it has no port.
+        if connection.client.port() == 0 { "persistent".to_owned() } else { connection.state.clone() },
+        connection.client.to_string(),
+        connection.real.to_string(),
+        units.seconds(connection.idle_seconds),
+        units.seconds(connection.expires_seconds),
+    ]
 }
 
 /// Returns a line for each service whose connections are not tracked, with the command to track them.

@@ -4,13 +4,15 @@
 
 use std::{
     fmt,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     time::SystemTime,
 };
 
-use comfy_table::{CellAlignment, Table, presets};
+use ratatui::crossterm::terminal;
 use serde::Serialize;
 
+pub use super::table::table;
+use super::table::{Style, styled};
 use crate::api::types::Done;
 use lb_model::{failure::Failure, text};
 
@@ -27,13 +29,50 @@ pub enum Output {
 /// Printer of results.
 pub struct Ui {
     output: Output,
+    style: Style,
 }
 
 impl Ui {
     /// Creates a printer with that format.
     #[must_use]
-    pub const fn new(output: Output) -> Self {
-        Self { output }
+    pub fn new(output: Output) -> Self {
+        Self { output, style: style() }
+    }
+
+    /// Returns the format.
+    #[must_use]
+    pub const fn output(&self) -> Output {
+        self.output
+    }
+
+    /// Returns whether states have colours on this stdout.
+    #[must_use]
+    pub const fn has_colours(&self) -> bool {
+        self.style.has_colours
+    }
+
+    /// Prints tables without cutting them.
+    pub const fn widen(&mut self) {
+        self.style.width = None;
+    }
+
+    /// Returns a table in colours and as wide as the terminal, if stdout is one; see [`table`].
+    #[must_use]
+    pub fn table(&self, columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+        styled(columns, rows, self.style)
+    }
+
+    /// Prints as [`show`](Self::show); the text is made for this printer.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    pub fn show_with<T: Serialize>(
+        &mut self,
+        value: &T,
+        text: impl FnOnce(&T, &Self) -> String,
+    ) -> Result<(), Failure> {
+        let page = if self.output == Output::Table { text(value, self) } else { String::new() };
+        self.show(value, |_| page)
     }
 
     /// Prints `value` as JSON or, in the other format, the result of `text`.
@@ -103,20 +142,11 @@ pub fn age(seconds: u64) -> String {
     text::duration(now.saturating_sub(seconds))
 }
 
-/// Returns a plain table: columns whose names begin with `>` are numbers, and right-aligned.
-#[must_use]
-pub fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(columns.iter().map(|name| name.trim_start_matches('>')));
-    for row in rows {
-        table.add_row(row);
+/// Returns the style of tables on stdout: colours, unless `NO_COLOR` is set, and the width of the terminal.
+fn style() -> Style {
+    if !io::stdout().is_terminal() {
+        return Style::default();
     }
-    for (column, name) in table.column_iter_mut().zip(columns) {
-        column.set_padding((0, 2));
-        if name.starts_with('>') {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    let has_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Style { has_colours, width: terminal::size().ok().map(|(columns, _)| usize::from(columns)) }
 }

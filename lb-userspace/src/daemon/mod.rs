@@ -20,6 +20,7 @@ mod impact; //              effect of a planned change on connections
 mod ipvs; //                `xvs ipvsadm`
 mod lifecycle; //           start and end
 mod listed; //              rates, and counts since `-Z`
+pub mod live; //            data of live views
 pub(crate) mod lock; //     lock of the pin directory
 mod lost_sends; //          packets that drivers fail to send
 mod maps; //                the data plane and the contents of its maps

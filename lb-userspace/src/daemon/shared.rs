@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use super::{Director, compare::Compared, health::Events, history::History, snapshot::Snapshot};
+use super::{
+    Director, compare::Compared, health::Events, history::History, live::LiveSource, snapshot::Snapshot,
+};
 use crate::api::config::ConfigStatus;
 use lb_control::neighbours::WatchedNeighbours;
 use lb_netlink::Change;
@@ -23,6 +25,7 @@ pub struct Shared {
     events: Events,
     history: History,
     compared: Arc<Compared>,
+    live: LiveSource,
 }
 
 impl Shared {
@@ -32,7 +35,8 @@ impl Shared {
         let (snapshots, watched) = (director.snapshots(), director.watched());
         let events = director.health.events().clone();
         let (history, compared) = (director.history.clone(), Arc::default());
-        Self { director: Arc::new(Mutex::new(director)), snapshots, watched, events, history, compared }
+        let (director, live) = (Arc::new(Mutex::new(director)), LiveSource::default());
+        Self { director, snapshots, watched, events, history, compared, live }
     }
 
     /// Locks the director. Holders change it one at a time.
@@ -72,6 +76,12 @@ impl Shared {
     #[must_use]
     pub const fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Returns the source of live data.
+    #[must_use]
+    pub const fn live(&self) -> &LiveSource {
+        &self.live
     }
 
     /// Returns whether a change of the network may have changed the next hop of a real.

@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     audit::{self, done},
-    config, events,
+    config, events, live,
 };
 use crate::{
     api::{
@@ -45,6 +45,7 @@ pub fn router(director: Shared) -> Router {
         .route("/v1/checks", get(async |State(d): State<Shared>| Json(d.lock().await.checks())))
         .route("/v1/check-runs", post(run_check))
         .route("/v1/events", get(events::stream))
+        .route("/v1/live", get(live::stream))
         .route("/v1/changes", post(change))
         .route("/v1/together", post(change_together))
         .route("/v1/timeouts", post(set_timeouts))

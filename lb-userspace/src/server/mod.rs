@@ -10,6 +10,7 @@ mod daemon_metrics; // Prometheus metrics of the daemon itself
 mod events; //      events as a stream
 mod health_metrics; // Prometheus metrics of checks
 pub mod http; //    the TCP listener for people and programs
+mod live; //        live data as a stream
 pub mod metrics; // Prometheus metrics
 mod page; //        the text formats of metrics
 mod page_files; //  the status page

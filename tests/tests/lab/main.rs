@@ -47,6 +47,7 @@ mod ipv6; //     IPv6 with every method
 mod ipvsadm; //  the command line of IPVS
 mod ldirectord; // an unmodified ldirectord
 mod listeners; //  idle connections
+mod live; //       the stream of rates and states
 mod logs; //       the reader of the log is gone, stuck or full
 mod matrix; //   every method in either version: ping, traceroute, narrow links
 mod metrics; //    promtool and Prometheus
@@ -67,6 +68,7 @@ mod ssh; //       set-up of a real by ssh
 mod start; //    faults that keep a daemon from starting
 mod survival; // no connection is reset
 mod throughput; // iperf3
+mod top; //      xvs top in a terminal, and lists
 mod tracking; // only where a pool change could hurt
 mod udp; //        datagrams
 mod untouched; //  traffic of no service
