@@ -3,6 +3,7 @@
 //!
 //! Each part looks before it acts, so that this costs well under a second when nothing is missing.
 
+mod axe;
 mod cargo_fuzz;
 mod compiler;
 mod linker;
@@ -52,5 +53,6 @@ pub fn toolchain() -> Result<Toolchain> {
 /// Installs everything that is missing for any task.
 pub fn run() -> Result<()> {
     packages::install(&[packages::BUILD, packages::LAB, packages::TESTS].concat())?;
+    axe::find_or_fetch()?;
     toolchain().map(drop)
 }

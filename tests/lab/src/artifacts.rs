@@ -52,6 +52,17 @@ pub fn bench() -> PathBuf {
     object("bench.bpf.o")
 }
 
+/// Returns the path of axe-core, which finds faults of accessibility in a page.
+///
+/// # Panics
+/// If it was not fetched.
+#[must_use]
+pub fn axe() -> PathBuf {
+    let path = target().0.join("tools/axe-core/package/axe.min.js");
+    assert!(path.exists(), "{} is missing: run `cargo xtask setup` first", path.display());
+    path
+}
+
 /// Returns the path of an object. Fuzz targets run from a folder within cargo's target folder.
 fn object(name: &str) -> PathBuf {
     let exe = env::current_exe().expect("/proc is mounted");

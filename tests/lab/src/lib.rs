@@ -37,6 +37,7 @@
 )]
 
 pub mod artifacts;
+mod browser;
 pub mod capture;
 mod client;
 mod crossing;
@@ -61,6 +62,7 @@ mod way;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use browser::Browser;
 pub use client::{Client, Spread};
 pub use crossing::{Count, Crossing};
 pub use director::{API, Counters, Director, HTTP, METRICS, RealStats, ReasonStats, ServiceStats, Stats};

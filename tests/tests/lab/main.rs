@@ -56,6 +56,7 @@ mod mixed; //      several methods at once
 mod modes; //      generic XDP, two arms
 mod ndp; //      answers of a real about an IPv6 VIP
 mod overview; // lists, status and messages
+mod page; //     the status page in Chromium
 mod privileges; // capabilities of the daemon
 mod probe_path; // health probes on the forwarding path
 mod real_server; // xvs host

@@ -25,6 +25,9 @@ pub const TESTS: &[&str] = &[
     "openssl",
     // A DNS server, without the unit that would start it.
     "dnsmasq-base",
+    // The status page.
+    "chromium",
+    "chromium-driver",
     "wrk",
     "iperf3",
     "prometheus",
