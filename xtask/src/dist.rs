@@ -18,6 +18,7 @@ use crate::{
 
 /// Options of the task for releases
 #[derive(clap::Args)]
+#[group(skip)] // the tests of packages have these options beside their own
 pub struct Args {
     /// Pack this binary, to try out the packages; it need not be static
     #[arg(long, value_name = "FILE")]

@@ -94,3 +94,15 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_every_task_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
