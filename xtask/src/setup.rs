@@ -8,6 +8,7 @@ mod cargo_fuzz;
 mod compiler;
 mod linker;
 mod packages;
+mod schemathesis;
 
 use std::{panic, path::PathBuf, thread};
 
@@ -54,5 +55,6 @@ pub fn toolchain() -> Result<Toolchain> {
 pub fn run() -> Result<()> {
     packages::install(&[packages::BUILD, packages::LAB, packages::TESTS].concat())?;
     axe::find_or_fetch()?;
+    schemathesis::install()?;
     toolchain().map(drop)
 }

@@ -20,7 +20,7 @@ use lb_model::{
 };
 
 /// Options of a service; what is not said stays, or is the default of a new one.
-#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct ServiceOptions {
     /// How a real is chosen for a new connection [new services: mh]
@@ -54,7 +54,7 @@ pub struct ServiceOptions {
 }
 
 /// Options of a real; what is not said stays, or is the default of a new one.
-#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct RealOptions {
     /// Forward method [new reals: dr]

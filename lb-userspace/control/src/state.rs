@@ -44,7 +44,9 @@ pub struct State {
 }
 
 /// Sizes of the flow tables that `xvs resize` has set. A larger size in the config file takes precedence.
-#[derive(clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(
+    clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema,
+)]
 #[serde(default)]
 pub struct Room {
     /// Tracked IPv4 flows that fit
@@ -68,7 +70,7 @@ impl Room {
 }
 
 /// [`Counters`], as in the file.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Totals {
     /// See [`Counters::packets_in`].
     pub packets_in: u64,

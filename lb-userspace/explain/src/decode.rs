@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub type Fields = Vec<(&'static str, String)>;
 
 /// A field that was rewritten.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Difference {
     /// Name of the field.
     pub field: String,

@@ -19,7 +19,7 @@ pub use decode::Difference;
 pub use packet::{Flag, Flow};
 
 /// A request for an explanation.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Question {
     /// Frame in hexadecimal digits. A destination MAC address of zeros stands for that of the interface.
     pub frame: String,
@@ -32,7 +32,7 @@ pub struct Question {
 }
 
 /// A config file.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Plan {
     /// Name for messages.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct Plan {
 }
 
 /// Description of a run.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Explanation {
     /// Ingress interface.
     pub interface: String,
@@ -66,7 +66,7 @@ pub struct Explanation {
 }
 
 /// A step of the programs.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct StepView {
     /// Name of the step.
     pub step: String,

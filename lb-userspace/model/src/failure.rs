@@ -7,7 +7,7 @@ use std::{error::Error, fmt};
 use serde::{Deserialize, Serialize};
 
 /// Kind of a failure, which determines the exit code.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The request is valid, but carrying it out failed.
@@ -19,7 +19,7 @@ pub enum FailureKind {
 }
 
 /// Cause of a failure, for programs that must not depend on the message.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The service does not exist.
@@ -41,7 +41,7 @@ pub enum Cause {
 /// A failed command, as shown to a person: what failed, where and why, and an optional hint.
 ///
 /// Displays as `error: …`, then `hint: …` on a line of its own.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error, schemars::JsonSchema)]
 pub struct Failure {
     /// Kind, which determines the exit code.
     pub kind: FailureKind,

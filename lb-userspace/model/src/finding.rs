@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Severity of a finding.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Clients are not served, or not by xvs.
@@ -29,7 +29,7 @@ impl Severity {
 pub const DIRECTOR: &str = "director";
 
 /// A fault. All fields are text, so that a client also understands the checks of a newer daemon.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct FindingView {
     /// Check that found the fault, a heading of docs/doctor.md.
     pub check: String,

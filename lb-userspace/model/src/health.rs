@@ -259,7 +259,7 @@ impl HealthPolicy {
 }
 
 /// Latest result of a probe.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct LastResult {
     /// Result.
     pub code: ResultCode,
@@ -278,6 +278,8 @@ impl fmt::Display for LastResult {
         if self.text.is_empty() { Ok(()) } else { write!(f, " {}", self.text) }
     }
 }
+
+crate::text_schema!(MinHealthy, "A number of reals, or a part such as 50%.");
 
 #[cfg(test)]
 mod tests {

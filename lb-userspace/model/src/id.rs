@@ -15,7 +15,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A protocol that services can have.
 #[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    Deserialize,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
+    clap::ValueEnum,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -90,7 +101,9 @@ impl fmt::Display for Protocol {
 }
 
 /// An endpoint to which clients connect: protocol, VIP and port (0: every port).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema,
+)]
 pub struct Endpoint {
     /// TCP, UDP or SCTP.
     pub protocol: Protocol,
@@ -118,7 +131,9 @@ impl FromStr for Endpoint {
 pub type GroupId = u32;
 
 /// Identity of a service: one endpoint, or a group of them.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema,
+)]
 #[serde(untagged)]
 pub enum ServiceId {
     /// One endpoint.
@@ -275,6 +290,8 @@ impl<'de> Deserialize<'de> for RealAddress {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
+
+crate::text_schema!(RealAddress, "RIP and optional port.");
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ pub mod health; //   health of reals
 mod id; //           names of services and reals
 pub mod names; //    users and hosts of this system
 mod scheduler; //    numbers of the schedulers in the programs
+mod schema; //       schemas of texts
 pub mod text; //     parts of messages
 pub mod timeouts; // idle timeouts
 mod tunnel; //       encapsulations
@@ -102,7 +103,7 @@ impl Real {
 }
 
 /// Persistence: new connections of a client go to the same real.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Persistence {
     /// Timeout in seconds, from a client's last new connection.
     pub seconds: u32,

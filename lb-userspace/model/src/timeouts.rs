@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 /// How long silent flows live, in seconds; what is not said stays.
-#[derive(clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(
+    clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema,
+)]
 #[serde(default)]
 pub struct TimeoutOptions {
     /// Established TCP flows

@@ -139,6 +139,8 @@ impl<'de> Deserialize<'de> for Tunnel {
     }
 }
 
+crate::text_schema!(Tunnel, "Encapsulation: ipip, gre[:csum] or gue[:PORT][:csum].");
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Client of the API on the unix socket.
+//! Client of the API, on the unix socket or over TCP.
 #![forbid(unsafe_code)]
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,11 +16,13 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::UnixStream,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
+use super::remote::Remote;
 use lb_model::failure::Failure;
 
 /// Timeout of an answer.
@@ -30,17 +32,45 @@ const LONG: Duration = Duration::from_mins(2);
 /// Time between attempts to connect.
 const BETWEEN: Duration = Duration::from_millis(20);
 
-/// A daemon behind a unix socket.
+/// A connection to a daemon.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Where a daemon answers.
+#[derive(Clone, Debug)]
+enum Place {
+    /// On a unix socket of this machine.
+    Socket(PathBuf),
+    /// On another machine.
+    Remote(Box<Remote>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Remote(remote) => remote.fmt(f),
+        }
+    }
+}
+
+/// A daemon.
 #[derive(Clone, Debug)]
 pub struct Api {
-    socket: PathBuf,
+    place: Place,
 }
 
 impl Api {
     /// Creates a client of the daemon that listens on `socket`.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { place: Place::Socket(socket.to_owned()) }
+    }
+
+    /// Creates a client of a daemon on another machine.
+    #[must_use]
+    pub fn remote(remote: Remote) -> Self {
+        Self { place: Place::Remote(Box::new(remote)) }
     }
 
     /// Sends a GET request, and parses the answer.
@@ -87,7 +117,7 @@ impl Api {
             let seconds = patience.as_secs();
             Err(Failure::unreachable(format!(
                 "the daemon on {} has not answered for {seconds} s",
-                self.socket.display()
+                self.place
             ))
             .hint(
                 "it is stopped, or very busy; a requested change may still take effect: `xvs status` and \
@@ -115,7 +145,10 @@ impl Api {
     ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), Failure> {
         let stream = self.connect().await.map_err(|error| {
             let failure =
-                Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.socket.display()));
+                Failure::unreachable(format!("no xvs daemon answers on {}: {error}", self.place));
+            if let Place::Remote(_) = self.place {
+                return failure.hint("does `xvs run --http` listen there, and does this client trust its certificate (--server-ca)?");
+            }
             if error.kind() == io::ErrorKind::PermissionDenied {
                 return failure.hint("only root and members of the group xvs can use the socket: run this as root, or `usermod -aG xvs USER` and \
                      log in again");
@@ -129,10 +162,13 @@ impl Api {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "xvs")
-            .header("content-type", kind)
-            .body(Full::new(body))
-            .map_err(|error| self.strange(&error))?;
+            .header("host", self.host())
+            .header("content-type", kind);
+        let request = match self.authorization() {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        };
+        let request = request.body(Full::new(body)).map_err(|error| self.strange(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.strange(&error))?;
         Ok((response, driver))
     }
@@ -161,22 +197,37 @@ impl Api {
         Err(self.reported(status, &text))
     }
 
+    fn host(&self) -> &str {
+        match &self.place {
+            Place::Socket(_) => "xvs",
+            Place::Remote(remote) => remote.authority(),
+        }
+    }
+
+    fn authorization(&self) -> Option<String> {
+        match &self.place {
+            Place::Socket(_) => None,
+            Place::Remote(remote) => remote.authorization(),
+        }
+    }
+
     /// Connects, and retries while the kernel's queue of connections is full.
-    async fn connect(&self) -> io::Result<UnixStream> {
+    async fn connect(&self) -> io::Result<Box<dyn Io>> {
+        let socket = match &self.place {
+            Place::Remote(remote) => return remote.connect().await,
+            Place::Socket(socket) => socket,
+        };
         loop {
-            match UnixStream::connect(&self.socket).await {
+            match UnixStream::connect(socket).await {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BETWEEN).await,
-                other => return other,
+                other => return other.map(|stream| Box::new(stream) as Box<dyn Io>),
             }
         }
     }
 
     fn strange(&self, why: &dyn std::fmt::Display) -> Failure {
-        Failure::unreachable(format!(
-            "the daemon on {} sent an unexpected response: {why}",
-            self.socket.display()
-        ))
-        .hint("are daemon and command of the same version? see `xvs status` and `xvs --version`")
+        Failure::unreachable(format!("the daemon on {} sent an unexpected response: {why}", self.place))
+            .hint("are daemon and command of the same version? see `xvs status` and `xvs --version`")
     }
 }
 

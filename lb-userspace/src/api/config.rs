@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use lb_model::text::count;
 
 /// Config file that the daemon read.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ConfigStatus {
     /// Name of the file.
     pub file: String,
@@ -45,7 +45,7 @@ impl ConfigStatus {
 }
 
 /// A config that reverts unless it is confirmed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Unconfirmed {
     /// Seconds until it reverts.
     pub seconds_left: u64,
@@ -62,7 +62,7 @@ impl Unconfirmed {
 }
 
 /// A revision of the config.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Revision {
     /// Number of the revision.
     pub number: u64,
@@ -79,7 +79,7 @@ pub struct Revision {
 }
 
 /// Changes that a config file would make.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Planned {
     /// Changes, one line each.
     pub changes: Vec<String>,

@@ -14,7 +14,7 @@ use lb_model::{
 };
 
 /// State of a real by its checks.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct HealthView {
     /// State: `up`, `down` or `unknown`.
     pub health: Health,
@@ -59,7 +59,7 @@ impl HealthView {
 }
 
 /// Health of a service's pool.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct PoolView {
     /// Options about health.
     pub options: HealthOptions,
@@ -74,7 +74,7 @@ pub struct PoolView {
 }
 
 /// A health check.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct CheckView {
     /// Name of the check.
     pub name: CheckName,
@@ -92,7 +92,7 @@ pub struct CheckView {
 }
 
 /// State of a real by one check.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct CheckedReal {
     /// RIP and port.
     pub address: SocketAddr,
@@ -104,7 +104,7 @@ pub struct CheckedReal {
 }
 
 /// A request to probe a real once.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct CheckRun {
     /// Name of the check.
     pub name: CheckName,
@@ -115,7 +115,7 @@ pub struct CheckRun {
 }
 
 /// Result of a single probe.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct CheckRunResult {
     /// Steps of the probe, one line each.
     pub steps: Vec<String>,

@@ -10,7 +10,7 @@ use lb_model::ServiceId;
 use lb_model::failure::Failure;
 
 /// Data of a list of ipvsadm.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Table {
     /// Number of flows that fit: the size of the connection table in IPVS.
     pub size: u32,
@@ -19,7 +19,7 @@ pub struct Table {
 }
 
 /// A service as IPVS would show it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Shown {
     /// Service.
     pub service: ServiceView,
@@ -32,7 +32,7 @@ pub struct Shown {
 }
 
 /// A real as IPVS would show it.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct ShownReal {
     /// Counts since `ipvsadm -Z`.
     pub counted: Totals,
@@ -41,7 +41,7 @@ pub struct ShownReal {
 }
 
 /// Averages over the last seconds, as the estimator of IPVS computes them, each per second.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Rates {
     /// New connections.
     pub connections: u64,
@@ -56,14 +56,14 @@ pub struct Rates {
 }
 
 /// Body of `POST /v1/ipvs` and `POST /v1/zero`: one service, or all.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Which {
     /// Service.
     pub service: Option<ServiceId>,
 }
 
 /// Result of a batch of changes.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct BatchDone {
     /// Reason why each change was not made; `None` if it was.
     pub refused: Vec<Option<Failure>>,

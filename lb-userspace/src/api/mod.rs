@@ -8,6 +8,7 @@ pub mod caller; // who sent a request
 pub mod client; // the client of the unix socket
 pub mod config; // config file, plans and revisions
 mod crowd; // connections of a listener
+pub mod document; // the API as an OpenAPI document
 pub mod door; // admission of requests over TCP
 pub mod health; // health checks
 pub mod ipvs; // the table for `xvs ipvsadm`
@@ -15,9 +16,11 @@ pub mod listener; // limits and timeouts of every listener
 pub mod live; // snapshots and changes of a live view
 pub mod proof; // proofs that a peer has the token
 pub mod real_state; // the word for the state of a real
+pub mod remote; // a daemon on another machine
 pub mod request; // strict parsing of request bodies
 pub mod roles; // requests of agents
 pub mod socket; // the unix socket
+pub mod tls; // TLS of the TCP listener
 pub mod token; // the token of agents
 pub mod tokens; // tokens of people and programs
 pub mod types; // requests and answers

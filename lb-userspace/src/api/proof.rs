@@ -167,6 +167,8 @@ impl Asked {
     }
 }
 
+lb_model::text_schema!(Nonce, "32 hexadecimal digits.");
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,8 +8,8 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest, Request},
-    http::StatusCode,
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -100,6 +100,35 @@ impl<S: Send + Sync, T: Ask> FromRequest<S> for Body<T> {
     }
 }
 
+/// A completely parsed query.
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let path = parts.uri.path().to_owned();
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(query)| Self(query)).map_err(|error| {
+            Refusal(Failure::wrong_input(format!("cannot parse the query of {path}: {}", error.body_text())))
+        })
+    }
+}
+
+/// A body that is a text.
+pub struct Text(pub String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let path = request.uri().path().to_owned();
+        String::from_request(request, state).await.map(Self).map_err(|error| {
+            Refusal(Failure::wrong_input(format!("cannot read the body of {path}: {}", error.body_text())))
+        })
+    }
+}
+
 /// Parses JSON that has only fields of `T`.
 ///
 /// # Errors
@@ -140,6 +169,8 @@ fn unknown(body: &Value, understood: &Value) -> Option<String> {
         }
         // The object was parsed as another kind of value.
         (Value::Object(body), _) => body.keys().next().cloned(),
+        // serde takes the fields of an object from an array, too.
+        (Value::Array(_), Value::Object(_)) => Some("[0]".to_owned()),
         _ => None,
     }
 }
@@ -276,7 +307,8 @@ mod tests {
         wrong::<Question>(r#"{"frame":5}"#, "frame: ");
         wrong::<Which>(r#"{"service":{"protocol":"tcp"}}"#, "service: missing field `address`");
         wrong::<Which>(r#"{"service":{"group":"web"}}"#, "service.group: ");
-        wrong::<Which>("[]", "");
+        wrong::<Which>("[null]", "`[0]`");
+        wrong::<TimeoutOptions>("[null, null, null]", "`[0]`");
         wrong::<Change>("{}", "`change`");
         wrong::<Change>(r#"{"change":"destroy"}"#, "destroy");
         wrong::<Change>(&format!(r#"{{"change":"add-service",{SERVICE}}}"#), "`options`");

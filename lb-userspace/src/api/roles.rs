@@ -14,7 +14,7 @@ use lb_model::{Forward, Tunnel};
 pub const PROOF: HeaderName = HeaderName::from_static("authentication-info");
 
 /// Role of a host for one VIP.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Role {
     /// VIP.
     pub vip: IpAddr,
@@ -27,7 +27,7 @@ pub struct Role {
 }
 
 /// Body of `POST /v1/roles`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Question {
     /// Time of the question, in seconds since 1970.
     pub time: u64,
@@ -46,7 +46,7 @@ pub struct Question {
 impl request::Ask for Question {}
 
 /// Answer to a [`Question`].
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Told {
     /// Tag of the roles.
     pub tag: String,

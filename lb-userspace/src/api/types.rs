@@ -28,7 +28,7 @@ use lb_model::{
 };
 
 /// A change that an operator requests.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {
     /// Add a service.
@@ -125,7 +125,7 @@ pub enum Change {
 }
 
 /// An atomic batch of changes.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Together {
     /// Changes in order.
     pub changes: Vec<Change>,
@@ -135,7 +135,7 @@ pub struct Together {
 }
 
 /// An interface to which the program is attached again.
-#[derive(clap::Args, Clone, Debug, Deserialize, Serialize)]
+#[derive(clap::Args, Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct AttachOptions {
     /// One of the director's interfaces
     #[arg(value_name = "IFACE")]
@@ -146,7 +146,7 @@ pub struct AttachOptions {
 }
 
 /// Timeouts of idle flows, in seconds.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct TimeoutView {
     /// Established TCP flows.
     pub tcp: u32,
@@ -157,7 +157,7 @@ pub struct TimeoutView {
 }
 
 /// A group of endpoints.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct GroupView {
     /// Number of the group.
     pub group: GroupId,
@@ -168,7 +168,7 @@ pub struct GroupView {
 }
 
 /// Result of a change.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Done {
     /// Changes that were made, one line each.
     pub changes: Vec<String>,
@@ -186,7 +186,7 @@ impl Done {
 }
 
 /// Status of the daemon.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Status {
     /// Version of xvs.
     pub version: String,
@@ -252,7 +252,7 @@ pub struct Status {
 }
 
 /// Findings of the doctor, and their age.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct DoctorView {
     /// Seconds since the end of the run.
     pub seconds_ago: u64,
@@ -315,7 +315,7 @@ impl RealView {
 }
 
 /// An interface to which the program is attached.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct InterfaceStatus {
     /// Name of the interface.
     pub name: String,
@@ -324,7 +324,7 @@ pub struct InterfaceStatus {
 }
 
 /// A service with its counters and reals.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct ServiceView {
     /// `protocol` and `address`, or `group`.
     #[serde(flatten)]
@@ -366,7 +366,7 @@ pub struct ServiceView {
 }
 
 /// A real with its counters.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct RealView {
     /// RIP and port.
     pub address: SocketAddr,
@@ -420,7 +420,7 @@ pub struct RealView {
 }
 
 /// Packet count of a reason.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ReasonCount {
     /// Name of the reason in docs/reasons.md.
     pub reason: String,
@@ -429,7 +429,7 @@ pub struct ReasonCount {
 }
 
 /// All counters.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Stats {
     /// Counters by service.
     pub services: Vec<ServiceView>,
@@ -438,7 +438,7 @@ pub struct Stats {
 }
 
 /// A tracked flow.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 pub struct Connection {
     /// Protocol.
     pub protocol: Protocol,

@@ -61,6 +61,15 @@ pub struct RunArgs {
     /// Serve the API, the metrics and the status page at http://ADDR:PORT; changes need a token of --tokens
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     http: Option<SocketAddr>,
+    /// Certificate for --http and those that lead to its CA (PEM); requires --http-key
+    #[arg(long, value_name = "FILE", requires = "http_key")]
+    http_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "http_cert")]
+    http_key: Option<PathBuf>,
+    /// CAs of clients (PEM): each client of --http needs a certificate of one of them
+    #[arg(long, value_name = "FILE")]
+    http_client_ca: Option<PathBuf>,
     /// File with the tokens for --http, readable by its owner only; a line is NAME ROLE SECRET, and a role is
     /// read, agent or write
     #[arg(long, value_name = "FILE")]
@@ -121,6 +130,9 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         api,
         api_token_file,
         http,
+        http_cert,
+        http_key,
+        http_client_ca,
         tokens,
         doctor_every,
         no_manage_vips,
@@ -138,6 +150,9 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         api,
         api_token_file,
         http,
+        http_cert,
+        http_key,
+        http_client_ca,
         tokens,
         doctor_every,
         no_manage_vips,

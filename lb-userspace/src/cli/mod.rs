@@ -32,7 +32,10 @@ use std::{ffi::OsString, ops::ControlFlow, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
-use crate::api::client::Api;
+use crate::api::{
+    client::Api,
+    remote::{Remote, RemoteOptions},
+};
 use ipvsadm::IpvsadmArgs;
 use lb_model::failure::Failure;
 pub use main::main;
@@ -55,6 +58,30 @@ pub struct Cli {
         value_name = "PATH"
     )]
     socket: PathBuf,
+    /// Daemon on another machine: the URL of its `xvs run --http`
+    #[arg(long, global = true, help_heading = "Global options", env = "XVS_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// File with the token for --server, readable by its owner only
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "XVS_SERVER_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    server_token_file: Option<PathBuf>,
+    /// File with the CAs of --server (PEM) [default: those of this host]
+    #[arg(long, global = true, help_heading = "Global options", env = "XVS_SERVER_CA", value_name = "FILE")]
+    server_ca: Option<PathBuf>,
+    /// File with certificate and key of this client for --server (PEM)
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "XVS_CLIENT_CERT",
+        value_name = "FILE"
+    )]
+    client_cert: Option<PathBuf>,
     /// Output format
     #[arg(
         short,
@@ -109,6 +136,7 @@ enum Command {
     Host(host::HostArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
+    ApiDoc(show::ApiDocArgs),
 }
 
 impl Cli {
@@ -175,7 +203,15 @@ impl Cli {
     /// # Errors
     /// If the command fails; the failure is a message for the operator.
     pub async fn carry_out(self) -> Result<ExitCode, Failure> {
-        let api = Api::new(&self.socket);
+        let api = match self.server {
+            None => Api::new(&self.socket),
+            Some(server) => Api::remote(Remote::new(&RemoteOptions {
+                server,
+                token_file: self.server_token_file,
+                ca_file: self.server_ca,
+                client_cert: self.client_cert,
+            })?),
+        };
         let output = if self.json { Output::Json } else { self.output };
         let mut ui = Ui::new(output);
         let outcome = match self.command {
@@ -202,6 +238,7 @@ impl Cli {
             Command::Events(args) => events::run(&args, &api).await,
             Command::Import(command) => return import::run(&command, self.verbose, &mut ui),
             Command::Ipvsadm(args) => return Ok(args.run(&api).await),
+            Command::ApiDoc(_) => show::api_doc(&mut ui),
             Command::Host(args) => host::run(&args, output == Output::Json).await,
             Command::Generate(args) => args.run(Self::command()),
         };

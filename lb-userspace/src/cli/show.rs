@@ -18,6 +18,7 @@ use super::{
 };
 use crate::api::{
     client::Api,
+    document,
     types::{Connection, ServiceView, Stats, Status},
 };
 use lb_control::state::Totals;
@@ -52,6 +53,18 @@ pub struct ConnectionsArgs {
     real: Option<IpAddr>,
     #[command(flatten)]
     options: ListOptions,
+}
+
+/// Print the document of the API (openapi.json), without a daemon
+#[derive(Args, Debug)]
+pub struct ApiDocArgs {}
+
+/// Prints the document of the API.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn api_doc(ui: &mut Ui) -> Result<(), Failure> {
+    ui.show(&document::document(), |_| document::text())
 }
 
 /// Width of the names in the status, with a space.

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::Path,
 };
 
@@ -38,6 +39,10 @@ struct Known<'a> {
     reals: Vec<(RealId, schema::Real)>,
 }
 
+/// Sizes of a frame in bytes with which the kernel may run a program: an Ethernet header at least, and at most what
+/// fits into a page beside headroom and tailroom.
+const FRAME: RangeInclusive<usize> = 14..=3520;
+
 impl Director {
     /// Runs the programs on a packet and describes each step. No table and no counter is written.
     ///
@@ -46,6 +51,10 @@ impl Director {
     pub async fn explain(&mut self, question: &Question) -> Result<Explanation, Failure> {
         let mut frame = hex::decode(&question.frame)
             .ok_or_else(|| Failure::wrong_input("the frame is not written in pairs of hexadecimal digits"))?;
+        if !FRAME.contains(&frame.len()) {
+            return Err(Failure::wrong_input(format!("the frame has {} bytes", frame.len()))
+                .hint("test runs of the kernel take an Ethernet frame of 14 to 3,520 bytes"));
+        }
         let interface = self.ingress(question.interface.as_deref()).await?;
         if let Some(destination) = frame.first_chunk_mut::<6>()
             && *destination == [0; 6]

@@ -10,11 +10,10 @@ mod servers; //    listeners on TCP
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use servers::Servers;
+use servers::{Files, Servers};
 use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
@@ -23,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{door::Door, listener, socket},
+    api::{listener, socket},
     daemon::{
         Director, PinLock, Shared, change,
         director::Parts,
@@ -79,6 +78,12 @@ pub struct RunOptions {
     pub api_token_file: Option<PathBuf>,
     /// Listening address of the API, the metrics and the status page over TCP.
     pub http: Option<SocketAddr>,
+    /// Certificate of that listener.
+    pub http_cert: Option<PathBuf>,
+    /// Private key of the certificate.
+    pub http_key: Option<PathBuf>,
+    /// CAs of clients of that listener.
+    pub http_client_ca: Option<PathBuf>,
     /// File with the tokens of people and programs.
     pub tokens: Option<PathBuf>,
     /// Interval of the doctor's checks; zero disables them.
@@ -193,9 +198,9 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let _notifier = notify::start(&config.director, director.events());
     director.note("start of the daemon".to_owned());
     tokio::spawn(revert_in_time(director.clone()));
-    let door = servers.start(&director, limits.reals);
+    let files = servers.start(&director, limits.reals);
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
-    let end = supervise(&director, socket, door, watch, options.config.as_deref()).await;
+    let end = supervise(&director, socket, files, watch, options.config.as_deref()).await;
     manager::stopping();
     doctor.abort();
     checks.inspect(JoinHandle::abort);
@@ -291,7 +296,7 @@ impl Drop for Cleanup {
 async fn supervise(
     director: &Shared,
     socket: UnixListener,
-    door: Option<Arc<Door>>,
+    files: Option<Files>,
     mut watch: Watch,
     config: Option<&Path>,
 ) -> Result<(), Failure> {
@@ -320,7 +325,7 @@ async fn supervise(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload::reload(config, director, door.as_deref()).await,
+            _ = hangup.recv() => reload::reload(config, director, files.as_ref()).await,
             ended = &mut api => {
                 let Err(why) = ended;
                 return Err(Failure::failed(format!("the API server ended: {why}")));

@@ -5,17 +5,15 @@
 
 use std::path::Path;
 
-use crate::{api::door::Door, daemon::Shared};
+use super::servers::Files;
+use crate::daemon::Shared;
 use lb_control::config;
 use lb_model::failure::Failure;
-use lb_model::text::count;
 
 /// Reads the tokens again, applies the config file of `xvs run` again, as `xvs apply` does, and logs the result.
-pub(super) async fn reload(file: Option<&Path>, director: &Shared, door: Option<&Door>) {
-    match door.map(Door::reload) {
-        Some(Ok(Some(tokens))) => tracing::info!("SIGHUP: {} read", count(tokens, "token")),
-        Some(Err(failure)) => tracing::error!("SIGHUP: the tokens stay as they are: {}", failure.message),
-        Some(Ok(None)) | None => {}
+pub(super) async fn reload(file: Option<&Path>, director: &Shared, files: Option<&Files>) {
+    if let Some(files) = files {
+        files.reload();
     }
     let Some(file) = file else {
         tracing::info!("SIGHUP: there is no file to read, since `xvs run` has no --config");

@@ -2,7 +2,7 @@
 //! Listeners on TCP: they are bound before anything changes, and answer once traffic is forwarded.
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::net::TcpListener;
 
@@ -11,6 +11,7 @@ use crate::{
     api::{
         door::{Door, DoorOptions},
         listener,
+        tls::{Tls, TlsFiles, TlsListener},
         token::Token,
     },
     daemon::Shared,
@@ -18,12 +19,44 @@ use crate::{
 };
 use lb_control::config::Config;
 use lb_model::failure::Failure;
+use lb_model::text::count;
 
 /// Bound listeners.
 pub(super) struct Servers {
     metrics: Option<TcpListener>,
     agents: Option<(TcpListener, Token)>,
-    http: Option<(TcpListener, Arc<Door>)>,
+    http: Option<Http>,
+}
+
+/// The listener for people and programs.
+struct Http {
+    listener: TcpListener,
+    tls: Option<Tls>,
+    door: Arc<Door>,
+}
+
+/// What SIGHUP reads again.
+pub(super) struct Files {
+    door: Arc<Door>,
+    tls: Option<Tls>,
+}
+
+impl Files {
+    /// Reads tokens and certificates again, and logs the result.
+    pub(super) fn reload(&self) {
+        match self.door.reload() {
+            Ok(Some(tokens)) => tracing::info!("SIGHUP: {} read", count(tokens, "token")),
+            Ok(None) => {}
+            Err(failure) => tracing::error!("SIGHUP: the tokens stay as they are: {}", failure.message),
+        }
+        match self.tls.as_ref().map(Tls::reload) {
+            Some(Ok(())) => tracing::info!("SIGHUP: the certificate was read again"),
+            Some(Err(failure)) => {
+                tracing::error!("SIGHUP: the certificate stays as it is: {}", failure.message);
+            }
+            None => {}
+        }
+    }
 }
 
 impl Servers {
@@ -43,8 +76,8 @@ impl Servers {
         })
     }
 
-    /// Starts to answer. Returns the gate of the listener for people and programs.
-    pub(super) fn start(self, director: &Shared, reals: u32) -> Option<Arc<Door>> {
+    /// Starts to answer. Returns the files that SIGHUP reads again.
+    pub(super) fn start(self, director: &Shared, reals: u32) -> Option<Files> {
         if let Some(metrics) = self.metrics {
             let router = http::complete(metrics::router(director.clone()));
             tokio::spawn(listener::serve(metrics, router, metrics::LIMITS));
@@ -53,10 +86,15 @@ impl Servers {
             let router = agents::router(director.clone(), token);
             tokio::spawn(listener::serve(agents, router, agents::limits(reals)));
         }
-        let (listener, door) = self.http?;
+        let Http { listener, tls, door } = self.http?;
         let router = http::router(director);
-        tokio::spawn(listener::serve_through(door.clone(), listener, router, http::LIMITS));
-        Some(door)
+        if let Some(tls) = tls.clone() {
+            let listener = TlsListener::new(listener, tls);
+            tokio::spawn(listener::serve_through(door.clone(), listener, router, http::LIMITS));
+        } else {
+            tokio::spawn(listener::serve_through(door.clone(), listener, router, http::LIMITS));
+        }
+        Some(Files { door, tls })
     }
 }
 
@@ -76,11 +114,8 @@ async fn bind_agents(options: &RunOptions, config: &Config) -> Result<Option<(Tc
     }
 }
 
-/// Binds the listener for people and programs and reads its tokens.
-async fn bind_http(
-    options: &RunOptions,
-    config: &Config,
-) -> Result<Option<(TcpListener, Arc<Door>)>, Failure> {
+/// Binds the listener for people and programs, and reads its tokens and certificates.
+async fn bind_http(options: &RunOptions, config: &Config) -> Result<Option<Http>, Failure> {
     let section = &config.director;
     let Some(address) = options.http.or(section.http.map(|at| at.0)) else { return Ok(None) };
     let door = Door::new(DoorOptions {
@@ -88,12 +123,24 @@ async fn bind_http(
         closed: section.http_anonymous == Some(false),
         hosts: section.http_hosts.clone(),
     })?;
-    if door.has_tokens() && !address.ip().is_loopback() {
+    let given = |option: &Option<PathBuf>, key: &Option<PathBuf>| option.clone().or_else(|| key.clone());
+    let client_ca = given(&options.http_client_ca, &section.http_client_ca);
+    let tls =
+        match (given(&options.http_cert, &section.http_cert), given(&options.http_key, &section.http_key)) {
+            (Some(cert), Some(key)) => Some(Tls::read(TlsFiles { cert, key, client_ca })?),
+            (None, None) if client_ca.is_none() => None,
+            _ => {
+                return Err(Failure::wrong_input("TLS needs a certificate and its key")
+                    .hint("give both --http-cert and --http-key, or http-cert and http-key in [director]"));
+            }
+        };
+    if door.has_tokens() && tls.is_none() && !address.ip().is_loopback() {
         tracing::warn!(
-            "tokens cross the network in the clear: {address} is not a loopback address, and has no TLS"
+            "tokens cross the network in the clear: {address} is not a loopback address, and has no TLS: give \
+             --http-cert and --http-key"
         );
     }
-    Ok(Some((http::bind(address).await?, Arc::new(door))))
+    Ok(Some(Http { listener: http::bind(address).await?, tls, door: Arc::new(door) }))
 }
 
 async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {

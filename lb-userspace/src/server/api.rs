@@ -5,17 +5,19 @@
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
 };
 
 use super::{
     audit::{self, done},
     config, events, live,
+    routes::Routes,
 };
 use crate::{
     api::{
+        document,
         health::CheckRun,
         ipvs::{Table, Which},
         listener::Limits,
@@ -32,37 +34,51 @@ use lb_model::timeouts::TimeoutOptions;
 /// Limits of this server. Only root and the members of a group can connect: they protect against mistakes.
 pub const LIMITS: Limits = Limits { connections: 64, idle: 64, body: 64 << 20 };
 
+/// Returns every route of the API.
+#[must_use]
+pub fn routes() -> Routes<Shared> {
+    Routes::new()
+        .get("/v1/status", status)
+        .get("/v1/doctor", examine)
+        .post("/v1/explain", explain)
+        .post("/v1/plan", config::plan)
+        .get("/v1/stats", stats)
+        .get("/v1/connections", connections)
+        .get("/v1/groups", async |State(d): State<Shared>| Json(d.snapshot().groups()))
+        .get("/v1/checks", async |State(d): State<Shared>| Json(d.lock().await.checks()))
+        .post("/v1/check-runs", run_check)
+        .get("/v1/events", events::stream)
+        .get("/v1/live", live::stream)
+        .post("/v1/changes", change)
+        .post("/v1/together", change_together)
+        .post("/v1/timeouts", set_timeouts)
+        .post("/v1/attach", attach)
+        .post("/v1/resize", resize)
+        .post("/v1/batch", change_all)
+        .post("/v1/ipvs", ipvs_table)
+        .post("/v1/zero", set_to_zero)
+        .get("/v1/config", config::export)
+        .put("/v1/config", config::apply)
+        .post("/v1/confirm", config::confirm)
+        .get("/v1/history", config::history)
+        .get("/v1/revision", config::revision)
+        .get("/v1/openapi.json", openapi)
+}
+
 /// Creates the router with every path of the API.
 pub fn router(director: Shared) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/doctor", get(examine))
-        .route("/v1/explain", post(explain))
-        .route("/v1/plan", post(config::plan))
-        .route("/v1/stats", get(stats))
-        .route("/v1/connections", get(connections))
-        .route("/v1/groups", get(async |State(d): State<Shared>| Json(d.snapshot().groups())))
-        .route("/v1/checks", get(async |State(d): State<Shared>| Json(d.lock().await.checks())))
-        .route("/v1/check-runs", post(run_check))
-        .route("/v1/events", get(events::stream))
-        .route("/v1/live", get(live::stream))
-        .route("/v1/changes", post(change))
-        .route("/v1/together", post(change_together))
-        .route("/v1/timeouts", post(set_timeouts))
-        .route("/v1/attach", post(attach))
-        .route("/v1/resize", post(resize))
-        .route("/v1/batch", post(change_all))
-        .route("/v1/ipvs", post(ipvs_table))
-        .route("/v1/zero", post(set_to_zero))
-        .route("/v1/config", get(config::export).put(config::apply))
-        .route("/v1/confirm", post(config::confirm))
-        .route("/v1/history", get(config::history))
-        .route("/v1/revision", get(config::revision))
+    routes()
+        .router()
         // The listener limits the size.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(director.clone(), audit::audit))
         .layer(from_fn(detached))
         .with_state(director)
+}
+
+async fn openapi() -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], document::text()).into_response()
 }
 
 /// Runs a handler to its end, even if the client closes the connection: a change must not stop half-way.
@@ -146,4 +162,21 @@ async fn ipvs_table(
 async fn set_to_zero(State(director): State<Shared>, Body(which): Body<Which>) -> Result<Json<()>, Refusal> {
     let counts = daemon::count_flows(&director).await?;
     director.lock().await.set_to_zero(which.service, &counts).map(Json).map_err(Refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_exactly_the_routes_of_the_listener() {
+        let mut routes: Vec<(String, String)> =
+            routes().listed().iter().map(|(method, path)| (method.to_string(), (*path).to_owned())).collect();
+        // Of other routers.
+        for (method, path) in [("POST", "/v1/roles"), ("GET", "/metrics")] {
+            routes.push((method.to_owned(), path.to_owned()));
+        }
+        routes.sort();
+        assert_eq!(document::operations(&document::document()), routes);
+    }
 }

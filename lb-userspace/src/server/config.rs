@@ -4,11 +4,7 @@
 
 use std::path::Path;
 
-use axum::{
-    Extension, Json,
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{Extension, Json, extract::State, response::Response};
 use serde::Deserialize;
 
 use super::audit::done;
@@ -16,7 +12,7 @@ use crate::{
     api::{
         caller::Caller,
         config::{Planned, Revision},
-        request::{Body, Refusal},
+        request::{Body, Params, Refusal, Text},
         types::Done,
     },
     daemon::{self, Shared},
@@ -45,7 +41,7 @@ pub(super) struct Export {
     all: bool,
 }
 
-pub(super) async fn export(State(director): State<Shared>, Query(query): Query<Export>) -> String {
+pub(super) async fn export(State(director): State<Shared>, Params(query): Params<Export>) -> String {
     let extent = if query.all { Extent::All } else { Extent::Differences };
     config::write(director.snapshot().desired(), extent)
 }
@@ -69,8 +65,8 @@ pub(super) struct Apply {
 pub(super) async fn apply(
     State(director): State<Shared>,
     caller: Option<Extension<Caller>>,
-    Query(query): Query<Apply>,
-    text: String,
+    Params(query): Params<Apply>,
+    Text(text): Text,
 ) -> Response {
     let who = caller.map_or_else(|| "an unknown client".to_owned(), |caller| caller.name());
     done(replace(&director, who, &query, &text).await)
@@ -107,7 +103,7 @@ pub(super) struct Which {
 
 pub(super) async fn revision(
     State(director): State<Shared>,
-    Query(which): Query<Which>,
+    Params(which): Params<Which>,
 ) -> Result<String, Refusal> {
     Ok(director.history().text(which.number).await?)
 }

@@ -5,14 +5,17 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Query, State},
+    extract::State,
     response::sse::{Event as Message, KeepAlive, Sse},
 };
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::daemon::{Shared, health::Event};
+use crate::{
+    api::request::Params,
+    daemon::{Shared, health::Event},
+};
 
 /// Interval of comments that show a proxy and a client that the stream lives.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -58,7 +61,7 @@ impl Source {
 /// Streams the kept events, then later ones.
 pub(super) async fn stream(
     State(director): State<Shared>,
-    Query(which): Query<Which>,
+    Params(which): Params<Which>,
 ) -> Sse<impl Stream<Item = Result<Message, Infallible>>> {
     let (kept, later) = director.events().subscribe_after(which.after);
     let source = Source { kept: kept.into_iter(), later: which.follow.then_some(later) };

@@ -15,3 +15,4 @@ pub mod metrics; // Prometheus metrics
 mod page; //        the text formats of metrics
 mod page_files; //  the status page
 mod published; //   the last scrape, shared by all clients
+pub mod routes; // a router that lists its routes

@@ -19,6 +19,18 @@ pub fn xvs() -> PathBuf {
     built(env::var_os("XVS_BIN").map_or_else(|| target.join(built_for_us), PathBuf::from))
 }
 
+/// Returns the path of schemathesis, which tests an API by its document.
+///
+/// # Panics
+/// If it was not installed.
+#[must_use]
+pub fn schemathesis() -> PathBuf {
+    let (target, _) = target();
+    let path = target.join("tools/schemathesis/bin/schemathesis");
+    assert!(path.exists(), "{} is missing: run `cargo xtask setup` first", path.display());
+    path
+}
+
 /// Returns whether slow tests run longer: `cargo xtask test --full`.
 #[must_use]
 pub fn is_full() -> bool {

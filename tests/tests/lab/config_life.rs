@@ -10,7 +10,7 @@ fn file(director: &Director, name: &str, ports: &[u16]) -> String {
     let service = |port: &u16| {
         format!("[[service]]\nprotocol = \"tcp\"\naddress = \"{VIP}:{port}\"\nscheduler = \"rr\"\n")
     };
-    fs::write(&path, ports.iter().map(service).collect::<String>()).unwrap();
+    fs::write(&path, ports.iter().map(service).collect::<String>()).expect("our own folder");
     path.display().to_string()
 }
 

@@ -23,6 +23,8 @@ pub const TESTS: &[&str] = &[
     "openssh-server",
     "curl",
     "openssl",
+    // schemathesis is a Python program.
+    "python3-venv",
     // A DNS server, without the unit that would start it.
     "dnsmasq-base",
     // The status page.

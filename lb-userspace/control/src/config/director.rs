@@ -38,6 +38,12 @@ pub struct DirectorSection {
     /// Names of the director that requests to that listener may have, beside its addresses.
     #[serde(default)]
     pub http_hosts: Vec<String>,
+    /// Certificate of that listener and those that lead to its CA: then it uses TLS.
+    pub http_cert: Option<PathBuf>,
+    /// Private key of the certificate.
+    pub http_key: Option<PathBuf>,
+    /// CAs of clients of that listener: each client needs a certificate of one of them.
+    pub http_client_ca: Option<PathBuf>,
     /// File with the tokens of people and programs.
     pub tokens: Option<PathBuf>,
     /// XDP mode.
@@ -193,7 +199,7 @@ impl DirectorSection {
     #[must_use]
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         keys!(self, other:
-            interfaces metrics api api_token_file http http_anonymous http_hosts tokens xdp_mode manage_vips vip_ping source_check seed
+            interfaces metrics api api_token_file http http_anonymous http_hosts http_cert http_key http_client_ca tokens xdp_mode manage_vips vip_ping source_check seed
             max_services max_reals max_flows max_flows6 fnat_addresses fnat_ports tunnel_sources
             tcp_timeout tcp_fin_timeout udp_timeout freeze_for notify notify_user notify_fifo
         )

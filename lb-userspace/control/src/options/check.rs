@@ -11,7 +11,7 @@ use lb_model::{
 };
 
 /// Options of a health check. An option that is not given keeps its value; in a new check, it has the default.
-#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct CheckOptions {
     /// Way of the probes: along the clients' path to the VIP, or directly to the RIP [new checks: path; exec:

@@ -9,7 +9,7 @@ use super::check::check_names;
 use lb_model::check::CheckName;
 
 /// A list of checks in options: `web tls`, `web,tls`, or `none`, which is an empty list.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct CheckList(pub Vec<CheckName>);
 

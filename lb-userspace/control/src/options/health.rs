@@ -12,7 +12,7 @@ use lb_model::{
 };
 
 /// Options about health. An option that is not given keeps its value; in a new service, it has the default.
-#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct HealthOptions {
     /// Health checks of the reals.

@@ -63,6 +63,8 @@ impl fmt::Display for CheckName {
     }
 }
 
+crate::text_schema!(CheckName, "Name of a health check.");
+
 #[cfg(test)]
 mod tests {
     use super::*;

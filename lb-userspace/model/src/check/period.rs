@@ -76,6 +76,8 @@ impl fmt::Display for Period {
     }
 }
 
+crate::text_schema!(Period, "A duration such as 500ms or 2s.");
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -76,6 +76,8 @@ impl fmt::Display for StatusRanges {
     }
 }
 
+crate::text_schema!(StatusRanges, "Status codes such as 200-399,418.");
+
 #[cfg(test)]
 mod tests {
     use super::*;
