@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = dist::folder();
     let package =
         dist::files(&folder, "deb")?.pop().context("target/dist has no package: run without --no-build")?;
-    shell::run(Command::new("lintian").args(["--fail-on", "error,warning,info", "--info"]).arg(&package))?;
+    shell::run(Command::new("lintian").args(["--fail-on", "error,warning", "--info"]).arg(&package))?;
     pages(&folder)?;
     completions(&folder)?;
     empty_root(&folder)?;
