@@ -67,6 +67,12 @@ impl Api {
         Self { place: Place::Socket(socket.to_owned()) }
     }
 
+    /// Returns whether the daemon is on this machine.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self.place, Place::Socket(_))
+    }
+
     /// Creates a client of a daemon on another machine.
     #[must_use]
     pub fn remote(remote: Remote) -> Self {

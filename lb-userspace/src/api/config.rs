@@ -61,6 +61,9 @@ impl Unconfirmed {
     }
 }
 
+/// Author of the revision that an automatic revert makes.
+pub const REVERT: &str = "revert of an unconfirmed config";
+
 /// A revision of the config.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Revision {

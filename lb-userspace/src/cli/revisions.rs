@@ -19,7 +19,7 @@ use super::{
 };
 use crate::api::{
     client::Api,
-    config::{Planned, Revision},
+    config::{Planned, REVERT, Revision},
     types::{Done, Status},
 };
 use lb_control::config;
@@ -38,7 +38,7 @@ pub enum ConfigCommand {
     /// Edit the config, check it, show the plan, and apply it
     ///
     /// If the daemon runs with a config file that has services, that file is edited, and written once the new
-    /// config is in force. Otherwise the services are edited as `xvs export` prints them. VISUAL or EDITOR names
+    /// config is in force. Otherwise, and with --server, the services are edited as `xvs export` prints them. VISUAL or EDITOR names
     /// the editor.
     Edit(EditArgs),
     /// List the last revisions of the config: when, by whom, and what they changed
@@ -120,6 +120,10 @@ async fn roll_back(args: &RollbackArgs, api: &Api, ui: &mut Ui) -> Result<(), Fa
 /// Returns the number of the revision before the last one.
 fn before_last(revisions: &[Revision]) -> Result<u64, Failure> {
     match revisions {
+        [.., last] if last.who == REVERT => {
+            Err(Failure::wrong_input("the last revision is a revert: the one before it was not confirmed")
+                .hint("`xvs config history` lists the revisions; give the number of one"))
+        }
         [.., before, _] => Ok(before.number),
         _ => {
             Err(Failure::wrong_input("there is no earlier revision").hint("`xvs config history` lists them"))
@@ -129,7 +133,8 @@ fn before_last(revisions: &[Revision]) -> Result<u64, Failure> {
 
 async fn edit(args: &EditArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     let status: Status = api.get("/v1/status").await?;
-    let file = status.config.map(|config| PathBuf::from(config.file));
+    // The file is one of the daemon's machine.
+    let file = status.config.filter(|_| api.is_local()).map(|config| PathBuf::from(config.file));
     let (name, before) = match &file {
         Some(file) => {
             let text = fs::read_to_string(file).map_err(|error| {

@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use super::{Director, Shared, history::beside};
-use crate::api::{config::Unconfirmed, proof::now, types::Done};
+use crate::api::{
+    config::{REVERT, Unconfirmed},
+    proof::now,
+    types::Done,
+};
 use lb_control::{
     config::{self, Extent},
     state_file::{self, ReadError},
@@ -90,6 +94,20 @@ impl Confirm {
         Ok(())
     }
 
+    /// Returns to what waited before [`begin`](Self::begin), whose change was not made.
+    fn resume(&mut self, earlier: Option<Pending>) {
+        let Some(earlier) = earlier else {
+            self.end();
+            return;
+        };
+        let written = state_file::prepare(&self.file, &earlier).and_then(state_file::Prepared::commit);
+        if let Err(error) = written {
+            tracing::error!("{} cannot be written: {error}", self.file.display());
+        }
+        self.until.send_replace(Some(earlier.until));
+        self.pending = Some(earlier);
+    }
+
     /// Ends to wait.
     fn end(&mut self) -> Option<Pending> {
         for file in [state_file::previous(&self.file), self.file.clone()] {
@@ -119,15 +137,25 @@ impl Director {
         if !(1..=LONGEST).contains(&seconds) {
             return Err(Failure::wrong_input(format!("{seconds} s to confirm is not between 1 s and a day")));
         }
-        let waited = self.confirm.pending.is_some();
+        let earlier = self.confirm.pending.clone();
         let before = self.desired().clone();
         self.confirm.begin(seconds, who, &before)?;
         let done = self.replace(desired, take_over).await;
-        if done.is_err() && !waited {
-            self.confirm.end();
+        if done.is_err() {
+            self.confirm.resume(earlier);
         }
         let warning = format!("this config reverts in {seconds} s, unless `xvs confirm` keeps it");
         done.map(|done| done.warn(Some(warning)))
+    }
+
+    /// Returns a warning that a revert also undoes later changes, while a config waits for its confirmation.
+    #[must_use]
+    pub fn revert_warning(&self) -> Option<String> {
+        let Unconfirmed { seconds_left, by } = self.confirm.view()?;
+        Some(format!(
+            "the config of {by} reverts in {seconds_left} s, which undoes this change too, unless `xvs confirm` \
+             keeps both"
+        ))
     }
 
     /// Refuses to replace the config while another one waits for its confirmation.
@@ -193,7 +221,7 @@ pub async fn revert_in_time(director: Shared) {
             () = sleep_until(at), if end.is_some() => {
                 let reverted = director.lock().await.revert_if_due().await;
                 match reverted {
-                    Ok(true) => director.note("revert of an unconfirmed config".to_owned()),
+                    Ok(true) => director.note(REVERT.to_owned()),
                     // The clock has a resolution of a second.
                     Ok(false) => tokio::time::sleep(Duration::from_millis(100)).await,
                     Err(failure) => {
@@ -220,6 +248,10 @@ mod tests {
         let before = config::parse(text, Path::new("x")).unwrap().desired;
         confirm.begin(60, "alice".to_owned(), &before).unwrap();
         confirm.begin(90, "bob".to_owned(), &Desired::default()).unwrap();
+        // A change that the kernel refuses prolongs nothing.
+        let earlier = confirm.pending.clone();
+        confirm.begin(3600, "carol".to_owned(), &Desired::default()).unwrap();
+        confirm.resume(earlier);
         let mut next = Confirm::open(&state);
         let view = next.view().unwrap();
         assert!(view.by == "bob" && (88..=90).contains(&view.seconds_left), "{view:?}");

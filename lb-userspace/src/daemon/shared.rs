@@ -2,12 +2,13 @@
 //! The director for its servers: a lock for changes, and published data for readers.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::{
-    Director, compare::Compared, health::Events, history::History, live::LiveSource, snapshot::Snapshot,
+    Director, compare::Compared, health::Events, history::History, live::LiveSource, maps::FlowCounts,
+    snapshot::Snapshot,
 };
 use crate::api::config::ConfigStatus;
 use lb_control::neighbours::WatchedNeighbours;
@@ -26,7 +27,12 @@ pub struct Shared {
     history: History,
     compared: Arc<Compared>,
     live: LiveSource,
+    /// The last count of flows, and when it began.
+    last_count: Arc<Mutex<LastCount>>,
 }
+
+/// A count of flows, and when it began.
+pub(super) type LastCount = Option<(Instant, FlowCounts)>;
 
 impl Shared {
     /// Shares a director.
@@ -36,12 +42,17 @@ impl Shared {
         let events = director.health.events().clone();
         let (history, compared) = (director.history.clone(), Arc::default());
         let (director, live) = (Arc::new(Mutex::new(director)), LiveSource::default());
-        Self { director, snapshots, watched, events, history, compared, live }
+        Self { director, snapshots, watched, events, history, compared, live, last_count: Arc::default() }
     }
 
     /// Locks the director. Holders change it one at a time.
     pub async fn lock(&self) -> MutexGuard<'_, Director> {
         self.director.lock().await
+    }
+
+    /// Locks the last count of flows, so that one is made at a time.
+    pub(super) async fn last_count(&self) -> MutexGuard<'_, LastCount> {
+        self.last_count.lock().await
     }
 
     /// Returns the snapshot after the last complete change.

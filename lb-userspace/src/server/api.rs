@@ -120,11 +120,15 @@ async fn run_check(State(director): State<Shared>, Body(question): Body<CheckRun
 }
 
 async fn change(State(director): State<Shared>, Body(change): Body<Change>) -> Response {
-    done(director.lock().await.change(&change).await)
+    let mut director = director.lock().await;
+    let result = director.change(&change).await;
+    done(result.map(|made| made.warn(director.revert_warning())))
 }
 
 async fn change_together(State(director): State<Shared>, Body(asked): Body<Together>) -> Response {
-    done(director.lock().await.change_together(&asked).await)
+    let mut director = director.lock().await;
+    let result = director.change_together(&asked).await;
+    done(result.map(|made| made.warn(director.revert_warning())))
 }
 
 async fn set_timeouts(State(director): State<Shared>, Body(options): Body<TimeoutOptions>) -> Response {

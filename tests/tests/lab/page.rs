@@ -193,10 +193,9 @@ fn large(reals: u16, budget: u64) {
     let _servers = lab.reals.each_ref().map(|real| Server::greeter_at_all(real, ports.clone()));
     let mut config = format!("[[service]]\nprotocol = \"tcp\"\naddress = \"{VIP}:80\"\nscheduler = \"rr\"\n");
     for port in ports {
-        config.push_str(&format!(
-            "[[service.real]]\naddress = \"{}:{port}\"\nforward = \"nat\"\n",
-            RIPS[usize::from(port) % RIPS.len()]
-        ));
+        let rip = RIPS[usize::from(port) % RIPS.len()];
+        let real = format!("[[service.real]]\naddress = \"{rip}:{port}\"\nforward = \"nat\"\n");
+        config.push_str(&real);
     }
     let file = director.path("large.toml");
     fs::write(&file, config).expect("the lab's folder is writable");
