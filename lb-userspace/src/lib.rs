@@ -40,6 +40,7 @@
 //! ```
 //! use std::{collections::BTreeMap, path::Path};
 //!
+//! use lb_common::ids::RealId;
 //! use lb_control::{
 //!     config,
 //!     ids::Ids,
@@ -66,7 +67,7 @@
 //! let steps = plan(&Image::default(), &image);
 //!
 //! // Reals come first, and the service last, so that no packet finds a service without reals.
-//! assert!(matches!(steps[..2], [Step::PutReal { id: 1, .. }, Step::PutReal { id: 2, .. }]));
+//! assert!(matches!(steps[..2], [Step::PutReal { id: RealId(1), .. }, Step::PutReal { id: RealId(2), .. }]));
 //! assert!(matches!(steps.last(), Some(Step::PutService { .. })));
 //! assert!(plan(&image, &image).is_empty());
 //!
