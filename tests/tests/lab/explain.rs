@@ -125,7 +125,7 @@ fn what_is_no_services_and_what_is_no_question() {
     ask(&format!("tcp {CLIENT}:4000 {service} --interface nowhere")).fails(2).says("not attached to nowhere");
     ask(&format!("tcp [fd00::1]:4000 {service}")).fails(2).says("same version of IP");
     ask(&format!("udp {CLIENT}:4000 {VIP}:53 --flags ack")).fails(2).says("--flags is for tcp");
-    ask(&format!("tcp {CLIENT}:4000 {service} --length 9000")).fails(1).says("hint: ");
+    ask(&format!("tcp {CLIENT}:4000 {service} --length 9000")).fails(2).says("14 to 3,520 bytes");
     ask("--pcap /nonexistent").fails(2).says("cannot read /nonexistent");
     ask("tcp").fails(2);
 }

@@ -320,7 +320,7 @@ fn a_real_at_an_own_address_is_local() {
     director.xvs(&format!("real add tcp {SERVICE} {dip} --forward dr")).succeeds().does_not_say("warning");
     director.xvs(&format!("real add tcp {SERVICE} {} --forward dr", RIPS[1])).succeeds();
     eventually("the other real has a next hop", || {
-        let listed = director.xvs("real list").succeeds().stdout;
+        let listed = director.xvs("real list --wide").succeeds().stdout;
         if listed.contains("02:00:0a:00:00:0c") && listed.contains("this host") {
             Ok(())
         } else {
