@@ -56,7 +56,7 @@ impl Drop for Pins {
     fn drop(&mut self) {
         // Pins that cannot be removed remain visible, under a name that identifies the test process.
         if PinDir::at(&self.0).remove_all().is_ok() {
-            for dir in [self.0.join("maps"), self.0.join("links"), self.0.clone()] {
+            for dir in ["maps", "links", "guard", ""].map(|name| self.0.join(name)) {
                 drop(fs::remove_dir(dir));
             }
         }
