@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a request over TCP needs: the one table of routes and roles. A route that is not in the table needs the
-//! role that may do everything, so that a new route is closed until somebody decides otherwise.
+//! role that may do everything, so that a new route is closed until the table opens it.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -38,7 +38,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a request needs.
+/// Permission that a request needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
     /// Nothing: the files of the status page, which contain no data.

@@ -53,7 +53,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Settings of the listener.
 #[derive(Clone, Debug, Default)]
 pub struct DoorOptions {
-    /// File with the tokens; without it, nobody can change anything by this listener.
+    /// File with the tokens; without it, this listener refuses every change.
     pub tokens: Option<PathBuf>,
     /// Reading needs a token, too.
     pub closed: bool,

@@ -147,7 +147,7 @@ pub async fn serve_through(
     }
 }
 
-/// What the connections of a server share.
+/// State that all connections of a server share.
 #[derive(Clone)]
 struct Server {
     router: Router,

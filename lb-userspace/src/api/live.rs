@@ -236,7 +236,7 @@ impl Load {
 pub struct LiveReason {
     /// Name of the reason in docs/reasons.md.
     pub reason: String,
-    /// What became of the packets: `sent`, `passed`, `dropped` or `answered`.
+    /// Fate of the packets: `sent`, `passed`, `dropped` or `answered`.
     pub fate: String,
     /// Packets per second in the last interval.
     pub rate: u64,

@@ -75,7 +75,7 @@ pub async fn apply(args: &ApplyArgs, api: &Api, ui: &mut Ui) -> Result<(), Failu
     ui.done(&put(&file, request, api).await?)
 }
 
-/// What `PUT /v1/config` is asked beside the text.
+/// Options of `PUT /v1/config`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Request {
     pub(super) take_over: bool,
