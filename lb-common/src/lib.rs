@@ -24,6 +24,7 @@
 //! | [`checksum`] | incremental updates of Internet checksums (RFC 1624) |
 //! | [`ecn`] | congestion marks at the end of a tunnel (RFC 6040) |
 //! | [`flow_key`] | the 5-tuple of a flow |
+//! | [`flow_table`] | the table of tracked flows: entries, their rank, and the protocol of changes |
 //! | [`mix`], [`hash`] | the flow hash, stable across versions |
 //! | [`schedule`] | the choice of the real for a new connection, by the load of each real |
 //! | [`slot`] | the owner of an untracked flow |
@@ -97,6 +98,7 @@
 pub mod checksum;
 pub mod ecn;
 pub mod flow_key;
+pub mod flow_table;
 pub mod hash;
 pub mod ids;
 mod layout;

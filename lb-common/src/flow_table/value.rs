@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The value word of an entry.
+
+use super::{Limits, Phase, Seen};
+use crate::ids::RealId;
+
+/// The value word of an entry.
+///
+/// | bits | content |
+/// |---|---|
+/// | 0–7 | generation: that of the key word, or the value belongs to another key |
+/// | 8–27 | id of the real |
+/// | 28–51 | [`Seen`] |
+/// | 52–54 | [`Phase`] |
+/// | 55 | whether other directors are to be told |
+/// | 56–63 | place of the return path's gateway; 0: none |
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Value(
+    /// The word.
+    pub u64,
+);
+
+impl Value {
+    /// The bits of a generation, in a key word and in a value.
+    pub const GENERATION: u64 = 0xff;
+    /// The highest id of a real that fits.
+    pub const MAX_REAL: u32 = (1 << 20) - 1;
+    const REAL: u32 = 8;
+    const SEEN: u32 = 28;
+    const PHASE: u32 = 52;
+    const DIRTY: u32 = 55;
+    const GATEWAY: u32 = 56;
+
+    /// Creates a value of generation 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(real: RealId, seen: Seen, phase: Phase) -> Self {
+        let real = (real.0 & Self::MAX_REAL) as u64;
+        Self((phase as u64) << Self::PHASE | seen.number() << Self::SEEN | real << Self::REAL)
+    }
+
+    /// Returns the value of a dead entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dead(generation: u64) -> Self {
+        Self((Phase::Dead as u64) << Self::PHASE | generation & Self::GENERATION)
+    }
+
+    /// Returns the value with another generation.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at_generation(self, generation: u64) -> Self {
+        Self(self.0 & !Self::GENERATION | generation & Self::GENERATION)
+    }
+
+    /// Returns the generation.
+    #[inline(always)]
+    #[must_use]
+    pub const fn generation(self) -> u64 {
+        self.0 & Self::GENERATION
+    }
+
+    /// Returns the id of the real.
+    #[inline(always)]
+    #[must_use]
+    pub const fn real(self) -> RealId {
+        RealId((self.0 >> Self::REAL) as u32 & Self::MAX_REAL)
+    }
+
+    /// Returns the time of the last recorded packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seen(self) -> Seen {
+        Seen::from_number(self.0 >> Self::SEEN)
+    }
+
+    /// Returns the number of the phase.
+    #[inline(always)]
+    #[must_use]
+    pub const fn phase_number(self) -> u64 {
+        self.0 >> Self::PHASE & 7
+    }
+
+    /// Returns the phase.
+    #[inline(always)]
+    #[must_use]
+    pub const fn phase(self) -> Phase {
+        Phase::from_number(self.phase_number())
+    }
+
+    /// Returns whether the entry is free.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_dead(self) -> bool {
+        self.phase_number() == Phase::Dead as u64
+    }
+
+    /// Returns whether other directors are to be told.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_dirty(self) -> bool {
+        self.0 >> Self::DIRTY & 1 == 1
+    }
+
+    /// Returns the value with the mark that other directors are to be told, or without.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_dirty(self, dirty: bool) -> Self {
+        Self(self.0 & !(1 << Self::DIRTY) | (dirty as u64) << Self::DIRTY)
+    }
+
+    /// Returns the place of the gateway of the client's return path; 0 if there is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn gateway(self) -> u8 {
+        (self.0 >> Self::GATEWAY) as u8
+    }
+
+    /// Returns the value with another gateway.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_gateway(self, place: u8) -> Self {
+        Self(self.0 << 8 >> 8 | (place as u64) << Self::GATEWAY)
+    }
+
+    /// Returns the value with another phase and time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at_phase(self, phase: Phase, seen: Seen) -> Self {
+        let kept = !(7 << Self::PHASE | ((1 << Seen::BITS) - 1) << Self::SEEN);
+        Self(self.0 & kept | (phase as u64) << Self::PHASE | seen.number() << Self::SEEN)
+    }
+
+    /// Returns the value after another packet of the client. It is the same value if nothing needs to be written: the
+    /// state is unchanged, and the recorded time is not older than a window.
+    #[inline(always)]
+    #[must_use]
+    pub const fn after(self, tcp_flags: u8, now: Seen) -> Self {
+        let later = self.seen().age(now) >= Seen::WINDOW;
+        let phase = self.phase().next(tcp_flags, later);
+        if later || phase as u64 != self.phase_number() { self.at_phase(phase, now) } else { self }
+    }
+
+    /// Returns whether the flow is over when this packet arrives.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over(self, limits: &Limits, now: Seen, tcp_flags: u8) -> bool {
+        limits.is_over(self.phase(), self.seen(), now, tcp_flags)
+    }
+
+    /// Returns the share of the entry in the load of its real.
+    #[inline(always)]
+    #[must_use]
+    pub const fn load(self) -> u64 {
+        self.phase().load()
+    }
+}
