@@ -250,18 +250,19 @@ async fn flows_left(api: &Api, id: ServiceId, address: SocketAddr) -> Result<Lef
 }
 
 /// Columns of the list of reals.
-const COLUMNS: [&str; 7] = ["SERVICE / REAL", "HOW", ">WEIGHT", "STATE", "SINCE", ">ACTIVE", "~LAST"];
+const COLUMNS: [&str; 8] =
+    ["SERVICE / REAL", "HOW", ">WEIGHT", "ADMIN", "HEALTH", "SINCE", ">ACTIVE", "~LAST"];
 /// All columns that there are.
 const WIDE: [&str; 11] = [
     "SERVICE / REAL",
     "HOW",
     ">WEIGHT",
-    "STATE",
     "ADMIN",
     "HEALTH",
     "SINCE",
     ">ACTIVE",
     ">INACTIVE",
+    "STATE",
     "NEXT HOP",
     "LAST",
 ];
@@ -296,16 +297,13 @@ fn row(service: &ServiceView, real: &RealView, units: Units, is_wide: bool) -> V
     let since = health.map_or_else(none, |health| age(health.since_seconds));
     let active = flows(service, real.active_flows, units);
     let last = health.map_or_else(none, HealthView::last_word);
-    let mut row = vec![format!("  {}", real.address), how, real.weights(), real.state().to_owned()];
+    let mut row = vec![format!("  {}", real.address), how, real.weights(), real.admin.to_string()];
+    // The results that speak against the state are part of the word for it.
+    row.extend([health.map_or_else(none, HealthView::word), since, active]);
     if is_wide {
-        row.extend([real.admin.to_string(), health.map_or_else(none, HealthView::word), since, active]);
         let next_hop = if real.is_up || real.is_local { real.next_hop.clone() } else { none() };
-        row.extend([flows(service, real.inactive_flows, units), next_hop, last]);
-    } else {
-        // Results that speak against the state come with the latest one.
-        let against = health.filter(|health| health.count > 0);
-        let count = against.map_or_else(String::new, |health| format!("{}/{} ", health.count, health.needed));
-        row.extend([since, active, format!("{count}{last}")]);
+        row.extend([flows(service, real.inactive_flows, units), real.state().to_owned(), next_hop]);
     }
+    row.push(last);
     row
 }

@@ -33,7 +33,7 @@ fn lists_show_the_state_of_each_real() {
     director.xvs(&format!("real add tcp {service} 10.0.0.99")).succeeds();
 
     let row_of = |rip: &str| {
-        let list = director.xvs(&format!("real list tcp {service}")).succeeds().stdout;
+        let list = director.xvs(&format!("real list tcp {service} --wide")).succeeds().stdout;
         let row = list.lines().find(|row| row.contains(&format!(" {rip}:"))).map(str::to_owned);
         row.unwrap_or_else(|| panic!("no {rip} in\n{list}"))
     };
