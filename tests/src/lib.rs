@@ -24,6 +24,7 @@
 //! | [`every_way`] | every method in both IP versions over the links of a lab, for programs in virtual machines |
 //! | [`mod@bench`] | the benchmark: packets, daemon, end to end |
 //! | [`plot`] | plots as SVG |
+//! | [`mod@storm`] | the flow table under packets of all CPUs and a sweeper |
 //! | [`object`] | the object with the programs |
 //! | [`verify`] | instruction counts of the verifier |
 //! | [`artifacts`] | the files that `cargo xtask build` leaves in the target folder |
@@ -35,6 +36,7 @@ pub mod model;
 pub mod object;
 pub mod packet;
 pub mod plot;
+pub mod storm;
 pub mod verify;
 
 pub use lb_lab::{self as lab, artifacts};

@@ -22,6 +22,8 @@ const XVS: Object = ("xvs-bpf", "xvs.bpf.o");
 const STUB: Object = ("stub-bpf", "stub.bpf.o");
 /// The programs of the benchmark.
 const BENCH: Object = ("bench-bpf", "bench.bpf.o");
+/// The programs that run the flow table on all CPUs.
+const STORM: Object = ("storm-bpf", "storm.bpf.o");
 
 const RUSTFLAGS: &[&str] = &[
     // Type information comes from debug info, and the verifier's messages show source lines from it.
@@ -48,7 +50,7 @@ const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") {
 
 /// Builds every object.
 pub fn run() -> Result<()> {
-    build(&setup::toolchain()?, &[XVS, STUB, BENCH])
+    build(&setup::toolchain()?, &[XVS, STUB, BENCH, STORM])
 }
 
 /// Installs what the demo needs, and builds the objects that it uses.

@@ -14,12 +14,19 @@ pub struct MapWords<'a, const N: usize> {
     lifetime: PhantomData<&'a mut u64>,
 }
 
-impl<'a, const N: usize> MapWords<'a, N> {
+impl<const N: usize> MapWords<'_, N> {
     /// Returns the bucket in a map's value.
     #[inline(always)]
     #[must_use]
-    pub fn new(value: *mut [u64; N]) -> Self {
+    pub const fn new(value: *mut [u64; N]) -> Self {
         Self { first: value.cast(), lifetime: PhantomData }
+    }
+
+    /// Returns the pointer to the bucket.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_ptr(self) -> *mut [u64; N] {
+        self.first.cast()
     }
 
     #[inline(always)]
@@ -44,30 +51,52 @@ impl<const N: usize> Words for MapWords<'_, N> {
 
     #[inline(always)]
     fn swap(self, index: usize, value: u64) -> u64 {
-        let mut value = value;
-        // SAFETY: as in `load`.
-        unsafe {
-            core::arch::asm!(
-                "{value} = xchg_64({word} + 0, {value})",
-                word = in(reg) self.at(index),
-                value = inout(reg) value,
-            );
-        }
-        value
+        exchange(self.at(index), value)
     }
 
     #[inline(always)]
     fn compare_exchange(self, index: usize, expected: u64, new: u64) -> u64 {
-        let mut expected = expected;
-        // SAFETY: as in `load`.
-        unsafe {
-            core::arch::asm!(
-                "r0 = cmpxchg_64({word} + 0, r0, {new})",
-                word = in(reg) self.at(index),
-                new = in(reg) new,
-                inout("r0") expected,
-            );
-        }
-        expected
+        compare_exchange(self.at(index), expected, new)
     }
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn exchange(word: *mut u64, value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: an aligned word of a map's value, which the verifier checks.
+    unsafe {
+        core::arch::asm!(
+            "{value} = xchg_64({word} + 0, {value})",
+            word = in(reg) word,
+            value = inout(reg) value,
+        );
+    }
+    value
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn compare_exchange(word: *mut u64, expected: u64, new: u64) -> u64 {
+    let mut expected = expected;
+    // SAFETY: as in `exchange`.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inout("r0") expected,
+        );
+    }
+    expected
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn exchange(_: *mut u64, _: u64) -> u64 {
+    unreachable!("the programs run in the kernel only")
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn compare_exchange(_: *mut u64, _: u64, _: u64) -> u64 {
+    unreachable!("the programs run in the kernel only")
 }

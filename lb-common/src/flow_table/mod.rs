@@ -31,7 +31,6 @@
 //! change, so that the numbers of connections are exact.
 
 mod entry;
-#[cfg(target_arch = "bpf")]
 mod kernel;
 mod key;
 mod mixing;
@@ -46,7 +45,6 @@ mod words;
 mod tests;
 
 pub use entry::{Entry, KeyWord, Status, find};
-#[cfg(target_arch = "bpf")]
 pub use kernel::MapWords;
 pub use key::{Geometry, Key, NARROW_WORDS, Narrow, Pair, WIDE_WORDS, Wide};
 pub use mixing::Mixing;

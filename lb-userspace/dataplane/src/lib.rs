@@ -17,6 +17,7 @@ pub mod links; //       BPF links of other programs
 pub mod load; //        loading, and adoption of pinned maps
 pub mod log; //         log messages of the programs
 mod map_source; //      maps of the object, or pinned ones
+pub mod mapped; //      array maps in the memory of this process
 pub mod object; //      the object with the programs
 pub mod pins; //        pins, and checks of pinned maps
 pub mod private; //     directories that only this user can write

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The interface between the programs of `cargo xtask bench` and their runner.
 //!
-//! The programs are the binaries of this crate: `bench-bpf` measures the director, and `stub-bpf` lets veth devices of
-//! the lab receive frames.
+//! The programs are the binaries of this crate: `bench-bpf` measures the director, `storm-bpf` runs
+//! the flow table on all CPUs, and `stub-bpf` lets veth devices of the lab receive frames.
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 /// Length of the largest frame that is sent, in bytes; a multiple of four.
@@ -136,6 +136,51 @@ pub struct FloorCount {
     pub bytes: u64,
 }
 
+/// Most flows of a storm, a power of two.
+pub const STORM_FLOWS: u32 = 4096;
+
+/// Reals of each flow of a storm.
+pub const STORM_REALS: u32 = 4;
+
+/// Number of buckets of the tables of a storm.
+pub const STORM_BUCKETS: u32 = 2048;
+
+/// Value of the only element of `STORM`: which flows take turns.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Storm {
+    /// The secrets of the tables.
+    pub random: [u64; 3],
+    /// The number of flows less one; the number is a power of two.
+    pub mask: u64,
+}
+
+/// Value of `STORM_KEYS`, an array by flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StormKey {
+    /// The client's address; of an IPv4 address, the lower half of the second word.
+    pub client: [u64; 2],
+    /// The client's port, the service and the destination port.
+    pub ports: u64,
+}
+
+/// Value of `STORM_FINDINGS`, for each CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StormFindings {
+    /// State of the CPU's random numbers.
+    pub random: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Packets that were answered with a real of another flow.
+    pub wrong: u64,
+    /// Packets that were not answered.
+    pub unknown: u64,
+    /// Events of the table.
+    pub events: [u64; 5],
+}
+
 /// Number of slots in `FLOOR_TABLE`: a prime, as in the paper on Maglev.
 pub const FLOOR_SLOTS: u32 = 65_537;
 
@@ -153,7 +198,7 @@ mod pod {
             )*
         };
     }
-    pod!(Order: 156, Ends: 44, FloorVip: 8, FloorFlow: 16, FloorReal: 16, FloorCount: 16);
+    pod!(Order: 156, Ends: 44, FloorVip: 8, FloorFlow: 16, FloorReal: 16, FloorCount: 16, Storm: 32, StormKey: 24, StormFindings: 72);
 }
 
 #[cfg(test)]

@@ -64,6 +64,15 @@ pub fn bench() -> PathBuf {
     object("bench.bpf.o")
 }
 
+/// Returns the path of the programs that run the flow table on all CPUs.
+///
+/// # Panics
+/// If they were not built.
+#[must_use]
+pub fn storm() -> PathBuf {
+    object("storm.bpf.o")
+}
+
 /// Returns the path of axe-core, which finds faults of accessibility in a page.
 ///
 /// # Panics

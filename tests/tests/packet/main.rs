@@ -27,6 +27,7 @@ mod scene; //     services that many tests use
 mod schedulers; // who gets a new connection, by each rule
 mod sctp; //      where no port changes
 mod sources; //   what no client can have sent
+mod storm; //     the flow table on all CPUs
 mod truncated; // shorter than it says, at every length
 mod tunnels; //   GRE and GUE
 mod untouched; // what is none of ours
