@@ -23,6 +23,17 @@ pub struct Args {
     filters: Vec<String>,
 }
 
+/// Words in the names of lab tests that mostly wait, for time-outs of probes or for daemons.
+///
+/// They use a seventh of a CPU each, so that several run at once. All other tests run as many at a time as
+/// there are CPUs.
+const WAITING: [&str; 8] =
+    ["agent", "claims", "config_life", "doctor", "drain", "explain", "host_", "real_server"];
+/// Test targets besides `lab`, all of which need root.
+const UNDER_ROOT: [&str; 3] = ["differential", "namespaces", "packet"];
+/// Number of waiting tests that run at once.
+const WAITING_THREADS: &str = "6";
+
 /// Builds everything, then runs the tests: those of the lab as root.
 pub fn run(args: &Args) -> Result<()> {
     setup::run()?;
@@ -39,31 +50,44 @@ pub fn run(args: &Args) -> Result<()> {
     let results = [tests(&mut unit), tests(&mut doc)];
 
     // Built as the present user, and run as root: root owns no file in the target folder.
-    let mut lab = shell::cargo();
-    lab.args(["test", "--no-fail-fast", "--package", "lb-userspace", "--package", "lb-tests"]);
-    lab.args(["--test", "*", "--"]).args(&args.filters);
-    if args.full {
-        lab.env("XVS_FULL", "1");
-    }
-    if !shell::is_root() {
+    let runner = if shell::is_root() { None } else { Some(runner_variable()?) };
+    if runner.is_some() {
         say!("packet, namespace and lab tests need root: cargo runs them by sudo");
-        lab.env(runner_variable()?, "sudo --preserve-env");
     }
+    let under_root = |targets: &[&str]| {
+        let mut command = shell::cargo();
+        // The same packages each time, or cargo compiles their dependencies with other features.
+        command.args(["test", "--no-fail-fast", "--package", "lb-userspace", "--package", "lb-tests"]);
+        command.args(targets.iter().flat_map(|target| ["--test", target])).arg("--").args(&args.filters);
+        if args.full {
+            command.env("XVS_FULL", "1");
+        }
+        if let Some(variable) = &runner {
+            command.env(variable, "sudo --preserve-env");
+        }
+        command
+    };
+    let mut commands = vec![under_root(&UNDER_ROOT)];
     // The packet tests again, with their packets translated to IPv6.
-    let mut six = shell::cargo();
-    six.args(["test", "--package", "lb-tests", "--test", "packet", "--"]).args(&args.filters);
+    let mut six = under_root(&["packet"]);
     six.env("XVS_TEST_IP", "6");
-    if !shell::is_root() {
-        six.env(runner_variable()?, "sudo --preserve-env");
+    commands.push(six);
+    let mut lab = under_root(&["lab"]);
+    if args.filters.is_empty() {
+        let mut waiting = under_root(&["lab"]);
+        waiting.args(["--test-threads", WAITING_THREADS]).args(WAITING);
+        commands.push(waiting);
+        lab.args(WAITING.iter().flat_map(|word| ["--skip", word]));
     }
-    let under_root = [tests(&mut lab), tests(&mut six)];
+    commands.push(lab);
+    let as_root: Vec<_> = commands.iter_mut().map(&mut tests).collect();
     // Names of tests do not refer to the fuzz targets.
     let fuzzed = if args.filters.is_empty() { fuzz::briefly() } else { Ok(()) };
     // All have run. The names come last, where a reader of a long log looks first.
     for name in failed {
         say!("failed: {name}");
     }
-    results.into_iter().chain(under_root).chain([fuzzed]).collect()
+    results.into_iter().chain(as_root).chain([fuzzed]).collect()
 }
 
 /// Returns the name of the test that a line of cargo's output reports as failed.
@@ -80,6 +104,27 @@ fn runner_variable() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_test_target_is_run() {
+        let root = crate::workspace::root();
+        let mut found = Vec::new();
+        for folder in ["lb-userspace/tests", "tests/tests"] {
+            for entry in std::fs::read_dir(root.join(folder)).expect("the folder exists") {
+                let path = entry.expect("the folder can be read").path();
+                let is_target = path.join("main.rs").exists() || path.extension() == Some("rs".as_ref());
+                if is_target {
+                    let name = path.file_stem().expect("a file has a name");
+                    found.push(name.to_str().expect("names are ASCII").to_owned());
+                }
+            }
+        }
+        found.sort();
+        let mut known = UNDER_ROOT.to_vec();
+        known.push("lab");
+        known.sort_unstable();
+        assert_eq!(found, known);
+    }
 
     #[test]
     fn a_failed_test_is_found_by_its_line() {
