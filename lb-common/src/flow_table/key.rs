@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Keys of the flow table, and the buckets in which a flow may be.
 
-use super::{Mixing, PLACES, Value, Words, entry::KeyWord};
-use crate::wire::{Be16, Be32, Be128};
+use super::{Limits, Mixing, PLACES, Value, Words, entry::KeyWord};
+use crate::{
+    layout::layout,
+    wire::{Be16, Be32, Be128},
+};
 
 /// Words of a bucket of narrow entries: 128 bytes.
 pub const NARROW_WORDS: usize = PLACES * Narrow::WORDS;
@@ -53,6 +56,19 @@ impl Geometry {
         self.first(hash) ^ (hash as u32 & self.mask | 1)
     }
 }
+
+/// What the programs and the daemon must know of a table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Shape {
+    /// The secret of the table.
+    pub mixing: Mixing,
+    /// The number of buckets.
+    pub geometry: Geometry,
+    /// The ages at which flows expire.
+    pub limits: Limits,
+}
+layout!(Shape, size: 64, align: 8);
 
 /// The two buckets of a flow, and the index of the place in them where the search begins: that of a cache line, so that
 /// entries of a bucket are spread over its lines.

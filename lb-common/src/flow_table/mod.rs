@@ -44,9 +44,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Entry, KeyWord, Status, find};
+pub use entry::{Entry, KeyWord, Status, find, find_in};
 pub use kernel::MapWords;
-pub use key::{Geometry, Key, NARROW_WORDS, Narrow, Pair, WIDE_WORDS, Wide};
+pub use key::{Geometry, Key, NARROW_WORDS, Narrow, Pair, Shape, WIDE_WORDS, Wide};
 pub use mixing::Mixing;
 pub use phase::{Limits, Phase, Seen};
 pub use protocol::{Event, Inserted, Table, count_rivals, settle};

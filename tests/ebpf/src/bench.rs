@@ -7,16 +7,22 @@
 //! a program is its time above that of [`limit`].
 //!
 //! - [`floor`]: the least that a balancer can do, as a baseline
+//! - [`floor_table`]: the baseline with the flow table
+//! - [`mod@table`]: a flow table in maps, and the global functions of an insertion
 //! - [`live`]: source and sink of live frames
 //! - [`frame`]: bounds-checked access to the packet
 //! - [`object`]: parts that every object needs
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(unsafe_code, reason = "pointers into the packet and to values of maps")]
 #![expect(missing_docs, clippy::needless_pass_by_value, reason = "the macro `xdp` makes the functions so")]
 
 use core::mem::offset_of;
 
+#[macro_use]
+mod table;
 mod floor;
+mod floor_table;
 mod frame;
 mod live;
 mod object;

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use lb_common::packet::{Packet as _, Word as _};
 use lb_tests_ebpf::{FLOOR_SLOTS, FloorCount, FloorFlow, FloorReal, FloorVip};
 
-use crate::frame::Frame;
+use crate::{floor_table, frame::Frame};
 
 /// Services, by number.
 #[btf_map]
@@ -41,7 +41,7 @@ pub fn floor_lookup(ctx: XdpContext) -> u32 {
 /// Finds the real by the slot of the flow's hash.
 #[xdp]
 pub fn floor_slots(ctx: XdpContext) -> u32 {
-    balance(&ctx, |flow| {
+    balance(&ctx, |Packet { flow, .. }, _| {
         let [now, base] = *FLOOR_TABLE.get(slot(flow))?;
         // No slot is in transition during a measurement.
         if now == base { Some(now.into()) } else { None }
@@ -51,7 +51,7 @@ pub fn floor_slots(ctx: XdpContext) -> u32 {
 /// Finds the real in a table of all flows, else by the slot.
 #[xdp]
 pub fn floor_flows(ctx: XdpContext) -> u32 {
-    balance(&ctx, |flow| {
+    balance(&ctx, |Packet { flow, .. }, _| {
         // SAFETY: copied out before any other map call.
         if let Some([real, _]) = unsafe { FLOOR_FLOWS.get(flow) } {
             return Some(*real);
@@ -62,10 +62,23 @@ pub fn floor_flows(ctx: XdpContext) -> u32 {
     })
 }
 
+/// Finds the real in the flow table of `lb_common::flow_table`, else by the slot.
+#[xdp]
+pub fn floor_table(ctx: XdpContext) -> u32 {
+    balance(&ctx, |packet, service| {
+        floor_table::real(&packet.flow, service, packet.flags, || {
+            let [real, _] = *FLOOR_TABLE.get(slot(&packet.flow))?;
+            Some(real.into())
+        })
+    })
+}
+
 /// The parts of a packet that the programs read.
 struct Packet {
     start: *mut u8,
     flow: FloorFlow,
+    /// TCP flags.
+    flags: u8,
     length: u64,
 }
 
@@ -83,7 +96,7 @@ fn read(frame: &Frame<'_>) -> Option<Packet> {
             ports: u32::read::<34>(start),
             protocol: u8::read::<23>(start).into(),
         };
-        Some(Packet { start, flow, length: frame.len() as u64 })
+        Some(Packet { start, flow, flags: u8::read::<47>(start), length: frame.len() as u64 })
     }
 }
 
@@ -103,10 +116,10 @@ fn slot(flow: &FloorFlow) -> u32 {
 }
 
 #[inline(always)]
-fn balance(ctx: &XdpContext, choose: impl FnOnce(&FloorFlow) -> Option<u32>) -> u32 {
+fn balance(ctx: &XdpContext, choose: impl FnOnce(&Packet, u32) -> Option<u32>) -> u32 {
     let Some(packet) = read(&Frame::new(ctx)) else { return xdp_action::XDP_PASS };
     let Some(service) = service(&packet) else { return xdp_action::XDP_PASS };
-    let Some(id) = choose(&packet.flow) else { return xdp_action::XDP_DROP };
+    let Some(id) = choose(&packet, service) else { return xdp_action::XDP_DROP };
     let Some(real) = FLOOR_REALS.get(id) else { return xdp_action::XDP_DROP };
     for count in [FLOOR_COUNTS.get_ptr_mut(id), FLOOR_SERVICE_COUNTS.get_ptr_mut(service)] {
         let Some(count) = count else { continue };

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The least that a balancer can do, to measure against: the floors' tables.
 
-use anyhow::Result;
-use lb_common::protocol;
+use anyhow::{Context as _, Result};
+use lb_common::{
+    flow_table::{Geometry, Limits, Mixing, PLACES, Shape},
+    protocol,
+    schema::Timeouts,
+};
 use lb_tests_ebpf::{FLOOR_SLOTS, FloorReal, FloorVip};
 
 use super::{
@@ -41,7 +45,19 @@ pub fn fill(trampoline: &mut Trampoline) -> Result<()> {
         let real = u16::try_from(1 + slot.wrapping_mul(0x9e37_79b1) % REALS)?;
         table.set(slot, [real, real], 0)?;
     }
+    let shape = Shape {
+        mixing: Mixing::new(rand::random()),
+        geometry: Geometry::new(trampoline.buckets()).context("the table has a power of two of buckets")?,
+        limits: Limits::of(&Timeouts::DEFAULT),
+    };
+    trampoline.array::<Shape>("FLOOR_SHAPE")?.set(0, shape, 0)?;
     Ok(())
+}
+
+/// Returns the number of buckets of a table with room for at least so many entries.
+#[must_use]
+pub fn buckets(places: u32) -> u32 {
+    (places / PLACES as u32).next_power_of_two().max(Geometry::MIN_BUCKETS)
 }
 
 /// Returns the floors beside which a row is measured.
@@ -53,7 +69,7 @@ pub fn beside(row: &Row) -> &'static [&'static str] {
     match (row.traffic, row.choice) {
         (Traffic::NotOurs, _) => &["floor_lookup"],
         (Traffic::Established | Traffic::SynFlood, Choice::MhAuto) => &["floor_slots"],
-        (Traffic::Established | Traffic::SynFlood, _) => &["floor_slots", "floor_flows"],
+        (Traffic::Established | Traffic::SynFlood, _) => &["floor_slots", "floor_flows", "floor_table"],
         _ => &[],
     }
 }

@@ -24,6 +24,8 @@ pub struct Trampoline {
     order: Array<MapData, Order>,
     ends: Array<MapData, Ends>,
     target: ProgramArray<MapData>,
+    /// Buckets of the flow table of the floors.
+    buckets: u32,
 }
 
 /// The results of sent packets.
@@ -41,10 +43,13 @@ impl Trampoline {
     /// Loads the object, with room for the flows of a row.
     pub fn load(object: &Path, row: &Row) -> Result<Self> {
         let known = if floor::beside(row).is_empty() { 1 } else { plane::room(row.flows) };
+        // The size to which the table grows with so many flows.
+        let buckets = floor::buckets(if row.flows == 0 { known } else { row.flows.saturating_mul(2) });
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("ENDS", row.flows.max(1))
             .map_max_entries("FLOOR_FLOWS", known)
             .map_max_entries("FLOOR_VIPS", 8192)
+            .map_max_entries("FLOOR_TABLE_FLOWS", buckets)
             .load_file(object)
             .with_context(|| format!("cannot load {}", object.display()))?;
         for (name, program) in ebpf.programs_mut() {
@@ -55,8 +60,15 @@ impl Trampoline {
             order: take(&mut ebpf, "ORDER")?,
             ends: take(&mut ebpf, "ENDS")?,
             target: take(&mut ebpf, "TARGET")?,
+            buckets,
             ebpf,
         })
+    }
+
+    /// Returns the number of buckets of the flow table of the floors.
+    #[must_use]
+    pub const fn buckets(&self) -> u32 {
+        self.buckets
     }
 
     /// Returns an array map of the floors.

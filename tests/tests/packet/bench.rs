@@ -13,6 +13,7 @@ fn rows_can_be_measured() {
     let rows = [
         base,
         base.traffic(Traffic::SynFlood),
+        base.choice(Choice::Wrr),
         base.traffic(Traffic::NotOurs),
         base.traffic(Traffic::NotIp),
         base.traffic(Traffic::IcmpError),

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Two tables that are broken on purpose, as in the tests of `lb_common::flow_table`: the test must notice both.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use lb_common::flow_table::{Key, KeyWord, Mixing, NARROW_WORDS, Value, Wide, Words};
 use lb_tests_ebpf::StormKey;
 
-use crate::table::{InMap, NarrowWords, StormKeyed};
+use crate::{
+    flows::StormKeyed,
+    table::{InMap, NarrowWords},
+};
 
 /// A bucket of a table without generations: each value passes for one of the entry's own generation, and an update
 /// overwrites whatever is there.
@@ -52,6 +56,13 @@ impl InMap for Careless {
     }
 }
 
+/// Takes a moment, so that a run of fewer packets shows the mistake.
+#[inline(always)]
+fn pause() {
+    // SAFETY: the helper takes no arguments.
+    let _now = unsafe { bpf_ktime_get_ns() };
+}
+
 /// A wide key whose entry gets its client before its value.
 #[derive(Clone, Copy)]
 pub struct Hasty(Wide);
@@ -79,6 +90,7 @@ impl Key for Hasty {
 
     #[inline(always)]
     fn has_rest<B: Words>(&self, bucket: B, at: usize) -> bool {
+        pause();
         self.0.has_rest(bucket, at)
     }
 
@@ -87,6 +99,7 @@ impl Key for Hasty {
         // As it is done rightly, with the previous value, and the new one afterwards.
         let previous = Value(bucket.load(Self::value_at(at)));
         self.0.publish(bucket, at, previous);
+        pause();
         Value(bucket.swap(Self::value_at(at), value.0))
     }
 }

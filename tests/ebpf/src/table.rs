@@ -1,41 +1,22 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Flow tables in maps.
 
-use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
+use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array};
 use lb_common::{
     flow_table::{
-        Geometry, Inserted, Key, Limits, MapWords, Mixing, NARROW_WORDS, Narrow, Pair, Seen, Table, Value,
-        WIDE_WORDS, Wide, Words,
+        Event, Inserted, Key, Limits, MapWords, NARROW_WORDS, Newcomer, Pair, Seen, Table, Value, Words,
     },
     ids::RealId,
     schema::Timeouts,
-    wire::{Be16, Be32, Be128},
 };
-use lb_tests_ebpf::{STORM_BUCKETS, STORM_FLOWS, STORM_REALS, StormKey};
 
 /// An array map that userspace maps into its memory.
-type Shared<T, const N: usize> = Array<T, N, { BPF_F_MMAPABLE as usize }>;
-
-#[btf_map]
-pub static NARROW: Shared<[u64; NARROW_WORDS], { STORM_BUCKETS as usize }> = Shared::new();
-
-#[btf_map]
-pub static WIDE: Shared<[u64; WIDE_WORDS], { STORM_BUCKETS as usize }> = Shared::new();
-
-/// The load of each real, by id.
-#[btf_map]
-static STORM_LOADS: Shared<u64, { (STORM_FLOWS * STORM_REALS + 1) as usize }> = Shared::new();
+pub type Shared<T, const N: usize> = Array<T, N, { BPF_F_MMAPABLE as usize }>;
 
 /// The ages at which flows expire.
 pub static LIMITS: Limits = Limits::of(&Timeouts::DEFAULT);
 
-const GEOMETRY: Geometry = match Geometry::new(STORM_BUCKETS) {
-    Some(geometry) => geometry,
-    None => panic!("too few buckets"),
-};
-
 pub type NarrowWords = MapWords<'static, NARROW_WORDS>;
-pub type WideWords = MapWords<'static, WIDE_WORDS>;
 
 /// A bucket in a map's value.
 pub trait InMap: Words {
@@ -63,38 +44,22 @@ impl<const N: usize> InMap for MapWords<'_, N> {
     }
 }
 
-/// A key of the test.
-pub trait StormKeyed: Key {
-    /// Returns the key of a flow.
-    fn of(mixing: &Mixing, key: &StormKey) -> Self;
-}
+/// What surrounds a table.
+pub trait Surroundings {
+    /// Which entries the flows of the table evict.
+    const NEWCOMER: Newcomer;
 
-impl StormKeyed for Narrow {
-    #[inline(always)]
-    fn of(mixing: &Mixing, key: &StormKey) -> Self {
-        Self::new(mixing, Be32(key.client[1] as u32), Be16(key.ports as u16), (key.ports >> 16) as u16)
-    }
-}
+    /// Adds to the load of a real.
+    fn add_load(real: RealId, change: u64);
 
-impl StormKeyed for Wide {
-    #[inline(always)]
-    fn of(mixing: &Mixing, key: &StormKey) -> Self {
-        let [port, service, destination] =
-            [key.ports, key.ports >> 16, key.ports >> 32].map(|port| port as u16);
-        Self::new(mixing, Be128(key.client), Be16(port), service, Be16(destination))
-    }
+    /// Counts an event.
+    fn count(event: Event);
 }
 
 /// A flow table in maps.
 pub trait InMaps: Table<Self::Key> + Default {
-    type Key: StormKeyed;
-
-    fn key(mixing: &Mixing, key: &StormKey) -> Self::Key {
-        Self::Key::of(mixing, key)
-    }
-
-    /// Returns the buckets of a flow.
-    fn pair(key: &Self::Key) -> Option<Pair<Self::Bucket>>;
+    /// The key of a flow.
+    type Key: Key;
 
     /// Adds the entry of a flow in a global function.
     fn insert_out_of_line(
@@ -106,55 +71,30 @@ pub trait InMaps: Table<Self::Key> + Default {
     ) -> Inserted;
 }
 
-/// Returns the buckets of a flow in a map.
-#[inline(always)]
-pub fn pair<B: InMap>(
-    map: &'static Shared<B::Memory, { STORM_BUCKETS as usize }>,
-    key: &impl Key,
-) -> Option<Pair<B>> {
-    let hash = key.hash();
-    Some(Pair {
-        first: B::of(map.get_ptr_mut(GEOMETRY.first(hash))?),
-        second: B::of(map.get_ptr_mut(GEOMETRY.second(hash))?),
-        line: key.line(),
-    })
-}
-
-/// Adds to the load of a real.
-#[inline(always)]
-pub fn add_load(real: RealId, change: u64) {
-    if let Some(load) = STORM_LOADS.get_ptr_mut(real.0) {
-        add(load, change);
-    }
-}
-
+/// Adds to a number that all CPUs share.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-fn add(number: *mut u64, change: u64) {
+pub fn add(number: *mut u64, change: u64) {
     // SAFETY: a value of this map, checked for null.
     unsafe {
         core::arch::asm!("lock *(u64 *)({number} + 0) += {change}", number = in(reg) number, change = in(reg) change);
     }
 }
 
+/// Adds to a number that all CPUs share.
 #[cfg(not(target_arch = "bpf"))]
-fn add(_: *mut u64, _: u64) {
+pub fn add(_: *mut u64, _: u64) {
     unreachable!("the programs run in the kernel only")
 }
 
-/// Declares a table: its type, that of its keys and buckets, its map, and the names of its global functions.
+/// Declares a table: its type, that of its keys and buckets, its surroundings, and the names of its global functions.
 macro_rules! in_maps {
-    ($table:ident: $key:ty, $bucket:ty, $map:path, [$best:ident, $rivals:ident, $settle:ident, $insert:ident]) => {
+    ($table:ident: $key:ty, $bucket:ty, $around:ty, [$best:ident, $rivals:ident, $settle:ident, $insert:ident]) => {
         #[derive(Default)]
         struct $table;
 
         impl $crate::table::InMaps for $table {
             type Key = $key;
-
-            #[inline(always)]
-            fn pair(key: &$key) -> Option<lb_common::flow_table::Pair<$bucket>> {
-                $crate::table::pair(&$map, key)
-            }
 
             #[inline(always)]
             fn insert_out_of_line(
@@ -186,15 +126,12 @@ macro_rules! in_maps {
 
             #[inline(always)]
             fn add_load(&self, real: lb_common::ids::RealId, change: u64) {
-                $crate::table::add_load(real, change);
+                <$around as $crate::table::Surroundings>::add_load(real, change);
             }
 
             #[inline(always)]
             fn count(&self, event: lb_common::flow_table::Event) {
-                if let Some(findings) = $crate::STORM_FINDINGS.get_ptr_mut(0) {
-                    // SAFETY: this CPU's, checked for null.
-                    unsafe { (*findings).events[event as usize] += 1 };
-                }
+                <$around as $crate::table::Surroundings>::count(event);
             }
 
             #[inline(always)]
@@ -236,7 +173,7 @@ macro_rules! in_maps {
                 bucket,
                 line,
                 now,
-                flow_table::Newcomer::Proven,
+                <$around as $crate::table::Surroundings>::NEWCOMER,
                 &$crate::table::LIMITS,
             )
             .0
@@ -286,14 +223,15 @@ macro_rules! in_maps {
             value: u64,
             now: u32,
         ) -> u64 {
-            use lb_common::flow_table::{Inserted, Newcomer, Seen, Table as _, Value};
+            use lb_common::flow_table::{Inserted, Seen, Table as _, Value};
+            let newcomer = <$around as $crate::table::Surroundings>::NEWCOMER;
             // SAFETY: as above.
             let Some(key) = (unsafe { key.as_ref() }) else { return Inserted::Unknown.packed() };
             if first.is_null() || second.is_null() {
                 return Inserted::Unknown.packed();
             }
             let pair = $crate::table::pair_of::<$bucket>(first, second, key);
-            $table.insert(pair, key, Value(value), Seen::from_number(now.into()), Newcomer::Proven).packed()
+            $table.insert(pair, key, Value(value), Seen::from_number(now.into()), newcomer).packed()
         }
     };
 }
