@@ -42,6 +42,9 @@ pub fn run(args: &Args) -> Result<()> {
     let mut unit = shell::cargo();
     unit.args(["test", "--no-fail-fast", "--workspace", "--exclude", "lb-ebpf"]);
     unit.args(["--exclude", "lb-tests", "--lib", "--bins", "--"]).args(&args.filters);
+    if args.full {
+        unit.env("XVS_FULL", "1");
+    }
     let mut doc = shell::cargo();
     doc.args(["test", "--doc", "--package", "lb-common", "--package", "lb-userspace", "--"])
         .args(&args.filters);

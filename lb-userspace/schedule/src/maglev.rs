@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
-//! section 3.4), with weights.
+//! section 3.4) with exact weights, and with tables whose sizes nest: a table and the one of twice its size
+//! agree on nearly every slot.
 //!
-//! Each real has a permutation of all slots, made from its address alone. Reals take turns at claiming the
-//! next free slot of their permutation until all are taken. Adding or removing a real moves few slots of
-//! others.
+//! As in the paper, each real visits all places of the table in an order of its own, made from its address
+//! alone, and places belong to the real that comes first. Three rules differ:
+//!
+//! - The places are [`CELLS`] cells, whatever the size of the table; a cell is a run of one or more slots. So
+//!   a larger table has the same order of visits.
+//! - A real visits its cells at times that follow from its weight, and never skips a cell that another real
+//!   has. It stops when it has its exact number of slots ([`shares`]), and takes a part of its last cell if
+//!   need be. Which real has a slot then depends on few others, so that a change of the pool moves little
+//!   more than it must.
+//! - In larger pools, more and more cells are split into halves that are visited independently ([`cells`]).
+//!
+//! [Decision 22](../../../docs/decisions/0022-nesting-tables.md) has the reasons and measurements.
 #![forbid(unsafe_code)]
+
+mod cells; //  runs of slots, and their owners
+mod shares; // exact numbers of slots
+mod visits; // the order and the times in which a real visits cells
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,10 +29,14 @@ use lb_common::{
 };
 
 use super::Entry;
+use cells::Cells;
+use visits::{Pace, Visitor};
 
-/// Minimum number of slots per real, until the largest table is reached: shares are then exact to less than
-/// one percent.
+/// Minimum number of slots per real, until the largest table is reached.
 const SLOTS_PER_REAL: usize = 128;
+
+/// Number of cells, as many as the smallest table has slots.
+const CELLS: u32 = BLOCK;
 
 /// Returns the number of slots of a table for that many reals, a power of two.
 #[must_use]
@@ -27,17 +45,8 @@ pub fn size(reals: usize) -> u32 {
     u32::try_from(wanted).unwrap_or(LARGEST_TABLE).clamp(BLOCK, LARGEST_TABLE)
 }
 
-/// The sequence of a real's preferred slots.
-struct Walk {
-    id: RealId,
-    weight: u64,
-    /// Credit that the real has earned and not yet spent: a turn costs the largest weight.
-    credit: u64,
-    slot: u64,
-    skip: u64,
-}
-
 /// Returns the table of a pool: a real id for each slot, in shares by weight; empty if all weights are 0.
+/// Every real with a weight has a slot, unless there are more reals than slots.
 ///
 /// The result depends neither on the pool's order nor on the ids: directors with the same pool have the same
 /// table.
@@ -45,42 +54,18 @@ struct Walk {
 pub fn table(pool: &[Entry]) -> Vec<RealId> {
     let mut pool: Vec<&Entry> = pool.iter().filter(|entry| entry.weight > 0).collect();
     pool.sort_by_key(|entry| entry.address);
-    let Some(heaviest) = pool.iter().map(|entry| u64::from(entry.weight)).max() else { return Vec::new() };
+    if pool.is_empty() {
+        return Vec::new();
+    }
     let size = size(pool.len());
-    let mask = u64::from(size) - 1;
-    let mut walks: Vec<Walk> = pool.into_iter().map(|entry| walk(entry, heaviest, mask)).collect();
-    let mut table = vec![RealId::NONE; size as usize];
-    let mut free = table.len();
-    loop {
-        for walk in &mut walks {
-            walk.credit += walk.weight;
-            if walk.credit < heaviest {
-                continue;
-            }
-            walk.credit -= heaviest;
-            while !table[walk.slot as usize].is_none() {
-                walk.slot = (walk.slot + walk.skip) & mask;
-            }
-            table[walk.slot as usize] = walk.id;
-            free -= 1;
-            if free == 0 {
-                return table;
-            }
-        }
-    }
-}
-
-fn walk(entry: &Entry, heaviest: u64, mask: u64) -> Walk {
-    let name = name(entry.address);
-    Walk {
-        id: entry.id,
-        weight: u64::from(entry.weight),
-        // Every real has a turn in the first round, as in IPVS (`ip_vs_mh_shift_weight`): no share is empty.
-        credit: heaviest - u64::from(entry.weight),
-        slot: mix(name ^ 0x6d61_676c_6576_0001) & mask,
-        // The step is odd, and the size is a power of two: every slot is visited.
-        skip: mix(name ^ 0x6d61_676c_6576_0002) & mask | 1,
-    }
+    let (names, weights): (Vec<u64>, Vec<u32>) =
+        pool.iter().map(|entry| (name(entry.address), entry.weight)).unzip();
+    let shares = shares::shares(&names, &weights, size);
+    let pace = Pace::of(&weights);
+    let visitors: Vec<Visitor> =
+        names.iter().zip(&weights).map(|(name, weight)| Visitor::new(*name, pace.step(*weight))).collect();
+    let owners = Cells::new(size, cells::split(&weights)).fill(&visitors, shares);
+    owners.into_iter().map(|owner| pool[owner as usize].id).collect()
 }
 
 /// Returns a number that identifies a real by its address and port.
@@ -104,77 +89,21 @@ const fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pool(weights: &[u32]) -> Vec<Entry> {
-        (1u32..)
-            .zip(weights)
-            .map(|(id, &weight)| Entry {
-                id: RealId(id),
-                address: SocketAddr::from(([10, 0, (id >> 8) as u8, id as u8], 80)),
-                weight,
-            })
-            .collect()
-    }
-
-    fn shares(table: &[RealId], count: usize) -> Vec<u64> {
-        let mut shares = vec![0; count];
-        for &id in table {
-            shares[id.0 as usize - 1] += 1;
-        }
-        shares
-    }
-
-    #[test]
-    fn shares_are_the_weights() {
-        for weights in [&[1, 1, 1][..], &[100, 50, 1], &[65535, 1], &[i32::MAX as u32, 1 << 30], &[3; 1000]] {
-            let shares = shares(&table(&pool(weights)), weights.len());
-            let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
-            for (share, weight) in shares.iter().zip(weights) {
-                let fair = u64::from(*weight) * u64::from(size(weights.len())) / sum;
-                // The last round may end before every real had its turn.
-                assert!(share.abs_diff(fair) <= 2, "{weights:?}: {share} slots, not {fair}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_smallest_share_is_a_slot() {
-        for weights in [vec![1, 10_000], [vec![100; 999], vec![1]].concat(), vec![1, i32::MAX as u32]] {
-            let shares = shares(&table(&pool(&weights)), weights.len());
-            assert!(shares.iter().all(|share| *share > 0), "{weights:?}: {shares:?}");
-        }
-    }
-
-    #[test]
-    fn a_real_that_goes_takes_few_others_slots_with_it() {
-        let all = pool(&[1; 100]);
-        let before = table(&all);
-        let after = table(&all[..99]);
-        let moved = before.iter().zip(&after).filter(|(b, a)| **b != RealId(100) && b != a).count();
-        // The paper's figure 12 has a few percent for this ratio of slots to reals.
-        assert!(moved < before.len() / 50, "{moved} slots of living reals moved");
-    }
-
-    #[test]
-    fn order_and_weight_zero_do_not_matter() {
-        let mut all = pool(&[1, 2, 3]);
-        let before = table(&all);
-        all.reverse();
-        all.push(Entry { id: RealId(9), address: SocketAddr::from(([10, 9, 9, 9], 80)), weight: 0 });
-        assert_eq!(table(&all), before);
-        assert!(table(&pool(&[0, 0])).is_empty());
-    }
-
-    /// Tests the first slots against those of schema version 3: a change here moves living flows at an
-    /// upgrade.
-    #[test]
-    fn is_what_it_always_was() {
-        assert_eq!(table(&pool(&[1, 2, 3]))[..16], GOLDEN.map(RealId));
-    }
-
-    /// Expected slots, computed by the same rules in another language.
-    const GOLDEN: [u32; 16] = [3, 3, 3, 3, 2, 3, 2, 2, 3, 1, 2, 1, 2, 3, 3, 2];
+/// Salts, one for each use of a real's name.
+mod salt {
+    /// First cells and skips, of both halves.
+    pub const ORDER: [u64; 2] = [0x6d61_676c_6576_0001, 0x6d61_676c_6576_0002];
+    /// The time of the first visit.
+    pub const PHASE: u64 = 0x6d61_676c_6576_0003;
+    /// Which reals have one slot more, where shares are no whole numbers.
+    pub const ROUNDING: u64 = 0x6d61_676c_6576_0004;
+    /// Which cells are split.
+    pub const SPLIT: u64 = 0x6d61_676c_6576_0005;
 }
+
+#[cfg(test)]
+mod disruption;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
