@@ -47,6 +47,9 @@ pub enum Change {
         service: ServiceId,
         /// Options of the service.
         options: ServiceOptions,
+        /// The change is made although it ends connections that have no flow table entry.
+        #[serde(default)]
+        force: bool,
     },
     /// Remove a service and its reals.
     RemoveService {

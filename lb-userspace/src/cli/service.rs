@@ -32,7 +32,7 @@ pub enum ServiceCommand {
     #[command(
         after_help = "Options that are not given keep their values.\n\nExample:\n  xvs service edit tcp 192.0.2.100:80 --scheduler wrr"
     )]
-    Edit(OptionArgs),
+    Edit(EditArgs),
     /// Remove a service and its reals
     #[command(aliases = ["rm", "delete"])]
     Remove(ServiceArgs),
@@ -71,6 +71,19 @@ pub struct OptionArgs {
     service: ServiceArgs,
     #[command(flatten)]
     options: ServiceOptions,
+}
+
+/// The arguments of `service edit`.
+#[derive(Args, Debug)]
+pub struct EditArgs {
+    #[command(flatten)]
+    about: OptionArgs,
+    /// Make the change at once, even if it ends connections without a flow table entry
+    ///
+    /// Without this option, a change of the scheduler or of its flags is refused while connections depend on the
+    /// table of the old one: those that `mh`, `sh` or `dh` selected under `--tracking auto`.
+    #[arg(long)]
+    force: bool,
 }
 
 /// The arguments of `service add`.
@@ -115,8 +128,8 @@ pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), 
         ServiceCommand::Add(args) => {
             return ui.done(&api.post("/v1/together", &args.changes()?).await?);
         }
-        ServiceCommand::Edit(OptionArgs { service, options }) => {
-            Change::EditService { service: service.id()?, options }
+        ServiceCommand::Edit(EditArgs { about: OptionArgs { service, options }, force }) => {
+            Change::EditService { service: service.id()?, options, force }
         }
         ServiceCommand::Remove(service) => Change::RemoveService { service: service.id()? },
         ServiceCommand::Show(service) => {

@@ -38,7 +38,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
             desired.services.insert(*service, new);
             Ok(line)
         }
-        Change::EditService { service, options } => {
+        Change::EditService { service, options, .. } => {
             validate::netmask(service, options.netmask)?;
             let entry = find(desired, service)?;
             let before = entry.traits();
@@ -99,7 +99,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
 /// # Errors
 /// If the service is not persistent; the failure is wrong input.
 pub fn netmask_has_use(desired: &Desired, change: &Change) -> Result<(), Failure> {
-    let (Change::AddService { service, options, .. } | Change::EditService { service, options }) = change
+    let (Change::AddService { service, options, .. } | Change::EditService { service, options, .. }) = change
     else {
         return Ok(());
     };
@@ -227,7 +227,7 @@ mod tests {
     fn an_edit_says_what_it_changed() {
         let edit = |options| {
             let mut desired = one_service();
-            apply(&mut desired, &Change::EditService { service: id(), options })
+            apply(&mut desired, &Change::EditService { service: id(), options, force: false })
         };
         let persistent = ServiceOptions { persistent: Some(300), ..ServiceOptions::default() };
         assert_eq!(

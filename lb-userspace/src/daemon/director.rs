@@ -38,8 +38,8 @@ use lb_control::{
     state_file::Prepared, validate, vips::VipManager,
 };
 use lb_dataplane::{DataPlane, Limits, Mode, PinDir};
-use lb_model::Desired;
 use lb_model::failure::Failure;
+use lb_model::{Desired, ServiceId};
 use lb_netlink::Netlink;
 
 /// Parts from which a director is made.
@@ -96,6 +96,8 @@ pub struct Director {
     pub(super) outcomes: Outcomes,
     /// Data for the lists of ipvsadm.
     pub(super) listed: Listed,
+    /// Services that may lose untracked flows in the change that is being made.
+    pub(super) forced: BTreeSet<ServiceId>,
     /// Config that waits for its confirmation.
     pub(super) confirm: Confirm,
     /// Revisions of the config.
@@ -138,6 +140,7 @@ impl Director {
             origin: Origin::new(parts.section),
             outcomes: Outcomes::default(),
             listed: Listed::default(),
+            forced: BTreeSet::new(),
         })
     }
 

@@ -2,11 +2,13 @@
 //! Atomic batches of changes: either all are made, or none.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+
 use super::{Director, change, director::LINES};
 use crate::api::types::{Change, Done, Together};
 use lb_control::same_network;
-use lb_model::Desired;
 use lb_model::failure::{Cause, Failure};
+use lb_model::{Desired, ServiceId};
 
 /// Result of applying changes.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ struct Outcome {
     made: Vec<String>,
     /// Option to take VIPs from machines that have them; `None` if the changes bring no VIPs.
     take_over: Option<bool>,
+    /// Services that may lose connections.
+    forced: BTreeSet<ServiceId>,
 }
 
 impl Director {
@@ -34,11 +38,25 @@ impl Director {
     /// As [`change`](Self::change).
     pub async fn change_together(&mut self, asked: &Together) -> Result<Done, Failure> {
         let mut desired = self.store.desired().clone();
-        let Outcome { lines, made, take_over } = apply(&mut desired, asked)?;
+        let Outcome { lines, made, take_over, forced } = apply(&mut desired, asked)?;
         if made.is_empty() {
             return Ok(Done { changes: lines, warnings: Vec::new() });
         }
         change::carry_over(self.store.desired(), &mut desired);
+        let losses = self.force(forced, &desired)?;
+        let done = self.make(desired, take_over, &made).await;
+        self.forced.clear();
+        let warnings = done?.into_iter().chain(losses).collect();
+        Ok(Done { changes: lines, warnings })
+    }
+
+    /// Makes the changes `made`, which lead to `desired`. Returns warnings.
+    async fn make(
+        &mut self,
+        desired: Desired,
+        take_over: Option<bool>,
+        made: &[String],
+    ) -> Result<Vec<String>, Failure> {
         if let Some(take_over) = take_over {
             self.may_become(&desired)?;
             self.may_take(&desired, take_over).await?;
@@ -57,7 +75,7 @@ impl Director {
         warnings.retain(|warning| !known.contains(warning));
         let here = self.network.netlink().addresses().await.unwrap_or_default();
         warnings.extend(same_network::notes(&before, self.store.desired(), &here));
-        Ok(Done { changes: lines, warnings })
+        Ok(warnings)
     }
 }
 
@@ -71,6 +89,9 @@ fn apply(desired: &mut Desired, asked: &Together) -> Result<Outcome, Failure> {
             Ok(line) => {
                 if let Change::AddService { take_over, .. } | Change::AddToGroup { take_over, .. } = change {
                     outcome.take_over = Some(*take_over && outcome.take_over.unwrap_or(true));
+                }
+                if let Change::EditService { service, force: true, .. } = change {
+                    outcome.forced.insert(*service);
                 }
                 outcome.lines.push(line.clone());
                 outcome.made.push(line);
@@ -100,7 +121,7 @@ fn none_of_them(failure: Failure) -> Failure {
 mod tests {
     use super::*;
     use lb_control::options::{RealOptions, ServiceOptions};
-    use lb_model::{Forward, ServiceId};
+    use lb_model::Forward;
 
     fn id() -> ServiceId {
         ServiceId::parse("tcp", "192.0.2.100:80").unwrap()

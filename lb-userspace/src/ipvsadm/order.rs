@@ -73,7 +73,7 @@ impl Order {
     pub fn change(&self) -> Option<Change> {
         Some(match self.clone() {
             Self::AddService(service, options) => Change::AddService { service, options, take_over: false },
-            Self::EditService(service, options) => Change::EditService { service, options },
+            Self::EditService(service, options) => Change::EditService { service, options, force: false },
             Self::RemoveService(service) => Change::RemoveService { service },
             Self::Clear => Change::ClearServices,
             Self::AddReal(service, real, options) => Change::AddReal { service, real, options },

@@ -131,3 +131,37 @@ fn slots_settle_and_nothing_is_written_down_in_peace() {
     let stats = director.stats();
     assert_eq!(stats.service("tcp", PORT).count.new_flows, 100, "flows are counted by their SYNs");
 }
+
+#[test]
+fn another_scheduler_takes_effect_at_once_or_by_force() {
+    let stage = Stage::new();
+    let lab = &stage.lab;
+    let _greeters = greeters(lab);
+    lab.director.xvs(&format!("service add tcp {SERVICE} --scheduler mh --tracking auto")).succeeds();
+    for real in &lab.reals {
+        lab.director.add_real("tcp", PORT, real.rip, PORT, Method::Dr, 1);
+    }
+    let mut talks: Vec<Talk> = (0..30).map(|_| Talk::open(lab)).collect();
+
+    // The table of mh alone has the reals of these connections.
+    let edit = |options: &str| lab.director.xvs(&format!("service edit tcp {SERVICE} {options}"));
+    let refused = edit("--scheduler wrr").fails(2);
+    assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
+    talks.iter_mut().try_for_each(Talk::goes_on).unwrap();
+
+    let forced = edit("--scheduler wrr --force").succeeds();
+    let said = format!("{}{}", forced.stdout, forced.stderr);
+    assert!(said.contains("go to other reals and end; 0 connections with an entry stay"), "{said}");
+    let ended = talks.iter_mut().filter_map(|talk| talk.goes_on().err()).count();
+    assert!(ended > 0, "turns of wrr are not those of mh");
+
+    // Their entries have the reals of these: nothing has to be forced.
+    let mut talks: Vec<Talk> = (0..30).map(|_| Talk::open(lab)).collect();
+    for real in &lab.reals {
+        assert_eq!(talks.iter().filter(|talk| talk.real == real.name()).count(), 10, "wrr takes turns");
+    }
+    edit("--scheduler lc").succeeds();
+    talks.iter_mut().try_for_each(Talk::goes_on).unwrap();
+    edit("--scheduler mh").succeeds();
+    talks.iter_mut().try_for_each(Talk::goes_on).unwrap();
+}
