@@ -2,7 +2,7 @@
 //! Bounds of numbers, for all front ends: command line, config file, API.
 #![forbid(unsafe_code)]
 
-use super::state::Room;
+use super::state::FlowLimits;
 use lb_model::failure::Failure;
 use lb_model::{
     Persistence, ServiceId,
@@ -56,7 +56,7 @@ pub fn persistence(id: &ServiceId, Persistence { seconds, prefix }: Persistence)
 ///
 /// # Errors
 /// If a number is out of bounds; the failure is wrong input and names the first one.
-pub fn room(room: &Room) -> Result<(), Failure> {
+pub fn room(room: &FlowLimits) -> Result<(), Failure> {
     for (name, flows) in [("max-flows", room.max_flows), ("max-flows6", room.max_flows6)] {
         if flows.is_some_and(|flows| !(1..=MOST_FLOWS).contains(&flows)) {
             return Err(Failure::wrong_input(format!("{name} must be between 1 and {MOST_FLOWS}")));

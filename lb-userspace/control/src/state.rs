@@ -36,7 +36,7 @@ pub struct State {
     /// Timeouts of idle flows that the operator has set.
     pub timeouts: TimeoutOptions,
     /// Sizes of the flow tables that the operator has set at run time.
-    pub room: Room,
+    pub room: FlowLimits,
     /// Packets of removed services, by the name of the reason, so that sums over all services never decrease.
     pub gone: BTreeMap<String, u64>,
     /// SNAT addresses of `fnat` requests, at the indexes that flow table entries have.
@@ -48,7 +48,7 @@ pub struct State {
     clap::Args, Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema,
 )]
 #[serde(default)]
-pub struct Room {
+pub struct FlowLimits {
     /// Tracked IPv4 flows that fit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=33_554_432))]
     pub max_flows: Option<u32>,
@@ -57,7 +57,7 @@ pub struct Room {
     pub max_flows6: Option<u32>,
 }
 
-impl Room {
+impl FlowLimits {
     /// Returns `limits`, with the sizes of the flow tables raised to these.
     #[must_use]
     pub fn at_least(&self, limits: Limits) -> Limits {
@@ -106,7 +106,7 @@ struct Stored {
     #[serde(default)]
     timeouts: TimeoutOptions,
     #[serde(default)]
-    room: Room,
+    room: FlowLimits,
     vips: BTreeSet<IpAddr>,
     #[serde(default)]
     gone: BTreeMap<String, u64>,

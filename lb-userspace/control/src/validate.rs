@@ -13,7 +13,7 @@ use std::{
 use super::{bounds, dips::Dips, image};
 pub use checks::{check, checks_of};
 use lb_dataplane::Limits;
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 use lb_model::{
     Desired, Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, Real, Service, ServiceId, Tracking, Tunnel,
 };
@@ -47,7 +47,7 @@ pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
                 .hint(format!(
                     "set `max-{what}` in the [director] section of the config, and restart the daemon"
                 ))
-                .because(Cause::Full));
+                .because(ErrorCode::Full));
         }
     }
     Ok(())

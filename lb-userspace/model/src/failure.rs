@@ -21,7 +21,7 @@ pub enum FailureKind {
 /// Cause of a failure, for programs that must not depend on the message.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cause {
+pub enum ErrorCode {
     /// The service does not exist.
     NoService,
     /// The service exists already.
@@ -51,7 +51,7 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Cause, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
+    pub cause: Option<ErrorCode>,
 }
 
 impl Failure {
@@ -82,7 +82,7 @@ impl Failure {
 
     /// Adds a cause for programs.
     #[must_use]
-    pub const fn because(mut self, cause: Cause) -> Self {
+    pub const fn because(mut self, cause: ErrorCode) -> Self {
         self.cause = Some(cause);
         self
     }

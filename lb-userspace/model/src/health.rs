@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{self, CheckName, Period},
-    words::words,
+    enums::option_enum,
 };
 
-words! {
+option_enum! {
     /// State of a real as the operator set it.
     #[derive(Default)]
     Admin {
@@ -25,7 +25,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// State of a real as its checks find it.
     #[derive(Default)]
     Health {
@@ -39,7 +39,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Assumed state of a real before the first verdict of its checks.
     #[derive(Default)]
     Initial {
@@ -51,7 +51,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Fate of the connections of a real that is down.
     #[derive(Default)]
     OnDown {
@@ -67,7 +67,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Fate of new connections to a service whose reals are all down.
     #[derive(Default)]
     OnAllDown {
@@ -83,7 +83,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Result of a probe, in the words of `HAProxy`: the layer, and what happened there.
     ResultCode {
         /// The connection was accepted, or an answer arrived

@@ -7,6 +7,7 @@
 
 pub mod check; //    definitions of health checks
 pub mod command; //  command lines for the operator
+mod enums; //        schedulers, flags, tracking, methods, removal policies
 pub mod evicted; //  evictions from flow tables
 pub mod failure; //  failures of commands and requests
 pub mod finding; //  findings of the doctor
@@ -18,7 +19,6 @@ mod schema; //       schemas of texts
 pub mod text; //     parts of messages
 pub mod timeouts; // idle timeouts
 mod tunnel; //       encapsulations
-mod words; //        schedulers, flags, tracking, methods, removal policies
 pub mod written; //  addresses and numbers in files and options
 
 use std::{
@@ -31,9 +31,9 @@ use health::{Admin, HealthPolicy};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use enums::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
 pub use id::{Endpoint, GroupId, Protocol, RealAddress, ServiceId};
 pub use tunnel::Tunnel;
-pub use words::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
 
 /// Largest weight, as in IPVS.
 pub const MAX_WEIGHT: u32 = i32::MAX as u32;

@@ -17,7 +17,7 @@ use super::{
     types::{AttachOptions, Change, Connection, Done, GroupView, Stats, Status, Together},
 };
 use book::{Book, Param};
-use lb_control::state::Room;
+use lb_control::state::FlowLimits;
 use lb_explain::{Explanation, Plan, Question};
 use lb_model::{finding::FindingView, timeouts::TimeoutOptions};
 
@@ -94,7 +94,7 @@ fn changes(book: &mut Book) {
     book.post("/v1/attach", "attach", "Attach the program to an interface again")
         .body::<AttachOptions>()
         .answer::<Done>();
-    book.post("/v1/resize", "resize", "Enlarge the flow tables").body::<Room>().answer::<Done>();
+    book.post("/v1/resize", "resize", "Enlarge the flow tables").body::<FlowLimits>().answer::<Done>();
     book.post("/v1/zero", "ipvsadm-zero", "Set the counters of ipvsadm to zero")
         .body::<Which>()
         .answer::<()>();

@@ -22,7 +22,7 @@ use super::{
 };
 use lb_control::{
     options::{CheckOptions, RealOptions, ServiceOptions},
-    state::Room,
+    state::FlowLimits,
 };
 use lb_explain::{Plan, Question};
 use lb_model::check::{CheckName, CheckType};
@@ -43,7 +43,7 @@ impl Ask for Question {}
 impl Ask for Plan {}
 impl Ask for TimeoutOptions {}
 impl Ask for AttachOptions {}
-impl Ask for Room {}
+impl Ask for FlowLimits {}
 impl Ask for CheckRun {
     fn blame(body: &Value) -> Option<String> {
         field("service", body.get("service")?, service)
@@ -261,7 +261,7 @@ mod tests {
         assert!(read::<Which>(b"{}").unwrap().service.is_none());
         assert!(read::<Which>(br#"{"service":null}"#).unwrap().service.is_none());
         assert_eq!(read::<TimeoutOptions>(br#"{"tcp":5}"#).unwrap().tcp, Some(5));
-        assert_eq!(read::<Room>(br#"{"max_flows":5}"#).unwrap().max_flows, Some(5));
+        assert_eq!(read::<FlowLimits>(br#"{"max_flows":5}"#).unwrap().max_flows, Some(5));
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
             "`service.group`",
         );
         wrong::<TimeoutOptions>(r#"{"tpc":5}"#, "`tpc`");
-        wrong::<Room>(r#"{"max-flows":5}"#, "`max-flows`");
+        wrong::<FlowLimits>(r#"{"max-flows":5}"#, "`max-flows`");
         wrong::<AttachOptions>(r#"{"interface":"eth0","xdp_mode":"native"}"#, "`xdp_mode`");
         wrong::<Question>(r#"{"frame":"00","plan":{"name":"a","text":"","more":1}}"#, "`plan.more`");
         wrong::<Plan>(r#"{"name":"a","text":"","strict":true}"#, "`strict`");

@@ -17,7 +17,7 @@ use crate::{
     daemon, privileges,
     run::RunOptions,
 };
-use lb_control::state::Room;
+use lb_control::state::FlowLimits;
 use lb_dataplane::descriptors;
 use lb_dataplane::{Mode, PinDir, links, private};
 use lb_model::failure::{Failure, chain};
@@ -189,7 +189,7 @@ pub async fn attach(args: &AttachArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
 #[derive(Args, Debug)]
 pub struct ResizeArgs {
     #[command(flatten)]
-    room: Room,
+    room: FlowLimits,
 }
 
 /// Enlarges the flow tables.

@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 
 use crate::api::types::Change;
 use lb_control::validate;
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 use lb_model::text::count;
 use lb_model::{Desired, Endpoint, GroupId, OnRemoval, Real, Service, ServiceId};
 
@@ -29,7 +29,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
             if desired.services.contains_key(service) {
                 return Err(Failure::wrong_input(format!("service {service} exists already"))
                     .hint(format!("change it with `xvs service edit {service}`"))
-                    .because(Cause::ServiceExists));
+                    .because(ErrorCode::ServiceExists));
             }
             validate::netmask(service, options.netmask)?;
             let mut new = Service::default();
@@ -56,7 +56,7 @@ pub fn apply(desired: &mut Desired, change: &Change) -> Result<String, Failure> 
             if entry.reals.contains_key(&address) {
                 return Err(Failure::wrong_input(format!("service {service} has real {address} already"))
                     .hint(format!("change it with `xvs real edit {service} {address}`"))
-                    .because(Cause::RealExists));
+                    .because(ErrorCode::RealExists));
             }
             let new = options.new_real();
             let line = format!("added real {address} to {service}: {}", new.describe());
@@ -188,7 +188,7 @@ fn find<'a>(desired: &'a mut Desired, service: &ServiceId) -> Result<&'a mut Ser
     desired.services.get_mut(service).ok_or_else(|| {
         Failure::wrong_input(format!("there is no service {service}"))
             .hint("`xvs service list` lists the services")
-            .because(Cause::NoService)
+            .because(ErrorCode::NoService)
     })
 }
 
@@ -200,7 +200,7 @@ fn find_real<'a>(
     find(desired, service)?.reals.get_mut(address).ok_or_else(|| {
         Failure::wrong_input(format!("service {service} has no real {address}"))
             .hint(format!("`xvs real list {service}` lists its reals"))
-            .because(Cause::NoReal)
+            .because(ErrorCode::NoReal)
     })
 }
 

@@ -7,7 +7,7 @@ use crate::api::{
     types::{Change, ServiceView},
 };
 use lb_control::validate;
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 use lb_model::{Desired, ServiceId};
 
 impl Director {
@@ -47,7 +47,7 @@ impl Director {
             services.retain(|service| service.id == id);
             if services.is_empty() {
                 return Err(
-                    Failure::wrong_input(format!("there is no service {id}")).because(Cause::NoService)
+                    Failure::wrong_input(format!("there is no service {id}")).because(ErrorCode::NoService)
                 );
             }
         }

@@ -5,7 +5,7 @@
 
 use super::Director;
 use crate::api::types::Done;
-use lb_control::state::Room;
+use lb_control::state::FlowLimits;
 use lb_dataplane::Limits;
 use lb_model::failure::Failure;
 
@@ -14,7 +14,7 @@ impl Director {
     ///
     /// # Errors
     /// Wrong input if the tables would not grow. If the kernel has no memory for them, nothing has changed.
-    pub fn resize(&mut self, room: Room) -> Result<Done, Failure> {
+    pub fn resize(&mut self, room: FlowLimits) -> Result<Done, Failure> {
         let before = *self.maps.limits();
         let limits = Limits {
             flows: room.max_flows.unwrap_or(before.flows),
@@ -29,7 +29,7 @@ impl Director {
             .hint("for smaller tables, change the config file, run `xvs detach`, and start again"));
         }
         let old = self.store.room();
-        let room = Room {
+        let room = FlowLimits {
             max_flows: room.max_flows.or(old.max_flows),
             max_flows6: room.max_flows6.or(old.max_flows6),
         };

@@ -12,7 +12,7 @@ use lb_common::{reason::Reason, schema::Counters};
 
 use lb_control::{
     dips::Dips,
-    state::{Room, State, Totals, not_written},
+    state::{FlowLimits, State, Totals, not_written},
     state_file::Prepared,
 };
 use lb_model::failure::Failure;
@@ -61,7 +61,7 @@ impl Store {
     }
 
     /// Returns the sizes of the flow tables that the operator has set.
-    pub(super) const fn room(&self) -> Room {
+    pub(super) const fn room(&self) -> FlowLimits {
         self.state.room
     }
 
@@ -163,7 +163,7 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn prepare_room(&self, room: Room) -> Result<Prepared, Failure> {
+    pub(super) fn prepare_room(&self, room: FlowLimits) -> Result<Prepared, Failure> {
         State { room, ..self.state.clone() }.prepare(&self.file)
     }
 
@@ -171,7 +171,7 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be renamed.
-    pub(super) fn commit_room(&mut self, prepared: Prepared, room: Room) -> Result<(), Failure> {
+    pub(super) fn commit_room(&mut self, prepared: Prepared, room: FlowLimits) -> Result<(), Failure> {
         prepared.commit().map_err(|error| not_written(&self.file, &error))?;
         self.state.room = room;
         Ok(())

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::{Director, change, director::LINES};
 use crate::api::types::{Change, Done, Together};
 use lb_control::same_network;
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 use lb_model::{Desired, ServiceId};
 
 /// Result of applying changes.
@@ -108,7 +108,7 @@ fn apply(desired: &mut Desired, asked: &Together) -> Result<Outcome, Failure> {
 
 /// Returns whether a change failed because what it adds exists.
 fn is_there(failure: &Failure) -> bool {
-    matches!(failure.cause, Some(Cause::ServiceExists | Cause::RealExists | Cause::CheckExists))
+    matches!(failure.cause, Some(ErrorCode::ServiceExists | ErrorCode::RealExists | ErrorCode::CheckExists))
 }
 
 /// Adds to a failure that no other change was made either.

@@ -23,7 +23,7 @@ use crate::api::{
     ipvs::{BatchDone, Table},
     types::{Change, ServiceView},
 };
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 use lb_model::{RealAddress, ServiceId};
 
 /// Executes a command line; `words` are those after the name of the program. Returns the exit code.
@@ -284,8 +284,8 @@ fn named_otherwise(change: &Change, failure: &Failure) -> Option<Change> {
     };
     let ServiceId::Group { group, ipv6 } = *service else { return None };
     match (failure.cause?, ipv6) {
-        (Cause::NoService, true) => *service = ServiceId::group(group),
-        (Cause::NoReal, _) => {
+        (ErrorCode::NoService, true) => *service = ServiceId::group(group),
+        (ErrorCode::NoReal, _) => {
             let (Change::EditReal { real, .. } | Change::RemoveReal { real, .. }) = &mut again else {
                 return None;
             };

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::grammar::Verb;
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 
 /// Reason why a command of ipvsadm failed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -94,19 +94,19 @@ impl Trouble {
     pub fn of(verb: Verb, failure: Failure) -> Self {
         let server = matches!(verb, Verb::AddServer | Verb::EditServer | Verb::DeleteServer);
         let message = match failure.cause {
-            Some(Cause::NoService) if server => "Service not defined",
-            Some(Cause::NoService) => "No such service",
-            Some(Cause::ServiceExists) => "Service already exists",
-            Some(Cause::NoReal) => "No such destination",
-            Some(Cause::RealExists) => "Destination already exists",
-            Some(Cause::Full) => "Memory allocation problem",
+            Some(ErrorCode::NoService) if server => "Service not defined",
+            Some(ErrorCode::NoService) => "No such service",
+            Some(ErrorCode::ServiceExists) => "Service already exists",
+            Some(ErrorCode::NoReal) => "No such destination",
+            Some(ErrorCode::RealExists) => "Destination already exists",
+            Some(ErrorCode::Full) => "Memory allocation problem",
             None if failure.exit_code() == 2 => {
                 "Invalid operation.  Possibly wrong module version, address not unicast, ..."
             }
             // Options of ipvsadm name no check.
-            Some(Cause::NoCheck | Cause::CheckExists) | None => return Self::Refused(failure),
+            Some(ErrorCode::NoCheck | ErrorCode::CheckExists) | None => return Self::Refused(failure),
         };
-        let known = !matches!(failure.cause, None | Some(Cause::Full));
+        let known = !matches!(failure.cause, None | Some(ErrorCode::Full));
         let code = if verb == Verb::List { NOTHING_TO_LIST } else { MINUS_ONE };
         let hint = if known { None } else { Some(failure.message) };
         Self::Said { message: message.to_owned(), code, hint, kernel: true }

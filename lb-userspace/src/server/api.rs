@@ -26,7 +26,7 @@ use crate::{
     },
     daemon::{self, Shared},
 };
-use lb_control::{bounds, state::Room};
+use lb_control::{bounds, state::FlowLimits};
 use lb_explain::Question;
 use lb_model::failure::Failure;
 use lb_model::timeouts::TimeoutOptions;
@@ -143,7 +143,7 @@ async fn attach(State(director): State<Shared>, Body(options): Body<AttachOption
     done(director.lock().await.reattach(&options).await)
 }
 
-async fn resize(State(director): State<Shared>, Body(room): Body<Room>) -> Response {
+async fn resize(State(director): State<Shared>, Body(room): Body<FlowLimits>) -> Response {
     let result = match bounds::room(&room) {
         Ok(()) => director.lock().await.resize(room),
         Err(failure) => Err(failure),

@@ -13,9 +13,9 @@ pub use name::CheckName;
 pub use period::Period;
 pub use status::StatusRanges;
 
-use crate::words::words;
+use crate::enums::option_enum;
 
-words! {
+option_enum! {
     /// Type of a health check.
     CheckType {
         /// Open a TCP connection; optionally send a text and expect an answer
@@ -35,7 +35,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Way of a probe to the real.
     #[derive(Default)]
     Via {
@@ -47,7 +47,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Examination of the certificate in an `https` check.
     #[derive(Default)]
     CertificatePolicy {
@@ -59,7 +59,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Record type of a DNS query.
     #[derive(Default)]
     DnsRecord {

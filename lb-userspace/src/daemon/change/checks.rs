@@ -7,7 +7,7 @@ use lb_control::{options::CheckOptions, validate};
 use lb_model::{
     Desired,
     check::{CheckName, CheckType},
-    failure::{Cause, Failure},
+    failure::{ErrorCode, Failure},
     text::likely,
 };
 
@@ -24,7 +24,7 @@ pub(super) fn add(
     if desired.checks.contains_key(name) {
         return Err(Failure::wrong_input(format!("check {name} exists already"))
             .hint(format!("change it with `xvs check edit {name}`"))
-            .because(Cause::CheckExists));
+            .because(ErrorCode::CheckExists));
     }
     let check = options.new_check(kind);
     validate::check(name, &check)?;
@@ -98,7 +98,7 @@ fn missing(desired: &Desired, name: &CheckName) -> Failure {
         Some(meant) => format!("did you mean {meant}?"),
         None => "`xvs check list` lists the checks".to_owned(),
     };
-    Failure::wrong_input(format!("there is no check {name}")).hint(hint).because(Cause::NoCheck)
+    Failure::wrong_input(format!("there is no check {name}")).hint(hint).because(ErrorCode::NoCheck)
 }
 
 #[cfg(test)]

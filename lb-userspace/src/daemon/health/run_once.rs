@@ -11,7 +11,7 @@ use crate::{
     api::health::{CheckRun, CheckRunResult},
     daemon::Shared,
 };
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 
 /// Most steps of a probe.
 const STEPS: usize = 100;
@@ -28,17 +28,17 @@ pub async fn run_check(shared: &Shared, question: &CheckRun) -> Result<CheckRunR
         let Some(check) = desired.checks.get(name) else {
             return Err(Failure::wrong_input(format!("there is no check {name}"))
                 .hint("`xvs check list` lists the checks")
-                .because(Cause::NoCheck));
+                .because(ErrorCode::NoCheck));
         };
         let Some(service) = desired.services.get(id) else {
             return Err(Failure::wrong_input(format!("there is no service {id}"))
                 .hint("`xvs service list` lists the services")
-                .because(Cause::NoService));
+                .because(ErrorCode::NoService));
         };
         let Some(real) = service.reals.get(address) else {
             return Err(Failure::wrong_input(format!("service {id} has no real {address}"))
                 .hint(format!("`xvs real list {id}` lists its reals"))
-                .because(Cause::NoReal));
+                .because(ErrorCode::NoReal));
         };
         let definitions = BTreeMap::from([(name, Arc::new(check.clone()))]);
         let Some(target) = director.target(id, name, &definitions, *address, real) else {

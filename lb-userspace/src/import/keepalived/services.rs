@@ -18,7 +18,7 @@ use super::{
 };
 use crate::api::types::Change;
 use lb_control::options::{HealthOptions, RealOptions, ServiceOptions};
-use lb_model::failure::Cause;
+use lb_model::failure::ErrorCode;
 use lb_model::{Forward, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId, Tracking};
 
 /// Adds the services of a file.
@@ -168,7 +168,7 @@ fn virtual_server(
                     imported.leave(&said.0, &said.1, mark(group), Kind::Service, block);
                 }
             }
-            Err(failure) if failure.cause == Some(Cause::ServiceExists) => {
+            Err(failure) if failure.cause == Some(ErrorCode::ServiceExists) => {
                 added.push(service);
                 imported.carry(&said.0);
                 let mut before = imported.desired.services[&service].clone();
@@ -291,7 +291,7 @@ fn real_server(imported: &mut Imported, context: &mut Context<'_>, real: &Real, 
         let address = RealAddress { ip: real.address.ip(), port: Some(port) };
         match imported.change(&Change::AddReal { service: *service, real: address, options }) {
             Ok(()) => places.push((*service, SocketAddr::new(address.ip, port))),
-            Err(failure) if failure.cause == Some(Cause::RealExists) => {
+            Err(failure) if failure.cause == Some(ErrorCode::RealExists) => {
                 why_not.get_or_insert("the server has this real already: the first one counts".to_owned());
             }
             Err(failure) => {

@@ -9,7 +9,7 @@ use crate::ipvsadm::{
     Name, Names, Order, Trouble, grammar::Verb, order::What, page::Format, parse::parse, restore,
 };
 use lb_model::Protocol;
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 
 /// Resolves one host and one service.
 struct Book;
@@ -273,14 +273,14 @@ fn what_is_not_there_is_refused(#[case] line: &str, #[case] message: &str) {
 }
 
 #[rstest]
-#[case(Verb::Add, Some(Cause::ServiceExists), "Service already exists", 255)]
-#[case(Verb::Edit, Some(Cause::NoService), "No such service", 255)]
-#[case(Verb::Zero, Some(Cause::NoService), "No such service", 255)]
-#[case(Verb::List, Some(Cause::NoService), "No such service", 1)]
-#[case(Verb::AddServer, Some(Cause::NoService), "Service not defined", 255)]
-#[case(Verb::AddServer, Some(Cause::RealExists), "Destination already exists", 255)]
-#[case(Verb::DeleteServer, Some(Cause::NoReal), "No such destination", 255)]
-#[case(Verb::AddServer, Some(Cause::Full), "Memory allocation problem\nhint: why", 255)]
+#[case(Verb::Add, Some(ErrorCode::ServiceExists), "Service already exists", 255)]
+#[case(Verb::Edit, Some(ErrorCode::NoService), "No such service", 255)]
+#[case(Verb::Zero, Some(ErrorCode::NoService), "No such service", 255)]
+#[case(Verb::List, Some(ErrorCode::NoService), "No such service", 1)]
+#[case(Verb::AddServer, Some(ErrorCode::NoService), "Service not defined", 255)]
+#[case(Verb::AddServer, Some(ErrorCode::RealExists), "Destination already exists", 255)]
+#[case(Verb::DeleteServer, Some(ErrorCode::NoReal), "No such destination", 255)]
+#[case(Verb::AddServer, Some(ErrorCode::Full), "Memory allocation problem\nhint: why", 255)]
 #[case(
     Verb::AddServer,
     None,
@@ -289,7 +289,7 @@ fn what_is_not_there_is_refused(#[case] line: &str, #[case] message: &str) {
 )]
 fn the_daemon_is_quoted_as_the_kernel(
     #[case] verb: Verb,
-    #[case] cause: Option<Cause>,
+    #[case] cause: Option<ErrorCode>,
     #[case] message: &str,
     #[case] code: u8,
 ) {

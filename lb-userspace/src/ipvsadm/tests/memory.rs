@@ -13,7 +13,7 @@ use crate::{
     ipvsadm::{Nameless, kernel::Kernel, page::Format, rules},
 };
 use lb_control::state::Totals;
-use lb_model::failure::{Cause, Failure};
+use lb_model::failure::{ErrorCode, Failure};
 use lb_model::{Desired, Forward, ServiceId, timeouts::TimeoutOptions};
 
 /// The table.
@@ -94,7 +94,7 @@ impl Kernel for Memory {
         let mut services = shown(&self.desired.lock().unwrap());
         services.retain(|shown| service.is_none_or(|id| shown.service.id == id));
         if service.is_some() && services.is_empty() {
-            return Err(Failure::wrong_input("there is no such service").because(Cause::NoService));
+            return Err(Failure::wrong_input("there is no such service").because(ErrorCode::NoService));
         }
         Ok(Table { size: 4096, services })
     }

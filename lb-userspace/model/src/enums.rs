@@ -9,7 +9,7 @@ use lb_common::schema::Method;
 use serde::{Deserialize, Serialize};
 
 /// Declares an enum of option values: one list for serde, clap and output.
-macro_rules! words {
+macro_rules! option_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(
@@ -48,9 +48,9 @@ macro_rules! words {
     };
 }
 
-pub(crate) use words;
+pub(crate) use option_enum;
 
-words! {
+option_enum! {
     /// How a new connection picks a real; names and rules are those of IPVS.
     #[derive(Default)]
     Scheduler {
@@ -87,7 +87,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// A flag of a scheduler, as `ipvsadm -b` has it.
     SchedulerFlag {
         /// sh: another real where the hashed one is overloaded
@@ -107,7 +107,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Choice of the flows that have a flow table entry.
     #[derive(Default)]
     Tracking {
@@ -121,7 +121,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// How packets reach a real.
     #[derive(Default)]
     Forward {
@@ -139,7 +139,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// What becomes of the TCP connections of a real that is removed. UDP moves at once.
     #[derive(Default)]
     OnRemoval {
