@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf,
     maps::{Array, Map, MapError, PerCpuArray},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramInfo, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     flow_table::{
@@ -97,8 +97,6 @@ pub struct Outcome {
     pub unfinished: u64,
     /// Reals whose load is not that of their entries at rest.
     pub off: u64,
-    /// Instructions that the verifier walked through.
-    pub verified: u32,
 }
 
 impl Outcome {
@@ -174,12 +172,11 @@ pub fn run(variant: Variant, crowd: Crowd, time: Duration, stops_early: bool) ->
     let program: &mut Xdp =
         ebpf.program_mut(variant.program()).context("the object lacks a program")?.try_into()?;
     program.load().with_context(|| format!("the kernel refused {}", variant.program()))?;
-    let verified = program.info()?.verified_instruction_count().unwrap_or(0);
     let program = &*program;
 
     let end = AtomicBool::new(false);
     let sum = || -> Result<Outcome> {
-        let mut sum = Outcome { verified, ..Outcome::default() };
+        let mut sum = Outcome::default();
         for cpu in findings.get(&0, 0)?.iter() {
             sum.packets += cpu.packets;
             sum.wrong += cpu.wrong;
@@ -224,6 +221,17 @@ pub fn run(variant: Variant, crowd: Crowd, time: Duration, stops_early: bool) ->
         });
     }
     Ok(outcome)
+}
+
+/// Has the kernel verify a program, and returns what it tells about it.
+///
+/// # Errors
+/// If the kernel refuses the program.
+pub fn verified(program: &str) -> Result<ProgramInfo> {
+    let mut ebpf = Ebpf::load_file(artifacts::storm()).context("storm.bpf.o")?;
+    let xdp: &mut Xdp = ebpf.program_mut(program).context("the object lacks a program")?.try_into()?;
+    xdp.load().with_context(|| format!("the kernel refused {program}"))?;
+    Ok(xdp.info()?)
 }
 
 /// Returns flows whose buckets are among the first ones. Wide flows differ in the client only.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use lb_dataplane::{DataPlane, Options, decap::Decap, probe_path::ProbeProgram};
 
-use crate::object;
+use crate::{object, storm};
 
 /// The most instructions that the verifier may walk through, by program: a tenth more than it took when the
 /// figure was written. The kernel's own limit is a million, but older verifiers need more than newer ones.
@@ -59,7 +59,7 @@ impl fmt::Display for Verified {
     }
 }
 
-/// Loads every program, as the director and a real server load it.
+/// Loads every program, as the director and a real server load it, and those that test the flow table.
 ///
 /// # Errors
 /// If the kernel refuses one, with its words.
@@ -76,5 +76,8 @@ pub fn programs() -> Result<Vec<Verified>> {
     programs.push(Verified::new("director_probe", &prober.program().info()?, &budget)?);
     programs.push(Verified::new("guard", &plane.guard().info()?, &budget)?);
     programs.push(Verified::new("decap", &decap.program().info()?, &budget)?);
+    for name in ["storm", "storm6"] {
+        programs.push(Verified::new(name, &storm::verified(name)?, &budget)?);
+    }
     Ok(programs)
 }

@@ -157,7 +157,7 @@ pub fn find_in<B: Words, K: Key>(bucket: B, in_second: bool, key: &K) -> Option<
     let wanted = key.word(in_second);
     let line = key.line();
     for number in 0..PLACES {
-        let at = K::place(line ^ number);
+        let at = K::variable_place(line ^ number);
         if let Some(generation) = KeyWord(bucket.load(at)).matched(wanted)
             && key.has_rest(bucket, at)
             && let Some(entry) = Entry::checked(bucket, K::value_at(at), generation)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Keys of the flow table, and the buckets in which a flow may be.
 
-use super::{Limits, Mixing, PLACES, Value, Words, entry::KeyWord};
+use super::{Limits, Mixing, PLACES, Value, Words, entry::KeyWord, opaque::opaque};
 use crate::{
     layout::layout,
     wire::{Be16, Be32, Be128},
@@ -129,6 +129,14 @@ pub trait Key: Copy {
     #[must_use]
     fn place(number: usize) -> usize {
         (number & (PLACES - 1)) * Self::WORDS
+    }
+
+    /// Returns the same for a number that is no constant. LLVM would omit the mask, where it knows the number to be low
+    /// enough; the verifier of Linux 6.1 does not know it of numbers that `|` and `^` make.
+    #[inline(always)]
+    #[must_use]
+    fn variable_place(number: usize) -> usize {
+        Self::place(opaque(number as u64) as usize)
     }
 }
 

@@ -151,14 +151,18 @@ pub trait Table<K: Key> {
         newcomer: Newcomer,
     ) -> Inserted {
         for _ in 0..ATTEMPTS {
-            let position = choose(self, pair, now, newcomer);
-            if position == NOWHERE {
+            let (position, rank) = choose(self, pair, now, newcomer);
+            if rank == 0 {
                 self.count(Event::Full);
                 return Inserted::Full;
             }
-            let (bucket, at) = (pair.bucket(position), K::place(position));
+            let (bucket, at) = (pair.bucket(position), K::variable_place(position));
             let found = KeyWord(bucket.load(at));
-            if !found.is(Status::Live) && !found.is(Status::Empty) {
+            let previous = Value(bucket.load(K::value_at(at)));
+            // Another CPU may have taken the place since the choice.
+            let (now_rank, _) = rank::rank_and_age(found, previous, now, newcomer, self.limits());
+            if now_rank < rank {
+                self.count(Event::Contended);
                 continue;
             }
             let generation = found.generation() + 1;
@@ -172,6 +176,23 @@ pub trait Table<K: Key> {
         Inserted::Full
     }
 
+    /// Moves the entry of a flow from another table into this one, which replaces the other: a larger or a smaller one with
+    /// the same mixing. Programs call this for a flow that only the other table has, and the daemon for all of its
+    /// entries. The flow has an entry at any time, and two for a moment. Both are counted meanwhile.
+    ///
+    /// A search must look into this table, then into the other one, and then insert: a flow that moves in between is
+    /// found by the insertion.
+    #[inline(always)]
+    fn take_over(&self, pair: Pair<Self::Bucket>, key: &K, old: &Entry<Self::Bucket>, now: Seen) -> Inserted {
+        let inserted = self.insert(pair, key, old.value(), now, Newcomer::Proven);
+        // Another CPU may have changed or deleted the entry: then that one has counted the change, and the entry is moved
+        // again, or is gone.
+        if !matches!(inserted, Inserted::Full | Inserted::Unknown) {
+            let _whether = self.replace(old, Value::dead(0));
+        }
+        inserted
+    }
+
     /// Writes a claimed entry: its position, and the key words before and since the claim.
     #[inline(always)]
     fn fill(
@@ -182,7 +203,7 @@ pub trait Table<K: Key> {
         now: Seen,
         (position, found, mine): (usize, KeyWord, KeyWord),
     ) -> Inserted {
-        let (bucket, at) = (pair.bucket(position), K::place(position));
+        let (bucket, at) = (pair.bucket(position), K::variable_place(position));
         let evicted = key.publish(bucket, at, value.at_generation(mine.generation()));
         if found.is(Status::Live) && !evicted.is_dead() {
             self.add_load(evicted.real(), evicted.load().wrapping_neg());
@@ -212,17 +233,14 @@ pub trait Table<K: Key> {
     }
 }
 
-/// The position of no place.
-const NOWHERE: usize = 2 * PLACES;
-
-/// Returns the position of the best place in both buckets for a new flow.
+/// Returns the position of the best place in both buckets for a new flow, and its rank.
 #[inline(always)]
 fn choose<K: Key, T: Table<K> + ?Sized>(
     table: &T,
     pair: Pair<T::Bucket>,
     now: Seen,
     newcomer: Newcomer,
-) -> usize {
+) -> (usize, u64) {
     let mut best = table.best(pair.first, pair.line, now, newcomer);
     let mut bucket = 0;
     if !best.suffices() {
@@ -232,7 +250,7 @@ fn choose<K: Key, T: Table<K> + ?Sized>(
             bucket = PLACES;
         }
     }
-    if best.rank() == 0 { NOWHERE } else { (pair.line ^ best.place()) & (PLACES - 1) | bucket }
+    ((pair.line ^ best.place()) & (PLACES - 1) | bucket, best.rank())
 }
 
 /// Returns the number of entries with the key word of a flow in both buckets, regardless of their status. No branches:

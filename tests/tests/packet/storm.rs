@@ -14,8 +14,6 @@ use lb_tests::{
 const DENSE: Crowd = Crowd { flows: 64, buckets: 4 };
 /// A table with room, whose flows seldom meet.
 const ROOMY: Crowd = Crowd { flows: 4096, buckets: 2048 };
-/// The verifier's limit is a million instructions.
-const BUDGET: u32 = 100_000;
 
 #[test]
 fn no_packet_gets_the_real_of_another_flow() {
@@ -27,7 +25,6 @@ fn no_packet_gets_the_real_of_another_flow() {
         assert!(outcome.is_right(), "{outcome:?}");
         assert!(outcome.count(Event::Added) > 1000 && outcome.deleted > 0, "{outcome:?}");
         assert!(outcome.unknown * 1000 < outcome.packets, "{outcome:?}");
-        assert!(outcome.verified < BUDGET, "{outcome:?}");
     }
 }
 

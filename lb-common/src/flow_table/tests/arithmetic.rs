@@ -122,6 +122,7 @@ proptest! {
         let found = best::<_, Narrow>(&words[..], line, now, newcomer, &limits);
         let highest = ranks.iter().max().unwrap();
         prop_assert_eq!(found.held(), ranks.iter().filter(|(rank, _, _)| *rank < 4).count() as u64);
+        prop_assert_eq!(found.firm(), ranks.iter().filter(|(rank, _, _)| *rank < 2).count() as u64);
         prop_assert_eq!(found.rank(), highest.0);
         if highest.0 > 0 {
             prop_assert_eq!(found.place(), 7 - highest.2);

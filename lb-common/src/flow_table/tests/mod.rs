@@ -3,6 +3,7 @@
 
 mod arithmetic;
 mod controls;
+mod growth;
 mod model;
 mod stress;
 mod table;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! A table in memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::super::{
     Entry, Event, Geometry, Inserted, Key, Limits, Newcomer, PLACES, Pair, Seen, Table, Value, Words as _,
@@ -15,21 +18,30 @@ pub struct Memory {
     words_per_bucket: usize,
     geometry: Geometry,
     limits: Limits,
-    loads: Vec<AtomicU64>,
+    loads: Arc<[AtomicU64]>,
     events: [AtomicU64; Event::COUNT],
 }
 
 impl Memory {
     /// Creates an empty table for keys of this type, and for reals with ids below `reals`.
     pub fn new<K: Key>(reals: usize) -> Self {
-        let words_per_bucket = PLACES * K::WORDS;
-        let numbers = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let loads = (0..reals).map(|_| AtomicU64::new(0)).collect();
+        Self::with_loads(Geometry::MIN_BUCKETS, PLACES * K::WORDS, loads)
+    }
+
+    /// Creates an empty table of another size, for the same keys and with the same loads.
+    pub fn resized(&self, buckets: u32) -> Self {
+        Self::with_loads(buckets, self.words_per_bucket, Arc::clone(&self.loads))
+    }
+
+    fn with_loads(buckets: u32, words_per_bucket: usize, loads: Arc<[AtomicU64]>) -> Self {
+        let words = buckets as usize * words_per_bucket;
         Self {
-            words: numbers(Geometry::MIN_BUCKETS as usize * words_per_bucket),
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
             words_per_bucket,
-            geometry: Geometry::new(Geometry::MIN_BUCKETS).unwrap(),
+            geometry: Geometry::new(buckets).unwrap(),
             limits: Limits::of(&Timeouts::DEFAULT),
-            loads: numbers(reals),
+            loads,
             events: Default::default(),
         }
     }
