@@ -2,10 +2,25 @@
 //! Words for messages.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
 /// Returns a number with its noun: `1 real`, `2 reals`.
 #[must_use]
 pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns a text as one line: control characters are escaped, as `\n`.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |symbol: char| match symbol.is_control() {
+        true => symbol.escape_default().to_string(),
+        false => symbol.to_string(),
+    };
+    Cow::Owned(text.chars().map(escape).collect())
 }
 
 /// Returns a time in one unit: `12s`, `5m`, `3h`, `2d`.
@@ -35,6 +50,12 @@ pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(one_line("a é\nb\u{1b}[m"), "a é\\nb\\u{1b}[m");
+        assert!(matches!(one_line("a b"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn a_duration_has_one_unit() {

@@ -107,8 +107,12 @@ impl Door {
     }
 
     /// Returns whether a request is for this host by a name that it has: a page of another host that resolves to
-    /// this one (DNS rebinding) has another name.
+    /// this one (DNS rebinding) has another name. With two headers `Host`, a proxy and this listener might read
+    /// different ones (RFC 9112, section 3.2).
     fn knows_host(&self, head: &Parts) -> bool {
+        if head.headers.get_all(header::HOST).iter().nth(1).is_some() {
+            return false;
+        }
         let authority = head.uri.authority().map(Authority::as_str);
         let header = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let mut hosts = authority.into_iter().chain(header).peekable();
@@ -286,6 +290,10 @@ mod tests {
         for host in ["evil.example", "127.0.0.1.evil.example:80", "lb1.example.evil", "", "localhost.evil"] {
             assert_eq!(status(&door, "GET /v1/status", host, ""), 421, "{host}");
         }
+        let request = Request::builder().uri("/v1/status").header("host", "[::1]").header("host", "[::1]");
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        let refusal = door.admit(&mut head, PEER, 64 << 20).unwrap_err();
+        assert_eq!(refusal.status().as_u16(), 421);
     }
 
     #[test]

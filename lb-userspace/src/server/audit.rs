@@ -18,7 +18,7 @@ use crate::{
     },
     daemon::Shared,
 };
-use lb_model::failure::Failure;
+use lb_model::{failure::Failure, text::one_line};
 
 /// Maximum number of changes that a line names.
 const NAMED: usize = 3;
@@ -73,6 +73,8 @@ pub(super) async fn audit(State(director): State<Shared>, request: Request, next
         (None, None) if status.is_success() => "done".to_owned(),
         (None, None) => format!("refused ({})", status.as_u16()),
     };
+    // A message may quote the input, which must not begin a line that looks like another entry.
+    let result = one_line(&result);
     tracing::info!(target: "audit", "audit: {caller}: {method} {path}: {result}");
     if status.is_success() {
         director.note(caller.name());
