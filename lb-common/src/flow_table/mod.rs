@@ -38,6 +38,8 @@ mod opaque;
 mod phase;
 mod protocol;
 mod rank;
+#[cfg(not(target_arch = "bpf"))]
+mod scan;
 mod value;
 mod words;
 
@@ -51,6 +53,8 @@ pub use mixing::Mixing;
 pub use phase::{Limits, Phase, Seen};
 pub use protocol::{Event, Inserted, Table, count_rivals, settle};
 pub use rank::{Best, Newcomer, best};
+#[cfg(not(target_arch = "bpf"))]
+pub use scan::{Recovered, scan};
 pub use value::Value;
 pub use words::Words;
 

@@ -6,16 +6,25 @@ use std::{
     fmt::Write as _,
     fs, hint,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use lb_common::{ids::RealId, schema::BLOCK};
+use anyhow::{Context as _, Result, bail, ensure};
+use lb_common::{
+    flow_table::{
+        self, Event, Geometry, Inserted, Key as _, Mixing, NARROW_WORDS, Narrow, Newcomer, Pair, Phase, Seen,
+        Shape, Table as _, Value,
+    },
+    ids::RealId,
+    schema::{BLOCK, Load, Timeouts},
+    wire::{Be16, Be32},
+};
 use lb_dataplane::{DataPlane, Limits, Options};
 use lb_schedule::{Entry, maglev};
 use serde::{Deserialize, Serialize};
 
-use super::stats::Spread;
+use super::{stats::Spread, trampoline::cpu_time};
 use crate::{
     lab::{Director, Lab, Process, RIPS, Server, VIP},
     object,
@@ -59,6 +68,7 @@ pub fn markdown(figures: &[Figure]) -> String {
 /// Measures all figures.
 pub fn measure() -> Result<Vec<Figure>> {
     let mut figures = tables()?;
+    figures.push(sweep()?);
     figures.extend(memory()?);
     figures.extend(daemon()?);
     figures.extend(start()?);
@@ -99,6 +109,75 @@ fn tables() -> Result<Vec<Figure>> {
         Figure::new(format!("{what}: built"), build, "ms", None),
         Figure::new(format!("{what}: written, in blocks of {BLOCK}"), swap, "ms", None),
     ])
+}
+
+/// Measures a pass over a million flows in an exact flow table ([`lb_common::flow_table`]) of two million places: the
+/// keys, the expired flows and the load of each real.
+fn sweep() -> Result<Figure> {
+    const FLOWS: u32 = 1_000_000;
+    const REALS: u32 = 100;
+    let shape = Shape {
+        mixing: Mixing::new(rand::random()),
+        geometry: Geometry::new(1 << 18).context("a power of two")?,
+        limits: flow_table::Limits::of(&Timeouts::DEFAULT),
+    };
+    let table = Table { words: vec![0; NARROW_WORDS << 18].into_iter().map(AtomicU64::new).collect(), shape };
+    for flow in 0..FLOWS {
+        let key = Narrow::new(&shape.mixing, Be32(flow), Be16(flow as u16), 1);
+        let value = Value::new(RealId(flow % REALS + 1), Seen::default(), Phase::Established);
+        let added = (&table).insert(table.pair(key), &key, value, Seen::default(), Newcomer::Unproven);
+        ensure!(added == Inserted::Added, "a table that is half full has no place: {added:?}");
+    }
+    let mut times = Vec::new();
+    for _ in 0..11 {
+        let began = cpu_time()?;
+        let mut loads = [0_u64; REALS as usize + 1];
+        let (mut sum, mut over) = (0_u64, 0);
+        for (key, entry) in flow_table::scan::<Narrow>(&table.words, &shape) {
+            let value = entry.value();
+            loads[value.real().0 as usize] += value.load();
+            over += u32::from(value.is_over(&shape.limits, Seen::default(), 0));
+            sum += u64::from(key.parts(&shape.mixing).0.0);
+        }
+        times.push(milliseconds(cpu_time()?.saturating_sub(began)));
+        let all = u64::from(FLOWS);
+        ensure!(
+            sum == all * (all - 1) / 2 && over == 0 && loads[1..].iter().sum::<u64>() == all * Load::ACTIVE,
+            "a pass did not see each flow once"
+        );
+    }
+    Ok(Figure::new(
+        "CPU time of a pass over a million flows of the exact flow table",
+        Spread::of(&times).median,
+        "ms",
+        Some(20.0),
+    ))
+}
+
+/// An exact flow table in memory.
+struct Table {
+    words: Vec<AtomicU64>,
+    shape: Shape,
+}
+
+impl Table {
+    fn pair(&self, key: Narrow) -> Pair<&[AtomicU64]> {
+        let bucket = |number: u32| &self.words[number as usize * NARROW_WORDS..][..NARROW_WORDS];
+        let (hash, geometry) = (key.hash(), self.shape.geometry);
+        Pair { first: bucket(geometry.first(hash)), second: bucket(geometry.second(hash)), line: key.line() }
+    }
+}
+
+impl<'a> flow_table::Table<Narrow> for &'a Table {
+    type Bucket = &'a [AtomicU64];
+
+    fn limits(&self) -> &flow_table::Limits {
+        &self.shape.limits
+    }
+
+    fn add_load(&self, _: RealId, _: u64) {}
+
+    fn count(&self, _: Event) {}
 }
 
 /// Measures the kernel memory of maps, by the difference of two sizes.

@@ -128,7 +128,8 @@ impl Trampoline {
     }
 }
 
-fn cpu_time() -> Result<Duration> {
+/// Returns the time that this thread has had a CPU.
+pub fn cpu_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 

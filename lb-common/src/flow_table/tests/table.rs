@@ -7,8 +7,8 @@ use std::sync::{
 };
 
 use super::super::{
-    Entry, Event, Geometry, Inserted, Key, Limits, Newcomer, PLACES, Pair, Seen, Table, Value, Words as _,
-    find,
+    Entry, Event, Geometry, Inserted, Key, Limits, Newcomer, PLACES, Pair, Seen, Shape, Table, Value,
+    Words as _, find,
 };
 use crate::{ids::RealId, schema::Timeouts};
 
@@ -44,6 +44,14 @@ impl Memory {
             loads,
             events: Default::default(),
         }
+    }
+
+    pub fn shape(&self) -> Shape {
+        Shape { mixing: super::MIXING, geometry: self.geometry, limits: self.limits }
+    }
+
+    pub fn words(&self) -> &[AtomicU64] {
+        &self.words
     }
 
     pub fn geometry(&self) -> Geometry {
