@@ -12,7 +12,11 @@ use aya_ebpf::{
 use lb_common::packet::{Packet as _, Word as _};
 use lb_tests_ebpf::{FLOOR_SLOTS, FloorCount, FloorFlow, FloorReal, FloorVip};
 
-use crate::{floor_table, frame::Frame};
+use crate::{
+    floor_table::{self, FloorFlows, NarrowFlows, WideFlows},
+    frame::Frame,
+    table::InMap,
+};
 
 /// Services, by number.
 #[btf_map]
@@ -65,11 +69,23 @@ pub fn floor_flows(ctx: XdpContext) -> u32 {
 /// Finds the real in the flow table of `lb_common::flow_table`, else by the slot.
 #[xdp]
 pub fn floor_table(ctx: XdpContext) -> u32 {
-    balance(&ctx, |packet, service| {
-        floor_table::real(&packet.flow, service, packet.flags, || {
-            let [real, _] = *FLOOR_TABLE.get(slot(&packet.flow))?;
-            Some(real.into())
-        })
+    balance(&ctx, of_table::<NarrowFlows>)
+}
+
+/// The same with wide entries, as IPv6 needs them.
+#[xdp]
+pub fn floor_wide(ctx: XdpContext) -> u32 {
+    balance(&ctx, of_table::<WideFlows>)
+}
+
+#[inline(always)]
+fn of_table<T: FloorFlows>(packet: &Packet, service: u32) -> Option<u32>
+where
+    T::Bucket: InMap,
+{
+    floor_table::real::<T>(&packet.flow, service, packet.flags, || {
+        let [real, _] = *FLOOR_TABLE.get(slot(&packet.flow))?;
+        Some(real.into())
     })
 }
 

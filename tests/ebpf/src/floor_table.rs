@@ -10,19 +10,21 @@ use aya_ebpf::{
 };
 use lb_common::{
     flow_table::{
-        Event, Inserted, Key as _, NARROW_WORDS, Narrow, Newcomer, Pair, Phase, Seen, Shape, Table as _,
-        Value, find_in,
+        Entry, Event, Inserted, Key as _, NARROW_WORDS, Narrow, Newcomer, Pair, Phase, Seen, Shape, Value,
+        WIDE_WORDS, Wide, find_in,
     },
     ids::RealId,
     ticks::Tick,
-    wire::{Be16, Be32},
+    wire::{Be16, Be32, Be128},
 };
 use lb_tests_ebpf::FloorFlow;
 
-use crate::table::{InMaps as _, LIMITS, NarrowWords, Shared, Surroundings, add};
+use crate::table::{InMap, InMaps, LIMITS, NarrowWords, Shared, Surroundings, WideWords, add};
 
 #[btf_map]
 static FLOOR_TABLE_FLOWS: Shared<[u64; NARROW_WORDS], 1> = Shared::new();
+#[btf_map]
+static FLOOR_WIDE_FLOWS: Shared<[u64; WIDE_WORDS], 1> = Shared::new();
 /// The secret of the table, and its size.
 #[btf_map]
 static FLOOR_SHAPE: Array<Shape, 1> = Array::new();
@@ -36,7 +38,8 @@ static FLOOR_EVENTS: PerCpuArray<[u64; Event::COUNT], 1> = PerCpuArray::new();
 /// Nanoseconds of a jiffy. Another number is another clock, and costs the same.
 const JIFFY: u64 = 4_000_000;
 
-in_maps!(Flows: Narrow, NarrowWords, Around, [floor_best, floor_rivals, floor_settle, floor_insert]);
+in_maps!(NarrowFlows: Narrow, NarrowWords, Around, [floor_best, floor_rivals, floor_settle, floor_insert]);
+in_maps!(WideFlows: Wide, WideWords, Around, [floor6_best, floor6_rivals, floor6_settle, floor6_insert]);
 
 struct Around;
 
@@ -59,26 +62,71 @@ impl Surroundings for Around {
     }
 }
 
+/// A flow table of the floors.
+pub trait FloorFlows: InMaps
+where
+    Self::Bucket: InMap,
+{
+    /// Returns the key of a flow.
+    fn key(shape: &Shape, flow: &FloorFlow, service: u32) -> Self::Key;
+
+    /// Returns a bucket.
+    fn bucket(number: u32) -> Option<Self::Bucket>;
+}
+
+impl FloorFlows for NarrowFlows {
+    #[inline(always)]
+    fn key(shape: &Shape, flow: &FloorFlow, service: u32) -> Narrow {
+        Narrow::new(&shape.mixing, Be32(flow.source), Be16(flow.ports as u16), service as u16)
+    }
+
+    #[inline(always)]
+    fn bucket(number: u32) -> Option<NarrowWords> {
+        Some(NarrowWords::new(FLOOR_TABLE_FLOWS.get_ptr_mut(number)?))
+    }
+}
+
+impl FloorFlows for WideFlows {
+    #[inline(always)]
+    fn key(shape: &Shape, flow: &FloorFlow, service: u32) -> Wide {
+        let (client, port) = (Be128::mapped(Be32(flow.source)), Be16(flow.ports as u16));
+        Wide::new(&shape.mixing, client, port, service as u16, Be16((flow.ports >> 16) as u16))
+    }
+
+    #[inline(always)]
+    fn bucket(number: u32) -> Option<WideWords> {
+        Some(WideWords::new(FLOOR_WIDE_FLOWS.get_ptr_mut(number)?))
+    }
+}
+
 /// Returns the real of a flow; `pick` returns that of a new one.
 #[inline(always)]
-pub fn real(flow: &FloorFlow, service: u32, flags: u8, pick: impl Fn() -> Option<u32>) -> Option<u32> {
+pub fn real<T: FloorFlows>(
+    flow: &FloorFlow,
+    service: u32,
+    flags: u8,
+    pick: impl Fn() -> Option<u32>,
+) -> Option<u32>
+where
+    T::Bucket: InMap,
+{
     let shape = FLOOR_SHAPE.get(0)?;
-    let key = Narrow::new(&shape.mixing, Be32(flow.source), Be16(flow.ports as u16), service as u16);
+    let key = T::key(shape, flow, service);
     // SAFETY: the helper takes no arguments.
     let now = Seen::of(Tick::of_jiffies(unsafe { bpf_jiffies64() }, JIFFY));
     let hash = key.hash();
-    let first = NarrowWords::new(FLOOR_TABLE_FLOWS.get_ptr_mut(shape.geometry.first(hash))?);
+    let first = T::bucket(shape.geometry.first(hash))?;
     if let Some(entry) = find_in(first, false, &key) {
-        return known(entry, (flow.protocol as u8, flags), now, &pick);
+        return known::<T>(&entry, (flow.protocol as u8, flags), now, &pick);
     }
-    let second = NarrowWords::new(FLOOR_TABLE_FLOWS.get_ptr_mut(shape.geometry.second(hash))?);
+    let second = T::bucket(shape.geometry.second(hash))?;
     if let Some(entry) = find_in(second, true, &key) {
-        return known(entry, (flow.protocol as u8, flags), now, &pick);
+        return known::<T>(&entry, (flow.protocol as u8, flags), now, &pick);
     }
     let pair = Pair { first, second, line: key.line() };
     let chosen = pick()?;
     let value = Value::new(RealId(chosen), now, Phase::first(flow.protocol as u8, flags));
-    match Flows.insert_out_of_line(pair, &key, value, now) {
+    match T::default().insert_out_of_line(pair, &key, value, now) {
         Inserted::Added | Inserted::Full => Some(chosen),
         Inserted::Other(value) => Some(value.real().0),
         Inserted::Unknown => None,
@@ -87,8 +135,8 @@ pub fn real(flow: &FloorFlow, service: u32, flags: u8, pick: impl Fn() -> Option
 
 /// Returns the real of a known flow, and records the packet.
 #[inline(always)]
-fn known(
-    entry: lb_common::flow_table::Entry<NarrowWords>,
+fn known<T: InMaps>(
+    entry: &Entry<T::Bucket>,
     (protocol, flags): (u8, u8),
     now: Seen,
     pick: &impl Fn() -> Option<u32>,
@@ -97,11 +145,11 @@ fn known(
     if value.is_over(&LIMITS, now, flags) {
         let chosen = pick()?;
         let first = Value::new(RealId(chosen), now, Phase::first(protocol, flags));
-        return Flows.replace(&entry, first).then_some(chosen);
+        return T::default().replace(entry, first).then_some(chosen);
     }
     let next = value.after(flags, now);
     if next != value {
-        let _whether = Flows.replace(&entry, next);
+        let _whether = T::default().replace(entry, next);
     }
     Some(value.real().0)
 }

@@ -4,7 +4,8 @@
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array};
 use lb_common::{
     flow_table::{
-        Event, Inserted, Key, Limits, MapWords, NARROW_WORDS, Newcomer, Pair, Seen, Table, Value, Words,
+        Event, Inserted, Key, Limits, MapWords, NARROW_WORDS, Newcomer, Pair, Seen, Table, Value, WIDE_WORDS,
+        Words,
     },
     ids::RealId,
     schema::Timeouts,
@@ -17,6 +18,7 @@ pub type Shared<T, const N: usize> = Array<T, N, { BPF_F_MMAPABLE as usize }>;
 pub static LIMITS: Limits = Limits::of(&Timeouts::DEFAULT);
 
 pub type NarrowWords = MapWords<'static, NARROW_WORDS>;
+pub type WideWords = MapWords<'static, WIDE_WORDS>;
 
 /// A bucket in a map's value.
 pub trait InMap: Words {
@@ -90,8 +92,9 @@ pub fn add(_: *mut u64, _: u64) {
 /// Declares a table: its type, that of its keys and buckets, its surroundings, and the names of its global functions.
 macro_rules! in_maps {
     ($table:ident: $key:ty, $bucket:ty, $around:ty, [$best:ident, $rivals:ident, $settle:ident, $insert:ident]) => {
+        /// A flow table.
         #[derive(Default)]
-        struct $table;
+        pub struct $table;
 
         impl $crate::table::InMaps for $table {
             type Key = $key;

@@ -69,7 +69,9 @@ pub fn beside(row: &Row) -> &'static [&'static str] {
     match (row.traffic, row.choice) {
         (Traffic::NotOurs, _) => &["floor_lookup"],
         (Traffic::Established | Traffic::SynFlood, Choice::MhAuto) => &["floor_slots"],
-        (Traffic::Established | Traffic::SynFlood, _) => &["floor_slots", "floor_flows", "floor_table"],
+        (Traffic::Established | Traffic::SynFlood, _) => {
+            &["floor_slots", "floor_flows", "floor_table", "floor_wide"]
+        }
         _ => &[],
     }
 }

@@ -50,6 +50,7 @@ impl Trampoline {
             .map_max_entries("FLOOR_FLOWS", known)
             .map_max_entries("FLOOR_VIPS", 8192)
             .map_max_entries("FLOOR_TABLE_FLOWS", buckets)
+            .map_max_entries("FLOOR_WIDE_FLOWS", buckets)
             .load_file(object)
             .with_context(|| format!("cannot load {}", object.display()))?;
         for (name, program) in ebpf.programs_mut() {

@@ -3,9 +3,7 @@
 
 use aya_ebpf::macros::btf_map;
 use lb_common::{
-    flow_table::{
-        Event, Geometry, Key, MapWords, Mixing, NARROW_WORDS, Narrow, Newcomer, Pair, WIDE_WORDS, Wide,
-    },
+    flow_table::{Event, Geometry, Key, Mixing, NARROW_WORDS, Narrow, Newcomer, Pair, WIDE_WORDS, Wide},
     ids::RealId,
     wire::{Be16, Be32, Be128},
 };
@@ -15,8 +13,6 @@ use crate::{
     STORM_FINDINGS,
     table::{InMap, Shared, Surroundings, add},
 };
-
-pub type WideWords = MapWords<'static, WIDE_WORDS>;
 
 /// The map of a table.
 pub type Buckets<T> = Shared<T, { STORM_BUCKETS as usize }>;

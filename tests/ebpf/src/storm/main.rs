@@ -26,7 +26,7 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use flows::{Buckets, NARROW, StormKeyed, Storming, WIDE, WideWords};
+use flows::{Buckets, NARROW, StormKeyed, Storming, WIDE};
 use lb_common::{
     flow_table::{Inserted, Mixing, Narrow, Pair, Phase, Seen, Table, Value, Wide, find},
     ids::RealId,
@@ -34,7 +34,7 @@ use lb_common::{
     protocol,
 };
 use lb_tests_ebpf::{STORM_FLOWS, STORM_REALS, Storm, StormFindings, StormKey};
-use table::{InMap, InMaps, LIMITS, NarrowWords};
+use table::{InMap, InMaps, LIMITS, NarrowWords, WideWords};
 
 #[btf_map]
 static STORM: Array<Storm, 1> = Array::new();
