@@ -16,9 +16,8 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }
-    let escape = |symbol: char| match symbol.is_control() {
-        true => symbol.escape_default().to_string(),
-        false => symbol.to_string(),
+    let escape = |symbol: char| {
+        if symbol.is_control() { symbol.escape_default().to_string() } else { symbol.to_string() }
     };
     Cow::Owned(text.chars().map(escape).collect())
 }
