@@ -218,14 +218,15 @@ impl State {
     /// # Errors
     /// If it cannot be written; then the old one stays in force.
     pub fn save(&self, path: &Path) -> Result<(), Failure> {
-        self.prepare(path)?.commit().map_err(|error| not_written(path, &error))
+        self.prepare(path, &BTreeSet::new())?.commit().map_err(|error| not_written(path, &error))?;
+        Ok(())
     }
 
-    /// Writes the state beside the file in force: see [`state_file`].
+    /// Writes the state, with these further VIPs, beside the file in force: see [`state_file`].
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn prepare(&self, path: &Path) -> Result<Prepared, Failure> {
+    pub fn prepare(&self, path: &Path, new_vips: &BTreeSet<IpAddr>) -> Result<Prepared, Failure> {
         let stored =
             |(address, real): (&SocketAddr, &Real)| StoredReal { address: *address, real: real.clone() };
         let services = self.desired.services.iter().map(|(id, service)| StoredService {
@@ -247,7 +248,7 @@ impl State {
                 .collect(),
             timeouts: self.timeouts,
             room: self.room,
-            vips: self.vips.clone(),
+            vips: self.vips.union(new_vips).copied().collect(),
             gone: self.gone.clone(),
             dips: self.dips.clone(),
         };

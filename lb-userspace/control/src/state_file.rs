@@ -11,9 +11,9 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -82,7 +82,24 @@ pub fn read(path: &Path) -> Result<Value, ReadError> {
 pub struct Prepared {
     path: PathBuf,
     new: PathBuf,
+    known: Option<Stamp>,
     committed: bool,
+}
+
+/// Identity of a file that this process has written, and that is valid unless another one has changed it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stamp {
+    inode: u64,
+    length: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Self { inode: metadata.ino(), length: metadata.len(), modified }
+    }
 }
 
 /// Writes the next version of the file and flushes it to disk. The version in force stays until
@@ -106,21 +123,29 @@ pub fn prepare(path: &Path, content: &impl Serialize) -> io::Result<Prepared> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    let prepared = Prepared { path: path.to_owned(), new, committed: false };
+    let prepared = Prepared { path: path.to_owned(), new, known: None, committed: false };
     file.write_all(&text)?;
     file.sync_all()?;
     Ok(prepared)
 }
 
 impl Prepared {
-    /// Puts the next version in force, and keeps the present one as its predecessor.
+    /// Names the version in force that this process has written, which then need not be read to be kept.
+    pub fn after(mut self, known: Option<Stamp>) -> Self {
+        self.known = known;
+        self
+    }
+
+    /// Puts the next version in force, and keeps the present one as its predecessor. Returns the identity of
+    /// the new version.
     ///
     /// # Errors
     /// If it cannot be renamed; then the present version stays in force.
-    pub fn commit(mut self) -> io::Result<()> {
-        if let Err(error) = keep_previous(&self.path) {
+    pub fn commit(mut self) -> io::Result<Stamp> {
+        if let Err(error) = keep_previous(&self.path, self.known) {
             tracing::debug!(path = %self.path.display(), %error, "the previous state is not kept");
         }
+        let stamp = Stamp::of(&fs::metadata(&self.new)?);
         let folder = File::open(folder(&self.path))?;
         fs::rename(&self.new, &self.path)?;
         self.committed = true;
@@ -128,7 +153,7 @@ impl Prepared {
             // The next version is in force already.
             tracing::warn!(path = %self.path.display(), %error, "a crash of this host may revert the last change");
         }
-        Ok(())
+        Ok(stamp)
     }
 }
 
@@ -142,8 +167,9 @@ impl Drop for Prepared {
 }
 
 /// Links the file in force to the name of the predecessor, under which it stays after the replacement.
-fn keep_previous(path: &Path) -> io::Result<()> {
-    if read(path).is_err() {
+fn keep_previous(path: &Path, known: Option<Stamp>) -> io::Result<()> {
+    let is_known = |known: Stamp| fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == known);
+    if !known.is_some_and(is_known) && read(path).is_err() {
         // The existing predecessor may be valid.
         return Ok(());
     }
@@ -187,6 +213,24 @@ mod tests {
 
     fn save(path: &Path, content: &Value) {
         prepare(path, content).unwrap().commit().unwrap();
+    }
+
+    #[test]
+    fn a_known_version_is_kept_and_a_changed_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let next = |number: u32, known| {
+            prepare(&path, &json!({ "number": number })).unwrap().after(known).commit().unwrap()
+        };
+        let first = next(1, None);
+        let second = next(2, Some(first));
+        assert_eq!(read(&previous(&path)).unwrap(), json!({ "number": 1 }));
+        // The file is cut, but not by this process.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(10).unwrap();
+        next(3, Some(second));
+        assert_eq!(read(&previous(&path)).unwrap(), json!({ "number": 1 }), "the cut file replaces nothing");
+        assert_eq!(read(&path).unwrap(), json!({ "number": 3 }));
     }
 
     #[test]

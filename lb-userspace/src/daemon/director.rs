@@ -298,6 +298,6 @@ impl Director {
             let here: BTreeSet<IpAddr> = here.iter().map(|address| address.net.addr()).collect();
             new.extend(self.store.desired().vips().filter(|vip| !here.contains(vip)));
         }
-        self.store.prepare(new, strictness)
+        self.store.prepare(&new, strictness)
     }
 }

@@ -202,7 +202,7 @@ impl Keeper {
     }
 
     fn write(&self, entry: &Entry) -> std::io::Result<()> {
-        state_file::prepare(&self.path(entry.revision.number), entry)?.commit()
+        state_file::prepare(&self.path(entry.revision.number), entry)?.commit().map(|_| ())
     }
 
     /// Removes all but the last revisions.

@@ -209,6 +209,9 @@ impl Network {
     /// Returns a line for each real without a next hop.
     pub(super) fn unreachable(&self, desired: &Desired) -> Vec<String> {
         let mut lines = Vec::new();
+        if self.next_hops.values().all(Result::is_ok) {
+            return lines;
+        }
         for (id, service) in &desired.services {
             let effective = effective::service(id, service.clone(), &self.next_hops);
             for (address, real) in &service.reals {

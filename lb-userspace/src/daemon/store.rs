@@ -13,7 +13,7 @@ use lb_common::{reason::Reason, schema::Counters};
 use lb_control::{
     dips::Dips,
     state::{FlowLimits, State, Totals, not_written},
-    state_file::Prepared,
+    state_file::{Prepared, Stamp},
 };
 use lb_model::failure::Failure;
 use lb_model::{Desired, RealKey, ServiceId, timeouts::TimeoutOptions};
@@ -31,13 +31,15 @@ pub(super) enum Strictness {
 pub(super) struct Store {
     state: State,
     file: PathBuf,
+    /// The state file in force, if this daemon has written it.
+    written: Option<Stamp>,
     /// Reason why the state is not on disk, if it is not.
     unsaved: Option<String>,
 }
 
 impl Store {
     pub(super) const fn new(state: State, file: PathBuf) -> Self {
-        Self { state, file, unsaved: None }
+        Self { state, file, written: None, unsaved: None }
     }
 
     /// Returns the services as the operator configured them.
@@ -100,12 +102,10 @@ impl Store {
     /// If the state cannot be written during a change.
     pub(super) fn prepare(
         &mut self,
-        new_vips: BTreeSet<IpAddr>,
+        new_vips: &BTreeSet<IpAddr>,
         strictness: Strictness,
     ) -> Result<Option<Prepared>, Failure> {
-        let mut state = self.state.clone();
-        state.vips.extend(new_vips);
-        match state.prepare(&self.file) {
+        match self.state.prepare(&self.file, new_vips) {
             Err(failure) if strictness == Strictness::Start => {
                 self.note_unsaved(&failure);
                 Ok(None)
@@ -124,8 +124,11 @@ impl Store {
         strictness: Strictness,
     ) -> Result<(), Failure> {
         let Some(prepared) = prepared else { return Ok(()) };
-        match prepared.commit() {
-            Ok(()) => self.unsaved = None,
+        match prepared.after(self.written.take()).commit() {
+            Ok(stamp) => {
+                self.written = Some(stamp);
+                self.unsaved = None;
+            }
             Err(error) => {
                 let failure = not_written(&self.file, &error);
                 if strictness == Strictness::Change {
@@ -142,7 +145,7 @@ impl Store {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn prepare_timeouts(&self, timeouts: TimeoutOptions) -> Result<Prepared, Failure> {
-        State { timeouts, ..self.state.clone() }.prepare(&self.file)
+        State { timeouts, ..self.state.clone() }.prepare(&self.file, &BTreeSet::new())
     }
 
     /// Puts the prepared state with these timeouts in force.
@@ -154,7 +157,7 @@ impl Store {
         prepared: Prepared,
         timeouts: TimeoutOptions,
     ) -> Result<(), Failure> {
-        prepared.commit().map_err(|error| not_written(&self.file, &error))?;
+        self.put_in_force(prepared)?;
         self.state.timeouts = timeouts;
         Ok(())
     }
@@ -164,7 +167,7 @@ impl Store {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn prepare_room(&self, room: FlowLimits) -> Result<Prepared, Failure> {
-        State { room, ..self.state.clone() }.prepare(&self.file)
+        State { room, ..self.state.clone() }.prepare(&self.file, &BTreeSet::new())
     }
 
     /// Puts the prepared state with these sizes in force.
@@ -172,8 +175,14 @@ impl Store {
     /// # Errors
     /// If it cannot be renamed.
     pub(super) fn commit_room(&mut self, prepared: Prepared, room: FlowLimits) -> Result<(), Failure> {
-        prepared.commit().map_err(|error| not_written(&self.file, &error))?;
+        self.put_in_force(prepared)?;
         self.state.room = room;
+        Ok(())
+    }
+
+    fn put_in_force(&mut self, prepared: Prepared) -> Result<(), Failure> {
+        let stamp = prepared.after(self.written.take()).commit();
+        self.written = Some(stamp.map_err(|error| not_written(&self.file, &error))?);
         Ok(())
     }
 
@@ -183,7 +192,8 @@ impl Store {
     /// If it cannot be written.
     pub(super) fn save(&mut self, added: Option<&BTreeSet<IpAddr>>) -> Result<(), Failure> {
         self.note_vips(added);
-        self.state.save(&self.file)?;
+        let prepared = self.state.prepare(&self.file, &BTreeSet::new())?;
+        self.put_in_force(prepared)?;
         self.unsaved = None;
         Ok(())
     }
@@ -286,9 +296,9 @@ mod tests {
         let taken = folder.path().join("folder");
         std::fs::write(&taken, "a file where the folder should be").unwrap();
         let mut store = store(taken.join("state.json"));
-        assert!(store.prepare(BTreeSet::new(), Strictness::Change).is_err());
+        assert!(store.prepare(&BTreeSet::new(), Strictness::Change).is_err());
         assert_eq!(store.unsaved(), None);
-        assert!(store.prepare(BTreeSet::new(), Strictness::Start).unwrap().is_none());
+        assert!(store.prepare(&BTreeSet::new(), Strictness::Start).unwrap().is_none());
         assert!(store.unsaved().unwrap().contains("cannot write the state file"));
         store.save_again(None);
         assert!(store.unsaved().is_some());
