@@ -3,7 +3,11 @@
 //! flows, as is one call per counter.
 #![expect(unsafe_code, reason = "system calls that aya does not have")]
 
-use std::{io, ops::ControlFlow, os::fd::BorrowedFd};
+use std::{
+    io,
+    ops::{ControlFlow, Range},
+    os::fd::BorrowedFd,
+};
 
 use aya::Pod;
 
@@ -32,26 +36,30 @@ struct Attributes {
 /// Calls `each` with every entry of a hash map. Entries that are added or removed meanwhile may or may not be
 /// included.
 pub fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V)) -> io::Result<()> {
-    batches(map, 1, |keys: &[K], values| {
+    batches(map, 1, None, BATCH, |keys: &[K], values| {
         keys.iter().zip(values).for_each(|(key, value)| each(key, value));
         ControlFlow::Continue(())
     })
 }
 
-/// Returns the first `count` entries of an array that has a value for each of `cpus` CPUs; `sum` combines the
-/// values of an entry.
+/// Returns the entries `ids` of an array that has a value for each of `cpus` CPUs, 1 for other arrays; `sum`
+/// combines the values of an entry.
 pub fn per_cpu<V: Pod, S>(
     map: BorrowedFd<'_>,
     cpus: usize,
-    count: usize,
+    ids: Range<u32>,
     sum: impl Fn(&[V]) -> S,
 ) -> io::Result<Vec<S>> {
     // The kernel rounds the size of each CPU's value up to 8 bytes.
     const { assert!(size_of::<V>().is_multiple_of(8)) };
+    let count = ids.len();
     let mut sums = Vec::with_capacity(count);
-    batches(map, cpus, |keys: &[u32], values| {
+    if count == 0 {
+        return Ok(sums);
+    }
+    batches(map, cpus, ids.start.checked_sub(1), count, |keys: &[u32], values| {
         let entries = keys.iter().zip(values.chunks_exact(cpus)).take(count - sums.len());
-        // An array is read from its first entry on, without gaps.
+        // An array is read without gaps.
         sums.extend(entries.map(|(_, values)| sum(values)));
         if sums.len() == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -85,20 +93,23 @@ pub fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> 
     Ok(())
 }
 
-/// Calls `each` with keys and values until it breaks; each key has `per_key` values.
+/// Calls `each` with keys and values until it breaks; each key has `per_key` values. An array is read from
+/// the entry after `after` on. A system call reads at most `most` entries.
 fn batches<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     per_key: usize,
+    after: Option<u32>,
+    most: usize,
     mut each: impl FnMut(&[K], &[V]) -> ControlFlow<()>,
 ) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
 
-    let batch = (BYTES / (per_key * size_of::<V>()).max(1)).clamp(1, BATCH);
+    let batch = (BYTES / (per_key * size_of::<V>()).max(1)).clamp(1, BATCH.min(most));
     let mut keys: Vec<K> = Vec::with_capacity(batch);
     let mut values: Vec<V> = Vec::with_capacity(batch * per_key);
     // Position: the number of a bucket in hash maps, the last index in arrays.
-    let (mut from, mut to) = (0u32, 0u32);
-    let mut first = true;
+    let (mut from, mut to) = (after.unwrap_or_default(), 0u32);
+    let mut first = after.is_none();
     loop {
         let mut attributes = Attributes {
             in_batch: if first { 0 } else { &raw const from as u64 },

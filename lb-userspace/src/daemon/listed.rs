@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     time::Instant,
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Listed {
     zero: Zero,
     /// Estimates by id of the real.
     estimates: HashMap<RealId, Estimate>,
+    /// Ids of the reals when the first part was sampled last.
+    used: BTreeSet<RealId>,
     /// Part of the reals that is sampled next.
     part: u32,
 }
@@ -44,16 +46,19 @@ impl Listed {
         let part = self.part;
         self.part = (part + 1) % PARTS;
         if part == 0 {
-            let used: HashSet<RealId> = maps.ids().reals.values().copied().collect();
+            self.used = maps.ids().reals.values().copied().collect();
+            let used = &self.used;
             self.estimates.retain(|number, _| used.contains(number));
         }
-        let numbers = maps.ids().reals.values().filter(|number| number.0 % PARTS == part);
-        let numbers: Vec<RealId> = numbers.copied().collect();
-        for number in numbers {
-            let counters = maps.tables().counters(number).map_err(|error| maps_failed(&error))?;
+        // Ids are the lowest free ones: adjacent ones are read by few system calls.
+        let size = (self.used.last().map_or(0, |last| last.0) + 1).div_ceil(PARTS);
+        let ids = part * size..(part + 1) * size;
+        let counters = maps.tables().counters_of(ids.clone()).map_err(|error| maps_failed(&error))?;
+        for number in self.used.range(RealId(ids.start)..RealId(ids.end)) {
+            let Some(counters) = counters.get((number.0 - ids.start) as usize) else { break };
             let mut counted = Totals::default();
-            counted.add(&counters);
-            let estimate = self.estimates.entry(number);
+            counted.add(counters);
+            let estimate = self.estimates.entry(*number);
             estimate.or_insert_with(|| Estimate::new(counted, now)).sample(counted, now);
         }
         Ok(())

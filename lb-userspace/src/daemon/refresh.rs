@@ -104,6 +104,9 @@ impl Director {
     /// Resolves the next hops of some reals again, and writes the changes.
     async fn refresh_some(&mut self, rips: &BTreeSet<IpAddr>) -> Result<(), Failure> {
         let found = self.network.resolve(rips).await;
+        if found.iter().all(|(rip, hop)| self.network.next_hops().get(rip) == Some(hop)) {
+            return self.put_own_addresses().await;
+        }
         let mut next_hops = self.network.next_hops().clone();
         next_hops.extend(found);
         self.put_next_hops(next_hops).await
@@ -117,6 +120,15 @@ impl Director {
         }
         self.network.log_changes(&next_hops);
         self.write_next_hops(next_hops)
+    }
+
+    /// Writes changed addresses of the director to the maps, if the next hops are the same.
+    async fn put_own_addresses(&mut self) -> Result<(), Failure> {
+        if self.network.look_at_own_addresses().await {
+            self.write_next_hops(self.network.next_hops().clone())
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes changed next hops to the maps.

@@ -2,7 +2,7 @@
 //! Counters of reals and of reasons, summed over all CPUs.
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsFd as _;
+use std::{ops::Range, os::fd::AsFd as _};
 
 use aya::{
     Pod,
@@ -25,7 +25,19 @@ impl Tables {
 
     /// Returns the counters of every real with an id below `ids`, summed over all CPUs.
     pub fn all_counters(&self, ids: u32) -> Result<Vec<Counters>, TableError> {
+        self.counters_of(0..ids)
+    }
+
+    /// Returns the counters of the reals with these ids, summed over all CPUs.
+    pub fn counters_of(&self, ids: Range<u32>) -> Result<Vec<Counters>, TableError> {
         per_cpu_sums(&self.counters, MapName::Counters, ids, sum_counters)
+    }
+
+    /// Returns the connection counts of every real with an id below `ids`, as the programs maintain them.
+    pub fn all_loads(&self, ids: u32) -> Result<Vec<Load>, TableError> {
+        let ids = 0..ids.min(self.loads.len());
+        batch::per_cpu(self.loads.map().fd().as_fd(), 1, ids, |loads: &[Load]| loads[0])
+            .map_err(batch_failed("read", MapName::Loads))
     }
 
     /// Sets a real's counters; `sum` is over all CPUs.
@@ -41,7 +53,7 @@ impl Tables {
 
     /// Returns the counts of [`Tables::reasons`] for every service with an id below `services`, by id.
     pub fn all_reasons(&self, services: u32) -> Result<Vec<ReasonCounts>, TableError> {
-        per_cpu_sums(&self.reasons, MapName::Reasons, services, sum_reasons)
+        per_cpu_sums(&self.reasons, MapName::Reasons, 0..services, sum_reasons)
     }
 
     /// Sets a service's packets by reason; `sum` is over all CPUs.
@@ -57,10 +69,7 @@ impl Tables {
         let after_real = reals.iter().max().map_or(0, |last| last.0 + 1);
         let after_service = services.iter().max().map_or(0, |last| last.0 + 1);
         let (counters, reasons) = (self.all_counters(after_real)?, self.all_reasons(after_service)?);
-        let mut loads = Vec::new();
-        let fd = self.loads.map().fd().as_fd();
-        batch::for_each(fd, |_: &u32, load: &Load| loads.push(*load))
-            .map_err(batch_failed("read", MapName::Loads))?;
+        let loads = self.all_loads(after_real)?;
         for real in reals {
             if loads.get(real.0 as usize).is_some_and(|load| *load != Load::default()) {
                 self.put_load(*real, &Load::default())?;
@@ -105,15 +114,15 @@ fn sum_reasons(values: &[ReasonCounts]) -> ReasonCounts {
     sum
 }
 
-/// Returns the first entries of a per-CPU array, each summed over the CPUs.
+/// Returns entries of a per-CPU array, each summed over the CPUs.
 fn per_cpu_sums<V: Pod, S>(
     map: &PerCpuArray<MapData, V>,
     name: MapName,
-    entries: u32,
+    entries: Range<u32>,
     sum: impl Fn(&[V]) -> S,
 ) -> Result<Vec<S>, TableError> {
     let failed = batch_failed("read", name);
     let cpus = nr_cpus().map_err(|(_, error)| failed(error))?;
-    let count = entries.min(map.len()) as usize;
-    batch::per_cpu(map.map().fd().as_fd(), cpus, count, sum).map_err(failed)
+    let entries = entries.start..entries.end.min(map.len());
+    batch::per_cpu(map.map().fd().as_fd(), cpus, entries, sum).map_err(failed)
 }

@@ -13,7 +13,7 @@ pub use count::{Counted, FlowCount, FlowCounts};
 pub(super) use sweep::Swept;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -34,7 +34,7 @@ use lb_control::{
     image::Image,
     neighbours::Resolution,
     own_addresses::OwnAddresses,
-    plan::plan,
+    plan::{Step, plan},
     pool::HealthTable,
     vips::VipPing,
 };
@@ -77,6 +77,9 @@ pub(super) struct Maps {
     image: Image,
     /// Ids of the services and reals in the maps.
     ids: Ids,
+    /// Services that have no slot in transition: sweeps need not read their slots. Only a change of the table
+    /// moves slots.
+    steady: HashSet<ServiceNumber>,
     /// Evictions of living flows.
     evictions: Evictions,
     /// Duration of the last sweep.
@@ -120,6 +123,7 @@ impl Maps {
             rules: Rules { vip_ping: section.vip_ping, source_check: section.source_check },
             ids: Ids::of(&image, desired),
             image,
+            steady: HashSet::new(),
             evictions: Evictions::default(),
             last_sweep: Duration::ZERO,
             tracer: None,
@@ -235,6 +239,11 @@ impl Maps {
     /// If the kernel refuses; the maps may then be changed partly, and [`Self::image`] shows their contents.
     pub(super) fn apply(&mut self, want: &Image) -> Result<Applied, Failure> {
         let steps = plan(&self.image, want);
+        for step in &steps {
+            if let Step::PutTable { service, .. } = step {
+                self.steady.remove(service);
+            }
+        }
         let time = Time { now: clock::now(), timeouts: &self.timeouts };
         let outcome =
             apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;

@@ -75,6 +75,7 @@ impl Maps {
         self.limits = limits;
         self.tracer = None;
         self.evictions.begin_again();
+        self.steady.clear();
         // Flows that began meanwhile are in the old maps.
         self.plane.tables().copy_connections(old.tables()).map_err(|error| maps_failed(&error))?;
         self.plane.pin_program().map_err(pins_failed)?;

@@ -123,9 +123,9 @@ impl Maps {
     }
 
     /// Returns the connections of each real, as the programs count them.
-    fn loads(&mut self) -> Result<BTreeMap<RealId, u64>, TableError> {
-        let tables = self.plane.tables();
-        self.image.reals.keys().map(|id| Ok((*id, tables.load(*id)?.counts))).collect()
+    fn loads(&mut self) -> Result<Vec<Load>, TableError> {
+        let ids = self.image.reals.keys().next_back().map_or(0, |last| last.0 + 1);
+        self.plane.tables().all_loads(ids)
     }
 
     /// Corrects the counts for events that the programs cannot see: flows that timed out, or were evicted.
@@ -133,17 +133,20 @@ impl Maps {
     ///
     /// The pass may or may not count flows that begin or end meanwhile. So the count of a real that was busy
     /// meanwhile is corrected only if it is further off than these flows can explain.
-    fn correct_loads(
-        &mut self,
-        before: &BTreeMap<RealId, u64>,
-        counted: &BTreeMap<RealId, u64>,
-    ) -> Result<(), TableError> {
+    fn correct_loads(&mut self, before: &[Load], counted: &BTreeMap<RealId, u64>) -> Result<(), TableError> {
+        let after = self.loads()?;
         let tables = self.plane.tables();
-        for (id, before) in before {
-            let load = tables.load(*id)?;
+        for id in self.image.reals.keys() {
+            let (Some(before), Some(load)) = (before.get(id.0 as usize), after.get(id.0 as usize)) else {
+                break;
+            };
             let counts = counted.get(id).copied().unwrap_or(0);
-            if load.counts != counts && is_off(*before, load.counts, counts) {
-                tables.put_load(*id, &Load { counts, ..load })?;
+            if load.counts != counts && is_off(before.counts, load.counts, counts) {
+                // The programs may have changed the count since the batch was read.
+                let load = tables.load(*id)?;
+                if is_off(before.counts, load.counts, counts) {
+                    tables.put_load(*id, &Load { counts, ..load })?;
+                }
             }
         }
         Ok(())
@@ -211,6 +214,9 @@ impl Maps {
         service: ServiceNumber,
         written: Option<&Written>,
     ) -> Result<Option<BTreeSet<u32>>, TableError> {
+        if self.steady.contains(&service) {
+            return Ok(written.map(|_| BTreeSet::new()));
+        }
         let Some(spec) = self.image.tables.get(&service) else { return Ok(None) };
         let timeouts = self.timeouts;
         let clock = Time { now: clock::now(), timeouts: &timeouts }.clock(spec.protocol);
@@ -218,11 +224,14 @@ impl Maps {
         let tables = self.plane.tables();
         let mut slots = apply::read_slots(tables, span)?;
         let none = Written::new();
-        if slots.moved() == 0 && written.is_none() {
-            return Ok(None);
-        }
-        if slots.settle(written.unwrap_or(&none), clock) {
+        if slots.moved() > 0 && slots.settle(written.unwrap_or(&none), clock) {
             apply::write_slots(tables, span.first, &slots)?;
+        }
+        if slots.moved() == 0 {
+            self.steady.insert(service);
+            if written.is_none() {
+                return Ok(None);
+            }
         }
         let moved = (0u32..).zip(slots.table).filter(|(_, entry)| entry & MOVED != 0);
         Ok(Some(moved.map(|(index, _)| index).collect()))
