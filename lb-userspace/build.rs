@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Names the eBPF object that `cargo xtask build-ebpf` builds. It need not exist yet: only the binary embeds it.
+//! Names the eBPF objects that `cargo xtask build-ebpf` builds. They need not exist yet: only the binary embeds them.
 
 use std::{env, path::PathBuf};
 
@@ -11,5 +11,7 @@ fn main() {
     let folder = out.ancestors().nth(4).expect("the layout of cargo's target folder");
     let folder =
         if folder.ends_with(variable("TARGET")) { folder.parent().unwrap_or(folder) } else { folder };
-    println!("cargo::rustc-env=XVS_OBJECT={}", folder.join("ebpf/xvs.bpf.o").display());
+    for (variable, object) in [("XVS_OBJECT", "xvs.bpf.o"), ("XVS_TRACING_OBJECT", "xvs-tracing.bpf.o")] {
+        println!("cargo::rustc-env={variable}={}", folder.join("ebpf").join(object).display());
+    }
 }

@@ -18,7 +18,7 @@ use crate::{
 ///
 /// Code that handles both IP versions, as all of userspace does, uses addresses of 128 bits.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FlowKey<A = Be128> {
     /// The CIP.
     pub source: A,

@@ -25,6 +25,7 @@ pub fn dispatch<A: IpFamily>(frame: &Frame) -> u32 {
         return xdp_action::XDP_PASS;
     }
     let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
+    tables::sample_flow(&parsed.flow);
     // Routers neither forward nor answer packets whose source no host can have (RFC 1812, section 5.3.7; RFC 4291,
     // section 2.5.2). Such a packet for no service goes to the kernel, which drops it.
     let valid = parsed.flow.source.is_host();

@@ -68,6 +68,7 @@ use lb_common::{
     schema::Program,
     wire::Tags,
 };
+use tables::end_sample;
 use verdict::{into_action, let_through};
 
 /// Forwards packets of services, and passes all others unmodified. This program is attached to the interfaces.
@@ -76,12 +77,13 @@ use verdict::{into_action, let_through};
 pub fn director(ctx: XdpContext) -> u32 {
     tables::begin_trace();
     let frame = Frame::new(&ctx);
+    tables::begin_sample(&frame);
     let ether_type = packet::ether_type(&frame);
     if ether_type == Ipv4::ETHER_TYPE {
-        return dispatch::<Ipv4>(&frame);
+        return end_sample(dispatch::<Ipv4>(&frame));
     }
     if ether_type == Ipv6::ETHER_TYPE {
-        return dispatch::<Ipv6>(&frame);
+        return end_sample(dispatch::<Ipv6>(&frame));
     }
     if Tags::is_tag(ether_type) {
         tables::tail_call(&ctx, Program::Tagged);
@@ -97,7 +99,7 @@ pub fn director6_other(ctx: XdpContext) -> u32 {
     let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
     let action = into_action(dispatch_rare(&frame, parsed));
-    probe::try_give_back(&frame, parsed, action)
+    end_sample(probe::try_give_back(&frame, parsed, action))
 }
 
 /// Continues [`director`] with IPv6 packets that have ports and are for no service.
@@ -109,7 +111,7 @@ pub fn director6_reply(ctx: XdpContext) -> u32 {
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
     let used = tables::address_use(parsed.flow.destination);
     let action = let_through(parsed, into_action(reply::handle::<_, true>(&frame, parsed, used)));
-    probe::try_give_back(&frame, parsed, action)
+    end_sample(probe::try_give_back(&frame, parsed, action))
 }
 
 /// Continues [`director`] with later IPv6 fragments.
@@ -119,7 +121,7 @@ pub fn director6_fragment(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    into_action(later_fragment::handle(&frame, parsed))
+    end_sample(into_action(later_fragment::handle(&frame, parsed)))
 }
 
 /// Continues [`director`] with ICMP, and with IPv4 packets that have no readable ports.
@@ -129,7 +131,7 @@ pub fn director_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let Ok(parsed) = packet::parse::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
     let action = let_through(&parsed, into_action(dispatch_rare(&frame, &parsed)));
-    probe::try_give_back(&frame, &parsed, action)
+    end_sample(probe::try_give_back(&frame, &parsed, action))
 }
 
 /// Continues [`director`] with frames that have VLAN tags.
@@ -146,11 +148,11 @@ pub fn director_probe_reply(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     if packet::ether_type(&frame) == Ipv4::ETHER_TYPE {
         let Ok(parsed) = packet::parse::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
-        return probe::give_back(&frame, &parsed);
+        return end_sample(probe::give_back(&frame, &parsed));
     }
     let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
-    probe::give_back(&frame, parsed)
+    end_sample(probe::give_back(&frame, parsed))
 }
 
 /// Forwards health probes. This program is attached to the director's end of the veth pair of the prober.

@@ -237,6 +237,7 @@ pub fn send<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, way: &Way<A>) -> Res
     if way.client != A::default() {
         // A copy: LLVM would keep the whole path in memory, and copy its absent value, which the verifier rejects.
         let client = way.client;
+        tables::sample_client(&client, way.client_port);
         fnat::change_end(frame, parsed, &client, End::Destination, way.client_port)?;
     }
     nat::translate(frame, parsed, Change { end: End::Source, address: way.vip, port: way.port })?;

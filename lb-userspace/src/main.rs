@@ -3,8 +3,14 @@
 
 use std::process::ExitCode;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVS_OBJECT")); // built by `cargo xtask build-ebpf`
+use lb_dataplane::object::Objects;
+
+// Built by `cargo xtask build-ebpf`.
+static OBJECTS: Objects = Objects {
+    programs: aya::include_bytes_aligned!(env!("XVS_OBJECT")),
+    tracing: aya::include_bytes_aligned!(env!("XVS_TRACING_OBJECT")),
+};
 
 fn main() -> ExitCode {
-    lb_userspace::cli::main(OBJECT)
+    lb_userspace::cli::main(OBJECTS)
 }

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The object with the programs, which the binary `xvs` embeds, for tests that load them without it.
+//! The objects with the programs, which the binary `xvs` embeds, for tests that load them without it.
 
-use std::{fs, sync::LazyLock};
+use std::{fs, path::PathBuf, sync::LazyLock};
 
-use lb_dataplane::object;
+use lb_dataplane::object::{self, Objects};
 
 use crate::artifacts;
 
-static OBJECT: LazyLock<Vec<u8>> =
-    LazyLock::new(|| fs::read(artifacts::programs()).expect("an existing file can be read"));
+static PROGRAMS: LazyLock<Vec<u8>> = LazyLock::new(|| read(artifacts::programs()));
+static TRACING: LazyLock<Vec<u8>> = LazyLock::new(|| read(artifacts::tracing()));
 
-/// Provides the object to this process.
+fn read(path: PathBuf) -> Vec<u8> {
+    fs::read(path).expect("an existing file can be read")
+}
+
+/// Provides the objects to this process.
 ///
 /// # Panics
 /// If the programs were not built.
 pub fn provide() {
-    object::provide(&OBJECT);
+    object::provide(Objects { programs: &PROGRAMS, tracing: &TRACING });
 }

@@ -8,6 +8,7 @@
 //! - [`pool`]: the services of a test
 //! - [`plane`]: the data plane, loaded but not attached
 //! - [`beside`]: further copies of the programs over its maps, and the contents of the maps
+//! - [`samples`]: samples of the tracing build, compared with verdicts
 //! - [`device`]: other interfaces than loopback
 //! - [`got`]: the outcome of a frame, and assertions about it
 //! - [`judge`]: decoding of a frame and verification of its checksums, by etherparse
@@ -30,6 +31,7 @@ pub mod judge;
 pub mod net;
 pub mod plane;
 pub mod pool;
+pub mod samples;
 pub mod version;
 
 pub use frame::{Frame, error, icmp, ping, raw, tcp, tunnel, udp};

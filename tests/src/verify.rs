@@ -17,7 +17,7 @@ const BUDGET: &str = include_str!("../../lb-ebpf/verify-budget.json");
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// Name of the program.
-    pub program: &'static str,
+    pub program: String,
     /// Instructions that the verifier walked through, over all paths.
     pub instructions: u32,
     /// Instructions that the budget allows.
@@ -29,13 +29,14 @@ pub struct Verified {
 }
 
 impl Verified {
-    fn new(program: &'static str, info: &ProgramInfo, budget: &BTreeMap<String, u32>) -> Result<Self> {
+    fn new(program: impl Into<String>, info: &ProgramInfo, budget: &BTreeMap<String, u32>) -> Result<Self> {
+        let program = program.into();
         Ok(Self {
-            program,
             instructions: info
                 .verified_instruction_count()
                 .context("the kernel does not count verified instructions (Linux 5.16 does)")?,
-            budget: *budget.get(program).with_context(|| format!("verify-budget.json has no {program}"))?,
+            budget: *budget.get(&program).with_context(|| format!("verify-budget.json has no {program}"))?,
+            program,
             translated: info.size_translated().unwrap_or(0),
             compiled: info.size_jitted(),
         })
@@ -53,7 +54,7 @@ impl fmt::Display for Verified {
         let Self { program, instructions, budget, translated, compiled } = self;
         write!(
             f,
-            "{program:<15} {instructions:>7} instructions verified (budget {budget}), {translated} bytes \
+            "{program:<28} {instructions:>7} instructions verified (budget {budget}), {translated} bytes \
              translated, {compiled} compiled"
         )
     }
@@ -66,12 +67,16 @@ impl fmt::Display for Verified {
 pub fn programs() -> Result<Vec<Verified>> {
     let budget = serde_json::from_str(BUDGET).context("verify-budget.json")?;
     object::provide();
-    let plane = DataPlane::load(&Options::default()).context("director")?;
+    let mut plane = DataPlane::load(&Options::default()).context("director")?;
+    let _samples = plane.begin_samples(&Options::default()).context("tracing build")?;
     let mut decap = Decap::load().context("decap")?;
     let mut prober = ProbeProgram::load(&Options::default()).context("director_probe")?;
     let mut programs = Vec::new();
     for (name, program) in plane.programs() {
         programs.push(Verified::new(name, &program.info()?, &budget)?);
+    }
+    for (name, program) in plane.tracing_programs() {
+        programs.push(Verified::new(format!("tracing_{name}"), &program.info()?, &budget)?);
     }
     programs.push(Verified::new("director_probe", &prober.program().info()?, &budget)?);
     programs.push(Verified::new("guard", &plane.guard().info()?, &budget)?);

@@ -18,6 +18,8 @@ type Object = (&'static str, &'static str);
 
 /// The object of a release, which `xvs` embeds.
 const XVS: Object = ("xvs-bpf", "xvs.bpf.o");
+/// The same programs for `xvs trace`, which `xvs` embeds too.
+const TRACING: Object = ("xvs-bpf", "xvs-tracing.bpf.o");
 /// The program that the lab attaches to its veth devices.
 const STUB: Object = ("stub-bpf", "stub.bpf.o");
 /// The programs of the benchmark.
@@ -59,13 +61,21 @@ pub fn demo() -> Result<()> {
     build(&setup::toolchain()?, &[XVS, STUB])
 }
 
+/// Builds objects, and the tracing build of the programs.
 fn build(toolchain: &Toolchain, objects: &[Object]) -> Result<()> {
+    compile(toolchain, &[TRACING], &["--package", "lb-ebpf", "--features", "samples"])?;
+    compile(toolchain, objects, &["--package", "lb-ebpf", "--package", "lb-tests-ebpf"])
+}
+
+/// Builds objects of packages.
+fn compile(toolchain: &Toolchain, objects: &[Object], packages: &[&str]) -> Result<()> {
     let Toolchain { compiler, linker } = toolchain;
     // A separate folder: two compilers in one would rebuild each other's output.
     let target = workspace::target().join("bpf");
     let mut cargo = compiler.cargo();
     cargo
-        .args(["build", "--package", "lb-ebpf", "--package", "lb-tests-ebpf", "--release"])
+        .args(["build", "--release"])
+        .args(packages)
         .args(objects.iter().flat_map(|(binary, _)| ["--bin", binary]))
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(&target)

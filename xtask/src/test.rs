@@ -83,6 +83,14 @@ pub fn run(args: &Args) -> Result<()> {
         lab.args(WAITING.iter().flat_map(|word| ["--skip", word]));
     }
     commands.push(lab);
+    if args.full {
+        // The packet tests again, with the tracing build and a check of each sample.
+        for version in ["4", "6"] {
+            let mut tracing = under_root(&["packet"]);
+            tracing.env("XVS_TEST_IP", version).env("XVS_TEST_TRACING", "1");
+            commands.push(tracing);
+        }
+    }
     let as_root: Vec<_> = commands.iter_mut().map(&mut tests).collect();
     // Names of tests do not refer to the fuzz targets.
     let fuzzed = if args.filters.is_empty() { fuzz::briefly() } else { Ok(()) };

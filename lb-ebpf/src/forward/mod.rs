@@ -31,6 +31,7 @@ pub fn send<A: IpFamily, const COUNTED: bool>(
     chosen: &Chosen,
 ) -> Result<u32, Reason> {
     let Chosen { id, real, snat } = *chosen;
+    tables::sample_real(id);
     let method = Method::from_number(real.method).ok_or(Reason::NoReal)?;
     if method == Method::Local {
         if COUNTED {

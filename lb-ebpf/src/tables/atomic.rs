@@ -29,3 +29,26 @@ pub(super) fn fetch_add(number: *mut u64, add: u64) -> u64 {
 pub(super) fn fetch_add(_: *mut u64, _: u64) -> u64 {
     unreachable!("the programs run in the kernel only")
 }
+
+/// Replaces a number that all CPUs share, if it is still `old`. Returns whether it was.
+#[cfg(all(feature = "samples", target_arch = "bpf"))]
+#[inline(always)]
+pub(super) fn exchange(number: *mut u64, old: u64, new: u64) -> bool {
+    let mut found = old;
+    // The instruction exists since Linux 5.12.
+    // SAFETY: as in `fetch_add`.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({number} + 0, r0, {new})",
+            number = in(reg) number,
+            new = in(reg) new,
+            inout("r0") found,
+        );
+    }
+    found == old
+}
+
+#[cfg(all(feature = "samples", not(target_arch = "bpf")))]
+pub(super) fn exchange(_: *mut u64, _: u64, _: u64) -> bool {
+    unreachable!("the programs run in the kernel only")
+}

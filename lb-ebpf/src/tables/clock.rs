@@ -39,3 +39,11 @@ pub fn monotonic() -> Tick {
     // SAFETY: the helper takes no arguments and always exists (Linux 5.11).
     Tick::of_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
 }
+
+/// Returns the time of `CLOCK_MONOTONIC` in nanoseconds, as of the last jiffy.
+#[cfg(feature = "samples")]
+#[inline(always)]
+pub(super) fn coarse_nanoseconds() -> u64 {
+    // SAFETY: as in `monotonic`.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}

@@ -20,6 +20,8 @@ mod probes; // Health probes, and the replies to them
 mod programs; // Tail calls and redirects
 mod reals; // Real servers, and their connection counts
 mod return_path; // Interfaces, MAC addresses and tags by which replies reach clients
+#[cfg_attr(not(feature = "samples"), path = "no_samples.rs")]
+mod sample; // Samples of packets, for `xvs trace`
 mod scratch; // Per-CPU memory for one packet, beside the stack
 mod services; // Services, and the per-CPU cache of services
 mod slots; // Slot tables of the schedulers
@@ -29,6 +31,6 @@ mod trace; // Steps of the last packet, for `xvs explain`
 
 pub use self::{
     addresses::*, clients::*, clock::*, counters::*, family::*, flows::*, fragments::*, nat::*, probes::*,
-    programs::*, reals::*, return_path::*, scratch::*, services::*, settings::*, slots::*, snat::*, stack::*,
-    trace::*,
+    programs::*, reals::*, return_path::*, sample::*, scratch::*, services::*, settings::*, slots::*,
+    snat::*, stack::*, trace::*,
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Steps of the last packet, for `xvs explain`.
 
-use super::settings::mode;
+use super::{sample::sample_step, settings::mode};
 use lb_common::schema::{Event, Mode, Step, Trace};
 
 /// Steps of the last packet, if steps are traced. A global variable is a map without lookups, which would need stack.
@@ -27,6 +27,7 @@ pub fn begin_trace() {
 /// The verifier knows the mode, and removes the code that the mode rules out.
 #[inline(always)]
 pub fn note(step: Step, a: u32, b: u32) -> bool {
+    sample_step(step, a, b);
     let mode = mode();
     if mode == Mode::FORWARD {
         return true;

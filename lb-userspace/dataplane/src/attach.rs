@@ -205,10 +205,10 @@ impl DataPlane {
         let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
         let pinned = PinnedLink::from_pin(&path).map_err(|e: LinkError| pin_error(chain(&e)))?;
         let link: XdpLink = FdLink::from(pinned).try_into().map_err(|e: LinkError| pin_error(chain(&e)))?;
-        match self.director().attach_to_link(link) {
+        match self.attached().attach_to_link(link) {
             Ok(id) => {
                 // The pin keeps the link alive when the daemon ends.
-                drop(self.director().take_link(id).map_err(|e| pin_error(chain(&e)))?);
+                drop(self.attached().take_link(id).map_err(|e| pin_error(chain(&e)))?);
                 let handle = PinnedLink::from_pin(&path).map_err(|e| pin_error(chain(&e)))?;
                 self.links.insert(ifindex, handle);
                 Ok(true)
@@ -231,7 +231,7 @@ impl DataPlane {
     ) -> Result<Mode, AttachError> {
         let flags = if mode == Mode::Generic { XdpMode::Skb } else { XdpMode::Driver };
         let name = || interface.to_owned();
-        let id = self.director().attach_to_if_index(ifindex, flags).map_err(|source| match source {
+        let id = self.attached().attach_to_if_index(ifindex, flags).map_err(|source| match source {
             ProgramError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::EBUSY) => {
                 AttachError::Busy { interface: name() }
             }
@@ -245,7 +245,7 @@ impl DataPlane {
         })?;
         let Some(pins) = pins else { return Ok(mode) };
         let pin_error = |why: String| AttachError::Pin { interface: interface.to_owned(), why };
-        let link = self.director().take_link(id).map_err(|e| pin_error(chain(&e)))?;
+        let link = self.attached().take_link(id).map_err(|e| pin_error(chain(&e)))?;
         let link: FdLink = link.try_into().map_err(|e: LinkError| pin_error(chain(&e)))?;
         let pinned = link.pin(pins.link(ifindex)).map_err(|e| pin_error(chain(&e)))?;
         self.links.insert(ifindex, pinned);

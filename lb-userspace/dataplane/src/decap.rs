@@ -24,7 +24,7 @@ use nix::{ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::SockaddrSt
 use super::{
     limits::{self, Limits},
     load::{self, LoadError},
-    object::object,
+    object::objects,
     pins,
 };
 use lb_model::failure::{Failure, chain};
@@ -122,7 +122,7 @@ impl Decap {
             loader.map_max_entries(name.as_str(), size.min(64));
         }
         loader.override_global("AYA_LOG_LEVEL", &0u8, true);
-        let mut ebpf = loader.load(object())?;
+        let mut ebpf = loader.load(objects().programs)?;
         load::load_program(&mut ebpf, "decap")?;
         Ok(Self { ebpf })
     }

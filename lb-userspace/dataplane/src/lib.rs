@@ -18,11 +18,12 @@ pub mod load; //        loading, and adoption of pinned maps
 pub mod log; //         log messages of the programs
 mod map_source; //      maps of the object, or pinned ones
 pub mod mapped; //      array maps in the memory of this process
-pub mod object; //      the object with the programs
+pub mod object; //      the objects with the programs
 pub mod pins; //        pins, and checks of pinned maps
 pub mod private; //     directories that only this user can write
 pub mod probe_path; //    health probes on the forwarding path of clients
 pub mod probe_plane; //   separate data plane with one real at a time
+pub mod sampler; //     tracing build of the programs, and its samples
 pub mod shortage; //    hints for a lack of memory or descriptors
 pub mod tables; //      typed access to every map
 pub mod tracer; //      second copy of the programs, which records its steps
@@ -35,5 +36,6 @@ pub use limits::OWN_ADDRESSES;
 pub use load::{DataPlane, LoadError, Options};
 pub use pins::PinDir;
 pub use probe_plane::{Entry, ProbePlane, ProbePlaneError};
+pub use sampler::{SampleReader, Sampled};
 pub use tables::{FlowRecord, TableError, Tables};
 pub use tracer::{Run, RunError, Tracer};

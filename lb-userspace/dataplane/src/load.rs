@@ -23,8 +23,9 @@ use thiserror::Error;
 use super::{
     Limits, PinDir, RunError, Tables, clock,
     limits::sizes,
-    object::object,
+    object::objects,
     pins::{PinError, Shape},
+    sampler::Sampler,
     shortage,
     tables::TableError,
 };
@@ -61,6 +62,8 @@ pub struct DataPlane {
     adopted: bool,
     /// Whether the guard is attached together with the program: its maps have the services.
     pub(super) guards: bool,
+    /// The tracing build of the programs, which is attached instead while it exists.
+    pub(super) sampler: Option<Sampler>,
 }
 
 /// Reason why the data plane cannot be loaded.
@@ -72,6 +75,9 @@ pub enum LoadError {
     /// The kernel lacks a feature.
     #[error("this kernel has no {0}")]
     Kernel(&'static str),
+    /// The kernel lacks a helper of the tracing build.
+    #[error("this kernel has no helper that copies packets")]
+    Traces,
     /// The pinned maps cannot be used.
     #[error(transparent)]
     Pins(#[from] PinError),
@@ -102,6 +108,9 @@ impl LoadError {
             Self::Privileges(_) => "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON",
             Self::Kernel(_) => {
                 "xvs needs Linux 5.17 or newer with CONFIG_BPF_SYSCALL; docs/limits.md lists the tested kernels"
+            }
+            Self::Traces => {
+                "`xvs trace` needs Linux 5.18 or newer; `xvs explain` shows what happens to a packet"
             }
             Self::Pins(PinError::Schema { .. } | PinError::Shape { .. }) => {
                 "remove the old data plane with `xvs detach --keep-guard` (forwarding stops, and no connection is reset), then start again; the state file keeps the services"
@@ -154,6 +163,7 @@ impl DataPlane {
             tables,
             adopted,
             guards: adopted,
+            sampler: None,
         };
         plane.load_guard().map_err(|source| LoadError::Program { name: "guard", source })?;
         Ok(plane)
@@ -188,10 +198,7 @@ impl DataPlane {
     /// # Panics
     /// If the object lacks a program: then it is not the object of this build.
     pub fn programs(&self) -> impl Iterator<Item = (&'static str, &Xdp)> {
-        Program::ALL.map(Program::as_str).into_iter().map(|name| {
-            let program = self.ebpf.program(name).expect("the object holds the program");
-            (name, program.try_into().expect("the program is an XDP program"))
-        })
+        programs_of(&self.ebpf)
     }
 
     /// Returns the number of instructions of the main program that the verifier processed.
@@ -202,6 +209,16 @@ impl DataPlane {
 
 /// Loads the object with its maps and globals; maps for which `shared` returns true are the pinned ones.
 pub(super) fn load_object(
+    options: &Options,
+    mode: Mode,
+    shared: impl Fn(MapName) -> bool,
+) -> Result<Ebpf, LoadError> {
+    load_build(objects().programs, options, mode, shared)
+}
+
+/// Loads a build of the programs, as [`load_object`] does. Maps that only this build has belong to the load.
+pub(super) fn load_build(
+    build: &[u8],
     options: &Options,
     mode: Mode,
     shared: impl Fn(MapName) -> bool,
@@ -230,7 +247,7 @@ pub(super) fn load_object(
             loader.map_pin_path(shape.map.as_str(), pins.map(shape.map));
         }
     }
-    loader.load(object()).map_err(refine)
+    loader.load(build).map_err(refine)
 }
 
 /// Loads every program of the director, in parallel on all CPUs: verification takes most of a start.
@@ -274,6 +291,14 @@ pub(super) fn connect_programs(
         put(number, fd)?;
     }
     Ok(())
+}
+
+/// Returns every program of the director by name, first the one that is attached.
+pub(super) fn programs_of(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, &Xdp)> {
+    Program::ALL.map(Program::as_str).into_iter().map(|name| {
+        let program = ebpf.program(name).expect("the object holds the program");
+        (name, program.try_into().expect("the program is an XDP program"))
+    })
 }
 
 /// Returns a program of the object.
@@ -327,7 +352,7 @@ fn refine(error: EbpfError) -> LoadError {
 /// # Panics
 /// If [`MapName`] lacks a map of the object: then it is not the object of this build.
 fn shapes(sizes: &[(MapName, u32)]) -> Result<Vec<Shape>, LoadError> {
-    let object = Object::parse(object()).map_err(EbpfError::from)?;
+    let object = Object::parse(objects().programs).map_err(EbpfError::from)?;
     let shape = |(name, map): (&String, &aya_obj::Map)| {
         let known = MapName::from_name(name).expect("every map of the object has a name");
         let size = sizes.iter().find(|(sized, _)| *sized == known);

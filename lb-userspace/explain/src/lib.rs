@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod decode; // fields of a frame, and differences
 pub mod flow; //   flow of a frame
+pub mod headers; // headers of a frame
 pub mod hex; //    bytes as text
 mod near; //       services near a packet that matches none
 pub mod packet; // a frame of a flow

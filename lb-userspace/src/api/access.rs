@@ -90,6 +90,7 @@ mod tests {
     fn what_the_table_lacks_needs_the_highest_role() {
         for (method, path) in [
             (Method::POST, "/v1/changes"),
+            (Method::POST, "/v1/trace"),
             (Method::PUT, "/v1/config"),
             (Method::POST, "/v1/status"),
             (Method::GET, "/v1/new"),

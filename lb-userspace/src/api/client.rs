@@ -190,7 +190,22 @@ impl Api {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn stream(&self, path: &str) -> Result<Lines<'_>, Failure> {
-        let (response, driver) = self.send(Method::GET, path, Bytes::new(), "").await?;
+        self.lines(self.send(Method::GET, path, Bytes::new(), "").await?).await
+    }
+
+    /// Sends a POST request whose answer is a stream of lines that may never end.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn post_stream(&self, path: &str, body: &impl Serialize) -> Result<Lines<'_>, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::failed(error.to_string()))?;
+        self.lines(self.send(Method::POST, path, body.into(), "application/json").await?).await
+    }
+
+    async fn lines(
+        &self,
+        (response, driver): (Response<Incoming>, JoinHandle<hyper::Result<()>>),
+    ) -> Result<Lines<'_>, Failure> {
         let (status, body) = (response.status(), response.into_body());
         let mut lines = Lines { api: self, body, rest: Vec::new(), driver };
         if status.is_success() {

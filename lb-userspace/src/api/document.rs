@@ -14,6 +14,7 @@ use super::{
     health::{CheckRun, CheckRunResult, CheckView},
     ipvs::{BatchDone, Table, Which},
     roles::{Question as RolesQuestion, Told},
+    trace::TraceQuestion,
     types::{AttachOptions, Change, Connection, Done, GroupView, Stats, Status, Together},
 };
 use book::{Book, Param};
@@ -88,6 +89,9 @@ fn changes(book: &mut Book) {
         .body_text("A config file (TOML)")
         .answer::<Done>();
     book.post("/v1/confirm", "confirm", "Keep the config that waits for its confirmation").answer::<Done>();
+    book.post("/v1/trace", "trace", "Packets and what becomes of them, as server-sent events: docs/trace.md")
+        .body::<TraceQuestion>()
+        .stream();
     book.post("/v1/timeouts", "timeouts", "Set timeouts of idle flows")
         .body::<TimeoutOptions>()
         .answer::<Done>();

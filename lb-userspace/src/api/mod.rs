@@ -23,4 +23,5 @@ pub mod socket; // the unix socket
 pub mod tls; // TLS of the TCP listener
 pub mod token; // the token of agents
 pub mod tokens; // tokens of people and programs
+pub mod trace; // traced packets
 pub mod types; // requests and answers

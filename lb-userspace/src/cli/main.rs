@@ -7,13 +7,13 @@ use tracing::level_filters::LevelFilter;
 
 use super::{Cli, say};
 use crate::observe::log::{self, Logging};
-use lb_dataplane::object;
+use lb_dataplane::object::{self, Objects};
 use lb_model::failure::Failure;
 
-/// Executes the command line of this process with the programs of `object`.
+/// Executes the command line of this process with these programs.
 #[must_use]
-pub fn main(object: &'static [u8]) -> ExitCode {
-    object::provide(object);
+pub fn main(objects: Objects) -> ExitCode {
+    object::provide(objects);
     match run() {
         Ok(code) => code,
         Err(failure) => {

@@ -25,6 +25,7 @@ mod ssh; //          `xvs real add --ssh`
 mod table; //        tables
 pub mod timeouts; // `xvs timeouts`
 pub mod top; //      `xvs top`
+pub mod trace; //    `xvs trace`
 pub mod ui; //       results as text or JSON
 pub mod units; //    numbers for people
 
@@ -111,6 +112,7 @@ enum Command {
     Status(show::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
+    Trace(trace::TraceArgs),
     #[command(subcommand, aliases = ["svc", "services"])]
     Service(service::ServiceCommand),
     #[command(subcommand, alias = "reals")]
@@ -221,6 +223,7 @@ impl Cli {
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
             Command::Status(args) => show::status(&args, &api, &mut ui).await,
             Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,
+            Command::Trace(args) => trace::run(&args, &api, output).await,
             Command::Explain(args) => explain::explain(args, &api, &mut ui).await,
             Command::Service(command) => service::run(command, &api, &mut ui).await,
             Command::Real(command) => real::run(command, &api, &mut ui).await,

@@ -203,7 +203,7 @@ impl Attachments {
 
     /// Returns the XDP mode in which this program runs on a device; `None` if it does not run there.
     async fn own_xdp_place(&self, plane: &mut DataPlane, index: u32) -> Option<XdpPlace> {
-        let mine = plane.director().info().ok()?.id();
+        let mine = plane.attached_id()?;
         let interface = self.netlink.interface_by_index(index).await.ok()?;
         interface.xdp.filter(|_| interface.xdp_program == Some(mine))
     }

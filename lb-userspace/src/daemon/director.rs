@@ -30,6 +30,7 @@ use super::{
     outcomes::Outcomes,
     snapshot::Snapshot,
     store::{Store, Strictness},
+    trace::Traces,
     vips::Vips,
 };
 use crate::api::types::Done;
@@ -102,6 +103,8 @@ pub struct Director {
     pub(super) confirm: Confirm,
     /// Revisions of the config.
     pub(super) history: History,
+    /// Traces of packets.
+    pub(super) traces: Traces,
     pub(super) started: Instant,
     /// Snapshots for readers, the last one after the last change of services or reals.
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -141,6 +144,7 @@ impl Director {
             outcomes: Outcomes::default(),
             listed: Listed::default(),
             forced: BTreeSet::new(),
+            traces: Traces::default(),
         })
     }
 

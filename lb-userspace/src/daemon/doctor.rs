@@ -190,7 +190,7 @@ impl Director {
             interfaces,
             addresses: self.network.netlink().addresses().await?,
             attached: self.attachments.interfaces().clone(),
-            program: self.maps.plane().director().info().ok().map(|info| info.id()),
+            program: self.maps.plane().attached_id(),
             generic_wanted: self.attachments.mode() == Mode::Generic,
             flows: counts.flows,
             max_flows: self.maps.limits().flows,

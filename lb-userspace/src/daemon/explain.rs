@@ -129,7 +129,7 @@ impl Director {
 
     /// Returns the names of all interfaces of this host, by index: packets may leave by other interfaces than
     /// the director's.
-    async fn interface_names(&self) -> HashMap<IfIndex, String> {
+    pub(super) async fn interface_names(&self) -> HashMap<IfIndex, String> {
         let all = self.network.netlink().interfaces().await.unwrap_or_default();
         let all = all.into_iter().map(|interface| (IfIndex(interface.index), interface.name));
         let mine = self.attachments.interfaces().iter().map(|(index, name)| (IfIndex(*index), name.clone()));

@@ -76,6 +76,7 @@ impl Director {
     pub fn detach(&mut self) {
         // A load by the thread of the health checks would pin the maps again.
         self.health.pins().end();
+        self.end_traces("the daemon detaches");
         self.attachments.detach(self.maps.plane());
     }
 

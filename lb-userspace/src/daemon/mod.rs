@@ -40,6 +40,7 @@ mod store; //               the state and its file
 mod sweep; //               removal of ended flows, and of leaving reals without any
 mod timeouts; //            timeouts of idle flows
 mod together; //            atomic batches of changes
+pub mod trace; //           traces of packets
 mod tracking; //            refusal of tracking changes that lose flows
 mod vips; //                VIPs of the director and of other machines
 mod zero; //                `ipvsadm -Z`

@@ -36,6 +36,7 @@ impl Director {
         // The state comes first. If a crash follows, the next start completes the resize: the attached
         // programs determine which maps are in force.
         let prepared = self.store.prepare_room(room)?;
+        self.end_traces("the tables are resized");
         // The thread of the health checks must not load its program from a mixture of old and new pins.
         let pins = self.health.pins().clone();
         let _alone = pins.hold();

@@ -53,6 +53,10 @@ pub struct Scrape {
     pub is_unsaved: bool,
     /// Number of evicted flows that sweeps have found.
     pub evicted: u64,
+    /// Number of running traces.
+    pub traces: u64,
+    /// Number of samples that traces have lost.
+    pub lost_samples: u64,
     /// Packets that drivers failed to send, by interface; empty without ethtool.
     pub send_errors: Vec<(String, u64)>,
 }
@@ -211,6 +215,8 @@ impl Director {
             outcomes: self.outcomes,
             is_unsaved: self.store.unsaved().is_some(),
             evicted: self.maps.evicted_total(),
+            traces: self.traces.number(),
+            lost_samples: self.traces.lost(),
             send_errors: Vec::new(),
         })
     }

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::{
     Director, compare::Compared, health::Events, history::History, live::LiveSource, maps::FlowCounts,
-    snapshot::Snapshot,
+    snapshot::Snapshot, trace::Traces,
 };
 use crate::api::config::ConfigStatus;
 use lb_control::neighbours::WatchedNeighbours;
@@ -27,6 +27,7 @@ pub struct Shared {
     history: History,
     compared: Arc<Compared>,
     live: LiveSource,
+    traces: Traces,
     /// The last count of flows, and when it began.
     last_count: Arc<Mutex<LastCount>>,
 }
@@ -41,8 +42,19 @@ impl Shared {
         let (snapshots, watched) = (director.snapshots(), director.watched());
         let events = director.health.events().clone();
         let (history, compared) = (director.history.clone(), Arc::default());
+        let traces = director.traces.clone();
         let (director, live) = (Arc::new(Mutex::new(director)), LiveSource::default());
-        Self { director, snapshots, watched, events, history, compared, live, last_count: Arc::default() }
+        Self {
+            director,
+            snapshots,
+            watched,
+            events,
+            history,
+            compared,
+            live,
+            traces,
+            last_count: Arc::default(),
+        }
     }
 
     /// Locks the director. Holders change it one at a time.
@@ -93,6 +105,12 @@ impl Shared {
     #[must_use]
     pub const fn live(&self) -> &LiveSource {
         &self.live
+    }
+
+    /// Returns the traces.
+    #[must_use]
+    pub const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Returns whether a change of the network may have changed the next hop of a real.

@@ -232,6 +232,7 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         pins.remove_guard().map_err(|error| Failure::failed(chain(&error)))?;
         tracing::info!("detached: forwarding has ended");
     } else {
+        director.end_traces("the daemon ends");
         if let Some(unsaved) = director.health_to_save() {
             unsaved.save();
         }

@@ -14,6 +14,7 @@ use super::{
     audit::{self, done},
     config, events, live,
     routes::Routes,
+    trace,
 };
 use crate::{
     api::{
@@ -49,6 +50,7 @@ pub fn routes() -> Routes<Shared> {
         .post("/v1/check-runs", run_check)
         .get("/v1/events", events::stream)
         .get("/v1/live", live::stream)
+        .post("/v1/trace", trace::stream)
         .post("/v1/changes", change)
         .post("/v1/together", change_together)
         .post("/v1/timeouts", set_timeouts)

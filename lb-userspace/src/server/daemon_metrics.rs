@@ -25,6 +25,10 @@ pub(super) fn write(page: &mut Page<impl FnMut(String)>, scrape: &Scrape) {
     page.metric(Kind::Gauge, "xvs_state_unsaved", help).sample("", scrape.is_unsaved.into());
     let help = "Problems that `xvs status` lists";
     page.metric(Kind::Gauge, "xvs_problems", help).sample("", scrape.status.problems.len() as u64);
+    let help = "Traces that run, see docs/trace.md";
+    page.metric(Kind::Gauge, "xvs_traces", help).sample("", scrape.traces);
+    let help = "Samples of packets that did not reach their trace, because a buffer was full";
+    page.metric(Kind::Counter, "xvs_trace_lost_samples", help).sample("", scrape.lost_samples);
     let Some(config) = outcomes.config else { return };
     let help = "Whether the config file was good when it was last read; absent without one; 1 is yes";
     page.metric(Kind::Gauge, "xvs_config_last_reload_successful", help).sample("", config.is_good.into());

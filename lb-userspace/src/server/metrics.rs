@@ -254,6 +254,8 @@ mod tests {
             outcomes: Outcomes { config: Some(ConfigOutcome::default()), ..Outcomes::default() },
             is_unsaved: false,
             evicted: 0,
+            traces: 1,
+            lost_samples: 0,
             send_errors: vec![("eth0".to_owned(), 1)],
         };
         let mut text = String::new();

@@ -16,3 +16,4 @@ mod page; //        the text formats of metrics
 mod page_files; //  the status page
 mod published; //   the last scrape, shared by all clients
 pub mod routes; // a router that lists its routes
+mod trace; //       traced packets as a stream

@@ -46,6 +46,15 @@ pub fn programs() -> PathBuf {
     object("xvs.bpf.o")
 }
 
+/// Returns the path of the tracing build of the programs, which `xvs` embeds too.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn tracing() -> PathBuf {
+    object("xvs-tracing.bpf.o")
+}
+
 /// Returns the path of the XDP program that passes everything.
 ///
 /// # Panics

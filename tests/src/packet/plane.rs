@@ -26,10 +26,12 @@ use lb_dataplane::{DataPlane, Limits, Options, Tables, clock};
 use lb_model::Desired;
 
 use super::{
+    beside::Pins,
     frame::Frame,
     got::{Action, Got},
     net::{RealServer, one_port},
     pool::Pool,
+    samples::{self, Samples},
     version,
 };
 use crate::object;
@@ -49,6 +51,8 @@ pub struct TestPlane {
     health: HealthTable,
     own: OwnAddresses,
     next_hops: BTreeMap<IpAddr, Resolution>,
+    /// Checks the samples of the tracing build, which then runs instead.
+    samples: Option<Samples>,
 }
 
 impl TestPlane {
@@ -68,8 +72,22 @@ impl TestPlane {
     /// Loads a plane with tables of other sizes.
     #[track_caller]
     pub fn with_limits(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
+        if samples::are_wanted() {
+            return Self::tracing(limits, settings, pools);
+        }
         let options = Options { limits, settings: Some(settings), ..Options::default() };
         Self::with_options(&options, pools)
+    }
+
+    /// Loads a plane that runs the tracing build, and compares the sample of each packet with its verdict.
+    #[track_caller]
+    pub fn tracing(limits: Limits, settings: Settings, pools: &[Pool]) -> Self {
+        let pins = Pins::new();
+        let options = pins.options(limits, settings);
+        let mut this = Self::with_options(&options, pools);
+        let reader = this.plane.begin_samples(&options).unwrap_or_else(|error| panic!("{error}"));
+        this.samples = Some(Samples::new(reader, pins));
+        this
     }
 
     /// Loads a plane with any options.
@@ -87,6 +105,7 @@ impl TestPlane {
             health: HealthTable::default(),
             own: OwnAddresses::default(),
             next_hops: BTreeMap::new(),
+            samples: None,
         };
         this.set(pools);
         this
@@ -178,11 +197,15 @@ impl TestPlane {
     #[track_caller]
     fn watch(&mut self, sent: &[u8], run: impl FnOnce(&Xdp, &[u8]) -> (Action, Vec<u8>)) -> Got {
         let before = self.counts();
-        let (action, frame) = run(self.plane.director(), sent);
+        let (action, frame) = run(self.plane.attached(), sent);
         let counted = &self.counts() - &before;
         let name = |(id, counters)| (self.name(id), counters);
         let reals = counted.reals.into_iter().map(name).collect();
-        Got { sent: sent.to_vec(), action, frame, reasons: counted.reasons, reals }
+        let got = Got { sent: sent.to_vec(), action, frame, reasons: counted.reasons, reals };
+        if let Some(samples) = &mut self.samples {
+            samples.check(&got);
+        }
+        got
     }
 
     /// Runs the director on one frame that arrives by another interface than loopback.

@@ -70,6 +70,7 @@ mod start; //    faults that keep a daemon from starting
 mod survival; // no connection is reset
 mod throughput; // iperf3
 mod top; //      xvs top in a terminal, and lists
+mod trace; //    packets with their verdicts
 mod tracking; // only where a pool change could hurt
 mod udp; //        datagrams
 mod untouched; //  traffic of no service

@@ -23,6 +23,7 @@ mod persistence; // the connections of a client stay together
 mod removal; //   what becomes of the connections of a removed real
 mod replies; //   a nat real's packets on their way back
 mod requests; //  from a client to a real, by each method
+mod samples; //   what the tracing build tells
 mod scene; //     services that many tests use
 mod schedulers; // who gets a new connection, by each rule
 mod sctp; //      where no port changes

@@ -17,6 +17,8 @@ pub const LAB: &[&str] = &["iproute2", "ethtool", "nftables", "nginx-light"];
 pub const TESTS: &[&str] = &[
     "iptables",
     "tcpdump",
+    // Captures of `xvs trace`.
+    "tshark",
     "iputils-ping",
     "traceroute",
     "openssh-client",
