@@ -22,6 +22,7 @@ use lb_common::{
 use nix::{ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::SockaddrStorage};
 
 use super::{
+    kernel,
     limits::{self, Limits},
     load::{self, LoadError},
     object::objects,
@@ -115,7 +116,7 @@ impl Decap {
     /// # Errors
     /// [`LoadError`] if the kernel refuses it.
     pub fn load() -> Result<Self, LoadError> {
-        load::require_kernel()?;
+        kernel::require_kernel()?;
         // The object also contains the director's maps. They are unused here, and so made as small as possible.
         let mut loader = EbpfLoader::new();
         for (name, size) in limits::sizes(&Limits { services: 1, reals: 1, flows: 1, flows6: 1 }) {

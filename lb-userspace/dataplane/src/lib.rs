@@ -12,6 +12,7 @@ pub mod descriptors; // the limit of open files
 pub mod dry_run_plane; // separate data plane for a dry run of a change
 pub mod flow_reader; // iteration over all flows
 mod guard; //           protection of the stack while no XDP program is attached
+mod kernel; //          features of the kernel
 mod limits; //          sizes of the tables
 pub mod links; //       BPF links of other programs
 pub mod load; //        loading, and adoption of pinned maps

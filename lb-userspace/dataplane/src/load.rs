@@ -11,8 +11,8 @@ use std::{
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{MapError, MapType},
-    programs::{ProgramError, ProgramFd, ProgramType, Xdp, links::PinnedLink},
+    maps::MapError,
+    programs::{ProgramError, ProgramFd, Xdp, links::PinnedLink},
     util::nr_cpus,
 };
 use aya_obj::Object;
@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use super::{
     Limits, PinDir, RunError, Tables, clock,
+    kernel::require_kernel,
     limits::sizes,
     object::objects,
     pins::{PinError, Shape},
@@ -309,32 +310,6 @@ pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
 
 pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     program(ebpf, name).load().map_err(|source| LoadError::Program { name, source })
-}
-
-/// Checks that the kernel has the features that the programs use, before anything is created.
-pub(super) fn require_kernel() -> Result<(), LoadError> {
-    let denied = |error: &io::Error| error.raw_os_error() == Some(libc::EPERM);
-    match aya::sys::is_program_supported(ProgramType::Xdp) {
-        Ok(true) => {}
-        Ok(false) => return Err(LoadError::Kernel("XDP programs")),
-        Err(ProgramError::SyscallError(e)) if denied(&e.io_error) => {
-            return Err(LoadError::Privileges(e.io_error.to_string()));
-        }
-        Err(_) => return Err(LoadError::Kernel("BPF system call")),
-    }
-    for (map_type, name) in [
-        (MapType::LruHash, "LRU hash maps"),
-        (MapType::PerCpuArray, "per-CPU arrays"),
-        (MapType::DevMapHash, "device maps (Linux 5.4)"),
-        (MapType::RingBuf, "ring buffers (Linux 5.8)"),
-    ] {
-        match aya::sys::is_map_supported(map_type) {
-            Ok(true) => {}
-            Err(e) if denied(&e.io_error) => return Err(LoadError::Privileges(e.io_error.to_string())),
-            _ => return Err(LoadError::Kernel(name)),
-        }
-    }
-    Ok(())
 }
 
 /// Converts an error of aya, with a better variant for missing privileges.
