@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use lb_model::failure::chain;
-use lb_netlink::{Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, RouteKind};
+use lb_netlink::{
+    Change, Interface, Mac, Neighbour, NeighbourState, Netlink, NetlinkError, Route, RouteKind,
+};
 
 /// Next hop of a real.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -187,9 +189,13 @@ impl Neighbours {
     pub async fn look(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
         let mut round = Round::new(&self.netlink, Some(&self.kept));
         let mut resolutions = BTreeMap::new();
-        for rip in rips {
-            resolutions.insert(*rip, round.resolve(*rip).await);
-            self.needs.insert(*rip, round.needed.take());
+        let rips: Vec<IpAddr> = rips.iter().copied().collect();
+        for rips in rips.chunks(TOGETHER) {
+            let routes = self.netlink.routes_to(rips).await;
+            for (rip, route) in rips.iter().zip(routes) {
+                resolutions.insert(*rip, round.resolve(*rip, route).await);
+                self.needs.insert(*rip, round.needed.take());
+            }
         }
         let needed: BTreeSet<Key> = self.needs.values().flatten().copied().collect();
         let released: Vec<Key> = self.kept.borrow().difference(&needed).copied().collect();
@@ -218,7 +224,8 @@ impl Neighbours {
 
     /// Resolves one real, as [`refresh`](Self::refresh) does, but does not keep its neighbour entry alive.
     pub async fn resolve(&self, rip: IpAddr) -> Resolution {
-        Round::new(&self.netlink, None).resolve(rip).await
+        let route = self.netlink.route_to(rip).await;
+        Round::new(&self.netlink, None).resolve(rip, route).await
     }
 
     /// Releases all neighbour entries. Forwarding without a daemon needs them: call this only when the
@@ -228,10 +235,15 @@ impl Neighbours {
     }
 }
 
-/// One pass over the reals. It looks up each interface once, because many reals share few interfaces.
+/// Number of routes that are looked up at a time.
+const TOGETHER: usize = 64;
+
+/// One pass over the reals. It looks up each interface and each neighbour once, because many reals share few
+/// interfaces, and often a router.
 struct Round<'a> {
     netlink: &'a Netlink,
     interfaces: HashMap<u32, Interface>,
+    macs: HashMap<Key, Result<Mac, Unresolved>>,
     /// Interfaces with VLAN devices, after the first lookup.
     trunks: Option<BTreeSet<u32>>,
     /// Neighbour entry that the real needs which was resolved last.
@@ -242,11 +254,19 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn new(netlink: &'a Netlink, watched: Option<&'a watch::Sender<BTreeSet<Key>>>) -> Self {
-        Self { netlink, interfaces: HashMap::new(), trunks: None, needed: None, watched }
+        Self {
+            netlink,
+            interfaces: HashMap::new(),
+            macs: HashMap::new(),
+            trunks: None,
+            needed: None,
+            watched,
+        }
     }
 
-    async fn resolve(&mut self, rip: IpAddr) -> Resolution {
-        let route = self.netlink.route_to(rip).await?.ok_or(Unresolved::NoRoute { rip })?;
+    /// Resolves a real by the route to it.
+    async fn resolve(&mut self, rip: IpAddr, route: Result<Option<Route>, NetlinkError>) -> Resolution {
+        let route = route?.ok_or(Unresolved::NoRoute { rip })?;
         match route.kind {
             RouteKind::Unicast => {}
             RouteKind::Local => return Err(Unresolved::Local { rip }),
@@ -310,6 +330,15 @@ impl<'a> Round<'a> {
     /// necessary.
     async fn mac_of(&mut self, ip: IpAddr, ifindex: u32, interface: &str) -> Result<Mac, Unresolved> {
         self.needed = Some((ifindex, ip));
+        if let Some(known) = self.macs.get(&(ifindex, ip)) {
+            return known.clone();
+        }
+        let mac = self.ask_for_mac(ip, ifindex, interface).await;
+        self.macs.insert((ifindex, ip), mac.clone());
+        mac
+    }
+
+    async fn ask_for_mac(&self, ip: IpAddr, ifindex: u32, interface: &str) -> Result<Mac, Unresolved> {
         // A change after the entry is read must be seen, even before the round has ended.
         if let Some(watched) = self.watched {
             watched.send_if_modified(|kept| kept.insert((ifindex, ip)));

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use futures_util::TryStreamExt as _;
+use futures_util::{TryStreamExt as _, future::join_all};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType, RouteVia,
 };
@@ -63,6 +63,13 @@ impl Netlink {
             }
             Err(e) => Err(NetlinkError::new(format!("look up the route to {destination}"), &e)),
         }
+    }
+
+    /// Returns the results of [`route_to`](Self::route_to) of several destinations, in their order. All requests
+    /// are sent before the first answer is awaited: that saves changes of threads, which take longer than a
+    /// lookup.
+    pub async fn routes_to(&self, destinations: &[IpAddr]) -> Vec<Result<Option<Route>, NetlinkError>> {
+        join_all(destinations.iter().map(|destination| self.route_to(*destination))).await
     }
 
     /// Returns the index of the default route's interface, in the family of `like`; of several routes, that
