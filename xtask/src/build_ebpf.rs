@@ -4,6 +4,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
+use object::build::elf::{Builder, SectionData};
 
 use crate::{
     setup::{self, Toolchain},
@@ -91,10 +92,30 @@ fn compile(toolchain: &Toolchain, objects: &[Object], packages: &[&str]) -> Resu
     Ok(())
 }
 
-/// Copies an object unless it is unchanged: an unchanged object keeps its time stamp, so that nothing that
-/// embeds it is rebuilt.
+/// Returns an object without DWARF, which is most of it. BTF has the types and the source lines that the kernel
+/// shows.
+fn without_debug_info(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    // LLVM keeps the names of sections in the table of all names; the library writes a table of their own.
+    let names = builder.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
+}
+
+/// Copies an object without debug info, unless it is unchanged: an unchanged object keeps its time stamp, so
+/// that nothing that embeds it is rebuilt.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     let built = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let built = without_debug_info(&built).with_context(|| format!("cannot strip {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == built) {
         return Ok(());
     }

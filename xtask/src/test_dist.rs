@@ -134,7 +134,9 @@ fn units(root: &Path, package: &Path) -> Result<()> {
     // In a copy: the tests begin with a system in which the package never was.
     let copy = root.with_file_name("system-with-package");
     shell::run(shell::root("cp").arg("-a").args([root, &copy]))?;
-    shell::run(shell::root("dpkg-deb").arg("--extract").args([package, &copy]))?;
+    // Not `dpkg-deb --extract`, which replaces the link from /lib to /usr/lib with a folder.
+    let unpack = r#"dpkg-deb --fsys-tarfile "$0" | tar --extract --keep-directory-symlink --directory "$1""#;
+    shell::run(shell::root("sh").args(["-euc", unpack]).args([package, &copy]))?;
     shell::run(shell::root("chroot").arg(&copy).args(["systemd-analyze", "verify", "--man=no"]).args(units))?;
     let mut security = shell::root("chroot");
     security.arg(&copy).args(["systemd-analyze", "security", "--offline=true", "--no-pager"]);
