@@ -212,6 +212,12 @@ pub(super) fn wrong_neighbour(facts: &Facts, target: &Target, neighbours: &Neigh
         }
         // A real with weight 0 may be switched off.
         None if target.weight == 0 => return None,
+        // The daemon may not have noticed yet that the interface went down.
+        None if facts.interfaces.iter().any(|one| one.index == next_hop.ifindex && !one.up) => {
+            let name = facts.name(next_hop.ifindex);
+            let cause = format!("nothing can be sent to {}: {name} is down", target.rip);
+            (cause, format!("ip link set dev {name} up"))
+        }
         None => {
             let (then, fix) = target.spare("it is there again");
             let cause = format!(
