@@ -119,6 +119,8 @@ impl Director {
     /// # Errors
     /// If the maps or the network cannot be read.
     pub async fn facts(&mut self, counts: &FlowCounts) -> Result<Facts, Failure> {
+        // An event of the kernel, such as another MTU of a link, may be on its way to the daemon.
+        self.refresh_next_hops().await?;
         let stats = self.stats(counts)?;
         let reals = self.maps.tables().reals().map_err(|error| Failure::failed(chain(&error)))?;
         let reals: HashMap<RealId, schema::Real> = reals.into_iter().collect();
