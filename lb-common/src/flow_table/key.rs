@@ -57,7 +57,7 @@ impl Geometry {
     }
 }
 
-/// What the programs and the daemon must know of a table.
+/// Parameters of a table, which the programs and the daemon share.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Shape {
@@ -106,9 +106,9 @@ pub trait Key: Copy {
     /// Returns whether the rest of the key is that of the entry which begins at word `at`.
     fn has_rest<B: Words>(&self, bucket: B, at: usize) -> bool;
 
-    /// Writes value and rest of the key of a claimed entry, and returns the previous value. Whoever reads the new rest
-    /// also reads the new value afterwards, and sees by its generation that it is not of the key word that it read
-    /// before. A full barrier follows the last write.
+    /// Writes value and rest of the key of a claimed entry, and returns the previous value. A reader of the new rest
+    /// also reads the new value afterwards, and sees by its generation that it does not belong to the key word that
+    /// it read before. A full barrier follows the last write.
     fn publish<B: Words>(&self, bucket: B, at: usize, value: Value) -> Value;
 
     /// Returns the index of the place at which a search begins.

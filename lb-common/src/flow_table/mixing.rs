@@ -4,7 +4,7 @@
 /// A secret permutation of 64-bit numbers, and a keyed hash of wide keys.
 ///
 /// A permutation can be undone: the key of an entry follows from its bits, so that no entry needs to keep the key
-/// beside its hash. Without the secret nobody can choose keys that share a bucket.
+/// beside its hash. Without the secret, an attacker cannot choose keys that share a bucket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mixing {

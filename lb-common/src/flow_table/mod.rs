@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! An exact hash table of tracked flows in one array of atomic words.
 //!
-//! CPUs add, find, update and evict entries while the daemon deletes entries of the same array, and nobody takes a
-//! lock or waits. The code is generic over the array ([`Words`]): an array map of the kernel, the daemon's mapping of
+//! CPUs add, find, update and evict entries while the daemon deletes entries of the same array, without
+//! locks and without waiting. The code is generic over the array ([`Words`]): an array map of the kernel, the daemon's mapping of
 //! it, or memory of a test. docs/decisions/0021-flow-table.md gives the reasons and the measurements.
 //!
 //! # Layout

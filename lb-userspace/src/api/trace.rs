@@ -171,7 +171,7 @@ pub struct TracedPacket {
     pub method: Option<String>,
     /// Reason, as `xvs stats` counts it.
     pub reason: String,
-    /// What became of the packet: `sent`, `answered`, `passed` or `dropped`.
+    /// Outcome for the packet: `sent`, `answered`, `passed` or `dropped`.
     pub verdict: String,
     /// Action, as returned to the driver, such as `XDP_TX`.
     pub action: String,

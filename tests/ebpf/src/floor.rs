@@ -72,7 +72,7 @@ pub fn floor_table(ctx: XdpContext) -> u32 {
     balance(&ctx, of_table::<NarrowFlows>)
 }
 
-/// The same with wide entries, as IPv6 needs them.
+/// Forwards as `floor_table` does, with wide entries, as IPv6 needs them.
 #[xdp]
 pub fn floor_wide(ctx: XdpContext) -> u32 {
     balance(&ctx, of_table::<WideFlows>)

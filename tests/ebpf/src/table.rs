@@ -46,7 +46,7 @@ impl<const N: usize> InMap for MapWords<'_, N> {
     }
 }
 
-/// What surrounds a table.
+/// Parts of a program that a table needs.
 pub trait Surroundings {
     /// Which entries the flows of the table evict.
     const NEWCOMER: Newcomer;

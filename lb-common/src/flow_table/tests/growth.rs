@@ -121,7 +121,7 @@ fn packets_find_their_flows_while_tables_replace_each_other() {
             assert_eq!(move_all(&memory, &next), 0);
             end.store(true, Ordering::Relaxed);
         });
-        // What packets have changed in the old table behind the daemon.
+        // Moves the entries that packets have changed in the old table behind the daemon.
         assert_eq!(move_all(&memory, &next), 0);
         assert_eq!(AtRest::of::<Narrow>(&memory, narrow_identity(&memory)).live, 0);
         has_all_flows(&next);

@@ -15,7 +15,7 @@ use crate::ids::RealId;
 
 const NOW: Seen = Seen::of(crate::ticks::Tick(1 << 20));
 
-/// What happens to a flow.
+/// An event of a flow.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Add(u32),

@@ -50,7 +50,7 @@ struct Inner {
     lost: AtomicU64,
 }
 
-/// What is there while the tracing build is attached.
+/// State that exists while the tracing build is attached.
 struct Running {
     reader: SampleReader,
     traces: [Option<Trace>; TRACES],
