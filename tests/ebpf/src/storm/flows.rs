@@ -43,7 +43,7 @@ pub fn pair<B: InMap>(map: &'static Buckets<B::Memory>, key: &impl Key) -> Optio
     })
 }
 
-/// Memory, clock and counts of the tables.
+/// Eviction rule and counts of the tables.
 pub struct Storming;
 
 impl Surroundings for Storming {
