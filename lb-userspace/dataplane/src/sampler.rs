@@ -217,6 +217,14 @@ impl SampleReader {
             .map_err(|error: io::Error| failed("write", COUNTS)(error.into()))?;
         self.counts.set(trace, zero, 0).map_err(failed("write", COUNTS))?;
         self.rates.set(trace, 0, 0).map_err(failed("write", RATES))?;
+        self.filter(trace, filter)
+    }
+
+    /// Changes the filter of a trace, and keeps its counts.
+    ///
+    /// # Errors
+    /// [`TableError`] if the map cannot be written.
+    pub fn filter(&mut self, trace: u32, filter: &SampleFilter) -> Result<(), TableError> {
         self.filters.set(trace, filter, 0).map_err(failed("write", FILTERS))
     }
 
@@ -225,7 +233,7 @@ impl SampleReader {
     /// # Errors
     /// [`TableError`] if the map cannot be written.
     pub fn end(&mut self, trace: u32) -> Result<(), TableError> {
-        self.filters.set(trace, SampleFilter::default(), 0).map_err(failed("write", FILTERS))
+        self.filter(trace, &SampleFilter::default())
     }
 
     /// Returns the packets of a trace, of all CPUs together.

@@ -259,6 +259,35 @@ fn a_trace_shows_the_packets_that_its_options_select() {
 }
 
 #[test]
+fn a_trace_follows_its_service_to_another_id() {
+    let stage = Stage::new();
+    let _nginx = stage.start_web_servers();
+    let (lab, director) = (&stage.lab, &stage.lab.director);
+    let (nat, other) = (Method::Nat.service(), Method::Fnat.service());
+    stage.serve_all_methods("tcp", "rr");
+    let trace = start(director, "follows", &format!("--json --rate 10000 --service tcp {nat}"));
+    let more_than = |least: usize| {
+        eventually("packets of the service", || {
+            lab.client.requests(nat, 10).is_complete(10);
+            let number = packets(&trace).len();
+            if number > least { Ok(number) } else { Err(format!("{number} packets, not {least}")) }
+        })
+    };
+    let before = more_than(50);
+    // Its id goes to another service, whose packets nobody asked for; then it comes back.
+    for address in [nat, other] {
+        director.xvs(&format!("service remove tcp {address}")).succeeds();
+    }
+    director.serve("tcp", other.port(), "rr", Method::Fnat, Method::Fnat.real_port());
+    lab.client.requests(other, 10).is_complete(10);
+    director.serve("tcp", nat.port(), "rr", Method::Nat, Method::Nat.real_port());
+    more_than(before + 50);
+    for packet in packets(&trace) {
+        assert_eq!(packet["service"], format!("tcp {nat}"), "{packet:#}");
+    }
+}
+
+#[test]
 fn the_rate_bounds_a_trace_and_the_rest_is_counted() {
     let stage = Stage::new();
     let _nginx = stage.start_web_servers();

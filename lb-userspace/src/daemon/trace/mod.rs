@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{Director, Shared};
 use crate::api::trace::{TraceCounts, TraceEnd, TraceQuestion};
-use lb_common::schema::{LONGEST_SAMPLE, TRACES};
+use lb_common::schema::{LONGEST_SAMPLE, SampleFilter, TRACES};
 use lb_dataplane::SampleReader;
 use lb_model::failure::{Failure, chain};
 use view::Names;
@@ -63,8 +63,9 @@ struct Running {
 struct Trace {
     events: mpsc::Sender<Bytes>,
     ends: Instant,
-    /// Number of bytes of a frame, or `None` for the headers.
-    snaplen: Option<u32>,
+    question: TraceQuestion,
+    /// The filter that the programs have.
+    filter: SampleFilter,
     /// Samples that the client was too slow for.
     unsent: u64,
     /// Last counts.
@@ -122,7 +123,8 @@ impl Traces {
         let trace = Trace {
             events,
             ends: Instant::now() + Duration::from_secs(question.seconds),
-            snaplen: question.snaplen,
+            question: question.clone(),
+            filter,
             unsent: 0,
             counts: TraceCounts::default(),
         };
@@ -132,7 +134,7 @@ impl Traces {
                 .traces
                 .iter()
                 .position(|trace| trace.as_ref().is_none_or(|trace| trace.events.is_closed()))?;
-            Some(running.begin(number, trace, &filter))
+            Some(running.begin(number, trace))
         });
         drop(running);
         begun.unwrap_or_else(|| Err(Failure::failed("the trace ended at once")))?;
@@ -157,21 +159,34 @@ impl Traces {
 }
 
 impl Running {
-    fn begin(
-        &mut self,
-        number: usize,
-        trace: Trace,
-        filter: &lb_common::schema::SampleFilter,
-    ) -> Result<(), Failure> {
-        self.reader.begin(number as u32, filter).map_err(|error| Failure::failed(chain(&error)))?;
+    fn begin(&mut self, number: usize, trace: Trace) -> Result<(), Failure> {
+        self.reader.begin(number as u32, &trace.filter).map_err(|error| Failure::failed(chain(&error)))?;
         self.traces[number] = Some(trace);
         self.renew();
         Ok(())
     }
 
+    /// Gives each trace the filter that its question has now: a service that was removed and added again has
+    /// another id. While there is no such service, its trace selects nothing.
+    fn follow(&mut self, director: &Director) {
+        for (number, trace) in self.traces.iter_mut().enumerate() {
+            let Some(trace) = trace else { continue };
+            // The question was right when the trace began: only the service can be missing.
+            let filter = director.sample_filter(&trace.question).unwrap_or_default();
+            if filter == trace.filter {
+                continue;
+            }
+            match self.reader.filter(number as u32, &filter) {
+                Ok(()) => trace.filter = filter,
+                Err(error) => tracing::warn!(error = chain(&error), "a trace keeps the filter of before"),
+            }
+        }
+    }
+
     /// Lets the programs take samples for another while.
     fn renew(&mut self) {
-        let wanted = self.traces.iter().flatten().map(|trace| trace.snaplen.unwrap_or(HEADERS)).max();
+        let wanted =
+            self.traces.iter().flatten().map(|trace| trace.question.snaplen.unwrap_or(HEADERS)).max();
         let snaplen = wanted.unwrap_or(0).min(LONGEST_SAMPLE);
         if let Err(error) = self.reader.open(snaplen, LEASE) {
             tracing::warn!(error = chain(&error), "no packets are traced");

@@ -25,7 +25,7 @@ pub(super) async fn read(traces: Traces, director: Shared) {
     loop {
         ticks.tick().await;
         let snapshot = director.snapshot();
-        let (is_idle, has_old_names) = {
+        let (is_idle, is_outdated) = {
             let mut running = traces.running();
             // The director may have ended all traces.
             let Some(running) = &mut *running else { return };
@@ -40,10 +40,12 @@ pub(super) async fn read(traces: Traces, director: Shared) {
                 director.end_traces("no client is left");
                 return;
             }
-        } else if has_old_names {
-            let names = director.lock().await.sample_names(snapshot).await;
+        } else if is_outdated {
+            let director = director.lock().await;
+            let names = director.sample_names(snapshot).await;
             if let Some(running) = &mut *traces.running() {
                 running.names = names;
+                running.follow(&director);
             }
         }
     }
@@ -63,7 +65,7 @@ impl Running {
                 let Some(trace) = trace.as_mut().filter(|_| sampled.sample.traces & 1 << number != 0) else {
                     continue;
                 };
-                let packet = self.names.view(&sampled, trace.snaplen, epoch);
+                let packet = self.names.view(&sampled, trace.question.snaplen, epoch);
                 if !trace.send("packet", &packet) {
                     trace.unsent += 1;
                 }
