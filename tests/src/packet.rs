@@ -34,6 +34,7 @@ pub mod pool;
 pub mod samples;
 pub mod version;
 
+pub use beside::Pins;
 pub use frame::{Frame, error, icmp, ping, raw, tcp, tunnel, udp};
 pub use got::{Action, Got};
 pub use net::{CLIENT, DIP, DIP_END, PORT, ROUTER, RealServer, SERVICE, VIP, client_receives, one_port};

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     build, setup, shell,
@@ -24,6 +24,14 @@ pub struct Args {
 
 /// Builds everything and runs the benchmark as root.
 pub fn run(args: &Args) -> Result<()> {
+    if args.options.iter().any(|option| ["-h", "--help", "--list"].iter().any(|one| option == one)) {
+        // Without a line before the answer, and without all that a measurement needs.
+        let mut cargo = shell::cargo();
+        cargo.args(["run", "--quiet", "--package", "lb-rows", "--"]).args(&args.options);
+        let status = cargo.status().context("cannot start cargo")?;
+        ensure!(status.success(), "{status}");
+        return Ok(());
+    }
     setup::run()?;
     build::release()?;
     shell::run(shell::cargo().args(["build", "--release", "--package", "lb-tests", "--bin", "bench"]))?;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench`: the cost of a packet, in reliable measurements.
 //!
-//! - [`row`]: the rows, and their names
-//! - [`choice`]: the choice of rows
+//! - [`lb_rows`]: the options, the rows with their names, and the choice of rows
 //! - [`net`]: the address plan
 //! - [`frame`]: the frames that are sent
 //! - [`plane`]: the director with real tables, loaded but not attached
@@ -19,10 +18,10 @@
 //! - [`cables`]: links of that lab without a switch
 //! - [`live`]: live frames on those links
 //! - [`control`]: speed and memory of the daemon
+//! - [`trace`]: packets while `xvs trace` runs
 
 pub mod cables;
 pub mod check;
-pub mod choice;
 pub mod control;
 pub mod end_to_end;
 pub mod flood;
@@ -34,10 +33,11 @@ pub mod measure;
 pub mod net;
 pub mod plane;
 pub mod report;
-pub mod row;
 pub mod stats;
 pub mod tables;
+pub mod trace;
 pub mod trampoline;
 
+pub use lb_rows::{choice, options, row};
 pub use measure::{Effort, Measured, Measurer};
 pub use row::{Choice, Path, Row, Traffic, Version};

@@ -19,16 +19,19 @@ use lb_control::{
     plan,
     pool::HealthTable,
 };
-use lb_dataplane::{DataPlane, Limits, Options, clock};
-use lb_model::{Desired, Endpoint, Protocol, Real, Service, ServiceId};
+use lb_dataplane::{DataPlane, Limits, Options, SampleReader, clock};
+use lb_model::{Desired, Endpoint, Forward, Protocol, Real, Scheduler, Service, ServiceId, Tracking};
 
 use super::{
     net::{Host, PORT, REAL_PORT, mac},
-    row::{Path, Setup, Version},
+    row::{Choice, Path, Setup, Version},
 };
 use crate::{
     object,
-    packet::net::{CLIENT_LINK, MTU},
+    packet::{
+        Pins,
+        net::{CLIENT_LINK, MTU},
+    },
 };
 
 /// Addresses of the director that flows by full NAT come from.
@@ -44,8 +47,10 @@ pub fn room(flows: u32) -> u32 {
 
 /// A director for the benchmark.
 pub struct Plane {
-    plane: DataPlane,
+    loaded: DataPlane,
     image: Image,
+    /// Pins of the maps, which the tracing build needs.
+    pins: Option<(Pins, Options)>,
 }
 
 /// Counters of a run.
@@ -63,6 +68,15 @@ impl Plane {
     /// Loads the director for a set-up, with room for `flows` flows. The reals are behind the interface
     /// `device`.
     pub fn new(setup: &Setup, flows: u32, device: u32) -> Result<Self> {
+        Self::load(setup, flows, device, None)
+    }
+
+    /// Loads it with pinned maps, so that the tracing build can run over them too.
+    pub fn pinned(setup: &Setup, flows: u32, device: u32) -> Result<Self> {
+        Self::load(setup, flows, device, Some(Pins::new()))
+    }
+
+    fn load(setup: &Setup, flows: u32, device: u32, pins: Option<Pins>) -> Result<Self> {
         let room = room(flows);
         let least = 1024;
         let (flows, flows6) = match setup.version {
@@ -72,7 +86,10 @@ impl Plane {
         let reals = (setup.services * setup.reals).max(64);
         let limits = Limits { services: setup.services.max(16), reals, flows, flows6 };
         let settings = Settings { dips: DIPS.into(), dips6: DIPS.into(), ..Settings::DEFAULT };
-        let options = Options { limits, settings: Some(settings), ..Options::default() };
+        let options = match &pins {
+            Some(pins) => pins.options(limits, settings),
+            None => Options { limits, settings: Some(settings), ..Options::default() },
+        };
         object::provide();
         let mut plane = DataPlane::load(&options)?;
         let desired = desired(setup);
@@ -93,24 +110,31 @@ impl Plane {
             let dips: Vec<Be128> = (0..DIPS).map(|n| Host::Director(n).ip(setup.version).into()).collect();
             plane.tables().put_dips(&dips, &dips)?;
         }
-        Ok(Self { plane, image })
+        Ok(Self { loaded: plane, image, pins: pins.map(|pins| (pins, options)) })
     }
 
     /// Returns the director's program.
     pub fn director(&mut self) -> Result<ProgramFd> {
-        Ok(self.plane.director().fd()?.try_clone()?)
+        Ok(self.loaded.director().fd()?.try_clone()?)
+    }
+
+    /// Loads the tracing build. Returns its main program, and its maps.
+    pub fn tracing(&mut self) -> Result<(ProgramFd, SampleReader)> {
+        let (_, options) = self.pins.as_ref().context("the tracing build needs pinned maps")?;
+        let reader = self.loaded.begin_samples(options)?;
+        Ok((self.loaded.attached().fd()?.try_clone()?, reader))
     }
 
     /// Returns the number of tracked flows.
     pub fn flows(&mut self) -> Result<usize> {
         let mut count = 0;
-        self.plane.tables().for_each_flow(|_, _| count += 1)?;
+        self.loaded.tables().for_each_flow(|_, _| count += 1)?;
         Ok(count)
     }
 
     /// Returns the counters since the load.
     pub fn counts(&mut self) -> Result<Counts> {
-        let tables = self.plane.tables();
+        let tables = self.loaded.tables();
         let mut counts = Counts::default();
         for real in self.image.reals.keys() {
             let counters = tables.counters(*real)?;
@@ -142,8 +166,8 @@ impl Counts {
 }
 
 fn desired(setup: &Setup) -> Desired {
-    let (scheduler, tracking) = setup.choice.scheduler();
-    let forward = setup.path.forward();
+    let (scheduler, tracking) = scheduler(setup.choice);
+    let forward = forward(setup.path);
     let port = if setup.path.request() == Path::Nat || setup.path == Path::Fnat { REAL_PORT } else { PORT };
     let mut desired = Desired::default();
     for number in 0..setup.services {
@@ -158,6 +182,26 @@ fn desired(setup: &Setup) -> Desired {
         desired.services.insert(id, service);
     }
     desired
+}
+
+/// Returns the forwarding method of a path.
+const fn forward(path: Path) -> Forward {
+    match path {
+        Path::Dr => Forward::Dr,
+        Path::Tun => Forward::Tun,
+        Path::Nat | Path::NatReply => Forward::Nat,
+        Path::Fnat | Path::FnatReply => Forward::Fnat,
+    }
+}
+
+/// Returns the scheduler and the tracking of a choice.
+const fn scheduler(choice: Choice) -> (Scheduler, Tracking) {
+    match choice {
+        Choice::MhAuto => (Scheduler::Mh, Tracking::Auto),
+        Choice::MhFull => (Scheduler::Mh, Tracking::Full),
+        Choice::Wrr => (Scheduler::Wrr, Tracking::Auto),
+        Choice::Wlc => (Scheduler::Wlc, Tracking::Auto),
+    }
 }
 
 fn next_hop(version: Version, number: u32, device: u32) -> NextHop {

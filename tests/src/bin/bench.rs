@@ -2,20 +2,17 @@
 //! `cargo xtask bench`: the cost of a packet. docs/performance.md has the method and the results.
 #![expect(clippy::print_stdout, reason = "results are what it prints")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::Parser as _;
 use lb_tests::{
     artifacts,
     bench::{
-        Choice, Effort, Measurer, Row, choice, control, end_to_end, flood, goals,
+        Choice, Effort, Measurer, Row, control, end_to_end, flood, goals,
+        options::Options,
         report::{self, Report},
-        tables,
+        tables, trace,
     },
     packet::device::with_another_device,
 };
@@ -25,73 +22,8 @@ use nix::{
 };
 use serde::Serialize;
 
-/// Measures what a packet costs the director, above sending it back untouched.
-#[derive(Parser)]
-#[command(name = "cargo xtask bench")]
-#[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
-struct Cli {
-    /// The whole product of methods, schedulers, traffic and sizes: hours
-    #[arg(long)]
-    full: bool,
-    /// Measure the daemon instead: tables, applying, starting, scraping, memory
-    #[arg(long)]
-    control: bool,
-    /// Measure packets and connections through the lab instead, beside nftables, `HAProxy` and, where there
-    /// is one, IPVS
-    #[arg(long)]
-    end_to_end: bool,
-    /// Seconds of connections for each of them
-    #[arg(long, default_value_t = 5)]
-    seconds: u32,
-    /// Only rows whose name contains each of these words (can be repeated); `lost`: the effect of a SYN flood
-    /// on known flows
-    #[arg(long, value_name = "WORDS")]
-    only: Vec<String>,
-    /// Show the names of the rows, and measure none
-    #[arg(long)]
-    list: bool,
-    /// Rounds for each row
-    #[arg(long, default_value_t = 5)]
-    rounds: u32,
-    /// Packets for each program in each round
-    #[arg(long, default_value_t = 1_000_000)]
-    repeat: u32,
-    /// The CPU that all runs on; the last one if not given
-    #[arg(long)]
-    cpu: Option<usize>,
-    /// Measure a pinned XDP program beside rows of `dr` by IPv4 (can be repeated)
-    #[arg(long, value_name = "NAME=PIN", value_parser = name_and_pin)]
-    beside: Vec<(String, PathBuf)>,
-    /// File for the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// File for the results as tables in Markdown: between comments `<!-- rows -->` and `<!-- /rows -->`, if
-    /// the file has some
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// File for all rows, floors and goals as tables in Markdown: between `<!-- details -->` and `<!--
-    /// /details -->`
-    #[arg(long, value_name = "FILE")]
-    details: Option<PathBuf>,
-    /// The name in those comments: rows, control or end-to-end, if not given
-    #[arg(long)]
-    section: Option<String>,
-    /// File for a plot of the cost by number of flows
-    #[arg(long, value_name = "FILE.svg")]
-    plot: Option<PathBuf>,
-    /// Measure nothing: take the results of an earlier run, as JSON
-    #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
-    /// Compare with an earlier run, as JSON; fails if a row became slower
-    #[arg(long, value_name = "FILE")]
-    compare: Option<PathBuf>,
-    /// By which factor a row must become slower for that
-    #[arg(long, default_value_t = 1.15)]
-    threshold: f64,
-}
-
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(&Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -102,8 +34,8 @@ fn main() -> ExitCode {
 }
 
 /// Returns whether every row could be measured, and none became slower.
-fn run(cli: &Cli) -> Result<bool> {
-    let rows = rows(cli);
+fn run(cli: &Options) -> Result<bool> {
+    let rows = cli.rows();
     if cli.list {
         for row in &rows {
             println!("{row}");
@@ -115,6 +47,9 @@ fn run(cli: &Cli) -> Result<bool> {
     }
     if cli.end_to_end {
         return end_to_end(cli);
+    }
+    if cli.trace {
+        return trace(cli);
     }
     let (report, mut is_good) = match &cli.from {
         Some(path) => (Report::read(path)?, true),
@@ -145,19 +80,27 @@ fn run(cli: &Cli) -> Result<bool> {
 }
 
 /// Measures the daemon.
-fn control(cli: &Cli) -> Result<bool> {
+fn control(cli: &Options) -> Result<bool> {
     let figures = control::measure()?;
     write(cli, "control", &control::markdown(&figures), &figures)
 }
 
 /// Measures the lab.
-fn end_to_end(cli: &Cli) -> Result<bool> {
+fn end_to_end(cli: &Options) -> Result<bool> {
     let effort = end_to_end::Effort { frames: cli.repeat, cpu: cpu(cli)?, seconds: cli.seconds };
     let all = end_to_end::measure(&artifacts::bench(), effort)?;
     write(cli, "end-to-end", &end_to_end::markdown(&all), &all)
 }
 
-fn write(cli: &Cli, section: &str, page: &str, results: &impl Serialize) -> Result<bool> {
+/// Measures packets while a trace runs.
+fn trace(cli: &Options) -> Result<bool> {
+    pin(cpu(cli)?)?;
+    let effort = Effort { rounds: cli.rounds, packets: cli.repeat };
+    let report = trace::measure(&artifacts::bench(), effort)?;
+    write(cli, "trace", &trace::markdown(&report), &report)
+}
+
+fn write(cli: &Options, section: &str, page: &str, results: &impl Serialize) -> Result<bool> {
     println!("{page}");
     if let Some(path) = &cli.json {
         fs::write(path, serde_json::to_string_pretty(results)? + "\n")?;
@@ -167,7 +110,7 @@ fn write(cli: &Cli, section: &str, page: &str, results: &impl Serialize) -> Resu
 }
 
 /// Writes tables to where they are wanted.
-fn put(cli: &Cli, section: &str, text: &str) -> Result<()> {
+fn put(cli: &Options, section: &str, text: &str) -> Result<()> {
     let Some(path) = &cli.markdown else { return Ok(()) };
     replace(path, cli.section.as_deref().unwrap_or(section), text)
 }
@@ -179,7 +122,7 @@ fn replace(path: &Path, section: &str, text: &str) -> Result<()> {
 }
 
 /// Measures the rows one after the other. Returns whether all of them could be.
-fn measure(cli: &Cli, rows: &[Row], device: u32) -> Result<(Report, bool)> {
+fn measure(cli: &Options, rows: &[Row], device: u32) -> Result<(Report, bool)> {
     pin(cpu(cli)?)?;
     let effort = Effort { rounds: cli.rounds, packets: cli.repeat };
     let object = artifacts::bench();
@@ -208,27 +151,8 @@ fn measure(cli: &Cli, rows: &[Row], device: u32) -> Result<(Report, bool)> {
     Ok((report, all))
 }
 
-fn name_and_pin(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, pin) = text.split_once('=').ok_or("a name, =, and the path of a pinned program")?;
-    Ok((name.to_owned(), pin.into()))
-}
-
-fn rows(cli: &Cli) -> Vec<Row> {
-    let mut rows = if cli.full { choice::full() } else { choice::usual() };
-    let asked = |row: &Row| {
-        let name = row.to_string();
-        let has =
-            |words: &String| words.split_whitespace().all(|word| name.split(' ').any(|part| part == word));
-        cli.only.is_empty() || cli.only.iter().any(has)
-    };
-    rows.retain(asked);
-    // One setup after the other, the largest tables first.
-    rows.sort_by_key(|row| (row.setup(), row.path, row.traffic, std::cmp::Reverse(row.flows)));
-    rows
-}
-
 /// Returns the CPU that measures: by default the last one.
-fn cpu(cli: &Cli) -> Result<usize> {
+fn cpu(cli: &Options) -> Result<usize> {
     Ok(cli.cpu.unwrap_or(std::thread::available_parallelism()?.get() - 1))
 }
 

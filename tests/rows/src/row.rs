@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use lb_model::{Forward, Scheduler, Tracking};
 use serde::{Deserialize, Serialize};
 
 /// An enum whose variants have a word in the names of rows.
@@ -222,29 +221,5 @@ impl Path {
     #[must_use]
     pub const fn is_reply(self) -> bool {
         matches!(self, Self::NatReply | Self::FnatReply)
-    }
-
-    /// Returns the forwarding method.
-    #[must_use]
-    pub const fn forward(self) -> Forward {
-        match self {
-            Self::Dr => Forward::Dr,
-            Self::Tun => Forward::Tun,
-            Self::Nat | Self::NatReply => Forward::Nat,
-            Self::Fnat | Self::FnatReply => Forward::Fnat,
-        }
-    }
-}
-
-impl Choice {
-    /// Returns the scheduler and the tracking.
-    #[must_use]
-    pub const fn scheduler(self) -> (Scheduler, Tracking) {
-        match self {
-            Self::MhAuto => (Scheduler::Mh, Tracking::Auto),
-            Self::MhFull => (Scheduler::Mh, Tracking::Full),
-            Self::Wrr => (Scheduler::Wrr, Tracking::Auto),
-            Self::Wlc => (Scheduler::Wlc, Tracking::Auto),
-        }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Choice of the rows to measure: those of the goals, or all.
 
-use super::row::{Choice, Path, Row, Traffic, Version};
+use crate::row::{Choice, Path, Row, Traffic, Version};
 
 /// A thousand.
 pub const K: u32 = 1000;
