@@ -2,9 +2,14 @@
 //! Types of the API about the config: its file, plans, revisions and confirmations.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use lb_model::text::count;
+
+/// Longest time to confirm a config.
+pub const CONFIRM_LONGEST: Duration = Duration::from_hours(24);
 
 /// Config file that the daemon read.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]

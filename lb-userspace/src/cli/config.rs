@@ -11,7 +11,11 @@ use std::{
 use clap::Args;
 
 use super::ui::Ui;
-use crate::api::{client::Api, config::Planned, types::Done};
+use crate::api::{
+    client::Api,
+    config::{CONFIRM_LONGEST, Planned},
+    types::Done,
+};
 use lb_control::config;
 use lb_explain::Plan;
 use lb_model::failure::{Failure, FailureKind};
@@ -36,7 +40,7 @@ pub struct ApplyArgs {
     #[arg(long)]
     remove_all: bool,
     /// Revert after this time, unless `xvs confirm` comes first: for changes that may cut you off
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = confirmation)]
     confirm: Option<Duration>,
 }
 
@@ -63,6 +67,18 @@ pub struct ExportArgs {
     /// Print defaults, too
     #[arg(long)]
     all: bool,
+}
+
+/// Returns the time to confirm a config, from the text of an option.
+///
+/// # Errors
+/// If the text is no duration, or is out of bounds.
+pub(super) fn confirmation(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=CONFIRM_LONGEST).contains(&time) {
+        return Ok(time);
+    }
+    Err("the time to confirm is between 1s and 1day: try 60s".to_owned())
 }
 
 /// Applies a config file.
@@ -99,7 +115,7 @@ pub(super) async fn put(file: &Plan, request: Request, api: &Api) -> Result<Done
         })
         .collect();
     let Request { take_over, remove_all, confirm } = request;
-    let confirm = confirm.map_or_else(String::new, |time| format!("&confirm={}", time.as_secs()));
+    let confirm = confirm.map_or_else(String::new, |time| format!("&confirm={}", seconds(time)));
     let path = format!("/v1/config?name={escaped}&take-over={take_over}&remove-all={remove_all}{confirm}");
     match api.put_text(&path, text.clone()).await {
         Err(failure) if failure.kind == FailureKind::Unreachable => {
@@ -109,6 +125,11 @@ pub(super) async fn put(file: &Plan, request: Request, api: &Api) -> Result<Done
         }
         result => result,
     }
+}
+
+/// Returns the seconds of a duration, of which a part counts as a whole one.
+const fn seconds(time: Duration) -> u64 {
+    time.as_secs() + (time.subsec_nanos() > 0) as u64
 }
 
 /// Keeps the config that waits for its confirmation.
@@ -206,6 +227,16 @@ pub async fn export(args: &ExportArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_confirm_has_bounds_and_whole_seconds() {
+        assert_eq!(confirmation("1500ms").map(seconds), Ok(2));
+        assert_eq!(confirmation("1day").map(seconds), Ok(24 * 60 * 60));
+        for text in ["100ms", "0s", "25h", "60"] {
+            let refused = confirmation(text).unwrap_err();
+            assert!(text == "60" || refused.contains("between 1s and 1day"), "{text}: {refused}");
+        }
+    }
 
     #[test]
     fn a_plan_ends_with_its_numbers() {

@@ -14,7 +14,7 @@ use std::{
 use clap::{Args, Subcommand};
 
 use super::{
-    config::{Request, check, put, show},
+    config::{Request, check, confirmation, put, show},
     ui::{Ui, age, say, table},
 };
 use crate::api::{
@@ -54,7 +54,7 @@ pub struct EditArgs {
     #[arg(short, long)]
     yes: bool,
     /// Revert after this time, unless the question whether to keep the config is answered with yes
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "yes")]
+    #[arg(long, value_name = "DURATION", value_parser = confirmation, conflicts_with = "yes")]
     confirm: Option<Duration>,
 }
 
@@ -68,7 +68,7 @@ pub struct RollbackArgs {
     #[arg(long)]
     plan: bool,
     /// Revert after this time, unless `xvs confirm` comes first
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = confirmation)]
     confirm: Option<Duration>,
 }
 
@@ -160,6 +160,11 @@ async fn edit(args: &EditArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
     config::parse(&text, Path::new(&name)).map_err(kept)?;
     let planned: Planned = api.post("/v1/plan", &plan).await.map_err(kept)?;
     show(&planned, ui)?;
+    if planned.changes.is_empty() && file.is_none() {
+        // The text differs in what the services do not have, such as comments.
+        drop(fs::remove_file(&draft));
+        return Ok(());
+    }
     if !args.yes && !asked("apply this?").map_err(kept)? {
         say(format_args!("nothing was changed; your text is kept in {}", draft.display()));
         return Ok(());

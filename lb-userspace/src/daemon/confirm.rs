@@ -31,7 +31,7 @@ use lb_model::failure::Failure;
 /// Time after which a revert that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Maximum time to confirm, in seconds.
-const LONGEST: u64 = 24 * 60 * 60;
+const LONGEST: u64 = crate::api::config::CONFIRM_LONGEST.as_secs();
 
 /// A config that waits for its confirmation, as in the file.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -2,7 +2,7 @@
 //! Origin of the services: the config file that they come from, and the changes since.
 #![forbid(unsafe_code)]
 
-use std::path::Path;
+use std::path::{self, Path};
 
 use crate::api::config::ConfigStatus;
 use lb_control::config::DirectorSection;
@@ -32,8 +32,10 @@ impl Origin {
         self.revision += changes as u64;
     }
 
-    /// Notes that the services come from a config file.
+    /// Notes that the services come from a config file. Its name is that for every folder: those who edit the file
+    /// are in another one than the daemon.
     pub(super) fn note_config_file(&mut self, file: &Path) {
+        let file = path::absolute(file).unwrap_or_else(|_| file.to_owned());
         self.file = Some((file.display().to_string(), self.revision));
     }
 
@@ -71,6 +73,8 @@ mod tests {
         origin.note_config_file(Path::new("xvs.toml"));
         origin.count(3);
         let status = origin.status().unwrap();
-        assert_eq!((origin.revision(), status.file.as_str(), status.changes), (5, "xvs.toml", 3));
+        assert_eq!((origin.revision(), status.changes), (5, 3));
+        let file = Path::new(&status.file);
+        assert!(file.is_absolute() && file.ends_with("xvs.toml"), "{status:?}");
     }
 }

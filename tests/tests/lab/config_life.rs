@@ -88,16 +88,26 @@ fn revisions_are_listed_and_returned_to_and_a_plan_counts_connections() {
     assert_eq!(director.xvs("export").succeeds().stdout, exported, "{gone} is back");
     director.xvs("config rollback 999").fails(2).says("no revision 999");
 
-    // An editor that is a program: it changes a weight.
-    let editor = director.path("editor");
-    fs::write(&editor, "#!/bin/sh\nsed -i 's/scheduler = \"rr\"/scheduler = \"wrr\"/' \"$1\"\n").unwrap();
-    fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
-    let words = director.xvs_words("config edit --yes");
-    let words: Vec<String> = ["env".to_owned(), format!("EDITOR={}", editor.display())]
-        .into_iter()
-        .chain(words.iter().map(|word| word.display().to_string()))
-        .collect();
-    director.exec(words).succeeds().says("~ will change service").says("scheduler wrr (was rr)");
+    // Editors that are programs: one changes nothing, one a comment, and one the scheduler.
+    let edit = |name: &str, expression: &str| {
+        let editor = director.path(name);
+        fs::write(&editor, format!("#!/bin/sh\nsed -i '{expression}' \"$1\"\n")).unwrap();
+        fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+        let words = director.xvs_words("config edit --yes");
+        let variable = ["env".to_owned(), format!("EDITOR={}", editor.display())];
+        director.exec(variable.into_iter().chain(words.iter().map(|word| word.display().to_string())))
+    };
+    let revisions = || director.xvs("config history").succeeds().stdout.lines().count();
+    let before = revisions();
+    for (name, expression) in [("same", ""), ("comment", "1i # reviewed")] {
+        edit(name, expression).succeeds().says("nothing to change");
+        assert_eq!(revisions(), before, "{name}");
+    }
+    edit("editor", "s/scheduler = \"rr\"/scheduler = \"wrr\"/")
+        .succeeds()
+        .says("~ will change service")
+        .says("scheduler wrr (was rr)");
     assert!(director.xvs("export").succeeds().stdout.contains("wrr"));
+    director.xvs(&format!("apply {} --confirm 100ms", less.display())).fails(2).says("between 1s and 1day");
     drop(servers);
 }
