@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::State,
     http::{StatusCode, header},
@@ -13,11 +13,18 @@ use axum::{
 };
 use futures_util::stream;
 
-use crate::daemon::Shared;
+use crate::{
+    api::caller::{Caller, Peer},
+    daemon::Shared,
+};
 
 /// Streams live data, until the client closes the connection.
-pub(super) async fn stream(State(director): State<Shared>) -> Response {
-    let subscription = match director.live().subscribe(&director) {
+pub(super) async fn stream(State(director): State<Shared>, caller: Option<Extension<Caller>>) -> Response {
+    let client = caller.and_then(|Extension(caller)| match caller.peer {
+        Peer::Tcp(address) => Some(address.ip()),
+        Peer::Local { .. } | Peer::Unknown => None,
+    });
+    let subscription = match director.live().subscribe(&director, client) {
         Ok(subscription) => subscription,
         Err(failure) => return (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response(),
     };

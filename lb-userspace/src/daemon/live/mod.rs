@@ -5,11 +5,15 @@
 //! are computed, and events are serialised, without the lock and once for all readers.
 #![forbid(unsafe_code)]
 
+mod clients; // streams by client
 mod produce; // the producer
 mod rates; //   rates from two readings
 mod read; //    a reading under the lock
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
 use hyper::body::Bytes;
 use tokio::sync::{
@@ -20,6 +24,7 @@ use tokio::sync::{
 
 use super::Shared;
 use crate::api::live::Live;
+use clients::{ClientPlace, Clients};
 use lb_model::failure::Failure;
 
 /// Maximum number of streams.
@@ -39,6 +44,7 @@ struct Inner {
     /// Events that follow it.
     changes: broadcast::Sender<Message>,
     places: Arc<Semaphore>,
+    clients: Clients,
 }
 
 /// A moment, and its event, which is serialised when a reader needs it.
@@ -77,16 +83,18 @@ impl Default for LiveSource {
             latest: watch::Sender::new(None),
             changes: broadcast::Sender::new(BEHIND),
             places: Arc::new(Semaphore::new(STREAMS)),
+            clients: Clients::default(),
         }))
     }
 }
 
 impl LiveSource {
-    /// Begins a stream, and starts the producer if it is the first one.
+    /// Begins a stream, and starts the producer if it is the first one. `client` is the address of a client over TCP.
     ///
     /// # Errors
-    /// If there are [`STREAMS`] streams.
-    pub fn subscribe(&self, director: &Shared) -> Result<Subscription, Failure> {
+    /// If there are [`STREAMS`] streams, or as many of the client as one may have.
+    pub fn subscribe(&self, director: &Shared, client: Option<IpAddr>) -> Result<Subscription, Failure> {
+        let of_client = client.map(|client| self.0.clients.enter(client)).transpose()?;
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| {
             Failure::failed(format!("{STREAMS} live views are open, and more are refused"))
                 .hint("close a page or an `xvs top`, and try again")
@@ -97,7 +105,7 @@ impl LiveSource {
             tokio::spawn(produce::produce(self.clone(), director.clone()));
         }
         drop(is_producing);
-        Ok(Subscription { source: self.clone(), changes: None, _place: place })
+        Ok(Subscription { source: self.clone(), changes: None, _place: place, _of_client: of_client })
     }
 
     fn producing(&self) -> MutexGuard<'_, bool> {
@@ -133,6 +141,7 @@ pub struct Subscription {
     /// Later events; `None` before a snapshot.
     changes: Option<broadcast::Receiver<Message>>,
     _place: OwnedSemaphorePermit,
+    _of_client: Option<ClientPlace>,
 }
 
 impl Subscription {
@@ -173,7 +182,7 @@ mod tests {
 
     fn subscription(source: &LiveSource) -> Subscription {
         let place = Arc::clone(&source.0.places).try_acquire_owned().unwrap();
-        Subscription { source: source.clone(), changes: None, _place: place }
+        Subscription { source: source.clone(), changes: None, _place: place, _of_client: None }
     }
 
     fn publish(source: &LiveSource, number: u64) {
