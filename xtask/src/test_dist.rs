@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
     let program = workspace::target().join("debug/packages");
     let tested =
         shell::run(shell::root(program).args([&package, &newer, &root]).env("XVS_BIN", folder.join("xvs")));
-    shell::run(shell::root("rm").arg("-rf").arg(&root))?;
+    shell::run(shell::root("rm").arg("-rf").args([&root, &root.with_file_name("system-real")]))?;
     tested
 }
 
@@ -123,7 +123,9 @@ fn system(package: &Path) -> Result<PathBuf> {
         shell::run(shell::root("mv").args([&part, &kept]))?;
     }
     let root = package.with_file_name("system");
-    shell::run(shell::root("rm").arg("-rf").arg(&root))?;
+    // A run that was killed left the copies too.
+    let left = ["system", "system-real", "system-with-package"].map(|name| package.with_file_name(name));
+    shell::run(shell::root("rm").arg("-rf").args(left))?;
     shell::run(shell::root("cp").arg("-a").args([&kept, &root]))?;
     Ok(root)
 }
