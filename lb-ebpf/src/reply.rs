@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Replies of `nat` and `fnat` reals: their source becomes the service again.
 
+use core::mem::offset_of;
+
 use lb_common::{
     checksum::Delta,
     ids::{RealId, ServiceId},
-    packet::{Ip, Parsed, Part, address_frame},
+    packet::{Ip, Parsed, Part, TcpHeader, address_frame, load, tcp_flags},
+    protocol,
     reason::Reason,
     schema::{AddressUse, CachedSource, Flow, FlowKey, Method, Real, ReturnPath, Source, Step},
     ticks::Ticks,
@@ -269,9 +272,26 @@ fn leave<A: IpFamily>(
     real: RealId,
     back: &ReturnPath,
 ) -> Result<u32, Reason> {
+    if parsed.tcp_flags & tcp_flags::RST != 0 {
+        notice_reset(frame, parsed.flow.protocol, parsed.l4() as u32, real);
+    }
     address_frame(frame, back.to_client)?;
     vlan::push_tags(frame, back.tags)?;
     let action = forward::transmit(frame, back.ifindex)?;
     tables::count_out(real, parsed.length);
     Ok(action)
+}
+
+out_of_line! {
+    /// Notes a sign if a reset refuses a connection: the answer to a SYN at a closed port has the sequence number 0
+    /// (RFC 9293, section 3.10.7.1), and that of any other reset is 0 by chance only.
+    fn notice_reset [notice_reset](frame;; protocol: u32, l4: u32, real: RealId) -> () {
+        // The verifier knows no bounds of an argument.
+        let l4 = (l4 & 0xfff) as usize;
+        if protocol == protocol::TCP.into()
+            && load::<u32>(frame, l4 + offset_of!(TcpHeader, sequence)) == Ok(0)
+        {
+            tables::note_sign(real);
+        }
+    }
 }

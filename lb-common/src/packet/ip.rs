@@ -125,6 +125,10 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// Returns the kind of an ICMP message of this type.
     fn icmp(icmp_type: u8) -> Icmp;
 
+    /// Returns whether an ICMP message of this type and code is an error which shows that its packet did not arrive:
+    /// "destination unreachable", except "fragmentation needed".
+    fn is_unreachable(icmp_type: u8, code: u8) -> bool;
+
     /// Returns the beginning of an ICMP error: type, code, and the last word of its header in memory order.
     fn error(error: Error) -> (u8, u8, u32);
 

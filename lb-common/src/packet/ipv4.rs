@@ -188,6 +188,11 @@ impl Ip for Be32 {
     }
 
     #[inline(always)]
+    fn is_unreachable(icmp_type: u8, code: u8) -> bool {
+        icmp_type == 3 && code != 4
+    }
+
+    #[inline(always)]
     fn error(error: Error) -> (u8, u8, u32) {
         match error {
             Error::PortUnreachable => (3, 3, 0),

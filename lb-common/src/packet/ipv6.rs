@@ -202,6 +202,11 @@ impl Ip for Be128 {
     }
 
     #[inline(always)]
+    fn is_unreachable(icmp_type: u8, _code: u8) -> bool {
+        icmp_type == 1
+    }
+
+    #[inline(always)]
     fn error(error: Error) -> (u8, u8, u32) {
         match error {
             Error::PortUnreachable => (1, 4, 0),

@@ -123,6 +123,8 @@ map_names! {
     Probes = "PROBES";
     /// Probers that replies of reals go to, by 5-tuple of the reply.
     ProbeReplies = "PROBE_REPLIES";
+    /// Times at which packets showed that a real does not serve, by id of the real.
+    Signs = "SIGNS";
     /// Endpoints of tunnels that `decap` accepts.
     TunnelEnds = "TUNNEL_ENDS";
     /// Packets, bytes and flows by id of the real, per CPU.

@@ -21,6 +21,7 @@ mod return_path;
 mod sample;
 mod service;
 mod settings;
+mod signs;
 mod source;
 mod trace;
 mod tunnel_end;
@@ -43,13 +44,14 @@ pub use return_path::{CachedPath, RouterPath};
 pub use sample::{LONGEST_SAMPLE, SAMPLE_BYTES, Sample, SampleCounts, SampleFilter, SampleGate, TRACES};
 pub use service::{Block, Move, MoveBlock, Position, Scheduler, Service, ServiceKey, Tracking};
 pub use settings::{Settings, Timeouts, TunnelSource};
+pub use signs::Signs;
 pub use source::{AddressUse, ReturnPath, Source, SourceKey};
 pub use trace::{Event, Mode, Step, Trace};
 pub use tunnel_end::TunnelEnd;
 
 /// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon
 /// refuses pinned maps of another version.
-pub const SCHEMA_VERSION: u32 = 14;
+pub const SCHEMA_VERSION: u32 = 15;
 
 /// Entries of a block. A service's slot table is one block or several consecutive ones.
 pub const BLOCK: u32 = 4096;

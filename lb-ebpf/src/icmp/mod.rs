@@ -82,6 +82,10 @@ fn to_client<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u32, Verd
     if parsed.flow.destination != quoted.flow.source {
         return Err(Reason::NotOurs.into());
     }
+    let [icmp_type, code] = load::<u16>(frame, parsed.l4())?.to_ne_bytes();
+    if A::is_unreachable(icmp_type, code) {
+        tables::note_sign(way.real);
+    }
     let verdict = |reason| Verdict::at(service, reason);
     forward::check_ttl::<A>(frame).map_err(verdict)?;
     let destination = Change { end: End::Destination, address: way.vip, port: way.port };

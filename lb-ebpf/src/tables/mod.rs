@@ -24,6 +24,7 @@ mod return_path; // Interfaces, MAC addresses and tags by which replies reach cl
 mod sample; // Samples of packets, for `xvs trace`
 mod scratch; // Per-CPU memory for one packet, beside the stack
 mod services; // Services, and the per-CPU cache of services
+mod signs; // Passive signs, for the health checks
 mod slots; // Slot tables of the schedulers
 mod snat; // Source addresses and ports of `fnat`
 mod stack; // Packets left to the stack, for the guard
@@ -31,6 +32,6 @@ mod trace; // Steps of the last packet, for `xvs explain`
 
 pub use self::{
     addresses::*, clients::*, clock::*, counters::*, family::*, flows::*, fragments::*, nat::*, probes::*,
-    programs::*, reals::*, return_path::*, sample::*, scratch::*, services::*, settings::*, slots::*,
-    snat::*, stack::*, trace::*,
+    programs::*, reals::*, return_path::*, sample::*, scratch::*, services::*, settings::*, signs::*,
+    slots::*, snat::*, stack::*, trace::*,
 };

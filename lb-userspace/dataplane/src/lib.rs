@@ -26,6 +26,7 @@ pub mod probe_path; //    health probes on the forwarding path of clients
 pub mod probe_plane; //   separate data plane with one real at a time
 pub mod sampler; //     tracing build of the programs, and its samples
 pub mod shortage; //    hints for a lack of memory or descriptors
+pub mod sign_reader; //  passive signs of the programs
 pub mod tables; //      typed access to every map
 pub mod tracer; //      second copy of the programs, which records its steps
 mod versions; //        tables of two maps, one per IP version

@@ -48,5 +48,5 @@ mod target; //     targets and their states
 mod totals; //     counts for metrics
 
 pub use runner::{Handle, Runner, Snapshot};
-pub use target::{Saved, Target, TargetKey, TargetState};
+pub use target::{Saved, Suspect, Target, TargetKey, TargetState};
 pub use totals::{BUCKETS, CheckTotals, Totals};

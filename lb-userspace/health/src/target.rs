@@ -77,6 +77,35 @@ impl fmt::Display for TargetKey {
     }
 }
 
+/// The subject of a passive sign.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Suspect {
+    /// All reals of a host.
+    Host(IpAddr),
+    /// The real at this address and port.
+    Real(SocketAddr),
+}
+
+impl Suspect {
+    /// Returns the address of the host.
+    #[must_use]
+    pub const fn host(&self) -> IpAddr {
+        match self {
+            Self::Host(host) => *host,
+            Self::Real(real) => real.ip(),
+        }
+    }
+
+    /// Returns whether the sign concerns a target.
+    #[must_use]
+    pub fn concerns(&self, key: &TargetKey) -> bool {
+        match self {
+            Self::Host(host) => key.host() == *host,
+            Self::Real(real) => key.real == *real,
+        }
+    }
+}
+
 /// A real under one definition.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {

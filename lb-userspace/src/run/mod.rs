@@ -203,7 +203,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let end = supervise(&director, socket, files, watch, options.config.as_deref()).await;
     manager::stopping();
     doctor.abort();
-    checks.inspect(JoinHandle::abort);
+    checks.iter().for_each(JoinHandle::abort);
 
     // 4. A signal arrived. By default forwarding continues without the daemon.
     drop(director.history().list().await);

@@ -161,7 +161,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
         "REALS" => array::<Real>(map()),
-        "TABLES" => array::<[u32; 4096]>(map()),
+        "TABLES" | "SIGNS" => array::<[u32; 4096]>(map()),
         "MOVES" => array::<[[u32; 2]; 4096]>(map()),
         "GENERATION" => array::<u64>(map()),
         "POSITIONS" => array::<Position>(map()),

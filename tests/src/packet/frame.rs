@@ -278,6 +278,11 @@ impl Frame {
         self.flags(|header| header.rst = true)
     }
 
+    /// Sets the sequence number of the segment.
+    pub fn at_sequence(self, number: u32) -> Self {
+        self.flags(|header| header.sequence_number = number)
+    }
+
     fn flags(mut self, change: impl FnOnce(&mut TcpHeader)) -> Self {
         let Body::Tcp(header, _) = &mut self.body else { panic!("only TCP has flags") };
         change(header);

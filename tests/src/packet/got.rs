@@ -177,8 +177,9 @@ impl Got {
         self.claim((packets, bytes) == (1, self.length()), "one packet in is counted, with its length", None);
     }
 
+    /// Asserts that the frame was counted once, as a real's packet to a client.
     #[track_caller]
-    fn counted_out(&self) {
+    pub fn counted_out(&self) {
         let (packets, bytes) = self.only_real(|c| (c.packets_out, c.bytes_out));
         self.claim(
             (packets, bytes) == (1, self.length()),

@@ -37,6 +37,7 @@ mod health_faults; // faults that health checks find, and wrong input
 mod health_freeze; // frozen states
 mod health_load; // thousands of health checks a second
 mod health_pool; // a service whose health is watched
+mod health_signs; // checks that what clients meet brings forward
 mod health_types; // each type of health check, with real servers
 mod host_open; //   rules that let a service through
 mod host_options; // levels, --dry-run, --persist

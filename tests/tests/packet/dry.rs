@@ -104,7 +104,7 @@ fn a_thousand_dry_runs_of_every_kind_leave_every_map_as_it_was() {
     let changed = beside.dump();
     let changed: Vec<&String> = before.keys().filter(|name| changed[*name] != before[*name]).collect();
     let flows = if lb_tests::packet::version::is_six() { "FLOWS6" } else { "FLOWS" };
-    for name in [flows, "COUNTERS", "REASONS", "LOADS", "CLIENTS", "POSITIONS", "LOCALITIES"] {
+    for name in [flows, "COUNTERS", "REASONS", "LOADS", "CLIENTS", "POSITIONS", "LOCALITIES", "SIGNS"] {
         assert!(changed.iter().any(|changed| *changed == name), "{name} is not among {changed:?}");
     }
 }

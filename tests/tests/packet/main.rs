@@ -27,6 +27,7 @@ mod samples; //   what the tracing build tells
 mod scene; //     services that many tests use
 mod schedulers; // who gets a new connection, by each rule
 mod sctp; //      where no port changes
+mod signs; //     what shows that a real does not serve
 mod sources; //   what no client can have sent
 mod storm; //     the flow table on all CPUs
 mod truncated; // shorter than it says, at every length

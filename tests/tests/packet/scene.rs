@@ -67,6 +67,7 @@ pub fn frames_of_nat_reals() -> Vec<Frame> {
         tcp(real.0, CLIENT).syn_ack(),
         tcp(real.0, CLIENT).data("an answer").options(&[1; 8]),
         tcp(real.0, CLIENT).rst().padded(),
+        tcp(real.0, CLIENT).rst().at_sequence(0),
         udp(real.0, CLIENT).data("an answer"),
         udp(real.0, CLIENT).without_checksum(),
         udp(real.0, CLIENT).data([1; 99]).part(0..64),

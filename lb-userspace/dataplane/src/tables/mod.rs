@@ -13,10 +13,11 @@ mod reals; //      reals, and their connection counts
 mod replies; //    services of the replies of `nat` reals
 mod services; //   services by endpoint
 mod settings; //   schema, timeouts, tail calls and devices
+mod signs; //      passive signs
 mod slots; //      slot tables and their positions
 mod snat; //       SNAT addresses, and the owners of their ports
 
-use aya::maps::{Array, DevMapHash, HashMap as BpfHashMap, MapData, PerCpuArray, ProgramArray};
+use aya::maps::{Array, DevMapHash, HashMap as BpfHashMap, Map, MapData, PerCpuArray, ProgramArray};
 use lb_common::{
     ids::IfIndex,
     schema::{
@@ -65,6 +66,7 @@ pub struct Tables {
     loads: Array<MapData, Load>,
     timeouts: Array<MapData, Timeouts>,
     devices: DevMapHash<MapData>,
+    signs: Map,
     counters: PerCpuArray<MapData, Counters>,
     reasons: PerCpuArray<MapData, ReasonCounts>,
     /// State that only the programs read and write.
@@ -99,6 +101,7 @@ impl Tables {
             loads: take(ebpf, MapName::Loads)?,
             timeouts: take(ebpf, MapName::Timeouts)?,
             devices: take(ebpf, MapName::Devices)?,
+            signs: ebpf.take_map(MapName::Signs.as_str())?,
             counters: take(ebpf, MapName::Counters)?,
             reasons: take(ebpf, MapName::Reasons)?,
             learned: Learned::take(ebpf)?,

@@ -25,7 +25,7 @@ pub use freeze::{Cause, Frozen};
 pub use view::{Event, EventKind};
 
 use crate::{
-    target::{Saved, Target, TargetKey},
+    target::{Saved, Suspect, Target, TargetKey},
     totals::Totals,
 };
 use freeze::{Census, Majority, Part};
@@ -321,12 +321,13 @@ impl Engine {
         self.enqueue(index);
     }
 
-    /// Takes a passive sign that hosts with this address may have failed: their next probes start at once, and
-    /// further ones at the fast interval until one succeeds or the target is down.
-    pub fn hint(&mut self, host: IpAddr, now: Now) {
-        for index in self.by_host.get(&host).cloned().unwrap_or_default() {
+    /// Takes a passive sign that a host or a real may have failed: the next probes start at once, and further ones at
+    /// the fast interval until one succeeds or the target is down.
+    pub fn hint(&mut self, suspect: Suspect, now: Now) {
+        for index in self.by_host.get(&suspect.host()).cloned().unwrap_or_default() {
             if let Some(slot) = &mut self.slots[index]
-                && slot.schedule.hint(now.mono_ms)
+                && suspect.concerns(&slot.key)
+                && slot.schedule.hint(&slot.machine, &slot.target.check, now.mono_ms)
             {
                 self.enqueue(index);
             }

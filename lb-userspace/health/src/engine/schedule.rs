@@ -11,8 +11,11 @@ use crate::target::TargetKey;
 
 /// Longest time until the first probe of a new target, in milliseconds.
 const LONGEST_WAIT: u64 = 1000;
-/// Least time between the starts of two probes that hints bring forward, in milliseconds.
+/// Least time between the starts of two probes of which a hint brings the second one forward, in milliseconds.
 const HINT_GAP: u64 = 250;
+/// The same after a failure, so that a server which starts again at once does not go down: the `fast-interval`, if that
+/// is shorter.
+const FAILING_GAP: u64 = 1000;
 
 /// Schedule of a target.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,9 @@ pub(super) struct Schedule {
     is_hinted: bool,
     /// A hint arrived while a probe was in flight.
     is_again: bool,
+    /// Least time from the start of the latest probe until a hint causes another one, in milliseconds. It doubles with
+    /// each success that refutes a hint, up to the interval: anyone who can forge packets can cause hints.
+    gap: u64,
 }
 
 impl Schedule {
@@ -40,7 +46,7 @@ impl Schedule {
     pub fn new(key: &TargetKey, check: &Check, now: u64) -> Self {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        let mut this = Self { phase: hasher.finish(), ..Self::default() };
+        let mut this = Self { phase: hasher.finish(), gap: HINT_GAP, ..Self::default() };
         this.restart(check, now);
         this
     }
@@ -62,14 +68,17 @@ impl Schedule {
         let started = self.started.unwrap_or(now);
         let verdict = machine.last.as_ref().and_then(|last| last.code.verdict());
         self.flight = None;
-        if verdict == Some(true) || (verdict == Some(false) && machine.health == Health::Down) {
-            self.is_hinted = self.is_again;
-        }
-        if std::mem::take(&mut self.is_again) {
-            self.due = now.max(started + HINT_GAP);
-            return;
-        }
         let timing = &check.timing;
+        let longest_gap = u64::from(timing.interval.millis()).max(HINT_GAP);
+        match verdict {
+            Some(true) if self.is_hinted => self.gap = (2 * self.gap).min(longest_gap),
+            Some(_) => self.gap = HINT_GAP,
+            None => (),
+        }
+        let is_again = std::mem::take(&mut self.is_again) && machine.health != Health::Down;
+        if verdict == Some(true) || (verdict == Some(false) && machine.health == Health::Down) {
+            self.is_hinted = is_again;
+        }
         let is_fast = self.is_hinted || verdict.is_none() || machine.is_counting(check);
         let interval = match machine.health {
             _ if is_fast => timing.fast_interval.unwrap_or(timing.interval),
@@ -88,19 +97,34 @@ impl Schedule {
         if let Some(end) = machine.waits_until(check) {
             self.due = self.due.min(end.max(now));
         }
+        if is_again {
+            self.due = self.due.min(self.earliest(machine, check, now));
+        }
     }
 
-    /// Brings the next probe forward. Returns whether `due` has changed.
-    pub fn hint(&mut self, now: u64) -> bool {
+    /// Brings the next probe forward. Returns whether `due` has changed. A hint tells nothing new of a target that is
+    /// down.
+    pub fn hint(&mut self, machine: &Machine, check: &Check, now: u64) -> bool {
+        if machine.health == Health::Down {
+            return false;
+        }
         self.is_hinted = true;
         if self.flight.is_some() {
             self.is_again = true;
             return false;
         }
-        let earliest = self.started.map_or(now, |started| now.max(started + HINT_GAP));
+        let earliest = self.earliest(machine, check, now);
         let is_sooner = earliest < self.due;
         self.due = self.due.min(earliest);
         is_sooner
+    }
+
+    /// Returns the earliest start of a probe that a hint brings forward.
+    fn earliest(&self, machine: &Machine, check: &Check, now: u64) -> u64 {
+        let timing = &check.timing;
+        let fast = u64::from(timing.fast_interval.unwrap_or(timing.interval).millis());
+        let gap = if machine.is_failing() { fast.clamp(HINT_GAP, FAILING_GAP) } else { self.gap };
+        self.started.map_or(now, |started| now.max(started + gap))
     }
 }
 

@@ -86,8 +86,8 @@ impl Driver {
             if let Some(milliseconds) = waiting.freeze_for {
                 self.engine.set_freeze_for(milliseconds);
             }
-            for host in waiting.hints {
-                self.engine.hint(host, self.now());
+            for suspect in waiting.hints {
+                self.engine.hint(suspect, self.now());
             }
             for once in waiting.runs {
                 self.start(Arc::new(once.target), Some(once.steps), Reply::Operator(once.reply));

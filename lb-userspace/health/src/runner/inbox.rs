@@ -4,16 +4,15 @@
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use lb_model::health::LastResult;
 use tokio::sync::{Notify, mpsc::Sender, oneshot};
 
-use crate::target::Target;
+use crate::target::{Suspect, Target};
 
-/// Largest number of hosts with a hint, and of single probes, that wait.
+/// Largest number of hosts and reals with a hint, and of single probes, that wait.
 const MOST: (usize, usize) = (65_536, 64);
 
 /// A probe for an operator.
@@ -29,7 +28,7 @@ pub(super) struct Once {
 pub(super) struct Waiting {
     pub plan: Option<Vec<Target>>,
     pub freeze_for: Option<u64>,
-    pub hints: BTreeSet<IpAddr>,
+    pub hints: BTreeSet<Suspect>,
     pub runs: Vec<Once>,
     pub stop: bool,
 }
@@ -57,13 +56,13 @@ impl Inbox {
         self.ready.notify_one();
     }
 
-    pub fn hint(&self, host: IpAddr) {
+    pub fn hint(&self, suspect: Suspect) {
         {
             let mut waiting = self.lock();
             if waiting.hints.len() >= MOST.0 {
                 return;
             }
-            waiting.hints.insert(host);
+            waiting.hints.insert(suspect);
         }
         self.ready.notify_one();
     }

@@ -17,7 +17,6 @@ mod tests;
 use std::{
     collections::BTreeMap,
     io,
-    net::IpAddr,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -40,7 +39,7 @@ use crate::{
     engine::{Engine, Event, Frozen},
     path::PathSockets,
     probe::failed_to_start,
-    target::{Saved, Target, TargetKey, TargetState},
+    target::{Saved, Suspect, Target, TargetKey, TargetState},
     totals::Totals,
 };
 use definitions::Definitions;
@@ -198,9 +197,9 @@ impl Handle {
         self.inbox.set_freeze_for(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
-    /// Reports a passive sign that a host may have failed: its next probe starts at once.
-    pub fn hint(&self, host: IpAddr) {
-        self.inbox.hint(host);
+    /// Reports a passive sign that a host or a real may have failed: the next probe starts at once.
+    pub fn hint(&self, suspect: Suspect) {
+        self.inbox.hint(suspect);
     }
 
     /// Returns a receiver whose value changes at most every 50 ms when a health, an assumed health, a silence, a

@@ -130,7 +130,7 @@ async fn a_direct_target_goes_up_and_down_and_up_again() {
     let state = wait_for(&handle, &target, Health::Up).await;
     assert_eq!(state.last.map(|last| last.code), Some(ResultCode::L4Ok));
     drop(listener);
-    handle.hint(address.ip());
+    handle.hint(Suspect::Real(address));
     let state = wait_for(&handle, &target, Health::Down).await;
     assert!(state.is_silent);
     let _listener = TcpListener::bind(address).await.unwrap();

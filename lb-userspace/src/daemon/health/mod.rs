@@ -13,6 +13,7 @@ mod path; //    sockets of probes by path
 mod pins; //    exclusive use of the pins
 mod ramp; //    slow start
 mod run_once; // single probes for operators
+mod signs; //   passive signs of the programs
 mod start; //   start of the threads
 mod targets; // targets of the checks
 mod view; //    lists of checks
@@ -25,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-use lb_health::{Handle, Saved, Snapshot, TargetKey};
+use lb_health::{Handle, Saved, Snapshot, Suspect, TargetKey};
 
 use crate::api::health::HealthView;
 use combine::{Combined, States};
@@ -41,6 +42,7 @@ use path::Sources;
 pub(in crate::daemon) use pins::Pins;
 use ramp::Ramps;
 pub use run_once::run_check;
+use signs::Signs;
 pub use start::{Prober, share};
 
 /// A real of a service.
@@ -66,6 +68,8 @@ pub(super) struct Health {
     handle: Option<Handle>,
     /// Sources of probes by path.
     sources: Sources,
+    /// Reals of which the programs see passive signs.
+    signs: Signs,
     /// The pins, from which the path of probes is loaded.
     pins: Pins,
     /// File with the states.
@@ -88,6 +92,7 @@ impl Health {
             saved: saved.into_iter().map(|saved| (saved.key.clone(), saved)).collect(),
             handle: None,
             sources: Sources::default(),
+            signs: Signs::default(),
             pins: Pins::default(),
             file,
             events: Events::default(),
@@ -117,7 +122,7 @@ impl Health {
     /// Reports that a host may have failed: its next probes start at once.
     pub(super) fn hint(&self, host: IpAddr) {
         if let Some(handle) = &self.handle {
-            handle.hint(host);
+            handle.hint(Suspect::Host(host));
         }
     }
 

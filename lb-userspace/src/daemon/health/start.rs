@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     path::{PathProber, Sources},
     pins::Pins,
+    signs,
 };
 use crate::{
     daemon::{Director, Shared},
@@ -68,6 +69,18 @@ impl Prober {
 }
 
 impl Director {
+    /// Starts the task that reads passive signs. If that fails, checks follow their intervals, and the log has the
+    /// reason.
+    fn start_signs(&mut self, handle: Handle) -> Option<JoinHandle<()>> {
+        match self.maps.tables().sign_reader() {
+            Ok(reader) => Some(tokio::spawn(signs::follow(reader, self.health.signs.subscribe(), handle))),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "refused clients do not bring checks forward");
+                None
+            }
+        }
+    }
+
     /// Starts the threads of health checks. If that fails, the reals keep their health, and the log has the reason.
     fn start_checks(&mut self, prober: Prober) -> Option<Handle> {
         let sources = self.health.sources.clone();
@@ -102,13 +115,15 @@ impl Director {
     }
 }
 
-/// Starts the threads of health checks, shares the director, and starts the task that takes over results.
+/// Starts the threads of health checks, shares the director, and starts the tasks that take over results and read
+/// passive signs.
 #[must_use]
-pub fn share(mut director: Director, prober: Prober) -> (Shared, Option<JoinHandle<()>>) {
+pub fn share(mut director: Director, prober: Prober) -> (Shared, Vec<JoinHandle<()>>) {
     let handle = director.start_checks(prober);
+    let signs = handle.clone().and_then(|handle| director.start_signs(handle));
     let shared = Shared::new(director);
-    let task = handle.map(|handle| tokio::spawn(follow(shared.clone(), handle)));
-    (shared, task)
+    let results = handle.map(|handle| tokio::spawn(follow(shared.clone(), handle)));
+    (shared, results.into_iter().chain(signs).collect())
 }
 
 /// Saves the states of the targets, without the lock of the director during the write.

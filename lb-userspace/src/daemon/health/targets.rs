@@ -11,7 +11,7 @@ use std::{
 use lb_common::ids::RealId;
 use lb_health::{Target, TargetKey};
 
-use super::path::Source;
+use super::{path::Source, signs::Witnessed};
 use crate::daemon::Director;
 use lb_control::neighbours::Unresolved;
 use lb_model::{
@@ -57,13 +57,16 @@ impl Director {
         let definitions: BTreeMap<&CheckName, Arc<Check>> =
             desired.checks.iter().map(|(name, check)| (name, Arc::new(check.clone()))).collect();
         let mut targets: BTreeMap<TargetKey, Target> = BTreeMap::new();
-        let mut sources = BTreeMap::new();
+        let (mut sources, mut witnessed) = (BTreeMap::new(), Witnessed::default());
         for (id, service) in &desired.services {
             for (address, real) in &service.reals {
                 for name in service.checks_of(real) {
                     let Some(target) = self.target(id, name, &definitions, *address, real) else { continue };
                     if let Some(source) = self.source(&target) {
                         sources.insert(RealId(target.real_id), source);
+                    }
+                    if matches!(target.forward, Forward::Nat | Forward::Fnat) {
+                        witnessed.insert(RealId(target.real_id), target.key.real);
                     }
                     let known = targets.entry(target.key.clone()).or_insert_with(|| target);
                     known.services.insert(*id);
@@ -72,6 +75,7 @@ impl Director {
             }
         }
         self.health.sources.publish(sources);
+        self.health.signs.publish(witnessed);
         handle.plan(targets.into_values().collect());
     }
 

@@ -81,23 +81,66 @@ fn a_hint_brings_the_next_probe_forward_but_a_storm_of_hints_does_not_flood() {
     });
     simulation.run(last + 5000 - simulation.now.min(last + 5000) + 1, |_, _| OK);
     let hinted = simulation.now;
-    simulation.engine.hint(target.key.host(), at(hinted));
+    simulation.engine.hint(Suspect::Host(target.key.host()), at(hinted));
     let mut starts = Vec::new();
     simulation.run(5000, |_, now| {
         starts.push(now - hinted);
         if starts.len() < 3 { ResultCode::SocketError } else { OK }
     });
     assert_eq!(starts, [0, 1000, 2000], "fast until a success");
-    let mut number = 0;
-    for _ in 0..1000 {
-        simulation.engine.hint(target.key.host(), at(simulation.now));
-        simulation.run(1, |_, _| {
-            number += 1;
-            OK
+    // After 0.5 s, 1, 2, 4 and 8 s, then at the interval: each success makes the next hint wait longer.
+    let starts = storm(&mut simulation, Suspect::Real(target.key.real), 60_000, OK);
+    assert!((8..=11).contains(&starts.len()), "{starts:?}");
+    simulation.run(20_000, |_, _| OK);
+    let starts = storm(&mut simulation, Suspect::Host(target.key.host()), 1000, OK);
+    assert!((1..=3).contains(&starts.len()), "{starts:?}");
+    simulation.engine.hint(Suspect::Host("203.0.113.9".parse().unwrap()), at(simulation.now));
+}
+
+/// Gives a hint each millisecond, and returns the starts of the probes since the first one.
+fn storm(simulation: &mut Simulation, suspect: Suspect, milliseconds: u64, code: ResultCode) -> Vec<u64> {
+    let begin = simulation.now;
+    let mut starts = Vec::new();
+    for _ in 0..milliseconds {
+        simulation.engine.hint(suspect, at(simulation.now));
+        simulation.run(1, |_, now| {
+            starts.push(now - begin);
+            code
         });
     }
-    assert!((3..=5).contains(&number), "{number} probes in a second");
-    simulation.engine.hint("203.0.113.9".parse().unwrap(), at(simulation.now));
+    starts
+}
+
+/// A server that starts again within two seconds stays up, and a dead one is out long before the third interval.
+#[test]
+fn hints_of_a_failing_target_bring_probes_forward_by_a_bounded_rate() {
+    for (fast, step) in [(None, 1000), (Some(400), 400), (Some(50), 250)] {
+        let mut check = check(30_000);
+        check.timing.timeout = Period::from_millis(50);
+        check.timing.fast_interval = fast.map(Period::from_millis);
+        let target = target(1, 1, &check);
+        let mut simulation = Simulation::new(vec![target.clone()]);
+        simulation.run(40_000, |_, _| OK);
+        let suspect = Suspect::Real(target.key.real);
+        let starts = storm(&mut simulation, suspect, 2 * step + 10, ResultCode::L4Connection);
+        let gaps: Vec<u64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let expected = if fast == Some(50) { vec![50; gaps.len()] } else { vec![step; 2] };
+        assert_eq!((starts[0], &gaps), (0, &expected), "{fast:?}");
+        assert_eq!(simulation.health(&target), Health::Down);
+        let starts = storm(&mut simulation, suspect, 29_000, ResultCode::L4Connection);
+        assert!(starts.len() <= 1, "a hint tells nothing new of a target that is down: {starts:?}");
+    }
+}
+
+#[test]
+fn a_hint_of_a_real_concerns_its_port_only() {
+    let target = target(1, 1, &check(30_000));
+    let mut simulation = Simulation::new(vec![target.clone()]);
+    simulation.run(40_000, |_, _| OK);
+    let mut other = target.key.real;
+    other.set_port(81);
+    assert!(storm(&mut simulation, Suspect::Real(other), 1000, OK).is_empty());
+    assert_eq!(storm(&mut simulation, Suspect::Real(target.key.real), 100, OK), [0]);
 }
 
 #[test]
@@ -106,10 +149,11 @@ fn a_hint_during_a_probe_causes_another_one() {
     let mut engine = Engine::new(16, 1);
     engine.plan(vec![target.clone()], at(0));
     let probe = engine.next(at(1000)).start.pop().unwrap();
-    engine.hint(target.key.host(), at(1100));
+    engine.hint(Suspect::Host(target.key.host()), at(1100));
     assert!(engine.next(at(1100)).start.is_empty());
     engine.ended(probe.id, result(OK), None, at(1400));
-    assert_eq!(engine.next(at(1400)).start.len(), 1);
+    assert!(engine.next(at(1400)).start.is_empty());
+    assert_eq!(engine.next(at(1500)).start.len(), 1);
 }
 
 #[test]
