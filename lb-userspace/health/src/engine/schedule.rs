@@ -4,7 +4,10 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use lb_model::{check::Check, health::Health};
+use lb_model::{
+    check::{Check, Period},
+    health::Health,
+};
 
 use super::machine::Machine;
 use crate::target::TargetKey;
@@ -80,12 +83,16 @@ impl Schedule {
             self.is_hinted = is_again;
         }
         let is_fast = self.is_hinted || verdict.is_none() || machine.is_counting(check);
+        let or_interval = |period: Option<Period>| u64::from(period.unwrap_or(timing.interval).millis());
+        let (fast, down) = (or_interval(timing.fast_interval), or_interval(timing.down_interval));
         let interval = match machine.health {
-            _ if is_fast => timing.fast_interval.unwrap_or(timing.interval),
-            Health::Down => timing.down_interval.unwrap_or(timing.interval),
-            _ => timing.interval,
+            // A real that comes back must not wait longer for its next success than for its first one.
+            Health::Down if is_fast => fast.min(down),
+            Health::Down => down,
+            _ if is_fast => fast,
+            _ => u64::from(timing.interval.millis()),
         };
-        let interval = u64::from(interval.millis()).max(1);
+        let interval = interval.max(1);
         let next = if self.is_aligned || is_fast {
             started + jitter(interval, timing.jitter, random)
         } else {

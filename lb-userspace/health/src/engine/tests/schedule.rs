@@ -55,6 +55,18 @@ fn each_state_has_its_interval() {
     assert!(errors[..3].iter().all(|gap| *gap == 500), "{errors:?}");
 }
 
+/// A short interval of reals that are down brings them back soon, although checks are rare.
+#[test]
+fn the_success_after_the_first_one_comes_as_soon() {
+    let mut check = check(30_000);
+    check.timing.timeout = Period::from_millis(500);
+    check.timing.down_interval = Some(Period::from_millis(1000));
+    let mut simulation = Simulation::new(vec![target(1, 1, &check)]);
+    simulation.run(10_000, |_, _| ResultCode::L4Timeout);
+    let rising = gaps(&mut simulation, 40_000, OK);
+    assert_eq!(rising[0], 1000, "{rising:?}");
+}
+
 #[test]
 fn jitter_varies_the_interval_within_its_bounds() {
     let mut check = check(1000);
