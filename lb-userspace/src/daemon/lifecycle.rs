@@ -17,7 +17,7 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub(crate) async fn begin(&mut self, desired: Desired) -> Result<(), Failure> {
-        self.health.restore(&desired);
+        self.health.restore(self.store.desired(), &desired);
         let serving = self.maps.serving(&desired);
         self.health.adopt(self.store.desired(), &desired, &serving);
         self.write_in_order(desired, Strictness::Start).await

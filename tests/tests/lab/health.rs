@@ -349,6 +349,20 @@ fn states_survive_the_daemon_and_a_new_real_waits_for_its_first_success() {
     assert_eq!((&reals[1]["effective_weight"], &reals[2]["effective_weight"]), (&1.into(), &1.into()));
     scene.avoids_first(DR);
     scene.becomes(DR, ["down", "up", "up"]);
+    // The config file gives the check another name, and no event tells of a state that is as before.
+    let config = scene.lab.director.xvs("export").succeeds().stdout;
+    assert_eq!(scene.daemon.stop(), Some(0));
+    let file = scene.lab.reals[0].path("renamed.toml");
+    fs::write(&file, config.replace("\"web\"", "\"page\"")).expect("the lab's folder is writable");
+    scene.daemon = scene.lab.director.start_daemon_with(&format!("--config {}", file.display()));
+    let reals = scene.becomes(DR, ["down", "up", "up"]);
+    assert_eq!((&reals[0]["checks"][0], &reals[0]["effective_weight"]), (&"page".into(), &0.into()));
+    eventually("the real is probed under the new name", || {
+        let reals = scene.reals(DR);
+        if reals[0]["last_result"]["code"] == "L7RSP" { Ok(()) } else { Err(format!("{reals:#?}")) }
+    });
+    let events = scene.lab.director.xvs("events").succeeds().stdout;
+    assert!(!events.contains(r#""event":"health""#), "{events}");
     // The operator's states are separate from health.
     let (service, first, second) = (DR.service(), DR.reals()[0], DR.reals()[1]);
     scene.lab.director.xvs(&format!("real disable tcp {service} {second}")).succeeds();

@@ -12,6 +12,7 @@ mod file; //    states that survive a restart
 mod path; //    sockets of probes by path
 mod pins; //    exclusive use of the pins
 mod ramp; //    slow start
+mod renamed; // saved states of renamed checks
 mod run_once; // single probes for operators
 mod signs; //   passive signs of the programs
 mod start; //   start of the threads
@@ -185,8 +186,9 @@ impl Health {
         }
     }
 
-    /// Takes over the states of an earlier run, before the first change.
-    pub(super) fn restore(&mut self, desired: &Desired) {
+    /// Takes over the states of an earlier run, whose services were `old`, before the first change.
+    pub(super) fn restore(&mut self, old: &Desired, desired: &Desired) {
+        self.saved = renamed::renamed(std::mem::take(&mut self.saved), &old.checks, &desired.checks);
         let snapshot = Snapshot::default();
         let states = States::new(&snapshot, &self.saved);
         for (real, combined) in combine::all(desired, &states) {
