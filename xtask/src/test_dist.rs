@@ -32,6 +32,10 @@ const PACKAGES: &[&str] =
 const RELEASE: &str = "bookworm";
 /// Packages of that system besides the essential ones.
 const INSIDE: &str = "systemd-sysv,iproute2,ethtool,procps";
+/// Packages of the system that runs the container.
+const PODMAN: &[&str] = &["podman", "crun", "netavark", "iptables", "python3-yaml", "python3-dotenv"];
+/// The version of podman-compose.
+const COMPOSE: &str = "podman-compose==1.5.0";
 /// Largest exposure that `systemd-analyze security` may find, in tenths.
 const EXPOSURE: &str = "40";
 
@@ -54,13 +58,24 @@ pub fn run(args: &Args) -> Result<()> {
     let newer = newer(&folder, &package)?;
 
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--package", "lb-tests", "--bin", "packages"]);
+    cargo.args(["build", "--package", "lb-tests", "--bin", "packages", "--bin", "container"]);
     shell::run(&mut cargo)?;
-    let program = workspace::target().join("debug/packages");
-    let tested =
-        shell::run(shell::root(program).args([&package, &newer, &root]).env("XVS_BIN", folder.join("xvs")));
-    shell::run(shell::root("rm").arg("-rf").args([&root, &root.with_file_name("system-real")]))?;
-    tested
+    let program = |name: &str| {
+        let mut program = shell::root(workspace::target().join("debug").join(name));
+        program.env("XVS_BIN", folder.join("xvs"));
+        program
+    };
+    let packages = shell::run(program("packages").args([&package, &newer, &root]));
+    let podman = system_with_podman(&root)?;
+    let contrib = workspace::root().join("contrib");
+    let files = [
+        folder.join("xvs-rootfs.tar"),
+        contrib.join("container/compose.yaml"),
+        contrib.join("config/xvs.toml"),
+    ];
+    let container = shell::run(program("container").args(&files).arg(&podman));
+    shell::run(shell::root("rm").arg("-rf").args([root.with_file_name("system-real"), root, podman]))?;
+    packages.and(container)
 }
 
 /// Checks that each man page is formatted without a warning.
@@ -124,10 +139,39 @@ fn system(package: &Path) -> Result<PathBuf> {
     }
     let root = package.with_file_name("system");
     // A run that was killed left the copies too.
-    let left = ["system", "system-real", "system-with-package"].map(|name| package.with_file_name(name));
+    let left = ["system", "system-real", "system-with-package", "system-podman"]
+        .map(|name| package.with_file_name(name));
     shell::run(shell::root("rm").arg("-rf").args(left))?;
     shell::run(shell::root("cp").arg("-a").args([&kept, &root]))?;
     Ok(root)
+}
+
+/// Returns the root folder of such a system that has podman and podman-compose too, beside `root`.
+fn system_with_podman(root: &Path) -> Result<PathBuf> {
+    let systems = workspace::target().join("dist-system");
+    let kept = systems.join(format!("{RELEASE}-podman"));
+    if !kept.exists() {
+        let part = kept.with_extension("part");
+        shell::run(shell::root("rm").arg("-rf").arg(&part))?;
+        shell::run(shell::root("cp").arg("-a").args([&systems.join(RELEASE), &part]))?;
+        let install = r#"
+            cp -L /etc/resolv.conf "$0/etc/"
+            mount -t proc proc "$0/proc"
+            chroot "$0" apt-get --quiet update
+            chroot "$0" apt-get --quiet --yes --no-install-recommends install "$@"
+        "#;
+        let mut unshare = shell::root("unshare");
+        unshare.args(["--mount", "sh", "-euc", install]).arg(&part).args(PODMAN);
+        shell::run(unshare.env("DEBIAN_FRONTEND", "noninteractive"))?;
+        // Debian's own gives a container on the network of the host a second network, which podman refuses.
+        let mut pip = shell::root(workspace::tools().join("schemathesis/bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", COMPOSE, "--target"]);
+        shell::run(pip.arg(part.join("opt/podman-compose")))?;
+        shell::run(shell::root("mv").args([&part, &kept]))?;
+    }
+    let copy = root.with_file_name("system-podman");
+    shell::run(shell::root("cp").arg("-a").args([&kept, &copy]))?;
+    Ok(copy)
 }
 
 /// Checks the units by systemd's own rules, in a system that has what they name.
