@@ -58,6 +58,7 @@ mod modes; //      generic XDP, two arms
 mod ndp; //      answers of a real about an IPv6 VIP
 mod overview; // lists, status and messages
 mod page; //     the status page in Chromium
+mod page_soak; // the memory of the daemon and of the tab meanwhile
 mod privileges; // capabilities of the daemon
 mod probe_path; // health probes on the forwarding path
 mod real_server; // xvs host
