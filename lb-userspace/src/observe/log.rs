@@ -280,7 +280,8 @@ mod tests {
         let queue = Queue::start(Stuck(wait, Arc::clone(&seen)));
         let before = lost();
         let began = Instant::now();
-        let line = [b'x'; 1024];
+        let mut line = [b'x'; 1024];
+        line[1023] = b'\n';
         for _ in 0..4 * WAITING / line.len() {
             queue.push(&line);
         }
