@@ -123,6 +123,11 @@ reasons! {
     Guarded = 28, "guarded", Dropped;
     /// Every real of the service is down or disabled, and the service has `on-all-down = "drop"`.
     AllDown = 29, "all_down", Dropped;
+    /// A packet that begins a flow which needs a flow table entry, and the flow table has no place for it: flows that
+    /// have proven that they live hold all places that the flow may have.
+    FlowTableFull = 30, "flow_table_full", Dropped;
+    /// A packet that begins a flow which another CPU begins at the same instant; the sender repeats it.
+    FlowContended = 31, "flow_contended", Dropped;
 }
 
 impl Reason {

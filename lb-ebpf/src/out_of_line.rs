@@ -79,6 +79,15 @@ register! {
     AddressUse as u32: |used: Self| used.0, AddressUse;
     Chain as u64: |chain: Self| chain.0, Chain;
     Result<(), Truncated> as u32: |result: Self| result.is_ok().into(), |bits| if bits == 0 { Err(Truncated) } else { Ok(()) };
+    // Without a real, the upper half is the reason.
+    Result<RealId, Reason> as u64: |result: Self| match result {
+        Ok(id) => u64::from(id.0),
+        Err(reason) => u64::from(reason.index()) << 32,
+    }, |bits: u64| if RealId(bits as u32).is_none() {
+        Err(Reason::from_number((bits >> 32) as u32).unwrap_or(Reason::NoReal))
+    } else {
+        Ok(RealId(bits as u32))
+    };
     Result<(), Reason> as u32: |result: Self| result.map_or_else(Reason::index, |()| SUCCESS), |bits| match bits {
         SUCCESS => Ok(()),
         // Only numbers of reasons are packed.

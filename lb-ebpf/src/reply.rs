@@ -5,13 +5,14 @@ use core::mem::offset_of;
 
 use lb_common::{
     checksum::Delta,
+    flow_table::{Seen, Value},
     ids::{RealId, ServiceId},
     packet::{Ip, Parsed, Part, TcpHeader, address_frame, load, tcp_flags},
     protocol,
     reason::Reason,
-    schema::{AddressUse, CachedSource, Flow, FlowKey, Method, Real, ReturnPath, Source, Step},
+    schema::{AddressUse, CachedSource, FlowKey, Method, Real, ReturnPath, Source, Step},
     ticks::Ticks,
-    track::{self, State},
+    track,
     wire::{Be16, Be32},
 };
 
@@ -22,7 +23,7 @@ use crate::{
         nat::{self, Change, End, Sums},
     },
     frame::Frame,
-    select,
+    request,
     tables::{self, IpFamily},
     verdict::{Verdict, into_action, let_through},
     vlan,
@@ -31,16 +32,14 @@ use crate::{
 
 const SECOND: Ticks = Ticks::of_seconds(1);
 
-/// The request that a reply answers, and the return path.
+/// What a reply answers, and its return path.
 pub struct Answered<A> {
-    /// The request, as the client sent it.
-    pub request: FlowKey<A>,
     /// The return path and the new addresses of the reply.
     pub way: Way<A>,
     /// Id of the service.
     pub service: ServiceId,
     /// The flow table entry, if the lookup was necessary.
-    flow: Option<Flow>,
+    flow: Option<Value>,
 }
 
 /// Handles a packet for no service: a reply of a `nat` or `fnat` real, or a packet that is not ours. `to` has the uses
@@ -54,9 +53,9 @@ pub fn handle<A: IpFamily, const FIRST: bool>(
     if to.is(AddressUse::NAT_REAL) {
         notice_direct(&parsed.flow);
     }
-    let Answered { request, way, service, flow } = answered_by(&parsed.flow)?;
-    if let Some(flow) = flow {
-        keep(parsed, &request, &flow);
+    let Answered { way, service, flow } = answered_by(&parsed.flow)?;
+    if let Some(value) = flow {
+        keep(parsed, value);
     }
     if FIRST && parsed.part == Part::First {
         first_fragment::remember_reply(parsed, &way);
@@ -76,16 +75,27 @@ out_of_line! {
     }
 }
 
-/// Updates the flow of a reply. Replies keep a flow alive too, since one-way streams exist, and may end it.
+/// Updates the flow of a reply, which was looked up last. Replies keep a flow alive too, since one-way streams exist, and
+/// may end it.
 #[inline(always)]
-fn keep<A: IpFamily>(parsed: &Parsed<A>, request: &FlowKey<A>, flow: &Flow) {
-    let now = tables::now();
-    let state = State::from_number(flow.state).after_reply(parsed.tcp_flags) as u32;
-    if state != flow.state {
-        tables::set_flow_state(request, flow, now, state);
-        select::count_state(flow, state);
-    } else if flow.seen.age(now) >= SECOND {
-        tables::touch_flow(request, now);
+fn keep<A: IpFamily>(parsed: &Parsed<A>, value: Value) {
+    if !value.is_steady(parsed.tcp_flags, Seen::of(tables::now())) {
+        keep_changed(value.0, parsed.tcp_flags.into());
+    }
+}
+
+out_of_line! {
+    /// Writes the changes of a reply to the flow that was looked up last.
+    fn keep_changed [keep_flow](;; value: u64, tcp_flags: u32) -> () {
+        let old = Value(value);
+        let new = old.after_reply(tcp_flags as u8, Seen::of(tables::now()));
+        if new.0 == old.0 {
+            return;
+        }
+        tables::update_flow(old, new);
+        if new.load() != old.load() {
+            tables::note(Step::CountLoad, new.real().0, 0);
+        }
     }
 }
 
@@ -138,16 +148,53 @@ pub fn answered_by<A: IpFamily>(reply: &FlowKey<A>) -> Result<Answered<A>, Reaso
             return Err(Reason::NotOurs);
         }
         let way = Way::of_request(&request, source.real, *back);
-        return Ok(Answered { request, way, service: source.service, flow: None });
+        return Ok(Answered { way, service: source.service, flow: None });
     }
-    let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
-    let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
+    let flow = flow_of(&request)?;
+    let (id, real, back) = path_of(&request, flow)?;
     if !sends(real, reply) {
         return Err(Reason::NotOurs);
     }
-    let back = ReturnPath { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
-    let way = Way::of_request(&request, flow.real, back);
-    Ok(Answered { request, way, service: real.service, flow: Some(flow) })
+    let way = Way::of_request(&request, id, *back);
+    Ok(Answered { way, service: real.service, flow: Some(flow) })
+}
+
+/// Returns the flow table entry of a request.
+#[inline(always)]
+fn flow_of<A: IpFamily>(request: &FlowKey<A>) -> Result<Value, Reason> {
+    let Some(value) = find(request) else {
+        tables::note(Step::NoFlow, 0, 0);
+        return Err(Reason::NotOurs);
+    };
+    tables::note(Step::Flow, value.real().0, value.phase().state() as u32);
+    Ok(value)
+}
+
+/// Returns the flow table entry of a request without a trace of the step.
+#[inline(always)]
+fn find<A: IpFamily>(request: &FlowKey<A>) -> Option<Value> {
+    if prepare(request) { tables::prepared_flow() } else { None }
+}
+
+out_of_line! {
+    /// Prepares the lookup of a request's flow, and returns whether the request is for a service.
+    fn prepare [prepare_request, prepare_request6](; request: &FlowKey<A>;) -> bool {
+        match request::service_of_flow(request) {
+            Some(service) => tables::prepare_flow(request, service).is_some(),
+            None => false,
+        }
+    }
+}
+
+/// Returns the real of a flow, and the return path of its replies.
+#[inline(always)]
+fn path_of<A: IpFamily>(
+    request: &FlowKey<A>,
+    value: Value,
+) -> Result<(RealId, &'static Real, &'static ReturnPath), Reason> {
+    let real = tables::real(value.real()).ok_or(Reason::NotOurs)?;
+    let back = tables::path_of_flow(request.source, value.gateway()).ok_or(Reason::NotOurs)?;
+    Ok((value.real(), real, back))
 }
 
 /// Sends most replies back: those of reals that belong to one service, if the return path or the flow table entry is
@@ -181,16 +228,15 @@ fn send_of_flow<A: IpFamily>(
     source: &CachedSource<A>,
 ) -> Option<Result<u32, Verdict>> {
     let request = source.source().request_of(&parsed.flow);
-    let flow = tables::flow_of_reply(&request)?;
-    let real = tables::real(flow.real)?;
+    let value = find(&request)?;
+    let (id, real, back) = path_of(&request, value).ok()?;
     if !sends(real, &parsed.flow) {
         return None;
     }
     tables::note(Step::Source, source.service.0, source.real.0);
-    tables::note(Step::Flow, flow.real.0, flow.state);
-    keep(parsed, &request, &flow);
-    let back = ReturnPath { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
-    let sent = leave_as(frame, parsed, source, flow.real, &back);
+    tables::note(Step::Flow, id.0, value.phase().state() as u32);
+    keep(parsed, value);
+    let sent = leave_as(frame, parsed, source, id, back);
     Some(sent.map_err(|reason| Verdict::at(real.service, reason)))
 }
 
@@ -204,16 +250,14 @@ fn sends<A: Ip>(real: &Real, reply: &FlowKey<A>) -> bool {
 /// Returns the request that a packet to a SNAT address and port answers, if a `fnat` flow still has that port.
 #[inline(always)]
 fn translated<A: IpFamily>(reply: &FlowKey<A>, request: FlowKey<A>) -> Result<Answered<A>, Reason> {
-    let flow = tables::flow(&request).ok_or(Reason::NotOurs)?;
-    let real = tables::real(flow.real).ok_or(Reason::NotOurs)?;
-    // The flow may meanwhile have another port, or be on another real.
-    let mine = flow.snat.port == reply.destination_port && real.address == reply.source.wide();
-    if !mine || real.method != Method::Fnat as u16 {
+    let flow = flow_of(&request)?;
+    let (id, real, back) = path_of(&request, flow)?;
+    // The flow may meanwhile be on another real: then its previous port is released.
+    if real.address != reply.source.wide() || real.method != Method::Fnat as u16 {
         return Err(Reason::NotOurs);
     }
-    let back = ReturnPath { ifindex: flow.ifindex, to_client: flow.to_client, tags: flow.tags };
-    let way = Way::of_request(&request, flow.real, back).for_client_of(&request);
-    Ok(Answered { request, way, service: real.service, flow: Some(flow) })
+    let way = Way::of_request(&request, id, *back).for_client_of(&request);
+    Ok(Answered { way, service: real.service, flow: Some(flow) })
 }
 
 /// Returns the service that replies from a real's address and port belong to. If several services share the real, the

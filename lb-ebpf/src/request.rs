@@ -39,6 +39,16 @@ pub fn service<A: IpFamily>(flow: &FlowKey<A>) -> Result<&'static Service, Addre
     tables::service(&ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8)).ok_or(used)
 }
 
+/// Returns the service of a flow that may be known, as [`service`] does, without the uses of the destination address: they
+/// spare lookups for packets of no service, and cost stack.
+#[inline(always)]
+pub fn service_of_flow<A: IpFamily>(flow: &FlowKey<A>) -> Option<&'static Service> {
+    let at = |port| tables::service(&ServiceKey::new(flow.destination, port, flow.protocol as u8));
+    at(flow.destination_port)
+        .or_else(|| if is_ftp_data(flow) { at(FTP).filter(|service| service.is(Service::FTP)) } else { None })
+        .or_else(|| at(Be16::ZERO))
+}
+
 /// TCP port of FTP control connections.
 const FTP: Be16 = Be16::new(21);
 

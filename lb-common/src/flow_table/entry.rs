@@ -135,6 +135,18 @@ impl<B: Words> Entry<B> {
         Some(Self { bucket, at, value })
     }
 
+    /// Returns the entry whose value, the word `at` of the bucket, was `value`.
+    #[inline(always)]
+    pub const fn with_value(bucket: B, at: usize, value: Value) -> Self {
+        Self { bucket, at, value }
+    }
+
+    /// Returns the index of the value in the bucket.
+    #[inline(always)]
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+
     /// Returns the value.
     #[inline(always)]
     pub const fn value(&self) -> Value {

@@ -14,7 +14,7 @@ pub const WIDE_WORDS: usize = PLACES * Wide::WORDS;
 
 /// The number of buckets of a table, and the choice of two of them for a hash.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Geometry {
     /// 64 less the binary logarithm of the number of buckets.
     shift: u32,

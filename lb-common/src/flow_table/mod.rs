@@ -51,7 +51,7 @@ pub use kernel::MapWords;
 pub use key::{Geometry, Key, NARROW_WORDS, Narrow, Pair, Shape, WIDE_WORDS, Wide};
 pub use mixing::Mixing;
 pub use phase::{Limits, Phase, Seen};
-pub use protocol::{Event, Inserted, Table, count_rivals, settle};
+pub use protocol::{ATTEMPTS, Event, Inserted, Table, count_rivals, settle};
 pub use rank::{Best, Newcomer, best};
 #[cfg(not(target_arch = "bpf"))]
 pub use scan::{Recovered, scan};

@@ -109,6 +109,14 @@ impl Phase {
         }
     }
 
+    /// Returns the phase after a packet of the real, which may end the flow, and proves nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn after_reply(self, tcp_flags: u8) -> Self {
+        let (old, new) = (self.state(), self.state().after_reply(tcp_flags));
+        if old as u32 == new as u32 { self } else { Self::unproven(new) }
+    }
+
     /// Returns the share of a flow in this phase in the load of its real.
     #[inline(always)]
     #[must_use]

@@ -46,6 +46,8 @@ impl Inserted {
     const ADDED: u64 = 0;
     const FULL: u64 = 1;
     const UNKNOWN: u64 = 2;
+    /// A number that stands for no result.
+    pub const NONE: u64 = 3;
 
     /// Packs the result into one number. No value of a real has such a low number.
     #[inline(always)]
@@ -78,7 +80,7 @@ const ALONE: u64 = 0;
 const YIELD: u64 = 1;
 
 /// Attempts to claim a place. Each failure means that another CPU has succeeded.
-const ATTEMPTS: usize = 3;
+pub const ATTEMPTS: usize = 3;
 
 /// A flow table, and what surrounds it.
 ///
@@ -151,29 +153,41 @@ pub trait Table<K: Key> {
         newcomer: Newcomer,
     ) -> Inserted {
         for _ in 0..ATTEMPTS {
-            let (position, rank) = choose(self, pair, now, newcomer);
-            if rank == 0 {
-                self.count(Event::Full);
-                return Inserted::Full;
+            if let Some(inserted) = self.attempt(pair, key, value, now, newcomer) {
+                return inserted;
             }
-            let (bucket, at) = (pair.bucket(position), K::variable_place(position));
-            let found = KeyWord(bucket.load(at));
-            let previous = Value(bucket.load(K::value_at(at)));
-            // Another CPU may have taken the place since the choice.
-            let (now_rank, _) = rank::rank_and_age(found, previous, now, newcomer, self.limits());
-            if now_rank < rank {
-                self.count(Event::Contended);
-                continue;
-            }
-            let generation = found.generation() + 1;
-            let mine = key.word(position >= PLACES).with(Status::Busy, generation);
-            if bucket.compare_exchange(at, found.0, mine.0) == found.0 {
-                return self.fill(pair, key, value, now, (position, found, mine));
-            }
-            self.count(Event::Contended);
         }
         self.count(Event::Full);
         Inserted::Full
+    }
+
+    /// Tries once to add the entry of a flow. Returns nothing if another CPU has taken the place.
+    #[inline(always)]
+    fn attempt(
+        &self,
+        pair: Pair<Self::Bucket>,
+        key: &K,
+        value: Value,
+        now: Seen,
+        newcomer: Newcomer,
+    ) -> Option<Inserted> {
+        let (position, rank) = choose(self, pair, now, newcomer);
+        if rank == 0 {
+            self.count(Event::Full);
+            return Some(Inserted::Full);
+        }
+        let (bucket, at) = (pair.bucket(position), K::variable_place(position));
+        let found = KeyWord(bucket.load(at));
+        let previous = Value(bucket.load(K::value_at(at)));
+        // Another CPU may have taken the place since the choice.
+        let (now_rank, _) = rank::rank_and_age(found, previous, now, newcomer, self.limits());
+        let generation = found.generation() + 1;
+        let mine = key.word(position >= PLACES).with(Status::Busy, generation);
+        if now_rank < rank || bucket.compare_exchange(at, found.0, mine.0) != found.0 {
+            self.count(Event::Contended);
+            return None;
+        }
+        Some(self.fill(pair, key, value, now, (position, found, mine)))
     }
 
     /// Moves the entry of a flow from another table into this one, which replaces the other: a larger or a smaller one with

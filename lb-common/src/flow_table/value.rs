@@ -2,7 +2,7 @@
 //! The value word of an entry.
 
 use super::{Limits, Phase, Seen};
-use crate::ids::RealId;
+use crate::{ids::RealId, packet::tcp_flags};
 
 /// The value word of an entry.
 ///
@@ -30,6 +30,9 @@ impl Value {
     const PHASE: u32 = 52;
     const DIRTY: u32 = 55;
     const GATEWAY: u32 = 56;
+
+    /// The value of no flow: its real is [`RealId::NONE`].
+    pub const NONE: Self = Self(0);
 
     /// Creates a value of generation 0.
     #[inline(always)]
@@ -138,6 +141,28 @@ impl Value {
     pub const fn after(self, tcp_flags: u8, now: Seen) -> Self {
         let later = self.seen().age(now) >= Seen::WINDOW;
         let phase = self.phase().next(tcp_flags, later);
+        if later || phase as u64 != self.phase_number() { self.at_phase(phase, now) } else { self }
+    }
+
+    /// Returns whether [`Self::after`] and [`Self::after_reply`] surely return the same value. The test has few branches,
+    /// and is true for most packets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_steady(self, tcp_flags: u8, now: Seen) -> bool {
+        const CHANGES: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+        tcp_flags & CHANGES == 0
+            && self.phase_number() != Phase::SynReceived as u64
+            && self.seen().age(now) < Seen::WINDOW
+    }
+
+    /// Returns the value after a packet of the real, as [`Self::after`]. The time of a flow that its client has yet to
+    /// prove is written less often: the client's next packet must be in another window than the recorded time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn after_reply(self, tcp_flags: u8, now: Seen) -> Self {
+        let phase = self.phase().after_reply(tcp_flags);
+        let windows = if self.phase().is_proven() { 1 } else { 8 };
+        let later = self.seen().age(now) >= windows * Seen::WINDOW;
         if later || phase as u64 != self.phase_number() { self.at_phase(phase, now) } else { self }
     }
 

@@ -26,7 +26,7 @@ impl ClientKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(service: &Service, client: Be128) -> Self {
-        Self { address: client.masked(service.prefix), service: service.id, reserved: 0 }
+        Self { address: client.masked(service.prefix as u32), service: service.id, reserved: 0 }
     }
 }
 

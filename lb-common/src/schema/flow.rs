@@ -1,52 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Flows: the flow table, and the SNAT addresses and ports of `fnat`.
+//! SNAT addresses and ports of `fnat` flows. The flow table itself is [`crate::flow_table`].
 
 use super::layout;
-use crate::{
-    ids::{IfIndex, RealId},
-    ticks::Tick,
-    wire::{Be16, MacPair, Tags},
-};
-
-/// Value of `FLOWS` and `FLOWS6`, least-recently-used tables: a full table evicts the flow that was silent
-/// longest.
-///
-/// The programs write it at the first packet of a flow, and when the state or the return path changes; the
-/// daemon deletes ended flows and those of removed reals.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Flow {
-    /// Id of the real that serves the flow.
-    pub real: RealId,
-    /// Tick of the last packet.
-    pub seen: Tick,
-    /// Ifindex of the interface by which the client's packets arrive: replies of `nat` and `fnat` leave by
-    /// it.
-    pub ifindex: IfIndex,
-    /// Destination and source MAC address of a frame to the client, learnt from the client's last frame.
-    pub to_client: MacPair,
-    /// The state, a [`crate::track::State`].
-    pub state: u32,
-    /// SNAT address and port of the flow's packets at the real; [`SnatBinding::NONE`] except with `fnat`.
-    pub snat: SnatBinding,
-    /// VLAN tags of frames to the client, learnt from the client's last frame. Replies of `nat` and `fnat`
-    /// need them.
-    pub tags: Tags,
-}
-layout!(Flow, size: 36, align: 4);
-
-impl Flow {
-    /// No flow: the real is [`RealId::NONE`].
-    pub const NONE: Self = Self {
-        real: RealId::NONE,
-        seen: Tick(0),
-        ifindex: IfIndex::NONE,
-        to_client: MacPair::ZERO,
-        state: 0,
-        snat: SnatBinding::NONE,
-        tags: Tags::NONE,
-    };
-}
+use crate::{ids::RealId, wire::Be16};
 
 /// A SNAT address and a port of it, reserved for one `fnat` flow. `TRANSLATIONS` and `TRANSLATIONS6` map the
 /// [`super::FlowKey`] of a real's packets to this address and port to the client's own key. The programs
@@ -91,3 +47,16 @@ impl SnatBinding {
         Self { address: (packed >> 16) as u16, port: Be16(packed as u16) }
     }
 }
+
+/// Value of `BINDINGS` and `BINDINGS6`, keyed by the 5-tuple of a `fnat` flow as the client sends it: the SNAT address
+/// and port of the flow, and the real towards which they are reserved. The programs insert an entry together with that of
+/// `TRANSLATIONS`, and before the flow has one in `FLOWS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SnatLease {
+    /// Id of the real.
+    pub real: RealId,
+    /// The address and port.
+    pub snat: SnatBinding,
+}
+layout!(SnatLease, size: 8, align: 4);

@@ -47,14 +47,12 @@ map_names! {
     Positions = "POSITIONS";
     /// Reals by id.
     Reals = "REALS";
-    /// Flow table.
+    /// Flow table, of both IP versions.
     Flows = "FLOWS";
-    /// Twin of [`Self::Flows`] for IPv6.
-    Flows6 = "FLOWS6";
-    /// Half-open table.
-    HalfOpen = "HALF_OPEN";
-    /// Twin of [`Self::HalfOpen`] for IPv6.
-    HalfOpen6 = "HALF_OPEN6";
+    /// Secret, size and idle timeouts of [`Self::Flows`].
+    FlowShape = "FLOW_SHAPE";
+    /// Events of [`Self::Flows`], per CPU.
+    FlowEvents = "FLOW_EVENTS";
     /// Reals of fragmented datagrams.
     Fragments = "FRAGMENTS";
     /// Twin of [`Self::Fragments`] for IPv6.
@@ -107,6 +105,10 @@ map_names! {
     Translations = "TRANSLATIONS";
     /// Twin of [`Self::Translations`] for IPv6.
     Translations6 = "TRANSLATIONS6";
+    /// SNAT addresses and ports of `fnat` flows by their 5-tuple.
+    Bindings = "BINDINGS";
+    /// Twin of [`Self::Bindings`] for IPv6.
+    Bindings6 = "BINDINGS6";
     /// SNAT addresses by index.
     SnatAddresses = "SNAT_ADDRESSES";
     /// Twin of [`Self::SnatAddresses`] for IPv6.
@@ -135,6 +137,8 @@ map_names! {
     IcmpBudget = "ICMP_BUDGET";
     /// Scratch space: the parsed IPv6 packet.
     Parsed6 = "PARSED6";
+    /// Scratch space: the key of a flow.
+    LastFlow = "LAST_FLOW";
     /// Scratch space: the result of a selection.
     Scans = "SCANS";
     /// Scratch space: the VLAN tags that were removed from the frame.

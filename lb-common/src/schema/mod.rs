@@ -32,7 +32,7 @@ pub use address_filter::AddressFilter;
 pub use cache::{CachedService, CachedSource};
 pub use client::{Client, ClientKey};
 pub use counters::{Counters, ReasonCounts};
-pub use flow::{Flow, SnatBinding};
+pub use flow::{SnatBinding, SnatLease};
 pub use fragment::{Added, Coverage, Fragment, FragmentKey};
 pub use load::Load;
 pub use locality::{Locality, LocalityKey};
@@ -51,7 +51,7 @@ pub use tunnel_end::TunnelEnd;
 
 /// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon
 /// refuses pinned maps of another version.
-pub const SCHEMA_VERSION: u32 = 15;
+pub const SCHEMA_VERSION: u32 = 16;
 
 /// Entries of a block. A service's slot table is one block or several consecutive ones.
 pub const BLOCK: u32 = 4096;

@@ -33,13 +33,25 @@ impl RouterPath {
     /// Number of entries.
     pub const COUNT: u32 = 256;
 
-    /// Returns the index of a return path.
+    /// Returns the index of a return path, never 0: that stands for no entry ([`crate::flow_table::Value::gateway`]).
     #[inline(always)]
     #[must_use]
     pub const fn index(way: &ReturnPath) -> u32 {
         let [a, b, c] = way.to_client.0;
         let mixed = a ^ b.rotate_left(11) ^ c.rotate_left(22) ^ way.ifindex.0 ^ way.tags.0.rotate_left(7);
-        mixed.wrapping_mul(0x9e37_79b1) >> 24
+        let hash = mixed.wrapping_mul(0x9e37_79b1) as u64;
+        1 + ((hash * (Self::COUNT as u64 - 1)) >> 32) as u32
+    }
+
+    /// Number of places that a return path of tracked flows may have.
+    pub const TRIES: u32 = 8;
+
+    /// Returns the place to try in step `step` for the return path of tracked flows: [`Self::index`], and those after it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(way: &ReturnPath, step: u32) -> u32 {
+        let number = Self::index(way) + step;
+        if number < Self::COUNT { number } else { number - (Self::COUNT - 1) }
     }
 }
 

@@ -59,7 +59,9 @@ pub struct Service {
     pub persistent: Ticks,
     /// Prefix length by which clients are grouped for persistence, of an address of 128 bits: 128 for both
     /// `/32` of IPv4 and `/128`.
-    pub prefix: u32,
+    pub prefix: u16,
+    /// The number of this VIP, port and protocol in the keys of the flow table ([`crate::flow_table::Wide`]). Never 0.
+    pub number: u16,
     /// [`Service::PORTS`], [`Service::FALLBACK`], [`Service::ONE_PACKET`], [`Service::FTP`].
     pub flags: u32,
 }

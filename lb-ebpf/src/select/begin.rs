@@ -3,44 +3,66 @@
 
 use aya_log_ebpf::debug;
 use lb_common::{
-    packet::{self, Parsed, tcp_flags},
-    schema::{Flow, SnatBinding},
-    track::{self, State},
+    flow_table::{Inserted, Phase, Seen, Value},
+    ids::RealId,
+    packet::{Parsed, tcp_flags},
+    reason::Reason,
+    schema::Step,
+    track,
 };
 
-use super::{Picked, load};
-use crate::{out_of_line::Truncated, tables};
+use super::{Picked, return_path};
+use crate::{
+    frame::Frame,
+    tables::{self, IpFamily},
+};
+
+/// Adds the flow table entry of a packet, whose flow was looked up last. Returns the real of the flow: that of `picked`,
+/// unless another CPU has added the flow at the same time. `known` is the value of an ended flow with the same 5-tuple, if
+/// there was one.
+#[inline(always)]
+pub fn begin<A: IpFamily>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    picked: Picked,
+    known: Value,
+) -> Result<RealId, Reason> {
+    let new = Value(prepare(frame, parsed, picked));
+    if new.real().is_none() {
+        return Err(Reason::Truncated);
+    }
+    match tables::remember_flow(known, new) {
+        Inserted::Added => {}
+        Inserted::Other(value) => return Ok(value.real()),
+        Inserted::Unknown => return Err(Reason::FlowContended),
+        Inserted::Full => {
+            debug!(frame.ctx(), "the flow table takes no new flow");
+            return Err(Reason::FlowTableFull);
+        }
+    }
+    tables::note(Step::CountLoad, picked.id.0, 0);
+    // In a slot in transition, an older connection gets its entry at a packet other than a SYN: it is not a new flow.
+    if !picked.moved
+        || !track::is_connection(parsed.flow.protocol as u8)
+        || parsed.tcp_flags & tcp_flags::SYN != 0
+    {
+        tables::count_flow(picked.id);
+    }
+    Ok(picked.id)
+}
 
 out_of_line! {
-    /// Adds the flow table entry of a packet. `known` is an ended flow with the same 5-tuple, if there was one.
-    pub fn begin [begin, begin6](frame; parsed: &Parsed<A>, known: &Flow; picked: Picked, snat: SnatBinding) -> Result<(), Truncated> {
-        let protocol = parsed.flow.protocol as u8;
-        let state = State::first(protocol, parsed.tcp_flags);
-        let flow = Flow {
-            real: picked.id,
-            seen: tables::now(),
-            ifindex: frame.ifindex(),
-            to_client: packet::frame_macs(frame)?.swapped(),
-            state: state as u32,
-            snat,
-            tags: tables::vlan_state().tags,
+    /// Returns the value of a new flow's entry, and records the return path of the flow's replies. Returns no real if the
+    /// frame ends too early.
+    fn prepare [begin, begin6](frame; parsed: &Parsed<A>; picked: Picked) -> u64 {
+        let Some(real) = tables::real(picked.id) else { return 0 };
+        let gateway = if return_path::is_needed(real.method) {
+            let Ok(gateway) = return_path::for_flow(frame, parsed) else { return 0 };
+            gateway
+        } else {
+            0
         };
-        // Until Linux 6.3 a map key could not be in memory that a global function was given. Hence the copy, which LLVM
-        // must not remove.
-        if !tables::remember_flow(&core::hint::black_box(parsed.flow), &flow, !known.real.is_none()) {
-            debug!(frame.ctx(), "the flow table takes no new flow: affinity is lost");
-        }
-        // The previous entry, if any, no longer counts as a connection of its real.
-        if !known.real.is_none() {
-            tables::add_load(known.real, load(State::from_number(known.state)).wrapping_neg());
-        }
-        if !picked.one_packet {
-            tables::add_load(picked.id, load(state));
-        }
-        // In a slot in transition, an older connection gets its entry at a packet other than a SYN: it is not a new flow.
-        if !picked.moved || !track::is_connection(protocol) || parsed.tcp_flags & tcp_flags::SYN != 0 {
-            tables::count_flow(picked.id);
-        }
-        Ok(())
+        let phase = Phase::first(parsed.flow.protocol as u8, parsed.tcp_flags);
+        Value::new(picked.id, Seen::of(tables::now()), phase).with_gateway(gateway).0
     }
 }

@@ -13,26 +13,21 @@ mod snat; //        the SNAT port of a fnat flow
 mod walk; //        walks over the reals of a service
 
 use lb_common::{
+    flow_table::{Seen, Value},
     ids::RealId,
     packet::{Parsed, tcp_flags},
     protocol,
     reason::Reason,
-    schema::{Flow, FlowKey, Load, Method, Real, Scheduler, Service, SnatBinding, Tracking},
-    ticks::{Tick, Ticks},
-    track::{self, State},
+    schema::{FlowKey, Method, Real, Scheduler, Service, SnatBinding, Tracking},
+    ticks::Ticks,
 };
 use pick::{Picked, pick};
-pub use renew::count_state;
 use slot::Slot;
 
 use crate::{
-    frame::Frame,
+    frame::{Frame, opaque},
     tables::{self, IpFamily},
 };
-
-/// Time after which the timestamp of a flow is written again. A write at each packet would move the cache line of the
-/// entry between CPUs for nothing.
-const REFRESH: Ticks = Ticks::of_seconds(1);
 
 /// The real that was selected for a packet.
 #[derive(Clone, Copy)]
@@ -82,7 +77,7 @@ const fn opens<A>(parsed: &Parsed<A>) -> bool {
     parsed.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
 }
 
-/// Returns the real of a packet whose flow may be tracked.
+/// Returns the real of a packet whose flow may be tracked, and the SNAT address and port of a `fnat` flow.
 #[inline(always)]
 fn tracked<A: IpFamily>(
     frame: &Frame,
@@ -90,68 +85,93 @@ fn tracked<A: IpFamily>(
     service: &Service,
     slot: Slot,
 ) -> Result<Chosen, Reason> {
-    // Not an `Option`: LLVM would copy the absent value, which the verifier rejects.
-    let mut known = Flow::NONE;
+    // The verifier walks through what follows once, not once for each origin of the id.
+    let mut id = real_of_flow(frame, parsed, service, slot)?.0 as usize;
+    opaque(&mut id);
+    let id = RealId(id as u32);
+    let real = tables::real(id).ok_or(Reason::NoReal)?;
+    if real.method != Method::Fnat as u16 {
+        return Ok(Chosen::new(id, real));
+    }
+    let snat = snat::of(&parsed.flow, id).ok_or(Reason::NoFlow)?;
+    Ok(Chosen { id, real, snat })
+}
+
+/// Returns the id of the real of a packet whose flow may be tracked.
+#[inline(always)]
+fn real_of_flow<A: IpFamily>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    service: &Service,
+    slot: Slot,
+) -> Result<RealId, Reason> {
+    let mut known = Value::NONE;
     if !is_one_packet(parsed, service)
-        && let Some(flow) = tables::flow(&parsed.flow)
+        && let Some(value) = tables::flow(&parsed.flow, service)
     {
-        known = flow;
-        let now = tables::now();
-        if let Some(real) = living(parsed, service, &known, now)? {
+        known = value;
+        let now = Seen::of(tables::now());
+        if let Some(real) = living(parsed, service, value, now)? {
             if real.is(Real::SHARED) {
-                return_path::remember_reply(&parsed.flow, known.real);
+                return_path::remember_reply(&parsed.flow, value.real());
             }
-            if renew::is_due(frame, parsed, &known, now)? {
-                let _ = renew::renew(frame, parsed, service, &known);
+            if renew::is_due(parsed, real, value, now) {
+                let _ = renew::renew(frame, parsed, service, value.0);
             }
             if slot.is_some() {
-                let _ = return_path::learn(frame, parsed, known.real);
+                let _ = return_path::learn(frame, parsed, value.real());
             }
-            return Ok(Chosen { id: known.real, real, snat: known.snat });
+            return Ok(value.real());
         }
     }
     let picked = pick(parsed, service, slot)?;
-    let real = tables::real(picked.id).ok_or(Reason::NoReal)?;
     if picked.moved || picked.one_packet {
         let _ = return_path::learn(frame, parsed, picked.id);
     }
-    let snat =
-        if picked.record { record(frame, parsed, service, &known, picked, real)? } else { SnatBinding::NONE };
-    if picked.one_packet && !picked.record {
+    if picked.record {
+        return record(frame, parsed, service, known, picked);
+    }
+    if picked.one_packet {
         tables::count_flow(picked.id);
     }
-    Ok(Chosen { id: picked.id, real, snat })
+    Ok(picked.id)
 }
 
-/// Adds all entries of a new tracked flow. Returns the SNAT address and port of a `fnat` flow.
+/// Adds all entries of a new tracked flow, and returns the id of its real: that of `picked`, unless another CPU has begun
+/// the flow at the same time.
 #[inline(always)]
 fn record<A: IpFamily>(
     frame: &Frame,
     parsed: &Parsed<A>,
     service: &Service,
-    known: &Flow,
+    known: Value,
     picked: Picked,
-    real: &Real,
-) -> Result<SnatBinding, Reason> {
-    let mut snat = SnatBinding::NONE;
+) -> Result<RealId, Reason> {
+    let real = tables::real(picked.id).ok_or(Reason::NoReal)?;
     if real.method == Method::Fnat as u16 {
         if !real.reachable() {
             // The DIP towards an unreachable real is unknown too.
             return Err(Reason::NextHopUnknown);
         }
-        snat = snat::allocate(&parsed.flow, picked.id, known.snat, known.real);
-        if snat.is_none() {
+        if snat::allocate(&parsed.flow, picked.id).is_none() {
             return Err(Reason::PortsExhausted);
         }
     }
-    let _ = begin::begin(frame, parsed, known, picked, snat);
+    let id = match begin::begin(frame, parsed, picked, known) {
+        Ok(id) => id,
+        // The packet alone determines the real: only a pool change breaks a flow that has no entry.
+        Err(Reason::FlowTableFull) if Scheduler::hashes(service.scheduler) && !real.is(Real::NEEDS_FLOW) => {
+            picked.id
+        }
+        Err(reason) => return Err(reason),
+    };
     if real.is(Real::SHARED) {
-        return_path::remember_reply(&parsed.flow, picked.id);
+        return_path::remember_reply(&parsed.flow, id);
     }
-    if service.persistent != Ticks::ZERO && !picked.one_packet {
-        persistence::remember(service, &parsed.flow, picked.id);
+    if service.persistent != Ticks::ZERO {
+        persistence::remember(service, &parsed.flow, id);
     }
-    Ok(snat)
+    Ok(id)
 }
 
 /// Returns whether the packet is a datagram under one-packet scheduling.
@@ -160,30 +180,20 @@ const fn is_one_packet<A>(parsed: &Parsed<A>, service: &Service) -> bool {
     service.is(Service::ONE_PACKET) && parsed.flow.protocol as u8 == protocol::UDP
 }
 
-/// Returns the share of a flow in this state in the load of its real.
-#[inline(always)]
-const fn load(state: State) -> u64 {
-    if state.is_active() { Load::ACTIVE } else { Load::INACTIVE }
-}
-
 /// Returns the real of a known flow, if the flow continues there.
 #[inline(always)]
-fn living<A>(
+fn living<A: IpFamily>(
     parsed: &Parsed<A>,
     service: &Service,
-    flow: &Flow,
-    now: Tick,
+    value: Value,
+    now: Seen,
 ) -> Result<Option<&'static Real>, Reason> {
-    let state = State::from_number(flow.state);
-    if track::is_over(state, flow.seen, now, parsed.tcp_flags, &tables::timeouts()) {
+    let Some(limits) = tables::flow_limits() else { return Ok(None) };
+    if value.is_over(limits, now, parsed.tcp_flags) {
         return Ok(None);
     }
-    let Some(real) = tables::real(flow.real) else { return Ok(None) };
+    let Some(real) = tables::real(value.real()) else { return Ok(None) };
     if real.service != service.id {
-        return Ok(None);
-    }
-    if real.method == Method::Fnat as u16 && flow.snat.is_none() {
-        // The real had another method when the flow began.
         return Ok(None);
     }
     if real.is(Real::LEAVING) {
@@ -196,17 +206,26 @@ fn living<A>(
             return Err(Reason::RealRemoved);
         }
     }
+    // There is no lease if the real had another method when the flow began.
+    if real.method == Method::Fnat as u16 && snat::of(&parsed.flow, value.real()).is_none() {
+        return Ok(None);
+    }
     Ok(Some(real))
 }
 
 /// Returns the real of the flow that an ICMP error quotes. Records nothing.
 #[inline(always)]
 pub fn peek<A: IpFamily>(service: &Service, key: &FlowKey<A>) -> Result<Chosen, Reason> {
-    if let Some(flow) = tables::flow(key)
-        && let Some(real) = tables::real(flow.real)
+    if let Some(value) = tables::flow(key, service)
+        && let Some(real) = tables::real(value.real())
         && real.service == service.id
     {
-        return Ok(Chosen { id: flow.real, real, snat: flow.snat });
+        let id = value.real();
+        if real.method != Method::Fnat as u16 {
+            return Ok(Chosen::new(id, real));
+        }
+        let snat = snat::of(key, id).ok_or(Reason::IcmpUnknownFlow)?;
+        return Ok(Chosen { id, real, snat });
     }
     if !Scheduler::hashes(service.scheduler) {
         return Err(Reason::IcmpUnknownFlow);

@@ -2,58 +2,43 @@
 //! Updates the entry of a known flow. Most packets change nothing.
 
 use lb_common::{
-    packet::{self, Parsed},
+    flow_table::{Seen, Value},
+    packet::Parsed,
     reason::Reason,
-    schema::{Flow, Service},
-    ticks::{Tick, Ticks},
-    track::State,
+    schema::{Real, Service, Step},
+    ticks::Ticks,
 };
 
-use super::{REFRESH, load, persistence};
-use crate::{frame::Frame, out_of_line::Truncated, tables};
+use super::{persistence, return_path};
+use crate::{out_of_line::Truncated, tables};
 
-/// Returns whether the entry needs an update: a new state, another return path, or an outdated timestamp.
+/// Returns whether the entry may need an update: a new state, an outdated time, or another return path, which [`renew`]
+/// checks.
 #[inline(always)]
-pub fn is_due<A>(frame: &Frame, parsed: &Parsed<A>, flow: &Flow, now: Tick) -> Result<bool, Reason> {
-    let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
-    let to_client = packet::frame_macs(frame)?.swapped();
-    let moved = flow.to_client != to_client
-        || flow.ifindex != frame.ifindex()
-        || flow.tags != tables::vlan_state().tags;
-    Ok(state != flow.state || moved || flow.seen.age(now) >= REFRESH)
+pub fn is_due<A>(parsed: &Parsed<A>, real: &Real, value: Value, now: Seen) -> bool {
+    !value.is_steady(parsed.tcp_flags, now) || return_path::is_needed(real.method)
 }
 
 out_of_line! {
     /// Writes the changes to the flow table, and extends the client's persistence.
-    pub fn renew [renew, renew6](frame; parsed: &Parsed<A>, service: &Service, flow: &Flow;) -> Result<(), Truncated> {
-        let now = tables::now();
-        if is_due(frame, parsed, flow, now)? {
-            let state = State::from_number(flow.state).next(parsed.tcp_flags) as u32;
-            let to_client = packet::frame_macs(frame)?.swapped();
-            let new = Flow {
-                seen: now,
-                ifindex: frame.ifindex(),
-                to_client,
-                state,
-                tags: tables::vlan_state().tags,
-                ..*flow
-            };
-            // A copy, as in `begin`.
-            tables::update_flow(&core::hint::black_box(parsed.flow), &new);
-            count_state(flow, state);
+    pub fn renew [renew, renew6](frame; parsed: &Parsed<A>, service: &Service; value: u64) -> Result<(), Truncated> {
+        let (old, now) = (Value(value), tables::now());
+        let seen = Seen::of(now);
+        let real = tables::real(old.real()).ok_or(Reason::NoReal)?;
+        let mut new = old.after(parsed.tcp_flags, seen);
+        if return_path::is_needed(real.method) && !return_path::is_of_flow(frame, parsed, old.gateway())? {
+            new = new.with_gateway(return_path::for_flow(frame, parsed)?);
         }
-        if service.persistent != Ticks::ZERO && flow.seen.age(now) >= REFRESH {
-            persistence::keep(service, &parsed.flow, flow.real, now);
+        if new.0 == old.0 {
+            return Ok(());
+        }
+        tables::update_flow(old, new);
+        if old.load() != new.load() {
+            tables::note(Step::CountLoad, new.real().0, 0);
+        }
+        if service.persistent != Ticks::ZERO && new.seen() != old.seen() {
+            persistence::keep(service, &parsed.flow, old.real(), now);
         }
         Ok(())
-    }
-}
-
-/// Adjusts the load of the real when the state of a flow changes.
-#[inline(always)]
-pub fn count_state(flow: &Flow, state: u32) {
-    let (old, new) = (load(State::from_number(flow.state)), load(State::from_number(state)));
-    if old != new {
-        tables::add_load(flow.real, new.wrapping_sub(old));
     }
 }

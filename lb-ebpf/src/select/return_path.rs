@@ -17,7 +17,7 @@ use crate::{
 
 /// Returns the return path to the sender of the frame.
 #[inline(always)]
-fn of(frame: &Frame) -> Result<ReturnPath, Reason> {
+pub fn of(frame: &Frame) -> Result<ReturnPath, Reason> {
     Ok(ReturnPath {
         ifindex: frame.ifindex(),
         to_client: packet::frame_macs(frame)?.swapped(),
@@ -30,6 +30,29 @@ fn of(frame: &Frame) -> Result<ReturnPath, Reason> {
 pub fn is_known<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<bool, Reason> {
     Ok(tables::is_path_known(parsed.flow.source, &of(frame)?)
         && !(opens(parsed) && tables::may_be_bypassed()))
+}
+
+/// Returns whether the replies of a tracked flow, whose entry has this gateway, take the path of the client's packet.
+#[inline(always)]
+pub fn is_of_flow<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>, gateway: u8) -> Result<bool, Reason> {
+    Ok(tables::path_of_flow(parsed.flow.source, gateway) == Some(&of(frame)?))
+}
+
+/// Records the return path of the replies of a tracked flow, and returns the gateway for the flow's entry.
+#[inline(always)]
+pub fn for_flow<A: IpFamily>(frame: &Frame, parsed: &Parsed<A>) -> Result<u8, Reason> {
+    let way = of(frame)?;
+    let gateway = tables::gateway_of(&way) as u8;
+    if gateway == 0 && tables::path_of_flow(parsed.flow.source, 0) != Some(&way) {
+        tables::remember_return_path(parsed.flow.source, &way);
+    }
+    Ok(gateway)
+}
+
+/// Returns whether replies by this method return through the director.
+#[inline(always)]
+pub const fn is_needed(method: u16) -> bool {
+    method == Method::Nat as u16 || method == Method::Fnat as u16
 }
 
 out_of_line! {

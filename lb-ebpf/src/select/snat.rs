@@ -10,7 +10,7 @@ use core::ffi::{c_long, c_void};
 use aya_ebpf::helpers::bpf_loop;
 use lb_common::{
     ids::RealId,
-    schema::{FlowKey, Real, SnatBinding},
+    schema::{FlowKey, Real, SnatBinding, SnatLease},
     wire::Be16,
 };
 
@@ -29,25 +29,41 @@ pub fn reply<A: IpFamily>(request: &FlowKey<A>, snat: SnatBinding, real: &Real) 
     Some(FlowKey::new(A::narrow(real.address), address, port, snat.port, request.protocol as u8))
 }
 
+/// Returns the SNAT address and port of a flow to the `fnat` real with this id.
+#[inline(always)]
+pub fn of<A: IpFamily>(request: &FlowKey<A>, id: RealId) -> Option<SnatBinding> {
+    let lease = tables::lease(request)?;
+    (lease.real == id).then_some(lease.snat)
+}
+
 out_of_line! {
-    /// Returns a port for a new flow to the real with this id, [`SnatBinding::NONE`] if none is free. `old` is the port of the
-    /// previous flow with this 5-tuple, on the real `old_real`. The flow keeps `old` if the real is the same; otherwise
-    /// `old` is released.
-    pub fn allocate [allocate, allocate6](; request: &FlowKey<A>; id: RealId, old: SnatBinding, old_real: RealId) -> SnatBinding {
-        if !old.is_none()
-            && let Some(real) = tables::real(old_real)
-            && let Some(reply) = reply(request, old, real)
-            && tables::translation(&reply) == Some(*request)
+    /// Returns a port for a new flow to the real with this id, [`SnatBinding::NONE`] if none is free. A flow keeps the port
+    /// of the previous flow with this 5-tuple if the real is the same; otherwise that port is released.
+    pub fn allocate [allocate, allocate6](; request: &FlowKey<A>; id: RealId) -> SnatBinding {
+        let mut search = Search { request: *request, id, found: SnatBinding::NONE.packed() };
+        if let Some(old) = tables::lease(&search.request)
+            && let Some(real) = tables::real(old.real)
+            && let Some(reply) = reply(&search.request, old.snat, real)
+            && tables::translation(&reply) == Some(search.request)
         {
-            if id == old_real {
-                return old;
+            if id == old.real {
+                return old.snat;
             }
             tables::release_binding(&reply);
         }
-        let mut search = Search { request: *request, id, found: SnatBinding::NONE.packed() };
         // SAFETY: the callback is a function of this program and gets the pointer to `search`, which outlives the loop.
         unsafe { bpf_loop(2 * IN_A_ROW, try_next::<A> as *mut c_void, (&raw mut search).cast(), 0) };
-        SnatBinding::unpacked(search.found)
+        let snat = SnatBinding::unpacked(search.found);
+        if snat.is_none() || tables::remember_lease(&search.request, SnatLease { real: id, snat }) {
+            return snat;
+        }
+        // No memory for the lease.
+        if let Some(real) = tables::real(id)
+            && let Some(reply) = reply(&search.request, snat, real)
+        {
+            tables::release_binding(&reply);
+        }
+        SnatBinding::NONE
     }
 }
 

@@ -3,20 +3,19 @@
 
 use super::{
     addresses::{ADDRESSES, ADDRESSES6},
-    flows::{FLOWS, FLOWS6, HALF_OPEN, HALF_OPEN6},
     fragments::{FRAGMENTS, FRAGMENTS6},
     nat::{BYPASS, BYPASS6, REPLIES, REPLIES6, SOURCE_CACHE, SOURCE_CACHE6, SOURCES, SOURCES6},
     return_path::{CACHED_PATHS, CACHED_PATHS6, RETURN_PATHS, RETURN_PATHS6},
     services::{SERVICE_CACHE, SERVICE_CACHE6, SERVICES, SERVICES6},
     settings::SETTINGS,
-    snat::{OnDemand, SNAT_ADDRESSES, SNAT_ADDRESSES6, TRANSLATIONS, TRANSLATIONS6},
+    snat::{BINDINGS, BINDINGS6, OnDemand, SNAT_ADDRESSES, SNAT_ADDRESSES6, TRANSLATIONS, TRANSLATIONS6},
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lb_common::{
     packet::{Ip, Parsed},
     schema::{
-        AddressUse, CachedPath, CachedService, CachedSource, Flow, FlowKey, Fragment, FragmentKey,
-        ReturnPath, Service, ServiceKey, Settings, SnatBinding, Source, SourceKey,
+        AddressUse, CachedPath, CachedService, CachedSource, FlowKey, Fragment, FragmentKey, ReturnPath,
+        Service, ServiceKey, Settings, SnatBinding, SnatLease, Source, SourceKey,
     },
     ticks::Tick,
     wire::{Be32, Be128},
@@ -27,8 +26,6 @@ pub trait IpFamily: Ip {
     fn services() -> &'static HashMap<ServiceKey<Self>, Service, 1>;
     fn service_cache() -> &'static PerCpuArray<CachedService<Self>, 1>;
     fn source_cache() -> &'static PerCpuArray<CachedSource<Self>, 1>;
-    fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
-    fn opening() -> &'static LruHashMap<FlowKey<Self>, Flow, 1>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>, 1>;
     fn addresses() -> &'static HashMap<Self, AddressUse, 1>;
     fn sources() -> &'static HashMap<SourceKey<Self>, Source<Self>, 1>;
@@ -36,6 +33,7 @@ pub trait IpFamily: Ip {
     fn ways_back() -> &'static LruHashMap<Self, ReturnPath, 1>;
     fn bypass() -> &'static LruHashMap<FlowKey<Self>, Tick, 1>;
     fn translations() -> &'static OnDemand<FlowKey<Self>, FlowKey<Self>, 1>;
+    fn bindings() -> &'static OnDemand<FlowKey<Self>, SnatLease, 1>;
     fn dips() -> &'static Array<Self, { SnatBinding::ADDRESSES }>;
     fn ways_near() -> &'static Array<CachedPath, { CachedPath::COUNT as usize }>;
     /// Returns the packet if it is an IPv4 packet.
@@ -90,8 +88,6 @@ version! { Be32: Some; SNAT_ADDRESSES dips tunnel_source CACHED_PATHS;
     services SERVICES HashMap<ServiceKey<Be32>, Service>;
     service_cache SERVICE_CACHE PerCpuArray<CachedService<Be32>>;
     source_cache SOURCE_CACHE PerCpuArray<CachedSource<Be32>>;
-    flows FLOWS LruHashMap<FlowKey<Be32>, Flow>;
-    opening HALF_OPEN LruHashMap<FlowKey<Be32>, Flow>;
     fragments FRAGMENTS LruHashMap<FragmentKey<Be32>, Fragment<Be32>>;
     addresses ADDRESSES HashMap<Be32, AddressUse>;
     sources SOURCES HashMap<SourceKey<Be32>, Source<Be32>>;
@@ -99,14 +95,13 @@ version! { Be32: Some; SNAT_ADDRESSES dips tunnel_source CACHED_PATHS;
     ways_back RETURN_PATHS LruHashMap<Be32, ReturnPath>;
     bypass BYPASS LruHashMap<FlowKey<Be32>, Tick>;
     translations TRANSLATIONS OnDemand<FlowKey<Be32>, FlowKey<Be32>>;
+    bindings BINDINGS OnDemand<FlowKey<Be32>, SnatLease>;
 }
 
 version! { Be128: |_| None; SNAT_ADDRESSES6 dips6 tunnel_source6 CACHED_PATHS6;
     services SERVICES6 HashMap<ServiceKey<Be128>, Service>;
     service_cache SERVICE_CACHE6 PerCpuArray<CachedService<Be128>>;
     source_cache SOURCE_CACHE6 PerCpuArray<CachedSource<Be128>>;
-    flows FLOWS6 LruHashMap<FlowKey<Be128>, Flow>;
-    opening HALF_OPEN6 LruHashMap<FlowKey<Be128>, Flow>;
     fragments FRAGMENTS6 LruHashMap<FragmentKey<Be128>, Fragment<Be128>>;
     addresses ADDRESSES6 HashMap<Be128, AddressUse>;
     sources SOURCES6 HashMap<SourceKey<Be128>, Source<Be128>>;
@@ -114,4 +109,5 @@ version! { Be128: |_| None; SNAT_ADDRESSES6 dips6 tunnel_source6 CACHED_PATHS6;
     ways_back RETURN_PATHS6 LruHashMap<Be128, ReturnPath>;
     bypass BYPASS6 LruHashMap<FlowKey<Be128>, Tick>;
     translations TRANSLATIONS6 OnDemand<FlowKey<Be128>, FlowKey<Be128>>;
+    bindings BINDINGS6 OnDemand<FlowKey<Be128>, SnatLease>;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Real servers, and their connection counts.
 
-use super::{atomic::fetch_add, settings::mode, trace::note};
+use super::{atomic::fetch_add, flows::Shared, settings::mode, trace::note};
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use lb_common::{
     ids::RealId,
@@ -15,7 +15,7 @@ pub(super) static REALS: Array<Real, 2> = Array::new();
 
 /// Connection counts by real id.
 #[btf_map]
-pub(super) static LOADS: Array<Load, 2> = Array::new();
+pub(super) static LOADS: Shared<Load, 2> = Shared::new();
 
 /// Returns the real with this id, if it exists.
 #[inline(always)]
@@ -31,10 +31,8 @@ pub fn load(real: RealId) -> u64 {
 
 /// Adds to the connection counts of a real. `counts` may be negative (two's complement).
 #[inline(always)]
-pub fn add_load(real: RealId, counts: u64) {
-    if note(Step::CountLoad, real.0, 0)
-        && let Some(load) = LOADS.get_ptr_mut(real.0)
-    {
+pub(super) fn change_load(real: RealId, counts: u64) {
+    if let Some(load) = LOADS.get_ptr_mut(real.0) {
         // SAFETY: a value of this map, checked for null; the field is 8 bytes and aligned.
         fetch_add(unsafe { &raw mut (*load).counts }, counts);
     }

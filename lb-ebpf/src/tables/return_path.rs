@@ -48,6 +48,48 @@ pub fn return_path<A: IpFamily>(client: A) -> Option<&'static ReturnPath> {
     }
 }
 
+/// Returns the return path of the replies of a flow: that of the gateway in the flow's entry, else that of the client.
+#[inline(always)]
+pub fn path_of_flow<A: IpFamily>(client: A, gateway: u8) -> Option<&'static ReturnPath> {
+    if gateway != 0 {
+        return router_path(gateway);
+    }
+    // SAFETY: as in `return_path`.
+    unsafe { A::ways_back().get(client) }
+}
+
+/// Returns the return path at a place of `ROUTER_PATHS` other than 0.
+#[inline(always)]
+pub fn router_path(gateway: u8) -> Option<&'static ReturnPath> {
+    let router = ROUTER_PATHS.get(gateway.into()).filter(|router| router.state >= RouterPath::READY)?;
+    Some(&router.way)
+}
+
+out_of_line! {
+    /// Returns the place of a return path in `ROUTER_PATHS`, and claims a free place for it. Returns 0 if other paths have
+    /// all places that are tried.
+    pub fn gateway_of [gateway_of](; way: &ReturnPath;) -> u32 {
+        for step in 0..RouterPath::TRIES {
+            let number = RouterPath::place(way, step);
+            if has_place(way, number) {
+                return number;
+            }
+        }
+        0
+    }
+}
+
+out_of_line! {
+    /// Returns whether a return path has this place in `ROUTER_PATHS`. Claims the place if it is free.
+    fn has_place [has_place](; way: &ReturnPath; number: u32) -> bool {
+        let Some(router) = ROUTER_PATHS.get(number) else { return false };
+        if router.state == RouterPath::FREE {
+            return note(Step::RecordWayBack, way.ifindex.0, 0) && put_gateway(number, way);
+        }
+        router.state >= RouterPath::READY && router.way == *way
+    }
+}
+
 /// Returns whether `CACHED_PATHS` has this return path for the client. Records the return path there first, if the client's
 /// entry and the gateway's entry are free, outdated or their own.
 #[inline(always)]

@@ -3,7 +3,9 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{
+    flow_table::Wide,
     packet::Parsed,
+    schema::SnatLease,
     wire::{Be128, Tags},
 };
 
@@ -24,6 +26,28 @@ pub(super) static VLAN_STATE: PerCpuArray<VlanState, 1> = PerCpuArray::new();
 /// The parsed IPv6 packet that a CPU processes.
 #[btf_map]
 pub(super) static PARSED6: PerCpuArray<Parsed<Be128>, 1> = PerCpuArray::new();
+
+/// The flow that a CPU looked up last.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LastFlow {
+    pub key: Wide,
+    /// The numbers of both buckets.
+    pub buckets: [u32; 2],
+    /// The number of the bucket with the entry, and the index of the entry's value in it, if there is one.
+    pub place: [u32; 2],
+    /// In a dry run, the lease that the flow would have got; of the real [`lb_common::ids::RealId::NONE`] if there is none.
+    pub lease: SnatLease,
+}
+
+#[btf_map]
+pub(super) static LAST_FLOW: PerCpuArray<LastFlow, 1> = PerCpuArray::new();
+
+/// Returns the memory for the flow that this CPU looked up last.
+#[inline(always)]
+pub(super) fn looked_up() -> Option<*mut LastFlow> {
+    LAST_FLOW.get_ptr_mut(0)
+}
 
 /// Stores a parsed IPv6 packet outside the stack.
 #[inline(always)]

@@ -3,6 +3,7 @@
 
 use super::{
     family::IpFamily,
+    scratch::looked_up,
     settings::{SETTINGS, mode},
     trace::{TRACE, note},
 };
@@ -13,7 +14,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    schema::{FlowKey, Real, Settings, SnatBinding, Step},
+    schema::{FlowKey, Real, Settings, SnatBinding, SnatLease, Step},
     wire::{Be16, Be32, Be128},
 };
 
@@ -27,6 +28,13 @@ pub(super) static TRANSLATIONS: OnDemand<FlowKey<Be32>, FlowKey<Be32>, 1> = OnDe
 
 #[btf_map]
 pub(super) static TRANSLATIONS6: OnDemand<FlowKey<Be128>, FlowKey<Be128>, 1> = OnDemand::new();
+
+/// The SNAT address and port of a `fnat` flow, by the flow's 5-tuple; see [`SnatLease`].
+#[btf_map]
+pub(super) static BINDINGS: OnDemand<FlowKey<Be32>, SnatLease, 1> = OnDemand::new();
+
+#[btf_map]
+pub(super) static BINDINGS6: OnDemand<FlowKey<Be128>, SnatLease, 1> = OnDemand::new();
 
 /// SNAT addresses of the director.
 #[btf_map]
@@ -64,6 +72,33 @@ pub fn release_binding<A: IpFamily>(reply: &FlowKey<A>) {
     if note(Step::GiveDipBack, reply.destination_port.get().into(), 0) {
         let _ = A::translations().remove(reply);
     }
+}
+
+/// Returns the SNAT address and port of a `fnat` flow.
+#[inline(always)]
+pub fn lease<A: IpFamily>(request: &FlowKey<A>) -> Option<SnatLease> {
+    if mode().is_dry() {
+        // SAFETY: this CPU's memory, checked for null.
+        let lease = unsafe { (*looked_up()?).lease };
+        if !lease.real.is_none() {
+            return Some(lease);
+        }
+    }
+    // SAFETY: copied out before any other map call.
+    unsafe { A::bindings().get(request) }.copied()
+}
+
+/// Records the SNAT address and port of a `fnat` flow, and returns whether it succeeded.
+#[inline(always)]
+pub fn remember_lease<A: IpFamily>(request: &FlowKey<A>, lease: SnatLease) -> bool {
+    if !mode().is_dry() {
+        return A::bindings().insert(request, lease, 0).is_ok();
+    }
+    if let Some(looked_up) = looked_up() {
+        // SAFETY: this CPU's memory, checked for null.
+        unsafe { (*looked_up).lease = lease };
+    }
+    true
 }
 
 /// Returns the address of a [`SnatBinding`] towards a real, if the address exists.

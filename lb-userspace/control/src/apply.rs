@@ -13,7 +13,7 @@ use lb_common::{
     ids::{IfIndex, RealId, ServiceId as ServiceNumber},
     reason::Reason,
     schema::{
-        AddressUse, Client, ClientKey, Counters, Flow, FlowKey, Real, Service, SnatBinding, Source, Timeouts,
+        AddressUse, Client, ClientKey, Counters, FlowKey, Load, Real, Service, SnatBinding, Source, Timeouts,
         Tracking,
     },
     slot::MOVED,
@@ -27,7 +27,7 @@ use super::{
     plan::Step,
     slots::{self, Clock, Slots},
 };
-use lb_dataplane::{TableError, Tables};
+use lb_dataplane::{Flow, TableError, Tables};
 use lb_schedule::{Span, TableSpec, turn};
 
 /// Data read from the maps during the execution of a plan.
@@ -346,7 +346,7 @@ pub fn write_slots(tables: &mut Tables, first: u32, slots: &Slots) -> Result<(),
 fn remember_replies(tables: &mut Tables, id: RealId, real: &Real) -> Result<(), TableError> {
     let mut requests = Vec::new();
     tables.for_each_flow(|key, flow| {
-        if flow.real == id {
+        if flow.real() == id {
             requests.push(*key);
         }
     })?;
@@ -361,17 +361,30 @@ fn remember_replies(tables: &mut Tables, id: RealId, real: &Real) -> Result<(), 
 /// Removes the flows of removed reals: the next packet of each is scheduled again, and the next real with the
 /// same id inherits no flows.
 fn forget_flows(tables: &mut Tables, removed: &BTreeMap<RealId, Real>) -> Result<usize, TableError> {
-    let mut keys: Vec<(FlowKey, RealId, SnatBinding)> = Vec::new();
-    tables.for_each_flow(|key, flow: &Flow| {
-        if removed.contains_key(&flow.real) {
-            keys.push((*key, flow.real, flow.snat));
+    let mut flows: Vec<(FlowKey, Flow)> = Vec::new();
+    tables.for_each_flow(|key, flow| {
+        if removed.contains_key(&flow.real()) {
+            flows.push((*key, *flow));
         }
     })?;
-    for (key, real, dip) in &keys {
-        tables.remove_flow(key)?;
-        forget_reply(tables, key, *dip, &removed[real])?;
+    for (key, flow) in &flows {
+        let mut found = Some(*flow);
+        // A packet may change the entry at the same time.
+        while let Some(same) = found.filter(|found| found.real() == flow.real()) {
+            if tables.remove_flow(key, &same)? {
+                break;
+            }
+            found = tables.flow(key);
+        }
+        forget_reply(tables, key, flow.snat, &removed[&flow.real()])?;
     }
-    Ok(keys.len())
+    // The removal of a flow changes the counts of its real, which the next real with the same id would inherit.
+    for id in removed.keys() {
+        if tables.load(*id)? != Load::default() {
+            tables.put_load(*id, &Load::default())?;
+        }
+    }
+    Ok(flows.len())
 }
 
 /// Removes the persistence entries of removed reals, which a new real with the same id would inherit.

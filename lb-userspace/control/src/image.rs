@@ -315,8 +315,8 @@ fn service_value(
         None => (Ticks::ZERO, Persistence::WHOLE_ADDRESS),
     };
     let prefix = match endpoint.address {
-        SocketAddr::V4(_) => 96 + u32::from(prefix.min(32)),
-        SocketAddr::V6(_) => u32::from(prefix),
+        SocketAddr::V4(_) => 96 + u16::from(prefix.min(32)),
+        SocketAddr::V6(_) => u16::from(prefix),
     };
     ServiceValue {
         id,
@@ -326,6 +326,8 @@ fn service_value(
         tracking: spec.tracking as u32,
         persistent,
         prefix,
+        // The tables allocate it.
+        number: 0,
         flags,
     }
 }

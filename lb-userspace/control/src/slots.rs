@@ -195,6 +195,7 @@ mod tests {
             tracking: tracking as u32,
             persistent: Ticks::ZERO,
             prefix: 128,
+            number: 0,
             flags: 0,
         }
     }

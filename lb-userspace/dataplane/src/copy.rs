@@ -2,9 +2,9 @@
 //! Copies of tables into new maps.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{Client, ClientKey, Flow, FlowKey, Source};
+use lb_common::schema::{Client, ClientKey, FlowKey, Source};
 
-use super::{TableError, Tables};
+use super::{TableError, Tables, tables::Flow};
 use lb_schedule::Span;
 
 impl Tables {

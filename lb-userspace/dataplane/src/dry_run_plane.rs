@@ -111,7 +111,7 @@ impl DryRunPlane {
         for request in requests {
             let Some(flow) = live.flow(&request) else { continue };
             self.tables.put_flow(&request, &flow)?;
-            let reply = live.real(flow.real).map(|real| real.reply_key(&request));
+            let reply = live.real(flow.real()).map(|real| real.reply_key(&request));
             if let Some((reply, source)) = reply.and_then(|reply| Some((reply, live.reply(&reply)?))) {
                 self.tables.put_reply(&reply, &source)?;
             }

@@ -1,64 +1,66 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Access to the flow tables without the director: reading a million flows delays nothing else.
+//! Access to the flows without the director: reading a million of them delays nothing else.
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
 };
 
 use lb_common::{
-    schema::{Flow, FlowKey, MapName},
+    flow_table::Value,
+    schema::{FlowKey, MapName, SnatBinding, SnatLease},
     wire::Be32,
 };
 
 use super::{
     batch,
-    tables::{TableError, batch_failed},
+    flow_table::{FlowMemory, FlowTable, Numbers},
+    tables::{Flow, TableError, batch_failed},
     versions::{Narrow as _, Versions},
 };
 
-/// Half-open table and flow table, each for both IP versions, with file descriptors of its own.
+/// The flow table, and the SNAT addresses and ports of `fnat` flows, independent of [`super::Tables`].
 #[derive(Debug)]
 pub struct FlowReader {
-    opening: [OwnedFd; 2],
-    flows: [OwnedFd; 2],
+    flows: FlowMemory,
+    numbers: Arc<Numbers>,
+    leases: [OwnedFd; 2],
 }
 
-/// Table that holds a flow.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kept {
-    /// Half-open table.
-    Opening,
-    /// Flow table.
-    Flows,
-}
-
-type Flows = Versions<FlowKey<Be32>, Flow, FlowKey, Flow>;
+/// SNAT addresses and ports of `fnat` flows.
+pub(super) type Leases = Versions<FlowKey<Be32>, SnatLease, FlowKey, SnatLease>;
 
 impl FlowReader {
-    pub(super) fn new(opening: &Flows, flows: &Flows) -> io::Result<Self> {
-        Ok(Self { opening: opening.descriptors()?, flows: flows.descriptors()? })
+    pub(super) fn new(flows: &FlowTable, leases: &Leases) -> io::Result<Self> {
+        Ok(Self { flows: flows.memory(), numbers: flows.numbers(), leases: leases.descriptors()? })
     }
 
-    /// Calls `each` with every tracked flow.
+    /// Calls `each` with every tracked flow, and returns the number of flows whose services do not exist any more.
     ///
     /// # Errors
     /// If a map cannot be read.
-    pub fn for_each(&self, mut each: impl FnMut(&FlowKey, &Flow, Kept)) -> Result<(), TableError> {
-        // The order matters: a connection that becomes established meanwhile moves from the first table to
-        // the second, and is then seen twice rather than not at all.
-        for (name, [v4, v6], kept) in
-            [(MapName::HalfOpen, &self.opening, Kept::Opening), (MapName::Flows, &self.flows, Kept::Flows)]
-        {
-            let failed = batch_failed("read", name);
-            batch::for_each(v4.as_fd(), |key: &FlowKey<Be32>, flow: &Flow| {
-                each(&FlowKey::widen(key), flow, kept);
-            })
-            .map_err(&failed)?;
-            batch::for_each(v6.as_fd(), |key: &FlowKey, flow: &Flow| each(key, flow, kept))
-                .map_err(failed)?;
-        }
-        Ok(())
+    pub fn for_each(&self, mut each: impl FnMut(&FlowKey, &Flow)) -> Result<usize, TableError> {
+        let mut leases: HashMap<FlowKey, SnatLease> = HashMap::new();
+        let [v4, v6] = &self.leases;
+        batch::for_each(v4.as_fd(), |key: &FlowKey<Be32>, lease: &SnatLease| {
+            leases.insert(FlowKey::widen(key), *lease);
+        })
+        .map_err(batch_failed("read", MapName::Bindings))?;
+        batch::for_each(v6.as_fd(), |key: &FlowKey, lease: &SnatLease| {
+            leases.insert(*key, *lease);
+        })
+        .map_err(batch_failed("read", MapName::Bindings6))?;
+        Ok(self.flows.for_each(&self.numbers, |key, value| {
+            each(key, &of_value(value, if leases.is_empty() { None } else { leases.get(key).copied() }));
+        }))
     }
+}
+
+/// Returns the flow with this value, and the lease under its key.
+pub(super) fn of_value(value: Value, lease: Option<SnatLease>) -> Flow {
+    let snat = lease.filter(|lease| lease.real == value.real()).map_or(SnatBinding::NONE, |lease| lease.snat);
+    Flow { value, snat }
 }

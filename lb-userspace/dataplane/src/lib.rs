@@ -11,6 +11,7 @@ pub mod decap; //       decapsulator of real servers
 pub mod descriptors; // the limit of open files
 pub mod dry_run_plane; // separate data plane for a dry run of a change
 pub mod flow_reader; // iteration over all flows
+mod flow_table; //      flow table in the memory of this process
 mod guard; //           protection of the stack while no XDP program is attached
 mod kernel; //          features of the kernel
 mod limits; //          sizes of the tables
@@ -39,5 +40,5 @@ pub use load::{DataPlane, LoadError, Options};
 pub use pins::PinDir;
 pub use probe_plane::{Entry, ProbePlane, ProbePlaneError};
 pub use sampler::{SampleReader, Sampled};
-pub use tables::{FlowRecord, TableError, Tables};
+pub use tables::{Flow, FlowRecord, TableError, Tables};
 pub use tracer::{Run, RunError, Tracer};

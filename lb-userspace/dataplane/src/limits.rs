@@ -2,10 +2,16 @@
 //! Sizes of the tables, and of each map that follows from them.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{AddressFilter, BLOCK, MapName, cache};
+use lb_common::{
+    flow_table::{Geometry, PLACES},
+    schema::{AddressFilter, BLOCK, MapName, cache},
+};
 
 /// Maximum number of the director's own and broadcast addresses, besides those of services and reals.
 pub const OWN_ADDRESSES: u32 = 4096;
+
+/// Maximum number of buckets of the flow table: the values of an array map are at most 4 GiB.
+const MOST_BUCKETS: u32 = 1 << 23;
 
 /// Number of reals per block: a slot table has 128 to 256 slots for each real.
 const REALS_PER_BLOCK: u32 = BLOCK / 256;
@@ -29,6 +35,14 @@ impl Limits {
     #[must_use]
     pub const fn blocks(&self) -> u32 {
         self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
+    }
+
+    /// Returns the number of buckets of the flow table, a power of two: it has a place for each flow of both versions.
+    #[must_use]
+    pub const fn flow_buckets(&self) -> u32 {
+        let buckets = self.flows.saturating_add(self.flows6).div_ceil(PLACES as u32);
+        let buckets = if buckets > MOST_BUCKETS { MOST_BUCKETS } else { buckets.next_power_of_two() };
+        if buckets < Geometry::MIN_BUCKETS { Geometry::MIN_BUCKETS } else { buckets }
     }
 
     /// Returns the number of entries in each CPU's service cache: four times the number of services, to keep
@@ -63,9 +77,13 @@ impl Default for Limits {
 /// `PROGRAMS` belongs to one set of programs: it contains them. A new `SCHEMA` shows that the set of maps is new.
 pub(super) fn shareable(old: &Limits, new: &Limits) -> impl Iterator<Item = MapName> {
     let (old, new) = (sizes(old), sizes(new));
-    let resized: Vec<MapName> =
+    let mut resized: Vec<MapName> =
         old.into_iter().filter(|size| !new.contains(size)).map(|(map, _)| map).collect();
     let own = [MapName::Schema, MapName::Programs];
+    if resized.contains(&MapName::Flows) {
+        // It has the size of the flow table.
+        resized.push(MapName::FlowShape);
+    }
     MapName::ALL.iter().copied().filter(move |map| !own.contains(map) && !resized.contains(map))
 }
 
@@ -96,8 +114,9 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
         (MapName::SourceCache6, limits.cached_sources()),
         (MapName::Clients, ((flows + flows6) / 8).max(1024)),
         (MapName::Localities, ((flows + flows6) / 64).max(1024)),
-        (MapName::Flows, flows),
-        (MapName::HalfOpen, (flows / 4).max(1024)),
+        (MapName::Flows, limits.flow_buckets()),
+        (MapName::Bindings, flows),
+        (MapName::Bindings6, flows6),
         (MapName::Replies, (flows / 8).max(1024)),
         (MapName::ReturnPaths, (flows / 8).max(1024)),
         // Hash maps without preallocation: entries take memory when they are added.
@@ -105,8 +124,6 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
         (MapName::Translations6, flows6),
         (MapName::Bypass, (flows / 64).max(1024)),
         (MapName::Fragments, (flows / 64).max(1024)),
-        (MapName::Flows6, flows6),
-        (MapName::HalfOpen6, (flows6 / 4).max(1024)),
         (MapName::Replies6, (flows6 / 8).max(1024)),
         (MapName::ReturnPaths6, (flows6 / 8).max(1024)),
         (MapName::Bypass6, (flows6 / 64).max(1024)),
@@ -128,11 +145,11 @@ mod tests {
         for map in [MapName::Services, MapName::CachedPaths, MapName::RouterPaths, MapName::LastBypass] {
             assert!(shared.contains(&map), "{map}");
         }
-        for map in [MapName::Controllers, MapName::Counters, MapName::Flows6, MapName::ReturnPaths6] {
+        for map in [MapName::Controllers, MapName::Counters, MapName::Bindings6, MapName::ReturnPaths6] {
             assert!(shared.contains(&map), "{map}");
         }
         for map in
-            [MapName::Flows, MapName::HalfOpen, MapName::ReturnPaths, MapName::Bypass, MapName::Clients]
+            [MapName::Flows, MapName::FlowShape, MapName::Bindings, MapName::ReturnPaths, MapName::Clients]
         {
             assert!(!shared.contains(&map), "{map}");
         }

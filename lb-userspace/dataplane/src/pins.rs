@@ -242,10 +242,10 @@ impl PinDir {
         calls.is_ok_and(|id| used.contains(&id))
     }
 
-    /// Returns the sizes of the pinned flow tables, IPv4 and IPv6.
+    /// Returns the numbers of flows for which the pinned tables are, IPv4 and IPv6.
     #[must_use]
     pub fn capacity(&self) -> [Option<u32>; 2] {
-        [MapName::Flows, MapName::Flows6]
+        [MapName::Translations, MapName::Translations6]
             .map(|map| MapInfo::from_pin(self.map(map)).ok().map(|info| info.max_entries()))
     }
 

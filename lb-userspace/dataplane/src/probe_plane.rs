@@ -104,9 +104,10 @@ impl ProbePlane {
     fn forget_translations(&mut self) -> Result<(), ProbePlaneError> {
         let tables = &mut self.loaded()?.tables;
         let mut taken = Vec::new();
-        tables.for_each_translation(|reply, _| taken.push(*reply))?;
-        for reply in &taken {
+        tables.for_each_translation(|reply, request| taken.push((*reply, *request)))?;
+        for (reply, request) in &taken {
             tables.remove_translation(reply)?;
+            tables.remove_lease(request)?;
         }
         Ok(())
     }

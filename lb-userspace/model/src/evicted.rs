@@ -12,7 +12,7 @@ pub struct Evicted {
 }
 
 impl Evicted {
-    /// Returns whether the table is too small. A few evictions are normal: the kernel's LRU order is approximate.
+    /// Returns whether the table is too small. A few evictions are normal: a flow has two buckets only.
     #[must_use]
     pub const fn matters(self) -> bool {
         self.missing > 2 && self.missing * 100 >= self.noted

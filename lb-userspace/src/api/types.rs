@@ -223,7 +223,7 @@ pub struct Status {
     /// Size of the IPv6 flow table.
     #[serde(default)]
     pub max_flows6: u32,
-    /// Number of opening IPv4 connections, which are in the half-open table and not in [`Status::flows`].
+    /// Number of opening IPv4 connections, which are not in [`Status::flows`].
     #[serde(default)]
     pub opening_flows: u64,
     /// Number of opening IPv6 connections.

@@ -10,16 +10,15 @@ use std::{
 
 use lb_common::{
     ids::{RealId, ServiceId as ServiceNumber},
-    schema::{Client, ClientKey, Flow, FlowKey, Timeouts},
+    schema::{Client, ClientKey, FlowKey, Timeouts},
     ticks::{Tick, Ticks},
-    track::State as FlowState,
     wire::Be16,
 };
 
 use super::{Director, count::off_the_lock, maps::maps_failed};
 use crate::{api::types::Connection, daemon::Shared};
 use lb_control::image::{real_address, socket_address};
-use lb_dataplane::clock;
+use lb_dataplane::{Flow, clock};
 use lb_model::failure::Failure;
 use lb_model::{Protocol, ServiceId};
 
@@ -40,7 +39,7 @@ pub async fn connections(director: &Shared) -> Result<Vec<Connection>, Failure> 
     off_the_lock(move || {
         let now = clock::now();
         reader
-            .for_each(|key, flow, _| connections.extend(connection(key, flow, &reals, &timeouts, now)))
+            .for_each(|key, flow| connections.extend(connection(key, flow, &reals, &timeouts, now)))
             .map_err(|e| maps_failed(&e))?;
         connections.sort_by_key(|c| (c.protocol, c.service, c.client));
         Ok(connections)
@@ -56,11 +55,10 @@ fn connection(
     timeouts: &Timeouts,
     now: Tick,
 ) -> Option<Connection> {
-    let state = FlowState::from_number(flow.state);
-    let idle = flow.seen.age(now);
+    let (state, idle) = (flow.state(), flow.idle(now));
     let left = Ticks(state.timeout(timeouts).0.checked_sub(idle.0)?);
     let service = socket_address(key.destination, key.destination_port);
-    let mut real = *reals.get(&flow.real)?;
+    let mut real = *reals.get(&flow.real())?;
     if real.port() == 0 {
         real.set_port(service.port());
     }

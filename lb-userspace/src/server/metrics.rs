@@ -142,8 +142,8 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
         ("xvs_flows_max", "Tracked IPv4 flows that fit", status.max_flows.into()),
         ("xvs_flows6", "Tracked IPv6 flows", status.flows6),
         ("xvs_flows6_max", "Tracked IPv6 flows that fit", status.max_flows6.into()),
-        ("xvs_flows_opening", "Half-open IPv4 connections, in a separate table", status.opening_flows),
-        ("xvs_flows6_opening", "Half-open IPv6 connections, in a separate table", status.opening_flows6),
+        ("xvs_flows_opening", "Half-open IPv4 connections", status.opening_flows),
+        ("xvs_flows6_opening", "Half-open IPv6 connections", status.opening_flows6),
     ] {
         p.metric(Kind::Gauge, name, help).sample("", value);
     }

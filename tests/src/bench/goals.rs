@@ -3,10 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::{
-    schema::{Flow, FlowKey},
-    wire::Be32,
-};
+use lb_common::flow_table::{Key as _, Wide};
 
 use super::{
     choice::{BASE, K, M},
@@ -168,10 +165,9 @@ fn memory(judge: &mut Judge<'_>, report: &Report) {
         let goal = "entries for established flows with mh: none";
         judge.push(goal, row.to_string(), tracked, 0.0, "none".to_owned());
     }
-    let entry = size_of::<FlowKey<Be32>>() + size_of::<Flow>();
-    let entry = f64::from(u32::try_from(entry).unwrap_or(u32::MAX));
-    let what = "key and value of FLOWS".to_owned();
-    judge.push("memory of a tracked IPv4 flow: 64 bytes", what, entry, 64.0, String::new());
+    let entry = f64::from(u32::try_from(Wide::WORDS * size_of::<u64>()).unwrap_or(u32::MAX));
+    let what = "entry of FLOWS".to_owned();
+    judge.push("memory of a tracked flow: 32 bytes", what, entry, 32.0, String::new());
     for flood in &report.floods {
         let goal = "active flows that a SYN flood evicts: none";
         let of = format!("{} flows, {} SYNs, {}", flood.flows, flood.syns, flood.choice);

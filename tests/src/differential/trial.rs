@@ -8,7 +8,6 @@ use lb_common::{
     reason::Reason,
     schema::{Load, Move, Settings, Step as Told, Trace},
     slot::LONG_AGO,
-    wire::Tags,
 };
 use lb_dataplane::Limits;
 use lb_model::Desired;
@@ -21,9 +20,7 @@ use nix::{
 use super::{scene::Scene, tally::Tally};
 use crate::{
     model::{
-        Chance, Model, Outcome, State, Tuple, World,
-        connection::State as Connection,
-        state::{Flow, ReturnPath},
+        Chance, Model, Outcome, State, Tuple, World, connection::State as Connection, state::Flow,
         world::Service,
     },
     packet::{
@@ -241,9 +238,12 @@ impl Trial<'_> {
                 known.insert(tuple(key), read_flow(flow));
             })
             .expect("flows can be read");
+        // Replies show the return paths of flows.
+        let of_model = |flow: &Flow| (flow.real, flow.state, flow.dip);
         let keys: std::collections::BTreeSet<_> = known.keys().chain(flows.keys()).collect();
         for key in keys {
-            claim(format!("flow {key:?}"), format!("{:?}", flows.get(key)), format!("{:?}", known.get(key)));
+            let flow = flows.get(key).map(of_model);
+            claim(format!("flow {key:?}"), format!("{flow:?}"), format!("{:?}", known.get(key)));
         }
         let mut taken = std::collections::BTreeMap::new();
         tables
@@ -306,24 +306,14 @@ fn tuple(key: &lb_common::schema::FlowKey) -> Tuple {
     }
 }
 
-fn read_flow(flow: &lb_common::schema::Flow) -> Flow {
+/// Returns the real, the state and the SNAT port of a flow.
+fn read_flow(flow: &lb_dataplane::Flow) -> (u32, Connection, Option<u16>) {
     use Connection::{Close, Established, FinWait, SynReceived, Udp};
-    let macs = [flow.to_client.destination(), flow.to_client.source()].concat();
-    Flow {
-        real: flow.real.0,
-        state: [Udp, SynReceived, Established, FinWait, Close][flow.state as usize],
-        back: ReturnPath {
-            device: flow.ifindex.0,
-            macs: macs.try_into().expect("twelve bytes"),
-            tags: tags(flow.tags),
-        },
-        dip: (!flow.snat.is_none()).then(|| flow.snat.port.get()),
-    }
-}
-
-/// Tags as they lie in a frame.
-fn tags(tags: Tags) -> Vec<[u8; 4]> {
-    [false, true][..tags.count()].iter().map(|&inner| tags.word(inner).to_ne_bytes()).collect()
+    (
+        flow.real().0,
+        [Udp, SynReceived, Established, FinWait, Close][flow.state() as usize],
+        (!flow.snat.is_none()).then(|| flow.snat.port.get()),
+    )
 }
 
 /// Returns the reason of a packet, by the steps of its trace.

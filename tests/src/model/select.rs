@@ -97,7 +97,7 @@ impl Model {
         }
         let dip = match real.method {
             Method::Fnat if real.macs.is_none() => return Err(Reason::NextHopUnknown),
-            Method::Fnat => Some(self.lease(&packet.tuple, picked.real, known.as_ref(), chance)?),
+            Method::Fnat => Some(self.lease(&packet.tuple, picked.real, chance)?),
             _ => None,
         };
         self.begin(arrival, &picked, known.as_ref(), dip, slot.is_some());
@@ -112,7 +112,8 @@ impl Model {
     fn goes_on(&self, arrival: &Arrival, service: &Service, flow: &Flow) -> Result<bool, Reason> {
         let packet = &arrival.packet;
         let Some(real) = self.world.reals.get(&flow.real) else { return Ok(false) };
-        let lost_its_port = real.method == Method::Fnat && flow.dip.is_none();
+        let lease = self.state.leases.get(&packet.tuple).filter(|(real, _)| *real == flow.real);
+        let lost_its_port = real.method == Method::Fnat && lease.is_none();
         if flow.state.is_over_by(packet.flags) || real.service != service.id || lost_its_port {
             return Ok(false);
         }
@@ -244,26 +245,20 @@ impl Model {
 
     /// Returns a port of the director for a new flow to a `fnat` real: the previous port of the same client
     /// if it stays on its real, else one that no flow has towards that real.
-    fn lease(
-        &mut self,
-        request: &Tuple,
-        id: u32,
-        known: Option<&Flow>,
-        chance: &Chance,
-    ) -> Result<u16, Reason> {
+    fn lease(&mut self, request: &Tuple, id: u32, chance: &Chance) -> Result<u16, Reason> {
         let reply = |real: &Real, dip| Tuple {
             source: reply_to(request, real).source,
             destination: SocketAddr::new(real.director, dip),
             ..*request
         };
-        if let Some(Flow { real: old, dip: Some(dip), .. }) = known
-            && let Some(real) = self.world.reals.get(old)
-            && self.state.translations.get(&reply(real, *dip)) == Some(request)
+        if let Some((old, dip)) = self.state.leases.get(request).copied()
+            && let Some(real) = self.world.reals.get(&old)
+            && self.state.translations.get(&reply(real, dip)) == Some(request)
         {
-            if *old == id {
-                return Ok(*dip);
+            if old == id {
+                return Ok(dip);
             }
-            self.state.translations.remove(&reply(real, *dip));
+            self.state.translations.remove(&reply(real, dip));
         }
         let real = &self.world.reals[&id];
         let free = |dip: &u16| {
@@ -272,6 +267,7 @@ impl Model {
         let dip = chance.port.filter(&free).or_else(|| self.world.dip_ports.clone().find(&free));
         let dip = dip.ok_or(Reason::PortsExhausted)?;
         self.state.translations.insert(reply(real, dip), *request);
+        self.state.leases.insert(*request, (id, dip));
         Ok(dip)
     }
 }

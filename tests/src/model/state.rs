@@ -143,6 +143,8 @@ pub struct State {
     pub direct: BTreeSet<Tuple>,
     /// The `fnat` flows, by the tuple of their replies.
     pub translations: BTreeMap<Tuple, Tuple>,
+    /// The real and the SNAT port that a client's tuple had last with `fnat`.
+    pub leases: BTreeMap<Tuple, (u32, u16)>,
     /// The real that a client is kept on, by service and network.
     pub clients: BTreeMap<(u32, Vec<u8>), u32>,
     /// The reals of a destination, by service; 0 is no real.

@@ -273,7 +273,7 @@ impl Service {
                 1 => Tracking::Full,
                 _ => Tracking::None,
             },
-            persistent: (service.persistent.0 != 0).then_some(service.prefix),
+            persistent: (service.persistent.0 != 0).then_some(service.prefix.into()),
             ports: service.is(schema::Service::PORTS),
             fallback: service.is(schema::Service::FALLBACK),
             one_packet: service.is(schema::Service::ONE_PACKET),

@@ -15,16 +15,23 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
 };
 use lb_common::{
+    flow_table::{Event, Shape, WIDE_WORDS},
     schema::{
-        AddressFilter, CachedPath, Client, ClientKey, Counters, Flow, FlowKey, Fragment, FragmentKey, Load,
+        AddressFilter, CachedPath, Client, ClientKey, Counters, FlowKey, Fragment, FragmentKey, Load,
         Locality, LocalityKey, Mode, Position, Probe, ProbeReply, Real, ReasonCounts, ReturnPath, RouterPath,
-        Service, ServiceKey, Settings, Source, SourceKey, Timeouts, TunnelEnd,
+        Service, ServiceKey, Settings, SnatLease, Source, SourceKey, Timeouts, TunnelEnd,
     },
     wire::{Be32, Be128},
 };
 use lb_dataplane::{Limits, Options, PinDir, Tracer};
 
 use super::{TestPlane, plane::LIMITS, pool::Pool};
+
+/// A bucket of the flow table.
+type Bucket = [u64; WIDE_WORDS];
+
+/// A bucket without entries.
+const EMPTY: Bucket = [0; WIDE_WORDS];
 
 /// A directory of pins that goes with it.
 pub struct Pins(PathBuf);
@@ -100,10 +107,14 @@ impl Beside {
             let data = MapData::from_pin(maps.join(name)).expect("a pin is a map");
             Map::from_map_data(data).expect("a map has a type")
         };
-        forget_all::<FlowKey<Be32>, Flow>(map("HALF_OPEN"));
-        forget_all::<FlowKey<Be128>, Flow>(map("HALF_OPEN6"));
-        forget_all::<FlowKey<Be32>, Flow>(map("FLOWS"));
-        forget_all::<FlowKey<Be128>, Flow>(map("FLOWS6"));
+        let mut flows: Array<MapData, Bucket> = map("FLOWS").try_into().expect("an array");
+        for number in 0..flows.len() {
+            if flows.get(&number, 0).expect("arrays can be read") != EMPTY {
+                flows.set(number, EMPTY, 0).expect("arrays can be written");
+            }
+        }
+        forget_all::<FlowKey<Be32>, SnatLease>(map("BINDINGS"));
+        forget_all::<FlowKey<Be128>, SnatLease>(map("BINDINGS6"));
         forget_all::<FragmentKey<Be32>, Fragment<Be32>>(map("FRAGMENTS"));
         forget_all::<FragmentKey<Be128>, Fragment<Be128>>(map("FRAGMENTS6"));
         forget_all::<FlowKey<Be32>, Source<Be32>>(map("REPLIES"));
@@ -122,6 +133,14 @@ impl Beside {
                 if near.get(&place, 0).expect("arrays can be read").is_taken() {
                     near.set(place, CachedPath::default(), 0).expect("arrays can be written");
                 }
+            }
+        }
+        let mut routers: Array<MapData, RouterPath> = map("ROUTER_PATHS").try_into().expect("an array");
+        for number in 0..RouterPath::COUNT {
+            let mut router = routers.get(&number, 0).expect("arrays can be read");
+            if router.state != RouterPath::FREE {
+                router.state = RouterPath::FREE;
+                routers.set(number, router, 0).expect("arrays can be written");
             }
         }
         let mut last: Array<MapData, u32> = map("LAST_BYPASS").try_into().expect("an array");
@@ -156,7 +175,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
     };
     Some(match name {
         "PARSED6" | "VLAN_STATE" | "SERVICE_CACHE" | "SERVICE_CACHE6" | "SOURCE_CACHE" | "SOURCE_CACHE6"
-        | "SCANS" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
+        | "SCANS" | "LAST_FLOW" | "TRACE" | "PROGRAMS" | "DEVICES" => return None,
         "SCHEMA" | "LAST_BYPASS" | "LEFT_TO_STACK" => array::<u32>(map()),
         "SERVICES" => hash::<ServiceKey<Be32>, Service>(map()),
         "SERVICES6" => hash::<ServiceKey<Be128>, Service>(map()),
@@ -165,8 +184,11 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "MOVES" => array::<[[u32; 2]; 4096]>(map()),
         "GENERATION" => array::<u64>(map()),
         "POSITIONS" => array::<Position>(map()),
-        "FLOWS" | "HALF_OPEN" => hash::<FlowKey<Be32>, Flow>(map()),
-        "FLOWS6" | "HALF_OPEN6" => hash::<FlowKey<Be128>, Flow>(map()),
+        "FLOWS" => buckets(map()),
+        "FLOW_SHAPE" => array::<Shape>(map()),
+        "FLOW_EVENTS" => per_cpu::<[u64; Event::COUNT]>(map()),
+        "BINDINGS" => hash::<FlowKey<Be32>, SnatLease>(map()),
+        "BINDINGS6" => hash::<FlowKey<Be128>, SnatLease>(map()),
         "LOADS" => array::<Load>(map()),
         "CLIENTS" => hash::<ClientKey, Client>(map()),
         "LOCALITIES" => hash::<LocalityKey, Locality>(map()),
@@ -208,6 +230,14 @@ fn forget_all<K: Pod + Debug, V: Pod>(map: Map) {
     for key in keys {
         hash.remove(&key).expect("nobody else removes it");
     }
+}
+
+/// Returns the buckets of a flow table that are not empty, with their numbers.
+fn buckets(map: Map) -> String {
+    let array: Array<MapData, Bucket> = map.try_into().expect("an array of that size");
+    let buckets = array.iter().map(|bucket| bucket.expect("arrays can be read")).enumerate();
+    let taken = buckets.filter(|(_, bucket)| *bucket != EMPTY);
+    taken.map(|(number, bucket)| format!("{number}: {bucket:x?}")).collect::<Vec<_>>().join("\n")
 }
 
 fn array<V: Pod + Debug>(map: Map) -> String {

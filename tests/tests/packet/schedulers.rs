@@ -196,8 +196,7 @@ fn thresholds_close_a_real_and_open_it_again() {
     let forget = |plane: &mut TestPlane, port: u16| {
         let record = plane.tables().flows().unwrap().into_iter().find(|r| r.key.source_port.get() == port);
         let record = record.expect("the flow has an entry");
-        plane.tables().remove_flow(&record.key).unwrap();
-        plane.forget_load(record.flow.real);
+        assert!(plane.tables().remove_flow(&record.key, &record.flow).unwrap());
     };
     for port in &first[..2] {
         forget(&mut plane, *port);

@@ -211,3 +211,21 @@ fn a_flow_expires_after_its_timeout_and_at_most_one_unit_later() {
     assert!(!limits.is_over(Phase::Established, Seen::default(), Seen::default(), SYN));
     assert_eq!(Seen::from_number(9).age(Seen::from_number(8)), 0, "a clock that is ahead");
 }
+
+proptest! {
+    #[test]
+    fn a_steady_value_stays_as_it_is(phase in phase(), tcp_flags: u8, age in 0_u32..40, dirty: bool, gateway: u8) {
+        // No flow has a dead entry.
+        prop_assume!(phase != Phase::Dead);
+        let now = Seen::from_number(1000);
+        let seen = Seen::from_number(u64::from(1000 - age));
+        let value = Value::new(RealId(7), seen, phase).with_dirty(dirty).with_gateway(gateway);
+        if value.is_steady(tcp_flags, now) {
+            prop_assert_eq!(value.after(tcp_flags, now), value);
+            prop_assert_eq!(value.after_reply(tcp_flags, now), value);
+        } else {
+            let changes = tcp_flags & (SYN | FIN | RST) != 0;
+            prop_assert!(changes || phase == Phase::SynReceived || age >= Seen::WINDOW);
+        }
+    }
+}

@@ -5,12 +5,13 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::{
+    flow_table::Value,
     schema::{Settings, Timeouts},
     ticks::Ticks,
 };
 use serde::Deserialize;
 
-use crate::{dips::Ports, tunnel_sources::TunnelSources, vips::VipPing};
+use crate::{bounds::MOST_FLOWS, dips::Ports, tunnel_sources::TunnelSources, vips::VipPing};
 use lb_dataplane::{Limits, Mode};
 use lb_model::{
     check::Period,
@@ -61,9 +62,9 @@ pub struct DirectorSection {
     #[serde(default)]
     pub seed: u64,
     /// Maximum number of services.
-    pub max_services: Option<Size>,
+    pub max_services: Option<Size<MOST_SERVICES>>,
     /// Maximum number of reals, of all services together.
-    pub max_reals: Option<Size>,
+    pub max_reals: Option<Size<MOST_REALS>>,
     /// Size of the IPv4 flow table, in flows.
     pub max_flows: Option<Size>,
     /// Size of the IPv6 flow table, in flows (default: a quarter of `max-flows`).
@@ -107,18 +108,26 @@ pub enum SourceCheck {
     Loose,
 }
 
-/// Size of a table: at least 1, at most the kernel's limit.
+/// The largest number of services: while a change is made, twice as many exist, and the keys of flows have 16 bits for
+/// the number of a service's endpoint.
+pub const MOST_SERVICES: u32 = u16::MAX as u32 / 2;
+
+/// The largest number of reals: while a change is made, twice as many exist, and flows have 20 bits for an id.
+pub const MOST_REALS: u32 = Value::MAX_REAL / 2;
+
+/// Size of a table: at least 1, at most `MOST`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(try_from = "u32")]
-pub struct Size(pub u32);
+pub struct Size<const MOST: u32 = MOST_FLOWS>(pub u32);
 
-impl TryFrom<u32> for Size {
+impl<const MOST: u32> TryFrom<u32> for Size<MOST> {
     type Error = String;
 
     fn try_from(size: u32) -> Result<Self, Self::Error> {
-        match size {
-            1..=33_554_432 => Ok(Self(size)),
-            _ => Err(format!("{size} is not between 1 and 33554432")),
+        if (1..=MOST).contains(&size) {
+            Ok(Self(size))
+        } else {
+            Err(format!("{size} is not between 1 and {MOST}"))
         }
     }
 }

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use lb_common::{
+    flow_table::WIDE_WORDS,
     schema::{
-        Block, CachedService, CachedSource, Client, ClientKey, Counters, Flow, FlowKey, Fragment,
-        FragmentKey, Load, Locality, LocalityKey, MapName, MoveBlock, Real, ReasonCounts, ReturnPath,
-        Service, ServiceKey, Source,
+        Block, CachedService, CachedSource, Client, ClientKey, Counters, FlowKey, Fragment, FragmentKey,
+        Load, Locality, LocalityKey, MapName, MoveBlock, Real, ReasonCounts, ReturnPath, Service, ServiceKey,
+        SnatLease, Source,
     },
     wire::{Be32, Be128},
 };
@@ -27,10 +28,9 @@ fn shapes() -> BTreeMap<String, [usize; 2]> {
         };
     }
     shapes! {
-        Flows: FlowKey<Be32> => Flow,
-        Flows6: FlowKey<Be128> => Flow,
-        HalfOpen: FlowKey<Be32> => Flow,
-        HalfOpen6: FlowKey<Be128> => Flow,
+        Flows: Index => [u64; WIDE_WORDS],
+        Bindings: FlowKey<Be32> => SnatLease,
+        Bindings6: FlowKey<Be128> => SnatLease,
         Replies: FlowKey<Be32> => Source<Be32>,
         Replies6: FlowKey<Be128> => Source<Be128>,
         ReturnPaths: Be32 => ReturnPath,

@@ -1,16 +1,48 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Flow table and half-open table.
+//! Flow table.
 #![forbid(unsafe_code)]
 
 use std::io;
 
 use lb_common::{
-    schema::{Flow, FlowKey},
+    flow_table::{Seen, Value},
+    ids::RealId,
+    schema::{FlowKey, MapName, SnatBinding, SnatLease},
+    ticks::{Tick, Ticks},
     track::State,
 };
 
-use super::{TableError, Tables};
-use crate::flow_reader::FlowReader;
+use super::{TableError, Tables, batch_failed};
+use crate::flow_reader::{FlowReader, of_value};
+
+/// The entry of a tracked flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flow {
+    /// Real, state, time and gateway.
+    pub value: Value,
+    /// SNAT address and port of the flow's packets at the real; [`SnatBinding::NONE`] except with `fnat`.
+    pub snat: SnatBinding,
+}
+
+impl Flow {
+    /// Returns the id of the real.
+    #[must_use]
+    pub const fn real(&self) -> RealId {
+        self.value.real()
+    }
+
+    /// Returns the state.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.value.phase().state()
+    }
+
+    /// Returns the time since the last recorded packet, with the resolution of [`Seen`].
+    #[must_use]
+    pub const fn idle(&self, now: Tick) -> Ticks {
+        Ticks(self.value.seen().age(Seen::of(now)) << 6)
+    }
+}
 
 /// A tracked flow.
 #[derive(Clone, Copy, Debug)]
@@ -29,39 +61,62 @@ impl Tables {
         Ok(flows)
     }
 
+    /// Returns the number of flows for which the flow table has places.
+    #[must_use]
+    pub fn flow_places(&self) -> u32 {
+        self.flows.places()
+    }
+
     /// Returns a reader of the flows that is independent of these tables.
     ///
     /// # Errors
     /// If there are no descriptors left.
     pub fn flow_reader(&self) -> io::Result<FlowReader> {
-        FlowReader::new(&self.opening, &self.flows)
+        FlowReader::new(&self.flows, &self.leases)
     }
 
-    /// Calls `each` with every tracked flow.
-    pub fn for_each_flow(&self, mut each: impl FnMut(&FlowKey, &Flow)) -> Result<(), TableError> {
-        // The order matters: a connection that becomes established meanwhile moves from the first table to
-        // the second, and is then seen twice rather than not at all.
-        self.opening.for_each(&mut each)?;
-        self.flows.for_each(each)
+    /// Calls `each` with every tracked flow, and returns the number of flows whose services do not exist any more.
+    pub fn for_each_flow(&self, each: impl FnMut(&FlowKey, &Flow)) -> Result<usize, TableError> {
+        self.flow_reader().map_err(batch_failed("read", MapName::Bindings))?.for_each(each)
     }
 
     /// Returns a flow, if it is tracked.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        // The order matters, as in `for_each_flow`.
-        let opening = self.opening.get(key);
-        self.flows.get(key).or(opening)
+        Some(of_value(self.flows.value(key)?, self.leases.get(key)))
     }
 
-    /// Adds or replaces a flow.
+    /// Adds or replaces a flow, without a change of the connection counts. A flow for which there is no place is lost.
     pub fn put_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
-        let opens = State::from_number(flow.state) == State::SynReceived;
-        if opens { self.opening.put(key, flow) } else { self.flows.put(key, flow) }
+        if !flow.snat.is_none() {
+            self.leases.put(key, &SnatLease { real: flow.real(), snat: flow.snat })?;
+        }
+        self.flows.put(key, flow.value);
+        Ok(())
     }
 
-    /// Removes a flow.
-    pub fn remove_flow(&mut self, key: &FlowKey) -> Result<(), TableError> {
-        self.opening.remove(key)?;
-        self.flows.remove(key)
+    /// Removes a flow, unless a packet has changed its entry since it was `flow`. Returns whether it did.
+    pub fn remove_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<bool, TableError> {
+        let removed = self.flows.remove(key, flow.value);
+        if removed && !flow.snat.is_none() {
+            self.leases.remove(key)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes the flows of services that do not exist any more.
+    pub fn remove_orphaned_flows(&mut self) {
+        self.flows.remove_orphans();
+    }
+
+    /// Returns the SNAT address and port of a `fnat` flow.
+    #[must_use]
+    pub fn lease(&self, key: &FlowKey) -> Option<SnatLease> {
+        self.leases.get(key)
+    }
+
+    /// Forgets the SNAT address and port of a `fnat` flow.
+    pub fn remove_lease(&mut self, key: &FlowKey) -> Result<(), TableError> {
+        self.leases.remove(key)
     }
 }

@@ -6,7 +6,7 @@ mod addresses; //  uses of addresses, and their filters
 mod clients; //    persistence entries
 mod counters; //   counters of reals and of reasons
 mod error; //      errors of maps
-mod flows; //      flow table and half-open table
+mod flows; //      flow table
 mod generation; // validity of the per-CPU caches
 mod learned; //    state that the programs learn, and that outlives a resize
 mod reals; //      reals, and their connection counts
@@ -21,8 +21,8 @@ use aya::maps::{Array, DevMapHash, HashMap as BpfHashMap, Map, MapData, PerCpuAr
 use lb_common::{
     ids::IfIndex,
     schema::{
-        AddressFilter, AddressUse, Block, Client, ClientKey, Counters, Flow, FlowKey, Load, MapName,
-        MoveBlock, Position, Real, ReasonCounts, Service, ServiceKey, Source, SourceKey, Timeouts,
+        AddressFilter, AddressUse, Block, Client, ClientKey, Counters, FlowKey, Load, MapName, MoveBlock,
+        Position, Real, ReasonCounts, Service, ServiceKey, Source, SourceKey, Timeouts,
     },
     wire::{Be32, Be128},
 };
@@ -30,13 +30,15 @@ use lb_common::{
 use learned::Learned;
 
 use super::{
+    flow_reader::Leases,
+    flow_table::FlowTable,
     map_source::{MapSource, take},
     versions::Versions,
 };
 
 pub use error::TableError;
 pub(super) use error::{batch_failed, failed, gone};
-pub use flows::FlowRecord;
+pub use flows::{Flow, FlowRecord};
 
 /// Every map, open and typed. The daemon writes the configuration; the programs write flows and counters.
 pub struct Tables {
@@ -51,9 +53,9 @@ pub struct Tables {
     positions: Array<MapData, Position>,
     addresses: Versions<Be32, AddressUse, Be128, AddressUse>,
     sources: Versions<SourceKey<Be32>, Source<Be32>, SourceKey, Source>,
-    flows: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
-    /// Half-open table.
-    opening: Versions<FlowKey<Be32>, Flow, FlowKey, Flow>,
+    flows: FlowTable,
+    /// SNAT addresses and ports of `fnat` flows.
+    leases: Leases,
     replies: Versions<FlowKey<Be32>, Source<Be32>, FlowKey, Source>,
     translations: Versions<FlowKey<Be32>, FlowKey<Be32>, FlowKey, FlowKey>,
     dips: Array<MapData, Be32>,
@@ -76,19 +78,22 @@ pub struct Tables {
 impl Tables {
     /// Takes every map from the object, or opens its pin.
     pub(crate) fn open(ebpf: &mut impl MapSource) -> Result<Self, TableError> {
+        let services = Versions::take(ebpf, [MapName::Services, MapName::Services6])?;
+        let loads = take(ebpf, MapName::Loads)?;
+        let flows = FlowTable::take(ebpf, &loads, services.all()?)?;
         Ok(Self {
             schema: take(ebpf, MapName::Schema)?,
             generation: take(ebpf, MapName::Generation)?,
             changing: false,
-            services: Versions::take(ebpf, [MapName::Services, MapName::Services6])?,
+            services,
             reals: take(ebpf, MapName::Reals)?,
             blocks: take(ebpf, MapName::Tables)?,
             moves: take(ebpf, MapName::Moves)?,
             positions: take(ebpf, MapName::Positions)?,
             addresses: Versions::take(ebpf, [MapName::Addresses, MapName::Addresses6])?,
             sources: Versions::take(ebpf, [MapName::Sources, MapName::Sources6])?,
-            flows: Versions::take(ebpf, [MapName::Flows, MapName::Flows6])?,
-            opening: Versions::take(ebpf, [MapName::HalfOpen, MapName::HalfOpen6])?,
+            flows,
+            leases: Versions::take(ebpf, [MapName::Bindings, MapName::Bindings6])?,
             replies: Versions::take(ebpf, [MapName::Replies, MapName::Replies6])?,
             translations: Versions::take(ebpf, [MapName::Translations, MapName::Translations6])?,
             dips: take(ebpf, MapName::SnatAddresses)?,
@@ -98,7 +103,7 @@ impl Tables {
             controllers: take(ebpf, MapName::Controllers)?,
             programs: take(ebpf, MapName::Programs)?,
             clients: take(ebpf, MapName::Clients)?,
-            loads: take(ebpf, MapName::Loads)?,
+            loads,
             timeouts: take(ebpf, MapName::Timeouts)?,
             devices: take(ebpf, MapName::Devices)?,
             signs: ebpf.take_map(MapName::Signs.as_str())?,

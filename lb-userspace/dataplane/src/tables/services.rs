@@ -9,18 +9,26 @@ use super::{TableError, Tables};
 impl Tables {
     /// Returns every service.
     pub fn services(&self) -> Result<Vec<(ServiceKey, Service)>, TableError> {
-        self.services.all()
+        let mut services = self.services.all()?;
+        // The number concerns the flow table only.
+        for (_, service) in &mut services {
+            service.number = 0;
+        }
+        Ok(services)
     }
 
     /// Adds or replaces a service.
     pub fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), TableError> {
         self.unsettle()?;
-        self.services.put(key, service)
+        let service = self.flows.numbered(key, service)?;
+        self.services.put(key, &service)
     }
 
     /// Removes a service. Its packets belong to no service from now on.
     pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), TableError> {
         self.unsettle()?;
-        self.services.remove(key)
+        self.services.remove(key)?;
+        self.flows.release(key);
+        Ok(())
     }
 }

@@ -19,7 +19,8 @@ impl Tables {
 
     /// Sets the timeouts of idle flows.
     pub fn put_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), TableError> {
-        self.timeouts.set(0, timeouts, 0).map_err(failed("write", MapName::Timeouts))
+        self.timeouts.set(0, timeouts, 0).map_err(failed("write", MapName::Timeouts))?;
+        self.flows.put_timeouts(timeouts)
     }
 
     /// Sets the target of a tail call.

@@ -5,18 +5,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lb_common::{
+    flow_table::{Limits, Seen},
     ids::{RealId, ServiceId as ServiceNumber},
     reason::Reason,
     schema::{Counters, ReasonCounts, Timeouts},
     ticks::Ticks,
-    track::{self, State as FlowState},
+    track::State as FlowState,
 };
 
 use super::{Maps, maps_failed};
-use lb_dataplane::{
-    TableError, clock,
-    flow_reader::{FlowReader, Kept},
-};
+use lb_dataplane::{TableError, clock, flow_reader::FlowReader};
 use lb_model::failure::{Failure, chain};
 
 /// Number of tracked flows of a real, by state.
@@ -33,11 +31,11 @@ pub struct FlowCount {
 pub struct FlowCounts {
     /// Counts by id of the real.
     pub by_real: HashMap<RealId, FlowCount>,
-    /// Flows in the IPv4 flow table.
+    /// IPv4 flows other than opening connections.
     pub flows: u64,
-    /// Flows in the IPv6 flow table.
+    /// IPv6 flows other than opening connections.
     pub flows6: u64,
-    /// Opening IPv4 connections, which are in the smaller half-open table.
+    /// Opening IPv4 connections.
     pub opening: u64,
     /// Opening IPv6 connections.
     pub opening6: u64,
@@ -76,21 +74,21 @@ impl FlowCounter {
     /// # Errors
     /// If the map cannot be read.
     pub(in super::super) fn count(&self) -> Result<FlowCounts, Failure> {
-        let now = clock::now();
+        let (now, limits) = (Seen::of(clock::now()), Limits::of(&self.timeouts));
         let mut counts = FlowCounts::default();
         self.reader
-            .for_each(|key, flow, kept| {
-                let state = FlowState::from_number(flow.state);
-                if track::is_over(state, flow.seen, now, 0, &self.timeouts) {
+            .for_each(|key, flow| {
+                if flow.value.is_over(&limits, now, 0) {
                     return;
                 }
-                match (kept, key.narrowed().is_some()) {
-                    (Kept::Flows, true) => counts.flows += 1,
-                    (Kept::Flows, false) => counts.flows6 += 1,
-                    (Kept::Opening, true) => counts.opening += 1,
-                    (Kept::Opening, false) => counts.opening6 += 1,
+                let state = flow.state();
+                match (state == FlowState::SynReceived, key.narrowed().is_some()) {
+                    (false, true) => counts.flows += 1,
+                    (false, false) => counts.flows6 += 1,
+                    (true, true) => counts.opening += 1,
+                    (true, false) => counts.opening6 += 1,
                 }
-                let count = counts.by_real.entry(flow.real).or_default();
+                let count = counts.by_real.entry(flow.real()).or_default();
                 if state.is_active() {
                     count.active += 1;
                 } else {

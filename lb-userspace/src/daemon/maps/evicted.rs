@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Detection of evictions of living flows: the kernel evicts entries of LRU maps by itself and counts nothing.
+//! Detection of evictions of living flows: a program that adds a flow may evict another one.
 //!
 //! Only the daemon removes entries of living flows. So each sweep notes some of them, and an entry that is
 //! missing at the next sweep was evicted.

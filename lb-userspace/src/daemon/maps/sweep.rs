@@ -8,11 +8,11 @@ use std::{
 };
 
 use lb_common::{
+    flow_table::{Limits, Seen},
     hash,
     ids::{RealId, ServiceId as ServiceNumber},
-    schema::{Flow, FlowKey, Load, Real, Service, Tracking},
+    schema::{FlowKey, Load, Real, Service, Tracking},
     slot::MOVED,
-    track::{self, State as FlowState},
 };
 
 use super::{Maps, evicted::Sample, maps_failed};
@@ -20,7 +20,7 @@ use lb_control::{
     apply::{self, Time},
     dips::Dips,
 };
-use lb_dataplane::{TableError, clock};
+use lb_dataplane::{Flow, TableError, clock};
 use lb_model::failure::Failure;
 use lb_model::{Desired, RealKey, ServiceId};
 
@@ -36,6 +36,8 @@ struct Pass {
     loads: BTreeMap<RealId, u64>,
     /// Number of flows that have a port of an SNAT address.
     with_port: usize,
+    /// Number of flows whose services do not exist any more.
+    orphans: usize,
     /// Living flows of services with tracking `auto`, by service.
     written: BTreeMap<ServiceNumber, Written>,
     /// Flows counted in `written` that can be removed when their slot has settled, with service and slot.
@@ -96,6 +98,9 @@ impl Maps {
         if ports.len() > pass.with_port {
             self.give_ports_back(&ports)?;
         }
+        if pass.orphans > 0 {
+            self.plane.tables().remove_orphaned_flows();
+        }
         self.evictions.note(pass.sample.take(), self.plane.tables());
         self.correct_loads(&before, &pass.loads)?;
         Ok(Swept { removed, left: self.without_connections(desired, &pass.loads)? })
@@ -117,6 +122,9 @@ impl Maps {
             let has_it = |flow: Flow| flow.snat.port == reply.destination_port;
             if !tables.flow(request).is_some_and(has_it) && tables.translation(reply) == Some(*request) {
                 tables.remove_translation(reply)?;
+                if tables.lease(request).is_some_and(|lease| lease.snat.port == reply.destination_port) {
+                    tables.remove_lease(request)?;
+                }
             }
         }
         Ok(())
@@ -173,37 +181,36 @@ impl Maps {
 
     /// Makes one pass over all flows.
     fn look(&mut self, auto: &BTreeMap<ServiceNumber, Service>, dips: &Dips) -> Result<Pass, TableError> {
-        let (now, settings, timeouts) = (clock::now(), self.settings, self.timeouts);
+        let (now, settings, limits) = (Seen::of(clock::now()), self.settings, Limits::of(&self.timeouts));
         let mut pass = Pass::default();
         let reals = &self.image.reals;
-        self.plane.tables().for_each_flow(|key, flow| {
+        let orphans = self.plane.tables().for_each_flow(|key, flow| {
             pass.with_port += usize::from(!flow.snat.is_none());
             if !dips.has(flow.snat.address, key.narrowed().is_none()) {
                 // The SNAT address of the flow was removed from the pool: the client has to connect again.
                 pass.over.push((*key, *flow));
                 return;
             }
-            if track::is_over(FlowState::from_number(flow.state), flow.seen, now, 0, &timeouts) {
+            if flow.value.is_over(&limits, now, 0) {
                 pass.over.push((*key, *flow));
                 return;
             }
-            let load =
-                if FlowState::from_number(flow.state).is_active() { Load::ACTIVE } else { Load::INACTIVE };
-            let Some(real) = reals.get(&flow.real) else {
+            let Some(real) = reals.get(&flow.real()) else {
                 // A daemon crashed between the removal of a real and that of its flows.
                 pass.over.push((*key, *flow));
                 return;
             };
-            *pass.loads.entry(flow.real).or_default() += load;
+            *pass.loads.entry(flow.real()).or_default() += flow.value.load();
             pass.sample.add(key);
             if let Some(service) = auto.get(&real.service) {
                 let slot = hash::slot_of_any(service, key, settings.seed);
-                pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real);
+                pass.written.entry(service.id).or_default().entry(slot).or_default().insert(flow.real());
                 if !real.is(Real::NEEDS_FLOW) {
                     pass.held.push((*key, *flow, service.id, slot));
                 }
             }
         })?;
+        pass.orphans = orphans;
         Ok(pass)
     }
 
@@ -239,12 +246,11 @@ impl Maps {
 
     fn forget_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
         let tables = self.plane.tables();
-        if tables.flow(key) != Some(*flow) {
+        if !tables.remove_flow(key, flow)? {
             // A packet of the flow arrived after the pass.
             return Ok(());
         }
-        tables.remove_flow(key)?;
-        match self.image.reals.get(&flow.real) {
+        match self.image.reals.get(&flow.real()) {
             Some(real) => apply::forget_reply(tables, key, flow.snat, real),
             None => Ok(()),
         }

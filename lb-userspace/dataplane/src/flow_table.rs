@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The flow table in the memory of this process: reading a million flows takes no system call, and delays nothing.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::AsFd as _,
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
+};
+
+use aya::maps::{Array, IterableMap as _, MapData};
+use lb_common::{
+    flow_table::{
+        self, Entry, Event, Geometry, Inserted, Key as _, Limits, Mixing, Newcomer, Pair, Shape, Table,
+        Value, WIDE_WORDS, Wide,
+    },
+    ids::RealId,
+    protocol,
+    schema::{FlowKey, Load, MapName, Service, ServiceKey, Timeouts},
+    wire::{Be16, Be128},
+};
+
+use super::{
+    map_source::{MapSource, take},
+    mapped::MappedArray,
+    tables::{TableError, batch_failed, failed},
+};
+
+/// TCP port of FTP control connections.
+const FTP: Be16 = Be16::new(21);
+
+/// Words of a value of `LOADS`.
+const LOAD_WORDS: usize = size_of::<Load>() / size_of::<u64>();
+
+/// The flow table, and the connection counts of the reals.
+pub(super) struct FlowTable {
+    shape_map: Array<MapData, Shape>,
+    memory: FlowMemory,
+    /// Keeps the map's descriptor, and tells its size.
+    buckets: Array<MapData, [u64; WIDE_WORDS]>,
+    numbers: Arc<Numbers>,
+}
+
+/// What a reader of the flows needs.
+#[derive(Clone, Debug)]
+pub(super) struct FlowMemory {
+    flows: Arc<MappedArray>,
+    loads: Arc<MappedArray>,
+    shape: Shape,
+}
+
+/// A live entry, as it was read.
+type Found<'a> = Entry<&'a [AtomicU64]>;
+
+impl FlowTable {
+    /// Takes the maps from the object, or opens their pins. `loads` is `LOADS`, and `services` are all services.
+    ///
+    /// # Errors
+    /// [`TableError`] if a map is missing, or cannot be mapped.
+    pub(super) fn take(
+        maps: &mut impl MapSource,
+        loads: &Array<MapData, Load>,
+        services: impl IntoIterator<Item = (ServiceKey, Service)>,
+    ) -> Result<Self, TableError> {
+        let buckets: Array<MapData, [u64; WIDE_WORDS]> = take(maps, MapName::Flows)?;
+        let mut shape_map: Array<MapData, Shape> = take(maps, MapName::FlowShape)?;
+        let shape = match shape_map.get(&0, 0).map_err(failed("read", MapName::FlowShape))? {
+            shape if shape.geometry == Geometry::default() => {
+                let new = new_shape(buckets.len()).map_err(batch_failed("size", MapName::Flows))?;
+                shape_map.set(0, new, 0).map_err(failed("write", MapName::FlowShape))?;
+                new
+            }
+            shape => shape,
+        };
+        let flows = MappedArray::new(buckets.map().fd().as_fd(), buckets.len() as usize * WIDE_WORDS)
+            .map_err(batch_failed("map", MapName::Flows))?;
+        let loads = MappedArray::new(loads.map().fd().as_fd(), loads.len() as usize * LOAD_WORDS)
+            .map_err(batch_failed("map", MapName::Loads))?;
+        let memory = FlowMemory { flows: Arc::new(flows), loads: Arc::new(loads), shape };
+        Ok(Self { shape_map, memory, buckets, numbers: Arc::new(Numbers::of(services)) })
+    }
+
+    /// Sets the timeouts of idle flows.
+    pub(super) fn put_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), TableError> {
+        self.memory.shape.limits = Limits::of(timeouts);
+        self.shape_map.set(0, self.memory.shape, 0).map_err(failed("write", MapName::FlowShape))
+    }
+
+    /// Returns the number of places.
+    pub(super) fn places(&self) -> u32 {
+        self.buckets.len() * flow_table::PLACES as u32
+    }
+
+    /// Returns the memory of the table, for a reader of its own.
+    pub(super) fn memory(&self) -> FlowMemory {
+        self.memory.clone()
+    }
+
+    /// Returns the numbers of the services, for a reader of its own.
+    pub(super) fn numbers(&self) -> Arc<Numbers> {
+        Arc::clone(&self.numbers)
+    }
+
+    /// Returns the service with its number, which is allocated if the service is new.
+    ///
+    /// # Errors
+    /// If there are more services than numbers.
+    pub(super) fn numbered(&mut self, key: &ServiceKey, service: &Service) -> Result<Service, TableError> {
+        let number = Arc::make_mut(&mut self.numbers).take(key);
+        let number = number.ok_or_else(|| {
+            batch_failed("number a service in", MapName::Services)(io::Error::other("65,535 services exist"))
+        })?;
+        Ok(Service { number, ..*service })
+    }
+
+    /// Releases the number of a service.
+    pub(super) fn release(&mut self, key: &ServiceKey) {
+        Arc::make_mut(&mut self.numbers).release(key);
+    }
+
+    /// Returns the value of a flow, if it is tracked.
+    pub(super) fn value(&self, key: &FlowKey) -> Option<Value> {
+        self.numbers.of_flow(key).find_map(|number| Some(self.memory.find(key, number)?.value()))
+    }
+
+    /// Adds or replaces a flow, without a change of the connection counts. Returns whether the table has a place for it.
+    pub(super) fn put(&self, key: &FlowKey, value: Value) -> bool {
+        let Some(number) = self.numbers.of_flow(key).next() else { return false };
+        let table = self.memory.uncounted();
+        let wide = self.memory.wide(key, number);
+        let pair = self.memory.pair(&wide);
+        while let Some(entry) = flow_table::find(pair, &wide) {
+            if table.replace(&entry, value) {
+                return true;
+            }
+        }
+        let inserted = table.insert(pair, &wide, value, value.seen(), Newcomer::Proven);
+        matches!(inserted, Inserted::Added | Inserted::Other(_))
+    }
+
+    /// Removes a flow, unless a packet has changed its entry since it had this value. Returns whether it did.
+    pub(super) fn remove(&self, key: &FlowKey, value: Value) -> bool {
+        self.numbers
+            .of_flow(key)
+            .filter_map(|number| self.memory.find(key, number))
+            .any(|entry| entry.value() == value && self.memory.counted().replace(&entry, Value::dead(0)))
+    }
+
+    /// Removes the flows of services that do not exist any more.
+    pub(super) fn remove_orphans(&self) {
+        for (wide, entry) in self.memory.entries() {
+            let (_, _, number, _) = wide.parts();
+            if self.numbers.service(number).is_none() {
+                let _whether = self.memory.counted().replace(&entry, Value::dead(0));
+            }
+        }
+    }
+}
+
+impl FlowMemory {
+    /// Calls `each` with every flow, and returns the number of flows whose services do not exist any more.
+    pub(super) fn for_each(&self, numbers: &Numbers, mut each: impl FnMut(&FlowKey, Value)) -> usize {
+        let mut orphans = 0;
+        for (wide, entry) in self.entries() {
+            let (source, source_port, number, destination_port) = wide.parts();
+            match numbers.service(number) {
+                Some(ServiceKey { address, protocol, .. }) => {
+                    let key = FlowKey {
+                        source,
+                        destination: *address,
+                        source_port,
+                        destination_port,
+                        protocol: u32::from(*protocol),
+                    };
+                    each(&key, entry.value());
+                }
+                None => orphans += 1,
+            }
+        }
+        orphans
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Wide, Found<'_>)> {
+        flow_table::scan::<Wide>(self.flows.words(), &self.shape)
+    }
+
+    fn wide(&self, key: &FlowKey, number: u16) -> Wide {
+        Wide::new(&self.shape.mixing, key.source, key.source_port, number, key.destination_port)
+    }
+
+    fn pair(&self, wide: &Wide) -> Pair<&[AtomicU64]> {
+        let bucket = |number: u32| &self.flows.words()[number as usize * WIDE_WORDS..][..WIDE_WORDS];
+        let (hash, geometry) = (wide.hash(), self.shape.geometry);
+        Pair { first: bucket(geometry.first(hash)), second: bucket(geometry.second(hash)), line: wide.line() }
+    }
+
+    fn find(&self, key: &FlowKey, number: u16) -> Option<Found<'_>> {
+        let wide = self.wide(key, number);
+        flow_table::find(self.pair(&wide), &wide)
+    }
+
+    /// Returns the table, whose changes change the connection counts of the reals.
+    fn counted(&self) -> Mapped<'_> {
+        Mapped { memory: self, loads: self.loads.words() }
+    }
+
+    /// Returns the table without connection counts.
+    fn uncounted(&self) -> Mapped<'_> {
+        Mapped { memory: self, loads: &[] }
+    }
+}
+
+/// The table, and the connection counts that its changes change.
+struct Mapped<'a> {
+    memory: &'a FlowMemory,
+    loads: &'a [AtomicU64],
+}
+
+impl<'a> Table<Wide> for Mapped<'a> {
+    type Bucket = &'a [AtomicU64];
+
+    fn limits(&self) -> &Limits {
+        &self.memory.shape.limits
+    }
+
+    fn add_load(&self, real: RealId, change: u64) {
+        if let Some(counts) = self.loads.get(real.0 as usize * LOAD_WORDS) {
+            counts.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    fn count(&self, _: Event) {}
+}
+
+/// Returns the shape of a new table with so many buckets.
+fn new_shape(buckets: u32) -> io::Result<Shape> {
+    let mut random = [[0; 8]; 3];
+    for word in &mut random {
+        rustix::rand::getrandom(word.as_mut_slice(), rustix::rand::GetRandomFlags::empty())?;
+    }
+    let geometry = Geometry::new(buckets).ok_or(io::ErrorKind::InvalidInput)?;
+    let mixing = Mixing::new(random.map(u64::from_ne_bytes));
+    Ok(Shape { mixing, geometry, limits: Limits::of(&Timeouts::DEFAULT) })
+}
+
+/// Numbers of VIP, port and protocol in the keys of flows. They are allocated in turn, so that the number of a removed
+/// service is not used again soon: a sweep removes the flows of services that do not exist.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    by_key: HashMap<ServiceKey, u16>,
+    by_number: HashMap<u16, ServiceKey>,
+    last: u16,
+}
+
+impl Numbers {
+    fn of(services: impl IntoIterator<Item = (ServiceKey, Service)>) -> Self {
+        let by_key: HashMap<ServiceKey, u16> =
+            services.into_iter().map(|(key, service)| (key, service.number)).collect();
+        let by_number = by_key.iter().map(|(key, number)| (*number, *key)).collect();
+        Self { last: by_key.values().copied().max().unwrap_or(0), by_key, by_number }
+    }
+
+    /// Returns the service with this number.
+    fn service(&self, number: u16) -> Option<&ServiceKey> {
+        self.by_number.get(&number)
+    }
+
+    /// Returns the number of a service, and allocates it if the service has none.
+    fn take(&mut self, key: &ServiceKey) -> Option<u16> {
+        if let Some(number) = self.by_key.get(key) {
+            return Some(*number);
+        }
+        let numbers = (1..=u16::MAX).map(|step| self.last.wrapping_add(step));
+        let number =
+            numbers.into_iter().find(|number| *number != 0 && !self.by_number.contains_key(number))?;
+        self.last = number;
+        self.by_key.insert(*key, number);
+        self.by_number.insert(number, *key);
+        Some(number)
+    }
+
+    fn release(&mut self, key: &ServiceKey) {
+        if let Some(number) = self.by_key.remove(key) {
+            self.by_number.remove(&number);
+        }
+    }
+
+    /// Returns the numbers under which the flow of a packet may be: that of its VIP and port, that of the FTP service, and
+    /// that of the service for every port. The order is that of the programs.
+    fn of_flow(&self, key: &FlowKey) -> impl Iterator<Item = u16> {
+        let FlowKey { destination, destination_port, protocol, .. } = *key;
+        let is_tcp = protocol == u32::from(protocol::TCP);
+        let ports = [Some(destination_port), is_tcp.then_some(FTP), Some(Be16::ZERO)];
+        ports.into_iter().flatten().filter_map(move |port| {
+            self.by_key.get(&ServiceKey::<Be128>::new(destination, port, protocol as u8)).copied()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn key(vip: u8, port: u16) -> ServiceKey {
+        ServiceKey::new(
+            Be128::from(std::net::IpAddr::from(Ipv4Addr::new(192, 0, 2, vip))),
+            Be16::new(port),
+            protocol::TCP,
+        )
+    }
+
+    #[test]
+    fn a_number_is_used_again_only_after_all_others() {
+        let mut numbers = Numbers::default();
+        let first = numbers.take(&key(1, 80)).unwrap();
+        assert_eq!(numbers.take(&key(1, 80)), Some(first));
+        numbers.release(&key(1, 80));
+        let mut last = first;
+        for _ in 1..u16::MAX {
+            numbers.release(&key(2, 80));
+            let next = numbers.take(&key(2, 80)).unwrap();
+            assert!(next != 0 && next != first && next != last);
+            last = next;
+        }
+        numbers.release(&key(2, 80));
+        assert_eq!(numbers.take(&key(1, 80)), Some(first));
+    }
+
+    #[test]
+    fn a_flow_is_under_its_port_or_the_ftp_service_or_every_port() {
+        let mut numbers = Numbers::default();
+        let [every, ftp, exact] = [0, 21, 2000].map(|port| numbers.take(&key(1, port)).unwrap());
+        let flow = FlowKey {
+            source: Be128::ZERO,
+            destination: key(1, 0).address,
+            source_port: Be16::new(1),
+            destination_port: Be16::new(2000),
+            protocol: protocol::TCP.into(),
+        };
+        assert_eq!(numbers.of_flow(&flow).collect::<Vec<_>>(), [exact, ftp, every]);
+        let other = FlowKey { destination_port: Be16::new(2001), ..flow };
+        assert_eq!(numbers.of_flow(&other).collect::<Vec<_>>(), [ftp, every]);
+    }
+}
