@@ -93,7 +93,8 @@ fn tracked<A: IpFamily>(
     if real.method != Method::Fnat as u16 {
         return Ok(Chosen::new(id, real));
     }
-    let snat = snat::of(&parsed.flow, id).ok_or(Reason::NoFlow)?;
+    // Another CPU begins the flow on another real, and has replaced the lease.
+    let snat = snat::of(&parsed.flow, id).ok_or(Reason::FlowContended)?;
     Ok(Chosen { id, real, snat })
 }
 
