@@ -26,6 +26,22 @@ pub enum Event {
 impl Event {
     /// Number of events.
     pub const COUNT: usize = 5;
+
+    /// All events, by number.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Added, Self::Evicted, Self::Full, Self::Contended, Self::Raced];
+
+    /// Returns the name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Evicted => "evicted",
+            Self::Full => "full",
+            Self::Contended => "contended",
+            Self::Raced => "raced",
+        }
+    }
 }
 
 /// The result of an insertion.

@@ -5,6 +5,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use lb_common::{
+    flow_table::Event,
     ids::{RealId, ServiceId as ServiceNumber},
     reason::Reason,
 };
@@ -13,7 +14,7 @@ use super::{
     Director,
     count::count_flows,
     lost_sends::send_errors_of,
-    maps::FlowCounts,
+    maps::{FlowCounts, maps_failed},
     outcomes::Outcomes,
     report::{self, count},
 };
@@ -53,6 +54,8 @@ pub struct Scrape {
     pub is_unsaved: bool,
     /// Number of evicted flows that sweeps have found.
     pub evicted: u64,
+    /// Number of events of the flow table, by kind.
+    pub flow_events: [u64; Event::COUNT],
     /// Number of running traces.
     pub traces: u64,
     /// Number of samples that traces have lost.
@@ -205,6 +208,7 @@ impl Director {
         }
         let reasons = Reason::ALL.iter().filter_map(|reason| count(*reason, &sums, true)).collect();
         let checks = self.health.snapshot();
+        let flow_events = self.maps.tables().flow_events().map_err(|e| maps_failed(&e))?;
         Ok(Scrape {
             services,
             reals,
@@ -215,6 +219,7 @@ impl Director {
             outcomes: self.outcomes,
             is_unsaved: self.store.unsaved().is_some(),
             evicted: self.maps.evicted_total(),
+            flow_events,
             traces: self.traces.number(),
             lost_samples: self.traces.lost(),
             send_errors: Vec::new(),

@@ -27,6 +27,7 @@ use crate::{
         scrape::{Numbers, Samples, Scrape},
     },
 };
+use lb_common::flow_table::Event;
 use lb_control::state::Totals;
 
 /// Content type for clients that accept `OpenMetrics`.
@@ -149,6 +150,11 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
     }
     let help = "Evictions of living flows that sweeps have found in samples of 1,024 flows for each table";
     p.metric(Kind::Counter, "xvs_flows_evicted_sampled", help).sample("", scrape.evicted);
+    let help = "Events of the flow table: flows added and evicted, places missing, and races between CPUs";
+    p.metric(Kind::Counter, "xvs_flow_table_events", help);
+    for (event, count) in Event::ALL.iter().zip(scrape.flow_events) {
+        p.sample(&labels(&[("event", event.as_str())]), count);
+    }
     p.metric(Kind::Gauge, "xvs_sweep_seconds", "Seconds that the last sweep over all tracked flows took")
         .fraction(status.sweep_seconds);
     p.metric(Kind::Counter, "xvs_log_lines_lost", "Lines of the log that could not be written")
@@ -254,6 +260,7 @@ mod tests {
             outcomes: Outcomes { config: Some(ConfigOutcome::default()), ..Outcomes::default() },
             is_unsaved: false,
             evicted: 0,
+            flow_events: [1, 0, 0, 0, 0],
             traces: 1,
             lost_samples: 0,
             send_errors: vec![("eth0".to_owned(), 1)],

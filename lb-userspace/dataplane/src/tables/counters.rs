@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counters of reals and of reasons, summed over all CPUs.
+//! Counters of reals, of reasons and of the flow table, summed over all CPUs.
 #![forbid(unsafe_code)]
 
 use std::{ops::Range, os::fd::AsFd as _};
@@ -10,6 +10,7 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::{
+    flow_table::Event,
     ids::{RealId, ServiceId},
     schema::{Counters, Load, MapName, ReasonCounts},
 };
@@ -59,6 +60,18 @@ impl Tables {
     /// Sets a service's packets by reason; `sum` is over all CPUs.
     pub fn put_reasons(&mut self, service: ServiceId, sum: &ReasonCounts) -> Result<(), TableError> {
         self.reasons.set(service.0, per_cpu(*sum)?, 0).map_err(failed("write", MapName::Reasons))
+    }
+
+    /// Returns the number of events of the flow table by kind, summed over all CPUs.
+    pub fn flow_events(&self) -> Result<[u64; Event::COUNT], TableError> {
+        let values = self.flow_events.get(&0, 0).map_err(failed("read", MapName::FlowEvents))?;
+        let mut sum = [0; Event::COUNT];
+        for events in values.iter() {
+            for (sum, count) in sum.iter_mut().zip(events) {
+                *sum += count;
+            }
+        }
+        Ok(sum)
     }
 
     /// Resets the counters and connection counts of these reals, and the reason counts of these services, for

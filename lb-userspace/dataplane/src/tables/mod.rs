@@ -19,6 +19,7 @@ mod snat; //       SNAT addresses, and the owners of their ports
 
 use aya::maps::{Array, DevMapHash, HashMap as BpfHashMap, Map, MapData, PerCpuArray, ProgramArray};
 use lb_common::{
+    flow_table::Event,
     ids::IfIndex,
     schema::{
         AddressFilter, AddressUse, Block, Client, ClientKey, Counters, FlowKey, Load, MapName, MoveBlock,
@@ -71,6 +72,7 @@ pub struct Tables {
     signs: Map,
     counters: PerCpuArray<MapData, Counters>,
     reasons: PerCpuArray<MapData, ReasonCounts>,
+    flow_events: PerCpuArray<MapData, [u64; Event::COUNT]>,
     /// State that only the programs read and write.
     learned: Learned,
 }
@@ -109,6 +111,7 @@ impl Tables {
             signs: ebpf.take_map(MapName::Signs.as_str())?,
             counters: take(ebpf, MapName::Counters)?,
             reasons: take(ebpf, MapName::Reasons)?,
+            flow_events: take(ebpf, MapName::FlowEvents)?,
             learned: Learned::take(ebpf)?,
         })
     }
