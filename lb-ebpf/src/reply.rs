@@ -32,7 +32,7 @@ use crate::{
 
 const SECOND: Ticks = Ticks::of_seconds(1);
 
-/// What a reply answers, and its return path.
+/// The service and the flow that a reply belongs to, and its return path.
 pub struct Answered<A> {
     /// The return path and the new addresses of the reply.
     pub way: Way<A>,

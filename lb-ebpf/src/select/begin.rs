@@ -27,7 +27,7 @@ pub fn begin<A: IpFamily>(
     picked: Picked,
     known: Value,
 ) -> Result<RealId, Reason> {
-    let new = Value(prepare(frame, parsed, picked));
+    let new = Value(new_value(frame, parsed, picked));
     if new.real().is_none() {
         return Err(Reason::Truncated);
     }
@@ -54,7 +54,7 @@ pub fn begin<A: IpFamily>(
 out_of_line! {
     /// Returns the value of a new flow's entry, and records the return path of the flow's replies. Returns no real if the
     /// frame ends too early.
-    fn prepare [begin, begin6](frame; parsed: &Parsed<A>; picked: Picked) -> u64 {
+    fn new_value [new_value, new_value6](frame; parsed: &Parsed<A>; picked: Picked) -> u64 {
         let Some(real) = tables::real(picked.id) else { return 0 };
         let gateway = if return_path::is_needed(real.method) {
             let Ok(gateway) = return_path::for_flow(frame, parsed) else { return 0 };

@@ -17,7 +17,7 @@ use crate::{
 
 /// Returns the return path to the sender of the frame.
 #[inline(always)]
-pub fn of(frame: &Frame) -> Result<ReturnPath, Reason> {
+fn of(frame: &Frame) -> Result<ReturnPath, Reason> {
     Ok(ReturnPath {
         ifindex: frame.ifindex(),
         to_client: packet::frame_macs(frame)?.swapped(),

@@ -60,7 +60,7 @@ pub fn path_of_flow<A: IpFamily>(client: A, gateway: u8) -> Option<&'static Retu
 
 /// Returns the return path at a place of `ROUTER_PATHS` other than 0.
 #[inline(always)]
-pub fn router_path(gateway: u8) -> Option<&'static ReturnPath> {
+fn router_path(gateway: u8) -> Option<&'static ReturnPath> {
     let router = ROUTER_PATHS.get(gateway.into()).filter(|router| router.state >= RouterPath::READY)?;
     Some(&router.way)
 }

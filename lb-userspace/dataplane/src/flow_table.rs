@@ -37,12 +37,12 @@ const LOAD_WORDS: usize = size_of::<Load>() / size_of::<u64>();
 pub(super) struct FlowTable {
     shape_map: Array<MapData, Shape>,
     memory: FlowMemory,
-    /// Keeps the map's descriptor, and tells its size.
+    /// The map itself, whose size is the number of buckets.
     buckets: Array<MapData, [u64; WIDE_WORDS]>,
     numbers: Arc<Numbers>,
 }
 
-/// What a reader of the flows needs.
+/// The memory of the flow table, which readers share with its owner.
 #[derive(Clone, Debug)]
 pub(super) struct FlowMemory {
     flows: Arc<MappedArray>,
@@ -233,7 +233,7 @@ impl<'a> Table<Wide> for Mapped<'a> {
     fn count(&self, _: Event) {}
 }
 
-/// Returns the shape of a new table with so many buckets.
+/// Returns the shape of a new table with this number of buckets.
 fn new_shape(buckets: u32) -> io::Result<Shape> {
     let mut random = [[0; 8]; 3];
     for word in &mut random {

@@ -87,7 +87,7 @@ fn full(option: &str, flows: u64, max: u32, evicted: Option<Evicted>) -> Option<
     let is_full = flows >= u64::from(max) / 10 * 9 && max > 0;
     let cause = match evicted {
         _ if is_full => format!(
-            "the table holds {flows} flows, and has room for {max} ({option}): when it is full, the flows that were idle longest are evicted"
+            "the table holds {flows} flows, and has room for {max} ({option}): when it is full, a new flow evicts one whose client has sent packets in one second only, or is dropped"
         ),
         Some(Evicted { noted, missing }) => format!(
             "new flows evict living ones ({option} is {max}, and {flows} are tracked now): of {noted} that lived at a sweep, {missing} were gone at the next"

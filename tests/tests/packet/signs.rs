@@ -94,7 +94,7 @@ fn other_replies_are_no_signs(
     assert!(reader.new_signs().is_empty());
 }
 
-/// What a client sends, and what belongs to no flow, says nothing about a real.
+/// A packet of a client, or of no flow, is no sign that a real does not serve.
 #[rstest]
 #[case::by_a_client(tcp(CLIENT, SERVICE).rst().at_sequence(0))]
 #[case::of_no_flow(tcp(RealServer::by(Nat, 1).0, std::net::SocketAddrV4::new(ROUTER, 7)).rst().at_sequence(0))]

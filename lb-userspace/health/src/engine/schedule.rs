@@ -16,8 +16,8 @@ use crate::target::TargetKey;
 const LONGEST_WAIT: u64 = 1000;
 /// Least time between the starts of two probes of which a hint brings the second one forward, in milliseconds.
 const HINT_GAP: u64 = 250;
-/// The same after a failure, so that a server which starts again at once does not go down: the `fast-interval`, if that
-/// is shorter.
+/// Least time between two such probes after a failure, in milliseconds; the `fast-interval` if that is shorter. A server
+/// that restarts within this time does not go down.
 const FAILING_GAP: u64 = 1000;
 
 /// Schedule of a target.

@@ -23,7 +23,7 @@ use lb_tests::lab::{CLIENT, Host, Lab, Machine, Method, Options, RIPS, VIP, even
 const REQUESTS: usize = 50;
 /// Seconds for which wrk sends while the package is upgraded.
 const LOAD: u32 = 12;
-/// What a package may leave behind: the records of apt, dpkg and systemd, logs, and caches.
+/// Paths that a package may leave behind: the records of apt, dpkg and systemd, logs, and caches.
 const NOT_OURS: [&str; 7] = [
     "/var/lib/apt",
     "/var/lib/dpkg",
