@@ -72,6 +72,23 @@ impl Terminal {
         Self { child, keyboard: master.into(), inside: slave, screen, written, reader: Some(reader) }
     }
 
+    /// Returns all that the program has written, after its end. The terminal cannot be used afterwards.
+    fn written(&mut self) -> String {
+        // The reader ends when both ends of the program are closed, and has read everything then.
+        self.close();
+        let written = self.written.lock().expect("no panic");
+        String::from_utf8_lossy(&written).into_owned()
+    }
+
+    /// Closes the program's end, and waits for the reader.
+    fn close(&mut self) {
+        let null = File::open("/dev/null").expect("every system has it");
+        self.inside = null.into();
+        if let Some(reader) = self.reader.take() {
+            drop(reader.join());
+        }
+    }
+
     fn text(&self) -> String {
         self.screen.lock().expect("no panic").screen().contents()
     }
@@ -102,12 +119,7 @@ impl Drop for Terminal {
         // It may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
-        // The reader ends when both ends of the program are closed.
-        let null = File::open("/dev/null").expect("every system has it");
-        self.inside = null.into();
-        if let Some(reader) = self.reader.take() {
-            drop(reader.join());
-        }
+        self.close();
     }
 }
 
@@ -187,8 +199,7 @@ fn top_draws_the_rates_of_real_traffic_and_leaves_the_terminal_as_it_was() {
     kill(Pid::from_raw(terminal.child.id().cast_signed()), Signal::SIGTERM).expect("our own child");
     assert_eq!(terminal.ends(), Some(0));
     assert!(terminal.echoes(), "the terminal is as it was");
-    let written = terminal.written.lock().expect("no panic").clone();
-    let left = String::from_utf8_lossy(&written).contains("\u{1b}[?1049l");
+    let left = terminal.written().contains("\u{1b}[?1049l");
     assert!(left, "the shell's screen is back");
 
     // Without a terminal: text and JSON.
@@ -233,8 +244,7 @@ fn lists_are_filtered_repeated_and_short() {
     for list in ["service list", "real list", "connections", "stats", "group list", "check list"] {
         let mut terminal = Terminal::start(director, list);
         assert_eq!(terminal.ends(), Some(0));
-        let written = terminal.written.lock().expect("no panic").clone();
-        let text = String::from_utf8_lossy(&written).into_owned();
+        let text = terminal.written();
         let plain = terminal.text();
         // Sentences below a table may be longer.
         let mut rows = plain.lines().take_while(|line| !line.contains(": "));
