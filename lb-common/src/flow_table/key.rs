@@ -36,6 +36,13 @@ impl Geometry {
         Some(Self { shift: 64 - buckets.trailing_zeros(), mask: buckets - 1 })
     }
 
+    /// Returns whether this is the geometry of no table, which is the default.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.mask == 0
+    }
+
     /// Returns the number of buckets.
     #[must_use]
     pub const fn buckets(self) -> u32 {
@@ -67,8 +74,20 @@ pub struct Shape {
     pub geometry: Geometry,
     /// The ages at which flows expire.
     pub limits: Limits,
+    /// The number of buckets of the table that this one replaces, which has the same secret, while flows move from there;
+    /// otherwise that of no table.
+    pub replaced: Geometry,
 }
-layout!(Shape, size: 64, align: 8);
+layout!(Shape, size: 72, align: 8);
+
+impl Shape {
+    /// Returns whether flows may be in the table that this one replaces.
+    #[inline(always)]
+    #[must_use]
+    pub const fn takes_over(&self) -> bool {
+        !self.replaced.is_none()
+    }
+}
 
 /// The two buckets of a flow, and the index of the place in them where the search begins: that of a cache line, so that
 /// entries of a bucket are spread over its lines.

@@ -49,6 +49,9 @@ map_names! {
     Reals = "REALS";
     /// Flow table, of both IP versions.
     Flows = "FLOWS";
+    /// The table that [`Self::Flows`] replaces, while flows move from there; otherwise a table of one bucket, which is
+    /// not used.
+    FlowsBefore = "FLOWS_BEFORE";
     /// Secret, size and idle timeouts of [`Self::Flows`].
     FlowShape = "FLOW_SHAPE";
     /// Events of [`Self::Flows`], per CPU.

@@ -51,7 +51,7 @@ pub use tunnel_end::TunnelEnd;
 
 /// Version of the map layout. It increases whenever the layout or the meaning of any map changes. The daemon
 /// refuses pinned maps of another version.
-pub const SCHEMA_VERSION: u32 = 16;
+pub const SCHEMA_VERSION: u32 = 17;
 
 /// Entries of a block. A service's slot table is one block or several consecutive ones.
 pub const BLOCK: u32 = 4096;

@@ -33,6 +33,10 @@ pub(super) type Shared<T, const N: usize> = Array<T, N, { BPF_F_MMAPABLE as usiz
 #[btf_map]
 pub(super) static FLOWS: Shared<[u64; WIDE_WORDS], 1> = Shared::new();
 
+/// Buckets of the table that `FLOWS` replaces: a search that finds nothing in `FLOWS` continues here while flows move.
+#[btf_map]
+pub(super) static FLOWS_BEFORE: Shared<[u64; WIDE_WORDS], 1> = Shared::new();
+
 /// Secret, size and idle timeouts of the flow table.
 #[btf_map]
 pub(super) static FLOW_SHAPE: Array<Shape, 1> = Array::new();
@@ -107,10 +111,11 @@ pub fn prepare_flow<A: IpFamily>(key: &FlowKey<A>, service: &Service) -> Option<
 /// up a reply's flow again.
 #[inline(always)]
 pub fn prepared_flow() -> Option<Value> {
-    match find() {
-        0 => None,
-        value => Some(Value(value)),
+    let mut value = find();
+    if value == 0 && shape()?.takes_over() {
+        value = find_before();
     }
+    if value == 0 { None } else { Some(Value(value)) }
 }
 
 /// Adds the entry of the flow that was looked up last. `known` is the ended flow that the new one replaces,
@@ -216,6 +221,28 @@ fn found(entry: &Entry<Bucket>, bucket: usize) -> u64 {
 }
 
 out_of_line! {
+    /// As [`find`], in the table that `FLOWS` replaces.
+    fn find_before [flow_find_before](;;) -> u64 {
+        let (Some(shape), Some(looked_up)) = (shape(), looked_up()) else { return 0 };
+        // SAFETY: as in `last`.
+        let key = unsafe { &(*looked_up).key };
+        let first = shape.replaced.first(key.hash());
+        let value = find_in_before(key, first, false);
+        if value != 0 { value } else { find_in_before(key, shape.replaced.second(key.hash()), true) }
+    }
+}
+
+/// Returns the value of a flow in a bucket of `FLOWS_BEFORE`; 0 if it has no entry there. Records the entry's place.
+#[inline(always)]
+fn find_in_before(key: &Wide, number: u32, in_second: bool) -> u64 {
+    let (Some(looked_up), Some(bucket)) = (looked_up(), FLOWS_BEFORE.get_ptr_mut(number)) else { return 0 };
+    let Some(entry) = flow_table::find_in(Bucket::new(bucket), in_second, key) else { return 0 };
+    // SAFETY: as in `prepare_flow`.
+    unsafe { (*looked_up).place = [number, entry.at() as u32 | LastFlow::IS_BEFORE] };
+    entry.value().0
+}
+
+out_of_line! {
     /// Returns the best place of a bucket for a new flow, see [`flow_table::best`].
     fn best [flow_best](; bucket: &Memory; line: u32, now: u32) -> u64 {
         let Some(shape) = shape() else { return 0 };
@@ -256,7 +283,9 @@ out_of_line! {
         let (Some(shape), Some(looked_up)) = (shape(), looked_up()) else { return false };
         // SAFETY: as in `prepare_flow`.
         let [bucket, at] = unsafe { (*looked_up).place };
-        let Some(bucket) = FLOWS.get_ptr_mut(bucket) else { return false };
+        let is_before = at & LastFlow::IS_BEFORE != 0;
+        let bucket = if is_before { FLOWS_BEFORE.get_ptr_mut(bucket) } else { FLOWS.get_ptr_mut(bucket) };
+        let Some(bucket) = bucket else { return false };
         let entry = Entry::with_value(Bucket::new(bucket), at as usize, Value(old));
         Flows(shape).replace(&entry, Value(new))
     }

@@ -34,10 +34,16 @@ pub struct LastFlow {
     pub key: Wide,
     /// The numbers of both buckets.
     pub buckets: [u32; 2],
-    /// The number of the bucket with the entry, and the index of the entry's value in it, if there is one.
+    /// The number of the bucket with the entry, and the index of the entry's value in it, if there is one. The index has
+    /// [`Self::IS_BEFORE`] if the bucket is in the table that this one replaces.
     pub place: [u32; 2],
     /// In a dry run, the lease that the flow would have got; of the real [`lb_common::ids::RealId::NONE`] if there is none.
     pub lease: SnatLease,
+}
+
+impl LastFlow {
+    /// Flag of an index in `place`.
+    pub const IS_BEFORE: u32 = 1 << 31;
 }
 
 #[btf_map]

@@ -11,6 +11,7 @@ pub mod config; //         the config file
 pub mod dips; //           SNAT addresses and ports of `fnat`
 pub mod effective; //      effects of the network on a service
 pub mod evidence; //       state according to the maps
+pub mod flow_growth; //    decisions about the size of the flow table
 pub mod ids; //            allocation of ids and blocks
 pub mod image; //          desired contents of the maps
 pub mod neighbours; //     next hops of the reals

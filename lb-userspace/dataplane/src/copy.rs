@@ -2,7 +2,7 @@
 //! Copies of tables into new maps.
 #![forbid(unsafe_code)]
 
-use lb_common::schema::{Client, ClientKey, FlowKey, Source};
+use lb_common::schema::{Client, ClientKey, FlowKey, SnatLease, Source};
 
 use super::{TableError, Tables, tables::Flow};
 use lb_schedule::Span;
@@ -51,6 +51,14 @@ impl Tables {
         live.for_each_flow(|key, flow| flows.push((*key, *flow)))?;
         for (key, flow) in flows.iter().filter(|(key, _)| self.flow(key).is_none()).collect::<Vec<_>>() {
             self.put_flow(key, flow)?;
+        }
+        // The flow table may be the same one, and the leases not.
+        let mut leases: Vec<(FlowKey, SnatLease)> = Vec::new();
+        live.for_each_lease(|request, lease| leases.push((*request, *lease)))?;
+        for (request, lease) in &leases {
+            if self.lease(request).is_none() {
+                self.put_lease(request, lease)?;
+            }
         }
         let mut replies: Vec<(FlowKey, Source)> = Vec::new();
         live.for_each_reply(|key, source| replies.push((*key, *source)))?;

@@ -119,7 +119,9 @@ impl Decap {
         kernel::require_kernel()?;
         // The object also contains the director's maps. They are unused here, and so made as small as possible.
         let mut loader = EbpfLoader::new();
-        for (name, size) in limits::sizes(&Limits { services: 1, reals: 1, flows: 1, flows6: 1 }) {
+        for (name, size) in
+            limits::sizes(&Limits { services: 1, reals: 1, flows: 1, flows6: 1, flow_places: None })
+        {
             loader.map_max_entries(name.as_str(), size.min(64));
         }
         loader.override_global("AYA_LOG_LEVEL", &0u8, true);

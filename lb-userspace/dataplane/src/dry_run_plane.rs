@@ -42,7 +42,7 @@ impl DryRunPlane {
     /// # Errors
     /// [`LoadError`] if the kernel refuses.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
-        let limits = Limits { flows: FEW, flows6: FEW, ..options.limits };
+        let limits = Limits { flows: FEW, flows6: FEW, flow_places: None, ..options.limits };
         Self::with_mode(&Options { limits, ..options.clone() }, Mode::DRY, |map| SHARED.contains(&map))
     }
 

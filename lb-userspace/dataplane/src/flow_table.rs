@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     os::fd::AsFd as _,
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
@@ -12,7 +12,7 @@ use std::{
 use aya::maps::{Array, IterableMap as _, MapData};
 use lb_common::{
     flow_table::{
-        self, Entry, Event, Geometry, Inserted, Key as _, Limits, Mixing, Newcomer, Pair, Shape, Table,
+        self, Entry, Event, Geometry, Inserted, Key as _, Limits, Mixing, Newcomer, Pair, Seen, Shape, Table,
         Value, WIDE_WORDS, Wide,
     },
     ids::RealId,
@@ -37,8 +37,6 @@ const LOAD_WORDS: usize = size_of::<Load>() / size_of::<u64>();
 pub(super) struct FlowTable {
     shape_map: Array<MapData, Shape>,
     memory: FlowMemory,
-    /// The map itself, whose size is the number of buckets.
-    buckets: Array<MapData, [u64; WIDE_WORDS]>,
     numbers: Arc<Numbers>,
 }
 
@@ -46,6 +44,8 @@ pub(super) struct FlowTable {
 #[derive(Clone, Debug)]
 pub(super) struct FlowMemory {
     flows: Arc<MappedArray>,
+    /// The table that this one replaces, while flows move from there, and its shape.
+    before: Option<(Arc<MappedArray>, Shape)>,
     loads: Arc<MappedArray>,
     shape: Shape,
 }
@@ -73,23 +73,61 @@ impl FlowTable {
             }
             shape => shape,
         };
-        let flows = MappedArray::new(buckets.map().fd().as_fd(), buckets.len() as usize * WIDE_WORDS)
-            .map_err(batch_failed("map", MapName::Flows))?;
+        let flows = mapped(&buckets, MapName::Flows)?;
+        // A daemon was killed while flows moved.
+        let before = match take_before(maps)? {
+            Some(before) if shape.takes_over() && before.len() == shape.replaced.buckets() => {
+                let shape = Shape { geometry: shape.replaced, ..shape };
+                Some((Arc::new(mapped(&before, MapName::FlowsBefore)?), shape))
+            }
+            _ => None,
+        };
         let loads = MappedArray::new(loads.map().fd().as_fd(), loads.len() as usize * LOAD_WORDS)
             .map_err(batch_failed("map", MapName::Loads))?;
-        let memory = FlowMemory { flows: Arc::new(flows), loads: Arc::new(loads), shape };
-        Ok(Self { shape_map, memory, buckets, numbers: Arc::new(Numbers::of(services)) })
+        let memory = FlowMemory { flows: Arc::new(flows), before, loads: Arc::new(loads), shape };
+        Ok(Self { shape_map, memory, numbers: Arc::new(Numbers::of(services)) })
     }
 
     /// Sets the timeouts of idle flows.
     pub(super) fn put_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), TableError> {
         self.memory.shape.limits = Limits::of(timeouts);
+        self.put_shape()
+    }
+
+    fn put_shape(&mut self) -> Result<(), TableError> {
         self.shape_map.set(0, self.memory.shape, 0).map_err(failed("write", MapName::FlowShape))
+    }
+
+    /// Makes this table, which is empty and which no program uses yet, the one that replaces `old`. From now on, its flows
+    /// are those of both tables.
+    pub(super) fn replace(&mut self, old: &Self) -> Result<(), TableError> {
+        let shape = old.memory.shape;
+        self.memory.before = Some((Arc::clone(&old.memory.flows), shape));
+        self.memory.shape = Shape { geometry: self.memory.shape.geometry, replaced: shape.geometry, ..shape };
+        self.numbers = Arc::clone(&old.numbers);
+        self.put_shape()
+    }
+
+    /// Takes the numbers of the services from another view of the same table.
+    pub(super) fn share_numbers(&mut self, other: &Self) {
+        self.numbers = Arc::clone(&other.numbers);
+    }
+
+    /// Returns whether flows move here from a table before.
+    pub(super) const fn takes_over(&self) -> bool {
+        self.memory.before.is_some()
+    }
+
+    /// Ends the search in the table before, after its flows have moved.
+    pub(super) fn end_take_over(&mut self) -> Result<(), TableError> {
+        self.memory.before = None;
+        self.memory.shape.replaced = Geometry::default();
+        self.put_shape()
     }
 
     /// Returns the number of places.
     pub(super) fn places(&self) -> u32 {
-        self.buckets.len() * flow_table::PLACES as u32
+        self.memory.places()
     }
 
     /// Returns the memory of the table, for a reader of its own.
@@ -162,8 +200,13 @@ impl FlowMemory {
     /// Calls `each` with every flow, and returns the number of flows whose services do not exist any more.
     pub(super) fn for_each(&self, numbers: &Numbers, mut each: impl FnMut(&FlowKey, Value)) -> usize {
         let mut orphans = 0;
+        // A flow that moves meanwhile is in both tables.
+        let mut known = HashSet::new();
         for (wide, entry) in self.entries() {
             let (source, source_port, number, destination_port) = wide.parts();
+            if self.before.is_some() && !known.insert((source, source_port, number, destination_port)) {
+                continue;
+            }
             match numbers.service(number) {
                 Some(ServiceKey { address, protocol, .. }) => {
                     let key = FlowKey {
@@ -181,8 +224,40 @@ impl FlowMemory {
         orphans
     }
 
+    /// Returns the flows of the table before, which are older, and those of the table. A flow that moves meanwhile may
+    /// occur twice.
     fn entries(&self) -> impl Iterator<Item = (Wide, Found<'_>)> {
-        flow_table::scan::<Wide>(self.flows.words(), &self.shape)
+        let before =
+            self.before.iter().flat_map(|(flows, shape)| flow_table::scan::<Wide>(flows.words(), shape));
+        before.chain(flow_table::scan::<Wide>(self.flows.words(), &self.shape))
+    }
+
+    /// Returns the number of living flows, by the connection counts of the reals.
+    pub(super) fn living(&self) -> u64 {
+        let counts = self.loads.words().iter().step_by(LOAD_WORDS);
+        let flows = |counts: u64| u64::from(Load::active(counts)) + u64::from(Load::inactive(counts));
+        counts.map(|word| flows(word.load(Ordering::Relaxed))).sum()
+    }
+
+    /// Returns the number of places.
+    pub(super) fn places(&self) -> u32 {
+        self.shape.geometry.buckets() * flow_table::PLACES as u32
+    }
+
+    /// Moves the flows of the table before into this one, and returns the numbers of those that were there, and of those
+    /// that found no place. A flow that a packet changes meanwhile stays in both, and moves the next time.
+    pub(super) fn take_over(&self, now: Seen) -> (usize, usize) {
+        let Some((flows, shape)) = &self.before else { return (0, 0) };
+        let (mut moved, mut lost) = (0, 0);
+        for (wide, entry) in flow_table::scan::<Wide>(flows.words(), shape) {
+            moved += 1;
+            let table = self.counted();
+            if table.take_over(self.pair(&wide), &wide, &entry, now) == Inserted::Full {
+                // The connection counts must not contain it.
+                lost += usize::from(table.replace(&entry, Value::dead(0)));
+            }
+        }
+        (moved, lost)
     }
 
     fn wide(&self, key: &FlowKey, number: u16) -> Wide {
@@ -190,14 +265,15 @@ impl FlowMemory {
     }
 
     fn pair(&self, wide: &Wide) -> Pair<&[AtomicU64]> {
-        let bucket = |number: u32| &self.flows.words()[number as usize * WIDE_WORDS..][..WIDE_WORDS];
-        let (hash, geometry) = (wide.hash(), self.shape.geometry);
-        Pair { first: bucket(geometry.first(hash)), second: bucket(geometry.second(hash)), line: wide.line() }
+        pair(&self.flows, self.shape.geometry, wide)
     }
 
     fn find(&self, key: &FlowKey, number: u16) -> Option<Found<'_>> {
         let wide = self.wide(key, number);
-        flow_table::find(self.pair(&wide), &wide)
+        flow_table::find(self.pair(&wide), &wide).or_else(|| {
+            let (flows, shape) = self.before.as_ref()?;
+            flow_table::find(pair(flows, shape.geometry, &wide), &wide)
+        })
     }
 
     /// Returns the table, whose changes change the connection counts of the reals.
@@ -233,6 +309,27 @@ impl<'a> Table<Wide> for Mapped<'a> {
     fn count(&self, _: Event) {}
 }
 
+/// Returns the buckets of a flow in a table.
+fn pair<'a>(flows: &'a MappedArray, geometry: Geometry, wide: &Wide) -> Pair<&'a [AtomicU64]> {
+    let bucket = |number: u32| &flows.words()[number as usize * WIDE_WORDS..][..WIDE_WORDS];
+    let hash = wide.hash();
+    Pair { first: bucket(geometry.first(hash)), second: bucket(geometry.second(hash)), line: wide.line() }
+}
+
+/// Maps the buckets of a table.
+fn mapped(buckets: &Array<MapData, [u64; WIDE_WORDS]>, name: MapName) -> Result<MappedArray, TableError> {
+    let words = buckets.len() as usize * WIDE_WORDS;
+    MappedArray::new(buckets.map().fd().as_fd(), words).map_err(batch_failed("map", name))
+}
+
+/// Takes the table before, which is pinned only while flows move.
+fn take_before(maps: &mut impl MapSource) -> Result<Option<Array<MapData, [u64; WIDE_WORDS]>>, TableError> {
+    match take(maps, MapName::FlowsBefore) {
+        Err(TableError::Missing(_)) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// Returns the shape of a new table with this number of buckets.
 fn new_shape(buckets: u32) -> io::Result<Shape> {
     let mut random = [[0; 8]; 3];
@@ -241,7 +338,7 @@ fn new_shape(buckets: u32) -> io::Result<Shape> {
     }
     let geometry = Geometry::new(buckets).ok_or(io::ErrorKind::InvalidInput)?;
     let mixing = Mixing::new(random.map(u64::from_ne_bytes));
-    Ok(Shape { mixing, geometry, limits: Limits::of(&Timeouts::DEFAULT) })
+    Ok(Shape { mixing, geometry, limits: Limits::of(&Timeouts::DEFAULT), replaced: Geometry::default() })
 }
 
 /// Numbers of VIP, port and protocol in the keys of flows. They are allocated in turn, so that the number of a removed

@@ -10,6 +10,7 @@ mod copy; //            copies of tables into new maps
 pub mod decap; //       decapsulator of real servers
 pub mod descriptors; // the limit of open files
 pub mod dry_run_plane; // separate data plane for a dry run of a change
+pub mod flow_load; //   fullness of the flow table, and the move into another one
 pub mod flow_reader; // iteration over all flows
 mod flow_table; //      flow table in the memory of this process
 mod guard; //           protection of the stack while no XDP program is attached
@@ -34,9 +35,10 @@ mod versions; //        tables of two maps, one per IP version
 
 pub use attach::{AttachError, Mode};
 pub use dry_run_plane::DryRunPlane;
+pub use flow_load::{FlowLoad, Moved};
 pub use limits::Limits;
 pub use limits::OWN_ADDRESSES;
-pub use load::{DataPlane, LoadError, Options};
+pub use load::{Beside, DataPlane, LoadError, Options};
 pub use pins::PinDir;
 pub use probe_plane::{Entry, ProbePlane, ProbePlaneError};
 pub use sampler::{SampleReader, Sampled};

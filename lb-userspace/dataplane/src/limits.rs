@@ -13,6 +13,12 @@ pub const OWN_ADDRESSES: u32 = 4096;
 /// Maximum number of buckets of the flow table: the values of an array map are at most 4 GiB.
 const MOST_BUCKETS: u32 = 1 << 23;
 
+/// One of so many tracked flows can be one of `fnat`.
+pub(super) const FNAT_SHARE: u32 = 4;
+
+/// Number of places with which the flow table of a daemon begins: 4 MiB of kernel memory.
+const FIRST_PLACES: u32 = 1 << 17;
+
 /// Number of reals per block: a slot table has 128 to 256 slots for each real.
 const REALS_PER_BLOCK: u32 = BLOCK / 256;
 
@@ -23,10 +29,12 @@ pub struct Limits {
     pub services: u32,
     /// Number of reals, of all services together.
     pub reals: u32,
-    /// Number of tracked IPv4 flows; each takes about 120 bytes of kernel memory.
+    /// Number of tracked IPv4 flows.
     pub flows: u32,
-    /// Number of tracked IPv6 flows; each takes about 150 bytes of kernel memory.
+    /// Number of tracked IPv6 flows.
     pub flows6: u32,
+    /// Number of places that the flow table has now; `None`: as many as it can get.
+    pub flow_places: Option<u32>,
 }
 
 impl Limits {
@@ -37,12 +45,32 @@ impl Limits {
         self.services.saturating_add(self.reals.div_ceil(REALS_PER_BLOCK))
     }
 
-    /// Returns the number of buckets of the flow table, a power of two: it has a place for each flow of both versions.
+    /// Returns the number of buckets of the flow table, a power of two.
     #[must_use]
     pub const fn flow_buckets(&self) -> u32 {
-        let buckets = self.flows.saturating_add(self.flows6).div_ceil(PLACES as u32);
-        let buckets = if buckets > MOST_BUCKETS { MOST_BUCKETS } else { buckets.next_power_of_two() };
-        if buckets < Geometry::MIN_BUCKETS { Geometry::MIN_BUCKETS } else { buckets }
+        match self.flow_places {
+            Some(places) => buckets_for(places),
+            None => buckets_for(self.flows.saturating_add(self.flows6)),
+        }
+    }
+
+    /// Returns the limits with the flow table with which a daemon begins.
+    #[must_use]
+    pub const fn begun(self) -> Self {
+        Self { flow_places: Some(self.least_flow_places()), ..self }
+    }
+
+    /// Returns the lowest number of places of a daemon's flow table, with which it begins.
+    #[must_use]
+    pub const fn least_flow_places(&self) -> u32 {
+        let most = self.most_flow_places();
+        if most < FIRST_PLACES { most } else { FIRST_PLACES }
+    }
+
+    /// Returns the highest number of places of the flow table, which has a place for each flow of both versions then.
+    #[must_use]
+    pub const fn most_flow_places(&self) -> u32 {
+        buckets_for(self.flows.saturating_add(self.flows6)) * PLACES as u32
     }
 
     /// Returns the number of entries in each CPU's service cache: four times the number of services, to keep
@@ -67,8 +95,15 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { services: 512, reals: 8192, flows: 1 << 20, flows6: 1 << 18 }
+        Self { services: 512, reals: 8192, flows: 1 << 20, flows6: 1 << 18, flow_places: None }
     }
+}
+
+/// Returns the number of buckets with this number of places, or the next higher one that a table can have.
+const fn buckets_for(places: u32) -> u32 {
+    let buckets = places.div_ceil(PLACES as u32);
+    let buckets = if buckets > MOST_BUCKETS { MOST_BUCKETS } else { buckets.next_power_of_two() };
+    if buckets < Geometry::MIN_BUCKETS { Geometry::MIN_BUCKETS } else { buckets }
 }
 
 /// Returns the maps that keep their size when the limits change from `old` to `new`, except `SCHEMA` and
@@ -79,7 +114,8 @@ pub(super) fn shareable(old: &Limits, new: &Limits) -> impl Iterator<Item = MapN
     let (old, new) = (sizes(old), sizes(new));
     let mut resized: Vec<MapName> =
         old.into_iter().filter(|size| !new.contains(size)).map(|(map, _)| map).collect();
-    let own = [MapName::Schema, MapName::Programs];
+    // A flow table that is replaced is pinned only for a moment, and its successor cannot be replaced meanwhile.
+    let own = [MapName::Schema, MapName::Programs, MapName::FlowsBefore];
     if resized.contains(&MapName::Flows) {
         // It has the size of the flow table.
         resized.push(MapName::FlowShape);
@@ -90,7 +126,9 @@ pub(super) fn shareable(old: &Limits, new: &Limits) -> impl Iterator<Item = MapN
 /// Returns the numbers of entries of the maps that are sized at load time.
 pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
     let blocks = limits.blocks();
-    let Limits { services, reals, flows, flows6 } = *limits;
+    let Limits { services, reals, flows, flows6, .. } = *limits;
+    // So that the limits follow from the sizes of the maps, see `PinDir::capacity`.
+    let (flows, flows6) = (flows.next_multiple_of(64), flows6.next_multiple_of(64));
     // New entries of a full map are written before old ones are removed.
     let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
     vec![
@@ -115,17 +153,17 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
         (MapName::Clients, ((flows + flows6) / 8).max(1024)),
         (MapName::Localities, ((flows + flows6) / 64).max(1024)),
         (MapName::Flows, limits.flow_buckets()),
-        (MapName::Bindings, flows),
-        (MapName::Bindings6, flows6),
-        (MapName::Replies, (flows / 8).max(1024)),
-        (MapName::ReturnPaths, (flows / 8).max(1024)),
         // Hash maps without preallocation: entries take memory when they are added.
-        (MapName::Translations, flows),
-        (MapName::Translations6, flows6),
+        (MapName::Bindings, flows / FNAT_SHARE),
+        (MapName::Bindings6, flows6 / FNAT_SHARE),
+        (MapName::Replies, (flows / 8).max(1024)),
+        (MapName::ReturnPaths, (flows / 16).max(1024)),
+        (MapName::Translations, flows / FNAT_SHARE),
+        (MapName::Translations6, flows6 / FNAT_SHARE),
         (MapName::Bypass, (flows / 64).max(1024)),
         (MapName::Fragments, (flows / 64).max(1024)),
         (MapName::Replies6, (flows6 / 8).max(1024)),
-        (MapName::ReturnPaths6, (flows6 / 8).max(1024)),
+        (MapName::ReturnPaths6, (flows6 / 16).max(1024)),
         (MapName::Bypass6, (flows6 / 64).max(1024)),
         (MapName::Fragments6, (flows6 / 64).max(1024)),
     ]
@@ -154,6 +192,6 @@ mod tests {
             assert!(!shared.contains(&map), "{map}");
         }
         assert!(!shared.contains(&MapName::Schema) && !shared.contains(&MapName::Programs));
-        assert_eq!(shareable(&old, &old).count(), MapName::ALL.len() - 2);
+        assert_eq!(shareable(&old, &old).count(), MapName::ALL.len() - 3);
     }
 }

@@ -25,7 +25,7 @@ use super::{
     kernel::require_kernel,
     limits::sizes,
     object::objects,
-    pins::{PinError, Shape},
+    pins::{self, PinError, Shape},
     sampler::Sampler,
     shortage,
     tables::TableError,
@@ -51,6 +51,18 @@ pub struct Options {
     pub timeouts: Option<Timeouts>,
     /// Keeps the programs' log messages, which the verifier otherwise removes as dead code.
     pub log: bool,
+    /// Loads programs beside those in force, over the same pinned maps.
+    pub beside: Option<Beside>,
+}
+
+/// Programs that will replace those in force, while a daemon changes the maps.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Beside {
+    /// With all maps of those in force.
+    SameMaps,
+    /// With a new flow table, which will replace the pinned one, see [`Tables::replace_flows`]. The other maps are those of
+    /// the programs in force.
+    NewFlowTable,
 }
 
 /// The loaded data plane with open maps.
@@ -142,6 +154,8 @@ impl DataPlane {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         require_kernel()?;
         let adopted = match &options.pins {
+            // The daemon has made or adopted them.
+            Some(_) if options.beside.is_some() => true,
             Some(pins) => pins.check(&shapes(&sizes(&options.limits))?)?,
             None => false,
         };
@@ -153,10 +167,12 @@ impl DataPlane {
         if !adopted {
             tables.set_schema(SCHEMA_VERSION)?;
         }
-        // The last daemon may have crashed in the middle of a change.
-        tables.settle()?;
         connect_programs(&mut ebpf, |number, fd| tables.put_program(number, fd))?;
-        tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
+        if options.beside.is_none() {
+            // The last daemon may have crashed in the middle of a change.
+            tables.settle()?;
+            tables.put_timeouts(&options.timeouts.unwrap_or(Timeouts::DEFAULT))?;
+        }
         let mut plane = Self {
             ebpf,
             pins: options.pins.clone(),
@@ -244,8 +260,14 @@ pub(super) fn load_build(
         loader.map_max_entries(name.as_str(), *size);
     }
     if let Some(pins) = &options.pins {
-        for shape in shapes.iter().filter(|shape| shared(shape.map)) {
-            loader.map_pin_path(shape.map.as_str(), pins.map(shape.map));
+        let is_new = |map| options.beside == Some(Beside::NewFlowTable) && pins::FLOW_MAPS.contains(&map);
+        for map in shapes.iter().map(|shape| shape.map).filter(|map| shared(*map)) {
+            loader.map_pin_path(map.as_str(), if is_new(map) { pins.new_map(map) } else { pins.map(map) });
+        }
+        // Flows move from a pinned table into its successor: every program must find them in either.
+        let before = if is_new(MapName::Flows) { MapName::Flows } else { MapName::FlowsBefore };
+        if shared(MapName::Flows) && pins.map(before).exists() {
+            loader.map_pin_path(MapName::FlowsBefore.as_str(), pins.map(before));
         }
     }
     loader.load(build).map_err(refine)
@@ -339,10 +361,11 @@ fn shapes(sizes: &[(MapName, u32)]) -> Result<Vec<Shape>, LoadError> {
             max_entries: size.map_or(map.max_entries(), |(_, size)| *size),
         }
     };
-    Ok(object.maps.iter().filter(|(name, _)| !is_private(name)).map(shape).collect())
+    let is_pinned = |name: &str| !is_private(name) && name != MapName::FlowsBefore.as_str();
+    Ok(object.maps.iter().filter(|(name, _)| is_pinned(name)).map(shape).collect())
 }
 
-/// Returns whether a map of the object belongs to one load of it, and is not pinned: globals and the log.
+/// Returns whether a map of the object belongs to one load of it, and is never pinned: globals and the log.
 fn is_private(map: &str) -> bool {
     map.starts_with('.') || map == LOG_MAP
 }

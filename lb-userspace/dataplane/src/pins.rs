@@ -8,6 +8,7 @@
 //! /sys/fs/bpf/xvs/links/IFINDEX   an attachment; by index: names of devices may have dots, which a bpffs refuses
 //! /sys/fs/bpf/xvs/guard/IFINDEX   an attachment of the guard
 //! /sys/fs/bpf/xvs/aside/NAME      the previous maps, during a resize
+//! /sys/fs/bpf/xvs/new/NAME        the maps of a new flow table, until it is in force
 //! ```
 
 use std::{
@@ -22,7 +23,10 @@ use aya::{
         links::{FdLink, PinnedLink},
     },
 };
-use lb_common::schema::{MapName, SCHEMA_VERSION};
+use lb_common::{
+    flow_table,
+    schema::{MapName, SCHEMA_VERSION},
+};
 use thiserror::Error;
 
 use super::{
@@ -32,6 +36,10 @@ use super::{
     tables::{TableError, Tables},
 };
 use lb_model::failure::chain;
+
+/// The maps that are new together with a flow table, in the order in which their pins change. Programs with another flow
+/// table must not be continued by tail calls.
+pub(crate) const FLOW_MAPS: [MapName; 3] = [MapName::Flows, MapName::FlowShape, MapName::Programs];
 
 /// A directory in a bpffs.
 #[derive(Clone, Debug)]
@@ -196,12 +204,7 @@ impl PinDir {
     /// # Errors
     /// [`PinError::Io`] if a pin cannot be removed.
     pub fn remove_aside(&self) -> Result<(), PinError> {
-        let aside = self.aside();
-        if !aside.is_dir() {
-            return Ok(());
-        }
-        empty(&aside)?;
-        fs::remove_dir(&aside).map_err(|source| PinError::Io { path: aside, source })
+        remove_dir(self.aside())
     }
 
     /// Completes or reverts a resize that a crash interrupted: the maps that the attached programs use are
@@ -223,10 +226,79 @@ impl PinDir {
         Ok(false)
     }
 
+    /// Returns the pin of a map that belongs to a new flow table, until that is in force.
+    #[must_use]
+    pub(crate) fn new_map(&self, map: MapName) -> PathBuf {
+        self.0.join("new").join(map.as_str())
+    }
+
+    /// Makes the directory for the maps of a new flow table.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if it cannot be made.
+    pub fn prepare_new_maps(&self) -> Result<(), PinError> {
+        self.remove_new_maps()?;
+        prepare_dir(&self.0.join("new"))
+    }
+
+    /// Gives the maps of a new flow table their names, after its programs have been attached. The table that it replaces
+    /// keeps a pin too, until [`Self::remove_flows_before`].
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if a pin cannot be changed; then the call can be repeated.
+    pub fn adopt_new_maps(&self) -> Result<(), PinError> {
+        for map in FLOW_MAPS.into_iter().filter(|map| self.new_map(*map).exists()) {
+            let (new, path) = (self.new_map(map), self.map(map));
+            let io = |source| PinError::Io { path: path.clone(), source };
+            if map == MapName::Flows && path.exists() {
+                fs::rename(&path, self.map(MapName::FlowsBefore)).map_err(io)?;
+            }
+            fs::rename(&new, &path).map_err(io)?;
+        }
+        self.remove_new_maps()
+    }
+
+    /// Removes the pins of a new flow table that is not in force.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if a pin cannot be removed.
+    pub fn remove_new_maps(&self) -> Result<(), PinError> {
+        remove_dir(self.0.join("new"))
+    }
+
+    /// Removes the pin of the flow table that was replaced.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if it cannot be removed.
+    pub fn remove_flows_before(&self) -> Result<(), PinError> {
+        let path = self.map(MapName::FlowsBefore);
+        if !path.exists() {
+            return Ok(());
+        }
+        fs::remove_file(&path).map_err(|source| PinError::Io { path, source })
+    }
+
+    /// Completes or reverts the replacement of the flow table that a crash interrupted: the table of the attached programs
+    /// is kept.
+    ///
+    /// # Errors
+    /// [`PinError::Io`] if a pin cannot be changed.
+    pub fn end_replacement(&self) -> Result<(), PinError> {
+        // The pin of this map changes last.
+        let calls = self.new_map(MapName::Programs);
+        if calls.exists() && self.uses(&calls) { self.adopt_new_maps() } else { self.remove_new_maps() }
+    }
+
     /// Returns whether an attached program uses the maps under their names, and not those that are aside.
-    /// Listing the kernel's programs requires `CAP_SYS_ADMIN`, which the daemon has dropped. So the pinned
-    /// program decides, which is the previous one until a resize is complete.
     fn uses_maps(&self) -> bool {
+        // A resize does not share this map between the old and the new programs.
+        self.uses(&self.map(MapName::Programs))
+    }
+
+    /// Returns whether an attached program uses the map with that pin, which belongs to the last set of programs.
+    /// Listing the kernel's programs requires `CAP_SYS_ADMIN`, which the daemon has dropped. So the pinned
+    /// program decides, which is the previous one until the set is in force.
+    fn uses(&self, map: &Path) -> bool {
         let Ok(pinned) = ProgramInfo::from_pin(self.program("director")) else { return false };
         if self
             .linked()
@@ -237,16 +309,25 @@ impl PinDir {
             return true;
         }
         let used = pinned.map_ids().ok().flatten().unwrap_or_default();
-        // A resize does not share this map between the old and the new programs.
-        let calls = MapInfo::from_pin(self.map(MapName::Programs)).map(|info| info.id());
-        calls.is_ok_and(|id| used.contains(&id))
+        MapInfo::from_pin(map).is_ok_and(|info| used.contains(&info.id()))
     }
 
     /// Returns the numbers of flows for which the pinned tables are, IPv4 and IPv6.
     #[must_use]
     pub fn capacity(&self) -> [Option<u32>; 2] {
         [MapName::Translations, MapName::Translations6]
-            .map(|map| MapInfo::from_pin(self.map(map)).ok().map(|info| info.max_entries()))
+            .map(|map| self.entries(map).map(|entries| entries.saturating_mul(limits::FNAT_SHARE)))
+    }
+
+    /// Returns the number of places of the pinned flow table.
+    #[must_use]
+    pub fn flow_places(&self) -> Option<u32> {
+        Some(self.entries(MapName::Flows)?.saturating_mul(flow_table::PLACES as u32))
+    }
+
+    /// Returns the size of a pinned map.
+    fn entries(&self, map: MapName) -> Option<u32> {
+        MapInfo::from_pin(self.map(map)).ok().map(|info| info.max_entries())
     }
 
     /// Opens the pinned maps, if they have this schema.
@@ -310,7 +391,7 @@ impl PinDir {
         let has = |dir: PathBuf| {
             fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| !entry.path().is_dir()))
         };
-        let folders = ["links", "maps", "aside", "guard"].map(|name| self.0.join(name));
+        let folders = ["links", "maps", "aside", "new", "guard"].map(|name| self.0.join(name));
         folders.into_iter().chain([self.0.clone()]).any(has)
     }
 
@@ -324,6 +405,7 @@ impl PinDir {
         for dir in [self.0.join("links"), self.0.clone(), self.0.join("maps")] {
             empty(&dir)?;
         }
+        self.remove_new_maps()?;
         self.remove_aside()
     }
 
@@ -335,6 +417,15 @@ impl PinDir {
         guard::remove_filters();
         empty(&self.0.join("guard"))
     }
+}
+
+/// Removes a directory with every pin in it, if it exists.
+fn remove_dir(path: PathBuf) -> Result<(), PinError> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    empty(&path)?;
+    fs::remove_dir(&path).map_err(|source| PinError::Io { path, source })
 }
 
 /// Removes every pin in a directory, if it exists.

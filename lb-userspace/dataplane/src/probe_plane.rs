@@ -68,7 +68,7 @@ impl ProbePlane {
     #[must_use]
     pub fn new(options: &Options, dips: [Vec<Be128>; 2]) -> Self {
         const FEW: u32 = 1024;
-        let limits = Limits { services: 1, reals: 1, flows: FEW, flows6: FEW };
+        let limits = Limits { services: 1, reals: 1, flows: FEW, flows6: FEW, flow_places: None };
         let settings = other_ports(options.settings.unwrap_or(Settings::DEFAULT));
         let options = Options { limits, settings: Some(settings), ..options.clone() };
         Self { options, dips, loaded: None, service: None }

@@ -14,6 +14,7 @@ pub(crate) mod dirty; //    pending changes of the network
 mod doctor; //              examination by the doctor
 mod examiner; //            findings and probes of the doctor
 mod explain; //             `xvs explain`
+pub mod flow_growth; //     growth and shrinking of the flow table
 pub(crate) mod health; //   health of reals by checks
 mod history; //             revisions of the config
 mod impact; //              effect of a planned change on connections

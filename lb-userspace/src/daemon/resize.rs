@@ -28,6 +28,10 @@ impl Director {
             ))
             .hint("for smaller tables, change the config file, run `xvs detach`, and start again"));
         }
+        if self.maps.takes_over() {
+            return Err(Failure::failed("the flow table is replaced at this moment by one of another size")
+                .hint("try again in a few seconds"));
+        }
         let old = self.store.room();
         let room = FlowLimits {
             max_flows: room.max_flows.or(old.max_flows),

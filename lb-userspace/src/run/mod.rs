@@ -27,6 +27,7 @@ use crate::{
         Director, PinLock, Shared, change,
         director::Parts,
         dirty::Dirty,
+        flow_growth,
         health::{self, Prober},
         lock::For,
         notify, revert_in_time,
@@ -121,6 +122,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let socket = socket::bind(&options.socket)?;
     let _socket = Cleanup(options.socket.clone());
     let servers = Servers::bind(&options, &config).await?;
+    pins.end_replacement().map_err(LoadError::from)?;
     let resized = pins.end_resize().map_err(LoadError::from)?;
     let mut state = recover::state(loaded, &pins, &options, &config, &netlink).await?;
     let mut desired =
@@ -138,6 +140,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
         settings: Some(settings),
         timeouts: Some(timeouts),
         log: options.verbose,
+        beside: None,
     };
     // If a link exists, the pinned programs forward packets: the pins stay even if this start fails.
     let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
@@ -199,9 +202,11 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     director.note("start of the daemon".to_owned());
     tokio::spawn(revert_in_time(director.clone()));
     let files = servers.start(&director, limits.reals);
+    let growth = flow_growth::start(director.clone());
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, files, watch, options.config.as_deref()).await;
     manager::stopping();
+    growth.abort();
     doctor.abort();
     checks.iter().for_each(JoinHandle::abort);
 

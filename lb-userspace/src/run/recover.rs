@@ -86,5 +86,7 @@ pub(crate) fn limits(state: &mut State, pins: &PinDir, configured: Limits) -> Li
             (*limit, *room) = (pinned, Some(pinned));
         }
     }
+    // The flow table has grown by itself.
+    limits.flow_places = Some(pins.flow_places().unwrap_or(limits.least_flow_places()));
     limits
 }

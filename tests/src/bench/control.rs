@@ -120,6 +120,7 @@ fn sweep() -> Result<Figure> {
         mixing: Mixing::new(rand::random()),
         geometry: Geometry::new(1 << 18).context("a power of two")?,
         limits: flow_table::Limits::of(&Timeouts::DEFAULT),
+        replaced: Geometry::default(),
     };
     let table = Table { words: vec![0; NARROW_WORDS << 18].into_iter().map(AtomicU64::new).collect(), shape };
     for flow in 0..FLOWS {
@@ -182,7 +183,7 @@ impl<'a> flow_table::Table<Narrow> for &'a Table {
 
 /// Measures the kernel memory of maps, by the difference of two sizes.
 fn memory() -> Result<Vec<Figure>> {
-    let small = Limits { services: 512, reals: 8192, flows: 1 << 16, flows6: 1 << 16 };
+    let small = Limits { services: 512, reals: 8192, flows: 1 << 16, flows6: 1 << 16, flow_places: None };
     let before = maps_of(&small)?;
     let of =
         |limits: Limits, more: u32| Ok::<_, anyhow::Error>((maps_of(&limits)? - before) / f64::from(more));
@@ -191,10 +192,13 @@ fn memory() -> Result<Vec<Figure>> {
     let reals = of(Limits { reals: small.reals + 16_384, ..small }, 16_384)?;
     let flows = of(Limits { flows: small.flows + more, ..small }, more)?;
     let flows6 = of(Limits { flows6: small.flows6 + more, ..small }, more)?;
-    let defaults = maps_of(&Limits::default())? / f64::from(1 << 20);
+    let begun = Limits::default().begun();
+    let defaults = maps_of(&begun)? / f64::from(1 << 20);
+    let full = maps_of(&Limits::default())? / f64::from(1 << 20);
     let figure = |what: &str, figure, unit| Figure::new(format!("kernel memory {what}"), figure, unit, None);
     Ok(vec![
         figure("of all maps, default sizes", defaults, "MiB"),
+        figure("of all maps, default sizes, with as many flows as are permitted", full, "MiB"),
         figure("for one more service", services, "bytes"),
         figure("for one more real", reals, "bytes"),
         figure("for one more IPv4 flow, with its share of other tables", flows, "bytes"),

@@ -49,6 +49,7 @@ pub fn fill(trampoline: &mut Trampoline) -> Result<()> {
         mixing: Mixing::new(rand::random()),
         geometry: Geometry::new(trampoline.buckets()).context("the table has a power of two of buckets")?,
         limits: Limits::of(&Timeouts::DEFAULT),
+        replaced: Geometry::default(),
     };
     trampoline.array::<Shape>("FLOOR_SHAPE")?.set(0, shape, 0)?;
     Ok(())

@@ -84,7 +84,7 @@ impl Plane {
             Version::V6 => (least, room),
         };
         let reals = (setup.services * setup.reals).max(64);
-        let limits = Limits { services: setup.services.max(16), reals, flows, flows6 };
+        let limits = Limits { services: setup.services.max(16), reals, flows, flows6, flow_places: None };
         let settings = Settings { dips: DIPS.into(), dips6: DIPS.into(), ..Settings::DEFAULT };
         let options = match &pins {
             Some(pins) => pins.options(limits, settings),

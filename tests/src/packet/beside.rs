@@ -184,7 +184,7 @@ fn contents(name: &str, maps: &Path) -> Option<String> {
         "MOVES" => array::<[[u32; 2]; 4096]>(map()),
         "GENERATION" => array::<u64>(map()),
         "POSITIONS" => array::<Position>(map()),
-        "FLOWS" => buckets(map()),
+        "FLOWS" | "FLOWS_BEFORE" => buckets(map()),
         "FLOW_SHAPE" => array::<Shape>(map()),
         "FLOW_EVENTS" => per_cpu::<[u64; Event::COUNT]>(map()),
         "BINDINGS" => hash::<FlowKey<Be32>, SnatLease>(map()),

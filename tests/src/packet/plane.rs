@@ -37,7 +37,7 @@ use super::{
 use crate::object;
 
 /// Small: a plane is loaded for each test.
-pub const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6: 1024 };
+pub const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6: 1024, flow_places: None };
 /// More than any frame of a test run has, grown or not.
 const LARGEST: usize = 4096;
 

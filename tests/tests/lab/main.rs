@@ -32,6 +32,7 @@ mod explain_plan; // packets of existing flows after a planned change
 mod files; //      HTTP, and large files both ways
 mod first_hour; // first steps of a new user
 mod fnat; //     a pool of addresses and ports
+mod growth; //   a flow table that grows and shrinks
 mod health; //     health checks
 mod health_faults; // faults that health checks find, and wrong input
 mod health_freeze; // frozen states

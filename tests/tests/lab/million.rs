@@ -6,6 +6,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd as _, AsRawFd as _},
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -16,6 +17,7 @@ use aya::{
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
+use lb_dataplane::PinDir;
 use lb_tests::{
     lab::{Director, Lab, Method, RIPS, VIP, eventually},
     packet::frame,
@@ -53,24 +55,56 @@ impl Gaps {
 }
 
 /// Clients of the flows: addresses from 198.18.0.0/15, which RFC 2544 reserves for benchmarks.
-struct Flood {
-    program: Xdp,
+pub struct Flood {
+    /// The program, and the number of packets until it is opened again: the daemon may have replaced it.
+    program: (Xdp, u32),
+    pin: PathBuf,
     packet: Vec<u8>,
 }
 
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
+pub const SYN: u8 = 0x02;
+pub const ACK: u8 = 0x10;
+pub const FIN: u8 = 0x01;
 
 impl Flood {
-    fn new(director: &Director) -> Self {
-        let path = director.bpffs().join("director");
-        let program = Xdp::from_pin(path, XdpAttachType::Interface).expect("the daemon has pinned it");
+    /// Packets that are sent by one program.
+    const PACKETS: u32 = 64;
+
+    pub fn new(director: &Director, service: SocketAddrV4) -> Self {
+        let pin = director.bpffs().join("director");
         let from = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 0), 0);
-        Self { program, packet: frame::tcp(from, SERVICE).syn().bytes() }
+        Self {
+            program: (Self::open(&pin), Self::PACKETS),
+            pin,
+            packet: frame::tcp(from, service).syn().bytes(),
+        }
+    }
+
+    /// Begins the flows with these numbers. The table grows meanwhile; it is never filled to more than a half, as it would
+    /// be by clients that begin more flows than that while it grows.
+    pub fn establish(&mut self, director: &Director, from: u32, to: u32) {
+        for flow in from..to {
+            if flow % 5000 == 0 {
+                eventually("the table has grown", || {
+                    let places = places(director);
+                    if flow < places / 2 { Ok(()) } else { Err(format!("{places} places")) }
+                });
+            }
+            self.send(flow, SYN);
+            self.send(flow, ACK);
+        }
+    }
+
+    fn open(pin: &Path) -> Xdp {
+        Xdp::from_pin(pin, XdpAttachType::Interface).expect("the daemon has pinned it")
     }
 
     /// Sends a packet of a flow, and returns the time that the director took.
-    fn send(&mut self, flow: u32, flags: u8) -> Duration {
+    pub fn send(&mut self, flow: u32, flags: u8) -> Duration {
+        if self.program.1 == 0 {
+            self.program = (Self::open(&self.pin), Self::PACKETS);
+        }
+        self.program.1 -= 1;
         // Ten thousand ports of a hundred clients. The checksums are not verified: dr does not change the
         // bytes that they cover.
         let (client, port) = (flow / 10_000, 1024 + flow % 10_000);
@@ -78,10 +112,15 @@ impl Flood {
         self.packet[34..36].copy_from_slice(&(port as u16).to_be_bytes());
         self.packet[47] = flags;
         let options = TestRunOptions { data_in: Some(&self.packet), repeat: 1, ..TestRunOptions::default() };
-        let done = self.program.test_run(options).expect("BPF_PROG_TEST_RUN takes the frame");
+        let done = self.program.0.test_run(options).expect("BPF_PROG_TEST_RUN takes the frame");
         assert_eq!(done.return_value, 4, "XDP_REDIRECT: it goes to a real");
         done.duration
     }
+}
+
+/// Returns the number of places of the flow table.
+pub fn places(director: &Director) -> u32 {
+    PinDir::at(&director.bpffs()).flow_places().expect("the daemon has pinned it")
 }
 
 /// Returns the memory that the kernel accounts to a pinned map, in bytes.
@@ -100,7 +139,7 @@ fn metric(director: &Director, name: &str) -> f64 {
 }
 
 /// Returns the number of tracked flows.
-fn flows(director: &Director) -> u64 {
+pub fn flows(director: &Director) -> u64 {
     let status = director.xvs("--output json status").succeeds().stdout;
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     status["flows"].as_u64().expect("a number")
@@ -144,12 +183,9 @@ fn a_million_flows_are_swept_without_a_pause() {
     let _daemon = director.start_daemon_with(&format!("--config {}", config.display()));
     director.serve("tcp", PORT, "wlc", Method::Dr, PORT);
 
-    let mut flood = Flood::new(director);
+    let mut flood = Flood::new(director, SERVICE);
     let began = Instant::now();
-    for flow in 0..FLOWS {
-        flood.send(flow, SYN);
-        flood.send(flow, ACK);
-    }
+    flood.establish(director, 0, FLOWS);
     let filled = began.elapsed();
     let stats = director.stats();
     let service = stats.service("tcp", PORT);
@@ -180,6 +216,7 @@ fn a_million_flows_are_swept_without_a_pause() {
         stats.service("tcp", PORT).reals.iter().map(|real| real.count.active_flows).sum()
     };
     let bytes = memory(director, "FLOWS");
+    assert_eq!(places(director), 1 << 21, "the table has grown");
     println!(
         "{FLOWS} flows: {bytes} bytes of FLOWS, {} for each of 1,500,000 that fit; filled in {filled:?}; \
          sweeps took {sweeps:?} s; {counted} are counted as active; \

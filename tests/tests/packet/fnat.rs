@@ -212,7 +212,7 @@ fn a_pool_of_addresses_has_as_many_ports_for_each() {
 fn a_million_flows_on_two_cpus_share_no_port() {
     const EACH: u32 = 500_000;
     // The table evicts before it is full, since each CPU keeps a part of the free entries.
-    let limits = Limits { flows: 1 << 21, flows6: 1 << 21, ..LIMITS };
+    let limits = Limits { flows: 1 << 22, flows6: 1 << 22, flow_places: Some(1 << 22), ..LIMITS };
     // Room for 1,269,760 flows towards the one real: four of five ports are taken in the end.
     let settings = Settings { dips: 40, dips6: 40, ..Settings::DEFAULT };
     let mut plane = TestPlane::with_limits(limits, settings, &[udp_service().real(Fnat, real())]);

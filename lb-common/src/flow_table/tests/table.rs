@@ -47,7 +47,12 @@ impl Memory {
     }
 
     pub fn shape(&self) -> Shape {
-        Shape { mixing: super::MIXING, geometry: self.geometry, limits: self.limits }
+        Shape {
+            mixing: super::MIXING,
+            geometry: self.geometry,
+            limits: self.limits,
+            replaced: Geometry::default(),
+        }
     }
 
     pub fn words(&self) -> &[AtomicU64] {

@@ -165,6 +165,7 @@ impl DirectorSection {
             reals: self.max_reals.map_or(default.reals, |size| size.0),
             flows,
             flows6: self.max_flows6.map_or((flows / 4).max(1), |size| size.0),
+            flow_places: default.flow_places,
         }
     }
 

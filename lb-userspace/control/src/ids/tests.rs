@@ -68,7 +68,7 @@ fn what_has_just_gone_is_not_used_again_at_once() {
 
 #[test]
 fn every_pool_within_the_limits_finds_room() {
-    let limits = lb_dataplane::Limits { services: 16, reals: 2048, flows: 1, flows6: 1 };
+    let limits = lb_dataplane::Limits { services: 16, reals: 2048, flows: 1, flows6: 1, flow_places: None };
     for (services, reals) in [(16, 128), (2, 1024), (4, 512), (15, 33), (16, 65)] {
         let all = (0..services).map(|vip| mh(vip, reals));
         Ids::default().allocate(&desired(all), limits.blocks()).unwrap();

@@ -13,7 +13,10 @@ use lb_common::{
 };
 
 use super::{TableError, Tables, batch_failed};
-use crate::flow_reader::{FlowReader, of_value};
+use crate::{
+    flow_load::FlowLoad,
+    flow_reader::{FlowReader, of_value},
+};
 
 /// The entry of a tracked flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,6 +78,40 @@ impl Tables {
         FlowReader::new(&self.flows, &self.leases)
     }
 
+    /// Makes the flow table, which is new, the one that replaces that of `old`, see [`crate::Beside::NewFlowTable`]. Its
+    /// programs may be attached afterwards. Flows are in either table until [`FlowLoad::take_over`] has moved them.
+    ///
+    /// # Errors
+    /// If a map cannot be written.
+    pub fn replace_flows(&mut self, old: &Self) -> Result<(), TableError> {
+        self.flows.replace(&old.flows)
+    }
+
+    /// Takes over what only the daemon knows of the flow table from `other`, whose maps are the same.
+    pub fn share_numbers(&mut self, other: &Self) {
+        self.flows.share_numbers(&other.flows);
+    }
+
+    /// Returns whether flows move here from the table that this one replaces.
+    #[must_use]
+    pub fn takes_over(&self) -> bool {
+        self.flows.takes_over()
+    }
+
+    /// Ends the search in the table that this one replaces.
+    ///
+    /// # Errors
+    /// If a map cannot be written.
+    pub fn end_take_over(&mut self) -> Result<(), TableError> {
+        self.flows.end_take_over()
+    }
+
+    /// Returns the load of the flow table, independent of these tables.
+    #[must_use]
+    pub fn flow_load(&self) -> FlowLoad {
+        FlowLoad::new(&self.flows)
+    }
+
     /// Calls `each` with every tracked flow, and returns the number of flows whose services do not exist any more.
     pub fn for_each_flow(&self, each: impl FnMut(&FlowKey, &Flow)) -> Result<usize, TableError> {
         self.flow_reader().map_err(batch_failed("read", MapName::Bindings))?.for_each(each)
@@ -113,6 +150,16 @@ impl Tables {
     #[must_use]
     pub fn lease(&self, key: &FlowKey) -> Option<SnatLease> {
         self.leases.get(key)
+    }
+
+    /// Calls `each` with the request and the SNAT address and port of every `fnat` flow.
+    pub fn for_each_lease(&self, each: impl FnMut(&FlowKey, &SnatLease)) -> Result<(), TableError> {
+        self.leases.for_each(each)
+    }
+
+    /// Records the SNAT address and port of a `fnat` flow.
+    pub fn put_lease(&mut self, key: &FlowKey, lease: &SnatLease) -> Result<(), TableError> {
+        self.leases.put(key, lease)
     }
 
     /// Forgets the SNAT address and port of a `fnat` flow.

@@ -28,7 +28,7 @@ impl Pins {
     }
 
     /// Runs `load`, which uses the pins; `None` if they are removed, since a load would make them again.
-    pub(super) fn load<T>(&self, load: impl FnOnce() -> T) -> Option<T> {
+    pub(in crate::daemon) fn load<T>(&self, load: impl FnOnce() -> T) -> Option<T> {
         let present = self.hold();
         (!present.are_removed).then(load)
     }

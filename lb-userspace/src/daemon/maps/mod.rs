@@ -5,6 +5,7 @@
 mod count; //    flow counts by real, counters of the programs
 mod dry_run; //  copies of the programs and of the maps
 mod evicted; //  evictions of living flows
+mod replace; //  flow table of another size
 mod resize; //   larger maps
 mod slots; //    slots of services in transition
 mod sweep; //    removal of ended flows, settling of slots

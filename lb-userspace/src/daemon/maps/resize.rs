@@ -22,7 +22,7 @@ impl From<Stuck> for Failure {
     }
 }
 
-fn pins_failed(error: PinError) -> Failure {
+pub(super) fn pins_failed(error: PinError) -> Failure {
     LoadError::from(error).into()
 }
 
