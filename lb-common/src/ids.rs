@@ -48,6 +48,12 @@ id! {
     /// Id of a real: its index in `REALS`, `LOADS` and the counters. Ids start at 1.
     RealId
 }
+impl RealId {
+    /// The real of a connection that an operator has cut. No real has this id: it is the highest one that fits into a flow
+    /// table entry, and beyond the end of `REALS`.
+    pub const CUT: Self = Self((1 << 20) - 1);
+}
+
 id! {
     /// Id of a service: its index in `POSITIONS` and the counters. Ids start at 1.
     ServiceId

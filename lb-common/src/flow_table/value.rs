@@ -49,6 +49,13 @@ impl Value {
         Self((Phase::Dead as u64) << Self::PHASE | generation & Self::GENERATION)
     }
 
+    /// Returns the value of a connection that is cut: its entry lives as long as that of an established one, so that each of
+    /// its packets is answered with a reset.
+    #[must_use]
+    pub const fn cut(self) -> Self {
+        Self::new(RealId::CUT, self.seen(), Phase::Established).at_generation(self.generation())
+    }
+
     /// Returns the value with another generation.
     #[inline(always)]
     #[must_use]

@@ -193,7 +193,10 @@ fn living<A: IpFamily>(
     if value.is_over(limits, now, parsed.tcp_flags) {
         return Ok(None);
     }
-    let Some(real) = tables::real(value.real()) else { return Ok(None) };
+    let Some(real) = tables::real(value.real()) else {
+        let is_cut = value.real().is(RealId::CUT) && !opens(parsed);
+        return if is_cut { Err(Reason::RealRemoved) } else { Ok(None) };
+    };
     if real.service != service.id {
         return Ok(None);
     }

@@ -11,6 +11,7 @@ use std::{
 
 use lb_common::{
     flow_table::Value,
+    ids::RealId,
     schema::{FlowKey, MapName, SnatBinding, SnatLease},
     wire::Be32,
 };
@@ -21,6 +22,9 @@ use super::{
     tables::{Flow, TableError, batch_failed},
     versions::{Narrow as _, Versions},
 };
+
+/// Passes over the table in which flows are cut.
+const PASSES: usize = 10;
 
 /// The flow table, and the SNAT addresses and ports of `fnat` flows, independent of [`super::Tables`].
 #[derive(Debug)]
@@ -43,6 +47,46 @@ impl FlowReader {
     /// # Errors
     /// If a map cannot be read.
     pub fn for_each(&self, mut each: impl FnMut(&FlowKey, &Flow)) -> Result<usize, TableError> {
+        let leases = self.leases()?;
+        Ok(self.flows.for_each(&self.numbers, |key, entry| {
+            each(key, &of_value(entry.value(), leases.get(key).copied()));
+        }))
+    }
+
+    /// Ends the flows that `selects` returns true for: the packets of TCP connections are answered with resets, and other
+    /// flows begin anew. Returns the flows that have ended.
+    ///
+    /// # Errors
+    /// If a map cannot be read; then no flow has ended.
+    pub fn cut(
+        &self,
+        mut selects: impl FnMut(&FlowKey, &Flow) -> bool,
+    ) -> Result<Vec<(FlowKey, Flow)>, TableError> {
+        let leases = self.leases()?;
+        let mut ended = Vec::new();
+        // A packet may change the entry at the moment at which it is cut. Then it is still there afterwards.
+        for _ in 0..PASSES {
+            let mut missed = false;
+            self.flows.for_each(&self.numbers, |key, entry| {
+                let flow = of_value(entry.value(), leases.get(key).copied());
+                if flow.real().is(RealId::CUT) || !selects(key, &flow) {
+                    return;
+                }
+                if self.flows.cut(key, entry) {
+                    ended.push((*key, flow));
+                } else {
+                    missed = true;
+                }
+            });
+            if !missed {
+                break;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Returns the SNAT addresses and ports by request.
+    fn leases(&self) -> Result<HashMap<FlowKey, SnatLease>, TableError> {
         let mut leases: HashMap<FlowKey, SnatLease> = HashMap::new();
         let [v4, v6] = &self.leases;
         batch::for_each(v4.as_fd(), |key: &FlowKey<Be32>, lease: &SnatLease| {
@@ -53,9 +97,7 @@ impl FlowReader {
             leases.insert(*key, *lease);
         })
         .map_err(batch_failed("read", MapName::Bindings6))?;
-        Ok(self.flows.for_each(&self.numbers, |key, value| {
-            each(key, &of_value(value, if leases.is_empty() { None } else { leases.get(key).copied() }));
-        }))
+        Ok(leases)
     }
 }
 

@@ -198,7 +198,7 @@ impl FlowTable {
 
 impl FlowMemory {
     /// Calls `each` with every flow, and returns the number of flows whose services do not exist any more.
-    pub(super) fn for_each(&self, numbers: &Numbers, mut each: impl FnMut(&FlowKey, Value)) -> usize {
+    pub(super) fn for_each(&self, numbers: &Numbers, mut each: impl FnMut(&FlowKey, &Found<'_>)) -> usize {
         let mut orphans = 0;
         // A flow that moves meanwhile is in both tables.
         let mut known = HashSet::new();
@@ -216,12 +216,20 @@ impl FlowMemory {
                         destination_port,
                         protocol: u32::from(*protocol),
                     };
-                    each(&key, entry.value());
+                    each(&key, &entry);
                 }
                 None => orphans += 1,
             }
         }
         orphans
+    }
+
+    /// Ends a flow: the packets of a TCP connection are answered with a reset, and other flows begin anew. Returns whether
+    /// it did; a packet may have changed the entry.
+    pub(super) fn cut(&self, key: &FlowKey, entry: &Found<'_>) -> bool {
+        let is_tcp = key.protocol == u32::from(protocol::TCP);
+        let value = entry.value();
+        self.counted().replace(entry, if is_tcp { value.cut() } else { Value::dead(0) })
     }
 
     /// Returns the flows of the table before, which are older, and those of the table. A flow that moves meanwhile may

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     config::{Planned, Revision},
+    connections::Selection,
     health::{CheckRun, CheckRunResult, CheckView},
     ipvs::{BatchDone, Table, Which},
     roles::{Question as RolesQuestion, Told},
@@ -40,7 +41,11 @@ pub fn text() -> String {
 fn reads(book: &mut Book) {
     book.get("/v1/status", "status", "State of the daemon, and problems").answer::<Status>();
     book.get("/v1/stats", "stats", "Services and reals with their counters").answer::<Stats>();
-    book.get("/v1/connections", "connections", "Tracked connections").answer::<Vec<Connection>>();
+    book.get("/v1/connections", "connections", "Tracked connections")
+        .param(Param::text("service", "Only of this service"))
+        .param(Param::text("client", "Only of clients with this address, or in this network"))
+        .param(Param::text("real", "Only to this real; without a port, to all its ports"))
+        .answer::<Vec<Connection>>();
     book.get("/v1/groups", "group-list", "Groups of endpoints").answer::<Vec<GroupView>>();
     book.get("/v1/checks", "check-list", "Health checks and the states of reals by each")
         .answer::<Vec<CheckView>>();
@@ -92,6 +97,9 @@ fn changes(book: &mut Book) {
     book.post("/v1/trace", "trace", "Packets and what becomes of them, as server-sent events: docs/trace.md")
         .body::<TraceQuestion>()
         .stream();
+    book.post("/v1/connections/cut", "connections-cut", "End the selected tracked connections")
+        .body::<Selection>()
+        .answer::<Done>();
     book.post("/v1/timeouts", "timeouts", "Set timeouts of idle flows")
         .body::<TimeoutOptions>()
         .answer::<Done>();

@@ -7,6 +7,7 @@ pub mod accounts; // users and groups of this host
 pub mod caller; // who sent a request
 pub mod client; // the client of the unix socket
 pub mod config; // config file, plans and revisions
+pub mod connections; // selection of tracked connections
 mod crowd; // connections of a listener
 pub mod document; // the API as an OpenAPI document
 pub mod door; // admission of requests over TCP
@@ -15,6 +16,7 @@ pub mod ipvs; // the table for `xvs ipvsadm`
 pub mod listener; // limits and timeouts of every listener
 pub mod live; // snapshots and changes of a live view
 pub mod proof; // proofs that a peer has the token
+pub mod query; // queries of the client's requests
 pub mod real_state; // the word for the state of a real
 pub mod remote; // a daemon on another machine
 pub mod request; // strict parsing of request bodies

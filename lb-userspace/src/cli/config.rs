@@ -14,6 +14,7 @@ use super::ui::Ui;
 use crate::api::{
     client::Api,
     config::{CONFIRM_LONGEST, Planned},
+    query,
     types::Done,
 };
 use lb_control::config;
@@ -105,15 +106,7 @@ pub(super) struct Request {
 /// If the text is invalid, or the daemon refuses.
 pub(super) async fn put(file: &Plan, request: Request, api: &Api) -> Result<Done, Failure> {
     let Plan { name, text } = file;
-    let escaped: String = name
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
+    let escaped = query::escaped(name);
     let Request { take_over, remove_all, confirm } = request;
     let confirm = confirm.map_or_else(String::new, |time| format!("&confirm={}", seconds(time)));
     let path = format!("/v1/config?name={escaped}&take-over={take_over}&remove-all={remove_all}{confirm}");

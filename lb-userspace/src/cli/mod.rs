@@ -4,6 +4,7 @@
 pub mod agent; //    `xvs host agent`
 pub mod check; //    `xvs check`
 pub mod config; //   `xvs plan`, `apply`, `confirm`, `export`
+pub mod connections; // `xvs connections`
 pub mod daemon; //   `xvs run`, `attach`, `resize`, `detach`
 pub mod doctor; //   `xvs doctor`
 pub mod events; //   `xvs events`
@@ -128,7 +129,7 @@ enum Command {
     Export(config::ExportArgs),
     #[command(subcommand)]
     Config(revisions::ConfigCommand),
-    Connections(show::ConnectionsArgs),
+    Connections(connections::ConnectionsArgs),
     Stats(show::StatsArgs),
     Top(top::TopArgs),
     Events(events::EventsArgs),
@@ -235,7 +236,7 @@ impl Cli {
             Command::Confirm(_) => config::confirm(&api, &mut ui).await,
             Command::Config(command) => revisions::run(&command, &api, &mut ui).await,
             Command::Export(args) => config::export(&args, &api, &mut ui).await,
-            Command::Connections(args) => show::connections(&args, &api, &mut ui).await,
+            Command::Connections(args) => connections::run(&args, &api, &mut ui).await,
             Command::Stats(args) => show::stats(&args, &api, &mut ui).await,
             Command::Top(args) => top::run(&args, &api, &mut ui).await,
             Command::Events(args) => events::run(&args, &api).await,

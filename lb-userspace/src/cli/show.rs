@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xvs status`, `xvs stats` and `xvs connections`.
+//! `xvs status` and `xvs stats`.
 #![forbid(unsafe_code)]
 
 use std::{
     fmt::Write as _,
-    net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
-use serde::Serialize;
 
 use super::{
     list::{ListOptions, flows as flows_of, keep_matching},
@@ -19,13 +17,12 @@ use super::{
 use crate::api::{
     client::Api,
     document,
-    types::{Connection, ServiceView, Stats, Status},
+    types::{Stats, Status},
 };
 use lb_control::state::Totals;
 use lb_dataplane::PinDir;
 use lb_model::failure::{Failure, FailureKind};
 use lb_model::text::count;
-use lb_model::{ServiceId, written::ip_address};
 
 /// Show the state of the daemon, and problems
 #[derive(Args, Debug)]
@@ -38,19 +35,6 @@ pub struct StatusArgs {
 /// Show counters of services and reals
 #[derive(Args, Debug)]
 pub struct StatsArgs {
-    #[command(flatten)]
-    options: ListOptions,
-}
-
-/// List tracked connections
-#[derive(Args, Debug)]
-pub struct ConnectionsArgs {
-    /// Only connections of this client
-    #[arg(long, value_name = "CIP", value_parser = ip_address)]
-    client: Option<IpAddr>,
-    /// Only connections to this real server
-    #[arg(long, value_name = "RIP", value_parser = ip_address)]
-    real: Option<IpAddr>,
     #[command(flatten)]
     options: ListOptions,
 }
@@ -191,70 +175,4 @@ fn counters(stats: &Stats, units: Units, ui: &Ui) -> String {
     let reasons = stats.reasons.iter().filter(|reason| reason.packets > 0);
     let reasons = reasons.map(|reason| vec![reason.reason.clone(), units.count(reason.packets)]);
     format!("{}\n\n{}", ui.table(&columns, rows), ui.table(&["REASON", ">PACKETS"], reasons))
-}
-
-/// Prints the tracked connections.
-///
-/// # Errors
-/// If the daemon does not answer.
-pub async fn connections(args: &ConnectionsArgs, api: &Api, ui: &mut Ui) -> Result<(), Failure> {
-    let options = &args.options;
-    let fetch = async || {
-        let mut connections: Vec<Connection> = api.get("/v1/connections").await?;
-        let untracked = if connections.is_empty() { untracked(api).await? } else { Vec::new() };
-        connections.retain(|connection| {
-            args.client.is_none_or(|client| connection.client.ip() == client)
-                && args.real.is_none_or(|real| connection.real.ip() == real)
-                && options.filter().passes(&row_of(connection, options.units()))
-        });
-        Ok(Listed { connections, untracked })
-    };
-    options.show(ui, fetch, |listed, ui| tracked(listed, options.units(), ui)).await
-}
-
-/// Tracked connections. As JSON, the list of connections alone.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Listed {
-    connections: Vec<Connection>,
-    /// A line for each service that tracks none, if the list is empty.
-    #[serde(skip)]
-    untracked: Vec<String>,
-}
-
-/// Returns connections as a table.
-fn tracked(listed: &Listed, units: Units, ui: &Ui) -> String {
-    let columns = ["~SERVICE", "STATE", "CLIENT", "REAL", ">IDLE", ">LEFT"];
-    let page = ui.table(&columns, listed.connections.iter().map(|connection| row_of(connection, units)));
-    std::iter::once(page).chain(listed.untracked.iter().cloned()).collect::<Vec<_>>().join("\n")
-}
-
-fn row_of(connection: &Connection, units: Units) -> Vec<String> {
-    let service = match connection.group {
-        Some(group) => ServiceId::group(group).to_string(),
-        None => format!("{} {}", connection.protocol, connection.service),
-    };
-    vec![
-        service,
-        // A persistence entry is not a connection: it has no port.
-        if connection.client.port() == 0 { "persistent".to_owned() } else { connection.state.clone() },
-        connection.client.to_string(),
-        connection.real.to_string(),
-        units.seconds(connection.idle_seconds),
-        units.seconds(connection.expires_seconds),
-    ]
-}
-
-/// Returns a line for each service whose connections are not tracked, with the command to track them.
-async fn untracked(api: &Api) -> Result<Vec<String>, Failure> {
-    let stats: Stats = api.get("/v1/stats").await?;
-    let untracked = stats.services.iter().filter(|view| !view.counts_flows());
-    let line = |view: &ServiceView| {
-        let ServiceView { id, scheduler, tracking, .. } = view;
-        format!(
-            "{id}: its connections have no entries in the flow table ({scheduler}, tracking {tracking}); to \
-             see them: xvs service edit {id} --tracking full"
-        )
-    };
-    Ok(untracked.map(line).collect())
 }

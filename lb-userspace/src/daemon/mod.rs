@@ -47,7 +47,7 @@ mod vips; //                VIPs of the director and of other machines
 mod zero; //                `ipvsadm -Z`
 
 pub use confirm::revert_in_time;
-pub use connections::connections;
+pub use connections::{connections, cut};
 pub use count::count_flows;
 pub use detach::{detach, remove_guard};
 pub use director::Director;

@@ -18,11 +18,12 @@ use super::{
 };
 use crate::{
     api::{
+        connections::{Selection, SelectionQuery},
         document,
         health::CheckRun,
         ipvs::{Table, Which},
         listener::Limits,
-        request::{Body, Refusal},
+        request::{Body, Params, Refusal},
         types::{AttachOptions, Change, Connection, Stats, Status, Together},
     },
     daemon::{self, Shared},
@@ -45,6 +46,7 @@ pub fn routes() -> Routes<Shared> {
         .post("/v1/plan", config::plan)
         .get("/v1/stats", stats)
         .get("/v1/connections", connections)
+        .post("/v1/connections/cut", cut)
         .get("/v1/groups", async |State(d): State<Shared>| Json(d.snapshot().groups()))
         .get("/v1/checks", async |State(d): State<Shared>| Json(d.lock().await.checks()))
         .post("/v1/check-runs", run_check)
@@ -105,8 +107,16 @@ async fn stats(State(director): State<Shared>) -> Result<Json<Stats>, Refusal> {
     director.lock().await.stats(&counts).map(Json).map_err(Refusal)
 }
 
-async fn connections(State(director): State<Shared>) -> Result<Json<Vec<Connection>>, Refusal> {
-    daemon::connections(&director).await.map(Json).map_err(Refusal)
+async fn connections(
+    State(director): State<Shared>,
+    Params(query): Params<SelectionQuery>,
+) -> Result<Json<Vec<Connection>>, Refusal> {
+    let selection = query.parse()?;
+    daemon::connections(&director, selection).await.map(Json).map_err(Refusal)
+}
+
+async fn cut(State(director): State<Shared>, Body(selection): Body<Selection>) -> Response {
+    done(daemon::cut(&director, selection).await)
 }
 
 async fn examine(State(director): State<Shared>) -> Response {

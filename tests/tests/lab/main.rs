@@ -14,6 +14,7 @@ mod churn; //       thousands of connections while the pool changes
 mod claims; //   a VIP that another machine has
 mod config_life; // plan, confirm, history, rollback
 mod crossing; //   packets that pass the director, and packets that do not
+mod cut; //      connections that are ended
 mod doc; //      docs/arp.md against the captures
 mod doctor; //   faults and their fixes
 mod doctor_back; // replies that do not reach clients

@@ -8,7 +8,7 @@ mod pcapng; // packets as a capture file
 use std::{
     fs::File,
     io::{self, Write},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use super::{say, ui::Output};
 use crate::api::{
     client::Api,
+    connections::network,
     trace::{LONGEST, MOST, RATE, TraceCounts, TraceFlow, TraceQuestion, TracedPacket},
 };
 use feed::{Feed, News};
@@ -81,13 +82,6 @@ fn rate(text: &str) -> Result<u32, String> {
 
 fn snaplen(text: &str) -> Result<u32, String> {
     written::number(text, 1, LONGEST_SAMPLE)
-}
-
-/// Parses a network; an address alone is a network of one.
-fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-        format!("'{text}' is not an address or a network; write 198.51.100.0/24 or 2001:db8::/64")
-    })
 }
 
 impl TraceArgs {

@@ -78,7 +78,7 @@ impl FlowCounter {
         let mut counts = FlowCounts::default();
         self.reader
             .for_each(|key, flow| {
-                if flow.value.is_over(&limits, now, 0) {
+                if flow.real().is(RealId::CUT) || flow.value.is_over(&limits, now, 0) {
                     return;
                 }
                 let state = flow.state();

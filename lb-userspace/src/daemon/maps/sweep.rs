@@ -195,6 +195,9 @@ impl Maps {
                 pass.over.push((*key, *flow));
                 return;
             }
+            if flow.real().is(RealId::CUT) {
+                return;
+            }
             let Some(real) = reals.get(&flow.real()) else {
                 // A daemon crashed between the removal of a real and that of its flows.
                 pass.over.push((*key, *flow));
@@ -242,6 +245,22 @@ impl Maps {
         }
         let moved = (0u32..).zip(slots.table).filter(|(_, entry)| entry & MOVED != 0);
         Ok(Some(moved.map(|(index, _)| index).collect()))
+    }
+
+    /// Forgets the leases and replies of flows that have been cut.
+    ///
+    /// # Errors
+    /// If a map cannot be written.
+    pub(in super::super) fn forget_ended(&mut self, flows: &[(FlowKey, Flow)]) -> Result<(), Failure> {
+        let tables = self.plane.tables();
+        self.evictions.forget();
+        for (key, flow) in flows {
+            let Some(real) = self.image.reals.get(&flow.real()) else { continue };
+            let forgotten = apply::forget_reply(tables, key, flow.snat, real)
+                .and_then(|()| if flow.snat.is_none() { Ok(()) } else { tables.remove_lease(key) });
+            forgotten.map_err(|error| maps_failed(&error))?;
+        }
+        Ok(())
     }
 
     fn forget_flow(&mut self, key: &FlowKey, flow: &Flow) -> Result<(), TableError> {
