@@ -104,8 +104,8 @@ impl State {
             Self::Udp => timeouts.udp,
             Self::SynReceived => Ticks::of_seconds(60),
             Self::Established => timeouts.tcp,
-            Self::FinWait => timeouts.tcp_fin,
-            Self::Close => Ticks::of_seconds(10),
+            // Longer than in IPVS after a reset, which may be forged: a connection that continues is known then.
+            Self::FinWait | Self::Close => timeouts.tcp_fin,
         }
     }
 

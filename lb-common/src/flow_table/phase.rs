@@ -99,9 +99,16 @@ impl Phase {
 
     /// Returns the phase after another packet of the client. `later` is whether the packet is in another window than
     /// the last recorded one.
+    ///
+    /// The director does not know the sequence numbers, so that anybody can forge a reset. A client that has reset its
+    /// connection is silent: one that goes on in another window has not, and its connection is established.
     #[inline(always)]
     #[must_use]
     pub const fn next(self, tcp_flags: u8, later: bool) -> Self {
+        const ENDS: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+        if matches!(self, Self::Close) && later && tcp_flags & ENDS == 0 {
+            return Self::Established;
+        }
         match (self.state().next(tcp_flags), later || self.is_proven()) {
             (State::Udp, true) => Self::Udp,
             (State::Established, true) => Self::Established,

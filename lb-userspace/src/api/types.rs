@@ -223,6 +223,9 @@ pub struct Status {
     /// Size of the IPv6 flow table.
     #[serde(default)]
     pub max_flows6: u32,
+    /// Number of places that the flow table has at present; it grows and shrinks by itself.
+    #[serde(default)]
+    pub flow_places: u32,
     /// Number of opening IPv4 connections, which are not in [`Status::flows`].
     #[serde(default)]
     pub opening_flows: u64,

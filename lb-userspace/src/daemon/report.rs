@@ -8,6 +8,7 @@ use std::{
 };
 
 use lb_common::{
+    flow_table::PLACES,
     ids::{RealId, ServiceId as ServiceNumber},
     reason::Reason,
     schema::SCHEMA_VERSION,
@@ -85,6 +86,7 @@ impl Director {
             max_flows: self.maps.limits().flows,
             flows6: counts.flows6,
             max_flows6: self.maps.limits().flows6,
+            flow_places: self.maps.limits().flow_buckets() * PLACES as u32,
             opening_flows: counts.opening,
             opening_flows6: counts.opening6,
             sweep_seconds: self.maps.last_sweep().as_secs_f64(),

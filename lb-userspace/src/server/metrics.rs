@@ -143,6 +143,7 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
         ("xvs_flows_max", "Tracked IPv4 flows that fit", status.max_flows.into()),
         ("xvs_flows6", "Tracked IPv6 flows", status.flows6),
         ("xvs_flows6_max", "Tracked IPv6 flows that fit", status.max_flows6.into()),
+        ("xvs_flow_table_places", "Places of the flow table", status.flow_places.into()),
         ("xvs_flows_opening", "Half-open IPv4 connections", status.opening_flows),
         ("xvs_flows6_opening", "Half-open IPv6 connections", status.opening_flows6),
     ] {

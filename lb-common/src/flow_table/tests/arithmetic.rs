@@ -164,6 +164,9 @@ fn a_wide_key_has_its_parts() {
 #[case::a_slow_handshake(&[(0, SYN), (20, ACK)], Phase::Established)]
 #[case::closed(&[(0, SYN), (0, ACK), (15, FIN | ACK), (15, ACK)], Phase::FinWait)]
 #[case::reset(&[(0, SYN), (0, ACK), (15, RST)], Phase::Close)]
+#[case::packets_that_were_on_their_way(&[(0, SYN), (0, ACK), (15, RST), (29, ACK)], Phase::Close)]
+#[case::a_forged_reset(&[(0, SYN), (0, ACK), (15, RST), (30, ACK)], Phase::Established)]
+#[case::reset_again(&[(0, SYN), (0, ACK), (15, RST), (30, RST | ACK)], Phase::Close)]
 fn a_flow_is_proven_by_a_second_window(#[case] packets: &[(u64, u8)], #[case] end: Phase) {
     let time = |units: u64| Seen::from_number(0xff_fff8 + units);
     let mut value = Value::new(RealId(1), time(0), Phase::first(protocol::TCP, packets[0].1));
