@@ -166,7 +166,7 @@ fn flow_of<A: IpFamily>(request: &FlowKey<A>) -> Result<Value, Reason> {
         tables::note(Step::NoFlow, 0, 0);
         return Err(Reason::NotOurs);
     };
-    tables::note(Step::Flow, value.real().0, value.phase().state() as u32);
+    tables::note(Step::Flow, value.real().0, value.state_number());
     Ok(value)
 }
 
@@ -234,7 +234,7 @@ fn send_of_flow<A: IpFamily>(
         return None;
     }
     tables::note(Step::Source, source.service.0, source.real.0);
-    tables::note(Step::Flow, id.0, value.phase().state() as u32);
+    tables::note(Step::Flow, id.0, value.state_number());
     keep(parsed, value);
     let sent = leave_as(frame, parsed, source, id, back);
     Some(sent.map_err(|reason| Verdict::at(real.service, reason)))

@@ -124,8 +124,29 @@ impl Phase {
         if old as u32 == new as u32 { self } else { Self::unproven(new) }
     }
 
+    /// The numbers of the states by phase, four bits each.
+    pub(super) const STATES: u64 = {
+        let mut states = 0;
+        let mut phase = 0;
+        while phase < Self::ALL.len() {
+            states |= (Self::ALL[phase].state() as u64) << (4 * phase);
+            phase += 1;
+        }
+        states
+    };
+
+    /// Returns a bit for each phase with this load.
+    pub(super) const fn with_load(load: u64) -> u64 {
+        let mut phases = 0;
+        let mut phase = 0;
+        while phase < Self::ALL.len() {
+            phases |= ((Self::ALL[phase].load() == load) as u64) << phase;
+            phase += 1;
+        }
+        phases
+    }
+
     /// Returns the share of a flow in this phase in the load of its real.
-    #[inline(always)]
     #[must_use]
     pub const fn load(self) -> u64 {
         match self {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The value word of an entry.
 
-use super::{Limits, Phase, Seen};
-use crate::{ids::RealId, packet::tcp_flags};
+use super::{Limits, Phase, Seen, opaque::opaque};
+use crate::{ids::RealId, packet::tcp_flags, schema::Load};
 
 /// The value word of an entry.
 ///
@@ -180,10 +180,20 @@ impl Value {
         limits.is_over(self.phase(), self.seen(), now, tcp_flags)
     }
 
-    /// Returns the share of the entry in the load of its real.
+    /// Returns the number of the flow's state, as [`Phase::state`] does, without branches.
     #[inline(always)]
     #[must_use]
-    pub const fn load(self) -> u64 {
-        self.phase().load()
+    pub fn state_number(self) -> u32 {
+        (Phase::STATES >> (4 * opaque(self.phase_number())) & 0xf) as u32
+    }
+
+    /// Returns the share of the entry in the load of its real, as [`Phase::load`] does, without branches.
+    #[inline(always)]
+    #[must_use]
+    pub fn load(self) -> u64 {
+        const ACTIVE: u64 = Phase::with_load(Load::ACTIVE);
+        const INACTIVE: u64 = Phase::with_load(Load::INACTIVE);
+        let phase = opaque(self.phase_number());
+        (ACTIVE >> phase & 1) * Load::ACTIVE + (INACTIVE >> phase & 1) * Load::INACTIVE
     }
 }

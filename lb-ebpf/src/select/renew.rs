@@ -25,7 +25,7 @@ out_of_line! {
         let (old, now) = (Value(value), tables::now());
         let seen = Seen::of(now);
         let real = tables::real(old.real()).ok_or(Reason::NoReal)?;
-        let mut new = old.after(parsed.tcp_flags, seen);
+        let mut new = Value(value_after(value, parsed.tcp_flags.into(), seen.number() as u32));
         if return_path::is_needed(real.method) && !return_path::is_of_flow(frame, parsed, old.gateway())? {
             new = new.with_gateway(return_path::for_flow(frame, parsed)?);
         }
@@ -40,5 +40,13 @@ out_of_line! {
             persistence::keep(service, &parsed.flow, old.real(), now);
         }
         Ok(())
+    }
+}
+
+out_of_line! {
+    /// Runs [`Value::after`] in a global function: its many paths all return an unknown number, and the verifier walks once
+    /// through what follows.
+    fn value_after [value_after](;; value: u64, tcp_flags: u32, seen: u32) -> u64 {
+        Value(value).after(tcp_flags as u8, Seen::from_number(seen.into())).0
     }
 }

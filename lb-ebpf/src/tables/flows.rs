@@ -83,7 +83,7 @@ pub fn flow_limits() -> Option<&'static Limits> {
 pub fn flow<A: IpFamily>(key: &FlowKey<A>, service: &Service) -> Option<Value> {
     let found = prepare_flow(key, service).and_then(|()| prepared_flow());
     match found {
-        Some(value) => note(Step::Flow, value.real().0, value.phase().state() as u32),
+        Some(value) => note(Step::Flow, value.real().0, value.state_number()),
         None => note(Step::NoFlow, 0, 0),
     };
     found
@@ -122,7 +122,7 @@ pub fn prepared_flow() -> Option<Value> {
 /// [`Value::NONE`] if there is none.
 #[inline(always)]
 pub fn remember_flow(known: Value, new: Value) -> Inserted {
-    if !note(Step::RecordFlow, new.real().0, new.phase().state() as u32)
+    if !note(Step::RecordFlow, new.real().0, new.state_number())
         || !known.real().is_none() && replace(known.0, new.0)
     {
         return Inserted::Added;
@@ -140,7 +140,7 @@ pub fn remember_flow(known: Value, new: Value) -> Inserted {
 /// `old`.
 #[inline(always)]
 pub fn update_flow(old: Value, new: Value) {
-    if note(Step::UpdateFlow, new.real().0, new.phase().state() as u32) {
+    if note(Step::UpdateFlow, new.real().0, new.state_number()) {
         let _whether = replace(old.0, new.0);
     }
 }

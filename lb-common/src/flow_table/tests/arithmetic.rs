@@ -195,6 +195,10 @@ fn phases_have_the_states_and_loads_of_flows() {
         }
     }
     assert_eq!(Phase::Dead.load(), 0);
+    for phase in Phase::ALL {
+        let value = Value::new(RealId(0xf_ffff), Seen::from_number(0xff_ffff), phase).with_gateway(0xff);
+        assert_eq!((value.state_number(), value.load()), (phase.state() as u32, phase.load()), "{phase:?}");
+    }
     for (number, phase) in Phase::ALL.into_iter().enumerate() {
         assert_eq!((Phase::from_number(number as u64), phase as usize), (phase, number));
     }
