@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Classification of packets: for a service, a reply, ICMP, a fragment, or none of these.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     packet::{self, IPV4_LEN, Ip, Parsed, Part},
@@ -24,12 +26,13 @@ pub fn dispatch<A: IpFamily>(frame: &Frame) -> u32 {
     if packet::is_group_frame(frame) != Ok(false) {
         return xdp_action::XDP_PASS;
     }
-    let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_PASS };
+    let mut memory = MaybeUninit::uninit();
+    let Some(parsed) = frame.parse::<A>(&mut memory) else { return xdp_action::XDP_PASS };
     tables::sample_flow(&parsed.flow);
     // Routers neither forward nor answer packets whose source no host can have (RFC 1812, section 5.3.7; RFC 4291,
     // section 2.5.2). Such a packet for no service goes to the kernel, which drops it.
     let valid = parsed.flow.source.is_host();
-    if is_rare(&parsed) {
+    if is_rare(parsed) {
         return if valid { continue_rare::<A>(frame, parsed.part) } else { xdp_action::XDP_PASS };
     }
     if !tables::may_be_used(parsed.flow.destination) {
@@ -38,28 +41,28 @@ pub fn dispatch<A: IpFamily>(frame: &Frame) -> u32 {
         if !valid || !tables::may_be_used(parsed.flow.source) {
             return into_action(Err(Reason::NotOurs.into()));
         }
-        if let Some(sent) = reply::send_at_once(frame, &parsed) {
-            return let_through(&parsed, into_action(sent));
+        if let Some(sent) = reply::send_at_once(frame, parsed) {
+            return let_through(parsed, into_action(sent));
         }
-        return continue_reply(frame, &parsed, AddressUse(0));
+        return continue_reply(frame, parsed, AddressUse(0));
     }
     match request::service(&parsed.flow) {
         Ok(service) => {
-            let source = if valid { source::check(frame, &parsed) } else { Err(Reason::SourceInvalid) };
+            let source = if valid { source::check(frame, parsed) } else { Err(Reason::SourceInvalid) };
             let directed = match source {
-                Ok(()) => request::handle(frame, &parsed, service),
+                Ok(()) => request::handle(frame, parsed, service),
                 Err(reason) => Err(Verdict::at(service.id, reason)),
             };
             let action = match directed {
                 Err(verdict) if verdict.reason.fate() == Fate::Answered => {
                     tables::count_reason(verdict.service, verdict.reason);
-                    answer(frame, &parsed, verdict)
+                    answer(frame, parsed, verdict)
                 }
                 directed => into_action(directed),
             };
-            let_through(&parsed, action)
+            let_through(parsed, action)
         }
-        Err(used) if valid => continue_reply(frame, &parsed, used),
+        Err(used) if valid => continue_reply(frame, parsed, used),
         Err(_) => xdp_action::XDP_PASS,
     }
 }

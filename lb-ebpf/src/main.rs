@@ -96,7 +96,7 @@ pub fn director(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn director6_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
+    let Ok(parsed) = packet::parse_any::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
     let action = into_action(dispatch_rare(&frame, parsed));
     end_sample(probe::try_give_back(&frame, parsed, action))
@@ -119,7 +119,7 @@ pub fn director6_reply(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn director6_fragment(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
+    let Ok(parsed) = packet::parse_any::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
     end_sample(into_action(later_fragment::handle(&frame, parsed)))
 }
@@ -129,7 +129,7 @@ pub fn director6_fragment(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn director_other(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
-    let Ok(parsed) = packet::parse::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
+    let Ok(parsed) = packet::parse_any::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
     let action = let_through(&parsed, into_action(dispatch_rare(&frame, &parsed)));
     end_sample(probe::try_give_back(&frame, &parsed, action))
 }
@@ -147,10 +147,10 @@ pub fn director_tagged(ctx: XdpContext) -> u32 {
 pub fn director_probe_reply(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     if packet::ether_type(&frame) == Ipv4::ETHER_TYPE {
-        let Ok(parsed) = packet::parse::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
+        let Ok(parsed) = packet::parse_any::<Ipv4>(&frame) else { return xdp_action::XDP_PASS };
         return end_sample(probe::give_back(&frame, &parsed));
     }
-    let Ok(parsed) = packet::parse::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
+    let Ok(parsed) = packet::parse_any::<Ipv6>(&frame) else { return xdp_action::XDP_PASS };
     let Some(parsed) = tables::keep_parsed(&parsed) else { return xdp_action::XDP_PASS };
     end_sample(probe::give_back(&frame, parsed))
 }

@@ -40,7 +40,7 @@ const IDENTIFIER: usize = offset_of!(Icmpv4Hdr, data);
 /// Sends a probe to its real. Answers a probe that is too big for the path, and drops every other packet.
 #[inline(always)]
 pub fn forward<A: IpFamily>(frame: &Frame) -> u32 {
-    let Ok(parsed) = packet::parse::<A>(frame) else { return xdp_action::XDP_DROP };
+    let Ok(parsed) = packet::parse_any::<A>(frame) else { return xdp_action::XDP_DROP };
     match to_real(frame, &parsed) {
         Ok(action) => action,
         Err(verdict) if matches!(verdict.reason, Reason::TooBig | Reason::TtlExceeded) => {

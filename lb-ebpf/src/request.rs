@@ -23,27 +23,27 @@ use crate::{
 #[inline(always)]
 pub fn service<A: IpFamily>(flow: &FlowKey<A>) -> Result<&'static Service, AddressUse> {
     let exact = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol as u8);
-    if let Some(service) = tables::service(&exact) {
+    if let Some(service) = tables::service(exact) {
         return Ok(service);
     }
     let used = tables::address_use(flow.destination);
     if used.is(AddressUse::FTP)
         && is_ftp_data(flow)
-        && let Some(service) = tables::service(&ServiceKey::new(flow.destination, FTP, protocol::TCP))
+        && let Some(service) = tables::service(ServiceKey::new(flow.destination, FTP, protocol::TCP))
     {
         return Ok(service);
     }
     if !used.is(AddressUse::EVERY_PORT) {
         return Err(used);
     }
-    tables::service(&ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8)).ok_or(used)
+    tables::service(ServiceKey::new(flow.destination, Be16::ZERO, flow.protocol as u8)).ok_or(used)
 }
 
 /// Returns the service of a flow that may be known, as [`service`] does, without the uses of the destination address: they
 /// spare lookups for packets of no service, and cost stack.
 #[inline(always)]
 pub fn service_of_flow<A: IpFamily>(flow: &FlowKey<A>) -> Option<&'static Service> {
-    let at = |port| tables::service(&ServiceKey::new(flow.destination, port, flow.protocol as u8));
+    let at = |port| tables::service(ServiceKey::new(flow.destination, port, flow.protocol as u8));
     at(flow.destination_port)
         .or_else(|| if is_ftp_data(flow) { at(FTP).filter(|service| service.is(Service::FTP)) } else { None })
         .or_else(|| at(Be16::ZERO))

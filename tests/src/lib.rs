@@ -32,6 +32,7 @@
 pub mod bench;
 pub mod differential;
 pub mod every_way;
+pub mod executed;
 pub mod model;
 pub mod object;
 pub mod packet;

@@ -76,10 +76,13 @@ pub fn frame_macs(packet: &impl Packet) -> Result<MacPair, Reason> {
 /// Returns whether the frame is for a group of stations: a broadcast or multicast.
 ///
 /// # Errors
-/// [`Reason::NotOurs`] if the frame is empty.
+/// [`Reason::NotOurs`] if the frame has no Ethernet header.
 #[inline(always)]
 pub fn is_group_frame(packet: &impl Packet) -> Result<bool, Reason> {
-    let first: u8 = load(packet, 0).map_err(|_| Reason::NotOurs)?;
+    // The whole header, whose bounds [`ether_type`] has checked before.
+    let start = packet.at::<ETHERNET_LEN>(0).map_err(|_| Reason::NotOurs)?;
+    // SAFETY: within the bytes whose bounds were checked.
+    let first = unsafe { u8::read::<0>(start.cast()) };
     Ok(first & 1 != 0)
 }
 

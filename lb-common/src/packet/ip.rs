@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The differences between the IP versions that matter to the data plane.
 
-use core::{fmt::Debug, hash::Hash};
+use core::{fmt::Debug, hash::Hash, mem::MaybeUninit};
 
-use super::{Packet, Part};
+use super::{Packet, Parsed, Part};
 use crate::{
     checksum::{Delta, Sum},
     reason::Reason,
-    wire::{Be16, Be128},
+    wire::{Be16, Be128, MacPair},
 };
 
 /// An address, [`crate::wire::Be32`] or [`crate::wire::Be128`], whose type selects the IP version.
@@ -89,6 +89,15 @@ pub trait Ip: Copy + Default + Eq + 'static {
     /// [`Reason::NotOurs`] if there is no header of this version, [`Reason::Truncated`] if the frame ends
     /// before.
     fn start(packet: &impl Packet, l3: usize) -> Result<Start<Self>, Reason>;
+
+    /// Parses the frame's packet, as [`super::parse`] does, if it is whole, of TCP or UDP, and without options or
+    /// extension headers, and if the frame has room for a TCP header. Returns whether it is such a packet; only then
+    /// `into` is written.
+    fn ordinary(packet: &impl Packet, into: &mut MaybeUninit<Parsed<Self>>) -> bool;
+
+    /// Forwards the frame's packet by one hop: writes the MAC addresses and decrements the time to live. Returns
+    /// whether it did; else the time to live has expired or the frame is too short, and is unmodified.
+    fn hop(packet: &impl Packet, macs: MacPair) -> bool;
 
     /// Returns the position of a later fragment in its datagram, in words of eight bytes. The fragment's part
     /// of the datagram is at `l4`.

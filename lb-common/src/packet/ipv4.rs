@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! IPv4 (RFC 791) and its ICMP (RFC 792).
 
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 use network_types::ip::Ipv4Hdr;
 
 use super::{
-    ETHERNET_LEN, IPV4_LEN, Packet, Part,
+    ETHERNET_LEN, IPV4_LEN, Packet, Parsed, Part,
     access::{load, store},
     header::{load_words, store_words},
     ip::{Error, Header, Icmp, Ip, Start},
+    ordinary,
 };
 use crate::{
     checksum::{Delta, Sum},
     mix, protocol,
     reason::Reason,
-    wire::{Be16, Be32, Be128},
+    wire::{Be16, Be32, Be128, MacPair},
 };
 
 /// The "more fragments" bit of flags and fragment offset.
@@ -138,6 +139,16 @@ impl Ip for Be32 {
     fn fragment_offset(packet: &impl Packet, _l4: usize) -> Result<u16, Reason> {
         let field: u16 = load(packet, ETHERNET_LEN + offset_of!(Ipv4Hdr, frags))?;
         Ok(Be16(field & FRAGMENT_OFFSET.0).get())
+    }
+
+    #[inline(always)]
+    fn ordinary(packet: &impl Packet, into: &mut MaybeUninit<Parsed<Self>>) -> bool {
+        ordinary::ipv4(packet, into)
+    }
+
+    #[inline(always)]
+    fn hop(packet: &impl Packet, macs: MacPair) -> bool {
+        ordinary::hop4(packet, macs)
     }
 
     #[inline(always)]

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! IPv6 (RFC 8200), its extension headers, and `ICMPv6` (RFC 4443).
 
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 use network_types::ip::Ipv6Hdr;
 
 use super::{
-    ETHERNET_LEN, IPV6_LEN, Packet, Part,
+    ETHERNET_LEN, IPV6_LEN, Packet, Parsed, Part,
     access::{load, store},
     header::{load_words, store_words},
     ip::{Error, Header, Icmp, Ip, Start},
+    ordinary,
 };
 use crate::{
     checksum::{Delta, Sum},
     mix, protocol,
     reason::Reason,
-    wire::{Be16, Be128},
+    wire::{Be16, Be128, MacPair},
 };
 
 /// Numbers of extension headers (RFC 8200, section 4).
@@ -158,6 +159,16 @@ impl Ip for Be128 {
         // The mask tells the verifier that the offset is not negative.
         let field: u16 = load(packet, l4.wrapping_sub(6) & super::FARTHEST as usize)?;
         Ok(Be16(field).get() >> 3)
+    }
+
+    #[inline(always)]
+    fn ordinary(packet: &impl Packet, into: &mut MaybeUninit<Parsed<Self>>) -> bool {
+        ordinary::ipv6(packet, into)
+    }
+
+    #[inline(always)]
+    fn hop(packet: &impl Packet, macs: MacPair) -> bool {
+        ordinary::hop6(packet, macs)
     }
 
     #[inline(always)]

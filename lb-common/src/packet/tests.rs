@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::wire::{Be32, Be128};
+use crate::{
+    checksum::Delta,
+    wire::{Be32, Be128, MacPair},
+};
 
 const CLIENT: [u8; 4] = [192, 0, 2, 10];
 const VIP: [u8; 4] = [192, 0, 2, 100];
@@ -208,5 +211,64 @@ proptest! {
                 || parsed.flow.protocol != u32::from(protocol::TCP));
             prop_assert!(ETHERNET_LEN + parsed.length as usize <= frame.len());
         }
+    }
+}
+
+/// Checks that the fast way parses a packet as the general one does, or not at all.
+fn parses_alike<A: Ip + core::fmt::Debug>(frame: &[u8]) -> bool {
+    let frame = RefCell::new(frame.to_vec());
+    let Some(ordinary) = ordinary::parse::<A>(&frame) else { return false };
+    assert_eq!(format!("{ordinary:?}"), format!("{:?}", parse_any::<A>(&frame).unwrap()));
+    true
+}
+
+/// Checks that a hop changes a packet as the steps of the general way do.
+fn hops_alike<A: Ip>(frame: &[u8]) {
+    let macs = MacPair([0x0101_0101, 0x0202_0202, 0x0303_0303]);
+    let [fast, general] = [(); 2].map(|()| RefCell::new(frame.to_vec()));
+    let ttl = frame[ETHERNET_LEN + A::TTL];
+    assert_eq!(A::hop(&fast, macs), ttl > 1);
+    if ttl > 1 {
+        A::decrement_ttl(&general, Delta::new()).unwrap();
+        address_frame(&general, macs).unwrap();
+    }
+    assert_eq!(fast, general);
+}
+
+#[test]
+fn a_hop_changes_every_checksum_as_the_general_way_does() {
+    let mut frame = tcp_frame(&[]);
+    for checksum in 0..=u16::MAX {
+        frame[ETHERNET_LEN + 10..ETHERNET_LEN + 12].copy_from_slice(&checksum.to_be_bytes());
+        hops_alike::<Be32>(&frame);
+    }
+}
+
+#[test]
+fn ordinary_packets_are_parsed_in_the_fast_way() {
+    assert!(parses_alike::<Be32>(&tcp_frame(&[])));
+    assert!(!parses_alike::<Be32>(&tcp_frame(&[1; 4])));
+    assert!(!parses_alike::<Be32>(&tcp_frame(&[])[..53]));
+}
+
+proptest! {
+    #[test]
+    fn the_fast_way_agrees_with_the_general_one(
+        mut bytes in prop::collection::vec(any::<u8>(), 54..120),
+        protocol in prop::sample::select(vec![6_u8, 17, 1, 132]),
+        length in 0_u16..110,
+        fragment in prop::sample::select(vec![0_u16, 0x4000, 0x2000, 1]),
+    ) {
+        bytes[ETHERNET_LEN] = 0x45;
+        bytes[ETHERNET_LEN + 9] = protocol;
+        bytes[ETHERNET_LEN + 2..ETHERNET_LEN + 4].copy_from_slice(&length.to_be_bytes());
+        bytes[ETHERNET_LEN + 6..ETHERNET_LEN + 8].copy_from_slice(&fragment.to_be_bytes());
+        parses_alike::<Be32>(&bytes);
+        hops_alike::<Be32>(&bytes);
+        bytes[ETHERNET_LEN] = 0x60;
+        bytes[ETHERNET_LEN + 6] = protocol;
+        bytes[ETHERNET_LEN + 4..ETHERNET_LEN + 6].copy_from_slice(&length.saturating_sub(40).to_be_bytes());
+        parses_alike::<Be128>(&bytes);
+        hops_alike::<Be128>(&bytes);
     }
 }

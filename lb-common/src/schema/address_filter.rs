@@ -41,14 +41,15 @@ impl AddressFilter {
     #[inline(always)]
     #[must_use]
     pub fn has(&self, address: impl Ip) -> bool {
-        let (word, bits) = Self::bits(address);
-        self.0[word % Self::WORDS] & bits == bits
+        let [word, first, second] = Self::places(address);
+        let word = self.0[word as usize % Self::WORDS];
+        (word >> first) & (word >> second) & 1 != 0
     }
 
     /// Sets the bits of an address.
     pub fn set(&mut self, address: impl Ip) {
-        let (word, bits) = Self::bits(address);
-        self.0[word % Self::WORDS] |= bits;
+        let [word, first, second] = Self::places(address);
+        self.0[word as usize % Self::WORDS] |= 1 << first | 1 << second;
     }
 
     /// Sets the bits of an address and of its network. `elements` are all elements of `SOURCE_FILTER`.
@@ -61,11 +62,11 @@ impl AddressFilter {
         elements[element as usize].set(address);
     }
 
-    /// Returns the index of the word that has the bits of an address, and the bits.
+    /// Returns the index of the word that has the bits of an address, and the numbers of both bits.
     #[inline(always)]
-    fn bits(address: impl Ip) -> (usize, u64) {
+    fn places(address: impl Ip) -> [u32; 3] {
         let mark = address.mark();
-        ((mark >> 22) as usize, 1 << (mark >> 16 & 63) | 1 << (mark >> 10 & 63))
+        [mark >> 22, mark >> 16 & 63, mark >> 10 & 63]
     }
 }
 

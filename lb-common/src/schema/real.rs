@@ -103,6 +103,14 @@ impl Real {
     /// which frames for the real are sent.
     pub const NEIGHBOUR: u16 = 128;
 
+    /// Returns whether only the MAC addresses and the time to live of packets to the real change: by `dr`, with the
+    /// tags that they arrived with.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.method | self.flags & Self::TAGGED == Method::Dr as u16
+    }
+
     /// Returns whether a flow of a protocol without a reset must leave the real, because the real was
     /// removed.
     #[inline(always)]

@@ -8,7 +8,7 @@ pub mod tun;
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    ids::IfIndex,
+    ids::{IfIndex, RealId},
     packet::{ETHERNET_LEN, Ip, Parsed, Part, load},
     reason::Reason,
     schema::{Method, Real},
@@ -32,6 +32,10 @@ pub fn send<A: IpFamily, const COUNTED: bool>(
 ) -> Result<u32, Reason> {
     let Chosen { id, real, snat } = *chosen;
     tables::sample_real(id);
+    if real.is_plain() && real.reachable() && parsed.length <= real.mtu.into() && A::hop(frame, real.macs) {
+        // Most packets are done here. What is not, the rest finds the reason for.
+        return sent::<A, COUNTED>(frame, parsed, id, real);
+    }
     let method = Method::from_number(real.method).ok_or(Reason::NoReal)?;
     if method == Method::Local {
         if COUNTED {
@@ -59,6 +63,17 @@ pub fn send<A: IpFamily, const COUNTED: bool>(
     if real.is(Real::TAGGED) {
         vlan::push_tags_for_vlan(frame, real.tags)?;
     }
+    sent::<A, COUNTED>(frame, parsed, id, real)
+}
+
+/// Sends the finished frame, and counts its packet.
+#[inline(always)]
+fn sent<A, const COUNTED: bool>(
+    frame: &Frame,
+    parsed: &Parsed<A>,
+    id: RealId,
+    real: &Real,
+) -> Result<u32, Reason> {
     let action = transmit(frame, real.ifindex)?;
     if COUNTED {
         tables::count_in(id, parsed.length);

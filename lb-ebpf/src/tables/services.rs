@@ -42,11 +42,13 @@ pub(super) fn generation() -> u64 {
 }
 
 /// Returns the service with exactly this key. The value does not change until this CPU looks up another service.
+///
+/// The key is passed by value, so that only a lookup in the kernel's table needs it in memory.
 #[inline(always)]
-pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
+pub fn service<A: IpFamily>(key: ServiceKey<A>) -> Option<&'static Service> {
     let place = cache::index(key.address, key.port, key.protocol, setting!(service_mask) as u32);
     let stamp = cache::stamp(generation());
-    let (entry, found) = lookup_cached(A::service_cache(), place, stamp, key)?;
+    let (entry, found) = lookup_cached(A::service_cache(), place, stamp, &key)?;
     // SAFETY: this CPU's copy, checked for null; programs on one CPU do not interrupt each other.
     let entry = unsafe {
         if !found {
@@ -54,7 +56,7 @@ pub fn service<A: IpFamily>(key: &ServiceKey<A>) -> Option<&'static Service> {
             // Copied out before any other map call; the daemon replaces entries as a whole.
             let service = A::services().get(key)?;
             (*entry).service = *service;
-            (*entry).key = *key;
+            (*entry).key = key;
             (*entry).stamp = stamp;
         }
         &*entry

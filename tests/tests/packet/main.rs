@@ -11,6 +11,7 @@ mod decap; //     the decapsulator of real servers
 mod devices; //   out of another device than it came by
 mod doc; //       what docs/forwarding.md shows
 mod dry; //       copies of the programs that only tell
+mod executed; // the work for a packet, counted in instructions
 mod flows; //     who gets a new connection, and that it stays there
 mod fnat; //      both ends change
 mod fragments; // the first decides, later ones follow
