@@ -88,10 +88,10 @@ pub fn apply(
         match run {
             [Step::PutReal { .. }, _, ..] => put_reals(tables, image, run)?,
             [Step::PutSource { .. }, _, ..] => put_sources(tables, image, run)?,
-            [Step::PutTable { .. }, _, ..] => put_tables(tables, image, run, time)?,
+            [Step::PutTable { .. }, ..] => put_tables(tables, image, run, time)?,
             _ => {
                 for step in run {
-                    apply_step(tables, image, step, time, &mut outcome)?;
+                    apply_step(tables, image, step, &mut outcome)?;
                     image.apply(step);
                 }
             }
@@ -187,13 +187,17 @@ fn put_tables(
             .iter()
             .filter_map(|step| if let Step::PutTable { spec, .. } = step { Some(spec) } else { None });
         let made = lb_schedule::tables(&specs.collect::<Vec<_>>());
+        let mut idle = Vec::new();
         for (step, turns) in run.iter().zip(made) {
             if let Step::PutTable { service, spec, before } = step {
-                put_table(tables, spec, &turns, before.as_ref(), time)?;
+                if put_table(tables, spec, &turns, before.as_ref(), time)? {
+                    idle.push((spec, turns));
+                }
                 go_on(tables, image, *service, spec, before.is_none())?;
             }
             image.apply(step);
         }
+        settle_idle(tables, &idle)?;
     }
     Ok(())
 }
@@ -214,7 +218,6 @@ fn apply_step(
     tables: &mut Tables,
     image: &Image,
     step: &Step,
-    time: Time<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), TableError> {
     match step {
@@ -225,10 +228,8 @@ fn apply_step(
             tables.put_real(*id, real)?;
             note_sharing(tables, image, *id, real, *new)
         }
-        Step::PutTable { service, spec, before } => {
-            put_table(tables, spec, &spec.table(), before.as_ref(), time)?;
-            go_on(tables, image, *service, spec, before.is_none())
-        }
+        // `put_tables` writes tables.
+        Step::PutTable { .. } => Ok(()),
         Step::PutAddress { address, used } => tables.put_address(*address, AddressUse(*used)),
         Step::PutSource { key, source } => tables.put_source(key, source),
         Step::PutService { key, service, .. } => tables.put_service(key, service),
@@ -266,17 +267,17 @@ fn go_on(
 }
 
 /// Writes the slot table for these `turns`: as a whole or, with tracking `auto`, such that no living flow
-/// moves.
+/// moves. Returns whether slots are in transition although no packet ever went to the pool.
 fn put_table(
     tables: &mut Tables,
     spec: &TableSpec,
     turns: &[RealId],
     before: Option<&Service>,
     time: Time<'_>,
-) -> Result<(), TableError> {
+) -> Result<bool, TableError> {
     let first = spec.span.first;
     if spec.tracking != Tracking::Auto {
-        return tables.put_table(first, &Slots::steady(turns).table);
+        return tables.put_table(first, &Slots::steady(turns).table).map(|()| false);
     }
     let alive = spec.pool.iter().map(|entry| entry.id).filter(|id| !spec.cut.contains(id)).collect();
     let old = match before {
@@ -285,15 +286,22 @@ fn put_table(
     };
     let slots = slots::transition(old, turns, &alive, time.clock(spec.protocol));
     write_slots(tables, first, &slots)?;
-    if slots.moved() == 0 || !was_never_asked(tables, spec)? {
+    Ok(slots.moved() > 0 && was_never_asked(tables, spec)?)
+}
+
+/// Settles the slots of tables just written whose pools still got no packet. A pool that is built real by real moves
+/// its slots repeatedly, while it has no flows.
+fn settle_idle(tables: &mut Tables, idle: &[(&TableSpec, Vec<RealId>)]) -> Result<(), TableError> {
+    if idle.is_empty() {
         return Ok(());
     }
-    // A pool that is built real by real moves its slots repeatedly, while it has no flows. The pause lets the
-    // programs, which take microseconds, count the packets that they handled meanwhile.
+    // The pause lets the programs, which take microseconds, count the packets that they handled meanwhile.
     #[expect(clippy::disallowed_methods, reason = "a pause of 2 ms in a change, which is not async")]
     thread::sleep(PROGRAM);
-    if was_never_asked(tables, spec)? {
-        return write_slots(tables, first, &Slots::steady(turns));
+    for (spec, turns) in idle {
+        if was_never_asked(tables, spec)? {
+            write_slots(tables, spec.span.first, &Slots::steady(turns))?;
+        }
     }
     Ok(())
 }
@@ -309,12 +317,26 @@ const PROGRAM: Duration = Duration::from_millis(2);
 /// # Errors
 /// [`TableError`] if a map cannot be read.
 pub fn was_never_asked(tables: &Tables, spec: &TableSpec) -> Result<bool, TableError> {
-    for entry in &spec.pool {
+    // Most pools are asked: the first reals tell so.
+    let (some, others) = spec.pool.split_at(spec.pool.len().min(4));
+    for entry in some {
         if tables.counters(entry.id)?.packets_in > 0 {
             return Ok(false);
         }
     }
-    Ok(true)
+    // Ids are the lowest free ones: adjacent ones are read by few system calls.
+    let ids: BTreeSet<u32> = others.iter().map(|entry| entry.id.0).collect();
+    let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(true) };
+    if (last - first) as usize > 4 * ids.len() {
+        for id in ids {
+            if tables.counters(RealId(id))?.packets_in > 0 {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    }
+    let mut counters = (*first..).zip(tables.counters_of(*first..last + 1)?);
+    Ok(!counters.any(|(id, counters)| counters.packets_in > 0 && ids.contains(&id)))
 }
 
 /// Returns the slots of a service.

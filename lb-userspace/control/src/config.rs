@@ -245,7 +245,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         let endpoints = desired.endpoints(&id);
         validate::checks_of(&id, &service, &desired.checks, &endpoints)
             .map_err(|failure| place.refine(at, failure))?;
-        if desired.services.insert(id, service).is_some() {
+        if desired.services.insert(id, service) {
             return Err(place.wrong(at, &format!("service {id} is defined twice")));
         }
     }

@@ -240,7 +240,8 @@ mod tests {
         wanted.services.retain(|id, _| !matches!(id, ServiceId::Group { group: 8, .. }));
         let mut told = state(&image(&wanted), State::default()).desired;
         assert_eq!(told.groups.remove(&1), wanted.groups.get(&7).cloned());
-        let group = told.services.remove(&ServiceId::group(1)).unwrap();
+        let group = told.services[&ServiceId::group(1)].clone();
+        told.services.remove(&ServiceId::group(1));
         told.services.insert(ServiceId::group(7), group);
         for (id, service) in &wanted.services {
             let mut told = told.services[id].clone();

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -31,6 +31,9 @@ pub struct Ids {
     /// Tables, by service id.
     pub spans: HashMap<ServiceNumber, Span>,
 }
+
+/// Places of the tables of some services.
+pub type Spans = BTreeMap<ServiceNumber, Span>;
 
 /// The table of a service does not fit.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -99,6 +102,18 @@ impl Ids {
         Ok(ids)
     }
 
+    /// Returns the tables of `services`, which have ids, if all of them stay in their blocks; `None` if a table has to
+    /// move.
+    #[must_use]
+    pub fn spans_in_place(&self, desired: &Desired, services: &BTreeSet<ServiceId>) -> Option<Spans> {
+        let span = |id: &ServiceId| {
+            let (service, number) = (desired.services.get(id)?, *self.services.get(id)?);
+            let spec = self.table_spec(id, &desired.endpoints(id), service, service, &BTreeMap::new());
+            Some((number, in_place(*self.spans.get(&number)?, &spec).ok()?))
+        };
+        services.iter().map(span).collect()
+    }
+
     /// Returns the id of a real that is `local` in the maps, because its address was the director's own
     /// ([`super::effective`]), and has another method in the operator's configuration.
     fn served_here(&self, number: ServiceNumber, service: &Service, key: RealKey) -> Option<&RealId> {
@@ -148,6 +163,18 @@ impl Ids {
     }
 }
 
+/// Returns the place of a table that stays in its blocks; the number of slots if it has to move.
+fn in_place(old: Span, spec: &TableSpec) -> Result<Span, u32> {
+    let mut slots = spec.slots();
+    if spec.tracking == Tracking::Auto && slots >= BLOCK && old.slots.is_power_of_two() {
+        // The table never shrinks: two slots with different flows cannot become one.
+        slots = slots.max(old.slots);
+    }
+    let new = Span { first: old.first, slots };
+    let is_larger = spec.scheduler.hashes() && slots > old.slots && old.slots > 0;
+    if is_larger || new.blocks() > old.blocks() { Err(slots) } else { Ok(new) }
+}
+
 /// Free ids, in ascending order.
 struct Unused {
     used: HashSet<u32>,
@@ -189,15 +216,8 @@ impl FreeBlocks {
     /// Returns the blocks for a table that was at `old`: the same blocks, unless it needs more of them, or
     /// its number of slots changes and untracked flows must not notice.
     fn find(&mut self, old: Option<Span>, spec: &TableSpec) -> Option<Span> {
-        let mut slots = spec.slots();
-        let Some(old) = old else { return self.take(slots) };
-        if spec.tracking == Tracking::Auto && slots >= BLOCK && old.slots.is_power_of_two() {
-            // The table never shrinks: two slots with different flows cannot become one.
-            slots = slots.max(old.slots);
-        }
-        let new = Span { first: old.first, slots };
-        let is_larger = spec.scheduler.hashes() && slots > old.slots && old.slots > 0;
-        if is_larger || new.blocks() > old.blocks() { self.take(slots) } else { Some(new) }
+        let Some(old) = old else { return self.take(spec.slots()) };
+        in_place(old, spec).or_else(|slots| self.take(slots).ok_or(())).ok()
     }
 
     /// Takes the first adjacent free blocks that hold that many slots.

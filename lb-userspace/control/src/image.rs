@@ -31,6 +31,13 @@ use lb_model::{
 };
 use lb_schedule::TableSpec;
 
+mod part;
+mod sharing;
+
+pub use part::{Part, has_same_shape};
+pub use sharing::ambiguous_one_packet;
+use sharing::shared_sources;
+
 /// Contents of the maps, actual or desired.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
@@ -49,6 +56,17 @@ pub struct Image {
 /// A value of `SOURCES`.
 pub type SourceValue = Source;
 
+/// Everything from which the entries of a service follow.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    desired: &'a Desired,
+    ids: &'a Ids,
+    next_hops: &'a BTreeMap<IpAddr, Resolution>,
+    health: &'a HealthTable,
+    /// Whether several services may own the replies from a source, which is one of a real.
+    is_shared: &'a dyn Fn(&SourceKey, RealId) -> bool,
+}
+
 impl Image {
     /// Compiles services to the desired contents of the maps. `ids` must have an id for each of them.
     #[must_use]
@@ -60,80 +78,89 @@ impl Image {
     ) -> Self {
         let mut image = Self::default();
         let shared = shared_sources(desired);
+        let is_shared = |source: &SourceKey, _| shared.contains(source);
+        let origin = Origin { desired, ids, next_hops, health, is_shared: &is_shared };
         for (id, wanted) in &desired.services {
-            let Some(&number) = ids.services.get(id) else { continue };
-            let endpoints = desired.endpoints(id);
-            let Pool { service, cuts, mode, .. } = pool::weigh(id, wanted, health);
-            let service = &effective::service(id, service, next_hops);
-            let spec = ids.table_spec(id, &endpoints, wanted, service, &cuts);
-            for endpoint in &endpoints {
-                let key = service_key(endpoint);
-                let mut value = service_value(number, endpoint, service, &spec);
-                if mode == Mode::AllDown && wanted.health.on_all_down == OnAllDown::Drop {
-                    value.flags |= ServiceValue::DROP;
-                }
-                image.services.insert(key, value);
-                image.use_address(key.address, AddressUse::VIP);
-                if key.port == Be16::ZERO {
-                    image.use_address(key.address, AddressUse::EVERY_PORT);
-                }
-                if is_ftp(endpoint, service) {
-                    image.use_address(key.address, AddressUse::FTP);
-                }
-            }
-            image.tables.insert(number, spec);
-            for (index, (key, (address, real))) in wanted.all_keys().zip(service.all_reals()).enumerate() {
-                let Some(real_id) = ids.real(id, &key) else { continue };
-                let is_leaving = index >= service.reals.len();
-                let rip = Be128::from(address.ip());
-                let mut is_shared = false;
-                if real.forward == Forward::Nat {
-                    image.use_address(rip, AddressUse::NAT_REAL);
-                    for endpoint in &endpoints {
-                        let (key, source) = (service_key(endpoint), source_key(rip, address, endpoint));
-                        let shared = shared.contains(&source);
-                        is_shared |= shared;
-                        // A datagram that is scheduled on its own has no flow table entry by which its reply
-                        // could be recognised.
-                        let alone = service.one_packet && endpoint.protocol == Protocol::Udp;
-                        let hashed = alone || image.tables[&number].tracking != schema::Tracking::Full;
-                        let flags =
-                            if shared { Source::SHARED } else { 0 } | if hashed { Source::HASHED } else { 0 };
-                        let value = Source::new(key.address, key.port, flags, real_id, number);
-                        // Ids are allocated in ascending order: the oldest service has the lowest.
-                        let oldest = image.sources.entry(source).or_insert(value);
-                        if number < oldest.service {
-                            *oldest = value;
-                        }
-                    }
-                }
-                if real.forward == Forward::Fnat {
-                    image.use_address(rip, AddressUse::FNAT_REAL);
-                }
-                let mut value = RealValue {
-                    address: rip,
-                    port: Be16::new(address.port()),
-                    service: number,
-                    method: real.forward.method() as u16,
-                    flags: flags(wanted, real, is_leaving.then_some(key), address.ip(), is_shared)
-                        | health_flags(is_leaving, &cuts, address, real, wanted.reals.get(address)),
-                    weight: if is_leaving { 0 } else { real.weight },
-                    upper: real.upper,
-                    lower: real.lower,
-                    tunnel: real.tunnel.programs(),
-                    tunnel_port: Be16::new(real.tunnel.port()),
-                    ..RealValue::default()
-                };
-                if real.forward != Forward::Local {
-                    image.use_real(rip, real_id);
-                    if let Some(Ok(hop)) = next_hops.get(&address.ip()) {
-                        route(&mut value, hop);
-                    }
-                }
-                image.reals.insert(real_id, value);
-            }
+            image.add(id, wanted, &origin);
         }
         image
+    }
+
+    /// Adds the entries of a service.
+    fn add(&mut self, id: &ServiceId, wanted: &Service, origin: &Origin<'_>) {
+        let Origin { desired, ids, next_hops, health, is_shared } = *origin;
+        let Some(&number) = ids.services.get(id) else { return };
+        let endpoints = desired.endpoints(id);
+        let Pool { service, cuts, mode, .. } = pool::weigh(id, wanted, health);
+        let service = &effective::service(id, service, next_hops);
+        let spec = ids.table_spec(id, &endpoints, wanted, service, &cuts);
+        for endpoint in &endpoints {
+            let key = service_key(endpoint);
+            let mut value = service_value(number, endpoint, service, &spec);
+            if mode == Mode::AllDown && wanted.health.on_all_down == OnAllDown::Drop {
+                value.flags |= ServiceValue::DROP;
+            }
+            self.services.insert(key, value);
+            self.use_address(key.address, AddressUse::VIP);
+            if key.port == Be16::ZERO {
+                self.use_address(key.address, AddressUse::EVERY_PORT);
+            }
+            if is_ftp(endpoint, service) {
+                self.use_address(key.address, AddressUse::FTP);
+            }
+        }
+        let is_tracked = spec.tracking == schema::Tracking::Full;
+        self.tables.insert(number, spec);
+        for (index, (key, (address, real))) in wanted.all_keys().zip(service.all_reals()).enumerate() {
+            let Some(real_id) = ids.real(id, &key) else { continue };
+            let is_leaving = index >= service.reals.len();
+            let rip = Be128::from(address.ip());
+            let mut shares_source = false;
+            if real.forward == Forward::Nat {
+                self.use_address(rip, AddressUse::NAT_REAL);
+                for endpoint in &endpoints {
+                    let (key, source) = (service_key(endpoint), source_key(rip, address, endpoint));
+                    let shared = is_shared(&source, real_id);
+                    shares_source |= shared;
+                    // A datagram that is scheduled on its own has no flow table entry by which its reply could be
+                    // recognised.
+                    let alone = service.one_packet && endpoint.protocol == Protocol::Udp;
+                    let hashed = alone || !is_tracked;
+                    let flags =
+                        if shared { Source::SHARED } else { 0 } | if hashed { Source::HASHED } else { 0 };
+                    let value = Source::new(key.address, key.port, flags, real_id, number);
+                    // Ids are allocated in ascending order: the oldest service has the lowest.
+                    let oldest = self.sources.entry(source).or_insert(value);
+                    if number < oldest.service {
+                        *oldest = value;
+                    }
+                }
+            }
+            if real.forward == Forward::Fnat {
+                self.use_address(rip, AddressUse::FNAT_REAL);
+            }
+            let mut value = RealValue {
+                address: rip,
+                port: Be16::new(address.port()),
+                service: number,
+                method: real.forward.method() as u16,
+                flags: flags(wanted, real, is_leaving.then_some(key), address.ip(), shares_source)
+                    | health_flags(is_leaving, &cuts, address, real, wanted.reals.get(address)),
+                weight: if is_leaving { 0 } else { real.weight },
+                upper: real.upper,
+                lower: real.lower,
+                tunnel: real.tunnel.programs(),
+                tunnel_port: Be16::new(real.tunnel.port()),
+                ..RealValue::default()
+            };
+            if real.forward != Forward::Local {
+                self.use_real(rip, real_id);
+                if let Some(Ok(hop)) = next_hops.get(&address.ip()) {
+                    route(&mut value, hop);
+                }
+            }
+            self.reals.insert(real_id, value);
+        }
     }
 
     /// Reads the contents of the maps. Slot tables are not read: they can be computed again.
@@ -152,10 +179,7 @@ impl Image {
 
     /// Marks the VIPs whose services have no real for new connections, so that they do not answer pings.
     pub fn silence(&mut self) {
-        let takes_connections =
-            |real: &&RealValue| real.weight > 0 && (real.method == Method::Local as u16 || real.reachable());
-        let serving: BTreeSet<ServiceNumber> =
-            self.reals.values().filter(takes_connections).map(|real| real.service).collect();
+        let serving = self.serving();
         let answers = |(key, service): (&ServiceKey, &ServiceValue)| {
             serving.contains(&service.id).then_some(key.address)
         };
@@ -164,6 +188,13 @@ impl Image {
         for vip in vips.difference(&answering) {
             self.use_address(*vip, AddressUse::SILENT);
         }
+    }
+
+    /// Returns the services that have a real for new connections.
+    fn serving(&self) -> BTreeSet<ServiceNumber> {
+        let takes_connections =
+            |real: &&RealValue| real.weight > 0 && (real.method == Method::Local as u16 || real.reachable());
+        self.reals.values().filter(takes_connections).map(|real| real.service).collect()
     }
 
     /// Forbids addresses as sources of clients' packets: `own` has the director's addresses, and broadcast
@@ -213,49 +244,6 @@ fn route(value: &mut RealValue, hop: &NextHop) {
         value.flags |= RealValue::TAGGED;
         value.tags = Tags(hop.tags);
     }
-}
-
-/// Returns a `nat` real of a service with one-packet scheduling that another service shares: neither the
-/// source nor a flow table entry identifies the service of its replies.
-#[must_use]
-pub fn ambiguous_one_packet(desired: &Desired) -> Option<(ServiceId, SocketAddr)> {
-    let shared = shared_sources(desired);
-    desired.services.iter().filter(|(_, service)| service.one_packet).find_map(|(id, service)| {
-        let endpoints = desired.endpoints(id);
-        let mut reals = service.reals.iter().filter(|(_, real)| real.forward == Forward::Nat);
-        let is_shared = |(address, _): &(&SocketAddr, &Real)| {
-            endpoints
-                .iter()
-                .any(|endpoint| shared.contains(&source_key(address.ip().into(), address, endpoint)))
-        };
-        reals.find(is_shared).map(|(address, _)| (*id, *address))
-    })
-}
-
-/// Returns the sources of `nat` replies that more than one service may own: two services have the same port
-/// of a real, or one has a port and the other all ports.
-fn shared_sources(desired: &Desired) -> BTreeSet<SourceKey> {
-    let mut users: BTreeMap<SourceKey, u32> = BTreeMap::new();
-    for (id, service) in &desired.services {
-        let endpoints = desired.endpoints(id);
-        for (address, _) in service.all_reals().filter(|(_, real)| real.forward == Forward::Nat) {
-            for endpoint in &endpoints {
-                *users.entry(source_key(address.ip().into(), address, endpoint)).or_default() += 1;
-            }
-        }
-    }
-    let every_port = |key: &SourceKey| SourceKey { port: Be16::ZERO, ..*key };
-    let mut shared = BTreeSet::new();
-    for (key, count) in &users {
-        let other = every_port(key);
-        if *count > 1 {
-            shared.insert(*key);
-        }
-        if other != *key && users.contains_key(&other) {
-            shared.extend([*key, other]);
-        }
-    }
-    shared
 }
 
 /// Returns the source of the replies to an endpoint: a real without a port answers from the endpoint's port.

@@ -141,6 +141,8 @@ pub struct Neighbours {
     netlink: Netlink,
     /// Neighbour entry that each real needs, if its route leads to one.
     needs: BTreeMap<IpAddr, Option<Key>>,
+    /// Number of reals that need each neighbour entry; 0 for entries to be released.
+    users: BTreeMap<Key, usize>,
     /// Neighbour entries that are kept alive.
     kept: watch::Sender<BTreeSet<Key>>,
 }
@@ -167,7 +169,7 @@ impl Neighbours {
     /// Creates a resolver for the network namespace of `netlink`.
     #[must_use]
     pub fn new(netlink: Netlink) -> Self {
-        Self { netlink, needs: BTreeMap::new(), kept: watch::Sender::default() }
+        Self { netlink, needs: BTreeMap::new(), users: BTreeMap::new(), kept: watch::Sender::default() }
     }
 
     /// Returns the neighbours on which the next hops depend, which stay up to date.
@@ -181,38 +183,57 @@ impl Neighbours {
     /// Does not wait for neighbours to answer: an answer causes an event ([`lb_netlink::Watch`]), and the
     /// next call finds the entry.
     pub async fn refresh(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
-        self.needs.retain(|rip, _| rips.contains(rip));
+        self.forget_others(|rip| rips.contains(rip));
         self.look(rips).await
     }
 
     /// Resolves some of the reals; the neighbour entries of the others stay alive.
     pub async fn look(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Resolution> {
         let mut round = Round::new(&self.netlink, Some(&self.kept));
-        let mut resolutions = BTreeMap::new();
+        let (mut resolutions, mut needed) = (BTreeMap::new(), Vec::new());
         let rips: Vec<IpAddr> = rips.iter().copied().collect();
         for rips in rips.chunks(TOGETHER) {
             let routes = self.netlink.routes_to(rips).await;
             for (rip, route) in rips.iter().zip(routes) {
                 resolutions.insert(*rip, round.resolve(*rip, route).await);
-                self.needs.insert(*rip, round.needed.take());
+                needed.push((*rip, round.needed.take()));
             }
         }
-        let needed: BTreeSet<Key> = self.needs.values().flatten().copied().collect();
-        let released: Vec<Key> = self.kept.borrow().difference(&needed).copied().collect();
+        for (rip, key) in needed {
+            self.need(rip, key);
+        }
+        let released: BTreeSet<Key> =
+            self.users.extract_if(.., |_, users| *users == 0).map(|(key, _)| key).collect();
         for (ifindex, ip) in &released {
             // A failure costs at worst an occasional ARP request, and cannot be reported to a caller.
             if let Err(error) = self.netlink.release_neighbour(*ifindex, *ip).await {
                 tracing::debug!(%ip, ifindex, error = chain(&error), "neighbour not released");
             }
         }
-        self.kept.send_replace(needed);
+        if !released.is_empty() {
+            self.kept.send_modify(|kept| kept.retain(|key| !released.contains(key)));
+        }
         resolutions
     }
 
-    /// Forgets the reals that are not in `rips`; the next [`look`](Self::look) releases their neighbour
-    /// entries.
-    pub fn forget_others(&mut self, rips: &BTreeSet<IpAddr>) {
-        self.needs.retain(|rip, _| rips.contains(rip));
+    /// Notes the neighbour entry that a real needs.
+    fn need(&mut self, rip: IpAddr, key: Option<Key>) {
+        if let Some(key) = key {
+            *self.users.entry(key).or_default() += 1;
+        }
+        let before = self.needs.insert(rip, key).flatten();
+        if let Some(users) = before.and_then(|before| self.users.get_mut(&before)) {
+            *users -= 1;
+        }
+    }
+
+    /// Forgets the reals for which `stays` is false; the next [`look`](Self::look) releases their neighbour entries.
+    pub fn forget_others(&mut self, stays: impl Fn(&IpAddr) -> bool) {
+        for (_, key) in self.needs.extract_if(.., |rip, _| !stays(rip)) {
+            if let Some(users) = key.and_then(|key| self.users.get_mut(&key)) {
+                *users -= 1;
+            }
+        }
     }
 
     /// Returns the reals whose next hop is one of these neighbours.

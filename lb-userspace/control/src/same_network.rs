@@ -16,6 +16,9 @@ use lb_netlink::Address;
 pub fn notes(before: &Desired, now: &Desired, here: &[Address]) -> Vec<String> {
     let mut lines = Vec::new();
     for (id, service) in &now.services {
+        if now.services.share(&before.services, id) {
+            continue;
+        }
         let old = before.services.get(id);
         for (address, real) in &service.reals {
             let was = old.and_then(|old| old.reals.get(address));

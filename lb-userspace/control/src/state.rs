@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dips::Dips,
+    journal,
     options::{CheckOptions, ServiceOptions},
     state_file::{self, Prepared, ReadError},
 };
@@ -20,6 +21,10 @@ use lb_dataplane::Limits;
 use lb_model::check::{Check, CheckName, CheckType};
 use lb_model::failure::Failure;
 use lb_model::{Desired, Endpoint, GroupId, Real, Service, ServiceId, timeouts::TimeoutOptions};
+
+mod changes;
+
+pub use changes::StateChange;
 
 /// Version of the file format.
 const VERSION: u32 = 1;
@@ -95,10 +100,27 @@ impl Totals {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 struct Stored {
+    #[serde(flatten)]
+    head: Head,
+    #[serde(flatten)]
+    rest: Rest,
+}
+
+/// The services in the file, and what is said about the file itself.
+#[derive(Deserialize, Serialize)]
+struct Head {
     version: u32,
     services: Vec<StoredService>,
+    /// Name of the journal that has the changes since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    journal: Option<String>,
+}
+
+/// Everything in the file that belongs to no service.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Rest {
     #[serde(default)]
     groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
     #[serde(default)]
@@ -114,14 +136,14 @@ struct Stored {
     dips: Dips,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct StoredCheck {
     #[serde(rename = "type")]
     kind: CheckType,
     options: CheckOptions,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct StoredService {
     #[serde(flatten)]
     id: ServiceId,
@@ -134,7 +156,7 @@ struct StoredService {
     retired: Totals,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct StoredReal {
     address: SocketAddr,
     #[serde(flatten)]
@@ -146,8 +168,10 @@ struct StoredReal {
 pub struct Loaded {
     /// State, if the file or its predecessor is valid.
     pub state: Option<State>,
-    /// Reason why the state comes from the predecessor, or why there is none.
+    /// Reason why the state comes from the predecessor or lacks the last changes, or why there is none.
     pub problem: Option<String>,
+    /// The state comes from the predecessor.
+    pub is_previous: bool,
 }
 
 impl Loaded {
@@ -157,15 +181,17 @@ impl Loaded {
     /// If the file is of another version of xvs, or cannot be read at all.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let why = match state_file::read(path) {
-            Ok(content) => return Ok(Self { state: Some(State::parse(path, content)?), problem: None }),
+            Ok(content) => return State::parse_with_journal(path, path, content),
             Err(ReadError::Io(error)) => return Err(broken(path, &error)),
             Err(error) => error,
         };
         let before = state_file::previous(path);
-        let state = state_file::read(&before).ok().and_then(|content| State::parse(&before, content).ok());
+        let parsed = |content| State::parse_with_journal(path, &before, content).ok()?.state;
+        let state = state_file::read(&before).ok().and_then(parsed);
         let never_there = matches!(why, ReadError::Missing) && state.is_none();
         let problem = format!("cannot use the state file {}: {why}", path.display());
-        Ok(Self { state, problem: (!never_there).then_some(problem) })
+        let is_previous = state.is_some();
+        Ok(Self { state, problem: (!never_there).then_some(problem), is_previous })
     }
 }
 
@@ -183,34 +209,72 @@ impl State {
         }
     }
 
-    fn parse(path: &Path, content: serde_json::Value) -> Result<Self, Failure> {
-        let stored: Stored = serde_json::from_value(content).map_err(|error| broken(path, &error))?;
-        if stored.version != VERSION {
-            let why = format!("it has version {}, this xvs knows {VERSION}", stored.version);
+    /// Returns the state in `path`, which is `file` or its predecessor, with the changes in its journal.
+    fn parse_with_journal(file: &Path, path: &Path, content: serde_json::Value) -> Result<Loaded, Failure> {
+        let (mut state, journal) = Self::parse(path, content)?;
+        let Some(name) = journal else { return Ok(Loaded { state: Some(state), ..Loaded::default() }) };
+        let content = journal::read(file, &name).map_err(|error| broken(file, &error))?;
+        for line in content.changes {
+            state.make(changes::parse(line).map_err(|error| broken(path, &error))?);
+        }
+        let journal = journal::path(file, &name);
+        if content.is_cut {
+            tracing::warn!("the last line of {} is cut: its change was not carried out", journal.display());
+        }
+        let problem = content.damaged.map(|line| {
+            format!("line {line} of the journal {} does not match its checksum", journal.display())
+        });
+        Ok(Loaded { state: Some(state), problem, is_previous: false })
+    }
+
+    /// Returns the state in a file, and the name of its journal.
+    fn parse(path: &Path, content: serde_json::Value) -> Result<(Self, Option<String>), Failure> {
+        // `flatten` cannot read keys that are numbers.
+        let rest = Rest::deserialize(&content);
+        let head: Head = serde_json::from_value(content).map_err(|error| broken(path, &error))?;
+        if head.version != VERSION {
+            let why = format!("it has version {}, this xvs knows {VERSION}", head.version);
             return Err(broken(path, &why));
         }
-        let mut state = Self {
-            vips: stored.vips,
-            gone: stored.gone,
-            timeouts: stored.timeouts,
-            room: stored.room,
-            dips: stored.dips,
-            ..Self::default()
-        };
-        state.desired.groups = stored.groups;
-        let checks = stored.checks.into_iter();
-        state.desired.checks = checks.map(|(name, it)| (name, it.options.new_check(it.kind))).collect();
-        for stored in stored.services {
-            let mut service = Service {
-                reals: stored.reals.into_iter().map(|real| (real.address, real.real)).collect(),
-                leaving: stored.leaving.into_iter().map(|it| (it.real.key(it.address), it.real)).collect(),
-                ..Service::default()
-            };
-            stored.options.apply(&mut service);
-            state.desired.services.insert(stored.id, service);
-            state.retired.insert(stored.id, stored.retired);
+        let mut state = Self::default();
+        state.put_rest(rest.map_err(|error| broken(path, &error))?);
+        for service in head.services {
+            state.put(service);
         }
-        Ok(state)
+        Ok((state, head.journal))
+    }
+
+    fn put(&mut self, stored: StoredService) {
+        let mut service = Service {
+            reals: stored.reals.into_iter().map(|real| (real.address, real.real)).collect(),
+            leaving: stored.leaving.into_iter().map(|it| (it.real.key(it.address), it.real)).collect(),
+            ..Service::default()
+        };
+        stored.options.apply(&mut service);
+        self.desired.services.insert(stored.id, service);
+        self.retired.insert(stored.id, stored.retired);
+    }
+
+    fn put_rest(&mut self, rest: Rest) {
+        let Rest { groups, checks, timeouts, room, vips, gone, dips } = rest;
+        self.desired.groups = groups;
+        let checks = checks.into_iter();
+        self.desired.checks = checks.map(|(name, it)| (name, it.options.new_check(it.kind))).collect();
+        (self.timeouts, self.room) = (timeouts, room);
+        (self.vips, self.gone, self.dips) = (vips, gone, dips);
+    }
+
+    fn rest(&self) -> Rest {
+        let checks = self.desired.checks.iter();
+        Rest {
+            groups: self.desired.groups.clone(),
+            checks: checks.map(|(name, check)| (name.clone(), stored_check(check))).collect(),
+            timeouts: self.timeouts,
+            room: self.room,
+            vips: self.vips.clone(),
+            gone: self.gone.clone(),
+            dips: self.dips.clone(),
+        }
     }
 
     /// Replaces the state file.
@@ -218,42 +282,43 @@ impl State {
     /// # Errors
     /// If it cannot be written; then the old one stays in force.
     pub fn save(&self, path: &Path) -> Result<(), Failure> {
-        self.prepare(path, &BTreeSet::new())?.commit().map_err(|error| not_written(path, &error))?;
+        self.prepare(path, None)?.commit().map_err(|error| not_written(path, &error))?;
+        journal::remove_others(path, &[]);
         Ok(())
     }
 
-    /// Writes the state, with these further VIPs, beside the file in force: see [`state_file`].
+    /// Writes the state beside the file in force: see [`state_file`]. The journal of that name, if any, will have the
+    /// changes that follow, and must exist before the file is put in force.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn prepare(&self, path: &Path, new_vips: &BTreeSet<IpAddr>) -> Result<Prepared, Failure> {
-        let stored =
-            |(address, real): (&SocketAddr, &Real)| StoredReal { address: *address, real: real.clone() };
-        let services = self.desired.services.iter().map(|(id, service)| StoredService {
-            id: *id,
-            options: ServiceOptions::of(service),
-            reals: service.reals.iter().map(stored).collect(),
-            leaving: service.leaving.iter().map(|(key, real)| stored((&key.address, real))).collect(),
-            retired: self.retired.get(id).copied().unwrap_or_default(),
-        });
-        let stored = Stored {
+    pub fn prepare(&self, path: &Path, journal: Option<&str>) -> Result<Prepared, Failure> {
+        let services = self.desired.services.iter();
+        let retired = |id| self.retired.get(id).copied().unwrap_or_default();
+        let head = Head {
             version: VERSION,
-            services: services.collect(),
-            groups: self.desired.groups.clone(),
-            checks: self
-                .desired
-                .checks
-                .iter()
-                .map(|(name, check)| (name.clone(), stored_check(check)))
-                .collect(),
-            timeouts: self.timeouts,
-            room: self.room,
-            vips: self.vips.union(new_vips).copied().collect(),
-            gone: self.gone.clone(),
-            dips: self.dips.clone(),
+            services: services.map(|(id, service)| StoredService::of(id, service, retired(id))).collect(),
+            journal: journal.map(str::to_owned),
         };
+        let stored = Stored { head, rest: self.rest() };
         state_file::prepare(path, &stored).map_err(|error| not_written(path, &error))
     }
+}
+
+impl StoredService {
+    fn of(id: &ServiceId, service: &Service, retired: Totals) -> Self {
+        Self {
+            id: *id,
+            options: ServiceOptions::of(service),
+            reals: service.reals.iter().map(stored_real).collect(),
+            leaving: service.leaving.iter().map(|(key, real)| stored_real((&key.address, real))).collect(),
+            retired,
+        }
+    }
+}
+
+fn stored_real((address, real): (&SocketAddr, &Real)) -> StoredReal {
+    StoredReal { address: *address, real: real.clone() }
 }
 
 fn stored_check(check: &Check) -> StoredCheck {
@@ -338,7 +403,8 @@ mod tests {
             [|path: &Path| fs::write(path, "{").unwrap(), |path: &Path| fs::remove_file(path).unwrap()]
         {
             damage(&path);
-            let Loaded { state, problem } = Loaded::read(&path).unwrap();
+            let Loaded { state, problem, is_previous } = Loaded::read(&path).unwrap();
+            assert!(is_previous);
             assert_eq!(state.as_ref(), Some(&first));
             assert!(problem.unwrap().contains("cannot use the state file"));
         }

@@ -100,6 +100,12 @@ impl Stamp {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
         Self { inode: metadata.ino(), length: metadata.len(), modified }
     }
+
+    /// Returns whether this is the identity of the file at `path`.
+    #[must_use]
+    pub fn is_of(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|metadata| Self::of(&metadata) == *self)
+    }
 }
 
 /// Writes the next version of the file and flushes it to disk. The version in force stays until
@@ -168,8 +174,7 @@ impl Drop for Prepared {
 
 /// Links the file in force to the name of the predecessor, under which it stays after the replacement.
 fn keep_previous(path: &Path, known: Option<Stamp>) -> io::Result<()> {
-    let is_known = |known: Stamp| fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == known);
-    if !known.is_some_and(is_known) && read(path).is_err() {
+    if !known.is_some_and(|known| known.is_of(path)) && read(path).is_err() {
         // The existing predecessor may be valid.
         return Ok(());
     }

@@ -24,10 +24,25 @@ pub use notify::{notify, notify_fifo};
 /// # Errors
 /// If a setting is invalid; the failure is wrong input and names the first one.
 pub fn desired(desired: &Desired, limits: &Limits) -> Result<(), Failure> {
-    for (name, check) in &desired.checks {
-        checks::definition(name, check)?;
+    after(&Desired::default(), desired, limits)
+}
+
+/// Checks all services together, after a change from `before`, which is valid. Services that both share are not
+/// checked again, unless a group or a check has changed.
+///
+/// # Errors
+/// If a setting is invalid; the failure is wrong input and names the first one.
+pub fn after(before: &Desired, desired: &Desired, limits: &Limits) -> Result<(), Failure> {
+    let same_parts = before.checks == desired.checks && before.groups == desired.groups;
+    if !same_parts {
+        for (name, check) in &desired.checks {
+            checks::definition(name, check)?;
+        }
     }
     for (id, service) in &desired.services {
+        if same_parts && desired.services.share(&before.services, id) {
+            continue;
+        }
         self::service(id, service)?;
         checks_of(id, service, &desired.checks, &desired.endpoints(id))?;
     }
@@ -80,6 +95,9 @@ pub fn fnat_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
 /// # Errors
 /// If an address is; the failure is wrong input and names the first one.
 pub fn dips(desired: &Desired, dips: &Dips) -> Result<(), Failure> {
+    if dips.addresses().next().is_none() {
+        return Ok(());
+    }
     let vips: BTreeSet<IpAddr> = desired.vips().collect();
     match dips.addresses().find(|address| vips.contains(address)) {
         None => Ok(()),
@@ -92,6 +110,10 @@ pub fn dips(desired: &Desired, dips: &Dips) -> Result<(), Failure> {
 
 /// Checks that each endpoint belongs to one service.
 fn groups(desired: &Desired) -> Result<(), Failure> {
+    if desired.groups.is_empty() {
+        // Only members of groups can be endpoints of another service too.
+        return Ok(());
+    }
     let mut owners: BTreeMap<Endpoint, ServiceId> = BTreeMap::new();
     for id in desired.services.keys() {
         owners.extend(id.endpoint().map(|endpoint| (endpoint, *id)));

@@ -16,6 +16,7 @@ mod id; //           names of services and reals
 pub mod names; //    users and hosts of this system
 mod scheduler; //    numbers of the schedulers in the programs
 mod schema; //       schemas of texts
+mod services; //     services by name, shared by copies
 pub mod text; //     parts of messages
 pub mod timeouts; // idle timeouts
 mod tunnel; //       encapsulations
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use enums::{Forward, OnRemoval, Scheduler, SchedulerFlag, Tracking};
 pub use id::{Endpoint, GroupId, Protocol, RealAddress, ServiceId};
+pub use services::Services;
 pub use tunnel::Tunnel;
 
 /// Largest weight, as in IPVS.
@@ -311,7 +313,7 @@ impl Real {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Desired {
     /// Services.
-    pub services: BTreeMap<ServiceId, Service>,
+    pub services: Services,
     /// Groups of endpoints, by number.
     pub groups: BTreeMap<GroupId, BTreeSet<Endpoint>>,
     /// Definitions of health checks.

@@ -166,8 +166,10 @@ fn list<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> String {
 /// Carries over from `old` what `new` does not specify: the order in which reals were added, and reals that
 /// were removed or got another method, and still have connections.
 pub fn carry_over(old: &Desired, new: &mut Desired) {
-    for (id, service) in &mut new.services {
-        let Some(before) = old.services.get(id) else { continue };
+    for id in new.services.unshared(&old.services) {
+        let (Some(before), Some(service)) = (old.services.get(&id), new.services.get_mut(&id)) else {
+            continue;
+        };
         let mut reals: IndexMap<SocketAddr, Real> = before
             .reals
             .keys()

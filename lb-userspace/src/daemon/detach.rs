@@ -25,7 +25,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
     // A daemon with other pins may keep this state file.
     let _state_lock = StateLock::take(state_file)?;
     let mut lines = Vec::new();
-    let Loaded { state, problem } = Loaded::read(state_file)?;
+    let Loaded { state, problem, .. } = Loaded::read(state_file)?;
     let known = state.is_some();
     let mut state = state.unwrap_or_default();
     lines.extend(problem.map(|problem| format!("{problem}: VIPs stay where they are")));

@@ -28,6 +28,7 @@ use super::{
     network::{Network, NextHops},
     origin::Origin,
     outcomes::Outcomes,
+    saver::Pending,
     snapshot::Snapshot,
     store::{Store, Strictness},
     trace::Traces,
@@ -35,8 +36,8 @@ use super::{
 };
 use crate::api::types::Done;
 use lb_control::{
-    config::DirectorSection, ids::Ids, image::Image, neighbours::WatchedNeighbours, state::State,
-    state_file::Prepared, validate, vips::VipManager,
+    config::DirectorSection, ids::Ids, image::Image, neighbours::WatchedNeighbours, state::State, validate,
+    vips::VipManager,
 };
 use lb_dataplane::{DataPlane, Limits, Mode, PinDir};
 use lb_model::failure::Failure;
@@ -216,8 +217,14 @@ impl Director {
     /// Carries out a change, as [`write_in_order`](Self::write_in_order), without counting it.
     async fn write_uncounted(&mut self, desired: Desired, strictness: Strictness) -> Result<(), Failure> {
         self.may_become(&desired)?;
+        let has_others = self.network.look_at_own_addresses().await;
+        if strictness == Strictness::Change
+            && !has_others
+            && let Some(change) = self.part_of(&desired).await
+        {
+            return self.write_part(desired, change).await;
+        }
         let cut = self.moved();
-        self.network.look_at_own_addresses().await;
         let rips: BTreeSet<IpAddr> = desired.rips().collect();
         let next_hops = self.ask_for_next_hops(&rips).await;
         let ids = self.maps.allocate(&desired)?;
@@ -277,7 +284,7 @@ impl Director {
 
     /// Checks whether the director can do `desired`.
     pub(super) fn may_become(&mut self, desired: &Desired) -> Result<(), Failure> {
-        validate::desired(desired, self.maps.limits())?;
+        validate::after(self.store.desired(), desired, self.maps.limits())?;
         validate::dips(desired, self.store.dips())?;
         self.may_leave_auto(desired)
     }
@@ -293,7 +300,7 @@ impl Director {
     ///
     /// # Errors
     /// If it cannot be written during a change.
-    async fn prepare(&mut self, strictness: Strictness) -> Result<Option<Prepared>, Failure> {
+    pub(super) async fn prepare(&mut self, strictness: Strictness) -> Result<Option<Pending>, Failure> {
         self.store.note_vips(self.vips.added());
         let mut new = BTreeSet::new();
         if self.vips.are_managed()

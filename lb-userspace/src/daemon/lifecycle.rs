@@ -80,6 +80,14 @@ impl Director {
         self.attachments.detach(self.maps.plane());
     }
 
+    /// Saves the state at the end of the daemon, in one file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn close_state(&mut self) -> Result<(), Failure> {
+        self.store.close(self.vips.added())
+    }
+
     /// Writes the state file with exactly the VIPs that were added.
     ///
     /// # Errors

@@ -3,10 +3,7 @@
 //! only.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Instant,
-};
+use std::time::Instant;
 
 use super::{
     maps::{Maps, maps_failed},
@@ -28,10 +25,8 @@ use lb_model::{Desired, ServiceId};
 #[derive(Default)]
 pub(super) struct Listed {
     zero: Zero,
-    /// Estimates by id of the real.
-    estimates: HashMap<RealId, Estimate>,
-    /// Ids of the reals when the first part was sampled last.
-    used: BTreeSet<RealId>,
+    /// Estimates by id of the real; `None` for ids without a real.
+    estimates: Vec<Option<Estimate>>,
     /// Part of the reals that is sampled next.
     part: u32,
 }
@@ -45,23 +40,29 @@ impl Listed {
         let now = Instant::now();
         let part = self.part;
         self.part = (part + 1) % PARTS;
-        if part == 0 {
-            self.used = maps.ids().reals.values().copied().collect();
-            let used = &self.used;
-            self.estimates.retain(|number, _| used.contains(number));
-        }
         // Ids are the lowest free ones: adjacent ones are read by few system calls.
-        let size = (self.used.last().map_or(0, |last| last.0) + 1).div_ceil(PARTS);
-        let ids = part * size..(part + 1) * size;
+        let all = maps.image().reals.last_key_value().map_or(0, |(last, _)| last.0 + 1);
+        self.estimates.resize(all as usize, None);
+        let size = all.div_ceil(PARTS);
+        let ids = (part * size).min(all)..((part + 1) * size).min(all);
         let counters = maps.tables().counters_of(ids.clone()).map_err(|error| maps_failed(&error))?;
-        for number in self.used.range(RealId(ids.start)..RealId(ids.end)) {
-            let Some(counters) = counters.get((number.0 - ids.start) as usize) else { break };
+        let mut used =
+            maps.image().reals.range(RealId(ids.start)..RealId(ids.end)).map(|(id, _)| id.0).peekable();
+        for (number, counters) in ids.zip(&counters) {
+            let estimate = &mut self.estimates[number as usize];
+            if used.next_if_eq(&number).is_none() {
+                *estimate = None;
+                continue;
+            }
             let mut counted = Totals::default();
             counted.add(counters);
-            let estimate = self.estimates.entry(*number);
-            estimate.or_insert_with(|| Estimate::new(counted, now)).sample(counted, now);
+            estimate.get_or_insert_with(|| Estimate::new(counted, now)).sample(counted, now);
         }
         Ok(())
+    }
+
+    fn estimate(&self, number: Option<RealId>) -> Option<&Estimate> {
+        self.estimates.get(number?.0 as usize)?.as_ref()
     }
 
     /// Removes the counts of services that no longer exist.
@@ -74,7 +75,9 @@ impl Listed {
         self.zero.set(service);
         for real in &service.reals {
             let number = maps.number_of(&service.id, real);
-            if let Some(estimate) = number.and_then(|number| self.estimates.get_mut(&number)) {
+            if let Some(estimate) =
+                number.and_then(|number| self.estimates.get_mut(number.0 as usize)?.as_mut())
+            {
                 estimate.averages = Averages::default();
             }
         }
@@ -86,8 +89,7 @@ impl Listed {
         let id: ServiceId = service.id;
         let reals = service.reals.iter().map(|real| {
             let number = maps.number_of(&id, real);
-            let estimate = number.and_then(|number| self.estimates.get(&number));
-            let averages = estimate.map(|estimate| estimate.averages).unwrap_or_default();
+            let averages = self.estimate(number).map(|estimate| estimate.averages).unwrap_or_default();
             sum += averages;
             ShownReal { counted: self.zero.of_real(id, real.address, real.totals), rates: averages.rates() }
         });

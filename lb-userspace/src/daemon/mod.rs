@@ -16,6 +16,7 @@ mod examiner; //            findings and probes of the doctor
 mod explain; //             `xvs explain`
 pub mod flow_growth; //     growth and shrinking of the flow table
 pub(crate) mod health; //   health of reals by checks
+mod held; //               holders of the lock that take long
 mod history; //             revisions of the config
 mod impact; //              effect of a planned change on connections
 mod ipvs; //                `xvs ipvsadm`
@@ -30,10 +31,12 @@ mod next_hop_log; //        log of next-hop changes
 pub(crate) mod notify; //   programs and a FIFO that are told of events
 mod origin; //              config file, and changes since
 pub mod outcomes; //        counts of changes, and of reads of the config file
+mod part; //               changes of a few services
 mod plan; //                changes that a config would make
 mod refresh; //             updates after changes of the network
 mod report; //              status and counters
 mod resize; //              larger tables at run time
+mod saver; //              the state file and its journal
 pub mod scrape; //          data of a metrics scrape
 mod shared; //              the director and its snapshots for the servers
 mod snapshot; //            data for readers without the lock

@@ -31,6 +31,11 @@ pub(super) struct Network {
     neighbours: Neighbours,
     /// Next hops that are in the maps.
     next_hops: NextHops,
+    /// Reals without a next hop in the maps.
+    unresolved: BTreeSet<IpAddr>,
+    /// Reals that have no next hop in the maps were resolved since the last part of a periodic refresh, or the next
+    /// hops of some were removed.
+    has_gone: bool,
     /// Last real in the previous part of a periodic refresh.
     last_in_part: Option<IpAddr>,
     /// Changes of next hops that the log has.
@@ -45,6 +50,8 @@ impl Network {
             neighbours: Neighbours::new(netlink.clone()),
             netlink,
             next_hops: BTreeMap::new(),
+            unresolved: BTreeSet::new(),
+            has_gone: false,
             last_in_part: None,
             log: NextHopLog::default(),
             own: OwnAddresses::default(),
@@ -78,7 +85,16 @@ impl Network {
 
     /// Notes the next hops that are in the maps now.
     pub(super) fn set_next_hops(&mut self, next_hops: NextHops) {
+        self.unresolved = next_hops.iter().filter(|(_, hop)| hop.is_err()).map(|(rip, _)| *rip).collect();
+        self.has_gone |= self.next_hops.keys().any(|rip| !next_hops.contains_key(rip));
         self.next_hops = next_hops;
+    }
+
+    /// Forgets the next hops of all reals but `rips`.
+    pub(super) fn keep_only(&mut self, rips: &BTreeSet<IpAddr>) {
+        self.next_hops.retain(|rip, _| rips.contains(rip));
+        self.unresolved.retain(|rip| rips.contains(rip));
+        self.has_gone = true;
     }
 
     /// Logs the changes from the next hops in the maps to `next_hops`.
@@ -108,6 +124,7 @@ impl Network {
 
     /// Resolves the next hops of some reals. Returns theirs only.
     pub(super) async fn resolve(&mut self, rips: &BTreeSet<IpAddr>) -> NextHops {
+        self.has_gone |= rips.iter().any(|rip| !self.next_hops.contains_key(rip));
         self.neighbours.look(rips).await
     }
 
@@ -123,12 +140,15 @@ impl Network {
         self.next_hops.len() <= PART
     }
 
-    /// Returns the next part of the reals for a periodic refresh; `rips` are all of them. The neighbour entries
-    /// of others are released.
-    pub(super) fn next_part(&mut self, rips: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        self.neighbours.forget_others(rips);
+    /// Returns the next part of the reals for a periodic refresh. The neighbour entries of reals that are gone are
+    /// released.
+    pub(super) fn next_part(&mut self) -> BTreeSet<IpAddr> {
+        if std::mem::take(&mut self.has_gone) {
+            self.neighbours.forget_others(|rip| self.next_hops.contains_key(rip));
+        }
         let after = self.last_in_part.map_or(Bound::Unbounded, Bound::Excluded);
-        let part: BTreeSet<IpAddr> = rips.range((after, Bound::Unbounded)).take(PART).copied().collect();
+        let rips = self.next_hops.range((after, Bound::Unbounded)).map(|(rip, _)| *rip);
+        let part: BTreeSet<IpAddr> = rips.take(PART).collect();
         self.last_in_part = part.last().copied();
         part
     }
@@ -143,6 +163,21 @@ impl Network {
             }
         }
         (known, unknown)
+    }
+
+    /// Returns the next hops in the maps of some reals, and those of `rips` that have none.
+    pub(super) fn of_some(&self, rips: impl IntoIterator<Item = IpAddr>) -> (NextHops, BTreeSet<IpAddr>) {
+        let (mut known, mut without) = (NextHops::new(), BTreeSet::new());
+        for rip in rips {
+            match self.next_hops.get(&rip) {
+                Some(hop) if hop.is_ok() => drop(known.insert(rip, hop.clone())),
+                other => {
+                    known.extend(other.map(|hop| (rip, hop.clone())));
+                    without.insert(rip);
+                }
+            }
+        }
+        (known, without)
     }
 
     /// Returns the next hops in the maps with those of `found` that they contain; `None` if nothing changes.
@@ -166,12 +201,13 @@ impl Network {
 
     /// Returns the reals without a next hop.
     pub(super) fn unresolved(&self) -> BTreeSet<IpAddr> {
-        self.next_hops.iter().filter(|(_, hop)| hop.is_err()).map(|(rip, _)| *rip).collect()
+        self.unresolved.clone()
     }
 
     /// Returns whether the answer of a neighbour is pending.
     pub(super) fn is_asking(&self) -> bool {
-        self.next_hops.values().any(|hop| matches!(hop, Err(Unresolved::Asking { .. })))
+        let mut unresolved = self.unresolved.iter().filter_map(|rip| self.next_hops.get(rip));
+        unresolved.any(|hop| matches!(hop, Err(Unresolved::Asking { .. })))
     }
 
     /// Releases all neighbour entries, after forwarding has ended.
@@ -209,10 +245,13 @@ impl Network {
     /// Returns a line for each real without a next hop.
     pub(super) fn unreachable(&self, desired: &Desired) -> Vec<String> {
         let mut lines = Vec::new();
-        if self.next_hops.values().all(Result::is_ok) {
+        if self.unresolved.is_empty() {
             return lines;
         }
         for (id, service) in &desired.services {
+            if !service.reals.keys().any(|address| self.unresolved.contains(&address.ip())) {
+                continue;
+            }
             let effective = effective::service(id, service.clone(), &self.next_hops);
             for (address, real) in &service.reals {
                 if !self.is_local(id, *address, real)

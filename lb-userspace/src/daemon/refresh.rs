@@ -56,8 +56,7 @@ impl Director {
             return self.refresh().await;
         }
         self.refresh_interfaces_and_vips().await;
-        let rips: BTreeSet<IpAddr> = self.store.desired().rips().collect();
-        let part = self.network.next_part(&rips);
+        let part = self.network.next_part();
         self.refresh_some(&part).await
     }
 
@@ -65,6 +64,7 @@ impl Director {
     async fn refresh_interfaces_and_vips(&mut self) {
         self.attachments.attach_again(self.maps.plane()).await;
         self.store.save_again(self.vips.added());
+        self.store.shorten_journal();
         for warning in self.reconcile_vips().await {
             tracing::warn!("{warning}");
         }

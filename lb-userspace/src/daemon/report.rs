@@ -138,10 +138,11 @@ impl Director {
         };
         let mut reasons = self.reasons_without_service(&reading.counted);
         let mut services = Vec::new();
-        for (id, service) in self.store.desired().services.clone() {
-            let number = self.maps.ids().services.get(&id);
+        let desired = self.store.desired().services.clone();
+        for (id, service) in &desired {
+            let number = self.maps.ids().services.get(id);
             let own = number.map(|number| reading.counted.reasons(*number)).unwrap_or_default();
-            let view = self.service_view(&id, &service, &reading, &own);
+            let view = self.service_view(id, service, &reading, &own);
             add(&mut reasons, &own, &view.totals);
             services.push(view);
         }

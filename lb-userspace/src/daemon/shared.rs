@@ -2,13 +2,13 @@
 //! The director for its servers: a lock for changes, and published data for readers.
 #![forbid(unsafe_code)]
 
-use std::{sync::Arc, time::Instant};
+use std::{panic::Location, sync::Arc, time::Instant};
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::{
-    Director, compare::Compared, health::Events, history::History, live::LiveSource, maps::FlowCounts,
-    snapshot::Snapshot, trace::Traces,
+    Director, compare::Compared, health::Events, held::Held, history::History, live::LiveSource,
+    maps::FlowCounts, snapshot::Snapshot, trace::Traces,
 };
 use crate::api::config::ConfigStatus;
 use lb_control::neighbours::WatchedNeighbours;
@@ -58,8 +58,10 @@ impl Shared {
     }
 
     /// Locks the director. Holders change it one at a time.
-    pub async fn lock(&self) -> MutexGuard<'_, Director> {
-        self.director.lock().await
+    #[track_caller]
+    pub fn lock(&self) -> impl Future<Output = Held<'_, Director>> {
+        let place = Location::caller();
+        async move { Held::new(self.director.lock().await, place) }
     }
 
     /// Locks the last count of flows, so that one is made at a time.

@@ -10,10 +10,10 @@ use std::{
 
 use lb_common::{reason::Reason, schema::Counters};
 
+use super::saver::{Pending, Saver};
 use lb_control::{
     dips::Dips,
-    state::{FlowLimits, State, Totals, not_written},
-    state_file::{Prepared, Stamp},
+    state::{FlowLimits, State, Totals},
 };
 use lb_model::failure::Failure;
 use lb_model::{Desired, RealKey, ServiceId, timeouts::TimeoutOptions};
@@ -30,16 +30,14 @@ pub(super) enum Strictness {
 /// Owner of the state and of the state file.
 pub(super) struct Store {
     state: State,
-    file: PathBuf,
-    /// The state file in force, if this daemon has written it.
-    written: Option<Stamp>,
+    saver: Saver,
     /// Reason why the state is not on disk, if it is not.
     unsaved: Option<String>,
 }
 
 impl Store {
     pub(super) const fn new(state: State, file: PathBuf) -> Self {
-        Self { state, file, written: None, unsaved: None }
+        Self { state, saver: Saver::new(file), unsaved: None }
     }
 
     /// Returns the services as the operator configured them.
@@ -94,9 +92,8 @@ impl Store {
         service.reals.contains_key(&key.address)
     }
 
-    /// Writes the state beside the state file in force. The written state lists `new_vips` too, which are
-    /// not added yet: a crash in between leaves none behind. Returns `None` if the state cannot be written
-    /// at a start.
+    /// Writes the state to disk, without effect yet. The written state lists `new_vips` too, which are not added yet:
+    /// a crash in between leaves none behind. Returns `None` if the state cannot be written at a start.
     ///
     /// # Errors
     /// If the state cannot be written during a change.
@@ -104,8 +101,10 @@ impl Store {
         &mut self,
         new_vips: &BTreeSet<IpAddr>,
         strictness: Strictness,
-    ) -> Result<Option<Prepared>, Failure> {
-        match self.state.prepare(&self.file, new_vips) {
+    ) -> Result<Option<Pending>, Failure> {
+        let mut state = self.state.clone();
+        state.vips.extend(new_vips);
+        match self.saver.prepare(state) {
             Err(failure) if strictness == Strictness::Start => {
                 self.note_unsaved(&failure);
                 Ok(None)
@@ -114,88 +113,88 @@ impl Store {
         }
     }
 
-    /// Renames a prepared state over the state file.
+    /// Puts a prepared state in force.
     ///
     /// # Errors
-    /// If it cannot be renamed during a change.
+    /// If that fails during a change.
     pub(super) fn commit(
         &mut self,
-        prepared: Option<Prepared>,
+        prepared: Option<Pending>,
         strictness: Strictness,
     ) -> Result<(), Failure> {
         let Some(prepared) = prepared else { return Ok(()) };
-        match prepared.after(self.written.take()).commit() {
-            Ok(stamp) => {
-                self.written = Some(stamp);
-                self.unsaved = None;
-            }
-            Err(error) => {
-                let failure = not_written(&self.file, &error);
-                if strictness == Strictness::Change {
-                    return Err(failure);
-                }
-                self.note_unsaved(&failure);
-            }
+        match self.saver.commit(prepared) {
+            Ok(()) => self.unsaved = None,
+            Err(failure) if strictness == Strictness::Change => return Err(failure),
+            Err(failure) => self.note_unsaved(&failure),
         }
         Ok(())
     }
 
-    /// Writes the state with these timeouts beside the state file in force.
+    /// Writes the state with these timeouts to disk, without effect yet.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn prepare_timeouts(&self, timeouts: TimeoutOptions) -> Result<Prepared, Failure> {
-        State { timeouts, ..self.state.clone() }.prepare(&self.file, &BTreeSet::new())
+    pub(super) fn prepare_timeouts(&mut self, timeouts: TimeoutOptions) -> Result<Pending, Failure> {
+        self.saver.prepare(State { timeouts, ..self.state.clone() })
     }
 
     /// Puts the prepared state with these timeouts in force.
     ///
     /// # Errors
-    /// If it cannot be renamed.
+    /// If that fails.
     pub(super) fn commit_timeouts(
         &mut self,
-        prepared: Prepared,
+        prepared: Pending,
         timeouts: TimeoutOptions,
     ) -> Result<(), Failure> {
-        self.put_in_force(prepared)?;
+        self.saver.commit(prepared)?;
         self.state.timeouts = timeouts;
         Ok(())
     }
 
-    /// Writes the state with these sizes of the flow tables beside the state file in force.
+    /// Writes the state with these sizes of the flow tables to disk, without effect yet.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn prepare_room(&self, room: FlowLimits) -> Result<Prepared, Failure> {
-        State { room, ..self.state.clone() }.prepare(&self.file, &BTreeSet::new())
+    pub(super) fn prepare_room(&mut self, room: FlowLimits) -> Result<Pending, Failure> {
+        self.saver.prepare(State { room, ..self.state.clone() })
     }
 
     /// Puts the prepared state with these sizes in force.
     ///
     /// # Errors
-    /// If it cannot be renamed.
-    pub(super) fn commit_room(&mut self, prepared: Prepared, room: FlowLimits) -> Result<(), Failure> {
-        self.put_in_force(prepared)?;
+    /// If that fails.
+    pub(super) fn commit_room(&mut self, prepared: Pending, room: FlowLimits) -> Result<(), Failure> {
+        self.saver.commit(prepared)?;
         self.state.room = room;
         Ok(())
     }
 
-    fn put_in_force(&mut self, prepared: Prepared) -> Result<(), Failure> {
-        let stamp = prepared.after(self.written.take()).commit();
-        self.written = Some(stamp.map_err(|error| not_written(&self.file, &error))?);
-        Ok(())
-    }
-
-    /// Writes the state file with exactly the VIPs that the daemon added; `None` keeps those of the state.
+    /// Saves the state with exactly the VIPs that the daemon added; `None` keeps those of the state.
     ///
     /// # Errors
     /// If it cannot be written.
     pub(super) fn save(&mut self, added: Option<&BTreeSet<IpAddr>>) -> Result<(), Failure> {
         self.note_vips(added);
-        let prepared = self.state.prepare(&self.file, &BTreeSet::new())?;
-        self.put_in_force(prepared)?;
+        let pending = self.saver.prepare(self.state.clone())?;
+        self.saver.commit(pending)?;
         self.unsaved = None;
         Ok(())
+    }
+
+    /// Saves the state as [`save`](Self::save) does, in one file, at the end of the daemon.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn close(&mut self, added: Option<&BTreeSet<IpAddr>>) -> Result<(), Failure> {
+        self.note_vips(added);
+        self.saver.close(&self.state)
+    }
+
+    /// Writes the state file again, without the lock on the director, when its journal is long.
+    pub(super) fn shorten_journal(&mut self) {
+        self.saver.rewrite();
     }
 
     /// Saves a state that could not be saved before.
@@ -204,7 +203,7 @@ impl Store {
             return;
         }
         match self.save(added) {
-            Ok(()) => tracing::info!(file = %self.file.display(), "the state is saved again"),
+            Ok(()) => tracing::info!(file = %self.saver.file().display(), "the state is saved again"),
             Err(failure) => self.note_unsaved(&failure),
         }
     }

@@ -36,6 +36,7 @@ impl Director {
             let want = self.compile(self.store.desired(), &ids, self.network.next_hops());
             let removed = self.carry_out(&want)?;
             self.maps.set_ids(ids);
+            self.network.keep_only(&self.store.desired().rips().collect());
             Ok(removed)
         });
         match done {

@@ -62,7 +62,8 @@ impl Director {
             |old: &Service, new: &Service| is_auto(old) && (!is_auto(new) || hashes_otherwise(old, new));
         let services = self.store.desired().services.iter();
         let leaving: Vec<(ServiceId, Service)> = services
-            .filter(|(id, old)| desired.services.get(*id).is_some_and(|new| leaves(old, new)))
+            .filter(|(id, _)| !desired.services.share(&self.store.desired().services, id))
+            .filter(|(id, old)| desired.services.get(id).is_some_and(|new| leaves(old, new)))
             .map(|(id, old)| (*id, old.clone()))
             .collect();
         for (id, old) in leaving {

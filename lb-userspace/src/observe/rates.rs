@@ -77,6 +77,11 @@ impl Estimate {
 
     /// Adds a sample.
     pub fn sample(&mut self, counted: Totals, now: Instant) {
+        if counted == self.last && self.averages == Averages::default() {
+            // Most of many reals are quiet.
+            self.at = now;
+            return;
+        }
         let elapsed = now.saturating_duration_since(self.at).as_millis().max(1) as u64;
         let Averages { connections, packets_in, packets_out, bytes_in, bytes_out } = &mut self.averages;
         for (average, now, last, bits) in [

@@ -241,7 +241,7 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Fa
         if let Some(unsaved) = director.health_to_save() {
             unsaved.save();
         }
-        if let Err(failure) = director.save_as_is() {
+        if let Err(failure) = director.close_state() {
             tracing::error!("{}", failure.message);
         }
         if private::pins_end_with_us() {

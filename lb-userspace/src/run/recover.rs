@@ -28,7 +28,7 @@ pub(crate) async fn state(
     config: &Config,
     netlink: &Netlink,
 ) -> Result<State, Failure> {
-    let Loaded { state, problem } = loaded;
+    let Loaded { state, problem, is_previous } = loaded;
     if let (Some(state), None) = (&state, &problem) {
         return Ok(state.clone());
     }
@@ -42,6 +42,10 @@ pub(crate) async fn state(
             state.dips = Dips::told(&pool);
             state.vips.extend(added_vips(&state, netlink).await);
             Ok(state)
+        }
+        (_, Some(before), Some(problem)) if !is_previous => {
+            tracing::warn!("{problem}: the services are those before that change");
+            Ok(before)
         }
         (_, Some(before), Some(problem)) => {
             let previous = state_file::previous(&options.state);

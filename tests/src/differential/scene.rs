@@ -80,7 +80,11 @@ impl Scene {
             .flat_map(|six| (0..RIPS).map(move |number| rip(six, number)))
             .map(|rip| (rip, hop(random, rip, devices)));
         let hops = hops.collect();
-        Self { hops, silent: random.one_in(2), desired: Desired { services, ..Desired::default() } }
+        Self {
+            hops,
+            silent: random.one_in(2),
+            desired: Desired { services: services.into_iter().collect(), ..Desired::default() },
+        }
     }
 
     /// Returns the services after a change by the operator: a weight, a real more, a real less.

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The services that a test sets up, in the words of the operator.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr, SocketAddrV4},
-};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
-use lb_model::{Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId};
+use lb_model::{Desired, Endpoint, Forward, GroupId, Protocol, Scheduler, ServiceId, Services};
 
 use super::{
     net::{PORT, RealServer, VIP},
@@ -136,8 +133,7 @@ impl Pool {
     /// Returns the desired state of the director.
     pub fn desired(pools: &[Self]) -> Desired {
         let pools: Vec<Self> = pools.iter().map(Self::meant).collect();
-        let services: BTreeMap<_, _> =
-            pools.iter().map(|pool| (pool.service_id(), pool.service.clone())).collect();
+        let services: Services = pools.iter().map(|pool| (pool.service_id(), pool.service.clone())).collect();
         assert_eq!(services.len(), pools.len(), "services differ in protocol, VIP or port");
         let groups = pools.iter().filter_map(|pool| {
             let (group, ports) = pool.group.as_ref()?;

@@ -67,6 +67,7 @@ mod real_server; // xvs host
 mod reload; //   SIGHUP
 mod resize; //     larger tables while packets are forwarded
 mod restart; //    restarts of the daemon
+mod scale; //     thousands of reals
 mod sizes; //    the largest numbers of services and reals
 mod spread; //     distribution of connections
 mod ssh; //       set-up of a real by ssh

@@ -7,8 +7,11 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ids::Ids, pool::HealthTable};
-use lb_model::{Desired, Forward, Protocol, Real as RealSpec, Scheduler, Service as ServiceSpec, ServiceId};
+use crate::{ids::Ids, image::has_same_shape, pool::HealthTable};
+use lb_model::{
+    Desired, Forward, Protocol, Real as RealSpec, RealKey, Scheduler, Service as ServiceSpec, ServiceId,
+    health::Admin,
+};
 
 /// Generates few services with few reals, so that random sets overlap.
 fn any_desired() -> impl Strategy<Value = Desired> {
@@ -66,5 +69,57 @@ proptest! {
             // A daemon that reads the maps after a restart finds the same ids.
             prop_assert_eq!(&Ids::of(&have, &desired), &ids);
         }
+    }
+
+    #[test]
+    fn a_part_becomes_what_the_whole_would(
+        desired in any_desired(), weights in proptest::collection::vec(0u32..4, 24), admin in any::<bool>()
+    ) {
+        let mut ids = Ids::default().allocate(&desired, 64).unwrap();
+        let (hops, health) = (BTreeMap::new(), HealthTable::default());
+        let mut have = Image::compile(&desired, &ids, &hops, &health);
+        let mut new = desired.clone();
+        let mut weights = weights.into_iter();
+        let names: Vec<ServiceId> = desired.services.keys().copied().collect();
+        for id in names.iter().step_by(2) {
+            for real in new.services.get_mut(id).unwrap().reals.values_mut() {
+                real.weight = weights.next().unwrap_or(1);
+                real.admin = if admin && real.weight == 1 { Admin::Drain } else { Admin::Enabled };
+            }
+        }
+        let changed = new.services.unshared(&desired.services);
+        prop_assert!(has_same_shape(&desired, &new, &changed));
+        if let Some(spans) = ids.spans_in_place(&new, &changed) {
+            prop_assert_eq!(&ids.allocate(&new, 64).unwrap().spans, &{
+                let mut all = ids.spans.clone();
+                all.extend(&spans);
+                all
+            });
+            ids.spans.extend(spans);
+            let want = Image::compile(&new, &ids, &hops, &health);
+            let part = have.compile_part(&new, &changed, &ids, &hops, &health);
+            let before = have.part_like(&part);
+            let steps = part.plan(&have);
+            prop_assert_eq!(&steps, &plan(&have, &want));
+            let old = have.clone();
+            for step in &steps {
+                have.apply(step);
+            }
+            prop_assert_eq!(&have, &want);
+            for step in &before.plan(&have) {
+                have.apply(step);
+            }
+            prop_assert_eq!(&have, &old);
+        }
+    }
+
+    #[test]
+    fn another_set_of_reals_or_services_is_no_part(old in any_desired(), new in any_desired()) {
+        let changed = new.services.unshared(&old.services);
+        let keys = |desired: &Desired| -> Vec<(ServiceId, Vec<RealKey>, Scheduler)> {
+            let services = desired.services.iter();
+            services.map(|(id, service)| (*id, service.all_keys().collect(), service.scheduler)).collect()
+        };
+        prop_assert_eq!(has_same_shape(&old, &new, &changed), keys(&old) == keys(&new));
     }
 }

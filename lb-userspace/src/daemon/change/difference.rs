@@ -95,6 +95,9 @@ pub fn differences(old: &Desired, new: &Desired) -> Vec<Difference> {
     }
     found.extend(checks::differences(old, new));
     for (id, service) in &new.services {
+        if new.services.share(&old.services, id) {
+            continue;
+        }
         let before = old.services.get(id);
         let about = format!("service {id}");
         match before {

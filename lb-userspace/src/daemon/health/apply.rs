@@ -18,7 +18,7 @@ use super::{
 };
 use crate::daemon::Director;
 use lb_control::pool::{self, Cut, HealthTable, Mode, Pool, RealHealth};
-use lb_model::{Desired, Real, ServiceId, failure::Failure, health::Health};
+use lb_model::{Desired, Real, Service, ServiceId, failure::Failure, health::Health};
 
 /// Reals whose connections move to other reals, by id.
 pub(in crate::daemon) type Moved = BTreeMap<RealId, schema::Real>;
@@ -55,7 +55,7 @@ impl Director {
         let (now, before) = (Instant::now(), self.health.table.clone());
         let up = before.reals.iter().filter(|(_, state)| state.health == Health::Up);
         let with_up: BTreeSet<ServiceId> = up.map(|((id, _), _)| *id).collect();
-        let known = |id: &&ServiceId| desired.services.contains_key(*id);
+        let known = |id: &&ServiceId| desired.services.contains_key(id);
         let below = before.below.iter().filter(known).copied().collect();
         let mut table = HealthTable { below, ..HealthTable::default() };
         self.health.ramps.retain(|real| combined.contains_key(real));
@@ -126,10 +126,25 @@ impl Director {
         self.cut(self.store.desired(), &self.health.table)
     }
 
+    /// Returns those reals of some services whose connections move to other reals at present.
+    pub(in crate::daemon) fn moved_of(&self, services: &BTreeSet<ServiceId>) -> Moved {
+        let desired = self.store.desired();
+        let some = services.iter().filter_map(|id| Some((id, desired.services.get(id)?)));
+        self.cut_of(some, &self.health.table)
+    }
+
     /// Returns the reals whose connections move to other reals, by id.
     fn cut(&self, desired: &Desired, table: &HealthTable) -> Moved {
+        self.cut_of(desired.services.iter(), table)
+    }
+
+    fn cut_of<'a>(
+        &self,
+        services: impl Iterator<Item = (&'a ServiceId, &'a Service)>,
+        table: &HealthTable,
+    ) -> Moved {
         let mut cut = BTreeMap::new();
-        for (id, service) in desired.services.iter().filter(|(_, service)| !pool::is_plain(service)) {
+        for (id, service) in services.filter(|(_, service)| !pool::is_plain(service)) {
             let Pool { cuts, .. } = pool::weigh(id, service, table);
             let moved = cuts.iter().filter(|(_, cut)| **cut == Cut::Reschedule);
             for (address, _) in moved {

@@ -175,6 +175,9 @@ impl Health {
             Some(service.checks_of(real).is_empty())
         };
         for (id, service) in &new.services {
+            if serves.is_empty() && new.services.share(&old.services, id) {
+                continue;
+            }
             for (address, real) in &service.reals {
                 if service.checks_of(real).is_empty() || self.table.reals.contains_key(&(*id, *address)) {
                     continue;

@@ -58,7 +58,9 @@ impl Director {
             desired.checks.iter().map(|(name, check)| (name, Arc::new(check.clone()))).collect();
         let mut targets: BTreeMap<TargetKey, Target> = BTreeMap::new();
         let (mut sources, mut witnessed) = (BTreeMap::new(), Witnessed::default());
-        for (id, service) in &desired.services {
+        // Without definitions there are no targets.
+        let services = desired.services.iter().filter(|_| !desired.checks.is_empty());
+        for (id, service) in services {
             for (address, real) in &service.reals {
                 for name in service.checks_of(real) {
                     let Some(target) = self.target(id, name, &definitions, *address, real) else { continue };

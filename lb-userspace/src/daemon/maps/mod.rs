@@ -31,8 +31,8 @@ use lb_control::{
     apply::{Time, apply, forget},
     config::{DirectorSection, SourceCheck},
     dips::Dips,
-    ids::{Ids, NoRoom},
-    image::Image,
+    ids::{Ids, NoRoom, Spans},
+    image::{Image, Part},
     neighbours::Resolution,
     own_addresses::OwnAddresses,
     plan::{Step, plan},
@@ -239,17 +239,58 @@ impl Maps {
     /// # Errors
     /// If the kernel refuses; the maps may then be changed partly, and [`Self::image`] shows their contents.
     pub(super) fn apply(&mut self, want: &Image) -> Result<Applied, Failure> {
-        let steps = plan(&self.image, want);
-        for step in &steps {
+        self.carry_out(&plan(&self.image, want))
+    }
+
+    /// Changes the entries of some services to those of `want`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub(super) fn apply_part(&mut self, want: &Part) -> Result<Applied, Failure> {
+        self.carry_out(&want.plan(&self.image))
+    }
+
+    /// Returns the entries of some services for `desired`, as [`Image::compile_part`] does.
+    pub(super) fn compile_part(
+        &self,
+        desired: &Desired,
+        services: &BTreeSet<ServiceId>,
+        next_hops: &BTreeMap<IpAddr, Resolution>,
+        health: &HealthTable,
+    ) -> Part {
+        self.image.compile_part(desired, services, &self.ids, next_hops, health)
+    }
+
+    /// Returns whether the addresses in the maps stay as they are when a part of the entries changes to `want`: with
+    /// `vip-ping = "serving"`, VIPs answer while their services have reals.
+    pub(super) fn keeps_addresses(&self, want: &Part) -> bool {
+        self.rules.vip_ping != VipPing::Serving || self.image.serves_like(want)
+    }
+
+    /// Puts the places of tables in force, and returns the previous ones.
+    pub(super) fn set_spans(&mut self, spans: &Spans) -> Spans {
+        let mut before = Spans::new();
+        for (number, span) in spans {
+            before.extend(self.ids.spans.insert(*number, *span).map(|old| (*number, old)));
+        }
+        before
+    }
+
+    /// Carries out the steps of a change.
+    fn carry_out(&mut self, steps: &[Step]) -> Result<Applied, Failure> {
+        for step in steps {
             if let Step::PutTable { service, .. } = step {
                 self.steady.remove(service);
             }
         }
         let time = Time { now: clock::now(), timeouts: &self.timeouts };
         let outcome =
-            apply(self.plane.tables(), &mut self.image, &steps, time).map_err(|e| maps_failed(&e))?;
-        let services: HashMap<ServiceNumber, ServiceId> =
-            self.ids.services.iter().map(|(id, n)| (*n, *id)).collect();
+            apply(self.plane.tables(), &mut self.image, steps, time).map_err(|e| maps_failed(&e))?;
+        let services: HashMap<ServiceNumber, ServiceId> = if outcome.retired.is_empty() {
+            HashMap::new()
+        } else {
+            self.ids.services.iter().map(|(id, n)| (*n, *id)).collect()
+        };
         let retired = outcome.retired.iter();
         Ok(Applied {
             removed: outcome.removed,
