@@ -13,7 +13,7 @@ use lb_common::{
 use crate::{
     answer::answer,
     frame::Frame,
-    icmp, later_fragment, probe, reply, request, source,
+    icmp, later_fragment, parse, probe, reply, request, source,
     tables::{self, IpFamily},
     verdict::{Verdict, into_action, let_through},
 };
@@ -27,7 +27,7 @@ pub fn dispatch<A: IpFamily>(frame: &Frame) -> u32 {
         return xdp_action::XDP_PASS;
     }
     let mut memory = MaybeUninit::uninit();
-    let Some(parsed) = frame.parse::<A>(&mut memory) else { return xdp_action::XDP_PASS };
+    let Some(parsed) = parse::parse::<A>(frame, &mut memory) else { return xdp_action::XDP_PASS };
     tables::sample_flow(&parsed.flow);
     // Routers neither forward nor answer packets whose source no host can have (RFC 1812, section 5.3.7; RFC 4291,
     // section 2.5.2). Such a packet for no service goes to the kernel, which drops it.

@@ -6,16 +6,12 @@ use aya_ebpf::{
     helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use core::{cell::UnsafeCell, mem::MaybeUninit};
-
 use lb_common::{
     checksum::Sum,
     ids::IfIndex,
-    packet::{self, Chain, MOST_EXTENSIONS, Packet, Parsed, Walk, load},
+    packet::{Chain, MOST_EXTENSIONS, Packet, Walk, load},
     reason::Reason,
 };
-
-use crate::tables::IpFamily;
 
 /// The frame that the program was called for. Each access derives its pointer again, so that no pointer outlives a
 /// change of the frame's bounds.
@@ -136,43 +132,6 @@ out_of_line! {
     }
 }
 
-/// Memory for a parsed packet, as an argument of a global function.
-#[repr(transparent)]
-struct Memory<A>(UnsafeCell<MaybeUninit<Parsed<A>>>);
-
-impl Frame<'_> {
-    /// Parses the frame into memory, as [`packet::parse`] does. Returns nothing if the packet is not ours.
-    ///
-    /// Ordinary packets are parsed here, and others in a global function, whose paths do not multiply those behind it.
-    #[inline(always)]
-    pub fn parse<'a, A: IpFamily>(&self, into: &'a mut MaybeUninit<Parsed<A>>) -> Option<&'a Parsed<A>> {
-        let into: *mut MaybeUninit<Parsed<A>> = into;
-        // SAFETY: the memory is exclusively borrowed; the function below writes it as a cell.
-        unsafe {
-            if !A::ordinary(self, &mut *into) {
-                // The verifier of Linux 6.1 accepts only written memory as an argument.
-                into.write(MaybeUninit::zeroed());
-                if !parse_any(self, &*into.cast::<Memory<A>>()) {
-                    return None;
-                }
-            }
-            // Both ways have written it. LLVM would otherwise keep each field in a register too, of which there are few.
-            touch(into.cast());
-            Some((*into).assume_init_ref())
-        }
-    }
-}
-
-out_of_line! {
-    /// Parses any packet into memory. Returns whether it may be ours.
-    fn parse_any [parse_any, parse_any6](frame; into: &Memory<A>;) -> bool {
-        let Ok(parsed) = packet::parse_any::<A>(frame) else { return false };
-        // SAFETY: the caller has borrowed the memory exclusively.
-        unsafe { (*into.0.get()).write(parsed) };
-        true
-    }
-}
-
 /// Result of [`sum`] if the frame ends too early.
 const BEYOND: u64 = 1 << 32;
 
@@ -231,18 +190,6 @@ impl Frame<'_> {
 #[expect(clippy::cast_possible_wrap, reason = "no frame is that long")]
 const fn signed(length: usize) -> i32 {
     length as i32
-}
-
-/// Hides from LLVM what memory contains.
-#[inline(always)]
-fn touch(memory: *mut u8) {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: no instruction at all; as in `lb_common::flow_table`, only a named register need not occur in the text.
-    unsafe {
-        core::arch::asm!("", in("r0") memory, options(nostack, preserves_flags));
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    core::hint::black_box(memory);
 }
 
 /// Hides the origin of a number from LLVM, at the cost of a register move.

@@ -45,6 +45,7 @@ mod guard;
 mod icmp;
 mod later_fragment;
 mod object;
+mod parse;
 mod probe;
 mod reply;
 mod request;
