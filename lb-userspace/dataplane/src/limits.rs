@@ -128,7 +128,7 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
     let blocks = limits.blocks();
     let Limits { services, reals, flows, flows6, .. } = *limits;
     // So that the limits follow from the sizes of the maps, see `PinDir::capacity`.
-    let (flows, flows6) = (flows.next_multiple_of(64), flows6.next_multiple_of(64));
+    let (flows, flows6) = (flows / FNAT_SHARE * FNAT_SHARE, flows6 / FNAT_SHARE * FNAT_SHARE);
     // New entries of a full map are written before old ones are removed.
     let (services, reals) = (services.saturating_mul(2), reals.saturating_mul(2));
     vec![
@@ -154,12 +154,12 @@ pub(super) fn sizes(limits: &Limits) -> Vec<(MapName, u32)> {
         (MapName::Localities, ((flows + flows6) / 64).max(1024)),
         (MapName::Flows, limits.flow_buckets()),
         // Hash maps without preallocation: entries take memory when they are added.
-        (MapName::Bindings, flows / FNAT_SHARE),
-        (MapName::Bindings6, flows6 / FNAT_SHARE),
+        (MapName::Bindings, (flows / FNAT_SHARE).max(1)),
+        (MapName::Bindings6, (flows6 / FNAT_SHARE).max(1)),
         (MapName::Replies, (flows / 8).max(1024)),
         (MapName::ReturnPaths, (flows / 16).max(1024)),
-        (MapName::Translations, flows / FNAT_SHARE),
-        (MapName::Translations6, flows6 / FNAT_SHARE),
+        (MapName::Translations, (flows / FNAT_SHARE).max(1)),
+        (MapName::Translations6, (flows6 / FNAT_SHARE).max(1)),
         (MapName::Bypass, (flows / 64).max(1024)),
         (MapName::Fragments, (flows / 64).max(1024)),
         (MapName::Replies6, (flows6 / 8).max(1024)),

@@ -56,8 +56,8 @@ impl Gaps {
 
 /// Clients of the flows: addresses from 198.18.0.0/15, which RFC 2544 reserves for benchmarks.
 pub struct Flood {
-    /// The program, and the number of packets until it is opened again: the daemon may have replaced it.
-    program: (Xdp, u32),
+    /// The program, and when it was opened: the daemon may have replaced it since.
+    program: (Xdp, Instant),
     pin: PathBuf,
     packet: Vec<u8>,
 }
@@ -67,27 +67,28 @@ pub const ACK: u8 = 0x10;
 pub const FIN: u8 = 0x01;
 
 impl Flood {
-    /// Packets that are sent by one program.
-    const PACKETS: u32 = 64;
+    /// Time after which the program is opened again. The daemon moves the flows that a replaced program has added for
+    /// longer than this.
+    const FRESH: Duration = Duration::from_millis(10);
 
     pub fn new(director: &Director, service: SocketAddrV4) -> Self {
         let pin = director.bpffs().join("director");
         let from = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 0), 0);
         Self {
-            program: (Self::open(&pin), Self::PACKETS),
+            program: (Self::open(&pin), Instant::now()),
             pin,
             packet: frame::tcp(from, service).syn().bytes(),
         }
     }
 
-    /// Begins the flows with these numbers. The table grows meanwhile; it is never filled to more than a half, as it would
-    /// be by clients that begin more flows than that while it grows.
+    /// Begins the flows with these numbers. The table grows meanwhile, from 45 percent on; it is never filled to a half, as
+    /// it would be by clients that begin more flows while it grows: from there on, some flows find no place.
     pub fn establish(&mut self, director: &Director, from: u32, to: u32) {
         for flow in from..to {
-            if flow % 5000 == 0 {
+            if flow % 1000 == 0 {
                 eventually("the table has grown", || {
                     let places = places(director);
-                    if flow < places / 2 { Ok(()) } else { Err(format!("{places} places")) }
+                    if flow < places / 100 * 48 { Ok(()) } else { Err(format!("{places} places")) }
                 });
             }
             self.send(flow, SYN);
@@ -101,10 +102,9 @@ impl Flood {
 
     /// Sends a packet of a flow, and returns the time that the director took.
     pub fn send(&mut self, flow: u32, flags: u8) -> Duration {
-        if self.program.1 == 0 {
-            self.program = (Self::open(&self.pin), Self::PACKETS);
+        if self.program.1.elapsed() > Self::FRESH {
+            self.program = (Self::open(&self.pin), Instant::now());
         }
-        self.program.1 -= 1;
         // Ten thousand ports of a hundred clients. The checksums are not verified: dr does not change the
         // bytes that they cover.
         let (client, port) = (flow / 10_000, 1024 + flow % 10_000);
