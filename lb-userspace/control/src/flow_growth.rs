@@ -19,7 +19,7 @@ const READY: Duration = Duration::from_secs(3);
 struct Share(u64);
 
 impl Share {
-    /// Returns the smallest number of places of which so many flows hold at most this share, a power of two.
+    /// Returns the smallest power of two such that `flows` hold at most this share of as many places.
     const fn places(self, flows: u64) -> u64 {
         flows.saturating_mul(100).div_ceil(self.0).next_power_of_two()
     }

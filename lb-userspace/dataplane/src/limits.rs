@@ -13,7 +13,7 @@ pub const OWN_ADDRESSES: u32 = 4096;
 /// Maximum number of buckets of the flow table: the values of an array map are at most 4 GiB.
 const MOST_BUCKETS: u32 = 1 << 23;
 
-/// One of so many tracked flows can be one of `fnat`.
+/// Divisor of the number of tracked flows: as many of them can be `fnat` flows.
 pub(super) const FNAT_SHARE: u32 = 4;
 
 /// Number of places with which the flow table of a daemon begins: 4 MiB of kernel memory.

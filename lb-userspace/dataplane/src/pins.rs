@@ -286,7 +286,19 @@ impl PinDir {
     pub fn end_replacement(&self) -> Result<(), PinError> {
         // The pin of this map changes last.
         let calls = self.new_map(MapName::Programs);
-        if calls.exists() && self.uses(&calls) { self.adopt_new_maps() } else { self.remove_new_maps() }
+        let is_in_force = calls.exists() && self.is_handed_over() && self.uses(&calls);
+        if is_in_force { self.adopt_new_maps() } else { self.remove_new_maps() }
+    }
+
+    /// Returns whether the new flow table has got the flows of the one in force, which happens just before its programs are
+    /// attached. Until then, another program than the pinned one is that of a trace.
+    fn is_handed_over(&self) -> bool {
+        if self.map(MapName::FlowsBefore).exists() {
+            return true;
+        }
+        let shape = MapData::from_pin(self.new_map(MapName::FlowShape)).and_then(Map::from_map_data);
+        let shape = shape.and_then(Array::<MapData, flow_table::Shape>::try_from);
+        shape.is_ok_and(|shape| shape.get(&0, 0).is_ok_and(|shape| shape.takes_over()))
     }
 
     /// Returns whether an attached program uses the maps under their names, and not those that are aside.

@@ -125,7 +125,7 @@ async fn load(options: &Options, pins: Pins) -> Result<DataPlane, Failure> {
     Ok(loaded.ok_or_else(|| Failure::failed("the daemon ends"))??)
 }
 
-/// Puts a table with so many places in force. The flows do not move yet.
+/// Puts a table with this number of places in force. The flows stay in the old table until [`finish`] moves them.
 async fn replace(shared: &Shared, places: u32) -> Result<(), Failure> {
     let (options, pins) = {
         let director = shared.lock().await;
