@@ -28,6 +28,7 @@
 //! | [`mix`], [`hash`] | the flow hash, stable across versions |
 //! | [`schedule`] | the choice of the real for a new connection, by the load of each real |
 //! | [`slot`] | the owner of an untracked flow |
+//! | `sync` | the synchronisation protocol of IPVS; not for the programs |
 //! | [`ticks`] | the unit of time of the maps |
 //! | [`track`] | the beginning, the states and the end of a tracked flow |
 //! | [`schema`] | keys and values of every map |
@@ -108,6 +109,8 @@ pub mod reason;
 pub mod schedule;
 pub mod schema;
 pub mod slot;
+#[cfg(not(target_arch = "bpf"))]
+pub mod sync;
 pub mod ticks;
 pub mod track;
 pub mod wire;
