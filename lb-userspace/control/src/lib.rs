@@ -14,6 +14,7 @@ pub mod evidence; //       state according to the maps
 pub mod flow_growth; //    decisions about the size of the flow table
 pub mod ids; //            allocation of ids and blocks
 pub mod image; //          desired contents of the maps
+pub mod ipvs; //           translation of IPVS's rules
 pub mod journal; //        changes since the state file was written
 pub mod neighbours; //     next hops of the reals
 pub mod options; //        options of services and reals

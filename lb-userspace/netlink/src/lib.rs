@@ -9,6 +9,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod address; //              addresses: list, add, remove
+pub mod ipvs; //             the kernel's IPVS
 mod link; //                 interfaces by name and index
 mod neighbour; //            neighbour entries: look up, keep alive
 pub mod neighbour_frames; // frames of ARP and neighbour discovery

@@ -15,10 +15,13 @@ use super::{
     tunnel,
     values::{LONGEST, illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
-use lb_control::options::{HealthOptions, RealOptions, ServiceOptions, prefix};
+use lb_control::{
+    ipvs::{RealWords, ServiceWords, kept_port},
+    options::{RealOptions, ServiceOptions, prefix},
+};
 use lb_model::{
     Endpoint, Forward, MAX_WEIGHT, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag, ServiceId,
-    Tracking, Tunnel, health::Admin, timeouts::TimeoutOptions,
+    Tunnel, timeouts::TimeoutOptions,
 };
 
 /// Persistence timeout of `-p` without a value, in seconds. The manual page has 300, but ipvsadm uses six
@@ -261,17 +264,9 @@ impl Draft {
         let scheduler = self.scheduler.as_deref().map_or(Ok(Scheduler::Wlc), str::parse);
         let scheduler =
             scheduler.map_err(|_| Trouble::kernel("Scheduler or persistence engine not found"))?;
-        Ok(ServiceOptions {
-            scheduler: Some(scheduler),
-            flags: Some(flags),
-            // ipvsadm's lists count connections, and IPVS tracks all of them.
-            tracking: scheduler.hashes().then_some(Tracking::Full),
-            persistent: Some(seconds(self.persistent)?),
-            netmask: Some(netmask),
-            one_packet: Some(self.one_packet),
-            on_removal: None,
-            health: HealthOptions::default(),
-        })
+        let persistent = seconds(self.persistent)?;
+        let words = ServiceWords { scheduler, flags, persistent, netmask, one_packet: self.one_packet };
+        Ok(words.options())
     }
 
     /// Returns the options of a real. `-a` and `-e` set all options that IPVS knows; those that are not given
@@ -281,16 +276,8 @@ impl Draft {
         if self.lower > self.upper {
             return Err(Trouble::kernel("Numerical result out of range"));
         }
-        Ok(RealOptions {
-            forward: Some(self.forward),
-            weight: Some(self.weight),
-            upper: Some(self.upper),
-            lower: Some(self.lower),
-            tunnel: Some(tunnel),
-            // In IPVS, the weight alone decides.
-            admin: Some(Admin::Enabled),
-            ..RealOptions::default()
-        })
+        let Self { forward, weight, upper, lower, .. } = *self;
+        Ok(RealWords { forward, tunnel, weight, upper, lower }.options())
     }
 
     /// Returns the encapsulation, with its options.
@@ -324,11 +311,7 @@ impl Draft {
     /// the service's, even if another one is given. It keeps the port of a mark's real, which has no effect.
     /// A service for every port uses the client's destination port, even with nat.
     fn kept_port(&self, mut real: RealAddress) -> Result<RealAddress, Trouble> {
-        let Some(endpoint) = self.id()?.endpoint() else { return Ok(real) };
-        let changes_port = matches!(self.forward, Forward::Nat | Forward::Fnat);
-        if !changes_port || endpoint.address.port() == 0 {
-            real.port = Some(endpoint.address.port());
-        }
+        real.port = kept_port(&self.id()?, self.forward).or(real.port);
         Ok(real)
     }
 }

@@ -17,6 +17,11 @@ impl Tables {
         self.schema.set(0, version, 0).map_err(failed("write", MapName::Schema))
     }
 
+    /// Returns the timeouts of idle flows.
+    pub fn timeouts(&self) -> Result<Timeouts, TableError> {
+        self.timeouts.get(&0, 0).map_err(failed("read", MapName::Timeouts))
+    }
+
     /// Sets the timeouts of idle flows.
     pub fn put_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), TableError> {
         self.timeouts.set(0, timeouts, 0).map_err(failed("write", MapName::Timeouts))?;
