@@ -10,7 +10,7 @@
 //! - [`helpers`]: the functions of the kernel that programs call
 
 mod helpers;
-mod kernel;
+pub(crate) mod kernel;
 mod machine;
 mod memory;
 

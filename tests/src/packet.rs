@@ -28,6 +28,7 @@ pub mod frame;
 pub mod got;
 pub mod header;
 pub mod judge;
+mod lent;
 pub mod net;
 pub mod plane;
 pub mod pool;

@@ -3,14 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::kernel::{KernelMap, possible_cpus};
+use super::kernel::{ARRAY, KernelMap, PERCPU_ARRAY, PROG_ARRAY, possible_cpus};
 
 /// Where the contents of a segment begin: a pointer may be less, as that to an array's head is.
 const START: u64 = 0x1_0000;
-/// Kinds of maps (`enum bpf_map_type`).
-const ARRAY: u32 = 2;
-const PROG_ARRAY: u32 = 3;
-const PERCPU_ARRAY: u32 = 6;
 
 /// The memory of a machine.
 #[derive(Default)]

@@ -22,13 +22,14 @@ use lb_control::{
     plan,
     pool::HealthTable,
 };
-use lb_dataplane::{DataPlane, Limits, Options, Tables, clock};
+use lb_dataplane::{Limits, Options, Tables, clock};
 use lb_model::Desired;
 
 use super::{
     beside::Pins,
     frame::Frame,
     got::{Action, Got},
+    lent::Lent,
     net::{RealServer, one_port},
     pool::Pool,
     samples::{self, Samples},
@@ -36,14 +37,14 @@ use super::{
 };
 use crate::object;
 
-/// Small: a plane is loaded for each test.
+/// Small: tests load many planes.
 pub const LIMITS: Limits = Limits { services: 16, reals: 64, flows: 1024, flows6: 1024, flow_places: None };
 /// More than any frame of a test run has, grown or not.
 const LARGEST: usize = 4096;
 
 /// A data plane for a test.
 pub struct TestPlane {
-    plane: DataPlane,
+    plane: Lent,
     timeouts: Timeouts,
     ids: Ids,
     image: Image,
@@ -94,8 +95,7 @@ impl TestPlane {
     #[track_caller]
     pub fn with_options(options: &Options, pools: &[Pool]) -> Self {
         object::provide();
-        let plane = DataPlane::load(options)
-            .unwrap_or_else(|error| panic!("the data plane does not load: {error} ({})", error.hint()));
+        let plane = Lent::new(options);
         let mut this = Self {
             plane,
             timeouts: Timeouts::DEFAULT,
