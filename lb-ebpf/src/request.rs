@@ -43,10 +43,22 @@ pub fn service<A: IpFamily>(flow: &FlowKey<A>) -> Result<&'static Service, Addre
 /// spare lookups for packets of no service, and cost stack.
 #[inline(always)]
 pub fn service_of_flow<A: IpFamily>(flow: &FlowKey<A>) -> Option<&'static Service> {
-    let at = |port| tables::service(ServiceKey::new(flow.destination, port, flow.protocol as u8));
-    at(flow.destination_port)
-        .or_else(|| if is_ftp_data(flow) { at(FTP).filter(|service| service.is(Service::FTP)) } else { None })
-        .or_else(|| at(Be16::ZERO))
+    let service = service_at_port(flow, flow.destination_port);
+    if service.is_some() {
+        return service;
+    }
+    if is_ftp_data(flow)
+        && let Some(service) = service_at_port(flow, FTP)
+        && service.is(Service::FTP)
+    {
+        return Some(service);
+    }
+    service_at_port(flow, Be16::ZERO)
+}
+
+#[inline(always)]
+fn service_at_port<A: IpFamily>(flow: &FlowKey<A>, port: Be16) -> Option<&'static Service> {
+    tables::service_of_request(ServiceKey::new(flow.destination, port, flow.protocol as u8))
 }
 
 /// TCP port of FTP control connections.

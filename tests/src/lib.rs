@@ -26,6 +26,7 @@
 //! | [`plot`] | plots as SVG |
 //! | [`mod@storm`] | the flow table under packets of all CPUs and a sweeper |
 //! | [`object`] | the object with the programs |
+//! | [`mod@stack`] | the stack of each program, as older kernels count it |
 //! | [`verify`] | instruction counts of the verifier |
 //! | [`artifacts`] | the files that `cargo xtask build` leaves in the target folder |
 
@@ -37,6 +38,7 @@ pub mod model;
 pub mod object;
 pub mod packet;
 pub mod plot;
+pub mod stack;
 pub mod storm;
 pub mod verify;
 

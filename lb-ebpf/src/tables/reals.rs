@@ -39,25 +39,23 @@ pub(super) fn change_load(real: RealId, counts: u64) {
 }
 
 /// Returns whether a real is overloaded by its thresholds. Stores the result, because the thresholds have hysteresis.
+///
+/// Inlined, since callbacks of walks call it, at the end of the longest chain of functions that share a stack.
 #[inline(always)]
 pub fn is_overloaded(id: RealId, real: &Real) -> bool {
-    real.upper != 0 && is_above(id, real.upper, real.lower)
-}
-
-out_of_line! {
-    /// Returns whether a real is overloaded by these thresholds, and stores the result.
-    fn is_above [is_overloaded](;; id: RealId, upper: u32, lower: u32) -> bool {
-        let Some(load) = LOADS.get_ptr_mut(id.0) else { return false };
-        // SAFETY: a value of this map, checked for null. Another CPU that writes the same mark writes the same value.
-        let load = unsafe { &mut *load };
-        let connections = Load::active(load.counts) + Load::inactive(load.counts);
-        let is = threshold::is_overloaded(load.overloaded != 0, connections, upper, lower);
-        if is != (load.overloaded != 0) && !mode().is_dry() {
-            load.overloaded = u64::from(is);
-        }
-        if is {
-            note(Step::Overloaded, id.0, 0);
-        }
-        is
+    if real.upper == 0 {
+        return false;
     }
+    let Some(load) = LOADS.get_ptr_mut(id.0) else { return false };
+    // SAFETY: a value of this map, checked for null. Another CPU that writes the same mark writes the same value.
+    let load = unsafe { &mut *load };
+    let connections = Load::active(load.counts) + Load::inactive(load.counts);
+    let is = threshold::is_overloaded(load.overloaded != 0, connections, real.upper, real.lower);
+    if is != (load.overloaded != 0) && !mode().is_dry() {
+        load.overloaded = u64::from(is);
+    }
+    if is {
+        note(Step::Overloaded, id.0, 0);
+    }
+    is
 }

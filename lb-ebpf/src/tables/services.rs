@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Services, and the per-CPU cache of services.
 
-use super::{atomic::full_barrier, family::IpFamily, settings::SETTINGS, trace::note};
+use super::{
+    atomic::full_barrier,
+    family::IpFamily,
+    settings::SETTINGS,
+    trace::{note, trace},
+};
 use aya_ebpf::{
     btf_maps::{Array, HashMap, PerCpuArray},
     macros::btf_map,
@@ -46,6 +51,21 @@ pub(super) fn generation() -> u64 {
 /// The key is passed by value, so that only a lookup in the kernel's table needs it in memory.
 #[inline(always)]
 pub fn service<A: IpFamily>(key: ServiceKey<A>) -> Option<&'static Service> {
+    let service = find_service(key)?;
+    note(Step::Service, service.id.0, 0);
+    Some(service)
+}
+
+/// Returns the service that the request of a reply is for. The sample of the reply gets its service from its source.
+#[inline(always)]
+pub fn service_of_request<A: IpFamily>(key: ServiceKey<A>) -> Option<&'static Service> {
+    let service = find_service(key)?;
+    trace(Step::Service, service.id.0, 0);
+    Some(service)
+}
+
+#[inline(always)]
+fn find_service<A: IpFamily>(key: ServiceKey<A>) -> Option<&'static Service> {
     let place = cache::index(key.address, key.port, key.protocol, setting!(service_mask) as u32);
     let stamp = cache::stamp(generation());
     let (entry, found) = lookup_cached(A::service_cache(), place, stamp, &key)?;
@@ -61,7 +81,6 @@ pub fn service<A: IpFamily>(key: ServiceKey<A>) -> Option<&'static Service> {
         }
         &*entry
     };
-    note(Step::Service, entry.service.id.0, 0);
     Some(&entry.service)
 }
 

@@ -28,6 +28,12 @@ pub fn begin_trace() {
 #[inline(always)]
 pub fn note(step: Step, a: u32, b: u32) -> bool {
     sample_step(step, a, b);
+    trace(step, a, b)
+}
+
+/// Records a step for `xvs explain` alone, and returns whether the step may have an effect.
+#[inline(always)]
+pub(super) fn trace(step: Step, a: u32, b: u32) -> bool {
     let mode = mode();
     if mode == Mode::FORWARD {
         return true;
