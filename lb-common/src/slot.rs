@@ -105,6 +105,16 @@ impl Slot {
         Self { current: real, base, moved: Some(since(now)) }
     }
 
+    /// Returns the slot after another director has announced a flow of it on `real`. A flow of a steady slot is not looked
+    /// up: the slot becomes one that was moved long ago, and stays so while such a flow lives.
+    #[must_use]
+    pub const fn announced(self, real: RealId) -> Self {
+        if self.moved.is_some() || self.current.is(real) {
+            return self;
+        }
+        Self { base: self.current, moved: Some(LONG_AGO), ..self }
+    }
+
     /// Returns the slot without its `base`, after the last flow on that real has ended.
     #[must_use]
     pub const fn without_base(self) -> Self {

@@ -26,8 +26,15 @@ pub struct Args {
 const PACKAGES: &[&str] = &["ipvsadm"];
 
 /// Programs that run in the guest, one after the other. The last one gets the words of the command line.
-const PROGRAMS: [&str; 6] =
-    ["kernel_tunnels", "kernel_host", "kernel_links", "kernel_cards", "kernel_sctp", "beside_ipvs"];
+const PROGRAMS: [&str; 7] = [
+    "kernel_tunnels",
+    "kernel_host",
+    "kernel_links",
+    "kernel_cards",
+    "kernel_sctp",
+    "beside_sync",
+    "beside_ipvs",
+];
 
 /// Network cards: the first for the lab's switch, the others for its director.
 const CARDS: &[&str] = &["e1000", "virtio-net-pci", "vmxnet3", "e1000e"];

@@ -54,7 +54,7 @@ pub use phase::{Limits, Phase, Seen};
 pub use protocol::{ATTEMPTS, Event, Inserted, Table, count_rivals, settle};
 pub use rank::{Best, Newcomer, best};
 #[cfg(not(target_arch = "bpf"))]
-pub use scan::{Recovered, scan};
+pub use scan::{Recovered, scan, scan_some};
 pub use value::Value;
 pub use words::Words;
 

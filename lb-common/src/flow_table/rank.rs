@@ -8,8 +8,11 @@ use super::{Key, KeyWord, Limits, PLACES, Phase, Seen, Value, Words, opaque::opa
 pub enum Newcomer {
     /// A flow that a packet begins. It never evicts a proven flow.
     Unproven,
-    /// A proven flow that comes from another table or another director.
+    /// A proven flow that comes from another table.
     Proven,
+    /// A flow that another director has announced. It never evicts a living flow.
+    #[cfg(not(target_arch = "bpf"))]
+    Announced,
 }
 
 impl Newcomer {
@@ -20,11 +23,15 @@ impl Newcomer {
         while number < Phase::ALL.len() {
             let rank = match Phase::ALL[number] {
                 Phase::Dead => Best::FREE,
+                #[cfg(not(target_arch = "bpf"))]
+                _ if matches!(self, Self::Announced) => 0,
                 Phase::SynReceived | Phase::NewUdp | Phase::Close => 3,
                 Phase::NewEstablished | Phase::FinWait => 2,
                 Phase::Udp | Phase::Established => match self {
-                    Self::Unproven => 0,
                     Self::Proven => 1,
+                    #[cfg(not(target_arch = "bpf"))]
+                    Self::Announced => 0,
+                    Self::Unproven => 0,
                 },
             };
             ranks |= rank << (4 * number);
@@ -51,7 +58,7 @@ impl Newcomer {
 /// | 3 | a client that has sent only SYNs, or datagrams in one window; reset |
 /// | 2 | established, all packets in one window; closing |
 /// | 1 | proven, for a proven newcomer |
-/// | 0 | proven, for another newcomer; claimed by another CPU |
+/// | 0 | proven, for an unproven newcomer; living, for an announced one; claimed by another CPU |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Best(
     /// The packed fields.
@@ -137,9 +144,13 @@ pub(super) fn rank_and_age(
 ) -> (u64, u64) {
     const UNPROVEN: u64 = Newcomer::Unproven.ranks();
     const PROVEN: u64 = Newcomer::Proven.ranks();
+    #[cfg(not(target_arch = "bpf"))]
+    const ANNOUNCED: u64 = Newcomer::Announced.ranks();
     let ranks = match newcomer {
         Newcomer::Unproven => UNPROVEN,
         Newcomer::Proven => PROVEN,
+        #[cfg(not(target_arch = "bpf"))]
+        Newcomer::Announced => ANNOUNCED,
     };
     let status = word.status_number();
     // Bits 0 and 1 of the status: empty 00, busy 01, live 10, killed 11.

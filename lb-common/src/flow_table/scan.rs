@@ -3,7 +3,7 @@
 
 use core::sync::atomic::AtomicU64;
 
-use super::{Entry, Key, KeyWord, Narrow, PLACES, Shape, Wide};
+use super::{Entry, Key, KeyWord, Narrow, PLACES, Shape, Value, Wide};
 
 /// A key that follows from its entry.
 pub trait Recovered: Key {
@@ -37,4 +37,25 @@ pub fn scan<'a, K: Recovered>(
             Some((K::of(word, number, bucket, K::place(place), shape)?, entry))
         })
     })
+}
+
+/// Calls `each` with the number and the value of every place with a live entry, and `selected` with the keys of those for
+/// which `each` returns true. A key takes longer to read than a value.
+pub fn scan_some<K: Recovered>(
+    words: &[AtomicU64],
+    shape: &Shape,
+    mut each: impl FnMut(usize, Value) -> bool,
+    mut selected: impl FnMut(usize, K, Value),
+) {
+    for (bucket, number) in words.chunks_exact(PLACES * K::WORDS).zip(0_u32..) {
+        for place in 0..PLACES {
+            let Some((word, entry)) = Entry::at_place::<K>(bucket, place) else { continue };
+            let at = number as usize * PLACES + place;
+            if each(at, entry.value())
+                && let Some(key) = K::of(word, number, bucket, K::place(place), shape)
+            {
+                selected(at, key, entry.value());
+            }
+        }
+    }
 }

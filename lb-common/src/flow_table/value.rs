@@ -12,7 +12,7 @@ use crate::{ids::RealId, packet::tcp_flags, schema::Load};
 /// | 8–27 | id of the real |
 /// | 28–51 | [`Seen`] |
 /// | 52–54 | [`Phase`] |
-/// | 55 | whether other directors are to be told |
+/// | 55 | whether another director has announced the entry, and no packet has renewed it since |
 /// | 56–63 | place of the return path's gateway; 0: none |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Value(
@@ -28,7 +28,7 @@ impl Value {
     const REAL: u32 = 8;
     const SEEN: u32 = 28;
     const PHASE: u32 = 52;
-    const DIRTY: u32 = 55;
+    const ANNOUNCED: u32 = 55;
     const GATEWAY: u32 = 56;
 
     /// The value of no flow: its real is [`RealId::NONE`].
@@ -105,18 +105,18 @@ impl Value {
         self.phase_number() == Phase::Dead as u64
     }
 
-    /// Returns whether other directors are to be told.
+    /// Returns whether another director has announced the entry, and no packet has renewed it since.
     #[inline(always)]
     #[must_use]
-    pub const fn is_dirty(self) -> bool {
-        self.0 >> Self::DIRTY & 1 == 1
+    pub const fn is_announced(self) -> bool {
+        self.0 >> Self::ANNOUNCED & 1 == 1
     }
 
-    /// Returns the value with the mark that other directors are to be told, or without.
+    /// Returns the value with the mark that another director has announced it, or without.
     #[inline(always)]
     #[must_use]
-    pub const fn with_dirty(self, dirty: bool) -> Self {
-        Self(self.0 & !(1 << Self::DIRTY) | (dirty as u64) << Self::DIRTY)
+    pub const fn with_announced(self, announced: bool) -> Self {
+        Self(self.0 & !(1 << Self::ANNOUNCED) | (announced as u64) << Self::ANNOUNCED)
     }
 
     /// Returns the place of the gateway of the client's return path; 0 if there is none.
@@ -133,11 +133,12 @@ impl Value {
         Self(self.0 << 8 >> 8 | (place as u64) << Self::GATEWAY)
     }
 
-    /// Returns the value with another phase and time.
+    /// Returns the value with another phase and time, after a packet that this director has seen: the entry is no longer
+    /// one that only another director has announced.
     #[inline(always)]
     #[must_use]
     pub const fn at_phase(self, phase: Phase, seen: Seen) -> Self {
-        let kept = !(7 << Self::PHASE | ((1 << Seen::BITS) - 1) << Self::SEEN);
+        let kept = !(7 << Self::PHASE | ((1 << Seen::BITS) - 1) << Self::SEEN | 1 << Self::ANNOUNCED);
         Self(self.0 & kept | (phase as u64) << Self::PHASE | seen.number() << Self::SEEN)
     }
 

@@ -8,6 +8,7 @@ mod director;
 mod examples;
 mod place;
 mod plain;
+mod sync;
 mod write;
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -16,6 +17,7 @@ use check::CheckSection;
 pub use director::{DirectorSection, Size, SourceCheck, Timeout};
 use place::Place;
 use serde::Deserialize;
+pub use sync::SyncSection;
 use toml::Spanned;
 pub use write::{Extent, write};
 
@@ -40,6 +42,8 @@ use lb_model::{
 struct File {
     #[serde(default)]
     director: DirectorSection,
+    #[serde(default)]
+    sync: SyncSection,
     #[serde(default)]
     check: Vec<CheckSection>,
     #[serde(default)]
@@ -149,6 +153,8 @@ impl ServiceSection {
 pub struct Config {
     /// The `[director]` section.
     pub director: DirectorSection,
+    /// The `[sync]` section.
+    pub sync: SyncSection,
     /// Desired services.
     pub desired: Desired,
     /// The file has `service = []`: no services, on purpose.
@@ -261,7 +267,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
     }
     validate::dips(&desired, &Dips::of(&Dips::default(), addresses))
         .map_err(|failure| place.refine(0, failure))?;
-    Ok(Config { director: file.director, desired, says_no_services })
+    if let Some(fault) = file.sync.fault() {
+        let at = text.find("[sync]").unwrap_or(0);
+        return Err(place.wrong(at, &fault));
+    }
+    Ok(Config { director: file.director, sync: file.sync, desired, says_no_services })
 }
 
 #[cfg(test)]

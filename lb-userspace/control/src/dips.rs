@@ -71,6 +71,13 @@ impl Dips {
         places.find_map(|(index, place)| place.map(|address| (index, address)))
     }
 
+    /// Returns the index of an address, if the pool has it.
+    #[must_use]
+    pub fn place_of(&self, address: IpAddr) -> Option<u16> {
+        let place = self.places(address.is_ipv6()).iter().position(|place| *place == Some(address))?;
+        u16::try_from(place + 1).ok()
+    }
+
     /// Returns whether the index in a flow table entry has an address. Index 0 is the address of the route.
     #[must_use]
     pub fn has(&self, place: u16, six: bool) -> bool {

@@ -26,6 +26,7 @@ pub mod slots; //          slot moves that keep living flows in place
 pub mod state; //          the state file
 pub mod state_file; //     safe replacement of the state file
 pub mod state_lock; //     lock of the state file
+pub mod sync; //           connections that directors announce
 pub mod tunnel_sources; // outer source addresses of tunnels
 pub mod validate; //       validation of services
 pub mod vips; //           VIPs on the interfaces

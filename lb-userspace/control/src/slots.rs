@@ -89,6 +89,17 @@ impl Slots {
         }
     }
 
+    /// Notes that another director has announced a flow of a slot on a real. Returns whether the flow needs an entry in the
+    /// flow table, and whether the slot has changed.
+    pub fn announce(&mut self, index: usize, real: RealId) -> (bool, bool) {
+        let old = self.get(index);
+        let new = old.announced(real);
+        if new != old {
+            self.set(index, new);
+        }
+        (new.moved.is_some(), new != old)
+    }
+
     /// Marks every slot as moved just now, because some of its tracked flows may be on other reals.
     pub fn distrust(&mut self, clock: Clock) {
         for index in 0..self.table.len() {
@@ -223,6 +234,19 @@ mod tests {
         assert!(slots.settle(&BTreeMap::new(), at(7 + T.0)));
         assert_eq!(slots.moved(), 0);
         assert_eq!(slots.get(3), Slot::steady(RealId(2)));
+    }
+
+    #[test]
+    fn an_announced_flow_on_another_real_marks_its_steady_slot() {
+        let mut slots = Slots::steady(&table(|_| 1));
+        assert_eq!(slots.announce(3, RealId(1)), (false, false), "found by the slot");
+        assert_eq!(slots.announce(3, RealId(2)), (true, true));
+        assert_eq!(slots.announce(3, RealId(1)), (true, false), "the slot may settle otherwise");
+        assert_eq!(slots.get(3), moved(1, 1, slot::LONG_AGO.0));
+        // Untracked flows stay on real 1, and the sweep keeps the mark while the announced flow lives.
+        assert!(!slots.settle(&BTreeMap::from([(3, alive([2]))]), at(5)));
+        assert!(slots.settle(&BTreeMap::new(), at(5)));
+        assert_eq!(slots.get(3), Slot::steady(RealId(1)));
     }
 
     #[test]

@@ -30,6 +30,21 @@ use super::{
 /// TCP port of FTP control connections.
 const FTP: Be16 = Be16::new(21);
 
+/// The effect of an announced flow on the flow table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Announced {
+    /// The flow has a new entry.
+    Added,
+    /// The entry of the flow was an announced one, and has been replaced.
+    Replaced,
+    /// Packets at this director have renewed the entry of the flow, which stays as it is.
+    Own,
+    /// The table has no place that is free or expired.
+    Full,
+    /// The VIP, port and protocol are those of no service.
+    NoService,
+}
+
 /// Words of a value of `LOADS`.
 const LOAD_WORDS: usize = size_of::<Load>() / size_of::<u64>();
 
@@ -177,6 +192,36 @@ impl FlowTable {
         matches!(inserted, Inserted::Added | Inserted::Other(_))
     }
 
+    /// Adds a flow of a service that another director has announced, or replaces its announced entry. The connection counts
+    /// change accordingly.
+    pub(super) fn put_announced(
+        &self,
+        key: &FlowKey,
+        service: &ServiceKey,
+        value: Value,
+        now: Seen,
+    ) -> Announced {
+        let Some(&number) = self.numbers.by_key.get(service) else { return Announced::NoService };
+        let (table, value) = (self.memory.counted(), value.with_announced(true));
+        while let Some(entry) = self.memory.find(key, number) {
+            let old = entry.value();
+            if !old.is_announced() && !old.is_over(&self.memory.shape.limits, now, 0) {
+                return Announced::Own;
+            }
+            let gateway = if old.real() == value.real() { old.gateway() } else { 0 };
+            if table.replace(&entry, value.with_gateway(gateway)) {
+                return Announced::Replaced;
+            }
+        }
+        let wide = self.memory.wide(key, number);
+        match table.insert(self.memory.pair(&wide), &wide, value, now, Newcomer::Announced) {
+            Inserted::Added => Announced::Added,
+            Inserted::Full => Announced::Full,
+            // A packet of the flow has arrived at the same moment.
+            Inserted::Other(_) | Inserted::Unknown => Announced::Own,
+        }
+    }
+
     /// Removes a flow, unless a packet has changed its entry since it had this value. Returns whether it did.
     pub(super) fn remove(&self, key: &FlowKey, value: Value) -> bool {
         self.numbers
@@ -222,6 +267,33 @@ impl FlowMemory {
             }
         }
         orphans
+    }
+
+    /// Calls `each` with the number and the value of every place of this table, without the one before, and `selected` with
+    /// the keys of those for which `each` returns true.
+    pub(super) fn for_some(
+        &self,
+        numbers: &Numbers,
+        each: impl FnMut(usize, Value) -> bool,
+        mut selected: impl FnMut(usize, &FlowKey, Value),
+    ) {
+        flow_table::scan_some::<Wide>(self.flows.words(), &self.shape, each, |place, wide, value| {
+            let (source, source_port, number, destination_port) = wide.parts();
+            if let Some(ServiceKey { address, protocol, .. }) = numbers.service(number) {
+                let key = FlowKey::new(source, *address, source_port, destination_port, *protocol as u8);
+                selected(place, &key, value);
+            }
+        });
+    }
+
+    /// Returns the ages at which flows have timed out.
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.shape.limits
+    }
+
+    /// Returns whether this is the memory of the same table.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.flows, &other.flows)
     }
 
     /// Ends a flow: the packets of a TCP connection are answered with a reset, and other flows begin anew. Returns whether

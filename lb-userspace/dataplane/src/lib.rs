@@ -12,6 +12,7 @@ pub mod descriptors; // the limit of open files
 pub mod dry_run_plane; // separate data plane for a dry run of a change
 pub mod flow_load; //   fullness of the flow table, and the move into another one
 pub mod flow_reader; // iteration over all flows
+pub mod flow_scan; //   passes over the flow table by place
 mod flow_table; //      flow table in the memory of this process
 mod guard; //           protection of the stack while no XDP program is attached
 mod kernel; //          features of the kernel
@@ -36,6 +37,8 @@ mod versions; //        tables of two maps, one per IP version
 pub use attach::{AttachError, Mode};
 pub use dry_run_plane::DryRunPlane;
 pub use flow_load::{FlowLoad, Moved};
+pub use flow_scan::FlowScan;
+pub use flow_table::Announced;
 pub use limits::Limits;
 pub use limits::OWN_ADDRESSES;
 pub use load::{Beside, DataPlane, LoadError, Options};

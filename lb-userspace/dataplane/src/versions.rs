@@ -11,7 +11,7 @@ use aya::{
     maps::{HashMap as BpfHashMap, IterableMap as _, MapData, MapError},
 };
 use lb_common::{
-    schema::{AddressUse, FlowKey, MapName, Service, ServiceKey, SnatLease, Source, SourceKey},
+    schema::{AddressUse, FlowKey, MapName, ReturnPath, Service, ServiceKey, SnatLease, Source, SourceKey},
     wire::{Be32, Be128},
 };
 
@@ -158,7 +158,7 @@ macro_rules! alike {
         })*
     };
 }
-alike!(SnatLease, Service, AddressUse);
+alike!(SnatLease, Service, AddressUse, ReturnPath);
 
 impl Narrow<Be32> for Be128 {
     fn narrow(&self) -> Option<Be32> {

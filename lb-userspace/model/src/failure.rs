@@ -36,6 +36,12 @@ pub enum ErrorCode {
     CheckExists,
     /// A table is full.
     Full,
+    /// The sender or receiver of announcements runs already.
+    SyncDaemonRuns,
+    /// The sender or receiver of announcements does not run.
+    NoSyncDaemon,
+    /// The interface does not exist.
+    NoInterface,
 }
 
 /// A failed command, as shown to a person: what failed, where and why, and an optional hint.

@@ -51,7 +51,7 @@ pub enum Need {
 
 /// Needs of all requests that need less than the role `write`. Requests that are costly or show addresses of
 /// clients need a token in any case.
-const LESS: [(&str, &str, Need); 17] = [
+const LESS: [(&str, &str, Need); 18] = [
     ("GET", "/metrics", Need::Reading),
     ("GET", "/v1/status", Need::Reading),
     ("GET", "/v1/stats", Need::Reading),
@@ -61,6 +61,7 @@ const LESS: [(&str, &str, Need); 17] = [
     ("GET", "/v1/live", Need::Reading),
     ("GET", "/v1/openapi.json", Need::Reading),
     ("GET", "/v1/connections", Need::Token(Role::Read)),
+    ("GET", "/v1/sync", Need::Token(Role::Read)),
     ("GET", "/v1/config", Need::Token(Role::Read)),
     ("GET", "/v1/history", Need::Token(Role::Read)),
     ("GET", "/v1/revision", Need::Token(Role::Read)),

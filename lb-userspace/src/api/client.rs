@@ -113,6 +113,14 @@ impl Api {
         self.decode(&self.call(Method::PUT, path, text.into(), "text/plain; charset=utf-8").await?)
     }
 
+    /// Sends a text in a POST request.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn post_text<T: DeserializeOwned>(&self, path: &str, text: String) -> Result<T, Failure> {
+        self.decode(&self.call(Method::POST, path, text.into(), "text/plain; charset=utf-8").await?)
+    }
+
     fn decode<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
         serde_json::from_slice(body).map_err(|error| self.strange(&error))
     }
@@ -295,7 +303,7 @@ impl Drop for Lines<'_> {
 fn patience(path: &str) -> Duration {
     match path.split('?').next().unwrap_or(path) {
         "/v1/doctor" | "/v1/explain" | "/v1/resize" | "/v1/config" | "/v1/plan" | "/v1/batch"
-        | "/v1/check-runs" => LONG,
+        | "/v1/check-runs" | "/v1/sync/import" => LONG,
         _ => SHORT,
     }
 }

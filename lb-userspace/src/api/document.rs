@@ -15,6 +15,7 @@ use super::{
     health::{CheckRun, CheckRunResult, CheckView},
     ipvs::{BatchDone, Table, Which},
     roles::{Question as RolesQuestion, Told},
+    sync::{SyncChange, SyncImported, SyncStatus},
     trace::TraceQuestion,
     types::{AttachOptions, Change, Connection, Done, GroupView, Stats, Status, Together},
 };
@@ -46,6 +47,8 @@ fn reads(book: &mut Book) {
         .param(Param::text("client", "Only of clients with this address, or in this network"))
         .param(Param::text("real", "Only to this real; without a port, to all its ports"))
         .answer::<Vec<Connection>>();
+    book.get("/v1/sync", "sync-status", "State of the announcements between directors")
+        .answer::<SyncStatus>();
     book.get("/v1/groups", "group-list", "Groups of endpoints").answer::<Vec<GroupView>>();
     book.get("/v1/checks", "check-list", "Health checks and the states of reals by each")
         .answer::<Vec<CheckView>>();
@@ -100,6 +103,12 @@ fn changes(book: &mut Book) {
     book.post("/v1/connections/cut", "connections-cut", "End the selected tracked connections")
         .body::<Selection>()
         .answer::<Done>();
+    book.post("/v1/sync", "sync-change", "Start or stop the sender or receiver of announcements")
+        .body::<SyncChange>()
+        .answer::<Done>();
+    book.post("/v1/sync/import", "sync-import", "Take over connections of IPVS from a list of them")
+        .body_text("The text of /proc/net/ip_vs_conn, or what `ipvsadm -Lcn` prints")
+        .answer::<SyncImported>();
     book.post("/v1/timeouts", "timeouts", "Set timeouts of idle flows")
         .body::<TimeoutOptions>()
         .answer::<Done>();

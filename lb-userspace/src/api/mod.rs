@@ -22,6 +22,7 @@ pub mod remote; // a daemon on another machine
 pub mod request; // strict parsing of request bodies
 pub mod roles; // requests of agents
 pub mod socket; // the unix socket
+pub mod sync; // announcements of connections
 pub mod tls; // TLS of the TCP listener
 pub mod token; // the token of agents
 pub mod tokens; // tokens of people and programs

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::{
     health::CheckRun,
     ipvs::Which,
+    sync::SyncChange,
     types::{AttachOptions, Change, Together},
 };
 use lb_control::{
@@ -41,6 +42,7 @@ pub trait Ask: DeserializeOwned + Serialize {
 
 impl Ask for Question {}
 impl Ask for Plan {}
+impl Ask for SyncChange {}
 impl Ask for TimeoutOptions {}
 impl Ask for AttachOptions {}
 impl Ask for FlowLimits {}

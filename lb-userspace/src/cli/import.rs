@@ -95,7 +95,11 @@ pub fn run(command: &ImportCommand, verbose: bool, ui: &mut Ui) -> Result<ExitCo
     Ok(if how.strict && !imported.left.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn read(path: &Path) -> Result<(String, PathBuf), Failure> {
+/// Reads a file, or stdin for `-`. Returns the text, and the name for messages.
+///
+/// # Errors
+/// If the file cannot be read; the failure is wrong input.
+pub(super) fn read(path: &Path) -> Result<(String, PathBuf), Failure> {
     let (bytes, path) = if path == Path::new("-") {
         let mut bytes = Vec::new();
         (io::stdin().read_to_end(&mut bytes).map(|_| bytes), PathBuf::from("stdin"))

@@ -23,6 +23,7 @@ pub mod revisions; // `xvs config`
 pub mod service; //  `xvs service`
 pub mod show; //     `xvs status`, `stats`, `connections`
 mod ssh; //          `xvs real add --ssh`
+pub mod sync; //     `xvs sync`
 mod table; //        tables
 pub mod timeouts; // `xvs timeouts`
 pub mod top; //      `xvs top`
@@ -134,6 +135,8 @@ enum Command {
     Top(top::TopArgs),
     Events(events::EventsArgs),
     #[command(subcommand)]
+    Sync(sync::SyncCommand),
+    #[command(subcommand)]
     Import(import::ImportCommand),
     Ipvsadm(ipvsadm::IpvsadmArgs),
     Host(host::HostArgs),
@@ -240,6 +243,7 @@ impl Cli {
             Command::Stats(args) => show::stats(&args, &api, &mut ui).await,
             Command::Top(args) => top::run(&args, &api, &mut ui).await,
             Command::Events(args) => events::run(&args, &api).await,
+            Command::Sync(command) => sync::run(&command, &api, &mut ui).await,
             Command::Import(command) => return import::run(&command, self.verbose, &mut ui),
             Command::Ipvsadm(args) => return Ok(args.run(&api).await),
             Command::ApiDoc(_) => show::api_doc(&mut ui),

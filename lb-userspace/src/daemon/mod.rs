@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The daemon: the only writer of the configuration in the maps.
 
+mod announced; //           connections that directors announce
 mod attachments; //         interfaces that the programs are attached to
 pub(crate) mod change; //   effect of a change on the services
 mod claim; //               VIPs in use by other machines
@@ -42,6 +43,7 @@ mod shared; //              the director and its snapshots for the servers
 mod snapshot; //            data for readers without the lock
 mod store; //               the state and its file
 mod sweep; //               removal of ended flows, and of leaving reals without any
+pub mod sync; //            announcements of connections
 mod timeouts; //            timeouts of idle flows
 mod together; //            atomic batches of changes
 pub mod trace; //           traces of packets

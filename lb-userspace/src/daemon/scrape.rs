@@ -25,6 +25,7 @@ use crate::{
 use lb_control::{
     pool::{self, Pool},
     state::Totals,
+    sync::Counters as SyncCounters,
 };
 use lb_health::Snapshot;
 use lb_model::failure::Failure;
@@ -62,6 +63,21 @@ pub struct Scrape {
     pub lost_samples: u64,
     /// Packets that drivers failed to send, by interface; empty without ethtool.
     pub send_errors: Vec<(String, u64)>,
+    /// Announcements of connections.
+    pub sync: SyncNumbers,
+}
+
+/// Numbers of announcements.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SyncNumbers {
+    /// Counters since the daemon started.
+    pub counters: SyncCounters,
+    /// Number of connections that wait for their service or real.
+    pub waiting: u64,
+    /// Number of announced flows in the flow table.
+    pub announced: u64,
+    /// Number of announced flows that the flow table takes.
+    pub announced_max: u64,
 }
 
 /// Sets of numbers, each with its labels as in the page. All labels share one string, because there may be many.
@@ -139,7 +155,9 @@ pub async fn scrape(director: &Shared) -> Result<Scrape, Failure> {
         let Some(number) = send_errors_of(&name).await else { break };
         send_errors.push((name, number));
     }
-    let scrape = director.lock().await.scrape(&flows).await?;
+    let (counters, waiting) = director.sync().numbers();
+    let mut scrape = director.lock().await.scrape(&flows).await?;
+    (scrape.sync.counters, scrape.sync.waiting) = (counters, waiting);
     Ok(Scrape { send_errors, ..scrape })
 }
 
@@ -209,6 +227,7 @@ impl Director {
         let reasons = Reason::ALL.iter().filter_map(|reason| count(*reason, &sums, true)).collect();
         let checks = self.health.snapshot();
         let flow_events = self.maps.tables().flow_events().map_err(|e| maps_failed(&e))?;
+        let (announced, announced_max) = self.announced_flows();
         Ok(Scrape {
             services,
             reals,
@@ -223,6 +242,7 @@ impl Director {
             traces: self.traces.number(),
             lost_samples: self.traces.lost(),
             send_errors: Vec::new(),
+            sync: SyncNumbers { announced, announced_max, ..SyncNumbers::default() },
         })
     }
 }

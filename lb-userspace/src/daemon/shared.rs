@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::{
     Director, compare::Compared, health::Events, held::Held, history::History, live::LiveSource,
-    maps::FlowCounts, snapshot::Snapshot, trace::Traces,
+    maps::FlowCounts, snapshot::Snapshot, sync::Sync, trace::Traces,
 };
 use crate::api::config::ConfigStatus;
 use lb_control::neighbours::WatchedNeighbours;
@@ -28,6 +28,7 @@ pub struct Shared {
     compared: Arc<Compared>,
     live: LiveSource,
     traces: Traces,
+    sync: Sync,
     /// The last count of flows, and when it began.
     last_count: Arc<Mutex<LastCount>>,
 }
@@ -53,6 +54,7 @@ impl Shared {
             compared,
             live,
             traces,
+            sync: Sync::default(),
             last_count: Arc::default(),
         }
     }
@@ -107,6 +109,11 @@ impl Shared {
     #[must_use]
     pub const fn live(&self) -> &LiveSource {
         &self.live
+    }
+
+    /// Returns the announcements of connections.
+    pub(super) const fn sync(&self) -> &Sync {
+        &self.sync
     }
 
     /// Returns the traces.

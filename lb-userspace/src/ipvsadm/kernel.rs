@@ -5,6 +5,7 @@
 use crate::api::{
     client::Api,
     ipvs::{BatchDone, Table, Which},
+    sync::{SyncChange, SyncStatus},
     types::{Change, Connection, Done, Status, TimeoutView},
 };
 use lb_model::failure::Failure;
@@ -24,6 +25,10 @@ pub(crate) trait Kernel {
     async fn set_timeouts(&self, options: &TimeoutOptions) -> Result<(), Failure>;
     /// Returns the connections.
     async fn connections(&self) -> Result<Vec<Connection>, Failure>;
+    /// Returns the state of the daemons that synchronise connections.
+    async fn daemons(&self) -> Result<SyncStatus, Failure>;
+    /// Starts or stops a daemon that synchronises connections.
+    async fn change_daemon(&self, change: &SyncChange) -> Result<(), Failure>;
 }
 
 impl Kernel for Api {
@@ -49,5 +54,13 @@ impl Kernel for Api {
 
     async fn connections(&self) -> Result<Vec<Connection>, Failure> {
         self.get("/v1/connections").await
+    }
+
+    async fn daemons(&self) -> Result<SyncStatus, Failure> {
+        self.get("/v1/sync").await
+    }
+
+    async fn change_daemon(&self, change: &SyncChange) -> Result<(), Failure> {
+        self.post::<Done>("/v1/sync", change).await.map(drop)
     }
 }

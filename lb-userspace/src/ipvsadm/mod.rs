@@ -5,6 +5,7 @@
 
 mod address; //     `host[:port]`
 mod connections; // `-L -c`
+mod daemons; //     `--start-daemon`, `-L --daemon`
 mod grammar; //     options, and reading of words
 mod help; //        `--help`, `--version`
 mod kernel; //      replacement of IPVS in the kernel

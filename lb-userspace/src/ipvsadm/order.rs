@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::{grammar::Verb, page::Format};
-use crate::api::types::Change;
+use crate::api::{
+    sync::{SyncRole, SyncSettings},
+    types::Change,
+};
 use lb_control::options::{RealOptions, ServiceOptions};
 use lb_model::{RealAddress, ServiceId, timeouts::TimeoutOptions};
 
@@ -40,7 +43,8 @@ pub enum Order {
     Restore,
     Zero(Option<ServiceId>),
     SetTimeouts(TimeoutOptions),
-    StopDaemon,
+    StartDaemon(SyncRole, Box<SyncSettings>),
+    StopDaemon(SyncRole),
 }
 
 impl Order {
@@ -62,7 +66,8 @@ impl Order {
             Self::Restore => Verb::Restore,
             Self::Zero(_) => Verb::Zero,
             Self::SetTimeouts(_) => Verb::Set,
-            Self::StopDaemon => Verb::StopDaemon,
+            Self::StartDaemon(..) => Verb::StartDaemon,
+            Self::StopDaemon(_) => Verb::StopDaemon,
         }
     }
 }

@@ -2,10 +2,14 @@
 //! Parser of ipvsadm's command lines. Pure, except for names of hosts.
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use super::{
     address::{self, Place},
+    daemons,
     grammar::{self, Given, Means, Verb},
     legal::{self, Topic},
     names::Names,
@@ -15,6 +19,7 @@ use super::{
     tunnel,
     values::{LONGEST, illegal, number, scheduler_flag, seconds, service, timeout, timeouts},
 };
+use crate::api::sync::{SyncRole, SyncSettings};
 use lb_control::{
     ipvs::{RealWords, ServiceWords, kept_port},
     options::{RealOptions, ServiceOptions, prefix},
@@ -48,6 +53,9 @@ struct Draft {
     lower: u32,
     tunnel: Option<String>,
     tunnel_port: Option<u16>,
+    /// Sender or receiver of announcements.
+    role: Option<SyncRole>,
+    daemon: Option<SyncSettings>,
 }
 
 /// Parses the words of a command line, without the name of the program. Deviations from the command line are
@@ -73,7 +81,12 @@ pub fn parse(words: &[String], names: &dyn Names, notes: &mut Vec<String>) -> Re
         }
         _ => {}
     }
-    let mut draft = Draft { weight: 1, ..Draft::default() };
+    let role = match first.text() {
+        "master" => Some(SyncRole::Master),
+        "backup" => Some(SyncRole::Backup),
+        _ => None,
+    };
+    let mut draft = Draft { weight: 1, role, ..Draft::default() };
     for given in given {
         draft.take(given, names)?;
     }
@@ -155,14 +168,19 @@ impl Draft {
             Topic::TunPort => {
                 self.tunnel_port = u16::try_from(number(text, 1, 65535, "tunnel port")?).ok();
             }
-            Topic::SyncId => drop(number(text, 0, 255, "syncid")?),
-            Topic::McastPort => drop(number(text, 1, 65535, "mcast-port")?),
-            Topic::McastTtl => drop(number(text, 1, 255, "mcast-ttl")?),
-            Topic::SyncMaxlen => drop(number(text, 1, 65535 - 20 - 8, "sync-maxlen")?),
+            Topic::SyncId => self.daemon().sync_id = number(text, 0, 255, "syncid")? as u8,
+            Topic::McastPort => self.daemon().port = number(text, 1, 65535, "mcast-port")? as u16,
+            Topic::McastTtl => self.daemon().ttl = number(text, 1, 255, "mcast-ttl")? as u8,
+            Topic::SyncMaxlen => {
+                self.daemon().max_length = number(text, 1, 65535 - 20 - 8, "sync-maxlen")? as u16;
+            }
+            Topic::McastInterface => self.daemon().interface = Some(text.to_owned()),
+            Topic::McastGroup => {
+                let group = text.parse().ok().filter(IpAddr::is_multicast);
+                self.daemon().group = group.ok_or_else(|| illegal("mcast-group"))?;
+            }
             // Refused with their command, or sufficiently expressed by their presence.
-            Topic::McastInterface
-            | Topic::McastGroup
-            | Topic::Engine
+            Topic::Engine
             | Topic::Connection
             | Topic::Timeout
             | Topic::Daemon
@@ -171,6 +189,11 @@ impl Draft {
             | Topic::TunRemcsum => {}
         }
         Ok(())
+    }
+
+    /// Returns the settings of the daemon that synchronises connections.
+    fn daemon(&mut self) -> &mut SyncSettings {
+        self.daemon.get_or_insert_with(daemons::defaults)
     }
 
     fn has(&self, topic: Topic) -> bool {
@@ -223,12 +246,13 @@ impl Draft {
             Verb::Restore => Order::Restore,
             Verb::Zero => Order::Zero(self.service),
             Verb::Set => Order::SetTimeouts(timeouts.unwrap_or_default()),
-            Verb::StopDaemon => Order::StopDaemon,
+            Verb::StopDaemon => Order::StopDaemon(self.role.ok_or(Trouble::Help)?),
             Verb::StartDaemon => {
-                return Err(Trouble::refused(
-                    "there is no daemon that synchronizes connections",
-                    "directors that share config and seed choose alike: docs/migrate.md says how",
-                ));
+                let settings = self.daemon.unwrap_or_else(daemons::defaults);
+                if settings.interface.is_none() {
+                    return Err(Trouble::kernel("No such device"));
+                }
+                Order::StartDaemon(self.role.ok_or(Trouble::Help)?, Box::new(settings))
             }
         })
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Name, connections, help,
+    Name, connections, daemons, help,
     kernel::Kernel,
     names::{Names, System},
     order::{Order, What},
@@ -119,7 +119,11 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
             Order::SetTimeouts(options) => {
                 self.kernel.set_timeouts(&options).await.map(|()| String::new())?
             }
-            Order::StopDaemon => return Err(Trouble::kernel("No daemon is running")),
+            order @ (Order::StartDaemon(..) | Order::StopDaemon(_)) => {
+                let verb = order.verb();
+                let changed = self.kernel.change_daemon(&daemons::change(order)).await;
+                changed.map(|()| String::new()).map_err(|failure| Trouble::of(verb, failure))?
+            }
             Order::Restore => return Box::pin(self.restore(Vec::new())).await,
             order => return self.changes(vec![Asked::plain(order)]).await,
         };
@@ -138,8 +142,7 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
                 let timeouts = self.kernel.timeouts().await?;
                 format!("Timeout (tcp tcpfin udp): {} {} {}\n", timeouts.tcp, timeouts.tcp_fin, timeouts.udp)
             }
-            // No such daemon runs, and ipvsadm prints nothing then.
-            What::Daemons => String::new(),
+            What::Daemons => daemons::list(&self.kernel.daemons().await?),
             What::Connections => {
                 let list = self.kernel.connections().await?;
                 if !format.numeric {
@@ -208,7 +211,8 @@ impl<K: Kernel, N: Names, R: Read, O: Write, E: Write> Session<'_, K, N, R, O, E
                 | Order::Save(_)
                 | Order::Zero(_)
                 | Order::SetTimeouts(_)
-                | Order::StopDaemon => {
+                | Order::StartDaemon(..)
+                | Order::StopDaemon(_) => {
                     code = first(code, self.changes(std::mem::take(&mut pending)).await?);
                     code = first(code, Box::pin(self.carry_out(asked.order)).await?);
                 }

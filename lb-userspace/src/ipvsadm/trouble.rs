@@ -100,6 +100,10 @@ impl Trouble {
             Some(ErrorCode::NoReal) => "No such destination",
             Some(ErrorCode::RealExists) => "Destination already exists",
             Some(ErrorCode::Full) => "Memory allocation problem",
+            Some(ErrorCode::SyncDaemonRuns) => "Daemon has already run",
+            Some(ErrorCode::NoSyncDaemon) => "No daemon is running",
+            // strerror(ENODEV)
+            Some(ErrorCode::NoInterface) => "No such device",
             None if failure.exit_code() == 2 => {
                 "Invalid operation.  Possibly wrong module version, address not unicast, ..."
             }

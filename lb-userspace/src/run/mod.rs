@@ -30,7 +30,7 @@ use crate::{
         flow_growth,
         health::{self, Prober},
         lock::For,
-        notify, revert_in_time,
+        notify, revert_in_time, sync,
     },
     observe::{manager, rates},
     server::{api, http},
@@ -200,7 +200,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // Programs of events are killed when the daemon ends.
     let _notifier = notify::start(&config.director, director.events());
     director.note("start of the daemon".to_owned());
-    tokio::spawn(revert_in_time(director.clone()));
+    begin_tasks(&director, &config).await?;
     let files = servers.start(&director, limits.reals);
     let growth = flow_growth::start(director.clone());
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
@@ -214,6 +214,13 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     drop(director.history().list().await);
     finish(&director, &pins, options.detach_on_exit).await?;
     end
+}
+
+/// Begins the tasks that end with the process.
+async fn begin_tasks(director: &Shared, config: &Config) -> Result<(), Failure> {
+    tokio::spawn(revert_in_time(director.clone()));
+    tokio::spawn(sync::apply_when_changed(director.clone()));
+    sync::follow(director, &config.sync).await
 }
 
 /// Copies flows that began in the replaced maps, if a daemon crashed during a resize.

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::servers::Files;
-use crate::daemon::Shared;
+use crate::daemon::{Shared, sync};
 use lb_control::config;
 use lb_model::failure::Failure;
 
@@ -39,6 +39,7 @@ pub(super) async fn reload(file: Option<&Path>, director: &Shared, files: Option
 /// them as they are.
 async fn apply(file: &Path, shared: &Shared) -> Result<Option<usize>, Failure> {
     let config = config::read(file)?;
+    sync::follow(shared, &config.sync).await?;
     if config.desired.services.is_empty() {
         return Ok(None);
     }

@@ -14,7 +14,7 @@ use super::{
     audit::{self, done},
     config, events, live,
     routes::Routes,
-    trace,
+    sync, trace,
 };
 use crate::{
     api::{
@@ -66,6 +66,9 @@ pub fn routes() -> Routes<Shared> {
         .post("/v1/confirm", config::confirm)
         .get("/v1/history", config::history)
         .get("/v1/revision", config::revision)
+        .get("/v1/sync", sync::status)
+        .post("/v1/sync", sync::change)
+        .post("/v1/sync/import", sync::import)
         .get("/v1/openapi.json", openapi)
 }
 

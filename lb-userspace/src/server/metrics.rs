@@ -18,6 +18,7 @@ use super::{
     daemon_metrics, health_metrics,
     page::{Format, Kind, Page, labels},
     published::Published,
+    sync_metrics,
 };
 use crate::api::request::Refusal;
 use crate::{
@@ -171,6 +172,7 @@ fn write(scrape: &Scrape, mut page: Page<impl FnMut(String)>) {
         p.sample(&labels(&[("interface", &interface.name), ("mode", &interface.mode)]), 1);
     }
     daemon_metrics::interfaces(p, scrape);
+    sync_metrics::write(p, &scrape.sync);
     daemon_metrics::write(p, scrape);
     daemon_metrics::process(p, status.start_time_seconds);
     p.metric(Kind::Gauge, "xvs_start_time_seconds", "When the daemon started, in seconds since 1970")
@@ -218,7 +220,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::daemon::outcomes::{ConfigOutcome, Outcomes};
+    use crate::daemon::{
+        outcomes::{ConfigOutcome, Outcomes},
+        scrape::SyncNumbers,
+    };
     use lb_doctor::Check;
     use lb_model::finding::{DIRECTOR, FindingView, Severity};
 
@@ -265,6 +270,7 @@ mod tests {
             traces: 1,
             lost_samples: 0,
             send_errors: vec![("eth0".to_owned(), 1)],
+            sync: SyncNumbers::default(),
         };
         let mut text = String::new();
         write(&scrape, Page::new(Format::Classic, |part: String| text.push_str(&part)));

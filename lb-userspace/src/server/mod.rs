@@ -16,4 +16,6 @@ mod page; //        the text formats of metrics
 mod page_files; //  the status page
 mod published; //   the last scrape, shared by all clients
 pub mod routes; // a router that lists its routes
+mod sync; //        announcements of connections
+mod sync_metrics; // Prometheus metrics of announcements
 mod trace; //       traced packets as a stream

@@ -261,7 +261,7 @@ impl Director {
 
     /// Returns the bpffs in which the daemon pins its programs and maps.
     pub fn bpffs(&self) -> PathBuf {
-        self.host.folder().join("bpf/director")
+        self.host.folder().join("bpf").join(self.host.name())
     }
 }
 

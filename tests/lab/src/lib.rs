@@ -47,6 +47,7 @@ mod host;
 mod http;
 pub mod icmp;
 mod machine;
+mod moving;
 mod netns;
 mod outcome;
 mod printed;
@@ -68,6 +69,7 @@ pub use crossing::{Count, Crossing};
 pub use director::{API, Counters, Director, HTTP, METRICS, RealStats, ReasonStats, ServiceStats, Stats};
 pub use host::Host;
 pub use machine::Machine;
+pub use moving::{DIP2, DIRECTOR2, Open};
 pub use netns::Netns;
 pub use outcome::Outcome;
 pub use process::Process;
@@ -115,6 +117,8 @@ pub struct Lab {
     pub client: Client,
     /// The director, which runs xvs.
     pub director: Director,
+    /// The second director, see [`Options::second_director`].
+    pub second: Option<Director>,
     /// The reals, which answer requests.
     pub reals: [Real; 3],
     /// More reals, as many as [`Options::more_reals`].

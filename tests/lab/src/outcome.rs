@@ -72,8 +72,9 @@ impl Outcome {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}):\n{self}"))
     }
 
+    /// Asserts that the command exited with this code.
     #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
+    pub fn ends_with(self, code: i32) -> Self {
         assert!(self.code == Some(code), "expected exit code {code}:\n{self}");
         self
     }

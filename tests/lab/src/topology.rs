@@ -8,6 +8,9 @@ use super::{
     folder::Folder, rip6, stub,
 };
 
+/// Name of the second director.
+const SECOND: &str = "director2";
+
 const NAMES: [&str; 6] = ["client", "director", "real1", "real2", "real3", "switch"];
 
 /// The table by which a real routes what it sends from a VIP.
@@ -35,6 +38,8 @@ pub struct Options {
     pub offloads: bool,
     /// Reals besides the three that every lab has.
     pub more_reals: u8,
+    /// A second director, on the switch of the clients, which is that of the reals with one arm.
+    pub second_director: bool,
 }
 
 /// A cable: from a port of a bridge on the switch to an interface of a host.
@@ -51,7 +56,8 @@ impl Lab {
     #[track_caller]
     pub fn with(options: Options) -> Self {
         let more: Vec<(String, Ipv4Addr)> = (0..options.more_reals).map(another_real).collect();
-        let names: Vec<&str> = NAMES.into_iter().chain(more.iter().map(|(name, _)| name.as_str())).collect();
+        let others = more.iter().map(|(name, _)| name.as_str()).chain([SECOND]);
+        let names: Vec<&str> = NAMES.into_iter().chain(others).collect();
         let folder = Folder::create(&names);
         let host = |name| prepare(Host::create(name, &folder));
         let (client, director, switch) = (host("client"), host("director"), host("switch"));
@@ -78,6 +84,10 @@ impl Lab {
         if options.layout == Layout::TwoArm {
             cables.push(cable(back, "director-back", &director, "eth1", "02:00:0a:00:00:01"));
         }
+        let second = options.second_director.then(|| host(SECOND));
+        if let Some(second) = &second {
+            cables.push(cable(front, SECOND, second, "eth0", "02:00:c0:00:02:02"));
+        }
         for (host, rip) in &others {
             let mac = format!("02:00:0a:00:00:{:02x}", rip.octets()[3]);
             cables.push(cable(back, host.name(), host, "eth0", &mac));
@@ -95,6 +105,9 @@ impl Lab {
         address_client(&client);
         let behind = if options.layout == Layout::TwoArm { "eth1" } else { "eth0" };
         address_director(&director, "eth0", behind);
+        if let Some(second) = &second {
+            address_second_director(second);
+        }
         let mut rips = RIPS.into_iter();
         let reals = servers.map(|host| {
             let rip = rips.next().expect("as many addresses as reals");
@@ -107,7 +120,8 @@ impl Lab {
         });
         let more_reals = others.collect();
         let director = Director::new(director, options.layout);
-        Self { client: Client::new(client), director, reals, more_reals, switch, folder }
+        let second = second.map(|second| Director::new(second, Layout::OneArm));
+        Self { client: Client::new(client), director, second, reals, more_reals, switch, folder }
     }
 
     /// Adds the director's addresses to an interface that replaces its usual one.
@@ -203,6 +217,20 @@ fn address_director(director: &Host, front: &str, back: &str) {
     // As behind LVS-NAT: the director routes traffic of no service between the networks.
     director.sysctl("ipv4/ip_forward", "1");
     director.sysctl("ipv6/conf/all/forwarding", "1");
+}
+
+/// Gives the second director its addresses, which are those after the first one's.
+#[track_caller]
+fn address_second_director(director: &Host) {
+    let next = |address: Ipv4Addr| Ipv4Addr::from_bits(address.to_bits() + 1);
+    director.ip(&format!(
+        "address add {}/24 dev eth0\naddress add {}/24 dev eth0",
+        next(DIRECTOR),
+        next(DIP)
+    ));
+    director.sysctl("ipv4/ip_forward", "1");
+    // As with VRRP: the director that does not have the VIP must not answer for it.
+    director.sysctl("ipv4/conf/all/arp_ignore", "1");
 }
 
 #[track_caller]

@@ -28,7 +28,7 @@ fn phase() -> impl Strategy<Value = Phase> {
 }
 
 fn newcomer() -> impl Strategy<Value = Newcomer> {
-    prop::sample::select(vec![Newcomer::Unproven, Newcomer::Proven])
+    prop::sample::select(vec![Newcomer::Unproven, Newcomer::Proven, Newcomer::Announced])
 }
 
 /// Returns the rank of an entry as the table in the documentation of [`Best`] has it.
@@ -40,6 +40,7 @@ fn rank(word: KeyWord, value: Value, now: Seen, newcomer: Newcomer, limits: &Lim
         return 7;
     }
     let living = match value.phase() {
+        _ if newcomer == Newcomer::Announced => 0,
         Phase::SynReceived | Phase::NewUdp | Phase::Close => 3,
         Phase::NewEstablished | Phase::FinWait => 2,
         Phase::Udp | Phase::Established | Phase::Dead => u64::from(newcomer == Newcomer::Proven),
@@ -81,20 +82,21 @@ proptest! {
         real in 0..=Value::MAX_REAL,
         seen in any::<u64>(),
         phase in phase(),
-        dirty in any::<bool>(),
+        announced in any::<bool>(),
         gateway in any::<u8>(),
         generation in any::<u64>(),
     ) {
         let seen = Seen::from_number(seen);
         let value = Value::new(RealId(real), seen, phase)
             .with_gateway(gateway)
-            .with_dirty(dirty)
+            .with_announced(announced)
             .at_generation(generation);
-        let parts = |value: Value| (value.real().0, value.is_dirty(), value.gateway(), value.generation());
-        prop_assert_eq!(parts(value), (real, dirty, gateway, generation & 0xff));
+        let parts = |value: Value| (value.real().0, value.is_announced(), value.gateway(), value.generation());
+        prop_assert_eq!(parts(value), (real, announced, gateway, generation & 0xff));
         prop_assert_eq!((value.seen(), value.phase()), (seen, phase));
         let closed = value.at_phase(Phase::Close, Seen::default());
-        prop_assert_eq!(parts(closed), parts(value));
+        // A packet has renewed it.
+        prop_assert_eq!(parts(closed), parts(value.with_announced(false)));
         prop_assert_eq!((closed.seen(), closed.phase()), (Seen::default(), Phase::Close));
     }
 
@@ -221,12 +223,12 @@ fn a_flow_expires_after_its_timeout_and_at_most_one_unit_later() {
 
 proptest! {
     #[test]
-    fn a_steady_value_stays_as_it_is(phase in phase(), tcp_flags: u8, age in 0_u32..40, dirty: bool, gateway: u8) {
+    fn a_steady_value_stays_as_it_is(phase in phase(), tcp_flags: u8, age in 0_u32..40, announced: bool, gateway: u8) {
         // No flow has a dead entry.
         prop_assume!(phase != Phase::Dead);
         let now = Seen::from_number(1000);
         let seen = Seen::from_number(u64::from(1000 - age));
-        let value = Value::new(RealId(7), seen, phase).with_dirty(dirty).with_gateway(gateway);
+        let value = Value::new(RealId(7), seen, phase).with_announced(announced).with_gateway(gateway);
         if value.is_steady(tcp_flags, now) {
             prop_assert_eq!(value.after(tcp_flags, now), value);
             prop_assert_eq!(value.after_reply(tcp_flags, now), value);

@@ -7,7 +7,7 @@ use std::io;
 use lb_common::{
     flow_table::{Seen, Value},
     ids::RealId,
-    schema::{FlowKey, MapName, SnatBinding, SnatLease},
+    schema::{FlowKey, MapName, ServiceKey, SnatBinding, SnatLease},
     ticks::{Tick, Ticks},
     track::State,
 };
@@ -16,6 +16,8 @@ use super::{TableError, Tables, batch_failed};
 use crate::{
     flow_load::FlowLoad,
     flow_reader::{FlowReader, of_value},
+    flow_scan::FlowScan,
+    flow_table::Announced,
 };
 
 /// The entry of a tracked flow.
@@ -78,6 +80,12 @@ impl Tables {
         FlowReader::new(&self.flows, &self.leases)
     }
 
+    /// Returns the places of the flow table, independent of these tables.
+    #[must_use]
+    pub fn flow_scan(&self) -> FlowScan {
+        FlowScan::new(&self.flows)
+    }
+
     /// Makes the flow table, which is new, the one that replaces that of `old`, see [`crate::Beside::NewFlowTable`]. Its
     /// programs may be attached afterwards. Flows are in either table until [`FlowLoad::take_over`] has moved them.
     ///
@@ -130,6 +138,18 @@ impl Tables {
         }
         self.flows.put(key, flow.value);
         Ok(())
+    }
+
+    /// Adds a flow of a service that another director has announced, or replaces its announced entry. An entry that packets
+    /// at this director have renewed stays as it is.
+    pub fn put_announced_flow(
+        &mut self,
+        key: &FlowKey,
+        service: &ServiceKey,
+        value: Value,
+        now: Tick,
+    ) -> Announced {
+        self.flows.put_announced(key, service, value, Seen::of(now))
     }
 
     /// Removes a flow, unless a packet has changed its entry since it was `flow`. Returns whether it did.

@@ -37,6 +37,11 @@ impl Learned {
 }
 
 impl Tables {
+    /// Sets the return path to a client, as long as no packet of the client shows another one.
+    pub fn put_return_path(&mut self, client: Be128, path: &ReturnPath) -> Result<(), TableError> {
+        self.learned.ways_back.put(&client, path)
+    }
+
     /// Copies return paths, direct contacts of `nat` reals, fragments and localities. Existing entries are newer
     /// and stay.
     pub(crate) fn copy_learned(&mut self, live: &Self) -> Result<(), TableError> {

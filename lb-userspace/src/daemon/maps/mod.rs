@@ -2,6 +2,7 @@
 //! Owner of the data plane and of everything that is in its maps: the image, the ids, the sizes, the timeouts.
 #![forbid(unsafe_code)]
 
+mod announced; // connections that other directors announce
 mod count; //    flow counts by real, counters of the programs
 mod dry_run; //  copies of the programs and of the maps
 mod evicted; //  evictions of living flows
@@ -10,6 +11,7 @@ mod resize; //   larger maps
 mod slots; //    slots of services in transition
 mod sweep; //    removal of ended flows, settling of slots
 
+pub(super) use announced::{Announcement, OwnFlow, Told};
 pub use count::{Counted, FlowCount, FlowCounts};
 pub(super) use sweep::Swept;
 
@@ -26,6 +28,7 @@ use lb_common::{
 };
 
 use crate::api::types::RealView;
+use announced::AnnouncedFlows;
 use evicted::Evictions;
 use lb_control::{
     apply::{Time, apply, forget},
@@ -83,6 +86,8 @@ pub(super) struct Maps {
     steady: HashSet<ServiceNumber>,
     /// Evictions of living flows.
     evictions: Evictions,
+    /// Connections that other directors have announced.
+    announced: AnnouncedFlows,
     /// Duration of the last sweep.
     last_sweep: Duration,
     /// Copy of the programs for `xvs explain`, once it was used.
@@ -126,6 +131,7 @@ impl Maps {
             image,
             steady: HashSet::new(),
             evictions: Evictions::default(),
+            announced: AnnouncedFlows::default(),
             last_sweep: Duration::ZERO,
             tracer: None,
         })
@@ -210,6 +216,7 @@ impl Maps {
 
     /// Puts allocated ids in force, after the maps have been changed to an image with them.
     pub(super) fn set_ids(&mut self, ids: Ids) {
+        self.announced.forget_reals();
         self.ids = ids;
     }
 
@@ -278,6 +285,9 @@ impl Maps {
 
     /// Carries out the steps of a change.
     fn carry_out(&mut self, steps: &[Step]) -> Result<Applied, Failure> {
+        if !steps.is_empty() {
+            self.announced.forget_reals();
+        }
         for step in steps {
             if let Step::PutTable { service, .. } = step {
                 self.steady.remove(service);

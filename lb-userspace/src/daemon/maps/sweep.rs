@@ -32,6 +32,8 @@ type Written = BTreeMap<u32, BTreeSet<RealId>>;
 struct Pass {
     /// Flows that were idle for longer than their timeout.
     over: Vec<(FlowKey, Flow)>,
+    /// Number of living flows that other directors have announced.
+    announced: u64,
     /// Connections of each real.
     loads: BTreeMap<RealId, u64>,
     /// Number of flows that have a port of an SNAT address.
@@ -81,6 +83,7 @@ impl Maps {
         let before = self.loads()?;
         let ports = self.ports_in_use()?;
         let pass = self.look(&auto, dips)?;
+        self.announced.number = pass.announced;
         let mut removed = pass.over.len();
         for (key, flow) in &pass.over {
             self.forget_flow(key, flow)?;
@@ -204,6 +207,7 @@ impl Maps {
                 return;
             };
             *pass.loads.entry(flow.real()).or_default() += flow.value.load();
+            pass.announced += u64::from(flow.value.is_announced());
             pass.sample.add(key);
             if let Some(service) = auto.get(&real.service) {
                 let slot = hash::slot_of_any(service, key, settings.seed);

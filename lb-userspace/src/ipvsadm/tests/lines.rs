@@ -241,6 +241,13 @@ fn lists_are_asked_for_in_many_ways() {
 )]
 #[case("-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type x", "illegal tunnel type specified", 2)]
 #[case("--start-daemon nobody", "illegal start-daemon parameter specified", 2)]
+#[case("--start-daemon master", "No such device", 255)]
+#[case(
+    "--start-daemon master --mcast-interface eth0 --mcast-group 10.0.0.1",
+    "illegal mcast-group specified",
+    2
+)]
+#[case("--start-daemon backup --mcast-interface eth0 --syncid 256", "illegal syncid specified", 2)]
 #[case("-A -t 10.0.0.1:80 -6", "-6 used before -f\n", 2)]
 #[case(
     "-a -t [2001:db8::1]:80 -r 10.0.0.2 -m",
@@ -259,10 +266,6 @@ fn what_is_wrong_is_said_as_ipvsadm_does(#[case] line: &str, #[case] message: &s
     "error: remote checksums are not made: tun-remcsum"
 )]
 #[case("-A -t 10.0.0.1:80 -p --pe sip", "error: there are no persistence engines")]
-#[case(
-    "--start-daemon master --mcast-interface eth0",
-    "error: there is no daemon that synchronizes connections"
-)]
 #[case("-A -t 10.0.0.1:80 -p -M 255.0.255.0", "error: netmask 255.0.255.0 is no prefix")]
 #[case("--set 2600000 0 0", "error: a timeout of 2600000 s is more than this program can count")]
 fn what_is_not_there_is_refused(#[case] line: &str, #[case] message: &str) {
@@ -280,6 +283,9 @@ fn what_is_not_there_is_refused(#[case] line: &str, #[case] message: &str) {
 #[case(Verb::AddServer, Some(ErrorCode::NoService), "Service not defined", 255)]
 #[case(Verb::AddServer, Some(ErrorCode::RealExists), "Destination already exists", 255)]
 #[case(Verb::DeleteServer, Some(ErrorCode::NoReal), "No such destination", 255)]
+#[case(Verb::StartDaemon, Some(ErrorCode::SyncDaemonRuns), "Daemon has already run", 255)]
+#[case(Verb::StopDaemon, Some(ErrorCode::NoSyncDaemon), "No daemon is running", 255)]
+#[case(Verb::StartDaemon, Some(ErrorCode::NoInterface), "No such device", 255)]
 #[case(Verb::AddServer, Some(ErrorCode::Full), "Memory allocation problem\nhint: why", 255)]
 #[case(
     Verb::AddServer,

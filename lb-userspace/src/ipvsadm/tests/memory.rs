@@ -7,6 +7,7 @@ use crate::{
     api::{
         health::PoolView,
         ipvs::{BatchDone, Rates, Shown, ShownReal, Table},
+        sync::{SyncChange, SyncRole, SyncStatus},
         types::{Change, Connection, RealView, ServiceView, TimeoutView},
     },
     daemon,
@@ -20,6 +21,7 @@ use lb_model::{Desired, Forward, ServiceId, timeouts::TimeoutOptions};
 pub struct Memory {
     pub desired: Mutex<Desired>,
     timeouts: Mutex<TimeoutView>,
+    daemons: Mutex<SyncStatus>,
     /// Number of steps in which changes were made.
     pub steps: Mutex<usize>,
 }
@@ -27,7 +29,12 @@ pub struct Memory {
 impl Memory {
     pub fn new(desired: Desired) -> Self {
         let timeouts = TimeoutView { tcp: 900, tcp_fin: 120, udp: 300 };
-        Self { desired: Mutex::new(desired), timeouts: Mutex::new(timeouts), steps: Mutex::default() }
+        Self {
+            desired: Mutex::new(desired),
+            timeouts: Mutex::new(timeouts),
+            daemons: Mutex::default(),
+            steps: Mutex::default(),
+        }
     }
 
     /// Returns the output of `ipvsadm -Sn`.
@@ -124,5 +131,31 @@ impl Kernel for Memory {
 
     async fn connections(&self) -> Result<Vec<Connection>, Failure> {
         Ok(Vec::new())
+    }
+
+    async fn daemons(&self) -> Result<SyncStatus, Failure> {
+        Ok(self.daemons.lock().unwrap().clone())
+    }
+
+    async fn change_daemon(&self, change: &SyncChange) -> Result<(), Failure> {
+        let mut daemons = self.daemons.lock().unwrap();
+        let (SyncChange::Start { role, .. } | SyncChange::Stop { role }) = change;
+        let place = if *role == SyncRole::Master { &mut daemons.master } else { &mut daemons.backup };
+        match (change, place.is_some()) {
+            (SyncChange::Start { .. }, true) => {
+                Err(Failure::wrong_input("it runs").because(ErrorCode::SyncDaemonRuns))
+            }
+            (SyncChange::Stop { .. }, false) => {
+                Err(Failure::wrong_input("none runs").because(ErrorCode::NoSyncDaemon))
+            }
+            (SyncChange::Start { settings, .. }, false) => {
+                *place = Some(settings.clone());
+                Ok(())
+            }
+            (SyncChange::Stop { .. }, true) => {
+                *place = None;
+                Ok(())
+            }
+        }
     }
 }

@@ -33,7 +33,7 @@ async fn after(lines: &[&str]) -> Memory {
 #[case::thresholds("-a -t 10.0.0.1:80 -r 10.0.0.9 -g -x 1 -y 2", 255)]
 #[case::address("-A -t 224.0.0.1:80 -s rr", 255)]
 #[case::twice("-A -t 10.0.0.1:80 -s rr", 255)]
-#[case::synchronization("--start-daemon master", 2)]
+#[case::synchronization("--start-daemon master", 255)]
 #[tokio::test]
 async fn a_rule_that_is_refused_does_not_void_the_others(#[case] rule: &str, #[case] code: u8) {
     let memory = after(&["-A -t 10.0.0.8:80 -s rr"]).await;
@@ -161,4 +161,24 @@ async fn a_refused_rule_does_not_split_a_restore() {
     // In two steps, the second service and its connections would end with the first step.
     assert_eq!(*memory.steps.lock().unwrap() - before, 1);
     assert_eq!(memory.saved(), "-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.3:80 -s rr\n");
+}
+
+#[tokio::test]
+async fn daemons_start_once_and_stop_once() {
+    let memory = after(&["--start-daemon master --mcast-interface eth0 --syncid 7"]).await;
+    let again = command(&memory, "--start-daemon master --mcast-interface eth0").await;
+    assert_eq!((again.exit, again.stderr.as_str()), (255, "Daemon has already run\n"));
+    let other = command(
+        &memory,
+        "--start-daemon backup --mcast-interface eth1 --mcast-group ff02::81 --mcast-port 9 --mcast-ttl 2 --sync-maxlen 1000",
+    );
+    assert_eq!(other.await.exit, 0);
+    assert_eq!(
+        command(&memory, "-L --daemon").await.stdout,
+        "master sync daemon (mcast=eth0, syncid=7, maxlen=1472, group=224.0.0.81, port=8848, ttl=1)\n\
+         backup sync daemon (mcast=eth1, syncid=0, maxlen=1000, group=ff02::81, port=9, ttl=2)\n"
+    );
+    assert_eq!(command(&memory, "--stop-daemon backup").await.exit, 0);
+    let none = command(&memory, "--stop-daemon backup").await;
+    assert_eq!((none.exit, none.stderr.as_str()), (255, "No daemon is running\n"));
 }
