@@ -8,9 +8,11 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4},
     process::ExitCode,
+    thread::sleep,
+    time::Duration,
 };
 
-use lb_tests::lab::{Director, Lab, Method, Open, Options, RIPS, Server, VIP, eventually};
+use lb_tests::lab::{Director, Lab, Method, Open, Options, Process, RIPS, Server, VIP, eventually};
 
 /// The ports, each with the option of ipvsadm for its method.
 const PORTS: [(u16, &str); 3] = [(80, "-g"), (81, "-i"), (82, "-m")];
@@ -19,6 +21,9 @@ const PORTS: [(u16, &str); 3] = [(80, "-g"), (81, "-i"), (82, "-m")];
 const IDLE: u16 = 30;
 /// Connections that have sent five lines since.
 const BUSY: u16 = 30;
+
+/// Attempts to reach a daemon that starts.
+const STARTS: usize = 100;
 
 /// How the connections are handed over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,6 +47,18 @@ fn network() -> (Lab, Vec<Server>) {
         }
     }
     (lab, servers)
+}
+
+/// Starts the daemon of a director. It takes long in an emulated machine.
+fn start(director: &Director, options: &str) -> Process {
+    let daemon = director.start_daemon_at_once(options);
+    for _ in 0..STARTS {
+        if director.xvs("status").is_success() {
+            break;
+        }
+        sleep(Duration::from_secs(1));
+    }
+    daemon
 }
 
 /// Returns the rules of the services, as `ipvsadm -R` reads them.
@@ -77,7 +94,7 @@ fn open(lab: &Lab, number: u16, lines: usize) -> Vec<Open> {
 fn to_xvs(way: Way) -> usize {
     let (lab, _servers) = network();
     let (ipvs, xvs) = (&lab.director, lab.second());
-    let _daemon = xvs.start_daemon_with("--no-manage-vips");
+    let _daemon = start(xvs, "--no-manage-vips");
     xvs.sh(&format!("ip address add {VIP}/32 dev lo")).succeeds();
     serve_by_xvs(xvs);
     serve_by_ipvs(ipvs, "eth0");
@@ -111,7 +128,7 @@ fn to_xvs(way: Way) -> usize {
 fn to_ipvs(way: Way) -> usize {
     let (lab, _servers) = network();
     let (xvs, ipvs) = (&lab.director, lab.second());
-    let _daemon = xvs.start_daemon();
+    let _daemon = start(xvs, "");
     serve_by_xvs(xvs);
     serve_by_ipvs(ipvs, "lo");
     let mut connections = open(&lab, IDLE + BUSY, 1);

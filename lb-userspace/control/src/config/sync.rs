@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::Timeout;
 use crate::sync::Link;
-use lb_model::check::Period;
 
 /// The `[sync]` section.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -34,8 +33,6 @@ pub struct SyncSection {
     pub max_length: Option<u16>,
     /// Interval at which each living connection is announced again (default: a quarter of its timeout).
     pub refresh: Option<Timeout>,
-    /// Time after the appearance of a VIP for which packets of unknown connections are dropped (default: 3s).
-    pub grace: Option<Period>,
     /// File with the secret that signs the announcements.
     pub key_file: Option<PathBuf>,
 }

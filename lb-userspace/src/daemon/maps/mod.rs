@@ -6,13 +6,15 @@ mod announced; // connections that other directors announce
 mod count; //    flow counts by real, counters of the programs
 mod dry_run; //  copies of the programs and of the maps
 mod evicted; //  evictions of living flows
+mod own_flows; // flows of this director as announcements
 mod replace; //  flow table of another size
 mod resize; //   larger maps
 mod slots; //    slots of services in transition
 mod sweep; //    removal of ended flows, settling of slots
 
-pub(super) use announced::{Announcement, OwnFlow, Told};
+pub(super) use announced::{Announcement, Told};
 pub use count::{Counted, FlowCount, FlowCounts};
+pub(super) use own_flows::OwnFlow;
 pub(super) use sweep::Swept;
 
 use std::{

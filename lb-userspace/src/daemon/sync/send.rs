@@ -48,6 +48,8 @@ pub(super) struct Sender {
     buffer: Vec<u8>,
     /// Interval of repetitions in units of [`Seen`].
     refresh: Option<u32>,
+    /// Messages were not sent since all flows were announced.
+    has_failed: bool,
 }
 
 /// The flow table, and the announcements of its flows.
@@ -75,12 +77,17 @@ impl Sender {
             sync_id: link.sync_id,
             buffer: vec![0; link.max_length.into()],
             refresh: link.refresh.map(|refresh| units(refresh.as_secs())),
+            has_failed: false,
         })
     }
 
-    /// Sends announcements.
-    async fn send(&mut self, shared: &Shared, announced: &[OwnFlow]) {
-        let mut rest = announced;
+    /// Sends announcements. Returns whether all flows must be announced again, because messages could not be sent before,
+    /// as while an interface was down.
+    async fn send(&mut self, shared: &Shared, announced: &[OwnFlow]) -> bool {
+        if announced.is_empty() {
+            return false;
+        }
+        let (mut rest, mut fails) = (announced, false);
         while !rest.is_empty() {
             let (message, count) = self.message(rest);
             rest = &rest[count..];
@@ -93,10 +100,14 @@ impl Sender {
                     Err(error) => {
                         tracing::debug!(%to, "announcements are not sent: {error}");
                         known.counters.send_errors += 1;
+                        fails = true;
                     }
                 }
             }
         }
+        let has_recovered = self.has_failed && !fails;
+        self.has_failed = fails;
+        has_recovered
     }
 
     /// Returns a message with the first announcements, and their number, which is at least 1.
@@ -145,13 +156,17 @@ pub(super) async fn run(shared: Shared, mut sender: Sender) {
         if !due.is_empty() {
             let announced = shared.lock().await.announcements(&due);
             shared.sync().known().counters.sent += announced.len() as u64;
-            sender.send(&shared, &announced).await;
+            if sender.send(&shared, &announced).await
+                && let Some(watched) = &mut watched
+            {
+                watched.sent.forget();
+            }
         }
         if read.is_none_or(|read| read.elapsed() >= TEMPLATES) {
             read = Some(Instant::now());
             let announced = templates.due(&shared).await;
             shared.sync().known().counters.templates_sent += announced.len() as u64;
-            sender.send(&shared, &announced).await;
+            let _recovered = sender.send(&shared, &announced).await;
         }
         sleep(LEAST.max(took * PASSES)).await;
     }
