@@ -116,11 +116,11 @@ fn to_xvs(way: Way) -> usize {
         let snapshot = ipvs.sh("cat /proc/net/ip_vs_conn").succeeds().stdout;
         let file = xvs.path("snapshot");
         fs::write(&file, snapshot).expect("the lab's folder is writable");
-        print!("{}", xvs.xvs(&format!("sync import ipvs {}", file.display())).succeeds().stdout);
+        println!("{}", xvs.xvs(&format!("sync import ipvs {}", file.display())).succeeds().stdout);
     }
     lab.move_to_second();
     let broken = Open::broken(&mut connections);
-    print!("{}", xvs.xvs("sync status").succeeds().stdout);
+    println!("{}", xvs.xvs("sync status").succeeds().stdout);
     broken
 }
 
