@@ -23,16 +23,17 @@ pub struct Args {
 }
 
 /// Packages that control IPVS.
-const PACKAGES: &[&str] = &["ipvsadm"];
+const PACKAGES: &[&str] = &["ipvsadm", "keepalived", "ldirectord"];
 
 /// Programs that run in the guest, one after the other. The last one gets the words of the command line.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "kernel_tunnels",
     "kernel_host",
     "kernel_links",
     "kernel_cards",
     "kernel_sctp",
     "beside_sync",
+    "beside_ipvs_follow",
     "beside_ipvs",
 ];
 

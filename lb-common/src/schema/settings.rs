@@ -37,10 +37,13 @@ pub struct Settings {
     pub source_marks_mask: u64,
     /// Duration of a jiffy of the kernel in nanoseconds; 0 if unknown.
     pub jiffy: u64,
+    /// 1: a connection begins with a SYN with every scheduler, and the packets of unknown ones go to the director's
+    /// stack, whose IPVS knows them. 0: a scheduler that hashes finds the real of an unknown connection.
+    pub beside_ipvs: u64,
     /// Tracing of steps, and writes to maps.
     pub mode: Mode,
 }
-layout!(Settings, size: 152, align: 8);
+layout!(Settings, size: 160, align: 8);
 
 impl Settings {
     /// Default settings. Each CPU makes at most as many ICMP errors as Linux sends (`icmp_msgs_per_sec`).
@@ -62,6 +65,7 @@ impl Settings {
         source_mask: 0,
         source_marks_mask: 0,
         jiffy: 0,
+        beside_ipvs: 0,
         mode: Mode::FORWARD,
     };
 }

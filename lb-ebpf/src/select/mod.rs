@@ -98,6 +98,12 @@ fn tracked<A: IpFamily>(
     Ok(Chosen { id, real, snat })
 }
 
+/// Returns whether the scheduler finds the real of a connection whose begin is unknown.
+#[inline(always)]
+fn places_unknown(service: &Service) -> bool {
+    Scheduler::hashes(service.scheduler) && !tables::is_beside_ipvs()
+}
+
 /// Returns the id of the real of a packet whose flow may be tracked.
 #[inline(always)]
 fn real_of_flow<A: IpFamily>(
@@ -231,7 +237,7 @@ pub fn peek<A: IpFamily>(service: &Service, key: &FlowKey<A>) -> Result<Chosen, 
         let snat = snat::of(key, id).ok_or(Reason::IcmpUnknownFlow)?;
         return Ok(Chosen { id, real, snat });
     }
-    if !Scheduler::hashes(service.scheduler) {
+    if !places_unknown(service) {
         return Err(Reason::IcmpUnknownFlow);
     }
     let slot = Slot::of(service, key).map_err(|_| Reason::IcmpUnknownFlow)?;

@@ -6,12 +6,12 @@ use lb_common::{
     packet::{Parsed, tcp_flags},
     protocol,
     reason::Reason,
-    schema::{Method, Real, Scheduler, Service},
+    schema::{Method, Real, Service},
     ticks::Ticks,
     track,
 };
 
-use super::{is_one_packet, opens, persistence, schedule, slot::Slot};
+use super::{is_one_packet, opens, persistence, places_unknown, schedule, slot::Slot};
 use crate::tables::{self, IpFamily};
 
 /// The real that was picked for a packet without a flow table entry.
@@ -99,7 +99,7 @@ out_of_line! {
 fn begins<A>(parsed: &Parsed<A>, service: &Service) -> bool {
     let flags = parsed.tcp_flags;
     let answers = service.is(Service::FTP) && flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN;
-    answers || track::begins(parsed.flow.protocol as u8, flags, !Scheduler::hashes(service.scheduler))
+    answers || track::begins(parsed.flow.protocol as u8, flags, !places_unknown(service))
 }
 
 /// Returns the id of the real, and whether the state of the service requires a flow table entry.
@@ -119,7 +119,7 @@ fn candidate<A: IpFamily>(
         let left = protocol != protocol::TCP && tables::real(id).is_some_and(Real::is_removed);
         return Ok((if left { slot.current() } else { id }, record));
     }
-    if !Scheduler::hashes(service.scheduler) && !begins(parsed, service) {
+    if !places_unknown(service) && !begins(parsed, service) {
         return Err(Reason::NoFlow);
     }
     if service.persistent != Ticks::ZERO

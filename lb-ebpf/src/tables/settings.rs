@@ -26,6 +26,12 @@ pub fn gue_port() -> Be16 {
     Be16::new(setting!(gue_port) as u16)
 }
 
+/// Returns whether the packets of unknown connections go to the director's stack with every scheduler.
+#[inline(always)]
+pub fn is_beside_ipvs() -> bool {
+    setting!(beside_ipvs) != 0
+}
+
 /// Returns the mode: whether steps are traced and maps are written.
 #[inline(always)]
 pub(super) fn mode() -> Mode {

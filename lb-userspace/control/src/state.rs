@@ -46,6 +46,8 @@ pub struct State {
     pub gone: BTreeMap<String, u64>,
     /// SNAT addresses of `fnat` requests, at the indexes that flow table entries have.
     pub dips: Dips,
+    /// The services are those of the kernel's IPVS, which a daemon followed.
+    pub follows_ipvs: bool,
 }
 
 /// Sizes of the flow tables that `xvs resize` has set. A larger size in the config file takes precedence.
@@ -134,6 +136,8 @@ struct Rest {
     gone: BTreeMap<String, u64>,
     #[serde(default)]
     dips: Dips,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    follows_ipvs: bool,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -256,12 +260,13 @@ impl State {
     }
 
     fn put_rest(&mut self, rest: Rest) {
-        let Rest { groups, checks, timeouts, room, vips, gone, dips } = rest;
+        let Rest { groups, checks, timeouts, room, vips, gone, dips, follows_ipvs } = rest;
         self.desired.groups = groups;
         let checks = checks.into_iter();
         self.desired.checks = checks.map(|(name, it)| (name, it.options.new_check(it.kind))).collect();
         (self.timeouts, self.room) = (timeouts, room);
         (self.vips, self.gone, self.dips) = (vips, gone, dips);
+        self.follows_ipvs = follows_ipvs;
     }
 
     fn rest(&self) -> Rest {
@@ -274,6 +279,7 @@ impl State {
             vips: self.vips.clone(),
             gone: self.gone.clone(),
             dips: self.dips.clone(),
+            follows_ipvs: self.follows_ipvs,
         }
     }
 

@@ -11,6 +11,7 @@ pub mod connections; // selection of tracked connections
 mod crowd; // connections of a listener
 pub mod document; // the API as an OpenAPI document
 pub mod door; // admission of requests over TCP
+pub mod follow; // services of the kernel's IPVS
 pub mod health; // health checks
 pub mod ipvs; // the table for `xvs ipvsadm`
 pub mod listener; // limits and timeouts of every listener

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     config::{ConfigStatus, Unconfirmed},
+    follow::FollowView,
     health::{HealthView, PoolView},
     real_state::RealFacts,
 };
@@ -243,6 +244,9 @@ pub struct Status {
     pub interface_repairs: u64,
     /// Problems, one line each.
     pub problems: Vec<String>,
+    /// State of `xvs run --follow-ipvs`; `None` without it.
+    #[serde(default)]
+    pub follow: Option<FollowView>,
     /// Config file of `xvs run`, if it has services.
     #[serde(default)]
     pub config: Option<ConfigStatus>,

@@ -32,6 +32,7 @@ use lb_netlink::Netlink;
 #[command(
     after_help = "Examples:\n  xvs run -i eth0 --metrics 127.0.0.1:9471\n  xvs run --config /etc/xvs/xvs.toml"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunArgs {
     /// Interface that receives packets from clients or replies from nat reals (can be repeated); VIPs are
     /// added to the first [default: that of the default route]
@@ -77,6 +78,10 @@ pub struct RunArgs {
     /// Interval of the doctor's checks for `xvs status` and the metrics; 0s disables them
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
     doctor_every: Duration,
+    /// Take services, reals and timeouts from the kernel's IPVS on this host, and follow its changes: keepalived,
+    /// ldirectord, ipvsadm or kube-proxy control it as before
+    #[arg(long)]
+    follow_ipvs: bool,
     /// Do not add VIPs to the interface, because VRRP or BGP does
     #[arg(long)]
     no_manage_vips: bool,
@@ -135,6 +140,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         http_client_ca,
         tokens,
         doctor_every,
+        follow_ipvs,
         no_manage_vips,
         take_over,
         detach_on_exit,
@@ -155,6 +161,7 @@ pub async fn run(args: RunArgs, socket: PathBuf, verbose: bool) -> Result<(), Fa
         http_client_ca,
         tokens,
         doctor_every,
+        follow_ipvs,
         no_manage_vips,
         take_over,
         detach_on_exit,

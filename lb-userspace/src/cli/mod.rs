@@ -10,6 +10,7 @@ pub mod doctor; //   `xvs doctor`
 pub mod events; //   `xvs events`
 pub mod explain; //  `xvs explain`
 pub mod filter; //   filters of lists
+mod follow; //       services of the kernel's IPVS
 mod generate; //     man pages and completions
 pub mod group; //    `xvs group`
 pub mod host; //     `xvs host`: on real servers

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::{
+    follow,
     list::{ListOptions, flows, service_texts},
     real,
     ui::Ui,
@@ -13,9 +15,12 @@ use super::{
 use crate::api::{
     client::Api,
     health::PoolView,
-    types::{Change, RealView, ServiceView, Stats, Together},
+    types::{Change, RealView, ServiceView, Stats, Status, Together},
 };
-use lb_control::options::{RealOptions, ServiceOptions};
+use lb_control::{
+    ipvs::Left,
+    options::{RealOptions, ServiceOptions},
+};
 use lb_model::failure::Failure;
 use lb_model::health::HealthPolicy;
 use lb_model::{Forward, Persistence, RealAddress, ServiceId};
@@ -119,6 +124,15 @@ impl AddArgs {
     }
 }
 
+/// Services, and those of the kernel's IPVS beside them.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Listing {
+    services: Vec<ServiceView>,
+    #[serde(skip)]
+    left: Vec<Left>,
+}
+
 /// Executes the command.
 ///
 /// # Errors
@@ -140,9 +154,15 @@ pub async fn run(command: ServiceCommand, api: &Api, ui: &mut Ui) -> Result<(), 
             let fetch = async || {
                 let mut services = api.get::<Stats>("/v1/stats").await?.services;
                 services.retain(|service| options.filter().passes(&service_texts(service)));
-                Ok(services)
+                let follow = api.get::<Status>("/v1/status").await?.follow;
+                Ok(Listing { services, left: follow.map_or_else(Vec::new, |follow| follow.left) })
             };
-            return options.show(ui, fetch, |services, ui| list(services, options.units(), ui)).await;
+            let text = |listing: &Listing, ui: &Ui| {
+                let left = follow::left_lines(&listing.left);
+                let page = list(&listing.services, options.units(), ui);
+                if left.is_empty() { page } else { format!("{page}\n\n{}", left.trim_end()) }
+            };
+            return options.show(ui, fetch, text).await;
         }
     };
     ui.done(&api.post("/v1/changes", &change).await?)

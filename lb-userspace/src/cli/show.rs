@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 
 use super::{
+    follow::WIDTH,
     list::{ListOptions, flows as flows_of, keep_matching},
     ui::Ui,
     units::Units,
@@ -50,9 +51,6 @@ pub struct ApiDocArgs {}
 pub fn api_doc(ui: &mut Ui) -> Result<(), Failure> {
     ui.show(&document::document(), |_| document::text())
 }
-
-/// Width of the names in the status, with a space.
-const WIDTH: usize = 15;
 
 /// Returns the number of flows, and the size of the table.
 fn flows(here: u64, most: u32, opening: u64) -> String {
@@ -96,6 +94,7 @@ pub async fn status(args: &StatusArgs, api: &Api, ui: &mut Ui) -> Result<(), Fai
             // Writing to a string cannot fail.
             let _ = writeln!(page, "{name:<WIDTH$}{value}");
         }
+        page += &super::follow::lines(status.follow.as_ref());
         for problem in &status.problems {
             let _ = writeln!(page, "{:<WIDTH$}{problem}", "problem");
         }

@@ -137,6 +137,7 @@ impl Director {
         if !(1..=LONGEST).contains(&seconds) {
             return Err(Failure::wrong_input(format!("{seconds} s to confirm is not between 1 s and a day")));
         }
+        self.may_be_changed()?;
         let earlier = self.confirm.pending.clone();
         let before = self.desired().clone();
         self.confirm.begin(seconds, who, &before)?;
@@ -161,8 +162,9 @@ impl Director {
     /// Refuses to replace the config while another one waits for its confirmation.
     ///
     /// # Errors
-    /// If one waits; the failure is wrong input.
+    /// If one waits, or the director follows IPVS; the failure is wrong input.
     pub fn may_replace_all(&self) -> Result<(), Failure> {
+        self.may_be_changed()?;
         match self.confirm.view() {
             None => Ok(()),
             Some(Unconfirmed { seconds_left, by }) => Err(Failure::wrong_input(format!(
@@ -188,6 +190,9 @@ impl Director {
 
     /// Returns to the config before the one that waits, if its time is over.
     async fn revert_if_due(&mut self) -> Result<bool, Failure> {
+        if self.follows() {
+            return Ok(false);
+        }
         let Some(pending) = self.confirm.pending.clone().filter(|pending| pending.until <= now()) else {
             return Ok(false);
         };

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
-use super::{PinLock, lock::For};
+use super::{PinLock, follow, lock::For};
 use lb_control::{neighbours::Neighbours, state::Loaded, state_lock::StateLock, vips};
 use lb_dataplane::PinDir;
 use lb_model::failure::{Failure, chain};
@@ -45,6 +45,9 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
             netlink.interface_by_index(index).await.map_or(format!("#{index}"), |interface| interface.name);
         lines.push(format!("detached from interface {name}"));
     }
+    if pinned && state.follows_ipvs {
+        lines.extend(Box::pin(follow::hand_back_pinned(&pins)).await?);
+    }
     pins.remove_all().map_err(|error| Failure::failed(chain(&error)))?;
     // XDP no longer sends to the reals: the kernel may age their neighbour entries as usual.
     let mut neighbours = Neighbours::new(netlink.clone());
@@ -54,7 +57,7 @@ pub async fn detach(bpffs: &Path, state_file: &Path, keep_guard: bool) -> Result
         state.save(state_file)?;
     }
     let here = netlink.addresses().await.unwrap_or_default();
-    let stays = |vip: &IpAddr| here.iter().any(|address| address.net.addr() == *vip);
+    let stays = |vip: &IpAddr| !state.follows_ipvs && here.iter().any(|address| address.net.addr() == *vip);
     let left: BTreeSet<String> = state.desired.vips().filter(stays).map(|vip| vip.to_string()).collect();
     if pinned && (keep_guard || !left.is_empty()) {
         let whose = if left.is_empty() {

@@ -21,6 +21,7 @@ use super::{
     change::{self, Difference},
     confirm::Confirm,
     examiner::Examiner,
+    follow::Following,
     health::Health,
     history::History,
     listed::Listed,
@@ -106,6 +107,8 @@ pub struct Director {
     pub(super) history: History,
     /// Traces of packets.
     pub(super) traces: Traces,
+    /// What is known about the rules of IPVS, if the services are those.
+    pub(super) follow: Following,
     pub(super) started: Instant,
     /// Snapshots for readers, the last one after the last change of services or reals.
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -146,6 +149,7 @@ impl Director {
             listed: Listed::default(),
             forced: BTreeSet::new(),
             traces: Traces::default(),
+            follow: Following::default(),
         })
     }
 
@@ -153,6 +157,11 @@ impl Director {
     #[must_use]
     pub fn desired(&self) -> &Desired {
         self.store.desired()
+    }
+
+    /// Returns the sizes of the tables.
+    pub(super) const fn limits(&self) -> &Limits {
+        self.maps.limits()
     }
 
     /// Returns a receiver of the snapshots after later changes; it has the last one.

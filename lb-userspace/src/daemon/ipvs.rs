@@ -59,6 +59,7 @@ impl Director {
     /// # Errors
     /// If the result cannot be written; then nothing has changed.
     pub async fn change_all(&mut self, changes: &[Change]) -> Result<BatchDone, Failure> {
+        self.may_be_changed()?;
         let mut desired = self.store.desired().clone();
         let refused: Vec<Option<Failure>> =
             changes.iter().map(|change| apply(&mut desired, change).err()).collect();

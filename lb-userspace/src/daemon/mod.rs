@@ -16,6 +16,7 @@ mod doctor; //              examination by the doctor
 mod examiner; //            findings and probes of the doctor
 mod explain; //             `xvs explain`
 pub mod flow_growth; //     growth and shrinking of the flow table
+pub mod follow; //          services of the kernel's IPVS
 pub(crate) mod health; //   health of reals by checks
 mod held; //               holders of the lock that take long
 mod history; //             revisions of the config

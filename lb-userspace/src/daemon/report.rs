@@ -64,6 +64,8 @@ impl Director {
             }
             interfaces.push(InterfaceStatus { name: name.clone(), mode });
         }
+        let follow = self.follow.view();
+        problems.extend(follow.as_ref().and_then(|follow| follow.problem.clone()));
         let log_lines_lost = log::lost();
         if log_lines_lost > 0 {
             problems.push(format!(
@@ -93,6 +95,7 @@ impl Director {
             log_lines_lost,
             interface_repairs: self.attachments.repairs(),
             problems,
+            follow,
             config: self.origin.status(),
             unconfirmed: self.confirm.view(),
             start_time_seconds: SystemTime::now()

@@ -20,8 +20,17 @@ impl Director {
     /// Changes the timeouts of idle flows, at once and for every later start.
     ///
     /// # Errors
-    /// If the map or the state file cannot be written.
+    /// If the map or the state file cannot be written, or the director follows IPVS.
     pub fn set_timeouts(&mut self, options: TimeoutOptions) -> Result<Done, Failure> {
+        self.may_be_changed()?;
+        self.put_timeouts(options)
+    }
+
+    /// Changes the timeouts, as [`set_timeouts`](Self::set_timeouts), whoever owns them.
+    ///
+    /// # Errors
+    /// If the map or the state file cannot be written.
+    pub(super) fn put_timeouts(&mut self, options: TimeoutOptions) -> Result<Done, Failure> {
         let old = self.store.timeouts();
         let merged = TimeoutOptions {
             tcp: options.tcp.or(old.tcp),

@@ -37,6 +37,7 @@ impl Director {
     /// # Errors
     /// As [`change`](Self::change).
     pub async fn change_together(&mut self, asked: &Together) -> Result<Done, Failure> {
+        self.may_be_changed()?;
         let mut desired = self.store.desired().clone();
         let Outcome { lines, made, take_over, forced } = apply(&mut desired, asked)?;
         if made.is_empty() {

@@ -2,6 +2,8 @@
 //! Lifecycle of the daemon: start, event loop, stop.
 #![forbid(unsafe_code)]
 
+mod cleanup; //    what a start leaves behind if it fails
+mod follow; //     services of the kernel's IPVS
 mod interfaces; // interfaces to attach to
 mod recover; //    state that a start begins with
 mod reload; //     SIGHUP
@@ -13,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use cleanup::{Cleanup, Fresh};
 use servers::{Files, Servers};
 use tokio::{
     net::UnixListener,
@@ -39,13 +42,16 @@ use lb_control::{
     config::{self, Config},
     dips::Dips,
     neighbours::Neighbours,
-    state::Loaded,
+    state::{Loaded, State},
     state_lock::StateLock,
     vips::VipManager,
 };
 use lb_dataplane::{DataPlane, LoadError, Mode, Options, PinDir, log, private};
-use lb_model::failure::{Failure, chain};
-use lb_netlink::{Netlink, Watch};
+use lb_model::{
+    Desired,
+    failure::{Failure, chain},
+};
+use lb_netlink::{Interface, Netlink, Watch, ipvs::Ipvs};
 
 /// Interval at which neighbours are refreshed, on kernels that do not keep managed neighbour entries.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -89,6 +95,8 @@ pub struct RunOptions {
     pub tokens: Option<PathBuf>,
     /// Interval of the doctor's checks; zero disables them.
     pub doctor_every: Duration,
+    /// Follows the kernel's IPVS.
+    pub follow_ipvs: bool,
     /// Leaves VIPs to others.
     pub no_manage_vips: bool,
     /// Adds VIPs even if other machines have them.
@@ -125,15 +133,16 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     pins.end_replacement().map_err(LoadError::from)?;
     let resized = pins.end_resize().map_err(LoadError::from)?;
     let mut state = recover::state(loaded, &pins, &options, &config, &netlink).await?;
-    let mut desired =
-        if config.desired.services.is_empty() { state.desired.clone() } else { config.desired.clone() };
+    let limits = recover::limits(&mut state, &pins, config.director.limits());
+    let follow = follow::Start::read(&options, &config, &netlink, &limits).await?;
+    let mut desired = wanted(follow.as_ref(), &config, &state);
     change::carry_over(&state.desired, &mut desired);
     let has_services = !config.desired.services.is_empty();
     let changes = change::differences(&state.desired, &desired);
     state.dips = Dips::of(&state.dips, &config.director.fnat_addresses);
-    let limits = recover::limits(&mut state, &pins, config.director.limits());
-    let settings = state.dips.count_in(config.director.settings());
-    let timeouts = config.director.timeouts(state.timeouts);
+    let settings = follow::settings(&options, state.dips.count_in(config.director.settings()));
+    let timeouts = follow::timeouts(follow.as_ref(), &config.director, state.timeouts);
+    state.follows_ipvs = follow.is_some();
     let load = Options {
         pins: Some(pins.clone()),
         limits,
@@ -155,12 +164,10 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     if resized {
         bring_over(&pins, &mut plane)?;
     }
-    if options.verbose
-        && let Err(error) = log::forward(plane.ebpf())
-    {
-        tracing::warn!(error = chain(error.as_ref()), "the programs' messages cannot be read");
+    if options.verbose {
+        forward_messages(&mut plane);
     }
-    let manage = !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
+    let manage = follow.is_none() && !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
     let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();
     let added = std::mem::take(&mut state.vips);
     let vips = manage.then(|| VipManager::new(netlink.clone(), attached, added, options.take_over));
@@ -183,15 +190,10 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let mut director = Director::new(parts)?;
 
     // 3. Traffic starts here. Interfaces come first: if one refuses, services and state are unchanged.
-    director.attach(&interfaces).await?;
-    director.begin(desired).await?;
-    director.guard_interfaces();
+    begin(follow.as_ref(), &mut director, desired, &interfaces).await?;
     tell(&changes);
     if let Some(file) = options.config.as_deref().filter(|_| has_services) {
         director.note_config_file(file);
-    }
-    if let Some(fresh) = fresh {
-        fresh.keep();
     }
     for line in director.reconcile().await {
         tracing::warn!("{line}");
@@ -203,16 +205,22 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     begin_tasks(&director, &config).await?;
     let files = servers.start(&director, limits.reals);
     let growth = flow_growth::start(director.clone());
+    let ipvs = follow.as_ref().map(follow::Start::ipvs);
+    let follow = follow::start(follow, &director, &interfaces).await?;
+    if let Some(fresh) = fresh {
+        fresh.keep();
+    }
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, files, watch, options.config.as_deref()).await;
     manager::stopping();
     growth.abort();
+    follow.iter().for_each(JoinHandle::abort);
     doctor.abort();
     checks.iter().for_each(JoinHandle::abort);
 
     // 4. A signal arrived. By default forwarding continues without the daemon.
     drop(director.history().list().await);
-    finish(&director, &pins, options.detach_on_exit).await?;
+    finish(&director, &pins, options.detach_on_exit, ipvs.as_ref()).await?;
     end
 }
 
@@ -221,6 +229,13 @@ async fn begin_tasks(director: &Shared, config: &Config) -> Result<(), Failure> 
     tokio::spawn(revert_in_time(director.clone()));
     tokio::spawn(sync::apply_when_changed(director.clone()));
     sync::follow(director, &config.sync).await
+}
+
+/// Forwards the messages of the programs to the log.
+fn forward_messages(plane: &mut DataPlane) {
+    if let Err(error) = log::forward(plane.ebpf()) {
+        tracing::warn!(error = chain(error.as_ref()), "the programs' messages cannot be read");
+    }
 }
 
 /// Copies flows that began in the replaced maps, if a daemon crashed during a resize.
@@ -232,9 +247,38 @@ fn bring_over(pins: &PinDir, plane: &mut DataPlane) -> Result<(), LoadError> {
     pins.remove_aside().map_err(LoadError::from)
 }
 
-/// Ends the daemon: detaches the data plane, or leaves it attached and saves the state.
-async fn finish(director: &Shared, pins: &PinDir, detach: bool) -> Result<(), Failure> {
+/// Returns the services to begin with: those of IPVS, else those of the config file, else those of the last run.
+fn wanted(follow: Option<&follow::Start>, config: &Config, state: &State) -> Desired {
+    match follow {
+        Some(follow) => follow.desired(),
+        None if config.desired.services.is_empty() => state.desired.clone(),
+        None => config.desired.clone(),
+    }
+}
+
+/// Attaches the programs and puts the services in force. Beside IPVS, the programs are attached when the flow table has its
+/// connections: [`follow::Start::start`].
+async fn begin(
+    follow: Option<&follow::Start>,
+    director: &mut Director,
+    desired: Desired,
+    interfaces: &[Interface],
+) -> Result<(), Failure> {
+    if let Some(follow) = follow {
+        return follow.begin(director, desired).await;
+    }
+    director.attach(interfaces).await?;
+    director.begin(desired).await?;
+    director.guard_interfaces();
+    Ok(())
+}
+
+/// Ends the daemon: hands its connections to IPVS, detaches the data plane, or leaves it attached and saves the state.
+async fn finish(director: &Shared, pins: &PinDir, detach: bool, ipvs: Option<&Ipvs>) -> Result<(), Failure> {
     let mut director = director.lock().await;
+    if let Some(ipvs) = ipvs {
+        return director.hand_back(ipvs, pins).await;
+    }
     if detach {
         // Remove the VIPs first, so that the director does not answer ARP for services that it no longer
         // forwards.
@@ -274,34 +318,6 @@ fn tell(changes: &[change::Difference]) {
     }
     if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
         tracing::info!("and {more} more changes");
-    }
-}
-
-/// Pins that a start makes, and that are removed if the start fails. The guard of an earlier detach stays.
-struct Fresh(Option<PinDir>);
-
-impl Fresh {
-    /// Keeps the pins, because the start succeeded.
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(|pins| pins.remove_all()) {
-            tracing::warn!(error = chain(&error), "the pins of this start could not be removed");
-        }
-    }
-}
-
-/// A file that is removed when the daemon ends, however it ends.
-struct Cleanup(PathBuf);
-
-impl Drop for Cleanup {
-    fn drop(&mut self) {
-        // An error means that the file is gone already.
-        drop(std::fs::remove_file(&self.0));
     }
 }
 

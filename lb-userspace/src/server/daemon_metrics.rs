@@ -29,6 +29,14 @@ pub(super) fn write(page: &mut Page<impl FnMut(String)>, scrape: &Scrape) {
     page.metric(Kind::Gauge, "xvs_traces", help).sample("", scrape.traces);
     let help = "Samples of packets that did not reach their trace, because a buffer was full";
     page.metric(Kind::Counter, "xvs_trace_lost_samples", help).sample("", scrape.lost_samples);
+    if let Some(follow) = &scrape.status.follow {
+        let help = "Services of the kernel's IPVS that stay with the kernel; absent without --follow-ipvs";
+        page.metric(Kind::Gauge, "xvs_follow_left_services", help).sample("", follow.left.len() as u64);
+        let help = "Changes of services and reals that came from the kernel's IPVS";
+        page.metric(Kind::Counter, "xvs_follow_changes", help).sample("", follow.changes);
+        let help = "Whether the kernel's IPVS could be read and followed; 1 is yes";
+        page.metric(Kind::Gauge, "xvs_follow_successful", help).sample("", follow.problem.is_none().into());
+    }
     let Some(config) = outcomes.config else { return };
     let help = "Whether the config file was good when it was last read; absent without one; 1 is yes";
     page.metric(Kind::Gauge, "xvs_config_last_reload_successful", help).sample("", config.is_good.into());

@@ -255,6 +255,7 @@ mod tests {
             "services": 1, "reals": 1, "timeouts": {"tcp": 1, "tcp_fin": 1, "udp": 1}, "flows": 0, "max_flows": 1,
             "sweep_seconds": 0.1, "problems": [],
             "doctor": {"seconds_ago": 1, "took_seconds": 0.1, "findings": []},
+            "follow": {"left": [], "changes": 1, "problem": null},
         });
         let scrape = Scrape {
             services: samples.clone(),

@@ -38,8 +38,9 @@ pub fn connection(
     }
     let (state, activity) = match state::announced(protocol, phase) {
         Some(announced) => announced,
-        None if protocol == protocol::SCTP => (SCTP_INIT, Flags(Flags::INACTIVE)),
-        None => (TCP_SYN_RECV, Flags(Flags::INACTIVE)),
+        // The kernel ignores an inactive entry on another real than that of an earlier connection with these ports.
+        None if protocol == protocol::SCTP => (SCTP_INIT, Flags(0)),
+        None => (TCP_SYN_RECV, Flags(0)),
     };
     let vip = socket_address(key.destination, key.destination_port);
     let mut real_socket = real_address(real);
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!((established.state, established.flags, established.timeout), (1, Flags(0), 900));
         let opening = of(Phase::SynReceived, Method::Dr).unwrap();
         assert_eq!((opening.state, opening.timeout), (3, 60));
-        assert!(opening.flags.has(Flags::INACTIVE) && opening.flags.has(Flags::NO_OUTPUT));
+        assert!(!opening.flags.has(Flags::INACTIVE) && opening.flags.has(Flags::NO_OUTPUT));
         assert_eq!(of(Phase::Established, Method::Fnat), None);
         assert_eq!(of(Phase::Dead, Method::Dr), None);
     }
