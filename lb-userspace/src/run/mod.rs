@@ -191,7 +191,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
 
     // 3. Traffic starts here. Interfaces come first: if one refuses, services and state are unchanged.
     begin(follow.as_ref(), &mut director, desired, &interfaces).await?;
-    tell(&changes);
+    tell(&changes, if follow.is_some() { "IPVS" } else { "the config file" });
     if let Some(file) = options.config.as_deref().filter(|_| has_services) {
         director.note_config_file(file);
     }
@@ -310,11 +310,11 @@ async fn finish(director: &Shared, pins: &PinDir, detach: bool, ipvs: Option<&Ip
 /// Maximum number of log lines about the changes that the config file makes at a start.
 const CHANGES: usize = 100;
 
-/// Logs the changes that the config file makes at a start, by name: services added at run time that the file
-/// lacks are removed.
-fn tell(changes: &[change::Difference]) {
+/// Logs the changes that their `origin`, such as the config file, makes at a start, by name: services added at run time
+/// that it lacks are removed.
+fn tell(changes: &[change::Difference], origin: &str) {
     for change in changes.iter().take(CHANGES) {
-        tracing::info!("from the config file: {}", change.done());
+        tracing::info!("from {origin}: {}", change.done());
     }
     if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
         tracing::info!("and {more} more changes");
