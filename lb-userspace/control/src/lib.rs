@@ -21,6 +21,7 @@ pub mod options; //        options of services and reals
 pub mod own_addresses; //  addresses that no client can have
 pub mod plan; //           steps of a change, in order
 pub mod pool; //           effects of health on a service
+pub mod readiness; //      whether a director can take over traffic
 pub mod same_network; //   `nat` reals whose replies bypass the director
 pub mod slots; //          slot moves that keep living flows in place
 pub mod state; //          the state file

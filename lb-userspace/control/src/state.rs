@@ -20,6 +20,7 @@ use super::{
 use lb_dataplane::Limits;
 use lb_model::check::{Check, CheckName, CheckType};
 use lb_model::failure::Failure;
+use lb_model::standing::Standing;
 use lb_model::{Desired, Endpoint, GroupId, Real, Service, ServiceId, timeouts::TimeoutOptions};
 
 mod changes;
@@ -48,6 +49,8 @@ pub struct State {
     pub dips: Dips,
     /// The services are those of the kernel's IPVS, which a daemon followed.
     pub follows_ipvs: bool,
+    /// The place of the director among several.
+    pub standing: Standing,
 }
 
 /// Sizes of the flow tables that `xvs resize` has set. A larger size in the config file takes precedence.
@@ -138,6 +141,8 @@ struct Rest {
     dips: Dips,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     follows_ipvs: bool,
+    #[serde(default)]
+    standing: Standing,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -260,11 +265,11 @@ impl State {
     }
 
     fn put_rest(&mut self, rest: Rest) {
-        let Rest { groups, checks, timeouts, room, vips, gone, dips, follows_ipvs } = rest;
+        let Rest { groups, checks, timeouts, room, vips, gone, dips, follows_ipvs, standing } = rest;
         self.desired.groups = groups;
         let checks = checks.into_iter();
         self.desired.checks = checks.map(|(name, it)| (name, it.options.new_check(it.kind))).collect();
-        (self.timeouts, self.room) = (timeouts, room);
+        (self.timeouts, self.room, self.standing) = (timeouts, room, standing);
         (self.vips, self.gone, self.dips) = (vips, gone, dips);
         self.follows_ipvs = follows_ipvs;
     }
@@ -280,6 +285,7 @@ impl State {
             gone: self.gone.clone(),
             dips: self.dips.clone(),
             follows_ipvs: self.follows_ipvs,
+            standing: self.standing,
         }
     }
 

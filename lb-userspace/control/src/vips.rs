@@ -22,6 +22,29 @@ pub enum VipPing {
     Serving,
 }
 
+/// How the director makes its VIPs known to the network.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Announce {
+    /// It adds them to the interface of their network, and announces them there by ARP and neighbour discovery.
+    #[default]
+    Arp,
+    /// It adds each of them to one interface while it is ready and serves the VIP. A routing daemon announces the
+    /// addresses of that interface.
+    Address,
+    /// It leaves them to others.
+    None,
+}
+
+/// Where VIPs are added.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// The interface of their network, where no other machine may have them: see [`home`].
+    Home,
+    /// The interface of this name. No other machine on its link is asked for them.
+    On(String),
+}
+
 /// Reason why a VIP could not be added or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum VipError {
@@ -61,6 +84,7 @@ pub enum VipEvent {
 pub struct VipManager {
     netlink: Netlink,
     attached: Vec<String>,
+    place: Place,
     added: BTreeSet<IpAddr>,
     /// VIPs are added even if other machines have them.
     takes_over: bool,
@@ -134,7 +158,19 @@ impl VipManager {
         added: BTreeSet<IpAddr>,
         takes_over: bool,
     ) -> Self {
-        Self { netlink, attached, added, takes_over, claimed: BTreeSet::new() }
+        Self { netlink, attached, place: Place::Home, added, takes_over, claimed: BTreeSet::new() }
+    }
+
+    /// Adds VIPs there.
+    #[must_use]
+    pub fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    /// Returns where VIPs are added.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Allows addresses to be added, because no other machine has them, or because they may be taken from it.
@@ -150,6 +186,9 @@ impl VipManager {
         &self,
         vips: impl IntoIterator<Item = IpAddr>,
     ) -> Result<Vec<(IpAddr, Interface)>, NetlinkError> {
+        if self.place != Place::Home {
+            return Ok(Vec::new());
+        }
         let addresses = self.netlink.addresses().await?;
         let links = self.netlink.interfaces().await?;
         let is_here = |vip: &IpAddr| addresses.iter().any(|address| address.net.addr() == *vip);
@@ -217,6 +256,14 @@ impl VipManager {
             Some(links) => links,
             none => none.insert(self.netlink.interfaces().await?),
         };
+        if let Place::On(name) = &self.place {
+            let interface = links.iter().find(|link| link.name == *name);
+            let interface = interface.ok_or_else(|| NetlinkError::NoSuchInterface(name.clone()))?;
+            if self.netlink.add_address(interface, IpNet::from(vip)).await? == Added::Now {
+                self.added.insert(vip);
+            }
+            return Ok(Ok(interface.name.clone()));
+        }
         let Some(interface) = home(vip, &self.attached, links, addresses) else {
             let first = self.attached.first().cloned().unwrap_or_default();
             return Err(NetlinkError::NoSuchInterface(first).into());

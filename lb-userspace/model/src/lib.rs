@@ -17,6 +17,7 @@ pub mod names; //    users and hosts of this system
 mod scheduler; //    numbers of the schedulers in the programs
 mod schema; //       schemas of texts
 mod services; //     services by name, shared by copies
+pub mod standing; // place among several directors
 pub mod text; //     parts of messages
 pub mod timeouts; // idle timeouts
 mod tunnel; //       encapsulations

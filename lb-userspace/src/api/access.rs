@@ -51,9 +51,10 @@ pub enum Need {
 
 /// Needs of all requests that need less than the role `write`. Requests that are costly or show addresses of
 /// clients need a token in any case.
-const LESS: [(&str, &str, Need); 18] = [
+const LESS: [(&str, &str, Need); 19] = [
     ("GET", "/metrics", Need::Reading),
     ("GET", "/v1/status", Need::Reading),
+    ("GET", "/v1/ready", Need::Reading),
     ("GET", "/v1/stats", Need::Reading),
     ("GET", "/v1/groups", Need::Reading),
     ("GET", "/v1/checks", Need::Reading),

@@ -87,6 +87,19 @@ impl Api {
         self.decode(&self.call(Method::GET, path, Bytes::new(), "").await?)
     }
 
+    /// Sends a GET request whose answer has the same form if the state that it reports is bad (status 503).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_state<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let (status, body) = self.call_any(Method::GET, path, Bytes::new(), "").await?;
+        if status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE {
+            self.decode(&body)
+        } else {
+            Err(self.reported(status, &body))
+        }
+    }
+
     /// Sends a GET request whose answer is a text.
     ///
     /// # Errors
@@ -126,6 +139,18 @@ impl Api {
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes, kind: &str) -> Result<Bytes, Failure> {
+        let (status, body) = self.call_any(method, path, body, kind).await?;
+        if status.is_success() { Ok(body) } else { Err(self.reported(status, &body)) }
+    }
+
+    /// Sends a request, and returns the answer with any status.
+    async fn call_any(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        kind: &str,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         let patience = patience(path);
         timeout(patience, self.exchange(method, path, body, kind)).await.unwrap_or_else(|_| {
             let seconds = patience.as_secs();
@@ -140,12 +165,18 @@ impl Api {
         })
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes, kind: &str) -> Result<Bytes, Failure> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        kind: &str,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         let (response, driver) = self.send(method, path, body, kind).await?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(|error| self.strange(&error))?.to_bytes();
         driver.abort();
-        if status.is_success() { Ok(body) } else { Err(self.reported(status, &body)) }
+        Ok((status, body))
     }
 
     /// Sends a request. Returns the head of the answer, whose body is still to be read, and the task of the

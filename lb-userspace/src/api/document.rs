@@ -17,7 +17,10 @@ use super::{
     roles::{Question as RolesQuestion, Told},
     sync::{SyncChange, SyncImported, SyncStatus},
     trace::TraceQuestion,
-    types::{AttachOptions, Change, Connection, Done, GroupView, Stats, Status, Together},
+    types::{
+        AttachOptions, Change, Connection, Done, GroupView, ReadyView, StandingChange, Stats, Status,
+        Together,
+    },
 };
 use book::{Book, Param};
 use lb_control::state::FlowLimits;
@@ -62,6 +65,8 @@ fn reads(book: &mut Book) {
         .stream();
     book.get("/v1/openapi.json", "api-doc", "This document").text("application/json");
     book.get("/metrics", "metrics", "Metrics for Prometheus").text("text/plain");
+    book.get("/v1/ready", "ready", "Whether the director can take over traffic; status 503 if it cannot")
+        .answer::<ReadyView>();
     book.get("/v1/config", "export", "Services as a config file")
         .param(Param::boolean("all", "Defaults are written, too"))
         .text("text/plain");
@@ -111,6 +116,9 @@ fn changes(book: &mut Book) {
         .answer::<SyncImported>();
     book.post("/v1/timeouts", "timeouts", "Set timeouts of idle flows")
         .body::<TimeoutOptions>()
+        .answer::<Done>();
+    book.post("/v1/director", "director", "Drain or resume the director, or set its role")
+        .body::<StandingChange>()
         .answer::<Done>();
     book.post("/v1/attach", "attach", "Attach the program to an interface again")
         .body::<AttachOptions>()

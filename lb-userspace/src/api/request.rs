@@ -19,7 +19,7 @@ use super::{
     health::CheckRun,
     ipvs::Which,
     sync::SyncChange,
-    types::{AttachOptions, Change, Together},
+    types::{AttachOptions, Change, StandingChange, Together},
 };
 use lb_control::{
     options::{CheckOptions, RealOptions, ServiceOptions},
@@ -46,6 +46,7 @@ impl Ask for SyncChange {}
 impl Ask for TimeoutOptions {}
 impl Ask for AttachOptions {}
 impl Ask for FlowLimits {}
+impl Ask for StandingChange {}
 impl Ask for CheckRun {
     fn blame(body: &Value) -> Option<String> {
         field("service", body.get("service")?, service)

@@ -20,6 +20,7 @@ use lb_control::{
     state::Totals,
 };
 use lb_dataplane::Mode;
+use lb_model::standing::Role as DirectorRole;
 use lb_model::{
     Endpoint, Forward, GroupId, OnRemoval, Persistence, Protocol, RealAddress, Scheduler, SchedulerFlag,
     ServiceId, Tracking, Tunnel,
@@ -259,6 +260,29 @@ pub struct Status {
     /// Last findings of the doctor; `None` before its first run.
     #[serde(default)]
     pub doctor: Option<DoctorView>,
+}
+
+/// Whether the director can take over traffic, and its place among several.
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
+pub struct ReadyView {
+    /// It can.
+    pub ready: bool,
+    /// The reasons why it cannot, one line each.
+    pub reasons: Vec<String>,
+    /// Its role, as the operator set it.
+    pub role: DirectorRole,
+    /// The operator has drained it.
+    pub drained: bool,
+}
+
+/// Change of the place of the director among several; what is not said stays.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StandingChange {
+    /// Whether the director is drained.
+    pub drained: Option<bool>,
+    /// Role.
+    pub role: Option<DirectorRole>,
 }
 
 /// Findings of the doctor, and their age.

@@ -6,6 +6,7 @@ pub mod check; //    `xvs check`
 pub mod config; //   `xvs plan`, `apply`, `confirm`, `export`
 pub mod connections; // `xvs connections`
 pub mod daemon; //   `xvs run`, `attach`, `resize`, `detach`
+pub mod director; // `xvs ready`, `director`
 pub mod doctor; //   `xvs doctor`
 pub mod events; //   `xvs events`
 pub mod explain; //  `xvs explain`
@@ -113,6 +114,9 @@ enum Command {
     Resize(daemon::ResizeArgs),
     Detach(daemon::DetachArgs),
     Status(show::StatusArgs),
+    Ready(director::ReadyArgs),
+    #[command(subcommand)]
+    Director(director::DirectorCommand),
     Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
     Trace(trace::TraceArgs),
@@ -227,6 +231,8 @@ impl Cli {
             Command::Resize(args) => daemon::resize(&args, &api, &mut ui).await,
             Command::Detach(args) => daemon::detach(&args, &mut ui).await,
             Command::Status(args) => show::status(&args, &api, &mut ui).await,
+            Command::Ready(_) => return director::ready(&api, &mut ui).await,
+            Command::Director(command) => return director::run(&command, &api, &mut ui).await,
             Command::Doctor(_) => doctor::doctor(&api, &mut ui).await,
             Command::Trace(args) => trace::run(&args, &api, output).await,
             Command::Explain(args) => explain::explain(args, &api, &mut ui).await,

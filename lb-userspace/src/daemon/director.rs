@@ -37,8 +37,8 @@ use super::{
 };
 use crate::api::types::Done;
 use lb_control::{
-    config::DirectorSection, ids::Ids, image::Image, neighbours::WatchedNeighbours, state::State, validate,
-    vips::VipManager,
+    config::DirectorSection, ids::Ids, image::Image, neighbours::WatchedNeighbours, readiness::Readiness,
+    state::State, validate, vips::VipManager,
 };
 use lb_dataplane::{DataPlane, Limits, Mode, PinDir};
 use lb_model::failure::Failure;
@@ -109,6 +109,8 @@ pub struct Director {
     pub(super) traces: Traces,
     /// What is known about the rules of IPVS, if the services are those.
     pub(super) follow: Following,
+    /// Whether the director can take over traffic, as last decided.
+    pub(super) readiness: Readiness,
     pub(super) started: Instant,
     /// Snapshots for readers, the last one after the last change of services or reals.
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -150,6 +152,7 @@ impl Director {
             forced: BTreeSet::new(),
             traces: Traces::default(),
             follow: Following::default(),
+            readiness: Readiness::unknown(),
         })
     }
 
@@ -316,7 +319,7 @@ impl Director {
             && let Ok(here) = self.network.netlink().addresses().await
         {
             let here: BTreeSet<IpAddr> = here.iter().map(|address| address.net.addr()).collect();
-            new.extend(self.store.desired().vips().filter(|vip| !here.contains(vip)));
+            new.extend(self.wanted_vips().into_iter().filter(|vip| !here.contains(vip)));
         }
         self.store.prepare(&new, strictness)
     }

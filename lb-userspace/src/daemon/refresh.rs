@@ -164,7 +164,7 @@ impl Director {
 
     /// Adds and removes VIPs, and saves which the daemon added.
     async fn apply_vips(&mut self) -> VipChanges {
-        let wanted = self.store.desired().vips().chain(self.store.dips().addresses()).collect();
+        let wanted = self.wanted_vips();
         let mut changes = self.vips.reconcile(&wanted).await;
         // The state file lists exactly the VIPs that the daemon added.
         let is_listed = self.vips.added().is_none_or(|added| added == self.store.vips());

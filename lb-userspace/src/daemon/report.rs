@@ -50,6 +50,7 @@ impl Director {
         let mut problems = self.network.without_real(self.store.desired(), self.health.table());
         problems.extend(self.network.unreachable(self.store.desired()));
         problems.extend(self.store.unsaved().map(str::to_owned));
+        problems.extend(self.standing_line());
         problems.extend(self.vips.held_elsewhere());
         problems.extend(self.health.problems(self.store.desired()));
         problems.extend(self.confirm.view().map(|waits| waits.line()));

@@ -53,6 +53,10 @@ pub struct Scrape {
     pub outcomes: Outcomes,
     /// Whether the state file could not be written.
     pub is_unsaved: bool,
+    /// Whether the director can take over traffic.
+    pub is_ready: bool,
+    /// Whether the operator has drained the director.
+    pub is_drained: bool,
     /// Number of evicted flows that sweeps have found.
     pub evicted: u64,
     /// Number of events of the flow table, by kind.
@@ -237,6 +241,8 @@ impl Director {
             checks,
             outcomes: self.outcomes,
             is_unsaved: self.store.unsaved().is_some(),
+            is_ready: self.readiness.is_ready(),
+            is_drained: self.store.standing().drained,
             evicted: self.maps.evicted_total(),
             flow_events,
             traces: self.traces.number(),

@@ -16,6 +16,7 @@ use lb_control::{
     state::{FlowLimits, State, Totals},
 };
 use lb_model::failure::Failure;
+use lb_model::standing::Standing;
 use lb_model::{Desired, RealKey, ServiceId, timeouts::TimeoutOptions};
 
 /// Strictness about a state that cannot be written.
@@ -128,6 +129,23 @@ impl Store {
             Err(failure) if strictness == Strictness::Change => return Err(failure),
             Err(failure) => self.note_unsaved(&failure),
         }
+        Ok(())
+    }
+
+    /// Returns the place of the director among several.
+    pub(super) const fn standing(&self) -> Standing {
+        self.state.standing
+    }
+
+    /// Changes the place of the director among several, on disk too.
+    ///
+    /// # Errors
+    /// If it cannot be written; then nothing changes.
+    pub(super) fn set_standing(&mut self, standing: Standing) -> Result<(), Failure> {
+        let prepared = self.saver.prepare(State { standing, ..self.state.clone() })?;
+        self.saver.commit(prepared)?;
+        self.state.standing = standing;
+        self.unsaved = None;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use lb_control::{
     claim::Holder,
-    vips::{VipEvent, VipManager},
+    vips::{Place, VipEvent, VipManager},
 };
 use lb_model::failure::{Failure, chain};
 use lb_netlink::Interface;
@@ -47,6 +47,11 @@ impl Vips {
     /// Returns whether the director adds and removes VIPs.
     pub(super) const fn are_managed(&self) -> bool {
         self.manager.is_some()
+    }
+
+    /// Returns whether VIPs are on an interface from which a routing daemon announces them.
+    pub(super) fn are_routed(&self) -> bool {
+        self.manager.as_ref().is_some_and(|manager| *manager.place() != Place::Home)
     }
 
     /// Returns the VIPs that the daemon added; `None` if it leaves VIPs to others.

@@ -8,6 +8,7 @@ mod interfaces; // interfaces to attach to
 mod recover; //    state that a start begins with
 mod reload; //     SIGHUP
 mod servers; //    listeners on TCP
+mod vips; //       how VIPs become known
 
 use std::{
     net::SocketAddr,
@@ -33,7 +34,7 @@ use crate::{
         flow_growth,
         health::{self, Prober},
         lock::For,
-        notify, revert_in_time, sync,
+        notify, readiness, revert_in_time, sync,
     },
     observe::{manager, rates},
     server::{api, http},
@@ -44,7 +45,6 @@ use lb_control::{
     neighbours::Neighbours,
     state::{Loaded, State},
     state_lock::StateLock,
-    vips::VipManager,
 };
 use lb_dataplane::{DataPlane, LoadError, Mode, Options, PinDir, log, private};
 use lb_model::{
@@ -167,10 +167,11 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     if options.verbose {
         forward_messages(&mut plane);
     }
-    let manage = follow.is_none() && !options.no_manage_vips && config.director.manage_vips.unwrap_or(true);
+    let leaves_vips = follow.is_some() || options.no_manage_vips;
     let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();
     let added = std::mem::take(&mut state.vips);
-    let vips = manage.then(|| VipManager::new(netlink.clone(), attached, added, options.take_over));
+    let vips =
+        vips::manager(&netlink, attached, added, (leaves_vips, options.take_over), &config.director).await?;
     let watch = Watch::open()?;
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
     let parts = Parts {
@@ -227,6 +228,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
 /// Begins the tasks that end with the process.
 async fn begin_tasks(director: &Shared, config: &Config) -> Result<(), Failure> {
     tokio::spawn(revert_in_time(director.clone()));
+    readiness::start(director.clone(), config.director.ready_file.clone());
     tokio::spawn(sync::apply_when_changed(director.clone()));
     sync::follow(director, &config.sync).await
 }

@@ -5,7 +5,7 @@
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -24,7 +24,7 @@ use crate::{
         ipvs::{Table, Which},
         listener::Limits,
         request::{Body, Params, Refusal},
-        types::{AttachOptions, Change, Connection, Stats, Status, Together},
+        types::{AttachOptions, Change, Connection, StandingChange, Stats, Status, Together},
     },
     daemon::{self, Shared},
 };
@@ -55,6 +55,8 @@ pub fn routes() -> Routes<Shared> {
         .post("/v1/trace", trace::stream)
         .post("/v1/changes", change)
         .post("/v1/together", change_together)
+        .get("/v1/ready", ready)
+        .post("/v1/director", set_standing)
         .post("/v1/timeouts", set_timeouts)
         .post("/v1/attach", attach)
         .post("/v1/resize", resize)
@@ -152,6 +154,16 @@ async fn set_timeouts(State(director): State<Shared>, Body(options): Body<Timeou
         Err(failure) => Err(failure),
     };
     done(result)
+}
+
+async fn ready(State(director): State<Shared>) -> Response {
+    let view = director.lock().await.ready_view();
+    let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(view)).into_response()
+}
+
+async fn set_standing(State(director): State<Shared>, Body(change): Body<StandingChange>) -> Response {
+    done(director.lock().await.set_standing(change).await)
 }
 
 async fn attach(State(director): State<Shared>, Body(options): Body<AttachOptions>) -> Response {

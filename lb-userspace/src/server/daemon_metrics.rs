@@ -25,6 +25,10 @@ pub(super) fn write(page: &mut Page<impl FnMut(String)>, scrape: &Scrape) {
     page.metric(Kind::Gauge, "xvs_state_unsaved", help).sample("", scrape.is_unsaved.into());
     let help = "Problems that `xvs status` lists";
     page.metric(Kind::Gauge, "xvs_problems", help).sample("", scrape.status.problems.len() as u64);
+    let help = "Whether the director can take over traffic, as `xvs ready` says; 1 is yes";
+    page.metric(Kind::Gauge, "xvs_director_ready", help).sample("", scrape.is_ready.into());
+    let help = "Whether the operator has drained the director; 1 is yes";
+    page.metric(Kind::Gauge, "xvs_director_drained", help).sample("", scrape.is_drained.into());
     let help = "Traces that run, see docs/trace.md";
     page.metric(Kind::Gauge, "xvs_traces", help).sample("", scrape.traces);
     let help = "Samples of packets that did not reach their trace, because a buffer was full";

@@ -266,6 +266,8 @@ mod tests {
             checks: Arc::default(),
             outcomes: Outcomes { config: Some(ConfigOutcome::default()), ..Outcomes::default() },
             is_unsaved: false,
+            is_ready: true,
+            is_drained: false,
             evicted: 0,
             flow_events: [1, 0, 0, 0, 0],
             traces: 1,

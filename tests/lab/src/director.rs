@@ -166,7 +166,13 @@ impl Director {
     /// Starts a daemon that must fail, and waits for its end.
     #[track_caller]
     pub fn refused_daemon(&self) -> Outcome {
-        let run = self.run_line("");
+        self.refused_daemon_with("")
+    }
+
+    /// Starts a daemon with more options that must fail, and waits for its end.
+    #[track_caller]
+    pub fn refused_daemon_with(&self, options: &str) -> Outcome {
+        let run = self.run_line(options);
         self.host.sh(&format!("{} {run}", artifacts::xvs().display()))
     }
 

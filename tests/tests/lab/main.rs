@@ -63,6 +63,7 @@ mod page; //     the status page in Chromium
 mod page_soak; // the memory of the daemon and of the tab meanwhile
 mod privileges; // capabilities of the daemon
 mod probe_path; // health probes on the forwarding path
+mod ready; //    readiness of a director among several
 mod real_server; // xvs host
 mod reload; //   SIGHUP
 mod resize; //     larger tables while packets are forwarded

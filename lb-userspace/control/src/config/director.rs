@@ -11,7 +11,12 @@ use lb_common::{
 };
 use serde::Deserialize;
 
-use crate::{bounds::MOST_FLOWS, dips::Ports, tunnel_sources::TunnelSources, vips::VipPing};
+use crate::{
+    bounds::MOST_FLOWS,
+    dips::Ports,
+    tunnel_sources::TunnelSources,
+    vips::{Announce, VipPing},
+};
 use lb_dataplane::{Limits, Mode};
 use lb_model::{
     check::Period,
@@ -52,6 +57,12 @@ pub struct DirectorSection {
     pub xdp_mode: Mode,
     /// Adds VIPs to the interface of their network (default: true).
     pub manage_vips: Option<bool>,
+    /// How the director makes its VIPs known (default: arp).
+    pub announce: Option<Announce>,
+    /// Interface that has the VIPs with `announce = "address"` (default: lo).
+    pub vip_interface: Option<String>,
+    /// File that has 0 while the director is ready, for `track_file` of keepalived.
+    pub ready_file: Option<PathBuf>,
     /// Condition under which VIPs answer pings (default: always).
     #[serde(default)]
     pub vip_ping: VipPing,
@@ -209,7 +220,7 @@ impl DirectorSection {
     #[must_use]
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         keys!(self, other:
-            interfaces metrics api api_token_file http http_anonymous http_hosts http_cert http_key http_client_ca tokens xdp_mode manage_vips vip_ping source_check seed
+            interfaces metrics api api_token_file http http_anonymous http_hosts http_cert http_key http_client_ca tokens xdp_mode manage_vips announce vip_interface ready_file vip_ping source_check seed
             max_services max_reals max_flows max_flows6 fnat_addresses fnat_ports tunnel_sources
             tcp_timeout tcp_fin_timeout udp_timeout freeze_for notify notify_user notify_fifo
         )

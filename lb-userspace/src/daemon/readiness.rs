@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Readiness of the director, its role among several, and the VIPs that follow from them.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use lb_control::{
+    pool::{self, Mode},
+    readiness::{Facts, Readiness, START},
+};
+use lb_model::{
+    ServiceId,
+    failure::Failure,
+    health::Health,
+    standing::{Role, Standing},
+};
+use tokio::time::sleep;
+
+use super::{Director, Shared};
+use crate::api::types::{Done, ReadyView, StandingChange};
+
+/// Interval at which readiness is decided, at least.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Part of the time that decisions may take: one in this number.
+const SHARE: u32 = 50;
+
+/// Content of the ready file while the director is ready, and else: with any weight that keepalived multiplies it by,
+/// the number below is the lowest priority, and without a weight a fault.
+const READY: &str = "0\n";
+const NOT_READY: &str = "-254\n";
+
+/// Starts the task that follows the readiness: it adds and removes VIPs that depend on it, and writes the ready file.
+pub fn start(shared: Shared, file: Option<PathBuf>) {
+    tokio::spawn(async move {
+        let mut last = None;
+        let mut pause = Duration::ZERO;
+        loop {
+            sleep(pause).await;
+            let mut director = shared.lock().await;
+            let began = Instant::now();
+            let readiness = director.decide_readiness().await;
+            let wanted = director.wanted_vips();
+            pause = INTERVAL.max(began.elapsed() * SHARE);
+            if last.as_ref().is_some_and(|(before, vips)| *before == readiness && *vips == wanted) {
+                continue;
+            }
+            for warning in director.reconcile().await {
+                tracing::warn!("{warning}");
+            }
+            drop(director);
+            if last.as_ref().is_none_or(|(before, _)| *before != readiness) {
+                tell(&readiness, file.as_deref());
+            }
+            last = Some((readiness, wanted));
+        }
+    });
+}
+
+/// Logs the readiness, and writes it to the file.
+fn tell(readiness: &Readiness, file: Option<&Path>) {
+    if readiness.is_ready() {
+        tracing::info!("the director is ready to take over traffic");
+    } else {
+        tracing::info!("the director is not ready to take over traffic: {}", readiness.reasons.join("; "));
+    }
+    let Some(file) = file else { return };
+    // The file keeps its inode, which keepalived watches.
+    if let Err(error) = fs::write(file, if readiness.is_ready() { READY } else { NOT_READY }) {
+        tracing::error!("cannot write the ready file {}: {error}", file.display());
+    }
+}
+
+impl Director {
+    /// Returns whether the director can take over traffic, and the reasons why it cannot.
+    #[must_use]
+    pub fn ready_view(&self) -> ReadyView {
+        let Standing { drained, role } = self.store.standing();
+        ReadyView { ready: self.readiness.is_ready(), reasons: self.readiness.reasons.clone(), role, drained }
+    }
+
+    /// Decides whether the director can take over traffic.
+    async fn decide_readiness(&mut self) -> Readiness {
+        let uptime = self.started.elapsed();
+        let mut detached = Vec::new();
+        for (index, name) in self.attachments.interfaces() {
+            let interface = self.network.netlink().interface_by_index(*index).await;
+            if !interface.is_ok_and(|interface| interface.xdp.is_some()) {
+                detached.push(name.clone());
+            }
+        }
+        let services = &self.store.desired().services;
+        let facts = Facts {
+            uptime,
+            is_drained: self.store.standing().drained,
+            detached,
+            services: services.len(),
+            serving: usize::from(services.keys().any(|id| self.serves(id))),
+            is_asking: self.network.is_asking(),
+            unchecked: if uptime < START { self.unchecked() } else { 0 },
+            unsynchronized: None,
+        };
+        self.readiness = Readiness::of(&facts);
+        self.readiness.clone()
+    }
+
+    /// Returns the number of reals that take connections only after the first result of their checks, and wait for it.
+    fn unchecked(&self) -> usize {
+        let table = self.health.table();
+        let waits = |id: &ServiceId, service: &lb_model::Service| {
+            let reals = service.reals.iter();
+            reals
+                .filter(|(address, real)| {
+                    table
+                        .of(id, service, address, real)
+                        .is_some_and(|of| of.health == Health::Unknown && !of.is_assumed_up)
+                })
+                .count()
+        };
+        self.store.desired().services.iter().map(|(id, service)| waits(id, service)).sum()
+    }
+
+    /// Returns whether a service has enough healthy reals, and one of them can be reached.
+    fn serves(&self, id: &ServiceId) -> bool {
+        let Some(service) = self.store.desired().services.get(id) else { return false };
+        let pool = pool::weigh(id, service, self.health.table());
+        !matches!(pool.mode, Mode::Ignored | Mode::AllDown) && self.network.available(id, &pool.service) > 0
+    }
+
+    /// Returns the addresses that this director should have now.
+    pub(super) fn wanted_vips(&self) -> BTreeSet<IpAddr> {
+        let all = self.store.desired().vips().chain(self.store.dips().addresses());
+        if !self.store.standing().may_have_vips() {
+            return BTreeSet::new();
+        }
+        if !self.vips.are_routed() {
+            return all.collect();
+        }
+        if self.readiness.is_ready() {
+            let desired = self.store.desired();
+            return desired
+                .services
+                .keys()
+                .filter(|id| self.serves(id))
+                .flat_map(|id| desired.endpoints(id))
+                .map(|endpoint| endpoint.address.ip())
+                .collect();
+        }
+        // A daemon that has just started leaves the VIPs of the last one where they are.
+        let added = self.vips.added();
+        all.filter(|vip| self.readiness.is_starting && added.is_some_and(|added| added.contains(vip)))
+            .collect()
+    }
+
+    /// Changes the place of the director among several, at once and for every later start.
+    ///
+    /// # Errors
+    /// If the state file cannot be written; then nothing changes.
+    pub async fn set_standing(&mut self, change: StandingChange) -> Result<Done, Failure> {
+        let before = self.store.standing();
+        let after = Standing {
+            drained: change.drained.unwrap_or(before.drained),
+            role: change.role.unwrap_or(before.role),
+        };
+        if after == before {
+            return Ok(Done::default());
+        }
+        self.store.set_standing(after)?;
+        let mut changes = Vec::new();
+        if after.drained != before.drained {
+            changes.push(
+                if after.drained { "the director is drained" } else { "the director is resumed" }.to_owned(),
+            );
+        }
+        if after.role != before.role {
+            changes.push(format!("the director is {}", after.role));
+        }
+        for line in &changes {
+            tracing::info!("{line}");
+        }
+        self.decide_readiness().await;
+        Ok(Done { changes, warnings: self.reconcile().await })
+    }
+
+    /// Returns a line for `xvs status` if the director keeps away from traffic because the operator said so.
+    pub(super) fn standing_line(&self) -> Option<String> {
+        match self.store.standing() {
+            Standing { drained: true, .. } => {
+                Some("the director is drained and has no VIP; `xvs director resume` ends that".to_owned())
+            }
+            Standing { role: Role::Standby, .. } if self.vips.are_managed() => Some(
+                "the director is on standby and has no VIP; `xvs director role active` ends that".to_owned(),
+            ),
+            Standing { .. } => None,
+        }
+    }
+}

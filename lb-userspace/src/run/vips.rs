@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How the director makes its VIPs known, by its settings.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use lb_control::{
+    config::DirectorSection,
+    vips::{Announce, Place, VipManager},
+};
+use lb_model::failure::Failure;
+use lb_netlink::Netlink;
+
+/// Name of the interface that has VIPs which routing daemons announce, if the operator names no other.
+const LOOPBACK: &str = "lo";
+
+/// Returns how the director makes its VIPs known.
+///
+/// # Errors
+/// If the settings contradict each other.
+fn announce(leaves_vips: bool, section: &DirectorSection) -> Result<Announce, Failure> {
+    let manages = !leaves_vips && section.manage_vips.unwrap_or(true);
+    let announce = match (section.announce, manages) {
+        (None, true) => Announce::Arp,
+        (None | Some(Announce::None), false) => Announce::None,
+        (Some(announce), true) => announce,
+        (Some(_), false) => {
+            return Err(Failure::wrong_input(
+                "`announce` says that this director adds VIPs, and `manage-vips = false`, --no-manage-vips or --follow-ipvs \
+                 that it does not",
+            )
+            .hint("remove one of them: `announce = \"none\"` leaves VIPs to others"));
+        }
+    };
+    if section.vip_interface.is_some() && announce != Announce::Address {
+        return Err(Failure::wrong_input("`vip-interface` has an effect with `announce = \"address\"` only")
+            .hint("without it, VIPs are on the interface of their network"));
+    }
+    Ok(announce)
+}
+
+/// Returns the manager of VIPs; `None` leaves them to others.
+///
+/// # Errors
+/// If the settings contradict each other, or the interface for the VIPs does not exist.
+pub(super) async fn manager(
+    netlink: &Netlink,
+    attached: Vec<String>,
+    added: BTreeSet<IpAddr>,
+    (leaves_vips, takes_over): (bool, bool),
+    section: &DirectorSection,
+) -> Result<Option<VipManager>, Failure> {
+    let announce = announce(leaves_vips, section)?;
+    if announce == Announce::None {
+        return Ok(None);
+    }
+    let manager = VipManager::new(netlink.clone(), attached, added, takes_over);
+    if announce == Announce::Arp {
+        return Ok(Some(manager));
+    }
+    let name = section.vip_interface.clone().unwrap_or_else(|| LOOPBACK.to_owned());
+    netlink.interface(&name).await?;
+    Ok(Some(manager.at(Place::On(name))))
+}
