@@ -25,6 +25,12 @@ impl Share {
     }
 }
 
+/// Returns the number of places to which a table grows for a steady number of flows, without the limits of a daemon.
+#[must_use]
+pub const fn places_for(flows: u64) -> u64 {
+    FULL.places(flows)
+}
+
 /// How full the flow table is.
 #[derive(Clone, Copy, Debug)]
 pub struct Fullness {

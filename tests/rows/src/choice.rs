@@ -50,6 +50,7 @@ pub fn usual() -> Vec<Row> {
     rows.extend([K, 100 * K].map(|flows| BASE.pool(4096, 16).flows(flows).traffic(Traffic::OneService)));
     rows.extend([Path::Dr, Path::Tun, Path::Nat].map(|path| BASE.path(path).redirected()));
     rows.push(BASE.flows(10 * M));
+    rows.extend([10 * K, 10 * M].map(|flows| BASE.choice(Choice::Wrr).flows(flows)));
     rows.push(BASE.choice(Choice::Wlc));
     rows.extend([Choice::MhAuto, Choice::Wrr].map(|choice| BASE.choice(choice).traffic(Traffic::NewFlow)));
     rows.extend([Path::Fnat, Path::FnatReply].map(|path| BASE.path(path).choice(Choice::Wrr)));

@@ -13,6 +13,7 @@ use lb_common::{
 };
 use lb_control::{
     apply::{self, Time},
+    flow_growth::places_for,
     ids::Ids,
     image::Image,
     neighbours::{NextHop, Resolution},
@@ -38,11 +39,23 @@ use crate::{
 const DIPS: u32 = 32;
 /// The least that tables of flows are made for: what the daemon has by default.
 const LEAST_FLOWS: u32 = 1 << 20;
+/// The part of the tracked flows that can be `fnat` flows: a quarter.
+const FNAT_SHARE: u32 = 4;
 
-/// Returns the size of a table for `flows` flows: half of the entries stay free.
+/// Returns the size of an LRU table for `flows` flows: half of the entries stay free.
 #[must_use]
 pub fn room(flows: u32) -> u32 {
     flows.saturating_mul(2).max(LEAST_FLOWS)
+}
+
+/// Returns the number of places that the flow table of a daemon with these limits has while it tracks so many flows.
+/// 0 stands for flows that come once: they fill the table.
+fn places(limits: &Limits, flows: u32) -> u32 {
+    let (least, most) = (limits.least_flow_places(), limits.most_flow_places());
+    if flows == 0 {
+        return most;
+    }
+    u32::try_from(places_for(flows.into())).unwrap_or(most).clamp(least, most)
 }
 
 /// A director for the benchmark.
@@ -77,14 +90,17 @@ impl Plane {
     }
 
     fn load(setup: &Setup, flows: u32, device: u32, pins: Option<Pins>) -> Result<Self> {
-        let room = room(flows);
+        let tracked = flows;
+        let share = if setup.path == Path::Fnat { FNAT_SHARE } else { 1 };
+        let most = flows.saturating_mul(share).max(LEAST_FLOWS);
         let least = 1024;
         let (flows, flows6) = match setup.version {
-            Version::V4 => (room, least),
-            Version::V6 => (least, room),
+            Version::V4 => (most, least),
+            Version::V6 => (least, most),
         };
         let reals = (setup.services * setup.reals).max(64);
         let limits = Limits { services: setup.services.max(16), reals, flows, flows6, flow_places: None };
+        let limits = Limits { flow_places: Some(places(&limits, tracked)), ..limits };
         let settings = Settings { dips: DIPS.into(), dips6: DIPS.into(), ..Settings::DEFAULT };
         let options = match &pins {
             Some(pins) => pins.options(limits, settings),

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use lb_tests::{
     artifacts,
@@ -68,7 +68,15 @@ fn run(cli: &Options) -> Result<bool> {
         fs::write(path, tables::plot(&report)).with_context(|| path.display().to_string())?;
     }
     if let Some(path) = &cli.compare {
-        for change in report::compare(&Report::read(path)?, &report) {
+        let before = Report::read(path)?;
+        ensure!(
+            before.machine == report.machine,
+            "{} was measured on {}, and this run on {}: figures of different CPUs cannot be compared",
+            path.display(),
+            before.machine,
+            report.machine
+        );
+        for change in report::compare(&before, &report) {
             let is_worse = change.is_worse(cli.threshold);
             is_good &= !is_worse;
             let word = if is_worse { "  SLOWER" } else { "" };
