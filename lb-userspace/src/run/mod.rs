@@ -167,11 +167,8 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     if options.verbose {
         forward_messages(&mut plane);
     }
-    let leaves_vips = follow.is_some() || options.no_manage_vips;
-    let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();
     let added = std::mem::take(&mut state.vips);
-    let vips =
-        vips::manager(&netlink, attached, added, (leaves_vips, options.take_over), &config.director).await?;
+    let vips = vips::manager(&netlink, &interfaces, added, &options, &config.director).await?;
     let watch = Watch::open()?;
     let mode = options.xdp_mode.unwrap_or(config.director.xdp_mode);
     let parts = Parts {

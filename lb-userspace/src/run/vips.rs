@@ -9,7 +9,9 @@ use lb_control::{
     vips::{Announce, Place, VipManager},
 };
 use lb_model::failure::Failure;
-use lb_netlink::Netlink;
+use lb_netlink::{Interface, Netlink};
+
+use super::RunOptions;
 
 /// Name of the interface that has VIPs which routing daemons announce, if the operator names no other.
 const LOOPBACK: &str = "lo";
@@ -45,16 +47,17 @@ fn announce(leaves_vips: bool, section: &DirectorSection) -> Result<Announce, Fa
 /// If the settings contradict each other, or the interface for the VIPs does not exist.
 pub(super) async fn manager(
     netlink: &Netlink,
-    attached: Vec<String>,
+    interfaces: &[Interface],
     added: BTreeSet<IpAddr>,
-    (leaves_vips, takes_over): (bool, bool),
+    options: &RunOptions,
     section: &DirectorSection,
 ) -> Result<Option<VipManager>, Failure> {
-    let announce = announce(leaves_vips, section)?;
+    let announce = announce(options.follow_ipvs || options.no_manage_vips, section)?;
     if announce == Announce::None {
         return Ok(None);
     }
-    let manager = VipManager::new(netlink.clone(), attached, added, takes_over);
+    let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();
+    let manager = VipManager::new(netlink.clone(), attached, added, options.take_over);
     if announce == Announce::Arp {
         return Ok(Some(manager));
     }
