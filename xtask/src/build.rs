@@ -12,7 +12,7 @@ use crate::{build_ebpf, shell};
 pub struct Args {
     /// Without optimisations in userspace (the programs always have them)
     #[arg(long)]
-    debug: bool,
+    pub debug: bool,
 }
 
 /// Builds `xvs`.

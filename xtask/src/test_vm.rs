@@ -18,6 +18,9 @@ pub struct Args {
     /// Only these of the programs that run in the machine
     #[arg(long, value_name = "PROGRAM", value_parser = PROGRAMS)]
     only: Vec<String>,
+    /// A debug build, which is built fast and runs slowly
+    #[arg(long)]
+    debug: bool,
     /// Only these of what the last program tries: schedulers, if `--only` names no other
     words: Vec<String>,
 }
@@ -42,27 +45,32 @@ const CARDS: &[&str] = &["e1000", "virtio-net-pci", "vmxnet3", "e1000e"];
 
 /// Seconds that the tests may take in an emulated machine.
 const TESTS: u32 = 3600;
+/// Seconds that one of the programs may take, so that the others get their time.
+const PROGRAM: u32 = 1200;
 
 /// Builds everything and runs the tests in a guest.
 pub fn run(args: &Args) -> Result<()> {
     setup::run()?;
-    build::release()?;
+    build::run(&build::Args { debug: args.debug })?;
     setup::packages(PACKAGES)?;
     let programs =
         || PROGRAMS.iter().filter(|one| args.only.is_empty() || args.only.iter().any(|only| only == *one));
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--release", "--package", "lb-tests"]);
+    cargo.args(["build", "--package", "lb-tests"]);
+    if !args.debug {
+        cargo.arg("--release");
+    }
     shell::run(cargo.args(programs().flat_map(|program| ["--bin", program])))?;
     let machine = vm::install()?;
     let guest = Guest::new(&machine, Kernel::find_or_fetch(&args.kernel)?).with_cards(CARDS);
-    let release = workspace::target().join("release");
+    let folder = workspace::target().join(if args.debug { "debug" } else { "release" });
     // The root file system is the host's: it has no unix sockets, and each start of a program reads it again.
     let command = format!(
         "modprobe -a veth ip_vs ipip sit ip6_tunnel ip_gre ip6_gre fou fou6 8021q sch_netem sctp bonding e1000 e1000e vmxnet3 virtio_net && mkdir -p /var/lib/xvs-lab && mount -t tmpfs lab /var/lib/xvs-lab \
          && cp {} /run/ && export XVS_BIN=/run/xvs && {} {}",
-        release.join("xvs").display(),
+        folder.join("xvs").display(),
         programs()
-            .map(|program| release.join(program).display().to_string())
+            .map(|program| format!("timeout --kill-after=5 {PROGRAM} {}", folder.join(program).display()))
             .collect::<Vec<_>>()
             .join(" && "),
         args.words.join(" "),

@@ -2,6 +2,8 @@
 //! Start of a daemon that follows the kernel's IPVS.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use tokio::task::JoinHandle;
 
 use super::RunOptions;
@@ -17,6 +19,9 @@ use lb_control::{
 use lb_dataplane::Limits;
 use lb_model::{Desired, failure::Failure, timeouts::TimeoutOptions};
 use lb_netlink::{Interface, Netlink, ipvs::Ipvs};
+
+/// Longest time in which the connections of IPVS are read at the start.
+const IMPORT: Duration = Duration::from_secs(20);
 
 /// IPVS at the start.
 pub(super) struct Start {
@@ -84,7 +89,7 @@ pub(super) async fn start(
 ) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(Start { source, read, .. }) = start else { return Ok(None) };
     // Without them, the kernel forwards their packets.
-    if let Err(failure) = follow::import(director, |_| true).await {
+    if let Err(failure) = follow::import(director, IMPORT, |_| true).await {
         tracing::warn!("the connections of IPVS stay with the kernel: {}", failure.message);
     }
     let mut locked = director.lock().await;

@@ -205,9 +205,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let growth = flow_growth::start(director.clone());
     let ipvs = follow.as_ref().map(follow::Start::ipvs);
     let follow = follow::start(follow, &director, &interfaces).await?;
-    if let Some(fresh) = fresh {
-        fresh.keep();
-    }
+    fresh.into_iter().for_each(Fresh::keep);
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, files, watch, options.config.as_deref()).await;
     manager::stopping();

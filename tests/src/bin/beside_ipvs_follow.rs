@@ -42,6 +42,11 @@ const DELAY: Duration = Duration::from_secs(1);
 /// Longest time until xvs is ready.
 const START: Duration = Duration::from_mins(4);
 
+/// Longest time from the signal to the end of xvs: it hands its connections over in 4 s, and the rest is the machine.
+const STOP: Duration = Duration::from_secs(15);
+/// What the log says about the handover.
+const HANDED: [&str; 4] = ["stopped: ", "did not take", "without time to look", "cannot"];
+
 /// An open connection to a greeter.
 struct Open {
     service: SocketAddrV4,
@@ -155,6 +160,26 @@ fn start(director: &Director) -> Process {
     daemon
 }
 
+/// Stops xvs, and shows how long the kernel took to get its connections. Returns the failure if it took too long.
+fn stop(daemon: &mut Process) -> Vec<String> {
+    let began = Instant::now();
+    let code = daemon.stop();
+    let took = began.elapsed();
+    println!("xvs has ended after {} ms", took.as_millis());
+    let log = daemon.log();
+    for line in log.lines().filter(|line| HANDED.iter().any(|words| line.contains(words))) {
+        println!("  {line}");
+    }
+    let mut failures = Vec::new();
+    if took > STOP {
+        failures.push(format!("xvs took {took:?} to end"));
+    }
+    if code != Some(0) {
+        failures.push(format!("xvs ended with {code:?}"));
+    }
+    failures
+}
+
 /// Returns whether every real has the MAC address of its next hop.
 fn all_reachable(stats: &serde_json::Value) -> bool {
     let services = stats["services"].as_array().into_iter().flatten();
@@ -173,7 +198,7 @@ fn keep(lab: &Lab) -> Vec<String> {
     };
     let (mut silent, mut talking) = (open(SILENT), open(TALKING));
     let load = Load::default();
-    let mut failures = Vec::new();
+    let (mut failures, mut stops) = (Vec::new(), Vec::new());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..2).map(|_| scope.spawn(|| load.run(client, &services))).collect();
         let mut look = |what: &str, talking: &mut Vec<Open>| {
@@ -197,15 +222,14 @@ fn keep(lab: &Lab) -> Vec<String> {
             assert!(packets > 0 && new > 0, "xvs forwards");
             director.xvs("status").succeeds().says("every service of the kernel's IPVS");
             let began_here = open(1);
-            daemon.stop();
-            println!("{}", daemon.log().lines().last().unwrap_or_default());
+            stops.extend(stop(&mut daemon));
             talking.extend(began_here);
             look(&format!("IPVS again, round {round}"), &mut talking);
             thread::sleep(Duration::from_secs(1));
         }
         let mut daemon = start(director);
         look("silent ones, xvs", &mut silent);
-        daemon.stop();
+        stops.extend(stop(&mut daemon));
         look("silent ones, IPVS", &mut silent);
         load.stop.store(true, Ordering::Relaxed);
         for worker in workers {
@@ -215,7 +239,38 @@ fn keep(lab: &Lab) -> Vec<String> {
     let failed = load.failures.into_inner().expect("no thread panics");
     println!("{} new connections, {} failed", load.made.into_inner(), failed.len());
     failures.extend(failed);
+    failures.extend(stops);
     director.sh("ipvsadm -C").succeeds();
+    failures
+}
+
+/// `xvs detach` hands the connections of a daemon that was killed to the kernel.
+fn killed(lab: &Lab) -> Vec<String> {
+    const PORT: u16 = 8401;
+    const EACH: usize = 10;
+    let (director, service) = (&lab.director, SocketAddrV4::new(VIP, PORT));
+    let _greeters: Vec<Server> =
+        lab.reals.iter().map(|real| Server::greeter(real, (Ipv4Addr::UNSPECIFIED, PORT))).collect();
+    let reals: String = RIPS.iter().map(|rip| format!("-a -t {service} -r {rip} -g -w 1\n")).collect();
+    restore(director, &format!("-A -t {service} -s wrr\n{reals}"));
+    let open = || (0..EACH).map(|_| Open::new(&lab.client, service)).collect::<Result<Vec<_>, _>>();
+    let mut all = open().expect("IPVS forwards");
+    let mut daemon = start(director);
+    all.extend(open().expect("xvs forwards"));
+    daemon.kill();
+    all.extend(open().expect("the programs forward without the daemon"));
+    let mut failures = echo_all(&mut all);
+    println!("without the daemon: {} of {} connections live", all.len() - failures.len(), all.len());
+    let (bpffs, state) = (director.bpffs(), director.state());
+    let detach = format!("detach --bpffs {} --state {}", bpffs.display(), state.display());
+    let began = Instant::now();
+    let detached = director.xvs(&detach).succeeds();
+    println!("xvs detach has ended after {} ms: {}", began.elapsed().as_millis(), detached.stdout.trim());
+    detached.says("connections to the kernel's IPVS");
+    let failed = echo_all(&mut all);
+    println!("IPVS again: {} of {} connections live", all.len() - failed.len(), all.len());
+    failures.extend(failed);
+    shell(director, "ipvsadm -C");
     failures
 }
 
@@ -435,16 +490,19 @@ fn left(lab: &Lab) -> Vec<String> {
     director.xvs("service list").succeeds().says("fwmark 7");
     director.xvs(&format!("service add tcp {VIP}:1")).fails(2).says("this daemon follows");
     let answers: Vec<_> = (0..6).map(|_| lab.client.greeting(SocketAddrV4::new(VIP, PORT))).collect();
-    daemon.stop();
+    let mut failures = stop(&mut daemon);
     shell(director, "ipvsadm -C; iptables -t mangle -F");
-    answers.into_iter().filter_map(Result::err).map(|error| format!("the service by mark: {error}")).collect()
+    let failed = answers.into_iter().filter_map(Result::err);
+    failures.extend(failed.map(|error| format!("the service by mark: {error}")));
+    failures
 }
 
 type Part = fn(&Lab) -> Vec<String>;
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("keep", keep),
     ("left", left),
+    ("killed", killed),
     ("keepalived", keepalived),
     ("ldirectord", ldirectord),
     ("ipvsadm", ipvsadm),

@@ -4,6 +4,7 @@
 
 mod hand_over; // flows as connections of IPVS
 mod left; //      services that stay with the kernel
+mod pending; //   connections that the kernel is to take
 mod real; //      destinations
 mod service; //   services
 mod settle; //    rules that vanish for a moment
@@ -14,6 +15,7 @@ mod words; //     options of xvs that correspond to those of IPVS
 
 pub use hand_over::{Identity, connection, identity, template};
 pub use left::{Left, name};
+pub use pending::{Known, Pending};
 pub use settle::Settling;
 pub use translate::{Followed, Surroundings, translate};
 pub use words::{RealWords, ServiceWords, kept_port};

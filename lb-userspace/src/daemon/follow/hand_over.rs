@@ -6,14 +6,14 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    ops::Add,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use super::connections;
 use lb_common::sync::{Connection, Line, MESSAGE, Writer, snapshot};
 use lb_control::{
     image::{Image, endpoint},
-    ipvs::{Identity, connection, identity, template},
+    ipvs::{Identity, Known, Pending, connection, identity, template},
 };
 use lb_dataplane::{TableError, Tables, clock};
 use lb_model::{ServiceId, failure::Failure};
@@ -22,34 +22,26 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Interface of the backup daemon that xvs starts: no other host hears it.
 const INTERFACE: &str = "lo";
-/// The connections of IPVS.
-pub(super) const CONNECTIONS: &str = "/proc/net/ip_vs_conn";
 /// Whether IPVS directs nothing while a backup daemon runs.
 const BACKUP_ONLY: &str = "/proc/sys/net/ipv4/vs/backup_only";
 /// Messages that are sent without a pause: their memory fits the socket's receive buffer.
 const BURST: usize = 32;
 /// The pause after a burst, in which the kernel takes the messages.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Times that connections are announced which the kernel does not have afterwards.
-const ATTEMPTS: usize = 5;
 /// Time after the last message in which the kernel takes it.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Longest time that a message may wait for the interface.
+const WRITE: Duration = Duration::from_millis(200);
 
 /// What was handed over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HandedOver {
     /// Connections and templates that the kernel has now.
     pub taken: usize,
-    /// Connections and templates that the kernel did not take.
+    /// Connections and templates that the kernel did not take, or for whose announcement there was no time.
     pub missing: usize,
-}
-
-impl Add for HandedOver {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { taken: self.taken + other.taken, missing: self.missing + other.missing }
-    }
+    /// Connections and templates that were announced, without time to look whether the kernel has them.
+    pub unconfirmed: usize,
 }
 
 /// A way to announce connections to the kernel of this host.
@@ -62,6 +54,8 @@ pub struct HandOver {
     is_ours: bool,
     /// The connections that the kernel has.
     done: HashMap<Identity, Connection>,
+    /// Those that were announced, without a look whether the kernel has them.
+    unsure: HashMap<Identity, Connection>,
 }
 
 impl HandOver {
@@ -103,34 +97,52 @@ impl HandOver {
             }
         };
         let group = SocketAddr::new(daemon.group, daemon.port);
-        Ok(Self { ipvs: ipvs.clone(), socket, group, sync_id: daemon.sync_id, is_ours, done: HashMap::new() })
+        Ok(Self {
+            ipvs: ipvs.clone(),
+            socket,
+            group,
+            sync_id: daemon.sync_id,
+            is_ours,
+            done: HashMap::new(),
+            unsure: HashMap::new(),
+        })
     }
 
-    /// Announces those of the connections that the kernel does not have yet, until it has them.
+    /// Announces those of the connections that the kernel does not have yet, until it has them or refuses them, for at
+    /// most about the time `within`. Returns what was handed over in all.
     ///
     /// # Errors
     /// If a message cannot be sent.
-    pub async fn hand_over(&mut self, mut connections: Vec<Connection>) -> Result<HandedOver, Failure> {
-        connections.retain(|one| self.done.get(&identity(one)).is_none_or(|done| differs(done, one)));
-        let all = connections.len();
-        for _ in 0..ATTEMPTS {
-            if connections.is_empty() {
-                break;
-            }
-            self.send(&connections).await.map_err(|error| {
+    pub async fn hand_over(
+        &mut self,
+        mut connections: Vec<Connection>,
+        within: Duration,
+    ) -> Result<HandedOver, Failure> {
+        let until = Instant::now() + within;
+        let is_new = |announced: &HashMap<Identity, Connection>, one: &Connection| {
+            announced.get(&identity(one)).is_none_or(|announced| differs(announced, one))
+        };
+        connections.retain(|one| is_new(&self.done, one));
+        connections.sort_by_cached_key(|one| !is_new(&self.unsure, one));
+        for connection in &connections {
+            self.done.remove(&identity(connection));
+        }
+        let mut pending = Pending::new(connections);
+        while !pending.is_over() && Instant::now() < until {
+            let announced = self.send(pending.rest(), until).await.map_err(|error| {
                 Failure::failed(format!("cannot announce connections to the kernel: {error}"))
             })?;
+            pending.note_announced(announced);
             tokio::time::sleep(SETTLE).await;
-            let known = known().await?;
-            connections.retain(|connection| {
-                let is_known = known.get(&identity(connection)) == Some(&connection.real);
-                if is_known {
-                    self.done.insert(identity(connection), *connection);
-                }
-                !is_known
-            });
+            let Some(known) = known(until).await? else { break };
+            for connection in pending.compare(&known) {
+                self.done.insert(identity(&connection), connection);
+            }
         }
-        Ok(HandedOver { taken: all - connections.len(), missing: connections.len() })
+        let unconfirmed = pending.unconfirmed();
+        self.unsure = pending.rest()[..unconfirmed].iter().map(|one| (identity(one), *one)).collect();
+        let missing = pending.rest().len() - unconfirmed;
+        Ok(HandedOver { taken: self.done.len(), missing, unconfirmed })
     }
 
     /// Ends the backup daemon, if it is ours.
@@ -144,10 +156,11 @@ impl HandOver {
         Ok(())
     }
 
-    async fn send(&self, connections: &[Connection]) -> io::Result<()> {
+    /// Announces connections in their order until all are announced or the time is over. Returns how many were.
+    async fn send(&self, connections: &[Connection], until: Instant) -> io::Result<usize> {
         let mut rest = connections;
         let mut sent = 0;
-        while !rest.is_empty() {
+        while !rest.is_empty() && Instant::now() < until {
             let mut buffer = [0; MESSAGE];
             let Some(mut writer) = Writer::new(&mut buffer, self.sync_id, false) else { break };
             let taken = rest.iter().take_while(|connection| writer.push(connection, &[])).count();
@@ -161,7 +174,7 @@ impl HandOver {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        Ok(())
+        Ok(connections.len() - rest.len())
     }
 }
 
@@ -175,6 +188,7 @@ fn open(daemon: &SyncDaemon) -> io::Result<Socket> {
     let domain = if daemon.group.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind_device(Some(daemon.interface.as_bytes()))?;
+    socket.set_write_timeout(Some(WRITE))?;
     match daemon.group {
         IpAddr::V4(_) => {
             socket.set_multicast_loop_v4(true)?;
@@ -191,16 +205,15 @@ fn open(daemon: &SyncDaemon) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Returns the connections that IPVS has, with their reals.
-async fn known() -> Result<HashMap<Identity, SocketAddr>, Failure> {
-    let text = tokio::fs::read_to_string(CONNECTIONS)
-        .await
-        .map_err(|error| Failure::failed(format!("cannot read {CONNECTIONS}: {error}")))?;
-    let connection = |line| match snapshot::line(line) {
-        Ok(Line::Connection { connection, .. }) => Some((identity(&connection), connection.real)),
-        _ => None,
-    };
-    Ok(text.lines().filter_map(connection).collect())
+/// Returns the connections that IPVS has; `None` if the time is over before all are read.
+async fn known(until: Instant) -> Result<Option<HashMap<Identity, Known>>, Failure> {
+    let (known, is_whole) = connections::read(until, HashMap::new(), |known, line| {
+        if let Ok(Line::Connection { connection, .. }) = snapshot::line(line) {
+            known.insert(identity(&connection), Known { real: connection.real, left: connection.timeout });
+        }
+    })
+    .await?;
+    Ok(is_whole.then_some(known))
 }
 
 /// Returns all flows and persistence entries as connections and templates of IPVS.

@@ -5,11 +5,12 @@
 //! one change of the director. Packets of connections that xvs does not know go to the stack, where IPVS forwards them.
 #![forbid(unsafe_code)]
 
-mod change; //    changes of the director's services
-mod end; //       the end of following
-mod hand_over; // flows, handed to the kernel
-mod read; //      reading of IPVS
-mod task; //      the periodic read
+mod change; //      changes of the director's services
+mod connections; // reading of the kernel's connections within a time
+mod end; //         the end of following
+mod hand_over; //   flows, handed to the kernel
+mod read; //        reading of IPVS
+mod task; //        the periodic read
 
 pub(super) use end::hand_back_pinned;
 pub use read::{Read, Source, import};

@@ -5,9 +5,10 @@ use std::{
     collections::BTreeSet,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     net::IpAddr,
+    time::{Duration, Instant},
 };
 
-use super::hand_over::CONNECTIONS;
+use super::connections;
 use crate::daemon::{Shared, sync};
 use lb_common::sync::{Connection, Line, snapshot};
 use lb_control::ipvs::{Followed, Surroundings, translate};
@@ -81,14 +82,27 @@ impl Source {
     }
 }
 
-/// Takes the connections and templates of IPVS that are `wanted` into the flow table.
+/// Takes the connections and templates of IPVS that are `wanted` into the flow table: as many as can be read `within` that
+/// time. The kernel goes on forwarding the others.
 ///
 /// # Errors
 /// If they cannot be read, or a map cannot be written.
-pub async fn import(shared: &Shared, wanted: impl Fn(&Connection) -> bool) -> Result<(), Failure> {
-    let text = tokio::fs::read_to_string(CONNECTIONS)
-        .await
-        .map_err(|error| Failure::failed(format!("cannot read {CONNECTIONS}: {error}")))?;
+pub async fn import(
+    shared: &Shared,
+    within: Duration,
+    wanted: impl Fn(&Connection) -> bool,
+) -> Result<(), Failure> {
+    let (text, is_whole) = connections::read(Instant::now() + within, String::new(), |text, line| {
+        text.push_str(line);
+        text.push('\n');
+    })
+    .await?;
+    if !is_whole {
+        tracing::warn!(
+            "not all connections of IPVS could be read within {} s: the kernel goes on forwarding the others",
+            within.as_secs()
+        );
+    }
     let is_wanted = |line: &&str| match snapshot::line(line) {
         Ok(Line::Connection { connection, .. }) => wanted(&connection),
         _ => true,

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Interval at which all rules are read: the summary lacks thresholds, tunnels and flags. With [`LOOK`] it keeps every
 /// change within a second.
 const WHOLE: Duration = Duration::from_millis(700);
+/// Longest time in which the connections of new services are read.
+const IMPORT: Duration = Duration::from_secs(2);
 /// Reading of all rules takes at most this share of the time.
 const SHARE: u32 = 10;
 
@@ -82,7 +84,7 @@ impl Follower {
         drop(director);
         // Services that the kernel has served so far, or that are there again, may have connections.
         if !new.is_empty() {
-            import(shared, |connection| new.contains(&connection.vip.ip())).await?;
+            import(shared, IMPORT, |connection| new.contains(&connection.vip.ip())).await?;
         }
         if !waits {
             self.read = Some(read);
