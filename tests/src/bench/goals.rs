@@ -97,9 +97,9 @@ fn floors(judge: &mut Judge<'_>) {
         let goal = "dr with wrr: a part of an LRU table, less for more flows";
         judge.at_most(goal, row, "LRU flow table", floor, factor, 0.0);
     }
-    let flood = BASE.choice(Choice::Wrr).traffic(Traffic::SynFlood);
-    let floor = judge.floor(flood, "floor_flows");
-    judge.at_most("SYN flood with wrr: 0.6 × an LRU table", flood, "LRU flow table", floor, 0.6, 0.0);
+    let row = BASE.choice(Choice::Wrr).traffic(Traffic::SynFlood);
+    let floor = judge.floor(row, "floor_flows");
+    judge.at_most("SYN flood with wrr: 0.6 × an LRU table", row, "LRU flow table", floor, 0.6, 0.0);
 }
 
 /// Judges against `dr`, and IPv6 against IPv4.
