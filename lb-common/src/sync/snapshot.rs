@@ -145,7 +145,10 @@ fn ipvsadm<'a>(expires: u32, columns: &mut impl Iterator<Item = &'a str>) -> Res
     let state = columns.next().ok_or(LineError::Columns)?;
     let mut sockets = [SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0); 3];
     for socket in &mut sockets {
-        *socket = columns.next().ok_or(LineError::Columns)?.parse().map_err(|_| LineError::Address)?;
+        let text = columns.next().ok_or(LineError::Columns)?;
+        let parsed: SocketAddr = text.parse().map_err(|_| LineError::Address)?;
+        // Messages have no scope id.
+        *socket = SocketAddr::new(parsed.ip(), parsed.port());
     }
     Ok(Row { sockets, state, expires })
 }

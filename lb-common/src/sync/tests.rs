@@ -285,6 +285,9 @@ fn lists_have_ipv6_templates_marks_and_engines() {
     );
     assert_eq!(v6, listed("TCP 01:59 FIN_WAIT [2001:db8::1]:60046 [2001:db8::100]:443 [2001:db8::17]:443").0);
     assert_eq!((v6.state, v6.flags), (4, Flags(Flags::INACTIVE)));
+    let scoped =
+        listed("TCP 01:59 FIN_WAIT [2001:db8::1%3]:60046 [2001:db8::100%3]:443 [2001:db8::17]:443").0;
+    assert_eq!(scoped, v6, "without scope ids");
     // An IPv4 client of an IPv6 real, by a tunnel.
     let (mixed, _) =
         listed("TCP 0A090001 EA8E 0A090064 0050 2001:0db8:0000:0000:0000:0000:0000:0017 0050 ESTABLISHED 9");

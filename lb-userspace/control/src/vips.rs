@@ -3,10 +3,14 @@
 //! announced to the link.
 #![forbid(unsafe_code)]
 
+mod home; // the interface for a VIP
+
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::Deserialize;
+
+pub use home::home;
 
 use super::announce::announce;
 use lb_netlink::{Added, Address, Interface, Netlink, NetlinkError};
@@ -90,46 +94,8 @@ pub struct VipManager {
     takes_over: bool,
     /// VIPs that no other machine has, or that may be taken from it.
     claimed: BTreeSet<IpAddr>,
-}
-
-/// Returns the interface for a VIP: among the attached ones and the VLAN devices above them, the one with an
-/// address in the smallest network that contains the VIP; otherwise the first attached one.
-///
-/// In neighbour discovery an address belongs to one interface, and an announcement goes to the link of one
-/// interface.
-#[must_use]
-pub fn home<'a>(
-    vip: IpAddr,
-    attached: &[String],
-    links: &'a [Interface],
-    addresses: &[Address],
-) -> Option<&'a Interface> {
-    let named = |name: &String| links.iter().find(|link| link.name == *name);
-    let eligible = |index: u32| {
-        let mut link = links.iter().find(|link| link.index == index);
-        // The programs read at most two tags.
-        for _ in 0..3 {
-            if link.is_some_and(|link| attached.contains(&link.name)) {
-                return true;
-            }
-            let beneath = link.filter(|link| link.vlan.is_some()).and_then(|link| link.parent);
-            link = links.iter().find(|link| Some(link.index) == beneath);
-        }
-        false
-    };
-    let around = |address: &&Address| {
-        let net = address.net;
-        net.prefix_len() < net.max_prefix_len() && net.contains(&vip) && eligible(address.ifindex)
-    };
-    let nearest = addresses.iter().filter(around).min_by_key(|address| {
-        let first = links
-            .iter()
-            .find(|link| link.index == address.ifindex)
-            .is_none_or(|link| attached.first() != Some(&link.name));
-        (u8::MAX - address.net.prefix_len(), first, address.ifindex)
-    });
-    let found = nearest.and_then(|address| links.iter().find(|link| link.index == address.ifindex));
-    found.or_else(|| attached.first().and_then(named))
+    /// The places of the VIPs of the earlier run are known.
+    has_looked: bool,
 }
 
 /// Removes a VIP from every interface that has it as a host address, and returns the names of the interfaces.
@@ -158,7 +124,15 @@ impl VipManager {
         added: BTreeSet<IpAddr>,
         takes_over: bool,
     ) -> Self {
-        Self { netlink, attached, place: Place::Home, added, takes_over, claimed: BTreeSet::new() }
+        Self {
+            netlink,
+            attached,
+            place: Place::Home,
+            added,
+            takes_over,
+            claimed: BTreeSet::new(),
+            has_looked: false,
+        }
     }
 
     /// Adds VIPs there.
@@ -223,8 +197,14 @@ impl VipManager {
                 return events;
             }
         };
-        let here: BTreeSet<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
+        let mut here: BTreeSet<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
         let mut links = None;
+        for vip in self.misplaced(wanted, &addresses, &mut links).await {
+            match self.remove(vip).await {
+                Ok(()) => drop(here.remove(&vip)),
+                Err(error) => events.push(VipEvent::Failed(vip, error)),
+            }
+        }
         for vip in wanted {
             if here.contains(vip) {
                 // The VIP belongs to others, if xvs did not add it, on any interface.
@@ -240,6 +220,33 @@ impl VipManager {
             }
         }
         events
+    }
+
+    /// Returns the VIPs that an earlier run with another setting has added where they are of no use: [`Place::On`] is one
+    /// interface, and neighbours ask for [`Place::Home`] on the attached ones.
+    async fn misplaced(
+        &mut self,
+        wanted: &BTreeSet<IpAddr>,
+        addresses: &[Address],
+        links: &mut Option<Vec<Interface>>,
+    ) -> Vec<IpAddr> {
+        if self.has_looked {
+            return Vec::new();
+        }
+        let own = |address: &&Address| {
+            wanted.contains(&address.net.addr()) && self.added.contains(&address.net.addr())
+        };
+        let own: Vec<&Address> = addresses.iter().filter(own).collect();
+        // Without the interfaces, all stay where they are.
+        let Ok(all) = self.netlink.interfaces().await else { return Vec::new() };
+        self.has_looked = true;
+        let all = &*links.insert(all);
+        let fits = |address: &Address| match &self.place {
+            Place::Home => home::is_above(&self.attached, all, address.ifindex),
+            Place::On(name) => all.iter().any(|link| link.index == address.ifindex && link.name == *name),
+        };
+        let right: BTreeSet<IpAddr> = own.iter().filter(|a| fits(a)).map(|a| a.net.addr()).collect();
+        own.iter().map(|address| address.net.addr()).filter(|vip| !right.contains(vip)).collect()
     }
 
     /// Adds a VIP to its interface and announces it there. Returns the interface's name or, if the VIP is not
@@ -295,79 +302,5 @@ impl VipManager {
             self.added.remove(&vip);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lb_netlink::Vlan;
-
-    fn link(index: u32, name: &str, parent: Option<u32>) -> Interface {
-        Interface {
-            index,
-            name: name.to_owned(),
-            mac: Some([2, 0, 0, 0, 0, 1]),
-            mtu: 1500,
-            up: true,
-            running: true,
-            noarp: false,
-            kind: parent.map(|_| "vlan".to_owned()),
-            vlan: parent.map(|_| Vlan { id: 10, service: false }),
-            parent,
-            parent_namespace: None,
-            controller: None,
-            xdp: None,
-            xdp_program: None,
-        }
-    }
-
-    fn home_of(vip: &str, addresses: &[(u32, &str)]) -> u32 {
-        let mut veth = link(6, "veth0", Some(2));
-        veth.vlan = None;
-        let links = [
-            link(1, "lo", None),
-            link(2, "eth0", None),
-            link(3, "eth1", None),
-            link(4, "eth0.10", Some(2)),
-            link(5, "eth0.10.20", Some(4)),
-            veth,
-            link(7, "eth2", None),
-            link(8, "eth2.10", Some(7)),
-        ];
-        let addresses: Vec<Address> = addresses
-            .iter()
-            .map(|(ifindex, net)| Address {
-                net: net.parse().unwrap(),
-                ifindex: *ifindex,
-                host_scope: false,
-                duplicate: false,
-            })
-            .collect();
-        let attached = ["eth0".to_owned(), "eth1".to_owned()];
-        home(vip.parse().unwrap(), &attached, &links, &addresses).unwrap().index
-    }
-
-    #[test]
-    fn a_vip_belongs_where_its_network_is() {
-        let on = [(2, "192.0.2.1/24"), (3, "10.0.0.1/24"), (4, "2001:db8::1/64"), (5, "198.51.100.1/24")];
-        assert_eq!(home_of("192.0.2.100", &on), 2);
-        assert_eq!(home_of("10.0.0.100", &on), 3, "another interface that is attached to");
-        assert_eq!(home_of("2001:db8::100", &on), 4, "a VLAN device");
-        assert_eq!(home_of("198.51.100.7", &on), 5, "one on a VLAN device");
-        assert_eq!(home_of("203.0.113.1", &on), 2, "of no network: the first");
-        assert_eq!(home_of("203.0.113.1", &[(4, "0.0.0.0/0")]), 4);
-    }
-
-    #[test]
-    fn neither_other_interfaces_nor_host_addresses_are_a_home() {
-        let on = [(1, "192.0.2.1/24"), (6, "192.0.2.2/24"), (8, "192.0.2.3/24"), (4, "192.0.2.100/32")];
-        assert_eq!(home_of("192.0.2.100", &on), 2);
-    }
-
-    #[test]
-    fn the_smallest_network_counts_and_then_the_first_interface() {
-        assert_eq!(home_of("192.0.2.100", &[(2, "192.0.0.0/16"), (4, "192.0.2.1/24")]), 4);
-        assert_eq!(home_of("192.0.2.100", &[(4, "192.0.2.2/24"), (2, "192.0.2.1/24")]), 2);
     }
 }

@@ -2,6 +2,8 @@
 //! The director's part in announcements of connections.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use lb_common::{
     flow_table::Value,
     ids::RealId,
@@ -13,6 +15,7 @@ use lb_common::{
 use lb_dataplane::FlowScan;
 use lb_model::failure::Failure;
 use lb_netlink::Netlink;
+use tokio::sync::Notify;
 
 use super::{
     Director,
@@ -33,16 +36,24 @@ impl Director {
         (self.maps.announced_flows(), self.maps.announced_share())
     }
 
+    /// Returns what is told of each change of the services and reals.
+    pub(super) fn reals_changed(&self) -> Arc<Notify> {
+        self.maps.reals_changed()
+    }
+
     /// Returns the netlink socket in the director's network namespace.
     pub(super) const fn netlink(&self) -> &Netlink {
         self.network.netlink()
     }
 
-    /// Sets the return paths to clients.
+    /// Sets the return paths to clients, unless their packets have shown other ones than those that were set before.
     ///
     /// # Errors
     /// If a map cannot be written.
-    pub(super) fn put_return_paths(&mut self, paths: &[(Be128, ReturnPath)]) -> Result<(), Failure> {
+    pub(super) fn put_return_paths(
+        &mut self,
+        paths: &[(Be128, ReturnPath, Option<ReturnPath>)],
+    ) -> Result<(), Failure> {
         self.maps.put_return_paths(paths)
     }
 

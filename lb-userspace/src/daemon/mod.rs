@@ -36,6 +36,7 @@ pub mod outcomes; //        counts of changes, and of reads of the config file
 mod part; //               changes of a few services
 mod plan; //                changes that a config would make
 pub mod readiness; //       whether the director can take over traffic
+pub mod ready_file; //      what keepalived reads of it
 mod refresh; //             updates after changes of the network
 mod report; //              status and counters
 mod resize; //              larger tables at run time

@@ -4,9 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     net::IpAddr,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -20,9 +18,9 @@ use lb_model::{
     health::Health,
     standing::{Role, Standing},
 };
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 
-use super::{Director, Shared};
+use super::{Director, Shared, ready_file::ReadyFile};
 use crate::api::types::{Done, ReadyView, StandingChange};
 
 /// Interval at which readiness is decided, at least.
@@ -30,13 +28,9 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// Part of the time that decisions may take: one in this number.
 const SHARE: u32 = 50;
 
-/// Content of the ready file while the director is ready, and else: with any weight that keepalived multiplies it by,
-/// the number below is the lowest priority, and without a weight a fault.
-const READY: &str = "0\n";
-const NOT_READY: &str = "-254\n";
-
 /// Starts the task that follows the readiness: it adds and removes VIPs that depend on it, and writes the ready file.
-pub fn start(shared: Shared, file: Option<PathBuf>) {
+#[must_use]
+pub fn start(shared: Shared, mut file: Option<ReadyFile>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut last = None;
         let mut pause = Duration::ZERO;
@@ -47,32 +41,32 @@ pub fn start(shared: Shared, file: Option<PathBuf>) {
             let readiness = director.decide_readiness().await;
             let wanted = director.wanted_vips();
             pause = INTERVAL.max(began.elapsed() * SHARE);
-            if last.as_ref().is_some_and(|(before, vips)| *before == readiness && *vips == wanted) {
-                continue;
-            }
-            for warning in director.reconcile().await {
-                tracing::warn!("{warning}");
+            let is_known =
+                last.as_ref().is_some_and(|(before, vips)| *before == readiness && *vips == wanted);
+            if !is_known {
+                for warning in director.reconcile().await {
+                    tracing::warn!("{warning}");
+                }
             }
             drop(director);
+            // While a daemon starts, what the last one said counts: its programs forward.
+            if let Some(file) = file.as_mut().filter(|_| !readiness.is_starting) {
+                file.write(readiness.is_ready());
+            }
             if last.as_ref().is_none_or(|(before, _)| *before != readiness) {
-                tell(&readiness, file.as_deref());
+                tell(&readiness);
             }
             last = Some((readiness, wanted));
         }
-    });
+    })
 }
 
-/// Logs the readiness, and writes it to the file.
-fn tell(readiness: &Readiness, file: Option<&Path>) {
+/// Logs the readiness.
+fn tell(readiness: &Readiness) {
     if readiness.is_ready() {
         tracing::info!("the director is ready to take over traffic");
     } else {
         tracing::info!("the director is not ready to take over traffic: {}", readiness.reasons.join("; "));
-    }
-    let Some(file) = file else { return };
-    // The file keeps its inode, which keepalived watches.
-    if let Err(error) = fs::write(file, if readiness.is_ready() { READY } else { NOT_READY }) {
-        tracing::error!("cannot write the ready file {}: {error}", file.display());
     }
 }
 

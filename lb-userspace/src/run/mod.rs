@@ -34,7 +34,9 @@ use crate::{
         flow_growth,
         health::{self, Prober},
         lock::For,
-        notify, readiness, revert_in_time, sync,
+        notify, readiness,
+        ready_file::ReadyFile,
+        revert_in_time, sync,
     },
     observe::{manager, rates},
     server::{api, http},
@@ -115,10 +117,7 @@ pub struct RunOptions {
 /// If the daemon cannot start; then existing forwarding is unchanged.
 pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // 1. Read the configuration.
-    let config = match &options.config {
-        Some(path) => config::read(path)?,
-        None => Config::default(),
-    };
+    let config = read_config(options.config.as_deref())?;
     let netlink = Netlink::open()?;
     let interfaces = interfaces::find(&netlink, &options, &config).await?;
 
@@ -153,6 +152,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     // If a link exists, the pinned programs forward packets: the pins stay even if this start fails.
     let fresh = pins.linked().is_empty().then(|| Fresh(Some(pins.clone())));
+    let ready_file = ready_file(&config, fresh.is_none())?;
     // Neighbours answer while the kernel verifies the programs.
     let mut neighbours = Neighbours::new(netlink.clone());
     neighbours.refresh(&desired.rips().collect()).await;
@@ -200,7 +200,7 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     // Programs of events are killed when the daemon ends.
     let _notifier = notify::start(&config.director, director.events());
     director.note("start of the daemon".to_owned());
-    begin_tasks(&director, &config).await?;
+    let ready = begin_tasks(&director, &config, ready_file).await?;
     let files = servers.start(&director, limits.reals);
     let growth = flow_growth::start(director.clone());
     let ipvs = follow.as_ref().map(follow::Start::ipvs);
@@ -209,23 +209,47 @@ pub async fn run(options: RunOptions) -> Result<(), Failure> {
     let doctor = tokio::spawn(examine_every(options.doctor_every, director.clone()));
     let end = supervise(&director, socket, files, watch, options.config.as_deref()).await;
     manager::stopping();
-    growth.abort();
+    [growth, ready, doctor].iter().for_each(JoinHandle::abort);
     follow.iter().for_each(JoinHandle::abort);
-    doctor.abort();
     checks.iter().for_each(JoinHandle::abort);
 
     // 4. A signal arrived. By default forwarding continues without the daemon.
     drop(director.history().list().await);
+    tell_end(&config, options.detach_on_exit && ipvs.is_none());
     finish(&director, &pins, options.detach_on_exit, ipvs.as_ref()).await?;
     end
 }
 
+/// Reads the config file, and checks what its announcements of connections need.
+fn read_config(file: Option<&Path>) -> Result<Config, Failure> {
+    let config = file.map(config::read).transpose()?.unwrap_or_default();
+    sync::check(&config.sync)?;
+    Ok(config)
+}
+
+/// Opens the ready file, if there is one. `continues` is whether programs of an earlier daemon forward.
+fn ready_file(config: &Config, continues: bool) -> Result<Option<ReadyFile>, Failure> {
+    let file = config.director.ready_file.as_deref();
+    file.map(|file| ReadyFile::open(file, continues)).transpose()
+}
+
+/// Tells keepalived that another director has to take the traffic over, if forwarding `ends` here.
+fn tell_end(config: &Config, ends: bool) {
+    if ends && let Err(failure) = ready_file(config, false) {
+        tracing::error!("{}", failure.message);
+    }
+}
+
 /// Begins the tasks that end with the process.
-async fn begin_tasks(director: &Shared, config: &Config) -> Result<(), Failure> {
+async fn begin_tasks(
+    director: &Shared,
+    config: &Config,
+    ready_file: Option<ReadyFile>,
+) -> Result<JoinHandle<()>, Failure> {
+    sync::prepare(director, &config.sync).await?.start(director).await;
     tokio::spawn(revert_in_time(director.clone()));
-    readiness::start(director.clone(), config.director.ready_file.clone());
     tokio::spawn(sync::apply_when_changed(director.clone()));
-    sync::follow(director, &config.sync).await
+    Ok(readiness::start(director.clone(), ready_file))
 }
 
 /// Forwards the messages of the programs to the log.

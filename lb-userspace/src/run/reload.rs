@@ -39,8 +39,10 @@ pub(super) async fn reload(file: Option<&Path>, director: &Shared, files: Option
 /// them as they are.
 async fn apply(file: &Path, shared: &Shared) -> Result<Option<usize>, Failure> {
     let config = config::read(file)?;
-    sync::follow(shared, &config.sync).await?;
+    // All that may be refused comes before the first change.
+    let announcements = sync::prepare(shared, &config.sync).await?;
     if config.desired.services.is_empty() {
+        announcements.start(shared).await;
         return Ok(None);
     }
     let mut director = shared.lock().await;
@@ -49,6 +51,7 @@ async fn apply(file: &Path, shared: &Shared) -> Result<Option<usize>, Failure> {
     director.note_config_file(file);
     let waits = director.needs_restart(&config.director);
     drop(director);
+    announcements.start(shared).await;
     shared.note("SIGHUP".to_owned());
     for warning in done.warnings.iter().chain(&waits) {
         tracing::warn!("{warning}");

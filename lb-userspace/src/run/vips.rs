@@ -38,6 +38,16 @@ fn announce(leaves_vips: bool, section: &DirectorSection) -> Result<Announce, Fa
         return Err(Failure::wrong_input("`vip-interface` has an effect with `announce = \"address\"` only")
             .hint("without it, VIPs are on the interface of their network"));
     }
+    if announce == Announce::Address && !section.fnat_addresses.is_empty() {
+        return Err(Failure::wrong_input(
+            "`announce = \"address\"` excludes `fnat-addresses`: replies of `fnat` reals come back to the one director that \
+             has the SNAT address, which need not be the one to which the router sends the client's packets",
+        )
+        .hint(
+            "remove `fnat-addresses`: each director then uses its own address towards the real; or use `announce = \"none\"` \
+             with keepalived, which moves VIPs and SNAT addresses together",
+        ));
+    }
     Ok(announce)
 }
 
@@ -54,6 +64,14 @@ pub(super) async fn manager(
 ) -> Result<Option<VipManager>, Failure> {
     let announce = announce(options.follow_ipvs || options.no_manage_vips, section)?;
     if announce == Announce::None {
+        if !added.is_empty() {
+            let added: Vec<String> = added.iter().map(IpAddr::to_string).collect();
+            tracing::warn!(
+                "an earlier run has added the VIPs {}, which are left to others from now on; `ip address del` removes \
+                 those that no other program manages",
+                added.join(", ")
+            );
+        }
         return Ok(None);
     }
     let attached = interfaces.iter().map(|interface| interface.name.clone()).collect();

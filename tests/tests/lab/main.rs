@@ -75,6 +75,7 @@ mod ssh; //       set-up of a real by ssh
 mod start; //    faults that keep a daemon from starting
 mod survival; // no connection is reset
 mod sync; //     connections that move from one director to another
+mod sync_start; // start and stop of its sender and receiver
 mod throughput; // iperf3
 mod top; //      xvs top in a terminal, and lists
 mod trace; //    packets with their verdicts

@@ -123,6 +123,63 @@ fn a_standby_director_has_no_vip_and_is_ready() {
 }
 
 #[test]
+fn a_restart_with_another_announcement_moves_the_vip() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _servers: Vec<_> = lab.reals[..2]
+        .iter()
+        .zip(RIPS)
+        .map(|(real, rip)| lb_tests::lab::Server::greeter(real, SocketAddrV4::new(rip, 80)))
+        .collect();
+    let on = |device: &'static str, other: &'static str| {
+        eventually("the VIP moves", || {
+            if has_vip(director, device) && !has_vip(director, other) {
+                Ok(())
+            } else {
+                Err(device.to_owned())
+            }
+        });
+    };
+    for (settings, device, other) in [
+        ("announce = \"address\"", "lo", "eth0"),
+        ("", "eth0", "lo"),
+        ("announce = \"address\"", "lo", "eth0"),
+    ] {
+        let config = write_config(director, settings);
+        let _daemon = director.start_daemon_with(&format!("--config {config}"));
+        eventually_ready(director, "ready");
+        on(device, other);
+    }
+}
+
+#[test]
+fn a_ready_file_never_says_ready_without_a_reason() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let _servers: Vec<_> = lab.reals[..2]
+        .iter()
+        .zip(RIPS)
+        .map(|(real, rip)| lb_tests::lab::Server::greeter(real, SocketAddrV4::new(rip, 80)))
+        .collect();
+    let config = write_config(director, "announce = \"none\"");
+    let missing = fs::read_to_string(&config).unwrap().replace("director.ready", "missing/ready");
+    let refused = director.path("missing.toml");
+    fs::write(&refused, missing).unwrap();
+    let refused = director.refused_daemon_with(&format!("--config {}", refused.display()));
+    refused.ends_without_success().says("cannot write the `ready-file`");
+
+    let read = || fs::read_to_string(director.path("ready")).unwrap();
+    let daemon = director.start_daemon_with(&format!("--config {config}"));
+    eventually_ready(director, "ready");
+    drop(daemon);
+    assert_eq!(read(), "0\n", "forwarding continues");
+    let daemon = director.start_daemon_with(&format!("--detach-on-exit --config {config}"));
+    eventually_ready(director, "ready");
+    drop(daemon);
+    assert_eq!(read(), "-254\n", "forwarding has ended");
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_refused() {
     let lab = Lab::new();
     let director = &lab.director;
@@ -131,6 +188,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ("vip-interface = \"lo\"", "announce"),
         ("announce = \"address\"\nvip-interface = \"none0\"", "none0"),
         ("announce = \"bgp\"", "announce"),
+        ("announce = \"address\"\nfnat-addresses = [\"10.0.0.77\"]", "come back to the one director"),
     ] {
         let config = write_config(director, settings);
         director.refused_daemon_with(&format!("--config {config}")).ends_without_success().says(why);

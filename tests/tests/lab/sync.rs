@@ -308,19 +308,46 @@ fn a_list_of_connections_is_imported_and_waits_for_its_real() {
 }
 
 #[test]
-fn the_words_of_ipvsadm_start_and_stop_sender_and_receiver() {
+fn sender_and_receiver_follow_an_interface_that_is_created_again() {
     let lab = Lab::new();
-    let _daemon = lab.director.start_daemon();
-    let ipvsadm = |words: &str| lab.director.xvs(&format!("ipvsadm {words}"));
-    ipvsadm("--start-daemon master --mcast-interface eth0 --syncid 7").succeeds();
-    let again = ipvsadm("--start-daemon master --mcast-interface eth0").ends_with(255);
-    assert_eq!(again.stderr, "Daemon has already run");
-    ipvsadm("--start-daemon backup --mcast-interface eth0 --mcast-group ff02::81").succeeds();
-    ipvsadm("--stop-daemon backup").succeeds();
-    let missing = ipvsadm("--start-daemon backup --mcast-interface eth9").ends_with(255);
-    assert_eq!(missing.stderr.lines().next(), Some("No such device"));
-    assert_eq!(
-        ipvsadm("-L --daemon").succeeds().stdout,
-        "master sync daemon (mcast=eth0, syncid=7, maxlen=1472, group=224.0.0.81, port=8848, ttl=1)"
-    );
+    let director = &lab.director;
+    lab.reals[0].set_up(Method::Dr);
+    let _server = Server::greeter(&lab.reals[0], SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 80));
+    let create = |host: &lb_tests::lab::Host, last: u8| {
+        let vlan = "ip link add link eth0 name sync0 type vlan id 9";
+        host.sh(&format!("{vlan} && ip address add 10.9.9.{last}/24 dev sync0 && ip link set sync0 up"))
+            .succeeds();
+    };
+    create(&lab.client, 1);
+    lab.client.sh("ip route add 224.0.0.0/4 dev sync0").succeeds();
+    create(director, 2);
+    let config = director.path("toml");
+    fs::write(&config, "[sync]\ninterface = 'sync0'\nsend = 7\nreceive = 7\n").unwrap();
+    let _daemon = director.start_daemon_with(&format!("--config {}", config.display()));
+    director.xvs(&format!("service add tcp {VIP}:80 --scheduler wrr")).succeeds();
+    director.add_real("tcp", 80, RIPS[0], 80, Method::Dr, 100);
+    let receives = |more: u64| {
+        let before = number(director, "/messages_received");
+        eventually("messages are received", || {
+            send(&lab, [message(7, 80, RIPS[0], 1..2)].into_iter());
+            let received = number(director, "/messages_received");
+            if received >= before + more { Ok(()) } else { Err(format!("{received}")) }
+        });
+    };
+    let mut open = Vec::new();
+    let mut sends = |what: &str| {
+        let before = number(director, what);
+        open.push(Open::new(&lab, 80, 1));
+        eventually("the flow is announced", || {
+            let sent = number(director, what);
+            if sent > before { Ok(()) } else { Err(director.xvs("sync status").stdout) }
+        });
+    };
+    receives(1);
+    sends("/messages_sent");
+    director.sh("ip link del sync0").succeeds();
+    sends("/send_errors");
+    create(director, 2);
+    receives(1);
+    sends("/messages_sent");
 }

@@ -42,14 +42,21 @@ impl Waiting {
     /// Adds a connection that has its real without an entry, as long as half of the places are free: the next change of the
     /// services may give it an entry.
     pub fn add_untracked(&mut self, connection: Connection, now: Instant) {
-        if self.len() < Self::MOST / 2 {
+        let has_place = self.len() < Self::MOST / 2 || self.connections.contains_key(&identity(&connection));
+        if has_place {
             let _has_room = self.add(connection, now);
         }
     }
 
+    /// Removes an earlier announcement of a connection, after a later one has got another effect: the earlier one must not
+    /// replace it at the next change of the services.
+    pub fn remove(&mut self, connection: &Connection) {
+        self.connections.remove(&identity(connection));
+    }
+
     /// Adds a connection, or replaces its earlier announcement. Returns whether there was room.
     pub fn add(&mut self, connection: Connection, now: Instant) -> bool {
-        let identity = (connection.protocol, connection.client, connection.vip, connection.is_template());
+        let identity = identity(&connection);
         if self.len() >= Self::MOST && !self.connections.contains_key(&identity) {
             self.expire(now);
             if self.len() >= Self::MOST {
@@ -79,6 +86,10 @@ impl Waiting {
     fn expire(&mut self, now: Instant) {
         self.connections.retain(|_, (_, end)| *end > now);
     }
+}
+
+fn identity(connection: &Connection) -> Identity {
+    (connection.protocol, connection.client, connection.vip, connection.is_template())
 }
 
 #[cfg(test)]
@@ -118,6 +129,27 @@ mod tests {
         let other = Connection { real: "10.9.0.24:80".parse().unwrap(), ..connection(1, 60) };
         assert!(waiting.add(connection(1, 60), now) && waiting.add(other, now));
         assert_eq!(waiting.take(now), [other]);
+    }
+
+    #[test]
+    fn a_later_effect_ends_the_wait_of_the_same_connection_only() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        assert!(waiting.add(connection(1, 60), now) && waiting.add(connection(2, 60), now));
+        let moved = Connection { real: "10.9.0.24:80".parse().unwrap(), ..connection(1, 60) };
+        waiting.remove(&moved);
+        assert_eq!(waiting.take(now), [connection(2, 60)]);
+    }
+
+    #[test]
+    fn the_last_announcement_of_an_untracked_connection_counts_beyond_half_of_the_places() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        for port in 0..=(Waiting::MOST / 2) as u16 {
+            waiting.add_untracked(connection(port, 60), now);
+        }
+        assert_eq!(waiting.len(), Waiting::MOST / 2);
+        let moved = Connection { real: "10.9.0.24:80".parse().unwrap(), ..connection(7, 60) };
+        waiting.add_untracked(moved, now);
+        assert!(waiting.take(now).contains(&moved));
     }
 
     #[test]

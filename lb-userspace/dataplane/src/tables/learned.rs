@@ -37,8 +37,17 @@ impl Learned {
 }
 
 impl Tables {
-    /// Sets the return path to a client, as long as no packet of the client shows another one.
-    pub fn put_return_path(&mut self, client: Be128, path: &ReturnPath) -> Result<(), TableError> {
+    /// Sets the return path to a client, unless the map has another one than `guess`, which was set before: a packet of the
+    /// client has shown that one.
+    pub fn put_return_path(
+        &mut self,
+        client: Be128,
+        path: &ReturnPath,
+        guess: Option<ReturnPath>,
+    ) -> Result<(), TableError> {
+        if self.learned.ways_back.get(&client).is_some_and(|known| Some(known) != guess) {
+            return Ok(());
+        }
         self.learned.ways_back.put(&client, path)
     }
 

@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use lb_common::{
@@ -28,6 +29,7 @@ use lb_control::{
 };
 use lb_dataplane::{Announced, TableError, clock};
 use lb_model::failure::Failure;
+use tokio::sync::Notify;
 
 use super::{Maps, maps_failed};
 
@@ -60,12 +62,15 @@ pub(super) struct AnnouncedFlows {
     pub(super) clients: HashMap<ClientKey, Tick>,
     /// Index of the services and reals; `None` after they have changed.
     pub(super) index: Option<Index>,
+    /// Told of each change of the services and reals.
+    changed: Arc<Notify>,
 }
 
 impl AnnouncedFlows {
     /// Forgets what follows from the services and reals, which change.
     pub(super) fn forget_reals(&mut self) {
         self.index = None;
+        self.changed.notify_one();
     }
 }
 
@@ -106,22 +111,28 @@ impl Maps {
         self.limits.flows.saturating_add(self.limits.flows6) as u64 / 2
     }
 
+    /// Returns what is told of each change of the services and reals: also of those by health and next hops.
+    pub(in super::super) fn reals_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.announced.changed)
+    }
+
     /// Returns whether a persistence entry with this end is one that another director has announced, and no connection at
     /// this director has prolonged.
     fn is_announced_client(&self, key: &ClientKey, client: Client) -> bool {
         self.announced.clients.get(key) == Some(&client.expires)
     }
 
-    /// Sets the return paths to clients.
+    /// Sets the return paths to clients, unless their packets have shown other ones than those that were set before.
     ///
     /// # Errors
     /// If a map cannot be written.
     pub(in super::super) fn put_return_paths(
         &mut self,
-        paths: &[(Be128, ReturnPath)],
+        paths: &[(Be128, ReturnPath, Option<ReturnPath>)],
     ) -> Result<(), Failure> {
         let tables = self.plane.tables();
-        let mut put = paths.iter().map(|(client, path)| tables.put_return_path(*client, path));
+        let mut put =
+            paths.iter().map(|(client, path, before)| tables.put_return_path(*client, path, *before));
         put.try_for_each(|put| put).map_err(|error| maps_failed(&error))
     }
 
@@ -136,7 +147,9 @@ impl Maps {
             let effect = match index.find(&self.image, &announcement.connection) {
                 Ok(Place::Flow { key, service, real }) => {
                     let effect = self.announce_flow(announcement, (key, service, real), dips, &mut slots)?;
-                    if effect.is_kept() && self.image.reals.get(&real).is_some_and(returns_here) {
+                    // The packets of an own flow have shown the path.
+                    let is_needed = effect.is_kept() && effect != Effect::Own;
+                    if is_needed && self.image.reals.get(&real).is_some_and(returns_here) {
                         told.clients.insert(key.source);
                     }
                     effect

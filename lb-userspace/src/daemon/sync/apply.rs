@@ -31,7 +31,8 @@ pub(super) async fn apply(shared: &Shared, announcements: &[Announcement]) -> Re
     let sync = shared.sync();
     let mut applied = Applied::default();
     for some in announcements.chunks(AT_ONCE) {
-        let told = shared.lock().await.announce(some)?;
+        let mut director = shared.lock().await;
+        let told = director.announce(some)?;
         let now = Instant::now();
         let mut known = sync.known();
         for (announcement, effect) in some.iter().zip(&told.effects) {
@@ -43,6 +44,8 @@ pub(super) async fn apply(shared: &Shared, announcements: &[Announcement]) -> Re
             }
         }
         drop(known);
+        // A change of the services finds the connections that wait for it.
+        drop(director);
         sync.paths.need(shared, told.clients);
     }
     Ok(applied)
@@ -57,7 +60,8 @@ pub(super) async fn apply_waiting(shared: &Shared) -> Result<(), Failure> {
     let waiting = sync.known().waiting.take(Instant::now());
     let waiting: Vec<Announcement> = waiting.into_iter().map(Announcement::from).collect();
     for some in waiting.chunks(AT_ONCE) {
-        let told = shared.lock().await.announce(some)?;
+        let mut director = shared.lock().await;
+        let told = director.announce(some)?;
         let now = Instant::now();
         let mut known = sync.known();
         for (announcement, effect) in some.iter().zip(&told.effects) {
@@ -68,16 +72,19 @@ pub(super) async fn apply_waiting(shared: &Shared) -> Result<(), Failure> {
             keep(&mut known, announcement, *effect, now);
         }
         drop(known);
+        drop(director);
         sync.paths.need(shared, told.clients);
     }
     Ok(())
 }
 
-/// Keeps an announcement that a change of the services may concern.
+/// Keeps an announcement that a change of the services may concern, instead of an earlier one of the same connection.
 fn keep(known: &mut Known, announcement: &Announcement, effect: Effect, now: Instant) {
     if effect == Effect::Untracked {
         known.waiting.add_untracked(announcement.connection, now);
     } else if effect.may_wait() && !known.waiting.add(announcement.connection, now) {
         known.counters.not_waiting += 1;
+    } else if !effect.may_wait() {
+        known.waiting.remove(&announcement.connection);
     }
 }

@@ -22,7 +22,7 @@ use std::{
 
 use lb_control::sync::{Counters, Waiting};
 
-pub use ends::{apply_when_changed, change, follow};
+pub use ends::{apply_when_changed, change, check, prepare};
 pub use import::import;
 use paths::Paths;
 pub use status::status;

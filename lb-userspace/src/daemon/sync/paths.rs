@@ -36,7 +36,8 @@ pub(super) struct Paths(Arc<Mutex<Needed>>);
 #[derive(Default)]
 struct Needed {
     clients: BTreeSet<IpAddr>,
-    known: HashMap<IpAddr, Instant>,
+    /// Time of the look-up of each client, and the path that was found.
+    known: HashMap<IpAddr, (Instant, Option<ReturnPath>)>,
     is_running: bool,
 }
 
@@ -49,12 +50,12 @@ impl Paths {
         let mut needed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for client in clients.into_iter().map(IpAddr::from) {
             if needed.clients.len() + needed.known.len() >= MOST {
-                needed.known.retain(|_, at| at.elapsed() < VALID);
+                needed.known.retain(|_, (at, _)| at.elapsed() < VALID);
                 if needed.clients.len() + needed.known.len() >= MOST {
                     break;
                 }
             }
-            if needed.known.get(&client).is_none_or(|at| at.elapsed() >= VALID) {
+            if needed.known.get(&client).is_none_or(|(at, _)| at.elapsed() >= VALID) {
                 needed.clients.insert(client);
             }
         }
@@ -70,10 +71,17 @@ impl Paths {
         let next: BTreeSet<IpAddr> = needed.clients.iter().take(AT_ONCE).copied().collect();
         for client in &next {
             needed.clients.remove(client);
-            needed.known.insert(*client, now);
+            let before = needed.known.get(client).and_then(|(_, path)| *path);
+            needed.known.insert(*client, (now, before));
         }
         needed.is_running = !next.is_empty();
         next
+    }
+
+    /// Notes the path to a client, and returns the path that was found before.
+    fn note(&self, client: IpAddr, path: ReturnPath) -> Option<ReturnPath> {
+        let mut needed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        needed.known.get_mut(&client).and_then(|(_, known)| known.replace(path))
     }
 }
 
@@ -95,9 +103,11 @@ async fn look_up(shared: Shared, paths: Paths) {
         }
         // The neighbour entries are not kept alive: the first packet of a client shows its path.
         neighbours.release_all().await;
-        let known =
-            found.iter().filter_map(|(client, hop)| Some(((*client).into(), path(hop.as_ref().ok()?))));
-        let known: Vec<(Be128, ReturnPath)> = known.collect();
+        let known = found.iter().filter_map(|(client, hop)| {
+            let path = path(hop.as_ref().ok()?);
+            Some(((*client).into(), path, paths.note(*client, path)))
+        });
+        let known: Vec<(Be128, ReturnPath, Option<ReturnPath>)> = known.collect();
         if let Err(failure) = shared.lock().await.put_return_paths(&known) {
             tracing::warn!("return paths of announced connections: {}", failure.message);
         }

@@ -10,13 +10,18 @@ use std::{
 
 use lb_common::sync::{Message, Refused};
 use lb_control::sync::{Dropped, Link};
-use tokio::{net::UdpSocket, time::sleep};
+use lb_model::failure::Failure;
+use tokio::{
+    net::UdpSocket,
+    time::{sleep, timeout},
+};
 
 use super::{
     super::{Shared, maps::Announcement},
     Known,
     apply::apply,
     signature::Key,
+    socket,
 };
 
 /// Messages that are read at a time.
@@ -27,19 +32,31 @@ const RATE: u32 = 4000;
 /// Time after an error of the socket.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Interval at which the receiver looks whether its interface was created again.
+const LOOK: Duration = Duration::from_secs(1);
+/// Entries of a message of [`sync::MESSAGE`](lb_common::sync::MESSAGE) bytes: a longer one counts as several.
+const ENTRIES: f64 = 40.0;
+
 /// What a receiver accepts.
 pub(super) struct Receiver {
-    pub socket: UdpSocket,
-    pub link: Link,
-    pub key: Option<Key>,
+    socket: UdpSocket,
+    /// Index of the interface when the socket was opened.
+    index: u32,
+    link: Link,
+    key: Option<Key>,
 }
 
 /// Receives messages until the task is aborted.
-pub(super) async fn run(shared: Shared, receiver: Receiver) {
+pub(super) async fn run(shared: Shared, mut receiver: Receiver) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     let mut allowance = Allowance::new(Instant::now());
     let mut announcements = Vec::new();
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            receiver.follow_interface();
+        }
         if let Err(error) = receiver.read(&shared, &mut buffer, &mut allowance, &mut announcements).await {
             tracing::warn!("announcements cannot be received: {error}");
             sleep(PAUSE).await;
@@ -56,7 +73,25 @@ pub(super) async fn run(shared: Shared, receiver: Receiver) {
 }
 
 impl Receiver {
-    /// Waits for a message, and reads it and those that have arrived with it.
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// If there is no such interface, or the kernel refuses.
+    pub(super) fn new(link: &Link, key: Option<Key>) -> Result<Self, Failure> {
+        let (index, socket) = (socket::index_of(link)?, socket::receiver(link)?);
+        Ok(Self { socket, index, link: link.clone(), key })
+    }
+
+    /// Opens the socket again if the interface was removed and created again: the old one stays bound to the removed one.
+    fn follow_interface(&mut self) {
+        let Some(index) = socket::changed_index(&self.link, self.index) else { return };
+        match socket::receiver(&self.link) {
+            Ok(socket) => (self.socket, self.index) = (socket, index),
+            Err(failure) => tracing::warn!("{}", failure.message),
+        }
+    }
+
+    /// Waits for a message for a while, and reads it and those that have arrived with it.
     async fn read(
         &self,
         shared: &Shared,
@@ -64,7 +99,8 @@ impl Receiver {
         allowance: &mut Allowance,
         announcements: &mut Vec<Announcement>,
     ) -> io::Result<()> {
-        self.socket.readable().await?;
+        let Ok(readable) = timeout(LOOK, self.socket.readable()).await else { return Ok(()) };
+        readable?;
         for _ in 0..AT_ONCE {
             let (length, from) = match self.socket.try_recv_from(buffer) {
                 Ok(received) => received,
@@ -77,7 +113,9 @@ impl Receiver {
                 known.counters.drop(Dropped::Rate);
                 continue;
             }
+            let before = announcements.len();
             self.accept(&mut known, &buffer[..length], from, announcements);
+            allowance.spend_entries(announcements.len() - before);
         }
         Ok(())
     }
@@ -161,6 +199,12 @@ impl Allowance {
         self.left -= 1.0;
         true
     }
+
+    /// Takes more out of the allowance for a message that has more entries than one of the usual length.
+    fn spend_entries(&mut self, entries: usize) {
+        let entries = f64::from(u16::try_from(entries).unwrap_or(u16::MAX));
+        self.left -= (entries / ENTRIES - 1.0).max(0.0);
+    }
 }
 
 #[cfg(test)]
@@ -177,5 +221,19 @@ mod tests {
             read += u32::from(allowance.take(begin + Duration::from_micros(20) * number));
         }
         assert!((3 * RATE - 10..=3 * RATE).contains(&read), "{read}");
+    }
+
+    #[test]
+    fn a_flood_of_long_messages_is_read_at_the_rate_of_their_entries() {
+        let begin = Instant::now();
+        let mut allowance = Allowance::new(begin);
+        let mut read = 0;
+        for number in 0..100_000_u32 {
+            if allowance.take(begin + Duration::from_micros(20) * number) {
+                allowance.spend_entries(240);
+                read += 1;
+            }
+        }
+        assert!((3 * RATE / 6 - 10..=3 * RATE / 6 + 10).contains(&read), "{read}");
     }
 }

@@ -36,13 +36,16 @@ const PASSES: u32 = 50;
 const AT_ONCE: usize = 1000;
 /// Interval at which the sender learns whether the flow table was replaced, and the timeouts have changed.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// Interval at which persistence entries are read.
+/// Interval at which persistence entries are read, at least.
 const TEMPLATES: Duration = Duration::from_secs(2);
 
 /// A sender.
 pub(super) struct Sender {
     socket: UdpSocket,
     to: Vec<SocketAddr>,
+    /// Index of the interface when the socket was opened.
+    index: u32,
+    link: Link,
     key: Option<Key>,
     sync_id: u8,
     buffer: Vec<u8>,
@@ -69,10 +72,13 @@ impl Sender {
     /// # Errors
     /// If there is no such interface, or the kernel refuses.
     pub(super) fn new(link: &Link, key: Option<Key>) -> Result<Self, Failure> {
+        let index = socket::index_of(link)?;
         let (socket, to) = socket::sender(link)?;
         Ok(Self {
             socket,
             to,
+            index,
+            link: link.clone(),
             key,
             sync_id: link.sync_id,
             buffer: vec![0; link.max_length.into()],
@@ -81,13 +87,22 @@ impl Sender {
         })
     }
 
+    /// Opens the socket again if the interface was removed and created again: the old one stays bound to the removed one.
+    fn follow_interface(&mut self) {
+        let Some(index) = socket::changed_index(&self.link, self.index) else { return };
+        match socket::sender(&self.link) {
+            Ok((socket, to)) => (self.socket, self.to, self.index) = (socket, to, index),
+            Err(failure) => tracing::warn!("{}", failure.message),
+        }
+    }
+
     /// Sends announcements. Returns whether all flows must be announced again, because messages could not be sent before,
     /// as while an interface was down.
     async fn send(&mut self, shared: &Shared, announced: &[OwnFlow]) -> bool {
         if announced.is_empty() {
             return false;
         }
-        let (mut rest, mut fails) = (announced, false);
+        let (mut rest, mut fails) = (announced, None);
         while !rest.is_empty() {
             let (message, count) = self.message(rest);
             rest = &rest[count..];
@@ -98,16 +113,23 @@ impl Sender {
                 match sent {
                     Ok(_) => known.counters.messages_sent += 1,
                     Err(error) => {
-                        tracing::debug!(%to, "announcements are not sent: {error}");
                         known.counters.send_errors += 1;
-                        fails = true;
+                        fails = Some((*to, error));
                     }
                 }
             }
         }
-        let has_recovered = self.has_failed && !fails;
-        self.has_failed = fails;
-        has_recovered
+        let has_failed = std::mem::replace(&mut self.has_failed, fails.is_some());
+        match fails {
+            Some((to, error)) if !has_failed => {
+                tracing::warn!(
+                    "announcements cannot be sent to {to}: {error}; all are repeated when they can"
+                );
+            }
+            None if has_failed => tracing::info!("announcements can be sent again, and all are repeated"),
+            _ => {}
+        }
+        has_failed && !self.has_failed
     }
 
     /// Returns a message with the first announcements, and their number, which is at least 1.
@@ -137,9 +159,11 @@ impl Sender {
 pub(super) async fn run(shared: Shared, mut sender: Sender) {
     let mut watched: Option<Watched> = None;
     let mut templates = SentTemplates::default();
-    let (mut renewed, mut read) = (Instant::now(), None::<Instant>);
+    let (mut renewed, mut read) = (Instant::now(), Instant::now());
+    let mut pause = Duration::ZERO;
     loop {
         if watched.is_none() || renewed.elapsed() >= RENEWAL {
+            sender.follow_interface();
             let scan = shared.lock().await.flow_scan();
             renewed = Instant::now();
             watched = Some(match watched.take() {
@@ -162,9 +186,12 @@ pub(super) async fn run(shared: Shared, mut sender: Sender) {
                 watched.sent.forget();
             }
         }
-        if read.is_none_or(|read| read.elapsed() >= TEMPLATES) {
-            read = Some(Instant::now());
+        if read.elapsed() >= pause {
+            let began = Instant::now();
             let announced = templates.due(&shared).await;
+            read = Instant::now();
+            // Many entries take long to read, under the lock of the director.
+            pause = TEMPLATES.max(began.elapsed() * PASSES);
             shared.sync().known().counters.templates_sent += announced.len() as u64;
             let _recovered = sender.send(&shared, &announced).await;
         }

@@ -11,7 +11,7 @@ use sha2::Sha256;
 const DOMAIN: &[u8] = b"xvs announcements, version 1\n";
 
 /// The secret of the directors.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub(super) struct Key(Vec<u8>);
 
 impl Key {

@@ -92,8 +92,16 @@ fn new(link: &Link, is_v6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Returns the index of the interface, 0 if there is none.
-fn index_of(link: &Link) -> Result<u32, Failure> {
+/// Returns the index of the interface if it has another one than `known`: it was removed and created again.
+pub(super) fn changed_index(link: &Link, known: u32) -> Option<u32> {
+    index_of(link).ok().filter(|index| *index != known)
+}
+
+/// Returns the index of the interface, 0 if the link has none.
+///
+/// # Errors
+/// If there is no such interface; the failure is wrong input.
+pub(super) fn index_of(link: &Link) -> Result<u32, Failure> {
     let Some(name) = &link.interface else { return Ok(0) };
     if_nametoindex(name.as_str()).map_err(|_| {
         Failure::wrong_input(format!("there is no interface {name}"))
