@@ -314,9 +314,8 @@ fn sender_and_receiver_follow_an_interface_that_is_created_again() {
     lab.reals[0].set_up(Method::Dr);
     let _server = Server::greeter(&lab.reals[0], SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 80));
     let create = |host: &lb_tests::lab::Host, last: u8| {
-        let vlan = "ip link add link eth0 name sync0 type vlan id 9";
-        host.sh(&format!("{vlan} && ip address add 10.9.9.{last}/24 dev sync0 && ip link set sync0 up"))
-            .succeeds();
+        let own = "link add link eth0 name sync0 type macvlan mode bridge";
+        host.ip(&format!("{own}\naddress add 10.9.9.{last}/24 dev sync0\nlink set sync0 up"));
     };
     create(&lab.client, 1);
     lab.client.sh("ip route add 224.0.0.0/4 dev sync0").succeeds();

@@ -59,7 +59,7 @@ fn a_section_that_is_refused_changes_nothing_and_works_when_its_interface_comes(
     hang_up("SIGHUP: nothing was changed: there is no interface none0", 1);
     assert_eq!(ends(director), [true, true], "those of before go on");
     hang_up("SIGHUP: nothing was changed: there is no interface none0", 2);
-    director.sh("ip link add none0 type dummy && ip link set none0 up").succeeds();
+    director.ip("link add none0 type veth peer name none1\nlink set none0 up\nlink set none1 up");
     hang_up("has no services", 1);
     let status = director.xvs("--json sync status").succeeds().stdout;
     assert_eq!(status.matches("none0").count(), 2, "{status}");

@@ -88,11 +88,18 @@ impl Sender {
     }
 
     /// Opens the socket again if the interface was removed and created again: the old one stays bound to the removed one.
-    fn follow_interface(&mut self) {
-        let Some(index) = socket::changed_index(&self.link, self.index) else { return };
+    /// Returns whether all flows must be announced again, because messages were lost meanwhile.
+    fn follow_interface(&mut self) -> bool {
+        let Some(index) = socket::changed_index(&self.link, self.index) else { return false };
         match socket::sender(&self.link) {
-            Ok((socket, to)) => (self.socket, self.to, self.index) = (socket, to, index),
-            Err(failure) => tracing::warn!("{}", failure.message),
+            Ok((socket, to)) => {
+                (self.socket, self.to, self.index) = (socket, to, index);
+                mem::take(&mut self.has_failed)
+            }
+            Err(failure) => {
+                tracing::warn!("{}", failure.message);
+                false
+            }
         }
     }
 
@@ -163,11 +170,11 @@ pub(super) async fn run(shared: Shared, mut sender: Sender) {
     let mut pause = Duration::ZERO;
     loop {
         if watched.is_none() || renewed.elapsed() >= RENEWAL {
-            sender.follow_interface();
+            let is_repeated = sender.follow_interface();
             let scan = shared.lock().await.flow_scan();
             renewed = Instant::now();
             watched = Some(match watched.take() {
-                Some(known) if known.scan.is_same(&scan) => Watched { scan, ..known },
+                Some(known) if known.scan.is_same(&scan) && !is_repeated => Watched { scan, ..known },
                 _ => Watched { sent: SentFlows::new(scan.places(), sender.refresh), scan, next: 0 },
             });
         }
