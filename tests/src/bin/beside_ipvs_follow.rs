@@ -251,7 +251,8 @@ fn killed(lab: &Lab) -> Vec<String> {
     let (director, service) = (&lab.director, SocketAddrV4::new(VIP, PORT));
     let _greeters: Vec<Server> =
         lab.reals.iter().map(|real| Server::greeter(real, (Ipv4Addr::UNSPECIFIED, PORT))).collect();
-    let reals: String = RIPS.iter().map(|rip| format!("-a -t {service} -r {rip} -g -w 1\n")).collect();
+    let real = |rip: &_| format!("-a -t {service} -r {rip} -g -w 1\n");
+    let reals = RIPS.iter().map(real).collect::<Vec<_>>().concat();
     restore(director, &format!("-A -t {service} -s wrr\n{reals}"));
     let open = || (0..EACH).map(|_| Open::new(&lab.client, service)).collect::<Result<Vec<_>, _>>();
     let mut all = open().expect("IPVS forwards");

@@ -24,14 +24,14 @@ fn eventually_ready(director: &Director, file: &str) {
 /// Writes a config with a service that is checked, and more settings of the director.
 fn write_config(director: &Director, settings: &str) -> String {
     let config = director.path("ready.toml");
-    let reals: String =
-        RIPS[..2].iter().map(|rip| format!("  [[service.real]]\n  address = \"{rip}:80\"\n")).collect();
+    let real = |rip: &_| format!("  [[service.real]]\n  address = \"{rip}:80\"\n");
+    let reals = RIPS[..2].iter().map(real).collect::<Vec<_>>().concat();
     let text = format!(
-        "[director]\nready-file = {:?}\n{settings}\n[[check]]\nname = \"tcp\"\ntype = \"tcp\"\nvia = \"direct\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\n\
+        "[director]\nready-file = \"{}\"\n{settings}\n[[check]]\nname = \"tcp\"\ntype = \"tcp\"\nvia = \"direct\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\n\
          [[service]]\nprotocol = \"tcp\"\naddress = \"{VIP}:80\"\ncheck = [\"tcp\"]\nhold-down = \"0s\"\non-all-down = \"reject\"\n{reals}",
-        director.path("ready")
+        director.path("ready").display()
     );
-    fs::write(&config, text).unwrap();
+    fs::write(&config, text).expect("the file can be written");
     config.display().to_string()
 }
 
