@@ -108,6 +108,10 @@ pub async fn import(
         _ => true,
     };
     let lines: Vec<&str> = text.lines().filter(is_wanted).collect();
+    // The time was over before the first line.
+    if lines.is_empty() {
+        return Ok(());
+    }
     sync::import(shared, &lines.join("\n")).await.map(drop)
 }
 

@@ -43,8 +43,9 @@ pub async fn import(shared: &Shared, text: &str) -> Result<SyncImported, Failure
             }
         }
     }
-    if imported.malformed > 0 && announcements.is_empty() && imported.headings == 0 {
-        let first = imported.first_malformed.unwrap_or_default();
+    // An empty text is that of a command which failed: an empty list has headlines.
+    if announcements.is_empty() && imported.headings == 0 {
+        let first = imported.first_malformed.unwrap_or_else(|| "it is empty".to_owned());
         return Err(Failure::wrong_input(format!("the text is no list of IPVS's connections: {first}"))
             .hint("import /proc/net/ip_vs_conn, or what `ipvsadm -Lcn` prints"));
     }
