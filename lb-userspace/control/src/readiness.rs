@@ -21,14 +21,12 @@ pub struct Facts {
     pub detached: Vec<String>,
     /// Number of services.
     pub services: usize,
-    /// Number of services with a real that takes connections.
-    pub serving: usize,
+    /// One of them has a real that takes connections.
+    pub serving: bool,
     /// A neighbour has not answered yet.
     pub is_asking: bool,
     /// Number of reals without a first result of their checks.
     pub unchecked: usize,
-    /// Reason why flows of other directors are not known yet.
-    pub unsynchronized: Option<String>,
 }
 
 /// Whether a director can take over traffic.
@@ -75,9 +73,8 @@ impl Readiness {
                 let reals = count(facts.unchecked, "real");
                 starting.push(format!("the first health checks of {reals} have no result yet"));
             }
-            starting.extend(facts.unsynchronized.clone());
         }
-        if starting.is_empty() && facts.services > 0 && facts.serving == 0 {
+        if starting.is_empty() && facts.services > 0 && !facts.serving {
             lasting.push("no service has a real that takes connections".to_owned());
         }
         let is_starting = lasting.is_empty() && !starting.is_empty();
@@ -91,7 +88,7 @@ mod tests {
     use super::*;
 
     fn serving() -> Facts {
-        Facts { uptime: START, services: 2, serving: 1, ..Facts::default() }
+        Facts { uptime: START, services: 2, serving: true, ..Facts::default() }
     }
 
     #[test]
@@ -102,8 +99,13 @@ mod tests {
 
     #[test]
     fn a_start_waits_for_what_is_not_known_yet_but_not_for_ever() {
-        let young =
-            Facts { uptime: Duration::from_secs(1), is_asking: true, unchecked: 3, serving: 0, ..serving() };
+        let young = Facts {
+            uptime: Duration::from_secs(1),
+            is_asking: true,
+            unchecked: 3,
+            serving: false,
+            ..serving()
+        };
         let readiness = Readiness::of(&young);
         assert!(readiness.is_starting);
         assert_eq!(
@@ -113,7 +115,7 @@ mod tests {
         let readiness = Readiness::of(&Facts { uptime: START, ..young.clone() });
         assert_eq!(readiness.reasons, ["no service has a real that takes connections"]);
         assert!(!readiness.is_starting);
-        assert!(Readiness::of(&Facts { uptime: START, serving: 1, ..young }).is_ready());
+        assert!(Readiness::of(&Facts { uptime: START, serving: true, ..young }).is_ready());
     }
 
     #[test]
@@ -123,7 +125,7 @@ mod tests {
         assert!(!readiness.is_starting && readiness.reasons.len() == 2, "{readiness:?}");
         let detached = Facts { detached: vec!["eth1".to_owned()], ..serving() };
         assert!(Readiness::of(&detached).reasons[0].contains("eth1"));
-        let empty = Facts { services: 0, serving: 0, ..serving() };
+        let empty = Facts { services: 0, serving: false, ..serving() };
         assert_eq!(Readiness::of(&empty).reasons, ["the director has no service"]);
     }
 }

@@ -94,10 +94,9 @@ impl Director {
             is_drained: self.store.standing().drained,
             detached,
             services: services.len(),
-            serving: usize::from(services.keys().any(|id| self.serves(id))),
+            serving: services.keys().any(|id| self.takes_connections(id)),
             is_asking: self.network.is_asking(),
             unchecked: if uptime < START { self.unchecked() } else { 0 },
-            unsynchronized: None,
         };
         self.readiness = Readiness::of(&facts);
         self.readiness.clone()
@@ -119,11 +118,22 @@ impl Director {
         self.store.desired().services.iter().map(|(id, service)| waits(id, service)).sum()
     }
 
+    /// Returns whether a real of a service takes connections: also one whose health is ignored, because too few reals are
+    /// healthy. If that is the fault of the checks, every other director finds the same.
+    fn takes_connections(&self, id: &ServiceId) -> bool {
+        self.mode_of_serving(id).is_some()
+    }
+
     /// Returns whether a service has enough healthy reals, and one of them can be reached.
-    fn serves(&self, id: &ServiceId) -> bool {
-        let Some(service) = self.store.desired().services.get(id) else { return false };
+    fn meets_minimum(&self, id: &ServiceId) -> bool {
+        self.mode_of_serving(id).is_some_and(|mode| mode != Mode::Ignored)
+    }
+
+    /// Returns the state of a service's pool, if one of its reals takes connections.
+    fn mode_of_serving(&self, id: &ServiceId) -> Option<Mode> {
+        let service = self.store.desired().services.get(id)?;
         let pool = pool::weigh(id, service, self.health.table());
-        !matches!(pool.mode, Mode::Ignored | Mode::AllDown) && self.network.available(id, &pool.service) > 0
+        (self.network.available(id, &pool.service) > 0).then_some(pool.mode)
     }
 
     /// Returns the addresses that this director should have now.
@@ -140,7 +150,7 @@ impl Director {
             return desired
                 .services
                 .keys()
-                .filter(|id| self.serves(id))
+                .filter(|id| self.meets_minimum(id))
                 .flat_map(|id| desired.endpoints(id))
                 .map(|endpoint| endpoint.address.ip())
                 .collect();
@@ -185,7 +195,8 @@ impl Director {
     pub(super) fn standing_line(&self) -> Option<String> {
         match self.store.standing() {
             Standing { drained: true, .. } => {
-                Some("the director is drained and has no VIP; `xvs director resume` ends that".to_owned())
+                let without = if self.vips.are_managed() { " and has no VIP" } else { "" };
+                Some(format!("the director is drained{without}; `xvs director resume` ends that"))
             }
             Standing { role: Role::Standby, .. } if self.vips.are_managed() => Some(
                 "the director is on standby and has no VIP; `xvs director role active` ends that".to_owned(),

@@ -3,7 +3,7 @@
 
 use std::{fs, net::SocketAddrV4, process::Command};
 
-use lb_tests::lab::{Director, Lab, RIPS, VIP, eventually};
+use lb_tests::lab::{Director, Lab, RIPS, Server, VIP, eventually};
 use serde_json::Value;
 
 /// Exit codes.
@@ -19,6 +19,12 @@ fn eventually_ready(director: &Director, file: &str) {
         let told = fs::read_to_string(director.path(file)).unwrap_or_default();
         if told == "0\n" && director.xvs("ready").is_success() { Ok(()) } else { Err(told) }
     });
+}
+
+/// Starts the servers of both reals.
+fn start_servers(lab: &Lab) -> Vec<Server> {
+    let reals = lab.reals[..2].iter().zip(RIPS);
+    reals.map(|(real, rip)| Server::greeter(real, SocketAddrV4::new(rip, 80))).collect()
 }
 
 /// Writes a config with a service that is checked, and more settings of the director.
@@ -51,11 +57,7 @@ fn a_vip_is_there_exactly_while_the_director_is_ready_and_serves() {
     assert!(!has_vip(director, "lo") && !has_vip(director, "eth0"));
     assert_eq!(fs::read_to_string(director.path("ready")).unwrap(), "-254\n");
 
-    let mut servers: Vec<_> = lab.reals[..2]
-        .iter()
-        .zip(RIPS)
-        .map(|(real, rip)| lb_tests::lab::Server::greeter(real, SocketAddrV4::new(rip, 80)))
-        .collect();
+    let mut servers = start_servers(&lab);
     eventually_ready(director, "ready");
     eventually(
         "the VIP is on lo",
@@ -95,15 +97,34 @@ fn a_vip_is_there_exactly_while_the_director_is_ready_and_serves() {
 }
 
 #[test]
+fn a_pool_below_its_minimum_has_no_routed_vip_and_a_ready_director() {
+    let lab = Lab::new();
+    let director = &lab.director;
+    let config = write_config(director, "announce = \"address\"");
+    let text = fs::read_to_string(&config).expect("the file can be read");
+    fs::write(&config, text.replace("hold-down =", "min-healthy = \"100%\"\nhold-down ="))
+        .expect("the file can be written");
+    let mut servers = start_servers(&lab);
+    let _daemon = director.start_daemon_with(&format!("--config {config}"));
+    eventually_ready(director, "ready");
+    eventually(
+        "the VIP is there",
+        || if has_vip(director, "lo") { Ok(()) } else { Err("no VIP".to_owned()) },
+    );
+
+    // Both reals get connections again, since the health of too few counts for nothing.
+    servers.pop();
+    eventually("the VIP goes", || if has_vip(director, "lo") { Err("a VIP".to_owned()) } else { Ok(()) });
+    director.xvs("ready").succeeds();
+    assert_eq!(fs::read_to_string(director.path("ready")).expect("the file can be read"), "0\n");
+}
+
+#[test]
 fn a_standby_director_has_no_vip_and_is_ready() {
     let lab = Lab::new();
     let director = &lab.director;
     let config = write_config(director, "");
-    let _servers: Vec<_> = lab.reals[..2]
-        .iter()
-        .zip(RIPS)
-        .map(|(real, rip)| lb_tests::lab::Server::greeter(real, SocketAddrV4::new(rip, 80)))
-        .collect();
+    let _servers = start_servers(&lab);
     let _daemon = director.start_daemon_with(&format!("--config {config}"));
     eventually_ready(director, "ready");
     assert!(has_vip(director, "eth0"));
@@ -126,11 +147,7 @@ fn a_standby_director_has_no_vip_and_is_ready() {
 fn a_restart_with_another_announcement_moves_the_vip() {
     let lab = Lab::new();
     let director = &lab.director;
-    let _servers: Vec<_> = lab.reals[..2]
-        .iter()
-        .zip(RIPS)
-        .map(|(real, rip)| lb_tests::lab::Server::greeter(real, SocketAddrV4::new(rip, 80)))
-        .collect();
+    let _servers = start_servers(&lab);
     let on = |device: &'static str, other: &'static str| {
         eventually("the VIP moves", || {
             if has_vip(director, device) && !has_vip(director, other) {
@@ -156,11 +173,7 @@ fn a_restart_with_another_announcement_moves_the_vip() {
 fn a_ready_file_never_says_ready_without_a_reason() {
     let lab = Lab::new();
     let director = &lab.director;
-    let _servers: Vec<_> = lab.reals[..2]
-        .iter()
-        .zip(RIPS)
-        .map(|(real, rip)| lb_tests::lab::Server::greeter(real, SocketAddrV4::new(rip, 80)))
-        .collect();
+    let _servers = start_servers(&lab);
     let config = write_config(director, "announce = \"none\"");
     let missing = fs::read_to_string(&config).unwrap().replace("director.ready", "missing/ready");
     let refused = director.path("missing.toml");
