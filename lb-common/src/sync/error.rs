@@ -109,7 +109,7 @@ impl fmt::Display for EntryError {
 
 impl Error for EntryError {}
 
-/// What is refused, and why.
+/// The part of a message that is refused, and the reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
     /// This entry alone.

@@ -92,7 +92,16 @@ pub struct Connection {
     pub timeout: u32,
 }
 
+/// The properties that no two connections share: protocol, client, VIP, and whether it is a template.
+pub type Identity = (u8, SocketAddr, SocketAddr, bool);
+
 impl Connection {
+    /// Returns the properties that no other connection shares.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        (self.protocol, self.client, self.vip, self.is_template())
+    }
+
     /// Returns whether this is a persistence template.
     #[must_use]
     pub const fn is_template(&self) -> bool {

@@ -95,7 +95,7 @@ fn forty_ipv4_or_twenty_ipv6_entries_fill_a_message() {
     }
 }
 
-/// What a kernel refuses of the entry alone; the one behind it is valid.
+/// The kernel refuses such an entry alone, and takes the one behind it.
 #[rstest]
 #[case::protocol("0006 0024", "0032 0024", EntryError::Protocol(50))]
 #[case::state("00000083 0001", "00000083 000b", EntryError::State(11))]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `xvs status` and `xvs service list` print about services of the kernel's IPVS.
+//! Lines of `xvs status` and `xvs service list` about services of the kernel's IPVS.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;

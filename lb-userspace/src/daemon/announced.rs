@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::{
     Director,
-    maps::{Announcement, OwnFlow, Told},
+    maps::{Announcement, OwnFlow, Written},
 };
 
 impl Director {
@@ -27,7 +27,7 @@ impl Director {
     ///
     /// # Errors
     /// If a map cannot be read or written.
-    pub(super) fn announce(&mut self, announcements: &[Announcement]) -> Result<Told, Failure> {
+    pub(super) fn announce(&mut self, announcements: &[Announcement]) -> Result<Written, Failure> {
         self.maps.announce(announcements, self.store.dips())
     }
 
@@ -36,7 +36,7 @@ impl Director {
         (self.maps.announced_flows(), self.maps.announced_share())
     }
 
-    /// Returns what is told of each change of the services and reals.
+    /// Returns what is notified of each change of the services and reals.
     pub(super) fn reals_changed(&self) -> Arc<Notify> {
         self.maps.reals_changed()
     }

@@ -107,7 +107,7 @@ pub struct Director {
     pub(super) history: History,
     /// Traces of packets.
     pub(super) traces: Traces,
-    /// What is known about the rules of IPVS, if the services are those.
+    /// State of following IPVS.
     pub(super) follow: Following,
     /// Whether the director can take over traffic, as last decided.
     pub(super) readiness: Readiness,

@@ -19,7 +19,7 @@ const NOT_READY: &str = "-254\n";
 #[derive(Debug)]
 pub struct ReadyFile {
     path: PathBuf,
-    /// What was written last.
+    /// The readiness that was written last.
     written: Option<bool>,
     has_failed: bool,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the daemon removes when it ends, however it ends.
+//! Files and pins that are removed when the daemon ends, however it ends.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;

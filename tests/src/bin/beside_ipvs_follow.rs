@@ -44,7 +44,7 @@ const START: Duration = Duration::from_mins(4);
 
 /// Longest time from the signal to the end of xvs: it hands its connections over in 4 s, and the rest is the machine.
 const STOP: Duration = Duration::from_secs(15);
-/// What the log says about the handover.
+/// Parts of log lines about the handover.
 const HANDED: [&str; 4] = ["stopped: ", "did not take", "without time to look", "cannot"];
 
 /// An open connection to a greeter.

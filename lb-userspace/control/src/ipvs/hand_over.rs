@@ -113,15 +113,6 @@ fn method(real: &Real) -> Option<Flags> {
     Some(if method == sync::Method::Masquerade { flags } else { flags.with(Flags::NO_OUTPUT) })
 }
 
-/// A connection's identity, which IPVS has once.
-pub type Identity = (u8, std::net::SocketAddr, std::net::SocketAddr, bool);
-
-/// Returns the identity of a connection.
-#[must_use]
-pub const fn identity(connection: &Connection) -> Identity {
-    (connection.protocol, connection.client, connection.vip, connection.is_template())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ mod tests;
 mod translate; // the whole table
 mod words; //     options of xvs that correspond to those of IPVS
 
-pub use hand_over::{Identity, connection, identity, template};
+pub use hand_over::{connection, template};
 pub use left::{Left, name};
 pub use pending::{Known, Pending};
 pub use settle::Settling;

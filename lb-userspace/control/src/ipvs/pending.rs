@@ -3,9 +3,7 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use lb_common::sync::{Connection, Flags};
-
-use super::{Identity, identity};
+use lb_common::sync::{Connection, Flags, Identity};
 
 /// Announcements in a row from which the kernel took nothing, after which it refuses the rest. Messages may be lost once.
 const FRUITLESS: u32 = 2;
@@ -50,7 +48,7 @@ impl Pending {
         self.announced = count.min(self.rest.len());
     }
 
-    /// Returns the number of connections that were announced, and of which nobody has looked whether the kernel has them.
+    /// Returns the number of connections that were announced, and have not been looked for in the kernel since.
     #[must_use]
     pub const fn unconfirmed(&self) -> usize {
         self.announced
@@ -68,7 +66,7 @@ impl Pending {
     /// kernel refuses the rest, it counts as well: the kernel continues it for as long as it can.
     pub fn compare(&mut self, known: &HashMap<Identity, Known>) -> Vec<Connection> {
         self.announced = 0;
-        let is_there = |one: &Connection| known.get(&identity(one)).filter(|known| known.real == one.real);
+        let is_there = |one: &Connection| known.get(&one.identity()).filter(|known| known.real == one.real);
         let is_fresh = |one: &Connection| {
             is_there(one).is_some_and(|known| known.left.saturating_add(SLACK) >= one.timeout)
         };
@@ -107,7 +105,7 @@ mod tests {
 
     fn kernel(has: &[(&Connection, &str, u32)]) -> HashMap<Identity, Known> {
         let known = |real: &str, left| Known { real: real.parse().unwrap(), left };
-        has.iter().map(|(one, real, left)| (identity(one), known(real, *left))).collect()
+        has.iter().map(|(one, real, left)| (one.identity(), known(real, *left))).collect()
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::{ids::Ids, image::Image};
 /// The place of an announced connection or template in the maps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
-    /// That of a flow.
+    /// The place of a flow.
     Flow {
         /// Key of the flow.
         key: FlowKey,
@@ -31,7 +31,7 @@ pub enum Place {
         /// Id of the real.
         real: RealId,
     },
-    /// That of a persistence entry.
+    /// The place of a persistence entry.
     Client {
         /// Key of the entry.
         key: ClientKey,

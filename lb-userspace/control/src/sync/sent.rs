@@ -4,7 +4,7 @@
 
 use lb_common::flow_table::{Limits, Seen, Value};
 
-/// What was announced of the flow in a place: 4 bytes.
+/// The last announcement of the flow in a place of the table: 4 bytes.
 ///
 /// | bits | content |
 /// |---|---|

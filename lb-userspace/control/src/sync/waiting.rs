@@ -5,14 +5,10 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use lb_common::sync::Connection;
-
-/// What identifies a connection: its protocol, its client, its VIP, and whether it is a template.
-type Identity = (u8, SocketAddr, SocketAddr, bool);
+use lb_common::sync::{Connection, Identity};
 
 /// A bounded number of waiting connections.
 #[derive(Debug, Default)]
@@ -42,7 +38,7 @@ impl Waiting {
     /// Adds a connection that has its real without an entry, as long as half of the places are free: the next change of the
     /// services may give it an entry.
     pub fn add_untracked(&mut self, connection: Connection, now: Instant) {
-        let has_place = self.len() < Self::MOST / 2 || self.connections.contains_key(&identity(&connection));
+        let has_place = self.len() < Self::MOST / 2 || self.connections.contains_key(&connection.identity());
         if has_place {
             let _has_room = self.add(connection, now);
         }
@@ -51,12 +47,12 @@ impl Waiting {
     /// Removes an earlier announcement of a connection, after a later one has got another effect: the earlier one must not
     /// replace it at the next change of the services.
     pub fn remove(&mut self, connection: &Connection) {
-        self.connections.remove(&identity(connection));
+        self.connections.remove(&connection.identity());
     }
 
     /// Adds a connection, or replaces its earlier announcement. Returns whether there was room.
     pub fn add(&mut self, connection: Connection, now: Instant) -> bool {
-        let identity = identity(&connection);
+        let identity = connection.identity();
         if self.len() >= Self::MOST && !self.connections.contains_key(&identity) {
             self.expire(now);
             if self.len() >= Self::MOST {
@@ -88,12 +84,10 @@ impl Waiting {
     }
 }
 
-fn identity(connection: &Connection) -> Identity {
-    (connection.protocol, connection.client, connection.vip, connection.is_template())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use lb_common::{protocol, sync::Flags};
 
     use super::*;

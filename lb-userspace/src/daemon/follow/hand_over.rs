@@ -10,10 +10,10 @@ use std::{
 };
 
 use super::connections;
-use lb_common::sync::{Connection, Line, MESSAGE, Writer, snapshot};
+use lb_common::sync::{Connection, Identity, Line, MESSAGE, Writer, snapshot};
 use lb_control::{
     image::{Image, endpoint},
-    ipvs::{Identity, Known, Pending, connection, identity, template},
+    ipvs::{Known, Pending, connection, template},
 };
 use lb_dataplane::{TableError, Tables, clock};
 use lb_model::{ServiceId, failure::Failure};
@@ -33,7 +33,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Longest time that a message may wait for the interface.
 const WRITE: Duration = Duration::from_millis(200);
 
-/// What was handed over.
+/// Numbers of connections and templates, by what became of them in a handover.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HandedOver {
     /// Connections and templates that the kernel has now.
@@ -120,12 +120,12 @@ impl HandOver {
     ) -> Result<HandedOver, Failure> {
         let until = Instant::now() + within;
         let is_new = |announced: &HashMap<Identity, Connection>, one: &Connection| {
-            announced.get(&identity(one)).is_none_or(|announced| differs(announced, one))
+            announced.get(&one.identity()).is_none_or(|announced| differs(announced, one))
         };
         connections.retain(|one| is_new(&self.done, one));
         connections.sort_by_cached_key(|one| !is_new(&self.unsure, one));
         for connection in &connections {
-            self.done.remove(&identity(connection));
+            self.done.remove(&connection.identity());
         }
         let mut pending = Pending::new(connections);
         while !pending.is_over() && Instant::now() < until {
@@ -136,11 +136,11 @@ impl HandOver {
             tokio::time::sleep(SETTLE).await;
             let Some(known) = known(until).await? else { break };
             for connection in pending.compare(&known) {
-                self.done.insert(identity(&connection), connection);
+                self.done.insert(connection.identity(), connection);
             }
         }
         let unconfirmed = pending.unconfirmed();
-        self.unsure = pending.rest()[..unconfirmed].iter().map(|one| (identity(one), *one)).collect();
+        self.unsure = pending.rest()[..unconfirmed].iter().map(|one| (one.identity(), *one)).collect();
         let missing = pending.rest().len() - unconfirmed;
         Ok(HandedOver { taken: self.done.len(), missing, unconfirmed })
     }
@@ -209,7 +209,7 @@ fn open(daemon: &SyncDaemon) -> io::Result<Socket> {
 async fn known(until: Instant) -> Result<Option<HashMap<Identity, Known>>, Failure> {
     let (known, is_whole) = connections::read(until, HashMap::new(), |known, line| {
         if let Ok(Line::Connection { connection, .. }) = snapshot::line(line) {
-            known.insert(identity(&connection), Known { real: connection.real, left: connection.timeout });
+            known.insert(connection.identity(), Known { real: connection.real, left: connection.timeout });
         }
     })
     .await?;

@@ -22,7 +22,7 @@ use lb_model::failure::Failure;
 
 use super::Director;
 
-/// What the director knows about the rules that it follows.
+/// State of following: the rules of IPVS that are not the director's services, and the last problem.
 #[derive(Default)]
 pub(super) struct Following {
     is_on: bool,

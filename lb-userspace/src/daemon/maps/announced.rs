@@ -62,7 +62,7 @@ pub(super) struct AnnouncedFlows {
     pub(super) clients: HashMap<ClientKey, Tick>,
     /// Index of the services and reals; `None` after they have changed.
     pub(super) index: Option<Index>,
-    /// Told of each change of the services and reals.
+    /// Notified of each change of the services and reals.
     changed: Arc<Notify>,
 }
 
@@ -76,7 +76,7 @@ impl AnnouncedFlows {
 
 /// The effects of announced connections, in their order, and the clients whose replies need a return path.
 #[derive(Debug, Default)]
-pub(in super::super) struct Told {
+pub(in super::super) struct Written {
     pub effects: Vec<Effect>,
     pub clients: HashSet<Be128>,
 }
@@ -93,11 +93,11 @@ impl Maps {
         &mut self,
         announcements: &[Announcement],
         dips: &Dips,
-    ) -> Result<Told, Failure> {
+    ) -> Result<Written, Failure> {
         let index = self.announced.index.take().unwrap_or_else(|| Index::of(&self.image, &self.ids));
-        let told = self.try_announce(&index, announcements, dips).map_err(|error| maps_failed(&error));
+        let written = self.try_announce(&index, announcements, dips).map_err(|error| maps_failed(&error));
         self.announced.index = Some(index);
-        told
+        written
     }
 
     /// Returns the number of announced flows in the flow table, as the last sweep has counted them, and of those that were
@@ -111,7 +111,7 @@ impl Maps {
         self.limits.flows.saturating_add(self.limits.flows6) as u64 / 2
     }
 
-    /// Returns what is told of each change of the services and reals: also of those by health and next hops.
+    /// Returns what is notified of each change of the services and reals: also of those by health and next hops.
     pub(in super::super) fn reals_changed(&self) -> Arc<Notify> {
         Arc::clone(&self.announced.changed)
     }
@@ -141,8 +141,8 @@ impl Maps {
         index: &Index,
         announcements: &[Announcement],
         dips: &Dips,
-    ) -> Result<Told, TableError> {
-        let (mut told, mut slots) = (Told::default(), SlotTables::new());
+    ) -> Result<Written, TableError> {
+        let (mut written, mut slots) = (Written::default(), SlotTables::new());
         for announcement in announcements {
             let effect = match index.find(&self.image, &announcement.connection) {
                 Ok(Place::Flow { key, service, real }) => {
@@ -150,7 +150,7 @@ impl Maps {
                     // The packets of an own flow have shown the path.
                     let is_needed = effect.is_kept() && effect != Effect::Own;
                     if is_needed && self.image.reals.get(&real).is_some_and(returns_here) {
-                        told.clients.insert(key.source);
+                        written.clients.insert(key.source);
                     }
                     effect
                 }
@@ -159,7 +159,7 @@ impl Maps {
                 }
                 Err(effect) => effect,
             };
-            told.effects.push(effect);
+            written.effects.push(effect);
         }
         // The entries are in the flow table before the programs look there.
         for (service, (first, slots, is_changed)) in slots {
@@ -168,7 +168,7 @@ impl Maps {
                 apply::write_slots(self.plane.tables(), first, &slots)?;
             }
         }
-        Ok(told)
+        Ok(written)
     }
 
     fn announce_flow(

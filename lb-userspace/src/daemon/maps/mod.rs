@@ -12,7 +12,7 @@ mod resize; //   larger maps
 mod slots; //    slots of services in transition
 mod sweep; //    removal of ended flows, settling of slots
 
-pub(super) use announced::{Announcement, Told};
+pub(super) use announced::{Announcement, Written};
 pub use count::{Counted, FlowCount, FlowCounts};
 pub(super) use own_flows::OwnFlow;
 pub(super) use sweep::Swept;

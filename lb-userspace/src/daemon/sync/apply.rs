@@ -32,10 +32,10 @@ pub(super) async fn apply(shared: &Shared, announcements: &[Announcement]) -> Re
     let mut applied = Applied::default();
     for some in announcements.chunks(AT_ONCE) {
         let mut director = shared.lock().await;
-        let told = director.announce(some)?;
+        let written = director.announce(some)?;
         let now = Instant::now();
         let mut known = sync.known();
-        for (announcement, effect) in some.iter().zip(&told.effects) {
+        for (announcement, effect) in some.iter().zip(&written.effects) {
             applied.effects.count(*effect);
             known.counters.effects.count(*effect);
             keep(&mut known, announcement, *effect, now);
@@ -46,7 +46,7 @@ pub(super) async fn apply(shared: &Shared, announcements: &[Announcement]) -> Re
         drop(known);
         // A change of the services finds the connections that wait for it.
         drop(director);
-        sync.paths.need(shared, told.clients);
+        sync.paths.need(shared, written.clients);
     }
     Ok(applied)
 }
@@ -61,10 +61,10 @@ pub(super) async fn apply_waiting(shared: &Shared) -> Result<(), Failure> {
     let waiting: Vec<Announcement> = waiting.into_iter().map(Announcement::from).collect();
     for some in waiting.chunks(AT_ONCE) {
         let mut director = shared.lock().await;
-        let told = director.announce(some)?;
+        let written = director.announce(some)?;
         let now = Instant::now();
         let mut known = sync.known();
-        for (announcement, effect) in some.iter().zip(&told.effects) {
+        for (announcement, effect) in some.iter().zip(&written.effects) {
             // It was counted when it began to wait.
             if !effect.may_wait() {
                 known.counters.effects.count(*effect);
@@ -73,7 +73,7 @@ pub(super) async fn apply_waiting(shared: &Shared) -> Result<(), Failure> {
         }
         drop(known);
         drop(director);
-        sync.paths.need(shared, told.clients);
+        sync.paths.need(shared, written.clients);
     }
     Ok(())
 }

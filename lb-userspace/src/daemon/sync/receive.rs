@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Entries of a message of [`sync::MESSAGE`](lb_common::sync::MESSAGE) bytes: a longer one counts as several.
 const ENTRIES: f64 = 40.0;
 
-/// What a receiver accepts.
+/// A socket for messages, and the conditions under which they are accepted.
 pub(super) struct Receiver {
     socket: UdpSocket,
     /// Index of the interface when the socket was opened.
